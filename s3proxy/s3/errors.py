@@ -1,0 +1,386 @@
+"""
+One class for each S3 error code which the proxy answers: its code, status, message and elements.
+
+Source:
+    "Error responses" of the Amazon S3 API Reference.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import ClassVar
+
+
+class S3Error(Exception):
+    """
+    A refusal, as the client will read it.
+
+    Args:
+        message: The sentence of the ``Message`` element; the class's own where absent.
+        elements: Name and text of each further element, in the order in which they are written. Text which came from
+            the client is bytes, as received.
+
+    Attributes:
+        retry_after: Seconds for the Retry-After header, or None to send none.
+    """
+
+    code: ClassVar[str] = "InternalError"
+    status: ClassVar[int] = 500
+    default_message: ClassVar[str] = "We encountered an internal error. Please try again."
+    retry_after: ClassVar[int | None] = None
+
+    def __init__(self, message: str | None = None, /, **elements: bytes | str) -> None:
+        self.message = message if message is not None else self.default_message
+        self.elements: tuple[tuple[str, bytes], ...] = tuple(
+            (name.replace("__", "-"), text.encode() if isinstance(text, str) else text)
+            for name, text in elements.items()
+        )
+        super().__init__(self.code)
+
+    def __repr__(self) -> str:
+        # The elements repeat what the client sent, which may hold credentials.
+        return f"<{type(self).__name__}: {self.message}>"
+
+
+def format_iso8601(moment: datetime) -> str:
+    """
+    Write a moment as S3 does in ``ServerTime`` and ``Expires``: ``2026-03-01T12:00:00Z``.
+    """
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class AccessDenied(S3Error):
+    code = "AccessDenied"
+    status = 403
+    default_message = "Access Denied"
+
+
+class AuthorizationHeaderMalformed(S3Error):
+    code = "AuthorizationHeaderMalformed"
+    status = 400
+
+    def __init__(self, sentence: str, **elements: bytes | str) -> None:
+        super().__init__(f"The authorization header is malformed; {sentence}", **elements)
+
+
+class AuthorizationQueryParametersError(S3Error):
+    code = "AuthorizationQueryParametersError"
+    status = 400
+    default_message = (
+        "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, X-Amz-Signature, "
+        "X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters."
+    )
+
+
+class InvalidAccessKeyId(S3Error):
+    code = "InvalidAccessKeyId"
+    status = 403
+    default_message = "The AWS Access Key Id you provided does not exist in our records."
+
+    def __init__(self, access_key_id: bytes) -> None:
+        super().__init__(AWSAccessKeyId=access_key_id)
+
+
+class SignatureDoesNotMatch(S3Error):
+    """
+    The signature differs.
+
+    Args:
+        string_to_sign: As we built it from the request; for a chunk or a trailer, that of the chunk or trailer.
+        claimed_signature: As the client sent it.
+        canonical_request: None where the scheme has none (Signature V2, POST policies).
+    """
+
+    code = "SignatureDoesNotMatch"
+    status = 403
+    default_message = (
+        "The request signature we calculated does not match the signature you provided. "
+        "Check your key and signing method."
+    )
+
+    def __init__(
+        self,
+        access_key_id: bytes,
+        string_to_sign: bytes,
+        claimed_signature: bytes,
+        canonical_request: bytes | None = None,
+    ) -> None:
+        elements: dict[str, bytes | str] = {
+            "AWSAccessKeyId": access_key_id,
+            "StringToSign": string_to_sign,
+            "SignatureProvided": claimed_signature,
+            "StringToSignBytes": string_to_sign.hex(" "),
+        }
+        if canonical_request is not None:
+            elements["CanonicalRequest"] = canonical_request
+            elements["CanonicalRequestBytes"] = canonical_request.hex(" ")
+        super().__init__(None, **elements)
+
+
+class RequestTimeTooSkewed(S3Error):
+    """
+    The request's date is too far from our clock.
+
+    Args:
+        request_time: The date as the client sent it.
+    """
+
+    code = "RequestTimeTooSkewed"
+    status = 403
+    default_message = "The difference between the request time and the current time is too large."
+
+    def __init__(self, request_time: bytes, now: datetime, max_skew_milliseconds: int) -> None:
+        super().__init__(
+            RequestTime=request_time,
+            ServerTime=format_iso8601(now),
+            MaxAllowedSkewMilliseconds=str(max_skew_milliseconds),
+        )
+
+
+class ExpiredToken(S3Error):
+    code = "ExpiredToken"
+    status = 400
+    default_message = "The provided token has expired."
+
+    def __init__(self, token: bytes) -> None:
+        super().__init__(Token__0=token)
+
+
+class InvalidToken(S3Error):
+    code = "InvalidToken"
+    status = 400
+    default_message = "The provided token is malformed or otherwise invalid."
+
+    def __init__(self, token: bytes) -> None:
+        super().__init__(Token__0=token)
+
+
+class RegionSetMismatch(S3Error):
+    code = "RegionSetMismatch"
+    status = 400
+    default_message = "The provided X-Amz-Region-Set doesn't match against the requested S3 region."
+
+
+class InvalidArgument(S3Error):
+    code = "InvalidArgument"
+    status = 400
+    default_message = "Invalid Argument"
+
+    def __init__(self, message: str, name: str | None = None, value: bytes = b"") -> None:
+        if name is None:
+            super().__init__(message)
+        else:
+            super().__init__(message, ArgumentName=name, ArgumentValue=value)
+
+
+class InvalidRequest(S3Error):
+    code = "InvalidRequest"
+    status = 400
+    default_message = "Invalid Request"
+
+
+class MissingSecurityHeader(S3Error):
+    code = "MissingSecurityHeader"
+    status = 400
+    default_message = "Your request was missing a required header."
+
+
+class XAmzContentSHA256Mismatch(S3Error):
+    code = "XAmzContentSHA256Mismatch"
+    status = 400
+    default_message = "The provided 'x-amz-content-sha256' header does not match what was computed."
+
+    def __init__(self, claimed_hash: bytes, computed_hash: bytes) -> None:
+        super().__init__(ClientComputedContentSHA256=claimed_hash, S3ComputedContentSHA256=computed_hash)
+
+
+class InvalidDigest(S3Error):
+    code = "InvalidDigest"
+    status = 400
+    default_message = "The Content-MD5 you specified was invalid."
+
+    def __init__(self, content_md5: bytes) -> None:
+        super().__init__(Content__MD5=content_md5)
+
+
+class BadDigest(S3Error):
+    """
+    A digest of the body differs: of Content-MD5 with both elements, of a checksum with a message of its own.
+    """
+
+    code = "BadDigest"
+    status = 400
+    default_message = "The Content-MD5 you specified did not match what we received."
+
+
+class IncompleteBody(S3Error):
+    """
+    The body's framing is broken or cut; with the two counts where a declared length is not what came.
+    """
+
+    code = "IncompleteBody"
+    status = 400
+    default_message = "The request body terminated unexpectedly"
+
+    @classmethod
+    def of_length(cls, expected_length: int, received_size: int) -> IncompleteBody:
+        return cls(
+            "You did not provide the number of bytes specified by the Content-Length HTTP header",
+            NumberBytesExpected=str(expected_length),
+            NumberBytesProvided=str(received_size),
+        )
+
+
+class InvalidChunkSizeError(S3Error):
+    code = "InvalidChunkSizeError"
+    status = 403
+    default_message = "Only the last chunk is allowed to have a size less than 8192 bytes"
+
+    def __init__(self, chunk_number: int, bad_chunk_size: int) -> None:
+        super().__init__(Chunk=str(chunk_number), BadChunkSize=str(bad_chunk_size))
+
+
+class MalformedTrailerError(S3Error):
+    code = "MalformedTrailerError"
+    status = 400
+    default_message = (
+        "The request contained trailing data that was not well-formed or did not conform to our published schema."
+    )
+
+
+class MissingContentLength(S3Error):
+    code = "MissingContentLength"
+    status = 411
+    default_message = "You must provide the Content-Length HTTP header."
+
+
+class EntityTooLarge(S3Error):
+    code = "EntityTooLarge"
+    status = 400
+    default_message = "Your proposed upload exceeds the maximum allowed size"
+
+    def __init__(self, proposed_size: int, max_size: int) -> None:
+        super().__init__(ProposedSize=str(proposed_size), MaxSizeAllowed=str(max_size))
+
+
+class EntityTooSmall(S3Error):
+    code = "EntityTooSmall"
+    status = 400
+    default_message = "Your proposed upload is smaller than the minimum allowed size"
+
+    def __init__(self, proposed_size: int, min_size: int) -> None:
+        super().__init__(ProposedSize=str(proposed_size), MinSizeAllowed=str(min_size))
+
+
+class MissingRequestBodyError(S3Error):
+    code = "MissingRequestBodyError"
+    status = 400
+    default_message = "Request Body is empty"
+
+
+class MalformedXML(S3Error):
+    code = "MalformedXML"
+    status = 400
+    default_message = "The XML you provided was not well-formed or did not validate against our published schema"
+
+
+class MaxMessageLengthExceeded(S3Error):
+    code = "MaxMessageLengthExceeded"
+    status = 400
+    default_message = "Your request was too big."
+
+    def __init__(self, max_size: int) -> None:
+        super().__init__(MaxMessageLengthBytes=str(max_size))
+
+
+class RequestTimeout(S3Error):
+    code = "RequestTimeout"
+    status = 400
+    default_message = (
+        "Your socket connection to the server was not read from or written to within the timeout period. "
+        "Idle connections will be closed."
+    )
+
+
+class BadRequest(S3Error):
+    """
+    The request's head or its framing cannot be read: the connection is closed after the answer.
+    """
+
+    code = "BadRequest"
+    status = 400
+    default_message = "An error occurred when parsing the HTTP request."
+
+
+class MethodNotAllowed(S3Error):
+    code = "MethodNotAllowed"
+    status = 405
+    default_message = "The specified method is not allowed against this resource."
+
+    def __init__(self, method: bytes, resource_type: str) -> None:
+        super().__init__(Method=method, ResourceType=resource_type)
+
+
+class NotImplementedByProxy(S3Error):
+    """
+    S3's ``NotImplemented``; the name would hide Python's own.
+    """
+
+    code = "NotImplemented"
+    status = 501
+    default_message = "A header you provided implies functionality that is not implemented"
+
+
+class InvalidURI(S3Error):
+    code = "InvalidURI"
+    status = 400
+    default_message = "The specified URI couldn't be parsed."
+
+    def __init__(self, uri: bytes) -> None:
+        super().__init__(URI=uri)
+
+
+class KeyTooLongError(S3Error):
+    code = "KeyTooLongError"
+    status = 400
+    default_message = "Your key is too long"
+
+    def __init__(self, size: int, max_size: int) -> None:
+        super().__init__(Size=str(size), MaxSizeAllowed=str(max_size))
+
+
+class MetadataTooLarge(S3Error):
+    code = "MetadataTooLarge"
+    status = 400
+    default_message = "Your metadata headers exceed the maximum allowed metadata size"
+
+    def __init__(self, size: int, max_size: int) -> None:
+        super().__init__(Size=str(size), MaxSizeAllowed=str(max_size))
+
+
+class RequestHeaderSectionTooLarge(S3Error):
+    code = "RequestHeaderSectionTooLarge"
+    status = 400
+    default_message = "Your request header section exceeds the maximum allowed size."
+
+    def __init__(self, max_size: int) -> None:
+        super().__init__(MaxSizeAllowed=str(max_size))
+
+
+class SlowDown(S3Error):
+    code = "SlowDown"
+    status = 503
+    default_message = "Please reduce your request rate."
+    retry_after = 1
+
+
+class ServiceUnavailable(S3Error):
+    code = "ServiceUnavailable"
+    status = 503
+    default_message = "Service is unable to handle request."
+    retry_after = 1
+
+
+class InternalError(S3Error):
+    code = "InternalError"
+    status = 500

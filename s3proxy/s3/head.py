@@ -1,0 +1,243 @@
+"""
+The heads of HTTP/1.1 messages: bytes in, a RequestHead or a ResponseHead exactly as received out, or a refusal.
+
+What RFC 9112 leaves to the reader's judgement is refused here, because the next reader may judge otherwise.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from s3proxy.s3.errors import BadRequest, RequestHeaderSectionTooLarge
+from s3proxy.s3.limits import (
+    MAX_CONTENT_LENGTH_DIGITS,
+    MAX_HEAD_SIZE,
+    MAX_HEADER_COUNT,
+    MAX_REQUEST_LINE_SIZE,
+)
+
+HeaderList = list[tuple[bytes, bytes]]
+
+_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_METHOD = re.compile(rb"[A-Za-z][!#$%&'*+\-.^_`|~0-9A-Za-z]{0,31}")
+# "#" would make a backend cut the key which we signed.
+_TARGET = re.compile(rb"/[^\x00-\x20\x7f#]*")
+_ABSOLUTE_TARGET = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#\x00-\x20\x7f]+)([/?][^\x00-\x20\x7f#]*)?")
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_HOST = re.compile(rb"[A-Za-z0-9\-._~%!$&'()*+,;=:\[\]]*")
+_STATUS_LINE = re.compile(rb"(HTTP/1\.[01]) ([1-9][0-9][0-9])(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?")
+
+
+class Fields(dict[bytes, list[bytes]]):
+    """
+    Header values by lower-case name: the values of one name in the order in which they came.
+    """
+
+    __slots__ = ()
+
+    def value(self, name: bytes) -> bytes | None:
+        """
+        Return the value of a header, repeats joined with a comma as the canonical request does, or None.
+        """
+        values = self.get(name)
+        if values is None:
+            return None
+        return values[0] if len(values) == 1 else b",".join(values)
+
+
+@dataclass(slots=True, eq=False)
+class RequestHead:
+    """
+    The head of a request, as received and not yet believed.
+
+    Attributes:
+        method: As sent; S3 knows only upper case.
+        raw_target: Origin form, from the first ``/`` on, octet for octet. The authority of an absolute form is gone.
+        headers: Names as sent, values without the white space around them, in order.
+        fields: The same values by lower-case name.
+        content_length: Bytes, or None where no Content-Length was sent.
+    """
+
+    method: bytes
+    raw_target: bytes
+    version: bytes
+    headers: HeaderList
+    fields: Fields
+    content_length: int | None = None
+    is_chunked: bool = False
+    keeps_alive: bool = True
+    raw_path: bytes = field(init=False)
+    raw_query: bytes | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.raw_path, mark, query = self.raw_target.partition(b"?")
+        self.raw_query = query if mark else None
+
+    @property
+    def has_body(self) -> bool:
+        """
+        Whether any octet follows the head.
+        """
+        return self.is_chunked or bool(self.content_length)
+
+    @property
+    def expects_continue(self) -> bool:
+        """
+        Whether the client may wait for ``100 Continue``.
+        """
+        values = self.fields.get(b"expect")
+        return values is not None and self.version == b"HTTP/1.1" and values[0].lower() == b"100-continue"
+
+    @property
+    def host(self) -> bytes:
+        """
+        The Host header as sent; empty where HTTP/1.0 sent none.
+        """
+        return (self.fields.get(b"host") or [b""])[0]
+
+
+@dataclass(slots=True, eq=False)
+class ResponseHead:
+    """
+    The head of an answer of a backend.
+
+    Attributes:
+        content_length: Bytes, or None where the answer declares none.
+    """
+
+    version: bytes
+    status: int
+    reason: bytes
+    headers: HeaderList
+    fields: Fields
+    content_length: int | None = None
+    is_chunked: bool = False
+    keeps_alive: bool = True
+
+
+def index_headers(headers: Iterable[tuple[bytes, bytes]]) -> Fields:
+    """
+    Gather the values of each name.
+    """
+    fields = Fields()
+    for name, value in headers:
+        lower = name.lower()
+        values = fields.get(lower)
+        if values is None:
+            fields[lower] = [value]
+        else:
+            values.append(value)
+    return fields
+
+
+def parse_request_head(data: bytes) -> RequestHead:
+    """
+    Read the head of a request.
+
+    Args:
+        data: All of it, without the empty line at its end.
+
+    Raises:
+        BadRequest: It is not HTTP/1.1, or two readers could understand it in two ways.
+        RequestHeaderSectionTooLarge: It is longer than we read.
+    """
+    request_line, *lines = data.split(b"\r\n")
+    if len(request_line) > MAX_REQUEST_LINE_SIZE:
+        raise BadRequest
+    parts = request_line.split(b" ")
+    if len(parts) != 3:
+        raise BadRequest
+    method, target, version = parts
+    if version not in {b"HTTP/1.1", b"HTTP/1.0"} or _METHOD.fullmatch(method) is None:
+        raise BadRequest
+    headers = _parse_header_lines(lines)
+    fields = index_headers(headers)
+    raw_target = _parse_target(target, version, fields)
+    content_length, is_chunked = _parse_framing(version, fields)
+    connection = fields.get(b"connection")
+    keeps_alive = version == b"HTTP/1.1" and (connection is None or b"close" not in _tokens(connection))
+    return RequestHead(method, raw_target, version, headers, fields, content_length, is_chunked, keeps_alive)
+
+
+def parse_response_head(data: bytes) -> ResponseHead:
+    """
+    Read the head of a backend's answer, interim ones included.
+
+    Args:
+        data: All of it, without the empty line at its end.
+
+    Raises:
+        BadRequest: The answer is ambiguous or not HTTP/1.1: the backend is not to be believed.
+    """
+    status_line, *lines = data.split(b"\r\n")
+    found = _STATUS_LINE.fullmatch(status_line)
+    if found is None:
+        raise BadRequest
+    version, status, reason = found.groups()
+    headers = _parse_header_lines(lines)
+    fields = index_headers(headers)
+    content_length, is_chunked = _parse_framing(version, fields)
+    tokens = _tokens(fields.get(b"connection", []))
+    keeps_alive = b"close" not in tokens if version == b"HTTP/1.1" else b"keep-alive" in tokens
+    return ResponseHead(version, int(status), reason or b"", headers, fields, content_length, is_chunked, keeps_alive)
+
+
+def connection_options(fields: Fields) -> frozenset[bytes]:
+    """
+    Return the lower-case names which the Connection header nominates.
+    """
+    return frozenset(_tokens(fields.get(b"connection", [])))
+
+
+def _parse_header_lines(lines: list[bytes]) -> HeaderList:
+    if len(lines) > MAX_HEADER_COUNT:
+        raise RequestHeaderSectionTooLarge(MAX_HEAD_SIZE)
+    headers: HeaderList = []
+    for line in lines:
+        name, colon, value = line.partition(b":")
+        # A fold begins with white space, which is no name; a bare CR or LF is a control byte in a value.
+        if not colon or _NAME.fullmatch(name) is None or _CONTROL.search(value) is not None:
+            raise BadRequest
+        headers.append((name, value.strip(b" \t")))
+    return headers
+
+
+def _parse_target(target: bytes, version: bytes, fields: Fields) -> bytes:
+    hosts = fields.get(b"host", [])
+    if len(hosts) != 1 and not (version == b"HTTP/1.0" and not hosts):
+        raise BadRequest
+    host = hosts[0] if hosts else b""
+    if _HOST.fullmatch(host) is None:
+        raise BadRequest
+    if _TARGET.fullmatch(target) is not None:
+        return target
+    found = _ABSOLUTE_TARGET.fullmatch(target)
+    if found is None:
+        raise BadRequest
+    authority, rest = found.groups()
+    if authority.lower() != host.lower():
+        raise BadRequest
+    rest = rest or b"/"
+    return rest if rest.startswith(b"/") else b"/" + rest
+
+
+def _parse_framing(version: bytes, fields: Fields) -> tuple[int | None, bool]:
+    codings = fields.get(b"transfer-encoding")
+    lengths = fields.get(b"content-length")
+    if codings is not None:
+        # Content-Length beside it is the classic smuggling request.
+        if lengths is not None or version != b"HTTP/1.1" or len(codings) != 1 or codings[0].lower() != b"chunked":
+            raise BadRequest
+        return None, True
+    if lengths is None:
+        return None, False
+    length = lengths[0]
+    if any(other != length for other in lengths) or not (length.isdigit() and len(length) <= MAX_CONTENT_LENGTH_DIGITS):
+        raise BadRequest
+    return int(length), False
+
+
+def _tokens(values: list[bytes]) -> list[bytes]:
+    return [token.strip(b" \t").lower() for value in values for token in value.split(b",")]

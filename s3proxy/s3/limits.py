@@ -1,0 +1,87 @@
+"""
+Every limit of the protocol rooms, with its unit, its reason and its source.
+"""
+
+from __future__ import annotations
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+MAX_REQUEST_LINE_SIZE = 32 * KIB
+"""
+Bytes of method, target and version. A presigned URL with a session token of 12 KiB and a key of 1,024 escaped
+bytes fits twice.
+"""
+
+MAX_HEAD_SIZE = 64 * KIB
+"""
+Bytes of a whole head, request line included. S3 stops at 8 KiB of headers; session tokens and the metadata of
+other stores are longer.
+"""
+
+MAX_HEADER_COUNT = 256
+"""
+Header lines of one head: bounds the work which a head of one-byte headers can cause.
+"""
+
+MAX_CONTENT_LENGTH_DIGITS = 19
+"""
+Digits of Content-Length: 19 hold every signed 64-bit number; Python would refuse 5,000 with an exception of its own.
+"""
+
+MAX_CHUNK_SIZE_DIGITS = 16
+"""
+Hex digits of a size in chunked transfer coding or aws-chunked: 64 bits, leading zeros included.
+"""
+
+MAX_CHUNK_HEADER_SIZE = 256
+"""
+Bytes of one aws-chunked header, CRLF included: 16 digits, 17 for ``;chunk-signature=``, 144 for an ECDSA
+signature and 2 make 179; the rest is white space which S3 lets pass.
+"""
+
+MAX_TRAILER_SIZE = 8 * KIB
+"""
+Bytes of all trailer lines of a body: two checksums and a signature need 400.
+"""
+
+MIN_CHUNK_SIZE = 8 * KIB
+"""
+Bytes which every data chunk but the last must have ("Transferring Payload in Multiple Chunks").
+"""
+
+MAX_OBJECT_SIZE = 5 * GIB
+"""
+Bytes of one PUT or part ("Uploading objects").
+"""
+
+MAX_KEY_SIZE = 1024
+"""
+Bytes of a key, decoded ("Naming Amazon S3 objects").
+"""
+
+MAX_METADATA_SIZE = 2 * KIB
+"""
+Bytes of all ``x-amz-meta-*`` names (without the prefix) and values ("Working with object metadata").
+"""
+
+MAX_CLOCK_SKEW_SECONDS = 900
+"""
+Seconds between a request's date and our clock ("Authenticating Requests").
+"""
+
+MAX_PRESIGNED_SECONDS = 604800
+"""
+Seconds a presigned URL may live: seven days ("Authenticating Requests: Using Query Parameters").
+"""
+
+SMALL_BODY_SIZE = 64 * KIB
+"""
+Bytes up to which a decoded body is verified whole before a backend hears of it.
+"""
+
+MAX_XML_BODY_SIZE = 4 * MIB
+"""
+Bytes of the XML document of an operation: CompleteMultipartUpload with 10,000 parts and their checksums needs 2.5 MiB.
+"""
