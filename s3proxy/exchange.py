@@ -1,0 +1,214 @@
+"""
+The life of one request, told as a table: in this state, after this event, do that.
+
+An exchange decides; `s3proxy.proxy` carries out. No octet of a body passes through here, and nothing here waits.
+
+::
+
+    LOOKING_UP ──► HOLDING ──► AWAITING ──► RELAYING ──► ENDED
+         └───────► SENDING ──────┘ └──► JUDGING ──┘
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+from s3proxy.s3.errors import InternalError, S3Error, ServiceUnavailable, SlowDown
+
+
+class State(Enum):
+    """
+    What an exchange waits for.
+    """
+
+    LOOKING_UP = auto()
+    "the credentials of a key which signed a well-formed head"
+    HOLDING = auto()
+    "the rest of a body which is verified whole before a backend hears of it"
+    SENDING = auto()
+    "the rest of a body which is verified while it streams; its last octets are withheld"
+    AWAITING = auto()
+    "the backend's answer: all octets were verified and may be with the backend"
+    JUDGING = auto()
+    "the document of an answer which may speak of our own signature, or must be edited"
+    RELAYING = auto()
+    "the end of the answer"
+    ENDED = auto()
+    "nothing: everything was released"
+
+
+class Event(Enum):
+    """
+    What can happen to an exchange.
+    """
+
+    AUTHENTICATED_TO_HOLD = auto()
+    "the client is who it says; its body is small, empty or a document"
+    AUTHENTICATED_TO_STREAM = auto()
+    "the client is who it says; its body goes to the backend as it arrives"
+    REFUSED = auto()
+    "an S3 error: of the head, of the credentials, of the body, or because the client stopped sending"
+    VERIFIED = auto()
+    "the whole body arrived, and everything claimed of it holds"
+    ANSWERED_BELOW_400 = auto()
+    "the backend's final head claims success, or points elsewhere"
+    ANSWERED_FROM_400 = auto()
+    "the backend's final head refuses"
+    ANSWER_NEEDS_READING = auto()
+    "the same, and its document must be read before the client may see it"
+    ANSWER_ACQUITS_US = auto()
+    "the document may be relayed"
+    ANSWER_BLAMES_US = auto()
+    "the document says that our own signature or key was refused"
+    ANSWER_ENDED = auto()
+    "the last octet of the answer was handed to the client's socket"
+    BACKEND_FAILED = auto()
+    "no answer will come, or its rest will not"
+    CLIENT_GONE = auto()
+    "nobody is there to read an answer"
+
+
+class Action(Enum):
+    """
+    What the proxy is to do.
+    """
+
+    RECEIVE_BODY = auto()
+    "let the client send: 100 Continue where it waits for it, then read its body"
+    OPEN_UPLOAD = auto()
+    "sign the head and ask the backend to take a body whose end is not there yet"
+    FINISH_UPLOAD = auto()
+    "say that the body is complete"
+    SEND = auto()
+    "sign the head and send it with the body which was held"
+    STOP_BODY = auto()
+    "take no more of the client's body"
+    READ_ANSWER = auto()
+    "gather the answer's document, within a bound"
+    RELAY = auto()
+    "give the answer to the client as it comes"
+    RESPOND = auto()
+    "answer with the S3 error"
+    FINISH = auto()
+    "the client's answer is complete"
+    ABORT_BACKEND = auto()
+    "reset the backend's connection, so that it cannot hold a complete request"
+    CUT_CLIENT = auto()
+    "reset the client's connection: a cut answer must not look complete"
+    RELEASE = auto()
+    "let go of everything, and write the access log"
+
+
+Step = tuple[State, tuple[Action, ...]]
+
+_E = Event
+_A = Action
+_IGNORE: tuple[Action, ...] = ()
+
+_ROWS: dict[State, dict[Event, Step]] = {
+    State.LOOKING_UP: {
+        _E.AUTHENTICATED_TO_HOLD: (State.HOLDING, (_A.RECEIVE_BODY,)),
+        _E.AUTHENTICATED_TO_STREAM: (State.SENDING, (_A.OPEN_UPLOAD, _A.RECEIVE_BODY)),
+        _E.REFUSED: (State.ENDED, (_A.RESPOND, _A.RELEASE)),
+        _E.CLIENT_GONE: (State.ENDED, (_A.RELEASE,)),
+    },
+    State.HOLDING: {
+        _E.VERIFIED: (State.AWAITING, (_A.SEND,)),
+        _E.REFUSED: (State.ENDED, (_A.STOP_BODY, _A.RESPOND, _A.RELEASE)),
+        _E.CLIENT_GONE: (State.ENDED, (_A.STOP_BODY, _A.RELEASE)),
+    },
+    State.SENDING: {
+        _E.VERIFIED: (State.AWAITING, (_A.FINISH_UPLOAD,)),
+        _E.REFUSED: (State.ENDED, (_A.STOP_BODY, _A.ABORT_BACKEND, _A.RESPOND, _A.RELEASE)),
+        # The commit guard: success before the tail was released is a lie, or a backend which commits short bodies.
+        _E.ANSWERED_BELOW_400: (State.ENDED, (_A.STOP_BODY, _A.ABORT_BACKEND, _A.RESPOND, _A.RELEASE)),
+        _E.ANSWERED_FROM_400: (State.RELAYING, (_A.STOP_BODY, _A.RELAY)),
+        _E.ANSWER_NEEDS_READING: (State.JUDGING, (_A.STOP_BODY, _A.READ_ANSWER)),
+        _E.BACKEND_FAILED: (State.ENDED, (_A.STOP_BODY, _A.ABORT_BACKEND, _A.RESPOND, _A.RELEASE)),
+        _E.CLIENT_GONE: (State.ENDED, (_A.STOP_BODY, _A.ABORT_BACKEND, _A.RELEASE)),
+    },
+    State.AWAITING: {
+        _E.ANSWERED_BELOW_400: (State.RELAYING, (_A.RELAY,)),
+        _E.ANSWERED_FROM_400: (State.RELAYING, (_A.RELAY,)),
+        _E.ANSWER_NEEDS_READING: (State.JUDGING, (_A.READ_ANSWER,)),
+        _E.BACKEND_FAILED: (State.ENDED, (_A.ABORT_BACKEND, _A.RESPOND, _A.RELEASE)),
+        _E.CLIENT_GONE: (State.ENDED, (_A.ABORT_BACKEND, _A.RELEASE)),
+    },
+    State.JUDGING: {
+        _E.ANSWER_ACQUITS_US: (State.RELAYING, (_A.RELAY,)),
+        _E.ANSWER_BLAMES_US: (State.ENDED, (_A.ABORT_BACKEND, _A.RESPOND, _A.RELEASE)),
+        _E.BACKEND_FAILED: (State.ENDED, (_A.ABORT_BACKEND, _A.RESPOND, _A.RELEASE)),
+        _E.CLIENT_GONE: (State.ENDED, (_A.ABORT_BACKEND, _A.RELEASE)),
+    },
+    State.RELAYING: {
+        _E.ANSWER_ENDED: (State.ENDED, (_A.FINISH, _A.RELEASE)),
+        _E.BACKEND_FAILED: (State.ENDED, (_A.CUT_CLIENT, _A.RELEASE)),
+        _E.CLIENT_GONE: (State.ENDED, (_A.ABORT_BACKEND, _A.RELEASE)),
+    },
+    State.ENDED: {},
+}
+
+TABLE: dict[tuple[State, Event], Step] = {
+    (state, event): _ROWS[state].get(event, (state, _IGNORE)) for state in State for event in Event
+}
+"""
+Every state with every event. An event without a row of its own came too late to matter and changes nothing.
+"""
+
+
+class Exchange:
+    """
+    One request and its answer.
+
+    Attributes:
+        error: What the client is to read, once an event has brought a refusal.
+    """
+
+    __slots__ = ("error", "state")
+
+    def __init__(self) -> None:
+        self.state = State.LOOKING_UP
+        self.error: S3Error | None = None
+
+    def receive(self, event: Event, error: S3Error | None = None) -> tuple[Action, ...]:
+        """
+        Move on, and return what is to be done, in order.
+
+        Args:
+            error: With an event which leads to RESPOND: what the client is told.
+        """
+        state, actions = TABLE[self.state, event]
+        if error is not None and self.error is None and actions:
+            self.error = error
+        self.state = state
+        return actions
+
+
+class BackendFault(Enum):
+    """
+    Why no answer came from a backend.
+    """
+
+    UNREACHABLE = auto()
+    "refused, timed out connecting, or its TLS did not verify; no octet of the request was sent"
+    LOST = auto()
+    "reset or garbage before an answer, also after all octets were sent"
+    SILENT = auto()
+    "no first byte of an answer in time"
+    STALLED = auto()
+    "it took no octet of the body for its idle time"
+    STALE = auto()
+    "a reused connection died, and what was sent cannot be sent again"
+    BUSY = auto()
+    "all connections which it may have were in use for too long"
+
+
+def error_for_fault(fault: BackendFault) -> S3Error:
+    """
+    Return what the client reads when its backend failed before an answer.
+    """
+    if fault is BackendFault.LOST:
+        return InternalError()
+    if fault in {BackendFault.STALE, BackendFault.BUSY}:
+        return SlowDown()
+    return ServiceUnavailable()
