@@ -1,0 +1,546 @@
+"""
+HTTP/1.1 of one client's connection: heads, bodies, holds, times, and an end which lets the client read its answer.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import struct
+import termios
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.interfaces import IHalfCloseableProtocol, ISSLTransport, ITCPTransport
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel
+from zope.interface import implementer
+
+from s3proxy.flow import DirectWriter
+from s3proxy.frontend.deadline import Deadline
+from s3proxy.frontend.request import S3Request
+from s3proxy.s3.error_xml import error_document
+from s3proxy.s3.errors import BadRequest, IncompleteBody, RequestHeaderSectionTooLarge, RequestTimeout, S3Error
+from s3proxy.s3.framing import ChunkedFraming
+from s3proxy.s3.head import RequestHead, parse_request_head
+from s3proxy.s3.limits import KIB, MAX_HEAD_SIZE, MIB
+
+if TYPE_CHECKING:
+    from s3proxy.frontend.site import S3Site
+
+_HEAD_END = b"\r\n\r\n"
+
+MAX_PIPELINED_SIZE = 64 * KIB
+"""
+Bytes of later requests which are kept while one is being answered; above it the client's socket is not read.
+"""
+
+MAX_DRAINED_SIZE = 64 * KIB
+"""
+Bytes of an unread body which are read and dropped to keep a connection; for more it is closed.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientTimes:
+    """
+    How long a client may take, in seconds, and how much it may still send after its answer.
+
+    Attributes:
+        head: For a whole head, from its first octet, or from the connection's start.
+        idle: Between two octets of a body, or until it takes an octet of an answer, while it is we who wait.
+        keep_alive: Between two requests.
+        linger: For reading an answer which was given before the body's end.
+        linger_size: Bytes which are read and dropped meanwhile.
+    """
+
+    head: float = 30.0
+    idle: float = 60.0
+    keep_alive: float = 75.0
+    linger: float = 10.0
+    linger_size: int = 256 * MIB
+
+
+class Hold(Enum):
+    """
+    Why a client's socket is not read.
+    """
+
+    UNJUDGED = auto()
+    "its request is not authenticated yet"
+    BACKEND = auto()
+    "the backend's socket is full"
+    PIPELINED = auto()
+    "it sent more requests than we keep"
+
+
+class _State(Enum):
+    HEAD = auto()
+    BODY = auto()
+    ANSWERING = auto()
+    LINGERING = auto()
+    CLOSED = auto()
+
+
+@implementer(IHalfCloseableProtocol)
+class S3Channel(HTTPChannel):  # type: ignore[misc]
+    """
+    One connection of a client.
+
+    Stock `HTTPChannel` answers 100 Continue unasked, stores bodies, and leaves heads to its version's judgement; of it
+    remain the producer's side towards `Request` and what applications see of a channel.
+    """
+
+    site: S3Site
+    persistent: bool
+
+    def connectionMade(self) -> None:
+        transport = self.transport
+        if ITCPTransport.providedBy(transport):
+            transport.setTcpNoDelay(True)
+        self.persistent = True
+        self._networkProducer = transport
+        self._times = self.site.times
+        self._state = _State.HEAD
+        self._request: S3Request | None = None
+        self._holds: set[Hold] = set()
+        self._unread = b""
+        self._is_reading = False
+        self._lacks = 0
+        self._framing: ChunkedFraming | None = None
+        self._needs_continue = False
+        self._client_ended = False
+        self._lingered_size = 0
+        self._deadline = Deadline(self.site.reactor, self._timed_out)
+        self._deadline.set(self._times.head)
+        self._head_began = False
+        self._hangup_seen: bool | None = None
+        self._fd: int | None = None
+        self._is_tls = ISSLTransport.providedBy(transport)
+        self.writer = DirectWriter(transport, self)
+        self.site.connection_made(self)
+        if not self._is_tls:
+            self._fd = transport.fileno()
+            self.site.watch.add(self._fd, self._hung_up)
+
+    # Reading
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._is_reading:
+            # Under TLS a resume may deliver what was decrypted before.
+            self._unread += data
+            return
+        if self._unread:
+            data = self._unread + data
+            self._unread = b""
+        self._read(data)
+
+    def _read(self, data: bytes) -> None:
+        readers: dict[_State, Callable[[bytes], bytes]] = {
+            _State.HEAD: self._read_head,
+            _State.BODY: self._read_body,
+            _State.ANSWERING: self._keep,
+            _State.LINGERING: self._drop,
+            _State.CLOSED: self._drop,
+        }
+        self._is_reading = True
+        while True:
+            state = self._state
+            left = readers[state](data)
+            if self._unread:
+                left += self._unread
+                self._unread = b""
+            if not left or (len(left) == len(data) and self._state is state):
+                break
+            data = left
+        self._is_reading = False
+        self._unread = left
+        if len(left) > MAX_PIPELINED_SIZE and self._state is _State.ANSWERING:
+            self.hold(Hold.PIPELINED)
+
+    def _read_head(self, data: bytes) -> bytes:
+        # One empty line before a request is what old clients sent after a form (RFC 9112, section 2.2).
+        start = 2 if data[:2] == b"\r\n" else 0
+        end = data.find(_HEAD_END, start)
+        try:
+            if end < 0 or end - start > MAX_HEAD_SIZE:
+                self._check_beginning(data, start)
+                return data
+            head = parse_request_head(data[start:end])
+        except S3Error as error:
+            self._refuse_connection(error)
+            return b""
+        self._head_began = False
+        self._begin(head)
+        return data[end + 4 :]
+
+    def _check_beginning(self, data: bytes, start: int) -> None:
+        if len(data) - start > MAX_HEAD_SIZE:
+            raise RequestHeaderSectionTooLarge(MAX_HEAD_SIZE)
+        # A TLS hello on a plain port never has an end of a head.
+        if len(data) > start and not data[start : start + 1].isalpha() and data != b"\r":
+            raise BadRequest
+        if not self._head_began:
+            self._head_began = True
+            self._deadline.set(self._times.head)
+
+    def _begin(self, head: RequestHead) -> None:
+        self._deadline.clear()
+        self.persistent = head.keeps_alive and not self.site.is_draining
+        self._lacks = head.content_length or 0
+        self._framing = ChunkedFraming() if head.is_chunked else None
+        self._needs_continue = head.expects_continue and head.has_body
+        self._state = _State.BODY if head.has_body else _State.ANSWERING
+        self._request = request = S3Request(self, head)
+        self.requests.append(request)
+        request.headReceived()
+        if self._request is request and self._state is _State.BODY:
+            if request.is_unjudged:
+                self.hold(Hold.UNJUDGED)
+            elif not self._holds:
+                self._deadline.set(self._times.idle)
+
+    def _read_body(self, data: bytes) -> bytes:
+        self._needs_continue = False
+        if self._framing is not None:
+            return self._read_chunked_body(self._framing, data)
+        lacks = self._lacks
+        size = len(data)
+        if size < lacks:
+            self._lacks = lacks - size
+            self._deliver(data)
+            if self._state is _State.BODY and not self._holds:
+                self._deadline.set(self._times.idle)
+            return b""
+        self._lacks = 0
+        self._deliver(data if size == lacks else data[:lacks])
+        self._body_ended()
+        return b"" if size == lacks else data[lacks:]
+
+    def _read_chunked_body(self, framing: ChunkedFraming, data: bytes) -> bytes:
+        try:
+            pieces = framing.feed(data)
+        except BadRequest as error:
+            self.persistent = False
+            self._body_failed(error)
+            return b""
+        if pieces:
+            self._deliver(bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces))
+        if not framing.is_complete:
+            if self._state is _State.BODY and not self._holds:
+                self._deadline.set(self._times.idle)
+            return b""
+        self._framing = None
+        self._body_ended()
+        return framing.remainder
+
+    def _deliver(self, data: bytes) -> None:
+        if self._request is not None:
+            self._request.bodyReceived(data)
+
+    def _body_ended(self) -> None:
+        if self._state is not _State.BODY:
+            return
+        self._deadline.clear()
+        if self._request is None:
+            self._next_request()
+            return
+        self._state = _State.ANSWERING
+        self.release(Hold.BACKEND)
+        self._request.bodyEnded()
+
+    def _body_failed(self, error: S3Error) -> None:
+        """
+        No more of the body will come, or what comes cannot be understood.
+        """
+        self.persistent = False
+        request = self._request
+        if request is None:
+            self._close()
+        else:
+            request.bodyFailed(error)
+
+    def _keep(self, data: bytes) -> bytes:
+        return data
+
+    def _drop(self, data: bytes) -> bytes:
+        if self._state is _State.LINGERING:
+            self._lingered_size += len(data)
+            if self._lingered_size > self._times.linger_size:
+                self._close()
+        return b""
+
+    # Holding
+
+    def hold(self, reason: Hold) -> None:
+        """
+        Do not read the client's socket while there is this reason.
+        """
+        if not self._holds and self._state is not _State.CLOSED:
+            self.transport.pauseProducing()
+            self._deadline.clear()
+            if self._hangup_seen is not None:
+                self._hung_up(self._hangup_seen)
+        self._holds.add(reason)
+
+    def release(self, reason: Hold) -> None:
+        """
+        Take back one reason not to read; read on when none is left.
+        """
+        if reason not in self._holds:
+            return
+        self._holds.discard(reason)
+        if not self._holds and self._state is not _State.CLOSED:
+            if self._state is _State.BODY:
+                self._deadline.set(self._times.idle)
+            self.transport.resumeProducing()
+
+    def hold_for_backend(self) -> None:
+        """
+        Do not read while the backend's socket is full.
+        """
+        if Hold.BACKEND not in self._holds:
+            self.hold(Hold.BACKEND)
+
+    def release_for_backend(self) -> None:
+        """
+        Read on: the backend takes octets again.
+        """
+        self.release(Hold.BACKEND)
+
+    def body_wanted(self) -> None:
+        """
+        Let a body come whose head was judged: 100 Continue where the client waits for it.
+        """
+        self.send_continue()
+        self.release(Hold.UNJUDGED)
+
+    @property
+    def is_tls(self) -> bool:
+        """
+        Whether the connection is TLS.
+        """
+        return self._is_tls
+
+    @property
+    def holds(self) -> frozenset[Hold]:
+        """
+        The reasons for which the client's socket is not read now.
+        """
+        return frozenset(self._holds)
+
+    def _hung_up(self, is_reset: bool) -> None:
+        self._hangup_seen = is_reset
+        if not self._holds:
+            # It is being read: the transport finds out, in order.
+            return
+        if not is_reset:
+            # FIN: all that will ever come is in the kernel's queue. Gone, if that is less than the body still lacks.
+            if self._state is not _State.BODY or self._framing is not None or self._fd is None:
+                return
+            queued = struct.unpack("i", fcntl.ioctl(self._fd, termios.FIONREAD, bytes(4)))[0]
+            if queued >= self._lacks:
+                return
+        self.transport.abortConnection()
+
+    # Answering
+
+    def send_continue(self) -> None:
+        """
+        Let a client which waits for it send its body.
+        """
+        if self._needs_continue:
+            self._needs_continue = False
+            self.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def answer_begins(self) -> bool:
+        """
+        Say that a final head is about to be written.
+
+        Returns:
+            Whether the connection may serve another request; the head must say so where it may not.
+        """
+        self.release(Hold.UNJUDGED)
+        if self.site.is_draining or self._client_ended:
+            self.persistent = False
+        if self._state is _State.BODY and not self._can_drain():
+            self.persistent = False
+        return self.persistent
+
+    def _can_drain(self) -> bool:
+        # A client told to continue by nobody may send its body or may not: the next octets could be either.
+        return self._framing is None and self._lacks <= MAX_DRAINED_SIZE and not self._needs_continue
+
+    def requestDone(self, request: S3Request) -> None:
+        """
+        Go on after an answer: read the next request, or the rest of this one's body, or let the client read and leave.
+        """
+        self.requests.clear()
+        self._request = None
+        if self._state is _State.CLOSED:
+            return
+        for reason in tuple(self._holds - {Hold.PIPELINED}):
+            self.release(reason)
+        if self._state is _State.BODY and self._lacks == 0 and self._framing is None:
+            # The verdict came inside the body's last octets.
+            self._state = _State.ANSWERING
+        if self._state is _State.BODY:
+            if not self.persistent or not self._can_drain():
+                self._linger()
+        elif self.persistent:
+            self._next_request()
+        elif self._client_ended:
+            self._close()
+        else:
+            self._shut_down()
+
+    def _next_request(self) -> None:
+        if not self.persistent:
+            self._shut_down()
+            return
+        self._state = _State.HEAD
+        self._deadline.set(self._times.keep_alive)
+        self.release(Hold.PIPELINED)
+        if self._unread and not self._is_reading:
+            data, self._unread = self._unread, b""
+            self._read(data)
+
+    def _refuse_connection(self, error: S3Error) -> None:
+        """
+        Answer what is no request, and read no more of this connection.
+        """
+        self.persistent = False
+        request_id = self.site.make_request_id()
+        document = error_document(error, request_id, self.site.host_id)
+        self.writer.write(
+            b"HTTP/1.1 %d %s\r\nx-amz-request-id: %s\r\nContent-Type: application/xml\r\nConnection: close\r\n"
+            b"Content-Length: %d\r\n\r\n%s"
+            % (error.status, error.code.encode(), request_id.encode(), len(document), document)
+        )
+        self.site.connection_refused(self, error, request_id)
+        self._linger()
+
+    # Ending
+
+    def _linger(self) -> None:
+        """
+        Half-close and drop what still comes, within bounds: closing at once would take the answer from the client.
+        """
+        self._state = _State.LINGERING
+        self.persistent = False
+        for reason in tuple(self._holds):
+            self.release(reason)
+        if self._client_ended:
+            self._close()
+            return
+        self._deadline.set(self._times.linger)
+        if not self._is_tls:
+            self.writer.detach()
+            self.transport.loseWriteConnection()
+
+    def _shut_down(self) -> None:
+        """
+        Close once what was written has left.
+        """
+        self._state = _State.CLOSED
+        self._deadline.set(self._times.linger)
+        self.writer.detach()
+        self.transport.loseConnection()
+
+    def _close(self) -> None:
+        if self._state is not _State.CLOSED:
+            self._shut_down()
+
+    def abort(self) -> None:
+        """
+        Reset the connection, so that a cut answer does not look complete.
+        """
+        self._state = _State.CLOSED
+        self.transport.abortConnection()
+
+    def drain(self) -> None:
+        """
+        Serve no further request: close now, unless one is being served.
+        """
+        self.persistent = False
+        if self._state is _State.HEAD and not self._head_began:
+            self._shut_down()
+
+    def loseConnection(self) -> None:
+        self.persistent = False
+        self._shut_down()
+
+    def _timed_out(self) -> None:
+        if self._state is _State.BODY and not self.writer.is_paused:
+            self._body_failed(RequestTimeout())
+        elif self._state in {_State.HEAD, _State.LINGERING}:
+            self._shut_down()
+        else:
+            # It takes no octet of its answer, or what was written before the end never left.
+            self.abort()
+
+    def readConnectionLost(self) -> None:
+        self._client_ended = True
+        self.persistent = False
+        if self._state is _State.BODY:
+            self._body_failed(IncompleteBody() if self._framing else self._short_body())
+        elif self._state is not _State.ANSWERING:
+            # Before a request, or after an answer which it has now read.
+            self._state = _State.CLOSED
+            self.writer.detach()
+            self.transport.loseConnection()
+
+    def _short_body(self) -> IncompleteBody:
+        length = self._request.head.content_length if self._request is not None else None
+        return IncompleteBody.of_length(length or 0, (length or 0) - self._lacks)
+
+    def writeConnectionLost(self) -> None:
+        pass
+
+    def connectionLost(self, reason: Failure) -> None:
+        self._state = _State.CLOSED
+        self._deadline.cancel()
+        self.writer.detach()
+        if self._fd is not None:
+            self.site.watch.remove(self._fd)
+        request, self._request = self._request, None
+        if request is not None:
+            request.connectionLost(reason)
+        self.requests.clear()
+        self.site.connection_lost(self)
+
+    # What DirectWriter asks of its source: the client does not take our octets, or takes them again
+
+    def pauseProducing(self) -> None:
+        self._deadline.set(self._times.idle)
+        if self._requestProducer is not None:
+            self._requestProducer.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        self._deadline.clear()
+        if self._requestProducer is not None:
+            self._requestProducer.resumeProducing()
+
+    def stopProducing(self) -> None:
+        if self._requestProducer is not None:
+            self._requestProducer.stopProducing()
+
+    # What applications' own requests write
+
+    def write(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    def writeSequence(self, iovec: Any) -> None:
+        self.writer.writeSequence(list(iovec))
+
+    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Any) -> None:
+        lines = [b"%s %s %s\r\n" % (version, code, reason)]
+        lines += [b"%s: %s\r\n" % (name, value) for name, values in headers.getAllRawHeaders() for value in values]
+        if not self.answer_begins():
+            lines.append(b"Connection: close\r\n")
+        lines.append(b"\r\n")
+        self.writer.writeSequence(lines)
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        self._refuse_connection(BadRequest())

@@ -1,0 +1,282 @@
+"""
+One request of a client: its head as soon as that is complete, then its body as it arrives, never stored.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IConsumer, IPushProducer
+from twisted.python.failure import Failure
+from twisted.web.server import Request
+from zope.interface import implementer
+
+from s3proxy.interfaces import IStreamedRequest, IStreamedResource
+from s3proxy.s3.errors import S3Error
+from s3proxy.s3.head import RequestHead
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from s3proxy.flow import DirectWriter
+    from s3proxy.frontend.channel import S3Channel
+
+
+@implementer(IStreamedRequest, IPushProducer)
+class S3Request(Request):  # type: ignore[misc]
+    """
+    A request which a streamed resource sees at the end of its head.
+
+    An application's own resource beside it sees an ordinary `twisted.web.server.Request`, rendered when its body is
+    complete; what only that needs is made when it is first asked for.
+
+    Attributes:
+        head: As received.
+        received_size: Bytes of the body so far, without transfer coding.
+    """
+
+    defaultContentType = None
+    channel: S3Channel
+
+    def __init__(self, channel: S3Channel, head: RequestHead) -> None:
+        self.channel = channel
+        self.head = head
+        self.method = head.method
+        self.uri = head.raw_target
+        self.path = head.raw_path
+        self.clientproto = head.version
+        self.received_size = 0
+        self.notifications: list[Deferred[None]] = []
+        self.is_unjudged = False
+        self.finished = 0
+        self._is_streamed = False
+        self._is_complete = False
+        self._consumer: IConsumer | None = None
+        self._delivered: Deferred[None] | None = None
+        self._early: list[bytes] = []
+        self._failure: S3Error | None = None
+        self._gone: Callable[[], None] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        # Reached only for what __init__ above did not make: the stock request's own attributes.
+        if "requestHeaders" in self.__dict__ or name.startswith("__"):
+            raise AttributeError(name)
+        self._make_stock()
+        return getattr(self, name)
+
+    def _make_stock(self) -> None:
+        notifications, defaults = self.notifications, (self.method, self.uri, self.path, self.clientproto)
+        self.requestHeaders = None
+        super().__init__(self.channel)
+        self.notifications = notifications
+        self.method, self.uri, self.path, self.clientproto = defaults
+        for name, value in self.head.headers:
+            self.requestHeaders.addRawHeader(name, value)
+        self.parseCookies()
+
+    # What the channel tells
+
+    def headReceived(self) -> None:
+        """
+        Find the resource, and begin: at once if it streams, else when the body is complete.
+        """
+        site = self.channel.site
+        resource = site.resource
+        if not IStreamedResource.providedBy(resource):
+            resource = self._traverse()
+        if IStreamedResource.providedBy(resource):
+            self._is_streamed = True
+            self.is_unjudged = self.head.has_body
+            resource.render(self)
+            return
+        self._make_stock()
+        self.gotLength(self.head.content_length)
+        self.channel.send_continue()
+        if not self.head.has_body:
+            self.bodyEnded()
+
+    def _traverse(self) -> Any:
+        self.site = self.channel.site
+        self.prepath: list[bytes] = []
+        self.postpath = self.path[1:].split(b"/")
+        try:
+            return self.site.getResourceFor(self)
+        except Exception:  # noqa: BLE001 - process() meets it again, and answers as stock does
+            return None
+
+    def bodyReceived(self, data: bytes) -> None:
+        """
+        Take octets of the body.
+        """
+        self.received_size += len(data)
+        if self.finished:
+            return
+        if not self._is_streamed:
+            self.handleContentChunk(data)
+        elif self._consumer is not None:
+            self._consumer.write(data)
+        elif self.is_unjudged:
+            self._early.append(data)
+
+    def bodyEnded(self) -> None:
+        """
+        Know that the body is complete.
+        """
+        self._is_complete = True
+        if not self._is_streamed:
+            self.requestReceived(self.method, self.uri, self.clientproto)
+        elif self._consumer is not None:
+            self._body_delivered(None)
+
+    def bodyFailed(self, error: S3Error) -> None:
+        """
+        Know that the rest of the body will not come, or cannot be read.
+        """
+        self._failure = error
+        if not self._is_streamed:
+            self.channel.abort()
+        elif self._consumer is not None:
+            self._body_delivered(error)
+
+    def connectionLost(self, reason: Failure) -> None:
+        gone, self._gone = self._gone, None
+        delivered, self._delivered = self._delivered, None
+        if delivered is not None:
+            self._detach_consumer()
+        if not self._is_streamed:
+            super().connectionLost(reason)
+            return
+        self._disconnected = True
+        notifications, self.notifications = self.notifications, []
+        for notification in notifications:
+            notification.errback(reason)
+        if gone is not None:
+            gone()
+
+    # The body, for a streamed resource
+
+    def deliverBody(self, consumer: IConsumer) -> Deferred[None]:
+        self._consumer = consumer
+        result = self._delivered = Deferred()
+        self.is_unjudged = False
+        consumer.registerProducer(cast(Any, self), True)
+        self.channel.body_wanted()
+        early, self._early = self._early, []
+        for data in early:
+            consumer.write(data)
+        if self._delivered is not None and (self._is_complete or self._failure is not None):
+            self._body_delivered(self._failure)
+        return result
+
+    def _body_delivered(self, error: S3Error | None) -> None:
+        delivered, self._delivered = self._delivered, None
+        if delivered is None:
+            return
+        self._detach_consumer()
+        if error is None:
+            delivered.callback(None)
+        else:
+            delivered.errback(error)
+
+    def _detach_consumer(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            consumer.unregisterProducer()
+
+    def stop_body(self) -> None:
+        """
+        Give no more of the body to its consumer: what still comes is the channel's to drop.
+        """
+        self._delivered = None
+        self._early = []
+        self.is_unjudged = False
+        self._detach_consumer()
+
+    def pauseProducing(self) -> None:
+        if not self._is_complete and not self.finished:
+            self.channel.hold_for_backend()
+
+    def resumeProducing(self) -> None:
+        if not self.finished:
+            self.channel.release_for_backend()
+
+    def stopProducing(self) -> None:
+        """
+        Only pause: the exchange decides about the client's connection, not its backend.
+        """
+        self.pauseProducing()
+
+    # The answer, for a streamed resource
+
+    def on_gone(self, gone: Callable[[], None]) -> None:
+        """
+        Have this called once if the client's connection is lost before the answer is finished.
+        """
+        self._gone = gone
+
+    def respond(self, status: int, reason: bytes, headers: list[tuple[bytes, bytes]], content: bytes = b"") -> None:
+        """
+        Give a whole answer. `Content-Length` and, where it is due, `Connection` are added.
+        """
+        headers.append((b"Content-Length", b"%d" % len(content)))
+        head = self.make_head(status, reason, headers)
+        if self.method == b"HEAD":
+            content = b""
+        self.channel.writer.write(head + content)
+        self.finish_answer()
+
+    def make_head(self, status: int, reason: bytes, headers: list[tuple[bytes, bytes]]) -> bytes:
+        """
+        Write a final head. Its body's framing must be among the headers.
+        """
+        lines = [b"HTTP/1.1 %d %s\r\n" % (status, reason)]
+        lines += [b"%s: %s\r\n" % header for header in headers]
+        if not self.channel.answer_begins():
+            lines.append(b"Connection: close\r\n")
+        lines.append(b"\r\n")
+        return b"".join(lines)
+
+    @property
+    def writer(self) -> DirectWriter:
+        """
+        Where the answer's octets go.
+        """
+        return self.channel.writer
+
+    def finish_answer(self) -> None:
+        """
+        Say that the whole answer was written.
+        """
+        if self.finished or self._disconnected:
+            return
+        self.finished = 1
+        self._gone = None
+        self.stop_body()
+        notifications, self.notifications = self.notifications, []
+        self.channel.requestDone(self)
+        for notification in notifications:
+            notification.callback(None)
+
+    def abort(self) -> None:
+        """
+        Reset the client's connection.
+        """
+        self._gone = None
+        if not self._disconnected:
+            self.channel.abort()
+
+    @property
+    def client_host(self) -> str:
+        """
+        The client's address as text.
+        """
+        peer = self.channel.getPeer()
+        return str(getattr(peer, "host", "-"))
+
+    @property
+    def is_secure(self) -> bool:
+        """
+        Whether the client's connection is TLS.
+        """
+        return self.channel.is_tls

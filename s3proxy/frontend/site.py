@@ -1,0 +1,118 @@
+"""
+The factory to listen with: S3 and an application's own resources on one port.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IAddress
+from twisted.web.resource import IResource
+from twisted.web.server import Site
+
+from s3proxy.frontend.channel import ClientTimes, S3Channel
+from s3proxy.frontend.hangup import HangupWatch
+from s3proxy.s3.errors import S3Error
+
+
+def make_request_id() -> str:
+    """
+    Return 16 random hex digits in upper case, as S3's own request ids look.
+    """
+    return secrets.token_hex(8).upper()
+
+
+class S3Site(Site):  # type: ignore[misc]
+    """
+    A site whose requests are rendered at the end of their heads where the resource streams.
+
+    Args:
+        resource: The root: an `S3Resource`, or an application's tree with one in it.
+        reactor: Where connections live. Its clock must never go back: set ``reactor.seconds = time.monotonic``.
+        times: How long clients may take.
+        host_id: Text of the ``HostId`` element and the ``x-amz-id-2`` header; names this process, not the machine.
+        connection_refused: Told of what was no request: remote address, error and request id.
+    """
+
+    displayTracebacks = False
+    is_draining = False
+
+    def __init__(
+        self,
+        resource: IResource,
+        reactor: Any,
+        *,
+        times: ClientTimes | None = None,
+        host_id: str = "s3proxy",
+        connection_refused: Callable[[str, S3Error, str], None] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(resource, reactor=reactor, **options)
+        self.protocol = S3Channel
+        self.times = times or ClientTimes()
+        self.host_id = host_id
+        self.channels: set[S3Channel] = set()
+        self.make_request_id = make_request_id
+        self._connection_refused = connection_refused
+        self._watch: HangupWatch | None = None
+
+    def acceptableProtocols(self) -> list[bytes]:
+        # Without the list every client which offers ALPN is refused; with stock's, h2 may be chosen.
+        return [b"http/1.1"]
+
+    @property
+    def watch(self) -> HangupWatch:
+        """
+        What tells when a held client leaves.
+        """
+        if self._watch is None:
+            self._watch = HangupWatch(self.reactor)
+        return self._watch
+
+    def buildProtocol(self, addr: IAddress) -> S3Channel:
+        channel = S3Channel()
+        channel.factory = self
+        channel.site = self
+        channel.callLater = self.reactor.callLater
+        return channel
+
+    def stopFactory(self) -> None:
+        super().stopFactory()
+        if not self.channels:
+            self._close_watch()
+
+    def connection_made(self, channel: S3Channel) -> None:
+        """
+        Count a connection in.
+        """
+        self.channels.add(channel)
+
+    def connection_lost(self, channel: S3Channel) -> None:
+        """
+        Count a connection out.
+        """
+        self.channels.discard(channel)
+        if not self.channels and not self.numPorts:
+            self._close_watch()
+
+    def connection_refused(self, channel: S3Channel, error: S3Error, request_id: str) -> None:
+        """
+        Tell of octets which were no request.
+        """
+        if self._connection_refused is not None:
+            self._connection_refused(str(getattr(channel.getPeer(), "host", "-")), error, request_id)
+
+    def drain(self) -> None:
+        """
+        Let each connection end with its present request; close those which have none.
+        """
+        self.is_draining = True
+        for channel in tuple(self.channels):
+            channel.drain()
+
+    def _close_watch(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None

@@ -1,0 +1,149 @@
+"""
+The table of an exchange's life, row by row and along every path.
+"""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from s3proxy.exchange import TABLE, Action, BackendFault, Event, Exchange, State, error_for_fault
+from s3proxy.s3.errors import AccessDenied, InternalError, S3Error, ServiceUnavailable, SlowDown
+
+
+def run(*events: Event) -> tuple[Exchange, list[Action]]:
+    exchange = Exchange()
+    actions: list[Action] = []
+    for event in events:
+        actions += exchange.receive(event, AccessDenied() if event is Event.REFUSED else None)
+    return exchange, actions
+
+
+def test_a_streamed_upload_is_finished_only_after_it_was_verified() -> None:
+    """
+    The backend learns that a body is complete in one place only: after the verdict.
+    """
+    exchange, actions = run(
+        Event.AUTHENTICATED_TO_STREAM, Event.VERIFIED, Event.ANSWERED_BELOW_400, Event.ANSWER_ENDED
+    )
+
+    assert actions == [
+        Action.OPEN_UPLOAD,
+        Action.RECEIVE_BODY,
+        Action.FINISH_UPLOAD,
+        Action.RELAY,
+        Action.FINISH,
+        Action.RELEASE,
+    ]
+    assert exchange.state is State.ENDED
+
+
+def test_a_held_body_reaches_the_backend_only_after_it_was_verified() -> None:
+    """
+    A small body that is refused was never sent.
+    """
+    _, verified = run(Event.AUTHENTICATED_TO_HOLD, Event.VERIFIED)
+    _, refused = run(Event.AUTHENTICATED_TO_HOLD, Event.REFUSED)
+
+    assert verified == [Action.RECEIVE_BODY, Action.SEND]
+    assert refused == [Action.RECEIVE_BODY, Action.STOP_BODY, Action.RESPOND, Action.RELEASE]
+
+
+def test_success_before_the_tail_was_released_is_not_believed() -> None:
+    """
+    A backend which answers 200 to half a body is reset, and its client reads an error.
+    """
+    exchange, actions = run(Event.AUTHENTICATED_TO_STREAM, Event.ANSWERED_BELOW_400)
+
+    assert actions[-4:] == [Action.STOP_BODY, Action.ABORT_BACKEND, Action.RESPOND, Action.RELEASE]
+    assert exchange.state is State.ENDED
+
+
+@pytest.mark.parametrize("event", [Event.ANSWERED_FROM_400, Event.ANSWER_NEEDS_READING])
+def test_an_early_refusal_is_passed_on(event: Event) -> None:
+    """
+    A backend's early 4xx or 5xx reaches the client, whose body is no longer read.
+    """
+    _, actions = run(Event.AUTHENTICATED_TO_STREAM, event)
+
+    assert actions[2] is Action.STOP_BODY
+    assert actions[3] in {Action.RELAY, Action.READ_ANSWER}
+
+
+@pytest.mark.parametrize(("state", "event"), list(TABLE))
+def test_whatever_ends_an_exchange_releases_everything(state: State, event: Event) -> None:
+    """
+    Each step into the end releases; no other step does.
+    """
+    next_state, actions = TABLE[state, event]
+
+    assert (Action.RELEASE in actions) == (next_state is State.ENDED and state is not State.ENDED)
+    assert Action.RELEASE not in actions[:-1]
+
+
+@pytest.mark.parametrize(("state", "event"), list(TABLE))
+def test_a_refusal_while_octets_are_with_the_backend_resets_it(state: State, event: Event) -> None:
+    """
+    From a state in which the backend holds part of a body, every answer of our own is preceded by a reset.
+    """
+    next_state, actions = TABLE[state, event]
+
+    if state in {State.SENDING, State.AWAITING, State.JUDGING} and next_state is State.ENDED:
+        assert Action.ABORT_BACKEND in actions
+        if Action.RESPOND in actions:
+            assert actions.index(Action.ABORT_BACKEND) < actions.index(Action.RESPOND)
+
+
+@pytest.mark.parametrize("event", list(Event))
+def test_nothing_happens_after_the_end(event: Event) -> None:
+    """
+    An event which comes too late changes nothing.
+    """
+    assert TABLE[State.ENDED, event] == (State.ENDED, ())
+
+
+@given(st.lists(st.sampled_from(list(Event)), max_size=12))
+def test_no_order_of_events_breaks_a_promise(events: list[Event]) -> None:
+    """
+    Whatever comes in whatever order: one end, one release, at most one answer, no commit before the verdict.
+    """
+    exchange, actions = run(*events)
+
+    ends = [action for action in actions if action is Action.RELEASE]
+    answers = [action for action in actions if action in {Action.RESPOND, Action.RELAY}]
+    assert len(ends) == (exchange.state is State.ENDED)
+    assert len(answers) <= 1 or actions[-1] is not Action.RESPOND
+    if Action.FINISH_UPLOAD in actions or Action.SEND in actions:
+        assert Event.VERIFIED in events
+
+
+def test_the_first_error_is_what_the_client_reads() -> None:
+    """
+    A second refusal does not replace the first.
+    """
+    exchange = Exchange()
+    first, second = AccessDenied(), InternalError()
+
+    exchange.receive(Event.REFUSED, first)
+    exchange.receive(Event.REFUSED, second)
+
+    assert exchange.error is first
+
+
+@pytest.mark.parametrize(
+    ("fault", "wanted"),
+    [
+        (BackendFault.UNREACHABLE, ServiceUnavailable),
+        (BackendFault.LOST, InternalError),
+        (BackendFault.SILENT, ServiceUnavailable),
+        (BackendFault.STALLED, ServiceUnavailable),
+        (BackendFault.STALE, SlowDown),
+        (BackendFault.BUSY, SlowDown),
+    ],
+)
+def test_each_fault_has_its_answer(fault: BackendFault, wanted: type[S3Error]) -> None:
+    """
+    What a client reads when its backend failed tells it whether to come again.
+    """
+    assert type(error_for_fault(fault)) is wanted
