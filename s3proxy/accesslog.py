@@ -1,0 +1,279 @@
+"""
+One line for each request, in the format of S3's server access logs, with three fields of our own at its end.
+
+Source:
+    "Amazon S3 server access log format".
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from twisted.logger import Logger
+
+from s3proxy.s3.address import Address
+from s3proxy.s3.head import RequestHead
+from s3proxy.s3.masking import mask_credentials
+from s3proxy.s3.operation import is_copy, query_names
+
+_MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")
+
+_SUBRESOURCES = {
+    b"accelerate": "ACCELERATE",
+    b"acl": "ACL",
+    b"cors": "CORS",
+    b"encryption": "ENCRYPTION",
+    b"lifecycle": "LIFECYCLE",
+    b"location": "LOCATION",
+    b"logging": "LOGGING_STATUS",
+    b"notification": "NOTIFICATION",
+    b"object-lock": "OBJECT_LOCK_CONFIGURATION",
+    b"partNumber": "PART",
+    b"policy": "BUCKETPOLICY",
+    b"publicAccessBlock": "PUBLIC_ACCESS_BLOCK",
+    b"replication": "REPLICATION",
+    b"requestPayment": "REQUEST_PAYMENT",
+    b"restore": "OBJECT_RESTORE",
+    b"retention": "OBJECT_LOCK_RETENTION",
+    b"tagging": "TAGGING",
+    b"torrent": "OBJECT_TORRENT",
+    b"uploadId": "UPLOAD",
+    b"uploads": "UPLOADS",
+    b"versioning": "VERSIONING",
+    b"versions": "BUCKETVERSIONS",
+    b"website": "WEBSITE",
+}
+"""
+Names of sub-resources in the Operation field. The order decides where a query has several: a part has an upload, too.
+"""
+
+_UNSAFE_DECODED = re.compile(rb"[^\x21\x23\x24\x26-\x5b\x5d-\x7e]")
+_UNSAFE = re.compile(rb"[^\x21\x23-\x5b\x5d-\x7e]")
+_UNSAFE_QUOTED = re.compile(rb"[^\x20\x21\x23-\x5b\x5d-\x7e]")
+_VERSION_ID = re.compile(rb"(?:^|&)versionId=([^&]+)")
+
+
+@dataclass(slots=True, kw_only=True)
+class AccessRecord:
+    """
+    What the access log tells of one request.
+
+    Attributes:
+        received_at: When its head was complete.
+        client_host: The client's address.
+        request_id: Ours.
+        head: None where the octets were no request.
+        address: None where it could not be parsed.
+        access_key_id: Authenticated; None for a request which was refused before that, or anonymous.
+        status: Of the answer; 0 where the client left before one.
+        error_code: Of an answer which refuses.
+        sent_size: Bytes of the answer's body which were given to the client's socket.
+        received_size: Bytes of the request's body, transfer coding aside.
+        object_size: Bytes of the object, decoded; None where there is none, or it is not known.
+        total_seconds: From the end of the head to the end of the answer.
+        turn_around_seconds: From the end of the request to the backend's first byte; None where there was none.
+        signature_version: ``SigV4`` or ``SigV2``.
+        authentication_type: ``AuthHeader`` or ``QueryString``.
+        cipher_suite: Of the client's TLS.
+        tls_version: ``TLSv1.3``.
+        backend: Its name; None where it never heard of the request.
+        backend_request_id: As the backend sent it.
+    """
+
+    received_at: datetime
+    client_host: str
+    request_id: str
+    head: RequestHead | None = None
+    address: Address | None = None
+    access_key_id: bytes | None = None
+    status: int = 0
+    error_code: str | None = None
+    sent_size: int = 0
+    received_size: int = 0
+    object_size: int | None = None
+    total_seconds: float = 0.0
+    turn_around_seconds: float | None = None
+    host_id: str | None = None
+    signature_version: str | None = None
+    authentication_type: str | None = None
+    cipher_suite: str | None = None
+    tls_version: str | None = None
+    backend: str | None = None
+    backend_request_id: bytes | None = None
+
+
+def operation_name(head: RequestHead, address: Address) -> str:
+    """
+    Name an operation as S3's access log does: ``REST.PUT.PART``.
+    """
+    method = head.method.decode("ascii", "replace")
+    if head.method in {b"PUT", b"POST"} and address.key and is_copy(head):
+        method = "COPY"
+    if head.raw_query:
+        names = query_names(head.raw_query)
+        if head.method == b"POST" and b"delete" in names and not address.key:
+            return "REST.POST.MULTI_OBJECT_DELETE"
+        for name, resource in _SUBRESOURCES.items():
+            if name in names:
+                return f"REST.{method}.{resource}"
+    if address.key:
+        return f"REST.{method}.OBJECT"
+    return f"REST.{method}.BUCKET" if address.bucket else f"REST.{method}.SERVICE"
+
+
+def format_line(record: AccessRecord) -> bytes:
+    """
+    Write a record as one line, its end included.
+
+    All text which came from the client or the backend is URL-encoded where it could be mistaken for the line's own, and
+    credentials are masked.
+    """
+    head = record.head
+    address = record.address
+    operation = request_uri = referer = user_agent = host = version_id = b"-"
+    if head is not None:
+        request_uri = b"%s %s %s" % (head.method, mask_credentials(head.raw_target), head.version)
+        fields = head.fields
+        if b"referer" in fields:
+            referer = _quoted(fields.value(b"referer"))
+        if b"user-agent" in fields:
+            user_agent = _quoted(fields.value(b"user-agent"))
+        if b"host" in fields:
+            host = _text(fields.value(b"host"))
+        if address is not None:
+            operation = operation_name(head, address).encode()
+        if head.raw_query and (found := _VERSION_ID.search(head.raw_query)) is not None:
+            version_id = _text(found[1])
+    size = record.object_size
+    turn_around = record.turn_around_seconds
+    # Bucket owner, remote identity's ARN, access point and ACL use are the storage's to know.
+    return b'- %s [%s] %s %s %s %s %s "%s" %s %s %d %s %d %s "%s" "%s" %s %s %s %s %s %s %s - - %s %s %d\n' % (
+        _decoded(address.bucket) if address is not None else b"-",
+        _format_time(record.received_at),
+        _text(record.client_host.encode()),
+        _text(record.access_key_id),
+        record.request_id.encode(),
+        operation,
+        _decoded(address.key) if address is not None else b"-",
+        _UNSAFE_QUOTED.sub(_escape, request_uri),
+        b"%d" % record.status if record.status else b"-",
+        _word(record.error_code),
+        record.sent_size,
+        b"-" if size is None else b"%d" % size,
+        record.total_seconds * 1000,
+        b"-" if turn_around is None else b"%d" % (turn_around * 1000),
+        referer,
+        user_agent,
+        version_id,
+        _word(record.host_id),
+        _word(record.signature_version),
+        _word(record.cipher_suite),
+        _word(record.authentication_type),
+        host,
+        _word(record.tls_version),
+        _word(record.backend),
+        _text(record.backend_request_id),
+        record.received_size,
+    )
+
+
+def _escape(unsafe: re.Match[bytes]) -> bytes:
+    return b"%%%02X" % unsafe[0][0]
+
+
+def _text(value: bytes | None) -> bytes:
+    """
+    Write what may be anything.
+    """
+    return _UNSAFE.sub(_escape, value) if value else b"-"
+
+
+def _decoded(value: bytes) -> bytes:
+    """
+    Write what is no longer percent-encoded, so that it can be decoded again.
+    """
+    return _UNSAFE_DECODED.sub(_escape, value) if value else b"-"
+
+
+def _quoted(value: bytes | None) -> bytes:
+    return _UNSAFE_QUOTED.sub(_escape, mask_credentials(value)) if value else b"-"
+
+
+def _word(value: str | None) -> bytes:
+    """
+    Write what is ours.
+    """
+    return value.encode() if value else b"-"
+
+
+def _format_time(moment: datetime) -> bytes:
+    return b"%02d/%s/%04d:%02d:%02d:%02d +0000" % (
+        moment.day,
+        _MONTHS[moment.month - 1],
+        moment.year,
+        moment.hour,
+        moment.minute,
+        moment.second,
+    )
+
+
+class AccessLog:
+    """
+    Where the lines go: written at once, so that nothing is lost with the process.
+
+    Args:
+        path: A file, which is appended to; ``-`` for standard output; ``none`` for nowhere.
+
+    Attributes:
+        lost_count: Lines which could not be written.
+    """
+
+    _log = Logger()
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._fd: int | None = None
+        self.lost_count = 0
+        self.reopen()
+
+    def write(self, record: AccessRecord) -> None:
+        """
+        Write a record's line.
+        """
+        if self._fd is None:
+            return
+        try:
+            os.write(self._fd, format_line(record))
+        except OSError as error:
+            # A full disk must not fail requests, nor fill another log.
+            if not self.lost_count:
+                self._log.error("the access log cannot be written: {reason}", reason=error.strerror)
+            self.lost_count += 1
+
+    def reopen(self) -> None:
+        """
+        Close the file and open it anew: another may have been put in its place.
+
+        Raises:
+            OSError: It cannot be opened; the former file stays in use.
+        """
+        if self._path == "none":
+            return
+        if self._path == "-":
+            self._fd = 1
+            return
+        fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        self.close()
+        self._fd = fd
+        self.lost_count = 0
+
+    def close(self) -> None:
+        """
+        Write no more.
+        """
+        fd, self._fd = self._fd, None
+        if fd is not None and fd > 2:
+            os.close(fd)

@@ -1,0 +1,97 @@
+"""
+What is asked of a backend, within which times, and why no answer came.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from twisted.python.failure import Failure
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IClientRequest
+from zope.interface import implementer
+
+from s3proxy.exchange import BackendFault
+from s3proxy.flow import DEFAULT_SOCKET_BUFFER
+
+if TYPE_CHECKING:
+    from s3proxy.backend.response import BackendResponse
+
+DEFAULT_FIRST_BYTE_TIME = 60.0
+"""
+Seconds until an answer's head. Operations which copy inside the backend need more: see the profile.
+"""
+
+
+class BackendError(Exception):
+    """
+    No answer came from a backend, or not all of it. The cause is chained; neither holds what was sent.
+    """
+
+    def __init__(self, fault: BackendFault) -> None:
+        super().__init__(fault.name)
+        self.fault = fault
+
+
+def backend_failure(fault: BackendFault, cause: BaseException | None = None) -> Failure:
+    """
+    Return the failure of a Deferred which waited for a backend.
+    """
+    error = BackendError(fault)
+    error.__cause__ = cause
+    return Failure(error)
+
+
+@dataclass(frozen=True, slots=True)
+class BackendLimits:
+    """
+    How long a backend may take, in seconds, and how much of us it gets.
+
+    Attributes:
+        connect_time: For a connection, its TLS handshake included; also for the wait where all connections are in use.
+        idle_time: Between two octets of an answer which we are ready to read, and without taking an octet of a request.
+        continue_time: For ``100 Continue``, before the body is sent without it.
+        pooled_time: An unused connection is kept.
+        pooled_upload_time: An unused connection is fit for a body which cannot be sent a second time.
+        max_connections: In all, whatever they do.
+        max_pooled: Unused ones among them.
+        socket_buffer: Bytes which the kernel may keep for a connection in each direction. 0 leaves it to the kernel.
+    """
+
+    connect_time: float = 5.0
+    idle_time: float = 60.0
+    continue_time: float = 1.0
+    pooled_time: float = 25.0
+    pooled_upload_time: float = 2.0
+    max_connections: int = 256
+    max_pooled: int = 32
+    socket_buffer: int = DEFAULT_SOCKET_BUFFER
+
+
+@implementer(IClientRequest)
+@dataclass(slots=True, eq=False)
+class BackendRequest:
+    """
+    A request as it leaves.
+
+    Attributes:
+        head: All of it, signed, with the empty line at its end; sent octet for octet.
+        content: A body which was held. It follows the head in the same write, and can be sent again.
+        is_idempotent: Whether it may be sent again when a reused connection died without an answer.
+        first_byte_time: Seconds from its last octet to an answer's head.
+        expects_continue: Whether the head asks for ``100 Continue``: the body waits for it a while.
+        absoluteURI: What treq was given; nothing is sent of it.
+        headers: The same.
+        response: The answer as it came, for those who see only what treq made of it.
+    """
+
+    method: bytes
+    head: bytes
+    content: bytes = b""
+    is_idempotent: bool = False
+    first_byte_time: float = DEFAULT_FIRST_BYTE_TIME
+    expects_continue: bool = False
+    absoluteURI: bytes | None = None
+    headers: Headers | None = None
+    response: BackendResponse | None = None

@@ -1,0 +1,208 @@
+"""
+A backend's answer: its head as it came, and its body at the pace of whoever takes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from twisted.internet.interfaces import IProtocol, IPushProducer
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
+from zope.interface import implementer
+
+from s3proxy.flow import Buffer
+from s3proxy.s3.head import HeaderList, ResponseHead
+
+if TYPE_CHECKING:
+    from s3proxy.backend.connection import BackendConnection
+    from s3proxy.backend.request import BackendRequest
+
+
+class BodyReceiver(Protocol):
+    """
+    Who takes the body of an answer.
+    """
+
+    def bodyReceived(self, pieces: Sequence[Buffer]) -> None:
+        """
+        Take octets, in order. They may come while the answer is paused: those which were on their way.
+        """
+
+    def bodyEnded(self, failure: Failure | None) -> None:
+        """
+        Know that the whole body was given, or why its rest will not come.
+        """
+
+
+class _ProtocolReceiver:
+    """
+    A Twisted protocol as a receiver: what treq and `readBody` bring.
+    """
+
+    def __init__(self, protocol: IProtocol) -> None:
+        self._protocol = protocol
+
+    def bodyReceived(self, pieces: Sequence[Buffer]) -> None:
+        for piece in pieces:
+            self._protocol.dataReceived(bytes(piece))
+
+    def bodyEnded(self, failure: Failure | None) -> None:
+        self._protocol.connectionLost(failure if failure is not None else Failure(ResponseDone()))
+
+
+@implementer(IResponse, IPushProducer)
+class BackendResponse:
+    """
+    An answer whose head is complete.
+
+    For relaying: `head`, `body_length`, `deliver`. For treq and its kind: the rest of `IResponse`; its `headers` are a
+    copy, because treq's wrappers change them. It is also the transport of the protocol which `deliverBody` got.
+
+    Attributes:
+        head: As received.
+        body_length: Bytes of the body which will come, or None where only its end tells. An answer to HEAD has 0,
+            whatever its head declares.
+        trailers: Of a chunked body, once it has ended.
+        is_complete: Whether the whole body arrived, delivered or not.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_early",
+        "_failure",
+        "_headers",
+        "_receiver",
+        "body_length",
+        "head",
+        "is_complete",
+        "previousResponse",
+        "request",
+        "trailers",
+    )
+
+    disconnecting = False
+
+    def __init__(
+        self,
+        request: BackendRequest | None,
+        head: ResponseHead,
+        body_length: int | None,
+        connection: BackendConnection | None,
+    ) -> None:
+        self.request = request
+        self.head = head
+        self.body_length = body_length
+        self.trailers: HeaderList = []
+        self.is_complete = False
+        self.previousResponse: Any = None
+        self._connection = connection
+        self._receiver: BodyReceiver | None = None
+        self._early: list[Buffer] = []
+        self._failure: Failure | None = None
+        self._headers: Headers | None = None
+
+    def deliver(self, receiver: BodyReceiver) -> None:
+        """
+        Give the body to a receiver, from its first octet on; what is there already comes at once.
+        """
+        if self._receiver is not None:
+            raise RuntimeError("this body was asked for before")
+        self._receiver = receiver
+        early, self._early = self._early, []
+        if early:
+            receiver.bodyReceived(early)
+        if self.is_complete or self._failure is not None:
+            receiver.bodyEnded(self._failure)
+        elif self._connection is not None:
+            self._connection.claimed(self)
+
+    @property
+    def is_claimed(self) -> bool:
+        """
+        Whether somebody takes the body.
+        """
+        return self._receiver is not None
+
+    @property
+    def transport(self) -> Any:
+        """
+        The backend's transport while octets may still come, else None.
+        """
+        return self._connection.transport if self._connection is not None else None
+
+    def abort(self) -> None:
+        """
+        Want no more of it. The connection is reset; a receiver is told that the body was cut.
+        """
+        if self._connection is not None:
+            self._connection.abort()
+
+    # What the connection tells
+
+    def received(self, pieces: Sequence[Buffer]) -> None:
+        """
+        Take octets off the connection.
+        """
+        if self._receiver is not None:
+            self._receiver.bodyReceived(pieces)
+        else:
+            self._early.extend(pieces)
+
+    def ended(self, failure: Failure | None) -> None:
+        """
+        Know that the connection has no more of it: from here on it is somebody else's.
+        """
+        self._connection = None
+        self.is_complete = failure is None
+        self._failure = failure
+        if self._receiver is not None:
+            self._receiver.bodyEnded(failure)
+
+    # IPushProducer, and the transport of a protocol
+
+    def pauseProducing(self) -> None:
+        if self._connection is not None:
+            self._connection.pause_answer()
+
+    def resumeProducing(self) -> None:
+        if self._connection is not None:
+            self._connection.resume_answer()
+
+    stopProducing = loseConnection = abortConnection = abort
+
+    # IResponse
+
+    @property
+    def version(self) -> tuple[bytes, int, int]:
+        return b"HTTP", 1, int(self.head.version[-1:])
+
+    @property
+    def code(self) -> int:
+        return self.head.status
+
+    @property
+    def phrase(self) -> bytes:
+        return self.head.reason
+
+    @property
+    def headers(self) -> Headers:
+        if self._headers is None:
+            self._headers = Headers()
+            for name, value in self.head.headers:
+                self._headers.addRawHeader(name, value)
+        return self._headers
+
+    @property
+    def length(self) -> Any:
+        return UNKNOWN_LENGTH if self.body_length is None else self.body_length
+
+    def setPreviousResponse(self, response: IResponse) -> None:
+        self.previousResponse = response
+
+    def deliverBody(self, protocol: IProtocol) -> None:
+        protocol.makeConnection(self)
+        self.deliver(_ProtocolReceiver(protocol))

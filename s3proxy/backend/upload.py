@@ -1,0 +1,189 @@
+"""
+A body on its way to a backend: decoded octets in, at the pace at which the backend takes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IConsumer
+from twisted.python.failure import Failure
+from twisted.web.iweb import IBodyProducer
+from zope.interface import implementer
+
+from s3proxy.backend.request import DEFAULT_FIRST_BYTE_TIME
+from s3proxy.flow import Buffer, ReadSize
+
+
+@implementer(IBodyProducer, IConsumer)
+class Upload:
+    """
+    Towards the body's decoder an `IConsumer`, towards the agent an `IBodyProducer`.
+
+    Until a connection is there it keeps one block, and its source is paused. It has neither length nor truth: treq
+    sends no data which is false.
+
+    Args:
+        head: What the agent sends before it, octet for octet, whatever URL treq was given.
+        length: Bytes of the decoded body, as the head declares.
+        expects_continue: Whether the head asks for ``100 Continue``.
+        first_byte_time: Seconds from its last octet to an answer's head.
+        read_size: How much is read from the client at once; told how blocks leave towards the backend.
+
+    Attributes:
+        size: Bytes written to it so far.
+    """
+
+    __slots__ = (
+        "_consumer",
+        "_done",
+        "_first_block",
+        "_is_finished",
+        "_is_paused",
+        "_pending",
+        "_reason",
+        "_sent_blocks",
+        "_source",
+        "expects_continue",
+        "first_byte_time",
+        "head",
+        "length",
+        "read_size",
+        "size",
+    )
+
+    def __init__(
+        self,
+        head: bytes,
+        length: int,
+        *,
+        expects_continue: bool = False,
+        first_byte_time: float = DEFAULT_FIRST_BYTE_TIME,
+        read_size: ReadSize | None = None,
+    ) -> None:
+        self.head = head
+        self.length: Any = length
+        self.expects_continue = expects_continue
+        self.first_byte_time = first_byte_time
+        self.read_size = read_size
+        self.size = 0
+        self._source: Any = None
+        self._consumer: Any = None
+        self._done: Deferred[None] | None = None
+        self._pending: list[Buffer] = []
+        self._first_block: list[Buffer] | None = []
+        self._sent_blocks = 0
+        self._is_paused = False
+        self._is_finished = False
+        self._reason: Failure | None = None
+
+    # IConsumer, for the decoder
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        self._source = producer
+
+    def unregisterProducer(self) -> None:
+        self._source = None
+
+    def write(self, data: Buffer) -> None:
+        self.writeSequence((data,))
+
+    def writeSequence(self, pieces: Sequence[Buffer]) -> None:
+        """
+        Take the pieces of one block. Their octets must not change afterwards.
+        """
+        if self._reason is not None or not pieces:
+            return
+        self.size += sum(map(len, pieces))
+        if self._consumer is None:
+            # Not connected yet, or the connection died: what comes now was on its way when the source was paused.
+            self._pending.extend(pieces)
+            self._pause_source()
+            return
+        self._sent_blocks += 1
+        self._first_block = list(pieces) if self._sent_blocks == 1 else None
+        self._consumer.writeSequence(pieces)
+
+    def finish(self) -> None:
+        """
+        Say that the body is complete and verified.
+        """
+        self._is_finished = True
+        self._tell()
+
+    def fail(self, reason: Failure | Exception) -> None:
+        """
+        Say that the rest of the body must not leave: what the backend has stays incomplete.
+        """
+        if self._reason is None and not self._is_finished:
+            self._reason = reason if isinstance(reason, Failure) else Failure(reason)
+            self._pending = []
+            self._tell()
+
+    def _tell(self) -> None:
+        done = self._done
+        if done is None:
+            return
+        self._done = self._consumer = None
+        if self._reason is not None:
+            done.errback(self._reason)
+        else:
+            done.callback(None)
+
+    # IBodyProducer, for the connection
+
+    def startProducing(self, consumer: Any) -> Deferred[None]:
+        if self._reason is not None:
+            return fail(self._reason)
+        self._consumer = consumer
+        done = self._done = Deferred()
+        self._is_paused = False
+        pending, self._pending = self._pending, []
+        if pending:
+            # Before the source goes on: under TLS that may write at once.
+            self._sent_blocks = 1
+            self._first_block = pending
+            consumer.writeSequence(pending)
+        if self._is_finished:
+            self._tell()
+        elif not self._is_paused:
+            self.resumeProducing()
+        return done
+
+    def rewind(self) -> bool:
+        """
+        Prepare to start again from the first octet, on another connection.
+
+        Returns:
+            Whether that is possible: the first block is kept until the second is sent.
+        """
+        if self._first_block is None or self._reason is not None:
+            return False
+        self._pending = self._first_block + self._pending
+        self._first_block = []
+        self._sent_blocks = 0
+        return True
+
+    def pauseProducing(self) -> None:
+        self._is_paused = True
+        self._pause_source()
+
+    def resumeProducing(self) -> None:
+        self._is_paused = False
+        if self._source is not None:
+            self._source.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """
+        Write no more to the connection. It may come twice; the Deferred of `startProducing` never fires after it.
+
+        The source is paused, not stopped: the exchange decides about the client's connection.
+        """
+        self._done = self._consumer = None
+        self._pause_source()
+
+    def _pause_source(self) -> None:
+        if self._source is not None:
+            self._source.pauseProducing()

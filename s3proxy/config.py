@@ -1,0 +1,205 @@
+"""
+Settings from a configuration file: whatever is wrong in it is told at once, each fault with its place.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from s3proxy.s3.limits import KIB, MIB
+from s3proxy.settings import (
+    DEFAULT_LISTEN,
+    BackendSettings,
+    CredentialsSettings,
+    Limits,
+    ListenerSettings,
+    LogSettings,
+    ServerSettings,
+    Settings,
+    Times,
+)
+from s3proxy.tables import Fault, Faults, read_toml, structure
+
+MAX_FILE_SIZE = 1 * MIB
+"""
+Bytes of the configuration file; a hundred backends need 40 KiB.
+"""
+
+MAX_SECRET_FILE_SIZE = 4 * KIB
+"""
+Bytes of a file which holds one secret.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _File:
+    """
+    The file as it is written.
+    """
+
+    server: ServerSettings = field(default_factory=ServerSettings)
+    listener: tuple[ListenerSettings, ...] = ()
+    backend: tuple[BackendSettings, ...] = ()
+    credentials: CredentialsSettings = field(default_factory=CredentialsSettings)
+    limits: Limits = field(default_factory=Limits)
+    times: Times = field(default_factory=Times)
+    log: LogSettings = field(default_factory=LogSettings)
+
+
+def load_settings(path: Path, environment: Mapping[str, str] = os.environ) -> Settings:
+    """
+    Read a configuration file.
+
+    Raises:
+        Faults: All of them, each with its place in the file.
+    """
+    return make_settings(read_toml(path, MAX_FILE_SIZE), path.parent, environment)
+
+
+def make_settings(content: Mapping[str, Any], directory: Path, environment: Mapping[str, str] = os.environ) -> Settings:
+    """
+    Make settings of what a configuration file says.
+
+    Args:
+        directory: What relative paths are relative to.
+
+    Raises:
+        Faults: All of them, each with its place in the file.
+    """
+    faults: list[Fault] = []
+    secrets = _read_secrets(content, directory, environment, faults)
+    try:
+        file = structure(_File, content)
+    except Faults as error:
+        raise Faults(sorted({*faults, *error.faults})) from None
+    _check_backends(file, directory, faults)
+    if faults:
+        raise Faults(sorted(faults))
+    server = file.server
+    endpoints = server.listen or (() if file.listener else (DEFAULT_LISTEN,))
+    listeners = [ListenerSettings(endpoint=endpoint) for endpoint in endpoints] + list(file.listener)
+    return Settings(
+        listeners=tuple(
+            replace(
+                listener,
+                region=listener.region or server.region,
+                domains=server.domains if listener.domains is None else listener.domains,
+            )
+            for listener in listeners
+        ),
+        backends=tuple(
+            replace(
+                _with_paths(backend, directory),
+                region=backend.region or server.region,
+                secret_access_key=secrets[index],
+            )
+            for index, backend in enumerate(file.backend)
+        ),
+        keys_file=directory / file.credentials.source.removeprefix("file:"),
+        limits=file.limits,
+        times=file.times,
+        log=file.log if file.log.access in {"-", "none"} else LogSettings(access=str(directory / file.log.access)),
+        host_id=server.host_id,
+    )
+
+
+_PATHS = ("unix_socket", "ca_file", "client_certificate_file", "client_private_key_file")
+
+
+def _with_paths(backend: BackendSettings, directory: Path) -> BackendSettings:
+    paths: dict[str, Any] = {name: getattr(backend, name) for name in _PATHS}
+    absolute: dict[str, Any] = {name: str(directory / path) for name, path in paths.items() if path is not None}
+    return replace(backend, **absolute)
+
+
+def _check_backends(file: _File, directory: Path, faults: list[Fault]) -> None:
+    """
+    Find what is wrong between options, each of which alone is right.
+    """
+    if not file.backend:
+        faults.append(Fault("backend", "at least one [[backend]] is required"))
+    names: dict[str, int] = {}
+    for index, backend in enumerate(file.backend):
+        place = f"backend[{index}]"
+        first = names.setdefault(backend.name, index)
+        if first != index:
+            faults.append(Fault(f"{place}.name", f'"{backend.name}" is the name of backend[{first}] already'))
+        if (backend.client_certificate_file is None) != (backend.client_private_key_file is None):
+            faults.append(Fault(place, "client_certificate_file and client_private_key_file go together"))
+        for name in ("ca_file", "client_certificate_file", "client_private_key_file"):
+            path = getattr(backend, name)
+            if path is None:
+                continue
+            if not backend.is_tls:
+                faults.append(Fault(f"{place}.{name}", "is for a url which begins with https"))
+            elif not os.access(directory / path, os.R_OK):
+                faults.append(Fault(f"{place}.{name}", f"{directory / path}: cannot be read"))
+
+
+# Secrets of backends
+
+_SECRET_OPTIONS = ("secret_access_key", "secret_access_key_file", "secret_access_key_env")
+
+
+def _read_secrets(
+    content: Mapping[str, Any], directory: Path, environment: Mapping[str, str], faults: list[Fault]
+) -> list[str | None]:
+    """
+    Find each backend's secret: looked at even where something else in the file is wrong, so that all faults are told.
+    """
+    backends = content.get("backend", [])
+    if not isinstance(backends, list):
+        return []
+    secrets: list[str | None] = []
+    for index, backend in enumerate(backends):
+        secrets.append(None)
+        if isinstance(backend, dict):
+            try:
+                secrets[index] = _read_secret(backend, f"backend[{index}]", directory, environment)
+            except Faults as error:
+                faults += error.faults
+    return secrets
+
+
+def _read_secret(backend: Mapping[str, Any], place: str, directory: Path, environment: Mapping[str, str]) -> str | None:
+    given = [name for name in _SECRET_OPTIONS if name in backend]
+    if backend.get("signature") == "none":
+        needless = [name for name in ("access_key_id", *_SECRET_OPTIONS) if name in backend]
+        if needless:
+            raise Faults(Fault(f"{place}.{name}", 'has no use where signature is "none"') for name in needless)
+        return None
+    faults = []
+    if "access_key_id" not in backend:
+        faults.append(Fault(f"{place}.access_key_id", 'is required, unless signature is "none"'))
+    if len(given) != 1:
+        faults.append(Fault(place, f"exactly one of {', '.join(_SECRET_OPTIONS)} is required; there are {len(given)}"))
+    if faults:
+        raise Faults(faults)
+    value = backend[given[0]]
+    if not isinstance(value, str):
+        # The option's own check tells it.
+        return None
+    if given[0] == "secret_access_key_env":
+        secret = environment.get(value, "")
+        if not secret or not secret.isprintable():
+            raise Faults([Fault(f"{place}.{given[0]}", f"the variable {value} is not set, or not one line of text")])
+        return secret
+    if given[0] == "secret_access_key_file":
+        return _read_secret_file(directory / value, f"{place}.{given[0]}")
+    return value
+
+
+def _read_secret_file(path: Path, place: str) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_SECRET_FILE_SIZE + 1)
+    except OSError as error:
+        raise Faults([Fault(place, f"{path}: {error.strerror}")]) from None
+    secret = content.decode("utf-8", "replace").strip()
+    if not secret or not secret.isprintable() or len(content) > MAX_SECRET_FILE_SIZE or "\ufffd" in secret:
+        raise Faults([Fault(place, f"{path}: must hold one line of text, the secret")])
+    return secret

@@ -1,0 +1,175 @@
+"""
+Clients' keys from a TOML file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from zope.interface import implementer
+
+from s3proxy.interfaces import ICredentialStore
+from s3proxy.s3.credential import Credential
+from s3proxy.s3.limits import MIB
+from s3proxy.tables import (
+    Fault,
+    Faults,
+    Kind,
+    NotAccepted,
+    boolean,
+    choice,
+    list_of,
+    option,
+    read_toml,
+    structure,
+    text,
+)
+
+MAX_KEYS_FILE_SIZE = 16 * MIB
+"""
+Bytes of a keys file: 100,000 keys need 12 MiB. More belong in a database.
+"""
+
+MAX_SECRETS = 2
+"""
+Live secrets of one key: the former and the new, while clients change over.
+"""
+
+
+def _check_access_key_id(value: str) -> None:
+    # A slash ends it in a credential scope; white space and commas end it in an Authorization header.
+    if not value.isascii() or re.search(r"[\s/,]", value) or len(value) > 128:
+        raise NotAccepted
+
+
+def _secrets() -> Kind:
+    def parse(value: Any) -> tuple[str, ...]:
+        secrets = value if isinstance(value, list) else [value]
+        if not 1 <= len(secrets) <= MAX_SECRETS:
+            raise NotAccepted
+        for secret in secrets:
+            if not isinstance(secret, str) or not secret or not secret.isprintable():
+                raise NotAccepted
+        return tuple(secrets)
+
+    return Kind("printable text, or a list of two while one replaces the other", parse, is_secret=True)
+
+
+def _moment() -> Kind:
+    def parse(value: Any) -> datetime:
+        if not isinstance(value, datetime) or value.tzinfo is None:
+            raise NotAccepted
+        return value
+
+    return Kind("a date and time with its offset, like 2030-01-01T00:00:00Z, without quotation marks", parse)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyTable:
+    """
+    One key of a client.
+    """
+
+    access_key_id: str = option(
+        text("ASCII text of at most 128 characters without white space, slashes and commas", _check_access_key_id),
+        "What the client calls itself. No two are alike.",
+    )
+    secret_access_key: tuple[str, ...] = option(_secrets(), "The secret which it signs with, or two.")
+    session_token: str | None = option(
+        text("printable text", is_secret=True), "Of a temporary key: every request must carry it.", None
+    )
+    expires: datetime | None = option(_moment(), "From this moment on the key is expired.", None)  # noqa: RUF009
+    disabled: bool = option(boolean(), "Whether the key is answered as one which does not exist.", default=False)
+    backend: str | None = option(
+        text("the name of a [[backend]]"), "Where its requests go.", None, told="the first backend"
+    )
+    exempt: tuple[str, ...] = option(
+        list_of(choice("region", "clock-skew", "unsigned-headers", "chunk-size")),
+        "Checks which are waived for clients that cannot pass them.",
+        (),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _KeysFile:
+    """
+    The file as it is written.
+    """
+
+    key: tuple[KeyTable, ...] = ()
+
+
+def read_keys(path: Path, backend_names: Collection[str]) -> dict[bytes, Credential]:
+    """
+    Read a keys file.
+
+    Args:
+        backend_names: The backends which a key may name.
+
+    Returns:
+        Credentials by access key id.
+
+    Raises:
+        Faults: All of them, each with its place in the file. No secret is in their text.
+    """
+    tables = structure(_KeysFile, read_toml(path, MAX_KEYS_FILE_SIZE)).key
+    faults = []
+    credentials: dict[bytes, Credential] = {}
+    for index, table in enumerate(tables):
+        access_key_id = table.access_key_id.encode()
+        if access_key_id in credentials:
+            faults.append(Fault(f"key[{index}].access_key_id", f'"{table.access_key_id}" is there already'))
+        if table.backend is not None and table.backend not in backend_names:
+            accepted = " | ".join(f'"{name}"' for name in backend_names)
+            faults.append(Fault(f"key[{index}].backend", f'"{table.backend}" is not accepted; accepted: {accepted}'))
+        credentials[access_key_id] = Credential(
+            access_key_id=table.access_key_id,
+            secret_access_keys=table.secret_access_key,
+            session_token=table.session_token,
+            expires_at=table.expires,
+            is_disabled=table.disabled,
+            exemptions=frozenset(table.exempt),
+            backend=table.backend,
+        )
+    if faults:
+        raise Faults(faults)
+    return credentials
+
+
+@implementer(ICredentialStore)
+class FileCredentialStore:
+    """
+    The keys of one file, in memory until it is read again.
+
+    Args:
+        backend_names: The backends which a key may name.
+
+    Raises:
+        Faults: The file is not as it must be.
+    """
+
+    def __init__(self, path: Path, backend_names: Collection[str] = ()) -> None:
+        self._path = path
+        self._backend_names = backend_names
+        self._credentials = read_keys(path, backend_names)
+
+    def __len__(self) -> int:
+        return len(self._credentials)
+
+    def reload(self) -> None:
+        """
+        Read the file again, whole: requests see the former keys or the new ones, never some of each.
+
+        Raises:
+            Faults: The file is not as it must be; the former keys stay.
+        """
+        self._credentials = read_keys(self._path, self._backend_names)
+
+    def look_up(self, access_key_id: bytes) -> Deferred[Credential | None]:
+        return succeed(self._credentials.get(access_key_id))

@@ -1,0 +1,67 @@
+"""
+One timer of one connection, cheap to move: most deadlines are met, so most timers never need to be set anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+
+class Deadline:
+    """
+    Call once when a moment has passed, unless it was moved or cleared.
+
+    Moving it later costs no call to the reactor: the timer which is already set looks again when it fires.
+
+    Args:
+        reactor: Its clock must never go back.
+        passed: Called without arguments. The deadline is clear by then.
+    """
+
+    __slots__ = ("_at", "_call", "_passed", "_reactor")
+
+    def __init__(self, reactor: IReactorTime, passed: Callable[[], None]) -> None:
+        self._reactor = reactor
+        self._passed = passed
+        self._at: float | None = None
+        self._call: IDelayedCall | None = None
+
+    def set(self, seconds: float) -> None:
+        """
+        Let it pass after this many seconds from now.
+        """
+        now = self._reactor.seconds()
+        self._at = now + seconds
+        if self._call is not None:
+            if self._call.getTime() <= self._at:
+                return
+            self._call.cancel()
+        self._call = self._reactor.callLater(seconds, self._fired)
+
+    def clear(self) -> None:
+        """
+        Let it never pass. The timer stays set, to be used again.
+        """
+        self._at = None
+
+    def cancel(self) -> None:
+        """
+        Clear it for good.
+        """
+        self._at = None
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def _fired(self) -> None:
+        self._call = None
+        if self._at is None:
+            return
+        left = self._at - self._reactor.seconds()
+        if left > 0:
+            self._call = self._reactor.callLater(left, self._fired)
+            return
+        self._at = None
+        self._passed()

@@ -1,0 +1,323 @@
+"""
+Octets to a socket at once, in large blocks, and the word to stop when it is full.
+
+Twisted's `transport.write` waits a turn of the reactor and two epoll calls for each block. Sending at once costs one system
+call, and pauses the source exactly when the kernel's buffer is full: the tightest backpressure there is.
+
+Public API: `DirectWriter`, its `Source`, `NO_SOURCE`, `ReadSize`, `Buffer`, and the functions on a transport's socket.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from twisted.internet import tcp
+from twisted.internet.interfaces import IPullProducer, IPushProducer
+from zope.interface import implementer
+
+from s3proxy.s3.limits import KIB
+
+Buffer = bytes | memoryview
+"""
+Octets on their way. A memoryview's octets must not change until they have left.
+"""
+
+FIRST_READ_SIZE = 64 * KIB
+"""
+Bytes of the first read blocks of an exchange: what a stalled one keeps.
+"""
+
+FULL_READ_SIZE = 256 * KIB
+"""
+Bytes of a read block while whole blocks leave at once: fewer system calls, and small enough for the processor's cache.
+"""
+
+DEFAULT_SOCKET_BUFFER = 512 * KIB
+"""
+Bytes which the kernel may keep for a connection in each direction.
+"""
+
+_WHOLE_BLOCKS_BEFORE_GROWTH = 4
+_JOINED_SIZE = 16 * KIB  # Below it one copy and send(2) cost less than sendmsg(2).
+_IOV_MAX = 1024
+
+
+class Source(Protocol):
+    """
+    What a writer stops when its socket is full.
+    """
+
+    def pauseProducing(self) -> None:
+        """
+        Write no more, save what is already on its way.
+        """
+
+    def resumeProducing(self) -> None:
+        """
+        Write again.
+        """
+
+
+class _NoSource:
+    def pauseProducing(self) -> None:
+        pass
+
+    def resumeProducing(self) -> None:
+        pass
+
+
+NO_SOURCE: Source = _NoSource()
+
+
+class ReadSize:
+    """
+    How much is read from a socket at once: little while the other side is slow, much while it takes whole blocks.
+
+    The writer towards the other side calls it: see `DirectWriter.read_size`.
+
+    Args:
+        transport: Read from. What is no plain socket keeps its size: TLS hands on all that it has decrypted of a read,
+            paused or not.
+    """
+
+    __slots__ = ("_transport", "_whole_blocks")
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport if _is_plain(transport) else None
+        self._whole_blocks = 0
+        self.reset()
+
+    def block_left_whole(self) -> None:
+        """
+        Know that a block left at once.
+        """
+        self._whole_blocks += 1
+        if self._whole_blocks == _WHOLE_BLOCKS_BEFORE_GROWTH and self._transport is not None:
+            self._transport.bufferSize = FULL_READ_SIZE
+
+    def reset(self) -> None:
+        """
+        Fall back to small blocks: one did not leave whole, or the exchange has ended.
+        """
+        self._whole_blocks = 0
+        if self._transport is not None:
+            self._transport.bufferSize = FIRST_READ_SIZE
+
+
+@implementer(IPullProducer, IPushProducer)
+class DirectWriter:
+    """
+    The one way to a transport's socket, in order.
+
+    On a plain stream socket it sends at once; what the kernel does not take goes to the transport's own buffer, and the
+    source is paused until that is empty. It registers with the transport as a pull producer, because that is told
+    exactly then. On any other transport, TLS above all, it writes to the transport, which pauses it as it sees fit.
+
+    Args:
+        transport: With an empty buffer. Nothing else may write to it until `detach`.
+        source: Paused and resumed. May be replaced at any time, by `NO_SOURCE` too.
+
+    Attributes:
+        is_paused: Whether the source was told to stop, and not yet to go on.
+        has_failed: Whether a send failed. Nothing is written any more, but an answer may be there to be read.
+        read_size: Told how blocks leave, or None. May be replaced at any time.
+    """
+
+    __slots__ = (
+        "_is_attached",
+        "_is_ready",
+        "_socket",
+        "_transport",
+        "has_failed",
+        "is_paused",
+        "read_size",
+        "source",
+    )
+
+    def __init__(self, transport: Any, source: Source = NO_SOURCE) -> None:
+        self._transport = transport
+        self.source = source
+        self.is_paused = False
+        self.has_failed = False
+        self.read_size: ReadSize | None = None
+        self._socket: socket.socket | None = transport.getHandle() if _is_plain(transport) else None
+        self._is_ready = False
+        # Registering calls resumeProducing at once, whatever the buffer holds: not attached yet, so not believed.
+        self._is_attached = False
+        transport.registerProducer(self, self._socket is None)
+        if not getattr(transport, "disconnected", False):
+            self._is_attached = True
+            # The transport's buffer is empty by construction: see transport above.
+            self._is_ready = self._socket is not None
+
+    @property
+    def is_drained(self) -> bool:
+        """
+        Whether the kernel, or the transport below TLS, has taken everything.
+        """
+        return self._is_ready if self._socket is not None else self._is_attached and not self.is_paused
+
+    def write(self, data: Buffer) -> None:
+        """
+        Send octets, or have them sent as soon as the socket takes them.
+        """
+        if not self._is_attached or self.has_failed:
+            return
+        if self._is_ready:
+            assert self._socket is not None
+            sent = self._send(self._socket.send, data)
+            if sent is None:
+                return
+            if sent == len(data):
+                if self.read_size is not None:
+                    self.read_size.block_left_whole()
+                return
+            data = memoryview(data)[sent:]
+        self._leave(data)
+
+    def writeSequence(self, pieces: Sequence[Buffer]) -> None:
+        """
+        Send several pieces in one call, without joining large ones.
+        """
+        if not self._is_attached or self.has_failed or not pieces:
+            return
+        if len(pieces) == 1:
+            self.write(pieces[0])
+        elif self._socket is None or sum(map(len, pieces)) <= _JOINED_SIZE:
+            self.write(b"".join(pieces))
+        elif self._is_ready:
+            self._gather(self._socket, pieces)
+        else:
+            for piece in pieces:
+                self._leave(piece)
+
+    def detach(self) -> None:
+        """
+        Let go of the transport. What it has buffered still leaves.
+
+        `loseConnection` and `loseWriteConnection` wait for a registered producer for ever: detach first.
+        """
+        if self._is_attached:
+            self._is_attached = False
+            self._is_ready = False
+            self._transport.unregisterProducer()
+
+    def _gather(self, plain_socket: socket.socket, pieces: Sequence[Buffer]) -> None:
+        for start in range(0, len(pieces), _IOV_MAX):
+            # The kernel takes at most IOV_MAX pieces in one call.
+            group = pieces[start : start + _IOV_MAX]
+            sent = self._send(plain_socket.sendmsg, group)
+            if sent is None:
+                return
+            for index, piece in enumerate(group, start):
+                if sent < len(piece):
+                    self._leave(memoryview(piece)[sent:])
+                    for rest in pieces[index + 1 :]:
+                        self._leave(rest)
+                    return
+                sent -= len(piece)
+        if self.read_size is not None:
+            self.read_size.block_left_whole()
+
+    def _send(self, send: Callable[[Any], int], data: Any) -> int | None:
+        try:
+            return send(data)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError:
+            # Handing it to the transport would drop the connection, and an answer which is already in our queue.
+            self.has_failed = True
+            self._is_ready = False
+            self._pause()
+            return None
+
+    def _leave(self, data: Buffer) -> None:
+        self._is_ready = False
+        self._transport.write(bytes(data))
+        if self._socket is not None:
+            self._pause()
+
+    def _pause(self) -> None:
+        if self.read_size is not None:
+            self.read_size.reset()
+        if not self.is_paused:
+            self.is_paused = True
+            self.source.pauseProducing()
+
+    # What the transport calls
+
+    def resumeProducing(self) -> None:
+        """
+        Know that the transport's own buffer is empty.
+        """
+        if not self._is_attached or self.has_failed:
+            return
+        self._is_ready = self._socket is not None
+        if self.is_paused:
+            self.is_paused = False
+            self.source.resumeProducing()
+
+    def pauseProducing(self) -> None:
+        """
+        Know that a transport which is no plain socket has enough.
+        """
+        if self._is_attached:
+            self._pause()
+
+    def stopProducing(self) -> None:
+        """
+        Know that the transport is gone; `connectionLost` follows.
+        """
+        self._is_attached = False
+        self._is_ready = False
+
+
+def stream_socket(transport: Any) -> socket.socket | None:
+    """
+    Return the socket of a transport, the one below TLS too, or None where there is none.
+    """
+    while transport is not None:
+        handle = transport.getHandle() if hasattr(transport, "getHandle") else None
+        if isinstance(handle, socket.socket):
+            return handle
+        transport = getattr(transport, "transport", None)
+    return None
+
+
+def bound_socket_buffers(transport: Any, size: int) -> None:
+    """
+    Bound what the kernel keeps for a connection: left to itself it keeps 4 MB for each stalled one.
+
+    Args:
+        size: Bytes a side. 0 leaves it to the kernel.
+    """
+    found = stream_socket(transport)
+    if size and found is not None:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+
+
+def acknowledged_size(transport: Any) -> int | None:
+    """
+    Return how many octets the other side's kernel has taken so far, or None where nobody counts them.
+
+    A full buffer says that the other side is slow; only this says whether it still takes anything.
+
+    Source:
+        ``tcpi_bytes_acked`` of ``struct tcp_info``, tcp(7).
+    """
+    found = stream_socket(transport)
+    if found is None or found.family not in {socket.AF_INET, socket.AF_INET6}:
+        return None
+    info = found.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED.size)
+    return int(_BYTES_ACKED.unpack(info)[0]) if len(info) == _BYTES_ACKED.size else None
+
+
+_BYTES_ACKED = struct.Struct("=120xQ")
+
+
+def _is_plain(transport: Any) -> bool:
+    return isinstance(transport, tcp.Connection) and not transport.TLS

@@ -1,0 +1,146 @@
+"""
+Which headers of a verified request its backend gets, and why the others are dropped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from s3proxy.resign.answer import HOP_BY_HOP
+from s3proxy.resign.profiles import Profile
+from s3proxy.s3.errors import InvalidRequest
+from s3proxy.s3.head import HeaderList, RequestHead, connection_options
+
+_REPLACED = frozenset(
+    {
+        b"authorization",
+        b"content-length",
+        b"date",
+        b"expect",
+        b"host",
+        b"x-amz-content-sha256",
+        b"x-amz-date",
+        b"x-amz-decoded-content-length",
+        b"x-amz-region-set",
+        b"x-amz-sdk-checksum-algorithm",
+        b"x-amz-security-token",
+        b"x-amz-trailer",
+    }
+)
+"""
+The client's credentials and framing: what the backend gets in their place is ours.
+"""
+
+_UNSIGNED_PASSED = frozenset(
+    {
+        b"accept",
+        b"accept-encoding",
+        b"accept-language",
+        b"access-control-request-headers",
+        b"access-control-request-method",
+        b"cache-control",
+        b"content-disposition",
+        b"content-encoding",
+        b"content-language",
+        b"content-md5",
+        b"content-type",
+        b"expires",
+        b"if-match",
+        b"if-modified-since",
+        b"if-none-match",
+        b"if-range",
+        b"if-unmodified-since",
+        b"origin",
+        b"range",
+        b"referer",
+        b"user-agent",
+    }
+)
+"""
+Headers which pass although no signature covers them: none of them chooses an object, an owner or a right.
+"""
+
+_TRACE = frozenset({b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"})
+"""
+Whom another proxy says that it speaks for: anyone may say so.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PassedHeaders:
+    """
+    What passes, in order, and the lower-case names of what was dropped without being replaced.
+    """
+
+    passed: HeaderList
+    dropped: tuple[bytes, ...]
+
+
+def passed_headers(
+    head: RequestHead, signed_headers: frozenset[bytes], profile: Profile, *, is_streaming: bool
+) -> PassedHeaders:
+    """
+    Choose what passes.
+
+    Args:
+        signed_headers: Lower-case names which the client's verified signature covers.
+        is_streaming: Whether the body was aws-chunked; then that coding is struck from Content-Encoding.
+
+    Raises:
+        InvalidRequest: The Connection header nominates a signed header: dropping it would change what was verified,
+            and passing it would let the next hop drop it.
+    """
+    nominated = connection_options(head.fields) if b"connection" in head.fields else frozenset()
+    if nominated and not nominated.isdisjoint(signed_headers - HOP_BY_HOP):
+        raise InvalidRequest("A signed header must not be named in the Connection header")
+    passed: HeaderList = []
+    dropped: list[bytes] = []
+    for name, value in head.headers:
+        lower = name.lower()
+        if lower in _REPLACED or lower in HOP_BY_HOP:
+            continue
+        if (
+            lower in nominated
+            or lower in _TRACE
+            or lower.startswith(b"x-forwarded-")
+            or (lower not in signed_headers and lower not in _UNSIGNED_PASSED)
+            or (not profile.takes_checksums and lower.startswith(b"x-amz-checksum-") and lower != _MODE)
+        ):
+            dropped.append(lower)
+        elif lower == b"content-encoding" and is_streaming:
+            kept = strike_aws_chunked(value)
+            if kept:
+                passed.append((name, kept))
+        else:
+            passed.append((name, value))
+    return PassedHeaders(passed, tuple(dropped))
+
+
+_MODE = b"x-amz-checksum-mode"
+
+
+def strike_aws_chunked(content_encoding: bytes) -> bytes:
+    """
+    Take ``aws-chunked`` out of a Content-Encoding; the rest and its order stay.
+    """
+    kept = [coding for coding in content_encoding.split(b",") if coding.strip(b" \t").lower() != b"aws-chunked"]
+    return b",".join(kept).strip(b" \t")
+
+
+def forwarded_headers(form: str, client_host: bytes, host: bytes, scheme: bytes) -> HeaderList:
+    """
+    Tell the backend who its client is.
+
+    Args:
+        form: ``none``, ``x-forwarded`` or ``forwarded`` (RFC 7239).
+    """
+    if form == "x-forwarded":
+        return [
+            (b"X-Forwarded-For", client_host),
+            (b"X-Forwarded-Host", host),
+            (b"X-Forwarded-Proto", scheme),
+        ]
+    if form == "forwarded":
+        node = b'"[%s]"' % client_host if b":" in client_host else client_host
+        return [(b"Forwarded", b'for=%s;host="%s";proto=%s' % (node, host, scheme))]
+    return []

@@ -1,0 +1,100 @@
+"""
+Bucket and key, from a path-style or a virtual-hosted-style request.
+
+Source:
+    "Virtual hosting of buckets".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+from s3proxy.s3.errors import InvalidURI
+
+_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_PLAIN = re.compile(rb"[A-Za-z0-9\-._~/]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """
+    What a request is about.
+
+    Attributes:
+        bucket: Decoded; empty where the request is about the service.
+        key: Decoded; empty where it is about a bucket.
+        raw_bucket: As received; from the host name in virtual-hosted style.
+        raw_key: As received, without the slash before it.
+        is_virtual_hosted: Whether the bucket was in the host name.
+    """
+
+    bucket: bytes
+    key: bytes
+    raw_bucket: bytes
+    raw_key: bytes
+    is_virtual_hosted: bool = False
+
+
+def parse_address(raw_path: bytes, host: bytes, domains: Sequence[bytes]) -> Address:
+    """
+    Find bucket and key.
+
+    Args:
+        raw_path: As received, with its first slash.
+        host: The Host header, with or without a port.
+        domains: Lower case. A host below one of them names its bucket; any other is path style.
+
+    Raises:
+        InvalidURI: An escape is broken, or the decoded path is not UTF-8.
+    """
+    decoded = decode_path(raw_path)
+    bucket = _bucket_of_host(host, domains)
+    if bucket:
+        return Address(bucket, decoded[1:], bucket, raw_path[1:], True)
+    raw_bucket, _, raw_key = raw_path[1:].partition(b"/")
+    if decoded is raw_path:
+        return Address(raw_bucket, raw_key, raw_bucket, raw_key)
+    return Address(unquote_to_bytes(raw_bucket), unquote_to_bytes(raw_key), raw_bucket, raw_key)
+
+
+def decode_path(raw_path: bytes) -> bytes:
+    """
+    Decode the escapes of a path, once.
+
+    Returns:
+        ``raw_path`` itself where there is nothing to decode.
+
+    Raises:
+        InvalidURI: An escape is broken, or the decoded path is not UTF-8.
+    """
+    if _PLAIN.fullmatch(raw_path) is not None:
+        return raw_path
+    if _BAD_ESCAPE.search(raw_path) is not None:
+        raise InvalidURI(raw_path)
+    decoded = unquote_to_bytes(raw_path)
+    try:
+        decoded.decode()
+    except UnicodeDecodeError:
+        raise InvalidURI(raw_path) from None
+    return decoded
+
+
+def _bucket_of_host(host: bytes, domains: Sequence[bytes]) -> bytes:
+    if not domains:
+        return b""
+    name = host.lower()
+    if not name.endswith(b"]"):
+        head, colon, port = name.rpartition(b":")
+        if colon and port.isdigit():
+            name = head
+    found = b""
+    longest = 0
+    for domain in domains:
+        # The longest domain wins: "eu.s3.test" is no bucket where "eu.s3.test" is a domain beside "s3.test".
+        if len(domain) > longest and (name == domain or name.endswith(b"." + domain)):
+            longest = len(domain)
+            found = name[: -len(domain) - 1] if name != domain else b""
+    return found

@@ -1,0 +1,140 @@
+"""
+Chunked transfer coding, in and out.
+
+Source:
+    RFC 9112, section 7.1 "Chunked Transfer Coding".
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum, auto
+
+from s3proxy.s3.errors import BadRequest
+from s3proxy.s3.head import HeaderList
+from s3proxy.s3.limits import MAX_TRAILER_SIZE
+
+MAX_LINE_SIZE = 256
+"""
+Bytes of a chunk's size line: 16 digits, and room for the extensions which some clients still send.
+"""
+
+LAST_CHUNK = b"0\r\n\r\n"
+
+# An extension's quoted string may hold what looks like an end of line to another reader: no control byte passes.
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
+_TRAILER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*)")
+
+
+class _State(Enum):
+    SIZE = auto()
+    DATA = auto()
+    DATA_END = auto()
+    TRAILERS = auto()
+    COMPLETE = auto()
+
+
+class ChunkedFraming:
+    """
+    Reads a body in chunked transfer coding, however the network cuts it.
+
+    Attributes:
+        is_complete: Whether the last chunk and its trailers were read.
+        remainder: Octets after the end, untouched.
+        trailers: As received.
+    """
+
+    __slots__ = ("_left", "_line", "_state", "_trailer_size", "remainder", "trailers")
+
+    def __init__(self) -> None:
+        self._state = _State.SIZE
+        self._line = b""
+        self._left = 0
+        self._trailer_size = 0
+        self.remainder = b""
+        self.trailers: HeaderList = []
+
+    @property
+    def is_complete(self) -> bool:
+        """
+        Whether everything up to the end was read.
+        """
+        return self._state is _State.COMPLETE
+
+    def feed(self, data: bytes) -> list[memoryview]:
+        """
+        Take octets as they arrived.
+
+        Returns:
+            The content among them, in order, as views of ``data``.
+
+        Raises:
+            BadRequest: Two readers could understand the framing in two ways, or it is no framing at all.
+        """
+        pieces: list[memoryview] = []
+        view = memoryview(data)
+        position, end = 0, len(data)
+        while position < end:
+            state = self._state
+            if state is _State.DATA:
+                taken = min(self._left, end - position)
+                pieces.append(view[position : position + taken])
+                position += taken
+                self._left -= taken
+                if not self._left:
+                    self._state = _State.DATA_END
+            elif state is _State.COMPLETE:
+                self.remainder += data[position:]
+                break
+            else:
+                position = self._read_line(data, position)
+        return pieces
+
+    def _read_line(self, data: bytes, position: int) -> int:
+        """
+        Read up to the end of a line, or keep what there is of it.
+        """
+        limit = MAX_LINE_SIZE - len(self._line) if self._state is not _State.TRAILERS else MAX_TRAILER_SIZE
+        found = data.find(b"\n", position, position + limit)
+        if found < 0:
+            self._line += data[position:]
+            if len(self._line) >= MAX_LINE_SIZE and (
+                self._state is not _State.TRAILERS or len(self._line) + self._trailer_size > MAX_TRAILER_SIZE
+            ):
+                raise BadRequest
+            if self._state is _State.DATA_END and self._line != b"\r":
+                raise BadRequest
+            return len(data)
+        line = self._line + data[position : found + 1]
+        self._line = b""
+        if not line.endswith(b"\r\n"):
+            raise BadRequest
+        self._line_read(line[:-2])
+        return found + 1
+
+    def _line_read(self, line: bytes) -> None:
+        if self._state is _State.SIZE:
+            found = _SIZE_LINE.fullmatch(line)
+            if found is None:
+                raise BadRequest
+            self._left = int(found[1], 16)
+            self._state = _State.DATA if self._left else _State.TRAILERS
+        elif self._state is _State.DATA_END:
+            if line:
+                raise BadRequest
+            self._state = _State.SIZE
+        elif not line:
+            self._state = _State.COMPLETE
+        else:
+            self._trailer_size += len(line) + 2
+            trailer = _TRAILER.fullmatch(line)
+            if trailer is None or self._trailer_size > MAX_TRAILER_SIZE:
+                raise BadRequest
+            self.trailers.append((trailer[1], trailer[2].rstrip(b" \t")))
+
+
+def encode_chunk(size: int) -> bytes:
+    """
+    Return what goes before a chunk of so many bytes; after it goes CRLF.
+    """
+    return b"%x\r\n" % size

@@ -1,0 +1,289 @@
+"""
+Every option of the configuration file: what it accepts, its unit, its default, and what it does.
+
+Each is declared once; the checks and the reference in the docs are made of these declarations.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from twisted.internet.endpoints import serverFromString
+
+from s3proxy.resign.profiles import PROFILES
+from s3proxy.s3.limits import GIB, KIB, MAX_OBJECT_SIZE, MAX_XML_BODY_SIZE, MIB, SMALL_BODY_SIZE
+from s3proxy.tables import NotAccepted, choice, count, list_of, option, seconds, size, text
+
+DAY = 86400.0
+
+DEFAULT_LISTEN = "tcp:9000:interface=127.0.0.1"
+
+ENDPOINT_KINDS = ("tcp", "tcp6", "ssl", "unix", "systemd")
+"""
+Twisted's endpoint strings which a listener may be. ``haproxy:`` is not among them: Twisted's wrapper drops a valid
+connection whose PROXY header comes in pieces.
+"""
+
+
+# Kinds of this file
+
+
+def _check_endpoint(value: str) -> None:
+    if value.partition(":")[0] not in ENDPOINT_KINDS:
+        raise NotAccepted
+    try:
+        serverFromString(None, value)  # type: ignore[no-untyped-call]
+    except OSError as error:
+        raise NotAccepted(f"{error.filename}: {error.strerror}") from None
+    except Exception as error:
+        # Whatever a parser of Twisted's makes of bad arguments: TypeError, ValueError, IndexError, OpenSSL's.
+        raise NotAccepted(str(error) or type(error).__name__) from None
+
+
+def _check_url(value: str) -> None:
+    try:
+        url = urlsplit(value)
+        port = url.port
+    except ValueError as error:
+        raise NotAccepted(str(error)) from None
+    if not value.isascii() or url.scheme not in {"http", "https"} or not url.hostname or port == 0:
+        raise NotAccepted
+    if "@" in url.netloc:
+        raise NotAccepted("keys have options of their own")
+    if "?" in value or "#" in value or " " in value:
+        raise NotAccepted
+
+
+def _check_domain(value: str) -> None:
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", value) or ".." in value or len(value) > 253:
+        raise NotAccepted
+
+
+def _check_word(value: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value):
+        raise NotAccepted
+
+
+def _check_access_key_id(value: str) -> None:
+    if not value.isascii() or re.search(r"[\s/,=:]", value) or len(value) > 128:
+        raise NotAccepted
+
+
+def _check_source(value: str) -> None:
+    if not value.startswith("file:") or len(value) == len("file:"):
+        raise NotAccepted
+
+
+ENDPOINT = text(
+    'a Twisted endpoint string, like "tcp:9000:interface=127.0.0.1" or "ssl:443:privateKey=…:certKey=…"',
+    _check_endpoint,
+)
+URL = text('"http://HOST[:PORT]" or "https://HOST[:PORT]"', _check_url)
+DOMAIN = text('a host name in lower case without a port, like "s3.example.com"', _check_domain)
+REGION = text('a region\'s name, like "us-east-1"', _check_word)
+NAME = text("letters, digits, dots, hyphens and underscores, at most 64", _check_word)
+ACCESS_KEY_ID = text("an access key id of at most 128 characters", _check_access_key_id)
+SECRET = text("printable text", is_secret=True)
+FILE = text("the path of a file; a relative one is meant from where the configuration file is")
+ENVIRONMENT = text("the name of an environment variable")
+SOURCE = text('"file:PATH"', _check_source)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """
+    What holds for every listener which does not say otherwise.
+    """
+
+    listen: tuple[str, ...] = option(
+        list_of(ENDPOINT, at_least=1),
+        "Where clients connect. Listeners which differ in region or domains are `[[listener]]` tables instead.",
+        None,
+        told=DEFAULT_LISTEN + ", unless there is a `[[listener]]`",
+    )
+    region: str = option(REGION, "The region which clients must have signed for.", "us-east-1")
+    domains: tuple[str, ...] = option(
+        list_of(DOMAIN),
+        "Domains below which a host name begins with a bucket. Any other host means that the path begins with it.",
+        (),
+    )
+    host_id: str = option(
+        text("printable text"), "The text of `HostId` in errors and of `x-amz-id-2`: names this process.", "s3proxy"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenerSettings:
+    """
+    One place where clients connect.
+    """
+
+    endpoint: str = option(ENDPOINT, "Where clients connect.")
+    region: str = option(REGION, "The region which its clients must have signed for.", None, told="the server's")
+    domains: tuple[str, ...] = option(list_of(DOMAIN), "Its domains.", None, told="the server's")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendSettings:
+    """
+    One storage system, and our account on it.
+    """
+
+    name: str = option(NAME, "What the log, and a key's `backend`, call it. No two are alike.")
+    url: str = option(URL, "Where it is. A path is the one below which its buckets are.")
+    profile: str = option(choice(*PROFILES), "What kind of storage it is.", "generic")
+    signature: str = option(choice("v4", "v2", "none"), "How requests to it are signed.", "v4")
+    region: str = option(REGION, "The region which requests to it are signed for.", None, told="the server's")
+    access_key_id: str | None = option(ACCESS_KEY_ID, "Our key there. Required unless `signature` is `none`.", None)
+    secret_access_key: str | None = option(
+        SECRET, "Its secret. Exactly one of this option and the next two says it.", None
+    )
+    secret_access_key_file: str | None = option(FILE, "A file whose one line is the secret.", None)
+    secret_access_key_env: str | None = option(ENVIRONMENT, "A variable whose value is the secret.", None)
+    commit: str = option(
+        choice("tail"),
+        "How a body is kept from being committed before it is verified: its last bytes are withheld until then.",
+        "tail",
+    )
+    forwarded: str = option(
+        choice("none", "x-forwarded", "forwarded"), "The headers which tell it who the client is.", "none"
+    )
+    connections: int = option(count(1, 65536), "The most connections to it at a time.", 512)
+    unix_socket: str | None = option(FILE, "A unix socket to connect to, in place of the URL's host and port.", None)
+    ca_file: str | None = option(FILE, "PEM certificates which its own must descend from.", None, told="the system's")
+    client_certificate_file: str | None = option(FILE, "A PEM certificate to show to it, with its chain.", None)
+    client_private_key_file: str | None = option(FILE, "The PEM private key of that certificate.", None)
+
+    @property
+    def is_tls(self) -> bool:
+        """
+        Whether the backend is spoken to over TLS.
+        """
+        return self.url.startswith("https:")
+
+    @property
+    def host(self) -> str:
+        """
+        The host name or address alone, without the brackets of an IPv6 address.
+        """
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        """
+        The port, the scheme's own where the URL has none.
+        """
+        return urlsplit(self.url).port or (443 if self.is_tls else 80)
+
+    @property
+    def authority(self) -> str:
+        """
+        Host and port as the Host header has them: the port only where it is not the scheme's own.
+        """
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.is_tls else 80) else f"{host}:{self.port}"
+
+    @property
+    def service_path(self) -> str:
+        """
+        The URL's path without a final slash; empty where the profile's own holds.
+        """
+        return urlsplit(self.url).path.rstrip("/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CredentialsSettings:
+    """
+    Where clients' keys are looked up.
+    """
+
+    source: str = option(SOURCE, "A keys file; it is read again on SIGHUP.", "file:keys.toml")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """
+    How large things may be.
+    """
+
+    small_body: int = option(
+        size(0, 4 * MIB),
+        "Up to this size, decoded, a body is verified whole before a backend hears of it.",
+        SMALL_BODY_SIZE,
+    )
+    xml_body: int = option(
+        size(64 * KIB, 64 * MIB), "The XML of an operation; it is always verified whole.", MAX_XML_BODY_SIZE
+    )
+    object_size: int = option(size(1, 5 * 1024 * GIB), "One object or part of an upload.", MAX_OBJECT_SIZE)
+    socket_buffer: int = option(
+        size(16 * KIB, 16 * MIB), "The kernel's receive and send buffer of each connection.", 512 * KIB
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Times:
+    """
+    How long each party may take. None of them runs against a party while it is the proxy that holds it.
+    """
+
+    head: float = option(seconds(0.1, DAY), "For the whole head of a request.", 30.0)
+    idle: float = option(seconds(0.1, DAY), "Between two octets of a body or of an answer, from either side.", 60.0)
+    keep_alive: float = option(seconds(0.1, DAY), "Between two requests of a client.", 75.0)
+    linger: float = option(seconds(0, DAY), "For a client to read a refusal which came before its body's end.", 10.0)
+    connect: float = option(seconds(0.1, DAY), "For connecting to a backend, its TLS included.", 5.0)
+    first_byte: float = option(seconds(0.1, DAY), "From the end of a request to the first byte of its answer.", 60.0)
+    slow_first_byte: float = option(
+        seconds(0.1, DAY), "The same for CompleteMultipartUpload, copies and RestoreObject.", 1800.0
+    )
+    pooled_idle: float = option(seconds(0, DAY), "An unused connection to a backend is kept for this long.", 25.0)
+    drain: float = option(seconds(0, DAY), "For running requests to end when the daemon stops.", 30.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """
+    What is written about requests.
+    """
+
+    access: str = option(
+        text('the path of a file, "-" for standard output, or "none"'),
+        "One line for each request, in the format of S3's server access logs.",
+        "-",
+    )
+
+
+TABLES: dict[str, type] = {
+    "[server]": ServerSettings,
+    "[[listener]]": ListenerSettings,
+    "[[backend]]": BackendSettings,
+    "[credentials]": CredentialsSettings,
+    "[limits]": Limits,
+    "[times]": Times,
+    "[log]": LogSettings,
+}
+"""
+Each table of the file as it is written there, and its options.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """
+    All that the daemon must know, with nothing left to inherit, read or look up.
+
+    Attributes:
+        listeners: At least one; region and domains are set in each.
+        backends: At least one, the default first; region and, where it signs, ``secret_access_key`` are set in each.
+        keys_file: The file of clients' keys.
+    """
+
+    listeners: tuple[ListenerSettings, ...]
+    backends: tuple[BackendSettings, ...]
+    keys_file: Path
+    limits: Limits
+    times: Times
+    log: LogSettings
+    host_id: str

@@ -1,0 +1,128 @@
+"""
+The canonical request: one function for each of its lines.
+
+Source:
+    "Signature Calculations for the Authorization Header", Task 1.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from urllib.parse import unquote_to_bytes
+
+from s3proxy.s3.address import decode_path
+from s3proxy.s3.errors import InvalidURI
+from s3proxy.s3.head import Fields
+
+_CANONICAL_PATH = re.compile(rb"/[A-Za-z0-9\-._~/]*")
+_SPACES = re.compile(rb"[ \t\r\n\v\f]+")
+_ODD_SPACE = re.compile(rb"[\t\r\n\v\f]|  ")
+_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~")
+
+_ENCODED = tuple(bytes((octet,)) if octet in _UNRESERVED else b"%%%02X" % octet for octet in range(256))
+_ENCODED_PATH = tuple(b"/" if octet == ord("/") else _ENCODED[octet] for octet in range(256))
+
+
+def uri_encode(decoded: bytes) -> bytes:
+    """
+    Escape every octet but the unreserved ones.
+    """
+    if decoded.isalnum():
+        return decoded
+    return b"".join([_ENCODED[octet] for octet in decoded])
+
+
+def canonical_uri(raw_path: bytes) -> bytes:
+    """
+    Return the canonical path: decoded once, encoded once, nothing removed or merged.
+
+    Args:
+        raw_path: As received.
+
+    Raises:
+        InvalidURI: An escape is broken, or the decoded path is not UTF-8.
+    """
+    if _CANONICAL_PATH.fullmatch(raw_path) is not None:
+        return raw_path
+    if not raw_path:
+        return b"/"
+    return b"".join([_ENCODED_PATH[octet] for octet in decode_path(raw_path)])
+
+
+def canonical_query(raw_query: bytes | None, left_out: bytes | None = None) -> bytes:
+    """
+    Return the canonical query: names and values decoded once, encoded once, sorted by name, then value.
+
+    Args:
+        raw_query: As received, without ``?``.
+        left_out: The decoded name of a parameter which is no part of it: ``X-Amz-Signature``.
+
+    Raises:
+        InvalidURI: An escape is broken.
+    """
+    if not raw_query:
+        return b""
+    if _BAD_ESCAPE.search(raw_query) is not None:
+        raise InvalidURI(b"?" + raw_query)
+    pairs = sorted(
+        (uri_encode(name), uri_encode(value)) for name, value in query_items(raw_query) if name != left_out
+    )
+    return b"&".join([b"%s=%s" % pair for pair in pairs])
+
+
+def query_items(raw_query: bytes) -> list[tuple[bytes, bytes]]:
+    """
+    Return the decoded names and values of a query, in order; ``+`` is a space.
+    """
+    items = []
+    for item in raw_query.split(b"&"):
+        if item:
+            name, _, value = item.partition(b"=")
+            items.append((_decode(name), _decode(value)))
+    return items
+
+
+def canonical_headers(signed_names: Iterable[bytes], fields: Fields) -> bytes:
+    """
+    Return one line for each signed header, in the order of the signer's list.
+
+    Args:
+        signed_names: Lower case.
+        fields: As received; a name which is absent counts as empty.
+    """
+    lines = []
+    for name in signed_names:
+        values = fields.get(name)
+        if values is None:
+            lines.append(b"%s:\n" % name)
+        elif len(values) == 1:
+            lines.append(b"%s:%s\n" % (name, canonical_value(values[0])))
+        else:
+            lines.append(b"%s:%s\n" % (name, b",".join([canonical_value(value) for value in values])))
+    return b"".join(lines)
+
+
+def canonical_value(value: bytes) -> bytes:
+    """
+    Return a header's value without the white space around it, each run inside made one space.
+    """
+    if _ODD_SPACE.search(value) is not None:
+        value = _SPACES.sub(b" ", value)
+    return value.strip(b" ")
+
+
+def canonical_request(
+    method: bytes, path: bytes, query: bytes, headers: bytes, signed_headers: bytes, payload: bytes
+) -> bytes:
+    """
+    Join the lines.
+    """
+    return b"\n".join((method, path, query, headers, signed_headers, payload))
+
+
+def _decode(text: bytes) -> bytes:
+    if b"+" in text:
+        text = text.replace(b"+", b" ")
+    return unquote_to_bytes(text) if b"%" in text else text

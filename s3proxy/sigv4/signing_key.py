@@ -1,0 +1,86 @@
+"""
+Derive a key for one scope, and keep the last ones.
+
+Source:
+    "Signature Calculations for the Authorization Header", Task 3.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from s3proxy.sigv4.scope import CredentialScope
+
+
+@dataclass(frozen=True, eq=False, repr=False, slots=True)
+class Signature:
+    """
+    A signature which we computed: it has no text form, and answers one question.
+    """
+
+    _hex: bytes
+
+    def matches(self, claimed: bytes) -> bool:
+        """
+        Compare in constant time, as text: upper-case hex is another signature.
+        """
+        return hmac.compare_digest(self._hex, claimed)
+
+
+def derive_signing_key(secret_access_key: str, scope: CredentialScope) -> bytes:
+    """
+    Derive the key which signs everything in one credential scope.
+
+    Args:
+        secret_access_key: Text, as the credentials file holds it.
+        scope: As claimed by the client: its day is the request's, not today's.
+
+    Returns:
+        32 bytes, good for one UTC day, region and service. May be cached, never logged.
+    """
+    key = ("AWS4" + secret_access_key).encode()
+    for part in (scope.day, scope.region, scope.service, scope.terminal):
+        key = hmac.digest(key, part, "sha256")
+    return key
+
+
+def sign(signing_key: bytes, string_to_sign: bytes) -> Signature:
+    """
+    Sign a string.
+    """
+    return Signature(hmac.digest(signing_key, string_to_sign, "sha256").hex().encode())
+
+
+class SigningKeys:
+    """
+    The signing keys which were used last.
+
+    Args:
+        size: How many are kept.
+    """
+
+    __slots__ = ("_keys", "_size")
+
+    def __init__(self, size: int = 1024) -> None:
+        self._size = size
+        self._keys: OrderedDict[tuple[str, CredentialScope], bytes] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return f"<SigningKeys: {len(self._keys)} of {self._size}>"
+
+    def derive(self, secret_access_key: str, scope: CredentialScope) -> bytes:
+        """
+        Return `derive_signing_key` of the arguments, derived at most once while it is kept.
+        """
+        keys = self._keys
+        place = (secret_access_key, scope)
+        key = keys.get(place)
+        if key is not None:
+            keys.move_to_end(place)
+            return key
+        key = keys[place] = derive_signing_key(secret_access_key, scope)
+        if len(keys) > self._size:
+            keys.popitem(last=False)
+        return key

@@ -1,0 +1,414 @@
+"""
+TOML tables as typed values, with every fault of a file told at once and by its place in it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
+
+from cattrs import Converter
+from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
+from cattrs.gen import make_dict_structure_fn, override
+
+T = TypeVar("T")
+
+_UNITS = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+
+_REQUIRED: Any = object()
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Fault:
+    """
+    One thing which is wrong in a file.
+
+    Attributes:
+        place: Path of the key: ``backend[0].url``; empty where the file itself is meant.
+    """
+
+    place: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.message}" if self.place else self.message
+
+
+class Faults(Exception):
+    """
+    Everything that is wrong in a file.
+    """
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(map(str, self.faults)))
+
+
+class NotAccepted(ValueError):
+    """
+    A value is not one of those which an option accepts; the text says what is wrong, where the option's own does not.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """
+    What an option may be.
+
+    Attributes:
+        accepted: The accepted values, as a fault and the reference tell them.
+        parse: From what TOML gives to the value; raises `NotAccepted`.
+        unit: Of a number: ``seconds``, ``bytes``; empty where there is none.
+        is_secret: Whether the value must be seen nowhere.
+        item: Of a list: what its items may be.
+    """
+
+    accepted: str
+    parse: Callable[[Any], Any]
+    unit: str = ""
+    is_secret: bool = False
+    item: Kind | None = None
+
+
+def option(kind: Kind, about: str, default: Any = _REQUIRED, *, told: str | None = None) -> Any:
+    """
+    Declare an option as the field of a dataclass.
+
+    Args:
+        about: What it does: a sentence of the reference.
+        told: The default as the reference tells it, where the value itself says too little.
+    """
+    metadata = {"kind": kind, "about": about, "told": told}
+    if default is _REQUIRED:
+        return dataclasses.field(metadata=metadata, repr=not kind.is_secret)
+    return dataclasses.field(default=default, metadata=metadata, repr=not kind.is_secret)
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """
+    An option as the reference tells it.
+    """
+
+    name: str
+    kind: Kind
+    about: str
+    default: Any
+    told: str | None
+
+    @property
+    def is_required(self) -> bool:
+        """
+        Whether a table must have it.
+        """
+        return self.default is _REQUIRED
+
+    @property
+    def default_text(self) -> str:
+        """
+        The default, in words a reader of the file knows.
+        """
+        if self.told is not None:
+            return self.told
+        if self.is_required:
+            return "required"
+        if self.default is None or self.default == ():
+            return "none"
+        if self.kind.unit == "bytes":
+            return format_size(self.default)
+        if isinstance(self.default, bool):
+            return str(self.default).lower()
+        if isinstance(self.default, tuple):
+            return ", ".join(map(str, self.default))
+        return f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
+
+
+def options_of(table: type) -> list[Option]:
+    """
+    Return the options of a table, in the order in which they are declared.
+    """
+    return [
+        Option(
+            field.name,
+            field.metadata["kind"],
+            field.metadata["about"],
+            _REQUIRED if field.default is dataclasses.MISSING else field.default,
+            field.metadata["told"],
+        )
+        for field in dataclasses.fields(table)
+        if "kind" in field.metadata
+    ]
+
+
+# Kinds
+
+
+def choice(*words: str) -> Kind:
+    """
+    One of a few words.
+    """
+
+    def parse(value: Any) -> str:
+        if not isinstance(value, str) or value not in words:
+            raise NotAccepted
+        return value
+
+    return Kind(" | ".join(f'"{word}"' for word in words), parse)
+
+
+def text(accepted: str, check: Callable[[str], None] | None = None, *, is_secret: bool = False) -> Kind:
+    """
+    Printable text, further narrowed by a check which raises `NotAccepted`.
+    """
+
+    def parse(value: Any) -> str:
+        if not isinstance(value, str) or not value or not value.isprintable():
+            raise NotAccepted
+        if check is not None:
+            check(value)
+        return value
+
+    return Kind(accepted, parse, is_secret=is_secret)
+
+
+def list_of(kind: Kind, *, at_least: int = 0) -> Kind:
+    """
+    A list of values of one kind.
+    """
+
+    def parse(value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, list) or len(value) < at_least:
+            raise NotAccepted
+        return tuple(kind.parse(item) for item in value)
+
+    few = f" of at least {at_least}" if at_least else ""
+    return Kind(f"a list{few}: {kind.accepted}", parse, kind.unit, kind.is_secret, item=kind)
+
+
+def boolean() -> Kind:
+    """
+    True or false.
+    """
+
+    def parse(value: Any) -> bool:
+        if not isinstance(value, bool):
+            raise NotAccepted
+        return value
+
+    return Kind("true | false", parse)
+
+
+def count(least: int, most: int) -> Kind:
+    """
+    A whole number.
+    """
+
+    def parse(value: Any) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise NotAccepted
+        return value
+
+    return Kind(f"a whole number from {least} to {most}", parse)
+
+
+def seconds(least: float, most: float) -> Kind:
+    """
+    A duration.
+    """
+
+    def parse(value: Any) -> float:
+        # A NaN is not between any two numbers.
+        if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
+            raise NotAccepted
+        return float(value)
+
+    return Kind(f"a number of seconds from {least:g} to {most:g}", parse, unit="seconds")
+
+
+def size(least: int, most: int) -> Kind:
+    """
+    A number of bytes, also as text with a unit: ``"64 KiB"``.
+    """
+
+    def parse(value: Any) -> int:
+        if isinstance(value, str):
+            digits = value.rstrip("BKMGi").strip()
+            unit = value[len(value.rstrip("BKMGi")) :]
+            if unit not in _UNITS or not digits.isascii() or not digits.isdigit() or len(digits) > 19:
+                raise NotAccepted
+            value = int(digits) * _UNITS[unit]
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise NotAccepted
+        return value
+
+    accepted = f'bytes from {format_size(least)} to {format_size(most)}, as a number or as text like "64 KiB"'
+    return Kind(accepted, parse, unit="bytes")
+
+
+def format_size(number: int) -> str:
+    """
+    Write a number of bytes with the largest unit which divides it.
+    """
+    if number:
+        for unit in ("GiB", "MiB", "KiB"):
+            if number % _UNITS[unit] == 0:
+                return f"{number // _UNITS[unit]} {unit}"
+    return str(number)
+
+
+# Reading
+
+
+def read_toml(path: Path, max_size: int) -> dict[str, Any]:
+    """
+    Read a file as TOML.
+
+    Args:
+        max_size: Bytes; a larger file is a fault.
+
+    Raises:
+        Faults: The file cannot be read, or is no TOML.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(max_size + 1)
+        if len(content) > max_size:
+            raise Faults([Fault("", f"{path}: larger than {format_size(max_size)}")])
+        return tomllib.loads(content.decode())
+    except OSError as error:
+        raise Faults([Fault("", f"{path}: {os.strerror(error.errno or 0)}")]) from None
+    except UnicodeDecodeError:
+        raise Faults([Fault("", f"{path}: not UTF-8")]) from None
+    except tomllib.TOMLDecodeError as error:
+        raise Faults([Fault("", f"{path}: not TOML: {error}")]) from None
+
+
+def structure(table: type[T], content: Mapping[str, Any], place: str = "") -> T:
+    """
+    Make a dataclass of options, or of tables of options, from what a TOML file gave.
+
+    Args:
+        place: Path of the content within its file.
+
+    Raises:
+        Faults: All that is not as the options say.
+    """
+    try:
+        return _converter_for(table).structure(content, table)
+    except (ClassValidationError, IterableValidationError) as error:
+        raise Faults(sorted(_faults_in(error, place))) from None
+
+
+_converter = Converter(detailed_validation=True)
+_known: set[type] = set()
+
+
+def _converter_for(table: type) -> Converter:
+    """
+    Teach the converter a table and all tables within it.
+    """
+    if table in _known:
+        return _converter
+    hints = get_type_hints(table)
+    overrides = {}
+    for field in dataclasses.fields(table):
+        kind = field.metadata.get("kind")
+        if kind is not None:
+            overrides[field.name] = override(struct_hook=_value_hook(kind))
+            continue
+        inner = hints[field.name]
+        if get_origin(inner) is tuple:
+            _converter_for(get_args(inner)[0])
+            overrides[field.name] = override(struct_hook=_tables_hook(get_args(inner)[0]))
+        else:
+            _converter_for(inner)
+    read: Callable[[Any, Any], Any] = make_dict_structure_fn(
+        table,
+        _converter,
+        _cattrs_forbid_extra_keys=True,
+        _cattrs_detailed_validation=True,
+        **cast(Any, overrides),
+    )
+
+    def read_table(content: Any, of: Any) -> Any:
+        if not isinstance(content, dict):
+            raise NotAccepted("must be a table")
+        return read(content, of)
+
+    _converter.register_structure_hook(table, read_table)
+    _known.add(table)
+    return _converter
+
+
+def _value_hook(kind: Kind) -> Callable[[Any, Any], Any]:
+    def read(value: Any, of: Any) -> Any:
+        try:
+            return kind.parse(value)
+        except NotAccepted as error:
+            if kind.item is not None and isinstance(value, list) and value:
+                raise Faults(_item_faults(kind.item, value)) from None
+            raise NotAccepted(_complaint(kind, value, error)) from None
+
+    return read
+
+
+def _item_faults(kind: Kind, values: list[Any]) -> Iterable[Fault]:
+    for index, value in enumerate(values):
+        try:
+            kind.parse(value)
+        except NotAccepted as error:
+            yield Fault(f"[{index}]", _complaint(kind, value, error))
+
+
+def _complaint(kind: Kind, value: Any, error: NotAccepted) -> str:
+    shown = "this value" if kind.is_secret else _shown(value)
+    why = f" ({error})" if str(error) else ""
+    return f"{shown} is not accepted{why}; accepted: {kind.accepted}"
+
+
+def _tables_hook(table: type) -> Callable[[Any, Any], Any]:
+    def read(content: Any, of: Any) -> Any:
+        if not isinstance(content, list):
+            raise NotAccepted("must be a list of tables, [[...]] in TOML")
+        return _converter.structure(content, tuple[table, ...])  # type: ignore[valid-type]
+
+    return read
+
+
+def _shown(value: Any) -> str:
+    shown = f'"{value}"' if isinstance(value, str) else repr(value)
+    if not shown.isprintable():
+        shown = ascii(value)
+    # A URL with a password in it.
+    shown = re.sub(r"//.*@", "//...@", shown)
+    return shown if len(shown) <= 80 else f"{shown[:77]}..."
+
+
+def _faults_in(error: BaseException, place: str) -> Iterable[Fault]:
+    if isinstance(error, IterableValidationError):
+        for inner, index in error.group_exceptions()[0]:
+            yield from _faults_in(inner, f"{place}[{index.index}]")
+    elif isinstance(error, ClassValidationError):
+        fields, others = error.group_exceptions()
+        for inner, field in fields:
+            yield from _faults_in(inner, f"{place}.{field.name}" if place else field.name)
+        for inner in others:
+            yield from _faults_in(inner, place)
+    elif isinstance(error, ForbiddenExtraKeysError):
+        names = ", ".join(field.name for field in dataclasses.fields(error.cl))
+        for name in sorted(error.extra_fields):
+            shown = name if name.isprintable() else ascii(name)
+            yield Fault(f"{place}.{shown}" if place else shown, f"unknown name; accepted: {names}")
+    elif isinstance(error, Faults):
+        for fault in error.faults:
+            yield Fault(place + fault.place, fault.message)
+    elif isinstance(error, KeyError):
+        yield Fault(place, "is required, and missing")
+    else:
+        yield Fault(place, str(error))

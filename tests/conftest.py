@@ -1,0 +1,66 @@
+"""
+What every test promises: it leaves the reactor as it found it, and no error unread.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from twisted.internet import reactor
+from twisted.logger import globalLogPublisher
+
+
+class ErrorLog:
+    """
+    Gathers what was logged as an error while a test ran; a test which expects some flushes it.
+    """
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        level = event.get("log_level")
+        if event.get("log_failure") is not None or event.get("isError") or (level and level.name == "critical"):
+            self.events.append(event)
+
+    def flush(self) -> list[dict[str, Any]]:
+        """
+        Return the errors so far, and forget them.
+        """
+        events, self.events = self.events, []
+        return events
+
+
+@pytest.fixture(autouse=True)
+def error_log() -> Iterator[ErrorLog]:
+    """
+    Fail a test which left an error in the log, an unhandled Deferred's included.
+    """
+    log = ErrorLog()
+    globalLogPublisher.addObserver(log)
+    yield log
+    # Deferreds end with their last reference; the young generations hold the cycles of one test.
+    gc.collect(1)
+    globalLogPublisher.removeObserver(log)
+    assert not log.events, "\n".join(str(e.get("log_failure") or e.get("log_format")) for e in log.events)
+
+
+def _state() -> tuple[set[Any], set[Any], list[Any]]:
+    # The reactor's own wakers appear when it first runs.
+    readers = set(reactor.getReaders()) - reactor._internalReaders
+    return readers, set(reactor.getWriters()), list(reactor.getDelayedCalls())
+
+
+@pytest.fixture(autouse=True)
+def clean_reactor() -> Iterator[None]:
+    """
+    Fail a test which left a reader, a writer or a timer in the reactor.
+    """
+    readers, writers, calls = _state()
+    yield
+    after = _state()
+    left = [*(after[0] - readers), *(after[1] - writers), *[call for call in after[2] if call not in calls]]
+    assert not left, f"left in the reactor: {left}"

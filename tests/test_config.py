@@ -1,0 +1,359 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.python.usage import UsageError
+
+from s3proxy.config import load_settings, make_settings
+from s3proxy.settings import DEFAULT_LISTEN, TABLES, Settings
+from s3proxy.tables import Faults, options_of
+from s3proxy.tap import Options
+
+SECRET = "geheimnis-of-the-backend"
+
+WHOLE_FILE = f"""
+[server]
+listen = ["tcp:9000:interface=127.0.0.1", "tcp:9002:interface=127.0.0.1"]
+region = "eu-north-1"
+domains = ["s3.example.com"]
+host_id = "proxy-1"
+
+[[listener]]
+endpoint = "tcp:9003:interface=127.0.0.1"
+region = "us-west-2"
+domains = []
+
+[[backend]]
+name = "old-ceph"
+url = "http://127.0.0.1:7480"
+profile = "ceph-rgw"
+signature = "v2"
+access_key_id = "ours"
+secret_access_key = "{SECRET}"
+commit = "tail"
+forwarded = "x-forwarded"
+connections = 9
+
+[[backend]]
+name = "open"
+url = "https://[::1]/services/Walrus/"
+signature = "none"
+unix_socket = "run/socket"
+
+[credentials]
+source = "file:clients.toml"
+
+[limits]
+small_body = "16 KiB"
+socket_buffer = 65536
+
+[times]
+idle = 7
+first_byte = 0.5
+
+[log]
+access = "access.log"
+"""
+
+
+def backend(**changes: Any) -> dict[str, Any]:
+    """
+    Return a backend's table which is right but for the changes; None removes.
+    """
+    table = {"name": "b", "url": "http://h", "access_key_id": "a", "secret_access_key": SECRET} | changes
+    return {name: value for name, value in table.items() if value is not None}
+
+
+def made(content: dict[str, Any], directory: Path = Path("/etc/s3proxy"), **environment: str) -> Settings:
+    return make_settings({"backend": [backend()]} | content, directory, environment)
+
+
+def faults_of(content: dict[str, Any], directory: Path = Path("/etc/s3proxy"), **environment: str) -> dict[str, str]:
+    with pytest.raises(Faults) as raised:
+        made(content, directory, **environment)
+    assert SECRET not in str(raised.value)
+    return {fault.place: fault.message for fault in raised.value.faults}
+
+
+def test_a_whole_file_is_understood(tmp_path: Path) -> None:
+    """
+    Every table of the file is in the settings, with nothing left to inherit.
+    """
+    path = tmp_path / "s3proxy.toml"
+    path.write_text(WHOLE_FILE)
+
+    settings = load_settings(path)
+
+    assert [(one.endpoint, one.region, one.domains) for one in settings.listeners] == [
+        ("tcp:9000:interface=127.0.0.1", "eu-north-1", ("s3.example.com",)),
+        ("tcp:9002:interface=127.0.0.1", "eu-north-1", ("s3.example.com",)),
+        ("tcp:9003:interface=127.0.0.1", "us-west-2", ()),
+    ]
+    ceph, walrus = settings.backends
+    assert (ceph.name, ceph.profile, ceph.signature, ceph.region) == ("old-ceph", "ceph-rgw", "v2", "eu-north-1")
+    assert (ceph.host, ceph.port, ceph.authority, ceph.service_path) == ("127.0.0.1", 7480, "127.0.0.1:7480", "")
+    assert (ceph.access_key_id, ceph.secret_access_key, ceph.connections) == ("ours", SECRET, 9)
+    assert (walrus.is_tls, walrus.host, walrus.port, walrus.authority) == (True, "::1", 443, "[::1]")
+    assert (walrus.service_path, walrus.unix_socket) == ("/services/Walrus", str(tmp_path / "run/socket"))
+    assert settings.keys_file == tmp_path / "clients.toml"
+    assert (settings.limits.small_body, settings.limits.socket_buffer) == (16384, 65536)
+    assert (settings.times.idle, settings.times.first_byte, settings.times.head) == (7.0, 0.5, 30.0)
+    assert settings.log.access == str(tmp_path / "access.log")
+    assert settings.host_id == "proxy-1"
+
+
+def test_what_is_not_said_has_its_documented_default() -> None:
+    """
+    One backend is all that a file must name.
+    """
+    settings = made({})
+
+    assert [one.endpoint for one in settings.listeners] == [DEFAULT_LISTEN]
+    assert settings.listeners[0].region == settings.backends[0].region == "us-east-1"
+    assert settings.keys_file == Path("/etc/s3proxy/keys.toml")
+    times = settings.times
+    assert (times.connect, times.head, times.idle, times.keep_alive) == (5, 30, 60, 75)
+    assert (times.first_byte, times.slow_first_byte, times.pooled_idle, times.drain) == (60, 1800, 25, 30)
+    assert (settings.limits.small_body, settings.limits.xml_body) == (64 * 1024, 4 * 1024**2)
+    assert settings.limits.socket_buffer == 512 * 1024
+    assert settings.log.access == "-"
+
+
+def test_a_listener_table_alone_is_the_only_listener() -> None:
+    """
+    The default endpoint is for a file which names none.
+    """
+    settings = made({"listener": [{"endpoint": "tcp:9001"}]})
+
+    assert [one.endpoint for one in settings.listeners] == ["tcp:9001"]
+
+
+def test_the_secret_is_in_no_repr(tmp_path: Path) -> None:
+    """
+    Settings may be logged.
+    """
+    path = tmp_path / "s3proxy.toml"
+    path.write_text(WHOLE_FILE)
+
+    settings = load_settings(path)
+
+    assert "old-ceph" in repr(settings)
+    assert SECRET not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("content", "place", "message"),
+    [
+        ({"server": {"workers": 2}}, "server.workers", "unknown name; accepted: listen, region, domains, host_id"),
+        ({"servers": {}}, "servers", "unknown name; accepted: server, listener, backend, credentials"),
+        ({"server": {"listen": []}}, "server.listen", "a list of at least 1"),
+        ({"server": {"listen": ["9000"]}}, "server.listen[0]", "a Twisted endpoint string"),
+        ({"server": {"listen": ["haproxy:tcp:9000"]}}, "server.listen[0]", "a Twisted endpoint string"),
+        ({"server": {"listen": ["tcp:http"]}}, "server.listen[0]", "a Twisted endpoint string"),
+        ({"server": {"listen": ["tcp:9000:interfaces=::1"]}}, "server.listen[0]", "interfaces"),
+        ({"server": {"listen": ["ssl:9000:privateKey=/nowhere"]}}, "server.listen[0]", "/nowhere"),
+        ({"server": {"region": "us east"}}, "server.region", "a region's name"),
+        ({"server": {"domains": ["S3.example.com"]}}, "server.domains[0]", "a host name in lower case"),
+        ({"server": {"domains": ["s3.example.com:80"]}}, "server.domains[0]", "without a port"),
+        ({"server": {"domains": ["s3..example.com"]}}, "server.domains[0]", "a host name"),
+        ({"listener": [{}]}, "listener[0].endpoint", "required"),
+        ({"backend": []}, "backend", "at least one"),
+        ({"backend": [backend(name=None)]}, "backend[0].name", "required"),
+        ({"backend": [backend(name="a b")]}, "backend[0].name", "letters, digits"),
+        ({"backend": [backend(), backend()]}, "backend[1].name", "is the name of backend[0] already"),
+        ({"backend": [backend(url="127.0.0.1:7480")]}, "backend[0].url", '"http://HOST[:PORT]"'),
+        ({"backend": [backend(url="http://h:99999")]}, "backend[0].url", "Port out of range"),
+        ({"backend": [backend(url="http://h:0")]}, "backend[0].url", '"http://HOST[:PORT]"'),
+        ({"backend": [backend(url="http://")]}, "backend[0].url", '"http://HOST[:PORT]"'),
+        ({"backend": [backend(url="http://h/?a")]}, "backend[0].url", '"http://HOST[:PORT]"'),
+        ({"backend": [backend(url="http://a:b@h/")]}, "backend[0].url", "keys have options of their own"),
+        ({"backend": [backend(profile="ceph")]}, "backend[0].profile", '"generic" | "ceph-rgw" | "walrus-3.4"'),
+        ({"backend": [backend(signature="V4")]}, "backend[0].signature", '"v4" | "v2" | "none"'),
+        ({"backend": [backend(commit="spool")]}, "backend[0].commit", 'accepted: "tail"'),
+        ({"backend": [backend(access_key_id="a/b")]}, "backend[0].access_key_id", "an access key id"),
+        ({"backend": [backend(access_key_id=None)]}, "backend[0].access_key_id", "required"),
+        ({"backend": [backend(secret_access_key=None)]}, "backend[0]", "exactly one of"),
+        ({"backend": [backend(secret_access_key_env="X")]}, "backend[0]", "there are 2"),
+        ({"backend": [backend(secret_access_key=5)]}, "backend[0].secret_access_key", "this value is not accepted"),
+        ({"backend": [backend(ca_file="/nowhere")]}, "backend[0].ca_file", "begins with https"),
+        ({"backend": [backend(url="https://h", ca_file="/nowhere")]}, "backend[0].ca_file", "cannot be read"),
+        (
+            {"backend": [backend(url="https://h", client_certificate_file="/dev/null")]},
+            "backend[0]",
+            "go together",
+        ),
+        ({"credentials": {"source": "keys.toml"}}, "credentials.source", '"file:PATH"'),
+        ({"credentials": {"source": "ldap:x"}}, "credentials.source", '"file:PATH"'),
+        ({"limits": {"small_body": "1 GiB"}}, "limits.small_body", "bytes from 0 to 4 MiB"),
+        ({"limits": {"smal_body": 1}}, "limits.smal_body", "unknown name; accepted: small_body"),
+        ({"times": {"idle": "60s"}}, "times.idle", "a number of seconds from 0.1 to 86400"),
+        ({"times": {"idle": 0}}, "times.idle", "a number of seconds"),
+        ({"log": {"access": ""}}, "log.access", '"-" for standard output'),
+        ({"log": "access.log"}, "log", "must be a table"),
+        ({"backend": {}}, "backend", "must be a list of tables"),
+    ],
+)
+def test_a_fault_is_told_with_its_place_and_what_is_accepted(content: dict[str, Any], place: str, message: str) -> None:
+    """
+    An operator can mend the file from the message alone.
+    """
+    faults = faults_of(content)
+
+    assert list(faults) == [place]
+    assert message in faults[place]
+
+
+def test_all_faults_of_a_file_are_told_at_once() -> None:
+    """
+    A fault in one table hides no fault in another, nor a missing secret.
+    """
+    faults = faults_of(
+        {
+            "times": {"idle": -1},
+            "backend": [
+                backend(url="ftp://h", secret_access_key=None),
+                backend(name="c", secret_access_key_env="NOPE"),
+            ],
+            "typo": 1,
+        }
+    )
+
+    assert set(faults) == {"times.idle", "backend[0].url", "backend[0]", "backend[1]", "typo"}
+
+
+def test_a_backend_which_is_not_signed_for_needs_no_key() -> None:
+    """
+    A key without use is a fault: somebody believes that it is used.
+    """
+    bare = {"name": "b", "url": "http://h", "signature": "none"}
+
+    assert made({"backend": [bare]}).backends[0].secret_access_key is None
+    assert set(faults_of({"backend": [backend(signature="none")]})) == {
+        "backend[0].access_key_id",
+        "backend[0].secret_access_key",
+    }
+
+
+def test_a_secret_comes_from_a_file(tmp_path: Path) -> None:
+    """
+    The file's one line is the secret, beside the configuration file unless its path is absolute.
+    """
+    (tmp_path / "secret").write_text(f"{SECRET}\n")
+    table = backend(secret_access_key=None, secret_access_key_file="secret")
+
+    settings = made({"backend": [table]}, tmp_path)
+
+    assert settings.backends[0].secret_access_key == SECRET
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n", b"a\nb", b"\xff", b"a" * 5000])
+def test_a_secret_file_which_holds_no_secret_is_a_fault(tmp_path: Path, content: bytes | None) -> None:
+    """
+    It is told by its path, without its content.
+    """
+    if content is not None:
+        (tmp_path / "secret").write_bytes(content)
+    table = backend(secret_access_key=None, secret_access_key_file="secret")
+
+    faults = faults_of({"backend": [table]}, tmp_path)
+
+    assert list(faults) == ["backend[0].secret_access_key_file"]
+    assert faults["backend[0].secret_access_key_file"].startswith(str(tmp_path / "secret"))
+
+
+def test_a_secret_comes_from_the_environment() -> None:
+    """
+    A variable which is not set is a fault.
+    """
+    content = {"backend": [backend(secret_access_key=None, secret_access_key_env="BACKEND_SECRET")]}
+
+    assert made(content, BACKEND_SECRET=SECRET).backends[0].secret_access_key == SECRET
+    assert "BACKEND_SECRET is not set" in faults_of(content)["backend[0].secret_access_key_env"]
+
+
+def test_every_option_has_a_sentence_and_what_it_accepts() -> None:
+    """
+    No option is without its lines in the reference, and numbers have their unit.
+    """
+    for table in TABLES.values():
+        for told in options_of(table):
+            assert told.about.endswith(".")
+            assert told.kind.accepted
+            assert told.default_text
+            assert not isinstance(told.default, float) or told.kind.unit == "seconds"
+
+
+# The command line
+
+
+def parsed(*arguments: str) -> Settings:
+    options = Options()
+    options.parseOptions(list(arguments))
+    return options.settings
+
+
+def test_the_command_line_alone_is_enough(tmp_path: Path) -> None:
+    """
+    The flags say what the smallest file says.
+    """
+    secret = tmp_path / "secret"
+    secret.write_text(SECRET)
+
+    settings = parsed(
+        *("--listen", "tcp:9000:interface=127.0.0.1", "--listen", "tcp:9001:interface=127.0.0.1"),
+        *("--backend", "http://127.0.0.1:7480", "--backend-signature", "v2", "--backend-access-key-id", "ours"),
+        *("--backend-secret-file", str(secret), "--credentials", "some/keys.toml"),
+        *("--region", "eu-north-1", "--domain", "s3.example.com"),
+    )
+
+    assert [one.endpoint for one in settings.listeners] == [
+        "tcp:9000:interface=127.0.0.1",
+        "tcp:9001:interface=127.0.0.1",
+    ]
+    assert settings.listeners[0].domains == ("s3.example.com",)
+    assert settings.listeners[0].region == "eu-north-1"
+    (only,) = settings.backends
+    assert (only.url, only.signature, only.access_key_id, only.secret_access_key) == (
+        "http://127.0.0.1:7480",
+        "v2",
+        "ours",
+        SECRET,
+    )
+    assert settings.keys_file == Path("some/keys.toml")
+
+
+def test_the_command_line_names_a_file(tmp_path: Path) -> None:
+    """
+    --config says all, and paths in the file are relative to it.
+    """
+    path = tmp_path / "s3proxy.toml"
+    path.write_text(WHOLE_FILE)
+
+    assert parsed("--config", str(path)) == load_settings(path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "--config FILE is required, or --backend"),
+        (("--config", "x", "--region", "r", "--listen", "tcp:1"), "--config excludes --listen, --region"),
+        (("--config", "/nowhere"), "/nowhere: No such file"),
+        (("--backend", "h", "--backend-signature", "none"), '--backend: "h" is not accepted'),
+        (("--backend", "http://h"), "--backend-access-key-id: is required"),
+        (("--backend", "http://h", "--backend-access-key-id", "a"), "--backend-secret-file: exactly one of"),
+        (("--backend", "http://h", "--backend-signature", "v5"), "--backend-signature: "),
+        (("--backend", "http://h", "--backend-signature", "none", "--listen", "9"), "--listen: "),
+        (("--backend", "http://h", "--backend-signature", "none", "--domain", "A"), "--domain: "),
+        (("--backend", "http://h", "--backend-secret-file", "/nowhere"), "--backend-access-key-id: is required"),
+    ],
+)
+def test_a_fault_of_the_command_line_is_told_by_the_flag(arguments: tuple[str, ...], message: str) -> None:
+    """
+    Somebody who wrote no file reads of flags, not of a file's keys.
+    """
+    with pytest.raises(UsageError) as raised:
+        parsed(*arguments)
+
+    assert message in str(raised.value)
