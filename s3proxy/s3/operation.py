@@ -176,9 +176,7 @@ def check_copy_source(raw_source: bytes) -> None:
             return
     elif path.partition(b"/object/")[2]:
         return
-    raise InvalidArgument(
-        "Invalid copy source object key", "x-amz-copy-source", raw_source
-    )
+    raise InvalidArgument("Invalid copy source object key", "x-amz-copy-source", raw_source)
 
 
 def _check_metadata(head: RequestHead) -> None:

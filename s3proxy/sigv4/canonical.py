@@ -66,9 +66,7 @@ def canonical_query(raw_query: bytes | None, left_out: bytes | None = None) -> b
         return b""
     if _BAD_ESCAPE.search(raw_query) is not None:
         raise InvalidURI(b"?" + raw_query)
-    pairs = sorted(
-        (uri_encode(name), uri_encode(value)) for name, value in query_items(raw_query) if name != left_out
-    )
+    pairs = sorted((uri_encode(name), uri_encode(value)) for name, value in query_items(raw_query) if name != left_out)
     return b"&".join([b"%s=%s" % pair for pair in pairs])
 
 

@@ -1,0 +1,293 @@
+"""
+The aws-chunked content coding: octets in, decoded octets out; every byte of framing is accounted for.
+
+Source:
+    "Signature Calculations for the Authorization Header: Transferring Payload in Multiple Chunks", and the same
+    "... Including Trailing Headers".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from enum import Enum, auto
+from typing import Protocol
+
+from s3proxy.awschunked.checksums import BodyDigests
+from s3proxy.s3.errors import IncompleteBody, InvalidChunkSizeError, MalformedTrailerError
+from s3proxy.s3.head import HeaderList
+from s3proxy.s3.limits import MAX_CHUNK_HEADER_SIZE, MAX_TRAILER_SIZE, MIB, MIN_CHUNK_SIZE
+
+_SIGNED_HEADER = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*;[ \t]*chunk-signature[ \t]*=[ \t]*([^\s;=,]+)[ \t]*")
+_UNSIGNED_HEADER = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*")
+_TRAILER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*)")
+_TRAILER_SIGNATURE = b"x-amz-trailer-signature"
+
+_EMPTY_SHA256 = hashlib.sha256().hexdigest().encode()
+
+MAX_EXCESS_SIZE = 1 * MIB
+"""
+Decoded bytes beyond the declared length which are read only to be counted for the refusal.
+"""
+
+
+class ChunkVerifier(Protocol):
+    """
+    Verifies signed chunks and trailers, in order.
+    """
+
+    def check_chunk(self, computed_sha256: bytes, claimed_signature: bytes) -> None:
+        """
+        Verify one chunk, or raise.
+        """
+
+    def check_trailer(self, trailer_lines: bytes, claimed_signature: bytes) -> None:
+        """
+        Verify the trailer, or raise.
+        """
+
+
+class _State(Enum):
+    CHUNK_HEADER = auto()
+    CHUNK_DATA = auto()
+    CHUNK_END = auto()
+    TRAILERS = auto()
+    COMPLETE = auto()
+
+
+class AwsChunkedDecoder:
+    """
+    Decodes one body, however the network cuts it.
+
+    Args:
+        decoded_length: Bytes, as x-amz-decoded-content-length declares.
+        digests: Run over the decoded octets.
+        verifier: Of signed chunks; None where chunks are not signed.
+        has_trailer: Whether trailers may follow the last chunk.
+        min_chunk_size: Bytes which every data chunk but the last must have.
+
+    Attributes:
+        decoded_size: Bytes decoded so far, those beyond the declared length included.
+        trailers: As sent, without the trailer signature.
+    """
+
+    __slots__ = (
+        "_awaits_crlf",
+        "_chunk_number",
+        "_claimed_signature",
+        "_digests",
+        "_has_trailer",
+        "_hash",
+        "_kept",
+        "_last_chunk_size",
+        "_left",
+        "_min_chunk_size",
+        "_state",
+        "_trailer_is_signed",
+        "_trailer_size",
+        "_verifier",
+        "decoded_length",
+        "decoded_size",
+        "trailers",
+    )
+
+    def __init__(
+        self,
+        decoded_length: int,
+        digests: BodyDigests,
+        *,
+        verifier: ChunkVerifier | None = None,
+        has_trailer: bool = False,
+        min_chunk_size: int = MIN_CHUNK_SIZE,
+    ) -> None:
+        self.decoded_length = decoded_length
+        self.decoded_size = 0
+        self.trailers: HeaderList = []
+        self._digests = digests
+        self._verifier = verifier
+        self._has_trailer = has_trailer
+        self._min_chunk_size = min_chunk_size
+        self._state = _State.CHUNK_HEADER
+        self._kept = b""
+        self._left = 0
+        self._chunk_number = 0
+        self._last_chunk_size = min_chunk_size
+        self._claimed_signature = b""
+        self._hash = hashlib.sha256()
+        self._trailer_size = 0
+        self._trailer_is_signed = False
+        self._awaits_crlf = False
+
+    @property
+    def length(self) -> int:
+        """
+        Bytes of the decoded body, as declared.
+        """
+        return self.decoded_length
+
+    def feed(self, data: bytes) -> list[memoryview]:
+        """
+        Take octets as they arrived.
+
+        Returns:
+            The decoded octets among them, in order, as views of ``data``; never more than the declared length in all.
+
+        Raises:
+            IncompleteBody: The framing is broken.
+            InvalidChunkSizeError: A chunk before the last is too small.
+            SignatureDoesNotMatch: A chunk or the trailer is not what was signed.
+            MalformedTrailerError: The trailers are too long.
+        """
+        if self._kept:
+            data = self._kept + data
+            self._kept = b""
+        pieces: list[memoryview] = []
+        view = memoryview(data)
+        position, end = 0, len(data)
+        while position < end:
+            state = self._state
+            if state is _State.CHUNK_DATA:
+                piece = view[position : position + self._left]
+                size = len(piece)
+                position += size
+                self._left -= size
+                self._take(piece, size, pieces)
+                if not self._left:
+                    self._state = _State.CHUNK_END
+            elif state is _State.CHUNK_END:
+                if end - position < 2:
+                    if data[position] != 13:
+                        raise IncompleteBody
+                    self._kept = data[position:]
+                    break
+                if data[position : position + 2] != b"\r\n":
+                    raise IncompleteBody
+                position += 2
+                self._chunk_ended()
+            elif state is _State.CHUNK_HEADER:
+                found = data.find(b"\n", position, position + MAX_CHUNK_HEADER_SIZE)
+                if found < 0:
+                    if end - position >= MAX_CHUNK_HEADER_SIZE:
+                        raise IncompleteBody
+                    self._kept = data[position:]
+                    break
+                if data[found - 1 : found] != b"\r" or found == position:
+                    raise IncompleteBody
+                self._header_read(data[position : found - 1])
+                position = found + 1
+            else:
+                position = self._read_line(data, position)
+                if position < 0:
+                    break
+        return pieces
+
+    def finish(self) -> HeaderList:
+        """
+        Know that no more octets will come.
+
+        Returns:
+            The checksums which were verified, as headers.
+
+        Raises:
+            IncompleteBody: Something is missing, or the decoded length is not the declared one.
+            MalformedTrailerError: The trailers are not those which were declared.
+            InvalidRequest: A trailer's value cannot be read.
+            BadDigest: A digest is not the body's.
+        """
+        if self._state not in {_State.TRAILERS, _State.COMPLETE} or self._kept or self._awaits_crlf:
+            # The last CRLF may be missing, but no line may be cut.
+            raise IncompleteBody
+        if self._has_trailer and self._verifier is not None and not self._trailer_is_signed:
+            raise IncompleteBody
+        if self.decoded_size != self.decoded_length:
+            raise IncompleteBody.of_length(self.decoded_length, self.decoded_size)
+        self._digests.check(self.trailers)
+        return self._digests.verified
+
+    def _take(self, piece: memoryview, size: int, pieces: list[memoryview]) -> None:
+        if self._verifier is not None:
+            self._hash.update(piece)
+        room = self.decoded_length - self.decoded_size
+        self.decoded_size += size
+        if size <= room:
+            self._digests.update(piece)
+            pieces.append(piece)
+            return
+        # More than was declared: nothing of it leaves, and the refusal counts it.
+        if room > 0:
+            self._digests.update(piece[:room])
+            pieces.append(piece[:room])
+        if self.decoded_size - self.decoded_length > MAX_EXCESS_SIZE:
+            raise IncompleteBody.of_length(self.decoded_length, self.decoded_size)
+
+    def _header_read(self, line: bytes) -> None:
+        if self._verifier is not None:
+            found = _SIGNED_HEADER.fullmatch(line)
+            if found is None:
+                raise IncompleteBody
+            self._claimed_signature = found[2]
+        else:
+            found = _UNSIGNED_HEADER.fullmatch(line)
+            if found is None:
+                raise IncompleteBody
+        size = int(found[1], 16)
+        self._chunk_number += 1
+        if size:
+            if self._last_chunk_size < self._min_chunk_size:
+                raise InvalidChunkSizeError(self._chunk_number, self._last_chunk_size)
+            self._last_chunk_size = self._left = size
+            self._state = _State.CHUNK_DATA
+            return
+        if self._verifier is not None:
+            self._verifier.check_chunk(_EMPTY_SHA256, self._claimed_signature)
+        self._state = _State.TRAILERS
+
+    def _chunk_ended(self) -> None:
+        if self._verifier is not None:
+            self._verifier.check_chunk(self._hash.hexdigest().encode(), self._claimed_signature)
+            self._hash = hashlib.sha256()
+        self._state = _State.CHUNK_HEADER
+
+    def _read_line(self, data: bytes, position: int) -> int:
+        """
+        Read one line after the last chunk.
+
+        Returns:
+            Where the next begins, or -1 where the line is not complete: it is kept.
+        """
+        limit = MAX_TRAILER_SIZE - self._trailer_size
+        found = data.find(b"\n", position, position + limit)
+        if found < 0:
+            if len(data) - position >= limit:
+                raise MalformedTrailerError
+            self._kept = data[position:]
+            return -1
+        line = data[position : found + 1]
+        self._trailer_size += len(line)
+        if self._awaits_crlf:
+            if line != b"\r\n":
+                raise IncompleteBody
+            self._awaits_crlf = False
+        elif line == b"\r\n":
+            # After the blank line more of them may come, and nothing else.
+            self._state = _State.COMPLETE
+        elif self._state is _State.COMPLETE or not self._has_trailer:
+            raise IncompleteBody
+        else:
+            # minio-go ends a trailer with a bare LF before its CRLF.
+            self._awaits_crlf = not line.endswith(b"\r\n")
+            self._trailer_read(line.rstrip(b"\r\n"))
+        return found + 1
+
+    def _trailer_read(self, line: bytes) -> None:
+        found = _TRAILER.fullmatch(line)
+        if found is None or self._trailer_is_signed:
+            raise IncompleteBody
+        name, value = found[1], found[2].rstrip(b" \t")
+        if self._verifier is not None and name.lower() == _TRAILER_SIGNATURE:
+            last = {name.lower(): value for name, value in self.trailers}
+            lines = b"".join([b"%s:%s\n" % item for item in sorted(last.items())])
+            self._verifier.check_trailer(lines, value)
+            self._trailer_is_signed = True
+        else:
+            self.trailers.append((name, value))

@@ -1,0 +1,187 @@
+"""
+The consumer of a client's body: it verifies what comes, and withholds the end until everything is verified.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from twisted.internet.interfaces import IConsumer
+from zope.interface import implementer
+
+from s3proxy.s3.errors import S3Error
+from s3proxy.s3.head import HeaderList
+
+
+class BodyDecoder(Protocol):
+    """
+    From the octets of a body to those of an object.
+    """
+
+    @property
+    def length(self) -> int | None:
+        """
+        Bytes of the object, as declared; None where only the end tells.
+        """
+
+    def feed(self, data: bytes) -> list[memoryview]:
+        """
+        Take octets, return the object's among them; raises an S3Error.
+        """
+
+    def finish(self) -> HeaderList:
+        """
+        Judge the whole, return the checksums which hold; raises an S3Error.
+        """
+
+
+class BodySink(Protocol):
+    """
+    Where verified octets go: an `s3proxy.backend.upload.Upload`, or a `HeldBody`.
+    """
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """
+        Know whom to pause.
+        """
+
+    def unregisterProducer(self) -> None:
+        """
+        Pause nobody any more.
+        """
+
+    def writeSequence(self, pieces: Sequence[bytes | memoryview]) -> None:
+        """
+        Take octets, in order.
+        """
+
+
+@implementer(IConsumer)
+class GuardedBody:
+    """
+    Between a client's request and its backend: writes what the decoder gives to the sink, all but the end.
+
+    The pieces of the block in which the declared length is reached stay here until the decoder has judged the whole:
+    at least one octet, at most one block, and nothing is copied.
+
+    Args:
+        verified: Called once, with the checksums which hold, after the sink got the last octet.
+        refused: Called once, with the first fault. Whatever comes later is dropped.
+    """
+
+    def __init__(
+        self,
+        decoder: BodyDecoder,
+        sink: BodySink,
+        verified: Callable[[HeaderList], None],
+        refused: Callable[[S3Error], None],
+    ) -> None:
+        self._decoder = decoder
+        self._sink = sink
+        self._verified = verified
+        self._refused = refused
+        self._to_come = decoder.length
+        self._withheld: list[memoryview] = []
+        self._is_over = False
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        self._sink.registerProducer(producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        self._sink.unregisterProducer()
+
+    def write(self, data: bytes) -> None:
+        """
+        Take octets of the client's body.
+        """
+        if self._is_over:
+            return
+        try:
+            self._pass_on(self._decoder.feed(data))
+        except S3Error as error:
+            self._refuse(error)
+
+    def _pass_on(self, pieces: list[memoryview]) -> None:
+        if not pieces:
+            return
+        if self._to_come is not None:
+            self._to_come -= sum(map(len, pieces))
+            if self._to_come <= 0:
+                self._withheld += pieces
+                return
+        self._sink.writeSequence(pieces)
+
+    def wireEnded(self) -> None:
+        """
+        Know that the client's body is complete: judge it, and release the end.
+        """
+        if self._is_over:
+            return
+        try:
+            checksums = self._decoder.finish()
+        except S3Error as error:
+            self._refuse(error)
+            return
+        self._is_over = True
+        withheld, self._withheld = self._withheld, []
+        if withheld:
+            self._sink.writeSequence(withheld)
+        self._verified(checksums)
+
+    def stop(self) -> None:
+        """
+        Take nothing more, release nothing, and tell nobody.
+        """
+        self._is_over = True
+        self._withheld = []
+
+    def _refuse(self, error: S3Error) -> None:
+        self.stop()
+        self._refused(error)
+
+
+class HeldBody:
+    """
+    Keeps a whole body.
+
+    Args:
+        max_size: Bytes.
+        too_large: What is raised above that.
+    """
+
+    def __init__(self, max_size: int, too_large: S3Error) -> None:
+        self._max_size = max_size
+        self._too_large = too_large
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """
+        Pause nobody: there is room for everything.
+        """
+
+    def unregisterProducer(self) -> None:
+        """
+        Pause nobody.
+        """
+
+    def writeSequence(self, pieces: Sequence[bytes | memoryview]) -> None:
+        """
+        Keep octets, as a copy: a view would keep the whole block which it was read in.
+
+        Raises:
+            S3Error: The body is too large.
+        """
+        for piece in pieces:
+            self._size += len(piece)
+            if self._size > self._max_size:
+                raise self._too_large
+            self._pieces.append(bytes(piece))
+
+    @property
+    def content(self) -> bytes:
+        """
+        The body so far.
+        """
+        return b"".join(self._pieces)

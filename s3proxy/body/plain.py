@@ -1,0 +1,54 @@
+"""
+A body without a coding of its own: what is received is what is stored.
+"""
+
+from __future__ import annotations
+
+from s3proxy.awschunked.checksums import BodyDigests
+from s3proxy.s3.errors import IncompleteBody
+from s3proxy.s3.head import HeaderList
+
+
+class PlainDecoder:
+    """
+    Runs the digests over a body.
+
+    Args:
+        length: Bytes, as declared; None where only its end tells.
+    """
+
+    __slots__ = ("_digests", "_size", "length")
+
+    def __init__(self, length: int | None, digests: BodyDigests) -> None:
+        self.length = length
+        self._digests = digests
+        self._size = 0
+
+    def feed(self, data: bytes) -> list[memoryview]:
+        """
+        Take octets as they arrived, and give them back.
+
+        Raises:
+            IncompleteBody: There are more than were declared.
+        """
+        self._size += len(data)
+        if self.length is not None and self._size > self.length:
+            raise IncompleteBody.of_length(self.length, self._size)
+        self._digests.update(data)
+        return [memoryview(data)]
+
+    def finish(self) -> HeaderList:
+        """
+        Know that no more octets will come.
+
+        Returns:
+            The checksums which were verified, as headers.
+
+        Raises:
+            IncompleteBody: There are fewer than were declared.
+            S3Error: A digest is not the body's.
+        """
+        if self.length is not None and self._size != self.length:
+            raise IncompleteBody.of_length(self.length, self._size)
+        self._digests.check([])
+        return self._digests.verified

@@ -1,0 +1,394 @@
+"""
+From the Authorization header or a presigned query to one claim: who says that it signed what, when.
+
+The checks and their order are those of S3; a claim which passes them is well-formed, and not yet believed.
+
+Source:
+    "Authenticating Requests (AWS Signature Version 4)".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from s3proxy.s3.errors import (
+    AccessDenied,
+    AuthorizationHeaderMalformed,
+    AuthorizationQueryParametersError,
+    InvalidRequest,
+    RequestTimeTooSkewed,
+    S3Error,
+    format_iso8601,
+)
+from s3proxy.s3.head import Fields, RequestHead
+from s3proxy.s3.limits import MAX_CLOCK_SKEW_SECONDS, MAX_PRESIGNED_SECONDS
+from s3proxy.sigv4.canonical import (
+    canonical_headers,
+    canonical_query,
+    canonical_request,
+    canonical_uri,
+    query_items,
+)
+from s3proxy.sigv4.payload import UNSIGNED, Payload, parse_payload
+from s3proxy.sigv4.scope import CredentialScope, format_basic_iso, is_day, parse_basic_iso, parse_date
+
+HMAC_ALGORITHM = b"AWS4-HMAC-SHA256"
+ECDSA_ALGORITHM = b"AWS4-ECDSA-P256-SHA256"
+
+_MAX_SKEW = timedelta(seconds=MAX_CLOCK_SKEW_SECONDS)
+
+_CREDENTIAL_FORM = 'the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".'
+_COMPONENTS_FORM = "the authorization header requires three components: Credential, SignedHeaders, and Signature."
+_COMPONENT = re.compile(rb"[ \t]*([A-Za-z]+)=([^,\s]*)[ \t]*")
+_EXPIRES = re.compile(rb"[+-]?[0-9]+")
+
+QUERY_NAMES = frozenset(
+    {
+        b"X-Amz-Algorithm",
+        b"X-Amz-Credential",
+        b"X-Amz-Date",
+        b"X-Amz-Expires",
+        b"X-Amz-SignedHeaders",
+        b"X-Amz-Signature",
+        b"X-Amz-Security-Token",
+    }
+)
+"""
+The parameters of authentication: none of them reaches a backend.
+"""
+
+_REQUIRED_NAMES = (
+    b"X-Amz-Credential",
+    b"X-Amz-Signature",
+    b"X-Amz-Date",
+    b"X-Amz-SignedHeaders",
+    b"X-Amz-Expires",
+)
+
+_NOT_SIGNED = "There were headers present in the request which were not signed"
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class SignatureClaim:
+    """
+    What a client claims of its request, well-formed and not yet believed.
+
+    Attributes:
+        algorithm: The word which begins the string to sign, as sent.
+        claimed_access_key_id: As sent.
+        signed_at: The date of the request.
+        raw_signed_headers: The list as sent.
+        signed_headers: Its names.
+        claimed_signature: As sent.
+        session_token: As sent, or None.
+        is_presigned: Whether it came in the query.
+        waivable: Faults which the key's own exemptions may waive, by the exemption's name. While there is one, the key
+            is looked up only for its exemptions.
+    """
+
+    head: RequestHead
+    algorithm: bytes
+    claimed_access_key_id: bytes
+    scope: CredentialScope
+    signed_at: datetime
+    raw_signed_headers: bytes
+    signed_headers: tuple[bytes, ...]
+    claimed_signature: bytes
+    payload: Payload
+    session_token: bytes | None
+    is_presigned: bool = False
+    waivable: list[tuple[str, S3Error]] = field(default_factory=list)
+
+    def canonical_request(self) -> bytes:
+        """
+        Build the canonical request from what was received.
+
+        Raises:
+            InvalidURI: The path or the query cannot be decoded.
+        """
+        head = self.head
+        query = canonical_query(head.raw_query, b"X-Amz-Signature" if self.is_presigned else None)
+        fields = self._fields_with_query() if self.is_presigned else head.fields
+        return canonical_request(
+            head.method,
+            canonical_uri(head.raw_path),
+            query,
+            canonical_headers(self.signed_headers, fields),
+            self.raw_signed_headers,
+            self.payload.raw,
+        )
+
+    def _fields_with_query(self) -> Fields:
+        # A signed name may be satisfied by a query parameter of the same name when no such header is sent.
+        fields = self.head.fields
+        missing = [name for name in self.signed_headers if name not in fields]
+        if not missing or not self.head.raw_query:
+            return fields
+        fields = Fields(fields)
+        for name, value in query_items(self.head.raw_query):
+            if name.lower() in missing:
+                fields.setdefault(name.lower(), []).append(value)
+        return fields
+
+
+def read_header_claim(
+    head: RequestHead, scheme: bytes, components: bytes, regions: Sequence[bytes], now: datetime
+) -> SignatureClaim:
+    """
+    Read a claim from the Authorization header.
+
+    Args:
+        scheme: The word before the first space, as sent.
+        components: What follows it.
+        regions: Accepted here; the first is named in refusals.
+
+    Raises:
+        InvalidRequest: x-amz-content-sha256 is missing.
+        InvalidArgument: It cannot be read.
+        AccessDenied: There is no readable date, or headers were sent which are not signed.
+        RequestTimeTooSkewed: The date is too far from ours.
+        AuthorizationHeaderMalformed: The header or its credential scope cannot be used.
+    """
+    fields = head.fields
+    payload = _header_payload(fields)
+    raw_date = fields.value(b"x-amz-date")
+    if raw_date is None:
+        raw_date = fields.value(b"date")
+    signed_at = parse_date(raw_date) if raw_date is not None else None
+    if raw_date is None or signed_at is None:
+        raise AccessDenied("AWS authentication requires a valid Date or x-amz-date header")
+    waivable: list[tuple[str, S3Error]] = []
+    if abs(now - signed_at) > _MAX_SKEW:
+        waivable.append(("clock-skew", RequestTimeTooSkewed(raw_date, now, MAX_CLOCK_SKEW_SECONDS * 1000)))
+    try:
+        credential, raw_signed_headers, signature = _read_components(components)
+        key, scope = _read_credential(credential, regions, _HeaderFaults, waivable)
+    except AuthorizationHeaderMalformed as malformed:
+        raise (waivable[0][1] if waivable else malformed) from None
+    if scope.day != format_basic_iso(signed_at)[:8]:
+        _raise(waivable, AuthorizationHeaderMalformed("Invalid credential date. Date is not the same as X-Amz-Date."))
+    signed_headers = _read_signed_headers(raw_signed_headers)
+    _check_signed_headers(fields, signed_headers, waivable)
+    return SignatureClaim(
+        head,
+        scheme,
+        key,
+        scope,
+        signed_at,
+        raw_signed_headers,
+        signed_headers,
+        signature,
+        payload,
+        fields.value(b"x-amz-security-token"),
+        False,
+        waivable,
+    )
+
+
+def read_query_claim(
+    head: RequestHead, parameters: dict[bytes, bytes], regions: Sequence[bytes], now: datetime
+) -> SignatureClaim:
+    """
+    Read a claim from the query of a presigned request.
+
+    Args:
+        parameters: The query, decoded; X-Amz-Algorithm was judged already.
+
+    Raises:
+        AuthorizationQueryParametersError: A parameter is missing or cannot be used.
+        AccessDenied: The request is not valid yet, or no longer, or headers were sent which are not signed.
+        InvalidArgument: x-amz-content-sha256 cannot be read.
+    """
+    if not all(parameters.get(name) for name in _REQUIRED_NAMES):
+        raise AuthorizationQueryParametersError
+    raw_date = parameters[b"X-Amz-Date"]
+    signed_at = parse_basic_iso(raw_date)
+    if signed_at is None:
+        raise AuthorizationQueryParametersError(
+            "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\""
+        )
+    raw_expires = parameters[b"X-Amz-Expires"]
+    expires = _read_expires(raw_expires)
+    ends_at = signed_at + timedelta(seconds=expires)
+    waivable: list[tuple[str, S3Error]] = []
+    if signed_at - now > _MAX_SKEW:
+        waivable.append(
+            (
+                "clock-skew",
+                AccessDenied(
+                    "Request is not yet valid",
+                    X__Amz__Date=raw_date,
+                    Expires=format_iso8601(ends_at),
+                    ServerTime=format_iso8601(now),
+                ),
+            )
+        )
+    if now > ends_at:
+        raise AccessDenied(
+            "Request has expired",
+            X__Amz__Expires=raw_expires,
+            Expires=format_iso8601(ends_at),
+            ServerTime=format_iso8601(now),
+        )
+    try:
+        key, scope = _read_credential(parameters[b"X-Amz-Credential"], regions, _QueryFaults, waivable)
+    except AuthorizationQueryParametersError as malformed:
+        raise (waivable[0][1] if waivable else malformed) from None
+    if scope.day != raw_date[:8]:
+        _raise(
+            waivable,
+            AuthorizationQueryParametersError(
+                f'Invalid credential date "{_text(scope.day)}". '
+                f'This date is not the same as X-Amz-Date: "{_text(raw_date[:8])}".'
+            ),
+        )
+    raw_signed_headers = parameters[b"X-Amz-SignedHeaders"]
+    signed_headers = _read_signed_headers(raw_signed_headers)
+    _check_signed_headers(head.fields, signed_headers, waivable)
+    raw_payload = head.fields.value(b"x-amz-content-sha256")
+    token = head.fields.value(b"x-amz-security-token") or parameters.get(b"X-Amz-Security-Token")
+    return SignatureClaim(
+        head,
+        parameters[b"X-Amz-Algorithm"],
+        key,
+        scope,
+        signed_at,
+        raw_signed_headers,
+        signed_headers,
+        parameters[b"X-Amz-Signature"],
+        UNSIGNED if raw_payload is None else parse_payload(raw_payload),
+        token,
+        True,
+        waivable,
+    )
+
+
+def _header_payload(fields: Fields) -> Payload:
+    raw_payload = fields.value(b"x-amz-content-sha256")
+    if raw_payload is None:
+        raise InvalidRequest("Missing required header for this request: x-amz-content-sha256")
+    return parse_payload(raw_payload)
+
+
+def _read_components(components: bytes) -> tuple[bytes, bytes, bytes]:
+    found: dict[bytes, bytes] = {}
+    for component in components.split(b","):
+        parsed = _COMPONENT.fullmatch(component)
+        if parsed is None or parsed[1] in found:
+            raise AuthorizationHeaderMalformed(_COMPONENTS_FORM)
+        found[parsed[1]] = parsed[2]
+    credential = found.get(b"Credential")
+    signed_headers = found.get(b"SignedHeaders")
+    signature = found.get(b"Signature")
+    if credential is None or not signed_headers or not signature:
+        raise AuthorizationHeaderMalformed(_COMPONENTS_FORM)
+    return credential, signed_headers, signature
+
+
+class _HeaderFaults:
+    """
+    How faults of a credential scope are worded for the Authorization header.
+    """
+
+    @staticmethod
+    def error(sentence: str, **elements: bytes | str) -> S3Error:
+        return AuthorizationHeaderMalformed(sentence, **elements)
+
+
+class _QueryFaults:
+    """
+    How the same faults are worded for a presigned query.
+    """
+
+    @staticmethod
+    def error(sentence: str, **elements: bytes | str) -> S3Error:
+        return AuthorizationQueryParametersError(
+            f"Error parsing the X-Amz-Credential parameter; {sentence}", **elements
+        )
+
+
+def _read_credential(
+    credential: bytes,
+    regions: Sequence[bytes],
+    faults: type[_HeaderFaults | _QueryFaults],
+    waivable: list[tuple[str, S3Error]],
+) -> tuple[bytes, CredentialScope]:
+    parts = credential.split(b"/")
+    if len(parts) != 5:
+        raise faults.error(_CREDENTIAL_FORM)
+    key, day, region, service, terminal = parts
+    if not is_day(day):
+        raise faults.error(
+            f'incorrect date format "{_text(day)}". This date in the credential must be in the format "yyyyMMdd".'
+        )
+    if not region:
+        raise faults.error("a non-empty region must be provided in the credential.")
+    if region not in regions:
+        expected = _text(regions[0])
+        waivable.append(
+            (
+                "region",
+                faults.error(f"the region '{_text(region)}' is wrong; expecting '{expected}'", Region=expected),
+            )
+        )
+    if not key:
+        _raise(waivable, faults.error("a non-empty Access Key (AKID) must be provided in the credential."))
+    if service != b"s3":
+        _raise(waivable, faults.error(f'incorrect service "{_text(service)}". This endpoint belongs to "s3".'))
+    if terminal != b"aws4_request":
+        _raise(waivable, faults.error(f'incorrect terminal "{_text(terminal)}". This endpoint uses "aws4_request".'))
+    return key, CredentialScope(day, region, service, terminal)
+
+
+def _read_expires(raw_expires: bytes) -> int:
+    if _EXPIRES.fullmatch(raw_expires) is None:
+        raise AuthorizationQueryParametersError("X-Amz-Expires should be a number")
+    if raw_expires.startswith(b"-"):
+        raise AuthorizationQueryParametersError("X-Amz-Expires must be non-negative")
+    digits = raw_expires.lstrip(b"+0") or b"0"
+    # Python refuses to read thousands of digits.
+    if len(digits) > 9 or int(digits) > MAX_PRESIGNED_SECONDS:
+        raise AuthorizationQueryParametersError(
+            "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than "
+            "604800 seconds"
+        )
+    return int(digits)
+
+
+def _read_signed_headers(raw_signed_headers: bytes) -> tuple[bytes, ...]:
+    return tuple(raw_signed_headers.split(b";"))
+
+
+def _check_signed_headers(
+    fields: Fields, signed_headers: tuple[bytes, ...], waivable: list[tuple[str, S3Error]]
+) -> None:
+    unsigned = [
+        name
+        for name in fields
+        if (name.startswith(b"x-amz-") or name in {b"host", b"content-md5"})
+        and name not in signed_headers
+        and name != b"x-amz-content-sha256"
+    ]
+    if b"host" not in fields and b"host" not in signed_headers:
+        unsigned.insert(0, b"host")
+    if not unsigned:
+        return
+    error = AccessDenied(_NOT_SIGNED, HeadersNotSigned=b", ".join(unsigned))
+    # Which object is copied, and for whom, is never taken from a header that anyone may have added.
+    if b"host" in unsigned or b"x-amz-copy-source" in unsigned or b"x-amz-security-token" in unsigned:
+        _raise(waivable, error)
+    waivable.append(("unsigned-headers", error))
+
+
+def _raise(waivable: list[tuple[str, S3Error]], error: S3Error) -> None:
+    """
+    Raise an error, unless one came before it which no key was asked about yet: S3 names the first.
+    """
+    raise waivable[0][1] if waivable else error
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")
