@@ -8,19 +8,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from s3proxy.accesslog import AccessRecord
-from s3proxy.authentication import Authenticated, Realm, SignatureClaim, read_claim, verify_claim
-from s3proxy.backend.agent import BackendError, BackendRequest
-from s3proxy.backend.relay import ResponseRelay
+from s3proxy.authentication import Authenticated, Carrier, Realm, read_claim, verify_claim
+from s3proxy.backend.relay import DocumentReader, ResponseRelay
+from s3proxy.backend.request import BackendError, BackendRequest
 from s3proxy.backend.upload import Upload
+from s3proxy.body.guard import GuardedBody, HeldBody
 from s3proxy.body.plan import BodyLimits, BodyPlan, plan_body
-from s3proxy.exchange import Action, BackendFault, Event, Exchange, error_for_fault
+from s3proxy.exchange import Action, BackendFault, Event, Exchange, State, error_for_fault
+from s3proxy.flow import ReadSize
 from s3proxy.resign.answer import (
     MAX_EDITED_SIZE,
     MAX_JUDGED_SIZE,
@@ -32,10 +34,22 @@ from s3proxy.resign.answer import (
     edit_document,
     error_code,
 )
+from s3proxy.resign.head import UNSIGNED_PAYLOAD, backend_head, content_md5, payload_of, strip_checksum_elements
+from s3proxy.resign.headers import forwarded_headers, passed_headers
+from s3proxy.resign.profiles import check_private_surface
+from s3proxy.resign.target import backend_target
 from s3proxy.s3.address import Address, parse_address
 from s3proxy.s3.error_xml import error_document
 from s3proxy.s3.errors import AccessDenied, InternalError, S3Error, ServiceUnavailable, SlowDown
-from s3proxy.s3.operation import check_request
+from s3proxy.s3.head import HeaderList
+from s3proxy.s3.operation import (
+    BodyUse,
+    check_method,
+    check_operation,
+    completes_upload,
+    copies_inside,
+    requires_integrity,
+)
 
 if TYPE_CHECKING:
     from s3proxy.backend.backend import Backend
@@ -43,6 +57,7 @@ if TYPE_CHECKING:
     from s3proxy.frontend.request import S3Request
     from s3proxy.interfaces import IAuthorizer, ICredentialStore
     from s3proxy.s3.credential import Credential
+    from s3proxy.sigv4.authorization import SignatureClaim
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +71,7 @@ class ProxySettings:
         host_id: Text of ``HostId`` and ``x-amz-id-2``.
     """
 
-    realm: Realm
+    realm: Realm = field(default_factory=Realm)
     body_limits: BodyLimits = field(default_factory=BodyLimits)
     host_id: str = "s3proxy"
 
@@ -73,6 +88,10 @@ class Proxy:
         clock: Seconds which never go back, for durations: ``reactor.seconds``.
         log_access: Told of each request when it has ended.
         authorizer: Asked once the client is known to be who it says; None lets everything pass.
+
+    Attributes:
+        committed_early_count: Answers below 400 which came before the body's end was released; none was believed.
+        dropped_header_count: Headers which were dropped because no signature covers them.
     """
 
     log = Logger()
@@ -99,6 +118,7 @@ class Proxy:
         self.authorizer = authorizer
         self.is_draining = False
         self.committed_early_count = 0
+        self.dropped_header_count = 0
         self._running: set[ProxiedExchange] = set()
         self._drained: list[Deferred[None]] = []
 
@@ -132,11 +152,10 @@ class Proxy:
         Refuse new requests with SlowDown; tell when the running ones have ended.
         """
         self.is_draining = True
+        if not self._running:
+            return succeed(None)
         drained: Deferred[None] = Deferred()
-        if self._running:
-            self._drained.append(drained)
-        else:
-            drained.callback(None)
+        self._drained.append(drained)
         return drained
 
     def abort_all(self) -> None:
@@ -157,20 +176,28 @@ class ProxiedExchange:
         self._request = request
         self._exchange = Exchange()
         self._began_at = proxy.clock()
+        self._received_at = proxy.wall_clock()
         self._request_id = proxy.make_request_id()
         self._address: Address | None = None
         self._claim: SignatureClaim | None = None
         self._authenticated: Authenticated | None = None
         self._plan: BodyPlan | None = None
+        self._passed: HeaderList = []
         self._backend: Backend | None = None
         self._looking_up: Deferred[Any] | None = None
-        self._asked: Deferred[Any] | None = None
+        self._body: GuardedBody | None = None
+        self._held: HeldBody | None = None
+        self._verified: HeaderList = []
+        self._verified_at: float | None = None
+        self._asked: Deferred[BackendResponse] | None = None
         self._upload: Upload | None = None
         self._response: BackendResponse | None = None
+        self._reader: DocumentReader | None = None
+        self._answer_use = AnswerUse.RELAY
         self._relay: ResponseRelay | None = None
-        self._document: bytes | None = None
         self._status = 0
         self._error_code: str | None = None
+        self._sent_size = 0
         self._answered_at: float | None = None
 
     # What happens
@@ -189,6 +216,10 @@ class ProxiedExchange:
         self._request.abort()
         self._receive(Event.CLIENT_GONE)
 
+    def _receive(self, event: Event, error: S3Error | None = None) -> None:
+        for action in self._exchange.receive(event, error):
+            self._guarded(self._ACTIONS[action], self)
+
     def _guarded(self, step: Callable[..., None], *arguments: Any) -> None:
         """
         Take a step, and turn whatever it raises into what the client reads.
@@ -197,22 +228,27 @@ class ProxiedExchange:
             step(*arguments)
         except S3Error as error:
             self._receive(Event.REFUSED, error)
-        except Exception:  # noqa: BLE001 - a fault of ours must not become a traceback for the client
+        except Exception:
             self._proxy.log.failure("a request failed inside the proxy: {request_id}", request_id=self._request_id)
-            self._receive(Event.REFUSED, InternalError())
+            if self._exchange.state in {State.LOOKING_UP, State.HOLDING, State.SENDING}:
+                self._receive(Event.REFUSED, InternalError())
+            else:
+                self.abort()
+
+    # The head
 
     def _judge_head(self) -> None:
         head = self._request.head
         proxy = self._proxy
         if proxy.is_draining:
             raise SlowDown
+        check_method(head.method)
         realm = proxy.settings.realm
         self._address = address = parse_address(head.raw_path, head.host, realm.domains)
-        check_request(head, address)
-        self._claim = claim = read_claim(head, address, realm, proxy.wall_clock())
+        self._claim = claim = read_claim(head, address, realm, self._received_at)
         if claim is None:
             raise AccessDenied
-        found = proxy.credentials.look_up(claim.access_key_id)
+        found = proxy.credentials.look_up(claim.claimed_access_key_id)
         self._looking_up = found
         found.addCallbacks(self._credential_found, self._source_failed)
 
@@ -231,11 +267,14 @@ class ProxiedExchange:
         assert self._address is not None
         proxy = self._proxy
         head = self._request.head
-        self._authenticated = authenticated = verify_claim(self._claim, credential, proxy.wall_clock())
-        self._backend = backend = proxy.choose_backend(self._address, authenticated)
-        backend.check(head, self._address)
+        address = self._address
+        authenticated = verify_claim(self._claim, credential, proxy.settings.realm, self._received_at)
+        self._authenticated = authenticated
+        check_operation(head, address)
+        self._backend = backend = proxy.choose_backend(address, authenticated)
+        check_private_surface(backend.account.profile, head, address)
         if proxy.authorizer is not None:
-            deciding = proxy.authorizer.authorize(head, self._address, authenticated)
+            deciding = proxy.authorizer.authorize(head, address, authenticated)
             if deciding is not None:
                 self._looking_up = deciding
                 deciding.addCallbacks(self._authorized, self._authorizer_failed)
@@ -255,52 +294,349 @@ class ProxiedExchange:
     def _plan_body(self) -> None:
         assert self._address is not None
         assert self._authenticated is not None
-        self._plan = plan = plan_body(
-            self._request.head, self._address, self._authenticated, self._proxy.settings.body_limits
+        assert self._backend is not None
+        head = self._request.head
+        authenticated = self._authenticated
+        self._plan = plan = plan_body(head, self._address, authenticated, self._proxy.settings.body_limits)
+        chosen = passed_headers(
+            head,
+            authenticated.signed_headers,
+            self._backend.account.profile,
+            is_streaming=authenticated.payload.is_streaming,
         )
+        self._proxy.dropped_header_count += len(chosen.dropped)
+        self._passed = chosen.passed
+        if self._backend.forwarded != "none":
+            self._passed += forwarded_headers(
+                self._backend.forwarded, self._request.client_host.encode(), head.host, self._scheme
+            )
         self._receive(Event.AUTHENTICATED_TO_STREAM if plan.streams else Event.AUTHENTICATED_TO_HOLD)
-
-    def _receive(self, event: Event, error: S3Error | None = None) -> None:
-        for action in self._exchange.receive(event, error):
-            self._ACTIONS[action](self)
 
     # The client's body
 
     def _receive_body(self) -> None:
         assert self._plan is not None
-        plan = self._plan
-        body = plan.make_body(self._upload, self._body_verified, self._body_refused)
-        if not self._request.head.has_body:
+        sink: Upload | HeldBody | None = self._upload
+        if sink is None:
+            sink = self._held = self._plan.make_held()
+        self._body = body = GuardedBody(
+            self._plan.decoder, sink, self._body_verified, partial(self._receive, Event.REFUSED)
+        )
+        if self._request.head.has_body:
+            self._request.deliverBody(body).addCallbacks(lambda ignored: body.wireEnded(), self._body_cut)
+        else:
             body.wireEnded()
-            return
-        delivered = self._request.deliverBody(body)
-        delivered.addCallbacks(lambda ignored: body.wireEnded(), self._body_cut)
 
     def _body_cut(self, failure: Failure) -> None:
         error = failure.value
-        if isinstance(error, S3Error):
-            self._receive(Event.REFUSED, error)
-        else:
+        if not isinstance(error, S3Error):
             self._proxy.log.failure("a body was not delivered: {request_id}", failure, request_id=self._request_id)
-            self._receive(Event.REFUSED, InternalError())
-
-    def _body_verified(self) -> None:
-        self._receive(Event.VERIFIED)
-
-    def _body_refused(self, error: S3Error) -> None:
+            error = InternalError()
         self._receive(Event.REFUSED, error)
 
+    def _body_verified(self, checksums: HeaderList) -> None:
+        self._verified = checksums
+        self._verified_at = self._proxy.clock()
+        self._receive(Event.VERIFIED)
+
     def _stop_body(self) -> None:
+        if self._body is not None:
+            self._body.stop()
         self._request.stop_body()
 
     # Towards the backend
 
     def _open_upload(self) -> None:
-        pass
+        assert self._plan is not None
+        assert self._plan.length is not None
+        assert self._authenticated is not None
+        assert self._backend is not None
+        payload = self._authenticated.payload.sha256 or UNSIGNED_PAYLOAD
+        expects_continue = self._backend.account.profile.sends_expect
+        self._upload = Upload(
+            self._sign(self._passed, self._plan.length, payload, expects_continue=expects_continue),
+            self._plan.length,
+            expects_continue=expects_continue,
+            first_byte_time=self._backend.first_byte_time,
+            read_size=ReadSize(self._request.transport_to_read),
+        )
+        self._ask(self._backend.agent.send_upload(self._upload))
 
     def _finish_upload(self) -> None:
         assert self._upload is not None
         self._upload.finish()
 
     def _send(self) -> None:
-        pass
+        assert self._plan is not None
+        assert self._held is not None
+        assert self._address is not None
+        assert self._backend is not None
+        head = self._request.head
+        use = self._plan.use
+        passed = self._passed
+        content = b""
+        length: int | None = 0 if head.method in {b"PUT", b"POST"} else None
+        if use is not BodyUse.NONE:
+            content = self._held.content
+            takes_checksums = self._backend.account.profile.takes_checksums
+            if takes_checksums:
+                present = {name.lower() for name, _ in passed}
+                passed += [header for header in self._verified if header[0] not in present]
+            else:
+                if completes_upload(head):
+                    content = strip_checksum_elements(content)
+                    passed = [header for header in passed if header[0].lower() != b"content-md5"]
+                if requires_integrity(head, self._address) and b"content-md5" not in head.fields:
+                    passed.append((b"Content-MD5", content_md5(content)))
+            length = len(content)
+        self._held = None
+        slow = copies_inside(head)
+        request = BackendRequest(
+            head.method,
+            self._sign(passed, length, payload_of(content)),
+            content,
+            is_idempotent=head.method != b"POST",
+            first_byte_time=self._backend.slow_first_byte_time if slow else self._backend.first_byte_time,
+        )
+        self._ask(self._backend.agent.send(request))
+
+    def _sign(self, passed: HeaderList, length: int | None, payload: bytes, *, expects_continue: bool = False) -> bytes:
+        assert self._address is not None
+        assert self._authenticated is not None
+        assert self._backend is not None
+        head = self._request.head
+        account = self._backend.account
+        target = backend_target(head, self._address, account.profile, self._authenticated.query_names)
+        return backend_head(
+            account,
+            head.method,
+            target,
+            passed,
+            length,
+            payload,
+            self._proxy.wall_clock(),
+            expects_continue=expects_continue,
+        )
+
+    def _ask(self, asked: Deferred[BackendResponse]) -> None:
+        self._asked = asked
+        asked.addCallbacks(self._answered, self._not_answered)
+
+    # The backend's answer
+
+    def _answered(self, response: BackendResponse) -> None:
+        self._asked = None
+        self._response = response
+        self._answered_at = self._proxy.clock()
+        self._answer_use = use = answer_use(self._request.head, response.head)
+        if response.head.status < 400 and self._exchange.state is State.SENDING:
+            self._proxy.committed_early_count += 1
+            self._proxy.log.error(
+                "backend {backend} answered {status} before it had the whole body: {request_id}",
+                backend=self._backend_name,
+                status=response.head.status,
+                request_id=self._request_id,
+            )
+            self._receive(Event.ANSWERED_BELOW_400, InternalError())
+        elif use is not AnswerUse.RELAY:
+            self._receive(Event.ANSWER_NEEDS_READING)
+        else:
+            self._receive(Event.ANSWERED_BELOW_400 if response.head.status < 400 else Event.ANSWERED_FROM_400)
+
+    def _not_answered(self, failure: Failure) -> None:
+        self._asked = None
+        if failure.check(CancelledError) is None:
+            self._backend_failed(failure)
+
+    def _backend_failed(self, failure: Failure) -> None:
+        error = failure.value
+        fault = error.fault if isinstance(error, BackendError) else BackendFault.LOST
+        if self._exchange.state is not State.ENDED:
+            self._proxy.log.warn(
+                "backend {backend}: {fault}: {cause}: {request_id}",
+                backend=self._backend_name,
+                fault=fault.name,
+                cause=_cause(error),
+                request_id=self._request_id,
+            )
+        self._receive(Event.BACKEND_FAILED, error_for_fault(fault))
+
+    def _read_answer(self) -> None:
+        assert self._response is not None
+        max_size = MAX_JUDGED_SIZE if self._answer_use is AnswerUse.JUDGE else MAX_EDITED_SIZE
+        self._reader = DocumentReader(max_size, self._document_read)
+        self._response.deliver(self._reader)
+
+    def _document_read(self, failure: Failure | None) -> None:
+        assert self._reader is not None
+        if failure is not None:
+            self._backend_failed(failure)
+        elif self._answer_use is AnswerUse.JUDGE and blames_our_signature(self._reader.document):
+            self._proxy.log.error(
+                "backend {backend} refused our own signature: {code}: {request_id}",
+                backend=self._backend_name,
+                code=(error_code(self._reader.document) or b"").decode("ascii", "replace"),
+                request_id=self._request_id,
+            )
+            self._receive(Event.ANSWER_BLAMES_US, InternalError())
+        else:
+            self._receive(Event.ANSWER_ACQUITS_US)
+
+    def _relay_answer(self) -> None:
+        assert self._response is not None
+        assert self._backend is not None
+        answer = self._response.head
+        self._status = answer.status
+        name = PublicName(self._scheme, self._request.head.host, self._proxy.settings.realm.regions[0])
+        verified: HeaderList = []
+        if answer.status == 200 and self._plan is not None and self._plan.use is BodyUse.OBJECT:
+            verified = self._verified
+        headers = answer_headers(answer, name, self._backend.account.host, self._request_id.encode(), verified)
+        reader = self._reader
+        if reader is not None and reader.is_whole:
+            document = reader.document
+            if self._answer_use is AnswerUse.EDIT:
+                document = edit_document(document, name)
+            elif answer.status >= 400:
+                self._error_code = (error_code(document) or b"").decode("ascii") or None
+            self._sent_size = len(document)
+            self._request.write_answer(answer.status, answer.reason, headers, document)
+            self._receive(Event.ANSWER_ENDED)
+            return
+        is_chunked = self._frame(headers)
+        head = self._request.make_head(answer.status, answer.reason, headers)
+        self._relay = relay = ResponseRelay(
+            self._response, self._request.writer, head, is_chunked=is_chunked, ended=self._relayed
+        )
+        self._request.answer_from(relay)
+        relay.start(reader)
+
+    def _frame(self, headers: HeaderList) -> bool:
+        """
+        Add the headers which say where the answer ends; return whether that is in chunked transfer coding.
+        """
+        assert self._response is not None
+        answer = self._response.head
+        if self._response.body_length is not None:
+            # To HEAD, and with 304, the length is of what is not sent.
+            if answer.content_length is not None and answer.status != 204:
+                headers.append((b"Content-Length", b"%d" % answer.content_length))
+            return False
+        if self._request.head.version == b"HTTP/1.0":
+            return False
+        headers.append((b"Transfer-Encoding", b"chunked"))
+        return True
+
+    def _relayed(self, failure: Failure | None) -> None:
+        if failure is None:
+            self._receive(Event.ANSWER_ENDED)
+        else:
+            self._backend_failed(failure)
+
+    # Towards the client
+
+    def _respond(self) -> None:
+        error = self._exchange.error or InternalError()
+        self._status = error.status
+        self._error_code = error.code
+        request_id = self._request_id
+        host_id = self._proxy.settings.host_id
+        document = error_document(error, request_id, host_id)
+        headers = [
+            (b"x-amz-request-id", request_id.encode()),
+            (b"x-amz-id-2", host_id.encode()),
+            (b"Content-Type", b"application/xml"),
+        ]
+        if error.retry_after is not None:
+            headers.append((b"Retry-After", b"%d" % error.retry_after))
+        self._sent_size = 0 if self._request.head.method == b"HEAD" else len(document)
+        self._request.respond(error.status, error.code.encode(), headers, document)
+
+    def _finish(self) -> None:
+        self._request.finish_answer()
+
+    def _cut_client(self) -> None:
+        self._request.abort()
+
+    def _abort_backend(self) -> None:
+        upload, self._upload = self._upload, None
+        if upload is not None:
+            upload.fail(ConnectionAbortedError("the body was not verified"))
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            asked.cancel()
+        if self._response is not None:
+            self._response.abort()
+
+    def _release(self) -> None:
+        looking_up, self._looking_up = self._looking_up, None
+        if looking_up is not None:
+            looking_up.cancel()
+        if self._upload is not None and self._upload.read_size is not None:
+            self._upload.read_size.reset()
+        self._proxy.ended(self)
+        self._proxy.log_access(self._record())
+
+    def _record(self) -> AccessRecord:
+        authenticated, plan, clock = self._authenticated, self._plan, self._proxy.clock
+        answer = self._response.head if self._response is not None else None
+        is_presigned = authenticated is not None and authenticated.carrier is Carrier.V4_QUERY
+        cipher_suite, tls_version = self._request.tls_names()
+        return AccessRecord(
+            received_at=self._received_at,
+            client_host=self._request.client_host,
+            request_id=self._request_id,
+            head=self._request.head,
+            address=self._address,
+            access_key_id=authenticated.access_key_id if authenticated is not None else None,
+            status=self._status,
+            error_code=self._error_code,
+            sent_size=self._relay.sent_size if self._relay is not None else self._sent_size,
+            received_size=self._request.received_size,
+            object_size=plan.length if plan is not None and plan.use is BodyUse.OBJECT else None,
+            total_seconds=clock() - self._began_at,
+            turn_around_seconds=(
+                self._answered_at - self._verified_at
+                if self._answered_at is not None and self._verified_at is not None
+                else None
+            ),
+            host_id=self._proxy.settings.host_id,
+            signature_version="SigV4" if authenticated is not None else None,
+            authentication_type=None if authenticated is None else "QueryString" if is_presigned else "AuthHeader",
+            cipher_suite=cipher_suite,
+            tls_version=tls_version,
+            backend=self._backend_name if self._response is not None or self._upload is not None else None,
+            backend_request_id=answer.fields.value(b"x-amz-request-id") if answer is not None else None,
+        )
+
+    @property
+    def _scheme(self) -> bytes:
+        return b"https" if self._request.is_secure else b"http"
+
+    @property
+    def _backend_name(self) -> str | None:
+        return self._backend.name if self._backend is not None else None
+
+    _ACTIONS: ClassVar[dict[Action, Callable[[ProxiedExchange], None]]] = {
+        Action.RECEIVE_BODY: _receive_body,
+        Action.OPEN_UPLOAD: _open_upload,
+        Action.FINISH_UPLOAD: _finish_upload,
+        Action.SEND: _send,
+        Action.STOP_BODY: _stop_body,
+        Action.READ_ANSWER: _read_answer,
+        Action.RELAY: _relay_answer,
+        Action.RESPOND: _respond,
+        Action.FINISH: _finish,
+        Action.ABORT_BACKEND: _abort_backend,
+        Action.CUT_CLIENT: _cut_client,
+        Action.RELEASE: _release,
+    }
+
+
+def _cause(error: BaseException) -> str:
+    """
+    Name why a backend failed: the kind of the last cause. Its text could quote what was sent.
+    """
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return type(error).__name__

@@ -8,7 +8,6 @@ import re
 import signal
 import socket
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,16 +35,19 @@ from s3proxy.accesslog import AccessLog, AccessRecord
 from s3proxy.authentication import Authenticated, Realm
 from s3proxy.backend.agent import BackendAgent
 from s3proxy.backend.backend import Backend
+from s3proxy.backend.request import BackendLimits
 from s3proxy.body.plan import BodyLimits
 from s3proxy.credentials.file import FileCredentialStore
 from s3proxy.frontend.channel import ClientTimes
 from s3proxy.frontend.resource import S3Resource
 from s3proxy.frontend.site import S3Site, make_request_id
 from s3proxy.proxy import Proxy, ProxySettings
+from s3proxy.resign.head import Account
 from s3proxy.resign.profiles import PROFILES, BackendKey
 from s3proxy.s3.address import Address
 from s3proxy.s3.errors import S3Error
 from s3proxy.settings import BackendSettings, ListenerSettings, Settings
+from s3proxy.sigv4.signing_key import SigningKeys
 from s3proxy.tables import Faults
 
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
@@ -174,7 +176,8 @@ class ProxyService(Service):
         proxy = Proxy(
             ProxySettings(
                 realm=Realm(
-                    regions=frozenset({str(listener.region).encode()}),
+                    regions=(str(listener.region).encode(),),
+                    known_tokens=self.credentials.session_tokens,
                     domains=tuple(domain.encode() for domain in listener.domains),
                 ),
                 body_limits=BodyLimits(
@@ -255,14 +258,20 @@ def make_backend(backend: BackendSettings, settings: Settings, reactor: Any) -> 
     if backend.access_key_id is not None and backend.secret_access_key is not None:
         key = BackendKey(backend.access_key_id, backend.secret_access_key, str(backend.region))
     times = settings.times
+    limits = BackendLimits(
+        connect_time=times.connect,
+        idle_time=times.idle,
+        pooled_time=times.pooled_idle,
+        max_connections=backend.connections,
+        socket_buffer=settings.limits.socket_buffer,
+    )
     return Backend(
         name=backend.name,
-        agent=BackendAgent(reactor, make_endpoint(backend, times.connect, reactor)),
-        profile=profile,
-        key=key,
-        host=backend.authority.encode(),
-        signature=backend.signature,
+        agent=BackendAgent(reactor, make_endpoint(backend, times.connect, reactor), limits),
+        account=Account(profile, key, backend.authority.encode(), backend.signature, SigningKeys(8)),
         forwarded=backend.forwarded,
+        first_byte_time=times.first_byte,
+        slow_first_byte_time=times.slow_first_byte,
     )
 
 

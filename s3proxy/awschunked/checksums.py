@@ -87,7 +87,8 @@ class _XXHash:
         self._hash = hash_
 
     def update(self, octets: Octets) -> None:
-        self._hash.update(octets)
+        # The library takes no memoryview here, unlike its CRCs.
+        self._hash.update(bytes(octets))
 
     def digest(self) -> bytes:
         return bytes(self._hash.finalize())

@@ -7,9 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from s3proxy.backend.agent import BackendAgent
-from s3proxy.resign.profiles import BackendKey, Profile, check_private_surface
-from s3proxy.s3.address import Address
-from s3proxy.s3.head import RequestHead
+from s3proxy.backend.request import DEFAULT_FIRST_BYTE_TIME, DEFAULT_SLOW_FIRST_BYTE_TIME
+from s3proxy.resign.head import Account
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,24 +17,15 @@ class Backend:
     A backend and our account on it.
 
     Attributes:
-        host: The authority which its Host header gets, port included where it is not the scheme's own.
-        signature: ``v4``, ``v2`` or ``none``.
+        name: What the log calls it.
         forwarded: ``none``, ``x-forwarded`` or ``forwarded``: how it is told who the client is.
+        first_byte_time: Seconds until an answer's head.
+        slow_first_byte_time: The same for operations which copy inside the backend.
     """
 
     name: str
     agent: BackendAgent
-    profile: Profile
-    key: BackendKey | None
-    host: bytes
-    signature: str = "v4"
+    account: Account
     forwarded: str = "none"
-
-    def check(self, head: RequestHead, address: Address) -> None:
-        """
-        Refuse what would reach a surface of the backend which is not S3's.
-
-        Raises:
-            AccessDenied: The request addresses a private surface.
-        """
-        check_private_surface(self.profile, head, address)
+    first_byte_time: float = DEFAULT_FIRST_BYTE_TIME
+    slow_first_byte_time: float = DEFAULT_SLOW_FIRST_BYTE_TIME

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 DEFAULT_FIRST_BYTE_TIME = 60.0
 """
-Seconds until an answer's head. Operations which copy inside the backend need more: see the profile.
+Seconds until an answer's head.
+"""
+
+DEFAULT_SLOW_FIRST_BYTE_TIME = 1800.0
+"""
+The same for operations which copy inside the backend: CompleteMultipartUpload, copies, RestoreObject.
 """
 
 

@@ -150,6 +150,9 @@ class FileCredentialStore:
     Args:
         backend_names: The backends which a key may name.
 
+    Attributes:
+        session_tokens: Of all keys; the same set after each reload.
+
     Raises:
         Faults: The file is not as it must be.
     """
@@ -157,7 +160,9 @@ class FileCredentialStore:
     def __init__(self, path: Path, backend_names: Collection[str] = ()) -> None:
         self._path = path
         self._backend_names = backend_names
-        self._credentials = read_keys(path, backend_names)
+        self._credentials: dict[bytes, Credential] = {}
+        self.session_tokens: set[bytes] = set()
+        self.reload()
 
     def __len__(self) -> int:
         return len(self._credentials)
@@ -170,6 +175,12 @@ class FileCredentialStore:
             Faults: The file is not as it must be; the former keys stay.
         """
         self._credentials = read_keys(self._path, self._backend_names)
+        self.session_tokens.clear()
+        self.session_tokens.update(
+            credential.session_token.encode()
+            for credential in self._credentials.values()
+            if credential.session_token is not None
+        )
 
     def look_up(self, access_key_id: bytes) -> Deferred[Credential | None]:
         return succeed(self._credentials.get(access_key_id))

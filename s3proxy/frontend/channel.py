@@ -17,8 +17,8 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from zope.interface import implementer
 
+from s3proxy.deadline import Deadline
 from s3proxy.flow import DirectWriter
-from s3proxy.frontend.deadline import Deadline
 from s3proxy.frontend.request import S3Request
 from s3proxy.s3.error_xml import error_document
 from s3proxy.s3.errors import BadRequest, IncompleteBody, RequestHeaderSectionTooLarge, RequestTimeout, S3Error

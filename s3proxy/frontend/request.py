@@ -57,6 +57,8 @@ class S3Request(Request):  # type: ignore[misc]
         self._early: list[bytes] = []
         self._failure: S3Error | None = None
         self._gone: Callable[[], None] | None = None
+        self._has_producer = False
+        self._disconnected = False
 
     def __getattr__(self, name: str) -> Any:
         # Reached only for what __init__ above did not make: the stock request's own attributes.
@@ -102,7 +104,7 @@ class S3Request(Request):  # type: ignore[misc]
         self.postpath = self.path[1:].split(b"/")
         try:
             return self.site.getResourceFor(self)
-        except Exception:  # noqa: BLE001 - process() meets it again, and answers as stock does
+        except Exception:
             return None
 
     def bodyReceived(self, data: bytes) -> None:
@@ -219,12 +221,20 @@ class S3Request(Request):  # type: ignore[misc]
         """
         Give a whole answer. `Content-Length` and, where it is due, `Connection` are added.
         """
+        self.write_answer(status, reason, headers, content)
+        self.finish_answer()
+
+    def write_answer(
+        self, status: int, reason: bytes, headers: list[tuple[bytes, bytes]], content: bytes = b""
+    ) -> None:
+        """
+        Write a whole answer, and do not finish it yet.
+        """
         headers.append((b"Content-Length", b"%d" % len(content)))
         head = self.make_head(status, reason, headers)
         if self.method == b"HEAD":
             content = b""
         self.channel.writer.write(head + content)
-        self.finish_answer()
 
     def make_head(self, status: int, reason: bytes, headers: list[tuple[bytes, bytes]]) -> bytes:
         """
@@ -244,6 +254,20 @@ class S3Request(Request):  # type: ignore[misc]
         """
         return self.channel.writer
 
+    @property
+    def transport_to_read(self) -> Any:
+        """
+        The transport whose reads bring the body.
+        """
+        return self.channel.transport
+
+    def answer_from(self, producer: IPushProducer) -> None:
+        """
+        Have a producer of the answer paused and resumed as the client takes it.
+        """
+        self.channel.registerProducer(producer, True)
+        self._has_producer = True
+
     def finish_answer(self) -> None:
         """
         Say that the whole answer was written.
@@ -251,6 +275,8 @@ class S3Request(Request):  # type: ignore[misc]
         if self.finished or self._disconnected:
             return
         self.finished = 1
+        if self._has_producer:
+            self.channel.unregisterProducer()
         self._gone = None
         self.stop_body()
         notifications, self.notifications = self.notifications, []
@@ -273,6 +299,17 @@ class S3Request(Request):  # type: ignore[misc]
         """
         peer = self.channel.getPeer()
         return str(getattr(peer, "host", "-"))
+
+    def tls_names(self) -> tuple[str | None, str | None]:
+        """
+        Return the cipher suite and the version of the client's TLS, None where there is none.
+        """
+        if not self.channel.is_tls or self._disconnected:
+            return None, None
+        connection = self.channel.transport.getHandle()
+        if connection is None:
+            return None, None
+        return connection.get_cipher_name(), connection.get_protocol_version_name()
 
     @property
     def is_secure(self) -> bool:

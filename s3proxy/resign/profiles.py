@@ -24,6 +24,44 @@ class DateForm(Enum):
     "in Date, RFC 1123; x-amz-date is refused or misread"
 
 
+V2_SUBRESOURCES = frozenset(
+    {
+        b"acl",
+        b"cors",
+        b"delete",
+        b"encryption",
+        b"lifecycle",
+        b"location",
+        b"logging",
+        b"notification",
+        b"object-lock",
+        b"partNumber",
+        b"policy",
+        b"policyStatus",
+        b"publicAccessBlock",
+        b"requestPayment",
+        b"response-cache-control",
+        b"response-content-disposition",
+        b"response-content-encoding",
+        b"response-content-language",
+        b"response-content-type",
+        b"response-expires",
+        b"restore",
+        b"tagging",
+        b"torrent",
+        b"uploadId",
+        b"uploads",
+        b"versionId",
+        b"versioning",
+        b"versions",
+        b"website",
+    }
+)
+"""
+Query names which Signature V2 covers at most backends: the documentation's list, and those which came later.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """
@@ -39,6 +77,7 @@ class Profile:
         proves_tail: Whether the backend was seen to drop a body which was reset before its end.
         reserved_segments: First path segments, lower case, which are not buckets but surfaces of its own.
         private_headers: Prefixes of headers, lower case, by which it takes orders from its own kind.
+        v2_subresources: Query names which its Signature V2 covers.
     """
 
     name: str
@@ -51,6 +90,7 @@ class Profile:
     proves_tail: bool = False
     reserved_segments: frozenset[bytes] = frozenset()
     private_headers: tuple[bytes, ...] = ()
+    v2_subresources: frozenset[bytes] = V2_SUBRESOURCES
 
 
 PROFILES: dict[str, Profile] = {

@@ -128,6 +128,25 @@ def describes_object(head: RequestHead) -> bool:
     return b"uploadId" in names or b"uploads" in names
 
 
+def copies_inside(head: RequestHead) -> bool:
+    """
+    Say whether a backend may work long before it answers: it copies, or joins parts.
+    """
+    if is_copy(head):
+        return True
+    if head.method != b"POST":
+        return False
+    names = query_names(head.raw_query)
+    return b"uploadId" in names or b"restore" in names
+
+
+def completes_upload(head: RequestHead) -> bool:
+    """
+    Say whether the operation is CompleteMultipartUpload.
+    """
+    return head.method == b"POST" and b"uploadId" in query_names(head.raw_query)
+
+
 def check_method(method: bytes) -> None:
     """
     Refuse what S3 has no operation for.

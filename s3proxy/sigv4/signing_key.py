@@ -22,6 +22,12 @@ class Signature:
 
     _hex: bytes
 
+    def for_backend(self) -> bytes:
+        """
+        Return it as the backend reads it. It goes into the head which is sent, and nowhere else.
+        """
+        return self._hex
+
     def matches(self, claimed: bytes) -> bool:
         """
         Compare in constant time, as text: upper-case hex is another signature.

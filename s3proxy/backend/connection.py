@@ -1,0 +1,449 @@
+"""
+One HTTP/1.1 connection to a backend: exact heads out, answers in, and nothing of a body beyond what was declared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHandshakeListener, ITCPTransport
+from twisted.internet.protocol import Protocol
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from s3proxy.backend.request import BackendError, BackendRequest, backend_failure
+from s3proxy.backend.response import BackendResponse
+from s3proxy.deadline import Deadline
+from s3proxy.exchange import BackendFault
+from s3proxy.flow import Buffer, DirectWriter, acknowledged_size, bound_socket_buffers
+from s3proxy.s3.errors import BadRequest
+from s3proxy.s3.framing import ChunkedFraming
+from s3proxy.s3.head import ResponseHead, parse_response_head
+from s3proxy.s3.limits import MAX_HEAD_SIZE
+
+if TYPE_CHECKING:
+    from s3proxy.backend.agent import BackendAgent
+
+MAX_INTERIM_ANSWERS = 16
+"""
+Interim answers of one request; a backend which sends more is not waiting for anything.
+"""
+
+
+class _Waiting(Enum):
+    """
+    What the connection's one deadline is about.
+    """
+
+    FOR_CONTINUE = auto()
+    FOR_ROOM = auto()
+    FOR_ANSWER = auto()
+    FOR_REST = auto()
+    IN_POOL = auto()
+
+
+@implementer(IHandshakeListener)
+class BackendConnection(Protocol):
+    """
+    A connection, for one request at a time.
+
+    It is the consumer of the request's body and the source of its writer; the answer pauses and resumes its reading.
+
+    Attributes:
+        ready: Fires with the connection itself when requests may be sent: after the TLS handshake where there is one.
+        has_been_used: Whether it has answered a request before.
+        is_silent: Whether nothing has come back since the last request was sent.
+        released_at: When it was put into the pool, in the reactor's seconds.
+    """
+
+    def __init__(self, agent: BackendAgent) -> None:
+        self._agent = agent
+        self.ready: Deferred[BackendConnection] = Deferred(lambda ignored: self.abort())
+        self.has_been_used = False
+        self.is_silent = True
+        self.released_at = 0.0
+        self._limits = agent.limits
+        self._deadline = Deadline(agent.reactor, self._timed_out)
+        self._waiting = _Waiting.IN_POOL
+        self._acknowledged: int | None = None
+        self._request: BackendRequest | None = None
+        self._answered: Deferred[BackendResponse] | None = None
+        self._body: Any = None
+        self._body_left = 0
+        self._is_body_sent = True
+        self._response: BackendResponse | None = None
+        self._unread = b""
+        self._interim_count = 0
+        self._answer_left: int | None = 0
+        self._framing: ChunkedFraming | None = None
+        self._keeps_alive = True
+        self._is_paused = False
+        self._is_lost = False
+        self._writer: DirectWriter | None = None
+
+    # Life
+
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        if ITCPTransport.providedBy(transport):
+            transport.setTcpNoDelay(True)
+        bound_socket_buffers(transport, self._limits.socket_buffer)
+        self._writer = DirectWriter(transport, self)
+        if not isinstance(transport, TLSMemoryBIOProtocol):
+            self._become_ready()
+
+    def handshakeCompleted(self) -> None:
+        self._become_ready()
+
+    def _become_ready(self) -> None:
+        self._agent.connection_made(self)
+        self.ready.callback(self)
+
+    def connectionLost(self, reason: Failure) -> None:
+        self._is_lost = True
+        self._deadline.cancel()
+        self._agent.connection_lost(self)
+        response, framing = self._response, self._framing
+        if response is not None and framing is None and self._answer_left is None and reason.check(ConnectionDone):
+            # Only its end tells how long the answer was.
+            self._answer_ended(response)
+            return
+        self._fail(BackendFault.LOST, reason.value)
+        if not self.ready.called:
+            self.ready.errback(backend_failure(BackendFault.UNREACHABLE, reason.value))
+
+    def abort(self) -> None:
+        """
+        Reset the connection, so that what the backend has of a body stays incomplete.
+        """
+        if not self._is_lost and self.transport is not None:
+            self.transport.abortConnection()
+
+    def close(self) -> None:
+        """
+        End a connection which is not in use.
+        """
+        self._deadline.cancel()
+        if self._writer is not None:
+            self._writer.detach()
+        if self.transport is not None:
+            self.transport.loseConnection()
+
+    def rest(self, seconds: float) -> None:
+        """
+        Stay in the pool, for at most so long.
+        """
+        self._wait(_Waiting.IN_POOL, seconds)
+
+    # The request
+
+    def send(self, request: BackendRequest, body: Any = None) -> Deferred[BackendResponse]:
+        """
+        Send a request.
+
+        Args:
+            body: An `IBodyProducer` with a length, or None.
+
+        Returns:
+            Fires with the answer as soon as its final head is complete, early or not; fails with `BackendError`.
+            Cancelling it resets the connection.
+        """
+        assert self._writer is not None
+        self._request = request
+        self._answered = answered = Deferred(lambda ignored: self._cancelled())
+        self._interim_count = 0
+        self._unread = b""
+        self.is_silent = True
+        self._body = body
+        self._is_body_sent = body is None
+        if body is None:
+            self._deadline.clear()
+            self._writer.read_size = None
+            if request.content:
+                self._writer.writeSequence((request.head, request.content))
+            else:
+                self._writer.write(request.head)
+            self._request_sent()
+            return answered
+        self._body_left = body.length
+        self._writer.read_size = getattr(body, "read_size", None)
+        self._writer.write(request.head)
+        if request.expects_continue:
+            self._wait(_Waiting.FOR_CONTINUE, self._limits.continue_time)
+        else:
+            self._start_body()
+        return answered
+
+    def _start_body(self) -> None:
+        self._deadline.clear()
+        body = self._body
+        body.startProducing(self).addCallbacks(self._body_produced, self._body_failed, callbackArgs=(body,))
+
+    def write(self, data: Buffer) -> None:
+        self.writeSequence((data,))
+
+    def writeSequence(self, pieces: Sequence[Buffer]) -> None:
+        """
+        Take octets of the body.
+        """
+        self._body_left -= sum(map(len, pieces))
+        if self._body_left < 0:
+            # One octet more would be the beginning of a request of somebody's choice.
+            self._fail(BackendFault.LOST, ValueError("a body is longer than was declared"))
+            self.abort()
+            return
+        assert self._writer is not None
+        self._writer.writeSequence(pieces)
+
+    def _body_produced(self, ignored: object, body: Any) -> None:
+        if self._body is not body:
+            return
+        self._body = None
+        if self._body_left:
+            self._fail(BackendFault.LOST, ValueError("a body is shorter than was declared"))
+            self.abort()
+            return
+        self._is_body_sent = True
+        self._request_sent()
+
+    def _body_failed(self, failure: Failure) -> None:
+        self._body = None
+        self._fail(BackendFault.LOST, failure.value)
+        self.abort()
+
+    def _stop_body(self) -> None:
+        body, self._body = self._body, None
+        if body is not None:
+            body.stopProducing()
+
+    def _request_sent(self) -> None:
+        assert self._writer is not None
+        if self._answered is not None and not self._writer.is_paused:
+            assert self._request is not None
+            self._wait(_Waiting.FOR_ANSWER, self._request.first_byte_time)
+
+    def _cancelled(self) -> None:
+        self._answered = None
+        self._stop_body()
+        self.abort()
+
+    # The backend's socket is full, or takes octets again
+
+    def pauseProducing(self) -> None:
+        self._acknowledged = acknowledged_size(self.transport)
+        self._wait(_Waiting.FOR_ROOM, self._limits.idle_time)
+        if self._body is not None:
+            self._body.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        if self._waiting is _Waiting.FOR_ROOM:
+            self._deadline.clear()
+        if self._body is not None:
+            self._body.resumeProducing()
+        elif self._is_body_sent:
+            self._request_sent()
+
+    # The answer
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._response is not None:
+            self._body_received(self._response, data)
+            return
+        if self._answered is None:
+            # Nobody asked: the next answer on this connection could be somebody else's.
+            self.abort()
+            return
+        self.is_silent = False
+        self._unread += data
+        self._read_heads()
+
+    def _read_heads(self) -> None:
+        while True:
+            end = self._unread.find(b"\r\n\r\n")
+            if end < 0 or end > MAX_HEAD_SIZE:
+                if len(self._unread) > MAX_HEAD_SIZE:
+                    self._drop()
+                return
+            try:
+                head = parse_response_head(self._unread[:end])
+            except BadRequest:
+                self._drop()
+                return
+            self._unread = self._unread[end + 4 :]
+            if head.status >= 200:
+                break
+            self._interim_count += 1
+            if head.status == 101 or self._interim_count > MAX_INTERIM_ANSWERS:
+                self._drop()
+                return
+            if head.status == 100 and self._waiting is _Waiting.FOR_CONTINUE:
+                self._waiting = _Waiting.IN_POOL
+                self._start_body()
+        self._head_received(head)
+
+    def _head_received(self, head: ResponseHead) -> None:
+        request, answered = self._request, self._answered
+        assert request is not None
+        assert answered is not None
+        self._deadline.clear()
+        self._waiting = _Waiting.FOR_REST
+        self._keeps_alive = head.keeps_alive
+        self._framing = None
+        if request.method == b"HEAD" or head.status in {204, 304}:
+            self._answer_left = 0
+        elif head.is_chunked:
+            self._answer_left = None
+            self._framing = ChunkedFraming()
+        else:
+            self._answer_left = head.content_length
+            if head.content_length is None:
+                self._keeps_alive = False
+        if not self._is_body_sent:
+            # An early answer: nothing more is taken from the client, and the connection serves nobody else.
+            self._keeps_alive = False
+            self._stop_body()
+        rest, self._unread = self._unread, b""
+        if self._answer_left is not None and len(rest) > self._answer_left:
+            self._drop()
+            return
+        self._answered = None
+        response = BackendResponse(request, head, self._answer_left, self)
+        self._response = request.response = response
+        if rest or self._answer_left == 0:
+            # It may end here, and the connection be somebody else's, before the body is asked for.
+            self._body_received(response, rest)
+        if self._response is response:
+            self._pause()
+        answered.callback(response)
+
+    def _body_received(self, response: BackendResponse, data: bytes) -> None:
+        if self._framing is not None:
+            self._chunks_received(response, self._framing, data)
+            return
+        left = self._answer_left
+        if left is not None:
+            if len(data) > left:
+                self._drop()
+                return
+            self._answer_left = left = left - len(data)
+        if data:
+            if left != 0 and not self._is_paused:
+                self._wait(_Waiting.FOR_REST, self._limits.idle_time)
+            response.received((data,))
+        if left == 0 and self._response is response:
+            self._answer_ended(response)
+
+    def _chunks_received(self, response: BackendResponse, framing: ChunkedFraming, data: bytes) -> None:
+        try:
+            pieces = framing.feed(data)
+        except BadRequest:
+            self._drop()
+            return
+        if pieces:
+            response.received(pieces)
+        if self._response is not response:
+            return
+        if framing.remainder:
+            self._drop()
+        elif framing.is_complete:
+            response.trailers = framing.trailers
+            self._answer_ended(response)
+        elif not self._is_paused:
+            self._wait(_Waiting.FOR_REST, self._limits.idle_time)
+
+    def _answer_ended(self, response: BackendResponse) -> None:
+        self._response = self._request = self._framing = None
+        self._deadline.clear()
+        assert self._writer is not None
+        if self._keeps_alive and self._is_body_sent and self._writer.is_drained and not self._is_lost:
+            if self._is_paused:
+                # A paused connection in the pool would see neither an end nor a stray octet.
+                self._resume()
+            self.has_been_used = True
+            self._agent.release(self)
+        else:
+            self.abort()
+        response.ended(None)
+
+    # What the answer asks for
+
+    def claimed(self, response: BackendResponse) -> None:
+        """
+        Know that somebody takes the answer's body.
+        """
+        if self._response is response and self._is_paused:
+            self._resume()
+            self._wait(_Waiting.FOR_REST, self._limits.idle_time)
+
+    def pause_answer(self) -> None:
+        """
+        Read no more of the answer.
+        """
+        self._deadline.clear()
+        self._pause()
+
+    def resume_answer(self) -> None:
+        """
+        Read on.
+        """
+        if self._response is not None and self._is_paused:
+            self._wait(_Waiting.FOR_REST, self._limits.idle_time)
+            self._resume()
+
+    def _pause(self) -> None:
+        if not self._is_paused and not self._is_lost:
+            self._is_paused = True
+            assert self.transport is not None
+            self.transport.pauseProducing()
+
+    def _resume(self) -> None:
+        self._is_paused = False
+        if not self._is_lost:
+            assert self.transport is not None
+            self.transport.resumeProducing()
+
+    # Failing
+
+    def _wait(self, what: _Waiting, seconds: float) -> None:
+        self._waiting = what
+        self._deadline.set(seconds)
+
+    def _timed_out(self) -> None:
+        waiting = self._waiting
+        if waiting is _Waiting.FOR_CONTINUE:
+            # Many a backend knows no 100 Continue.
+            self._waiting = _Waiting.FOR_ANSWER
+            self._start_body()
+        elif waiting is _Waiting.IN_POOL:
+            self.close()
+        elif waiting is _Waiting.FOR_ROOM and self._has_taken_octets():
+            self._deadline.set(self._limits.idle_time)
+        else:
+            self._fail(BackendFault.SILENT if waiting is _Waiting.FOR_ANSWER else BackendFault.STALLED)
+            self.abort()
+
+    def _has_taken_octets(self) -> bool:
+        before, self._acknowledged = self._acknowledged, acknowledged_size(self.transport)
+        return before is not None and self._acknowledged != before
+
+    def _drop(self) -> None:
+        """
+        Believe nothing which this backend says on this connection.
+        """
+        self._fail(BackendFault.LOST)
+        self.abort()
+
+    def _fail(self, fault: BackendFault, cause: BaseException | None = None) -> None:
+        self._stop_body()
+        failure = Failure(BackendError(fault)) if cause is None else backend_failure(fault, cause)
+        answered, self._answered = self._answered, None
+        response, self._response = self._response, None
+        if answered is not None:
+            answered.errback(failure)
+        if response is not None:
+            response.ended(failure)

@@ -1,0 +1,202 @@
+"""
+The answer on its way to the client, paced by the client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from twisted.internet.interfaces import IPushProducer
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from s3proxy.backend.response import BackendResponse, BodyReceiver
+from s3proxy.flow import Buffer, ReadSize
+from s3proxy.s3.framing import LAST_CHUNK, encode_chunk
+from s3proxy.s3.head import HeaderList
+
+
+class Writer(Protocol):
+    """
+    Where a client's answer goes: `s3proxy.flow.DirectWriter`.
+    """
+
+    read_size: ReadSize | None
+
+    def write(self, data: Buffer) -> None:
+        """
+        Send octets.
+        """
+
+    def writeSequence(self, pieces: Sequence[Buffer]) -> None:
+        """
+        Send several pieces.
+        """
+
+
+@implementer(IPushProducer)
+class ResponseRelay:
+    """
+    Between a backend's answer and a client's socket: the client's pauses are the backend's.
+
+    Args:
+        head: Written before the first octet of the body, in the same call if that is there already.
+        is_chunked: Whether the client gets the body in chunked transfer coding: its length is not known.
+        ended: Called once, with None or the failure which cut the body.
+
+    Attributes:
+        sent_size: Bytes of the body so far.
+    """
+
+    __slots__ = ("_ended", "_head", "_is_chunked", "_response", "_writer", "sent_size")
+
+    def __init__(
+        self,
+        response: BackendResponse,
+        writer: Writer,
+        head: bytes,
+        *,
+        is_chunked: bool,
+        ended: Callable[[Failure | None], None],
+    ) -> None:
+        self._response = response
+        self._writer = writer
+        self._head = head
+        self._is_chunked = is_chunked
+        self._ended = ended
+        self.sent_size = 0
+
+    def start(self, reader: DocumentReader | None = None) -> None:
+        """
+        Begin.
+
+        Args:
+            reader: Who has read the body's beginning, if somebody has.
+        """
+        transport = self._response.transport
+        if transport is not None:
+            self._writer.read_size = ReadSize(transport)
+        if reader is None:
+            self._response.deliver(self)
+        else:
+            reader.pass_to(self)
+        if self._head:
+            self._write(())
+
+    # What the answer tells
+
+    def bodyReceived(self, pieces: Sequence[Buffer]) -> None:
+        """
+        Take octets of the backend's body.
+        """
+        size = sum(map(len, pieces))
+        self.sent_size += size
+        self._write((encode_chunk(size), *pieces, b"\r\n") if self._is_chunked and size else pieces)
+
+    def bodyEnded(self, failure: Failure | None) -> None:
+        """
+        Know that the body is complete, or was cut.
+        """
+        if failure is None and self._is_chunked:
+            self._write((_last_chunk(self._response.trailers),))
+        elif self._head and failure is None:
+            self._write(())
+        self._writer.read_size = None
+        self._ended(failure)
+
+    def _write(self, pieces: Sequence[Buffer]) -> None:
+        if self._head:
+            pieces = (self._head, *pieces)
+            self._head = b""
+        self._writer.writeSequence(pieces)
+
+    # What the client's socket asks for
+
+    def pauseProducing(self) -> None:
+        self._response.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        self._response.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """
+        Only pause: the exchange aborts the backend when the client is gone.
+        """
+        self._response.pauseProducing()
+
+
+class DocumentReader:
+    """
+    Gathers the document of an answer, within a bound.
+
+    Args:
+        max_size: Bytes.
+        complete: Called once: with None when the document is complete or longer than that, else with the failure.
+
+    Attributes:
+        is_whole: Whether the document is complete.
+    """
+
+    __slots__ = ("_complete", "_failure", "_max_size", "_pieces", "_receiver", "_size", "is_whole")
+
+    def __init__(self, max_size: int, complete: Callable[[Failure | None], None]) -> None:
+        self._max_size = max_size
+        self._complete: Callable[[Failure | None], None] | None = complete
+        self._pieces: list[Buffer] = []
+        self._size = 0
+        self._receiver: BodyReceiver | None = None
+        self._failure: Failure | None = None
+        self.is_whole = False
+
+    @property
+    def document(self) -> bytes:
+        """
+        What was read so far.
+        """
+        return b"".join(self._pieces)
+
+    def pass_to(self, receiver: BodyReceiver) -> None:
+        """
+        Give what was read, and all that comes, to another receiver.
+        """
+        self._receiver = receiver
+        pieces, self._pieces = self._pieces, []
+        if pieces:
+            receiver.bodyReceived(pieces)
+        if self.is_whole or self._failure is not None:
+            receiver.bodyEnded(self._failure)
+
+    def bodyReceived(self, pieces: Sequence[Buffer]) -> None:
+        """
+        Take octets of the backend's body.
+        """
+        if self._receiver is not None:
+            self._receiver.bodyReceived(pieces)
+            return
+        self._pieces += pieces
+        self._size += sum(map(len, pieces))
+        if self._size > self._max_size:
+            self._tell(None)
+
+    def bodyEnded(self, failure: Failure | None) -> None:
+        """
+        Know that the document is complete, or was cut.
+        """
+        self.is_whole = failure is None
+        self._failure = failure
+        if self._receiver is not None:
+            self._receiver.bodyEnded(failure)
+        else:
+            self._tell(failure)
+
+    def _tell(self, failure: Failure | None) -> None:
+        complete, self._complete = self._complete, None
+        if complete is not None:
+            complete(failure)
+
+
+def _last_chunk(trailers: HeaderList) -> bytes:
+    if not trailers:
+        return LAST_CHUNK
+    return b"0\r\n%s\r\n" % b"".join([b"%s: %s\r\n" % trailer for trailer in trailers])

@@ -1,0 +1,68 @@
+"""
+A head signed with the backend's own key, Signature V4.
+
+Source:
+    "Signature Calculations for the Authorization Header".
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+
+from s3proxy.resign.profiles import BackendKey
+from s3proxy.s3.head import HeaderList, index_headers
+from s3proxy.sigv4.canonical import canonical_headers, canonical_query, canonical_request, canonical_uri
+from s3proxy.sigv4.scope import CredentialScope, format_basic_iso
+from s3proxy.sigv4.signing_key import SigningKeys, sign
+
+_SIGNED = frozenset({b"content-md5", b"content-type", b"host"})
+"""
+Signed beside every ``x-amz-*``. Others are left out: what another hop may rewrite must not break the signature.
+"""
+
+
+def sign_v4(
+    method: bytes,
+    target: bytes,
+    headers: HeaderList,
+    payload: bytes,
+    key: BackendKey,
+    signing_keys: SigningKeys,
+    now: datetime,
+) -> HeaderList:
+    """
+    Return the headers which authenticate a request, to be sent after its own.
+
+    Args:
+        target: As it will be sent.
+        headers: As they will be sent, Host among them.
+        payload: Of x-amz-content-sha256: lower-case hex, or ``UNSIGNED-PAYLOAD``.
+        now: Aware, UTC.
+    """
+    date = format_basic_iso(now)
+    added = [(b"x-amz-date", date), (b"x-amz-content-sha256", payload)]
+    fields = index_headers([*headers, *added])
+    names = sorted(name for name in fields if name in _SIGNED or name.startswith(b"x-amz-"))
+    raw_path, _, raw_query = target.partition(b"?")
+    signed_headers = b";".join(names)
+    request = canonical_request(
+        method,
+        canonical_uri(raw_path),
+        canonical_query(raw_query),
+        canonical_headers(names, fields),
+        signed_headers,
+        payload,
+    )
+    scope = CredentialScope(date[:8], key.region.encode())
+    digest = hashlib.sha256(request).hexdigest().encode()
+    string_to_sign = b"AWS4-HMAC-SHA256\n%s\n%s\n%s" % (date, bytes(scope), digest)
+    signature = sign(signing_keys.derive(key.secret_access_key, scope), string_to_sign)
+    added.append(
+        (
+            b"Authorization",
+            b"AWS4-HMAC-SHA256 Credential=%s/%s,SignedHeaders=%s,Signature=%s"
+            % (key.access_key_id.encode(), bytes(scope), signed_headers, signature.for_backend()),
+        )
+    )
+    return added

@@ -1,0 +1,166 @@
+"""
+A backend which does what a test tells it: it answers early, late, wrongly or never, and remembers what it was sent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory, Protocol
+from twisted.python.failure import Failure
+
+from s3proxy.flow import bound_socket_buffers
+from s3proxy.s3.head import RequestHead, parse_request_head
+
+OK = b'HTTP/1.1 200 OK\r\nETag: "5d41402abc4b2a76b9719d911017c592"\r\nContent-Length: 0\r\n\r\n'
+HELLO = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedRequest:
+    """
+    A request which arrived whole.
+
+    Attributes:
+        raw_head: All of the head, with the empty line.
+        body: Empty where bodies are not kept.
+        sha256: Of the body, lower-case hex.
+    """
+
+    head: RequestHead
+    raw_head: bytes
+    body: bytes
+    size: int
+    sha256: str
+
+
+class FaultyConnection(Protocol):
+    """
+    One connection of the proxy.
+
+    Attributes:
+        head: Of the request which is arriving; None between requests.
+        size: Bytes of its body so far.
+        received_size: Bytes of everything so far.
+        lost: Why the connection ended; None while it lasts.
+    """
+
+    def __init__(self, backend: FaultyBackend) -> None:
+        self.backend = backend
+        self.head: RequestHead | None = None
+        self.size = 0
+        self.received_size = 0
+        self.lost: Failure | None = None
+        self._buffer = b""
+        self._raw_head = b""
+        self._pieces: list[bytes] = []
+        self._hash = hashlib.sha256()
+
+    def connectionMade(self) -> None:
+        self.backend.connections.append(self)
+        bound_socket_buffers(self.transport, self.backend.socket_buffer)
+        self.backend.on_connection(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received_size += len(data)
+        while data or (self.head is not None and self.size == (self.head.content_length or 0)):
+            if self.head is None:
+                self._buffer += data
+                raw_head, found, data = self._buffer.partition(b"\r\n\r\n")
+                if not found:
+                    return
+                self._buffer = b""
+                self._raw_head = raw_head + found
+                self.head = parse_request_head(raw_head)
+                self.size, self._pieces, self._hash = 0, [], hashlib.sha256()
+                self.backend.on_head(self, self.head)
+                continue
+            left = (self.head.content_length or 0) - self.size
+            piece, data = data[:left], data[left:]
+            self.size += len(piece)
+            self._hash.update(piece)
+            if self.backend.keeps_bodies:
+                self._pieces.append(piece)
+            if self.size == (self.head.content_length or 0):
+                request = ReceivedRequest(
+                    self.head, self._raw_head, b"".join(self._pieces), self.size, self._hash.hexdigest()
+                )
+                self.head, self._pieces = None, []
+                self.backend.requests.append(request)
+                self.backend.on_request(self, request)
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        self.lost = reason
+        if self.head is not None or self._buffer:
+            self.backend.partial_count += 1
+        self.backend.on_lost(self)
+
+    def answer(self, data: bytes) -> None:
+        """
+        Send octets, an answer or not.
+        """
+        transport: Any = self.transport
+        transport.write(data)
+
+    def pause(self) -> None:
+        """
+        Read no more.
+        """
+        transport: Any = self.transport
+        transport.pauseProducing()
+
+    def resume(self) -> None:
+        """
+        Read on.
+        """
+        transport: Any = self.transport
+        transport.resumeProducing()
+
+
+def answer_ok(connection: FaultyConnection, request: ReceivedRequest) -> None:
+    """
+    Answer 200, with ``hello`` to a GET.
+    """
+    connection.answer(HELLO + b"hello" if request.head.method == b"GET" else OK)
+
+
+def _do_nothing(*ignored: object) -> None:
+    pass
+
+
+class FaultyBackend(Factory):
+    """
+    A factory to listen with. Replace its ``on_`` functions to make it misbehave.
+
+    Args:
+        socket_buffer: Bytes of the kernel's buffers for each connection; 0 leaves them to the kernel.
+        keeps_bodies: Whether bodies are remembered; their hash always is.
+
+    Attributes:
+        requests: Those which arrived whole, in order.
+        partial_count: Connections which ended inside a request.
+        on_connection: Called with each new connection.
+        on_head: Called with a connection and a head, before its body.
+        on_request: Called with a connection and a whole request; answers 200.
+        on_lost: Called with a connection which has ended.
+    """
+
+    noisy = False
+
+    def __init__(self, *, socket_buffer: int = 0, keeps_bodies: bool = True) -> None:
+        self.socket_buffer = socket_buffer
+        self.keeps_bodies = keeps_bodies
+        self.connections: list[FaultyConnection] = []
+        self.requests: list[ReceivedRequest] = []
+        self.partial_count = 0
+        self.on_connection: Callable[[FaultyConnection], None] = _do_nothing
+        self.on_head: Callable[[FaultyConnection, RequestHead], None] = _do_nothing
+        self.on_request: Callable[[FaultyConnection, ReceivedRequest], None] = answer_ok
+        self.on_lost: Callable[[FaultyConnection], None] = _do_nothing
+
+    def buildProtocol(self, addr: IAddress | None) -> FaultyConnection:
+        return FaultyConnection(self)

@@ -1,0 +1,375 @@
+"""
+A proxy between real sockets on loopback: a client which is octets, a backend which does what it is told.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+
+from s3proxy.accesslog import AccessRecord
+from s3proxy.authentication import Realm
+from s3proxy.backend.agent import BackendAgent
+from s3proxy.backend.backend import Backend
+from s3proxy.backend.request import BackendLimits
+from s3proxy.body.plan import BodyLimits
+from s3proxy.flow import bound_socket_buffers
+from s3proxy.frontend.channel import ClientTimes
+from s3proxy.frontend.resource import S3Resource
+from s3proxy.frontend.site import S3Site
+from s3proxy.proxy import Proxy, ProxySettings
+from s3proxy.resign.head import Account
+from s3proxy.resign.profiles import PROFILES, BackendKey
+from s3proxy.s3.credential import Credential
+from s3proxy.sigv4.signing_key import SigningKeys
+from s3proxy.testing.faulty_backend import FaultyBackend
+
+VECTORS = Path(__file__).parent / "vectors"
+SERVER = json.loads((VECTORS / "server.json").read_text())["default"]
+NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+BACKEND_KEY = BackendKey("BACKENDKEY", "the-backend-secret-of-the-tests")
+
+
+def data_set_credentials() -> dict[bytes, Credential]:
+    """
+    The keys of the data set.
+    """
+    found = {}
+    for item in SERVER["credentials"]:
+        expires = item.get("expires")
+        found[item["access_key"].encode()] = Credential(
+            access_key_id=item["access_key"],
+            secret_access_keys=(item["secret_key"],),
+            session_token=item["session_token"],
+            expires_at=datetime.fromisoformat(expires) if expires else None,
+        )
+    return found
+
+
+class MemoryStore:
+    """
+    Credentials in a dictionary.
+    """
+
+    def __init__(self, credentials: dict[bytes, Credential]) -> None:
+        self.credentials = credentials
+        self.look_up_count = 0
+
+    def look_up(self, access_key_id: bytes) -> Deferred[Credential | None]:
+        """
+        Find a key.
+        """
+        self.look_up_count += 1
+        return succeed(self.credentials.get(access_key_id))
+
+
+@dataclass
+class Answer:
+    """
+    What a client read.
+    """
+
+    status: int
+    reason: str
+    headers: list[tuple[str, str]]
+    body: bytes
+    interim: list[int]
+
+    def header(self, name: str) -> str | None:
+        """
+        The first value of a header.
+        """
+        return next((value for key, value in self.headers if key.lower() == name.lower()), None)
+
+
+class RawClient(Protocol):
+    """
+    A client's connection: octets out, octets in.
+    """
+
+    def __init__(self) -> None:
+        self.received = b""
+        self.lost: Failure | None = None
+        self._waiters: list[tuple[Callable[[], Any], Deferred[Any]]] = []
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += data
+        self._look()
+
+    def connectionLost(self, reason: Failure) -> None:
+        self.lost = reason
+        self._look()
+
+    def _look(self) -> None:
+        for waiter in tuple(self._waiters):
+            condition, waiting = waiter
+            value = condition()
+            if value:
+                self._waiters.remove(waiter)
+                waiting.callback(value)
+
+    def until(self, condition: Callable[[], Any]) -> Deferred[Any]:
+        """
+        Fire with what the condition returns, once that is true.
+        """
+        value = condition()
+        if value:
+            return succeed(value)
+        waiting: Deferred[Any] = Deferred()
+        self._waiters.append((condition, waiting))
+        return waiting
+
+    async def answer(self, method: str = "GET") -> Answer | None:
+        """
+        Read one answer off the connection; None where it ended without one.
+        """
+        return await self.until(lambda: self._parse(method) or (self.lost and [None])) and self._taken
+
+    def _parse(self, method: str) -> bool:
+        data = self.received
+        interim = []
+        while True:
+            head, found, rest = data.partition(b"\r\n\r\n")
+            if not found:
+                self._taken = None
+                return False
+            status_line, *lines = head.decode("latin-1").split("\r\n")
+            _, status, reason = status_line.split(" ", 2)
+            if not status.startswith("1"):
+                break
+            interim.append(int(status))
+            data = rest
+        headers = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines)]
+        fields = {name.lower(): value for name, value in headers}
+        if method == "HEAD" or status in {"204", "304"}:
+            body, left = b"", rest
+        elif fields.get("transfer-encoding") == "chunked":
+            parts = []
+            while True:
+                size, line, rest = rest.partition(b"\r\n")
+                if not line or len(rest) < int(size, 16) + 2:
+                    return False
+                length = int(size, 16)
+                parts.append(rest[:length])
+                rest = rest[length + 2 :]
+                if not length:
+                    break
+            body, left = b"".join(parts), rest
+        elif "content-length" in fields:
+            length = int(fields["content-length"])
+            if len(rest) < length:
+                return False
+            body, left = rest[:length], rest[length:]
+        elif self.lost is None:
+            return False
+        else:
+            body, left = rest, b""
+        self.received = left
+        self._taken = Answer(int(status), reason, headers, body, interim)
+        return True
+
+    def send(self, data: bytes) -> None:
+        """
+        Send octets.
+        """
+        self.transport.write(data)
+
+
+async def turns(count: int = 1) -> None:
+    """
+    Let the reactor run.
+    """
+    for _ in range(count):
+        await deferLater(reactor, 0)
+
+
+async def until(condition: Callable[[], Any], limit: int = 200_000) -> None:
+    """
+    Let the reactor run until something is so; fail after so many turns.
+    """
+    for _ in range(limit):
+        if condition():
+            return
+        await deferLater(reactor, 0)
+    raise AssertionError("it did not come to be so")
+
+
+@dataclass
+class Harness:
+    """
+    A proxy and its backend, both listening.
+
+    Attributes:
+        now: What the proxy takes for the time.
+        records: What went to the access log.
+    """
+
+    profile: str = "generic"
+    signature: str = "v4"
+    limits: BackendLimits = field(default_factory=BackendLimits)
+    body_limits: BodyLimits = field(default_factory=BodyLimits)
+    times: ClientTimes = field(default_factory=ClientTimes)
+    backend: FaultyBackend = field(default_factory=FaultyBackend)
+    credentials: dict[bytes, Credential] = field(default_factory=data_set_credentials)
+    backend_key: BackendKey = BACKEND_KEY
+    forwarded: str = "none"
+    endpoint: IStreamClientEndpoint | None = None
+    backend_context: Any = None
+    client_context: Any = None
+    socket_buffer: int = 0
+    authorizer: Any = None
+    first_byte_time: float = 60.0
+    now: datetime = NOW
+
+    def __post_init__(self) -> None:
+        self.records: list[AccessRecord] = []
+        self.clients: list[RawClient] = []
+        numbers = itertools.count(1)
+        if self.backend_context is not None:
+            self.backend_port = reactor.listenSSL(0, self.backend, self.backend_context, interface="127.0.0.1")
+        else:
+            self.backend_port = reactor.listenTCP(0, self.backend, interface="127.0.0.1")
+        host = self.backend_port.getHost()
+        endpoint = self.endpoint or TCP4ClientEndpoint(reactor, "127.0.0.1", host.port, timeout=5)
+        self.agent = BackendAgent(reactor, endpoint, self.limits)
+        account = Account(
+            PROFILES[self.profile],
+            self.backend_key,
+            b"127.0.0.1:%d" % host.port,
+            self.signature,
+            SigningKeys(4),
+        )
+        backend = Backend("test", self.agent, account, self.forwarded, self.first_byte_time)
+        tokens = {c.session_token.encode() for c in self.credentials.values() if c.session_token}
+        self.store = MemoryStore(self.credentials)
+        self.proxy = Proxy(
+            ProxySettings(
+                Realm(regions=(b"us-east-1",), domains=(b"s3.example.test",), known_tokens=tokens), self.body_limits
+            ),
+            self.store,
+            lambda address, authenticated: backend,
+            wall_clock=lambda: self.now,
+            clock=reactor.seconds,
+            make_request_id=lambda: f"{next(numbers):016X}",
+            log_access=self.records.append,
+            authorizer=self.authorizer,
+        )
+        self.site = S3Site(S3Resource(self.proxy), reactor, times=self.times)
+        if self.client_context is not None:
+            self.port = reactor.listenSSL(0, self.site, self.client_context, interface="127.0.0.1")
+        else:
+            self.port = reactor.listenTCP(0, self.site, interface="127.0.0.1")
+        if self.socket_buffer:
+            bound_socket_buffers(self.port, self.socket_buffer)
+
+    async def connect(self, endpoint: IStreamClientEndpoint | None = None) -> RawClient:
+        """
+        Open a client's connection.
+        """
+        factory = Factory.forProtocol(RawClient)
+        factory.noisy = False
+        endpoint = endpoint or TCP4ClientEndpoint(reactor, "127.0.0.1", self.port.getHost().port)
+        client = await endpoint.connect(factory)
+        if self.socket_buffer:
+            bound_socket_buffers(client.transport, self.socket_buffer)
+        self.clients.append(client)
+        return client
+
+    async def request(self, head: bytes, body: bytes = b"", *, step: int = 0, method: str | None = None) -> Any:
+        """
+        Send a request on a connection of its own, its body in pieces of ``step``; return the answer.
+        """
+        client = await self.connect()
+        client.send(head)
+        await send_pieces(client, body, step)
+        return await client.answer(method or head.split(b" ", 1)[0].decode("latin-1"))
+
+    async def close(self) -> None:
+        """
+        End everything, and wait until it has ended.
+        """
+        await self.port.stopListening()
+        await self.backend_port.stopListening()
+        for client in self.clients:
+            if client.lost is None:
+                client.transport.abortConnection()
+        await self.agent.close()
+        for channel in tuple(self.site.channels):
+            channel.abort()
+        for connection in self.backend.connections:
+            if connection.lost is None:
+                connection.transport.abortConnection()
+        await until(
+            lambda: (
+                not self.site.channels
+                and all(client.lost for client in self.clients)
+                and all(connection.lost for connection in self.backend.connections)
+            )
+        )
+        assert self.proxy.running_count == 0, "an exchange has not ended"
+
+
+async def send_pieces(client: RawClient, data: bytes, step: int) -> None:
+    """
+    Send octets in pieces, each in a turn of the reactor of its own.
+    """
+    if not step:
+        client.send(data)
+        return
+    for start in range(0, len(data), step):
+        if client.lost is not None:
+            return
+        client.send(data[start : start + step])
+        await deferLater(reactor, 0)
+
+
+def material(value: Any) -> bytes:
+    """
+    Make the octets which the data set describes.
+    """
+    import base64
+
+    if value is None:
+        return b""
+    if isinstance(value, list):
+        return b"".join(map(material, value))
+    if "text" in value:
+        return value["text"].encode()
+    if "base64" in value:
+        return base64.b64decode(value["base64"])
+    return value["repeat"].encode() * value["count"]
+
+
+def in_transfer_chunks(body: bytes, size: int = 8192) -> bytes:
+    """
+    Put a body into chunked transfer coding.
+    """
+    pieces = [body[start : start + size] for start in range(0, len(body), size)]
+    return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+
+
+def load_cases(names: Iterable[str]) -> list[dict[str, Any]]:
+    """
+    Read cases of the data set.
+    """
+    cases = []
+    for name in names:
+        for case in json.loads((VECTORS / f"{name}.json").read_text())["cases"]:
+            cases.append({**case, "file": name})
+    return cases
+
+
+HOUR = timedelta(hours=1)

@@ -1,0 +1,186 @@
+"""
+Every case of the data set, through real sockets: the wanted verdict, and nothing stored for a refused one.
+"""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from typing import Any
+
+import pytest
+import pytest_twisted
+
+from tests.harness import Answer, Harness, in_transfer_chunks, load_cases, material, send_pieces, turns
+
+FILES = (
+    "negative/header-v4",
+    "negative/query-v4",
+    "negative/payload",
+    "negative/token",
+    "negative/misc",
+    "negative/http-framing",
+    "chunked/good-signed",
+    "chunked/good-signed-trailer",
+    "chunked/good-unsigned-trailer",
+    "chunked/bad-signed",
+    "chunked/bad-signed-trailer",
+    "chunked/bad-unsigned-trailer",
+    "chunked/bad-framing",
+)
+
+STEPS = (0, 1, 7)
+LONG = 20_000
+"Bytes of a wire above which it is not sent octet by octet."
+
+
+def _runs() -> list[Any]:
+    runs = []
+    for case in load_cases(FILES):
+        for step in STEPS if "wire" in case else (0,):
+            if step == 1 and case["wire_length"] > LONG:
+                continue
+            runs.append(pytest.param(case, step, id=f"{case['file']}:{case['name']}:{step}"))
+    return runs
+
+
+RUNS = _runs()
+
+
+def element(document: bytes, name: str) -> str | None:
+    """
+    The text of an element of an error document.
+    """
+    found = re.search(rf"<{name}>(.*?)</{name}>".encode(), document, re.DOTALL)
+    return unescape(found[1].decode()) if found is not None else None
+
+
+async def run_case(harness: Harness, case: dict[str, Any], step: int) -> Answer | None:
+    """
+    Send a case as it is described, and read what comes back.
+    """
+    client = await harness.connect()
+    if "raw" in case:
+        wire = material(case["raw"])
+        client.send(wire)
+        return await client.answer(wire.split(b" ", 1)[0].decode("latin-1"))
+    request = case["request"]
+    head = f"{request['method']} {request['target']} HTTP/1.1\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in request["headers"])
+    body = material(case["wire"]) if "wire" in case else material(request.get("payload"))
+    if case.get("http_chunked") or case.get("http_transfer_encoding"):
+        body = in_transfer_chunks(body)
+    if case.get("send_body") is False:
+        body = b""
+    client.send(head.encode() + b"\r\n")
+    await send_pieces(client, body, step)
+    if case.get("close_after_body"):
+        client.transport.loseWriteConnection()
+    return await client.answer(request["method"])
+
+
+def judge_refusal(case: dict[str, Any], answer: Answer) -> list[str]:
+    """
+    Say what is not as wanted of a refusal.
+    """
+    wanted = case["expected"]
+    is_head = case["request"]["method"] == "HEAD"
+    code = element(answer.body, "Code")
+    allowed = [(wanted.get("status"), wanted.get("code"))]
+    allowed += [(other.get("status"), other.get("code")) for other in wanted.get("also_allowed") or []]
+    if not any(
+        status in {None, answer.status} and (is_head or name in {None, code}) for status, name in allowed
+    ):
+        return [f"{answer.status} {code}, wanted {allowed}"]
+    faults = []
+    if case.get("evidence") in {"recorded", "third-party"} and not is_head and (answer.status, code) == allowed[0]:
+        message = element(answer.body, "Message")
+        if wanted.get("message") and message != wanted["message"]:
+            faults.append(f"message {message!r}, wanted {wanted['message']!r}")
+        for name, text in (wanted.get("elements") or {}).items():
+            if element(answer.body, name) != text:
+                faults.append(f"{name} {element(answer.body, name)!r}, wanted {text!r}")
+        for name in wanted.get("elements_present") or ():
+            if element(answer.body, name) is None:
+                faults.append(f"no {name}")
+        for name in wanted.get("elements_absent") or ():
+            if element(answer.body, name) is not None:
+                faults.append(f"{name} is there")
+    if case.get("expect_continue") and answer.interim:
+        faults.append("100 Continue before the refusal")
+    return faults
+
+
+def judge_acceptance(case: dict[str, Any], answer: Answer, harness: Harness) -> list[str]:
+    """
+    Say what is not as wanted of an accepted request.
+    """
+    if answer.status >= 400:
+        return [f"refused {answer.status} {element(answer.body, 'Code')}: {element(answer.body, 'Message')}"]
+    requests = harness.backend.requests
+    if len(requests) != 1:
+        return [f"{len(requests)} requests at the backend"]
+    faults = []
+    stored = case["expected"].get("stored") or {}
+    if "sha256" in stored and requests[0].sha256 != stored["sha256"]:
+        faults.append("other octets are stored")
+    if "length" in stored and requests[0].size != stored["length"]:
+        faults.append(f"{requests[0].size} bytes are stored, wanted {stored['length']}")
+    if "content_encoding" in stored:
+        value = requests[0].head.fields.value(b"content-encoding")
+        if (value.decode() if value else None) != stored["content_encoding"]:
+            faults.append(f"Content-Encoding {value!r}, wanted {stored['content_encoding']!r}")
+    names = requests[0].head.fields
+    faults += [
+        f"{name.decode()} at the backend"
+        for name in (b"x-amz-decoded-content-length", b"x-amz-trailer", b"transfer-encoding", b"x-amz-security-token")
+        if name in names
+    ]
+    return faults
+
+
+@pytest.mark.parametrize(("case", "step"), RUNS)
+@pytest_twisted.ensureDeferred
+async def test_case(case: dict[str, Any], step: int) -> None:
+    """
+    The client gets S3's own answer; a refused request leaves nothing at the backend.
+    """
+    harness = Harness()
+
+    answer = await run_case(harness, case, step)
+    await turns(3)
+    await harness.close()
+
+    wanted = case["expected"]
+    if "raw" in case:
+        assert answer is None or answer.status in wanted.get("allowed_status", [answer.status])
+        assert len(harness.backend.requests) == wanted.get("backend_requests", len(harness.backend.requests))
+        return
+    assert answer is not None
+    if wanted["verdict"] == "accept":
+        assert judge_acceptance(case, answer, harness) == []
+    elif case.get("tolerated_accept") and answer.status < 400:
+        assert len(harness.backend.requests) == 1
+    else:
+        assert judge_refusal(case, answer) == []
+        assert harness.backend.requests == []
+
+
+def test_nothing_is_left_out() -> None:
+    """
+    All cases of the carriers which are served are run; the others are counted here, until they are served.
+    """
+    from tests.harness import VECTORS
+
+    every = {str(path.relative_to(VECTORS))[:-5] for kind in ("negative", "chunked") for path in VECTORS.glob(f"{kind}/*")}
+    left = load_cases(sorted(every - set(FILES)))
+
+    assert {case["file"] for case in left} == {
+        "negative/post",
+        "negative/sigv2",
+        "negative/sigv4a",
+        "chunked/good-sigv4a",
+        "chunked/bad-sigv4a",
+    }
+    assert len(left) == 168
+    assert len({(run.values[0]["file"], run.values[0]["name"]) for run in RUNS}) == 443
