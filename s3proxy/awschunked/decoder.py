@@ -199,10 +199,13 @@ class AwsChunkedDecoder:
             raise IncompleteBody
         if self._has_trailer and self._verifier is not None and not self._trailer_is_signed:
             raise IncompleteBody
-        if self.decoded_size != self.decoded_length:
-            raise IncompleteBody.of_length(self.decoded_length, self.decoded_size)
+        self._check_length()
         self._digests.check(self.trailers)
         return self._digests.verified
+
+    def _check_length(self) -> None:
+        if self.decoded_size != self.decoded_length:
+            raise IncompleteBody.of_length(self.decoded_length, self.decoded_size)
 
     def _take(self, piece: memoryview, size: int, pieces: list[memoryview]) -> None:
         if self._verifier is not None:
@@ -272,6 +275,8 @@ class AwsChunkedDecoder:
             # After the blank line more of them may come, and nothing else.
             self._state = _State.COMPLETE
         elif self._state is _State.COMPLETE or not self._has_trailer:
+            # A zero chunk in the middle: S3 misses what should have come before it.
+            self._check_length()
             raise IncompleteBody
         else:
             # minio-go ends a trailer with a bare LF before its CRLF.
