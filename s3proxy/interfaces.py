@@ -71,3 +71,8 @@ class IStreamedResource(Interface):
     """
     A resource whose `render` is called at the end of the head, before the body.
     """
+
+    def render(request: IStreamedRequest) -> int | bytes:
+        """
+        Begin to answer.
+        """

@@ -633,10 +633,10 @@ class ProxiedExchange:
     }
 
 
-def _cause(error: BaseException) -> str:
+def _cause(error: BaseException | None) -> str:
     """
     Name why a backend failed: the kind of the last cause. Its text could quote what was sent.
     """
-    while error.__cause__ is not None:
+    while error is not None and error.__cause__ is not None:
         error = error.__cause__
     return type(error).__name__

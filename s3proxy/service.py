@@ -294,9 +294,10 @@ def make_endpoint(backend: BackendSettings, connect_time: float, reactor: Any) -
     if not backend.is_tls:
         return endpoint
     try:
-        return wrapClientTLS(_client_tls(backend), endpoint)
+        wrapped: IStreamClientEndpoint = wrapClientTLS(_client_tls(backend), endpoint)
     except (OSError, crypto.Error, ValueError) as error:
         raise CannotStart(f'the TLS files of backend "{backend.name}": {error}') from None
+    return wrapped
 
 
 def _client_tls(backend: BackendSettings) -> Any:
@@ -327,5 +328,5 @@ def make_service(settings: Settings) -> ProxyService:
     from twisted.internet import reactor
 
     # Twisted's timers run on the wall clock: a step of NTP would fire or starve them.
-    reactor.seconds = time.monotonic  # type: ignore[attr-defined]
+    reactor.seconds = time.monotonic  # type: ignore[method-assign]
     return ProxyService(settings, reactor)

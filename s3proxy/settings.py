@@ -35,7 +35,7 @@ def _check_endpoint(value: str) -> None:
     if value.partition(":")[0] not in ENDPOINT_KINDS:
         raise NotAccepted
     try:
-        serverFromString(None, value)  # type: ignore[no-untyped-call]
+        serverFromString(None, value)
     except OSError as error:
         raise NotAccepted(f"{error.filename}: {error.strerror}") from None
     except Exception as error:

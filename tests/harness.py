@@ -34,6 +34,7 @@ from s3proxy.proxy import Proxy, ProxySettings
 from s3proxy.resign.head import Account
 from s3proxy.resign.profiles import PROFILES, BackendKey
 from s3proxy.s3.credential import Credential
+from s3proxy.service import bound_socket_buffers as bound_listener
 from s3proxy.sigv4.signing_key import SigningKeys
 from s3proxy.testing.faulty_backend import FaultyBackend
 
@@ -273,7 +274,7 @@ class Harness:
         else:
             self.port = reactor.listenTCP(0, self.site, interface="127.0.0.1")
         if self.socket_buffer:
-            bound_socket_buffers(self.port, self.socket_buffer)
+            bound_listener(self.port, self.socket_buffer)
 
     async def connect(self, endpoint: IStreamClientEndpoint | None = None) -> RawClient:
         """

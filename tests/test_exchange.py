@@ -24,9 +24,7 @@ def test_a_streamed_upload_is_finished_only_after_it_was_verified() -> None:
     """
     The backend learns that a body is complete in one place only: after the verdict.
     """
-    exchange, actions = run(
-        Event.AUTHENTICATED_TO_STREAM, Event.VERIFIED, Event.ANSWERED_BELOW_400, Event.ANSWER_ENDED
-    )
+    exchange, actions = run(Event.AUTHENTICATED_TO_STREAM, Event.VERIFIED, Event.ANSWERED_BELOW_400, Event.ANSWER_ENDED)
 
     assert actions == [
         Action.OPEN_UPLOAD,

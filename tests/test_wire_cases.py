@@ -93,9 +93,7 @@ def judge_refusal(case: dict[str, Any], answer: Answer) -> list[str]:
     code = element(answer.body, "Code")
     allowed = [(wanted.get("status"), wanted.get("code"))]
     allowed += [(other.get("status"), other.get("code")) for other in wanted.get("also_allowed") or []]
-    if not any(
-        status in {None, answer.status} and (is_head or name in {None, code}) for status, name in allowed
-    ):
+    if not any(status in {None, answer.status} and (is_head or name in {None, code}) for status, name in allowed):
         return [f"{answer.status} {code}, wanted {allowed}"]
     faults = []
     if case.get("evidence") in {"recorded", "third-party"} and not is_head and (answer.status, code) == allowed[0]:
@@ -175,7 +173,9 @@ def test_nothing_is_left_out() -> None:
     """
     All cases of the carriers which are served are run; the others are counted here, until they are served.
     """
-    every = {str(path.relative_to(VECTORS))[:-5] for kind in ("negative", "chunked") for path in VECTORS.glob(f"{kind}/*")}
+    every = {
+        str(path.relative_to(VECTORS))[:-5] for kind in ("negative", "chunked") for path in VECTORS.glob(f"{kind}/*")
+    }
     left = load_cases(sorted(every - set(FILES)))
 
     assert {case["file"] for case in left} == {

@@ -27,7 +27,7 @@ from s3proxy.exchange import BackendFault
 _IDEMPOTENT = frozenset({b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS"})
 
 
-class _NoCookies(IndexableCookieJar):  # type: ignore[misc]
+class _NoCookies(IndexableCookieJar):
     """
     A jar which takes nothing: one client's cookies must not reach another's request.
     """
@@ -108,8 +108,8 @@ class BackendAgent:
         method: bytes,
         uri: bytes,
         headers: Headers | None = None,
-        bodyProducer: IBodyProducer | None = None,
-    ) -> Deferred[BackendResponse]:
+        bodyProducer: Any = None,
+    ) -> Deferred[Any]:
         if isinstance(bodyProducer, Upload):
             request = BackendRequest(
                 method,
@@ -149,7 +149,8 @@ class BackendAgent:
         """
         if not self.connections:
             return succeed(None)
-        self._closed = closed = Deferred()
+        closed: Deferred[None] = Deferred()
+        self._closed = closed
         for connection in tuple(self.connections):
             connection.abort()
         return closed
@@ -202,9 +203,10 @@ class BackendAgent:
             self._connecting_count -= 1
 
     async def _connect(self) -> BackendConnection:
-        connection: BackendConnection = await self._endpoint.connect(self._factory)
+        connection: Any = await self._endpoint.connect(self._factory)
         # With TLS there is a connection long before there is somebody to trust.
-        return await connection.ready
+        ready: BackendConnection = await connection.ready
+        return ready
 
     async def _wait_for_one(self) -> BackendConnection | None:
         waiting: Deferred[BackendConnection | None] = Deferred(self._forget_waiting)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHandshakeListener, ITCPTransport
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -61,6 +61,8 @@ class BackendConnection(Protocol):
         released_at: When it was put into the pool, in the reactor's seconds.
     """
 
+    transport: Any
+
     def __init__(self, agent: BackendAgent) -> None:
         self._agent = agent
         self.ready: Deferred[BackendConnection] = Deferred(lambda ignored: self.abort())
@@ -89,7 +91,7 @@ class BackendConnection(Protocol):
     # Life
 
     def connectionMade(self) -> None:
-        transport: Any = self.transport
+        transport = self.transport
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
         bound_socket_buffers(transport, self._limits.socket_buffer)
@@ -104,7 +106,7 @@ class BackendConnection(Protocol):
         self._agent.connection_made(self)
         self.ready.callback(self)
 
-    def connectionLost(self, reason: Failure) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._is_lost = True
         self._deadline.cancel()
         self._agent.connection_lost(self)
@@ -155,7 +157,8 @@ class BackendConnection(Protocol):
         """
         assert self._writer is not None
         self._request = request
-        self._answered = answered = Deferred(lambda ignored: self._cancelled())
+        answered: Deferred[BackendResponse] = Deferred(lambda ignored: self._cancelled())
+        self._answered = answered
         self._interim_count = 0
         self._unread = b""
         self.is_silent = True
@@ -398,13 +401,11 @@ class BackendConnection(Protocol):
     def _pause(self) -> None:
         if not self._is_paused and not self._is_lost:
             self._is_paused = True
-            assert self.transport is not None
             self.transport.pauseProducing()
 
     def _resume(self) -> None:
         self._is_paused = False
         if not self._is_lost:
-            assert self.transport is not None
             self.transport.resumeProducing()
 
     # Failing

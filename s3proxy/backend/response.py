@@ -5,7 +5,7 @@ A backend's answer: its head as it came, and its body at the pace of whoever tak
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from twisted.internet.interfaces import IProtocol, IPushProducer
 from twisted.python.failure import Failure
@@ -204,5 +204,5 @@ class BackendResponse:
         self.previousResponse = response
 
     def deliverBody(self, protocol: IProtocol) -> None:
-        protocol.makeConnection(self)
+        protocol.makeConnection(cast(Any, self))
         self.deliver(_ProtocolReceiver(protocol))

@@ -13,6 +13,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, ISSLTransport, ITCPTransport
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from zope.interface import implementer
@@ -84,7 +85,7 @@ class _State(Enum):
 
 
 @implementer(IHalfCloseableProtocol)
-class S3Channel(HTTPChannel):  # type: ignore[misc]
+class S3Channel(HTTPChannel):
     """
     One connection of a client.
 
@@ -94,6 +95,7 @@ class S3Channel(HTTPChannel):  # type: ignore[misc]
 
     site: S3Site
     persistent: bool
+    transport: Any
 
     def connectionMade(self) -> None:
         transport = self.transport
@@ -498,7 +500,7 @@ class S3Channel(HTTPChannel):  # type: ignore[misc]
     def writeConnectionLost(self) -> None:
         pass
 
-    def connectionLost(self, reason: Failure) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._state = _State.CLOSED
         self._deadline.cancel()
         self.writer.detach()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @implementer(IStreamedRequest, IPushProducer)
-class S3Request(Request):  # type: ignore[misc]
+class S3Request(Request):
     """
     A request which a streamed resource sees at the end of its head.
 
@@ -69,7 +69,7 @@ class S3Request(Request):  # type: ignore[misc]
 
     def _make_stock(self) -> None:
         notifications, defaults = self.notifications, (self.method, self.uri, self.path, self.clientproto)
-        self.requestHeaders = None
+        self.__dict__["requestHeaders"] = None
         super().__init__(self.channel)
         self.notifications = notifications
         self.method, self.uri, self.path, self.clientproto = defaults

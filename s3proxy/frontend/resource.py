@@ -4,7 +4,7 @@ The Twisted resource which begins an exchange at the end of a request's head.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from twisted.logger import Logger
 from twisted.web.resource import IResource
@@ -44,7 +44,7 @@ class S3Resource:
     def __init__(self, proxy: ExchangeBeginner) -> None:
         self._proxy = proxy
 
-    def render(self, request: S3Request) -> int | bytes:
+    def render(self, request: Any) -> int | bytes:
         """
         Begin an exchange.
         """

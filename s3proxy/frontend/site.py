@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IReactorFDSet
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 
@@ -24,7 +24,7 @@ def make_request_id() -> str:
     return secrets.token_hex(8).upper()
 
 
-class S3Site(Site):  # type: ignore[misc]
+class S3Site(Site):
     """
     A site whose requests are rendered at the end of their heads where the resource streams.
 
@@ -50,7 +50,7 @@ class S3Site(Site):  # type: ignore[misc]
         **options: Any,
     ) -> None:
         super().__init__(resource, reactor=reactor, **options)
-        self.protocol = S3Channel
+        self.protocol = S3Channel  # type: ignore[method-assign,assignment]
         self.times = times or ClientTimes()
         self.host_id = host_id
         self.channels: set[S3Channel] = set()
@@ -68,14 +68,14 @@ class S3Site(Site):  # type: ignore[misc]
         What tells when a held client leaves.
         """
         if self._watch is None:
-            self._watch = HangupWatch(self.reactor)
+            self._watch = HangupWatch(cast(IReactorFDSet, self.reactor))
         return self._watch
 
-    def buildProtocol(self, addr: IAddress) -> S3Channel:
+    def buildProtocol(self, addr: IAddress | None) -> Any:
         channel = S3Channel()
         channel.factory = self
         channel.site = self
-        channel.callLater = self.reactor.callLater
+        channel.callLater = self.reactor.callLater  # type: ignore[method-assign,assignment]
         return channel
 
     def stopFactory(self) -> None:

@@ -1,0 +1,103 @@
+"""
+A client which is a bare socket, TLS or not: it counts what the kernel took from it, and reads only when it is told to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import struct
+
+from tests.harness import turns
+
+_BLOCKED = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+class SocketClient:
+    """
+    A connection to the proxy.
+
+    Attributes:
+        sent: Octets which the kernel, or TLS, took so far.
+        received: What was read so far.
+        end: ``FIN``, or the name of the error which ended the connection.
+    """
+
+    def __init__(self, port: int, buffer: int = 65536) -> None:
+        self.socket: socket.socket = socket.socket()
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            self.socket.setsockopt(socket.SOL_SOCKET, option, buffer)
+        self.socket.connect(("127.0.0.1", port))
+        self.socket.setblocking(False)
+        self.sent = 0
+        self.received = b""
+        self.received_size = 0
+        self.end: str | None = None
+        self._out = memoryview(b"")
+
+    async def start_tls(self) -> None:
+        """
+        Shake hands; believe whatever certificate there is.
+        """
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        wrapped = context.wrap_socket(self.socket, do_handshake_on_connect=False)
+        self.socket = wrapped
+        while True:
+            try:
+                wrapped.do_handshake()
+            except _BLOCKED:
+                await turns()
+            else:
+                return
+
+    def put(self, data: bytes) -> None:
+        """
+        Have octets sent, after those before them.
+        """
+        self._out = memoryview(bytes(self._out) + data)
+
+    def pump(self, *, reads: bool = True, keeps: bool = True) -> None:
+        """
+        Send and read as much as can be.
+        """
+        try:
+            while self._out and self.end is None:
+                count = self.socket.send(self._out[:65536])
+                self.sent += count
+                self._out = self._out[count:]
+        except _BLOCKED:
+            pass
+        except OSError as error:
+            self.end = type(error).__name__
+        try:
+            while reads and self.end is None:
+                data = self.socket.recv(262144)
+                if not data:
+                    self.end = "FIN"
+                self.received_size += len(data)
+                if keeps:
+                    self.received += data
+        except _BLOCKED:
+            pass
+        except OSError as error:
+            self.end = type(error).__name__
+
+    @property
+    def status(self) -> int:
+        """
+        Of the answer, 0 before there is one.
+        """
+        return int(self.received[9:12] or b"0")
+
+    def close(self, *, reset: bool = False) -> None:
+        """
+        End the connection.
+        """
+        if reset:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with contextlib.suppress(OSError):
+            self.socket.close()
+        self.end = "closed"

@@ -1,0 +1,243 @@
+"""
+A slow party stops the other, all the way, by counting octets: no clock, no queue.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+from twisted.internet.endpoints import TCP4ClientEndpoint, wrapClientTLS
+from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS
+
+from s3proxy.backend.connection import BackendConnection
+from s3proxy.backend.request import BackendLimits
+from s3proxy.backend.upload import Upload
+from s3proxy.flow import FULL_READ_SIZE, DirectWriter
+from s3proxy.frontend.channel import Hold
+from s3proxy.frontend.request import S3Request
+from s3proxy.testing.certificates import make_authority, make_certificate
+from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest
+from tests.harness import Harness, turns, until
+from tests.signer import HASH, MODES, Signer
+from tests.socket_client import SocketClient
+
+MIB = 1 << 20
+BUFFER = 65536
+"Of each socket's kernel buffers; the kernel doubles what it is asked for, and keeps four of them on the way."
+KERNEL = 4 * 2 * BUFFER
+BLOCKS = 2 * FULL_READ_SIZE
+STOP_AFTER = 1 * MIB
+BODY = bytes(range(256)) * (8 * MIB // 256)
+
+
+def tls_contexts() -> tuple[Any, Any]:
+    """
+    Return a server's context for 127.0.0.1 and the authority to trust.
+    """
+    authority = make_authority()
+    made = make_certificate(authority, ["127.0.0.1", "localhost"])
+    pair = PrivateCertificate.loadPEM(made.certificate_pem + made.private_key_pem)
+    return pair.options(), Certificate.loadPEM(authority.certificate_pem)
+
+
+def make_harness(*, tls: bool, backend: FaultyBackend) -> Harness:
+    """
+    A proxy with small kernel buffers everywhere, TLS on both sides or on none.
+    """
+    limits = BackendLimits(socket_buffer=BUFFER)
+    if not tls:
+        return Harness(backend=backend, limits=limits, socket_buffer=BUFFER)
+    context, authority = tls_contexts()
+    harness = Harness(
+        backend=backend, limits=limits, socket_buffer=BUFFER, backend_context=context, client_context=context
+    )
+    port = harness.backend_port.getHost().port
+    harness.agent._endpoint = wrapClientTLS(
+        optionsForClientTLS("127.0.0.1", trustRoot=authority), TCP4ClientEndpoint(reactor, "127.0.0.1", port)
+    )
+    return harness
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """
+    Count the pauses along each arrow of a PUT.
+    """
+    counted: Counter[str] = Counter()
+    for class_ in (S3Request, Upload, BackendConnection):
+        for name in ("pauseProducing", "resumeProducing"):
+            original = getattr(class_, name)
+
+            def counting(self: Any, _original: Any = original, _key: str = f"{class_.__name__}.{name}") -> None:
+                counted[_key] += 1
+                _original(self)
+
+            monkeypatch.setattr(class_, name, counting)
+    return counted
+
+
+CASES = [
+    (mode, transfer_chunks, tls)
+    for mode in MODES
+    for transfer_chunks in ((0, 16384) if mode.startswith("STREAMING") else (0,))
+    for tls in (False, True)
+]
+
+
+@pytest.mark.parametrize(("mode", "transfer_chunks", "tls"), CASES)
+@pytest_twisted.ensureDeferred
+async def test_a_stopped_backend_stops_the_client(
+    mode: str, transfer_chunks: int, tls: bool, calls: Counter[str]
+) -> None:
+    """
+    What is taken from the client settles at what the backend took, the kernel's buffers and two blocks; later all arrives.
+    """
+    backend = FaultyBackend(socket_buffer=BUFFER, keeps_bodies=False)
+    backend.pause_after = STOP_AFTER
+    harness = make_harness(tls=tls, backend=backend)
+    request = Signer().put("/test-bucket/key", BODY, mode, transfer_chunks=transfer_chunks)
+    client = SocketClient(harness.port.getHost().port, BUFFER)
+    if tls:
+        await client.start_tls()
+    client.put(request.head + request.body)
+
+    settled, before = 0, -1
+    while settled < 300:
+        client.pump()
+        await turns()
+        settled = settled + 1 if client.sent == before else 0
+        before = client.sent
+
+    (channel,) = harness.site.channels
+    (connection,) = backend.connections
+    taken = client.sent
+    assert STOP_AFTER < taken <= connection.received_size + KERNEL + BLOCKS
+    assert taken < len(request.body) / 2
+    assert channel.holds == {Hold.BACKEND}
+    raw = channel.transport if not tls else channel.transport.transport
+    assert raw not in reactor.getReaders()
+    assert not backend.requests
+    for arrow in ("S3Request", "Upload", "BackendConnection"):
+        assert calls[f"{arrow}.pauseProducing"] > 0, arrow
+
+    connection.resume()
+    for _ in range(100_000):
+        client.pump()
+        if client.status:
+            break
+        await turns()
+
+    assert client.status == 200
+    assert backend.requests[0].sha256 == hashlib.sha256(BODY).hexdigest()
+    assert not channel.holds
+    client.close()
+    await harness.close()
+
+
+class Pump:
+    """
+    A backend's answer, written as its socket takes it.
+    """
+
+    def __init__(self, connection: FaultyConnection, chunked: bool) -> None:
+        self.sent = 0
+        self._connection = connection
+        self._chunked = chunked
+        framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % len(BODY)
+        connection.answer(b"HTTP/1.1 200 OK\r\n%s\r\n\r\n" % framing)
+        connection.transport.registerProducer(self, False)
+
+    def resumeProducing(self) -> None:
+        piece = BODY[self.sent : self.sent + 65536]
+        self.sent += len(piece)
+        data = b"%x\r\n%s\r\n" % (len(piece), piece) if self._chunked else piece
+        if self.sent == len(BODY):
+            self._connection.transport.unregisterProducer()
+            data += b"0\r\n\r\n" if self._chunked else b""
+        self._connection.transport.write(data)
+
+    def stopProducing(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_a_stopped_client_stops_the_backend(chunked: bool, tls: bool) -> None:
+    """
+    What is taken from the backend settles at the kernel's buffers and two blocks; later all arrives, octet for octet.
+    """
+    backend = FaultyBackend(socket_buffer=BUFFER)
+    pumps: list[Pump] = []
+
+    def on_request(connection: FaultyConnection, request: ReceivedRequest) -> None:
+        pumps.append(Pump(connection, chunked))
+
+    backend.on_request = on_request
+    harness = make_harness(tls=tls, backend=backend)
+    head, _ = Signer().head("GET", "/test-bucket/key")
+    client = SocketClient(harness.port.getHost().port, BUFFER)
+    if tls:
+        await client.start_tls()
+    client.put(head)
+
+    settled, before = 0, -1
+    while settled < 300:
+        client.pump(reads=False)
+        await turns()
+        sent = pumps[0].sent if pumps else -1
+        settled = settled + 1 if sent == before and pumps else 0
+        before = sent
+
+    (connection,) = harness.agent.connections
+    raw = connection.transport if not tls else connection.transport.transport
+    assert pumps[0].sent <= KERNEL + BLOCKS + 2 * 65536
+    assert raw not in reactor.getReaders()
+
+    while client.received_size < len(BODY):
+        client.pump()
+        assert client.end is None
+        await turns()
+    await until(lambda: client.pump() or client.received.endswith(b"0\r\n\r\n") or not chunked)
+
+    header, _, body = client.received.partition(b"\r\n\r\n")
+    if chunked:
+        pieces, rest = [], body
+        while rest:
+            size, _, rest = rest.partition(b"\r\n")
+            pieces.append(rest[: int(size, 16)])
+            rest = rest[int(size, 16) + 2 :]
+        body = b"".join(pieces)
+    else:
+        await until(lambda: client.pump() or client.received_size >= len(header) + 4 + len(BODY))
+        body = client.received.partition(b"\r\n\r\n")[2]
+    assert hashlib.sha256(body).hexdigest() == hashlib.sha256(BODY).hexdigest()
+    client.close()
+    await harness.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_without_the_pause_the_bound_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    The tests above would notice: where the writer tells nobody to stop, far more is taken from the client.
+    """
+    monkeypatch.setattr(DirectWriter, "_pause", lambda self: None)
+    backend = FaultyBackend(socket_buffer=BUFFER, keeps_bodies=False)
+    backend.pause_after = STOP_AFTER
+    harness = make_harness(tls=False, backend=backend)
+    request = Signer().put("/test-bucket/key", BODY, HASH)
+    client = SocketClient(harness.port.getHost().port, BUFFER)
+    client.put(request.head + request.body)
+
+    for _ in range(3000):
+        client.pump()
+        await turns()
+
+    assert client.sent > backend.connections[0].received_size + KERNEL + BLOCKS
+    client.close()
+    await harness.close()
