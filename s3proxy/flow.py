@@ -1,8 +1,8 @@
 """
 Octets to a socket at once, in large blocks, and the word to stop when it is full.
 
-Twisted's `transport.write` waits a turn of the reactor and two epoll calls for each block. Sending at once costs one system
-call, and pauses the source exactly when the kernel's buffer is full: the tightest backpressure there is.
+Twisted's `transport.write` waits a turn of the reactor and two epoll calls for each block. Sending at once costs one
+system call, and pauses the source exactly when the kernel's buffer is full: the tightest backpressure there is.
 
 Public API: `DirectWriter`, its `Source`, `NO_SOURCE`, `ReadSize`, `Buffer`, and the functions on a transport's socket.
 """

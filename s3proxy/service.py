@@ -282,7 +282,7 @@ def make_endpoint(backend: BackendSettings, connect_time: float, reactor: Any) -
     Raises:
         CannotStart: A certificate or key file is not as it must be.
     """
-    endpoint: Any
+    endpoint: IStreamClientEndpoint
     if backend.unix_socket is not None:
         endpoint = UNIXClientEndpoint(reactor, backend.unix_socket, timeout=connect_time)
     elif isIPAddress(backend.host):

@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.task import deferLater
+from twisted.internet.task import Clock, deferLater
 from twisted.python.failure import Failure
 
 from s3proxy.accesslog import AccessRecord
@@ -120,7 +120,7 @@ class RawClient(Protocol):
             value = condition()
             if value:
                 self._waiters.remove(waiter)
-                waiting.callback(value)
+                waiting.callback(True if isinstance(value, Failure) else value)
 
     def until(self, condition: Callable[[], Any]) -> Deferred[Any]:
         """
@@ -128,7 +128,7 @@ class RawClient(Protocol):
         """
         value = condition()
         if value:
-            return succeed(value)
+            return succeed(True if isinstance(value, Failure) else value)
         waiting: Deferred[Any] = Deferred()
         self._waiters.append((condition, waiting))
         return waiting
@@ -208,6 +208,19 @@ async def until(condition: Callable[[], Any], limit: int = 200_000) -> None:
     raise AssertionError("it did not come to be so")
 
 
+class ClockedReactor:
+    """
+    The real reactor for sockets, a clock which the test turns for timers.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.callLater = clock.callLater
+        self.seconds = clock.seconds
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(reactor, name)
+
+
 @dataclass
 class Harness:
     """
@@ -233,19 +246,21 @@ class Harness:
     socket_buffer: int = 0
     authorizer: Any = None
     first_byte_time: float = 60.0
+    clock: Clock | None = None
     now: datetime = NOW
 
     def __post_init__(self) -> None:
         self.records: list[AccessRecord] = []
         self.clients: list[RawClient] = []
         numbers = itertools.count(1)
+        timed: Any = reactor if self.clock is None else ClockedReactor(self.clock)
         if self.backend_context is not None:
             self.backend_port = reactor.listenSSL(0, self.backend, self.backend_context, interface="127.0.0.1")
         else:
             self.backend_port = reactor.listenTCP(0, self.backend, interface="127.0.0.1")
         host = self.backend_port.getHost()
         endpoint = self.endpoint or TCP4ClientEndpoint(reactor, "127.0.0.1", host.port, timeout=5)
-        self.agent = BackendAgent(reactor, endpoint, self.limits)
+        self.agent = BackendAgent(timed, endpoint, self.limits)
         account = Account(
             PROFILES[self.profile],
             self.backend_key,
@@ -263,12 +278,12 @@ class Harness:
             self.store,
             lambda address, authenticated: backend,
             wall_clock=lambda: self.now,
-            clock=reactor.seconds,
+            clock=timed.seconds,
             make_request_id=lambda: f"{next(numbers):016X}",
             log_access=self.records.append,
             authorizer=self.authorizer,
         )
-        self.site = S3Site(S3Resource(self.proxy), reactor, times=self.times)
+        self.site = S3Site(S3Resource(self.proxy), timed, times=self.times)
         if self.client_context is not None:
             self.port = reactor.listenSSL(0, self.site, self.client_context, interface="127.0.0.1")
         else:

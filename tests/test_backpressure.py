@@ -95,7 +95,7 @@ async def test_a_stopped_backend_stops_the_client(
     mode: str, transfer_chunks: int, tls: bool, calls: Counter[str]
 ) -> None:
     """
-    What is taken from the client settles at what the backend took, the kernel's buffers and two blocks; later all arrives.
+    What the client gets rid of settles at what the backend took, the kernel's buffers and two blocks; then all arrives.
     """
     backend = FaultyBackend(socket_buffer=BUFFER, keeps_bodies=False)
     backend.pause_after = STOP_AFTER

@@ -263,7 +263,7 @@ def parse_body_digests(
     Args:
         claimed_sha256: From x-amz-content-sha256, lower-case hex; None where a word stood there.
         has_trailer: Whether trailers may follow the body.
-        describes_object: Whether the checksum headers are about an object that is there already; then they are left alone.
+        describes_object: Whether the checksum headers are about an object that is there already; they are left alone.
         is_part: Whether the body is a part of an upload.
 
     Raises:

@@ -4,7 +4,7 @@ The Twisted resource which begins an exchange at the end of a request's head.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from twisted.logger import Logger
 from twisted.web.resource import IResource
@@ -52,7 +52,7 @@ class S3Resource:
             self._log.critical("an S3Resource must be served by s3proxy.frontend.site.S3Site, not by a stock Site")
             request.setResponseCode(500)
             return b"An S3Resource must be served by s3proxy.frontend.site.S3Site, not by a stock Site.\n"
-        self._proxy.begin(request)
+        self._proxy.begin(cast("S3Request", request))
         return NOT_DONE_YET
 
     def getChildWithDefault(self, name: bytes, request: object) -> S3Resource:

@@ -145,7 +145,7 @@ def check_private_surface(profile: Profile, head: RequestHead, address: Address)
     """
     if profile.reserved_segments:
         # In virtual-hosted style the bucket may become the first segment, or the key where the host is kept. An empty
-        # segment or a dot may vanish at the backend, so the first which has a name counts; so does an escape of an escape.
+        # segment or a dot may vanish at the backend, so the first which has a name counts; so does a double escape.
         for name in (address.bucket, *_first_names(head.raw_path)):
             if name.lower() in profile.reserved_segments:
                 raise AccessDenied

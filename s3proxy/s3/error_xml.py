@@ -14,7 +14,7 @@ _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 def escape_text(text: str) -> str:
     """
-    Write character data: ``&``, ``<``, ``>`` and CR as entities, what XML forbids as U+FFFD, quotation marks as they are.
+    Write character data: ``&``, ``<``, ``>`` and CR as entities, what XML forbids as U+FFFD, quotation marks as is.
     """
     text = _FORBIDDEN.sub("\ufffd", text)
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\r", "&#13;")

@@ -70,7 +70,7 @@ class ChunkChain:
         Verify the trailer.
 
         Args:
-            trailer_lines: ``name:value\\n`` for each, names in lower case and sorted.
+            trailer_lines: Name, colon, value and LF for each, names in lower case and sorted.
 
         Raises:
             SignatureDoesNotMatch: They are not what was signed.

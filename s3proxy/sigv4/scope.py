@@ -82,7 +82,7 @@ def format_basic_iso(moment: datetime) -> bytes:
 
 def parse_date(text: bytes) -> datetime | None:
     """
-    Read a date in any of the forms which S3 takes: basic ISO, RFC 1123, RFC 850, asctime; None where it is none of them.
+    Read a date in any of the forms which S3 takes: basic ISO, RFC 1123, RFC 850, asctime; None where it is none.
     """
     moment = parse_basic_iso(text)
     if moment is not None:

@@ -1,0 +1,350 @@
+"""
+Known attacks on S3 servers and proxies: each is refused, and leaves nothing at the backend.
+"""
+
+from __future__ import annotations
+
+import tracemalloc
+from typing import Any
+
+import pytest
+import pytest_twisted
+
+from s3proxy.awschunked.checksums import parse_body_digests
+from s3proxy.awschunked.decoder import AwsChunkedDecoder
+from s3proxy.s3.errors import IncompleteBody, S3Error
+from s3proxy.s3.head import index_headers
+from s3proxy.s3.limits import MAX_CHUNK_HEADER_SIZE
+from tests.harness import Harness, turns
+from tests.signer import HASH, SIGNED_CHUNKS, SIGNED_TRAILER, UNSIGNED, UNSIGNED_TRAILER, SignedRequest, Signer
+from tests.test_wire_cases import element
+
+KIB = 1024
+BODY = bytes(range(251)) * 1200
+TARGET = "/test-bucket/key"
+
+
+async def refused(request: SignedRequest, code: str, status: int, **options: Any) -> bytes:
+    """
+    Send a request which must be refused; return the document.
+    """
+    harness = Harness(**options)
+    answer = await harness.request(request.head, request.body)
+    await turns(3)
+    await harness.close()
+    assert answer is not None
+    assert (answer.status, element(answer.body, "Code")) == (status, code)
+    assert harness.backend.requests == []
+    document: bytes = answer.body
+    return document
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_copy_source_must_be_signed() -> None:
+    """
+    Whoever sits between client and proxy cannot turn a PUT into a copy of somebody's object.
+    """
+    head, _ = Signer().head("PUT", TARGET, unsigned={"x-amz-copy-source": "/other/secret", "Content-Length": "0"})
+
+    await refused(SignedRequest(head, b""), "AccessDenied", 403)
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_exempted_key_must_sign_its_copy_source_too() -> None:
+    """
+    The exemption from signing every header never covers x-amz-copy-source.
+    """
+    from dataclasses import replace
+
+    from tests.harness import data_set_credentials
+
+    credentials = data_set_credentials()
+    key = b"AKIAIOSFODNN7EXAMPLE"
+    credentials[key] = replace(credentials[key], exemptions=frozenset({"unsigned-headers"}))
+    head, _ = Signer().head("PUT", TARGET, unsigned={"x-amz-copy-source": "/other/secret", "Content-Length": "0"})
+
+    await refused(SignedRequest(head, b""), "AccessDenied", 403, credentials=credentials)
+
+
+@pytest.mark.parametrize("signature", ["", "&X-Amz-Signature=" + "0" * 64])
+@pytest_twisted.ensureDeferred
+async def test_a_credential_in_the_query_is_no_signature(signature: str) -> None:
+    """
+    An unsigned-trailer upload with a key in its query is not taken at the key's word (CVE-2026-41145 elsewhere).
+    """
+    wire = Signer().encode(BODY, UNSIGNED_TRAILER, "", 65536)
+    query = (
+        "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20260301%2Fus-east-1%2Fs3%2F"
+        "aws4_request&X-Amz-Date=20260301T120000Z&X-Amz-Expires=600&X-Amz-SignedHeaders=host" + signature
+    )
+    head = (
+        f"PUT {TARGET}?{query} HTTP/1.1\r\nHost: s3.example.test\r\nx-amz-content-sha256: {UNSIGNED_TRAILER}\r\n"
+        f"x-amz-decoded-content-length: {len(BODY)}\r\nContent-Length: {len(wire)}\r\n\r\n"
+    ).encode()
+    harness = Harness()
+
+    answer = await harness.request(head, wire)
+    await harness.close()
+
+    assert 400 <= answer.status < 500
+    assert harness.backend.requests == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_payload_mode_cannot_be_changed_on_the_way() -> None:
+    """
+    A hash replaced by UNSIGNED-PAYLOAD breaks the signature, although that header need not be among the signed ones.
+    """
+    request = Signer().put(TARGET, BODY, HASH)
+    lines = [
+        b"x-amz-content-sha256: UNSIGNED-PAYLOAD" if line.startswith(b"x-amz-content-sha256") else line
+        for line in request.head.split(b"\r\n")
+    ]
+
+    await refused(SignedRequest(b"\r\n".join(lines), BODY), "SignatureDoesNotMatch", 403)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_signed_trailer_cannot_be_left_unsigned() -> None:
+    """
+    A body which was announced with a signed trailer is not accepted without the trailer's signature.
+    """
+    request = Signer().put(TARGET, BODY, SIGNED_TRAILER)
+    at = request.body.index(b"x-amz-trailer-signature")
+    body = request.body[:at] + b"\r\n"
+    head = request.head.replace(b"%d" % len(request.body), b"%d" % len(body))
+
+    await refused(SignedRequest(head, body), "IncompleteBody", 400)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_signed_stream_cannot_become_an_unsigned_one() -> None:
+    """
+    Chunks without signatures are no signed chunks.
+    """
+    request = Signer().put(TARGET, BODY, SIGNED_CHUNKS)
+    wire = b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
+    head = request.head.replace(b"%d" % len(request.body), b"%d" % len(wire))
+
+    await refused(SignedRequest(head, wire), "IncompleteBody", 400)
+
+
+@pytest.mark.parametrize("mode", [SIGNED_CHUNKS, SIGNED_TRAILER])
+@pytest_twisted.ensureDeferred
+async def test_the_zero_chunk_is_verified(mode: str) -> None:
+    """
+    A stream cannot be ended early by whoever can only cut it: the last chunk is signed, too.
+    """
+    request = Signer().put(TARGET, BODY, mode)
+    at = request.body.rindex(b"\r\n0;chunk-signature=") + len(b"\r\n0;chunk-signature=")
+    digit = b"1" if request.body[at : at + 1] != b"1" else b"2"
+    body = request.body[:at] + digit + request.body[at + 1 :]
+
+    await refused(SignedRequest(request.head, body), "SignatureDoesNotMatch", 403)
+
+
+@pytest.mark.parametrize("size", [20, 100 * KIB])
+@pytest_twisted.ensureDeferred
+async def test_more_data_than_was_declared_is_not_cut_off(size: int) -> None:
+    """
+    A decoded length smaller than the data is refused: nobody's object is silently truncated.
+    """
+    signer = Signer()
+    request = signer.put(TARGET, BODY, SIGNED_CHUNKS)
+    headers = {"x-amz-decoded-content-length": str(len(BODY) - size), "content-encoding": "aws-chunked"}
+    head, seed = signer.head(
+        "PUT", TARGET, headers, payload=SIGNED_CHUNKS, unsigned={"Content-Length": str(len(request.body))}
+    )
+
+    document = await refused(
+        SignedRequest(head, signer.encode(BODY, SIGNED_CHUNKS, seed, 65536)), "IncompleteBody", 400
+    )
+
+    assert element(document, "NumberBytesProvided") == str(len(BODY))
+
+
+@pytest.mark.parametrize("mode", [HASH, SIGNED_CHUNKS, SIGNED_TRAILER, UNSIGNED_TRAILER])
+@pytest_twisted.ensureDeferred
+async def test_the_verdict_comes_before_the_commit(mode: str) -> None:
+    """
+    One octet changed at the very end: the backend's connection is reset before it has the whole body.
+    """
+    body = BODY * 8
+    request = Signer().put(TARGET, body, mode)
+    at = request.body.rindex(body[-40:]) + 39
+    wire = request.body[:at] + bytes([request.body[at] ^ 1]) + request.body[at + 1 :]
+    harness = Harness()
+
+    answer = await harness.request(request.head, wire)
+    await turns(3)
+    (connection,) = harness.backend.connections
+    await harness.close()
+
+    assert answer.status in {400, 403}
+    assert harness.backend.requests == []
+    assert 0 < connection.size < len(body)
+    assert harness.backend.partial_count == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_chain_does_not_begin_anew() -> None:
+    """
+    After the last chunk a second stream, begun from the seed again, is not stored behind the first.
+    """
+    signer = Signer()
+    request = signer.put(TARGET, BODY, SIGNED_CHUNKS)
+    seed = request.head.rpartition(b"Signature=")[2][:64].decode()
+    wire = request.body + signer.encode(b"a" * 9000, SIGNED_CHUNKS, seed, 65536)
+    head = request.head.replace(b"Content-Length: %d" % len(request.body), b"Content-Length: %d" % len(wire))
+
+    await refused(SignedRequest(head, wire), "IncompleteBody", 400)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_size_of_two_to_the_32_is_not_zero() -> None:
+    """
+    Hex 100000000 announces 4 GiB; it does not end the stream, as it does where sizes have 32 bits.
+    """
+    signer = Signer()
+    headers = {"x-amz-decoded-content-length": "0", "content-encoding": "aws-chunked"}
+    wire_length = len(signer.encode(b"", SIGNED_CHUNKS, "0" * 64, 1)) + 8
+    head, seed = signer.head(
+        "PUT", TARGET, headers, payload=SIGNED_CHUNKS, unsigned={"Content-Length": str(wire_length)}
+    )
+    wire = b"100000000" + signer.encode(b"", SIGNED_CHUNKS, seed, 1)[1:]
+
+    await refused(SignedRequest(head, wire), "IncompleteBody", 400)
+
+
+def make_decoder(length: int, verifier: Any = None) -> AwsChunkedDecoder:
+    """
+    A decoder without digests.
+    """
+    return AwsChunkedDecoder(length, parse_body_digests(index_headers([])), verifier=verifier)
+
+
+def test_a_declared_chunk_size_allocates_nothing() -> None:
+    """
+    A chunk of 16 EiB costs what one octet of it costs.
+    """
+    decoder = make_decoder(1 << 62)
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+
+    decoder.feed(b"ffffffffffffffff\r\n" + b"a" * 100)
+    after = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert after - before < 64 * KIB
+
+
+class CountedOctets(bytes):
+    """
+    Octets which count how many of them a search may have looked at.
+    """
+
+    searched = 0
+
+    def find(self, sub: Any, start: Any = 0, end: Any = None, /) -> int:
+        stop = len(self) if end is None else min(end, len(self))
+        CountedOctets.searched += max(0, stop - start)
+        return super().find(sub, start, stop)
+
+
+@pytest.mark.parametrize("step", [1, 100, 65536])
+def test_a_header_without_an_end_costs_linear_time(step: int) -> None:
+    """
+    20 MB without a semicolon are refused after the first 256 octets, however they arrive.
+    """
+    stream = b"1" * 20_000_000
+    decoder = make_decoder(1 << 40)
+    CountedOctets.searched = 0
+    fed = 0
+
+    def feed_all() -> None:
+        nonlocal fed
+        while fed < len(stream):
+            piece = CountedOctets(stream[fed : fed + step])
+            fed += len(piece)
+            decoder.feed(piece)
+
+    with pytest.raises(IncompleteBody):
+        feed_all()
+
+    assert fed <= MAX_CHUNK_HEADER_SIZE + step
+    assert CountedOctets.searched <= MAX_CHUNK_HEADER_SIZE * 2
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_private_surface_is_reached_by_no_key() -> None:
+    """
+    GET /admin/user does not reach an RGW whose key, ours, has admin caps; nor do its own headers.
+    """
+    for target in ("/admin/user", "/%61dmin/user", "//admin/user", "/./admin/user", "/swift/v1", "/auth/v1.0"):
+        head, _ = Signer().head("GET", target)
+        harness = Harness(profile="ceph-rgw")
+        answer = await harness.request(head)
+        await harness.close()
+        assert answer.status in {403, 400}, target
+        assert harness.backend.requests == [], target
+    head, _ = Signer().head("GET", TARGET, {"rgwx-uid": "admin"})
+    harness = Harness(profile="ceph-rgw")
+    answer = await harness.request(head)
+    await harness.close()
+    assert answer.status == 403
+    assert harness.backend.requests == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_body_octets_are_no_request() -> None:
+    """
+    A refused upload's body is never read as the next request on its connection.
+    """
+    inner, _ = Signer().head("DELETE", TARGET)
+    body = inner * 200
+    request = Signer(secret="wrong").put(TARGET, body, UNSIGNED)
+    harness = Harness()
+    client = await harness.connect()
+
+    client.send(request.head)
+    client.send(request.body)
+    answer = await client.answer("PUT")
+    await turns(50)
+    await harness.close()
+
+    assert answer is not None
+    assert answer.status == 403
+    assert client.received == b""
+    assert harness.backend.requests == []
+
+
+@pytest.mark.parametrize(
+    "source", ["", "/", "/bucket", "/bucket/", "bucket/", "/bucket//", "/bucket/?versionId=1", "%2Fbucket%2F"]
+)
+@pytest_twisted.ensureDeferred
+async def test_a_copy_of_no_key_is_refused(source: str) -> None:
+    """
+    An empty key of a copy source ends Ceph 16.2; it does not reach it.
+    """
+    head, _ = Signer().head("PUT", TARGET, {"x-amz-copy-source": source}, unsigned={"Content-Length": "0"})
+
+    await refused(SignedRequest(head, b""), "InvalidArgument", 400)
+
+
+def test_refusals_are_s3_errors() -> None:
+    """
+    What the decoder raises is an S3 error, for whatever octets.
+    """
+    for octets in (
+        b"\x00\r\n",
+        b"-1\r\n",
+        b"0x10\r\n",
+        b" 1\r\n",
+        b"1_0\r\n",
+        b"\r\n\r\n",
+        b"10;\r\n",
+        b"g\r\n",
+        b"1\n",
+    ):
+        with pytest.raises(S3Error):
+            make_decoder(16).feed(line + b"\n")
