@@ -171,8 +171,15 @@ class ProxyService(Service):
         self._access_log.close()
         return DeferredList([backend.agent.close() for backend in self._backends.values()], consumeErrors=True)
 
-    def _listen(self, listener: ListenerSettings) -> None:
+    def make_resource(self, listener: ListenerSettings | None = None) -> S3Resource:
+        """
+        Make a resource for a site, the daemon's or an application's own.
+
+        Args:
+            listener: Whose region and domains hold; the first one's by default.
+        """
         settings = self._settings
+        listener = listener or settings.listeners[0]
         proxy = Proxy(
             ProxySettings(
                 realm=Realm(
@@ -192,12 +199,16 @@ class ProxyService(Service):
             make_request_id=make_request_id,
             log_access=self._access_log.write,
         )
-        times = settings.times
+        self._proxies.append(proxy)
+        return S3Resource(proxy)
+
+    def _listen(self, listener: ListenerSettings) -> None:
+        times = self._settings.times
         site = S3Site(
-            S3Resource(proxy),
+            self.make_resource(listener),
             self._reactor,
             times=ClientTimes(head=times.head, idle=times.idle, keep_alive=times.keep_alive, linger=times.linger),
-            host_id=settings.host_id,
+            host_id=self._settings.host_id,
             connection_refused=self._log_refused,
         )
         endpoint = serverFromString(self._reactor, listener.endpoint)
@@ -211,9 +222,8 @@ class ProxyService(Service):
             message = f"cannot listen on {listener.endpoint}: {reason}"
             self._log.critical("{message}", message=message)
             raise CannotStart(message)
-        self._proxies.append(proxy)
         self._sites.append(site)
-        bound_socket_buffers(self._ports[-1], settings.limits.socket_buffer)
+        bound_socket_buffers(self._ports[-1], self._settings.limits.socket_buffer)
 
     def _choose_backend(self, address: Address, authenticated: Authenticated) -> Backend:
         name = authenticated.credential.backend

@@ -184,6 +184,11 @@ class Signer:
         """
         Sign one chunk.
         """
-        digest = hashlib.sha256(chunk).hexdigest()
+        return self.sign_chunk(hashlib.sha256(chunk).hexdigest(), previous)
+
+    def sign_chunk(self, digest: str, previous: str) -> str:
+        """
+        Sign one chunk, of which the hash is known.
+        """
         text = f"AWS4-HMAC-SHA256-PAYLOAD\n{self._date}\n{self._scope}\n{previous}\n{EMPTY}\n{digest}"
         return self._sign(text)

@@ -8,6 +8,7 @@ import contextlib
 import socket
 import ssl
 import struct
+from collections import deque
 
 from tests.harness import turns
 
@@ -21,6 +22,7 @@ class SocketClient:
     Attributes:
         sent: Octets which the kernel, or TLS, took so far.
         received: What was read so far.
+        pending: Octets which were put and are not sent yet.
         end: ``FIN``, or the name of the error which ended the connection.
     """
 
@@ -34,7 +36,8 @@ class SocketClient:
         self.received = b""
         self.received_size = 0
         self.end: str | None = None
-        self._out = memoryview(b"")
+        self.pending = 0
+        self._out: deque[memoryview] = deque()
 
     async def start_tls(self) -> None:
         """
@@ -57,7 +60,8 @@ class SocketClient:
         """
         Have octets sent, after those before them.
         """
-        self._out = memoryview(bytes(self._out) + data)
+        self._out.append(memoryview(data))
+        self.pending += len(data)
 
     def pump(self, *, reads: bool = True, keeps: bool = True) -> None:
         """
@@ -65,9 +69,13 @@ class SocketClient:
         """
         try:
             while self._out and self.end is None:
-                count = self.socket.send(self._out[:65536])
+                piece = self._out[0]
+                count = self.socket.send(piece[:65536])
                 self.sent += count
-                self._out = self._out[count:]
+                self.pending -= count
+                self._out.popleft()
+                if count < len(piece):
+                    self._out.appendleft(piece[count:])
         except _BLOCKED:
             pass
         except OSError as error:

@@ -335,16 +335,6 @@ def test_refusals_are_s3_errors() -> None:
     """
     What the decoder raises is an S3 error, for whatever octets.
     """
-    for octets in (
-        b"\x00\r\n",
-        b"-1\r\n",
-        b"0x10\r\n",
-        b" 1\r\n",
-        b"1_0\r\n",
-        b"\r\n\r\n",
-        b"10;\r\n",
-        b"g\r\n",
-        b"1\n",
-    ):
+    for line in (b"\x00\r", b"-1\r", b"0x10\r", b" 1\r", b"1_0\r", b"\r", b"10;\r", b"g\r", b"1"):
         with pytest.raises(S3Error):
             make_decoder(16).feed(line + b"\n")

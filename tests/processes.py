@@ -1,0 +1,108 @@
+"""
+Processes of ours in tests: the daemon, and applications; each is ended by its id.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.harness import SERVER, turns
+
+
+def free_port() -> int:
+    """
+    Return a port which was free a moment ago.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def write_keys(path: Path, *, with_tokens: bool = False) -> None:
+    """
+    Write the data set's keys.
+    """
+    tables = []
+    for item in SERVER["credentials"]:
+        if item["session_token"] and not with_tokens:
+            continue
+        table = f'[[key]]\naccess_key_id = "{item["access_key"]}"\nsecret_access_key = "{item["secret_key"]}"\n'
+        if item["session_token"]:
+            table += f'session_token = "{item["session_token"]}"\n'
+        tables.append(table)
+    path.write_text("\n".join(tables))
+    path.chmod(0o600)
+
+
+def write_configuration(directory: Path, backend_url: str, *, more: str = "", backend: str = "", port: int = 0) -> Path:
+    """
+    Write a configuration and its keys; return its path.
+    """
+    write_keys(directory / "keys.toml", with_tokens=True)
+    path = directory / "s3proxy.toml"
+    path.write_text(
+        f"""[server]
+listen = ["tcp:{port}:interface=127.0.0.1"]
+
+[[backend]]
+name = "test"
+url = "{backend_url}"
+access_key_id = "BACKENDKEY"
+secret_access_key = "the-backend-secret-of-the-tests"
+{backend}
+
+[credentials]
+source = "file:keys.toml"
+
+[log]
+access = "access.log"
+{more}"""
+    )
+    return path
+
+
+@contextmanager
+def running(
+    arguments: list[str], directory: Path, environment: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """
+    Run a process of Python's; end it, and fail if it does not end.
+    """
+    log = (directory / "process.log").open("ab")
+    process = subprocess.Popen(
+        [sys.executable, *arguments], cwd=directory, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.wait(60)
+        log.close()
+
+
+async def until_listening(port: int, process: subprocess.Popen[bytes]) -> None:
+    """
+    Wait until a process accepts connections.
+    """
+    while process.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        await turns(20)
+    raise AssertionError(f"the process ended with {process.returncode}")
+
+
+def peak_memory(pid: int) -> int:
+    """
+    Return the most bytes which a process had in memory so far (VmHWM, proc(5)).
+    """
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found is not None
+    return int(found[1]) * 1024

@@ -1,0 +1,80 @@
+"""
+The examples of the documentation do what they say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest_twisted
+from twisted.internet import reactor
+
+from s3proxy.testing.faulty_backend import FaultyBackend
+from tests.harness import turns
+from tests.processes import free_port, peak_memory, running, until_listening, write_configuration
+from tests.signer import EMPTY, SIGNED_CHUNKS, Signer
+from tests.socket_client import SocketClient
+
+MIB = 1 << 20
+HELLO = Path(__file__).parent.parent / "docs" / "examples" / "hello.py"
+SIZE = 1024 * MIB
+CHUNK = b"0123456789abcdef" * 4096
+
+
+@pytest_twisted.ensureDeferred
+async def test_hello_beside_s3(tmp_path: Path) -> None:
+    """
+    At most 30 lines serve a page of their own and take a chunk-signed PUT of 1 GiB in flat memory.
+    """
+    assert len(HELLO.read_text().splitlines()) <= 30
+    backend = FaultyBackend(keeps_bodies=False)
+    backend_port = reactor.listenTCP(0, backend, interface="127.0.0.1")
+    configuration = write_configuration(tmp_path, f"http://127.0.0.1:{backend_port.getHost().port}")
+    port = free_port()
+    with running([str(HELLO), str(configuration), f"tcp:{port}:interface=127.0.0.1"], tmp_path) as process:
+        await until_listening(port, process)
+        client = SocketClient(port)
+        client.put(b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n")
+        while b"Hello!" not in client.received:
+            client.pump()
+            assert client.end is None
+            await turns()
+        assert client.received.startswith(b"HTTP/1.1 200 OK")
+        before = peak_memory(process.pid)
+        client.received = b""
+        await _put_large_object(client, port)
+        after = peak_memory(process.pid)
+        client.close()
+    await backend_port.stopListening()
+    for connection in backend.connections:
+        connection.transport.abortConnection()
+    await turns(5)
+
+    (request,) = backend.requests
+    assert request.size == SIZE
+    assert request.sha256 == hashlib.sha256(CHUNK * (SIZE // len(CHUNK))).hexdigest()
+    assert after - before < 8 * MIB
+
+
+async def _put_large_object(client: SocketClient, port: int) -> None:
+    signer = Signer(now=datetime.now(UTC), host=f"127.0.0.1:{port}")
+    headers = {"x-amz-decoded-content-length": str(SIZE), "content-encoding": "aws-chunked"}
+    count = SIZE // len(CHUNK)
+    length = count * (len(b"10000;chunk-signature=") + 64 + 2 + len(CHUNK) + 2) + len(b"0;chunk-signature=") + 64 + 4
+    head, signature = signer.head(
+        "PUT", "/test-bucket/large", headers, payload=SIGNED_CHUNKS, unsigned={"Content-Length": str(length)}
+    )
+    client.put(head)
+    digest = hashlib.sha256(CHUNK).hexdigest()
+    for number in range(count + 1):
+        is_last = number == count
+        signature = signer.sign_chunk(EMPTY if is_last else digest, signature)
+        prefix = f"{0 if is_last else len(CHUNK):x};chunk-signature={signature}\r\n".encode()
+        client.put(prefix + (b"" if is_last else CHUNK) + b"\r\n")
+        while client.pending > 4 * MIB or (is_last and not client.status):
+            client.pump()
+            assert client.end is None, client.received
+            await turns()
+    assert client.status == 200, client.received
