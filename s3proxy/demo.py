@@ -315,6 +315,11 @@ class _Source(io.RawIOBase):
         first = at % MIB
         return (self._block[first:] + self._block * ((self._at - at) // MIB + 1))[: self._at - at]
 
+    def readinto(self, buffer: Any) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
     def seek(self, offset: int, whence: int = 0) -> int:
         self._at = offset + (0, self._at, self._size)[whence]
         return self._at
