@@ -66,7 +66,10 @@ def _daemon(
     )
     (directory / "s3proxy.toml").write_text(
         f"""[server]
-listen = ["tcp:{port}:interface=127.0.0.1", "ssl:{tls_port}:interface=127.0.0.1:privateKey={server[1]}:certKey={server[0]}"]
+listen = [
+    "tcp:{port}:interface=127.0.0.1",
+    "ssl:{tls_port}:interface=127.0.0.1:privateKey={server[1]}:certKey={server[0]}",
+]
 [[backend]]
 name = "rgw"
 url = "http://127.0.0.1:{gateway.port}"
@@ -149,7 +152,7 @@ def _wait_for(ways: dict[str, Way], daemons: list[subprocess.Popen[bytes]]) -> N
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """
-    Print client × mode × way.
+    Print the outcome of each client and mode, each way.
     """
     if not matrix:
         return

@@ -1,5 +1,5 @@
 """
-One Ceph Object Gateway from Debian's packages: a monitor, a store in memory and the gateway, on loopback, in a directory.
+One Ceph Object Gateway from Debian's packages: monitor, store in memory and gateway, on loopback, in one directory.
 """
 
 from __future__ import annotations
@@ -64,6 +64,8 @@ class Gateway:
         for name in ("mon", "osd", "rgw", "run", "crash"):
             (directory / name).mkdir()
         address = f"[v2:127.0.0.1:{self._monitor_port}]"
+        plain, tls = f"endpoint=127.0.0.1:{self.port}", f"ssl_endpoint=127.0.0.1:{self.tls_port}"
+        frontends = f"beast {plain} {tls} ssl_certificate={directory}/tls.pem"
         self._configuration.write_text(
             f"""[global]
 fsid = {fsid}
@@ -105,7 +107,7 @@ osd class default list = *
 osd check max object name len on startup = false
 [client]
 rgw data = {directory}/rgw
-rgw frontends = beast endpoint=127.0.0.1:{self.port} ssl_endpoint=127.0.0.1:{self.tls_port} ssl_certificate={directory}/tls.pem
+rgw frontends = {frontends}
 rgw dns name = localhost
 rgw crypt require ssl = false
 """
