@@ -1,0 +1,190 @@
+"""
+The decoder gives the same octets and the same verdict however the network cuts a stream.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from s3proxy.awschunked.checksums import parse_body_digests
+from s3proxy.awschunked.decoder import AwsChunkedDecoder
+from s3proxy.s3.errors import IncompleteBody, InvalidChunkSizeError, MalformedTrailerError, S3Error
+from s3proxy.s3.head import index_headers
+from s3proxy.sigv4.chunks import ChunkChain
+from s3proxy.sigv4.scope import CredentialScope
+from s3proxy.sigv4.signing_key import derive_signing_key
+from tests.signer import EMPTY, SIGNED_CHUNKS, SIGNED_TRAILER, UNSIGNED_TRAILER, Signer
+
+KIB, MIB = 1 << 10, 1 << 20
+SEED = "0" * 64
+DATE = b"20260301T120000Z"
+SCOPE = CredentialScope(DATE[:8], b"us-east-1")
+KEY = derive_signing_key(Signer().secret, SCOPE)
+
+
+def make_decoder(mode: str, length: int) -> AwsChunkedDecoder:
+    """
+    A decoder for a stream of `tests.signer`.
+    """
+    has_trailer = mode != SIGNED_CHUNKS
+    fields = index_headers([(b"x-amz-trailer", b"x-amz-checksum-crc32")] if has_trailer else [])
+    chain = ChunkChain(b"AKIAIOSFODNN7EXAMPLE", KEY, DATE, bytes(SCOPE), SEED.encode(), b"")
+    return AwsChunkedDecoder(
+        length,
+        parse_body_digests(fields, has_trailer=has_trailer),
+        verifier=None if mode == UNSIGNED_TRAILER else chain,
+        has_trailer=has_trailer,
+    )
+
+
+def decode(mode: str, length: int, pieces: Sequence[bytes]) -> bytes | str:
+    """
+    Decode a stream which arrives in pieces; return the octets, or the name of the error.
+    """
+    decoder = make_decoder(mode, length)
+    decoded = []
+    try:
+        for piece in pieces:
+            decoded += [bytes(view) for view in decoder.feed(piece)]
+        decoder.finish()
+    except S3Error as error:
+        return type(error).__name__
+    return b"".join(decoded)
+
+
+@pytest.mark.parametrize("mode", [SIGNED_CHUNKS, SIGNED_TRAILER, UNSIGNED_TRAILER])
+def test_every_cut_in_two(mode: str) -> None:
+    """
+    A stream of 3 chunks of 8,192 bytes and one of 1,000, cut in two anywhere.
+    """
+    body = bytes(range(256)) * 100
+    body = (body * 2)[: 3 * 8192 + 1000]
+    wire = Signer().encode(body, mode, SEED, 8192)
+
+    for at in range(len(wire) + 1):
+        assert decode(mode, len(body), (wire[:at], wire[at:])) == body, at
+
+
+@pytest.mark.parametrize(("chunk_size", "total"), [(8 * KIB, 50 * MIB), (64 * KIB, 64 * MIB)])
+def test_segments_which_meet_the_ends_of_chunks(chunk_size: int, total: int) -> None:
+    """
+    Pieces of 102,400 bytes, so that over time a piece ends at every place of a chunk's framing.
+    """
+    _decode_large(chunk_size, total)
+
+
+@pytest.mark.long
+def test_segments_beyond_two_gibibytes() -> None:
+    """
+    The same with chunks of 64 KiB beyond 2 GiB.
+    """
+    _decode_large(64 * KIB, 2200 * MIB)
+
+
+def _decode_large(chunk_size: int, total: int) -> None:
+    signer = Signer()
+    chunk = bytes(range(256)) * (chunk_size // 256)
+    digest = hashlib.sha256(chunk).hexdigest()
+    decoder = make_decoder(SIGNED_CHUNKS, total)
+    signature = SEED
+    pending = bytearray()
+    hashed = hashlib.sha256()
+    decoded_size = 0
+    count = total // chunk_size
+    for number in range(count + 1):
+        signature = signer.sign_chunk(digest if number < count else EMPTY, signature)
+        size = chunk_size if number < count else 0
+        pending += f"{size:x};chunk-signature={signature}\r\n".encode() + (chunk if size else b"") + b"\r\n"
+        while len(pending) >= 102_400 or (number == count and pending):
+            piece = bytes(pending[:102_400])
+            del pending[:102_400]
+            for view in decoder.feed(piece):
+                decoded_size += len(view)
+                hashed.update(view)
+    decoder.finish()
+
+    expected = hashlib.sha256()
+    for _ in range(count):
+        expected.update(chunk)
+    assert decoded_size == total
+    assert hashed.digest() == expected.digest()
+
+
+MODE = st.sampled_from([SIGNED_CHUNKS, SIGNED_TRAILER, UNSIGNED_TRAILER])
+
+
+@settings(max_examples=150, deadline=None)
+@given(mode=MODE, size=st.integers(0, 40_000), chunk=st.integers(8192, 20_000), cuts=st.lists(st.integers(0, 50_000)))
+def test_fragmentation_is_invisible(mode: str, size: int, chunk: int, cuts: list[int]) -> None:
+    """
+    However the network cuts an aws-chunked body, the same octets come out.
+    """
+    body = (b"0123456789abcdef" * (size // 16 + 1))[:size]
+    wire = Signer().encode(body, mode, SEED, chunk)
+    edges = [0, *sorted(min(cut, len(wire)) for cut in cuts), len(wire)]
+    pieces = [wire[start:end] for start, end in itertools.pairwise(edges)]
+
+    assert decode(mode, size, pieces) == body
+
+
+@settings(max_examples=300, deadline=None)
+@given(mode=MODE, at=st.integers(0), change=st.integers(1, 255), step=st.sampled_from([0, 1, 7, 1000]))
+def test_one_octet_changed_anywhere(mode: str, at: int, change: int, step: int) -> None:
+    """
+    No change passes unseen, save of what means the same: the case of a digit, a leading zero, the last CRLF.
+    """
+    body = b"0123456789abcdef" * 700
+    wire = bytearray(Signer().encode(body, mode, SEED, 8192))
+    place = at % len(wire)
+    wire[place] ^= change
+    changed = bytes(wire)
+    pieces = [changed[start : start + step] for start in range(0, len(changed), step)] if step else [changed]
+
+    verdict = decode(mode, len(body), pieces)
+
+    assert verdict == decode(mode, len(body), [changed])
+    assert isinstance(verdict, str) or verdict == body
+
+
+@pytest.mark.parametrize(
+    ("wire", "length", "error"),
+    [
+        (b"", 0, IncompleteBody),
+        (b"0", 0, IncompleteBody),
+        (b"0\r", 0, IncompleteBody),
+        (b"5\r\nhello\r\n", 5, IncompleteBody),
+        (b"5\r\nhello\r\n0\r\n", 6, IncompleteBody),
+        (b"5\r\nhello0\r\n", 5, IncompleteBody),
+        (b"5\nhello\r\n0\r\n\r\n", 5, IncompleteBody),
+        (b"5\r\nhello\r\n5\r\nhello\r\n0\r\n\r\n", 10, InvalidChunkSizeError),
+        (b"0\r\nx-amz-checksum-crc32:AAAAAA==\r\n" + b"a" * 9000, 0, MalformedTrailerError),
+        (b"0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\nGET / HTTP/1.1\r\n", 0, IncompleteBody),
+        (b"0\r\n\r\n", 0, MalformedTrailerError),
+    ],
+)
+@pytest.mark.parametrize("step", [0, 1, 7])
+def test_broken_streams(wire: bytes, length: int, error: type[S3Error], step: int) -> None:
+    """
+    What is missing, too much or misplaced gets S3's error.
+    """
+    pieces = [wire[start : start + step] for start in range(0, len(wire), step)] if step else [wire]
+
+    assert decode(UNSIGNED_TRAILER, length, pieces) == error.__name__
+
+
+def test_nothing_beyond_the_length_comes_out() -> None:
+    """
+    Octets beyond the declared length are counted, not given.
+    """
+    decoder = make_decoder(UNSIGNED_TRAILER, 8192)
+
+    given = decoder.feed(b"4000\r\n" + b"a" * 16384)
+
+    assert sum(map(len, given)) == 8192
+    assert decoder.decoded_size == 16384

@@ -1,0 +1,285 @@
+"""
+The daemon as people run it: ``twistd -n s3proxy``, its signals, its log, and what none of its output holds.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+
+from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest, answer_ok
+from tests.harness import SERVER, turns, until
+from tests.processes import free_port, running, until_listening, write_configuration
+from tests.signer import HASH, SIGNED_CHUNKS, UNSIGNED, Signer
+from tests.socket_client import SocketClient
+
+BODY = bytes(range(256)) * 2000
+
+
+def twistd_arguments(configuration: Path) -> list[str]:
+    """
+    The command line, with the python of the tests.
+    """
+    code = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; run()"
+    return ["-c", code, "-n", "--pidfile=", "s3proxy", "--config", str(configuration)]
+
+
+class Daemon:
+    """
+    A configuration, a backend in this process, and clients of the daemon.
+    """
+
+    def __init__(self, directory: Path, *, more: str = "", backend: str = "") -> None:
+        self.directory = directory
+        self.backend = FaultyBackend()
+        self.backend_port = reactor.listenTCP(0, self.backend, interface="127.0.0.1")
+        self.port = free_port()
+        url = f"http://127.0.0.1:{self.backend_port.getHost().port}"
+        self.configuration = write_configuration(directory, url, port=self.port, more=more, backend=backend)
+        self.clients: list[SocketClient] = []
+
+    def signer(self, **options: str) -> Signer:
+        """
+        A client's key, at the real time.
+        """
+        return Signer(now=datetime.now(UTC), host=f"127.0.0.1:{self.port}", **options)
+
+    async def ask(self, data: bytes) -> bytes:
+        """
+        Send octets on a connection of its own; return what comes until the first answer's end.
+        """
+        client = SocketClient(self.port)
+        self.clients.append(client)
+        client.put(data)
+        for _ in range(200_000):
+            client.pump()
+            head, end, body = client.received.partition(b"\r\n\r\n")
+            found = re.search(rb"Content-Length: (\d+)", head)
+            if client.end or (end and (found is None or len(body) >= int(found[1]))):
+                break
+            await turns()
+        return client.received
+
+    def output(self) -> str:
+        """
+        All that the daemon has written so far.
+        """
+        logs = (self.directory / "process.log", self.directory / "access.log")
+        return "".join(path.read_text("utf-8", "replace") for path in logs if path.exists())
+
+    async def close(self) -> None:
+        """
+        Let go of everything.
+        """
+        for client in self.clients:
+            client.close()
+        await self.backend_port.stopListening()
+        for connection in self.backend.connections:
+            if connection.lost is None:
+                connection.transport.abortConnection()
+        await until(lambda: all(connection.lost for connection in self.backend.connections))
+
+
+@pytest_twisted.ensureDeferred
+async def test_keys_are_read_again(tmp_path: Path) -> None:
+    """
+    SIGHUP brings a new key without a restart; a broken file changes nothing.
+    """
+    daemon = Daemon(tmp_path)
+    keys = tmp_path / "keys.toml"
+    signer = daemon.signer(access_key_id="NEWKEY", secret="new secret")
+    with running(twistd_arguments(daemon.configuration), tmp_path) as process:
+        await until_listening(daemon.port, process)
+        first = await daemon.ask(signer.head("GET", "/b/k")[0])
+        with keys.open("a") as file:
+            file.write('\n[[key]]\naccess_key_id = "NEWKEY"\nsecret_access_key = "new secret"\n')
+        process.send_signal(signal.SIGHUP)
+        await until(lambda: "reloaded 5 keys" in daemon.output())
+        second = await daemon.ask(signer.head("GET", "/b/k")[0])
+        keys.write_text("[[key]]\nnonsense = 1\n")
+        process.send_signal(signal.SIGHUP)
+        await until(lambda: "were not reloaded" in daemon.output())
+        third = await daemon.ask(signer.head("GET", "/b/k")[0])
+    await daemon.close()
+
+    assert b"InvalidAccessKeyId" in first
+    assert second.startswith(b"HTTP/1.1 200")
+    assert third.startswith(b"HTTP/1.1 200")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_running_upload_survives_the_stop(tmp_path: Path) -> None:
+    """
+    SIGTERM: nobody can connect any more, the running upload ends well, then the process ends.
+    """
+    daemon = Daemon(tmp_path)
+    request = daemon.signer().put("/test-bucket/key", BODY, SIGNED_CHUNKS)
+    with running(twistd_arguments(daemon.configuration), tmp_path) as process:
+        await until_listening(daemon.port, process)
+        client = SocketClient(daemon.port)
+        daemon.clients.append(client)
+        client.put(request.head + request.body[:300_000])
+        await until(lambda: client.pump() or (daemon.backend.connections and daemon.backend.connections[0].size))
+        process.send_signal(signal.SIGTERM)
+        await until(lambda: "draining: 1 requests run" in daemon.output())
+        client.put(request.body[300_000:])
+        await until(lambda: client.pump() or client.status)
+        await until(lambda: process.poll() is not None)
+    await daemon.close()
+
+    assert client.status == 200
+    # twistd ends itself with the signal which asked it to.
+    assert process.returncode == -signal.SIGTERM
+    assert daemon.backend.requests[0].body == BODY
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_drain_has_a_deadline(tmp_path: Path) -> None:
+    """
+    What still runs then is reset, and nothing of it is stored.
+    """
+    daemon = Daemon(tmp_path, more="[times]\ndrain = 0.2\n")
+    request = daemon.signer().put("/test-bucket/key", BODY, UNSIGNED)
+    with running(twistd_arguments(daemon.configuration), tmp_path) as process:
+        await until_listening(daemon.port, process)
+        client = SocketClient(daemon.port)
+        daemon.clients.append(client)
+        client.put(request.head + request.body[:300_000])
+        await until(lambda: client.pump() or (daemon.backend.connections and daemon.backend.connections[0].size))
+        process.send_signal(signal.SIGTERM)
+        await until(lambda: process.poll() is not None, limit=2_000_000)
+    await daemon.close()
+
+    # twistd ends itself with the signal which asked it to.
+    assert process.returncode == -signal.SIGTERM
+    assert daemon.backend.requests == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_output_holds_a_secret(tmp_path: Path) -> None:
+    """
+    Every secret, token and presigned signature which was used, and every signature which we computed, is in no log.
+    """
+    daemon = Daemon(tmp_path)
+    token = SERVER["credentials"][2]["session_token"]
+    with running(twistd_arguments(daemon.configuration), tmp_path) as process:
+        await until_listening(daemon.port, process)
+        good, bad = daemon.signer(), daemon.signer(secret="a-secret-which-is-wrong")
+        presigned = good.presign("GET", "/test-bucket/key")
+        host = f"Host: 127.0.0.1:{daemon.port}\r\n\r\n".encode()
+        asked = [
+            good.put("/test-bucket/key", b"hello", HASH),
+            good.put("/test-bucket/key", BODY, SIGNED_CHUNKS),
+            bad.put("/test-bucket/key", b"hello", HASH),
+        ]
+        answers = [await daemon.ask(request.head + request.body) for request in asked]
+        answers.append(await daemon.ask(f"GET {presigned} HTTP/1.1\r\n".encode() + host))
+        answers.append(await daemon.ask(f"GET {presigned[:-1]}0 HTTP/1.1\r\n".encode() + host))
+        head = good.head("GET", "/test-bucket/key", {"x-amz-security-token": token})[0]
+        answers.append(await daemon.ask(head))
+        answers.append(await daemon.ask(b"GARBAGE " + token.encode() + b"\r\n\r\n"))
+
+        def refuse(connection: FaultyConnection, request: ReceivedRequest) -> None:
+            document = b"<Error><Code>SignatureDoesNotMatch</Code></Error>"
+            connection.answer(b"HTTP/1.1 403 F\r\nContent-Length: %d\r\n\r\n%s" % (len(document), document))
+
+        daemon.backend.on_request = refuse
+        answers.append(await daemon.ask(good.head("GET", "/test-bucket/key")[0]))
+        daemon.backend.on_request = answer_ok
+    await daemon.close()
+    output = daemon.output()
+
+    statuses = [int(answer[9:12]) for answer in answers]
+    assert statuses[:5] == [200, 200, 403, 200, 403]
+    assert statuses[7] == 500
+    assert output.count("REST.PUT.OBJECT") == 3
+    secrets = [item["secret_key"] for item in SERVER["credentials"]]
+    secrets += [item["session_token"] for item in SERVER["credentials"] if item["session_token"]]
+    secrets += ["the-backend-secret-of-the-tests", presigned.rpartition("=")[2], presigned.rpartition("=")[2][:-1]]
+    for request in daemon.backend.requests:
+        authorization = request.head.fields.value(b"authorization") or b""
+        secrets.append(authorization.rpartition(b"Signature=")[2].decode())
+    for request in (asked[0], asked[2]):
+        secrets.append(request.head.rpartition(b"Signature=")[2][:64].decode())
+    assert len(secrets) > 12
+    assert [secret for secret in secrets if secret in output] == []
+    assert "Traceback" not in output
+    everything = b"".join(answers)
+    for secret in secrets[:6]:
+        if secret != token:
+            assert secret.encode() not in everything
+
+
+def test_check_tells_every_fault(tmp_path: Path) -> None:
+    """
+    ``s3proxy check`` names each fault's place and what would be accepted, and ends with status 1.
+    """
+    path = tmp_path / "s3proxy.toml"
+    path.write_text('[server]\nregion = 5\ncolour = "red"\n[[backend]]\nname = "a"\nurl = "ftp://x"\n')
+
+    ran = subprocess.run(
+        [sys.executable, "-m", "s3proxy.cli", "check", str(path)], capture_output=True, text=True, check=False
+    )
+
+    assert ran.returncode == 1
+    for place in ("server.region", "server.colour", "backend[0].url", "backend[0]"):
+        assert place in ran.stderr
+
+
+def test_check_accepts_what_runs(tmp_path: Path) -> None:
+    """
+    A right file is ok, and says where a backend's behaviour is not proven.
+    """
+    path = write_configuration(tmp_path, "http://127.0.0.1:1")
+
+    ran = subprocess.run(
+        [sys.executable, "-m", "s3proxy.cli", "check", str(path)], capture_output=True, text=True, check=False
+    )
+
+    assert ran.returncode == 0, ran.stderr
+    assert "1 backends, 4 keys" in ran.stdout
+    assert 'backend "test"' in ran.stdout
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["s3proxy", "--help"]])
+def test_twistd_knows_the_plugin(arguments: list[str]) -> None:
+    """
+    The installed package brings its command to twistd.
+    """
+    twistd = shutil.which("twistd", path=str(Path(sys.executable).parent))
+    assert twistd is not None
+
+    ran = subprocess.run([twistd, *arguments], capture_output=True, text=True, check=False)
+
+    assert ran.returncode == 0
+    assert "s3proxy" in ran.stdout
+
+
+def test_a_port_in_use_fails_the_start(tmp_path: Path) -> None:
+    """
+    The process ends with an error instead of serving nothing.
+    """
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        path = write_configuration(tmp_path, "http://127.0.0.1:1", port=taken.getsockname()[1])
+        ran = subprocess.run(
+            [sys.executable, *twistd_arguments(path)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            cwd=tmp_path,
+        )
+
+    assert ran.returncode != 0
+    assert "cannot listen" in ran.stdout + ran.stderr
