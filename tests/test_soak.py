@@ -15,7 +15,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 
-from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection
+from s3proxy.testing.faulty_backend import FaultyConnection
 from tests.harness import turns, until
 from tests.processes import peak_memory
 from tests.signer import EMPTY, SIGNED_CHUNKS, UNSIGNED, Signer
@@ -169,10 +169,9 @@ async def test_stalled_uploads(tmp_path: Path) -> None:
     """
     count, buffer = 200, 128 * KIB
     daemon = Daemon(tmp_path, more=f"[limits]\nsocket_buffer = {buffer}\n")
-    daemon.backend = FaultyBackend(socket_buffer=buffer, keeps_bodies=False)
-    await daemon.backend_port.stopListening()
+    daemon.backend.socket_buffer = buffer
+    daemon.backend.keeps_bodies = False
     number = daemon.backend_port.getHost().port
-    daemon.backend_port = reactor.listenTCP(number, daemon.backend, interface="127.0.0.1")
     daemon.backend.on_head = lambda connection, head: connection.pause()
     body = CHUNK * 64
     with running(twistd_arguments(daemon.configuration), tmp_path) as process:
@@ -199,9 +198,10 @@ async def test_stalled_uploads(tmp_path: Path) -> None:
             last = sent
         grown = current_memory(process.pid) - before
         kernel = kernel_memory(daemon.port, is_local=True) + kernel_memory(number, is_local=False)
-        print(
-            f"\n  {grown / count / KIB:.0f} KiB of process memory and {kernel / count / KIB:.0f} KiB of the kernel's each"
+        each = (
+            f"{grown / count / KIB:.0f} KiB of process memory and {kernel / count / KIB:.0f} KiB of the kernel's each"
         )
+        print(f"\n  {each}")
     await daemon.close()
 
     assert last < count * len(body) / 2
