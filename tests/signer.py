@@ -10,7 +10,7 @@ import hmac
 import zlib
 from dataclasses import dataclass
 from datetime import datetime
-from urllib.parse import quote
+from urllib.parse import quote, unquote_to_bytes
 
 from tests.harness import NOW, SERVER
 
@@ -22,6 +22,11 @@ HASH = "hash"
 
 MODES = (HASH, UNSIGNED, SIGNED_CHUNKS, SIGNED_TRAILER, UNSIGNED_TRAILER)
 EMPTY = hashlib.sha256(b"").hexdigest()
+
+
+def _encode(raw: str, safe: str) -> str:
+    decoded = unquote_to_bytes(raw if safe else raw.replace("+", " "))
+    return quote(decoded, safe=safe + "-_.~")
 
 
 @dataclass
@@ -78,11 +83,12 @@ class Signer:
         signed = {"host": self.host, "x-amz-date": self._date, "x-amz-content-sha256": payload, **(headers or {})}
         names = sorted(signed)
         path, _, query = target.partition("?")
-        pairs = sorted((item.partition("=")[0], item.partition("=")[2]) for item in query.split("&") if item)
+        items = [item.partition("=") for item in query.split("&") if item]
+        pairs = sorted((_encode(name, ""), _encode(value, "")) for name, _, value in items)
         canonical = "\n".join(
             [
                 method,
-                path,
+                _encode(path, "/"),
                 "&".join(f"{name}={value}" for name, value in pairs),
                 "".join(f"{name}:{signed[name].strip()}\n" for name in names),
                 ";".join(names),

@@ -39,13 +39,14 @@ class SocketClient:
         self.pending = 0
         self._out: deque[memoryview] = deque()
 
-    async def start_tls(self) -> None:
+    async def start_tls(self, context: ssl.SSLContext | None = None) -> None:
         """
-        Shake hands; believe whatever certificate there is.
+        Shake hands; without a context, believe whatever certificate there is.
         """
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
+        if context is None:
+            context = ssl.create_default_context()
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
         wrapped = context.wrap_socket(self.socket, do_handshake_on_connect=False)
         self.socket = wrapped
         while True:

@@ -198,9 +198,7 @@ async def test_stalled_uploads(tmp_path: Path) -> None:
             last = sent
         grown = current_memory(process.pid) - before
         kernel = kernel_memory(daemon.port, is_local=True) + kernel_memory(number, is_local=False)
-        each = (
-            f"{grown / count / KIB:.0f} KiB of process memory and {kernel / count / KIB:.0f} KiB of the kernel's each"
-        )
+        each = f"{grown / count / KIB:.0f} KiB of process memory, {kernel / count / KIB:.0f} KiB of the kernel's each"
         print(f"\n  {each}")
     await daemon.close()
 
