@@ -1,0 +1,104 @@
+"""
+Write the reference pages which the code knows: options, errors and limits; ``--check`` only says which are stale.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+from pathlib import Path
+
+from s3proxy.credentials.file import KeyTable
+from s3proxy.s3 import errors, limits
+from s3proxy.settings import TABLES
+from s3proxy.tables import format_size, options_of
+
+REFERENCE = Path(__file__).parent / "reference"
+NOTE = "<!-- Written by `python docs/generate.py`. -->\n\n"
+
+
+def options_page() -> str:
+    """
+    Every option with its unit, its default and what it does.
+    """
+    parts = [
+        "# Options\n\n" + NOTE + "The configuration is a TOML file: `twistd -n s3proxy --config s3proxy.toml`. "
+        "`s3proxy check FILE` tells every fault with its place. Unknown names are faults. Relative paths are meant "
+        "from where the file is.\n"
+    ]
+    for name, table in {**TABLES, "[[key]] of keys.toml": KeyTable}.items():
+        about = " ".join((inspect.getdoc(table) or "").split("\n\n")[0].split())
+        parts.append(f"\n## `{name}`\n\n{about}\n\n| option | accepts | unit | default | |\n|---|---|---|---|---|\n")
+        for option in options_of(table):
+            cells = [
+                f"`{option.name}`",
+                option.kind.accepted,
+                option.kind.unit or "-",
+                option.default_text,
+                option.about,
+            ]
+            parts.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n")
+    return "".join(parts)
+
+
+def errors_page() -> str:
+    """
+    Every error which s3proxy itself answers.
+    """
+    rows = []
+    for _, class_ in inspect.getmembers(errors, inspect.isclass):
+        if issubclass(class_, errors.S3Error) and class_ is not errors.S3Error:
+            retry = "yes" if class_.retry_after is not None else ""
+            rows.append((class_.code, class_.status, class_.default_message, retry))
+    table = "".join(f"| {code} | {status} | {message} | {retry} |\n" for code, status, message, retry in sorted(rows))
+    return (
+        "# Errors\n\n"
+        + NOTE
+        + "What s3proxy itself answers, as S3's document of an error. What the storage answers is "
+        "relayed, save what speaks of our own signature: that is a 500.\n\n"
+        "| code | status | message, where it is always the same | Retry-After |\n|---|---|---|---|\n" + table
+    )
+
+
+def limits_page() -> str:
+    """
+    Every limit of the protocol with its reason.
+    """
+    tree = ast.parse(inspect.getsource(limits))
+    rows = []
+    for node, following in zip(tree.body, tree.body[1:], strict=False):
+        if not isinstance(node, ast.Assign) or not isinstance(following, ast.Expr):
+            continue
+        target = node.targets[0]
+        if isinstance(target, ast.Name) and isinstance(following.value, ast.Constant):
+            value = getattr(limits, target.id)
+            reason = " ".join(str(following.value.value).split())
+            shown = format_size(value) if reason.startswith("Bytes") else str(value)
+            rows.append(f"| `{target.id}` | {shown} | {reason} |\n")
+    return "# Limits\n\n" + NOTE + "| limit | value | |\n|---|---|---|\n" + "".join(rows)
+
+
+PAGES = {"options.md": options_page, "errors.md": errors_page, "limits.md": limits_page}
+
+
+def main() -> int:
+    """
+    Write the pages, or say which are stale.
+    """
+    stale = 0
+    for name, make in PAGES.items():
+        path = REFERENCE / name
+        text = make()
+        if path.exists() and path.read_text("utf-8") == text:
+            continue
+        if "--check" in sys.argv[1:]:
+            print(f"{path} is stale: run python docs/generate.py", file=sys.stderr)
+            stale = 1
+        else:
+            path.write_text(text, "utf-8")
+    return stale
+
+
+if __name__ == "__main__":
+    sys.exit(main())
