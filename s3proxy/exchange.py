@@ -56,6 +56,8 @@ class Event(Enum):
     "the backend's final head refuses"
     ANSWER_NEEDS_READING = auto()
     "the same, and its document must be read before the client may see it"
+    ANSWER_UNEXPLAINED = auto()
+    "an answer to HEAD refuses, and has no document which says whether it speaks of us"
     ANSWER_ACQUITS_US = auto()
     "the document may be relayed"
     ANSWER_BLAMES_US = auto()
@@ -85,6 +87,8 @@ class Action(Enum):
     "take no more of the client's body"
     READ_ANSWER = auto()
     "gather the answer's document, within a bound"
+    ASK_WHY = auto()
+    "ask by GET for the document which HEAD did not get"
     RELAY = auto()
     "give the answer to the client as it comes"
     RESPOND = auto()
@@ -131,6 +135,7 @@ _ROWS: dict[State, dict[Event, Step]] = {
         _E.ANSWERED_BELOW_400: (State.RELAYING, (_A.RELAY,)),
         _E.ANSWERED_FROM_400: (State.RELAYING, (_A.RELAY,)),
         _E.ANSWER_NEEDS_READING: (State.JUDGING, (_A.READ_ANSWER,)),
+        _E.ANSWER_UNEXPLAINED: (State.AWAITING, (_A.ASK_WHY,)),
         _E.BACKEND_FAILED: (State.ENDED, (_A.ABORT_BACKEND, _A.RESPOND, _A.RELEASE)),
         _E.CLIENT_GONE: (State.ENDED, (_A.ABORT_BACKEND, _A.RELEASE)),
     },

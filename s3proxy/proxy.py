@@ -24,6 +24,7 @@ from s3proxy.body.plan import BodyLimits, BodyPlan, plan_body
 from s3proxy.exchange import Action, BackendFault, Event, Exchange, State, error_for_fault
 from s3proxy.flow import ReadSize
 from s3proxy.resign.answer import (
+    JUDGED_STATUSES,
     MAX_EDITED_SIZE,
     MAX_JUDGED_SIZE,
     AnswerUse,
@@ -193,6 +194,7 @@ class ProxiedExchange:
         self._upload: Upload | None = None
         self._response: BackendResponse | None = None
         self._reader: DocumentReader | None = None
+        self._unexplained: BackendResponse | None = None
         self._answer_use = AnswerUse.RELAY
         self._relay: ResponseRelay | None = None
         self._status = 0
@@ -232,8 +234,10 @@ class ProxiedExchange:
             self._proxy.log.failure("a request failed inside the proxy: {request_id}", request_id=self._request_id)
             if self._exchange.state in {State.LOOKING_UP, State.HOLDING, State.SENDING}:
                 self._receive(Event.REFUSED, InternalError())
+            elif self._exchange.state is State.ENDED:
+                self._request.abort()
             else:
-                self.abort()
+                self._receive(Event.BACKEND_FAILED, InternalError())
 
     # The head
 
@@ -400,7 +404,15 @@ class ProxiedExchange:
         )
         self._ask(self._backend.agent.send(request))
 
-    def _sign(self, passed: HeaderList, length: int | None, payload: bytes, *, expects_continue: bool = False) -> bytes:
+    def _sign(
+        self,
+        passed: HeaderList,
+        length: int | None,
+        payload: bytes,
+        *,
+        method: bytes | None = None,
+        expects_continue: bool = False,
+    ) -> bytes:
         assert self._address is not None
         assert self._authenticated is not None
         assert self._backend is not None
@@ -409,7 +421,7 @@ class ProxiedExchange:
         target = backend_target(head, self._address, account.profile, self._authenticated.query_names)
         return backend_head(
             account,
-            head.method,
+            method or head.method,
             target,
             passed,
             length,
@@ -420,12 +432,15 @@ class ProxiedExchange:
 
     def _ask(self, asked: Deferred[BackendResponse]) -> None:
         self._asked = asked
-        asked.addCallbacks(self._answered, self._not_answered)
+        asked.addCallbacks(partial(self._guarded, self._answered), self._not_answered)
 
     # The backend's answer
 
     def _answered(self, response: BackendResponse) -> None:
         self._asked = None
+        if self._unexplained is not None:
+            self._explained(response)
+            return
         self._response = response
         self._answered_at = self._proxy.clock()
         self._answer_use = use = answer_use(self._request.head, response.head)
@@ -438,10 +453,29 @@ class ProxiedExchange:
                 request_id=self._request_id,
             )
             self._receive(Event.ANSWERED_BELOW_400, InternalError())
+        elif use is AnswerUse.EXPLAIN:
+            self._unexplained = response
+            self._receive(Event.ANSWER_UNEXPLAINED)
         elif use is not AnswerUse.RELAY:
             self._receive(Event.ANSWER_NEEDS_READING)
         else:
             self._receive(Event.ANSWERED_BELOW_400 if response.head.status < 400 else Event.ANSWERED_FROM_400)
+
+    def _ask_why(self) -> None:
+        assert self._backend is not None
+        passed = [header for header in self._passed if header[0].lower() != b"range"]
+        passed.append((b"Range", b"bytes=0-0"))
+        head = self._sign(passed, None, payload_of(b""), method=b"GET")
+        request = BackendRequest(b"GET", head, is_idempotent=True, first_byte_time=self._backend.first_byte_time)
+        self._ask(self._backend.agent.send(request))
+
+    def _explained(self, response: BackendResponse) -> None:
+        self._response = response
+        if response.head.status in JUDGED_STATUSES and response.head.content_length != 0:
+            self._answer_use = AnswerUse.JUDGE
+            self._receive(Event.ANSWER_NEEDS_READING)
+        else:
+            self._receive(Event.ANSWERED_FROM_400)
 
     def _not_answered(self, failure: Failure) -> None:
         self._asked = None
@@ -464,7 +498,7 @@ class ProxiedExchange:
     def _read_answer(self) -> None:
         assert self._response is not None
         max_size = MAX_JUDGED_SIZE if self._answer_use is AnswerUse.JUDGE else MAX_EDITED_SIZE
-        self._reader = DocumentReader(max_size, self._document_read)
+        self._reader = DocumentReader(max_size, partial(self._guarded, self._document_read))
         self._response.deliver(self._reader)
 
     def _document_read(self, failure: Failure | None) -> None:
@@ -485,6 +519,10 @@ class ProxiedExchange:
     def _relay_answer(self) -> None:
         assert self._response is not None
         assert self._backend is not None
+        if self._unexplained is not None:
+            # What was read only said why; the answer is the one to HEAD.
+            self._response.abort()
+            self._response, self._reader = self._unexplained, None
         answer = self._response.head
         self._status = answer.status
         name = PublicName(self._scheme, self._request.head.host, self._proxy.settings.realm.regions[0])
@@ -624,6 +662,7 @@ class ProxiedExchange:
         Action.SEND: _send,
         Action.STOP_BODY: _stop_body,
         Action.READ_ANSWER: _read_answer,
+        Action.ASK_WHY: _ask_why,
         Action.RELAY: _relay_answer,
         Action.RESPOND: _respond,
         Action.FINISH: _finish,

@@ -21,6 +21,7 @@ from s3proxy.frontend.channel import ClientTimes
 from s3proxy.resign.profiles import BackendKey
 from s3proxy.testing.certificates import make_authority, make_certificate
 from s3proxy.testing.faulty_backend import OK, FaultyBackend, FaultyConnection, ReceivedRequest, answer_ok
+from tests.conftest import ErrorLog
 from tests.harness import Harness, turns, until
 from tests.signer import HASH, SIGNED_CHUNKS, UNSIGNED, Signer
 from tests.socket_client import SocketClient
@@ -355,6 +356,64 @@ async def test_what_a_backend_says_of_our_signature_reaches_no_client(code: str)
 
     assert (answer.status, element(answer.body, "Code")) == (500, "InternalError")
     assert b"our own" not in answer.body
+
+
+@pytest.mark.parametrize(("code", "status"), [("SignatureDoesNotMatch", 500), ("AccessDenied", 403)])
+@pytest_twisted.ensureDeferred
+async def test_a_refusal_of_head_is_explained(code: str, status: int) -> None:
+    """
+    An answer to HEAD has no document: the backend is asked by GET why, and what it says of our signature is a 500.
+    """
+    backend = FaultyBackend()
+
+    def on_request(connection: FaultyConnection, request: ReceivedRequest) -> None:
+        document = b"<Error><Code>%s</Code></Error>" % code.encode()
+        head = b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n" % len(document)
+        connection.answer(head if request.head.method == b"HEAD" else head + document)
+
+    backend.on_request = on_request
+    answer = await ask(backend, Signer().head("HEAD", TARGET)[0])
+
+    assert answer.status == status
+    assert [request.head.method for request in backend.requests] == [b"HEAD", b"GET"]
+    assert backend.requests[1].head.fields.value(b"range") == b"bytes=0-0"
+
+
+@pytest.mark.parametrize("status", [404, 200])
+@pytest_twisted.ensureDeferred
+async def test_a_refusal_of_head_which_nothing_explains(status: int) -> None:
+    """
+    The GET answers otherwise: the answer to HEAD is relayed, and nothing of the other.
+    """
+    backend = FaultyBackend()
+
+    def on_request(connection: FaultyConnection, request: ReceivedRequest) -> None:
+        if request.head.method == b"HEAD":
+            connection.answer(b"HTTP/1.1 403 Forbidden\r\nX-Reason: policy\r\n\r\n")
+        else:
+            connection.answer(b"HTTP/1.1 %d X\r\nContent-Length: 6\r\n\r\nsecret" % status)
+
+    backend.on_request = on_request
+    answer = await ask(backend, Signer().head("HEAD", TARGET)[0])
+
+    assert (answer.status, answer.header("X-Reason")) == (403, "policy")
+    assert answer.body == b""
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_fault_of_ours_is_an_internal_error(error_log: ErrorLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Whatever raises inside the proxy: the client reads 500 InternalError, the log has the traceback, the client has not.
+    """
+    for name in ("plan_body", "backend_head", "answer_use"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"s3proxy.proxy.{name}", lambda *arguments, **options: 1 / 0)
+            harness = Harness()
+            answer = await harness.request(GET)
+            await harness.close()
+        assert (answer.status, element(answer.body, "Code")) == (500, "InternalError"), name
+        assert b"ZeroDivision" not in answer.body
+        assert len(error_log.flush()) >= 1
 
 
 @pytest_twisted.ensureDeferred

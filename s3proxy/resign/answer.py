@@ -33,6 +33,11 @@ MAX_JUDGED_SIZE = 64 * KIB
 Bytes of an error document which are read to find its code; S3's are below 2 KiB, with a canonical request below 40.
 """
 
+JUDGED_STATUSES = frozenset({400, 401, 403})
+"""
+Statuses with which backends refuse a signature.
+"""
+
 MAX_EDITED_SIZE = 1 * MIB
 """
 Bytes of a document which is edited; both kinds are below 4 KiB.
@@ -61,6 +66,8 @@ class AnswerUse(Enum):
 
     RELAY = auto()
     "nothing: it streams"
+    EXPLAIN = auto()
+    "it has no document, and may speak of our own signature"
     JUDGE = auto()
     "its code is read, because it may speak of our own signature"
     EDIT = auto()
@@ -87,9 +94,11 @@ def answer_use(request: RequestHead, answer: ResponseHead) -> AnswerUse:
     """
     Say what must happen to an answer's document.
     """
-    if request.method == b"HEAD" or answer.content_length == 0:
+    if request.method == b"HEAD":
+        return AnswerUse.EXPLAIN if answer.status in JUDGED_STATUSES else AnswerUse.RELAY
+    if answer.content_length == 0:
         return AnswerUse.RELAY
-    if answer.status in {400, 401, 403}:
+    if answer.status in JUDGED_STATUSES:
         return AnswerUse.JUDGE
     if answer.status == 200 and request.raw_query is not None:
         names = {item.partition(b"=")[0] for item in request.raw_query.split(b"&")}
