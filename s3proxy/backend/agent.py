@@ -5,11 +5,11 @@ Choose a connection to a backend, or make one, and try again where nothing was l
 from __future__ import annotations
 
 from collections import deque
+from http.cookiejar import CookieJar
 from typing import Any
 
 from hyperlink import EncodedURL
 from treq.client import HTTPClient
-from treq.cookies import IndexableCookieJar
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, succeed
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
@@ -27,7 +27,7 @@ from s3proxy.exchange import BackendFault
 _IDEMPOTENT = frozenset({b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS"})
 
 
-class _NoCookies(IndexableCookieJar):
+class _NoCookies(CookieJar):
     """
     A jar which takes nothing: one client's cookies must not reach another's request.
     """
@@ -84,7 +84,8 @@ class BackendAgent:
         self._connecting_count = 0
         self._waiting: deque[Deferred[BackendConnection | None]] = deque()
         self._closed: Deferred[None] | None = None
-        self._client = HTTPClient(self, cookiejar=_NoCookies())
+        cookies: Any = _NoCookies()  # Newer treq says that it wants its own kind, and takes any.
+        self._client = HTTPClient(self, cookiejar=cookies)
         # Never resolved: the agent knows its endpoint, and the head is what was signed.
         self._url = EncodedURL.from_text("http://backend/")
 
