@@ -227,7 +227,11 @@ def test_check_tells_every_fault(tmp_path: Path) -> None:
     path.write_text('[server]\nregion = 5\ncolour = "red"\n[[backend]]\nname = "a"\nurl = "ftp://x"\n')
 
     ran = subprocess.run(
-        [sys.executable, "-m", "s3proxy.cli", "check", str(path)], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "s3proxy.cli", "check", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
     )
 
     assert ran.returncode == 1
@@ -242,7 +246,11 @@ def test_check_accepts_what_runs(tmp_path: Path) -> None:
     path = write_configuration(tmp_path, "http://127.0.0.1:1")
 
     ran = subprocess.run(
-        [sys.executable, "-m", "s3proxy.cli", "check", str(path)], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "s3proxy.cli", "check", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
     )
 
     assert ran.returncode == 0, ran.stderr

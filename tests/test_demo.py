@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 
-def test_the_demo_shows_everything() -> None:
+def test_the_demo_shows_everything(tmp_path: Path) -> None:
     """
     ``s3proxy demo --once`` ends well; its output tells the refusals and the successes, and how to go on.
     """
@@ -18,6 +19,7 @@ def test_the_demo_shows_everything() -> None:
         text=True,
         timeout=240,
         check=False,
+        cwd=tmp_path,
     )
 
     assert ran.returncode == 0, ran.stdout + ran.stderr
