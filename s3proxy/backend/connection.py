@@ -100,9 +100,12 @@ class BackendConnection(Protocol):
             self._become_ready()
 
     def handshakeCompleted(self) -> None:
-        self._become_ready()
+        # Twisted before 24.10 says so of a certificate with a wrong name, too, and ends the connection in the next turn.
+        self._agent.reactor.callLater(0, self._become_ready)
 
     def _become_ready(self) -> None:
+        if self._is_lost or self.ready.called:
+            return
         self._agent.connection_made(self)
         self.ready.callback(self)
 
