@@ -100,7 +100,7 @@ class BackendConnection(Protocol):
             self._become_ready()
 
     def handshakeCompleted(self) -> None:
-        # Twisted before 24.10 says so of a certificate with a wrong name, too, and ends the connection in the next turn.
+        # Twisted 24.7 says so of a certificate with a wrong name, too, and ends the connection in the next turn.
         self._agent.reactor.callLater(0, self._become_ready)
 
     def _become_ready(self) -> None:

@@ -57,7 +57,7 @@ class Field:
 
 
 def _daemon(
-    directory: Path, gateway: Gateway, signature: str, server: tuple[Path, Path]
+    directory: Path, gateway: Gateway, signature: str, server: tuple[Path, Path], secret: str = SECRET
 ) -> tuple[subprocess.Popen[bytes], int, int]:
     directory.mkdir()
     port, tls_port = free_port(), free_port()
@@ -76,7 +76,7 @@ url = "http://127.0.0.1:{gateway.port}"
 profile = "ceph-rgw"
 signature = "{signature}"
 access_key_id = "{KEY_ID}"
-secret_access_key = "{SECRET}"
+secret_access_key = "{secret}"
 [credentials]
 source = "file:keys.toml"
 [log]
@@ -119,6 +119,11 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
             for scheme, number in (("http", port), ("https", tls_port)):
                 name = f"through {signature}"
                 ways[f"{name} {scheme}"] = Way(name, scheme, number, CLIENT_KEY_ID, CLIENT_SECRET, str(authority_path))
+        for signature in ("v2", "v4"):
+            name = f"wrong {signature}"
+            process, port, _ = _daemon(directory / name, gateway, signature, server, secret="wrong-" + SECRET)
+            daemons.append(process)
+            ways[name] = Way(name, "http", port, CLIENT_KEY_ID, CLIENT_SECRET, str(authority_path))
         _wait_for(ways, daemons)
         yield Field(ways, directory)
     finally:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.conftest import BUCKET, Field, Way, matrix
+from tests.integration.conftest import BUCKET, CLIENT_SECRET, Field, Way, matrix
+from tests.integration.rgw import SECRET
 
 pytestmark = pytest.mark.integration
 
@@ -332,3 +334,42 @@ def test_admin_surface(field: Field) -> None:
     assert status("straight http") == 200
     assert status("through v2 http") == 403
     assert status("through v4 http") == 403
+
+
+@pytest.mark.parametrize("signature", ["v2", "v4"])
+def test_a_wrong_backend_secret(signature: str, field: Field) -> None:
+    """
+    What the gateway says of our own signature reaches no client, whatever it asked: 500 InternalError.
+    """
+    from botocore.exceptions import ClientError
+
+    client = boto(field.ways[f"wrong {signature}"])
+    asked = (
+        lambda: client.get_object(Bucket=BUCKET, Key="small"),
+        lambda: client.head_object(Bucket=BUCKET, Key="small"),
+        lambda: client.put_object(Bucket=BUCKET, Key="wrong", Body=b"hello"),
+        lambda: client.put_object(Bucket=BUCKET, Key="wrong", Body=octets(2 * MIB)),
+        lambda: client.list_objects_v2(Bucket=BUCKET),
+        lambda: client.list_buckets(),
+    )
+    for ask in asked:
+        with pytest.raises(ClientError) as raised:
+            ask()
+        response = raised.value.response
+        assert response["ResponseMetadata"]["HTTPStatusCode"] == 500
+        assert response["Error"]["Code"] in {"InternalError", "500"}
+
+
+def test_no_output_holds_a_secret(field: Field) -> None:
+    """
+    Neither the daemons' output nor their access logs hold a secret, or a signature of a presigned URL.
+    """
+    output = "".join(path.read_text("utf-8", "replace") for path in field.directory.glob("*/*.log"))
+
+    assert output.count("REST.PUT.OBJECT") > 20
+    assert "X-Amz-Signature=" in output
+    for secret in (SECRET, CLIENT_SECRET, "wrong-" + SECRET):
+        assert secret not in output
+    assert not re.search(r"X-Amz-Signature=[0-9a-f]{8}", output)
+    assert not re.search(r"Signature=[0-9a-f]{64}", output)
+    assert "Traceback" not in output
