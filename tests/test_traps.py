@@ -15,10 +15,12 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.ssl import PrivateCertificate
+from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from s3proxy.backend.request import BackendLimits
+from s3proxy.backend.request import BackendLimits, BackendRequest
 from s3proxy.backend.upload import Upload
 from s3proxy.frontend.resource import S3Resource
 from s3proxy.testing.certificates import make_authority, make_certificate
@@ -443,4 +445,120 @@ async def test_the_backends_name_becomes_ours() -> None:
     assert redirect.status == 307
     assert redirect.header("Location") == "http://s3.example.test/test-bucket/key"
     assert done.body == b"<R><Location>http://s3.example.test/test-bucket/key</Location></R>"
+    assert len(harness.backend.requests) == 2
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_client_which_was_held_keeps_its_times() -> None:
+    """
+    Held until its body's end: no idle time runs while the backend thinks, and the keep-alive time runs afterwards.
+    """
+    clock = Clock()
+    backend = FaultyBackend(socket_buffer=65536, keeps_bodies=False)
+    backend.pause_after = 100_000
+    waiting: list[FaultyConnection] = []
+    backend.on_request = lambda connection, request: waiting.append(connection)
+    harness = Harness(
+        backend=backend,
+        clock=clock,
+        limits=BackendLimits(socket_buffer=65536),
+        socket_buffer=65536,
+        first_byte_time=10_000,
+    )
+    request = Signer().put(TARGET, BODY * 10, UNSIGNED)
+    client = SocketClient(harness.port.getHost().port)
+    client.put(request.head + request.body)
+    for _ in range(300):
+        client.pump()
+        await turns()
+    (channel,) = harness.site.channels
+    held = bool(channel.holds)
+    backend.connections[0].resume()
+    await until(lambda: client.pump() or waiting)
+    clock.advance(5_000)
+    await turns(5)
+    still_there = client.end is None and channel in harness.site.channels
+    waiting[0].answer(OK)
+    await until(lambda: client.pump() or client.status)
+    await turns(5)
+    clock.advance(74)
+    await turns(5)
+    kept = channel in harness.site.channels
+    clock.advance(2)
+    await until(lambda: client.pump() or client.end)
+    client.close()
+    await harness.close()
+
+    assert held
+    assert still_there
+    assert client.status == 200
+    assert kept
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_half_close_does_not_wait_for_a_paused_writer() -> None:
+    """
+    An early refusal which is larger than the kernel's buffers arrives whole, with its end, once the client reads.
+    """
+    document = b"<Error><Code>NoSuchBucket</Code>" + b" " * 2_000_000 + b"</Error>"
+    backend = FaultyBackend()
+    backend.on_head = lambda connection, head: connection.answer(
+        b"HTTP/1.1 404 Not Found\r\nContent-Length: %d\r\n\r\n%s" % (len(document), document)
+    )
+    harness = Harness(backend=backend, socket_buffer=65536)
+    request = Signer().put(TARGET, BODY * 10, UNSIGNED)
+    client = SocketClient(harness.port.getHost().port)
+    client.put(request.head + request.body)
+    for _ in range(300):
+        client.pump(reads=False)
+        await turns()
+    await until(lambda: client.pump() or client.end)
+    end = client.end
+    client.close()
+    await harness.close()
+
+    assert client.status == 404
+    assert client.received.endswith(document)
+    assert end == "FIN"
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_log_is_not_told_of_each_connection() -> None:
+    """
+    No line for each connection to the backend comes and goes.
+    """
+    told: list[str] = []
+
+    def observe(event: dict[str, Any]) -> None:
+        told.append(str(event.get("log_format")) + str(event.get("log_text")))
+
+    harness = Harness()
+    globalLogPublisher.addObserver(observe)
+    await harness.request(GET)
+    for connection in harness.backend.connections:
+        connection.transport.loseConnection()
+    await until(lambda: not harness.agent.connections)
+    globalLogPublisher.removeObserver(observe)
+    await harness.close()
+
+    assert len(harness.backend.requests) == 1
+    assert told == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_released_connection_may_be_used_in_the_callback() -> None:
+    """
+    Whoever hears of an answer may ask again at once, on the connection which has just become free.
+    """
+    harness = Harness()
+    agent = harness.agent
+    head = b"HEAD /x HTTP/1.1\r\nHost: x\r\n\r\n"
+    first = agent.send(BackendRequest(b"HEAD", head))
+    second = first.addCallback(lambda response: agent.send(BackendRequest(b"HEAD", head)))
+    harness.backend.on_request = lambda connection, request: connection.answer(OK)
+    response = await second
+    await harness.close()
+
+    assert response.code == 200
+    assert len(harness.backend.connections) == 1
     assert len(harness.backend.requests) == 2
