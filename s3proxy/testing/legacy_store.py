@@ -4,47 +4,35 @@ A small store which speaks as Walrus of Eucalyptus 3.4 did: Signature V2 in a he
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
-import re
 import secrets
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from io import BytesIO
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote, unquote, unquote_to_bytes
-from xml.etree import ElementTree
-from xml.sax.saxutils import escape
+from typing import Any, BinaryIO
+from urllib.parse import unquote_to_bytes
 
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
 from twisted.protocols.basic import FileSender
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, HTTPFactory, Request
 
-from s3proxy.resign.profiles import V2_SUBRESOURCES
-from s3proxy.sigv4.scope import format_rfc1123
-from s3proxy.testing.legacy_objects import IncomingBody, ObjectDirectory, StoredObject
+from s3proxy.s3.error_xml import escape_text
+from s3proxy.testing.legacy_objects import IncomingBody, ObjectDirectory
+from s3proxy.testing.legacy_operations import Call, Operations, Reply, document_bytes
+from s3proxy.testing.legacy_signature import Refusal, check_form, check_signature
 
-MAX_SKEW_SECONDS = 900
-"Seconds between a request's date and the store's clock."
+FULL_READ_SIZE = 65536
+"""
+Bytes of one read from a socket: Twisted's own.
+"""
 
-_VALUED = re.compile("partNumber|uploadId|versionId|response-.*")
-_KEPT = ("content-type", "content-encoding", "content-disposition", "cache-control", "expires", "content-language")
-_ISO_DATE = re.compile(r"[0-9]{8}T[0-9]{6}Z")
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
-_UPLOADS = "\x00uploads/"
-
-
-class _Refusal(Exception):
-    def __init__(self, status: int, code: str, message: str = "") -> None:
-        super().__init__(code)
-        self.status = status
-        self.code = code
-        self.message = message or code
+STEPS_PER_SECOND = 10
+"""
+Reads of a store which has a pace: few enough for a timer each, and none is long.
+"""
 
 
 class LegacyStore:
@@ -56,13 +44,14 @@ class LegacyStore:
         keys: Secrets by access key id.
         wall_clock: Aware, UTC.
         reactor: For the pace.
+        service_path: Before every bucket; as received, still percent-encoded.
         bytes_per_second: How fast each connection's bodies are read; None for no limit. May be changed at any time.
 
     Attributes:
-        stored_count: Objects and parts which were stored.
         aborted_count: Bodies which ended before they were complete; nothing of them is kept.
         refused_count: Requests which were answered with an error.
         received_size: Bytes of bodies so far.
+        channels: Connections which are open.
     """
 
     def __init__(
@@ -72,19 +61,36 @@ class LegacyStore:
         *,
         wall_clock: Callable[[], datetime],
         reactor: Any,
-        service_path: str = "/services/Walrus",
+        service_path: bytes = b"/services/Walrus",
         bytes_per_second: int | None = None,
     ) -> None:
         self.objects = ObjectDirectory(directory)
-        self.keys = keys
         self.wall_clock = wall_clock
         self.reactor = reactor
         self.service_path = service_path
         self.bytes_per_second = bytes_per_second
-        self.stored_count = 0
         self.aborted_count = 0
         self.refused_count = 0
         self.received_size = 0
+        self.channels: set[HTTPChannel] = set()
+        self._keys = keys
+        self._operations = Operations(self.objects, wall_clock)
+
+    @property
+    def stored_count(self) -> int:
+        """
+        Objects and parts which were stored.
+        """
+        return self._operations.stored_count
+
+    @property
+    def read_size(self) -> int:
+        """
+        Bytes of one read from a socket, at the present pace.
+        """
+        if self.bytes_per_second is None:
+            return FULL_READ_SIZE
+        return max(1, min(FULL_READ_SIZE, self.bytes_per_second // STEPS_PER_SECOND))
 
     def make_factory(self) -> HTTPFactory:
         """
@@ -96,8 +102,41 @@ class LegacyStore:
         """
         Return an object's octets, or None.
         """
-        stored = self.objects.find(bucket, key)
-        return None if stored is None else self.objects.content_path(bucket, stored).read_bytes()
+        folder = self.objects.bucket(bucket)
+        stored = folder.find(key)
+        return None if stored is None else folder.content_path(stored).read_bytes()
+
+    def has_object(self, bucket: str, key: str) -> bool:
+        """
+        Say whether there is such an object.
+        """
+        return self.objects.bucket(bucket).find(key) is not None
+
+    def perform(self, method: bytes, target: bytes, fields: Mapping[bytes, bytes], body: IncomingBody | None) -> Reply:
+        """
+        Judge a request, and do what it asks for.
+
+        Args:
+            target: Path and query as received.
+            fields: Values by name in lower case; repeats are joined with a comma.
+            body: All of it; None where its length is 0.
+
+        Raises:
+            Refusal: It was not signed, or not as Walrus wants it, or cannot be done.
+        """
+        raw_path, _, raw_query = target.partition(b"?")
+        check_form(fields, raw_query)
+        check_signature(method, target, fields, self._keys, self.wall_clock())
+        if raw_path != self.service_path and not raw_path.startswith(self.service_path + b"/"):
+            raise Refusal(404, "NoSuchEntity")
+        # Walrus reads a plus as a space, in paths too.
+        bucket, _, key = _decode(raw_path.removeprefix(self.service_path))[1:].partition("/")
+        query = {}
+        for item in raw_query.split(b"&"):
+            if item:
+                name, _, value = item.partition(b"=")
+                query[_decode(name)] = _decode(value)
+        return self._operations.perform(Call(method, bucket, key, query, fields, body))
 
 
 class _StoreFactory(HTTPFactory):
@@ -113,446 +152,194 @@ class _StoreFactory(HTTPFactory):
         """
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        channel: Any = HTTPChannel()
+        channel: Any = _StoreChannel(self._store)
         channel.factory = self
         channel.timeOut = None
         channel.requestFactory = lambda *arguments: _StoreRequest(self._store, *arguments)
         return channel
 
 
+class _StoreChannel(HTTPChannel):
+    def __init__(self, store: LegacyStore) -> None:
+        super().__init__()
+        self._store = store
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self._store.channels.add(self)
+        self.bound_reads()
+
+    def dataReceived(self, data: bytes) -> None:
+        try:
+            super().dataReceived(data)
+        except ValueError:
+            # Python reads no Content-Length of 5,000 digits, and Twisted does not ask first.
+            transport: Any = self.transport
+            transport.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            transport.loseConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._store.channels.discard(self)
+        super().connectionLost(reason)
+
+    def bound_reads(self) -> None:
+        """
+        Read no more at once than the pace allows for one step.
+        """
+        transport: Any = self.transport
+        if hasattr(transport, "bufferSize"):
+            transport.bufferSize = self._store.read_size
+
+
 class _StoreRequest(Request):
+    _log = Logger()
     defaultContentType = None
 
     def __init__(self, store: LegacyStore, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._store = store
         self._body: IncomingBody | None = None
+        self._body_error: OSError | None = None
+        self._is_receiving = False
+        self._pause: IDelayedCall | None = None
 
     # The body goes to a file as it comes
 
     def gotLength(self, length: int | None) -> None:
+        # Twisted's own file would hold the body a second time.
         self.content = BytesIO()
-        if length != 0:
-            self._body = self._store.objects.receive()
+        self._is_receiving = length != 0
+        if length:
+            # Without a length it is refused, and nothing of it is kept.
+            self._write(b"")
 
     def handleContentChunk(self, data: bytes) -> None:
-        assert self._body is not None
         self._store.received_size += len(data)
-        self._body.write(data)
-        if self._store.bytes_per_second is not None:
-            transport: Any = self.channel.transport
-            transport.pauseProducing()
-            self._store.reactor.callLater(len(data) / self._store.bytes_per_second, self._go_on, transport)
+        if self._body is not None:
+            self._write(data)
+        self._pace(len(data))
 
-    def _go_on(self, transport: Any) -> None:
-        if not self._disconnected and transport.connected:
-            transport.resumeProducing()
+    def _write(self, data: bytes) -> None:
+        try:
+            if self._body is None:
+                self._body = self._store.objects.receive()
+            self._body.write(data)
+        except OSError as error:
+            # A full disk is told once the client reads: after the body.
+            self._body_error = error
+            self._discard()
+
+    def _pace(self, size: int) -> None:
+        channel: Any = self.channel
+        channel.bound_reads()
+        if self._store.bytes_per_second is None:
+            return
+        seconds = size / self._store.bytes_per_second
+        if self._pause is not None:
+            # Data which had been read before the transport was paused.
+            self._pause.delay(seconds)
+            return
+        channel.transport.pauseProducing()
+        self._pause = self._store.reactor.callLater(seconds, self._go_on)
+
+    def _go_on(self) -> None:
+        self._pause = None
+        if self._is_receiving:
+            channel: Any = self.channel
+            channel.transport.resumeProducing()
+        else:
+            self._serve()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self._body is not None:
-            self._body.discard()
-            self._body = None
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+        if self._is_receiving or self._body is not None:
             self._store.aborted_count += 1
+        self._discard()
         super().connectionLost(reason)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         self.method, self.uri, self.clientproto = command, path, version
-        try:
+        self._is_receiving = False
+        # The last octets have their time, too; the channel reads on once the request is done.
+        if self._pause is None:
             self._serve()
-        except _Refusal as refusal:
-            self._store.refused_count += 1
-            message = escape(refusal.message)
-            self._answer_xml(f"<Error><Code>{refusal.code}</Code><Message>{message}</Message></Error>", refusal.status)
-        finally:
-            if self._body is not None:
-                self._body.discard()
-                self._body = None
 
-    # Judging
+    def _discard(self) -> None:
+        body, self._body = self._body, None
+        if body is not None:
+            body.discard()
 
-    def _field(self, name: str) -> str | None:
-        # Octets both ways: Twisted's cache of names must not hold text beside them.
-        values = self.requestHeaders.getRawHeaders(name.encode())
-        return None if not values else b",".join(values).decode("latin-1")
+    # The answer
 
     def _serve(self) -> None:
-        raw_path, _, raw_query = self.uri.decode("latin-1").partition("?")
-        self._query = {}
-        for item in raw_query.split("&"):
-            if item:
-                name, _, value = item.partition("=")
-                self._query[unquote(name)] = unquote(value.replace("+", " "))
-        self._check_form()
-        self._check_signature(raw_path, raw_query)
-        if raw_path != self._store.service_path and not raw_path.startswith(self._store.service_path + "/"):
-            raise _Refusal(404, "NoSuchEntity")
-        # Walrus reads a plus as a space, in paths too.
-        path = unquote_to_bytes(raw_path.removeprefix(self._store.service_path).replace("+", " ")).decode()
-        bucket, _, key = path[1:].partition("/")
-        if not bucket:
-            self._list_buckets()
-        elif not key:
-            self._serve_bucket(bucket)
-        elif not self._store.objects.has_bucket(bucket):
-            raise _Refusal(404, "NoSuchBucket")
-        else:
-            self._serve_object(bucket, key)
-
-    def _check_form(self) -> None:
-        content_hash = self._field("x-amz-content-sha256") or ""
-        codings = (self._field("content-encoding") or "").replace(" ", "").split(",")
-        if (
-            content_hash.startswith("STREAMING-")
-            or "aws-chunked" in codings
-            or self._field("x-amz-decoded-content-length")
-        ):
-            raise _Refusal(501, "NotImplemented", "aws-chunked is not known here")
-        if self._field("transfer-encoding"):
-            raise _Refusal(411, "MissingContentLength")
-        if _ISO_DATE.fullmatch(self._field("x-amz-date") or ""):
-            raise _Refusal(403, "AccessDenied", "the date cannot be read")
-        if "X-Amz-Algorithm" in self._query or "Signature" in self._query:
-            raise _Refusal(403, "AccessDenied", "signatures in the query are not known here")
-
-    def _check_signature(self, raw_path: str, raw_query: str) -> None:
-        authorization = self._field("authorization") or ""
-        scheme, _, value = authorization.partition(" ")
-        if scheme != "AWS":
-            raise _Refusal(400, "InvalidArgument", "Unsupported Authorization Type")
-        access_key_id, _, claimed = value.partition(":")
-        secret = self._store.keys.get(access_key_id)
-        if secret is None:
-            raise _Refusal(403, "InvalidAccessKeyId")
-        date = self._field("x-amz-date") or self._field("date")
         try:
-            sent_at = parsedate_to_datetime(date or "")
-        except ValueError:
-            raise _Refusal(403, "AccessDenied", "a date is required") from None
-        if abs((self._store.wall_clock() - sent_at).total_seconds()) > MAX_SKEW_SECONDS:
-            raise _Refusal(403, "RequestTimeTooSkewed")
-        digest = hmac.digest(secret.encode(), self._string_to_sign(raw_path, raw_query).encode(), "sha1")
-        if not hmac.compare_digest(base64.b64encode(digest).decode(), claimed):
-            raise _Refusal(403, "SignatureDoesNotMatch")
+            reply = self._reply()
+        except Refusal as refusal:
+            self._store.refused_count += 1
+            text = f"<Error><Code>{refusal.code}</Code><Message>{escape_text(refusal.message)}</Message></Error>"
+            headers = {b"content-type": b"application/xml", **refusal.headers}
+            reply = Reply(refusal.status, headers, document_bytes(text))
+        finally:
+            # What was stored is no longer where it came in.
+            self._discard()
+        self._send(reply)
 
-    def _string_to_sign(self, raw_path: str, raw_query: str) -> str:
-        names = sorted({name.lower().decode() for name, _ in self.requestHeaders.getAllRawHeaders()})
-        amz = "".join(f"{name}:{self._field(name)}\n" for name in names if name.startswith("x-amz-"))
-        signed = []
-        for item in raw_query.split("&"):
-            name, equals, value = item.partition("=")
-            if name.encode() in V2_SUBRESOURCES:
-                signed.append(f"{name}={unquote(value)}" if equals and _VALUED.fullmatch(name) else name)
-        resource = raw_path + ("?" + "&".join(sorted(signed)) if signed else "")
-        date = "" if self._field("x-amz-date") else self._field("date") or ""
-        lines = [self.method.decode(), self._field("content-md5") or "", self._field("content-type") or "", date]
-        return "\n".join(lines) + "\n" + amz + resource
+    def _reply(self) -> Reply:
+        fields: dict[bytes, bytes] = {}
+        for name, values in self.requestHeaders.getAllRawHeaders():
+            fields[name.lower()] = b",".join(values)
+        try:
+            if self._body_error is not None:
+                raise self._body_error
+            return self._store.perform(self.method, self.uri, fields, self._body)
+        except Refusal:
+            raise
+        except Exception as error:
+            self._log.error("500 InternalError: {error!r}", error=error)
+            raise Refusal(500, "InternalError") from None
 
-    # Answering
-
-    def _answer(self, status: int, content: bytes = b"", headers: dict[str, str] | None = None) -> None:
-        self.setResponseCode(status)
+    def _send(self, reply: Reply) -> None:
+        self.setResponseCode(reply.status)
         self.setHeader(b"x-amz-request-id", secrets.token_hex(8).upper().encode())
-        for name, value in (headers or {}).items():
-            self.setHeader(name.encode(), value.encode("latin-1"))
-        if status != 204:
-            self.setHeader(b"content-length", b"%d" % len(content))
-        if self.method != b"HEAD":
-            self.write(content)
-        self.finish()
-
-    def _answer_xml(self, text: str, status: int = 200) -> None:
-        document = f'<?xml version="1.0" encoding="UTF-8"?>\n{text}'.encode()
-        self._answer(status, document, {"content-type": "application/xml"})
-
-    def _document(self) -> Any:
-        content = self._body.read() if self._body is not None else b""
-        if b"<!" in content:
-            # Neither DTD nor entities: nothing in S3 needs them.
-            raise _Refusal(400, "MalformedXML")
-        try:
-            root = ElementTree.fromstring(content)  # noqa: S314
-        except (ElementTree.ParseError, ValueError):
-            raise _Refusal(400, "MalformedXML") from None
-        for element in root.iter():
-            element.tag = element.tag.rpartition("}")[2]
-        return root
-
-    # The service and its buckets
-
-    def _list_buckets(self) -> None:
-        names = "".join(
-            f"<Bucket><Name>{escape(name)}</Name><CreationDate>2013-10-01T00:00:00.000Z</CreationDate></Bucket>"
-            for name in self._store.objects.buckets()
-        )
-        self._answer_xml(
-            "<ListAllMyBucketsResult><Owner><ID>1</ID><DisplayName>legacy</DisplayName></Owner>"
-            f"<Buckets>{names}</Buckets></ListAllMyBucketsResult>"
-        )
-
-    def _serve_bucket(self, bucket: str) -> None:
-        objects = self._store.objects
-        if self.method == b"PUT" and not self._query:
-            objects.create_bucket(bucket)
-            self._answer(200)
-            return
-        if not objects.has_bucket(bucket):
-            raise _Refusal(404, "NoSuchBucket")
-        if self.method == b"HEAD":
-            self._answer(200)
-        elif self.method == b"DELETE":
-            if not objects.delete_bucket(bucket):
-                raise _Refusal(409, "BucketNotEmpty")
-            self._answer(204)
-        elif self.method == b"GET" and "location" in self._query:
-            self._answer_xml("<LocationConstraint/>")
-        elif self.method == b"GET":
-            self._list_objects(bucket)
-        elif self.method == b"POST" and "delete" in self._query:
-            self._delete_objects(bucket)
-        else:
-            raise _Refusal(501, "NotImplemented")
-
-    def _list_objects(self, bucket: str) -> None:
-        query = self._query
-        prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
-        after = query.get("continuation-token") or query.get("start-after") or query.get("marker") or ""
-        limit = int(query.get("max-keys") or 1000)
-        encode = quote if query.get("encoding-type") == "url" else str
-        items: list[str] = []
-        prefixes: list[str] = []
-        last = ""
-        is_truncated = False
-        for key in self._store.objects.keys(bucket):
-            if key.startswith(_UPLOADS) or not key.startswith(prefix) or (after and key.encode() <= after.encode()):
-                continue
-            rest = key[len(prefix) :]
-            common = prefix + rest.partition(delimiter)[0] + delimiter if delimiter and delimiter in rest else ""
-            if common and common in prefixes:
-                last = key
-                continue
-            if len(items) + len(prefixes) >= limit:
-                is_truncated = True
-                break
-            last = key
-            if common:
-                prefixes.append(common)
-                continue
-            stored = self._store.objects.find(bucket, key)
-            if stored is not None:
-                items.append(
-                    f"<Contents><Key>{escape(encode(key))}</Key><LastModified>{_iso(stored.modified)}</LastModified>"
-                    f'<ETag>"{stored.etag}"</ETag><Size>{stored.size}</Size><StorageClass>STANDARD</StorageClass></Contents>'
-                )
-        more = "true" if is_truncated else "false"
-        following = ""
-        if is_truncated:
-            name = "NextContinuationToken" if query.get("list-type") == "2" else "NextMarker"
-            following = f"<{name}>{escape(encode(last))}</{name}>"
-        common_prefixes = "".join(
-            f"<CommonPrefixes><Prefix>{escape(encode(text))}</Prefix></CommonPrefixes>" for text in prefixes
-        )
-        encoding = "<EncodingType>url</EncodingType>" if query.get("encoding-type") == "url" else ""
-        self._answer_xml(
-            f"<ListBucketResult><Name>{escape(bucket)}</Name><Prefix>{escape(encode(prefix))}</Prefix>"
-            f"<KeyCount>{len(items) + len(prefixes)}</KeyCount><MaxKeys>{limit}</MaxKeys>{encoding}"
-            f"<IsTruncated>{more}</IsTruncated>{following}{''.join(items)}{common_prefixes}</ListBucketResult>"
-        )
-
-    def _delete_objects(self, bucket: str) -> None:
-        if self._field("content-md5") is None:
-            raise _Refusal(400, "InvalidRequest", "Missing required header for this request: Content-MD5")
-        self._check_md5()
-        deleted = []
-        for element in self._document().iter("Object"):
-            key = element.findtext("Key") or ""
-            self._store.objects.delete(bucket, key)
-            deleted.append(f"<Deleted><Key>{escape(key)}</Key></Deleted>")
-        self._answer_xml(f"<DeleteResult>{''.join(deleted)}</DeleteResult>")
-
-    # Objects
-
-    def _serve_object(self, bucket: str, key: str) -> None:
-        if self.method in {b"GET", b"HEAD"}:
-            self._get_object(bucket, key)
-        elif self.method == b"PUT" and "uploadId" in self._query:
-            self._upload_part(bucket, key)
-        elif self.method == b"PUT" and self._field("x-amz-copy-source"):
-            self._copy_object(bucket, key)
-        elif self.method == b"PUT":
-            stored = self._store_body(bucket, key, self._kept_headers())
-            self._answer(200, headers={"etag": f'"{stored.etag}"'})
-        elif self.method == b"DELETE" and "uploadId" in self._query:
-            self._end_upload(bucket, self._query["uploadId"])
-            self._answer(204)
-        elif self.method == b"DELETE":
-            self._store.objects.delete(bucket, key)
-            self._answer(204)
-        elif self.method == b"POST" and "uploads" in self._query:
-            self._begin_upload(bucket, key)
-        elif self.method == b"POST" and "uploadId" in self._query:
-            self._complete_upload(bucket, key)
-        else:
-            raise _Refusal(501, "NotImplemented")
-
-    def _kept_headers(self) -> dict[str, str]:
-        kept = {}
-        for raw_name, values in self.requestHeaders.getAllRawHeaders():
-            name = raw_name.decode("latin-1").lower()
-            if name in _KEPT or name.startswith("x-amz-meta-"):
-                kept[name] = b",".join(values).decode("latin-1")
-        return kept
-
-    def _check_md5(self) -> None:
-        claimed = self._field("content-md5")
-        computed = self._body.md5 if self._body is not None else hashlib.md5().digest()
-        if claimed is not None and claimed != base64.b64encode(computed).decode():
-            raise _Refusal(400, "BadDigest")
-
-    def _store_body(self, bucket: str, key: str, headers: dict[str, str]) -> StoredObject:
-        self._check_md5()
-        body = self._body if self._body is not None else self._store.objects.receive()
-        self._body = None
-        body.close()
-        return self._put(bucket, key, body.path, body.size, body.md5.hex(), headers)
-
-    def _put(self, bucket: str, key: str, content: Path, size: int, etag: str, headers: dict[str, str]) -> StoredObject:
-        modified = self._store.wall_clock().timestamp()
-        stored = StoredObject(key, secrets.token_hex(16), size, etag, modified, headers)
-        self._store.objects.put(bucket, stored, content)
-        self._store.stored_count += 1
-        return stored
-
-    def _find(self, bucket: str, key: str) -> StoredObject:
-        stored = self._store.objects.find(bucket, key)
-        if stored is None:
-            # What Walrus said for NoSuchKey.
-            raise _Refusal(404, "NoSuchEntity", "The specified key does not exist.")
-        return stored
-
-    def _get_object(self, bucket: str, key: str) -> None:
-        stored = self._find(bucket, key)
-        etag = f'"{stored.etag}"'
-        matches, others = self._field("if-match"), self._field("if-none-match")
-        if matches is not None and matches not in {etag, "*"}:
-            raise _Refusal(412, "PreconditionFailed")
-        if others is not None and others in {etag, "*"}:
-            self.setHeader(b"etag", etag.encode())
-            self.setResponseCode(304)
+        for name, value in reply.headers.items():
+            self.setHeader(name, value)
+        if reply.status not in {204, 304}:
+            self.setHeader(b"content-length", b"%d" % (len(reply.content) if reply.size is None else reply.size))
+        if reply.file is None:
+            self.write(reply.content)
             self.finish()
             return
-        start, end = 0, stored.size
-        found = _RANGE.fullmatch(self._field("range") or "")
-        if found is not None and (found[1] or found[2]):
-            if found[1]:
-                start, end = int(found[1]), min(int(found[2] or stored.size), stored.size - 1) + 1
-            else:
-                start = max(0, stored.size - int(found[2]))
-            if start >= stored.size:
-                raise _Refusal(416, "InvalidRange")
-            self.setHeader(b"content-range", b"bytes %d-%d/%d" % (start, end - 1, stored.size))
-        self.setResponseCode(206 if found is not None else 200)
-        self.setHeader(b"content-type", b"binary/octet-stream")
-        for name, value in stored.headers.items():
-            self.setHeader(name.encode(), value.encode("latin-1"))
-        self.setHeader(b"etag", etag.encode())
-        self.setHeader(b"last-modified", format_rfc1123(datetime.fromtimestamp(stored.modified, self._zone)))
-        self.setHeader(b"content-length", b"%d" % (end - start))
-        if self.method == b"HEAD":
-            self.finish()
-            return
-        file = self._store.objects.content_path(bucket, stored).open("rb")
-        file.seek(start)
-        left = [end - start]
-
-        class Window:
-            def read(self, size: int) -> bytes:
-                data = file.read(min(size, left[0]))
-                left[0] -= len(data)
-                return data
+        file = reply.file
+        sending = FileSender().beginFileTransfer(_Window(file, reply.size or 0), self)
 
         def sent(result: object) -> None:
             file.close()
+            # A failure says that the client has left.
             if not isinstance(result, Failure):
                 self.finish()
 
-        FileSender().beginFileTransfer(Window(), self).addBoth(sent)
-
-    @property
-    def _zone(self) -> Any:
-        return self._store.wall_clock().tzinfo
-
-    def _copy_object(self, bucket: str, key: str) -> None:
-        source = unquote((self._field("x-amz-copy-source") or "").partition("?")[0]).removeprefix("/")
-        from_bucket, _, from_key = source.partition("/")
-        stored = self._find(from_bucket, from_key)
-        body = self._store.objects.receive()
-        with self._store.objects.content_path(from_bucket, stored).open("rb") as file:
-            while data := file.read(1 << 20):
-                body.write(data)
-        body.close()
-        replaces = self._field("x-amz-metadata-directive") == "REPLACE"
-        headers = self._kept_headers() if replaces else stored.headers
-        copied = self._put(bucket, key, body.path, body.size, body.md5.hex(), headers)
-        self._answer_xml(
-            f'<CopyObjectResult><LastModified>{_iso(copied.modified)}</LastModified><ETag>"{copied.etag}"</ETag>'
-            "</CopyObjectResult>"
-        )
-
-    # Uploads in parts: each part is an object which no listing shows
-
-    def _begin_upload(self, bucket: str, key: str) -> None:
-        upload_id = secrets.token_hex(16)
-        self._store_body(bucket, f"{_UPLOADS}{upload_id}/", self._kept_headers())
-        self._answer_xml(
-            f"<InitiateMultipartUploadResult><Bucket>{escape(bucket)}</Bucket><Key>{escape(key)}</Key>"
-            f"<UploadId>{upload_id}</UploadId></InitiateMultipartUploadResult>"
-        )
-
-    def _upload(self, bucket: str, upload_id: str) -> StoredObject:
-        stored = self._store.objects.find(bucket, f"{_UPLOADS}{upload_id}/")
-        if stored is None:
-            raise _Refusal(404, "NoSuchUpload")
-        return stored
-
-    def _upload_part(self, bucket: str, key: str) -> None:
-        upload_id = self._query["uploadId"]
-        self._upload(bucket, upload_id)
-        part = self._store_body(bucket, f"{_UPLOADS}{upload_id}/{int(self._query['partNumber'])}", {})
-        self._answer(200, headers={"etag": f'"{part.etag}"'})
-
-    def _complete_upload(self, bucket: str, key: str) -> None:
-        upload_id = self._query["uploadId"]
-        upload = self._upload(bucket, upload_id)
-        parts = []
-        for element in self._document().iter("Part"):
-            for child in element:
-                if child.tag not in {"PartNumber", "ETag"}:
-                    raise _Refusal(400, "MalformedXML", f"{child.tag} is not known here")
-            part = self._store.objects.find(bucket, f"{_UPLOADS}{upload_id}/{int(element.findtext('PartNumber') or 0)}")
-            if part is None or (element.findtext("ETag") or "").strip('"') != part.etag:
-                raise _Refusal(400, "InvalidPart")
-            parts.append(part)
-        body = self._store.objects.receive()
-        for part in parts:
-            with self._store.objects.content_path(bucket, part).open("rb") as file:
-                while data := file.read(1 << 20):
-                    body.write(data)
-        body.close()
-        digest = hashlib.md5(b"".join(bytes.fromhex(part.etag) for part in parts)).hexdigest()
-        stored = self._put(bucket, key, body.path, body.size, f"{digest}-{len(parts)}", upload.headers)
-        self._end_upload(bucket, upload_id)
-        host = self._field("host") or ""
-        location = escape(f"http://{host}{self._store.service_path}/{bucket}/{quote(key)}")
-        self._answer_xml(
-            f"<CompleteMultipartUploadResult><Location>{location}</Location><Bucket>{escape(bucket)}</Bucket>"
-            f'<Key>{escape(key)}</Key><ETag>"{stored.etag}"</ETag></CompleteMultipartUploadResult>'
-        )
-
-    def _end_upload(self, bucket: str, upload_id: str) -> None:
-        for key in self._store.objects.keys(bucket):
-            if key.startswith(f"{_UPLOADS}{upload_id}/"):
-                self._store.objects.delete(bucket, key)
+        sending.addBoth(sent)
 
 
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+class _Window:
+    """
+    So many octets of a file, from where it stands.
+    """
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file = file
+        self._left = size
+
+    def read(self, size: int) -> bytes:
+        data = self._file.read(min(size, self._left))
+        self._left -= len(data)
+        return data
+
+
+def _decode(raw: bytes) -> str:
+    try:
+        return unquote_to_bytes(raw.replace(b"+", b" ")).decode()
+    except UnicodeDecodeError:
+        raise Refusal(400, "InvalidURI") from None
