@@ -420,7 +420,7 @@ def complete(*parts: tuple[int, str | None]) -> bytes:
 @pytest_twisted.ensureDeferred
 async def test_uploads_in_parts(tmp_path: Path) -> None:
     """
-    Parts become one object with the headers of the upload, also at another store on the directory; no listing shows them.
+    Parts become one object with the headers of the upload, also at another store there; no listing shows them.
     """
     etags = []
     async with running_store(tmp_path) as first, running_store(tmp_path) as second:
