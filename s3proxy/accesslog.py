@@ -17,7 +17,8 @@ from twisted.logger import Logger
 from s3proxy.s3.address import Address
 from s3proxy.s3.head import RequestHead
 from s3proxy.s3.masking import mask_credentials
-from s3proxy.s3.operation import is_copy, query_names
+from s3proxy.s3.operation import is_copy
+from s3proxy.s3.query import query_names
 
 _MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")
 

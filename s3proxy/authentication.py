@@ -4,48 +4,40 @@ Which verifier judges a request: one closed table of carriers and payload modes.
 
 from __future__ import annotations
 
+import fnmatch
+import re
 from collections.abc import Container
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import Enum, auto
+from typing import cast
 
+from s3proxy.postobject.form import Form
 from s3proxy.s3.address import Address
-from s3proxy.s3.credential import Credential
+from s3proxy.s3.claim import Carrier, Claim
+from s3proxy.s3.credential import Credential, check_session
 from s3proxy.s3.errors import (
     AccessDenied,
     AuthorizationQueryParametersError,
+    BadRequest,
     InvalidArgument,
     InvalidRequest,
+    InvalidToken,
     NotImplementedByProxy,
+    PreconditionFailed,
 )
 from s3proxy.s3.head import RequestHead
-from s3proxy.sigv4.authorization import (
-    ECDSA_ALGORITHM,
-    HMAC_ALGORITHM,
-    QUERY_NAMES,
-    SignatureClaim,
-    read_header_claim,
-    read_query_claim,
-)
-from s3proxy.sigv4.canonical import query_items
+from s3proxy.s3.operation import is_form
+from s3proxy.s3.payload import UNSIGNED, Payload, PayloadHash, parse_payload
+from s3proxy.s3.query import query_items, query_names
+from s3proxy.sigv2 import authorization as sigv2
+from s3proxy.sigv2.canonical import LISTING_NAMES, PASSED_NAMES
+from s3proxy.sigv2.verifier import check_signature as check_v2_signature
+from s3proxy.sigv4 import authorization as sigv4
+from s3proxy.sigv4.asymmetric import ECDSA_ALGORITHM, VerifyingKeys
+from s3proxy.sigv4.authorization import HMAC_ALGORITHM
 from s3proxy.sigv4.chunks import ChunkChain
-from s3proxy.sigv4.payload import Payload, PayloadHash
 from s3proxy.sigv4.signing_key import SigningKeys
-from s3proxy.sigv4.verifier import check_exemptions, check_signature, check_token
-
-
-class Carrier(Enum):
-    """
-    Where a request carries its signature, and of which kind that is.
-    """
-
-    V4_HEADER = auto()
-    V4_QUERY = auto()
-    V4A_HEADER = auto()
-    V4A_QUERY = auto()
-    V2_HEADER = auto()
-    V2_QUERY = auto()
-
+from s3proxy.sigv4.verifier import check_form_signature, check_signature
 
 _PLAIN: frozenset[PayloadHash | None] = frozenset({None, PayloadHash.UNSIGNED_PAYLOAD})
 """
@@ -60,9 +52,34 @@ PAYLOADS: dict[Carrier, frozenset[PayloadHash | None]] = {
         PayloadHash.STREAMING_AWS4_HMAC_SHA256_PAYLOAD_TRAILER,
     },
     Carrier.V4_QUERY: _PLAIN,
+    Carrier.V4_FORM: frozenset({PayloadHash.UNSIGNED_PAYLOAD}),
+    Carrier.V4A_HEADER: _PLAIN
+    | {
+        PayloadHash.STREAMING_UNSIGNED_PAYLOAD_TRAILER,
+        PayloadHash.STREAMING_AWS4_ECDSA_P256_SHA256_PAYLOAD,
+        PayloadHash.STREAMING_AWS4_ECDSA_P256_SHA256_PAYLOAD_TRAILER,
+    },
+    Carrier.V4A_QUERY: _PLAIN,
+    Carrier.V2_HEADER: _PLAIN,
+    Carrier.V2_QUERY: _PLAIN,
+    Carrier.V2_FORM: frozenset({PayloadHash.UNSIGNED_PAYLOAD}),
+    Carrier.ANONYMOUS: _PLAIN | {PayloadHash.STREAMING_UNSIGNED_PAYLOAD_TRAILER},
 }
 """
-The table: which payload modes are verified for a carrier. A carrier without a row is not supported here.
+The table: which payload modes are verified for a carrier.
+"""
+
+PAYLOAD_SWITCHES = {
+    "unsigned-payload": PayloadHash.UNSIGNED_PAYLOAD,
+    "unsigned-trailer": PayloadHash.STREAMING_UNSIGNED_PAYLOAD_TRAILER,
+}
+"""
+Payload modes which can be switched off, by the configuration's words.
+"""
+
+SWITCHES = (*(carrier.value for carrier in Carrier if carrier is not Carrier.ANONYMOUS), *PAYLOAD_SWITCHES)
+"""
+All that can be switched off for a listener or a key, by the configuration's words.
 """
 
 _ONE_MECHANISM = (
@@ -70,6 +87,43 @@ _ONE_MECHANISM = (
     "the Authorization header should be specified"
 )
 _NOT_SUPPORTED = "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256."
+_NO_ORIGIN = "Insufficient information. Origin request header needed."
+_POST_CONDITION = "Bucket POST must be of the enclosure-type multipart/form-data"
+
+_V4_FIELDS = {
+    b"policy": "policy",
+    b"x-amz-signature": "X-Amz-Signature",
+    b"x-amz-credential": "X-Amz-Credential",
+    b"x-amz-date": "X-Amz-Date",
+    b"x-amz-algorithm": "X-Amz-Algorithm",
+}
+_V2_FIELDS = {b"policy": "policy", b"signature": "signature", b"awsaccesskeyid": "AWSAccessKeyId"}
+
+_READ_METHODS = frozenset({b"GET", b"HEAD"})
+_READ_NAMES = LISTING_NAMES | {b"versionId", b"partNumber", b"x-id"}
+
+
+@dataclass(frozen=True, slots=True)
+class Anonymous:
+    """
+    What requests without a signature may do.
+
+    Attributes:
+        passes: Whether they go on to the backend, unsigned: its own policy decides.
+        signed_buckets: Patterns of buckets; a read of one of them is signed with the backend's key.
+    """
+
+    passes: bool = False
+    signed_buckets: tuple[str, ...] = ()
+
+    def signs(self, head: RequestHead, address: Address) -> bool:
+        """
+        Say whether a request is a read which our key signs.
+        """
+        if head.method not in _READ_METHODS or not address.bucket or not query_names(head.raw_query) <= _READ_NAMES:
+            return False
+        bucket = address.bucket.decode()
+        return any(re.fullmatch(fnmatch.translate(pattern), bucket) for pattern in self.signed_buckets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +134,19 @@ class Realm:
     Attributes:
         regions: Accepted; the first is named in refusals.
         domains: Lower case; a host below one of them names its bucket.
-        carriers: Switched on.
+        refused: Those of `SWITCHES` which are off.
         known_tokens: Session tokens given out for any key, to tell another key's from none.
         signing_keys: Those which were used last.
+        verifying_keys: The same under SigV4A.
     """
 
     regions: tuple[bytes, ...] = (b"us-east-1",)
     domains: tuple[bytes, ...] = ()
-    carriers: frozenset[Carrier] = frozenset(PAYLOADS)
+    refused: frozenset[str] = frozenset()
+    anonymous: Anonymous = field(default_factory=Anonymous)
     known_tokens: Container[bytes] = frozenset()
     signing_keys: SigningKeys = field(default_factory=SigningKeys, compare=False)
+    verifying_keys: VerifyingKeys = field(default_factory=VerifyingKeys, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,43 +155,66 @@ class Authenticated:
     A request whose head is believed.
 
     Attributes:
+        access_key_id: None where the request is anonymous.
+        credential: Of the key; `NOBODY` where the request is anonymous.
         signed_headers: Lower-case names; in a presigned request the query is covered besides.
         chain: Verifies a body of signed chunks, else None.
-        query_names: Decoded names of the parameters which authenticated it.
+        authentication_names: Decoded names of the query's parameters which authenticated it.
+        passed_names: Decoded names of the query's parameters which may pass; None for all.
+        is_signed_onward: Whether our key on the backend may sign it.
+        exempted: The exemptions which it needed.
     """
 
-    access_key_id: bytes
+    access_key_id: bytes | None
     carrier: Carrier
     credential: Credential
     signed_headers: frozenset[bytes]
     payload: Payload
     chain: ChunkChain | None
-    query_names: frozenset[bytes] = frozenset()
+    authentication_names: frozenset[bytes] = frozenset()
+    passed_names: frozenset[bytes] | None = None
+    is_signed_onward: bool = True
+    exempted: tuple[str, ...] = ()
 
 
+NOBODY = Credential("", ())
+"""
+Whoever sends an anonymous request.
+"""
+
+_AUTHENTICATION_NAMES: dict[Carrier, frozenset[bytes]] = {
+    Carrier.V4_QUERY: sigv4.QUERY_NAMES,
+    Carrier.V4A_QUERY: sigv4.QUERY_NAMES,
+    Carrier.V2_QUERY: sigv2.QUERY_NAMES,
+}
+_PASSED_NAMES: dict[Carrier, frozenset[bytes]] = {
+    # Signature V2 covers little of a query: what it does not cover must not get our own signature.
+    Carrier.V2_HEADER: PASSED_NAMES,
+    Carrier.V2_QUERY: PASSED_NAMES,
+}
 _NO_NAMES: frozenset[bytes] = frozenset()
+_QUERY_NAMES = sigv4.QUERY_NAMES | sigv2.QUERY_NAMES
 
 
-def read_claim(head: RequestHead, address: Address, realm: Realm, now: datetime) -> SignatureClaim | None:
+def read_claim(head: RequestHead, address: Address, realm: Realm, now: datetime) -> Claim | None:
     """
-    Find the one carrier of a request and read its claim.
+    Find the one carrier of a request and read its claim. A form's carrier is in its body: see `read_form_claim`.
 
     Args:
         address: Of the request; Signature V2 covers the bucket of a host name.
         now: Aware, UTC.
 
     Returns:
-        None where the request is anonymous.
+        None where the head carries no signature.
 
     Raises:
         S3Error: The first fault, in S3's order, of those which can be seen without the key.
     """
     authorizations = head.fields.get(b"authorization")
-    raw_query = head.raw_query
     parameters: dict[bytes, bytes] = {}
-    if raw_query:
-        for name, value in query_items(raw_query):
-            if name in parameters and name in QUERY_NAMES:
+    if head.raw_query:
+        for name, value in query_items(head.raw_query):
+            if name in parameters and name in _QUERY_NAMES:
                 # Two readers could take one or the other.
                 raise AuthorizationQueryParametersError
             parameters.setdefault(name, value)
@@ -145,17 +225,20 @@ def read_claim(head: RequestHead, address: Address, realm: Realm, now: datetime)
             raise NotImplementedByProxy(None, Header="Authorization")
         if has_v4_query or has_v2_query:
             raise InvalidArgument(_ONE_MECHANISM, "Authorization", authorizations[0])
-        return _read_authorization(head, authorizations[0], realm, now)
+        return _checked(_read_authorization(head, address, authorizations[0], realm, now), realm)
     if has_v4_query:
         if has_v2_query:
             raise InvalidArgument(_ONE_MECHANISM)
-        return _read_presigned(head, parameters, realm, now)
+        return _checked(_read_presigned(head, parameters, realm, now), realm)
     if has_v2_query:
-        raise InvalidRequest(_NOT_SUPPORTED)
+        _check_switch(Carrier.V2_QUERY, realm)
+        return _checked(sigv2.read_query_claim(head, address, parameters, now), realm)
     return None
 
 
-def _read_authorization(head: RequestHead, authorization: bytes, realm: Realm, now: datetime) -> SignatureClaim:
+def _read_authorization(
+    head: RequestHead, address: Address, authorization: bytes, realm: Realm, now: datetime
+) -> Claim:
     if not authorization:
         raise AccessDenied
     scheme, space, components = authorization.partition(b" ")
@@ -164,33 +247,47 @@ def _read_authorization(head: RequestHead, authorization: bytes, realm: Realm, n
             "Authorization header is invalid -- one and only one ' ' (space) required", "Authorization", authorization
         )
     word = scheme.upper()
-    if word in {ECDSA_ALGORITHM, b"AWS"}:
-        raise InvalidRequest(_NOT_SUPPORTED)
-    if word != HMAC_ALGORITHM:
+    if word == b"AWS":
+        _check_switch(Carrier.V2_HEADER, realm)
+        return sigv2.read_header_claim(head, address, authorization, now)
+    if word not in {HMAC_ALGORITHM, ECDSA_ALGORITHM}:
         raise InvalidArgument("Unsupported Authorization Type", "Authorization", authorization)
-    return _supported(read_header_claim(head, scheme, components, realm.regions, now), Carrier.V4_HEADER, realm)
+    _check_switch(Carrier.V4_HEADER if word == HMAC_ALGORITHM else Carrier.V4A_HEADER, realm)
+    return sigv4.read_header_claim(head, scheme, components, realm.regions, now)
 
 
-def _read_presigned(head: RequestHead, parameters: dict[bytes, bytes], realm: Realm, now: datetime) -> SignatureClaim:
+def _read_presigned(head: RequestHead, parameters: dict[bytes, bytes], realm: Realm, now: datetime) -> Claim:
     algorithm = parameters[b"X-Amz-Algorithm"]
-    if algorithm == ECDSA_ALGORITHM:
-        raise InvalidRequest(_NOT_SUPPORTED)
-    if algorithm != HMAC_ALGORITHM:
+    if algorithm not in {HMAC_ALGORITHM, ECDSA_ALGORITHM}:
         raise AuthorizationQueryParametersError(
             'X-Amz-Algorithm only supports "AWS4-HMAC-SHA256 and AWS4-ECDSA-P256-SHA256"'
         )
-    return _supported(read_query_claim(head, parameters, realm.regions, now), Carrier.V4_QUERY, realm)
+    _check_switch(Carrier.V4_QUERY if algorithm == HMAC_ALGORITHM else Carrier.V4A_QUERY, realm)
+    return sigv4.read_query_claim(head, parameters, realm.regions, now)
 
 
-def _supported(claim: SignatureClaim, carrier: Carrier, realm: Realm) -> SignatureClaim:
-    if carrier not in realm.carriers:
+def _check_switch(carrier: Carrier, realm: Realm) -> None:
+    if carrier.value in realm.refused:
         raise InvalidRequest(_NOT_SUPPORTED)
-    if claim.payload.word not in PAYLOADS[carrier]:
+
+
+def _checked(claim: Claim, realm: Realm) -> Claim:
+    """
+    Hold a claim against the table.
+    """
+    if claim.payload.word not in PAYLOADS[claim.carrier]:
         raise InvalidRequest("The value of x-amz-content-sha256 does not go with this kind of authentication.")
+    _check_payload_switch(claim.payload, realm.refused)
     return claim
 
 
-def verify_claim(claim: SignatureClaim, credential: Credential | None, realm: Realm, now: datetime) -> Authenticated:
+def _check_payload_switch(payload: Payload, refused: frozenset[str]) -> None:
+    for switch in refused:
+        if PAYLOAD_SWITCHES.get(switch, payload) is payload.word:
+            raise AccessDenied(f"{payload.raw.decode()} is not accepted here")
+
+
+def verify_claim(claim: Claim, credential: Credential | None, realm: Realm, now: datetime) -> Authenticated:
     """
     Believe a claim, or refuse it.
 
@@ -200,15 +297,112 @@ def verify_claim(claim: SignatureClaim, credential: Credential | None, realm: Re
     Raises:
         S3Error: The first fault, in S3's order, of those which need the key.
     """
-    check_exemptions(claim, credential)
-    known = check_token(claim, credential, realm.known_tokens, now)
-    chain = check_signature(claim, known, realm.signing_keys)
+    exempted = []
+    for exemption, error in claim.waivable:
+        if credential is None or exemption not in credential.exemptions:
+            raise error
+        exempted.append(exemption)
+    known = check_session(claim.claimed_access_key_id, claim.session_token, credential, realm.known_tokens, now)
+    chain = _check_signature(claim, known, realm)
+    if known.session_token is None and claim.session_token is not None:
+        raise InvalidToken(claim.session_token)
+    carrier = claim.carrier
+    if known.refused:
+        if carrier.value in known.refused:
+            raise InvalidRequest(_NOT_SUPPORTED)
+        _check_payload_switch(claim.payload, known.refused)
     return Authenticated(
         claim.claimed_access_key_id,
-        Carrier.V4_QUERY if claim.is_presigned else Carrier.V4_HEADER,
+        carrier,
         known,
         frozenset(claim.signed_headers),
         claim.payload,
         chain,
-        QUERY_NAMES if claim.is_presigned else _NO_NAMES,
+        _AUTHENTICATION_NAMES.get(carrier, _NO_NAMES),
+        _PASSED_NAMES.get(carrier),
+        True,
+        tuple(exempted),
     )
+
+
+def _check_signature(claim: Claim, credential: Credential, realm: Realm) -> ChunkChain | None:
+    secrets = credential.secret_access_keys
+    if claim.carrier in {Carrier.V2_HEADER, Carrier.V2_QUERY, Carrier.V2_FORM}:
+        check_v2_signature(cast(sigv2.V2Claim, claim), secrets)
+        return None
+    if claim.carrier is Carrier.V4_FORM:
+        check_form_signature(cast(sigv4.FormClaim, claim), secrets, realm.signing_keys)
+        return None
+    return check_signature(cast(sigv4.SignatureClaim, claim), secrets, realm.signing_keys, realm.verifying_keys)
+
+
+# Forms
+
+
+def carries_form(head: RequestHead, address: Address) -> bool:
+    """
+    Say whether a request without a signature in its head is a form's: its carrier is in its body.
+
+    Raises:
+        PreconditionFailed: It is a POST to a bucket, and no form.
+    """
+    if head.method != b"POST" or not address.bucket or address.key or head.raw_query:
+        return False
+    if not is_form(head.fields):
+        raise PreconditionFailed(_POST_CONDITION)
+    return True
+
+
+def read_form_claim(head: RequestHead, form: Form, realm: Realm) -> Claim | None:
+    """
+    Find the carrier among a form's fields and read its claim.
+
+    Returns:
+        None where the form is anonymous.
+
+    Raises:
+        S3Error: The first fault, in S3's order, of those which can be seen without the key.
+    """
+    if b"x-amz-security-token" in head.fields:
+        raise AccessDenied("No AWSAccessKey was presented.")
+    has_v4 = not sigv4.FORM_NAMES.isdisjoint(form.fields)
+    has_v2 = not sigv2.FORM_NAMES.isdisjoint(form.fields)
+    if has_v4 and has_v2:
+        raise InvalidArgument(_ONE_MECHANISM)
+    if not has_v4 and not has_v2 and b"policy" not in form.fields:
+        return None
+    _check_switch(Carrier.V2_FORM if has_v2 else Carrier.V4_FORM, realm)
+    for name, shown in (_V2_FIELDS if has_v2 else _V4_FIELDS).items():
+        if name not in form.fields:
+            raise InvalidArgument.of_missing_field(shown)
+    if has_v2:
+        return sigv2.read_form_claim(head, form.fields)
+    return sigv4.read_form_claim(head, form.fields, realm.regions)
+
+
+# Nobody's requests
+
+
+def admit_anonymous(head: RequestHead, address: Address, realm: Realm) -> Authenticated:
+    """
+    Let a request pass which carries no signature, as far as the realm allows it.
+
+    Raises:
+        AccessDenied: It does not.
+        BadRequest: It is no preflight of a browser, but asks for one.
+        InvalidRequest: Its body is of a kind that only a signature can verify.
+        InvalidArgument: x-amz-content-sha256 cannot be read.
+    """
+    is_preflight = head.method == b"OPTIONS"
+    if is_preflight and not {b"origin", b"access-control-request-method"} <= head.fields.keys():
+        raise BadRequest(_NO_ORIGIN)
+    signs = realm.anonymous.signs(head, address)
+    if not (is_preflight or signs or realm.anonymous.passes):
+        raise AccessDenied
+    raw_payload = head.fields.value(b"x-amz-content-sha256")
+    payload = UNSIGNED if raw_payload is None else parse_payload(raw_payload)
+    if payload.word not in PAYLOADS[Carrier.ANONYMOUS]:
+        raise InvalidRequest("The value of x-amz-content-sha256 does not go with this kind of authentication.")
+    # What we do not sign, the backend judges as anonymous: it may have all of it.
+    headers = frozenset() if signs or is_preflight else frozenset(head.fields)
+    return Authenticated(None, Carrier.ANONYMOUS, NOBODY, headers, payload, None, is_signed_onward=signs)

@@ -13,6 +13,7 @@ from typing import Any
 from s3proxy.s3.limits import KIB, MIB
 from s3proxy.settings import (
     DEFAULT_LISTEN,
+    AnonymousSettings,
     BackendSettings,
     CredentialsSettings,
     Limits,
@@ -45,6 +46,7 @@ class _File:
     listener: tuple[ListenerSettings, ...] = ()
     backend: tuple[BackendSettings, ...] = ()
     credentials: CredentialsSettings = field(default_factory=CredentialsSettings)
+    anonymous: AnonymousSettings = field(default_factory=AnonymousSettings)
     limits: Limits = field(default_factory=Limits)
     times: Times = field(default_factory=Times)
     log: LogSettings = field(default_factory=LogSettings)
@@ -77,20 +79,15 @@ def make_settings(content: Mapping[str, Any], directory: Path, environment: Mapp
     except Faults as error:
         raise Faults(sorted({*faults, *error.faults})) from None
     _check_backends(file, directory, faults)
+    _check_spool(file.server, directory, faults)
     if faults:
         raise Faults(sorted(faults))
     server = file.server
     endpoints = server.listen or (() if file.listener else (DEFAULT_LISTEN,))
     listeners = [ListenerSettings(endpoint=endpoint) for endpoint in endpoints] + list(file.listener)
     return Settings(
-        listeners=tuple(
-            replace(
-                listener,
-                region=listener.region or server.region,
-                domains=server.domains if listener.domains is None else listener.domains,
-            )
-            for listener in listeners
-        ),
+        server=replace(server, spool_directory=str(directory / server.spool_directory)),
+        listeners=tuple(_with_inherited(listener, server) for listener in listeners),
         backends=tuple(
             replace(
                 _with_paths(backend, directory),
@@ -100,11 +97,19 @@ def make_settings(content: Mapping[str, Any], directory: Path, environment: Mapp
             for index, backend in enumerate(file.backend)
         ),
         keys_file=directory / file.credentials.source.removeprefix("file:"),
+        anonymous=file.anonymous,
         limits=file.limits,
         times=file.times,
         log=file.log if file.log.access in {"-", "none"} else LogSettings(access=str(directory / file.log.access)),
-        host_id=server.host_id,
     )
+
+
+_INHERITED = ("region", "accepted_regions", "domains", "refuse", "post")
+
+
+def _with_inherited(listener: ListenerSettings, server: ServerSettings) -> ListenerSettings:
+    missing: dict[str, Any] = {name: getattr(server, name) for name in _INHERITED if getattr(listener, name) is None}
+    return replace(listener, **missing)
 
 
 _PATHS = ("unix_socket", "ca_file", "client_certificate_file", "client_private_key_file")
@@ -138,6 +143,12 @@ def _check_backends(file: _File, directory: Path, faults: list[Fault]) -> None:
                 faults.append(Fault(f"{place}.{name}", "is for a url which begins with https"))
             elif not os.access(directory / path, os.R_OK):
                 faults.append(Fault(f"{place}.{name}", f"{directory / path}: cannot be read"))
+
+
+def _check_spool(server: ServerSettings, directory: Path, faults: list[Fault]) -> None:
+    path = directory / server.spool_directory
+    if not path.is_dir() or not os.access(path, os.W_OK | os.X_OK):
+        faults.append(Fault("server.spool_directory", f"{path}: is no directory to write to"))
 
 
 # Secrets of backends

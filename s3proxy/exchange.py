@@ -23,6 +23,10 @@ class State(Enum):
 
     LOOKING_UP = auto()
     "the credentials of a key which signed a well-formed head"
+    READING_FORM = auto()
+    "the fields of a form: its signature is among them"
+    JUDGING_FORM = auto()
+    "the credentials of the key which signed a form's policy; the client is stopped before its file"
     HOLDING = auto()
     "the rest of a body which is verified whole before a backend hears of it"
     SENDING = auto()
@@ -46,10 +50,16 @@ class Event(Enum):
     "the client is who it says; its body is small, empty or a document"
     AUTHENTICATED_TO_STREAM = auto()
     "the client is who it says; its body goes to the backend as it arrives"
+    FORM_BEGAN = auto()
+    "the head asks to store a form's file, and carries no signature"
+    FIELDS_READ = auto()
+    "a form's fields are complete, and its file begins"
     REFUSED = auto()
     "an S3 error: of the head, of the credentials, of the body, or because the client stopped sending"
     VERIFIED = auto()
     "the whole body arrived, and everything claimed of it holds"
+    VERIFIED_ON_DISK = auto()
+    "the same, of a body which was too large to be held in memory"
     ANSWERED_BELOW_400 = auto()
     "the backend's final head claims success, or points elsewhere"
     ANSWERED_FROM_400 = auto()
@@ -77,8 +87,16 @@ class Action(Enum):
 
     RECEIVE_BODY = auto()
     "let the client send: 100 Continue where it waits for it, then read its body"
+    READ_FIELDS = auto()
+    "let the client send a form, up to its file"
+    JUDGE_FORM = auto()
+    "read the claim among a form's fields, and look its key up"
+    RECEIVE_FILE = auto()
+    "let the client send a form's file"
     OPEN_UPLOAD = auto()
     "sign the head and ask the backend to take a body whose end is not there yet"
+    SEND_FROM_DISK = auto()
+    "give the verified body from disk to the upload, at the backend's pace"
     FINISH_UPLOAD = auto()
     "say that the body is complete"
     SEND = auto()
@@ -113,11 +131,24 @@ _ROWS: dict[State, dict[Event, Step]] = {
     State.LOOKING_UP: {
         _E.AUTHENTICATED_TO_HOLD: (State.HOLDING, (_A.RECEIVE_BODY,)),
         _E.AUTHENTICATED_TO_STREAM: (State.SENDING, (_A.OPEN_UPLOAD, _A.RECEIVE_BODY)),
+        _E.FORM_BEGAN: (State.READING_FORM, (_A.READ_FIELDS,)),
         _E.REFUSED: (State.ENDED, (_A.RESPOND, _A.RELEASE)),
         _E.CLIENT_GONE: (State.ENDED, (_A.RELEASE,)),
     },
+    State.READING_FORM: {
+        _E.FIELDS_READ: (State.JUDGING_FORM, (_A.JUDGE_FORM,)),
+        _E.REFUSED: (State.ENDED, (_A.STOP_BODY, _A.RESPOND, _A.RELEASE)),
+        _E.CLIENT_GONE: (State.ENDED, (_A.STOP_BODY, _A.RELEASE)),
+    },
+    State.JUDGING_FORM: {
+        _E.AUTHENTICATED_TO_HOLD: (State.HOLDING, (_A.RECEIVE_FILE,)),
+        _E.AUTHENTICATED_TO_STREAM: (State.SENDING, (_A.OPEN_UPLOAD, _A.RECEIVE_FILE)),
+        _E.REFUSED: (State.ENDED, (_A.STOP_BODY, _A.RESPOND, _A.RELEASE)),
+        _E.CLIENT_GONE: (State.ENDED, (_A.STOP_BODY, _A.RELEASE)),
+    },
     State.HOLDING: {
         _E.VERIFIED: (State.AWAITING, (_A.SEND,)),
+        _E.VERIFIED_ON_DISK: (State.SENDING, (_A.OPEN_UPLOAD, _A.SEND_FROM_DISK)),
         _E.REFUSED: (State.ENDED, (_A.STOP_BODY, _A.RESPOND, _A.RELEASE)),
         _E.CLIENT_GONE: (State.ENDED, (_A.STOP_BODY, _A.RELEASE)),
     },

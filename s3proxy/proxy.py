@@ -4,8 +4,9 @@ Carry out what an exchange decides: the one place where the client's side and th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,14 +16,28 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from s3proxy.accesslog import AccessRecord
-from s3proxy.authentication import Authenticated, Carrier, Realm, read_claim, verify_claim
+from s3proxy.authentication import (
+    Authenticated,
+    Realm,
+    admit_anonymous,
+    carries_form,
+    read_claim,
+    read_form_claim,
+    verify_claim,
+)
 from s3proxy.backend.relay import DocumentReader, ResponseRelay
 from s3proxy.backend.request import BackendError, BackendRequest
 from s3proxy.backend.upload import Upload
+from s3proxy.body.form import FormReader
 from s3proxy.body.guard import GuardedBody, HeldBody
-from s3proxy.body.plan import BodyLimits, BodyPlan, plan_body
+from s3proxy.body.plan import BodyLimits, BodyPlan, plan_body, plan_form
+from s3proxy.body.spool import SpoolDirectory, SpooledBody, SpoolReader
 from s3proxy.exchange import Action, BackendFault, Event, Exchange, State, error_for_fault
 from s3proxy.flow import ReadSize
+from s3proxy.postobject.form import FieldsDecoder, Form, parse_boundary
+from s3proxy.postobject.policy import SizeRange, parse_policy
+from s3proxy.postobject.upload import form_answer, form_key, upload_request
+from s3proxy.replay import ReplayWindow
 from s3proxy.resign.answer import (
     JUDGED_STATUSES,
     MAX_EDITED_SIZE,
@@ -41,8 +56,17 @@ from s3proxy.resign.profiles import check_private_surface
 from s3proxy.resign.target import backend_target
 from s3proxy.s3.address import Address, parse_address
 from s3proxy.s3.error_xml import error_document
-from s3proxy.s3.errors import AccessDenied, InternalError, S3Error, ServiceUnavailable, SlowDown
+from s3proxy.s3.errors import (
+    AccessDenied,
+    EntityTooLarge,
+    InternalError,
+    MissingContentLength,
+    S3Error,
+    ServiceUnavailable,
+    SlowDown,
+)
 from s3proxy.s3.head import HeaderList
+from s3proxy.s3.limits import MAX_POST_REST_SIZE
 from s3proxy.s3.operation import (
     BodyUse,
     check_method,
@@ -57,8 +81,11 @@ if TYPE_CHECKING:
     from s3proxy.backend.response import BackendResponse
     from s3proxy.frontend.request import S3Request
     from s3proxy.interfaces import IAuthorizer, ICredentialStore
+    from s3proxy.s3.claim import Claim
     from s3proxy.s3.credential import Credential
-    from s3proxy.sigv4.authorization import SignatureClaim
+
+_CHANGING_METHODS = frozenset({b"PUT", b"POST", b"DELETE"})
+_REFUSABLE = frozenset({State.LOOKING_UP, State.READING_FORM, State.JUDGING_FORM, State.HOLDING, State.SENDING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +97,13 @@ class ProxySettings:
         realm: Which signatures are accepted here.
         body_limits: What is verified whole, and up to which size.
         host_id: Text of ``HostId`` and ``x-amz-id-2``.
+        replay_window: Remembers the signatures of requests which change something; None to let them pass again.
     """
 
     realm: Realm = field(default_factory=Realm)
     body_limits: BodyLimits = field(default_factory=BodyLimits)
     host_id: str = "s3proxy"
+    replay_window: ReplayWindow | None = None
 
 
 class Proxy:
@@ -89,10 +118,12 @@ class Proxy:
         clock: Seconds which never go back, for durations: ``reactor.seconds``.
         log_access: Told of each request when it has ended.
         authorizer: Asked once the client is known to be who it says; None lets everything pass.
+        spool: Where bodies go which must be verified whole, and are too large for memory.
 
     Attributes:
         committed_early_count: Answers below 400 which came before the body's end was released; none was believed.
         dropped_header_count: Headers which were dropped because no signature covers them.
+        exempted_counts: How often each exemption of a key was needed.
     """
 
     log = Logger()
@@ -108,6 +139,7 @@ class Proxy:
         make_request_id: Callable[[], str],
         log_access: Callable[[AccessRecord], None],
         authorizer: IAuthorizer | None = None,
+        spool: SpoolDirectory,
     ) -> None:
         self.settings = settings
         self.credentials = credentials
@@ -117,9 +149,11 @@ class Proxy:
         self.make_request_id = make_request_id
         self.log_access = log_access
         self.authorizer = authorizer
+        self.spool = spool
         self.is_draining = False
         self.committed_early_count = 0
         self.dropped_header_count = 0
+        self.exempted_counts: Counter[str] = Counter()
         self._running: set[ProxiedExchange] = set()
         self._drained: list[Deferred[None]] = []
 
@@ -175,19 +209,29 @@ class ProxiedExchange:
     def __init__(self, proxy: Proxy, request: S3Request) -> None:
         self._proxy = proxy
         self._request = request
+        # What is judged and forwarded: a form, or what Signature V2 finds in a query, makes another of it.
+        self._head = request.head
         self._exchange = Exchange()
         self._began_at = proxy.clock()
         self._received_at = proxy.wall_clock()
         self._request_id = proxy.make_request_id()
         self._address: Address | None = None
-        self._claim: SignatureClaim | None = None
+        self._claim: Claim | None = None
+        self._form: Form | None = None
+        self._form_fields: FieldsDecoder | None = None
+        self._form_boundary = b""
+        self._form_reader: FormReader | None = None
+        self._size_ranges: tuple[SizeRange, ...] = ()
         self._authenticated: Authenticated | None = None
         self._plan: BodyPlan | None = None
         self._passed: HeaderList = []
+        self._is_admitted_once = False
         self._backend: Backend | None = None
         self._looking_up: Deferred[Any] | None = None
         self._body: GuardedBody | None = None
-        self._held: HeldBody | None = None
+        self._held: HeldBody | SpooledBody | None = None
+        self._spool_reader: SpoolReader | None = None
+        self._object_size: int | None = None
         self._verified: HeaderList = []
         self._verified_at: float | None = None
         self._asked: Deferred[BackendResponse] | None = None
@@ -232,7 +276,7 @@ class ProxiedExchange:
             self._receive(Event.REFUSED, error)
         except Exception:
             self._proxy.log.failure("a request failed inside the proxy: {request_id}", request_id=self._request_id)
-            if self._exchange.state in {State.LOOKING_UP, State.HOLDING, State.SENDING}:
+            if self._exchange.state in _REFUSABLE:
                 self._receive(Event.REFUSED, InternalError())
             elif self._exchange.state is State.ENDED:
                 self._request.abort()
@@ -249,10 +293,18 @@ class ProxiedExchange:
         check_method(head.method)
         realm = proxy.settings.realm
         self._address = address = parse_address(head.raw_path, head.host, realm.domains)
-        self._claim = claim = read_claim(head, address, realm, self._received_at)
-        if claim is None:
-            raise AccessDenied
-        found = proxy.credentials.look_up(claim.claimed_access_key_id)
+        claim = read_claim(head, address, realm, self._received_at)
+        if claim is not None:
+            self._look_up(claim)
+        elif carries_form(head, address):
+            self._receive(Event.FORM_BEGAN)
+        else:
+            self._believe(admit_anonymous(head, address, realm))
+
+    def _look_up(self, claim: Claim) -> None:
+        self._claim = claim
+        self._head = claim.head
+        found = self._proxy.credentials.look_up(claim.claimed_access_key_id)
         self._looking_up = found
         found.addCallbacks(self._credential_found, self._source_failed)
 
@@ -268,11 +320,25 @@ class ProxiedExchange:
 
     def _authenticate(self, credential: Credential | None) -> None:
         assert self._claim is not None
+        proxy = self._proxy
+        authenticated = verify_claim(self._claim, credential, proxy.settings.realm, self._received_at)
+        proxy.exempted_counts.update(authenticated.exempted)
+        window = proxy.settings.replay_window
+        if self._form is not None:
+            authenticated = self._judge_policy(self._form, authenticated)
+        elif window is not None and self._head.method in _CHANGING_METHODS:
+            if not window.admit(self._claim.claimed_signature, proxy.clock()):
+                raise AccessDenied("This request was sent before, and may not be repeated.")
+            self._is_admitted_once = True
+        self._believe(authenticated)
+
+    def _believe(self, authenticated: Authenticated) -> None:
+        """
+        Go on with a request of which it is known who sent it.
+        """
         assert self._address is not None
         proxy = self._proxy
-        head = self._request.head
-        address = self._address
-        authenticated = verify_claim(self._claim, credential, proxy.settings.realm, self._received_at)
+        head, address = self._head, self._address
         self._authenticated = authenticated
         check_operation(head, address)
         self._backend = backend = proxy.choose_backend(address, authenticated)
@@ -299,9 +365,16 @@ class ProxiedExchange:
         assert self._address is not None
         assert self._authenticated is not None
         assert self._backend is not None
-        head = self._request.head
+        head = self._head
         authenticated = self._authenticated
-        self._plan = plan = plan_body(head, self._address, authenticated, self._proxy.settings.body_limits)
+        limits = self._proxy.settings.body_limits
+        if self._form_fields is None:
+            plan = plan_body(head, self._address, authenticated, limits)
+        else:
+            plan = plan_form(
+                self._request.head, head, self._form_fields, self._form_boundary, self._size_ranges, limits
+            )
+        self._plan = plan
         chosen = passed_headers(
             head,
             authenticated.signed_headers,
@@ -316,16 +389,70 @@ class ProxiedExchange:
             )
         self._receive(Event.AUTHENTICATED_TO_STREAM if plan.streams else Event.AUTHENTICATED_TO_HOLD)
 
+    # A form, whose signature is in its body
+
+    def _read_fields(self) -> None:
+        head = self._request.head
+        if head.content_length is None:
+            raise MissingContentLength
+        max_size = self._proxy.settings.body_limits.object_size + MAX_POST_REST_SIZE
+        if head.content_length > max_size:
+            raise EntityTooLarge(head.content_length, max_size)
+        self._form_boundary = parse_boundary(head.fields.value(b"content-type") or b"")
+        self._form_fields = FieldsDecoder(self._form_boundary)
+        reader = FormReader(self._form_fields, self._fields_read, partial(self._receive, Event.REFUSED))
+        self._form_reader = reader
+        if head.has_body:
+            self._request.deliverBody(reader).addCallbacks(lambda ignored: reader.wireEnded(), self._body_cut)
+        else:
+            reader.wireEnded()
+
+    def _fields_read(self, form: Form) -> None:
+        self._form = form
+        self._receive(Event.FIELDS_READ)
+
+    def _judge_form(self) -> None:
+        assert self._form is not None
+        assert self._address is not None
+        realm = self._proxy.settings.realm
+        # A form without a key is refused before anybody's secret is looked up.
+        form_key(self._form)
+        claim = read_form_claim(self._request.head, self._form, realm)
+        if claim is not None:
+            self._look_up(claim)
+            return
+        self._head, self._address = upload_request(self._request.head, self._address, self._form)
+        self._believe(admit_anonymous(self._head, self._address, realm))
+
+    def _judge_policy(self, form: Form, authenticated: Authenticated) -> Authenticated:
+        """
+        Turn a form whose signature is good into the upload which its policy allows.
+        """
+        assert self._address is not None
+        policy = parse_policy(form.fields[b"policy"])
+        policy.check({**form.fields, b"bucket": self._address.bucket, b"key": form_key(form)}, self._received_at)
+        self._size_ranges = policy.size_ranges
+        self._head, self._address = upload_request(self._request.head, self._address, form)
+        return replace(authenticated, signed_headers=frozenset(self._head.fields))
+
+    def _receive_file(self) -> None:
+        assert self._form_reader is not None
+        self._form_reader.give_file_to(self._make_body())
+
     # The client's body
 
-    def _receive_body(self) -> None:
+    def _make_body(self) -> GuardedBody:
         assert self._plan is not None
-        sink: Upload | HeldBody | None = self._upload
+        sink: Upload | HeldBody | SpooledBody | None = self._upload
         if sink is None:
-            sink = self._held = self._plan.make_held()
-        self._body = body = GuardedBody(
+            sink = self._held = self._plan.make_held(self._proxy.spool)
+        body = self._body = GuardedBody(
             self._plan.decoder, sink, self._body_verified, partial(self._receive, Event.REFUSED)
         )
+        return body
+
+    def _receive_body(self) -> None:
+        body = self._make_body()
         if self._request.head.has_body:
             self._request.deliverBody(body).addCallbacks(lambda ignored: body.wireEnded(), self._body_cut)
         else:
@@ -341,30 +468,48 @@ class ProxiedExchange:
     def _body_verified(self, checksums: HeaderList) -> None:
         self._verified = checksums
         self._verified_at = self._proxy.clock()
-        self._receive(Event.VERIFIED)
+        is_on_disk = isinstance(self._held, SpooledBody) and self._held.is_on_disk
+        self._receive(Event.VERIFIED_ON_DISK if is_on_disk else Event.VERIFIED)
 
     def _stop_body(self) -> None:
+        if self._form_reader is not None:
+            self._form_reader.stop()
         if self._body is not None:
             self._body.stop()
+        if self._spool_reader is not None:
+            self._spool_reader.stop()
         self._request.stop_body()
 
     # Towards the backend
 
     def _open_upload(self) -> None:
         assert self._plan is not None
-        assert self._plan.length is not None
         assert self._authenticated is not None
         assert self._backend is not None
+        length = self._held.size if isinstance(self._held, SpooledBody) else self._plan.length
+        assert length is not None
+        self._object_size = length
         payload = self._authenticated.payload.sha256 or UNSIGNED_PAYLOAD
         expects_continue = self._backend.account.profile.sends_expect
         self._upload = Upload(
-            self._sign(self._passed, self._plan.length, payload, expects_continue=expects_continue),
-            self._plan.length,
+            self._sign(self._passed, length, payload, expects_continue=expects_continue),
+            length,
             expects_continue=expects_continue,
             first_byte_time=self._backend.first_byte_time,
             read_size=ReadSize(self._request.transport_to_read),
         )
         self._ask(self._backend.agent.send_upload(self._upload))
+
+    def _send_from_disk(self) -> None:
+        assert self._upload is not None
+        assert isinstance(self._held, SpooledBody)
+        self._spool_reader = SpoolReader(
+            self._held,
+            self._upload,
+            partial(self._receive, Event.VERIFIED),
+            partial(self._receive, Event.REFUSED, InternalError()),
+        )
+        self._spool_reader.start()
 
     def _finish_upload(self) -> None:
         assert self._upload is not None
@@ -375,7 +520,7 @@ class ProxiedExchange:
         assert self._held is not None
         assert self._address is not None
         assert self._backend is not None
-        head = self._request.head
+        head = self._head
         use = self._plan.use
         passed = self._passed
         content = b""
@@ -393,7 +538,9 @@ class ProxiedExchange:
                 if requires_integrity(head, self._address) and b"content-md5" not in head.fields:
                     passed.append((b"Content-MD5", content_md5(content)))
             length = len(content)
-        self._held = None
+        if use is BodyUse.OBJECT:
+            self._object_size = length
+        self._drop_held()
         slow = copies_inside(head)
         request = BackendRequest(
             head.method,
@@ -416,9 +563,17 @@ class ProxiedExchange:
         assert self._address is not None
         assert self._authenticated is not None
         assert self._backend is not None
-        head = self._request.head
+        head = self._head
         account = self._backend.account
-        target = backend_target(head, self._address, account.profile, self._authenticated.query_names)
+        if not self._authenticated.is_signed_onward:
+            account = replace(account, key=None)
+        target = backend_target(
+            head,
+            self._address,
+            account.profile,
+            self._authenticated.authentication_names,
+            self._authenticated.passed_names,
+        )
         return backend_head(
             account,
             method or head.method,
@@ -443,7 +598,7 @@ class ProxiedExchange:
             return
         self._response = response
         self._answered_at = self._proxy.clock()
-        self._answer_use = use = answer_use(self._request.head, response.head)
+        self._answer_use = use = answer_use(self._head, response.head)
         if response.head.status < 400 and self._exchange.state is State.SENDING:
             self._proxy.committed_early_count += 1
             self._proxy.log.error(
@@ -530,6 +685,9 @@ class ProxiedExchange:
         if answer.status == 200 and self._plan is not None and self._plan.use is BodyUse.OBJECT:
             verified = self._verified
         headers = answer_headers(answer, name, self._backend.account.host, self._request_id.encode(), verified)
+        if self._form is not None and answer.status == 200:
+            self._answer_form(self._form, headers)
+            return
         reader = self._reader
         if reader is not None and reader.is_whole:
             document = reader.document
@@ -548,6 +706,24 @@ class ProxiedExchange:
         )
         self._request.answer_from(relay)
         relay.start(reader)
+
+    def _answer_form(self, form: Form, passed: HeaderList) -> None:
+        """
+        Tell a browser that its file is stored, as its form wants to hear it.
+        """
+        assert self._response is not None
+        assert self._address is not None
+        # The answer to our PUT has no document, or none that a browser should see.
+        self._response.abort()
+        request_head = self._request.head
+        base = b"%s://%s%s" % (self._scheme, request_head.host, request_head.raw_path.rstrip(b"/"))
+        location = b"%s/%s" % (base, self._address.raw_key)
+        etag = self._response.head.fields.value(b"etag") or b""
+        self._status, reason, headers, document = form_answer(form.fields, self._address, location, etag)
+        headers += [header for header in passed if header[0].lower() not in {b"content-type", b"location"}]
+        self._sent_size = len(document)
+        self._request.write_answer(self._status, reason, headers, document)
+        self._receive(Event.ANSWER_ENDED)
 
     def _frame(self, headers: HeaderList) -> bool:
         """
@@ -612,13 +788,22 @@ class ProxiedExchange:
             looking_up.cancel()
         if self._upload is not None and self._upload.read_size is not None:
             self._upload.read_size.reset()
+        self._drop_held()
+        window = self._proxy.settings.replay_window
+        if window is not None and self._is_admitted_once and self._status >= 500 and self._claim is not None:
+            window.forget(self._claim.claimed_signature)
         self._proxy.ended(self)
         self._proxy.log_access(self._record())
 
+    def _drop_held(self) -> None:
+        held, self._held = self._held, None
+        if isinstance(held, SpooledBody):
+            held.discard()
+
     def _record(self) -> AccessRecord:
-        authenticated, plan, clock = self._authenticated, self._plan, self._proxy.clock
+        authenticated, clock = self._authenticated, self._proxy.clock
         answer = self._response.head if self._response is not None else None
-        is_presigned = authenticated is not None and authenticated.carrier is Carrier.V4_QUERY
+        carrier = authenticated.carrier if authenticated is not None else None
         cipher_suite, tls_version = self._request.tls_names()
         return AccessRecord(
             received_at=self._received_at,
@@ -631,7 +816,7 @@ class ProxiedExchange:
             error_code=self._error_code,
             sent_size=self._relay.sent_size if self._relay is not None else self._sent_size,
             received_size=self._request.received_size,
-            object_size=plan.length if plan is not None and plan.use is BodyUse.OBJECT else None,
+            object_size=self._object_size,
             total_seconds=clock() - self._began_at,
             turn_around_seconds=(
                 self._answered_at - self._verified_at
@@ -639,8 +824,8 @@ class ProxiedExchange:
                 else None
             ),
             host_id=self._proxy.settings.host_id,
-            signature_version="SigV4" if authenticated is not None else None,
-            authentication_type=None if authenticated is None else "QueryString" if is_presigned else "AuthHeader",
+            signature_version=carrier.version if carrier is not None else None,
+            authentication_type=carrier.place if carrier is not None else None,
             cipher_suite=cipher_suite,
             tls_version=tls_version,
             backend=self._backend_name if self._response is not None or self._upload is not None else None,
@@ -657,7 +842,11 @@ class ProxiedExchange:
 
     _ACTIONS: ClassVar[dict[Action, Callable[[ProxiedExchange], None]]] = {
         Action.RECEIVE_BODY: _receive_body,
+        Action.READ_FIELDS: _read_fields,
+        Action.JUDGE_FORM: _judge_form,
+        Action.RECEIVE_FILE: _receive_file,
         Action.OPEN_UPLOAD: _open_upload,
+        Action.SEND_FROM_DISK: _send_from_disk,
         Action.FINISH_UPLOAD: _finish_upload,
         Action.SEND: _send,
         Action.STOP_BODY: _stop_body,

@@ -32,16 +32,18 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from s3proxy.accesslog import AccessLog, AccessRecord
-from s3proxy.authentication import Authenticated, Realm
+from s3proxy.authentication import Anonymous, Authenticated, Realm
 from s3proxy.backend.agent import BackendAgent
 from s3proxy.backend.backend import Backend
 from s3proxy.backend.request import BackendLimits
 from s3proxy.body.plan import BodyLimits
+from s3proxy.body.spool import SpoolDirectory
 from s3proxy.credentials.file import FileCredentialStore
 from s3proxy.frontend.channel import ClientTimes
 from s3proxy.frontend.resource import S3Resource
 from s3proxy.frontend.site import S3Site, make_request_id
 from s3proxy.proxy import Proxy, ProxySettings
+from s3proxy.replay import ReplayWindow
 from s3proxy.resign.head import Account
 from s3proxy.resign.profiles import PROFILES, BackendKey
 from s3proxy.s3.address import Address
@@ -87,6 +89,11 @@ class ProxyService(Service):
         self._ports: list[IListeningPort] = []
         self._sites: list[S3Site] = []
         self._proxies: list[Proxy] = []
+        server = settings.server
+        self._spool = SpoolDirectory(Path(server.spool_directory), settings.limits.spool_size)
+        self._replay_window = None
+        if server.replay_window:
+            self._replay_window = ReplayWindow(server.replay_window, settings.limits.replay_entries)
         try:
             self.credentials = FileCredentialStore(
                 settings.keys_file, tuple(backend.name for backend in settings.backends)
@@ -183,14 +190,21 @@ class ProxyService(Service):
         proxy = Proxy(
             ProxySettings(
                 realm=Realm(
-                    regions=(str(listener.region).encode(),),
-                    known_tokens=self.credentials.session_tokens,
+                    regions=tuple(region.encode() for region in (listener.region, *listener.accepted_regions)),
                     domains=tuple(domain.encode() for domain in listener.domains),
+                    refused=frozenset(listener.refuse),
+                    anonymous=Anonymous(settings.anonymous.allow, settings.anonymous.signed_buckets),
+                    known_tokens=self.credentials.session_tokens,
                 ),
                 body_limits=BodyLimits(
-                    settings.limits.small_body, settings.limits.xml_body, settings.limits.object_size
+                    small_body=settings.limits.small_body,
+                    document=settings.limits.xml_body,
+                    object_size=settings.limits.object_size,
+                    spools_unknown_length=settings.limits.unknown_length == "spool",
+                    streams_forms=listener.post == "stream",
                 ),
-                host_id=settings.host_id,
+                host_id=settings.server.host_id,
+                replay_window=self._replay_window,
             ),
             self.credentials,
             self._choose_backend,
@@ -198,6 +212,7 @@ class ProxyService(Service):
             clock=self._reactor.seconds,
             make_request_id=make_request_id,
             log_access=self._access_log.write,
+            spool=self._spool,
         )
         self._proxies.append(proxy)
         return S3Resource(proxy)
@@ -208,7 +223,7 @@ class ProxyService(Service):
             self.make_resource(listener),
             self._reactor,
             times=ClientTimes(head=times.head, idle=times.idle, keep_alive=times.keep_alive, linger=times.linger),
-            host_id=self._settings.host_id,
+            host_id=self._settings.server.host_id,
             connection_refused=self._log_refused,
         )
         endpoint = serverFromString(self._reactor, listener.endpoint)
@@ -237,7 +252,7 @@ class ProxyService(Service):
                 request_id=request_id,
                 status=error.status,
                 error_code=error.code,
-                host_id=self._settings.host_id,
+                host_id=self._settings.server.host_id,
             )
         )
 

@@ -13,9 +13,10 @@ from urllib.parse import urlsplit
 
 from twisted.internet.endpoints import serverFromString
 
+from s3proxy.authentication import SWITCHES
 from s3proxy.resign.profiles import PROFILES
 from s3proxy.s3.limits import GIB, KIB, MAX_OBJECT_SIZE, MAX_XML_BODY_SIZE, MIB, SMALL_BODY_SIZE
-from s3proxy.tables import NotAccepted, choice, count, list_of, option, seconds, size, text
+from s3proxy.tables import NotAccepted, boolean, choice, count, list_of, option, seconds, size, text
 
 DAY = 86400.0
 
@@ -89,6 +90,7 @@ ACCESS_KEY_ID = text("an access key id of at most 128 characters", _check_access
 SECRET = text("printable text", is_secret=True)
 FILE = text("the path of a file; a relative one is meant from where the configuration file is")
 ENVIRONMENT = text("the name of an environment variable")
+PATTERN = text('a bucket\'s name, or a pattern like "public-*"')
 SOURCE = text('"file:PATH"', _check_source)
 
 
@@ -105,10 +107,33 @@ class ServerSettings:
         told=DEFAULT_LISTEN + ", unless there is a `[[listener]]`",
     )
     region: str = option(REGION, "The region which clients must have signed for.", "us-east-1")
+    accepted_regions: tuple[str, ...] = option(
+        list_of(REGION), "Further regions which clients may have signed for.", ()
+    )
     domains: tuple[str, ...] = option(
         list_of(DOMAIN),
         "Domains below which a host name begins with a bucket. Any other host means that the path begins with it.",
         (),
+    )
+    refuse: tuple[str, ...] = option(
+        list_of(choice(*SWITCHES)), "Kinds of signatures and of payloads which are switched off.", ()
+    )
+    post: str = option(
+        choice("spool", "stream"),
+        "How the file of a browser's form is kept from being committed before it is verified. `spool` verifies it on "
+        "disk first. `stream` predicts its length, and refuses a form with fields after its file.",
+        "spool",
+    )
+    replay_window: float = option(
+        seconds(0, DAY),
+        "A signed request which changes something is let pass once within this time; 0 lets it pass again. Each "
+        "process remembers its own requests.",
+        0.0,
+    )
+    spool_directory: str = option(
+        FILE,
+        "Where bodies are kept which must be verified whole and are too large for memory.",
+        "/var/tmp",  # noqa: S108
     )
     host_id: str = option(
         text("printable text"), "The text of `HostId` in errors and of `x-amz-id-2`: names this process.", "s3proxy"
@@ -123,7 +148,10 @@ class ListenerSettings:
 
     endpoint: str = option(ENDPOINT, "Where clients connect.")
     region: str = option(REGION, "The region which its clients must have signed for.", None, told="the server's")
+    accepted_regions: tuple[str, ...] = option(list_of(REGION), "Further ones.", None, told="the server's")
     domains: tuple[str, ...] = option(list_of(DOMAIN), "Its domains.", None, told="the server's")
+    refuse: tuple[str, ...] = option(list_of(choice(*SWITCHES)), "What is switched off.", None, told="the server's")
+    post: str = option(choice("spool", "stream"), "How it takes forms.", None, told="the server's")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,6 +232,20 @@ class CredentialsSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AnonymousSettings:
+    """
+    What requests without a signature may do.
+    """
+
+    allow: bool = option(
+        boolean(), "Whether they go on to the backend, unsigned, so that its own policy decides.", default=False
+    )
+    signed_buckets: tuple[str, ...] = option(
+        list_of(PATTERN), "Buckets which anybody may read: GET and HEAD are signed with the backend's key.", ()
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """
     How large things may be.
@@ -218,6 +260,17 @@ class Limits:
         size(64 * KIB, 64 * MIB), "The XML of an operation; it is always verified whole.", MAX_XML_BODY_SIZE
     )
     object_size: int = option(size(1, 5 * 1024 * GIB), "One object or part of an upload.", MAX_OBJECT_SIZE)
+    unknown_length: str = option(
+        choice("refuse", "spool"),
+        "What becomes of a PUT which does not say its length: 411, or it is verified on disk first.",
+        "refuse",
+    )
+    spool_size: int = option(
+        size(0, 1024 * 1024 * GIB), "All bodies on disk together; above it clients get 503 SlowDown.", 8 * GIB
+    )
+    replay_entries: int = option(
+        count(1, 100_000_000), "Signatures which are remembered for `replay_window`; the oldest go first.", 1_000_000
+    )
     socket_buffer: int = option(
         size(16 * KIB, 16 * MIB), "The kernel's receive and send buffer of each connection.", 512 * KIB
     )
@@ -260,6 +313,7 @@ TABLES: dict[str, type] = {
     "[[listener]]": ListenerSettings,
     "[[backend]]": BackendSettings,
     "[credentials]": CredentialsSettings,
+    "[anonymous]": AnonymousSettings,
     "[limits]": Limits,
     "[times]": Times,
     "[log]": LogSettings,
@@ -275,15 +329,17 @@ class Settings:
     All that the daemon must know, with nothing left to inherit, read or look up.
 
     Attributes:
-        listeners: At least one; region and domains are set in each.
+        server: Its own options; what a listener may say otherwise is set in each.
+        listeners: At least one; all is set in each.
         backends: At least one, the default first; region and, where it signs, ``secret_access_key`` are set in each.
         keys_file: The file of clients' keys.
     """
 
+    server: ServerSettings
     listeners: tuple[ListenerSettings, ...]
     backends: tuple[BackendSettings, ...]
     keys_file: Path
+    anonymous: AnonymousSettings
     limits: Limits
     times: Times
     log: LogSettings
-    host_id: str

@@ -5,6 +5,7 @@ What every test promises: it leaves the reactor as it found it, and no error unr
 from __future__ import annotations
 
 import gc
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -64,3 +65,31 @@ def clean_reactor() -> Iterator[None]:
     after = _state()
     left = [*(after[0] - readers), *(after[1] - writers), *[call for call in after[2] if call not in calls]]
     assert not left, f"left in the reactor: {left}"
+
+
+CASES = pytest.StashKey[dict[str, Counter[str]]]()
+
+
+@pytest.fixture
+def case_table(pytestconfig: pytest.Config) -> dict[str, Counter[str]]:
+    """
+    How often each outcome came, by file of the data set; printed when all tests have run.
+    """
+    return pytestconfig.stash.setdefault(CASES, {})
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """
+    Print the data set's outcomes.
+    """
+    table = config.stash.get(CASES, {})
+    if not table:
+        return
+    outcomes = ("passed", "allowed alternative", "tolerated")
+    terminalreporter.section("the data set, run by run; optional ones left out: none")
+    terminalreporter.write_line(f"{'':32}" + "".join(f"{outcome:>22}" for outcome in outcomes))
+    total: Counter[str] = Counter()
+    for file in sorted(table):
+        total += table[file]
+        terminalreporter.write_line(f"{file:32}" + "".join(f"{table[file][outcome]:>22}" for outcome in outcomes))
+    terminalreporter.write_line(f"{'all':32}" + "".join(f"{total[outcome]:>22}" for outcome in outcomes))

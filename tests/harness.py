@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 from twisted.internet import reactor
@@ -21,16 +22,18 @@ from twisted.internet.task import Clock, deferLater
 from twisted.python.failure import Failure
 
 from s3proxy.accesslog import AccessRecord
-from s3proxy.authentication import Realm
+from s3proxy.authentication import Anonymous, Realm
 from s3proxy.backend.agent import BackendAgent
 from s3proxy.backend.backend import Backend
 from s3proxy.backend.request import BackendLimits
 from s3proxy.body.plan import BodyLimits
+from s3proxy.body.spool import SpoolDirectory
 from s3proxy.flow import bound_socket_buffers
 from s3proxy.frontend.channel import ClientTimes
 from s3proxy.frontend.resource import S3Resource
 from s3proxy.frontend.site import S3Site
 from s3proxy.proxy import Proxy, ProxySettings
+from s3proxy.replay import ReplayWindow
 from s3proxy.resign.head import Account
 from s3proxy.resign.profiles import PROFILES, BackendKey
 from s3proxy.s3.credential import Credential
@@ -248,6 +251,10 @@ class Harness:
     first_byte_time: float = 60.0
     clock: Clock | None = None
     now: datetime = NOW
+    anonymous: Anonymous = field(default_factory=Anonymous)
+    refused: frozenset[str] = frozenset()
+    replay_window: ReplayWindow | None = None
+    spool_quota: int = 1 << 30
 
     def __post_init__(self) -> None:
         self.records: list[AccessRecord] = []
@@ -271,9 +278,18 @@ class Harness:
         backend = Backend("test", self.agent, account, self.forwarded, self.first_byte_time)
         tokens = {c.session_token.encode() for c in self.credentials.values() if c.session_token}
         self.store = MemoryStore(self.credentials)
+        self.spool = SpoolDirectory(Path(gettempdir()), self.spool_quota)
         self.proxy = Proxy(
             ProxySettings(
-                Realm(regions=(b"us-east-1",), domains=(b"s3.example.test",), known_tokens=tokens), self.body_limits
+                Realm(
+                    regions=(b"us-east-1",),
+                    domains=(b"s3.example.test",),
+                    refused=self.refused,
+                    anonymous=self.anonymous,
+                    known_tokens=tokens,
+                ),
+                self.body_limits,
+                replay_window=self.replay_window,
             ),
             self.store,
             lambda address, authenticated: backend,
@@ -282,6 +298,7 @@ class Harness:
             make_request_id=lambda: f"{next(numbers):016X}",
             log_access=self.records.append,
             authorizer=self.authorizer,
+            spool=self.spool,
         )
         self.site = S3Site(S3Resource(self.proxy), timed, times=self.times)
         if self.client_context is not None:
@@ -336,6 +353,7 @@ class Harness:
             )
         )
         assert self.proxy.running_count == 0, "an exchange has not ended"
+        assert self.spool.size == 0, "a body is still on disk"
 
 
 async def send_pieces(client: RawClient, data: bytes, step: int) -> None:
@@ -386,6 +404,21 @@ def load_cases(names: Iterable[str]) -> list[dict[str, Any]]:
         for case in json.loads((VECTORS / f"{name}.json").read_text())["cases"]:
             cases.append({**case, "file": name})
     return cases
+
+
+def load_vectors(name: str) -> list[dict[str, Any]]:
+    """
+    Read the vectors of a file.
+    """
+    vectors: list[dict[str, Any]] = json.loads((VECTORS / "vectors" / f"{name}.json").read_text())["vectors"]
+    return vectors
+
+
+def octets(text: str) -> bytes:
+    """
+    The octets which a text of the data set stands for.
+    """
+    return text.encode("utf-8", "surrogateescape")
 
 
 HOUR = timedelta(hours=1)

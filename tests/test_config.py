@@ -101,7 +101,7 @@ def test_a_whole_file_is_understood(tmp_path: Path) -> None:
     assert (settings.limits.small_body, settings.limits.socket_buffer) == (16384, 65536)
     assert (settings.times.idle, settings.times.first_byte, settings.times.head) == (7.0, 0.5, 30.0)
     assert settings.log.access == str(tmp_path / "access.log")
-    assert settings.host_id == "proxy-1"
+    assert settings.server.host_id == "proxy-1"
 
 
 def test_what_is_not_said_has_its_documented_default() -> None:
@@ -146,7 +146,11 @@ def test_the_secret_is_in_no_repr(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "place", "message"),
     [
-        ({"server": {"workers": 2}}, "server.workers", "unknown name; accepted: listen, region, domains, host_id"),
+        (
+            {"server": {"workers": 2}},
+            "server.workers",
+            "unknown name; accepted: listen, region, accepted_regions, domains, refuse, ",
+        ),
         ({"servers": {}}, "servers", "unknown name; accepted: server, listener, backend, credentials"),
         ({"server": {"listen": []}}, "server.listen", "a list of at least 1"),
         ({"server": {"listen": ["9000"]}}, "server.listen[0]", "a Twisted endpoint string"),

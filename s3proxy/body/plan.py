@@ -4,17 +4,23 @@ What is to be done with the body of an authenticated request: how it is decoded,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from s3proxy.authentication import Authenticated
 from s3proxy.awschunked.checksums import BodyDigests, has_integrity, parse_body_digests
 from s3proxy.awschunked.decoder import AwsChunkedDecoder
+from s3proxy.body.form import FormBody
 from s3proxy.body.guard import BodyDecoder, HeldBody
 from s3proxy.body.plain import PlainDecoder
+from s3proxy.body.spool import SpoolDirectory, SpooledBody
+from s3proxy.postobject.form import FieldsDecoder, FileDecoder
+from s3proxy.postobject.policy import SizeRange
 from s3proxy.s3.address import Address
 from s3proxy.s3.errors import (
     EntityTooLarge,
     InvalidRequest,
+    MalformedPOSTRequest,
     MaxMessageLengthExceeded,
     MissingContentLength,
     NotImplementedByProxy,
@@ -28,7 +34,8 @@ from s3proxy.s3.limits import (
     MIN_CHUNK_SIZE,
     SMALL_BODY_SIZE,
 )
-from s3proxy.s3.operation import BodyUse, body_use, describes_object, query_names, requires_integrity
+from s3proxy.s3.operation import BodyUse, body_use, describes_object, requires_integrity
+from s3proxy.s3.query import query_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +47,15 @@ class BodyLimits:
         small_body: Up to this it is verified whole before a backend hears of it.
         document: The XML of an operation.
         object_size: One PUT or part.
+        spools_unknown_length: Whether a PUT without a length is verified on disk; else it is refused.
+        streams_forms: Whether the length of a form's file is predicted, so that it need not be verified on disk.
     """
 
     small_body: int = SMALL_BODY_SIZE
     document: int = MAX_XML_BODY_SIZE
     object_size: int = MAX_OBJECT_SIZE
+    spools_unknown_length: bool = False
+    streams_forms: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +67,7 @@ class BodyPlan:
         length: Bytes, decoded; None where only the end tells, and then it is held.
         streams: Whether it goes to the backend as it arrives; otherwise it is held and verified whole.
         max_held: Bytes which are held.
+        memory_size: Bytes which are held in memory; above them the body is on disk.
     """
 
     use: BodyUse
@@ -63,11 +75,15 @@ class BodyPlan:
     length: int | None
     streams: bool
     max_held: int
+    memory_size: int
 
-    def make_held(self) -> HeldBody:
+    def make_held(self, spool: SpoolDirectory) -> HeldBody | SpooledBody:
         """
         Make what holds the body.
         """
+        if self.memory_size < self.max_held:
+            max_size = self.max_held
+            return SpooledBody(spool, self.memory_size, max_size, lambda: EntityTooLarge(max_size + 1, max_size))
         return HeldBody(self.max_held, _too_large(self.use, self.max_held))
 
 
@@ -97,16 +113,52 @@ def plan_body(head: RequestHead, address: Address, authenticated: Authenticated,
         describes_object=use is not BodyUse.OBJECT and describes_object(head),
         is_part=bool(head.raw_query) and b"partNumber" in query_names(head.raw_query),
     )
-    length = _decoded_length(head) if payload.is_streaming else _plain_length(head, use)
-    max_held = limits.small_body if use in {BodyUse.OBJECT, BodyUse.NONE} else limits.document
+    length = _decoded_length(head) if payload.is_streaming else _plain_length(head, use, limits)
+    memory_size = limits.small_body if use in {BodyUse.OBJECT, BodyUse.NONE} else limits.document
+    max_held = limits.object_size if use is BodyUse.OBJECT and length is None else memory_size
     if use is BodyUse.OBJECT:
-        assert length is not None
-        if length > limits.object_size:
+        if length is not None and length > limits.object_size:
             raise EntityTooLarge(length, limits.object_size)
     elif length is not None and length > max_held:
         raise _too_large(use, max_held)
     decoder = _make_decoder(length, digests, authenticated)
-    return BodyPlan(use, decoder, length, use is BodyUse.OBJECT and length is not None and length > max_held, max_held)
+    streams = use is BodyUse.OBJECT and length is not None and length > memory_size
+    return BodyPlan(use, decoder, length, streams, max_held, memory_size)
+
+
+def plan_form(
+    form_head: RequestHead,
+    asked: RequestHead,
+    fields: FieldsDecoder,
+    boundary: bytes,
+    size_ranges: Sequence[SizeRange],
+    limits: BodyLimits,
+) -> BodyPlan:
+    """
+    Plan for a form's file, once its policy is believed.
+
+    Args:
+        form_head: Of the form's own request.
+        asked: What it asks for, as a request of its own.
+        fields: Which stand before the file.
+        size_ranges: Of the policy.
+
+    Raises:
+        MalformedPOSTRequest: The form is shorter than its own end.
+        InvalidRequest: A checksum cannot be used.
+        InvalidDigest: Content-MD5 is no MD5.
+    """
+    digests = parse_body_digests(asked.fields)
+    decoder = FileDecoder(boundary)
+    length = None
+    if limits.streams_forms:
+        assert form_head.content_length is not None
+        length = form_head.content_length - fields.size - decoder.closing_size
+        if length < 0:
+            raise MalformedPOSTRequest
+    body = FormBody(decoder, digests, size_ranges, limits.object_size, length)
+    streams = length is not None and length > limits.small_body
+    return BodyPlan(BodyUse.OBJECT, body, length, streams, limits.object_size, limits.small_body)
 
 
 def _make_decoder(length: int | None, digests: BodyDigests, authenticated: Authenticated) -> BodyDecoder:
@@ -132,10 +184,10 @@ def _decoded_length(head: RequestHead) -> int:
     return int(declared)
 
 
-def _plain_length(head: RequestHead, use: BodyUse) -> int | None:
+def _plain_length(head: RequestHead, use: BodyUse, limits: BodyLimits) -> int | None:
     if head.content_length is not None:
         return head.content_length
-    if use is BodyUse.OBJECT:
+    if use is BodyUse.OBJECT and not (head.is_chunked and limits.spools_unknown_length):
         if head.is_chunked:
             raise NotImplementedByProxy(None, Header="Transfer-Encoding")
         raise MissingContentLength

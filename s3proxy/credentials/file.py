@@ -14,6 +14,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
+from s3proxy.authentication import SWITCHES
 from s3proxy.interfaces import ICredentialStore
 from s3proxy.s3.credential import Credential
 from s3proxy.s3.limits import MIB
@@ -94,6 +95,9 @@ class KeyTable:
         "Checks which are waived for clients that cannot pass them.",
         (),
     )
+    refuse: tuple[str, ...] = option(
+        list_of(choice(*SWITCHES)), "Kinds of signatures and of payloads which are switched off for it.", ()
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +139,7 @@ def read_keys(path: Path, backend_names: Collection[str]) -> dict[bytes, Credent
             expires_at=table.expires,
             is_disabled=table.disabled,
             exemptions=frozenset(table.exempt),
+            refused=frozenset(table.refuse),
             backend=table.backend,
         )
     if faults:

@@ -230,7 +230,9 @@ class S3Request(Request):
         """
         Write a whole answer, and do not finish it yet.
         """
-        headers.append((b"Content-Length", b"%d" % len(content)))
+        if status != 204:
+            # Which never has a body, and says no length (RFC 9110, section 8.6).
+            headers.append((b"Content-Length", b"%d" % len(content)))
         head = self.make_head(status, reason, headers)
         if self.method == b"HEAD":
             content = b""

@@ -4,11 +4,10 @@ The target which the backend gets: octet for octet the client's, without its cre
 
 from __future__ import annotations
 
-from urllib.parse import unquote_to_bytes
-
 from s3proxy.resign.profiles import Profile
 from s3proxy.s3.address import Address
 from s3proxy.s3.head import RequestHead
+from s3proxy.s3.query import decode_item
 
 
 def backend_path(head: RequestHead, address: Address, profile: Profile) -> bytes:
@@ -23,34 +22,40 @@ def backend_path(head: RequestHead, address: Address, profile: Profile) -> bytes
     return profile.service_path + path
 
 
-def backend_query(raw_query: bytes | None, authentication_names: frozenset[bytes]) -> bytes | None:
+def backend_query(
+    raw_query: bytes | None, authentication_names: frozenset[bytes], passed_names: frozenset[bytes] | None
+) -> bytes | None:
     """
-    Cut the parameters of authentication out of a query, each with one ``&``.
+    Cut out of a query the parameters of authentication, and those which may not pass, each with one ``&``.
 
     Args:
         raw_query: None where the target has no ``?``.
         authentication_names: Decoded, as the verifier named them.
+        passed_names: Decoded; None where all may pass.
 
     Returns:
         None where no ``?`` is to be sent.
     """
-    if not raw_query or not authentication_names:
+    if not raw_query or not (authentication_names or passed_names is not None):
         return raw_query
-    kept = [item for item in raw_query.split(b"&") if _name(item) not in authentication_names]
+    kept = []
+    for item in raw_query.split(b"&"):
+        name = decode_item(item.partition(b"=")[0])
+        if name not in authentication_names and (passed_names is None or name in passed_names):
+            kept.append(item)
     return b"&".join(kept) if kept else None
 
 
 def backend_target(
-    head: RequestHead, address: Address, profile: Profile, authentication_names: frozenset[bytes]
+    head: RequestHead,
+    address: Address,
+    profile: Profile,
+    authentication_names: frozenset[bytes],
+    passed_names: frozenset[bytes] | None = None,
 ) -> bytes:
     """
     Return the whole target.
     """
     path = backend_path(head, address, profile)
-    query = backend_query(head.raw_query, authentication_names)
+    query = backend_query(head.raw_query, authentication_names, passed_names)
     return path if query is None else b"%s?%s" % (path, query)
-
-
-def _name(item: bytes) -> bytes:
-    name = item.partition(b"=")[0]
-    return unquote_to_bytes(name.replace(b"+", b" ")) if b"%" in name or b"+" in name else name

@@ -11,10 +11,11 @@ import hashlib
 from datetime import datetime
 
 from s3proxy.resign.profiles import BackendKey
+from s3proxy.s3.date import format_basic_iso
 from s3proxy.s3.head import HeaderList, index_headers
 from s3proxy.sigv4.canonical import canonical_headers, canonical_query, canonical_request, canonical_uri
-from s3proxy.sigv4.scope import CredentialScope, format_basic_iso
-from s3proxy.sigv4.signing_key import SigningKeys, sign
+from s3proxy.sigv4.scope import CredentialScope
+from s3proxy.sigv4.signing_key import SigningKeys
 
 _SIGNED = frozenset({b"content-md5", b"content-type", b"host"})
 """
@@ -57,7 +58,7 @@ def sign_v4(
     scope = CredentialScope(date[:8], key.region.encode())
     digest = hashlib.sha256(request).hexdigest().encode()
     string_to_sign = b"AWS4-HMAC-SHA256\n%s\n%s\n%s" % (date, bytes(scope), digest)
-    signature = sign(signing_keys.derive(key.secret_access_key, scope), string_to_sign)
+    signature = signing_keys.derive(key.secret_access_key, scope).sign(string_to_sign)
     added.append(
         (
             b"Authorization",

@@ -4,8 +4,11 @@ What is known of an access key.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from datetime import datetime
+
+from s3proxy.s3.errors import ExpiredToken, InvalidAccessKeyId, InvalidToken
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -19,6 +22,7 @@ class Credential:
         expires_at: From this moment on the key is expired.
         is_disabled: Answered as an unknown key is.
         exemptions: Names of checks which are waived: ``region``, ``clock-skew``, ``unsigned-headers``, ``chunk-size``.
+        refused: Carriers and payload words which are switched off for it, by the configuration's words.
         backend: Name of the backend which its requests go to; the default's where None.
         backend_key: Name of the key which signs for it there; the backend's own where None.
         allow: Access rules; everything is allowed where None.
@@ -30,9 +34,47 @@ class Credential:
     expires_at: datetime | None = None
     is_disabled: bool = False
     exemptions: frozenset[str] = frozenset()
+    refused: frozenset[str] = frozenset()
     backend: str | None = None
     backend_key: str | None = None
     allow: tuple[str, ...] | None = None
 
     def __repr__(self) -> str:
         return f"<Credential {self.access_key_id}>"
+
+
+def check_session(
+    claimed_access_key_id: bytes,
+    session_token: bytes | None,
+    credential: Credential | None,
+    known_tokens: Container[bytes],
+    now: datetime,
+) -> Credential:
+    """
+    Check key and session token, before the signature.
+
+    Args:
+        session_token: As sent, or None.
+        credential: What is known of the key; None where nothing is.
+        known_tokens: Every token which this service has given out, of whatever key.
+
+    Raises:
+        InvalidAccessKeyId: The key is unknown, disabled or expired, or its token is missing or another key's.
+        InvalidToken: The token is no token.
+        ExpiredToken: The session has ended.
+    """
+    if credential is None or credential.is_disabled:
+        raise InvalidAccessKeyId(claimed_access_key_id)
+    if credential.session_token is None:
+        if credential.expires_at is not None and now >= credential.expires_at:
+            raise InvalidAccessKeyId(claimed_access_key_id)
+        return credential
+    if not session_token:
+        raise InvalidAccessKeyId(claimed_access_key_id)
+    if session_token != credential.session_token.encode():
+        if session_token in known_tokens:
+            raise InvalidAccessKeyId(claimed_access_key_id)
+        raise InvalidToken(session_token)
+    if credential.expires_at is not None and now >= credential.expires_at:
+        raise ExpiredToken(session_token)
+    return credential

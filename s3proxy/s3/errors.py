@@ -172,6 +172,14 @@ class InvalidArgument(S3Error):
         else:
             super().__init__(message, ArgumentName=name, ArgumentValue=value)
 
+    @classmethod
+    def of_missing_field(cls, name: str) -> InvalidArgument:
+        return cls(
+            f"Bucket POST must contain a field named '{name}'.  If it is specified, please check the order of the "
+            "fields.",
+            name,
+        )
+
 
 class InvalidRequest(S3Error):
     code = "InvalidRequest"
@@ -291,6 +299,38 @@ class MaxMessageLengthExceeded(S3Error):
 
     def __init__(self, max_size: int) -> None:
         super().__init__(MaxMessageLengthBytes=str(max_size))
+
+
+class MaxPostPreDataLengthExceeded(S3Error):
+    code = "MaxPostPreDataLengthExceeded"
+    status = 400
+    default_message = "Your POST request fields preceeding the upload file was too large."
+
+    def __init__(self, max_size: int) -> None:
+        super().__init__(MaxPostPreDataLengthBytes=str(max_size))
+
+
+class MalformedPOSTRequest(S3Error):
+    code = "MalformedPOSTRequest"
+    status = 400
+    default_message = "The body of your POST request is not well-formed multipart/form-data."
+
+
+class PreconditionFailed(S3Error):
+    code = "PreconditionFailed"
+    status = 412
+    default_message = "At least one of the pre-conditions you specified did not hold"
+
+    def __init__(self, condition: str) -> None:
+        super().__init__(Condition=condition)
+
+
+class InvalidPolicyDocument(S3Error):
+    code = "InvalidPolicyDocument"
+    status = 400
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(f"Invalid Policy: {sentence}")
 
 
 class RequestTimeout(S3Error):

@@ -85,3 +85,18 @@ MAX_XML_BODY_SIZE = 4 * MIB
 """
 Bytes of the XML document of an operation: CompleteMultipartUpload with 10,000 parts and their checksums needs 2.5 MiB.
 """
+
+MAX_POST_FIELDS_SIZE = 20 * KIB
+"""
+Bytes of a form before its file ("POST Object": form fields).
+"""
+
+MAX_POST_PART_HEAD_SIZE = 4 * KIB
+"""
+Bytes of the head of a form's file, on top of the fields: a file's name of 1,024 escaped characters fits.
+"""
+
+MAX_POST_REST_SIZE = 1 * MIB
+"""
+Bytes of a form which are neither fields nor its file: what browsers send after the file is below 1 KiB.
+"""

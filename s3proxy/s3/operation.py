@@ -4,6 +4,7 @@ What an S3 request asks for, as far as a proxy must know: whether its body is an
 
 from __future__ import annotations
 
+import re
 from enum import Enum, auto
 from urllib.parse import unquote_to_bytes
 
@@ -15,13 +16,15 @@ from s3proxy.s3.errors import (
     MetadataTooLarge,
     MethodNotAllowed,
 )
-from s3proxy.s3.head import RequestHead
+from s3proxy.s3.head import Fields, RequestHead
 from s3proxy.s3.limits import MAX_KEY_SIZE, MAX_METADATA_SIZE
+from s3proxy.s3.query import query_names
 
 _METHODS = frozenset({b"GET", b"HEAD", b"PUT", b"POST", b"DELETE", b"OPTIONS"})
 _REFUSED_METHODS = frozenset({b"TRACE", b"CONNECT", b"PATCH"})
 _METADATA_PREFIX = b"x-amz-meta-"
 
+_FORM_TYPE = re.compile(rb"multipart/form-data[ \t]*(?:;|\Z)", re.IGNORECASE)
 _OBJECT_DOCUMENTS = frozenset(
     {b"acl", b"tagging", b"retention", b"legal-hold", b"annotation", b"encryption", b"renameObject"}
 )
@@ -56,21 +59,15 @@ class BodyUse(Enum):
     "the octets of an object or a part: they stream"
     DOCUMENT = auto()
     "the XML of an operation: verified whole, then sent on"
-    FORM = auto()
-    "a browser's upload form with its policy"
     NONE = auto()
     "nothing: verified within a bound, and not sent on"
 
 
-def query_names(raw_query: bytes | None) -> frozenset[bytes]:
+def is_form(fields: Fields) -> bool:
     """
-    Return the decoded names of a query.
+    Say whether a body is a form which may hold a file.
     """
-    if not raw_query:
-        return frozenset()
-    return frozenset(
-        unquote_to_bytes(item.partition(b"=")[0].replace(b"+", b" ")) for item in raw_query.split(b"&") if item
-    )
+    return _FORM_TYPE.match(fields.value(b"content-type") or b"") is not None
 
 
 def is_copy(head: RequestHead) -> bool:
@@ -94,8 +91,6 @@ def body_use(head: RequestHead, address: Address) -> BodyUse:
             return BodyUse.DOCUMENT
         return BodyUse.OBJECT
     if method == b"POST":
-        if not address.key and (head.fields.value(b"content-type") or b"").lower().startswith(b"multipart/form-data"):
-            return BodyUse.FORM
         return BodyUse.DOCUMENT
     return BodyUse.NONE
 
@@ -166,10 +161,13 @@ def check_operation(head: RequestHead, address: Address) -> None:
     Refuse what no backend may be asked, once the client is known to be who it says.
 
     Raises:
+        MethodNotAllowed: A form came with a signature in its head: nobody would read its policy.
         KeyTooLongError: The key has more than 1,024 bytes.
         MetadataTooLarge: The metadata has more than 2 KiB.
         InvalidArgument: A copy's source names no key: such a request ends Ceph 16.2.
     """
+    if head.method == b"POST" and not address.key and (not head.raw_query or is_form(head.fields)):
+        raise MethodNotAllowed(head.method, "BUCKET" if address.bucket else "SERVICE")
     if len(address.key) > MAX_KEY_SIZE:
         raise KeyTooLongError(len(address.key), MAX_KEY_SIZE)
     if head.method in {b"PUT", b"POST"}:

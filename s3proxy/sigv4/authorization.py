@@ -1,5 +1,5 @@
 """
-From the Authorization header or a presigned query to one claim: who says that it signed what, when.
+From the Authorization header, a presigned query or a form to one claim: who says that it signed what, when.
 
 The checks and their order are those of S3; a claim which passes them is well-formed, and not yet believed.
 
@@ -10,33 +10,33 @@ Source:
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
+from s3proxy.s3.claim import Carrier, Claim
+from s3proxy.s3.date import format_basic_iso, is_day, parse_basic_iso, parse_date
 from s3proxy.s3.errors import (
     AccessDenied,
     AuthorizationHeaderMalformed,
     AuthorizationQueryParametersError,
+    InvalidArgument,
     InvalidRequest,
+    RegionSetMismatch,
     RequestTimeTooSkewed,
     S3Error,
     format_iso8601,
 )
 from s3proxy.s3.head import Fields, RequestHead
 from s3proxy.s3.limits import MAX_CLOCK_SKEW_SECONDS, MAX_PRESIGNED_SECONDS
-from s3proxy.sigv4.canonical import (
-    canonical_headers,
-    canonical_query,
-    canonical_request,
-    canonical_uri,
-    query_items,
-)
-from s3proxy.sigv4.payload import UNSIGNED, Payload, parse_payload
-from s3proxy.sigv4.scope import CredentialScope, format_basic_iso, is_day, parse_basic_iso, parse_date
+from s3proxy.s3.payload import UNSIGNED, Payload, parse_payload
+from s3proxy.s3.query import query_items
+from s3proxy.sigv4.asymmetric import ECDSA_ALGORITHM, region_set_matches
+from s3proxy.sigv4.canonical import canonical_headers, canonical_query, canonical_request, canonical_uri
+from s3proxy.sigv4.scope import SERVICE, TERMINAL, CredentialScope
 
 HMAC_ALGORITHM = b"AWS4-HMAC-SHA256"
-ECDSA_ALGORITHM = b"AWS4-ECDSA-P256-SHA256"
 
 _MAX_SKEW = timedelta(seconds=MAX_CLOCK_SKEW_SECONDS)
 
@@ -54,6 +54,7 @@ QUERY_NAMES = frozenset(
         b"X-Amz-SignedHeaders",
         b"X-Amz-Signature",
         b"X-Amz-Security-Token",
+        b"X-Amz-Region-Set",
     }
 )
 """
@@ -71,36 +72,46 @@ _REQUIRED_NAMES = (
 _NOT_SIGNED = "There were headers present in the request which were not signed"
 
 
+FORM_NAMES = frozenset({b"x-amz-algorithm", b"x-amz-credential", b"x-amz-date", b"x-amz-signature"})
+"""
+The fields of a form which is signed with Signature V4, lower case; its policy is another.
+"""
+
+Faults = Callable[..., S3Error]
+"""
+From the sentence of a fault in a credential, and further elements, to the error of the carrier.
+"""
+
+
 @dataclass(slots=True, eq=False, repr=False)
-class SignatureClaim:
+class SignatureClaim(Claim):
     """
-    What a client claims of its request, well-formed and not yet believed.
+    A claim over a whole request.
 
     Attributes:
         algorithm: The word which begins the string to sign, as sent.
-        claimed_access_key_id: As sent.
         signed_at: The date of the request.
         raw_signed_headers: The list as sent.
-        signed_headers: Its names.
-        claimed_signature: As sent.
-        session_token: As sent, or None.
-        is_presigned: Whether it came in the query.
-        waivable: Faults which the key's own exemptions may waive, by the exemption's name. While there is one, the key
-            is looked up only for its exemptions.
     """
 
-    head: RequestHead
     algorithm: bytes
-    claimed_access_key_id: bytes
     scope: CredentialScope
     signed_at: datetime
     raw_signed_headers: bytes
-    signed_headers: tuple[bytes, ...]
-    claimed_signature: bytes
-    payload: Payload
-    session_token: bytes | None
-    is_presigned: bool = False
-    waivable: list[tuple[str, S3Error]] = field(default_factory=list)
+
+    @property
+    def is_asymmetric(self) -> bool:
+        """
+        Whether the signature is ECDSA.
+        """
+        return self.carrier in {Carrier.V4A_HEADER, Carrier.V4A_QUERY}
+
+    @property
+    def is_presigned(self) -> bool:
+        """
+        Whether it came in the query.
+        """
+        return self.carrier in {Carrier.V4_QUERY, Carrier.V4A_QUERY}
 
     def canonical_request(self) -> bytes:
         """
@@ -134,6 +145,19 @@ class SignatureClaim:
         return fields
 
 
+@dataclass(slots=True, eq=False, repr=False)
+class FormClaim(Claim):
+    """
+    A claim over the policy of a form.
+
+    Attributes:
+        policy: As sent, in base64: the string to sign.
+    """
+
+    policy: bytes
+    scope: CredentialScope
+
+
 def read_header_claim(
     head: RequestHead, scheme: bytes, components: bytes, regions: Sequence[bytes], now: datetime
 ) -> SignatureClaim:
@@ -151,6 +175,7 @@ def read_header_claim(
         AccessDenied: There is no readable date, or headers were sent which are not signed.
         RequestTimeTooSkewed: The date is too far from ours.
         AuthorizationHeaderMalformed: The header or its credential scope cannot be used.
+        RegionSetMismatch: Under SigV4A, none of the accepted regions is in the request's set.
     """
     fields = head.fields
     payload = _header_payload(fields)
@@ -163,28 +188,37 @@ def read_header_claim(
     waivable: list[tuple[str, S3Error]] = []
     if abs(now - signed_at) > _MAX_SKEW:
         waivable.append(("clock-skew", RequestTimeTooSkewed(raw_date, now, MAX_CLOCK_SKEW_SECONDS * 1000)))
+    is_asymmetric = scheme.upper() == ECDSA_ALGORITHM
     try:
         credential, raw_signed_headers, signature = _read_components(components)
-        key, scope = _read_credential(credential, regions, _HeaderFaults, waivable)
+        key, scope = _read_credential(
+            credential, None if is_asymmetric else regions, AuthorizationHeaderMalformed, waivable
+        )
     except AuthorizationHeaderMalformed as malformed:
         raise (waivable[0][1] if waivable else malformed) from None
     if scope.day != format_basic_iso(signed_at)[:8]:
         _raise(waivable, AuthorizationHeaderMalformed("Invalid credential date. Date is not the same as X-Amz-Date."))
     signed_headers = _read_signed_headers(raw_signed_headers)
     _check_signed_headers(fields, signed_headers, waivable)
+    if is_asymmetric:
+        region_set = fields.value(b"x-amz-region-set")
+        if not region_set:
+            _raise(waivable, InvalidRequest("Missing required header for this request: x-amz-region-set"))
+        else:
+            _check_region_set(region_set, regions, waivable)
     return SignatureClaim(
+        Carrier.V4A_HEADER if is_asymmetric else Carrier.V4_HEADER,
         head,
-        scheme,
         key,
+        signature,
+        fields.value(b"x-amz-security-token"),
+        payload,
+        signed_headers,
+        scheme,
         scope,
         signed_at,
         raw_signed_headers,
-        signed_headers,
-        signature,
-        payload,
-        fields.value(b"x-amz-security-token"),
-        False,
-        waivable,
+        waivable=waivable,
     )
 
 
@@ -201,7 +235,9 @@ def read_query_claim(
         AuthorizationQueryParametersError: A parameter is missing or cannot be used.
         AccessDenied: The request is not valid yet, or no longer, or headers were sent which are not signed.
         InvalidArgument: x-amz-content-sha256 cannot be read.
+        RegionSetMismatch: Under SigV4A, none of the accepted regions is in the request's set.
     """
+    is_asymmetric = parameters[b"X-Amz-Algorithm"] == ECDSA_ALGORITHM
     if not all(parameters.get(name) for name in _REQUIRED_NAMES):
         raise AuthorizationQueryParametersError
     raw_date = parameters[b"X-Amz-Date"]
@@ -234,7 +270,9 @@ def read_query_claim(
             ServerTime=format_iso8601(now),
         )
     try:
-        key, scope = _read_credential(parameters[b"X-Amz-Credential"], regions, _QueryFaults, waivable)
+        key, scope = _read_credential(
+            parameters[b"X-Amz-Credential"], None if is_asymmetric else regions, _query_fault, waivable
+        )
     except AuthorizationQueryParametersError as malformed:
         raise (waivable[0][1] if waivable else malformed) from None
     if scope.day != raw_date[:8]:
@@ -248,21 +286,69 @@ def read_query_claim(
     raw_signed_headers = parameters[b"X-Amz-SignedHeaders"]
     signed_headers = _read_signed_headers(raw_signed_headers)
     _check_signed_headers(head.fields, signed_headers, waivable)
+    if is_asymmetric:
+        region_set = head.fields.value(b"x-amz-region-set") or parameters.get(b"X-Amz-Region-Set")
+        if not region_set:
+            sentence = "SigV4a query auth requires a non empty x-amz-region-set parameter."
+            _raise(waivable, AuthorizationQueryParametersError(sentence))
+        else:
+            _check_region_set(region_set, regions, waivable)
     raw_payload = head.fields.value(b"x-amz-content-sha256")
-    token = head.fields.value(b"x-amz-security-token") or parameters.get(b"X-Amz-Security-Token")
     return SignatureClaim(
+        Carrier.V4A_QUERY if is_asymmetric else Carrier.V4_QUERY,
         head,
-        parameters[b"X-Amz-Algorithm"],
         key,
+        parameters[b"X-Amz-Signature"],
+        head.fields.value(b"x-amz-security-token") or parameters.get(b"X-Amz-Security-Token"),
+        UNSIGNED if raw_payload is None else parse_payload(raw_payload),
+        signed_headers,
+        parameters[b"X-Amz-Algorithm"],
         scope,
         signed_at,
         raw_signed_headers,
-        signed_headers,
-        parameters[b"X-Amz-Signature"],
-        UNSIGNED if raw_payload is None else parse_payload(raw_payload),
-        token,
-        True,
-        waivable,
+        waivable=waivable,
+    )
+
+
+def read_form_claim(head: RequestHead, fields: Mapping[bytes, bytes], regions: Sequence[bytes]) -> FormClaim:
+    """
+    Read a claim from the fields of a form.
+
+    Args:
+        fields: Values by lower-case name; each of `FORM_NAMES` and the policy are among them.
+
+    Raises:
+        InvalidArgument: A field cannot be used.
+    """
+    algorithm = fields[b"x-amz-algorithm"]
+    if algorithm != HMAC_ALGORITHM:
+        raise InvalidArgument("Only AWS4-HMAC-SHA256 is supported", "X-Amz-Algorithm", algorithm)
+    raw_date = fields[b"x-amz-date"]
+    if parse_basic_iso(raw_date) is None:
+        raise InvalidArgument("X-Amz-Date must be formated via ISO8601 Long format", "X-Amz-Date", raw_date)
+    credential = fields[b"x-amz-credential"]
+    fault = partial(_form_fault, credential)
+    waivable: list[tuple[str, S3Error]] = []
+    key, scope = _read_credential(credential, regions, fault, waivable)
+    if scope.day != raw_date[:8]:
+        _raise(
+            waivable,
+            fault(
+                f'Invalid credential date "{_text(scope.day)}". '
+                f'This date is not the same as X-Amz-Date: "{_text(raw_date[:8])}".'
+            ),
+        )
+    return FormClaim(
+        Carrier.V4_FORM,
+        head,
+        key,
+        fields[b"x-amz-signature"],
+        fields.get(b"x-amz-security-token"),
+        UNSIGNED,
+        (),
+        fields[b"policy"],
+        scope,
+        waivable=waivable,
     )
 
 
@@ -288,59 +374,52 @@ def _read_components(components: bytes) -> tuple[bytes, bytes, bytes]:
     return credential, signed_headers, signature
 
 
-class _HeaderFaults:
-    """
-    How faults of a credential scope are worded for the Authorization header.
-    """
-
-    @staticmethod
-    def error(sentence: str, **elements: bytes | str) -> S3Error:
-        return AuthorizationHeaderMalformed(sentence, **elements)
+def _query_fault(sentence: str, **elements: bytes | str) -> S3Error:
+    return AuthorizationQueryParametersError(f"Error parsing the X-Amz-Credential parameter; {sentence}", **elements)
 
 
-class _QueryFaults:
-    """
-    How the same faults are worded for a presigned query.
-    """
-
-    @staticmethod
-    def error(sentence: str, **elements: bytes | str) -> S3Error:
-        return AuthorizationQueryParametersError(
-            f"Error parsing the X-Amz-Credential parameter; {sentence}", **elements
-        )
+def _form_fault(credential: bytes, sentence: str, **elements: bytes | str) -> S3Error:
+    return InvalidArgument(sentence, "X-Amz-Credential", credential)
 
 
 def _read_credential(
-    credential: bytes,
-    regions: Sequence[bytes],
-    faults: type[_HeaderFaults | _QueryFaults],
-    waivable: list[tuple[str, S3Error]],
+    credential: bytes, regions: Sequence[bytes] | None, fault: Faults, waivable: list[tuple[str, S3Error]]
 ) -> tuple[bytes, CredentialScope]:
+    """
+    Read the key and its scope.
+
+    Args:
+        regions: Accepted here; None under SigV4A, whose scope names none.
+    """
     parts = credential.split(b"/")
+    if regions is None:
+        parts[2:2] = [b""]
     if len(parts) != 5:
-        raise faults.error(_CREDENTIAL_FORM)
+        raise fault(_CREDENTIAL_FORM)
     key, day, region, service, terminal = parts
     if not is_day(day):
-        raise faults.error(
+        raise fault(
             f'incorrect date format "{_text(day)}". This date in the credential must be in the format "yyyyMMdd".'
         )
-    if not region:
-        raise faults.error("a non-empty region must be provided in the credential.")
-    if region not in regions:
-        expected = _text(regions[0])
-        waivable.append(
-            (
-                "region",
-                faults.error(f"the region '{_text(region)}' is wrong; expecting '{expected}'", Region=expected),
-            )
-        )
+    if regions is not None:
+        if not region:
+            raise fault("a non-empty region must be provided in the credential.")
+        if region not in regions:
+            expected = _text(regions[0])
+            error = fault(f"the region '{_text(region)}' is wrong; expecting '{expected}'", Region=expected)
+            waivable.append(("region", error))
     if not key:
-        _raise(waivable, faults.error("a non-empty Access Key (AKID) must be provided in the credential."))
-    if service != b"s3":
-        _raise(waivable, faults.error(f'incorrect service "{_text(service)}". This endpoint belongs to "s3".'))
-    if terminal != b"aws4_request":
-        _raise(waivable, faults.error(f'incorrect terminal "{_text(terminal)}". This endpoint uses "aws4_request".'))
-    return key, CredentialScope(day, region, service, terminal)
+        _raise(waivable, fault("a non-empty Access Key (AKID) must be provided in the credential."))
+    if service != SERVICE:
+        _raise(waivable, fault(f'incorrect service "{_text(service)}". This endpoint belongs to "s3".'))
+    if terminal != TERMINAL:
+        _raise(waivable, fault(f'incorrect terminal "{_text(terminal)}". This endpoint uses "aws4_request".'))
+    return key, CredentialScope(day, region if regions is not None else None, service, terminal)
+
+
+def _check_region_set(region_set: bytes, regions: Sequence[bytes], waivable: list[tuple[str, S3Error]]) -> None:
+    if not region_set_matches(region_set, regions):
+        waivable.append(("region", RegionSetMismatch(RequestedRegion=regions[0], RegionSet=region_set)))
 
 
 def _read_expires(raw_expires: bytes) -> int:

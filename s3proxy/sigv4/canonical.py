@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from urllib.parse import unquote_to_bytes
 
 from s3proxy.s3.address import decode_path
 from s3proxy.s3.errors import InvalidURI
 from s3proxy.s3.head import Fields
+from s3proxy.s3.query import query_items
 
 _CANONICAL_PATH = re.compile(rb"/[A-Za-z0-9\-._~/]*")
 _SPACES = re.compile(rb"[ \t\r\n\v\f]+")
@@ -70,18 +70,6 @@ def canonical_query(raw_query: bytes | None, left_out: bytes | None = None) -> b
     return b"&".join([b"%s=%s" % pair for pair in pairs])
 
 
-def query_items(raw_query: bytes) -> list[tuple[bytes, bytes]]:
-    """
-    Return the decoded names and values of a query, in order; ``+`` is a space.
-    """
-    items = []
-    for item in raw_query.split(b"&"):
-        if item:
-            name, _, value = item.partition(b"=")
-            items.append((_decode(name), _decode(value)))
-    return items
-
-
 def canonical_headers(signed_names: Iterable[bytes], fields: Fields) -> bytes:
     """
     Return one line for each signed header, in the order of the signer's list.
@@ -118,9 +106,3 @@ def canonical_request(
     Join the lines.
     """
     return b"\n".join((method, path, query, headers, signed_headers, payload))
-
-
-def _decode(text: bytes) -> bytes:
-    if b"+" in text:
-        text = text.replace(b"+", b" ")
-    return unquote_to_bytes(text) if b"%" in text else text

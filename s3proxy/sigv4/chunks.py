@@ -8,10 +8,22 @@ Source:
 from __future__ import annotations
 
 import hashlib
+from typing import Protocol
 
 from s3proxy.s3.errors import SignatureDoesNotMatch
-from s3proxy.sigv4.payload import EMPTY_SHA256
-from s3proxy.sigv4.signing_key import sign
+from s3proxy.s3.payload import EMPTY_SHA256
+from s3proxy.sigv4.asymmetric import ECDSA_ALGORITHM, PADDED_SIGNATURE_SIZE
+
+
+class Key(Protocol):
+    """
+    What verifies: a `s3proxy.sigv4.signing_key.SigningKey`, or a `s3proxy.sigv4.asymmetric.VerifyingKey`.
+    """
+
+    def matches(self, text: bytes, claimed: bytes) -> bool:
+        """
+        Say whether a signature was made over a text with this key.
+        """
 
 
 class ChunkChain:
@@ -20,7 +32,8 @@ class ChunkChain:
 
     Args:
         access_key_id: For refusals.
-        signing_key: Of the request's scope.
+        key: Which verified the request.
+        algorithm: ``AWS4-HMAC-SHA256`` or ``AWS4-ECDSA-P256-SHA256``.
         date: The date line of the request's string to sign.
         scope: The scope line.
         seed_signature: The request's own, verified.
@@ -31,26 +44,29 @@ class ChunkChain:
         "_access_key_id",
         "_canonical_request",
         "_chunk_prefix",
+        "_is_padded",
+        "_key",
         "_previous",
-        "_signing_key",
         "_trailer_prefix",
     )
 
     def __init__(
         self,
         access_key_id: bytes,
-        signing_key: bytes,
+        key: Key,
+        algorithm: bytes,
         date: bytes,
         scope: bytes,
         seed_signature: bytes,
         canonical_request: bytes,
     ) -> None:
         self._access_key_id = access_key_id
-        self._signing_key = signing_key
+        self._key = key
         self._canonical_request = canonical_request
         self._previous = seed_signature
-        self._chunk_prefix = b"AWS4-HMAC-SHA256-PAYLOAD\n%s\n%s\n" % (date, scope)
-        self._trailer_prefix = b"AWS4-HMAC-SHA256-TRAILER\n%s\n%s\n" % (date, scope)
+        self._is_padded = algorithm == ECDSA_ALGORITHM
+        self._chunk_prefix = b"%s-PAYLOAD\n%s\n%s\n" % (algorithm, date, scope)
+        self._trailer_prefix = b"%s-TRAILER\n%s\n%s\n" % (algorithm, date, scope)
 
     def check_chunk(self, computed_sha256: bytes, claimed_signature: bytes) -> None:
         """
@@ -60,7 +76,7 @@ class ChunkChain:
             computed_sha256: Of the chunk's data, lower-case hex.
 
         Raises:
-            SignatureDoesNotMatch: The data, or any before it, is not what was signed.
+            SignatureDoesNotMatch: The chunk, or its place, is not what was signed.
         """
         string_to_sign = b"%s%s\n%s\n%s" % (self._chunk_prefix, self._previous, EMPTY_SHA256, computed_sha256)
         self._check(string_to_sign, claimed_signature)
@@ -79,6 +95,10 @@ class ChunkChain:
         self._check(b"%s%s\n%s" % (self._trailer_prefix, self._previous, digest), claimed_signature)
 
     def _check(self, string_to_sign: bytes, claimed_signature: bytes) -> None:
-        if not sign(self._signing_key, string_to_sign).matches(claimed_signature):
+        signature = claimed_signature
+        if self._is_padded and len(signature) == PADDED_SIGNATURE_SIZE:
+            # The padding keeps the encoded length what it is; the next signature is chained to this one without it.
+            signature = signature.rstrip(b"*")
+        if not self._key.matches(string_to_sign, signature):
             raise SignatureDoesNotMatch(self._access_key_id, string_to_sign, claimed_signature, self._canonical_request)
-        self._previous = claimed_signature
+        self._previous = signature

@@ -1,5 +1,5 @@
 """
-The credential scope, and the spellings of a request's date.
+The credential scope.
 
 Source:
     "Signature Calculations for the Authorization Header".
@@ -7,28 +7,10 @@ Source:
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 TERMINAL = b"aws4_request"
 SERVICE = b"s3"
-
-_BASIC_ISO = re.compile(rb"([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})([0-9]{2})Z")
-_DAY = re.compile(rb"[0-9]{8}")
-
-_MONTHS = {
-    month: number
-    for number, month in enumerate(
-        (b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep", b"oct", b"nov", b"dec"), 1
-    )
-}
-_TIME = rb"([0-9]{2}):([0-9]{2}):([0-9]{2})"
-_RFC_1123 = re.compile(
-    rb"(?:[A-Za-z]{3}, *)?([0-9]{1,2}) ([A-Za-z]{3}) ([0-9]{4}) " + _TIME + rb" (?:GMT|UTC|Z|[+-]0000)"
-)
-_RFC_850 = re.compile(rb"[A-Za-z]{6,9}, ([0-9]{2})-([A-Za-z]{3})-([0-9]{2}) " + _TIME + rb" GMT")
-_ASCTIME = re.compile(rb"[A-Za-z]{3} ([A-Za-z]{3}) +([0-9]{1,2}) " + _TIME + rb" ([0-9]{4})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,93 +20,15 @@ class CredentialScope:
 
     Attributes:
         day: Eight digits.
+        region: None under SigV4A, whose requests name a set of regions elsewhere.
     """
 
     day: bytes
-    region: bytes
+    region: bytes | None
     service: bytes = SERVICE
     terminal: bytes = TERMINAL
 
     def __bytes__(self) -> bytes:
+        if self.region is None:
+            return b"/".join((self.day, self.service, self.terminal))
         return b"/".join((self.day, self.region, self.service, self.terminal))
-
-
-def is_day(text: bytes) -> bool:
-    """
-    Say whether a scope's day is a day of the calendar, written ``yyyyMMdd``.
-    """
-    if _DAY.fullmatch(text) is None:
-        return False
-    return _moment(int(text[:4]), int(text[4:6]), int(text[6:]), 0, 0, 0) is not None
-
-
-def parse_basic_iso(text: bytes) -> datetime | None:
-    """
-    Read ``20260301T120000Z``; None where it is anything else.
-    """
-    found = _BASIC_ISO.fullmatch(text)
-    return _moment(*map(int, found.groups())) if found is not None else None
-
-
-def format_basic_iso(moment: datetime) -> bytes:
-    """
-    Write ``20260301T120000Z``.
-    """
-    return b"%04d%02d%02dT%02d%02d%02dZ" % (
-        moment.year,
-        moment.month,
-        moment.day,
-        moment.hour,
-        moment.minute,
-        moment.second,
-    )
-
-
-def parse_date(text: bytes) -> datetime | None:
-    """
-    Read a date in any of the forms which S3 takes: basic ISO, RFC 1123, RFC 850, asctime; None where it is none.
-    """
-    moment = parse_basic_iso(text)
-    if moment is not None:
-        return moment
-    found = _RFC_1123.fullmatch(text)
-    if found is not None:
-        day, month, year, hour, minute, second = found.groups()
-        return _moment(int(year), _MONTHS.get(month.lower(), 0), int(day), int(hour), int(minute), int(second))
-    found = _RFC_850.fullmatch(text)
-    if found is not None:
-        day, month, year, hour, minute, second = found.groups()
-        # Two digits: the years from 1970 on, then those after 2000 ("HTTP-date", RFC 9110, section 5.6.7).
-        full_year = int(year) + (1900 if int(year) >= 70 else 2000)
-        return _moment(full_year, _MONTHS.get(month.lower(), 0), int(day), int(hour), int(minute), int(second))
-    found = _ASCTIME.fullmatch(text)
-    if found is not None:
-        month, day, hour, minute, second, year = found.groups()
-        return _moment(int(year), _MONTHS.get(month.lower(), 0), int(day), int(hour), int(minute), int(second))
-    return None
-
-
-def format_rfc1123(moment: datetime) -> bytes:
-    """
-    Write ``Sun, 01 Mar 2026 12:00:00 GMT``, whatever the locale.
-    """
-    return b"%s, %02d %s %04d %02d:%02d:%02d GMT" % (
-        _WEEKDAYS[moment.weekday()],
-        moment.day,
-        _MONTH_NAMES[moment.month - 1],
-        moment.year,
-        moment.hour,
-        moment.minute,
-        moment.second,
-    )
-
-
-_WEEKDAYS = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
-_MONTH_NAMES = tuple(month.capitalize() for month in _MONTHS)
-
-
-def _moment(year: int, month: int, day: int, hour: int, minute: int, second: int) -> datetime | None:
-    try:
-        return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
-    except ValueError:
-        return None

@@ -35,6 +35,32 @@ class Signature:
         return hmac.compare_digest(self._hex, claimed)
 
 
+class SigningKey:
+    """
+    A key for one scope.
+
+    Args:
+        key: 32 bytes, as `derive_signing_key` returns them.
+    """
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def sign(self, text: bytes) -> Signature:
+        """
+        Sign a string.
+        """
+        return Signature(hmac.digest(self._key, text, "sha256").hex().encode())
+
+    def matches(self, text: bytes, claimed: bytes) -> bool:
+        """
+        Say whether a signature was made over a text with this key.
+        """
+        return self.sign(text).matches(claimed)
+
+
 def derive_signing_key(secret_access_key: str, scope: CredentialScope) -> bytes:
     """
     Derive the key which signs everything in one credential scope.
@@ -47,16 +73,9 @@ def derive_signing_key(secret_access_key: str, scope: CredentialScope) -> bytes:
         32 bytes, good for one UTC day, region and service. May be cached, never logged.
     """
     key = ("AWS4" + secret_access_key).encode()
-    for part in (scope.day, scope.region, scope.service, scope.terminal):
+    for part in (scope.day, scope.region or b"", scope.service, scope.terminal):
         key = hmac.digest(key, part, "sha256")
     return key
-
-
-def sign(signing_key: bytes, string_to_sign: bytes) -> Signature:
-    """
-    Sign a string.
-    """
-    return Signature(hmac.digest(signing_key, string_to_sign, "sha256").hex().encode())
 
 
 class SigningKeys:
@@ -71,14 +90,14 @@ class SigningKeys:
 
     def __init__(self, size: int = 1024) -> None:
         self._size = size
-        self._keys: OrderedDict[tuple[str, CredentialScope], bytes] = OrderedDict()
+        self._keys: OrderedDict[tuple[str, CredentialScope], SigningKey] = OrderedDict()
 
     def __repr__(self) -> str:
         return f"<SigningKeys: {len(self._keys)} of {self._size}>"
 
-    def derive(self, secret_access_key: str, scope: CredentialScope) -> bytes:
+    def derive(self, secret_access_key: str, scope: CredentialScope) -> SigningKey:
         """
-        Return `derive_signing_key` of the arguments, derived at most once while it is kept.
+        Return the key of `derive_signing_key`, derived at most once while it is kept.
         """
         keys = self._keys
         place = (secret_access_key, scope)
@@ -86,7 +105,7 @@ class SigningKeys:
         if key is not None:
             keys.move_to_end(place)
             return key
-        key = keys[place] = derive_signing_key(secret_access_key, scope)
+        key = keys[place] = SigningKey(derive_signing_key(secret_access_key, scope))
         if len(keys) > self._size:
             keys.popitem(last=False)
         return key

@@ -16,9 +16,9 @@ from typing import Any, BinaryIO
 from urllib.parse import quote, unquote_to_bytes
 from xml.etree import ElementTree
 
+from s3proxy.s3.date import format_rfc1123
 from s3proxy.s3.error_xml import escape_text
 from s3proxy.s3.limits import MAX_KEY_SIZE, MAX_XML_BODY_SIZE
-from s3proxy.sigv4.scope import format_rfc1123
 from s3proxy.testing.legacy_objects import Folder, IncomingBody, ObjectDirectory, StoredObject
 from s3proxy.testing.legacy_signature import RESPONSE_OVERRIDES, SUBRESOURCES, Refusal, parse_http_date
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from urllib.parse import unquote_to_bytes
 
-from s3proxy.sigv4.scope import parse_date
+from s3proxy.s3.date import parse_date
 
 MAX_SKEW_SECONDS = 900
 """

@@ -16,16 +16,17 @@ from s3proxy.awschunked.checksums import parse_body_digests
 from s3proxy.awschunked.decoder import AwsChunkedDecoder
 from s3proxy.s3.errors import IncompleteBody, InvalidChunkSizeError, MalformedTrailerError, S3Error
 from s3proxy.s3.head import index_headers
+from s3proxy.sigv4.authorization import HMAC_ALGORITHM
 from s3proxy.sigv4.chunks import ChunkChain
 from s3proxy.sigv4.scope import CredentialScope
-from s3proxy.sigv4.signing_key import derive_signing_key
+from s3proxy.sigv4.signing_key import SigningKey, derive_signing_key
 from tests.signer import EMPTY, SIGNED_CHUNKS, SIGNED_TRAILER, UNSIGNED_TRAILER, Signer
 
 KIB, MIB = 1 << 10, 1 << 20
 SEED = "0" * 64
 DATE = b"20260301T120000Z"
 SCOPE = CredentialScope(DATE[:8], b"us-east-1")
-KEY = derive_signing_key(Signer().secret, SCOPE)
+KEY = SigningKey(derive_signing_key(Signer().secret, SCOPE))
 
 
 def make_decoder(mode: str, length: int) -> AwsChunkedDecoder:
@@ -34,7 +35,7 @@ def make_decoder(mode: str, length: int) -> AwsChunkedDecoder:
     """
     has_trailer = mode != SIGNED_CHUNKS
     fields = index_headers([(b"x-amz-trailer", b"x-amz-checksum-crc32")] if has_trailer else [])
-    chain = ChunkChain(b"AKIAIOSFODNN7EXAMPLE", KEY, DATE, bytes(SCOPE), SEED.encode(), b"")
+    chain = ChunkChain(b"AKIAIOSFODNN7EXAMPLE", KEY, HMAC_ALGORITHM, DATE, bytes(SCOPE), SEED.encode(), b"")
     return AwsChunkedDecoder(
         length,
         parse_body_digests(fields, has_trailer=has_trailer),

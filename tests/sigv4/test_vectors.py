@@ -5,45 +5,34 @@ The published examples and suites of Signature V4, at every intermediate step.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import pytest_twisted
 
+from s3proxy.s3.date import parse_basic_iso
 from s3proxy.s3.errors import SignatureDoesNotMatch
 from s3proxy.s3.head import Fields, index_headers
+from s3proxy.sigv4.authorization import HMAC_ALGORITHM
 from s3proxy.sigv4.canonical import canonical_headers, canonical_query, canonical_request, canonical_uri
 from s3proxy.sigv4.chunks import ChunkChain
-from s3proxy.sigv4.scope import CredentialScope, parse_basic_iso
-from s3proxy.sigv4.signing_key import derive_signing_key, sign
-from tests.harness import VECTORS, Harness, material, turns
-
-
-def load(name: str) -> list[dict[str, Any]]:
-    """
-    Read the vectors of a file.
-    """
-    vectors: list[dict[str, Any]] = json.loads((VECTORS / "vectors" / f"{name}.json").read_text())["vectors"]
-    return vectors
+from s3proxy.sigv4.scope import CredentialScope
+from s3proxy.sigv4.signing_key import SigningKey, derive_signing_key
+from tests.harness import Harness, load_vectors, material, octets, turns
 
 
 def _params(*names: str) -> Iterator[Any]:
     for name in names:
-        for vector in load(name):
+        for vector in load_vectors(name):
             if vector["carrier"] in {"header", "query"}:
                 yield pytest.param(vector, id=f"{name}:{vector['name']}")
 
 
-def _octets(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
-
-
 def _parts(vector: dict[str, Any]) -> tuple[bytes, bytes, Fields]:
     request = vector["request"]
-    path, _, query = _octets(request["target"]).partition(b"?")
-    return path, query, index_headers((_octets(name), _octets(value)) for name, value in request["headers"])
+    path, _, query = octets(request["target"]).partition(b"?")
+    return path, query, index_headers((octets(name), octets(value)) for name, value in request["headers"])
 
 
 @pytest.mark.parametrize("vector", list(_params("s3-sigv4", "s3-canonical", "suite-sigv4", "suite-sigv4-legacy")))
@@ -52,7 +41,7 @@ def test_each_step(vector: dict[str, Any]) -> None:
     Canonical request, string to sign and signature are the published ones.
     """
     expected = vector["expected"]
-    wanted = _octets(expected["canonical_request"])
+    wanted = octets(expected["canonical_request"])
     lines = wanted.split(b"\n")
     names, payload = lines[-2].split(b";"), lines[-1]
     path, query, fields = _parts(vector)
@@ -65,43 +54,46 @@ def test_each_step(vector: dict[str, Any]) -> None:
     if not vector.get("same_canonical_path_in_s3_mode", True):
         # These services normalise; S3 does not. What S3 would sign is in the data, the rest must hold.
         if "s3_mode_canonical_path" in vector:
-            assert uri == _octets(vector["s3_mode_canonical_path"])
+            assert uri == octets(vector["s3_mode_canonical_path"])
         assert uri != lines[1]
         uri = lines[1]
     elif "canonical_path" in expected:
-        assert uri == _octets(expected["canonical_path"])
+        assert uri == octets(expected["canonical_path"])
     text = canonical_request(
-        _octets(vector["request"]["method"]),
+        octets(vector["request"]["method"]),
         uri,
         canonical_query(query, b"X-Amz-Signature" if is_query else None),
         canonical_headers(names, fields),
         b";".join(names),
         payload,
     )
-    date = _octets(vector["date"])
-    scope = CredentialScope(date[:8], _octets(vector["region"]), _octets(vector["service"]))
+    date = octets(vector["date"])
+    scope = CredentialScope(date[:8], octets(vector["region"]), octets(vector["service"]))
     digest = hashlib.sha256(text).hexdigest().encode()
     string_to_sign = b"AWS4-HMAC-SHA256\n%s\n%s\n%s" % (date, bytes(scope), digest)
-    key = derive_signing_key(vector["credentials"]["secret_key"], scope)
+    key = SigningKey(derive_signing_key(vector["credentials"]["secret_key"], scope))
 
     assert text == wanted
-    assert string_to_sign == _octets(expected["string_to_sign"])
-    assert sign(key, string_to_sign).matches(expected["signature"].encode())
-    assert not sign(key, string_to_sign).matches(expected["signature"].upper().encode() + b"0")
+    assert string_to_sign == octets(expected["string_to_sign"])
+    assert key.matches(string_to_sign, expected["signature"].encode())
+    assert not key.matches(string_to_sign, expected["signature"].upper().encode() + b"0")
 
 
-@pytest.mark.parametrize("vector", [v for v in load("s3-sigv4") if "chunks" in v["expected"]], ids=lambda v: v["name"])
+CHUNKED = [vector for vector in load_vectors("s3-sigv4") if "chunks" in vector["expected"]]
+
+
+@pytest.mark.parametrize("vector", CHUNKED, ids=lambda vector: vector["name"])
 def test_the_chain_of_the_documentation(vector: dict[str, Any]) -> None:
     """
     Each chunk signature of the published uploads verifies, in order, and no other one.
     """
-    date = _octets(vector["date"])
+    date = octets(vector["date"])
     scope = CredentialScope(date[:8], b"us-east-1")
-    key = derive_signing_key(vector["credentials"]["secret_key"], scope)
+    key = SigningKey(derive_signing_key(vector["credentials"]["secret_key"], scope))
 
     def make_chain() -> ChunkChain:
         seed = vector["expected"]["signature"].encode()
-        return ChunkChain(b"AKIAIOSFODNN7EXAMPLE", key, date, bytes(scope), seed, b"")
+        return ChunkChain(b"AKIAIOSFODNN7EXAMPLE", key, HMAC_ALGORITHM, date, bytes(scope), seed, b"")
 
     chunks = vector["expected"]["chunks"]
     chain = make_chain()
@@ -118,15 +110,15 @@ def test_the_trailer_of_three_fields() -> None:
     """
     Trailer lines are signed behind the last chunk's signature.
     """
-    (vector,) = [v for v in load("s3-sigv4") if v["carrier"] == "trailer"]
-    date = _octets(vector["date"])
+    (vector,) = [v for v in load_vectors("s3-sigv4") if v["carrier"] == "trailer"]
+    date = octets(vector["date"])
     scope = CredentialScope(date[:8], b"us-east-1")
-    key = derive_signing_key(vector["credentials"]["secret_key"], scope)
+    key = SigningKey(derive_signing_key(vector["credentials"]["secret_key"], scope))
     previous = vector["input"]["previous_signature"].encode()
     lines = vector["expected"]["canonical_trailers"].encode()
 
     def make_chain() -> ChunkChain:
-        return ChunkChain(b"AKIAIOSFODNN7EXAMPLE", key, date, bytes(scope), previous, b"")
+        return ChunkChain(b"AKIAIOSFODNN7EXAMPLE", key, HMAC_ALGORITHM, date, bytes(scope), previous, b"")
 
     make_chain().check_trailer(lines, vector["expected"]["signature"].encode())
     with pytest.raises(SignatureDoesNotMatch):
@@ -161,12 +153,12 @@ def _as_sent(vector: dict[str, Any]) -> tuple[bytes, bytes]:
     elif body and not any(name.lower() == "content-length" for name, _ in headers):
         headers.append(["Content-Length", str(len(body))])
     head = f"{request['method']} {request['target']} HTTP/1.1\r\n" + "".join(f"{n}: {v}\r\n" for n, v in headers)
-    return _octets(head) + b"\r\n", body
+    return octets(head) + b"\r\n", body
 
 
 WIRED = [
     vector
-    for vector in (*load("s3-sigv4"), *load("s3-canonical"))
+    for vector in (*load_vectors("s3-sigv4"), *load_vectors("s3-canonical"))
     if vector["carrier"] != "trailer" and vector["verdict"] == "accept"
 ]
 

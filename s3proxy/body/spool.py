@@ -1,0 +1,257 @@
+"""
+A body on disk: where it must be verified whole, and is too large to be held in memory.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from twisted.internet.interfaces import IPushProducer
+from zope.interface import implementer
+
+from s3proxy.flow import FULL_READ_SIZE, Buffer
+from s3proxy.s3.errors import S3Error, SlowDown
+
+
+class SpoolDirectory:
+    """
+    Room for bodies on disk, together within a quota.
+
+    Args:
+        path: Must be there; its files have no name, so that nothing stays behind however the process ends.
+        quota: Bytes of all bodies at a time.
+
+    Attributes:
+        size: Bytes of all bodies now.
+        refused_count: Bodies for which there was no room.
+    """
+
+    def __init__(self, path: Path, quota: int) -> None:
+        self._path = path
+        self._quota = quota
+        self.size = 0
+        self.refused_count = 0
+
+    def open(self) -> BinaryIO:
+        """
+        Open a file which is nobody else's.
+
+        Raises:
+            SlowDown: The disk has no room.
+        """
+        try:
+            return tempfile.TemporaryFile(dir=self._path, buffering=0)
+        except OSError:
+            self.refused_count += 1
+            raise SlowDown from None
+
+    def take(self, size: int) -> None:
+        """
+        Count bytes in.
+
+        Raises:
+            SlowDown: They are too many.
+        """
+        if self.size + size > self._quota:
+            self.refused_count += 1
+            raise SlowDown
+        self.size += size
+
+    def give_back(self, size: int) -> None:
+        """
+        Count bytes out.
+        """
+        self.size -= size
+
+
+class SpooledBody:
+    """
+    Keeps a whole body: a small one in memory, a large one in a file.
+
+    Args:
+        memory_size: Bytes up to which there is no file.
+        max_size: Bytes.
+        too_large: What is raised above that.
+
+    Attributes:
+        size: Bytes so far.
+    """
+
+    def __init__(
+        self, directory: SpoolDirectory, memory_size: int, max_size: int, too_large: Callable[[], S3Error]
+    ) -> None:
+        self._directory = directory
+        self._memory_size = memory_size
+        self._max_size = max_size
+        self._too_large = too_large
+        self._pieces: list[bytes] = []
+        self._file: BinaryIO | None = None
+        self._taken = 0
+        self.size = 0
+
+    @property
+    def is_on_disk(self) -> bool:
+        """
+        Whether it has become too large for memory.
+        """
+        return self._file is not None
+
+    @property
+    def content(self) -> bytes:
+        """
+        The body so far, where it is in memory.
+        """
+        return b"".join(self._pieces)
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """
+        Pause nobody: the disk takes each block before the next is read.
+        """
+
+    def unregisterProducer(self) -> None:
+        """
+        Pause nobody.
+        """
+
+    def writeSequence(self, pieces: Sequence[Buffer]) -> None:
+        """
+        Keep octets.
+
+        Raises:
+            S3Error: The body is too large.
+            SlowDown: There is no room for it.
+        """
+        self.size += sum(map(len, pieces))
+        if self.size > self._max_size:
+            raise self._too_large()
+        self._pieces += map(bytes, pieces)
+        if self.size <= self._memory_size:
+            return
+        self._directory.take(self.size - self._taken)
+        self._taken = self.size
+        if self._file is None:
+            self._file = self._directory.open()
+        try:
+            for piece in self._pieces:
+                left = memoryview(piece)
+                while left:
+                    left = left[self._file.write(left) :]
+        except OSError:
+            raise SlowDown from None
+        self._pieces.clear()
+
+    def rewind(self) -> None:
+        """
+        Read from the beginning.
+        """
+        assert self._file is not None
+        self._file.seek(0)
+
+    def read(self, size: int) -> bytes:
+        """
+        Return the next octets; none at the end.
+        """
+        assert self._file is not None
+        return self._file.read(size)
+
+    def discard(self) -> None:
+        """
+        Leave nothing behind.
+        """
+        self._pieces.clear()
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+        taken, self._taken = self._taken, 0
+        self._directory.give_back(taken)
+
+
+class SpoolSink(Protocol):
+    """
+    Where a body goes on: a `s3proxy.backend.upload.Upload`.
+    """
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """
+        Know whom to pause.
+        """
+
+    def unregisterProducer(self) -> None:
+        """
+        Pause nobody any more.
+        """
+
+    def write(self, data: Buffer) -> None:
+        """
+        Take octets.
+        """
+
+
+@implementer(IPushProducer)
+class SpoolReader:
+    """
+    The producer of a body which was verified on disk: as fast as its consumer takes it.
+
+    Args:
+        ended: Called once, after the last octet was written.
+        failed: Called once where the disk gives the body back no more.
+    """
+
+    def __init__(
+        self, body: SpooledBody, sink: SpoolSink, ended: Callable[[], None], failed: Callable[[], None]
+    ) -> None:
+        self._body = body
+        self._sink = sink
+        self._ended = ended
+        self._failed = failed
+        self._is_paused = False
+        self._is_reading = False
+        self._is_over = False
+
+    def start(self) -> None:
+        """
+        Begin with the first octet.
+        """
+        self._body.rewind()
+        self._sink.registerProducer(self, True)
+        self._read()
+
+    def _read(self) -> None:
+        # The sink may resume us while it takes a block.
+        if self._is_reading:
+            return
+        self._is_reading = True
+        try:
+            while not self._is_paused and not self._is_over:
+                data = self._body.read(FULL_READ_SIZE)
+                if data:
+                    self._sink.write(data)
+                else:
+                    self.stop()
+                    self._ended()
+        except OSError:
+            self.stop()
+            self._failed()
+        finally:
+            self._is_reading = False
+
+    def pauseProducing(self) -> None:
+        self._is_paused = True
+
+    def resumeProducing(self) -> None:
+        self._is_paused = False
+        self._read()
+
+    def stopProducing(self) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """
+        Write no more, and tell nobody.
+        """
+        if not self._is_over:
+            self._is_over = True
+            self._sink.unregisterProducer()

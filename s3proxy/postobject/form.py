@@ -1,0 +1,305 @@
+"""
+A browser's upload form: octets of multipart/form-data in, its fields and then the octets of its file out.
+
+Source:
+    "POST Object"; RFC 7578, RFC 2046 section 5.1.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from s3proxy.s3.errors import InvalidArgument, MalformedPOSTRequest, MaxPostPreDataLengthExceeded
+from s3proxy.s3.limits import MAX_POST_FIELDS_SIZE, MAX_POST_PART_HEAD_SIZE
+
+_PARAMETER = re.compile(rb';[ \t]*([A-Za-z0-9*_-]+)[ \t]*=[ \t]*(?:"((?:[^"\\\r\n]|\\.)*)"|([^\s;"]+))[ \t]*')
+_DISPOSITION = re.compile(rb"form-data[ \t]*(?=;|\Z)", re.IGNORECASE)
+_BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
+_IGNORED = b"x-ignore-"
+
+
+@dataclass(slots=True)
+class Form:
+    """
+    What came before a form's file.
+
+    Attributes:
+        fields: Values by lower-case name.
+        filename: Of the file's own part, as sent; empty where it has none.
+    """
+
+    fields: dict[bytes, bytes] = field(default_factory=dict)
+    filename: bytes = b""
+
+
+def parse_boundary(content_type: bytes) -> bytes:
+    """
+    Return the boundary between a form's parts.
+
+    Raises:
+        MalformedPOSTRequest: There is none, or none which RFC 2046 allows.
+    """
+    boundary = _parameters(content_type).get(b"boundary", b"")
+    if _BOUNDARY.fullmatch(boundary) is None:
+        raise MalformedPOSTRequest
+    return boundary
+
+
+class _State(Enum):
+    PREAMBLE = auto()
+    DELIMITER = auto()
+    PART_HEAD = auto()
+    VALUE = auto()
+    FILE = auto()
+
+
+class FieldsDecoder:
+    """
+    Reads a form up to the first octet of its file, however the network cuts it.
+
+    Args:
+        boundary: As `parse_boundary` returned it.
+
+    Attributes:
+        form: Complete once `feed` returns octets.
+        size: Bytes of the body before the file's first octet, once that was reached.
+    """
+
+    __slots__ = ("_buffer", "_delimiter", "_name", "_position", "_searched", "_state", "form", "size")
+
+    def __init__(self, boundary: bytes) -> None:
+        self.form = Form()
+        self.size = 0
+        self._delimiter = b"\r\n--" + boundary
+        # The first delimiter may be the body's first line: it begins with an end of line, too.
+        self._buffer = bytearray(b"\r\n")
+        self._state = _State.PREAMBLE
+        self._position = 0
+        self._searched = 0
+        self._name = b""
+
+    def feed(self, data: bytes) -> bytes | None:
+        """
+        Take octets as they arrived.
+
+        Returns:
+            None until the file begins; then what there is of it, and of all that follows.
+
+        Raises:
+            MalformedPOSTRequest: It is no form.
+            MaxPostPreDataLengthExceeded: What comes before the file is too long.
+            InvalidArgument: There is no file, or a field came twice.
+        """
+        self._buffer += data
+        steps: dict[_State, Callable[[], bool]] = {
+            _State.PREAMBLE: self._skip_preamble,
+            _State.DELIMITER: self._read_delimiter,
+            _State.PART_HEAD: self._read_part_head,
+            _State.VALUE: self._read_value,
+        }
+        while self._state is not _State.FILE:
+            if not steps[self._state]():
+                if len(self._buffer) - 2 > MAX_POST_FIELDS_SIZE + MAX_POST_PART_HEAD_SIZE:
+                    raise MaxPostPreDataLengthExceeded(MAX_POST_FIELDS_SIZE)
+                return None
+        self.size = self._position - 2
+        rest = bytes(self._buffer[self._position :])
+        self._buffer.clear()
+        return rest
+
+    def finish(self) -> None:
+        """
+        Know that no more octets will come: the file has not begun.
+
+        Raises:
+            MalformedPOSTRequest: Always.
+        """
+        raise MalformedPOSTRequest
+
+    def _find(self, text: bytes) -> int:
+        """
+        Find a text behind the present position; what was searched once is not searched again.
+        """
+        start = max(self._position, self._searched - len(text))
+        found = self._buffer.find(text, start)
+        self._searched = len(self._buffer)
+        return found
+
+    def _skip_preamble(self) -> bool:
+        found = self._find(self._delimiter)
+        if found < 0:
+            return False
+        self._position = self._searched = found + len(self._delimiter)
+        self._state = _State.DELIMITER
+        return True
+
+    def _read_delimiter(self) -> bool:
+        rest = self._buffer[self._position : self._position + 2]
+        if len(rest) < 2:
+            return False
+        if rest == b"--":
+            raise InvalidArgument("POST requires exactly one file upload per request.", "file", b"0")
+        end = self._find(b"\r\n")
+        if end < 0:
+            return False
+        if self._buffer[self._position : end].strip(b" \t"):
+            # A longer word which begins as the boundary does.
+            raise MalformedPOSTRequest
+        self._position = self._searched = end
+        self._state = _State.PART_HEAD
+        return True
+
+    def _read_part_head(self) -> bool:
+        # The delimiter's own end of line is the first: a part may have no header at all.
+        end = self._find(b"\r\n\r\n")
+        if end < 0:
+            return False
+        lines = bytes(self._buffer[self._position + 2 : end]).split(b"\r\n")
+        part_began_at = self._position - 2
+        self._position = self._searched = end + 4
+        parameters: dict[bytes, bytes] = {}
+        for line in lines:
+            name, colon, value = line.partition(b":")
+            if not colon:
+                raise MalformedPOSTRequest
+            if name.lower() == b"content-disposition":
+                if _DISPOSITION.match(value.strip(b" \t")) is None:
+                    raise MalformedPOSTRequest
+                parameters = _parameters(value)
+        self._name = parameters.get(b"name", b"").lower()
+        if not self._name:
+            raise MalformedPOSTRequest
+        if self._name == b"file":
+            if part_began_at > MAX_POST_FIELDS_SIZE:
+                raise MaxPostPreDataLengthExceeded(MAX_POST_FIELDS_SIZE)
+            self.form.filename = parameters.get(b"filename", b"")
+            self._state = _State.FILE
+        else:
+            # An empty value: its delimiter begins with the end of the head.
+            self._position -= 2
+            self._searched = self._position
+            self._state = _State.VALUE
+        return True
+
+    def _read_value(self) -> bool:
+        found = self._find(self._delimiter)
+        if found < 0:
+            return False
+        value = bytes(self._buffer[self._position + 2 : found])
+        if self._name in self.form.fields and not self._name.startswith(_IGNORED):
+            # Which of the two would the policy have meant?
+            raise InvalidArgument("Bucket POST must contain each field only once.", self._name.decode("latin-1"), value)
+        self.form.fields[self._name] = value
+        self._position = self._searched = found + len(self._delimiter)
+        self._state = _State.DELIMITER
+        return True
+
+
+class FileDecoder:
+    """
+    Reads a form's file up to its delimiter, and lets pass unread what may come after it.
+
+    Args:
+        boundary: As `parse_boundary` returned it.
+    """
+
+    __slots__ = ("_delimiter", "_has_ended", "_is_closed", "_kept")
+
+    def __init__(self, boundary: bytes) -> None:
+        self._delimiter = b"\r\n--" + boundary
+        self._kept = b""
+        self._has_ended = False
+        self._is_closed = False
+
+    @property
+    def is_closed(self) -> bool:
+        """
+        Whether the form's own end was reached: without it, its file may be cut.
+        """
+        return self._is_closed
+
+    @property
+    def closing_size(self) -> int:
+        """
+        Bytes of the form's end, where it follows the file at once.
+        """
+        return len(self._delimiter) + len(b"--\r\n")
+
+    def feed(self, data: bytes) -> list[memoryview]:
+        """
+        Take octets as they arrived.
+
+        Returns:
+            Those of the file, in order, as views of ``data``.
+        """
+        if self._is_closed:
+            return []
+        if self._kept:
+            data = self._kept + data
+            self._kept = b""
+        if self._has_ended:
+            self._skip(data)
+            return []
+        end = self._find_end(data)
+        return [memoryview(data)[:end]] if end else []
+
+    def _find_end(self, data: bytes) -> int:
+        """
+        Return how many octets are certainly the file's; keep those which may be its delimiter.
+        """
+        delimiter = self._delimiter
+        found = data.find(delimiter)
+        while found >= 0:
+            behind = found + len(delimiter)
+            mark = data[behind : behind + 2]
+            if len(mark) < 2:
+                self._kept = data[found:]
+                return found
+            if mark == b"--":
+                self._has_ended = self._is_closed = True
+                return found
+            if mark == b"\r\n" or mark[:1] in {b" ", b"\t"}:
+                self._has_ended = True
+                self._skip(data[behind:])
+                return found
+            # A longer word which begins as the boundary does: it is the file's own.
+            found = data.find(delimiter, found + 1)
+        # A boundary holds no CR, so that only the last one may begin it.
+        begin = data.rfind(b"\r", max(0, len(data) - len(delimiter) + 1))
+        if begin >= 0 and delimiter.startswith(data[begin:]):
+            self._kept = data[begin:]
+            return begin
+        return len(data)
+
+    def _skip(self, data: bytes) -> None:
+        closing = self._delimiter + b"--"
+        self._is_closed = closing in data
+        self._kept = b"" if self._is_closed else data[-len(closing) + 1 :]
+
+
+def _parameters(value: bytes) -> dict[bytes, bytes]:
+    """
+    Return the parameters of a header by lower-case name.
+
+    Raises:
+        MalformedPOSTRequest: They cannot be read, or one came twice.
+    """
+    start = value.find(b";")
+    found: dict[bytes, bytes] = {}
+    if start < 0:
+        return found
+    end = start
+    for parameter in _PARAMETER.finditer(value, start):
+        name = parameter[1].lower()
+        if parameter.start() != end or name in found:
+            raise MalformedPOSTRequest
+        end = parameter.end()
+        quoted = parameter[2]
+        # Browsers escape a quotation mark as %22 and send a backslash as it is; others escape the mark alone.
+        found[name] = parameter[3] if quoted is None else quoted.replace(b'\\"', b'"')
+    if value[end:].strip(b" \t;"):
+        raise MalformedPOSTRequest
+    return found

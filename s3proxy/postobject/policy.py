@@ -1,0 +1,255 @@
+"""
+The policy of a form: what its fields may say, and how large its file may be.
+
+Source:
+    "Browser-Based Uploads Using POST: POST Policy".
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from s3proxy.s3.errors import AccessDenied, InvalidPolicyDocument
+
+_EXPIRATION = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})(?:\.\d{1,9})?Z", re.ASCII)
+_WHITE_SPACE = re.compile(r"[ \t\r\n]*")
+_NUMBER = re.compile(r"\d{1,19}", re.ASCII)
+_NOT_COVERED = frozenset({b"policy", b"x-amz-signature", b"signature", b"awsaccesskeyid", b"file"})
+_IGNORED = b"x-ignore-"
+_JSON = json.JSONDecoder()
+_INVALID_JSON = "Invalid JSON."
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """
+    What one field must be.
+
+    Attributes:
+        name: Of the field, lower case.
+        is_prefix: Whether the value is only what the field must begin with.
+        text: As S3 repeats it in a refusal.
+        is_meant: Whether the name was written as a field's; else the condition never holds.
+    """
+
+    name: bytes
+    value: bytes
+    is_prefix: bool
+    text: str
+    is_meant: bool = True
+
+    def holds(self, fields: Mapping[bytes, bytes]) -> bool:
+        """
+        Say whether the fields are as the condition wants them.
+        """
+        found = fields.get(self.name)
+        if found is None or not self.is_meant:
+            return False
+        if not self.is_prefix:
+            return found == self.value
+        if self.name == b"content-type":
+            return all(item.strip(b" \t").startswith(self.value) for item in found.split(b","))
+        return found.startswith(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class SizeRange:
+    """
+    How large a file may be, in bytes; both ends are allowed.
+    """
+
+    least: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """
+    A policy as its signer wrote it.
+
+    Attributes:
+        size_ranges: All of them must hold.
+    """
+
+    expires_at: datetime
+    conditions: tuple[Condition, ...]
+    size_ranges: tuple[SizeRange, ...]
+
+    def check(self, fields: Mapping[bytes, bytes], now: datetime) -> None:
+        """
+        Judge the fields of a form.
+
+        Args:
+            fields: Values by lower-case name, ``bucket`` among them, the variable in ``key`` replaced.
+            now: Aware, UTC.
+
+        Raises:
+            AccessDenied: The policy has expired, a condition does not hold, or a field is covered by none.
+        """
+        if now > self.expires_at:
+            raise AccessDenied("Invalid according to Policy: Policy expired.")
+        for condition in self.conditions:
+            if not condition.holds(fields):
+                raise AccessDenied(f"Invalid according to Policy: Policy Condition failed: {condition.text}")
+        covered = {condition.name for condition in self.conditions} | _NOT_COVERED
+        extra = [name for name in fields if name not in covered and not name.startswith(_IGNORED)]
+        if extra:
+            names = b", ".join(extra).decode("utf-8", "replace")
+            raise AccessDenied(f"Invalid according to Policy: Extra input fields: {names}")
+
+
+def parse_policy(raw_policy: bytes) -> Policy:
+    """
+    Read a policy whose signature was verified.
+
+    Args:
+        raw_policy: In base64, as sent.
+
+    Raises:
+        InvalidPolicyDocument: It cannot be used.
+    """
+    try:
+        text = base64.b64decode(raw_policy.translate(None, b" \t\r\n"), validate=True).decode()
+    except binascii.Error:
+        raise InvalidPolicyDocument("invalid Base64 encoding.") from None
+    except UnicodeDecodeError:
+        raise InvalidPolicyDocument(_INVALID_JSON) from None
+    if not text.strip():
+        raise InvalidPolicyDocument("Expecting '{' but found End-of-Input")
+    try:
+        document = json.loads(text)
+        # The text of a condition is repeated in refusals as it was written.
+        written = dict(_members(text)) if isinstance(document, dict) else {}
+    except (ValueError, RecursionError):
+        raise InvalidPolicyDocument(_INVALID_JSON) from None
+    if not isinstance(document, dict):
+        raise InvalidPolicyDocument(_INVALID_JSON)
+    return _read_document(document, written)
+
+
+def _read_document(document: dict[str, Any], written: Mapping[str, str]) -> Policy:
+    for name in document:
+        if name not in {"expiration", "conditions"}:
+            raise InvalidPolicyDocument(f"Unexpected: '{name}'")
+    if "expiration" not in document:
+        raise InvalidPolicyDocument("Policy missing expiration.")
+    expires_at = _read_expiration(document["expiration"])
+    if "conditions" not in document:
+        raise InvalidPolicyDocument("Policy missing conditions.")
+    if not isinstance(document["conditions"], list):
+        raise InvalidPolicyDocument("Invalid 'conditions' value: must be a List.")
+    conditions: list[Condition] = []
+    size_ranges: list[SizeRange] = []
+    for item, text in zip(document["conditions"], _elements(written["conditions"]), strict=True):
+        if isinstance(item, dict):
+            conditions.append(_read_simple(item))
+        elif not isinstance(item, list):
+            raise InvalidPolicyDocument("Invalid condition test: must be a List or Object.")
+        elif item and item[0] == "content-length-range":
+            size_ranges.append(_read_size_range(item))
+        else:
+            conditions.append(_read_condition(item, text))
+    return Policy(expires_at, tuple(conditions), tuple(size_ranges))
+
+
+def _read_expiration(value: object) -> datetime:
+    if not isinstance(value, str):
+        raise InvalidPolicyDocument(_INVALID_JSON)
+    found = _EXPIRATION.fullmatch(value)
+    try:
+        # Fractions of a second end with the second that they are in.
+        return datetime.fromisoformat(f"{found[1]}+00:00" if found is not None else "")
+    except ValueError:
+        raise InvalidPolicyDocument(f"Invalid 'expiration' value: '{value}'") from None
+
+
+def _read_simple(item: dict[str, Any]) -> Condition:
+    if len(item) != 1:
+        raise InvalidPolicyDocument(
+            "Invalid Simple-Condition: Simple-Conditions must have exactly one property specified."
+        )
+    ((name, value),) = item.items()
+    if not isinstance(value, str):
+        raise InvalidPolicyDocument("Invalid Simple-Condition: value must be a string.")
+    text = json.dumps(["eq", f"${name}", value], ensure_ascii=False)
+    return Condition(_octets(name).lower(), _octets(value), False, text)
+
+
+def _read_condition(item: list[Any], text: str) -> Condition:
+    if not item:
+        raise InvalidPolicyDocument("Invalid Condition: missing operation identifier.")
+    operation = item[0].lower() if isinstance(item[0], str) else None
+    if operation not in {"eq", "starts-with"}:
+        raise InvalidPolicyDocument(f"Invalid Condition: unknown operation '{item[0]}'.")
+    if len(item) != 3:
+        raise InvalidPolicyDocument(f"Invalid {operation}: wrong number of arguments.")
+    _, name, value = item
+    if not isinstance(name, str) or not isinstance(value, str):
+        raise InvalidPolicyDocument(_INVALID_JSON)
+    return Condition(
+        _octets(name.removeprefix("$")).lower(),
+        _octets(value),
+        operation == "starts-with",
+        text,
+        name.startswith("$"),
+    )
+
+
+def _read_size_range(item: list[Any]) -> SizeRange:
+    if len(item) != 3:
+        raise InvalidPolicyDocument("Invalid content-length-range: wrong number of arguments.")
+    least, most = (_read_size(value) for value in item[1:])
+    return SizeRange(least, most)
+
+
+def _read_size(value: object) -> int:
+    # true is a number to Python alone.
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(text, str) or _NUMBER.fullmatch(text) is None:
+        raise InvalidPolicyDocument(_INVALID_JSON)
+    return int(text)
+
+
+def _octets(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _members(text: str) -> Iterator[tuple[str, str]]:
+    """
+    Yield the names of an object in JSON, each with the text of its value; the text was read as JSON before.
+    """
+    position = _after_white_space(text, text.index("{") + 1)
+    while text[position] != "}":
+        name, position = _JSON.raw_decode(text, position)
+        start = _after_white_space(text, _after_white_space(text, position) + 1)
+        _, end = _JSON.raw_decode(text, start)
+        yield name, text[start:end]
+        position = _next_item(text, end)
+
+
+def _elements(text: str) -> Iterator[str]:
+    """
+    Yield the text of each element of a list in JSON.
+    """
+    position = _after_white_space(text, 1)
+    while text[position] != "]":
+        _, end = _JSON.raw_decode(text, position)
+        yield text[position:end]
+        position = _next_item(text, end)
+
+
+def _next_item(text: str, position: int) -> int:
+    position = _after_white_space(text, position)
+    return _after_white_space(text, position + 1) if text[position] == "," else position
+
+
+def _after_white_space(text: str, position: int) -> int:
+    found = _WHITE_SPACE.match(text, position)
+    return found.end() if found is not None else position

@@ -1,0 +1,172 @@
+"""
+What a form asks for, as a request of its own, and the answer which its browser gets.
+
+Source:
+    "POST Object".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from urllib.parse import quote_from_bytes, urlencode, urlsplit, urlunsplit
+from xml.etree import ElementTree
+
+from s3proxy.postobject.form import Form
+from s3proxy.s3.address import Address
+from s3proxy.s3.error_xml import escape_text
+from s3proxy.s3.errors import InvalidArgument, MalformedXML
+from s3proxy.s3.head import HeaderList, RequestHead, index_headers
+
+DEFAULT_CONTENT_TYPE = b"binary/octet-stream"
+
+_HEADERS = {
+    b"acl": b"x-amz-acl",
+    b"cache-control": b"Cache-Control",
+    b"content-disposition": b"Content-Disposition",
+    b"content-encoding": b"Content-Encoding",
+    b"content-language": b"Content-Language",
+    b"content-md5": b"Content-MD5",
+    b"content-type": b"Content-Type",
+    b"expires": b"Expires",
+    b"x-amz-sdk-checksum-algorithm": b"x-amz-sdk-checksum-algorithm",
+    b"x-amz-storage-class": b"x-amz-storage-class",
+    b"x-amz-website-redirect-location": b"x-amz-website-redirect-location",
+}
+"""
+Fields which are headers of the upload. Any other is judged by the policy and goes nowhere: above all no copy source.
+"""
+
+_PREFIXES = (
+    b"x-amz-checksum-",
+    b"x-amz-grant-",
+    b"x-amz-meta-",
+    b"x-amz-object-lock-",
+    b"x-amz-server-side-encryption",
+)
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_FILENAME = b"${filename}"
+
+
+def form_key(form: Form) -> bytes:
+    """
+    Return the key which a form names, the file's own name in the place of ``${filename}``.
+
+    Raises:
+        InvalidArgument: There is none.
+    """
+    key = form.fields.get(b"key")
+    if key is None:
+        raise InvalidArgument.of_missing_field("key")
+    # Old browsers send the whole path, Windows' with backslashes.
+    name = re.split(rb"[/\\]", form.filename)[-1]
+    key = key.replace(_FILENAME, name)
+    if not key:
+        raise InvalidArgument("User key must have a length greater than 0.", "key")
+    return key
+
+
+def upload_request(head: RequestHead, address: Address, form: Form) -> tuple[RequestHead, Address]:
+    """
+    Return the PUT which a form asks for, and its address.
+
+    Args:
+        head: Of the form's own request: only its host and connection matter.
+        address: Of the form: the bucket.
+
+    Raises:
+        InvalidArgument: There is no key, or a field's value cannot be a header's.
+        MalformedXML: The tags cannot be read.
+    """
+    key = form_key(form)
+    raw_key = quote_from_bytes(key, safe="/-_.~").encode()
+    headers: HeaderList = [(name, value) for name, value in head.headers if name.lower() in {b"host", b"user-agent"}]
+    for name, value in form.fields.items():
+        header = _HEADERS.get(name) or (name if name.startswith(_PREFIXES) else None)
+        if header is not None and value:
+            if _CONTROL.search(value) is not None:
+                raise InvalidArgument("A field's value may hold no control characters", name.decode("latin-1"), value)
+            headers.append((header, value.strip(b" \t")))
+    if not form.fields.get(b"content-type"):
+        headers.append((b"Content-Type", DEFAULT_CONTENT_TYPE))
+    if b"tagging" in form.fields:
+        headers.append((b"x-amz-tagging", _tags(form.fields[b"tagging"])))
+    asked = replace(
+        head,
+        method=b"PUT",
+        raw_target=b"/%s/%s" % (address.raw_bucket, raw_key),
+        headers=headers,
+        fields=index_headers(headers),
+    )
+    return asked, Address(address.bucket, key, address.raw_bucket, raw_key)
+
+
+def form_answer(
+    fields: Mapping[bytes, bytes], address: Address, location: bytes, etag: bytes
+) -> tuple[int, bytes, HeaderList, bytes]:
+    """
+    Return what a browser gets once its file is stored: status, reason, headers, document.
+
+    Args:
+        fields: The form's, by lower-case name.
+        address: Of the object.
+        location: URL of the object, as the client addresses us.
+        etag: As the backend sent it, quotation marks included.
+    """
+    headers: HeaderList = [(b"Location", location)]
+    redirect = fields.get(b"success_action_redirect") or fields.get(b"redirect")
+    if redirect:
+        target = _redirect_target(redirect, address, etag)
+        if target is not None:
+            return 303, b"See Other", [(b"Location", target)], b""
+    status = fields.get(b"success_action_status")
+    if status == b"200":
+        return 200, b"OK", headers, b""
+    if status == b"201":
+        elements = (("Location", location), ("Bucket", address.bucket), ("Key", address.key), ("ETag", etag))
+        content = "".join(f"<{name}>{escape_text(text.decode('utf-8', 'replace'))}</{name}>" for name, text in elements)
+        document = f'<?xml version="1.0" encoding="UTF-8"?>\n<PostResponse>{content}</PostResponse>'
+        return 201, b"Created", [*headers, (b"Content-Type", b"application/xml")], document.encode()
+    return 204, b"No Content", headers, b""
+
+
+def _redirect_target(redirect: bytes, address: Address, etag: bytes) -> bytes | None:
+    """
+    Return the URL with what was stored added to its query; None where it is no URL.
+    """
+    try:
+        url = urlsplit(redirect.decode("ascii"))
+        _ = url.port
+    except ValueError:
+        return None
+    if url.scheme not in {"http", "https"} or not url.netloc or not redirect.isascii() or b" " in redirect:
+        return None
+    if _CONTROL.search(redirect) is not None:
+        return None
+    stored = urlencode([("bucket", address.bucket), ("key", address.key), ("etag", etag)])
+    query = f"{url.query}&{stored}" if url.query else stored
+    return urlunsplit(url._replace(query=query)).encode()
+
+
+def _tags(document: bytes) -> bytes:
+    """
+    Return the value of x-amz-tagging for a Tagging document.
+    """
+    # Neither DTD nor entities: nothing in S3 needs them.
+    if b"<!" in document:
+        raise MalformedXML
+    try:
+        root = ElementTree.fromstring(document)  # noqa: S314
+    except (ElementTree.ParseError, ValueError, LookupError):
+        raise MalformedXML from None
+    tags = []
+    for element in root.iter():
+        if element.tag.rpartition("}")[2] == "Tag":
+            parts = {child.tag.rpartition("}")[2]: child.text or "" for child in element}
+            if parts.keys() != {"Key", "Value"} or not parts["Key"]:
+                raise MalformedXML
+            tags.append((parts["Key"], parts["Value"]))
+    if root.tag.rpartition("}")[2] != "Tagging":
+        raise MalformedXML
+    return urlencode(tags).encode()

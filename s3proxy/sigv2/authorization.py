@@ -1,0 +1,208 @@
+"""
+From the Authorization header, a presigned query or a form of Signature V2 to one claim.
+
+Source:
+    "Signing and Authenticating REST Requests", and "Query String Request Authentication Alternative" below it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from s3proxy.s3.address import Address
+from s3proxy.s3.claim import Carrier, Claim
+from s3proxy.s3.date import parse_date
+from s3proxy.s3.errors import AccessDenied, InvalidArgument, RequestTimeTooSkewed, S3Error, format_iso8601
+from s3proxy.s3.head import Fields, RequestHead, index_headers
+from s3proxy.s3.limits import MAX_CLOCK_SKEW_SECONDS
+from s3proxy.s3.payload import UNSIGNED, Payload, parse_payload
+from s3proxy.s3.query import query_items
+from s3proxy.sigv2.canonical import canonical_amz_lines, canonical_resource, string_to_sign
+
+QUERY_NAMES = frozenset({b"AWSAccessKeyId", b"Expires", b"Signature"})
+"""
+The parameters of authentication: none of them reaches a backend.
+"""
+
+FORM_NAMES = frozenset({b"awsaccesskeyid", b"signature"})
+"""
+The fields of a form which is signed with Signature V2, lower case; its policy is another.
+"""
+
+_SIGNED_HEADERS = frozenset({b"content-md5", b"content-type", b"date"})
+_MAX_SKEW = timedelta(seconds=MAX_CLOCK_SKEW_SECONDS)
+_SECONDS = re.compile(rb"-?[0-9]+")
+_EXPIRED = "Request has expired"
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class V2Claim(Claim):
+    """
+    A claim of Signature V2.
+
+    Attributes:
+        strings_to_sign: What may have been signed; the first is the one which S3 itself computes.
+    """
+
+    strings_to_sign: tuple[bytes, ...]
+
+
+def read_header_claim(head: RequestHead, address: Address, authorization: bytes, now: datetime) -> V2Claim:
+    """
+    Read a claim from the Authorization header.
+
+    Args:
+        authorization: All of it.
+
+    Raises:
+        InvalidArgument: It is no key and signature.
+        AccessDenied: There is no readable date.
+        RequestTimeTooSkewed: The date is too far from ours.
+    """
+    _, _, value = authorization.partition(b" ")
+    if b" " in value:
+        raise InvalidArgument(
+            "Authorization header is invalid -- one and only one ' ' (space) required", "Authorization", authorization
+        )
+    key, colon, signature = value.partition(b":")
+    if not colon:
+        raise InvalidArgument(
+            "AWS authorization header is invalid.  Expected AwsAccessKeyId:signature", "Authorization", authorization
+        )
+    head = head_with_query_headers(head)
+    fields = head.fields
+    amz_date, date = fields.value(b"x-amz-date"), fields.value(b"date")
+    raw_date = date if amz_date is None else amz_date
+    signed_at = parse_date(raw_date) if raw_date is not None else None
+    if raw_date is None or signed_at is None:
+        raise AccessDenied("AWS authentication requires a valid Date or x-amz-date header")
+    waivable: list[tuple[str, S3Error]] = []
+    if abs(now - signed_at) > _MAX_SKEW:
+        waivable.append(("clock-skew", RequestTimeTooSkewed(raw_date, now, MAX_CLOCK_SKEW_SECONDS * 1000)))
+    # A date among the amz lines leaves the line of Date empty.
+    date_line = (date or b"") if amz_date is None else b""
+    return _make_claim(Carrier.V2_HEADER, head, address, key, signature, date_line, waivable)
+
+
+def read_query_claim(head: RequestHead, address: Address, parameters: Mapping[bytes, bytes], now: datetime) -> V2Claim:
+    """
+    Read a claim from the query of a presigned request.
+
+    Args:
+        parameters: The query, decoded.
+
+    Raises:
+        AccessDenied: A parameter is missing or cannot be used, or the request is no longer valid.
+    """
+    if not parameters.keys() >= QUERY_NAMES:
+        raise AccessDenied("Query-string authentication requires the Signature, Expires and AWSAccessKeyId parameters")
+    expires = parameters[b"Expires"]
+    if _SECONDS.fullmatch(expires) is None:
+        raise AccessDenied(f"Invalid date (should be seconds since epoch): {expires.decode('utf-8', 'replace')}")
+    ends_at = _moment(expires)
+    if ends_at is not None and now > ends_at:
+        raise AccessDenied(_EXPIRED, Expires=format_iso8601(ends_at), ServerTime=format_iso8601(now))
+    return _make_claim(
+        Carrier.V2_QUERY,
+        head_with_query_headers(head),
+        address,
+        parameters[b"AWSAccessKeyId"],
+        parameters[b"Signature"],
+        expires,
+        [],
+    )
+
+
+def read_form_claim(head: RequestHead, fields: Mapping[bytes, bytes]) -> V2Claim:
+    """
+    Read a claim from the fields of a form.
+
+    Args:
+        fields: Values by lower-case name; each of `FORM_NAMES` and the policy are among them.
+    """
+    return V2Claim(
+        Carrier.V2_FORM,
+        head,
+        fields[b"awsaccesskeyid"],
+        fields[b"signature"],
+        fields.get(b"x-amz-security-token"),
+        UNSIGNED,
+        (),
+        (fields[b"policy"],),
+    )
+
+
+def head_with_query_headers(head: RequestHead) -> RequestHead:
+    """
+    Return a head whose ``x-amz-*`` query parameters are headers: under Signature V2 they count as such, and win.
+    """
+    if not head.raw_query or b"x-amz-" not in head.raw_query.lower():
+        return head
+    moved = [(name, value) for name, value in query_items(head.raw_query) if name.lower().startswith(b"x-amz-")]
+    names = {name.lower() for name, _ in moved}
+    headers = [header for header in head.headers if header[0].lower() not in names]
+    headers += [(name, _one_line(value)) for name, value in moved]
+    return replace(head, headers=headers, fields=index_headers(headers))
+
+
+def _make_claim(
+    carrier: Carrier,
+    head: RequestHead,
+    address: Address,
+    key: bytes,
+    signature: bytes,
+    date: bytes,
+    waivable: list[tuple[str, S3Error]],
+) -> V2Claim:
+    fields = head.fields
+    amz_lines = canonical_amz_lines(fields)
+    return V2Claim(
+        carrier,
+        head,
+        key,
+        signature,
+        fields.value(b"x-amz-security-token"),
+        _read_payload(fields),
+        tuple(name for name in fields if name in _SIGNED_HEADERS or name.startswith(b"x-amz-")),
+        tuple(string_to_sign(head.method, fields, date, amz_lines, resource) for resource in _resources(head, address)),
+        waivable=waivable,
+    )
+
+
+def _resources(head: RequestHead, address: Address) -> list[bytes]:
+    path = head.raw_path
+    if address.is_virtual_hosted:
+        path = b"/%s%s" % (address.raw_bucket, path)
+    paths = [path]
+    if address.bucket and not address.key and not address.is_virtual_hosted and not path.endswith(b"/"):
+        # boto3 signs "/bucket/" for a bucket, and sends "/bucket".
+        paths.append(path + b"/")
+    return [canonical_resource(each, head.raw_query or b"") for each in paths]
+
+
+def _read_payload(fields: Fields) -> Payload:
+    raw_payload = fields.value(b"x-amz-content-sha256")
+    return UNSIGNED if raw_payload is None else parse_payload(raw_payload)
+
+
+def _moment(seconds: bytes) -> datetime | None:
+    """
+    Return a moment; None where it lies beyond the calendar's end, which is no limit here.
+    """
+    if seconds.startswith(b"-"):
+        return datetime.fromtimestamp(0, UTC)
+    digits = seconds.lstrip(b"0") or b"0"
+    # The year 9999 ends at a number of 12 digits.
+    return datetime.fromtimestamp(int(digits), UTC) if len(digits) < 12 else None
+
+
+def _one_line(value: bytes) -> bytes:
+    """
+    Refuse what no header can hold: it would end the line in the backend's head.
+    """
+    if any((octet < 0x20 and octet != 0x09) or octet == 0x7F for octet in value):
+        raise InvalidArgument("A header's value may hold no control characters")
+    return value.strip(b" \t")

@@ -1,0 +1,34 @@
+"""
+A claim of Signature V2 and the secrets of its key: a verified request, or an S3 error.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+from collections.abc import Iterable
+
+from s3proxy.s3.errors import SignatureDoesNotMatch
+from s3proxy.sigv2.authorization import V2Claim
+
+
+def sign(secret_access_key: str, text: bytes) -> bytes:
+    """
+    Sign a string: base64 of its HMAC-SHA1.
+    """
+    return base64.b64encode(hmac.digest(secret_access_key.encode(), text, "sha1"))
+
+
+def check_signature(claim: V2Claim, secrets: Iterable[str]) -> None:
+    """
+    Verify the signature with each of the key's secrets.
+
+    Raises:
+        SignatureDoesNotMatch: It was not made with any of the secrets, over this request or policy.
+    """
+    matches = False
+    for secret in secrets:
+        for text in claim.strings_to_sign:
+            matches |= hmac.compare_digest(sign(secret, text), claim.claimed_signature)
+    if not matches:
+        raise SignatureDoesNotMatch(claim.claimed_access_key_id, claim.strings_to_sign[0], claim.claimed_signature)

@@ -1,0 +1,182 @@
+"""
+Policies: what they may say, and what they let pass.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from s3proxy.postobject.policy import SizeRange, parse_policy
+from s3proxy.s3.errors import AccessDenied, InvalidPolicyDocument
+from tests.forms import policy
+from tests.harness import NOW
+
+
+def encode(document: Any) -> bytes:
+    """
+    A policy of any form.
+    """
+    text = document if isinstance(document, str) else json.dumps(document)
+    return base64.b64encode(text.encode())
+
+
+def verdict(conditions: list[Any], **fields: str) -> str:
+    """
+    What a policy says of fields: nothing, or why not.
+    """
+    try:
+        named = {name.replace("_", "-").encode(): value.encode() for name, value in fields.items()}
+        parse_policy(policy(conditions).encode()).check(named, NOW)
+    except AccessDenied as error:
+        return error.message.removeprefix("Invalid according to Policy: ")
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("conditions", "fields", "why"),
+    [
+        ([{"key": "a"}], {"key": "a"}, ""),
+        ([{"KEY": "a"}], {"key": "a"}, ""),
+        ([["eq", "$Key", "a"]], {"key": "a"}, ""),
+        ([["EQ", "$key", "a"]], {"key": "a"}, ""),
+        ([["starts-with", "$key", ""]], {"key": "anything"}, ""),
+        ([["starts-with", "$key", "a"], ["eq", "$key", "ab"]], {"key": "ab"}, ""),
+        ([["starts-with", "$content-type", "text/"]], {"content-type": "text/a, text/b"}, ""),
+        ([{"key": "é"}], {"key": "é"}, ""),
+        ([], {"x-ignore-me": "x"}, ""),
+        ([], {"key": "a"}, "Extra input fields: key"),
+        ([{"key": "a"}], {"key": "A"}, 'Policy Condition failed: ["eq", "$key", "a"]'),
+        ([{"acl": "a"}], {}, 'Policy Condition failed: ["eq", "$acl", "a"]'),
+        ([["starts-with", "$key", "b/"]], {"key": "a"}, 'Policy Condition failed: ["starts-with", "$key", "b/"]'),
+        ([["eq", "key", "a"]], {"key": "a"}, 'Policy Condition failed: ["eq", "key", "a"]'),
+        (
+            [["starts-with", "$content-type", "text/"]],
+            {"content-type": "text/a, image/b"},
+            'Policy Condition failed: ["starts-with", "$content-type", "text/"]',
+        ),
+    ],
+)
+def test_conditions(conditions: list[Any], fields: dict[str, str], why: str) -> None:
+    """
+    Each must hold, and each field must be covered by one.
+    """
+    assert verdict(conditions, **fields) == why
+
+
+def test_a_condition_is_repeated_as_it_was_written() -> None:
+    """
+    With the signer's own white space.
+    """
+    text = '{"conditions" : [ {"key":"a"} ,["eq","$acl",  "b"] ], "expiration":"2030-01-01T00:00:00Z"}'
+
+    with pytest.raises(AccessDenied) as raised:
+        parse_policy(encode(text)).check({b"key": b"a", b"acl": b"c"}, NOW)
+
+    assert raised.value.message.endswith('failed: ["eq","$acl",  "b"]')
+
+
+@pytest.mark.parametrize(("passed", "holds"), [(-1, True), (0, True), (1, False)])
+def test_the_end(passed: int, holds: bool) -> None:
+    """
+    A policy holds up to its last second.
+    """
+    read = parse_policy(policy([], NOW).encode())
+    now = NOW + timedelta(seconds=passed)
+    if holds:
+        read.check({}, now)
+        return
+
+    with pytest.raises(AccessDenied, match="AccessDenied") as raised:
+        read.check({}, now)
+
+    assert raised.value.message == "Invalid according to Policy: Policy expired."
+
+
+@pytest.mark.parametrize(
+    ("document", "why"),
+    [
+        ("", "Expecting '{' but found End-of-Input"),
+        ("{", "Invalid JSON."),
+        ("[" * 9000, "Invalid JSON."),
+        ("[]", "Invalid JSON."),
+        ({"conditions": []}, "Policy missing expiration."),
+        ({"expiration": "2030-01-01T00:00:00Z"}, "Policy missing conditions."),
+        ({"Expiration": "2030-01-01T00:00:00Z", "conditions": []}, "Unexpected: 'Expiration'"),
+        ({"expiration": 5, "conditions": []}, "Invalid JSON."),
+        ({"expiration": "tomorrow", "conditions": []}, "Invalid 'expiration' value: 'tomorrow'"),
+        (
+            {"expiration": "2030-02-30T00:00:00Z", "conditions": []},
+            "Invalid 'expiration' value: '2030-02-30T00:00:00Z'",
+        ),
+        ({"expiration": "2030-01-01T00:00:00Z", "conditions": {}}, "Invalid 'conditions' value: must be a List."),
+        (
+            [{"a": "b", "c": "d"}],
+            "Invalid Simple-Condition: Simple-Conditions must have exactly one property specified.",
+        ),
+        ([{"a": 5}], "Invalid Simple-Condition: value must be a string."),
+        ([True], "Invalid condition test: must be a List or Object."),
+        ([[]], "Invalid Condition: missing operation identifier."),
+        ([["in", "$a", "b"]], "Invalid Condition: unknown operation 'in'."),
+        ([["eq", "$a"]], "Invalid eq: wrong number of arguments."),
+        ([["eq", 1, "b"]], "Invalid JSON."),
+        ([["content-length-range", 1]], "Invalid content-length-range: wrong number of arguments."),
+        ([["content-length-range", 1, True]], "Invalid JSON."),
+        ([["content-length-range", -1, 5]], "Invalid JSON."),
+        ([["content-length-range", 1, "x"]], "Invalid JSON."),
+    ],
+)
+def test_what_is_no_policy(document: Any, why: str) -> None:
+    """
+    It is refused in S3's own words.
+    """
+    raw = policy(document).encode() if isinstance(document, list) else encode(document)
+
+    with pytest.raises(InvalidPolicyDocument) as raised:
+        parse_policy(raw)
+
+    assert raised.value.message == f"Invalid Policy: {why}"
+
+
+@pytest.mark.parametrize("raw", [b"%%%", b"abc", "é".encode()])
+def test_what_is_no_base64(raw: bytes) -> None:
+    """
+    It is told from a policy which is no JSON.
+    """
+    with pytest.raises(InvalidPolicyDocument, match="InvalidPolicyDocument") as raised:
+        parse_policy(raw)
+
+    assert raised.value.message == "Invalid Policy: invalid Base64 encoding."
+
+
+def test_size_ranges() -> None:
+    """
+    Numbers, or text of digits.
+    """
+    read = parse_policy(policy([["content-length-range", 1, 10], ["content-length-range", "5", "20"]]).encode())
+
+    assert read.size_ranges == (SizeRange(1, 10), SizeRange(5, 20))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["expiration", "conditions", "eq", "a"]), inner),
+)
+
+
+@given(JSON)
+def test_any_json(document: Any) -> None:
+    """
+    Whatever is signed as a policy is read, or refused as one.
+    """
+    for raw in (encode(document), encode({"expiration": "2030-01-01T00:00:00Z", "conditions": document})):
+        try:
+            parse_policy(raw).check({b"key": b"k"}, NOW)
+        except (InvalidPolicyDocument, AccessDenied):
+            continue
