@@ -74,8 +74,10 @@ PAYLOAD_SWITCHES = {
     "unsigned-trailer": PayloadHash.STREAMING_UNSIGNED_PAYLOAD_TRAILER,
 }
 """
-Payload modes which can be switched off, by the configuration's words.
+Payload modes which can be switched off for bodies under Signature V4, by the configuration's words.
 """
+
+_PAYLOAD_CARRIERS = frozenset({Carrier.V4_HEADER, Carrier.V4_QUERY, Carrier.V4A_HEADER, Carrier.V4A_QUERY})
 
 SWITCHES = (*(carrier.value for carrier in Carrier if carrier is not Carrier.ANONYMOUS), *PAYLOAD_SWITCHES)
 """
@@ -277,14 +279,17 @@ def _checked(claim: Claim, realm: Realm) -> Claim:
     """
     if claim.payload.word not in PAYLOADS[claim.carrier]:
         raise InvalidRequest("The value of x-amz-content-sha256 does not go with this kind of authentication.")
-    _check_payload_switch(claim.payload, realm.refused)
+    _check_payload_switch(claim, realm.refused)
     return claim
 
 
-def _check_payload_switch(payload: Payload, refused: frozenset[str]) -> None:
-    for switch in refused:
-        if PAYLOAD_SWITCHES.get(switch, payload) is payload.word:
-            raise AccessDenied(f"{payload.raw.decode()} is not accepted here")
+def _check_payload_switch(claim: Claim, refused: frozenset[str]) -> None:
+    word = claim.payload.word
+    # Signature V2 knows no other payload; and what has no body has nothing unsigned.
+    if word is None or claim.carrier not in _PAYLOAD_CARRIERS or not claim.head.has_body:
+        return
+    if any(PAYLOAD_SWITCHES.get(switch) is word for switch in refused):
+        raise AccessDenied(f"{word.value.decode()} is not accepted here")
 
 
 def verify_claim(claim: Claim, credential: Credential | None, realm: Realm, now: datetime) -> Authenticated:
@@ -310,7 +315,7 @@ def verify_claim(claim: Claim, credential: Credential | None, realm: Realm, now:
     if known.refused:
         if carrier.value in known.refused:
             raise InvalidRequest(_NOT_SUPPORTED)
-        _check_payload_switch(claim.payload, known.refused)
+        _check_payload_switch(claim, known.refused)
     return Authenticated(
         claim.claimed_access_key_id,
         carrier,

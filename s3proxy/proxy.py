@@ -273,15 +273,18 @@ class ProxiedExchange:
         try:
             step(*arguments)
         except S3Error as error:
-            self._receive(Event.REFUSED, error)
+            self._fail(error)
         except Exception:
             self._proxy.log.failure("a request failed inside the proxy: {request_id}", request_id=self._request_id)
-            if self._exchange.state in _REFUSABLE:
-                self._receive(Event.REFUSED, InternalError())
-            elif self._exchange.state is State.ENDED:
-                self._request.abort()
-            else:
-                self._receive(Event.BACKEND_FAILED, InternalError())
+            self._fail(InternalError())
+
+    def _fail(self, error: S3Error) -> None:
+        if self._exchange.state in _REFUSABLE:
+            self._receive(Event.REFUSED, error)
+        elif self._exchange.state is State.ENDED:
+            self._request.abort()
+        else:
+            self._receive(Event.BACKEND_FAILED, error)
 
     # The head
 

@@ -81,7 +81,7 @@ class BodyPlan:
         """
         Make what holds the body.
         """
-        if self.memory_size < self.max_held:
+        if self.use is BodyUse.OBJECT and self.length is None:
             max_size = self.max_held
             return SpooledBody(spool, self.memory_size, max_size, lambda: EntityTooLarge(max_size + 1, max_size))
         return HeldBody(self.max_held, _too_large(self.use, self.max_held))
@@ -158,7 +158,8 @@ def plan_form(
             raise MalformedPOSTRequest
     body = FormBody(decoder, digests, size_ranges, limits.object_size, length)
     streams = length is not None and length > limits.small_body
-    return BodyPlan(BodyUse.OBJECT, body, length, streams, limits.object_size, limits.small_body)
+    max_held = limits.object_size if length is None else limits.small_body
+    return BodyPlan(BodyUse.OBJECT, body, length, streams, max_held, limits.small_body)
 
 
 def _make_decoder(length: int | None, digests: BodyDigests, authenticated: Authenticated) -> BodyDecoder:

@@ -4,13 +4,23 @@ Names and values of a query, decoded.
 
 from __future__ import annotations
 
+import re
 from urllib.parse import unquote_to_bytes
+
+from s3proxy.s3.errors import InvalidURI
+
+_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
 def query_items(raw_query: bytes) -> list[tuple[bytes, bytes]]:
     """
     Return the decoded names and values of a query, in order; ``+`` is a space.
+
+    Raises:
+        InvalidURI: An escape is broken.
     """
+    if _BAD_ESCAPE.search(raw_query) is not None:
+        raise InvalidURI(b"?" + raw_query)
     items = []
     for item in raw_query.split(b"&"):
         if item:

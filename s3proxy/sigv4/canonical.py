@@ -11,14 +11,12 @@ import re
 from collections.abc import Iterable
 
 from s3proxy.s3.address import decode_path
-from s3proxy.s3.errors import InvalidURI
 from s3proxy.s3.head import Fields
 from s3proxy.s3.query import query_items
 
 _CANONICAL_PATH = re.compile(rb"/[A-Za-z0-9\-._~/]*")
 _SPACES = re.compile(rb"[ \t\r\n\v\f]+")
 _ODD_SPACE = re.compile(rb"[\t\r\n\v\f]|  ")
-_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~")
 
 _ENCODED = tuple(bytes((octet,)) if octet in _UNRESERVED else b"%%%02X" % octet for octet in range(256))
@@ -64,8 +62,6 @@ def canonical_query(raw_query: bytes | None, left_out: bytes | None = None) -> b
     """
     if not raw_query:
         return b""
-    if _BAD_ESCAPE.search(raw_query) is not None:
-        raise InvalidURI(b"?" + raw_query)
     pairs = sorted((uri_encode(name), uri_encode(value)) for name, value in query_items(raw_query) if name != left_out)
     return b"&".join([b"%s=%s" % pair for pair in pairs])
 

@@ -1,0 +1,317 @@
+"""
+The whole proxy without a socket: octets in at the client's side, octets out, and what its backend got.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from tempfile import gettempdir
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import ITransport
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from s3proxy.accesslog import AccessRecord
+from s3proxy.authentication import Realm
+from s3proxy.backend.backend import Backend
+from s3proxy.backend.request import BackendRequest
+from s3proxy.backend.response import BackendResponse
+from s3proxy.backend.upload import Upload
+from s3proxy.body.plan import BodyLimits
+from s3proxy.body.spool import SpoolDirectory
+from s3proxy.flow import Buffer
+from s3proxy.frontend.resource import S3Resource
+from s3proxy.frontend.site import S3Site
+from s3proxy.proxy import Proxy, ProxySettings
+from s3proxy.resign.head import Account
+from s3proxy.resign.profiles import PROFILES
+from s3proxy.s3.credential import Credential
+from s3proxy.s3.head import RequestHead, parse_request_head, parse_response_head
+from s3proxy.sigv4.signing_key import SigningKeys
+from tests.harness import BACKEND_KEY, NOW, MemoryStore, data_set_credentials
+
+_OK = parse_response_head(b'HTTP/1.1 200 OK\r\nETag: "5d41402abc4b2a76b9719d911017c592"\r\nContent-Length: 0')
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """
+    A complete request as the backend got it.
+    """
+
+    head: RequestHead
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """
+    What became of some octets: the statuses and codes of the answers, and what the backend got.
+
+    Attributes:
+        answers: All octets of the answers.
+        is_open: Whether the proxy would read on.
+    """
+
+    statuses: tuple[int, ...]
+    codes: tuple[str | None, ...]
+    stored: tuple[Stored, ...]
+    answers: bytes
+    is_open: bool
+
+
+class _Consumer:
+    """
+    What an upload is written to.
+    """
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+
+    def write(self, data: Buffer) -> None:
+        """
+        Take octets.
+        """
+        self.pieces.append(bytes(data))
+
+    def writeSequence(self, pieces: Iterable[Buffer]) -> None:
+        """
+        Take octets.
+        """
+        self.pieces += map(bytes, pieces)
+
+
+class MemoryAgent:
+    """
+    A backend which takes everything at once, and answers 200.
+    """
+
+    def __init__(self) -> None:
+        self.stored: list[Stored] = []
+        self.partial_count = 0
+
+    def send(self, request: BackendRequest) -> Deferred[BackendResponse]:
+        """
+        Take a request whose body was held.
+        """
+        return succeed(self._take(request.head, request.content))
+
+    def send_upload(self, upload: Upload) -> Deferred[BackendResponse]:
+        """
+        Take a request whose body streams.
+        """
+        consumer = _Consumer()
+        answered: Deferred[BackendResponse] = Deferred()
+
+        def ended(ignored: None) -> None:
+            content = b"".join(consumer.pieces)
+            assert len(content) == upload.length, "the body is not as long as its head says"
+            answered.callback(self._take(upload.head, content))
+
+        def cut(ignored: Failure) -> None:
+            self.partial_count += 1
+            assert sum(map(len, consumer.pieces)) < upload.length or not upload.length, "a refused body is complete"
+
+        upload.startProducing(consumer).addCallbacks(ended, cut)
+        return answered
+
+    def _take(self, head: bytes, content: bytes) -> BackendResponse:
+        self.stored.append(Stored(parse_request_head(head[:-4]), content))
+        response = BackendResponse(None, _OK, 0, None)
+        response.ended(None)
+        return response
+
+
+class _Watch:
+    def add(self, fd: int, hung_up: Callable[[bool], None]) -> None:
+        """
+        Watch nothing.
+        """
+
+    def remove(self, fd: int) -> None:
+        """
+        Watch nothing.
+        """
+
+    def close(self) -> None:
+        """
+        Watch nothing.
+        """
+
+
+class _Site(S3Site):
+    watch = cast(Any, _Watch())
+
+
+@implementer(ITransport)
+class MemoryTransport:
+    """
+    A client's connection.
+    """
+
+    disconnecting = False
+    disconnected = False
+
+    def __init__(self) -> None:
+        self.out: list[bytes] = []
+        self.is_paused = False
+        self.is_closed = False
+        self.is_reset = False
+
+    def write(self, data: bytes) -> None:
+        """
+        Give octets to the client.
+        """
+        self.out.append(bytes(data))
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        """
+        Give octets to the client.
+        """
+        self.out += data
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """
+        Never pause it.
+        """
+
+    def unregisterProducer(self) -> None:
+        """
+        It was never paused.
+        """
+
+    def pauseProducing(self) -> None:
+        """
+        Read no more.
+        """
+        self.is_paused = True
+
+    def resumeProducing(self) -> None:
+        """
+        Read on.
+        """
+        self.is_paused = False
+
+    def loseConnection(self) -> None:
+        """
+        Close.
+        """
+        self.is_closed = True
+
+    loseWriteConnection = loseConnection
+
+    def abortConnection(self) -> None:
+        """
+        Reset.
+        """
+        self.is_closed = self.is_reset = True
+
+    def getPeer(self) -> Any:
+        """
+        Nobody.
+        """
+        return None
+
+    getHost = getPeer
+
+    def fileno(self) -> int:
+        """
+        None.
+        """
+        return -1
+
+
+@dataclass
+class MemoryProxy:
+    """
+    A proxy and its backend.
+
+    Attributes:
+        now: What the proxy takes for the time.
+    """
+
+    realm: Realm = field(default_factory=lambda: Realm(domains=(b"s3.example.test",)))
+    credentials: dict[bytes, Credential] = field(default_factory=data_set_credentials)
+    body_limits: BodyLimits = field(default_factory=BodyLimits)
+    profile: str = "generic"
+    now: datetime = NOW
+
+    def __post_init__(self) -> None:
+        self.clock = Clock()
+        self.agent = MemoryAgent()
+        self.records: list[AccessRecord] = []
+        numbers = itertools.count(1)
+        account = Account(PROFILES[self.profile], BACKEND_KEY, b"backend.test", "v4", SigningKeys(4))
+        backend = Backend("memory", cast(Any, self.agent), account)
+        self.spool = SpoolDirectory(Path(gettempdir()), 1 << 30)
+        self.proxy = Proxy(
+            ProxySettings(self.realm, self.body_limits),
+            MemoryStore(self.credentials),
+            lambda address, authenticated: backend,
+            wall_clock=lambda: self.now,
+            clock=self.clock.seconds,
+            make_request_id=lambda: f"{next(numbers):016X}",
+            log_access=self.records.append,
+            spool=self.spool,
+        )
+        self.site = _Site(S3Resource(self.proxy), self.clock)
+        self.site.make_request_id = lambda: "0" * 16
+
+    def send(self, wire: bytes, cuts: Iterable[int] = ()) -> Verdict:
+        """
+        Send octets on a connection of their own.
+
+        Args:
+            cuts: Where the network cuts them.
+
+        Returns:
+            What became of them. Everything which they held is released.
+        """
+        self.agent.stored.clear()
+        transport = MemoryTransport()
+        channel = self.site.buildProtocol(None)
+        channel.makeConnection(transport)
+        places = sorted({0, len(wire), *(cut for cut in cuts if 0 < cut < len(wire))})
+        for start, end in itertools.pairwise(places):
+            if transport.is_closed or transport.is_paused:
+                break
+            channel.dataReceived(wire[start:end])
+        is_open = not transport.is_closed
+        was_paused = transport.is_paused
+        stored = tuple(self.agent.stored)
+        channel.connectionLost(Failure(ConnectionResetError()))
+        self.clock.advance(3600)
+        assert not self.clock.getDelayedCalls(), "a timer runs on"
+        assert self.proxy.running_count == 0, "an exchange runs on"
+        assert self.spool.size == 0, "a body is still on disk"
+        assert len(self.agent.stored) == len(stored), "a request became complete when its client left"
+        assert not was_paused or stored, "a client was stopped for good"
+        answers = b"".join(transport.out)
+        statuses, codes = _read_answers(answers)
+        return Verdict(statuses, codes, stored, answers, is_open)
+
+
+def _read_answers(octets: bytes) -> tuple[tuple[int, ...], tuple[str | None, ...]]:
+    statuses, codes = [], []
+    while octets:
+        raw_head, _, octets = octets.partition(b"\r\n\r\n")
+        head = parse_response_head(raw_head)
+        if head.status == 100:
+            continue
+        length = head.content_length or 0
+        body = octets[:length]
+        if not body.startswith(b"<?xml") and length:
+            # An answer to HEAD has none.
+            length, body = 0, b""
+        octets = octets[length:]
+        statuses.append(head.status)
+        code = body.partition(b"<Code>")[2].partition(b"</Code>")[0]
+        codes.append(code.decode() or None)
+    return tuple(statuses), tuple(codes)

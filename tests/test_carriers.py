@@ -1,0 +1,515 @@
+"""
+Who may sign how: switches of listeners and keys, anonymous requests, exemptions, what passes under Signature V2.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+from dataclasses import replace
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import pytest_twisted
+
+from s3proxy.authentication import SWITCHES, Anonymous
+from s3proxy.body.plan import BodyLimits
+from s3proxy.replay import ReplayWindow
+from s3proxy.s3.errors import InvalidURI
+from tests.forms import form_request, multipart, v2_fields, v4_fields
+from tests.harness import NOW, SERVER, Answer, Harness, data_set_credentials, in_transfer_chunks, turns
+from tests.signer import HASH, UNSIGNED, UNSIGNED_TRAILER, SignedRequest, Signer
+from tests.test_wire_cases import element
+
+KEY, SECRET = SERVER["credentials"][0]["access_key"], SERVER["credentials"][0]["secret_key"]
+DATE = "Sun, 01 Mar 2026 12:00:00 GMT"
+HOST = "Host: s3.example.test\r\n"
+FIELDS = [["starts-with", "$key", ""]]
+
+
+async def send(request: SignedRequest, **options: Any) -> tuple[Answer, Harness]:
+    """
+    Send a request; return the answer, and the harness which has ended.
+    """
+    harness = Harness(**options)
+    answer = await harness.request(request.head, request.body)
+    await turns(3)
+    await harness.close()
+    assert answer is not None
+    return answer, harness
+
+
+def with_key(**changes: Any) -> dict[bytes, Any]:
+    """
+    The data set's keys, the first one changed.
+    """
+    credentials = data_set_credentials()
+    credentials[KEY.encode()] = replace(credentials[KEY.encode()], **changes)
+    return credentials
+
+
+def v2(method: str, target: str, resource: str, headers: str = "", amz: str = "", body: bytes = b"") -> SignedRequest:
+    """
+    A request signed with Signature V2 in a header.
+    """
+    text = f"{method}\n\n\n{DATE}\n{amz}{resource}"
+    signature = base64.b64encode(hmac.digest(SECRET.encode(), text.encode(), "sha1")).decode()
+    head = f"{method} {target} HTTP/1.1\r\n{HOST}Date: {DATE}\r\n{headers}"
+    if method in {"PUT", "POST"}:
+        head += f"Content-Length: {len(body)}\r\n"
+    return SignedRequest(f"{head}Authorization: AWS {KEY}:{signature}\r\n\r\n".encode(), body)
+
+
+def v2_query(target: str, text: str) -> SignedRequest:
+    """
+    A presigned GET of Signature V2.
+    """
+    signature = base64.b64encode(hmac.digest(SECRET.encode(), text.encode(), "sha1")).decode()
+    mark = "&" if "?" in target else "?"
+    target += f"{mark}AWSAccessKeyId={KEY}&Expires=1772366460&Signature={quote(signature, safe='')}"
+    return SignedRequest(f"GET {target} HTTP/1.1\r\n{HOST}\r\n".encode(), b"")
+
+
+def plain(method: str, target: str, headers: str = "") -> SignedRequest:
+    """
+    A request without a signature.
+    """
+    return SignedRequest(f"{method} {target} HTTP/1.1\r\n{HOST}{headers}\r\n".encode(), b"")
+
+
+def signed_by(carrier: str) -> SignedRequest:
+    """
+    A good request for each switch.
+    """
+    signer = Signer()
+    if carrier == "v4-header":
+        return signer.put("/test-bucket/k", b"hello", HASH)
+    if carrier == "unsigned-payload":
+        return signer.put("/test-bucket/k", b"hello", UNSIGNED)
+    if carrier == "unsigned-trailer":
+        return signer.put("/test-bucket/k", b"hello", UNSIGNED_TRAILER)
+    if carrier == "v4-query":
+        return SignedRequest(f"GET {signer.presign('GET', '/test-bucket/k')} HTTP/1.1\r\n{HOST}\r\n".encode(), b"")
+    if carrier == "v4-form":
+        return form_request(multipart(v4_fields(FIELDS, key="k"), b"hello"))
+    if carrier == "v2-form":
+        return form_request(multipart(v2_fields(FIELDS, key="k"), b"hello"))
+    if carrier == "v2-header":
+        return v2("GET", "/test-bucket/k", "/test-bucket/k")
+    if carrier == "v2-query":
+        return v2_query("/test-bucket/k", "GET\n\n\n1772366460\n/test-bucket/k")
+    from awscrt.auth import (
+        AwsCredentialsProvider,
+        AwsSignatureType,
+        AwsSignedBodyHeaderType,
+        AwsSignedBodyValue,
+        AwsSigningAlgorithm,
+        AwsSigningConfig,
+        aws_sign_request,
+    )
+    from awscrt.http import HttpHeaders, HttpRequest
+
+    is_query = carrier == "v4a-query"
+    request = HttpRequest("GET", "/test-bucket/k", HttpHeaders([("Host", "s3.example.test")]))
+    config = AwsSigningConfig(
+        algorithm=AwsSigningAlgorithm.V4_ASYMMETRIC,
+        signature_type=AwsSignatureType.HTTP_REQUEST_QUERY_PARAMS
+        if is_query
+        else AwsSignatureType.HTTP_REQUEST_HEADERS,
+        credentials_provider=AwsCredentialsProvider.new_static(KEY, SECRET),
+        region="*",
+        service="s3",
+        date=NOW,
+        use_double_uri_encode=False,
+        should_normalize_uri_path=False,
+        signed_body_value=AwsSignedBodyValue.UNSIGNED_PAYLOAD if is_query else AwsSignedBodyValue.EMPTY_SHA256,
+        signed_body_header_type=(
+            AwsSignedBodyHeaderType.NONE if is_query else AwsSignedBodyHeaderType.X_AMZ_CONTENT_SHA_256
+        ),
+        expiration_in_seconds=600 if is_query else None,
+    )
+    aws_sign_request(request, config).result()
+    headers = "".join(f"{name}: {value}\r\n" for name, value in request.headers)
+    return SignedRequest(f"GET {request.path} HTTP/1.1\r\n{headers}\r\n".encode(), b"")
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+@pytest_twisted.ensureDeferred
+async def test_each_switch(switch: str) -> None:
+    """
+    What is off for a listener or a key is refused there, whatever its signature; for others it works.
+    """
+    request = signed_by(switch)
+    refused = (403, "AccessDenied") if switch.startswith("unsigned") else (400, "InvalidRequest")
+    others = frozenset(SWITCHES) - {switch, "v4-header" if switch.startswith("unsigned") else ""}
+    for options, passes in (
+        ({"refused": others}, True),
+        ({"credentials": with_key(refused=others)}, True),
+        ({"refused": frozenset({switch})}, False),
+        ({"credentials": with_key(refused=frozenset({switch}))}, False),
+    ):
+        answer, harness = await send(request, **options)
+
+        if passes:
+            assert answer.status < 300, answer.body
+            assert len(harness.backend.requests) == 1
+        else:
+            assert (answer.status, element(answer.body, "Code")) == refused
+            assert harness.backend.requests == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_switched_off_key_must_be_right_first() -> None:
+    """
+    Nobody learns what a key may do without its secret.
+    """
+    request = v2("GET", "/test-bucket/k", "/test-bucket/other")
+
+    answer, _ = await send(request, credentials=with_key(refused=frozenset({"v2-header"})))
+
+    assert element(answer.body, "Code") == "SignatureDoesNotMatch"
+
+
+# Signature V2
+
+
+@pytest.mark.parametrize("signed", ["/test-bucket", "/test-bucket/"])
+@pytest_twisted.ensureDeferred
+async def test_boto3_signs_a_bucket_with_a_slash(signed: str) -> None:
+    """
+    A bucket's own path may be signed with the slash which was not sent; no key's may.
+    """
+    answer, harness = await send(v2("GET", "/test-bucket?prefix=a&acl", f"{signed}?acl"))
+    assert (answer.status, harness.backend.requests[0].head.raw_target) == (200, b"/test-bucket?prefix=a&acl")
+
+    answer, harness = await send(v2("GET", "/test-bucket/k", "/test-bucket/k/"))
+    assert (answer.status, harness.backend.requests) == (403, [])
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_v2_does_not_sign_of_a_query_does_not_pass() -> None:
+    """
+    Only listing parameters do; whatever else was added on the way is cut out.
+    """
+    target = "/test-bucket?prefix=a%2Fb&x-id=List&allow=all&%70olicyy=1&delimiter=/&rgwx-uid=admin&versions"
+    answer, harness = await send(v2("GET", target, "/test-bucket?versions"))
+
+    assert answer.status == 200
+    assert harness.backend.requests[0].head.raw_target == b"/test-bucket?prefix=a%2Fb&delimiter=/&versions"
+
+
+@pytest.mark.parametrize("query", ["%61cl", "ac%6C=", "%2561cl&acl"])
+@pytest_twisted.ensureDeferred
+async def test_an_escaped_sub_resource_is_one(query: str) -> None:
+    """
+    A backend which unescapes names must not find another operation than the one which was signed.
+    """
+    answer, harness = await send(v2("PUT", f"/test-bucket/k?{query}", "/test-bucket/k"))
+
+    assert (answer.status, element(answer.body, "Code")) == (403, "SignatureDoesNotMatch")
+    assert harness.backend.requests == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_amz_parameters_are_headers() -> None:
+    """
+    A presigned URL may carry them in its query: they are signed, and win over a header of the same name.
+    """
+    text = "GET\n\n\n1772366460\nx-amz-meta-a:1\n/test-bucket/k"
+    request = v2_query("/test-bucket/k?x-amz-meta-a=1", text)
+    head = request.head.replace(b"\r\n\r\n", b"\r\nx-amz-meta-a: 2\r\n\r\n")
+    answer, harness = await send(SignedRequest(head, b""))
+
+    assert answer.status == 200
+    assert harness.backend.requests[0].head.raw_target == b"/test-bucket/k"
+    assert harness.backend.requests[0].head.fields[b"x-amz-meta-a"] == [b"1"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_amz_parameter_is_no_way_into_the_head() -> None:
+    """
+    An escaped end of line in it would begin another header at the backend.
+    """
+    value = "1%0d%0ax-amz-acl:public-read"
+    text = "GET\n\n\n1772366460\nx-amz-meta-a:1\r\nx-amz-acl:public-read\n/test-bucket/k"
+    answer, harness = await send(v2_query(f"/test-bucket/k?x-amz-meta-a={value}", text))
+
+    assert (answer.status, element(answer.body, "Code")) == (400, "InvalidArgument")
+    assert harness.backend.requests == []
+
+
+@pytest.mark.parametrize("query", ["prefix=%", "prefix=%zz", "acl&x=%-6"])
+@pytest_twisted.ensureDeferred
+async def test_a_broken_escape_in_a_query(query: str) -> None:
+    """
+    It is refused whoever signed it, and however little of the query is signed.
+    """
+    resource = "/test-bucket?acl" if "acl" in query else "/test-bucket"
+    answer, harness = await send(v2("GET", f"/test-bucket?{query}", resource))
+
+    assert (answer.status, element(answer.body, "Code")) == (400, "InvalidURI")
+    assert harness.backend.requests == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_hash_binds_a_v2_request_too() -> None:
+    """
+    rclone adds x-amz-content-sha256 to requests of Signature V2: the body is held to it.
+    """
+    for digest, status in (("2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824", 200), ("0" * 64, 400)):
+        header = f"x-amz-content-sha256: {digest}\r\n"
+        amz = f"x-amz-content-sha256:{digest}\n"
+        answer, harness = await send(v2("PUT", "/test-bucket/k", "/test-bucket/k", header, amz, b"hello"))
+
+        assert answer.status == status
+        assert len(harness.backend.requests) == (status == 200)
+
+
+# Nobody
+
+
+@pytest_twisted.ensureDeferred
+async def test_anonymous_requests_are_refused_unless_they_are_configured() -> None:
+    """
+    And then they go on unsigned, with all that they brought.
+    """
+    request = plain("PUT", "/test-bucket/k", "x-amz-acl: private\r\nContent-Length: 0\r\n")
+
+    answer, harness = await send(request)
+    assert (answer.status, element(answer.body, "Code")) == (403, "AccessDenied")
+    assert harness.backend.requests == []
+
+    answer, harness = await send(request, anonymous=Anonymous(passes=True))
+    assert answer.status == 200
+    fields = harness.backend.requests[0].head.fields
+    assert b"authorization" not in fields
+    assert fields[b"x-amz-acl"] == [b"private"]
+    assert harness.records[0].access_key_id is None
+    assert harness.records[0].signature_version is None
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "passes"),
+    [
+        ("GET", "/public-a/k", True),
+        ("HEAD", "/public-a/k?versionId=1", True),
+        ("GET", "/public-a?list-type=2&prefix=a", True),
+        ("GET", "/private/k", False),
+        ("GET", "/not-public-a/k", False),
+        ("GET", "/", False),
+        ("GET", "/public-a/k?acl", False),
+        ("GET", "/public-a?policy", False),
+        ("GET", "/public-a/k?%61cl", False),
+        ("GET", "/public-a/k?response-content-type=a", False),
+        ("PUT", "/public-a/k", False),
+        ("DELETE", "/public-a/k", False),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_buckets_which_anybody_may_read(method: str, target: str, passes: bool) -> None:
+    """
+    Our key signs reads of objects and listings, and nothing else.
+    """
+    headers = "x-amz-meta-a: b\r\n" + ("Content-Length: 0\r\n" if method == "PUT" else "")
+    answer, harness = await send(plain(method, target, headers), anonymous=Anonymous(False, ("public-*",)))
+
+    assert answer.status == (200 if passes else 403)
+    assert len(harness.backend.requests) == passes
+    if passes:
+        fields = harness.backend.requests[0].head.fields
+        assert b"BACKENDKEY" in fields[b"authorization"][0]
+        assert b"x-amz-meta-a" not in fields
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_form_without_a_policy() -> None:
+    """
+    It is anonymous: the backend decides, where it may.
+    """
+    request = form_request(multipart([("key", "k"), ("x-amz-meta-a", "b")], b"hello"))
+
+    answer, harness = await send(request)
+    assert (answer.status, harness.backend.requests) == (403, [])
+
+    answer, harness = await send(request, anonymous=Anonymous(passes=True))
+    assert answer.status == 204
+    (stored,) = harness.backend.requests
+    assert (stored.body, b"authorization" in stored.head.fields) == (b"hello", False)
+    assert stored.head.fields[b"x-amz-meta-a"] == [b"b"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ("Origin: https://a.test\r\nAccess-Control-Request-Method: PUT\r\n", 200),
+        ("Origin: https://a.test\r\n", 400),
+        ("Access-Control-Request-Method: PUT\r\n", 400),
+        ("", 400),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_a_browser_s_preflight(headers: str, status: int) -> None:
+    """
+    It goes on unsigned; no other OPTIONS without a signature does.
+    """
+    answer, harness = await send(plain("OPTIONS", "/test-bucket/k", headers + "x-amz-meta-a: b\r\n"))
+
+    assert answer.status == status
+    assert len(harness.backend.requests) == (status == 200)
+    if status == 200:
+        fields = harness.backend.requests[0].head.fields
+        assert fields[b"origin"] == [b"https://a.test"]
+        assert not {b"authorization", b"x-amz-meta-a"} & fields.keys()
+
+
+@pytest.mark.parametrize("payload", ["STREAMING-AWS4-HMAC-SHA256-PAYLOAD", "STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD"])
+@pytest_twisted.ensureDeferred
+async def test_nobody_signs_chunks(payload: str) -> None:
+    """
+    Without a signature in the head there is none to chain the chunks to.
+    """
+    headers = f"x-amz-content-sha256: {payload}\r\nx-amz-decoded-content-length: 0\r\nContent-Length: 0\r\n"
+    answer, harness = await send(plain("PUT", "/test-bucket/k", headers), anonymous=Anonymous(passes=True))
+
+    assert (answer.status, harness.backend.requests) == (400, [])
+
+
+# Forms and signatures in the head
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_form_with_a_signature_in_its_head() -> None:
+    """
+    Nobody would read its policy: it does not reach a backend which might.
+    """
+    body = multipart([("key", "k")], b"hello")
+    content_type = {"content-type": "multipart/form-data; boundary=x"}
+    for target in ("/test-bucket", "/test-bucket?a=b"):
+        head, _ = Signer().head(
+            "POST", target, content_type, payload=UNSIGNED, unsigned={"Content-Length": str(len(body))}
+        )
+        answer, harness = await send(SignedRequest(head, body))
+
+        assert (answer.status, element(answer.body, "Code")) == (405, "MethodNotAllowed")
+        assert harness.backend.requests == []
+
+
+# Exemptions, replays, bodies without a length
+
+
+@pytest_twisted.ensureDeferred
+async def test_exemptions_are_counted() -> None:
+    """
+    A key whose clock is wrong passes with its exemption, and the proxy says how often.
+    """
+    signer = Signer(now=NOW.replace(hour=5))
+    request = signer.put("/test-bucket/k", b"hello")
+
+    answer, _ = await send(request)
+    assert element(answer.body, "Code") == "RequestTimeTooSkewed"
+
+    answer, harness = await send(request, credentials=with_key(exemptions=frozenset({"clock-skew"})))
+    assert answer.status == 200
+    assert dict(harness.proxy.exempted_counts) == {"clock-skew": 1}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_request_which_was_sent_before() -> None:
+    """
+    Within the window it passes once, whoever repeats it; a read passes always, and so does what was not done.
+    """
+    harness = Harness(replay_window=ReplayWindow(900, 100))
+    put = Signer().put("/test-bucket/k", b"hello")
+    get, _ = Signer().head("GET", "/test-bucket/k")
+
+    first = await harness.request(put.head, put.body)
+    second = await harness.request(put.head, put.body)
+    reads = [await harness.request(get) for _ in range(2)]
+    other = Signer().put("/test-bucket/other", b"hello")
+    answer_ok = harness.backend.on_request
+    harness.backend.on_request = lambda connection, request: connection.answer(
+        b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n"
+    )
+    failed = await harness.request(other.head, other.body)
+    harness.backend.on_request = answer_ok
+    again = await harness.request(other.head, other.body)
+    await harness.close()
+
+    assert [first.status, second.status, *(read.status for read in reads)] == [200, 403, 200, 200]
+    assert element(second.body, "Code") == "AccessDenied"
+    assert [failed.status, again.status] == [503, 200]
+
+
+def test_a_replay_window_is_bounded() -> None:
+    """
+    In time and in number.
+    """
+    window = ReplayWindow(10, 2)
+
+    assert window.admit(b"a", 0)
+    assert not window.admit(b"a", 9.9)
+    assert window.admit(b"a", 10.1)
+    assert window.admit(b"b", 11)
+    assert window.admit(b"c", 12)
+    assert len(window) == 2
+    assert window.admit(b"a", 12)
+    window.forget(b"a")
+    window.forget(b"a")
+    assert window.admit(b"a", 12)
+
+
+@pytest.mark.parametrize("size", [0, 10, 500_000])
+@pytest_twisted.ensureDeferred
+async def test_a_put_without_a_length(size: int) -> None:
+    """
+    It is refused as S3 does; where it is configured, it is verified on disk and sent with its length.
+    """
+    body = bytes(range(250)) * (size // 250 + 1)
+    body = body[:size]
+    head, _ = Signer().head("PUT", "/test-bucket/k", payload=UNSIGNED, unsigned={"Transfer-Encoding": "chunked"})
+    request = SignedRequest(head, in_transfer_chunks(body) if body else b"0\r\n\r\n")
+
+    answer, harness = await send(request)
+    assert (answer.status, element(answer.body, "Code")) == (501, "NotImplemented")
+
+    answer, harness = await send(request, body_limits=BodyLimits(spools_unknown_length=True))
+    assert answer.status == 200
+    (stored,) = harness.backend.requests
+    assert (stored.body, stored.head.content_length) == (body, size)
+
+    answer, harness = await send(request, body_limits=BodyLimits(spools_unknown_length=True, object_size=size - 1))
+    if size:
+        assert element(answer.body, "Code") == "EntityTooLarge"
+        assert harness.backend.requests == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_fault_while_a_request_is_signed_for_the_backend() -> None:
+    """
+    The client reads an error, and nothing waits for ever.
+    """
+    harness = Harness()
+    put = Signer().put("/test-bucket/k", b"hello")
+    client = await harness.connect()
+    begin = harness.proxy.begin
+
+    def break_signing(request: Any) -> None:
+        harness.proxy.wall_clock = fail
+        begin(request)
+
+    calls = iter([NOW])
+
+    def fail() -> Any:
+        for now in calls:
+            return now
+        raise InvalidURI(b"?%")
+
+    harness.proxy.begin = break_signing  # type: ignore[method-assign]
+    client.send(put.head + put.body)
+    answer = await client.answer("PUT")
+    await harness.close()
+
+    assert answer is not None
+    assert (answer.status, element(answer.body, "Code")) == (400, "InvalidURI")
+    assert harness.backend.requests == []
