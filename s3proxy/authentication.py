@@ -89,6 +89,10 @@ _ONE_MECHANISM = (
     "the Authorization header should be specified"
 )
 _NOT_SUPPORTED = "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256."
+_NOBODY_SIGNS = (
+    "Anonymous requests don't support this x-amz-content-sha256 value. "
+    "Please use UNSIGNED-PAYLOAD or STREAMING-UNSIGNED-PAYLOAD-TRAILER."
+)
 _NO_ORIGIN = "Insufficient information. Origin request header needed."
 _POST_CONDITION = "Bucket POST must be of the enclosure-type multipart/form-data"
 
@@ -264,7 +268,10 @@ def _read_presigned(head: RequestHead, parameters: dict[bytes, bytes], realm: Re
         raise AuthorizationQueryParametersError(
             'X-Amz-Algorithm only supports "AWS4-HMAC-SHA256 and AWS4-ECDSA-P256-SHA256"'
         )
-    _check_switch(Carrier.V4_QUERY if algorithm == HMAC_ALGORITHM else Carrier.V4A_QUERY, realm)
+    if algorithm == ECDSA_ALGORITHM and Carrier.V4A_QUERY.value in realm.refused:
+        raise AuthorizationQueryParametersError('X-Amz-Algorithm only supports "AWS4-HMAC-SHA256"')
+    if algorithm == HMAC_ALGORITHM:
+        _check_switch(Carrier.V4_QUERY, realm)
     return sigv4.read_query_claim(head, parameters, realm.regions, now)
 
 
@@ -407,7 +414,7 @@ def admit_anonymous(head: RequestHead, address: Address, realm: Realm) -> Authen
     raw_payload = head.fields.value(b"x-amz-content-sha256")
     payload = UNSIGNED if raw_payload is None else parse_payload(raw_payload)
     if payload.word not in PAYLOADS[Carrier.ANONYMOUS]:
-        raise InvalidRequest("The value of x-amz-content-sha256 does not go with this kind of authentication.")
+        raise InvalidRequest(_NOBODY_SIGNS)
     # What we do not sign, the backend judges as anonymous: it may have all of it.
     headers = frozenset() if signs or is_preflight else frozenset(head.fields)
     return Authenticated(None, Carrier.ANONYMOUS, NOBODY, headers, payload, None, is_signed_onward=signs)

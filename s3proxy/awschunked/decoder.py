@@ -36,6 +36,11 @@ class ChunkVerifier(Protocol):
     Verifies signed chunks and trailers, in order.
     """
 
+    def is_signature(self, claimed_signature: bytes) -> bool:
+        """
+        Say whether a text may be a signature at all.
+        """
+
     def check_chunk(self, computed_sha256: bytes, claimed_signature: bytes) -> None:
         """
         Verify one chunk, or raise.
@@ -226,7 +231,7 @@ class AwsChunkedDecoder:
     def _header_read(self, line: bytes) -> None:
         if self._verifier is not None:
             found = _SIGNED_HEADER.fullmatch(line)
-            if found is None:
+            if found is None or not self._verifier.is_signature(found[2]):
                 raise IncompleteBody
             self._claimed_signature = found[2]
         else:
@@ -275,6 +280,8 @@ class AwsChunkedDecoder:
             # After the blank line more of them may come, and nothing else.
             self._state = _State.COMPLETE
         elif self._state is _State.COMPLETE or not self._has_trailer:
+            if self._has_trailer and self._digests.trailer_name is not None and not self.trailers:
+                raise MalformedTrailerError
             # A zero chunk in the middle: S3 misses what should have come before it.
             self._check_length()
             raise IncompleteBody
@@ -290,6 +297,8 @@ class AwsChunkedDecoder:
             raise IncompleteBody
         name, value = found[1], found[2].rstrip(b" \t")
         if self._verifier is not None and name.lower() == _TRAILER_SIGNATURE:
+            if not self._verifier.is_signature(value):
+                raise IncompleteBody
             last = {name.lower(): value for name, value in self.trailers}
             lines = b"".join([b"%s:%s\n" % item for item in sorted(last.items())])
             self._verifier.check_trailer(lines, value)

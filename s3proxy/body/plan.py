@@ -102,8 +102,8 @@ def plan_body(head: RequestHead, address: Address, authenticated: Authenticated,
     """
     use = body_use(head, address)
     payload = authenticated.payload
-    if payload.is_streaming and use is BodyUse.NONE:
-        raise InvalidRequest("A streaming payload does not go with an operation without a body.")
+    if payload.is_streaming and use is not BodyUse.OBJECT:
+        raise InvalidRequest("The value of x-amz-content-sha256 header is invalid.")
     if requires_integrity(head, address) and not has_integrity(head.fields):
         raise InvalidRequest("Missing required header for this request: Content-MD5 OR x-amz-checksum-*")
     digests = parse_body_digests(
