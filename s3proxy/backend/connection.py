@@ -345,9 +345,8 @@ class BackendConnection(Protocol):
             self._answer_ended(response)
 
     def _chunks_received(self, response: BackendResponse, framing: ChunkedFraming, data: bytes) -> None:
-        try:
-            pieces = framing.feed(data)
-        except BadRequest:
+        pieces = framing.feed(data)
+        if framing.fault is not None:
             self._drop()
             return
         if pieces:

@@ -221,14 +221,13 @@ class S3Channel(HTTPChannel):
         return b"" if size == lacks else data[lacks:]
 
     def _read_chunked_body(self, framing: ChunkedFraming, data: bytes) -> bytes:
-        try:
-            pieces = framing.feed(data)
-        except BadRequest as error:
-            self.persistent = False
-            self._body_failed(error)
-            return b""
+        pieces = framing.feed(data)
         if pieces:
             self._deliver(bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces))
+        if framing.fault is not None:
+            if self._state is _State.BODY:
+                self._body_failed(framing.fault)
+            return b""
         if not framing.is_complete:
             if self._state is _State.BODY and not self._holds:
                 self._deadline.set(self._times.idle)

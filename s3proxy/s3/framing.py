@@ -40,17 +40,20 @@ class ChunkedFraming:
 
     Attributes:
         is_complete: Whether the last chunk and its trailers were read.
+        fault: Why what comes next cannot be read, or None: two readers could understand the framing in two ways, or it
+            is no framing at all. What came before it was returned, however the octets were cut.
         remainder: Octets after the end, untouched.
         trailers: As received.
     """
 
-    __slots__ = ("_left", "_line", "_state", "_trailer_size", "remainder", "trailers")
+    __slots__ = ("_left", "_line", "_state", "_trailer_size", "fault", "remainder", "trailers")
 
     def __init__(self) -> None:
         self._state = _State.SIZE
         self._line = b""
         self._left = 0
         self._trailer_size = 0
+        self.fault: BadRequest | None = None
         self.remainder = b""
         self.trailers: HeaderList = []
 
@@ -66,12 +69,16 @@ class ChunkedFraming:
         Take octets as they arrived.
 
         Returns:
-            The content among them, in order, as views of ``data``.
-
-        Raises:
-            BadRequest: Two readers could understand the framing in two ways, or it is no framing at all.
+            The content among them, in order, as views of ``data``; up to the `fault`, if there is one.
         """
         pieces: list[memoryview] = []
+        try:
+            self._read(data, pieces)
+        except BadRequest as fault:
+            self.fault = fault
+        return pieces
+
+    def _read(self, data: bytes, pieces: list[memoryview]) -> None:
         view = memoryview(data)
         position, end = 0, len(data)
         while position < end:
@@ -88,7 +95,6 @@ class ChunkedFraming:
                 break
             else:
                 position = self._read_line(data, position)
-        return pieces
 
     def _read_line(self, data: bytes, position: int) -> int:
         """
