@@ -1,5 +1,5 @@
 """
-The ``s3proxy`` command: check a configuration, or see a demonstration. The daemon itself is ``twistd s3proxy``.
+The ``s3proxy`` command: check a configuration, presign a URL, see a demonstration. The daemon is ``twistd s3proxy``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from s3proxy import __version__
 from s3proxy.config import load_settings
 from s3proxy.credentials.file import read_keys
+from s3proxy.presign import add_presign, run_presign
 from s3proxy.resign.profiles import PROFILES
 from s3proxy.tables import Faults
 
@@ -33,9 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     demo = commands.add_parser("demo", help="show what s3proxy does, then serve until Ctrl-C")
     demo.add_argument("--once", action="store_true", help="end after the show")
     demo.add_argument("--port", type=int, default=0, help="where to listen for http; https gets the next one")
+    add_presign(commands.add_parser("presign", help="print a URL which gives access for a while"))
     options = parser.parse_args(arguments)
     if options.command == "check":
         return _check(options.file)
+    if options.command == "presign":
+        return run_presign(options)
     from s3proxy.demo import run_demo
 
     return run_demo(once=options.once, port=options.port)

@@ -23,6 +23,7 @@ from s3proxy.s3.errors import (
     MalformedPOSTRequest,
     MaxMessageLengthExceeded,
     MissingContentLength,
+    MissingRequestBodyError,
     NotImplementedByProxy,
     S3Error,
 )
@@ -96,6 +97,7 @@ def plan_body(head: RequestHead, address: Address, authenticated: Authenticated,
         NotImplementedByProxy: It came in chunked transfer coding alone.
         EntityTooLarge: It is larger than one PUT may be.
         MaxMessageLengthExceeded: A document is larger than we hold.
+        MissingRequestBodyError: A document is needed, and none came.
         InvalidRequest: A body came where none is meant, or a checksum cannot be used, or is missing where S3 wants one.
         InvalidDigest: Content-MD5 is no MD5.
         MalformedTrailerError: A trailer was declared which cannot come.
@@ -104,8 +106,11 @@ def plan_body(head: RequestHead, address: Address, authenticated: Authenticated,
     payload = authenticated.payload
     if payload.is_streaming and use is not BodyUse.OBJECT:
         raise InvalidRequest("The value of x-amz-content-sha256 header is invalid.")
-    if requires_integrity(head, address) and not has_integrity(head.fields):
+    needs_document = requires_integrity(head, address)
+    if needs_document and not has_integrity(head.fields):
         raise InvalidRequest("Missing required header for this request: Content-MD5 OR x-amz-checksum-*")
+    if needs_document and not head.has_body:
+        raise MissingRequestBodyError
     digests = parse_body_digests(
         head.fields,
         claimed_sha256=payload.sha256,

@@ -109,12 +109,12 @@ class _KeysFile:
     key: tuple[KeyTable, ...] = ()
 
 
-def read_keys(path: Path, backend_names: Collection[str]) -> dict[bytes, Credential]:
+def read_keys(path: Path, backend_names: Collection[str] | None) -> dict[bytes, Credential]:
     """
     Read a keys file.
 
     Args:
-        backend_names: The backends which a key may name.
+        backend_names: The backends which a key may name; None for any.
 
     Returns:
         Credentials by access key id.
@@ -129,7 +129,7 @@ def read_keys(path: Path, backend_names: Collection[str]) -> dict[bytes, Credent
         access_key_id = table.access_key_id.encode()
         if access_key_id in credentials:
             faults.append(Fault(f"key[{index}].access_key_id", f'"{table.access_key_id}" is there already'))
-        if table.backend is not None and table.backend not in backend_names:
+        if table.backend is not None and backend_names is not None and table.backend not in backend_names:
             accepted = " | ".join(f'"{name}"' for name in backend_names)
             faults.append(Fault(f"key[{index}].backend", f'"{table.backend}" is not accepted; accepted: {accepted}'))
         credentials[access_key_id] = Credential(

@@ -187,12 +187,6 @@ class InvalidRequest(S3Error):
     default_message = "Invalid Request"
 
 
-class MissingSecurityHeader(S3Error):
-    code = "MissingSecurityHeader"
-    status = 400
-    default_message = "Your request was missing a required header."
-
-
 class XAmzContentSHA256Mismatch(S3Error):
     code = "XAmzContentSHA256Mismatch"
     status = 400

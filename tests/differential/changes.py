@@ -48,7 +48,8 @@ def meaning_of(stored: Stored, wire: Wire) -> Meaning:
     Say what a backend was asked for, as far as the signature must cover it.
 
     Left out is what no signature covers: under Signature V2 the parameters which choose a part of a listing, and
-    headers which were not signed and may pass. Blanks within a header's value are one.
+    headers which were not signed and may pass. Blanks within a header's value are one, and a signed header without a
+    value is one which was not sent: S3's canonical request is the same.
 
     Args:
         wire: As it was signed.
@@ -58,7 +59,9 @@ def meaning_of(stored: Stored, wire: Wire) -> Meaning:
     headers = [
         (name, b" ".join(b",".join(values).split()))
         for name, values in head.fields.items()
-        if name not in _OURS and (wire.is_form or name.decode() in wire.signed or name.startswith(b"x-amz-"))
+        if name not in _OURS
+        and (wire.is_form or name.decode() in wire.signed or name.startswith(b"x-amz-"))
+        and b",".join(values)
     ]
     return Meaning(
         head.method, unquote_to_bytes(head.raw_path), tuple(sorted(query)), tuple(sorted(headers)), stored.body

@@ -1,0 +1,103 @@
+"""
+What the proxy itself answers is what S3 answers: codes, statuses, messages and elements.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from datetime import UTC, datetime
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from s3proxy.s3 import errors
+from s3proxy.s3.error_xml import error_document
+from s3proxy.s3.errors import S3Error
+from tests.harness import VECTORS
+
+KNOWN = {item["code"]: item for item in json.loads((VECTORS / "errors.json").read_text())["errors"]}
+
+CLASSES = [
+    each for _, each in inspect.getmembers(errors, inspect.isclass) if issubclass(each, S3Error) and each is not S3Error
+]
+
+NOT_OURS = {
+    "AccountProblem": "no accounts",
+    "CredentialsNotSupported": "no such requests",
+    "IncorrectNumberOfFilesInPostRequest": "documented; S3 answers InvalidArgument",
+    "InvalidBucketName": "the backend's",
+    "InvalidSecurity": "not seen from S3",
+    "MissingSecurityElement": "no SOAP",
+    "MissingSecurityHeader": "the backend's: a header of its own operation",
+    "NoSuchBucket": "the backend's",
+    "NoSuchKey": "the backend's",
+    "NoSuchUpload": "the backend's",
+    "OperationAborted": "the backend's",
+    "PermanentRedirect": "one region",
+    "TokenRefreshRequired": "not answered by a proxy",
+    "UserKeyMustBeSpecified": "documented; S3 answers InvalidArgument",
+}
+
+SAMPLES: dict[str, tuple[Any, ...]] = {
+    "AuthorizationHeaderMalformed": ("the region 'X' is wrong; expecting 'us-east-1'",),
+    "EntityTooLarge": (2, 1),
+    "EntityTooSmall": (1, 2),
+    "ExpiredToken": (b"token",),
+    "InvalidAccessKeyId": (b"key",),
+    "InvalidArgument": ("Unsupported Authorization Type", "Authorization", b"Bearer x"),
+    "InvalidChunkSizeError": (1, 2),
+    "InvalidDigest": (b"x",),
+    "InvalidPolicyDocument": ("Invalid JSON.",),
+    "InvalidToken": (b"token",),
+    "InvalidURI": (b"/%",),
+    "KeyTooLongError": (1025, 1024),
+    "MaxMessageLengthExceeded": (1,),
+    "MaxPostPreDataLengthExceeded": (20480,),
+    "MetadataTooLarge": (2049, 2048),
+    "MethodNotAllowed": (b"PATCH", "OBJECT"),
+    "PreconditionFailed": ("Bucket POST must be of the enclosure-type multipart/form-data",),
+    "RequestHeaderSectionTooLarge": (8192,),
+    "RequestTimeTooSkewed": (b"date", datetime(2026, 3, 1, 12, tzinfo=UTC), 900_000),
+    "SignatureDoesNotMatch": (b"key", b"text", b"signature", b"canonical"),
+    "XAmzContentSHA256Mismatch": (b"0" * 64, b"1" * 64),
+}
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+def test_each_error(kind: type[S3Error]) -> None:
+    """
+    Status and message are S3's, the elements those which S3 has, and the document can be read.
+    """
+    known = KNOWN[kind.code]
+    error = kind(*SAMPLES.get(kind.code, ()))
+    if kind.code == "InvalidRequest":
+        error = kind("Missing required header for this request: x-amz-content-sha256")
+
+    document = ElementTree.fromstring(error_document(error, "ID", "HOST"))
+
+    messages = {known["message"], *(other["message"] for other in known.get("other_messages", ()))}
+    elements = {
+        *known["extra_elements"],
+        *(e for o in known.get("other_messages", ()) for e in o.get("extra_elements", ())),
+    }
+    assert kind.status == known["status"]
+    assert error.message in messages
+    assert document.findtext("Code") == kind.code
+    assert document.findtext("Message") == error.message
+    sent = [element.tag for element in document][2:-2]
+    assert set(sent) <= elements
+    if kind.code in SAMPLES and kind.code != "AuthorizationHeaderMalformed":
+        assert sent == known["extra_elements"]
+    assert [element.tag for element in document][-2:] == ["RequestId", "HostId"]
+
+
+def test_every_code_is_ours_or_has_a_reason() -> None:
+    """
+    No code of the data set is forgotten, and no class is one which S3 does not know.
+    """
+    ours = {kind.code for kind in CLASSES}
+
+    assert ours | NOT_OURS.keys() == KNOWN.keys()
+    assert not ours & NOT_OURS.keys()

@@ -1,0 +1,101 @@
+"""
+URLs of ``s3proxy presign``: they give access, for their method and their time, and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from s3proxy.cli import main
+from s3proxy.presign import CannotPresign, presign
+from tests.harness import NOW, data_set_credentials
+from tests.memory import MemoryProxy
+from tests.processes import write_keys
+
+CREDENTIALS = list(data_set_credentials().values())
+LASTING, TEMPORARY = CREDENTIALS[0], CREDENTIALS[2]
+
+
+def ask(url: str, method: str = "GET", after: int = 0) -> str | None:
+    """
+    Use a URL some seconds later; return the code of the refusal, if there is one.
+    """
+    proxy = MemoryProxy(now=NOW + timedelta(seconds=after))
+    parts = urlsplit(url)
+    head = f"{method} {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Length: 0\r\n\r\n"
+    verdict = proxy.send(head.encode())
+    assert len(verdict.stored) == (verdict.statuses[0] == 200)
+    return verdict.codes[0]
+
+
+@pytest.mark.parametrize("signature", ["v4", "v4a", "v2"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://s3.example.test/test-bucket/k",
+        "https://s3.example.test:9443/test-bucket/a b/é+~%2F.txt?versionId=a%2Bb&response-content-type=text/plain",
+        "http://test-bucket.s3.example.test/k?acl",
+        "http://s3.example.test/test-bucket?prefix=a",
+        "http://s3.example.test",
+    ],
+)
+def test_a_url_gives_access(url: str, signature: str) -> None:
+    """
+    With every signature, for lasting and temporary keys, until it expires, and for its own method alone.
+    """
+    for credential in (LASTING, TEMPORARY):
+        made = presign(url, credential, NOW, expires=60, signature=signature, domain="s3.example.test")
+
+        assert ask(made) is None
+        assert ask(made, after=60) is None
+        assert ask(made, after=61) == "AccessDenied"
+        assert ask(made, method="PUT") == "SignatureDoesNotMatch"
+    other = presign(url, replace(LASTING, secret_access_keys=("x",)), NOW, signature=signature)
+    assert ask(other) == "SignatureDoesNotMatch"
+
+
+@pytest.mark.parametrize(
+    ("url", "options"),
+    [
+        ("ftp://s3.example.test/b/k", {}),
+        ("/b/k", {}),
+        ("http://s3.example.test/b/k#part", {}),
+        ("http://s3.example.test/b/%zz", {}),
+        ("http://s3.example.test/b/k?a=%", {}),
+        ("http://s3.example.test/b/k", {"expires": 0}),
+        ("http://s3.example.test/b/k", {"expires": 604801}),
+    ],
+)
+def test_what_cannot_be_presigned(url: str, options: dict[str, int]) -> None:
+    """
+    It is told, and no URL is made which would be refused.
+    """
+    with pytest.raises(CannotPresign):
+        presign(url, LASTING, NOW, **options)
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    It prints a URL and nothing else; it says which key where there are several, and no secret.
+    """
+    keys = tmp_path / "keys.toml"
+    write_keys(keys)
+    url = "http://127.0.0.1:9000/bucket/key"
+
+    assert main(["presign", url, "--keys", str(keys)]) == 1
+    assert "2 keys: say --access-key-id" in capsys.readouterr().err
+    assert main(["presign", url, "--keys", str(keys), "--access-key-id", "NOBODY"]) == 1
+    assert main(["presign", url, "--keys", str(tmp_path / "none.toml")]) == 1
+    capsys.readouterr()
+
+    assert main(["presign", url, "--keys", str(keys), "--access-key-id", LASTING.access_key_id]) == 0
+
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"{url}?X-Amz-Algorithm=AWS4-HMAC-SHA256&")
+    assert printed.count("\n") == 1
+    assert LASTING.secret_access_keys[0] not in printed
