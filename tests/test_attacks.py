@@ -1,11 +1,19 @@
 """
 Known attacks on S3 servers and proxies: each is refused, and leaves nothing at the backend.
+
+Seen elsewhere, in this order: an unsigned copy source; a credential in the query instead of a signature; the kind of
+authentication chosen by a header which is not signed; a payload or trailer mode changed on the way; a zero chunk which
+is unsigned or missing; data beyond the declared length; a verdict after the commit; a chain which begins anew; a size
+cut to 32 bits; a declared size which is allocated; a scan of quadratic time. Then those on surfaces, connections,
+Signature V2 and forms.
 """
 
 from __future__ import annotations
 
+import re
 import tracemalloc
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import pytest
 import pytest_twisted
@@ -15,13 +23,17 @@ from s3proxy.awschunked.decoder import AwsChunkedDecoder
 from s3proxy.s3.errors import IncompleteBody, S3Error
 from s3proxy.s3.head import index_headers
 from s3proxy.s3.limits import MAX_CHUNK_HEADER_SIZE
+from tests.forms import form_request, multipart, v4_fields
 from tests.harness import Harness, turns
 from tests.signer import HASH, SIGNED_CHUNKS, SIGNED_TRAILER, UNSIGNED, UNSIGNED_TRAILER, SignedRequest, Signer
+from tests.test_carriers import send, v2, v2_query
 from tests.test_wire_cases import element
 
 KIB = 1024
 BODY = bytes(range(251)) * 1200
 TARGET = "/test-bucket/key"
+ANY_KEY = ["starts-with", "$key", ""]
+COPY = "x-amz-copy-source"
 
 
 async def refused(request: SignedRequest, code: str, status: int, **options: Any) -> bytes:
@@ -88,6 +100,20 @@ async def test_a_credential_in_the_query_is_no_signature(signature: str) -> None
 
     assert 400 <= answer.status < 500
     assert harness.backend.requests == []
+
+
+@pytest.mark.parametrize("signature", ["0" * 64, ""])
+@pytest.mark.parametrize("mode", [UNSIGNED_TRAILER, UNSIGNED, SIGNED_CHUNKS])
+@pytest_twisted.ensureDeferred
+async def test_no_header_chooses_how_a_request_is_judged(mode: str, signature: str) -> None:
+    """
+    With a key's name and no signature of it, no payload mode lets a body pass (CVE-2025-31489 elsewhere).
+    """
+    request = Signer().put(TARGET, BODY, mode)
+    head = re.sub(rb"Signature=[0-9a-f]{64}", b"Signature=" + signature.encode(), request.head)
+    code, status = ("SignatureDoesNotMatch", 403) if signature else ("AuthorizationHeaderMalformed", 400)
+
+    await refused(SignedRequest(head, request.body), code, status)
 
 
 @pytest_twisted.ensureDeferred
@@ -338,3 +364,127 @@ def test_refusals_are_s3_errors() -> None:
     for line in (b"\x00\r", b"-1\r", b"0x10\r", b" 1\r", b"1_0\r", b"\r", b"10;\r", b"g\r", b"1"):
         with pytest.raises(S3Error):
             make_decoder(16).feed(line + b"\n")
+
+
+# Signature V2, which signs little
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_v2_does_not_sign_of_a_query_does_not_pass() -> None:
+    """
+    Only listing parameters do; whatever else was added on the way is cut out.
+    """
+    target = "/test-bucket?prefix=a%2Fb&x-id=List&allow=all&%70olicyy=1&delimiter=/&rgwx-uid=admin&versions"
+    answer, harness = await send(v2("GET", target, "/test-bucket?versions"))
+
+    assert answer.status == 200
+    assert harness.backend.requests[0].head.raw_target == b"/test-bucket?prefix=a%2Fb&delimiter=/&versions"
+
+
+@pytest.mark.parametrize("query", ["%61cl", "ac%6C=", "%2561cl&acl"])
+@pytest_twisted.ensureDeferred
+async def test_an_escaped_sub_resource_is_one(query: str) -> None:
+    """
+    A backend which unescapes names must not find another operation than the one which was signed.
+    """
+    answer, harness = await send(v2("PUT", f"/test-bucket/k?{query}", "/test-bucket/k"))
+
+    assert (answer.status, element(answer.body, "Code")) == (403, "SignatureDoesNotMatch")
+    assert harness.backend.requests == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_amz_parameter_is_no_way_into_the_head() -> None:
+    """
+    An escaped end of line in it would begin another header at the backend.
+    """
+    value = "1%0d%0ax-amz-acl:public-read"
+    text = "GET\n\n\n1772366460\nx-amz-meta-a:1\r\nx-amz-acl:public-read\n/test-bucket/k"
+    answer, harness = await send(v2_query(f"/test-bucket/k?x-amz-meta-a={value}", text))
+
+    assert (answer.status, element(answer.body, "Code")) == (400, "InvalidArgument")
+    assert harness.backend.requests == []
+
+
+# Forms, whose signature covers a policy
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_form_with_a_signature_in_its_head() -> None:
+    """
+    Nobody would read its policy: it does not reach a backend which might.
+    """
+    body = multipart([("key", "k")], b"hello")
+    content_type = {"content-type": "multipart/form-data; boundary=x"}
+    for target in ("/test-bucket", "/test-bucket?a=b"):
+        head, _ = Signer().head(
+            "POST", target, content_type, payload=UNSIGNED, unsigned={"Content-Length": str(len(body))}
+        )
+        answer, harness = await send(SignedRequest(head, body))
+
+        assert (answer.status, element(answer.body, "Code")) == (405, "MethodNotAllowed")
+        assert harness.backend.requests == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_form_is_no_copy() -> None:
+    """
+    A field of that name, which a policy may even allow, does not become the header.
+    """
+    fields = v4_fields([ANY_KEY, ["starts-with", "$x-amz-copy-source", ""]], **{"key": "k", COPY: "/other/secret"})
+    _, harness = await send(form_request(multipart(fields, b"hello")))
+
+    (stored,) = harness.backend.requests
+    assert stored.body == b"hello"
+    assert COPY.encode() not in stored.head.fields
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_policy_is_for_its_own_bucket() -> None:
+    """
+    The bucket is the one of the URL, whatever a field says.
+    """
+    body = multipart(v4_fields([ANY_KEY, {"bucket": "test-bucket"}], key="k", bucket="test-bucket"), b"hello")
+    answer, harness = await send(form_request(body, target="/other-bucket"))
+
+    assert (answer.status, element(answer.body, "Code")) == (403, "AccessDenied")
+    assert harness.backend.requests == []
+
+
+@pytest.mark.parametrize("name", ["key", "KEY", "Policy", "x-amz-signature"])
+@pytest_twisted.ensureDeferred
+async def test_a_field_which_comes_twice(name: str) -> None:
+    """
+    Two readers could take one or the other: the form is refused.
+    """
+    fields = [*v4_fields([{"key": "mine"}], key="mine"), (name, "other")]
+    answer, harness = await send(form_request(multipart(fields, b"hello")))
+
+    assert (answer.status, element(answer.body, "Code")) == (400, "InvalidArgument")
+    assert harness.backend.requests == []
+
+
+@pytest.mark.parametrize("key", ["../other-bucket/k", "a/../../other-bucket/k", "%2e%2e/other-bucket/k"])
+@pytest_twisted.ensureDeferred
+async def test_a_key_stays_in_its_bucket(key: str) -> None:
+    """
+    Whatever a key is called, its path begins with the bucket, and nothing in it is decoded twice.
+    """
+    _, harness = await send(form_request(multipart(v4_fields([ANY_KEY], key=key), b"hello")))
+
+    target = harness.backend.requests[0].head.raw_target
+    assert unquote_to_bytes(target) == b"/test-bucket/" + key.encode()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_file_which_ends_early() -> None:
+    """
+    A form whose end is cut off is not stored, although its octets are as many as were announced.
+    """
+    request = form_request(multipart(v4_fields([ANY_KEY], key="k"), b"hello"))
+    for end in (b"--\r\n", b"\r\n--", b"hello"):
+        body = request.body[: request.body.rindex(end)]
+        answer, harness = await send(form_request(body))
+
+        assert (answer.status, element(answer.body, "Code")) == (400, "MalformedPOSTRequest")
+        assert harness.backend.requests == []
