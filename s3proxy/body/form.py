@@ -51,7 +51,6 @@ class FormBody:
 
         Raises:
             EntityTooLarge: The file is larger than its policy allows.
-            MalformedPOSTRequest: It is larger than was predicted.
         """
         pieces = self._decoder.feed(data)
         for piece in pieces:
@@ -59,8 +58,6 @@ class FormBody:
             self._digests.update(piece)
         if self._size > self._most:
             raise EntityTooLarge(self._size, self._most)
-        if self.length is not None and self._size > self.length:
-            raise MalformedPOSTRequest
         return pieces
 
     def finish(self) -> HeaderList:
