@@ -19,11 +19,18 @@ listen = ["tcp:9000:interface=127.0.0.1", "tcp:9002:interface=127.0.0.1"]
 region = "eu-north-1"
 domains = ["s3.example.com"]
 host_id = "proxy-1"
+accepted_regions = ["us-east-1"]
+refuse = ["v2-query", "unsigned-payload"]
+replay_window = 900
+spool_directory = "."
 
 [[listener]]
 endpoint = "tcp:9003:interface=127.0.0.1"
 region = "us-west-2"
+accepted_regions = []
 domains = []
+refuse = []
+post = "stream"
 
 [[backend]]
 name = "old-ceph"
@@ -48,6 +55,13 @@ source = "file:clients.toml"
 [limits]
 small_body = "16 KiB"
 socket_buffer = 65536
+
+unknown_length = "spool"
+spool_size = "2 GiB"
+
+[anonymous]
+allow = true
+signed_buckets = ["public-*"]
 
 [times]
 idle = 7
@@ -102,6 +116,15 @@ def test_a_whole_file_is_understood(tmp_path: Path) -> None:
     assert (settings.times.idle, settings.times.first_byte, settings.times.head) == (7.0, 0.5, 30.0)
     assert settings.log.access == str(tmp_path / "access.log")
     assert settings.server.host_id == "proxy-1"
+    switches = (("us-east-1",), ("v2-query", "unsigned-payload"), "spool")
+    assert [(one.accepted_regions, one.refuse, one.post) for one in settings.listeners] == [
+        switches,
+        switches,
+        ((), (), "stream"),
+    ]
+    assert (settings.server.replay_window, settings.server.spool_directory) == (900, str(tmp_path))
+    assert (settings.limits.unknown_length, settings.limits.spool_size) == ("spool", 2 << 30)
+    assert (settings.anonymous.allow, settings.anonymous.signed_buckets) == (True, ("public-*",))
 
 
 def test_what_is_not_said_has_its_documented_default() -> None:
@@ -119,6 +142,10 @@ def test_what_is_not_said_has_its_documented_default() -> None:
     assert (settings.limits.small_body, settings.limits.xml_body) == (64 * 1024, 4 * 1024**2)
     assert settings.limits.socket_buffer == 512 * 1024
     assert settings.log.access == "-"
+    assert (settings.listeners[0].refuse, settings.listeners[0].post) == ((), "spool")
+    assert (settings.server.replay_window, settings.server.spool_directory) == (0, "/var/tmp")
+    assert (settings.limits.unknown_length, settings.limits.spool_size) == ("refuse", 8 << 30)
+    assert (settings.anonymous.allow, settings.anonymous.signed_buckets) == (False, ())
 
 
 def test_a_listener_table_alone_is_the_only_listener() -> None:
@@ -162,6 +189,10 @@ def test_the_secret_is_in_no_repr(tmp_path: Path) -> None:
         ({"server": {"domains": ["S3.example.com"]}}, "server.domains[0]", "a host name in lower case"),
         ({"server": {"domains": ["s3.example.com:80"]}}, "server.domains[0]", "without a port"),
         ({"server": {"domains": ["s3..example.com"]}}, "server.domains[0]", "a host name"),
+        ({"server": {"refuse": ["v3"]}}, "server.refuse[0]", '"v4-header" | "v4-query" | "v4-form"'),
+        ({"server": {"post": "memory"}}, "server.post", '"spool" | "stream"'),
+        ({"server": {"spool_directory": "/nowhere"}}, "server.spool_directory", "/nowhere: is no directory"),
+        ({"anonymous": {"allow": "yes"}}, "anonymous.allow", "true | false"),
         ({"listener": [{}]}, "listener[0].endpoint", "required"),
         ({"backend": []}, "backend", "at least one"),
         ({"backend": [backend(name=None)]}, "backend[0].name", "required"),
