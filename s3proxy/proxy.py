@@ -28,15 +28,14 @@ from s3proxy.authentication import (
 from s3proxy.backend.relay import DocumentReader, ResponseRelay
 from s3proxy.backend.request import BackendError, BackendRequest
 from s3proxy.backend.upload import Upload
-from s3proxy.body.form import FormReader
 from s3proxy.body.guard import GuardedBody, HeldBody
-from s3proxy.body.plan import BodyLimits, BodyPlan, plan_body, plan_form
+from s3proxy.body.intake import FormIntake
+from s3proxy.body.plan import BodyLimits, BodyPlan, plan_body
 from s3proxy.body.spool import SpoolDirectory, SpooledBody, SpoolReader
 from s3proxy.exchange import Action, BackendFault, Event, Exchange, State, error_for_fault
 from s3proxy.flow import ReadSize
-from s3proxy.postobject.form import FieldsDecoder, Form, parse_boundary
-from s3proxy.postobject.policy import SizeRange, parse_policy
-from s3proxy.postobject.upload import form_answer, form_key, upload_request
+from s3proxy.postobject.form import Form
+from s3proxy.postobject.upload import form_answer, form_key
 from s3proxy.replay import ReplayWindow
 from s3proxy.resign.answer import (
     JUDGED_STATUSES,
@@ -58,15 +57,12 @@ from s3proxy.s3.address import Address, parse_address
 from s3proxy.s3.error_xml import error_document
 from s3proxy.s3.errors import (
     AccessDenied,
-    EntityTooLarge,
     InternalError,
-    MissingContentLength,
     S3Error,
     ServiceUnavailable,
     SlowDown,
 )
 from s3proxy.s3.head import HeaderList
-from s3proxy.s3.limits import MAX_POST_REST_SIZE
 from s3proxy.s3.operation import (
     BodyUse,
     check_method,
@@ -217,11 +213,7 @@ class ProxiedExchange:
         self._request_id = proxy.make_request_id()
         self._address: Address | None = None
         self._claim: Claim | None = None
-        self._form: Form | None = None
-        self._form_fields: FieldsDecoder | None = None
-        self._form_boundary = b""
-        self._form_reader: FormReader | None = None
-        self._size_ranges: tuple[SizeRange, ...] = ()
+        self._form: FormIntake | None = None
         self._authenticated: Authenticated | None = None
         self._plan: BodyPlan | None = None
         self._passed: HeaderList = []
@@ -328,7 +320,10 @@ class ProxiedExchange:
         proxy.exempted_counts.update(authenticated.exempted)
         window = proxy.settings.replay_window
         if self._form is not None:
-            authenticated = self._judge_policy(self._form, authenticated)
+            self._form.check_policy(self._received_at)
+            self._head, self._address = self._form.upload()
+            # The policy covers every field, and so every header which was made of one.
+            authenticated = replace(authenticated, signed_headers=frozenset(self._head.fields))
         elif window is not None and self._head.method in _CHANGING_METHODS:
             if not window.admit(self._claim.claimed_signature, proxy.clock()):
                 raise AccessDenied("This request was sent before, and may not be repeated.")
@@ -370,13 +365,10 @@ class ProxiedExchange:
         assert self._backend is not None
         head = self._head
         authenticated = self._authenticated
-        limits = self._proxy.settings.body_limits
-        if self._form_fields is None:
-            plan = plan_body(head, self._address, authenticated, limits)
+        if self._form is None:
+            plan = plan_body(head, self._address, authenticated, self._proxy.settings.body_limits)
         else:
-            plan = plan_form(
-                self._request.head, head, self._form_fields, self._form_boundary, self._size_ranges, limits
-            )
+            plan = self._form.plan(head)
         self._plan = plan
         chosen = passed_headers(
             head,
@@ -395,52 +387,35 @@ class ProxiedExchange:
     # A form, whose signature is in its body
 
     def _read_fields(self) -> None:
-        head = self._request.head
-        if head.content_length is None:
-            raise MissingContentLength
-        max_size = self._proxy.settings.body_limits.object_size + MAX_POST_REST_SIZE
-        if head.content_length > max_size:
-            raise EntityTooLarge(head.content_length, max_size)
-        self._form_boundary = parse_boundary(head.fields.value(b"content-type") or b"")
-        self._form_fields = FieldsDecoder(self._form_boundary)
-        reader = FormReader(self._form_fields, self._fields_read, partial(self._receive, Event.REFUSED))
-        self._form_reader = reader
-        if head.has_body:
-            self._request.deliverBody(reader).addCallbacks(lambda ignored: reader.wireEnded(), self._body_cut)
+        assert self._address is not None
+        request = self._request
+        self._form = form = FormIntake(
+            request.head,
+            self._address,
+            self._proxy.settings.body_limits,
+            partial(self._receive, Event.FIELDS_READ),
+            partial(self._receive, Event.REFUSED),
+        )
+        if request.head.has_body:
+            request.deliverBody(form.reader).addCallbacks(lambda ignored: form.reader.wireEnded(), self._body_cut)
         else:
-            reader.wireEnded()
-
-    def _fields_read(self, form: Form) -> None:
-        self._form = form
-        self._receive(Event.FIELDS_READ)
+            form.reader.wireEnded()
 
     def _judge_form(self) -> None:
         assert self._form is not None
-        assert self._address is not None
         realm = self._proxy.settings.realm
         # A form without a key is refused before anybody's secret is looked up.
-        form_key(self._form)
-        claim = read_form_claim(self._request.head, self._form, realm)
+        form_key(self._form.form)
+        claim = read_form_claim(self._request.head, self._form.form, realm)
         if claim is not None:
             self._look_up(claim)
             return
-        self._head, self._address = upload_request(self._request.head, self._address, self._form)
+        self._head, self._address = self._form.upload()
         self._believe(admit_anonymous(self._head, self._address, realm))
 
-    def _judge_policy(self, form: Form, authenticated: Authenticated) -> Authenticated:
-        """
-        Turn a form whose signature is good into the upload which its policy allows.
-        """
-        assert self._address is not None
-        policy = parse_policy(form.fields[b"policy"])
-        policy.check({**form.fields, b"bucket": self._address.bucket, b"key": form_key(form)}, self._received_at)
-        self._size_ranges = policy.size_ranges
-        self._head, self._address = upload_request(self._request.head, self._address, form)
-        return replace(authenticated, signed_headers=frozenset(self._head.fields))
-
     def _receive_file(self) -> None:
-        assert self._form_reader is not None
-        self._form_reader.give_file_to(self._make_body())
+        assert self._form is not None
+        self._form.give_file_to(self._make_body())
 
     # The client's body
 
@@ -475,8 +450,8 @@ class ProxiedExchange:
         self._receive(Event.VERIFIED_ON_DISK if is_on_disk else Event.VERIFIED)
 
     def _stop_body(self) -> None:
-        if self._form_reader is not None:
-            self._form_reader.stop()
+        if self._form is not None:
+            self._form.reader.stop()
         if self._body is not None:
             self._body.stop()
         if self._spool_reader is not None:
@@ -689,7 +664,7 @@ class ProxiedExchange:
             verified = self._verified
         headers = answer_headers(answer, name, self._backend.account.host, self._request_id.encode(), verified)
         if self._form is not None and answer.status == 200:
-            self._answer_form(self._form, headers)
+            self._answer_form(self._form.form, headers)
             return
         reader = self._reader
         if reader is not None and reader.is_whole:

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IConsumer
 from zope.interface import implementer
 
 from s3proxy.awschunked.checksums import BodyDigests
-from s3proxy.postobject.form import FieldsDecoder, FileDecoder, Form
+from s3proxy.postobject.form import FieldsDecoder, FileDecoder
 from s3proxy.postobject.policy import SizeRange
 from s3proxy.s3.errors import EntityTooLarge, EntityTooSmall, MalformedPOSTRequest, S3Error
 from s3proxy.s3.head import HeaderList
@@ -110,13 +110,11 @@ class FormReader:
 
     Args:
         decoder: Of the fields.
-        read: Called once, with the form, when its fields are complete.
+        read: Called once, when the fields are complete.
         refused: Called once, with the first fault of the fields.
     """
 
-    def __init__(
-        self, decoder: FieldsDecoder, read: Callable[[Form], None], refused: Callable[[S3Error], None]
-    ) -> None:
+    def __init__(self, decoder: FieldsDecoder, read: Callable[[], None], refused: Callable[[S3Error], None]) -> None:
         self._decoder = decoder
         self._read = read
         self._refused = refused
@@ -160,7 +158,7 @@ class FormReader:
             self._early.append(rest)
             if self._producer is not None:
                 self._producer.pauseProducing()
-            self._read(self._decoder.form)
+            self._read()
 
     def wireEnded(self) -> None:
         """

@@ -14,7 +14,7 @@ from s3proxy.body.form import FormBody
 from s3proxy.body.guard import BodyDecoder, HeldBody
 from s3proxy.body.plain import PlainDecoder
 from s3proxy.body.spool import SpoolDirectory, SpooledBody
-from s3proxy.postobject.form import FieldsDecoder, FileDecoder
+from s3proxy.postobject.form import FileDecoder
 from s3proxy.postobject.policy import SizeRange
 from s3proxy.s3.address import Address
 from s3proxy.s3.errors import (
@@ -132,9 +132,9 @@ def plan_body(head: RequestHead, address: Address, authenticated: Authenticated,
 
 
 def plan_form(
-    form_head: RequestHead,
+    form_length: int,
     asked: RequestHead,
-    fields: FieldsDecoder,
+    fields_size: int,
     boundary: bytes,
     size_ranges: Sequence[SizeRange],
     limits: BodyLimits,
@@ -143,9 +143,9 @@ def plan_form(
     Plan for a form's file, once its policy is believed.
 
     Args:
-        form_head: Of the form's own request.
+        form_length: Bytes of the whole form.
         asked: What it asks for, as a request of its own.
-        fields: Which stand before the file.
+        fields_size: Bytes before the file's first octet.
         size_ranges: Of the policy.
 
     Raises:
@@ -157,8 +157,7 @@ def plan_form(
     decoder = FileDecoder(boundary)
     length = None
     if limits.streams_forms:
-        assert form_head.content_length is not None
-        length = form_head.content_length - fields.size - decoder.closing_size
+        length = form_length - fields_size - decoder.closing_size
         if length < 0:
             raise MalformedPOSTRequest
     body = FormBody(decoder, digests, size_ranges, limits.object_size, length)

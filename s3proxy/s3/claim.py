@@ -5,11 +5,21 @@ What a client claims of its request: who signed it, how, and over what. Well-for
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from enum import Enum
 
-from s3proxy.s3.errors import S3Error
-from s3proxy.s3.head import RequestHead
+from s3proxy.s3.date import parse_date
+from s3proxy.s3.errors import AccessDenied, RequestTimeTooSkewed, S3Error
+from s3proxy.s3.head import Fields, RequestHead
+from s3proxy.s3.limits import MAX_CLOCK_SKEW_SECONDS
 from s3proxy.s3.payload import Payload
+
+MAX_CLOCK_SKEW = timedelta(seconds=MAX_CLOCK_SKEW_SECONDS)
+
+Waivable = list[tuple[str, S3Error]]
+"""
+Faults which a key's own exemptions may waive, by the exemption's name, in the order in which they were found.
+"""
 
 
 class Carrier(Enum):
@@ -58,8 +68,7 @@ class Claim:
         claimed_signature: As sent.
         session_token: As sent, or None.
         signed_headers: Lower-case names of the headers which the signature covers; none of a form's own.
-        waivable: Faults which the key's own exemptions may waive, by the exemption's name. While there is one, the key
-            is looked up only for its exemptions.
+        waivable: While there is one, the key is looked up only for its exemptions.
     """
 
     carrier: Carrier
@@ -69,4 +78,26 @@ class Claim:
     session_token: bytes | None
     payload: Payload
     signed_headers: tuple[bytes, ...]
-    waivable: list[tuple[str, S3Error]] = field(default_factory=list, kw_only=True)
+    waivable: Waivable = field(default_factory=list, kw_only=True)
+
+
+def read_request_date(fields: Fields, now: datetime, waivable: Waivable) -> datetime:
+    """
+    Read the date of a request which is signed in a header, and hold it against our clock.
+
+    Args:
+        now: Aware, UTC.
+        waivable: RequestTimeTooSkewed is added where the date is too far away.
+
+    Raises:
+        AccessDenied: There is no date which can be read. A bad x-amz-date is not rescued by Date.
+    """
+    raw_date = fields.value(b"x-amz-date")
+    if raw_date is None:
+        raw_date = fields.value(b"date")
+    signed_at = parse_date(raw_date) if raw_date is not None else None
+    if raw_date is None or signed_at is None:
+        raise AccessDenied("AWS authentication requires a valid Date or x-amz-date header")
+    if abs(now - signed_at) > MAX_CLOCK_SKEW:
+        waivable.append(("clock-skew", RequestTimeTooSkewed(raw_date, now, MAX_CLOCK_SKEW_SECONDS * 1000)))
+    return signed_at

@@ -10,14 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from s3proxy.s3.address import Address
-from s3proxy.s3.claim import Carrier, Claim
-from s3proxy.s3.date import parse_date
-from s3proxy.s3.errors import AccessDenied, InvalidArgument, RequestTimeTooSkewed, S3Error, format_iso8601
+from s3proxy.s3.claim import Carrier, Claim, Waivable, read_request_date
+from s3proxy.s3.errors import AccessDenied, InvalidArgument, format_iso8601
 from s3proxy.s3.head import Fields, RequestHead, index_headers
-from s3proxy.s3.limits import MAX_CLOCK_SKEW_SECONDS
 from s3proxy.s3.payload import UNSIGNED, Payload, parse_payload
 from s3proxy.s3.query import query_items
 from s3proxy.sigv2.canonical import canonical_amz_lines, canonical_resource, string_to_sign
@@ -33,7 +31,6 @@ The fields of a form which is signed with Signature V2, lower case; its policy i
 """
 
 _SIGNED_HEADERS = frozenset({b"content-md5", b"content-type", b"date"})
-_MAX_SKEW = timedelta(seconds=MAX_CLOCK_SKEW_SECONDS)
 _SECONDS = re.compile(rb"-?[0-9]+")
 _EXPIRED = "Request has expired"
 
@@ -74,16 +71,10 @@ def read_header_claim(head: RequestHead, address: Address, authorization: bytes,
         )
     head = head_with_query_headers(head)
     fields = head.fields
-    amz_date, date = fields.value(b"x-amz-date"), fields.value(b"date")
-    raw_date = date if amz_date is None else amz_date
-    signed_at = parse_date(raw_date) if raw_date is not None else None
-    if raw_date is None or signed_at is None:
-        raise AccessDenied("AWS authentication requires a valid Date or x-amz-date header")
-    waivable: list[tuple[str, S3Error]] = []
-    if abs(now - signed_at) > _MAX_SKEW:
-        waivable.append(("clock-skew", RequestTimeTooSkewed(raw_date, now, MAX_CLOCK_SKEW_SECONDS * 1000)))
+    waivable: Waivable = []
+    read_request_date(fields, now, waivable)
     # A date among the amz lines leaves the line of Date empty.
-    date_line = (date or b"") if amz_date is None else b""
+    date_line = b"" if b"x-amz-date" in fields else fields.value(b"date") or b""
     return _make_claim(Carrier.V2_HEADER, head, address, key, signature, date_line, waivable)
 
 
@@ -155,7 +146,7 @@ def _make_claim(
     key: bytes,
     signature: bytes,
     date: bytes,
-    waivable: list[tuple[str, S3Error]],
+    waivable: Waivable,
 ) -> V2Claim:
     fields = head.fields
     amz_lines = canonical_amz_lines(fields)

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
-from s3proxy.s3.claim import Carrier, Claim
-from s3proxy.s3.date import format_basic_iso, is_day, parse_basic_iso, parse_date
+from s3proxy.s3.claim import MAX_CLOCK_SKEW, Carrier, Claim, Waivable, read_request_date
+from s3proxy.s3.date import format_basic_iso, is_day, parse_basic_iso
 from s3proxy.s3.errors import (
     AccessDenied,
     AuthorizationHeaderMalformed,
@@ -24,12 +24,11 @@ from s3proxy.s3.errors import (
     InvalidArgument,
     InvalidRequest,
     RegionSetMismatch,
-    RequestTimeTooSkewed,
     S3Error,
     format_iso8601,
 )
 from s3proxy.s3.head import Fields, RequestHead
-from s3proxy.s3.limits import MAX_CLOCK_SKEW_SECONDS, MAX_PRESIGNED_SECONDS
+from s3proxy.s3.limits import MAX_PRESIGNED_SECONDS
 from s3proxy.s3.payload import UNSIGNED, Payload, parse_payload
 from s3proxy.s3.query import query_items
 from s3proxy.sigv4.asymmetric import ECDSA_ALGORITHM, region_set_matches
@@ -37,8 +36,6 @@ from s3proxy.sigv4.canonical import canonical_headers, canonical_query, canonica
 from s3proxy.sigv4.scope import SERVICE, TERMINAL, CredentialScope
 
 HMAC_ALGORITHM = b"AWS4-HMAC-SHA256"
-
-_MAX_SKEW = timedelta(seconds=MAX_CLOCK_SKEW_SECONDS)
 
 _CREDENTIAL_FORM = 'the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".'
 _COMPONENTS_FORM = "the authorization header requires three components: Credential, SignedHeaders, and Signature."
@@ -179,15 +176,8 @@ def read_header_claim(
     """
     fields = head.fields
     payload = _header_payload(fields)
-    raw_date = fields.value(b"x-amz-date")
-    if raw_date is None:
-        raw_date = fields.value(b"date")
-    signed_at = parse_date(raw_date) if raw_date is not None else None
-    if raw_date is None or signed_at is None:
-        raise AccessDenied("AWS authentication requires a valid Date or x-amz-date header")
-    waivable: list[tuple[str, S3Error]] = []
-    if abs(now - signed_at) > _MAX_SKEW:
-        waivable.append(("clock-skew", RequestTimeTooSkewed(raw_date, now, MAX_CLOCK_SKEW_SECONDS * 1000)))
+    waivable: Waivable = []
+    signed_at = read_request_date(fields, now, waivable)
     is_asymmetric = scheme.upper() == ECDSA_ALGORITHM
     try:
         credential, raw_signed_headers, signature = _read_components(components)
@@ -249,8 +239,8 @@ def read_query_claim(
     raw_expires = parameters[b"X-Amz-Expires"]
     expires = _read_expires(raw_expires)
     ends_at = signed_at + timedelta(seconds=expires)
-    waivable: list[tuple[str, S3Error]] = []
-    if signed_at - now > _MAX_SKEW:
+    waivable: Waivable = []
+    if signed_at - now > MAX_CLOCK_SKEW:
         waivable.append(
             (
                 "clock-skew",
@@ -328,7 +318,7 @@ def read_form_claim(head: RequestHead, fields: Mapping[bytes, bytes], regions: S
         raise InvalidArgument("X-Amz-Date must be formated via ISO8601 Long format", "X-Amz-Date", raw_date)
     credential = fields[b"x-amz-credential"]
     fault = partial(_form_fault, credential)
-    waivable: list[tuple[str, S3Error]] = []
+    waivable: Waivable = []
     key, scope = _read_credential(credential, regions, fault, waivable)
     if scope.day != raw_date[:8]:
         _raise(
@@ -383,7 +373,7 @@ def _form_fault(credential: bytes, sentence: str, **elements: bytes | str) -> S3
 
 
 def _read_credential(
-    credential: bytes, regions: Sequence[bytes] | None, fault: Faults, waivable: list[tuple[str, S3Error]]
+    credential: bytes, regions: Sequence[bytes] | None, fault: Faults, waivable: Waivable
 ) -> tuple[bytes, CredentialScope]:
     """
     Read the key and its scope.
@@ -417,7 +407,7 @@ def _read_credential(
     return key, CredentialScope(day, region if regions is not None else None, service, terminal)
 
 
-def _check_region_set(region_set: bytes, regions: Sequence[bytes], waivable: list[tuple[str, S3Error]]) -> None:
+def _check_region_set(region_set: bytes, regions: Sequence[bytes], waivable: Waivable) -> None:
     if not region_set_matches(region_set, regions):
         waivable.append(("region", RegionSetMismatch(RequestedRegion=regions[0], RegionSet=region_set)))
 
@@ -441,9 +431,7 @@ def _read_signed_headers(raw_signed_headers: bytes) -> tuple[bytes, ...]:
     return tuple(raw_signed_headers.split(b";"))
 
 
-def _check_signed_headers(
-    fields: Fields, signed_headers: tuple[bytes, ...], waivable: list[tuple[str, S3Error]]
-) -> None:
+def _check_signed_headers(fields: Fields, signed_headers: tuple[bytes, ...], waivable: Waivable) -> None:
     unsigned = [
         name
         for name in fields
@@ -462,7 +450,7 @@ def _check_signed_headers(
     waivable.append(("unsigned-headers", error))
 
 
-def _raise(waivable: list[tuple[str, S3Error]], error: S3Error) -> None:
+def _raise(waivable: Waivable, error: S3Error) -> None:
     """
     Raise an error, unless one came before it which no key was asked about yet: S3 names the first.
     """
