@@ -79,7 +79,7 @@ Payload modes which can be switched off for bodies under Signature V4, by the co
 
 _PAYLOAD_CARRIERS = frozenset({Carrier.V4_HEADER, Carrier.V4_QUERY, Carrier.V4A_HEADER, Carrier.V4A_QUERY})
 
-SWITCHES = (*(carrier.value for carrier in Carrier if carrier is not Carrier.ANONYMOUS), *PAYLOAD_SWITCHES)
+SWITCHES = (*(carrier.value for carrier in Carrier), *PAYLOAD_SWITCHES)
 """
 All that can be switched off for a listener or a key, by the configuration's words.
 """
@@ -408,8 +408,9 @@ def admit_anonymous(head: RequestHead, address: Address, realm: Realm) -> Authen
     is_preflight = head.method == b"OPTIONS"
     if is_preflight and not {b"origin", b"access-control-request-method"} <= head.fields.keys():
         raise BadRequest(_NO_ORIGIN)
-    signs = realm.anonymous.signs(head, address)
-    if not (is_preflight or signs or realm.anonymous.passes):
+    anonymous = realm.anonymous if Carrier.ANONYMOUS.value not in realm.refused else Anonymous()
+    signs = anonymous.signs(head, address)
+    if not (is_preflight or signs or anonymous.passes):
         raise AccessDenied
     raw_payload = head.fields.value(b"x-amz-content-sha256")
     payload = UNSIGNED if raw_payload is None else parse_payload(raw_payload)

@@ -134,7 +134,7 @@ def signed_by(carrier: str) -> SignedRequest:
     return SignedRequest(f"GET {request.path} HTTP/1.1\r\n{headers}\r\n".encode(), b"")
 
 
-@pytest.mark.parametrize("switch", SWITCHES)
+@pytest.mark.parametrize("switch", [switch for switch in SWITCHES if switch != "anonymous"])
 @pytest_twisted.ensureDeferred
 async def test_each_switch(switch: str) -> None:
     """
@@ -252,6 +252,25 @@ async def test_anonymous_requests_are_refused_unless_they_are_configured() -> No
     assert fields[b"x-amz-acl"] == [b"private"]
     assert harness.records[0].access_key_id is None
     assert harness.records[0].signature_version is None
+
+
+@pytest.mark.parametrize("anonymous", [Anonymous(passes=True), Anonymous(signed_buckets=("*",))])
+@pytest_twisted.ensureDeferred
+async def test_a_listener_without_anonymous_requests(anonymous: Anonymous) -> None:
+    """
+    What is configured for others is switched off for it; a browser's preflight is no access.
+    """
+    off = frozenset({"anonymous"})
+    preflight = "Origin: https://a.test\r\nAccess-Control-Request-Method: PUT\r\n"
+
+    for request, options, status in (
+        (plain("GET", "/test-bucket/k"), {}, 200),
+        (plain("GET", "/test-bucket/k"), {"refused": off}, 403),
+        (plain("OPTIONS", "/test-bucket/k", preflight), {"refused": off}, 200),
+        (signed_by("v4-header"), {"refused": off}, 200),
+    ):
+        answer, _ = await send(request, anonymous=anonymous, **options)
+        assert answer.status == status
 
 
 @pytest.mark.parametrize(
