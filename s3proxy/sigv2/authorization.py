@@ -130,9 +130,11 @@ def head_with_query_headers(head: RequestHead) -> RequestHead:
     """
     Return a head whose ``x-amz-*`` query parameters are headers: under Signature V2 they count as such, and win.
     """
-    if not head.raw_query or b"x-amz-" not in head.raw_query.lower():
+    if not head.raw_query:
         return head
     moved = [(name, value) for name, value in query_items(head.raw_query) if name.lower().startswith(b"x-amz-")]
+    if not moved:
+        return head
     names = {name.lower() for name, _ in moved}
     headers = [header for header in head.headers if header[0].lower() not in names]
     headers += [(name, _one_line(value)) for name, value in moved]
