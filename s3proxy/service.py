@@ -30,8 +30,10 @@ from twisted.internet.interfaces import IListeningPort, IStreamClientEndpoint
 from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web.server import Site
 
 from s3proxy.accesslog import AccessLog, AccessRecord
+from s3proxy.admin import AdminSite
 from s3proxy.authentication import Anonymous, Authenticated, Realm
 from s3proxy.backend.agent import BackendAgent
 from s3proxy.backend.backend import Backend
@@ -39,9 +41,10 @@ from s3proxy.backend.request import BackendLimits
 from s3proxy.body.plan import BodyLimits
 from s3proxy.body.spool import SpoolDirectory
 from s3proxy.credentials.file import FileCredentialStore
-from s3proxy.frontend.channel import ClientTimes
+from s3proxy.frontend.channel import ClientTimes, Hold
 from s3proxy.frontend.resource import S3Resource
 from s3proxy.frontend.site import S3Site, make_request_id
+from s3proxy.metrics import Metrics
 from s3proxy.proxy import Proxy, ProxySettings
 from s3proxy.replay import ReplayWindow
 from s3proxy.resign.head import Account
@@ -89,6 +92,9 @@ class ProxyService(Service):
         self._ports: list[IListeningPort] = []
         self._sites: list[S3Site] = []
         self._proxies: list[Proxy] = []
+        self._admin_port: IListeningPort | None = None
+        self._is_draining = False
+        self.metrics = Metrics()
         server = settings.server
         self._spool = SpoolDirectory(Path(server.spool_directory), settings.limits.spool_size)
         self._replay_window = None
@@ -104,6 +110,7 @@ class ProxyService(Service):
             raise CannotStart(f"{settings.keys_file}:\n{error}") from None
         except OSError as error:
             raise CannotStart(f"{error.filename}: {error.strerror}") from None
+        self._measure()
 
     # Life
 
@@ -112,6 +119,9 @@ class ProxyService(Service):
         if not self._ports:
             for listener in self._settings.listeners:
                 self._listen(listener)
+            if self._settings.server.admin is not None:
+                site = AdminSite(self.metrics, self._why_not_ready)
+                self._admin_port = self._listen_on(self._settings.server.admin, site)
 
     def startService(self) -> None:
         self.privilegedStartService()
@@ -126,6 +136,7 @@ class ProxyService(Service):
         Stop listening; let running requests end, until the deadline; then let go of everything.
         """
         super().stopService()
+        self._is_draining = True
         if self._handles_signals:
             signal.signal(signal.SIGHUP, self._former_handler or signal.SIG_DFL)
         waiting: list[Deferred[Any]] = [d for port in self._ports if (d := port.stopListening()) is not None]
@@ -156,6 +167,13 @@ class ProxyService(Service):
             self._log.error("the access log was not reopened: {reason}", reason=str(error))
 
     @property
+    def admin_address(self) -> Any:
+        """
+        Where the admin endpoint listens, or None.
+        """
+        return self._admin_port.getHost() if self._admin_port is not None else None
+
+    @property
     def addresses(self) -> list[Any]:
         """
         Where it listens.
@@ -176,7 +194,12 @@ class ProxyService(Service):
         if deadline.active():
             deadline.cancel()
         self._access_log.close()
-        return DeferredList([backend.agent.close() for backend in self._backends.values()], consumeErrors=True)
+        ending = [backend.agent.close() for backend in self._backends.values()]
+        if self._admin_port is not None:
+            # Until now it could be asked how the drain goes.
+            port, self._admin_port = self._admin_port, None
+            ending += [stopped for stopped in (port.stopListening(),) if stopped is not None]
+        return DeferredList(ending, consumeErrors=True)
 
     def make_resource(self, listener: ListenerSettings | None = None) -> S3Resource:
         """
@@ -211,7 +234,7 @@ class ProxyService(Service):
             wall_clock=utc_now,
             clock=self._reactor.seconds,
             make_request_id=make_request_id,
-            log_access=self._access_log.write,
+            log_access=self._log_access,
             spool=self._spool,
         )
         self._proxies.append(proxy)
@@ -226,26 +249,104 @@ class ProxyService(Service):
             host_id=self._settings.server.host_id,
             connection_refused=self._log_refused,
         )
-        endpoint = serverFromString(self._reactor, listener.endpoint)
+        port = self._listen_on(listener.endpoint, site)
+        self._ports.append(port)
+        self._sites.append(site)
+        bound_socket_buffers(port, self._settings.limits.socket_buffer)
+
+    def _listen_on(self, description: str, site: Site) -> IListeningPort:
+        endpoint = serverFromString(self._reactor, description)
+        ports: list[IListeningPort] = []
         failures: list[Failure] = []
         # Twisted's own endpoints bind at once: a later failure could not fail the start.
-        endpoint.listen(site).addCallbacks(self._ports.append, failures.append)
+        endpoint.listen(site).addCallbacks(ports.append, failures.append)
         if failures:
             for port in self._ports:
                 port.stopListening()
             reason = getattr(failures[0].value, "socketError", failures[0].value)
-            message = f"cannot listen on {listener.endpoint}: {reason}"
+            message = f"cannot listen on {description}: {reason}"
             self._log.critical("{message}", message=message)
             raise CannotStart(message)
-        self._sites.append(site)
-        bound_socket_buffers(self._ports[-1], self._settings.limits.socket_buffer)
+        return ports[0]
 
     def _choose_backend(self, address: Address, authenticated: Authenticated) -> Backend:
         name = authenticated.credential.backend
         return self._backends[name if name is not None else self._settings.backends[0].name]
 
+    def _log_access(self, record: AccessRecord) -> None:
+        self._access_log.write(record)
+        self.metrics.record(record)
+
+    def _why_not_ready(self) -> str:
+        return "draining" if self._is_draining else ""
+
+    def _measure(self) -> None:
+        """
+        Have told what the rooms count themselves.
+        """
+        metrics, backends = self.metrics, self._backends.values()
+        metrics.gauge(
+            "s3proxy_running_requests",
+            "Requests which have begun and not ended.",
+            lambda: [((), sum(proxy.running_count for proxy in self._proxies))],
+        )
+        metrics.gauge(
+            "s3proxy_client_connections",
+            "Connections of clients.",
+            lambda: [((), sum(len(site.channels) for site in self._sites))],
+        )
+        metrics.gauge(
+            "s3proxy_held_clients",
+            "Clients which are not read now, by why.",
+            lambda: [
+                (
+                    (hold.name.lower(),),
+                    sum(hold in channel.holds for site in self._sites for channel in site.channels),
+                )
+                for hold in Hold
+            ],
+            ("reason",),
+        )
+        metrics.gauge(
+            "s3proxy_backend_connections",
+            "Connections to a backend, in use or not.",
+            lambda: [((backend.name,), len(backend.agent.connections)) for backend in backends],
+            ("backend",),
+        )
+        metrics.counter(
+            "s3proxy_backend_retries",
+            "Requests which were sent again, because a reused connection had died.",
+            lambda: [((backend.name,), backend.agent.retried_count) for backend in backends],
+            ("backend",),
+        )
+        metrics.counter(
+            "s3proxy_backend_committed_early",
+            "Answers which claimed success before the body's end was released.",
+            lambda: [((), sum(proxy.committed_early_count for proxy in self._proxies))],
+        )
+        metrics.counter(
+            "s3proxy_dropped_headers",
+            "Headers which were dropped because no signature covers them.",
+            lambda: [((), sum(proxy.dropped_header_count for proxy in self._proxies))],
+        )
+        metrics.counter(
+            "s3proxy_exemptions",
+            "How often a key's exemption was needed.",
+            lambda: [
+                ((name,), sum(proxy.exempted_counts[name] for proxy in self._proxies))
+                for name in ("region", "clock-skew", "unsigned-headers")
+            ],
+            ("exemption",),
+        )
+        metrics.gauge("s3proxy_spool_bytes", "Bytes of bodies on disk.", lambda: [((), self._spool.size)])
+        metrics.counter(
+            "s3proxy_spool_refusals",
+            "Bodies for which there was no room on disk.",
+            lambda: [((), self._spool.refused_count)],
+        )
+
     def _log_refused(self, client_host: str, error: S3Error, request_id: str) -> None:
-        self._access_log.write(
+        self._log_access(
             AccessRecord(
                 received_at=utc_now(),
                 client_host=client_host,

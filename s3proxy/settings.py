@@ -44,6 +44,12 @@ def _check_endpoint(value: str) -> None:
         raise NotAccepted(str(error) or type(error).__name__) from None
 
 
+def _check_admin(value: str) -> None:
+    _check_endpoint(value)
+    if not re.search(r"^unix:|^tcp6?:.*\binterface=(127\.|\\:\\:1\b)", value):
+        raise NotAccepted("it must listen on loopback, or be a unix socket")
+
+
 def _check_url(value: str) -> None:
     try:
         url = urlsplit(value)
@@ -82,6 +88,7 @@ ENDPOINT = text(
     'a Twisted endpoint string, like "tcp:9000:interface=127.0.0.1" or "ssl:443:privateKey=…:certKey=…"',
     _check_endpoint,
 )
+ADMIN = text('a Twisted endpoint string on loopback, like "tcp:9001:interface=127.0.0.1"', _check_admin)
 URL = text('"http://HOST[:PORT]" or "https://HOST[:PORT]"', _check_url)
 DOMAIN = text('a host name in lower case without a port, like "s3.example.com"', _check_domain)
 REGION = text('a region\'s name, like "us-east-1"', _check_word)
@@ -105,6 +112,9 @@ class ServerSettings:
         "Where clients connect. Listeners which differ in region or domains are `[[listener]]` tables instead.",
         None,
         told=DEFAULT_LISTEN + ", unless there is a `[[listener]]`",
+    )
+    admin: str | None = option(
+        ADMIN, "Where `/health`, `/ready` and `/metrics` are served.", None, told="they are not served"
     )
     region: str = option(REGION, "The region which clients must have signed for.", "us-east-1")
     accepted_regions: tuple[str, ...] = option(

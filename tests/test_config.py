@@ -176,7 +176,7 @@ def test_the_secret_is_in_no_repr(tmp_path: Path) -> None:
         (
             {"server": {"workers": 2}},
             "server.workers",
-            "unknown name; accepted: listen, region, accepted_regions, domains, refuse, ",
+            "unknown name; accepted: listen, admin, region, accepted_regions, domains, refuse, ",
         ),
         ({"servers": {}}, "servers", "unknown name; accepted: server, listener, backend, credentials"),
         ({"server": {"listen": []}}, "server.listen", "a list of at least 1"),

@@ -1,0 +1,122 @@
+"""
+What can be measured of a running daemon, in the form which Prometheus reads.
+
+Nothing here costs a request more than a few counters at its end; what others count is read when it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from s3proxy.accesslog import AccessRecord
+
+CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+
+MAX_CODES = 100
+"""
+Different error codes which get a label of their own: a backend may invent them.
+"""
+
+_METHODS = frozenset({b"GET", b"HEAD", b"PUT", b"POST", b"DELETE", b"OPTIONS"})
+_BUCKETS = (0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 300.0, 1800.0)
+
+Reading = Callable[[], Iterable[tuple[tuple[str, ...], float]]]
+"""
+Returns values with the values of their labels.
+"""
+
+
+class Metrics:
+    """
+    The counters of one process.
+    """
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._codes: set[str] = set()
+        self._readings: list[tuple[type[Metric], str, str, tuple[str, ...], Reading]] = []
+        registry = self._registry
+        self._requests = Counter(
+            "s3proxy_requests",
+            "Requests which have ended, by what was asked and what was answered; status 0: the client left before.",
+            ("method", "signature", "place", "status", "code"),
+            registry=registry,
+        )
+        self._received = Counter(
+            "s3proxy_received_bytes", "Bytes of request bodies, transfer coding aside.", registry=registry
+        )
+        self._sent = Counter("s3proxy_sent_bytes", "Bytes of answers' bodies.", registry=registry)
+        self._seconds = Histogram(
+            "s3proxy_request_seconds",
+            "From the end of a request's head to the end of its answer.",
+            ("method",),
+            buckets=_BUCKETS,
+            registry=registry,
+        )
+        self._turn_around = Histogram(
+            "s3proxy_backend_seconds",
+            "From the end of a request to its backend's first byte.",
+            ("backend",),
+            buckets=_BUCKETS,
+            registry=registry,
+        )
+        registry.register(self)
+
+    def record(self, record: AccessRecord) -> None:
+        """
+        Count a request which has ended.
+        """
+        head = record.head
+        method = head.method.decode() if head is not None and head.method in _METHODS else "other"
+        self._requests.labels(
+            method,
+            record.signature_version or "none",
+            record.authentication_type or "none",
+            str(record.status),
+            self._code(record.error_code),
+        ).inc()
+        self._received.inc(record.received_size)
+        self._sent.inc(record.sent_size)
+        self._seconds.labels(method).observe(record.total_seconds)
+        if record.backend is not None and record.turn_around_seconds is not None:
+            self._turn_around.labels(record.backend).observe(max(0.0, record.turn_around_seconds))
+
+    def _code(self, code: str | None) -> str:
+        if code is None:
+            return ""
+        if code not in self._codes:
+            if len(self._codes) >= MAX_CODES:
+                return "other"
+            self._codes.add(code)
+        return code
+
+    def gauge(self, name: str, about: str, reading: Reading, labels: tuple[str, ...] = ()) -> None:
+        """
+        Tell of a value which goes up and down.
+        """
+        self._readings.append((GaugeMetricFamily, name, about, labels, reading))
+
+    def counter(self, name: str, about: str, reading: Reading, labels: tuple[str, ...] = ()) -> None:
+        """
+        Tell of a value which somebody else counts.
+        """
+        self._readings.append((CounterMetricFamily, name, about, labels, reading))
+
+    def collect(self) -> Iterable[Metric]:
+        """
+        Read what others count; the registry asks for it.
+        """
+        for kind, name, about, labels, reading in self._readings:
+            family = kind(name, about, labels=labels)  # type: ignore[call-arg]
+            for values, number in reading():
+                family.add_metric(values, number)  # type: ignore[attr-defined]
+            yield family
+
+    def document(self) -> bytes:
+        """
+        Return everything as Prometheus reads it.
+        """
+        return generate_latest(self._registry)

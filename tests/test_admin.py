@@ -1,0 +1,212 @@
+"""
+The admin endpoint: what it tells, whom it tells it to, and that it tells no secret.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from prometheus_client.parser import text_string_to_metric_families
+from twisted.internet import reactor
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.protocol import Factory
+
+from s3proxy.config import make_settings
+from s3proxy.metrics import MAX_CODES, Metrics
+from s3proxy.service import ProxyService
+from s3proxy.tables import Faults
+from s3proxy.testing.faulty_backend import FaultyBackend
+from tests.harness import SERVER, Answer, RawClient, turns, until
+from tests.processes import write_keys
+from tests.signer import HASH, Signer
+
+SECRET = SERVER["credentials"][0]["secret_key"]
+
+
+class Running:
+    """
+    A daemon within this process, and its backend.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        write_keys(directory / "keys.toml")
+        self.backend = FaultyBackend()
+        self.backend_port = reactor.listenTCP(0, self.backend, interface="127.0.0.1")
+        loopback = "tcp:0:interface=127.0.0.1"
+        settings = make_settings(
+            {
+                "server": {"listen": [loopback], "admin": loopback},
+                "backend": [
+                    {
+                        "name": "store",
+                        "url": f"http://127.0.0.1:{self.backend_port.getHost().port}",
+                        "access_key_id": "BACKENDKEY",
+                        "secret_access_key": "the-backend-secret-of-the-tests",
+                    }
+                ],
+                "log": {"access": "none"},
+            },
+            directory,
+        )
+        self.service = ProxyService(settings, reactor, handles_signals=False)
+        self.service.startService()
+        self.clients: list[RawClient] = []
+
+    async def connect(self, port: int) -> RawClient:
+        """
+        Open a connection.
+        """
+        factory = Factory.forProtocol(RawClient)
+        factory.noisy = False
+        client: RawClient = await TCP4ClientEndpoint(reactor, "127.0.0.1", port).connect(factory)
+        self.clients.append(client)
+        return client
+
+    async def admin(self, path: str, host: str = "localhost:9001", method: str = "GET") -> Answer:
+        """
+        Ask the admin endpoint.
+        """
+        client = await self.connect(self.service.admin_address.port)
+        client.send(f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        answer = await client.answer(method)
+        assert answer is not None
+        return answer
+
+    async def values(self) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+        """
+        What ``/metrics`` tells, by name and labels.
+        """
+        answer = await self.admin("/metrics")
+        return {
+            (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+            for family in text_string_to_metric_families(answer.body.decode())
+            for sample in family.samples
+        }
+
+    async def stop(self) -> None:
+        """
+        End everything.
+        """
+        await self.service.stopService()
+        for client in self.clients:
+            if client.lost is None:
+                client.transport.abortConnection()
+        await self.backend_port.stopListening()
+        await until(lambda: all(client.lost for client in self.clients))
+        await turns(3)
+
+
+@pytest_twisted.ensureDeferred
+async def test_health_and_readiness(tmp_path: Path) -> None:
+    """
+    Alive while it runs; ready until it drains, which can be asked for until the last request has ended.
+    """
+    running = Running(tmp_path)
+    answers = [await running.admin(path) for path in ("/health", "/ready", "/", "/health/x")]
+    assert [(answer.status, answer.body) for answer in answers[:2]] == [(200, b"ok\n"), (200, b"ready\n")]
+    assert [answer.status for answer in answers[2:]] == [404, 404]
+    assert answers[0].header("Content-Security-Policy") == "default-src 'self'"
+
+    client = await running.connect(running.service.addresses[0].port)
+    running.backend.on_request = lambda connection, request: None
+    made = Signer(host="127.0.0.1", now=datetime.now(UTC)).put("/test-bucket/k", b"hello")
+    client.send(made.head + made.body)
+    await until(lambda: running.backend.requests)
+    stopped = running.service.stopService()
+    draining = await running.admin("/ready")
+    running.backend.connections[0].answer(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    answer = await client.answer("PUT")
+    await stopped
+    await running.stop()
+
+    assert (draining.status, draining.body) == (503, b"draining\n")
+    assert answer is not None
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize("host", ["evil.test", "localhost.evil.test", "127.0.0.1.evil.test", "10.0.0.1", ""])
+@pytest_twisted.ensureDeferred
+async def test_a_page_of_somebody_else(host: str, tmp_path: Path) -> None:
+    """
+    A browser which was led to our address by another name is told nothing; nothing can be posted.
+    """
+    running = Running(tmp_path)
+    answer = await running.admin("/metrics", host)
+    posted = await running.admin("/metrics", method="POST")
+    await running.stop()
+
+    assert answer.status == 403
+    assert b"s3proxy_" not in answer.body
+    assert posted.status == 405
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_measured(tmp_path: Path) -> None:
+    """
+    Requests by kind and outcome, bytes, connections; and no key, object or secret.
+    """
+    running = Running(tmp_path)
+    signer = Signer(host="127.0.0.1", now=datetime.now(UTC))
+    port = running.service.addresses[0].port
+    good = signer.put("/test-bucket/private-name", b"hello" * 1000, HASH)
+    target = signer.presign("GET", "/test-bucket/private-name").encode()
+    for octets, method in (
+        (good.head + good.body, "PUT"),
+        (good.head.replace(b"Signature=", b"Signature=0"), "PUT"),
+        (b"GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % target, "GET"),
+        (b"no request\r\n\r\n", "GET"),
+    ):
+        client = await running.connect(port)
+        client.send(octets)
+        await client.answer(method)
+    values = await running.values()
+    document = (await running.admin("/metrics")).body
+    await running.stop()
+
+    def value(name: str, **labels: str) -> Any:
+        return values.get((name, tuple(sorted(labels.items()))))
+
+    requests = "s3proxy_requests_total"
+    v4 = {"signature": "SigV4", "code": ""}
+    nobody = {"signature": "none", "place": "none"}
+    assert value(requests, method="PUT", place="AuthHeader", status="200", **v4) == 1
+    assert value(requests, method="GET", place="QueryString", status="200", **v4) == 1
+    assert value(requests, method="PUT", status="403", code="SignatureDoesNotMatch", **nobody) == 1
+    assert value(requests, method="other", status="400", code="BadRequest", **nobody) == 1
+    assert value("s3proxy_received_bytes_total") >= 5000
+    assert value("s3proxy_running_requests") == 0
+    assert value("s3proxy_client_connections") >= 1
+    assert value("s3proxy_backend_connections", backend="store") >= 1
+    assert value("s3proxy_backend_seconds_count", backend="store") == 2
+    assert value("s3proxy_held_clients", reason="backend") == 0
+    assert value("s3proxy_exemptions_total", exemption="clock-skew") == 0
+    for secret in (SECRET, "the-backend-secret", "private-name", "AKIAIOSFODNN7EXAMPLE", "BACKENDKEY"):
+        assert secret.encode() not in document
+
+
+def test_codes_are_bounded() -> None:
+    """
+    A backend which invents error codes fills no memory.
+    """
+    metrics = Metrics()
+
+    codes = {metrics._code(f"Code{number}") for number in range(MAX_CODES * 10)}
+
+    assert len(codes) == MAX_CODES + 1
+
+
+@pytest.mark.parametrize("admin", ["tcp:9001", "tcp:9001:interface=0.0.0.0", "tcp:9001:interface=10.0.0.1", "ssl:1"])
+def test_it_does_not_listen_to_everybody(admin: str, tmp_path: Path) -> None:
+    """
+    The configuration is refused.
+    """
+    backend = {"name": "b", "url": "http://h", "signature": "none"}
+
+    with pytest.raises(Faults) as raised:
+        make_settings({"server": {"admin": admin}, "backend": [backend]}, tmp_path)
+
+    assert [fault.place for fault in raised.value.faults] == ["server.admin"]
