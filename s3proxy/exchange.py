@@ -235,6 +235,8 @@ class BackendFault(Enum):
     "it took no octet of the body for its idle time"
     STALE = auto()
     "a reused connection died, and what was sent cannot be sent again"
+    OPEN = auto()
+    "it failed so often in a row that it is not asked for a while"
     BUSY = auto()
     "all connections which it may have were in use for too long"
 

@@ -366,7 +366,8 @@ class ProxiedExchange:
         head = self._head
         authenticated = self._authenticated
         if self._form is None:
-            plan = plan_body(head, self._address, authenticated, self._proxy.settings.body_limits)
+            limits = self._proxy.settings.body_limits
+            plan = plan_body(head, self._address, authenticated, limits, spools=self._backend.spools)
         else:
             plan = self._form.plan(head)
         self._plan = plan

@@ -313,6 +313,12 @@ class ProxyService(Service):
             lambda: [((backend.name,), len(backend.agent.connections)) for backend in backends],
             ("backend",),
         )
+        metrics.gauge(
+            "s3proxy_backend_breaker_open",
+            "1 while a backend is not asked because it failed too often in a row.",
+            lambda: [((backend.name,), float(backend.agent.breaker.is_open)) for backend in backends],
+            ("backend",),
+        )
         metrics.counter(
             "s3proxy_backend_retries",
             "Requests which were sent again, because a reused connection had died.",
@@ -389,6 +395,8 @@ def make_backend(backend: BackendSettings, settings: Settings, reactor: Any) -> 
         idle_time=times.idle,
         pooled_time=times.pooled_idle,
         max_connections=backend.connections,
+        breaker_failures=settings.limits.breaker_failures,
+        breaker_time=times.breaker,
         socket_buffer=settings.limits.socket_buffer,
     )
     return Backend(
@@ -398,6 +406,7 @@ def make_backend(backend: BackendSettings, settings: Settings, reactor: Any) -> 
         forwarded=backend.forwarded,
         first_byte_time=times.first_byte,
         slow_first_byte_time=times.slow_first_byte,
+        spools=backend.commit == "spool",
     )
 
 

@@ -182,8 +182,9 @@ class BackendSettings:
     secret_access_key_file: str | None = option(FILE, "A file whose one line is the secret.", None)
     secret_access_key_env: str | None = option(ENVIRONMENT, "A variable whose value is the secret.", None)
     commit: str = option(
-        choice("tail"),
-        "How a body is kept from being committed before it is verified: its last bytes are withheld until then.",
+        choice("tail", "spool"),
+        "How a body is kept from being committed before it is verified. `tail` withholds its last bytes until then. "
+        "`spool` verifies it on disk first, for a backend which would commit a short body.",
         "tail",
     )
     forwarded: str = option(
@@ -270,6 +271,12 @@ class Limits:
         size(64 * KIB, 64 * MIB), "The XML of an operation; it is always verified whole.", MAX_XML_BODY_SIZE
     )
     object_size: int = option(size(1, 5 * 1024 * GIB), "One object or part of an upload.", MAX_OBJECT_SIZE)
+    breaker_failures: int = option(
+        count(0, 1_000_000),
+        "Failures in a row, of reaching a backend or of getting an answer in time, after which it is not asked for a "
+        "while; 0 for never.",
+        5,
+    )
     unknown_length: str = option(
         choice("refuse", "spool"),
         "What becomes of a PUT which does not say its length: 411, or it is verified on disk first.",
@@ -302,6 +309,9 @@ class Times:
         seconds(0.1, DAY), "The same for CompleteMultipartUpload, copies and RestoreObject.", 1800.0
     )
     pooled_idle: float = option(seconds(0, DAY), "An unused connection to a backend is kept for this long.", 25.0)
+    breaker: float = option(
+        seconds(0.1, DAY), "A backend which failed too often in a row is not asked for so long.", 5.0
+    )
     drain: float = option(seconds(0, DAY), "For running requests to end when the daemon stops.", 30.0)
 
 

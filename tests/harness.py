@@ -249,6 +249,7 @@ class Harness:
     socket_buffer: int = 0
     authorizer: Any = None
     first_byte_time: float = 60.0
+    spools: bool = False
     clock: Clock | None = None
     now: datetime = NOW
     anonymous: Anonymous = field(default_factory=Anonymous)
@@ -275,7 +276,7 @@ class Harness:
             self.signature,
             SigningKeys(4),
         )
-        backend = Backend("test", self.agent, account, self.forwarded, self.first_byte_time)
+        backend = Backend("test", self.agent, account, self.forwarded, self.first_byte_time, spools=self.spools)
         tokens = {c.session_token.encode() for c in self.credentials.values() if c.session_token}
         self.store = MemoryStore(self.credentials)
         self.spool = SpoolDirectory(Path(gettempdir()), self.spool_quota)

@@ -206,7 +206,7 @@ def test_the_secret_is_in_no_repr(tmp_path: Path) -> None:
         ({"backend": [backend(url="http://a:b@h/")]}, "backend[0].url", "keys have options of their own"),
         ({"backend": [backend(profile="ceph")]}, "backend[0].profile", '"generic" | "ceph-rgw" | "walrus-3.4"'),
         ({"backend": [backend(signature="V4")]}, "backend[0].signature", '"v4" | "v2" | "none"'),
-        ({"backend": [backend(commit="spool")]}, "backend[0].commit", 'accepted: "tail"'),
+        ({"backend": [backend(commit="none")]}, "backend[0].commit", 'accepted: "tail" | "spool"'),
         ({"backend": [backend(access_key_id="a/b")]}, "backend[0].access_key_id", "an access key id"),
         ({"backend": [backend(access_key_id=None)]}, "backend[0].access_key_id", "required"),
         ({"backend": [backend(secret_access_key=None)]}, "backend[0]", "exactly one of"),

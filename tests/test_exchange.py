@@ -137,6 +137,7 @@ def test_the_first_error_is_what_the_client_reads() -> None:
         (BackendFault.SILENT, ServiceUnavailable),
         (BackendFault.STALLED, ServiceUnavailable),
         (BackendFault.STALE, SlowDown),
+        (BackendFault.OPEN, ServiceUnavailable),
         (BackendFault.BUSY, SlowDown),
     ],
 )

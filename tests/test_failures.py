@@ -56,6 +56,53 @@ async def ask(backend: FaultyBackend, head: bytes = GET, body: bytes = b"", **op
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_backend_which_is_gone_is_not_asked_for_a_while() -> None:
+    """
+    Its clients read 503 at once; when the time is over one request looks, and after an answer all pass again.
+    """
+    harness = Harness(clock=Clock(), limits=BackendLimits(breaker_failures=2, breaker_time=5))
+    port = harness.backend_port.getHost().port
+    await harness.backend_port.stopListening()
+
+    async def status() -> int:
+        answer = await harness.request(GET)
+        return int(answer.status)
+
+    gone = [await status() for _ in range(2)]
+    assert harness.agent.breaker.is_open
+    harness.backend_port = reactor.listenTCP(port, harness.backend, interface="127.0.0.1")
+    kept_away = [await status() for _ in range(3)]
+    connected = len(harness.backend.connections)
+    assert harness.clock is not None
+    harness.clock.advance(5)
+    back = [await status() for _ in range(3)]
+    await harness.close()
+
+    assert (gone, kept_away, connected, back) == ([503] * 2, [503] * 3, 0, [200] * 3)
+    assert not harness.agent.breaker.is_open
+
+
+@pytest_twisted.ensureDeferred
+async def test_refusals_do_not_open_the_breaker() -> None:
+    """
+    A backend which answers is there, whatever it answers; a client which leaves says nothing of it.
+    """
+    backend = answering(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n")
+    harness = Harness(backend=backend, limits=BackendLimits(breaker_failures=1))
+    answers = [await harness.request(GET) for _ in range(3)]
+    backend.on_request = lambda connection, request: None
+    client = await harness.connect()
+    client.send(GET)
+    await until(lambda: len(backend.requests) == 4)
+    client.transport.abortConnection()
+    await until(lambda: harness.proxy.running_count == 0)
+    await harness.close()
+
+    assert [answer.status for answer in answers] == [500] * 3
+    assert not harness.agent.breaker.is_open
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_backend_which_refuses_connections_is_unavailable() -> None:
     """
     503 ServiceUnavailable with Retry-After.

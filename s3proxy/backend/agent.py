@@ -10,7 +10,7 @@ from typing import Any
 
 from hyperlink import EncodedURL
 from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError, succeed
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, fail, succeed
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
@@ -18,12 +18,14 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer
 from zope.interface import implementer
 
+from s3proxy.backend.breaker import Breaker
 from s3proxy.backend.connection import BackendConnection
-from s3proxy.backend.request import BackendError, BackendLimits, BackendRequest
+from s3proxy.backend.request import BackendError, BackendLimits, BackendRequest, backend_failure
 from s3proxy.backend.response import BackendResponse
 from s3proxy.backend.upload import Upload
 from s3proxy.exchange import BackendFault
 
+_GONE = frozenset({BackendFault.UNREACHABLE, BackendFault.SILENT})
 _IDEMPOTENT = frozenset({b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS"})
 
 
@@ -71,6 +73,7 @@ class BackendAgent:
     Attributes:
         connections: All which are open, in use or not.
         retried_count: Requests which were sent again, because a reused connection had died.
+        breaker: Keeps requests away from a backend which is gone.
     """
 
     def __init__(self, reactor: Any, endpoint: IStreamClientEndpoint, limits: BackendLimits | None = None) -> None:
@@ -78,6 +81,7 @@ class BackendAgent:
         self.limits = limits or BackendLimits()
         self.connections: set[BackendConnection] = set()
         self.retried_count = 0
+        self.breaker = Breaker(self.limits.breaker_failures, self.limits.breaker_time)
         self._endpoint = endpoint
         self._factory = _Connections(self)
         self._idle: list[BackendConnection] = []
@@ -137,12 +141,28 @@ class BackendAgent:
             Fires with the answer when its head is complete, early or not; fails with `BackendError`. Cancelling it
             resets the connection.
         """
+        if not self.breaker.admits(self.reactor.seconds()):
+            return fail(backend_failure(BackendFault.OPEN))
         connection = self._take(is_upload=body is not None)
         if connection is None:
-            return Deferred.fromCoroutine(self._send_anew(request, body))
-        answered = connection.send(request, body)
-        answered.addErrback(self._send_again, connection, request, body)
-        return answered
+            answered = Deferred.fromCoroutine(self._send_anew(request, body))
+        else:
+            answered = connection.send(request, body)
+            answered.addErrback(self._send_again, connection, request, body)
+        return answered.addBoth(self._learn)
+
+    def _learn(self, outcome: Any) -> Any:
+        """
+        Tell the breaker how a request ended.
+        """
+        if not isinstance(outcome, Failure):
+            self.breaker.succeeded()
+        elif isinstance(outcome.value, BackendError) and outcome.value.fault in _GONE:
+            self.breaker.failed(self.reactor.seconds())
+        else:
+            # Given up by the client, or cut in the middle: nothing is known.
+            self.breaker.released()
+        return outcome
 
     def close(self) -> Deferred[None]:
         """

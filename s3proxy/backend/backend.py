@@ -18,6 +18,7 @@ class Backend:
 
     Attributes:
         name: What the log calls it.
+        spools: Whether each body is verified on disk before it hears of it: it would commit a short one.
         forwarded: ``none``, ``x-forwarded`` or ``forwarded``: how it is told who the client is.
         first_byte_time: Seconds until an answer's head.
         slow_first_byte_time: The same for operations which copy inside the backend.
@@ -29,3 +30,4 @@ class Backend:
     forwarded: str = "none"
     first_byte_time: float = DEFAULT_FIRST_BYTE_TIME
     slow_first_byte_time: float = DEFAULT_SLOW_FIRST_BYTE_TIME
+    spools: bool = False

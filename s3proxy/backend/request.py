@@ -61,6 +61,9 @@ class BackendLimits:
         pooled_upload_time: An unused connection is fit for a body which cannot be sent a second time.
         max_connections: In all, whatever they do.
         max_pooled: Unused ones among them.
+        breaker_failures: In a row, of reaching it or of getting an answer in time, after which it is not asked for a
+            while; 0 for never.
+        breaker_time: For so long.
         socket_buffer: Bytes which the kernel may keep for a connection in each direction. 0 leaves it to the kernel.
     """
 
@@ -71,6 +74,8 @@ class BackendLimits:
     pooled_upload_time: float = 2.0
     max_connections: int = 256
     max_pooled: int = 32
+    breaker_failures: int = 5
+    breaker_time: float = 5.0
     socket_buffer: int = DEFAULT_SOCKET_BUFFER
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from s3proxy.authentication import Authenticated
 from s3proxy.awschunked.checksums import BodyDigests, has_integrity, parse_body_digests
@@ -82,15 +83,19 @@ class BodyPlan:
         """
         Make what holds the body.
         """
-        if self.use is BodyUse.OBJECT and self.length is None:
-            max_size = self.max_held
-            return SpooledBody(spool, self.memory_size, max_size, lambda: EntityTooLarge(max_size + 1, max_size))
+        if self.memory_size < self.max_held:
+            return SpooledBody(spool, self.memory_size, self.max_held, partial(_too_large, self.use, self.max_held))
         return HeldBody(self.max_held, _too_large(self.use, self.max_held))
 
 
-def plan_body(head: RequestHead, address: Address, authenticated: Authenticated, limits: BodyLimits) -> BodyPlan:
+def plan_body(
+    head: RequestHead, address: Address, authenticated: Authenticated, limits: BodyLimits, *, spools: bool = False
+) -> BodyPlan:
     """
     Look at the headers once more, now that they are believed.
+
+    Args:
+        spools: Whether an object must be verified whole, however large it is.
 
     Raises:
         MissingContentLength: An object came without a length.
@@ -120,14 +125,16 @@ def plan_body(head: RequestHead, address: Address, authenticated: Authenticated,
     )
     length = _decoded_length(head) if payload.is_streaming else _plain_length(head, use, limits)
     memory_size = limits.small_body if use in {BodyUse.OBJECT, BodyUse.NONE} else limits.document
-    max_held = limits.object_size if use is BodyUse.OBJECT and length is None else memory_size
+    max_held = memory_size
     if use is BodyUse.OBJECT:
         if length is not None and length > limits.object_size:
             raise EntityTooLarge(length, limits.object_size)
+        if length is None or spools:
+            max_held = limits.object_size
     elif length is not None and length > max_held:
         raise _too_large(use, max_held)
     decoder = _make_decoder(length, digests, authenticated)
-    streams = use is BodyUse.OBJECT and length is not None and length > memory_size
+    streams = use is BodyUse.OBJECT and length is not None and length > max_held
     return BodyPlan(use, decoder, length, streams, max_held, memory_size)
 
 
@@ -200,6 +207,8 @@ def _plain_length(head: RequestHead, use: BodyUse, limits: BodyLimits) -> int | 
 
 
 def _too_large(use: BodyUse, max_held: int) -> S3Error:
+    if use is BodyUse.OBJECT:
+        return EntityTooLarge(max_held + 1, max_held)
     if use is BodyUse.NONE:
         return InvalidRequest("This operation has no body.")
     return MaxMessageLengthExceeded(max_held)

@@ -1,0 +1,90 @@
+"""
+The circuit breaker: when it opens, whom it lets pass, and when it closes.
+"""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from s3proxy.backend.breaker import Breaker
+
+
+def test_it_opens_after_failures_in_a_row() -> None:
+    """
+    An answer in between begins the count anew.
+    """
+    breaker = Breaker(3, 10)
+    for outcome in ("failed", "failed", "succeeded", "failed", "failed"):
+        assert breaker.admits(0)
+        getattr(breaker, outcome)(*([0] if outcome == "failed" else []))
+    assert not breaker.is_open
+
+    breaker.failed(0)
+
+    assert breaker.is_open
+    assert not breaker.admits(9.9)
+    assert breaker.opened_count == 1
+
+
+def test_one_request_looks_whether_it_is_back() -> None:
+    """
+    Only one at a time; its failure keeps the others out for as long again, its success lets them in.
+    """
+    breaker = Breaker(1, 10)
+    breaker.failed(0)
+
+    assert [breaker.admits(10), breaker.admits(10)] == [True, False]
+    breaker.failed(10)
+    assert [breaker.admits(19), breaker.admits(20), breaker.admits(20)] == [False, True, False]
+    breaker.released()
+    assert breaker.admits(20)
+    breaker.succeeded()
+    assert [breaker.admits(20), breaker.admits(20), breaker.is_open] == [True, True, False]
+
+
+def test_late_failures_do_not_keep_it_open() -> None:
+    """
+    Requests which were on their way when it opened do not move the time of the next look.
+    """
+    breaker = Breaker(2, 10)
+    for now in (0, 1, 5, 9):
+        breaker.failed(now)
+
+    assert breaker.admits(11)
+    assert breaker.opened_count == 1
+
+
+@given(st.lists(st.sampled_from(["ask", "ok", "bad", "gone"]), max_size=60))
+def test_it_never_locks_itself_out(steps: list[str]) -> None:
+    """
+    Whatever happens, some request passes once its time is over and nobody is on the way.
+    """
+    breaker, now, running = Breaker(2, 10), 0.0, 0
+    for step in steps:
+        now += 3
+        if step == "ask":
+            running += breaker.admits(now)
+        elif running:
+            running -= 1
+            if step == "bad":
+                breaker.failed(now)
+            elif step == "ok":
+                breaker.succeeded()
+            else:
+                breaker.released()
+    for _ in range(running):
+        breaker.released()
+
+    assert breaker.admits(now + 11)
+
+
+def test_it_can_be_switched_off() -> None:
+    """
+    Zero failures open nothing.
+    """
+    breaker = Breaker(0, 10)
+    for _ in range(100):
+        breaker.failed(0)
+
+    assert breaker.admits(0)
