@@ -78,10 +78,28 @@ def case_table(pytestconfig: pytest.Config) -> dict[str, Counter[str]]:
     return pytestconfig.stash.setdefault(CASES, {})
 
 
+FAULTS = pytest.StashKey[dict[str, dict[str, str]]]()
+
+
+@pytest.fixture
+def fault_table(pytestconfig: pytest.Config) -> dict[str, dict[str, str]]:
+    """
+    What clients read, by fault and kind of request; printed when all tests have run.
+    """
+    return pytestconfig.stash.setdefault(FAULTS, {})
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """
-    Print the data set's outcomes.
+    Print the outcomes of the faults and of the data set.
     """
+    faults = config.stash.get(FAULTS, {})
+    if faults:
+        kinds = list(next(iter(faults.values())))
+        terminalreporter.section("faults of a backend, and what clients read")
+        terminalreporter.write_line(f"{'':36}" + "".join(f"{kind:>24}" for kind in kinds))
+        for fault, row in faults.items():
+            terminalreporter.write_line(f"{fault:36}" + "".join(f"{row.get(kind, ''):>24}" for kind in kinds))
     table = config.stash.get(CASES, {})
     if not table:
         return

@@ -67,6 +67,12 @@ class FaultyConnection(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         self.received_size += len(data)
+        reset = self.backend.reset_after
+        if reset is not None and self.received_size >= reset:
+            self.backend.reset_after = None
+            transport: Any = self.transport
+            transport.abortConnection()
+            return
         limit = self.backend.pause_after
         if limit is not None and self.received_size >= limit:
             self.backend.pause_after = None
@@ -147,6 +153,7 @@ class FaultyBackend(Factory):
     Attributes:
         requests: Those which arrived whole, in order.
         pause_after: Bytes of a connection after which it is not read any more, once; None for never.
+        reset_after: Bytes of a connection after which it is reset, once; None for never.
         partial_count: Connections which ended inside a request.
         on_connection: Called with each new connection.
         on_head: Called with a connection and a head, before its body.
@@ -163,6 +170,7 @@ class FaultyBackend(Factory):
         self.requests: list[ReceivedRequest] = []
         self.partial_count = 0
         self.pause_after: int | None = None
+        self.reset_after: int | None = None
         self.on_connection: Callable[[FaultyConnection], None] = _do_nothing
         self.on_head: Callable[[FaultyConnection, RequestHead], None] = _do_nothing
         self.on_request: Callable[[FaultyConnection, ReceivedRequest], None] = answer_ok
