@@ -11,7 +11,7 @@ from typing import Any
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
-from s3proxy.metrics import CONTENT_TYPE, Metrics
+from s3proxy.metrics import CONTENT_TYPE
 
 _LOCAL = re.compile(r"(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?", re.ASCII)
 
@@ -21,17 +21,17 @@ class AdminSite(Site):
     The factory to listen with.
 
     Args:
-        metrics: What ``/metrics`` tells.
+        metrics: Returns what ``/metrics`` tells.
         why_not_ready: Returns a sentence, or nothing where requests are served: what ``/ready`` tells.
     """
 
     displayTracebacks = False
 
-    def __init__(self, metrics: Metrics, why_not_ready: Callable[[], str]) -> None:
+    def __init__(self, metrics: Callable[[], bytes], why_not_ready: Callable[[], str]) -> None:
         root = _Page(lambda: (404, b"text/plain", b"there are /health, /ready and /metrics\n"))
         root.putChild(b"health", _Page(lambda: (200, b"text/plain", b"ok\n")))
         root.putChild(b"ready", _Page(lambda: _ready(why_not_ready())))
-        root.putChild(b"metrics", _Page(lambda: (200, CONTENT_TYPE, metrics.document())))
+        root.putChild(b"metrics", _Page(lambda: (200, CONTENT_TYPE, metrics())))
         super().__init__(root)  # type: ignore[no-untyped-call]
         self.noisy = False
 

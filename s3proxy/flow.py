@@ -124,6 +124,7 @@ class DirectWriter:
         is_paused: Whether the source was told to stop, and not yet to go on.
         has_failed: Whether a send failed. Nothing is written any more, but an answer may be there to be read.
         read_size: Told how blocks leave, or None. May be replaced at any time.
+        waiting_size: Bytes which a plain socket did not take at once, until it has taken all of them.
     """
 
     __slots__ = (
@@ -135,6 +136,7 @@ class DirectWriter:
         "is_paused",
         "read_size",
         "source",
+        "waiting_size",
     )
 
     def __init__(self, transport: Any, source: Source = NO_SOURCE) -> None:
@@ -142,6 +144,7 @@ class DirectWriter:
         self.source = source
         self.is_paused = False
         self.has_failed = False
+        self.waiting_size = 0
         self.read_size: ReadSize | None = None
         self._socket: socket.socket | None = transport.getHandle() if _is_plain(transport) else None
         self._is_ready = False
@@ -238,6 +241,7 @@ class DirectWriter:
         self._is_ready = False
         self._transport.write(bytes(data))
         if self._socket is not None:
+            self.waiting_size += len(data)
             self._pause()
 
     def _pause(self) -> None:
@@ -256,6 +260,7 @@ class DirectWriter:
         if not self._is_attached or self.has_failed:
             return
         self._is_ready = self._socket is not None
+        self.waiting_size = 0
         if self.is_paused:
             self.is_paused = False
             self.source.resumeProducing()

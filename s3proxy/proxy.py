@@ -58,6 +58,7 @@ from s3proxy.s3.error_xml import error_document
 from s3proxy.s3.errors import (
     AccessDenied,
     InternalError,
+    RequestTimeout,
     S3Error,
     ServiceUnavailable,
     SlowDown,
@@ -81,6 +82,7 @@ if TYPE_CHECKING:
     from s3proxy.s3.credential import Credential
 
 _CHANGING_METHODS = frozenset({b"PUT", b"POST", b"DELETE"})
+_CAUSES = {Event.CLIENT_GONE: "client_left", Event.BACKEND_FAILED: "backend_failed"}
 _REFUSABLE = frozenset({State.LOOKING_UP, State.READING_FORM, State.JUDGING_FORM, State.HOLDING, State.SENDING})
 
 
@@ -102,6 +104,24 @@ class ProxySettings:
     replay_window: ReplayWindow | None = None
 
 
+@dataclass(slots=True)
+class ProxyCounts:
+    """
+    What proxies count, together.
+
+    Attributes:
+        committed_early: Answers below 400 which came before the body's end was released; none was believed.
+        dropped_headers: Headers which were dropped because no signature covers them.
+        exempted: How often each exemption of a key was needed.
+        aborted: Requests which were given up, by cause.
+    """
+
+    committed_early: int = 0
+    dropped_headers: int = 0
+    exempted: Counter[str] = field(default_factory=Counter)
+    aborted: Counter[str] = field(default_factory=Counter)
+
+
 class Proxy:
     """
     Sees requests through: from the end of their heads to the access log.
@@ -115,11 +135,7 @@ class Proxy:
         log_access: Told of each request when it has ended.
         authorizer: Asked once the client is known to be who it says; None lets everything pass.
         spool: Where bodies go which must be verified whole, and are too large for memory.
-
-    Attributes:
-        committed_early_count: Answers below 400 which came before the body's end was released; none was believed.
-        dropped_header_count: Headers which were dropped because no signature covers them.
-        exempted_counts: How often each exemption of a key was needed.
+        counts: Where it counts; its own by default.
     """
 
     log = Logger()
@@ -136,6 +152,7 @@ class Proxy:
         log_access: Callable[[AccessRecord], None],
         authorizer: IAuthorizer | None = None,
         spool: SpoolDirectory,
+        counts: ProxyCounts | None = None,
     ) -> None:
         self.settings = settings
         self.credentials = credentials
@@ -147,9 +164,7 @@ class Proxy:
         self.authorizer = authorizer
         self.spool = spool
         self.is_draining = False
-        self.committed_early_count = 0
-        self.dropped_header_count = 0
-        self.exempted_counts: Counter[str] = Counter()
+        self.counts = counts or ProxyCounts()
         self._running: set[ProxiedExchange] = set()
         self._drained: list[Deferred[None]] = []
 
@@ -159,6 +174,13 @@ class Proxy:
         How many exchanges have begun and not ended.
         """
         return len(self._running)
+
+    @property
+    def held_size(self) -> int:
+        """
+        How many bytes came from one side and have not left for the other.
+        """
+        return sum(exchange.held_size for exchange in self._running)
 
     def begin(self, request: S3Request) -> None:
         """
@@ -237,6 +259,7 @@ class ProxiedExchange:
         self._error_code: str | None = None
         self._sent_size = 0
         self._answered_at: float | None = None
+        self._cause: str | None = None
 
     # What happens
 
@@ -249,12 +272,29 @@ class ProxiedExchange:
 
     def abort(self) -> None:
         """
-        Reset both sides.
+        Reset both sides: the deadline of a drain has passed.
         """
+        self._cause = "drain"
         self._request.abort()
         self._receive(Event.CLIENT_GONE)
 
+    @property
+    def held_size(self) -> int:
+        """
+        Bytes which came from one side and have not left for the other.
+        """
+        held = self._request.writer.waiting_size
+        if self._held is not None:
+            held += self._held.memory_size
+        if self._body is not None:
+            held += self._body.withheld_size
+        if self._upload is not None:
+            held += self._upload.waiting_size
+        return held
+
     def _receive(self, event: Event, error: S3Error | None = None) -> None:
+        if event in _CAUSES and self._cause is None and self._exchange.state is not State.ENDED:
+            self._cause = _CAUSES[event]
         for action in self._exchange.receive(event, error):
             self._guarded(self._ACTIONS[action], self)
 
@@ -317,7 +357,7 @@ class ProxiedExchange:
         assert self._claim is not None
         proxy = self._proxy
         authenticated = verify_claim(self._claim, credential, proxy.settings.realm, self._received_at)
-        proxy.exempted_counts.update(authenticated.exempted)
+        proxy.counts.exempted.update(authenticated.exempted)
         window = proxy.settings.replay_window
         if self._form is not None:
             self._form.check_policy(self._received_at)
@@ -377,7 +417,7 @@ class ProxiedExchange:
             self._backend.account.profile,
             is_streaming=authenticated.payload.is_streaming,
         )
-        self._proxy.dropped_header_count += len(chosen.dropped)
+        self._proxy.counts.dropped_headers += len(chosen.dropped)
         self._passed = chosen.passed
         if self._backend.forwarded != "none":
             self._passed += forwarded_headers(
@@ -439,6 +479,7 @@ class ProxiedExchange:
 
     def _body_cut(self, failure: Failure) -> None:
         error = failure.value
+        self._cause = "client_too_slow" if isinstance(error, RequestTimeout) else "client_cut"
         if not isinstance(error, S3Error):
             self._proxy.log.failure("a body was not delivered: {request_id}", failure, request_id=self._request_id)
             error = InternalError()
@@ -579,13 +620,14 @@ class ProxiedExchange:
         self._answered_at = self._proxy.clock()
         self._answer_use = use = answer_use(self._head, response.head)
         if response.head.status < 400 and self._exchange.state is State.SENDING:
-            self._proxy.committed_early_count += 1
+            self._proxy.counts.committed_early += 1
             self._proxy.log.error(
                 "backend {backend} answered {status} before it had the whole body: {request_id}",
                 backend=self._backend_name,
                 status=response.head.status,
                 request_id=self._request_id,
             )
+            self._cause = "backend_committed_early"
             self._receive(Event.ANSWERED_BELOW_400, InternalError())
         elif use is AnswerUse.EXPLAIN:
             self._unexplained = response
@@ -627,6 +669,7 @@ class ProxiedExchange:
                 cause=_cause(error),
                 request_id=self._request_id,
             )
+            self._cause = f"backend_{fault.name.lower()}"
         self._receive(Event.BACKEND_FAILED, error_for_fault(fault))
 
     def _read_answer(self) -> None:
@@ -771,6 +814,8 @@ class ProxiedExchange:
         window = self._proxy.settings.replay_window
         if window is not None and self._is_admitted_once and self._status >= 500 and self._claim is not None:
             window.forget(self._claim.claimed_signature)
+        if self._cause is not None:
+            self._proxy.counts.aborted[self._cause] += 1
         self._proxy.ended(self)
         self._proxy.log_access(self._record())
 

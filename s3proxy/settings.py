@@ -313,6 +313,11 @@ class Times:
         seconds(0.1, DAY), "A backend which failed too often in a row is not asked for so long.", 5.0
     )
     drain: float = option(seconds(0, DAY), "For running requests to end when the daemon stops.", 30.0)
+    handover: float = option(
+        seconds(0, 30 * DAY),
+        "For running requests to end in a process which was replaced; 0 for as long as they take.",
+        0.0,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,8 @@ The command line of ``twistd s3proxy``. It imports no reactor: which one runs is
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,7 @@ class Options(UsageOptions):
 
     Attributes:
         settings: What the file, or the command line itself, says.
+        load: Reads them again.
     """
 
     synopsis = "[options]"
@@ -57,6 +60,7 @@ class Options(UsageOptions):
     ]
 
     settings: Settings
+    load: Callable[[], Settings]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -81,11 +85,13 @@ class Options(UsageOptions):
             if self["config"] is not None:
                 if others:
                     raise UsageError(f"--config excludes {', '.join(f'--{name}' for name in sorted(others))}")
-                self.settings = load_settings(Path(self["config"]))
+                path = Path(self["config"]).absolute()
+                self.load = partial(load_settings, path)
             elif self["backend"] is None:
                 raise UsageError("--config FILE is required, or --backend URL and what belongs to it")
             else:
-                self.settings = make_settings(self._content(), Path())
+                self.load = partial(make_settings, self._content(), Path().absolute())
+            self.settings = self.load()
         except Faults as error:
             faults = error.faults if self["config"] is not None else _renamed(error.faults)
             raise UsageError("\n".join(map(str, faults))) from None
@@ -127,4 +133,4 @@ def makeService(options: Options) -> IService:
     """
     from s3proxy.service import make_service
 
-    return make_service(options.settings)
+    return make_service(options.settings, options.load)

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -37,7 +39,6 @@ from s3proxy.replay import ReplayWindow
 from s3proxy.resign.head import Account
 from s3proxy.resign.profiles import PROFILES, BackendKey
 from s3proxy.s3.credential import Credential
-from s3proxy.service import bound_socket_buffers as bound_listener
 from s3proxy.sigv4.signing_key import SigningKeys
 from s3proxy.testing.faulty_backend import FaultyBackend
 
@@ -355,6 +356,15 @@ class Harness:
         )
         assert self.proxy.running_count == 0, "an exchange has not ended"
         assert self.spool.size == 0, "a body is still on disk"
+
+
+def bound_listener(port: Any, size: int) -> None:
+    """
+    Bound the kernel's buffers of every connection which a port will accept.
+    """
+    with socket.socket(fileno=os.dup(port.fileno())) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
 
 
 async def send_pieces(client: RawClient, data: bytes, step: int) -> None:

@@ -356,7 +356,7 @@ def test_the_command_line_alone_is_enough(tmp_path: Path) -> None:
         "ours",
         SECRET,
     )
-    assert settings.keys_file == Path("some/keys.toml")
+    assert settings.keys_file == Path("some/keys.toml").absolute()
 
 
 def test_the_command_line_names_a_file(tmp_path: Path) -> None:

@@ -103,11 +103,11 @@ async def test_keys_are_read_again(tmp_path: Path) -> None:
         with keys.open("a") as file:
             file.write('\n[[key]]\naccess_key_id = "NEWKEY"\nsecret_access_key = "new secret"\n')
         process.send_signal(signal.SIGHUP)
-        await until(lambda: "reloaded 5 keys" in daemon.output())
+        await until(lambda: "reloaded: 5 keys" in daemon.output())
         second = await daemon.ask(signer.head("GET", "/b/k")[0])
         keys.write_text("[[key]]\nnonsense = 1\n")
         process.send_signal(signal.SIGHUP)
-        await until(lambda: "were not reloaded" in daemon.output())
+        await until(lambda: "nothing was reloaded" in daemon.output())
         third = await daemon.ask(signer.head("GET", "/b/k")[0])
     await daemon.close()
 

@@ -246,7 +246,7 @@ async def test_an_early_success_is_never_believed() -> None:
 
     assert answer is not None
     assert (answer.status, element(answer.body, "Code")) == (500, "InternalError")
-    assert harness.proxy.committed_early_count == 1
+    assert harness.proxy.counts.committed_early == 1
     assert backend.requests == []
 
 

@@ -294,7 +294,7 @@ async def test_a_backend_which_answers_before_it_has_the_file() -> None:
     await harness.close()
 
     assert (answer.status, element(answer.body, "Code")) == (500, "InternalError")
-    assert harness.proxy.committed_early_count == 1
+    assert harness.proxy.counts.committed_early == 1
 
 
 @pytest_twisted.ensureDeferred

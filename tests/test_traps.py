@@ -418,7 +418,7 @@ async def test_headers_pass_in_order_and_the_rest_is_dropped() -> None:
         b"Cache-Control",
         b"Range",
     ]
-    assert harness.proxy.dropped_header_count == 3
+    assert harness.proxy.counts.dropped_headers == 3
 
 
 @pytest_twisted.ensureDeferred

@@ -74,6 +74,7 @@ class BackendAgent:
         connections: All which are open, in use or not.
         retried_count: Requests which were sent again, because a reused connection had died.
         breaker: Keeps requests away from a backend which is gone.
+        ended_paused_seconds: For how long answers were not read because of clients, where that is over.
     """
 
     def __init__(self, reactor: Any, endpoint: IStreamClientEndpoint, limits: BackendLimits | None = None) -> None:
@@ -88,6 +89,8 @@ class BackendAgent:
         self._connecting_count = 0
         self._waiting: deque[Deferred[BackendConnection | None]] = deque()
         self._closed: Deferred[None] | None = None
+        self._is_retired = False
+        self.ended_paused_seconds = 0.0
         cookies: Any = _NoCookies()  # Newer treq says that it wants its own kind, and takes any.
         self._client = HTTPClient(self, cookiejar=cookies)
         # Never resolved: the agent knows its endpoint, and the head is what was signed.
@@ -175,6 +178,21 @@ class BackendAgent:
         for connection in tuple(self.connections):
             connection.abort()
         return closed
+
+    def retire(self) -> None:
+        """
+        Keep no connection longer than for the request which it serves.
+        """
+        self._is_retired = True
+        for connection in tuple(self._idle):
+            connection.close()
+
+    @property
+    def paused_seconds(self) -> float:
+        """
+        For how long answers were not read because their clients did not take them, all together.
+        """
+        return self.ended_paused_seconds + sum(connection.paused_seconds for connection in self.connections)
 
     # Connections
 
@@ -272,7 +290,7 @@ class BackendAgent:
         """
         if self._waiting:
             self._waiting.popleft().callback(connection)
-        elif len(self._idle) < self.limits.max_pooled and self._closed is None:
+        elif len(self._idle) < self.limits.max_pooled and self._closed is None and not self._is_retired:
             connection.released_at = self.reactor.seconds()
             connection.rest(self.limits.pooled_time)
             self._idle.append(connection)

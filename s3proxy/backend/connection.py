@@ -85,6 +85,7 @@ class BackendConnection(Protocol):
         self._framing: ChunkedFraming | None = None
         self._keeps_alive = True
         self._is_paused = False
+        self._paused_at: float | None = None
         self._is_lost = False
         self._writer: DirectWriter | None = None
 
@@ -111,6 +112,7 @@ class BackendConnection(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._is_lost = True
+        self._count_pause()
         self._deadline.cancel()
         self._agent.connection_lost(self)
         response, framing = self._response, self._framing
@@ -237,6 +239,13 @@ class BackendConnection(Protocol):
         self._answered = None
         self._stop_body()
         self.abort()
+
+    @property
+    def waiting_size(self) -> int:
+        """
+        Bytes which the backend's socket has not taken yet.
+        """
+        return self._writer.waiting_size if self._writer is not None else 0
 
     # The backend's socket is full, or takes octets again
 
@@ -390,6 +399,8 @@ class BackendConnection(Protocol):
         Read no more of the answer.
         """
         self._deadline.clear()
+        if self._paused_at is None:
+            self._paused_at = self._agent.reactor.seconds()
         self._pause()
 
     def resume_answer(self) -> None:
@@ -405,8 +416,21 @@ class BackendConnection(Protocol):
             self._is_paused = True
             self.transport.pauseProducing()
 
+    @property
+    def paused_seconds(self) -> float:
+        """
+        For how long the answer is not read, because the client does not take it.
+        """
+        return 0.0 if self._paused_at is None else float(self._agent.reactor.seconds() - self._paused_at)
+
+    def _count_pause(self) -> None:
+        if self._paused_at is not None:
+            self._agent.ended_paused_seconds += self.paused_seconds
+            self._paused_at = None
+
     def _resume(self) -> None:
         self._is_paused = False
+        self._count_pause()
         if not self._is_lost:
             self.transport.resumeProducing()
 

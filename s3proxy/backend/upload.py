@@ -106,6 +106,14 @@ class Upload:
         self._first_block = list(pieces) if self._sent_blocks == 1 else None
         self._consumer.writeSequence(pieces)
 
+    @property
+    def waiting_size(self) -> int:
+        """
+        Bytes which no socket has taken yet.
+        """
+        waiting = sum(map(len, self._pending))
+        return waiting + (self._consumer.waiting_size if self._consumer is not None else 0)
+
     def finish(self) -> None:
         """
         Say that the body is complete and verified.

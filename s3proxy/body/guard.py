@@ -136,6 +136,13 @@ class GuardedBody:
         self._is_over = True
         self._withheld = []
 
+    @property
+    def withheld_size(self) -> int:
+        """
+        Bytes which wait for the verdict.
+        """
+        return sum(map(len, self._withheld))
+
     def _refuse(self, error: S3Error) -> None:
         self.stop()
         self._refused(error)
@@ -148,13 +155,16 @@ class HeldBody:
     Args:
         max_size: Bytes.
         too_large: What is raised above that.
+
+    Attributes:
+        memory_size: Bytes so far.
     """
 
     def __init__(self, max_size: int, too_large: S3Error) -> None:
         self._max_size = max_size
         self._too_large = too_large
         self._pieces: list[bytes] = []
-        self._size = 0
+        self.memory_size = 0
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """
@@ -174,8 +184,8 @@ class HeldBody:
             S3Error: The body is too large.
         """
         for piece in pieces:
-            self._size += len(piece)
-            if self._size > self._max_size:
+            self.memory_size += len(piece)
+            if self.memory_size > self._max_size:
                 raise self._too_large
             self._pieces.append(bytes(piece))
 

@@ -25,13 +25,14 @@ class SpoolDirectory:
         quota: Bytes of all bodies at a time.
 
     Attributes:
+        quota: May be changed at any time.
         size: Bytes of all bodies now.
         refused_count: Bodies for which there was no room.
     """
 
     def __init__(self, path: Path, quota: int) -> None:
         self._path = path
-        self._quota = quota
+        self.quota = quota
         self.size = 0
         self.refused_count = 0
 
@@ -55,7 +56,7 @@ class SpoolDirectory:
         Raises:
             SlowDown: They are too many.
         """
-        if self.size + size > self._quota:
+        if self.size + size > self.quota:
             self.refused_count += 1
             raise SlowDown
         self.size += size
@@ -98,6 +99,13 @@ class SpooledBody:
         Whether it has become too large for memory.
         """
         return self._file is not None
+
+    @property
+    def memory_size(self) -> int:
+        """
+        Bytes of it in memory.
+        """
+        return sum(map(len, self._pieces))
 
     @property
     def content(self) -> bytes:

@@ -43,6 +43,12 @@ Bytes of an unread body which are read and dropped to keep a connection; for mor
 """
 
 
+DRAINED_KEEP_ALIVE = 5.0
+"""
+Seconds for which an idle connection of a process that was replaced may still bring a request.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class ClientTimes:
     """
@@ -107,6 +113,7 @@ class S3Channel(HTTPChannel):
         self._state = _State.HEAD
         self._request: S3Request | None = None
         self._holds: set[Hold] = set()
+        self._paused_at: float | None = None
         self._unread = b""
         self._is_reading = False
         self._lacks = 0
@@ -283,6 +290,8 @@ class S3Channel(HTTPChannel):
             self._deadline.clear()
             if self._hangup_seen is not None:
                 self._hung_up(self._hangup_seen)
+        if reason is Hold.BACKEND:
+            self._paused_at = self.site.reactor.seconds()
         self._holds.add(reason)
 
     def release(self, reason: Hold) -> None:
@@ -292,10 +301,23 @@ class S3Channel(HTTPChannel):
         if reason not in self._holds:
             return
         self._holds.discard(reason)
+        if reason is Hold.BACKEND:
+            self._count_pause()
         if not self._holds and self._state is not _State.CLOSED:
             if self._state is _State.BODY:
                 self._deadline.set(self._times.idle)
             self.transport.resumeProducing()
+
+    @property
+    def paused_seconds(self) -> float:
+        """
+        For how long the client is not read, because the backend does not take its octets.
+        """
+        return 0.0 if self._paused_at is None else float(self.site.reactor.seconds() - self._paused_at)
+
+    def _count_pause(self) -> None:
+        self.site.ended_paused_seconds += self.paused_seconds
+        self._paused_at = None
 
     def hold_for_backend(self) -> None:
         """
@@ -460,12 +482,19 @@ class S3Channel(HTTPChannel):
         self._state = _State.CLOSED
         self.transport.abortConnection()
 
-    def drain(self) -> None:
+    def drain(self, *, serves: bool) -> None:
         """
-        Serve no further request: close now, unless one is being served.
+        Serve no further request, or one at most.
+
+        Args:
+            serves: Whether a request which comes soon is served: the client may have sent it before it could know.
+                Otherwise an idle connection is closed now.
         """
-        self.persistent = False
-        if self._state is _State.HEAD and not self._head_began:
+        if self._state is not _State.HEAD or self._head_began:
+            self.persistent = False
+        elif serves:
+            self._deadline.set(min(DRAINED_KEEP_ALIVE, self._times.keep_alive))
+        else:
             self._shut_down()
 
     def loseConnection(self) -> None:
@@ -501,6 +530,7 @@ class S3Channel(HTTPChannel):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._state = _State.CLOSED
+        self._count_pause()
         self._deadline.cancel()
         self.writer.detach()
         if self._fd is not None:

@@ -35,14 +35,14 @@ class S3Resource:
     `Site` gives a resource its request only after the whole body was stored.
 
     Args:
-        proxy: What sees requests through.
+        proxy: What sees requests through; may be replaced at any time.
     """
 
     isLeaf = True
     _log = Logger()
 
     def __init__(self, proxy: ExchangeBeginner) -> None:
-        self._proxy = proxy
+        self.proxy = proxy
 
     def render(self, request: Any) -> int | bytes:
         """
@@ -52,7 +52,7 @@ class S3Resource:
             self._log.critical("an S3Resource must be served by s3proxy.frontend.site.S3Site, not by a stock Site")
             request.setResponseCode(500)
             return b"An S3Resource must be served by s3proxy.frontend.site.S3Site, not by a stock Site.\n"
-        self._proxy.begin(cast("S3Request", request))
+        self.proxy.begin(cast("S3Request", request))
         return NOT_DONE_YET
 
     def getChildWithDefault(self, name: bytes, request: object) -> S3Resource:

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Callable
 from typing import Any, cast
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IReactorFDSet
 from twisted.web.resource import IResource
 from twisted.web.server import Site
@@ -34,6 +35,10 @@ class S3Site(Site):
         times: How long clients may take.
         host_id: Text of the ``HostId`` element and the ``x-amz-id-2`` header; names this process, not the machine.
         connection_refused: Told of what was no request: remote address, error and request id.
+
+    Attributes:
+        channels: The connections.
+        ended_paused_seconds: For how long clients were not read because of the backend, where that is over.
     """
 
     displayTracebacks = False
@@ -57,6 +62,8 @@ class S3Site(Site):
         self.make_request_id = make_request_id
         self._connection_refused = connection_refused
         self._watch: HangupWatch | None = None
+        self._drained: list[Deferred[None]] = []
+        self.ended_paused_seconds = 0.0
 
     def acceptableProtocols(self) -> list[bytes]:
         # Without the list every client which offers ALPN is refused; with stock's, h2 may be chosen.
@@ -94,8 +101,13 @@ class S3Site(Site):
         Count a connection out.
         """
         self.channels.discard(channel)
-        if not self.channels and not self.numPorts:
+        if self.channels:
+            return
+        if not self.numPorts:
             self._close_watch()
+        waiting, self._drained = self._drained, []
+        for drained in waiting:
+            drained.callback(None)
 
     def connection_refused(self, channel: S3Channel, error: S3Error, request_id: str) -> None:
         """
@@ -104,13 +116,38 @@ class S3Site(Site):
         if self._connection_refused is not None:
             self._connection_refused(str(getattr(channel.getPeer(), "host", "-")), error, request_id)
 
-    def drain(self) -> None:
+    def drain(self, *, serves: bool) -> Deferred[None]:
         """
-        Let each connection end with its present request; close those which have none.
+        Let each connection end with its present request, or with the next.
+
+        Args:
+            serves: Whether an idle connection may bring one more; otherwise it is closed now.
+
+        Returns:
+            Fires when no connection is left.
         """
         self.is_draining = True
         for channel in tuple(self.channels):
-            channel.drain()
+            channel.drain(serves=serves)
+        if not self.channels:
+            return succeed(None)
+        drained: Deferred[None] = Deferred()
+        self._drained.append(drained)
+        return drained
+
+    def abort(self) -> None:
+        """
+        Reset every connection.
+        """
+        for channel in tuple(self.channels):
+            channel.abort()
+
+    @property
+    def paused_seconds(self) -> float:
+        """
+        For how long clients were not read because the backend did not take their octets, all together.
+        """
+        return self.ended_paused_seconds + sum(channel.paused_seconds for channel in self.channels)
 
     def _close_watch(self) -> None:
         if self._watch is not None:

@@ -1,0 +1,118 @@
+"""
+From the configuration's backends to what reaches them and signs for us there.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from OpenSSL import crypto
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.endpoints import (
+    HostnameEndpoint,
+    TCP4ClientEndpoint,
+    TCP6ClientEndpoint,
+    UNIXClientEndpoint,
+    wrapClientTLS,
+)
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
+
+from s3proxy.backend.agent import BackendAgent
+from s3proxy.backend.backend import Backend
+from s3proxy.backend.request import BackendLimits
+from s3proxy.resign.head import Account
+from s3proxy.resign.profiles import PROFILES, BackendKey
+from s3proxy.settings import BackendSettings, Settings
+from s3proxy.sigv4.signing_key import SigningKeys
+
+_PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+
+
+class CannotStart(Exception):
+    """
+    The daemon cannot do what its settings say; the text tells what and why.
+    """
+
+
+def make_backend(backend: BackendSettings, settings: Settings, reactor: Any) -> Backend:
+    """
+    Make what reaches a backend and signs for us there.
+
+    Raises:
+        CannotStart: A certificate or key file is not as it must be.
+    """
+    profile = PROFILES[backend.profile]
+    if backend.service_path:
+        profile = replace(profile, service_path=backend.service_path.encode())
+    key = None
+    if backend.access_key_id is not None and backend.secret_access_key is not None:
+        key = BackendKey(backend.access_key_id, backend.secret_access_key, str(backend.region))
+    times = settings.times
+    limits = BackendLimits(
+        connect_time=times.connect,
+        idle_time=times.idle,
+        pooled_time=times.pooled_idle,
+        max_connections=backend.connections,
+        breaker_failures=settings.limits.breaker_failures,
+        breaker_time=times.breaker,
+        socket_buffer=settings.limits.socket_buffer,
+    )
+    return Backend(
+        name=backend.name,
+        agent=BackendAgent(reactor, make_endpoint(backend, times.connect, reactor), limits),
+        account=Account(profile, key, backend.authority.encode(), backend.signature, SigningKeys(8)),
+        forwarded=backend.forwarded,
+        first_byte_time=times.first_byte,
+        slow_first_byte_time=times.slow_first_byte,
+        spools=backend.commit == "spool",
+    )
+
+
+def make_endpoint(backend: BackendSettings, connect_time: float, reactor: Any) -> IStreamClientEndpoint:
+    """
+    Make what connects to a backend, its TLS included.
+
+    Raises:
+        CannotStart: A certificate or key file is not as it must be.
+    """
+    endpoint: IStreamClientEndpoint
+    if backend.unix_socket is not None:
+        endpoint = UNIXClientEndpoint(reactor, backend.unix_socket, timeout=connect_time)
+    elif isIPAddress(backend.host):
+        endpoint = TCP4ClientEndpoint(reactor, backend.host, backend.port, timeout=connect_time)
+    elif isIPv6Address(backend.host):
+        endpoint = TCP6ClientEndpoint(reactor, backend.host, backend.port, timeout=connect_time)
+    else:
+        endpoint = HostnameEndpoint(reactor, backend.host, backend.port, timeout=connect_time)
+    if not backend.is_tls:
+        return endpoint
+    try:
+        wrapped: IStreamClientEndpoint = wrapClientTLS(_client_tls(backend), endpoint)
+    except (OSError, crypto.Error, ValueError) as error:
+        raise CannotStart(f'the TLS files of backend "{backend.name}": {error}') from None
+    return wrapped
+
+
+def _client_tls(backend: BackendSettings) -> Any:
+    trust_root = None
+    if backend.ca_file is not None:
+        trust_root = trustRootFromCertificates(_read_certificates(backend.ca_file))
+    extra: dict[str, Any] = {}
+    if backend.client_certificate_file is not None and backend.client_private_key_file is not None:
+        own, *chain = [certificate.original for certificate in _read_certificates(backend.client_certificate_file)]
+        private_key = Path(backend.client_private_key_file).read_bytes()
+        extra["certificate"] = own
+        extra["extraCertChain"] = chain
+        extra["privateKey"] = crypto.load_privatekey(crypto.FILETYPE_PEM, private_key)
+    return optionsForClientTLS(backend.host, trustRoot=trust_root, extraCertificateOptions=extra)
+
+
+def _read_certificates(path: str) -> list[Any]:
+    found = _PEM.findall(Path(path).read_text("ascii"))
+    if not found:
+        raise ValueError(f"{path} holds no certificate")
+    return [Certificate.loadPEM(pem) for pem in found]

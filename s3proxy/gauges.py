@@ -1,0 +1,143 @@
+"""
+What a running daemon tells of itself, beside the requests which have ended.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from s3proxy.backend.agent import BackendAgent
+from s3proxy.frontend.channel import Hold
+from s3proxy.frontend.site import S3Site
+from s3proxy.generation import Generation
+from s3proxy.metrics import Metrics
+from s3proxy.proxy import ProxyCounts
+
+
+class Measured(Protocol):
+    """
+    What is measured: an `s3proxy.service.ProxyService`.
+    """
+
+    counts: ProxyCounts
+    generation: Generation
+
+    @property
+    def generations(self) -> list[Generation]:
+        """
+        The present one, and those whose requests have not ended.
+        """
+
+    @property
+    def running_count(self) -> int:
+        """
+        How many requests have begun and not ended.
+        """
+
+    @property
+    def sites(self) -> list[S3Site]:
+        """
+        Those which have connections, or may get some.
+        """
+
+
+def measure(metrics: Metrics, service: Measured) -> None:
+    """
+    Have told what the rooms count themselves.
+    """
+    _measure_clients(metrics, service)
+    _measure_backends(metrics, service)
+    _measure_judgements(metrics, service)
+
+
+def _measure_clients(metrics: Metrics, service: Measured) -> None:
+    metrics.gauge(
+        "s3proxy_running_requests",
+        "Requests which have begun and not ended.",
+        lambda: [((), service.running_count)],
+    )
+    metrics.gauge(
+        "s3proxy_client_connections",
+        "Connections of clients.",
+        lambda: [((), sum(len(site.channels) for site in service.sites))],
+    )
+    metrics.gauge(
+        "s3proxy_held_clients",
+        "Clients which are not read now, by why.",
+        lambda: [
+            ((hold.name.lower(),), sum(hold in channel.holds for site in service.sites for channel in site.channels))
+            for hold in Hold
+        ],
+        ("reason",),
+    )
+    metrics.counter(
+        "s3proxy_paused_seconds",
+        "Time in which a side was not read because the other did not take its octets, over all requests.",
+        lambda: [
+            (("client",), sum(site.paused_seconds for site in service.sites)),
+            (("backend",), sum(agent.paused_seconds for _, agent in _agents(service))),
+        ],
+        ("side",),
+    )
+    metrics.gauge(
+        "s3proxy_bytes_in_flight",
+        "Bytes which came from one side and have not left for the other: held, withheld, or waiting for a socket.",
+        lambda: [((), sum(proxy.held_size for generation in service.generations for proxy in generation.proxies))],
+    )
+    metrics.gauge("s3proxy_spool_bytes", "Bytes of bodies on disk.", lambda: [((), service.generation.spool.size)])
+    metrics.counter(
+        "s3proxy_spool_refusals",
+        "Bodies for which there was no room on disk.",
+        lambda: [((), service.generation.spool.refused_count)],
+    )
+
+
+def _agents(service: Measured) -> list[tuple[str, BackendAgent]]:
+    return [(name, backend.agent) for name, backend in service.generation.backends.items()]
+
+
+def _measure_backends(metrics: Metrics, service: Measured) -> None:
+    metrics.gauge(
+        "s3proxy_backend_connections",
+        "Connections to a backend, in use or not.",
+        lambda: [((name,), len(agent.connections)) for name, agent in _agents(service)],
+        ("backend",),
+    )
+    metrics.gauge(
+        "s3proxy_backend_breaker_open",
+        "1 while a backend is not asked because it failed too often in a row.",
+        lambda: [((name,), float(agent.breaker.is_open)) for name, agent in _agents(service)],
+        ("backend",),
+    )
+    metrics.counter(
+        "s3proxy_backend_retries",
+        "Requests which were sent again, because a reused connection had died.",
+        lambda: [((name,), agent.retried_count) for name, agent in _agents(service)],
+        ("backend",),
+    )
+
+
+def _measure_judgements(metrics: Metrics, service: Measured) -> None:
+    counts = service.counts
+    metrics.counter(
+        "s3proxy_aborts",
+        "Requests which were given up, by why: who left, failed or was too slow.",
+        lambda: [((cause,), number) for cause, number in sorted(counts.aborted.items())],
+        ("cause",),
+    )
+    metrics.counter(
+        "s3proxy_backend_committed_early",
+        "Answers which claimed success before the body's end was released.",
+        lambda: [((), counts.committed_early)],
+    )
+    metrics.counter(
+        "s3proxy_dropped_headers",
+        "Headers which were dropped because no signature covers them.",
+        lambda: [((), counts.dropped_headers)],
+    )
+    metrics.counter(
+        "s3proxy_exemptions",
+        "How often a key's exemption was needed.",
+        lambda: [((name,), counts.exempted[name]) for name in ("region", "clock-skew", "unsigned-headers")],
+        ("exemption",),
+    )

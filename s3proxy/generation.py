@@ -1,0 +1,163 @@
+"""
+What one reading of the configuration makes: credentials, backends, budgets, and proxies which use them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from s3proxy.accesslog import AccessLog, AccessRecord
+from s3proxy.authentication import Anonymous, Authenticated, Realm
+from s3proxy.backend.backend import Backend
+from s3proxy.backends import CannotStart, make_backend
+from s3proxy.body.plan import BodyLimits
+from s3proxy.body.spool import SpoolDirectory
+from s3proxy.credentials.file import FileCredentialStore
+from s3proxy.frontend.channel import ClientTimes
+from s3proxy.frontend.site import make_request_id
+from s3proxy.proxy import Proxy, ProxyCounts, ProxySettings
+from s3proxy.replay import ReplayWindow
+from s3proxy.s3.address import Address
+from s3proxy.settings import BackendSettings, ListenerSettings, Settings
+from s3proxy.tables import Faults
+
+
+def utc_now() -> datetime:
+    """
+    Tell the time of signatures. Not the reactor's, which is monotonic.
+    """
+    return datetime.now(UTC)
+
+
+class Generation:
+    """
+    All that lives as long as one reading of the configuration. Requests end in the generation in which they began.
+
+    Args:
+        former: What is unchanged is taken from it: connections to backends, and what is remembered.
+        log_access: Told of each request which has ended.
+        counts: What proxies count, in all generations together.
+
+    Raises:
+        CannotStart: A file is not as it must be; its text tells every fault.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        reactor: Any,
+        former: Generation | None = None,
+        *,
+        counts: ProxyCounts,
+        log_access: Callable[[AccessRecord], None],
+    ) -> None:
+        self.settings = settings
+        self._reactor = reactor
+        self._counts = counts
+        self._log_access = log_access
+        self.proxies: list[Proxy] = []
+        server, limits = settings.server, settings.limits
+        try:
+            self.credentials = FileCredentialStore(
+                settings.keys_file, tuple(backend.name for backend in settings.backends)
+            )
+            self.backends = {backend.name: self._backend(backend, former) for backend in settings.backends}
+            if former is not None and former.settings.log == settings.log:
+                self.access_log: AccessLog = former.access_log
+                self.access_log.reopen()
+            else:
+                self.access_log = AccessLog(settings.log.access)
+        except Faults as error:
+            raise CannotStart(f"{settings.keys_file}:\n{error}") from None
+        except OSError as error:
+            raise CannotStart(f"{error.filename}: {error.strerror}") from None
+        if former is not None and former.settings.server.spool_directory == server.spool_directory:
+            self.spool: SpoolDirectory = former.spool
+            self.spool.quota = limits.spool_size
+        else:
+            self.spool = SpoolDirectory(Path(server.spool_directory), limits.spool_size)
+        self.replay_window: ReplayWindow | None = None
+        if former is not None and _remembers(former.settings) == _remembers(settings):
+            self.replay_window = former.replay_window
+        elif server.replay_window:
+            self.replay_window = ReplayWindow(server.replay_window, limits.replay_entries)
+
+    def _backend(self, wanted: BackendSettings, former: Generation | None) -> Backend:
+        settings = self.settings
+        if former is not None and (former.settings.times, former.settings.limits) == (settings.times, settings.limits):
+            for known in former.settings.backends:
+                if known == wanted:
+                    return former.backends[known.name]
+        return make_backend(wanted, settings, self._reactor)
+
+    def client_times(self) -> ClientTimes:
+        """
+        Return how long clients may take.
+        """
+        times = self.settings.times
+        return ClientTimes(head=times.head, idle=times.idle, keep_alive=times.keep_alive, linger=times.linger)
+
+    def make_proxy(self, listener: ListenerSettings) -> Proxy:
+        """
+        Make what sees the requests of a listener through.
+        """
+        settings = self.settings
+        proxy = Proxy(
+            ProxySettings(
+                realm=Realm(
+                    regions=tuple(region.encode() for region in (listener.region, *listener.accepted_regions)),
+                    domains=tuple(domain.encode() for domain in listener.domains),
+                    refused=frozenset(listener.refuse),
+                    anonymous=Anonymous(settings.anonymous.allow, settings.anonymous.signed_buckets),
+                    known_tokens=self.credentials.session_tokens,
+                ),
+                body_limits=BodyLimits(
+                    small_body=settings.limits.small_body,
+                    document=settings.limits.xml_body,
+                    object_size=settings.limits.object_size,
+                    spools_unknown_length=settings.limits.unknown_length == "spool",
+                    streams_forms=listener.post == "stream",
+                ),
+                host_id=settings.server.host_id,
+                replay_window=self.replay_window,
+            ),
+            self.credentials,
+            self._choose_backend,
+            wall_clock=utc_now,
+            clock=self._reactor.seconds,
+            make_request_id=make_request_id,
+            log_access=self._log_access,
+            spool=self.spool,
+            counts=self._counts,
+        )
+        self.proxies.append(proxy)
+        return proxy
+
+    def _choose_backend(self, address: Address, authenticated: Authenticated) -> Backend:
+        name = authenticated.credential.backend
+        return self.backends[name if name is not None else self.settings.backends[0].name]
+
+    @property
+    def running_count(self) -> int:
+        """
+        How many requests of it have begun and not ended.
+        """
+        return sum(proxy.running_count for proxy in self.proxies)
+
+    def retire(self, successor: Generation) -> None:
+        """
+        Take no new request; let go of each connection to a backend which the successor does not share, in its time.
+        """
+        if self.access_log is not successor.access_log:
+            self.access_log.close()
+        kept = set(map(id, successor.backends.values()))
+        for backend in self.backends.values():
+            if id(backend) not in kept:
+                backend.agent.retire()
+
+
+def _remembers(settings: Settings) -> tuple[float, int]:
+    return settings.server.replay_window, settings.limits.replay_entries
