@@ -52,9 +52,42 @@ class _File:
     log: LogSettings = field(default_factory=LogSettings)
 
 
-def load_settings(path: Path, environment: Mapping[str, str] = os.environ) -> Settings:
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """
+    What a configuration says, before anybody has checked it.
+
+    Attributes:
+        content: Tables and options; JSON could hold them.
+        directory: What relative paths are relative to.
+    """
+
+    content: Mapping[str, Any]
+    directory: Path
+
+    def settings(self) -> Settings:
+        """
+        Check it.
+
+        Raises:
+            Faults: All of them, each with its place in the file.
+        """
+        return make_settings(self.content, self.directory)
+
+
+def read_configuration(path: Path) -> Configuration:
     """
     Read a configuration file.
+
+    Raises:
+        Faults: It cannot be read, or is no TOML.
+    """
+    return Configuration(read_toml(path, MAX_FILE_SIZE), path.parent)
+
+
+def load_settings(path: Path, environment: Mapping[str, str] = os.environ) -> Settings:
+    """
+    Read and check a configuration file.
 
     Raises:
         Faults: All of them, each with its place in the file.
@@ -101,6 +134,21 @@ def make_settings(content: Mapping[str, Any], directory: Path, environment: Mapp
         limits=file.limits,
         times=file.times,
         log=file.log if file.log.access in {"-", "none"} else LogSettings(access=str(directory / file.log.access)),
+    )
+
+
+def share_of(settings: Settings, workers: int) -> Settings:
+    """
+    Return what one of several processes may use: limits are for all of them together, the admin endpoint is nobody's.
+    """
+    limits = settings.limits
+    return replace(
+        settings,
+        server=replace(settings.server, admin=None),
+        limits=replace(limits, spool_size=limits.spool_size // workers),
+        backends=tuple(
+            replace(backend, connections=max(1, backend.connections // workers)) for backend in settings.backends
+        ),
     )
 
 

@@ -7,6 +7,7 @@ Nothing here costs a request more than a few counters at its end; what others co
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -120,3 +121,84 @@ class Metrics:
         Return everything as Prometheus reads it.
         """
         return generate_latest(self._registry)
+
+    def families(self) -> list[Family]:
+        """
+        Return everything as JSON can hold it.
+        """
+        return [
+            [
+                metric.name,
+                metric.documentation,
+                metric.type,
+                [[sample.name, sample.labels, sample.value] for sample in metric.samples],
+            ]
+            for metric in self._registry.collect()
+        ]
+
+
+Family = list[Any]
+"""
+A metric: its name, what it is about, its type, and its samples: name, labels and value of each.
+"""
+
+
+class MetricsSum:
+    """
+    The metrics of several processes together. Counters of those which have ended stay in the sum.
+    """
+
+    def __init__(self) -> None:
+        self._ended: dict[str, Family] = {}
+        self._running: dict[int, list[Family]] = {}
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+
+    def put(self, process: int, families: list[Family]) -> None:
+        """
+        Know what a process has counted so far.
+
+        Args:
+            process: Its id.
+        """
+        self._running[process] = families
+
+    def ended(self, process: int) -> None:
+        """
+        Know that a process counts no more.
+        """
+        for family in self._running.pop(process, []):
+            if family[2] != "gauge":
+                _add(self._ended, family)
+
+    def collect(self) -> Iterable[Metric]:
+        """
+        Sum up; the registry asks for it.
+        """
+        sums: dict[str, Family] = {}
+        for families in (list(self._ended.values()), *self._running.values()):
+            for family in families:
+                _add(sums, family)
+        for name, about, kind, samples in sums.values():
+            metric = Metric(name, about, kind)
+            for sample_name, labels, value in samples:
+                metric.add_sample(sample_name, labels, value)
+            yield metric
+
+    def document(self) -> bytes:
+        """
+        Return the sums as Prometheus reads them.
+        """
+        return generate_latest(self._registry)
+
+
+def _add(sums: dict[str, Family], family: Family) -> None:
+    name, about, kind, samples = family
+    total = sums.setdefault(name, [name, about, kind, []])[3]
+    known = {(sample[0], tuple(sorted(sample[1].items()))): sample for sample in total}
+    for sample_name, labels, value in samples:
+        sample = known.get((sample_name, tuple(sorted(labels.items()))))
+        if sample is None:
+            total.append([sample_name, labels, value])
+        elif not sample_name.endswith("_created"):
+            sample[2] += value

@@ -73,6 +73,7 @@ class ProxyService(Service):
         self._resources: list[tuple[S3Resource, str | None]] = []
         self._is_draining = False
         self._is_retiring = False
+        self._deadlines: list[Any] = []
         self.counts = ProxyCounts()
         self.metrics = Metrics()
         self.generation = self._make_generation(settings, None)
@@ -127,6 +128,13 @@ class ProxyService(Service):
         self._is_retiring = True
         return self._end(self.generation.settings.times.handover, is_succeeded=True)
 
+    def hurry(self) -> None:
+        """
+        Let what was retired end when the time of a drain has passed.
+        """
+        deadline = self._reactor.callLater(self.generation.settings.times.drain, self._abort)
+        self._deadlines.append(deadline)
+
     def _end(self, seconds: float, *, is_succeeded: bool) -> Deferred[None]:
         self._is_draining = True
         waiting: list[Deferred[Any]] = []
@@ -143,8 +151,9 @@ class ProxyService(Service):
         for site in self.sites:
             drained = site.drain(serves=is_succeeded)
             waiting += [drained] if is_succeeded else []
-        deadline = self._reactor.callLater(seconds, self._abort) if seconds or not is_succeeded else None
-        return DeferredList(waiting, consumeErrors=True).addCallback(lambda ignored: self._drained(deadline))
+        if seconds or not is_succeeded:
+            self._deadlines.append(self._reactor.callLater(seconds, self._abort))
+        return DeferredList(waiting, consumeErrors=True).addCallback(lambda ignored: self._drained())
 
     def reload(self) -> bool:
         """
@@ -293,9 +302,10 @@ class ProxyService(Service):
         for site in self.sites:
             site.abort()
 
-    def _drained(self, deadline: Any) -> Any:
-        if deadline is not None and deadline.active():
-            deadline.cancel()
+    def _drained(self) -> Any:
+        for deadline in self._deadlines:
+            if deadline.active():
+                deadline.cancel()
         self.generation.access_log.close()
         agents = {backend.agent for generation in self.generations for backend in generation.backends.values()}
         ending: list[Any] = [agent.close() for agent in agents]

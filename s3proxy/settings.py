@@ -116,6 +116,12 @@ class ServerSettings:
     admin: str | None = option(
         ADMIN, "Where `/health`, `/ready` and `/metrics` are served.", None, told="they are not served"
     )
+    workers: int = option(
+        count(1, 256),
+        "Processes which serve. Two or more have a supervisor, which starts one anew when it dies; all share the "
+        "sockets, and the limits hold for them together.",
+        1,
+    )
     region: str = option(REGION, "The region which clients must have signed for.", "us-east-1")
     accepted_regions: tuple[str, ...] = option(
         list_of(REGION), "Further regions which clients may have signed for.", ()

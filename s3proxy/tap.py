@@ -14,7 +14,7 @@ from twisted.application.service import IService
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
-from s3proxy.config import load_settings, make_settings
+from s3proxy.config import Configuration, read_configuration
 from s3proxy.settings import Settings
 from s3proxy.tables import Fault, Faults
 
@@ -40,7 +40,7 @@ class Options(UsageOptions):
 
     Attributes:
         settings: What the file, or the command line itself, says.
-        load: Reads them again.
+        load: Reads the file again.
     """
 
     synopsis = "[options]"
@@ -60,7 +60,7 @@ class Options(UsageOptions):
     ]
 
     settings: Settings
-    load: Callable[[], Settings]
+    load: Callable[[], Configuration]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -85,13 +85,13 @@ class Options(UsageOptions):
             if self["config"] is not None:
                 if others:
                     raise UsageError(f"--config excludes {', '.join(f'--{name}' for name in sorted(others))}")
-                path = Path(self["config"]).absolute()
-                self.load = partial(load_settings, path)
+                self.load = partial(read_configuration, Path(self["config"]).absolute())
             elif self["backend"] is None:
                 raise UsageError("--config FILE is required, or --backend URL and what belongs to it")
             else:
-                self.load = partial(make_settings, self._content(), Path().absolute())
-            self.settings = self.load()
+                configuration = Configuration(self._content(), Path().absolute())
+                self.load = lambda: configuration
+            self.settings = self.load().settings()
         except Faults as error:
             faults = error.faults if self["config"] is not None else _renamed(error.faults)
             raise UsageError("\n".join(map(str, faults))) from None
@@ -129,8 +129,11 @@ def _given(table: dict[str, Any]) -> dict[str, Any]:
 
 def makeService(options: Options) -> IService:
     """
-    Make the daemon, for twistd to start.
+    Make the daemon, for twistd to start: one process, or the supervisor of several.
     """
     from s3proxy.service import make_service
+    from s3proxy.supervisor import make_supervisor
 
-    return make_service(options.settings, options.load)
+    if options.settings.server.workers == 1:
+        return make_service(options.settings, lambda: options.load().settings())
+    return make_supervisor(options.load)

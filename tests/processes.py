@@ -40,15 +40,26 @@ def write_keys(path: Path, *, with_tokens: bool = False) -> None:
     path.chmod(0o600)
 
 
-def write_configuration(directory: Path, backend_url: str, *, more: str = "", backend: str = "", port: int = 0) -> Path:
+def write_configuration(
+    directory: Path,
+    backend_url: str,
+    *,
+    more: str = "",
+    backend: str = "",
+    server: str = "",
+    listen: str = "",
+    port: int = 0,
+) -> Path:
     """
     Write a configuration and its keys; return its path.
     """
+    listen = listen or f"tcp:{port}:interface=127.0.0.1"
     write_keys(directory / "keys.toml", with_tokens=True)
     path = directory / "s3proxy.toml"
     path.write_text(
         f"""[server]
-listen = ["tcp:{port}:interface=127.0.0.1"]
+listen = ["{listen}"]
+{server}
 
 [[backend]]
 name = "test"
@@ -69,14 +80,24 @@ access = "access.log"
 
 @contextmanager
 def running(
-    arguments: list[str], directory: Path, environment: dict[str, str] | None = None
+    arguments: list[str],
+    directory: Path,
+    environment: dict[str, str] | None = None,
+    *,
+    pass_fds: tuple[int, ...] = (),
 ) -> Iterator[subprocess.Popen[bytes]]:
     """
     Run a process of Python's; end it, and fail if it does not end.
     """
     log = (directory / "process.log").open("ab")
     process = subprocess.Popen(
-        [sys.executable, *arguments], cwd=directory, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment
+        [sys.executable, *arguments],
+        cwd=directory,
+        stdout=log,
+        stderr=log,
+        stdin=subprocess.DEVNULL,
+        env=environment,
+        pass_fds=pass_fds,
     )
     try:
         yield process

@@ -174,9 +174,9 @@ def test_the_secret_is_in_no_repr(tmp_path: Path) -> None:
     ("content", "place", "message"),
     [
         (
-            {"server": {"workers": 2}},
-            "server.workers",
-            "unknown name; accepted: listen, admin, region, accepted_regions, domains, refuse, ",
+            {"server": {"worker": 2}},
+            "server.worker",
+            "unknown name; accepted: listen, admin, workers, region, accepted_regions, domains, refuse, ",
         ),
         ({"servers": {}}, "servers", "unknown name; accepted: server, listener, backend, credentials"),
         ({"server": {"listen": []}}, "server.listen", "a list of at least 1"),

@@ -38,13 +38,17 @@ class Daemon:
     A configuration, a backend in this process, and clients of the daemon.
     """
 
-    def __init__(self, directory: Path, *, more: str = "", backend: str = "") -> None:
+    def __init__(
+        self, directory: Path, *, more: str = "", backend: str = "", server: str = "", listen: str = ""
+    ) -> None:
         self.directory = directory
         self.backend = FaultyBackend()
         self.backend_port = reactor.listenTCP(0, self.backend, interface="127.0.0.1")
         self.port = free_port()
         url = f"http://127.0.0.1:{self.backend_port.getHost().port}"
-        self.configuration = write_configuration(directory, url, port=self.port, more=more, backend=backend)
+        self.configuration = write_configuration(
+            directory, url, port=self.port, more=more, backend=backend, server=server, listen=listen
+        )
         self.clients: list[SocketClient] = []
 
     def signer(self, **options: str) -> Signer:

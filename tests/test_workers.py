@@ -1,0 +1,378 @@
+"""
+Several processes on the same sockets, and changes of them under load: nobody's request fails.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from prometheus_client.parser import text_string_to_metric_families
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.protocol import Factory
+
+from tests.harness import RawClient, turns, until
+from tests.processes import free_port, running, until_listening
+from tests.signer import HASH, SIGNED_CHUNKS, Signer
+from tests.socket_client import SocketClient
+from tests.test_daemon import BODY, Daemon, twistd_arguments
+
+LONG = 4_000_000
+"""
+Turns of the reactor in which a process starts, however slow the machine is.
+"""
+
+
+class Supervised:
+    """
+    A daemon of several processes, and its admin endpoint.
+    """
+
+    def __init__(self, directory: Path, workers: int = 2, more: str = "") -> None:
+        self.admin_port = free_port()
+        self.server = f'workers = {workers}\nadmin = "tcp:{self.admin_port}:interface=127.0.0.1"'
+        self.daemon = Daemon(directory, server=self.server, more=more)
+
+    async def page(self, name: str) -> tuple[int, str]:
+        """
+        Read a page of the admin endpoint.
+        """
+        factory = Factory.forProtocol(RawClient)
+        factory.noisy = False
+        client = await TCP4ClientEndpoint(reactor, "127.0.0.1", self.admin_port).connect(factory)
+        client.send(b"GET /%s HTTP/1.1\r\nHost: localhost\r\n\r\n" % name.encode())
+        answer = await client.answer("GET")
+        await client.until(lambda: client.lost)
+        return answer.status, answer.body.decode()
+
+    async def metric(self, name: str, **labels: str) -> float:
+        """
+        Read the sum of a metric.
+        """
+        _, text = await self.page("metrics")
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+    async def until_ready(self, process: subprocess.Popen[bytes]) -> None:
+        """
+        Wait until all workers serve.
+        """
+        await until_listening(self.admin_port, process)
+        await self.until_page("ready", lambda status, text: status == 200)
+
+    async def until_page(self, name: str, condition: Callable[[int, str], bool]) -> None:
+        """
+        Ask until a page says what it should.
+        """
+        for _ in range(20_000):
+            status, text = await self.page(name)
+            if condition(status, text):
+                return
+            await turns(50)
+        raise AssertionError(f"{name}: {status} {text}")
+
+
+def children(process: subprocess.Popen[bytes]) -> list[int]:
+    """
+    The workers of a supervisor: its children which have not ended.
+    """
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent = stat.read_text().rpartition(") ")[2].split()[:2]
+        except OSError:
+            continue
+        if int(parent) == process.pid and state != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+class Load:
+    """
+    Clients which ask without a pause, each on a connection which it keeps as long as it may.
+
+    Attributes:
+        ledger: How often each outcome came.
+    """
+
+    def __init__(self, port: int, signer: Signer, count: int) -> None:
+        self.ledger: Counter[str] = Counter()
+        self._requests = [
+            signer.put("/test-bucket/key", b"hello" * 1000, HASH),
+            signer.put("/test-bucket/key", BODY[:100_000], SIGNED_CHUNKS),
+        ]
+        self._get = signer.head("GET", "/test-bucket/key")[0]
+        self._endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", port)
+        self._factory = Factory.forProtocol(RawClient)
+        self._factory.noisy = False
+        self._is_over = False
+        self._clients = [Deferred.fromCoroutine(self._ask(number)) for number in range(count)]
+
+    async def _ask(self, number: int) -> None:
+        client: Any = None
+        while not self._is_over:
+            number += 1
+            if client is None:
+                client = await self._endpoint.connect(self._factory)
+            if number % 3:
+                request = self._requests[number % 2]
+                client.send(request.head + request.body)
+            else:
+                client.send(self._get)
+            answer = await client.answer("PUT" if number % 3 else "GET")
+            self.ledger["nothing" if answer is None else str(answer.status)] += 1
+            if answer is None or answer.header("Connection") == "close":
+                await client.until(lambda client=client: client.lost)
+                client = None
+        if client is not None:
+            client.transport.abortConnection()
+            await client.until(lambda: client.lost)
+
+    async def end(self) -> None:
+        """
+        Let each client end with its present request.
+        """
+        self._is_over = True
+        await gatherResults(self._clients)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_dead_worker_is_replaced(tmp_path: Path) -> None:
+    """
+    SIGKILL of a worker: another takes its place, its counters stay in the sum, and the daemon serves on.
+    """
+    supervised = Supervised(tmp_path)
+    daemon = supervised.daemon
+    with running(twistd_arguments(daemon.configuration), tmp_path) as process:
+        await supervised.until_ready(process)
+        before = children(process)
+        for _ in range(10):
+            assert b"200 OK" in await daemon.ask(daemon.signer().head("GET", "/b/k")[0])
+        await supervised.until_page("metrics", lambda status, text: 'code="",method="GET"' in text and "} 10.0" in text)
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        await supervised.until_page("metrics", lambda status, text: "s3proxy_worker_deaths_total 2.0" in text)
+        await supervised.until_ready(process)
+        after = children(process)
+        served = await daemon.ask(daemon.signer().head("GET", "/b/k")[0])
+        await supervised.until_page("metrics", lambda status, text: 'place="AuthHeader"' in text and "} 11.0" in text)
+        counted = await supervised.metric("s3proxy_requests_total", status="200")
+    await daemon.close()
+
+    assert len(before) == len(after) == 2
+    assert not set(before) & set(after)
+    assert b"200 OK" in served
+    assert counted == 11
+    assert [pid for pid in after if Path(f"/proc/{pid}").exists()] == [], "a worker has outlived its supervisor"
+
+
+async def change_under_load(
+    tmp_path: Path, workers: int, change: Callable[[subprocess.Popen[bytes], Supervised], Any], size: int = len(BODY)
+) -> tuple[Load, Supervised, list[SocketClient]]:
+    """
+    Serve 32 connections and one large upload while the daemon changes under them.
+    """
+    supervised = Supervised(tmp_path, workers)
+    daemon = supervised.daemon
+    daemon.backend.keeps_bodies = False
+    upload = daemon.signer().put("/test-bucket/large", BODY, SIGNED_CHUNKS)
+    with running(twistd_arguments(daemon.configuration), tmp_path) as process:
+        await supervised.until_ready(process)
+        client = SocketClient(daemon.port)
+        daemon.clients.append(client)
+        client.put(upload.head + upload.body[:300_000])
+        await until(lambda: client.pump() or any(connection.size for connection in daemon.backend.connections))
+        load = Load(daemon.port, daemon.signer(), 32)
+        await until(lambda: sum(load.ledger.values()) > 200)
+        await change(process, supervised)
+        reached = sum(load.ledger.values())
+        await until(lambda: sum(load.ledger.values()) > reached + 200)
+        assert client.end is None
+        client.put(upload.body[300_000:])
+        await until(lambda: client.pump() or client.status)
+        await load.end()
+    await daemon.close()
+    return load, supervised, [client]
+
+
+def log_of(directory: Path) -> str:
+    """
+    What the daemon has logged.
+    """
+    return (directory / "process.log").read_text()
+
+
+async def hangup(process: subprocess.Popen[bytes], supervised: Supervised) -> None:
+    """
+    Reload, twice.
+    """
+
+    def reloads() -> int:
+        text = log_of(supervised.daemon.directory)
+        return text.count("reloaded: ") + text.count("workers serve")
+
+    for _ in range(2):
+        before = reloads()
+        process.send_signal(signal.SIGHUP)
+        await until(lambda before=before: reloads() > before, LONG)
+
+
+async def replace(process: subprocess.Popen[bytes], supervised: Supervised) -> None:
+    """
+    Restart the supervisor in its place.
+    """
+    before = set(children(process))
+    process.send_signal(signal.SIGUSR2)
+    await until(lambda: log_of(supervised.daemon.directory).count("workers serve") == 2, LONG)
+    assert set(children(process)) - before
+
+
+@pytest.mark.parametrize(
+    ("workers", "change"), [(1, hangup), (2, hangup), (2, replace)], ids=["reload-1", "reload-2", "restart-2"]
+)
+@pytest_twisted.ensureDeferred
+async def test_a_change_under_load(
+    tmp_path: Path, workers: int, change: Callable[[subprocess.Popen[bytes], Supervised], Any]
+) -> None:
+    """
+    No request of 32 connections fails, and an upload which runs meanwhile ends well.
+    """
+    load, supervised, (client,) = await change_under_load(tmp_path, workers, change)
+
+    assert set(load.ledger) == {"200"}
+    assert client.status == 200
+    assert "Traceback" not in log_of(tmp_path)
+    large = [request for request in supervised.daemon.backend.requests if b"/large" in request.raw_head]
+    assert [request.size for request in large] == [len(BODY)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_wrong_configuration_changes_nothing(tmp_path: Path) -> None:
+    """
+    The fault is logged with its place; the same workers serve on.
+    """
+    supervised = Supervised(tmp_path)
+    daemon = supervised.daemon
+    with running(twistd_arguments(daemon.configuration), tmp_path) as process:
+        await supervised.until_ready(process)
+        before = children(process)
+        former = daemon.configuration.read_text()
+        daemon.configuration.write_text(former.replace("[log]", "[log]\ncolour = 1"))
+        process.send_signal(signal.SIGHUP)
+        await until(lambda: "nothing was reloaded: log.colour" in log_of(tmp_path), LONG)
+        process.send_signal(signal.SIGUSR2)
+        await until(lambda: "not restarted: log.colour" in log_of(tmp_path), LONG)
+        after = children(process)
+        served = await daemon.ask(daemon.signer().head("GET", "/b/k")[0])
+    await daemon.close()
+
+    assert before == after
+    assert b"200 OK" in served
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest_twisted.ensureDeferred
+async def test_a_reload_moves_the_listener(tmp_path: Path, workers: int) -> None:
+    """
+    A new address is listened on, and the former no more; other options hold at once.
+    """
+    supervised = Supervised(tmp_path, workers)
+    daemon = supervised.daemon
+    former, port = daemon.port, free_port()
+    with running(twistd_arguments(daemon.configuration), tmp_path) as process:
+        await supervised.until_ready(process)
+        text = daemon.configuration.read_text().replace(f"tcp:{former}:", f"tcp:{port}:")
+        daemon.configuration.write_text(text.replace("[server]", '[server]\nregion = "eu-north-1"'))
+        process.send_signal(signal.SIGHUP)
+        await until_listening(port, process)
+        daemon.port = port
+        await until(lambda: "eu-north-1" in daemon.configuration.read_text())
+        refused = await daemon.ask(daemon.signer().head("GET", "/b/k")[0])
+        await until(lambda: not is_open(former), LONG)
+    await daemon.close()
+
+    assert b"AuthorizationHeaderMalformed" in refused
+    assert b"<Region>eu-north-1</Region>" in refused
+
+
+def is_open(port: int) -> bool:
+    """
+    Whether anybody listens on a port.
+    """
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest_twisted.ensureDeferred
+async def test_sockets_of_systemd(tmp_path: Path, workers: int) -> None:
+    """
+    A socket which somebody else owns survives the daemon: clients wait in it for the next one, and none is refused.
+    """
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as owned:
+        supervised = Supervised(tmp_path, workers)
+        daemon = supervised.daemon
+        daemon.port = owned.getsockname()[1]
+        text = daemon.configuration.read_text()
+        start = text.index('listen = ["') + len('listen = ["')
+        text = text[:start] + "systemd:domain=INET:index=0" + text[text.index('"]', start) :]
+        daemon.configuration.write_text(text)
+        code = (
+            "import os, sys; os.dup2(int(sys.argv[1]), 3); sys.argv[:2] = ['twistd'];"
+            "os.environ.update(LISTEN_FDS='1', LISTEN_FDNAMES='s3', LISTEN_PID=str(os.getpid()));"
+            "from twisted.scripts.twistd import run; run()"
+        )
+        arguments = ["-c", code, str(owned.fileno()), *twistd_arguments(daemon.configuration)[2:]]
+        answers = []
+        load = Load(daemon.port, daemon.signer(), 8)
+        for number in (1, 2):
+            with running(arguments, tmp_path, pass_fds=(owned.fileno(),)) as process:
+                await until(lambda number=number: sum(load.ledger.values()) > 100 * number, LONG)
+                process.terminate()
+                while process.poll() is None:
+                    await turns(20)
+        with running(arguments, tmp_path, pass_fds=(owned.fileno(),)) as process:
+            await load.end()
+            answers.append(await daemon.ask(daemon.signer().head("GET", "/b/k")[0]))
+        await daemon.close()
+
+    assert set(load.ledger) == {"200"}
+    assert b"200 OK" in answers[0]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_port_in_use_fails_the_start(tmp_path: Path) -> None:
+    """
+    The supervisor ends with an error instead of workers which serve nothing.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        daemon = Supervised(tmp_path).daemon
+        text = daemon.configuration.read_text().replace(f"tcp:{daemon.port}:", f"tcp:{taken.getsockname()[1]}:")
+        daemon.configuration.write_text(text)
+        ran = subprocess.run(
+            [sys.executable, *twistd_arguments(daemon.configuration)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            cwd=tmp_path,
+        )
+        await daemon.close()
+
+    assert ran.returncode != 0
+    assert "cannot listen" in ran.stdout + ran.stderr
