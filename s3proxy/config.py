@@ -137,15 +137,27 @@ def make_settings(content: Mapping[str, Any], directory: Path, environment: Mapp
     )
 
 
+_SHARED = (
+    *("connections", "memory", "requests", "bodies", "requests_per_second", "bytes_per_second", "spool_size"),
+    *("key_requests", "key_bodies", "key_requests_per_second", "key_bytes_per_second"),
+)
+
+
+def _share(amount: int, workers: int) -> int:
+    # 0 is no bound, and stays it; a bound never becomes none.
+    return -(-amount // workers)
+
+
 def share_of(settings: Settings, workers: int) -> Settings:
     """
     Return what one of several processes may use: limits are for all of them together, the admin endpoint is nobody's.
     """
     limits = settings.limits
+    shared: dict[str, Any] = {name: _share(getattr(limits, name), workers) for name in _SHARED}
     return replace(
         settings,
         server=replace(settings.server, admin=None),
-        limits=replace(limits, spool_size=limits.spool_size // workers),
+        limits=replace(limits, **shared),
         backends=tuple(
             replace(backend, connections=max(1, backend.connections // workers)) for backend in settings.backends
         ),

@@ -28,6 +28,13 @@ class Deadline:
         self._at: float | None = None
         self._call: IDelayedCall | None = None
 
+    @property
+    def at(self) -> float | None:
+        """
+        When it will pass, in the reactor's seconds; None where it is clear.
+        """
+        return self._at
+
     def set(self, seconds: float) -> None:
         """
         Let it pass after this many seconds from now.

@@ -7,7 +7,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from s3proxy.backend.agent import BackendAgent
-from s3proxy.frontend.channel import Hold
+from s3proxy.frontend.admission import ConnectionLimit
+from s3proxy.frontend.hold import Hold
 from s3proxy.frontend.site import S3Site
 from s3proxy.generation import Generation
 from s3proxy.metrics import Metrics
@@ -20,6 +21,7 @@ class Measured(Protocol):
     """
 
     counts: ProxyCounts
+    connection_limit: ConnectionLimit
     generation: Generation
 
     @property
@@ -48,6 +50,7 @@ def measure(metrics: Metrics, service: Measured) -> None:
     _measure_clients(metrics, service)
     _measure_backends(metrics, service)
     _measure_judgements(metrics, service)
+    _measure_budgets(metrics, service)
 
 
 def _measure_clients(metrics: Metrics, service: Measured) -> None:
@@ -140,4 +143,41 @@ def _measure_judgements(metrics: Metrics, service: Measured) -> None:
         "How often a key's exemption was needed.",
         lambda: [((name,), counts.exempted[name]) for name in ("region", "clock-skew", "unsigned-headers")],
         ("exemption",),
+    )
+
+
+def _measure_budgets(metrics: Metrics, service: Measured) -> None:
+    limit = service.connection_limit
+    metrics.gauge(
+        "s3proxy_budget_used",
+        "How much of a limit of all requests together is used now.",
+        lambda: [((name,), used) for name, used in service.generation.budgets.used.items()],
+        ("budget",),
+    )
+    metrics.counter(
+        "s3proxy_budget_waits",
+        "Requests which waited for what a limit has left, of all together or of their key.",
+        lambda: [((name,), number) for name, number in sorted(service.generation.budgets.waited.items())],
+        ("budget",),
+    )
+    metrics.counter(
+        "s3proxy_budget_refusals",
+        "Those which waited in vain.",
+        lambda: [((name,), number) for name, number in sorted(service.generation.budgets.refused.items())],
+        ("budget",),
+    )
+    metrics.counter(
+        "s3proxy_connections_evicted",
+        "Idle connections of clients which were closed to make room.",
+        lambda: [((), limit.evicted_count)],
+    )
+    metrics.counter(
+        "s3proxy_connections_refused",
+        "Connections of an address which had too many.",
+        lambda: [((), limit.refused_count)],
+    )
+    metrics.counter(
+        "s3proxy_connections_full",
+        "How often no connection was accepted for a while.",
+        lambda: [((), limit.full_count)],
     )

@@ -15,13 +15,15 @@ from s3proxy.backend.backend import Backend
 from s3proxy.backends import CannotStart, make_backend
 from s3proxy.body.plan import BodyLimits
 from s3proxy.body.spool import SpoolDirectory
-from s3proxy.credentials.file import FileCredentialStore
+from s3proxy.budget import Budgets
+from s3proxy.credentials.file import BUDGET_OPTIONS, FileCredentialStore
 from s3proxy.frontend.channel import ClientTimes
 from s3proxy.frontend.site import make_request_id
 from s3proxy.proxy import Proxy, ProxyCounts, ProxySettings
 from s3proxy.replay import ReplayWindow
 from s3proxy.s3.address import Address
-from s3proxy.settings import BackendSettings, ListenerSettings, Settings
+from s3proxy.s3.credential import BudgetLimits
+from s3proxy.settings import BackendSettings, Limits, ListenerSettings, Settings
 from s3proxy.tables import Faults
 
 
@@ -62,7 +64,7 @@ class Generation:
         server, limits = settings.server, settings.limits
         try:
             self.credentials = FileCredentialStore(
-                settings.keys_file, tuple(backend.name for backend in settings.backends)
+                settings.keys_file, tuple(backend.name for backend in settings.backends), key_limits(limits)
             )
             self.backends = {backend.name: self._backend(backend, former) for backend in settings.backends}
             if former is not None and former.settings.log == settings.log:
@@ -79,6 +81,10 @@ class Generation:
             self.spool.quota = limits.spool_size
         else:
             self.spool = SpoolDirectory(Path(server.spool_directory), limits.spool_size)
+        if former is not None and _budgeted(former.settings) == _budgeted(settings):
+            self.budgets: Budgets = former.budgets
+        else:
+            self.budgets = Budgets(reactor, all_limits(limits), key_limits(limits), settings.times.budget)
         self.replay_window: ReplayWindow | None = None
         if former is not None and _remembers(former.settings) == _remembers(settings):
             self.replay_window = former.replay_window
@@ -98,7 +104,14 @@ class Generation:
         Return how long clients may take.
         """
         times = self.settings.times
-        return ClientTimes(head=times.head, idle=times.idle, keep_alive=times.keep_alive, linger=times.linger)
+        return ClientTimes(
+            head=times.head,
+            idle=times.idle,
+            total=times.total,
+            keep_alive=times.keep_alive,
+            linger=times.linger,
+            minimum_rate=self.settings.limits.minimum_rate,
+        )
 
     def make_proxy(self, listener: ListenerSettings) -> Proxy:
         """
@@ -131,6 +144,7 @@ class Generation:
             make_request_id=make_request_id,
             log_access=self._log_access,
             spool=self.spool,
+            budgets=self.budgets,
             counts=self._counts,
         )
         self.proxies.append(proxy)
@@ -157,6 +171,24 @@ class Generation:
         for backend in self.backends.values():
             if id(backend) not in kept:
                 backend.agent.retire()
+
+
+def all_limits(limits: Limits) -> BudgetLimits:
+    """
+    Return what all requests may have together.
+    """
+    return BudgetLimits(memory=limits.memory, **{name: getattr(limits, name) for name in BUDGET_OPTIONS})
+
+
+def key_limits(limits: Limits) -> BudgetLimits:
+    """
+    Return what the requests of a key may have together, where it says nothing itself.
+    """
+    return BudgetLimits(**{name: getattr(limits, f"key_{name}") for name in BUDGET_OPTIONS})
+
+
+def _budgeted(settings: Settings) -> tuple[BudgetLimits, BudgetLimits, float]:
+    return all_limits(settings.limits), key_limits(settings.limits), settings.times.budget
 
 
 def _remembers(settings: Settings) -> tuple[float, int]:

@@ -32,6 +32,7 @@ from s3proxy.body.guard import GuardedBody, HeldBody
 from s3proxy.body.intake import FormIntake
 from s3proxy.body.plan import BodyLimits, BodyPlan, plan_body
 from s3proxy.body.spool import SpoolDirectory, SpooledBody, SpoolReader
+from s3proxy.budget import Budgets, Pace, Ticket
 from s3proxy.exchange import Action, BackendFault, Event, Exchange, State, error_for_fault
 from s3proxy.flow import ReadSize
 from s3proxy.postobject.form import Form
@@ -135,6 +136,7 @@ class Proxy:
         log_access: Told of each request when it has ended.
         authorizer: Asked once the client is known to be who it says; None lets everything pass.
         spool: Where bodies go which must be verified whole, and are too large for memory.
+        budgets: What requests may have together.
         counts: Where it counts; its own by default.
     """
 
@@ -152,6 +154,7 @@ class Proxy:
         log_access: Callable[[AccessRecord], None],
         authorizer: IAuthorizer | None = None,
         spool: SpoolDirectory,
+        budgets: Budgets,
         counts: ProxyCounts | None = None,
     ) -> None:
         self.settings = settings
@@ -164,6 +167,7 @@ class Proxy:
         self.authorizer = authorizer
         self.spool = spool
         self.is_draining = False
+        self.budgets = budgets
         self.counts = counts or ProxyCounts()
         self._running: set[ProxiedExchange] = set()
         self._drained: list[Deferred[None]] = []
@@ -238,6 +242,8 @@ class ProxiedExchange:
         self._form: FormIntake | None = None
         self._authenticated: Authenticated | None = None
         self._plan: BodyPlan | None = None
+        self._ticket: Ticket | None = None
+        self._pace: Pace | None = None
         self._passed: HeaderList = []
         self._is_admitted_once = False
         self._backend: Backend | None = None
@@ -411,6 +417,39 @@ class ProxiedExchange:
         else:
             plan = self._form.plan(head)
         self._plan = plan
+        self._ticket = ticket = self._proxy.budgets.admit(
+            authenticated.access_key_id,
+            authenticated.credential.budget,
+            has_body=self._request.head.has_body,
+            memory=plan.memory if self._request.head.has_body else 0,
+        )
+        if ticket is None:
+            self._begin_body()
+        elif ticket.waiting is not None:
+            self._looking_up = ticket.waiting
+            ticket.waiting.addCallbacks(self._admitted, self._not_admitted)
+        else:
+            self._admitted()
+
+    def _admitted(self, ignored: None = None) -> None:
+        assert self._ticket is not None
+        self._looking_up = None
+        self._pace = pace = self._ticket.pace(self._request.hold_for_budget, self._request.release_for_budget)
+        if pace is not None:
+            self._request.meter = pace.count
+        self._guarded(self._begin_body)
+
+    def _not_admitted(self, failure: Failure) -> None:
+        self._looking_up = None
+        if failure.check(CancelledError) is None:
+            self._cause = "budget"
+            self._receive(Event.REFUSED, SlowDown())
+
+    def _begin_body(self) -> None:
+        assert self._authenticated is not None
+        assert self._backend is not None
+        assert self._plan is not None
+        head, authenticated = self._head, self._authenticated
         chosen = passed_headers(
             head,
             authenticated.signed_headers,
@@ -423,7 +462,7 @@ class ProxiedExchange:
             self._passed += forwarded_headers(
                 self._backend.forwarded, self._request.client_host.encode(), head.host, self._scheme
             )
-        self._receive(Event.AUTHENTICATED_TO_STREAM if plan.streams else Event.AUTHENTICATED_TO_HOLD)
+        self._receive(Event.AUTHENTICATED_TO_STREAM if self._plan.streams else Event.AUTHENTICATED_TO_HOLD)
 
     # A form, whose signature is in its body
 
@@ -727,6 +766,10 @@ class ProxiedExchange:
             self._response, self._request.writer, head, is_chunked=is_chunked, ended=self._relayed
         )
         self._request.answer_from(relay)
+        if self._ticket is not None:
+            if self._pace is not None:
+                self._pace.stop()
+            self._pace = relay.pace = self._ticket.pace(relay.hold, relay.release)
         relay.start(reader)
 
     def _answer_form(self, form: Form, passed: HeaderList) -> None:
@@ -814,6 +857,10 @@ class ProxiedExchange:
         window = self._proxy.settings.replay_window
         if window is not None and self._is_admitted_once and self._status >= 500 and self._claim is not None:
             window.forget(self._claim.claimed_signature)
+        if self._pace is not None:
+            self._pace.stop()
+        if self._ticket is not None:
+            self._ticket.release()
         if self._cause is not None:
             self._proxy.counts.aborted[self._cause] += 1
         self._proxy.ended(self)

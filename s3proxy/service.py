@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from s3proxy.accesslog import AccessRecord
 from s3proxy.admin import AdminSite
 from s3proxy.backends import CannotStart
+from s3proxy.frontend.admission import ConnectionLimit, most_connections, raise_file_limit
 from s3proxy.frontend.resource import S3Resource
 from s3proxy.frontend.site import S3Site
 from s3proxy.gauges import measure
@@ -78,6 +79,10 @@ class ProxyService(Service):
         self.metrics = Metrics()
         self.generation = self._make_generation(settings, None)
         self.former_generations: list[Generation] = []
+        limits = settings.limits
+        self.connection_limit = ConnectionLimit(
+            self._accepting, most_connections(limits.connections), limits.connections_per_address
+        )
         measure(self.metrics, self)
 
     def _make_generation(self, settings: Settings, former: Generation | None) -> Generation:
@@ -281,6 +286,8 @@ class ProxyService(Service):
             )
         self._sockets.keep_only(self._ports)
         self._sockets.bound_buffers(settings.limits.socket_buffer)
+        self.connection_limit.most = most_connections(settings.limits.connections)
+        self.connection_limit.most_per_address = settings.limits.connections_per_address
 
     def _make_site(self, name: str, generation: Generation) -> S3Site:
         return S3Site(
@@ -289,7 +296,11 @@ class ProxyService(Service):
             times=generation.client_times(),
             host_id=generation.settings.server.host_id,
             connection_refused=self._log_refused,
+            limit=self.connection_limit,
         )
+
+    def _accepting(self) -> list[Any]:
+        return [port for name, port in self._ports.items() if name != ADMIN]
 
     def _hangup(self, number: int, frame: FrameType | None) -> None:
         self._reactor.callFromThread(self.reload)
@@ -369,4 +380,5 @@ def make_service(settings: Settings, load: Callable[[], Settings] | None = None)
 
     # Twisted's timers run on the wall clock: a step of NTP would fire or starve them.
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
+    raise_file_limit()
     return ProxyService(settings, reactor, load=load)

@@ -283,6 +283,34 @@ class Limits:
         "while; 0 for never.",
         5,
     )
+    connections: int = option(
+        count(1, 1_000_000),
+        "Connections of clients. At this many the idle ones are closed which have waited longest, then new ones wait "
+        "in the kernel's queue. At most half of the process's file descriptors.",
+        10_000,
+    )
+    connections_per_address: int = option(
+        count(0, 1_000_000), "The same from one address; more are answered 503 SlowDown. 0 for no bound.", 0
+    )
+    memory: int = option(
+        size(16 * MIB, 1024 * GIB), "Bodies which are held in memory, all together; further ones wait.", 256 * MIB
+    )
+    requests: int = option(count(0, 1_000_000), "Requests at a time; further ones wait. 0 for no bound.", 0)
+    bodies: int = option(count(0, 1_000_000), "Requests with a body at a time; 0 for no bound.", 0)
+    requests_per_second: int = option(count(0, 1_000_000_000), "Requests a second; 0 for no bound.", 0)
+    bytes_per_second: int = option(
+        size(0, 1024 * GIB), "Bytes of bodies a second, both ways together; 0 for no bound.", 0
+    )
+    key_requests: int = option(count(0, 1_000_000), "As `requests`, for each key which says nothing itself.", 0)
+    key_bodies: int = option(count(0, 1_000_000), "As `bodies`, for each such key.", 0)
+    key_requests_per_second: int = option(count(0, 1_000_000_000), "As `requests_per_second`, for each such key.", 0)
+    key_bytes_per_second: int = option(size(0, 1024 * GIB), "As `bytes_per_second`, for each such key.", 0)
+    minimum_rate: int = option(
+        size(0, GIB),
+        "Bytes a second of a body, on average, below which a client counts as idle; 0 for none. Time in which the "
+        "proxy holds it does not count.",
+        0,
+    )
     unknown_length: str = option(
         choice("refuse", "spool"),
         "What becomes of a PUT which does not say its length: 411, or it is verified on disk first.",
@@ -317,6 +345,12 @@ class Times:
     pooled_idle: float = option(seconds(0, DAY), "An unused connection to a backend is kept for this long.", 25.0)
     breaker: float = option(
         seconds(0.1, DAY), "A backend which failed too often in a row is not asked for so long.", 5.0
+    )
+    budget: float = option(
+        seconds(0, DAY), "A request waits so long for what a limit has left; then it is refused with SlowDown.", 5.0
+    )
+    total: float = option(
+        seconds(0, 30 * DAY), "For a whole request, from its head to its answer's end; 0 for none.", 0.0
     )
     drain: float = option(seconds(0, DAY), "For running requests to end when the daemon stops.", 30.0)
     handover: float = option(

@@ -30,7 +30,9 @@ from s3proxy.backend.backend import Backend
 from s3proxy.backend.request import BackendLimits
 from s3proxy.body.plan import BodyLimits
 from s3proxy.body.spool import SpoolDirectory
+from s3proxy.budget import Budgets
 from s3proxy.flow import bound_socket_buffers
+from s3proxy.frontend.admission import ConnectionLimit
 from s3proxy.frontend.channel import ClientTimes
 from s3proxy.frontend.resource import S3Resource
 from s3proxy.frontend.site import S3Site
@@ -38,7 +40,7 @@ from s3proxy.proxy import Proxy, ProxySettings
 from s3proxy.replay import ReplayWindow
 from s3proxy.resign.head import Account
 from s3proxy.resign.profiles import PROFILES, BackendKey
-from s3proxy.s3.credential import Credential
+from s3proxy.s3.credential import NO_LIMITS, BudgetLimits, Credential
 from s3proxy.sigv4.signing_key import SigningKeys
 from s3proxy.testing.faulty_backend import FaultyBackend
 
@@ -257,6 +259,8 @@ class Harness:
     refused: frozenset[str] = frozenset()
     replay_window: ReplayWindow | None = None
     spool_quota: int = 1 << 30
+    budget_limits: BudgetLimits = NO_LIMITS
+    connection_limit: ConnectionLimit | None = None
 
     def __post_init__(self) -> None:
         self.records: list[AccessRecord] = []
@@ -301,8 +305,9 @@ class Harness:
             log_access=self.records.append,
             authorizer=self.authorizer,
             spool=self.spool,
+            budgets=Budgets(timed, self.budget_limits, patience=5.0),
         )
-        self.site = S3Site(S3Resource(self.proxy), timed, times=self.times)
+        self.site = S3Site(S3Resource(self.proxy), timed, times=self.times, limit=self.connection_limit)
         if self.client_context is not None:
             self.port = reactor.listenSSL(0, self.site, self.client_context, interface="127.0.0.1")
         else:

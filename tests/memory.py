@@ -26,6 +26,7 @@ from s3proxy.backend.response import BackendResponse
 from s3proxy.backend.upload import Upload
 from s3proxy.body.plan import BodyLimits
 from s3proxy.body.spool import SpoolDirectory
+from s3proxy.budget import Budgets
 from s3proxy.flow import Buffer
 from s3proxy.frontend.resource import S3Resource
 from s3proxy.frontend.site import S3Site
@@ -260,6 +261,7 @@ class MemoryProxy:
             make_request_id=lambda: f"{next(numbers):016X}",
             log_access=self.records.append,
             spool=self.spool,
+            budgets=Budgets(self.clock),
         )
         self.site = _Site(S3Resource(self.proxy), self.clock)
         self.site.make_request_id = lambda: "0" * 16

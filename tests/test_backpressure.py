@@ -18,7 +18,7 @@ from s3proxy.backend.connection import BackendConnection
 from s3proxy.backend.request import BackendLimits
 from s3proxy.backend.upload import Upload
 from s3proxy.flow import FULL_READ_SIZE, DirectWriter
-from s3proxy.frontend.channel import Hold
+from s3proxy.frontend.hold import Hold
 from s3proxy.frontend.request import S3Request
 from s3proxy.testing.certificates import make_authority, make_certificate
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest

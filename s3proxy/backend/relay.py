@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from s3proxy.backend.response import BackendResponse, BodyReceiver
+from s3proxy.budget import Pace
 from s3proxy.flow import Buffer, ReadSize
 from s3proxy.s3.framing import LAST_CHUNK, encode_chunk
 from s3proxy.s3.head import HeaderList
@@ -47,9 +48,20 @@ class ResponseRelay:
 
     Attributes:
         sent_size: Bytes of the body so far.
+        pace: Counts them, where somebody pays for them.
     """
 
-    __slots__ = ("_ended", "_head", "_is_chunked", "_response", "_writer", "sent_size")
+    __slots__ = (
+        "_ended",
+        "_head",
+        "_is_chunked",
+        "_is_full",
+        "_is_held",
+        "_response",
+        "_writer",
+        "pace",
+        "sent_size",
+    )
 
     def __init__(
         self,
@@ -65,6 +77,9 @@ class ResponseRelay:
         self._head = head
         self._is_chunked = is_chunked
         self._ended = ended
+        self._is_full = False
+        self._is_held = False
+        self.pace: Pace | None = None
         self.sent_size = 0
 
     def start(self, reader: DocumentReader | None = None) -> None:
@@ -93,6 +108,8 @@ class ResponseRelay:
         size = sum(map(len, pieces))
         self.sent_size += size
         self._write((encode_chunk(size), *pieces, b"\r\n") if self._is_chunked and size else pieces)
+        if self.pace is not None:
+            self.pace.count(size)
 
     def bodyEnded(self, failure: Failure | None) -> None:
         """
@@ -114,10 +131,30 @@ class ResponseRelay:
     # What the client's socket asks for
 
     def pauseProducing(self) -> None:
+        self._is_full = True
         self._response.pauseProducing()
 
     def resumeProducing(self) -> None:
-        self._response.resumeProducing()
+        self._is_full = False
+        if not self._is_held:
+            self._response.resumeProducing()
+
+    # What a budget asks for
+
+    def hold(self) -> None:
+        """
+        Read no more: what may be sent a second is spent.
+        """
+        self._is_held = True
+        self._response.pauseProducing()
+
+    def release(self) -> None:
+        """
+        Read on, if the client takes it.
+        """
+        self._is_held = False
+        if not self._is_full:
+            self._response.resumeProducing()
 
     def stopProducing(self) -> None:
         """

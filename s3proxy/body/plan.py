@@ -79,6 +79,16 @@ class BodyPlan:
     max_held: int
     memory_size: int
 
+    @property
+    def memory(self) -> int:
+        """
+        Bytes of the body which will be in memory at most.
+        """
+        if self.streams or self.length == 0:
+            return 0
+        most = min(self.memory_size, self.max_held)
+        return most if self.length is None else min(self.length, most)
+
     def make_held(self, spool: SpoolDirectory) -> HeldBody | SpooledBody:
         """
         Make what holds the body.

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from zope.interface import implementer
 
 from s3proxy.authentication import SWITCHES
 from s3proxy.interfaces import ICredentialStore
-from s3proxy.s3.credential import Credential
-from s3proxy.s3.limits import MIB
+from s3proxy.s3.credential import NO_LIMITS, BudgetLimits, Credential
+from s3proxy.s3.limits import GIB, MIB
 from s3proxy.tables import (
     Fault,
     Faults,
@@ -25,9 +25,11 @@ from s3proxy.tables import (
     NotAccepted,
     boolean,
     choice,
+    count,
     list_of,
     option,
     read_toml,
+    size,
     structure,
     text,
 )
@@ -35,6 +37,11 @@ from s3proxy.tables import (
 MAX_KEYS_FILE_SIZE = 16 * MIB
 """
 Bytes of a keys file: 100,000 keys need 12 MiB. More belong in a database.
+"""
+
+BUDGET_OPTIONS = ("requests", "bodies", "requests_per_second", "bytes_per_second")
+"""
+The options which are one key's own limits.
 """
 
 MAX_SECRETS = 2
@@ -71,6 +78,9 @@ def _moment() -> Kind:
     return Kind("a date and time with its offset, like 2030-01-01T00:00:00Z, without quotation marks", parse)
 
 
+_KEY_LIMIT = "the limit for each key"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyTable:
     """
@@ -98,6 +108,18 @@ class KeyTable:
     refuse: tuple[str, ...] = option(
         list_of(choice(*SWITCHES)), "Kinds of signatures and of payloads which are switched off for it.", ()
     )
+    requests: int | None = option(
+        count(0, 1_000_000), "Its requests at a time; further ones wait. 0 for no bound.", None, told=_KEY_LIMIT
+    )
+    bodies: int | None = option(
+        count(0, 1_000_000), "Its requests with a body at a time; 0 for no bound.", None, told=_KEY_LIMIT
+    )
+    requests_per_second: int | None = option(
+        count(0, 1_000_000_000), "Its requests a second; 0 for no bound.", None, told=_KEY_LIMIT
+    )
+    bytes_per_second: int | None = option(
+        size(0, 1024 * GIB), "Bytes of its bodies a second, both ways together; 0 for no bound.", None, told=_KEY_LIMIT
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,12 +131,20 @@ class _KeysFile:
     key: tuple[KeyTable, ...] = ()
 
 
-def read_keys(path: Path, backend_names: Collection[str] | None) -> dict[bytes, Credential]:
+def _budget(table: KeyTable, key_limits: BudgetLimits) -> BudgetLimits | None:
+    own = {name: value for name in BUDGET_OPTIONS if (value := getattr(table, name)) is not None}
+    return replace(key_limits, **own) if own else None
+
+
+def read_keys(
+    path: Path, backend_names: Collection[str] | None, key_limits: BudgetLimits = NO_LIMITS
+) -> dict[bytes, Credential]:
     """
     Read a keys file.
 
     Args:
         backend_names: The backends which a key may name; None for any.
+        key_limits: What holds for a key where it says nothing itself.
 
     Returns:
         Credentials by access key id.
@@ -141,6 +171,7 @@ def read_keys(path: Path, backend_names: Collection[str] | None) -> dict[bytes, 
             exemptions=frozenset(table.exempt),
             refused=frozenset(table.refuse),
             backend=table.backend,
+            budget=_budget(table, key_limits),
         )
     if faults:
         raise Faults(faults)
@@ -154,6 +185,7 @@ class FileCredentialStore:
 
     Args:
         backend_names: The backends which a key may name.
+        key_limits: What holds for a key where it says nothing itself.
 
     Attributes:
         session_tokens: Of all keys; the same set after each reload.
@@ -162,8 +194,9 @@ class FileCredentialStore:
         Faults: The file is not as it must be.
     """
 
-    def __init__(self, path: Path, backend_names: Collection[str] = ()) -> None:
+    def __init__(self, path: Path, backend_names: Collection[str] = (), key_limits: BudgetLimits = NO_LIMITS) -> None:
         self._path = path
+        self._key_limits = key_limits
         self._backend_names = backend_names
         self._credentials: dict[bytes, Credential] = {}
         self.session_tokens: set[bytes] = set()
@@ -179,7 +212,7 @@ class FileCredentialStore:
         Raises:
             Faults: The file is not as it must be; the former keys stay.
         """
-        self._credentials = read_keys(self._path, self._backend_names)
+        self._credentials = read_keys(self._path, self._backend_names, self._key_limits)
         self.session_tokens.clear()
         self.session_tokens.update(
             credential.session_token.encode()

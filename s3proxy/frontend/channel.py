@@ -20,9 +20,17 @@ from zope.interface import implementer
 
 from s3proxy.deadline import Deadline
 from s3proxy.flow import DirectWriter
+from s3proxy.frontend.hold import Hold
 from s3proxy.frontend.request import S3Request
 from s3proxy.s3.error_xml import error_document
-from s3proxy.s3.errors import BadRequest, IncompleteBody, RequestHeaderSectionTooLarge, RequestTimeout, S3Error
+from s3proxy.s3.errors import (
+    BadRequest,
+    IncompleteBody,
+    RequestHeaderSectionTooLarge,
+    RequestTimeout,
+    S3Error,
+    SlowDown,
+)
 from s3proxy.s3.framing import ChunkedFraming
 from s3proxy.s3.head import RequestHead, parse_request_head
 from s3proxy.s3.limits import KIB, MAX_HEAD_SIZE, MIB
@@ -57,29 +65,20 @@ class ClientTimes:
     Attributes:
         head: For a whole head, from its first octet, or from the connection's start.
         idle: Between two octets of a body, or until it takes an octet of an answer, while it is we who wait.
+        total: For a whole request, from its head to its answer's end; 0 for none.
         keep_alive: Between two requests.
         linger: For reading an answer which was given before the body's end.
         linger_size: Bytes which are read and dropped meanwhile.
+        minimum_rate: Bytes a second of a body, on average, while it is we who wait; 0 for none.
     """
 
     head: float = 30.0
     idle: float = 60.0
+    total: float = 0.0
     keep_alive: float = 75.0
     linger: float = 10.0
     linger_size: int = 256 * MIB
-
-
-class Hold(Enum):
-    """
-    Why a client's socket is not read.
-    """
-
-    UNJUDGED = auto()
-    "its request is not authenticated yet"
-    BACKEND = auto()
-    "the backend's socket is full"
-    PIPELINED = auto()
-    "it sent more requests than we keep"
+    minimum_rate: int = 0
 
 
 class _State(Enum):
@@ -117,13 +116,17 @@ class S3Channel(HTTPChannel):
         self._unread = b""
         self._is_reading = False
         self._lacks = 0
+        self._patience = 0.0
+        self._awaited_since: float | None = None
         self._framing: ChunkedFraming | None = None
         self._needs_continue = False
         self._client_ended = False
         self._lingered_size = 0
         self._deadline = Deadline(self.site.reactor, self._timed_out)
         self._deadline.set(self._times.head)
+        self._total = Deadline(self.site.reactor, self._took_too_long)
         self._head_began = False
+        self._has_served = False
         self._hangup_seen: bool | None = None
         self._fd: int | None = None
         self._is_tls = ISSLTransport.providedBy(transport)
@@ -132,6 +135,9 @@ class S3Channel(HTTPChannel):
         if not self._is_tls:
             self._fd = transport.fileno()
             self.site.watch.add(self._fd, self._hung_up)
+        limit = self.site.limit
+        if limit is not None and not limit.admits(self, str(getattr(self.getPeer(), "host", "-"))):
+            self._refuse_connection(SlowDown())
 
     # Reading
 
@@ -196,6 +202,10 @@ class S3Channel(HTTPChannel):
 
     def _begin(self, head: RequestHead) -> None:
         self._deadline.clear()
+        self._patience = self._times.idle
+        self._awaited_since = None
+        if self._times.total:
+            self._total.set(self._times.total)
         self.persistent = head.keeps_alive and not self.site.is_draining
         self._lacks = head.content_length or 0
         self._framing = ChunkedFraming() if head.is_chunked else None
@@ -208,7 +218,23 @@ class S3Channel(HTTPChannel):
             if request.is_unjudged:
                 self.hold(Hold.UNJUDGED)
             elif not self._holds:
-                self._deadline.set(self._times.idle)
+                self._await_body(0)
+
+    def _await_body(self, size: int) -> None:
+        """
+        Wait for octets of the body, after so many have come.
+        """
+        times = self._times
+        if not times.minimum_rate:
+            self._deadline.set(times.idle)
+            return
+        # A client gains what its octets are worth, and loses the time for which it was waited for.
+        now = self.site.reactor.seconds()
+        if self._awaited_since is not None:
+            self._patience -= now - self._awaited_since
+        self._patience = min(times.idle, self._patience + size / times.minimum_rate)
+        self._awaited_since = now
+        self._deadline.set(max(0.0, self._patience))
 
     def _read_body(self, data: bytes) -> bytes:
         self._needs_continue = False
@@ -220,12 +246,17 @@ class S3Channel(HTTPChannel):
             self._lacks = lacks - size
             self._deliver(data)
             if self._state is _State.BODY and not self._holds:
-                self._deadline.set(self._times.idle)
+                self._await_body(size)
             return b""
         self._lacks = 0
         self._deliver(data if size == lacks else data[:lacks])
         self._body_ended()
         return b"" if size == lacks else data[lacks:]
+
+    def _stop_awaiting(self) -> None:
+        if self._awaited_since is not None:
+            self._patience -= self.site.reactor.seconds() - self._awaited_since
+            self._awaited_since = None
 
     def _read_chunked_body(self, framing: ChunkedFraming, data: bytes) -> bytes:
         pieces = framing.feed(data)
@@ -237,7 +268,7 @@ class S3Channel(HTTPChannel):
             return b""
         if not framing.is_complete:
             if self._state is _State.BODY and not self._holds:
-                self._deadline.set(self._times.idle)
+                self._await_body(len(data))
             return b""
         self._framing = None
         self._body_ended()
@@ -256,6 +287,7 @@ class S3Channel(HTTPChannel):
             return
         self._state = _State.ANSWERING
         self.release(Hold.BACKEND)
+        self.release(Hold.BUDGET)
         self._request.bodyEnded()
 
     def _body_failed(self, error: S3Error) -> None:
@@ -288,6 +320,7 @@ class S3Channel(HTTPChannel):
         if not self._holds and self._state is not _State.CLOSED:
             self.transport.pauseProducing()
             self._deadline.clear()
+            self._stop_awaiting()
             if self._hangup_seen is not None:
                 self._hung_up(self._hangup_seen)
         if reason is Hold.BACKEND:
@@ -305,7 +338,7 @@ class S3Channel(HTTPChannel):
             self._count_pause()
         if not self._holds and self._state is not _State.CLOSED:
             if self._state is _State.BODY:
-                self._deadline.set(self._times.idle)
+                self._await_body(0)
             self.transport.resumeProducing()
 
     @property
@@ -401,6 +434,8 @@ class S3Channel(HTTPChannel):
         """
         self.requests.clear()
         self._request = None
+        self._has_served = True
+        self._total.clear()
         if self._state is _State.CLOSED:
             return
         for reason in tuple(self._holds - {Hold.PIPELINED}):
@@ -501,6 +536,26 @@ class S3Channel(HTTPChannel):
         self.persistent = False
         self._shut_down()
 
+    @property
+    def idle_until(self) -> float | None:
+        """
+        When it will be closed because no request came; None while it serves one, or has not yet.
+        """
+        is_idle = self._state is _State.HEAD and not self._head_began and self._has_served
+        return self._deadline.at if is_idle else None
+
+    def close_idle(self) -> None:
+        """
+        Close it now, to make room for another.
+        """
+        self._shut_down()
+
+    def _took_too_long(self) -> None:
+        if self._state is _State.BODY and not self.writer.is_paused:
+            self._body_failed(RequestTimeout())
+        else:
+            self.abort()
+
     def _timed_out(self) -> None:
         if self._state is _State.BODY and not self.writer.is_paused:
             self._body_failed(RequestTimeout())
@@ -532,6 +587,9 @@ class S3Channel(HTTPChannel):
         self._state = _State.CLOSED
         self._count_pause()
         self._deadline.cancel()
+        self._total.cancel()
+        if self.site.limit is not None:
+            self.site.limit.lost(self)
         self.writer.detach()
         if self._fd is not None:
             self.site.watch.remove(self._fd)

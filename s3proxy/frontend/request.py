@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 from zope.interface import implementer
 
+from s3proxy.frontend.hold import Hold
 from s3proxy.interfaces import IStreamedRequest, IStreamedResource
 from s3proxy.s3.errors import S3Error
 from s3proxy.s3.head import RequestHead
@@ -34,6 +35,7 @@ class S3Request(Request):
     Attributes:
         head: As received.
         received_size: Bytes of the body so far, without transfer coding.
+        meter: Told how many bytes of it came, where somebody pays for them.
     """
 
     defaultContentType = None
@@ -47,6 +49,7 @@ class S3Request(Request):
         self.path = head.raw_path
         self.clientproto = head.version
         self.received_size = 0
+        self.meter: Callable[[int], None] | None = None
         self.notifications: list[Deferred[None]] = []
         self.is_unjudged = False
         self.finished = 0
@@ -114,6 +117,8 @@ class S3Request(Request):
         self.received_size += len(data)
         if self.finished:
             return
+        if self.meter is not None:
+            self.meter(len(data))
         if not self._is_streamed:
             self.handleContentChunk(data)
         elif self._consumer is not None:
@@ -202,6 +207,20 @@ class S3Request(Request):
     def resumeProducing(self) -> None:
         if not self.finished:
             self.channel.release_for_backend()
+
+    def hold_for_budget(self) -> None:
+        """
+        Read no more of the body: what may come a second is spent.
+        """
+        if not self._is_complete and not self.finished:
+            self.channel.hold(Hold.BUDGET)
+
+    def release_for_budget(self) -> None:
+        """
+        Read on.
+        """
+        if not self.finished:
+            self.channel.release(Hold.BUDGET)
 
     def stopProducing(self) -> None:
         """

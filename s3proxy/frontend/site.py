@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IAddress, IReactorFDSet
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 
+from s3proxy.frontend.admission import ConnectionLimit
 from s3proxy.frontend.channel import ClientTimes, S3Channel
 from s3proxy.frontend.hangup import HangupWatch
 from s3proxy.s3.errors import S3Error
@@ -35,6 +36,7 @@ class S3Site(Site):
         times: How long clients may take.
         host_id: Text of the ``HostId`` element and the ``x-amz-id-2`` header; names this process, not the machine.
         connection_refused: Told of what was no request: remote address, error and request id.
+        limit: Of the connections of this site and others; None for no bound.
 
     Attributes:
         channels: The connections.
@@ -52,6 +54,7 @@ class S3Site(Site):
         times: ClientTimes | None = None,
         host_id: str = "s3proxy",
         connection_refused: Callable[[str, S3Error, str], None] | None = None,
+        limit: ConnectionLimit | None = None,
         **options: Any,
     ) -> None:
         super().__init__(resource, reactor=reactor, **options)
@@ -60,6 +63,7 @@ class S3Site(Site):
         self.host_id = host_id
         self.channels: set[S3Channel] = set()
         self.make_request_id = make_request_id
+        self.limit = limit
         self._connection_refused = connection_refused
         self._watch: HangupWatch | None = None
         self._drained: list[Deferred[None]] = []

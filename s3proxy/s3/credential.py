@@ -11,6 +11,29 @@ from datetime import datetime
 from s3proxy.s3.errors import ExpiredToken, InvalidAccessKeyId, InvalidToken
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetLimits:
+    """
+    What may be had; 0 for no bound.
+
+    Attributes:
+        requests: At a time.
+        bodies: Of requests, at a time.
+        requests_per_second: As it says.
+        bytes_per_second: Of bodies, both ways together.
+        memory: Bytes of bodies which are held in memory.
+    """
+
+    requests: int = 0
+    bodies: int = 0
+    requests_per_second: float = 0.0
+    bytes_per_second: float = 0.0
+    memory: int = 0
+
+
+NO_LIMITS = BudgetLimits()
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Credential:
     """
@@ -26,6 +49,7 @@ class Credential:
         backend: Name of the backend which its requests go to; the default's where None.
         backend_key: Name of the key which signs for it there; the backend's own where None.
         allow: Access rules; everything is allowed where None.
+        budget: What its requests may have together; the default for each key where None.
     """
 
     access_key_id: str
@@ -38,6 +62,7 @@ class Credential:
     backend: str | None = None
     backend_key: str | None = None
     allow: tuple[str, ...] | None = None
+    budget: BudgetLimits | None = None
 
     def __repr__(self) -> str:
         return f"<Credential {self.access_key_id}>"

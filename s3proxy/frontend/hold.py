@@ -1,0 +1,22 @@
+"""
+Why a client is not read.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+
+class Hold(Enum):
+    """
+    Why a client's socket is not read.
+    """
+
+    UNJUDGED = auto()
+    "its request is not authenticated yet"
+    BACKEND = auto()
+    "the backend's socket is full"
+    BUDGET = auto()
+    "the bytes which may come a second are spent"
+    PIPELINED = auto()
+    "it sent more requests than we keep"

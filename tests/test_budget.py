@@ -1,0 +1,600 @@
+"""
+Limits of all together and of each key: requests wait first, and are refused last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from s3proxy.budget import Budgets, Pace, Rate, Slots, Spent, Ticket
+from s3proxy.frontend.admission import ConnectionLimit
+from s3proxy.frontend.channel import ClientTimes
+from s3proxy.frontend.hold import Hold
+from s3proxy.s3.credential import BudgetLimits
+from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest
+from tests.harness import Harness, RawClient, data_set_credentials, turns, until
+from tests.signer import HASH, SIGNED_CHUNKS, UNSIGNED, SignedRequest, Signer
+from tests.test_wire_cases import element
+
+BODY = bytes(range(256)) * 6000
+SLACK = 6 * 65536
+"""
+Bytes of the blocks which were on their way when the pause came.
+"""
+KEY = Signer().access_key_id.encode()
+
+
+def fired(waiting: Deferred[Any] | None) -> bool:
+    """
+    Whether a wait is over.
+    """
+    assert waiting is not None
+    return waiting.called
+
+
+def failure_of(waiting: Deferred[Any] | None) -> Failure:
+    """
+    Why a wait ended.
+    """
+    failures: list[Failure] = []
+    assert waiting is not None
+    waiting.addErrback(failures.append)
+    return failures[0]
+
+
+def admit(budgets: Budgets, key: bytes = b"a", *, has_body: bool = False, memory: int = 0) -> Ticket:
+    """
+    Ask for a ticket where something is bounded.
+    """
+    ticket = budgets.admit(key, None, has_body=has_body, memory=memory)
+    assert ticket is not None
+    return ticket
+
+
+# The parts
+
+
+def test_slots_are_given_in_turn() -> None:
+    """
+    First come, first served: a small wish does not overtake a large one.
+    """
+    slots = Slots(10)
+
+    first = slots.take(8)
+    large, small = slots.take(5), slots.take(1)
+    before = [fired(large), fired(small)]
+    slots.give_back(8)
+
+    assert first is None
+    assert before == [False, False]
+    assert [fired(large), fired(small)] == [True, True]
+    assert slots.used == 6
+
+
+def test_what_is_larger_than_everything_passes_alone() -> None:
+    """
+    Nobody waits for ever.
+    """
+    slots = Slots(10)
+
+    assert slots.take(50) is None
+    waiting = slots.take(1)
+    assert not fired(waiting)
+    slots.give_back(50)
+    assert fired(waiting)
+
+
+def test_who_leaves_does_not_hold_up_others() -> None:
+    """
+    A wish which is taken back lets those behind it pass.
+    """
+    slots = Slots(10)
+    slots.take(9)
+    large, small = slots.take(5), slots.take(1)
+
+    assert large is not None
+    large.cancel()
+
+    assert failure_of(large).check(CancelledError)
+    assert fired(small)
+    assert slots.used == 10
+
+
+def test_a_rate_lets_pass_what_it_says() -> None:
+    """
+    A second's worth at once, then one after the other.
+    """
+    clock = Clock()
+    rate = Rate(10, clock)
+
+    at_once = sum(rate.take() is None for _ in range(10))
+    waiting = [rate.take() for _ in range(5)]
+    over = []
+    for _ in range(6):
+        clock.advance(0.1)
+        over.append(sum(map(fired, waiting)))
+
+    assert at_once == 10
+    assert over == [1, 2, 3, 4, 5, 5]
+    assert clock.getDelayedCalls() == []
+
+
+def test_a_rate_with_nobody_waiting_leaves_no_timer() -> None:
+    """
+    The last who leaves takes it along.
+    """
+    clock = Clock()
+    rate = Rate(1, clock)
+    rate.take()
+    waiting = rate.take()
+
+    assert waiting is not None
+    waiting.cancel()
+
+    assert failure_of(waiting).check(CancelledError)
+    assert clock.getDelayedCalls() == []
+
+
+def test_bytes_go_into_debt() -> None:
+    """
+    What came cannot be refused; nothing more is read until it is paid.
+    """
+    clock = Clock()
+    told: list[str] = []
+    pace = Pace([Rate(1000, clock), Rate(0, clock)], clock, lambda: told.append("pause"), lambda: told.append("go on"))
+
+    pace.count(1000)
+    pace.count(500)
+    clock.advance(0.4)
+    before = list(told)
+    clock.advance(0.11)
+    pace.stop()
+
+    assert before == ["pause"]
+    assert told == ["pause", "go on"]
+    assert clock.getDelayedCalls() == []
+
+
+def test_nothing_is_counted_where_nothing_is_bounded() -> None:
+    """
+    The way of most requests.
+    """
+    budgets = Budgets(Clock(), BudgetLimits(memory=100))
+
+    assert budgets.admit(b"a", None, has_body=False, memory=0) is None
+    assert budgets.admit(b"a", None, has_body=True, memory=1) is not None
+
+
+def test_a_key_waits_for_itself() -> None:
+    """
+    One which uses up what a key may have does not slow another key.
+    """
+    budgets = Budgets(Clock(), key_limits=BudgetLimits(requests=1))
+    first = admit(budgets, b"a")
+
+    second, other = admit(budgets, b"a"), admit(budgets, b"b")
+    assert not fired(second.waiting)
+    assert other.waiting is None
+    first.release()
+
+    assert fired(second.waiting)
+
+
+def test_patience_has_an_end() -> None:
+    """
+    What was taken meanwhile is given back.
+    """
+    clock = Clock()
+    budgets = Budgets(clock, BudgetLimits(requests=2, bodies=1), patience=5)
+    first = admit(budgets, has_body=True)
+    second = admit(budgets, has_body=True)
+    used = budgets.used
+
+    clock.advance(5)
+
+    assert used == {"requests": 2, "bodies": 1, "memory": 0}
+    assert failure_of(second.waiting).check(Spent)
+    assert budgets.used == {"requests": 1, "bodies": 1, "memory": 0}
+    first.release()
+    first.release()
+    assert budgets.used == {"requests": 0, "bodies": 0, "memory": 0}
+    assert budgets.refused == {"bodies": 1}
+    assert clock.getDelayedCalls() == []
+
+
+def test_a_client_which_leaves_gives_everything_back() -> None:
+    """
+    Also what it had while it waited for more.
+    """
+    clock = Clock()
+    budgets = Budgets(clock, BudgetLimits(requests=2, bodies=1))
+    first, second = admit(budgets, has_body=True), admit(budgets, has_body=True)
+
+    assert second.waiting is not None
+    second.waiting.cancel()
+
+    assert failure_of(second.waiting).check(CancelledError)
+    assert budgets.used == {"requests": 1, "bodies": 1, "memory": 0}
+    assert budgets.refused == {}
+    first.release()
+    assert clock.getDelayedCalls() == []
+
+
+def test_idle_keys_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Many keys do not fill the memory.
+    """
+    monkeypatch.setattr("s3proxy.budget.MAX_IDLE_KEYS", 10)
+    budgets = Budgets(Clock(), key_limits=BudgetLimits(requests=1))
+    kept = admit(budgets, b"kept")
+
+    for number in range(100):
+        admit(budgets, b"%d" % number).release()
+
+    assert len(budgets._keys) <= 11
+    assert not fired(admit(budgets, b"kept").waiting)
+    kept.release()
+
+
+# Connections
+
+
+class Idle:
+    """
+    A connection which waits for a request until some moment, or serves one.
+    """
+
+    def __init__(self, limit: ConnectionLimit, idle_until: float | None) -> None:
+        self.idle_until = idle_until
+        self.is_closed = False
+        self._limit = limit
+
+    def close_idle(self) -> None:
+        """
+        End it at once.
+        """
+        self.is_closed = True
+        self._limit.lost(self)
+
+
+class Port:
+    """
+    Something which accepts.
+    """
+
+    is_paused = False
+
+    def pauseProducing(self) -> None:
+        """
+        Accept no more.
+        """
+        self.is_paused = True
+
+    def resumeProducing(self) -> None:
+        """
+        Accept again.
+        """
+        self.is_paused = False
+
+
+def test_the_longest_idle_makes_room() -> None:
+    """
+    At the limit an idle connection goes; where there is none, nothing is accepted until one ends.
+    """
+    port = Port()
+    limit = ConnectionLimit(lambda: [port], 3)
+    connections = [Idle(limit, until) for until in (30.0, 10.0, None)]
+
+    for connection in connections:
+        limit.admits(connection, "a")
+    first = [connection.is_closed for connection in connections]
+    more = [Idle(limit, None), Idle(limit, None)]
+    for connection in more:
+        limit.admits(connection, "a")
+    full = port.is_paused
+    limit.lost(more[0])
+
+    assert first == [False, True, False]
+    assert connections[0].is_closed
+    assert full
+    assert not port.is_paused
+    assert (limit.evicted_count, limit.full_count) == (2, 1)
+
+
+# Through the whole
+
+
+async def asked(harness: Harness, request: SignedRequest) -> RawClient:
+    """
+    Send a request on a connection of its own.
+    """
+    client = await harness.connect()
+    client.send(request.head + request.body)
+    return client
+
+
+async def outcome(client: RawClient) -> tuple[int, str | None]:
+    """
+    Read an answer's status and code.
+    """
+    answer = await client.answer("PUT")
+    assert answer is not None
+    return answer.status, element(answer.body, "Code")
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [{"requests": 1}, {"bodies": 1}, {"memory": 1000}, {"requests_per_second": 1}],
+    ids=lambda one: next(iter(one)),
+)
+@pytest.mark.parametrize("patient", [True, False])
+@pytest_twisted.ensureDeferred
+async def test_requests_wait_and_are_refused_last(limits: dict[str, int], patient: bool) -> None:
+    """
+    The second is not read while it waits; it is served when the first has ended, or told to slow down.
+    """
+    held: list[FaultyConnection] = []
+    harness = Harness(clock=Clock(), budget_limits=BudgetLimits(**limits))
+    harness.backend.on_request = lambda connection, request: held.append(connection)
+    assert harness.clock is not None
+    first = await asked(harness, Signer().put("/test-bucket/a", b"x" * 600, HASH))
+    await until(lambda: held)
+    second = await asked(harness, Signer().put("/test-bucket/b", b"y" * 600, HASH))
+    await turns(50)
+    waiting = (len(held), harness.proxy.running_count)
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+    if patient:
+        held[0].answer(answer)
+        one = await outcome(first)
+        harness.clock.advance(1.0)
+        await until(lambda: len(held) == 2)
+        held[1].answer(answer)
+        two = await outcome(second)
+    else:
+        if "requests_per_second" in limits:
+            # It comes back by itself: let nothing come back.
+            harness.proxy.budgets._all.requests_per_second._left = -100.0
+        harness.clock.advance(5.0)
+        two = await outcome(second)
+        held[0].answer(answer)
+        one = await outcome(first)
+    stored = len(harness.backend.requests)
+    aborted = dict(harness.proxy.counts.aborted)
+    await harness.close()
+
+    assert waiting == (1, 2)
+    assert one == (200, None)
+    assert two == ((200, None) if patient else (503, "SlowDown"))
+    assert stored == (2 if patient else 1)
+    assert aborted == ({} if patient else {"budget": 1})
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_waiting_client_may_leave() -> None:
+    """
+    Its place is nobody's then.
+    """
+    harness = Harness(clock=Clock(), budget_limits=BudgetLimits(requests=1))
+    held: list[FaultyConnection] = []
+    harness.backend.on_request = lambda connection, request: held.append(connection)
+    first = await asked(harness, Signer().put("/test-bucket/a", b"x", HASH))
+    await until(lambda: held)
+    second = await asked(harness, Signer().put("/test-bucket/b", BODY, UNSIGNED))
+    await until(lambda: harness.proxy.running_count == 2)
+    second.transport.abortConnection()
+    await until(lambda: harness.proxy.running_count == 1)
+    used = harness.proxy.budgets.used
+    held[0].answer(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    await outcome(first)
+    await harness.close()
+
+    assert used["requests"] == 1
+    assert harness.proxy.budgets.used["requests"] == 0
+
+
+@pytest.mark.parametrize("limits", ["of all", "of the key"])
+@pytest_twisted.ensureDeferred
+async def test_bytes_a_second_of_an_upload(limits: str) -> None:
+    """
+    The client is not read while the second's worth is spent, and nobody's idle time runs meanwhile.
+    """
+    rate = BudgetLimits(bytes_per_second=100_000)
+    harness = Harness(clock=Clock(), budget_limits=rate if limits == "of all" else BudgetLimits())
+    if limits == "of the key":
+        credentials = data_set_credentials()
+        harness.store.credentials = {**credentials, KEY: replace(credentials[KEY], budget=rate)}
+    assert harness.clock is not None
+    client = await asked(harness, Signer().put("/test-bucket/k", BODY, SIGNED_CHUNKS))
+    seconds = 0
+    while not client.received:
+        await turns(100)
+        sizes = sum(connection.received_size for connection in harness.backend.connections)
+        assert sizes <= 100_000 * (seconds + 1) + SLACK, "it came too fast"
+        harness.clock.advance(1.0)
+        seconds += 1
+        assert seconds < 100
+    result = await outcome(client)
+    body = harness.backend.requests[0].body
+    await harness.close()
+
+    assert result == (200, None)
+    assert body == BODY
+    assert 10 <= seconds <= 20
+    assert harness.clock.getDelayedCalls() == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_bytes_a_second_of_a_download() -> None:
+    """
+    The backend is not read while the second's worth is spent.
+    """
+    harness = Harness(clock=Clock(), budget_limits=BudgetLimits(bytes_per_second=100_000))
+    assert harness.clock is not None
+
+    def answer(connection: FaultyConnection, request: ReceivedRequest) -> None:
+        connection.answer(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY)
+
+    harness.backend.on_request = answer
+    client = await asked(harness, SignedRequest(Signer().head("GET", "/test-bucket/k")[0], b""))
+    seconds = 0
+    while len(client.received) < len(BODY):
+        await turns(100)
+        assert len(client.received) <= 100_000 * (seconds + 1) + SLACK, "it came too fast"
+        harness.clock.advance(1.0)
+        seconds += 1
+        assert seconds < 100
+    received = await client.answer("GET")
+    await harness.close()
+
+    assert received is not None
+    assert received.body == BODY
+    assert 10 <= seconds <= 20
+    assert harness.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize(("rate", "result"), [(1000, (400, "RequestTimeout")), (0, (200, None))])
+@pytest_twisted.ensureDeferred
+async def test_a_client_which_is_too_slow(rate: int, result: tuple[int, str | None]) -> None:
+    """
+    An octet now and then is not enough where a minimum rate is set.
+    """
+    harness = Harness(clock=Clock(), times=ClientTimes(idle=60, minimum_rate=rate))
+    assert harness.clock is not None
+    request = Signer().put("/test-bucket/k", BODY, UNSIGNED)
+    client = await asked(harness, SignedRequest(request.head, request.body[:1000]))
+    for number in range(20):
+        await turns(10)
+        harness.clock.advance(10)
+        client.send(request.body[1000 + number : 1001 + number])
+        if client.received:
+            break
+    client.send(request.body[1020:])
+    answered = await outcome(client)
+    stored = len(harness.backend.requests)
+    await harness.close()
+
+    assert answered == result
+    assert stored == (result[0] == 200)
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_proxys_own_hold_is_not_the_clients_slowness() -> None:
+    """
+    A client which is held for an hour has lost none of its patience.
+    """
+    backend = FaultyBackend(socket_buffer=16384)
+    backend.pause_after = 50_000
+    harness = Harness(
+        backend=backend, clock=Clock(), socket_buffer=16384, times=ClientTimes(idle=60, minimum_rate=1000)
+    )
+    harness.agent.limits = replace(harness.agent.limits, idle_time=100_000.0)
+    assert harness.clock is not None
+    body = BODY
+    client = await asked(harness, Signer().put("/test-bucket/k", body, UNSIGNED))
+    await until(lambda: backend.connections and backend.connections[0].received_size >= 50_000)
+    await until(lambda: any(Hold.BACKEND in channel.holds for channel in harness.site.channels))
+    for _ in range(60):
+        harness.clock.advance(60)
+        await turns(2)
+    backend.connections[0].resume()
+    answered = await outcome(client)
+    paused = harness.site.paused_seconds
+    await harness.close()
+
+    assert answered == (200, None)
+    assert paused >= 3600
+
+
+@pytest.mark.parametrize("part", ["body", "answer"])
+@pytest_twisted.ensureDeferred
+async def test_a_request_may_be_bounded_in_time(part: str) -> None:
+    """
+    However busy it is: in the body the client is told, later its connection is cut.
+    """
+    harness = Harness(clock=Clock(), times=ClientTimes(total=50))
+    assert harness.clock is not None
+    request = Signer().put("/test-bucket/k", BODY, UNSIGNED)
+    if part == "body":
+        client = await asked(harness, SignedRequest(request.head, request.body[:1000]))
+    else:
+        harness.backend.on_request = lambda connection, request: None
+        client = await asked(harness, request)
+        await until(lambda: harness.backend.requests)
+    for number in range(5):
+        await turns(10)
+        harness.clock.advance(10)
+        if part == "body":
+            client.send(request.body[1000 + number : 1001 + number])
+    answer = await client.answer("PUT")
+    await harness.close()
+
+    if part == "body":
+        assert answer is not None
+        assert (answer.status, element(answer.body, "Code")) == (400, "RequestTimeout")
+    else:
+        assert answer is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_connections_of_one_address() -> None:
+    """
+    One too many is told to slow down; when one of the others has ended there is room again.
+    """
+    limit = ConnectionLimit(list, 1000, 2)
+    harness = Harness(connection_limit=limit)
+    get = SignedRequest(Signer().head("GET", "/test-bucket/k")[0], b"")
+    first, second = await asked(harness, get), await asked(harness, get)
+    one, two = await outcome(first), await outcome(second)
+    third = await asked(harness, get)
+    three = await outcome(third)
+    await third.until(lambda: third.lost)
+    first.transport.loseConnection()
+    await until(lambda: len(harness.site.channels) == 1)
+    four = await outcome(await asked(harness, get))
+    await harness.close()
+
+    assert (one, two, three, four) == ((200, None), (200, None), (503, "SlowDown"), (200, None))
+    assert limit.refused_count == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_connections_beyond_the_limit() -> None:
+    """
+    An idle one makes room at once; where all are busy the next waits until one has ended.
+    """
+    ports: list[Any] = []
+    limit = ConnectionLimit(lambda: ports, 2)
+    harness = Harness(connection_limit=limit)
+    ports.append(harness.port)
+    held: list[FaultyConnection] = []
+    get = SignedRequest(Signer().head("GET", "/test-bucket/k")[0], b"")
+    idle = await asked(harness, get)
+    await outcome(idle)
+    harness.backend.on_request = lambda connection, request: held.append(connection)
+    busy = await asked(harness, get)
+    await idle.until(lambda: idle.lost)
+    second = await asked(harness, get)
+    await until(lambda: len(held) == 2)
+    waiting = await asked(harness, get)
+    await turns(100)
+    before = len(held)
+    held[0].answer(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    await outcome(busy)
+    busy.transport.loseConnection()
+    await until(lambda: len(held) == 3)
+    for connection in held[1:]:
+        connection.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    outcomes = [await outcome(second), await outcome(waiting)]
+    await harness.close()
+
+    assert before == 2
+    assert outcomes == [(200, None), (200, None)]
+    assert (limit.evicted_count, limit.full_count) == (1, 2)
