@@ -23,10 +23,12 @@ from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFrom
 
 from s3proxy.backend.agent import BackendAgent
 from s3proxy.backend.backend import Backend
+from s3proxy.backend.health import HealthCheck
+from s3proxy.backend.pool import Pool
 from s3proxy.backend.request import BackendLimits
 from s3proxy.resign.head import Account
 from s3proxy.resign.profiles import PROFILES, BackendKey
-from s3proxy.settings import BackendSettings, Settings
+from s3proxy.settings import BackendSettings, Place, Settings
 from s3proxy.sigv4.signing_key import SigningKeys
 
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
@@ -46,8 +48,9 @@ def make_backend(backend: BackendSettings, settings: Settings, reactor: Any) -> 
         CannotStart: A certificate or key file is not as it must be.
     """
     profile = PROFILES[backend.profile]
-    if backend.service_path:
-        profile = replace(profile, service_path=backend.service_path.encode())
+    first, *others = backend.places
+    if first.service_path:
+        profile = replace(profile, service_path=first.service_path.encode())
     key = None
     if backend.access_key_id is not None and backend.secret_access_key is not None:
         key = BackendKey(backend.access_key_id, backend.secret_access_key, str(backend.region))
@@ -61,10 +64,18 @@ def make_backend(backend: BackendSettings, settings: Settings, reactor: Any) -> 
         breaker_time=times.breaker,
         socket_buffer=settings.limits.socket_buffer,
     )
+    pools = [
+        Pool(reactor, make_endpoint(backend, place, times.connect, reactor), limits, place.authority)
+        for place in (first, *others)
+    ]
+    path = backend.health or (profile.service_path + profile.health_path).decode()
+    head = f"GET {path} HTTP/1.1\r\nHost: {first.authority}\r\nConnection: close\r\n\r\n".encode()
+    is_checked = len(pools) > 1 and times.health
+    checks = [HealthCheck(pool, head, times.health) for pool in pools] if is_checked else []
     return Backend(
         name=backend.name,
-        agent=BackendAgent(reactor, make_endpoint(backend, times.connect, reactor), limits),
-        account=Account(profile, key, backend.authority.encode(), backend.signature, SigningKeys(8)),
+        agent=BackendAgent(pools, checks),
+        account=Account(profile, key, first.authority.encode(), backend.signature, SigningKeys(8)),
         forwarded=backend.forwarded,
         first_byte_time=times.first_byte,
         slow_first_byte_time=times.slow_first_byte,
@@ -72,32 +83,33 @@ def make_backend(backend: BackendSettings, settings: Settings, reactor: Any) -> 
     )
 
 
-def make_endpoint(backend: BackendSettings, connect_time: float, reactor: Any) -> IStreamClientEndpoint:
+def make_endpoint(backend: BackendSettings, place: Place, connect_time: float, reactor: Any) -> IStreamClientEndpoint:
     """
-    Make what connects to a backend, its TLS included.
+    Make what connects to one place of a backend, its TLS included.
 
     Raises:
         CannotStart: A certificate or key file is not as it must be.
     """
     endpoint: IStreamClientEndpoint
+    host, port = place.host, place.port
     if backend.unix_socket is not None:
         endpoint = UNIXClientEndpoint(reactor, backend.unix_socket, timeout=connect_time)
-    elif isIPAddress(backend.host):
-        endpoint = TCP4ClientEndpoint(reactor, backend.host, backend.port, timeout=connect_time)
-    elif isIPv6Address(backend.host):
-        endpoint = TCP6ClientEndpoint(reactor, backend.host, backend.port, timeout=connect_time)
+    elif isIPAddress(host):
+        endpoint = TCP4ClientEndpoint(reactor, host, port, timeout=connect_time)
+    elif isIPv6Address(host):
+        endpoint = TCP6ClientEndpoint(reactor, host, port, timeout=connect_time)
     else:
-        endpoint = HostnameEndpoint(reactor, backend.host, backend.port, timeout=connect_time)
-    if not backend.is_tls:
+        endpoint = HostnameEndpoint(reactor, host, port, timeout=connect_time)
+    if not place.is_tls:
         return endpoint
     try:
-        wrapped: IStreamClientEndpoint = wrapClientTLS(_client_tls(backend), endpoint)
+        wrapped: IStreamClientEndpoint = wrapClientTLS(_client_tls(backend, host), endpoint)
     except (OSError, crypto.Error, ValueError) as error:
         raise CannotStart(f'the TLS files of backend "{backend.name}": {error}') from None
     return wrapped
 
 
-def _client_tls(backend: BackendSettings) -> Any:
+def _client_tls(backend: BackendSettings, host: str) -> Any:
     trust_root = None
     if backend.ca_file is not None:
         trust_root = trustRootFromCertificates(_read_certificates(backend.ca_file))
@@ -108,7 +120,7 @@ def _client_tls(backend: BackendSettings) -> Any:
         extra["certificate"] = own
         extra["extraCertChain"] = chain
         extra["privateKey"] = crypto.load_privatekey(crypto.FILETYPE_PEM, private_key)
-    return optionsForClientTLS(backend.host, trustRoot=trust_root, extraCertificateOptions=extra)
+    return optionsForClientTLS(host, trustRoot=trust_root, extraCertificateOptions=extra)
 
 
 def _read_certificates(path: str) -> list[Any]:

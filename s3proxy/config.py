@@ -193,16 +193,33 @@ def _check_backends(file: _File, directory: Path, faults: list[Fault]) -> None:
         first = names.setdefault(backend.name, index)
         if first != index:
             faults.append(Fault(f"{place}.name", f'"{backend.name}" is the name of backend[{first}] already'))
+        _check_places(backend, place, faults)
         if (backend.client_certificate_file is None) != (backend.client_private_key_file is None):
             faults.append(Fault(place, "client_certificate_file and client_private_key_file go together"))
         for name in ("ca_file", "client_certificate_file", "client_private_key_file"):
             path = getattr(backend, name)
             if path is None:
                 continue
-            if not backend.is_tls:
+            if not all(at.is_tls for at in backend.places):
                 faults.append(Fault(f"{place}.{name}", "is for a url which begins with https"))
             elif not os.access(directory / path, os.R_OK):
                 faults.append(Fault(f"{place}.{name}", f"{directory / path}: cannot be read"))
+
+
+def _check_places(backend: BackendSettings, place: str, faults: list[Fault]) -> None:
+    if (backend.url is None) == (not backend.urls):
+        faults.append(Fault(place, "exactly one of url and urls is required"))
+        return
+    places = backend.places
+    if backend.unix_socket is not None and len(places) > 1:
+        faults.append(Fault(f"{place}.unix_socket", "is for one url"))
+    seen: set[str] = set()
+    for number, at in enumerate(places):
+        if at.authority in seen:
+            faults.append(Fault(f"{place}.urls[{number}]", f"{at.authority} is there twice"))
+        if (at.is_tls, at.service_path) != (places[0].is_tls, places[0].service_path):
+            faults.append(Fault(f"{place}.urls[{number}]", "must begin and end as the first: all are one storage"))
+        seen.add(at.authority)
 
 
 def _check_spool(server: ServerSettings, directory: Path, faults: list[Fault]) -> None:

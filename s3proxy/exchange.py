@@ -228,7 +228,9 @@ class BackendFault(Enum):
     UNREACHABLE = auto()
     "refused, timed out connecting, or its TLS did not verify; no octet of the request was sent"
     LOST = auto()
-    "reset or garbage before an answer, also after all octets were sent"
+    "reset or garbage within an answer"
+    UNANSWERED = auto()
+    "reset or ended before any octet of an answer, also after all octets were sent"
     SILENT = auto()
     "no first byte of an answer in time"
     STALLED = auto()
@@ -245,7 +247,7 @@ def error_for_fault(fault: BackendFault) -> S3Error:
     """
     Return what the client reads when its backend failed before an answer.
     """
-    if fault is BackendFault.LOST:
+    if fault in {BackendFault.LOST, BackendFault.UNANSWERED}:
         return InternalError()
     if fault in {BackendFault.STALE, BackendFault.BUSY}:
         return SlowDown()

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from s3proxy.backend.agent import BackendAgent
+from s3proxy.backend.pool import Pool
 from s3proxy.frontend.admission import ConnectionLimit
 from s3proxy.frontend.hold import Hold
 from s3proxy.frontend.site import S3Site
@@ -78,7 +79,7 @@ def _measure_clients(metrics: Metrics, service: Measured) -> None:
         "Time in which a side was not read because the other did not take its octets, over all requests.",
         lambda: [
             (("client",), sum(site.paused_seconds for site in service.sites)),
-            (("backend",), sum(agent.paused_seconds for _, agent in _agents(service))),
+            (("backend",), sum(pool.paused_seconds for _, pool in _pools(service))),
         ],
         ("side",),
     )
@@ -99,23 +100,39 @@ def _agents(service: Measured) -> list[tuple[str, BackendAgent]]:
     return [(name, backend.agent) for name, backend in service.generation.backends.items()]
 
 
+def _pools(service: Measured) -> list[tuple[tuple[str, str], Pool]]:
+    return [((name, pool.address), pool) for name, agent in _agents(service) for pool in agent.pools]
+
+
 def _measure_backends(metrics: Metrics, service: Measured) -> None:
     metrics.gauge(
         "s3proxy_backend_connections",
         "Connections to a backend, in use or not.",
-        lambda: [((name,), len(agent.connections)) for name, agent in _agents(service)],
-        ("backend",),
+        lambda: [(labels, len(pool.connections)) for labels, pool in _pools(service)],
+        ("backend", "address"),
+    )
+    metrics.gauge(
+        "s3proxy_backend_down",
+        "1 while an address of a backend does not work: its health check said so, or nobody was there.",
+        lambda: [(labels, float(not pool.is_healthy)) for labels, pool in _pools(service)],
+        ("backend", "address"),
     )
     metrics.gauge(
         "s3proxy_backend_breaker_open",
-        "1 while a backend is not asked because it failed too often in a row.",
-        lambda: [((name,), float(agent.breaker.is_open)) for name, agent in _agents(service)],
-        ("backend",),
+        "1 while an address is not asked because it failed too often in a row.",
+        lambda: [(labels, float(pool.breaker.is_open)) for labels, pool in _pools(service)],
+        ("backend", "address"),
     )
     metrics.counter(
         "s3proxy_backend_retries",
         "Requests which were sent again, because a reused connection had died.",
-        lambda: [((name,), agent.retried_count) for name, agent in _agents(service)],
+        lambda: [(labels, pool.retried_count) for labels, pool in _pools(service)],
+        ("backend", "address"),
+    )
+    metrics.counter(
+        "s3proxy_backend_failovers",
+        "Requests which went to another address, because nobody answered at the first.",
+        lambda: [((name,), agent.failed_over_count) for name, agent in _agents(service)],
         ("backend",),
     )
 

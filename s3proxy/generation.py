@@ -161,6 +161,13 @@ class Generation:
         """
         return sum(proxy.running_count for proxy in self.proxies)
 
+    def start(self) -> None:
+        """
+        Begin what runs beside requests.
+        """
+        for backend in self.backends.values():
+            backend.agent.start()
+
     def retire(self, successor: Generation) -> None:
         """
         Take no new request; let go of each connection to a backend which the successor does not share, in its time.

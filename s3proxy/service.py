@@ -105,6 +105,7 @@ class ProxyService(Service):
     def startService(self) -> None:
         self.privilegedStartService()
         super().startService()
+        self.generation.start()
         if self._handles_signals:
             self._former_handler = signal.signal(signal.SIGHUP, self._hangup)
         for address in self.addresses:
@@ -185,6 +186,8 @@ class ProxyService(Service):
         for resource, listener in self._resources:
             resource.proxy = generation.make_proxy(self._listener(listener))
         former.retire(generation)
+        if self.running:
+            generation.start()
         if self._ports:
             self._listen(generation)
         self._log.info("reloaded: {count} keys", count=len(generation.credentials))

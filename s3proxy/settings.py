@@ -84,12 +84,18 @@ def _check_source(value: str) -> None:
         raise NotAccepted
 
 
+def _check_path(value: str) -> None:
+    if not value.startswith("/") or not value.isascii() or not value.isprintable() or " " in value or "#" in value:
+        raise NotAccepted
+
+
 ENDPOINT = text(
     'a Twisted endpoint string, like "tcp:9000:interface=127.0.0.1" or "ssl:443:privateKey=…:certKey=…"',
     _check_endpoint,
 )
 ADMIN = text('a Twisted endpoint string on loopback, like "tcp:9001:interface=127.0.0.1"', _check_admin)
 URL = text('"http://HOST[:PORT]" or "https://HOST[:PORT]"', _check_url)
+REQUEST_PATH = text('a path of URLs, like "/healthcheck"', _check_path)
 DOMAIN = text('a host name in lower case without a port, like "s3.example.com"', _check_domain)
 REGION = text('a region\'s name, like "us-east-1"', _check_word)
 NAME = text("letters, digits, dots, hyphens and underscores, at most 64", _check_word)
@@ -99,6 +105,51 @@ FILE = text("the path of a file; a relative one is meant from where the configur
 ENVIRONMENT = text("the name of an environment variable")
 PATTERN = text('a bucket\'s name, or a pattern like "public-*"')
 SOURCE = text('"file:PATH"', _check_source)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """
+    What a backend's URL says.
+    """
+
+    url: str
+
+    @property
+    def is_tls(self) -> bool:
+        """
+        Whether it is spoken to over TLS.
+        """
+        return self.url.startswith("https:")
+
+    @property
+    def host(self) -> str:
+        """
+        The host name or address alone, without the brackets of an IPv6 address.
+        """
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        """
+        The port, the scheme's own where the URL has none.
+        """
+        return urlsplit(self.url).port or (443 if self.is_tls else 80)
+
+    @property
+    def authority(self) -> str:
+        """
+        Host and port as the Host header has them: the port only where it is not the scheme's own.
+        """
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.is_tls else 80) else f"{host}:{self.port}"
+
+    @property
+    def service_path(self) -> str:
+        """
+        The URL's path without a final slash; empty where the profile's own holds.
+        """
+        return urlsplit(self.url).path.rstrip("/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +228,23 @@ class BackendSettings:
     """
 
     name: str = option(NAME, "What the log, and a key's `backend`, call it. No two are alike.")
-    url: str = option(URL, "Where it is. A path is the one below which its buckets are.")
+    url: str | None = option(
+        URL,
+        "Where it is. A path is the one below which its buckets are. Exactly one of this option and the next says it.",
+        None,
+    )
+    urls: tuple[str, ...] = option(
+        list_of(URL, at_least=1),
+        "All places where it is: each can answer each request, and is told the first one's host. A request goes to "
+        "the one with the fewest connections in use, and to another when nobody is there.",
+        (),
+    )
+    health: str | None = option(
+        REQUEST_PATH,
+        "What each of `urls` is asked for, unsigned, to see whether it works: any answer below 500 says so.",
+        None,
+        told="the profile's",
+    )
     profile: str = option(choice(*PROFILES), "What kind of storage it is.", "generic")
     signature: str = option(choice("v4", "v2", "none"), "How requests to it are signed.", "v4")
     region: str = option(REGION, "The region which requests to it are signed for.", None, told="the server's")
@@ -196,47 +263,18 @@ class BackendSettings:
     forwarded: str = option(
         choice("none", "x-forwarded", "forwarded"), "The headers which tell it who the client is.", "none"
     )
-    connections: int = option(count(1, 65536), "The most connections to it at a time.", 512)
+    connections: int = option(count(1, 65536), "The most connections to it at a time, to each of `urls`.", 512)
     unix_socket: str | None = option(FILE, "A unix socket to connect to, in place of the URL's host and port.", None)
     ca_file: str | None = option(FILE, "PEM certificates which its own must descend from.", None, told="the system's")
     client_certificate_file: str | None = option(FILE, "A PEM certificate to show to it, with its chain.", None)
     client_private_key_file: str | None = option(FILE, "The PEM private key of that certificate.", None)
 
     @property
-    def is_tls(self) -> bool:
+    def places(self) -> tuple[Place, ...]:
         """
-        Whether the backend is spoken to over TLS.
+        Where it is: at least one place, the one whose host requests name first.
         """
-        return self.url.startswith("https:")
-
-    @property
-    def host(self) -> str:
-        """
-        The host name or address alone, without the brackets of an IPv6 address.
-        """
-        return urlsplit(self.url).hostname or ""
-
-    @property
-    def port(self) -> int:
-        """
-        The port, the scheme's own where the URL has none.
-        """
-        return urlsplit(self.url).port or (443 if self.is_tls else 80)
-
-    @property
-    def authority(self) -> str:
-        """
-        Host and port as the Host header has them: the port only where it is not the scheme's own.
-        """
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == (443 if self.is_tls else 80) else f"{host}:{self.port}"
-
-    @property
-    def service_path(self) -> str:
-        """
-        The URL's path without a final slash; empty where the profile's own holds.
-        """
-        return urlsplit(self.url).path.rstrip("/")
+        return tuple(map(Place, self.urls if self.url is None else (self.url,)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -345,6 +383,9 @@ class Times:
     pooled_idle: float = option(seconds(0, DAY), "An unused connection to a backend is kept for this long.", 25.0)
     breaker: float = option(
         seconds(0.1, DAY), "A backend which failed too often in a row is not asked for so long.", 5.0
+    )
+    health: float = option(
+        seconds(0, DAY), "Between two looks whether one of a storage's `urls` works; 0 for none.", 5.0
     )
     budget: float = option(
         seconds(0, DAY), "A request waits so long for what a limit has left; then it is refused with SlowDown.", 5.0

@@ -27,6 +27,7 @@ from s3proxy.accesslog import AccessRecord
 from s3proxy.authentication import Anonymous, Realm
 from s3proxy.backend.agent import BackendAgent
 from s3proxy.backend.backend import Backend
+from s3proxy.backend.pool import Pool
 from s3proxy.backend.request import BackendLimits
 from s3proxy.body.plan import BodyLimits
 from s3proxy.body.spool import SpoolDirectory
@@ -273,7 +274,8 @@ class Harness:
             self.backend_port = reactor.listenTCP(0, self.backend, interface="127.0.0.1")
         host = self.backend_port.getHost()
         endpoint = self.endpoint or TCP4ClientEndpoint(reactor, "127.0.0.1", host.port, timeout=5)
-        self.agent = BackendAgent(timed, endpoint, self.limits)
+        self.pool = Pool(timed, endpoint, self.limits)
+        self.agent = BackendAgent([self.pool])
         account = Account(
             PROFILES[self.profile],
             self.backend_key,

@@ -152,6 +152,7 @@ async def test_what_is_measured(tmp_path: Path) -> None:
     running = Running(tmp_path)
     signer = Signer(host="127.0.0.1", now=datetime.now(UTC))
     port = running.service.addresses[0].port
+    authority = f"127.0.0.1:{running.backend_port.getHost().port}"
     good = signer.put("/test-bucket/private-name", b"hello" * 1000, HASH)
     target = signer.presign("GET", "/test-bucket/private-name").encode()
     for octets, method in (
@@ -180,7 +181,7 @@ async def test_what_is_measured(tmp_path: Path) -> None:
     assert value("s3proxy_received_bytes_total") >= 5000
     assert value("s3proxy_running_requests") == 0
     assert value("s3proxy_client_connections") >= 1
-    assert value("s3proxy_backend_connections", backend="store") >= 1
+    assert value("s3proxy_backend_connections", backend="store", address=authority) >= 1
     assert value("s3proxy_backend_seconds_count", backend="store") == 2
     assert value("s3proxy_held_clients", reason="backend") == 0
     assert value("s3proxy_exemptions_total", exemption="clock-skew") == 0

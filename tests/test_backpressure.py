@@ -57,7 +57,7 @@ def make_harness(*, tls: bool, backend: FaultyBackend) -> Harness:
         backend=backend, limits=limits, socket_buffer=BUFFER, backend_context=context, client_context=context
     )
     port = harness.backend_port.getHost().port
-    harness.agent._endpoint = wrapClientTLS(
+    harness.pool.endpoint = wrapClientTLS(
         optionsForClientTLS("127.0.0.1", trustRoot=authority), TCP4ClientEndpoint(reactor, "127.0.0.1", port)
     )
     return harness
@@ -194,7 +194,7 @@ async def test_a_stopped_client_stops_the_backend(chunked: bool, tls: bool) -> N
         settled = settled + 1 if sent == before and pumps else 0
         before = sent
 
-    (connection,) = harness.agent.connections
+    (connection,) = harness.pool.connections
     raw = connection.transport if not tls else connection.transport.transport
     assert pumps[0].sent <= KERNEL + BLOCKS + 2 * 65536
     assert raw not in reactor.getReaders()

@@ -495,7 +495,7 @@ async def test_the_proxys_own_hold_is_not_the_clients_slowness() -> None:
     harness = Harness(
         backend=backend, clock=Clock(), socket_buffer=16384, times=ClientTimes(idle=60, minimum_rate=1000)
     )
-    harness.agent.limits = replace(harness.agent.limits, idle_time=100_000.0)
+    harness.pool.limits = replace(harness.pool.limits, idle_time=100_000.0)
     assert harness.clock is not None
     body = BODY
     client = await asked(harness, Signer().put("/test-bucket/k", body, UNSIGNED))

@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.testing import MemoryReactorClock
 from twisted.python.usage import UsageError
 
+from s3proxy.backends import make_backend
 from s3proxy.config import load_settings, make_settings
 from s3proxy.settings import DEFAULT_LISTEN, TABLES, Settings
 from s3proxy.tables import Faults, options_of
@@ -80,6 +82,13 @@ def backend(**changes: Any) -> dict[str, Any]:
     return {name: value for name, value in table.items() if value is not None}
 
 
+def replicas(*urls: str, **changes: Any) -> dict[str, Any]:
+    """
+    Return the table of a backend which is at several places.
+    """
+    return backend(url=None, urls=list(urls), **changes)
+
+
 def made(content: dict[str, Any], directory: Path = Path("/etc/s3proxy"), **environment: str) -> Settings:
     return make_settings({"backend": [backend()]} | content, directory, environment)
 
@@ -107,10 +116,12 @@ def test_a_whole_file_is_understood(tmp_path: Path) -> None:
     ]
     ceph, walrus = settings.backends
     assert (ceph.name, ceph.profile, ceph.signature, ceph.region) == ("old-ceph", "ceph-rgw", "v2", "eu-north-1")
-    assert (ceph.host, ceph.port, ceph.authority, ceph.service_path) == ("127.0.0.1", 7480, "127.0.0.1:7480", "")
+    (place,) = ceph.places
+    assert (place.host, place.port, place.authority, place.service_path) == ("127.0.0.1", 7480, "127.0.0.1:7480", "")
     assert (ceph.access_key_id, ceph.secret_access_key, ceph.connections) == ("ours", SECRET, 9)
-    assert (walrus.is_tls, walrus.host, walrus.port, walrus.authority) == (True, "::1", 443, "[::1]")
-    assert (walrus.service_path, walrus.unix_socket) == ("/services/Walrus", str(tmp_path / "run/socket"))
+    (place,) = walrus.places
+    assert (place.is_tls, place.host, place.port, place.authority) == (True, "::1", 443, "[::1]")
+    assert (place.service_path, walrus.unix_socket) == ("/services/Walrus", str(tmp_path / "run/socket"))
     assert settings.keys_file == tmp_path / "clients.toml"
     assert (settings.limits.small_body, settings.limits.socket_buffer) == (16384, 65536)
     assert (settings.times.idle, settings.times.first_byte, settings.times.head) == (7.0, 0.5, 30.0)
@@ -146,6 +157,21 @@ def test_what_is_not_said_has_its_documented_default() -> None:
     assert (settings.server.replay_window, settings.server.spool_directory) == (0, "/var/tmp")
     assert (settings.limits.unknown_length, settings.limits.spool_size) == ("refuse", 8 << 30)
     assert (settings.anonymous.allow, settings.anonymous.signed_buckets) == (False, ())
+
+
+def test_replicas_are_told_the_host_of_the_first() -> None:
+    """
+    All sign for one name, each certificate is for its own; they are asked for health below the service path.
+    """
+    (settings,) = made({"backend": [replicas("http://a:1/s/", "http://b/s", profile="walrus-3.4")]}).backends
+    whole = made({"backend": [replicas("http://a:1/s/", "http://b/s", profile="walrus-3.4")]})
+
+    made_backend = make_backend(settings, whole, MemoryReactorClock())
+
+    assert [place.authority for place in settings.places] == ["a:1", "b"]
+    assert [pool.address for pool in made_backend.agent.pools] == ["a:1", "b"]
+    assert made_backend.account.host == b"a:1"
+    assert made_backend.account.profile.service_path == b"/s"
 
 
 def test_a_listener_table_alone_is_the_only_listener() -> None:
@@ -204,6 +230,14 @@ def test_the_secret_is_in_no_repr(tmp_path: Path) -> None:
         ({"backend": [backend(url="http://")]}, "backend[0].url", '"http://HOST[:PORT]"'),
         ({"backend": [backend(url="http://h/?a")]}, "backend[0].url", '"http://HOST[:PORT]"'),
         ({"backend": [backend(url="http://a:b@h/")]}, "backend[0].url", "keys have options of their own"),
+        ({"backend": [backend(url=None)]}, "backend[0]", "exactly one of url and urls"),
+        ({"backend": [backend(urls=["http://i"])]}, "backend[0]", "exactly one of url and urls"),
+        ({"backend": [replicas("http://a", "http://a:80")]}, "backend[0].urls[1]", "a is there twice"),
+        ({"backend": [replicas("http://a", "https://b")]}, "backend[0].urls[1]", "begin and end as the first"),
+        ({"backend": [replicas("http://a", "http://b/c")]}, "backend[0].urls[1]", "begin and end as the first"),
+        ({"backend": [replicas("http://a", "b")]}, "backend[0].urls[1]", '"http://HOST[:PORT]"'),
+        ({"backend": [replicas("http://a", "http://b", unix_socket="s")]}, "backend[0].unix_socket", "for one url"),
+        ({"backend": [backend(health="up")]}, "backend[0].health", "a path of URLs"),
         ({"backend": [backend(profile="ceph")]}, "backend[0].profile", '"generic" | "ceph-rgw" | "walrus-3.4"'),
         ({"backend": [backend(signature="V4")]}, "backend[0].signature", '"v4" | "v2" | "none"'),
         ({"backend": [backend(commit="none")]}, "backend[0].commit", 'accepted: "tail" | "spool"'),

@@ -69,7 +69,7 @@ async def test_a_backend_which_is_gone_is_not_asked_for_a_while() -> None:
         return int(answer.status)
 
     gone = [await status() for _ in range(2)]
-    assert harness.agent.breaker.is_open
+    assert harness.pool.breaker.is_open
     harness.backend_port = reactor.listenTCP(port, harness.backend, interface="127.0.0.1")
     kept_away = [await status() for _ in range(3)]
     connected = len(harness.backend.connections)
@@ -79,7 +79,7 @@ async def test_a_backend_which_is_gone_is_not_asked_for_a_while() -> None:
     await harness.close()
 
     assert (gone, kept_away, connected, back) == ([503] * 2, [503] * 3, 0, [200] * 3)
-    assert not harness.agent.breaker.is_open
+    assert not harness.pool.breaker.is_open
 
 
 @pytest_twisted.ensureDeferred
@@ -99,7 +99,7 @@ async def test_refusals_do_not_open_the_breaker() -> None:
     await harness.close()
 
     assert [answer.status for answer in answers] == [500] * 3
-    assert not harness.agent.breaker.is_open
+    assert not harness.pool.breaker.is_open
 
 
 @pytest_twisted.ensureDeferred
@@ -300,7 +300,7 @@ async def test_a_stale_connection_is_not_the_clients_problem() -> None:
 
     assert answer is not None
     assert answer.status == 200
-    assert harness.agent.retried_count == 1
+    assert harness.pool.retried_count == 1
     assert [received.body for received in backend.requests] == [b"hello"]
 
 
@@ -491,7 +491,7 @@ async def test_a_backend_which_cannot_prove_who_it_is_gets_no_octet(fault: str) 
     context = PrivateCertificate.loadPEM(made.certificate_pem + made.private_key_pem).options()
     backend = FaultyBackend()
     harness = Harness(backend=backend, backend_context=context)
-    harness.agent._endpoint = wrapClientTLS(
+    harness.pool.endpoint = wrapClientTLS(
         optionsForClientTLS("127.0.0.1", trustRoot=Certificate.loadPEM(authority.certificate_pem)),
         TCP4ClientEndpoint(reactor, "127.0.0.1", harness.backend_port.getHost().port),
     )

@@ -230,10 +230,10 @@ async def test_no_paused_connection_is_pooled() -> None:
     for _ in range(3):
         client.send(GET)
         await client.answer()
-    (connection,) = harness.agent.connections
+    (connection,) = harness.pool.connections
     is_read = connection.transport in reactor.getReaders()
     harness.backend.connections[0].transport.loseConnection()
-    await until(lambda: not harness.agent.connections)
+    await until(lambda: not harness.pool.connections)
     await harness.close()
 
     assert is_read
@@ -537,7 +537,7 @@ async def test_the_log_is_not_told_of_each_connection() -> None:
     await harness.request(GET)
     for connection in harness.backend.connections:
         connection.transport.loseConnection()
-    await until(lambda: not harness.agent.connections)
+    await until(lambda: not harness.pool.connections)
     globalLogPublisher.removeObserver(observe)
     await harness.close()
 

@@ -1,32 +1,30 @@
 """
-Choose a connection to a backend, or make one, and try again where nothing was lost.
+The way to one backend: which of its addresses is asked, and which next when nobody is there.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Sequence
 from http.cookiejar import CookieJar
 from typing import Any
 
 from hyperlink import EncodedURL
 from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError, fail, succeed
-from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.internet.protocol import Factory
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer
 from zope.interface import implementer
 
-from s3proxy.backend.breaker import Breaker
-from s3proxy.backend.connection import BackendConnection
-from s3proxy.backend.request import BackendError, BackendLimits, BackendRequest, backend_failure
+from s3proxy.backend.health import HealthCheck
+from s3proxy.backend.pool import Pool, may_repeat
+from s3proxy.backend.request import BackendError, BackendRequest
 from s3proxy.backend.response import BackendResponse
 from s3proxy.backend.upload import Upload
 from s3proxy.exchange import BackendFault
 
-_GONE = frozenset({BackendFault.UNREACHABLE, BackendFault.SILENT})
 _IDEMPOTENT = frozenset({b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS"})
+_NOT_SENT = frozenset({BackendFault.UNREACHABLE, BackendFault.OPEN})
 
 
 class _NoCookies(CookieJar):
@@ -50,53 +48,31 @@ class _NoCookies(CookieJar):
         """
 
 
-class _Connections(Factory):
-    noisy = False
-
-    def __init__(self, agent: BackendAgent) -> None:
-        self._agent = agent
-
-    def buildProtocol(self, addr: object) -> BackendConnection:
-        return BackendConnection(self._agent)
-
-
 @implementer(IAgent)
 class BackendAgent:
     """
-    The way to one backend. Also an agent for treq: requests share its pool.
+    The way to one backend. Also an agent for treq: requests share its connections.
 
     Args:
-        reactor: Its clock must never go back.
-        endpoint: Connects to the backend, with TLS where that is wanted.
-        limits: Times and sizes.
+        pools: One for each address at which the backend is; any of them can answer any request.
+        checks: Run from `start` to `retire` or `close`.
 
     Attributes:
-        connections: All which are open, in use or not.
-        retried_count: Requests which were sent again, because a reused connection had died.
-        breaker: Keeps requests away from a backend which is gone.
-        ended_paused_seconds: For how long answers were not read because of clients, where that is over.
+        failed_over_count: Requests which went to another address, because nobody was at the first.
     """
 
-    def __init__(self, reactor: Any, endpoint: IStreamClientEndpoint, limits: BackendLimits | None = None) -> None:
-        self.reactor = reactor
-        self.limits = limits or BackendLimits()
-        self.connections: set[BackendConnection] = set()
-        self.retried_count = 0
-        self.breaker = Breaker(self.limits.breaker_failures, self.limits.breaker_time)
-        self._endpoint = endpoint
-        self._factory = _Connections(self)
-        self._idle: list[BackendConnection] = []
-        self._connecting_count = 0
-        self._waiting: deque[Deferred[BackendConnection | None]] = deque()
-        self._closed: Deferred[None] | None = None
-        self._is_retired = False
-        self.ended_paused_seconds = 0.0
+    def __init__(self, pools: Sequence[Pool], checks: Sequence[HealthCheck] = ()) -> None:
+        self.pools = tuple(pools)
+        self._checks = checks
+        self.failed_over_count = 0
+        self._only = self.pools[0] if len(self.pools) == 1 else None
+        self._turn = 0
+        self._is_closed = False
+        self._reactor = self.pools[0].reactor
         cookies: Any = _NoCookies()  # Newer treq says that it wants its own kind, and takes any.
         self._client = HTTPClient(self, cookiejar=cookies)
-        # Never resolved: the agent knows its endpoint, and the head is what was signed.
+        # Never resolved: the agent knows its endpoints, and the head is what was signed.
         self._url = EncodedURL.from_text("http://backend/")
-
-    # Asking
 
     def send_upload(self, upload: Upload) -> Deferred[BackendResponse]:
         """
@@ -106,7 +82,7 @@ class BackendAgent:
             As `send` does.
         """
         asked = self._client.request(
-            "PUT", self._url, data=upload, unbuffered=True, allow_redirects=False, reactor=self.reactor
+            "PUT", self._url, data=upload, unbuffered=True, allow_redirects=False, reactor=self._reactor
         )
         # treq's own object decodes bodies; the one which the agent gave is behind it.
         return asked.addCallback(lambda wrapped: wrapped.request.response)
@@ -144,158 +120,57 @@ class BackendAgent:
             Fires with the answer when its head is complete, early or not; fails with `BackendError`. Cancelling it
             resets the connection.
         """
-        if not self.breaker.admits(self.reactor.seconds()):
-            return fail(backend_failure(BackendFault.OPEN))
-        connection = self._take(is_upload=body is not None)
-        if connection is None:
-            answered = Deferred.fromCoroutine(self._send_anew(request, body))
-        else:
-            answered = connection.send(request, body)
-            answered.addErrback(self._send_again, connection, request, body)
-        return answered.addBoth(self._learn)
+        if self._only is not None:
+            return self._only.send(request, body)
+        first, *others = sorted(self.pools, key=_rank)
+        self._turn = first.turn = self._turn + 1
+        answered = first.send(request, body)
+        return answered.addErrback(self._fail_over, others, request, body)
 
-    def _learn(self, outcome: Any) -> Any:
-        """
-        Tell the breaker how a request ended.
-        """
-        if not isinstance(outcome, Failure):
-            self.breaker.succeeded()
-        elif isinstance(outcome.value, BackendError) and outcome.value.fault in _GONE:
-            self.breaker.failed(self.reactor.seconds())
-        else:
-            # Given up by the client, or cut in the middle: nothing is known.
-            self.breaker.released()
-        return outcome
+    def _fail_over(self, failure: Failure, others: list[Pool], request: BackendRequest, body: Any) -> Any:
+        error = failure.value
+        if not isinstance(error, BackendError) or self._is_closed:
+            return failure
+        if error.fault is BackendFault.UNANSWERED:
+            if not others or not may_repeat(request, body):
+                # Another address will take it, if the client sends it again.
+                return Failure(BackendError(BackendFault.STALE))
+        elif error.fault not in _NOT_SENT or not others:
+            return failure
+        self.failed_over_count += 1
+        answered = others[0].send(request, body)
+        return answered.addErrback(self._fail_over, others[1:], request, body)
 
-    def close(self) -> Deferred[None]:
+    def start(self) -> None:
         """
-        Reset every connection; tell when all are gone.
+        Begin to check which addresses work.
         """
-        if not self.connections:
-            return succeed(None)
-        closed: Deferred[None] = Deferred()
-        self._closed = closed
-        for connection in tuple(self.connections):
-            connection.abort()
-        return closed
+        for check in self._checks:
+            check.start()
 
     def retire(self) -> None:
         """
         Keep no connection longer than for the request which it serves.
         """
-        self._is_retired = True
-        for connection in tuple(self._idle):
-            connection.close()
+        for check in self._checks:
+            check.stop()
+        for pool in self.pools:
+            pool.retire()
 
-    @property
-    def paused_seconds(self) -> float:
+    def close(self) -> Deferred[None]:
         """
-        For how long answers were not read because their clients did not take them, all together.
+        Reset every connection; tell when all are gone.
         """
-        return self.ended_paused_seconds + sum(connection.paused_seconds for connection in self.connections)
+        self._is_closed = True
+        closing = [check.stop() for check in self._checks] + [pool.close() for pool in self.pools]
+        return DeferredList(closing).addCallback(lambda ignored: None)
 
-    # Connections
 
-    async def _send_anew(self, request: BackendRequest, body: Any) -> BackendResponse:
-        connection = await self._connection()
-        return await connection.send(request, body)
-
-    def _send_again(self, failure: Failure, connection: BackendConnection, request: BackendRequest, body: Any) -> Any:
-        error = failure.value
-        if not isinstance(error, BackendError) or error.fault is not BackendFault.LOST or not connection.is_silent:
-            return failure
-        # The backend closed it while the request was on its way.
-        may_repeat = body.rewind() if isinstance(body, Upload) else body is None and request.is_idempotent
-        if not may_repeat:
-            return Failure(BackendError(BackendFault.STALE))
-        self.retried_count += 1
-        return Deferred.fromCoroutine(self._send_anew(request, body))
-
-    def _take(self, *, is_upload: bool) -> BackendConnection | None:
-        if not self._idle:
-            return None
-        if is_upload and self.reactor.seconds() - self._idle[-1].released_at > self.limits.pooled_upload_time:
-            # A body cannot be sent twice, so the youngest connection must be young enough.
-            return None
-        return self._idle.pop()
-
-    async def _connection(self) -> BackendConnection:
-        if len(self.connections) + self._connecting_count >= self.limits.max_connections:
-            if self._idle:
-                # An old one in the pool keeps a place which a new one needs.
-                self._idle.pop(0).close()
-            else:
-                waited = await self._wait_for_one()
-                if waited is not None:
-                    return waited
-        self._connecting_count += 1
-        connecting = Deferred.fromCoroutine(self._connect())
-        connecting.addTimeout(self.limits.connect_time, self.reactor)
-        try:
-            return await connecting
-        except Exception as error:
-            self._let_one_connect()
-            if isinstance(error, BackendError | CancelledError):
-                raise
-            raise BackendError(BackendFault.UNREACHABLE) from error
-        finally:
-            self._connecting_count -= 1
-
-    async def _connect(self) -> BackendConnection:
-        connection: Any = await self._endpoint.connect(self._factory)
-        # With TLS there is a connection long before there is somebody to trust.
-        ready: BackendConnection = await connection.ready
-        return ready
-
-    async def _wait_for_one(self) -> BackendConnection | None:
-        waiting: Deferred[BackendConnection | None] = Deferred(self._forget_waiting)
-        self._waiting.append(waiting)
-        waiting.addTimeout(self.limits.connect_time, self.reactor)
-        try:
-            return await waiting
-        except TimeoutError as error:
-            raise BackendError(BackendFault.BUSY) from error
-
-    def _forget_waiting(self, waiting: Deferred[BackendConnection | None]) -> None:
-        if waiting in self._waiting:
-            self._waiting.remove(waiting)
-
-    def _let_one_connect(self) -> None:
-        if self._waiting:
-            self._waiting.popleft().callback(None)
-
-    def connection_made(self, connection: BackendConnection) -> None:
-        """
-        Count a connection in.
-        """
-        self.connections.add(connection)
-
-    def connection_lost(self, connection: BackendConnection) -> None:
-        """
-        Count a connection out.
-        """
-        if connection in self._idle:
-            self._idle.remove(connection)
-        if connection not in self.connections:
-            return
-        self.connections.discard(connection)
-        self._let_one_connect()
-        if not self.connections and self._closed is not None:
-            closed, self._closed = self._closed, None
-            closed.callback(None)
-
-    def release(self, connection: BackendConnection) -> None:
-        """
-        Take back a connection which is fit for another request.
-        """
-        if self._waiting:
-            self._waiting.popleft().callback(connection)
-        elif len(self._idle) < self.limits.max_pooled and self._closed is None and not self._is_retired:
-            connection.released_at = self.reactor.seconds()
-            connection.rest(self.limits.pooled_time)
-            self._idle.append(connection)
-        else:
-            connection.close()
+def _rank(pool: Pool) -> tuple[bool, int, int]:
+    """
+    Say who is asked first: the usable, of them those with the least to do, of them in turn.
+    """
+    return (not pool.is_usable, pool.busy_count, pool.turn)
 
 
 def _plain_head(method: bytes, uri: bytes, headers: Headers | None, body: IBodyProducer | None) -> bytes:

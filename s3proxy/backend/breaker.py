@@ -34,6 +34,15 @@ class Breaker:
         """
         return self._open_until is not None
 
+    def refuses(self, now: float) -> bool:
+        """
+        Say whether a request would not pass, and leave it at that.
+
+        Args:
+            now: Seconds of a clock which never goes back.
+        """
+        return self._open_until is not None and (self._is_probing or now < self._open_until)
+
     def admits(self, now: float) -> bool:
         """
         Say whether a request may pass. Each which passes must be told of: by `succeeded`, `failed` or `released`.
@@ -41,11 +50,9 @@ class Breaker:
         Args:
             now: Seconds of a clock which never goes back.
         """
-        if self._open_until is None:
-            return True
-        if self._is_probing or now < self._open_until:
+        if self.refuses(now):
             return False
-        self._is_probing = True
+        self._is_probing = self.is_open
         return True
 
     def succeeded(self) -> None:

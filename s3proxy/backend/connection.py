@@ -27,7 +27,7 @@ from s3proxy.s3.head import ResponseHead, parse_response_head
 from s3proxy.s3.limits import MAX_HEAD_SIZE
 
 if TYPE_CHECKING:
-    from s3proxy.backend.agent import BackendAgent
+    from s3proxy.backend.pool import Pool
 
 MAX_INTERIM_ANSWERS = 16
 """
@@ -63,14 +63,14 @@ class BackendConnection(Protocol):
 
     transport: Any
 
-    def __init__(self, agent: BackendAgent) -> None:
-        self._agent = agent
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
         self.ready: Deferred[BackendConnection] = Deferred(lambda ignored: self.abort())
         self.has_been_used = False
         self.is_silent = True
         self.released_at = 0.0
-        self._limits = agent.limits
-        self._deadline = Deadline(agent.reactor, self._timed_out)
+        self._limits = pool.limits
+        self._deadline = Deadline(pool.reactor, self._timed_out)
         self._waiting = _Waiting.IN_POOL
         self._acknowledged: int | None = None
         self._request: BackendRequest | None = None
@@ -102,25 +102,25 @@ class BackendConnection(Protocol):
 
     def handshakeCompleted(self) -> None:
         # Twisted 24.7 says so of a certificate with a wrong name, too, and ends the connection in the next turn.
-        self._agent.reactor.callLater(0, self._become_ready)
+        self._pool.reactor.callLater(0, self._become_ready)
 
     def _become_ready(self) -> None:
         if self._is_lost or self.ready.called:
             return
-        self._agent.connection_made(self)
+        self._pool.connection_made(self)
         self.ready.callback(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._is_lost = True
         self._count_pause()
         self._deadline.cancel()
-        self._agent.connection_lost(self)
+        self._pool.connection_lost(self)
         response, framing = self._response, self._framing
         if response is not None and framing is None and self._answer_left is None and reason.check(ConnectionDone):
             # Only its end tells how long the answer was.
             self._answer_ended(response)
             return
-        self._fail(BackendFault.LOST, reason.value)
+        self._fail(BackendFault.UNANSWERED if self.is_silent else BackendFault.LOST, reason.value)
         if not self.ready.called:
             self.ready.errback(backend_failure(BackendFault.UNREACHABLE, reason.value))
 
@@ -379,7 +379,7 @@ class BackendConnection(Protocol):
                 # A paused connection in the pool would see neither an end nor a stray octet.
                 self._resume()
             self.has_been_used = True
-            self._agent.release(self)
+            self._pool.release(self)
         else:
             self.abort()
         response.ended(None)
@@ -400,7 +400,7 @@ class BackendConnection(Protocol):
         """
         self._deadline.clear()
         if self._paused_at is None:
-            self._paused_at = self._agent.reactor.seconds()
+            self._paused_at = self._pool.reactor.seconds()
         self._pause()
 
     def resume_answer(self) -> None:
@@ -421,11 +421,11 @@ class BackendConnection(Protocol):
         """
         For how long the answer is not read, because the client does not take it.
         """
-        return 0.0 if self._paused_at is None else float(self._agent.reactor.seconds() - self._paused_at)
+        return 0.0 if self._paused_at is None else float(self._pool.reactor.seconds() - self._paused_at)
 
     def _count_pause(self) -> None:
         if self._paused_at is not None:
-            self._agent.ended_paused_seconds += self.paused_seconds
+            self._pool.ended_paused_seconds += self.paused_seconds
             self._paused_at = None
 
     def _resume(self) -> None:

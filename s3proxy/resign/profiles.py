@@ -77,6 +77,7 @@ class Profile:
         proves_tail: Whether the backend was seen to drop a body which was reset before its end.
         reserved_segments: First path segments, lower case, which are not buckets but surfaces of its own.
         private_headers: Prefixes of headers, lower case, by which it takes orders from its own kind.
+        health_path: Asked for, without a signature, to see whether it works; below the service path.
         v2_subresources: Query names which its Signature V2 covers.
     """
 
@@ -90,6 +91,7 @@ class Profile:
     proves_tail: bool = False
     reserved_segments: frozenset[bytes] = frozenset()
     private_headers: tuple[bytes, ...] = ()
+    health_path: bytes = b"/"
     v2_subresources: frozenset[bytes] = V2_SUBRESOURCES
 
 

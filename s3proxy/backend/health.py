@@ -1,0 +1,85 @@
+"""
+Health checks: whether each address of a backend answers, asked at intervals.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from s3proxy.backend.pool import Pool
+from s3proxy.backend.request import BackendRequest
+from s3proxy.backend.response import BackendResponse
+
+
+class HealthCheck:
+    """
+    Asks one address at intervals whether it works; any answer below 500 says so.
+
+    Args:
+        pool: Learns it. Its own connections are not used: they may all be busy.
+        head: The request, unsigned.
+        interval: Seconds between an answer and the next question; an answer may take as long as connecting.
+    """
+
+    _log = Logger()
+
+    def __init__(self, pool: Pool, head: bytes, interval: float) -> None:
+        self._pool = pool
+        self._own = Pool(pool.reactor, pool.endpoint, replace(pool.limits, max_pooled=0, breaker_failures=0))
+        self._head = head
+        self._interval = interval
+        self._delayed: Any = None
+        self._asking: Deferred[BackendResponse] | None = None
+        self._is_running = False
+
+    def start(self) -> None:
+        """
+        Ask now, and then at intervals.
+        """
+        if not self._is_running:
+            self._is_running = self._pool.is_checked = True
+            self._ask()
+
+    def stop(self) -> Deferred[None]:
+        """
+        Ask no more; tell when nothing is left of a question.
+        """
+        self._is_running = self._pool.is_checked = False
+        delayed, self._delayed = self._delayed, None
+        if delayed is not None:
+            delayed.cancel()
+        if self._asking is not None:
+            self._asking.cancel()
+        return self._own.close()
+
+    def _ask(self) -> None:
+        self._delayed = None
+        request = BackendRequest(b"GET", self._head, first_byte_time=self._own.limits.connect_time)
+        self._asking = asking = self._own.send(request)
+        asking.addCallbacks(self._answered, self._failed).addBoth(self._wait)
+
+    def _answered(self, response: BackendResponse) -> None:
+        response.abort()
+        self._learn(f"answered {response.head.status}", is_healthy=response.head.status < 500)
+
+    def _failed(self, failure: Failure) -> None:
+        if failure.check(CancelledError) is None:
+            self._learn(f"did not answer: {failure.value}", is_healthy=False)
+
+    def _learn(self, what: str, *, is_healthy: bool) -> None:
+        pool = self._pool
+        if pool.is_healthy != is_healthy:
+            self._log.warn(
+                "{address} {what}: it is {word}", address=pool.address, what=what, word=("down", "up")[is_healthy]
+            )
+        pool.is_healthy = is_healthy
+
+    def _wait(self, ignored: object) -> None:
+        self._asking = None
+        if self._is_running:
+            self._delayed = self._pool.reactor.callLater(self._interval, self._ask)

@@ -1,0 +1,254 @@
+"""
+The connections to one address of a backend: choose one, or make one, and try again where nothing was lost.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, fail, succeed
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
+
+from s3proxy.backend.breaker import Breaker
+from s3proxy.backend.connection import BackendConnection
+from s3proxy.backend.request import BackendError, BackendLimits, BackendRequest, backend_failure
+from s3proxy.backend.response import BackendResponse
+from s3proxy.backend.upload import Upload
+from s3proxy.exchange import BackendFault
+
+_GONE = frozenset({BackendFault.UNREACHABLE, BackendFault.SILENT})
+
+
+class Pool(Factory):
+    """
+    One address of a backend, and the connections to it.
+
+    Args:
+        reactor: Its clock must never go back.
+        endpoint: Connects to it, with TLS where that is wanted.
+        limits: Times and sizes.
+        address: What metrics and the log call it.
+
+    Attributes:
+        connections: All which are open, in use or not.
+        retried_count: Requests which were sent again, because a reused connection had died.
+        breaker: Keeps requests away from an address where nobody is.
+        is_healthy: Whether it is thought to work.
+        is_checked: Whether somebody asks at intervals; only then can it become healthy again.
+        turn: When it was chosen last, among the pools of its backend.
+        ended_paused_seconds: For how long answers were not read because of clients, where that is over.
+    """
+
+    noisy = False
+
+    def __init__(self, reactor: Any, endpoint: IStreamClientEndpoint, limits: BackendLimits, address: str = "") -> None:
+        self.reactor = reactor
+        self.endpoint = endpoint
+        self.limits = limits
+        self.address = address
+        self.connections: set[BackendConnection] = set()
+        self.retried_count = 0
+        self.breaker = Breaker(limits.breaker_failures, limits.breaker_time)
+        self.is_healthy = True
+        self.is_checked = False
+        self.turn = 0
+        self.ended_paused_seconds = 0.0
+        self._idle: list[BackendConnection] = []
+        self._connecting_count = 0
+        self._waiting: deque[Deferred[BackendConnection | None]] = deque()
+        self._closed: Deferred[None] | None = None
+        self._is_retired = False
+
+    def buildProtocol(self, addr: object) -> BackendConnection:
+        return BackendConnection(self)
+
+    # Asking
+
+    def send(self, request: BackendRequest, body: Any = None) -> Deferred[BackendResponse]:
+        """
+        Send a request.
+
+        Args:
+            body: What streams, or None where the request holds its content.
+
+        Returns:
+            Fires with the answer when its head is complete, early or not; fails with `BackendError`. Cancelling it
+            resets the connection.
+        """
+        if not self.breaker.admits(self.reactor.seconds()):
+            return fail(backend_failure(BackendFault.OPEN))
+        connection = self._take(is_upload=body is not None)
+        if connection is None:
+            answered = Deferred.fromCoroutine(self._send_anew(request, body))
+        else:
+            answered = connection.send(request, body)
+            answered.addErrback(self._send_again, request, body)
+        return answered.addBoth(self._learn)
+
+    def _learn(self, outcome: Any) -> Any:
+        """
+        Remember how a request ended.
+        """
+        if not isinstance(outcome, Failure):
+            self.breaker.succeeded()
+        elif isinstance(outcome.value, BackendError) and outcome.value.fault in _GONE:
+            self.breaker.failed(self.reactor.seconds())
+            if self.is_checked and outcome.value.fault is BackendFault.UNREACHABLE:
+                self.is_healthy = False
+        else:
+            # Given up by the client, or cut in the middle: nothing is known.
+            self.breaker.released()
+        return outcome
+
+    def close(self) -> Deferred[None]:
+        """
+        Reset every connection; tell when all are gone.
+        """
+        if not self.connections:
+            return succeed(None)
+        closed: Deferred[None] = Deferred()
+        self._closed = closed
+        for connection in tuple(self.connections):
+            connection.abort()
+        return closed
+
+    def retire(self) -> None:
+        """
+        Keep no connection longer than for the request which it serves.
+        """
+        self._is_retired = True
+        for connection in tuple(self._idle):
+            connection.close()
+
+    @property
+    def is_usable(self) -> bool:
+        """
+        Whether a request is worth trying.
+        """
+        return self.is_healthy and not self.breaker.refuses(self.reactor.seconds())
+
+    @property
+    def busy_count(self) -> int:
+        """
+        How many connections are in use, or being made.
+        """
+        return len(self.connections) - len(self._idle) + self._connecting_count
+
+    @property
+    def paused_seconds(self) -> float:
+        """
+        For how long answers were not read because their clients did not take them, all together.
+        """
+        return self.ended_paused_seconds + sum(connection.paused_seconds for connection in self.connections)
+
+    # Connections
+
+    async def _send_anew(self, request: BackendRequest, body: Any) -> BackendResponse:
+        connection = await self._connection()
+        return await connection.send(request, body)
+
+    def _send_again(self, failure: Failure, request: BackendRequest, body: Any) -> Any:
+        error = failure.value
+        if not isinstance(error, BackendError) or error.fault is not BackendFault.UNANSWERED:
+            return failure
+        # It was closed while the request was on its way.
+        if not may_repeat(request, body):
+            return Failure(BackendError(BackendFault.STALE))
+        self.retried_count += 1
+        return Deferred.fromCoroutine(self._send_anew(request, body))
+
+    def _take(self, *, is_upload: bool) -> BackendConnection | None:
+        if not self._idle:
+            return None
+        if is_upload and self.reactor.seconds() - self._idle[-1].released_at > self.limits.pooled_upload_time:
+            # A body cannot be sent twice, so the youngest connection must be young enough.
+            return None
+        return self._idle.pop()
+
+    async def _connection(self) -> BackendConnection:
+        if len(self.connections) + self._connecting_count >= self.limits.max_connections:
+            if self._idle:
+                # An old one in the pool keeps a place which a new one needs.
+                self._idle.pop(0).close()
+            else:
+                waited = await self._wait_for_one()
+                if waited is not None:
+                    return waited
+        self._connecting_count += 1
+        connecting = Deferred.fromCoroutine(self._connect())
+        connecting.addTimeout(self.limits.connect_time, self.reactor)
+        try:
+            return await connecting
+        except Exception as error:
+            self._let_one_connect()
+            if isinstance(error, BackendError | CancelledError):
+                raise
+            raise BackendError(BackendFault.UNREACHABLE) from error
+        finally:
+            self._connecting_count -= 1
+
+    async def _connect(self) -> BackendConnection:
+        connection: Any = await self.endpoint.connect(self)
+        # With TLS there is a connection long before there is somebody to trust.
+        ready: BackendConnection = await connection.ready
+        return ready
+
+    async def _wait_for_one(self) -> BackendConnection | None:
+        waiting: Deferred[BackendConnection | None] = Deferred(self._forget_waiting)
+        self._waiting.append(waiting)
+        waiting.addTimeout(self.limits.connect_time, self.reactor)
+        try:
+            return await waiting
+        except TimeoutError as error:
+            raise BackendError(BackendFault.BUSY) from error
+
+    def _forget_waiting(self, waiting: Deferred[BackendConnection | None]) -> None:
+        if waiting in self._waiting:
+            self._waiting.remove(waiting)
+
+    def _let_one_connect(self) -> None:
+        if self._waiting:
+            self._waiting.popleft().callback(None)
+
+    def connection_made(self, connection: BackendConnection) -> None:
+        """
+        Count a connection in.
+        """
+        self.connections.add(connection)
+
+    def connection_lost(self, connection: BackendConnection) -> None:
+        """
+        Count a connection out.
+        """
+        if connection in self._idle:
+            self._idle.remove(connection)
+        if connection not in self.connections:
+            return
+        self.connections.discard(connection)
+        self._let_one_connect()
+        if not self.connections and self._closed is not None:
+            closed, self._closed = self._closed, None
+            closed.callback(None)
+
+    def release(self, connection: BackendConnection) -> None:
+        """
+        Take back a connection which is fit for another request.
+        """
+        if self._waiting:
+            self._waiting.popleft().callback(connection)
+        elif len(self._idle) < self.limits.max_pooled and self._closed is None and not self._is_retired:
+            connection.released_at = self.reactor.seconds()
+            connection.rest(self.limits.pooled_time)
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+
+def may_repeat(request: BackendRequest, body: Any) -> bool:
+    """
+    Say whether a request which nobody answered may be sent once more; a body is prepared for it.
+    """
+    return body.rewind() if isinstance(body, Upload) else body is None and request.is_idempotent
