@@ -9,10 +9,18 @@ import inspect
 import sys
 from pathlib import Path
 
+from twisted.internet.task import Clock
+
 from s3proxy.credentials.file import KeyTable
 from s3proxy.s3 import errors, limits
 from s3proxy.settings import TABLES
 from s3proxy.tables import format_size, options_of
+
+ROOT = Path(__file__).parent.parent
+# Behind what is installed: only the tests are to be found there.
+sys.path.append(str(ROOT))
+
+from tests import fault_rows  # noqa: E402
 
 REFERENCE = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by `python docs/generate.py`. -->\n\n"
@@ -79,7 +87,58 @@ def limits_page() -> str:
     return "# Limits\n\n" + NOTE + "| limit | value | |\n|---|---|---|\n" + "".join(rows)
 
 
-PAGES = {"options.md": options_page, "errors.md": errors_page, "limits.md": limits_page}
+FAULTS_INTRODUCTION = """
+What becomes of each kind of request when its backend or its client fails: status and code which the client reads,
+*cut* where its connection ends without a whole answer, *none* where the client itself has left. A ● says that the
+backend holds the whole request: it failed afterwards, or the client left then. In every other case it holds nothing
+which it could take for one. Afterwards another client is served, and no connection, timer, file or Deferred is left.
+
+`pytest tests/test_fault_matrix.py` runs each cell, on plain connections and with TLS on both sides; where the two
+differ there is a row for each. A streamed upload, a part and a form have 1.5 MB, the kernel keeps 64 KiB for each
+socket. Where the fault is in the middle of a body, a download has it at the end of its head.
+`s3proxy.testing.faults` has each fault by name, for [tests of your own](../howto/test.md).
+"""
+
+AMBIGUOUS_INTRODUCTION = """
+## Answers which nobody believes
+
+500 InternalError where nothing was sent to the client yet, *cut* otherwise; the connection to the backend is dropped.
+Each is run with every kind of request, whole and octet by octet, while another tenant waits for the only connection
+there may be, and reads an answer of its own.
+"""
+
+
+def faults_page() -> str:
+    """
+    What becomes of requests when something fails.
+    """
+    clock = Clock()
+    parts = ["# Faults\n\n" + NOTE.rstrip() + "\n" + FAULTS_INTRODUCTION]
+    for title, rows in (("The backend", fault_rows.backend_rows(clock)), ("The client", fault_rows.client_rows(clock))):
+        head = "| | " + " | ".join(fault_rows.KINDS) + " |\n|---|" + "---|" * len(fault_rows.KINDS) + "\n"
+        parts.append(f"\n## {title}\n\n{head}")
+        for name, row in rows.items():
+            cells = {channel: fault_cells(row, channel) for channel in row.channels}
+            is_same = len(set(cells.values())) == 1 and len(cells) > 1
+            for channel in row.channels[:1] if is_same else row.channels:
+                label = name if is_same else f"{name} ({channel})"
+                parts.append(f"| {label} | {cells[channel]} |\n")
+    parts.append(AMBIGUOUS_INTRODUCTION)
+    names = [*fault_rows.AMBIGUOUS_HEADS, *fault_rows.AMBIGUOUS_BODIES, *fault_rows.EXCESS]
+    parts.append("\n" + "".join(f"- {name}\n" for name in names))
+    return "".join(parts)
+
+
+def fault_cells(row: fault_rows.Row, channel: str) -> str:
+    """
+    The cells of one row of the table of faults.
+    """
+    return " | ".join(
+        row.outcome(kind, channel) + (" ●" if row.is_stored(kind, channel) else "") for kind in fault_rows.KINDS
+    )
+
+
+PAGES = {"options.md": options_page, "errors.md": errors_page, "limits.md": limits_page, "faults.md": faults_page}
 
 
 def main() -> int:

@@ -259,6 +259,10 @@ class DirectWriter:
         """
         if not self._is_attached or self.has_failed:
             return
+        if self._socket is None and getattr(getattr(self._transport, "transport", None), "disconnecting", False):
+            # TLS was ended by the other side: what is below waits for its producer, and takes nothing from it.
+            self.detach()
+            return
         self._is_ready = self._socket is not None
         self.waiting_size = 0
         if self.is_paused:
@@ -303,6 +307,21 @@ def bound_socket_buffers(transport: Any, size: int) -> None:
     if size and found is not None:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+
+
+def is_readable(transport: Any) -> bool:
+    """
+    Return whether octets or an end have come which nobody has read; below TLS nobody can tell what they mean.
+    """
+    if not _is_plain(transport):
+        return False
+    try:
+        transport.getHandle().recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except (BlockingIOError, InterruptedError):
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def acknowledged_size(transport: Any) -> int | None:

@@ -11,17 +11,18 @@ import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.endpoints import TCP4ClientEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory
+from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS
 from twisted.internet.task import Clock, deferLater
-from twisted.python.failure import Failure
 
 from s3proxy.accesslog import AccessRecord
 from s3proxy.authentication import Anonymous, Realm
@@ -40,10 +41,12 @@ from s3proxy.frontend.site import S3Site
 from s3proxy.proxy import Proxy, ProxySettings
 from s3proxy.replay import ReplayWindow
 from s3proxy.resign.head import Account
-from s3proxy.resign.profiles import PROFILES, BackendKey
+from s3proxy.resign.profiles import PROFILES, BackendKey, Profile
 from s3proxy.s3.credential import NO_LIMITS, BudgetLimits, Credential
 from s3proxy.sigv4.signing_key import SigningKeys
+from s3proxy.testing.certificates import make_authority, make_certificate
 from s3proxy.testing.faulty_backend import FaultyBackend
+from s3proxy.testing.faulty_client import FaultyClient
 
 VECTORS = Path(__file__).parent / "vectors"
 SERVER = json.loads((VECTORS / "server.json").read_text())["default"]
@@ -84,118 +87,6 @@ class MemoryStore:
         return succeed(self.credentials.get(access_key_id))
 
 
-@dataclass
-class Answer:
-    """
-    What a client read.
-    """
-
-    status: int
-    reason: str
-    headers: list[tuple[str, str]]
-    body: bytes
-    interim: list[int]
-
-    def header(self, name: str) -> str | None:
-        """
-        The first value of a header.
-        """
-        return next((value for key, value in self.headers if key.lower() == name.lower()), None)
-
-
-class RawClient(Protocol):
-    """
-    A client's connection: octets out, octets in.
-    """
-
-    def __init__(self) -> None:
-        self.received = b""
-        self.lost: Failure | None = None
-        self._waiters: list[tuple[Callable[[], Any], Deferred[Any]]] = []
-
-    def dataReceived(self, data: bytes) -> None:
-        self.received += data
-        self._look()
-
-    def connectionLost(self, reason: Failure) -> None:
-        self.lost = reason
-        self._look()
-
-    def _look(self) -> None:
-        for waiter in tuple(self._waiters):
-            condition, waiting = waiter
-            value = condition()
-            if value:
-                self._waiters.remove(waiter)
-                waiting.callback(True if isinstance(value, Failure) else value)
-
-    def until(self, condition: Callable[[], Any]) -> Deferred[Any]:
-        """
-        Fire with what the condition returns, once that is true.
-        """
-        value = condition()
-        if value:
-            return succeed(True if isinstance(value, Failure) else value)
-        waiting: Deferred[Any] = Deferred()
-        self._waiters.append((condition, waiting))
-        return waiting
-
-    async def answer(self, method: str = "GET") -> Answer | None:
-        """
-        Read one answer off the connection; None where it ended without one.
-        """
-        return await self.until(lambda: self._parse(method) or (self.lost and [None])) and self._taken
-
-    def _parse(self, method: str) -> bool:
-        data = self.received
-        interim = []
-        while True:
-            head, found, rest = data.partition(b"\r\n\r\n")
-            if not found:
-                self._taken = None
-                return False
-            status_line, *lines = head.decode("latin-1").split("\r\n")
-            _, status, reason = status_line.split(" ", 2)
-            if not status.startswith("1"):
-                break
-            interim.append(int(status))
-            data = rest
-        headers = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines)]
-        fields = {name.lower(): value for name, value in headers}
-        if method == "HEAD" or status in {"204", "304"}:
-            body, left = b"", rest
-        elif fields.get("transfer-encoding") == "chunked":
-            parts = []
-            while True:
-                size, line, rest = rest.partition(b"\r\n")
-                if not line or len(rest) < int(size, 16) + 2:
-                    return False
-                length = int(size, 16)
-                parts.append(rest[:length])
-                rest = rest[length + 2 :]
-                if not length:
-                    break
-            body, left = b"".join(parts), rest
-        elif "content-length" in fields:
-            length = int(fields["content-length"])
-            if len(rest) < length:
-                return False
-            body, left = rest[:length], rest[length:]
-        elif self.lost is None:
-            return False
-        else:
-            body, left = rest, b""
-        self.received = left
-        self._taken = Answer(int(status), reason, headers, body, interim)
-        return True
-
-    def send(self, data: bytes) -> None:
-        """
-        Send octets.
-        """
-        self.transport.write(data)
-
-
 async def turns(count: int = 1) -> None:
     """
     Let the reactor run.
@@ -217,15 +108,48 @@ async def until(condition: Callable[[], Any], limit: int = 200_000) -> None:
 
 class ClockedReactor:
     """
-    The real reactor for sockets, a clock which the test turns for timers.
+    The real reactor for sockets and for what is due at once, a clock which the test turns for all other timers.
     """
 
     def __init__(self, clock: Clock) -> None:
-        self.callLater = clock.callLater
+        self._clock = clock
         self.seconds = clock.seconds
+
+    def callLater(self, delay: float, *arguments: Any, **named: Any) -> Any:
+        return (self._clock if delay else reactor).callLater(delay, *arguments, **named)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(reactor, name)
+
+
+AUTHORITY = make_authority()
+"Whom every party trusts."
+
+
+@cache
+def server_context(fault: str = "") -> Any:
+    """
+    Return a server's TLS context for 127.0.0.1.
+
+    Args:
+        fault: What is wrong with its certificate: the ``name``, the ``issuer``, or its ``date``, which is past.
+    """
+    made = make_certificate(
+        make_authority() if fault == "issuer" else AUTHORITY,
+        ["other.example.test"] if fault == "name" else ["127.0.0.1", "localhost"],
+        begins=-timedelta(days=9),
+        ends=timedelta(days=-2 if fault == "date" else 9),
+    )
+    return PrivateCertificate.loadPEM(made.certificate_pem + made.private_key_pem).options()
+
+
+def over_tls(endpoint: IStreamClientEndpoint) -> IStreamClientEndpoint:
+    """
+    Put TLS over an endpoint, to 127.0.0.1 and nobody else.
+    """
+    options = optionsForClientTLS("127.0.0.1", trustRoot=Certificate.loadPEM(AUTHORITY.certificate_pem))
+    wrapped: IStreamClientEndpoint = wrapClientTLS(options, endpoint)
+    return wrapped
 
 
 @dataclass
@@ -234,12 +158,16 @@ class Harness:
     A proxy and its backend, both listening.
 
     Attributes:
+        is_tls: Whether both connections are TLS.
+        backend_context: The backend's, where it is not an ordinary one.
+        backend_speaks_tls: False for a backend which does not, though it should.
         now: What the proxy takes for the time.
         records: What went to the access log.
     """
 
-    profile: str = "generic"
+    profile: Profile = PROFILES["generic"]
     signature: str = "v4"
+    is_tls: bool = False
     limits: BackendLimits = field(default_factory=BackendLimits)
     body_limits: BodyLimits = field(default_factory=BodyLimits)
     times: ClientTimes = field(default_factory=ClientTimes)
@@ -249,7 +177,7 @@ class Harness:
     forwarded: str = "none"
     endpoint: IStreamClientEndpoint | None = None
     backend_context: Any = None
-    client_context: Any = None
+    backend_speaks_tls: bool = True
     socket_buffer: int = 0
     authorizer: Any = None
     first_byte_time: float = 60.0
@@ -265,19 +193,22 @@ class Harness:
 
     def __post_init__(self) -> None:
         self.records: list[AccessRecord] = []
-        self.clients: list[RawClient] = []
+        self.clients: list[FaultyClient] = []
         numbers = itertools.count(1)
         timed: Any = reactor if self.clock is None else ClockedReactor(self.clock)
-        if self.backend_context is not None:
-            self.backend_port = reactor.listenSSL(0, self.backend, self.backend_context, interface="127.0.0.1")
+        if self.is_tls and self.backend_speaks_tls:
+            context = self.backend_context or server_context()
+            self.backend_port = reactor.listenSSL(0, self.backend, context, interface="127.0.0.1")
         else:
             self.backend_port = reactor.listenTCP(0, self.backend, interface="127.0.0.1")
         host = self.backend_port.getHost()
         endpoint = self.endpoint or TCP4ClientEndpoint(reactor, "127.0.0.1", host.port, timeout=5)
+        if self.is_tls:
+            endpoint = over_tls(endpoint)
         self.pool = Pool(timed, endpoint, self.limits)
         self.agent = BackendAgent([self.pool])
         account = Account(
-            PROFILES[self.profile],
+            self.profile,
             self.backend_key,
             b"127.0.0.1:%d" % host.port,
             self.signature,
@@ -310,25 +241,35 @@ class Harness:
             budgets=Budgets(timed, self.budget_limits, patience=5.0),
         )
         self.site = S3Site(S3Resource(self.proxy), timed, times=self.times, limit=self.connection_limit)
-        if self.client_context is not None:
-            self.port = reactor.listenSSL(0, self.site, self.client_context, interface="127.0.0.1")
+        if self.is_tls:
+            self.port = reactor.listenSSL(0, self.site, server_context(), interface="127.0.0.1")
         else:
             self.port = reactor.listenTCP(0, self.site, interface="127.0.0.1")
         if self.socket_buffer:
             bound_listener(self.port, self.socket_buffer)
 
-    async def connect(self, endpoint: IStreamClientEndpoint | None = None) -> RawClient:
+    async def connect(self, endpoint: IStreamClientEndpoint | None = None) -> FaultyClient:
         """
         Open a client's connection.
         """
-        factory = Factory.forProtocol(RawClient)
+        factory = Factory.forProtocol(FaultyClient)
         factory.noisy = False
-        endpoint = endpoint or TCP4ClientEndpoint(reactor, "127.0.0.1", self.port.getHost().port)
+        if endpoint is None:
+            endpoint = self.plain_endpoint()
+            if self.is_tls:
+                endpoint = over_tls(endpoint)
         client = await endpoint.connect(factory)
+        await client.ready
         if self.socket_buffer:
             bound_socket_buffers(client.transport, self.socket_buffer)
         self.clients.append(client)
         return client
+
+    def plain_endpoint(self) -> IStreamClientEndpoint:
+        """
+        Return the way to the proxy's port, without TLS.
+        """
+        return TCP4ClientEndpoint(reactor, "127.0.0.1", self.port.getHost().port)
 
     async def request(self, head: bytes, body: bytes = b"", *, step: int = 0, method: str | None = None) -> Any:
         """
@@ -344,7 +285,7 @@ class Harness:
         End everything, and wait until it has ended.
         """
         await self.port.stopListening()
-        await self.backend_port.stopListening()
+        await maybeDeferred(self.backend_port.stopListening)
         for client in self.clients:
             if client.lost is None:
                 client.transport.abortConnection()
@@ -374,7 +315,7 @@ def bound_listener(port: Any, size: int) -> None:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
 
 
-async def send_pieces(client: RawClient, data: bytes, step: int) -> None:
+async def send_pieces(client: FaultyClient, data: bytes, step: int) -> None:
     """
     Send octets in pieces, each in a turn of the reactor of its own.
     """

@@ -20,7 +20,8 @@ from s3proxy.metrics import MAX_CODES, Metrics
 from s3proxy.service import ProxyService
 from s3proxy.tables import Faults
 from s3proxy.testing.faulty_backend import FaultyBackend
-from tests.harness import SERVER, Answer, RawClient, turns, until
+from s3proxy.testing.faulty_client import Answer, FaultyClient
+from tests.harness import SERVER, turns, until
 from tests.processes import write_keys
 from tests.signer import HASH, Signer
 
@@ -54,15 +55,15 @@ class Running:
         )
         self.service = ProxyService(settings, reactor, handles_signals=False)
         self.service.startService()
-        self.clients: list[RawClient] = []
+        self.clients: list[FaultyClient] = []
 
-    async def connect(self, port: int) -> RawClient:
+    async def connect(self, port: int) -> FaultyClient:
         """
         Open a connection.
         """
-        factory = Factory.forProtocol(RawClient)
+        factory = Factory.forProtocol(FaultyClient)
         factory.noisy = False
-        client: RawClient = await TCP4ClientEndpoint(reactor, "127.0.0.1", port).connect(factory)
+        client: FaultyClient = await TCP4ClientEndpoint(reactor, "127.0.0.1", port).connect(factory)
         self.clients.append(client)
         return client
 
@@ -118,7 +119,7 @@ async def test_health_and_readiness(tmp_path: Path) -> None:
     await until(lambda: running.backend.requests)
     stopped = running.service.stopService()
     draining = await running.admin("/ready")
-    running.backend.connections[0].answer(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    running.backend.connections[0].send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
     answer = await client.answer("PUT")
     await stopped
     await running.stop()

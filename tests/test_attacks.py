@@ -20,6 +20,7 @@ import pytest_twisted
 
 from s3proxy.awschunked.checksums import parse_body_digests
 from s3proxy.awschunked.decoder import AwsChunkedDecoder
+from s3proxy.resign.profiles import PROFILES
 from s3proxy.s3.errors import IncompleteBody, S3Error
 from s3proxy.s3.head import index_headers
 from s3proxy.s3.limits import MAX_CHUNK_HEADER_SIZE
@@ -308,13 +309,13 @@ async def test_a_private_surface_is_reached_by_no_key() -> None:
     """
     for target in ("/admin/user", "/%61dmin/user", "//admin/user", "/./admin/user", "/swift/v1", "/auth/v1.0"):
         head, _ = Signer().head("GET", target)
-        harness = Harness(profile="ceph-rgw")
+        harness = Harness(profile=PROFILES["ceph-rgw"])
         answer = await harness.request(head)
         await harness.close()
         assert answer.status in {403, 400}, target
         assert harness.backend.requests == [], target
     head, _ = Signer().head("GET", TARGET, {"rgwx-uid": "admin"})
-    harness = Harness(profile="ceph-rgw")
+    harness = Harness(profile=PROFILES["ceph-rgw"])
     answer = await harness.request(head)
     await harness.close()
     assert answer.status == 403

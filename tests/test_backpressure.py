@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
-from twisted.internet.endpoints import TCP4ClientEndpoint, wrapClientTLS
-from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS
 
 from s3proxy.backend.connection import BackendConnection
 from s3proxy.backend.request import BackendLimits
@@ -20,7 +18,6 @@ from s3proxy.backend.upload import Upload
 from s3proxy.flow import FULL_READ_SIZE, DirectWriter
 from s3proxy.frontend.hold import Hold
 from s3proxy.frontend.request import S3Request
-from s3proxy.testing.certificates import make_authority, make_certificate
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest
 from tests.harness import Harness, turns, until
 from tests.signer import HASH, MODES, Signer
@@ -35,32 +32,11 @@ STOP_AFTER = 1 * MIB
 BODY = bytes(range(256)) * (8 * MIB // 256)
 
 
-def tls_contexts() -> tuple[Any, Any]:
-    """
-    Return a server's context for 127.0.0.1 and the authority to trust.
-    """
-    authority = make_authority()
-    made = make_certificate(authority, ["127.0.0.1", "localhost"])
-    pair = PrivateCertificate.loadPEM(made.certificate_pem + made.private_key_pem)
-    return pair.options(), Certificate.loadPEM(authority.certificate_pem)
-
-
 def make_harness(*, tls: bool, backend: FaultyBackend) -> Harness:
     """
     A proxy with small kernel buffers everywhere, TLS on both sides or on none.
     """
-    limits = BackendLimits(socket_buffer=BUFFER)
-    if not tls:
-        return Harness(backend=backend, limits=limits, socket_buffer=BUFFER)
-    context, authority = tls_contexts()
-    harness = Harness(
-        backend=backend, limits=limits, socket_buffer=BUFFER, backend_context=context, client_context=context
-    )
-    port = harness.backend_port.getHost().port
-    harness.pool.endpoint = wrapClientTLS(
-        optionsForClientTLS("127.0.0.1", trustRoot=authority), TCP4ClientEndpoint(reactor, "127.0.0.1", port)
-    )
-    return harness
+    return Harness(backend=backend, limits=BackendLimits(socket_buffer=BUFFER), socket_buffer=BUFFER, is_tls=tls)
 
 
 @pytest.fixture
@@ -149,7 +125,7 @@ class Pump:
         self._connection = connection
         self._chunked = chunked
         framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % len(BODY)
-        connection.answer(b"HTTP/1.1 200 OK\r\n%s\r\n\r\n" % framing)
+        connection.send(b"HTTP/1.1 200 OK\r\n%s\r\n\r\n" % framing)
         connection.transport.registerProducer(self, False)
 
     def resumeProducing(self) -> None:

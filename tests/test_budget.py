@@ -19,7 +19,8 @@ from s3proxy.frontend.channel import ClientTimes
 from s3proxy.frontend.hold import Hold
 from s3proxy.s3.credential import BudgetLimits
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest
-from tests.harness import Harness, RawClient, data_set_credentials, turns, until
+from s3proxy.testing.faulty_client import FaultyClient
+from tests.harness import Harness, data_set_credentials, turns, until
 from tests.signer import HASH, SIGNED_CHUNKS, UNSIGNED, SignedRequest, Signer
 from tests.test_wire_cases import element
 
@@ -311,7 +312,7 @@ def test_the_longest_idle_makes_room() -> None:
 # Through the whole
 
 
-async def asked(harness: Harness, request: SignedRequest) -> RawClient:
+async def asked(harness: Harness, request: SignedRequest) -> FaultyClient:
     """
     Send a request on a connection of its own.
     """
@@ -320,7 +321,7 @@ async def asked(harness: Harness, request: SignedRequest) -> RawClient:
     return client
 
 
-async def outcome(client: RawClient) -> tuple[int, str | None]:
+async def outcome(client: FaultyClient) -> tuple[int, str | None]:
     """
     Read an answer's status and code.
     """
@@ -352,11 +353,11 @@ async def test_requests_wait_and_are_refused_last(limits: dict[str, int], patien
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
     if patient:
-        held[0].answer(answer)
+        held[0].send(answer)
         one = await outcome(first)
         harness.clock.advance(1.0)
         await until(lambda: len(held) == 2)
-        held[1].answer(answer)
+        held[1].send(answer)
         two = await outcome(second)
     else:
         if "requests_per_second" in limits:
@@ -364,7 +365,7 @@ async def test_requests_wait_and_are_refused_last(limits: dict[str, int], patien
             harness.proxy.budgets._all.requests_per_second._left = -100.0
         harness.clock.advance(5.0)
         two = await outcome(second)
-        held[0].answer(answer)
+        held[0].send(answer)
         one = await outcome(first)
     stored = len(harness.backend.requests)
     aborted = dict(harness.proxy.counts.aborted)
@@ -392,7 +393,7 @@ async def test_a_waiting_client_may_leave() -> None:
     second.transport.abortConnection()
     await until(lambda: harness.proxy.running_count == 1)
     used = harness.proxy.budgets.used
-    held[0].answer(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    held[0].send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
     await outcome(first)
     await harness.close()
 
@@ -440,7 +441,7 @@ async def test_bytes_a_second_of_a_download() -> None:
     assert harness.clock is not None
 
     def answer(connection: FaultyConnection, request: ReceivedRequest) -> None:
-        connection.answer(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY)
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY)
 
     harness.backend.on_request = answer
     client = await asked(harness, SignedRequest(Signer().head("GET", "/test-bucket/k")[0], b""))
@@ -586,12 +587,12 @@ async def test_connections_beyond_the_limit() -> None:
     waiting = await asked(harness, get)
     await turns(100)
     before = len(held)
-    held[0].answer(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    held[0].send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
     await outcome(busy)
     busy.transport.loseConnection()
     await until(lambda: len(held) == 3)
     for connection in held[1:]:
-        connection.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
     outcomes = [await outcome(second), await outcome(waiting)]
     await harness.close()
 

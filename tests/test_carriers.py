@@ -17,8 +17,9 @@ from s3proxy.authentication import SWITCHES, Anonymous
 from s3proxy.body.plan import BodyLimits
 from s3proxy.replay import ReplayWindow
 from s3proxy.s3.errors import InvalidURI
+from s3proxy.testing.faulty_client import Answer
 from tests.forms import form_request, multipart, v2_fields, v4_fields
-from tests.harness import NOW, SERVER, Answer, Harness, data_set_credentials, in_transfer_chunks, turns
+from tests.harness import NOW, SERVER, Harness, data_set_credentials, in_transfer_chunks, turns
 from tests.signer import HASH, UNSIGNED, UNSIGNED_TRAILER, SignedRequest, Signer
 from tests.test_wire_cases import element
 
@@ -392,7 +393,7 @@ async def test_a_request_which_was_sent_before() -> None:
     reads = [await harness.request(get) for _ in range(2)]
     other = Signer().put("/test-bucket/other", b"hello")
     answer_ok = harness.backend.on_request
-    harness.backend.on_request = lambda connection, request: connection.answer(
+    harness.backend.on_request = lambda connection, request: connection.send(
         b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n"
     )
     failed = await harness.request(other.head, other.body)

@@ -195,7 +195,7 @@ async def test_no_output_holds_a_secret(tmp_path: Path) -> None:
 
         def refuse(connection: FaultyConnection, request: ReceivedRequest) -> None:
             document = b"<Error><Code>SignatureDoesNotMatch</Code></Error>"
-            connection.answer(b"HTTP/1.1 403 F\r\nContent-Length: %d\r\n\r\n%s" % (len(document), document))
+            connection.send(b"HTTP/1.1 403 F\r\nContent-Length: %d\r\n\r\n%s" % (len(document), document))
 
         daemon.backend.on_request = refuse
         answers.append(await daemon.ask(good.head("GET", "/test-bucket/key")[0]))
@@ -296,3 +296,49 @@ def test_a_port_in_use_fails_the_start(tmp_path: Path) -> None:
 
     assert ran.returncode != 0
     assert "cannot listen" in ran.stdout + ran.stderr
+
+
+STEPPED = """
+import sys, time
+from datetime import timedelta
+from pathlib import Path
+real, step = time.time, Path(sys.argv.pop(1))
+time.time = lambda: real() + float(step.read_text())
+from s3proxy import generation
+now = generation.utc_now
+generation.utc_now = lambda: now() + timedelta(seconds=float(step.read_text()))
+from twisted.scripts.twistd import run
+sys.argv[0] = "twistd"
+run()
+"""
+"A daemon whose wall clock is as many seconds ahead as a file says."
+
+
+@pytest.mark.parametrize("hour", [3600, -3600])
+@pytest_twisted.ensureDeferred
+async def test_a_step_of_the_wall_clock_during_an_upload(tmp_path: Path, hour: int) -> None:
+    """
+    No timer fires because of it, and none starves: the upload ends well, and a head which does not end is cut in time.
+    """
+    daemon = Daemon(tmp_path, more="[times]\nhead = 1\n")
+    step = tmp_path / "step"
+    step.write_text("0")
+    arguments = ["-c", STEPPED, str(step), *twistd_arguments(daemon.configuration)[2:]]
+    request = daemon.signer().put("/test-bucket/key", BODY, SIGNED_CHUNKS)
+    with running(arguments, tmp_path) as process:
+        await until_listening(daemon.port, process)
+        client, slow = SocketClient(daemon.port), SocketClient(daemon.port)
+        daemon.clients += [client, slow]
+        client.put(request.head + request.body[:200_000])
+        await until(lambda: client.pump() or any(c.size for c in daemon.backend.connections))
+        step.write_text(str(hour))
+        slow.put(b"GET / HTTP/1.1\r\n")
+        await until(lambda: slow.pump() or slow.end, 4_000_000)
+        stepped = await daemon.ask(daemon.signer().head("GET", "/test-bucket/key")[0])
+        client.put(request.body[200_000:])
+        await until(lambda: client.pump() or client.status)
+    await daemon.close()
+
+    assert client.status == 200
+    assert [stored.body for stored in daemon.backend.requests] == [BODY]
+    assert b"RequestTimeTooSkewed" in stepped, "the clock of signatures has moved"

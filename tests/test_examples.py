@@ -5,6 +5,9 @@ The examples of the documentation do what they say.
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -78,3 +81,21 @@ async def _put_large_object(client: SocketClient, port: int) -> None:
             assert client.end is None, client.received
             await turns()
     assert client.status == 200, client.received
+
+
+def test_faults(tmp_path: Path) -> None:
+    """
+    The test of the how-to passes as it is written there.
+    """
+    example = HELLO.parent / "faults.py"
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, str(example)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=tmp_path,
+    )
+
+    assert ran.returncode == 0, ran.stdout
+    assert "1 passed" in ran.stdout

@@ -5,24 +5,22 @@ What a client gets when its backend, or the client itself, fails: an S3 error or
 from __future__ import annotations
 
 import hashlib
-from datetime import timedelta
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
-from twisted.internet.endpoints import TCP4ClientEndpoint, wrapClientTLS
-from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS
+from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.task import Clock
 
-from s3proxy.backend.request import BackendLimits
+from s3proxy.backend.request import BackendLimits, BackendRequest
 from s3proxy.frontend.channel import ClientTimes
 from s3proxy.resign.profiles import BackendKey
-from s3proxy.testing.certificates import make_authority, make_certificate
 from s3proxy.testing.faulty_backend import OK, FaultyBackend, FaultyConnection, ReceivedRequest, answer_ok
 from tests.conftest import ErrorLog
-from tests.harness import Harness, turns, until
+from tests.harness import Harness, server_context, turns, until
 from tests.signer import HASH, SIGNED_CHUNKS, UNSIGNED, Signer
 from tests.socket_client import SocketClient
 from tests.test_wire_cases import element
@@ -38,7 +36,7 @@ def answering(data: bytes) -> FaultyBackend:
     A backend which answers every request with these octets.
     """
     backend = FaultyBackend()
-    backend.on_request = lambda connection, request: connection.answer(data)
+    backend.on_request = lambda connection, request: connection.send(data)
     return backend
 
 
@@ -194,7 +192,7 @@ async def test_an_answer_which_ends_with_its_connection_is_framed_anew() -> None
     backend = FaultyBackend()
 
     def on_request(connection: FaultyConnection, request: ReceivedRequest) -> None:
-        connection.answer(b"HTTP/1.1 200 OK\r\n\r\nhello")
+        connection.send(b"HTTP/1.1 200 OK\r\n\r\nhello")
         connection.transport.loseConnection()
 
     backend.on_request = on_request
@@ -234,7 +232,7 @@ async def test_an_early_success_is_never_believed() -> None:
     200 before the tail was released: the backend's connection is reset, the client gets 500.
     """
     backend = FaultyBackend()
-    backend.on_head = lambda connection, head: connection.answer(OK)
+    backend.on_head = lambda connection, head: connection.send(OK)
     harness = Harness(backend=backend)
     request = Signer().put(TARGET, BODY, SIGNED_CHUNKS)
     client = await harness.connect()
@@ -258,7 +256,7 @@ async def test_an_early_refusal_is_relayed(status: int) -> None:
     """
     document = b"<Error><Code>NoSuchBucket</Code></Error>"
     backend = FaultyBackend()
-    backend.on_head = lambda connection, head: connection.answer(
+    backend.on_head = lambda connection, head: connection.send(
         b"HTTP/1.1 %d Refused\r\nContent-Length: %d\r\n\r\n%s" % (status, len(document), document)
     )
     harness = Harness(backend=backend)
@@ -371,7 +369,7 @@ async def test_the_cap_of_connections_holds() -> None:
     (told,) = [client for client in clients if client.received]
     answer = await told.answer()
     for connection in backend.connections:
-        connection.answer(OK)
+        connection.send(OK)
     await until(lambda: all(client.received for client in clients if client is not told))
     await harness.close()
 
@@ -416,7 +414,7 @@ async def test_a_refusal_of_head_is_explained(code: str, status: int) -> None:
     def on_request(connection: FaultyConnection, request: ReceivedRequest) -> None:
         document = b"<Error><Code>%s</Code></Error>" % code.encode()
         head = b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n" % len(document)
-        connection.answer(head if request.head.method == b"HEAD" else head + document)
+        connection.send(head if request.head.method == b"HEAD" else head + document)
 
     backend.on_request = on_request
     answer = await ask(backend, Signer().head("HEAD", TARGET)[0])
@@ -436,9 +434,9 @@ async def test_a_refusal_of_head_which_nothing_explains(status: int) -> None:
 
     def on_request(connection: FaultyConnection, request: ReceivedRequest) -> None:
         if request.head.method == b"HEAD":
-            connection.answer(b"HTTP/1.1 403 Forbidden\r\nX-Reason: policy\r\n\r\n")
+            connection.send(b"HTTP/1.1 403 Forbidden\r\nX-Reason: policy\r\n\r\n")
         else:
-            connection.answer(b"HTTP/1.1 %d X\r\nContent-Length: 6\r\n\r\nsecret" % status)
+            connection.send(b"HTTP/1.1 %d X\r\nContent-Length: 6\r\n\r\nsecret" % status)
 
     backend.on_request = on_request
     answer = await ask(backend, Signer().head("HEAD", TARGET)[0])
@@ -481,20 +479,8 @@ async def test_a_backend_which_cannot_prove_who_it_is_gets_no_octet(fault: str) 
     """
     A certificate with a wrong name, issuer or date: 503, and no byte of the request was sent.
     """
-    authority = make_authority()
-    made = make_certificate(
-        make_authority() if fault == "issuer" else authority,
-        ["other.example.test"] if fault == "name" else ["127.0.0.1"],
-        begins=-timedelta(days=9),
-        ends=-timedelta(days=2) if fault == "date" else timedelta(days=9),
-    )
-    context = PrivateCertificate.loadPEM(made.certificate_pem + made.private_key_pem).options()
     backend = FaultyBackend()
-    harness = Harness(backend=backend, backend_context=context)
-    harness.pool.endpoint = wrapClientTLS(
-        optionsForClientTLS("127.0.0.1", trustRoot=Certificate.loadPEM(authority.certificate_pem)),
-        TCP4ClientEndpoint(reactor, "127.0.0.1", harness.backend_port.getHost().port),
-    )
+    harness = Harness(backend=backend, is_tls=True, backend_context=server_context(fault))
 
     answer = await harness.request(GET)
     await harness.close()
@@ -822,7 +808,7 @@ async def test_an_unfit_connection_is_not_pooled() -> None:
     client = await harness.connect()
     client.send(GET)
     await client.answer()
-    backend.connections[0].answer(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
+    backend.connections[0].send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
     await until(lambda: backend.connections[0].lost)
     client.send(GET)
     answer = await client.answer()
@@ -831,6 +817,31 @@ async def test_an_unfit_connection_is_not_pooled() -> None:
     assert answer is not None
     assert answer.body == b"hello"
     assert len(backend.connections) == 2
+
+
+@pytest.mark.parametrize("octets", [b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", b""])
+@pytest_twisted.ensureDeferred
+async def test_what_came_to_an_idle_connection_is_nobodys_answer(octets: bytes) -> None:
+    """
+    Octets or an end which the reactor has not seen yet, because the next request comes in the same turn.
+    """
+    backend = FaultyBackend()
+    harness = Harness(backend=backend)
+    await harness.request(GET)
+    (first,) = backend.connections
+    below = first.transport.getHandle()
+    if octets:
+        below.send(octets)
+    else:
+        below.shutdown(socket.SHUT_WR)
+    response = await harness.agent.send(BackendRequest(b"POST", GET.replace(b"GET", b"POST")))
+    response.abort()
+    await harness.close()
+
+    assert response.head.status == 200
+    assert response.head.content_length == 0
+    assert len(backend.connections) == 2
+    assert backend.partial_count == 0
 
 
 def test_the_working_directory_is_not_needed(tmp_path: Path) -> None:

@@ -1,232 +1,379 @@
 """
-Every fault of a backend with every kind of request: one outcome each, and nothing is left behind.
+Every fault of a backend or a client with every kind of request: one outcome each, and nothing is left behind.
 
-The table is printed when it was run; its rows are the faults, its columns the kinds of requests.
+The table is in `tests.fault_rows`; it is printed when it was run, and is a page of the documentation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import contextlib
+import fcntl
+import gc
+import os
+import struct
+import termios
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import pytest_twisted
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from s3proxy.backend.connection import BackendConnection
 from s3proxy.backend.request import BackendLimits
-from s3proxy.testing.faulty_backend import OK, FaultyBackend, FaultyConnection, ReceivedRequest
+from s3proxy.backend.upload import Upload
+from s3proxy.flow import stream_socket
+from s3proxy.frontend.channel import ClientTimes, S3Channel
+from s3proxy.proxy import ProxiedExchange
+from s3proxy.resign.profiles import PROFILES
+from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest, answer_ok
+from s3proxy.testing.faulty_client import Answer, FaultyClient
 from tests.conftest import ErrorLog
+from tests.fault_rows import (
+    AMBIGUOUS_BODIES,
+    AMBIGUOUS_HEADS,
+    BODY,
+    CUT,
+    EXCESS,
+    INTERNAL,
+    KINDS,
+    NONE,
+    POISON,
+    SMALL,
+    Row,
+    backend_rows,
+    client_rows,
+)
 from tests.forms import form_request, multipart, v4_fields
-from tests.harness import Harness, RawClient, turns, until
+from tests.harness import SERVER, Harness, server_context, turns, until
 from tests.signer import SIGNED_CHUNKS, SignedRequest, Signer
 from tests.test_wire_cases import element
 
-BODY = bytes(range(256)) * 1500
-SMALL = b"hello" * 100
-DOWNLOAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
-HEALTHY = Signer().head("GET", "/test-bucket/healthy")[0]
+BUFFER = 65536
+STEPS = 96
+"In which time passes: what comes late must find what came before it done."
 
-KINDS: dict[str, SignedRequest] = {
+REQUESTS: dict[str, SignedRequest] = {
     "small upload": Signer().put("/test-bucket/k", SMALL),
     "streamed upload": Signer().put("/test-bucket/k", BODY, SIGNED_CHUNKS),
     "part": Signer().put("/test-bucket/k?partNumber=1&uploadId=u", BODY, SIGNED_CHUNKS),
     "form": form_request(multipart(v4_fields([["starts-with", "$key", ""]], key="k"), BODY)),
     "download": SignedRequest(Signer().head("GET", "/test-bucket/k")[0], b""),
 }
-CUT = "cut"
-REFUSAL = b"HTTP/1.1 404 Not Found\r\nContent-Length: 32\r\n\r\n<Error><Code>Gone</Code></Error>"
+BODIES = {"small upload": SMALL, "download": b""}
+OTHER_KEY = SERVER["credentials"][1]
+OTHER_TENANT = Signer(access_key_id=OTHER_KEY["access_key"], secret=OTHER_KEY["secret_key"])
+HEALTHY = OTHER_TENANT.head("GET", "/test-bucket/healthy")[0]
+HELD = (ProxiedExchange, BackendConnection, S3Channel, Upload)
 
 
-def answering(*answers: bytes) -> Callable[[FaultyBackend], None]:
+class Stage:
     """
-    Answer a whole request with these octets.
-    """
-
-    def misbehave(backend: FaultyBackend) -> None:
-        backend.on_request = lambda connection, request: connection.answer(b"".join(answers))
-
-    return misbehave
-
-
-def at_head(act: Callable[[FaultyConnection], None]) -> Callable[[FaultyBackend], None]:
-    """
-    Do something when a head has come, and answer nothing.
+    A proxy with small kernel buffers, a row of the table, and a client whose request meets it.
     """
 
-    def misbehave(backend: FaultyBackend) -> None:
-        backend.on_head = lambda connection, head: act(connection)
-        backend.on_request = lambda connection, request: None
+    def __init__(self, row: Row, channel: str, clock: Clock, *, max_connections: int = 512) -> None:
+        self.row = row
+        self.clock = clock
+        self.backend = FaultyBackend(socket_buffer=BUFFER)
+        self.harness = Harness(
+            backend=self.backend,
+            clock=clock,
+            socket_buffer=BUFFER,
+            is_tls=channel == "TLS",
+            backend_speaks_tls=row.speaks_tls,
+            backend_context=server_context(row.certificate) if row.certificate else None,
+            limits=BackendLimits(socket_buffer=BUFFER, max_connections=max_connections),
+            times=ClientTimes(minimum_rate=row.minimum_rate),
+            profile=replace(PROFILES["generic"], sends_expect=row.expects),
+        )
+        row.misbehave(self.backend)
+        if not row.is_there:
+            self.harness.backend_port.stopListening()
 
-    return misbehave
+    async def outcome(self, kind: str) -> str:
+        """
+        Let a client do its part, let the time pass, and say what it read.
+        """
+        request = REQUESTS[kind]
+        octets = request.head + request.body
+        places = {
+            "head": len(request.head) // 2,
+            "body": len(request.head) + len(request.body) // 2,
+            "end": len(octets),
+        }
+        client = await self.harness.connect()
+        self.row.misdeed(client, octets, places[self.row.place])
+        for _ in range(STEPS):
+            await self.settle(client)
+            if client.lost is not None or client.received:
+                break
+            self.clock.advance(2 * self.row.waits / STEPS)
+        if client.lost is None:
+            client.resume()
+        reading = Deferred.fromCoroutine(client.answer("GET" if kind == "download" else "PUT"))
+        await until(lambda: reading.called, 20_000)
+        return described(await reading, client)
+
+    async def ended(self) -> None:
+        """
+        Wait until nothing is done for the request any more.
+        """
+        await until(lambda: self.harness.proxy.running_count == 0)
+        await until(lambda: self.harness.pool.busy_count == 0)
+
+    async def settle(self, client: FaultyClient) -> None:
+        """
+        Let octets move until none moves any more.
+        """
+        still, last = 0, None
+        while still < 30:
+            await turns()
+            now = (
+                [connection.received_size for connection in self.backend.connections],
+                self.harness.proxy.held_size,
+                len(client.received),
+                client.lost is None,
+                self.harness.proxy.running_count,
+            )
+            still = still + 1 if now == last and not self._is_kernel_at_work(client) else 0
+            last = now
+
+    def _is_kernel_at_work(self, client: FaultyClient) -> bool:
+        """
+        Whether octets are on their way to somebody who reads: windows open at the kernel's pace, not at the clock's.
+        """
+        channels = self.harness.site.channels
+        if client.lost is None and not any(channel.holds for channel in channels) and unsent_size(client.transport):
+            return True
+        return any(
+            connection.transport is not None and unsent_size(connection.transport)
+            for connection in self.harness.pool.connections
+            if not any(other.is_paused for other in self.backend.connections)
+        )
 
 
-def early(answer: bytes) -> Callable[[FaultyBackend], None]:
+def described(answer: Answer | None, client: FaultyClient) -> str:
     """
-    Answer a head, and read no more of what follows it.
+    Say what a client read, as the table does.
     """
-
-    def misbehave(backend: FaultyBackend) -> None:
-        at_head(lambda connection: connection.answer(answer))(backend)
-        backend.pause_after = 1
-
-    return misbehave
-
-
-def reset(connection: FaultyConnection) -> None:
-    """
-    Reset a connection.
-    """
-    transport: Any = connection.transport
-    transport.abortConnection()
-
-
-def resetting_within(backend: FaultyBackend) -> None:
-    """
-    Reset inside of a body, or inside of the answer where there is none.
-    """
-    backend.reset_after = 100_000
-
-    def answer(connection: FaultyConnection, request: ReceivedRequest) -> None:
-        connection.answer(DOWNLOAD[: len(DOWNLOAD) // 2])
-        transport: Any = connection.transport
-        transport.loseConnection()
-
-    backend.on_request = answer
-
-
-def ending_early(backend: FaultyBackend) -> None:
-    """
-    Close inside of an answer's body.
-    """
-
-    def answer(connection: FaultyConnection, request: ReceivedRequest) -> None:
-        connection.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nshort")
-        transport: Any = connection.transport
-        transport.loseConnection()
-
-    backend.on_request = answer
-
-
-def reading_nothing(backend: FaultyBackend) -> None:
-    """
-    Take the head and a little of the body, and no more.
-    """
-    backend.pause_after = 1
-    backend.on_request = lambda connection, request: None
-
-
-@dataclass(frozen=True)
-class Fault:
-    """
-    What goes wrong, and what clients then read: by kind of request, or for all others.
-
-    Attributes:
-        waits: Seconds which pass before anybody gives up.
-        stores: Kinds of which the backend may have the whole request: it failed afterwards.
-    """
-
-    misbehave: Callable[[FaultyBackend], None]
-    others: str
-    by_kind: dict[str, str]
-    waits: float = 0
-    stores: tuple[str, ...] = ()
-
-
-ALL = tuple(KINDS)
-GONE = "500 InternalError"
-SILENT = "503 ServiceUnavailable"
-
-FAULTS: dict[str, Fault] = {
-    "resets each connection": Fault(
-        lambda backend: setattr(backend, "on_connection", reset), GONE, {"streamed upload": GONE, "part": GONE}
-    ),
-    "resets after the head": Fault(at_head(reset), GONE, {}, stores=("small upload", "download")),
-    "resets within the body": Fault(
-        resetting_within, GONE, {"small upload": CUT, "download": CUT}, stores=("small upload", "download")
-    ),
-    "resets after all of it": Fault(
-        lambda backend: setattr(backend, "on_request", lambda connection, request: reset(connection)),
-        GONE,
-        {},
-        stores=ALL,
-    ),
-    "reads nothing": Fault(reading_nothing, SILENT, {}, waits=61, stores=("small upload", "download")),
-    "never answers": Fault(at_head(lambda connection: None), SILENT, {}, waits=61, stores=ALL),
-    "answers garbage": Fault(answering(b"garbage\r\n\r\n"), GONE, {}, stores=ALL),
-    "answers with an endless head": Fault(answering(b"HTTP/1.1 200 OK\r\nA: ", b"b" * 200_000), GONE, {}, stores=ALL),
-    "answers with two lengths": Fault(
-        answering(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nContent-Length: 5\r\n\r\nhello"), GONE, {}, stores=ALL
-    ),
-    "answers with a length and chunks": Fault(
-        answering(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-        GONE,
-        {},
-        stores=ALL,
-    ),
-    "switches protocols": Fault(answering(b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n"), GONE, {}, stores=ALL),
-    "sends interim answers only": Fault(answering(b"HTTP/1.1 103 Early\r\n\r\n" * 20), GONE, {}, stores=ALL),
-    "ends within its answer": Fault(ending_early, CUT, {"form": "204"}, stores=ALL),
-    "sends more than its answer": Fault(answering(OK, b"HTTP/1.1 200 OK\r\n"), GONE, {}, stores=ALL),
-    "refuses": Fault(answering(REFUSAL), "404 Gone", {}, stores=ALL),
-    "refuses early": Fault(early(REFUSAL), "404 Gone", {}, stores=("small upload", "download")),
-    "succeeds early": Fault(
-        early(OK), GONE, {"small upload": "200", "download": "200"}, stores=("small upload", "download")
-    ),
-}
-
-
-async def outcome_of(harness: Harness, client: RawClient, request: SignedRequest, fault: Fault) -> str:
-    """
-    Send a request, let the time pass, and say what its client read.
-    """
-    method = request.head.split(b" ", 1)[0].decode()
-    client.send(request.head + request.body)
-    if fault.waits:
-        await until(lambda: harness.backend.connections and harness.backend.connections[-1].received_size)
-        await turns(300)
-        assert harness.clock is not None
-        for _ in range(4):
-            harness.clock.advance(fault.waits)
-            await turns(20)
-    answer = await client.answer(method)
     if answer is None:
-        return CUT
+        return NONE if client.has_left else CUT
     return f"{answer.status} {element(answer.body, 'Code') or ''}".strip()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", FAULTS)
+def unsent_size(transport: Any) -> int:
+    """
+    Return the bytes of a transport which the other side's kernel has not taken (SIOCOUTQ, tcp(7)).
+    """
+    found = stream_socket(transport)
+    if found is None or found.fileno() < 0:
+        return 0
+    return int(struct.unpack("i", fcntl.ioctl(found, termios.TIOCOUTQ, bytes(4)))[0])
+
+
+def everything_held() -> list[object]:
+    """
+    Return what lives only as long as a connection or a request, and Deferreds which have not fired.
+    """
+    gc.collect()
+    return [
+        found
+        for found in gc.get_objects()
+        if isinstance(found, HELD) or (isinstance(found, Deferred) and not found.called)
+    ]
+
+
+def open_files() -> dict[str, str]:
+    """
+    Return the descriptors of this process, and what each of them is. Twisted keeps one of /dev/null in reserve.
+    """
+    found = {}
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            # The one which reads the directory is gone.
+            found[number] = os.readlink(f"/proc/self/fd/{number}")
+    return {number: file for number, file in found.items() if file != os.devnull}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frozen() -> Iterator[None]:
+    """
+    Leave what was there before out of what `everything_held` looks at.
+    """
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+ROWS: dict[str, Callable[[Clock], dict[str, Row]]] = {"backend": backend_rows, "client": client_rows}
+CELLS = [
+    (party, name, channel, kind)
+    for party, rows in ROWS.items()
+    for name, row in rows(Clock()).items()
+    for channel in row.channels
+    for kind in KINDS
+]
+
+
+@pytest.mark.parametrize(("party", "name", "channel", "kind"), CELLS)
 @pytest_twisted.ensureDeferred
-async def test_a_fault(name: str, kind: str, error_log: ErrorLog, fault_table: dict[str, dict[str, str]]) -> None:
+async def test_a_fault(
+    party: str, name: str, channel: str, kind: str, error_log: ErrorLog, fault_table: dict[str, dict[str, str]]
+) -> None:
     """
-    The client reads the outcome of the table; the backend holds nothing which it should not; the next client is served.
+    The client reads the outcome of the table, the backend holds what it may, another tenant is served, nothing is left.
     """
-    fault = FAULTS[name]
-    backend = FaultyBackend(socket_buffer=16384)
-    limits = BackendLimits(socket_buffer=16384)
-    harness = Harness(backend=backend, clock=Clock(), socket_buffer=16384, limits=limits)
-    former = (backend.on_connection, backend.on_head, backend.on_request)
-    fault.misbehave(backend)
+    files, held = open_files(), len(everything_held())
+    clock = Clock()
+    row = ROWS[party](clock)[name]
+    stage = Stage(row, channel, clock)
 
-    client = await harness.connect()
-    outcome = await outcome_of(harness, client, KINDS[kind], fault)
-    complete = len(backend.requests)
-    backend.on_connection, backend.on_head, backend.on_request = former
-    backend.pause_after = backend.reset_after = None
-    for connection in backend.connections:
-        if connection.lost is None:
-            connection.resume()
-    other = await harness.connect()
-    other.send(HEALTHY)
-    served = await other.answer("GET")
-    await harness.close()
+    outcome = await stage.outcome(kind)
+    await stage.ended()
+    stored = [request.body for request in stage.backend.requests]
+    stage.backend.behave()
+    if row.is_reached:
+        served = await stage.harness.request(HEALTHY)
+        assert (served.status, served.body) == (200, b"hello")
+    await stage.harness.close()
     error_log.flush()
+    timers = clock.getDelayedCalls()
+    del stage
 
-    assert outcome == fault.by_kind.get(kind, fault.others)
-    assert complete <= (kind in fault.stores)
-    assert served is not None
-    assert (served.status, served.body) == (200, b"hello")
-    assert harness.clock is not None
-    assert harness.clock.getDelayedCalls() == [], "a timer is left"
-    fault_table.setdefault(name, {})[kind] = outcome
+    assert outcome == row.outcome(kind, channel)
+    sent = BODIES.get(kind, BODY)
+    assert [body for body in stored if kind == "form" or body == sent] == stored
+    assert bool(stored) == row.is_stored(kind, channel)
+    assert timers == [], "a timer is left"
+    assert open_files() == files, "a file or socket is left"
+    assert len(everything_held()) == held, "a connection, request or Deferred is left"
+    fault_table.setdefault(f"{name}, {channel}", {})[kind] = outcome
+
+
+class Answering:
+    """
+    A backend which gives one answer of these octets, and right ones from then on.
+
+    Args:
+        step: Seconds between two octets; 0 for all at once.
+    """
+
+    def __init__(self, octets: bytes, step: float) -> None:
+        self.clock = Clock()
+        self.step = step
+        self.octets = octets
+        self.stage = Stage(Row(""), "plain", self.clock, max_connections=1)
+        self.stage.backend.on_request = self._answer
+        self.connections: list[FaultyConnection] = []
+
+    def _answer(self, connection: FaultyConnection, request: ReceivedRequest) -> None:
+        self.connections.append(connection)
+        if len(self.connections) > 1:
+            answer_ok(connection, request)
+        elif self.step:
+            connection.send_slowly(self.octets, 1 / self.step, self.clock, 1)
+        else:
+            connection.send(self.octets)
+
+    async def ask(self, kind: str) -> FaultyClient:
+        """
+        Send a request, and return its client when the backend has it.
+        """
+        client = await self.stage.harness.connect()
+        client.send(REQUESTS[kind].head + REQUESTS[kind].body)
+        await until(lambda: self.connections)
+        return client
+
+    async def ask_as_another(self) -> FaultyClient:
+        """
+        Send another tenant's request, which needs the only connection that there may be.
+        """
+        client = await self.stage.harness.connect()
+        client.send(HEALTHY)
+        return client
+
+    async def send_all(self) -> None:
+        """
+        Let all octets leave, or as many as somebody takes.
+        """
+        while self.step and self.connections[0].is_busy and self.connections[0].lost is None:
+            self.clock.advance(self.step)
+            await turns(2)
+
+    async def answers(self, kind: str, first: FaultyClient, other: FaultyClient) -> tuple[str, str]:
+        """
+        Return what both clients read.
+        """
+        described_first = described(await first.answer("GET" if kind == "download" else "PUT"), first)
+        answer = await other.answer("GET")
+        assert answer is not None
+        await self.stage.harness.close()
+        return described_first, f"{answer.status} {answer.body.decode()}"
+
+
+STEPS_OF_AN_ANSWER = [0.0, 1e-6]
+WHOLE_OR_NOT = ["whole", "octet by octet"]
+OWN = "200 hello"
+BEGUN = {"form": "204"}
+MANY = 1000
+"Octets of an answer which is too long to be sent one by one."
+
+
+@pytest.mark.parametrize("step", STEPS_OF_AN_ANSWER, ids=WHOLE_OR_NOT)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", [*AMBIGUOUS_HEADS, *AMBIGUOUS_BODIES])
+@pytest_twisted.ensureDeferred
+async def test_an_ambiguous_answer(name: str, kind: str, step: float) -> None:
+    """
+    Nobody believes it, and another tenant, who waits for the same connection, reads an answer of its own.
+    """
+    octets = (AMBIGUOUS_HEADS.get(name) or AMBIGUOUS_BODIES[name]) + POISON
+    answering = Answering(octets, step if len(octets) < MANY else 0)
+    client = await answering.ask(kind)
+    other = await answering.ask_as_another()
+    await answering.send_all()
+    first, second = await answering.answers(kind, client, other)
+
+    assert first == (BEGUN.get(kind, CUT) if step and name in AMBIGUOUS_BODIES else INTERNAL)
+    assert second == OWN
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", EXCESS)
+@pytest_twisted.ensureDeferred
+async def test_octets_after_an_answer(name: str, kind: str) -> None:
+    """
+    Seen together with it, nobody believes the answer; another tenant waits, and reads its own.
+    """
+    answering = Answering(b"".join(EXCESS[name]) + POISON, 0)
+    client = await answering.ask(kind)
+    other = await answering.ask_as_another()
+    first, second = await answering.answers(kind, client, other)
+
+    assert first == INTERNAL
+    assert second == OWN
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", EXCESS)
+@pytest_twisted.ensureDeferred
+async def test_octets_long_after_an_answer(name: str, kind: str) -> None:
+    """
+    The answer was good, and is read; its connection serves nobody any more, so the next tenant reads its own answer.
+    """
+    answer, excess = EXCESS[name]
+    answering = Answering(answer + excess + POISON, 1e-6)
+    client = await answering.ask(kind)
+    await answering.send_all()
+    other = await answering.ask_as_another()
+    first, second = await answering.answers(kind, client, other)
+
+    status = answer[9:12].decode()
+    assert first == (BEGUN.get(kind, status) if status == "200" else status)
+    assert second == OWN
+    assert len(answering.connections) == 2
+    assert answering.connections[0] is not answering.connections[1]

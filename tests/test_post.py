@@ -16,8 +16,9 @@ import pytest_twisted
 from s3proxy.body.plan import BodyLimits
 from s3proxy.postobject.policy import parse_policy
 from s3proxy.s3.date import parse_basic_iso
+from s3proxy.testing.faulty_client import Answer
 from tests.forms import BUCKET, form_request, multipart, v2_fields, v4_fields
-from tests.harness import Answer, Harness, load_vectors, turns, until
+from tests.harness import Harness, load_vectors, turns, until
 from tests.signer import SignedRequest
 from tests.test_wire_cases import element
 
@@ -285,9 +286,7 @@ async def test_a_backend_which_answers_before_it_has_the_file() -> None:
     Its success is not believed, although the file was verified: it does not have it.
     """
     harness = Harness()
-    harness.backend.on_head = lambda connection, head: connection.answer(
-        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
-    )
+    harness.backend.on_head = lambda connection, head: connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
     harness.backend.pause_after = 1
     request = upload(bytes(8 << 20))
     answer = await harness.request(request.head, request.body)
@@ -305,7 +304,7 @@ async def test_a_backend_which_refuses_the_file() -> None:
     harness = Harness()
     document = b"<Error><Code>NoSuchBucket</Code></Error>"
     head = b"HTTP/1.1 404 Not Found\r\nContent-Type: application/xml\r\nContent-Length: %d\r\n\r\n" % len(document)
-    harness.backend.on_request = lambda connection, request: connection.answer(head + document)
+    harness.backend.on_request = lambda connection, request: connection.send(head + document)
     request = upload(LARGE)
     answer = await harness.request(request.head, request.body)
     await harness.close()

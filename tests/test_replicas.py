@@ -242,7 +242,7 @@ async def test_a_health_check_takes_a_replica_out_and_back() -> None:
 
     def answer(connection: FaultyConnection, request: ReceivedRequest) -> None:
         if request.head.raw_path == b"/health" and is_sick:
-            connection.answer(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
+            connection.send(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
         else:
             answer_ok(connection, request)
 

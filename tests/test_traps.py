@@ -89,7 +89,7 @@ async def test_no_header_is_invented() -> None:
     An answer without Content-Type, Date or Server stays without.
     """
     harness = Harness()
-    harness.backend.on_request = lambda connection, request: connection.answer(OK)
+    harness.backend.on_request = lambda connection, request: connection.send(OK)
     answer = await harness.request(GET)
     await harness.close()
 
@@ -248,7 +248,7 @@ async def test_an_answer_which_comes_with_a_reset_is_read() -> None:
     backend = FaultyBackend(socket_buffer=65536)
 
     def on_head(connection: FaultyConnection, head: object) -> None:
-        connection.answer(b"HTTP/1.1 400 Bad\r\nContent-Length: %d\r\n\r\n%s" % (len(document), document))
+        connection.send(b"HTTP/1.1 400 Bad\r\nContent-Length: %d\r\n\r\n%s" % (len(document), document))
         connection.transport.loseConnection()
 
     backend.on_head = on_head
@@ -431,10 +431,10 @@ async def test_the_backends_name_becomes_ours() -> None:
 
     def on_request(connection: FaultyConnection, request: ReceivedRequest) -> None:
         if request.head.method == b"GET":
-            connection.answer(b"HTTP/1.1 307 T\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n" % inside)
+            connection.send(b"HTTP/1.1 307 T\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n" % inside)
         else:
             document = b"<R><Location>%s</Location></R>" % inside
-            connection.answer(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(document), document))
+            connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(document), document))
 
     harness.backend.on_request = on_request
     redirect = await harness.request(GET)
@@ -478,7 +478,7 @@ async def test_a_client_which_was_held_keeps_its_times() -> None:
     clock.advance(5_000)
     await turns(5)
     still_there = client.end is None and channel in harness.site.channels
-    waiting[0].answer(OK)
+    waiting[0].send(OK)
     await until(lambda: client.pump() or client.status)
     await turns(5)
     clock.advance(74)
@@ -502,7 +502,7 @@ async def test_a_half_close_does_not_wait_for_a_paused_writer() -> None:
     """
     document = b"<Error><Code>NoSuchBucket</Code>" + b" " * 2_000_000 + b"</Error>"
     backend = FaultyBackend()
-    backend.on_head = lambda connection, head: connection.answer(
+    backend.on_head = lambda connection, head: connection.send(
         b"HTTP/1.1 404 Not Found\r\nContent-Length: %d\r\n\r\n%s" % (len(document), document)
     )
     harness = Harness(backend=backend, socket_buffer=65536)
@@ -555,7 +555,7 @@ async def test_a_released_connection_may_be_used_in_the_callback() -> None:
     head = b"HEAD /x HTTP/1.1\r\nHost: x\r\n\r\n"
     first = agent.send(BackendRequest(b"HEAD", head))
     second = first.addCallback(lambda response: agent.send(BackendRequest(b"HEAD", head)))
-    harness.backend.on_request = lambda connection, request: connection.answer(OK)
+    harness.backend.on_request = lambda connection, request: connection.send(OK)
     response = await second
     await harness.close()
 

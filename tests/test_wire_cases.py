@@ -13,7 +13,8 @@ from urllib.parse import unquote_to_bytes
 import pytest
 import pytest_twisted
 
-from tests.harness import VECTORS, Answer, Harness, in_transfer_chunks, load_cases, material, send_pieces, turns
+from s3proxy.testing.faulty_client import Answer
+from tests.harness import VECTORS, Harness, in_transfer_chunks, load_cases, material, send_pieces, turns
 
 FILES = (
     "negative/header-v4",

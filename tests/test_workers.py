@@ -22,7 +22,8 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Factory
 
-from tests.harness import RawClient, turns, until
+from s3proxy.testing.faulty_client import FaultyClient
+from tests.harness import turns, until
 from tests.processes import free_port, running, until_listening
 from tests.signer import HASH, SIGNED_CHUNKS, Signer
 from tests.socket_client import SocketClient
@@ -48,7 +49,7 @@ class Supervised:
         """
         Read a page of the admin endpoint.
         """
-        factory = Factory.forProtocol(RawClient)
+        factory = Factory.forProtocol(FaultyClient)
         factory.noisy = False
         client = await TCP4ClientEndpoint(reactor, "127.0.0.1", self.admin_port).connect(factory)
         client.send(b"GET /%s HTTP/1.1\r\nHost: localhost\r\n\r\n" % name.encode())
@@ -118,7 +119,7 @@ class Load:
         ]
         self._get = signer.head("GET", "/test-bucket/key")[0]
         self._endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", port)
-        self._factory = Factory.forProtocol(RawClient)
+        self._factory = Factory.forProtocol(FaultyClient)
         self._factory.noisy = False
         self._is_over = False
         self._clients = [Deferred.fromCoroutine(self._ask(number)) for number in range(count)]

@@ -20,7 +20,7 @@ from s3proxy.backend.request import BackendError, BackendRequest, backend_failur
 from s3proxy.backend.response import BackendResponse
 from s3proxy.deadline import Deadline
 from s3proxy.exchange import BackendFault
-from s3proxy.flow import Buffer, DirectWriter, acknowledged_size, bound_socket_buffers
+from s3proxy.flow import Buffer, DirectWriter, acknowledged_size, bound_socket_buffers, is_readable
 from s3proxy.s3.errors import BadRequest
 from s3proxy.s3.framing import ChunkedFraming
 from s3proxy.s3.head import ResponseHead, parse_response_head
@@ -56,7 +56,6 @@ class BackendConnection(Protocol):
 
     Attributes:
         ready: Fires with the connection itself when requests may be sent: after the TLS handshake where there is one.
-        has_been_used: Whether it has answered a request before.
         is_silent: Whether nothing has come back since the last request was sent.
         released_at: When it was put into the pool, in the reactor's seconds.
     """
@@ -66,7 +65,6 @@ class BackendConnection(Protocol):
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self.ready: Deferred[BackendConnection] = Deferred(lambda ignored: self.abort())
-        self.has_been_used = False
         self.is_silent = True
         self.released_at = 0.0
         self._limits = pool.limits
@@ -146,6 +144,13 @@ class BackendConnection(Protocol):
         Stay in the pool, for at most so long.
         """
         self._wait(_Waiting.IN_POOL, seconds)
+
+    @property
+    def is_quiet(self) -> bool:
+        """
+        Whether neither an octet nor an end has come after its last answer: the next request would take it for its own.
+        """
+        return not self._is_lost and not is_readable(self.transport)
 
     # The request
 
@@ -334,7 +339,11 @@ class BackendConnection(Protocol):
             self._body_received(response, rest)
         if self._response is response:
             self._pause()
-        answered.callback(response)
+        if response.failure is not None:
+            # Its head came with octets which cannot be understood, and nobody has seen it yet.
+            answered.errback(response.failure)
+        else:
+            answered.callback(response)
 
     def _body_received(self, response: BackendResponse, data: bytes) -> None:
         if self._framing is not None:
@@ -378,7 +387,6 @@ class BackendConnection(Protocol):
             if self._is_paused:
                 # A paused connection in the pool would see neither an end nor a stray octet.
                 self._resume()
-            self.has_been_used = True
             self._pool.release(self)
         else:
             self.abort()

@@ -161,12 +161,15 @@ class Pool(Factory):
         return Deferred.fromCoroutine(self._send_anew(request, body))
 
     def _take(self, *, is_upload: bool) -> BackendConnection | None:
-        if not self._idle:
-            return None
-        if is_upload and self.reactor.seconds() - self._idle[-1].released_at > self.limits.pooled_upload_time:
-            # A body cannot be sent twice, so the youngest connection must be young enough.
-            return None
-        return self._idle.pop()
+        while self._idle:
+            if is_upload and self.reactor.seconds() - self._idle[-1].released_at > self.limits.pooled_upload_time:
+                # A body cannot be sent twice, so the youngest connection must be young enough.
+                return None
+            connection = self._idle.pop()
+            if connection.is_quiet:
+                return connection
+            connection.abort()
+        return None
 
     async def _connection(self) -> BackendConnection:
         if len(self.connections) + self._connecting_count >= self.limits.max_connections:
@@ -237,7 +240,9 @@ class Pool(Factory):
         """
         Take back a connection which is fit for another request.
         """
-        if self._waiting:
+        if not connection.is_quiet:
+            connection.abort()
+        elif self._waiting:
             self._waiting.popleft().callback(connection)
         elif len(self._idle) < self.limits.max_pooled and self._closed is None and not self._is_retired:
             connection.released_at = self.reactor.seconds()

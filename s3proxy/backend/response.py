@@ -68,15 +68,16 @@ class BackendResponse:
             whatever its head declares.
         trailers: Of a chunked body, once it has ended.
         is_complete: Whether the whole body arrived, delivered or not.
+        failure: Why its rest will not come, once that is known.
     """
 
     __slots__ = (
         "_connection",
         "_early",
-        "_failure",
         "_headers",
         "_receiver",
         "body_length",
+        "failure",
         "head",
         "is_complete",
         "previousResponse",
@@ -102,7 +103,7 @@ class BackendResponse:
         self._connection = connection
         self._receiver: BodyReceiver | None = None
         self._early: list[Buffer] = []
-        self._failure: Failure | None = None
+        self.failure: Failure | None = None
         self._headers: Headers | None = None
 
     def deliver(self, receiver: BodyReceiver) -> None:
@@ -115,8 +116,8 @@ class BackendResponse:
         early, self._early = self._early, []
         if early:
             receiver.bodyReceived(early)
-        if self.is_complete or self._failure is not None:
-            receiver.bodyEnded(self._failure)
+        if self.is_complete or self.failure is not None:
+            receiver.bodyEnded(self.failure)
         elif self._connection is not None:
             self._connection.claimed(self)
 
@@ -158,7 +159,7 @@ class BackendResponse:
         """
         self._connection = None
         self.is_complete = failure is None
-        self._failure = failure
+        self.failure = failure
         if self._receiver is not None:
             self._receiver.bodyEnded(failure)
 

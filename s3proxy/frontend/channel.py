@@ -19,7 +19,7 @@ from twisted.web.http import HTTPChannel
 from zope.interface import implementer
 
 from s3proxy.deadline import Deadline
-from s3proxy.flow import DirectWriter
+from s3proxy.flow import DirectWriter, stream_socket
 from s3proxy.frontend.hold import Hold
 from s3proxy.frontend.request import S3Request
 from s3proxy.s3.error_xml import error_document
@@ -132,8 +132,9 @@ class S3Channel(HTTPChannel):
         self._is_tls = ISSLTransport.providedBy(transport)
         self.writer = DirectWriter(transport, self)
         self.site.connection_made(self)
-        if not self._is_tls:
-            self._fd = transport.fileno()
+        found = stream_socket(transport)
+        if found is not None:
+            self._fd = found.fileno()
             self.site.watch.add(self._fd, self._hung_up)
         limit = self.site.limit
         if limit is not None and not limit.admits(self, str(getattr(self.getPeer(), "host", "-"))):
@@ -392,8 +393,9 @@ class S3Channel(HTTPChannel):
             # It is being read: the transport finds out, in order.
             return
         if not is_reset:
-            # FIN: all that will ever come is in the kernel's queue. Gone, if that is less than the body still lacks.
-            if self._state is not _State.BODY or self._framing is not None or self._fd is None:
+            # FIN: all that will ever come is in the kernel's queue. Gone, if that is less than the body still lacks,
+            # which under TLS nobody knows.
+            if self._state is not _State.BODY or self._framing is not None or self._fd is None or self._is_tls:
                 return
             queued = struct.unpack("i", fcntl.ioctl(self._fd, termios.FIONREAD, bytes(4)))[0]
             if queued >= self._lacks:

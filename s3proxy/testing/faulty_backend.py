@@ -7,14 +7,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from twisted.internet.interfaces import IAddress
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from s3proxy.flow import bound_socket_buffers
 from s3proxy.s3.head import RequestHead, parse_request_head
+from s3proxy.testing.party import FaultyParty
 
 OK = b'HTTP/1.1 200 OK\r\nETag: "5d41402abc4b2a76b9719d911017c592"\r\nContent-Length: 0\r\n\r\n'
 HELLO = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\n"
@@ -38,7 +38,7 @@ class ReceivedRequest:
     sha256: str
 
 
-class FaultyConnection(Protocol):
+class FaultyConnection(FaultyParty):
     """
     One connection of the proxy.
 
@@ -46,15 +46,14 @@ class FaultyConnection(Protocol):
         head: Of the request which is arriving; None between requests.
         size: Bytes of its body so far.
         received_size: Bytes of everything so far.
-        lost: Why the connection ended; None while it lasts.
     """
 
     def __init__(self, backend: FaultyBackend) -> None:
+        super().__init__()
         self.backend = backend
         self.head: RequestHead | None = None
         self.size = 0
         self.received_size = 0
-        self.lost: Failure | None = None
         self._buffer = b""
         self._raw_head = b""
         self._pieces: list[bytes] = []
@@ -66,17 +65,24 @@ class FaultyConnection(Protocol):
         self.backend.on_connection(self)
 
     def dataReceived(self, data: bytes) -> None:
+        backend = self.backend
         self.received_size += len(data)
-        reset = self.backend.reset_after
-        if reset is not None and self.received_size >= reset:
-            self.backend.reset_after = None
-            transport: Any = self.transport
-            transport.abortConnection()
+        if backend.reset_after is not None and self.received_size >= backend.reset_after:
+            backend.reset_after = None
+            self.reset()
             return
-        limit = self.backend.pause_after
-        if limit is not None and self.received_size >= limit:
-            self.backend.pause_after = None
+        if backend.end_after is not None and self.received_size >= backend.end_after:
+            backend.end_after = None
+            self.end()
+            return
+        if backend.pause_after is not None and self.received_size >= backend.pause_after:
+            backend.pause_after = None
             self.pause()
+        elif backend.read_rate is not None:
+            self.rest_after(len(data), *backend.read_rate)
+        self._read(data)
+
+    def _read(self, data: bytes) -> None:
         while data or (self.head is not None and self.size == (self.head.content_length or 0)):
             if self.head is None:
                 self._buffer += data
@@ -96,46 +102,29 @@ class FaultyConnection(Protocol):
             if self.backend.keeps_bodies:
                 self._pieces.append(piece)
             if self.size == (self.head.content_length or 0):
-                request = ReceivedRequest(
-                    self.head, self._raw_head, b"".join(self._pieces), self.size, self._hash.hexdigest()
-                )
-                self.head, self._pieces = None, []
-                self.backend.requests.append(request)
-                self.backend.on_request(self, request)
+                self.backend.on_request(self, self._store(self.head))
+
+    def _store(self, head: RequestHead) -> ReceivedRequest:
+        request = ReceivedRequest(head, self._raw_head, b"".join(self._pieces), self.size, self._hash.hexdigest())
+        self.head, self._pieces = None, []
+        self.backend.requests.append(request)
+        return request
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-        self.lost = reason
+        super().connectionLost(reason)
+        backend = self.backend
         if self.head is not None or self._buffer:
-            self.backend.partial_count += 1
-        self.backend.on_lost(self)
-
-    def answer(self, data: bytes) -> None:
-        """
-        Send octets, an answer or not.
-        """
-        transport: Any = self.transport
-        transport.write(data)
-
-    def pause(self) -> None:
-        """
-        Read no more.
-        """
-        transport: Any = self.transport
-        transport.pauseProducing()
-
-    def resume(self) -> None:
-        """
-        Read on.
-        """
-        transport: Any = self.transport
-        transport.resumeProducing()
+            backend.partial_count += 1
+        if self.head is not None and backend.commits_short_bodies:
+            self._store(self.head)
+        backend.on_lost(self)
 
 
 def answer_ok(connection: FaultyConnection, request: ReceivedRequest) -> None:
     """
     Answer 200, with ``hello`` to a GET.
     """
-    connection.answer(HELLO + b"hello" if request.head.method == b"GET" else OK)
+    connection.send(HELLO + b"hello" if request.head.method == b"GET" else OK)
 
 
 def _do_nothing(*ignored: object) -> None:
@@ -154,6 +143,9 @@ class FaultyBackend(Factory):
         requests: Those which arrived whole, in order.
         pause_after: Bytes of a connection after which it is not read any more, once; None for never.
         reset_after: Bytes of a connection after which it is reset, once; None for never.
+        end_after: Bytes of a connection after which it is ended, once; None for never.
+        read_rate: Bytes a second which are read of a connection, and the clock which tells them; None for all.
+        commits_short_bodies: Whether a body which was cut is a request as well, of the octets which came.
         partial_count: Connections which ended inside a request.
         on_connection: Called with each new connection.
         on_head: Called with a connection and a head, before its body.
@@ -169,12 +161,24 @@ class FaultyBackend(Factory):
         self.connections: list[FaultyConnection] = []
         self.requests: list[ReceivedRequest] = []
         self.partial_count = 0
+        self.behave()
+
+    def behave(self) -> None:
+        """
+        Work well from now on, and read on where that was stopped.
+        """
         self.pause_after: int | None = None
         self.reset_after: int | None = None
+        self.end_after: int | None = None
+        self.read_rate: tuple[float, IReactorTime] | None = None
+        self.commits_short_bodies = False
         self.on_connection: Callable[[FaultyConnection], None] = _do_nothing
         self.on_head: Callable[[FaultyConnection, RequestHead], None] = _do_nothing
         self.on_request: Callable[[FaultyConnection, ReceivedRequest], None] = answer_ok
         self.on_lost: Callable[[FaultyConnection], None] = _do_nothing
+        for connection in self.connections:
+            if connection.lost is None:
+                connection.resume()
 
     def buildProtocol(self, addr: IAddress | None) -> FaultyConnection:
         return FaultyConnection(self)

@@ -24,7 +24,8 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 
 from s3proxy.testing import LegacyStore
-from tests.harness import NOW, VECTORS, Answer, RawClient, turns, until
+from s3proxy.testing.faulty_client import Answer, FaultyClient
+from tests.harness import NOW, VECTORS, turns, until
 
 KEY, SECRET = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 DATE = "Sun, 01 Mar 2026 12:00:00 GMT"
@@ -41,15 +42,15 @@ class Running:
         options = {"wall_clock": lambda: NOW, "reactor": reactor, "keys": {KEY: SECRET}, **options}
         self.store = LegacyStore(directory, **options)
         self.port = reactor.listenTCP(0, self.store.make_factory(), interface="127.0.0.1")
-        self.clients: list[RawClient] = []
+        self.clients: list[FaultyClient] = []
 
-    async def connect(self) -> RawClient:
+    async def connect(self) -> FaultyClient:
         """
         Open a connection.
         """
-        factory = Factory.forProtocol(RawClient)
+        factory = Factory.forProtocol(FaultyClient)
         factory.noisy = False
-        client: RawClient = await TCP4ClientEndpoint(reactor, "127.0.0.1", self.port.getHost().port).connect(factory)
+        client: FaultyClient = await TCP4ClientEndpoint(reactor, "127.0.0.1", self.port.getHost().port).connect(factory)
         self.clients.append(client)
         return client
 

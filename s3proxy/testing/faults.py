@@ -1,0 +1,249 @@
+"""
+What can go wrong, by name: each makes a `FaultyBackend` or a `FaultyClient` do it.
+
+::
+
+    backend = FaultyBackend()
+    resets_after(100_000)(backend)      # the next connection ends within its body
+    ...
+    backend.behave()                    # and all is well again
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IReactorTime
+
+from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest
+from s3proxy.testing.faulty_client import FaultyClient
+
+Misbehaviour = Callable[[FaultyBackend], None]
+"""
+Makes a backend do something wrong until `FaultyBackend.behave`.
+"""
+
+Misdeed = Callable[[FaultyClient, bytes, int], None]
+"""
+Makes a client send a request, of which something goes wrong after so many bytes.
+"""
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+# A backend which does not answer
+
+
+def ignore(connection: FaultyConnection, request: ReceivedRequest) -> None:
+    """
+    Take a request, and say nothing.
+    """
+
+
+def never_answers(backend: FaultyBackend) -> None:
+    """
+    Take all, and say nothing.
+    """
+    backend.on_request = ignore
+
+
+def resets_at_once(backend: FaultyBackend) -> None:
+    """
+    Reset each connection as soon as it is there.
+    """
+    backend.on_connection = FaultyConnection.reset
+
+
+def resets_at_the_head(backend: FaultyBackend) -> None:
+    """
+    Reset when a head is complete.
+    """
+    backend.on_head = lambda connection, head: connection.reset()
+    backend.on_request = ignore
+
+
+def ends_at_the_head(backend: FaultyBackend) -> None:
+    """
+    Send FIN when a head is complete, and read no more.
+    """
+    backend.on_head = lambda connection, head: connection.end()
+    backend.on_request = ignore
+
+
+def resets_when_it_has_all(backend: FaultyBackend) -> None:
+    """
+    Store what came with its last octet, and reset instead of an answer.
+    """
+    backend.on_request = lambda connection, request: connection.reset()
+
+
+def resets_after(size: int) -> Misbehaviour:
+    """
+    Reset the next connection which has sent so many bytes.
+    """
+    return _having(reset_after=size)
+
+
+def ends_after(size: int) -> Misbehaviour:
+    """
+    End the next connection which has sent so many bytes.
+    """
+    return _having(end_after=size)
+
+
+def reads_no_more_after(size: int) -> Misbehaviour:
+    """
+    Stop reading the next connection which has sent so many bytes; what is complete by then is not answered either.
+    """
+    return _having(pause_after=size, on_request=ignore)
+
+
+def reads_slowly(rate: float, clock: IReactorTime) -> Misbehaviour:
+    """
+    Read so many bytes a second.
+    """
+    return _having(read_rate=(rate, clock))
+
+
+def commits_short_bodies(backend: FaultyBackend) -> None:
+    """
+    Take a body which was cut for a whole one.
+    """
+    backend.commits_short_bodies = True
+
+
+def _having(**attributes: object) -> Misbehaviour:
+    def misbehave(backend: FaultyBackend) -> None:
+        for name, value in attributes.items():
+            setattr(backend, name, value)
+
+    return misbehave
+
+
+# A backend which answers wrongly
+
+
+def answers(*octets: bytes) -> Misbehaviour:
+    """
+    Answer each whole request with these octets.
+    """
+    return _having(on_request=lambda connection, request: connection.send(b"".join(octets)))
+
+
+def answers_early(octets: bytes) -> Misbehaviour:
+    """
+    Answer as soon as a head is there, and read no more.
+    """
+    return _having(on_head=lambda connection, head: connection.send(octets), on_request=ignore, pause_after=1)
+
+
+def ends_within(octets: bytes) -> Misbehaviour:
+    """
+    Answer with these octets, which are not all, and end.
+    """
+    return _answers_and(octets, FaultyConnection.end)
+
+
+def ends_without_notice(octets: bytes) -> Misbehaviour:
+    """
+    Answer with these octets, and send FIN without TLS's close_notify.
+    """
+    return _answers_and(octets, FaultyConnection.end_without_notice)
+
+
+def half_closes(octets: bytes) -> Misbehaviour:
+    """
+    Answer with these octets, send FIN, and read on.
+    """
+    return _answers_and(octets, FaultyConnection.half_close)
+
+
+def _answers_and(octets: bytes, act: Callable[[FaultyConnection], None]) -> Misbehaviour:
+    def answer(connection: FaultyConnection, request: ReceivedRequest) -> None:
+        connection.send(octets)
+        act(connection)
+
+    return _having(on_request=answer)
+
+
+def asks_for_the_body(backend: FaultyBackend) -> None:
+    """
+    Say 100 Continue at each head, whether that was asked for or not.
+    """
+    backend.on_head = lambda connection, head: connection.send(CONTINUE)
+
+
+# A client
+
+
+def sends_all(client: FaultyClient, octets: bytes, size: int) -> None:
+    """
+    Send a whole request, as it should be.
+    """
+    client.send(octets)
+
+
+def stalls(client: FaultyClient, octets: bytes, size: int) -> None:
+    """
+    Send so many bytes, and no more.
+    """
+    client.send(octets[:size])
+
+
+def resets(client: FaultyClient, octets: bytes, size: int) -> None:
+    """
+    Send so many bytes, then RST.
+    """
+    client.send_then(octets[:size], client.reset)
+
+
+def half_closes_after(client: FaultyClient, octets: bytes, size: int) -> None:
+    """
+    Send so many bytes, then FIN, and read on; under TLS close_notify, and nothing is read.
+    """
+    client.send_then(octets[:size], client.half_close)
+
+
+def leaves_without_notice(client: FaultyClient, octets: bytes, size: int) -> None:
+    """
+    Send so many bytes, then FIN; under TLS without close_notify.
+    """
+    client.send_then(octets[:size], client.end_without_notice)
+
+
+def resets_later(seconds: float, clock: IReactorTime) -> Misdeed:
+    """
+    Send so many bytes, and RST after a while, whether they were taken or not.
+    """
+
+    def misdeed(client: FaultyClient, octets: bytes, size: int) -> None:
+        client.send(octets[:size])
+        client.after(seconds, clock, client.reset)
+
+    return misdeed
+
+
+def changes_an_octet(client: FaultyClient, octets: bytes, size: int) -> None:
+    """
+    Send a whole request, of which one octet is not the one which was signed.
+    """
+    client.send(octets[:size] + bytes(octet ^ 1 for octet in octets[size : size + 1]) + octets[size + 1 :])
+
+
+def reads_nothing(client: FaultyClient, octets: bytes, size: int) -> None:
+    """
+    Send a whole request, and read nothing of its answer.
+    """
+    client.send(octets)
+    client.pause()
+
+
+def sends_slowly(rate: float, clock: IReactorTime) -> Misdeed:
+    """
+    Send so many bytes at once, and those after them at this rate.
+    """
+
+    def misdeed(client: FaultyClient, octets: bytes, size: int) -> None:
+        client.send(octets[:size])
+        client.send_slowly(octets[size:], rate, clock)
+
+    return misdeed
