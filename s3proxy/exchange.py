@@ -11,12 +11,13 @@ An exchange decides; `s3proxy.proxy` carries out. No octet of a body passes thro
 
 from __future__ import annotations
 
-from enum import Enum, auto
+from enum import auto
 
 from s3proxy.s3.errors import InternalError, S3Error, ServiceUnavailable, SlowDown
+from s3proxy.s3.identity_enum import IdentityEnum
 
 
-class State(Enum):
+class State(IdentityEnum):
     """
     What an exchange waits for.
     """
@@ -41,7 +42,7 @@ class State(Enum):
     "nothing: everything was released"
 
 
-class Event(Enum):
+class Event(IdentityEnum):
     """
     What can happen to an exchange.
     """
@@ -80,7 +81,7 @@ class Event(Enum):
     "nobody is there to read an answer"
 
 
-class Action(Enum):
+class Action(IdentityEnum):
     """
     What the proxy is to do.
     """
@@ -220,7 +221,7 @@ class Exchange:
         return actions
 
 
-class BackendFault(Enum):
+class BackendFault(IdentityEnum):
     """
     Why no answer came from a backend.
     """

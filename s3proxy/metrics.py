@@ -38,6 +38,7 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         self._codes: set[str] = set()
+        self._children: dict[tuple[Any, ...], Any] = {}
         self._readings: list[tuple[type[Metric], str, str, tuple[str, ...], Reading]] = []
         registry = self._registry
         self._requests = Counter(
@@ -72,18 +73,29 @@ class Metrics:
         """
         head = record.head
         method = head.method.decode() if head is not None and head.method in _METHODS else "other"
-        self._requests.labels(
+        self._child(
+            self._requests,
             method,
             record.signature_version or "none",
             record.authentication_type or "none",
             str(record.status),
             self._code(record.error_code),
         ).inc()
-        self._received.inc(record.received_size)
-        self._sent.inc(record.sent_size)
-        self._seconds.labels(method).observe(record.total_seconds)
+        if record.received_size:
+            self._received.inc(record.received_size)
+        if record.sent_size:
+            self._sent.inc(record.sent_size)
+        self._child(self._seconds, method).observe(record.total_seconds)
         if record.backend is not None and record.turn_around_seconds is not None:
-            self._turn_around.labels(record.backend).observe(max(0.0, record.turn_around_seconds))
+            self._child(self._turn_around, record.backend).observe(max(0.0, record.turn_around_seconds))
+
+    def _child(self, parent: Counter | Histogram, *labels: str) -> Any:
+        # What the library does to find one costs more than to count with it.
+        key = (parent, *labels)
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = parent.labels(*labels)
+        return child
 
     def _code(self, code: str | None) -> str:
         if code is None:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from enum import Enum, auto
+from enum import auto
 from typing import Protocol
 
 from s3proxy.awschunked.checksums import BodyDigests
 from s3proxy.s3.errors import IncompleteBody, InvalidChunkSizeError, MalformedTrailerError
 from s3proxy.s3.head import HeaderList
+from s3proxy.s3.identity_enum import IdentityEnum
 from s3proxy.s3.limits import MAX_CHUNK_HEADER_SIZE, MAX_TRAILER_SIZE, MIB, MIN_CHUNK_SIZE
 
 _SIGNED_HEADER = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*;[ \t]*chunk-signature[ \t]*=[ \t]*([^\s;=,]+)[ \t]*")
@@ -52,7 +53,7 @@ class ChunkVerifier(Protocol):
         """
 
 
-class _State(Enum):
+class _State(IdentityEnum):
     CHUNK_HEADER = auto()
     CHUNK_DATA = auto()
     CHUNK_END = auto()

@@ -5,7 +5,7 @@ One HTTP/1.1 connection to a backend: exact heads out, answers in, and nothing o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum, auto
+from enum import auto
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -24,6 +24,7 @@ from s3proxy.flow import Buffer, DirectWriter, acknowledged_size, bound_socket_b
 from s3proxy.s3.errors import BadRequest
 from s3proxy.s3.framing import ChunkedFraming
 from s3proxy.s3.head import ResponseHead, parse_response_head
+from s3proxy.s3.identity_enum import IdentityEnum
 from s3proxy.s3.limits import MAX_HEAD_SIZE
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ Interim answers of one request; a backend which sends more is not waiting for an
 """
 
 
-class _Waiting(Enum):
+class _Waiting(IdentityEnum):
     """
     What the connection's one deadline is about.
     """

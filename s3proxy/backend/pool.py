@@ -240,7 +240,7 @@ class Pool(Factory):
         """
         Take back a connection which is fit for another request.
         """
-        if not connection.is_quiet:
+        if self._waiting and not connection.is_quiet:
             connection.abort()
         elif self._waiting:
             self._waiting.popleft().callback(connection)

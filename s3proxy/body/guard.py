@@ -160,7 +160,7 @@ class HeldBody:
         memory_size: Bytes so far.
     """
 
-    def __init__(self, max_size: int, too_large: S3Error) -> None:
+    def __init__(self, max_size: int, too_large: Callable[[], S3Error]) -> None:
         self._max_size = max_size
         self._too_large = too_large
         self._pieces: list[bytes] = []
@@ -186,7 +186,7 @@ class HeldBody:
         for piece in pieces:
             self.memory_size += len(piece)
             if self.memory_size > self._max_size:
-                raise self._too_large
+                raise self._too_large()
             self._pieces.append(bytes(piece))
 
     @property

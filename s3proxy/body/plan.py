@@ -95,7 +95,7 @@ class BodyPlan:
         """
         if self.memory_size < self.max_held:
             return SpooledBody(spool, self.memory_size, self.max_held, partial(_too_large, self.use, self.max_held))
-        return HeldBody(self.max_held, _too_large(self.use, self.max_held))
+        return HeldBody(self.max_held, partial(_too_large, self.use, self.max_held))
 
 
 def plan_body(

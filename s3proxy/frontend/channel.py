@@ -9,7 +9,7 @@ import struct
 import termios
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import auto
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, ISSLTransport, ITCPTransport
@@ -33,6 +33,7 @@ from s3proxy.s3.errors import (
 )
 from s3proxy.s3.framing import ChunkedFraming
 from s3proxy.s3.head import RequestHead, parse_request_head
+from s3proxy.s3.identity_enum import IdentityEnum
 from s3proxy.s3.limits import KIB, MAX_HEAD_SIZE, MIB
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class ClientTimes:
     minimum_rate: int = 0
 
 
-class _State(Enum):
+class _State(IdentityEnum):
     HEAD = auto()
     BODY = auto()
     ANSWERING = auto()

@@ -4,10 +4,12 @@ Why a client is not read.
 
 from __future__ import annotations
 
-from enum import Enum, auto
+from enum import auto
+
+from s3proxy.s3.identity_enum import IdentityEnum
 
 
-class Hold(Enum):
+class Hold(IdentityEnum):
     """
     Why a client's socket is not read.
     """

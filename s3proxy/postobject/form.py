@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import Enum, auto
+from enum import auto
 
 from s3proxy.s3.errors import InvalidArgument, MalformedPOSTRequest, MaxPostPreDataLengthExceeded
+from s3proxy.s3.identity_enum import IdentityEnum
 from s3proxy.s3.limits import MAX_POST_FIELDS_SIZE, MAX_POST_PART_HEAD_SIZE
 
 _PARAMETER = re.compile(rb';[ \t]*([A-Za-z0-9*_-]+)[ \t]*=[ \t]*(?:"((?:[^"\\\r\n]|\\.)*)"|([^\s;"]+))[ \t]*')
@@ -48,7 +49,7 @@ def parse_boundary(content_type: bytes) -> bytes:
     return boundary
 
 
-class _State(Enum):
+class _State(IdentityEnum):
     PREAMBLE = auto()
     DELIMITER = auto()
     PART_HEAD = auto()

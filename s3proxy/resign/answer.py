@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import auto
 
 from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead, connection_options
+from s3proxy.s3.identity_enum import IdentityEnum
 from s3proxy.s3.limits import KIB, MIB
 
 HOP_BY_HOP = frozenset(
@@ -59,7 +60,7 @@ _LOCATION_CONSTRAINT = re.compile(rb"<LocationConstraint([^>]*?)(?:/>|>[^<]*</Lo
 _ABSOLUTE = re.compile(rb"(https?)://([^/?#]+)(.*)", re.DOTALL)
 
 
-class AnswerUse(Enum):
+class AnswerUse(IdentityEnum):
     """
     What must happen to an answer's document before its client sees it.
     """

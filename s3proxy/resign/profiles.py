@@ -5,15 +5,15 @@ What each kind of backend wants, as data.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 from urllib.parse import unquote_to_bytes
 
 from s3proxy.s3.address import Address
 from s3proxy.s3.errors import AccessDenied
 from s3proxy.s3.head import RequestHead
+from s3proxy.s3.identity_enum import IdentityEnum
 
 
-class DateForm(Enum):
+class DateForm(IdentityEnum):
     """
     How a backend reads the date of a Signature V2 request.
     """

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import Enum
 
 from s3proxy.s3.date import parse_date
 from s3proxy.s3.errors import AccessDenied, RequestTimeTooSkewed, S3Error
 from s3proxy.s3.head import Fields, RequestHead
+from s3proxy.s3.identity_enum import IdentityEnum
 from s3proxy.s3.limits import MAX_CLOCK_SKEW_SECONDS
 from s3proxy.s3.payload import Payload
 
@@ -22,7 +22,7 @@ Faults which a key's own exemptions may waive, by the exemption's name, in the o
 """
 
 
-class Carrier(Enum):
+class Carrier(IdentityEnum):
     """
     Where a request carries its signature, and of which kind that is; the value is the configuration's word for it.
     """

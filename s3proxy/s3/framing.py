@@ -8,10 +8,11 @@ Source:
 from __future__ import annotations
 
 import re
-from enum import Enum, auto
+from enum import auto
 
 from s3proxy.s3.errors import BadRequest
 from s3proxy.s3.head import HeaderList
+from s3proxy.s3.identity_enum import IdentityEnum
 from s3proxy.s3.limits import MAX_TRAILER_SIZE
 
 MAX_LINE_SIZE = 256
@@ -26,7 +27,7 @@ _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)
 _TRAILER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*)")
 
 
-class _State(Enum):
+class _State(IdentityEnum):
     SIZE = auto()
     DATA = auto()
     DATA_END = auto()

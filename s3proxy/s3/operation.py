@@ -5,7 +5,7 @@ What an S3 request asks for, as far as a proxy must know: whether its body is an
 from __future__ import annotations
 
 import re
-from enum import Enum, auto
+from enum import auto
 from urllib.parse import unquote_to_bytes
 
 from s3proxy.s3.address import Address
@@ -17,6 +17,7 @@ from s3proxy.s3.errors import (
     MethodNotAllowed,
 )
 from s3proxy.s3.head import Fields, RequestHead
+from s3proxy.s3.identity_enum import IdentityEnum
 from s3proxy.s3.limits import MAX_KEY_SIZE, MAX_METADATA_SIZE
 from s3proxy.s3.query import query_names
 
@@ -50,7 +51,7 @@ _INTEGRITY_REQUIRED = frozenset(
 )
 
 
-class BodyUse(Enum):
+class BodyUse(IdentityEnum):
     """
     What a request's body is to its backend.
     """

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from enum import Enum
 
 from s3proxy.s3.errors import InvalidArgument
+from s3proxy.s3.identity_enum import IdentityEnum
 
 EMPTY_SHA256 = b"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 _HEX_SHA256 = re.compile(rb"[0-9A-Fa-f]{64}")
 
 
-class PayloadHash(Enum):
+class PayloadHash(IdentityEnum):
     """
     The words which stand in the place of a hash.
     """
