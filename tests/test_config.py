@@ -305,6 +305,15 @@ def test_a_backend_which_is_not_signed_for_needs_no_key() -> None:
     }
 
 
+def test_a_key_of_swift_is_accepted() -> None:
+    """
+    Swift calls a key by its account and its user, with a colon between them.
+    """
+    (only,) = made({"backend": [backend(access_key_id="account:user")]}).backends
+
+    assert only.access_key_id == "account:user"
+
+
 def test_a_secret_comes_from_a_file(tmp_path: Path) -> None:
     """
     The file's one line is the secret, beside the configuration file unless its path is absolute.
