@@ -1,5 +1,5 @@
 """
-One Ceph Object Gateway from Debian's packages: monitor, store in memory and gateway, on loopback, in one directory.
+One Ceph Object Gateway from Debian's packages: monitor, store and gateway, on loopback, in one directory.
 """
 
 from __future__ import annotations
@@ -18,6 +18,18 @@ from s3proxy.testing.certificates import MadeCertificate, make_certificate
 from tests.processes import free_port
 
 PACKAGES = ("radosgw", "ceph-osd", "ceph-mon", "ceph-common")
+STORES = {
+    "memstore": "memstore device bytes = 4294967296",
+    "bluestore": """bluestore block path =
+bluestore block create = true
+bluestore block size = 21474836480
+bluestore cache autotune = false
+bluestore cache size = 134217728
+osd memory target = 939524096""",
+}
+"""
+Settings of each kind of store. What is put in the one in memory stays there after it was deleted; the other is a file.
+"""
 KEY_ID, SECRET = "RGWACCESSKEY00000001", "rgw-secret-of-the-integration-suite-0001"
 
 
@@ -42,13 +54,17 @@ class Gateway:
     """
     The running gateway.
 
+    Args:
+        store: ``memstore``, which starts sooner, or ``bluestore`` for what runs long.
+
     Attributes:
         port: For http.
         tls_port: For https.
     """
 
-    def __init__(self, directory: Path, authority: MadeCertificate) -> None:
+    def __init__(self, directory: Path, authority: MadeCertificate, store: str = "memstore") -> None:
         self._directory = directory
+        self._store = store
         self._configuration = directory / "ceph.conf"
         self._processes: list[subprocess.Popen[bytes]] = []
         self._logs = (directory / "ceph.log").open("ab")
@@ -100,8 +116,8 @@ mon cluster log file = {directory}/cluster.log
 auth allow insecure global id reclaim = true
 [osd]
 osd data = {directory}/osd
-osd objectstore = memstore
-memstore device bytes = 4294967296
+osd objectstore = {self._store}
+{STORES[self._store]}
 osd class load list = *
 osd class default list = *
 osd check max object name len on startup = false
@@ -136,12 +152,32 @@ rgw crypt require ssl = false
         self._ceph("ceph", "osd", "crush", "add", "osd.0", "1.0", "root=default", "host=localhost")
         self._spawn("ceph-osd", "-i", "0", "-f")
         self._wait("the store", lambda: b" 1 up" in self._ceph("ceph", "osd", "stat"))
-        self._spawn("radosgw", "-n", "client.rgw", "-f")
-        self._wait("the gateway", self._answers)
+        self.start_gateway()
+        self.wait()
         self._ceph(
             "radosgw-admin", "user", "create", "--uid", "s3proxy", "--display-name", "s3proxy", "--access-key", KEY_ID,
             "--secret", SECRET, "--caps", "users=*;buckets=*",
         )  # fmt: skip
+
+    def start_gateway(self) -> None:
+        """
+        Start the daemon which speaks S3, without waiting for it.
+        """
+        self._spawn("radosgw", "-n", "client.rgw", "-f")
+
+    def wait(self) -> None:
+        """
+        Return when the gateway answers.
+        """
+        self._wait("the gateway", self._answers)
+
+    def kill_gateway(self) -> None:
+        """
+        End the daemon which speaks S3 with SIGKILL; the store runs on.
+        """
+        process = self._processes.pop()
+        process.kill()
+        process.wait()
 
     def stop(self) -> None:
         """

@@ -1,0 +1,80 @@
+"""
+What processes hold: memory and descriptors, before and after.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+MIB = 1 << 20
+
+MEMORY_SLACK = 24 * MIB
+"""
+By how much a process may be larger than after the warm-up: the allocator keeps what the busiest moment needed.
+"""
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """
+    What a process holds.
+    """
+
+    memory: int
+    descriptors: int
+
+    @classmethod
+    def of(cls, pid: int) -> Footprint:
+        """
+        Read it from proc(5).
+        """
+        found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+        assert found is not None
+        return cls(int(found[1]) * 1024, len(os.listdir(f"/proc/{pid}/fd")))
+
+    def __str__(self) -> str:
+        return f"{self.memory / MIB:.1f} MiB, {self.descriptors} descriptors"
+
+
+Footprints = dict[str, list[Footprint]]
+"""
+Those of the processes of each kind.
+"""
+
+
+def descriptor_faults(begin: Footprints, end: Footprints) -> list[str]:
+    """
+    Say which processes hold more descriptors than when they were warm, or are not as many.
+    """
+    found = []
+    for name, footprints in end.items():
+        warm = max(footprint.descriptors for footprint in begin[name])
+        if len(footprints) != len(begin[name]):
+            found.append(f"{name}: {len(footprints)} processes, {len(begin[name])} at the beginning")
+        found += [f"{name}: {footprint}, {warm} when warm" for footprint in footprints if footprint.descriptors > warm]
+    return found
+
+
+def memory_faults(begin: Footprints, end: Footprints) -> list[str]:
+    """
+    Say which processes are larger than when they were warm.
+    """
+    found = []
+    for name, footprints in end.items():
+        warm = max(footprint.memory for footprint in begin[name])
+        found += [
+            f"{name}: {footprint} at the end, {warm / MIB:.1f} MiB when warm"
+            for footprint in footprints
+            if footprint.memory > warm + MEMORY_SLACK
+        ]
+    return found
+
+
+def told(footprints: Footprints) -> str:
+    """
+    Write them in one line.
+    """
+    return "; ".join(f"{name} {footprint}" for name, items in footprints.items() for footprint in items)

@@ -1,0 +1,122 @@
+"""
+The backends of a soak, each with what can be killed of it, and a way to read what it holds which is not s3proxy's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from tests.signer import Signer
+
+
+@dataclass
+class Storage:
+    """
+    One backend.
+
+    Args:
+        name: Of the relay's line to it.
+        port: For http.
+        kills: Ends one of its daemons with SIGKILL, by the daemon's name.
+        restart: Starts that again, without waiting for it.
+        wait: Returns when all of it answers.
+    """
+
+    name: str
+    port: int
+    key_id: str
+    secret: str
+    parts: tuple[str, ...]
+    kill: Callable[[str], None]
+    restart: Callable[[str], None]
+    wait: Callable[[], None]
+    down: dict[str, float] = field(default_factory=dict)
+
+    def kill_one(self, source: random.Random, now: float) -> str:
+        """
+        Kill one of its daemons for a while.
+
+        Returns:
+            Its name; empty if one is down already.
+        """
+        if self.down:
+            return ""
+        part = source.choice(self.parts)
+        self.kill(part)
+        self.down[part] = now + source.uniform(0, 4)
+        return part
+
+    def restart_due(self, now: float) -> None:
+        """
+        Start again what has been down for long enough.
+        """
+        for part, until in tuple(self.down.items()):
+            if now >= until:
+                del self.down[part]
+                self.restart(part)
+
+    def s3(self) -> Any:
+        """
+        A client of boto3 for it.
+        """
+        import boto3
+        from botocore.config import Config
+
+        return boto3.session.Session().client(
+            "s3",
+            endpoint_url=f"http://127.0.0.1:{self.port}",
+            aws_access_key_id=self.key_id,
+            aws_secret_access_key=self.secret,
+            region_name="us-east-1",
+            config=Config(s3={"addressing_style": "path"}),
+        )
+
+    def keys(self, bucket: str) -> set[str]:
+        """
+        List a bucket.
+        """
+        pages = self.s3().get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        return {item["Key"] for page in pages for item in page.get("Contents", ())}
+
+
+class Reader:
+    """
+    Reads objects from a backend, one after the other, on one connection.
+    """
+
+    def __init__(self, storage: Storage, bucket: str) -> None:
+        self._storage = storage
+        self._bucket = bucket
+        self._connection = http.client.HTTPConnection("127.0.0.1", storage.port, timeout=60)
+
+    def read(self, key: str) -> tuple[str, int]:
+        """
+        Return SHA-256 and size of an object; an empty text if there is none.
+
+        Raises:
+            AssertionError: The backend answers anything else.
+        """
+        storage = self._storage
+        signer = Signer(storage.key_id, storage.secret, datetime.now(UTC), f"127.0.0.1:{storage.port}")
+        self._connection.request("GET", signer.presign("GET", f"/{self._bucket}/{key}"))
+        answer = self._connection.getresponse()
+        digest, size = hashlib.sha256(), 0
+        while data := answer.read(1 << 18):
+            digest.update(data)
+            size += len(data)
+        if answer.status == 404:
+            return "", 0
+        assert answer.status == 200, f"{storage.name} answers {answer.status} for {key}"
+        return digest.hexdigest(), size
+
+    def close(self) -> None:
+        """
+        End the connection.
+        """
+        self._connection.close()

@@ -1,0 +1,110 @@
+"""
+Minutes of random faults from both sides, and then every key compared with what its client was told.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from s3proxy.testing.certificates import make_authority
+from tests.integration import rgw, swift
+from tests.soak.soak import BUCKET, Account, Size, Soak
+from tests.soak.storage import Storage
+
+pytestmark = pytest.mark.soak
+
+
+@pytest.fixture
+def data() -> Iterator[Path]:
+    """
+    Room for gigabytes, which does not outlive the run.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="s3proxy-soak-"))
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory)
+
+
+@pytest.fixture
+def ceph(data: Path) -> Iterator[Storage]:
+    """
+    Ceph RGW, which holds its objects on disk.
+    """
+    rgw.install()
+    (data / "rgw").mkdir()
+    gateway = rgw.Gateway(data / "rgw", make_authority(), "bluestore")
+    try:
+        gateway.start()
+        yield rgw_storage(gateway)
+    finally:
+        gateway.stop()
+
+
+def rgw_storage(gateway: rgw.Gateway) -> Storage:
+    """
+    What a soak does with a gateway.
+    """
+    return Storage(
+        name="rgw",
+        port=gateway.port,
+        key_id=rgw.KEY_ID,
+        secret=rgw.SECRET,
+        parts=("radosgw",),
+        kill=lambda part: gateway.kill_gateway(),
+        restart=lambda part: gateway.start_gateway(),
+        wait=gateway.wait,
+    )
+
+
+@pytest.fixture
+def openstack(data: Path) -> Iterator[Storage]:
+    """
+    OpenStack Swift.
+    """
+    (data / "swift").mkdir()
+    servers = swift.Swift(data / "swift", swift.install())
+    try:
+        servers.start()
+        yield Storage(
+            name="swift",
+            port=servers.port,
+            key_id=swift.KEY_ID,
+            secret=swift.SECRET,
+            parts=("proxy", "object"),
+            kill=servers.kill,
+            restart=servers.start_part,
+            wait=servers.wait,
+        )
+    finally:
+        servers.stop()
+
+
+def test_every_promise_is_kept(tmp_path: Path, ceph: Storage, openstack: Storage) -> None:
+    """
+    What a client was told is stored is there byte for byte; what was refused or cut is nowhere; nothing is left over.
+    """
+    size = Size(
+        seconds=float(os.environ.get("S3PROXY_SOAK_SECONDS", "600")),
+        uploads=int(os.environ.get("S3PROXY_SOAK_UPLOADS", "5000")),
+        seed=int(os.environ.get("S3PROXY_SOAK_SEED", "0")) or random.randrange(1, 1 << 32),
+    )
+    accounts = [
+        Account("SOAKRGWV2", "rgw", 'profile = "ceph-rgw"\nsignature = "v2"'),
+        Account("SOAKRGWV4", "rgw", 'profile = "ceph-rgw"\nsignature = "v4"'),
+        Account("SOAKSWIFT", "swift", 'profile = "generic"'),
+    ]
+    for storage in (ceph, openstack):
+        storage.s3().create_bucket(Bucket=BUCKET)
+
+    report = Soak(tmp_path, size, [ceph, openstack], accounts).run(lambda line: print(line, flush=True))
+
+    print("", *report.lines, *report.faults, sep="\n", flush=True)
+    assert report.faults == []
