@@ -54,6 +54,7 @@ class Field:
 
     ways: dict[str, Way]
     directory: Path
+    gateway: Gateway
 
 
 def _daemon(
@@ -125,7 +126,7 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
             daemons.append(process)
             ways[name] = Way(name, "http", port, CLIENT_KEY_ID, CLIENT_SECRET, str(authority_path))
         _wait_for(ways, daemons)
-        yield Field(ways, directory)
+        yield Field(ways, directory, gateway)
     finally:
         for process in daemons:
             process.terminate()

@@ -229,7 +229,8 @@ class Slot:
         self._ledger = ledger
         self._over = over
         self._wire = Wire(plan["port"])
-        self._keys: list[tuple[str, str]] = []
+        # Those of a client which was killed go to the one in its place, so that their histories go on.
+        self._keys = [(key, account) for key, account in plan["keys"][number :: plan["slots"]]]
         self._boto: dict[str, Any] = {}
 
     def run(self) -> None:

@@ -115,6 +115,28 @@ class Ledger:
         """
         return Counter(entry.status for entry in self.entries.values())
 
+    def certain_keys(self, client: str) -> list[tuple[str, str]]:
+        """
+        Keys, each with its account, of which a client that has ended knew what they hold.
+        """
+        last: dict[tuple[str, str], Entry] = {}
+        for number, entry in self.entries.items():
+            upload = entry.upload
+            last.pop((upload.key, upload.account), None)
+            if number.startswith(f"{client}-"):
+                last[upload.key, upload.account] = entry
+        return [key for key, entry in last.items() if not entry.is_uncertain]
+
+    def surprises(self) -> list[str]:
+        """
+        Name what must not be while nothing fails: a good upload which is not stored, a bad one which is not refused.
+        """
+        return [
+            f"without a fault: {entry.status} {entry.code} for {entry.upload}"
+            for entry in self.entries.values()
+            if (entry.status[0] != "2" if entry.upload.is_good else entry.status[0] not in "4g")
+        ]
+
 
 def broken_promises(entries: Iterable[Entry]) -> list[str]:
     """

@@ -94,7 +94,8 @@ class Client:
     """
 
     def __init__(self, directory: Path, plan: dict[str, object], environment: dict[str, str]) -> None:
-        path = directory / f"{plan['name']}.json"
+        self.name = str(plan["name"])
+        path = directory / f"{self.name}.json"
         path.write_text(json.dumps(plan))
         with (directory / "clients.log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -159,9 +160,7 @@ class Soak:
             self._until_idle()
             begin = self._footprints(proxy)
             say(f"warm after {self._ledger.stored_count} uploads: {told(begin)}")
-            warm = Counter(entry.status[0] for entry in self._ledger.entries.values() if entry.upload.is_good)
-            if set(warm) != {"2"}:
-                report.faults.append(f"without a fault, good uploads had other answers than 2xx: {self._strange()}")
+            report.faults += self._ledger.surprises()
             relay.send_signal(signal.SIGUSR1)
             began = time.monotonic()
             self._trouble(say, proxy)
@@ -250,7 +249,7 @@ access = "access.log"
         with running(arguments, directory, {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}) as process:
             yield process
 
-    def _client(self, *, count: int = 0, pause: float | None = None, flaw_probability: float | None = None) -> Client:
+    def _client(self, *, count: int = 0, pause: float | None = None, former: str = "") -> Client:
         size = self._size
         number = next(self._names)
         if pause is None:
@@ -265,7 +264,8 @@ access = "access.log"
             "slots": size.slots,
             "count": count,
             "pause": pause,
-            "flaw_probability": size.flaw_probability if flaw_probability is None else flaw_probability,
+            "flaw_probability": size.flaw_probability,
+            "keys": self._ledger.certain_keys(former) if former else [],
             "accounts": {account.key_id: _secret(account) for account in self._accounts},
         }
         return Client(self._directory, plan, self._environment)
@@ -310,7 +310,8 @@ access = "access.log"
             for number, client in enumerate(self._clients):
                 if client.process.poll() is not None:
                     assert client.process.returncode == -signal.SIGKILL, "a client ended: see clients.log"
-                    self._clients[number] = self._client()
+                    self._ledger.read()
+                    self._clients[number] = self._client(former=client.name)
             self._ledger.read()
             if now - said >= 10:
                 said = now
@@ -454,11 +455,6 @@ access = "access.log"
                 verified[sort_of(keys[key], digest)] += 1
         cells = ", ".join(f"{count} {sort}" for sort, count in verified.most_common())
         report.lines.append(f"read straight from the backends: {sum(verified.values())} keys, {octets} bytes: {cells}")
-
-    def _strange(self) -> list[str]:
-        entries = self._ledger.entries.values()
-        return [f"{entry.upload}: {entry.status} {entry.code}" for entry in entries
-                if entry.upload.is_good and not entry.is_stored][:5]  # fmt: skip
 
     def _write(self, report: Report, lasted: float, begin: Footprints, end: Footprints) -> None:
         entries = list(self._ledger.entries.values())

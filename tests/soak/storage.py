@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from tests.integration import rgw, swift
 from tests.signer import Signer
 
 
@@ -23,9 +24,13 @@ class Storage:
     Args:
         name: Of the relay's line to it.
         port: For http.
-        kills: Ends one of its daemons with SIGKILL, by the daemon's name.
+        parts: Names of what may be killed.
+        kill: Ends one of its daemons with SIGKILL, by the daemon's name.
         restart: Starts that again, without waiting for it.
         wait: Returns when all of it answers.
+
+    Attributes:
+        down: What is dead, and until when.
     """
 
     name: str
@@ -83,6 +88,38 @@ class Storage:
         """
         pages = self.s3().get_paginator("list_objects_v2").paginate(Bucket=bucket)
         return {item["Key"] for page in pages for item in page.get("Contents", ())}
+
+
+def of_rgw(gateway: rgw.Gateway) -> Storage:
+    """
+    What a soak does with a gateway.
+    """
+    return Storage(
+        name="rgw",
+        port=gateway.port,
+        key_id=rgw.KEY_ID,
+        secret=rgw.SECRET,
+        parts=("radosgw",),
+        kill=lambda part: gateway.kill_gateway(),
+        restart=lambda part: gateway.start_gateway(),
+        wait=gateway.wait,
+    )
+
+
+def of_swift(servers: swift.Swift) -> Storage:
+    """
+    What a soak does with Swift.
+    """
+    return Storage(
+        name="swift",
+        port=servers.port,
+        key_id=swift.KEY_ID,
+        secret=swift.SECRET,
+        parts=("proxy", "object"),
+        kill=servers.kill,
+        restart=servers.start_part,
+        wait=servers.wait,
+    )
 
 
 class Reader:

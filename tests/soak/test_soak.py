@@ -16,7 +16,7 @@ import pytest
 from s3proxy.testing.certificates import make_authority
 from tests.integration import rgw, swift
 from tests.soak.soak import BUCKET, Account, Size, Soak
-from tests.soak.storage import Storage
+from tests.soak.storage import Storage, of_rgw, of_swift
 
 pytestmark = pytest.mark.soak
 
@@ -43,25 +43,9 @@ def ceph(data: Path) -> Iterator[Storage]:
     gateway = rgw.Gateway(data / "rgw", make_authority(), "bluestore")
     try:
         gateway.start()
-        yield rgw_storage(gateway)
+        yield of_rgw(gateway)
     finally:
         gateway.stop()
-
-
-def rgw_storage(gateway: rgw.Gateway) -> Storage:
-    """
-    What a soak does with a gateway.
-    """
-    return Storage(
-        name="rgw",
-        port=gateway.port,
-        key_id=rgw.KEY_ID,
-        secret=rgw.SECRET,
-        parts=("radosgw",),
-        kill=lambda part: gateway.kill_gateway(),
-        restart=lambda part: gateway.start_gateway(),
-        wait=gateway.wait,
-    )
 
 
 @pytest.fixture
@@ -73,16 +57,7 @@ def openstack(data: Path) -> Iterator[Storage]:
     servers = swift.Swift(data / "swift", swift.install())
     try:
         servers.start()
-        yield Storage(
-            name="swift",
-            port=servers.port,
-            key_id=swift.KEY_ID,
-            secret=swift.SECRET,
-            parts=("proxy", "object"),
-            kill=servers.kill,
-            restart=servers.start_part,
-            wait=servers.wait,
-        )
+        yield of_swift(servers)
     finally:
         servers.stop()
 
