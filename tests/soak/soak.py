@@ -253,8 +253,8 @@ access = "access.log"
         size = self._size
         number = next(self._names)
         if pause is None:
-            # The least number of uploads and half of it more, since not all of them are stored.
-            pause = size.clients * size.slots * size.seconds / (1.6 * size.uploads)
+            # Twice as many as there must be: not all are stored, and they take their time.
+            pause = size.clients * size.slots * size.seconds / (2 * size.uploads)
         plan = {
             "name": f"c{number}",
             "seed": size.seed,

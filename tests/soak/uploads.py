@@ -146,9 +146,7 @@ def draw_upload(source: random.Random, key: str, account: str, flaw_probability:
     """
     (mode,) = source.choices(list(MODES), list(MODES.values()))
     size = draw_size(source)
-    chunk_size = source.choice((8 * KIB, 64 * KIB, 128 * KIB, 1 * MIB, 100_001, max(1, size)))
     if mode == MULTIPART:
-        chunk_size = 5 * MIB
         size = source.randrange(5 * MIB, 14 * MIB) if source.random() < 0.4 else max(1, min(size, 5 * MIB))
     flaw = GOOD
     if source.random() < flaw_probability:
@@ -157,6 +155,10 @@ def draw_upload(source: random.Random, key: str, account: str, flaw_probability:
         flaw = source.choice(flaws)
         if flaw in {"changed-byte", *CUTS}:
             size = max(1, size)
+        if size <= 64 * KIB and mode != MULTIPART and source.random() < 0.5:
+            # Too large to be verified before a backend hears of it.
+            size = int(2 ** source.uniform(16, 22))
+    chunk_size = source.choice((8 * KIB, 64 * KIB, 128 * KIB, 1 * MIB, 100_001, max(1, size)))
     return Upload(
         key=key,
         account=account,
@@ -164,7 +166,7 @@ def draw_upload(source: random.Random, key: str, account: str, flaw_probability:
         size=size,
         mode=mode,
         flaw=flaw,
-        chunk_size=chunk_size,
+        chunk_size=5 * MIB if mode == MULTIPART else chunk_size,
         transfer_size=source.choice((1000, 16 * KIB, 65_537)) if mode.endswith(CHUNKED) else 0,
         expects=source.random() < 0.15,
         place=source.random(),
