@@ -301,7 +301,12 @@ class ProxiedExchange:
     def _receive(self, event: Event, error: S3Error | None = None) -> None:
         if event in _CAUSES and self._cause is None and self._exchange.state is not State.ENDED:
             self._cause = _CAUSES[event]
-        for action in self._exchange.receive(event, error):
+        actions = self._exchange.receive(event, error)
+        state = self._exchange.state
+        for action in actions:
+            if self._exchange.state is not state:
+                # The action before it failed at once, and its client has its answer already.
+                break
             self._guarded(self._ACTIONS[action], self)
 
     def _guarded(self, step: Callable[..., None], *arguments: Any) -> None:

@@ -80,6 +80,36 @@ async def test_a_backend_which_is_gone_is_not_asked_for_a_while() -> None:
     assert not harness.pool.breaker.is_open
 
 
+@pytest.mark.parametrize("mode", [HASH, SIGNED_CHUNKS])
+@pytest.mark.parametrize("spools", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_an_upload_to_a_backend_which_is_not_asked(mode: str, *, spools: bool) -> None:
+    """
+    It is refused once: its client is not told to go on afterwards, its body is kept nowhere, and nothing fails inside.
+    """
+    harness = Harness(clock=Clock(), limits=BackendLimits(breaker_failures=1, breaker_time=5), spools=spools)
+    port = harness.backend_port.getHost().port
+    await harness.backend_port.stopListening()
+    await harness.request(GET)
+    assert harness.pool.breaker.is_open
+    harness.backend_port = reactor.listenTCP(port, harness.backend, interface="127.0.0.1")
+    request = Signer().put(TARGET, BODY, mode, unsigned={"Expect": "100-continue"})
+    client = await harness.connect()
+    client.send(request.head)
+    if spools:
+        await client.until(lambda: client.received)
+        client.send(request.body)
+    answer = await client.answer("PUT")
+    held = harness.proxy.held_size
+    client.transport.loseWriteConnection()
+    await client.until(lambda: client.lost)
+    await harness.close()
+
+    assert (answer.status, element(answer.body, "Code")) == (503, "ServiceUnavailable")
+    assert (answer.interim, client.received) == ([100] if spools else [], b"")
+    assert (held, harness.spool.size) == (0, 0)
+
+
 @pytest_twisted.ensureDeferred
 async def test_refusals_do_not_open_the_breaker() -> None:
     """
