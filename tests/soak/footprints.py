@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,14 +18,32 @@ By how much a process may be larger than after the warm-up: the allocator keeps 
 """
 
 
+def age_of(pid: int) -> float:
+    """
+    Return the seconds since a process's start; less than none if it is gone.
+    """
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return -1.0
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(text.rpartition(") ")[2].split()[19]) / os.sysconf(
+        "SC_CLK_TCK"
+    )
+
+
 @dataclass(frozen=True)
 class Footprint:
     """
     What a process holds.
+
+    Attributes:
+        memory: Bytes.
+        age: Seconds since its start.
     """
 
     memory: int
     descriptors: int
+    age: float = 0.0
 
     @classmethod
     def of(cls, pid: int) -> Footprint:
@@ -33,10 +52,10 @@ class Footprint:
         """
         found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
         assert found is not None
-        return cls(int(found[1]) * 1024, len(os.listdir(f"/proc/{pid}/fd")))
+        return cls(int(found[1]) * 1024, len(os.listdir(f"/proc/{pid}/fd")), age_of(pid))
 
     def __str__(self) -> str:
-        return f"{self.memory / MIB:.1f} MiB, {self.descriptors} descriptors"
+        return f"{self.memory / MIB:.1f} MiB, {self.descriptors} descriptors, {self.age:.0f} s old"
 
 
 Footprints = dict[str, list[Footprint]]
