@@ -26,9 +26,8 @@ def age_of(pid: int) -> float:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return -1.0
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(text.rpartition(") ")[2].split()[19]) / os.sysconf(
-        "SC_CLK_TCK"
-    )
+    ticks = int(text.rpartition(") ")[2].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -49,9 +48,13 @@ class Footprint:
     def of(cls, pid: int) -> Footprint:
         """
         Read it from proc(5).
+
+        Raises:
+            OSError: There is no such process any more.
         """
         found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-        assert found is not None
+        if found is None:
+            raise ProcessLookupError(f"process {pid} has ended")
         return cls(int(found[1]) * 1024, len(os.listdir(f"/proc/{pid}/fd")), age_of(pid))
 
     def __str__(self) -> str:

@@ -307,13 +307,10 @@ class Relay:
         fault = draw_fault(self._sources[line.name], line.probability)
         if fault is not None and self._is_faulty:
             (far if fault.is_answer else near).fault = fault
-        self._start(self._connect(line, near, far))
-        return near
-
-    def _start(self, work: object) -> None:
-        task = asyncio.ensure_future(work)  # type: ignore[call-overload]
+        task = asyncio.get_running_loop().create_task(self._connect(line, near, far))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return near
 
     async def _connect(self, line: Line, near: Side, far: Side) -> None:
         try:

@@ -141,8 +141,6 @@ class Soak:
             "PYTHONPATH": f"{path}{os.pathsep}{former}" if former else str(path),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
-        # The clients' own look-ups of credentials and proxies are none of this.
-        self._environment.pop("AWS_CA_BUNDLE", None)
 
     def run(self, say: Callable[[str], None]) -> Report:
         """
@@ -156,18 +154,20 @@ class Soak:
             f"{size.slots} uploads at a time, {', '.join(storage.name for storage in self._storages)}")  # fmt: skip
         with self._relay() as relay, self._proxy() as proxy:
             self._until("the workers", lambda: self._page("ready")[0] == 200, 60)
-            self._warm_up()
-            self._until_idle()
-            begin = self._footprints(proxy)
-            say(f"warm after {self._ledger.stored_count} uploads: {told(begin)}")
-            report.faults += self._ledger.surprises()
-            relay.send_signal(signal.SIGUSR1)
-            began = time.monotonic()
-            self._trouble(say, proxy)
-            lasted = time.monotonic() - began
-            relay.send_signal(signal.SIGUSR2)
-            self._end_clients()
-            self._mend()
+            try:
+                self._warm_up()
+                self._until_idle()
+                begin = self._footprints(proxy)
+                say(f"warm after {self._ledger.stored_count} uploads: {told(begin)}")
+                report.faults += self._ledger.surprises()
+                relay.send_signal(signal.SIGUSR1)
+                began = time.monotonic()
+                self._trouble(say, proxy)
+                lasted = time.monotonic() - began
+            finally:
+                relay.send_signal(signal.SIGUSR2)
+                self._end_clients()
+                self._mend()
             self._ledger.read()
             self._until_idle()
             end = self._settled(proxy, begin)
@@ -205,10 +205,10 @@ class Soak:
     @contextlib.contextmanager
     def _proxy(self) -> Iterator[subprocess.Popen[bytes]]:
         directory = self._directory
-        ports = {storage.name: storage for storage in self._storages}
+        storages = {storage.name: storage for storage in self._storages}
         keys, backends = [], []
         for account in self._accounts:
-            storage = ports[account.storage]
+            storage = storages[account.storage]
             name = account.key_id.lower()
             keys.append(
                 f'[[key]]\naccess_key_id = "{account.key_id}"\nsecret_access_key = "{_secret(account)}"\n'
@@ -361,10 +361,7 @@ access = "access.log"
             groups[f"{entry.status[0]}xx" if entry.status[0] in "2345" else entry.status] += 1
         outcomes = " ".join(f"{name} {count}" for name, count in sorted(groups.items()))
         kills = " ".join(f"{name} {count}" for name, count in sorted(self._kills.items()))
-        memory = []
-        for pid in (proxy.pid, *children(proxy)):
-            with contextlib.suppress(OSError, AssertionError):
-                memory.append(f"{Footprint.of(pid).memory / MIB:.0f}")
+        memory = [f"{item.memory / MIB:.0f}" for items in self._footprints(proxy).values() for item in items]
         return (
             f"{seconds:.0f} s: {len(self._ledger.entries)} uploads: {outcomes}; {len(self._fault_records())} faults; "
             f"kills: {kills}; MiB: {' '.join(memory)}"
@@ -392,7 +389,11 @@ access = "access.log"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def _footprints(self, proxy: subprocess.Popen[bytes]) -> Footprints:
-        workers = [Footprint.of(pid) for pid in children(proxy)]
+        workers = []
+        for pid in children(proxy):
+            # One may end meanwhile.
+            with contextlib.suppress(OSError):
+                workers.append(Footprint.of(pid))
         return {"supervisor": [Footprint.of(proxy.pid)], "worker": workers}
 
     def _settled(self, proxy: subprocess.Popen[bytes], begin: Footprints) -> Footprints:
