@@ -1,0 +1,3 @@
+"""
+What s3proxy costs, beside relays and beside its like: ``python -m bench --help``.
+"""

@@ -1,0 +1,196 @@
+"""
+All parties under the same loads, in turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.goals import HEADINGS as GOAL_HEADINGS
+from bench.goals import RELAYS, goals_of
+from bench.loads import LOADS, MIB, Load
+from bench.measure import Generator, sha256_cost
+from bench.parties import PARTIES, loadgen, running_party, running_sink
+from bench.results import (
+    HEADINGS,
+    RESULTS,
+    Results,
+    command_line,
+    describe_machine,
+    describe_party,
+    rows_of,
+    text_table,
+)
+from s3proxy.testing.certificates import make_authority, make_certificate
+
+
+@dataclass
+class Bench:
+    """
+    What all measurements need: the backend, the generator, a certificate, and a place for files.
+    """
+
+    directory: Path
+    sink: int
+    generator: Generator
+    certificate: tuple[Path, Path]
+
+
+@contextmanager
+def prepared() -> Iterator[Bench]:
+    """
+    Start the backend, and whatever else is not measured.
+    """
+    memory = Path("/dev/shm")
+    requests = Path(tempfile.mkdtemp(prefix="s3proxy-bench-", dir=memory if memory.is_dir() else None))
+    directory = Path(tempfile.mkdtemp(prefix="s3proxy-bench-"))
+    # nginx's worker is nobody.
+    directory.chmod(0o755)
+    made = make_certificate(make_authority("s3proxy bench"), ["localhost", "127.0.0.1"])
+    try:
+        with running_sink(directory) as (sink_pid, sink):
+            generator = Generator(loadgen(), requests, sink_pid)
+            yield Bench(directory, sink, generator, made.write(directory, "bench"))
+    finally:
+        shutil.rmtree(requests, ignore_errors=True)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def started(bench: Bench, names: list[str], *, is_tls: bool, access_log: bool) -> Iterator[dict[str, tuple[int, int]]]:
+    """
+    Start parties; give the process id and the port of each.
+    """
+    with ExitStack() as stack:
+        certificate = bench.certificate if is_tls else None
+        found = {}
+        for name in names:
+            party = running_party(PARTIES[name], bench.directory, bench.sink, certificate, access_log=access_log)
+            found[name] = stack.enter_context(party)
+        yield found
+
+
+def probe(bench: Bench, results: Results, load: Load, name: str, pid: int, port: int) -> bool:
+    """
+    Ask once, and once with a false signature; note what is not as it should be.
+
+    Returns:
+        Whether the party takes the load.
+    """
+    notes = results.cells.setdefault(load.name, {})
+    true = bench.generator.run(load, name, -1, pid, port, requests=1, seconds=0)
+    if true.failures:
+        reason = next(iter(true.failures))
+        notes[name] = f"refuses: {reason}"
+        print(f"    {name} refuses: {reason} {true.first_answer[-300:]!r}", flush=True)
+        return False
+    if name not in RELAYS:
+        false = bench.generator.run(load, name, -1, pid, port, requests=1, seconds=0, is_false=True)
+        if not false.failures:
+            notes[name] = "not verified"
+            print(f"    {name} does not verify it", flush=True)
+    return True
+
+
+def compare(options: argparse.Namespace) -> int:
+    """
+    Run the loads, and print the tables.
+    """
+    patterns = options.loads.split(",")
+    loads = [load for load in LOADS.values() if any(fnmatch.fnmatch(load.name, pattern) for pattern in patterns)]
+    if options.tls != "both":
+        loads = [load for load in loads if load.is_tls == (options.tls == "only")]
+    if not loads:
+        raise SystemExit(f"no load is called {options.loads}: there are {', '.join(LOADS)}")
+    names = options.peers.split(",")
+    unknown = set(names) - set(PARTIES)
+    if unknown:
+        raise SystemExit(f"nobody is called {', '.join(sorted(unknown))}: there are {', '.join(PARTIES)}")
+    results = Results("run", command_line(), describe_machine(), {name: PARTIES[name].about for name in names})
+    with prepared() as bench:
+        for is_tls in (False, True):
+            chosen = [load for load in loads if load.is_tls == is_tls]
+            if not chosen:
+                continue
+            with started(bench, names, is_tls=is_tls, access_log=options.access_log) as parties:
+                for load in chosen:
+                    _measure_load(bench, results, load, parties, options)
+                    results.write(options.output)
+    for name in names:
+        results.parties[name] = f"{describe_party(name)}; {results.parties[name]}"
+    results.write(options.output)
+    print_tables(results)
+    print(f"\nkept in {options.output}")
+    return 0
+
+
+def _measure_load(
+    bench: Bench,
+    results: Results,
+    load: Load,
+    parties: dict[str, tuple[int, int]],
+    options: argparse.Namespace,
+) -> None:
+    print(f"  {load.title}", flush=True)
+    taken = [name for name, place in parties.items() if probe(bench, results, load, name, *place)]
+    requests = max(1, round(options.mebibytes * MIB / load.size)) if load.counts_bytes else options.requests
+    for number in range(options.rounds):
+        if load.is_hashed and load.counts_bytes:
+            results.sha256.setdefault(load.name, []).append(sha256_cost())
+        # Who comes first differs from round to round.
+        turn = number % len(taken) if taken else 0
+        line = []
+        for name in taken[turn:] + taken[:turn]:
+            pid, port = parties[name]
+            run = bench.generator.run(load, name, number, pid, port, requests=requests, seconds=options.seconds)
+            results.runs.append(run)
+            cost = run.cost(load.counts_bytes) if run.requests else 0
+            line.append(f"{name} " + (f"{cost:.2f} s/GiB" if load.counts_bytes else f"{cost * 1e6:.0f} µs"))
+        print(f"    {number + 1} of {options.rounds}: {', '.join(line)}", flush=True)
+
+
+def print_tables(results: Results) -> None:
+    """
+    Print what was measured, and the goals.
+    """
+    rows = [list(HEADINGS)]
+    for load in results.loads:
+        rows += rows_of(results, load, list(results.parties))
+    print("\n" + text_table(rows))
+    goals = goals_of(results)
+    if goals:
+        print("\n" + text_table([GOAL_HEADINGS, *[goal.row for goal in goals]]))
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """
+    Add the options of ``run``.
+    """
+    parser.add_argument("--loads", default="*", help="names or patterns, comma between them (default: all)")
+    parser.add_argument("--peers", default=",".join(PARTIES), help="parties, comma between them (default: all)")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each load is run, all parties in turn")
+    parser.add_argument("--mebibytes", type=int, default=1024, help="of each large load in each round")
+    parser.add_argument("--requests", type=int, default=16000, help="of each small load in each round")
+    parser.add_argument("--seconds", type=float, default=12, help="after which no request of a run begins")
+    parser.add_argument("--tls", choices=("both", "only", "without"), default="both", help="loads over TLS")
+    parser.add_argument("--access-log", action="store_true", help="let s3proxy write its access log")
+    parser.add_argument("--quick", action="store_true", help="a look: nginx and s3proxy, two short rounds, no TLS")
+    parser.add_argument("--output", type=Path, default=None, help="where the figures are kept as JSON")
+    parser.set_defaults(function=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.quick:
+        options.peers, options.rounds, options.tls = "nginx,s3proxy", 2, "without"
+        options.mebibytes, options.requests = 512, 6000
+    if options.output is None:
+        options.output = RESULTS / ("quick.json" if options.quick else "run.json")
+    return compare(options)

@@ -1,0 +1,196 @@
+"""
+What s3proxy must reach, and whether it does: in ratios to nginx in the same rounds, so that the machine does not count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+
+from bench.loads import LOADS
+from bench.results import Results
+
+TARGETS = {
+    "put-signed-64k": (850, 2065),
+    "put-signed-1m": (900, 2368),
+    "put-unsigned-trailer": (1500, 2368),
+    "put-hash": (1000, 2013),
+    "put-unsigned": (1900, 1964),
+    "get": (2700, 2777),
+    "put-1k-16": (6000, 33305),
+    "get-1k-16": (8000, 35916),
+    "head-1k-16": (8500, 38244),
+    "put-4k-signed-16": (5500, 27983),
+}
+"""
+MB, or requests, of a CPU second which s3proxy must reach, where nginx reaches the second figure.
+"""
+
+BEST = {
+    "put-signed-64k": 526,
+    "put-unsigned-trailer": 567,
+    "put-hash": 660,
+    "put-unsigned": 1299,
+    "get": 2598,
+    "get-1k-16": 3654,
+    "put-1k-16": 3317,
+}
+"""
+The same of the best peer which was ever measured, where nginx reaches 2,065 MB and 35,900 requests.
+"""
+
+_BEST_NGINX_BYTES, _BEST_NGINX_REQUESTS = 2065, 35900
+
+RELAYS = frozenset({"nginx", "haproxy"})
+
+
+@dataclass(frozen=True)
+class Goal:
+    """
+    One line of the table.
+
+    Attributes:
+        bound: What is wanted, in the unit of ``measured``.
+        ratio: Above 1 where it is reached: how far.
+    """
+
+    name: str
+    text: str
+    bound: str
+    measured: str
+    ratio: float
+
+    @property
+    def is_met(self) -> bool:
+        """
+        Whether it is reached.
+        """
+        return self.ratio >= 1
+
+    @property
+    def row(self) -> list[str]:
+        """
+        The line's cells.
+        """
+        verdict = "met" if self.is_met else "**missed**"
+        return [self.name, self.text, self.bound, self.measured, f"{self.ratio:.2f}", verdict]
+
+
+HEADINGS = ["goal", "what", "bound", "measured", "ratio (1 or more is met)", "verdict"]
+
+
+def _at_most(name: str, text: str, bound: float, values: list[float], form: str = "{:.2f}") -> Goal:
+    value = median(values)
+    return Goal(name, text, "≤ " + form.format(bound), form.format(value), bound / value)
+
+
+def _nginx_ratio(results: Results, load: str) -> list[float]:
+    return results.ratios(LOADS[load], "s3proxy")
+
+
+def _rates(results: Results, load: str, party: str) -> float:
+    runs = results.of(load, party)
+    return median(run.rate(LOADS[load].counts_bytes) for run in runs) if runs else 0.0
+
+
+def _with_hash(results: Results, load: str) -> list[float]:
+    """
+    Return s3proxy's cost as a multiple of nginx's and of hashing the same bytes, round by round.
+    """
+    ours = {run.number: run.cost(True) for run in results.of(load, "s3proxy")}
+    nginx = {run.number: run.cost(True) for run in results.of(load, "nginx")}
+    hashing = results.sha256.get(load, [])
+    return [
+        ours[number] / (nginx[number] + hashing[number]) for number in ours if number in nginx and number < len(hashing)
+    ]
+
+
+def goals_of(results: Results) -> list[Goal]:
+    """
+    Return the goals which the loads that were run can judge.
+    """
+    return [*_relaying(results), *_hashing(results), *_small(results), *_ahead(results), *_targets(results)]
+
+
+def _relaying(results: Results) -> list[Goal]:
+    found = []
+    for load in ("put-unsigned", "get"):
+        values = _nginx_ratio(results, load)
+        if values:
+            found.append(_at_most("S1", f"{LOADS[load].title}: CPU per GiB, × nginx", 1.15, values))
+    return found
+
+
+def _hashing(results: Results) -> list[Goal]:
+    found = []
+    for load, bound in (("put-signed-64k", 1.25), ("put-signed-8k", 2.0)):
+        values = _with_hash(results, load)
+        if values:
+            found.append(_at_most("S2", f"{LOADS[load].title}: CPU per GiB, × (nginx + SHA-256)", bound, values))
+    return found
+
+
+def _small(results: Results) -> list[Goal]:
+    nginx = [run.cost(False) for run in results.of("get-1k-16", "nginx")]
+    if not nginx:
+        return []
+    # The figures are meant where nginx relays 1 KiB in 25 µs.
+    scale = median(nginx) / 25e-6
+    found = []
+    for load, bound in (("get-1k-16", 120), ("head-1k-16", 120), ("put-1k-16", 160)):
+        costs = [run.cost(False) * 1e6 for run in results.of(load, "s3proxy")]
+        if costs:
+            text = f"{LOADS[load].title}: CPU µs, {bound} × {scale:.2f} as nginx's GET has it here"
+            found.append(_at_most("S3", text, bound * scale, costs, "{:.0f}"))
+    return found
+
+
+def _ahead(results: Results) -> list[Goal]:
+    found = []
+    for load in results.loads:
+        ours = _rates(results, load.name, "s3proxy")
+        notes = results.cells.get(load.name, {})
+        peers = {
+            party: _rates(results, load.name, party)
+            for party in results.parties
+            if party not in RELAYS | {"s3proxy"} and not notes.get(party)
+        }
+        peers = {party: rate for party, rate in peers.items() if rate}
+        unit = "MB" if load.counts_bytes else "requests"
+        if ours and peers:
+            best = max(peers, key=lambda party: peers[party])
+            found.append(
+                Goal(
+                    "S4",
+                    f"{load.title}: {unit} per CPU second, beside the best peer which verifies ({best})",
+                    f"> {peers[best]:,.0f}",
+                    f"{ours:,.0f}",
+                    ours / peers[best],
+                )
+            )
+    for load_name, best_rate in BEST.items():
+        by_bytes = LOADS[load_name].counts_bytes
+        there = _BEST_NGINX_BYTES if by_bytes else _BEST_NGINX_REQUESTS
+        nginx = _rates(results, "put-signed-64k" if by_bytes else "get-1k-16", "nginx")
+        ours = _rates(results, load_name, "s3proxy")
+        if nginx and ours:
+            bound = best_rate * nginx / there
+            text = f"{LOADS[load_name].title}: the best peer ever measured, {best_rate:,}, scaled by nginx"
+            found.append(Goal("S4", text, f"> {bound:,.0f}", f"{ours:,.0f}", ours / bound))
+    return found
+
+
+def _targets(results: Results) -> list[Goal]:
+    found = []
+    for load, (target, there) in TARGETS.items():
+        ratios = _nginx_ratio(results, load)
+        if ratios:
+            here = _rates(results, load, "nginx")
+            reached = here / median(ratios)
+            bound = target * here / there
+            unit = "MB" if LOADS[load].counts_bytes else "requests"
+            text = (
+                f"{LOADS[load].title}: {unit} per CPU second ({target:,} where nginx has {there:,}; here {here:,.0f})"
+            )
+            found.append(Goal("target", text, f"≥ {bound:,.0f}", f"{reached:,.0f}", reached / bound))
+    return found

@@ -1,0 +1,411 @@
+"""
+Who is measured, and how each is started: two relays, s3proxy, and those which verify and sign anew as it does.
+
+What must be built is kept below ``~/.cache/s3proxy-bench``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.processes import free_port
+from tests.signer import Signer
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "s3proxy-bench"
+LOADGEN = Path(__file__).parent / "loadgen"
+KEY = Signer()
+SINK_KEY, SINK_SECRET = "BENCH", "bench-secret"
+
+NGINX = """
+worker_processes 1;
+worker_rlimit_nofile 8192;
+daemon off;
+error_log {directory}/error.log;
+pid {directory}/nginx.pid;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    client_max_body_size 0;
+    client_body_buffer_size 256k;
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    keepalive_requests 1000000;
+    upstream backend {{ server 127.0.0.1:{sink}; keepalive 1024; keepalive_requests 1000000; }}
+    server {{
+        listen 127.0.0.1:{port} {tls};
+        {certificate}
+        location / {{
+            proxy_pass http://backend;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_request_buffering off;
+            proxy_buffering off;
+            proxy_buffer_size 256k;
+            proxy_buffers 4 256k;
+            proxy_busy_buffers_size 256k;
+        }}
+    }}
+}}
+"""
+
+HAPROXY = """
+global
+    nbthread 1
+    maxconn 4096
+    tune.bufsize 262144
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+    http-reuse always
+listen bench
+    bind 127.0.0.1:{port} {tls}
+    server sink 127.0.0.1:{sink}
+"""
+
+S3PROXY = """
+[server]
+listen = ["{endpoint}"]
+workers = {workers}
+[[backend]]
+name = "sink"
+url = "http://127.0.0.1:{sink}"
+access_key_id = "{sink_key}"
+secret_access_key = "{sink_secret}"
+connections = {connections}
+[credentials]
+source = "file:keys.toml"
+[limits]
+object_size = "64 GiB"
+[log]
+access = "{access_log}"
+"""
+
+RCLONE = """
+[sink]
+type = s3
+provider = Other
+access_key_id = {sink_key}
+secret_access_key = {sink_secret}
+endpoint = http://127.0.0.1:{sink}
+region = us-east-1
+no_check_bucket = true
+"""
+
+GAUL = """
+s3proxy.{secure}endpoint=http{s}://127.0.0.1:{port}
+s3proxy.authorization=aws-v2-or-v4
+s3proxy.identity={key.access_key_id}
+s3proxy.credential={key.secret}
+s3proxy.v4-max-non-chunked-request-size=536870912
+{keystore}
+jclouds.provider=s3
+jclouds.identity={sink_key}
+jclouds.credential={sink_secret}
+jclouds.endpoint=http://127.0.0.1:{sink}
+jclouds.s3.virtual-host-buckets=false
+"""
+
+GAUL_POM = """
+<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>bench</groupId>
+  <artifactId>bench</artifactId>
+  <version>1</version>
+  <packaging>pom</packaging>
+  <dependencyManagement>
+    <dependencies>
+      <dependency>
+        <groupId>com.fasterxml.jackson.core</groupId>
+        <artifactId>jackson-annotations</artifactId>
+        <version>2.21</version>
+      </dependency>
+    </dependencies>
+  </dependencyManagement>
+  <dependencies>
+    <dependency>
+      <groupId>org.gaul</groupId>
+      <artifactId>s3proxy</artifactId>
+      <version>4.1.0</version>
+    </dependency>
+  </dependencies>
+</project>
+"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """
+    Where a party is to run.
+
+    Attributes:
+        directory: Its own, empty.
+        port: Where it listens.
+        sink: The backend's port.
+        certificate: Paths of a certificate and its key, where it speaks TLS.
+        workers: Processes of s3proxy.
+        connections: The most of s3proxy to the backend.
+        access_log: Whether s3proxy writes one.
+    """
+
+    directory: Path
+    port: int
+    sink: int
+    certificate: tuple[Path, Path] | None = None
+    workers: int = 1
+    connections: int = 512
+    access_log: bool = False
+
+
+@dataclass(frozen=True)
+class Party:
+    """
+    A program which stands between clients and the backend.
+
+    Attributes:
+        verifies: Whether it judges signatures; the others only relay.
+        about: How it runs, for the reader of the figures.
+        command: Writes its configuration and returns its command line.
+    """
+
+    name: str
+    verifies: bool
+    about: str
+    command: Callable[[Place], list[str]]
+
+
+def _installed(program: str, package: str) -> str:
+    """
+    Return a program's path; install it from Debian's packages where it is not there.
+    """
+    places = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    if shutil.which(program, path=places) is None:
+        subprocess.run(["apt-get", "install", "-q", "-y", "--no-install-recommends", package], check=True)
+    found = shutil.which(program, path=places)
+    if found is None:
+        raise SystemExit(f"{program} is not there: install {package}")
+    return found
+
+
+def _go_environment(**more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name != "AWS_CA_BUNDLE"}
+    return {**kept, **more}
+
+
+def loadgen() -> Path:
+    """
+    Build the generator, which is the backend, too; return its path.
+    """
+    path = CACHE / "bin" / "loadgen"
+    sources = [*LOADGEN.glob("*.go"), LOADGEN / "go.mod"]
+    if not path.exists() or path.stat().st_mtime < max(source.stat().st_mtime for source in sources):
+        command = ["go", "build", "-o", str(path), "."]
+        subprocess.run(command, cwd=LOADGEN, check=True, env=_go_environment(CGO_ENABLED="0"))
+    return path
+
+
+def _go_program(name: str, module: str) -> str:
+    path = CACHE / "bin" / name
+    if not path.exists():
+        print(f"building {name}", flush=True)
+        subprocess.run(["go", "install", module], check=True, env=_go_environment(GOBIN=str(path.parent)))
+    return str(path)
+
+
+def _gaul_libraries() -> Path:
+    path = CACHE / "gaul"
+    if not any(path.glob("s3proxy-*.jar")):
+        print("fetching gaul/s3proxy", flush=True)
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "pom.xml").write_text(GAUL_POM)
+        command = ["mvn", "-B", "-q", "-f", "pom.xml", "dependency:copy-dependencies", "-DoutputDirectory=."]
+        subprocess.run(command, cwd=path, check=True)
+    return path
+
+
+def _nginx(place: Place) -> list[str]:
+    tls, certificate = "", ""
+    if place.certificate is not None:
+        tls = "ssl"
+        certificate = f"ssl_certificate {place.certificate[0]}; ssl_certificate_key {place.certificate[1]};"
+    path = place.directory / "nginx.conf"
+    path.write_text(
+        NGINX.format(directory=place.directory, sink=place.sink, port=place.port, tls=tls, certificate=certificate)
+    )
+    return [_installed("nginx", "nginx-light"), "-p", str(place.directory), "-c", str(path)]
+
+
+def _haproxy(place: Place) -> list[str]:
+    tls = ""
+    if place.certificate is not None:
+        pem = place.directory / "both.pem"
+        pem.write_bytes(b"".join(path.read_bytes() for path in place.certificate))
+        tls = f"ssl crt {pem}"
+    path = place.directory / "haproxy.cfg"
+    path.write_text(HAPROXY.format(port=place.port, sink=place.sink, tls=tls))
+    return [_installed("haproxy", "haproxy"), "-f", str(path)]
+
+
+def _s3proxy(place: Place) -> list[str]:
+    endpoint = f"tcp:{place.port}:interface=127.0.0.1"
+    if place.certificate is not None:
+        certificate, key = place.certificate
+        endpoint = f"ssl:{place.port}:interface=127.0.0.1:privateKey={key}:certKey={certificate}"
+    (place.directory / "s3proxy.toml").write_text(
+        S3PROXY.format(
+            endpoint=endpoint,
+            workers=place.workers,
+            sink=place.sink,
+            sink_key=SINK_KEY,
+            sink_secret=SINK_SECRET,
+            connections=place.connections,
+            access_log="access.log" if place.access_log else "none",
+        )
+    )
+    keys = place.directory / "keys.toml"
+    keys.touch(mode=0o600)
+    keys.write_text(f'[[key]]\naccess_key_id = "{KEY.access_key_id}"\nsecret_access_key = "{KEY.secret}"\n')
+    code = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; run()"
+    return [sys.executable, "-c", code, "-n", "--pidfile=", "s3proxy", "--config", "s3proxy.toml"]
+
+
+def _versitygw(place: Place) -> list[str]:
+    certificate = []
+    if place.certificate is not None:
+        certificate = ["--cert", str(place.certificate[0]), "--key", str(place.certificate[1])]
+    return [
+        _go_program("versitygw", "github.com/versity/versitygw/cmd/versitygw@latest"),
+        *("--port", f"127.0.0.1:{place.port}", "--access", KEY.access_key_id, "--secret", KEY.secret),
+        *("--keep-alive", "--quiet", *certificate),
+        *("s3", "--access", SINK_KEY, "--secret", SINK_SECRET, "--use-path-style"),
+        *("--endpoint", f"http://127.0.0.1:{place.sink}"),
+    ]
+
+
+def _rclone(place: Place) -> list[str]:
+    path = place.directory / "rclone.conf"
+    path.write_text(RCLONE.format(sink=place.sink, sink_key=SINK_KEY, sink_secret=SINK_SECRET))
+    certificate = []
+    if place.certificate is not None:
+        certificate = ["--cert", str(place.certificate[0]), "--key", str(place.certificate[1])]
+    return [
+        _go_program("rclone", "github.com/rclone/rclone@latest"),
+        *("--config", str(path), "serve", "s3", "--addr", f"127.0.0.1:{place.port}"),
+        *("--auth-key", f"{KEY.access_key_id},{KEY.secret}", *certificate, "sink:"),
+    ]
+
+
+def _gaul(place: Place) -> list[str]:
+    keystore = ""
+    if place.certificate is not None:
+        path = place.directory / "keystore.p12"
+        command = ["openssl", "pkcs12", "-export", "-out", str(path), "-passout", "pass:bench-bench"]
+        command += ["-in", str(place.certificate[0]), "-inkey", str(place.certificate[1])]
+        subprocess.run(command, check=True)
+        keystore = f"s3proxy.keystore-path={path}\ns3proxy.keystore-password=bench-bench"
+    path = place.directory / "gaul.properties"
+    path.write_text(
+        GAUL.format(
+            secure="secure-" if keystore else "",
+            s="s" if keystore else "",
+            port=place.port,
+            key=KEY,
+            keystore=keystore,
+            sink=place.sink,
+            sink_key=SINK_KEY,
+            sink_secret=SINK_SECRET,
+        )
+    )
+    return ["java", "-cp", f"{_gaul_libraries()}/*", "org.gaul.s3proxy.Main", "--properties", str(path)]
+
+
+PARTIES = {
+    party.name: party
+    for party in (
+        Party("nginx", False, "relays only: one worker, buffering off, buffers of 256 KiB, no access log", _nginx),
+        Party("haproxy", False, "relays only: one thread, buffers of 256 KiB, no log", _haproxy),
+        Party("s3proxy", True, "one process, no access log; signs anew with Signature V4", _s3proxy),
+        Party("versitygw", True, "`s3` backend, keep-alive on, no access log", _versitygw),
+        Party("rclone", True, "`serve s3` of an s3 remote, defaults", _rclone),
+        Party("gaul", True, "gaul/s3proxy, jclouds' s3 provider, aws-v2-or-v4", _gaul),
+    )
+}
+"""
+The parties by name.
+"""
+
+
+@contextmanager
+def running(command: list[str], port: int, directory: Path) -> Iterator[int]:
+    """
+    Run a process until it listens; give its id, and end it afterwards.
+    """
+    log_path = directory / "process.log"
+    with log_path.open("ab") as log:
+        process = subprocess.Popen(
+            command, cwd=directory, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=_go_environment()
+        )
+    try:
+        until = time.monotonic() + 60
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            if process.poll() is not None or time.monotonic() > until:
+                raise SystemExit(f"{command[0]} did not start:\n{log_path.read_text('utf-8', 'replace')}")
+            time.sleep(0.05)
+        yield process.pid
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def running_party(
+    party: Party,
+    directory: Path,
+    sink: int,
+    certificate: tuple[Path, Path] | None = None,
+    *,
+    workers: int = 1,
+    connections: int = 512,
+    access_log: bool = False,
+) -> Iterator[tuple[int, int]]:
+    """
+    Run a party; give its process id and its port.
+    """
+    port = free_port()
+    own = directory / f"{party.name}-{port}"
+    own.mkdir()
+    place = Place(own, port, sink, certificate, workers, connections, access_log)
+    with running(party.command(place), port, own) as pid:
+        yield pid, port
+
+
+@contextmanager
+def running_sink(directory: Path) -> Iterator[tuple[int, int]]:
+    """
+    Run the backend; give its process id and its port.
+    """
+    port = free_port()
+    own = directory / "sink"
+    own.mkdir()
+    with running([str(loadgen()), "sink", f"127.0.0.1:{port}"], port, own) as pid:
+        yield pid, port
