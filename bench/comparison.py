@@ -7,7 +7,6 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager

@@ -117,7 +117,7 @@ def _relaying(results: Results) -> list[Goal]:
     for load in ("put-unsigned", "get"):
         values = _nginx_ratio(results, load)
         if values:
-            found.append(_at_most("S1", f"{LOADS[load].title}: CPU per GiB, × nginx", 1.15, values))
+            found.append(_at_most("S1", f"{LOADS[load].title}: CPU per GiB, times nginx", 1.15, values))
     return found
 
 
@@ -126,7 +126,7 @@ def _hashing(results: Results) -> list[Goal]:
     for load, bound in (("put-signed-64k", 1.25), ("put-signed-8k", 2.0)):
         values = _with_hash(results, load)
         if values:
-            found.append(_at_most("S2", f"{LOADS[load].title}: CPU per GiB, × (nginx + SHA-256)", bound, values))
+            found.append(_at_most("S2", f"{LOADS[load].title}: CPU per GiB, times (nginx + SHA-256)", bound, values))
     return found
 
 
@@ -140,7 +140,7 @@ def _small(results: Results) -> list[Goal]:
     for load, bound in (("get-1k-16", 120), ("head-1k-16", 120), ("put-1k-16", 160)):
         costs = [run.cost(False) * 1e6 for run in results.of(load, "s3proxy")]
         if costs:
-            text = f"{LOADS[load].title}: CPU µs, {bound} × {scale:.2f} as nginx's GET has it here"
+            text = f"{LOADS[load].title}: CPU µs, {bound} times {scale:.2f} as nginx's GET has it here"
             found.append(_at_most("S3", text, bound * scale, costs, "{:.0f}"))
     return found
 

@@ -159,7 +159,7 @@ HEADINGS = (
     "MB per CPU s",
     "requests per CPU s",
     "peak MiB",
-    "× nginx",
+    "times nginx",
     "CPU s of generator and sink",
 )
 
