@@ -56,7 +56,7 @@ def prepared() -> Iterator[Bench]:
     made = make_certificate(make_authority("s3proxy bench"), ["localhost", "127.0.0.1"])
     try:
         with running_sink(directory) as (sink_pid, sink):
-            generator = Generator(loadgen(), requests, sink_pid)
+            generator = Generator(loadgen(), requests, sink_pid, sink)
             yield Bench(directory, sink, generator, made.write(directory, "bench"))
     finally:
         shutil.rmtree(requests, ignore_errors=True)
@@ -151,6 +151,8 @@ def _measure_load(
             pid, port = parties[name]
             run = bench.generator.run(load, name, number, pid, port, requests=requests, seconds=options.seconds)
             results.runs.append(run)
+            if run.requests and run.sink_requests < run.requests:
+                results.cells[load.name][name] = "from its cache"
             cost = run.cost(load.counts_bytes) if run.requests else 0
             line.append(f"{name} " + (f"{cost:.2f} s/GiB" if load.counts_bytes else f"{cost * 1e6:.0f} µs"))
         print(f"    {number + 1} of {options.rounds}: {', '.join(line)}", flush=True)
@@ -177,7 +179,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--peers", default=",".join(PARTIES), help="parties, comma between them (default: all)")
     parser.add_argument("--rounds", type=int, default=3, help="how often each load is run, all parties in turn")
     parser.add_argument("--mebibytes", type=int, default=1024, help="of each large load in each round")
-    parser.add_argument("--requests", type=int, default=16000, help="of each small load in each round")
+    parser.add_argument("--requests", type=int, default=8000, help="of each small load in each round")
     parser.add_argument("--seconds", type=float, default=12, help="after which no request of a run begins")
     parser.add_argument("--tls", choices=("both", "only", "without"), default="both", help="loads over TLS")
     parser.add_argument("--access-log", action="store_true", help="let s3proxy write its access log")

@@ -14,6 +14,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 from bench.loads import GIB, KIB, MIB, Load, write_job
 
@@ -81,6 +82,7 @@ class Run:
         memory_peak: The most while they were there.
         generator_cpu: Seconds of who asked.
         sink_cpu: Seconds of the backend.
+        sink_requests: How often the backend was asked.
         p50: Seconds of a request.
         failures: How many requests failed, by how.
     """
@@ -96,6 +98,7 @@ class Run:
     memory_peak: int
     generator_cpu: float
     sink_cpu: float
+    sink_requests: int
     p50: float
     p99: float
     failures: dict[str, int] = field(default_factory=dict)
@@ -128,13 +131,18 @@ class Generator:
     Args:
         program: ``loadgen``.
         directory: Where requests are written: memory, not a disk.
-        sink_pid: The backend's.
+        sink_pid: The backend's; and its port.
     """
 
-    def __init__(self, program: Path, directory: Path, sink_pid: int) -> None:
+    def __init__(self, program: Path, directory: Path, sink_pid: int, sink_port: int) -> None:
         self._program = program
         self._directory = directory
         self._sink_pid = sink_pid
+        self._sink_port = sink_port
+
+    def _asked(self) -> int:
+        with urlopen(f"http://127.0.0.1:{self._sink_port}/-/count") as answer:
+            return int(answer.read())
 
     def run(
         self,
@@ -172,11 +180,13 @@ class Generator:
             if process.stdout.readline() != b"ready\n":
                 raise SystemExit("the generator did not start")
             more = while_running() if while_running is not None else {}
+            asked = self._asked()
             cpu, sink_cpu = cpu_seconds(pid), cpu_seconds(self._sink_pid)
             process.stdin.write(b"\n")
             process.stdin.flush()
             result = json.loads(process.stdout.readline())
             cpu, sink_cpu = cpu_seconds(pid) - cpu, cpu_seconds(self._sink_pid) - sink_cpu
+            asked = self._asked() - asked
             peak = memory(pid, "VmHWM")
             process.stdin.close()
         return Run(
@@ -191,6 +201,7 @@ class Generator:
             peak,
             result["cpu"],
             sink_cpu,
+            asked,
             result["p50"],
             result["p99"],
             result["failures"],

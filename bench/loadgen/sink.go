@@ -10,6 +10,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -26,7 +27,11 @@ var (
 	// The objects which a listing shows; their sizes are in their names.
 	listed = []string{"size-1024", "size-4096", "size-1048576", "size-16777216", "size-268435456"}
 	isTold = os.Getenv("LOADGEN_LOG") != ""
+	asked  atomic.Int64
 )
+
+// Whoever measures asks how often the others asked.
+const countTarget = "/-/count"
 
 // serve answers as a storage which has every object: `/bucket/size-N` is N octets.
 func serve(address string) {
@@ -54,6 +59,12 @@ func serveConnection(connection net.Conn) {
 		}
 		method, rest, _ := strings.Cut(request.line, " ")
 		target, _, _ := strings.Cut(rest, " ")
+		if target == countTarget {
+			text := strconv.FormatInt(asked.Load(), 10)
+			_, _ = fmt.Fprintf(connection, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(text), text)
+			return
+		}
+		asked.Add(1)
 		if request.expects {
 			if _, err := connection.Write([]byte("HTTP/1.1 100 Continue\r\n\r\n")); err != nil {
 				return
