@@ -7,10 +7,14 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bench import comparison
+from bench import comparison, micro, report, scale, workers
 
 SUBCOMMANDS = {
     "run": (comparison.add_options, "all parties under the same loads, in turn (default)"),
+    "micro": (micro.add_options, "what each room without I/O costs alone"),
+    "scale": (scale.add_options, "1 to 1,000 connections, objects of 1 MiB to 16 GiB: cost of a GiB, memory"),
+    "workers": (workers.add_options, "what a request costs with 2 and 4 processes, and how connections spread"),
+    "report": (report.add_options, "write docs/reference/speed.md and its plot from what was measured"),
 }
 
 
@@ -18,7 +22,11 @@ def main(arguments: list[str]) -> int:
     """
     Measure and print.
     """
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description=__doc__,
+        epilog="Each has its options: python -m bench run --help. Options alone are those of run: python -m bench --quick.",
+    )
     subparsers = parser.add_subparsers(metavar="SUBCOMMAND")
     for name, (add_options, about) in SUBCOMMANDS.items():
         add_options(subparsers.add_parser(name, help=about, description=about))

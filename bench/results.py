@@ -10,6 +10,7 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -177,8 +178,8 @@ def rows_of(results: Results, load: Load, parties: list[str]) -> list[list[str]]
                 rows.append([load.title, party, note, *[""] * (len(HEADINGS) - 3)])
             continue
 
-        def middle(of: Any, runs: list[Run] = runs) -> float:
-            return median(of(run) for run in runs)
+        def middle(of: Callable[[Run], float], runs: list[Run] = runs) -> float:
+            return median([of(run) for run in runs])
 
         by_bytes = load.counts_bytes
         failed = sum(sum(run.failures.values()) for run in runs)

@@ -1,0 +1,199 @@
+"""
+The page of the figures, and its plot, from what was kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench import micro, scale, workers
+from bench.goals import HEADINGS as GOAL_HEADINGS
+from bench.goals import RELAYS, goals_of
+from bench.loads import Load
+from bench.results import HEADINGS, RESULTS, Results, markdown_table, read_results, rows_of, spread
+
+REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
+
+NOTE = "<!-- Written by `python -m bench report`. -->\n"
+
+METHOD = """
+All parties stand in front of the same backend, which swallows and gives octets, and are driven with the same requests,
+which were signed before. A load is run in rounds, all parties in turn. What is compared is CPU time, user's and
+system's, of a party's whole process tree, and its ratio to nginx's in the same round: machines are noisy, and time by
+the clock tells more of them than of the parties. A ratio is the median of the rounds, with the least and the most.
+MB are millions of bytes; MB/s, requests/s and p50 are of one run on this machine, where the generator and the backend
+take their part of the same cores: the last column says how much.
+
+Each party is asked once before it is measured. What it does not take says how it was refused. Then it is asked once
+more with a false signature, or with data which is not what was signed: who takes that is marked "not verified", and
+who answers without asking the backend is marked "from its cache"; neither is compared. nginx and HAProxy judge nothing.
+"""
+
+
+def _machine(results: Results) -> str:
+    lines = [f"- {name}: {value}\n" for name, value in results.machine.items()]
+    lines += [f"- {name}: {about}\n" for name, about in results.parties.items()]
+    return "".join(lines)
+
+
+def _ratio_rows(results: Results) -> list[list[str]]:
+    names = [name for name in results.parties if name != "nginx"]
+    rows = [["load", "unit", *names]]
+    for load in results.loads:
+        cells = []
+        for name in names:
+            note = results.cells.get(load.name, {}).get(name, "")
+            ratios = results.ratios(load, name)
+            cells.append(f"{median(ratios):.2f}{f' ({note})' if note else ''}" if ratios else note or "-")
+        rows.append([load.title, "GiB" if load.counts_bytes else "request", *cells])
+    return rows
+
+
+def comparison_section(results: Results) -> str:
+    """
+    Write what all parties cost under the same loads.
+    """
+    parts = [f"\n## All parties\n\n`{results.command}`\n\n{_machine(results)}"]
+    goals = goals_of(results)
+    if goals:
+        parts.append(
+            "\n### Goals\n\nA bound is scaled by what nginx costs in the same rounds; the last column has the ratio to "
+            "the figure as it was written, on another machine. Where a load is hashed, nginx and SHA-256 together leave "
+            "a ceiling, which no scaling moves.\n\n"
+        )
+        parts.append(markdown_table([GOAL_HEADINGS, *[goal.row for goal in goals]]))
+        met = sum(goal.is_met for goal in goals)
+        parts.append(f"\n{met} of {len(goals)} are met.\n")
+    parts.append("\n### CPU time, as a multiple of nginx's\n\n![MB and requests per CPU second](speed.svg)\n\n")
+    parts.append(markdown_table(_ratio_rows(results)))
+    parts.append("\n### All figures\n\n")
+    rows = [list(HEADINGS)]
+    for load in results.loads:
+        rows += rows_of(results, load, list(results.parties))
+    parts.append(markdown_table(rows))
+    hashing = [value for values in results.sha256.values() for value in values]
+    parts.append(f"\nSHA-256 alone, in the rounds of the loads which need it: {spread(hashing, 3)} CPU s/GiB.\n")
+    return "".join(parts)
+
+
+def scale_section(results: Results) -> str:
+    """
+    Write what more clients and larger objects cost.
+    """
+    return (
+        f"\n## More connections, larger objects\n\n`{results.command}`\n\n"
+        "The memory of a connection is what the peak adds to the idle process, divided by the connections: with one "
+        "connection it is that of the whole process.\n\n" + markdown_table(scale.table(results))
+    )
+
+
+def workers_section(results: Results) -> str:
+    """
+    Write what several processes cost.
+    """
+    about = f"\n## Several processes\n\n`{results.command}`\n\n"
+    rows = workers.table(results)
+    return about + markdown_table(rows)
+
+
+def micro_section(content: dict[str, Any]) -> str:
+    """
+    Write what each room costs alone.
+    """
+    rows = [micro.cells(*row) for row in content["rows"]]
+    return (
+        f"\n## The rooms without I/O, alone\n\n`{content['command']}`: CPU time in one process, bodies in blocks of "
+        "256 KiB.\n\n" + markdown_table([micro.HEADINGS, *rows])
+    )
+
+
+def plot(results: Results, path: Path) -> None:
+    """
+    Draw MB and requests per CPU second, beside nginx's.
+    """
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    # The same figures make the same file.
+    mpl.rcParams["svg.hashsalt"] = "s3proxy"
+    mpl.rcParams["svg.fonttype"] = "none"
+    from matplotlib import pyplot
+
+    loads = [load for load in results.loads if not load.is_tls]
+    halves = [[load for load in loads if load.counts_bytes], [load for load in loads if not load.counts_bytes]]
+    halves = [half for half in halves if half]
+    names = list(results.parties)
+    figure, axes = pyplot.subplots(
+        1, len(halves), figsize=(7 * len(halves), 0.9 + 0.75 * max(map(len, halves))), squeeze=False
+    )
+    for axis, half in zip(axes[0], halves, strict=True):
+        _draw(axis, results, half, names)
+    axes[0][0].legend(loc="lower right", fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, format="svg", metadata={"Date": None})
+    pyplot.close(figure)
+    path.write_text("\n".join(line.rstrip() for line in path.read_text().splitlines()) + "\n")
+
+
+def _draw(axis: Any, results: Results, loads: list[Load], names: list[str]) -> None:
+    height = 0.8 / len(names)
+    for number, name in enumerate(names):
+        places, values, hatched = [], [], []
+        for row, load in enumerate(loads):
+            runs = results.of(load.name, name)
+            if runs:
+                places.append(row + number * height - 0.4 + height / 2)
+                values.append(median(run.rate(load.counts_bytes) for run in runs))
+                hatched.append(bool(results.cells.get(load.name, {}).get(name)))
+        label = f"{name} (relays only)" if name in RELAYS else name
+        bars = axis.barh(places, values, height, label=label, color=f"C{number}")
+        for bar, is_hatched in zip(bars, hatched, strict=True):
+            if is_hatched:
+                bar.set_hatch("///")
+                bar.set_alpha(0.4)
+    axis.set_yticks(range(len(loads)), [load.title for load in loads], fontsize=8)
+    axis.invert_yaxis()
+    axis.set_xscale("log")
+    unit = "MB" if loads[0].counts_bytes else "requests"
+    axis.set_xlabel(f"{unit} per CPU second (logarithmic; hatched: not verified, or from a cache)", fontsize=8)
+    axis.grid(axis="x", which="both", alpha=0.3)
+
+
+def run(options: argparse.Namespace) -> int:
+    """
+    Write the page and its plot.
+    """
+    parts = ["# Speed\n\n", NOTE, METHOD]
+    found = options.results
+    if (found / "run.json").exists():
+        results = read_results(found / "run.json")
+        parts.append(comparison_section(results))
+        options.directory.mkdir(parents=True, exist_ok=True)
+        plot(results, options.directory / "speed.svg")
+    if (found / "scale.json").exists():
+        parts.append(scale_section(read_results(found / "scale.json")))
+    if (found / "workers.json").exists():
+        parts.append(workers_section(read_results(found / "workers.json")))
+    if (found / "micro.json").exists():
+        parts.append(micro_section(json.loads((found / "micro.json").read_text())))
+    if len(parts) == 3:
+        print(f"nothing was measured yet: {found} is empty", file=sys.stderr)
+        return 1
+    path = options.directory / "speed.md"
+    path.write_text("".join(parts))
+    print(f"wrote {path}")
+    return 0
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """
+    Add the options of ``report``.
+    """
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where the figures were kept")
+    parser.add_argument("--directory", type=Path, default=REFERENCE, help="where the page and its plot go")
+    parser.set_defaults(function=run)

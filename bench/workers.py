@@ -1,0 +1,148 @@
+"""
+What a request costs with several worker processes, and how connections are spread over them (S5).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import re
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench.comparison import prepared
+from bench.loads import LOADS
+from bench.measure import process_tree
+from bench.parties import PARTIES, running_party
+from bench.results import RESULTS, Results, command_line, describe_machine, spread, text_table
+
+COUNTS = (1, 2, 4)
+LOAD_NAMES = ("get-1k-64", "put-1k-64")
+SPREAD_CONNECTIONS = 400
+BOUND, SPREAD_BOUND = 1.1, 0.2
+"""
+S5: the cost beside one worker's, and how far a worker's connections may be from the mean.
+"""
+
+
+def connections_of(pid: int, port: int) -> dict[int, int]:
+    """
+    Return how many connections of clients each process of a tree has.
+    """
+    established = set()
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if int(fields[1].rpartition(":")[2], 16) == port and fields[3] == "01":
+            established.add(fields[9])
+    found = {}
+    for one in process_tree(pid):
+        count = 0
+        for descriptor in Path(f"/proc/{one}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                inode = re.fullmatch(r"socket:\[(\d+)\]", str(descriptor.readlink()))
+                count += inode is not None and inode[1] in established
+        if count:
+            found[one] = count
+    return found
+
+
+def run(options: argparse.Namespace) -> int:
+    """
+    Measure, print and keep.
+    """
+    results = Results("workers", command_line(), describe_machine())
+    with prepared() as bench, ExitStack() as stack:
+        places = {}
+        for count in COUNTS:
+            party = running_party(PARTIES["s3proxy"], bench.directory, bench.sink, workers=count)
+            places[count] = stack.enter_context(party)
+        results.parties = {f"{count} workers": PARTIES["s3proxy"].about for count in COUNTS}
+        for name in LOAD_NAMES:
+            for number in range(options.rounds):
+                turn = number % len(COUNTS)
+                for count in COUNTS[turn:] + COUNTS[:turn]:
+                    pid, port = places[count]
+                    done = bench.generator.run(
+                        LOADS[name],
+                        f"{count} workers",
+                        number,
+                        pid,
+                        port,
+                        requests=options.requests,
+                        seconds=60,
+                        while_running=lambda pid=pid, port=port: {"connections": connections_of(pid, port)},
+                    )
+                    results.runs.append(done)
+                    print(f"  {name}: {count} workers {done.cost(False) * 1e6:.0f} µs", flush=True)
+        results.more["spread"] = {}
+        for count in COUNTS[1:]:
+            results.more["spread"][str(count)] = _spread_of(bench.generator, *places[count])
+    results.write(options.output)
+    print("\n" + text_table(table(results)))
+    print(f"\nkept in {options.output}")
+    return 0
+
+
+def _spread_of(generator: Any, pid: int, port: int) -> list[int]:
+    """
+    Return how many of many connections, made at once, each worker has.
+    """
+    load = LOADS["get-1k-64"]
+    wide = type(load)(load.name, load.title, "GET", load.size, connections=SPREAD_CONNECTIONS)
+    done = generator.run(
+        wide,
+        "spread",
+        -1,
+        pid,
+        port,
+        requests=SPREAD_CONNECTIONS,
+        seconds=0,
+        while_running=lambda: {"connections": connections_of(pid, port)},
+    )
+    return sorted(done.more["connections"].values())
+
+
+HEADINGS = ["S5", "workers", "CPU µs/request", "times one worker", "bound", "verdict"]
+
+
+def table(results: Results) -> list[list[str]]:
+    """
+    Return the table; the first row is its head.
+    """
+    rows = [HEADINGS]
+    for name in LOAD_NAMES:
+        for count in COUNTS:
+            party = f"{count} workers"
+            costs = [run.cost(False) * 1e6 for run in results.of(name, party)]
+            if not costs:
+                continue
+            ratios = results.ratios(LOADS[name], party, f"{COUNTS[0]} workers")
+            verdict = "" if count == 1 else "met" if median(ratios) <= BOUND else "**missed**"
+            bound = "" if count == 1 else f"≤ {BOUND}"
+            rows.append([LOADS[name].title, str(count), spread(costs, 0), spread(ratios), bound, verdict])
+    for count, counts in results.more.get("spread", {}).items():
+        mean = sum(counts) / int(count)
+        worst = max(abs(one - mean) for one in [*counts, *[0] * (int(count) - len(counts))]) / mean
+        rows.append(
+            [
+                f"{SPREAD_CONNECTIONS} connections, spread: {', '.join(map(str, counts))}",
+                count,
+                "",
+                f"within {worst:.0%} of the mean",
+                f"≤ {SPREAD_BOUND:.0%}",
+                "met" if worst <= SPREAD_BOUND else "**missed**",
+            ]
+        )
+    return rows
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """
+    Add the options of ``workers``.
+    """
+    parser.add_argument("--rounds", type=int, default=5, help="how often each load is run, all in turn")
+    parser.add_argument("--requests", type=int, default=8000, help="of each run")
+    parser.add_argument("--output", type=Path, default=RESULTS / "workers.json", help="where the figures are kept")
+    parser.set_defaults(function=run)
