@@ -25,7 +25,8 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description=__doc__,
-        epilog="Each has its options: python -m bench run --help. Options alone are those of run: python -m bench --quick.",
+        epilog="Each has its options: python -m bench run --help. Options alone are those of run, as in "
+        "python -m bench --quick.",
     )
     subparsers = parser.add_subparsers(metavar="SUBCOMMAND")
     for name, (add_options, about) in SUBCOMMANDS.items():

@@ -63,8 +63,8 @@ def comparison_section(results: Results) -> str:
     if goals:
         parts.append(
             "\n### Goals\n\nA bound is scaled by what nginx costs in the same rounds; the last column has the ratio to "
-            "the figure as it was written, on another machine. Where a load is hashed, nginx and SHA-256 together leave "
-            "a ceiling, which no scaling moves.\n\n"
+            "the figure as it was written, on another machine. Where a load is hashed, nginx and SHA-256 together "
+            "leave a ceiling, which no scaling moves.\n\n"
         )
         parts.append(markdown_table([GOAL_HEADINGS, *[goal.row for goal in goals]]))
         met = sum(goal.is_met for goal in goals)
