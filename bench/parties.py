@@ -349,7 +349,7 @@ PARTIES = {
         Party(
             "versitygw",
             True,
-            "`s3` backend, keep-alive on, no access log, no checksums towards the backend",
+            "`s3` backend, keep-alive on, no access log; a backend without TLS gets no trailer from it",
             _versitygw,
         ),
         Party("rclone", True, "`serve s3` of an s3 remote, defaults", _rclone),

@@ -133,14 +133,16 @@ def plot(results: Results, path: Path) -> None:
     )
     for axis, half in zip(axes[0], halves, strict=True):
         _draw(axis, results, half, names)
-    axes[0][0].legend(loc="lower right", fontsize=8)
-    figure.tight_layout()
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="upper center", ncols=len(names), fontsize=8)
+    figure.tight_layout(rect=(0, 0, 1, 0.96))
     figure.savefig(path, format="svg", metadata={"Date": None})
     pyplot.close(figure)
     path.write_text("\n".join(line.rstrip() for line in path.read_text().splitlines()) + "\n")
 
 
 def _draw(axis: Any, results: Results, loads: list[Load], names: list[str]) -> None:
+    from matplotlib.ticker import LogLocator
+
     height = 0.8 / len(names)
     for number, name in enumerate(names):
         places, values, hatched = [], [], []
@@ -159,6 +161,9 @@ def _draw(axis: Any, results: Results, loads: list[Load], names: list[str]) -> N
     axis.set_yticks(range(len(loads)), [load.title for load in loads], fontsize=8)
     axis.invert_yaxis()
     axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter("{x:,.0f}")
+    axis.xaxis.set_minor_formatter("")
     unit = "MB" if loads[0].counts_bytes else "requests"
     axis.set_xlabel(f"{unit} per CPU second (logarithmic; hatched: not verified, or from a cache)", fontsize=8)
     axis.grid(axis="x", which="both", alpha=0.3)
