@@ -11,7 +11,7 @@ import json
 import random
 import struct
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -69,16 +69,7 @@ class Load:
         """
         Return the same with TLS between the client and the server.
         """
-        return Load(
-            f"tls-{self.name}",
-            f"TLS, {self.title}",
-            self.method,
-            self.size,
-            self.mode,
-            self.chunk_size,
-            self.connections,
-            True,
-        )
+        return replace(self, name=f"tls-{self.name}", title=f"TLS, {self.title}", is_tls=True)
 
 
 def _loads() -> list[Load]:

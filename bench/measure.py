@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -155,14 +156,14 @@ class Generator:
         requests: int,
         seconds: float,
         is_false: bool = False,
-        while_running: Any = None,
+        look: Callable[[], dict[str, Any]] | None = None,
     ) -> Run:
         """
         Sign a load and run it once.
 
         Args:
             pid: Of the party's first process.
-            while_running: Called when all connections are there and warm; what it returns becomes ``more``.
+            look: Called when all connections are there and warm; what it returns becomes ``more``.
         """
         job = write_job(load, self._directory, port, requests=requests, seconds=seconds, is_false=is_false)
         before = memory(pid, "VmRSS")
@@ -179,7 +180,7 @@ class Generator:
             assert process.stdout is not None
             if process.stdout.readline() != b"ready\n":
                 raise SystemExit("the generator did not start")
-            more = while_running() if while_running is not None else {}
+            more = look() if look is not None else {}
             asked = self._asked()
             cpu, sink_cpu = cpu_seconds(pid), cpu_seconds(self._sink_pid)
             process.stdin.write(b"\n")

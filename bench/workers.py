@@ -8,13 +8,13 @@ import argparse
 import contextlib
 import re
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from bench.comparison import prepared
 from bench.loads import LOADS
-from bench.measure import process_tree
+from bench.measure import Generator, process_tree
 from bench.parties import PARTIES, running_party
 from bench.results import RESULTS, Results, command_line, describe_machine, spread, text_table
 
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
                         port,
                         requests=options.requests,
                         seconds=60,
-                        while_running=lambda pid=pid, port=port: {"connections": connections_of(pid, port)},
+                        look=lambda pid=pid, port=port: {"connections": connections_of(pid, port)},
                     )
                     results.runs.append(done)
                     print(f"  {name}: {count} workers {done.cost(False) * 1e6:.0f} µs", flush=True)
@@ -85,12 +85,12 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _spread_of(generator: Any, pid: int, port: int) -> list[int]:
+def _spread_of(generator: Generator, pid: int, port: int) -> list[int]:
     """
     Return how many of many connections, made at once, each worker has.
     """
     load = LOADS["get-1k-64"]
-    wide = type(load)(load.name, load.title, "GET", load.size, connections=SPREAD_CONNECTIONS)
+    wide = replace(load, connections=SPREAD_CONNECTIONS)
     done = generator.run(
         wide,
         "spread",
@@ -99,7 +99,7 @@ def _spread_of(generator: Any, pid: int, port: int) -> list[int]:
         port,
         requests=SPREAD_CONNECTIONS,
         seconds=0,
-        while_running=lambda: {"connections": connections_of(pid, port)},
+        look=lambda: {"connections": connections_of(pid, port)},
     )
     return sorted(done.more["connections"].values())
 
