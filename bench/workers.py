@@ -9,8 +9,10 @@ import contextlib
 import re
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from bench.comparison import prepared
 from bench.loads import LOADS
@@ -48,6 +50,10 @@ def connections_of(pid: int, port: int) -> dict[int, int]:
     return found
 
 
+def _look(pid: int, port: int) -> dict[str, Any]:
+    return {"connections": connections_of(pid, port)}
+
+
 def run(options: argparse.Namespace) -> int:
     """
     Measure, print and keep.
@@ -72,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
                         port,
                         requests=options.requests,
                         seconds=60,
-                        look=lambda pid=pid, port=port: {"connections": connections_of(pid, port)},
+                        look=partial(_look, pid, port),
                     )
                     results.runs.append(done)
                     print(f"  {name}: {count} workers {done.cost(False) * 1e6:.0f} µs", flush=True)
@@ -99,7 +105,7 @@ def _spread_of(generator: Generator, pid: int, port: int) -> list[int]:
         port,
         requests=SPREAD_CONNECTIONS,
         seconds=0,
-        look=lambda: {"connections": connections_of(pid, port)},
+        look=partial(_look, pid, port),
     )
     return sorted(done.more["connections"].values())
 
