@@ -1,8 +1,8 @@
 """
 Minutes of random faults from both sides, and then every key compared with what its client was told.
 
-``S3PROXY_SOAK_SECONDS`` says how long (600), ``S3PROXY_SOAK_UPLOADS`` how many uploads must be stored at least (5000; for
-them it takes up to three times as long), ``S3PROXY_SOAK_SEED`` repeats what was drawn.
+``S3PROXY_SOAK_SECONDS`` says how long (600), ``S3PROXY_SOAK_UPLOADS`` how many uploads must be stored at least (5000,
+for which it takes up to three times as long), ``S3PROXY_SOAK_SEED`` repeats what was drawn.
 """
 
 from __future__ import annotations
