@@ -870,6 +870,8 @@ class ProxiedExchange:
             self._proxy.counts.aborted[self._cause] += 1
         self._proxy.ended(self)
         self._proxy.log_access(self._record())
+        # They call us back: without the circle all of a request is gone with its end, not with a collection.
+        self._body = self._relay = self._reader = self._form = self._response = self._unexplained = None
 
     def _drop_held(self) -> None:
         held, self._held = self._held, None

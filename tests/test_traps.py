@@ -4,6 +4,7 @@ What Twisted and the network do to a proxy which does not expect it: each was se
 
 from __future__ import annotations
 
+import gc
 import ssl
 import subprocess
 import sys
@@ -14,34 +15,28 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.ssl import PrivateCertificate
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from s3proxy.backend.request import BackendLimits, BackendRequest
+from s3proxy.backend.response import BackendResponse
 from s3proxy.backend.upload import Upload
+from s3proxy.body.guard import GuardedBody
+from s3proxy.frontend.request import S3Request
 from s3proxy.frontend.resource import S3Resource
-from s3proxy.testing.certificates import make_authority, make_certificate
+from s3proxy.proxy import ProxiedExchange
 from s3proxy.testing.faulty_backend import OK, FaultyBackend, FaultyConnection, ReceivedRequest
 from tests.conftest import ErrorLog
 from tests.harness import Harness, turns, until
-from tests.signer import HASH, SIGNED_CHUNKS, UNSIGNED, UNSIGNED_TRAILER, Signer
+from tests.signer import HASH, SIGNED_CHUNKS, UNSIGNED, UNSIGNED_TRAILER, SignedRequest, Signer
 from tests.socket_client import SocketClient
 from tests.test_wire_cases import element
 
 TARGET = "/test-bucket/key"
 BODY = bytes(range(256)) * 1200
 GET = Signer().head("GET", TARGET)[0]
-
-
-def server_context() -> Any:
-    """
-    A context with a certificate made on the spot.
-    """
-    made = make_certificate(make_authority(), ["127.0.0.1"])
-    return PrivateCertificate.loadPEM(made.certificate_pem + made.private_key_pem).options()
 
 
 @pytest_twisted.ensureDeferred
@@ -153,7 +148,7 @@ async def test_a_refusal_is_readable(tls: bool) -> None:
     """
     A refused upload of 20 MB whose client reads only when it has sent all: the answer is there.
     """
-    harness = Harness(client_context=server_context() if tls else None, socket_buffer=65536)
+    harness = Harness(is_tls=tls, socket_buffer=65536)
     request = Signer(secret="wrong").put(TARGET, BODY * 66, UNSIGNED)
     client = SocketClient(harness.port.getHost().port)
     if tls:
@@ -174,7 +169,7 @@ async def test_alpn(offered: list[str]) -> None:
     """
     Whoever offers HTTP/1.1 gets it, and nobody gets h2.
     """
-    harness = Harness(client_context=server_context())
+    harness = Harness(is_tls=True)
     client = SocketClient(harness.port.getHost().port)
     context = ssl.create_default_context()
     context.check_hostname = False
@@ -562,3 +557,32 @@ async def test_a_released_connection_may_be_used_in_the_callback() -> None:
     assert response.code == 200
     assert len(harness.backend.connections) == 1
     assert len(harness.backend.requests) == 2
+
+
+@pytest.mark.parametrize("mode", ["GET", HASH, SIGNED_CHUNKS])
+@pytest_twisted.ensureDeferred
+async def test_a_request_is_gone_with_its_end(mode: str) -> None:
+    """
+    Nothing of it waits for the garbage collector, which would have to look at all that other requests hold.
+    """
+    harness = Harness()
+    request = SignedRequest(GET, b"") if mode == "GET" else Signer().put(TARGET, bytes(200_000), mode)
+    client = await harness.connect()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            client.send(request.head + request.body)
+            answer = await client.answer(request.head[:3].decode())
+            assert answer is not None
+            assert answer.status == 200
+        left = [
+            held
+            for held in gc.get_objects()
+            if isinstance(held, ProxiedExchange | S3Request | BackendRequest | BackendResponse | Upload | GuardedBody)
+        ]
+    finally:
+        gc.enable()
+    await harness.close()
+
+    assert left == []

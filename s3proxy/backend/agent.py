@@ -84,8 +84,7 @@ class BackendAgent:
         asked = self._client.request(
             "PUT", self._url, data=upload, unbuffered=True, allow_redirects=False, reactor=self._reactor
         )
-        # treq's own object decodes bodies; the one which the agent gave is behind it.
-        return asked.addCallback(lambda wrapped: wrapped.request.response)
+        return asked.addCallback(_unwrapped)
 
     def request(
         self,
@@ -107,7 +106,7 @@ class BackendAgent:
             head = _plain_head(method, uri, headers, bodyProducer)
             is_idempotent = bodyProducer is None and method in _IDEMPOTENT
             request = BackendRequest(method, head, is_idempotent=is_idempotent, absoluteURI=uri, headers=headers)
-        return self.send(request, bodyProducer)
+        return self.send(request, bodyProducer).addCallback(_remembered, request)
 
     def send(self, request: BackendRequest, body: Any = None) -> Deferred[BackendResponse]:
         """
@@ -164,6 +163,21 @@ class BackendAgent:
         self._is_closed = True
         closing = [check.stop() for check in self._checks] + [pool.close() for pool in self.pools]
         return DeferredList(closing).addCallback(lambda ignored: None)
+
+
+def _remembered(response: BackendResponse, request: BackendRequest) -> BackendResponse:
+    request.response = response
+    return response
+
+
+def _unwrapped(wrapped: Any) -> BackendResponse:
+    """
+    Return the answer as it came: what treq makes of it decodes bodies.
+    """
+    request: BackendRequest = wrapped.request
+    response, request.response = request.response, None
+    assert response is not None
+    return response
 
 
 def _rank(pool: Pool) -> tuple[bool, int, int]:

@@ -334,7 +334,7 @@ class BackendConnection(Protocol):
             return
         self._answered = None
         response = BackendResponse(request, head, self._answer_left, self)
-        self._response = request.response = response
+        self._response = response
         if rest or self._answer_left == 0:
             # It may end here, and the connection be somebody else's, before the body is asked for.
             self._body_received(response, rest)

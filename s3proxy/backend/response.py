@@ -67,6 +67,7 @@ class BackendResponse:
         body_length: Bytes of the body which will come, or None where only its end tells. An answer to HEAD has 0,
             whatever its head declares.
         trailers: Of a chunked body, once it has ended.
+        is_claimed: Whether somebody takes the body.
         is_complete: Whether the whole body arrived, delivered or not.
         failure: Why its rest will not come, once that is known.
     """
@@ -79,6 +80,7 @@ class BackendResponse:
         "body_length",
         "failure",
         "head",
+        "is_claimed",
         "is_complete",
         "previousResponse",
         "request",
@@ -101,6 +103,7 @@ class BackendResponse:
         self.is_complete = False
         self.previousResponse: Any = None
         self._connection = connection
+        self.is_claimed = False
         self._receiver: BodyReceiver | None = None
         self._early: list[Buffer] = []
         self.failure: Failure | None = None
@@ -110,23 +113,17 @@ class BackendResponse:
         """
         Give the body to a receiver, from its first octet on; what is there already comes at once.
         """
-        if self._receiver is not None:
+        if self.is_claimed:
             raise RuntimeError("this body was asked for before")
-        self._receiver = receiver
+        self.is_claimed = True
         early, self._early = self._early, []
         if early:
             receiver.bodyReceived(early)
         if self.is_complete or self.failure is not None:
             receiver.bodyEnded(self.failure)
         elif self._connection is not None:
+            self._receiver = receiver
             self._connection.claimed(self)
-
-    @property
-    def is_claimed(self) -> bool:
-        """
-        Whether somebody takes the body.
-        """
-        return self._receiver is not None
 
     @property
     def transport(self) -> Any:
@@ -160,8 +157,10 @@ class BackendResponse:
         self._connection = None
         self.is_complete = failure is None
         self.failure = failure
-        if self._receiver is not None:
-            self._receiver.bodyEnded(failure)
+        # They know each other; it is not needed any more.
+        receiver, self._receiver = self._receiver, None
+        if receiver is not None:
+            receiver.bodyEnded(failure)
 
     # IPushProducer, and the transport of a protocol
 
