@@ -110,14 +110,7 @@ class BackendAgent:
 
     def send(self, request: BackendRequest, body: Any = None) -> Deferred[BackendResponse]:
         """
-        Send a request.
-
-        Args:
-            body: What streams, or None where the request holds its content.
-
-        Returns:
-            Fires with the answer when its head is complete, early or not; fails with `BackendError`. Cancelling it
-            resets the connection.
+        Send a request to the address with the least to do, as its `Pool.send` does, or to another where that is gone.
         """
         if self._only is not None:
             return self._only.send(request, body)
