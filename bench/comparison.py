@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.goals import HEADINGS as GOAL_HEADINGS
-from bench.goals import RELAYS, goals_of
+from bench.goals import RELAYS, TARGETS, goals_of
 from bench.loads import LOADS, MIB, Load
 from bench.measure import Generator, sha256_cost
 from bench.parties import PARTIES, loadgen, running_party, running_sink
@@ -183,7 +183,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=12, help="after which no request of a run begins")
     parser.add_argument("--tls", choices=("both", "only", "without"), default="both", help="loads over TLS")
     parser.add_argument("--access-log", action="store_true", help="let s3proxy write its access log")
-    parser.add_argument("--quick", action="store_true", help="a look: nginx and s3proxy, two short rounds, no TLS")
+    parser.add_argument(
+        "--quick", action="store_true", help="a look: nginx and s3proxy, two short rounds of what has a target"
+    )
     parser.add_argument("--output", type=Path, default=None, help="where the figures are kept as JSON")
     parser.set_defaults(function=_run)
 
@@ -191,7 +193,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> int:
     if options.quick:
         options.peers, options.rounds, options.tls = "nginx,s3proxy", 2, "without"
-        options.mebibytes, options.requests = 512, 6000
+        options.mebibytes, options.requests = 512, 4000
+        if options.loads == "*":
+            options.loads = ",".join([*TARGETS, "put-signed-8k"])
     if options.output is None:
         options.output = RESULTS / ("quick.json" if options.quick else "run.json")
     return compare(options)

@@ -13,7 +13,7 @@ from typing import Any
 
 from bench import micro, scale, workers
 from bench.goals import HEADINGS as GOAL_HEADINGS
-from bench.goals import RELAYS, goals_of
+from bench.goals import RELAYS, Goal, goals_of
 from bench.loads import Load
 from bench.results import HEADINGS, RESULTS, Results, markdown_table, read_results, rows_of, spread
 
@@ -54,17 +54,20 @@ def _ratio_rows(results: Results) -> list[list[str]]:
     return rows
 
 
-def comparison_section(results: Results) -> str:
+def comparison_section(results: Results, more: list[Goal]) -> str:
     """
     Write what all parties cost under the same loads.
+
+    Args:
+        more: Goals which another measurement judged.
     """
     parts = [f"\n## All parties\n\n`{results.command}`\n\n{_machine(results)}"]
-    goals = goals_of(results)
+    goals = sorted([*goals_of(results), *more], key=lambda goal: goal.name)
     if goals:
         parts.append(
             "\n### Goals\n\nA bound is scaled by what nginx costs in the same rounds; the last column has the ratio to "
             "the figure as it was written, on another machine. Where a load is hashed, nginx and SHA-256 together "
-            "leave a ceiling, which no scaling moves.\n\n"
+            "leave a ceiling, which no scaling moves. S5 is of `python -m bench workers`.\n\n"
         )
         parts.append(markdown_table([GOAL_HEADINGS, *[goal.row for goal in goals]]))
         met = sum(goal.is_met for goal in goals)
@@ -177,7 +180,9 @@ def run(options: argparse.Namespace) -> int:
     found = options.results
     if (found / "run.json").exists():
         results = read_results(found / "run.json")
-        parts.append(comparison_section(results))
+        path = found / "workers.json"
+        more = workers.goals_of(read_results(path)) if path.exists() else []
+        parts.append(comparison_section(results, more))
         options.directory.mkdir(parents=True, exist_ok=True)
         plot(results, options.directory / "speed.svg")
     if (found / "scale.json").exists():

@@ -15,6 +15,7 @@ from statistics import median
 from typing import Any
 
 from bench.comparison import prepared
+from bench.goals import Goal
 from bench.loads import LOADS
 from bench.measure import Generator, process_tree
 from bench.parties import PARTIES, running_party
@@ -129,8 +130,7 @@ def table(results: Results) -> list[list[str]]:
             bound = "" if count == 1 else f"≤ {BOUND}"
             rows.append([LOADS[name].title, str(count), spread(costs, 0), spread(ratios), bound, verdict])
     for count, counts in results.more.get("spread", {}).items():
-        mean = sum(counts) / int(count)
-        worst = max(abs(one - mean) for one in [*counts, *[0] * (int(count) - len(counts))]) / mean
+        worst = _farthest(counts, int(count))
         rows.append(
             [
                 f"{SPREAD_CONNECTIONS} connections, spread: {', '.join(map(str, counts))}",
@@ -142,6 +142,33 @@ def table(results: Results) -> list[list[str]]:
             ]
         )
     return rows
+
+
+def goals_of(results: Results) -> list[Goal]:
+    """
+    Return the goals which it judges.
+    """
+    found = []
+    for name in LOAD_NAMES:
+        for count in COUNTS[1:]:
+            ratios = results.ratios(LOADS[name], f"{count} workers", f"{COUNTS[0]} workers")
+            if ratios:
+                text = f"{LOADS[name].title}: CPU per request with {count} workers, times one worker's"
+                value = median(ratios)
+                found.append(Goal("S5", text, f"≤ {BOUND:.2f}", f"{value:.2f}", BOUND / value))
+    for count, counts in results.more.get("spread", {}).items():
+        worst = _farthest(counts, int(count))
+        text = f"{SPREAD_CONNECTIONS} connections over {count} workers: farthest from the mean"
+        found.append(Goal("S5", text, f"≤ {SPREAD_BOUND:.0%}", f"{worst:.0%}", SPREAD_BOUND / max(worst, 0.01)))
+    return found
+
+
+def _farthest(counts: list[int], workers: int) -> float:
+    """
+    Return how far the connections of one of some workers are from the mean; those without any are not in the list.
+    """
+    mean = sum(counts) / workers
+    return max(abs(one - mean) for one in [*counts, *[0] * (workers - len(counts))]) / mean
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
