@@ -126,6 +126,7 @@ def plot(results: Results, path: Path) -> None:
     mpl.rcParams["svg.hashsalt"] = "s3proxy"
     mpl.rcParams["svg.fonttype"] = "none"
     from matplotlib import pyplot
+    from matplotlib.patches import Patch
 
     loads = [load for load in results.loads if not load.is_tls]
     halves = [[load for load in loads if load.counts_bytes], [load for load in loads if not load.counts_bytes]]
@@ -136,7 +137,11 @@ def plot(results: Results, path: Path) -> None:
     )
     for axis, half in zip(axes[0], halves, strict=True):
         _draw(axis, results, half, names)
-    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="upper center", ncols=len(names), fontsize=8)
+    handles = [
+        Patch(color=f"C{number}", label=f"{name} (relays only)" if name in RELAYS else name)
+        for number, name in enumerate(names)
+    ]
+    figure.legend(handles=handles, loc="upper center", ncols=len(names), fontsize=8)
     figure.tight_layout(rect=(0, 0, 1, 0.96))
     figure.savefig(path, format="svg", metadata={"Date": None})
     pyplot.close(figure)
@@ -155,8 +160,7 @@ def _draw(axis: Any, results: Results, loads: list[Load], names: list[str]) -> N
                 places.append(row + number * height - 0.4 + height / 2)
                 values.append(median(run.rate(load.counts_bytes) for run in runs))
                 hatched.append(bool(results.cells.get(load.name, {}).get(name)))
-        label = f"{name} (relays only)" if name in RELAYS else name
-        bars = axis.barh(places, values, height, label=label, color=f"C{number}")
+        bars = axis.barh(places, values, height, color=f"C{number}")
         for bar, is_hatched in zip(bars, hatched, strict=True):
             if is_hatched:
                 bar.set_hatch("///")
