@@ -74,7 +74,8 @@ NO_SOURCE: Source = _NoSource()
 
 class ReadSize:
     """
-    How much is read from a socket at once: little while the other side is slow, much while it takes whole blocks.
+    How much is read from a socket at once: little while the other side is slow, much while it takes whole blocks and
+    has room for another.
 
     The writer towards the other side calls it: see `DirectWriter.read_size`.
 
@@ -90,13 +91,17 @@ class ReadSize:
         self._whole_blocks = 0
         self.reset()
 
-    def block_left_whole(self) -> None:
+    def block_left_whole(self, room: int) -> None:
         """
         Know that a block left at once.
+
+        Args:
+            room: Bytes which the other side's socket still takes at once. A large block which it does not take would
+                be kept here, for as long as that side is stalled.
         """
         self._whole_blocks += 1
-        if self._whole_blocks == _WHOLE_BLOCKS_BEFORE_GROWTH and self._transport is not None:
-            self._transport.bufferSize = FULL_READ_SIZE
+        if self._whole_blocks >= _WHOLE_BLOCKS_BEFORE_GROWTH and self._transport is not None:
+            self._transport.bufferSize = max(FIRST_READ_SIZE, min(FULL_READ_SIZE, room))
 
     def reset(self) -> None:
         """
@@ -176,7 +181,7 @@ class DirectWriter:
                 return
             if sent == len(data):
                 if self.read_size is not None:
-                    self.read_size.block_left_whole()
+                    self.read_size.block_left_whole(send_room(self._socket))
                 return
             data = memoryview(data)[sent:]
         self._leave(data)
@@ -223,7 +228,7 @@ class DirectWriter:
                     return
                 sent -= len(piece)
         if self.read_size is not None:
-            self.read_size.block_left_whole()
+            self.read_size.block_left_whole(send_room(plain_socket))
 
     def _send(self, send: Callable[[Any], int], data: Any) -> int | None:
         try:
@@ -322,6 +327,26 @@ def is_readable(transport: Any) -> bool:
     except OSError:
         pass
     return True
+
+
+def send_room(plain_socket: socket.socket) -> int:
+    """
+    Return how many octets a socket surely takes at once; 0 where nobody knows.
+
+    Source:
+        ``SO_MEMINFO`` of socket(7), and ``linux/sock_diag.h``: a buffer's bound counts the kernel's own structures,
+        which need less than a fifth of it where blocks are large.
+    """
+    info = plain_socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
+    if len(info) != _MEMINFO.size:
+        return 0
+    allocated, bound, queued = _MEMINFO.unpack(info)
+    # TCP counts what it has not sent, or what was not acknowledged; a unix socket what the other end has not read.
+    return int(bound - max(allocated, queued)) * 4 // 5
+
+
+_SO_MEMINFO = 55
+_MEMINFO = struct.Struct("=8x2I4xI")
 
 
 def acknowledged_size(transport: Any) -> int | None:

@@ -15,12 +15,12 @@ from twisted.internet import reactor
 from s3proxy.backend.connection import BackendConnection
 from s3proxy.backend.request import BackendLimits
 from s3proxy.backend.upload import Upload
-from s3proxy.flow import FULL_READ_SIZE, DirectWriter
+from s3proxy.flow import FIRST_READ_SIZE, FULL_READ_SIZE, DirectWriter
 from s3proxy.frontend.hold import Hold
 from s3proxy.frontend.request import S3Request
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest
 from tests.harness import Harness, turns, until
-from tests.signer import HASH, MODES, Signer
+from tests.signer import HASH, MODES, SIGNED_CHUNKS, UNSIGNED, Signer
 from tests.socket_client import SocketClient
 
 MIB = 1 << 20
@@ -217,3 +217,32 @@ async def test_without_the_pause_the_bound_is_missed(monkeypatch: pytest.MonkeyP
     assert client.sent > backend.connections[0].received_size + KERNEL + BLOCKS
     client.close()
     await harness.close()
+
+
+@pytest.mark.parametrize("mode", [UNSIGNED, SIGNED_CHUNKS])
+@pytest_twisted.ensureDeferred
+async def test_a_fast_upload_which_stalls_keeps_a_small_block(mode: str) -> None:
+    """
+    Blocks grow while the backend is fast; the one which it does not take is a small one.
+    """
+    buffer = 8 * BUFFER
+    backend = FaultyBackend(socket_buffer=buffer, keeps_bodies=False)
+    backend.pause_after = 16 * MIB
+    harness = Harness(backend=backend, limits=BackendLimits(socket_buffer=buffer), socket_buffer=buffer)
+    request = Signer().put("/test-bucket/key", BODY * 3, mode)
+    client = SocketClient(harness.port.getHost().port, buffer)
+    client.put(request.head + request.body)
+    settled, before, largest = 0, -1, 0
+    while settled < 300:
+        client.pump()
+        await turns()
+        for channel in harness.site.channels:
+            largest = max(largest, channel.transport.bufferSize)
+        settled = settled + 1 if client.sent == before else 0
+        before = client.sent
+    held = harness.proxy.held_size
+    client.close(reset=True)
+    await harness.close()
+
+    assert largest > FIRST_READ_SIZE
+    assert 0 < held <= FIRST_READ_SIZE
