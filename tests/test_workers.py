@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +40,10 @@ class Supervised:
     A daemon of several processes, and its admin endpoint.
     """
 
-    def __init__(self, directory: Path, workers: int = 2, more: str = "") -> None:
+    def __init__(self, directory: Path, workers: int = 2, more: str = "", backend: str = "") -> None:
         self.admin_port = free_port()
         self.server = f'workers = {workers}\nadmin = "tcp:{self.admin_port}:interface=127.0.0.1"'
-        self.daemon = Daemon(directory, server=self.server, more=more)
+        self.daemon = Daemon(directory, server=self.server, more=more, backend=backend)
 
     async def page(self, name: str) -> tuple[int, str]:
         """
@@ -182,33 +182,69 @@ async def test_a_dead_worker_is_replaced(tmp_path: Path) -> None:
     assert [pid for pid in after if Path(f"/proc/{pid}").exists()] == [], "a worker has outlived its supervisor"
 
 
+Change = Callable[[subprocess.Popen[bytes], Supervised], Any]
+Parts = Iterable[Iterable[bytes]]
+
+
 async def change_under_load(
-    tmp_path: Path, workers: int, change: Callable[[subprocess.Popen[bytes], Supervised], Any], size: int = len(BODY)
-) -> tuple[Load, Supervised, list[SocketClient]]:
+    tmp_path: Path, workers: int, changes: Sequence[Change], upload: Callable[[Signer], Parts]
+) -> tuple[Load, Supervised, SocketClient]:
     """
     Serve 32 connections and one large upload while the daemon changes under them.
+
+    Args:
+        changes: One after the other.
+        upload: Makes the octets of an upload to ``/test-bucket/large``, in parts: one before the changes, one for each,
+            sent while that is on its way, and one after them.
     """
     supervised = Supervised(tmp_path, workers)
     daemon = supervised.daemon
     daemon.backend.keeps_bodies = False
-    upload = daemon.signer().put("/test-bucket/large", BODY, SIGNED_CHUNKS)
+    first, *meanwhile, last = upload(daemon.signer())
     with running(twistd_arguments(daemon.configuration), tmp_path) as process:
         await supervised.until_ready(process)
         client = SocketClient(daemon.port)
         daemon.clients.append(client)
-        client.put(upload.head + upload.body[:300_000])
+        await send_part(client, first)
         await until(lambda: client.pump() or any(connection.size for connection in daemon.backend.connections))
         load = Load(daemon.port, daemon.signer(), 32)
         await until(lambda: sum(load.ledger.values()) > 200)
-        await change(process, supervised)
-        reached = sum(load.ledger.values())
-        await until(lambda: sum(load.ledger.values()) > reached + 200)
+        for change, part in zip(changes, meanwhile, strict=True):
+            sending = Deferred.fromCoroutine(send_part(client, part))
+            await change(process, supervised)
+            await sending
+            reached = sum(load.ledger.values())
+            await until(lambda reached=reached: sum(load.ledger.values()) > reached + 200)
         assert client.end is None
-        client.put(upload.body[300_000:])
-        await until(lambda: client.pump() or client.status)
+        await send_part(client, last)
+        await until(lambda: client.pump() or client.status or client.end, LONG)
         await load.end()
     await daemon.close()
-    return load, supervised, [client]
+    return load, supervised, client
+
+
+async def send_part(client: SocketClient, part: Iterable[bytes]) -> None:
+    """
+    Send octets as fast as they are taken, and keep few of them.
+    """
+    for piece in part:
+        client.put(piece)
+        while client.pending > 1 << 20:
+            client.pump()
+            assert client.end is None, client.received
+            await turns()
+    while client.pending:
+        client.pump()
+        assert client.end is None, client.received
+        await turns()
+
+
+def small_upload(signer: Signer) -> Parts:
+    """
+    An upload which is stopped while the daemon changes.
+    """
+    upload = signer.put("/test-bucket/large", BODY, SIGNED_CHUNKS)
+    return ([upload.head, upload.body[:300_000]], [], [upload.body[300_000:]])
 
 
 def log_of(directory: Path) -> str:
@@ -238,8 +274,9 @@ async def replace(process: subprocess.Popen[bytes], supervised: Supervised) -> N
     Restart the supervisor in its place.
     """
     before = set(children(process))
+    served = log_of(supervised.daemon.directory).count("workers serve")
     process.send_signal(signal.SIGUSR2)
-    await until(lambda: log_of(supervised.daemon.directory).count("workers serve") == 2, LONG)
+    await until(lambda: log_of(supervised.daemon.directory).count("workers serve") > served, LONG)
     assert set(children(process)) - before
 
 
@@ -247,13 +284,11 @@ async def replace(process: subprocess.Popen[bytes], supervised: Supervised) -> N
     ("workers", "change"), [(1, hangup), (2, hangup), (2, replace)], ids=["reload-1", "reload-2", "restart-2"]
 )
 @pytest_twisted.ensureDeferred
-async def test_a_change_under_load(
-    tmp_path: Path, workers: int, change: Callable[[subprocess.Popen[bytes], Supervised], Any]
-) -> None:
+async def test_a_change_under_load(tmp_path: Path, workers: int, change: Change) -> None:
     """
     No request of 32 connections fails, and an upload which runs meanwhile ends well.
     """
-    load, supervised, (client,) = await change_under_load(tmp_path, workers, change)
+    load, supervised, client = await change_under_load(tmp_path, workers, [change], small_upload)
 
     assert set(load.ledger) == {"200"}
     assert client.status == 200
