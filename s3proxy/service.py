@@ -36,6 +36,14 @@ The name of the admin endpoint's socket.
 """
 
 
+def possible_connections(settings: Settings) -> int:
+    """
+    Return how many connections of clients this process may have.
+    """
+    to_backends = sum(backend.connections * len(backend.places) for backend in settings.backends)
+    return most_connections(settings.limits.connections, to_backends)
+
+
 class ProxyService(Service):
     """
     The daemon, or one of its workers.
@@ -79,9 +87,8 @@ class ProxyService(Service):
         self.metrics = Metrics()
         self.generation = self._make_generation(settings, None)
         self.former_generations: list[Generation] = []
-        limits = settings.limits
         self.connection_limit = ConnectionLimit(
-            self._accepting, most_connections(limits.connections), limits.connections_per_address
+            self._accepting, possible_connections(settings), settings.limits.connections_per_address
         )
         measure(self.metrics, self)
 
@@ -289,7 +296,7 @@ class ProxyService(Service):
             )
         self._sockets.keep_only(self._ports)
         self._sockets.bound_buffers(settings.limits.socket_buffer)
-        self.connection_limit.most = most_connections(settings.limits.connections)
+        self.connection_limit.most = possible_connections(settings)
         self.connection_limit.most_per_address = settings.limits.connections_per_address
 
     def _make_site(self, name: str, generation: Generation) -> S3Site:

@@ -325,8 +325,9 @@ class Limits:
     connections: int = option(
         count(1, 1_000_000),
         "Connections of clients. At this many the idle ones are closed which have waited longest, then new ones wait "
-        "in the kernel's queue. At most half of the process's file descriptors.",
-        10_000,
+        "in the kernel's queue. No more than the process's file descriptors leave: each backend's `connections` are "
+        "kept twice, or half of all.",
+        16_384,
     )
     connections_per_address: int = option(
         count(0, 1_000_000), "The same from one address; more are answered 503 SlowDown. 0 for no bound.", 0

@@ -4,6 +4,7 @@ Limits of all together and of each key: requests wait first, and are refused las
 
 from __future__ import annotations
 
+import resource
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from s3proxy.budget import Budgets, Pace, Rate, Slots, Spent, Ticket
-from s3proxy.frontend.admission import ConnectionLimit
+from s3proxy.frontend.admission import RESERVED_FDS, ConnectionLimit, most_connections
 from s3proxy.frontend.channel import ClientTimes
 from s3proxy.frontend.hold import Hold
 from s3proxy.s3.credential import BudgetLimits
@@ -599,3 +600,18 @@ async def test_connections_beyond_the_limit() -> None:
     assert before == 2
     assert outcomes == [(200, None), (200, None)]
     assert (limit.evicted_count, limit.full_count) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("limit", "to_backends", "expected"),
+    [(100_000, 512, 16_384), (10_000, 512, 10_000 - RESERVED_FDS - 1024), (1024, 512, (1024 - RESERVED_FDS) // 2)],
+)
+def test_descriptors_are_kept_for_backends(
+    limit: int, to_backends: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Clients get what backends cannot use, and never less than half.
+    """
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (limit, limit))
+
+    assert most_connections(16_384, to_backends) == expected

@@ -123,12 +123,18 @@ File descriptors for logs, sockets which listen, and bodies on disk.
 """
 
 
-def most_connections(wanted: int) -> int:
+def most_connections(wanted: int, to_backends: int) -> int:
     """
-    Return how many connections of clients are possible: each may need one to a backend.
+    Return how many connections of clients are possible.
+
+    Args:
+        to_backends: Connections which all backends together may have. While a reload leaves the former ones there are
+            twice as many; but no more than half of all descriptors are kept for them, since none is used without a
+            client's.
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return min(wanted, max(1, (limit - RESERVED_FDS) // 2))
+    free = limit - RESERVED_FDS
+    return min(wanted, max(1, free - min(2 * to_backends, free // 2)))
 
 
 def raise_file_limit() -> None:
