@@ -264,7 +264,7 @@ class BackendSettings:
     forwarded: str = option(
         choice("none", "x-forwarded", "forwarded"), "The headers which tell it who the client is.", "none"
     )
-    connections: int = option(count(1, 65536), "The most connections to it at a time, to each of `urls`.", 512)
+    connections: int = option(count(1, 65536), "The most connections to it at a time, to each of `urls`.", 4096)
     unix_socket: str | None = option(FILE, "A unix socket to connect to, in place of the URL's host and port.", None)
     ca_file: str | None = option(FILE, "PEM certificates which its own must descend from.", None, told="the system's")
     client_certificate_file: str | None = option(FILE, "A PEM certificate to show to it, with its chain.", None)

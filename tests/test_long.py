@@ -197,7 +197,6 @@ class StalledUploads:
             directory,
             workers=1,
             more=f"[limits]\nsocket_buffer = {buffer}\n[times]\nidle = 900\ndrain = 0\n",
-            backend="connections = 2000",
         )
         self.daemon = daemon = self.supervised.daemon
         self.buffer = buffer

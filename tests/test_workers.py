@@ -40,10 +40,10 @@ class Supervised:
     A daemon of several processes, and its admin endpoint.
     """
 
-    def __init__(self, directory: Path, workers: int = 2, more: str = "", backend: str = "") -> None:
+    def __init__(self, directory: Path, workers: int = 2, more: str = "") -> None:
         self.admin_port = free_port()
         self.server = f'workers = {workers}\nadmin = "tcp:{self.admin_port}:interface=127.0.0.1"'
-        self.daemon = Daemon(directory, server=self.server, more=more, backend=backend)
+        self.daemon = Daemon(directory, server=self.server, more=more)
 
     async def page(self, name: str) -> tuple[int, str]:
         """
