@@ -5,8 +5,6 @@ What a request costs with several worker processes, and how connections are spre
 from __future__ import annotations
 
 import argparse
-import contextlib
-import re
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -20,6 +18,7 @@ from bench.loads import LOADS
 from bench.measure import Generator, process_tree
 from bench.parties import PARTIES, running_party
 from bench.results import RESULTS, Results, command_line, describe_machine, spread, text_table
+from tests.processes import established_count
 
 COUNTS = (1, 2, 4)
 LOAD_NAMES = ("get-1k-64", "put-1k-64")
@@ -34,21 +33,8 @@ def connections_of(pid: int, port: int) -> dict[int, int]:
     """
     Return how many connections of clients each process of a tree has.
     """
-    established = set()
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if int(fields[1].rpartition(":")[2], 16) == port and fields[3] == "01":
-            established.add(fields[9])
-    found = {}
-    for one in process_tree(pid):
-        count = 0
-        for descriptor in Path(f"/proc/{one}/fd").iterdir():
-            with contextlib.suppress(OSError):
-                inode = re.fullmatch(r"socket:\[(\d+)\]", str(descriptor.readlink()))
-                count += inode is not None and inode[1] in established
-        if count:
-            found[one] = count
-    return found
+    counts = {one: established_count(one, port) for one in process_tree(pid)}
+    return {one: count for one, count in counts.items() if count}
 
 
 def _look(pid: int, port: int) -> dict[str, Any]:

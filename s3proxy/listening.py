@@ -104,7 +104,10 @@ class Sockets:
             opened.setblocking(False)
         if factory is None:
             return None
-        return self._reactor.adoptStreamPort(opened.fileno(), opened.family, factory)
+        port = self._reactor.adoptStreamPort(opened.fileno(), opened.family, factory)
+        # Twisted begins with a hundred at a time; other processes may wait for the same connections.
+        port.numberAccepts = 1
+        return port
 
     def bound_buffers(self, size: int) -> None:
         """

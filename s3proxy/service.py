@@ -19,6 +19,7 @@ from s3proxy.accesslog import AccessRecord
 from s3proxy.admin import AdminSite
 from s3proxy.backends import CannotStart
 from s3proxy.frontend.admission import ConnectionLimit, most_connections, raise_file_limit
+from s3proxy.frontend.balance import Balance
 from s3proxy.frontend.resource import S3Resource
 from s3proxy.frontend.site import S3Site
 from s3proxy.gauges import measure
@@ -54,6 +55,7 @@ class ProxyService(Service):
         load: Reads the settings again, for a reload; None where only the files which they name may have changed.
         sockets: Those which are open already, with their names.
         handles_signals: Whether SIGHUP reloads.
+        balance: Which other processes accept from the same sockets.
 
     Raises:
         CannotStart: What the settings ask for cannot be done.
@@ -70,6 +72,7 @@ class ProxyService(Service):
         load: Callable[[], Settings] | None = None,
         sockets: Sockets | None = None,
         handles_signals: bool = True,
+        balance: Balance | None = None,
     ) -> None:
         self._reactor = reactor
         self._load = load
@@ -88,7 +91,11 @@ class ProxyService(Service):
         self.generation = self._make_generation(settings, None)
         self.former_generations: list[Generation] = []
         self.connection_limit = ConnectionLimit(
-            self._accepting, possible_connections(settings), settings.limits.connections_per_address
+            self._accepting,
+            possible_connections(settings),
+            settings.limits.connections_per_address,
+            reactor=reactor,
+            balance=balance,
         )
         measure(self.metrics, self)
 
@@ -150,6 +157,7 @@ class ProxyService(Service):
 
     def _end(self, seconds: float, *, is_succeeded: bool) -> Deferred[None]:
         self._is_draining = True
+        self.connection_limit.leave()
         waiting: list[Deferred[Any]] = []
         for name in tuple(self._ports):
             if name != ADMIN:

@@ -30,6 +30,7 @@ from twisted.scripts._twistd_unix import ServerOptions
 from s3proxy.admin import AdminSite
 from s3proxy.backends import CannotStart
 from s3proxy.config import Configuration
+from s3proxy.frontend.balance import SharedCounts
 from s3proxy.generation import Generation
 from s3proxy.listening import CannotListen, Sockets
 from s3proxy.metrics import Family, MetricsSum
@@ -67,6 +68,9 @@ class Worker(ProcessProtocol):
 
     Args:
         configuration: What it serves.
+        commands_fd: Where it is told what to do.
+        counts: Where it and its fellows tell how many connections they have.
+        number: Which of them it is.
 
     Attributes:
         is_ready: Whether it accepts connections.
@@ -80,10 +84,19 @@ class Worker(ProcessProtocol):
     _log = Logger()
     transport: Any
 
-    def __init__(self, supervisor: Supervisor, configuration: Configuration, commands_fd: int) -> None:
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        configuration: Configuration,
+        commands_fd: int,
+        counts: SharedCounts,
+        number: int,
+    ) -> None:
         self._supervisor = supervisor
         self.configuration = configuration
         self.commands_fd = commands_fd
+        self.counts = counts
+        self.number = number
         self.is_ready = False
         self.is_leaving = False
         self.ready: Deferred[bool] = Deferred()
@@ -260,7 +273,8 @@ class Supervisor(Service):
         """
         self._is_changing = True
         former = [worker for worker in self.workers if not worker.is_leaving]
-        new = [self._start(configuration, settings) for _ in range(settings.server.workers)]
+        counts = SharedCounts(settings.server.workers)
+        new = [self._start(configuration, settings, counts, number) for number in range(settings.server.workers)]
         giving_up = self.reactor.callLater(START_TIME, _kill, new)
 
         def started(results: list[tuple[bool, Any]]) -> None:
@@ -333,18 +347,21 @@ class Supervisor(Service):
 
     # Workers
 
-    def _start(self, configuration: Configuration, settings: Any) -> Worker:
+    def _start(self, configuration: Configuration, settings: Any, counts: SharedCounts, number: int) -> Worker:
         names = endpoints(settings)
         sockets = {name: fd for name, fd in self._sockets.descriptors.items() if name in names and name != ADMIN}
         in_worker = {name: FIRST_SOCKET_FD + number for number, name in enumerate(sockets)}
-        message = start_message(configuration.content, configuration.directory, in_worker, settings.server.workers)
+        counts_fd = FIRST_SOCKET_FD + len(sockets)
+        message = start_message(
+            configuration.content, configuration.directory, in_worker, settings.server.workers, number, counts_fd
+        )
         message_fd = os.memfd_create("s3proxy")
         commands_read_fd, commands_fd = os.pipe()
         try:
             with os.fdopen(message_fd, "wb", closefd=False) as file:
                 file.write(message)
             os.lseek(message_fd, 0, os.SEEK_SET)
-            worker = Worker(self, configuration, commands_fd)
+            worker = Worker(self, configuration, commands_fd, counts, number)
             self.reactor.spawnProcess(
                 worker,
                 sys.executable,
@@ -357,6 +374,7 @@ class Supervisor(Service):
                     COMMANDS_FD: commands_read_fd,
                     REPORTS_FD: "r",
                     **{in_worker[name]: fd for name, fd in sockets.items()},
+                    counts_fd: counts.fd,
                 },
             )
         finally:
@@ -370,6 +388,7 @@ class Supervisor(Service):
         Know that a process has ended; start another in its place, unless it was told to.
         """
         self.workers.remove(worker)
+        worker.counts.forget(worker.number)
         self.metrics.ended(worker.pid)
         if worker.is_leaving or self._is_stopping:
             return
@@ -385,7 +404,7 @@ class Supervisor(Service):
 
     def _replace(self, worker: Worker) -> None:
         if worker.configuration is self._configuration and not self._is_stopping:
-            replacement = self._start(self._configuration, self._settings)
+            replacement = self._start(self._configuration, self._settings, worker.counts, worker.number)
             replacement.ready.addCallback(self._replaced, worker)
 
     def _replaced(self, is_ready: bool, worker: Worker) -> None:

@@ -43,7 +43,9 @@ Seconds between two reports: what a process which is killed has counted since it
 """
 
 
-def start_message(content: Any, directory: Path, sockets: dict[str, int], workers: int) -> bytes:
+def start_message(
+    content: Any, directory: Path, sockets: dict[str, int], workers: int, number: int, counts_fd: int
+) -> bytes:
     """
     Write what a worker is to do.
 
@@ -52,10 +54,18 @@ def start_message(content: Any, directory: Path, sockets: dict[str, int], worker
         directory: What relative paths are relative to.
         sockets: Descriptors of listening sockets, in the worker, by name.
         workers: How many there are, to share limits with.
+        number: Which of them this is, from 0 on.
+        counts_fd: In the worker, of the memory where they tell how many connections they have.
     """
-    return json.dumps(
-        {"content": content, "directory": str(directory), "sockets": sockets, "workers": workers}
-    ).encode()
+    message = {
+        "content": content,
+        "directory": str(directory),
+        "sockets": sockets,
+        "workers": workers,
+        "number": number,
+        "counts_fd": counts_fd,
+    }
+    return json.dumps(message).encode()
 
 
 def listening_environment() -> dict[str, str]:
@@ -98,6 +108,7 @@ def _make_service(message: dict[str, Any], reactor: Any) -> ProxyService | None:
     from s3proxy.backends import CannotStart
     from s3proxy.config import make_settings, share_of
     from s3proxy.frontend.admission import raise_file_limit
+    from s3proxy.frontend.balance import Balance
     from s3proxy.listening import Sockets
     from s3proxy.service import ProxyService
     from s3proxy.tables import Faults
@@ -106,7 +117,8 @@ def _make_service(message: dict[str, Any], reactor: Any) -> ProxyService | None:
     sockets = Sockets(reactor, message["sockets"])
     try:
         settings = share_of(make_settings(message["content"], Path(message["directory"])), message["workers"])
-        service = ProxyService(settings, reactor, sockets=sockets, handles_signals=False)
+        balance = Balance(message["counts_fd"], message["number"])
+        service = ProxyService(settings, reactor, sockets=sockets, handles_signals=False, balance=balance)
         service.startService()
     except (Faults, CannotStart) as error:
         _log("critical", str(error))

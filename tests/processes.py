@@ -4,6 +4,7 @@ Processes of ours in tests: the daemon, and applications; each is ended by its i
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import subprocess
@@ -127,3 +128,19 @@ def peak_memory(pid: int) -> int:
     found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     assert found is not None
     return int(found[1]) * 1024
+
+
+def established_count(pid: int, port: int) -> int:
+    """
+    Return how many connections to a port of 127.0.0.1 a process has accepted (proc_pid_net(5)).
+    """
+    established = set()
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if int(fields[1].rpartition(":")[2], 16) == port and fields[3] == "01":
+            established.add(f"socket:[{fields[9]}]")
+    count = 0
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            count += str(descriptor.readlink()) in established
+    return count

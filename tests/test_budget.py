@@ -4,6 +4,7 @@ Limits of all together and of each key: requests wait first, and are refused las
 
 from __future__ import annotations
 
+import os
 import resource
 from dataclasses import replace
 from typing import Any
@@ -15,7 +16,9 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from s3proxy.budget import Budgets, Pace, Rate, Slots, Spent, Ticket
-from s3proxy.frontend.admission import RESERVED_FDS, ConnectionLimit, most_connections
+from s3proxy.frontend.admission import MAX_RESTS, RESERVED_FDS, REST_TIME, ConnectionLimit, most_connections
+from s3proxy.frontend.balance import SLACK as SLACK_OF_BALANCE
+from s3proxy.frontend.balance import Balance, SharedCounts
 from s3proxy.frontend.channel import ClientTimes
 from s3proxy.frontend.hold import Hold
 from s3proxy.s3.credential import BudgetLimits
@@ -615,3 +618,35 @@ def test_descriptors_are_kept_for_backends(
     monkeypatch.setattr(resource, "getrlimit", lambda which: (limit, limit))
 
     assert most_connections(16_384, to_backends) == expected
+
+
+def test_who_is_ahead_lets_others_accept() -> None:
+    """
+    A process with more connections than another accepts nothing for a while; then it does, whatever the other did.
+    """
+    clock, counts, port = Clock(), SharedCounts(3), Port()
+    limit = ConnectionLimit(lambda: [port], 1000, reactor=clock, balance=Balance(os.dup(counts.fd), 0))
+    other = Balance(os.dup(counts.fd), 1)
+    paused = []
+
+    def admit() -> None:
+        limit.admits(Idle(limit, None), "a")
+        paused.append(port.is_paused)
+
+    for _ in range(SLACK_OF_BALANCE + 1):
+        admit()
+    clock.pump([REST_TIME] * (MAX_RESTS - 1))
+    paused.append(port.is_paused)
+    clock.advance(REST_TIME)
+    paused.append(port.is_paused)
+    admit()
+    other.tell(1)
+    admit()
+    other.tell(SLACK_OF_BALANCE)
+    clock.advance(REST_TIME)
+    paused.append(port.is_paused)
+    counts.forget(1)
+    admit()
+
+    assert paused == [*[False] * SLACK_OF_BALANCE, True, True, False, False, True, False, False]
+    assert clock.getDelayedCalls() == []

@@ -24,7 +24,7 @@ from twisted.internet.protocol import Factory
 
 from s3proxy.testing.faulty_client import FaultyClient
 from tests.harness import turns, until
-from tests.processes import free_port, running, until_listening
+from tests.processes import established_count, free_port, running, until_listening
 from tests.signer import HASH, SIGNED_CHUNKS, Signer
 from tests.socket_client import SocketClient
 from tests.test_daemon import BODY, Daemon, twistd_arguments
@@ -412,3 +412,36 @@ async def test_a_port_in_use_fails_the_start(tmp_path: Path) -> None:
 
     assert ran.returncode != 0
     assert "cannot listen" in ran.stdout + ran.stderr
+
+
+@pytest_twisted.ensureDeferred
+async def test_connections_are_spread(tmp_path: Path) -> None:
+    """
+    Of 400 connections at once each of four processes gets its share, within a fifth; also when one has been replaced.
+    """
+    supervised = Supervised(tmp_path, 4)
+    daemon = supervised.daemon
+    spreads = []
+    with running(twistd_arguments(daemon.configuration), tmp_path) as process:
+        await supervised.until_ready(process)
+        for number in range(2):
+            clients = [SocketClient(daemon.port) for _ in range(400)]
+            daemon.clients += clients
+            counts: list[int] = []
+
+            def is_accepted(counts: list[int] = counts) -> bool:
+                counts[:] = [established_count(pid, daemon.port) for pid in children(process)]
+                return sum(counts) == 400
+
+            await until(is_accepted)
+            spreads.append(counts)
+            for client in clients:
+                client.close()
+            if number == 0:
+                os.kill(children(process)[0], signal.SIGKILL)
+                await supervised.until_page("metrics", lambda status, text: "s3proxy_worker_deaths_total 1.0" in text)
+                await supervised.until_ready(process)
+    await daemon.close()
+
+    assert [len(counts) for counts in spreads] == [4, 4]
+    assert all(80 <= count <= 120 for counts in spreads for count in counts), spreads
