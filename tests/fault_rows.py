@@ -55,6 +55,7 @@ class Row:
         speaks_tls: Whether the backend behind TLS speaks it.
         certificate: What is wrong with the backend's: its ``name``, ``issuer`` or ``date``.
         minimum_rate: Bytes a second which a client must send.
+        spools: Whether bodies are verified on disk first: ``commit = "spool"``.
     """
 
     others: str
@@ -72,6 +73,7 @@ class Row:
     speaks_tls: bool = True
     certificate: str | None = None
     minimum_rate: int = 0
+    spools: bool = False
 
     def outcome(self, kind: str, channel: str) -> str:
         """
@@ -118,6 +120,24 @@ def backend_rows(clock: IReactorTime) -> dict[str, Row]:
         "reads nothing": Row(UNAVAILABLE, stores=WHOLE, waits=61, misbehave=faults.reads_no_more_after(1)),
         "reads slowly": Row("200", STORED, stores=KINDS, waits=30, misbehave=faults.reads_slowly(131072, clock)),
         "never answers": Row(UNAVAILABLE, stores=KINDS, waits=61, misbehave=faults.never_answers),
+        'takes short bodies for whole ones, with commit = "spool"; the client sends FIN within its body': Row(
+            INCOMPLETE,
+            {"download": "200"},
+            by_tls={"others": NONE},
+            stores=("download",),
+            tls_stores=(),
+            spools=True,
+            misdeed=faults.half_closes_after,
+            misbehave=faults.commits_short_bodies,
+        ),
+        'takes short bodies for whole ones, with commit = "spool"; an octet was changed': Row(
+            "403 SignatureDoesNotMatch",
+            {"small upload": "400 XAmzContentSHA256Mismatch", "form": "204", "download": "200"},
+            stores=("form", "download"),
+            spools=True,
+            misdeed=faults.changes_an_octet,
+            misbehave=faults.commits_short_bodies,
+        ),
         "refuses": Row("404 Gone", stores=KINDS, misbehave=faults.answers(REFUSAL)),
         "refuses early": Row("404 Gone", stores=WHOLE, misbehave=faults.answers_early(REFUSAL)),
         "succeeds early": Row(

@@ -83,6 +83,7 @@ class Stage:
             clock=clock,
             socket_buffer=BUFFER,
             is_tls=channel == "TLS",
+            spools=row.spools,
             backend_speaks_tls=row.speaks_tls,
             backend_context=server_context(row.certificate) if row.certificate else None,
             limits=BackendLimits(socket_buffer=BUFFER, max_connections=max_connections),
