@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, ISSLTransport, ITCPTransport
 from twisted.internet.protocol import connectionDone
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from zope.interface import implementer
@@ -131,6 +132,9 @@ class S3Channel(HTTPChannel):
         self._hangup_seen: bool | None = None
         self._fd: int | None = None
         self._is_tls = ISSLTransport.providedBy(transport)
+        self._records: list[bytes] | None = None
+        if isinstance(transport, TLSMemoryBIOProtocol):
+            self._gather_records(transport)
         self.writer = DirectWriter(transport, self)
         self.site.connection_made(self)
         found = stream_socket(transport)
@@ -143,7 +147,26 @@ class S3Channel(HTTPChannel):
 
     # Reading
 
+    def _gather_records(self, tls: Any) -> None:
+        """
+        Take what TLS decrypts of one read together: it hands on each record, and each would be sent by itself.
+        """
+        decrypt = tls.dataReceived
+
+        def received(octets: bytes) -> None:
+            records: list[bytes] = []
+            self._records = records
+            decrypt(octets)
+            self._records = None
+            if records:
+                self.dataReceived(b"".join(records))
+
+        tls.dataReceived = received
+
     def dataReceived(self, data: bytes) -> None:
+        if self._records is not None:
+            self._records.append(data)
+            return
         if self._is_reading:
             # Under TLS a resume may deliver what was decrypted before.
             self._unread += data
@@ -594,6 +617,8 @@ class S3Channel(HTTPChannel):
         if self.site.limit is not None:
             self.site.limit.lost(self)
         self.writer.detach()
+        # They know each other.
+        vars(self.transport).pop("dataReceived", None)
         if self._fd is not None:
             self.site.watch.remove(self._fd)
         request, self._request = self._request, None
