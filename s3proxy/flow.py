@@ -30,9 +30,9 @@ FIRST_READ_SIZE = 64 * KIB
 Bytes of the first read blocks of an exchange: what a stalled one keeps.
 """
 
-FULL_READ_SIZE = 256 * KIB
+FULL_READ_SIZE = 1024 * KIB
 """
-Bytes of a read block while whole blocks leave at once: fewer system calls, and small enough for the processor's cache.
+Bytes of a read block, at the most, while whole blocks leave at once: fewer system calls and turns of the reactor.
 """
 
 DEFAULT_SOCKET_BUFFER = 512 * KIB

@@ -15,7 +15,7 @@ from twisted.internet import reactor
 from s3proxy.backend.connection import BackendConnection
 from s3proxy.backend.request import BackendLimits
 from s3proxy.backend.upload import Upload
-from s3proxy.flow import FIRST_READ_SIZE, FULL_READ_SIZE, DirectWriter
+from s3proxy.flow import FIRST_READ_SIZE, DirectWriter
 from s3proxy.frontend.hold import Hold
 from s3proxy.frontend.request import S3Request
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest
@@ -27,7 +27,7 @@ MIB = 1 << 20
 BUFFER = 65536
 "Of each socket's kernel buffers; the kernel doubles what it is asked for, and keeps four of them on the way."
 KERNEL = 4 * 2 * BUFFER
-BLOCKS = 2 * FULL_READ_SIZE
+BLOCKS = 2 * 2 * BUFFER
 STOP_AFTER = 1 * MIB
 BODY = bytes(range(256)) * (8 * MIB // 256)
 

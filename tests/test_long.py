@@ -351,8 +351,8 @@ async def test_stalled_uploads(tmp_path: Path, mode: str, tls: bool, bound: int)
 @pytest_twisted.ensureDeferred
 async def test_fast_uploads_which_stall(tmp_path: Path, mode: str) -> None:
     """
-    Kernel buffers of the default size, so that blocks grow to 256 KiB; after 32 MiB the backend stops, and each upload
-    costs no more than one which was never fast.
+    Kernel buffers of the default size, so that blocks grow to what they take at once; after 32 MiB the backend stops,
+    and each upload costs no more than one which was never fast.
     """
     count = 100
     stalled = StalledUploads(tmp_path, mode, DEFAULT_SOCKET_BUFFER, 32 * MIB)

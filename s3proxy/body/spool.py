@@ -12,8 +12,14 @@ from typing import Any, BinaryIO, Protocol
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from s3proxy.flow import FULL_READ_SIZE, Buffer
+from s3proxy.flow import Buffer
 from s3proxy.s3.errors import S3Error, SlowDown
+from s3proxy.s3.limits import KIB
+
+READ_SIZE = 256 * KIB
+"""
+Bytes which are read of a file at once: what a backend does not take of them is kept in memory.
+"""
 
 
 class SpoolDirectory:
@@ -234,7 +240,7 @@ class SpoolReader:
         self._is_reading = True
         try:
             while not self._is_paused and not self._is_over:
-                data = self._body.read(FULL_READ_SIZE)
+                data = self._body.read(READ_SIZE)
                 if data:
                     self._sink.write(data)
                 else:
