@@ -82,12 +82,14 @@ class ReadSize:
     Args:
         transport: Read from. What is no plain socket keeps its size: TLS hands on all that it has decrypted of a read,
             paused or not.
+        is_paced: Whether only so many bytes a second may come: then blocks stay small, or one alone would be too much.
     """
 
-    __slots__ = ("_transport", "_whole_blocks")
+    __slots__ = ("_most", "_transport", "_whole_blocks")
 
-    def __init__(self, transport: Any) -> None:
+    def __init__(self, transport: Any, *, is_paced: bool = False) -> None:
         self._transport = transport if _is_plain(transport) else None
+        self._most = FIRST_READ_SIZE if is_paced else FULL_READ_SIZE
         self._whole_blocks = 0
         self.reset()
 
@@ -101,7 +103,7 @@ class ReadSize:
         """
         self._whole_blocks += 1
         if self._whole_blocks >= _WHOLE_BLOCKS_BEFORE_GROWTH and self._transport is not None:
-            self._transport.bufferSize = max(FIRST_READ_SIZE, min(FULL_READ_SIZE, room))
+            self._transport.bufferSize = max(FIRST_READ_SIZE, min(self._most, room))
 
     def reset(self) -> None:
         """

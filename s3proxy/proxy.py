@@ -560,7 +560,7 @@ class ProxiedExchange:
             length,
             expects_continue=expects_continue,
             first_byte_time=self._backend.first_byte_time,
-            read_size=ReadSize(self._request.transport_to_read),
+            read_size=ReadSize(self._request.transport_to_read, is_paced=self._pace is not None),
         )
         self._ask(self._backend.agent.send_upload(self._upload))
 

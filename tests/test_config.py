@@ -163,14 +163,16 @@ def test_replicas_are_told_the_host_of_the_first() -> None:
     """
     All sign for one name, each certificate is for its own; they are asked for health below the service path.
     """
-    (settings,) = made({"backend": [replicas("http://a:1/s/", "http://b/s", profile="walrus-3.4")]}).backends
-    whole = made({"backend": [replicas("http://a:1/s/", "http://b/s", profile="walrus-3.4")]})
+    (settings,) = made(
+        {"backend": [replicas("http://127.0.0.1:1/s/", "http://127.0.0.2/s", profile="walrus-3.4")]}
+    ).backends
+    whole = made({"backend": [replicas("http://127.0.0.1:1/s/", "http://127.0.0.2/s", profile="walrus-3.4")]})
 
     made_backend = make_backend(settings, whole, MemoryReactorClock())
 
-    assert [place.authority for place in settings.places] == ["a:1", "b"]
-    assert [pool.address for pool in made_backend.agent.pools] == ["a:1", "b"]
-    assert made_backend.account.host == b"a:1"
+    assert [place.authority for place in settings.places] == ["127.0.0.1:1", "127.0.0.2"]
+    assert [pool.address for pool in made_backend.agent.pools] == ["127.0.0.1:1", "127.0.0.2"]
+    assert made_backend.account.host == b"127.0.0.1:1"
     assert made_backend.account.profile.service_path == b"/s"
 
 

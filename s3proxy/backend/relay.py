@@ -91,7 +91,7 @@ class ResponseRelay:
         """
         transport = self._response.transport
         if transport is not None:
-            self._writer.read_size = ReadSize(transport)
+            self._writer.read_size = ReadSize(transport, is_paced=self.pace is not None)
         if reader is None:
             self._response.deliver(self)
         else:
