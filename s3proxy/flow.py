@@ -93,17 +93,17 @@ class ReadSize:
         self._whole_blocks = 0
         self.reset()
 
-    def block_left_whole(self, room: int) -> None:
+    def block_left_whole(self, plain_socket: socket.socket) -> None:
         """
         Know that a block left at once.
 
         Args:
-            room: Bytes which the other side's socket still takes at once. A large block which it does not take would
-                be kept here, for as long as that side is stalled.
+            plain_socket: The other side's, asked for how much it still takes. A large block which it does not take
+                would be kept here, for as long as that side is stalled.
         """
         self._whole_blocks += 1
         if self._whole_blocks >= _WHOLE_BLOCKS_BEFORE_GROWTH and self._transport is not None:
-            self._transport.bufferSize = max(FIRST_READ_SIZE, min(self._most, room))
+            self._transport.bufferSize = max(FIRST_READ_SIZE, min(self._most, send_room(plain_socket)))
 
     def reset(self) -> None:
         """
@@ -183,7 +183,7 @@ class DirectWriter:
                 return
             if sent == len(data):
                 if self.read_size is not None:
-                    self.read_size.block_left_whole(send_room(self._socket))
+                    self.read_size.block_left_whole(self._socket)
                 return
             data = memoryview(data)[sent:]
         self._leave(data)
@@ -230,7 +230,7 @@ class DirectWriter:
                     return
                 sent -= len(piece)
         if self.read_size is not None:
-            self.read_size.block_left_whole(send_room(plain_socket))
+            self.read_size.block_left_whole(plain_socket)
 
     def _send(self, send: Callable[[Any], int], data: Any) -> int | None:
         try:

@@ -9,7 +9,7 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -144,3 +144,18 @@ def established_count(pid: int, port: int) -> int:
         with contextlib.suppress(OSError):
             count += str(descriptor.readlink()) in established
     return count
+
+
+def end_all(processes: Iterable[subprocess.Popen[bytes]]) -> None:
+    """
+    End processes, the last one first; one which does not end in its time is killed.
+    """
+    ending = [*processes][::-1]
+    for process in ending:
+        process.terminate()
+    for process in ending:
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -57,7 +57,6 @@ class BackendConnection(Protocol):
 
     Attributes:
         ready: Fires with the connection itself when requests may be sent: after the TLS handshake where there is one.
-        is_silent: Whether nothing has come back since the last request was sent.
         released_at: When it was put into the pool, in the reactor's seconds.
     """
 
@@ -66,7 +65,7 @@ class BackendConnection(Protocol):
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self.ready: Deferred[BackendConnection] = Deferred(lambda ignored: self.abort())
-        self.is_silent = True
+        self._is_silent = True
         self.released_at = 0.0
         self._limits = pool.limits
         self._deadline = Deadline(pool.reactor, self._timed_out)
@@ -119,7 +118,7 @@ class BackendConnection(Protocol):
             # Only its end tells how long the answer was.
             self._answer_ended(response)
             return
-        self._fail(BackendFault.UNANSWERED if self.is_silent else BackendFault.LOST, reason.value)
+        self._fail(BackendFault.UNANSWERED if self._is_silent else BackendFault.LOST, reason.value)
         if not self.ready.called:
             self.ready.errback(backend_failure(BackendFault.UNREACHABLE, reason.value))
 
@@ -172,7 +171,7 @@ class BackendConnection(Protocol):
         self._answered = answered
         self._interim_count = 0
         self._unread = b""
-        self.is_silent = True
+        self._is_silent = True
         self._body = body
         self._is_body_sent = body is None
         if body is None:
@@ -279,7 +278,7 @@ class BackendConnection(Protocol):
             # Nobody asked: the next answer on this connection could be somebody else's.
             self.abort()
             return
-        self.is_silent = False
+        self._is_silent = False
         self._unread += data
         self._read_heads()
 

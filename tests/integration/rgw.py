@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import time
 import urllib.error
@@ -15,7 +14,7 @@ import uuid
 from pathlib import Path
 
 from s3proxy.testing.certificates import MadeCertificate, make_certificate
-from tests.processes import free_port
+from tests.processes import end_all, free_port
 
 PACKAGES = ("radosgw", "ceph-osd", "ceph-mon", "ceph-common")
 STORES = {
@@ -183,14 +182,7 @@ rgw crypt require ssl = false
         """
         End everything.
         """
-        for process in reversed(self._processes):
-            process.send_signal(signal.SIGTERM)
-        for process in reversed(self._processes):
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        end_all(self._processes)
         self._logs.close()
 
     def _answers(self) -> bool:

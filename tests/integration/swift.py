@@ -7,7 +7,6 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from tests.processes import free_port
+from tests.processes import end_all, free_port
 
 PACKAGES = ("memcached", "liberasurecode-dev")
 REQUIREMENT = "swift==2.38.*"
@@ -101,14 +100,7 @@ class Swift:
         """
         End everything.
         """
-        for process in reversed(self._processes.values()):
-            process.send_signal(signal.SIGTERM)
-        for process in reversed(self._processes.values()):
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        end_all(self._processes.values())
         self._logs.close()
 
     def kill(self, part: str) -> None:
