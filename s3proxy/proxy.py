@@ -351,8 +351,11 @@ class ProxiedExchange:
         self._claim = claim
         self._head = claim.head
         found = self._proxy.credentials.look_up(claim.claimed_access_key_id)
-        self._looking_up = found
-        found.addCallbacks(self._credential_found, self._source_failed)
+        if isinstance(found, Deferred):
+            self._looking_up = found
+            found.addCallbacks(self._credential_found, self._source_failed)
+        else:
+            self._authenticate(found)
 
     def _credential_found(self, credential: Credential | None) -> None:
         self._looking_up = None
@@ -368,7 +371,8 @@ class ProxiedExchange:
         assert self._claim is not None
         proxy = self._proxy
         authenticated = verify_claim(self._claim, credential, proxy.settings.realm, self._received_at)
-        proxy.counts.exempted.update(authenticated.exempted)
+        if authenticated.exempted:
+            proxy.counts.exempted.update(authenticated.exempted)
         window = proxy.settings.replay_window
         if self._form is not None:
             self._form.check_policy(self._received_at)
@@ -467,7 +471,11 @@ class ProxiedExchange:
             self._passed += forwarded_headers(
                 self._backend.forwarded, self._request.client_host.encode(), head.host, self._scheme
             )
-        self._receive(Event.AUTHENTICATED_TO_STREAM if self._plan.streams else Event.AUTHENTICATED_TO_HOLD)
+        if self._plan.decoder is None:
+            self._verified_at = self._proxy.clock()
+            self._receive(Event.AUTHENTICATED_WITHOUT_BODY)
+        else:
+            self._receive(Event.AUTHENTICATED_TO_STREAM if self._plan.streams else Event.AUTHENTICATED_TO_HOLD)
 
     # A form, whose signature is in its body
 
@@ -506,6 +514,7 @@ class ProxiedExchange:
 
     def _make_body(self) -> GuardedBody:
         assert self._plan is not None
+        assert self._plan.decoder is not None
         sink: Upload | HeldBody | SpooledBody | None = self._upload
         if sink is None:
             sink = self._held = self._plan.make_held(self._proxy.spool)
@@ -581,7 +590,6 @@ class ProxiedExchange:
 
     def _send(self) -> None:
         assert self._plan is not None
-        assert self._held is not None
         assert self._address is not None
         assert self._backend is not None
         head = self._head
@@ -590,6 +598,7 @@ class ProxiedExchange:
         content = b""
         length: int | None = 0 if head.method in {b"PUT", b"POST"} else None
         if use is not BodyUse.NONE:
+            assert self._held is not None
             content = self._held.content
             takes_checksums = self._backend.account.profile.takes_checksums
             if takes_checksums:
@@ -767,6 +776,13 @@ class ProxiedExchange:
             return
         is_chunked = self._frame(headers)
         head = self._request.make_head(answer.status, answer.reason, headers)
+        if reader is None and self._response.is_complete and not is_chunked and self._ticket is None:
+            # All of it came with its head: nothing is left to pace.
+            content = self._response.take_content()
+            self._sent_size = len(content)
+            self._request.writer.writeSequence((head, content))
+            self._receive(Event.ANSWER_ENDED)
+            return
         self._relay = relay = ResponseRelay(
             self._response, self._request.writer, head, is_chunked=is_chunked, ended=self._relayed
         )

@@ -167,7 +167,7 @@ class BackendConnection(Protocol):
         """
         assert self._writer is not None
         self._request = request
-        answered: Deferred[BackendResponse] = Deferred(lambda ignored: self._cancelled())
+        answered: Deferred[BackendResponse] = Deferred(self._cancelled)
         self._answered = answered
         self._interim_count = 0
         self._unread = b""
@@ -240,7 +240,7 @@ class BackendConnection(Protocol):
             assert self._request is not None
             self._wait(_Waiting.FOR_ANSWER, self._request.first_byte_time)
 
-    def _cancelled(self) -> None:
+    def _cancelled(self, ignored: object) -> None:
         self._answered = None
         self._stop_body()
         self.abort()

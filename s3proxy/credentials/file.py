@@ -11,7 +11,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from s3proxy.authentication import SWITCHES
@@ -220,5 +219,5 @@ class FileCredentialStore:
             if credential.session_token is not None
         )
 
-    def look_up(self, access_key_id: bytes) -> Deferred[Credential | None]:
-        return succeed(self._credentials.get(access_key_id))
+    def look_up(self, access_key_id: bytes) -> Credential | None:
+        return self._credentials.get(access_key_id)

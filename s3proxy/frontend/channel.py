@@ -7,7 +7,6 @@ from __future__ import annotations
 import fcntl
 import struct
 import termios
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import auto
 from typing import TYPE_CHECKING, Any
@@ -98,6 +97,9 @@ class S3Channel(HTTPChannel):
 
     Stock `HTTPChannel` answers 100 Continue unasked, stores bodies, and leaves heads to its version's judgement; of it
     remain the producer's side towards `Request` and what applications see of a channel.
+
+    Attributes:
+        client_host: The client's address as text.
     """
 
     site: S3Site
@@ -135,6 +137,7 @@ class S3Channel(HTTPChannel):
         self._records: list[bytes] | None = None
         if isinstance(transport, TLSMemoryBIOProtocol):
             self._gather_records(transport)
+        self.client_host = str(getattr(self.getPeer(), "host", "-"))
         self.writer = DirectWriter(transport, self)
         self.site.connection_made(self)
         found = stream_socket(transport)
@@ -142,7 +145,7 @@ class S3Channel(HTTPChannel):
             self._fd = found.fileno()
             self.site.watch.add(self._fd, self._hung_up)
         limit = self.site.limit
-        if limit is not None and not limit.admits(self, str(getattr(self.getPeer(), "host", "-"))):
+        if limit is not None and not limit.admits(self, self.client_host):
             self._refuse_connection(SlowDown())
 
     # Reading
@@ -177,17 +180,17 @@ class S3Channel(HTTPChannel):
         self._read(data)
 
     def _read(self, data: bytes) -> None:
-        readers: dict[_State, Callable[[bytes], bytes]] = {
-            _State.HEAD: self._read_head,
-            _State.BODY: self._read_body,
-            _State.ANSWERING: self._keep,
-            _State.LINGERING: self._drop,
-            _State.CLOSED: self._drop,
-        }
         self._is_reading = True
         while True:
             state = self._state
-            left = readers[state](data)
+            if state is _State.HEAD:
+                left = self._read_head(data)
+            elif state is _State.BODY:
+                left = self._read_body(data)
+            elif state is _State.ANSWERING:
+                left = data
+            else:
+                left = self._drop(data)
             if self._unread:
                 left += self._unread
                 self._unread = b""
@@ -326,9 +329,6 @@ class S3Channel(HTTPChannel):
         else:
             request.bodyFailed(error)
 
-    def _keep(self, data: bytes) -> bytes:
-        return data
-
     def _drop(self, data: bytes) -> bytes:
         if self._state is _State.LINGERING:
             self._lingered_size += len(data)
@@ -464,8 +464,9 @@ class S3Channel(HTTPChannel):
         self._total.clear()
         if self._state is _State.CLOSED:
             return
-        for reason in tuple(self._holds - {Hold.PIPELINED}):
-            self.release(reason)
+        if self._holds:
+            for reason in tuple(self._holds - {Hold.PIPELINED}):
+                self.release(reason)
         if self._state is _State.BODY and self._lacks == 0 and self._framing is None:
             # The verdict came inside the body's last octets.
             self._state = _State.ANSWERING

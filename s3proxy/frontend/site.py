@@ -118,7 +118,7 @@ class S3Site(Site):
         Tell of octets which were no request.
         """
         if self._connection_refused is not None:
-            self._connection_refused(str(getattr(channel.getPeer(), "host", "-")), error, request_id)
+            self._connection_refused(channel.client_host, error, request_id)
 
     def drain(self, *, serves: bool) -> Deferred[None]:
         """
