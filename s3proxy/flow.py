@@ -316,6 +316,9 @@ def bound_socket_buffers(transport: Any, size: int) -> None:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
 
+_PEEK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
+
+
 def is_readable(transport: Any) -> bool:
     """
     Return whether octets or an end have come which nobody has read; below TLS nobody can tell what they mean.
@@ -323,7 +326,7 @@ def is_readable(transport: Any) -> bool:
     if not _is_plain(transport):
         return False
     try:
-        transport.getHandle().recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        transport.getHandle().recv(1, _PEEK)
     except (BlockingIOError, InterruptedError):
         return False
     except OSError:

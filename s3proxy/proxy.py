@@ -591,6 +591,7 @@ class ProxiedExchange:
     def _send(self) -> None:
         assert self._plan is not None
         assert self._address is not None
+        assert self._authenticated is not None
         assert self._backend is not None
         head = self._head
         use = self._plan.use
@@ -611,13 +612,16 @@ class ProxiedExchange:
                 if requires_integrity(head, self._address) and b"content-md5" not in head.fields:
                     passed.append((b"Content-MD5", content_md5(content)))
             length = len(content)
+        claimed_sha256 = None
         if use is BodyUse.OBJECT:
             self._object_size = length
+            # It was verified, and needs no second hash.
+            claimed_sha256 = self._authenticated.payload.sha256
         self._drop_held()
         slow = copies_inside(head)
         request = BackendRequest(
             head.method,
-            self._sign(passed, length, payload_of(content)),
+            self._sign(passed, length, claimed_sha256 or payload_of(content)),
             content,
             is_idempotent=head.method != b"POST",
             first_byte_time=self._backend.slow_first_byte_time if slow else self._backend.first_byte_time,
@@ -776,7 +780,7 @@ class ProxiedExchange:
             return
         is_chunked = self._frame(headers)
         head = self._request.make_head(answer.status, answer.reason, headers)
-        if reader is None and self._response.is_complete and not is_chunked and self._ticket is None:
+        if reader is None and self._response.is_complete and not is_chunked and self._pace is None:
             # All of it came with its head: nothing is left to pace.
             content = self._response.take_content()
             self._sent_size = len(content)
