@@ -193,7 +193,12 @@ class BackendConnection(Protocol):
         return answered
 
     def _start_body(self) -> None:
-        self._deadline.clear()
+        assert self._writer is not None
+        if self._writer.is_paused:
+            # The head alone was too much for the socket.
+            self._wait(_Waiting.FOR_ROOM, self._limits.idle_time)
+        else:
+            self._deadline.clear()
         body = self._body
         body.startProducing(self).addCallbacks(self._body_produced, self._body_failed, callbackArgs=(body,))
 

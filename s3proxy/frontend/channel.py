@@ -35,6 +35,7 @@ from s3proxy.s3.framing import ChunkedFraming
 from s3proxy.s3.head import RequestHead, parse_request_head
 from s3proxy.s3.identity_enum import IdentityEnum
 from s3proxy.s3.limits import KIB, MAX_HEAD_SIZE, MIB
+from s3proxy.tls import Records
 
 if TYPE_CHECKING:
     from s3proxy.frontend.site import S3Site
@@ -134,9 +135,10 @@ class S3Channel(HTTPChannel):
         self._hangup_seen: bool | None = None
         self._fd: int | None = None
         self._is_tls = ISSLTransport.providedBy(transport)
-        self._records: list[bytes] | None = None
+        self._records: Records | None = None
         if isinstance(transport, TLSMemoryBIOProtocol):
-            self._gather_records(transport)
+            self._records = Records(transport)
+            self._records.gather()
         self.client_host = str(getattr(self.getPeer(), "host", "-"))
         self.writer = DirectWriter(transport, self)
         self.site.connection_made(self)
@@ -150,26 +152,7 @@ class S3Channel(HTTPChannel):
 
     # Reading
 
-    def _gather_records(self, tls: Any) -> None:
-        """
-        Take what TLS decrypts of one read together: it hands on each record, and each would be sent by itself.
-        """
-        decrypt = tls.dataReceived
-
-        def received(octets: bytes) -> None:
-            records: list[bytes] = []
-            self._records = records
-            decrypt(octets)
-            self._records = None
-            if records:
-                self.dataReceived(b"".join(records))
-
-        tls.dataReceived = received
-
     def dataReceived(self, data: bytes) -> None:
-        if self._records is not None:
-            self._records.append(data)
-            return
         if self._is_reading:
             # Under TLS a resume may deliver what was decrypted before.
             self._unread += data
@@ -618,8 +601,8 @@ class S3Channel(HTTPChannel):
         if self.site.limit is not None:
             self.site.limit.lost(self)
         self.writer.detach()
-        # They know each other.
-        vars(self.transport).pop("dataReceived", None)
+        if self._records is not None:
+            self._records.release()
         if self._fd is not None:
             self.site.watch.remove(self._fd)
         request, self._request = self._request, None
