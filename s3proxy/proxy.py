@@ -64,7 +64,7 @@ from s3proxy.s3.errors import (
     ServiceUnavailable,
     SlowDown,
 )
-from s3proxy.s3.head import HeaderList
+from s3proxy.s3.head import HeaderList, RequestHead
 from s3proxy.s3.operation import (
     BodyUse,
     check_method,
@@ -130,7 +130,7 @@ class Proxy:
     Args:
         settings: For one listener.
         credentials: Where keys are looked up.
-        choose_backend: The backend for an address and an authenticated client.
+        choose_backend: The backend for a head, its address and an authenticated client.
         wall_clock: Tells the time of signatures, in UTC; not the reactor's, which is monotonic.
         clock: Seconds which never go back, for durations: ``reactor.seconds``.
         log_access: Told of each request when it has ended.
@@ -146,7 +146,7 @@ class Proxy:
         self,
         settings: ProxySettings,
         credentials: ICredentialStore,
-        choose_backend: Callable[[Address, Authenticated], Backend],
+        choose_backend: Callable[[RequestHead, Address, Authenticated], Backend],
         *,
         wall_clock: Callable[[], datetime],
         clock: Callable[[], float],
@@ -394,7 +394,7 @@ class ProxiedExchange:
         head, address = self._head, self._address
         self._authenticated = authenticated
         check_operation(head, address)
-        self._backend = backend = proxy.choose_backend(address, authenticated)
+        self._backend = backend = proxy.choose_backend(head, address, authenticated)
         check_private_surface(backend.account.profile, head, address)
         if proxy.authorizer is not None:
             deciding = proxy.authorizer.authorize(head, address, authenticated)
@@ -741,8 +741,9 @@ class ProxiedExchange:
             self._backend_failed(failure)
         elif self._answer_use is AnswerUse.JUDGE and blames_our_signature(self._reader.document):
             self._proxy.log.error(
-                "backend {backend} refused our own signature: {code}: {request_id}",
+                "backend {backend} refused our own signature, of {key}: {code}: {request_id}",
                 backend=self._backend_name,
+                key=self._backend.account.key if self._backend is not None else None,
                 code=(error_code(self._reader.document) or b"").decode("ascii", "replace"),
                 request_id=self._request_id,
             )
