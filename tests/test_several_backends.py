@@ -522,6 +522,7 @@ TENANTS = "".join(
     f'[[backend_key]]\nname = "{name}"\nbackend = "ceph"\naccess_key_id = "X"\nsecret_access_key = "secret"\n'
     for name in ("a", "b")
 )
+WITHOUT_RULES = "without access rules of its own each of them may do all that it may"
 OPEN = '[[backend]]\nname = "open"\nurl = "http://127.0.0.1:2"\nsignature = "none"\n'
 ROUTED = '[[route]]\nbucket = "logs-*"\nbackend = "open"\n'
 
@@ -535,18 +536,12 @@ ROUTED = '[[route]]\nbucket = "logs-*"\nbackend = "open"\n'
         (
             TENANTS,
             ['backend_key = "a"', 'backend_key = "b"', 'backend_key = "b"'],
-            [
-                'warning: 2 keys share backend key "b"; without access rules of its own each of them may do all that '
-                "it may"
-            ],
+            [f'warning: 2 keys share backend key "b"; {WITHOUT_RULES}'],
         ),
         (
             TENANTS + OPEN + ROUTED,
             ["", "", "", 'backend_key = "b"', 'backend_key = "b"', 'backend = "open"', 'backend = "open"'],
-            [
-                'warning: 2 keys share backend key "b", 3 keys share the own key of backend "ceph"; without access '
-                "rules of its own each of them may do all that it may"
-            ],
+            [f'warning: 2 keys share backend key "b", 3 keys share the own key of backend "ceph"; {WITHOUT_RULES}'],
         ),
     ],
     ids=["one-key-of-ours", "one-to-one", "disabled", "shared", "own-key"],
