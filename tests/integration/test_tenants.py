@@ -87,16 +87,24 @@ def tenants(request: pytest.FixtureRequest, users: Gateway, tmp_path_factory: py
         yield made
 
 
+CLIENT_KEY = """[[key]]
+access_key_id = "{name}"
+secret_access_key = "client secret of {name}"
+backend_key = "{user}"
+"""
+BACKEND_KEY = """[[backend_key]]
+name = "{name}"
+backend = "rgw"
+access_key_id = "{key_id}"
+secret_access_key = "{secret}"
+"""
+
+
 def _configure(directory: Path, gateway: Gateway, signature: str, port: int) -> Path:
-    (directory / "keys.toml").write_text(
-        "".join(
-            f'[[key]]\naccess_key_id = "{name}"\nsecret_access_key = "client secret of {name}"\nbackend_key = "{user}"\n'
-            for name, user in CLIENTS.items()
-        )
-    )
+    clients = [CLIENT_KEY.format(name=name, user=user) for name, user in CLIENTS.items()]
+    (directory / "keys.toml").write_text("".join(clients))
     keys = "".join(
-        f'[[backend_key]]\nname = "{name}"\nbackend = "rgw"\naccess_key_id = "{key_id}"\nsecret_access_key = "{secret}"\n'
-        for name, (key_id, secret) in USERS.items()
+        BACKEND_KEY.format(name=name, key_id=key_id, secret=secret) for name, (key_id, secret) in USERS.items()
     )
     path = directory / "s3proxy.toml"
     path.write_text(
