@@ -740,10 +740,11 @@ class ProxiedExchange:
         if failure is not None:
             self._backend_failed(failure)
         elif self._answer_use is AnswerUse.JUDGE and blames_our_signature(self._reader.document):
+            key = self._backend.account.key if self._backend is not None else None
             self._proxy.log.error(
-                "backend {backend} refused our own signature, of {key}: {code}: {request_id}",
+                "backend {backend} refused our own signature, of key {key}: {code}: {request_id}",
                 backend=self._backend_name,
-                key=self._backend.account.key if self._backend is not None else None,
+                key=key.access_key_id if key is not None else None,
                 code=(error_code(self._reader.document) or b"").decode("ascii", "replace"),
                 request_id=self._request_id,
             )

@@ -397,7 +397,7 @@ async def test_a_key_which_a_backend_refuses_is_named_in_the_log(tmp_path: Path)
     assert code(right) == (404, "NoSuchBucket")
     (event,) = [event for event in captured if "refused our own signature" in (event["log_format"] or "")]
     text = event["log_format"].format(**event)
-    assert "backend first refused our own signature, of <BackendKey FIRST-B>" in text
+    assert "backend first refused our own signature, of key FIRST-B" in text
     assert "secret" not in text
 
 
