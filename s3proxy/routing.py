@@ -8,6 +8,7 @@ import fnmatch
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 
 from twisted.logger import Logger
 
@@ -21,6 +22,7 @@ from s3proxy.s3.head import RequestHead
 from s3proxy.s3.operation import copy_source_bucket
 from s3proxy.sigv4.signing_key import SigningKeys
 
+_WILD = frozenset("*?[")
 _OTHER_STORAGE = "The source of this copy is on another storage than its target."
 
 
@@ -44,7 +46,12 @@ class Routing:
     ) -> None:
         self._backends = backends
         self._default = next(iter(backends.values()))
-        self._routes = [(_compile(patterns).fullmatch, backends[name]) for patterns, name in routes]
+        self._names: dict[bytes, Backend] = {}
+        self._patterns: list[tuple[re.Pattern[str], Backend]] = []
+        for patterns, name in routes:
+            for pattern in patterns:
+                self._add_route(pattern, backends[name])
+        self._has_routes = bool(self._names or self._patterns)
         self._of_key = {name: _with_key(backends[at], key) for name, (at, key) in (keys or {}).items()}
 
     def choose(self, head: RequestHead, address: Address, authenticated: Authenticated) -> Backend:
@@ -60,7 +67,7 @@ class Routing:
             home = self._home(credential)
         else:
             home = self._default
-        if not self._routes or credential.backend is not None:
+        if not self._has_routes or credential.backend is not None:
             return home
         chosen = self._route(address.bucket, home)
         for source in head.fields.get(b"x-amz-copy-source", ()):
@@ -72,11 +79,23 @@ class Routing:
             return self._with_key_of(credential, chosen)
         return chosen
 
+    def _add_route(self, pattern: str, backend: Backend) -> None:
+        if _is_wild(pattern):
+            self._patterns.append((_compile(pattern), backend))
+        elif not any(former.fullmatch(pattern) for former, _ in self._patterns):
+            # No former pattern has it, and later ones do not matter: it is found at once, however many names there are.
+            self._names.setdefault(pattern.encode(), backend)
+
     def _route(self, bucket: bytes, home: Backend) -> Backend:
-        if bucket:
+        if not bucket:
+            return home
+        named = self._names.get(bucket)
+        if named is not None:
+            return named
+        if self._patterns:
             name = bucket.decode("utf-8", "replace")
-            for matches, backend in self._routes:
-                if matches(name) is not None:
+            for pattern, backend in self._patterns:
+                if pattern.fullmatch(name) is not None:
                     return backend
         return home
 
@@ -106,8 +125,13 @@ class Routing:
         raise AccessDenied
 
 
-def _compile(patterns: Iterable[str]) -> re.Pattern[str]:
-    return re.compile("|".join(map(fnmatch.translate, patterns)))
+def _is_wild(pattern: str) -> bool:
+    return not _WILD.isdisjoint(pattern)
+
+
+@lru_cache(4096)
+def _compile(pattern: str) -> re.Pattern[str]:
+    return re.compile(fnmatch.translate(pattern))
 
 
 def _with_key(backend: Backend, key: BackendKey) -> Backend:
@@ -124,12 +148,11 @@ def covers(pattern: str, other: str) -> bool:
     if pattern == other or set(pattern) == {"*"}:
         return True
     has_set = "[" in pattern or "[" in other
-    is_one_name = not set(other) & set("*?[")
-    if has_set and not is_one_name:
+    if not _is_wild(pattern) or (has_set and _is_wild(other)):
         return False
     # Two names stand for all: a star is nothing, or more letters than the pattern has question marks, of a kind which
     # only its own wildcards match.
-    matches = re.compile(fnmatch.translate(pattern)).fullmatch
+    matches = _compile(pattern).fullmatch
     return all(
         matches(other.replace("?", "\0").replace("*", star)) is not None for star in ("", "\0" * (len(pattern) + 1))
     )

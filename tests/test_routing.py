@@ -112,6 +112,17 @@ def test_the_bucket_names_the_backend(path: bytes, name: str) -> None:
     assert chosen(path) == name
 
 
+def test_the_first_route_holds() -> None:
+    """
+    A name before a pattern is its exception; behind one which matches it, it means nothing.
+    """
+    before = Routing(BACKENDS, [(("logs-1",), "media"), (("logs-*",), "logs")])
+    behind = Routing(BACKENDS, [(("logs-*",), "logs"), (("logs-1", "logs"), "media"), (("logs",), "first")])
+
+    assert [chosen(path, routing=before) for path in (b"/logs-1/k", b"/logs-2/k")] == ["own-media", "own-logs"]
+    assert [chosen(path, routing=behind) for path in (b"/logs-1/k", b"/logs/k")] == ["own-logs", "own-media"]
+
+
 def test_a_bucket_in_the_host_name_is_one() -> None:
     """
     Virtual-hosted style is routed as path style is.
