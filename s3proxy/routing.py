@@ -104,9 +104,9 @@ class Routing:
         Return where the requests of a key go which no route sends elsewhere.
         """
         try:
-            if credential.backend_keys:
+            if credential.backend is None:
                 return self._of_key[credential.backend_keys[0]]
-            return self._backends[credential.backend or ""]
+            pinned = self._backends[credential.backend]
         except KeyError as error:
             # A keys file is held against the configuration when it is read; other sources are not.
             self._log.error(
@@ -115,6 +115,7 @@ class Routing:
                 name=error.args[0],
             )
             raise InternalError from None
+        return self._with_key_of(credential, pinned) if credential.backend_keys else pinned
 
     def _with_key_of(self, credential: Credential, chosen: Backend) -> Backend:
         for name in credential.backend_keys:

@@ -223,7 +223,7 @@ def test_nobody_has_the_backends_own_key() -> None:
     assert chosen(b"/other/key", NOBODY) == "own-first"
 
 
-@pytest.mark.parametrize("credential", [key_of("gone"), key_of(backend="gone"), key_of("gone", backend="first")])
+@pytest.mark.parametrize("credential", [key_of("gone"), key_of(backend="gone"), key_of("a", backend="gone")])
 def test_a_name_which_is_not_configured_is_no_way_around(credential: Credential) -> None:
     """
     A source of keys which nobody holds against the configuration may name anything: 500, and a line in the log.
@@ -232,8 +232,10 @@ def test_a_name_which_is_not_configured_is_no_way_around(credential: Credential)
         chosen(b"/bucket/key", credential)
 
     assert [event["name"] for event in captured] == ["gone"]
-    with pytest.raises(AccessDenied):
-        chosen(b"/logs-1/key", key_of("a", "gone"))
+    for contradiction in (key_of("a", "gone"), key_of("gone", backend="logs"), key_of("a", backend="logs")):
+        with pytest.raises(AccessDenied):
+            chosen(b"/logs-1/key", contradiction)
+    assert chosen(b"/logs-1/key", key_of("a", "logs-a", backend="logs")) == "KEY-LOGS-A"
 
 
 PATTERNS = ["".join(letters) for size in range(1, 4) for letters in itertools.product("ab*?", repeat=size)]
