@@ -7,7 +7,7 @@ and an exception tells that there is no more. Together that costs more than AES-
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from OpenSSL import SSL
 from twisted.protocols.tls import TLSMemoryBIOProtocol
@@ -17,10 +17,26 @@ from s3proxy.s3.limits import KIB, MIB
 _RECORD_SIZE = 16 * KIB
 _SCRATCH_SIZE = 1 * MIB
 
-# Of pyOpenSSL only these take a buffer which is there already. They are not public, and the same since release 0.14.
-_lib: Any = SSL._lib  # type: ignore[attr-defined]
-_ffi: Any = SSL._ffi  # type: ignore[attr-defined]
-_scratch: Any = _ffi.new_allocator(should_clear_after_alloc=False)("char[]", _SCRATCH_SIZE)
+
+class Engine(Protocol):
+    """
+    How records are made and read.
+    """
+
+    def decrypt(self, connection: SSL.Connection) -> bytes:
+        """
+        Return all that can be decrypted of what was written to a connection. An end or an error is not told.
+        """
+
+    def encrypt(self, connection: SSL.Connection, octets: bytes | memoryview) -> int:
+        """
+        Make records of octets; return of how many.
+        """
+
+    def records(self, connection: SSL.Connection) -> bytes:
+        """
+        Return what a connection has to send.
+        """
 
 
 class Records:
@@ -54,7 +70,7 @@ class Records:
                 return
             connection = tls.getHandle()
             connection.bio_write(octets)
-            data = _decrypt(connection)
+            data = ENGINE.decrypt(connection)
             if data and not tls._aborted:
                 tls.wrappedProtocol.dataReceived(data)
             # What ended it, Twisted finds once more, and knows what to do.
@@ -98,58 +114,110 @@ class Records:
         if self._is_established:
             connection = tls.getHandle()
             for index, piece in enumerate(pieces):
-                taken = _encrypt(connection, piece)
+                taken = ENGINE.encrypt(connection, piece)
                 if taken < len(piece):
-                    self.below.write(_records(connection))
+                    self.below.write(ENGINE.records(connection))
                     pieces = (piece[taken:], *pieces[index + 1 :])
                     break
             else:
-                return _records(connection)
+                return ENGINE.records(connection)
         # Not by the instance's own write, which waits for more.
         TLSMemoryBIOProtocol.write(tls, b"".join(pieces))
         return b""
 
 
-def _decrypt(connection: Any) -> bytes:
+class PublicEngine:
     """
-    Return all that can be decrypted of what was written to a connection. An end or an error is not told.
+    By what pyOpenSSL promises: correct, and slow.
     """
-    ssl, read, size = connection._ssl, _lib.SSL_read, 0
-    pieces = []
-    while (taken := read(ssl, _scratch + size, _RECORD_SIZE)) > 0:
-        size += taken
-        if size > _SCRATCH_SIZE - _RECORD_SIZE:
-            pieces.append(_ffi.buffer(_scratch, size)[:])
-            size = 0
-    if size:
-        pieces.append(_ffi.buffer(_scratch, size)[:])
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def decrypt(self, connection: SSL.Connection) -> bytes:
+        pieces = []
+        try:
+            while True:
+                pieces.append(connection.recv(_RECORD_SIZE))
+        except SSL.Error:
+            return b"".join(pieces)
+
+    def encrypt(self, connection: SSL.Connection, octets: bytes | memoryview) -> int:
+        done = 0
+        try:
+            while done < len(octets):
+                done += connection.send(octets[done : done + _RECORD_SIZE])
+        except SSL.Error:
+            pass
+        return done
+
+    def records(self, connection: SSL.Connection) -> bytes:
+        pieces = []
+        try:
+            while True:
+                pieces.append(connection.bio_read(_SCRATCH_SIZE))
+        except SSL.WantReadError:
+            return b"".join(pieces)
 
 
-def _encrypt(connection: Any, octets: bytes | memoryview) -> int:
+class ScratchEngine:
     """
-    Make records of octets; return of how many.
+    By one buffer for all connections. Of pyOpenSSL it needs what is not public, and the same since release 0.14.
+
+    Raises:
+        AttributeError: It is there no longer.
     """
-    ssl, write = connection._ssl, _lib.SSL_write
-    size, done = len(octets), 0
-    with _ffi.from_buffer(octets) as plain:
-        while done < size:
-            taken = write(ssl, plain + done, size - done)
-            if taken <= 0:
-                break
-            done += taken
-    return done
+
+    def __init__(self) -> None:
+        library: Any = SSL
+        self._lib = library._lib
+        self._buffer = library._ffi.buffer
+        self._from_buffer = library._ffi.from_buffer
+        self._scratch = library._ffi.new_allocator(should_clear_after_alloc=False)("char[]", _SCRATCH_SIZE)
+        connection = SSL.Connection(SSL.Context(SSL.TLS_METHOD), None)
+        for name in ("_ssl", "_from_ssl"):
+            # Wanting now, not at the first client.
+            getattr(connection, name)
+
+    def decrypt(self, connection: Any) -> bytes:
+        ssl, read, scratch, size = connection._ssl, self._lib.SSL_read, self._scratch, 0
+        pieces = []
+        while (taken := read(ssl, scratch + size, _RECORD_SIZE)) > 0:
+            size += taken
+            if size > _SCRATCH_SIZE - _RECORD_SIZE:
+                pieces.append(self._buffer(scratch, size)[:])
+                size = 0
+        if size:
+            pieces.append(self._buffer(scratch, size)[:])
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def encrypt(self, connection: Any, octets: bytes | memoryview) -> int:
+        ssl, write = connection._ssl, self._lib.SSL_write
+        size, done = len(octets), 0
+        with self._from_buffer(octets) as plain:
+            while done < size:
+                taken = write(ssl, plain + done, size - done)
+                if taken <= 0:
+                    break
+                done += taken
+        return done
+
+    def records(self, connection: Any) -> bytes:
+        bio, read = connection._from_ssl, self._lib.BIO_read
+        pieces = []
+        while True:
+            size = read(bio, self._scratch, _SCRATCH_SIZE)
+            if size > 0:
+                pieces.append(self._buffer(self._scratch, size)[:])
+            if size < _SCRATCH_SIZE:
+                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-def _records(connection: Any) -> bytes:
+def make_engine() -> Engine:
     """
-    Return what a connection has to send.
+    Return the fastest way which the installed pyOpenSSL has.
     """
-    bio = connection._from_ssl
-    pieces = []
-    while True:
-        size = _lib.BIO_read(bio, _scratch, _SCRATCH_SIZE)
-        if size > 0:
-            pieces.append(_ffi.buffer(_scratch, size)[:])
-        if size < _SCRATCH_SIZE:
-            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    try:
+        return ScratchEngine()
+    except AttributeError:
+        return PublicEngine()
+
+
+ENGINE = make_engine()

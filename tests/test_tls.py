@@ -8,6 +8,7 @@ import random
 from typing import Any
 
 import pytest
+from OpenSSL import SSL
 from twisted.internet.protocol import Protocol
 from twisted.internet.ssl import CertificateOptions, TLSVersion
 from twisted.internet.task import Clock
@@ -15,6 +16,7 @@ from twisted.internet.testing import StringTransport
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
+from s3proxy import tls
 from s3proxy.tls import Records
 from tests.harness import server_context
 
@@ -80,6 +82,14 @@ class _Factory:
         """
 
     doStop = doStart
+
+
+@pytest.fixture(params=[tls.ScratchEngine, tls.PublicEngine], autouse=True)
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Each way to make and read records.
+    """
+    monkeypatch.setattr(tls, "ENGINE", request.param())
 
 
 @pytest.fixture(params=[TLSVersion.TLSv1_2, TLSVersion.TLSv1_3], ids=lambda version: version.name)
@@ -244,3 +254,19 @@ def test_released_records_are_Twisteds_again(sides: tuple[Side, Side]) -> None:
     records.release()
 
     assert "dataReceived" not in vars(server.tls)
+
+
+def test_the_fast_way_is_the_one_in_use() -> None:
+    """
+    The installed pyOpenSSL has what it needs; without it, what is public does.
+    """
+    assert isinstance(tls.make_engine(), tls.ScratchEngine)
+
+
+def test_what_is_not_public_may_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A pyOpenSSL without its private parts costs speed, and nothing else.
+    """
+    monkeypatch.delattr(SSL, "_lib")
+
+    assert isinstance(tls.make_engine(), tls.PublicEngine)
