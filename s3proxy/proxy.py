@@ -52,7 +52,7 @@ from s3proxy.resign.answer import (
 )
 from s3proxy.resign.head import UNSIGNED_PAYLOAD, backend_head, content_md5, payload_of, strip_checksum_elements
 from s3proxy.resign.headers import forwarded_headers, passed_headers
-from s3proxy.resign.profiles import check_private_surface
+from s3proxy.resign.profiles import check_operation_taken, check_private_surface
 from s3proxy.resign.target import backend_target
 from s3proxy.s3.address import Address, parse_address
 from s3proxy.s3.error_xml import error_document
@@ -391,7 +391,10 @@ class ProxiedExchange:
         self._authenticated = authenticated
         check_operation(head, address)
         self._backend = backend = proxy.choose_backend(address, authenticated)
-        check_private_surface(backend.account.profile, head, address)
+        profile = backend.account.profile
+        check_private_surface(profile, head, address)
+        if profile.operations is not None:
+            check_operation_taken(profile.operations, head, address, authenticated.authentication_names)
         if proxy.authorizer is not None:
             deciding = proxy.authorizer.authorize(head, address, authenticated)
             if deciding is not None:
