@@ -266,6 +266,7 @@ PROFILES: dict[str, Profile] = {
         ),
         Profile(
             "swift",
+            proves_tail=True,
             # Whatever comes unsigned is Swift's own API; health checks are answered before the S3 API is asked.
             reserved_segments=frozenset({b"v1", b"v1.0", b"auth", b"info", b"healthcheck", b"endpoints"}),
             private_headers=(
@@ -285,7 +286,6 @@ PROFILES: dict[str, Profile] = {
                 b"x-storage-",
                 b"x-symlink-",
                 b"x-timestamp",
-                b"x-user-",
                 b"x-versions-",
             ),
             health=HealthRequest(path=b"/healthcheck", statuses=frozenset({200})),
@@ -345,6 +345,7 @@ PROFILES: dict[str, Profile] = {
         Profile(
             "minio",
             takes_checksums=True,
+            proves_tail=True,
             reserved_segments=frozenset({b"minio"}),
             private_headers=(b"x-minio-",),
             health=HealthRequest(path=b"/minio/health/live", statuses=frozenset({200})),
