@@ -49,10 +49,13 @@ from s3proxy.resign.answer import (
     blames_our_signature,
     edit_document,
     error_code,
+    translate_error,
 )
 from s3proxy.resign.head import UNSIGNED_PAYLOAD, backend_head, content_md5, payload_of, strip_checksum_elements
 from s3proxy.resign.headers import forwarded_headers, passed_headers
+from s3proxy.resign.listing import Listing, read_listing
 from s3proxy.resign.profiles import check_operation_taken, check_private_surface
+from s3proxy.resign.reads import RangedRead, plain_read_headers, plan_read, reads_a_range
 from s3proxy.resign.target import backend_target
 from s3proxy.s3.address import Address, parse_address
 from s3proxy.s3.error_xml import error_document
@@ -245,6 +248,8 @@ class ProxiedExchange:
         self._ticket: Ticket | None = None
         self._pace: Pace | None = None
         self._passed: HeaderList = []
+        self._ranged: RangedRead | None = None
+        self._listing: Listing | None = None
         self._is_admitted_once = False
         self._backend: Backend | None = None
         self._looking_up: Deferred[Any] | None = None
@@ -454,18 +459,26 @@ class ProxiedExchange:
             self._receive(Event.REFUSED, SlowDown())
 
     def _begin_body(self) -> None:
+        assert self._address is not None
         assert self._authenticated is not None
         assert self._backend is not None
         assert self._plan is not None
         head, authenticated = self._head, self._authenticated
+        profile = self._backend.account.profile
         chosen = passed_headers(
             head,
             authenticated.signed_headers,
-            self._backend.account.profile,
+            profile,
             is_streaming=authenticated.payload.is_streaming,
         )
         self._proxy.counts.dropped_headers += len(chosen.dropped)
         self._passed = chosen.passed
+        if profile.mends_reads:
+            self._passed = plain_read_headers(head, self._passed)
+        if profile.lists_v1:
+            self._listing = read_listing(head, self._address)
+            if self._listing is not None:
+                self._head = self._listing.head
         if self._backend.forwarded != "none":
             self._passed += forwarded_headers(
                 self._backend.forwarded, self._request.client_host.encode(), head.host, self._scheme
@@ -588,6 +601,9 @@ class ProxiedExchange:
         assert self._address is not None
         assert self._backend is not None
         head = self._head
+        if self._backend.account.profile.mends_reads and self._ranged is None and reads_a_range(head, self._address):
+            self._ask_size()
+            return
         use = self._plan.use
         passed = self._passed
         content = b""
@@ -617,6 +633,22 @@ class ProxiedExchange:
             first_byte_time=self._backend.slow_first_byte_time if slow else self._backend.first_byte_time,
         )
         self._ask(self._backend.agent.send(request))
+
+    def _ask_size(self) -> None:
+        assert self._backend is not None
+        head = self._sign(self._passed, None, payload_of(b""), method=b"HEAD")
+        request = BackendRequest(b"HEAD", head, is_idempotent=True, first_byte_time=self._backend.first_byte_time)
+        self._asked = self._backend.agent.send(request)
+        self._asked.addCallbacks(partial(self._guarded, self._measured), self._not_answered)
+
+    def _measured(self, response: BackendResponse) -> None:
+        self._asked = None
+        # Where it raises, nothing has failed.
+        self._cause = "invalid_range"
+        self._ranged = plan_read(self._head, response.head)
+        self._cause = None
+        self._passed = self._ranged.headers(self._passed)
+        self._send()
 
     def _sign(
         self,
@@ -665,7 +697,14 @@ class ProxiedExchange:
             return
         self._response = response
         self._answered_at = self._proxy.clock()
-        self._answer_use = use = answer_use(self._head, response.head)
+        assert self._backend is not None
+        if self._ranged is not None:
+            self._ranged.check(response.head)
+        has_own_codes = bool(self._backend.account.profile.error_codes)
+        use = answer_use(self._head, response.head, has_own_codes=has_own_codes)
+        if self._listing is not None and response.head.status == 200:
+            use = AnswerUse.EDIT
+        self._answer_use = use
         if response.head.status < 400 and self._exchange.state is State.SENDING:
             self._proxy.counts.committed_early += 1
             self._proxy.log.error(
@@ -737,6 +776,9 @@ class ProxiedExchange:
                 request_id=self._request_id,
             )
             self._receive(Event.ANSWER_BLAMES_US, InternalError())
+        elif self._listing is not None and not self._reader.is_whole:
+            # As it is, it would be taken for the whole listing.
+            raise InternalError
         else:
             self._receive(Event.ANSWER_ACQUITS_US)
 
@@ -748,28 +790,38 @@ class ProxiedExchange:
             self._response.abort()
             self._response, self._reader = self._unexplained, None
         answer = self._response.head
-        self._status = answer.status
+        status, reason = answer.status, answer.reason
         name = PublicName(self._scheme, self._request.head.host, self._proxy.settings.realm.regions[0])
         verified: HeaderList = []
         if answer.status == 200 and self._plan is not None and self._plan.use is BodyUse.OBJECT:
             verified = self._verified
         headers = answer_headers(answer, name, self._backend.account.host, self._request_id.encode(), verified)
+        if self._ranged is not None:
+            status, reason, headers = self._ranged.mend(answer, headers)
+        self._status = status
         if self._form is not None and answer.status == 200:
             self._answer_form(self._form.form, headers)
             return
         reader = self._reader
         if reader is not None and reader.is_whole:
             document = reader.document
-            if self._answer_use is AnswerUse.EDIT:
+            if self._listing is not None and answer.status == 200:
+                document = self._listing.edit(document)
+            elif self._answer_use is AnswerUse.EDIT:
                 document = edit_document(document, name)
             elif answer.status >= 400:
+                codes = self._backend.account.profile.error_codes
+                if codes:
+                    assert self._address is not None
+                    is_about_object = bool(self._address.key)
+                    document = translate_error(document, codes, answer.status, is_about_object=is_about_object)
                 self._error_code = (error_code(document) or b"").decode("ascii") or None
             self._sent_size = len(document)
-            self._request.write_answer(answer.status, answer.reason, headers, document)
+            self._request.write_answer(status, reason, headers, document)
             self._receive(Event.ANSWER_ENDED)
             return
         is_chunked = self._frame(headers)
-        head = self._request.make_head(answer.status, answer.reason, headers)
+        head = self._request.make_head(status, reason, headers)
         self._relay = relay = ResponseRelay(
             self._response, self._request.writer, head, is_chunked=is_chunked, ended=self._relayed
         )
