@@ -55,7 +55,7 @@ from s3proxy.resign.head import UNSIGNED_PAYLOAD, backend_head, content_md5, pay
 from s3proxy.resign.headers import forwarded_headers, passed_headers
 from s3proxy.resign.listing import Listing, read_listing
 from s3proxy.resign.profiles import check_operation_taken, check_private_surface
-from s3proxy.resign.reads import RangedRead, plain_read_headers, plan_read, reads_a_range
+from s3proxy.resign.reads import RangedRead, override, plain_read_headers, plan_read, reads_a_range, split_overrides
 from s3proxy.resign.target import backend_target
 from s3proxy.s3.address import Address, parse_address
 from s3proxy.s3.error_xml import error_document
@@ -249,6 +249,7 @@ class ProxiedExchange:
         self._pace: Pace | None = None
         self._passed: HeaderList = []
         self._ranged: RangedRead | None = None
+        self._overrides: HeaderList = []
         self._listing: Listing | None = None
         self._is_admitted_once = False
         self._backend: Backend | None = None
@@ -475,6 +476,8 @@ class ProxiedExchange:
         self._passed = chosen.passed
         if profile.mends_reads:
             self._passed = plain_read_headers(head, self._passed)
+        if profile.overrides_answers:
+            self._head, self._overrides = split_overrides(head)
         if profile.lists_v1:
             self._listing = read_listing(head, self._address)
             if self._listing is not None:
@@ -798,6 +801,8 @@ class ProxiedExchange:
         headers = answer_headers(answer, name, self._backend.account.host, self._request_id.encode(), verified)
         if self._ranged is not None:
             status, reason, headers = self._ranged.mend(answer, headers)
+        if self._overrides and status in {200, 206}:
+            headers = override(headers, self._overrides)
         self._status = status
         if self._form is not None and answer.status == 200:
             self._answer_form(self._form.form, headers)

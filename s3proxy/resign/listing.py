@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
+from s3proxy.resign.target import with_query
 from s3proxy.s3.address import Address
 from s3proxy.s3.errors import InvalidArgument
 from s3proxy.s3.head import RequestHead
@@ -92,17 +93,7 @@ def read_listing(head: RequestHead, address: Address) -> Listing | None:
     kept = [item for item in head.raw_query.split(b"&") if decode_item(item.partition(b"=")[0]) not in _V2_NAMES]
     if marker:
         kept.append(b"marker=" + quote_from_bytes(marker, safe="-_.~").encode())
-    target = head.raw_path + (b"?" + b"&".join(kept) if kept else b"")
-    asked = RequestHead(
-        head.method,
-        target,
-        head.version,
-        head.headers,
-        head.fields,
-        head.content_length,
-        head.is_chunked,
-        head.keeps_alive,
-    )
+    asked = with_query(head, b"&".join(kept) if kept else None)
     return Listing(asked, token, start_after)
 
 

@@ -9,9 +9,16 @@ from s3proxy.s3.head import RequestHead
 from s3proxy.s3.query import query_names
 from s3proxy.sigv2.canonical import LISTING_NAMES, SUBRESOURCES
 
-_PLAIN_NAMES = (LISTING_NAMES - {b"list-type"}) | {b"versionId", b"x-id"}
+OVERRIDE_PREFIX = b"response-"
+
+OVERRIDES = frozenset(name for name in SUBRESOURCES if name.startswith(OVERRIDE_PREFIX))
 """
-Query names which choose a part or a version, and make no other operation of a request.
+Query names which set a header of GetObject's answer.
+"""
+
+_PLAIN_NAMES = (LISTING_NAMES - {b"list-type"}) | OVERRIDES | {b"versionId", b"x-id"}
+"""
+Query names which choose a part, a version or the answer's headers, and make no other operation of a request.
 """
 
 _OPERATION_NAMES = (SUBRESOURCES | {b"list-type"}) - _PLAIN_NAMES

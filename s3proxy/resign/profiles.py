@@ -117,6 +117,7 @@ class Profile:
             answered 501 before it. None where it has them all, or tells for itself what it lacks.
         error_codes: Codes of its own, each with S3's code where the operation is about an object, and where it is not.
         mends_reads: Whether Range and conditions of a GET must be put as it reads them, and ranged answers be mended.
+        overrides_answers: Whether ``response-*`` is kept from it, and done here: it reads or signs none of that.
         lists_v1: Whether it knows only the first version of a bucket's listing.
     """
 
@@ -135,6 +136,7 @@ class Profile:
     operations: frozenset[str] | None = None
     error_codes: Mapping[bytes, tuple[bytes, bytes]] = field(default_factory=dict)
     mends_reads: bool = False
+    overrides_answers: bool = False
     lists_v1: bool = False
 
 
@@ -186,18 +188,6 @@ _OSG_OPERATIONS = _WALRUS_OPERATIONS | {
     "POST bucket?delete",
     "OPTIONS bucket",
     "OPTIONS object",
-    *(
-        "GET object?" + "&".join(f"response-{name}" for name in names)
-        for names in (
-            ("cache-control",),
-            ("content-disposition",),
-            ("content-encoding",),
-            ("content-language",),
-            ("content-type",),
-            ("expires",),
-            ("content-disposition", "content-type"),
-        )
-    ),
 }
 """
 Source: eucalyptus/eucalyptus, ``SUPPORTED_OPS`` of ``ObjectStorageGETBinding`` and its siblings.
@@ -303,6 +293,7 @@ PROFILES: dict[str, Profile] = {
             operations=_WALRUS_OPERATIONS,
             error_codes=_WALRUS_CODES,
             mends_reads=True,
+            overrides_answers=True,
             lists_v1=True,
         ),
         Profile(
@@ -316,6 +307,7 @@ PROFILES: dict[str, Profile] = {
             operations=_OSG_OPERATIONS,
             error_codes=_WALRUS_CODES,
             mends_reads=True,
+            overrides_answers=True,
             lists_v1=True,
         ),
         Profile(
@@ -330,6 +322,7 @@ PROFILES: dict[str, Profile] = {
             operations=_WALRUS_OPERATIONS,
             error_codes=_WALRUS_CODES,
             mends_reads=True,
+            overrides_answers=True,
             lists_v1=True,
         ),
         Profile(
@@ -340,6 +333,7 @@ PROFILES: dict[str, Profile] = {
             private_headers=(b"x-rcs-",),
             health=HealthRequest(path=b"/riak-cs/ping", statuses=frozenset({200})),
             operations=_RIAKCS_OPERATIONS,
+            overrides_answers=True,
             lists_v1=True,
         ),
         Profile(

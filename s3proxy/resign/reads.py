@@ -16,9 +16,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from s3proxy.resign.operations import OVERRIDE_PREFIX, OVERRIDES
+from s3proxy.resign.target import with_query
 from s3proxy.s3.address import Address
 from s3proxy.s3.errors import InternalError, InvalidRange, NotImplementedByProxy
 from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead
+from s3proxy.s3.query import decode_item
 
 _SPELLINGS = {
     b"if-match": b"If-Match",
@@ -27,6 +30,7 @@ _SPELLINGS = {
     b"if-unmodified-since": b"If-Unmodified-Since",
 }
 _RANGE = re.compile(rb"bytes=([0-9]{0,18})-([0-9]{0,18})")
+_VALUE = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*")
 _ENTITY_TAG = re.compile(rb'(?:W/)?"([^"]*)"')
 
 
@@ -61,6 +65,31 @@ def reads_a_range(head: RequestHead, address: Address) -> bool:
     Say whether a request reads a range of an object.
     """
     return head.method == b"GET" and b"range" in head.fields and bool(address.key)
+
+
+def split_overrides(head: RequestHead) -> tuple[RequestHead, HeaderList]:
+    """
+    Take out of a read what sets its answer's headers; return the rest, and those headers.
+    """
+    if head.method not in {b"GET", b"HEAD"} or not head.raw_query or OVERRIDE_PREFIX not in head.raw_query:
+        return head, []
+    items = [item.partition(b"=") for item in head.raw_query.split(b"&")]
+    kept = [b"".join(item) for item in items if decode_item(item[0]) not in OVERRIDES]
+    headers = []
+    for raw_name, _, raw_value in items:
+        name, value = decode_item(raw_name), decode_item(raw_value)
+        # What could end a header's line is nobody's content type.
+        if name in OVERRIDES and value and _VALUE.fullmatch(value):
+            headers.append((name.removeprefix(OVERRIDE_PREFIX), value))
+    return with_query(head, b"&".join(kept) if kept else None), headers
+
+
+def override(headers: HeaderList, overrides: HeaderList) -> HeaderList:
+    """
+    Put headers in the place of those of the same name.
+    """
+    names = {name for name, _ in overrides}
+    return [header for header in headers if header[0].lower() not in names] + overrides
 
 
 @dataclass(frozen=True, slots=True)
