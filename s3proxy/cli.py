@@ -59,7 +59,7 @@ def _check(path: Path) -> int:
         if backend.commit == "tail" and not PROFILES[backend.profile].proves_tail:
             print(
                 f'note: backend "{backend.name}": profile "{backend.profile}" does not prove that a body which is '
-                "reset before its end is dropped; try it before you trust it"
+                "reset before its end is dropped; `s3proxy doctor` tries it on the backend itself"
             )
     print(f"{path}: ok, {len(settings.backends)} backends, {len(keys)} keys")
     return 0

@@ -459,18 +459,17 @@ def _is_unchanged(call: Call, stored: StoredObject, modified: datetime, *, has_b
     matches, others = call.fields.get(b"if-match"), call.fields.get(b"if-none-match")
     until, since = (parse_http_date(call.fields.get(n, b"")) for n in (b"if-unmodified-since", b"if-modified-since"))
     if has_bare_etags:
-        # As they are, against one without quotation marks.
-        if matches is not None and matches != stored.etag.encode():
-            raise Refusal(412, "PreconditionFailed")
-        if others == stored.etag.encode():
-            return True
-    elif matches is not None:
-        if not _names_etag(matches, stored):
+        # As they are sent, against one without quotation marks.
+        names_it = {value: value == stored.etag.encode() for value in (matches, others)}
+    else:
+        names_it = {value: value is not None and _names_etag(value, stored) for value in (matches, others)}
+    if matches is not None:
+        if not names_it[matches]:
             raise Refusal(412, "PreconditionFailed")
     elif until is not None and modified > until:
         raise Refusal(412, "PreconditionFailed")
     if others is not None:
-        return not has_bare_etags and _names_etag(others, stored)
+        return names_it[others]
     return since is not None and modified <= since
 
 
