@@ -52,7 +52,7 @@ from s3proxy.resign.answer import (
     translate_error,
 )
 from s3proxy.resign.head import UNSIGNED_PAYLOAD, backend_head, content_md5, payload_of, strip_checksum_elements
-from s3proxy.resign.headers import forwarded_headers, passed_headers
+from s3proxy.resign.headers import escape_copy_source, forwarded_headers, passed_headers
 from s3proxy.resign.listing import Listing, read_listing
 from s3proxy.resign.profiles import check_operation_taken, check_private_surface
 from s3proxy.resign.reads import RangedRead, override, plain_read_headers, plan_read, reads_a_range, split_overrides
@@ -474,6 +474,8 @@ class ProxiedExchange:
         )
         self._proxy.counts.dropped_headers += len(chosen.dropped)
         self._passed = chosen.passed
+        if profile.escapes_plus:
+            self._passed = escape_copy_source(self._passed)
         if profile.mends_reads:
             self._passed = plain_read_headers(head, self._passed)
         if profile.overrides_answers:

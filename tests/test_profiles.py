@@ -182,12 +182,17 @@ async def denies_only_through(pair: Pair) -> None:
 async def plus_is_space_straight(pair: Pair) -> None:
     await pair.straight("PUT", "/b/a+b", b"x")
     assert (pair.stored("a b"), pair.stored("a+b")) == (b"x", None)
+    copied = await pair.straight("PUT", "/b/copy", headers={"x-amz-copy-source": "/b/a+b"})
+    assert (copied.status, pair.stored("copy")) == (200, b"x")
 
 
 async def plus_is_space_through(pair: Pair) -> None:
     await pair.through("PUT", "/b/a+b", b"x")
     got = await pair.through("GET", "/b/a+b")
     assert (pair.stored("a b"), pair.stored("a+b"), got.body) == (None, b"x", b"x")
+    copied = await pair.through("PUT", "/b/copy", x_amz_copy_source="/b/a+b")
+    spaced = await pair.through("PUT", "/b/spaced", x_amz_copy_source="/b/a%20b")
+    assert (copied.status, pair.stored("copy"), spaced.status) == (200, b"x", 404)
 
 
 async def object_parameters_straight(pair: Pair) -> None:

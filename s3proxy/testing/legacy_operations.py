@@ -286,6 +286,8 @@ class Operations:
 
     def _copy_object(self, call: Call, bucket: Folder) -> Reply:
         raw_source = call.fields[b"x-amz-copy-source"].partition(b"?")[0].removeprefix(b"/")
+        if self._quirks.plus_is_space:
+            raw_source = raw_source.replace(b"+", b" ")
         try:
             name, _, key = unquote_to_bytes(raw_source).decode().partition("/")
         except UnicodeDecodeError:

@@ -25,7 +25,7 @@ class Quirks:
         refuses_iso_dates: x-amz-date is not taken as Signature V4 writes it.
         repeats_amz_date: The line of Date in the string to sign has x-amz-date, too, where that was sent.
         denies_only: A wrong key, signature or date is AccessDenied, like anything else that is not allowed.
-        plus_is_space: ``+`` in a path is a space.
+        plus_is_space: ``+`` in a path, and in a copy's source, is a space.
         object_parameters: Query names which it knows of an object; others are ignored. None where they are refused.
         lacks_multi_delete: There is no DeleteObjects.
         ignores_write_conditions: A write with If-None-Match or If-Match is done whatever is there.
