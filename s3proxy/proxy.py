@@ -55,7 +55,7 @@ from s3proxy.resign.head import UNSIGNED_PAYLOAD, backend_head, content_md5, pay
 from s3proxy.resign.headers import escape_copy_source, forwarded_headers, passed_headers
 from s3proxy.resign.listing import Listing, read_listing
 from s3proxy.resign.profiles import check_operation_taken, check_private_surface
-from s3proxy.resign.reads import RangedRead, override, plain_read_headers, plan_read, reads_a_range, split_overrides
+from s3proxy.resign.reads import MeasuredRead, needs_measuring, override, plain_read_headers, plan_read, split_overrides
 from s3proxy.resign.target import backend_target
 from s3proxy.s3.address import Address, parse_address
 from s3proxy.s3.error_xml import error_document
@@ -248,7 +248,7 @@ class ProxiedExchange:
         self._ticket: Ticket | None = None
         self._pace: Pace | None = None
         self._passed: HeaderList = []
-        self._ranged: RangedRead | None = None
+        self._measured: MeasuredRead | None = None
         self._overrides: HeaderList = []
         self._listing: Listing | None = None
         self._is_admitted_once = False
@@ -606,8 +606,9 @@ class ProxiedExchange:
         assert self._address is not None
         assert self._backend is not None
         head = self._head
-        if self._backend.account.profile.mends_reads and self._ranged is None and reads_a_range(head, self._address):
-            self._ask_size()
+        profile = self._backend.account.profile
+        if profile.mends_reads and self._measured is None and needs_measuring(head, self._address):
+            self._measure()
             return
         use = self._plan.use
         passed = self._passed
@@ -615,8 +616,7 @@ class ProxiedExchange:
         length: int | None = 0 if head.method in {b"PUT", b"POST"} else None
         if use is not BodyUse.NONE:
             content = self._held.content
-            takes_checksums = self._backend.account.profile.takes_checksums
-            if takes_checksums:
+            if profile.takes_checksums:
                 present = {name.lower() for name, _ in passed}
                 passed += [header for header in self._verified if header[0] not in present]
             else:
@@ -639,21 +639,24 @@ class ProxiedExchange:
         )
         self._ask(self._backend.agent.send(request))
 
-    def _ask_size(self) -> None:
+    def _measure(self) -> None:
         assert self._backend is not None
         head = self._sign(self._passed, None, payload_of(b""), method=b"HEAD")
         request = BackendRequest(b"HEAD", head, is_idempotent=True, first_byte_time=self._backend.first_byte_time)
         self._asked = self._backend.agent.send(request)
-        self._asked.addCallbacks(partial(self._guarded, self._measured), self._not_answered)
+        self._asked.addCallbacks(partial(self._guarded, self._read_planned), self._not_answered)
 
-    def _measured(self, response: BackendResponse) -> None:
+    def _read_planned(self, response: BackendResponse) -> None:
         self._asked = None
         # Where it raises, nothing has failed.
-        self._cause = "invalid_range"
-        self._ranged = plan_read(self._head, response.head)
+        self._cause = "condition"
+        self._measured = measured = plan_read(self._head, response.head)
         self._cause = None
-        self._passed = self._ranged.headers(self._passed)
-        self._send()
+        if measured.is_unchanged or self._head.method == b"HEAD":
+            self._answered(response)
+        else:
+            self._passed = measured.headers(self._passed)
+            self._send()
 
     def _sign(
         self,
@@ -703,8 +706,8 @@ class ProxiedExchange:
         self._response = response
         self._answered_at = self._proxy.clock()
         assert self._backend is not None
-        if self._ranged is not None:
-            self._ranged.check(response.head)
+        if self._measured is not None:
+            self._measured.check(response.head)
         has_own_codes = bool(self._backend.account.profile.error_codes)
         use = answer_use(self._head, response.head, has_own_codes=has_own_codes)
         if self._listing is not None and response.head.status == 200:
@@ -801,8 +804,8 @@ class ProxiedExchange:
         if answer.status == 200 and self._plan is not None and self._plan.use is BodyUse.OBJECT:
             verified = self._verified
         headers = answer_headers(answer, name, self._backend.account.host, self._request_id.encode(), verified)
-        if self._ranged is not None:
-            status, reason, headers = self._ranged.mend(answer, headers)
+        if self._measured is not None:
+            status, reason, headers = self._measured.mend(answer, headers)
         if self._overrides and status in {200, 206}:
             headers = override(headers, self._overrides)
         self._status = status

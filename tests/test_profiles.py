@@ -353,7 +353,35 @@ async def bare_etags_through(pair: Pair) -> None:
         {"if_match": f'"{ETAG}", "other"'},
     ):
         statuses.append((await pair.through("GET", "/b/k", **headers)).status)
-    assert statuses == [200, 412, 200, 304, 304, 200, 206, 501]
+    assert statuses == [200, 412, 200, 304, 304, 200, 206, 200]
+    beyond = await pair.through("GET", "/b/k", if_match='"other"', range="bytes=99-")
+    missing = await pair.through("GET", "/b/missing", if_match='"other"')
+    assert [(answer.status, code(answer)) for answer in (beyond, missing)] == [
+        (412, "PreconditionFailed"),
+        (404, "NoSuchKey"),
+    ]
+    assert found(beyond, "Condition") == ["If-Match"]
+
+
+async def document_with_304_straight(pair: Pair) -> None:
+    client = await pair.store.connect()
+    client.send(pair.store.head("GET", "/b/k", {"If-Modified-Since": DATE}))
+    answer = await client.answer("GET")
+    assert answer is not None
+    await client.until(lambda: b"NotModified" in client.received)
+    assert answer.status == 304
+
+
+async def document_with_304_through(pair: Pair) -> None:
+    client: FaultyClient = await pair.harness.connect()
+    for headers, status in (({"if-modified-since": DATE}, 304), ({}, 200), ({"if-none-match": f'"{ETAG}"'}, 304)):
+        for method in ("GET", "HEAD"):
+            client.send(pair.request(method, "/b/k", **headers)[0])
+            answer = await client.answer(method)
+            assert answer is not None
+            assert (answer.status, answer.header("etag")) == (status, f'"{ETAG}"')
+            assert answer.body == (BODY if status == 200 and method == "GET" else b"")
+            assert client.received == b""
 
 
 async def exact_names_straight(pair: Pair) -> None:
@@ -544,6 +572,7 @@ ROWS: dict[str, Row] = {
     "own_codes": Row(own_codes_straight, own_codes_through),
     "odd_ranges": Row(odd_ranges_straight, odd_ranges_through),
     "bare_etags": Row(bare_etags_straight, bare_etags_through),
+    "document_with_304": Row(document_with_304_straight, document_with_304_through),
     "exact_names": Row(exact_names_straight, exact_names_through),
     "ignores_overrides": Row(ignores_overrides_straight, ignores_overrides_through),
     "lists_v1": Row(lists_v1_straight, lists_v1_through),

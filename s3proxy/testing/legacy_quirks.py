@@ -33,6 +33,7 @@ class Quirks:
         odd_ranges: A range is answered 200, its Content-Range has the length of the range for the object's size, a
             suffix is taken for a range from the beginning, and several ranges are a fault.
         bare_etags: Entity tags of conditions are compared with their quotation marks to one without.
+        document_with_304: 304 has a document, which no answer of that status may have.
         exact_names: Range and conditions are read only as ``Range``, ``If-Match`` ...
         ignores_overrides: ``response-*`` is neither signed nor read.
         lists_v1: ``list-type`` and ``encoding-type`` are ignored.
@@ -56,6 +57,7 @@ class Quirks:
     own_codes: bool = False
     odd_ranges: bool = False
     bare_etags: bool = False
+    document_with_304: bool = False
     exact_names: bool = False
     ignores_overrides: bool = False
     lists_v1: bool = False
@@ -77,6 +79,7 @@ _WALRUS = Quirks(
     own_codes=True,
     odd_ranges=True,
     bare_etags=True,
+    document_with_304=True,
     exact_names=True,
     ignores_overrides=True,
     lists_v1=True,

@@ -352,10 +352,17 @@ class _StoreRequest(Request):
         self.setHeader(b"x-amz-request-id", secrets.token_hex(8).upper().encode())
         for name, value in reply.headers.items():
             self.setHeader(name, value)
-        if reply.status not in {204, 304}:
+        is_documented = reply.status == 304 and self._store.quirks.document_with_304
+        if is_documented:
+            reply.content = document_bytes("<Error><Code>NotModified</Code></Error>")
+        if reply.status not in {204, 304} or is_documented:
             self.setHeader(b"content-length", b"%d" % (len(reply.content) if reply.size is None else reply.size))
         if reply.file is None:
             self.write(reply.content)
+            if is_documented:
+                # Twisted knows better.
+                channel: Any = self.channel
+                channel.write(reply.content)
             self.finish()
             return
         file = reply.file
