@@ -155,7 +155,7 @@ class Realm:
     verifying_keys: VerifyingKeys = field(default_factory=VerifyingKeys, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Authenticated:
     """
     A request whose head is believed.
@@ -188,6 +188,7 @@ NOBODY = Credential("", ())
 Whoever sends an anonymous request.
 """
 
+_V2_CARRIERS = frozenset({Carrier.V2_HEADER, Carrier.V2_QUERY, Carrier.V2_FORM})
 _AUTHENTICATION_NAMES: dict[Carrier, frozenset[bytes]] = {
     Carrier.V4_QUERY: sigv4.QUERY_NAMES,
     Carrier.V4A_QUERY: sigv4.QUERY_NAMES,
@@ -276,7 +277,7 @@ def _read_presigned(head: RequestHead, parameters: dict[bytes, bytes], realm: Re
 
 
 def _check_switch(carrier: Carrier, realm: Realm) -> None:
-    if carrier.value in realm.refused:
+    if realm.refused and carrier.value in realm.refused:
         raise InvalidRequest(_NOT_SUPPORTED)
 
 
@@ -291,6 +292,8 @@ def _checked(claim: Claim, realm: Realm) -> Claim:
 
 
 def _check_payload_switch(claim: Claim, refused: frozenset[str]) -> None:
+    if not refused:
+        return
     word = claim.payload.word
     # Signature V2 knows no other payload; and what has no body has nothing unsigned.
     if word is None or claim.carrier not in _PAYLOAD_CARRIERS or not claim.head.has_body:
@@ -339,7 +342,7 @@ def verify_claim(claim: Claim, credential: Credential | None, realm: Realm, now:
 
 def _check_signature(claim: Claim, credential: Credential, realm: Realm) -> ChunkChain | None:
     secrets = credential.secret_access_keys
-    if claim.carrier in {Carrier.V2_HEADER, Carrier.V2_QUERY, Carrier.V2_FORM}:
+    if claim.carrier in _V2_CARRIERS:
         check_v2_signature(cast(sigv2.V2Claim, claim), secrets)
         return None
     if claim.carrier is Carrier.V4_FORM:

@@ -28,7 +28,7 @@ from s3proxy.backend.pool import Pool
 from s3proxy.backend.request import BackendLimits
 from s3proxy.resign.head import Account
 from s3proxy.resign.profiles import ANY_BELOW_500, PROFILES, BackendKey
-from s3proxy.settings import BackendSettings, Place, Settings
+from s3proxy.settings import BackendKeySettings, BackendSettings, Place, Settings
 from s3proxy.sigv4.signing_key import SigningKeys
 
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
@@ -84,6 +84,14 @@ def make_backend(backend: BackendSettings, settings: Settings, reactor: Any) -> 
         slow_first_byte_time=times.slow_first_byte,
         spools=backend.commit == "spool",
     )
+
+
+def make_backend_key(key: BackendKeySettings, settings: Settings) -> BackendKey:
+    """
+    Make a further key of ours, for the region of its backend.
+    """
+    (region,) = [backend.region for backend in settings.backends if backend.name == key.backend]
+    return BackendKey(key.access_key_id, str(key.secret_access_key), str(region))
 
 
 def make_endpoint(backend: BackendSettings, place: Place, connect_time: float, reactor: Any) -> IStreamClientEndpoint:

@@ -161,15 +161,31 @@ class Rate:
             self._call = None
 
 
+_TAKEN = ("requests_per_second", "requests", "bodies", "memory")
+
+
 class _Holder:
     """
     The budgets of everybody, or of one key.
+
+    Attributes:
+        bounded: The names of those which have a bound, in the order in which they are taken.
     """
 
-    __slots__ = ("bodies", "bytes_per_second", "limits", "memory", "requests", "requests_per_second", "tickets")
+    __slots__ = (
+        "bodies",
+        "bounded",
+        "bytes_per_second",
+        "limits",
+        "memory",
+        "requests",
+        "requests_per_second",
+        "tickets",
+    )
 
     def __init__(self, limits: BudgetLimits, reactor: Any) -> None:
         self.limits = limits
+        self.bounded = tuple(name for name in _TAKEN if getattr(limits, name))
         self.requests = Slots(limits.requests)
         self.bodies = Slots(limits.bodies)
         self.memory = Slots(limits.memory)
@@ -301,7 +317,7 @@ class Budgets:
         self.refused: Counter[str] = Counter()
         self.waited: Counter[str] = Counter()
         self.patience = patience
-        self.key_limits = key_limits
+        self.key_limits = NO_LIMITS if key_limits == NO_LIMITS else key_limits
         self._all = _Holder(limits, reactor)
         self._bounds_only_memory = replace(limits, memory=0) == NO_LIMITS
         self._keys: dict[bytes, _Holder] = {}
@@ -328,19 +344,14 @@ class Budgets:
             None where nothing which it needs is bounded.
         """
         limits = key_limits or self.key_limits
-        if limits == NO_LIMITS:
+        if limits is NO_LIMITS or limits == NO_LIMITS:
             if self._bounds_only_memory and not memory:
                 return None
             holders: tuple[_Holder, ...] = (self._all,)
         else:
             holders = (self._key(access_key_id or b"", limits), self._all)
         amounts = {"requests_per_second": 1, "requests": 1, "bodies": int(has_body), "memory": memory}
-        steps = [
-            (holder, name, amount)
-            for holder in holders
-            for name, amount in amounts.items()
-            if amount and getattr(holder.limits, name)
-        ]
+        steps = [(holder, name, amounts[name]) for holder in holders for name in holder.bounded if amounts[name]]
         ticket = Ticket(self, holders)
         for index, step in enumerate(steps, 1):
             waiting = _take(ticket, *step)

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from s3proxy import __version__
@@ -14,6 +15,8 @@ from s3proxy.config import load_settings
 from s3proxy.credentials.file import read_keys
 from s3proxy.presign import add_presign, run_presign
 from s3proxy.resign.profiles import PROFILES
+from s3proxy.s3.credential import Credential
+from s3proxy.settings import Settings
 from s3proxy.tables import Faults
 
 WRONG = 1
@@ -50,7 +53,11 @@ def _check(path: Path) -> int:
     try:
         settings = load_settings(path)
         checked = settings.keys_file
-        keys = read_keys(checked, [backend.name for backend in settings.backends])
+        keys = read_keys(
+            checked,
+            [backend.name for backend in settings.backends],
+            backend_keys={key.name: key.backend for key in settings.backend_keys},
+        )
     except Faults as error:
         for fault in error.faults:
             print(f"{checked}: {fault}", file=sys.stderr)
@@ -61,8 +68,32 @@ def _check(path: Path) -> int:
                 f'note: backend "{backend.name}": profile "{backend.profile}" does not prove that a body which is '
                 "reset before its end is dropped; `s3proxy doctor` tries it on the backend itself"
             )
+    shared = _shared_keys(settings, keys.values())
+    if shared:
+        told = ", ".join(f"{number} keys share {name}" for name, number in shared.items())
+        print(f"warning: {told}; without access rules of its own each of them may do all that it may")
     print(f"{path}: ok, {len(settings.backends)} backends, {len(keys)} keys")
     return 0
+
+
+def _shared_keys(settings: Settings, keys: Iterable[Credential]) -> dict[str, int]:
+    """
+    Count the clients' keys for which the same key of ours signs, where there are several of ours to choose from.
+    """
+    if not settings.backend_keys:
+        return {}
+    signed = {backend.name for backend in settings.backends if backend.signature != "none"}
+    everywhere = {settings.backends[0].name, *(route.backend for route in settings.routes)}
+    counts: Counter[str] = Counter()
+    for key in keys:
+        if key.is_disabled or key.allow is not None:
+            continue
+        if key.backend_keys:
+            counts.update(f'backend key "{name}"' for name in key.backend_keys)
+        else:
+            reached = everywhere if key.backend is None else {key.backend}
+            counts.update(f'the own key of backend "{name}"' for name in sorted(reached & signed))
+    return {name: number for name, number in sorted(counts.items()) if number > 1}
 
 
 if __name__ == "__main__":

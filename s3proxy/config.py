@@ -5,25 +5,28 @@ Settings from a configuration file: whatever is wrong in it is told at once, eac
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from s3proxy.routing import covers
 from s3proxy.s3.limits import KIB, MIB
 from s3proxy.settings import (
     DEFAULT_LISTEN,
     AnonymousSettings,
+    BackendKeySettings,
     BackendSettings,
     CredentialsSettings,
     Limits,
     ListenerSettings,
     LogSettings,
+    RouteSettings,
     ServerSettings,
     Settings,
     Times,
 )
-from s3proxy.tables import Fault, Faults, read_toml, structure
+from s3proxy.tables import Fault, Faults, accepted_names, read_toml, structure
 
 MAX_FILE_SIZE = 1 * MIB
 """
@@ -45,6 +48,8 @@ class _File:
     server: ServerSettings = field(default_factory=ServerSettings)
     listener: tuple[ListenerSettings, ...] = ()
     backend: tuple[BackendSettings, ...] = ()
+    backend_key: tuple[BackendKeySettings, ...] = ()
+    route: tuple[RouteSettings, ...] = ()
     credentials: CredentialsSettings = field(default_factory=CredentialsSettings)
     anonymous: AnonymousSettings = field(default_factory=AnonymousSettings)
     limits: Limits = field(default_factory=Limits)
@@ -106,12 +111,15 @@ def make_settings(content: Mapping[str, Any], directory: Path, environment: Mapp
         Faults: All of them, each with its place in the file.
     """
     faults: list[Fault] = []
-    secrets = _read_secrets(content, directory, environment, faults)
+    secrets = _read_secrets(content, "backend", directory, environment, faults)
+    key_secrets = _read_secrets(content, "backend_key", directory, environment, faults)
     try:
         file = structure(_File, content)
     except Faults as error:
         raise Faults(sorted({*faults, *error.faults})) from None
     _check_backends(file, directory, faults)
+    _check_backend_keys(file, faults)
+    _check_routes(file, faults)
     _check_spool(file.server, directory, faults)
     if faults:
         raise Faults(sorted(faults))
@@ -129,6 +137,10 @@ def make_settings(content: Mapping[str, Any], directory: Path, environment: Mapp
             )
             for index, backend in enumerate(file.backend)
         ),
+        backend_keys=tuple(
+            replace(key, secret_access_key=secret) for key, secret in zip(file.backend_key, key_secrets, strict=True)
+        ),
+        routes=file.route,
         keys_file=directory / file.credentials.source.removeprefix("file:"),
         anonymous=file.anonymous,
         limits=file.limits,
@@ -187,12 +199,9 @@ def _check_backends(file: _File, directory: Path, faults: list[Fault]) -> None:
     """
     if not file.backend:
         faults.append(Fault("backend", "at least one [[backend]] is required"))
-    names: dict[str, int] = {}
+    _check_names("backend", [backend.name for backend in file.backend], faults)
     for index, backend in enumerate(file.backend):
         place = f"backend[{index}]"
-        first = names.setdefault(backend.name, index)
-        if first != index:
-            faults.append(Fault(f"{place}.name", f'"{backend.name}" is the name of backend[{first}] already'))
         _check_places(backend, place, faults)
         if (backend.client_certificate_file is None) != (backend.client_private_key_file is None):
             faults.append(Fault(place, "client_certificate_file and client_private_key_file go together"))
@@ -222,52 +231,97 @@ def _check_places(backend: BackendSettings, place: str, faults: list[Fault]) -> 
         seen.add(at.authority)
 
 
+def _check_names(table: str, names: Iterable[str], faults: list[Fault]) -> None:
+    seen: dict[str, int] = {}
+    for index, name in enumerate(names):
+        first = seen.setdefault(name, index)
+        if first != index:
+            faults.append(Fault(f"{table}[{index}].name", f'"{name}" is the name of {table}[{first}] already'))
+
+
+def _check_backend_keys(file: _File, faults: list[Fault]) -> None:
+    backends = {backend.name: backend for backend in file.backend}
+    _check_names("backend_key", [key.name for key in file.backend_key], faults)
+    for index, key in enumerate(file.backend_key):
+        place = f"backend_key[{index}].backend"
+        if key.backend not in backends:
+            faults.append(Fault(place, accepted_names(key.backend, backends)))
+        elif backends[key.backend].signature == "none":
+            faults.append(Fault(place, f'requests to "{key.backend}" are not signed: its signature is "none"'))
+
+
+def _check_routes(file: _File, faults: list[Fault]) -> None:
+    backends = [backend.name for backend in file.backend]
+    former: dict[str, str] = {}
+    for index, route in enumerate(file.route):
+        place = f"route[{index}]"
+        if route.backend not in backends:
+            faults.append(Fault(f"{place}.backend", accepted_names(route.backend, backends)))
+        for pattern in route.bucket:
+            if pattern in former:
+                faults.append(Fault(f"{place}.bucket", f'"{pattern}" is in {former[pattern]} already'))
+            elif first := next((known for known in former if covers(known, pattern)), None):
+                why = f'{former[first]} has "{first}", and the first which matches holds'
+                faults.append(Fault(f"{place}.bucket", f'"{pattern}" never comes to matter: {why}'))
+            former.setdefault(pattern, place)
+
+
 def _check_spool(server: ServerSettings, directory: Path, faults: list[Fault]) -> None:
     path = directory / server.spool_directory
     if not path.is_dir() or not os.access(path, os.W_OK | os.X_OK):
         faults.append(Fault("server.spool_directory", f"{path}: is no directory to write to"))
 
 
-# Secrets of backends
+# Secrets of our keys on backends
 
 _SECRET_OPTIONS = ("secret_access_key", "secret_access_key_file", "secret_access_key_env")
 
 
 def _read_secrets(
-    content: Mapping[str, Any], directory: Path, environment: Mapping[str, str], faults: list[Fault]
+    content: Mapping[str, Any], name: str, directory: Path, environment: Mapping[str, str], faults: list[Fault]
 ) -> list[str | None]:
     """
-    Find each backend's secret: looked at even where something else in the file is wrong, so that all faults are told.
+    Find each table's secret: looked at even where something else in the file is wrong, so that all faults are told.
+
+    Args:
+        name: Of the tables.
     """
-    backends = content.get("backend", [])
-    if not isinstance(backends, list):
+    tables = content.get(name, [])
+    if not isinstance(tables, list):
         return []
     secrets: list[str | None] = []
-    for index, backend in enumerate(backends):
+    for index, table in enumerate(tables):
         secrets.append(None)
-        if isinstance(backend, dict):
+        place = f"{name}[{index}]"
+        if isinstance(table, dict) and _is_signed_for(name, table, place, faults):
             try:
-                secrets[index] = _read_secret(backend, f"backend[{index}]", directory, environment)
+                secrets[index] = _read_secret(table, place, directory, environment)
             except Faults as error:
                 faults += error.faults
     return secrets
 
 
-def _read_secret(backend: Mapping[str, Any], place: str, directory: Path, environment: Mapping[str, str]) -> str | None:
-    given = [name for name in _SECRET_OPTIONS if name in backend]
-    if backend.get("signature") == "none":
-        needless = [name for name in ("access_key_id", *_SECRET_OPTIONS) if name in backend]
-        if needless:
-            raise Faults(Fault(f"{place}.{name}", 'has no use where signature is "none"') for name in needless)
-        return None
-    faults = []
-    if "access_key_id" not in backend:
+def _is_signed_for(name: str, table: Mapping[str, Any], place: str, faults: list[Fault]) -> bool:
+    """
+    Say whether a table must have a key, and note whatever it has, or lacks, beside its secret.
+    """
+    if name != "backend":
+        return True
+    if table.get("signature") == "none":
+        needless = [option for option in ("access_key_id", *_SECRET_OPTIONS) if option in table]
+        faults += [Fault(f"{place}.{option}", 'has no use where signature is "none"') for option in needless]
+        return False
+    if "access_key_id" not in table:
         faults.append(Fault(f"{place}.access_key_id", 'is required, unless signature is "none"'))
+    return True
+
+
+def _read_secret(table: Mapping[str, Any], place: str, directory: Path, environment: Mapping[str, str]) -> str | None:
+    given = [name for name in _SECRET_OPTIONS if name in table]
     if len(given) != 1:
-        faults.append(Fault(place, f"exactly one of {', '.join(_SECRET_OPTIONS)} is required; there are {len(given)}"))
-    if faults:
-        raise Faults(faults)
-    value = backend[given[0]]
+        why = f"exactly one of {', '.join(_SECRET_OPTIONS)} is required; there are {len(given)}"
+        raise Faults([Fault(place, why)])
+    value = table[given[0]]
     if not isinstance(value, str):
         # The option's own check tells it.
         return None

@@ -20,13 +20,14 @@ class Deadline:
         passed: Called without arguments. The deadline is clear by then.
     """
 
-    __slots__ = ("_at", "_call", "_passed", "_reactor")
+    __slots__ = ("_at", "_call", "_fires_at", "_passed", "_reactor")
 
     def __init__(self, reactor: IReactorTime, passed: Callable[[], None]) -> None:
         self._reactor = reactor
         self._passed = passed
         self._at: float | None = None
         self._call: IDelayedCall | None = None
+        self._fires_at = 0.0
 
     @property
     def at(self) -> float | None:
@@ -39,12 +40,12 @@ class Deadline:
         """
         Let it pass after this many seconds from now.
         """
-        now = self._reactor.seconds()
-        self._at = now + seconds
+        self._at = at = self._reactor.seconds() + seconds
         if self._call is not None:
-            if self._call.getTime() <= self._at:
+            if self._fires_at <= at:
                 return
             self._call.cancel()
+        self._fires_at = at
         self._call = self._reactor.callLater(seconds, self._fired)
 
     def clear(self) -> None:
@@ -68,6 +69,7 @@ class Deadline:
             return
         left = self._at - self._reactor.seconds()
         if left > 0:
+            self._fires_at = self._at
             self._call = self._reactor.callLater(left, self._fired)
             return
         self._at = None

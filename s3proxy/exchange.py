@@ -47,6 +47,8 @@ class Event(IdentityEnum):
     What can happen to an exchange.
     """
 
+    AUTHENTICATED_WITHOUT_BODY = auto()
+    "the client is who it says; there is no body, and nothing was claimed of one"
     AUTHENTICATED_TO_HOLD = auto()
     "the client is who it says; its body is small, empty or a document"
     AUTHENTICATED_TO_STREAM = auto()
@@ -130,6 +132,7 @@ _IGNORE: tuple[Action, ...] = ()
 
 _ROWS: dict[State, dict[Event, Step]] = {
     State.LOOKING_UP: {
+        _E.AUTHENTICATED_WITHOUT_BODY: (State.AWAITING, (_A.SEND,)),
         _E.AUTHENTICATED_TO_HOLD: (State.HOLDING, (_A.RECEIVE_BODY,)),
         _E.AUTHENTICATED_TO_STREAM: (State.SENDING, (_A.OPEN_UPLOAD, _A.RECEIVE_BODY)),
         _E.FORM_BEGAN: (State.READING_FORM, (_A.READ_FIELDS,)),

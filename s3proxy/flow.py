@@ -16,9 +16,11 @@ from typing import Any, Protocol
 
 from twisted.internet import tcp
 from twisted.internet.interfaces import IPullProducer, IPushProducer
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
 
 from s3proxy.s3.limits import KIB
+from s3proxy.tls import Records
 
 Buffer = bytes | memoryview
 """
@@ -88,7 +90,8 @@ class ReadSize:
     __slots__ = ("_most", "_transport", "_whole_blocks")
 
     def __init__(self, transport: Any, *, is_paced: bool = False) -> None:
-        self._transport = transport if _is_plain(transport) else None
+        below: Any = transport.transport if isinstance(transport, TLSMemoryBIOProtocol) else transport
+        self._transport = below if _is_plain(below) else None
         self._most = FIRST_READ_SIZE if is_paced else FULL_READ_SIZE
         self._whole_blocks = 0
         self.reset()
@@ -119,9 +122,9 @@ class DirectWriter:
     """
     The one way to a transport's socket, in order.
 
-    On a plain stream socket it sends at once; what the kernel does not take goes to the transport's own buffer, and the
-    source is paused until that is empty. It registers with the transport as a pull producer, because that is told
-    exactly then. On any other transport, TLS above all, it writes to the transport, which pauses it as it sees fit.
+    On a stream socket it sends at once, under TLS as records; what the kernel does not take goes to the transport's own
+    buffer, and the source is paused until that is empty. It registers with the socket's transport as a pull producer,
+    because that is told exactly then. On any other transport it writes to that, which pauses it as it sees fit.
 
     Args:
         transport: With an empty buffer. Nothing else may write to it until `detach`.
@@ -137,6 +140,7 @@ class DirectWriter:
     __slots__ = (
         "_is_attached",
         "_is_ready",
+        "_records",
         "_socket",
         "_transport",
         "has_failed",
@@ -147,6 +151,10 @@ class DirectWriter:
     )
 
     def __init__(self, transport: Any, source: Source = NO_SOURCE) -> None:
+        self._records: Records | None = None
+        if isinstance(transport, TLSMemoryBIOProtocol) and _is_plain(transport.transport):
+            self._records = Records(transport)
+            transport = self._records.below
         self._transport = transport
         self.source = source
         self.is_paused = False
@@ -176,6 +184,19 @@ class DirectWriter:
         """
         if not self._is_attached or self.has_failed:
             return
+        if self._records is not None:
+            self._write_records(self._records, (data,))
+        else:
+            self._write(data)
+
+    def _write_records(self, records: Records, pieces: Sequence[Buffer]) -> None:
+        encrypted = records.encrypt(pieces)
+        if not records.is_clear:
+            self._is_ready = False
+        if encrypted:
+            self._write(encrypted)
+
+    def _write(self, data: Buffer) -> None:
         if self._is_ready:
             assert self._socket is not None
             sent = self._send(self._socket.send, data)
@@ -194,10 +215,10 @@ class DirectWriter:
         """
         if not self._is_attached or self.has_failed or not pieces:
             return
-        if len(pieces) == 1:
-            self.write(pieces[0])
-        elif self._socket is None or sum(map(len, pieces)) <= _JOINED_SIZE:
-            self.write(b"".join(pieces))
+        if self._socket is None or len(pieces) == 1 or sum(map(len, pieces)) <= _JOINED_SIZE:
+            self.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        elif self._records is not None:
+            self._write_records(self._records, pieces)
         elif self._is_ready:
             self._gather(self._socket, pieces)
         else:
@@ -266,7 +287,7 @@ class DirectWriter:
         """
         if not self._is_attached or self.has_failed:
             return
-        if self._socket is None and getattr(getattr(self._transport, "transport", None), "disconnecting", False):
+        if self._records is not None and self._transport.disconnecting:
             # TLS was ended by the other side: what is below waits for its producer, and takes nothing from it.
             self.detach()
             return
@@ -316,6 +337,9 @@ def bound_socket_buffers(transport: Any, size: int) -> None:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
 
+_PEEK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
+
+
 def is_readable(transport: Any) -> bool:
     """
     Return whether octets or an end have come which nobody has read; below TLS nobody can tell what they mean.
@@ -323,7 +347,7 @@ def is_readable(transport: Any) -> bool:
     if not _is_plain(transport):
         return False
     try:
-        transport.getHandle().recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        transport.getHandle().recv(1, _PEEK)
     except (BlockingIOError, InterruptedError):
         return False
     except OSError:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from s3proxy.accesslog import AccessLog, AccessRecord
-from s3proxy.authentication import Anonymous, Authenticated, Realm
+from s3proxy.authentication import Anonymous, Realm
 from s3proxy.backend.backend import Backend
-from s3proxy.backends import CannotStart, make_backend
+from s3proxy.backends import CannotStart, make_backend, make_backend_key
 from s3proxy.body.plan import BodyLimits
 from s3proxy.body.spool import SpoolDirectory
 from s3proxy.budget import Budgets
@@ -21,7 +21,7 @@ from s3proxy.frontend.channel import ClientTimes
 from s3proxy.frontend.site import make_request_id
 from s3proxy.proxy import Proxy, ProxyCounts, ProxySettings
 from s3proxy.replay import ReplayWindow
-from s3proxy.s3.address import Address
+from s3proxy.routing import Routing
 from s3proxy.s3.credential import BudgetLimits
 from s3proxy.settings import BackendSettings, Limits, ListenerSettings, Settings
 from s3proxy.tables import Faults
@@ -64,7 +64,10 @@ class Generation:
         server, limits = settings.server, settings.limits
         try:
             self.credentials = FileCredentialStore(
-                settings.keys_file, tuple(backend.name for backend in settings.backends), key_limits(limits)
+                settings.keys_file,
+                tuple(backend.name for backend in settings.backends),
+                key_limits(limits),
+                {key.name: key.backend for key in settings.backend_keys},
             )
             self.backends = {backend.name: self._backend(backend, former) for backend in settings.backends}
             if former is not None and former.settings.log == settings.log:
@@ -76,6 +79,11 @@ class Generation:
             raise CannotStart(f"{settings.keys_file}:\n{error}") from None
         except OSError as error:
             raise CannotStart(f"{error.filename}: {error.strerror}") from None
+        self.routing = Routing(
+            self.backends,
+            [(route.bucket, route.backend) for route in settings.routes],
+            {key.name: (key.backend, make_backend_key(key, settings)) for key in settings.backend_keys},
+        )
         if former is not None and former.settings.server.spool_directory == server.spool_directory:
             self.spool: SpoolDirectory = former.spool
             self.spool.quota = limits.spool_size
@@ -138,7 +146,7 @@ class Generation:
                 replay_window=self.replay_window,
             ),
             self.credentials,
-            self._choose_backend,
+            self.routing.choose,
             wall_clock=utc_now,
             clock=self._reactor.seconds,
             make_request_id=make_request_id,
@@ -149,10 +157,6 @@ class Generation:
         )
         self.proxies.append(proxy)
         return proxy
-
-    def _choose_backend(self, address: Address, authenticated: Authenticated) -> Backend:
-        name = authenticated.credential.backend
-        return self.backends[name if name is not None else self.settings.backends[0].name]
 
     @property
     def running_count(self) -> int:

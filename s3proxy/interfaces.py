@@ -19,7 +19,7 @@ class ICredentialStore(Interface):
     Where access keys are looked up.
     """
 
-    def look_up(access_key_id: bytes) -> Deferred[Credential | None]:
+    def look_up(access_key_id: bytes) -> Deferred[Credential | None] | Credential | None:
         """
         Find the credential of an access key.
 
@@ -27,7 +27,8 @@ class ICredentialStore(Interface):
             access_key_id: As claimed by the client, not yet believed.
 
         Returns:
-            None where the key is unknown. A failure means that the source is down, and is answered 503.
+            None where the key is unknown; a Deferred of either where the answer takes time. Its failure means that the
+            source is down, and is answered 503.
         """
 
 

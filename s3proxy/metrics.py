@@ -6,11 +6,13 @@ Nothing here costs a request more than a few counters at its end; what others co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from s3proxy.accesslog import AccessRecord
 
@@ -21,13 +23,42 @@ MAX_CODES = 100
 Different error codes which get a label of their own: a backend may invent them.
 """
 
-_METHODS = frozenset({b"GET", b"HEAD", b"PUT", b"POST", b"DELETE", b"OPTIONS"})
+_METHODS = {name.encode(): name for name in ("GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS")}
 _BUCKETS = (0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 300.0, 1800.0)
 
 Reading = Callable[[], Iterable[tuple[tuple[str, ...], float]]]
 """
 Returns values with the values of their labels.
 """
+
+
+class _Distribution:
+    """
+    How many values lay in each bucket.
+    """
+
+    __slots__ = ("counts", "sum")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(_BUCKETS) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """
+        Count a value.
+        """
+        self.counts[bisect_left(_BUCKETS, value)] += 1
+        self.sum += value
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """
+        Return upper bounds, each with how many values lay below it.
+        """
+        found, total = [], 0
+        for bound, amount in zip((*map(str, _BUCKETS), "+Inf"), self.counts, strict=True):
+            total += amount
+            found.append((bound, float(total)))
+        return found
 
 
 class Metrics:
@@ -38,68 +69,46 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         self._codes: set[str] = set()
-        self._children: dict[tuple[Any, ...], Any] = {}
         self._readings: list[tuple[type[Metric], str, str, tuple[str, ...], Reading]] = []
-        registry = self._registry
-        self._requests = Counter(
+        # The library's own counters cost a request ten times as much.
+        self._requests: Counter[tuple[str, str | None, str | None, int, str]] = Counter()
+        self._received_size = 0
+        self._sent_size = 0
+        self._seconds: dict[str, _Distribution] = {}
+        self._turn_around: dict[str, _Distribution] = {}
+        self.counter(
             "s3proxy_requests",
             "Requests which have ended, by what was asked and what was answered; status 0: the client left before.",
+            self._read_requests,
             ("method", "signature", "place", "status", "code"),
-            registry=registry,
         )
-        self._received = Counter(
-            "s3proxy_received_bytes", "Bytes of request bodies, transfer coding aside.", registry=registry
+        self.counter(
+            "s3proxy_received_bytes",
+            "Bytes of request bodies, transfer coding aside.",
+            lambda: [((), self._received_size)],
         )
-        self._sent = Counter("s3proxy_sent_bytes", "Bytes of answers' bodies.", registry=registry)
-        self._seconds = Histogram(
-            "s3proxy_request_seconds",
-            "From the end of a request's head to the end of its answer.",
-            ("method",),
-            buckets=_BUCKETS,
-            registry=registry,
-        )
-        self._turn_around = Histogram(
-            "s3proxy_backend_seconds",
-            "From the end of a request to its backend's first byte.",
-            ("backend",),
-            buckets=_BUCKETS,
-            registry=registry,
-        )
-        registry.register(self)
+        self.counter("s3proxy_sent_bytes", "Bytes of answers' bodies.", lambda: [((), self._sent_size)])
+        self._registry.register(self)
 
     def record(self, record: AccessRecord) -> None:
         """
         Count a request which has ended.
         """
         head = record.head
-        method = head.method.decode() if head is not None and head.method in _METHODS else "other"
-        self._child(
-            self._requests,
-            method,
-            record.signature_version or "none",
-            record.authentication_type or "none",
-            str(record.status),
-            self._code(record.error_code),
-        ).inc()
-        if record.received_size:
-            self._received.inc(record.received_size)
-        if record.sent_size:
-            self._sent.inc(record.sent_size)
-        self._child(self._seconds, method).observe(record.total_seconds)
+        method = _METHODS.get(head.method, "other") if head is not None else "other"
+        code = self._code(record.error_code) if record.error_code is not None else ""
+        self._requests[method, record.signature_version, record.authentication_type, record.status, code] += 1
+        self._received_size += record.received_size
+        self._sent_size += record.sent_size
+        _distribution(self._seconds, method).observe(record.total_seconds)
         if record.backend is not None and record.turn_around_seconds is not None:
-            self._child(self._turn_around, record.backend).observe(max(0.0, record.turn_around_seconds))
+            _distribution(self._turn_around, record.backend).observe(max(0.0, record.turn_around_seconds))
 
-    def _child(self, parent: Counter | Histogram, *labels: str) -> Any:
-        # What the library does to find one costs more than to count with it.
-        key = (parent, *labels)
-        child = self._children.get(key)
-        if child is None:
-            child = self._children[key] = parent.labels(*labels)
-        return child
+    def _read_requests(self) -> Iterable[tuple[tuple[str, ...], float]]:
+        for (method, signature, place, status, code), number in self._requests.items():
+            yield (method, signature or "none", place or "none", str(status), code), number
 
-    def _code(self, code: str | None) -> str:
-        if code is None:
-            return ""
+    def _code(self, code: str) -> str:
         if code not in self._codes:
             if len(self._codes) >= MAX_CODES:
                 return "other"
@@ -120,8 +129,20 @@ class Metrics:
 
     def collect(self) -> Iterable[Metric]:
         """
-        Read what others count; the registry asks for it.
+        Read what is counted here and elsewhere; the registry asks for it.
         """
+        yield _histogram(
+            "s3proxy_request_seconds",
+            "From the end of a request's head to the end of its answer.",
+            "method",
+            self._seconds,
+        )
+        yield _histogram(
+            "s3proxy_backend_seconds",
+            "From the end of a request to its backend's first byte.",
+            "backend",
+            self._turn_around,
+        )
         for kind, name, about, labels, reading in self._readings:
             family = kind(name, about, labels=labels)  # type: ignore[call-arg]
             for values, number in reading():
@@ -147,6 +168,20 @@ class Metrics:
             ]
             for metric in self._registry.collect()
         ]
+
+
+def _distribution(distributions: dict[str, _Distribution], label: str) -> _Distribution:
+    found = distributions.get(label)
+    if found is None:
+        found = distributions[label] = _Distribution()
+    return found
+
+
+def _histogram(name: str, about: str, label: str, distributions: Mapping[str, _Distribution]) -> Metric:
+    family = HistogramMetricFamily(name, about, labels=(label,))
+    for value, distribution in distributions.items():
+        family.add_metric((value,), distribution.buckets(), distribution.sum)
+    return family
 
 
 Family = list[Any]

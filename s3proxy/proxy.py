@@ -67,7 +67,7 @@ from s3proxy.s3.errors import (
     ServiceUnavailable,
     SlowDown,
 )
-from s3proxy.s3.head import HeaderList
+from s3proxy.s3.head import HeaderList, RequestHead
 from s3proxy.s3.operation import (
     BodyUse,
     check_method,
@@ -133,7 +133,7 @@ class Proxy:
     Args:
         settings: For one listener.
         credentials: Where keys are looked up.
-        choose_backend: The backend for an address and an authenticated client.
+        choose_backend: The backend for a head, its address and an authenticated client.
         wall_clock: Tells the time of signatures, in UTC; not the reactor's, which is monotonic.
         clock: Seconds which never go back, for durations: ``reactor.seconds``.
         log_access: Told of each request when it has ended.
@@ -149,7 +149,7 @@ class Proxy:
         self,
         settings: ProxySettings,
         credentials: ICredentialStore,
-        choose_backend: Callable[[Address, Authenticated], Backend],
+        choose_backend: Callable[[RequestHead, Address, Authenticated], Backend],
         *,
         wall_clock: Callable[[], datetime],
         clock: Callable[[], float],
@@ -357,8 +357,11 @@ class ProxiedExchange:
         self._claim = claim
         self._head = claim.head
         found = self._proxy.credentials.look_up(claim.claimed_access_key_id)
-        self._looking_up = found
-        found.addCallbacks(self._credential_found, self._source_failed)
+        if isinstance(found, Deferred):
+            self._looking_up = found
+            found.addCallbacks(self._credential_found, self._source_failed)
+        else:
+            self._authenticate(found)
 
     def _credential_found(self, credential: Credential | None) -> None:
         self._looking_up = None
@@ -374,7 +377,8 @@ class ProxiedExchange:
         assert self._claim is not None
         proxy = self._proxy
         authenticated = verify_claim(self._claim, credential, proxy.settings.realm, self._received_at)
-        proxy.counts.exempted.update(authenticated.exempted)
+        if authenticated.exempted:
+            proxy.counts.exempted.update(authenticated.exempted)
         window = proxy.settings.replay_window
         if self._form is not None:
             self._form.check_policy(self._received_at)
@@ -396,7 +400,7 @@ class ProxiedExchange:
         head, address = self._head, self._address
         self._authenticated = authenticated
         check_operation(head, address)
-        self._backend = backend = proxy.choose_backend(address, authenticated)
+        self._backend = backend = proxy.choose_backend(head, address, authenticated)
         profile = backend.account.profile
         check_private_surface(profile, head, address)
         if profile.operations is not None:
@@ -488,7 +492,11 @@ class ProxiedExchange:
             self._passed += forwarded_headers(
                 self._backend.forwarded, self._request.client_host.encode(), head.host, self._scheme
             )
-        self._receive(Event.AUTHENTICATED_TO_STREAM if self._plan.streams else Event.AUTHENTICATED_TO_HOLD)
+        if self._plan.decoder is None:
+            self._verified_at = self._proxy.clock()
+            self._receive(Event.AUTHENTICATED_WITHOUT_BODY)
+        else:
+            self._receive(Event.AUTHENTICATED_TO_STREAM if self._plan.streams else Event.AUTHENTICATED_TO_HOLD)
 
     # A form, whose signature is in its body
 
@@ -527,6 +535,7 @@ class ProxiedExchange:
 
     def _make_body(self) -> GuardedBody:
         assert self._plan is not None
+        assert self._plan.decoder is not None
         sink: Upload | HeldBody | SpooledBody | None = self._upload
         if sink is None:
             sink = self._held = self._plan.make_held(self._proxy.spool)
@@ -602,8 +611,8 @@ class ProxiedExchange:
 
     def _send(self) -> None:
         assert self._plan is not None
-        assert self._held is not None
         assert self._address is not None
+        assert self._authenticated is not None
         assert self._backend is not None
         head = self._head
         profile = self._backend.account.profile
@@ -615,6 +624,7 @@ class ProxiedExchange:
         content = b""
         length: int | None = 0 if head.method in {b"PUT", b"POST"} else None
         if use is not BodyUse.NONE:
+            assert self._held is not None
             content = self._held.content
             if profile.takes_checksums:
                 present = {name.lower() for name, _ in passed}
@@ -626,13 +636,16 @@ class ProxiedExchange:
                 if requires_integrity(head, self._address) and b"content-md5" not in head.fields:
                     passed.append((b"Content-MD5", content_md5(content)))
             length = len(content)
+        claimed_sha256 = None
         if use is BodyUse.OBJECT:
             self._object_size = length
+            # It was verified, and needs no second hash.
+            claimed_sha256 = self._authenticated.payload.sha256
         self._drop_held()
         slow = copies_inside(head)
         request = BackendRequest(
             head.method,
-            self._sign(passed, length, payload_of(content)),
+            self._sign(passed, length, claimed_sha256 or payload_of(content)),
             content,
             is_idempotent=head.method != b"POST",
             first_byte_time=self._backend.slow_first_byte_time if slow else self._backend.first_byte_time,
@@ -777,9 +790,11 @@ class ProxiedExchange:
         if failure is not None:
             self._backend_failed(failure)
         elif self._answer_use is AnswerUse.JUDGE and blames_our_signature(self._reader.document):
+            key = self._backend.account.key if self._backend is not None else None
             self._proxy.log.error(
-                "backend {backend} refused our own signature: {code}: {request_id}",
+                "backend {backend} refused our own signature, of key {key}: {code}: {request_id}",
                 backend=self._backend_name,
+                key=key.access_key_id if key is not None else None,
                 code=(error_code(self._reader.document) or b"").decode("ascii", "replace"),
                 request_id=self._request_id,
             )
@@ -832,6 +847,13 @@ class ProxiedExchange:
             return
         is_chunked = self._frame(headers)
         head = self._request.make_head(status, reason, headers)
+        if reader is None and self._response.is_complete and not is_chunked and self._pace is None:
+            # All of it came with its head: nothing is left to pace.
+            content = self._response.take_content()
+            self._sent_size = len(content)
+            self._request.writer.writeSequence((head, content))
+            self._receive(Event.ANSWER_ENDED)
+            return
         self._relay = relay = ResponseRelay(
             self._response, self._request.writer, head, is_chunked=is_chunked, ended=self._relayed
         )

@@ -6,6 +6,7 @@ Each is declared once; the checks and the reference in the docs are made of thes
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from twisted.internet.endpoints import serverFromString
 from s3proxy.authentication import SWITCHES
 from s3proxy.resign.profiles import PROFILES
 from s3proxy.s3.limits import GIB, KIB, MAX_OBJECT_SIZE, MAX_XML_BODY_SIZE, MIB, SMALL_BODY_SIZE
-from s3proxy.tables import NotAccepted, boolean, choice, count, list_of, option, seconds, size, text
+from s3proxy.tables import NotAccepted, boolean, choice, count, list_of, one_or_list_of, option, seconds, size, text
 
 DAY = 86400.0
 
@@ -90,6 +91,13 @@ def _check_path(value: str) -> None:
         raise NotAccepted
 
 
+def _check_pattern(value: str) -> None:
+    if "/" in value:
+        raise NotAccepted("no bucket has a slash in its name")
+    if "(?!)" in fnmatch.translate(value):
+        raise NotAccepted("nothing is between the ends of its range")
+
+
 ENDPOINT = text(
     'a Twisted endpoint string, like "tcp:9000:interface=127.0.0.1" or "ssl:443:privateKey=…:certKey=…"',
     _check_endpoint,
@@ -104,7 +112,7 @@ ACCESS_KEY_ID = text("an access key id of at most 128 characters", _check_access
 SECRET = text("printable text", is_secret=True)
 FILE = text("the path of a file; a relative one is meant from where the configuration file is")
 ENVIRONMENT = text("the name of an environment variable")
-PATTERN = text('a bucket\'s name, or a pattern like "public-*"')
+PATTERN = text('a bucket\'s name, or a pattern like "public-*"', _check_pattern)
 SOURCE = text('"file:PATH"', _check_source)
 
 
@@ -280,6 +288,35 @@ class BackendSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BackendKeySettings:
+    """
+    A further key of ours on a backend, for the clients' keys which name it.
+    """
+
+    name: str = option(NAME, "What a key's `backend_key` calls it. No two are alike.")
+    backend: str = option(NAME, "The name of its `[[backend]]`, whose region and kind of signature are its own.")
+    access_key_id: str = option(ACCESS_KEY_ID, "What the backend calls it.")
+    secret_access_key: str | None = option(
+        SECRET, "Its secret. Exactly one of this option and the next two says it.", None
+    )
+    secret_access_key_file: str | None = option(FILE, "A file whose one line is the secret.", None)
+    secret_access_key_env: str | None = option(ENVIRONMENT, "A variable whose value is the secret.", None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteSettings:
+    """
+    Buckets which are not at the first backend. The first route which matches a bucket holds for it.
+    """
+
+    bucket: tuple[str, ...] = option(
+        one_or_list_of(PATTERN),
+        "The buckets. `*` stands for any letters, `?` for one, `[ab]` for one of some; case counts.",
+    )
+    backend: str = option(NAME, "The name of the `[[backend]]` where they are.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CredentialsSettings:
     """
     Where clients' keys are looked up.
@@ -421,6 +458,8 @@ TABLES: dict[str, type] = {
     "[server]": ServerSettings,
     "[[listener]]": ListenerSettings,
     "[[backend]]": BackendSettings,
+    "[[backend_key]]": BackendKeySettings,
+    "[[route]]": RouteSettings,
     "[credentials]": CredentialsSettings,
     "[anonymous]": AnonymousSettings,
     "[limits]": Limits,
@@ -441,12 +480,15 @@ class Settings:
         server: Its own options; what a listener may say otherwise is set in each.
         listeners: At least one; all is set in each.
         backends: At least one, the default first; region and, where it signs, ``secret_access_key`` are set in each.
+        backend_keys: ``secret_access_key`` is set in each.
         keys_file: The file of clients' keys.
     """
 
     server: ServerSettings
     listeners: tuple[ListenerSettings, ...]
     backends: tuple[BackendSettings, ...]
+    backend_keys: tuple[BackendKeySettings, ...]
+    routes: tuple[RouteSettings, ...]
     keys_file: Path
     anonymous: AnonymousSettings
     limits: Limits

@@ -191,6 +191,18 @@ def list_of(kind: Kind, *, at_least: int = 0) -> Kind:
     return Kind(f"a list{few}: {kind.accepted}", parse, kind.unit, kind.is_secret, item=kind)
 
 
+def one_or_list_of(kind: Kind) -> Kind:
+    """
+    A value of a kind, or a list of some; the value is a tuple in either case.
+    """
+    several = list_of(kind, at_least=1)
+
+    def parse(value: Any) -> tuple[Any, ...]:
+        return several.parse(value) if isinstance(value, list) else (kind.parse(value),)
+
+    return Kind(f"{kind.accepted}; or a list of at least 1", parse, kind.unit, kind.is_secret, item=kind)
+
+
 def boolean() -> Kind:
     """
     True or false.
@@ -260,6 +272,14 @@ def format_size(number: int) -> str:
             if number % _UNITS[unit] == 0:
                 return f"{number // _UNITS[unit]} {unit}"
     return str(number)
+
+
+def accepted_names(value: str, names: Iterable[str]) -> str:
+    """
+    Say that a value is not the name of something which the file has.
+    """
+    accepted = " | ".join(f'"{name}"' for name in names) or "none, for there is none"
+    return f'"{value}" is not accepted; accepted: {accepted}'
 
 
 # Reading

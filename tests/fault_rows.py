@@ -218,7 +218,7 @@ def client_rows(clock: IReactorTime) -> dict[str, Row]:
             STORED,
             by_tls={"others": NONE},
             stores=KINDS,
-            tls_stores=(),
+            tls_stores=("streamed upload", "part"),
             place="end",
             misdeed=faults.half_closes_after,
         ),

@@ -231,7 +231,7 @@ class Harness:
                 replay_window=self.replay_window,
             ),
             self.store,
-            lambda address, authenticated: backend,
+            lambda head, address, authenticated: backend,
             wall_clock=lambda: self.now,
             clock=timed.seconds,
             make_request_id=lambda: f"{next(numbers):016X}",

@@ -255,7 +255,7 @@ class MemoryProxy:
         self.proxy = Proxy(
             ProxySettings(self.realm, self.body_limits),
             MemoryStore(self.credentials),
-            lambda address, authenticated: backend,
+            lambda head, address, authenticated: backend,
             wall_clock=lambda: self.now,
             clock=self.clock.seconds,
             make_request_id=lambda: f"{next(numbers):016X}",

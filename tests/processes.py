@@ -9,6 +9,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -119,6 +120,20 @@ async def until_listening(port: int, process: subprocess.Popen[bytes]) -> None:
                 return
         await turns(20)
     raise AssertionError(f"the process ended with {process.returncode}")
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    """
+    The same for tests which have no reactor of their own.
+    """
+    for _ in range(1200):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        if process.poll() is not None:
+            break
+        time.sleep(0.05)
+    raise AssertionError(f"nobody listens: {process.args!r}")
 
 
 def peak_memory(pid: int) -> int:

@@ -51,6 +51,20 @@ url = "https://[::1]/services/Walrus/"
 signature = "none"
 unix_socket = "run/socket"
 
+[[backend_key]]
+name = "tenant"
+backend = "old-ceph"
+access_key_id = "theirs"
+secret_access_key = "{SECRET}-too"
+
+[[route]]
+bucket = "logs-*"
+backend = "open"
+
+[[route]]
+bucket = ["a", "b[0-9]"]
+backend = "old-ceph"
+
 [credentials]
 source = "file:clients.toml"
 
@@ -89,6 +103,21 @@ def replicas(*urls: str, **changes: Any) -> dict[str, Any]:
     return backend(url=None, urls=list(urls), **changes)
 
 
+def backend_key(**changes: Any) -> dict[str, Any]:
+    """
+    Return the table of a further key of ours, which is right but for the changes; None removes.
+    """
+    return backend(url=None, **{"name": "k", "backend": "b"} | changes)
+
+
+def routed(*routes: tuple[Any, str]) -> dict[str, Any]:
+    """
+    Return a file with two backends and some routes.
+    """
+    tables = [{"bucket": bucket, "backend": name} for bucket, name in routes]
+    return {"backend": [backend(), backend(name="c")], "route": tables}
+
+
 def made(content: dict[str, Any], directory: Path = Path("/etc/s3proxy"), **environment: str) -> Settings:
     return make_settings({"backend": [backend()]} | content, directory, environment)
 
@@ -122,6 +151,13 @@ def test_a_whole_file_is_understood(tmp_path: Path) -> None:
     (place,) = walrus.places
     assert (place.is_tls, place.host, place.port, place.authority) == (True, "::1", 443, "[::1]")
     assert (place.service_path, walrus.unix_socket) == ("/services/Walrus", str(tmp_path / "run/socket"))
+    (key,) = settings.backend_keys
+    assert (key.name, key.backend, key.access_key_id) == ("tenant", "old-ceph", "theirs")
+    assert key.secret_access_key == f"{SECRET}-too"
+    assert [(route.bucket, route.backend) for route in settings.routes] == [
+        (("logs-*",), "open"),
+        (("a", "b[0-9]"), "old-ceph"),
+    ]
     assert settings.keys_file == tmp_path / "clients.toml"
     assert (settings.limits.small_body, settings.limits.socket_buffer) == (16384, 65536)
     assert (settings.times.idle, settings.times.first_byte, settings.times.head) == (7.0, 0.5, 30.0)
@@ -206,7 +242,7 @@ def test_the_secret_is_in_no_repr(tmp_path: Path) -> None:
             "server.worker",
             "unknown name; accepted: listen, admin, workers, region, accepted_regions, domains, refuse, ",
         ),
-        ({"servers": {}}, "servers", "unknown name; accepted: server, listener, backend, credentials"),
+        ({"servers": {}}, "servers", "unknown name; accepted: server, listener, backend, backend_key, route, cred"),
         ({"server": {"listen": []}}, "server.listen", "a list of at least 1"),
         ({"server": {"listen": ["9000"]}}, "server.listen[0]", "a Twisted endpoint string"),
         ({"server": {"listen": ["haproxy:tcp:9000"]}}, "server.listen[0]", "a Twisted endpoint string"),
@@ -259,6 +295,30 @@ def test_the_secret_is_in_no_repr(tmp_path: Path) -> None:
             "backend[0]",
             "go together",
         ),
+        ({"backend_key": [backend_key(name=None)]}, "backend_key[0].name", "required"),
+        ({"backend_key": [backend_key(), backend_key()]}, "backend_key[1].name", "name of backend_key[0] already"),
+        ({"backend_key": [backend_key(backend="c")]}, "backend_key[0].backend", '"c" is not accepted; accepted: "b"'),
+        ({"backend_key": [backend_key(access_key_id=None)]}, "backend_key[0].access_key_id", "required, and missing"),
+        ({"backend_key": [backend_key(access_key_id="a/b")]}, "backend_key[0].access_key_id", "an access key id"),
+        ({"backend_key": [backend_key(secret_access_key=None)]}, "backend_key[0]", "exactly one of"),
+        ({"backend_key": [backend_key(secret_access_key_env="X")]}, "backend_key[0]", "there are 2"),
+        ({"backend_key": [backend_key(signature="none")]}, "backend_key[0].signature", "unknown name; accepted: name,"),
+        (
+            {"backend": [{"name": "b", "url": "http://h", "signature": "none"}], "backend_key": [backend_key()]},
+            "backend_key[0].backend",
+            'requests to "b" are not signed',
+        ),
+        (routed(("a", "d")), "route[0].backend", '"d" is not accepted; accepted: "b" | "c"'),
+        (routed(("", "c")), "route[0].bucket", "a bucket's name, or a pattern"),
+        (routed(([], "c")), "route[0].bucket", "or a list of at least 1"),
+        (routed((["a", 5], "c")), "route[0].bucket[1]", "a bucket's name, or a pattern"),
+        (routed(("logs/*", "c")), "route[0].bucket", "no bucket has a slash"),
+        (routed(("a[9-0]", "c")), "route[0].bucket", "nothing is between the ends"),
+        (routed(("a", "b"), ("a", "c")), "route[1].bucket", '"a" is in route[0] already'),
+        (routed((["a", "a"], "c")), "route[0].bucket", '"a" is in route[0] already'),
+        (routed(("a*", "b"), (["x", "a?b*"], "c")), "route[1].bucket", 'never comes to matter: route[0] has "a*"'),
+        (routed(("*", "b"), ("a", "c")), "route[1].bucket", 'route[0] has "*"'),
+        ({"anonymous": {"signed_buckets": ["a/*"]}}, "anonymous.signed_buckets[0]", "no bucket has a slash"),
         ({"credentials": {"source": "keys.toml"}}, "credentials.source", '"file:PATH"'),
         ({"credentials": {"source": "ldap:x"}}, "credentials.source", '"file:PATH"'),
         ({"limits": {"small_body": "1 GiB"}}, "limits.small_body", "bytes from 0 to 4 MiB"),
@@ -345,6 +405,36 @@ def test_a_secret_file_which_holds_no_secret_is_a_fault(tmp_path: Path, content:
 
     assert list(faults) == ["backend[0].secret_access_key_file"]
     assert faults["backend[0].secret_access_key_file"].startswith(str(tmp_path / "secret"))
+
+
+def test_an_exception_goes_before_its_rule() -> None:
+    """
+    What is named before a pattern which also matches it is no fault: that is what the order is for.
+    """
+    settings = made(routed(("logs-old", "b"), (["logs-*", "x-?"], "c"), ("x-*", "b")))
+
+    assert [route.bucket for route in settings.routes] == [("logs-old",), ("logs-*", "x-?"), ("x-*",)]
+
+
+def test_secrets_of_further_keys_come_from_everywhere(tmp_path: Path) -> None:
+    """
+    As those of backends do, each its own.
+    """
+    (tmp_path / "secret").write_text(f"{SECRET}-of-the-file\n")
+    tables = [
+        backend_key(name="k1"),
+        backend_key(name="k2", secret_access_key=None, secret_access_key_file="secret"),
+        backend_key(name="k3", secret_access_key=None, secret_access_key_env="KEY_SECRET"),
+    ]
+
+    settings = made({"backend_key": tables}, tmp_path, KEY_SECRET=f"{SECRET}-of-the-environment")
+
+    assert [key.secret_access_key for key in settings.backend_keys] == [
+        SECRET,
+        f"{SECRET}-of-the-file",
+        f"{SECRET}-of-the-environment",
+    ]
+    assert SECRET not in repr(settings)
 
 
 def test_a_secret_comes_from_the_environment() -> None:

@@ -6,14 +6,27 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest_twisted
 from twisted.internet import reactor
+from twisted.internet.testing import MemoryReactorClock
 
+from s3proxy.authentication import NOBODY, Authenticated
+from s3proxy.config import make_settings
+from s3proxy.credentials.file import read_keys
+from s3proxy.generation import Generation
+from s3proxy.proxy import ProxyCounts
+from s3proxy.s3.address import parse_address
+from s3proxy.s3.claim import Carrier
+from s3proxy.s3.errors import S3Error
+from s3proxy.s3.head import RequestHead
+from s3proxy.s3.payload import UNSIGNED
 from s3proxy.testing.faulty_backend import FaultyBackend
 from tests.harness import turns
 from tests.processes import free_port, peak_memory, running, until_listening, write_configuration
@@ -21,7 +34,8 @@ from tests.signer import EMPTY, SIGNED_CHUNKS, Signer
 from tests.socket_client import SocketClient
 
 MIB = 1 << 20
-HELLO = Path(__file__).parent.parent / "docs" / "examples" / "hello.py"
+DOCS = Path(__file__).parent.parent / "docs"
+HELLO = DOCS / "examples" / "hello.py"
 SIZE = 1024 * MIB
 CHUNK = b"0123456789abcdef" * 4096
 
@@ -81,6 +95,38 @@ async def _put_large_object(client: SocketClient, port: int) -> None:
             assert client.end is None, client.received
             await turns()
     assert client.status == 200, client.received
+
+
+def test_several_backends(tmp_path: Path) -> None:
+    """
+    The configuration and the keys of the how-to are right, and do what the text around them says.
+    """
+    tables = re.findall(r"```toml\n(.*?)```", (DOCS / "howto" / "backends.md").read_text(), re.DOTALL)
+    (keys,) = [text for text in tables if text.startswith("# keys.toml")]
+    (tmp_path / "keys.toml").write_text(keys)
+    content = tomllib.loads("".join(text for text in tables if text is not keys))
+    environment = dict.fromkeys(re.findall(r"\w+_SECRET", " ".join(tables)), "secret")
+    settings = make_settings(content, tmp_path, environment)
+    generation = Generation(settings, MemoryReactorClock(), counts=ProxyCounts(), log_access=lambda record: None)
+    clients = read_keys(tmp_path / "keys.toml", None)
+
+    def signed_by(client: str, path: bytes) -> str:
+        head = RequestHead(b"GET", path, b"HTTP/1.1", [], {})
+        credential = clients.get(client.encode(), NOBODY)
+        authenticated = Authenticated(None, Carrier.V4_HEADER, credential, frozenset(), UNSIGNED, None)
+        try:
+            chosen = generation.routing.choose(head, parse_address(path, b"x", ()), authenticated)
+        except S3Error as error:
+            return error.code
+        assert chosen.account.key is not None
+        return f"{chosen.name}: {chosen.account.key.access_key_id}"
+
+    assert [backend.name for backend in settings.backends] == ["main", "archive", "media"]
+    assert signed_by("ALICE-LAPTOP", b"/") == signed_by("ALICE-SERVER", b"/b/k") == "main: 0555B35654AD1656D804"
+    assert signed_by("ALICE-SERVER", b"/backup-2024/k") == "archive: WKy3rMzOWPouVOxK1p3Ar1C2uRBwa2FBXnCw"
+    assert signed_by("BOB", b"/logs-today/k") == "main: CD7D96A8B1D6FB1E2D9E"
+    assert signed_by("BOB", b"/logs-2025/k") == "AccessDenied"
+    assert signed_by("nobody", b"/logs-2025/k") == "archive: PROXY"
 
 
 def test_faults(tmp_path: Path) -> None:

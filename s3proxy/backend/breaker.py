@@ -50,9 +50,11 @@ class Breaker:
         Args:
             now: Seconds of a clock which never goes back.
         """
+        if self._open_until is None:
+            return True
         if self.refuses(now):
             return False
-        self._is_probing = self.is_open
+        self._is_probing = True
         return True
 
     def succeeded(self) -> None:

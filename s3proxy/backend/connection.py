@@ -167,7 +167,7 @@ class BackendConnection(Protocol):
         """
         assert self._writer is not None
         self._request = request
-        answered: Deferred[BackendResponse] = Deferred(lambda ignored: self._cancelled())
+        answered: Deferred[BackendResponse] = Deferred(self._cancelled)
         self._answered = answered
         self._interim_count = 0
         self._unread = b""
@@ -193,7 +193,12 @@ class BackendConnection(Protocol):
         return answered
 
     def _start_body(self) -> None:
-        self._deadline.clear()
+        assert self._writer is not None
+        if self._writer.is_paused:
+            # The head alone was too much for the socket.
+            self._wait(_Waiting.FOR_ROOM, self._limits.idle_time)
+        else:
+            self._deadline.clear()
         body = self._body
         body.startProducing(self).addCallbacks(self._body_produced, self._body_failed, callbackArgs=(body,))
 
@@ -240,7 +245,7 @@ class BackendConnection(Protocol):
             assert self._request is not None
             self._wait(_Waiting.FOR_ANSWER, self._request.first_byte_time)
 
-    def _cancelled(self) -> None:
+    def _cancelled(self, ignored: object) -> None:
         self._answered = None
         self._stop_body()
         self.abort()

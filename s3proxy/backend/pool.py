@@ -83,18 +83,19 @@ class Pool(Factory):
         connection = self._take(is_upload=body is not None)
         if connection is None:
             answered = Deferred.fromCoroutine(self._send_anew(request, body))
-        else:
-            answered = connection.send(request, body)
-            answered.addErrback(self._send_again, request, body)
-        return answered.addBoth(self._learn)
+            return answered.addCallbacks(self._succeeded, self._failed)
+        answered = connection.send(request, body)
+        return answered.addCallbacks(self._succeeded, self._reused_failed, errbackArgs=(request, body))
 
-    def _learn(self, outcome: Any) -> Any:
+    def _succeeded(self, response: BackendResponse) -> BackendResponse:
+        self.breaker.succeeded()
+        return response
+
+    def _failed(self, outcome: Failure) -> Failure:
         """
-        Remember how a request ended.
+        Remember how a request failed.
         """
-        if not isinstance(outcome, Failure):
-            self.breaker.succeeded()
-        elif isinstance(outcome.value, BackendError) and outcome.value.fault in _GONE:
+        if isinstance(outcome.value, BackendError) and outcome.value.fault in _GONE:
             self.breaker.failed(self.reactor.seconds())
             if self.is_checked and outcome.value.fault is BackendFault.UNREACHABLE:
                 self.is_healthy = False
@@ -150,15 +151,15 @@ class Pool(Factory):
         connection = await self._connection()
         return await connection.send(request, body)
 
-    def _send_again(self, failure: Failure, request: BackendRequest, body: Any) -> Any:
+    def _reused_failed(self, failure: Failure, request: BackendRequest, body: Any) -> Any:
         error = failure.value
         if not isinstance(error, BackendError) or error.fault is not BackendFault.UNANSWERED:
-            return failure
+            return self._failed(failure)
         # It was closed while the request was on its way.
         if not may_repeat(request, body):
-            return Failure(BackendError(BackendFault.STALE))
+            return self._failed(Failure(BackendError(BackendFault.STALE)))
         self.retried_count += 1
-        return Deferred.fromCoroutine(self._send_anew(request, body))
+        return Deferred.fromCoroutine(self._send_anew(request, body)).addCallbacks(self._succeeded, self._failed)
 
     def _take(self, *, is_upload: bool) -> BackendConnection | None:
         while self._idle:

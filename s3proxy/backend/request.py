@@ -73,7 +73,7 @@ class BackendLimits:
     pooled_time: float = 25.0
     pooled_upload_time: float = 2.0
     max_connections: int = 256
-    max_pooled: int = 32
+    max_pooled: int = 4096
     breaker_failures: int = 5
     breaker_time: float = 5.0
     socket_buffer: int = DEFAULT_SOCKET_BUFFER

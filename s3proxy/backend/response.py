@@ -125,6 +125,14 @@ class BackendResponse:
             self._receiver = receiver
             self._connection.claimed(self)
 
+    def take_content(self) -> bytes:
+        """
+        Return the whole body, which is complete and was asked for by nobody.
+        """
+        self.is_claimed = True
+        early, self._early = self._early, []
+        return bytes(early[0]) if len(early) == 1 else b"".join(early)
+
     @property
     def transport(self) -> Any:
         """

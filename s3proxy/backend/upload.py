@@ -147,7 +147,6 @@ class Upload:
             return fail(self._reason)
         self._consumer = consumer
         done = self._done = Deferred()
-        self._is_paused = False
         pending, self._pending = self._pending, []
         if pending:
             # Before the source goes on: under TLS that may write at once.
@@ -172,9 +171,11 @@ class Upload:
         self._pending = self._first_block + self._pending
         self._first_block = []
         self._sent_blocks = 0
+        self._is_paused = False
         return True
 
     def pauseProducing(self) -> None:
+        # Also before the start: the head may have filled the socket.
         self._is_paused = True
         self._pause_source()
 

@@ -37,6 +37,7 @@ from s3proxy.s3.limits import (
     SMALL_BODY_SIZE,
 )
 from s3proxy.s3.operation import BodyUse, body_use, describes_object, requires_integrity
+from s3proxy.s3.payload import EMPTY_SHA256, Payload, PayloadHash
 from s3proxy.s3.query import query_names
 
 
@@ -66,6 +67,7 @@ class BodyPlan:
     How a body is taken.
 
     Attributes:
+        decoder: Verifies it; None where there is no body, and nothing was claimed of one.
         length: Bytes, decoded; None where only the end tells, and then it is held.
         streams: Whether it goes to the backend as it arrives; otherwise it is held and verified whole.
         max_held: Bytes which are held.
@@ -73,7 +75,7 @@ class BodyPlan:
     """
 
     use: BodyUse
-    decoder: BodyDecoder
+    decoder: BodyDecoder | None
     length: int | None
     streams: bool
     max_held: int
@@ -98,6 +100,15 @@ class BodyPlan:
         return HeldBody(self.max_held, partial(_too_large, self.use, self.max_held))
 
 
+NO_BODY = BodyPlan(BodyUse.NONE, None, 0, False, 0, 0)
+"""
+The plan of most requests without a body: there is nothing to verify.
+"""
+
+_WITHOUT_BODY = frozenset({b"GET", b"HEAD", b"DELETE", b"OPTIONS"})
+_BODY_CLAIMS = frozenset({b"content-md5", b"x-amz-trailer", b"x-amz-sdk-checksum-algorithm"})
+
+
 def plan_body(
     head: RequestHead, address: Address, authenticated: Authenticated, limits: BodyLimits, *, spools: bool = False
 ) -> BodyPlan:
@@ -117,8 +128,10 @@ def plan_body(
         InvalidDigest: Content-MD5 is no MD5.
         MalformedTrailerError: A trailer was declared which cannot come.
     """
-    use = body_use(head, address)
     payload = authenticated.payload
+    if not head.has_body and _claims_nothing(head, payload):
+        return NO_BODY
+    use = body_use(head, address)
     if payload.is_streaming and use is not BodyUse.OBJECT:
         raise InvalidRequest("The value of x-amz-content-sha256 header is invalid.")
     needs_document = requires_integrity(head, address)
@@ -194,6 +207,18 @@ def _make_decoder(length: int | None, digests: BodyDigests, authenticated: Authe
         verifier=authenticated.chain,
         has_trailer=payload.has_trailer,
         min_chunk_size=0 if "chunk-size" in authenticated.credential.exemptions else MIN_CHUNK_SIZE,
+    )
+
+
+def _claims_nothing(head: RequestHead, payload: Payload) -> bool:
+    """
+    Say whether an operation which has no body claims nothing of one, or only that it is empty.
+    """
+    return (
+        head.method in _WITHOUT_BODY
+        and (payload.sha256 == EMPTY_SHA256 if payload.word is None else payload.word is PayloadHash.UNSIGNED_PAYLOAD)
+        and _BODY_CLAIMS.isdisjoint(head.fields)
+        and not any(name.startswith(b"x-amz-checksum-") for name in head.fields)
     )
 
 

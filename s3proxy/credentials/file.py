@@ -5,13 +5,12 @@ Clients' keys from a TOML file.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from s3proxy.authentication import SWITCHES
@@ -23,10 +22,12 @@ from s3proxy.tables import (
     Faults,
     Kind,
     NotAccepted,
+    accepted_names,
     boolean,
     choice,
     count,
     list_of,
+    one_or_list_of,
     option,
     read_toml,
     size,
@@ -98,7 +99,17 @@ class KeyTable:
     expires: datetime | None = option(_moment(), "From this moment on the key is expired.", None)  # noqa: RUF009
     disabled: bool = option(boolean(), "Whether the key is answered as one which does not exist.", default=False)
     backend: str | None = option(
-        text("the name of a [[backend]]"), "Where its requests go.", None, told="the first backend"
+        text("the name of a [[backend]]"),
+        "Where all of its requests go, whatever a `[[route]]` says.",
+        None,
+        told="where a `[[route]]` says, or the first backend",
+    )
+    backend_key: tuple[str, ...] = option(
+        one_or_list_of(text("the name of a [[backend_key]]")),
+        "Which key of ours signs for it: one for each backend where it may go. The first one's backend is where its "
+        "requests go which no `[[route]]` sends elsewhere.",
+        (),
+        told="the backend's own",
     )
     exempt: tuple[str, ...] = option(
         list_of(choice("region", "clock-skew", "unsigned-headers", "chunk-size")),
@@ -137,14 +148,18 @@ def _budget(table: KeyTable, key_limits: BudgetLimits) -> BudgetLimits | None:
 
 
 def read_keys(
-    path: Path, backend_names: Collection[str] | None, key_limits: BudgetLimits = NO_LIMITS
+    path: Path,
+    backend_names: Collection[str] | None,
+    key_limits: BudgetLimits = NO_LIMITS,
+    backend_keys: Mapping[str, str] | None = None,
 ) -> dict[bytes, Credential]:
     """
     Read a keys file.
 
     Args:
-        backend_names: The backends which a key may name; None for any.
+        backend_names: The backends which a key may name; None for any, and any backend key.
         key_limits: What holds for a key where it says nothing itself.
+        backend_keys: The backend keys which a key may name, each with the name of its backend.
 
     Returns:
         Credentials by access key id.
@@ -159,9 +174,10 @@ def read_keys(
         access_key_id = table.access_key_id.encode()
         if access_key_id in credentials:
             faults.append(Fault(f"key[{index}].access_key_id", f'"{table.access_key_id}" is there already'))
-        if table.backend is not None and backend_names is not None and table.backend not in backend_names:
-            accepted = " | ".join(f'"{name}"' for name in backend_names)
-            faults.append(Fault(f"key[{index}].backend", f'"{table.backend}" is not accepted; accepted: {accepted}'))
+        if backend_names is not None:
+            if table.backend is not None and table.backend not in backend_names:
+                faults.append(Fault(f"key[{index}].backend", accepted_names(table.backend, backend_names)))
+            faults += _backend_key_faults(table, f"key[{index}].backend_key", backend_keys or {})
         credentials[access_key_id] = Credential(
             access_key_id=table.access_key_id,
             secret_access_keys=table.secret_access_key,
@@ -171,11 +187,26 @@ def read_keys(
             exemptions=frozenset(table.exempt),
             refused=frozenset(table.refuse),
             backend=table.backend,
+            backend_keys=table.backend_key,
             budget=_budget(table, key_limits),
         )
     if faults:
         raise Faults(faults)
     return credentials
+
+
+def _backend_key_faults(table: KeyTable, place: str, backend_keys: Mapping[str, str]) -> Iterable[Fault]:
+    former: dict[str, str] = {}
+    for name in table.backend_key:
+        backend = backend_keys.get(name)
+        if backend is None:
+            yield Fault(place, accepted_names(name, backend_keys))
+        elif backend in former:
+            yield Fault(place, f'"{former[backend]}" and "{name}" are both of backend "{backend}": one for each')
+        elif table.backend not in {None, backend}:
+            yield Fault(place, f'"{name}" is of backend "{backend}", and the key\'s backend is "{table.backend}"')
+        else:
+            former[backend] = name
 
 
 @implementer(ICredentialStore)
@@ -186,6 +217,7 @@ class FileCredentialStore:
     Args:
         backend_names: The backends which a key may name.
         key_limits: What holds for a key where it says nothing itself.
+        backend_keys: The backend keys which a key may name, each with the name of its backend.
 
     Attributes:
         session_tokens: Of all keys; the same set after each reload.
@@ -194,8 +226,15 @@ class FileCredentialStore:
         Faults: The file is not as it must be.
     """
 
-    def __init__(self, path: Path, backend_names: Collection[str] = (), key_limits: BudgetLimits = NO_LIMITS) -> None:
+    def __init__(
+        self,
+        path: Path,
+        backend_names: Collection[str] = (),
+        key_limits: BudgetLimits = NO_LIMITS,
+        backend_keys: Mapping[str, str] | None = None,
+    ) -> None:
         self._path = path
+        self._backend_keys = backend_keys
         self._key_limits = key_limits
         self._backend_names = backend_names
         self._credentials: dict[bytes, Credential] = {}
@@ -212,7 +251,7 @@ class FileCredentialStore:
         Raises:
             Faults: The file is not as it must be; the former keys stay.
         """
-        self._credentials = read_keys(self._path, self._backend_names, self._key_limits)
+        self._credentials = read_keys(self._path, self._backend_names, self._key_limits, self._backend_keys)
         self.session_tokens.clear()
         self.session_tokens.update(
             credential.session_token.encode()
@@ -220,5 +259,5 @@ class FileCredentialStore:
             if credential.session_token is not None
         )
 
-    def look_up(self, access_key_id: bytes) -> Deferred[Credential | None]:
-        return succeed(self._credentials.get(access_key_id))
+    def look_up(self, access_key_id: bytes) -> Credential | None:
+        return self._credentials.get(access_key_id)

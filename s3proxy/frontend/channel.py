@@ -7,7 +7,6 @@ from __future__ import annotations
 import fcntl
 import struct
 import termios
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import auto
 from typing import TYPE_CHECKING, Any
@@ -36,6 +35,7 @@ from s3proxy.s3.framing import ChunkedFraming
 from s3proxy.s3.head import RequestHead, parse_request_head
 from s3proxy.s3.identity_enum import IdentityEnum
 from s3proxy.s3.limits import KIB, MAX_HEAD_SIZE, MIB
+from s3proxy.tls import Records
 
 if TYPE_CHECKING:
     from s3proxy.frontend.site import S3Site
@@ -98,6 +98,9 @@ class S3Channel(HTTPChannel):
 
     Stock `HTTPChannel` answers 100 Continue unasked, stores bodies, and leaves heads to its version's judgement; of it
     remain the producer's side towards `Request` and what applications see of a channel.
+
+    Attributes:
+        client_host: The client's address as text.
     """
 
     site: S3Site
@@ -132,9 +135,11 @@ class S3Channel(HTTPChannel):
         self._hangup_seen: bool | None = None
         self._fd: int | None = None
         self._is_tls = ISSLTransport.providedBy(transport)
-        self._records: list[bytes] | None = None
+        self._records: Records | None = None
         if isinstance(transport, TLSMemoryBIOProtocol):
-            self._gather_records(transport)
+            self._records = Records(transport)
+            self._records.gather()
+        self.client_host = str(getattr(self.getPeer(), "host", "-"))
         self.writer = DirectWriter(transport, self)
         self.site.connection_made(self)
         found = stream_socket(transport)
@@ -142,31 +147,12 @@ class S3Channel(HTTPChannel):
             self._fd = found.fileno()
             self.site.watch.add(self._fd, self._hung_up)
         limit = self.site.limit
-        if limit is not None and not limit.admits(self, str(getattr(self.getPeer(), "host", "-"))):
+        if limit is not None and not limit.admits(self, self.client_host):
             self._refuse_connection(SlowDown())
 
     # Reading
 
-    def _gather_records(self, tls: Any) -> None:
-        """
-        Take what TLS decrypts of one read together: it hands on each record, and each would be sent by itself.
-        """
-        decrypt = tls.dataReceived
-
-        def received(octets: bytes) -> None:
-            records: list[bytes] = []
-            self._records = records
-            decrypt(octets)
-            self._records = None
-            if records:
-                self.dataReceived(b"".join(records))
-
-        tls.dataReceived = received
-
     def dataReceived(self, data: bytes) -> None:
-        if self._records is not None:
-            self._records.append(data)
-            return
         if self._is_reading:
             # Under TLS a resume may deliver what was decrypted before.
             self._unread += data
@@ -177,17 +163,17 @@ class S3Channel(HTTPChannel):
         self._read(data)
 
     def _read(self, data: bytes) -> None:
-        readers: dict[_State, Callable[[bytes], bytes]] = {
-            _State.HEAD: self._read_head,
-            _State.BODY: self._read_body,
-            _State.ANSWERING: self._keep,
-            _State.LINGERING: self._drop,
-            _State.CLOSED: self._drop,
-        }
         self._is_reading = True
         while True:
             state = self._state
-            left = readers[state](data)
+            if state is _State.HEAD:
+                left = self._read_head(data)
+            elif state is _State.BODY:
+                left = self._read_body(data)
+            elif state is _State.ANSWERING:
+                left = data
+            else:
+                left = self._drop(data)
             if self._unread:
                 left += self._unread
                 self._unread = b""
@@ -326,9 +312,6 @@ class S3Channel(HTTPChannel):
         else:
             request.bodyFailed(error)
 
-    def _keep(self, data: bytes) -> bytes:
-        return data
-
     def _drop(self, data: bytes) -> bytes:
         if self._state is _State.LINGERING:
             self._lingered_size += len(data)
@@ -464,8 +447,9 @@ class S3Channel(HTTPChannel):
         self._total.clear()
         if self._state is _State.CLOSED:
             return
-        for reason in tuple(self._holds - {Hold.PIPELINED}):
-            self.release(reason)
+        if self._holds:
+            for reason in tuple(self._holds - {Hold.PIPELINED}):
+                self.release(reason)
         if self._state is _State.BODY and self._lacks == 0 and self._framing is None:
             # The verdict came inside the body's last octets.
             self._state = _State.ANSWERING
@@ -617,8 +601,8 @@ class S3Channel(HTTPChannel):
         if self.site.limit is not None:
             self.site.limit.lost(self)
         self.writer.detach()
-        # They know each other.
-        vars(self.transport).pop("dataReceived", None)
+        if self._records is not None:
+            self._records.release()
         if self._fd is not None:
             self.site.watch.remove(self._fd)
         request, self._request = self._request, None

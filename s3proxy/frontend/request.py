@@ -318,8 +318,7 @@ class S3Request(Request):
         """
         The client's address as text.
         """
-        peer = self.channel.getPeer()
-        return str(getattr(peer, "host", "-"))
+        return self.channel.client_host
 
     def tls_names(self) -> tuple[str | None, str | None]:
         """

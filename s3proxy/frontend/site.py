@@ -4,7 +4,7 @@ The factory to listen with: S3 and an application's own resources on one port.
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -23,7 +23,7 @@ def make_request_id() -> str:
     """
     Return 16 random hex digits in upper case, as S3's own request ids look.
     """
-    return secrets.token_hex(8).upper()
+    return os.urandom(8).hex().upper()
 
 
 class S3Site(Site):
@@ -118,7 +118,7 @@ class S3Site(Site):
         Tell of octets which were no request.
         """
         if self._connection_refused is not None:
-            self._connection_refused(str(getattr(channel.getPeer(), "host", "-")), error, request_id)
+            self._connection_refused(channel.client_host, error, request_id)
 
     def drain(self, *, serves: bool) -> Deferred[None]:
         """

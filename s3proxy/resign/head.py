@@ -14,6 +14,7 @@ from s3proxy.resign.profiles import BackendKey, Profile
 from s3proxy.resign.v2 import sign_v2
 from s3proxy.resign.v4 import sign_v4
 from s3proxy.s3.head import HeaderList
+from s3proxy.s3.payload import EMPTY_SHA256
 from s3proxy.sigv4.signing_key import SigningKeys
 
 UNSIGNED_PAYLOAD = b"UNSIGNED-PAYLOAD"
@@ -82,7 +83,7 @@ def payload_of(content: bytes) -> bytes:
     """
     Return the SHA-256 of a body which was held, in lower-case hex.
     """
-    return hashlib.sha256(content).hexdigest().encode()
+    return hashlib.sha256(content).hexdigest().encode() if content else EMPTY_SHA256
 
 
 def content_md5(content: bytes) -> bytes:

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from s3proxy.resign.profiles import BackendKey
 from s3proxy.s3.date import format_basic_iso
-from s3proxy.s3.head import HeaderList, index_headers
+from s3proxy.s3.head import Fields, HeaderList
 from s3proxy.sigv4.canonical import canonical_headers, canonical_query, canonical_request, canonical_uri
 from s3proxy.sigv4.scope import CredentialScope
 from s3proxy.sigv4.signing_key import SigningKeys
@@ -42,9 +42,12 @@ def sign_v4(
         now: Aware, UTC.
     """
     date = format_basic_iso(now)
-    added = [(b"x-amz-date", date), (b"x-amz-content-sha256", payload)]
-    fields = index_headers([*headers, *added])
-    names = sorted(name for name in fields if name in _SIGNED or name.startswith(b"x-amz-"))
+    fields = Fields({b"x-amz-date": [date], b"x-amz-content-sha256": [payload]})
+    for name, value in headers:
+        lower = name.lower()
+        if lower in _SIGNED or lower.startswith(b"x-amz-"):
+            fields.setdefault(lower, []).append(value)
+    names = sorted(fields)
     raw_path, _, raw_query = target.partition(b"?")
     signed_headers = b";".join(names)
     request = canonical_request(
@@ -56,14 +59,16 @@ def sign_v4(
         payload,
     )
     scope = CredentialScope(date[:8], key.region.encode())
+    raw_scope = bytes(scope)
     digest = hashlib.sha256(request).hexdigest().encode()
-    string_to_sign = b"AWS4-HMAC-SHA256\n%s\n%s\n%s" % (date, bytes(scope), digest)
+    string_to_sign = b"AWS4-HMAC-SHA256\n%s\n%s\n%s" % (date, raw_scope, digest)
     signature = signing_keys.derive(key.secret_access_key, scope).sign(string_to_sign)
-    added.append(
+    return [
+        (b"x-amz-date", date),
+        (b"x-amz-content-sha256", payload),
         (
             b"Authorization",
             b"AWS4-HMAC-SHA256 Credential=%s/%s,SignedHeaders=%s,Signature=%s"
-            % (key.access_key_id.encode(), bytes(scope), signed_headers, signature.for_backend()),
-        )
-    )
-    return added
+            % (key.access_key_id.encode(), raw_scope, signed_headers, signature.for_backend()),
+        ),
+    ]

@@ -22,9 +22,17 @@ Faults which a key's own exemptions may waive, by the exemption's name, in the o
 """
 
 
+_VERSIONS = {"v4": "SigV4", "v4a": "SigV4A", "v2": "SigV2"}
+_PLACES = {"header": "AuthHeader", "query": "QueryString"}
+
+
 class Carrier(IdentityEnum):
     """
     Where a request carries its signature, and of which kind that is; the value is the configuration's word for it.
+
+    Attributes:
+        version: The signature's, as S3's access log names it; None where there is no signature.
+        place: Where the signature is, as S3's access log names it; None for a form and where there is no signature.
     """
 
     V4_HEADER = "v4-header"
@@ -37,23 +45,10 @@ class Carrier(IdentityEnum):
     V2_FORM = "v2-form"
     ANONYMOUS = "anonymous"
 
-    @property
-    def version(self) -> str | None:
-        """
-        The signature's version as S3's access log names it; None where there is no signature.
-        """
-        if self is Carrier.ANONYMOUS:
-            return None
-        return "SigV2" if self.value.startswith("v2") else "SigV4A" if self.value.startswith("v4a") else "SigV4"
-
-    @property
-    def place(self) -> str | None:
-        """
-        Where the signature is, as S3's access log names it; None for a form and where there is no signature.
-        """
-        if self.value.endswith("header"):
-            return "AuthHeader"
-        return "QueryString" if self.value.endswith("query") else None
+    def __init__(self, word: str) -> None:
+        version, _, place = word.partition("-")
+        self.version = _VERSIONS.get(version)
+        self.place = _PLACES.get(place)
 
 
 @dataclass(slots=True, eq=False, repr=False)

@@ -46,8 +46,8 @@ class Credential:
         is_disabled: Answered as an unknown key is.
         exemptions: Names of checks which are waived: ``region``, ``clock-skew``, ``unsigned-headers``, ``chunk-size``.
         refused: Carriers and payload words which are switched off for it, by the configuration's words.
-        backend: Name of the backend which its requests go to; the default's where None.
-        backend_key: Name of the key which signs for it there; the backend's own where None.
+        backend: Name of the backend which all of its requests go to, whatever their buckets; None where buckets decide.
+        backend_keys: Names of the keys which sign for it, each at a backend of its own; the backend's own where empty.
         allow: Access rules; everything is allowed where None.
         budget: What its requests may have together; the default for each key where None.
     """
@@ -60,7 +60,7 @@ class Credential:
     exemptions: frozenset[str] = frozenset()
     refused: frozenset[str] = frozenset()
     backend: str | None = None
-    backend_key: str | None = None
+    backend_keys: tuple[str, ...] = ()
     allow: tuple[str, ...] | None = None
     budget: BudgetLimits | None = None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 
 _DAY = re.compile(rb"[0-9]{8}")
 _BASIC_ISO = re.compile(rb"([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})([0-9]{2})Z")
@@ -27,6 +28,8 @@ _RFC_850 = re.compile(rb"[A-Za-z]{6,9}, ([0-9]{2})-([A-Za-z]{3})-([0-9]{2}) " + 
 _ASCTIME = re.compile(rb"[A-Za-z]{3} ([A-Za-z]{3}) +([0-9]{1,2}) " + _TIME + rb" ([0-9]{4})")
 
 
+# Most requests of a second have the same date.
+@lru_cache(maxsize=16)
 def is_day(text: bytes) -> bool:
     """
     Say whether a text is a day of the calendar, written ``yyyyMMdd``.
@@ -58,6 +61,7 @@ def format_basic_iso(moment: datetime) -> bytes:
     )
 
 
+@lru_cache(maxsize=16)
 def parse_date(text: bytes) -> datetime | None:
     """
     Read a date in any of the forms which S3 takes: basic ISO, RFC 1123, RFC 850, asctime; None where it is none.

@@ -59,6 +59,7 @@ class RequestHead:
         headers: Names as sent, values without the white space around them, in order.
         fields: The same values by lower-case name.
         content_length: Bytes, or None where no Content-Length was sent.
+        has_body: Whether any octet follows the head.
     """
 
     method: bytes
@@ -71,17 +72,12 @@ class RequestHead:
     keeps_alive: bool = True
     raw_path: bytes = field(init=False)
     raw_query: bytes | None = field(init=False)
+    has_body: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.raw_path, mark, query = self.raw_target.partition(b"?")
         self.raw_query = query if mark else None
-
-    @property
-    def has_body(self) -> bool:
-        """
-        Whether any octet follows the head.
-        """
-        return self.is_chunked or bool(self.content_length)
+        self.has_body = self.is_chunked or bool(self.content_length)
 
     @property
     def expects_continue(self) -> bool:
@@ -196,10 +192,17 @@ def _parse_header_lines(lines: bytes) -> tuple[HeaderList, Fields]:
     if _HEADER_LINES.fullmatch(lines) is None:
         raise BadRequest
     headers: HeaderList = []
+    fields = Fields()
     for line in lines.split(b"\r\n"):
         name, _, value = line.partition(b":")
-        headers.append((name, value.strip(b" \t")))
-    return headers, index_headers(headers)
+        value = value.strip(b" \t")
+        headers.append((name, value))
+        lower = name.lower()
+        if lower in fields:
+            fields[lower].append(value)
+        else:
+            fields[lower] = [value]
+    return headers, fields
 
 
 def _parse_target(target: bytes, version: bytes, fields: Fields) -> bytes:

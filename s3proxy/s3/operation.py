@@ -187,7 +187,7 @@ def check_copy_source(raw_source: bytes) -> None:
     Raises:
         InvalidArgument: There is no bucket, or no key.
     """
-    path = unquote_to_bytes(raw_source.partition(b"?")[0])
+    path = _copy_source_path(raw_source)
     if not path.startswith(b"arn:"):
         bucket, _, key = path.removeprefix(b"/").partition(b"/")
         if bucket and key.strip(b"/"):
@@ -195,6 +195,21 @@ def check_copy_source(raw_source: bytes) -> None:
     elif path.partition(b"/object/")[2]:
         return
     raise InvalidArgument("Invalid copy source object key", "x-amz-copy-source", raw_source)
+
+
+def copy_source_bucket(raw_source: bytes) -> bytes | None:
+    """
+    Return the bucket of a copy source, decoded; None where it names an access point.
+
+    Args:
+        raw_source: As `check_copy_source` lets it pass.
+    """
+    path = _copy_source_path(raw_source)
+    return None if path.startswith(b"arn:") else path.removeprefix(b"/").partition(b"/")[0]
+
+
+def _copy_source_path(raw_source: bytes) -> bytes:
+    return unquote_to_bytes(raw_source.partition(b"?")[0])
 
 
 def _check_metadata(head: RequestHead) -> None:

@@ -50,7 +50,7 @@ _MESSAGE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Payload:
     """
     How a body is covered by its request's signature.

@@ -10,10 +10,10 @@ Source:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
+from functools import lru_cache, partial
 
 from s3proxy.s3.claim import MAX_CLOCK_SKEW, Carrier, Claim, Waivable, read_request_date
 from s3proxy.s3.date import format_basic_iso, is_day, parse_basic_iso
@@ -40,6 +40,9 @@ HMAC_ALGORITHM = b"AWS4-HMAC-SHA256"
 _CREDENTIAL_FORM = 'the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".'
 _COMPONENTS_FORM = "the authorization header requires three components: Credential, SignedHeaders, and Signature."
 _COMPONENT = re.compile(rb"[ \t]*([A-Za-z]+)=([^,\s]*)[ \t]*")
+# As nearly all clients write them; any other order and spacing is read component by component.
+_COMPONENTS = re.compile(rb"Credential=([^,\s]+), ?SignedHeaders=([^,\s]+), ?Signature=([^,\s]+)")
+_KEPT_CREDENTIAL_SIZE = 256
 _EXPIRES = re.compile(rb"[+-]?[0-9]+")
 
 QUERY_NAMES = frozenset(
@@ -74,6 +77,9 @@ FORM_NAMES = frozenset({b"x-amz-algorithm", b"x-amz-credential", b"x-amz-date", 
 The fields of a form which is signed with Signature V4, lower case; its policy is another.
 """
 
+_ASYMMETRIC = frozenset({Carrier.V4A_HEADER, Carrier.V4A_QUERY})
+_PRESIGNED = frozenset({Carrier.V4_QUERY, Carrier.V4A_QUERY})
+
 Faults = Callable[..., S3Error]
 """
 From the sentence of a fault in a credential, and further elements, to the error of the carrier.
@@ -87,13 +93,13 @@ class SignatureClaim(Claim):
 
     Attributes:
         algorithm: The word which begins the string to sign, as sent.
-        signed_at: The date of the request.
+        date: Of the request, ``20260301T120000Z``.
         raw_signed_headers: The list as sent.
     """
 
     algorithm: bytes
     scope: CredentialScope
-    signed_at: datetime
+    date: bytes
     raw_signed_headers: bytes
 
     @property
@@ -101,14 +107,14 @@ class SignatureClaim(Claim):
         """
         Whether the signature is ECDSA.
         """
-        return self.carrier in {Carrier.V4A_HEADER, Carrier.V4A_QUERY}
+        return self.carrier in _ASYMMETRIC
 
     @property
     def is_presigned(self) -> bool:
         """
         Whether it came in the query.
         """
-        return self.carrier in {Carrier.V4_QUERY, Carrier.V4A_QUERY}
+        return self.carrier in _PRESIGNED
 
     def canonical_request(self) -> bytes:
         """
@@ -156,7 +162,7 @@ class FormClaim(Claim):
 
 
 def read_header_claim(
-    head: RequestHead, scheme: bytes, components: bytes, regions: Sequence[bytes], now: datetime
+    head: RequestHead, scheme: bytes, components: bytes, regions: tuple[bytes, ...], now: datetime
 ) -> SignatureClaim:
     """
     Read a claim from the Authorization header.
@@ -178,6 +184,7 @@ def read_header_claim(
     payload = _header_payload(fields)
     waivable: Waivable = []
     signed_at = read_request_date(fields, now, waivable)
+    date = format_basic_iso(signed_at)
     is_asymmetric = scheme.upper() == ECDSA_ALGORITHM
     try:
         credential, raw_signed_headers, signature = _read_components(components)
@@ -186,7 +193,7 @@ def read_header_claim(
         )
     except AuthorizationHeaderMalformed as malformed:
         raise (waivable[0][1] if waivable else malformed) from None
-    if scope.day != format_basic_iso(signed_at)[:8]:
+    if scope.day != date[:8]:
         _raise(waivable, AuthorizationHeaderMalformed("Invalid credential date. Date is not the same as X-Amz-Date."))
     signed_headers = _read_signed_headers(raw_signed_headers)
     _check_signed_headers(fields, signed_headers, waivable)
@@ -206,14 +213,14 @@ def read_header_claim(
         signed_headers,
         scheme,
         scope,
-        signed_at,
+        date,
         raw_signed_headers,
         waivable=waivable,
     )
 
 
 def read_query_claim(
-    head: RequestHead, parameters: dict[bytes, bytes], regions: Sequence[bytes], now: datetime
+    head: RequestHead, parameters: dict[bytes, bytes], regions: tuple[bytes, ...], now: datetime
 ) -> SignatureClaim:
     """
     Read a claim from the query of a presigned request.
@@ -294,13 +301,13 @@ def read_query_claim(
         signed_headers,
         parameters[b"X-Amz-Algorithm"],
         scope,
-        signed_at,
+        raw_date,
         raw_signed_headers,
         waivable=waivable,
     )
 
 
-def read_form_claim(head: RequestHead, fields: Mapping[bytes, bytes], regions: Sequence[bytes]) -> FormClaim:
+def read_form_claim(head: RequestHead, fields: Mapping[bytes, bytes], regions: tuple[bytes, ...]) -> FormClaim:
     """
     Read a claim from the fields of a form.
 
@@ -350,6 +357,9 @@ def _header_payload(fields: Fields) -> Payload:
 
 
 def _read_components(components: bytes) -> tuple[bytes, bytes, bytes]:
+    common = _COMPONENTS.fullmatch(components)
+    if common is not None:
+        return common[1], common[2], common[3]
     found: dict[bytes, bytes] = {}
     for component in components.split(b","):
         parsed = _COMPONENT.fullmatch(component)
@@ -373,7 +383,7 @@ def _form_fault(credential: bytes, sentence: str, **elements: bytes | str) -> S3
 
 
 def _read_credential(
-    credential: bytes, regions: Sequence[bytes] | None, fault: Faults, waivable: Waivable
+    credential: bytes, regions: tuple[bytes, ...] | None, fault: Faults, waivable: Waivable
 ) -> tuple[bytes, CredentialScope]:
     """
     Read the key and its scope.
@@ -381,6 +391,28 @@ def _read_credential(
     Args:
         regions: Accepted here; None under SigV4A, whose scope names none.
     """
+    found = _read_sound_credential(credential, regions) if len(credential) <= _KEPT_CREDENTIAL_SIZE else None
+    return found or _judge_credential(credential, regions, fault, waivable)
+
+
+@lru_cache(maxsize=256)
+def _read_sound_credential(
+    credential: bytes, regions: tuple[bytes, ...] | None
+) -> tuple[bytes, CredentialScope] | None:
+    """
+    Read a credential in which nothing is wrong; None for any other. A client's is the same all day long.
+    """
+    waivable: Waivable = []
+    try:
+        found = _judge_credential(credential, regions, AuthorizationHeaderMalformed, waivable)
+    except AuthorizationHeaderMalformed:
+        return None
+    return None if waivable else found
+
+
+def _judge_credential(
+    credential: bytes, regions: tuple[bytes, ...] | None, fault: Faults, waivable: Waivable
+) -> tuple[bytes, CredentialScope]:
     parts = credential.split(b"/")
     if regions is None:
         parts[2:2] = [b""]
@@ -407,7 +439,7 @@ def _read_credential(
     return key, CredentialScope(day, region if regions is not None else None, service, terminal)
 
 
-def _check_region_set(region_set: bytes, regions: Sequence[bytes], waivable: Waivable) -> None:
+def _check_region_set(region_set: bytes, regions: tuple[bytes, ...], waivable: Waivable) -> None:
     if not region_set_matches(region_set, regions):
         waivable.append(("region", RegionSetMismatch(RequestedRegion=regions[0], RegionSet=region_set)))
 
@@ -435,8 +467,8 @@ def _check_signed_headers(fields: Fields, signed_headers: tuple[bytes, ...], wai
     unsigned = [
         name
         for name in fields
-        if (name.startswith(b"x-amz-") or name in {b"host", b"content-md5"})
-        and name not in signed_headers
+        if name not in signed_headers
+        and (name.startswith(b"x-amz-") or name in {b"host", b"content-md5"})
         and name != b"x-amz-content-sha256"
     ]
     if b"host" not in fields and b"host" not in signed_headers:

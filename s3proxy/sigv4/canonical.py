@@ -15,8 +15,6 @@ from s3proxy.s3.head import Fields
 from s3proxy.s3.query import query_items
 
 _CANONICAL_PATH = re.compile(rb"/[A-Za-z0-9\-._~/]*")
-_SPACES = re.compile(rb"[ \t\r\n\v\f]+")
-_ODD_SPACE = re.compile(rb"[\t\r\n\v\f]|  ")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~")
 
 _ENCODED = tuple(bytes((octet,)) if octet in _UNRESERVED else b"%%%02X" % octet for octet in range(256))
@@ -68,7 +66,8 @@ def canonical_query(raw_query: bytes | None, left_out: bytes | None = None) -> b
 
 def canonical_headers(signed_names: Iterable[bytes], fields: Fields) -> bytes:
     """
-    Return one line for each signed header, in the order of the signer's list.
+    Return one line for each signed header, in the order of the signer's list. A value has no white space around it, and
+    each run inside is one space.
 
     Args:
         signed_names: Lower case.
@@ -80,19 +79,10 @@ def canonical_headers(signed_names: Iterable[bytes], fields: Fields) -> bytes:
         if values is None:
             lines.append(b"%s:\n" % name)
         elif len(values) == 1:
-            lines.append(b"%s:%s\n" % (name, canonical_value(values[0])))
+            lines.append(b"%s:%s\n" % (name, b" ".join(values[0].split())))
         else:
-            lines.append(b"%s:%s\n" % (name, b",".join([canonical_value(value) for value in values])))
+            lines.append(b"%s:%s\n" % (name, b",".join([b" ".join(value.split()) for value in values])))
     return b"".join(lines)
-
-
-def canonical_value(value: bytes) -> bytes:
-    """
-    Return a header's value without the white space around it, each run inside made one space.
-    """
-    if _ODD_SPACE.search(value) is not None:
-        value = _SPACES.sub(b" ", value)
-    return value.strip(b" ")
 
 
 def canonical_request(

@@ -7,14 +7,13 @@ Source:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 TERMINAL = b"aws4_request"
 SERVICE = b"s3"
 
 
-@dataclass(frozen=True, slots=True)
-class CredentialScope:
+class CredentialScope(NamedTuple):
     """
     Where and when a signing key is good.
 

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import hmac
 from collections import OrderedDict
-from dataclasses import dataclass
 
 from s3proxy.sigv4.scope import CredentialScope
 
 
-@dataclass(frozen=True, eq=False, repr=False, slots=True)
 class Signature:
     """
     A signature which we computed: it has no text form, and answers one question.
     """
 
-    _hex: bytes
+    __slots__ = ("_hex",)
+
+    def __init__(self, digits: bytes) -> None:
+        self._hex = digits
 
     def for_backend(self) -> bytes:
         """

@@ -7,7 +7,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from s3proxy.s3.date import format_basic_iso
 from s3proxy.s3.errors import SignatureDoesNotMatch
 from s3proxy.sigv4.asymmetric import VerifyingKeys
 from s3proxy.sigv4.authorization import FormClaim, SignatureClaim
@@ -21,7 +20,7 @@ def string_to_sign(claim: SignatureClaim, canonical_request: bytes) -> bytes:
     """
     return b"%s\n%s\n%s\n%s" % (
         claim.algorithm,
-        format_basic_iso(claim.signed_at),
+        claim.date,
         bytes(claim.scope),
         hashlib.sha256(canonical_request).hexdigest().encode(),
     )
@@ -56,7 +55,7 @@ def check_signature(
         claim.claimed_access_key_id,
         key,
         claim.algorithm.upper(),
-        format_basic_iso(claim.signed_at),
+        claim.date,
         bytes(claim.scope),
         claim.claimed_signature,
         canonical_request,

@@ -58,6 +58,7 @@ class FaultyConnection(FaultyParty):
         self._raw_head = b""
         self._pieces: list[bytes] = []
         self._hash = hashlib.sha256()
+        self._has_ended = False
 
     def connectionMade(self) -> None:
         self.backend.connections.append(self)
@@ -66,6 +67,9 @@ class FaultyConnection(FaultyParty):
 
     def dataReceived(self, data: bytes) -> None:
         backend = self.backend
+        if self._has_ended:
+            # Under TLS more may have come with what it ended after.
+            return
         self.received_size += len(data)
         if backend.reset_after is not None and self.received_size >= backend.reset_after:
             backend.reset_after = None
@@ -73,6 +77,7 @@ class FaultyConnection(FaultyParty):
             return
         if backend.end_after is not None and self.received_size >= backend.end_after:
             backend.end_after = None
+            self._has_ended = True
             self.end()
             return
         if backend.pause_after is not None and self.received_size >= backend.pause_after:

@@ -4,6 +4,7 @@ One Ceph Object Gateway from Debian's packages: monitor, store and gateway, on l
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -153,10 +154,21 @@ rgw crypt require ssl = false
         self._wait("the store", lambda: b" 1 up" in self._ceph("ceph", "osd", "stat"))
         self.start_gateway()
         self.wait()
-        self._ceph(
-            "radosgw-admin", "user", "create", "--uid", "s3proxy", "--display-name", "s3proxy", "--access-key", KEY_ID,
-            "--secret", SECRET, "--caps", "users=*;buckets=*",
-        )  # fmt: skip
+        self.create_user("s3proxy", KEY_ID, SECRET, "--caps", "users=*;buckets=*")
+
+    def create_user(self, name: str, key_id: str, secret: str, *more: str) -> None:
+        """
+        Make a user with a key.
+        """
+        keys = ("--access-key", key_id, "--secret", secret)
+        self._ceph("radosgw-admin", "user", "create", "--uid", name, "--display-name", name, *keys, *more)
+
+    def bucket_owner(self, bucket: str) -> str:
+        """
+        Return the name of the user who has a bucket.
+        """
+        owner: str = json.loads(self._ceph("radosgw-admin", "bucket", "stats", "--bucket", bucket))["owner"]
+        return owner
 
     def start_gateway(self) -> None:
         """
