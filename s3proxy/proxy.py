@@ -49,13 +49,11 @@ from s3proxy.resign.answer import (
     blames_our_signature,
     edit_document,
     error_code,
-    translate_error,
 )
 from s3proxy.resign.head import UNSIGNED_PAYLOAD, backend_head, content_md5, payload_of, strip_checksum_elements
-from s3proxy.resign.headers import escape_copy_source, forwarded_headers, passed_headers
-from s3proxy.resign.listing import Listing, read_listing
+from s3proxy.resign.headers import forwarded_headers, passed_headers
+from s3proxy.resign.mending import Mending
 from s3proxy.resign.profiles import check_operation_taken, check_private_surface
-from s3proxy.resign.reads import MeasuredRead, needs_measuring, override, plain_read_headers, plan_read, split_overrides
 from s3proxy.resign.target import backend_target
 from s3proxy.s3.address import Address, parse_address
 from s3proxy.s3.error_xml import error_document
@@ -248,9 +246,7 @@ class ProxiedExchange:
         self._ticket: Ticket | None = None
         self._pace: Pace | None = None
         self._passed: HeaderList = []
-        self._measured: MeasuredRead | None = None
-        self._overrides: HeaderList = []
-        self._listing: Listing | None = None
+        self._mending: Mending | None = None
         self._is_admitted_once = False
         self._backend: Backend | None = None
         self._looking_up: Deferred[Any] | None = None
@@ -464,7 +460,6 @@ class ProxiedExchange:
             self._receive(Event.REFUSED, SlowDown())
 
     def _begin_body(self) -> None:
-        assert self._address is not None
         assert self._authenticated is not None
         assert self._backend is not None
         assert self._plan is not None
@@ -478,16 +473,10 @@ class ProxiedExchange:
         )
         self._proxy.counts.dropped_headers += len(chosen.dropped)
         self._passed = chosen.passed
-        if profile.escapes_plus:
-            self._passed = escape_copy_source(self._passed)
-        if profile.mends_reads:
-            self._passed = plain_read_headers(head, self._passed)
-        if profile.overrides_answers:
-            self._head, self._overrides = split_overrides(head)
-        if profile.lists_v1:
-            self._listing = read_listing(head, self._address)
-            if self._listing is not None:
-                self._head = self._listing.head
+        if not profile.is_plain:
+            assert self._address is not None
+            self._mending = mending = Mending(profile, head, self._address, chosen.passed)
+            self._head, self._passed = mending.head, mending.passed
         if self._backend.forwarded != "none":
             self._passed += forwarded_headers(
                 self._backend.forwarded, self._request.client_host.encode(), head.host, self._scheme
@@ -615,8 +604,7 @@ class ProxiedExchange:
         assert self._authenticated is not None
         assert self._backend is not None
         head = self._head
-        profile = self._backend.account.profile
-        if profile.mends_reads and self._measured is None and needs_measuring(head, self._address):
+        if self._mending is not None and self._mending.must_measure:
             self._measure()
             return
         use = self._plan.use
@@ -626,7 +614,8 @@ class ProxiedExchange:
         if use is not BodyUse.NONE:
             assert self._held is not None
             content = self._held.content
-            if profile.takes_checksums:
+            takes_checksums = self._backend.account.profile.takes_checksums
+            if takes_checksums:
                 present = {name.lower() for name, _ in passed}
                 passed += [header for header in self._verified if header[0] not in present]
             else:
@@ -657,18 +646,18 @@ class ProxiedExchange:
         head = self._sign(self._passed, None, payload_of(b""), method=b"HEAD")
         request = BackendRequest(b"HEAD", head, is_idempotent=True, first_byte_time=self._backend.first_byte_time)
         self._asked = self._backend.agent.send(request)
-        self._asked.addCallbacks(partial(self._guarded, self._read_planned), self._not_answered)
+        self._asked.addCallbacks(partial(self._guarded, self._measured), self._not_answered)
 
-    def _read_planned(self, response: BackendResponse) -> None:
+    def _measured(self, response: BackendResponse) -> None:
+        assert self._mending is not None
         self._asked = None
         # Where it raises, nothing has failed.
         self._cause = "condition"
-        self._measured = measured = plan_read(self._head, response.head)
+        self._passed = self._mending.measure(response.head, self._passed)
         self._cause = None
-        if measured.is_unchanged or self._head.method == b"HEAD":
+        if self._mending.is_answered:
             self._answered(response)
         else:
-            self._passed = measured.headers(self._passed)
             self._send()
 
     def _sign(
@@ -718,13 +707,9 @@ class ProxiedExchange:
             return
         self._response = response
         self._answered_at = self._proxy.clock()
-        assert self._backend is not None
-        if self._measured is not None:
-            self._measured.check(response.head)
-        has_own_codes = bool(self._backend.account.profile.error_codes)
-        use = answer_use(self._head, response.head, has_own_codes=has_own_codes)
-        if self._listing is not None and response.head.status == 200:
-            use = AnswerUse.EDIT
+        use = answer_use(self._head, response.head)
+        if self._mending is not None:
+            use = self._mending.answer_use(response.head, use)
         self._answer_use = use
         if response.head.status < 400 and self._exchange.state is State.SENDING:
             self._proxy.counts.committed_early += 1
@@ -799,10 +784,9 @@ class ProxiedExchange:
                 request_id=self._request_id,
             )
             self._receive(Event.ANSWER_BLAMES_US, InternalError())
-        elif self._listing is not None and not self._reader.is_whole:
-            # As it is, it would be taken for the whole listing.
-            raise InternalError
         else:
+            if self._mending is not None:
+                self._mending.check_whole(is_whole=self._reader.is_whole)
             self._receive(Event.ANSWER_ACQUITS_US)
 
     def _relay_answer(self) -> None:
@@ -819,10 +803,8 @@ class ProxiedExchange:
         if answer.status == 200 and self._plan is not None and self._plan.use is BodyUse.OBJECT:
             verified = self._verified
         headers = answer_headers(answer, name, self._backend.account.host, self._request_id.encode(), verified)
-        if self._measured is not None:
-            status, reason, headers = self._measured.mend(answer, headers)
-        if self._overrides and status in {200, 206}:
-            headers = override(headers, self._overrides)
+        if self._mending is not None:
+            status, reason, headers = self._mending.answer_head(answer, headers)
         self._status = status
         if self._form is not None and answer.status == 200:
             self._answer_form(self._form.form, headers)
@@ -830,16 +812,11 @@ class ProxiedExchange:
         reader = self._reader
         if reader is not None and reader.is_whole:
             document = reader.document
-            if self._listing is not None and answer.status == 200:
-                document = self._listing.edit(document)
-            elif self._answer_use is AnswerUse.EDIT:
+            if self._mending is not None:
+                document = self._mending.document(document, answer.status)
+            if self._answer_use is AnswerUse.EDIT:
                 document = edit_document(document, name)
             elif answer.status >= 400:
-                codes = self._backend.account.profile.error_codes
-                if codes:
-                    assert self._address is not None
-                    is_about_object = bool(self._address.key)
-                    document = translate_error(document, codes, answer.status, is_about_object=is_about_object)
                 self._error_code = (error_code(document) or b"").decode("ascii") or None
             self._sent_size = len(document)
             self._request.write_answer(status, reason, headers, document)

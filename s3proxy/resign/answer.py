@@ -105,18 +105,15 @@ class PublicName:
     region: bytes
 
 
-def answer_use(request: RequestHead, answer: ResponseHead, *, has_own_codes: bool = False) -> AnswerUse:
+def answer_use(request: RequestHead, answer: ResponseHead) -> AnswerUse:
     """
     Say what must happen to an answer's document.
-
-    Args:
-        has_own_codes: Whether the backend has error codes which S3 does not have.
     """
     if request.method == b"HEAD":
         return AnswerUse.EXPLAIN if answer.status in JUDGED_STATUSES else AnswerUse.RELAY
     if answer.content_length == 0:
         return AnswerUse.RELAY
-    if answer.status in JUDGED_STATUSES or (has_own_codes and answer.status >= 400):
+    if answer.status in JUDGED_STATUSES:
         return AnswerUse.JUDGE
     if answer.status == 200 and request.raw_query is not None:
         names = {item.partition(b"=")[0] for item in request.raw_query.split(b"&")}

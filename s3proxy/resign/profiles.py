@@ -138,6 +138,12 @@ class Profile:
     mends_reads: bool = False
     overrides_answers: bool = False
     lists_v1: bool = False
+    is_plain: bool = field(init=False)
+    "whether nothing of a request or an answer is to be mended"
+
+    def __post_init__(self) -> None:
+        is_mended = self.escapes_plus or self.mends_reads or self.overrides_answers or self.lists_v1
+        object.__setattr__(self, "is_plain", not (is_mended or self.error_codes))
 
 
 _CORE_OPERATIONS = frozenset(
