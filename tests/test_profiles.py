@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -24,10 +25,12 @@ from twisted.internet import reactor
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.threads import deferToThread
 
+from s3proxy.backends import make_backend
 from s3proxy.cli import main
+from s3proxy.config import make_settings
 from s3proxy.resign.answer import translate_error
 from s3proxy.resign.profiles import PROFILES, Profile
-from s3proxy.testing import MODES, Quirks
+from s3proxy.testing import MODES, FaultyBackend, Quirks
 from s3proxy.testing.faulty_client import Answer, FaultyClient
 from tests.harness import BACKEND_KEY, Harness, until
 from tests.signer import Signer
@@ -782,6 +785,80 @@ def test_codes(wire: str, status: int, *, is_about_object: bool, expected: str) 
     )
 
     assert translated.decode() == document.replace(f"<Code>{wire}<", f"<Code>{expected}<")
+
+
+@pytest.mark.parametrize("name", [name for name, profile in PROFILES.items() if profile.reserved_segments])
+@pytest_twisted.ensureDeferred
+async def test_what_is_kept_from_a_backend(name: str) -> None:
+    """
+    Paths and headers of its own kind are answered 403, whoever signs, and it never hears of them.
+    """
+    profile = PROFILES[name]
+    harness = Harness(profile=profile)
+    try:
+        answers = []
+        for segment in sorted(profile.reserved_segments):
+            text = segment.decode()
+            escaped = "".join(f"%{octet:02x}" for octet in segment)
+            for path in (f"/{text}/a", f"//{text.upper()}/a", f"/./{escaped}/a"):
+                answers.append((path, await harness.request(Signer().head("GET", path)[0])))
+        for prefix in profile.private_headers:
+            header = {f"{prefix.decode()}x": "1"}
+            for signed, unsigned in ((header, None), (None, header)):
+                head = Signer().head("GET", "/b/k", signed, unsigned=unsigned)[0]
+                answers.append((prefix.decode(), await harness.request(head)))
+    finally:
+        await harness.close()
+
+    assert [(what, answer.status, code(answer)) for what, answer in answers] == [
+        (what, 403, "AccessDenied") for what, _ in answers
+    ]
+    assert harness.backend.requests == []
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "healthy", "sick"),
+    [
+        ("generic", "GET /", 404, 500),
+        ("swift", "GET /healthcheck", 200, 503),
+        ("walrus-3.4", "HEAD /services/Walrus", 405, 404),
+        ("osg-4.3", "HEAD /services/objectstorage", 403, 200),
+        ("walrusbackend-4.x", "HEAD /services/WalrusBackend", 405, 500),
+        ("riakcs", "GET /riak-cs/ping", 200, 404),
+        ("minio", "GET /minio/health/live", 200, 403),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_health(tmp_path: Path, name: str, line: str, healthy: int, sick: int) -> None:
+    """
+    Each is asked what its profile says, and only what that kind answers when it works says so.
+    """
+    backend = FaultyBackend()
+    port = reactor.listenTCP(0, backend, interface="127.0.0.1")
+    url = f"http://127.0.0.1:{port.getHost().port}"
+    other = f"http://localhost:{port.getHost().port}"
+    table = {"name": "b", "urls": [url, other], "profile": name, "signature": "none"}
+    settings = make_settings({"backend": [table], "credentials": {"source": "file:keys.toml"}}, tmp_path)
+    for status, is_healthy in ((healthy, True), (sick, False)):
+        backend.on_request = partial(answer_with, status)
+        made = make_backend(settings.backends[0], settings, reactor)
+        (pool, _) = made.agent.pools
+        pool.is_healthy = not is_healthy
+        made.agent.start()
+        await until(lambda pool=pool, wanted=is_healthy: pool.is_healthy is wanted)
+        await made.agent.close()
+    await port.stopListening()
+    await until(lambda: all(connection.lost for connection in backend.connections))
+
+    lines = {request.head.method + b" " + request.head.raw_target for request in backend.requests}
+    assert {text.decode() for text in lines} == {line}
+
+
+def answer_with(status: int, connection: Any, request: Any) -> None:
+    """
+    Answer with a status, and close.
+    """
+    connection.send(b"HTTP/1.1 %d x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % status)
 
 
 def test_check_says_where_the_tail_was_not_proven(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
