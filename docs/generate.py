@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,6 +18,7 @@ from s3proxy.resign.profiles import PROFILES
 from s3proxy.s3 import errors, limits
 from s3proxy.settings import TABLES
 from s3proxy.tables import format_size, options_of
+from s3proxy.testing.legacy_quirks import MODES, Quirks
 
 ROOT = Path(__file__).parent.parent
 # Behind what is installed: only the tests are to be found there.
@@ -165,7 +167,36 @@ def profiles_page() -> str:
         for profile in PROFILES.values()
         if profile.operations is not None
     )
-    return f"# Profiles\n\n{NOTE}{PROFILES_INTRODUCTION}{''.join(rows)}{lists}"
+    return f"# Profiles\n\n{NOTE}{PROFILES_INTRODUCTION}{''.join(rows)}{lists}{quirks_table()}"
+
+
+def quirks_table() -> str:
+    """
+    What each stand-in does otherwise than S3.
+    """
+    attributes = (inspect.getdoc(Quirks) or "").partition("Attributes:\n")[2]
+    abouts = dict(re.findall(r"^    (\w+): (.*(?:\n        .*)*)", attributes, re.MULTILINE))
+    plain = Quirks()
+    rows = []
+    for name, about in abouts.items():
+        cells = []
+        for quirks in MODES.values():
+            value = getattr(quirks, name)
+            shown = value.decode() if isinstance(value, bytes) else value if isinstance(value, str) else "●"
+            cells.append(shown if value != getattr(plain, name) or (shown == "in" and quirks.service_path) else "")
+        rows.append(f"| {' '.join(about.split()).replace('``', '`')} | " + " | ".join(cells) + " |\n")
+    head = "| | " + " | ".join(MODES) + " |\n|---|" + "---|" * len(MODES) + "\n"
+    return f"\n## Quirks\n\n{QUIRKS_INTRODUCTION}\n{head}{''.join(rows)}"
+
+
+QUIRKS_INTRODUCTION = (
+    """
+What `s3proxy.testing.LegacyStore` does in the place of the older ones. `pytest tests/test_profiles.py` tries each
+straight, where it shows, and through s3proxy, where it does not; but for the one which cannot be mended: where a store
+says AccessDenied to a wrong key, nobody can tell whose.
+""".strip()
+    + "\n"
+)
 
 
 PROFILES_INTRODUCTION = """

@@ -24,6 +24,7 @@ Query names which choose a part, a version or the answer's headers, and make no 
 _OPERATION_NAMES = (SUBRESOURCES | {b"list-type"}) - _PLAIN_NAMES
 
 _IMPLYING_HEADERS = {
+    b"x-amz-bucket-object-lock-enabled": "object-lock",
     b"x-amz-copy-source": "copy-source",
     b"x-amz-object-lock-legal-hold": "object-lock",
     b"x-amz-object-lock-mode": "object-lock",

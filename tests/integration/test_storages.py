@@ -1,9 +1,10 @@
 """
-What `Profile.proves_tail` says, and what each storage which can be had here does with a body that is cut.
+Each storage which can be had here: that its profile serves boto3, and what it does with a body that is cut.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import socket
 import struct
@@ -24,12 +25,14 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
 
 from s3proxy.resign.profiles import PROFILES
 from s3proxy.testing.certificates import make_authority
 from tests.integration import rgw, swift
 from tests.integration.golang import environment, install_program
-from tests.processes import end_all, free_port
+from tests.processes import end_all, free_port, running, wait_for_port
+from tests.test_daemon import twistd_arguments
 
 pytestmark = pytest.mark.integration
 
@@ -191,6 +194,55 @@ STORAGES: dict[str, Callable[[Path], Any]] = {
 """
 Those which can be had, by profile.
 """
+
+
+@pytest.mark.parametrize(("profile", "signature"), [(name, "v4") for name in STORAGES] + [("swift", "v2")])
+def test_boto3_through_its_profile(tmp_path: Path, profile: str, signature: str) -> None:
+    """
+    Uploads whole and in parts, ranges, conditions, listings by pages, copies and deletions.
+    """
+    os.environ.pop("AWS_CA_BUNDLE", None)
+    body = bytes(range(256)) * 60_000
+    with STORAGES[profile](tmp_path) as storage:
+        port = free_port()
+        (tmp_path / "keys.toml").write_text(f'[[key]]\naccess_key_id = "{KEY_ID}"\nsecret_access_key = "{SECRET}"\n')
+        (tmp_path / "s3proxy.toml").write_text(
+            f"""[server]
+listen = ["tcp:{port}:interface=127.0.0.1"]
+[[backend]]
+name = "storage"
+urls = ["http://127.0.0.1:{storage.port}", "http://localhost:{storage.port}"]
+profile = "{profile}"
+signature = "{signature}"
+access_key_id = "{storage.key_id}"
+secret_access_key = "{storage.secret}"
+[credentials]
+source = "file:keys.toml"
+"""
+        )
+        with running(twistd_arguments(tmp_path / "s3proxy.toml"), tmp_path) as process:
+            wait_for_port(port, process)
+            client = Storage(port, KEY_ID, SECRET).client()
+            client.create_bucket(Bucket="boto3")
+            client.put_object(Bucket="boto3", Key="small", Body=b"0123456789", ChecksumAlgorithm="CRC32")
+            client.upload_fileobj(io.BytesIO(body), "boto3", "a+b/large")
+            file = io.BytesIO()
+            client.download_fileobj("boto3", "a+b/large", file)
+            part = client.get_object(Bucket="boto3", Key="small", Range="bytes=-4")
+            client.copy_object(Bucket="boto3", Key="copy", CopySource={"Bucket": "boto3", "Key": "a+b/large"})
+            pages = client.get_paginator("list_objects_v2").paginate(Bucket="boto3", PaginationConfig={"PageSize": 1})
+            # The last page of MinIO's has none.
+            keys = [item["Key"] for page in pages for item in page.get("Contents", ())]
+            with pytest.raises(ClientError) as missing:
+                client.get_object(Bucket="boto3", Key="missing")
+            for key in keys:
+                client.delete_object(Bucket="boto3", Key=key)
+            client.delete_bucket(Bucket="boto3")
+
+    assert file.getvalue() == body
+    assert (part["ContentRange"], part["Body"].read()) == ("bytes 6-9/10", b"6789")
+    assert keys == ["a+b/large", "copy", "small"]
+    assert missing.value.response["Error"]["Code"] == "NoSuchKey"
 
 
 COMMITS_WHEN_CLOSED = {"generic"}
