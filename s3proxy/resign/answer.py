@@ -42,8 +42,8 @@ Statuses with which backends refuse a signature.
 
 MAX_EDITED_SIZE = 4 * MIB
 """
-Bytes of a document which is edited: a thousand keys of 1,024 bytes, three for each where they are escaped. The others
-are below 4 KiB.
+Bytes of a document which is edited. A listing has a thousand keys of 1,024 bytes, three for each where they are escaped;
+the others are below 4 KiB.
 """
 
 _OUR_FAULTS = frozenset(
@@ -70,7 +70,7 @@ _CODES_BY_STATUS = {
     503: b"ServiceUnavailable",
 }
 _LOCATION = re.compile(rb"(<Location>)\s*(https?)://[^/<]*(?:/?)([^<]*)(</Location>)")
-_LOCATION_CONSTRAINT = re.compile(rb"<LocationConstraint([^>]*?)(?:/>|>[^<]*</LocationConstraint>)")
+_LOCATION_CONSTRAINT = re.compile(rb"<LocationConstraint([^<>]*?)(?:/>|>[^<]*</LocationConstraint>)")
 _ABSOLUTE = re.compile(rb"(https?)://([^/?#]+)(.*)", re.DOTALL)
 
 

@@ -20,12 +20,13 @@ from s3proxy.s3.head import RequestHead
 from s3proxy.s3.query import decode_item, query_items
 
 _V2_NAMES = frozenset({b"list-type", b"continuation-token", b"start-after", b"fetch-owner", b"marker"})
-_MARKERS = re.compile(rb"\s*<(?:Next)?Marker(?:/>|>[^<]*</(?:Next)?Marker>)")
+# Each is bounded by the next "<": whoever is behind the backend may have written its document.
+_MARKERS = re.compile(rb"<(?:Next)?Marker(?:/>|>[^<]*</(?:Next)?Marker>)")
 _NEXT_MARKER = re.compile(rb"<NextMarker>([^<]+)</NextMarker>")
 _TRUNCATED = re.compile(rb"<IsTruncated>\s*true\s*</IsTruncated>")
 _URL_ENCODED = re.compile(rb"<EncodingType>\s*url\s*</EncodingType>")
-_KEYS = re.compile(rb"<Contents>.*?<Key>([^<]*)</Key>", re.DOTALL)
-_PREFIX_GROUPS = re.compile(rb"<CommonPrefixes>(.*?)</CommonPrefixes>", re.DOTALL)
+_KEYS = re.compile(rb"<Key>([^<]*)</Key>")
+_PREFIX_GROUPS = re.compile(rb"<CommonPrefixes>((?:[^<]*<Prefix>[^<]*</Prefix>)*)")
 _PREFIXES = re.compile(rb"<Prefix>([^<]*)</Prefix>")
 _END = b"</ListBucketResult>"
 _ENTITY = re.compile(rb"&(?:#([0-9]{1,7})|#x([0-9A-Fa-f]{1,6})|(lt|gt|amp|quot|apos));")
