@@ -42,7 +42,7 @@ Statuses with which backends refuse a signature.
 
 MAX_EDITED_SIZE = 4 * MIB
 """
-Bytes of a document which is edited. A listing has a thousand keys of 1,024 bytes, three for each where they are escaped;
+Bytes of a document which is edited. A listing has a thousand keys of 1,024 bytes, thrice that where they are escaped;
 the others are below 4 KiB.
 """
 
