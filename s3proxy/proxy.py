@@ -475,7 +475,8 @@ class ProxiedExchange:
         self._passed = chosen.passed
         if not profile.is_plain:
             assert self._address is not None
-            self._mending = mending = Mending(profile, head, self._address, chosen.passed)
+            is_anonymous = authenticated.access_key_id is None
+            self._mending = mending = Mending(profile, head, self._address, chosen.passed, is_anonymous=is_anonymous)
             self._head, self._passed = mending.head, mending.passed
         if self._backend.forwarded != "none":
             self._passed += forwarded_headers(

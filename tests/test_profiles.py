@@ -25,6 +25,7 @@ from twisted.internet import reactor
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.threads import deferToThread
 
+from s3proxy.authentication import Anonymous
 from s3proxy.backends import make_backend
 from s3proxy.cli import main
 from s3proxy.config import make_settings
@@ -724,6 +725,22 @@ async def test_osg_takes_v4(tmp_path: Path) -> None:
     for number, trial in enumerate(trials):
         async with running_pair(tmp_path / str(number), "osg-4.3", signature="v4") as pair:
             await trial(pair)
+
+
+@pytest_twisted.ensureDeferred
+async def test_nobody_chooses_what_an_answer_says_of_itself() -> None:
+    """
+    As at S3: an anonymous request which would make a page of a file is refused, and its backend never hears of it.
+    """
+    harness = Harness(profile=PROFILES["walrus-3.4"], signature="v2", anonymous=Anonymous(passes=True))
+    try:
+        plain = await harness.request(b"GET /b/k HTTP/1.1\r\nHost: x\r\n\r\n")
+        chosen = await harness.request(b"GET /b/k?response-content-type=text%2Fhtml HTTP/1.1\r\nHost: x\r\n\r\n")
+    finally:
+        await harness.close()
+
+    assert (plain.status, chosen.status, code(chosen)) == (200, 400, "InvalidRequest")
+    assert len(harness.backend.requests) == 1
 
 
 @pytest_twisted.ensureDeferred

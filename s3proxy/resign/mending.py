@@ -17,7 +17,7 @@ from s3proxy.resign.reads import (
     split_overrides,
 )
 from s3proxy.s3.address import Address
-from s3proxy.s3.errors import InternalError
+from s3proxy.s3.errors import InternalError, InvalidRequest
 from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead
 
 
@@ -28,6 +28,7 @@ class Mending:
     Args:
         head: Authenticated, and authorized as it is.
         passed: What passes of its headers.
+        is_anonymous: Whether nobody signed it.
 
     Attributes:
         head: What the backend gets to see.
@@ -50,7 +51,9 @@ class Mending:
         "passed",
     )
 
-    def __init__(self, profile: Profile, head: RequestHead, address: Address, passed: HeaderList) -> None:
+    def __init__(
+        self, profile: Profile, head: RequestHead, address: Address, passed: HeaderList, *, is_anonymous: bool
+    ) -> None:
         self._profile = profile
         self._is_about_object = bool(address.key)
         self._measured: MeasuredRead | None = None
@@ -63,6 +66,9 @@ class Mending:
             passed = plain_read_headers(head, passed)
         if profile.overrides_answers:
             head, self._overrides = split_overrides(head)
+            if self._overrides and is_anonymous:
+                # Else anybody could make a page of anybody's file.
+                raise InvalidRequest("Request specific response headers cannot be used for anonymous GET requests.")
         self._listing = read_listing(head, address) if profile.lists_v1 else None
         self.head = head if self._listing is None else self._listing.head
         self.passed = passed
