@@ -573,8 +573,9 @@ class ProxiedExchange:
         length = self._held.size if isinstance(self._held, SpooledBody) else self._plan.length
         assert length is not None
         self._object_size = length
-        payload = self._authenticated.payload.sha256 or UNSIGNED_PAYLOAD
-        expects_continue = self._backend.account.profile.sends_expect
+        profile = self._backend.account.profile
+        payload = (self._authenticated.payload.sha256 if profile.takes_hashes else None) or UNSIGNED_PAYLOAD
+        expects_continue = profile.sends_expect
         self._upload = Upload(
             self._sign(self._passed, length, payload, expects_continue=expects_continue),
             length,

@@ -161,6 +161,23 @@ async def refuses_v4_straight(pair: Pair) -> None:
     assert answer.status in {400, 403}
 
 
+async def hashes_buffer_straight(pair: Pair) -> None:
+    signer = Signer(access_key_id=KEY, secret=SECRET)
+    path = pair.quirks.service_path.decode() + "/b/k"
+    statuses = []
+    for size in (100_000, 200_000):
+        request = signer.put(path, bytes(size))
+        statuses.append((await pair.store.say(request.head + request.body, "PUT")).status)
+    assert statuses == [200, 403]
+
+
+async def hashes_buffer_through(pair: Pair) -> None:
+    for size in (50_000, 100_000, 200_000):
+        body = bytes(size)
+        assert (await pair.through("PUT", "/b/k", body)).status == 200
+        assert pair.stored() == body
+
+
 async def refuses_iso_dates_straight(pair: Pair) -> None:
     answer = await pair.straight("GET", "/b/k", headers={"x-amz-date": "20260301T120000Z"})
     assert (answer.status, code(answer)) == (403, "AccessDenied")
@@ -573,6 +590,7 @@ ROWS: dict[str, Row] = {
     "service_path": Row(service_path_straight, service_path_through),
     "signs_service_path": Row(signs_service_path_straight, service_path_through),
     "refuses_v4": Row(refuses_v4_straight, service_path_through),
+    "hashes_buffer": Row(hashes_buffer_straight, hashes_buffer_through),
     "refuses_iso_dates": Row(refuses_iso_dates_straight, service_path_through),
     "repeats_amz_date": Row(repeats_amz_date_straight, service_path_through),
     "denies_only": Row(denies_only_straight, denies_only_through),
@@ -721,7 +739,13 @@ async def test_osg_takes_v4(tmp_path: Path) -> None:
     """
     The gateway of 4.3 works with Signature V4 as well as with V2, service path and all.
     """
-    trials = (service_path_through, plus_is_space_through, odd_ranges_through, lists_v1_through)
+    trials = (
+        service_path_through,
+        hashes_buffer_through,
+        plus_is_space_through,
+        odd_ranges_through,
+        lists_v1_through,
+    )
     for number, trial in enumerate(trials):
         async with running_pair(tmp_path / str(number), "osg-4.3", signature="v4") as pair:
             await trial(pair)

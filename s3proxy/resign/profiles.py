@@ -105,6 +105,7 @@ class Profile:
         service_path: Goes before the path of every request; empty for most.
         signs_service_path: Whether Signature V2 covers it.
         date_form: For Signature V2.
+        takes_hashes: Whether the hash of a streamed body may be signed with Signature V4; else its payload is unsigned.
         takes_checksums: Whether ``x-amz-checksum-*`` headers may be passed; else they are dropped once verified.
         escapes_plus: Whether ``+`` in a path must be sent as ``%2B``, because it is read as a space.
         sends_expect: Whether the backend is asked with ``Expect: 100-continue`` before a streamed body.
@@ -125,6 +126,7 @@ class Profile:
     service_path: bytes = b""
     signs_service_path: bool = False
     date_form: DateForm = DateForm.AMZ_DATE
+    takes_hashes: bool = True
     takes_checksums: bool = False
     escapes_plus: bool = False
     sends_expect: bool = False
@@ -305,6 +307,8 @@ PROFILES: dict[str, Profile] = {
         Profile(
             "osg-4.3",
             service_path=b"/services/objectstorage",
+            # It compares the hash with that of the 100 KiB which it has buffered.
+            takes_hashes=False,
             date_form=DateForm.DATE,
             escapes_plus=True,
             reserved_segments=_EUCALYPTUS_SURFACES,

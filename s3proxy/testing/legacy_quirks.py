@@ -22,6 +22,7 @@ class Quirks:
         service_path: Before every bucket; as received, still percent-encoded.
         signs_service_path: Whether the service path is ``in`` the signed resource, ``out`` of it, or ``either``.
         refuses_v4: Signature V4 is not known.
+        hashes_buffer: x-amz-content-sha256 is compared with the hash of what is buffered of a body, 100 KiB.
         refuses_iso_dates: x-amz-date is not taken as Signature V4 writes it.
         repeats_amz_date: The line of Date in the string to sign has x-amz-date, too, where that was sent.
         denies_only: A wrong key, signature or date is AccessDenied, like anything else that is not allowed.
@@ -47,6 +48,7 @@ class Quirks:
     service_path: bytes = b""
     signs_service_path: str = "in"
     refuses_v4: bool = False
+    hashes_buffer: bool = False
     refuses_iso_dates: bool = False
     repeats_amz_date: bool = False
     denies_only: bool = False
@@ -94,6 +96,7 @@ MODES: dict[str, Quirks] = {
     "osg-4.3": Quirks(
         service_path=b"/services/objectstorage",
         signs_service_path="either",
+        hashes_buffer=True,
         repeats_amz_date=True,
         plus_is_space=True,
         object_parameters=OBJECT_PARAMETERS,

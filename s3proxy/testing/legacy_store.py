@@ -4,6 +4,7 @@ A small store which speaks as Walrus of Eucalyptus 3.4 did, or another of its ti
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -30,6 +31,12 @@ FULL_READ_SIZE = 65536
 Bytes of one read from a socket: Twisted's own.
 """
 
+BUFFER_SIZE = 102_400
+"""
+Bytes of a body which the object storage gateway buffers.
+"""
+
+_HASH = re.compile(rb"[0-9a-f]{64}")
 _EXACT_NAMES = {
     name.lower(): name
     for name in (b"Range", b"If-Match", b"If-None-Match", b"If-Modified-Since", b"If-Unmodified-Since")
@@ -142,6 +149,9 @@ class LegacyStore:
         if quirks.head_service_is_405 and method == b"HEAD" and raw_path.rstrip(b"/") == quirks.service_path:
             raise Refusal(405, "MethodNotAllowed")
         self._authenticate(method, target, fields)
+        has_hash = _HASH.fullmatch(fields.get(b"x-amz-content-sha256", b"")) is not None
+        if quirks.hashes_buffer and has_hash and body is not None and body.size > BUFFER_SIZE:
+            raise Refusal(403, "AccessDenied", "the hash is not that of the body")
         if raw_path != quirks.service_path and not raw_path.startswith(quirks.service_path + b"/"):
             raise Refusal(404, "NoSuchKey")
         path = raw_path.removeprefix(quirks.service_path)
