@@ -12,9 +12,10 @@ from statistics import median
 from typing import Any
 
 from bench import micro, scale, workers
+from bench.flame import FLAMES
 from bench.goals import HEADINGS as GOAL_HEADINGS
-from bench.goals import RELAYS, Goal, goals_of
-from bench.loads import Load
+from bench.goals import RELAYS, Goal, goals_of, next_lever
+from bench.loads import LOADS, Load
 from bench.results import HEADINGS, RESULTS, Results, markdown_table, read_results, rows_of, spread
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
@@ -54,6 +55,21 @@ def _ratio_rows(results: Results) -> list[list[str]]:
     return rows
 
 
+def _missed(goals: list[Goal]) -> str:
+    """
+    Tell of each load which misses a goal where its time goes, and what comes next.
+    """
+    least: dict[str, float] = {}
+    for goal in goals:
+        if goal.load and not goal.is_met:
+            least[goal.load] = min(goal.ratio, least.get(goal.load, goal.ratio))
+    rows = [["load", "least ratio", "where the time goes", "next"]]
+    for name, ratio in least.items():
+        graph = f"[flame graph](flames/{name}.svg)" if (FLAMES / f"{name}.svg").exists() else "-"
+        rows.append([LOADS[name].title, f"{ratio:.2f}", graph, next_lever(LOADS[name])])
+    return f"\n### What is missed\n\n`python -m bench flame`\n\n{markdown_table(rows)}" if least else ""
+
+
 def comparison_section(results: Results, more: list[Goal]) -> str:
     """
     Write what all parties cost under the same loads.
@@ -72,6 +88,7 @@ def comparison_section(results: Results, more: list[Goal]) -> str:
         parts.append(markdown_table([GOAL_HEADINGS, *[goal.row for goal in goals]]))
         met = sum(goal.is_met for goal in goals)
         parts.append(f"\n{met} of {len(goals)} are met.\n")
+        parts.append(_missed(goals))
     parts.append("\n### CPU time, as a multiple of nginx's\n\n![MB and requests per CPU second](speed.svg)\n\n")
     parts.append(markdown_table(_ratio_rows(results)))
     parts.append("\n### All figures\n\n")

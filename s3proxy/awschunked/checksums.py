@@ -143,6 +143,7 @@ class BodyDigests:
 
     Attributes:
         trailer_name: Of the one trailer which was declared, or None.
+        updates: What takes decoded octets, one for each digest which is run.
         verified: ``x-amz-checksum-*`` headers which hold of the body, once `check` has returned.
     """
 
@@ -155,8 +156,8 @@ class BodyDigests:
         "_md5",
         "_md5_expected_as_hex",
         "_sha256",
-        "_updates",
         "trailer_name",
+        "updates",
         "verified",
     )
 
@@ -187,13 +188,13 @@ class BodyDigests:
         running: list[Digest] = [digest for digest in (self._sha256, self._md5) if digest is not None]
         if self._checksum is not None and self._checksum is not self._sha256:
             running.append(self._checksum)
-        self._updates = [digest.update for digest in running]
+        self.updates = [digest.update for digest in running]
 
     def update(self, octets: Octets) -> None:
         """
         Take decoded octets, in order.
         """
-        for update in self._updates:
+        for update in self.updates:
             update(octets)
 
     def check(self, trailers: HeaderList) -> None:

@@ -91,6 +91,7 @@ class AwsChunkedDecoder:
         "_state",
         "_trailer_is_signed",
         "_trailer_size",
+        "_updates",
         "_verifier",
         "decoded_length",
         "decoded_size",
@@ -110,6 +111,7 @@ class AwsChunkedDecoder:
         self.decoded_size = 0
         self.trailers: HeaderList = []
         self._digests = digests
+        self._updates = digests.updates
         self._verifier = verifier
         self._has_trailer = has_trailer
         self._min_chunk_size = min_chunk_size
@@ -119,7 +121,7 @@ class AwsChunkedDecoder:
         self._chunk_number = 0
         self._last_chunk_size = min_chunk_size
         self._claimed_signature = b""
-        self._hash = hashlib.sha256()
+        self._hash: hashlib._Hash | None = None
         self._trailer_size = 0
         self._trailer_is_signed = False
         self._awaits_crlf = False
@@ -181,6 +183,16 @@ class AwsChunkedDecoder:
                     raise IncompleteBody
                 self._header_read(data[position : found - 1])
                 position = found + 1
+                size = self._left
+                if size and position + size + 2 <= end:
+                    # All of it is here.
+                    self._left = 0
+                    chunk_end = position + size
+                    self._take(view[position:chunk_end], size, pieces)
+                    position = chunk_end + 2
+                    if data[chunk_end:position] != b"\r\n":
+                        raise IncompleteBody
+                    self._chunk_ended()
             else:
                 position = self._read_line(data, position)
                 if position < 0:
@@ -214,12 +226,15 @@ class AwsChunkedDecoder:
             raise IncompleteBody.of_length(self.decoded_length, self.decoded_size)
 
     def _take(self, piece: memoryview, size: int, pieces: list[memoryview]) -> None:
-        if self._verifier is not None:
+        if self._hash is not None:
             self._hash.update(piece)
+        elif self._verifier is not None:
+            self._hash = hashlib.sha256(piece)
         room = self.decoded_length - self.decoded_size
         self.decoded_size += size
         if size <= room:
-            self._digests.update(piece)
+            for update in self._updates:
+                update(piece)
             pieces.append(piece)
             return
         # More than was declared: nothing of it leaves, and the refusal counts it.
@@ -253,8 +268,9 @@ class AwsChunkedDecoder:
 
     def _chunk_ended(self) -> None:
         if self._verifier is not None:
+            assert self._hash is not None
             self._verifier.check_chunk(self._hash.hexdigest().encode(), self._claimed_signature)
-            self._hash = hashlib.sha256()
+            self._hash = None
         self._state = _State.CHUNK_HEADER
 
     def _read_line(self, data: bytes, position: int) -> int:

@@ -89,8 +89,9 @@ class ChunkChain:
         Raises:
             SignatureDoesNotMatch: The chunk, or its place, is not what was signed.
         """
-        string_to_sign = b"%s%s\n%s\n%s" % (self._chunk_prefix, self._previous, EMPTY_SHA256, computed_sha256)
-        self._check(string_to_sign, claimed_signature)
+        self._check(
+            b"%s%s\n%s\n%s" % (self._chunk_prefix, self._previous, EMPTY_SHA256, computed_sha256), claimed_signature
+        )
 
     def check_trailer(self, trailer_lines: bytes, claimed_signature: bytes) -> None:
         """
