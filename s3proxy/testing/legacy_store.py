@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
@@ -68,6 +69,7 @@ class LegacyStore:
         bytes_per_second: How fast each connection's bodies are read; None for no limit. May be changed at any time.
 
     Attributes:
+        commits_short_bodies: Whether a body which was cut is stored as a whole one: false, as it was with Walrus.
         aborted_count: Bodies which ended before they were complete; nothing of them is kept.
         refused_count: Requests which were answered with an error.
         received_size: Bytes of bodies so far.
@@ -89,6 +91,7 @@ class LegacyStore:
         self.reactor = reactor
         self.quirks = quirks
         self.bytes_per_second = bytes_per_second
+        self.commits_short_bodies = False
         self.aborted_count = 0
         self.refused_count = 0
         self.received_size = 0
@@ -301,6 +304,11 @@ class _StoreRequest(Request):
             self._pause = None
         if self._is_receiving or self._body is not None:
             self._store.aborted_count += 1
+            if self._store.commits_short_bodies:
+                channel: Any = self.channel
+                self.method, self.uri = channel._command, channel._path
+                with suppress(Refusal):
+                    self._reply()
         self._discard()
         super().connectionLost(reason)
 
