@@ -25,7 +25,7 @@ from s3proxy.doctor.examination import PROBE_COUNT, Examination, Interrupted
 from s3proxy.doctor.line import Line
 from s3proxy.doctor.report import Report, line_of, line_of_table
 from s3proxy.doctor.storage import Patience, Storage
-from s3proxy.doctor.verdict import Finding
+from s3proxy.doctor.verdict import Finding, printable
 from s3proxy.resign.profiles import PROFILES, BackendKey
 from s3proxy.settings import BackendSettings
 from s3proxy.tables import Faults
@@ -173,7 +173,7 @@ class Doctor:
             print("left behind:", *(f"  {item}" for item in left), sep="\n", file=sys.stderr)
         if isinstance(result, Failure):
             if result.check(CannotExamine):
-                print(result.value, file=sys.stderr)
+                print(printable(str(result.value)), file=sys.stderr)
             elif not result.check(Interrupted):
                 result.printTraceback(sys.stderr)
             return WRONG

@@ -15,7 +15,7 @@ from s3proxy.doctor import answers, checksums, commits, keys, payloads, signatur
 from s3proxy.doctor.approach import enter, find_way
 from s3proxy.doctor.storage import Storage, Unclear
 from s3proxy.doctor.sweep import sweep
-from s3proxy.doctor.verdict import Finding, Probe, Verdict, unclear
+from s3proxy.doctor.verdict import Finding, Probe, Verdict, printable, unclear
 
 ROOMS: tuple[tuple[str, tuple[Probe, ...]], ...] = (
     ("signatures", signatures.PROBES),
@@ -81,7 +81,7 @@ class Examination:
                 for probe in probes:
                     await self._ask(probe)
         finally:
-            self.left = await sweep(self.storage)
+            self.left = [printable(item) for item in await sweep(self.storage)]
 
     def interrupt(self) -> None:
         """
@@ -118,6 +118,6 @@ class Examination:
             verdict, why = unclear(str(error))
         if self.takes_any_secret and probe.name in signatures.SIGNATURE_NAMES:
             verdict, why = signatures.disbelieved((verdict, why))
-        finding = Finding(probe.name, probe.about, verdict, why)
+        finding = Finding(probe.name, probe.about, verdict, printable(why).replace("\n", " "))
         self.findings[probe.name] = finding
         self.tell(finding)

@@ -19,6 +19,11 @@ from s3proxy.s3.head import HeaderList
 from s3proxy.settings import Place
 from s3proxy.sigv4.signing_key import SigningKeys
 
+MAX_ENTRIES = 10_000
+"""
+Entries of a listing: far more than the probes make, so that a storage without end does not hold us.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Patience:
@@ -288,6 +293,8 @@ class Storage:
             if answer.element("IsTruncated") != "true" or not found or found[-1] in entries:
                 return [*entries, *(entry for entry in found if entry not in entries)]
             entries += found
+            if len(entries) > MAX_ENTRIES:
+                raise Unclear(f"{page.decode()}: there is no end to it")
             page = b"%s&%s=%s" % (query, marker, escape(found[-1][0]))
             if second_marker:
                 page += b"&%s=%s" % (second_marker, escape(found[-1][1]))

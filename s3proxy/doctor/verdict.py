@@ -81,3 +81,10 @@ def unclear(why: str) -> Judgement:
     Say that it could not be seen.
     """
     return Verdict.UNCLEAR, why
+
+
+def printable(text: str) -> str:
+    """
+    Return a text of which part came from the storage, fit for a terminal: lines stay, other control characters do not.
+    """
+    return "".join(letter if letter.isprintable() or letter == "\n" else f"\\x{ord(letter):02x}" for letter in text)

@@ -22,7 +22,8 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from s3proxy.cli import main
-from s3proxy.testing import LegacyStore
+from s3proxy.testing import FaultyBackend, LegacyStore
+from s3proxy.testing.faults import answers
 from s3proxy.testing.legacy_quirks import MODES
 from tests.harness import turns, until
 
@@ -114,6 +115,26 @@ async def test_who_is_not_let_in(tmp_path: Path) -> None:
     assert await unreached.ended == 1
     assert b"cannot be reached: Connection was refused" in unreached.stderr
     assert b"Traceback" not in unreached.stderr
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_a_storage_says_does_not_reach_the_terminal_raw() -> None:
+    """
+    A storage which is not what it seems cannot write to the operator's terminal.
+    """
+    backend = FaultyBackend()
+    document = b"<Error><Code>Odd]0;title\x1b[2J</Code></Error>"
+    answers(b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n%s" % (len(document), document))(backend)
+    port = reactor.listenTCP(0, backend, interface="127.0.0.1")
+    try:
+        command = Command(port.getHost().port)
+
+        assert await command.ended == 1
+    finally:
+        await port.stopListening()
+
+    assert b"403 Odd]0;title\\x1b[2J" in command.stderr
+    assert b"\x1b" not in command.stderr + command.stdout
 
 
 @pytest.mark.parametrize(

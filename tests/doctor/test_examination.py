@@ -265,6 +265,29 @@ async def test_a_storage_which_lists_everything(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_listing_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A storage which lists ever more is not listened to for ever.
+    """
+    from s3proxy.doctor import storage
+
+    def endless(operations: Operations, call: Call, bucket: Folder) -> Reply:
+        marker = call.query.get("marker", "0")
+        keys = "".join(f"<Key>{WORD}/{int(marker.rpartition('/')[2]) + number}</Key>" for number in range(1, 11))
+        return Reply(
+            200, content=f"<ListBucketResult><IsTruncated>true</IsTruncated>{keys}</ListBucketResult>".encode()
+        )
+
+    monkeypatch.setattr(storage, "MAX_ENTRIES", 100)
+    monkeypatch.setattr(Operations, "_list_objects", endless)
+    async with legacy(tmp_path) as (_, examined):
+        await examined.run()
+
+        assert "there is no end to it" in str(examined.examination.left)
+        assert examined.verdicts("key-plus", "reset-drops") == ["yes", "yes"]
+
+
+@pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("probe", ["wrong-secret-refused", "reset-keeps-former", "key-unicode", "multipart"])
 async def test_an_interruption(probe: str, tmp_path: Path) -> None:
     """
