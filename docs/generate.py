@@ -6,15 +6,19 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from twisted.internet.task import Clock
 
 from s3proxy.credentials.file import KeyTable
+from s3proxy.resign.profiles import PROFILES
 from s3proxy.s3 import errors, limits
 from s3proxy.settings import TABLES
 from s3proxy.tables import format_size, options_of
+from s3proxy.testing.legacy_quirks import MODES, Quirks
 
 ROOT = Path(__file__).parent.parent
 # Behind what is installed: only the tests are to be found there.
@@ -138,7 +142,88 @@ def fault_cells(row: fault_rows.Row, channel: str) -> str:
     )
 
 
-PAGES = {"options.md": options_page, "errors.md": errors_page, "limits.md": limits_page, "faults.md": faults_page}
+def profiles_page() -> str:
+    """
+    What each profile says of its kind of backend.
+    """
+    rows = []
+    for profile in PROFILES.values():
+        health = profile.health
+        answers = ", ".join(map(str, sorted(health.statuses))) or "below 500"
+        cells = [
+            f"[{profile.name}](backends/{profile.name}.md)",
+            f"`{profile.service_path.decode()}`" if profile.service_path else "-",
+            profile.date_form.value,
+            "passed" if profile.takes_checksums else "dropped",
+            "proven" if profile.proves_tail else "not proven",
+            f"`{health.method.decode()} {(profile.service_path + health.path).decode()}`: {answers}",
+            _code_list(name.decode() for name in sorted(profile.reserved_segments)),
+            _code_list(f"{prefix.decode()}…" for prefix in profile.private_headers),
+            "all" if profile.operations is None else str(len(profile.operations)),
+        ]
+        rows.append("| " + " | ".join(cells) + " |\n")
+    lists = "".join(
+        f"\n## Operations which {profile.name} has\n\n{_code_list(sorted(profile.operations))}\n"
+        for profile in PROFILES.values()
+        if profile.operations is not None
+    )
+    return f"# Profiles\n\n{NOTE}{PROFILES_INTRODUCTION}{''.join(rows)}{lists}{quirks_table()}"
+
+
+def quirks_table() -> str:
+    """
+    What each stand-in does otherwise than S3.
+    """
+    attributes = (inspect.getdoc(Quirks) or "").partition("Attributes:\n")[2]
+    abouts = dict(re.findall(r"^    (\w+): (.*(?:\n        .*)*)", attributes, re.MULTILINE))
+    plain = Quirks()
+    rows = []
+    for name, about in abouts.items():
+        cells = []
+        for quirks in MODES.values():
+            value = getattr(quirks, name)
+            shown = value.decode() if isinstance(value, bytes) else value if isinstance(value, str) else "●"
+            cells.append(shown if value != getattr(plain, name) or (shown == "in" and quirks.service_path) else "")
+        rows.append(f"| {' '.join(about.split()).replace('``', '`')} | " + " | ".join(cells) + " |\n")
+    head = "| | " + " | ".join(MODES) + " |\n|---|" + "---|" * len(MODES) + "\n"
+    return f"\n## Quirks\n\n{QUIRKS_INTRODUCTION}\n{head}{''.join(rows)}"
+
+
+QUIRKS_INTRODUCTION = (
+    """
+What `s3proxy.testing.LegacyStore` does in the place of the older ones. `pytest tests/test_profiles.py` tries each
+straight, where it shows, and through s3proxy, where it does not; but for the one which cannot be mended: where a store
+says AccessDenied to a wrong key, nobody can tell whose.
+""".strip()
+    + "\n"
+)
+
+
+PROFILES_INTRODUCTION = """
+The `profile` of a backend says what kind of storage it is. Each has a page: what it refuses, what is translated, how it
+is set up.
+
+*Date* is where Signature V2 has it. *Checksums* are `x-amz-checksum-…` headers, after they were verified. *Tail* says
+whether that kind of storage was seen to drop a body which was reset before its end. *Reserved* are first segments of
+paths, and *private* are headers, which are answered 403 AccessDenied before the backend is asked. Where a number of
+*operations* stands, the others are answered 501 NotImplemented before it is asked.
+
+| profile | service path | date | checksums | tail | health | reserved | private | operations |
+|---|---|---|---|---|---|---|---|---|
+""".lstrip()
+
+
+def _code_list(texts: Iterable[str]) -> str:
+    return ", ".join(f"`{text}`" for text in texts) or "-"
+
+
+PAGES = {
+    "profiles.md": profiles_page,
+    "options.md": options_page,
+    "errors.md": errors_page,
+    "limits.md": limits_page,
+    "faults.md": faults_page,
+}
 
 
 def main() -> int:

@@ -27,7 +27,7 @@ from s3proxy.backend.health import HealthCheck
 from s3proxy.backend.pool import Pool
 from s3proxy.backend.request import BackendLimits
 from s3proxy.resign.head import Account
-from s3proxy.resign.profiles import PROFILES, BackendKey
+from s3proxy.resign.profiles import ANY_BELOW_500, PROFILES, BackendKey
 from s3proxy.settings import BackendKeySettings, BackendSettings, Place, Settings
 from s3proxy.sigv4.signing_key import SigningKeys
 
@@ -68,10 +68,13 @@ def make_backend(backend: BackendSettings, settings: Settings, reactor: Any) -> 
         Pool(reactor, make_endpoint(backend, place, times.connect, reactor), limits, place.authority)
         for place in (first, *others)
     ]
-    path = backend.health or (profile.service_path + profile.health_path).decode()
-    head = f"GET {path} HTTP/1.1\r\nHost: {first.authority}\r\nConnection: close\r\n\r\n".encode()
+    health = profile.health
+    path = (profile.service_path + health.path).decode()
+    if backend.health is not None:
+        path, health = backend.health, ANY_BELOW_500
+    head = f"{health.method.decode()} {path} HTTP/1.1\r\nHost: {first.authority}\r\nConnection: close\r\n\r\n".encode()
     is_checked = len(pools) > 1 and times.health
-    checks = [HealthCheck(pool, head, times.health) for pool in pools] if is_checked else []
+    checks = [HealthCheck(pool, head, times.health, health) for pool in pools] if is_checked else []
     return Backend(
         name=backend.name,
         agent=BackendAgent(pools, checks),

@@ -1,5 +1,6 @@
 """
-The ``s3proxy`` command: check a configuration, presign a URL, see a demonstration. The daemon is ``twistd s3proxy``.
+The ``s3proxy`` command: check a configuration, examine a storage, presign a URL, see a demonstration. The daemon is
+``twistd s3proxy``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from s3proxy import __version__
 from s3proxy.config import load_settings
 from s3proxy.credentials.file import read_keys
+from s3proxy.doctor.command import add_doctor, run_doctor
 from s3proxy.presign import add_presign, run_presign
 from s3proxy.resign.profiles import PROFILES
 from s3proxy.s3.credential import Credential
@@ -38,11 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     demo.add_argument("--once", action="store_true", help="end after the show")
     demo.add_argument("--port", type=int, default=0, help="where to listen for http; https gets the next one")
     add_presign(commands.add_parser("presign", help="print a URL which gives access for a while"))
+    add_doctor(commands.add_parser("doctor", help="try out what a storage does; say which profile fits"))
     options = parser.parse_args(arguments)
     if options.command == "check":
         return _check(options.file)
     if options.command == "presign":
         return run_presign(options)
+    if options.command == "doctor":
+        return run_doctor(options)
     from s3proxy.demo import run_demo
 
     return run_demo(once=options.once, port=options.port)
@@ -66,7 +71,7 @@ def _check(path: Path) -> int:
         if backend.commit == "tail" and not PROFILES[backend.profile].proves_tail:
             print(
                 f'note: backend "{backend.name}": profile "{backend.profile}" does not prove that a body which is '
-                "reset before its end is dropped; try it before you trust it"
+                "reset before its end is dropped; `s3proxy doctor` tries it on the backend itself"
             )
     shared = _shared_keys(settings, keys.values())
     if shared:

@@ -52,7 +52,8 @@ from s3proxy.resign.answer import (
 )
 from s3proxy.resign.head import UNSIGNED_PAYLOAD, backend_head, content_md5, payload_of, strip_checksum_elements
 from s3proxy.resign.headers import forwarded_headers, passed_headers
-from s3proxy.resign.profiles import check_private_surface
+from s3proxy.resign.mending import Mending
+from s3proxy.resign.profiles import check_operation_taken, check_private_surface
 from s3proxy.resign.target import backend_target
 from s3proxy.s3.address import Address, parse_address
 from s3proxy.s3.error_xml import error_document
@@ -245,6 +246,7 @@ class ProxiedExchange:
         self._ticket: Ticket | None = None
         self._pace: Pace | None = None
         self._passed: HeaderList = []
+        self._mending: Mending | None = None
         self._is_admitted_once = False
         self._backend: Backend | None = None
         self._looking_up: Deferred[Any] | None = None
@@ -395,7 +397,10 @@ class ProxiedExchange:
         self._authenticated = authenticated
         check_operation(head, address)
         self._backend = backend = proxy.choose_backend(head, address, authenticated)
-        check_private_surface(backend.account.profile, head, address)
+        profile = backend.account.profile
+        check_private_surface(profile, head, address)
+        if profile.operations is not None:
+            check_operation_taken(profile.operations, head, address, authenticated.authentication_names)
         if proxy.authorizer is not None:
             deciding = proxy.authorizer.authorize(head, address, authenticated)
             if deciding is not None:
@@ -459,14 +464,20 @@ class ProxiedExchange:
         assert self._backend is not None
         assert self._plan is not None
         head, authenticated = self._head, self._authenticated
+        profile = self._backend.account.profile
         chosen = passed_headers(
             head,
             authenticated.signed_headers,
-            self._backend.account.profile,
+            profile,
             is_streaming=authenticated.payload.is_streaming,
         )
         self._proxy.counts.dropped_headers += len(chosen.dropped)
         self._passed = chosen.passed
+        if not profile.is_plain:
+            assert self._address is not None
+            is_anonymous = authenticated.access_key_id is None
+            self._mending = mending = Mending(profile, head, self._address, chosen.passed, is_anonymous=is_anonymous)
+            self._head, self._passed = mending.head, mending.passed
         if self._backend.forwarded != "none":
             self._passed += forwarded_headers(
                 self._backend.forwarded, self._request.client_host.encode(), head.host, self._scheme
@@ -562,8 +573,9 @@ class ProxiedExchange:
         length = self._held.size if isinstance(self._held, SpooledBody) else self._plan.length
         assert length is not None
         self._object_size = length
-        payload = self._authenticated.payload.sha256 or UNSIGNED_PAYLOAD
-        expects_continue = self._backend.account.profile.sends_expect
+        profile = self._backend.account.profile
+        payload = (self._authenticated.payload.sha256 if profile.takes_hashes else None) or UNSIGNED_PAYLOAD
+        expects_continue = profile.sends_expect
         self._upload = Upload(
             self._sign(self._passed, length, payload, expects_continue=expects_continue),
             length,
@@ -594,6 +606,9 @@ class ProxiedExchange:
         assert self._authenticated is not None
         assert self._backend is not None
         head = self._head
+        if self._mending is not None and self._mending.must_measure:
+            self._measure()
+            return
         use = self._plan.use
         passed = self._passed
         content = b""
@@ -627,6 +642,25 @@ class ProxiedExchange:
             first_byte_time=self._backend.slow_first_byte_time if slow else self._backend.first_byte_time,
         )
         self._ask(self._backend.agent.send(request))
+
+    def _measure(self) -> None:
+        assert self._backend is not None
+        head = self._sign(self._passed, None, payload_of(b""), method=b"HEAD")
+        request = BackendRequest(b"HEAD", head, is_idempotent=True, first_byte_time=self._backend.first_byte_time)
+        self._asked = self._backend.agent.send(request)
+        self._asked.addCallbacks(partial(self._guarded, self._measured), self._not_answered)
+
+    def _measured(self, response: BackendResponse) -> None:
+        assert self._mending is not None
+        self._asked = None
+        # Where it raises, nothing has failed.
+        self._cause = "condition"
+        self._passed = self._mending.measure(response.head, self._passed)
+        self._cause = None
+        if self._mending.is_answered:
+            self._answered(response)
+        else:
+            self._send()
 
     def _sign(
         self,
@@ -675,7 +709,10 @@ class ProxiedExchange:
             return
         self._response = response
         self._answered_at = self._proxy.clock()
-        self._answer_use = use = answer_use(self._head, response.head)
+        use = answer_use(self._head, response.head)
+        if self._mending is not None:
+            use = self._mending.answer_use(response.head, use)
+        self._answer_use = use
         if response.head.status < 400 and self._exchange.state is State.SENDING:
             self._proxy.counts.committed_early += 1
             self._proxy.log.error(
@@ -750,6 +787,8 @@ class ProxiedExchange:
             )
             self._receive(Event.ANSWER_BLAMES_US, InternalError())
         else:
+            if self._mending is not None:
+                self._mending.check_whole(is_whole=self._reader.is_whole)
             self._receive(Event.ANSWER_ACQUITS_US)
 
     def _relay_answer(self) -> None:
@@ -760,28 +799,33 @@ class ProxiedExchange:
             self._response.abort()
             self._response, self._reader = self._unexplained, None
         answer = self._response.head
-        self._status = answer.status
+        status, reason = answer.status, answer.reason
         name = PublicName(self._scheme, self._request.head.host, self._proxy.settings.realm.regions[0])
         verified: HeaderList = []
         if answer.status == 200 and self._plan is not None and self._plan.use is BodyUse.OBJECT:
             verified = self._verified
         headers = answer_headers(answer, name, self._backend.account.host, self._request_id.encode(), verified)
+        if self._mending is not None:
+            status, reason, headers = self._mending.answer_head(answer, headers)
+        self._status = status
         if self._form is not None and answer.status == 200:
             self._answer_form(self._form.form, headers)
             return
         reader = self._reader
         if reader is not None and reader.is_whole:
             document = reader.document
+            if self._mending is not None:
+                document = self._mending.document(document, answer.status)
             if self._answer_use is AnswerUse.EDIT:
                 document = edit_document(document, name)
             elif answer.status >= 400:
                 self._error_code = (error_code(document) or b"").decode("ascii") or None
             self._sent_size = len(document)
-            self._request.write_answer(answer.status, answer.reason, headers, document)
+            self._request.write_answer(status, reason, headers, document)
             self._receive(Event.ANSWER_ENDED)
             return
         is_chunked = self._frame(headers)
-        head = self._request.make_head(answer.status, answer.reason, headers)
+        head = self._request.make_head(status, reason, headers)
         if reader is None and self._response.is_complete and not is_chunked and self._pace is None:
             # All of it came with its head: nothing is left to pace.
             content = self._response.take_content()

@@ -250,7 +250,8 @@ class BackendSettings:
     )
     health: str | None = option(
         REQUEST_PATH,
-        "What each of `urls` is asked for, unsigned, to see whether it works: any answer below 500 says so.",
+        "What each of `urls` is asked for, unsigned, to see whether it works: any answer below 500 says so. The "
+        "profile's own question has answers of its own.",
         None,
         told="the profile's",
     )

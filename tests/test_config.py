@@ -276,7 +276,11 @@ def test_the_secret_is_in_no_repr(tmp_path: Path) -> None:
         ({"backend": [replicas("http://a", "b")]}, "backend[0].urls[1]", '"http://HOST[:PORT]"'),
         ({"backend": [replicas("http://a", "http://b", unix_socket="s")]}, "backend[0].unix_socket", "for one url"),
         ({"backend": [backend(health="up")]}, "backend[0].health", "a path of URLs"),
-        ({"backend": [backend(profile="ceph")]}, "backend[0].profile", '"generic" | "ceph-rgw" | "walrus-3.4"'),
+        (
+            {"backend": [backend(profile="ceph")]},
+            "backend[0].profile",
+            '"generic" | "ceph-rgw" | "swift" | "walrus-3.4"',
+        ),
         ({"backend": [backend(signature="V4")]}, "backend[0].signature", '"v4" | "v2" | "none"'),
         ({"backend": [backend(commit="none")]}, "backend[0].commit", 'accepted: "tail" | "spool"'),
         ({"backend": [backend(access_key_id="a/b")]}, "backend[0].access_key_id", "an access key id"),

@@ -26,6 +26,7 @@ from s3proxy.testing.faulty_backend import FaultyBackend
 from s3proxy.testing.faulty_client import Answer, FaultyClient
 from s3proxy.testing.legacy_objects import IncomingBody
 from s3proxy.testing.legacy_operations import Reply
+from s3proxy.testing.legacy_quirks import Quirks
 from s3proxy.testing.legacy_store import LegacyStore
 from tests.forms import BUCKET, form_request, multipart, v4_fields
 from tests.harness import NOW, SERVER, turns, until
@@ -63,11 +64,11 @@ class Store(LegacyStore):
 
     def __init__(self, name: str, directory: Path) -> None:
         self.asked: list[tuple[str, str]] = []
-        super().__init__(directory, KEYS_OF_STORES[name], wall_clock=lambda: NOW, reactor=reactor)
+        super().__init__(directory, KEYS_OF_STORES[name], wall_clock=lambda: NOW, reactor=reactor, quirks=Quirks())
 
     def perform(self, method: bytes, target: bytes, fields: Mapping[bytes, bytes], body: IncomingBody | None) -> Reply:
         key = fields.get(b"authorization", b"AWS :").partition(b" ")[2].partition(b":")[0]
-        self.asked.append((key.decode(), f"{method.decode()} {target.decode().removeprefix('/services/Walrus')}"))
+        self.asked.append((key.decode(), f"{method.decode()} {target.decode()}"))
         return super().perform(method, target, fields, body)
 
 
@@ -130,7 +131,7 @@ class TwoStores:
             {
                 "name": name,
                 "url": f"http://127.0.0.1:{port.getHost().port}",
-                "profile": "walrus-3.4",
+                "profile": "generic",
                 "signature": "v2",
                 "access_key_id": f"{name.upper()}-OWN",
                 "secret_access_key": f"secret of {name}",

@@ -14,25 +14,28 @@ from twisted.python.failure import Failure
 from s3proxy.backend.pool import Pool
 from s3proxy.backend.request import BackendRequest
 from s3proxy.backend.response import BackendResponse
+from s3proxy.resign.profiles import ANY_BELOW_500, HealthRequest
 
 
 class HealthCheck:
     """
-    Asks one address at intervals whether it works; any answer below 500 says so.
+    Asks one address at intervals whether it works.
 
     Args:
         pool: Learns it. Its own connections are not used: they may all be busy.
         head: The request, unsigned.
         interval: Seconds between an answer and the next question; an answer may take as long as connecting.
+        health: Which method the head has, and which answers say that it works.
     """
 
     _log = Logger()
 
-    def __init__(self, pool: Pool, head: bytes, interval: float) -> None:
+    def __init__(self, pool: Pool, head: bytes, interval: float, health: HealthRequest = ANY_BELOW_500) -> None:
         self._pool = pool
         self._own = Pool(pool.reactor, pool.endpoint, replace(pool.limits, max_pooled=0, breaker_failures=0))
         self._head = head
         self._interval = interval
+        self._health = health
         self._delayed: Any = None
         self._asking: Deferred[BackendResponse] | None = None
         self._is_running = False
@@ -59,13 +62,13 @@ class HealthCheck:
 
     def _ask(self) -> None:
         self._delayed = None
-        request = BackendRequest(b"GET", self._head, first_byte_time=self._own.limits.connect_time)
+        request = BackendRequest(self._health.method, self._head, first_byte_time=self._own.limits.connect_time)
         self._asking = asking = self._own.send(request)
         asking.addCallbacks(self._answered, self._failed).addBoth(self._wait)
 
     def _answered(self, response: BackendResponse) -> None:
         response.abort()
-        self._learn(f"answered {response.head.status}", is_healthy=response.head.status < 500)
+        self._learn(f"answered {response.head.status}", is_healthy=self._health.is_healthy(response.head.status))
 
     def _failed(self, failure: Failure) -> None:
         if failure.check(CancelledError) is None:

@@ -5,6 +5,7 @@ The backend's answer as its client may see it: untouched, but for the backend's 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import auto
 
@@ -39,9 +40,10 @@ JUDGED_STATUSES = frozenset({400, 401, 403})
 Statuses with which backends refuse a signature.
 """
 
-MAX_EDITED_SIZE = 1 * MIB
+MAX_EDITED_SIZE = 4 * MIB
 """
-Bytes of a document which is edited; both kinds are below 4 KiB.
+Bytes of a document which is edited. A listing has a thousand keys of 1,024 bytes, thrice that where they are escaped;
+the others are below 4 KiB.
 """
 
 _OUR_FAULTS = frozenset(
@@ -54,9 +56,21 @@ _OUR_FAULTS = frozenset(
         b"ExpiredToken",
     }
 )
-_CODE = re.compile(rb"<Code>\s*([A-Za-z0-9.]+)\s*</Code>")
+# Walrus has a code of two words.
+_CODE = re.compile(rb"<Code>\s*([A-Za-z0-9.]+(?: [A-Za-z]+)*)\s*</Code>")
+_CODES_BY_STATUS = {
+    400: b"InvalidRequest",
+    403: b"AccessDenied",
+    404: b"NoSuchKey",
+    405: b"MethodNotAllowed",
+    411: b"MissingContentLength",
+    412: b"PreconditionFailed",
+    416: b"InvalidRange",
+    501: b"NotImplemented",
+    503: b"ServiceUnavailable",
+}
 _LOCATION = re.compile(rb"(<Location>)\s*(https?)://[^/<]*(?:/?)([^<]*)(</Location>)")
-_LOCATION_CONSTRAINT = re.compile(rb"<LocationConstraint([^>]*?)(?:/>|>[^<]*</LocationConstraint>)")
+_LOCATION_CONSTRAINT = re.compile(rb"<LocationConstraint([^<>]*?)(?:/>|>[^<]*</LocationConstraint>)")
 _ABSOLUTE = re.compile(rb"(https?)://([^/?#]+)(.*)", re.DOTALL)
 
 
@@ -114,6 +128,23 @@ def error_code(document: bytes) -> bytes | None:
     """
     found = _CODE.search(document)
     return found[1] if found is not None else None
+
+
+def translate_error(
+    document: bytes, codes: Mapping[bytes, tuple[bytes, bytes]], status: int, *, is_about_object: bool
+) -> bytes:
+    """
+    Put S3's code where a document has one of the backend's own.
+
+    Args:
+        codes: The profile's: S3's code where the operation is about an object, and where it is not.
+    """
+    found = _CODE.search(document)
+    known = codes.get(found[1]) if found is not None else None
+    if found is None or known is None:
+        return document
+    code = known[not is_about_object] or _CODES_BY_STATUS.get(status, b"InternalError")
+    return document[: found.start(1)] + code + document[found.end(1) :]
 
 
 def blames_our_signature(document: bytes) -> bool:

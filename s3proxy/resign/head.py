@@ -19,7 +19,8 @@ from s3proxy.sigv4.signing_key import SigningKeys
 
 UNSIGNED_PAYLOAD = b"UNSIGNED-PAYLOAD"
 
-_CHECKSUM_ELEMENT = re.compile(rb"\s*<(Checksum[A-Z0-9]+)>[^<]*</\1>")
+# No white space before it: a document of nothing else would be read again from each of its octets.
+_CHECKSUM_ELEMENT = re.compile(rb"<(Checksum[A-Z0-9]{1,16})>[^<]*</\1>")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ The target which the backend gets: octet for octet the client's, without its cre
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from s3proxy.resign.profiles import Profile
 from s3proxy.s3.address import Address
 from s3proxy.s3.head import RequestHead
@@ -20,6 +22,13 @@ def backend_path(head: RequestHead, address: Address, profile: Profile) -> bytes
     if profile.escapes_plus and b"+" in path:
         path = path.replace(b"+", b"%2B")
     return profile.service_path + path
+
+
+def with_query(head: RequestHead, raw_query: bytes | None) -> RequestHead:
+    """
+    Return a head which asks for the same path with another query; None to send no ``?``.
+    """
+    return replace(head, raw_target=head.raw_path if raw_query is None else b"%s?%s" % (head.raw_path, raw_query))
 
 
 def backend_query(

@@ -181,6 +181,22 @@ class InvalidArgument(S3Error):
         )
 
 
+class InvalidRange(S3Error):
+    """
+    No octet of the object is in the range.
+
+    Args:
+        raw_range: The Range header as the client sent it.
+    """
+
+    code = "InvalidRange"
+    status = 416
+    default_message = "The requested range is not satisfiable"
+
+    def __init__(self, raw_range: bytes, size: int) -> None:
+        super().__init__(RangeRequested=raw_range, ActualObjectSize=str(size))
+
+
 class InvalidRequest(S3Error):
     code = "InvalidRequest"
     status = 400

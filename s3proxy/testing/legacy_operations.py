@@ -9,6 +9,7 @@ import binascii
 import hashlib
 import re
 import secrets
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from s3proxy.s3.date import format_rfc1123
 from s3proxy.s3.error_xml import escape_text
 from s3proxy.s3.limits import MAX_KEY_SIZE, MAX_XML_BODY_SIZE
 from s3proxy.testing.legacy_objects import Folder, IncomingBody, ObjectDirectory, StoredObject
+from s3proxy.testing.legacy_quirks import Quirks
 from s3proxy.testing.legacy_signature import RESPONSE_OVERRIDES, SUBRESOURCES, Refusal, parse_http_date
 
 MAX_BUCKET_NAME_SIZE = 63
@@ -100,8 +102,9 @@ class Operations:
         stored_count: Objects and parts which were stored.
     """
 
-    def __init__(self, objects: ObjectDirectory, wall_clock: Callable[[], datetime]) -> None:
+    def __init__(self, objects: ObjectDirectory, wall_clock: Callable[[], datetime], quirks: Quirks) -> None:
         self._objects = objects
+        self._quirks = quirks
         self._wall_clock = wall_clock
         self.stored_count = 0
         self._bucket_operations: dict[tuple[bytes, frozenset[str]], Callable[[Call, Folder], Reply]] = {
@@ -109,8 +112,9 @@ class Operations:
             (b"GET", frozenset()): self._list_objects,
             (b"GET", frozenset({"location"})): self._get_location,
             (b"DELETE", frozenset()): self._delete_bucket,
-            (b"POST", frozenset({"delete"})): self._delete_objects,
         }
+        if not quirks.lacks_multi_delete:
+            self._bucket_operations[b"POST", frozenset({"delete"})] = self._delete_objects
         self._object_operations: dict[tuple[bytes, frozenset[str]], Callable[[Call, Folder], Reply]] = {
             (b"GET", frozenset()): self._get_object,
             (b"HEAD", frozenset()): self._get_object,
@@ -137,6 +141,8 @@ class Operations:
             raise Refusal(400, "InvalidBucketName")
         if len(call.key.encode()) > MAX_KEY_SIZE:
             raise Refusal(400, "KeyTooLong")
+        if call.key and self._quirks.object_parameters is not None:
+            call.query = {name: call.query[name] for name in call.query if name in self._quirks.object_parameters}
         asked = frozenset(call.query) & _SUBRESOURCE_NAMES
         if call.method not in {b"GET", b"HEAD"} and call.query.keys() - asked - _IGNORED:
             # A sub-resource which is not known must not be written over the object itself.
@@ -177,6 +183,8 @@ class Operations:
 
     def _list_objects(self, call: Call, bucket: Folder) -> Reply:
         query = call.query
+        if self._quirks.lists_v1:
+            query = {name: query[name] for name in query if name not in {"list-type", "encoding-type"}}
         is_v2 = query.get("list-type") == "2"
         prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
         if query.get("encoding-type", "url") != "url":
@@ -239,6 +247,8 @@ class Operations:
     def _put_object(self, call: Call, bucket: Folder) -> Reply:
         if b"x-amz-copy-source" in call.fields:
             return self._copy_object(call, bucket)
+        if not self._quirks.ignores_write_conditions:
+            _check_write(call, bucket.find(call.key))
         stored = self._store(call, bucket, call.key, _kept_headers(call))
         return Reply(200, {b"etag": _quoted_etag(stored)})
 
@@ -250,18 +260,22 @@ class Operations:
         stored = _find(bucket, call.key)
         modified = datetime.fromtimestamp(int(stored.modified), UTC)
         headers = {b"etag": _quoted_etag(stored), b"last-modified": format_rfc1123(modified)}
-        if _is_unchanged(call, stored, modified):
+        if _is_unchanged(call, stored, modified, has_bare_etags=self._quirks.bare_etags):
             return Reply(304, headers)
         headers[b"accept-ranges"] = b"bytes"
         headers[b"content-type"] = b"binary/octet-stream"
         headers |= {name.encode("latin-1"): value.encode("latin-1") for name, value in stored.headers.items()}
-        for name in RESPONSE_OVERRIDES:
+        for name in () if self._quirks.ignores_overrides else RESPONSE_OVERRIDES:
             value = call.query.get(name.decode())
             if value:
                 headers[name.removeprefix(b"response-")] = value.encode()
         start, end, status = 0, stored.size, 200
-        span = _parse_range(call.fields.get(b"range", b""), stored.size)
-        if span is not None:
+        raw_range = call.fields.get(b"range", b"")
+        if self._quirks.odd_ranges:
+            if raw_range and call.method == b"GET":
+                start, end = _parse_odd_range(raw_range, stored.size)
+                headers[b"content-range"] = b"%d-%d/%d" % (start, end - 1, end - start)
+        elif span := _parse_range(raw_range, stored.size):
             start, end, status = *span, 206
             headers[b"content-range"] = b"bytes %d-%d/%d" % (start, end - 1, stored.size)
         if call.method == b"HEAD":
@@ -272,6 +286,8 @@ class Operations:
 
     def _copy_object(self, call: Call, bucket: Folder) -> Reply:
         raw_source = call.fields[b"x-amz-copy-source"].partition(b"?")[0].removeprefix(b"/")
+        if self._quirks.plus_is_space:
+            raw_source = raw_source.replace(b"+", b" ")
         try:
             name, _, key = unquote_to_bytes(raw_source).decode().partition("/")
         except UnicodeDecodeError:
@@ -362,9 +378,11 @@ class Operations:
             parts.append(part)
         if not parts:
             raise Refusal(400, "MalformedXML")
-        digest = hashlib.md5(b"".join(bytes.fromhex(part.etag) for part in parts)).hexdigest()
+        etag = hashlib.md5(b"".join(bytes.fromhex(part.etag) for part in parts)).hexdigest() + f"-{len(parts)}"
+        if self._quirks.uuid_etags:
+            etag = f"uuid-{uuid.uuid4()}"
         headers = _find(upload, "").headers
-        stored = self._join(bucket, call.key, upload, parts, headers, f"{digest}-{len(parts)}")
+        stored = self._join(bucket, call.key, upload, parts, headers, etag)
         upload.remove()
         host = call.fields.get(b"host", b"").decode("latin-1")
         return _document(
@@ -428,19 +446,32 @@ def _parse_document(call: Call) -> Any:
     return root
 
 
-def _is_unchanged(call: Call, stored: StoredObject, modified: datetime) -> bool:
+def _check_write(call: Call, former: StoredObject | None) -> None:
+    matches, others = call.fields.get(b"if-match"), call.fields.get(b"if-none-match")
+    if others is not None and former is not None and _names_etag(others, former):
+        raise Refusal(412, "PreconditionFailed")
+    if matches is not None and (former is None or not _names_etag(matches, former)):
+        raise Refusal(412, "PreconditionFailed")
+
+
+def _is_unchanged(call: Call, stored: StoredObject, modified: datetime, *, has_bare_etags: bool) -> bool:
     """
     Whether the client has the object already (RFC 9110, section 13.2.2).
     """
     matches, others = call.fields.get(b"if-match"), call.fields.get(b"if-none-match")
     until, since = (parse_http_date(call.fields.get(n, b"")) for n in (b"if-unmodified-since", b"if-modified-since"))
+    if has_bare_etags:
+        # As they are sent, against one without quotation marks.
+        names_it = {value: value == stored.etag.encode() for value in (matches, others)}
+    else:
+        names_it = {value: value is not None and _names_etag(value, stored) for value in (matches, others)}
     if matches is not None:
-        if not _names_etag(matches, stored):
+        if not names_it[matches]:
             raise Refusal(412, "PreconditionFailed")
     elif until is not None and modified > until:
         raise Refusal(412, "PreconditionFailed")
     if others is not None:
-        return _names_etag(others, stored)
+        return names_it[others]
     return since is not None and modified <= since
 
 
@@ -467,14 +498,25 @@ def _parse_range(text: bytes, size: int) -> tuple[int, int] | None:
     return start, end
 
 
+def _parse_odd_range(text: bytes, size: int) -> tuple[int, int]:
+    """
+    Read a range as Walrus did; what it could not read was a fault of its own.
+    """
+    first, _, last = text.removeprefix(b"bytes=").partition(b"-")
+    start = int(first) if first else 0
+    end = min(int(last) + 1, size) if last else size
+    if start >= end:
+        raise Refusal(416, "InvalidRange", "The requested range cannot be satisfied.")
+    return start, end
+
+
 # What an answer says
 
 
 def _find(folder: Folder, key: str) -> StoredObject:
     stored = folder.find(key)
     if stored is None:
-        # What Walrus said for NoSuchKey.
-        raise Refusal(404, "NoSuchEntity", "The specified key does not exist.")
+        raise Refusal(404, "NoSuchKey", "The specified key does not exist.")
     return stored
 
 

@@ -1,5 +1,6 @@
 """
-Who sent a request, as Walrus of Eucalyptus 3.4 found out: Signature V2 in a header, and nothing newer.
+Who sent a request, as Walrus of Eucalyptus 3.4 found out: Signature V2 in a header, and nothing newer; of the object
+storage gateway which came later, Signature V4 in a header, too.
 
 The gateway's own signer is not used here: what it does wrong must not be taken for right.
 """
@@ -11,9 +12,11 @@ import hmac
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from urllib.parse import unquote_to_bytes
+from hashlib import sha256
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from s3proxy.s3.date import parse_date
+from s3proxy.testing.legacy_quirks import Quirks
 
 MAX_SKEW_SECONDS = 900
 """
@@ -61,8 +64,8 @@ Query names which change a header of GetObject's answer; the signature covers th
 """
 
 _VALUED = RESPONSE_OVERRIDES | {b"partNumber", b"uploadId", b"versionId"}
-_SIGNED = SUBRESOURCES | RESPONSE_OVERRIDES
 _ISO_DATE = re.compile(rb"[0-9]{8}T[0-9]{6}Z")
+_V4_ALGORITHM = b"AWS4-HMAC-SHA256"
 _RFC_1123_START = re.compile(rb"[A-Z][a-z]{2}, ")
 
 
@@ -90,9 +93,9 @@ def parse_http_date(text: bytes) -> datetime | None:
     return parse_date(text) if _RFC_1123_START.match(text) else None
 
 
-def check_form(fields: Mapping[bytes, bytes], raw_query: bytes) -> None:
+def check_form(fields: Mapping[bytes, bytes], raw_query: bytes, quirks: Quirks) -> None:
     """
-    Refuse what came after Walrus.
+    Refuse what came after such a store.
 
     Args:
         fields: Values by name in lower case; repeats are joined with a comma.
@@ -110,7 +113,7 @@ def check_form(fields: Mapping[bytes, bytes], raw_query: bytes) -> None:
         raise Refusal(501, "NotImplemented", "aws-chunked is not known here")
     if b"transfer-encoding" in fields:
         raise Refusal(411, "MissingContentLength")
-    if _ISO_DATE.fullmatch(fields.get(b"x-amz-date", b"")):
+    if quirks.refuses_iso_dates and _ISO_DATE.fullmatch(fields.get(b"x-amz-date", b"")):
         raise Refusal(403, "AccessDenied", "the date cannot be read")
     names = {unquote_to_bytes(item.partition(b"=")[0]) for item in raw_query.split(b"&")}
     if names & {b"X-Amz-Algorithm", b"X-Amz-Signature", b"Signature"}:
@@ -118,7 +121,12 @@ def check_form(fields: Mapping[bytes, bytes], raw_query: bytes) -> None:
 
 
 def check_signature(
-    method: bytes, target: bytes, fields: Mapping[bytes, bytes], keys: Mapping[str, str], now: datetime
+    method: bytes,
+    target: bytes,
+    fields: Mapping[bytes, bytes],
+    keys: Mapping[str, str],
+    now: datetime,
+    quirks: Quirks,
 ) -> None:
     """
     Refuse a request which none of the keys signed.
@@ -140,35 +148,103 @@ def check_signature(
     if authorization is None:
         raise Refusal(403, "AccessDenied", "a signature is required")
     scheme, _, value = authorization.partition(b" ")
-    if scheme != b"AWS":
+    is_v4 = scheme == _V4_ALGORITHM and not quirks.refuses_v4
+    if scheme != b"AWS" and not is_v4:
         raise Refusal(400, "InvalidArgument", "Unsupported Authorization Type")
-    access_key_id, _, claimed = value.partition(b":")
-    secret = keys.get(access_key_id.decode("latin-1"))
+    components = _v4_components(value) if is_v4 else {}
+    raw_key, _, claimed = value.partition(b":")
+    if is_v4:
+        raw_key, claimed = components[b"Credential"].partition(b"/")[0], components[b"Signature"]
+    secret = keys.get(raw_key.decode("latin-1"))
     if secret is None:
         raise Refusal(403, "InvalidAccessKeyId")
-    sent_at = parse_http_date(fields.get(b"x-amz-date") or fields.get(b"date", b""))
+    raw_date = fields.get(b"x-amz-date") or fields.get(b"date", b"")
+    sent_at = parse_http_date(raw_date) if quirks.refuses_iso_dates else parse_date(raw_date)
     if sent_at is None:
         raise Refusal(403, "AccessDenied", "a date of RFC 1123 is required")
     if abs((now - sent_at).total_seconds()) > MAX_SKEW_SECONDS:
         raise Refusal(403, "RequestTimeTooSkewed")
-    digest = hmac.digest(secret.encode(), _string_to_sign(method, target, fields), "sha1")
-    if not hmac.compare_digest(base64.b64encode(digest), claimed):
+    if is_v4:
+        is_right = hmac.compare_digest(_sign_v4(method, target, fields, components, secret), claimed)
+    else:
+        texts = [_string_to_sign(method, signed, fields, quirks) for signed in _signed_targets(target, fields, quirks)]
+        digests = [base64.b64encode(hmac.digest(secret.encode(), text, "sha1")) for text in texts]
+        is_right = any(hmac.compare_digest(digest, claimed) for digest in digests)
+    if not is_right:
         raise Refusal(403, "SignatureDoesNotMatch")
 
 
-def _string_to_sign(method: bytes, target: bytes, fields: Mapping[bytes, bytes]) -> bytes:
+def _signed_targets(target: bytes, fields: Mapping[bytes, bytes], quirks: Quirks) -> list[bytes]:
+    if quirks.trusts_rewrite_header and b"x-rcs-rewrite-path" in fields:
+        return [fields[b"x-rcs-rewrite-path"]]
+    without = target.removeprefix(quirks.service_path)
+    return {"in": [target], "out": [without], "either": [target, without]}[quirks.signs_service_path]
+
+
+def _string_to_sign(method: bytes, target: bytes, fields: Mapping[bytes, bytes], quirks: Quirks) -> bytes:
     # A date among the x-amz lines leaves the line of Date empty.
     date = b"" if b"x-amz-date" in fields else fields.get(b"date", b"")
+    if quirks.repeats_amz_date:
+        date = fields.get(b"x-amz-date") or date
     amz = [b"%s:%s\n" % (name, fields[name]) for name in sorted(fields) if name.startswith(b"x-amz-")]
     lines = [method, fields.get(b"content-md5", b""), fields.get(b"content-type", b""), date]
-    return b"\n".join(lines) + b"\n" + b"".join(amz) + _canonical_resource(target)
+    signed_names = SUBRESOURCES if quirks.ignores_overrides else SUBRESOURCES | RESPONSE_OVERRIDES
+    return b"\n".join(lines) + b"\n" + b"".join(amz) + _canonical_resource(target, signed_names)
 
 
-def _canonical_resource(target: bytes) -> bytes:
+def _canonical_resource(target: bytes, signed_names: frozenset[bytes]) -> bytes:
     raw_path, _, raw_query = target.partition(b"?")
     signed = []
     for item in raw_query.split(b"&"):
         name, equals, value = item.partition(b"=")
-        if name in _SIGNED:
+        if name in signed_names:
             signed.append((name, b"=" + unquote_to_bytes(value) if equals and name in _VALUED else b""))
     return raw_path + (b"?" + b"&".join(name + value for name, value in sorted(signed)) if signed else b"")
+
+
+# Signature V4
+
+
+def _v4_components(value: bytes) -> dict[bytes, bytes]:
+    items = [item.strip().partition(b"=") for item in value.split(b",")]
+    components = {name: text for name, _, text in items}
+    if not {b"Credential", b"SignedHeaders", b"Signature"} <= components.keys():
+        raise Refusal(403, "AccessDenied", "the header of the signature cannot be read")
+    return components
+
+
+def _sign_v4(
+    method: bytes, target: bytes, fields: Mapping[bytes, bytes], components: Mapping[bytes, bytes], secret: str
+) -> bytes:
+    """
+    Return the signature in hex; the body is believed.
+
+    Source:
+        "Signature Calculations for the Authorization Header".
+    """
+    raw_path, _, raw_query = target.partition(b"?")
+    items = [item.partition(b"=") for item in raw_query.split(b"&") if item]
+    query = sorted((_encode(name), _encode(value)) for name, _, value in items)
+    names = components[b"SignedHeaders"].split(b";")
+    request = b"\n".join(
+        [
+            method,
+            quote_from_bytes(unquote_to_bytes(raw_path), safe="/-_.~").encode(),
+            b"&".join(b"%s=%s" % item for item in query),
+            b"".join(b"%s:%s\n" % (name, fields.get(name, b"").strip()) for name in names),
+            components[b"SignedHeaders"],
+            fields.get(b"x-amz-content-sha256", b""),
+        ]
+    )
+    scope = components[b"Credential"].split(b"/")[1:]
+    text = b"\n".join(
+        [_V4_ALGORITHM, fields.get(b"x-amz-date", b""), b"/".join(scope), sha256(request).hexdigest().encode()]
+    )
+    key = b"AWS4" + secret.encode()
+    for part in scope:
+        key = hmac.digest(key, part, "sha256")
+    return hmac.digest(key, text, "sha256").hex().encode()
+
+
+def _encode(raw: bytes) -> bytes:
+    return quote_from_bytes(unquote_to_bytes(raw.replace(b"+", b" ")), safe="-_.~").encode()

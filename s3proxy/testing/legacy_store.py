@@ -1,11 +1,13 @@
 """
-A small store which speaks as Walrus of Eucalyptus 3.4 did: Signature V2 in a header, dates of RFC 1123, no aws-chunked.
+A small store which speaks as Walrus of Eucalyptus 3.4 did, or another of its time: no aws-chunked, and quirks by name.
 """
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
@@ -22,12 +24,31 @@ from twisted.web.http import HTTPChannel, HTTPFactory, Request
 from s3proxy.s3.error_xml import escape_text
 from s3proxy.testing.legacy_objects import IncomingBody, ObjectDirectory
 from s3proxy.testing.legacy_operations import Call, Operations, Reply, document_bytes
+from s3proxy.testing.legacy_quirks import MODES, Quirks
 from s3proxy.testing.legacy_signature import Refusal, check_form, check_signature
 
 FULL_READ_SIZE = 65536
 """
 Bytes of one read from a socket: Twisted's own.
 """
+
+BUFFER_SIZE = 102_400
+"""
+Bytes of a body which the object storage gateway buffers.
+"""
+
+_HASH = re.compile(rb"[0-9a-f]{64}")
+_EXACT_NAMES = {
+    name.lower(): name
+    for name in (b"Range", b"If-Match", b"If-None-Match", b"If-Modified-Since", b"If-Unmodified-Since")
+}
+_OWN_CODES = {
+    "BadDigest": "ContentMismatch",
+    "InternalError": "UNKNOWN",
+    "InvalidRange": "Invalid Range",
+    "NoSuchKey": "NoSuchEntity",
+}
+_DENIALS = frozenset({"InvalidAccessKeyId", "InvalidArgument", "RequestTimeTooSkewed", "SignatureDoesNotMatch"})
 
 STEPS_PER_SECOND = 10
 """
@@ -44,10 +65,11 @@ class LegacyStore:
         keys: Secrets by access key id.
         wall_clock: Aware, UTC.
         reactor: For the pace.
-        service_path: Before every bucket; as received, still percent-encoded.
+        quirks: What it does otherwise than S3.
         bytes_per_second: How fast each connection's bodies are read; None for no limit. May be changed at any time.
 
     Attributes:
+        commits_short_bodies: Whether a body which was cut is stored as a whole one: false, as it was with Walrus.
         aborted_count: Bodies which ended before they were complete; nothing of them is kept.
         refused_count: Requests which were answered with an error.
         received_size: Bytes of bodies so far.
@@ -61,20 +83,21 @@ class LegacyStore:
         *,
         wall_clock: Callable[[], datetime],
         reactor: Any,
-        service_path: bytes = b"/services/Walrus",
+        quirks: Quirks = MODES["walrus-3.4"],
         bytes_per_second: int | None = None,
     ) -> None:
         self.objects = ObjectDirectory(directory)
         self.wall_clock = wall_clock
         self.reactor = reactor
-        self.service_path = service_path
+        self.quirks = quirks
         self.bytes_per_second = bytes_per_second
+        self.commits_short_bodies = False
         self.aborted_count = 0
         self.refused_count = 0
         self.received_size = 0
         self.channels: set[HTTPChannel] = set()
         self._keys = keys
-        self._operations = Operations(self.objects, wall_clock)
+        self._operations = Operations(self.objects, wall_clock, quirks)
 
     @property
     def stored_count(self) -> int:
@@ -122,21 +145,37 @@ class LegacyStore:
             body: All of it; None where its length is 0.
 
         Raises:
-            Refusal: It was not signed, or not as Walrus wants it, or cannot be done.
+            Refusal: It was not signed, or not as the store wants it, or cannot be done.
         """
+        quirks = self.quirks
         raw_path, _, raw_query = target.partition(b"?")
-        check_form(fields, raw_query)
-        check_signature(method, target, fields, self._keys, self.wall_clock())
-        if raw_path != self.service_path and not raw_path.startswith(self.service_path + b"/"):
-            raise Refusal(404, "NoSuchEntity")
-        # Walrus reads a plus as a space, in paths too.
-        bucket, _, key = _decode(raw_path.removeprefix(self.service_path))[1:].partition("/")
+        if quirks.head_service_is_405 and method == b"HEAD" and raw_path.rstrip(b"/") == quirks.service_path:
+            raise Refusal(405, "MethodNotAllowed")
+        self._authenticate(method, target, fields)
+        has_hash = _HASH.fullmatch(fields.get(b"x-amz-content-sha256", b"")) is not None
+        if quirks.hashes_buffer and has_hash and body is not None and body.size > BUFFER_SIZE:
+            raise Refusal(403, "AccessDenied", "the hash is not that of the body")
+        if raw_path != quirks.service_path and not raw_path.startswith(quirks.service_path + b"/"):
+            raise Refusal(404, "NoSuchKey")
+        path = raw_path.removeprefix(quirks.service_path)
+        if not quirks.plus_is_space:
+            path = path.replace(b"+", b"%2B")
+        bucket, _, key = _decode(path)[1:].partition("/")
         query = {}
         for item in raw_query.split(b"&"):
             if item:
                 name, _, value = item.partition(b"=")
                 query[_decode(name)] = _decode(value)
         return self._operations.perform(Call(method, bucket, key, query, fields, body))
+
+    def _authenticate(self, method: bytes, target: bytes, fields: Mapping[bytes, bytes]) -> None:
+        try:
+            check_form(fields, target.partition(b"?")[2], self.quirks)
+            check_signature(method, target, fields, self._keys, self.wall_clock(), self.quirks)
+        except Refusal as refusal:
+            if not (self.quirks.denies_only and refusal.code in _DENIALS):
+                raise
+            raise Refusal(403, "AccessDenied") from None
 
 
 class _StoreFactory(HTTPFactory):
@@ -163,6 +202,12 @@ class _StoreChannel(HTTPChannel):
     def __init__(self, store: LegacyStore) -> None:
         super().__init__()
         self._store = store
+        self.names: set[bytes] = set()
+
+    def headerReceived(self, line: bytes) -> bool:
+        # Twisted forgets how they were spelled.
+        self.names.add(line.partition(b":")[0])
+        return bool(super().headerReceived(line))
 
     def connectionMade(self) -> None:
         super().connectionMade()
@@ -202,10 +247,13 @@ class _StoreRequest(Request):
         self._body_error: OSError | None = None
         self._is_receiving = False
         self._pause: IDelayedCall | None = None
+        self._names: set[bytes] = set()
 
     # The body goes to a file as it comes
 
     def gotLength(self, length: int | None) -> None:
+        channel: Any = self.channel
+        self._names, channel.names = channel.names, set()
         # Twisted's own file would hold the body a second time.
         self.content = BytesIO()
         self._is_receiving = length != 0
@@ -256,6 +304,11 @@ class _StoreRequest(Request):
             self._pause = None
         if self._is_receiving or self._body is not None:
             self._store.aborted_count += 1
+            if self._store.commits_short_bodies:
+                channel: Any = self.channel
+                self.method, self.uri = channel._command, channel._path
+                with suppress(Refusal):
+                    self._reply()
         self._discard()
         super().connectionLost(reason)
 
@@ -274,22 +327,34 @@ class _StoreRequest(Request):
     # The answer
 
     def _serve(self) -> None:
+        quirks = self._store.quirks
+        is_last = quirks.closes_after_reads and self.method == b"GET"
         try:
             reply = self._reply()
         except Refusal as refusal:
             self._store.refused_count += 1
-            text = f"<Error><Code>{refusal.code}</Code><Message>{escape_text(refusal.message)}</Message></Error>"
+            is_last = quirks.closes_on_errors
+            code = _OWN_CODES.get(refusal.code, refusal.code) if quirks.own_codes else refusal.code
+            text = f"<Error><Code>{code}</Code><Message>{escape_text(refusal.message)}</Message></Error>"
             headers = {b"content-type": b"application/xml", **refusal.headers}
             reply = Reply(refusal.status, headers, document_bytes(text))
         finally:
             # What was stored is no longer where it came in.
             self._discard()
+        if is_last:
+            channel: Any = self.channel
+            channel.persistent = False
+            reply.headers[b"connection"] = b"close"
         self._send(reply)
 
     def _reply(self) -> Reply:
         fields: dict[bytes, bytes] = {}
         for name, values in self.requestHeaders.getAllRawHeaders():
             fields[name.lower()] = b",".join(values)
+        if self._store.quirks.exact_names:
+            for lower, name in _EXACT_NAMES.items():
+                if name not in self._names:
+                    fields.pop(lower, None)
         try:
             if self._body_error is not None:
                 raise self._body_error
@@ -305,10 +370,17 @@ class _StoreRequest(Request):
         self.setHeader(b"x-amz-request-id", secrets.token_hex(8).upper().encode())
         for name, value in reply.headers.items():
             self.setHeader(name, value)
-        if reply.status not in {204, 304}:
+        is_documented = reply.status == 304 and self._store.quirks.document_with_304
+        if is_documented:
+            reply.content = document_bytes("<Error><Code>NotModified</Code></Error>")
+        if reply.status not in {204, 304} or is_documented:
             self.setHeader(b"content-length", b"%d" % (len(reply.content) if reply.size is None else reply.size))
         if reply.file is None:
             self.write(reply.content)
+            if is_documented:
+                # Twisted knows better.
+                channel: Any = self.channel
+                channel.write(reply.content)
             self.finish()
             return
         file = reply.file

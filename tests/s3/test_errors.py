@@ -18,6 +18,12 @@ from s3proxy.s3.errors import S3Error
 from tests.harness import VECTORS
 
 KNOWN = {item["code"]: item for item in json.loads((VECTORS / "errors.json").read_text())["errors"]}
+# The data set is about authentication and bodies; this is of reads ("GetObject").
+KNOWN["InvalidRange"] = {
+    "status": 416,
+    "message": "The requested range is not satisfiable",
+    "extra_elements": ["RangeRequested", "ActualObjectSize"],
+}
 
 CLASSES = [
     each for _, each in inspect.getmembers(errors, inspect.isclass) if issubclass(each, S3Error) and each is not S3Error
@@ -50,6 +56,7 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "InvalidChunkSizeError": (1, 2),
     "InvalidDigest": (b"x",),
     "InvalidPolicyDocument": ("Invalid JSON.",),
+    "InvalidRange": (b"bytes=10-", 10),
     "InvalidToken": (b"token",),
     "InvalidURI": (b"/%",),
     "KeyTooLongError": (1025, 1024),

@@ -23,13 +23,17 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 
-from s3proxy.testing import LegacyStore
+from s3proxy.testing import LegacyStore, Quirks
 from s3proxy.testing.faulty_client import Answer, FaultyClient
 from tests.harness import NOW, VECTORS, turns, until
 
 KEY, SECRET = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 DATE = "Sun, 01 Mar 2026 12:00:00 GMT"
 PREFIX = "/services/Walrus"
+FEW = Quirks(service_path=PREFIX.encode(), refuses_v4=True, refuses_iso_dates=True, plus_is_space=True)
+"""
+What Walrus wanted of a request, and otherwise S3: `tests/test_profiles.py` has all the quirks.
+"""
 
 
 class Running:
@@ -38,8 +42,8 @@ class Running:
     """
 
     def __init__(self, directory: Path, **options: Any) -> None:
-        self.service_path = options.get("service_path", PREFIX.encode()).decode()
-        options = {"wall_clock": lambda: NOW, "reactor": reactor, "keys": {KEY: SECRET}, **options}
+        options = {"wall_clock": lambda: NOW, "reactor": reactor, "keys": {KEY: SECRET}, "quirks": FEW, **options}
+        self.service_path = options["quirks"].service_path.decode()
         self.store = LegacyStore(directory, **options)
         self.port = reactor.listenTCP(0, self.store.make_factory(), interface="127.0.0.1")
         self.clients: list[FaultyClient] = []
@@ -513,7 +517,7 @@ async def test_published_signatures(tmp_path: Path, vector: dict[str, Any]) -> N
     keys = {credentials["access_key"]: credentials["secret_key"]}
     lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
     target = (vector.get("resource_prefix") or "") + request["target"]
-    options = {"service_path": b"", "keys": keys, "wall_clock": lambda: parsedate_to_datetime(date)}
+    options = {"quirks": Quirks(), "keys": keys, "wall_clock": lambda: parsedate_to_datetime(date)}
     async with running_store(tmp_path, **options) as running:
         right, wrong = [
             await running.say(f"{request['method']} {path} HTTP/1.1\r\n{lines}\r\n".encode())
@@ -759,7 +763,7 @@ async def test_outside_of_the_service(tmp_path: Path) -> None:
         running.service_path = ""
         answers = [await running.ask("GET", path) for path in ("/b", "/services/WalrusX/b")]
 
-    assert [(answer.status, code(answer)) for answer in answers] == [(404, "NoSuchEntity")] * 2
+    assert [(answer.status, code(answer)) for answer in answers] == [(404, "NoSuchKey")] * 2
 
 
 @pytest_twisted.ensureDeferred

@@ -1,0 +1,3 @@
+"""
+The ``s3proxy doctor`` command: what a storage does, seen by doing it there.
+"""

@@ -1,0 +1,162 @@
+"""
+How a storage answers what clients ask most.
+"""
+
+from __future__ import annotations
+
+import re
+
+from s3proxy.backend.request import BackendError
+from s3proxy.doctor.storage import Storage
+from s3proxy.doctor.verdict import Examine, Judgement, Probe, judge
+from s3proxy.resign.head import content_md5
+from s3proxy.s3.head import HeaderList
+from s3proxy.s3.limits import KIB
+
+CONTENT = b"0123456789"
+
+HEADER_SIZES = (4 * KIB, 8 * KIB, 16 * KIB, 32 * KIB)
+
+
+def _conditional(name: bytes, headers: HeaderList, status: int) -> Examine:
+    async def examine(storage: Storage) -> Judgement:
+        await storage.put(name, CONTENT)
+        answer = await storage.get(name, headers)
+        return judge(answer.status == status, str(answer))
+
+    return examine
+
+
+async def range_(storage: Storage) -> Judgement:
+    await storage.put(b"range", CONTENT)
+    answer = await storage.get(b"range", [(b"Range", b"bytes=2-4")])
+    told = answer.fields.value(b"content-range")
+    if (answer.status, answer.content, told) == (206, b"234", b"bytes 2-4/10"):
+        return judge(True, str(answer))
+    return judge(False, f"{answer}, {len(answer.content)} bytes, Content-Range {(told or b'none').decode('latin-1')}")
+
+
+async def if_none_match(storage: Storage) -> Judgement:
+    etag = (await storage.put(b"if-none-match", CONTENT)).fields.value(b"etag") or b""
+    answer = await storage.get(b"if-none-match", [(b"If-None-Match", etag)])
+    return judge(answer.status == 304, str(answer))
+
+
+async def head_length(storage: Storage) -> Judgement:
+    await storage.put(b"head", CONTENT)
+    answer = await storage.ask(b"HEAD", storage.target(b"head"))
+    length = answer.fields.value(b"content-length") or b"none"
+    return judge(length == b"10", f"{answer}, Content-Length {length.decode('latin-1')}")
+
+
+async def head_service(storage: Storage) -> Judgement:
+    answer = await storage.ask(b"HEAD", storage.service_target())
+    return judge(answer.is_success, str(answer))
+
+
+async def list_buckets(storage: Storage) -> Judgement:
+    answer = await storage.ask(b"GET", storage.service_target())
+    return judge(answer.is_success and storage.bucket in answer.elements("Name"), str(answer))
+
+
+async def location(storage: Storage) -> Judgement:
+    answer = await storage.ask(b"GET", storage.bucket_target(b"location"))
+    is_one = answer.is_success and b"LocationConstraint" in answer.content
+    return judge(is_one, f"{answer}, {answer.element('LocationConstraint') or 'no name'}" if is_one else str(answer))
+
+
+async def list_v2(storage: Storage) -> Judgement:
+    await storage.put(b"list-v2", CONTENT)
+    prefix = f"{storage.prefix}list-v2".encode()
+    answer = await storage.ask(b"GET", storage.bucket_target(b"list-type=2&prefix=" + prefix))
+    count = answer.element("KeyCount")
+    return judge(answer.is_success and count == "1", f"{answer}, KeyCount {count or 'none'}")
+
+
+async def no_such_key(storage: Storage) -> Judgement:
+    answer = await storage.get(b"no-such-key")
+    return judge(str(answer) == "404 NoSuchKey", str(answer))
+
+
+async def no_such_bucket(storage: Storage) -> Judgement:
+    answer = await storage.ask(b"GET", storage.bucket_target(bucket=storage.absent_bucket))
+    return judge(str(answer) == "404 NoSuchBucket", str(answer))
+
+
+async def delete_objects(storage: Storage) -> Judgement:
+    await storage.put(b"delete-objects", CONTENT)
+    key = f"{storage.prefix}delete-objects"
+    document = f"<Delete><Object><Key>{key}</Key></Object></Delete>".encode()
+    headers: HeaderList = [(b"Content-MD5", content_md5(document)), (b"Content-Type", b"application/xml")]
+    answer = await storage.ask(b"POST", storage.bucket_target(b"delete"), headers, document)
+    left = await storage.get(b"delete-objects")
+    return judge(answer.is_success and left.status == 404, f"POST {answer}, then GET {left}")
+
+
+async def copy(storage: Storage) -> Judgement:
+    await storage.put(b"copy-source", CONTENT)
+    source = f"/{storage.bucket}/{storage.prefix}copy-source".encode()
+    answer = await storage.ask(b"PUT", storage.target(b"copy"), [(b"x-amz-copy-source", source)], b"")
+    copied = await storage.get(b"copy")
+    return judge(copied.content == CONTENT, f"PUT {answer}, GET {copied}")
+
+
+async def multipart(storage: Storage) -> Judgement:
+    name = b"multipart"
+    upload = await storage.begin_upload(name)
+    part = await storage.ask(b"PUT", storage.target(name, b"partNumber=1&" + upload), content=CONTENT)
+    done = await storage.complete_upload(name, upload, (part.fields.value(b"etag") or b"").decode("latin-1"))
+    stored = await storage.get(name)
+    if stored.content != CONTENT:
+        return judge(False, f"part {part}, end {done}, GET {stored}")
+    told = (stored.fields.value(b"etag") or b"none").decode("latin-1")
+    return judge(re.fullmatch(r'"[0-9a-f]{32}-1"', told) is not None, f"ETag {told}")
+
+
+async def keeps_connection(storage: Storage) -> Judgement:
+    async with storage.line.open() as connection:
+        first = await storage.ask(b"GET", storage.target(b"no-such-key"), connection=connection)
+        try:
+            second = await storage.ask(b"GET", storage.target(b"no-such-key"), connection=connection)
+        except BackendError as error:
+            return judge(False, f"{first}, then {error.fault.name.lower()}")
+    return judge(True, f"{first}, then {second}")
+
+
+async def long_header(storage: Storage) -> Judgement:
+    await storage.put(b"long-header", CONTENT)
+    largest, why = 0, ""
+    for size in HEADER_SIZES:
+        try:
+            answer = await storage.get(b"long-header", [(b"X-Doctor", b"d" * size)])
+        except BackendError as error:
+            why = error.fault.name.lower()
+            break
+        if not answer.is_success:
+            why = str(answer)
+            break
+        largest = size
+    told = f"{largest // KIB} KiB" + (f"; more: {why}" if why else " and perhaps more")
+    return judge(largest >= 8 * KIB, told)
+
+
+PROBES = (
+    Probe("range", "a Range is answered with 206 and just its bytes", range_),
+    Probe(
+        "range-beyond", "a Range beyond the end is answered 416", _conditional(b"r", [(b"Range", b"bytes=99-")], 416)
+    ),
+    Probe("if-none-match", "If-None-Match of the ETag is answered 304", if_none_match),
+    Probe("if-match", "If-Match of another ETag is answered 412", _conditional(b"m", [(b"If-Match", b'"0"')], 412)),
+    Probe("head-length", "HEAD tells the length", head_length),
+    Probe("no-such-key", "an absent object is 404 NoSuchKey", no_such_key),
+    Probe("no-such-bucket", "an absent bucket is 404 NoSuchBucket", no_such_bucket),
+    Probe("list-buckets", "ListBuckets names the bucket", list_buckets),
+    Probe("head-service", "HEAD of the service itself is answered", head_service),
+    Probe("location", "GetBucketLocation", location),
+    Probe("list-v2", "ListObjectsV2", list_v2),
+    Probe("delete-objects", "DeleteObjects", delete_objects),
+    Probe("copy", "CopyObject", copy),
+    Probe("multipart", "an upload in parts, with an ETag which ends in -1", multipart),
+    Probe("keep-alive", "a connection lives on after an error", keeps_connection),
+    Probe("long-header", "a header of 8 KiB is taken", long_header),
+)

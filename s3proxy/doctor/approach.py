@@ -1,0 +1,114 @@
+"""
+The first questions: whether anybody is there, below which path, and which signature lets us in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from s3proxy.backend.request import BackendError
+from s3proxy.doctor.line import Answer
+from s3proxy.doctor.storage import Storage
+from s3proxy.exchange import BackendFault
+from s3proxy.resign.head import Account
+from s3proxy.resign.profiles import PROFILES, DateForm
+
+
+class CannotExamine(Exception):
+    """
+    The storage cannot be reached, or does not let us in; the text says which, and what was seen.
+    """
+
+
+_BLAMED = {
+    "InvalidAccessKeyId": "it knows no such access key id",
+    "SignatureDoesNotMatch": "the secret is wrong, or the region",
+    "RequestTimeTooSkewed": "its clock and ours differ by too much",
+    "AccessDenied": "the key or the secret is wrong, or may not do this; it does not say which",
+}
+
+
+def _ways(storage: Storage) -> Iterator[tuple[str, Account]]:
+    """
+    Give every way of asking, the likeliest first.
+    """
+    yield "Signature V4", storage.account("v4")
+    for signs_service_path in (False, True) if storage.service_path else (False,):
+        signed = ", the service path signed" if signs_service_path else ""
+        for date_form in DateForm:
+            account = storage.account("v2", date_form=date_form, signs_service_path=signs_service_path)
+            yield f"Signature V2 with {date_form.value}{signed}", account
+
+
+def _service_paths(storage: Storage) -> list[bytes]:
+    if storage.service_path:
+        return [storage.service_path]
+    return list(dict.fromkeys([b"", *(profile.service_path for profile in PROFILES.values())]))
+
+
+async def find_way(storage: Storage) -> None:
+    """
+    Find the service path and the signature by which all else is asked.
+
+    Raises:
+        CannotExamine: There is none.
+    """
+    seen: list[tuple[str, Answer]] = []
+    for service_path in _service_paths(storage):
+        storage.service_path = service_path
+        for name, account in _ways(storage):
+            target = storage.service_target() if storage.owns_bucket else storage.bucket_target(b"max-keys=1")
+            try:
+                answer = await storage.ask(b"GET", target, account=account)
+            except BackendError as error:
+                raise CannotExamine(_unreached(storage, error)) from None
+            seen.append((f"{name} at {target.decode()}", answer))
+            if answer.is_success and b"Result" in answer.content:
+                storage.ways.setdefault(account.signature, account)
+        if storage.ways:
+            storage.way = next(iter(storage.ways.values()))
+            return
+    raise CannotExamine(_refused(storage, seen))
+
+
+def _unreached(storage: Storage, error: BackendError) -> str:
+    cause = f": {error.__cause__}" if error.__cause__ is not None else ""
+    if error.fault is BackendFault.UNREACHABLE:
+        return f"{storage.place.url} cannot be reached{cause}"
+    return f"{storage.place.url} does not answer as HTTP does ({error.fault.name.lower()}){cause}"
+
+
+def _refused(storage: Storage, seen: list[tuple[str, Answer]]) -> str:
+    lines = [f"{storage.place.url} does not take the credentials of {storage.key.access_key_id}"]
+    answers = [answer for _, answer in seen]
+    regions = {answer.element("Region") for answer in answers if answer.code == "AuthorizationHeaderMalformed"} - {""}
+    if regions:
+        lines[0] += f": it wants --region {regions.pop()}"
+    elif not any(answer.code for answer in answers):
+        lines[0] = f"what answers at {storage.place.url} is no S3"
+    elif not storage.owns_bucket and any(answer.code == "NoSuchBucket" for answer in answers):
+        lines[0] = f"there is no bucket {storage.bucket} at {storage.place.url}"
+    else:
+        blamed = next((_BLAMED[code] for code in _BLAMED if any(answer.code == code for answer in answers)), "")
+        lines[0] += f": {blamed}" if blamed else ""
+    return "\n".join([*lines, *(f"  {name}: {answer}" for name, answer in seen)])
+
+
+async def enter(storage: Storage) -> None:
+    """
+    Make the bucket, where none was given.
+
+    Raises:
+        CannotExamine: It cannot be made.
+    """
+    if not storage.owns_bucket:
+        return
+    answer = await storage.ask(b"PUT", storage.bucket_target(), content=b"")
+    if not answer.is_success and storage.key.region != "us-east-1":
+        constraint = f"<LocationConstraint>{storage.key.region}</LocationConstraint>"
+        document = f"<CreateBucketConfiguration>{constraint}</CreateBucketConfiguration>".encode()
+        answer = await storage.ask(b"PUT", storage.bucket_target(), content=document)
+    if not answer.is_success:
+        raise CannotExamine(
+            f"the bucket {storage.bucket} cannot be made: {answer}; say --bucket NAME of one which is there"
+        )

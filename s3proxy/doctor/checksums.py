@@ -1,0 +1,52 @@
+"""
+Whether a storage verifies what it is told about a body.
+"""
+
+from __future__ import annotations
+
+import base64
+import zlib
+
+from s3proxy.doctor.storage import Storage
+from s3proxy.doctor.verdict import Judgement, Probe, judge, unclear
+from s3proxy.resign.head import content_md5
+
+CONTENT = b"s3proxy doctor looks at checksums"
+CRC32 = base64.b64encode(zlib.crc32(CONTENT).to_bytes(4, "big"))
+OTHER_CRC32 = base64.b64encode(zlib.crc32(b"other").to_bytes(4, "big"))
+
+
+async def crc32(storage: Storage) -> Judgement:
+    answer = await storage.put(b"crc32", CONTENT, [(b"x-amz-checksum-crc32", CRC32)])
+    return judge(answer.is_success, str(answer))
+
+
+async def crc32_told(storage: Storage) -> Judgement:
+    answer = await storage.put(b"crc32-told", CONTENT, [(b"x-amz-checksum-crc32", CRC32)])
+    if not answer.is_success:
+        return unclear(str(answer))
+    target = storage.target(b"crc32-told")
+    asked = await storage.ask(b"HEAD", target, [(b"x-amz-checksum-mode", b"ENABLED")])
+    told = [name for name, seen in (("PUT", answer), ("HEAD", asked)) if b"x-amz-checksum-crc32" in seen.fields]
+    return judge(bool(told), f"by {' and '.join(told)}" if told else "by neither PUT nor HEAD")
+
+
+async def crc32_wrong_refused(storage: Storage) -> Judgement:
+    answer = await storage.put(b"crc32-wrong", CONTENT, [(b"x-amz-checksum-crc32", OTHER_CRC32)])
+    return judge(not answer.is_success, str(answer))
+
+
+async def md5_wrong_refused(storage: Storage) -> Judgement:
+    right = await storage.put(b"md5", CONTENT, [(b"Content-MD5", content_md5(CONTENT))])
+    wrong = await storage.put(b"md5-wrong", CONTENT, [(b"Content-MD5", content_md5(b"other"))])
+    if not right.is_success:
+        return unclear(f"a right one is refused: {right}")
+    return judge(not wrong.is_success, str(wrong))
+
+
+PROBES = (
+    Probe("crc32", "x-amz-checksum-crc32 is taken", crc32),
+    Probe("crc32-wrong-refused", "a wrong x-amz-checksum-crc32 is refused", crc32_wrong_refused),
+    Probe("crc32-told", "x-amz-checksum-crc32 is told again", crc32_told),
+    Probe("md5-wrong-refused", "a wrong Content-MD5 is refused", md5_wrong_refused),
+)

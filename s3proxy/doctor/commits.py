@@ -1,0 +1,227 @@
+"""
+What a storage makes of a body which does not come to its end: the one question on which the commit guard stands.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from twisted.internet.defer import Deferred
+
+from s3proxy.backend.request import BackendError, BackendRequest
+from s3proxy.backend.response import BackendResponse
+from s3proxy.doctor.line import Answer, HeldBody, half_close, read_answer
+from s3proxy.doctor.storage import Lacking, Storage
+from s3proxy.doctor.verdict import Examine, Judgement, Probe, Verdict, judge, unclear
+from s3proxy.resign.head import UNSIGNED_PAYLOAD
+from s3proxy.s3.limits import KIB, MIB
+
+SMALL, LARGE = 100 * KIB, 9 * MIB
+"""
+Bytes of bodies: one which a storage may take with a single read, and one which it cuts into stripes.
+"""
+
+FORMER = b"the object which was there before"
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """
+    A body which is cut.
+
+    Attributes:
+        length: Bytes, as declared.
+        missing: Bytes which do not leave.
+        is_reset: Whether it ends with RST, which is how s3proxy ends one; else with FIN.
+        is_over: Whether there is an object of that name.
+    """
+
+    length: int
+    missing: int = 1
+    is_reset: bool = True
+    is_over: bool = False
+
+
+async def send_cut(storage: Storage, target: bytes, cut: Cut) -> tuple[bool, Answer | None]:
+    """
+    Send a body all but its end; hold it a while, then cut it.
+
+    Returns:
+        Whether the storage had taken what was sent; its answer, where one came.
+    """
+    head = storage.head(b"PUT", target, length=cut.length, payload=UNSIGNED_PAYLOAD)
+    body = HeldBody(_octets(cut.length - cut.missing), cut.length, storage.line)
+    patience = storage.patience
+    async with storage.line.open() as connection:
+        answered = connection.send(BackendRequest(b"PUT", head), body)
+        try:
+            is_taken = await body.taken(len(head), patience.answer)
+            await storage.line.pause(patience.hold)
+            if not answered.called and not cut.is_reset:
+                half_close(connection)
+                await _first(storage, answered)
+            answer = await _read(answered) if answered.called else None
+        finally:
+            # Reset with what is still open: `connection` ends it, and this its Deferred.
+            answered.addErrback(lambda failure: None)
+            answered.cancel()
+    return is_taken, answer
+
+
+async def _first(storage: Storage, answered: Deferred[BackendResponse]) -> None:
+    until = storage.line.reactor.seconds() + min(storage.patience.answer, 5.0)
+    while not answered.called and storage.line.reactor.seconds() < until:
+        await storage.line.pause(0.05)
+
+
+async def _read(answered: Deferred[BackendResponse]) -> Answer | None:
+    try:
+        return await read_answer(await answered)
+    except BackendError:
+        return None
+
+
+def _octets(size: int) -> bytes:
+    block = hashlib.sha256(b"s3proxy doctor").digest() * (32 * KIB)
+    return (block * (size // len(block) + 1))[:size]
+
+
+def _cuts(name: bytes, cut: Cut) -> Examine:
+    async def examine(storage: Storage) -> Judgement:
+        former = FORMER if cut.is_over else None
+        if former is not None:
+            await storage.put(name, former)
+        storage.watched[name] = former
+        is_taken, answer = await send_cut(storage, storage.target(name), cut)
+        for seconds in storage.patience.look:
+            await storage.line.pause(seconds)
+            judgement = await look(storage, name, former)
+            if judgement[0] is not Verdict.YES:
+                del storage.watched[name]
+                return judgement
+        if answer is not None and answer.status < 400:
+            return judge(False, f"it answered {answer}, and stored nothing")
+        if not is_taken:
+            return unclear("it did not take the body")
+        return judge(True, judgement[1] + (f"; it answered {answer}" if answer is not None else ""))
+
+    return examine
+
+
+async def look(storage: Storage, raw_key: bytes, former: bytes | None) -> Judgement:
+    """
+    Judge whether a key is as it was before the body that was cut.
+    """
+    found = await storage.get(raw_key)
+    if found.is_success:
+        if found.content == former:
+            return judge(True, "the former object is there")
+        return judge(False, f"{len(found.content)} bytes of it were stored")
+    if found.status != 404:
+        return unclear(f"GET {found}")
+    return judge(former is None, "nothing was stored" if former is None else "the former object is gone")
+
+
+async def drops_cut_part(storage: Storage) -> Judgement:
+    """
+    Judge whether a part of an upload in parts which was cut is no part: neither listed, nor good for the whole.
+    """
+    name, cut = b"cut-part", Cut(SMALL)
+    try:
+        upload = await storage.begin_upload(name)
+    except Lacking as error:
+        return judge(True, str(error))
+    is_taken, _ = await send_cut(storage, storage.target(name, b"partNumber=1&" + upload), cut)
+    await storage.line.pause(sum(storage.patience.look))
+    if not is_taken:
+        return unclear("it did not take the body")
+    parts = await storage.ask(b"GET", storage.target(name, upload))
+    if parts.is_success and parts.elements("PartNumber"):
+        return judge(False, f"the part is listed, of {parts.element('Size')} bytes")
+    etag = hashlib.md5(_octets(cut.length - cut.missing)).hexdigest()
+    done = await storage.complete_upload(name, upload, f'"{etag}"')
+    stored = await storage.get(name)
+    if stored.is_success:
+        return judge(False, f"the upload was completed with {len(stored.content)} bytes of it")
+    return judge(True, f"it is not listed ({parts}), and the upload is not completed with it ({done})")
+
+
+async def waits_for_the_end(storage: Storage) -> Judgement:
+    """
+    Judge whether it says nothing of success before it has the last octet.
+    """
+    name = b"early-answer"
+    head = storage.head(b"PUT", storage.target(name), length=SMALL, payload=UNSIGNED_PAYLOAD)
+    content = _octets(SMALL)
+    body = HeldBody(content[:-1], SMALL, storage.line)
+    async with storage.line.open() as connection:
+        answered = connection.send(BackendRequest(b"PUT", head, first_byte_time=storage.patience.answer), body)
+        await body.taken(len(head), storage.patience.answer)
+        await storage.line.pause(storage.patience.hold)
+        is_early = answered.called
+        if not is_early:
+            body.let_go(content[-1:])
+        answer = await read_answer(await answered)
+    if is_early:
+        return judge(answer.status >= 400, f"{answer} before the last byte")
+    stored = await storage.get(name)
+    if not answer.is_success or stored.content != content:
+        return unclear(f"PUT {answer}, GET {stored}")
+    return judge(True, f"{answer} after the last byte")
+
+
+async def nothing_came_later(storage: Storage) -> Judgement:
+    """
+    Look once more at every body that was cut and seemed to be dropped.
+    """
+    for raw_key, former in storage.watched.items():
+        verdict, why = await look(storage, raw_key, former)
+        if verdict is not Verdict.YES:
+            return verdict, f"{raw_key.decode()}: {why}"
+    return judge(True, f"{len(storage.watched)} keys are as they were")
+
+
+PROBES = (
+    Probe("early-answer", "it answers an upload when it has all of it, not before", waits_for_the_end),
+    Probe("reset-drops", "a body which is reset before its last byte is dropped", _cuts(b"reset", Cut(SMALL))),
+    Probe(
+        "reset-drops-large",
+        f"the same of {LARGE // MIB} MiB, which does not fit one stripe",
+        _cuts(b"reset-large", Cut(LARGE)),
+    ),
+    Probe(
+        "reset-drops-half",
+        "the same of a body which is reset in its middle",
+        _cuts(b"reset-half", Cut(SMALL, SMALL // 2)),
+    ),
+    Probe(
+        "reset-keeps-former",
+        "an object is kept when a body which would replace it is reset",
+        _cuts(b"reset-over", Cut(SMALL, is_over=True)),
+    ),
+    Probe("reset-drops-part", "a part of an upload which is reset before its last byte is dropped", drops_cut_part),
+    Probe(
+        "fin-drops",
+        "a body which ends with FIN before its last byte is dropped",
+        _cuts(b"fin", Cut(SMALL, is_reset=False)),
+    ),
+    Probe(
+        "fin-keeps-former",
+        "an object is kept when a body which would replace it ends with FIN",
+        _cuts(b"fin-over", Cut(SMALL, is_reset=False, is_over=True)),
+    ),
+)
+
+LATE = Probe("nothing-came-later", "no body which was cut was stored later", nothing_came_later)
+"""
+Asked after all others.
+"""
+
+TAIL_NAMES = (
+    *("early-answer", "reset-drops", "reset-drops-large", "reset-drops-half", "reset-keeps-former"),
+    *("reset-drops-part", LATE.name),
+)
+"""
+What must be so where `commit = "tail"` is to be trusted. FIN is not among them: s3proxy never sends it within a body.
+"""

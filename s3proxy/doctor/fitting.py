@@ -1,0 +1,195 @@
+"""
+Which profile fits what was seen: what each profile claims, as its own data say, beside the findings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from s3proxy.doctor.commits import TAIL_NAMES
+from s3proxy.doctor.surfaces import health_name, surface_name
+from s3proxy.doctor.verdict import Finding, Verdict
+from s3proxy.resign.profiles import ANY_BELOW_500, PROFILES, DateForm, Profile
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """
+    What a profile says of a storage.
+
+    Attributes:
+        probe: Whose finding confirms or denies it.
+        expected: The verdict which confirms it.
+        confirmed: What it counts where it is so: nothing, where it is so of nearly every storage.
+        denied: What it counts against the profile where it is not.
+        about: What follows then.
+    """
+
+    probe: str
+    expected: Verdict
+    confirmed: int
+    denied: int
+    about: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """
+    How well a profile fits.
+
+    Attributes:
+        confirmed: The claims which are so.
+        denied: The claims which are not.
+    """
+
+    profile: Profile
+    confirmed: tuple[Claim, ...]
+    denied: tuple[Claim, ...]
+
+    @property
+    def score(self) -> int:
+        """
+        How much speaks for it, less what speaks against it.
+        """
+        return sum(claim.confirmed for claim in self.confirmed) - sum(claim.denied for claim in self.denied)
+
+
+SERVICE_PATH, SIGNS_SERVICE_PATH = "service-path", "signs-service-path"
+"""
+Stand for probes in claims: both are found before any probe is asked.
+"""
+
+OPERATIONS = {
+    "list-v2": "GET bucket?list-type",
+    "location": "GET bucket?location",
+    "delete-objects": "POST bucket?delete",
+    "head-service": "HEAD service",
+    "copy": "PUT object?copy-source",
+    "multipart": "POST object?uploads",
+}
+"""
+Probes which see whether there is an operation, as profiles name it.
+"""
+
+
+def claims(profile: Profile, found: Profile) -> Iterator[Claim]:
+    """
+    Give everything that a profile says.
+
+    Args:
+        found: What the storage's own profile would say of the service path.
+    """
+    yes, no = Verdict.YES, Verdict.NO
+    is_found = yes if profile.service_path == found.service_path else no
+    yield Claim(SERVICE_PATH, is_found, 4 if profile.service_path else 0, 4, "its path belongs into the url")
+    if found.service_path:
+        signs_alike = profile.signs_service_path == found.signs_service_path
+        yield Claim(SIGNS_SERVICE_PATH, yes if signs_alike else no, 1, 4, "Signature V2 covers another path")
+    if profile.date_form is DateForm.DATE:
+        yield Claim("v2-amz-date", no, 2, 1, "Date alone is sent, which is taken as well")
+    else:
+        yield Claim("v2-amz-date", yes, 0, 2, "Signature V2 is sent with x-amz-date")
+    if profile.escapes_plus:
+        yield Claim("key-plus", no, 2, 1, "+ is sent as %2B, which means the same")
+    else:
+        yield Claim("key-plus", yes, 0, 2, "a key with a plus becomes another key")
+    yield from _claims_about_bodies(profile)
+    yield from _claims_about_answers(profile)
+    yield from _claims_beside_s3(profile)
+
+
+def _claims_about_bodies(profile: Profile) -> Iterator[Claim]:
+    yes, no = Verdict.YES, Verdict.NO
+    if profile.takes_checksums:
+        yield Claim("crc32", yes, 0, 4, "uploads with checksums fail")
+        yield Claim("crc32-wrong-refused", yes, 1, 1, "checksums are passed, and mean nothing there")
+    else:
+        yield Claim("crc32-wrong-refused", no, 1, 1, "checksums are dropped once verified, though it would verify them")
+    if profile.sends_expect:
+        yield Claim("continue", yes, 0, 1, "each large upload waits a second for 100 Continue")
+    if profile.proves_tail:
+        for name in TAIL_NAMES:
+            yield Claim(name, yes, 0, 4, 'commit = "spool" is needed')
+
+
+def _claims_about_answers(profile: Profile) -> Iterator[Claim]:
+    yes, no = Verdict.YES, Verdict.NO
+    if profile.error_codes:
+        yield Claim("no-such-key", no, 1, 0, "its codes are S3's already")
+    else:
+        yield Claim("no-such-key", yes, 0, 1, "its codes are passed as they are")
+    if profile.mends_reads:
+        yield Claim("range", no, 1, 0, "its ranges need no mending")
+    else:
+        yield Claim("range", yes, 0, 2, "ranges are passed as they are")
+    if profile.lists_v1:
+        yield Claim("list-v2", no, 1, 1, "lists are asked for in the first version")
+    for probe, operation in OPERATIONS.items():
+        if profile.operations is None:
+            continue
+        if operation not in profile.operations:
+            yield Claim(probe, no, 1, 1, "it is answered 501, though the storage has it")
+        elif not (profile.lists_v1 and probe == "list-v2"):
+            yield Claim(probe, yes, 0, 1, "it is passed, and fails")
+
+
+def _claims_beside_s3(profile: Profile) -> Iterator[Claim]:
+    yes, no = Verdict.YES, Verdict.NO
+    for segment in sorted({name for known in PROFILES.values() for name in known.reserved_segments}):
+        told = segment.decode()
+        if segment in profile.reserved_segments:
+            yield Claim(surface_name(segment), yes, 2, 1, f"a bucket called {told} cannot be reached")
+        else:
+            yield Claim(surface_name(segment), no, 0, 1, f"clients are not kept away from /{told}")
+    if profile.health is not ANY_BELOW_500:
+        # Many refuse HEAD of the root alike; a page of its own few have.
+        weight = 4 if profile.health.path.strip(b"/") else 0
+        yield Claim(health_name(profile.health), yes, weight, 2, "say `health` where there are several `urls`")
+
+
+def _answers(findings: Mapping[str, Finding]) -> dict[str, Verdict]:
+    """
+    Return the verdicts by which profiles are told apart.
+    """
+    verdicts = {name: finding.verdict for name, finding in findings.items()}
+    if Verdict.YES not in {verdicts.get("v2-amz-date"), verdicts.get("v2-date")}:
+        # Of a storage which does not take Signature V2 at all this tells nothing.
+        verdicts["v2-amz-date"] = Verdict.UNCLEAR
+    return {**verdicts, SERVICE_PATH: Verdict.YES, SIGNS_SERVICE_PATH: Verdict.YES}
+
+
+def fits(findings: Mapping[str, Finding], found: Profile) -> list[Fit]:
+    """
+    Return every profile, the one which fits best first; of equals the one which is declared first.
+
+    Args:
+        findings: By name of the probe. What is unclear counts neither way.
+        found: The service path below which the storage is, and whether its Signature V2 covers it.
+    """
+    verdicts = _answers(findings)
+    fitted = []
+    for profile in PROFILES.values():
+        told = [
+            (claim, verdicts[claim.probe])
+            for claim in claims(profile, found)
+            if verdicts.get(claim.probe, Verdict.UNCLEAR) is not Verdict.UNCLEAR
+        ]
+        confirmed = tuple(claim for claim, verdict in told if verdict is claim.expected)
+        denied = tuple(claim for claim, verdict in told if verdict is not claim.expected)
+        fitted.append(Fit(profile, confirmed, denied))
+    return sorted(fitted, key=lambda fit: -fit.score)
+
+
+def proves_tail(findings: Mapping[str, Finding]) -> bool:
+    """
+    Say whether every finding says that a body which is reset before its end is no object.
+    """
+    return all(name in findings and findings[name].verdict is Verdict.YES for name in TAIL_NAMES)
+
+
+def proves_fin(findings: Mapping[str, Finding]) -> bool:
+    """
+    Say the same of a body which ends with FIN.
+    """
+    return all(findings[name].verdict is Verdict.YES for name in ("fin-drops", "fin-keeps-former") if name in findings)

@@ -1,0 +1,143 @@
+"""
+What is said of a storage in the end: the profile which fits, and the table to paste.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from s3proxy.doctor.examination import Examination
+from s3proxy.doctor.fitting import Fit, fits, proves_fin, proves_tail
+from s3proxy.doctor.storage import Storage
+from s3proxy.doctor.verdict import Finding
+from s3proxy.resign.profiles import PROFILES
+
+TAKES_ANYBODY = (
+    "It takes a wrong secret: whoever reaches it may do anything, and what is said above of signatures means nothing."
+)
+
+
+def line_of(finding: Finding) -> str:
+    """
+    Return a finding as one line.
+    """
+    why = f": {finding.why}" if finding.why else ""
+    return f"  {finding.verdict.value:7}  {finding.about}{why}"
+
+
+def backend_table(storage: Storage, fitting: Fit, commit: str, lines: Sequence[str]) -> str:
+    """
+    Return the table of a configuration.
+
+    Args:
+        lines: Those which the examination cannot know: where the secret is.
+    """
+    profile, place = fitting.profile, storage.place
+    path = storage.service_path.decode()
+    url = place.url.removesuffix("/")
+    if path and not place.service_path and path.encode() != profile.service_path:
+        url += path
+    table = {
+        "name": "storage",
+        "url": url,
+        "profile": profile.name,
+        "signature": storage.way.signature,
+        "region": storage.key.region if storage.way.signature == "v4" else None,
+        "access_key_id": storage.key.access_key_id,
+    }
+    said = [line_of_table(name, value) for name, value in table.items() if value is not None]
+    return "\n".join(["[[backend]]", *said, *lines, line_of_table("commit", commit)])
+
+
+def line_of_table(name: str, value: str) -> str:
+    """
+    Return a line of TOML. A string of JSON is one of TOML, too.
+    """
+    return f"{name} = {json.dumps(value)}"
+
+
+class Report:
+    """
+    An examination, judged.
+
+    Args:
+        asked: The name of a profile to compare with; None for the one which fits best.
+        lines: Of the configuration, which the examination cannot know: where the secret is.
+    """
+
+    def __init__(self, examination: Examination, asked: str | None, lines: Sequence[str]) -> None:
+        self._examination = examination
+        storage = examination.storage
+        self.fits = fits(examination.findings, storage.way.profile)
+        self.chosen = (
+            self.fits[0] if asked is None else next(one for one in self.fits if one.profile is PROFILES[asked])
+        )
+        self.commit = "tail" if proves_tail(examination.findings) else "spool"
+        self.table = backend_table(storage, self.chosen, self.commit, lines)
+
+    def text(self) -> str:
+        """
+        Return what follows the findings.
+        """
+        parts = []
+        if self._examination.takes_any_secret:
+            parts.append(TAKES_ANYBODY)
+        ranks = ", ".join(f"{one.profile.name} ({one.score})" for one in self.fits)
+        parts.append(f"Profiles, the best first: {ranks}.")
+        chosen = self.chosen
+        if chosen.denied:
+            findings = self._examination.findings
+            lines = [f"Where it is not as the profile {chosen.profile.name} expects:"]
+            for claim in chosen.denied:
+                finding = findings.get(claim.probe)
+                told = "the service path" if finding is None else f"{finding.about}: {finding.verdict.value}"
+                lines.append(f"  {told}; {claim.about}")
+            parts.append("\n".join(lines))
+        parts.append(self._tail_text())
+        parts.append(self.table)
+        return "\n\n".join(parts)
+
+    def _tail_text(self) -> str:
+        if self.commit == "spool":
+            return "It is not proven that a body which is reset before its last byte is dropped: `spool` is needed."
+        text = "A body which is reset before its last byte is dropped: `tail` is proven."
+        if not proves_fin(self._examination.findings):
+            text += (
+                "\nOne which ends with FIN is stored. s3proxy never ends one so; but what stands between, like a load\n"
+                "balancer, may make FIN of a reset. Choose `spool` unless s3proxy speaks to the storage itself."
+            )
+        return text
+
+    def document(self) -> str:
+        """
+        Return everything, for machines.
+        """
+        examination = self._examination
+        storage = examination.storage
+        content: dict[str, Any] = {
+            "url": storage.place.url,
+            "service_path": storage.service_path.decode(),
+            "findings": [
+                {"name": one.name, "about": one.about, "verdict": one.verdict.value, "why": one.why}
+                for one in examination.findings.values()
+            ],
+            "takes_any_secret": examination.takes_any_secret,
+            "profiles": [
+                {
+                    "name": one.profile.name,
+                    "score": one.score,
+                    "confirmed": [claim.probe for claim in one.confirmed],
+                    "denied": [claim.probe for claim in one.denied],
+                }
+                for one in self.fits
+            ],
+            "profile": self.chosen.profile.name,
+            "signature": storage.way.signature,
+            "commit": self.commit,
+            "drops_at_fin": proves_fin(examination.findings),
+            "backend": self.table,
+            "left": examination.left or [],
+        }
+        return json.dumps(content, indent=2)

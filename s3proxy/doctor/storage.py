@@ -1,0 +1,323 @@
+"""
+The storage which is examined: how it is reached, which signature it takes, and where in it the probes work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote, unquote_to_bytes
+
+from s3proxy.backend.connection import BackendConnection
+from s3proxy.backend.request import BackendRequest
+from s3proxy.doctor.line import Answer, Line, ask
+from s3proxy.resign.head import Account, backend_head, payload_of
+from s3proxy.resign.profiles import BackendKey, DateForm, Profile
+from s3proxy.s3.head import HeaderList
+from s3proxy.settings import Place
+from s3proxy.sigv4.signing_key import SigningKeys
+
+MAX_ENTRIES = 10_000
+"""
+Entries of a listing: far more than the probes make, so that a storage without end does not hold us.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """
+    How long a storage is waited for, in seconds.
+
+    Attributes:
+        answer: For an answer; an operation which copies may need it.
+        hold: While a body is held just before its end.
+        look: Before it is looked what became of a body which was cut, for the first and for the second time.
+    """
+
+    answer: float = 60.0
+    hold: float = 0.5
+    look: tuple[float, ...] = (0.2, 1.5)
+
+
+class Storage:
+    """
+    What the probes speak to.
+
+    Args:
+        line: To it.
+        place: Its URL.
+        key: Ours there.
+        wall_clock: Aware, UTC.
+        word: Names the prefix below which the probes work, and the bucket where none is given.
+        bucket: An existing one; None to make one.
+
+    Attributes:
+        absent_bucket: The name of one which is not there.
+        service_path: Raw, before every bucket; empty for most.
+        way: The account by which a probe asks that is not about signatures.
+        ways: The account of each signature which it takes, by ``v4`` and ``v2``.
+        made: Raw targets of what was stored, or may have been.
+        uploads: Raw targets of uploads in parts which were begun.
+        watched: Bodies which were cut: their raw key, and what must be there instead; None for nothing.
+    """
+
+    def __init__(
+        self,
+        line: Line,
+        place: Place,
+        key: BackendKey,
+        wall_clock: Callable[[], datetime],
+        word: str,
+        bucket: str | None = None,
+        patience: Patience | None = None,
+    ) -> None:
+        self.line = line
+        self.place = place
+        self.key = key
+        self.wall_clock = wall_clock
+        self.bucket = bucket or word
+        self.owns_bucket = bucket is None
+        self.prefix = f"{word}/"
+        self.absent_bucket = f"{word}-none"
+        self.patience = patience or Patience()
+        self.service_path = place.service_path.encode()
+        self.ways: dict[str, Account] = {}
+        self.made: dict[bytes, None] = {}
+        self.uploads: list[bytes] = []
+        self.watched: dict[bytes, bytes | None] = {}
+        self._signing_keys = SigningKeys(8)
+        self.way = self.account("v4")
+
+    # How it is spoken to
+
+    def account(
+        self,
+        signature: str,
+        *,
+        date_form: DateForm = DateForm.AMZ_DATE,
+        signs_service_path: bool = False,
+    ) -> Account:
+        """
+        Return a way of asking it.
+
+        Args:
+            signature: ``v4``, ``v2`` or ``none``.
+        """
+        profile = Profile(
+            "doctor", service_path=self.service_path, signs_service_path=signs_service_path, date_form=date_form
+        )
+        key = None if signature == "none" else self.key
+        host = self.place.authority.encode()
+        return Account(profile, key, host, signature, self._signing_keys)
+
+    def service_target(self, query: bytes = b"") -> bytes:
+        """
+        Return the target of the service itself.
+        """
+        return _with_query(self.service_path + b"/", query)
+
+    def bucket_target(self, query: bytes = b"", bucket: str | None = None) -> bytes:
+        """
+        Return the target of the bucket, or of another one.
+        """
+        return _with_query(b"%s/%s" % (self.service_path, (bucket or self.bucket).encode()), query)
+
+    def target(self, raw_key: bytes, query: bytes = b"") -> bytes:
+        """
+        Return the target of an object below the prefix.
+        """
+        path = b"%s/%s/%s%s" % (self.service_path, self.bucket.encode(), self.prefix.encode(), raw_key)
+        return _with_query(path, query)
+
+    def key_of(self, raw_key: bytes) -> str:
+        """
+        Return the whole name which an object should have.
+        """
+        return self.prefix + unquote_to_bytes(raw_key).decode()
+
+    def head(
+        self,
+        method: bytes,
+        target: bytes,
+        headers: HeaderList | None = None,
+        length: int | None = None,
+        payload: bytes | None = None,
+        *,
+        account: Account | None = None,
+        expects_continue: bool = False,
+    ) -> bytes:
+        """
+        Write a signed head; remember what it may store.
+
+        Args:
+            length: Bytes of the body; None for none.
+            payload: What x-amz-content-sha256 says under Signature V4; that of no octets where None.
+            account: `way` where None.
+        """
+        if method == b"PUT":
+            self.made[target.partition(b"?")[0]] = None
+        return backend_head(
+            account or self.way,
+            method,
+            target,
+            [*(headers or [])],
+            length,
+            payload or payload_of(b""),
+            self.wall_clock(),
+            expects_continue=expects_continue,
+        )
+
+    # Asking
+
+    async def ask(
+        self,
+        method: bytes,
+        target: bytes,
+        headers: HeaderList | None = None,
+        content: bytes | None = None,
+        *,
+        payload: bytes | None = None,
+        account: Account | None = None,
+        connection: BackendConnection | None = None,
+    ) -> Answer:
+        """
+        Send a request on a connection of its own, unless one is given; return the whole answer.
+
+        Args:
+            content: The body; None for none.
+
+        Raises:
+            BackendError: None came, or not all of it.
+        """
+        length = None if content is None else len(content)
+        payload = payload or payload_of(content or b"")
+        head = self.head(method, target, headers, length, payload, account=account)
+        return await self.send(method, head, content or b"", connection)
+
+    async def send(
+        self, method: bytes, head: bytes, content: bytes = b"", connection: BackendConnection | None = None
+    ) -> Answer:
+        """
+        Send a head as it is, and octets behind it; return the whole answer.
+
+        Raises:
+            BackendError: None came, or not all of it.
+        """
+        request = BackendRequest(method, head, content, first_byte_time=self.patience.answer)
+        if connection is not None:
+            return await ask(connection, request)
+        async with self.line.open() as own:
+            return await ask(own, request)
+
+    async def put(self, raw_key: bytes, content: bytes, headers: HeaderList | None = None, **more: Any) -> Answer:
+        """
+        Store an object below the prefix.
+
+        Raises:
+            BackendError: There was no answer.
+        """
+        return await self.ask(b"PUT", self.target(raw_key), headers, content, **more)
+
+    async def get(self, raw_key: bytes, headers: HeaderList | None = None) -> Answer:
+        """
+        Fetch an object below the prefix.
+
+        Raises:
+            BackendError: There was no answer.
+        """
+        return await self.ask(b"GET", self.target(raw_key), headers)
+
+    async def begin_upload(self, raw_key: bytes) -> bytes:
+        """
+        Begin an upload in parts below the prefix; return the query which names it.
+
+        Raises:
+            BackendError: There was no answer.
+            Unclear: It cannot be begun; `Lacking` where there is no such operation.
+        """
+        begun = await self.ask(b"POST", self.target(raw_key, b"uploads"), content=b"")
+        upload_id = begun.element("UploadId")
+        if not begun.is_success or not upload_id:
+            lacks = begun.status in {405, 501}
+            raise (Lacking if lacks else Unclear)(f"no upload in parts can be begun: {begun}")
+        query = b"uploadId=" + escape(upload_id)
+        self.uploads.append(self.target(raw_key, query))
+        return query
+
+    async def complete_upload(self, raw_key: bytes, upload: bytes, etag: str) -> Answer:
+        """
+        Complete an upload whose only part has this ETag.
+
+        Raises:
+            BackendError: There was no answer.
+        """
+        part = f"<Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part>"
+        document = f"<CompleteMultipartUpload>{part}</CompleteMultipartUpload>".encode()
+        return await self.ask(b"POST", self.target(raw_key, upload), content=document)
+
+    async def list_keys(self, prefix: str) -> list[str]:
+        """
+        Return the names of all objects below a prefix, as the storage lists them.
+
+        Raises:
+            BackendError: There was no answer.
+            Unclear: The answer is no list.
+        """
+        return [key for (key,) in await self.list_all(b"prefix=" + escape(prefix), ("Key",), b"marker")]
+
+    async def list_all(
+        self, query: bytes, elements: Sequence[str], marker: bytes, second_marker: bytes = b""
+    ) -> list[tuple[str, ...]]:
+        """
+        Return the texts of some elements of each entry of a listing, page by page.
+
+        Args:
+            elements: The first is the key; the second, where there is one, tells entries of one key apart.
+            marker: The query's name for the key after which to go on.
+            second_marker: The same for the second element.
+
+        Raises:
+            BackendError: There was no answer.
+            Unclear: The answer is no list.
+        """
+        entries: list[tuple[str, ...]] = []
+        page = query
+        while True:
+            answer = await self.ask(b"GET", self.bucket_target(page))
+            if not answer.is_success or b"<IsTruncated>" not in answer.content:
+                raise Unclear(f"{page.decode()}: {answer}")
+            found = list(zip(*(answer.elements(name) for name in elements), strict=False))
+            # A storage which does not know the marker would give the same page for ever.
+            if answer.element("IsTruncated") != "true" or not found or found[-1] in entries:
+                return [*entries, *(entry for entry in found if entry not in entries)]
+            entries += found
+            if len(entries) > MAX_ENTRIES:
+                raise Unclear(f"{page.decode()}: there is no end to it")
+            page = b"%s&%s=%s" % (query, marker, escape(found[-1][0]))
+            if second_marker:
+                page += b"&%s=%s" % (second_marker, escape(found[-1][1]))
+
+
+class Unclear(Exception):
+    """
+    What a probe needs is refused; the text says what, and how.
+    """
+
+
+class Lacking(Unclear):
+    """
+    What a probe needs is not there at all.
+    """
+
+
+def escape(text: str) -> bytes:
+    """
+    Write a key so that it means itself in a path or a query.
+    """
+    return quote(text, safe="/-._~").encode()
+
+
+def _with_query(path: bytes, query: bytes) -> bytes:
+    return b"%s?%s" % (path, query) if query else path

@@ -1,0 +1,84 @@
+"""
+What a storage serves beside S3: first path segments which are no buckets, and pages which tell that it is well.
+"""
+
+from __future__ import annotations
+
+from s3proxy.doctor.storage import Storage
+from s3proxy.doctor.verdict import Examine, Judgement, Probe, judge, unclear
+from s3proxy.resign.profiles import ANY_BELOW_500, PROFILES, HealthRequest
+
+_NO_BUCKET = frozenset({"NoSuchBucket", "InvalidBucketName", "NoSuchEntity"})
+
+# MinIO's word for its own, where others have AccessDenied for a bucket of somebody else.
+_RESERVED = frozenset({"AllAccessDisabled"})
+
+
+def surface_name(segment: bytes) -> str:
+    """
+    Return the name of the probe of a first path segment.
+    """
+    return f"surface-{segment.decode()}"
+
+
+def health_name(health: HealthRequest) -> str:
+    """
+    Return the name of the probe of a profile's health request.
+    """
+    path = health.path.decode().strip("/").replace("/", "-")
+    return "-".join(filter(None, ["health", health.method.decode().lower(), path, *map(str, sorted(health.statuses))]))
+
+
+def _is_surface(segment: bytes) -> Examine:
+    """
+    Make a probe which asks for a bucket of that name, signed; and unsigned, beside one which is not there.
+    """
+
+    async def examine(storage: Storage) -> Judgement:
+        signed = await storage.ask(b"GET", b"/" + segment)
+        if b"ListBucketResult" in signed.content:
+            return judge(False, "there is a bucket of this name")
+        if not signed.code or signed.code in _RESERVED:
+            return judge(True, str(signed))
+        nobody = storage.account("none")
+        for rest in (b"", b"/x"):
+            unsigned = await storage.ask(b"GET", b"/" + segment + rest, account=nobody)
+            absent = await storage.ask(b"GET", b"/" + storage.absent_bucket.encode() + rest, account=nobody)
+            if unsigned.status != absent.status and not unsigned.code:
+                return judge(True, f"{signed}, unsigned {unsigned}, where an absent bucket is {absent}")
+        if signed.code not in _NO_BUCKET:
+            return unclear(f"{signed}: it may be somebody's bucket")
+        return judge(False, str(signed))
+
+    return examine
+
+
+def _is_healthy(health: HealthRequest) -> Examine:
+    async def examine(storage: Storage) -> Judgement:
+        target = storage.service_path + health.path or b"/"
+        answer = await storage.ask(health.method, target, account=storage.account("none"))
+        return judge(health.is_healthy(answer.status), str(answer))
+
+    return examine
+
+
+def _about(health: HealthRequest) -> str:
+    statuses = " or ".join(map(str, sorted(health.statuses))) or "below 500"
+    path = health.path.decode() or "the service path"
+    return f"{health.method.decode()} of {path}, unsigned, is answered {statuses}"
+
+
+_SEGMENTS = sorted({segment for profile in PROFILES.values() for segment in profile.reserved_segments})
+_HEALTH = {health_name(profile.health): profile.health for profile in PROFILES.values()}
+
+PROBES = (
+    *(Probe(surface_name(name), f"/{name.decode()} is no bucket", _is_surface(name)) for name in _SEGMENTS),
+    *(
+        Probe(name, _about(health), _is_healthy(health))
+        for name, health in _HEALTH.items()
+        if health is not ANY_BELOW_500
+    ),
+)
+"""
+One for each segment which some profile keeps away from clients, and for each health request of some profile.
+"""

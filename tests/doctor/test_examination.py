@@ -1,0 +1,389 @@
+"""
+The doctor tells what a storage does, leaves nothing there, and touches nothing of anybody else's.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.internet.task import Clock
+
+from s3proxy.backend.request import BackendLimits
+from s3proxy.config import make_settings
+from s3proxy.doctor.approach import CannotExamine
+from s3proxy.doctor.examination import PROBE_COUNT, Examination, Interrupted
+from s3proxy.doctor.line import Line
+from s3proxy.doctor.report import TAKES_ANYBODY, Report
+from s3proxy.doctor.storage import Storage
+from s3proxy.doctor.verdict import Finding
+from s3proxy.resign.profiles import BackendKey
+from s3proxy.settings import Place
+from s3proxy.testing import FaultyBackend, LegacyStore
+from s3proxy.testing.faults import answers
+from s3proxy.testing.legacy_objects import Folder
+from s3proxy.testing.legacy_operations import Call, Operations, Reply
+from s3proxy.testing.legacy_quirks import MODES
+from s3proxy.testing.legacy_signature import Refusal
+from tests.harness import NOW, ClockedReactor, turns, until
+
+KEY_ID, SECRET = "LEGACYKEY", "the-secret-of-the-legacy-store"
+WORD = "s3proxy-doctor-0123456789"
+FOREIGN = b"an object of somebody else"
+
+
+@dataclass
+class Patient:
+    """
+    A storage which listens, and an examination of it; time passes as fast as nothing else is to be done.
+    """
+
+    examination: Examination
+    clock: Clock
+    port: Any
+    told: list[Finding]
+
+    @property
+    def findings(self) -> dict[str, Finding]:
+        return self.examination.findings
+
+    def verdicts(self, *names: str) -> list[str]:
+        """
+        The verdicts of some probes.
+        """
+        return [self.findings[name].verdict.value for name in names]
+
+    async def run(self) -> None:
+        """
+        Run the whole examination.
+        """
+        ended: list[None] = []
+        running = Deferred.fromCoroutine(self.examination.run())
+        running.addBoth(lambda result: (ended.append(None), result)[1])
+        while not ended:
+            await turns(20)
+            self.clock.advance(0.1)
+        await running
+
+    def report(self) -> Report:
+        """
+        What is said in the end.
+        """
+        return Report(self.examination, None, ['secret_access_key_env = "SECRET"'])
+
+
+@asynccontextmanager
+async def patient(
+    factory: Factory, *, url: str = "", bucket: str | None = None, secret: str = SECRET, key_id: str = KEY_ID
+) -> AsyncIterator[Patient]:
+    """
+    Somebody who listens, to be examined.
+    """
+    port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+    number = port.getHost().port
+    clock = Clock()
+    timed: Any = ClockedReactor(clock)
+    limits = BackendLimits(continue_time=2.0)
+    place = Place(f"http://127.0.0.1:{number}{url}")
+    line = Line(timed, TCP4ClientEndpoint(reactor, "127.0.0.1", number), limits, place.authority)
+    storage = Storage(line, place, BackendKey(key_id, secret), lambda: NOW, WORD, bucket)
+    told: list[Finding] = []
+    examination = Examination(storage, lambda title: None, told.append)
+    try:
+        yield Patient(examination, clock, port, told)
+    finally:
+        await line.close()
+        await maybeDeferred(port.stopListening)
+
+
+@asynccontextmanager
+async def legacy(
+    directory: Path, mode: str = "walrus-3.4", **options: Any
+) -> AsyncIterator[tuple[LegacyStore, Patient]]:
+    """
+    A legacy store, to be examined.
+    """
+    store = LegacyStore(directory, {KEY_ID: SECRET}, wall_clock=lambda: NOW, reactor=reactor, quirks=MODES[mode])
+    async with patient(store.make_factory(), **options) as examined:
+        yield store, examined
+    await until(lambda: not store.channels)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_legacy_store(tmp_path: Path) -> None:
+    """
+    Its service path is found, its signature and its dates are told, the profile fits, and nothing is left.
+    """
+    async with legacy(tmp_path) as (store, examined):
+        await examined.run()
+
+        assert len(examined.told) == PROBE_COUNT == len(examined.findings)
+        assert examined.verdicts("wrong-secret-refused", "v4-header", "v4-presigned") == ["yes", "no", "no"]
+        assert examined.verdicts("v2-date", "v2-iso-date", "v2-presigned") == ["yes", "no", "no"]
+        assert examined.verdicts("reset-drops", "reset-drops-large", "reset-drops-part") == ["yes", "yes", "yes"]
+        assert examined.verdicts("reset-keeps-former", "fin-drops", "early-answer") == ["yes", "yes", "yes"]
+        assert examined.verdicts("signed-chunks", "unsigned-trailer", "chunked-transfer") == ["no", "no", "no"]
+        assert examined.verdicts("key-plus", "key-escaped-plus", "key-slashes") == ["no", "yes", "yes"]
+        assert "'a b'" in examined.findings["key-plus"].why
+        assert examined.verdicts("continue", "range", "list-v2", "multipart") == ["yes", "no", "no", "no"]
+        report = examined.report()
+        assert 'signature = "v2"' in report.table
+        assert 'commit = "tail"' in report.table
+        (backend,) = make_settings(tomllib.loads(report.table), tmp_path, {"SECRET": SECRET}).backends
+        assert (backend.profile, backend.places) == ("walrus-3.4", (examined.examination.storage.place,))
+        assert SECRET not in report.text() + report.document()
+        other = Report(examined.examination, "generic", [])
+        assert 'profile = "generic"' in other.table
+        assert "a+b is the key a+b: no; a key with a plus becomes another key" in other.text()
+        assert examined.examination.left == []
+        assert store.objects.buckets() == []
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("mode", MODES)
+async def test_each_kind_of_store_is_told(mode: str, tmp_path: Path) -> None:
+    """
+    A store which speaks as Walrus did, or as another of its time, gets the profile of its name.
+    """
+    async with legacy(tmp_path, mode) as (store, examined):
+        await examined.run()
+
+        assert examined.report().chosen.profile.name == mode
+        assert examined.examination.left == []
+        assert store.objects.buckets() == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_store_which_commits_short_bodies(tmp_path: Path) -> None:
+    """
+    It is told, of each kind of cut, and ``spool`` is said to be needed.
+    """
+    async with legacy(tmp_path) as (store, examined):
+        store.commits_short_bodies = True
+
+        await examined.run()
+
+        names = ("reset-drops", "reset-drops-large", "reset-drops-half", "reset-keeps-former", "reset-drops-part")
+        assert examined.verdicts(*names, "fin-drops", "fin-keeps-former") == ["no"] * 7
+        assert examined.findings["reset-drops"].why == "102399 bytes of it were stored"
+        assert 'commit = "spool"' in examined.report().table
+        assert "`spool` is needed" in examined.report().text()
+        assert examined.examination.left == []
+        assert store.objects.buckets() == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_store_without_uploads_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    No part can be stored short there: ``tail`` is proven without.
+    """
+
+    def lack(operations: Operations, call: Call, bucket: Folder) -> Reply:
+        raise Refusal(501, "NotImplemented")
+
+    monkeypatch.setattr(Operations, "_begin_upload", lack)
+    async with legacy(tmp_path) as (_, examined):
+        await examined.run()
+
+        assert examined.verdicts("reset-drops-part", "multipart") == ["yes", "unclear"]
+        assert 'commit = "tail"' in examined.report().table
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_body_which_is_stored_later(tmp_path: Path) -> None:
+    """
+    A storage which makes an object of what was cut only after a while does not prove ``tail`` either.
+    """
+    async with legacy(tmp_path) as (store, examined):
+
+        def tell(finding: Finding) -> None:
+            if finding.name == "long-header":
+                folder = store.objects.bucket(WORD)
+                body = store.objects.receive()
+                body.write(b"late")
+                folder.put(f"{WORD}/reset", body, NOW.timestamp(), {})
+
+        examined.examination.tell = tell
+        await examined.run()
+
+        assert examined.verdicts("reset-drops", "nothing-came-later") == ["yes", "no"]
+        assert "`spool` is needed" in examined.report().text()
+        assert store.objects.buckets() == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_existing_bucket(tmp_path: Path) -> None:
+    """
+    It is worked in below the prefix; what else is there stays, and the bucket, too.
+    """
+    async with legacy(tmp_path, bucket="mine", url="/services/Walrus") as (store, examined):
+        folder = store.objects.bucket("mine")
+        folder.create()
+        for key in ("photo", "s3proxy-doctor-9999999999/reset"):
+            body = store.objects.receive()
+            body.write(FOREIGN)
+            folder.put(key, body, NOW.timestamp(), {})
+
+        await examined.run()
+
+        assert examined.verdicts("v2-date", "reset-drops") == ["yes", "yes"]
+        assert sorted(stored.key for stored in folder.objects()) == ["photo", "s3proxy-doctor-9999999999/reset"]
+        assert store.object_bytes("mine", "photo") == FOREIGN
+        assert examined.examination.left == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_storage_which_lists_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Where ``prefix`` is not known, what it lists is not ours: nothing of it is deleted.
+    """
+    from s3proxy.testing import legacy_operations
+
+    page = legacy_operations._page
+    monkeypatch.setattr(legacy_operations, "_page", lambda objects, prefix, *rest: page(objects, "", *rest))
+    async with legacy(tmp_path, bucket="mine") as (store, examined):
+        folder = store.objects.bucket("mine")
+        folder.create()
+        body = store.objects.receive()
+        body.write(FOREIGN)
+        folder.put("photo", body, NOW.timestamp(), {})
+
+        await examined.run()
+
+        assert [stored.key for stored in folder.objects()] == ["photo"]
+        assert examined.examination.left == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_listing_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A storage which lists ever more is not listened to for ever.
+    """
+    from s3proxy.doctor import storage
+
+    def endless(operations: Operations, call: Call, bucket: Folder) -> Reply:
+        marker = call.query.get("marker", "0")
+        keys = "".join(f"<Key>{WORD}/{int(marker.rpartition('/')[2]) + number}</Key>" for number in range(1, 11))
+        return Reply(
+            200, content=f"<ListBucketResult><IsTruncated>true</IsTruncated>{keys}</ListBucketResult>".encode()
+        )
+
+    monkeypatch.setattr(storage, "MAX_ENTRIES", 100)
+    monkeypatch.setattr(Operations, "_list_objects", endless)
+    async with legacy(tmp_path) as (_, examined):
+        await examined.run()
+
+        assert "there is no end to it" in str(examined.examination.left)
+        assert examined.verdicts("key-plus", "reset-drops") == ["yes", "yes"]
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("probe", ["wrong-secret-refused", "reset-keeps-former", "key-unicode", "multipart"])
+async def test_an_interruption(probe: str, tmp_path: Path) -> None:
+    """
+    Whenever it comes, what was stored is taken away.
+    """
+    async with legacy(tmp_path) as (store, examined):
+
+        def tell(finding: Finding) -> None:
+            if finding.name == probe:
+                # Within the next probe, not between two.
+                reactor.callLater(0, examined.examination.interrupt)
+
+        examined.examination.tell = tell
+        with pytest.raises(Interrupted):
+            await examined.run()
+
+        assert probe in examined.findings
+        assert len(examined.findings) < PROBE_COUNT
+        assert examined.examination.left == []
+        assert store.objects.buckets() == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_left_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A storage which does not delete what it says it deleted: each object is named, and the bucket.
+    """
+    delete = Folder.delete
+
+    def keep(folder: Folder, key: str) -> None:
+        if not key.endswith("/head"):
+            delete(folder, key)
+
+    monkeypatch.setattr(Folder, "delete", keep)
+    async with legacy(tmp_path) as (_, examined):
+        await examined.run()
+
+        left = examined.examination.left
+        assert left is not None
+        assert left[0] == f"/services/Walrus/{WORD}/{WORD}/head"
+        assert left[1] == f"the bucket {WORD}: DELETE 409 BucketNotEmpty, HEAD 200"
+        assert len(left) == 2
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_store_which_takes_any_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    It is said loudly, and nothing is said of its signatures.
+    """
+    from s3proxy.testing import legacy_store
+
+    monkeypatch.setattr(legacy_store, "check_signature", lambda *ignored: None)
+    async with legacy(tmp_path) as (_, examined):
+        await examined.run()
+
+        assert examined.verdicts("wrong-secret-refused", "v2-date", "v4-header") == ["no", "unclear", "no"]
+        assert TAKES_ANYBODY in examined.report().text()
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(
+    ("mode", "options", "said"),
+    [
+        ("riakcs", {"secret": "wrong"}, "the secret is wrong"),
+        ("riakcs", {"key_id": "NOBODY"}, "knows no such access key id"),
+        ("riakcs", {"bucket": "nowhere"}, "there is no bucket nowhere"),
+        ("walrus-3.4", {"secret": "wrong"}, "the key or the secret is wrong"),
+    ],
+)
+async def test_who_is_not_let_in(mode: str, options: dict[str, str], said: str, tmp_path: Path) -> None:
+    """
+    What is wrong is told, with every way which was tried, and nothing is stored.
+    """
+    async with legacy(tmp_path, mode, **options) as (store, examined):
+        with pytest.raises(CannotExamine) as caught:
+            await examined.run()
+
+        assert said in str(caught.value)
+        assert "Signature V4 at /" in str(caught.value)
+        assert examined.findings == {}
+        assert store.objects.buckets() == []
+        assert store.stored_count == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_storage() -> None:
+    """
+    A server which is none is told, and so is one which is not there.
+    """
+    page = FaultyBackend()
+    answers(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nIt works!")(page)
+    async with patient(page) as examined:
+        with pytest.raises(CannotExamine, match="is no S3"):
+            await examined.run()
+        await examined.port.stopListening()
+        with pytest.raises(CannotExamine, match="cannot be reached: Connection was refused"):
+            await examined.run()
+
+    assert all(request.head.method == b"GET" for request in page.requests)

@@ -1,0 +1,111 @@
+"""
+The profile which fits is told by each profile's own data.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from s3proxy.doctor.commits import TAIL_NAMES
+from s3proxy.doctor.examination import ROOMS
+from s3proxy.doctor.fitting import OPERATIONS, SERVICE_PATH, SIGNS_SERVICE_PATH, claims, fits, proves_tail
+from s3proxy.doctor.verdict import Finding, Verdict
+from s3proxy.resign.profiles import PROFILES, Profile
+
+PROBE_NAMES = [probe.name for _, probes in ROOMS for probe in probes]
+
+
+def as_told(profile: Profile, **others: Verdict) -> dict[str, Finding]:
+    """
+    Findings of a storage which is just as a profile says, save for some.
+    """
+    verdicts = {claim.probe: claim.expected for claim in claims(profile, profile)} | {"v2-date": Verdict.YES, **others}
+    return {name: Finding(name, name, verdict, "") for name, verdict in verdicts.items()}
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_each_profile_fits_its_own_kind(name: str) -> None:
+    """
+    A storage which is as a profile says is told by it, and nothing is denied. None is as good which claims otherwise.
+    """
+    profile = PROFILES[name]
+
+    found = fits(as_told(profile), profile)
+
+    best = {fit.profile.name: fit for fit in found if fit.score == found[0].score}
+    assert best[name].denied == ()
+    for other in best.values():
+        assert list(claims(other.profile, profile)) == list(claims(profile, profile))
+    assert len(found) == len(PROFILES)
+
+
+def test_what_nobody_looked_at_counts_for_nobody() -> None:
+    """
+    Without findings no profile is better than the first.
+    """
+    assert fits({}, PROFILES["generic"])[0].profile.name == "generic"
+    unclear = {name: Finding(name, name, Verdict.UNCLEAR, "") for name in PROBE_NAMES}
+    assert [fit.score for fit in fits(unclear, PROFILES["generic"])] == [
+        fit.score for fit in fits({}, PROFILES["generic"])
+    ]
+
+
+def test_a_storage_without_signature_v2_tells_nothing_by_refusing_it() -> None:
+    """
+    Its refusal of x-amz-date is not one of a form of date.
+    """
+    generic = PROFILES["generic"]
+    refused = {"v2-amz-date": Verdict.NO, "v2-date": Verdict.NO}
+
+    found = fits(as_told(generic) | as_told(generic, **refused), generic)
+
+    assert found[0].profile is generic
+    assert found[0].denied == ()
+
+
+def test_every_claim_is_looked_at() -> None:
+    """
+    No profile claims what no probe asks, and no probe has the name of another.
+    """
+    known = {*PROBE_NAMES, SERVICE_PATH, SIGNS_SERVICE_PATH}
+
+    for profile in PROFILES.values():
+        for found in PROFILES.values():
+            assert {claim.probe for claim in claims(profile, found)} <= known
+    assert len(set(PROBE_NAMES)) == len(PROBE_NAMES)
+    assert known >= {*TAIL_NAMES, *OPERATIONS}
+
+
+@pytest.mark.parametrize("name", TAIL_NAMES)
+@pytest.mark.parametrize("verdict", [Verdict.NO, Verdict.UNCLEAR, None])
+def test_tail_needs_every_proof(name: str, verdict: Verdict | None) -> None:
+    """
+    One body which was stored, or of which nothing was seen, and ``tail`` is not proven.
+    """
+    findings = {one: Finding(one, one, Verdict.YES, "") for one in TAIL_NAMES}
+    assert proves_tail(findings)
+
+    if verdict is None:
+        del findings[name]
+    else:
+        findings[name] = Finding(name, name, verdict, "")
+
+    assert not proves_tail(findings)
+
+
+def test_every_probe_has_its_line() -> None:
+    """
+    The page of the docs tells what each name means.
+    """
+    page = (Path(__file__).parents[2] / "docs/howto/doctor.md").read_text("utf-8")
+    named = set(re.findall(r"^\| (`.*?`) \|", page, re.MULTILINE))
+    names = {name for line in named for name in re.findall(r"`([a-z0-9-]+)(?:…)?`", line)}
+
+    assert {name for name in PROBE_NAMES if not name.startswith(("surface-", "health-"))} == names - {
+        "surface-",
+        "health-",
+    }
+    assert {"surface-", "health-"} <= names

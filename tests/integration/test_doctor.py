@@ -1,0 +1,374 @@
+"""
+``s3proxy doctor`` at every storage which can be had here: its verdicts, and that nothing is left there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from tests.integration import swift
+from tests.integration.conftest import BUCKET, Field, Way
+from tests.integration.gaul import gaul_command
+from tests.integration.golang import environment, install_program
+from tests.processes import end_all, free_port
+
+pytestmark = pytest.mark.integration
+
+KEY_ID, SECRET = "DOCTORACCESSKEY00001", "doctor-secret-of-the-integration-suite-1"
+VERSITYGW = ("github.com/versity/versitygw/cmd/versitygw", "v1.8.0")
+MINIO = ("github.com/minio/minio", "v0.0.0-20260212201848-7aac2a2c5b7c")
+MOTO = "moto[server,s3]==5.2.*"
+
+GAUL = """
+s3proxy.endpoint=http://127.0.0.1:{port}
+s3proxy.authorization=aws-v2
+s3proxy.identity={key_id}
+s3proxy.credential={secret}
+jclouds.provider=filesystem-nio2
+jclouds.filesystem.basedir={directory}
+"""
+
+TAIL = {
+    "early-answer": "yes",
+    "reset-drops": "yes",
+    "reset-drops-large": "yes",
+    "reset-drops-half": "yes",
+    "reset-keeps-former": "yes",
+    "reset-drops-part": "yes",
+    "nothing-came-later": "yes",
+}
+FIN = {"fin-drops": "yes", "fin-keeps-former": "yes"}
+AUTHENTICATED = {"wrong-secret-refused": "yes", "anonymous-refused": "yes"}
+V4 = {"v4-header": "yes", "v4-unsigned-payload": "yes", "v4-wrong-hash-refused": "yes", "v4-presigned": "yes"}
+NO_V4 = {"v4-header": "no", "v4-unsigned-payload": "no", "v4-presigned": "no", "signed-chunks": "no"}
+V2 = {"v2-amz-date": "yes", "v2-date": "yes", "v2-presigned": "yes"}
+NO_V2 = dict.fromkeys(V2, "no")
+ANSWERS = dict.fromkeys(
+    ("range", "if-none-match", "head-length", "no-such-key", "list-buckets", "list-v2", "delete-objects", "multipart"),
+    "yes",
+)
+
+RGW = {
+    **AUTHENTICATED, **V4, **V2, **TAIL, **FIN, **ANSWERS,
+    "signed-chunks": "yes",
+    "signed-trailer": "no",
+    "unsigned-trailer": "no",
+    "chunked-transfer": "no",
+    "crc32": "yes",
+    "crc32-wrong-refused": "no",
+    "continue": "yes",
+    "key-slashes": "yes",
+    "key-plus": "yes",
+    "surface-admin": "yes",
+    "surface-services": "no",
+}  # fmt: skip
+
+EXPECTED: dict[str, tuple[str, str, dict[str, str]]] = {
+    "swift": (
+        "swift",
+        "v4",
+        {
+            **AUTHENTICATED, **V4, **V2, **TAIL, **FIN, **ANSWERS,
+            "v2-iso-date": "no",
+            "unsigned-trailer": "yes",
+            "crc32-wrong-refused": "yes",
+            "surface-info": "yes",
+            "health-get-healthcheck-200": "yes",
+        },
+    ),
+    "minio": (
+        "minio",
+        "v4",
+        {
+            **AUTHENTICATED, **V4, **V2, **TAIL, **FIN, **ANSWERS,
+            "signed-chunks": "yes",
+            "signed-trailer": "yes",
+            "unsigned-trailer": "yes",
+            "key-slashes": "no",
+            "surface-minio": "yes",
+        },
+    ),
+    # versitygw makes up the end of a body which ends with FIN; s3proxy resets.
+    "versitygw": (
+        "generic",
+        "v4",
+        {
+            **AUTHENTICATED, **V4, **NO_V2, **TAIL, **ANSWERS,
+            "fin-drops": "no",
+            "fin-keeps-former": "no",
+            "signed-trailer": "yes",
+            "key-dots": "no",
+            "crc32-told": "yes",
+        },
+    ),
+    "gaul": (
+        "generic",
+        "v2",
+        {**AUTHENTICATED, **NO_V4, **V2, **TAIL, **FIN, **ANSWERS, "v2-iso-date": "no", "key-plus": "no"},
+    ),
+    "moto": (
+        "generic",
+        "v4",
+        {
+            **TAIL, **FIN, **ANSWERS,
+            "wrong-secret-refused": "no",
+            "v4-header": "unclear",
+            "v2-date": "unclear",
+            "unsigned-trailer": "yes",
+            "crc32-wrong-refused": "no",
+        },
+    ),
+}  # fmt: skip
+"""
+Profile, signature and verdicts, by storage.
+"""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """
+    A storage which runs, for http.
+    """
+
+    port: int
+    key_id: str = KEY_ID
+    secret: str = SECRET
+
+    @property
+    def url(self) -> str:
+        """
+        The endpoint.
+        """
+        return f"http://127.0.0.1:{self.port}"
+
+
+@contextmanager
+def _running(command: list[str], port: int, directory: Path, **variables: str) -> Iterator[Storage]:
+    with (directory / "log").open("ab") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=directory,
+            env={**environment(), **variables},
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+        )
+    try:
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5).close()
+                break
+            except urllib.error.HTTPError as error:
+                error.close()
+                if error.code < 500:
+                    break
+            except OSError:
+                assert process.poll() is None, (directory / "log").read_text()
+            time.sleep(0.1)
+        yield Storage(port)
+    finally:
+        end_all([process])
+
+
+@contextmanager
+def running_swift(directory: Path) -> Iterator[Storage]:
+    """
+    OpenStack Swift.
+    """
+    servers = swift.Swift(directory, swift.install())
+    try:
+        servers.start()
+        yield Storage(servers.port, swift.KEY_ID, swift.SECRET)
+    finally:
+        servers.stop()
+
+
+@contextmanager
+def running_versitygw(directory: Path) -> Iterator[Storage]:
+    """
+    versitygw over a directory of files.
+    """
+    port = free_port()
+    store, iam = directory / "store", directory / "iam"
+    store.mkdir()
+    iam.mkdir()
+    program = str(install_program(*VERSITYGW))
+    # It goes to its store: relative paths would be meant from there.
+    command = [program, "--port", f"127.0.0.1:{port}", "--iam-dir", str(iam), "posix", str(store)]
+    with _running(command, port, directory, ROOT_ACCESS_KEY=KEY_ID, ROOT_SECRET_KEY=SECRET) as storage:
+        yield storage
+
+
+@contextmanager
+def running_minio(directory: Path) -> Iterator[Storage]:
+    """
+    MinIO.
+    """
+    port, console = free_port(), free_port()
+    places = ["--address", f"127.0.0.1:{port}", "--console-address", f"127.0.0.1:{console}", "store"]
+    command = [str(install_program(*MINIO)), "server", *places]
+    with _running(command, port, directory, MINIO_ROOT_USER=KEY_ID, MINIO_ROOT_PASSWORD=SECRET) as storage:
+        yield storage
+
+
+@contextmanager
+def running_gaul(directory: Path) -> Iterator[Storage]:
+    """
+    gaul/s3proxy, which takes Signature V2 alone.
+    """
+    port = free_port()
+    (directory / "store").mkdir()
+    properties = directory / "gaul.properties"
+    properties.write_text(GAUL.format(port=port, key_id=KEY_ID, secret=SECRET, directory=directory / "store"))
+    with _running(gaul_command(properties), port, directory) as storage:
+        yield storage
+
+
+@contextmanager
+def running_moto(directory: Path) -> Iterator[Storage]:
+    """
+    moto's server, which judges no signature. It has an environment of its own: what it needs is not what we need.
+    """
+    commands = swift.CACHE / "moto" / "bin"
+    if not (commands / "moto_server").exists():
+        print("installing moto", flush=True)
+        shutil.rmtree(commands.parent, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", str(commands.parent)], check=True)
+        subprocess.run([str(commands / "pip"), "install", "-q", MOTO], check=True)
+    port = free_port()
+    with _running([str(commands / "moto_server"), "-H", "127.0.0.1", "-p", str(port)], port, directory) as storage:
+        yield storage
+
+
+RUNNING: dict[str, Callable[[Path], Any]] = {
+    "swift": running_swift,
+    "minio": running_minio,
+    "versitygw": running_versitygw,
+    "gaul": running_gaul,
+    "moto": running_moto,
+}
+
+
+def examine(directory: Path, url: str, key_id: str, secret: str, *options: str) -> tuple[dict[str, Any], str]:
+    """
+    Run the command; return its document, and what it told beside.
+    """
+    secret_file = directory / "doctor-secret"
+    secret_file.touch(mode=0o600)
+    secret_file.write_text(secret)
+    ran = subprocess.run(
+        [
+            *(sys.executable, "-m", "s3proxy.cli", "doctor", url, "--json"),
+            *("--access-key-id", key_id, "--secret-file", str(secret_file), *options),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert secret not in ran.stdout + ran.stderr
+    document: dict[str, Any] = json.loads(ran.stdout)
+    return document, ran.stderr
+
+
+def check(document: dict[str, Any], profile: str, signature: str, expected: dict[str, str]) -> None:
+    """
+    Compare a document with what must be in it.
+    """
+    found = {finding["name"]: finding["verdict"] for finding in document["findings"]}
+    assert {name: found[name] for name in expected} == expected
+    assert (document["profile"], document["signature"], document["commit"]) == (profile, signature, "tail")
+    assert document["drops_at_fin"] is (expected["fin-drops"] == "yes")
+    assert document["left"] == []
+
+
+def client(url: str, key_id: str, secret: str, signature: str = "s3v4") -> Any:
+    """
+    Return boto3's client.
+    """
+    os.environ.pop("AWS_CA_BUNDLE", None)
+    return boto3.client(
+        "s3",
+        endpoint_url=url,
+        aws_access_key_id=key_id,
+        aws_secret_access_key=secret,
+        region_name="us-east-1",
+        config=Config(signature_version=signature, s3={"addressing_style": "path"}),
+    )
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_storage(name: str, tmp_path: Path) -> None:
+    """
+    The verdicts are those which are known of it, and it is as empty afterwards as it was.
+    """
+    profile, signature, verdicts = EXPECTED[name]
+    with RUNNING[name](tmp_path) as storage:
+        document, told = examine(tmp_path, storage.url, storage.key_id, storage.secret)
+
+        check(document, profile, signature, verdicts)
+        assert document["takes_any_secret"] is (name == "moto")
+        assert told.count("\n  yes ") > 20
+        straight = client(storage.url, storage.key_id, storage.secret, "s3" if signature == "v2" else "s3v4")
+        assert straight.list_buckets()["Buckets"] == []
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_ceph(scheme: str, field: Field, tmp_path: Path) -> None:
+    """
+    The same for Ceph's gateway, with and without TLS.
+    """
+    way = field.ways[f"straight {scheme}"]
+
+    document, _ = examine(
+        tmp_path, way.url, way.key_id, way.secret, *(["--ca-file", way.authority] * way.url.startswith("https"))
+    )
+
+    check(document, "ceph-rgw", "v4", RGW)
+    assert _buckets(field.ways["straight http"]) == [BUCKET]
+
+
+def test_a_bucket_with_versions(field: Field, tmp_path: Path) -> None:
+    """
+    In a bucket which is there, of which each version is kept, no version is left and no upload; what is there stays.
+    """
+    way = field.ways["straight http"]
+    straight = client(way.url, way.key_id, way.secret)
+    straight.create_bucket(Bucket="versions")
+    try:
+        straight.put_bucket_versioning(Bucket="versions", VersioningConfiguration={"Status": "Enabled"})
+        straight.put_object(Bucket="versions", Key="mine", Body=b"mine")
+
+        document, told = examine(tmp_path, way.url, way.key_id, way.secret, "--bucket", "versions")
+
+        check(document, "ceph-rgw", "v4", RGW)
+        assert "in the bucket versions, below s3proxy-doctor-" in told
+        listed = straight.list_object_versions(Bucket="versions")
+        assert [item["Key"] for item in [*listed["Versions"], *listed.get("DeleteMarkers", [])]] == ["mine"]
+        assert "Uploads" not in straight.list_multipart_uploads(Bucket="versions")
+        assert straight.get_object(Bucket="versions", Key="mine")["Body"].read() == b"mine"
+    finally:
+        for item in straight.list_object_versions(Bucket="versions").get("Versions", []):
+            straight.delete_object(Bucket="versions", Key=item["Key"], VersionId=item["VersionId"])
+        straight.delete_bucket(Bucket="versions")
+
+
+def _buckets(way: Way) -> list[str]:
+    return [bucket["Name"] for bucket in client(way.url, way.key_id, way.secret).list_buckets()["Buckets"]]

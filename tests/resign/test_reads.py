@@ -1,0 +1,282 @@
+"""
+What is judged for a backend which cannot: ranges, conditions and listings, as S3 judges them.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import unquote_to_bytes
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from s3proxy.resign.answer import PublicName, edit_document, translate_error
+from s3proxy.resign.head import strip_checksum_elements
+from s3proxy.resign.listing import read_listing
+from s3proxy.resign.operations import operation_name
+from s3proxy.resign.reads import MeasuredRead, plan_read, split_overrides
+from s3proxy.s3.address import parse_address
+from s3proxy.s3.errors import InternalError, InvalidArgument, InvalidRange, PreconditionFailed
+from s3proxy.s3.head import RequestHead, ResponseHead, parse_request_head, parse_response_head
+
+MODIFIED = "Sun, 01 Mar 2026 12:00:00 GMT"
+BEFORE, AFTER = "Sun, 01 Mar 2026 11:59:59 GMT", "Sun, 01 Mar 2026 12:00:01 GMT"
+
+
+def request(method: str = "GET", target: str = "/b/k", **headers: str) -> RequestHead:
+    """
+    A request: ``if_match`` is ``if-match``.
+    """
+    lines = [f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items()]
+    return parse_request_head(
+        f"{method} {target} HTTP/1.1\r\nHost: x\r\n{''.join(lines)}".encode().removesuffix(b"\r\n")
+    )
+
+
+def measured(size: int = 10, etag: str = '"e"', status: int = 200) -> ResponseHead:
+    """
+    The answer to HEAD.
+    """
+    return parse_response_head(
+        f"HTTP/1.1 {status} x\r\nContent-Length: {size}\r\nETag: {etag}\r\nLast-Modified: {MODIFIED}".encode()
+    )
+
+
+@given(size=st.integers(0, 30), first=st.none() | st.integers(0, 40), last=st.none() | st.integers(0, 40))
+def test_ranges_are_those_of_a_sequence(size: int, first: int | None, last: int | None) -> None:
+    """
+    Whatever is asked for is what a slice of the object's octets has; nothing of it is an error, and nonsense is all.
+    """
+    octets = bytes(range(size))
+    if first is None:
+        wanted = octets if last is None else octets[size - min(last, size) :]
+    else:
+        wanted = octets[first:] if last is None else octets[first : last + 1]
+    is_nonsense = (first is None and last is None) or (first is not None and last is not None and last < first)
+    text = f"bytes={'' if first is None else first}-{'' if last is None else last}"
+
+    head = request(range=text)
+    if not wanted and not is_nonsense:
+        with pytest.raises(InvalidRange) as raised:
+            plan_read(head, measured(size))
+        elements = {"RangeRequested": text.encode(), "ActualObjectSize": b"%d" % size}
+        assert dict(raised.value.elements) == elements
+        return
+
+    plan = plan_read(head, measured(size))
+
+    if is_nonsense:
+        assert plan.span is None
+    else:
+        assert plan.span is not None
+        assert octets[slice(*plan.span)] == wanted != b""
+        assert plan.headers([]) == [(b"Range", b"bytes=%d-%d" % (plan.span[0], plan.span[1] - 1))]
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, 200),
+        ({"if_match": '"e"'}, 200),
+        ({"if_match": "e"}, 200),
+        ({"if_match": '"x", "e"'}, 200),
+        ({"if_match": "*"}, 200),
+        ({"if_match": '"x"'}, 412),
+        ({"if_match": '"e"', "if_unmodified_since": BEFORE}, 200),
+        ({"if_unmodified_since": BEFORE}, 412),
+        ({"if_unmodified_since": MODIFIED}, 200),
+        ({"if_none_match": '"e"'}, 304),
+        ({"if_none_match": 'W/"e"'}, 304),
+        ({"if_none_match": '"x", "e"'}, 304),
+        ({"if_none_match": '"x"'}, 200),
+        ({"if_none_match": '"x"', "if_modified_since": AFTER}, 200),
+        ({"if_modified_since": MODIFIED}, 304),
+        ({"if_modified_since": BEFORE}, 200),
+        ({"if_modified_since": "yesterday"}, 200),
+        ({"if_none_match": '"e"', "range": "bytes=99-"}, 304),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_conditions(method: str, headers: dict[str, str], expected: int) -> None:
+    """
+    In the order of RFC 9110; a condition comes before a range.
+    """
+    try:
+        plan = plan_read(request(method, **headers), measured())
+    except PreconditionFailed:
+        status = 412
+    else:
+        status = plan.mend(measured(), [])[0]
+
+    assert status == expected
+
+
+def test_what_is_not_there_is_not_judged() -> None:
+    """
+    The backend says why, and its answer stays as it is.
+    """
+    plan = plan_read(request(if_match='"x"', range="bytes=99-"), measured(status=404))
+
+    assert plan == MeasuredRead()
+    plan.check(measured(1, '"other"'))
+    assert plan.mend(measured(status=403), [(b"a", b"b")]) == (403, b"x", [(b"a", b"b")])
+
+
+@pytest.mark.parametrize(
+    ("size", "etag", "is_another"),
+    [(3, '"e"', False), (10, '"e"', False), (3, '"f"', True), (4, '"e"', True), (0, '"e"', True)],
+)
+def test_another_object_is_not_believed(size: int, etag: str, *, is_another: bool) -> None:
+    """
+    Neither another entity tag nor a length which is neither the range's nor the object's.
+    """
+    plan = plan_read(request(range="bytes=2-4"), measured())
+
+    if is_another:
+        with pytest.raises(InternalError):
+            plan.check(measured(size, etag))
+        return
+    plan.check(measured(size, etag))
+    status, _, headers = plan.mend(measured(size, etag), [(b"Content-Range", b"2-4/3")])
+    assert (status, headers) == ((206, [(b"Content-Range", b"bytes 2-4/10")]) if size == 3 else (200, []))
+
+
+def test_overrides_are_split_off() -> None:
+    """
+    Whatever else is in the query stays octet for octet; what could end a header's line is dropped.
+    """
+    query = "a=%20&response-content-type=text%2Fx&response-expires=a%0Ab&response%2Dcache-control=no&versionId=1&x"
+
+    rest, headers = split_overrides(request(target=f"/b/k?{query}"))
+
+    assert rest.raw_target == b"/b/k?a=%20&versionId=1&x"
+    assert headers == [(b"content-type", b"text/x"), (b"cache-control", b"no")]
+    only, _ = split_overrides(request(target="/b/k?response-expires=a"))
+    assert only.raw_target == b"/b/k"
+    put = request("PUT", "/b/k?response-expires=a")
+    assert split_overrides(put) == (put, [])
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "headers", "expected"),
+    [
+        ("GET", "/", {}, "GET service"),
+        ("PUT", "/b", {}, "PUT bucket"),
+        ("GET", "/b?list-type=2&prefix=a", {}, "GET bucket?list-type"),
+        ("GET", "/b/k?response-content-type=a&x=y&versionId=1", {}, "GET object"),
+        ("PUT", "/b/k?x=y", {}, "PUT object?x"),
+        ("PUT", "/b/k?partNumber=1&uploadId=2&x-id=UploadPart", {}, "PUT object?partNumber&uploadId"),
+        ("PUT", "/b/k", {"x-amz-copy-source": "/b/l"}, "PUT object?copy-source"),
+        ("PUT", "/b/k", {"if-none-match": "*"}, "PUT object?condition"),
+        ("GET", "/b/k", {"if-none-match": "*"}, "GET object"),
+        ("PUT", "/b/k?X-Amz-Signature=a", {}, "PUT object"),
+        ("DELETE", "/b/k?%74agging", {}, "DELETE object?tagging"),
+    ],
+)
+def test_names_of_operations(method: str, target: str, headers: dict[str, str], expected: str) -> None:
+    """
+    What makes another operation of a request is in its name; a write with a name which nobody knows is another one.
+    """
+    head = request(method, target, **headers)
+
+    name = operation_name(head, parse_address(head.raw_path, head.host, ()), frozenset({b"X-Amz-Signature"}))
+
+    assert name == expected
+
+
+ENCODED = "<EncodingType>url</EncodingType><Contents><Key>a+%2B</Key></Contents>"
+LISTED = """<ListBucketResult><Name>b</Name><Marker/><IsTruncated>%s</IsTruncated>%s</ListBucketResult>"""
+
+
+@pytest.mark.parametrize(
+    ("content", "marker"),
+    [
+        ("<Contents><Key>a</Key></Contents><Contents><Key>b&amp;&#x41;&#66;&#9999999;</Key></Contents>", b"b&AB"),
+        ("<NextMarker>n</NextMarker><Contents><Key>z</Key></Contents>", b"n"),
+        (f"{ENCODED}<CommonPrefixes><Prefix>a%2F</Prefix><Prefix>b%2F</Prefix></CommonPrefixes>", b"b/"),
+        ("", b""),
+    ],
+)
+def test_the_next_page_begins_after_the_last_name(content: str, marker: bytes) -> None:
+    """
+    The token which the client gets becomes the marker of its next request.
+    """
+    head = request(target="/b?list-type=2&start-after=%3C")
+    listing = read_listing(head, parse_address(b"/b", b"x", ()))
+    assert listing is not None
+
+    document = listing.edit((LISTED % ("true", content)).encode()).decode()
+
+    assert "<StartAfter>&lt;</StartAfter>" in document
+    assert "Marker" not in document
+    token = document.partition("<NextContinuationToken>")[2].partition("<")[0]
+    following = read_listing(
+        request(target=f"/b?list-type=2&continuation-token={token}&max-keys=3"), parse_address(b"/b", b"x", ())
+    )
+    assert following is not None
+    items = dict(item.partition(b"=")[::2] for item in (following.head.raw_query or b"").split(b"&"))
+
+    assert unquote_to_bytes(items.get(b"marker", b"")) == marker
+
+
+HOSTILE = [
+    b" ",
+    b"<Contents>",
+    b"<Key>",
+    b"<CommonPrefixes>",
+    b"<CommonPrefixes><Prefix>",
+    b"<Prefix></Prefix>",
+    b"<Marker",
+    b"<NextMarker>",
+    b"<IsTruncated>",
+    b"<Code>",
+    b"<Code>a a a",
+    b"<Location>",
+    b"<Location>http://",
+    b"<LocationConstraint",
+    b"<LocationConstraint>",
+    b"<ChecksumA",
+    b"<ChecksumA>",
+    b"&#",
+    b"&amp;",
+]
+
+
+@pytest.mark.parametrize("unit", HOSTILE)
+def test_no_document_is_read_again_and_again(unit: bytes) -> None:
+    """
+    Whoever may choose a document of 4 MiB, a client or one behind the backend, cannot keep the reactor busy for hours.
+    """
+    document = unit * ((4 << 20) // len(unit))
+    listing = read_listing(request(target="/b?list-type=2"), parse_address(b"/b", b"x", ()))
+    assert listing is not None
+    codes = {b"NoSuchEntity": (b"NoSuchKey", b"NoSuchBucket")}
+    truncated = b"<IsTruncated>true</IsTruncated>" + document + b"</ListBucketResult>"
+
+    assert listing.edit(truncated).endswith(b"</NextContinuationToken></ListBucketResult>")
+    assert edit_document(document, PublicName(b"http", b"h", b"r")) == document
+    assert translate_error(document, codes, 404, is_about_object=True) == document
+    assert strip_checksum_elements(document) == document
+
+
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [("GET", "/b"), ("GET", "/b?list-type=1"), ("GET", "/b/k?list-type=2"), ("GET", "/?list-type=2"), ("PUT", "/b?x")],
+)
+def test_what_is_no_such_listing(method: str, target: str) -> None:
+    """
+    It is left alone.
+    """
+    head = request(method, target)
+
+    assert read_listing(head, parse_address(head.raw_path, head.host, ())) is None
+
+
+def test_a_strange_token_is_refused() -> None:
+    """
+    It is no place to go on from.
+    """
+    head = request(target="/b?list-type=2&continuation-token=%2B")
+
+    with pytest.raises(InvalidArgument):
+        read_listing(head, parse_address(head.raw_path, head.host, ()))
