@@ -9,6 +9,7 @@ Public API: `DirectWriter`, its `Source`, `NO_SOURCE`, `ReadSize`, `Buffer`, and
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 from collections.abc import Callable, Sequence
@@ -91,7 +92,7 @@ class ReadSize:
 
     def __init__(self, transport: Any, *, is_paced: bool = False) -> None:
         below: Any = transport.transport if isinstance(transport, TLSMemoryBIOProtocol) else transport
-        self._transport = below if _is_plain(below) else None
+        self._transport = below if is_plain(below) else None
         self._most = FIRST_READ_SIZE if is_paced else FULL_READ_SIZE
         self._whole_blocks = 0
         self.reset()
@@ -107,6 +108,13 @@ class ReadSize:
         self._whole_blocks += 1
         if self._whole_blocks >= _WHOLE_BLOCKS_BEFORE_GROWTH and self._transport is not None:
             self._transport.bufferSize = max(FIRST_READ_SIZE, min(self._most, send_room(plain_socket)))
+
+    @property
+    def flows(self) -> bool:
+        """
+        Whether as many blocks as can be told left whole, and any number of octets may come.
+        """
+        return self._whole_blocks > 2 * _WHOLE_BLOCKS_BEFORE_GROWTH and self._most == FULL_READ_SIZE
 
     def reset(self) -> None:
         """
@@ -134,7 +142,7 @@ class DirectWriter:
         is_paused: Whether the source was told to stop, and not yet to go on.
         has_failed: Whether a send failed. Nothing is written any more, but an answer may be there to be read.
         read_size: Told how blocks leave, or None. May be replaced at any time.
-        waiting_size: Bytes which a plain socket did not take at once, until it has taken all of them.
+        waiting_size: Bytes which a plain socket did not take at once, until it has taken all of them; also in a pipe.
     """
 
     __slots__ = (
@@ -152,7 +160,7 @@ class DirectWriter:
 
     def __init__(self, transport: Any, source: Source = NO_SOURCE) -> None:
         self._records: Records | None = None
-        if isinstance(transport, TLSMemoryBIOProtocol) and _is_plain(transport.transport):
+        if isinstance(transport, TLSMemoryBIOProtocol) and is_plain(transport.transport):
             self._records = Records(transport)
             transport = self._records.below
         self._transport = transport
@@ -161,7 +169,7 @@ class DirectWriter:
         self.has_failed = False
         self.waiting_size = 0
         self.read_size: ReadSize | None = None
-        self._socket: socket.socket | None = transport.getHandle() if _is_plain(transport) else None
+        self._socket: socket.socket | None = transport.getHandle() if is_plain(transport) else None
         self._is_ready = False
         # Registering calls resumeProducing at once, whatever the buffer holds: not attached yet, so not believed.
         self._is_attached = False
@@ -224,6 +232,44 @@ class DirectWriter:
         else:
             for piece in pieces:
                 self._leave(piece)
+
+    @property
+    def can_splice(self) -> bool:
+        """
+        Whether octets may go to the socket out of a pipe, and it is fast enough to be worth it.
+        """
+        return (
+            self._is_ready
+            and self._records is None
+            and self.read_size is not None
+            and self.read_size.flows
+            and self._socket is not None
+            and self._socket.family in {socket.AF_INET, socket.AF_INET6}
+        )
+
+    def splice(self, pipe: int, size: int) -> int:
+        """
+        Send octets out of a pipe.
+
+        Args:
+            pipe: The end to read from.
+
+        Returns:
+            How many left. Where that is not all, the source was paused, and is resumed when the socket takes more.
+        """
+        assert self._socket is not None
+        left, fd = size, self._socket.fileno()
+        while left and self._is_ready:
+            sent = self._send(lambda most: os.splice(pipe, fd, most), left)
+            if sent:
+                left -= sent
+            elif sent == 0:
+                # Nothing is in the transport's buffer, and so it will say when the socket takes octets again.
+                self._is_ready = False
+                self.waiting_size = left
+                self._transport.startWriting()
+                self._pause()
+        return size - left
 
     def detach(self) -> None:
         """
@@ -344,7 +390,7 @@ def is_readable(transport: Any) -> bool:
     """
     Return whether octets or an end have come which nobody has read; below TLS nobody can tell what they mean.
     """
-    if not _is_plain(transport):
+    if not is_plain(transport):
         return False
     try:
         transport.getHandle().recv(1, _PEEK)
@@ -394,5 +440,8 @@ def acknowledged_size(transport: Any) -> int | None:
 _BYTES_ACKED = struct.Struct("=120xQ")
 
 
-def _is_plain(transport: Any) -> bool:
+def is_plain(transport: Any) -> bool:
+    """
+    Say whether a transport is a stream socket of its own, without TLS.
+    """
     return isinstance(transport, tcp.Connection) and not transport.TLS

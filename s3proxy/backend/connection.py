@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import auto
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -26,6 +27,7 @@ from s3proxy.s3.framing import ChunkedFraming
 from s3proxy.s3.head import ResponseHead, parse_response_head
 from s3proxy.s3.identity_enum import IdentityEnum
 from s3proxy.s3.limits import MAX_HEAD_SIZE
+from s3proxy.splice import MIN_SPLICED_SIZE, Splice, begin_splice
 
 if TYPE_CHECKING:
     from s3proxy.backend.pool import Pool
@@ -86,6 +88,7 @@ class BackendConnection(Protocol):
         self._paused_at: float | None = None
         self._is_lost = False
         self._writer: DirectWriter | None = None
+        self._splice: Splice | None = None
 
     # Life
 
@@ -110,6 +113,7 @@ class BackendConnection(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._is_lost = True
+        self._stop_splice()
         self._count_pause()
         self._deadline.cancel()
         self._pool.connection_lost(self)
@@ -217,6 +221,19 @@ class BackendConnection(Protocol):
             return
         assert self._writer is not None
         self._writer.writeSequence(pieces)
+
+    @property
+    def splice_target(self) -> DirectWriter | None:
+        """
+        Where octets of the body may go without coming here; None where they may not.
+        """
+        return self._writer if self._writer is not None and self._writer.can_splice else None
+
+    def moved(self, size: int) -> None:
+        """
+        Know that octets of the body went there.
+        """
+        self._body_left -= size
 
     def _body_produced(self, ignored: object, body: Any) -> None:
         if self._body is not body:
@@ -366,6 +383,33 @@ class BackendConnection(Protocol):
             response.received((data,))
         if left == 0 and self._response is response:
             self._answer_ended(response)
+        elif left is not None and left >= MIN_SPLICED_SIZE and self._splice is None:
+            self._try_to_splice(response, left)
+
+    def _try_to_splice(self, response: BackendResponse, left: int) -> None:
+        """
+        Have the rest of an answer never come here, where nobody looks at it.
+        """
+        target = response.splice_target
+        if target is not None and self._response is response and not self._is_paused:
+            self._splice = begin_splice(
+                self.transport, target, left, partial(self._rest_moved, response), partial(self._rest_spliced, response)
+            )
+
+    def _rest_moved(self, response: BackendResponse, size: int) -> None:
+        assert self._answer_left is not None
+        self._answer_left -= size
+        self._wait(_Waiting.FOR_REST, self._limits.idle_time)
+        response.moved(size)
+
+    def _rest_spliced(self, response: BackendResponse) -> None:
+        self._splice = None
+        self._answer_ended(response)
+
+    def _stop_splice(self) -> None:
+        splice, self._splice = self._splice, None
+        if splice is not None:
+            splice.stop()
 
     def _chunks_received(self, response: BackendResponse, framing: ChunkedFraming, data: bytes) -> None:
         pieces = framing.feed(data)
@@ -423,6 +467,8 @@ class BackendConnection(Protocol):
         if self._response is not None and self._is_paused:
             self._wait(_Waiting.FOR_REST, self._limits.idle_time)
             self._resume()
+            if self._splice is not None:
+                self._splice.push()
 
     def _pause(self) -> None:
         if not self._is_paused and not self._is_lost:

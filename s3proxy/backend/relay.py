@@ -5,35 +5,16 @@ The answer on its way to the client, paced by the client.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from s3proxy.backend.response import BackendResponse, BodyReceiver
+from s3proxy.backend.response import BackendResponse, BodyReceiver, SeeingReceiver
 from s3proxy.budget import Pace
-from s3proxy.flow import Buffer, ReadSize
+from s3proxy.flow import Buffer, DirectWriter, ReadSize
 from s3proxy.s3.framing import LAST_CHUNK, encode_chunk
 from s3proxy.s3.head import HeaderList
-
-
-class Writer(Protocol):
-    """
-    Where a client's answer goes: `s3proxy.flow.DirectWriter`.
-    """
-
-    read_size: ReadSize | None
-
-    def write(self, data: Buffer) -> None:
-        """
-        Send octets.
-        """
-
-    def writeSequence(self, pieces: Sequence[Buffer]) -> None:
-        """
-        Send several pieces.
-        """
 
 
 @implementer(IPushProducer)
@@ -66,7 +47,7 @@ class ResponseRelay:
     def __init__(
         self,
         response: BackendResponse,
-        writer: Writer,
+        writer: DirectWriter,
         head: bytes,
         *,
         is_chunked: bool,
@@ -122,6 +103,20 @@ class ResponseRelay:
         self._writer.read_size = None
         self._ended(failure)
 
+    @property
+    def splice_target(self) -> DirectWriter | None:
+        """
+        The client's own writer, where the rest of the body needs no framing and is paid for by nobody.
+        """
+        is_free = self.pace is None and not (self._is_chunked or self._is_held or self._is_full or self._head)
+        return self._writer if is_free and self._writer.can_splice else None
+
+    def moved(self, size: int) -> None:
+        """
+        Know that octets went there.
+        """
+        self.sent_size += size
+
     def _write(self, pieces: Sequence[Buffer]) -> None:
         if self._head:
             pieces = (self._head, *pieces)
@@ -163,7 +158,7 @@ class ResponseRelay:
         self._response.pauseProducing()
 
 
-class DocumentReader:
+class DocumentReader(SeeingReceiver):
     """
     Gathers the document of an answer, within a bound.
 

@@ -14,7 +14,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 from zope.interface import implementer
 
-from s3proxy.flow import Buffer
+from s3proxy.flow import Buffer, DirectWriter
 from s3proxy.s3.head import HeaderList, ResponseHead
 
 if TYPE_CHECKING:
@@ -37,8 +37,38 @@ class BodyReceiver(Protocol):
         Know that the whole body was given, or why its rest will not come.
         """
 
+    @property
+    def splice_target(self) -> DirectWriter | None:
+        """
+        Where octets may go without being given to it; None where it must see them.
+        """
 
-class _ProtocolReceiver:
+    def moved(self, size: int) -> None:
+        """
+        Know that octets went there.
+        """
+
+
+class SeeingReceiver:
+    """
+    A receiver which must see each octet.
+    """
+
+    @property
+    def splice_target(self) -> None:
+        """
+        Nowhere.
+        """
+        return
+
+    def moved(self, size: int) -> None:
+        """
+        Never told: nothing passes it by.
+        """
+        raise RuntimeError("octets passed by a receiver which must see them")
+
+
+class _ProtocolReceiver(SeeingReceiver):
     """
     A Twisted protocol as a receiver: what treq and `readBody` bring.
     """
@@ -148,6 +178,20 @@ class BackendResponse:
             self._connection.abort()
 
     # What the connection tells
+
+    @property
+    def splice_target(self) -> DirectWriter | None:
+        """
+        Where the rest of the body may go without coming here.
+        """
+        return self._receiver.splice_target if self._receiver is not None else None
+
+    def moved(self, size: int) -> None:
+        """
+        Know that octets went there.
+        """
+        assert self._receiver is not None
+        self._receiver.moved(size)
 
     def received(self, pieces: Sequence[Buffer]) -> None:
         """

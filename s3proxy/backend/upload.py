@@ -14,7 +14,7 @@ from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
 from s3proxy.backend.request import DEFAULT_FIRST_BYTE_TIME
-from s3proxy.flow import Buffer, ReadSize
+from s3proxy.flow import Buffer, DirectWriter, ReadSize
 
 
 @implementer(IBodyProducer, IConsumer)
@@ -105,6 +105,20 @@ class Upload:
         self._sent_blocks += 1
         self._first_block = list(pieces) if self._sent_blocks == 1 else None
         self._consumer.writeSequence(pieces)
+
+    @property
+    def splice_target(self) -> DirectWriter | None:
+        """
+        The connection's, once the first block can no longer be sent again.
+        """
+        return self._consumer.splice_target if self._consumer is not None and self._sent_blocks > 1 else None
+
+    def moved(self, size: int) -> None:
+        """
+        Know that octets went there.
+        """
+        self.size += size
+        self._consumer.moved(size)
 
     @property
     def waiting_size(self) -> int:

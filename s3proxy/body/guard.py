@@ -10,6 +10,8 @@ from typing import Any, Protocol
 from twisted.internet.interfaces import IConsumer
 from zope.interface import implementer
 
+from s3proxy.body.plain import PlainDecoder
+from s3proxy.flow import DirectWriter
 from s3proxy.s3.errors import S3Error
 from s3proxy.s3.head import HeaderList
 
@@ -56,6 +58,17 @@ class BodySink(Protocol):
         Take octets, in order.
         """
 
+    @property
+    def splice_target(self) -> DirectWriter | None:
+        """
+        Where octets may go without being written to it; None where they may not.
+        """
+
+    def moved(self, size: int) -> None:
+        """
+        Know that octets went there.
+        """
+
 
 @implementer(IConsumer)
 class GuardedBody:
@@ -78,6 +91,8 @@ class GuardedBody:
         refused: Callable[[S3Error], None],
     ) -> None:
         self._decoder = decoder
+        # There is nothing to verify but the length: then nobody need see the octets.
+        self._counter = decoder if isinstance(decoder, PlainDecoder) and decoder.only_counts else None
         self._sink = sink
         self._verified = verified
         self._refused = refused
@@ -111,6 +126,23 @@ class GuardedBody:
                 self._withheld += pieces
                 return
         self._sink.writeSequence(pieces)
+
+    @property
+    def splice_target(self) -> DirectWriter | None:
+        """
+        The sink's, where octets need not be seen. Their end is still to be written, by whoever moves the rest.
+        """
+        return self._sink.splice_target if self._counter is not None and not self._is_over else None
+
+    def moved(self, size: int) -> None:
+        """
+        Know that octets went there.
+        """
+        assert self._counter is not None
+        self._counter.skip(size)
+        if self._to_come is not None:
+            self._to_come -= size
+        self._sink.moved(size)
 
     def wireEnded(self) -> None:
         """
@@ -148,7 +180,26 @@ class GuardedBody:
         self._refused(error)
 
 
-class HeldBody:
+class KeepingSink:
+    """
+    A sink which must get each octet.
+    """
+
+    @property
+    def splice_target(self) -> None:
+        """
+        Nowhere.
+        """
+        return
+
+    def moved(self, size: int) -> None:
+        """
+        Never told: nothing passes it by.
+        """
+        raise RuntimeError("octets passed by a sink which keeps them")
+
+
+class HeldBody(KeepingSink):
     """
     Keeps a whole body.
 

@@ -37,6 +37,19 @@ class PlainDecoder:
         self._digests.update(data)
         return [memoryview(data)]
 
+    @property
+    def only_counts(self) -> bool:
+        """
+        Whether no digest runs, and there is a length to count up to.
+        """
+        return self.length is not None and not self._digests.updates
+
+    def skip(self, size: int) -> None:
+        """
+        Count octets which go another way.
+        """
+        self._size += size
+
     def finish(self) -> HeaderList:
         """
         Know that no more octets will come.

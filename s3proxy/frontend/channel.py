@@ -19,7 +19,7 @@ from twisted.web.http import HTTPChannel
 from zope.interface import implementer
 
 from s3proxy.deadline import Deadline
-from s3proxy.flow import DirectWriter, stream_socket
+from s3proxy.flow import FIRST_READ_SIZE, DirectWriter, stream_socket
 from s3proxy.frontend.hold import Hold
 from s3proxy.frontend.request import S3Request
 from s3proxy.s3.error_xml import error_document
@@ -35,6 +35,7 @@ from s3proxy.s3.framing import ChunkedFraming
 from s3proxy.s3.head import RequestHead, parse_request_head
 from s3proxy.s3.identity_enum import IdentityEnum
 from s3proxy.s3.limits import KIB, MAX_HEAD_SIZE, MIB
+from s3proxy.splice import MIN_SPLICED_SIZE, Splice, begin_splice
 from s3proxy.tls import Records
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ class S3Channel(HTTPChannel):
         self._fd: int | None = None
         self._is_tls = ISSLTransport.providedBy(transport)
         self._records: Records | None = None
+        self._splice: Splice | None = None
         if isinstance(transport, TLSMemoryBIOProtocol):
             self._records = Records(transport)
             self._records.gather()
@@ -258,11 +260,39 @@ class S3Channel(HTTPChannel):
             self._deliver(data)
             if self._state is _State.BODY and not self._holds:
                 self._await_body(size)
+                if lacks >= MIN_SPLICED_SIZE and self._splice is None:
+                    self._try_to_splice()
             return b""
         self._lacks = 0
         self._deliver(data if size == lacks else data[:lacks])
         self._body_ended()
         return b"" if size == lacks else data[lacks:]
+
+    def _try_to_splice(self) -> None:
+        """
+        Have the rest of a body never come here, where nobody looks at it: all but its end, which is withheld.
+        """
+        target = self._request.splice_target if self._request is not None else None
+        if target is not None:
+            size = self._lacks - FIRST_READ_SIZE
+            self._splice = begin_splice(self.transport, target, size, self._body_moved, self._body_spliced)
+
+    def _body_moved(self, size: int) -> None:
+        assert self._request is not None
+        self._lacks -= size
+        self._await_body(size)
+        self._request.bodyMoved(size)
+
+    def _body_spliced(self) -> None:
+        self._splice = None
+
+    def stop_splice(self) -> None:
+        """
+        See each octet again.
+        """
+        splice, self._splice = self._splice, None
+        if splice is not None:
+            splice.stop()
 
     def _stop_awaiting(self) -> None:
         if self._awaited_since is not None:
@@ -348,6 +378,8 @@ class S3Channel(HTTPChannel):
             if self._state is _State.BODY:
                 self._await_body(0)
             self.transport.resumeProducing()
+            if self._splice is not None:
+                self._splice.push()
 
     @property
     def paused_seconds(self) -> float:
@@ -595,6 +627,7 @@ class S3Channel(HTTPChannel):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._state = _State.CLOSED
+        self.stop_splice()
         self._count_pause()
         self._deadline.cancel()
         self._total.cancel()

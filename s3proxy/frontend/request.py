@@ -126,6 +126,20 @@ class S3Request(Request):
         elif self.is_unjudged:
             self._early.append(data)
 
+    @property
+    def splice_target(self) -> DirectWriter | None:
+        """
+        Where the body's octets may go without being received; None where somebody must see them.
+        """
+        return None if self.meter is not None else getattr(self._consumer, "splice_target", None)
+
+    def bodyMoved(self, size: int) -> None:
+        """
+        Know that octets went there.
+        """
+        self.received_size += size
+        cast(Any, self._consumer).moved(size)
+
     def bodyEnded(self) -> None:
         """
         Know that the body is complete.
@@ -198,6 +212,7 @@ class S3Request(Request):
         self._delivered = None
         self._early = []
         self.is_unjudged = False
+        self.channel.stop_splice()
         self._detach_consumer()
 
     def pauseProducing(self) -> None:
