@@ -479,9 +479,9 @@ class ProxiedExchange:
             self._mending = mending = Mending(profile, head, self._address, chosen.passed, is_anonymous=is_anonymous)
             self._head, self._passed = mending.head, mending.passed
         if self._backend.forwarded != "none":
-            self._passed += forwarded_headers(
-                self._backend.forwarded, self._request.client_host.encode(), head.host, self._scheme
-            )
+            origin = self._request.origin
+            chain = [host.encode() for host in (origin.client_host, *origin.hops)]
+            self._passed += forwarded_headers(self._backend.forwarded, chain, head.host, origin.scheme)
         if self._plan.decoder is None:
             self._verified_at = self._proxy.clock()
             self._receive(Event.AUTHENTICATED_WITHOUT_BODY)
@@ -800,7 +800,7 @@ class ProxiedExchange:
             self._response, self._reader = self._unexplained, None
         answer = self._response.head
         status, reason = answer.status, answer.reason
-        name = PublicName(self._scheme, self._request.head.host, self._proxy.settings.realm.regions[0])
+        name = PublicName(self._request.origin.scheme, self._request.head.host, self._proxy.settings.realm.regions[0])
         verified: HeaderList = []
         if answer.status == 200 and self._plan is not None and self._plan.use is BodyUse.OBJECT:
             verified = self._verified
@@ -852,7 +852,7 @@ class ProxiedExchange:
         # The answer to our PUT has no document, or none that a browser should see.
         self._response.abort()
         request_head = self._request.head
-        base = b"%s://%s%s" % (self._scheme, request_head.host, request_head.raw_path.rstrip(b"/"))
+        base = b"%s://%s%s" % (self._request.origin.scheme, request_head.host, request_head.raw_path.rstrip(b"/"))
         location = b"%s/%s" % (base, self._address.raw_key)
         etag = self._response.head.fields.value(b"etag") or b""
         self._status, reason, headers, document = form_answer(form.fields, self._address, location, etag)
@@ -951,7 +951,7 @@ class ProxiedExchange:
         cipher_suite, tls_version = self._request.tls_names()
         return AccessRecord(
             received_at=self._received_at,
-            client_host=self._request.client_host,
+            client_host=self._request.origin.client_host,
             request_id=self._request_id,
             head=self._request.head,
             address=self._address,
@@ -975,10 +975,6 @@ class ProxiedExchange:
             backend=self._backend_name if self._response is not None or self._upload is not None else None,
             backend_request_id=answer.fields.value(b"x-amz-request-id") if answer is not None else None,
         )
-
-    @property
-    def _scheme(self) -> bytes:
-        return b"https" if self._request.is_secure else b"http"
 
     @property
     def _backend_name(self) -> str | None:
