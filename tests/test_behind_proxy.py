@@ -589,6 +589,21 @@ async def test_who_is_not_listed_is_not_believed(trust: Trust) -> None:
     assert b"evil" not in harness.backend.requests[0].raw_head
 
 
+@pytest.mark.parametrize("trust", [Trust(), X], ids=["not listed", "listed"])
+@pytest_twisted.ensureDeferred
+async def test_a_signature_makes_no_proxy(trust: Trust) -> None:
+    """
+    A client may sign such headers; they reach the backend no more than unsigned ones.
+    """
+    names = ("x-forwarded-for", "x-forwarded-server", "forwarded", "via", "x-real-ip")
+    harness = make(trust=trust, forwarded="none")
+    answer = await harness.request(Signer().head("GET", TARGET, dict.fromkeys(names, "6.6.6.6"))[0])
+    await harness.close()
+
+    assert answer.status == 200, answer.body
+    assert b"6.6.6.6" not in harness.backend.requests[0].raw_head
+
+
 @pytest.mark.parametrize("name", ["v1 TCP4", "v1 UNKNOWN", "v2 UNIX"])
 @pytest_twisted.ensureDeferred
 async def test_a_relayed_client_does_not_speak_for_its_proxy(name: str) -> None:
