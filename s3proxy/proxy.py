@@ -52,6 +52,7 @@ from s3proxy.resign.answer import (
 )
 from s3proxy.resign.head import UNSIGNED_PAYLOAD, backend_head, content_md5, payload_of, strip_checksum_elements
 from s3proxy.resign.headers import forwarded_headers, passed_headers
+from s3proxy.resign.keys import check_document_keys, check_keys
 from s3proxy.resign.mending import Mending
 from s3proxy.resign.profiles import check_operation_taken, check_private_surface
 from s3proxy.resign.target import backend_target
@@ -401,6 +402,8 @@ class ProxiedExchange:
         check_private_surface(profile, head, address)
         if profile.operations is not None:
             check_operation_taken(profile.operations, head, address, authenticated.authentication_names)
+        if profile.refused_keys is not None:
+            check_keys(profile, head, address)
         if proxy.authorizer is not None:
             deciding = proxy.authorizer.authorize(head, address, authenticated)
             if deciding is not None:
@@ -552,8 +555,23 @@ class ProxiedExchange:
     def _body_verified(self, checksums: HeaderList) -> None:
         self._verified = checksums
         self._verified_at = self._proxy.clock()
+        if isinstance(self._held, HeldBody) and (error := self._refused_document(self._held)) is not None:
+            self._receive(Event.REFUSED, error)
+            return
         is_on_disk = isinstance(self._held, SpooledBody) and self._held.is_on_disk
         self._receive(Event.VERIFIED_ON_DISK if is_on_disk else Event.VERIFIED)
+
+    def _refused_document(self, held: HeldBody) -> S3Error | None:
+        assert self._address is not None
+        assert self._backend is not None
+        assert self._plan is not None
+        profile = self._backend.account.profile
+        if profile.refused_keys is not None and self._plan.use is BodyUse.DOCUMENT:
+            try:
+                check_document_keys(profile, self._head, self._address, held.content)
+            except S3Error as error:
+                return error
+        return None
 
     def _stop_body(self) -> None:
         if self._form is not None:
