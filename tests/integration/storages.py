@@ -150,7 +150,7 @@ def _wait(port: int, process: subprocess.Popen[bytes]) -> None:
     raise AssertionError("a process does not listen")
 
 
-class _Processes(ExitStack):
+class Processes(ExitStack):
     """
     What was started in a directory, ended together.
     """
@@ -175,12 +175,13 @@ class _Processes(ExitStack):
         self.callback(end_all, [process])
         _wait(port, process)
 
-    def start_proxy(self, backend_port: int, key_id: str, secret: str, options: str) -> Endpoint:
+    def start_proxy(self, backend_port: int, key_id: str, secret: str, options: str, more: str = "") -> Endpoint:
         """
         Start a daemon in front of a backend.
 
         Args:
             options: Of the backend.
+            more: Further tables.
         """
         port = free_port()
         (self.directory / "keys.toml").write_text(
@@ -199,6 +200,7 @@ secret_access_key = "{secret}"
 source = "file:keys.toml"
 [log]
 access = "access.log"
+{more}
 """
         )
         self.start(["twistd", "-n", "--pidfile=", "s3proxy", "--config", "s3proxy.toml"], port)
@@ -214,7 +216,7 @@ def versitygw(directory: Path) -> Iterator[Storage]:
     store, port = directory / "store", free_port()
     for path in (store, directory / "iam"):
         path.mkdir()
-    with _Processes(directory) as processes:
+    with Processes(directory) as processes:
         processes.start(
             [str(program), "--port", f"127.0.0.1:{port}", "--iam-dir", str(directory / "iam"), "posix", str(store)],
             port,
@@ -242,7 +244,7 @@ def swift_s3(directory: Path) -> Iterator[Storage]:
     servers = swift.Swift(directory, swift.install())
     try:
         servers.start()
-        with _Processes(directory) as processes:
+        with Processes(directory) as processes:
             through = processes.start_proxy(servers.port, swift.KEY_ID, swift.SECRET, "")
             yield speaking_s3("swift", through, Endpoint(servers.port, swift.KEY_ID, swift.SECRET))
     finally:
@@ -261,7 +263,7 @@ def moto(directory: Path) -> Iterator[Storage]:
         subprocess.run([sys.executable, "-m", "venv", str(commands.parent)], check=True)
         subprocess.run([str(commands / "pip"), "install", "-q", MOTO], check=True)
     port = free_port()
-    with _Processes(directory) as processes:
+    with Processes(directory) as processes:
         processes.start([str(commands / "moto_server"), "-H", "127.0.0.1", "-p", str(port)], port)
         through = processes.start_proxy(port, BACKEND_KEY_ID, BACKEND_SECRET, "")
         yield speaking_s3("moto", through, Endpoint(port, BACKEND_KEY_ID, BACKEND_SECRET))
@@ -280,19 +282,29 @@ reactor.run()
 """
 
 
+def start_legacy_store(processes: Processes, more: str = "") -> Endpoint:
+    """
+    Start the store of the demo, and a daemon in front of it.
+
+    Args:
+        more: Further tables of its configuration.
+    """
+    port, path = free_port(), processes.directory / "store"
+    path.mkdir()
+    arguments = [sys.executable, "-c", _LEGACY_STORE, str(path), str(port), BACKEND_KEY_ID, BACKEND_SECRET]
+    processes.start(arguments, port, {"PYTHONPATH": os.pathsep.join(sys.path)})
+    options = 'profile = "walrus-3.4"\nsignature = "v2"'
+    return processes.start_proxy(port, BACKEND_KEY_ID, BACKEND_SECRET, options, more)
+
+
 @contextmanager
 def legacy_store(directory: Path) -> Iterator[Storage]:
     """
     The store of the demo, which speaks as Walrus did. It is looked into on disk.
     """
-    port = free_port()
     path = directory / "store"
-    path.mkdir()
-    with _Processes(directory) as processes:
-        arguments = [sys.executable, "-c", _LEGACY_STORE, str(path), str(port), BACKEND_KEY_ID, BACKEND_SECRET]
-        processes.start(arguments, port, {"PYTHONPATH": os.pathsep.join(sys.path)})
-        options = 'profile = "walrus-3.4"\nsignature = "v2"'
-        through = processes.start_proxy(port, BACKEND_KEY_ID, BACKEND_SECRET, options)
+    with Processes(directory) as processes:
+        through = start_legacy_store(processes)
 
         def keys(bucket: str) -> list[bytes]:
             return [stored.key.encode() for stored in ObjectDirectory(path).bucket(bucket).objects()]
