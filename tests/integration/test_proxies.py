@@ -213,7 +213,6 @@ def _configure_nginx(directory: Path, ports: dict[str, int], listeners: dict[str
             proxy_buffering off;
             proxy_set_header Host inner:1;
             {lines}
-            proxy_set_header Expect $http_expect;
         }}
     }}
 """
