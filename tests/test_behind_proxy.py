@@ -311,6 +311,30 @@ async def test_a_drain_waits_for_headers_too(serves: bool) -> None:
     assert client.status == (200 if serves else 0)
 
 
+@pytest_twisted.ensureDeferred
+async def test_a_drain_does_not_end_before_the_last_header() -> None:
+    """
+    The end of every other connection is not the end: this one may still bring a request.
+    """
+    harness = make(trust=SPEAKS_PROXY)
+    waiting = SocketClient(harness.port.getHost().port)
+    other = SocketClient(harness.port.getHost().port)
+    await send_octets(other, LINE, 100)
+    await until(lambda: harness.site.channels and harness.site.introduced)
+    drained = harness.site.drain(serves=True)
+    other.close()
+    await until(lambda: not harness.site.channels)
+    was_drained = drained.called
+    waiting.put(LINE + GET)
+    await until(lambda: waiting.pump() or waiting.end)
+    await drained
+    waiting.close()
+    await harness.close()
+
+    assert not was_drained
+    assert waiting.status == 200
+
+
 # Headers of requests
 
 X = Trust(LOOPBACK, forwarded="x-forwarded")
