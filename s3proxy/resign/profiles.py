@@ -252,6 +252,11 @@ _WALRUS_CODES: dict[bytes, tuple[bytes, bytes]] = {
 Source: eucalyptus/eucalyptus, the exceptions of ``walrus-common`` and ``WalrusRESTExceptionHandler``.
 """
 
+_NOT_IN_XML = rb"[\0-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]"
+"""
+What a listing cannot tell which is plain XML, whatever encoding is asked for.
+"""
+
 _EUCALYPTUS_SURFACES = frozenset({b"services"})
 _EUCALYPTUS_HEADERS = (b"euca",)
 
@@ -308,6 +313,7 @@ PROFILES: dict[str, Profile] = {
             mends_reads=True,
             overrides_answers=True,
             lists_v1=True,
+            refused_keys=re.compile(_NOT_IN_XML),
         ),
         Profile(
             "osg-4.3",
@@ -362,11 +368,8 @@ PROFILES: dict[str, Profile] = {
         Profile(
             "versitygw",
             takes_checksums=True,
-            # Paths of files: what is empty or dots goes, and ".sgwtmp" is its own. Its listings are plain XML, in
-            # which the rest of these octets cannot be.
-            refused_keys=re.compile(
-                rb"(?:^|/)\.{0,2}/|(?:^|/)\.{1,2}\Z|^\.sgwtmp(?:/|\Z)|[\0-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]"
-            ),
+            # Paths of files: what is empty or dots goes, and ".sgwtmp" is its own.
+            refused_keys=re.compile(rb"(?:^|/)\.{0,2}/|(?:^|/)\.{1,2}\Z|^\.sgwtmp(?:/|\Z)|" + _NOT_IN_XML),
         ),
     )
 }

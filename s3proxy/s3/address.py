@@ -19,11 +19,6 @@ _PLAIN = re.compile(rb"[A-Za-z0-9\-._~/]*")
 _SLASH = re.compile(rb"/|%2[Ff]")
 _HOST_BUCKET = re.compile(rb"[a-z0-9._-]+")
 
-_NO_BUCKETS = frozenset({b".", b".."})
-"""
-Segments which the next reader of a path may take out of it: the key's first segment would become the bucket.
-"""
-
 
 @dataclass(slots=True)
 class Address:
@@ -56,24 +51,20 @@ def parse_address(raw_path: bytes, host: bytes, domains: Sequence[bytes]) -> Add
 
     Raises:
         InvalidURI: An escape is broken, or the decoded path is not UTF-8.
-        InvalidBucketName: What stands for the bucket would be another one, or a part of a key, to the next reader.
+        InvalidBucketName: What a host's name has in the bucket's place would be another one in a path.
     """
     decoded = decode_path(raw_path)
     bucket = _bucket_of_host(host, domains)
     if bucket:
-        # It will stand in a path, where an escape would mean what it says.
-        if bucket in _NO_BUCKETS or _HOST_BUCKET.fullmatch(bucket) is None:
+        # It will stand in a path, where an escape would mean what it says, and dots may go.
+        if bucket in {b".", b".."} or _HOST_BUCKET.fullmatch(bucket) is None:
             raise InvalidBucketName(bucket)
         return Address(bucket, decoded[1:], bucket, raw_path[1:], True)
     if decoded is raw_path:
         raw_bucket, _, raw_key = raw_path[1:].partition(b"/")
-        if raw_bucket in _NO_BUCKETS:
-            raise InvalidBucketName(raw_bucket)
         return Address(raw_bucket, raw_key, raw_bucket, raw_key)
     # A slash which is escaped ends the bucket, too: backends decode a path before they look for its slashes.
     bucket, _, key = decoded[1:].partition(b"/")
-    if bucket in _NO_BUCKETS:
-        raise InvalidBucketName(bucket)
     raw_bucket, *raw_keys = _SLASH.split(raw_path[1:], maxsplit=1)
     return Address(bucket, key, raw_bucket, b"".join(raw_keys))
 

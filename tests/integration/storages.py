@@ -245,7 +245,7 @@ def swift_s3(directory: Path) -> Iterator[Storage]:
     try:
         servers.start()
         with Processes(directory) as processes:
-            through = processes.start_proxy(servers.port, swift.KEY_ID, swift.SECRET, "")
+            through = processes.start_proxy(servers.port, swift.KEY_ID, swift.SECRET, 'profile = "swift"')
             yield speaking_s3("swift", through, Endpoint(servers.port, swift.KEY_ID, swift.SECRET))
     finally:
         servers.stop()

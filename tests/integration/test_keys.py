@@ -118,6 +118,8 @@ _NO_XML = {b"\x01", b"nul\0x", "\uffff".encode()}
 
 REFUSED: dict[str, set[bytes]] = {
     "versitygw": _PATHS | _NO_XML | {b".sgwtmp", b".sgwtmp/x"},
+    "legacy-store": _NO_XML,
+    "swift": {b"nul\0x"},
     "rgw v2": {b"nul\0x"},
     "rgw v4": {b"nul\0x"},
 }
@@ -128,7 +130,6 @@ Those which s3proxy refuses before the storage, by its profile.
 LEFT_TO_THE_STORAGE: dict[tuple[str, bytes], tuple[int, str]] = {
     ("versitygw", b"trail/"): (400, "DirectoryObjectContainsData"),
     **{("versitygw", key): (400, "KeyTooLongError") for key in KEYS if max(map(len, key.split(b"/"))) > 255},
-    ("swift", b"nul\0x"): (400, "InvalidURI"),
     ("moto", b"line\nfeed"): (404, ""),
 }
 """
