@@ -121,6 +121,7 @@ def make_settings(content: Mapping[str, Any], directory: Path, environment: Mapp
     _check_backend_keys(file, faults)
     _check_routes(file, faults)
     _check_spool(file.server, directory, faults)
+    _check_trust(file, faults)
     if faults:
         raise Faults(sorted(faults))
     server = file.server
@@ -176,12 +177,25 @@ def share_of(settings: Settings, workers: int) -> Settings:
     )
 
 
-_INHERITED = ("region", "accepted_regions", "domains", "refuse", "post")
+_INHERITED = (
+    *("region", "accepted_regions", "domains", "refuse", "post"),
+    *("trusted_peers", "proxy_protocol", "trusted_forwarded"),
+)
 
 
 def _with_inherited(listener: ListenerSettings, server: ServerSettings) -> ListenerSettings:
     missing: dict[str, Any] = {name: getattr(server, name) for name in _INHERITED if getattr(listener, name) is None}
     return replace(listener, **missing)
+
+
+def _check_trust(file: _File, faults: list[Fault]) -> None:
+    tables = {f"listener[{index}]": _with_inherited(one, file.server) for index, one in enumerate(file.listener)}
+    if file.server.listen or not tables:
+        tables["server"] = _with_inherited(ListenerSettings(endpoint=DEFAULT_LISTEN), file.server)
+    for place, table in tables.items():
+        for name in ("proxy_protocol", "trusted_forwarded"):
+            if getattr(table, name) not in {False, "none"} and not table.trusted_peers:
+                faults.append(Fault(f"{place}.{name}", "has no use without trusted_peers"))
 
 
 _PATHS = ("unix_socket", "ca_file", "client_certificate_file", "client_private_key_file")

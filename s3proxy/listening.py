@@ -63,28 +63,42 @@ class Sockets:
         if name not in self._sockets:
             self._serve(name, description, None)
 
-    def listen(self, name: str, description: str, factory: IProtocolFactory) -> IListeningPort:
+    def listen(
+        self,
+        name: str,
+        description: str,
+        factory: IProtocolFactory,
+        wrap: Callable[[IProtocolFactory], IProtocolFactory] | None = None,
+    ) -> IListeningPort:
         """
         Serve connections, several factories one after the other if need be: the socket stays when a port is stopped.
 
         Args:
             name: As for `open`, which need not have been called.
             description: A Twisted endpoint string.
+            wrap: Makes what reads a connection's first octets, before TLS, and hands the rest on.
 
         Raises:
             CannotListen: The address is in use, or not ours; or a certificate or key file is not as it must be.
         """
-        port: IListeningPort = self._serve(name, description, factory)
+        port: IListeningPort = self._serve(name, description, factory, wrap)
         return port
 
-    def _serve(self, name: str, description: str, factory: IProtocolFactory | None) -> Any:
+    def _serve(
+        self,
+        name: str,
+        description: str,
+        factory: IProtocolFactory | None,
+        wrap: Callable[[IProtocolFactory], IProtocolFactory] | None = None,
+    ) -> Any:
         listened: list[Any] = []
         failures: list[Failure] = []
         try:
-            endpoint = serverFromString(_Adopting(self, name), description)
+            endpoint = serverFromString(_Adopting(self, name, wrap), description)
             if isinstance(endpoint, AdoptedStreamServerEndpoint):
                 # systemd's socket. Its own listen() would close the descriptor, which the next process may need.
-                listened.append(self.adopt(name, lambda: socket.socket(fileno=os.dup(endpoint.fileno)), factory))
+                adopted = self.adopt(name, lambda: socket.socket(fileno=os.dup(endpoint.fileno)), factory, wrap)
+                listened.append(adopted)
             else:
                 # These endpoints listen at once: a later failure could not fail the start.
                 endpoint.listen(factory).addCallbacks(listened.append, failures.append)
@@ -94,7 +108,7 @@ class Sockets:
             raise CannotListen(f"cannot listen on {description}: {_reason(failures[0].value)}")
         return listened[0]
 
-    def adopt(self, name: str, bind: Callable[[], socket.socket], factory: Any) -> Any:
+    def adopt(self, name: str, bind: Callable[[], socket.socket], factory: Any, wrap: Any = None) -> Any:
         """
         Serve connections of a socket, bound now if it is not yet.
         """
@@ -104,6 +118,8 @@ class Sockets:
             opened.setblocking(False)
         if factory is None:
             return None
+        if wrap is not None:
+            factory = wrap(factory)
         port = self._reactor.adoptStreamPort(opened.fileno(), opened.family, factory)
         # Twisted begins with a hundred at a time; other processes may wait for the same connections.
         port.numberAccepts = 1
@@ -133,12 +149,13 @@ class _Adopting:
     What an endpoint takes for its reactor, so that it listens on a socket of ours.
     """
 
-    def __init__(self, sockets: Sockets, name: str) -> None:
+    def __init__(self, sockets: Sockets, name: str, wrap: Any) -> None:
         self._sockets = sockets
         self._name = name
+        self._wrap = wrap
 
     def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
-        return self._sockets.adopt(self._name, lambda: _bind_tcp(port, interface), factory)
+        return self._sockets.adopt(self._name, lambda: _bind_tcp(port, interface), factory, self._wrap)
 
     def listenSSL(self, port: int, factory: Any, contextFactory: Any, backlog: int = 50, interface: str = "") -> Any:
         if factory is not None:
@@ -148,7 +165,7 @@ class _Adopting:
     def listenUNIX(
         self, address: str, factory: Any, backlog: int = 50, mode: int = 0o666, wantPID: bool = False
     ) -> Any:
-        return self._sockets.adopt(self._name, lambda: _bind_unix(address, mode), factory)
+        return self._sockets.adopt(self._name, lambda: _bind_unix(address, mode), factory, self._wrap)
 
 
 def _bind_tcp(port: int, interface: str) -> socket.socket:

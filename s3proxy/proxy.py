@@ -52,6 +52,7 @@ from s3proxy.resign.answer import (
 )
 from s3proxy.resign.head import UNSIGNED_PAYLOAD, backend_head, content_md5, payload_of, strip_checksum_elements
 from s3proxy.resign.headers import forwarded_headers, passed_headers
+from s3proxy.resign.keys import check_document_keys, check_keys
 from s3proxy.resign.mending import Mending
 from s3proxy.resign.profiles import check_operation_taken, check_private_surface
 from s3proxy.resign.target import backend_target
@@ -401,6 +402,8 @@ class ProxiedExchange:
         check_private_surface(profile, head, address)
         if profile.operations is not None:
             check_operation_taken(profile.operations, head, address, authenticated.authentication_names)
+        if profile.refused_keys is not None:
+            check_keys(profile, head, address)
         if proxy.authorizer is not None:
             deciding = proxy.authorizer.authorize(head, address, authenticated)
             if deciding is not None:
@@ -479,9 +482,9 @@ class ProxiedExchange:
             self._mending = mending = Mending(profile, head, self._address, chosen.passed, is_anonymous=is_anonymous)
             self._head, self._passed = mending.head, mending.passed
         if self._backend.forwarded != "none":
-            self._passed += forwarded_headers(
-                self._backend.forwarded, self._request.client_host.encode(), head.host, self._scheme
-            )
+            origin = self._request.origin
+            chain = [host.encode() for host in (origin.client_host, *origin.hops)]
+            self._passed += forwarded_headers(self._backend.forwarded, chain, head.host, origin.scheme)
         if self._plan.decoder is None:
             self._verified_at = self._proxy.clock()
             self._receive(Event.AUTHENTICATED_WITHOUT_BODY)
@@ -552,8 +555,23 @@ class ProxiedExchange:
     def _body_verified(self, checksums: HeaderList) -> None:
         self._verified = checksums
         self._verified_at = self._proxy.clock()
+        if isinstance(self._held, HeldBody) and (error := self._refused_document(self._held)) is not None:
+            self._receive(Event.REFUSED, error)
+            return
         is_on_disk = isinstance(self._held, SpooledBody) and self._held.is_on_disk
         self._receive(Event.VERIFIED_ON_DISK if is_on_disk else Event.VERIFIED)
+
+    def _refused_document(self, held: HeldBody) -> S3Error | None:
+        assert self._address is not None
+        assert self._backend is not None
+        assert self._plan is not None
+        profile = self._backend.account.profile
+        if profile.refused_keys is not None and self._plan.use is BodyUse.DOCUMENT:
+            try:
+                check_document_keys(profile, self._head, self._address, held.content)
+            except S3Error as error:
+                return error
+        return None
 
     def _stop_body(self) -> None:
         if self._form is not None:
@@ -800,7 +818,7 @@ class ProxiedExchange:
             self._response, self._reader = self._unexplained, None
         answer = self._response.head
         status, reason = answer.status, answer.reason
-        name = PublicName(self._scheme, self._request.head.host, self._proxy.settings.realm.regions[0])
+        name = PublicName(self._request.origin.scheme, self._request.head.host, self._proxy.settings.realm.regions[0])
         verified: HeaderList = []
         if answer.status == 200 and self._plan is not None and self._plan.use is BodyUse.OBJECT:
             verified = self._verified
@@ -852,7 +870,7 @@ class ProxiedExchange:
         # The answer to our PUT has no document, or none that a browser should see.
         self._response.abort()
         request_head = self._request.head
-        base = b"%s://%s%s" % (self._scheme, request_head.host, request_head.raw_path.rstrip(b"/"))
+        base = b"%s://%s%s" % (self._request.origin.scheme, request_head.host, request_head.raw_path.rstrip(b"/"))
         location = b"%s/%s" % (base, self._address.raw_key)
         etag = self._response.head.fields.value(b"etag") or b""
         self._status, reason, headers, document = form_answer(form.fields, self._address, location, etag)
@@ -951,7 +969,7 @@ class ProxiedExchange:
         cipher_suite, tls_version = self._request.tls_names()
         return AccessRecord(
             received_at=self._received_at,
-            client_host=self._request.client_host,
+            client_host=self._request.origin.client_host,
             request_id=self._request_id,
             head=self._request.head,
             address=self._address,
@@ -975,10 +993,6 @@ class ProxiedExchange:
             backend=self._backend_name if self._response is not None or self._upload is not None else None,
             backend_request_id=answer.fields.value(b"x-amz-request-id") if answer is not None else None,
         )
-
-    @property
-    def _scheme(self) -> bytes:
-        return b"https" if self._request.is_secure else b"http"
 
     @property
     def _backend_name(self) -> str | None:

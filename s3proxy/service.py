@@ -7,6 +7,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -20,6 +21,8 @@ from s3proxy.admin import AdminSite
 from s3proxy.backends import CannotStart
 from s3proxy.frontend.admission import ConnectionLimit, most_connections, raise_file_limit
 from s3proxy.frontend.balance import Balance
+from s3proxy.frontend.peers import Peers, Trust
+from s3proxy.frontend.proxy_protocol import ProxyHeaderFactory
 from s3proxy.frontend.resource import S3Resource
 from s3proxy.frontend.site import S3Site
 from s3proxy.gauges import measure
@@ -285,10 +288,12 @@ class ProxyService(Service):
                 self._sites[name] = self._make_site(name, generation)
             site = self._sites[name]
             site.times = generation.client_times()
+            site.trust = Trust(Peers(listener.trusted_peers), listener.proxy_protocol, listener.trusted_forwarded)
             former = self._ports.get(name)
             if former is None or listener.endpoint.startswith("ssl:"):
                 # With TLS each port has its certificate; the socket below is the same.
-                self._ports[name] = self._sockets.listen(name, listener.endpoint, site)
+                wrap = partial(ProxyHeaderFactory, site=site)
+                self._ports[name] = self._sockets.listen(name, listener.endpoint, site, wrap)
                 if former is not None:
                     former.stopListening()
         for name in self._sites.keys() - named.keys():

@@ -9,12 +9,14 @@ from __future__ import annotations
 import fnmatch
 import re
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from twisted.internet.endpoints import serverFromString
 
 from s3proxy.authentication import SWITCHES
+from s3proxy.frontend.peers import UNIX
 from s3proxy.resign.profiles import PROFILES
 from s3proxy.s3.limits import GIB, KIB, MAX_OBJECT_SIZE, MAX_XML_BODY_SIZE, MIB, SMALL_BODY_SIZE
 from s3proxy.tables import NotAccepted, boolean, choice, count, list_of, one_or_list_of, option, seconds, size, text
@@ -26,7 +28,12 @@ DEFAULT_LISTEN = "tcp:9000:interface=127.0.0.1"
 ENDPOINT_KINDS = ("tcp", "tcp6", "ssl", "unix", "systemd")
 """
 Twisted's endpoint strings which a listener may be. ``haproxy:`` is not among them: Twisted's wrapper drops a valid
-connection whose PROXY header comes in pieces.
+connection whose PROXY header comes in pieces; ``proxy_protocol`` does what it would.
+"""
+
+FORWARDED = ("none", "x-forwarded", "forwarded")
+"""
+Headers in which a proxy tells who its client is.
 """
 
 
@@ -70,6 +77,15 @@ def _check_domain(value: str) -> None:
         raise NotAccepted
 
 
+def _check_peer(value: str) -> None:
+    if value == UNIX:
+        return
+    try:
+        ip_network(value)
+    except ValueError as error:
+        raise NotAccepted(str(error)) from None
+
+
 def _check_word(value: str) -> None:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value):
         raise NotAccepted
@@ -106,6 +122,7 @@ ADMIN = text('a Twisted endpoint string on loopback, like "tcp:9001:interface=12
 URL = text('"http://HOST[:PORT]" or "https://HOST[:PORT]"', _check_url)
 REQUEST_PATH = text('a path of URLs, like "/healthcheck"', _check_path)
 DOMAIN = text('a host name in lower case without a port, like "s3.example.com"', _check_domain)
+PEER = text('a network like "10.0.0.0/8", an address, or "unix" for unix sockets', _check_peer)
 REGION = text('a region\'s name, like "us-east-1"', _check_word)
 NAME = text("letters, digits, dots, hyphens and underscores, at most 64", _check_word)
 ACCESS_KEY_ID = text("an access key id of at most 128 characters", _check_access_key_id)
@@ -214,6 +231,24 @@ class ServerSettings:
     host_id: str = option(
         text("printable text"), "The text of `HostId` in errors and of `x-amz-id-2`: names this process.", "s3proxy"
     )
+    trusted_peers: tuple[str, ...] = option(
+        list_of(PEER),
+        "Proxies in front of this one: they may say who their clients are, as the next two options let them. Loopback "
+        "is not among them unless it is listed.",
+        (),
+    )
+    proxy_protocol: bool = option(
+        boolean(),
+        "Whether each connection of `trusted_peers` begins with a PROXY header, version 1 or 2, before TLS. One which "
+        "does not is closed. Others need none, and theirs is no request.",
+        default=False,
+    )
+    trusted_forwarded: str = option(
+        choice(*FORWARDED),
+        "Headers of `trusted_peers` which count: `X-Forwarded-For`, `-Host` and `-Proto`, or `Forwarded`. The host in "
+        "them is the only one then, for signatures as for everything else. Those of others are dropped.",
+        "none",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,6 +263,11 @@ class ListenerSettings:
     domains: tuple[str, ...] = option(list_of(DOMAIN), "Its domains.", None, told="the server's")
     refuse: tuple[str, ...] = option(list_of(choice(*SWITCHES)), "What is switched off.", None, told="the server's")
     post: str = option(choice("spool", "stream"), "How it takes forms.", None, told="the server's")
+    trusted_peers: tuple[str, ...] = option(list_of(PEER), "Proxies in front of it.", None, told="the server's")
+    proxy_protocol: bool = option(
+        boolean(), "Whether their connections begin with a PROXY header.", None, told="the server's"
+    )
+    trusted_forwarded: str = option(choice(*FORWARDED), "Which of their headers count.", None, told="the server's")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,9 +310,7 @@ class BackendSettings:
         "`spool` verifies it on disk first, for a backend which would commit a short body.",
         "tail",
     )
-    forwarded: str = option(
-        choice("none", "x-forwarded", "forwarded"), "The headers which tell it who the client is.", "none"
-    )
+    forwarded: str = option(choice(*FORWARDED), "The headers which tell it who the client is.", "none")
     connections: int = option(count(1, 65536), "The most connections to it at a time, to each of `urls`.", 4096)
     unix_socket: str | None = option(FILE, "A unix socket to connect to, in place of the URL's host and port.", None)
     ca_file: str | None = option(FILE, "PEM certificates which its own must descend from.", None, told="the system's")

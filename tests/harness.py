@@ -23,6 +23,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS
 from twisted.internet.task import Clock, deferLater
+from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from s3proxy.accesslog import AccessRecord
 from s3proxy.authentication import Anonymous, Realm
@@ -36,6 +37,8 @@ from s3proxy.budget import Budgets
 from s3proxy.flow import bound_socket_buffers
 from s3proxy.frontend.admission import ConnectionLimit
 from s3proxy.frontend.channel import ClientTimes
+from s3proxy.frontend.peers import Trust
+from s3proxy.frontend.proxy_protocol import ProxyHeaderFactory
 from s3proxy.frontend.resource import S3Resource
 from s3proxy.frontend.site import S3Site
 from s3proxy.proxy import Proxy, ProxySettings
@@ -162,7 +165,9 @@ class Harness:
         backend_context: The backend's, where it is not an ordinary one.
         backend_speaks_tls: False for a backend which does not, though it should.
         now: What the proxy takes for the time.
+        trust: What proxies in front of this one are believed.
         records: What went to the access log.
+        refused: Addresses of clients whose octets were no request.
     """
 
     profile: Profile = PROFILES["generic"]
@@ -190,6 +195,8 @@ class Harness:
     spool_quota: int = 1 << 30
     budget_limits: BudgetLimits = NO_LIMITS
     connection_limit: ConnectionLimit | None = None
+    trust: Trust = field(default_factory=Trust)
+    domains: tuple[bytes, ...] = (b"s3.example.test",)
 
     def __post_init__(self) -> None:
         self.records: list[AccessRecord] = []
@@ -222,7 +229,7 @@ class Harness:
             ProxySettings(
                 Realm(
                     regions=(b"us-east-1",),
-                    domains=(b"s3.example.test",),
+                    domains=self.domains,
                     refused=self.refused,
                     anonymous=self.anonymous,
                     known_tokens=tokens,
@@ -240,8 +247,19 @@ class Harness:
             spool=self.spool,
             budgets=Budgets(timed, self.budget_limits, patience=5.0),
         )
-        self.site = S3Site(S3Resource(self.proxy), timed, times=self.times, limit=self.connection_limit)
-        if self.is_tls:
+        self.refused: list[str] = []
+        self.site = S3Site(
+            S3Resource(self.proxy),
+            timed,
+            times=self.times,
+            limit=self.connection_limit,
+            connection_refused=lambda host, error, request_id: self.refused.append(host),
+            trust=self.trust,
+        )
+        if self.trust.proxy_protocol:
+            tls = TLSMemoryBIOFactory(server_context(), False, self.site) if self.is_tls else self.site
+            self.port = reactor.listenTCP(0, ProxyHeaderFactory(tls, self.site), interface="127.0.0.1")
+        elif self.is_tls:
             self.port = reactor.listenSSL(0, self.site, server_context(), interface="127.0.0.1")
         else:
             self.port = reactor.listenTCP(0, self.site, interface="127.0.0.1")

@@ -319,6 +319,18 @@ def test_the_secret_is_in_no_repr(tmp_path: Path) -> None:
         (routed(("a*", "b"), (["x", "a?b*"], "c")), "route[1].bucket", 'never comes to matter: route[0] has "a*"'),
         (routed(("*", "b"), ("a", "c")), "route[1].bucket", 'route[0] has "*"'),
         ({"anonymous": {"signed_buckets": ["a/*"]}}, "anonymous.signed_buckets[0]", "no bucket has a slash"),
+        ({"server": {"proxy_protocol": True}}, "server.proxy_protocol", "no use without trusted_peers"),
+        ({"server": {"trusted_forwarded": "forwarded"}}, "server.trusted_forwarded", "no use without trusted_peers"),
+        ({"server": {"trusted_peers": ["10.0.0.1/8"]}}, "server.trusted_peers[0]", "has host bits set"),
+        ({"server": {"trusted_peers": ["lb.example.com"]}}, "server.trusted_peers[0]", 'or "unix" for unix sockets'),
+        (
+            {
+                "server": {"trusted_peers": ["::1", "unix"], "proxy_protocol": True},
+                "listener": [{"endpoint": "tcp:1"}, {"endpoint": "tcp:2", "trusted_peers": []}],
+            },
+            "listener[1].proxy_protocol",
+            "no use without trusted_peers",
+        ),
         ({"credentials": {"source": "keys.toml"}}, "credentials.source", '"file:PATH"'),
         ({"credentials": {"source": "ldap:x"}}, "credentials.source", '"file:PATH"'),
         ({"limits": {"small_body": "1 GiB"}}, "limits.small_body", "bytes from 0 to 4 MiB"),

@@ -129,7 +129,8 @@ def test_a_bucket_in_the_host_name_is_one() -> None:
     """
     assert chosen(b"/key", host=b"logs-2026.s3.example.test") == "own-logs"
     assert chosen(b"/logs-2026/key", host=b"other.s3.example.test") == "own-first"
-    assert chosen(b"/key", host=b"\xff.s3.example.test") == "own-first"
+    # An escaped slash ends a bucket, as it does for the backend.
+    assert chosen(b"/logs-2026%2Fkey") == "own-logs"
 
 
 def test_a_star_is_no_listing_of_buckets() -> None:

@@ -101,7 +101,7 @@ class ConnectionLimit:
         self.refused_count = 0
         self.full_count = 0
         self._ports = ports
-        self._connections: dict[Connection, str] = {}
+        self._connections: dict[Connection, str | None] = {}
         self._by_address: Counter[str] = Counter()
         self._is_full = False
         self._reactor = reactor
@@ -111,9 +111,12 @@ class ConnectionLimit:
         self._given_up: int | None = None
         self._has_left = False
 
-    def admits(self, connection: Connection, address: str) -> bool:
+    def admits(self, connection: Connection, address: str | None) -> bool:
         """
         Count a connection in; return whether its address may have it.
+
+        Args:
+            address: None for one of which any number is welcome.
         """
         self._connections[connection] = address
         if len(self._connections) >= self.most and not self._is_full and not self._evict():
@@ -128,7 +131,7 @@ class ConnectionLimit:
             if self._resting is None and self._balance.is_ahead and self._balance.least != self._given_up:
                 self._pause()
                 self._rest()
-        if not self.most_per_address:
+        if not self.most_per_address or address is None:
             return True
         self._by_address[address] += 1
         if self._by_address[address] <= self.most_per_address:

@@ -20,6 +20,7 @@ from zope.interface import implementer
 
 from s3proxy.deadline import Deadline
 from s3proxy.flow import FIRST_READ_SIZE, DirectWriter, stream_socket
+from s3proxy.frontend.forwarded import UNKNOWN, Origin, believed_origin
 from s3proxy.frontend.hold import Hold
 from s3proxy.frontend.request import S3Request
 from s3proxy.s3.error_xml import error_document
@@ -101,10 +102,12 @@ class S3Channel(HTTPChannel):
     remain the producer's side towards `Request` and what applications see of a channel.
 
     Attributes:
-        client_host: The client's address as text.
+        peer: The address of the other end, or the one which it was given by a PROXY header.
+        origin: Whom the present request comes from.
     """
 
     site: S3Site
+    peer: Any = None
     persistent: bool
     transport: Any
 
@@ -141,7 +144,10 @@ class S3Channel(HTTPChannel):
         if isinstance(transport, TLSMemoryBIOProtocol):
             self._records = Records(transport)
             self._records.gather()
-        self.client_host = str(getattr(self.getPeer(), "host", "-"))
+        host = str(getattr(self.getPeer(), "host", UNKNOWN))
+        self.origin = self._own_origin = Origin(host, b"https" if self._is_tls else b"http")
+        trust = self.site.trust
+        self._trust = trust if trust.forwarded != "none" and trust.peers.lists(self.peer) else None
         self.writer = DirectWriter(transport, self)
         self.site.connection_made(self)
         found = stream_socket(transport)
@@ -149,7 +155,8 @@ class S3Channel(HTTPChannel):
             self._fd = found.fileno()
             self.site.watch.add(self._fd, self._hung_up)
         limit = self.site.limit
-        if limit is not None and not limit.admits(self, self.client_host):
+        # A proxy of many clients has as many connections as it needs.
+        if limit is not None and not limit.admits(self, host if self._trust is None else None):
             self._refuse_connection(SlowDown())
 
     # Reading
@@ -196,6 +203,8 @@ class S3Channel(HTTPChannel):
                 self._check_beginning(data, start)
                 return data
             head = parse_request_head(data[start:end])
+            if self._trust is not None:
+                self.origin = believed_origin(head, self._trust, self._own_origin)
         except S3Error as error:
             self._refuse_connection(error)
             return b""
@@ -660,7 +669,10 @@ class S3Channel(HTTPChannel):
         if self._requestProducer is not None:
             self._requestProducer.stopProducing()
 
-    # What applications' own requests write
+    # What applications' own requests ask, and write
+
+    def getPeer(self) -> Any:
+        return self.peer if self.peer is not None else self.transport.getPeer()
 
     def write(self, data: bytes) -> None:
         self.writer.write(data)

@@ -33,7 +33,8 @@ class S3Request(Request):
     complete; what only that needs is made when it is first asked for.
 
     Attributes:
-        head: As received.
+        head: As received; its Host as a listed proxy received it, where that is believed.
+        origin: Whom it comes from.
         received_size: Bytes of the body so far, without transfer coding.
         meter: Told how many bytes of it came, where somebody pays for them.
     """
@@ -44,6 +45,7 @@ class S3Request(Request):
     def __init__(self, channel: S3Channel, head: RequestHead) -> None:
         self.channel = channel
         self.head = head
+        self.origin = channel.origin
         self.method = head.method
         self.uri = head.raw_target
         self.path = head.raw_path
@@ -328,13 +330,6 @@ class S3Request(Request):
         if not self._disconnected:
             self.channel.abort()
 
-    @property
-    def client_host(self) -> str:
-        """
-        The client's address as text.
-        """
-        return self.channel.client_host
-
     def tls_names(self) -> tuple[str | None, str | None]:
         """
         Return the cipher suite and the version of the client's TLS, None where there is none.
@@ -345,10 +340,3 @@ class S3Request(Request):
         if connection is None:
             return None, None
         return connection.get_cipher_name(), connection.get_protocol_version_name()
-
-    @property
-    def is_secure(self) -> bool:
-        """
-        Whether the client's connection is TLS.
-        """
-        return self.channel.is_tls

@@ -14,8 +14,10 @@ from twisted.web.resource import IResource
 from twisted.web.server import Site
 
 from s3proxy.frontend.admission import ConnectionLimit
-from s3proxy.frontend.channel import ClientTimes, S3Channel
+from s3proxy.frontend.channel import DRAINED_KEEP_ALIVE, ClientTimes, S3Channel
 from s3proxy.frontend.hangup import HangupWatch
+from s3proxy.frontend.peers import Trust
+from s3proxy.frontend.proxy_protocol import ProxyHeaderProtocol
 from s3proxy.s3.errors import S3Error
 
 
@@ -37,9 +39,11 @@ class S3Site(Site):
         host_id: Text of the ``HostId`` element and the ``x-amz-id-2`` header; names this process, not the machine.
         connection_refused: Told of what was no request: remote address, error and request id.
         limit: Of the connections of this site and others; None for no bound.
+        trust: What other proxies in front of this site are believed; nothing by default.
 
     Attributes:
         channels: The connections.
+        introduced: Connections whose PROXY header is not complete.
         ended_paused_seconds: For how long clients were not read because of the backend, where that is over.
     """
 
@@ -55,6 +59,7 @@ class S3Site(Site):
         host_id: str = "s3proxy",
         connection_refused: Callable[[str, S3Error, str], None] | None = None,
         limit: ConnectionLimit | None = None,
+        trust: Trust | None = None,
         **options: Any,
     ) -> None:
         super().__init__(resource, reactor=reactor, **options)
@@ -64,6 +69,8 @@ class S3Site(Site):
         self.channels: set[S3Channel] = set()
         self.make_request_id = make_request_id
         self.limit = limit
+        self.trust = trust or Trust()
+        self.introduced: set[ProxyHeaderProtocol] = set()
         self._connection_refused = connection_refused
         self._watch: HangupWatch | None = None
         self._drained: list[Deferred[None]] = []
@@ -86,6 +93,7 @@ class S3Site(Site):
         channel = S3Channel()
         channel.factory = self
         channel.site = self
+        channel.peer = addr
         channel.callLater = self.reactor.callLater  # type: ignore[method-assign,assignment]
         return channel
 
@@ -105,7 +113,17 @@ class S3Site(Site):
         Count a connection out.
         """
         self.channels.discard(channel)
-        if self.channels:
+        self._gone()
+
+    def introduction_ended(self, connection: ProxyHeaderProtocol) -> None:
+        """
+        Know that a connection's PROXY header is complete, or will never be.
+        """
+        self.introduced.discard(connection)
+        self._gone()
+
+    def _gone(self) -> None:
+        if self.channels or self.introduced:
             return
         if not self.numPorts:
             self._close_watch()
@@ -118,7 +136,7 @@ class S3Site(Site):
         Tell of octets which were no request.
         """
         if self._connection_refused is not None:
-            self._connection_refused(channel.client_host, error, request_id)
+            self._connection_refused(channel.origin.client_host, error, request_id)
 
     def drain(self, *, serves: bool) -> Deferred[None]:
         """
@@ -133,7 +151,9 @@ class S3Site(Site):
         self.is_draining = True
         for channel in tuple(self.channels):
             channel.drain(serves=serves)
-        if not self.channels:
+        for connection in tuple(self.introduced):
+            connection.drain(DRAINED_KEEP_ALIVE if serves else None)
+        if not self.channels and not self.introduced:
             return succeed(None)
         drained: Deferred[None] = Deferred()
         self._drained.append(drained)
@@ -145,6 +165,8 @@ class S3Site(Site):
         """
         for channel in tuple(self.channels):
             channel.abort()
+        for connection in tuple(self.introduced):
+            connection.close()
 
     @property
     def paused_seconds(self) -> float:

@@ -4,6 +4,7 @@ Which headers of a verified request its backend gets, and why the others are dro
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from s3proxy.resign.answer import HOP_BY_HOP
@@ -137,20 +138,25 @@ def strike_aws_chunked(content_encoding: bytes) -> bytes:
     return b",".join(kept).strip(b" \t")
 
 
-def forwarded_headers(form: str, client_host: bytes, host: bytes, scheme: bytes) -> HeaderList:
+def forwarded_headers(form: str, chain: Sequence[bytes], host: bytes, scheme: bytes) -> HeaderList:
     """
     Tell the backend who its client is.
 
     Args:
         form: ``none``, ``x-forwarded`` or ``forwarded`` (RFC 7239).
+        chain: Addresses: the client's, then those of the proxies between it and us; ``-`` for one which is not known.
+        host: As the client called it.
+        scheme: As the client is connected.
     """
+    nodes = [b"unknown" if node == b"-" else node for node in chain]
     if form == "x-forwarded":
         return [
-            (b"X-Forwarded-For", client_host),
+            (b"X-Forwarded-For", b", ".join(nodes)),
             (b"X-Forwarded-Host", host),
             (b"X-Forwarded-Proto", scheme),
         ]
     if form == "forwarded":
-        node = b'"[%s]"' % client_host if b":" in client_host else client_host
-        return [(b"Forwarded", b'for=%s;host="%s";proto=%s' % (node, host, scheme))]
+        elements = [b'for="[%s]"' % node if b":" in node else b"for=%s" % node for node in nodes]
+        elements[0] += b';host="%s";proto=%s' % (host, scheme)
+        return [(b"Forwarded", b", ".join(elements))]
     return []

@@ -4,6 +4,7 @@ What each kind of backend wants, as data.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
@@ -120,6 +121,7 @@ class Profile:
         mends_reads: Whether Range and conditions of a GET must be put as it reads them, and ranged answers be mended.
         overrides_answers: Whether ``response-*`` is kept from it, and done here: it reads or signs none of that.
         lists_v1: Whether it knows only the first version of a bucket's listing.
+        refused_keys: Found in a key, decoded, which it cannot hold, or holds under another name; None for nothing.
     """
 
     name: str
@@ -140,6 +142,7 @@ class Profile:
     mends_reads: bool = False
     overrides_answers: bool = False
     lists_v1: bool = False
+    refused_keys: re.Pattern[bytes] | None = None
     is_plain: bool = field(init=False)
     "whether nothing of a request or an answer is to be mended"
 
@@ -249,6 +252,11 @@ _WALRUS_CODES: dict[bytes, tuple[bytes, bytes]] = {
 Source: eucalyptus/eucalyptus, the exceptions of ``walrus-common`` and ``WalrusRESTExceptionHandler``.
 """
 
+_NOT_IN_XML = rb"[\0-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]"
+"""
+What a listing cannot tell which is plain XML, whatever encoding is asked for.
+"""
+
 _EUCALYPTUS_SURFACES = frozenset({b"services"})
 _EUCALYPTUS_HEADERS = (b"euca",)
 
@@ -261,6 +269,7 @@ PROFILES: dict[str, Profile] = {
             proves_tail=True,
             reserved_segments=frozenset({b"admin", b"swift", b"auth"}),
             private_headers=(b"rgwx-", b"x-rgw-", b"http_x_rgw"),
+            refused_keys=re.compile(rb"\0"),
         ),
         Profile(
             "swift",
@@ -287,6 +296,7 @@ PROFILES: dict[str, Profile] = {
                 b"x-versions-",
             ),
             health=HealthRequest(path=b"/healthcheck", statuses=frozenset({200})),
+            refused_keys=re.compile(rb"\0"),
         ),
         Profile(
             "walrus-3.4",
@@ -303,6 +313,7 @@ PROFILES: dict[str, Profile] = {
             mends_reads=True,
             overrides_answers=True,
             lists_v1=True,
+            refused_keys=re.compile(_NOT_IN_XML),
         ),
         Profile(
             "osg-4.3",
@@ -353,6 +364,12 @@ PROFILES: dict[str, Profile] = {
             reserved_segments=frozenset({b"minio"}),
             private_headers=(b"x-minio-",),
             health=HealthRequest(path=b"/minio/health/live", statuses=frozenset({200})),
+        ),
+        Profile(
+            "versitygw",
+            takes_checksums=True,
+            # Paths of files: what is empty or dots goes, and ".sgwtmp" is its own.
+            refused_keys=re.compile(rb"(?:^|/)\.{0,2}/|(?:^|/)\.{1,2}\Z|^\.sgwtmp(?:/|\Z)|" + _NOT_IN_XML),
         ),
     )
 }

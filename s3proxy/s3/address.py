@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-from s3proxy.s3.errors import InvalidURI
+from s3proxy.s3.errors import InvalidBucketName, InvalidURI
 
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _PLAIN = re.compile(rb"[A-Za-z0-9\-._~/]*")
+_SLASH = re.compile(rb"/|%2[Ff]")
+_HOST_BUCKET = re.compile(rb"[a-z0-9._-]+")
 
 
 @dataclass(slots=True)
@@ -44,20 +46,27 @@ def parse_address(raw_path: bytes, host: bytes, domains: Sequence[bytes]) -> Add
 
     Args:
         raw_path: As received, with its first slash.
-        host: The Host header, with or without a port.
+        host: The Host header, with or without a port and a dot at its end, in whatever case.
         domains: Lower case. A host below one of them names its bucket; any other is path style.
 
     Raises:
         InvalidURI: An escape is broken, or the decoded path is not UTF-8.
+        InvalidBucketName: What a host's name has in the bucket's place would be another one in a path.
     """
     decoded = decode_path(raw_path)
     bucket = _bucket_of_host(host, domains)
     if bucket:
+        # It will stand in a path, where an escape would mean what it says, and dots may go.
+        if bucket in {b".", b".."} or _HOST_BUCKET.fullmatch(bucket) is None:
+            raise InvalidBucketName(bucket)
         return Address(bucket, decoded[1:], bucket, raw_path[1:], True)
-    raw_bucket, _, raw_key = raw_path[1:].partition(b"/")
     if decoded is raw_path:
+        raw_bucket, _, raw_key = raw_path[1:].partition(b"/")
         return Address(raw_bucket, raw_key, raw_bucket, raw_key)
-    return Address(unquote_to_bytes(raw_bucket), unquote_to_bytes(raw_key), raw_bucket, raw_key)
+    # A slash which is escaped ends the bucket, too: backends decode a path before they look for its slashes.
+    bucket, _, key = decoded[1:].partition(b"/")
+    raw_bucket, *raw_keys = _SLASH.split(raw_path[1:], maxsplit=1)
+    return Address(bucket, key, raw_bucket, b"".join(raw_keys))
 
 
 def decode_path(raw_path: bytes) -> bytes:
@@ -88,8 +97,10 @@ def _bucket_of_host(host: bytes, domains: Sequence[bytes]) -> bytes:
     name = host.lower()
     if not name.endswith(b"]"):
         head, colon, port = name.rpartition(b":")
-        if colon and port.isdigit():
+        if colon and (not port or port.isdigit()):
             name = head
+    # The root of all names, which a resolver needs and nobody else.
+    name = name.removesuffix(b".")
     found = b""
     longest = 0
     for domain in domains:

@@ -390,6 +390,15 @@ class InvalidURI(S3Error):
         super().__init__(URI=uri)
 
 
+class InvalidBucketName(S3Error):
+    code = "InvalidBucketName"
+    status = 400
+    default_message = "The specified bucket is not valid."
+
+    def __init__(self, bucket: bytes) -> None:
+        super().__init__(BucketName=bucket)
+
+
 class KeyTooLongError(S3Error):
     code = "KeyTooLongError"
     status = 400

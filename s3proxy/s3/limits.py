@@ -25,6 +25,22 @@ MAX_HEADER_COUNT = 256
 Header lines of one head: bounds the work which a head of one-byte headers can cause.
 """
 
+MAX_PROXY_LINE_SIZE = 107
+"""
+Bytes of a PROXY header of version 1, CRLF included ("The PROXY protocol", section 2.1).
+"""
+
+MAX_PROXY_HEADER_SIZE = 16 * KIB
+"""
+Bytes of a PROXY header of version 2, of 65,551 which it could declare: its addresses need 232, the extension with a
+client's whole certificate 4 KiB.
+"""
+
+MAX_FORWARDED_HOPS = 32
+"""
+Listed proxies which one request may have passed, as its headers tell.
+"""
+
 MAX_CONTENT_LENGTH_DIGITS = 19
 """
 Digits of Content-Length: 19 hold every signed 64-bit number; Python would refuse 5,000 with an exception of its own.

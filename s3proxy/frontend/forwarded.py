@@ -1,0 +1,164 @@
+"""
+What a listed proxy says of its client in a request's headers: address, scheme, and the name which the client called.
+
+Source:
+    RFC 7239, "Forwarded HTTP Extension". The ``X-Forwarded-`` headers have no document.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from s3proxy.frontend.peers import Peers, Trust, parse_address
+from s3proxy.s3.errors import BadRequest
+from s3proxy.s3.head import RequestHead
+from s3proxy.s3.limits import MAX_FORWARDED_HOPS
+
+UNKNOWN = "-"
+"""
+The address of a client of which nobody knows it, as the access log has it.
+"""
+
+_HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+_NODE = re.compile(r"(?:([0-9.]+)|\[([0-9A-Fa-f:.]+)\])(?::[0-9]{1,5})?|([0-9A-Fa-f:.]+)")
+_OBFUSCATED = re.compile(r"(?:unknown|_[A-Za-z0-9._-]+)(?::[A-Za-z0-9._-]+)?", re.IGNORECASE)
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+# Possessive: whoever is behind the proxy may write 60 KiB of white space, and nothing is to be tried twice.
+_PAIR = re.compile(rb'[ \t]*+(?:(%b)=(?:(%b)|"((?:[^"\\]|\\.)*+)"))?[ \t]*+([;,]|\Z)' % (_TOKEN, _TOKEN))
+_ESCAPED = re.compile(rb"\\(.)")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """
+    Whom a request comes from, as far as it is believed.
+
+    Attributes:
+        client_host: The client's address as text, or `UNKNOWN`.
+        scheme: ``http`` or ``https``: how the client itself is connected, to us or to the first listed proxy.
+        hops: Addresses of the listed proxies on the way, the client's own first; without the client's.
+    """
+
+    client_host: str
+    scheme: bytes
+    hops: tuple[str, ...] = ()
+
+
+def believed_origin(head: RequestHead, trust: Trust, own: Origin) -> Origin:
+    """
+    Read what a listed proxy says, and give the request the name which its client called: that is the only host from
+    then on, for the signature as for everything else.
+
+    Args:
+        head: Its Host is replaced where the proxy names another.
+        own: What the connection itself tells, which is the proxy's.
+
+    Raises:
+        BadRequest: What the proxy says cannot be read, or could be read in two ways.
+    """
+    if trust.forwarded == "x-forwarded":
+        return _read_x_forwarded(head, trust.peers, own)
+    return _read_forwarded(head, trust.peers, own)
+
+
+def _read_x_forwarded(head: RequestHead, peers: Peers, own: Origin) -> Origin:
+    fields = head.fields
+    values = fields.get(b"x-forwarded-for", [])
+    entries = [entry for value in values for entry in value.split(b",")]
+    chain = _believed_chain(entries, peers, own.client_host)
+    _name_host(head, _only(fields.get(b"x-forwarded-host")))
+    return _origin(chain, _only(fields.get(b"x-forwarded-proto")), own)
+
+
+def _read_forwarded(head: RequestHead, peers: Peers, own: Origin) -> Origin:
+    # Line by line: a quotation mark which one hop left open does not swallow what the next one wrote.
+    elements = [element for value in head.fields.get(b"forwarded", []) for element in _parse_elements(value)]
+    chain = _believed_chain([element.get(b"for", b"unknown") for element in elements], peers, own.client_host)
+    if len(chain) == 1:
+        return own
+    # What the proxy said which the client is connected to.
+    element = elements[len(elements) - len(chain) + 1]
+    _name_host(head, element.get(b"host"))
+    return _origin(chain, element.get(b"proto"), own)
+
+
+def _only(values: list[bytes] | None) -> bytes | None:
+    if values is None:
+        return None
+    if len(values) != 1:
+        # The proxy left its client's own beside its word.
+        raise BadRequest
+    return values[0]
+
+
+def _name_host(head: RequestHead, host: bytes | None) -> None:
+    if host is None:
+        return
+    if _HOST.fullmatch(host) is None:
+        raise BadRequest
+    head.fields[b"host"] = [host]
+    head.headers = [header for header in head.headers if header[0].lower() != b"host"]
+    head.headers.insert(0, (b"Host", host))
+
+
+def _origin(chain: Sequence[str], scheme: bytes | None, own: Origin) -> Origin:
+    scheme = own.scheme if scheme is None else scheme.lower()
+    if scheme not in {b"http", b"https"}:
+        raise BadRequest
+    return Origin(chain[-1], scheme, tuple(chain[-2::-1]))
+
+
+def _believed_chain(entries: Iterable[bytes], peers: Peers, own_host: str) -> list[str]:
+    """
+    Walk from the nearest hop to the first which is not listed: the client. What is before it, it may have written.
+
+    Returns:
+        Addresses, the nearest first; at least the connection's own.
+    """
+    chain = [own_host]
+    for entry in reversed([*entries]):
+        if len(chain) > MAX_FORWARDED_HOPS:
+            raise BadRequest
+        host = _node_host(entry.strip(b" \t"))
+        chain.append(host)
+        if not peers.lists_host(host):
+            break
+    return chain
+
+
+def _node_host(node: bytes) -> str:
+    text = node.decode("latin-1")
+    if _OBFUSCATED.fullmatch(text) is not None:
+        return UNKNOWN
+    found = _NODE.fullmatch(text)
+    if found is None:
+        raise BadRequest
+    try:
+        return str(parse_address(found[1] or found[2] or found[3]))
+    except ValueError:
+        raise BadRequest from None
+
+
+def _parse_elements(value: bytes) -> list[dict[bytes, bytes]]:
+    """
+    Return the elements of one Forwarded header, left to right: values by lower-case name.
+    """
+    elements: list[dict[bytes, bytes]] = [{}]
+    position = 0
+    while True:
+        found = _PAIR.match(value, position)
+        if found is None:
+            raise BadRequest
+        name, token, quoted, delimiter = found.groups()
+        if name is not None:
+            name = name.lower()
+            if name in elements[-1]:
+                raise BadRequest
+            elements[-1][name] = token if token is not None else _ESCAPED.sub(rb"\1", quoted)
+        if not delimiter:
+            return [element for element in elements if element]
+        if delimiter == b",":
+            elements.append({})
+        position = found.end()

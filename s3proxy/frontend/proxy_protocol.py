@@ -1,0 +1,301 @@
+"""
+The PROXY protocol, versions 1 and 2: a header before everything else, TLS included, in which a proxy names its client.
+
+Twisted's own wrapper needs 8 or 16 octets in the first piece; this one takes any.
+
+Source:
+    "The PROXY protocol, Versions 1 & 2".
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import TYPE_CHECKING, Any
+
+from awscrt import checksums
+from twisted.internet.address import IPv4Address as TCP4Address
+from twisted.internet.address import IPv6Address as TCP6Address
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from s3proxy.deadline import Deadline
+from s3proxy.frontend.peers import parse_address
+from s3proxy.s3.limits import MAX_PROXY_HEADER_SIZE, MAX_PROXY_LINE_SIZE
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IProtocolFactory
+
+    from s3proxy.frontend.site import S3Site
+
+_V1 = b"PROXY "
+_V2 = b"\r\n\r\n\0\r\nQUIT\n"
+_V2_FIXED_SIZE = 16
+
+_PORT = rb"(0|[1-9][0-9]{0,4})"
+_LINE = re.compile(rb"TCP([46]) ([0-9A-Fa-f:.]+) ([0-9A-Fa-f:.]+) %b %b" % (_PORT, _PORT))
+
+_LOCAL, _PROXY = 0, 1
+_INET, _INET6, _UNIX = 1, 2, 3
+_STREAM = 1
+_ADDRESSES_SIZE = {_INET: 12, _INET6: 36, _UNIX: 216}
+_CRC32C = 3
+
+
+class WrongProxyHeader(Exception):
+    """
+    What came is no PROXY header; the text says why, and quotes nothing.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyHeader:
+    """
+    What a header tells.
+
+    Attributes:
+        is_local: Whether the connection is the proxy's own, to see whether we are there.
+        client: Address and port; None where the header names none, or one without an address of IP.
+    """
+
+    is_local: bool = False
+    client: tuple[IPv4Address | IPv6Address, int] | None = None
+
+
+class ProxyHeaderReader:
+    """
+    Finds the header at a connection's beginning, however the octets come in pieces.
+
+    Attributes:
+        rest: What came behind the header.
+    """
+
+    def __init__(self) -> None:
+        self.rest = b""
+        self._octets = bytearray()
+
+    def feed(self, data: bytes) -> ProxyHeader | None:
+        """
+        Take octets; return the header once it is complete.
+
+        Raises:
+            WrongProxyHeader: It cannot become one; this is known with the first octet which is wrong.
+        """
+        octets = self._octets
+        octets += data
+        if octets[: len(_V1)] == _V1[: len(octets)]:
+            return self._read_line() if len(octets) > len(_V1) else None
+        if octets[: len(_V2)] == _V2[: len(octets)]:
+            return self._read_block() if len(octets) > len(_V2) else None
+        raise WrongProxyHeader("it begins as none does")
+
+    def _read_line(self) -> ProxyHeader | None:
+        end = self._octets.find(b"\r\n", 0, MAX_PROXY_LINE_SIZE)
+        if end < 0:
+            if len(self._octets) >= MAX_PROXY_LINE_SIZE:
+                raise WrongProxyHeader("its line is too long")
+            return None
+        line = self._take(end + 2)[len(_V1) : -2]
+        if line == b"UNKNOWN" or line.startswith(b"UNKNOWN "):
+            return ProxyHeader()
+        found = _LINE.fullmatch(line)
+        if found is None:
+            raise WrongProxyHeader("its line cannot be read")
+        family = IPv4Address if found[1] == b"4" else IPv6Address
+        try:
+            source, _ = (family(text.decode()) for text in found.group(2, 3))
+        except ValueError:
+            raise WrongProxyHeader("an address cannot be read") from None
+        if max(map(int, found.group(4, 5))) > 0xFFFF:
+            raise WrongProxyHeader("a port is too large")
+        return ProxyHeader(client=(source, int(found[4])))
+
+    def _read_block(self) -> ProxyHeader | None:
+        octets = self._octets
+        version, command = divmod(octets[12], 16)
+        if version != 2 or command not in {_LOCAL, _PROXY}:
+            raise WrongProxyHeader("its version or command is unknown")
+        if len(octets) < _V2_FIXED_SIZE:
+            return None
+        family, protocol = divmod(octets[13], 16)
+        if family > _UNIX or protocol > 2:
+            raise WrongProxyHeader("its family or protocol is unknown")
+        size = _V2_FIXED_SIZE + int.from_bytes(octets[14:16])
+        if size > MAX_PROXY_HEADER_SIZE:
+            raise WrongProxyHeader("it is too long")
+        if len(octets) < size:
+            return None
+        header = self._take(size)
+        if command == _LOCAL:
+            return ProxyHeader(is_local=True)
+        if family not in _ADDRESSES_SIZE or protocol != _STREAM:
+            # Whatever its addresses are, they are not of this connection's kind.
+            return ProxyHeader()
+        addresses_end = _V2_FIXED_SIZE + _ADDRESSES_SIZE[family]
+        if size < addresses_end:
+            raise WrongProxyHeader("its addresses are cut off")
+        _check_extensions(header, addresses_end)
+        if family == _UNIX:
+            return ProxyHeader()
+        length = 4 if family == _INET else 16
+        port = _V2_FIXED_SIZE + 2 * length
+        source = ip_address(header[_V2_FIXED_SIZE : _V2_FIXED_SIZE + length])
+        return ProxyHeader(client=(source, int.from_bytes(header[port : port + 2])))
+
+    def _take(self, size: int) -> bytes:
+        self.rest = bytes(self._octets[size:])
+        header = bytes(self._octets[:size])
+        self._octets.clear()
+        return header
+
+
+def _check_extensions(header: bytes, start: int) -> None:
+    """
+    Walk over what follows the addresses, and verify the checksum where there is one.
+    """
+    while start < len(header):
+        kind = header[start]
+        value = start + 3
+        end = value + int.from_bytes(header[start + 1 : value])
+        if len(header) < value or len(header) < end:
+            raise WrongProxyHeader("an extension is cut off")
+        if kind == _CRC32C:
+            blank = b"%b\0\0\0\0%b" % (header[:value], header[end:])
+            if end - value != 4 or checksums.crc32c(blank) != int.from_bytes(header[value:end]):
+                raise WrongProxyHeader("its checksum is wrong")
+        start = end
+
+
+@implementer(IAddress)
+@dataclass(frozen=True, slots=True)
+class UnnamedClient:
+    """
+    A client whose proxy does not tell its address.
+
+    Attributes:
+        host: The proxy's own, the nearest which is known. What the client says is not what the proxy says.
+    """
+
+    host: str
+
+
+class ProxyHeaderProtocol(Protocol):
+    """
+    A connection before its header is complete; then the connection is its successor's, and this is gone.
+    """
+
+    transport: Any
+    _log = Logger()
+
+    def __init__(self, factory: ProxyHeaderFactory, address: IAddress) -> None:
+        self.factory: ProxyHeaderFactory = factory
+        self._address = address
+        self._reader = ProxyHeaderReader()
+        self._is_over = False
+
+    def connectionMade(self) -> None:
+        site = self.factory.site
+        self._deadline = Deadline(site.reactor, self.close)
+        self._deadline.set(site.times.head)
+        site.introduced.add(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._is_over:
+            return
+        try:
+            header = self._reader.feed(data)
+        except WrongProxyHeader as error:
+            self._log.warn(
+                "a connection of {peer} was closed: wrong PROXY header: {reason}",
+                peer=_host_of(self._address),
+                reason=str(error),
+            )
+            self.close()
+            return
+        if header is not None:
+            self._hand_over(self._told_address(header))
+
+    def _told_address(self, header: ProxyHeader) -> IAddress:
+        if header.is_local:
+            return self._address
+        if header.client is None:
+            return UnnamedClient(_host_of(self._address))
+        address = parse_address(str(header.client[0]))
+        kind = TCP4Address if address.version == 4 else TCP6Address
+        return kind("TCP", str(address), header.client[1])
+
+    def _hand_over(self, address: IAddress) -> None:
+        successor = self.factory.wrapped.buildProtocol(address)
+        if successor is None:
+            self.close()
+            return
+        # From here on octets go to the successor at once: whoever reads no header pays for none.
+        transport = self.transport
+        transport.protocol = successor
+        successor.makeConnection(transport)
+        self._end()
+        if self._reader.rest:
+            successor.dataReceived(self._reader.rest)
+
+    def drain(self, seconds: float | None) -> None:
+        """
+        Wait no longer than this for the header; None for not at all.
+        """
+        if seconds is None:
+            self.close()
+        else:
+            self._deadline.set(min(seconds, self.factory.site.times.head))
+
+    def close(self) -> None:
+        """
+        Close the connection. Who speaks no PROXY protocol is told nothing.
+        """
+        self._is_over = True
+        self.transport.abortConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        self._is_over = True
+        self._deadline.cancel()
+        self.factory.site.introduction_ended(self)
+
+
+def _host_of(address: IAddress) -> str:
+    return str(getattr(address, "host", "-"))
+
+
+class ProxyHeaderFactory(Factory):
+    """
+    Has each connection of a listed peer begin with a header, while the site wants that. Others are their own clients,
+    and need none.
+
+    Args:
+        wrapped: Makes what comes after the header: the site, or TLS over it.
+        site: Says who is listed, and how long a header may take.
+    """
+
+    noisy = False
+
+    def __init__(self, wrapped: IProtocolFactory, site: S3Site) -> None:
+        self.wrapped = wrapped
+        self.site = site
+
+    def buildProtocol(self, addr: IAddress) -> Any:  # type: ignore[override]
+        trust = self.site.trust
+        if not trust.proxy_protocol or not trust.peers.lists(addr):
+            return self.wrapped.buildProtocol(addr)
+        return ProxyHeaderProtocol(self, addr)
+
+    def doStart(self) -> None:
+        self.wrapped.doStart()
+        super().doStart()
+
+    def doStop(self) -> None:
+        super().doStop()
+        self.wrapped.doStop()

@@ -1,0 +1,317 @@
+"""
+Every kind of storage which the suite can start, each with s3proxy in front, and a way to look into it past s3proxy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from html import unescape
+from pathlib import Path
+from urllib.parse import quote, unquote_to_bytes
+
+from s3proxy.testing.legacy_objects import ObjectDirectory
+from tests.integration import swift
+from tests.integration.conftest import CLIENT_KEY_ID, CLIENT_SECRET
+from tests.integration.golang import environment, install_program
+from tests.processes import end_all, free_port
+from tests.signer import EMPTY, Signer
+
+BACKEND_KEY_ID, BACKEND_SECRET = "BACKENDACCESSKEY0001", "backend-secret-of-the-integration-suite-1"
+
+VERSITYGW = ("github.com/versity/versitygw/cmd/versitygw", "v1.8.0")
+MOTO = "moto[server,s3]==5.2.*"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """
+    An answer.
+    """
+
+    status: int
+    body: bytes
+
+    @property
+    def code(self) -> str:
+        """
+        Of an error.
+        """
+        found = re.search(rb"<Code>([^<]*)</Code>", self.body)
+        return found[1].decode() if found is not None else ""
+
+    @property
+    def keys(self) -> list[bytes]:
+        """
+        Those of a listing, in order, decoded where it says that they are encoded.
+        """
+        if b"<EncodingType>url</EncodingType>" not in self.body:
+            return [text.encode() for text in self.plain_keys]
+        return [unquote_to_bytes(text.replace("+", " ")) for text in self.plain_keys]
+
+    @property
+    def plain_keys(self) -> list[str]:
+        """
+        Those of a listing, as they are in the XML.
+        """
+        return [unescape(text.decode()) for text in re.findall(rb"<Key>(.*?)</Key>", self.body, re.DOTALL)]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """
+    Where raw requests are sent, and the key which signs them with Signature V4.
+    """
+
+    port: int
+    key_id: str
+    secret: str
+
+    def ask(self, method: str, target: str, body: bytes = b"") -> Reply:
+        """
+        Send a request whose target is sent as it is given.
+        """
+        signer = Signer(self.key_id, self.secret, datetime.now(UTC), f"127.0.0.1:{self.port}")
+        payload = hashlib.sha256(body).hexdigest() if body else EMPTY
+        unsigned = {"Connection": "close"}
+        if method in {"PUT", "POST"}:
+            unsigned["Content-Length"] = str(len(body))
+        head, _ = signer.head(method, target, payload=payload, unsigned=unsigned)
+        with socket.create_connection(("127.0.0.1", self.port), 60) as connection:
+            connection.sendall(head + body)
+            answer = http.client.HTTPResponse(connection, method=method)
+            answer.begin()
+            return Reply(answer.status, answer.read())
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """
+    A storage, and the daemon in front of it.
+
+    Attributes:
+        through: The daemon.
+        keys: Tells which keys a bucket has, past the daemon.
+        read: Returns an object's octets, or None where there is none, past the daemon.
+        straight: The storage itself; None where it speaks no Signature V4.
+        outside: Tells what the storage's directory holds beside the bucket's own directory, where it is one.
+    """
+
+    name: str
+    through: Endpoint
+    keys: Callable[[str], list[bytes]]
+    read: Callable[[str, bytes], bytes | None]
+    straight: Endpoint | None = None
+    outside: Callable[[], list[str]] = list
+
+
+def encode_key(key: bytes, safe: str = "/-_.~") -> str:
+    """
+    Write a key as a target has it.
+    """
+    return quote(key, safe=safe)
+
+
+def speaking_s3(name: str, through: Endpoint, straight: Endpoint) -> Storage:
+    """
+    Make a storage which is looked into with requests that are sent to it straight.
+    """
+
+    def keys(bucket: str) -> list[bytes]:
+        listed = straight.ask("GET", f"/{bucket}?encoding-type=url")
+        assert listed.status == 200, listed.body
+        return listed.keys
+
+    def read(bucket: str, key: bytes) -> bytes | None:
+        reply = straight.ask("GET", f"/{bucket}/{encode_key(key)}")
+        return reply.body if reply.status == 200 else None
+
+    return Storage(name, through, keys, read, straight)
+
+
+def _wait(port: int, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(1200):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        assert process.poll() is None, "a process has ended"
+        time.sleep(0.05)
+    raise AssertionError("a process does not listen")
+
+
+class Processes(ExitStack):
+    """
+    What was started in a directory, ended together.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__()
+        self.directory = directory
+        self._log = self.enter_context((directory / "processes.log").open("ab"))
+
+    def start(self, arguments: list[str], port: int, variables: dict[str, str] | None = None) -> None:
+        """
+        Start one; return when it listens.
+        """
+        process = subprocess.Popen(
+            arguments,
+            cwd=self.directory,
+            stdout=self._log,
+            stderr=self._log,
+            stdin=subprocess.DEVNULL,
+            env={**environment(), **(variables or {})},
+        )
+        self.callback(end_all, [process])
+        _wait(port, process)
+
+    def start_proxy(self, backend_port: int, key_id: str, secret: str, options: str, more: str = "") -> Endpoint:
+        """
+        Start a daemon in front of a backend.
+
+        Args:
+            options: Of the backend.
+            more: Further tables.
+        """
+        port = free_port()
+        (self.directory / "keys.toml").write_text(
+            f'[[key]]\naccess_key_id = "{CLIENT_KEY_ID}"\nsecret_access_key = "{CLIENT_SECRET}"\n'
+        )
+        (self.directory / "s3proxy.toml").write_text(
+            f"""[server]
+listen = ["tcp:{port}:interface=127.0.0.1"]
+[[backend]]
+name = "storage"
+url = "http://127.0.0.1:{backend_port}"
+access_key_id = "{key_id}"
+secret_access_key = "{secret}"
+{options}
+[credentials]
+source = "file:keys.toml"
+[log]
+access = "access.log"
+{more}
+"""
+        )
+        self.start(["twistd", "-n", "--pidfile=", "s3proxy", "--config", "s3proxy.toml"], port)
+        return Endpoint(port, CLIENT_KEY_ID, CLIENT_SECRET)
+
+
+@contextmanager
+def versitygw(directory: Path) -> Iterator[Storage]:
+    """
+    versitygw over a directory of files.
+    """
+    program = install_program(*VERSITYGW)
+    store, port = directory / "store", free_port()
+    for path in (store, directory / "iam"):
+        path.mkdir()
+    with Processes(directory) as processes:
+        processes.start(
+            [str(program), "--port", f"127.0.0.1:{port}", "--iam-dir", str(directory / "iam"), "posix", str(store)],
+            port,
+            {"ROOT_ACCESS_KEY": BACKEND_KEY_ID, "ROOT_SECRET_KEY": BACKEND_SECRET},
+        )
+        through = processes.start_proxy(port, BACKEND_KEY_ID, BACKEND_SECRET, 'profile = "versitygw"')
+
+        def read(bucket: str, key: bytes) -> bytes | None:
+            path = os.fsencode(store / bucket) + b"/" + key
+            return Path(os.fsdecode(path)).read_bytes() if os.path.isfile(path) else None
+
+        def outside() -> list[str]:
+            # Its locks appear with its first object.
+            return sorted({path.name for path in [*store.iterdir(), *directory.iterdir()]} - {".vgwlocks"})
+
+        storage = speaking_s3("versitygw", through, Endpoint(port, BACKEND_KEY_ID, BACKEND_SECRET))
+        yield replace(storage, read=read, outside=outside)
+
+
+@contextmanager
+def swift_s3(directory: Path) -> Iterator[Storage]:
+    """
+    Swift with its S3 API.
+    """
+    servers = swift.Swift(directory, swift.install())
+    try:
+        servers.start()
+        with Processes(directory) as processes:
+            through = processes.start_proxy(servers.port, swift.KEY_ID, swift.SECRET, 'profile = "swift"')
+            yield speaking_s3("swift", through, Endpoint(servers.port, swift.KEY_ID, swift.SECRET))
+    finally:
+        servers.stop()
+
+
+@contextmanager
+def moto(directory: Path) -> Iterator[Storage]:
+    """
+    moto's server: all of it is in memory, and no signature is checked.
+    """
+    commands = swift.CACHE / "moto" / "bin"
+    if not (commands / "moto_server").exists():
+        print("installing moto", flush=True)
+        shutil.rmtree(commands.parent, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", str(commands.parent)], check=True)
+        subprocess.run([str(commands / "pip"), "install", "-q", MOTO], check=True)
+    port = free_port()
+    with Processes(directory) as processes:
+        processes.start([str(commands / "moto_server"), "-H", "127.0.0.1", "-p", str(port)], port)
+        through = processes.start_proxy(port, BACKEND_KEY_ID, BACKEND_SECRET, "")
+        yield speaking_s3("moto", through, Endpoint(port, BACKEND_KEY_ID, BACKEND_SECRET))
+
+
+_LEGACY_STORE = """
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from twisted.internet import reactor
+from s3proxy.testing import LegacyStore
+directory, port, key, secret = sys.argv[1:]
+store = LegacyStore(Path(directory), {key: secret}, wall_clock=lambda: datetime.now(UTC), reactor=reactor)
+reactor.listenTCP(int(port), store.make_factory(), interface="127.0.0.1")
+reactor.run()
+"""
+
+
+def start_legacy_store(processes: Processes, more: str = "") -> Endpoint:
+    """
+    Start the store of the demo, and a daemon in front of it.
+
+    Args:
+        more: Further tables of its configuration.
+    """
+    port, path = free_port(), processes.directory / "store"
+    path.mkdir()
+    arguments = [sys.executable, "-c", _LEGACY_STORE, str(path), str(port), BACKEND_KEY_ID, BACKEND_SECRET]
+    processes.start(arguments, port, {"PYTHONPATH": os.pathsep.join(sys.path)})
+    options = 'profile = "walrus-3.4"\nsignature = "v2"'
+    return processes.start_proxy(port, BACKEND_KEY_ID, BACKEND_SECRET, options, more)
+
+
+@contextmanager
+def legacy_store(directory: Path) -> Iterator[Storage]:
+    """
+    The store of the demo, which speaks as Walrus did. It is looked into on disk.
+    """
+    path = directory / "store"
+    with Processes(directory) as processes:
+        through = start_legacy_store(processes)
+
+        def keys(bucket: str) -> list[bytes]:
+            return [stored.key.encode() for stored in ObjectDirectory(path).bucket(bucket).objects()]
+
+        def read(bucket: str, key: bytes) -> bytes | None:
+            folder = ObjectDirectory(path).bucket(bucket)
+            stored = folder.find(key.decode())
+            return None if stored is None else folder.content_path(stored).read_bytes()
+
+        yield Storage("legacy-store", through, keys, read)
