@@ -167,6 +167,7 @@ class Harness:
 
     profile: Profile = PROFILES["generic"]
     signature: str = "v4"
+    payload: str = "auto"
     is_tls: bool = False
     limits: BackendLimits = field(default_factory=BackendLimits)
     body_limits: BodyLimits = field(default_factory=BodyLimits)
@@ -213,6 +214,7 @@ class Harness:
             b"127.0.0.1:%d" % host.port,
             self.signature,
             SigningKeys(4),
+            self.payload,
         )
         backend = Backend("test", self.agent, account, self.forwarded, self.first_byte_time, spools=self.spools)
         tokens = {c.session_token.encode() for c in self.credentials.values() if c.session_token}
