@@ -44,6 +44,7 @@ from s3proxy.resign.answer import (
     MAX_JUDGED_SIZE,
     AnswerUse,
     PublicName,
+    add_region,
     answer_headers,
     answer_use,
     blames_our_signature,
@@ -79,6 +80,7 @@ from s3proxy.s3.operation import (
     check_operation,
     completes_upload,
     copies_inside,
+    is_head_bucket,
     requires_integrity,
 )
 
@@ -824,6 +826,7 @@ class ProxiedExchange:
     def _relay_answer(self) -> None:
         assert self._response is not None
         assert self._backend is not None
+        assert self._address is not None
         if self._unexplained is not None:
             # What was read only said why; the answer is the one to HEAD.
             self._response.abort()
@@ -835,6 +838,8 @@ class ProxiedExchange:
         if answer.status == 200 and self._plan is not None and self._plan.use is BodyUse.OBJECT:
             verified = self._verified
         headers = answer_headers(answer, name, self._backend.account.host, self._request_id.encode(), verified)
+        if is_head_bucket(self._head, self._address) and answer.status in {200, 403}:
+            add_region(headers, name)
         if self._mending is not None:
             status, reason, headers = self._mending.answer_head(answer, headers)
         self._status = status
@@ -929,6 +934,8 @@ class ProxiedExchange:
         ]
         if error.retry_after is not None:
             headers.append((b"Retry-After", b"%d" % error.retry_after))
+        if self._address is not None and (error.names_region or is_head_bucket(self._head, self._address)):
+            headers.append((b"x-amz-bucket-region", self._proxy.settings.realm.regions[0]))
         self._sent_size = 0 if self._request.head.method == b"HEAD" else len(document)
         self._request.respond(error.status, error.code.encode(), headers, document)
 

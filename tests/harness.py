@@ -187,6 +187,7 @@ class Harness:
     now: datetime = NOW
     anonymous: Anonymous = field(default_factory=Anonymous)
     refused: frozenset[str] = frozenset()
+    regions: tuple[bytes, ...] = (b"us-east-1",)
     replay_window: ReplayWindow | None = None
     spool_quota: int = 1 << 30
     budget_limits: BudgetLimits = NO_LIMITS
@@ -223,7 +224,7 @@ class Harness:
         self.proxy = Proxy(
             ProxySettings(
                 Realm(
-                    regions=(b"us-east-1",),
+                    regions=self.regions,
                     domains=(b"s3.example.test",),
                     refused=self.refused,
                     anonymous=self.anonymous,
