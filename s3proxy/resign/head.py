@@ -118,13 +118,15 @@ def chunked_head(
     """
     Write the head of a body in chunks signed by the account's key, and make what encodes it.
 
+    x-amz-content-sha256 says that it is coded. Content-Encoding does not: Ceph 16.2 and versitygw 1.8 would store it.
+
     Args:
         length: Bytes of the body itself.
     """
     assert account.key is not None
     headers: HeaderList = [
         (b"Host", account.host),
-        *_merge_aws_chunked(passed),
+        *passed,
         (b"x-amz-decoded-content-length", b"%d" % length),
         (b"Content-Length", b"%d" % encoded_length(length)),
     ]
@@ -132,15 +134,6 @@ def chunked_head(
     assert signer is not None
     headers += signed
     return _write(method, target, headers, expects_continue=expects_continue), ChunkEncoder(length, signer.sign)
-
-
-def _merge_aws_chunked(passed: HeaderList) -> HeaderList:
-    """
-    Name the coding before those which the object itself has.
-    """
-    codings = [b"aws-chunked"] + [value for name, value in passed if name.lower() == b"content-encoding"]
-    merged = (b"Content-Encoding", b",".join(codings))
-    return [*(header for header in passed if header[0].lower() != b"content-encoding"), merged]
 
 
 def _write(method: bytes, target: bytes, headers: HeaderList, *, expects_continue: bool) -> bytes:
