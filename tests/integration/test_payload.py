@@ -5,10 +5,14 @@ Bodies in chunks which s3proxy signs anew, at backends which verify them; and wi
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
 import socket
+import socketserver
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -132,3 +136,70 @@ def test_parts(port: int, store: Store, tmp_path: Path) -> None:
     client.upload_file(str(path), BUCKET, "parts", Config=TransferConfig(multipart_threshold=5 * MIB))
 
     assert store.client().get_object(Bucket=BUCKET, Key="parts")["Body"].read() == BODY * 3
+
+
+class _Corrupting(socketserver.BaseRequestHandler):
+    """
+    A network which changes one bit of each upload on its way to a backend.
+    """
+
+    target = 0
+
+    def handle(self) -> None:
+        passed = 0
+        with socket.create_connection(("127.0.0.1", self.target)) as backend:
+            back = threading.Thread(target=self._pass_back, args=(backend,))
+            back.start()
+            with contextlib.suppress(OSError):
+                while octets := bytearray(self.request.recv(65536)):
+                    if passed <= CHANGED_AT < passed + len(octets):
+                        octets[CHANGED_AT - passed] ^= 1
+                    passed += len(octets)
+                    backend.sendall(octets)
+            with contextlib.suppress(OSError):
+                backend.shutdown(socket.SHUT_RDWR)
+            back.join()
+
+    def _pass_back(self, backend: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while octets := backend.recv(65536):
+                self.request.sendall(octets)
+        with contextlib.suppress(OSError):
+            self.request.shutdown(socket.SHUT_RDWR)
+
+
+CHANGED_AT = 3 * MIB
+
+
+@pytest.fixture(scope="module")
+def corrupted(store: Store) -> Iterator[Store]:
+    """
+    The backend behind that network.
+    """
+    handler = type("Handler", (_Corrupting,), {"target": store.port})
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield replace(store, port=server.server_address[1])
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("option", ["auto", "chunks"])
+def test_a_bit_which_changes_on_the_way(option: str, corrupted: Store, store: Store, tmp_path: Path) -> None:
+    """
+    In chunks the backend refuses it, and the client knows; without them it is stored as it came.
+    """
+    with daemon(corrupted, tmp_path, "us-east-1", f'payload = "{option}"') as port:
+        status = send(port, make(UNSIGNED, f"corrupted-{option}", BODY))
+
+    listed = {item["Key"] for item in store.client().list_objects_v2(Bucket=BUCKET).get("Contents", [])}
+    if option == "chunks":
+        assert status >= 400
+        assert "corrupted-chunks" not in listed
+    else:
+        assert status == 200
+        assert store.client().get_object(Bucket=BUCKET, Key="corrupted-auto")["Body"].read() != BODY
