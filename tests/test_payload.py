@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 
+from s3proxy.authentication import Anonymous
 from s3proxy.awschunked.encoder import CHUNK_SIZE, ChunkEncoder
 from s3proxy.backend.request import BackendLimits
 from s3proxy.body.plan import BodyLimits
@@ -29,6 +30,7 @@ from tests.signer import (
 )
 from tests.socket_client import SocketClient
 from tests.test_backpressure import BLOCKS, BUFFER, KERNEL, STOP_AFTER
+from tests.test_post import upload
 from tests.test_wire_cases import element
 
 KIB = 1024
@@ -59,7 +61,7 @@ def read(head: RequestHead, body: bytes) -> Chunks:
     names = authorization.partition("SignedHeaders=")[2].partition(",")[0].split(";")
     signed = {name: field(head, name) or "" for name in names if name not in {"host", "x-amz-date"}}
     signer = backend_signer(field(head, "host") or "")
-    assert signer.head("PUT", TARGET, signed, payload=STREAMING)[1] == seed
+    assert signer.head("PUT", head.raw_target.decode(), signed, payload=STREAMING)[1] == seed
     return read_chunks(body, signer, seed)
 
 
@@ -186,6 +188,37 @@ async def test_what_is_known_of_a_body_on_disk(payload: str, checksum: bool, exp
     assert answer.status == 200
     assert field(got.head, "x-amz-content-sha256") == (digest.hexdigest() if expected == "hash" else expected)
     assert (read(got.head, got.body).data if expected == STREAMING else got.body) == BODY
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_forms_file_goes_in_chunks() -> None:
+    """
+    Where it is not on disk, its hash is not known.
+    """
+    harness = Harness(payload="chunks", body_limits=BodyLimits(streams_forms=True))
+    form = upload(BODY)
+    answer = await harness.request(form.head, form.body)
+    await harness.close()
+
+    got = stored(harness)
+    assert answer.status == 204
+    assert (read(got.head, got.body).data, got.head.method) == (BODY, b"PUT")
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_nobody_signed_we_do_not_sign() -> None:
+    """
+    An anonymous upload goes on as it came: chunks of it would carry our signature.
+    """
+    harness = Harness(payload="chunks", anonymous=Anonymous(passes=True))
+    head = f"PUT {TARGET} HTTP/1.1\r\nHost: s3.example.test\r\nContent-Length: {len(BODY)}\r\n\r\n"
+    answer = await harness.request(head.encode(), BODY)
+    await harness.close()
+
+    got = stored(harness)
+    assert answer.status == 200
+    assert got.body == BODY
+    assert {b"authorization", b"x-amz-content-sha256", b"x-amz-decoded-content-length"}.isdisjoint(got.head.fields)
 
 
 # The commit guard
