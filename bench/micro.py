@@ -21,6 +21,7 @@ from statistics import median
 from bench.loads import KIB, MIB
 from bench.results import RESULTS, command_line, describe_machine, text_table
 from s3proxy.authentication import Authenticated, Realm, read_claim, verify_claim
+from s3proxy.awschunked.encoder import ChunkEncoder
 from s3proxy.body.plan import BodyLimits, plan_body
 from s3proxy.resign.answer import PublicName, answer_headers, answer_use
 from s3proxy.resign.head import Account, backend_head
@@ -31,7 +32,9 @@ from s3proxy.s3.address import Address, parse_address
 from s3proxy.s3.credential import Credential
 from s3proxy.s3.framing import ChunkedFraming
 from s3proxy.s3.head import RequestHead, parse_request_head, parse_response_head
-from s3proxy.sigv4.signing_key import SigningKeys
+from s3proxy.sigv4.chunks import ChunkSigner
+from s3proxy.sigv4.scope import CredentialScope
+from s3proxy.sigv4.signing_key import SigningKey, SigningKeys, derive_signing_key
 from tests.signer import HASH, SIGNED_CHUNKS, SIGNED_TRAILER, UNSIGNED, UNSIGNED_TRAILER, Signer
 
 BLOCK_SIZE = 256 * KIB
@@ -149,6 +152,25 @@ def _decoding(rooms: Rooms, mode: str, chunk_size: int) -> Callable[[], Callable
     return prepare
 
 
+def _encoding(rooms: Rooms) -> Callable[[], Callable[[], object]]:
+    date = rooms.now.strftime("%Y%m%dT%H%M%SZ").encode()
+    scope = CredentialScope(date[:8], b"us-east-1")
+    key = SigningKey(derive_signing_key("bench-secret", scope))
+    blocks = _blocks(bytes(BODY_SIZE))
+
+    def prepare() -> Callable[[], object]:
+        encoder = ChunkEncoder(BODY_SIZE, ChunkSigner(key, date, bytes(scope), b"0" * 64).sign)
+
+        def encode() -> None:
+            for block in blocks:
+                encoder.feed([block])
+            encoder.finish()
+
+        return encode
+
+    return prepare
+
+
 def _framing(chunk_size: int) -> Callable[[], Callable[[], object]]:
     pieces = BODY_SIZE // chunk_size
     blocks = _blocks(b"".join([b"%x\r\n%s\r\n" % (chunk_size, bytes(chunk_size))] * pieces) + b"0\r\n\r\n")
@@ -234,6 +256,8 @@ def rows(repetitions: int) -> list[tuple[str, str, list[float]]]:
                 continue
             values = measure_once(_decoding(rooms, mode, size), repetitions)
             found.append((f"decode: {title}, chunks of {size // KIB} KiB", "MB/s", values))
+    values = measure_once(_encoding(rooms), repetitions)
+    found.append(("encode: signed, chunks of 64 KiB", "MB/s", values))
     for size in (16 * KIB, 64 * KIB):
         values = measure_once(_framing(size), repetitions)
         found.append((f"chunked transfer coding, chunks of {size // KIB} KiB", "MB/s", values))

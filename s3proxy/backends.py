@@ -78,7 +78,7 @@ def make_backend(backend: BackendSettings, settings: Settings, reactor: Any) -> 
     return Backend(
         name=backend.name,
         agent=BackendAgent(pools, checks),
-        account=Account(profile, key, first.authority.encode(), backend.signature, SigningKeys(8)),
+        account=Account(profile, key, first.authority.encode(), backend.signature, SigningKeys(8), backend.payload),
         forwarded=backend.forwarded,
         first_byte_time=times.first_byte,
         slow_first_byte_time=times.slow_first_byte,

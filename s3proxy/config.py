@@ -219,6 +219,8 @@ def _check_backends(file: _File, directory: Path, faults: list[Fault]) -> None:
         _check_places(backend, place, faults)
         if (backend.client_certificate_file is None) != (backend.client_private_key_file is None):
             faults.append(Fault(place, "client_certificate_file and client_private_key_file go together"))
+        if backend.payload == "chunks" and backend.signature != "v4":
+            faults.append(Fault(f"{place}.payload", f'"chunks" is for signature "v4", not "{backend.signature}"'))
         for name in ("ca_file", "client_certificate_file", "client_private_key_file"):
             path = getattr(backend, name)
             if path is None:

@@ -18,10 +18,10 @@ from typing import Any
 
 from twisted.internet.threads import deferToThread
 
-from s3proxy.awschunked.encoder import encode_chunks
+from s3proxy.awschunked.encoder import ChunkEncoder
 from s3proxy.config import make_settings
-from s3proxy.s3.payload import EMPTY_SHA256
 from s3proxy.service import ProxyService
+from s3proxy.sigv4.chunks import ChunkSigner
 from s3proxy.sigv4.scope import CredentialScope
 from s3proxy.sigv4.signing_key import SigningKey, derive_signing_key
 from s3proxy.testing.certificates import make_authority, make_certificate
@@ -256,16 +256,8 @@ class Demo:
     def _encode(self, body: bytes, date: bytes, seed_signature: bytes) -> bytes:
         scope = CredentialScope(date[:8], b"us-east-1")
         key = SigningKey(derive_signing_key(self._client_secret, scope))
-        previous = seed_signature
-
-        def sign_chunk(digest: bytes) -> bytes:
-            nonlocal previous
-            text = b"AWS4-HMAC-SHA256-PAYLOAD\n%s\n%s\n%s\n%s\n%s"
-            previous = key.sign(text % (date, bytes(scope), previous, EMPTY_SHA256, digest)).for_backend()
-            return previous
-
-        chunks = [body[start : start + 65536] for start in range(0, len(body), 65536)]
-        return b"".join(encode_chunks(chunks, sign_chunk)) + b"\r\n"
+        encoder = ChunkEncoder(len(body), ChunkSigner(key, date, bytes(scope), seed_signature).sign)
+        return b"".join([*encoder.feed([body]), *encoder.finish()])
 
     def _show_pace(self) -> None:
         self.say(f"3. A store which takes {SLOW_BYTES_PER_SECOND // MIB} MiB a second")

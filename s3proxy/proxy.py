@@ -44,13 +44,21 @@ from s3proxy.resign.answer import (
     MAX_JUDGED_SIZE,
     AnswerUse,
     PublicName,
+    add_region,
     answer_headers,
     answer_use,
     blames_our_signature,
     edit_document,
     error_code,
 )
-from s3proxy.resign.head import UNSIGNED_PAYLOAD, backend_head, content_md5, payload_of, strip_checksum_elements
+from s3proxy.resign.head import (
+    UNSIGNED_PAYLOAD,
+    backend_head,
+    chunked_head,
+    content_md5,
+    sha256_of,
+    strip_checksum_elements,
+)
 from s3proxy.resign.headers import forwarded_headers, passed_headers
 from s3proxy.resign.keys import check_document_keys, check_keys
 from s3proxy.resign.mending import Mending
@@ -73,6 +81,7 @@ from s3proxy.s3.operation import (
     check_operation,
     completes_upload,
     copies_inside,
+    is_head_bucket,
     requires_integrity,
 )
 
@@ -81,6 +90,7 @@ if TYPE_CHECKING:
     from s3proxy.backend.response import BackendResponse
     from s3proxy.frontend.request import S3Request
     from s3proxy.interfaces import IAuthorizer, ICredentialStore
+    from s3proxy.resign.profiles import Profile
     from s3proxy.s3.claim import Claim
     from s3proxy.s3.credential import Credential
 
@@ -591,12 +601,31 @@ class ProxiedExchange:
         length = self._held.size if isinstance(self._held, SpooledBody) else self._plan.length
         assert length is not None
         self._object_size = length
-        profile = self._backend.account.profile
-        payload = (self._authenticated.payload.sha256 if profile.takes_hashes else None) or UNSIGNED_PAYLOAD
-        expects_continue = profile.sends_expect
+        account = self._backend.account
+        expects_continue = account.profile.sends_expect
+        sha256 = None
+        if account.profile.takes_hashes:
+            # What is on disk was verified, and its hash may be known of its checksum.
+            sha256 = self._authenticated.payload.sha256 or sha256_of(self._verified)
+        encoder = None
+        if sha256 is None and account.signs_chunks and self._authenticated.is_signed_onward:
+            head, encoder = chunked_head(
+                account,
+                self._head.method,
+                self._target(account.profile),
+                self._passed,
+                length,
+                self._proxy.wall_clock(),
+                expects_continue=expects_continue,
+            )
+            length = encoder.encoded_length
+        else:
+            payload = sha256 if sha256 is not None and account.signs_hashes else UNSIGNED_PAYLOAD
+            head = self._sign(self._passed, length, payload, expects_continue=expects_continue)
         self._upload = Upload(
-            self._sign(self._passed, length, payload, expects_continue=expects_continue),
+            head,
             length,
+            encoder=encoder,
             expects_continue=expects_continue,
             first_byte_time=self._backend.first_byte_time,
             read_size=ReadSize(self._request.transport_to_read, is_paced=self._pace is not None),
@@ -650,11 +679,12 @@ class ProxiedExchange:
             self._object_size = length
             # It was verified, and needs no second hash.
             claimed_sha256 = self._authenticated.payload.sha256
+        payload = self._backend.account.payload_for(content, claimed_sha256)
         self._drop_held()
         slow = copies_inside(head)
         request = BackendRequest(
             head.method,
-            self._sign(passed, length, claimed_sha256 or payload_of(content)),
+            self._sign(passed, length, payload),
             content,
             is_idempotent=head.method != b"POST",
             first_byte_time=self._backend.slow_first_byte_time if slow else self._backend.first_byte_time,
@@ -663,7 +693,7 @@ class ProxiedExchange:
 
     def _measure(self) -> None:
         assert self._backend is not None
-        head = self._sign(self._passed, None, payload_of(b""), method=b"HEAD")
+        head = self._sign(self._passed, None, self._backend.account.payload_for(b""), method=b"HEAD")
         request = BackendRequest(b"HEAD", head, is_idempotent=True, first_byte_time=self._backend.first_byte_time)
         self._asked = self._backend.agent.send(request)
         self._asked.addCallbacks(partial(self._guarded, self._measured), self._not_answered)
@@ -689,29 +719,31 @@ class ProxiedExchange:
         method: bytes | None = None,
         expects_continue: bool = False,
     ) -> bytes:
-        assert self._address is not None
         assert self._authenticated is not None
         assert self._backend is not None
-        head = self._head
         account = self._backend.account
         if not self._authenticated.is_signed_onward:
             account = replace(account, key=None)
-        target = backend_target(
-            head,
-            self._address,
-            account.profile,
-            self._authenticated.authentication_names,
-            self._authenticated.passed_names,
-        )
         return backend_head(
             account,
-            method or head.method,
-            target,
+            method or self._head.method,
+            self._target(account.profile),
             passed,
             length,
             payload,
             self._proxy.wall_clock(),
             expects_continue=expects_continue,
+        )
+
+    def _target(self, profile: Profile) -> bytes:
+        assert self._address is not None
+        assert self._authenticated is not None
+        return backend_target(
+            self._head,
+            self._address,
+            profile,
+            self._authenticated.authentication_names,
+            self._authenticated.passed_names,
         )
 
     def _ask(self, asked: Deferred[BackendResponse]) -> None:
@@ -753,7 +785,7 @@ class ProxiedExchange:
         assert self._backend is not None
         passed = [header for header in self._passed if header[0].lower() != b"range"]
         passed.append((b"Range", b"bytes=0-0"))
-        head = self._sign(passed, None, payload_of(b""), method=b"GET")
+        head = self._sign(passed, None, self._backend.account.payload_for(b""), method=b"GET")
         request = BackendRequest(b"GET", head, is_idempotent=True, first_byte_time=self._backend.first_byte_time)
         self._ask(self._backend.agent.send(request))
 
@@ -812,6 +844,7 @@ class ProxiedExchange:
     def _relay_answer(self) -> None:
         assert self._response is not None
         assert self._backend is not None
+        assert self._address is not None
         if self._unexplained is not None:
             # What was read only said why; the answer is the one to HEAD.
             self._response.abort()
@@ -823,6 +856,8 @@ class ProxiedExchange:
         if answer.status == 200 and self._plan is not None and self._plan.use is BodyUse.OBJECT:
             verified = self._verified
         headers = answer_headers(answer, name, self._backend.account.host, self._request_id.encode(), verified)
+        if is_head_bucket(self._head, self._address) and answer.status in {200, 403}:
+            add_region(headers, name)
         if self._mending is not None:
             status, reason, headers = self._mending.answer_head(answer, headers)
         self._status = status
@@ -917,6 +952,8 @@ class ProxiedExchange:
         ]
         if error.retry_after is not None:
             headers.append((b"Retry-After", b"%d" % error.retry_after))
+        if self._address is not None and (error.names_region or is_head_bucket(self._head, self._address)):
+            headers.append((b"x-amz-bucket-region", self._proxy.settings.realm.regions[0]))
         self._sent_size = 0 if self._request.head.method == b"HEAD" else len(document)
         self._request.respond(error.status, error.code.encode(), headers, document)
 

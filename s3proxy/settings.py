@@ -297,6 +297,13 @@ class BackendSettings:
     )
     profile: str = option(choice(*PROFILES), "What kind of storage it is.", "generic")
     signature: str = option(choice("v4", "v2", "none"), "How requests to it are signed.", "v4")
+    payload: str = option(
+        choice("auto", "unsigned", "chunks"),
+        "What Signature V4 covers of a body. `auto`: its hash where that is known, else nothing. `unsigned`: nothing, "
+        "for a backend which takes no hashes. `chunks`: its hash where that is known, else what streams is sent in "
+        "chunks of 64 KiB, each of them signed.",
+        "auto",
+    )
     region: str = option(REGION, "The region which requests to it are signed for.", None, told="the server's")
     access_key_id: str | None = option(ACCESS_KEY_ID, "Our key there. Required unless `signature` is `none`.", None)
     secret_access_key: str | None = option(

@@ -172,6 +172,7 @@ class Harness:
 
     profile: Profile = PROFILES["generic"]
     signature: str = "v4"
+    payload: str = "auto"
     is_tls: bool = False
     limits: BackendLimits = field(default_factory=BackendLimits)
     body_limits: BodyLimits = field(default_factory=BodyLimits)
@@ -191,6 +192,7 @@ class Harness:
     now: datetime = NOW
     anonymous: Anonymous = field(default_factory=Anonymous)
     refused: frozenset[str] = frozenset()
+    regions: tuple[bytes, ...] = (b"us-east-1",)
     replay_window: ReplayWindow | None = None
     spool_quota: int = 1 << 30
     budget_limits: BudgetLimits = NO_LIMITS
@@ -220,6 +222,7 @@ class Harness:
             b"127.0.0.1:%d" % host.port,
             self.signature,
             SigningKeys(4),
+            self.payload,
         )
         backend = Backend("test", self.agent, account, self.forwarded, self.first_byte_time, spools=self.spools)
         tokens = {c.session_token.encode() for c in self.credentials.values() if c.session_token}
@@ -228,7 +231,7 @@ class Harness:
         self.proxy = Proxy(
             ProxySettings(
                 Realm(
-                    regions=(b"us-east-1",),
+                    regions=self.regions,
                     domains=self.domains,
                     refused=self.refused,
                     anonymous=self.anonymous,

@@ -283,6 +283,17 @@ def test_the_secret_is_in_no_repr(tmp_path: Path) -> None:
         ),
         ({"backend": [backend(signature="V4")]}, "backend[0].signature", '"v4" | "v2" | "none"'),
         ({"backend": [backend(commit="none")]}, "backend[0].commit", 'accepted: "tail" | "spool"'),
+        ({"backend": [backend(payload="hash")]}, "backend[0].payload", '"auto" | "unsigned" | "chunks"'),
+        (
+            {"backend": [backend(signature="v2", payload="chunks")]},
+            "backend[0].payload",
+            '"chunks" is for signature "v4", not "v2"',
+        ),
+        (
+            {"backend": [{"name": "b", "url": "http://h", "signature": "none", "payload": "chunks"}]},
+            "backend[0].payload",
+            'not "none"',
+        ),
         ({"backend": [backend(access_key_id="a/b")]}, "backend[0].access_key_id", "an access key id"),
         ({"backend": [backend(access_key_id=None)]}, "backend[0].access_key_id", "required"),
         ({"backend": [backend(secret_access_key=None)]}, "backend[0]", "exactly one of"),

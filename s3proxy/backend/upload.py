@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
+from s3proxy.awschunked.encoder import ChunkEncoder
 from s3proxy.backend.request import DEFAULT_FIRST_BYTE_TIME
 from s3proxy.flow import Buffer, DirectWriter, ReadSize
 
@@ -27,7 +28,8 @@ class Upload:
 
     Args:
         head: What the agent sends before it, octet for octet, whatever URL treq was given.
-        length: Bytes of the decoded body, as the head declares.
+        length: Bytes which leave, as the head declares: of the decoded body, or of what the encoder makes of it.
+        encoder: Puts it into signed chunks; None to send it as it is.
         expects_continue: Whether the head asks for ``100 Continue``.
         first_byte_time: Seconds from its last octet to an answer's head.
         read_size: How much is read from the client at once; told how blocks leave towards the backend.
@@ -39,6 +41,7 @@ class Upload:
     __slots__ = (
         "_consumer",
         "_done",
+        "_encoder",
         "_first_block",
         "_is_finished",
         "_is_paused",
@@ -59,6 +62,7 @@ class Upload:
         head: bytes,
         length: int,
         *,
+        encoder: ChunkEncoder | None = None,
         expects_continue: bool = False,
         first_byte_time: float = DEFAULT_FIRST_BYTE_TIME,
         read_size: ReadSize | None = None,
@@ -70,6 +74,7 @@ class Upload:
         self.read_size = read_size
         self.size = 0
         self._source: Any = None
+        self._encoder = encoder
         self._consumer: Any = None
         self._done: Deferred[None] | None = None
         self._pending: list[Buffer] = []
@@ -97,10 +102,16 @@ class Upload:
         if self._reason is not None or not pieces:
             return
         self.size += sum(map(len, pieces))
+        self._send(pieces if self._encoder is None else self._encoder.feed(pieces))
+
+    def _send(self, pieces: Sequence[Buffer]) -> None:
         if self._consumer is None:
             # Not connected yet, or the connection died: what comes now was on its way when the source was paused.
             self._pending.extend(pieces)
             self._pause_source()
+            return
+        if not pieces:
+            # All of it was gathered for a chunk.
             return
         self._sent_blocks += 1
         self._first_block = list(pieces) if self._sent_blocks == 1 else None
@@ -126,12 +137,17 @@ class Upload:
         Bytes which no socket has taken yet.
         """
         waiting = sum(map(len, self._pending))
+        if self._encoder is not None:
+            waiting += self._encoder.kept_size
         return waiting + (self._consumer.waiting_size if self._consumer is not None else 0)
 
     def finish(self) -> None:
         """
         Say that the body is complete and verified.
         """
+        if self._encoder is not None and self._reason is None:
+            # The zero chunk leaves with the verdict, not before.
+            self._send(self._encoder.finish())
         self._is_finished = True
         self._tell()
 

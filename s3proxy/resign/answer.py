@@ -198,6 +198,14 @@ def answer_headers(
     return headers
 
 
+def add_region(headers: HeaderList, name: PublicName) -> None:
+    """
+    Tell the listener's region where the backend has not told its own: clients ask HeadBucket for it.
+    """
+    if not any(header.lower() == b"x-amz-bucket-region" for header, _ in headers):
+        headers.append((b"x-amz-bucket-region", name.region))
+
+
 def _public_location(location: bytes, name: PublicName, backend_host: bytes) -> bytes:
     found = _ABSOLUTE.fullmatch(location)
     if found is None or found[2].lower() != backend_host.lower():

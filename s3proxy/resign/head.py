@@ -10,9 +10,10 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
+from s3proxy.awschunked.encoder import ChunkEncoder, encoded_length
 from s3proxy.resign.profiles import BackendKey, Profile
 from s3proxy.resign.v2 import sign_v2
-from s3proxy.resign.v4 import sign_v4
+from s3proxy.resign.v4 import STREAMING_PAYLOAD, sign_v4
 from s3proxy.s3.head import HeaderList
 from s3proxy.s3.payload import EMPTY_SHA256
 from s3proxy.sigv4.signing_key import SigningKeys
@@ -32,6 +33,8 @@ class Account:
         key: None where requests are not signed.
         host: The authority which its Host header gets, port included where it is not the scheme's own.
         signature: ``v4``, ``v2`` or ``none``.
+        payload: What Signature V4 covers of a body: ``auto`` for its hash where that is known, ``unsigned`` for
+            nothing, ``chunks`` for its hash or, where it streams and the hash is not known, each chunk.
     """
 
     profile: Profile
@@ -39,6 +42,32 @@ class Account:
     host: bytes
     signature: str
     signing_keys: SigningKeys
+    payload: str = "auto"
+
+    @property
+    def signs_hashes(self) -> bool:
+        """
+        Whether a hash of the body goes into a signature.
+        """
+        return self.signature == "v4" and self.payload != "unsigned"
+
+    @property
+    def signs_chunks(self) -> bool:
+        """
+        Whether a body is sent in signed chunks where its hash is not known.
+        """
+        return self.payload == "chunks" and self.key is not None
+
+    def payload_for(self, content: bytes, sha256: bytes | None = None) -> bytes:
+        """
+        Return what a signature covers of a body which was held.
+
+        Args:
+            sha256: Where it is known already, in lower-case hex.
+        """
+        if not self.signs_hashes:
+            return UNSIGNED_PAYLOAD
+        return sha256 or payload_of(content)
 
 
 def backend_head(
@@ -59,7 +88,8 @@ def backend_head(
         target: As `s3proxy.resign.target.backend_target` made it.
         passed: Headers in order, Host and framing aside.
         length: Bytes of the body; None for a request which has none and says so by its method.
-        payload: For Signature V4: the body's SHA-256 in lower-case hex, or ``UNSIGNED-PAYLOAD``.
+        payload: For Signature V4: the body's SHA-256 in lower-case hex, if the account signs hashes, or
+            ``UNSIGNED-PAYLOAD``.
         now: Aware, UTC.
     """
     headers: HeaderList = [(b"Host", account.host), *passed]
@@ -70,8 +100,43 @@ def backend_head(
     elif account.signature == "v2":
         signed = sign_v2(method, target, headers, account.profile, account.key, now)
     else:
-        signed = sign_v4(method, target, headers, payload, account.key, account.signing_keys, now)
+        signed, _ = sign_v4(method, target, headers, payload, account.key, account.signing_keys, now)
     headers += signed
+    return _write(method, target, headers, expects_continue=expects_continue)
+
+
+def chunked_head(
+    account: Account,
+    method: bytes,
+    target: bytes,
+    passed: HeaderList,
+    length: int,
+    now: datetime,
+    *,
+    expects_continue: bool = False,
+) -> tuple[bytes, ChunkEncoder]:
+    """
+    Write the head of a body in chunks signed by the account's key, and make what encodes it.
+
+    x-amz-content-sha256 says that it is coded. Content-Encoding does not: Ceph 16.2 and versitygw 1.8 would store it.
+
+    Args:
+        length: Bytes of the body itself.
+    """
+    assert account.key is not None
+    headers: HeaderList = [
+        (b"Host", account.host),
+        *passed,
+        (b"x-amz-decoded-content-length", b"%d" % length),
+        (b"Content-Length", b"%d" % encoded_length(length)),
+    ]
+    signed, signer = sign_v4(method, target, headers, STREAMING_PAYLOAD, account.key, account.signing_keys, now)
+    assert signer is not None
+    headers += signed
+    return _write(method, target, headers, expects_continue=expects_continue), ChunkEncoder(length, signer.sign)
+
+
+def _write(method: bytes, target: bytes, headers: HeaderList, *, expects_continue: bool) -> bytes:
     if expects_continue:
         headers.append((b"Expect", b"100-continue"))
     lines = [b"%s %s HTTP/1.1\r\n" % (method, target)]
@@ -85,6 +150,16 @@ def payload_of(content: bytes) -> bytes:
     Return the SHA-256 of a body which was held, in lower-case hex.
     """
     return hashlib.sha256(content).hexdigest().encode() if content else EMPTY_SHA256
+
+
+def sha256_of(verified: HeaderList) -> bytes | None:
+    """
+    Return the SHA-256 of a body, in lower-case hex, where it is among the checksums which hold of it.
+    """
+    for name, value in verified:
+        if name == b"x-amz-checksum-sha256":
+            return base64.b64decode(value).hex().encode()
+    return None
 
 
 def content_md5(content: bytes) -> bytes:

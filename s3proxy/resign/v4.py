@@ -13,7 +13,9 @@ from datetime import datetime
 from s3proxy.resign.profiles import BackendKey
 from s3proxy.s3.date import format_basic_iso
 from s3proxy.s3.head import Fields, HeaderList
+from s3proxy.s3.payload import PayloadHash
 from s3proxy.sigv4.canonical import canonical_headers, canonical_query, canonical_request, canonical_uri
+from s3proxy.sigv4.chunks import ChunkSigner
 from s3proxy.sigv4.scope import CredentialScope
 from s3proxy.sigv4.signing_key import SigningKeys
 
@@ -21,6 +23,8 @@ _SIGNED = frozenset({b"content-md5", b"content-type", b"host"})
 """
 Signed beside every ``x-amz-*``. Others are left out: what another hop may rewrite must not break the signature.
 """
+
+STREAMING_PAYLOAD = PayloadHash.STREAMING_AWS4_HMAC_SHA256_PAYLOAD.value
 
 
 def sign_v4(
@@ -31,14 +35,15 @@ def sign_v4(
     key: BackendKey,
     signing_keys: SigningKeys,
     now: datetime,
-) -> HeaderList:
+) -> tuple[HeaderList, ChunkSigner | None]:
     """
-    Return the headers which authenticate a request, to be sent after its own.
+    Return the headers which authenticate a request, to be sent after its own, and what signs its chunks.
 
     Args:
         target: As it will be sent.
         headers: As they will be sent, Host among them.
-        payload: Of x-amz-content-sha256: lower-case hex, or ``UNSIGNED-PAYLOAD``.
+        payload: Of x-amz-content-sha256: lower-case hex, ``UNSIGNED-PAYLOAD``, or `STREAMING_PAYLOAD`; only then
+            its chunks are signed.
         now: Aware, UTC.
     """
     date = format_basic_iso(now)
@@ -62,13 +67,17 @@ def sign_v4(
     raw_scope = bytes(scope)
     digest = hashlib.sha256(request).hexdigest().encode()
     string_to_sign = b"AWS4-HMAC-SHA256\n%s\n%s\n%s" % (date, raw_scope, digest)
-    signature = signing_keys.derive(key.secret_access_key, scope).sign(string_to_sign)
-    return [
+    signing_key = signing_keys.derive(key.secret_access_key, scope)
+    signature = signing_key.sign(string_to_sign).for_backend()
+    added = [
         (b"x-amz-date", date),
         (b"x-amz-content-sha256", payload),
         (
             b"Authorization",
             b"AWS4-HMAC-SHA256 Credential=%s/%s,SignedHeaders=%s,Signature=%s"
-            % (key.access_key_id.encode(), raw_scope, signed_headers, signature.for_backend()),
+            % (key.access_key_id.encode(), raw_scope, signed_headers, signature),
         ),
     ]
+    if payload != STREAMING_PAYLOAD:
+        return added, None
+    return added, ChunkSigner(signing_key, date, raw_scope, signature)

@@ -37,6 +37,13 @@ class S3Error(Exception):
         )
         super().__init__(self.code)
 
+    @property
+    def names_region(self) -> bool:
+        """
+        Whether it is about the region which a client signed for, and tells the right one.
+        """
+        return any(name == "Region" for name, _ in self.elements)
+
     def __repr__(self) -> str:
         # The elements repeat what the client sent, which may hold credentials.
         return f"<{type(self).__name__}: {self.message}>"

@@ -78,6 +78,13 @@ def is_copy(head: RequestHead) -> bool:
     return b"x-amz-copy-source" in head.fields
 
 
+def is_head_bucket(head: RequestHead, address: Address) -> bool:
+    """
+    Say whether a request asks for nothing but a bucket's presence, and its region.
+    """
+    return head.method == b"HEAD" and bool(address.bucket) and not address.key
+
+
 def body_use(head: RequestHead, address: Address) -> BodyUse:
     """
     Say what the body of a request is.

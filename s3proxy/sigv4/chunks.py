@@ -13,6 +13,7 @@ from typing import Protocol
 from s3proxy.s3.errors import SignatureDoesNotMatch
 from s3proxy.s3.payload import EMPTY_SHA256
 from s3proxy.sigv4.asymmetric import ECDSA_ALGORITHM, PADDED_SIGNATURE_SIZE
+from s3proxy.sigv4.signing_key import SigningKey
 
 HMAC_SIGNATURE_SIZE = 64
 """
@@ -114,3 +115,36 @@ class ChunkChain:
         if not self._key.matches(string_to_sign, signature):
             raise SignatureDoesNotMatch(self._access_key_id, string_to_sign, claimed_signature, self._canonical_request)
         self._previous = signature
+
+
+class ChunkSigner:
+    """
+    Signs the chunks of a body which we send, each over its data and the signature before it.
+
+    Args:
+        key: Which signed the request.
+        date: The date line of the request's string to sign.
+        scope: The scope line.
+        seed_signature: The request's own.
+    """
+
+    __slots__ = ("_key", "_prefix", "_previous")
+
+    def __init__(self, key: SigningKey, date: bytes, scope: bytes, seed_signature: bytes) -> None:
+        self._key = key
+        self._prefix = b"AWS4-HMAC-SHA256-PAYLOAD\n%s\n%s\n" % (date, scope)
+        self._previous = seed_signature
+
+    def sign(self, sha256: bytes) -> bytes:
+        """
+        Sign the next chunk.
+
+        Args:
+            sha256: Of its data, lower-case hex.
+
+        Returns:
+            64 hex digits, which go into the chunk's header, and nowhere else.
+        """
+        text = b"%s%s\n%s\n%s" % (self._prefix, self._previous, EMPTY_SHA256, sha256)
+        self._previous = self._key.sign(text).for_backend()
+        return self._previous

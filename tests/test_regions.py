@@ -1,0 +1,144 @@
+"""
+Whoever signs for another region, or asks for a bucket's, is led to the listener's, whatever the backend says.
+"""
+
+from __future__ import annotations
+
+import pytest
+import pytest_twisted
+
+from s3proxy.authentication import Anonymous
+from s3proxy.testing.faulty_backend import FaultyBackend
+from tests.harness import Harness
+from tests.signer import Signer
+from tests.test_wire_cases import element
+
+OURS = (b"eu-central-1", b"eu-north-1")
+BUCKET, KEY = "/test-bucket", "/test-bucket/key"
+XMLNS = b'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
+
+
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [
+        ("HEAD", BUCKET),
+        ("HEAD", KEY),
+        ("GET", BUCKET),
+        ("GET", f"{BUCKET}?location"),
+        ("GET", KEY),
+        ("PUT", KEY),
+        ("DELETE", KEY),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_a_wrong_region_is_corrected(method: str, target: str) -> None:
+    """
+    The refusal names the listener's own region: in its document, and in a header, for HEAD has no document.
+    """
+    harness = Harness(regions=OURS)
+    head = Signer().head(method, target, unsigned={"Content-Length": "0"} if method == "PUT" else None)[0]
+    answer = await harness.request(head)
+    await harness.close()
+
+    assert (answer.status, answer.header("x-amz-bucket-region")) == (400, "eu-central-1")
+    assert harness.backend.requests == []
+    if method == "HEAD":
+        assert answer.body == b""
+    else:
+        assert element(answer.body, "Code") == "AuthorizationHeaderMalformed"
+        assert element(answer.body, "Region") == "eu-central-1"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_wrong_region_in_a_url_is_corrected() -> None:
+    """
+    A presigned request as well.
+    """
+    harness = Harness(regions=OURS)
+    target = Signer().presign("GET", KEY)
+    answer = await harness.request(f"GET {target} HTTP/1.1\r\nHost: s3.example.test\r\n\r\n".encode())
+    await harness.close()
+
+    assert (answer.status, element(answer.body, "Region")) == (400, "eu-central-1")
+    assert answer.header("x-amz-bucket-region") == "eu-central-1"
+
+
+@pytest.mark.parametrize("status", [200, 403, 404])
+@pytest.mark.parametrize("told", [b"", b"x-amz-bucket-region: default\r\n", b"X-Amz-Bucket-Region: us-west-2\r\n"])
+@pytest_twisted.ensureDeferred
+async def test_a_bucket_which_is_there_is_in_our_region(told: bytes, status: int) -> None:
+    """
+    HeadBucket tells it once, whatever region the backend names, or none; and not of a bucket which is not there.
+    """
+    backend = FaultyBackend()
+    backend.on_request = lambda connection, request: connection.send(
+        b"HTTP/1.1 %d Something\r\n%sContent-Length: 0\r\n\r\n" % (status, told)
+    )
+    harness = Harness(regions=(b"us-east-1", b"eu-north-1"), backend=backend)
+    answer = await harness.request(Signer().head("HEAD", BUCKET)[0])
+    await harness.close()
+
+    names = [value for name, value in answer.headers if name.lower() == "x-amz-bucket-region"]
+    assert answer.status == status
+    assert names == (["us-east-1"] if told or status != 404 else [])
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+@pytest_twisted.ensureDeferred
+async def test_other_answers_name_no_region(method: str) -> None:
+    """
+    An object's answer has the header only where its backend sent it.
+    """
+    harness = Harness()
+    answer = await harness.request(Signer().head(method, KEY)[0])
+    await harness.close()
+
+    assert (answer.status, answer.header("x-amz-bucket-region")) == (200, None)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_stranger_learns_the_region_of_a_bucket() -> None:
+    """
+    Clients ask for it before they have keys: the refusal of an anonymous HeadBucket names it, as S3's does.
+    """
+    harness = Harness(regions=OURS, anonymous=Anonymous())
+    answers = [
+        await harness.request(f"HEAD {target} HTTP/1.1\r\nHost: s3.example.test\r\n\r\n".encode())
+        for target in (BUCKET, KEY, "/")
+    ]
+    await harness.close()
+
+    assert [(answer.status, answer.header("x-amz-bucket-region")) for answer in answers] == [
+        (403, "eu-central-1"),
+        (403, None),
+        (403, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("region", "shown"),
+    [(b"eu-central-1", b"eu-central-1"), (b"us-east-1", b"")],
+)
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"<LocationConstraint %s>default</LocationConstraint>",
+        b"<LocationConstraint %s></LocationConstraint>",
+        b"<LocationConstraint %s/>",
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_a_buckets_location_is_ours(document: bytes, region: bytes, shown: bytes) -> None:
+    """
+    GetBucketLocation answers the listener's region, which has no name where it is us-east-1.
+    """
+    content = document % XMLNS
+    backend = FaultyBackend()
+    backend.on_request = lambda connection, request: connection.send(
+        b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(content), content)
+    )
+    harness = Harness(regions=(region, b"us-east-1"), backend=backend)
+    answer = await harness.request(Signer().head("GET", f"{BUCKET}?location")[0])
+    await harness.close()
+
+    assert answer.body == b"<LocationConstraint %s>%s</LocationConstraint>" % (XMLNS, shown)
