@@ -1,0 +1,185 @@
+"""
+The page of the documentation which shows the matrix.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from tests.clients.catalogue import CLIENTS, CannotInstall, Installed
+from tests.clients.drivers.scenario import OPERATIONS
+from tests.clients.field import BACKENDS
+from tests.clients.matrix import CellResult, Outcome, Place
+from tests.clients.rules import LACKING, REFUSED, Rule
+
+Results = dict[Place, CellResult]
+
+HEAD = """# Clients
+
+<!-- Written by `tox -e clients -- --page docs/reference/clients.md`. -->
+
+Each client does the same at each storage system, as far as it can, first straight, then through s3proxy: over http and
+https, in path style and in virtual-hosted style. It has {operation_count} operations:
+{operations}.
+What was put is read back by another client, and compared. A cell counts the operations which worked in all four
+places together, of those which the client has: straight → through. `tests/clients` has the programs.
+
+- cells: {cell_count}, of which {absent_count} could not be tried (see the end)
+- operations tried: straight {straight_count}, of which {straight_works} worked; through s3proxy {through_count}, of
+  which {through_works} worked
+- storage: {storages}
+
+"""
+
+
+def write_page(
+    path: Path, results: Results, installed: dict[str, Installed | CannotInstall], versions: dict[str, str]
+) -> None:
+    """
+    Write the page.
+    """
+    text = "".join(
+        [
+            _head(results, versions),
+            _table(results, installed),
+            _translated(results),
+            _rules("What S3 refuses", "Some storage takes it, and s3proxy does not: S3's own rule.", REFUSED),
+            _rules("What no proxy mends", "It fails straight, too: the client's or the storage's own lack.", LACKING),
+            _absent(results),
+        ]
+    )
+    path.write_text(text.rstrip() + "\n", "utf-8")
+
+
+def _outcomes(results: Results, way: str) -> list[Outcome]:
+    return [o for place, result in results.items() if place.way == way for o in result.outcomes.values()]
+
+
+def _head(results: Results, versions: dict[str, str]) -> str:
+    counts = {}
+    for way in ("straight", "through"):
+        outcomes = [outcome for outcome in _outcomes(results, way) if outcome.verdict != "n/a"]
+        counts[f"{way}_count"] = len(outcomes)
+        counts[f"{way}_works"] = sum(outcome.verdict == "works" for outcome in outcomes)
+    titles = {kind.storage: re.split(", ", kind.title)[0] for kind in BACKENDS.values()}
+    return HEAD.format(
+        operation_count=len(OPERATIONS),
+        operations=", ".join(OPERATIONS),
+        cell_count=len(results),
+        absent_count=sum(_is_absent(result) for result in results.values()),
+        storages=", ".join(f"{titles[name]} {version}" for name, version in versions.items()),
+        **counts,
+    )
+
+
+def _is_absent(result: CellResult) -> bool:
+    return result.count("n/a") == len(result.outcomes)
+
+
+def _share(results: Iterable[CellResult]) -> str:
+    found = [result for result in results if not _is_absent(result)]
+    if not found:
+        return "n/a"
+    works = sum(result.count("works") for result in found)
+    tried = works + sum(result.count("fails") for result in found)
+    return "all" if works == tried else f"{works}/{tried}"
+
+
+def _table(results: Results, installed: dict[str, Installed | CannotInstall]) -> str:
+    lines = [
+        "| client | version | " + " | ".join(kind.title for kind in BACKENDS.values()) + " |",
+        "|---|---|" + "---|" * len(BACKENDS),
+    ]
+    for client, kind in CLIENTS.items():
+        found = installed.get(client)
+        version = found.version if isinstance(found, Installed) else "-"
+        cells = []
+        for name, backend in BACKENDS.items():
+            straight = _share(_of(results, client, "straight", backend.storage).values())
+            cells.append(f"{straight} → {_share(_of(results, client, 'through', name).values())}")
+        lines.append(f"| {kind.title} | {version} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n\n"
+
+
+def _of(results: Results, client: str, way: str, door: str) -> Results:
+    return {p: r for p, r in results.items() if (p.client, p.way, p.door) == (client, way, door)}
+
+
+def _translated(results: Results) -> str:
+    """
+    Tell what fails straight and works through, by storage, client and code.
+    """
+    lines = ["## What fails straight and works through", "", "| storage | client | what it is told |", "|---|---|---|"]
+    for storage in dict.fromkeys(kind.storage for kind in BACKENDS.values()):
+        title = next(kind.title for kind in BACKENDS.values() if kind.storage == storage)
+        columns = [name for name, kind in BACKENDS.items() if kind.storage == storage]
+        for client, kind in CLIENTS.items():
+            told: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+            for place, result in _of(results, client, "straight", storage).items():
+                for operation, outcome in result.outcomes.items():
+                    through = [
+                        results[Place(client, "through", name, place.scheme, place.style)].outcomes[operation].verdict
+                        for name in columns
+                        if Place(client, "through", name, place.scheme, place.style) in results
+                    ]
+                    if outcome.verdict == "fails" and through and set(through) == {"works"}:
+                        told[outcome.code][operation].add(f"{place.scheme} {place.style}")
+            if told:
+                texts = [_told(code, operations) for code, operations in told.items()]
+                lines.append(f"| {title.split(',')[0]} | {kind.title} | {'; '.join(texts)} |")
+    return "\n".join(lines) + "\n\n"
+
+
+def _told(code: str, operations: dict[str, set[str]]) -> str:
+    places = set().union(*operations.values())
+    where = [
+        *(scheme for scheme in ("http", "https") if all(place.startswith(scheme + " ") for place in places)),
+        *(f"{style} style" for style in ("path", "virtual") if all(place.endswith(" " + style) for place in places)),
+    ]
+    names = "everything" if len(operations) >= 10 else ", ".join(operations)
+    return f"{code} ({', '.join([*where, names])})"
+
+
+def _rules(title: str, about: str, rules: tuple[Rule, ...]) -> str:
+    lines = [f"## {title}", "", about, ""]
+    if not rules:
+        return "\n".join([*lines, "Nothing.", "", ""])
+    lines += ["| client | storage | operations | answer | why |", "|---|---|---|---|---|"]
+    for rule in rules:
+        clients = ", ".join(CLIENTS[name].title for name in rule.clients)
+        backends = ", ".join(rule.backends) if set(rule.backends) != set(BACKENDS) else "any"
+        where = [*rule.schemes] if len(rule.schemes) == 1 else []
+        where += [f"{style} style" for style in rule.styles] if len(rule.styles) == 1 else []
+        operations = ", ".join(rule.operations) + (f" ({', '.join(where)})" if where else "")
+        lines.append(f"| {clients} | {backends} | {operations} | {rule.code} | {rule.reason} |")
+    return "\n".join(lines) + "\n\n"
+
+
+def _absent(results: Results) -> str:
+    """
+    Tell what was not tried, and why: whole cells, and operations which a client does not have.
+    """
+    lines = ["## What was not tried", "", "| client | what | cells | why |", "|---|---|---:|---|"]
+    for client, kind in CLIENTS.items():
+        counts: dict[tuple[str, str], int] = defaultdict(int)
+        for place, result in results.items():
+            if place.client != client:
+                continue
+            reasons: dict[str, list[str]] = defaultdict(list)
+            for operation, outcome in result.outcomes.items():
+                if outcome.verdict == "n/a":
+                    reasons[outcome.code].append(operation)
+            for reason, operations in reasons.items():
+                what = "everything" if len(operations) == len(OPERATIONS) else ", ".join(operations)
+                if what == "everything" and place.way == "straight":
+                    what = f"{BACKENDS[_column(place.door)].title.split(',')[0]}, straight, {place.style} style"
+                counts[what, reason] += 1
+        lines += [f"| {kind.title} | {what} | {count} | {reason} |" for (what, reason), count in counts.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _column(storage: str) -> str:
+    return next(name for name, kind in BACKENDS.items() if kind.storage == storage)
