@@ -51,7 +51,7 @@ from s3proxy.resign.answer import (
     error_code,
 )
 from s3proxy.resign.head import UNSIGNED_PAYLOAD, backend_head, content_md5, payload_of, strip_checksum_elements
-from s3proxy.resign.headers import forwarded_headers, passed_headers
+from s3proxy.resign.headers import forwarded_headers, knows_checksums, passed_headers
 from s3proxy.resign.profiles import check_private_surface
 from s3proxy.resign.target import backend_target
 from s3proxy.s3.address import Address, parse_address
@@ -591,8 +591,7 @@ class ProxiedExchange:
         length: int | None = 0 if head.method in {b"PUT", b"POST"} else None
         if use is not BodyUse.NONE:
             content = self._held.content
-            takes_checksums = self._backend.account.profile.takes_checksums
-            if takes_checksums:
+            if knows_checksums(head, self._backend.account.profile):
                 present = {name.lower() for name, _ in passed}
                 passed += [header for header in self._verified if header[0] not in present]
             else:
