@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -80,7 +81,8 @@ func run(operation string, a []string) error {
 		}
 		return nil
 	case "copy":
-		source := a[0] + "/" + url.PathEscape(a[1])
+		// A plus is a space there, and PathEscape leaves it.
+		source := a[0] + "/" + strings.ReplaceAll(url.QueryEscape(a[1]), "+", "%20")
 		_, err = client.CopyObject(ctx, &s3.CopyObjectInput{Bucket: &a[2], Key: &a[3], CopySource: &source})
 		return err
 	case "head":
