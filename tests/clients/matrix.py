@@ -141,6 +141,16 @@ def _known_codes() -> frozenset[str]:
     return frozenset(ours - {"S3Error"} | more | {"InvalidLocationConstraint", "XAmzContentSHA256Mismatch"})
 
 
+_MESSAGES = {
+    "Access Denied": "AccessDenied",
+    "signature we calculated does not match": "SignatureDoesNotMatch",
+    "You must provide the Content-Length": "MissingContentLength",
+}
+"""
+What some clients repeat without its code.
+"""
+
+
 def code_of(text: str) -> str:
     """
     Return the error code in what a client said, else the HTTP status, else the end of its last line.
@@ -161,6 +171,9 @@ def code_of(text: str) -> str:
     words = [word for word in re.findall(r"[A-Z][A-Za-z0-9]+", text) if word in _known_codes()]
     if words:
         return words[0]
+    for message, code in _MESSAGES.items():
+        if message in text:
+            return code
     found = re.search(r"(?<![\w.:/-])([345]\d\d)(?![\w.:/-]\d|\w)", text)
     if found is not None:
         return found[1]
@@ -295,7 +308,7 @@ class Matrix:
         directory.mkdir()
         cell = Cell(
             scheme=place.scheme,
-            host=DOMAIN if place.style == "virtual" else "127.0.0.1",
+            host=DOMAIN if place.style == "virtual" else "localhost",
             port=door.port(place.scheme, place.style),
             path=door.path,
             style=place.style,

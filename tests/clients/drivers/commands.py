@@ -262,7 +262,6 @@ class Rclone(Command):
             "RCLONE_CONFIG_S_REGION": "us-east-1",
             "RCLONE_CONFIG_S_FORCE_PATH_STYLE": "true" if cell.style == "path" else "false",
             "RCLONE_CONFIG_S_V2_AUTH": self.signature,
-            "RCLONE_CONFIG_S_NO_CHECK_BUCKET": "true",
             "RCLONE_CONFIG_S_UPLOAD_CUTOFF": "8Mi",
             "RCLONE_CONFIG_S_CHUNK_SIZE": "8Mi",
             "RCLONE_RETRIES": "1",
@@ -534,7 +533,10 @@ class Curl(Command):
         digest = base64.b64encode(hashlib.md5(body).digest()).decode()
         path = self.file("delete.xml", body)
         output = self.curl(
-            bucket, "", "--data-binary", f"@{path}", "--header", f"Content-MD5: {digest}", query="delete="
+            *(bucket, "", "--data-binary", f"@{path}"),
+            # Its own type is a form's, and a server may read the body as one.
+            *("--header", f"Content-MD5: {digest}", "--header", "Content-Type: application/xml"),
+            query="delete=",
         )
         if b"<Error>" in output:
             raise RuntimeError(output.decode())

@@ -338,9 +338,9 @@ class Boto2(Client):
         import boto
         from boto.s3.connection import OrdinaryCallingFormat, S3Connection, SubdomainCallingFormat
 
-        for name, value in {"ca_certificates_file": cell.authority, "num_retries": "0"}.items():
-            if not boto.config.has_section("Boto"):
-                boto.config.add_section("Boto")
+        boto.config.add_section("Boto")
+        settings = {"https_validate_certificates": "true", "ca_certificates_file": cell.authority, "num_retries": "0"}
+        for name, value in settings.items():
             boto.config.set("Boto", name, value)
         self._connection = S3Connection(
             cell.key_id,
