@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.clients.catalogue import CLIENTS
 from tests.clients.field import BACKENDS, Field
 from tests.clients.matrix import CellResult, Matrix, Place, places
 from tests.clients.page import write_page
@@ -40,17 +41,31 @@ class Progress:
                 print(f"    {name}: {outcome.text[-600:]}", flush=True)
 
 
+def _wanted(items: list[pytest.Item]) -> list[tuple[str, str]]:
+    """
+    Return the clients and columns which tests ask for, each pair once.
+    """
+    wanted: dict[tuple[str, str], None] = {}
+    for item in items:
+        params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+        if "backend" in params:
+            wanted[params["client"], params["backend"]] = None
+        elif "witness" in params:
+            witness = params["witness"]
+            wanted.update({(witness.client, name): None for name in witness.columns})
+    return list(wanted)
+
+
 @pytest.fixture(scope="session")
 def matrix(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
     """
     Run every cell which the session's tests ask for.
     """
     os.environ.pop("AWS_CA_BUNDLE", None)
-    wanted = [
-        (item.callspec.params["client"], item.callspec.params["backend"])
-        for item in request.session.items
-        if isinstance(item, pytest.Function) and hasattr(item, "callspec") and "backend" in item.callspec.params
-    ]
+    wanted = _wanted(request.session.items)
+    page = request.config.getoption("--page", "")
+    if page and len(wanted) < len(CLIENTS) * len(BACKENDS):
+        pytest.exit("--page wants the whole matrix", 4)
     backends = [name for name in BACKENDS if any(backend == name for _, backend in wanted)]
     field = Field(tmp_path_factory.mktemp("clients"), backends)
     progress = Progress()
@@ -63,7 +78,6 @@ def matrix(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             yield matrix
         finally:
             matrix.close()
-            page = request.config.getoption("--page")
             if page:
                 write_page(Path(page), matrix.results(), matrix.installed, field.versions)
     finally:

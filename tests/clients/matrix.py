@@ -262,6 +262,13 @@ class Matrix:
             if future.done() and not future.cancelled() and future.exception() is None
         }
 
+    @property
+    def cell_count(self) -> int:
+        """
+        How many were asked for.
+        """
+        return len(self._futures)
+
     def close(self) -> None:
         """
         Start no more cells, and wait for those which run.
@@ -308,7 +315,8 @@ class Matrix:
         directory.mkdir()
         cell = Cell(
             scheme=place.scheme,
-            host=DOMAIN if place.style == "virtual" else "localhost",
+            # Not an address: boto 2 takes no certificate for one. Nor any other name: RGW takes it for a bucket's.
+            host=DOMAIN if self._has_namespaces else "127.0.0.1",
             port=door.port(place.scheme, place.style),
             path=door.path,
             style=place.style,

@@ -151,10 +151,10 @@ def _rules(title: str, about: str, rules: tuple[Rule, ...]) -> str:
     for rule in rules:
         clients = ", ".join(CLIENTS[name].title for name in rule.clients)
         backends = ", ".join(rule.backends) if set(rule.backends) != set(BACKENDS) else "any"
-        where = [*rule.schemes] if len(rule.schemes) == 1 else []
-        where += [f"{style} style" for style in rule.styles] if len(rule.styles) == 1 else []
-        operations = ", ".join(rule.operations) + (f" ({', '.join(where)})" if where else "")
-        lines.append(f"| {clients} | {backends} | {operations} | {rule.code} | {rule.reason} |")
+        operations = "everything" if len(rule.operations) >= 10 else ", ".join(rule.operations)
+        if len(rule.styles) == 1:
+            operations += f" ({rule.styles[0]} style)"
+        lines.append(f"| {clients} | {backends} | {operations} | {' or '.join(rule.codes)} | {rule.reason} |")
     return "\n".join(lines) + "\n\n"
 
 

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 
 from tests.clients.drivers.scenario import OPERATIONS
 from tests.clients.field import BACKENDS
-from tests.clients.matrix import SCHEMES, STYLES, Place
-
-PUTS = ("put", "put large", "put stream", "put odd key")
+from tests.clients.matrix import STYLES, Place
 
 
 @dataclass(frozen=True)
@@ -19,16 +17,15 @@ class Rule:
     Operations which fail through s3proxy.
 
     Attributes:
-        code: What the client says.
+        codes: What the client says, one of them.
         reason: Why it is right so.
     """
 
     clients: tuple[str, ...]
     operations: tuple[str, ...]
-    code: str
+    codes: tuple[str, ...]
     reason: str
     backends: tuple[str, ...] = tuple(BACKENDS)
-    schemes: tuple[str, ...] = SCHEMES
     styles: tuple[str, ...] = STYLES
 
     def __post_init__(self) -> None:
@@ -41,11 +38,39 @@ class Rule:
         return (
             place.client in self.clients
             and place.door in self.backends
-            and place.scheme in self.schemes
             and place.style in self.styles
             and operation in self.operations
-            and code == self.code
+            and code in self.codes
         )
+
+
+@dataclass(frozen=True)
+class Witness:
+    """
+    One operation which fails straight for lack of something that s3proxy translates, and must work through.
+
+    Attributes:
+        feature: What the storage lacks.
+        code: What the client is told.
+    """
+
+    feature: str
+    client: str
+    storage: str
+    scheme: str
+    operation: str
+    code: str
+    style: str = "path"
+
+    @property
+    def columns(self) -> list[str]:
+        """
+        The columns of its storage.
+        """
+        return [name for name, kind in BACKENDS.items() if kind.storage == self.storage]
+
+    def __str__(self) -> str:
+        return f"{self.feature}: {self.client} at {self.storage}"
 
 
 REFUSED: tuple[Rule, ...] = ()
@@ -53,15 +78,50 @@ REFUSED: tuple[Rule, ...] = ()
 What some storage takes and S3 does not: each reason is S3's rule.
 """
 
-LACKING: tuple[Rule, ...] = ()
+LACKING: tuple[Rule, ...] = (
+    Rule(
+        ("curl",),
+        tuple(name for name in OPERATIONS if name not in {"backup", "presigned"}),
+        ("InvalidRequest", "400"),
+        "it sends no x-amz-content-sha256 unless it is told to, and a request signed with Signature V4 must have it "
+        '("Signature Calculations for the Authorization Header")',
+    ),
+    Rule(
+        ("curl-unsigned",),
+        ("put stream",),
+        ("NotImplemented",),
+        "it sends a body whose length is in no header, and S3 takes none; `unknown_length` is about others",
+    ),
+    Rule(
+        ("rclone-v2",),
+        tuple(name for name in OPERATIONS if name != "backup"),
+        ("SignatureDoesNotMatch", "403"),
+        "rclone signs the path alone, and Signature V2 wants the bucket of the host's name before it "
+        '("Signing and Authenticating REST Requests")',
+        styles=("virtual",),
+    ),
+    Rule(
+        ("s3fs",),
+        ("make bucket",),
+        ("FileExistsError:",),
+        "it asks where the bucket is, and gaul/s3proxy answers 200 for one which does not exist",
+        backends=("gaul",),
+    ),
+    Rule(
+        ("boto2",),
+        ("put large",),
+        ("TypeError: 'NoneType' object is not iterable",),
+        "it asks for the parts of its upload, and Walrus has no ListParts",
+        backends=("walrus",),
+    ),
+)
 """
 What fails straight as well, and is not for a proxy to mend: the client's or the storage's own lack.
 """
-TRANSLATED: tuple[tuple[str, str, str, str, str], ...] = (
-    ("boto3", "rgw", "https", "put", "MissingContentLength"),
-    ("boto3-v2", "versitygw", "http", "get", "403"),
+
+TRANSLATED: tuple[Witness, ...] = (
+    Witness("checksum trailers", "boto3", "rgw", "https", "put", "MissingContentLength"),
 )
 """
-Client, storage, scheme, operation and code of what must fail straight, in path style, and work through: the features
-which s3proxy translates, each with one witness.
+At least one for each feature and each storage which lacks it.
 """

@@ -12,7 +12,7 @@ from tests.clients.catalogue import CLIENTS, CannotInstall
 from tests.clients.drivers.scenario import OPERATIONS
 from tests.clients.field import BACKENDS
 from tests.clients.matrix import Matrix, Place, places
-from tests.clients.rules import LACKING, REFUSED, TRANSLATED, Rule
+from tests.clients.rules import LACKING, REFUSED, TRANSLATED, Rule, Witness
 
 pytestmark = pytest.mark.clients
 
@@ -47,26 +47,30 @@ def test_client(client: str, backend: str, matrix: Matrix) -> None:
     assert not unexplained, "\n".join(unexplained)
 
 
-@pytest.mark.parametrize("witness", TRANSLATED, ids=" ".join)
-def test_what_is_translated(witness: tuple[str, str, str, str, str], matrix: Matrix) -> None:
+@pytest.mark.parametrize("witness", TRANSLATED, ids=str)
+def test_what_is_translated(witness: Witness, matrix: Matrix) -> None:
     """
     A storage refuses what it does not know, and through s3proxy the client does not notice.
     """
-    client, storage, scheme, operation, code = witness
-    if isinstance(matrix.installed.get(client), CannotInstall):
-        pytest.skip(str(matrix.installed[client]))
-    straight = matrix.result(Place(client, "straight", storage, scheme, "path")).outcomes[operation]
-    columns = [name for name, kind in BACKENDS.items() if kind.storage == storage]
-    through = [matrix.result(Place(client, "through", name, scheme, "path")).outcomes[operation] for name in columns]
+    straight = matrix.result(Place(witness.client, "straight", witness.storage, witness.scheme, witness.style))
+    if isinstance(matrix.installed[witness.client], CannotInstall):
+        pytest.skip(str(matrix.installed[witness.client]))
+    outcome = straight.outcomes[witness.operation]
+    through = [
+        matrix.result(Place(witness.client, "through", name, witness.scheme, witness.style)).outcomes[witness.operation]
+        for name in witness.columns
+    ]
 
-    assert (straight.verdict, straight.code) == ("fails", code)
-    assert [outcome.verdict for outcome in through] == ["works"] * len(columns)
+    assert (outcome.verdict, outcome.code) == ("fails", witness.code), outcome.text
+    assert [outcome.verdict for outcome in through] == ["works"] * len(through)
 
 
 def test_the_tables_are_closed(matrix: Matrix) -> None:
     """
     No rule excuses what does not happen.
     """
+    if matrix.cell_count < len(CLIENTS) * len({place for name in BACKENDS for place in places("", name)}):
+        pytest.skip("a part of the matrix shows nothing of the whole")
     missing = {name for name, found in matrix.installed.items() if isinstance(found, CannotInstall)}
     idle = [rule for rule in (*REFUSED, *LACKING) if rule not in used and not set(rule.clients) <= missing]
 

@@ -21,6 +21,13 @@ from xml.sax.saxutils import escape
 from scenario import Cell, Client
 
 
+def shortened(text: str) -> str:
+    """
+    Return the beginning and the end of what was said.
+    """
+    return text if len(text) < 2000 else text[:1000] + " ... " + text[-1000:]
+
+
 class Command(Client):
     """
     A client which is a command, or several.
@@ -66,8 +73,8 @@ class Command(Client):
                 process.kill()
                 raise RuntimeError("it did not end within 60 s") from None
         if process.returncode:
-            said = (errors + b"\n" + output)[-1500:].decode("utf-8", "replace")
-            raise RuntimeError(f"exit status {process.returncode}: {said}")
+            said = (errors + b"\n" + output).decode("utf-8", "replace")
+            raise RuntimeError(f"exit status {process.returncode}: {shortened(said)}")
         return output
 
 
@@ -108,7 +115,7 @@ class AwsCli(Client):
         if status == -signal.SIGALRM:
             raise RuntimeError("it did not end within 60 s")
         if status:
-            raise RuntimeError(f"exit status {status}: {output[-1500:].decode('utf-8', 'replace')}")
+            raise RuntimeError(f"exit status {status}: {shortened(output.decode('utf-8', 'replace'))}")
         return output
 
     def _become(self, arguments: list[str], given: str, said: str) -> NoReturn:

@@ -154,7 +154,7 @@ class Client:
                 found: bytes = answer.read()
                 return found
         except urllib.error.HTTPError as error:
-            raise RuntimeError(f"{error.code} {error.read()[:400]!r}") from None
+            raise RuntimeError(f"{error.code} {error.read()[:1000]!r}") from None
 
     def make_bucket(self, bucket: str) -> None:
         cannot("it makes no buckets")
