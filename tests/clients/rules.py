@@ -90,7 +90,7 @@ LACKING: tuple[Rule, ...] = (
         ("curl-unsigned",),
         ("put stream",),
         ("NotImplemented",),
-        "it sends a body whose length is in no header, and S3 takes none; `unknown_length` is about others",
+        "it sends a body whose length is in no header, and S3 takes none; with `unknown_length = \"spool\"` s3proxy does",
     ),
     Rule(
         ("rclone-v2",),
