@@ -90,7 +90,7 @@ LACKING: tuple[Rule, ...] = (
         ("curl-unsigned",),
         ("put stream",),
         ("NotImplemented",),
-        "it sends a body whose length is in no header, and S3 takes none; with `unknown_length = \"spool\"` s3proxy does",
+        'it sends a body whose length is in no header, and S3 takes none; with `unknown_length = "spool"` s3proxy does',
     ),
     Rule(
         ("rclone-v2",),
@@ -121,6 +121,27 @@ What fails straight as well, and is not for a proxy to mend: the client's or the
 
 TRANSLATED: tuple[Witness, ...] = (
     Witness("checksum trailers", "boto3", "rgw", "https", "put", "MissingContentLength"),
+    Witness("checksum trailers", "aioboto3", "rgw", "https", "put large", "MissingContentLength"),
+    Witness("checksum trailers", "s3fs", "rgw", "https", "put stream", "MissingContentLength"),
+    Witness("checksum trailers", "smart_open", "rgw", "https", "put", "MissingContentLength"),
+    Witness("checksum trailers", "aws-cli", "rgw", "https", "put large", "MissingContentLength"),
+    Witness("checksum trailers", "aws-go", "rgw", "https", "put", "XAmzContentSHA256Mismatch"),
+    Witness("checksum trailers", "aws-js", "rgw", "http", "put", "MissingContentLength"),
+    Witness("signed trailers", "minio-go-trailers", "rgw", "http", "put large", "XAmzContentSHA256Mismatch"),
+    Witness("signed trailers", "minio-go-trailers", "swift", "http", "put large", "IncompleteBody"),
+    Witness("signed trailers", "minio-go-trailers", "versitygw", "http", "put large", "BadDigest"),
+    Witness("Signature V4", "boto3", "gaul", "http", "put", "AccessDenied"),
+    Witness("Signature V4", "aws-cli-2", "gaul", "https", "list", "AccessDenied"),
+    Witness("Signature V4", "boto3", "walrus", "http", "put", "AccessDenied"),
+    Witness("Signature V4", "aws-go", "walrus", "https", "copy", "AccessDenied"),
+    Witness("Signature V2", "boto2", "versitygw", "http", "put", "AccessDenied"),
+    Witness("Signature V2", "s3cmd-v2", "versitygw", "https", "list", "AccessDenied"),
+    Witness("Signature V2", "rclone-v2", "versitygw", "http", "list", "AccessDenied"),
+    Witness("signatures in a query", "boto2", "walrus", "http", "presigned", "AccessDenied"),
+    Witness("signatures in a query by V4", "rclone-v2", "gaul", "http", "presigned", "AccessDenied"),
+    Witness("a bucket signed with a slash after it", "boto3-v2", "rgw", "http", "list", "SignatureDoesNotMatch"),
+    Witness("a bucket signed with a slash after it", "boto3-v2", "swift", "http", "list", "SignatureDoesNotMatch"),
+    Witness("a key without a colon", "curl-unsigned", "swift", "http", "put", "SignatureDoesNotMatch"),
 )
 """
 At least one for each feature and each storage which lacks it.
