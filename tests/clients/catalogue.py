@@ -185,7 +185,10 @@ def _go_module(package: str, version: str) -> Callable[[], Installed]:
             path = golang.install_program(package, version)
         except (subprocess.CalledProcessError, OSError) as error:
             raise CannotInstall(f"building {package} {version}: {error}") from None
-        return Installed(version.removeprefix("v"), tools={path.name: str(path)})
+        # A version which is none has the day of its commit.
+        day = re.fullmatch(r"v0\.0\.0-(\d{4})(\d\d)(\d\d)\d{6}-\w+", version)
+        shown = "of " + "-".join(day.groups()) if day is not None else version.removeprefix("v")
+        return Installed(shown, tools={path.name: str(path)})
 
     return install
 
@@ -235,21 +238,21 @@ CLIENTS = {
     kind.name: kind
     for kind in (
         ClientKind("boto3", "boto3", _library("boto3==1.44.5")),
-        ClientKind("boto3-v2", "boto3, Signature V2", _library("boto3==1.44.5")),
+        ClientKind("boto3-v2", "boto3 by V2", _library("boto3==1.44.5")),
         ClientKind("aioboto3", "aioboto3", _library("aioboto3==15.5.0")),
         ClientKind("s3fs", "s3fs", _library("s3fs==2026.9.0")),
         ClientKind("smart_open", "smart_open", _library("smart_open==9.0.2", "boto3==1.44.5")),
         ClientKind("aws-cli", "AWS CLI v1", _library("awscli==1.46.2")),
         ClientKind("aws-cli-2", "AWS CLI v2", _aws_cli_2),
         ClientKind("s3cmd", "s3cmd", _s3cmd, takes_endpoint_path=False),
-        ClientKind("s3cmd-v2", "s3cmd, Signature V2", _s3cmd, takes_endpoint_path=False),
-        ClientKind("boto2", "boto 2 (Signature V2)", _boto2),
+        ClientKind("s3cmd-v2", "s3cmd by V2", _s3cmd, takes_endpoint_path=False),
+        ClientKind("boto2", "boto 2 by V2", _boto2),
         ClientKind("rclone", "rclone", _go_module("github.com/rclone/rclone", "v1.76.0")),
-        ClientKind("rclone-v2", "rclone, Signature V2", _go_module("github.com/rclone/rclone", "v1.76.0")),
+        ClientKind("rclone-v2", "rclone by V2", _go_module("github.com/rclone/rclone", "v1.76.0")),
         ClientKind("minio-go", "minio-go", _go_source("minio-go", MINIO_GO), takes_endpoint_path=False),
         ClientKind(
             "minio-go-trailers",
-            "minio-go, TrailingHeaders",
+            "minio-go with TrailingHeaders",
             _go_source("minio-go", MINIO_GO),
             takes_endpoint_path=False,
         ),
@@ -263,7 +266,7 @@ CLIENTS = {
         ClientKind("aws-go", "aws-sdk-go-v2", _go_source("aws-go", "github.com/aws/aws-sdk-go-v2/service/s3")),
         ClientKind("aws-js", "AWS SDK for JavaScript v3", _aws_js),
         ClientKind("curl", "curl --aws-sigv4", _curl),
-        ClientKind("curl-unsigned", "the same, with x-amz-content-sha256", _curl),
+        ClientKind("curl-unsigned", "curl --aws-sigv4 with x-amz-content-sha256", _curl),
         ClientKind(
             "restic", "restic", _go_module("github.com/restic/restic/cmd/restic", "v0.18.1"), takes_endpoint_path=False
         ),

@@ -5,6 +5,7 @@ One matrix for the whole session: every cell is asked for at its beginning, and 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,6 +63,8 @@ def matrix(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     Run every cell which the session's tests ask for.
     """
     os.environ.pop("AWS_CA_BUNDLE", None)
+    # Whoever ends the run ends all that it started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     wanted = _wanted(request.session.items)
     page = request.config.getoption("--page", "")
     if page and len(wanted) < len(CLIENTS) * len(BACKENDS):

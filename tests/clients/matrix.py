@@ -145,9 +145,11 @@ _MESSAGES = {
     "Access Denied": "AccessDenied",
     "signature we calculated does not match": "SignatureDoesNotMatch",
     "You must provide the Content-Length": "MissingContentLength",
+    "Insufficient permissions to access this path": "AccessDenied",
+    "argument of type 'NoneType' is not iterable": "TypeError",
 }
 """
-What some clients repeat without its code.
+What some clients say in place of the code.
 """
 
 

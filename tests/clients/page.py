@@ -4,7 +4,7 @@ The page of the documentation which shows the matrix.
 
 from __future__ import annotations
 
-import re
+import textwrap
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,13 +23,15 @@ HEAD = """# Clients
 
 Each client does the same at each storage system, as far as it can, first straight, then through s3proxy: over http and
 https, in path style and in virtual-hosted style. It has {operation_count} operations:
-{operations}.
+
+{operations}
+
 What was put is read back by another client, and compared. A cell counts the operations which worked in all four
 places together, of those which the client has: straight → through. `tests/clients` has the programs.
 
 - cells: {cell_count}, of which {absent_count} could not be tried (see the end)
-- operations tried: straight {straight_count}, of which {straight_works} worked; through s3proxy {through_count}, of
-  which {through_works} worked
+- operations tried straight: {straight_count}, of which {straight_works} worked
+- operations tried through s3proxy: {through_count}, of which {through_works} worked
 - storage: {storages}
 
 """
@@ -64,13 +66,12 @@ def _head(results: Results, versions: dict[str, str]) -> str:
         outcomes = [outcome for outcome in _outcomes(results, way) if outcome.verdict != "n/a"]
         counts[f"{way}_count"] = len(outcomes)
         counts[f"{way}_works"] = sum(outcome.verdict == "works" for outcome in outcomes)
-    titles = {kind.storage: re.split(", ", kind.title)[0] for kind in BACKENDS.values()}
     return HEAD.format(
         operation_count=len(OPERATIONS),
-        operations=", ".join(OPERATIONS),
+        operations=textwrap.fill(", ".join(OPERATIONS) + ".", 120),
         cell_count=len(results),
         absent_count=sum(_is_absent(result) for result in results.values()),
-        storages=", ".join(f"{titles[name]} {version}" for name, version in versions.items()),
+        storages=", ".join(f"{_short_title(name)} {version}" for name, version in versions.items()),
         **counts,
     )
 
@@ -114,23 +115,27 @@ def _translated(results: Results) -> str:
     """
     lines = ["## What fails straight and works through", "", "| storage | client | what it is told |", "|---|---|---|"]
     for storage in dict.fromkeys(kind.storage for kind in BACKENDS.values()):
-        title = next(kind.title for kind in BACKENDS.values() if kind.storage == storage)
-        columns = [name for name, kind in BACKENDS.items() if kind.storage == storage]
+        clients: dict[str, list[str]] = defaultdict(list)
         for client, kind in CLIENTS.items():
             told: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
             for place, result in _of(results, client, "straight", storage).items():
                 for operation, outcome in result.outcomes.items():
-                    through = [
-                        results[Place(client, "through", name, place.scheme, place.style)].outcomes[operation].verdict
-                        for name in columns
-                        if Place(client, "through", name, place.scheme, place.style) in results
-                    ]
-                    if outcome.verdict == "fails" and through and set(through) == {"works"}:
+                    if outcome.verdict == "fails" and _works_through(results, place, operation):
                         told[outcome.code][operation].add(f"{place.scheme} {place.style}")
             if told:
-                texts = [_told(code, operations) for code, operations in told.items()]
-                lines.append(f"| {title.split(',')[0]} | {kind.title} | {'; '.join(texts)} |")
+                clients["; ".join(_told(code, operations) for code, operations in told.items())].append(kind.title)
+        lines += [f"| {_short_title(storage)} | {', '.join(titles)} | {text} |" for text, titles in clients.items()]
     return "\n".join(lines) + "\n\n"
+
+
+def _works_through(results: Results, place: Place, operation: str) -> bool:
+    columns = [name for name, kind in BACKENDS.items() if kind.storage == place.door]
+    through = [Place(place.client, "through", name, place.scheme, place.style) for name in columns]
+    return all(results[other].outcomes[operation].verdict == "works" for other in through)
+
+
+def _short_title(storage: str) -> str:
+    return next(kind.title.split(",")[0] for kind in BACKENDS.values() if kind.storage == storage)
 
 
 def _told(code: str, operations: dict[str, set[str]]) -> str:
@@ -162,24 +167,21 @@ def _absent(results: Results) -> str:
     """
     Tell what was not tried, and why: whole cells, and operations which a client does not have.
     """
-    lines = ["## What was not tried", "", "| client | what | cells | why |", "|---|---|---:|---|"]
-    for client, kind in CLIENTS.items():
-        counts: dict[tuple[str, str], int] = defaultdict(int)
-        for place, result in results.items():
-            if place.client != client:
-                continue
-            reasons: dict[str, list[str]] = defaultdict(list)
-            for operation, outcome in result.outcomes.items():
-                if outcome.verdict == "n/a":
-                    reasons[outcome.code].append(operation)
-            for reason, operations in reasons.items():
-                what = "everything" if len(operations) == len(OPERATIONS) else ", ".join(operations)
-                if what == "everything" and place.way == "straight":
-                    what = f"{BACKENDS[_column(place.door)].title.split(',')[0]}, straight, {place.style} style"
-                counts[what, reason] += 1
-        lines += [f"| {kind.title} | {what} | {count} | {reason} |" for (what, reason), count in counts.items()]
+    counts: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for place, result in results.items():
+        reasons: dict[str, list[str]] = defaultdict(list)
+        for operation, outcome in result.outcomes.items():
+            if outcome.verdict == "n/a":
+                reasons[outcome.code].append(operation)
+        for reason, operations in reasons.items():
+            what = ", ".join(operations)
+            if _is_absent(result):
+                what = f"{_short_title(place.door)} {place.way}, all" if place.way == "straight" else "all"
+            counts[what, reason][place.client] += 1
+    lines = ["## What was not tried", "", "| what | cells | clients | why |", "|---|---:|---|---|"]
+    for (what, reason), clients in counts.items():
+        titles = [kind.title for name, kind in CLIENTS.items() if name in clients]
+        who = f"all but {', '.join(k.title for n, k in CLIENTS.items() if n not in clients)}"
+        who = who if 1 <= len(CLIENTS) - len(titles) <= 3 else ", ".join(titles)
+        lines.append(f"| {what} | {sum(clients.values())} | {who} | {reason} |")
     return "\n".join(lines) + "\n"
-
-
-def _column(storage: str) -> str:
-    return next(name for name, kind in BACKENDS.items() if kind.storage == storage)
