@@ -101,16 +101,16 @@ def _kept(name: str, *made_of: str | bytes) -> tuple[Path, bool]:
     return path, False
 
 
-def _python(*requirements: str, python: str = sys.executable) -> Callable[[], Path]:
+def _python(*requirements: str) -> Callable[[], Path]:
     """
     Return what makes a virtual environment with these packages, and returns the directory of its commands.
     """
 
     @cache
     def install() -> Path:
-        path, is_complete = _kept(re.split("[=<>]", requirements[0])[0], python, sys.version, *requirements)
+        path, is_complete = _kept(re.split("[=<>]", requirements[0])[0], sys.base_prefix, sys.version, *requirements)
         if not is_complete:
-            _run([python, "-m", "venv", str(path)])
+            _run([sys.executable, "-m", "venv", str(path)])
             _run([str(path / "bin" / "python"), "-m", "pip", "install", "-q", *requirements])
             (path / "complete").touch()
         return path / "bin"

@@ -181,6 +181,9 @@ def code_of(text: str) -> str:
         return found[1]
     if re.search("(?i)violation of protocol|reset by peer|broken pipe|connection aborted|closed connection|EOF", text):
         return "connection cut"
+    messages = re.findall(r'"message": ?"([^"]+)"', text)
+    if messages:
+        return str(messages[-1])[:80]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return (lines[-1] if lines else "nothing was said")[-80:]
 
