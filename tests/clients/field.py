@@ -213,10 +213,8 @@ class Field:
 
     def _rgw(self, directory: Path) -> Door:
         rgw.install()
-        # What is put in memory stays there after it was deleted. Without its timer for silent requests: that has been
-        # seen to end a connection in the middle of a request, once in some thousand, as Ceph itself came to know
-        # ("rgw/beast: use strand executor for timeout timer to prevent concurrent socket access").
-        gateway = rgw.Gateway(directory, self._authority, "bluestore", DOMAIN, "request_timeout_ms=0")
+        # What is put in memory stays there after it was deleted.
+        gateway = rgw.Gateway(directory, self._authority, "bluestore", DOMAIN)
         self._servers.append(gateway)
         gateway.start()
         output = subprocess.run(["radosgw", "--version"], check=True, capture_output=True, text=True).stdout

@@ -56,7 +56,6 @@ class Gateway:
     Args:
         store: ``memstore``, which starts sooner, or ``bluestore`` for what runs long.
         domain: Below which a host name begins with a bucket.
-        frontend: Further words of its frontend's configuration.
 
     Attributes:
         port: For http.
@@ -64,17 +63,11 @@ class Gateway:
     """
 
     def __init__(
-        self,
-        directory: Path,
-        authority: MadeCertificate,
-        store: str = "memstore",
-        domain: str = "localhost",
-        frontend: str = "",
+        self, directory: Path, authority: MadeCertificate, store: str = "memstore", domain: str = "localhost"
     ) -> None:
         self._directory = directory
         self._store = store
         self._domain = domain
-        self._frontend = frontend
         self._configuration = directory / "ceph.conf"
         self._processes: list[subprocess.Popen[bytes]] = []
         self._logs = (directory / "ceph.log").open("ab")
@@ -91,7 +84,7 @@ class Gateway:
             (directory / name).mkdir()
         address = f"[v2:127.0.0.1:{self._monitor_port}]"
         plain, tls = f"endpoint=127.0.0.1:{self.port}", f"ssl_endpoint=127.0.0.1:{self.tls_port}"
-        frontends = f"beast {plain} {tls} ssl_certificate={directory}/tls.pem {self._frontend}"
+        frontends = f"beast {plain} {tls} ssl_certificate={directory}/tls.pem"
         self._configuration.write_text(
             f"""[global]
 fsid = {fsid}
