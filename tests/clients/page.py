@@ -50,6 +50,7 @@ def write_page(
             _translated(results),
             _rules("What S3 refuses", "Some storage takes it, and s3proxy does not: S3's own rule.", REFUSED),
             _rules("What no proxy mends", "It fails straight, too: the client's or the storage's own lack.", LACKING),
+            _open(results),
             _absent(results),
         ]
     )
@@ -161,6 +162,19 @@ def _rules(title: str, about: str, rules: tuple[Rule, ...]) -> str:
             operations += f" ({rule.styles[0]} style)"
         lines.append(f"| {clients} | {backends} | {operations} | {' or '.join(rule.codes)} | {rule.reason} |")
     return "\n".join(lines) + "\n\n"
+
+
+def _open(results: Results) -> str:
+    """
+    Tell what fails through s3proxy and is in no table: the run failed over it.
+    """
+    lines = []
+    for place, result in results.items():
+        for operation, outcome in result.outcomes.items():
+            is_known = any(rule.covers(place, operation, outcome.code) for rule in (*REFUSED, *LACKING))
+            if place.way == "through" and outcome.verdict == "fails" and not is_known:
+                lines.append(f"- {place}: {operation}: {outcome.code}")
+    return "\n".join(["## What is not explained", "", *(lines or ["Nothing."])]) + "\n\n"
 
 
 def _absent(results: Results) -> str:
