@@ -153,6 +153,9 @@ What some clients say in place of the code.
 """
 
 
+_CUT = "(?i)violation of protocol|reset by peer|broken pipe|connection aborted|closed (network )?connection|EOF"
+
+
 def code_of(text: str) -> str:
     """
     Return the error code in what a client said, else the HTTP status, else the end of its last line.
@@ -179,7 +182,7 @@ def code_of(text: str) -> str:
     found = re.search(r"(?<![\w.:/-])([345]\d\d)(?![\w.:/-]\d|\w)", text)
     if found is not None:
         return found[1]
-    if re.search("(?i)violation of protocol|reset by peer|broken pipe|connection aborted|closed connection|EOF", text):
+    if re.search(_CUT, text):
         return "connection cut"
     messages = re.findall(r'"message": ?"([^"]+)"', text)
     if messages:
