@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.integration.gaul import gaul_command
 from tests.processes import free_port
 from tests.signer import Signer
 
@@ -119,32 +120,6 @@ jclouds.endpoint=http://127.0.0.1:{sink}
 jclouds.s3.virtual-host-buckets=false
 """
 
-GAUL_POM = """
-<project xmlns="http://maven.apache.org/POM/4.0.0">
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>bench</groupId>
-  <artifactId>bench</artifactId>
-  <version>1</version>
-  <packaging>pom</packaging>
-  <dependencyManagement>
-    <dependencies>
-      <dependency>
-        <groupId>com.fasterxml.jackson.core</groupId>
-        <artifactId>jackson-annotations</artifactId>
-        <version>2.21</version>
-      </dependency>
-    </dependencies>
-  </dependencyManagement>
-  <dependencies>
-    <dependency>
-      <groupId>org.gaul</groupId>
-      <artifactId>s3proxy</artifactId>
-      <version>4.1.0</version>
-    </dependency>
-  </dependencies>
-</project>
-"""
-
 
 @dataclass(frozen=True)
 class Place:
@@ -223,17 +198,6 @@ def _go_program(name: str, module: str) -> str:
         print(f"building {name}", flush=True)
         subprocess.run(["go", "install", module], check=True, env=_go_environment(GOBIN=str(path.parent)))
     return str(path)
-
-
-def _gaul_libraries() -> Path:
-    path = CACHE / "gaul"
-    if not any(path.glob("s3proxy-*.jar")):
-        print("fetching gaul/s3proxy", flush=True)
-        path.mkdir(parents=True, exist_ok=True)
-        (path / "pom.xml").write_text(GAUL_POM)
-        command = ["mvn", "-B", "-q", "-f", "pom.xml", "dependency:copy-dependencies", "-DoutputDirectory=."]
-        subprocess.run(command, cwd=path, check=True)
-    return path
 
 
 def _nginx(place: Place) -> list[str]:
@@ -330,14 +294,7 @@ def _gaul(place: Place) -> list[str]:
             sink_secret=SINK_SECRET,
         )
     )
-    # Without a configuration logback writes all that it has, and that is what would be measured.
-    quiet = place.directory / "logback.xml"
-    quiet.write_text('<configuration><root level="OFF"/></configuration>')
-    libraries = f"{_gaul_libraries()}/*"
-    return [
-        *("java", f"-Dlogback.configurationFile={quiet}", "-cp", libraries),
-        *("org.gaul.s3proxy.Main", "--properties", str(path)),
-    ]
+    return gaul_command(path)
 
 
 PARTIES = {

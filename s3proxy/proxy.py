@@ -59,7 +59,7 @@ from s3proxy.resign.head import (
     sha256_of,
     strip_checksum_elements,
 )
-from s3proxy.resign.headers import forwarded_headers, passed_headers
+from s3proxy.resign.headers import forwarded_headers, knows_checksums, passed_headers
 from s3proxy.resign.keys import check_document_keys, check_keys
 from s3proxy.resign.mending import Mending
 from s3proxy.resign.profiles import check_operation_taken, check_private_surface
@@ -663,8 +663,7 @@ class ProxiedExchange:
         if use is not BodyUse.NONE:
             assert self._held is not None
             content = self._held.content
-            takes_checksums = self._backend.account.profile.takes_checksums
-            if takes_checksums:
+            if knows_checksums(head, self._backend.account.profile):
                 present = {name.lower() for name, _ in passed}
                 passed += [header for header in self._verified if header[0] not in present]
             else:

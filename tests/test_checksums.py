@@ -5,6 +5,7 @@ Every checksum of S3, in a header and in a trailer, towards backends which know 
 from __future__ import annotations
 
 import base64
+import hashlib
 
 import pytest
 
@@ -80,3 +81,43 @@ def test_what_the_backend_and_the_client_get(size: int, in_trailer: bool, profil
     assert sent == (value.encode() if profile == "generic" and is_known else None)
     assert b"x-amz-checksum-crc32: " + value.encode() in verdict.answers
     assert not {b"x-amz-trailer", b"x-amz-sdk-checksum-algorithm"} & verdict.stored[0].head.fields.keys()
+
+
+def test_an_upload_in_parts_has_none() -> None:
+    """
+    Each part is verified here, wherever its checksum stands; the backend, which would miss one from a trailer, hears of
+    none, neither at the upload's beginning nor with a part nor at its end.
+    """
+    proxy = MemoryProxy(profile="generic")
+    value = checksum("crc32", BODY)
+    part = "<Part><PartNumber>1</PartNumber><ETag>e</ETag>{}</Part>"
+    document = f"<CompleteMultipartUpload>{part}</CompleteMultipartUpload>"
+    body = document.format(f"<ChecksumCRC32>{value}</ChecksumCRC32>").encode()
+    begun = Signer().head(
+        "POST",
+        "/test-bucket/k?uploads=",
+        {"x-amz-checksum-algorithm": "CRC32", "x-amz-checksum-type": "FULL_OBJECT"},
+        unsigned={"Content-Length": "0"},
+    )[0]
+    made = Signer().put(
+        "/test-bucket/k?partNumber=1&uploadId=u", BODY, UNSIGNED, headers={"x-amz-checksum-crc32": value}
+    )
+    wrong = Signer().put(
+        "/test-bucket/k?partNumber=2&uploadId=u", BODY[1:], UNSIGNED, headers={"x-amz-checksum-crc32": value}
+    )
+    ended = Signer().head(
+        "POST",
+        "/test-bucket/k?uploadId=u",
+        payload=hashlib.sha256(body).hexdigest(),
+        unsigned={"Content-Length": str(len(body))},
+    )[0]
+
+    verdict = proxy.send(begun + made.head + made.body + ended + body)
+    refused = proxy.send(wrong.head + wrong.body)
+
+    assert verdict.statuses == (200, 200, 200)
+    assert [stored.body for stored in verdict.stored] == [b"", BODY, document.format("").encode()]
+    for stored in verdict.stored:
+        assert not [name for name, _ in stored.head.headers if name.lower().startswith(b"x-amz-checksum-")]
+    assert f"x-amz-checksum-crc32: {value}".encode() in verdict.answers
+    assert (refused.codes, refused.stored) == (("BadDigest",), ())

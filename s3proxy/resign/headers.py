@@ -11,6 +11,7 @@ from s3proxy.resign.answer import HOP_BY_HOP
 from s3proxy.resign.profiles import Profile
 from s3proxy.s3.errors import InvalidRequest
 from s3proxy.s3.head import HeaderList, RequestHead, connection_options
+from s3proxy.s3.operation import belongs_to_upload
 
 _REPLACED = frozenset(
     {
@@ -77,6 +78,16 @@ class PassedHeaders:
     dropped: tuple[bytes, ...]
 
 
+def knows_checksums(head: RequestHead, profile: Profile) -> bool:
+    """
+    Say whether the backend hears of the checksums which the client sends.
+
+    Of a multipart upload it hears nothing: a part's checksum may be in its trailer, which comes too late for a head,
+    and an upload which was begun with an algorithm takes no part without one.
+    """
+    return profile.takes_checksums and not belongs_to_upload(head)
+
+
 def passed_headers(
     head: RequestHead, signed_headers: frozenset[bytes], profile: Profile, *, is_streaming: bool
 ) -> PassedHeaders:
@@ -94,6 +105,7 @@ def passed_headers(
     nominated = connection_options(head.fields) if b"connection" in head.fields else frozenset()
     if nominated and not nominated.isdisjoint(signed_headers - HOP_BY_HOP):
         raise InvalidRequest("A signed header must not be named in the Connection header")
+    passes_checksums = knows_checksums(head, profile)
     passed: HeaderList = []
     dropped: list[bytes] = []
     for name, value in head.headers:
@@ -105,7 +117,7 @@ def passed_headers(
             or lower in _TRACE
             or lower.startswith(b"x-forwarded-")
             or (lower not in signed_headers and lower not in _UNSIGNED_PASSED)
-            or (not profile.takes_checksums and lower.startswith(b"x-amz-checksum-") and lower != _MODE)
+            or (not passes_checksums and lower.startswith(b"x-amz-checksum-") and lower != _MODE)
         ):
             dropped.append(lower)
         elif lower == b"content-encoding" and is_streaming:

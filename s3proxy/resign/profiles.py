@@ -269,6 +269,8 @@ PROFILES: dict[str, Profile] = {
             proves_tail=True,
             reserved_segments=frozenset({b"admin", b"swift", b"auth"}),
             private_headers=(b"rgwx-", b"x-rgw-", b"http_x_rgw"),
+            # As 16.2 has them: it came to know the operations, and its Signature V2 did not.
+            v2_subresources=V2_SUBRESOURCES - {b"encryption", b"object-lock", b"restore"},
             refused_keys=re.compile(rb"\0"),
         ),
         Profile(

@@ -150,6 +150,13 @@ def completes_upload(head: RequestHead) -> bool:
     return head.method == b"POST" and b"uploadId" in query_names(head.raw_query)
 
 
+def belongs_to_upload(head: RequestHead) -> bool:
+    """
+    Say whether the operation begins, continues or ends a multipart upload.
+    """
+    return not query_names(head.raw_query).isdisjoint({b"uploads", b"uploadId"})
+
+
 def check_method(method: bytes) -> None:
     """
     Refuse what S3 has no operation for.

@@ -15,10 +15,9 @@ from typing import Any
 import pytest
 
 from s3proxy.testing.certificates import make_authority, make_certificate
+from tests.integration.daemon import CLIENT_KEY_ID, CLIENT_SECRET, start_daemon
 from tests.integration.rgw import KEY_ID, SECRET, Gateway, install
-from tests.processes import free_port
 
-CLIENT_KEY_ID, CLIENT_SECRET = "CLIENTACCESSKEY00001", "client-secret-of-the-integration-suite-01"
 BUCKET = "integration"
 
 matrix: dict[tuple[str, str], dict[str, str]] = {}
@@ -57,43 +56,14 @@ class Field:
     gateway: Gateway
 
 
-def _daemon(
-    directory: Path, gateway: Gateway, signature: str, server: tuple[Path, Path], secret: str = SECRET
-) -> tuple[subprocess.Popen[bytes], int, int]:
-    directory.mkdir()
-    port, tls_port = free_port(), free_port()
-    (directory / "keys.toml").write_text(
-        f'[[key]]\naccess_key_id = "{CLIENT_KEY_ID}"\nsecret_access_key = "{CLIENT_SECRET}"\n'
-    )
-    (directory / "s3proxy.toml").write_text(
-        f"""[server]
-listen = [
-    "tcp:{port}:interface=127.0.0.1",
-    "ssl:{tls_port}:interface=127.0.0.1:privateKey={server[1]}:certKey={server[0]}",
-]
-[[backend]]
-name = "rgw"
+def _backend(gateway: Gateway, signature: str, secret: str = SECRET) -> str:
+    return f"""name = "rgw"
 url = "http://127.0.0.1:{gateway.port}"
 profile = "ceph-rgw"
 signature = "{signature}"
 access_key_id = "{KEY_ID}"
 secret_access_key = "{secret}"
-[credentials]
-source = "file:keys.toml"
-[log]
-access = "access.log"
 """
-    )
-    log = (directory / "daemon.log").open("ab")
-    process = subprocess.Popen(
-        ["twistd", "-n", "--pidfile=", "s3proxy", "--config", "s3proxy.toml"],
-        cwd=directory,
-        stdout=log,
-        stderr=log,
-        stdin=subprocess.DEVNULL,
-    )
-    log.close()
-    return process, port, tls_port
 
 
 @pytest.fixture(scope="session")
@@ -115,14 +85,15 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
         for scheme, port in (("http", gateway.port), ("https", gateway.tls_port)):
             ways[f"straight {scheme}"] = Way("straight", scheme, port, KEY_ID, SECRET, str(authority_path))
         for signature in ("v2", "v4"):
-            process, port, tls_port = _daemon(directory / signature, gateway, signature, server)
+            process, port, tls_port = start_daemon(directory / signature, _backend(gateway, signature), server)
             daemons.append(process)
             for scheme, number in (("http", port), ("https", tls_port)):
                 name = f"through {signature}"
                 ways[f"{name} {scheme}"] = Way(name, scheme, number, CLIENT_KEY_ID, CLIENT_SECRET, str(authority_path))
         for signature in ("v2", "v4"):
             name = f"wrong {signature}"
-            process, port, _ = _daemon(directory / name, gateway, signature, server, secret="wrong-" + SECRET)
+            backend = _backend(gateway, signature, secret="wrong-" + SECRET)
+            process, port, _ = start_daemon(directory / name, backend, server)
             daemons.append(process)
             ways[name] = Way(name, "http", port, CLIENT_KEY_ID, CLIENT_SECRET, str(authority_path))
         _wait_for(ways, daemons)

@@ -56,20 +56,24 @@ class Gateway:
 
     Args:
         store: ``memstore``, which starts sooner, or ``bluestore`` for what runs long.
+        domain: Below which a host name begins with a bucket.
 
     Attributes:
         port: For http.
         tls_port: For https.
     """
 
-    def __init__(self, directory: Path, authority: MadeCertificate, store: str = "memstore") -> None:
+    def __init__(
+        self, directory: Path, authority: MadeCertificate, store: str = "memstore", domain: str = "localhost"
+    ) -> None:
         self._directory = directory
         self._store = store
+        self._domain = domain
         self._configuration = directory / "ceph.conf"
         self._processes: list[subprocess.Popen[bytes]] = []
         self._logs = (directory / "ceph.log").open("ab")
         self.port, self.tls_port, self._monitor_port = free_port(), free_port(), free_port()
-        made = make_certificate(authority, ["127.0.0.1", "localhost"])
+        made = make_certificate(authority, ["127.0.0.1", "localhost", domain, f"*.{domain}"])
         (directory / "tls.pem").write_bytes(made.private_key_pem + made.certificate_pem)
 
     def start(self) -> None:
@@ -124,7 +128,7 @@ osd check max object name len on startup = false
 [client]
 rgw data = {directory}/rgw
 rgw frontends = {frontends}
-rgw dns name = localhost
+rgw dns name = {self._domain}
 rgw crypt require ssl = false
 """
         )

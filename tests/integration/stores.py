@@ -13,7 +13,9 @@ from typing import Any
 
 from tests.integration.golang import environment, install_program
 from tests.integration.rgw import KEY_ID, SECRET, Gateway
-from tests.integration.test_versitygw import ROOT_KEY, ROOT_SECRET, VERSION
+from tests.integration.versitygw import KEY_ID as ROOT_KEY
+from tests.integration.versitygw import SECRET as ROOT_SECRET
+from tests.integration.versitygw import VERSION
 from tests.processes import end_all, free_port, running, wait_for_port
 from tests.test_daemon import twistd_arguments
 

@@ -59,13 +59,15 @@ class Swift:
 
     Args:
         commands: The directory of Swift's commands.
+        domain: Below which a host name begins with a bucket; empty for none.
 
     Attributes:
         port: Of the proxy server, which speaks S3; for http.
     """
 
-    def __init__(self, directory: Path, commands: Path) -> None:
+    def __init__(self, directory: Path, commands: Path, domain: str = "") -> None:
         self._directory = directory
+        self._domain = domain
         self._commands = commands
         self._ports = {part: free_port() for part in (*PARTS, "memcached")}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -193,7 +195,7 @@ allow_versions = on
             "listing_formats": "use = egg:swift#listing_formats",
             "bulk": "use = egg:swift#bulk",
             "s3api": "use = egg:swift#s3api\nlocation = us-east-1\nauth_pipeline_check = false\n"
-            "check_bucket_owner = true",
+            f"check_bucket_owner = true\nstorage_domain = {self._domain}",
             "tempauth": f"use = egg:swift#tempauth\nuser_{KEY_ID.replace(':', '_')} = {SECRET} .admin",
             "copy": "use = egg:swift#copy",
             "slo": "use = egg:swift#slo",

@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.conftest import BUCKET, CLIENT_SECRET, Field, Way, matrix
+from tests.integration.conftest import BUCKET, Field, Way, matrix
+from tests.integration.daemon import CLIENT_SECRET
 from tests.integration.rgw import SECRET
 
 pytestmark = pytest.mark.integration

@@ -23,7 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from s3proxy.testing.certificates import make_authority, make_certificate
 from tests.integration.golang import environment, install_program
-from tests.integration.test_versitygw import VERSION
+from tests.integration.versitygw import VERSION
 from tests.processes import end_all, free_port, running, wait_for_port
 from tests.test_daemon import twistd_arguments
 

@@ -19,14 +19,13 @@ from typing import Any
 
 import pytest
 
-from tests.integration.golang import environment, install_program
-from tests.processes import free_port
+from tests.integration.golang import environment
+from tests.integration.versitygw import KEY_ID, SECRET, install, start_versitygw
+from tests.processes import end_all, free_port
 
 pytestmark = pytest.mark.integration
 
-VERSION = "v1.8.0"
 NAMES = (Path(__file__).parent / "versitygw-tests.txt").read_text().split()
-ROOT_KEY, ROOT_SECRET = "VGWROOTKEY0000000001", "versitygw-root-secret-of-the-suite-0001"
 CLIENT_KEY, CLIENT_SECRET = "VGWCLIENTKEY00000001", "versitygw-client-secret-of-the-suite-01"
 
 FULL_STOP = "S3's own text, as recorded, has no full stop at its end"
@@ -124,17 +123,7 @@ def _wait(port: int, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.05)
 
 
-@pytest.fixture(scope="module")
-def setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
-    """
-    Both run until the last test has ended.
-    """
-    program = install_program("github.com/versity/versitygw/cmd/versitygw", VERSION)
-    directory = tmp_path_factory.mktemp("versitygw")
-    for name in ("store", "iam"):
-        (directory / name).mkdir()
-    (directory / "versitygw").symlink_to(program)
-    store_port, port = free_port(), free_port()
+def _configure(directory: Path, port: int, store_port: int) -> None:
     (directory / "keys.toml").write_text(
         f'[[key]]\naccess_key_id = "{CLIENT_KEY}"\nsecret_access_key = "{CLIENT_SECRET}"\n'
     )
@@ -145,8 +134,8 @@ refuse = ["v2-header", "v2-query", "v4a-query"]
 [[backend]]
 name = "versitygw"
 url = "http://127.0.0.1:{store_port}"
-access_key_id = "{ROOT_KEY}"
-secret_access_key = "{ROOT_SECRET}"
+access_key_id = "{KEY_ID}"
+secret_access_key = "{SECRET}"
 [credentials]
 source = "file:keys.toml"
 [anonymous]
@@ -155,36 +144,38 @@ allow = true
 access = "access.log"
 """
     )
-    with contextlib.ExitStack() as stack:
-        log = stack.enter_context((directory / "processes.log").open("ab"))
 
-        def start(arguments: list[str], listening: int, **more: Any) -> None:
-            process = subprocess.Popen(
-                arguments, cwd=directory, stdout=log, stderr=log, stdin=subprocess.DEVNULL, **more
-            )
-            stack.callback(process.wait, 60)
-            stack.callback(process.terminate)
+
+@pytest.fixture(scope="module")
+def setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
+    """
+    Both run until the last test has ended.
+    """
+    program = install()
+    directory = tmp_path_factory.mktemp("versitygw")
+    port = free_port()
+    with contextlib.ExitStack() as stack:
+
+        def started(process: subprocess.Popen[bytes], listening: int) -> None:
+            stack.callback(end_all, [process])
             _wait(listening, process)
 
-        keys = {"ROOT_ACCESS_KEY": ROOT_KEY, "ROOT_SECRET_KEY": ROOT_SECRET}
-        start(
-            [
-                str(program),
-                "--port",
-                f"127.0.0.1:{store_port}",
-                "--iam-dir",
-                str(directory / "iam"),
-                "posix",
-                str(directory / "store"),
-            ],
-            store_port,
-            env={**environment(), **keys},
-        )
-        start(["twistd", "-n", "--pidfile=", "s3proxy", "--config", "s3proxy.toml"], port)
+        store, store_port = start_versitygw(program, directory)
+        started(store, store_port)
+        _configure(directory, port, store_port)
+        with (directory / "daemon.log").open("ab") as log:
+            daemon = subprocess.Popen(
+                ["twistd", "-n", "--pidfile=", "s3proxy", "--config", "s3proxy.toml"],
+                cwd=directory,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+            )
+        started(daemon, port)
         yield Setup(
             program,
             directory,
-            Endpoint(f"http://127.0.0.1:{store_port}", ROOT_KEY, ROOT_SECRET),
+            Endpoint(f"http://127.0.0.1:{store_port}", KEY_ID, SECRET),
             Endpoint(f"http://127.0.0.1:{port}", CLIENT_KEY, CLIENT_SECRET),
         )
 

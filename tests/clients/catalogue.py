@@ -1,0 +1,277 @@
+"""
+The clients: how each is installed, and under which name the drivers know it.
+
+What is installed or built stays below ``~/.cache/s3proxy-tests/clients``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from tests.integration import golang
+from tests.integration.swift import CACHE as TESTS_CACHE
+
+CACHE = TESTS_CACHE / "clients"
+PROGRAMS = Path(__file__).parent / "programs"
+
+
+class CannotInstall(Exception):
+    """
+    A client is not to be had here. The text says why.
+    """
+
+
+@dataclass(frozen=True)
+class Installed:
+    """
+    A client which can be run.
+
+    Attributes:
+        version: As it calls itself.
+        python: The Python which runs its driver.
+        tools: Paths of programs, by name.
+    """
+
+    version: str
+    python: str = sys.executable
+    tools: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ClientKind:
+    """
+    A client of the matrix.
+
+    Attributes:
+        name: As in ``drivers``.
+        title: For readers.
+        install: Installs it where it is not there.
+        takes_endpoint_path: Whether its endpoint may have a path.
+    """
+
+    name: str
+    title: str
+    install: Callable[[], Installed]
+    takes_endpoint_path: bool = True
+
+
+def _run(arguments: list[str], cwd: Path | None = None, **more: str) -> str:
+    """
+    Run a command of an installation; return its output.
+
+    Raises:
+        CannotInstall: It failed.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in {"AWS_CA_BUNDLE", "PYTHONPATH"}}
+    try:
+        ran = subprocess.run(
+            arguments, cwd=cwd, env={**environment, **more}, capture_output=True, text=True, timeout=900, check=False
+        )
+    except OSError as error:
+        raise CannotInstall(f"{arguments[0]}: {error.strerror}") from None
+    if ran.returncode:
+        last = (ran.stderr.strip() or ran.stdout.strip()).splitlines()[-1:]
+        raise CannotInstall(f"`{Path(arguments[0]).name}` failed: {' '.join(last)[:200]}")
+    return ran.stdout
+
+
+def _kept(name: str, *made_of: str | bytes) -> tuple[Path, bool]:
+    """
+    Return the directory of what was installed from these inputs, and whether it is complete.
+    """
+    digest = hashlib.sha256()
+    for item in made_of:
+        digest.update(item if isinstance(item, bytes) else item.encode())
+    path = CACHE / f"{name}-{digest.hexdigest()[:12]}"
+    if (path / "complete").exists():
+        return path, True
+    print(f"installing {name}", flush=True)
+    # An installation which was cut short is not taken for a whole one.
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    return path, False
+
+
+def _python(*requirements: str) -> Callable[[], Path]:
+    """
+    Return what makes a virtual environment with these packages, and returns the directory of its commands.
+    """
+
+    @cache
+    def install() -> Path:
+        path, is_complete = _kept(re.split("[=<>]", requirements[0])[0], sys.base_prefix, sys.version, *requirements)
+        if not is_complete:
+            _run([sys.executable, "-m", "venv", str(path)])
+            _run([str(path / "bin" / "python"), "-m", "pip", "install", "-q", *requirements])
+            (path / "complete").touch()
+        return path / "bin"
+
+    return install
+
+
+def _library(*requirements: str) -> Callable[[], Installed]:
+    """
+    Return what installs a library of Python, the first of the requirements.
+    """
+    make = _python(*requirements)
+
+    def install() -> Installed:
+        bin_directory = make()
+        return Installed(_package_version(bin_directory, requirements[0]), str(bin_directory / "python"))
+
+    return install
+
+
+def _package_version(bin_directory: Path, requirement: str) -> str:
+    name = re.split("[=<>]", requirement)[0]
+    code = f"from importlib.metadata import version; print(version({name!r}))"
+    return _run([str(bin_directory / "python"), "-c", code]).strip()
+
+
+def _s3cmd() -> Installed:
+    bin_directory = _S3CMD()
+    return Installed(_package_version(bin_directory, "s3cmd"), tools={"s3cmd": str(bin_directory / "s3cmd")})
+
+
+_S3CMD = _python("s3cmd==2.4.0")
+
+
+def apt_program(package: str, program: str) -> str:
+    """
+    Return the path of a program of Debian's; install its package where it is not there.
+    """
+    found = shutil.which(program, path="/usr/bin:/usr/sbin")
+    if found is None:
+        print(f"installing {package}", flush=True)
+        more = {"DEBIAN_FRONTEND": "noninteractive"}
+        _run(["apt-get", "update", "-q"], **more)
+        _run(["apt-get", "install", "-q", "-y", "--no-install-recommends", package], **more)
+        found = shutil.which(program, path="/usr/bin:/usr/sbin")
+    if found is None:
+        raise CannotInstall(f"{package} has no {program}")
+    return found
+
+
+def _aws_cli_2() -> Installed:
+    path = apt_program("awscli", "aws")
+    version = _run([path, "--version"]).split()[0].rpartition("/")[2]
+    if not version.startswith("2."):
+        raise CannotInstall(f"Debian's awscli is {version} here")
+    return Installed(f"{version}, Debian's", apt_program("python3", "python3"))
+
+
+def _boto2() -> Installed:
+    if sys.version_info >= (3, 12):
+        raise CannotInstall("it uses ssl.wrap_socket, which left Python with 3.12")
+    return _library("boto==2.49.0", "setuptools<80")()
+
+
+def _go_module(package: str, version: str) -> Callable[[], Installed]:
+    """
+    Return what builds a program of a public module.
+    """
+
+    def install() -> Installed:
+        try:
+            path = golang.install_program(package, version)
+        except (subprocess.CalledProcessError, OSError) as error:
+            raise CannotInstall(f"building {package} {version}: {error}") from None
+        # A version which is none has the day of its commit.
+        day = re.fullmatch(r"v0\.0\.0-(\d{4})(\d\d)(\d\d)\d{6}-\w+", version)
+        shown = "of " + "-".join(day.groups()) if day is not None else version.removeprefix("v")
+        return Installed(shown, tools={path.name: str(path)})
+
+    return install
+
+
+def _go_source(name: str, module: str) -> Callable[[], Installed]:
+    """
+    Return what builds a program of ours.
+
+    Args:
+        module: Whose version is the client's.
+    """
+
+    def install() -> Installed:
+        sources = PROGRAMS / name
+        version = re.search(rf"{re.escape(module)} v(\S+)", (sources / "go.mod").read_text())
+        assert version is not None
+        path, is_complete = _kept(name, *[source.read_bytes() for source in sorted(sources.iterdir())])
+        if not is_complete:
+            _run([golang.find_go(), "build", "-o", str(path / name), "."], cwd=sources, CGO_ENABLED="0")
+            (path / "complete").touch()
+        return Installed(version[1], tools={name: str(path / name)})
+
+    return install
+
+
+def _aws_js() -> Installed:
+    sources = PROGRAMS / "aws-js"
+    node, npm = apt_program("nodejs", "node"), apt_program("npm", "npm")
+    path, is_complete = _kept("aws-js", *[source.read_bytes() for source in sorted(sources.iterdir())])
+    if not is_complete:
+        shutil.copytree(sources, path, dirs_exist_ok=True)
+        _run([npm, "ci", "--no-audit", "--no-fund"], cwd=path)
+        (path / "complete").touch()
+    version = re.search(r'client-s3": "([^"]+)"', (sources / "package.json").read_text())
+    assert version is not None
+    return Installed(version[1], tools={"node": node, "aws-js": str(path / "main.mjs")})
+
+
+def _curl() -> Installed:
+    path = apt_program("curl", "curl")
+    return Installed(_run([path, "--version"]).split()[1], tools={"curl": path})
+
+
+MINIO_GO = "github.com/minio/minio-go/v7"
+MC_VERSION = "v0.0.0-20250313080218-cf909e1063a9"
+CLIENTS = {
+    kind.name: kind
+    for kind in (
+        ClientKind("boto3", "boto3", _library("boto3==1.44.5")),
+        ClientKind("boto3-v2", "boto3 by V2", _library("boto3==1.44.5")),
+        ClientKind("aioboto3", "aioboto3", _library("aioboto3==15.5.0")),
+        ClientKind("s3fs", "s3fs", _library("s3fs==2026.9.0")),
+        ClientKind("smart_open", "smart_open", _library("smart_open==9.0.2", "boto3==1.44.5")),
+        ClientKind("aws-cli", "AWS CLI v1", _library("awscli==1.46.2")),
+        ClientKind("aws-cli-2", "AWS CLI v2", _aws_cli_2),
+        ClientKind("s3cmd", "s3cmd", _s3cmd, takes_endpoint_path=False),
+        ClientKind("s3cmd-v2", "s3cmd by V2", _s3cmd, takes_endpoint_path=False),
+        ClientKind("boto2", "boto 2 by V2", _boto2),
+        ClientKind("rclone", "rclone", _go_module("github.com/rclone/rclone", "v1.76.0")),
+        ClientKind("rclone-v2", "rclone by V2", _go_module("github.com/rclone/rclone", "v1.76.0")),
+        ClientKind("minio-go", "minio-go", _go_source("minio-go", MINIO_GO), takes_endpoint_path=False),
+        ClientKind(
+            "minio-go-trailers",
+            "minio-go with TrailingHeaders",
+            _go_source("minio-go", MINIO_GO),
+            takes_endpoint_path=False,
+        ),
+        ClientKind(
+            "mc",
+            "mc",
+            _go_module("github.com/minio/mc", "v0.0.0-20250313080218-cf909e1063a9"),
+            takes_endpoint_path=False,
+        ),
+        ClientKind("minio-py", "minio-py", _library("minio==7.2.20"), takes_endpoint_path=False),
+        ClientKind("aws-go", "aws-sdk-go-v2", _go_source("aws-go", "github.com/aws/aws-sdk-go-v2/service/s3")),
+        ClientKind("aws-js", "AWS SDK for JavaScript v3", _aws_js),
+        ClientKind("curl", "curl --aws-sigv4", _curl),
+        ClientKind("curl-unsigned", "curl --aws-sigv4 with x-amz-content-sha256", _curl),
+        ClientKind(
+            "restic", "restic", _go_module("github.com/restic/restic/cmd/restic", "v0.18.1"), takes_endpoint_path=False
+        ),
+    )
+}
+"""
+The clients by name, in the order of the page.
+"""

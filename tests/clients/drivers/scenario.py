@@ -1,0 +1,292 @@
+"""
+What every client is asked to do, as far as it can. Only the standard library: each client runs this in its own Python.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import ssl
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+MIB = 1 << 20
+SMALL_SIZE = 1000
+LARGE_SIZE = 20 * MIB
+STREAM_SIZE = 6 * MIB + 7
+GIVEN_SIZE = 9 * MIB + 1
+ODD_KEY = "odd/a b+ü.txt"
+GIVEN_KEYS = (ODD_KEY, "odd/second", "plain")
+"""
+Small objects of the bucket which is given: each one's octets are its key's.
+"""
+
+GIVEN_LARGE = "large"
+DOOMED_KEYS = ("doomed/1", "doomed/2 +ü", "doomed/3")
+PUT_SMALL, PUT_LARGE, PUT_STREAM, PUT_ODD, COPIED = "put/small", "put/large", "put/stream", "put/" + ODD_KEY, "put/copy"
+
+
+def octets(size: int) -> bytes:
+    """
+    Octets which repeat in no convenient period.
+    """
+    block = hashlib.sha256(b"s3proxy").digest() * 1023 + b"!"
+    return (block * (size // len(block) + 1))[:size]
+
+
+STORED = {
+    "put": (PUT_SMALL, SMALL_SIZE),
+    "put large": (PUT_LARGE, LARGE_SIZE),
+    "put stream": (PUT_STREAM, STREAM_SIZE),
+    "put odd key": (PUT_ODD, SMALL_SIZE),
+}
+"""
+Key and size of what an operation stores.
+"""
+
+
+class Unavailable(Exception):
+    """
+    The client has no such operation. The text says why.
+    """
+
+
+@dataclass(frozen=True)
+class Cell:
+    """
+    Where a client works, and with what.
+
+    Attributes:
+        scheme: ``http`` or ``https``.
+        host: Without a port.
+        path: Of the endpoint; empty for most.
+        style: ``path`` or ``virtual``.
+        authority: Path of the certificate which the server's descends from.
+        given: Bucket with the given objects; it is only read.
+        own: Bucket to put to, with the doomed objects in it.
+        new: Bucket which is not there yet.
+        empty: Bucket to be removed.
+        directory: For files.
+        tools: Paths of programs, by name.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+    style: str
+    key_id: str
+    secret: str
+    authority: str
+    given: str
+    own: str
+    new: str
+    empty: str
+    directory: str
+    tools: dict[str, str]
+
+    @property
+    def address(self) -> str:
+        """
+        Host and port.
+        """
+        return f"{self.host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """
+        The endpoint.
+        """
+        return f"{self.scheme}://{self.address}{self.path}"
+
+    @property
+    def is_tls(self) -> bool:
+        return self.scheme == "https"
+
+
+class Unsized(io.RawIOBase):
+    """
+    A stream which neither tells its length nor goes back.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__()
+        self._stream = io.BytesIO(data)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._stream.readinto(buffer)
+
+
+class Client:
+    """
+    One client. What is not overridden here it cannot do.
+    """
+
+    def __init__(self, cell: Cell) -> None:
+        self.cell = cell
+
+    def file(self, name: str, data: bytes | None = None) -> str:
+        """
+        Return the path of a file for the client, with these octets in it.
+        """
+        path = Path(self.cell.directory) / name
+        if data is not None:
+            path.write_bytes(data)
+        return str(path)
+
+    def fetch(self, url: str) -> bytes:
+        """
+        Get a URL as somebody who has no key.
+        """
+        context = ssl.create_default_context(cafile=self.cell.authority) if self.cell.is_tls else None
+        try:
+            with urllib.request.urlopen(url, context=context, timeout=60) as answer:
+                found: bytes = answer.read()
+                return found
+        except urllib.error.HTTPError as error:
+            raise RuntimeError(f"{error.code} {error.read()[:1000]!r}") from None
+
+    def make_bucket(self, bucket: str) -> None:
+        cannot("it makes no buckets")
+
+    def remove_bucket(self, bucket: str) -> None:
+        cannot("it removes no buckets")
+
+    def put(self, bucket: str, key: str, path: str) -> None:
+        cannot("it puts nothing")
+
+    def put_large(self, bucket: str, key: str, path: str) -> None:
+        self.put(bucket, key, path)
+
+    def put_stream(self, bucket: str, key: str, stream: BinaryIO) -> None:
+        cannot("it puts no stream whose length is not known")
+
+    def put_backup(self, bucket: str, path: str) -> None:
+        cannot("it makes no backups")
+
+    def get(self, bucket: str, key: str, path: str) -> None:
+        cannot("it gets nothing")
+
+    def get_range(self, bucket: str, key: str, first: int, last: int) -> bytes:
+        cannot("it gets no ranges")
+
+    def list(self, bucket: str, prefix: str) -> list[str]:
+        cannot("it lists nothing")
+
+    def copy(self, bucket: str, key: str, target_bucket: str, target: str) -> None:
+        cannot("it copies nothing at the server")
+
+    def head(self, bucket: str, key: str) -> int:
+        cannot("it has no HEAD of its own")
+
+    def presign(self, bucket: str, key: str) -> str:
+        cannot("it makes no URLs for others")
+
+    def delete_many(self, bucket: str, keys: list[str]) -> None:
+        cannot("it deletes one object at a time")
+
+    def close(self) -> None:
+        """
+        Let go of everything.
+        """
+
+
+def cannot(reason: str) -> NoReturn:
+    """
+    Raise Unavailable.
+    """
+    raise Unavailable(reason)
+
+
+def same(found: Any, wanted: Any) -> None:
+    """
+    Fail where two differ; of octets, tell their sizes alone.
+    """
+    if found == wanted:
+        return
+    if isinstance(found, bytes):
+        raise AssertionError(f"other octets came back: {len(found)}, not {len(wanted)}")
+    raise AssertionError(f"came back: {found!r}, not {wanted!r}")
+
+
+def operations(client: Client) -> Iterator[tuple[str, Any]]:
+    """
+    Yield the operations' names, each with what does it.
+    """
+    cell = client.cell
+    yield "make bucket", lambda: client.make_bucket(cell.new)
+    yield "put", lambda: client.put(cell.own, PUT_SMALL, client.file("small", octets(SMALL_SIZE)))
+    yield "put large", lambda: client.put_large(cell.own, PUT_LARGE, client.file("large", octets(LARGE_SIZE)))
+    yield (
+        "put stream",
+        lambda: client.put_stream(cell.own, PUT_STREAM, io.BufferedReader(Unsized(octets(STREAM_SIZE)))),
+    )
+    yield "put odd key", lambda: client.put(cell.own, PUT_ODD, client.file("small", octets(SMALL_SIZE)))
+    yield "backup", lambda: client.put_backup(cell.own, client.file("large", octets(LARGE_SIZE)))
+
+    def get() -> None:
+        client.get(cell.given, GIVEN_LARGE, client.file("down"))
+        same(Path(client.file("down")).read_bytes(), octets(GIVEN_SIZE))
+
+    def get_odd() -> None:
+        client.get(cell.given, ODD_KEY, client.file("odd"))
+        same(Path(client.file("odd")).read_bytes(), ODD_KEY.encode())
+
+    yield "get", get
+    yield "get odd key", get_odd
+    yield (
+        "range",
+        lambda: same(
+            client.get_range(cell.given, GIVEN_LARGE, 1_000_000, 1_099_999), octets(GIVEN_SIZE)[1_000_000:1_100_000]
+        ),
+    )
+    yield (
+        "list",
+        lambda: same(sorted(client.list(cell.given, "odd/")), sorted(k for k in GIVEN_KEYS if k.startswith("odd/"))),
+    )
+    yield "copy", lambda: client.copy(cell.given, ODD_KEY, cell.own, COPIED)
+    yield "head", lambda: same(client.head(cell.given, GIVEN_LARGE), GIVEN_SIZE)
+    yield "presigned", lambda: same(client.fetch(client.presign(cell.given, ODD_KEY)), ODD_KEY.encode())
+    yield "delete many", lambda: client.delete_many(cell.own, list(DOOMED_KEYS))
+    yield "remove bucket", lambda: client.remove_bucket(cell.empty)
+
+
+OPERATIONS = tuple(name for name, _ in operations(Client(Cell("", "", 0, *[""] * 10, {}))))  # type: ignore[arg-type]
+"""
+The operations' names, in their order.
+"""
+
+
+def _causes(error: BaseException | None) -> Iterator[str]:
+    # s3fs makes an OSError without a word of it.
+    while error is not None:
+        yield f"{type(error).__name__}: {error}"
+        error = error.__cause__ or error.__context__
+
+
+def perform(client: Client) -> None:
+    """
+    Do everything; write a line of JSON for each operation: its name, its outcome, and what there is to say.
+    """
+    for name, do in operations(client):
+        try:
+            do()
+        except Unavailable as reason:
+            said = ["n/a", str(reason)]
+        except Exception as error:
+            said = ["fails", "\n".join(_causes(error))]
+        else:
+            said = ["works", ""]
+        print(json.dumps([name, *said]), file=sys.__stdout__, flush=True)
+    with contextlib.suppress(Exception):
+        client.close()

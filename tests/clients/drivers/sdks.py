@@ -1,0 +1,415 @@
+"""
+Clients which are Python libraries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar
+
+from scenario import MIB, Cell, Client, cannot
+
+
+class Boto3(Client):
+    """
+    boto3, with its defaults.
+    """
+
+    signature: ClassVar[str] = "s3v4"
+
+    def __init__(self, cell: Cell) -> None:
+        super().__init__(cell)
+        import boto3
+
+        self.client = boto3.client("s3", **self.options())
+
+    def options(self) -> dict[str, Any]:
+        """
+        Return the arguments of a client.
+        """
+        from botocore.config import Config
+
+        cell = self.cell
+        return {
+            "endpoint_url": cell.url,
+            "aws_access_key_id": cell.key_id,
+            "aws_secret_access_key": cell.secret,
+            "region_name": "us-east-1",
+            "verify": cell.authority if cell.is_tls else None,
+            "config": Config(
+                retries={"max_attempts": 0},
+                signature_version=self.signature,
+                s3={"addressing_style": cell.style},
+                read_timeout=30,
+            ),
+        }
+
+    def make_bucket(self, bucket: str) -> None:
+        self.client.create_bucket(Bucket=bucket)
+
+    def remove_bucket(self, bucket: str) -> None:
+        self.client.delete_bucket(Bucket=bucket)
+
+    def put(self, bucket: str, key: str, path: str) -> None:
+        with Path(path).open("rb") as file:
+            self.client.put_object(Bucket=bucket, Key=key, Body=file)
+
+    def put_large(self, bucket: str, key: str, path: str) -> None:
+        self.client.upload_file(path, bucket, key)
+
+    def put_stream(self, bucket: str, key: str, stream: BinaryIO) -> None:
+        self.client.upload_fileobj(stream, bucket, key)
+
+    def get(self, bucket: str, key: str, path: str) -> None:
+        self.client.download_file(bucket, key, path)
+
+    def get_range(self, bucket: str, key: str, first: int, last: int) -> bytes:
+        found: bytes = self.client.get_object(Bucket=bucket, Key=key, Range=f"bytes={first}-{last}")["Body"].read()
+        return found
+
+    def list(self, bucket: str, prefix: str) -> list[str]:
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        return [item["Key"] for page in pages for item in page.get("Contents", [])]
+
+    def copy(self, bucket: str, key: str, target_bucket: str, target: str) -> None:
+        self.client.copy_object(Bucket=target_bucket, Key=target, CopySource={"Bucket": bucket, "Key": key})
+
+    def head(self, bucket: str, key: str) -> int:
+        return int(self.client.head_object(Bucket=bucket, Key=key)["ContentLength"])
+
+    def presign(self, bucket: str, key: str) -> str:
+        url: str = self.client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key})
+        return url
+
+    def delete_many(self, bucket: str, keys: list[str]) -> None:
+        answer = self.client.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key} for key in keys]})
+        if answer.get("Errors"):
+            raise RuntimeError(str(answer["Errors"]))
+
+
+class Boto3V2(Boto3):
+    """
+    boto3, which signs with Signature V2.
+    """
+
+    signature = "s3"
+
+
+class Aioboto3(Boto3):
+    """
+    aioboto3, with its defaults.
+    """
+
+    def __init__(self, cell: Cell) -> None:
+        Client.__init__(self, cell)
+        import aioboto3
+
+        self._loop = asyncio.new_event_loop()
+        self._context = aioboto3.Session().client("s3", **self.options())
+        self.client = self._do(self._context.__aenter__())
+
+    def _do(self, awaitable: Any) -> Any:
+        return self._loop.run_until_complete(awaitable)
+
+    def close(self) -> None:
+        self._do(self._context.__aexit__(None, None, None))
+
+    def make_bucket(self, bucket: str) -> None:
+        self._do(self.client.create_bucket(Bucket=bucket))
+
+    def remove_bucket(self, bucket: str) -> None:
+        self._do(self.client.delete_bucket(Bucket=bucket))
+
+    def put(self, bucket: str, key: str, path: str) -> None:
+        self._do(self.client.put_object(Bucket=bucket, Key=key, Body=Path(path).read_bytes()))
+
+    def put_large(self, bucket: str, key: str, path: str) -> None:
+        self._do(self.client.upload_file(path, bucket, key))
+
+    def put_stream(self, bucket: str, key: str, stream: BinaryIO) -> None:
+        self._do(self.client.upload_fileobj(stream, bucket, key))
+
+    def get(self, bucket: str, key: str, path: str) -> None:
+        self._do(self.client.download_file(bucket, key, path))
+
+    def get_range(self, bucket: str, key: str, first: int, last: int) -> bytes:
+        async def read() -> bytes:
+            answer = await self.client.get_object(Bucket=bucket, Key=key, Range=f"bytes={first}-{last}")
+            found: bytes = await answer["Body"].read()
+            return found
+
+        return bytes(self._do(read()))
+
+    def list(self, bucket: str, prefix: str) -> list[str]:
+        async def read() -> list[str]:
+            pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+            return [item["Key"] async for page in pages for item in page.get("Contents", [])]
+
+        return list(self._do(read()))
+
+    def copy(self, bucket: str, key: str, target_bucket: str, target: str) -> None:
+        source = {"Bucket": bucket, "Key": key}
+        self._do(self.client.copy_object(Bucket=target_bucket, Key=target, CopySource=source))
+
+    def head(self, bucket: str, key: str) -> int:
+        return int(self._do(self.client.head_object(Bucket=bucket, Key=key))["ContentLength"])
+
+    def presign(self, bucket: str, key: str) -> str:
+        params = {"Bucket": bucket, "Key": key}
+        return str(self._do(self.client.generate_presigned_url("get_object", Params=params)))
+
+    def delete_many(self, bucket: str, keys: list[str]) -> None:
+        wanted = {"Objects": [{"Key": key} for key in keys]}
+        answer = self._do(self.client.delete_objects(Bucket=bucket, Delete=wanted))
+        if answer.get("Errors"):
+            raise RuntimeError(str(answer["Errors"]))
+
+
+class S3fs(Client):
+    """
+    s3fs, with its defaults.
+    """
+
+    def __init__(self, cell: Cell) -> None:
+        super().__init__(cell)
+        import s3fs
+
+        # As an argument it would be sent for new buckets, too, and S3 takes no us-east-1 there.
+        os.environ["AWS_DEFAULT_REGION"] = "us-east-1"
+        s3fs.S3FileSystem.retries = 1
+        self._files = s3fs.S3FileSystem(
+            key=cell.key_id,
+            secret=cell.secret,
+            endpoint_url=cell.url,
+            client_kwargs={"verify": cell.authority if cell.is_tls else None},
+            config_kwargs={"s3": {"addressing_style": cell.style}, "retries": {"max_attempts": 0}, "read_timeout": 30},
+        )
+
+    def make_bucket(self, bucket: str) -> None:
+        self._files.mkdir(bucket)
+
+    def remove_bucket(self, bucket: str) -> None:
+        self._files.rmdir(bucket)
+
+    def put(self, bucket: str, key: str, path: str) -> None:
+        self._files.put_file(path, f"{bucket}/{key}")
+
+    def put_stream(self, bucket: str, key: str, stream: BinaryIO) -> None:
+        with self._files.open(f"{bucket}/{key}", "wb", block_size=5 * MIB) as target:
+            shutil.copyfileobj(stream, target)
+
+    def get(self, bucket: str, key: str, path: str) -> None:
+        self._files.get_file(f"{bucket}/{key}", path)
+
+    def get_range(self, bucket: str, key: str, first: int, last: int) -> bytes:
+        return bytes(self._files.cat_file(f"{bucket}/{key}", start=first, end=last + 1))
+
+    def list(self, bucket: str, prefix: str) -> list[str]:
+        return [path.removeprefix(f"{bucket}/") for path in self._files.find(f"{bucket}/{prefix}")]
+
+    def copy(self, bucket: str, key: str, target_bucket: str, target: str) -> None:
+        self._files.copy(f"{bucket}/{key}", f"{target_bucket}/{target}")
+
+    def head(self, bucket: str, key: str) -> int:
+        self._files.invalidate_cache()
+        return int(self._files.info(f"{bucket}/{key}")["size"])
+
+    def presign(self, bucket: str, key: str) -> str:
+        return str(self._files.sign(f"{bucket}/{key}"))
+
+    def delete_many(self, bucket: str, keys: list[str]) -> None:
+        self._files.rm([f"{bucket}/{key}" for key in keys])
+
+
+class SmartOpen(Client):
+    """
+    smart_open, with its defaults.
+    """
+
+    def __init__(self, cell: Cell) -> None:
+        super().__init__(cell)
+        self._parameters = {"client": Boto3(cell).client}
+
+    def _open(self, bucket: str, key: str, mode: str) -> Any:
+        from smart_open import open as open_url
+
+        return open_url(f"s3://{bucket}/{key}", mode, transport_params=self._parameters)
+
+    def put(self, bucket: str, key: str, path: str) -> None:
+        with Path(path).open("rb") as file:
+            self.put_stream(bucket, key, file)
+
+    def put_stream(self, bucket: str, key: str, stream: BinaryIO) -> None:
+        with self._open(bucket, key, "wb") as target:
+            shutil.copyfileobj(stream, target)
+
+    def get(self, bucket: str, key: str, path: str) -> None:
+        with self._open(bucket, key, "rb") as source, Path(path).open("wb") as target:
+            shutil.copyfileobj(source, target)
+
+    def get_range(self, bucket: str, key: str, first: int, last: int) -> bytes:
+        with self._open(bucket, key, "rb") as source:
+            source.seek(first)
+            return bytes(source.read(last + 1 - first))
+
+
+class MinioPy(Client):
+    """
+    minio-py.
+    """
+
+    def __init__(self, cell: Cell) -> None:
+        super().__init__(cell)
+        import urllib3
+        from minio import Minio
+
+        self.client = Minio(
+            endpoint=cell.address,
+            access_key=cell.key_id,
+            secret_key=cell.secret,
+            secure=cell.is_tls,
+            region="us-east-1",
+            http_client=urllib3.PoolManager(ca_certs=cell.authority, retries=False, timeout=30),
+        )
+        if cell.style == "virtual":
+            self.client.enable_virtual_style_endpoint()
+        else:
+            self.client.disable_virtual_style_endpoint()
+
+    def make_bucket(self, bucket: str) -> None:
+        self.client.make_bucket(bucket_name=bucket)
+
+    def remove_bucket(self, bucket: str) -> None:
+        self.client.remove_bucket(bucket_name=bucket)
+
+    def put(self, bucket: str, key: str, path: str) -> None:
+        self.client.fput_object(bucket_name=bucket, object_name=key, file_path=path, part_size=8 * MIB)
+
+    def put_stream(self, bucket: str, key: str, stream: BinaryIO) -> None:
+        self.client.put_object(bucket_name=bucket, object_name=key, data=stream, length=-1, part_size=5 * MIB)
+
+    def get(self, bucket: str, key: str, path: str) -> None:
+        self.client.fget_object(bucket_name=bucket, object_name=key, file_path=path)
+
+    def get_range(self, bucket: str, key: str, first: int, last: int) -> bytes:
+        answer = self.client.get_object(bucket_name=bucket, object_name=key, offset=first, length=last + 1 - first)
+        try:
+            return bytes(answer.read())
+        finally:
+            answer.close()
+
+    def list(self, bucket: str, prefix: str) -> list[str]:
+        return [
+            item.object_name for item in self.client.list_objects(bucket_name=bucket, prefix=prefix, recursive=True)
+        ]
+
+    def copy(self, bucket: str, key: str, target_bucket: str, target: str) -> None:
+        from minio.commonconfig import CopySource
+
+        source = CopySource(bucket_name=bucket, object_name=key)
+        self.client.copy_object(bucket_name=target_bucket, object_name=target, source=source)
+
+    def head(self, bucket: str, key: str) -> int:
+        return int(self.client.stat_object(bucket_name=bucket, object_name=key).size)
+
+    def presign(self, bucket: str, key: str) -> str:
+        return str(self.client.presigned_get_object(bucket_name=bucket, object_name=key))
+
+    def delete_many(self, bucket: str, keys: list[str]) -> None:
+        from minio.deleteobjects import DeleteObject
+
+        wanted = [DeleteObject(key) for key in keys]
+        errors = [str(error) for error in self.client.remove_objects(bucket_name=bucket, delete_object_list=wanted)]
+        if errors:
+            raise RuntimeError("; ".join(errors))
+
+
+class Boto2(Client):
+    """
+    boto 2, which signs with Signature V2.
+    """
+
+    def __init__(self, cell: Cell) -> None:
+        super().__init__(cell)
+        os.environ.pop("AWS_CREDENTIAL_FILE", None)
+        import boto
+        from boto.s3.connection import OrdinaryCallingFormat, S3Connection, SubdomainCallingFormat
+
+        boto.config.add_section("Boto")
+        settings = {"https_validate_certificates": "true", "ca_certificates_file": cell.authority, "num_retries": "0"}
+        for name, value in settings.items():
+            boto.config.set("Boto", name, value)
+        self._connection = S3Connection(
+            cell.key_id,
+            cell.secret,
+            host=cell.host,
+            port=cell.port,
+            is_secure=cell.is_tls,
+            path=cell.path or "/",
+            calling_format=SubdomainCallingFormat() if cell.style == "virtual" else OrdinaryCallingFormat(),
+        )
+
+    def _bucket(self, name: str) -> Any:
+        return self._connection.get_bucket(name, validate=False)
+
+    def make_bucket(self, bucket: str) -> None:
+        self._connection.create_bucket(bucket)
+
+    def remove_bucket(self, bucket: str) -> None:
+        self._connection.delete_bucket(bucket)
+
+    def put(self, bucket: str, key: str, path: str) -> None:
+        self._bucket(bucket).new_key(key).set_contents_from_filename(path)
+
+    def put_large(self, bucket: str, key: str, path: str) -> None:
+        upload = self._bucket(bucket).initiate_multipart_upload(key)
+        with Path(path).open("rb") as file:
+            number = 0
+            while file.tell() < Path(path).stat().st_size:
+                number += 1
+                upload.upload_part_from_file(file, number, size=min(8 * MIB, Path(path).stat().st_size - file.tell()))
+        upload.complete_upload()
+
+    def put_stream(self, bucket: str, key: str, stream: BinaryIO) -> None:
+        cannot("its streams need chunked transfer coding, which it uses with Google's storage alone")
+
+    def get(self, bucket: str, key: str, path: str) -> None:
+        self._bucket(bucket).get_key(key, validate=False).get_contents_to_filename(path)
+
+    def get_range(self, bucket: str, key: str, first: int, last: int) -> bytes:
+        found = self._bucket(bucket).get_key(key, validate=False)
+        return bytes(found.get_contents_as_string(headers={"Range": f"bytes={first}-{last}"}))
+
+    def list(self, bucket: str, prefix: str) -> list[str]:
+        return [item.name for item in self._bucket(bucket).list(prefix=prefix)]
+
+    def copy(self, bucket: str, key: str, target_bucket: str, target: str) -> None:
+        self._bucket(target_bucket).copy_key(target, bucket, key)
+
+    def head(self, bucket: str, key: str) -> int:
+        found = self._bucket(bucket).get_key(key)
+        if found is None:
+            raise RuntimeError("404 Not Found")
+        return int(found.size)
+
+    def presign(self, bucket: str, key: str) -> str:
+        return str(self._bucket(bucket).get_key(key, validate=False).generate_url(600))
+
+    def delete_many(self, bucket: str, keys: list[str]) -> None:
+        errors = self._bucket(bucket).delete_keys(keys).errors
+        if errors:
+            raise RuntimeError(str([(error.key, error.code) for error in errors]))
+
+
+CLIENTS: dict[str, type[Client]] = {
+    "boto3": Boto3,
+    "boto3-v2": Boto3V2,
+    "aioboto3": Aioboto3,
+    "s3fs": S3fs,
+    "smart_open": SmartOpen,
+    "minio-py": MinioPy,
+    "boto2": Boto2,
+}

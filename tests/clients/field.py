@@ -1,0 +1,280 @@
+"""
+The backends, each started once, and s3proxy in front of each.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from dataclasses import field as dict_field
+from pathlib import Path
+from typing import Any
+
+from s3proxy.testing.certificates import make_authority, make_certificate
+from tests.clients.catalogue import apt_program
+from tests.integration import rgw, swift, versitygw
+from tests.integration.daemon import CLIENT_KEY_ID, CLIENT_SECRET, start_daemon
+from tests.integration.gaul import VERSION as GAUL_VERSION
+from tests.integration.gaul import gaul_command
+from tests.processes import end_all, free_port
+
+DOMAIN = "s3.clients.test"
+"""
+Below which a host name begins with a bucket, at s3proxy and at the storage systems.
+"""
+
+GAUL = """
+s3proxy.endpoint=http://127.0.0.1:{port}
+s3proxy.authorization=aws-v2
+s3proxy.identity={key_id}
+s3proxy.credential={secret}
+{more}
+jclouds.provider=filesystem-nio2
+jclouds.filesystem.basedir={directory}
+"""
+
+HAPROXY = """
+global
+    nbthread 1
+    maxconn 1024
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 120s
+    timeout server 120s
+"""
+
+
+@dataclass(frozen=True)
+class Door:
+    """
+    Where clients connect.
+
+    Attributes:
+        ports: By scheme.
+        virtual_ports: By scheme, for virtual-hosted style, where it has others.
+        path: Of the endpoint; empty for most.
+        styles: How buckets may be addressed here: each style's name, with the reason why not, or nothing.
+    """
+
+    ports: dict[str, int]
+    key_id: str
+    secret: str
+    path: str = ""
+    styles: tuple[tuple[str, str], ...] = (("path", ""), ("virtual", ""))
+    virtual_ports: dict[str, int] = dict_field(default_factory=dict)
+
+    def port(self, scheme: str, style: str) -> int:
+        """
+        Return where one of them connects.
+        """
+        return ((self.virtual_ports if style == "virtual" else {}) or self.ports)[scheme]
+
+
+@dataclass(frozen=True)
+class BackendKind:
+    """
+    A column of the matrix: a storage system, and how s3proxy signs for it.
+
+    Attributes:
+        storage: Name of the system; two columns may share one.
+        lines: Further lines of its ``[[backend]]``.
+    """
+
+    name: str
+    title: str
+    storage: str
+    signature: str
+    profile: str = "generic"
+    lines: str = ""
+
+
+BACKENDS = {
+    kind.name: kind
+    for kind in (
+        BackendKind("rgw-v2", "Ceph RGW, by V2", "rgw", "v2", "ceph-rgw"),
+        BackendKind("rgw-v4", "Ceph RGW, by V4", "rgw", "v4", "ceph-rgw"),
+        BackendKind("swift", "OpenStack Swift, by V4", "swift", "v4"),
+        BackendKind("versitygw", "versitygw, by V4", "versitygw", "v4"),
+        BackendKind("gaul", "gaul/s3proxy, which knows V2 only", "gaul", "v2"),
+        BackendKind("walrus", "stand-in for Walrus 3.4, V2 only", "walrus", "v2", "walrus-3.4"),
+    )
+}
+"""
+The columns by name.
+"""
+
+
+class Field:
+    """
+    Everything which runs.
+
+    Args:
+        names: Of the columns which are wanted.
+
+    Attributes:
+        straight: Doors of the storage systems, by name.
+        through: Doors of s3proxy, by column.
+        versions: Of the storage systems, by name.
+        authority: Path of the certificate which all others descend from.
+    """
+
+    def __init__(self, directory: Path, names: list[str]) -> None:
+        self.directory = directory
+        self.straight: dict[str, Door] = {}
+        self.through: dict[str, Door] = {}
+        self.versions: dict[str, str] = {}
+        self._kinds = [BACKENDS[name] for name in names]
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._servers: list[Any] = []
+        self._authority = make_authority()
+        self.authority, _ = self._authority.write(directory, "authority")
+        names_of_server = ["127.0.0.1", "localhost", DOMAIN, f"*.{DOMAIN}"]
+        self._certificate = make_certificate(self._authority, names_of_server).write(directory, "server")
+        self._proxy_lines: list[str] = []
+        self._tls_ports: list[int] = []
+
+    def start(self) -> None:
+        """
+        Start everything; return when all of it listens.
+        """
+        for storage in dict.fromkeys(kind.storage for kind in self._kinds):
+            started = time.monotonic()
+            directory = self.directory / storage
+            directory.mkdir()
+            self.straight[storage] = getattr(self, f"_{storage}")(directory)
+            print(f"{storage} {self.versions[storage]}: {time.monotonic() - started:.0f} s", flush=True)
+        if self._proxy_lines:
+            self._start_terminator()
+        for kind in self._kinds:
+            door = self.straight[kind.storage]
+            process, port, tls_port = start_daemon(
+                self.directory / f"s3proxy-{kind.name}",
+                f'name = "{kind.storage}"\nurl = "http://127.0.0.1:{door.ports["http"]}"\nprofile = "{kind.profile}"\n'
+                f'signature = "{kind.signature}"\naccess_key_id = "{door.key_id}"\n'
+                f'secret_access_key = "{door.secret}"\n{kind.lines}',
+                self._certificate,
+                DOMAIN,
+            )
+            self._processes.append(process)
+            self.through[kind.name] = Door({"http": port, "https": tls_port}, CLIENT_KEY_ID, CLIENT_SECRET)
+            self._wait(process, port, tls_port)
+
+    def stop(self) -> None:
+        """
+        End everything.
+        """
+        end_all(self._processes)
+        for server in self._servers:
+            server.stop()
+
+    def _wait(self, process: subprocess.Popen[bytes], *ports: int) -> None:
+        for port in ports:
+            for _ in range(1200):
+                with socket.socket() as probe:
+                    if probe.connect_ex(("127.0.0.1", port)) == 0:
+                        break
+                if process.poll() is not None:
+                    raise AssertionError(f"{process.args!r} has ended, see {self.directory}")
+                time.sleep(0.05)
+            else:
+                raise AssertionError(f"{process.args!r} does not listen, see {self.directory}")
+
+    def _spawn(self, directory: Path, command: list[str], *ports: int) -> None:
+        with (directory / "process.log").open("ab") as log:
+            process = subprocess.Popen(command, cwd=directory, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        self._processes.append(process)
+        self._wait(process, *ports)
+
+    def _over_tls(self, name: str, port: int) -> dict[str, int]:
+        """
+        Ask for TLS in front of a port; return both by scheme.
+        """
+        tls_port = free_port()
+        pem = self.directory / "server.pem"
+        pem.write_bytes(b"".join(path.read_bytes() for path in self._certificate))
+        self._tls_ports.append(tls_port)
+        self._proxy_lines.append(
+            f"listen {name}\n    bind 127.0.0.1:{tls_port} ssl crt {pem} alpn http/1.1\n"
+            f"    server {name} 127.0.0.1:{port}\n"
+        )
+        return {"http": port, "https": tls_port}
+
+    def _start_terminator(self) -> None:
+        directory = self.directory / "haproxy"
+        directory.mkdir()
+        path = directory / "haproxy.cfg"
+        path.write_text(HAPROXY + "".join(self._proxy_lines))
+        self._spawn(directory, [apt_program("haproxy", "haproxy"), "-f", str(path)], *self._tls_ports)
+
+    def _rgw(self, directory: Path) -> Door:
+        rgw.install()
+        # What is put in memory stays there after it was deleted.
+        gateway = rgw.Gateway(directory, self._authority, "bluestore", DOMAIN)
+        self._servers.append(gateway)
+        gateway.start()
+        output = subprocess.run(["radosgw", "--version"], check=True, capture_output=True, text=True).stdout
+        self.versions["rgw"] = output.split()[2]
+        return Door({"http": gateway.port, "https": gateway.tls_port}, rgw.KEY_ID, rgw.SECRET)
+
+    def _swift(self, directory: Path) -> Door:
+        commands = swift.install()
+        servers = swift.Swift(directory, commands, DOMAIN)
+        self._servers.append(servers)
+        servers.start()
+        code = "from importlib.metadata import version; print(version('swift'))"
+        output = subprocess.run([str(commands / "python"), "-c", code], check=True, capture_output=True, text=True)
+        self.versions["swift"] = output.stdout.strip()
+        return Door(self._over_tls("swift", servers.port), swift.KEY_ID, swift.SECRET)
+
+    def _versitygw(self, directory: Path) -> Door:
+        process, port = versitygw.start_versitygw(versitygw.install(), directory, DOMAIN)
+        self._processes.append(process)
+        self._wait(process, port)
+        self.versions["versitygw"] = versitygw.VERSION.removeprefix("v")
+        return Door(self._over_tls("versitygw", port), versitygw.KEY_ID, versitygw.SECRET)
+
+    def _gaul(self, directory: Path) -> Door:
+        key_id, secret = "GAULACCESSKEY0000001", "gaul-secret-of-the-client-matrix-000001"
+        (directory / "store").mkdir()
+        ports = []
+        # With a domain it takes any other host's name for a bucket, an address too: one process for each style.
+        for style, more in (("path", ""), ("virtual", f"s3proxy.virtual-host={DOMAIN}")):
+            port = free_port()
+            (directory / style).mkdir()
+            path = directory / style / "gaul.properties"
+            path.write_text(
+                GAUL.format(port=port, key_id=key_id, secret=secret, more=more, directory=directory / "store")
+            )
+            self._spawn(directory / style, gaul_command(path), port)
+            ports.append(self._over_tls(f"gaul-{style}", port))
+        self.versions["gaul"] = GAUL_VERSION
+        return Door(ports[0], key_id, secret, virtual_ports=ports[1])
+
+    def _walrus(self, directory: Path) -> Door:
+        key_id, secret = "WALRUSACCESSKEY00001", "walrus-secret-of-the-client-matrix-0001"
+        port = free_port()
+        (directory / "store").mkdir()
+        command = [sys.executable, str(Path(__file__).parent / "walrus.py"), str(port), str(directory / "store")]
+        self._spawn(directory, [*command, key_id, secret], port)
+        self.versions["walrus"] = "of s3proxy.testing"
+        styles = (("path", ""), ("virtual", "the stand-in reads no host names"))
+        return Door(self._over_tls("walrus", port), key_id, secret, "/services/Walrus", styles)
+
+
+def has_mount_namespaces() -> bool:
+    """
+    Say whether a process here may have files of its own in place of the machine's.
+    """
+    unshare = shutil.which("unshare")
+    return unshare is not None and subprocess.run([*UNSHARE, "true"], check=False, capture_output=True).returncode == 0
+
+
+UNSHARE = ("unshare", "--map-root-user", "--mount")
+"""
+Runs a command with mounts of its own; it needs no privilege where user namespaces are allowed.
+"""

@@ -1,0 +1,159 @@
+"""
+What may fail through s3proxy, and why: two closed tables. Whatever else fails is a fault of s3proxy's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tests.clients.drivers.scenario import OPERATIONS
+from tests.clients.field import BACKENDS
+from tests.clients.matrix import STYLES, Place
+
+
+@dataclass(frozen=True)
+class Rule:
+    """
+    Operations which fail through s3proxy.
+
+    Attributes:
+        codes: What the client says, one of them.
+        reason: Why it is right so.
+        is_occasional: Whether it happens in some runs only, straight as well as through.
+    """
+
+    clients: tuple[str, ...]
+    operations: tuple[str, ...]
+    codes: tuple[str, ...]
+    reason: str
+    backends: tuple[str, ...] = tuple(BACKENDS)
+    styles: tuple[str, ...] = STYLES
+    is_occasional: bool = False
+
+    def __post_init__(self) -> None:
+        assert set(self.operations) <= set(OPERATIONS)
+
+    def covers(self, place: Place, operation: str, code: str) -> bool:
+        """
+        Say whether it is about a failure.
+        """
+        return (
+            place.client in self.clients
+            and place.door in self.backends
+            and place.style in self.styles
+            and operation in self.operations
+            and code in self.codes
+        )
+
+
+@dataclass(frozen=True)
+class Witness:
+    """
+    One operation which fails straight for lack of something that s3proxy translates, and must work through.
+
+    Attributes:
+        feature: What the storage lacks.
+        code: What the client is told.
+    """
+
+    feature: str
+    client: str
+    storage: str
+    scheme: str
+    operation: str
+    code: str
+    style: str = "path"
+
+    @property
+    def columns(self) -> list[str]:
+        """
+        The columns of its storage.
+        """
+        return [name for name, kind in BACKENDS.items() if kind.storage == self.storage]
+
+    def __str__(self) -> str:
+        return f"{self.feature}: {self.client} at {self.storage}"
+
+
+REFUSED: tuple[Rule, ...] = ()
+"""
+What some storage takes and S3 does not: each reason is S3's rule.
+"""
+
+LACKING: tuple[Rule, ...] = (
+    Rule(
+        ("aws-go",),
+        ("delete many",),
+        ("connection cut",),
+        "now and then it closes its own connection while the answer's body is awaited: 11 times of 569 straight",
+        backends=("rgw-v2", "rgw-v4"),
+        is_occasional=True,
+    ),
+    Rule(
+        ("curl",),
+        tuple(name for name in OPERATIONS if name not in {"backup", "presigned"}),
+        ("InvalidRequest", "400"),
+        "it sends no x-amz-content-sha256 unless it is told to, and a request signed with Signature V4 must have it "
+        '("Signature Calculations for the Authorization Header")',
+    ),
+    Rule(
+        ("curl-unsigned",),
+        ("put stream",),
+        ("NotImplemented",),
+        'it sends a body whose length is in no header, and S3 takes none; with `unknown_length = "spool"` s3proxy does',
+    ),
+    Rule(
+        ("rclone-v2",),
+        tuple(name for name in OPERATIONS if name != "backup"),
+        ("SignatureDoesNotMatch", "403"),
+        "rclone signs the path alone, and Signature V2 wants the bucket of the host's name before it "
+        '("Signing and Authenticating REST Requests")',
+        styles=("virtual",),
+    ),
+    Rule(
+        ("s3fs",),
+        ("make bucket",),
+        ("FileExistsError:",),
+        "it asks where the bucket is, and gaul/s3proxy answers 200 for one which does not exist",
+        backends=("gaul",),
+    ),
+    Rule(
+        ("boto2",),
+        ("put large",),
+        ("TypeError: 'NoneType' object is not iterable",),
+        "it asks for the parts of its upload, and Walrus has no ListParts",
+        backends=("walrus",),
+    ),
+)
+"""
+What fails straight as well, and is not for a proxy to mend: the client's or the storage's own lack.
+"""
+
+TRANSLATED: tuple[Witness, ...] = (
+    Witness("checksum trailers", "boto3", "rgw", "https", "put", "MissingContentLength"),
+    Witness("checksum trailers", "aioboto3", "rgw", "https", "put large", "MissingContentLength"),
+    Witness("checksum trailers", "s3fs", "rgw", "https", "put stream", "MissingContentLength"),
+    Witness("checksum trailers", "smart_open", "rgw", "https", "put", "MissingContentLength"),
+    # It fails over the answer 411.
+    Witness("checksum trailers", "aws-cli", "rgw", "https", "put large", "TypeError"),
+    Witness("checksum trailers", "aws-go", "rgw", "https", "put", "XAmzContentSHA256Mismatch"),
+    Witness("checksum trailers", "aws-js", "rgw", "http", "put", "MissingContentLength"),
+    Witness("signed trailers", "minio-go-trailers", "rgw", "http", "put large", "XAmzContentSHA256Mismatch"),
+    Witness("signed trailers", "minio-go-trailers", "swift", "http", "put large", "IncompleteBody"),
+    Witness("signed trailers", "minio-go-trailers", "versitygw", "http", "put large", "BadDigest"),
+    Witness("Signature V4", "boto3", "gaul", "http", "put", "AccessDenied"),
+    Witness("Signature V4", "aws-cli-2", "gaul", "https", "list", "AccessDenied"),
+    Witness("Signature V4", "boto3", "walrus", "http", "put", "AccessDenied"),
+    Witness("Signature V4", "aws-go", "walrus", "https", "copy", "AccessDenied"),
+    Witness("Signature V2", "boto2", "versitygw", "http", "put", "AccessDenied"),
+    Witness("Signature V2", "s3cmd-v2", "versitygw", "https", "list", "AccessDenied"),
+    Witness("Signature V2", "rclone-v2", "versitygw", "http", "list", "AccessDenied"),
+    Witness("signatures in a query", "boto2", "walrus", "http", "presigned", "AccessDenied"),
+    Witness("signatures in a query by V4", "rclone-v2", "gaul", "http", "presigned", "AccessDenied"),
+    Witness("a bucket signed with a slash after it", "boto3-v2", "rgw", "http", "list", "SignatureDoesNotMatch"),
+    Witness("a bucket signed with a slash after it", "boto3-v2", "swift", "http", "list", "SignatureDoesNotMatch"),
+    Witness("a key without a colon", "curl-unsigned", "swift", "http", "put", "SignatureDoesNotMatch"),
+)
+"""
+At least one for each feature and each storage which lacks it.
+"""
