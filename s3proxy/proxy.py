@@ -63,6 +63,7 @@ from s3proxy.resign.headers import forwarded_headers, knows_checksums, passed_he
 from s3proxy.resign.keys import check_document_keys, check_keys
 from s3proxy.resign.mending import Mending
 from s3proxy.resign.profiles import check_operation_taken, check_private_surface
+from s3proxy.resign.region import translate_region, without_digests
 from s3proxy.resign.target import backend_target
 from s3proxy.s3.address import Address, parse_address
 from s3proxy.s3.error_xml import error_document
@@ -81,6 +82,7 @@ from s3proxy.s3.operation import (
     check_operation,
     completes_upload,
     copies_inside,
+    creates_bucket,
     is_head_bucket,
     requires_integrity,
 )
@@ -663,7 +665,10 @@ class ProxiedExchange:
         if use is not BodyUse.NONE:
             assert self._held is not None
             content = self._held.content
-            if knows_checksums(head, self._backend.account.profile):
+            translated = self._in_backend_region(content)
+            if translated is not content:
+                content, passed = translated, without_digests(passed)
+            elif knows_checksums(head, self._backend.account.profile):
                 present = {name.lower() for name, _ in passed}
                 passed += [header for header in self._verified if header[0] not in present]
             else:
@@ -689,6 +694,14 @@ class ProxiedExchange:
             first_byte_time=self._backend.slow_first_byte_time if slow else self._backend.first_byte_time,
         )
         self._ask(self._backend.agent.send(request))
+
+    def _in_backend_region(self, document: bytes) -> bytes:
+        assert self._address is not None
+        assert self._backend is not None
+        key = self._backend.account.key
+        if key is None or not creates_bucket(self._head, self._address):
+            return document
+        return translate_region(document, self._proxy.settings.realm.regions, key.region.encode())
 
     def _measure(self) -> None:
         assert self._backend is not None

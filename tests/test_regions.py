@@ -4,12 +4,17 @@ Whoever signs for another region, or asks for a bucket's, is led to the listener
 
 from __future__ import annotations
 
+import base64
+import hashlib
+from dataclasses import replace
+
 import pytest
 import pytest_twisted
 
 from s3proxy.authentication import Anonymous
+from s3proxy.resign.region import translate_region
 from s3proxy.testing.faulty_backend import FaultyBackend
-from tests.harness import Harness
+from tests.harness import BACKEND_KEY, Harness
 from tests.signer import Signer
 from tests.test_wire_cases import element
 
@@ -142,3 +147,52 @@ async def test_a_buckets_location_is_ours(document: bytes, region: bytes, shown:
     await harness.close()
 
     assert answer.body == b"<LocationConstraint %s>%s</LocationConstraint>" % (XMLNS, shown)
+
+
+CONSTRAINT = b"<CreateBucketConfiguration %b><LocationConstraint>%b</LocationConstraint></CreateBucketConfiguration>"
+
+
+@pytest.mark.parametrize(
+    ("named", "backend_region", "sent"),
+    [
+        (b"eu-central-1", "default", CONSTRAINT % (XMLNS, b"default")),
+        (b"eu-north-1", "default", CONSTRAINT % (XMLNS, b"default")),
+        (b"eu-central-1", "us-east-1", b""),
+        (b"eu-central-1", "eu-central-1", CONSTRAINT % (XMLNS, b"eu-central-1")),
+        (b"ap-southeast-2", "default", CONSTRAINT % (XMLNS, b"ap-southeast-2")),
+    ],
+)
+@pytest.mark.parametrize("has_md5", [True, False])
+@pytest_twisted.ensureDeferred
+async def test_a_bucket_is_made_where_the_backend_is(
+    named: bytes, backend_region: str, sent: bytes, *, has_md5: bool
+) -> None:
+    """
+    A client names our region, the backend reads its own; what is neither, the backend is to judge.
+    """
+    key = replace(BACKEND_KEY, region=backend_region)
+    harness = Harness(regions=(*OURS, b"us-east-1"), backend_key=key)
+    document = CONSTRAINT % (XMLNS, named)
+    digest = base64.b64encode(hashlib.md5(document).digest()).decode()
+    signed = {"content-md5": digest} if has_md5 else {}
+    request = Signer().put(BUCKET, document, headers=signed)
+    answer = await harness.request(request.head, request.body)
+    await harness.close()
+
+    received = harness.backend.requests[0]
+    assert answer.status == 200
+    assert received.body == sent
+    assert (b"content-md5" in received.head.fields) == (has_md5 and sent == document)
+
+
+def test_only_the_document_of_a_new_bucket_is_translated() -> None:
+    """
+    Names are compared whole, and white space of any length is no trouble.
+    """
+    assert translate_region(b"<LocationConstraint>eu</LocationConstraint>", {b"eu-central-1"}, b"x") == (
+        b"<LocationConstraint>eu</LocationConstraint>"
+    )
+    padded = b"<s3:LocationConstraint a='b'>\n eu-central-1 \n</s3:LocationConstraint>"
+    assert b">us-west-2 " in translate_region(padded, {b"eu-central-1"}, b"us-west-2")
+    endless = b"<LocationConstraint>" + b" " * 1_000_000
+    assert translate_region(endless, {b"eu-central-1"}, b"x") is endless

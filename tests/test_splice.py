@@ -135,6 +135,22 @@ async def test_octets_which_somebody_must_see_are_seen(seen: str, spliced: list[
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_body_which_is_put_into_chunks_is_seen(spliced: list[splice.Splice]) -> None:
+    """
+    Towards a backend which gets signed chunks no octet goes by itself.
+    """
+    harness = Harness(payload="chunks")
+    put = upload()
+
+    answer = await harness.request(put.head, put.body)
+    await harness.close()
+
+    assert answer.status == 200
+    assert harness.backend.requests[0].size > len(BODY)
+    assert spliced == []
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_stalled_client_stops_the_backend_and_gets_all(spliced: list[splice.Splice]) -> None:
     """
     What is in the pipe leaves when its client reads again, also where no octet follows it.

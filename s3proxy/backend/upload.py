@@ -120,9 +120,12 @@ class Upload:
     @property
     def splice_target(self) -> DirectWriter | None:
         """
-        The connection's, once the first block can no longer be sent again.
+        The connection's, once the first block can no longer be sent again; none where octets are put into chunks.
         """
-        return self._consumer.splice_target if self._consumer is not None and self._sent_blocks > 1 else None
+        if self._encoder is not None or self._consumer is None or self._sent_blocks < 2:
+            return None
+        target: DirectWriter | None = self._consumer.splice_target
+        return target
 
     def moved(self, size: int) -> None:
         """

@@ -143,6 +143,13 @@ def copies_inside(head: RequestHead) -> bool:
     return b"uploadId" in names or b"restore" in names
 
 
+def creates_bucket(head: RequestHead, address: Address) -> bool:
+    """
+    Say whether the operation is CreateBucket.
+    """
+    return head.method == b"PUT" and not address.key and bool(address.bucket) and not head.raw_query
+
+
 def completes_upload(head: RequestHead) -> bool:
     """
     Say whether the operation is CompleteMultipartUpload.

@@ -1,0 +1,45 @@
+"""
+Where a new bucket is to be: clients name the listener's region, the backend knows its own.
+
+Source:
+    "CreateBucket".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container
+
+from s3proxy.s3.head import HeaderList
+
+_CONSTRAINT = re.compile(rb"(<(?:[A-Za-z0-9]{1,32}:)?LocationConstraint(?:\s[^<>]*)?>)\s*([A-Za-z0-9-]{1,64})\s*</")
+
+
+def translate_region(document: bytes, ours: Container[bytes], backend_region: bytes) -> bytes:
+    """
+    Put the backend's region where the document of a new bucket names one of ours.
+
+    Args:
+        document: Verified.
+
+    Returns:
+        ``document`` itself where it names another, which the backend is to judge, or none; nothing where the backend is
+        in us-east-1, which is named by no document.
+    """
+    found = _CONSTRAINT.search(document)
+    if found is None or found[2] not in ours or found[2] == backend_region:
+        return document
+    if backend_region == b"us-east-1":
+        return b""
+    return document[: found.end(1)] + backend_region + document[found.end(2) :]
+
+
+def without_digests(headers: HeaderList) -> HeaderList:
+    """
+    Return headers without those which are about the octets of another body.
+    """
+    return [
+        header
+        for header in headers
+        if header[0].lower() != b"content-md5" and not header[0].lower().startswith(b"x-amz-checksum-")
+    ]
