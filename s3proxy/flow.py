@@ -43,6 +43,11 @@ DEFAULT_SOCKET_BUFFER = 512 * KIB
 Bytes which the kernel may keep for a connection in each direction.
 """
 
+INTERNET = frozenset({socket.AF_INET, socket.AF_INET6})
+"""
+Families of sockets which speak TCP: the others do not tell what was acknowledged, and are not spliced.
+"""
+
 _WHOLE_BLOCKS_BEFORE_GROWTH = 4
 _JOINED_SIZE = 16 * KIB  # Below it one copy and send(2) cost less than sendmsg(2).
 _IOV_MAX = 1024
@@ -73,6 +78,25 @@ class _NoSource:
 
 
 NO_SOURCE: Source = _NoSource()
+
+
+class SeesEachOctet:
+    """
+    Whoever takes octets and must get each of them: none goes another way.
+    """
+
+    @property
+    def splice_target(self) -> None:
+        """
+        Nowhere.
+        """
+        return
+
+    def moved(self, size: int) -> None:
+        """
+        Never told.
+        """
+        raise RuntimeError("octets passed by who must get each of them")
 
 
 class ReadSize:
@@ -244,7 +268,7 @@ class DirectWriter:
             and self.read_size is not None
             and self.read_size.flows
             and self._socket is not None
-            and self._socket.family in {socket.AF_INET, socket.AF_INET6}
+            and self._socket.family in INTERNET
         )
 
     def splice(self, pipe: int, size: int) -> int:
@@ -431,7 +455,7 @@ def acknowledged_size(transport: Any) -> int | None:
         ``tcpi_bytes_acked`` of ``struct tcp_info``, tcp(7).
     """
     found = stream_socket(transport)
-    if found is None or found.family not in {socket.AF_INET, socket.AF_INET6}:
+    if found is None or found.family not in INTERNET:
         return None
     info = found.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED.size)
     return int(_BYTES_ACKED.unpack(info)[0]) if len(info) == _BYTES_ACKED.size else None

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import fcntl
 import os
-import socket
 from collections.abc import Callable
 from typing import Any
 
-from s3proxy.flow import DirectWriter, is_plain
+from s3proxy.flow import INTERNET, DirectWriter, is_plain
 from s3proxy.s3.limits import MIB
 
 PIPE_SIZE = 1 * MIB
@@ -31,8 +30,6 @@ MIN_SPLICED_SIZE = 4 * MIB
 """
 Bytes which must be left of a body: a shorter one is over before it pays.
 """
-
-_INTERNET = frozenset({socket.AF_INET, socket.AF_INET6})
 
 
 class Pipes:
@@ -178,7 +175,7 @@ def begin_splice(
     """
     Begin to move octets, as `Splice` does; None where the sockets or the machine do not allow it.
     """
-    if size < MIN_SPLICED_SIZE or not (is_plain(source) and source.getHandle().family in _INTERNET):
+    if size < MIN_SPLICED_SIZE or not (is_plain(source) and source.getHandle().family in INTERNET):
         return None
     pipe = PIPES.take()
     return None if pipe is None else Splice(source, writer, size, pipe, moved, ended)

@@ -10,9 +10,9 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from s3proxy.backend.response import BackendResponse, BodyReceiver, SeeingReceiver
+from s3proxy.backend.response import BackendResponse, BodyReceiver
 from s3proxy.budget import Pace
-from s3proxy.flow import Buffer, DirectWriter, ReadSize
+from s3proxy.flow import Buffer, DirectWriter, ReadSize, SeesEachOctet
 from s3proxy.s3.framing import LAST_CHUNK, encode_chunk
 from s3proxy.s3.head import HeaderList
 
@@ -158,7 +158,7 @@ class ResponseRelay:
         self._response.pauseProducing()
 
 
-class DocumentReader(SeeingReceiver):
+class DocumentReader(SeesEachOctet):
     """
     Gathers the document of an answer, within a bound.
 

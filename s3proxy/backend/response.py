@@ -14,7 +14,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 from zope.interface import implementer
 
-from s3proxy.flow import Buffer, DirectWriter
+from s3proxy.flow import Buffer, DirectWriter, SeesEachOctet
 from s3proxy.s3.head import HeaderList, ResponseHead
 
 if TYPE_CHECKING:
@@ -49,26 +49,7 @@ class BodyReceiver(Protocol):
         """
 
 
-class SeeingReceiver:
-    """
-    A receiver which must see each octet.
-    """
-
-    @property
-    def splice_target(self) -> None:
-        """
-        Nowhere.
-        """
-        return
-
-    def moved(self, size: int) -> None:
-        """
-        Never told: nothing passes it by.
-        """
-        raise RuntimeError("octets passed by a receiver which must see them")
-
-
-class _ProtocolReceiver(SeeingReceiver):
+class _ProtocolReceiver(SeesEachOctet):
     """
     A Twisted protocol as a receiver: what treq and `readBody` bring.
     """

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IConsumer
 from zope.interface import implementer
 
 from s3proxy.body.plain import PlainDecoder
-from s3proxy.flow import DirectWriter
+from s3proxy.flow import DirectWriter, SeesEachOctet
 from s3proxy.s3.errors import S3Error
 from s3proxy.s3.head import HeaderList
 
@@ -180,26 +180,7 @@ class GuardedBody:
         self._refused(error)
 
 
-class KeepingSink:
-    """
-    A sink which must get each octet.
-    """
-
-    @property
-    def splice_target(self) -> None:
-        """
-        Nowhere.
-        """
-        return
-
-    def moved(self, size: int) -> None:
-        """
-        Never told: nothing passes it by.
-        """
-        raise RuntimeError("octets passed by a sink which keeps them")
-
-
-class HeldBody(KeepingSink):
+class HeldBody(SeesEachOctet):
     """
     Keeps a whole body.
 

@@ -12,8 +12,7 @@ from typing import Any, BinaryIO, Protocol
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from s3proxy.body.guard import KeepingSink
-from s3proxy.flow import Buffer
+from s3proxy.flow import Buffer, SeesEachOctet
 from s3proxy.s3.errors import S3Error, SlowDown
 from s3proxy.s3.limits import KIB
 
@@ -75,7 +74,7 @@ class SpoolDirectory:
         self.size -= size
 
 
-class SpooledBody(KeepingSink):
+class SpooledBody(SeesEachOctet):
     """
     Keeps a whole body: a small one in memory, a large one in a file.
 

@@ -22,8 +22,8 @@ from zope.interface import implementer
 from s3proxy.backend.connection import BackendConnection
 from s3proxy.backend.pool import Pool
 from s3proxy.backend.request import BackendRequest
-from s3proxy.backend.response import BackendResponse, SeeingReceiver
-from s3proxy.flow import Buffer, acknowledged_size
+from s3proxy.backend.response import BackendResponse
+from s3proxy.flow import Buffer, SeesEachOctet, acknowledged_size
 from s3proxy.s3.head import Fields
 from s3proxy.s3.limits import MIB
 
@@ -131,7 +131,7 @@ async def read_answer(response: BackendResponse) -> Answer:
     return Answer(response.head.status, response.head.fields, b"".join(gathering.pieces))
 
 
-class _Gathering(SeeingReceiver):
+class _Gathering(SeesEachOctet):
     def __init__(self, response: BackendResponse) -> None:
         self.pieces: list[bytes] = []
         self.ended: Deferred[None] = Deferred(lambda ignored: response.abort())
