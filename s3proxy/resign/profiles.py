@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import unquote_to_bytes
 
 from s3proxy.resign.operations import operation_name
@@ -257,8 +257,20 @@ _NOT_IN_XML = rb"[\0-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]"
 What a listing cannot tell which is plain XML, whatever encoding is asked for.
 """
 
-_EUCALYPTUS_SURFACES = frozenset({b"services"})
-_EUCALYPTUS_HEADERS = (b"euca",)
+_EUCALYPTUS = Profile(
+    "eucalyptus",
+    date_form=DateForm.DATE,
+    escapes_plus=True,
+    reserved_segments=frozenset({b"services"}),
+    private_headers=(b"euca",),
+    error_codes=_WALRUS_CODES,
+    mends_reads=True,
+    overrides_answers=True,
+    lists_v1=True,
+)
+"""
+What its storages have in common, which are one family.
+"""
 
 PROFILES: dict[str, Profile] = {
     profile.name: profile
@@ -300,53 +312,32 @@ PROFILES: dict[str, Profile] = {
             health=HealthRequest(path=b"/healthcheck", statuses=frozenset({200})),
             refused_keys=re.compile(rb"\0"),
         ),
-        Profile(
-            "walrus-3.4",
+        replace(
+            _EUCALYPTUS,
+            name="walrus-3.4",
             service_path=b"/services/Walrus",
             signs_service_path=True,
-            date_form=DateForm.DATE,
-            escapes_plus=True,
-            reserved_segments=_EUCALYPTUS_SURFACES,
-            private_headers=_EUCALYPTUS_HEADERS,
             health=HealthRequest(b"HEAD", b"", frozenset({403, 405})),
             v2_subresources=_WALRUS_SUBRESOURCES,
             operations=_WALRUS_OPERATIONS,
-            error_codes=_WALRUS_CODES,
-            mends_reads=True,
-            overrides_answers=True,
-            lists_v1=True,
             refused_keys=re.compile(_NOT_IN_XML),
         ),
-        Profile(
-            "osg-4.3",
+        replace(
+            _EUCALYPTUS,
+            name="osg-4.3",
             service_path=b"/services/objectstorage",
             # It compares the hash with that of the 100 KiB which it has buffered.
             takes_hashes=False,
-            date_form=DateForm.DATE,
-            escapes_plus=True,
-            reserved_segments=_EUCALYPTUS_SURFACES,
-            private_headers=_EUCALYPTUS_HEADERS,
             health=HealthRequest(b"HEAD", b"", frozenset({403, 405})),
             operations=_OSG_OPERATIONS,
-            error_codes=_WALRUS_CODES,
-            mends_reads=True,
-            overrides_answers=True,
-            lists_v1=True,
         ),
-        Profile(
-            "walrusbackend-4.x",
+        replace(
+            _EUCALYPTUS,
+            name="walrusbackend-4.x",
             service_path=b"/services/WalrusBackend",
-            date_form=DateForm.DATE,
-            escapes_plus=True,
-            reserved_segments=_EUCALYPTUS_SURFACES,
-            private_headers=_EUCALYPTUS_HEADERS,
             health=HealthRequest(b"HEAD", b"", frozenset({405})),
             v2_subresources=_WALRUS_SUBRESOURCES,
             operations=_WALRUS_OPERATIONS,
-            error_codes=_WALRUS_CODES,
-            mends_reads=True,
-            overrides_answers=True,
-            lists_v1=True,
         ),
         Profile(
             "riakcs",
