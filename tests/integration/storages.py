@@ -8,7 +8,6 @@ import hashlib
 import http.client
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -24,14 +23,13 @@ from urllib.parse import quote, unquote_to_bytes
 from s3proxy.testing.legacy_objects import ObjectDirectory
 from tests.integration import swift
 from tests.integration.conftest import CLIENT_KEY_ID, CLIENT_SECRET
-from tests.integration.golang import environment, install_program
+from tests.integration.golang import environment
+from tests.integration.moto import command as moto_command
+from tests.integration.versitygw import install as install_versitygw
 from tests.processes import end_all, free_port
 from tests.signer import EMPTY, Signer
 
 BACKEND_KEY_ID, BACKEND_SECRET = "BACKENDACCESSKEY0001", "backend-secret-of-the-integration-suite-1"
-
-VERSITYGW = ("github.com/versity/versitygw/cmd/versitygw", "v1.8.0")
-MOTO = "moto[server,s3]==5.2.*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +210,7 @@ def versitygw(directory: Path) -> Iterator[Storage]:
     """
     versitygw over a directory of files.
     """
-    program = install_program(*VERSITYGW)
+    program = install_versitygw()
     store, port = directory / "store", free_port()
     for path in (store, directory / "iam"):
         path.mkdir()
@@ -256,15 +254,9 @@ def moto(directory: Path) -> Iterator[Storage]:
     """
     moto's server: all of it is in memory, and no signature is checked.
     """
-    commands = swift.CACHE / "moto" / "bin"
-    if not (commands / "moto_server").exists():
-        print("installing moto", flush=True)
-        shutil.rmtree(commands.parent, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", str(commands.parent)], check=True)
-        subprocess.run([str(commands / "pip"), "install", "-q", MOTO], check=True)
     port = free_port()
     with Processes(directory) as processes:
-        processes.start([str(commands / "moto_server"), "-H", "127.0.0.1", "-p", str(port)], port)
+        processes.start(moto_command(port), port)
         through = processes.start_proxy(port, BACKEND_KEY_ID, BACKEND_SECRET, "")
         yield speaking_s3("moto", through, Endpoint(port, BACKEND_KEY_ID, BACKEND_SECRET))
 

@@ -4,18 +4,16 @@ Real backends which take Signature V4, each with the lines of its ``[[backend]]`
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.integration.golang import environment, install_program
 from tests.integration.rgw import KEY_ID, SECRET, Gateway
 from tests.integration.versitygw import KEY_ID as ROOT_KEY
 from tests.integration.versitygw import SECRET as ROOT_SECRET
-from tests.integration.versitygw import VERSION
+from tests.integration.versitygw import install, start_versitygw
 from tests.processes import end_all, free_port, running, wait_for_port
 from tests.test_daemon import twistd_arguments
 
@@ -74,21 +72,7 @@ def versitygw_store(directory: Path, region: str) -> Iterator[Store]:
     """
     Run versitygw in a directory.
     """
-    program = install_program("github.com/versity/versitygw/cmd/versitygw", VERSION)
-    for name in ("store", "iam"):
-        (directory / name).mkdir()
-    port = free_port()
-    arguments = [str(program), "--port", f"127.0.0.1:{port}", "--region", region, "--iam-dir", str(directory / "iam")]
-    keys = {"ROOT_ACCESS_KEY": ROOT_KEY, "ROOT_SECRET_KEY": ROOT_SECRET}
-    with (directory / "versitygw.log").open("ab") as log:
-        process = subprocess.Popen(
-            [*arguments, "posix", str(directory / "store")],
-            cwd=directory,
-            stdout=log,
-            stderr=log,
-            stdin=subprocess.DEVNULL,
-            env={**environment(), **keys},
-        )
+    process, port = start_versitygw(install(), directory, region=region)
     try:
         wait_for_port(port, process)
         yield Store("versitygw", port, "generic", region, ROOT_KEY, ROOT_SECRET)

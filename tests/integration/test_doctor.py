@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -26,14 +25,14 @@ from tests.integration import swift
 from tests.integration.conftest import BUCKET, Field, Way
 from tests.integration.gaul import gaul_command
 from tests.integration.golang import environment, install_program
+from tests.integration.moto import command as moto_command
+from tests.integration.versitygw import install as install_versitygw
 from tests.processes import end_all, free_port
 
 pytestmark = pytest.mark.integration
 
 KEY_ID, SECRET = "DOCTORACCESSKEY00001", "doctor-secret-of-the-integration-suite-1"
-VERSITYGW = ("github.com/versity/versitygw/cmd/versitygw", "v1.8.0")
 MINIO = ("github.com/minio/minio", "v0.0.0-20260212201848-7aac2a2c5b7c")
-MOTO = "moto[server,s3]==5.2.*"
 
 GAUL = """
 s3proxy.endpoint=http://127.0.0.1:{port}
@@ -208,7 +207,7 @@ def running_versitygw(directory: Path) -> Iterator[Storage]:
     store, iam = directory / "store", directory / "iam"
     store.mkdir()
     iam.mkdir()
-    program = str(install_program(*VERSITYGW))
+    program = str(install_versitygw())
     # It goes to its store: relative paths would be meant from there.
     command = [program, "--port", f"127.0.0.1:{port}", "--iam-dir", str(iam), "posix", str(store)]
     with _running(command, port, directory, ROOT_ACCESS_KEY=KEY_ID, ROOT_SECRET_KEY=SECRET) as storage:
@@ -243,16 +242,10 @@ def running_gaul(directory: Path) -> Iterator[Storage]:
 @contextmanager
 def running_moto(directory: Path) -> Iterator[Storage]:
     """
-    moto's server, which judges no signature. It has an environment of its own: what it needs is not what we need.
+    moto's server, which judges no signature.
     """
-    commands = swift.CACHE / "moto" / "bin"
-    if not (commands / "moto_server").exists():
-        print("installing moto", flush=True)
-        shutil.rmtree(commands.parent, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", str(commands.parent)], check=True)
-        subprocess.run([str(commands / "pip"), "install", "-q", MOTO], check=True)
     port = free_port()
-    with _running([str(commands / "moto_server"), "-H", "127.0.0.1", "-p", str(port)], port, directory) as storage:
+    with _running(moto_command(port), port, directory) as storage:
         yield storage
 
 

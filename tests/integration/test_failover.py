@@ -22,8 +22,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from s3proxy.testing.certificates import make_authority, make_certificate
-from tests.integration.golang import environment, install_program
-from tests.integration.versitygw import VERSION
+from tests.integration.golang import environment
+from tests.integration.versitygw import install
 from tests.processes import end_all, free_port, running, wait_for_port
 from tests.test_daemon import twistd_arguments
 
@@ -49,7 +49,7 @@ class Gateways:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._program = install_program("github.com/versity/versitygw/cmd/versitygw", VERSION)
+        self._program = install()
         self._directory = directory
         self.ports = [free_port(), free_port()]
         self._log = (directory / "versitygw.log").open("ab")

@@ -31,6 +31,7 @@ from s3proxy.resign.profiles import PROFILES
 from s3proxy.testing.certificates import make_authority
 from tests.integration import rgw, swift
 from tests.integration.golang import environment, install_program
+from tests.integration.versitygw import install as install_versitygw
 from tests.processes import end_all, free_port, running, wait_for_port
 from tests.test_daemon import twistd_arguments
 
@@ -175,7 +176,7 @@ running_minio = _running_program(
 )
 running_versitygw = _running_program(
     lambda directory, port: [
-        str(install_program("github.com/versity/versitygw/cmd/versitygw", "v1.8.0")),
+        str(install_versitygw()),
         "--port",
         f"127.0.0.1:{port}",
         "posix",

@@ -21,19 +21,23 @@ def install() -> Path:
     return install_program("github.com/versity/versitygw/cmd/versitygw", VERSION)
 
 
-def start_versitygw(program: Path, directory: Path, domain: str = "") -> tuple[subprocess.Popen[bytes], int]:
+def start_versitygw(
+    program: Path, directory: Path, domain: str = "", region: str = "us-east-1"
+) -> tuple[subprocess.Popen[bytes], int]:
     """
     Start it, without waiting for it; return its process and its port.
 
     Args:
         directory: For its files; it is there.
         domain: Below which a host name begins with a bucket; empty for none.
+        region: The only one which it takes.
     """
     for name in ("store", "iam"):
         (directory / name).mkdir()
     port = free_port()
     virtual = ["--virtual-domain", domain] if domain else []
-    command = [str(program), "--port", f"127.0.0.1:{port}", *virtual, "--iam-dir", str(directory / "iam")]
+    place = ["--port", f"127.0.0.1:{port}", "--region", region]
+    command = [str(program), *place, *virtual, "--iam-dir", str(directory / "iam")]
     keys = {"ROOT_ACCESS_KEY": KEY_ID, "ROOT_SECRET_KEY": SECRET}
     with (directory / "versitygw.log").open("ab") as log:
         process = subprocess.Popen(

@@ -1,0 +1,26 @@
+"""
+moto's server: from its Python package, in an environment of its own. What it needs is not what we need.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+
+from tests.integration import swift
+
+REQUIREMENT = "moto[server,s3]==5.2.*"
+
+
+def command(port: int) -> list[str]:
+    """
+    Install it where it is not there; return what starts it on loopback.
+    """
+    commands = swift.CACHE / "moto" / "bin"
+    if not (commands / "moto_server").exists():
+        print("installing moto", flush=True)
+        shutil.rmtree(commands.parent, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", str(commands.parent)], check=True)
+        subprocess.run([str(commands / "pip"), "install", "-q", REQUIREMENT], check=True)
+    return [str(commands / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]
