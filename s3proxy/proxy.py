@@ -26,8 +26,7 @@ from s3proxy.authentication import (
     verify_claim,
 )
 from s3proxy.backend.relay import DocumentReader, ResponseRelay
-from s3proxy.backend.request import BackendError, BackendRequest
-from s3proxy.backend.upload import Upload
+from s3proxy.backend.request import BackendError
 from s3proxy.body.guard import GuardedBody, HeldBody
 from s3proxy.body.intake import FormIntake
 from s3proxy.body.plan import BodyLimits, BodyPlan, plan_body
@@ -35,6 +34,7 @@ from s3proxy.body.spool import SpoolDirectory, SpooledBody, SpoolReader
 from s3proxy.budget import Budgets, Pace, Ticket
 from s3proxy.exchange import Action, BackendFault, Event, Exchange, State, error_for_fault
 from s3proxy.flow import ReadSize
+from s3proxy.onward import Onward
 from s3proxy.postobject.form import Form
 from s3proxy.postobject.upload import form_answer, form_key
 from s3proxy.replay import ReplayWindow
@@ -51,20 +51,8 @@ from s3proxy.resign.answer import (
     edit_document,
     error_code,
 )
-from s3proxy.resign.head import (
-    UNSIGNED_PAYLOAD,
-    backend_head,
-    chunked_head,
-    content_md5,
-    sha256_of,
-    strip_checksum_elements,
-)
-from s3proxy.resign.headers import forwarded_headers, knows_checksums, passed_headers
 from s3proxy.resign.keys import check_document_keys, check_keys
-from s3proxy.resign.mending import Mending
 from s3proxy.resign.profiles import check_operation_taken, check_private_surface
-from s3proxy.resign.region import translate_region, without_digests
-from s3proxy.resign.target import backend_target
 from s3proxy.s3.address import Address, parse_address
 from s3proxy.s3.error_xml import error_document
 from s3proxy.s3.errors import (
@@ -76,23 +64,15 @@ from s3proxy.s3.errors import (
     SlowDown,
 )
 from s3proxy.s3.head import HeaderList, RequestHead
-from s3proxy.s3.operation import (
-    BodyUse,
-    check_method,
-    check_operation,
-    completes_upload,
-    copies_inside,
-    creates_bucket,
-    is_head_bucket,
-    requires_integrity,
-)
+from s3proxy.s3.operation import BodyUse, check_method, check_operation, is_head_bucket
 
 if TYPE_CHECKING:
     from s3proxy.backend.backend import Backend
     from s3proxy.backend.response import BackendResponse
+    from s3proxy.backend.upload import Upload
     from s3proxy.frontend.request import S3Request
     from s3proxy.interfaces import IAuthorizer, ICredentialStore
-    from s3proxy.resign.profiles import Profile
+    from s3proxy.resign.mending import Mending
     from s3proxy.s3.claim import Claim
     from s3proxy.s3.credential import Credential
 
@@ -258,7 +238,7 @@ class ProxiedExchange:
         self._plan: BodyPlan | None = None
         self._ticket: Ticket | None = None
         self._pace: Pace | None = None
-        self._passed: HeaderList = []
+        self._onward: Onward | None = None
         self._mending: Mending | None = None
         self._is_admitted_once = False
         self._backend: Backend | None = None
@@ -475,28 +455,19 @@ class ProxiedExchange:
             self._receive(Event.REFUSED, SlowDown())
 
     def _begin_body(self) -> None:
+        assert self._address is not None
         assert self._authenticated is not None
         assert self._backend is not None
         assert self._plan is not None
-        head, authenticated = self._head, self._authenticated
-        profile = self._backend.account.profile
-        chosen = passed_headers(
-            head,
-            authenticated.signed_headers,
-            profile,
-            is_streaming=authenticated.payload.is_streaming,
-        )
-        self._proxy.counts.dropped_headers += len(chosen.dropped)
-        self._passed = chosen.passed
-        if not profile.is_plain:
-            assert self._address is not None
-            is_anonymous = authenticated.access_key_id is None
-            self._mending = mending = Mending(profile, head, self._address, chosen.passed, is_anonymous=is_anonymous)
-            self._head, self._passed = mending.head, mending.passed
-        if self._backend.forwarded != "none":
-            origin = self._request.origin
-            chain = [host.encode() for host in (origin.client_host, *origin.hops)]
-            self._passed += forwarded_headers(self._backend.forwarded, chain, head.host, origin.scheme)
+        backend, proxy = self._backend, self._proxy
+        regions = proxy.settings.realm.regions
+        self._onward = onward = Onward(self._head, self._address, self._authenticated, backend, regions)
+        proxy.counts.dropped_headers += onward.dropped_count
+        if not backend.account.profile.is_plain:
+            self._mending = onward.mend()
+            self._head = onward.head
+        if backend.forwarded != "none":
+            onward.tell_origin(self._request.origin)
         if self._plan.decoder is None:
             self._verified_at = self._proxy.clock()
             self._receive(Event.AUTHENTICATED_WITHOUT_BODY)
@@ -598,40 +569,13 @@ class ProxiedExchange:
 
     def _open_upload(self) -> None:
         assert self._plan is not None
-        assert self._authenticated is not None
+        assert self._onward is not None
         assert self._backend is not None
         length = self._held.size if isinstance(self._held, SpooledBody) else self._plan.length
         assert length is not None
         self._object_size = length
-        account = self._backend.account
-        expects_continue = account.profile.sends_expect
-        sha256 = None
-        if account.profile.takes_hashes:
-            # What is on disk was verified, and its hash may be known of its checksum.
-            sha256 = self._authenticated.payload.sha256 or sha256_of(self._verified)
-        encoder = None
-        if sha256 is None and account.signs_chunks and self._authenticated.is_signed_onward:
-            head, encoder = chunked_head(
-                account,
-                self._head.method,
-                self._target(account.profile),
-                self._passed,
-                length,
-                self._proxy.wall_clock(),
-                expects_continue=expects_continue,
-            )
-            length = encoder.encoded_length
-        else:
-            payload = sha256 if sha256 is not None and account.signs_hashes else UNSIGNED_PAYLOAD
-            head = self._sign(self._passed, length, payload, expects_continue=expects_continue)
-        self._upload = Upload(
-            head,
-            length,
-            encoder=encoder,
-            expects_continue=expects_continue,
-            first_byte_time=self._backend.first_byte_time,
-            read_size=ReadSize(self._request.transport_to_read, is_paced=self._pace is not None),
-        )
+        read_size = ReadSize(self._request.transport_to_read, is_paced=self._pace is not None)
+        self._upload = self._onward.upload(length, self._verified, read_size, self._proxy.wall_clock())
         self._ask(self._backend.agent.send_upload(self._upload))
 
     def _send_from_disk(self) -> None:
@@ -651,112 +595,40 @@ class ProxiedExchange:
 
     def _send(self) -> None:
         assert self._plan is not None
-        assert self._address is not None
-        assert self._authenticated is not None
+        assert self._onward is not None
         assert self._backend is not None
-        head = self._head
         if self._mending is not None and self._mending.must_measure:
             self._measure()
             return
         use = self._plan.use
-        passed = self._passed
         content = b""
-        length: int | None = 0 if head.method in {b"PUT", b"POST"} else None
         if use is not BodyUse.NONE:
             assert self._held is not None
             content = self._held.content
-            translated = self._in_backend_region(content)
-            if translated is not content:
-                content, passed = translated, without_digests(passed)
-            elif knows_checksums(head, self._backend.account.profile):
-                present = {name.lower() for name, _ in passed}
-                passed += [header for header in self._verified if header[0] not in present]
-            else:
-                if completes_upload(head):
-                    content = strip_checksum_elements(content)
-                    passed = [header for header in passed if header[0].lower() != b"content-md5"]
-                if requires_integrity(head, self._address) and b"content-md5" not in head.fields:
-                    passed.append((b"Content-MD5", content_md5(content)))
-            length = len(content)
-        claimed_sha256 = None
-        if use is BodyUse.OBJECT:
-            self._object_size = length
-            # It was verified, and needs no second hash.
-            claimed_sha256 = self._authenticated.payload.sha256
-        payload = self._backend.account.payload_for(content, claimed_sha256)
+            if use is BodyUse.OBJECT:
+                self._object_size = len(content)
         self._drop_held()
-        slow = copies_inside(head)
-        request = BackendRequest(
-            head.method,
-            self._sign(passed, length, payload),
-            content,
-            is_idempotent=head.method != b"POST",
-            first_byte_time=self._backend.slow_first_byte_time if slow else self._backend.first_byte_time,
-        )
+        request = self._onward.request(use, content, self._verified, self._proxy.wall_clock())
         self._ask(self._backend.agent.send(request))
 
-    def _in_backend_region(self, document: bytes) -> bytes:
-        assert self._address is not None
-        assert self._backend is not None
-        key = self._backend.account.key
-        if key is None or not creates_bucket(self._head, self._address):
-            return document
-        return translate_region(document, self._proxy.settings.realm.regions, key.region.encode())
-
     def _measure(self) -> None:
+        assert self._onward is not None
         assert self._backend is not None
-        head = self._sign(self._passed, None, self._backend.account.payload_for(b""), method=b"HEAD")
-        request = BackendRequest(b"HEAD", head, is_idempotent=True, first_byte_time=self._backend.first_byte_time)
-        self._asked = self._backend.agent.send(request)
+        self._asked = self._backend.agent.send(self._onward.measuring(self._proxy.wall_clock()))
         self._asked.addCallbacks(partial(self._guarded, self._measured), self._not_answered)
 
     def _measured(self, response: BackendResponse) -> None:
+        assert self._onward is not None
         assert self._mending is not None
         self._asked = None
         # Where it raises, nothing has failed.
         self._cause = "condition"
-        self._passed = self._mending.measure(response.head, self._passed)
+        self._onward.measured(response.head)
         self._cause = None
         if self._mending.is_answered:
             self._answered(response)
         else:
             self._send()
-
-    def _sign(
-        self,
-        passed: HeaderList,
-        length: int | None,
-        payload: bytes,
-        *,
-        method: bytes | None = None,
-        expects_continue: bool = False,
-    ) -> bytes:
-        assert self._authenticated is not None
-        assert self._backend is not None
-        account = self._backend.account
-        if not self._authenticated.is_signed_onward:
-            account = replace(account, key=None)
-        return backend_head(
-            account,
-            method or self._head.method,
-            self._target(account.profile),
-            passed,
-            length,
-            payload,
-            self._proxy.wall_clock(),
-            expects_continue=expects_continue,
-        )
-
-    def _target(self, profile: Profile) -> bytes:
-        assert self._address is not None
-        assert self._authenticated is not None
-        return backend_target(
-            self._head,
-            self._address,
-            profile,
-            self._authenticated.authentication_names,
-            self._authenticated.passed_names,
-        )
 
     def _ask(self, asked: Deferred[BackendResponse]) -> None:
         self._asked = asked
@@ -794,12 +666,9 @@ class ProxiedExchange:
             self._receive(Event.ANSWERED_BELOW_400 if response.head.status < 400 else Event.ANSWERED_FROM_400)
 
     def _ask_why(self) -> None:
+        assert self._onward is not None
         assert self._backend is not None
-        passed = [header for header in self._passed if header[0].lower() != b"range"]
-        passed.append((b"Range", b"bytes=0-0"))
-        head = self._sign(passed, None, self._backend.account.payload_for(b""), method=b"GET")
-        request = BackendRequest(b"GET", head, is_idempotent=True, first_byte_time=self._backend.first_byte_time)
-        self._ask(self._backend.agent.send(request))
+        self._ask(self._backend.agent.send(self._onward.asking_why(self._proxy.wall_clock())))
 
     def _explained(self, response: BackendResponse) -> None:
         self._response = response

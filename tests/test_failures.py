@@ -480,9 +480,9 @@ async def test_a_fault_of_ours_is_an_internal_error(error_log: ErrorLog, monkeyp
     """
     Whatever raises inside the proxy: the client reads 500 InternalError, the log has the traceback, the client has not.
     """
-    for name in ("plan_body", "backend_head", "answer_use"):
+    for name in ("proxy.plan_body", "onward.backend_head", "proxy.answer_use"):
         with monkeypatch.context() as patch:
-            patch.setattr(f"s3proxy.proxy.{name}", lambda *arguments, **options: 1 / 0)
+            patch.setattr(f"s3proxy.{name}", lambda *arguments, **options: 1 / 0)
             harness = Harness()
             answer = await harness.request(GET)
             await harness.close()

@@ -26,6 +26,7 @@ from s3proxy.backend.upload import Upload
 from s3proxy.body.guard import GuardedBody
 from s3proxy.frontend.request import S3Request
 from s3proxy.frontend.resource import S3Resource
+from s3proxy.onward import Onward
 from s3proxy.proxy import ProxiedExchange
 from s3proxy.testing.faulty_backend import OK, FaultyBackend, FaultyConnection, ReceivedRequest
 from tests.conftest import ErrorLog
@@ -563,7 +564,7 @@ def everything_of_a_request() -> list[object]:
     """
     Return what lives only as long as a request.
     """
-    kinds = (ProxiedExchange, S3Request, BackendRequest, BackendResponse, Upload, GuardedBody)
+    kinds = (ProxiedExchange, Onward, S3Request, BackendRequest, BackendResponse, Upload, GuardedBody)
     return [held for held in gc.get_objects() if isinstance(held, kinds)]
 
 

@@ -1,0 +1,247 @@
+"""
+A request as its backend gets it: its headers, target, region and signature, in the client's words where they may stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from s3proxy.backend.request import BackendRequest
+from s3proxy.backend.upload import Upload
+from s3proxy.resign.head import (
+    UNSIGNED_PAYLOAD,
+    backend_head,
+    chunked_head,
+    content_md5,
+    sha256_of,
+    strip_checksum_elements,
+)
+from s3proxy.resign.headers import forwarded_headers, knows_checksums, passed_headers
+from s3proxy.resign.mending import Mending
+from s3proxy.resign.region import translate_region, without_digests
+from s3proxy.resign.target import backend_target
+from s3proxy.s3.operation import BodyUse, completes_upload, copies_inside, creates_bucket, requires_integrity
+
+if TYPE_CHECKING:
+    from s3proxy.authentication import Authenticated
+    from s3proxy.backend.backend import Backend
+    from s3proxy.flow import ReadSize
+    from s3proxy.frontend.forwarded import Origin
+    from s3proxy.s3.address import Address
+    from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead
+
+
+class Onward:
+    """
+    What a backend is asked for one client's request. It makes requests, and sends none.
+
+    Args:
+        head: Authenticated, and authorized as it is.
+        regions: Those which clients may name; the backend's own stands for each.
+
+    Attributes:
+        head: What the backend gets to see.
+        dropped_count: How many headers do not pass, and are not replaced by ours.
+
+    Raises:
+        S3Error: A header may neither pass nor be dropped.
+    """
+
+    __slots__ = (
+        "_address",
+        "_authenticated",
+        "_backend",
+        "_mending",
+        "_passed",
+        "_regions",
+        "dropped_count",
+        "head",
+    )
+
+    def __init__(
+        self,
+        head: RequestHead,
+        address: Address,
+        authenticated: Authenticated,
+        backend: Backend,
+        regions: Container[bytes],
+    ) -> None:
+        chosen = passed_headers(
+            head,
+            authenticated.signed_headers,
+            backend.account.profile,
+            is_streaming=authenticated.payload.is_streaming,
+        )
+        self.head = head
+        self.dropped_count = len(chosen.dropped)
+        self._address = address
+        self._authenticated = authenticated
+        self._backend = backend
+        self._regions = regions
+        self._passed = chosen.passed
+        self._mending: Mending | None = None
+
+    def mend(self) -> Mending:
+        """
+        Put the request as a backend which is not as S3 understands it; return what mends the answer.
+
+        Raises:
+            S3Error: It cannot be put so.
+        """
+        self._mending = mending = Mending(
+            self._backend.account.profile,
+            self.head,
+            self._address,
+            self._passed,
+            is_anonymous=self._authenticated.access_key_id is None,
+        )
+        self.head, self._passed = mending.head, mending.passed
+        return mending
+
+    def tell_origin(self, origin: Origin) -> None:
+        """
+        Tell the backend who its client is, as it wants to be told.
+        """
+        chain = [host.encode() for host in (origin.client_host, *origin.hops)]
+        self._passed += forwarded_headers(self._backend.forwarded, chain, self.head.host, origin.scheme)
+
+    def upload(self, length: int, verified: HeaderList, read_size: ReadSize, now: datetime) -> Upload:
+        """
+        Make the request of an object which is sent as it comes, or from the disk.
+
+        Args:
+            length: Bytes, decoded.
+            verified: Checksums which hold of all of it; none while it has yet to come.
+        """
+        account = self._backend.account
+        expects_continue = account.profile.sends_expect
+        sha256 = None
+        if account.profile.takes_hashes:
+            # What is on disk was verified, and its hash may be known of its checksum.
+            sha256 = self._authenticated.payload.sha256 or sha256_of(verified)
+        encoder = None
+        if sha256 is None and account.signs_chunks and self._authenticated.is_signed_onward:
+            head, encoder = chunked_head(
+                account,
+                self.head.method,
+                self._target(),
+                self._passed,
+                length,
+                now,
+                expects_continue=expects_continue,
+            )
+            length = encoder.encoded_length
+        else:
+            payload = sha256 if sha256 is not None and account.signs_hashes else UNSIGNED_PAYLOAD
+            head = self._sign(self.head.method, self._passed, length, payload, now, expects_continue=expects_continue)
+        return Upload(
+            head,
+            length,
+            encoder=encoder,
+            expects_continue=expects_continue,
+            first_byte_time=self._backend.first_byte_time,
+            read_size=read_size,
+        )
+
+    def request(self, use: BodyUse, content: bytes, verified: HeaderList, now: datetime) -> BackendRequest:
+        """
+        Make the request of a body which was held, or of none.
+
+        Args:
+            content: Verified whole; empty where there is no use for a body.
+            verified: Checksums which hold of it.
+        """
+        head = self.head
+        passed = self._passed
+        length: int | None = 0 if head.method in {b"PUT", b"POST"} else None
+        if use is not BodyUse.NONE:
+            translated = self._in_backend_region(content)
+            if translated is not content:
+                content, passed = translated, without_digests(passed)
+            elif knows_checksums(head, self._backend.account.profile):
+                present = {name.lower() for name, _ in passed}
+                passed += [header for header in verified if header[0] not in present]
+            else:
+                if completes_upload(head):
+                    content = strip_checksum_elements(content)
+                    passed = [header for header in passed if header[0].lower() != b"content-md5"]
+                if requires_integrity(head, self._address) and b"content-md5" not in head.fields:
+                    passed.append((b"Content-MD5", content_md5(content)))
+            length = len(content)
+        # An object was verified, and needs no second hash.
+        claimed_sha256 = self._authenticated.payload.sha256 if use is BodyUse.OBJECT else None
+        payload = self._backend.account.payload_for(content, claimed_sha256)
+        slow = copies_inside(head)
+        return BackendRequest(
+            head.method,
+            self._sign(head.method, passed, length, payload, now),
+            content,
+            is_idempotent=head.method != b"POST",
+            first_byte_time=self._backend.slow_first_byte_time if slow else self._backend.first_byte_time,
+        )
+
+    def measuring(self, now: datetime) -> BackendRequest:
+        """
+        Make the request which measures an object before it is read.
+        """
+        return self._asking(b"HEAD", self._passed, now)
+
+    def measured(self, answer: ResponseHead) -> None:
+        """
+        Ask for no more of an object than its measure allows.
+
+        Args:
+            answer: To what `measuring` made.
+
+        Raises:
+            S3Error: It is not what the client wants; see `Mending.measure`.
+        """
+        assert self._mending is not None
+        self._passed = self._mending.measure(answer, self._passed)
+
+    def asking_why(self, now: datetime) -> BackendRequest:
+        """
+        Make the request whose answer has the document that an answer to HEAD has not.
+        """
+        passed = [header for header in self._passed if header[0].lower() != b"range"]
+        passed.append((b"Range", b"bytes=0-0"))
+        return self._asking(b"GET", passed, now)
+
+    def _asking(self, method: bytes, passed: HeaderList, now: datetime) -> BackendRequest:
+        head = self._sign(method, passed, None, self._backend.account.payload_for(b""), now)
+        return BackendRequest(method, head, is_idempotent=True, first_byte_time=self._backend.first_byte_time)
+
+    def _in_backend_region(self, document: bytes) -> bytes:
+        key = self._backend.account.key
+        if key is None or not creates_bucket(self.head, self._address):
+            return document
+        return translate_region(document, self._regions, key.region.encode())
+
+    def _sign(
+        self,
+        method: bytes,
+        passed: HeaderList,
+        length: int | None,
+        payload: bytes,
+        now: datetime,
+        *,
+        expects_continue: bool = False,
+    ) -> bytes:
+        account = self._backend.account
+        if not self._authenticated.is_signed_onward:
+            account = replace(account, key=None)
+        return backend_head(
+            account, method, self._target(), passed, length, payload, now, expects_continue=expects_continue
+        )
+
+    def _target(self) -> bytes:
+        return backend_target(
+            self.head,
+            self._address,
+            self._backend.account.profile,
+            self._authenticated.authentication_names,
+            self._authenticated.passed_names,
+        )
