@@ -2,7 +2,8 @@
 Octets to a socket at once, in large blocks, and the word to stop when it is full.
 
 Twisted's `transport.write` waits a turn of the reactor and two epoll calls for each block. Sending at once costs one
-system call, and pauses the source exactly when the kernel's buffer is full: the tightest backpressure there is.
+system call, and pauses the source exactly when the kernel's buffer is full: the tightest backpressure there is. Under
+TLS a block is as many records as it takes, in both directions.
 
 Public API: `DirectWriter`, its `Source`, `NO_SOURCE`, `ReadSize`, `Buffer`, and the functions on a transport's socket.
 """
@@ -107,8 +108,8 @@ class ReadSize:
     The writer towards the other side calls it: see `DirectWriter.read_size`.
 
     Args:
-        transport: Read from. What is no plain socket keeps its size: TLS hands on all that it has decrypted of a read,
-            paused or not.
+        transport: Read from; where it is TLS, what is below. All records of one read are handed on, paused or not. What
+            is no plain socket keeps its size.
         is_paced: Whether only so many bytes a second may come: then blocks stay small, or one alone would be too much.
     """
 
@@ -158,6 +159,9 @@ class DirectWriter:
     buffer, and the source is paused until that is empty. It registers with the socket's transport as a pull producer,
     because that is told exactly then. On any other transport it writes to that, which pauses it as it sees fit.
 
+    Until `detach`, the records of TLS are its business in the other direction, too: what comes of one read of the
+    socket is delivered in one piece.
+
     Args:
         transport: With an empty buffer. Nothing else may write to it until `detach`.
         source: Paused and resumed. May be replaced at any time, by `NO_SOURCE` too.
@@ -186,6 +190,7 @@ class DirectWriter:
         self._records: Records | None = None
         if isinstance(transport, TLSMemoryBIOProtocol) and is_plain(transport.transport):
             self._records = Records(transport)
+            self._records.gather()
             transport = self._records.below
         self._transport = transport
         self.source = source
@@ -297,10 +302,12 @@ class DirectWriter:
 
     def detach(self) -> None:
         """
-        Let go of the transport. What it has buffered still leaves.
+        Let go of the transport, also of one which is lost. What it has buffered still leaves.
 
         `loseConnection` and `loseWriteConnection` wait for a registered producer for ever: detach first.
         """
+        if self._records is not None:
+            self._records.release()
         if self._is_attached:
             self._is_attached = False
             self._is_ready = False

@@ -80,7 +80,7 @@ class Records:
 
     def release(self) -> None:
         """
-        Let go of a connection which is lost: it and what it calls know each other.
+        Deliver as Twisted does again: a connection and what it calls know each other, also when it is lost.
         """
         vars(self._tls).pop("dataReceived", None)
 

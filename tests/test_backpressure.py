@@ -29,6 +29,8 @@ BUFFER = 65536
 "Of each socket's kernel buffers; the kernel doubles what it is asked for, and keeps four of them on the way."
 KERNEL = 4 * 2 * BUFFER
 BLOCKS = 2 * 2 * BUFFER
+TLS_OVERHEAD = 16384 + 1024
+"Of a block: the beginning of a record which the read before had, and what records add."
 STOP_AFTER = 1 * MIB
 BODY = bytes(range(256)) * (8 * MIB // 256)
 
@@ -248,3 +250,37 @@ async def test_a_fast_upload_which_stalls_keeps_a_small_block(mode: str) -> None
 
     assert largest > FIRST_READ_SIZE
     assert 0 < held <= most
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_fast_download_over_tls_which_stalls_keeps_a_small_block() -> None:
+    """
+    Blocks of a backend's records grow while the client is fast; the one which it does not take is a small one.
+    """
+    buffer = 8 * BUFFER
+    backend = FaultyBackend(socket_buffer=buffer)
+    backend.on_request = lambda connection, request: Pump(connection, chunked=False)
+    harness = Harness(backend=backend, limits=BackendLimits(socket_buffer=buffer), socket_buffer=buffer, is_tls=True)
+    head, _ = Signer().head("GET", "/test-bucket/key")
+    client = SocketClient(harness.port.getHost().port, buffer)
+    await client.start_tls()
+    client.put(head)
+    largest = 0
+    while client.received_size < 2 * MIB:
+        client.pump(keeps=False)
+        assert client.end is None
+        await turns()
+        for connection in harness.pool.connections:
+            largest = max(largest, connection.transport.transport.bufferSize)
+
+    settled, before = 0, 0
+    while settled < 300:
+        await turns()
+        held = harness.proxy.held_size
+        settled = settled + 1 if held == before and held else 0
+        before = held
+    client.close(reset=True)
+    await harness.close()
+
+    assert largest > FIRST_READ_SIZE
+    assert 0 < held <= FIRST_READ_SIZE + TLS_OVERHEAD

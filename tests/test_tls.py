@@ -4,11 +4,18 @@ Records of TLS, many at once, between a connection of ours and one of Twisted's 
 
 from __future__ import annotations
 
+import fcntl
+import itertools
 import random
+import struct
+import termios
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+import pytest_twisted
 from OpenSSL import SSL
+from twisted.internet import reactor
 from twisted.internet.protocol import Protocol
 from twisted.internet.ssl import CertificateOptions, TLSVersion
 from twisted.internet.task import Clock
@@ -17,10 +24,20 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
 from s3proxy import tls
+from s3proxy.backend.request import BackendRequest
+from s3proxy.backend.response import BackendResponse
+from s3proxy.flow import FIRST_READ_SIZE, Buffer, SeesEachOctet
+from s3proxy.s3.framing import LAST_CHUNK, encode_chunk
+from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection
 from s3proxy.tls import Records
-from tests.harness import server_context
+from tests.harness import Harness, server_context, turns, until
+from tests.signer import Signer
+from tests.socket_client import SocketClient
 
 OCTETS = random.Random(0).randbytes(3_000_000)
+RECORD = 16384
+BODY = OCTETS[:60_000]
+"An answer's: four records, and fewer octets than one read takes."
 
 
 class Below(StringTransport):
@@ -254,6 +271,220 @@ def test_released_records_are_Twisteds_again(sides: tuple[Side, Side]) -> None:
     records.release()
 
     assert "dataReceived" not in vars(server.tls)
+
+
+class Taker(SeesEachOctet):
+    """
+    Takes the body of a backend's answer.
+    """
+
+    def __init__(self, on_piece: Callable[[], None] = lambda: None) -> None:
+        self.pieces: list[bytes] = []
+        self.endings: list[Failure | None] = []
+        self._on_piece = on_piece
+
+    def bodyReceived(self, pieces: Sequence[Buffer]) -> None:
+        self.pieces += map(bytes, pieces)
+        self._on_piece()
+
+    def bodyEnded(self, failure: Failure | None) -> None:
+        self.endings.append(failure)
+
+    @property
+    def body(self) -> bytes:
+        """
+        All of it so far.
+        """
+        return b"".join(self.pieces)
+
+
+class Asked:
+    """
+    A backend with TLS, on real sockets, which was asked and has answered with a head so far.
+
+    Attributes:
+        connection: The backend's side.
+        below: What carries the records on ours.
+    """
+
+    def __init__(self, harness: Harness, response: BackendResponse) -> None:
+        self._harness = harness
+        self.response = response
+        self.connection: FaultyConnection = harness.backend.connections[0]
+        (ours,) = harness.pool.connections
+        self.tls: Any = ours.transport
+        self.below: Any = self.tls.transport
+        self.close = harness.close
+
+    @property
+    def queued_size(self) -> int:
+        """
+        Octets of records which nobody has read.
+        """
+        return int(struct.unpack("i", fcntl.ioctl(self.below.fileno(), termios.FIONREAD, bytes(4)))[0])
+
+    async def send(self, octets: bytes, end: Callable[[FaultyConnection], None] = lambda connection: None) -> None:
+        """
+        Have the backend send octets, and end; wait until all are in our kernel, where an answer which nobody takes
+        leaves them.
+        """
+        self.connection.send(octets)
+        await turns()
+        end(self.connection)
+        below = self.connection.transport.transport
+        await until(lambda: self.queued_size > len(octets) and not below.dataBuffer and not below._tempDataBuffer)
+
+
+async def ask(framing: bytes) -> Asked:
+    """
+    Ask a backend; its head says how long the body is.
+    """
+    backend = FaultyBackend()
+    backend.on_request = lambda connection, request: connection.send(b"HTTP/1.1 200 OK\r\n%s\r\n" % framing)
+    harness = Harness(is_tls=True, backend=backend)
+    response = await harness.agent.send(BackendRequest(b"GET", b"GET /b/k HTTP/1.1\r\nHost: b\r\n\r\n"))
+    return Asked(harness, response)
+
+
+BY_LENGTH = b"Content-Length: %d\r\n"
+BY_ITS_END = b"Connection: close\r\n"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_backends_records_come_many_at_once() -> None:
+    """
+    What one read of a backend's socket takes is delivered together.
+    """
+    asked = await ask(BY_LENGTH % len(BODY))
+    await asked.send(BODY)
+    taker = Taker()
+
+    asked.response.deliver(taker)
+    await until(lambda: taker.endings)
+    await asked.close()
+
+    assert taker.endings == [None]
+    assert taker.body == BODY
+    assert max(map(len, taker.pieces)) > RECORD
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_a_pause_among_a_backends_records_loses_nothing(*, is_chunked: bool) -> None:
+    """
+    Whoever pauses an answer gets the rest of one read, and nothing more until it resumes; then every octet, in order.
+    """
+    asked = await ask(b"Transfer-Encoding: chunked\r\n" if is_chunked else BY_LENGTH % len(OCTETS))
+    places = range(0, len(OCTETS), 9999)
+    chunks = [encode_chunk(len(OCTETS[at : at + 9999])) + OCTETS[at : at + 9999] + b"\r\n" for at in places]
+    asked.connection.send(b"".join([*chunks, LAST_CHUNK]) if is_chunked else OCTETS)
+    await until(lambda: asked.queued_size > FIRST_READ_SIZE)
+    sizes = [0]
+
+    def pause() -> None:
+        sizes.append(len(taker.body))
+        asked.response.pauseProducing()
+
+    taker = Taker(pause)
+    asked.response.deliver(taker)
+    await until(lambda: len(sizes) > 1)
+    while not taker.endings:
+        await turns(3)
+        assert asked.below not in reactor.getReaders()
+        assert len(taker.body) == sizes[-1]
+        asked.response.resumeProducing()
+        count = len(sizes)
+        await until(lambda count=count: len(sizes) > count or taker.endings)  # type: ignore[misc]
+    await asked.close()
+
+    steps = [after - before for before, after in itertools.pairwise(sizes)]
+    assert taker.endings == [None]
+    assert taker.body == OCTETS
+    # One read, and the beginning of a record which the one before had.
+    assert RECORD < max(steps) < FIRST_READ_SIZE + RECORD
+
+
+NO_RECORD = b"\x17\x03\x03\x00\x40" + bytes(64)
+
+
+def sends_no_record(connection: FaultyConnection) -> None:
+    """
+    Send what nobody can decrypt, and FIN.
+    """
+    below = connection.transport.transport
+    below.write(NO_RECORD)
+    below.loseConnection()
+
+
+def sends_an_alert(connection: FaultyConnection) -> None:
+    """
+    Send what TLS says to somebody whose records are wrong, and FIN.
+    """
+    connection.transport.dataReceived(NO_RECORD)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [FaultyConnection.end, FaultyConnection.end_without_notice, sends_no_record, sends_an_alert],
+    ids=lambda end: end.__name__,
+)
+@pytest.mark.parametrize("framing", [BY_LENGTH % len(BODY), BY_LENGTH % (len(BODY) + 1), BY_ITS_END])
+@pytest_twisted.ensureDeferred
+async def test_an_end_among_a_backends_records_is_judged(
+    framing: bytes, end: Callable[[FaultyConnection], None]
+) -> None:
+    """
+    An end in the same read as octets comes after them; only close_notify ends a body whose length nobody told.
+    """
+    asked = await ask(framing)
+    await asked.send(BODY, end)
+    taker = Taker()
+
+    asked.response.deliver(taker)
+    await until(lambda: taker.endings)
+    await asked.close()
+
+    is_whole = framing == BY_LENGTH % len(BODY) or (framing == BY_ITS_END and end is FaultyConnection.end)
+    assert taker.body == BODY
+    assert [failure is None for failure in taker.endings] == [is_whole]
+
+
+@pytest_twisted.ensureDeferred
+async def test_octets_after_a_backends_answer_spoil_it() -> None:
+    """
+    A record which nobody asked for, in the same read as an answer's last: who sends it is not believed, TLS or not.
+    """
+    asked = await ask(BY_LENGTH % (3 * RECORD))
+    await asked.send(BODY)
+    taker = Taker()
+
+    asked.response.deliver(taker)
+    await until(lambda: taker.endings)
+    await asked.close()
+
+    assert taker.body == b""
+    assert taker.endings[0] is not None
+
+
+@pytest_twisted.ensureDeferred
+async def test_both_sides_let_go_of_what_was_lost() -> None:
+    """
+    Once they are lost, nothing of ours stays on a client's connection or a backend's.
+    """
+    backend = FaultyBackend()
+    harness = Harness(is_tls=True, backend=backend)
+    client = SocketClient(harness.port.getHost().port)
+    await client.start_tls()
+    client.put(Signer().head("GET", "/test-bucket/key")[0])
+    await until(lambda: client.pump() or client.received.endswith(b"hello"))
+    sides = [next(iter(found)).transport for found in (harness.site.channels, harness.pool.connections)]
+    gathered = ["dataReceived" in vars(side) for side in sides]
+
+    client.close()
+    await harness.close()
+
+    assert gathered == [True, True]
+    assert ["dataReceived" in vars(side) for side in sides] == [False, False]
 
 
 def test_the_fast_way_is_the_one_in_use() -> None:

@@ -116,6 +116,8 @@ class BackendConnection(Protocol):
         self._stop_splice()
         self._count_pause()
         self._deadline.cancel()
+        if self._writer is not None:
+            self._writer.detach()
         self._pool.connection_lost(self)
         response, framing = self._response, self._framing
         if response is not None and framing is None and self._answer_left is None and reason.check(ConnectionDone):

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, ISSLTransport, ITCPTransport
 from twisted.internet.protocol import connectionDone
-from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from zope.interface import implementer
@@ -37,7 +36,6 @@ from s3proxy.s3.head import RequestHead, parse_request_head
 from s3proxy.s3.identity_enum import IdentityEnum
 from s3proxy.s3.limits import KIB, MAX_HEAD_SIZE, MIB
 from s3proxy.splice import MIN_SPLICED_SIZE, Splice, begin_splice
-from s3proxy.tls import Records
 
 if TYPE_CHECKING:
     from s3proxy.frontend.site import S3Site
@@ -139,11 +137,7 @@ class S3Channel(HTTPChannel):
         self._hangup_seen: bool | None = None
         self._fd: int | None = None
         self._is_tls = ISSLTransport.providedBy(transport)
-        self._records: Records | None = None
         self._splice: Splice | None = None
-        if isinstance(transport, TLSMemoryBIOProtocol):
-            self._records = Records(transport)
-            self._records.gather()
         host = str(getattr(self.getPeer(), "host", UNKNOWN))
         self.origin = self._own_origin = Origin(host, b"https" if self._is_tls else b"http")
         trust = self.site.trust
@@ -643,8 +637,6 @@ class S3Channel(HTTPChannel):
         if self.site.limit is not None:
             self.site.limit.lost(self)
         self.writer.detach()
-        if self._records is not None:
-            self._records.release()
         if self._fd is not None:
             self.site.watch.remove(self._fd)
         request, self._request = self._request, None
