@@ -82,18 +82,6 @@ What some storage takes and S3 does not: each reason is S3's rule.
 
 LACKING: tuple[Rule, ...] = (
     Rule(
-        (
-            "boto3",
-            "boto3-v2",
-            "aioboto3",
-            "s3fs",
-        ),
-        ("delete many",),
-        ("NotImplemented", "OSError:"),
-        "Walrus has no DeleteObjects",
-        backends=("walrus",),
-    ),
-    Rule(
         ("aws-go",),
         ("delete many",),
         ("connection cut",),
