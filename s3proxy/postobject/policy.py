@@ -11,7 +11,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,11 +19,9 @@ from typing import Any
 from s3proxy.s3.errors import AccessDenied, InvalidPolicyDocument
 
 _EXPIRATION = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})(?:\.\d{1,9})?Z", re.ASCII)
-_WHITE_SPACE = re.compile(r"[ \t\r\n]*")
 _NUMBER = re.compile(r"\d{1,19}", re.ASCII)
 _NOT_COVERED = frozenset({b"policy", b"x-amz-signature", b"signature", b"awsaccesskeyid", b"file"})
 _IGNORED = b"x-ignore-"
-_JSON = json.JSONDecoder()
 _INVALID_JSON = "Invalid JSON."
 
 
@@ -125,16 +123,14 @@ def parse_policy(raw_policy: bytes) -> Policy:
         raise InvalidPolicyDocument("Expecting '{' but found End-of-Input")
     try:
         document = json.loads(text)
-        # The text of a condition is repeated in refusals as it was written.
-        written = dict(_members(text)) if isinstance(document, dict) else {}
     except (ValueError, RecursionError):
         raise InvalidPolicyDocument(_INVALID_JSON) from None
     if not isinstance(document, dict):
         raise InvalidPolicyDocument(_INVALID_JSON)
-    return _read_document(document, written)
+    return _read_document(document)
 
 
-def _read_document(document: dict[str, Any], written: Mapping[str, str]) -> Policy:
+def _read_document(document: dict[str, Any]) -> Policy:
     for name in document:
         if name not in {"expiration", "conditions"}:
             raise InvalidPolicyDocument(f"Unexpected: '{name}'")
@@ -147,7 +143,7 @@ def _read_document(document: dict[str, Any], written: Mapping[str, str]) -> Poli
         raise InvalidPolicyDocument("Invalid 'conditions' value: must be a List.")
     conditions: list[Condition] = []
     size_ranges: list[SizeRange] = []
-    for item, text in zip(document["conditions"], _elements(written["conditions"]), strict=True):
+    for item in document["conditions"]:
         if isinstance(item, dict):
             conditions.append(_read_simple(item))
         elif not isinstance(item, list):
@@ -155,7 +151,7 @@ def _read_document(document: dict[str, Any], written: Mapping[str, str]) -> Poli
         elif item and item[0] == "content-length-range":
             size_ranges.append(_read_size_range(item))
         else:
-            conditions.append(_read_condition(item, text))
+            conditions.append(_read_condition(item))
     return Policy(expires_at, tuple(conditions), tuple(size_ranges))
 
 
@@ -178,11 +174,10 @@ def _read_simple(item: dict[str, Any]) -> Condition:
     ((name, value),) = item.items()
     if not isinstance(value, str):
         raise InvalidPolicyDocument("Invalid Simple-Condition: value must be a string.")
-    text = json.dumps(["eq", f"${name}", value], ensure_ascii=False)
-    return Condition(_octets(name).lower(), _octets(value), False, text)
+    return Condition(_octets(name).lower(), _octets(value), False, _text("eq", f"${name}", value))
 
 
-def _read_condition(item: list[Any], text: str) -> Condition:
+def _read_condition(item: list[Any]) -> Condition:
     if not item:
         raise InvalidPolicyDocument("Invalid Condition: missing operation identifier.")
     operation = item[0].lower() if isinstance(item[0], str) else None
@@ -197,7 +192,7 @@ def _read_condition(item: list[Any], text: str) -> Condition:
         _octets(name.removeprefix("$")).lower(),
         _octets(value),
         operation == "starts-with",
-        text,
+        _text(operation, name, value),
         name.startswith("$"),
     )
 
@@ -217,39 +212,9 @@ def _read_size(value: object) -> int:
     return int(text)
 
 
+def _text(operation: str, name: str, value: str) -> str:
+    return json.dumps([operation, name, value], ensure_ascii=False)
+
+
 def _octets(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
-
-
-def _members(text: str) -> Iterator[tuple[str, str]]:
-    """
-    Yield the names of an object in JSON, each with the text of its value; the text was read as JSON before.
-    """
-    position = _after_white_space(text, text.index("{") + 1)
-    while text[position] != "}":
-        name, position = _JSON.raw_decode(text, position)
-        start = _after_white_space(text, _after_white_space(text, position) + 1)
-        _, end = _JSON.raw_decode(text, start)
-        yield name, text[start:end]
-        position = _next_item(text, end)
-
-
-def _elements(text: str) -> Iterator[str]:
-    """
-    Yield the text of each element of a list in JSON.
-    """
-    position = _after_white_space(text, 1)
-    while text[position] != "]":
-        _, end = _JSON.raw_decode(text, position)
-        yield text[position:end]
-        position = _next_item(text, end)
-
-
-def _next_item(text: str, position: int) -> int:
-    position = _after_white_space(text, position)
-    return _after_white_space(text, position + 1) if text[position] == "," else position
-
-
-def _after_white_space(text: str, position: int) -> int:
-    found = _WHITE_SPACE.match(text, position)
-    return found.end() if found is not None else position

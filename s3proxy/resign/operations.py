@@ -37,6 +37,11 @@ _IMPLYING_HEADERS = {
 Headers whose promise a backend which does not know them would break in silence.
 """
 
+_PROMISES_NOTHING = {b"x-amz-bucket-object-lock-enabled": [b"false"], b"x-amz-object-lock-legal-hold": [b"OFF"]}
+"""
+What these headers say where the function is not wanted: rclone tells it with each new bucket.
+"""
+
 _CONDITIONS = frozenset(
     {
         b"x-amz-copy-source-if-match",
@@ -65,7 +70,9 @@ def operation_name(head: RequestHead, address: Address, authentication_names: fr
     names = query_names(head.raw_query) - authentication_names
     asked = names & _OPERATION_NAMES if head.method in _READS else names - _PLAIN_NAMES
     features = {name.decode("latin-1") for name in asked}
-    features.update(feature for header, feature in _IMPLYING_HEADERS.items() if header in head.fields)
+    for header, feature in _IMPLYING_HEADERS.items():
+        if header in head.fields and head.fields[header] != _PROMISES_NOTHING.get(header):
+            features.add(feature)
     if head.method not in _READS and not _WRITE_CONDITIONS.isdisjoint(head.fields):
         features.add("condition")
     name = f"{head.method.decode('latin-1')} {level}"

@@ -233,7 +233,6 @@ def _curl() -> Installed:
 
 
 MINIO_GO = "github.com/minio/minio-go/v7"
-MC_VERSION = "v0.0.0-20250313080218-cf909e1063a9"
 CLIENTS = {
     kind.name: kind
     for kind in (
@@ -259,7 +258,7 @@ CLIENTS = {
         ClientKind(
             "mc",
             "mc",
-            _go_module("github.com/minio/mc", "v0.0.0-20250313080218-cf909e1063a9"),
+            _go_module(*golang.MC),
             takes_endpoint_path=False,
         ),
         ClientKind("minio-py", "minio-py", _library("minio==7.2.20"), takes_endpoint_path=False),

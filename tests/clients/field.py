@@ -5,7 +5,6 @@ The backends, each started once, and s3proxy in front of each.
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -20,7 +19,7 @@ from tests.integration import rgw, swift, versitygw
 from tests.integration.daemon import CLIENT_KEY_ID, CLIENT_SECRET, start_daemon
 from tests.integration.gaul import VERSION as GAUL_VERSION
 from tests.integration.gaul import gaul_command
-from tests.processes import end_all, free_port
+from tests.processes import end_all, free_port, wait_for_port
 
 DOMAIN = "s3.clients.test"
 """
@@ -98,8 +97,8 @@ BACKENDS = {
     for kind in (
         BackendKind("rgw-v2", "Ceph RGW, by V2", "rgw", "v2", "ceph-rgw"),
         BackendKind("rgw-v4", "Ceph RGW, by V4", "rgw", "v4", "ceph-rgw"),
-        BackendKind("swift", "OpenStack Swift, by V4", "swift", "v4"),
-        BackendKind("versitygw", "versitygw, by V4", "versitygw", "v4"),
+        BackendKind("swift", "OpenStack Swift, by V4", "swift", "v4", "swift"),
+        BackendKind("versitygw", "versitygw, by V4", "versitygw", "v4", "versitygw"),
         BackendKind("gaul", "gaul/s3proxy, which knows V2 only", "gaul", "v2"),
         BackendKind("walrus", "stand-in for Walrus 3.4, V2 only", "walrus", "v2", "walrus-3.4"),
     )
@@ -174,15 +173,7 @@ class Field:
 
     def _wait(self, process: subprocess.Popen[bytes], *ports: int) -> None:
         for port in ports:
-            for _ in range(1200):
-                with socket.socket() as probe:
-                    if probe.connect_ex(("127.0.0.1", port)) == 0:
-                        break
-                if process.poll() is not None:
-                    raise AssertionError(f"{process.args!r} has ended, see {self.directory}")
-                time.sleep(0.05)
-            else:
-                raise AssertionError(f"{process.args!r} does not listen, see {self.directory}")
+            wait_for_port(port, process)
 
     def _spawn(self, directory: Path, command: list[str], *ports: int) -> None:
         with (directory / "process.log").open("ab") as log:

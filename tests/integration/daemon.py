@@ -13,7 +13,7 @@ CLIENT_KEY_ID, CLIENT_SECRET = "CLIENTACCESSKEY00001", "client-secret-of-the-int
 
 
 def start_daemon(
-    directory: Path, backend: str, server: tuple[Path, Path], domain: str = ""
+    directory: Path, backend: str, server: tuple[Path, Path], domain: str = "", *, lines: str = ""
 ) -> tuple[subprocess.Popen[bytes], int, int]:
     """
     Start it, without waiting for it; return its process and its ports for http and https.
@@ -23,6 +23,7 @@ def start_daemon(
         backend: The lines of its ``[[backend]]``.
         server: Paths of its certificate and of the key.
         domain: Below which a host name begins with a bucket; empty for none.
+        lines: Further ones of its ``[server]``.
     """
     directory.mkdir()
     port, tls_port = free_port(), free_port()
@@ -36,6 +37,7 @@ listen = [
     "ssl:{tls_port}:interface=127.0.0.1:privateKey={server[1]}:certKey={server[0]}",
 ]
 {f'domains = ["{domain}"]' if domain else ""}
+{lines}
 [[backend]]
 {backend}
 [credentials]

@@ -17,6 +17,10 @@ TOOLCHAIN = "go1.26.0"
 
 MINIMUM = (1, 25)
 
+MINIO = ("github.com/minio/minio", "v0.0.0-20260212201848-7aac2a2c5b7c")
+MC = ("github.com/minio/mc", "v0.0.0-20250313080218-cf909e1063a9")
+"The programs of MinIO: the module of each, and its version."
+
 CACHE = Path(tempfile.gettempdir()) / "s3proxy-integration"
 
 

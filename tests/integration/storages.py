@@ -11,7 +11,6 @@ import re
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -26,7 +25,7 @@ from tests.integration.conftest import CLIENT_KEY_ID, CLIENT_SECRET
 from tests.integration.golang import environment
 from tests.integration.moto import command as moto_command
 from tests.integration.versitygw import install as install_versitygw
-from tests.processes import end_all, free_port
+from tests.processes import end_all, free_port, wait_for_port
 from tests.signer import EMPTY, Signer
 
 BACKEND_KEY_ID, BACKEND_SECRET = "BACKENDACCESSKEY0001", "backend-secret-of-the-integration-suite-1"
@@ -138,16 +137,6 @@ def speaking_s3(name: str, through: Endpoint, straight: Endpoint) -> Storage:
     return Storage(name, through, keys, read, straight)
 
 
-def _wait(port: int, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(1200):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        assert process.poll() is None, "a process has ended"
-        time.sleep(0.05)
-    raise AssertionError("a process does not listen")
-
-
 class Processes(ExitStack):
     """
     What was started in a directory, ended together.
@@ -171,7 +160,7 @@ class Processes(ExitStack):
             env={**environment(), **(variables or {})},
         )
         self.callback(end_all, [process])
-        _wait(port, process)
+        wait_for_port(port, process)
 
     def start_proxy(self, backend_port: int, key_id: str, secret: str, options: str, more: str = "") -> Endpoint:
         """

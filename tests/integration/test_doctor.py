@@ -24,7 +24,7 @@ from botocore.config import Config
 from tests.integration import swift
 from tests.integration.conftest import BUCKET, Field, Way
 from tests.integration.gaul import gaul_command
-from tests.integration.golang import environment, install_program
+from tests.integration.golang import MINIO, environment, install_program
 from tests.integration.moto import command as moto_command
 from tests.integration.versitygw import install as install_versitygw
 from tests.processes import end_all, free_port
@@ -32,7 +32,6 @@ from tests.processes import end_all, free_port
 pytestmark = pytest.mark.integration
 
 KEY_ID, SECRET = "DOCTORACCESSKEY00001", "doctor-secret-of-the-integration-suite-1"
-MINIO = ("github.com/minio/minio", "v0.0.0-20260212201848-7aac2a2c5b7c")
 
 GAUL = """
 s3proxy.endpoint=http://127.0.0.1:{port}

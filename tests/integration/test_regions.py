@@ -12,13 +12,12 @@ from typing import Any
 import pytest
 
 from tests.integration.conftest import Field
-from tests.integration.golang import environment, install_program
+from tests.integration.golang import MC, environment, install_program
 from tests.integration.stores import CLIENT_KEY, CLIENT_SECRET, Store, boto3_client, daemon, rgw_store, versitygw_store
 
 pytestmark = pytest.mark.integration
 
 REGION = "eu-central-1"
-MC = ("github.com/minio/mc", "v0.0.0-20250313080218-cf909e1063a9")
 BODY = bytes(range(251)) * 4000
 
 

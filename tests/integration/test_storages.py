@@ -30,7 +30,7 @@ from botocore.exceptions import ClientError
 from s3proxy.resign.profiles import PROFILES
 from s3proxy.testing.certificates import make_authority
 from tests.integration import rgw, swift
-from tests.integration.golang import environment, install_program
+from tests.integration.golang import MINIO, environment, install_program
 from tests.integration.versitygw import install as install_versitygw
 from tests.processes import end_all, free_port, running, wait_for_port
 from tests.test_daemon import twistd_arguments
@@ -165,7 +165,7 @@ def _running_program(
 
 running_minio = _running_program(
     lambda directory, port: [
-        str(install_program("github.com/minio/minio", "v0.0.0-20260212201848-7aac2a2c5b7c")),
+        str(install_program(*MINIO)),
         "server",
         "--address",
         f"127.0.0.1:{port}",

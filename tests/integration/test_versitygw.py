@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +19,7 @@ import pytest
 
 from tests.integration.golang import environment
 from tests.integration.versitygw import KEY_ID, SECRET, install, start_versitygw
-from tests.processes import end_all, free_port
+from tests.processes import end_all, free_port, wait_for_port
 
 pytestmark = pytest.mark.integration
 
@@ -130,15 +128,6 @@ class Setup:
     through: Endpoint
 
 
-def _wait(port: int, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(600):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        assert process.poll() is None, "a process has ended"
-        time.sleep(0.05)
-
-
 def _configure(directory: Path, port: int, store_port: int) -> None:
     (directory / "keys.toml").write_text(
         f'[[key]]\naccess_key_id = "{CLIENT_KEY}"\nsecret_access_key = "{CLIENT_SECRET}"\n'
@@ -176,7 +165,7 @@ def setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
 
         def started(process: subprocess.Popen[bytes], listening: int) -> None:
             stack.callback(end_all, [process])
-            _wait(listening, process)
+            wait_for_port(listening, process)
 
         store, store_port = start_versitygw(program, directory)
         started(store, store_port)

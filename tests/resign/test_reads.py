@@ -169,6 +169,8 @@ def test_overrides_are_split_off() -> None:
         ("PUT", "/b/k", {"x-amz-copy-source": "/b/l"}, "PUT object?copy-source"),
         ("PUT", "/b/k", {"if-none-match": "*"}, "PUT object?condition"),
         ("GET", "/b/k", {"if-none-match": "*"}, "GET object"),
+        ("PUT", "/b", {"x-amz-bucket-object-lock-enabled": "true"}, "PUT bucket?object-lock"),
+        ("PUT", "/b", {"x-amz-bucket-object-lock-enabled": "false"}, "PUT bucket"),
         ("PUT", "/b/k?X-Amz-Signature=a", {}, "PUT object"),
         ("DELETE", "/b/k?%74agging", {}, "DELETE object?tagging"),
     ],
