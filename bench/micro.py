@@ -25,7 +25,7 @@ from s3proxy.awschunked.encoder import ChunkEncoder
 from s3proxy.body.plan import BodyLimits, plan_body
 from s3proxy.resign.answer import PublicName, answer_headers, answer_use
 from s3proxy.resign.head import Account, backend_head
-from s3proxy.resign.headers import passed_headers
+from s3proxy.resign.headers import knows_checksums, passed_headers
 from s3proxy.resign.profiles import PROFILES, BackendKey
 from s3proxy.resign.target import backend_target
 from s3proxy.s3.address import Address, parse_address
@@ -205,7 +205,8 @@ def _resigning(rooms: Rooms, method: str, signature: str) -> Callable[[], object
     is_streaming = authenticated.payload.is_streaming
 
     def sign() -> None:
-        passed = passed_headers(head, authenticated.signed_headers, account.profile, is_streaming=is_streaming)
+        knows = knows_checksums(head, account.profile, sends_trailers=False)
+        passed = passed_headers(head, authenticated.signed_headers, passes_checksums=knows, is_streaming=is_streaming)
         target = backend_target(head, address, account.profile, authenticated.authentication_names)
         payload = UNSIGNED.encode()
         backend_head(account, head.method, target, passed.passed, length, payload, rooms.now)
