@@ -186,10 +186,10 @@ async def test_no_trailer_of_what_nobody_signed() -> None:
     answer = await harness.request(head.encode(), wire)
     await harness.close()
 
-    assert answer.status in {200, 400, 403}
-    for got in harness.backend.requests:
-        assert got.body == BODY
-        assert {b"authorization", b"x-amz-trailer"}.isdisjoint(got.head.fields)
+    got = stored(harness)
+    assert answer.status == 200
+    assert got.body == BODY
+    assert {b"authorization", b"x-amz-trailer"}.isdisjoint(got.head.fields)
 
 
 @pytest.mark.parametrize("mode", [HASH, UNSIGNED, SIGNED_CHUNKS])
