@@ -21,11 +21,11 @@ from statistics import median
 from bench.loads import KIB, MIB
 from bench.results import RESULTS, command_line, describe_machine, text_table
 from s3proxy.authentication import Authenticated, Realm, read_claim, verify_claim
-from s3proxy.awschunked.encoder import ChunkEncoder
+from s3proxy.awschunked.encoder import BodyEncoder, ChunkEncoder, UnsignedChunkEncoder
 from s3proxy.body.plan import BodyLimits, plan_body
 from s3proxy.resign.answer import PublicName, answer_headers, answer_use
 from s3proxy.resign.head import Account, backend_head
-from s3proxy.resign.headers import passed_headers
+from s3proxy.resign.headers import knows_checksums, passed_headers
 from s3proxy.resign.profiles import PROFILES, BackendKey
 from s3proxy.resign.target import backend_target
 from s3proxy.s3.address import Address, parse_address
@@ -152,19 +152,25 @@ def _decoding(rooms: Rooms, mode: str, chunk_size: int) -> Callable[[], Callable
     return prepare
 
 
-def _encoding(rooms: Rooms) -> Callable[[], Callable[[], object]]:
+def _encoding(rooms: Rooms, mode: str) -> Callable[[], Callable[[], object]]:
     date = rooms.now.strftime("%Y%m%dT%H%M%SZ").encode()
     scope = CredentialScope(date[:8], b"us-east-1")
     key = SigningKey(derive_signing_key("bench-secret", scope))
     blocks = _blocks(bytes(BODY_SIZE))
 
+    trailer = (b"x-amz-checksum-crc32", b"AAAAAA==")
+
     def prepare() -> Callable[[], object]:
-        encoder = ChunkEncoder(BODY_SIZE, ChunkSigner(key, date, bytes(scope), b"0" * 64).sign)
+        encoder: BodyEncoder
+        if mode == SIGNED_CHUNKS:
+            encoder = ChunkEncoder(BODY_SIZE, ChunkSigner(key, date, bytes(scope), b"0" * 64).sign)
+        else:
+            encoder = UnsignedChunkEncoder(BODY_SIZE, trailer[0])
 
         def encode() -> None:
             for block in blocks:
                 encoder.feed([block])
-            encoder.finish()
+            encoder.finish([trailer])
 
         return encode
 
@@ -205,7 +211,8 @@ def _resigning(rooms: Rooms, method: str, signature: str) -> Callable[[], object
     is_streaming = authenticated.payload.is_streaming
 
     def sign() -> None:
-        passed = passed_headers(head, authenticated.signed_headers, account.profile, is_streaming=is_streaming)
+        knows = knows_checksums(head, account.profile, sends_trailers=False)
+        passed = passed_headers(head, authenticated.signed_headers, passes_checksums=knows, is_streaming=is_streaming)
         target = backend_target(head, address, account.profile, authenticated.authentication_names)
         payload = UNSIGNED.encode()
         backend_head(account, head.method, target, passed.passed, length, payload, rooms.now)
@@ -256,8 +263,9 @@ def rows(repetitions: int) -> list[tuple[str, str, list[float]]]:
                 continue
             values = measure_once(_decoding(rooms, mode, size), repetitions)
             found.append((f"decode: {title}, chunks of {size // KIB} KiB", "MB/s", values))
-    values = measure_once(_encoding(rooms), repetitions)
-    found.append(("encode: signed, chunks of 64 KiB", "MB/s", values))
+    for mode, title in ((SIGNED_CHUNKS, "signed"), (UNSIGNED_TRAILER, "unsigned, trailer")):
+        values = measure_once(_encoding(rooms, mode), repetitions)
+        found.append((f"encode: {title}, chunks of 64 KiB", "MB/s", values))
     for size in (16 * KIB, 64 * KIB):
         values = measure_once(_framing(size), repetitions)
         found.append((f"chunked transfer coding, chunks of {size // KIB} KiB", "MB/s", values))

@@ -154,7 +154,8 @@ def profiles_page() -> str:
             f"[{profile.name}](backends/{profile.name}.md)",
             f"`{profile.service_path.decode()}`" if profile.service_path else "-",
             profile.date_form.value,
-            "passed" if profile.takes_checksums else "dropped",
+            ("passed" if profile.takes_checksums else "dropped")
+            + (", in trailers too" if profile.takes_trailers else ""),
             "proven" if profile.proves_tail else "not proven",
             f"`{health.method.decode()} {(profile.service_path + health.path).decode()}`: {answers}",
             _code_list(name.decode() for name in sorted(profile.reserved_segments)),
@@ -203,7 +204,8 @@ PROFILES_INTRODUCTION = """
 The `profile` of a backend says what kind of storage it is. Each has a page: what it refuses, what is translated, how it
 is set up.
 
-*Date* is where Signature V2 has it. *Checksums* are `x-amz-checksum-…` headers, after they were verified. *Tail* says
+*Date* is where Signature V2 has it. *Checksums* are `x-amz-checksum-…` headers, after they were verified. Where they
+are passed in trailers too, which needs Signature V4, so are those of an upload in parts; else they are not. *Tail* says
 whether that kind of storage was seen to drop a body which was reset before its end. *Reserved* are first segments of
 paths, and *private* are headers, which are answered 403 AccessDenied before the backend is asked. Where a number of
 *operations* stands, the others are answered 501 NotImplemented before it is asked.

@@ -54,9 +54,11 @@ class Onward:
         "_address",
         "_authenticated",
         "_backend",
+        "_knows_checksums",
         "_mending",
         "_passed",
         "_regions",
+        "_sends_trailers",
         "dropped_count",
         "head",
     )
@@ -69,10 +71,13 @@ class Onward:
         backend: Backend,
         regions: Container[bytes],
     ) -> None:
+        account = backend.account
+        self._sends_trailers = account.sends_trailers and authenticated.is_signed_onward
+        self._knows_checksums = knows_checksums(head, account.profile, sends_trailers=self._sends_trailers)
         chosen = passed_headers(
             head,
             authenticated.signed_headers,
-            backend.account.profile,
+            passes_checksums=self._knows_checksums,
             is_streaming=authenticated.payload.is_streaming,
         )
         self.head = head
@@ -108,12 +113,15 @@ class Onward:
         chain = [host.encode() for host in (origin.client_host, *origin.hops)]
         self._passed += forwarded_headers(self._backend.forwarded, chain, self.head.host, origin.scheme)
 
-    def upload(self, length: int, verified: HeaderList, read_size: ReadSize, now: datetime) -> Upload:
+    def upload(
+        self, length: int, trailer_name: bytes | None, verified: HeaderList, read_size: ReadSize, now: datetime
+    ) -> Upload:
         """
         Make the request of an object which is sent as it comes, or from the disk.
 
         Args:
             length: Bytes, decoded.
+            trailer_name: Of the checksum which the client announced for its end, lower case; None where it did not.
             verified: Checksums which hold of all of it; none while it has yet to come.
         """
         account = self._backend.account
@@ -122,21 +130,26 @@ class Onward:
         if account.profile.takes_hashes:
             # What is on disk was verified, and its hash may be known of its checksum.
             sha256 = self._authenticated.payload.sha256 or sha256_of(verified)
+        passed = self._with_checksums(verified)
+        if verified or not self._sends_trailers:
+            trailer_name = None
+        signs_chunks = sha256 is None and account.signs_chunks and self._authenticated.is_signed_onward
         encoder = None
-        if sha256 is None and account.signs_chunks and self._authenticated.is_signed_onward:
+        if signs_chunks or trailer_name is not None:
             head, encoder = chunked_head(
                 account,
                 self.head.method,
                 self._target(),
-                self._passed,
+                passed,
                 length,
                 now,
+                trailer_name,
                 expects_continue=expects_continue,
             )
             length = encoder.encoded_length
         else:
             payload = sha256 if sha256 is not None and account.signs_hashes else UNSIGNED_PAYLOAD
-            head = self._sign(self.head.method, self._passed, length, payload, now, expects_continue=expects_continue)
+            head = self._sign(self.head.method, passed, length, payload, now, expects_continue=expects_continue)
         return Upload(
             head,
             length,
@@ -161,9 +174,8 @@ class Onward:
             translated = self._in_backend_region(content)
             if translated is not content:
                 content, passed = translated, without_digests(passed)
-            elif knows_checksums(head, self._backend.account.profile):
-                present = {name.lower() for name, _ in passed}
-                passed += [header for header in verified if header[0] not in present]
+            elif self._knows_checksums:
+                passed = self._with_checksums(verified)
             else:
                 if completes_upload(head):
                     content = strip_checksum_elements(content)
@@ -213,6 +225,15 @@ class Onward:
     def _asking(self, method: bytes, passed: HeaderList, now: datetime) -> BackendRequest:
         head = self._sign(method, passed, None, self._backend.account.payload_for(b""), now)
         return BackendRequest(method, head, is_idempotent=True, first_byte_time=self._backend.first_byte_time)
+
+    def _with_checksums(self, verified: HeaderList) -> HeaderList:
+        """
+        Return what passes, and of the checksums which hold those that are not there yet, if the backend knows any.
+        """
+        if not self._knows_checksums or not verified:
+            return self._passed
+        present = {name.lower() for name, _ in self._passed}
+        return self._passed + [header for header in verified if header[0] not in present]
 
     def _in_backend_region(self, document: bytes) -> bytes:
         key = self._backend.account.key

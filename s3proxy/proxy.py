@@ -575,7 +575,8 @@ class ProxiedExchange:
         assert length is not None
         self._object_size = length
         read_size = ReadSize(self._request.transport_to_read, is_paced=self._pace is not None)
-        self._upload = self._onward.upload(length, self._verified, read_size, self._proxy.wall_clock())
+        trailer_name = self._plan.trailer_name
+        self._upload = self._onward.upload(length, trailer_name, self._verified, read_size, self._proxy.wall_clock())
         self._ask(self._backend.agent.send_upload(self._upload))
 
     def _send_from_disk(self) -> None:
@@ -591,7 +592,7 @@ class ProxiedExchange:
 
     def _finish_upload(self) -> None:
         assert self._upload is not None
-        self._upload.finish()
+        self._upload.finish(self._verified)
 
     def _send(self) -> None:
         assert self._plan is not None

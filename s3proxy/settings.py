@@ -301,7 +301,8 @@ class BackendSettings:
         choice("auto", "unsigned", "chunks"),
         "What Signature V4 covers of a body. `auto`: its hash where that is known, else nothing. `unsigned`: nothing, "
         "for a backend which takes no hashes. `chunks`: its hash where that is known, else what streams is sent in "
-        "chunks of 64 KiB, each of them signed.",
+        "chunks of 64 KiB, each of them signed, and so is a trailer. Where the profile takes trailers, a body whose "
+        "checksum follows it is sent in chunks whatever this says, without signatures unless it says `chunks`.",
         "auto",
     )
     region: str = option(REGION, "The region which requests to it are signed for.", None, told="the server's")

@@ -137,6 +137,16 @@ def decode_digest(text: bytes, length: int) -> bytes | None:
     return digest if len(digest) == length else None
 
 
+def checksum_size(name: bytes) -> int:
+    """
+    Return the characters of a checksum's value, in base64.
+
+    Args:
+        name: Of its header or trailer, lower case.
+    """
+    return (ALGORITHMS[name.removeprefix(_PREFIX)].length + 2) // 3 * 4
+
+
 class BodyDigests:
     """
     Runs over the decoded octets of one body, and says in the end whether they are what was claimed.

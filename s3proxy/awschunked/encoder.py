@@ -2,7 +2,8 @@
 The aws-chunked content coding in the other direction: towards a backend which knows it, and for tests.
 
 Source:
-    "Signature Calculations for the Authorization Header: Transferring Payload in Multiple Chunks".
+    "Signature Calculations for the Authorization Header: Transferring Payload in Multiple Chunks", and the same
+    "... Including Trailing Headers".
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from s3proxy.awschunked.checksums import checksum_size
 from s3proxy.s3.limits import KIB
 
 CHUNK_SIZE = 64 * KIB
@@ -22,25 +24,42 @@ SignChunk = Callable[[bytes], bytes]
 From the lower-case hex SHA-256 of a chunk's data to its signature; called in order, the last time for the zero chunk.
 """
 
+SignTrailer = Callable[[bytes], bytes]
+"""
+From the trailer's lines, an LF after each, to their signature; called once, after the zero chunk was signed.
+"""
+
 _SIGNATURE = b";chunk-signature="
 _SIGNATURE_SIZE = 64
+_TRAILER_SIGNATURE = b"x-amz-trailer-signature:"
 _MAX_KEPT_PIECES = 32
+_NEXT_WHOLE = b"\r\n%x\r\n" % CHUNK_SIZE
 
 
-def encoded_length(length: int) -> int:
+def encoded_length(length: int, trailer_name: bytes | None = None, *, is_signed: bool = True) -> int:
     """
-    Return the bytes which a `ChunkEncoder` makes of a body.
+    Return the bytes which an encoder makes of a body.
 
     Args:
         length: Bytes of the body.
+        trailer_name: Of the one checksum after it, lower case; None for no trailer.
+        is_signed: Whether it is a `ChunkEncoder`; else an `UnsignedChunkEncoder`.
     """
+    signature_size = len(_SIGNATURE) + _SIGNATURE_SIZE if is_signed else 0
     whole, rest = divmod(length, CHUNK_SIZE)
-    encoded = whole * _chunk_length(CHUNK_SIZE) + _chunk_length(0)
-    return encoded + _chunk_length(rest) if rest else encoded
+    # The end of the zero chunk is that of the trailer.
+    encoded = whole * _chunk_length(CHUNK_SIZE, signature_size) + _chunk_length(0, signature_size)
+    if rest:
+        encoded += _chunk_length(rest, signature_size)
+    if trailer_name is not None:
+        encoded += len(trailer_name) + len(b":\r\n") + checksum_size(trailer_name)
+        if is_signed:
+            encoded += len(_TRAILER_SIGNATURE) + _SIGNATURE_SIZE + len(b"\r\n")
+    return encoded
 
 
-def _chunk_length(size: int) -> int:
-    return len(b"%x%s\r\n\r\n" % (size, _SIGNATURE)) + _SIGNATURE_SIZE + size
+def _chunk_length(size: int, signature_size: int) -> int:
+    return len(b"%x\r\n\r\n" % size) + signature_size + size
 
 
 class ChunkEncoder:
@@ -54,17 +73,38 @@ class ChunkEncoder:
     Args:
         length: Bytes of the body.
         sign_chunk: Called for each chunk, in order.
+        trailer_name: Of the one checksum which follows, lower case; None for no trailer.
+        sign_trailer: Signs that; needed where there is one.
 
     Attributes:
         encoded_length: Bytes of all that it returns.
     """
 
-    __slots__ = ("_hash", "_kept", "_left", "_line_end", "_sign_chunk", "_size", "encoded_length")
+    __slots__ = (
+        "_hash",
+        "_kept",
+        "_left",
+        "_line_end",
+        "_sign_chunk",
+        "_sign_trailer",
+        "_size",
+        "_trailer_name",
+        "encoded_length",
+    )
 
-    def __init__(self, length: int, sign_chunk: SignChunk) -> None:
-        self.encoded_length = encoded_length(length)
+    def __init__(
+        self,
+        length: int,
+        sign_chunk: SignChunk,
+        *,
+        trailer_name: bytes | None = None,
+        sign_trailer: SignTrailer | None = None,
+    ) -> None:
+        self.encoded_length = encoded_length(length, trailer_name)
         self._left = length
         self._sign_chunk = sign_chunk
+        self._trailer_name = trailer_name
+        self._sign_trailer = sign_trailer
         self._kept: list[memoryview] = []
         self._size = 0
         self._hash = hashlib.sha256()
@@ -95,18 +135,24 @@ class ChunkEncoder:
         self._shrink()
         return encoded
 
-    def finish(self) -> list[bytes | memoryview]:
+    def finish(self, verified: Iterable[tuple[bytes, bytes]] = ()) -> list[bytes | memoryview]:
         """
         Know that the body is complete and verified.
 
+        Args:
+            verified: Checksums which hold of it, that of the trailer among them.
+
         Returns:
-            The last data chunk and the zero chunk.
+            The last data chunk, the zero chunk and the trailer.
         """
         encoded: list[bytes | memoryview] = []
         if self._size:
             self._end_chunk(encoded)
         self._end_chunk(encoded)
-        encoded.append(b"\r\n")
+        if self._trailer_name is None:
+            encoded.append(b"\r\n")
+        else:
+            encoded.append(encode_trailers([_find(verified, self._trailer_name)], self._sign_trailer))
         return encoded
 
     @property
@@ -135,6 +181,101 @@ class ChunkEncoder:
             self._kept = [memoryview(b"".join(self._kept))]
 
 
+class UnsignedChunkEncoder:
+    """
+    Encodes one body into chunks of `CHUNK_SIZE` without signatures, and a checksum in a trailer, as it comes.
+
+    A chunk's header leaves before its data: nothing is gathered, and nothing copied. What was given with the body's
+    last octet is kept until `finish`, and leaves with the zero chunk: before that, nobody can take the body for
+    complete.
+
+    Args:
+        length: Bytes of the body.
+        trailer_name: Of the checksum which follows, lower case.
+
+    Attributes:
+        encoded_length: Bytes of all that it returns.
+    """
+
+    __slots__ = ("_chunk_left", "_has_begun", "_kept", "_left", "_trailer_name", "encoded_length")
+
+    def __init__(self, length: int, trailer_name: bytes) -> None:
+        self.encoded_length = encoded_length(length, trailer_name, is_signed=False)
+        self._left = length
+        self._trailer_name = trailer_name
+        self._chunk_left = 0
+        self._has_begun = False
+        self._kept: list[bytes | memoryview] = []
+
+    def feed(self, pieces: Sequence[bytes | memoryview]) -> list[bytes | memoryview]:
+        """
+        Take octets of the body, which must not change afterwards.
+
+        Returns:
+            All of them but the last, with the headers of their chunks; views of what was given.
+        """
+        encoded = self._kept
+        for piece in pieces:
+            rest = memoryview(piece)
+            while rest:
+                if not self._chunk_left:
+                    # A body which is too long must stay so, for whoever counts.
+                    self._begin_chunk(self._left if self._left > 0 else len(rest), encoded)
+                part = rest[: self._chunk_left]
+                rest = rest[len(part) :]
+                encoded.append(part)
+                self._chunk_left -= len(part)
+                self._left -= len(part)
+        self._kept = []
+        if self._left == 0:
+            self._kept = encoded
+            return []
+        return encoded
+
+    def finish(self, verified: Iterable[tuple[bytes, bytes]] = ()) -> list[bytes | memoryview]:
+        """
+        Know that the body is complete and verified.
+
+        Args:
+            verified: Checksums which hold of it, that of the trailer among them.
+
+        Returns:
+            Its last octets, the zero chunk and the trailer.
+        """
+        end = encode_trailers([_find(verified, self._trailer_name)])
+        kept, self._kept = self._kept, []
+        return [*kept, b"%s0\r\n%s" % (b"\r\n" if self._has_begun else b"", end)]
+
+    @property
+    def kept_size(self) -> int:
+        """
+        Bytes which are not to leave yet.
+        """
+        return sum(map(len, self._kept))
+
+    def _begin_chunk(self, left: int, encoded: list[bytes | memoryview]) -> None:
+        self._chunk_left = min(left, CHUNK_SIZE)
+        # The end of the data before it leaves with the header.
+        if not self._has_begun:
+            self._has_begun = True
+            encoded.append(b"%x\r\n" % self._chunk_left)
+        elif self._chunk_left == CHUNK_SIZE:
+            encoded.append(_NEXT_WHOLE)
+        else:
+            encoded.append(b"\r\n%x\r\n" % self._chunk_left)
+
+
+BodyEncoder = ChunkEncoder | UnsignedChunkEncoder
+"""
+What puts a body into aws-chunked on its way to a backend.
+"""
+
+
+def _find(verified: Iterable[tuple[bytes, bytes]], name: bytes) -> tuple[bytes, bytes]:
+    (value,) = [value for verified_name, value in verified if verified_name == name]
+    return name, value
+
+
 def encode_chunks(chunks: Iterable[bytes], sign_chunk: SignChunk | None = None) -> Iterator[bytes]:
     """
     Encode a body, from its first chunk to the line of the zero chunk.
@@ -153,9 +294,7 @@ def encode_chunks(chunks: Iterable[bytes], sign_chunk: SignChunk | None = None) 
     yield _header(b"", sign_chunk)
 
 
-def encode_trailers(
-    trailers: Iterable[tuple[bytes, bytes]], sign_trailer: Callable[[bytes], bytes] | None = None
-) -> bytes:
+def encode_trailers(trailers: Iterable[tuple[bytes, bytes]], sign_trailer: SignTrailer | None = None) -> bytes:
     """
     Encode what follows the zero chunk's line.
 
@@ -165,7 +304,7 @@ def encode_trailers(
     lines = [b"%s:%s" % (name.lower(), value) for name, value in trailers]
     if sign_trailer is not None:
         signed = b"".join([line + b"\n" for line in sorted(lines)])
-        lines.append(b"x-amz-trailer-signature:" + sign_trailer(signed))
+        lines.append(_TRAILER_SIGNATURE + sign_trailer(signed))
     return b"".join([line + b"\r\n" for line in lines]) + b"\r\n"
 
 

@@ -4,7 +4,7 @@ A body on its way to a backend: decoded octets in, at the pace at which the back
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
-from s3proxy.awschunked.encoder import ChunkEncoder
+from s3proxy.awschunked.encoder import BodyEncoder
 from s3proxy.backend.request import DEFAULT_FIRST_BYTE_TIME
 from s3proxy.flow import Buffer, DirectWriter, ReadSize
 
@@ -29,7 +29,7 @@ class Upload:
     Args:
         head: What the agent sends before it, octet for octet, whatever URL treq was given.
         length: Bytes which leave, as the head declares: of the decoded body, or of what the encoder makes of it.
-        encoder: Puts it into signed chunks; None to send it as it is.
+        encoder: Puts it into chunks; None to send it as it is.
         expects_continue: Whether the head asks for ``100 Continue``.
         first_byte_time: Seconds from its last octet to an answer's head.
         read_size: How much is read from the client at once; told how blocks leave towards the backend.
@@ -62,7 +62,7 @@ class Upload:
         head: bytes,
         length: int,
         *,
-        encoder: ChunkEncoder | None = None,
+        encoder: BodyEncoder | None = None,
         expects_continue: bool = False,
         first_byte_time: float = DEFAULT_FIRST_BYTE_TIME,
         read_size: ReadSize | None = None,
@@ -144,13 +144,16 @@ class Upload:
             waiting += self._encoder.kept_size
         return waiting + (self._consumer.waiting_size if self._consumer is not None else 0)
 
-    def finish(self) -> None:
+    def finish(self, verified: Iterable[tuple[bytes, bytes]] = ()) -> None:
         """
         Say that the body is complete and verified.
+
+        Args:
+            verified: Checksums which hold of it.
         """
         if self._encoder is not None and self._reason is None:
-            # The zero chunk leaves with the verdict, not before.
-            self._send(self._encoder.finish())
+            # The zero chunk and the trailer leave with the verdict, not before.
+            self._send(self._encoder.finish(verified))
         self._is_finished = True
         self._tell()
 

@@ -72,6 +72,7 @@ class BodyPlan:
         streams: Whether it goes to the backend as it arrives; otherwise it is held and verified whole.
         max_held: Bytes which are held.
         memory_size: Bytes which are held in memory; above them the body is on disk.
+        trailer_name: Of the checksum which comes after it, lower case; None where none was announced.
     """
 
     use: BodyUse
@@ -80,6 +81,7 @@ class BodyPlan:
     streams: bool
     max_held: int
     memory_size: int
+    trailer_name: bytes | None = None
 
     @property
     def memory(self) -> int:
@@ -158,7 +160,7 @@ def plan_body(
         raise _too_large(use, max_held)
     decoder = _make_decoder(length, digests, authenticated)
     streams = use is BodyUse.OBJECT and length is not None and length > max_held
-    return BodyPlan(use, decoder, length, streams, max_held, memory_size)
+    return BodyPlan(use, decoder, length, streams, max_held, memory_size, digests.trailer_name)
 
 
 def plan_form(

@@ -10,10 +10,15 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
-from s3proxy.awschunked.encoder import ChunkEncoder, encoded_length
+from s3proxy.awschunked.encoder import BodyEncoder, ChunkEncoder, UnsignedChunkEncoder, encoded_length
 from s3proxy.resign.profiles import BackendKey, Profile
 from s3proxy.resign.v2 import sign_v2
-from s3proxy.resign.v4 import STREAMING_PAYLOAD, sign_v4
+from s3proxy.resign.v4 import (
+    STREAMING_PAYLOAD,
+    STREAMING_PAYLOAD_TRAILER,
+    STREAMING_UNSIGNED_PAYLOAD_TRAILER,
+    sign_v4,
+)
 from s3proxy.s3.head import HeaderList
 from s3proxy.s3.payload import EMPTY_SHA256
 from s3proxy.sigv4.signing_key import SigningKeys
@@ -57,6 +62,13 @@ class Account:
         Whether a body is sent in signed chunks where its hash is not known.
         """
         return self.payload == "chunks" and self.key is not None
+
+    @property
+    def sends_trailers(self) -> bool:
+        """
+        Whether a checksum which comes after a body goes on after it.
+        """
+        return self.profile.takes_trailers and self.signature == "v4" and self.key is not None
 
     def payload_for(self, content: bytes, sha256: bytes | None = None) -> bytes:
         """
@@ -112,28 +124,40 @@ def chunked_head(
     passed: HeaderList,
     length: int,
     now: datetime,
+    trailer_name: bytes | None = None,
     *,
     expects_continue: bool = False,
-) -> tuple[bytes, ChunkEncoder]:
+) -> tuple[bytes, BodyEncoder]:
     """
-    Write the head of a body in chunks signed by the account's key, and make what encodes it.
+    Write the head of a body in chunks, and make what encodes it. The account's key signs the chunks, if it signs any.
 
     x-amz-content-sha256 says that it is coded. Content-Encoding does not: Ceph 16.2 and versitygw 1.8 would store it.
 
     Args:
         length: Bytes of the body itself.
+        trailer_name: Of the checksum which follows it, lower case; None for no trailer, where chunks are signed.
     """
     assert account.key is not None
+    is_signed = account.signs_chunks
     headers: HeaderList = [
         (b"Host", account.host),
         *passed,
         (b"x-amz-decoded-content-length", b"%d" % length),
-        (b"Content-Length", b"%d" % encoded_length(length)),
+        (b"Content-Length", b"%d" % encoded_length(length, trailer_name, is_signed=is_signed)),
     ]
-    signed, signer = sign_v4(method, target, headers, STREAMING_PAYLOAD, account.key, account.signing_keys, now)
-    assert signer is not None
+    payload = STREAMING_PAYLOAD
+    if trailer_name is not None:
+        headers.append((b"x-amz-trailer", trailer_name))
+        payload = STREAMING_PAYLOAD_TRAILER if is_signed else STREAMING_UNSIGNED_PAYLOAD_TRAILER
+    signed, signer = sign_v4(method, target, headers, payload, account.key, account.signing_keys, now)
     headers += signed
-    return _write(method, target, headers, expects_continue=expects_continue), ChunkEncoder(length, signer.sign)
+    encoder: BodyEncoder
+    if signer is not None:
+        encoder = ChunkEncoder(length, signer.sign, trailer_name=trailer_name, sign_trailer=signer.sign_trailer)
+    else:
+        assert trailer_name is not None
+        encoder = UnsignedChunkEncoder(length, trailer_name)
+    return _write(method, target, headers, expects_continue=expects_continue), encoder
 
 
 def _write(method: bytes, target: bytes, headers: HeaderList, *, expects_continue: bool) -> bytes:

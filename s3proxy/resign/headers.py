@@ -78,24 +78,25 @@ class PassedHeaders:
     dropped: tuple[bytes, ...]
 
 
-def knows_checksums(head: RequestHead, profile: Profile) -> bool:
+def knows_checksums(head: RequestHead, profile: Profile, *, sends_trailers: bool) -> bool:
     """
     Say whether the backend hears of the checksums which the client sends.
 
-    Of a multipart upload it hears nothing: a part's checksum may be in its trailer, which comes too late for a head,
-    and an upload which was begun with an algorithm takes no part without one.
+    Of a multipart upload it hears nothing where no trailers are sent to it: a part's checksum may be in its trailer,
+    which comes too late for a head, and an upload which was begun with an algorithm takes no part without one.
     """
-    return profile.takes_checksums and not belongs_to_upload(head)
+    return profile.takes_checksums and (sends_trailers or not belongs_to_upload(head))
 
 
 def passed_headers(
-    head: RequestHead, signed_headers: frozenset[bytes], profile: Profile, *, is_streaming: bool
+    head: RequestHead, signed_headers: frozenset[bytes], *, passes_checksums: bool, is_streaming: bool
 ) -> PassedHeaders:
     """
     Choose what passes.
 
     Args:
         signed_headers: Lower-case names which the client's verified signature covers.
+        passes_checksums: As `knows_checksums` says.
         is_streaming: Whether the body was aws-chunked; then that coding is struck from Content-Encoding.
 
     Raises:
@@ -105,7 +106,6 @@ def passed_headers(
     nominated = connection_options(head.fields) if b"connection" in head.fields else frozenset()
     if nominated and not nominated.isdisjoint(signed_headers - HOP_BY_HOP):
         raise InvalidRequest("A signed header must not be named in the Connection header")
-    passes_checksums = knows_checksums(head, profile)
     passed: HeaderList = []
     dropped: list[bytes] = []
     for name, value in head.headers:

@@ -108,6 +108,8 @@ class Profile:
         date_form: For Signature V2.
         takes_hashes: Whether the hash of a streamed body may be signed with Signature V4; else its payload is unsigned.
         takes_checksums: Whether ``x-amz-checksum-*`` headers may be passed; else they are dropped once verified.
+        takes_trailers: Whether a streamed body may come aws-chunked with its checksum in a trailer, under Signature V4;
+            else that checksum stays here, and so does every one of a multipart upload. Needs `takes_checksums`.
         escapes_plus: Whether ``+`` in a path must be sent as ``%2B``, because it is read as a space.
         sends_expect: Whether the backend is asked with ``Expect: 100-continue`` before a streamed body.
         proves_tail: Whether the backend was seen to drop a body which was reset before its end.
@@ -130,6 +132,7 @@ class Profile:
     date_form: DateForm = DateForm.AMZ_DATE
     takes_hashes: bool = True
     takes_checksums: bool = False
+    takes_trailers: bool = False
     escapes_plus: bool = False
     sends_expect: bool = False
     proves_tail: bool = False
@@ -353,6 +356,7 @@ PROFILES: dict[str, Profile] = {
         Profile(
             "minio",
             takes_checksums=True,
+            takes_trailers=True,
             proves_tail=True,
             reserved_segments=frozenset({b"minio"}),
             private_headers=(b"x-minio-",),
@@ -361,6 +365,7 @@ PROFILES: dict[str, Profile] = {
         Profile(
             "versitygw",
             takes_checksums=True,
+            takes_trailers=True,
             # Paths of files: what is empty or dots goes, and ".sgwtmp" is its own.
             refused_keys=re.compile(rb"(?:^|/)\.{0,2}/|(?:^|/)\.{1,2}\Z|^\.sgwtmp(?:/|\Z)|" + _NOT_IN_XML),
         ),

@@ -25,6 +25,10 @@ Signed beside every ``x-amz-*``. Others are left out: what another hop may rewri
 """
 
 STREAMING_PAYLOAD = PayloadHash.STREAMING_AWS4_HMAC_SHA256_PAYLOAD.value
+STREAMING_PAYLOAD_TRAILER = PayloadHash.STREAMING_AWS4_HMAC_SHA256_PAYLOAD_TRAILER.value
+STREAMING_UNSIGNED_PAYLOAD_TRAILER = PayloadHash.STREAMING_UNSIGNED_PAYLOAD_TRAILER.value
+
+_SIGNED_STREAMS = frozenset({STREAMING_PAYLOAD, STREAMING_PAYLOAD_TRAILER})
 
 
 def sign_v4(
@@ -42,8 +46,8 @@ def sign_v4(
     Args:
         target: As it will be sent.
         headers: As they will be sent, Host among them.
-        payload: Of x-amz-content-sha256: lower-case hex, ``UNSIGNED-PAYLOAD``, or `STREAMING_PAYLOAD`; only then
-            its chunks are signed.
+        payload: Of x-amz-content-sha256: lower-case hex, ``UNSIGNED-PAYLOAD``, or one of those above; its chunks are
+            signed where it says so.
         now: Aware, UTC.
     """
     date = format_basic_iso(now)
@@ -78,6 +82,6 @@ def sign_v4(
             % (key.access_key_id.encode(), raw_scope, signed_headers, signature),
         ),
     ]
-    if payload != STREAMING_PAYLOAD:
+    if payload not in _SIGNED_STREAMS:
         return added, None
     return added, ChunkSigner(signing_key, date, raw_scope, signature)

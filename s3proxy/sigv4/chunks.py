@@ -119,7 +119,7 @@ class ChunkChain:
 
 class ChunkSigner:
     """
-    Signs the chunks of a body which we send, each over its data and the signature before it.
+    Signs the chunks of a body which we send, each over its data and the signature before it, and then the trailer.
 
     Args:
         key: Which signed the request.
@@ -128,10 +128,12 @@ class ChunkSigner:
         seed_signature: The request's own.
     """
 
-    __slots__ = ("_key", "_prefix", "_previous")
+    __slots__ = ("_date", "_key", "_prefix", "_previous", "_scope")
 
     def __init__(self, key: SigningKey, date: bytes, scope: bytes, seed_signature: bytes) -> None:
         self._key = key
+        self._date = date
+        self._scope = scope
         self._prefix = b"AWS4-HMAC-SHA256-PAYLOAD\n%s\n%s\n" % (date, scope)
         self._previous = seed_signature
 
@@ -148,3 +150,17 @@ class ChunkSigner:
         text = b"%s%s\n%s\n%s" % (self._prefix, self._previous, EMPTY_SHA256, sha256)
         self._previous = self._key.sign(text).for_backend()
         return self._previous
+
+    def sign_trailer(self, lines: bytes) -> bytes:
+        """
+        Sign the trailer, after the zero chunk.
+
+        Args:
+            lines: Name, colon, value and LF for each, names in lower case and sorted.
+
+        Returns:
+            64 hex digits, which go into the trailer, and nowhere else.
+        """
+        digest = hashlib.sha256(lines).hexdigest().encode()
+        text = b"AWS4-HMAC-SHA256-TRAILER\n%s\n%s\n%s\n%s" % (self._date, self._scope, self._previous, digest)
+        return self._key.sign(text).for_backend()
