@@ -137,13 +137,11 @@ class Onward:
             MalformedXML: It deletes, and cannot be read.
         """
         profile = self._backend.account.profile
-        if (profile.deletes_one_by_one or profile.refused_keys is not None) and deletes_objects(
-            self.head, self._address
-        ):
-            if profile.deletes_one_by_one:
+        if profile.deletes_one_by_one:
+            if deletes_objects(self.head, self._address):
                 self.deletions = read_deletions(document)
-            else:
-                check_document_keys(profile, document)
+        elif profile.refused_keys is not None and deletes_objects(self.head, self._address):
+            check_document_keys(profile, document)
 
     def upload(self, length: int, verified: HeaderList, read_size: ReadSize, now: datetime) -> Upload:
         """

@@ -18,11 +18,7 @@ from s3proxy.s3.document import local_name, parse_document
 from s3proxy.s3.error_xml import escape_text
 from s3proxy.s3.errors import InternalError, MalformedXML, S3Error
 from s3proxy.s3.head import ResponseHead
-
-MAX_DELETED = 1000
-"""
-Objects of one document ("DeleteObjects").
-"""
+from s3proxy.s3.limits import MAX_DELETED_OBJECTS
 
 MAX_CODE_SIZE = 64
 """
@@ -122,7 +118,7 @@ def read_deletions(document: bytes) -> Deletions:
                 raise MalformedXML
         else:
             raise MalformedXML
-    if not 0 < len(wanted) <= MAX_DELETED:
+    if not 0 < len(wanted) <= MAX_DELETED_OBJECTS:
         raise MalformedXML
     return Deletions(tuple(wanted), bool(is_quiet))
 

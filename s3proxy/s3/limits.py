@@ -102,6 +102,11 @@ MAX_XML_BODY_SIZE = 4 * MIB
 Bytes of the XML document of an operation: CompleteMultipartUpload with 10,000 parts and their checksums needs 2.5 MiB.
 """
 
+MAX_DELETED_OBJECTS = 1000
+"""
+Objects of one DeleteObjects ("DeleteObjects"), where s3proxy carries it out for a storage which lacks it.
+"""
+
 MAX_POST_FIELDS_SIZE = 20 * KIB
 """
 Bytes of a form before its file ("POST Object": form fields).

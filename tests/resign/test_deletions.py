@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from s3proxy.resign.deletions import (
     GONE,
     MAX_CODE_SIZE,
-    MAX_DELETED,
     MAX_MESSAGE_SIZE,
     NOT_ANSWERED,
     Deletion,
@@ -28,6 +27,7 @@ from s3proxy.resign.profiles import PROFILES
 from s3proxy.s3.error_xml import escape_text
 from s3proxy.s3.errors import MalformedXML
 from s3proxy.s3.head import parse_response_head
+from s3proxy.s3.limits import MAX_DELETED_OBJECTS
 
 CODES = PROFILES["walrus-3.4"].error_codes
 S3 = "http://s3.amazonaws.com/doc/2006-03-01/"
@@ -79,7 +79,7 @@ def test_a_document_is_read(document: str, wanted: tuple[Deletion, ...] | None, 
         f"<Tagging>{ONE}</Tagging>",
         "<Delete></Delete>",
         "<Delete><Quiet>true</Quiet></Delete>",
-        f"<Delete>{objects(MAX_DELETED + 1)}</Delete>",
+        f"<Delete>{objects(MAX_DELETED_OBJECTS + 1)}</Delete>",
         "<Delete><Object></Object></Delete>",
         "<Delete><Object><Key></Key></Object></Delete>",
         "<Delete><Object><Key/><VersionId>v</VersionId></Object></Delete>",
@@ -110,7 +110,9 @@ def test_a_thousand_are_taken() -> None:
     """
     And no more: see above.
     """
-    assert len(read_deletions(f"<Delete>{objects(MAX_DELETED)}</Delete>".encode()).wanted) == MAX_DELETED
+    assert (
+        len(read_deletions(f"<Delete>{objects(MAX_DELETED_OBJECTS)}</Delete>".encode()).wanted) == MAX_DELETED_OBJECTS
+    )
 
 
 def error(code: str, message: str = "<Message>m</Message>") -> bytes:
