@@ -14,7 +14,7 @@ from pathlib import Path
 from twisted.internet.task import Clock
 
 from s3proxy.credentials.file import KeyTable
-from s3proxy.resign.profiles import PROFILES
+from s3proxy.resign.profiles import PROFILES, Profile
 from s3proxy.s3 import errors, limits
 from s3proxy.settings import TABLES
 from s3proxy.tables import format_size, options_of
@@ -165,10 +165,15 @@ def profiles_page() -> str:
         rows.append("| " + " | ".join(cells) + " |\n")
     lists = "".join(
         f"\n## Operations which {profile.name} has\n\n{_code_list(sorted(profile.operations))}\n"
+        f"{_made_of_others(profile)}"
         for profile in PROFILES.values()
         if profile.operations is not None
     )
     return f"# Profiles\n\n{NOTE}{PROFILES_INTRODUCTION}{''.join(rows)}{lists}{quirks_table()}"
+
+
+def _made_of_others(profile: Profile) -> str:
+    return "\nDeleteObjects is carried out as one `DELETE object` for each.\n" if profile.deletes_one_by_one else ""
 
 
 def quirks_table() -> str:

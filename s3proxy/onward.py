@@ -8,9 +8,11 @@ from collections.abc import Container
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
+from urllib.parse import quote_from_bytes
 
 from s3proxy.backend.request import BackendRequest
 from s3proxy.backend.upload import Upload
+from s3proxy.resign.deletions import Deletion, Deletions, read_deletions
 from s3proxy.resign.head import (
     UNSIGNED_PAYLOAD,
     backend_head,
@@ -20,17 +22,28 @@ from s3proxy.resign.head import (
     strip_checksum_elements,
 )
 from s3proxy.resign.headers import forwarded_headers, knows_checksums, passed_headers
+from s3proxy.resign.keys import check_document_keys, check_keys
 from s3proxy.resign.mending import Mending
+from s3proxy.resign.profiles import check_private_surface
 from s3proxy.resign.region import translate_region, without_digests
 from s3proxy.resign.target import backend_target
-from s3proxy.s3.operation import BodyUse, completes_upload, copies_inside, creates_bucket, requires_integrity
+from s3proxy.s3.address import Address
+from s3proxy.s3.errors import NotImplementedByProxy
+from s3proxy.s3.operation import (
+    BodyUse,
+    check_operation,
+    completes_upload,
+    copies_inside,
+    creates_bucket,
+    deletes_objects,
+    requires_integrity,
+)
 
 if TYPE_CHECKING:
     from s3proxy.authentication import Authenticated
     from s3proxy.backend.backend import Backend
     from s3proxy.flow import ReadSize
     from s3proxy.frontend.forwarded import Origin
-    from s3proxy.s3.address import Address
     from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead
 
 
@@ -44,6 +57,8 @@ class Onward:
 
     Attributes:
         head: What the backend gets to see.
+        deletions: What is to be carried out in the place of the request, each by a request of its own; None where it
+            is sent itself.
         dropped_count: How many headers do not pass, and are not replaced by ours.
 
     Raises:
@@ -59,6 +74,7 @@ class Onward:
         "_passed",
         "_regions",
         "_sends_trailers",
+        "deletions",
         "dropped_count",
         "head",
     )
@@ -81,6 +97,7 @@ class Onward:
             is_streaming=authenticated.payload.is_streaming,
         )
         self.head = head
+        self.deletions: Deletions | None = None
         self.dropped_count = len(chosen.dropped)
         self._address = address
         self._authenticated = authenticated
@@ -112,6 +129,24 @@ class Onward:
         """
         chain = [host.encode() for host in (origin.client_host, *origin.hops)]
         self._passed += forwarded_headers(self._backend.forwarded, chain, self.head.host, origin.scheme)
+
+    def read_document(self, document: bytes) -> None:
+        """
+        Look at a document before anything is sent: what it asks for may be refused, or be put in many requests.
+
+        Args:
+            document: Verified; of whatever operation.
+
+        Raises:
+            InvalidArgument: It deletes a key which the backend would take for another.
+            MalformedXML: It deletes, and cannot be read.
+        """
+        profile = self._backend.account.profile
+        if profile.deletes_one_by_one:
+            if deletes_objects(self.head, self._address):
+                self.deletions = read_deletions(document)
+        elif profile.refused_keys is not None and deletes_objects(self.head, self._address):
+            check_document_keys(profile, document)
 
     def upload(
         self, length: int, trailer_name: bytes | None, verified: HeaderList, read_size: ReadSize, now: datetime
@@ -195,6 +230,35 @@ class Onward:
             first_byte_time=self._backend.slow_first_byte_time if slow else self._backend.first_byte_time,
         )
 
+    def deleting(self, deletion: Deletion, now: datetime) -> BackendRequest:
+        """
+        Make the request which deletes one object: as its client's own would be, and refused as that would be.
+
+        Raises:
+            KeyTooLongError: The key has more than 1,024 bytes.
+            AccessDenied: It would be the backend's own surface.
+            InvalidArgument: The backend cannot hold such a key.
+            NotImplementedByProxy: It sets a condition, which the backend would not look at.
+        """
+        if deletion.is_conditional:
+            raise NotImplementedByProxy
+        profile, bucket, key = self._backend.account.profile, self._address, deletion.key.encode()
+        raw_key = quote_from_bytes(key, safe="/-_.~").encode()
+        raw_target = b"/%s/%s" % (bucket.raw_bucket, raw_key)
+        if deletion.version_id:
+            raw_target += b"?versionId=%s" % quote_from_bytes(deletion.version_id.encode(), safe="-_.~").encode()
+        head = replace(self.head, method=b"DELETE", raw_target=raw_target)
+        address = Address(bucket.bucket, key, bucket.raw_bucket, raw_key)
+        check_operation(head, address)
+        check_private_surface(profile, head, address)
+        check_keys(profile, head, address)
+        target = backend_target(head, address, profile, frozenset())
+        # The document was the request's; this one has none to speak of.
+        passed = [
+            header for header in self._passed if not header[0].lower().startswith((b"content-", b"x-amz-checksum-"))
+        ]
+        return self._asking(b"DELETE", passed, now, target)
+
     def measuring(self, now: datetime) -> BackendRequest:
         """
         Make the request which measures an object before it is read.
@@ -222,8 +286,8 @@ class Onward:
         passed.append((b"Range", b"bytes=0-0"))
         return self._asking(b"GET", passed, now)
 
-    def _asking(self, method: bytes, passed: HeaderList, now: datetime) -> BackendRequest:
-        head = self._sign(method, passed, None, self._backend.account.payload_for(b""), now)
+    def _asking(self, method: bytes, passed: HeaderList, now: datetime, target: bytes | None = None) -> BackendRequest:
+        head = self._sign(method, passed, None, self._backend.account.payload_for(b""), now, target=target)
         return BackendRequest(method, head, is_idempotent=True, first_byte_time=self._backend.first_byte_time)
 
     def _with_checksums(self, verified: HeaderList) -> HeaderList:
@@ -250,13 +314,14 @@ class Onward:
         now: datetime,
         *,
         expects_continue: bool = False,
+        target: bytes | None = None,
     ) -> bytes:
         account = self._backend.account
         if not self._authenticated.is_signed_onward:
             account = replace(account, key=None)
-        return backend_head(
-            account, method, self._target(), passed, length, payload, now, expects_continue=expects_continue
-        )
+        if target is None:
+            target = self._target()
+        return backend_head(account, method, target, passed, length, payload, now, expects_continue=expects_continue)
 
     def _target(self) -> bytes:
         return backend_target(

@@ -25,6 +25,7 @@ from s3proxy.authentication import (
     read_form_claim,
     verify_claim,
 )
+from s3proxy.backend.deletions import DeletingEach
 from s3proxy.backend.relay import DocumentReader, ResponseRelay
 from s3proxy.backend.request import BackendError
 from s3proxy.body.guard import GuardedBody, HeldBody
@@ -51,7 +52,7 @@ from s3proxy.resign.answer import (
     edit_document,
     error_code,
 )
-from s3proxy.resign.keys import check_document_keys, check_keys
+from s3proxy.resign.keys import check_keys
 from s3proxy.resign.profiles import check_operation_taken, check_private_surface
 from s3proxy.s3.address import Address, parse_address
 from s3proxy.s3.error_xml import error_document
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from s3proxy.backend.upload import Upload
     from s3proxy.frontend.request import S3Request
     from s3proxy.interfaces import IAuthorizer, ICredentialStore
+    from s3proxy.resign.deletions import Deletions
     from s3proxy.resign.mending import Mending
     from s3proxy.s3.claim import Claim
     from s3proxy.s3.credential import Credential
@@ -392,8 +394,8 @@ class ProxiedExchange:
         self._backend = backend = proxy.choose_backend(head, address, authenticated)
         profile = backend.account.profile
         check_private_surface(profile, head, address)
-        if profile.operations is not None:
-            check_operation_taken(profile.operations, head, address, authenticated.authentication_names)
+        if profile.taken_operations is not None:
+            check_operation_taken(profile.taken_operations, head, address, authenticated.authentication_names)
         if profile.refused_keys is not None:
             check_keys(profile, head, address)
         if proxy.authorizer is not None:
@@ -545,13 +547,11 @@ class ProxiedExchange:
         self._receive(Event.VERIFIED_ON_DISK if is_on_disk else Event.VERIFIED)
 
     def _refused_document(self, held: HeldBody) -> S3Error | None:
-        assert self._address is not None
-        assert self._backend is not None
+        assert self._onward is not None
         assert self._plan is not None
-        profile = self._backend.account.profile
-        if profile.refused_keys is not None and self._plan.use is BodyUse.DOCUMENT:
+        if self._plan.use is BodyUse.DOCUMENT:
             try:
-                check_document_keys(profile, self._head, self._address, held.content)
+                self._onward.read_document(held.content)
             except S3Error as error:
                 return error
         return None
@@ -609,8 +609,21 @@ class ProxiedExchange:
             if use is BodyUse.OBJECT:
                 self._object_size = len(content)
         self._drop_held()
+        if self._onward.deletions is not None:
+            self._ask(self._delete_each(self._onward, self._onward.deletions, self._backend))
+            return
         request = self._onward.request(use, content, self._verified, self._proxy.wall_clock())
         self._ask(self._backend.agent.send(request))
+
+    def _delete_each(self, onward: Onward, deletions: Deletions, backend: Backend) -> Deferred[BackendResponse]:
+        codes, wall_clock = backend.account.profile.error_codes, self._proxy.wall_clock
+        return DeletingEach(
+            deletions,
+            lambda deletion: onward.deleting(deletion, wall_clock()),
+            backend.agent.send,
+            codes,
+            self._warn_of,
+        ).start()
 
     def _measure(self) -> None:
         assert self._onward is not None
@@ -688,15 +701,18 @@ class ProxiedExchange:
         error = failure.value
         fault = error.fault if isinstance(error, BackendError) else BackendFault.LOST
         if self._exchange.state is not State.ENDED:
-            self._proxy.log.warn(
-                "backend {backend}: {fault}: {cause}: {request_id}",
-                backend=self._backend_name,
-                fault=fault.name,
-                cause=_cause(error),
-                request_id=self._request_id,
-            )
+            self._warn_of(error, fault)
             self._cause = f"backend_{fault.name.lower()}"
         self._receive(Event.BACKEND_FAILED, error_for_fault(fault))
+
+    def _warn_of(self, error: BaseException | None, fault: BackendFault) -> None:
+        self._proxy.log.warn(
+            "backend {backend}: {fault}: {cause}: {request_id}",
+            backend=self._backend_name,
+            fault=fault.name,
+            cause=_cause(error),
+            request_id=self._request_id,
+        )
 
     def _read_answer(self) -> None:
         assert self._response is not None

@@ -126,10 +126,12 @@ def _claims_about_answers(profile: Profile) -> Iterator[Claim]:
     if profile.lists_v1:
         yield Claim("list-v2", no, 1, 1, "lists are asked for in the first version")
     for probe, operation in OPERATIONS.items():
-        if profile.operations is None:
+        if profile.operations is None or profile.taken_operations is None:
             continue
-        if operation not in profile.operations:
+        if operation not in profile.taken_operations:
             yield Claim(probe, no, 1, 1, "it is answered 501, though the storage has it")
+        elif operation not in profile.operations:
+            yield Claim(probe, no, 1, 1, "it is carried out as many requests, though the storage has it")
         elif not (profile.lists_v1 and probe == "list-v2"):
             yield Claim(probe, yes, 0, 1, "it is passed, and fails")
 

@@ -5,13 +5,12 @@ Keys which a backend cannot hold: it would store them under another name, and so
 from __future__ import annotations
 
 from urllib.parse import unquote_to_bytes
-from xml.etree import ElementTree
 
 from s3proxy.resign.profiles import Profile
 from s3proxy.s3.address import Address
-from s3proxy.s3.errors import InvalidArgument, MalformedXML
+from s3proxy.s3.document import local_name, parse_document
+from s3proxy.s3.errors import InvalidArgument
 from s3proxy.s3.head import RequestHead
-from s3proxy.s3.query import query_names
 
 
 def check_keys(profile: Profile, head: RequestHead, address: Address) -> None:
@@ -26,28 +25,19 @@ def check_keys(profile: Profile, head: RequestHead, address: Address) -> None:
         _check_key(profile, unquote_to_bytes(source.partition(b"?")[0]).removeprefix(b"/").partition(b"/")[2])
 
 
-def check_document_keys(profile: Profile, head: RequestHead, address: Address, document: bytes) -> None:
+def check_document_keys(profile: Profile, document: bytes) -> None:
     """
     Refuse a DeleteObjects with a key which the backend cannot hold: it would delete another.
 
     Args:
-        document: Verified; of whatever operation.
+        document: Verified.
 
     Raises:
         InvalidArgument: A key is one of the profile's `refused_keys`.
         MalformedXML: The document cannot be read as the backend might read it.
     """
-    if head.method != b"POST" or address.key or b"delete" not in query_names(head.raw_query):
-        return
-    # A document type could say what an entity stands for; a NUL is in every other width of characters.
-    if b"\0" in document or b"<!" in document.replace(b"<![CDATA[", b"").replace(b"<!--", b""):
-        raise MalformedXML
-    try:
-        elements = ElementTree.fromstring(document).iter()  # noqa: S314
-    except (ElementTree.ParseError, ValueError, LookupError):
-        raise MalformedXML from None
-    for element in elements:
-        if element.tag.rpartition("}")[2] == "Key":
+    for element in parse_document(document).iter():
+        if local_name(element) == "Key":
             _check_key(profile, "".join(element.itertext()).encode())
 
 

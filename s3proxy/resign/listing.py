@@ -62,7 +62,7 @@ class Listing:
         if _TRUNCATED.search(document) is not None:
             named = _NEXT_MARKER.search(document)
             names = [named[1]] if named is not None else [*keys, *prefixes]
-            markers = [_unescape(name) for name in names]
+            markers = [unescape(name) for name in names]
             if _URL_ENCODED.search(document) is not None:
                 markers = [unquote_to_bytes(marker.replace(b"+", b" ")) for marker in markers]
             added += b"<NextContinuationToken>%s</NextContinuationToken>" % base64.urlsafe_b64encode(
@@ -102,7 +102,11 @@ def _escape(text: bytes) -> bytes:
     return text.replace(b"&", b"&amp;").replace(b"<", b"&lt;").replace(b">", b"&gt;")
 
 
-def _unescape(text: bytes) -> bytes:
+def unescape(text: bytes) -> bytes:
+    """
+    Read the character data of a backend's document; an entity which XML itself does not know stays as it is.
+    """
+
     def character(found: re.Match[bytes]) -> bytes:
         if found[3]:
             return _ENTITIES[found[3]]

@@ -124,6 +124,7 @@ class Profile:
         overrides_answers: Whether ``response-*`` is kept from it, and done here: it reads or signs none of that.
         lists_v1: Whether it knows only the first version of a bucket's listing.
         refused_keys: Found in a key, decoded, which it cannot hold, or holds under another name; None for nothing.
+        deletes_one_by_one: Whether DeleteObjects, which it lacks, is carried out as one DELETE for each object.
     """
 
     name: str
@@ -146,12 +147,19 @@ class Profile:
     overrides_answers: bool = False
     lists_v1: bool = False
     refused_keys: re.Pattern[bytes] | None = None
+    deletes_one_by_one: bool = False
     is_plain: bool = field(init=False)
     "whether nothing of a request or an answer is to be mended"
+    taken_operations: frozenset[str] | None = field(init=False)
+    "those which clients may ask for: its own, and what is made of them"
 
     def __post_init__(self) -> None:
         is_mended = self.escapes_plus or self.mends_reads or self.overrides_answers or self.lists_v1
         object.__setattr__(self, "is_plain", not (is_mended or self.error_codes))
+        taken = self.operations
+        if taken is not None and self.deletes_one_by_one:
+            taken |= {"POST bucket?delete"}
+        object.__setattr__(self, "taken_operations", taken)
 
 
 _CORE_OPERATIONS = frozenset(
@@ -324,6 +332,7 @@ PROFILES: dict[str, Profile] = {
             v2_subresources=_WALRUS_SUBRESOURCES,
             operations=_WALRUS_OPERATIONS,
             refused_keys=re.compile(_NOT_IN_XML),
+            deletes_one_by_one=True,
         ),
         replace(
             _EUCALYPTUS,
@@ -341,6 +350,7 @@ PROFILES: dict[str, Profile] = {
             health=HealthRequest(b"HEAD", b"", frozenset({405})),
             v2_subresources=_WALRUS_SUBRESOURCES,
             operations=_WALRUS_OPERATIONS,
+            deletes_one_by_one=True,
         ),
         Profile(
             "riakcs",
@@ -421,10 +431,10 @@ def check_operation_taken(
     something else than it was asked for.
 
     Args:
-        operations: Those which it has.
+        operations: Those which it has, or which are made of them.
 
     Raises:
-        NotImplementedByProxy: It does not have this one.
+        NotImplementedByProxy: This one is not among them.
     """
     if operation_name(head, address, authentication_names) not in operations:
         raise NotImplementedByProxy

@@ -102,6 +102,17 @@ MAX_XML_BODY_SIZE = 4 * MIB
 Bytes of the XML document of an operation: CompleteMultipartUpload with 10,000 parts and their checksums needs 2.5 MiB.
 """
 
+MAX_DELETED_OBJECTS = 1000
+"""
+Objects of one DeleteObjects ("DeleteObjects"), where s3proxy carries it out for a storage which lacks it.
+"""
+
+MAX_READ_TAGS = 16_000
+"""
+Tags of a document which s3proxy itself reads: DeleteObjects' thousand objects have twelve each, while the bytes of a
+document would hold a million, and nobody else is served while they are read.
+"""
+
 MAX_POST_FIELDS_SIZE = 20 * KIB
 """
 Bytes of a form before its file ("POST Object": form fields).

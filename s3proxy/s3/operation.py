@@ -118,6 +118,13 @@ def requires_integrity(head: RequestHead, address: Address) -> bool:
     return head.method == b"PUT" and not address.key and not _INTEGRITY_REQUIRED.isdisjoint(names - {b"acl", b"policy"})
 
 
+def deletes_objects(head: RequestHead, address: Address) -> bool:
+    """
+    Say whether the operation is DeleteObjects: its document names what is to be deleted.
+    """
+    return head.method == b"POST" and not address.key and b"delete" in query_names(head.raw_query)
+
+
 def describes_object(head: RequestHead) -> bool:
     """
     Say whether checksum headers are about an object which is already there, not about this body.

@@ -149,6 +149,7 @@ TRANSLATED: tuple[Witness, ...] = (
     Witness("Signature V2", "s3cmd-v2", "versitygw", "https", "list", "AccessDenied"),
     Witness("Signature V2", "rclone-v2", "versitygw", "http", "list", "AccessDenied"),
     Witness("signatures in a query", "boto2", "walrus", "http", "presigned", "AccessDenied"),
+    Witness("DeleteObjects", "boto2", "walrus", "http", "delete many", "NotImplemented"),
     Witness("signatures in a query by V4", "rclone-v2", "gaul", "http", "presigned", "AccessDenied"),
     Witness("a bucket signed with a slash after it", "boto3-v2", "rgw", "http", "list", "SignatureDoesNotMatch"),
     Witness("a bucket signed with a slash after it", "boto3-v2", "swift", "http", "list", "SignatureDoesNotMatch"),

@@ -1,0 +1,307 @@
+"""
+Many requests for one: how many are on their way, and what becomes of the whole when some fail.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+
+from s3proxy.backend.deletions import MAX_AT_ONCE, DeletingEach
+from s3proxy.backend.request import BackendError, BackendRequest
+from s3proxy.backend.response import BackendResponse
+from s3proxy.exchange import BackendFault
+from s3proxy.resign.answer import MAX_JUDGED_SIZE
+from s3proxy.resign.deletions import Deletion, Deletions
+from s3proxy.resign.profiles import PROFILES
+from s3proxy.s3.errors import InvalidArgument
+from s3proxy.s3.head import parse_response_head
+
+CODES = PROFILES["walrus-3.4"].error_codes
+REFUSED = "refused"
+
+
+class FakeConnection:
+    """
+    Stands where an answer's connection would, and remembers whether it was reset.
+    """
+
+    transport: Any = None
+
+    def __init__(self) -> None:
+        self.is_aborted = False
+
+    def abort(self) -> None:
+        self.is_aborted = True
+
+    def claimed(self, response: BackendResponse) -> None:
+        pass
+
+
+class Asked:
+    """
+    A backend which answers when it is told to.
+
+    Attributes:
+        keys: Those which were asked for, in order.
+        waiting: The requests which have no answer yet.
+        given_up: Keys of requests which were cancelled.
+        failures: What was told of requests without an answer.
+    """
+
+    def __init__(self, *keys: str, is_quiet: bool = False) -> None:
+        self.keys: list[str] = []
+        self.waiting: dict[str, Deferred[BackendResponse]] = {}
+        self.given_up: list[str] = []
+        self.failures: list[BackendFault] = []
+        self.connections: list[FakeConnection] = []
+        self.results: list[BackendResponse | Failure] = []
+        deletions = Deletions(tuple(Deletion(key) for key in keys), is_quiet)
+        each = DeletingEach(deletions, self._make, self._send, CODES, lambda error, fault: self.failures.append(fault))
+        self.whole = each.start()
+        self.whole.addBoth(self.results.append)
+
+    def _make(self, deletion: Deletion) -> BackendRequest:
+        if deletion.key == REFUSED:
+            raise InvalidArgument("The storage cannot hold this key as it is.", "Key", deletion.key.encode())
+        return BackendRequest(b"DELETE", deletion.key.encode())
+
+    def _send(self, request: BackendRequest) -> Deferred[BackendResponse]:
+        key = request.head.decode()
+
+        def cancelled(ignored: object) -> None:
+            self.given_up.append(key)
+            self.waiting.pop(key)
+
+        self.keys.append(key)
+        self.waiting[key] = answered = Deferred(cancelled)
+        return answered
+
+    def answer(self, key: str, status: int = 204, document: bytes = b"", *, is_whole: bool = True) -> BackendResponse:
+        """
+        Answer one; where its document is not whole, the rest is yet to come.
+        """
+        head = parse_response_head(b"HTTP/1.1 %d x\r\nContent-Length: %d" % (status, len(document)))
+        connection = FakeConnection()
+        self.connections.append(connection)
+        response = BackendResponse(None, head, len(document), connection)
+        if document:
+            response.received((document,))
+        if is_whole:
+            response.ended(None)
+        self.waiting.pop(key).callback(response)
+        return response
+
+    def fail(self, key: str, fault: BackendFault) -> None:
+        """
+        Have one fail without an answer.
+        """
+        self.waiting.pop(key).errback(BackendError(fault))
+
+    @property
+    def document(self) -> str:
+        """
+        The document of the answer to the whole.
+        """
+        (response,) = self.results
+        assert isinstance(response, BackendResponse)
+        content = response.take_content()
+        assert response.head.content_length == response.body_length == len(content)
+        return content.decode()
+
+    def told(self, name: str) -> list[str]:
+        """
+        The keys of the elements of one name.
+        """
+        return re.findall(f"<{name}><Key>([^<]*)</Key>", self.document)
+
+
+def error(code: str) -> bytes:
+    return f"<Error><Code>{code}</Code><Message>m</Message></Error>".encode()
+
+
+def test_a_few_at_once() -> None:
+    """
+    However many there are, and each gets its own outcome, in the order of the request.
+    """
+    names = [f"k{number}" for number in range(MAX_AT_ONCE * 3)]
+    asked = Asked(*names)
+
+    most = 0
+    while asked.waiting:
+        most = max(most, len(asked.waiting))
+        last = list(asked.waiting)[-1]
+        asked.answer(last, *((403, error("AccessDenied")) if last == "k7" else ()))
+
+    document = asked.document
+    assert (most, sorted(asked.keys)) == (MAX_AT_ONCE, sorted(names))
+    assert re.findall("<Key>([^<]*)</Key>", document) == names
+    assert re.findall("<Error><Key>([^<]*)</Key><Code>([^<]*)</Code>", document) == [("k7", "AccessDenied")]
+
+
+def test_what_is_refused_here_is_not_asked_for() -> None:
+    """
+    The others are.
+    """
+    asked = Asked("a", REFUSED, "b")
+    assert asked.keys == ["a", "b"]
+
+    asked.answer("a")
+    asked.answer("b")
+
+    assert "<Error><Key>refused</Key><Code>InvalidArgument</Code><Message>The storage cannot hold" in asked.document
+
+
+def test_where_all_is_refused_here() -> None:
+    """
+    The answer is there at once.
+    """
+    asked = Asked(*[REFUSED] * 1000)
+
+    assert asked.told("Error") == [REFUSED] * 1000
+    assert asked.keys == []
+
+
+@pytest.mark.parametrize("fault", [BackendFault.LOST, BackendFault.UNANSWERED, BackendFault.STALE])
+def test_one_which_gets_no_answer(fault: BackendFault) -> None:
+    """
+    Its key has an error, the others are tried, and one line of the log tells of it.
+    """
+    names = [f"k{number}" for number in range(20)]
+    asked = Asked(*names)
+
+    asked.fail("k3", fault)
+    asked.fail("k4", fault)
+    while asked.waiting:
+        asked.answer(next(iter(asked.waiting)))
+
+    document = asked.document
+    assert re.findall("<Error><Key>([^<]*)</Key><Code>([^<]*)<", document) == [
+        ("k3", "InternalError"),
+        ("k4", "InternalError"),
+    ]
+    assert (len(asked.keys), asked.failures) == (20, [fault])
+
+
+@pytest.mark.parametrize("fault", [BackendFault.UNREACHABLE, BackendFault.SILENT, BackendFault.OPEN, BackendFault.BUSY])
+def test_where_nobody_is_there_no_more_are_tried(fault: BackendFault) -> None:
+    """
+    A thousand times the time for one would be hours; what is on its way is waited for.
+    """
+    asked = Asked(*[f"k{number}" for number in range(20)])
+
+    asked.fail("k0", fault)
+    for number in range(1, MAX_AT_ONCE):
+        asked.answer(f"k{number}")
+
+    document = asked.document
+    assert len(asked.keys) == MAX_AT_ONCE
+    assert len(re.findall("<Deleted>", document)) == MAX_AT_ONCE - 1
+    assert len(re.findall("<Error>", document)) == 20 - MAX_AT_ONCE + 1
+
+
+def test_where_none_is_answered_the_whole_fails() -> None:
+    """
+    As any request which gets no answer: its client may try again.
+    """
+    asked = Asked(REFUSED, "a", "b")
+
+    asked.fail("b", BackendFault.SILENT)
+    asked.fail("a", BackendFault.UNREACHABLE)
+
+    (failure,) = asked.results
+    assert isinstance(failure, Failure)
+    assert isinstance(failure.value, BackendError)
+    assert (failure.value.fault, asked.failures) == (BackendFault.SILENT, [])
+
+
+@pytest.mark.parametrize(("status", "code"), [(404, "NoSuchBucket"), (403, "SignatureDoesNotMatch")])
+def test_an_answer_which_is_about_all(status: int, code: str) -> None:
+    """
+    It is the answer to the whole, and nothing more is asked.
+    """
+    asked = Asked(*[f"k{number}" for number in range(20)])
+
+    asked.answer("k0")
+    asked.answer("k5", status, error(code))
+
+    (response,) = asked.results
+    assert isinstance(response, BackendResponse)
+    assert (response.head.status, response.take_content()) == (status, error(code))
+    assert len(asked.keys) == MAX_AT_ONCE + 1
+    assert sorted(asked.given_up) == ["k1", "k2", "k3", "k4", "k6", "k7", "k8"]
+    assert asked.waiting == {}
+
+
+def test_giving_up() -> None:
+    """
+    Those on their way are given up, and no other is begun.
+    """
+    asked = Asked(*[f"k{number}" for number in range(20)])
+    asked.answer("k0")
+
+    asked.whole.cancel()
+
+    (failure,) = asked.results
+    assert isinstance(failure, Failure)
+    assert failure.check(CancelledError) is not None
+    assert len(asked.keys) == MAX_AT_ONCE + 1
+    assert (sorted(asked.given_up), asked.waiting) == ([f"k{number}" for number in range(1, MAX_AT_ONCE + 1)], {})
+
+
+def test_giving_up_while_a_document_is_read() -> None:
+    """
+    Its connection is reset.
+    """
+    asked = Asked("a")
+    asked.answer("a", 500, error("UNKNOWN")[:9], is_whole=False)
+
+    asked.whole.cancel()
+
+    assert [connection.is_aborted for connection in asked.connections] == [True]
+    assert isinstance(asked.results[0], Failure)
+
+
+def test_a_document_which_comes_later() -> None:
+    """
+    It is waited for.
+    """
+    asked = Asked("a")
+    response = asked.answer("a", 500, b"<Error><Code>UNK", is_whole=False)
+    assert asked.results == []
+
+    response.received((b"NOWN</Code></Error>",))
+    response.ended(None)
+
+    assert "<Code>InternalError</Code><Message></Message>" in asked.document
+
+
+@pytest.mark.parametrize("end", ["cut", "long"])
+def test_a_document_which_is_not_whole(end: str) -> None:
+    """
+    What an answer says is not known where it is cut, and not read where it is no error of S3's.
+    """
+    asked = Asked("a", "b")
+    response = asked.answer("a", 403, b"<Error><Code>AccessDenied</Code>", is_whole=False)
+    if end == "cut":
+        response.ended(Failure(BackendError(BackendFault.LOST)))
+    else:
+        response.received((b" " * MAX_JUDGED_SIZE,))
+    asked.answer("b")
+
+    assert asked.connections[0].is_aborted is (end == "long")
+    assert "<Error><Key>a</Key><Code>InternalError</Code>" in asked.document
+
+
+def test_an_object_is_gone_whose_answer_is_cut() -> None:
+    """
+    The status alone says so.
+    """
+    asked = Asked("a")
+    asked.answer("a", 200, b"<", is_whole=False).ended(Failure(BackendError(BackendFault.LOST)))
+
+    assert asked.told("Deleted") == ["a"]
