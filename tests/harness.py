@@ -109,6 +109,21 @@ async def until(condition: Callable[[], Any], limit: int = 200_000) -> None:
     raise AssertionError("it did not come to be so")
 
 
+async def until_steady(measure: Callable[[], int | None]) -> None:
+    """
+    Wait until something stays as it is for 300 turns.
+
+    Args:
+        measure: Asked each turn; None while there is nothing to measure.
+    """
+    steady, before = 0, None
+    while steady < 300:
+        now = measure()
+        steady = steady + 1 if now is not None and now == before else 0
+        before = now
+        await turns()
+
+
 class ClockedReactor:
     """
     The real reactor for sockets and for what is due at once, a clock which the test turns for all other timers.

@@ -10,7 +10,7 @@ import ssl
 import struct
 from collections import deque
 
-from tests.harness import turns
+from tests.harness import turns, until, until_steady
 
 _BLOCKED = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -93,6 +93,18 @@ class SocketClient:
             pass
         except OSError as error:
             self.end = type(error).__name__
+
+    async def settle(self) -> None:
+        """
+        Pump until nothing more leaves.
+        """
+        await until_steady(lambda: self.pump() or self.sent)
+
+    async def until_answered(self) -> None:
+        """
+        Pump until there is a status.
+        """
+        await until(lambda: self.pump() or self.status)
 
     @property
     def status(self) -> int:

@@ -20,7 +20,7 @@ from s3proxy.frontend.hold import Hold
 from s3proxy.frontend.request import S3Request
 from s3proxy.splice import PIPE_SIZE
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest
-from tests.harness import Harness, turns, until
+from tests.harness import Harness, turns, until, until_steady
 from tests.signer import HASH, MODES, SIGNED_CHUNKS, UNSIGNED, Signer
 from tests.socket_client import SocketClient
 
@@ -85,12 +85,7 @@ async def test_a_stopped_backend_stops_the_client(
         await client.start_tls()
     client.put(request.head + request.body)
 
-    settled, before = 0, -1
-    while settled < 300:
-        client.pump()
-        await turns()
-        settled = settled + 1 if client.sent == before else 0
-        before = client.sent
+    await client.settle()
 
     (channel,) = harness.site.channels
     (connection,) = backend.connections
@@ -105,11 +100,7 @@ async def test_a_stopped_backend_stops_the_client(
         assert calls[f"{arrow}.pauseProducing"] > 0, arrow
 
     connection.resume()
-    for _ in range(100_000):
-        client.pump()
-        if client.status:
-            break
-        await turns()
+    await client.until_answered()
 
     assert client.status == 200
     assert backend.requests[0].sha256 == hashlib.sha256(BODY).hexdigest()
@@ -165,13 +156,7 @@ async def test_a_stopped_client_stops_the_backend(chunked: bool, tls: bool) -> N
         await client.start_tls()
     client.put(head)
 
-    settled, before = 0, -1
-    while settled < 300:
-        client.pump(reads=False)
-        await turns()
-        sent = pumps[0].sent if pumps else -1
-        settled = settled + 1 if sent == before and pumps else 0
-        before = sent
+    await until_steady(lambda: client.pump(reads=False) or (pumps[0].sent if pumps else None))
 
     (connection,) = harness.pool.connections
     raw = connection.transport if not tls else connection.transport.transport
@@ -236,19 +221,19 @@ async def test_a_fast_upload_which_stalls_keeps_a_small_block(mode: str) -> None
     request = Signer().put("/test-bucket/key", BODY * 3, mode)
     client = SocketClient(harness.port.getHost().port, buffer)
     client.put(request.head + request.body)
-    settled, before, largest = 0, -1, 0
-    while settled < 300:
+    sizes = [0]
+
+    def sent() -> int:
         client.pump()
-        await turns()
-        for channel in harness.site.channels:
-            largest = max(largest, channel.transport.bufferSize)
-        settled = settled + 1 if client.sent == before else 0
-        before = client.sent
+        sizes.extend(channel.transport.bufferSize for channel in harness.site.channels)
+        return client.sent
+
+    await until_steady(sent)
     held = harness.proxy.held_size
     client.close(reset=True)
     await harness.close()
 
-    assert largest > FIRST_READ_SIZE
+    assert max(sizes) > FIRST_READ_SIZE
     assert 0 < held <= most
 
 
@@ -273,12 +258,8 @@ async def test_a_fast_download_over_tls_which_stalls_keeps_a_small_block() -> No
         for connection in harness.pool.connections:
             largest = max(largest, connection.transport.transport.bufferSize)
 
-    settled, before = 0, 0
-    while settled < 300:
-        await turns()
-        held = harness.proxy.held_size
-        settled = settled + 1 if held == before and held else 0
-        before = held
+    await until_steady(lambda: harness.proxy.held_size or None)
+    held = harness.proxy.held_size
     client.close(reset=True)
     await harness.close()
 

@@ -534,23 +534,14 @@ async def test_a_stopped_backend_stops_the_client(mode: str) -> None:
     request = Signer().put(TARGET, body, mode)
     client = SocketClient(harness.port.getHost().port, BUFFER)
     client.put(request.head + request.body)
-    settled, before = 0, -1
-    while settled < 300:
-        client.pump()
-        await turns()
-        settled = settled + 1 if client.sent == before else 0
-        before = client.sent
+    await client.settle()
 
     (connection,) = backend.connections
     assert STOP_AFTER < client.sent <= connection.received_size + KERNEL + BLOCKS
     assert harness.proxy.held_size <= BLOCKS
 
     connection.resume()
-    for _ in range(100_000):
-        client.pump()
-        if client.status:
-            break
-        await turns()
+    await client.until_answered()
     status = client.status
     client.close()
     await harness.close()
