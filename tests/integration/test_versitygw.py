@@ -30,6 +30,7 @@ FULL_STOP = "S3's own text, as recorded, has no full stop at its end"
 QUOTES = "S3's own text, as recorded, has single quotation marks"
 COMPONENTS = "S3 has one sentence for whichever component is missing or cannot be read, as recorded"
 DAY_FIRST = "S3 looks at the form of the scope's day before its service and its end, as recorded"
+SPACES = "S3 repeats a condition with a space after each comma, however its signer wrote it, as users' reports show"
 FIELD_NAMES = "S3 writes the names of a form's fields as its documentation does, as recorded"
 
 DIFFERENT: dict[str, tuple[str, str]] = {
@@ -65,6 +66,11 @@ DIFFERENT: dict[str, tuple[str, str]] = {
     "PostObject_invalid_policy_document": (QUOTES, "^FAIL .* test 10 failed: .* instead got .* Unexpected: 'extra'$"),
     "PostObject_invalid_tagging": (FULL_STOP, "published schema$"),
     "PostObject_partial_auth_fields": (FIELD_NAMES, "instead got .* a field named 'X-Amz-Signature'"),
+    "PostObject_policy_access_control": (
+        SPACES,
+        r'test 9 failed: .* instead got .*: \["eq", "\$content-type", "text/plain"\]$',
+    ),
+    "PostObject_policy_condition_key_mismatch": (SPACES, r'instead got .*: \["eq", "\$key", "expected-key"\]$'),
     "PostObject_policy_content_length_too_large": (
         "S3's own text, as recorded, does not say that the size is an object's",
         "instead got Your proposed upload exceeds the maximum allowed size$",
