@@ -18,6 +18,7 @@ import pytest
 from s3proxy.testing.certificates import make_authority, make_certificate
 from tests.integration.daemon import CLIENT_KEY_ID, CLIENT_SECRET, start_daemon
 from tests.integration.golang import CACHE, MINIO, environment, find_go, install_program
+from tests.integration.storages import Endpoint
 from tests.processes import end_all, free_port, wait_for_port
 
 pytestmark = pytest.mark.integration
@@ -66,20 +67,9 @@ Runs one test by its name, or tells all names.
 
 
 @dataclass(frozen=True)
-class Endpoint:
-    """
-    Where the tests are run at, over TLS.
-    """
-
-    port: int
-    key_id: str
-    secret: str
-
-
-@dataclass(frozen=True)
 class Setup:
     """
-    MinIO, and s3proxy in front of it.
+    MinIO, and s3proxy in front of it, both over TLS.
     """
 
     program: Path
