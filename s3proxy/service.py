@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from s3proxy.accesslog import AccessRecord
 from s3proxy.admin import AdminSite
 from s3proxy.backends import CannotStart
-from s3proxy.frontend.admission import ConnectionLimit, most_connections, raise_file_limit
+from s3proxy.frontend.admission import ConnectionLimit, most_connections
 from s3proxy.frontend.balance import Balance
 from s3proxy.frontend.peers import Peers, Trust
 from s3proxy.frontend.proxy_protocol import ProxyHeaderFactory
@@ -29,6 +29,7 @@ from s3proxy.gauges import measure
 from s3proxy.generation import Generation, utc_now
 from s3proxy.listening import CannotListen, Sockets
 from s3proxy.metrics import Metrics
+from s3proxy.process import prepare_process
 from s3proxy.proxy import ProxyCounts
 from s3proxy.s3.errors import S3Error
 from s3proxy.settings import ListenerSettings, Settings
@@ -403,5 +404,5 @@ def make_service(settings: Settings, load: Callable[[], Settings] | None = None)
 
     # Twisted's timers run on the wall clock: a step of NTP would fire or starve them.
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
-    raise_file_limit()
+    prepare_process()
     return ProxyService(settings, reactor, load=load)

@@ -7,6 +7,7 @@ and an exception tells that there is no more. Together that costs more than AES-
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from OpenSSL import SSL
@@ -14,8 +15,14 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 
 from s3proxy.s3.limits import KIB, MIB
 
+Octets = bytes | memoryview
+
 _RECORD_SIZE = 16 * KIB
-_SCRATCH_SIZE = 1 * MIB
+_PIECE_SIZE = 64 * KIB
+"""
+What OpenSSL gets, and gives, at once: it clears its memory before it copies, and so little stays in the cache.
+"""
+_SCRATCH_SIZE = MIB + _PIECE_SIZE
 
 
 class Engine(Protocol):
@@ -23,19 +30,18 @@ class Engine(Protocol):
     How records are made and read.
     """
 
-    def decrypt(self, connection: SSL.Connection) -> bytes:
+    def decrypt(self, connection: SSL.Connection, records: bytes) -> bytes:
         """
-        Return all that can be decrypted of what was written to a connection. An end or an error is not told.
-        """
-
-    def encrypt(self, connection: SSL.Connection, octets: bytes | memoryview) -> int:
-        """
-        Make records of octets; return of how many.
+        Return all that can be decrypted of records, and of what came before. An end or an error is not told.
         """
 
-    def records(self, connection: SSL.Connection) -> bytes:
+    def encrypt(self, connection: SSL.Connection, pieces: Sequence[Octets]) -> tuple[Octets, Sequence[Octets]]:
         """
-        Return what a connection has to send.
+        Make records of octets.
+
+        Returns:
+            All that a connection has to send, which is overwritten by the next call for any connection; and the octets
+            of which no records could be made.
         """
 
 
@@ -68,9 +74,7 @@ class Records:
             if not self._is_established:
                 stock(octets)
                 return
-            connection = tls.getHandle()
-            connection.bio_write(octets)
-            data = ENGINE.decrypt(connection)
+            data = ENGINE.decrypt(tls.getHandle(), octets)
             if data and not tls._aborted:
                 tls.wrappedProtocol.dataReceived(data)
             # What ended it, Twisted finds once more, and knows what to do.
@@ -100,7 +104,7 @@ class Records:
         below = self.below
         return not below.dataBuffer and not below._tempDataBuffer
 
-    def encrypt(self, pieces: Any) -> bytes:
+    def encrypt(self, pieces: Sequence[Octets]) -> Octets:
         """
         Return the records of octets, and of whatever else is to be sent before them.
 
@@ -108,19 +112,15 @@ class Records:
             pieces: Octets, in order.
 
         Returns:
-            Nothing where Twisted keeps the octets, until the handshake is done or the other side was read.
+            To be sent or copied before anything else is encrypted or decrypted. Nothing where Twisted keeps the octets,
+            until the handshake is done or the other side was read.
         """
         tls = self._tls
         if self._is_established:
-            connection = tls.getHandle()
-            for index, piece in enumerate(pieces):
-                taken = ENGINE.encrypt(connection, piece)
-                if taken < len(piece):
-                    self.below.write(ENGINE.records(connection))
-                    pieces = (piece[taken:], *pieces[index + 1 :])
-                    break
-            else:
-                return ENGINE.records(connection)
+            encrypted, pieces = ENGINE.encrypt(tls.getHandle(), pieces)
+            if not pieces:
+                return encrypted
+            self.below.write(bytes(encrypted))
         # Not by the instance's own write, which waits for more.
         TLSMemoryBIOProtocol.write(tls, b"".join(pieces))
         return b""
@@ -131,7 +131,8 @@ class PublicEngine:
     By what pyOpenSSL promises: correct, and slow.
     """
 
-    def decrypt(self, connection: SSL.Connection) -> bytes:
+    def decrypt(self, connection: SSL.Connection, records: bytes) -> bytes:
+        connection.bio_write(records)
         pieces = []
         try:
             while True:
@@ -139,22 +140,19 @@ class PublicEngine:
         except SSL.Error:
             return b"".join(pieces)
 
-    def encrypt(self, connection: SSL.Connection, octets: bytes | memoryview) -> int:
-        done = 0
+    def encrypt(self, connection: SSL.Connection, pieces: Sequence[Octets]) -> tuple[Octets, Sequence[Octets]]:
+        octets, done = b"".join(pieces), 0
         try:
             while done < len(octets):
                 done += connection.send(octets[done : done + _RECORD_SIZE])
         except SSL.Error:
             pass
-        return done
-
-    def records(self, connection: SSL.Connection) -> bytes:
-        pieces = []
+        records = []
         try:
             while True:
-                pieces.append(connection.bio_read(_SCRATCH_SIZE))
+                records.append(connection.bio_read(_SCRATCH_SIZE))
         except SSL.WantReadError:
-            return b"".join(pieces)
+            return b"".join(records), [octets[done:]] if done < len(octets) else []
 
 
 class ScratchEngine:
@@ -172,42 +170,60 @@ class ScratchEngine:
         self._from_buffer = library._ffi.from_buffer
         self._scratch = library._ffi.new_allocator(should_clear_after_alloc=False)("char[]", _SCRATCH_SIZE)
         connection = SSL.Connection(SSL.Context(SSL.TLS_METHOD), None)
-        for name in ("_ssl", "_from_ssl"):
+        for name in ("_ssl", "_into_ssl", "_from_ssl"):
             # Wanting now, not at the first client.
             getattr(connection, name)
 
-    def decrypt(self, connection: Any) -> bytes:
-        ssl, read, scratch, size = connection._ssl, self._lib.SSL_read, self._scratch, 0
-        pieces = []
-        while (taken := read(ssl, scratch + size, _RECORD_SIZE)) > 0:
-            size += taken
-            if size > _SCRATCH_SIZE - _RECORD_SIZE:
-                pieces.append(self._buffer(scratch, size)[:])
-                size = 0
-        if size:
-            pieces.append(self._buffer(scratch, size)[:])
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    def decrypt(self, connection: Any, records: bytes) -> bytes:
+        ssl, read, scratch, filled = connection._ssl, self._lib.SSL_read, self._scratch, 0
+        bio, write = connection._into_ssl, self._lib.BIO_write
+        full: list[bytes] = []
+        size = len(records)
+        with self._from_buffer(records) as encrypted:
+            for start in range(0, size, _PIECE_SIZE):
+                write(bio, encrypted + start, min(_PIECE_SIZE, size - start))
+                while (taken := read(ssl, scratch + filled, _RECORD_SIZE)) > 0:
+                    filled += taken
+                    if filled > _SCRATCH_SIZE - _RECORD_SIZE:
+                        full.append(self._buffer(scratch, filled)[:])
+                        filled = 0
+        last = self._buffer(scratch, filled)[:]
+        return b"".join((*full, last)) if full else last
 
-    def encrypt(self, connection: Any, octets: bytes | memoryview) -> int:
+    def encrypt(self, connection: Any, pieces: Sequence[Octets]) -> tuple[Octets, Sequence[Octets]]:
         ssl, write = connection._ssl, self._lib.SSL_write
-        size, done = len(octets), 0
-        with self._from_buffer(octets) as plain:
-            while done < size:
-                taken = write(ssl, plain + done, size - done)
-                if taken <= 0:
-                    break
-                done += taken
-        return done
+        bio, full, filled, waiting = connection._from_ssl, list[bytes](), 0, 0
+        for index, piece in enumerate(pieces):
+            size, done = len(piece), 0
+            with self._from_buffer(piece) as plain:
+                while done < size:
+                    taken = write(ssl, plain + done, min(_PIECE_SIZE, size - done))
+                    if taken <= 0:
+                        return self._collected(bio, filled, full), [piece[done:], *pieces[index + 1 :]]
+                    done += taken
+                    waiting += taken
+                    if waiting >= _PIECE_SIZE:
+                        filled, waiting = self._collect(bio, filled, full), 0
+        return self._collected(bio, filled, full), ()
 
-    def records(self, connection: Any) -> bytes:
-        bio, read = connection._from_ssl, self._lib.BIO_read
-        pieces = []
-        while True:
-            size = read(bio, self._scratch, _SCRATCH_SIZE)
-            if size > 0:
-                pieces.append(self._buffer(self._scratch, size)[:])
-            if size < _SCRATCH_SIZE:
-                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    def _collect(self, bio: Any, filled: int, full: list[bytes]) -> int:
+        """
+        Take what OpenSSL has written; return how much of the scratch is filled then.
+
+        Args:
+            full: Where the scratch goes when it is full.
+        """
+        while (taken := self._lib.BIO_read(bio, self._scratch + filled, _SCRATCH_SIZE - filled)) > 0:
+            filled += taken
+            if filled < _SCRATCH_SIZE:
+                break
+            full.append(self._buffer(self._scratch, filled)[:])
+            filled = 0
+        return filled
+
+    def _collected(self, bio: Any, filled: int, full: list[bytes]) -> Octets:
+        last = memoryview(self._buffer(self._scratch, self._collect(bio, filled, full)))
+        return b"".join((*full, last)) if full else last
 
 
 def make_engine() -> Engine:

@@ -107,13 +107,13 @@ def main() -> int:
 def _make_service(message: dict[str, Any], reactor: Any) -> ProxyService | None:
     from s3proxy.backends import CannotStart
     from s3proxy.config import make_settings, share_of
-    from s3proxy.frontend.admission import raise_file_limit
     from s3proxy.frontend.balance import Balance
     from s3proxy.listening import Sockets
+    from s3proxy.process import prepare_process
     from s3proxy.service import ProxyService
     from s3proxy.tables import Faults
 
-    raise_file_limit()
+    prepare_process()
     sockets = Sockets(reactor, message["sockets"])
     try:
         settings = share_of(make_settings(message["content"], Path(message["directory"])), message["workers"])

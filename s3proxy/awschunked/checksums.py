@@ -11,12 +11,12 @@ import base64
 import binascii
 import hashlib
 import hmac
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from awscrt import checksums as crt
+from zlib_ng import zlib_ng
 
 from s3proxy.s3.errors import (
     BadDigest,
@@ -112,7 +112,7 @@ class Algorithm:
 ALGORITHMS: dict[bytes, Algorithm] = {
     algorithm.name: algorithm
     for algorithm in (
-        Algorithm(b"crc32", 4, lambda: _Crc(zlib.crc32, 4)),
+        Algorithm(b"crc32", 4, lambda: _Crc(zlib_ng.crc32, 4)),
         Algorithm(b"crc32c", 4, lambda: _Crc(crt.crc32c, 4)),
         Algorithm(b"crc64nvme", 8, lambda: _Crc(crt.crc64nvme, 8)),
         Algorithm(b"sha1", 20, hashlib.sha1),

@@ -218,11 +218,3 @@ def most_connections(wanted: int, to_backends: int) -> int:
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     free = limit - RESERVED_FDS
     return min(wanted, max(1, free - min(2 * to_backends, free // 2)))
-
-
-def raise_file_limit() -> None:
-    """
-    Let this process have as many file descriptors as it may.
-    """
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
