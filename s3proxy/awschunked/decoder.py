@@ -19,8 +19,8 @@ from s3proxy.s3.head import HeaderList
 from s3proxy.s3.identity_enum import IdentityEnum
 from s3proxy.s3.limits import MAX_CHUNK_HEADER_SIZE, MAX_TRAILER_SIZE, MIB, MIN_CHUNK_SIZE
 
-_SIGNED_HEADER = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*;[ \t]*chunk-signature[ \t]*=[ \t]*([^\s;=,]+)[ \t]*")
-_UNSIGNED_HEADER = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*")
+_SIGNED_HEADER = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*;[ \t]*chunk-signature[ \t]*=[ \t]*([^\s;=,]+)[ \t]*\r\n")
+_UNSIGNED_HEADER = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*\r\n")
 _TRAILER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*)")
 _TRAILER_SIGNATURE = b"x-amz-trailer-signature"
 
@@ -84,6 +84,7 @@ class AwsChunkedDecoder:
         "_digests",
         "_has_trailer",
         "_hash",
+        "_header",
         "_kept",
         "_last_chunk_size",
         "_left",
@@ -113,6 +114,7 @@ class AwsChunkedDecoder:
         self._digests = digests
         self._updates = digests.updates
         self._verifier = verifier
+        self._header = _UNSIGNED_HEADER if verifier is None else _SIGNED_HEADER
         self._has_trailer = has_trailer
         self._min_chunk_size = min_chunk_size
         self._state = _State.CHUNK_HEADER
@@ -173,16 +175,15 @@ class AwsChunkedDecoder:
                 position += 2
                 self._chunk_ended()
             elif state is _State.CHUNK_HEADER:
-                found = data.find(b"\n", position, position + MAX_CHUNK_HEADER_SIZE)
-                if found < 0:
-                    if end - position >= MAX_CHUNK_HEADER_SIZE:
+                limit = position + MAX_CHUNK_HEADER_SIZE
+                found = self._header.match(data, position, limit)
+                if found is None:
+                    if end >= limit or data.find(b"\n", position) >= 0:
                         raise IncompleteBody
                     self._kept = data[position:]
                     break
-                if data[found - 1 : found] != b"\r" or found == position:
-                    raise IncompleteBody
-                self._header_read(data[position : found - 1])
-                position = found + 1
+                self._header_read(found)
+                position = found.end()
                 size = self._left
                 if size and position + size + 2 <= end:
                     # All of it is here.
@@ -244,15 +245,10 @@ class AwsChunkedDecoder:
         if self.decoded_size - self.decoded_length > MAX_EXCESS_SIZE:
             raise IncompleteBody.of_length(self.decoded_length, self.decoded_size)
 
-    def _header_read(self, line: bytes) -> None:
+    def _header_read(self, found: re.Match[bytes]) -> None:
         if self._verifier is not None:
-            found = _SIGNED_HEADER.fullmatch(line)
-            if found is None or not self._verifier.is_signature(found[2]):
-                raise IncompleteBody
             self._claimed_signature = found[2]
-        else:
-            found = _UNSIGNED_HEADER.fullmatch(line)
-            if found is None:
+            if not self._verifier.is_signature(self._claimed_signature):
                 raise IncompleteBody
         size = int(found[1], 16)
         self._chunk_number += 1

@@ -10,6 +10,9 @@ from __future__ import annotations
 import hmac
 from collections import OrderedDict
 
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
+
 from s3proxy.sigv4.scope import CredentialScope
 
 
@@ -38,16 +41,17 @@ class SigningKey:
         key: 32 bytes, as `derive_signing_key` returns them.
     """
 
-    __slots__ = ("_key",)
+    __slots__ = ("_begun",)
 
     def __init__(self, key: bytes) -> None:
-        self._key = key
+        # A copy of what is begun costs less than half of beginning with the key.
+        self._begun = HMAC(key, SHA256())
 
     def sign(self, text: bytes) -> Signature:
         """
         Sign a string.
         """
-        return Signature(hmac.digest(self._key, text, "sha256").hex().encode())
+        return Signature(self._digits(text))
 
     def matches(self, text: bytes, claimed: bytes) -> bool:
         """
@@ -55,7 +59,12 @@ class SigningKey:
 
         They are compared in constant time, as text: upper-case hex is another signature.
         """
-        return hmac.compare_digest(hmac.digest(self._key, text, "sha256").hex().encode(), claimed)
+        return hmac.compare_digest(self._digits(text), claimed)
+
+    def _digits(self, text: bytes) -> bytes:
+        running = self._begun.copy()
+        running.update(text)
+        return running.finalize().hex().encode()
 
 
 def derive_signing_key(secret_access_key: str, scope: CredentialScope) -> bytes:
