@@ -120,9 +120,7 @@ def compare(options: argparse.Namespace) -> int:
             if not chosen:
                 continue
             with started(bench, names, is_tls=is_tls, access_log=options.access_log) as parties:
-                for load in chosen:
-                    _measure_load(bench, results, load, parties, options)
-                    results.write(options.output)
+                _measure(bench, results, chosen, parties, options)
     for name in names:
         results.parties[name] = f"{describe_party(name)}; {results.parties[name]}"
     results.write(options.output)
@@ -131,31 +129,49 @@ def compare(options: argparse.Namespace) -> int:
     return 0
 
 
+def _measure(
+    bench: Bench,
+    results: Results,
+    loads: list[Load],
+    parties: dict[str, tuple[int, int]],
+    options: argparse.Namespace,
+) -> None:
+    taken = {}
+    for load in loads:
+        print(f"  {load.title}", flush=True)
+        taken[load] = [name for name, place in parties.items() if probe(bench, results, load, name, *place)]
+    # A machine is slower for minutes at a time: the rounds of one load are far from each other.
+    for number in range(options.rounds):
+        print(f"  round {number + 1} of {options.rounds}", flush=True)
+        for load, names in taken.items():
+            _measure_load(bench, results, load, number, {name: parties[name] for name in names}, options)
+            results.write(options.output)
+
+
 def _measure_load(
     bench: Bench,
     results: Results,
     load: Load,
+    number: int,
     parties: dict[str, tuple[int, int]],
     options: argparse.Namespace,
 ) -> None:
-    print(f"  {load.title}", flush=True)
-    taken = [name for name, place in parties.items() if probe(bench, results, load, name, *place)]
     requests = max(1, round(options.mebibytes * MIB / load.size)) if load.counts_bytes else options.requests
-    for number in range(options.rounds):
-        if load.is_hashed and load.counts_bytes:
-            results.sha256.setdefault(load.name, []).append(sha256_cost())
-        # Who comes first differs from round to round.
-        turn = number % len(taken) if taken else 0
-        line = []
-        for name in taken[turn:] + taken[:turn]:
-            pid, port = parties[name]
-            run = bench.generator.run(load, name, number, pid, port, requests=requests, seconds=options.seconds)
-            results.runs.append(run)
-            if run.requests and run.sink_requests < run.requests:
-                results.cells[load.name][name] = "from its cache"
-            cost = run.cost(load.counts_bytes) if run.requests else 0
-            line.append(f"{name} " + (f"{cost:.2f} s/GiB" if load.counts_bytes else f"{cost * 1e6:.0f} µs"))
-        print(f"    {number + 1} of {options.rounds}: {', '.join(line)}", flush=True)
+    if load.is_hashed and load.counts_bytes:
+        results.sha256.setdefault(load.name, []).append(sha256_cost())
+    # Who comes first differs from round to round.
+    turn = number % len(parties) if parties else 0
+    names = list(parties)
+    line = []
+    for name in names[turn:] + names[:turn]:
+        pid, port = parties[name]
+        run = bench.generator.run(load, name, number, pid, port, requests=requests, seconds=options.seconds)
+        results.runs.append(run)
+        if run.requests and run.sink_requests < run.requests:
+            results.cells[load.name][name] = "from its cache"
+        cost = run.cost(load.counts_bytes) if run.requests else 0
+        line.append(f"{name} " + (f"{cost:.2f} s/GiB" if load.counts_bytes else f"{cost * 1e6:.0f} µs"))
+    print(f"    {load.title}: {', '.join(line)}", flush=True)
 
 
 def print_tables(results: Results) -> None:
