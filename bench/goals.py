@@ -233,5 +233,7 @@ def next_lever(load: Load) -> str:
             "reactor a third. Compiled rooms (Cython) were tried: 0 to 20 % of a room, nothing of the whole"
         )
     if load.is_hashed:
-        return "none but a faster SHA-256: what is left beside it and nginx's relaying is the decoder, 2 µs a chunk"
+        return (
+            "none but a faster SHA-256: what is left beside it and nginx's relaying is the decoder, see the rooms below"
+        )
     return "splice(2), see decision 7" if not load.is_tls else "kTLS, where the kernel has it"

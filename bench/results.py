@@ -21,6 +21,7 @@ from typing import Any
 from bench.loads import LOADS, Load
 from bench.measure import Run
 from bench.parties import CACHE
+from tests.integration.gaul import CACHE as GAUL_CACHE
 
 RESULTS = CACHE / "results"
 
@@ -64,7 +65,7 @@ def describe_party(name: str) -> str:
         "rclone": ["go", "version", "-m", str(CACHE / "bin" / "rclone")],
     }
     if name == "gaul":
-        return ", ".join(path.stem.rpartition("-")[2] for path in (CACHE / "gaul").glob("s3proxy-*.jar"))
+        return ", ".join(path.stem.rpartition("-")[2] for path in GAUL_CACHE.glob("s3proxy-*.jar"))
     if name not in commands:
         try:
             return version("txs3proxy")
