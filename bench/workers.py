@@ -141,7 +141,7 @@ def goals_of(results: Results) -> list[Goal]:
             if ratios:
                 text = f"{LOADS[name].title}: CPU per request with {count} workers, times one worker's"
                 value = median(ratios)
-                found.append(Goal("S5", text, f"≤ {BOUND:.2f}", f"{value:.2f}", BOUND / value))
+                found.append(Goal("S5", text, f"≤ {BOUND:.2f}", f"{value:.2f}", BOUND / value, load=name))
     for count, counts in results.more.get("spread", {}).items():
         worst = _farthest(counts, int(count))
         text = f"{SPREAD_CONNECTIONS} connections over {count} workers: farthest from the mean"
