@@ -16,6 +16,7 @@ from s3proxy.awschunked.checksums import parse_body_digests
 from s3proxy.awschunked.decoder import AwsChunkedDecoder
 from s3proxy.s3.errors import IncompleteBody, InvalidChunkSizeError, MalformedTrailerError, S3Error
 from s3proxy.s3.head import index_headers
+from s3proxy.s3.limits import MAX_CHUNK_HEADER_SIZE
 from s3proxy.sigv4.authorization import HMAC_ALGORITHM
 from s3proxy.sigv4.chunks import ChunkChain
 from s3proxy.sigv4.scope import CredentialScope
@@ -177,6 +178,43 @@ def test_broken_streams(wire: bytes, length: int, error: type[S3Error], step: in
     pieces = [wire[start : start + step] for start in range(0, len(wire), step)] if step else [wire]
 
     assert decode(UNSIGNED_TRAILER, length, pieces) == error.__name__
+
+
+@pytest.mark.parametrize("mode", [SIGNED_CHUNKS, SIGNED_TRAILER, UNSIGNED_TRAILER])
+@pytest.mark.parametrize("ending", [b"\n", b"\r", b" " * MAX_CHUNK_HEADER_SIZE + b"\r\n", b" " * MAX_CHUNK_HEADER_SIZE])
+@pytest.mark.parametrize("step", [0, 1, 1000])
+def test_a_chunk_header_ends_with_crlf_within_its_limit(mode: str, ending: bytes, step: int) -> None:
+    """
+    No signature covers the end of a chunk's header: it is judged by its form alone.
+    """
+    body = b"0123456789abcdef" * 512
+    wire = Signer().encode(body, mode, SEED, 8192).replace(b"\r\n", ending, 1)
+    pieces = [wire[start : start + step] for start in range(0, len(wire), step)] if step else [wire]
+
+    assert decode(mode, len(body), pieces) == "IncompleteBody"
+
+
+@pytest.mark.parametrize("mode", [SIGNED_CHUNKS, SIGNED_TRAILER, UNSIGNED_TRAILER])
+@pytest.mark.parametrize("header", [b"zz\r\n", b"5" + b" " * (MAX_CHUNK_HEADER_SIZE - 1)])
+def test_a_broken_chunk_header_is_refused_at_once(mode: str, header: bytes) -> None:
+    """
+    Nothing more is waited for, or kept, where no octet which follows can mend it.
+    """
+    decoder = make_decoder(mode, 8192)
+
+    with pytest.raises(IncompleteBody):
+        decoder.feed(header)
+
+
+@pytest.mark.parametrize("digits", [b"0" * 63, b"0" * 65])
+def test_a_chunk_signature_of_another_length_is_broken_framing(digits: bytes) -> None:
+    """
+    It is told apart from one which is wrong.
+    """
+    wire = b"2000;chunk-signature=%s\r\n" % digits + b"a" * 8192 + b"\r\n"
+
+    assert decode(SIGNED_CHUNKS, 8192, [wire]) == "IncompleteBody"
+    assert decode(SIGNED_CHUNKS, 8192, [wire.replace(digits, b"0" * 64)]) == "SignatureDoesNotMatch"
 
 
 def test_nothing_beyond_the_length_comes_out() -> None:
