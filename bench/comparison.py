@@ -139,12 +139,12 @@ def _measure(
     taken = {}
     for load in loads:
         print(f"  {load.title}", flush=True)
-        taken[load] = [name for name, place in parties.items() if probe(bench, results, load, name, *place)]
+        taken[load] = {name: place for name, place in parties.items() if probe(bench, results, load, name, *place)}
     # A machine is slower for minutes at a time: the rounds of one load are far from each other.
     for number in range(options.rounds):
         print(f"  round {number + 1} of {options.rounds}", flush=True)
-        for load, names in taken.items():
-            _measure_load(bench, results, load, number, {name: parties[name] for name in names}, options)
+        for load, takers in taken.items():
+            _measure_load(bench, results, load, number, takers, options)
             results.write(options.output)
 
 
