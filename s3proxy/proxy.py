@@ -20,6 +20,7 @@ from s3proxy.authentication import (
     Authenticated,
     Realm,
     admit_anonymous,
+    admit_preflight,
     carries_form,
     read_claim,
     read_form_claim,
@@ -39,6 +40,7 @@ from s3proxy.onward import Onward
 from s3proxy.postobject.form import Form
 from s3proxy.postobject.upload import form_answer, form_key
 from s3proxy.replay import ReplayWindow
+from s3proxy.resign.allowed import check_taken
 from s3proxy.resign.answer import (
     JUDGED_STATUSES,
     MAX_EDITED_SIZE,
@@ -53,8 +55,9 @@ from s3proxy.resign.answer import (
     error_code,
 )
 from s3proxy.resign.keys import check_keys
-from s3proxy.resign.profiles import check_operation_taken, check_private_surface
+from s3proxy.resign.profiles import check_private_surface
 from s3proxy.s3.address import Address, parse_address
+from s3proxy.s3.classification import Classification, check_method, check_request, classify, is_head_bucket
 from s3proxy.s3.error_xml import error_document
 from s3proxy.s3.errors import (
     AccessDenied,
@@ -65,7 +68,7 @@ from s3proxy.s3.errors import (
     SlowDown,
 )
 from s3proxy.s3.head import HeaderList, RequestHead
-from s3proxy.s3.operation import BodyUse, check_method, check_operation, is_head_bucket
+from s3proxy.s3.operation import BodyUse
 
 if TYPE_CHECKING:
     from s3proxy.backend.backend import Backend
@@ -130,7 +133,7 @@ class Proxy:
         wall_clock: Tells the time of signatures, in UTC; not the reactor's, which is monotonic.
         clock: Seconds which never go back, for durations: ``reactor.seconds``.
         log_access: Told of each request when it has ended.
-        authorizer: Asked once the client is known to be who it says; None lets everything pass.
+        authorizer: Classification once the client is known to be who it says; None lets everything pass.
         spool: Where bodies go which must be verified whole, and are too large for memory.
         budgets: What requests may have together.
         counts: Where it counts; its own by default.
@@ -237,6 +240,7 @@ class ProxiedExchange:
         self._claim: Claim | None = None
         self._form: FormIntake | None = None
         self._authenticated: Authenticated | None = None
+        self._classification: Classification | None = None
         self._plan: BodyPlan | None = None
         self._ticket: Ticket | None = None
         self._pace: Pace | None = None
@@ -336,17 +340,19 @@ class ProxiedExchange:
         check_method(head.method)
         realm = proxy.settings.realm
         self._address = address = parse_address(head.raw_path, head.host, realm.domains)
+        if head.method == b"OPTIONS":
+            self._believe(admit_preflight(head))
+            return
         claim = read_claim(head, address, realm, self._received_at)
         if claim is not None:
             self._look_up(claim)
         elif carries_form(head, address):
             self._receive(Event.FORM_BEGAN)
         else:
-            self._believe(admit_anonymous(head, address, realm))
+            self._believe(admit_anonymous(head, address, classify(head, address), realm))
 
     def _look_up(self, claim: Claim) -> None:
         self._claim = claim
-        self._head = claim.head
         found = self._proxy.credentials.look_up(claim.claimed_access_key_id)
         if isinstance(found, Deferred):
             self._looking_up = found
@@ -375,8 +381,8 @@ class ProxiedExchange:
             self._form.check_policy(self._received_at)
             self._head, self._address = self._form.upload()
             # The policy covers every field, and so every header which was made of one.
-            authenticated = replace(authenticated, signed_headers=frozenset(self._head.fields))
-        elif window is not None and self._head.method in _CHANGING_METHODS:
+            authenticated = replace(authenticated, head=self._head, signed_headers=frozenset(self._head.fields))
+        elif window is not None and self._claim.head.method in _CHANGING_METHODS:
             if not window.admit(self._claim.claimed_signature, proxy.clock()):
                 raise AccessDenied("This request was sent before, and may not be repeated.")
             self._is_admitted_once = True
@@ -388,14 +394,15 @@ class ProxiedExchange:
         """
         assert self._address is not None
         proxy = self._proxy
-        head, address = self._head, self._address
+        head, address = authenticated.head, self._address
+        self._head = head
         self._authenticated = authenticated
-        check_operation(head, address)
+        self._classification = classification = classify(head, address, authenticated.covered_names)
+        check_request(head, address)
         self._backend = backend = proxy.choose_backend(head, address, authenticated)
         profile = backend.account.profile
-        check_private_surface(profile, head, address)
-        if profile.taken_operations is not None:
-            check_operation_taken(profile.taken_operations, head, address, authenticated.authentication_names)
+        check_private_surface(profile, head, address, backend.allowed, classification.operation.name)
+        check_taken(backend.allowed, head, classification)
         if profile.refused_keys is not None:
             check_keys(profile, head, address)
         if proxy.authorizer is not None:
@@ -420,11 +427,12 @@ class ProxiedExchange:
         assert self._address is not None
         assert self._authenticated is not None
         assert self._backend is not None
+        assert self._classification is not None
         head = self._head
         authenticated = self._authenticated
         if self._form is None:
             limits = self._proxy.settings.body_limits
-            plan = plan_body(head, self._address, authenticated, limits, spools=self._backend.spools)
+            plan = plan_body(head, self._classification.operation, authenticated, limits, spools=self._backend.spools)
         else:
             plan = self._form.plan(head)
         self._plan = plan
@@ -461,9 +469,12 @@ class ProxiedExchange:
         assert self._authenticated is not None
         assert self._backend is not None
         assert self._plan is not None
+        assert self._classification is not None
         backend, proxy = self._backend, self._proxy
         regions = proxy.settings.realm.regions
-        self._onward = onward = Onward(self._head, self._address, self._authenticated, backend, regions)
+        self._onward = onward = Onward(
+            self._head, self._address, self._classification, self._authenticated, backend, regions
+        )
         proxy.counts.dropped_headers += onward.dropped_count
         if not backend.account.profile.is_plain:
             self._mending = onward.mend()
@@ -503,7 +514,7 @@ class ProxiedExchange:
             self._look_up(claim)
             return
         self._head, self._address = self._form.upload()
-        self._believe(admit_anonymous(self._head, self._address, realm))
+        self._believe(admit_anonymous(self._head, self._address, classify(self._head, self._address), realm))
 
     def _receive_file(self) -> None:
         assert self._form is not None
@@ -908,6 +919,7 @@ class ProxiedExchange:
             request_id=self._request_id,
             head=self._request.head,
             address=self._address,
+            operation=self._classification.operation if self._classification is not None else None,
             access_key_id=authenticated.access_key_id if authenticated is not None else None,
             status=self._status,
             error_code=self._error_code,

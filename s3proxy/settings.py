@@ -17,6 +17,7 @@ from twisted.internet.endpoints import serverFromString
 
 from s3proxy.authentication import SWITCHES
 from s3proxy.frontend.peers import UNIX
+from s3proxy.resign.allowed import ALL_OPERATIONS, EXTENSIONS
 from s3proxy.resign.profiles import PROFILES
 from s3proxy.s3.limits import GIB, KIB, MAX_OBJECT_SIZE, MAX_XML_BODY_SIZE, MIB, SMALL_BODY_SIZE
 from s3proxy.tables import NotAccepted, boolean, choice, count, list_of, one_or_list_of, option, seconds, size, text
@@ -317,6 +318,13 @@ class BackendSettings:
         "How a body is kept from being committed before it is verified. `tail` withholds its last bytes until then. "
         "`spool` verifies it on disk first, for a backend which would commit a short body.",
         "tail",
+    )
+    extensions: tuple[str, ...] | None = option(
+        list_of(choice(*sorted(EXTENSIONS), *sorted(ALL_OPERATIONS))),
+        "What clients may ask for beyond the profile: functions that are not S3's, or S3 operations that the profile "
+        "does not list, by their API name.",
+        None,
+        told="the profile's own choice",
     )
     forwarded: str = option(choice(*FORWARDED), "The headers which tell it who the client is.", "none")
     connections: int = option(count(1, 65536), "The most connections to it at a time, to each of `urls`.", 4096)
