@@ -25,6 +25,8 @@ _METHODS = frozenset({b"GET", b"HEAD", b"PUT", b"POST", b"DELETE", b"OPTIONS"})
 _REFUSED_METHODS = frozenset({b"TRACE", b"CONNECT", b"PATCH"})
 _METADATA_PREFIX = b"x-amz-meta-"
 
+# MinIO takes whatever matches "multipart/form-data*", as a regular expression, for a form.
+_ANY_FORM_TYPE = b"multipart/form-dat"
 _FORM_TYPE = re.compile(rb"multipart/form-data[ \t]*(?:;|\Z)", re.IGNORECASE)
 _OBJECT_DOCUMENTS = frozenset(
     {b"acl", b"tagging", b"retention", b"legal-hold", b"annotation", b"encryption", b"renameObject"}
@@ -67,8 +69,25 @@ class BodyUse(IdentityEnum):
 def is_form(fields: Fields) -> bool:
     """
     Say whether a body is a form which may hold a file.
+
+    Raises:
+        BadRequest: There are two Content-Type headers: one reader takes the first, another the last.
     """
+    _check_one_type(fields)
     return _FORM_TYPE.match(fields.value(b"content-type") or b"") is not None
+
+
+def _may_be_form(fields: Fields) -> bool:
+    """
+    Say whether a backend could take a body for a form, however the type is spelled.
+    """
+    _check_one_type(fields)
+    return _ANY_FORM_TYPE in (fields.value(b"content-type") or b"").lower()
+
+
+def _check_one_type(fields: Fields) -> None:
+    if len(fields.get(b"content-type", ())) > 1:
+        raise BadRequest
 
 
 def is_copy(head: RequestHead) -> bool:
@@ -191,11 +210,12 @@ def check_operation(head: RequestHead, address: Address) -> None:
 
     Raises:
         MethodNotAllowed: A form came with a signature in its head: nobody would read its policy.
+        BadRequest: A POST to a bucket has two Content-Type headers.
         KeyTooLongError: The key has more than 1,024 bytes.
         MetadataTooLarge: The metadata has more than 2 KiB.
         InvalidArgument: A copy's source names no key: such a request ends Ceph 16.2.
     """
-    if head.method == b"POST" and not address.key and (not head.raw_query or is_form(head.fields)):
+    if head.method == b"POST" and not address.key and (not head.raw_query or _may_be_form(head.fields)):
         raise MethodNotAllowed(head.method, "BUCKET" if address.bucket else "SERVICE")
     if len(address.key) > MAX_KEY_SIZE:
         raise KeyTooLongError(len(address.key), MAX_KEY_SIZE)
