@@ -634,16 +634,19 @@ async def test_what_is_a_form(types: list[str], status: int, code: str | None, k
         (["text/plain", "multipart/form-data; boundary=B"], 400, "BadRequest"),
     ],
 )
+@pytest.mark.parametrize("target", ["?x", "/key", "/key?x", "/key?restore"])
 @pytest_twisted.ensureDeferred
-async def test_a_form_that_hides_behind_a_query(types: list[str], status: int, code: str) -> None:
+async def test_a_form_that_hides(types: list[str], target: str, status: int, code: str) -> None:
     """
-    Signed in its head or by nobody, no POST to a bucket reaches a backend that could take it for a form: MinIO looks
-    for the words anywhere in the type, Ceph takes a POST with an unknown parameter for a form.
+    Signed in its head or by nobody, no POST reaches a backend that could take it for a form: MinIO looks for the
+    words anywhere in the type, Ceph takes a POST to a bucket or an object for a form if it has no parameter it knows.
     """
     body = multipart([("key", "k")], SMALL, boundary="B")
     unsigned = {"Content-Length": str(len(body))}
-    signed = Signer().head("POST", f"/{BUCKET}?x", headers={}, payload=UNSIGNED, unsigned=unsigned)[0]
-    anonymous = f"POST /{BUCKET}?x HTTP/1.1\r\nHost: s3.example.test\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    signed = Signer().head("POST", f"/{BUCKET}{target}", headers={}, payload=UNSIGNED, unsigned=unsigned)[0]
+    anonymous = (
+        f"POST /{BUCKET}{target} HTTP/1.1\r\nHost: s3.example.test\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    )
     lines = "".join(f"Content-Type: {each}\r\n" for each in types).encode()
     for head in (signed, anonymous):
         request = SignedRequest(head[:-2] + lines + b"\r\n", body)
@@ -707,3 +710,20 @@ async def test_an_answer_has_no_line_of_the_form(kind: str) -> None:
         location = answer.header("Location") or ""
         assert not {"\r", "\n", " "} & set(location)
         assert "%0D%0ASet-Cookie" in location
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_upload_of_an_object_that_is_a_form() -> None:
+    """
+    The type is the object's: a multipart upload of one begins as any other.
+    """
+    head = Signer().head(
+        "POST",
+        f"/{BUCKET}/key?uploads",
+        headers={"content-type": "multipart/form-data; boundary=B"},
+        unsigned={"Content-Length": "0"},
+    )[0]
+    answer, harness = await post(SignedRequest(head, b""))
+
+    assert answer.status == 200
+    assert harness.backend.requests[0].head.fields[b"content-type"] == [b"multipart/form-data; boundary=B"]

@@ -210,13 +210,16 @@ def check_operation(head: RequestHead, address: Address) -> None:
 
     Raises:
         MethodNotAllowed: A form came with a signature in its head: nobody would read its policy.
-        BadRequest: A POST to a bucket has two Content-Type headers.
+        BadRequest: A POST that could be a form has two Content-Type headers.
         KeyTooLongError: The key has more than 1,024 bytes.
         MetadataTooLarge: The metadata has more than 2 KiB.
         InvalidArgument: A copy's source names no key: such a request ends Ceph 16.2.
     """
     if head.method == b"POST" and not address.key and (not head.raw_query or _may_be_form(head.fields)):
         raise MethodNotAllowed(head.method, "BUCKET" if address.bucket else "SERVICE")
+    # Ceph takes each other POST to an object for a form, whose key is another one. An upload's type is its object's.
+    if head.method == b"POST" and address.key and not belongs_to_upload(head) and _may_be_form(head.fields):
+        raise MethodNotAllowed(head.method, "OBJECT")
     if len(address.key) > MAX_KEY_SIZE:
         raise KeyTooLongError(len(address.key), MAX_KEY_SIZE)
     if head.method in {b"PUT", b"POST"}:
