@@ -257,7 +257,7 @@ def test_a_boundary_inside_a_part_s_head() -> None:
     assert read(with_part_head(NAMED, boundary=b"a:b"), [], b"a:b")[0].fields == {b"acl": b"value"}
 
 
-@pytest.mark.parametrize("filename", [b"a\rb", b"a\\\rb", b"a\nb", b"a\0b", b"a\x7f"])
+@pytest.mark.parametrize("filename", [b"a\rb", b"a\\\rb", b"a\nb", b"a\0b", b"a\x7f", b"a\tb", b"a\\\tb"])
 def test_no_control_character_in_a_file_s_name(filename: bytes) -> None:
     """
     It may become part of the key.
