@@ -208,7 +208,6 @@ class FormReader:
         Take nothing more, and tell nobody.
         """
         self._is_over = True
-        self._meet_deadline()
         self._early = []
 
     def _refuse(self, error: S3Error) -> None:
