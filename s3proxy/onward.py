@@ -260,7 +260,7 @@ class Onward:
             raw_target += b"?versionId=%s" % quote_from_bytes(deletion.version_id.encode(), safe="-_.~").encode()
         head = replace(self.head, method=b"DELETE", raw_target=raw_target)
         address = Address(bucket.bucket, key, bucket.raw_bucket, raw_key)
-        check_request(head, address)
+        check_request(head, address, DELETE_OBJECT)
         check_private_surface(profile, head, address)
         check_keys(profile, head, address)
         target = backend_target(head, address, profile, DELETE_OBJECT.parameters)

@@ -67,8 +67,8 @@ from s3proxy.s3.errors import (
     ServiceUnavailable,
     SlowDown,
 )
-from s3proxy.s3.head import HeaderList, RequestHead
-from s3proxy.s3.operation import BodyUse
+from s3proxy.s3.head import Fields, HeaderList, RequestHead
+from s3proxy.s3.operation import PUT_OBJECT, BodyUse
 
 if TYPE_CHECKING:
     from s3proxy.backend.backend import Backend
@@ -373,12 +373,15 @@ class ProxiedExchange:
     def _authenticate(self, credential: Credential | None) -> None:
         assert self._claim is not None
         proxy = self._proxy
-        authenticated = verify_claim(self._claim, credential, proxy.settings.realm, self._received_at)
+        # A form is judged when its fields are complete: until then there is nothing to judge.
+        now = self._form.fields_read_at if self._form is not None else None
+        now = now or self._received_at
+        authenticated = verify_claim(self._claim, credential, proxy.settings.realm, now)
         if authenticated.exempted:
             proxy.counts.exempted.update(authenticated.exempted)
         window = proxy.settings.replay_window
         if self._form is not None:
-            self._form.check_policy(self._received_at)
+            self._form.check_policy(now)
             self._head, self._address = self._form.upload()
             # The policy covers every field, and so every header which was made of one.
             authenticated = replace(authenticated, head=self._head, signed_headers=frozenset(self._head.fields))
@@ -398,7 +401,7 @@ class ProxiedExchange:
         self._head = head
         self._authenticated = authenticated
         self._classification = classification = classify(head, address, authenticated.covered_names)
-        check_request(head, address)
+        check_request(head, address, classification.operation)
         self._backend = backend = proxy.choose_backend(head, address, authenticated)
         profile = backend.account.profile
         check_private_surface(profile, head, address, backend.allowed, classification.operation.name)
@@ -500,21 +503,27 @@ class ProxiedExchange:
             partial(self._receive, Event.REFUSED),
         )
         if request.head.has_body:
+            form.reader.bound_by(request.start_head_deadline())
             request.deliverBody(form.reader).addCallbacks(lambda ignored: form.reader.wireEnded(), self._body_cut)
         else:
             form.reader.wireEnded()
 
     def _judge_form(self) -> None:
         assert self._form is not None
+        assert self._address is not None
         realm = self._proxy.settings.realm
+        self._form.fields_read_at = self._proxy.wall_clock()
         # A form without a key is refused before anybody's secret is looked up.
         form_key(self._form.form)
         claim = read_form_claim(self._request.head, self._form.form, realm)
         if claim is not None:
             self._look_up(claim)
             return
+        # Refused before anything else of the form is parsed. The headers of its request say nothing about the file.
+        bare = replace(self._request.head, headers=[], fields=Fields())
+        anonymous = admit_anonymous(bare, self._address, Classification(PUT_OBJECT), realm)
         self._head, self._address = self._form.upload()
-        self._believe(admit_anonymous(self._head, self._address, classify(self._head, self._address), realm))
+        self._believe(replace(anonymous, head=self._head, signed_headers=frozenset(self._head.fields)))
 
     def _receive_file(self) -> None:
         assert self._form is not None

@@ -465,7 +465,7 @@ class Times:
     How long each party may take. None of them runs against a party while it is the proxy that holds it.
     """
 
-    head: float = option(seconds(0.1, DAY), "For the whole head of a request.", 30.0)
+    head: float = option(seconds(0.1, DAY), "For the whole head of a request, and for the fields of a form.", 30.0)
     idle: float = option(seconds(0.1, DAY), "Between two octets of a body or of an answer, from either side.", 60.0)
     keep_alive: float = option(seconds(0.1, DAY), "Between two requests of a client.", 75.0)
     linger: float = option(seconds(0, DAY), "For a client to read a refusal which came before its body's end.", 10.0)

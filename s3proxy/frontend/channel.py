@@ -65,7 +65,7 @@ class ClientTimes:
     How long a client may take, in seconds, and how much it may still send after its answer.
 
     Attributes:
-        head: For a whole head, from its first octet, or from the connection's start.
+        head: For a whole head, from its first octet, or from the connection's start; and for all fields of a form.
         idle: Between two octets of a body, or until it takes an octet of an answer, while it is we who wait.
         total: For a whole request, from its head to its answer's end; 0 for none.
         keep_alive: Between two requests.
@@ -296,6 +296,17 @@ class S3Channel(HTTPChannel):
         splice, self._splice = self._splice, None
         if splice is not None:
             splice.stop()
+
+    def start_head_deadline(self) -> Deadline:
+        """
+        Give part of the body the time of a head, in all: bytes do not extend it.
+
+        Returns:
+            To be cancelled when that part is complete. If it passes, the body has failed with RequestTimeout.
+        """
+        deadline = Deadline(self.site.reactor, self._took_too_long)
+        deadline.set(self._times.head)
+        return deadline
 
     def _stop_awaiting(self) -> None:
         if self._awaited_since is not None:

@@ -20,6 +20,7 @@ from s3proxy.s3.head import RequestHead
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from s3proxy.deadline import Deadline
     from s3proxy.flow import DirectWriter
     from s3proxy.frontend.channel import S3Channel
 
@@ -191,6 +192,12 @@ class S3Request(Request):
         if self._delivered is not None and (self._is_complete or self._failure is not None):
             self._body_delivered(self._failure)
         return result
+
+    def start_head_deadline(self) -> Deadline:
+        """
+        Return a deadline for a part of the body which nobody has authenticated: see `S3Channel.start_head_deadline`.
+        """
+        return self.channel.start_head_deadline()
 
     def _body_delivered(self, error: S3Error | None) -> None:
         delivered, self._delivered = self._delivered, None

@@ -25,6 +25,8 @@ from s3proxy.s3.query import query_items
 _METHODS = frozenset({b"GET", b"HEAD", b"PUT", b"POST", b"DELETE", b"OPTIONS"})
 _REFUSED_METHODS = frozenset({b"TRACE", b"CONNECT", b"PATCH"})
 _METADATA_PREFIX = b"x-amz-meta-"
+# MinIO takes whatever matches "multipart/form-data*", as a regular expression, for a form.
+_ANY_FORM_TYPE = b"multipart/form-dat"
 _FORM_TYPE = re.compile(rb"multipart/form-data[ \t]*(?:;|\Z)", re.IGNORECASE)
 
 _IGNORED = frozenset({b"x-id", b"x-amz-user-agent", b"x-amz-content-sha256"})
@@ -196,8 +198,25 @@ def _check_covered(operation: Operation, uncovered: frozenset[bytes]) -> None:
 def is_form(fields: Fields) -> bool:
     """
     Return True if a body is a form that may hold a file.
+
+    Raises:
+        BadRequest: There are two Content-Type headers: one reader takes the first, another the last.
     """
+    _check_one_type(fields)
     return _FORM_TYPE.match(fields.value(b"content-type") or b"") is not None
+
+
+def _may_be_form(fields: Fields) -> bool:
+    """
+    Return True if a backend could take a body for a form, however the type is spelled.
+    """
+    _check_one_type(fields)
+    return _ANY_FORM_TYPE in (fields.value(b"content-type") or b"").lower()
+
+
+def _check_one_type(fields: Fields) -> None:
+    if len(fields.get(b"content-type", ())) > 1:
+        raise BadRequest
 
 
 def is_preflight(head: RequestHead) -> bool:
@@ -228,18 +247,20 @@ def check_method(method: bytes) -> None:
         raise BadRequest
 
 
-def check_request(head: RequestHead, address: Address) -> None:
+def check_request(head: RequestHead, address: Address, operation: Operation) -> None:
     """
     Refuse what no backend may be classification, once the client is known to be who it says.
 
     Raises:
         MethodNotAllowed: A form came with a signature in its head: nobody would read its policy.
+        BadRequest: A POST that could be a form has two Content-Type headers.
         KeyTooLongError: The key has more than 1,024 bytes.
         MetadataTooLarge: The metadata has more than 2 KiB.
         InvalidArgument: A copy's source names no key: such a request ends Ceph 16.2.
     """
-    if head.method == b"POST" and not address.key and is_form(head.fields):
-        raise MethodNotAllowed(head.method, "BUCKET" if address.bucket else "SERVICE")
+    # Ceph takes a POST to an object for a form, whose key is another one. An upload's type is its object's.
+    if head.method == b"POST" and not operation.is_part_of_upload and _may_be_form(head.fields):
+        raise MethodNotAllowed(head.method, operation.level.value)
     if len(address.key) > MAX_KEY_SIZE:
         raise KeyTooLongError(len(address.key), MAX_KEY_SIZE)
     if head.method in {b"PUT", b"POST"}:

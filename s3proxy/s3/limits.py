@@ -113,6 +113,21 @@ Tags of a document which s3proxy itself reads: DeleteObjects' thousand objects h
 document would hold a million, and nobody else is served while they are read.
 """
 
+MAX_OBJECT_TAGS = 10
+"""
+Tags of one object ("Categorizing your storage using tags").
+"""
+
+MAX_TAG_KEY_LENGTH = 128
+"""
+Unicode characters of a tag's key ("Categorizing your storage using tags").
+"""
+
+MAX_TAG_VALUE_LENGTH = 256
+"""
+Unicode characters of a tag's value ("Categorizing your storage using tags").
+"""
+
 MAX_POST_FIELDS_SIZE = 20 * KIB
 """
 Bytes of a form before its file ("POST Object": form fields).

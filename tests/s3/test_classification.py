@@ -41,8 +41,9 @@ def classified(method: str, target: str, *, covered: frozenset[bytes] | None = N
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     head = parse_request_head("\r\n".join(lines).encode())
     address = parse_address(head.raw_path, head.host, ())
-    check_request(head, address)
-    return classify(head, address, covered)
+    found = classify(head, address, covered)
+    check_request(head, address, found.operation)
+    return found
 
 
 def model() -> dict[str, Any]:
