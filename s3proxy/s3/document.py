@@ -16,7 +16,6 @@ _MAX_NAME_SPACE_SIZE = 256
 # Encodings in which every reader takes these bytes for the same text. Python's ElementTree can write "utf8".
 _UTF_8 = frozenset({"utf-8", "utf8"})
 _ASCII = frozenset({"us-ascii", "ascii"})
-_OTHER_BYTE_ORDER_MARKS = (b"\xfe\xff", b"\xff\xfe")
 
 
 def parse_document(document: bytes) -> Element:
@@ -31,9 +30,9 @@ def parse_document(document: bytes) -> Element:
             type, or more elements, attributes or levels than any document of S3. Or a tag, a comment or a processing
             instruction is longer than 32 KiB; one of at most 16 KiB is always read.
     """
-    # Given an encoding, expat ignores the declared one. It still switches to UTF-16 for a byte order mark, or for a
-    # zero byte at the start.
-    if document.startswith(_OTHER_BYTE_ORDER_MARKS) or b"\0" in document:
+    # Given an encoding, expat ignores the declared one. It still switches to UTF-16 for a byte order mark or a zero byte
+    # at the start. In UTF-16 and UTF-32 each "<" has a zero byte, with or without a mark.
+    if b"\0" in document:
         raise MalformedXML
     reader = _DocumentReader(document.isascii())
     try:
