@@ -26,6 +26,7 @@ from s3proxy.resign.deletions import read_deletions
 from s3proxy.s3.address import decode_path, parse_address
 from s3proxy.s3.date import parse_date
 from s3proxy.s3.document import parse_document
+from s3proxy.s3.error_xml import error_document
 from s3proxy.s3.errors import S3Error
 from s3proxy.s3.framing import ChunkedFraming
 from s3proxy.s3.head import Fields, parse_request_head, parse_response_head
@@ -158,10 +159,18 @@ DATE = NOW.strftime("%Y%m%dT%H%M%SZ").encode()
 DAY = DATE[:8]
 
 
-def judge(data: bytes) -> None:
+def judge(data: bytes) -> bytes:
     """
-    Do with a request's head what is done until its signature is found to be wrong, whoever sent it.
+    Do with a request's head what is done until its signature is found to be wrong, and write the refusal.
     """
+    try:
+        _judge(data)
+    except S3Error as error:
+        return error_document(error, "0" * 16, "s3proxy")
+    return b""
+
+
+def _judge(data: bytes) -> None:
     head = parse_request_head(data)
     address = parse_address(head.raw_path, head.host, REALM.domains)
     claim = read_claim(head, address, REALM, NOW)
@@ -388,7 +397,7 @@ ROWS = [
         "SignedHeaders",
         judge,
         MAX_HEAD_SIZE,
-        30,
+        50,
         {
             "names": numbered(";{}", _V4_SIGNED, _V4_END),
             "one name again": repeated(b";a", _V4_SIGNED, _V4_END),
@@ -482,7 +491,7 @@ ROWS = [
         "headers under V2",
         judge,
         MAX_HEAD_SIZE,
-        20,
+        30,
         {
             "amz lines": lambda size: _V2_HEADER + lines("x-amz-{}:" + "b" * (size // 260) + "\r\n") + _V2_END,
             "one amz line": lambda size: _V2_HEADER + lines("x-amz-a:" + "b" * (size // 260) + "\r\n") + _V2_END,
@@ -696,7 +705,7 @@ ROWS = [
         "transfer chunks",
         decode_transfer,
         64 * KIB,
-        50,
+        70,
         {
             "chunks of one byte": repeated(b"1\r\na\r\n"),
             "extensions": repeated(b"1;a=b\r\na\r\n"),

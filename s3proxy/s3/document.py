@@ -30,8 +30,8 @@ def parse_document(document: bytes) -> Element:
             type, or more elements, attributes or levels than any document of S3. Or a tag, a comment or a processing
             instruction is longer than 32 KiB; one of at most 16 KiB is always read.
     """
-    # Given an encoding, expat ignores the declared one. It still switches to UTF-16 for a byte order mark or a zero byte
-    # at the start. In UTF-16 and UTF-32 each "<" has a zero byte, with or without a mark.
+    # Given an encoding, expat ignores the declared one. It still switches to UTF-16 for a byte order mark, or for a
+    # zero byte at the start. In UTF-16 and UTF-32 each "<" has a zero byte, with or without a mark.
     if b"\0" in document:
         raise MalformedXML
     reader = _DocumentReader(document.isascii())
