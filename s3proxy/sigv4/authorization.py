@@ -43,6 +43,8 @@ _COMPONENT = re.compile(rb"[ \t]*+([A-Za-z]++)=([^,\s]*+)[ \t]*+")
 # As nearly all clients write them; any other order and spacing is read component by component.
 _COMPONENTS = re.compile(rb"Credential=([^,\s]++), ?SignedHeaders=([^,\s]++), ?Signature=([^,\s]++)")
 _KEPT_CREDENTIAL_SIZE = 256
+# Too short for more names than MAX_HEADER_COUNT.
+_KEPT_LIST_SIZE = 255
 _EXPIRES = re.compile(rb"[+-]?[0-9]+")
 
 QUERY_NAMES = frozenset(
@@ -198,8 +200,8 @@ def read_header_claim(
         raise (waivable[0][1] if waivable else malformed) from None
     if scope.day != date[:8]:
         _raise(waivable, AuthorizationHeaderMalformed("Invalid credential date. Date is not the same as X-Amz-Date."))
-    signed_headers = _read_signed_headers(raw_signed_headers, AuthorizationHeaderMalformed, waivable)
-    _check_signed_headers(fields, frozenset(signed_headers), waivable)
+    signed_headers, signed_set = _read_signed_headers(raw_signed_headers, AuthorizationHeaderMalformed, waivable)
+    _check_signed_headers(fields, signed_set, waivable)
     if is_asymmetric:
         region_set = fields.value(b"x-amz-region-set")
         if not region_set:
@@ -284,8 +286,8 @@ def read_query_claim(
             ),
         )
     raw_signed_headers = parameters[b"X-Amz-SignedHeaders"]
-    signed_headers = _read_signed_headers(raw_signed_headers, AuthorizationQueryParametersError, waivable)
-    _check_signed_headers(head.fields, frozenset(signed_headers), waivable)
+    signed_headers, signed_set = _read_signed_headers(raw_signed_headers, AuthorizationQueryParametersError, waivable)
+    _check_signed_headers(head.fields, signed_set, waivable)
     if is_asymmetric:
         region_set = head.fields.value(b"x-amz-region-set") or parameters.get(b"X-Amz-Region-Set")
         if not region_set:
@@ -462,12 +464,25 @@ def _read_expires(raw_expires: bytes) -> int:
     return int(digits)
 
 
-def _read_signed_headers(raw_signed_headers: bytes, fault: Faults, waivable: Waivable) -> tuple[bytes, ...]:
+def _read_signed_headers(
+    raw_signed_headers: bytes, fault: Faults, waivable: Waivable
+) -> tuple[tuple[bytes, ...], frozenset[bytes]]:
+    if len(raw_signed_headers) <= _KEPT_LIST_SIZE:
+        return _split_kept_list(raw_signed_headers)
     # Each name costs work before any key is looked up. No request has more headers than this.
     if raw_signed_headers.count(b";") >= MAX_HEADER_COUNT:
         _raise(waivable, fault(_TOO_MANY_SIGNED))
+    return _split_list(raw_signed_headers)
+
+
+def _split_list(raw_signed_headers: bytes) -> tuple[tuple[bytes, ...], frozenset[bytes]]:
     # A repeated name must not copy the header's value into the canonical request again.
-    return tuple(dict.fromkeys(raw_signed_headers.split(b";")))
+    names = tuple(dict.fromkeys(raw_signed_headers.split(b";")))
+    return names, frozenset(names)
+
+
+# A client's requests have a few lists.
+_split_kept_list = lru_cache(maxsize=256)(_split_list)
 
 
 def _check_signed_headers(fields: Fields, signed_headers: frozenset[bytes], waivable: Waivable) -> None:
