@@ -31,6 +31,7 @@ from s3proxy.flow import Buffer
 from s3proxy.frontend.resource import S3Resource
 from s3proxy.frontend.site import S3Site
 from s3proxy.proxy import Proxy, ProxySettings
+from s3proxy.replay import ReplayWindow
 from s3proxy.resign.head import Account
 from s3proxy.resign.profiles import PROFILES
 from s3proxy.s3.credential import Credential
@@ -243,6 +244,7 @@ class MemoryProxy:
     body_limits: BodyLimits = field(default_factory=BodyLimits)
     profile: str = "generic"
     now: datetime = NOW
+    replay_window: ReplayWindow | None = None
 
     def __post_init__(self) -> None:
         self.clock = Clock()
@@ -253,7 +255,7 @@ class MemoryProxy:
         backend = Backend("memory", cast(Any, self.agent), account)
         self.spool = SpoolDirectory(Path(gettempdir()), 1 << 30)
         self.proxy = Proxy(
-            ProxySettings(self.realm, self.body_limits),
+            ProxySettings(self.realm, self.body_limits, replay_window=self.replay_window),
             MemoryStore(self.credentials),
             lambda head, address, authenticated: backend,
             wall_clock=lambda: self.now,

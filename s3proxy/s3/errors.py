@@ -53,7 +53,8 @@ def format_iso8601(moment: datetime) -> str:
     """
     Write a moment as S3 does in ``ServerTime`` and ``Expires``: ``2026-03-01T12:00:00Z``.
     """
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    # strftime writes a year before 1000 without its zeros.
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
 class AccessDenied(S3Error):
