@@ -144,7 +144,7 @@ class S3Channel(HTTPChannel):
         self._write_deadline = Deadline(self.site.reactor, self.abort)
         self._wait_time = 0.0
         self._wait(self._times.head)
-        self._answer_sent: Callable[[], None] | None = None
+        self._answer_sent: list[Callable[[], None]] = []
         self._is_aborted = False
         self._total = Deadline(self.site.reactor, self._took_too_long)
         self._head_began = False
@@ -535,12 +535,11 @@ class S3Channel(HTTPChannel):
         if self._is_aborted or not self.writer.is_paused:
             sent()
         else:
-            self._answer_sent = sent
+            self._answer_sent.append(sent)
 
     def _tell_answer_sent(self) -> None:
-        sent, self._answer_sent = self._answer_sent, None
-        if sent is not None:
-            sent()
+        while self._answer_sent:
+            self._answer_sent.pop()()
 
     def _can_drain(self) -> bool:
         # A client told to continue by nobody may send its body or may not: the next octets could be either.
