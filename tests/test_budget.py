@@ -36,8 +36,10 @@ from s3proxy.frontend.balance import SLACK as SLACK_OF_BALANCE
 from s3proxy.frontend.balance import Balance, SharedCounts
 from s3proxy.frontend.channel import ClientTimes
 from s3proxy.frontend.hold import Hold
+from s3proxy.generation import key_limits
 from s3proxy.s3.credential import BudgetLimits
 from s3proxy.s3.limits import MAX_POST_FIELDS_SIZE
+from s3proxy.settings import Limits
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest
 from s3proxy.testing.faulty_client import FaultyClient
 from tests.harness import Harness, data_set_credentials, over_tls, turns, until
@@ -591,6 +593,22 @@ def test_forms_that_nobody_signed_have_a_share_of_their_own() -> None:
     assert anonymous.waiting is None
 
 
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        (Limits(), 64 << 20),
+        (Limits(memory=16 << 20), 4 << 20),
+        (Limits(key_memory=1000), 1000),
+        (Limits(key_memory=0), 0),
+    ],
+)
+def test_a_key_has_a_quarter_of_the_memory_by_default(limits: Limits, expected: int) -> None:
+    """
+    `key_memory` says otherwise.
+    """
+    assert key_limits(limits).memory == expected
+
+
 @pytest.mark.parametrize("kind", ["slots", "growing", "rate", "pool"])
 def test_many_who_give_up_cost_little_each(kind: str) -> None:
     """
@@ -1131,3 +1149,43 @@ def test_who_is_ahead_lets_others_accept() -> None:
 
     assert paused == [*[False] * SLACK_OF_BALANCE, True, True, False, False, True, False, False]
     assert clock.getDelayedCalls() == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_no_request_holds_no_place() -> None:
+    """
+    Octets that are no head are answered, and their connection does not keep others out while it lingers.
+    """
+    limit = ConnectionLimit(list, 100)
+    harness = Harness(connection_limit=limit, clock=Clock())
+    with socket.create_connection(("127.0.0.1", harness.port.getHost().port)) as opened:
+        opened.sendall(b"\x16\x03\x01\x00")
+        await until(lambda: harness.refused)
+        counts = len(limit._connections), len(limit._refused)
+        bounded = all(channel.is_bounded for channel in harness.site.channels)
+    await harness.close()
+
+    assert counts == (0, 1)
+    assert bounded
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_answer_that_was_given_up_is_not_heard_of_again() -> None:
+    """
+    The end of a document's connection, after its client has left, is no failure.
+    """
+    harness = Harness(clock=Clock())
+
+    def answer(connection: FaultyConnection, request: ReceivedRequest) -> None:
+        connection.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 50000\r\n\r\n<")
+
+    harness.backend.on_request = answer
+    client = await asked(harness, SignedRequest(Signer().head("GET", "/test-bucket/k")[0], b""))
+    await until(lambda: harness.backend.requests)
+    await turns(20)
+    client.transport.abortConnection()
+    await until(lambda: harness.backend.connections[0].lost)
+    await turns(5)
+    await harness.close()
+
+    assert dict(harness.proxy.counts.aborted) == {"client_left": 1}

@@ -18,6 +18,7 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
+from s3proxy.frontend.admission import MIN_EVICTION_AGE
 from s3proxy.frontend.channel import (
     MAX_DRAINED_SIZE,
     MAX_PIPELINED_SIZE,
@@ -572,3 +573,47 @@ async def test_a_client_that_takes_no_answers_is_not_served_for_ever(is_tls: boo
     assert asked <= 2
     assert bounded
     assert waiting <= 2 * 1024 * 1024
+
+
+# Making room for others
+
+
+def test_who_may_be_closed_for_others() -> None:
+    """
+    Between two requests at once; before the first head, or while a refusal is read, after a while; never within one.
+    """
+    connection = Connection()
+    clock, channel = connection.clock, connection.channel
+    told = []
+
+    told.append(("new", channel.idle_since))
+    clock.advance(MIN_EVICTION_AGE)
+    told.append(("silent", channel.idle_since))
+    connection.send(b"GET /b/k HTTP/1.1\r\n")
+    told.append(("head began", channel.idle_since))
+    clock.advance(MIN_EVICTION_AGE)
+    told.append(("head is slow", channel.idle_since))
+    connection.send(b"Host: h\r\n\r\n")
+    told.append(("serves", channel.idle_since))
+    connection.transport.fill()
+    connection.resource.answer()
+    told.append(("sends", channel.idle_since))
+    connection.transport.empty()
+    told.append(("idle", channel.idle_since))
+    connection.send(CHUNKED)
+    connection.resource.answer()
+    told.append(("lingers", channel.idle_since))
+    clock.advance(MIN_EVICTION_AGE)
+    told.append(("lingers long", channel.idle_since))
+
+    assert dict(told) == {
+        "new": None,
+        "silent": 0,
+        "head began": None,
+        "head is slow": 5,
+        "serves": None,
+        "sends": None,
+        "idle": 10,
+        "lingers": None,
+        "lingers long": 10,
+    }
