@@ -719,6 +719,64 @@ async def test_documents_of_answers_count_as_memory() -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_complete_body_is_not_refused_for_memory() -> None:
+    """
+    A body whose last block exceeds the bound is whole: it goes to the backend, and waits for nothing.
+    """
+    clock = Clock()
+    harness = Harness(clock=clock, budget_limits=BudgetLimits(memory=2 * MEMORY_STEP))
+    others, _ = held(harness.proxy.budgets, b"other")
+    others.add(MEMORY_STEP)
+    harness.backend.on_request = lambda connection, request: None
+    body = bytes(MEMORY_STEP + 1000)
+    head, _ = Signer().head(
+        "POST", "/test-bucket/k?uploadId=x", payload=UNSIGNED, unsigned={"Content-Length": str(len(body))}
+    )
+    client = await asked(harness, SignedRequest(head, body[:1000]))
+    await until(lambda: harness.proxy.budgets.used["memory"] == MEMORY_STEP + 1000)
+    client.send(body[1000:])
+    await until(lambda: harness.proxy.budgets.used["memory"] == 2 * MEMORY_STEP + 1000)
+    await turns(20)
+    waited = dict(harness.proxy.budgets.waited)
+    clock.advance(5.0)
+    await turns(20)
+    refused = dict(harness.proxy.budgets.refused)
+    await harness.close()
+    others.release()
+
+    assert waited == {"memory": 1}
+    assert refused == {}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_document_is_counted_until_the_client_has_taken_it() -> None:
+    """
+    The request has ended, and the document waits for the client's socket all the same.
+    """
+    harness = Harness(clock=Clock(), budget_limits=BudgetLimits(memory=64 << 20), socket_buffer=16384)
+    size = 3 << 20
+
+    def answer(connection: FaultyConnection, request: ReceivedRequest) -> None:
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nContent-Length: %d\r\n\r\n" % size)
+        connection.send(b"<" + b"x" * (size - 1))
+
+    harness.backend.on_request = answer
+    client = await harness.connect()
+    client.transport.pauseProducing()
+    client.send(Signer().head("GET", "/test-bucket?location")[0])
+    await until(lambda: harness.records)
+    waiting = harness.proxy.budgets.used["memory"]
+    client.transport.resumeProducing()
+    answered = await client.answer("GET")
+    await until(lambda: not harness.proxy.budgets.used["memory"])
+    await harness.close()
+
+    assert waiting == size
+    assert answered is not None
+    assert answered.status == 200
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_document_that_finds_no_memory_is_not_read_on() -> None:
     """
     Its backend waits first; then the client is told to slow down, and everything is given back.

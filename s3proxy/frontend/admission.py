@@ -171,7 +171,7 @@ class ConnectionLimit:
         if address is not None:
             self._by_address[address] += 1
         count = len(self._connections)
-        if count >= self.most and not self._is_full and (not self._evict(connection) or count >= self._hard_limit):
+        if count >= self.most and not self._is_full and (not self._evict() or count >= self._hard_limit):
             self._is_full = True
             self.full_count += 1
             self._pause()
@@ -265,18 +265,15 @@ class ConnectionLimit:
         self._rests = 0
         self._resume()
 
-    def _evict(self, newest: Connection | None = None) -> bool:
+    def _evict(self) -> bool:
         """
         Close the connections that have been idle longest; return whether there was any.
-
-        Args:
-            newest: Never one of them: it had no time yet.
         """
         connections = list(self._connections)
         idle = [
             (since, number)
             for number, connection in enumerate(connections)
-            if connection is not newest and (since := connection.idle_since) is not None
+            if (since := connection.idle_since) is not None
         ]
         if not idle:
             return False
