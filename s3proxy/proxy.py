@@ -33,7 +33,7 @@ from s3proxy.body.guard import GuardedBody, HeldBody
 from s3proxy.body.intake import FormIntake
 from s3proxy.body.plan import BodyLimits, BodyPlan, plan_body
 from s3proxy.body.spool import SpoolDirectory, SpooledBody, SpoolReader
-from s3proxy.budget import Budgets, Pace, Ticket
+from s3proxy.budget import Budgets, HeldMemory, Pace, Ticket
 from s3proxy.exchange import Action, BackendFault, Event, Exchange, State, error_for_fault
 from s3proxy.flow import ReadSize
 from s3proxy.onward import Onward
@@ -68,6 +68,7 @@ from s3proxy.s3.errors import (
     SlowDown,
 )
 from s3proxy.s3.head import Fields, HeaderList, RequestHead
+from s3proxy.s3.limits import MAX_POST_FIELDS_SIZE
 from s3proxy.s3.operation import PUT_OBJECT, BodyUse
 
 if TYPE_CHECKING:
@@ -244,6 +245,8 @@ class ProxiedExchange:
         self._plan: BodyPlan | None = None
         self._ticket: Ticket | None = None
         self._pace: Pace | None = None
+        self._memory: HeldMemory | None = None
+        self._form_ticket: Ticket | None = None
         self._onward: Onward | None = None
         self._mending: Mending | None = None
         self._is_admitted_once = False
@@ -438,6 +441,7 @@ class ProxiedExchange:
             plan = plan_body(head, self._classification.operation, authenticated, limits, spools=self._backend.spools)
         else:
             plan = self._form.plan(head)
+            self._fields_read()
         self._plan = plan
         self._ticket = ticket = self._proxy.budgets.admit(
             authenticated.access_key_id,
@@ -464,8 +468,42 @@ class ProxiedExchange:
     def _not_admitted(self, failure: Failure) -> None:
         self._looking_up = None
         if failure.check(CancelledError) is None:
-            self._cause = "budget"
-            self._receive(Event.REFUSED, SlowDown())
+            self._no_memory()
+
+    def _no_memory(self, event: Event = Event.REFUSED) -> None:
+        self._cause = "budget"
+        self._receive(event, SlowDown())
+
+    def _hold_body(self) -> Callable[[int], None] | None:
+        """
+        Return what counts the bytes of the body that are held in memory; None where nobody bounds them.
+        """
+        assert self._authenticated is not None
+        request, authenticated = self._request, self._authenticated
+        credential = authenticated.credential
+        memory = self._proxy.budgets.hold(authenticated.access_key_id, credential.budget, self._ticket)
+        if memory is None:
+            return None
+        self._memory = memory
+        memory.bind(request.hold_for_memory, request.release_for_memory, self._no_memory)
+        if self._form is not None:
+            memory.add(self._form.fields_size)
+        return memory.add
+
+    def _hold_answer(self, response: BackendResponse) -> Callable[[int], None] | None:
+        """
+        Do the same for the document of an answer.
+        """
+        assert self._authenticated is not None
+        authenticated = self._authenticated
+        memory = self._memory
+        if memory is None:
+            memory = self._proxy.budgets.hold(authenticated.access_key_id, authenticated.credential.budget)
+            if memory is None:
+                return None
+            self._memory = memory
+        memory.bind(response.pauseProducing, response.resumeProducing, partial(self._no_memory, Event.BACKEND_FAILED))
+        return memory.add
 
     def _begin_body(self) -> None:
         assert self._address is not None
@@ -493,6 +531,36 @@ class ProxiedExchange:
     # A form, whose signature is in its body
 
     def _read_fields(self) -> None:
+        budgets = self._proxy.budgets
+        self._form_ticket = ticket = budgets.admit_form(MAX_POST_FIELDS_SIZE)
+        if ticket is not None and ticket.waiting is not None:
+            self._looking_up = ticket.waiting
+            ticket.waiting.addCallbacks(self._fields_admitted, self._not_admitted)
+        else:
+            self._fields_admitted()
+
+    def _fields_admitted(self, ignored: None = None) -> None:
+        self._looking_up = None
+        self._memory = memory = self._proxy.budgets.hold_form()
+        if memory is not None:
+            request = self._request
+            memory.bind(request.hold_for_memory, request.release_for_memory, self._no_memory)
+            request.meter = memory.add
+        self._guarded(self._take_form)
+
+    def _fields_read(self) -> None:
+        """
+        Let other forms have the room of this one's fields: they are its key's from now on.
+        """
+        self._request.meter = None
+        if self._form_ticket is not None:
+            self._form_ticket.release()
+        memory, self._memory = self._memory, None
+        if memory is not None:
+            # What waits for room of theirs waits no more.
+            memory.release()
+
+    def _take_form(self) -> None:
         assert self._address is not None
         request = self._request
         self._form = form = FormIntake(
@@ -536,7 +604,8 @@ class ProxiedExchange:
         assert self._plan.decoder is not None
         sink: Upload | HeldBody | SpooledBody | None = self._upload
         if sink is None:
-            sink = self._held = self._plan.make_held(self._proxy.spool)
+            held = self._hold_body() if self._request.head.has_body else None
+            sink = self._held = self._plan.make_held(self._proxy.spool, held)
         body = self._body = GuardedBody(
             self._plan.decoder, sink, self._body_verified, partial(self._receive, Event.REFUSED)
         )
@@ -560,6 +629,8 @@ class ProxiedExchange:
     def _body_verified(self, checksums: HeaderList) -> None:
         self._verified = checksums
         self._verified_at = self._proxy.clock()
+        if self._memory is not None:
+            self._memory.settle()
         if isinstance(self._held, HeldBody) and (error := self._refused_document(self._held)) is not None:
             self._receive(Event.REFUSED, error)
             return
@@ -643,6 +714,7 @@ class ProxiedExchange:
             backend.agent.send,
             codes,
             self._warn_of,
+            self._memory.count if self._memory is not None else None,
         ).start()
 
     def _measure(self) -> None:
@@ -737,11 +809,16 @@ class ProxiedExchange:
     def _read_answer(self) -> None:
         assert self._response is not None
         max_size = MAX_JUDGED_SIZE if self._answer_use is AnswerUse.JUDGE else MAX_EDITED_SIZE
-        self._reader = DocumentReader(max_size, partial(self._guarded, self._document_read))
+        held = self._hold_answer(self._response)
+        self._reader = DocumentReader(max_size, partial(self._guarded, self._document_read), held)
         self._response.deliver(self._reader)
 
     def _document_read(self, failure: Failure | None) -> None:
-        assert self._reader is not None
+        if self._reader is None:
+            # It was given up before: the end of its connection comes later.
+            return
+        if self._memory is not None:
+            self._memory.settle()
         if failure is not None:
             self._backend_failed(failure)
         elif self._answer_use is AnswerUse.JUDGE and blames_our_signature(self._reader.document):
@@ -903,8 +980,15 @@ class ProxiedExchange:
             window.forget(self._claim.fingerprint())
         if self._pace is not None:
             self._pace.stop()
-        if self._ticket is not None:
-            self._ticket.release()
+        for ticket in (self._ticket, self._form_ticket):
+            if ticket is not None:
+                ticket.release()
+        if self._memory is not None:
+            if self._reader is not None:
+                # The document is in memory until the client has taken it.
+                self._request.when_answer_sent(self._memory.release)
+            else:
+                self._memory.release()
         if self._cause is not None:
             self._proxy.counts.aborted[self._cause] += 1
         self._proxy.ended(self)

@@ -425,7 +425,10 @@ class Limits:
         count(0, 1_000_000), "The same from one address; more are answered 503 SlowDown. 0 for no bound.", 0
     )
     memory: int = option(
-        size(16 * MIB, 1024 * GIB), "Bodies which are held in memory, all together; further ones wait.", 256 * MIB
+        size(16 * MIB, 1024 * GIB),
+        "Bodies, and documents of backends, that are held in memory, all together. They count as they arrive. New "
+        "requests wait before their body is read; one above 64 KiB is not read on until others have ended.",
+        256 * MIB,
     )
     requests: int = option(count(0, 1_000_000), "Requests at a time; further ones wait. 0 for no bound.", 0)
     bodies: int = option(count(0, 1_000_000), "Requests with a body at a time; 0 for no bound.", 0)
@@ -437,6 +440,13 @@ class Limits:
     key_bodies: int = option(count(0, 1_000_000), "As `bodies`, for each such key.", 0)
     key_requests_per_second: int = option(count(0, 1_000_000_000), "As `requests_per_second`, for each such key.", 0)
     key_bytes_per_second: int = option(size(0, 1024 * GIB), "As `bytes_per_second`, for each such key.", 0)
+    key_memory: int | None = option(
+        size(0, 1024 * GIB),
+        "As `memory`, for each key, for all anonymous requests together, and for all forms together that nobody has "
+        "signed yet. 0 for no bound.",
+        None,
+        told="a quarter of `memory`",
+    )
     minimum_rate: int = option(
         size(0, GIB),
         "Bytes a second of a body, on average, below which a client counts as idle; 0 for none. Time in which the "

@@ -65,6 +65,13 @@ class FormIntake:
         self.fields_read_at: datetime | None = None
         self.reader = FormReader(self._fields, fields_read, refused)
 
+    @property
+    def fields_size(self) -> int:
+        """
+        Bytes before the file.
+        """
+        return self._fields.size
+
     def check_policy(self, now: datetime) -> None:
         """
         Judge the form by its policy, whose signature is good.

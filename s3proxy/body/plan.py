@@ -4,7 +4,7 @@ What is to be done with the body of an authenticated request: how it is decoded,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -91,13 +91,17 @@ class BodyPlan:
         most = min(self.memory_size, self.max_held)
         return most if self.length is None else min(self.length, most)
 
-    def make_held(self, spool: SpoolDirectory) -> HeldBody | SpooledBody:
+    def make_held(self, spool: SpoolDirectory, held: Callable[[int], None] | None = None) -> HeldBody | SpooledBody:
         """
         Make what holds the body.
+
+        Args:
+            held: Called with how many bytes of it are in memory more than before; fewer than 0 have left.
         """
+        too_large = partial(_too_large, self.use, self.max_held)
         if self.memory_size < self.max_held:
-            return SpooledBody(spool, self.memory_size, self.max_held, partial(_too_large, self.use, self.max_held))
-        return HeldBody(self.max_held, partial(_too_large, self.use, self.max_held))
+            return SpooledBody(spool, self.memory_size, self.max_held, too_large, held)
+        return HeldBody(self.max_held, too_large, held)
 
 
 NO_BODY = BodyPlan(BodyUse.NONE, None, 0, False, 0, 0)
