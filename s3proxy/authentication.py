@@ -219,11 +219,13 @@ _QUERY_NAMES = sigv4.QUERY_NAMES | sigv2.QUERY_NAMES
 _V4_PARAMETERS = frozenset(name.lower() for name in sigv4.QUERY_NAMES)
 """
 The parameters of Signature V4, in lower case. They must not stand beside another carrier: a backend could believe them.
+In another case S3 does not know them, and ignores them.
 """
 
 _FOREIGN_BESIDE_V2 = _V4_PARAMETERS - {b"x-amz-date", b"x-amz-security-token"}
 """
-The same beside Signature V2, which knows a date and a session token among its own ``x-amz-*`` parameters.
+The same beside Signature V2, which knows a date and a session token among its own ``x-amz-*`` parameters. In any case:
+there they would become headers.
 """
 
 _NOT_HEADERS = _V4_PARAMETERS | {
@@ -302,8 +304,9 @@ def _has_foreign_parameters(parameters: Mapping[bytes, bytes], *, is_v2: bool) -
     """
     Return True if a query has parameters of Signature V4 although the request is authenticated in another way.
     """
-    foreign = _FOREIGN_BESIDE_V2 if is_v2 else _V4_PARAMETERS
-    return any(name.lower() in foreign for name in parameters)
+    if is_v2:
+        return any(name.lower() in _FOREIGN_BESIDE_V2 for name in parameters)
+    return not sigv4.QUERY_NAMES.isdisjoint(parameters)
 
 
 def _read_authorization(

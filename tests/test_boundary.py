@@ -133,7 +133,6 @@ async def test_a_header_with_an_underscore(name: str, profile: str) -> None:
 FOREIGN = (
     "X-Amz-Credential=other%2F20260301%2Fus-east-1%2Fs3%2Faws4_request&X-Amz-Signature=00",
     "X-Amz-Security-Token=t",
-    "x-amz-credential=other",
     "X%2DAmz%2DSignature=00",
     "X-Amz-Date=20260301T000000Z",
     "X-Amz-Region-Set=*",
@@ -160,15 +159,22 @@ async def test_authentication_beside_another_carrier(query: str) -> None:
     assert [request.head.raw_target for request in harness.backend.requests] == [b"/bucket/key"]
 
 
+@pytest.mark.parametrize(
+    "query", ["Expires=1", "x-amz-credential=other&x-amz-signature=00", "signature=a&awsaccesskeyid=b"]
+)
 @pytest_twisted.ensureDeferred
-async def test_a_key_of_signature_v2_without_a_signature() -> None:
+async def test_what_authenticates_nobody(query: str) -> None:
     """
-    Expires alone authenticates nobody: it is a parameter that S3 ignores, and not sent.
+    Expires alone, and names in another case, are parameters that S3 ignores. They are not sent, and no write has them.
     """
-    responses, harness = await ask(Signer().head("GET", "/bucket/key?Expires=1")[0])
+    responses, harness = await ask(
+        Signer().head("GET", f"/bucket/key?{query}")[0],
+        Signer().head("DELETE", f"/bucket/key?{query}")[0],
+        v2_header("GET", "/bucket/key?X-AMZ-CREDENTIAL=other", "/bucket/key", amz="x-amz-credential:other\n"),
+    )
 
-    assert [response.status for response in responses] == [200]
-    assert harness.backend.requests[0].head.raw_target == b"/bucket/key"
+    assert [response.status for response in responses] == [200, 501, 400]
+    assert [request.head.raw_target for request in harness.backend.requests] == [b"/bucket/key"]
 
 
 ACTION = "Action=AssumeRole&Version=2011-06-15"

@@ -45,11 +45,18 @@ def backend_query(raw_query: bytes | None, passed_names: frozenset[bytes]) -> by
     if not raw_query:
         return raw_query
     kept = []
+    is_whole = True
     for item in raw_query.split(b"&"):
         raw_name, equals, raw_value = item.partition(b"=")
         name = decode_item(raw_name)
         if name in passed_names:
             kept.append(item if name == raw_name else name + equals + raw_value)
+            is_whole = is_whole and name == raw_name
+        elif item:
+            is_whole = False
+    if is_whole:
+        # Byte for byte, with whatever empty parameters there are.
+        return raw_query
     return b"&".join(kept) if kept else None
 
 

@@ -133,6 +133,8 @@ def test_aws_chunked_is_struck(coding: bytes, kept: bytes) -> None:
         (b"X-Amz-Signature=a", None),
         (b"a&X-Amz-Signature=a&b", b"a&b"),
         (b"x&&a=", b"a="),
+        (b"&&a=&", b"&&a=&"),
+        (b"&&", b"&&"),
         (b"X%2DAmz-Signature=a&b=%2b+", b"b=%2b+"),
         (b"%61=1&%62", b"a=1&b"),
     ],
