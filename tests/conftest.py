@@ -14,7 +14,6 @@ from twisted.internet import reactor
 from twisted.logger import globalLogPublisher
 
 from tests.oracle import fixture as oracle_fixture
-from tests.oracle.fixture import oracle as oracle
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -391,7 +391,7 @@ class Client:
             parser.Parse(self.form.get(b"tagging", b""), True)
         except (expat.ExpatError, ValueError):
             return None
-        return {key: value for key, value in tags}
+        return dict(tags)
 
     @cached_property
     def announced(self) -> frozenset[bytes]:
@@ -591,9 +591,7 @@ def _may_be_cut(client: Client, facts: Facts, name: bytes, difference: str) -> b
     return difference == "listed as the first version" and name in _V1_DROPS
 
 
-def _judge_headers(
-    client: Client, facts: Facts, head: Head, difference: str, breach: Callable[[str], None]
-) -> None:
+def _judge_headers(client: Client, facts: Facts, head: Head, difference: str, breach: Callable[[str], None]) -> None:
     theirs = client.fields
     covered = client.covered
     is_signed = b"authorization" in head.fields
@@ -648,7 +646,10 @@ def _is_made(client: Client, head: Head, name: bytes, values: list[bytes], diffe
         # What is made of a document which was held.
         return head.method in {b"PUT", b"POST"} and (head.one(b"content-length") or b"0") != b"0"
     if name == b"x-amz-tagging":
-        return difference == "form" and dict(parse_qsl(values[0].decode("latin-1"), keep_blank_values=True)) == client.form_tags
+        return (
+            difference == "form"
+            and dict(parse_qsl(values[0].decode("latin-1"), keep_blank_values=True)) == client.form_tags
+        )
     return False
 
 
@@ -709,7 +710,10 @@ def judge_content(client: Client, head: Head, content: bytes) -> str | None:
     payload = (client.fields.get(b"x-amz-content-sha256") or [b""])[0]
     if len(payload) != 64 or client.operation not in {"PutObject", "UploadPart"} or client.carrier == "form":
         return None
-    if b"x-amz-decoded-content-length" in head.fields or hashlib.sha256(content).hexdigest().encode() == payload.lower():
+    if (
+        b"x-amz-decoded-content-length" in head.fields
+        or hashlib.sha256(content).hexdigest().encode() == payload.lower()
+    ):
         return None
     return "(a) the body is not the one whose hash was signed"
 
@@ -719,4 +723,3 @@ def kept_size(head: Head) -> int:
     Return how many bytes of a body the rules look at.
     """
     return KEPT_SIZE if head.method == b"POST" else 0
-

@@ -30,10 +30,13 @@ ENVIRONMENT = "S3PROXY_ORACLE"
 Names the directory where child processes write breaches and counts; unset where none are told.
 """
 
+_PROBE = b"/s3proxy-doctor-"
+"""
+Names every bucket or key of the doctor, which works nowhere else.
+"""
+
 _COUNTS = struct.Struct("=QQ")
-_SECRETS = re.compile(
-    rb"(?i)(signature(?:=|%3D)|x-amz-security-token(?:=|: *)|authorization: *AWS [^:\s]*:)[^&,;\s]+"
-)
+_SECRETS = re.compile(rb"(?i)(signature(?:=|%3D)|x-amz-security-token(?:=|: *)|authorization: *AWS [^:\s]*:)[^&,;\s]+")
 
 
 @dataclass(eq=False)
@@ -53,9 +56,6 @@ class Owner:
 class Oracle:
     """
     Gathers breaches and counts of one process.
-
-    Args:
-        directory: Where they go for the parent to read; None in the process that asks for them itself.
 
     Attributes:
         judged_count: Requests to backends.
@@ -92,7 +92,9 @@ class Oracle:
             # A fork: what the parent counted is the parent's.
             self.judged_count, self.client_count = 1, 1
         self._pid = os.getpid()
-        self._fd = os.open(directory / f"{self._pid}-{os.urandom(4).hex()}.count", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC)
+        self._fd = os.open(
+            directory / f"{self._pid}-{os.urandom(4).hex()}.count", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC
+        )
 
     def breach(self, text: str, client: Client | None, raw: bytes) -> None:
         """
@@ -132,9 +134,13 @@ _owners: dict[int, tuple[Any, Owner]] = {}
 class BackendStream:
     """
     One connection to a backend.
+
+    Args:
+        oracle: Told of what is wrong.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, oracle: Oracle = ORACLE) -> None:
+        self._oracle = oracle
         self._reader = RequestStream(self._head_received, self._is_no_request)
         self._next: tuple[Owner | None, Any] | None = None
         self._client: Client | None = None
@@ -145,7 +151,7 @@ class BackendStream:
         Expect the bytes of a request.
         """
         if not self._reader.is_between and not self._reader.is_dead:
-            ORACLE.breach("(a) a request begins inside another", None, request.head)
+            self._oracle.breach("(a) a request begins inside another", None, request.head)
         self._next = owner, request
 
     def feed(self, pieces: Sequence[Any]) -> None:
@@ -155,7 +161,7 @@ class BackendStream:
         client = self._client
         if client is not None and client.refused_status and self._head is not None and self._next is None:
             raw, self._head = self._head.raw, None
-            ORACLE.breach(f"(e) the body goes on after a refusal with {client.refused_status}", client, raw)
+            self._oracle.breach(f"(e) the body goes on after a refusal with {client.refused_status}", client, raw)
         for piece in pieces:
             self._reader.feed(piece)
         if self._head is not None and not self._reader.body_left:
@@ -172,13 +178,14 @@ class BackendStream:
     def _head_received(self, head: Head) -> None:
         expected, self._next = self._next, None
         if expected is None:
-            ORACLE.breach("(a) a request which nobody asked for", self._client, head.raw)
+            self._oracle.breach("(a) a request which nobody asked for", self._client, head.raw)
             return
         owner, request = expected
         client = self._client = owner.client if owner is not None else None
         self._head = head
-        ORACLE.count(is_client=client is not None)
-        faults = [f"(a) {fault}" for fault in backend_faults(head)]
+        self._oracle.count(is_client=client is not None)
+        is_probe = owner is None and _PROBE in head.target
+        faults = [f"(a) {fault}" for fault in backend_faults(head, is_probe=is_probe)]
         if owner is not None:
             if client is None:
                 faults.append(f"(a) the client's bytes are no request: {owner.fault}")
@@ -191,12 +198,12 @@ class BackendStream:
                 except Exception as error:  # Whatever it does not understand must be looked at.
                     faults.append(f"(b) the oracle cannot read it: {error!r}")
         for fault in faults:
-            ORACLE.breach(fault, client, head.raw)
+            self._oracle.breach(fault, client, head.raw)
 
     def _is_no_request(self, text: str, raw: bytes) -> None:
         owner = self._next[0] if self._next is not None else None
-        ORACLE.count(is_client=owner is not None)
-        ORACLE.breach(f"(a) {text}", owner.client if owner is not None else self._client, raw)
+        self._oracle.count(is_client=owner is not None)
+        self._oracle.breach(f"(a) {text}", owner.client if owner is not None else self._client, raw)
 
     def _completed(self) -> None:
         head, self._head = self._head, None
@@ -204,7 +211,7 @@ class BackendStream:
         if client is None or head is None:
             return
         if not client.is_complete:
-            ORACLE.breach("(e) the request is complete at the backend before the client's is", client, head.raw)
+            self._oracle.breach("(e) the request is complete at the backend before the client's is", client, head.raw)
         if head.method not in {b"GET", b"HEAD"}:
             client.changes.append(head)
 

@@ -18,7 +18,9 @@ Bytes without the end of a head after which a stream is no sequence of requests.
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([^\x00-\x20\x7f]+) (HTTP/[0-9]\.[0-9])")
-_FIELD_LINE = re.compile(rb"(" + _TOKEN + rb"):[ \t]*((?:[^\x00-\x20\x7f](?:[^\x00-\x08\x0a-\x1f\x7f]*[^\x00-\x20\x7f])?)?)[ \t]*")
+_FIELD_LINE = re.compile(
+    rb"(" + _TOKEN + rb"):[ \t]*((?:[^\x00-\x20\x7f](?:[^\x00-\x08\x0a-\x1f\x7f]*[^\x00-\x20\x7f])?)?)[ \t]*"
+)
 _TARGET = re.compile(rb"/[!-\"$-~\x80-\xff]*")
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]*)?\r\n")
@@ -155,9 +157,21 @@ def parse_head(raw: bytes) -> Head:
     return head
 
 
-def backend_faults(head: Head) -> list[str]:
+_OWN_HOP = (
+    ((b"connection", [b"close"]),),
+    ((b"connection", [b"close"]), (b"transfer-encoding", [b"chunked"])),
+)
+"""
+Headers of the hop in requests of the proxy's own: health checks close their connection, the doctor tries chunks, too.
+"""
+
+
+def backend_faults(head: Head, *, is_probe: bool = False) -> list[str]:
     """
     Return what is wrong with a head that leaves towards a backend, whoever asked for it.
+
+    Args:
+        is_probe: Whether the request tries out what a backend takes, presigned URLs and transfer coding included.
     """
     faults = []
     if head.version != b"HTTP/1.1":
@@ -165,13 +179,13 @@ def backend_faults(head: Head) -> list[str]:
     if _TARGET.fullmatch(head.target) is None:
         faults.append(f"the target is not in origin form: {head.target!r}")
     for name, values in head.fields.items():
-        if name in HOP_BY_HOP and (name, values) != (b"connection", [b"close"]):
+        if name in HOP_BY_HOP and (name, values) not in _OWN_HOP[is_probe]:
             faults.append(f"a header of the hop: {name!r}")
         if len(values) > 1 and (name in SINGLE or name.startswith(b"x-amz-")):
             faults.append(f"several lines of {name!r}")
         if b"_" in name and not name.startswith(b"x-amz-meta-"):
             faults.append(f"an underscore in the name {name!r}")
-    if head.query:
+    if head.query and not is_probe:
         for item in head.query.split(b"&"):
             if fully_decoded(item.partition(b"=")[0]).lower() in AUTHENTICATION:
                 faults.append(f"a parameter of authentication in the query: {item.partition(b'=')[0]!r}")
@@ -209,6 +223,58 @@ def decoded_item(text: bytes) -> bytes:
     return decoded(text.replace(b"+", b" ")) if b"+" in text or b"%" in text else text
 
 
+class ChunkedBody:
+    """
+    A body in chunked transfer coding, as it comes.
+
+    Attributes:
+        is_complete: Whether its last chunk and its trailer section have come.
+        rest: Bytes after it.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._chunk_left = 0
+        self.is_complete = False
+        self.rest = b""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """
+        Return what the bytes add to the body. What is no chunk is never read on.
+        """
+        pieces = []
+        self._buffer += data
+        while not self.is_complete:
+            if self._chunk_left > 2:
+                piece = self._buffer[: self._chunk_left - 2]
+                self._buffer = self._buffer[len(piece) :]
+                self._chunk_left -= len(piece)
+                pieces.append(piece)
+                if self._chunk_left > 2:
+                    break
+            if self._chunk_left:
+                if len(self._buffer) < 2:
+                    break
+                self._buffer = self._buffer[2:]
+                self._chunk_left = 0
+            found = _CHUNK_SIZE.match(self._buffer)
+            if found is None:
+                break
+            size = int(found[1], 16)
+            if size:
+                self._buffer = self._buffer[found.end() :]
+                self._chunk_left = size + 2
+                continue
+            # After the last chunk: its trailer section ends with an empty line.
+            start = found.end() - 2
+            end = self._buffer.find(b"\r\n\r\n", start)
+            if end < 0:
+                break
+            self.is_complete = True
+            self.rest, self._buffer = self._buffer[end + 4 :], b""
+        return pieces
+
+
 class RequestStream:
     """
     The bytes on one connection to a backend, which must be a sequence of requests and nothing else.
@@ -222,6 +288,7 @@ class RequestStream:
         self._received = received
         self._breach = breach
         self._buffer = b""
+        self._chunks: ChunkedBody | None = None
         self.body_left = 0
         self.is_dead = False
 
@@ -230,7 +297,7 @@ class RequestStream:
         """
         Whether the last request is complete, and none has begun.
         """
-        return not self.body_left and not self._buffer
+        return not self.body_left and self._chunks is None and not self._buffer
 
     def feed(self, data: bytes) -> None:
         """
@@ -243,6 +310,12 @@ class RequestStream:
                 if size == len(data):
                     return
                 data = data[size:]
+            if self._chunks is not None:
+                self._chunks.feed(bytes(data))
+                if not self._chunks.is_complete:
+                    return
+                data, self._chunks = self._chunks.rest, None
+                continue
             data = self._buffer + bytes(data)
             end = data.find(b"\r\n\r\n")
             if end < 0:
@@ -259,6 +332,7 @@ class RequestStream:
                 return
             length = head.one(b"content-length")
             self.body_left = int(length) if length else 0
+            self._chunks = ChunkedBody() if b"transfer-encoding" in head.fields else None
             self._received(head)
 
     def skip(self, size: int) -> None:
@@ -283,6 +357,7 @@ class ClientStream:
 
     Attributes:
         is_body_complete: Whether all of the present request's body has come.
+        is_unreadable: Whether bytes came which nobody took for a request.
         body: Of the present request, as far as it is kept.
         body_size: Bytes of it, without transfer coding.
     """
@@ -290,8 +365,7 @@ class ClientStream:
     def __init__(self) -> None:
         self._buffer = b""
         self._left = 0
-        self._is_chunked = False
-        self._chunk_left = 0
+        self._chunks: ChunkedBody | None = None
         self._kept_size = 0
         self.is_body_complete = True
         self.is_unreadable = False
@@ -302,17 +376,21 @@ class ClientStream:
         """
         Take bytes from the client.
         """
-        if self._left and not self._is_chunked and len(data) < self._left and not self._kept_size:
-            self._left -= len(data)
-            self.body_size += len(data)
-            return
-        self._buffer += data
-        if not self.is_body_complete:
-            self._read_body()
-        if len(self._buffer) > MAX_HEAD_SIZE and self.is_body_complete:
-            # Bytes after a refusal: nobody will take a request from them.
-            self._buffer = b""
-            self.is_unreadable = True
+        if self._chunks is not None:
+            self._read_chunks(self._chunks, data)
+        elif self._left:
+            piece = data if len(data) <= self._left else data[: self._left]
+            self._left -= len(piece)
+            self._take(piece)
+            self.is_body_complete = not self._left
+            if len(piece) < len(data):
+                self._buffer = data[len(piece) :]
+        elif not self.is_unreadable:
+            self._buffer += data
+            if len(self._buffer) > MAX_HEAD_SIZE:
+                # Bytes after a refusal: nobody will take a request from them.
+                self._buffer = b""
+                self.is_unreadable = True
 
     def next_head(self, kept_size: Callable[[Head], int]) -> Head:
         """
@@ -326,23 +404,21 @@ class ClientStream:
         """
         if self.is_unreadable or not self.is_body_complete:
             raise NotARequest("a request begins inside other bytes")
-        if self._buffer.startswith(b"\r\n"):
-            self._buffer = self._buffer[2:]
-        end = self._buffer.find(b"\r\n\r\n")
+        start = 2 if self._buffer.startswith(b"\r\n") else 0
+        end = self._buffer.find(b"\r\n\r\n", start)
         if end < 0:
             raise NotARequest("a request without a head")
-        raw, self._buffer = self._buffer[: end + 4], self._buffer[end + 4 :]
+        raw, rest, self._buffer = self._buffer[start : end + 4], self._buffer[end + 4 :], b""
         head = parse_head(raw)
         self.body, self.body_size, self._kept_size = [], 0, kept_size(head)
         codings = head.fields.get(b"transfer-encoding")
-        self._is_chunked = codings is not None
-        self._chunk_left = 0
         if codings is not None and [coding.lower() for coding in codings] != [b"chunked"]:
             raise NotARequest(f"a transfer coding which is none: {codings!r}")
+        self._chunks = ChunkedBody() if codings is not None else None
         self._left = int(head.one(b"content-length") or 0)
-        self.is_body_complete = not self._left and not self._is_chunked
-        if not self.is_body_complete:
-            self._read_body()
+        self.is_body_complete = not self._left and self._chunks is None
+        if rest:
+            self.feed(rest)
         return head
 
     def skip(self, size: int) -> None:
@@ -353,46 +429,15 @@ class ClientStream:
         self.body_size += size
         self.is_body_complete = self._left <= 0
 
-    def _take(self, size: int) -> int:
-        size = min(size, len(self._buffer))
+    def _take(self, piece: bytes) -> None:
+        self.body_size += len(piece)
         if self._kept_size > 0:
-            self.body.append(self._buffer[:size])
-            self._kept_size -= size
-        self._buffer = self._buffer[size:]
-        self.body_size += size
-        return size
+            self.body.append(piece)
+            self._kept_size -= len(piece)
 
-    def _read_body(self) -> None:
-        if not self._is_chunked:
-            self._left -= self._take(self._left)
-            self.is_body_complete = not self._left
-            return
-        while True:
-            if self._chunk_left > 2:
-                self._chunk_left -= self._take(self._chunk_left - 2)
-            if self._chunk_left > 2:
-                return
-            if self._chunk_left:
-                if len(self._buffer) < 2:
-                    return
-                self._buffer = self._buffer[2:]
-                self._chunk_left = 0
-            found = _CHUNK_SIZE.match(self._buffer)
-            if found is None:
-                return
-            size = int(found[1], 16)
-            if size:
-                self._buffer = self._buffer[found.end() :]
-                self._chunk_left = size + 2
-                continue
-            # The last chunk: its trailer section ends with an empty line.
-            rest = self._buffer[found.end() :]
-            if rest.startswith(b"\r\n"):
-                self._buffer = rest[2:]
-            else:
-                end = rest.find(b"\r\n\r\n")
-                if end < 0:
-                    return
-                self._buffer = rest[end + 4 :]
-            self.is_body_complete = True
-            return
+    def _read_chunks(self, chunks: ChunkedBody, data: bytes) -> None:
+        for piece in chunks.feed(data):
+            self._take(piece)
+        if chunks.is_complete:
+            self._chunks, self.is_body_complete = None, True
+            self._buffer = chunks.rest
