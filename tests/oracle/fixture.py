@@ -8,6 +8,7 @@ import importlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,8 @@ def begin(config: pytest.Config) -> None:
     os.environ[tap.ENVIRONMENT] = str(directory)
     former = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = f"{SITE}{os.pathsep}{former}" if former else str(SITE)
+    # Some tests hand their own path on to a child.
+    sys.path.append(str(SITE))
     for name in tap.PATCHES:
         tap.patch(importlib.import_module(name))
 

@@ -1,9 +1,14 @@
 """
 Compare what a backend gets with what the client signed.
 
-The rules, by letter: (a) it is one request as RFC 9112 has it; (b) its operation is the client's, and one of S3's;
-(c) every header and parameter is covered by the client's signature, or on the short list, or the proxy's own; (d) bucket,
-key, copy source and version are those which the client named; (e) nothing leaves for a request that was refused.
+The rules, by letter:
+
+* (a) It is one request as RFC 9112 has it, and its body is the client's.
+* (b) Its operation is the client's, and one of S3's.
+* (c) Every header and parameter is covered by the client's signature, or on the short list, or the proxy's own; its
+  value is the client's.
+* (d) Bucket, key, copy source and version are those which the client named.
+* (e) Nothing leaves for a request that was refused, and nothing is complete before the client's request is.
 """
 
 from __future__ import annotations
@@ -11,6 +16,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,27 +29,44 @@ from .wire import AUTHENTICATION, HOP_BY_HOP, ClientStream, Head, decoded, decod
 
 TOLERATED = {
     "delete one by one": "DeleteObjects becomes one DeleteObject for each key of its document: the backend lacks it.",
-    "measured": "GET and HEAD with a range or a condition are measured by a HEAD before: Eucalyptus has its own idea of both.",
-    "explained": "HEAD answered 403 is asked again as GET of one byte: only the document says whose signature is meant.",
+    "measured": "A read with a range or a condition is measured by HEAD before: Eucalyptus has its own idea of both.",
+    "explained": "HEAD answered 403 is asked again as GET of one byte: only a document says whose signature is meant.",
     "form": "A POST form is a PutObject: its fields are the headers, its policy covers all of them.",
+    "form type": "A form without Content-Type gets binary/octet-stream, S3's own default.",
+    "form field": "A field of a form that is no header of an upload goes nowhere.",
     "listed as the first version": "ListObjectsV2 becomes ListObjects: the backend ignores list-type.",
     "answered here": "response-* is cut where the profile sets the answer's headers itself.",
     "escaped plus": "+ in a path and in a copy source is %2B for backends which read it as a space.",
     "aws-chunked": "Content-Encoding loses aws-chunked with the coding; the rest stays.",
-    "exact range": "Range is written anew, or left out, after an object was measured.",
+    "exact range": "Range and conditions are judged here, and Range is written anew, after an object was measured.",
     "joined": "Several lines of a header may become one, joined with a comma, as the signature counts them.",
     "checksum": "x-amz-checksum-* may be dropped once verified, and may come from the client's trailer.",
-    "integrity": "Content-MD5 is made for a document which was held; it is dropped where the document was edited.",
+    "integrity": "Content-MD5 is made for a document which was held: the backend asks for it.",
+    "authentication": "Parameters of authentication end here: the query's signature was the client's.",
     "unsigned parameter": "A read under Signature V2 loses the parameters which no signature covers.",
-    "ignored parameter": "S3 ignores what chooses a part of another operation's answer; only of reads, never a sub-resource.",
+    "ignored parameter": "S3 ignores what chooses a part of another operation's answer; of reads, no sub-resource.",
     "head of the service": "HEAD without parameters is ListBuckets without its document (RFC 9110, section 9.3.2).",
-    "query header": "x-amz-* of a presigned query is a header of that name.",
-    "raw bytes": "Bytes from 0x80 stand in a target if the client sent them so: targets are forwarded as received.",
-    "form type": "A form without Content-Type gets binary/octet-stream, S3's own default.",
+    "query header": "x-amz-* of a presigned query, and of any under Signature V2, is a header of that name.",
+    "unsigned client": "Headers which nobody signed may be dropped: the backend judges the request as anonymous.",
 }
 """
 Every difference between a client's request and a backend's that is no breach, and its reason. The table is closed.
 """
+
+used: Counter[str] = Counter()
+"""
+How often each difference was tolerated in this process.
+"""
+
+
+def tolerate(name: str) -> bool:
+    """
+    Count a row of `TOLERATED`.
+    """
+    assert name in TOLERATED
+    used[name] += 1
+    return True
+
 
 UNSIGNED_PASSED = frozenset(
     b"""accept accept-encoding accept-language cache-control content-disposition content-encoding content-language
@@ -103,6 +126,17 @@ FORM_HEADERS = {
 KEPT_SIZE = 6 << 20
 """
 Bytes of a POST's body which are kept: a document of S3 has at most 4 MiB, and a form's fields come first.
+"""
+
+
+KEPT_OBJECT_SIZE = 256 << 10
+"""
+Bytes of an object's body which are kept, to compare it.
+"""
+
+MAX_HASHED_SIZE = 1 << 20
+"""
+Bytes of a body up to which it is hashed on its way to the backend.
 """
 
 
@@ -356,8 +390,6 @@ class Client:
             header = FORM_HEADERS.get(name) or (name if name.startswith(b"x-amz-") else None)
             if header is not None:
                 found[header] = [value.strip(b" \t")]
-        if not self.form.get(b"content-type"):
-            found[b"content-type"] = [b"binary/octet-stream"]
         if b"user-agent" in self.head.fields:
             found[b"user-agent"] = self.head.fields[b"user-agent"]
         return found
@@ -481,6 +513,8 @@ def judge(client: Client, head: Head) -> list[str]:
     if difference is None:
         breach(f"(b) the client asks for {client.operation}, the backend for {operation}")
         difference = ""
+    elif difference:
+        tolerate(difference)
     _judge_target(client, facts, path, place, items, query, difference, breach)
     _judge_headers(client, facts, head, difference, breach)
     _judge_length(client, head, operation, breach)
@@ -490,7 +524,7 @@ def judge(client: Client, head: Head) -> list[str]:
 def _classify(
     method: bytes, level: str, named: dict[bytes, bytes], *, is_copy: bool
 ) -> tuple[str | None, frozenset[bytes]]:
-    if method == b"HEAD" and level == SERVICE and not named:
+    if method == b"HEAD" and level == SERVICE and not named and tolerate("head of the service"):
         return "ListBuckets", frozenset()
     return classify(method, level, named, is_copy=is_copy)
 
@@ -504,7 +538,8 @@ def _is_utf8(text: bytes) -> bool:
 
 
 def _is_ignored(method: bytes, foreign: frozenset[bytes]) -> bool:
-    return method in {b"GET", b"HEAD"} and foreign <= known_names() and foreign.isdisjoint(subresources())
+    is_ignored = method in {b"GET", b"HEAD"} and foreign <= known_names() and foreign.isdisjoint(subresources())
+    return is_ignored and tolerate("ignored parameter")
 
 
 def _difference(client: Client, facts: Facts, head: Head, operation: str | None) -> str | None:
@@ -554,7 +589,7 @@ def _judge_target(
     raw = client.head.path
     if own.is_virtual:
         raw = b"/" + own.bucket + raw
-    if facts.escapes_plus:
+    if facts.escapes_plus and b"+" in raw and tolerate("escaped plus"):
         raw = raw.replace(b"+", b"%2B")
     if path != raw:
         breach(f"(d) the path is {path!r}, the client's {raw!r}")
@@ -579,16 +614,18 @@ def _judge_target(
 
 
 def _may_be_cut(client: Client, facts: Facts, name: bytes, difference: str) -> bool:
-    lower = name.lower()
-    if lower in AUTHENTICATION:
-        return client.carrier in {"V4 query", "V2 query", "V2 header", "preflight"} or lower == b"x-amz-date"
-    if lower in client.query_headers:
+    is_read = client.head.method in {b"GET", b"HEAD"}
+    if name.lower() in client.query_headers:
+        return tolerate("query header")
+    if name.lower() in AUTHENTICATION:
+        return client.carrier in {"V4 query", "V2 query", "V2 header", "preflight"} and tolerate("authentication")
+    if facts.overrides_answers and name in _OVERRIDES and is_read:
+        return tolerate("answered here")
+    if difference == "listed as the first version" and name in _V1_DROPS:
         return True
     if client.carrier.startswith("V2") and name not in subresources() | _LISTING | _OVERRIDES | {b"versionId"}:
-        return client.head.method in {b"GET", b"HEAD"} or name in IGNORED
-    if facts.overrides_answers and name in _OVERRIDES:
-        return client.head.method in {b"GET", b"HEAD"}
-    return difference == "listed as the first version" and name in _V1_DROPS
+        return (is_read or name in IGNORED) and tolerate("unsigned parameter")
+    return False
 
 
 def _judge_headers(client: Client, facts: Facts, head: Head, difference: str, breach: Callable[[str], None]) -> None:
@@ -641,28 +678,28 @@ def _is_made(client: Client, head: Head, name: bytes, values: list[bytes], diffe
     if name == b"range":
         return difference == "explained" and values == [b"bytes=0-0"]
     if name.startswith(b"x-amz-checksum-"):
-        return name in client.announced
+        return name in client.announced and tolerate("checksum")
     if name == b"content-md5":
-        # What is made of a document which was held.
-        return head.method in {b"PUT", b"POST"} and (head.one(b"content-length") or b"0") != b"0"
-    if name == b"x-amz-tagging":
-        return (
-            difference == "form"
-            and dict(parse_qsl(values[0].decode("latin-1"), keep_blank_values=True)) == client.form_tags
-        )
+        has_document = head.method in {b"PUT", b"POST"} and head.one(b"content-length") != b"0"
+        return has_document and tolerate("integrity")
+    if name == b"x-amz-tagging" and difference == "form":
+        return dict(parse_qsl(values[0].decode("latin-1"), keep_blank_values=True)) == client.form_tags
+    if name == b"content-type" and difference == "form":
+        return values == [b"binary/octet-stream"] and tolerate("form type")
     return False
 
 
 def _is_edited(facts: Facts, name: bytes, values: list[bytes], sent: list[bytes], difference: str) -> bool:
     if values in ([b",".join(sent)], [b", ".join(sent)]):
-        return True
+        return tolerate("joined")
     if name == b"content-encoding":
-        return _codings(values) == [coding for coding in _codings(sent) if coding.lower() != b"aws-chunked"]
+        kept = [coding for coding in _codings(sent) if coding.lower() != b"aws-chunked"]
+        return _codings(values) == kept and tolerate("aws-chunked")
     if name == b"x-amz-copy-source" and facts.escapes_plus:
-        return values == [value.replace(b"+", b"%2B") for value in sent]
+        return values == [value.replace(b"+", b"%2B") for value in sent] and tolerate("escaped plus")
     if name == b"range":
         is_exact = len(values) == 1 and _EXACT_RANGE.fullmatch(values[0]) is not None
-        return (facts.mends_reads or difference == "explained") and is_exact
+        return is_exact and (difference == "explained" or (facts.mends_reads and tolerate("exact range")))
     return False
 
 
@@ -671,14 +708,13 @@ def _codings(values: list[bytes]) -> list[bytes]:
 
 
 def _may_be_lost(client: Client, facts: Facts, name: bytes, difference: str) -> bool:
+    if client.carrier in {"preflight", "anonymous"}:
+        return tolerate("unsigned client")
     if name in _CONDITIONS:
-        return facts.mends_reads or client.head.method == b"OPTIONS"
+        return facts.mends_reads and tolerate("exact range")
     if name.startswith(b"x-amz-checksum-"):
-        return name != b"x-amz-checksum-mode"
-    if difference == "form":
-        # A field that is no header of an upload goes nowhere.
-        return True
-    return client.carrier in {"preflight", "anonymous"}
+        return name != b"x-amz-checksum-mode" and tolerate("checksum")
+    return difference == "form" and tolerate("form field")
 
 
 def _judge_length(client: Client, head: Head, operation: str | None, breach: Callable[[str], None]) -> None:
@@ -703,23 +739,31 @@ def _judge_length(client: Client, head: Head, operation: str | None, breach: Cal
         breach(f"(a) a body of {sent!r} bytes, where the client declared {declared[0]!r}")
 
 
-def judge_content(client: Client, head: Head, content: bytes) -> str | None:
+def has_comparable_body(client: Client, head: Head) -> bool:
     """
-    Hold a body that was sent whole against the hash which the client signed.
+    Say whether the body must be the client's, byte for byte.
     """
+    length = int(head.one(b"content-length") or 0)
+    is_object = client.carrier != "form" and client.operation in {"PutObject", "UploadPart"}
+    return is_object and 0 < length <= MAX_HASHED_SIZE and b"x-amz-decoded-content-length" not in head.fields
+
+
+def expected_sha256(client: Client) -> bytes | None:
+    """
+    Return the hash of the client's body, of its own bytes if they were kept, else as it was signed; None if neither.
+    """
+    kept = sum(map(len, client.stream.body))
+    if client.is_current and kept and kept == client.stream.body_size:
+        return hashlib.sha256(client.body).hexdigest().encode()
     payload = (client.fields.get(b"x-amz-content-sha256") or [b""])[0]
-    if len(payload) != 64 or client.operation not in {"PutObject", "UploadPart"} or client.carrier == "form":
-        return None
-    if (
-        b"x-amz-decoded-content-length" in head.fields
-        or hashlib.sha256(content).hexdigest().encode() == payload.lower()
-    ):
-        return None
-    return "(a) the body is not the one whose hash was signed"
+    return payload.lower() if len(payload) == 64 else None
 
 
 def kept_size(head: Head) -> int:
     """
     Return how many bytes of a body the rules look at.
     """
-    return KEPT_SIZE if head.method == b"POST" else 0
+    if head.method == b"POST":
+        return KEPT_SIZE
+    length = head.one(b"content-length")
+    return KEPT_OBJECT_SIZE if head.method == b"PUT" and (length is None or int(length) <= KEPT_OBJECT_SIZE) else 0

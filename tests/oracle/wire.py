@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 MAX_HEAD_SIZE = 1 << 20
 """
@@ -282,6 +283,10 @@ class RequestStream:
     Args:
         received: Called with each head, before its body.
         breach: Called with what is wrong and the bytes it is about.
+
+    Attributes:
+        body_left: Bytes of the present body which have yet to come.
+        digest: Updated with the present body if `received` sets it.
     """
 
     def __init__(self, received: Callable[[Head], None], breach: Callable[[str, bytes], None]) -> None:
@@ -290,6 +295,7 @@ class RequestStream:
         self._buffer = b""
         self._chunks: ChunkedBody | None = None
         self.body_left = 0
+        self.digest: Any = None
         self.is_dead = False
 
     @property
@@ -307,6 +313,8 @@ class RequestStream:
             if self.body_left:
                 size = min(len(data), self.body_left)
                 self.body_left -= size
+                if self.digest is not None:
+                    self.digest.update(data[:size])
                 if size == len(data):
                     return
                 data = data[size:]
@@ -333,6 +341,7 @@ class RequestStream:
             length = head.one(b"content-length")
             self.body_left = int(length) if length else 0
             self._chunks = ChunkedBody() if b"transfer-encoding" in head.fields else None
+            self.digest = None
             self._received(head)
 
     def skip(self, size: int) -> None:
@@ -343,6 +352,7 @@ class RequestStream:
             self._die(f"{size} bytes were moved, {self.body_left} belong to the body", b"")
         else:
             self.body_left -= size
+            self.digest = None
 
     def _die(self, text: str, raw: bytes) -> None:
         self.is_dead = True
