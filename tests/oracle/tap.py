@@ -147,12 +147,12 @@ class BackendStream:
         self._client: Client | None = None
         self._head: Head | None = None
 
-    def begin(self, owner: Owner | None, request: Any) -> None:
+    def begin(self, owner: Owner | None, raw_head: bytes) -> None:
         """
         Expect the bytes of a request.
         """
         if not self._reader.is_between and not self._reader.is_dead:
-            self._oracle.breach("(a) a request begins inside another", None, request.head)
+            self._oracle.breach("(a) a request begins inside another", None, raw_head)
         self._next = (owner,)
 
     def feed(self, pieces: Sequence[Any]) -> None:
@@ -219,6 +219,16 @@ class BackendStream:
             client.changes.append(head)
 
 
+def begin_stream(raw_head: bytes) -> BackendStream:
+    """
+    Return the stream of a request that an exchange is sending now, for backends of tests which have no connection.
+    """
+    stream = BackendStream()
+    stream.begin(_owner.get(), raw_head)
+    stream.feed((raw_head,))
+    return stream
+
+
 # What is wrapped, module by module
 
 
@@ -259,7 +269,7 @@ def _patch_connection(module: ModuleType) -> None:
     @functools.wraps(send)
     def tapped_send(self: Any, request: Any, body: Any = None) -> Any:
         known = _owners.get(id(request))
-        self.oracle.begin(known[1] if known is not None else None, request)
+        self.oracle.begin(known[1] if known is not None else None, request.head)
         return send(self, request, body)
 
     module.BackendConnection.send = tapped_send

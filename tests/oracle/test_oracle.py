@@ -13,7 +13,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from twisted.internet import reactor
 from s3proxy.resign.profiles import PROFILES
 from s3proxy.testing.faulty_backend import HELLO, FaultyBackend, FaultyConnection, ReceivedRequest
 from tests.harness import Harness, turns, until
+from tests.memory import MemoryProxy
 from tests.oracle import tap
 from tests.oracle.fixture import SITE, counts, new_breaches
 from tests.oracle.judge import TOLERATED, Client, Facts, kept_size
@@ -52,18 +52,13 @@ def judged(client: bytes, backend: bytes, facts: Facts) -> list[str]:
     stream.feed(client)
     connection = BackendStream(oracle)
 
-    @dataclass
-    class Request:
-        head: bytes
-        content: bytes = b""
-
     former: Client | None = None
     for request in backend.split(b"\r\n\r\n\r\n\r\n") if b"\r\n\r\n\r\n\r\n" in backend else _requests(backend, client):
         head = stream.next_head(kept_size)
         if former is not None:
             former.is_current = False
         former = Client(head, stream, head.fields[b"host"][0], facts)
-        connection.begin(Owner(former), Request(request))
+        connection.begin(Owner(former), request)
         connection.feed((request,))
     return oracle.breaches
 
@@ -175,7 +170,7 @@ def test_nothing_leaves_for_a_refused_request(status: int) -> None:
     connection = BackendStream(oracle)
     head = forwarded("GET /b/k HTTP/1.1\nHost: 127.0.0.1:8000\n")
 
-    connection.begin(Owner(client), type("Request", (), {"head": head, "content": b""}))
+    connection.begin(Owner(client), head)
     connection.feed((head,))
 
     assert [breach[:10] for breach in oracle.breaches] == (["breach (e)"] if status >= 400 else [])
@@ -242,6 +237,20 @@ async def test_every_kind_of_request_is_judged(data: bytes, count: int, options:
     assert answer.status < 400
     after = _seen()
     assert (after[0] - before[0], after[1] - before[1]) == (count, count)
+
+
+@pytest.mark.parametrize("data", [put(b"hello"), put(LARGE, SIGNED_CHUNKS)], ids=["held", "streamed"])
+def test_a_proxy_without_sockets_is_watched(data: bytes) -> None:
+    """
+    So are the proxies of fuzzing and of the differential tests.
+    """
+    before = _seen()
+
+    verdict = MemoryProxy().send(data)
+
+    after = _seen()
+    assert verdict.statuses == (200,)
+    assert (after[0] - before[0], after[1] - before[1]) == (1, 1)
 
 
 @pytest_twisted.ensureDeferred
