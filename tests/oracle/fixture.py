@@ -35,6 +35,8 @@ def begin(config: pytest.Config) -> None:
     os.environ[tap.ENVIRONMENT] = str(directory)
     former = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = f"{SITE}{os.pathsep}{former}" if former else str(SITE)
+    # A run of pytest which a test started: it watches for itself.
+    sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != "sitecustomize"]
     # Some tests hand their own path on to a child.
     sys.path.append(str(SITE))
     for name in tap.PATCHES:

@@ -268,7 +268,8 @@ class Client:
     @cached_property
     def is_form(self) -> bool:
         kind = self.head.one(b"content-type") or b""
-        return self.head.method == b"POST" and kind.lower().startswith(b"multipart/form-data")
+        is_post = self.head.method == b"POST" and not self.head.query
+        return is_post and kind.lower().startswith(b"multipart/form-data")
 
     @cached_property
     def query_headers(self) -> dict[bytes, bytes]:

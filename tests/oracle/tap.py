@@ -448,13 +448,11 @@ PATCHES: dict[str, Callable[[ModuleType], None]] = {
     "s3proxy.proxy": _patch_proxy,
 }
 
-_patched: set[str] = set()
-
 
 def patch(module: ModuleType) -> None:
     """
     Wrap what a module has to be seen, once.
     """
-    if module.__name__ not in _patched:
-        _patched.add(module.__name__)
+    if not hasattr(module, "oracle"):
+        module.oracle = ORACLE  # type: ignore[attr-defined]
         PATCHES[module.__name__](module)
