@@ -151,7 +151,10 @@ class BackendStream:
         """
         Expect the bytes of a request.
         """
-        if not self._reader.is_between and not self._reader.is_dead:
+        if self._reader.is_dead:
+            # It was told; the next request is read as if nothing had been.
+            self._reader = RequestStream(self._head_received, self._is_no_request)
+        if not self._reader.is_between:
             self._oracle.breach("(a) a request begins inside another", None, raw_head)
         self._next = (owner,)
 
