@@ -25,7 +25,7 @@ from xml.etree import ElementTree
 from xml.parsers import expat
 
 from .operations import BUCKET, IGNORED, OBJECT, SERVICE, classify, known_names, subresources
-from .wire import AUTHENTICATION, HOP_BY_HOP, ClientStream, Head, decoded, decoded_item
+from .wire import AUTHENTICATION, HOP_BY_HOP, ClientStream, Head, decoded, decoded_item, fully_decoded
 
 TOLERATED = {
     "delete one by one": "DeleteObjects becomes one DeleteObject for each key of its document: the backend lacks it.",
@@ -148,6 +148,8 @@ class Facts:
     Attributes:
         host: The backend's authority.
         is_signed: Whether the proxy has a key there.
+        reserved: First segments of a path, lower case, below which the backend has no buckets.
+        private: Prefixes of names, lower case, by which the backend takes orders of its own kind.
         taken: Signatures of changes which were forwarded before; None where they may pass again.
     """
 
@@ -162,6 +164,8 @@ class Facts:
     deletes_one_by_one: bool = False
     forwarded: str = "none"
     taken: set[object] | None = None
+    reserved: frozenset[bytes] = frozenset()
+    private: tuple[bytes, ...] = ()
 
 
 @dataclass(slots=True)
@@ -518,6 +522,7 @@ def judge(client: Client, head: Head) -> list[str]:
         tolerate(difference)
     _judge_target(client, facts, path, place, items, query, difference, breach)
     _judge_headers(client, facts, head, difference, breach)
+    _judge_surface(facts, head, path, items, breach)
     _judge_length(client, head, operation, breach)
     return faults
 
@@ -636,6 +641,8 @@ def _judge_headers(client: Client, facts: Facts, head: Head, difference: str, br
     if client.carrier == "anonymous" and is_signed:
         if head.method not in {b"GET", b"HEAD"}:
             breach("(c) a signature stands on what nobody signed, and it is no read")
+        if not {b".", b".."}.isdisjoint(fully_decoded(head.path).split(b"/")):
+            breach("(d) a signature stands on a path with dots, which the backend may read as another")
         covered = frozenset()
     if client.carrier == "preflight" and is_signed:
         breach("(c) a signature stands on a preflight")
@@ -716,6 +723,16 @@ def _may_be_lost(client: Client, facts: Facts, name: bytes, difference: str) -> 
     if name.startswith(b"x-amz-checksum-"):
         return name != b"x-amz-checksum-mode" and tolerate("checksum")
     return difference == "form" and tolerate("form field")
+
+
+def _judge_surface(facts: Facts, head: Head, path: bytes, items: list[bytes], breach: Callable[[str], None]) -> None:
+    named = [segment for segment in fully_decoded(path).split(b"/") if segment not in {b"", b".", b".."}]
+    if named and named[0].lower() in facts.reserved:
+        breach(f"(b) {named[0]!r} is the backend's own surface")
+    names = {*head.fields, *(fully_decoded(item.partition(b"=")[0]).lower() for item in items)}
+    for name in names:
+        if facts.private and name.replace(b"_", b"-").startswith(facts.private):
+            breach(f"(b) {name!r} is an order of the backend's own kind")
 
 
 def _judge_length(client: Client, head: Head, operation: str | None, breach: Callable[[str], None]) -> None:

@@ -440,6 +440,8 @@ def _facts(backend: Any, settings: Any) -> Facts:
         profile.deletes_one_by_one,
         backend.forwarded,
         window.oracle_taken if window is not None else None,
+        profile.reserved_segments,
+        profile.private_headers,
     )
 
 

@@ -158,6 +158,53 @@ def test_one_difference_is_a_breach(target: str, line: str, rule: str | None) ->
     assert rule is None or any(f"breach {rule}" in breach for breach in breaches), breaches
 
 
+@pytest.mark.parametrize(
+    ("target", "line", "is_breach"),
+    [
+        ("/b/k", "", False),
+        ("/b/admin", "", False),
+        ("/admin/user", "", True),
+        ("//./admin/user", "", True),
+        ("/%2561dmin/user", "", True),
+        ("/b/k", "rgwx-uid: a\n", True),
+        ("/b/k?rgwx%252Duid=a", "", True),
+    ],
+)
+def test_a_private_surface_is_a_breach(target: str, line: str, is_breach: bool) -> None:
+    """
+    Whoever signed it: what a backend has beside S3 gets no request, in whatever spelling.
+    """
+    facts = Facts((), b"127.0.0.1:8000", reserved=frozenset({b"admin"}), private=(b"rgwx-",))
+    headers = dict([line.rstrip().split(": ")]) if line else {}
+    client = signed("GET", headers, target=target)
+
+    breaches = judged(client, forwarded(f"GET {target} HTTP/1.1\nHost: 127.0.0.1:8000\n{line}"), facts)
+
+    assert any("the backend's own" in breach for breach in breaches) is is_breach, breaches
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "line", "is_breach"),
+    [
+        ("GET", "/b/k", "", False),
+        ("GET", "/b/k", "Range: bytes=0-1\n", False),
+        ("GET", "/b/k", "x-amz-acl: private\n", True),
+        ("GET", "/b/../c/k", "", True),
+        ("GET", "/b/%2e%2e/c/k", "", True),
+        ("DELETE", "/b/k", "", True),
+    ],
+)
+def test_what_our_key_signs_for_nobody(method: str, target: str, line: str, is_breach: bool) -> None:
+    """
+    An anonymous request may get our signature only as a plain read.
+    """
+    client = f"{method} {target} HTTP/1.1\nHost: s3.example.test\n{line}\n".replace("\n", "\r\n").encode()
+
+    breaches = judged(client, forwarded(f"{method} {target} HTTP/1.1\nHost: 127.0.0.1:8000\n{line}"), FACTS)
+
+    assert bool(breaches) is is_breach, breaches
+
+
 @pytest.mark.parametrize("status", [200, 403, 503])
 def test_nothing_leaves_for_a_refused_request(status: int) -> None:
     """
