@@ -45,7 +45,7 @@ TOLERATED = {
     "authentication": "Parameters of authentication end here: the query's signature was the client's.",
     "unsigned parameter": "A read under Signature V2 loses the parameters which no signature covers.",
     "ignored parameter": "S3 ignores what chooses a part of another operation's answer; of reads, no sub-resource.",
-    "head of the service": "HEAD without parameters is ListBuckets without its document (RFC 9110, section 9.3.2).",
+    "head of the service": "HEAD of the service is ListBuckets without its document (RFC 9110, section 9.3.2).",
     "query header": "x-amz-* of a presigned query, and of any under Signature V2, is a header of that name.",
     "unsigned client": "Headers which nobody signed may be dropped: the backend judges the request as anonymous.",
 }
@@ -530,8 +530,8 @@ def judge(client: Client, head: Head) -> list[str]:
 def _classify(
     method: bytes, level: str, named: dict[bytes, bytes], *, is_copy: bool
 ) -> tuple[str | None, frozenset[bytes]]:
-    if method == b"HEAD" and level == SERVICE and not named and tolerate("head of the service"):
-        return "ListBuckets", frozenset()
+    if method == b"HEAD" and level == SERVICE and tolerate("head of the service"):
+        return "ListBuckets", frozenset(named)
     return classify(method, level, named, is_copy=is_copy)
 
 
