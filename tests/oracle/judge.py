@@ -393,7 +393,7 @@ class Client:
         found: dict[bytes, list[bytes]] = {}
         for name, value in self.form.items():
             header = FORM_HEADERS.get(name) or (name if name.startswith(b"x-amz-") else None)
-            if header is not None:
+            if header is not None and (value or header != b"content-type"):
                 found[header] = [value.strip(b" \t")]
         if b"user-agent" in self.head.fields:
             found[b"user-agent"] = self.head.fields[b"user-agent"]
