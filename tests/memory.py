@@ -38,6 +38,7 @@ from s3proxy.s3.credential import Credential
 from s3proxy.s3.head import RequestHead, parse_request_head, parse_response_head
 from s3proxy.sigv4.signing_key import SigningKeys
 from tests.harness import BACKEND_KEY, NOW, MemoryStore, data_set_credentials
+from tests.oracle.tap import BackendStream, begin_stream
 
 _OK = parse_response_head(b'HTTP/1.1 200 OK\r\nETag: "5d41402abc4b2a76b9719d911017c592"\r\nContent-Length: 0')
 
@@ -74,20 +75,23 @@ class _Consumer:
     What an upload is written to.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stream: BackendStream) -> None:
         self.pieces: list[bytes] = []
+        self._stream = stream
 
     def write(self, data: Buffer) -> None:
         """
         Take octets.
         """
-        self.pieces.append(bytes(data))
+        self.writeSequence((data,))
 
     def writeSequence(self, pieces: Iterable[Buffer]) -> None:
         """
         Take octets.
         """
-        self.pieces += map(bytes, pieces)
+        taken = [bytes(piece) for piece in pieces]
+        self._stream.feed(taken)
+        self.pieces += taken
 
 
 class MemoryAgent:
@@ -103,13 +107,14 @@ class MemoryAgent:
         """
         Take a request whose body was held.
         """
+        begin_stream(request.head).feed((request.content,))
         return succeed(self._take(request.head, request.content))
 
     def send_upload(self, upload: Upload) -> Deferred[BackendResponse]:
         """
         Take a request whose body streams.
         """
-        consumer = _Consumer()
+        consumer = _Consumer(begin_stream(upload.head))
         answered: Deferred[BackendResponse] = Deferred()
 
         def ended(ignored: None) -> None:
