@@ -344,7 +344,7 @@ async def test_a_fault_of_the_proxy_is_found(
 
     breaches = new_breaches(pytestconfig)
     assert breaches
-    assert all(breach.startswith(f"breach {rule}") and "Signature=(masked)" in breach for breach in breaches)
+    assert all(breach.startswith(f"breach {rule}") and "Signature=(masked)" in breach for breach in breaches), breaches
 
 
 @pytest_twisted.ensureDeferred
