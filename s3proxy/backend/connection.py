@@ -43,11 +43,13 @@ class _Waiting(IdentityEnum):
     What the connection's one deadline is about.
     """
 
+    FOR_HANDSHAKE = auto()
     FOR_CONTINUE = auto()
     FOR_ROOM = auto()
     FOR_ANSWER = auto()
     FOR_REST = auto()
     IN_POOL = auto()
+    FOR_END = auto()
 
 
 @implementer(IHandshakeListener)
@@ -87,6 +89,7 @@ class BackendConnection(Protocol):
         self._is_paused = False
         self._paused_at: float | None = None
         self._is_lost = False
+        self._is_closing = False
         self._writer: DirectWriter | None = None
         self._splice: Splice | None = None
 
@@ -98,6 +101,8 @@ class BackendConnection(Protocol):
             transport.setTcpNoDelay(True)
         bound_socket_buffers(transport, self._limits.socket_buffer)
         self._writer = DirectWriter(transport, self)
+        # Who asked for it may be gone, and an endpoint need not notice: then nobody sends, and nobody ends it.
+        self._wait(_Waiting.FOR_HANDSHAKE, self._limits.connect_time)
         if not isinstance(transport, TLSMemoryBIOProtocol):
             self._become_ready()
 
@@ -139,7 +144,9 @@ class BackendConnection(Protocol):
         """
         End a connection which is not in use.
         """
-        self._deadline.cancel()
+        self._is_closing = True
+        # Under TLS the other side's close_notify is waited for.
+        self._wait(_Waiting.FOR_END, self._limits.connect_time)
         if self._writer is not None:
             self._writer.detach()
         if self.transport is not None:
@@ -156,7 +163,7 @@ class BackendConnection(Protocol):
         """
         Whether neither an octet nor an end has come after its last answer: the next request would take it for its own.
         """
-        return not self._is_lost and not is_readable(self.transport)
+        return not self._is_lost and not self._is_closing and not is_readable(self.transport)
 
     # The request
 
@@ -509,6 +516,8 @@ class BackendConnection(Protocol):
             self._start_body()
         elif waiting is _Waiting.IN_POOL:
             self.close()
+        elif waiting in {_Waiting.FOR_HANDSHAKE, _Waiting.FOR_END}:
+            self.abort()
         elif waiting is _Waiting.FOR_ROOM and self._has_taken_octets():
             self._deadline.set(self._limits.idle_time)
         else:

@@ -148,6 +148,9 @@ def _read(response: BackendResponse) -> Deferred[bytes]:
     def complete(failure: Failure | None) -> None:
         if not reader.is_whole:
             response.abort()
+        if document.called:
+            # Given up: its connection ends a turn later.
+            return
         document.callback(reader.document if reader.is_whole else b"")
 
     reader = DocumentReader(MAX_JUDGED_SIZE, complete)
