@@ -342,7 +342,6 @@ class BackendConnection(Protocol):
         assert request is not None
         assert answered is not None
         self._deadline.clear()
-        self._waiting = _Waiting.FOR_REST
         self._keeps_alive = head.keeps_alive
         self._framing = None
         if request.method == b"HEAD" or head.status in {204, 304}:
@@ -370,6 +369,8 @@ class BackendConnection(Protocol):
             self._body_received(response, rest)
         if self._response is response:
             self._pause()
+            # Until somebody asks for it: who does not in time never will.
+            self._wait(_Waiting.FOR_REST, self._limits.idle_time)
         if response.failure is not None:
             # Its head came with octets which cannot be understood, and nobody has seen it yet.
             answered.errback(response.failure)
@@ -434,7 +435,8 @@ class BackendConnection(Protocol):
         elif framing.is_complete:
             response.trailers = framing.trailers
             self._answer_ended(response)
-        elif not self._is_paused:
+        elif pieces and not self._is_paused:
+            # A chunk's size that comes byte by byte is no answer.
             self._wait(_Waiting.FOR_REST, self._limits.idle_time)
 
     def _answer_ended(self, response: BackendResponse) -> None:
