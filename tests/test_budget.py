@@ -256,8 +256,8 @@ class Idle:
     A connection which waits for a request until some moment, or serves one.
     """
 
-    def __init__(self, limit: ConnectionLimit, idle_until: float | None) -> None:
-        self.idle_until = idle_until
+    def __init__(self, limit: ConnectionLimit, idle_since: float | None) -> None:
+        self.idle_since = idle_since
         self.is_closed = False
         self._limit = limit
 

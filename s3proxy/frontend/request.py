@@ -135,6 +135,20 @@ class S3Request(Request):
         """
         return None if self.meter is not None else getattr(self._consumer, "splice_target", None)
 
+    @property
+    def takes_body(self) -> bool:
+        """
+        Whether what still comes of the body goes to somebody, now or once its head was judged.
+        """
+        return self.is_being_delivered or self.is_unjudged
+
+    @property
+    def is_being_delivered(self) -> bool:
+        """
+        Whether somebody takes the body now, and is told if its rest does not come.
+        """
+        return self._consumer is not None or not self._is_streamed
+
     def bodyMoved(self, size: int) -> None:
         """
         Know that octets went there.
@@ -239,6 +253,20 @@ class S3Request(Request):
         if not self.finished:
             self.channel.release(Hold.BUDGET)
 
+    def hold_for_memory(self) -> None:
+        """
+        Read no more of the body: the memory for bodies is in use.
+        """
+        if not self._is_complete and not self.finished:
+            self.channel.hold(Hold.MEMORY)
+
+    def release_for_memory(self) -> None:
+        """
+        Read on.
+        """
+        if not self.finished:
+            self.channel.release(Hold.MEMORY)
+
     def stopProducing(self) -> None:
         """
         Only pause: the exchange decides about the client's connection, not its backend.
@@ -305,6 +333,12 @@ class S3Request(Request):
         """
         self.channel.registerProducer(producer, True)
         self._has_producer = True
+
+    def when_answer_sent(self, sent: Callable[[], None]) -> None:
+        """
+        Have this called once the client's socket has taken the whole answer, or the connection is lost.
+        """
+        self.channel.when_answer_sent(sent)
 
     def finish_answer(self) -> None:
         """
