@@ -100,8 +100,11 @@ class Ledger:
         """
         Whether a channel has its deadline, or waits for somebody who has one.
         """
-        if is_armed(channel._deadline) or is_armed(channel._total):
+        if channel._is_aborted or is_armed(channel._deadline) or is_armed(channel._total):
             return True
+        if channel.writer.is_paused:
+            # It does not take what it was sent; what else it may owe comes after that.
+            return is_armed(channel._write_deadline)
         request = channel._request
         if request is not None and not request._is_streamed:
             # An application's, which takes its time.
@@ -196,7 +199,7 @@ def _is_client_slow(exchange: ProxiedExchange) -> bool:
         return False
     if relay._is_held:
         return _is_paced(exchange)
-    return is_armed(exchange._request.channel._deadline)
+    return is_armed(exchange._request.channel._write_deadline)
 
 
 def _is_paced(exchange: ProxiedExchange) -> bool:

@@ -7,8 +7,6 @@ test's clock runs until nothing is left. The table of times is printed when all 
 
 from __future__ import annotations
 
-import gc
-import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,20 +19,21 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
-from s3proxy.backend.connection import MAX_INTERIM_ANSWERS, BackendConnection
+from s3proxy.backend.connection import MAX_INTERIM_ANSWERS
 from s3proxy.backend.request import BackendLimits
 from s3proxy.exchange import State
-from s3proxy.frontend.channel import ClientTimes, S3Channel
+from s3proxy.frontend.channel import ClientTimes
 from s3proxy.proxy import ProxiedExchange
 from s3proxy.resign.profiles import PROFILES
 from s3proxy.s3.credential import BudgetLimits
-from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection
+from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, answer_ok
 from s3proxy.testing.faulty_client import FaultyClient
 from tests.conftest import ErrorLog
 from tests.forms import form_request, multipart, v4_fields
 from tests.harness import Harness, turns, until
 from tests.liveness import Ledger
-from tests.signer import SIGNED_CHUNKS, UNSIGNED_TRAILER, SignedRequest, Signer
+from tests.signer import SIGNED_CHUNKS, UNSIGNED_TRAILER, Signer
+from tests.test_fault_matrix import open_files
 
 TARGET = "/test-bucket/key"
 BODY = bytes(range(256)) * 6000
@@ -54,6 +53,13 @@ LIMITS = BackendLimits(socket_buffer=BUFFER, connect_time=5.0, idle_time=60.0, p
 LOOKUP, PATIENCE, FIRST_BYTE = 10.0, 5.0, 60.0
 AFTERWARDS = TIMES.keep_alive + TIMES.linger + LIMITS.pooled_time + LIMITS.connect_time
 "Seconds for which connections may last when their request has ended."
+
+
+SEVERAL = LIMITS.breaker_failures * FIRST_BYTE + 4
+"Seconds of several requests of one connection, each in its own time, until the breaker opens."
+
+STEP = 0.5
+"Seconds by which time passes."
 
 
 def never(*ignored: object) -> None:
@@ -78,6 +84,7 @@ class Stage:
 
     Attributes:
         asked: What a credential source or an authorizer was asked and has not answered.
+        prepare: Called with each of these before it is returned.
     """
 
     def __init__(self, channel: str, **options: Any) -> None:
@@ -85,6 +92,7 @@ class Stage:
         self.backend = FaultyBackend(socket_buffer=BUFFER)
         self.backend.on_request = never
         self.asked: list[Deferred[Any]] = []
+        self.prepare: Callable[[Deferred[Any]], Deferred[Any]] = lambda asked: asked
         self.harness = Harness(
             backend=self.backend,
             clock=self.clock,
@@ -105,7 +113,7 @@ class Stage:
         Be asked, and do not answer.
         """
         self.asked.append(Deferred())
-        return self.asked[-1]
+        return self.prepare(self.asked[-1])
 
     # What an authorizer has.
     authorize = ask
@@ -149,16 +157,16 @@ class Stage:
         """
         Let the time pass; return when the last request had ended, and when nothing was left.
         """
-        requests_ended = None
-        for step in range(2400):
+        requests_ended = 0.0
+        for step in range(1000):
             # What was on its way comes at the kernel's pace, not at the clock's.
             await turns(100 if step < 3 else 6)
-            if requests_ended is None and not self.harness.proxy.running_count:
-                requests_ended = self.clock.seconds()
+            if self.harness.proxy.running_count:
+                requests_ended = self.clock.seconds() + STEP
             if self.is_over:
                 break
-            self.clock.advance(0.5)
-        assert requests_ended is not None, "a request never ends"
+            self.clock.advance(STEP)
+        assert not self.harness.proxy.running_count, "a request never ends"
         assert self.is_over, "a connection never ends"
         return requests_ended, self.clock.seconds()
 
@@ -352,6 +360,7 @@ async def _relaying_to_who_reads_nothing_and_asks_more(stage: Stage) -> FaultyCl
     client.pause()
     client.send(GET)
     await stage.reach(State.RELAYING)
+    stage.backend.on_request = answer_ok
     client.send(GET * 400)
     await turns(20)
     return client
@@ -382,26 +391,26 @@ async def _refused_with_an_unread_answer(stage: Stage) -> FaultyClient:
     return client
 
 
-async def _awaiting_with_an_unread_answer(stage: Stage) -> FaultyClient:
+async def _more_is_asked_with_an_unread_answer(stage: Stage) -> FaultyClient:
     client = await _kept_alive_with_an_unread_answer(stage)
     stage.backend.on_request = never
     client.send(GET)
-    await stage.reach(State.AWAITING)
+    await turns(40)
     return client
 
 
-async def _sending_with_an_unread_answer(stage: Stage) -> FaultyClient:
+async def _more_is_sent_with_an_unread_answer(stage: Stage) -> FaultyClient:
     client = await _kept_alive_with_an_unread_answer(stage)
     client.send(UPLOAD.head + UPLOAD.body[: len(UPLOAD.body) // 2])
-    await stage.reach(State.SENDING)
+    await turns(40)
     return client
 
 
-async def _relaying_with_an_unread_answer(stage: Stage) -> FaultyClient:
+async def _more_is_read_with_an_unread_answer(stage: Stage) -> FaultyClient:
     client = await _kept_alive_with_an_unread_answer(stage)
     stage.backend.on_request = lambda connection, request: connection.send(LONG)
     client.send(GET)
-    await stage.reach(State.RELAYING)
+    await turns(40)
     return client
 
 
@@ -455,9 +464,9 @@ STATES = {
     "kept alive after a long answer": StateRow(_kept_alive_after_a_long_answer, TIMES.keep_alive),
     "kept alive, its answer unread": StateRow(_kept_alive_with_an_unread_answer, TIMES.keep_alive),
     "refused as no request, an answer unread": StateRow(_refused_with_an_unread_answer, TIMES.linger),
-    "AWAITING, an answer unread": StateRow(_awaiting_with_an_unread_answer, FIRST_BYTE),
-    "SENDING, an answer unread": StateRow(_sending_with_an_unread_answer, TIMES.idle),
-    "RELAYING, an answer unread": StateRow(_relaying_with_an_unread_answer, TIMES.idle),
+    "an answer unread, more is asked": StateRow(_more_is_asked_with_an_unread_answer, SEVERAL),
+    "an answer unread, more is sent": StateRow(_more_is_sent_with_an_unread_answer, TIMES.idle),
+    "an answer unread, more is to be read": StateRow(_more_is_read_with_an_unread_answer, TIMES.idle),
     "LOOKING_UP": StateRow(_looking_up, LOOKUP),
     "LOOKING_UP for an upload": StateRow(_looking_up_for_an_upload, LOOKUP),
     "LOOKING_UP by the authorizer": StateRow(_authorizing, LOOKUP),
@@ -478,13 +487,14 @@ STATES = {
     "AWAITING while connecting": StateRow(_connecting, LIMITS.connect_time),
     "AWAITING a connection": StateRow(_waiting_for_a_connection, FIRST_BYTE, ONE_CONNECTION),
     "AWAITING": StateRow(_awaiting, FIRST_BYTE),
-    # Each request has its time, until the breaker opens.
-    "AWAITING, more is asked": StateRow(_awaiting_with_more_requests, LIMITS.breaker_failures * FIRST_BYTE),
+    "AWAITING, more is asked": StateRow(_awaiting_with_more_requests, SEVERAL),
     "AWAITING after an upload": StateRow(_awaiting_after_an_upload, FIRST_BYTE),
     "JUDGING": StateRow(_judging, LIMITS.idle_time),
     "RELAYING": StateRow(_relaying, LIMITS.idle_time),
-    "RELAYING to who reads nothing": StateRow(_relaying_to_who_reads_nothing, TIMES.idle),
-    "RELAYING to who reads nothing and asks more": StateRow(_relaying_to_who_reads_nothing_and_asks_more, TIMES.idle),
+    "RELAYING to who reads nothing": StateRow(_relaying_to_who_reads_nothing, 2 * TIMES.idle),
+    "RELAYING to who reads nothing and asks more": StateRow(
+        _relaying_to_who_reads_nothing_and_asks_more, 2 * TIMES.idle
+    ),
     "owing a refused body": StateRow(_owing_a_refused_body, TIMES.idle),
     "lingering": StateRow(_lingering, TIMES.linger),
     "refused as no request": StateRow(_refused_connection, TIMES.linger),
@@ -560,21 +570,6 @@ CELLS = [
 ]
 
 
-def open_files() -> int:
-    """
-    Return how many descriptors this process has.
-    """
-    return len(os.listdir("/proc/self/fd"))
-
-
-def held() -> int:
-    """
-    Return how many connections and requests there are in this process.
-    """
-    gc.collect()
-    return sum(isinstance(found, ProxiedExchange | BackendConnection | S3Channel) for found in gc.get_objects())
-
-
 @pytest.mark.parametrize(("state", "loss", "channel"), CELLS)
 @pytest_twisted.ensureDeferred
 async def test_a_loss(
@@ -583,6 +578,7 @@ async def test_a_loss(
     """
     The request ends in the state's time, its connections soon after, and there is no timer, descriptor or place left.
     """
+    files = open_files()
     row = STATES[state]
     stage = Stage(channel, **row.options)
     client = await row.come(stage)
@@ -597,4 +593,190 @@ async def test_a_loss(
     assert all_ended <= row.seconds + AFTERWARDS + 1
     assert used == {"requests": 0, "bodies": 0, "memory": 0}
     assert timers == []
+    assert open_files() == files
     liveness_table.setdefault(f"{state}, {channel}", {})[loss] = f"{requests_ended:g} / {all_ended:g}"
+
+
+# Slow drips
+
+
+@dataclass(frozen=True)
+class DripRow:
+    """
+    A client or a backend that sends one byte shortly before each deadline.
+
+    Attributes:
+        request: What the client sends at once.
+        drip: What it sends byte by byte.
+        every: Seconds between two bytes.
+        seconds: In which all requests have ended, and the connection serves none.
+        answer: What the backend sends byte by byte.
+        options: Of the harness.
+    """
+
+    seconds: float
+    request: bytes = b""
+    drip: bytes = b""
+    every: float = TIMES.idle - 1
+    answer: bytes = b""
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+TRAILER_UPLOAD = Signer().put(TARGET, BODY[:70_000], UNSIGNED_TRAILER)
+AT_RATE: Any = {"times": replace(TIMES, minimum_rate=1000)}
+OK_CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+REFUSED_SMALL = STRANGER.put(TARGET, SMALL)
+REFUSED_LARGE = STRANGER.put(TARGET, BODY, SIGNED_CHUNKS)
+DRIPS = {
+    "a client's head": DripRow(TIMES.head, drip=GET, every=5),
+    "a client's head, each byte just in time": DripRow(TIMES.head, drip=GET, every=TIMES.head - 1),
+    "a body, with a minimum rate": DripRow(
+        TIMES.idle, UPLOAD.head + UPLOAD.body[:70_000], UPLOAD.body[70_000:], options=AT_RATE
+    ),
+    "a small body, with a minimum rate": DripRow(TIMES.idle, SMALL_UPLOAD.head, SMALL_UPLOAD.body, options=AT_RATE),
+    "the framing of aws-chunked, with a minimum rate": DripRow(TIMES.idle, UPLOAD.head, UPLOAD.body, options=AT_RATE),
+    "a trailer, with a minimum rate": DripRow(
+        2 * TIMES.idle + 1, TRAILER_UPLOAD.head + TRAILER_UPLOAD.body[:-60], TRAILER_UPLOAD.body[-60:], options=AT_RATE
+    ),
+    "a form's fields, with a minimum rate": DripRow(TIMES.idle, FORM.head, FORM.body, options=AT_RATE),
+    "the rest of a refused body": DripRow(TIMES.linger, REFUSED_SMALL.head, REFUSED_SMALL.body),
+    "the rest of a refused body, each byte just in time": DripRow(
+        TIMES.linger, REFUSED_SMALL.head, REFUSED_SMALL.body, every=TIMES.linger - 1
+    ),
+    "a refused upload that goes on": DripRow(TIMES.linger, REFUSED_LARGE.head, BODY, every=TIMES.linger - 1),
+    "a backend's head": DripRow(FIRST_BYTE, GET, answer=b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+    "a backend's head, fast enough for none": DripRow(FIRST_BYTE, GET, answer=b"HTTP/1.1 200 OK\r\nA: b", every=1),
+    "interim answers": DripRow(FIRST_BYTE, GET, answer=b"HTTP/1.1 103 Early\r\n\r\n" * 99, every=1),
+    "a backend's chunk size": DripRow(LIMITS.idle_time, GET, answer=b"0" * 99, every=1),
+    "a backend's trailer": DripRow(LIMITS.idle_time, GET, answer=b"0\r\nA: " + b"b" * 99, every=1),
+}
+
+
+@pytest.mark.parametrize("channel", ["http", "https"])
+@pytest.mark.parametrize("name", DRIPS)
+@pytest_twisted.ensureDeferred
+async def test_a_drip(name: str, channel: str, error_log: ErrorLog) -> None:
+    """
+    No byte that comes just in time prolongs what has a total; the client is let go.
+    """
+    row = DRIPS[name]
+    stage = Stage(channel, **row.options)
+
+    def answer(connection: FaultyConnection, request: Any) -> None:
+        if "chunk size" in name or "trailer" in name:
+            connection.send(OK_CHUNKED)
+        connection.send_slowly(row.answer, 1 / row.every, stage.clock, 1)
+
+    if row.answer:
+        stage.backend.on_request = answer
+    client = await stage.connect()
+    client.send(row.request)
+    await turns(40)
+    if row.drip:
+        client.send_slowly(row.drip, 1 / row.every, stage.clock, 1)
+    ended = None
+    while stage.clock.seconds() < row.seconds + 3 and ended is None:
+        await turns(10)
+        is_served = bool(stage.harness.proxy.running_count) or "refused" in name or not row.request
+        if not is_served or not any(channel._state.name in {"HEAD", "BODY"} for channel in stage.harness.site.channels):
+            ended = stage.clock.seconds()
+        stage.clock.advance(STEP)
+    for connection in stage.backend.connections:
+        if connection.lost is None:
+            connection.reset()
+    if client.lost is None:
+        client.reset()
+    await turns(20)
+    await stage.harness.close()
+    if client._delayed is not None:
+        # It had a byte left to send when its connection ended.
+        client._delayed.cancel()
+    error_log.flush()
+
+    assert ended is not None
+    assert ended <= row.seconds + 1
+    assert stage.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("channel", ["http", "https"])
+@pytest_twisted.ensureDeferred
+async def test_endless_interim_answers(channel: str) -> None:
+    """
+    A backend that has nothing but them is dropped after a few.
+    """
+    stage = Stage(channel)
+    interim = b"HTTP/1.1 103 Early Hints\r\n\r\n"
+    stage.backend.on_request = lambda connection, request: connection.send(interim * (MAX_INTERIM_ANSWERS + 1))
+    answer = await stage.harness.request(GET)
+    busy = stage.harness.pool.busy_count
+    await stage.harness.close()
+
+    assert (answer.status, busy, stage.clock.seconds()) == (500, 0, 0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_nothing_bounds_is_found(liveness: Ledger) -> None:
+    """
+    The kit itself: a deadline that is lost is noticed a few turns later, on each side.
+    """
+    stage = Stage("http")
+    client = await _awaiting(stage)
+    assert liveness.faults == []
+    (connection,) = stage.harness.pool.connections
+    connection._deadline.clear()
+    await turns(20)
+    of_backend, liveness.faults[:] = list(liveness.faults), []
+    client.reset()
+    idle = await stage.connect()
+    await turns(20)
+    assert liveness.faults == []
+    for channel in stage.harness.site.channels:
+        channel._deadline.clear()
+    await turns(20)
+    of_client, liveness.faults[:] = list(liveness.faults), []
+    idle.reset()
+    await stage.harness.close()
+
+    assert any("FOR_ANSWER" in fault for fault in of_backend)
+    assert any("AWAITING" in fault for fault in of_backend)
+    assert any("HEAD" in fault for fault in of_client)
+
+
+@pytest.mark.parametrize("who", ["source", "authorizer"])
+@pytest.mark.parametrize("end", ["silence", "failure", "cancelled by itself"])
+@pytest_twisted.ensureDeferred
+async def test_a_lookup_that_does_not_end_well(who: str, end: str, error_log: ErrorLog) -> None:
+    """
+    The client reads 503 in time, whatever its source makes of it; an answer that comes later changes nothing.
+    """
+    stage = Stage("http")
+    late: list[Deferred[Any]] = []
+
+    def go_on(failure: Any) -> Deferred[Any]:
+        late.append(Deferred())
+        return late[-1]
+
+    if who == "source":
+        stage.silence_source()
+    else:
+        stage.harness.proxy.authorizer = stage  # type: ignore[assignment]
+    # One that goes on when it is cancelled.
+    stage.prepare = lambda asked: asked.addErrback(go_on) if end == "silence" else asked
+    client = await stage.connect()
+    client.send(GET)
+    await stage.reach(State.LOOKING_UP)
+    if end == "silence":
+        stage.clock.advance(LOOKUP)
+    else:
+        stage.asked[0].errback(ConnectionLost() if end == "failure" else CancelledError())
+    answer = await client.answer("GET")
+    for deferred in late:
+        deferred.callback(next(iter(stage.harness.credentials.values())) if who == "source" else None)
+    await turns(10)
+    await stage.harness.close()
+    error_log.flush()
+
+    assert answer is not None
+    assert answer.status == 503
+    assert stage.backend.requests == []
+    assert stage.clock.getDelayedCalls() == []
