@@ -749,7 +749,7 @@ async def test_a_lookup_that_does_not_end_well(who: str, end: str, error_log: Er
     """
     The client reads 503 in time, whatever its source makes of it; an answer that comes later changes nothing.
     """
-    stage = Stage("http")
+    stage = Stage("http", budget_limits=BudgetLimits(requests=5))
     late: list[Deferred[Any]] = []
 
     def go_on(failure: Any) -> Deferred[Any]:
@@ -769,14 +769,17 @@ async def test_a_lookup_that_does_not_end_well(who: str, end: str, error_log: Er
         stage.clock.advance(LOOKUP)
     else:
         stage.asked[0].errback(ConnectionLost() if end == "failure" else CancelledError())
+    await until(lambda: client.received, 3000)
     answer = await client.answer("GET")
     for deferred in late:
         deferred.callback(next(iter(stage.harness.credentials.values())) if who == "source" else None)
     await turns(10)
+    used = stage.harness.proxy.budgets.used["requests"]
     await stage.harness.close()
     error_log.flush()
 
     assert answer is not None
     assert answer.status == 503
     assert stage.backend.requests == []
+    assert used == 0
     assert stage.clock.getDelayedCalls() == []

@@ -463,3 +463,21 @@ def test_a_connection_that_does_not_end_is_reset() -> None:
 
     assert connection.transport.disconnected
     stage.end()
+
+
+def test_an_answer_nobody_asks_for_ends() -> None:
+    """
+    Whoever does not read an answer keeps its connection for the backend's idle time, not for ever.
+    """
+    stage = Stage()
+    stage.ask()
+    connection = stage.endpoint.accept()
+    connection.dataReceived(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe")
+    stage.clock.advance(stage.pool.limits.idle_time - 1)
+    assert not connection.transport.disconnected
+
+    stage.clock.advance(1)
+
+    assert connection.transport.disconnected
+    assert stage.outcomes == [200]
+    stage.end()
