@@ -623,6 +623,7 @@ class DripRow:
 
 
 TRAILER_UPLOAD = Signer().put(TARGET, BODY[:70_000], UNSIGNED_TRAILER)
+READING = frozenset({"HEAD", "BODY", "LINGERING"})
 AT_RATE: Any = {"times": replace(TIMES, minimum_rate=1000)}
 OK_CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 REFUSED_SMALL = STRANGER.put(TARGET, SMALL)
@@ -677,8 +678,11 @@ async def test_a_drip(name: str, channel: str, error_log: ErrorLog) -> None:
     ended = None
     while stage.clock.seconds() < row.seconds + 3 and ended is None:
         await turns(10)
-        is_served = bool(stage.harness.proxy.running_count) or "refused" in name or not row.request
-        if not is_served or not any(channel._state.name in {"HEAD", "BODY"} for channel in stage.harness.site.channels):
+        if "refused" in name or not row.request:
+            left = [channel for channel in stage.harness.site.channels if channel._state.name in READING]
+        else:
+            left = stage.exchanges
+        if not left:
             ended = stage.clock.seconds()
         stage.clock.advance(STEP)
     for connection in stage.backend.connections:

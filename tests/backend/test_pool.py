@@ -472,7 +472,7 @@ def test_an_answer_nobody_asks_for_ends() -> None:
     stage = Stage()
     stage.ask()
     connection = stage.endpoint.accept()
-    connection.dataReceived(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe")
+    connection.dataReceived(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
     stage.clock.advance(stage.pool.limits.idle_time - 1)
     assert not connection.transport.disconnected
 
