@@ -143,6 +143,7 @@ class Generation:
                     streams_forms=listener.post == "stream",
                 ),
                 host_id=settings.server.host_id,
+                lookup_time=settings.times.lookup,
                 replay_window=self.replay_window,
             ),
             self.credentials,

@@ -28,7 +28,7 @@ class ICredentialStore(Interface):
 
         Returns:
             None where the key is unknown; a Deferred of either where the answer takes time. Its failure means that the
-            source is down, and is answered 503.
+            source is down, and is answered 503. It is cancelled when the client leaves, and after `times.lookup`.
         """
 
 
@@ -42,7 +42,8 @@ class IAuthorizer(Interface):
         Let a request pass, or refuse it.
 
         Returns:
-            None, or a Deferred of None where the decision takes time.
+            None, or a Deferred of None where the decision takes time. It is cancelled when the client leaves, and after
+            `times.lookup`; then the request is answered 503.
 
         Raises:
             AccessDenied: The request is not allowed.

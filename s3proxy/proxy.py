@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -34,6 +34,7 @@ from s3proxy.body.intake import FormIntake
 from s3proxy.body.plan import BodyLimits, BodyPlan, plan_body
 from s3proxy.body.spool import SpoolDirectory, SpooledBody, SpoolReader
 from s3proxy.budget import Budgets, HeldMemory, Pace, Ticket
+from s3proxy.deadline import Deadline
 from s3proxy.exchange import Action, BackendFault, Event, Exchange, State, error_for_fault
 from s3proxy.flow import ReadSize
 from s3proxy.onward import Onward
@@ -96,12 +97,14 @@ class ProxySettings:
         realm: Which signatures are accepted here.
         body_limits: What is verified whole, and up to which size.
         host_id: Text of ``HostId`` and ``x-amz-id-2``.
+        lookup_time: Seconds that a credential source may take, and an authorizer.
         replay_window: Remembers the signatures of requests which change something; None to let them pass again.
     """
 
     realm: Realm = field(default_factory=Realm)
     body_limits: BodyLimits = field(default_factory=BodyLimits)
     host_id: str = "s3proxy"
+    lookup_time: float = 10.0
     replay_window: ReplayWindow | None = None
 
 
@@ -252,6 +255,7 @@ class ProxiedExchange:
         self._is_admitted_once = False
         self._backend: Backend | None = None
         self._looking_up: Deferred[Any] | None = None
+        self._lookup_deadline: Deadline | None = None
         self._body: GuardedBody | None = None
         self._held: HeldBody | SpooledBody | None = None
         self._spool_reader: SpoolReader | None = None
@@ -358,18 +362,41 @@ class ProxiedExchange:
         self._claim = claim
         found = self._proxy.credentials.look_up(claim.claimed_access_key_id)
         if isinstance(found, Deferred):
-            self._looking_up = found
-            found.addCallbacks(self._credential_found, self._source_failed)
+            self._await(found, self._credential_found, self._source_failed)
         else:
             self._authenticate(found)
 
-    def _credential_found(self, credential: Credential | None) -> None:
+    def _await(self, asked: Deferred[Any], told: Callable[[Any], None], failed: Callable[[Failure], None]) -> None:
+        """
+        Wait for a credential source or an authorizer, which may be anybody's: its silence must not keep a client.
+        """
+        self._looking_up = asked
+        asked.addCallbacks(told, failed)
+        if self._looking_up is asked:
+            if self._lookup_deadline is None:
+                self._lookup_deadline = Deadline(self._proxy.budgets.reactor, self._waited_in_vain)
+            self._lookup_deadline.set(self._proxy.settings.lookup_time)
+
+    def _looked_up(self) -> None:
         self._looking_up = None
-        self._guarded(self._authenticate, credential)
+        if self._lookup_deadline is not None:
+            self._lookup_deadline.cancel()
+
+    def _waited_in_vain(self) -> None:
+        self._proxy.log.error(
+            "the credential source or the authorizer did not answer in time: {request_id}", request_id=self._request_id
+        )
+        self._receive(Event.REFUSED, ServiceUnavailable())
+
+    def _credential_found(self, credential: Credential | None) -> None:
+        self._looked_up()
+        if self._exchange.state is not State.ENDED:
+            self._guarded(self._authenticate, credential)
 
     def _source_failed(self, failure: Failure) -> None:
-        self._looking_up = None
-        if failure.check(CancelledError) is None:
+        self._looked_up()
+        # After the end it was this exchange that gave up, whatever the source makes of it.
+        if self._exchange.state is not State.ENDED:
             self._proxy.log.error("the credential source failed: {reason}", reason=failure.getErrorMessage())
             self._receive(Event.REFUSED, ServiceUnavailable())
 
@@ -414,18 +441,18 @@ class ProxiedExchange:
         if proxy.authorizer is not None:
             deciding = proxy.authorizer.authorize(head, address, authenticated)
             if deciding is not None:
-                self._looking_up = deciding
-                deciding.addCallbacks(self._authorized, self._authorizer_failed)
+                self._await(deciding, self._authorized, self._authorizer_failed)
                 return
         self._plan_body()
 
     def _authorized(self, ignored: None) -> None:
-        self._looking_up = None
-        self._guarded(self._plan_body)
+        self._looked_up()
+        if self._exchange.state is not State.ENDED:
+            self._guarded(self._plan_body)
 
     def _authorizer_failed(self, failure: Failure) -> None:
-        self._looking_up = None
-        if failure.check(CancelledError) is None:
+        self._looked_up()
+        if self._exchange.state is not State.ENDED:
             error = failure.value if isinstance(failure.value, S3Error) else ServiceUnavailable()
             self._receive(Event.REFUSED, error)
 
@@ -467,7 +494,7 @@ class ProxiedExchange:
 
     def _not_admitted(self, failure: Failure) -> None:
         self._looking_up = None
-        if failure.check(CancelledError) is None:
+        if self._exchange.state is not State.ENDED:
             self._no_memory()
 
     def _no_memory(self, event: Event = Event.REFUSED) -> None:
@@ -786,7 +813,7 @@ class ProxiedExchange:
 
     def _not_answered(self, failure: Failure) -> None:
         self._asked = None
-        if failure.check(CancelledError) is None:
+        if self._exchange.state is not State.ENDED:
             self._backend_failed(failure)
 
     def _backend_failed(self, failure: Failure) -> None:
@@ -969,8 +996,9 @@ class ProxiedExchange:
             self._response.abort()
 
     def _release(self) -> None:
-        looking_up, self._looking_up = self._looking_up, None
+        looking_up = self._looking_up
         if looking_up is not None:
+            self._looked_up()
             looking_up.cancel()
         if self._upload is not None and self._upload.read_size is not None:
             self._upload.read_size.reset()

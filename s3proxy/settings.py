@@ -488,6 +488,11 @@ class Times:
     breaker: float = option(
         seconds(0.1, DAY), "A backend which failed too often in a row is not asked for so long.", 5.0
     )
+    lookup: float = option(
+        seconds(0.1, DAY),
+        "For a credential source or an authorizer to answer; then the request is refused with ServiceUnavailable.",
+        10.0,
+    )
     health: float = option(
         seconds(0, DAY), "Between two looks whether one of a storage's `urls` works; 0 for none.", 5.0
     )

@@ -13,6 +13,7 @@ import pytest
 from twisted.internet import reactor
 from twisted.logger import globalLogPublisher
 
+from tests.liveness import LEDGER, Ledger
 from tests.oracle import fixture as oracle_fixture
 
 
@@ -83,6 +84,25 @@ def clean_reactor() -> Iterator[None]:
     assert not left, f"left in the reactor: {left}"
 
 
+@pytest.fixture(autouse=True)
+def liveness(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
+    """
+    Fail a test in which something was alive for several turns that no deadline would ever have ended.
+    """
+    LEDGER.clear()
+    run_until_current = reactor.runUntilCurrent
+
+    def turn() -> None:
+        LEDGER.look()
+        run_until_current()
+
+    monkeypatch.setattr(reactor, "runUntilCurrent", turn)
+    yield LEDGER
+    faults = list(LEDGER.faults)
+    LEDGER.clear()
+    assert not faults, f"nothing bounds: {faults}"
+
+
 CASES = pytest.StashKey[dict[str, Counter[str]]]()
 
 
@@ -105,6 +125,17 @@ def fault_table(pytestconfig: pytest.Config) -> dict[str, dict[str, str]]:
     return pytestconfig.stash.setdefault(FAULTS, {})
 
 
+LIVES = pytest.StashKey[dict[str, dict[str, str]]]()
+
+
+@pytest.fixture
+def liveness_table(pytestconfig: pytest.Config) -> dict[str, dict[str, str]]:
+    """
+    When requests ended, and when nothing was left, by state and loss; printed when all tests have run.
+    """
+    return pytestconfig.stash.setdefault(LIVES, {})
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """
     Print how many requests the oracle judged, and the outcomes of the faults and of the data set.
@@ -117,6 +148,13 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line(f"{'':36}" + "".join(f"{kind:>24}" for kind in kinds))
         for fault, row in faults.items():
             terminalreporter.write_line(f"{fault:36}" + "".join(f"{row.get(kind, ''):>24}" for kind in kinds))
+    lives = config.stash.get(LIVES, {})
+    if lives:
+        losses = list(dict.fromkeys(loss for row in lives.values() for loss in row))
+        terminalreporter.section("seconds until a request has ended / until nothing is left")
+        terminalreporter.write_line(f"{'':52}" + "".join(f"{loss:>22}" for loss in losses))
+        for state, row in lives.items():
+            terminalreporter.write_line(f"{state:52}" + "".join(f"{row.get(loss, ''):>22}" for loss in losses))
     table = config.stash.get(CASES, {})
     if not table:
         return

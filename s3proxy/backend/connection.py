@@ -43,11 +43,13 @@ class _Waiting(IdentityEnum):
     What the connection's one deadline is about.
     """
 
+    FOR_HANDSHAKE = auto()
     FOR_CONTINUE = auto()
     FOR_ROOM = auto()
     FOR_ANSWER = auto()
     FOR_REST = auto()
     IN_POOL = auto()
+    FOR_END = auto()
 
 
 @implementer(IHandshakeListener)
@@ -87,6 +89,7 @@ class BackendConnection(Protocol):
         self._is_paused = False
         self._paused_at: float | None = None
         self._is_lost = False
+        self._is_closing = False
         self._writer: DirectWriter | None = None
         self._splice: Splice | None = None
 
@@ -98,6 +101,8 @@ class BackendConnection(Protocol):
             transport.setTcpNoDelay(True)
         bound_socket_buffers(transport, self._limits.socket_buffer)
         self._writer = DirectWriter(transport, self)
+        # Who asked for it may be gone, and an endpoint need not notice: then nobody sends, and nobody ends it.
+        self._wait(_Waiting.FOR_HANDSHAKE, self._limits.connect_time)
         if not isinstance(transport, TLSMemoryBIOProtocol):
             self._become_ready()
 
@@ -139,7 +144,9 @@ class BackendConnection(Protocol):
         """
         End a connection which is not in use.
         """
-        self._deadline.cancel()
+        self._is_closing = True
+        # Under TLS the other side's close_notify is waited for.
+        self._wait(_Waiting.FOR_END, self._limits.connect_time)
         if self._writer is not None:
             self._writer.detach()
         if self.transport is not None:
@@ -156,7 +163,7 @@ class BackendConnection(Protocol):
         """
         Whether neither an octet nor an end has come after its last answer: the next request would take it for its own.
         """
-        return not self._is_lost and not is_readable(self.transport)
+        return not self._is_lost and not self._is_closing and not is_readable(self.transport)
 
     # The request
 
@@ -335,7 +342,6 @@ class BackendConnection(Protocol):
         assert request is not None
         assert answered is not None
         self._deadline.clear()
-        self._waiting = _Waiting.FOR_REST
         self._keeps_alive = head.keeps_alive
         self._framing = None
         if request.method == b"HEAD" or head.status in {204, 304}:
@@ -363,6 +369,8 @@ class BackendConnection(Protocol):
             self._body_received(response, rest)
         if self._response is response:
             self._pause()
+            # Until somebody asks for it: who does not in time never will.
+            self._wait(_Waiting.FOR_REST, self._limits.idle_time)
         if response.failure is not None:
             # Its head came with octets which cannot be understood, and nobody has seen it yet.
             answered.errback(response.failure)
@@ -427,7 +435,8 @@ class BackendConnection(Protocol):
         elif framing.is_complete:
             response.trailers = framing.trailers
             self._answer_ended(response)
-        elif not self._is_paused:
+        elif pieces and not self._is_paused:
+            # A chunk's size that comes byte by byte is no answer.
             self._wait(_Waiting.FOR_REST, self._limits.idle_time)
 
     def _answer_ended(self, response: BackendResponse) -> None:
@@ -509,6 +518,8 @@ class BackendConnection(Protocol):
             self._start_body()
         elif waiting is _Waiting.IN_POOL:
             self.close()
+        elif waiting in {_Waiting.FOR_HANDSHAKE, _Waiting.FOR_END}:
+            self.abort()
         elif waiting is _Waiting.FOR_ROOM and self._has_taken_octets():
             self._deadline.set(self._limits.idle_time)
         else:

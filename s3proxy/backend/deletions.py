@@ -154,6 +154,9 @@ def _read(response: BackendResponse, held: Callable[[int], None] | None) -> Defe
         content = reader.document
         if held is not None:
             held(-len(content))
+        if document.called:
+            # Given up: its connection ends a turn later.
+            return
         document.callback(content if reader.is_whole else b"")
 
     reader = DocumentReader(MAX_JUDGED_SIZE, complete, held)

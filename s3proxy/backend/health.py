@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -71,7 +71,8 @@ class HealthCheck:
         self._learn(f"answered {response.head.status}", is_healthy=self._health.is_healthy(response.head.status))
 
     def _failed(self, failure: Failure) -> None:
-        if failure.check(CancelledError) is None:
+        # A check that is stopped says nothing about the backend.
+        if self._is_running:
             self._learn(f"did not answer: {failure.value}", is_healthy=False)
 
     def _learn(self, what: str, *, is_healthy: bool) -> None:

@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError, fail, succeed
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.defer import Deferred, TimeoutError, fail, succeed
+from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
@@ -57,10 +57,11 @@ class Pool(Factory):
         self.turn = 0
         self.ended_paused_seconds = 0.0
         self._idle: list[BackendConnection] = []
-        self._connecting_count = 0
+        self._connecting: set[_Connecting] = set()
         # By what fires: a client that leaves the queue costs the same, however long it is.
         self._waiting: OrderedDict[Deferred[BackendConnection | None], None] = OrderedDict()
         self._closed: Deferred[None] | None = None
+        self._is_closed = False
         self._is_retired = False
 
     def buildProtocol(self, addr: object) -> BackendConnection:
@@ -77,38 +78,43 @@ class Pool(Factory):
 
         Returns:
             Fires with the answer when its head is complete, early or not; fails with `BackendError`. Cancelling it
-            resets the connection.
+            resets the connection, or gives up making one; then it fails with `CancelledError`, and with nothing else.
         """
-        if not self.breaker.admits(self.reactor.seconds()):
+        breaker = self.breaker
+        if not breaker.admits(self.reactor.seconds()):
             return fail(backend_failure(BackendFault.OPEN))
+        probe = breaker.probe
         connection = self._take(is_upload=body is not None)
         if connection is None:
             answered = Deferred.fromCoroutine(self._send_anew(request, body))
-            return answered.addCallbacks(self._succeeded, self._failed)
+            return answered.addCallbacks(self._succeeded, self._failed, errbackArgs=(probe,))
         answered = connection.send(request, body)
-        return answered.addCallbacks(self._succeeded, self._reused_failed, errbackArgs=(request, body))
+        return answered.addCallbacks(self._succeeded, self._reused_failed, errbackArgs=(probe, request, body))
 
     def _succeeded(self, response: BackendResponse) -> BackendResponse:
         self.breaker.succeeded()
         return response
 
-    def _failed(self, outcome: Failure) -> Failure:
+    def _failed(self, outcome: Failure, probe: int) -> Failure:
         """
         Remember how a request failed.
         """
-        if isinstance(outcome.value, BackendError) and outcome.value.fault in _GONE:
-            self.breaker.failed(self.reactor.seconds())
+        if not self._is_closed and isinstance(outcome.value, BackendError) and outcome.value.fault in _GONE:
+            self.breaker.failed(self.reactor.seconds(), probe)
             if self.is_checked and outcome.value.fault is BackendFault.UNREACHABLE:
                 self.is_healthy = False
         else:
             # Given up by the client, or cut in the middle: nothing is known.
-            self.breaker.released()
+            self.breaker.released(probe)
         return outcome
 
     def close(self) -> Deferred[None]:
         """
-        Reset every connection; tell when all are gone.
+        Reset every connection, and make no other; tell when all are gone.
         """
+        self._is_closed = True
+        for connecting in tuple(self._connecting):
+            connecting.stop()
         if not self.connections:
             return succeed(None)
         closed: Deferred[None] = Deferred()
@@ -137,7 +143,7 @@ class Pool(Factory):
         """
         How many connections are in use, or being made.
         """
-        return len(self.connections) - len(self._idle) + self._connecting_count
+        return len(self.connections) - len(self._idle) + len(self._connecting)
 
     @property
     def paused_seconds(self) -> float:
@@ -152,15 +158,16 @@ class Pool(Factory):
         connection = await self._connection()
         return await connection.send(request, body)
 
-    def _reused_failed(self, failure: Failure, request: BackendRequest, body: Any) -> Any:
+    def _reused_failed(self, failure: Failure, probe: int, request: BackendRequest, body: Any) -> Any:
         error = failure.value
         if not isinstance(error, BackendError) or error.fault is not BackendFault.UNANSWERED:
-            return self._failed(failure)
+            return self._failed(failure, probe)
         # It was closed while the request was on its way.
         if not may_repeat(request, body):
-            return self._failed(Failure(BackendError(BackendFault.STALE)))
+            return self._failed(Failure(BackendError(BackendFault.STALE)), probe)
         self.retried_count += 1
-        return Deferred.fromCoroutine(self._send_anew(request, body)).addCallbacks(self._succeeded, self._failed)
+        answered = Deferred.fromCoroutine(self._send_anew(request, body))
+        return answered.addCallbacks(self._succeeded, self._failed, errbackArgs=(probe,))
 
     def _take(self, *, is_upload: bool) -> BackendConnection | None:
         while self._idle:
@@ -174,7 +181,7 @@ class Pool(Factory):
         return None
 
     async def _connection(self) -> BackendConnection:
-        if len(self.connections) + self._connecting_count >= self.limits.max_connections:
+        if len(self.connections) + len(self._connecting) >= self.limits.max_connections:
             if self._idle:
                 # An old one in the pool keeps a place which a new one needs.
                 self._idle.pop(0).close()
@@ -182,24 +189,17 @@ class Pool(Factory):
                 waited = await self._wait_for_one()
                 if waited is not None:
                     return waited
-        self._connecting_count += 1
-        connecting = Deferred.fromCoroutine(self._connect())
-        connecting.addTimeout(self.limits.connect_time, self.reactor)
+        if self._is_closed:
+            raise BackendError(BackendFault.UNREACHABLE)
+        connecting = _Connecting(self)
+        self._connecting.add(connecting)
         try:
-            return await connecting
-        except Exception as error:
+            return await connecting.start()
+        except Exception:
             self._let_one_connect()
-            if isinstance(error, BackendError | CancelledError):
-                raise
-            raise BackendError(BackendFault.UNREACHABLE) from error
+            raise
         finally:
-            self._connecting_count -= 1
-
-    async def _connect(self) -> BackendConnection:
-        connection: Any = await self.endpoint.connect(self)
-        # With TLS there is a connection long before there is somebody to trust.
-        ready: BackendConnection = await connection.ready
-        return ready
+            self._connecting.discard(connecting)
 
     async def _wait_for_one(self) -> BackendConnection | None:
         waiting: Deferred[BackendConnection | None] = Deferred(self._forget_waiting)
@@ -253,6 +253,96 @@ class Pool(Factory):
             self._idle.append(connection)
         else:
             connection.close()
+
+
+class _Connecting:
+    """
+    One connection that is being made, for at most `BackendLimits.connect_time`.
+
+    Whatever an endpoint raises when it is cancelled, it does not tell who cancelled. That is known here: a client that
+    leaves, or the time that has passed.
+    """
+
+    __slots__ = ("_made", "_pool", "_timer", "_trying")
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._made: Deferred[BackendConnection] | None = None
+        self._timer: IDelayedCall | None = None
+        self._trying: Deferred[BackendConnection] | None = None
+
+    def start(self) -> Deferred[BackendConnection]:
+        """
+        Begin.
+
+        Returns:
+            Fires with a connection to which requests may be sent; fails with `BackendError`. Cancelling it gives up.
+        """
+        made: Deferred[BackendConnection] = Deferred(self._given_up)
+        self._made = made
+        self._timer = self._pool.reactor.callLater(self._pool.limits.connect_time, self._timed_out)
+        self._trying = Deferred.fromCoroutine(self._try())
+        self._trying.addCallbacks(self._succeeded, self._failed)
+        return made
+
+    @property
+    def is_bounded(self) -> bool:
+        """
+        Whether it ends by itself.
+        """
+        return self._made is None or (self._timer is not None and self._timer.active())
+
+    def stop(self) -> None:
+        """
+        Give up: the pool is closed.
+        """
+        self._end(BackendError(BackendFault.UNREACHABLE))
+
+    async def _try(self) -> BackendConnection:
+        connection: Any = await self._pool.endpoint.connect(self._pool)
+        # With TLS there is a connection long before there is somebody to trust.
+        ready: BackendConnection = await connection.ready
+        return ready
+
+    def _succeeded(self, connection: BackendConnection) -> None:
+        made = self._ended()
+        if made is None:
+            # An endpoint that goes on after it was cancelled.
+            connection.abort()
+        else:
+            made.callback(connection)
+
+    def _failed(self, failure: Failure) -> None:
+        made = self._ended()
+        if made is not None:
+            error = failure.value
+            made.errback(
+                failure if isinstance(error, BackendError) else backend_failure(BackendFault.UNREACHABLE, error)
+            )
+
+    def _timed_out(self) -> None:
+        error = BackendError(BackendFault.UNREACHABLE)
+        error.__cause__ = TimeoutError()
+        self._end(error)
+
+    def _given_up(self, ignored: object) -> None:
+        self._end(None)
+
+    def _end(self, error: BackendError | None) -> None:
+        made = self._ended()
+        if self._trying is not None:
+            self._trying.cancel()
+        if made is not None and error is not None:
+            made.errback(error)
+
+    def _ended(self) -> Deferred[BackendConnection] | None:
+        """
+        Return what is still to be told; None if it was told before.
+        """
+        made, self._made = self._made, None
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        return made
 
 
 def may_repeat(request: BackendRequest, body: Any) -> bool:

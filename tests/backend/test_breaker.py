@@ -4,6 +4,7 @@ The circuit breaker: when it opens, whom it lets pass, and when it closes.
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,9 +36,9 @@ def test_one_request_looks_whether_it_is_back() -> None:
     breaker.failed(0)
 
     assert [breaker.admits(10), breaker.admits(10)] == [True, False]
-    breaker.failed(10)
+    breaker.failed(10, breaker.probe)
     assert [breaker.admits(19), breaker.admits(20), breaker.admits(20)] == [False, True, False]
-    breaker.released()
+    breaker.released(breaker.probe)
     assert breaker.admits(20)
     breaker.succeeded()
     assert [breaker.admits(20), breaker.admits(20), breaker.is_open] == [True, True, False]
@@ -55,26 +56,75 @@ def test_late_failures_do_not_keep_it_open() -> None:
     assert breaker.opened_count == 1
 
 
+def test_a_probe_that_is_given_up_says_nothing() -> None:
+    """
+    The breaker neither opens for another period nor closes: the next request is the probe.
+    """
+    breaker = Breaker(1, 10)
+    breaker.failed(0)
+    assert breaker.admits(10)
+
+    breaker.released(breaker.probe)
+
+    assert (breaker.is_open, breaker.opened_count) == (True, 1)
+    assert [breaker.admits(10), breaker.admits(10)] == [True, False]
+
+
+def test_a_probe_keeps_others_out_no_longer_than_its_time() -> None:
+    """
+    An upload is a probe for as long as its client likes to send: another may look before it ends.
+    """
+    breaker = Breaker(1, 10)
+    breaker.failed(0)
+    assert breaker.admits(10)
+    slow = breaker.probe
+
+    assert [breaker.admits(19), breaker.admits(20), breaker.admits(20)] == [False, True, False]
+    breaker.failed(21, slow)
+    breaker.released(slow)
+    assert [breaker.admits(29), breaker.opened_count] == [False, 1]
+    breaker.succeeded()
+    assert breaker.admits(29)
+
+
+@pytest.mark.parametrize("outcome", ["failed", "released"])
+def test_only_the_probe_speaks_for_itself(outcome: str) -> None:
+    """
+    A request that was sent before the breaker opened ends while a probe is on its way: nothing changes for others.
+    """
+    breaker = Breaker(1, 10)
+    breaker.failed(0)
+    assert breaker.admits(10)
+
+    getattr(breaker, outcome)(*([11] if outcome == "failed" else []))
+
+    assert (breaker.admits(11), breaker.opened_count) == (False, 1)
+    breaker.released(breaker.probe)
+    assert breaker.admits(11)
+
+
 @given(st.lists(st.sampled_from(["ask", "ok", "bad", "gone"]), max_size=60))
 def test_it_never_locks_itself_out(steps: list[str]) -> None:
     """
     Whatever happens, some request passes once its time is over and nobody is on the way.
     """
-    breaker, now, running = Breaker(2, 10), 0.0, 0
+    breaker, now = Breaker(2, 10), 0.0
+    running: list[int] = []
     for step in steps:
         now += 3
         if step == "ask":
-            running += breaker.admits(now)
+            if breaker.admits(now):
+                running.append(breaker.probe)
         elif running:
-            running -= 1
+            probe = running.pop()
             if step == "bad":
-                breaker.failed(now)
+                breaker.failed(now, probe)
             elif step == "ok":
                 breaker.succeeded()
             else:
-                breaker.released()
-    for _ in range(running):
-        breaker.released()
+                breaker.released(probe)
+    for probe in running:
+        breaker.released(probe)
 
     assert breaker.admits(now + 11)
 

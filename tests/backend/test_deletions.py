@@ -255,12 +255,13 @@ def test_giving_up() -> None:
 
 def test_giving_up_while_a_document_is_read() -> None:
     """
-    Its connection is reset.
+    Its connection is reset; that it ends a turn later is told to nobody.
     """
     asked = Asked("a")
-    asked.answer("a", 500, error("UNKNOWN")[:9], is_whole=False)
+    response = asked.answer("a", 500, error("UNKNOWN")[:9], is_whole=False)
 
     asked.whole.cancel()
+    response.ended(Failure(BackendError(BackendFault.LOST)))
 
     assert [connection.is_aborted for connection in asked.connections] == [True]
     assert isinstance(asked.results[0], Failure)

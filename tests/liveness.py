@@ -1,0 +1,239 @@
+"""
+That no state lasts for ever: whatever is alive waits for a deadline, or for somebody who has one.
+
+`Ledger` knows each channel, exchange, backend connection and pool of this process. Its `look` runs after each turn of
+the reactor (see `tests.conftest.liveness`). It asks from outside, and by what the objects keep, not by what they say:
+
+- a client's channel has its deadline, or is held for a reason whose owner is bounded, or waits for its exchange;
+- an exchange waits for a lookup that has a deadline, for its client, or for its backend;
+- a connection to a backend has its deadline, or waits for the client whose body it sends or whose answer it reads;
+- an attempt to connect has its timer.
+
+What is found once may be between two steps (a connection that was reset ends a turn later), so only what stays for
+several turns is a fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+from weakref import WeakSet
+
+from s3proxy.backend.connection import BackendConnection
+from s3proxy.backend.pool import Pool
+from s3proxy.exchange import State
+from s3proxy.frontend.channel import S3Channel
+from s3proxy.frontend.hold import Hold
+from s3proxy.proxy import ProxiedExchange
+
+TURNS = 5
+"Of the reactor, for which something must be unbounded to be a fault."
+
+_LOOKING_UP = frozenset({State.LOOKING_UP, State.JUDGING_FORM})
+_FROM_CLIENT = frozenset({State.READING_FORM, State.HOLDING})
+
+
+def is_armed(deadline: Any) -> bool:
+    """
+    Whether a deadline will pass.
+    """
+    return deadline is not None and deadline.at is not None
+
+
+class Ledger:
+    """
+    All that lives, and what of it is bounded by nothing.
+
+    Attributes:
+        faults: What was found, in words.
+    """
+
+    def __init__(self) -> None:
+        self.channels: WeakSet[S3Channel] = WeakSet()
+        self.exchanges: WeakSet[ProxiedExchange] = WeakSet()
+        self.connections: WeakSet[BackendConnection] = WeakSet()
+        self.pools: WeakSet[Pool] = WeakSet()
+        self.faults: list[str] = []
+        self._suspected: dict[tuple[int, str], int] = {}
+
+    def clear(self) -> None:
+        """
+        Forget everything.
+        """
+        for known in (self.channels, self.exchanges, self.connections, self.pools):
+            known.clear()
+        self.faults.clear()
+        self._suspected.clear()
+
+    def look(self) -> None:
+        """
+        Find what is unbounded, and has been for several turns.
+        """
+        suspected = {}
+        for found, words in self._unbounded():
+            key = (id(found), words)
+            count = suspected[key] = self._suspected.get(key, 0) + 1
+            if count == TURNS:
+                self.faults.append(words)
+        self._suspected = suspected
+
+    def _unbounded(self) -> Iterator[tuple[object, str]]:
+        for channel in tuple(self.channels):
+            if channel in channel.site.channels and not self.is_channel_bounded(channel):
+                holds = ", ".join(sorted(hold.name for hold in channel.holds)) or "nothing"
+                state, exchange = channel._state.name, self._exchange_of(channel)
+                yield channel, f"a client's channel in {state}, held for {holds}, its exchange {_named(exchange)}"
+        for exchange in tuple(self.exchanges):
+            if not self.is_exchange_bounded(exchange):
+                yield exchange, f"an exchange in {_named(exchange)}"
+        for connection in tuple(self.connections):
+            if not self.is_connection_bounded(connection):
+                yield connection, f"a backend's connection which waited last {connection._waiting.name}"
+        for pool in tuple(self.pools):
+            for connecting in tuple(pool._connecting):
+                if not connecting.is_bounded:
+                    yield connecting, "an attempt to connect"
+
+    # The client's side
+
+    def is_channel_bounded(self, channel: S3Channel) -> bool:
+        """
+        Whether a channel has its deadline, or waits for somebody who has one.
+        """
+        if channel._is_aborted or is_armed(channel._deadline) or is_armed(channel._total):
+            return True
+        if channel.writer.is_paused:
+            # It does not take what it was sent; what else it may owe comes after that.
+            return is_armed(channel._write_deadline)
+        request = channel._request
+        if request is not None and not request._is_streamed:
+            # An application's, which takes its time.
+            return True
+        exchange = self._exchange_of(channel)
+        if channel.holds:
+            return all(self._is_hold_bounded(hold, exchange) for hold in channel.holds)
+        # Nobody waits for the client: then somebody must be there for whom it waits.
+        return channel._state.name == "ANSWERING" and exchange is not None and self.is_exchange_bounded(exchange)
+
+    def _exchange_of(self, channel: S3Channel) -> ProxiedExchange | None:
+        request = channel._request
+        return next((found for found in self.exchanges if request is not None and found._request is request), None)
+
+    def _is_hold_bounded(self, hold: Hold, exchange: ProxiedExchange | None) -> bool:
+        if exchange is None:
+            return False
+        if hold is Hold.UNJUDGED:
+            return self._is_lookup_bounded(exchange)
+        if hold is Hold.BUDGET:
+            return _is_paced(exchange)
+        if hold is Hold.MEMORY:
+            return _is_memory_awaited(exchange)
+        # The backend's socket is full, it is being connected to, or a form's claim is looked up; or the present request
+        # must end before the next is read.
+        return self.is_exchange_bounded(exchange)
+
+    # The exchange
+
+    def is_exchange_bounded(self, exchange: ProxiedExchange) -> bool:
+        """
+        Whether that for which an exchange waits is bounded.
+        """
+        state = exchange._exchange.state
+        if state is State.ENDED:
+            return True
+        if _is_memory_awaited(exchange):
+            return True
+        if state in _LOOKING_UP or exchange._looking_up is not None:
+            return self._is_lookup_bounded(exchange)
+        if state in _FROM_CLIENT:
+            return _is_client_awaited(exchange)
+        if state is State.SENDING:
+            return self._is_backend_bounded(exchange) or _is_client_awaited(exchange)
+        if state is State.AWAITING:
+            return self._is_backend_bounded(exchange)
+        response = exchange._response
+        connection = response._connection if response is not None else None
+        return isinstance(connection, BackendConnection) and self.is_connection_bounded(connection)
+
+    def _is_lookup_bounded(self, exchange: ProxiedExchange) -> bool:
+        tickets = (exchange._ticket, exchange._form_ticket)
+        is_queued = any(ticket is not None and ticket.waiting is exchange._looking_up for ticket in tickets)
+        return exchange._looking_up is not None and (is_queued or is_armed(exchange._lookup_deadline))
+
+    def _is_backend_bounded(self, exchange: ProxiedExchange) -> bool:
+        if exchange._asked is None or exchange._backend is None:
+            return False
+        consumer = exchange._upload._consumer if exchange._upload is not None else None
+        if isinstance(consumer, BackendConnection):
+            return is_armed(consumer._deadline)
+        return any(
+            pool._waiting
+            or any(connecting.is_bounded for connecting in pool._connecting)
+            or any(is_armed(connection._deadline) for connection in pool.connections)
+            for pool in exchange._backend.agent.pools
+        )
+
+    # The backend's side
+
+    def is_connection_bounded(self, connection: BackendConnection) -> bool:
+        """
+        Whether a connection has its deadline, or waits for a client who has one.
+        """
+        if connection.transport is None or connection._is_lost or is_armed(connection._deadline):
+            return True
+        body, response = connection._body, connection._response
+        if body is not None:
+            owners = [exchange for exchange in self.exchanges if exchange._upload is body]
+            # An embedder's body, or a test's, has an owner of its own.
+            return not owners or any(map(_is_client_awaited, owners))
+        if response is not None and connection._is_paused:
+            owners = [exchange for exchange in self.exchanges if exchange._response is response]
+            is_waited_for = any(_is_client_slow(exchange) or _is_memory_awaited(exchange) for exchange in owners)
+            return is_waited_for or (response.is_claimed and not owners)
+        return False
+
+
+def _is_client_awaited(exchange: ProxiedExchange) -> bool:
+    channel = exchange._request.channel
+    return (not channel.holds and is_armed(channel._deadline)) or (Hold.BUDGET in channel.holds and _is_paced(exchange))
+
+
+def _is_client_slow(exchange: ProxiedExchange) -> bool:
+    relay = exchange._relay
+    if relay is None:
+        return False
+    if relay._is_held:
+        return _is_paced(exchange)
+    return is_armed(exchange._request.channel._write_deadline)
+
+
+def _is_paced(exchange: ProxiedExchange) -> bool:
+    return exchange._pace is not None and is_armed(exchange._pace._deadline)
+
+
+def _is_memory_awaited(exchange: ProxiedExchange) -> bool:
+    # The budgets refuse whoever waits too long; see `s3proxy.budget.Budgets.wait_patiently`.
+    return exchange._memory is not None and exchange._memory._waiting is not None
+
+
+def _named(exchange: ProxiedExchange | None) -> str:
+    return "none" if exchange is None else exchange._exchange.state.name
+
+
+LEDGER = Ledger()
+
+
+def _noted(kind: type, name: str, known: WeakSet[Any]) -> None:
+    stock: Callable[..., None] = getattr(kind, name)
+
+    def noting(self: Any, *arguments: Any, **named: Any) -> None:
+        known.add(self)
+        stock(self, *arguments, **named)
+
+    setattr(kind, name, noting)
+
+
+_noted(S3Channel, "connectionMade", LEDGER.channels)
+_noted(ProxiedExchange, "__init__", LEDGER.exchanges)
+_noted(BackendConnection, "__init__", LEDGER.connections)
+_noted(Pool, "__init__", LEDGER.pools)
