@@ -82,7 +82,7 @@ CEPH_OPERATIONS = OSG_OPERATIONS | _operations(
     GetObjectLockConfiguration PutObjectLockConfiguration
     GetObjectRetention PutObjectRetention GetObjectLegalHold PutObjectLegalHold
     GetObjectTagging PutObjectTagging DeleteObjectTagging
-    UploadPartCopy GetObjectTorrent SelectObjectContent RestoreObject
+    UploadPartCopy GetObjectTorrent SelectObjectContent
     """
 )
 """
@@ -100,6 +100,55 @@ SWIFT_OPERATIONS = CORE_OPERATIONS | _operations(
 """
 What 2.38 has. It takes others for operations that have no sub-resource: seen there, ``PUT /bucket/key?retention``
 writes its document over the object and ``DELETE /bucket?lifecycle`` deletes the bucket.
+"""
+
+_LOCKS_TAGS_POLICIES = _operations(
+    """
+    GetBucketPolicy PutBucketPolicy DeleteBucketPolicy GetBucketPolicyStatus
+    GetBucketTagging PutBucketTagging DeleteBucketTagging
+    GetBucketVersioning PutBucketVersioning ListObjectVersions
+    GetObjectLockConfiguration PutObjectLockConfiguration
+    GetObjectRetention PutObjectRetention GetObjectLegalHold PutObjectLegalHold
+    GetObjectTagging PutObjectTagging DeleteObjectTagging GetObjectAttributes
+    ListMultipartUploads ListParts DeleteObjects UploadPartCopy RestoreObject Preflight PreflightOfObject
+    """
+)
+
+MINIO_OPERATIONS = (
+    CORE_OPERATIONS
+    | _LOCKS_TAGS_POLICIES
+    | _operations(
+        """
+    GetBucketAccelerateConfiguration GetBucketCors GetBucketLogging GetBucketRequestPayment
+    GetBucketEncryption PutBucketEncryption DeleteBucketEncryption
+    GetBucketLifecycleConfiguration PutBucketLifecycleConfiguration DeleteBucketLifecycle
+    GetBucketNotificationConfiguration PutBucketNotificationConfiguration
+    GetBucketReplication PutBucketReplication DeleteBucketReplication
+    GetBucketWebsite DeleteBucketWebsite SelectObjectContent
+    """
+    )
+)
+"""
+What a build of February 2026 has; minio/minio, ``api-router.go``. It takes others for operations that have no
+sub-resource: seen there, ``DELETE /bucket?ownershipControls`` and ``DELETE /bucket?publicAccessBlock`` delete the
+bucket, though it refuses the GET of both.
+"""
+
+VERSITYGW_OPERATIONS = (
+    CORE_OPERATIONS
+    | _LOCKS_TAGS_POLICIES
+    | _operations(
+        """
+    GetBucketCors PutBucketCors DeleteBucketCors
+    GetBucketOwnershipControls PutBucketOwnershipControls DeleteBucketOwnershipControls
+    GetBucketWebsite PutBucketWebsite DeleteBucketWebsite
+    """
+    )
+)
+"""
+What 1.8 has, or refuses itself where what is behind it has no such thing; versity/versitygw, ``router.go``. It refuses
+most of the others itself. Seen there, it takes S3's newest for operations that have no sub-resource: ``DELETE
+/bucket?metadataTable`` deletes the bucket and ``PUT /bucket/key?renameObject`` empties the object.
 """
 
 

@@ -1,0 +1,55 @@
+"""
+What each profile lets clients ask for, beside what its storage was seen to do with each operation.
+
+`tests.integration.test_operations` asks the real storages, and keeps the table true.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from s3proxy.resign.profiles import PROFILES
+from s3proxy.s3.operation import OPERATIONS
+from tests.harness import VECTORS
+from tests.s3.test_classification import classified
+
+TABLE: dict[str, Any] = json.loads((VECTORS / "storage-operations.json").read_text())
+STORAGES = list(TABLE["storages"])
+
+
+@pytest.mark.parametrize(("name", "method", "level", "query"), TABLE["operations"], ids=lambda value: value)
+def test_what_the_storages_were_asked_for(name: str, method: str, level: str, query: str) -> None:
+    """
+    Each request of the table is the operation that the table calls it.
+    """
+    target = "/bucket/key" if level == "object" else "/bucket"
+
+    assert classified(method, f"{target}?{query}").operation.name == name
+
+
+def test_the_storages_were_asked_for_all() -> None:
+    """
+    The table has each operation that a sub-resource tells from others. Copies have the same query as what they copy.
+    """
+    told_apart = {name for name, each in OPERATIONS.items() if each.subresource is not None and not each.copies}
+
+    assert {row[0] for row in TABLE["operations"]} == told_apart - {"ListObjectsV2"}
+
+
+@pytest.mark.parametrize("profile", STORAGES)
+def test_no_profile_allows_what_its_storage_mistakes(profile: str) -> None:
+    """
+    Such an operation would delete the bucket, overwrite the object, or answer something else than it was asked.
+    """
+    assert PROFILES[profile].taken_operations.isdisjoint(TABLE["storages"][profile]["mistaken"])
+
+
+@pytest.mark.parametrize("profile", STORAGES)
+def test_a_profile_allows_what_its_storage_takes(profile: str) -> None:
+    """
+    CreateSession apart, which no storage takes, nothing is kept from clients.
+    """
+    assert PROFILES[profile].taken_operations >= set(TABLE["storages"][profile]["taken"])
