@@ -102,6 +102,7 @@ class Onward:
             authenticated.signed_headers,
             passes_checksums=self._knows_checksums,
             is_streaming=authenticated.payload.is_streaming,
+            dropped_headers=account.profile.dropped_headers,
         )
         self.head = head
         self.deletions: Deletions | None = None

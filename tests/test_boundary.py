@@ -177,6 +177,39 @@ async def test_what_authenticates_nobody(query: str) -> None:
     assert [request.head.raw_target for request in harness.backend.requests] == [b"/bucket/key"]
 
 
+@pytest.mark.parametrize("signature", ["v4", "v2"])
+@pytest_twisted.ensureDeferred
+async def test_what_changes_the_form_of_a_response(signature: str) -> None:
+    """
+    Ceph answers in JSON if Accept says so, errors too: S3 knows no such thing, and Ceph is not told.
+    """
+    for headers in ({"accept": "application/json"}, {"Accept": "application/json"}):
+        signed = headers if "accept" in headers else None
+        responses, harness = await ask(
+            Signer().head("GET", "/bucket?format=json", signed, unsigned=None if signed else headers)[0],
+            profile=PROFILES["ceph-rgw"],
+            signature=signature,
+        )
+        assert [response.status for response in responses] == [200]
+        (request,) = harness.backend.requests
+        assert (b"accept" in request.head.fields, request.head.raw_target) == (False, b"/bucket")
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_upload_that_is_unpacked() -> None:
+    """
+    MinIO unpacks an upload with this metadata over whatever objects its names say, beyond the key that was authorized.
+    """
+    requests = [
+        Signer().put("/bucket/a.tar", b"x", headers={name: "true"})
+        for name in ("x-amz-meta-snowball-auto-extract", "x-amz-meta-snowball_auto_extract", "x-minio-extract")
+    ]
+    responses, harness = await ask(*(each.head + each.body for each in requests), profile=PROFILES["minio"])
+
+    assert [response.status for response in responses] == [403] * 3
+    assert harness.backend.requests == []
+
+
 ACTION = "Action=AssumeRole&Version=2011-06-15"
 
 

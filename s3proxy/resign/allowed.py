@@ -240,6 +240,7 @@ MINIO_EXTENSIONS = (
         _operations("GetObject HeadObject ListObjects ListObjectsV2"),
         headers=frozenset({b"x-minio-extract"}),
     ),
+    Extension("snowball", _operations("PutObject"), headers=frozenset({b"x-amz-meta-snowball-auto-extract"})),
 )
 """
 Source: minio/minio, "Extracting files from ZIP archives"; minio-go, ``ListObjectsOptions.WithMetadata``.

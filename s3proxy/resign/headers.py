@@ -90,7 +90,12 @@ def knows_checksums(operation: Operation, profile: Profile, *, sends_trailers: b
 
 
 def passed_headers(
-    head: RequestHead, signed_headers: frozenset[bytes], *, passes_checksums: bool, is_streaming: bool
+    head: RequestHead,
+    signed_headers: frozenset[bytes],
+    *,
+    passes_checksums: bool,
+    is_streaming: bool,
+    dropped_headers: frozenset[bytes] = frozenset(),
 ) -> PassedHeaders:
     """
     Choose what passes.
@@ -99,6 +104,7 @@ def passed_headers(
         signed_headers: Lower-case names which the client's verified signature covers.
         passes_checksums: As `knows_checksums` says.
         is_streaming: Whether the body was aws-chunked; then that coding is struck from Content-Encoding.
+        dropped_headers: Lower-case names that the backend must not get; see `Profile.dropped_headers`.
 
     Raises:
         InvalidRequest: The Connection header nominates a signed header: dropping it would change what was verified,
@@ -117,6 +123,7 @@ def passed_headers(
             lower in nominated
             or lower in _TRACE
             or lower.startswith(b"x-forwarded-")
+            or lower in dropped_headers
             or (lower not in signed_headers and lower not in _UNSIGNED_PASSED)
             or (not passes_checksums and lower.startswith(b"x-amz-checksum-") and lower != _MODE)
             or (b"_" in lower and not is_unambiguous_name(lower))

@@ -134,6 +134,7 @@ class Profile:
         private_headers: Prefixes of headers, lower case, by which it takes orders from its own kind.
         health: Classification to see whether it works.
         v2_subresources: Query names which its Signature V2 covers.
+        dropped_headers: Names, lower case, that change what it answers and mean nothing to S3.
         private_parameters: Prefixes of query names, lower case, by which it does the same.
         operations: Those of S3 that it has, by name, or refuses itself; the others are answered 501 before it.
         features: Functions that headers ask for; a write that asks for another is answered 501.
@@ -158,6 +159,7 @@ class Profile:
     proves_tail: bool = False
     reserved_segments: frozenset[bytes] = frozenset()
     private_headers: tuple[bytes, ...] = ()
+    dropped_headers: frozenset[bytes] = frozenset()
     private_parameters: tuple[bytes, ...] = ()
     health: HealthRequest = ANY_BELOW_500
     v2_subresources: frozenset[bytes] = V2_SUBRESOURCES
@@ -262,7 +264,19 @@ PROFILES: dict[str, Profile] = {
             "ceph-rgw",
             proves_tail=True,
             reserved_segments=frozenset({b"admin", b"swift", b"auth"}),
-            private_headers=(b"rgwx-", b"x-rgw-", b"http_x_rgw"),
+            # Those of Swift and of others are stored as if they were x-amz-meta-.
+            private_headers=(
+                b"rgwx-",
+                b"x-rgw-",
+                b"http_x_rgw",
+                b"x-account-",
+                b"x-container-",
+                b"x-dho-",
+                b"x-goog-",
+                b"x-object-",
+            ),
+            # "application/json" turns listings and errors into what no S3 client reads, and nor do we.
+            dropped_headers=frozenset({b"accept"}),
             # By rgwx-uid a system user acts for another; the usage and the sync state of everybody are its own API.
             private_parameters=(b"rgwx-", b"usage", b"mdsearch"),
             operations=CEPH_OPERATIONS,
@@ -346,7 +360,8 @@ PROFILES: dict[str, Profile] = {
             takes_trailers=True,
             proves_tail=True,
             reserved_segments=frozenset({b"minio"}),
-            private_headers=(b"x-minio-",),
+            # By the second an upload is unpacked over other objects.
+            private_headers=(b"x-minio-", b"x-amz-meta-snowball-auto-extract"),
             private_parameters=(b"x-minio-",),
             operations=MINIO_OPERATIONS,
             extensions=MINIO_EXTENSIONS,
