@@ -64,12 +64,18 @@ class Slots:
         """
         Take some: None where they are there, else what fires when they are taken. Cancelling that takes none.
         """
-        if not self._waiting and self._has_room(amount):
+        if self.is_free(amount):
             self.used += amount
             return None
         waiting: Deferred[None] = Deferred(self._forget)
         self._waiting[waiting] = amount
         return waiting
+
+    def is_free(self, amount: int) -> bool:
+        """
+        Whether some can be taken without waiting.
+        """
+        return not self._waiting and self._has_room(amount)
 
     def is_over(self, own: int) -> bool:
         """
@@ -95,7 +101,8 @@ class Slots:
         Let others have them.
         """
         self.used -= amount
-        self._serve()
+        if self._waiting or self._growing:
+            self._serve()
 
     def _has_room(self, amount: int) -> bool:
         # One which is larger than everything passes alone.
@@ -310,6 +317,13 @@ class Ticket:
             return None
         return waiting.addCallback(lambda ignored: self._taken.append((slots, amount)))
 
+    @property
+    def holders(self) -> tuple[_Holder, ...]:
+        """
+        Its key, where that has bounds, and all together.
+        """
+        return self._holders
+
     def take_memory(self, holder: _Holder, amount: int) -> Deferred[None] | None:
         """
         Take the first bytes of a body from its key, which they may keep waiting; of the others only see that they have
@@ -321,10 +335,10 @@ class Ticket:
         return self._pass_by(holder.memory, amount)
 
     def _pass_by(self, slots: Slots, amount: int) -> Deferred[None] | None:
-        waiting = slots.take(amount)
-        if waiting is None:
-            slots.give_back(amount)
+        if slots.is_free(amount):
             return None
+        waiting = slots.take(amount)
+        assert waiting is not None
         return waiting.addCallback(lambda ignored: slots.give_back(amount))
 
     def release(self) -> None:
@@ -375,18 +389,19 @@ class HeldMemory:
         "size",
     )
 
-    def __init__(self, budgets: Budgets, holders: tuple[_Holder, _Holder], reserved: int = 0) -> None:
+    def __init__(self, budgets: Budgets, holders: tuple[_Holder, ...], reserved: int = 0) -> None:
         self._budgets = budgets
-        self._holders: tuple[_Holder, ...] = holders
-        self._key, self._all = (holder.memory for holder in holders)
+        self._holders = holders
+        key, everybody = holders
+        self._key, self._all = key.memory, everybody.memory
         self._reserved = self._ticketed = reserved
         self._waiting: Deferred[None] | None = None
         self.size = 0
         self._pause: Callable[[], None] = _nothing
         self._resume: Callable[[], None] = _nothing
         self._refused: Callable[[], None] = _nothing
-        for holder in holders:
-            holder.tickets += 1
+        key.tickets += 1
+        everybody.tickets += 1
 
     def bind(self, pause: Callable[[], None], resume: Callable[[], None], refused: Callable[[], None]) -> None:
         """
@@ -423,7 +438,8 @@ class HeldMemory:
             self._all.used += size
         else:
             self._all.give_back(-size)
-        missing = max(self._ticketed, self.size) - self._reserved
+        ticketed, now = self._ticketed, self.size
+        missing = (now if now > ticketed else ticketed) - self._reserved
         if missing:
             self._reserved += missing
             if missing > 0:
@@ -466,7 +482,8 @@ class HeldMemory:
         self.settle()
         self._pause = self._resume = self._refused = _nothing
         self._all.give_back(self.size)
-        self._key.give_back(self._reserved - self._ticketed)
+        if self._reserved != self._ticketed:
+            self._key.give_back(self._reserved - self._ticketed)
         self.size = 0
         for holder in holders:
             holder.tickets -= 1
@@ -544,6 +561,9 @@ class Budgets:
         else:
             holders = (self._key(access_key_id or b"", limits), self._all)
         first = min(memory, MEMORY_STEP)
+        if self._bounds_only_memory and limits is self.key_limits and self._key_bounds_only_memory:
+            # The way of most uploads.
+            return self._take_all(Ticket(self, holders), [(holder, "memory", first) for holder in holders])
         amounts = {"requests_per_second": 1, "requests": 1, "bodies": int(has_body), "memory": first}
         steps = [(holder, name, amounts[name]) for holder in holders for name in holder.bounded if amounts[name]]
         return self._take_all(Ticket(self, holders), steps)
@@ -575,10 +595,10 @@ class Budgets:
             key_limits: As for `admit`.
             ticket: What it was admitted with.
         """
+        if ticket is not None and ticket.reserved_memory:
+            return HeldMemory(self, ticket.holders, ticket.reserved_memory)
         holders = self._memory_holders(access_key_id or b"", key_limits)
-        if holders is None:
-            return None
-        return HeldMemory(self, holders, ticket.reserved_memory if ticket is not None else 0)
+        return None if holders is None else HeldMemory(self, holders)
 
     def hold_form(self) -> HeldMemory | None:
         """
@@ -636,7 +656,7 @@ class Budgets:
 
     def _key(self, access_key_id: bytes, limits: BudgetLimits) -> _Holder:
         holder = self._keys.get(access_key_id)
-        if holder is None or (holder.limits != limits and holder.is_idle):
+        if holder is None or (holder.limits is not limits and holder.limits != limits and holder.is_idle):
             if len(self._keys) >= MAX_IDLE_KEYS:
                 self._keys = {key: held for key, held in self._keys.items() if not held.is_idle}
             holder = self._keys[access_key_id] = _Holder(limits, self.reactor, reserves_memory=access_key_id != _FORMS)
