@@ -29,7 +29,8 @@ from s3proxy.resign.head import Account, backend_head
 from s3proxy.resign.headers import knows_checksums, passed_headers
 from s3proxy.resign.profiles import PROFILES, BackendKey
 from s3proxy.resign.target import backend_target
-from s3proxy.s3.address import Address, parse_address
+from s3proxy.s3.address import parse_address
+from s3proxy.s3.classification import Classification, classify
 from s3proxy.s3.credential import Credential
 from s3proxy.s3.framing import ChunkedFraming
 from s3proxy.s3.head import RequestHead, parse_request_head, parse_response_head
@@ -66,7 +67,7 @@ class Rooms:
         self.credential = Credential(self.signer.access_key_id, (self.signer.secret,), exemptions=exemptions)
         self.realm = Realm()
 
-    def judge(self, data: bytes) -> tuple[RequestHead, Address, Authenticated]:
+    def judge(self, data: bytes) -> tuple[RequestHead, Classification, Authenticated]:
         """
         From the octets of a head to the verdict.
         """
@@ -74,7 +75,8 @@ class Rooms:
         address = parse_address(head.raw_path, head.host, self.realm.domains)
         claim = read_claim(head, address, self.realm, self.now)
         assert claim is not None
-        return head, address, verify_claim(claim, self.credential, self.realm, self.now)
+        authenticated = verify_claim(claim, self.credential, self.realm, self.now)
+        return authenticated.head, classify(authenticated.head, address, authenticated.covered_names), authenticated
 
     def v2_head(self, target: str) -> bytes:
         """
@@ -140,7 +142,8 @@ def _decoding(rooms: Rooms, mode: str, chunk_size: int) -> Callable[[], Callable
     blocks = _blocks(made.body)
 
     def prepare() -> Callable[[], object]:
-        plan = plan_body(*rooms.judge(made.head[:-4]), BodyLimits())
+        head, classification, authenticated = rooms.judge(made.head[:-4])
+        plan = plan_body(head, classification.operation, authenticated, BodyLimits())
         feed = plan.decoder.feed
 
         def decode() -> None:
@@ -200,7 +203,8 @@ def _resigning(rooms: Rooms, method: str, signature: str) -> Callable[[], object
         data = rooms.signer.put("/bench/key", bytes(64 * KIB), SIGNED_CHUNKS).head[:-4]
     else:
         data = rooms.signer.head(method, "/bench/key")[0][:-4]
-    head, address, authenticated = rooms.judge(data)
+    head, classification, authenticated = rooms.judge(data)
+    address = parse_address(head.raw_path, head.host, ())
     account = Account(
         PROFILES["generic"],
         BackendKey("BENCH", "bench-secret"),
@@ -212,9 +216,9 @@ def _resigning(rooms: Rooms, method: str, signature: str) -> Callable[[], object
     is_streaming = authenticated.payload.is_streaming
 
     def sign() -> None:
-        knows = knows_checksums(head, account.profile, sends_trailers=False)
+        knows = knows_checksums(classification.operation, account.profile, sends_trailers=False)
         passed = passed_headers(head, authenticated.signed_headers, passes_checksums=knows, is_streaming=is_streaming)
-        target = backend_target(head, address, account.profile, authenticated.authentication_names)
+        target = backend_target(head, address, account.profile, classification.passed_names)
         payload = UNSIGNED.encode()
         backend_head(account, head.method, target, passed.passed, length, payload, rooms.now)
 
@@ -247,8 +251,9 @@ def rows(repetitions: int) -> list[tuple[str, str, list[float]]]:
     }
     for name, data in heads.items():
         found.append((name, "µs", measure(partial(rooms.judge, data), repetitions)))
-    judged = rooms.judge(rooms.signer.put("/bench/key", b"x", HASH).head[:-4])
-    found.append(("body plan: PUT, single hash", "µs", measure(lambda: plan_body(*judged, BodyLimits()), repetitions)))
+    head, classification, authenticated = rooms.judge(rooms.signer.put("/bench/key", b"x", HASH).head[:-4])
+    plan = partial(plan_body, head, classification.operation, authenticated, BodyLimits())
+    found.append(("body plan: PUT, single hash", "µs", measure(plan, repetitions)))
     for method in ("GET", "PUT"):
         for signature in ("v4", "v2"):
             operation = _resigning(rooms, method, signature)

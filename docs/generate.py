@@ -14,8 +14,10 @@ from pathlib import Path
 from twisted.internet.task import Clock
 
 from s3proxy.credentials.file import KeyTable
-from s3proxy.resign.profiles import PROFILES, Profile
+from s3proxy.resign.allowed import EXTENSIONS
+from s3proxy.resign.profiles import PROFILES
 from s3proxy.s3 import errors, limits
+from s3proxy.s3.operation import LIST_OBJECTS_V2, OPERATIONS, Level
 from s3proxy.settings import TABLES
 from s3proxy.tables import format_size, options_of
 from s3proxy.testing.legacy_quirks import MODES, Quirks
@@ -160,20 +162,82 @@ def profiles_page() -> str:
             f"`{health.method.decode()} {(profile.service_path + health.path).decode()}`: {answers}",
             _code_list(name.decode() for name in sorted(profile.reserved_segments)),
             _code_list(f"{prefix.decode()}…" for prefix in profile.private_headers),
-            "all" if profile.operations is None else str(len(profile.operations)),
+            str(len(profile.taken_operations)),
         ]
         rows.append("| " + " | ".join(cells) + " |\n")
-    lists = "".join(
-        f"\n## Operations which {profile.name} has\n\n{_code_list(sorted(profile.operations))}\n"
-        f"{_made_of_others(profile)}"
-        for profile in PROFILES.values()
-        if profile.operations is not None
+    return f"# Profiles\n\n{NOTE}{PROFILES_INTRODUCTION}{''.join(rows)}{quirks_table()}"
+
+
+def operations_page() -> str:
+    """
+    Every operation of S3, and what each profile takes.
+    """
+    levels: dict[str, list[str]] = {level.value: [] for level in Level}
+    for operation in sorted(OPERATIONS.values(), key=lambda each: each.name):
+        query = "&".join(sorted(name.decode() for name in operation.required))
+        if operation.subresource is not None:
+            subresource = operation.subresource.decode() + ("=2" if operation is LIST_OBJECTS_V2 else "")
+            query = "?" + subresource + (f"&{query}" if query else "")
+        copies = ", with `x-amz-copy-source`" if operation.copies else ""
+        cells = [
+            operation.name,
+            f"`{operation.method.decode()} {query}`".replace(" `", "`") + copies,
+            _code_list(sorted(name.decode() for name in operation.parameters)),
+        ]
+        for profile in PROFILES.values():
+            is_made = operation.name in profile.taken_operations and operation.name not in profile.operations
+            cells.append("○" if is_made else "●" if operation.name in profile.taken_operations else "")
+        levels[operation.level.value].append("| " + " | ".join(cells) + " |\n")
+    head = "| Operation | Request | Further parameters | " + " | ".join(PROFILES) + " |\n"
+    head += "|---" * (3 + len(PROFILES)) + "|\n"
+    tables = "".join(f"\n## {level.capitalize()}\n\n{head}{''.join(rows)}" for level, rows in levels.items())
+    features = ""
+    for profile in PROFILES.values():
+        functions = ", ".join(sorted(each.value for each in profile.features)) or "none"
+        known = ", ".join(f"`{each.name}`" + ("" if each.is_default else " (off)") for each in profile.extensions)
+        features += f"| {profile.name} | {functions} | {known or 'none'} |\n"
+    extensions = "".join(
+        f"| `{each.name}` | {', '.join(sorted(each.operations))} | "
+        f"{_code_list(sorted(name.decode() for name in each.parameters | each.headers))} |\n"
+        for each in EXTENSIONS.values()
     )
-    return f"# Profiles\n\n{NOTE}{PROFILES_INTRODUCTION}{''.join(rows)}{lists}{quirks_table()}"
+    return (
+        f"# Operations\n\n{NOTE}{OPERATIONS_INTRODUCTION}{tables}{FEATURES_INTRODUCTION}{features}"
+        f"{EXTENSIONS_INTRODUCTION}{extensions}"
+    )
 
 
-def _made_of_others(profile: Profile) -> str:
-    return "\nDeleteObjects is carried out as one `DELETE object` for each.\n" if profile.deletes_one_by_one else ""
+OPERATIONS_INTRODUCTION = """These are the operations of the Amazon S3 API, by what a request's path names. Nothing else
+is sent to a backend, whoever signed it:
+
+- Another method, or a sub-resource that S3 does not have with this method, is answered 405 MethodNotAllowed.
+- Two sub-resources in one request, a repeated parameter, and a missing one are answered 400 InvalidArgument.
+- A query parameter that S3 does not know is ignored in a read, as S3 ignores it, and not sent. A write with one is
+  answered 501 NotImplemented: without the parameter it would be another operation.
+- `x-id`, `X-Amz-User-Agent` and `X-Amz-Content-Sha256` ask for nothing. They are accepted everywhere and not sent.
+
+● marks what a profile takes, and ○ what s3proxy carries out by other requests. An operation that a profile does not
+take is answered 501 NotImplemented before the storage is asked: many storages ignore a sub-resource that they do not
+know, and carry out another operation. `extensions` of a `[[backend]]` adds operations for a storage that has them.
+CreateSession is never sent: its response would hold credentials of the backend's own key.
+"""
+FEATURES_INTRODUCTION = """
+## Functions that headers ask for
+
+A write whose headers ask for a function that the profile does not have is answered 501 NotImplemented.
+
+| Profile | Functions | Extensions |
+|---|---|---|
+"""
+EXTENSIONS_INTRODUCTION = """
+## Extensions
+
+What storages have beyond S3. `extensions` of a `[[backend]]` names those that clients may use; without it they are
+those that are not marked "off" above.
+
+| Extension | Operations | Parameters and headers |
+|---|---|---|
+"""
 
 
 def quirks_table() -> str:
@@ -212,8 +276,8 @@ is set up.
 *Date* is where Signature V2 has it. *Checksums* are `x-amz-checksum-…` headers, after they were verified. Where they
 are passed in trailers too, which needs Signature V4, so are those of an upload in parts; else they are not. *Tail* says
 whether that kind of storage was seen to drop a body which was reset before its end. *Reserved* are first segments of
-paths, and *private* are headers, which are answered 403 AccessDenied before the backend is asked. Where a number of
-*operations* stands, the others are answered 501 NotImplemented before it is asked.
+paths, and *private* are headers, which are answered 403 AccessDenied before the backend is asked. *Operations* are
+those of [S3's](operations.md) that it takes; the others are answered 501 NotImplemented before it is asked.
 
 | profile | service path | date | checksums | tail | health | reserved | private | operations |
 |---|---|---|---|---|---|---|---|---|
@@ -226,6 +290,7 @@ def _code_list(texts: Iterable[str]) -> str:
 
 PAGES = {
     "profiles.md": profiles_page,
+    "operations.md": operations_page,
     "options.md": options_page,
     "errors.md": errors_page,
     "limits.md": limits_page,

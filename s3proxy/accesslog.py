@@ -16,41 +16,12 @@ from functools import lru_cache
 from twisted.logger import Logger
 
 from s3proxy.s3.address import Address
+from s3proxy.s3.classification import level_of
 from s3proxy.s3.head import RequestHead
 from s3proxy.s3.masking import mask_credentials
-from s3proxy.s3.operation import is_copy
-from s3proxy.s3.query import query_names
+from s3proxy.s3.operation import Operation
 
 _MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")
-
-_SUBRESOURCES = {
-    b"accelerate": "ACCELERATE",
-    b"acl": "ACL",
-    b"cors": "CORS",
-    b"encryption": "ENCRYPTION",
-    b"lifecycle": "LIFECYCLE",
-    b"location": "LOCATION",
-    b"logging": "LOGGING_STATUS",
-    b"notification": "NOTIFICATION",
-    b"object-lock": "OBJECT_LOCK_CONFIGURATION",
-    b"partNumber": "PART",
-    b"policy": "BUCKETPOLICY",
-    b"publicAccessBlock": "PUBLIC_ACCESS_BLOCK",
-    b"replication": "REPLICATION",
-    b"requestPayment": "REQUEST_PAYMENT",
-    b"restore": "OBJECT_RESTORE",
-    b"retention": "OBJECT_LOCK_RETENTION",
-    b"tagging": "TAGGING",
-    b"torrent": "OBJECT_TORRENT",
-    b"uploadId": "UPLOAD",
-    b"uploads": "UPLOADS",
-    b"versioning": "VERSIONING",
-    b"versions": "BUCKETVERSIONS",
-    b"website": "WEBSITE",
-}
-"""
-Names of sub-resources in the Operation field. The order decides where a query has several: a part has an upload, too.
-"""
 
 _UNSAFE_DECODED = re.compile(rb"[^\x21\x23\x24\x26-\x5b\x5d-\x7e]")
 _UNSAFE = re.compile(rb"[^\x21\x23-\x5b\x5d-\x7e]")
@@ -69,6 +40,7 @@ class AccessRecord:
         request_id: Ours.
         head: None where the octets were no request.
         address: None where it could not be parsed.
+        operation: What it asks for; None where it was refused before that was known, or S3 has no such operation.
         access_key_id: Authenticated; None for a request which was refused before that, or anonymous.
         status: Of the answer; 0 where the client left before one.
         error_code: Of an answer which refuses; a backend may have written it.
@@ -90,6 +62,7 @@ class AccessRecord:
     request_id: str
     head: RequestHead | None = None
     address: Address | None = None
+    operation: Operation | None = None
     access_key_id: bytes | None = None
     status: int = 0
     error_code: str | None = None
@@ -105,25 +78,6 @@ class AccessRecord:
     tls_version: str | None = None
     backend: str | None = None
     backend_request_id: bytes | None = None
-
-
-def operation_name(head: RequestHead, address: Address) -> str:
-    """
-    Name an operation as S3's access log does: ``REST.PUT.PART``.
-    """
-    method = head.method.decode("ascii", "replace")
-    if head.method in {b"PUT", b"POST"} and address.key and is_copy(head):
-        method = "COPY"
-    if head.raw_query:
-        names = query_names(head.raw_query)
-        if head.method == b"POST" and b"delete" in names and not address.key:
-            return "REST.POST.MULTI_OBJECT_DELETE"
-        for name, resource in _SUBRESOURCES.items():
-            if name in names:
-                return f"REST.{method}.{resource}"
-    if address.key:
-        return f"REST.{method}.OBJECT"
-    return f"REST.{method}.BUCKET" if address.bucket else f"REST.{method}.SERVICE"
 
 
 def format_line(record: AccessRecord) -> bytes:
@@ -144,8 +98,10 @@ def format_line(record: AccessRecord) -> bytes:
             user_agent = _quoted(fields.value(b"user-agent"))
         if b"host" in fields:
             host = _text(fields.value(b"host"))
-        if address is not None:
-            operation = _word(operation_name(head, address))
+        if record.operation is not None:
+            operation = record.operation.log_name.encode()
+        elif address is not None:
+            operation = _text(b"REST.%s.%s" % (head.method, level_of(address).value.encode()))
         if head.raw_query and (found := _VERSION_ID.search(head.raw_query)) is not None:
             version_id = _text(found[1])
     size = record.object_size

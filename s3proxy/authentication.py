@@ -6,14 +6,16 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Container
-from dataclasses import dataclass, field
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import cast
+from urllib.parse import unquote_to_bytes
 
 from s3proxy.postobject.form import Form
 from s3proxy.s3.address import Address
 from s3proxy.s3.claim import Carrier, Claim
+from s3proxy.s3.classification import Classification, is_form, is_preflight
 from s3proxy.s3.credential import Credential, check_session
 from s3proxy.s3.errors import (
     AccessDenied,
@@ -26,11 +28,12 @@ from s3proxy.s3.errors import (
     PreconditionFailed,
 )
 from s3proxy.s3.head import RequestHead
-from s3proxy.s3.operation import is_form
+from s3proxy.s3.operation import GET_OBJECT, HEAD_BUCKET, HEAD_OBJECT, LIST_OBJECTS, LIST_OBJECTS_V2, OVERRIDES
 from s3proxy.s3.payload import UNSIGNED, Payload, PayloadHash, parse_payload
-from s3proxy.s3.query import query_items, query_names
+from s3proxy.s3.query import query_items
+from s3proxy.s3.query_headers import is_header_parameter, query_headers, with_headers, without_parameters
 from s3proxy.sigv2 import authorization as sigv2
-from s3proxy.sigv2.canonical import LISTING_NAMES, PASSED_NAMES
+from s3proxy.sigv2.canonical import PASSED_NAMES
 from s3proxy.sigv2.verifier import check_signature as check_v2_signature
 from s3proxy.sigv4 import authorization as sigv4
 from s3proxy.sigv4.asymmetric import ECDSA_ALGORITHM, VerifyingKeys
@@ -105,8 +108,9 @@ _V4_FIELDS = {
 }
 _V2_FIELDS = {b"policy": "policy", b"signature": "signature", b"awsaccesskeyid": "AWSAccessKeyId"}
 
-_READ_METHODS = frozenset({b"GET", b"HEAD"})
-_READ_NAMES = LISTING_NAMES | {b"versionId", b"partNumber", b"x-id"}
+_PUBLIC_READS = frozenset({GET_OBJECT, HEAD_BUCKET, HEAD_OBJECT, LIST_OBJECTS, LIST_OBJECTS_V2})
+_OVERRIDES = frozenset(name.encode() for name in OVERRIDES)
+_DOTS = frozenset({b".", b".."})
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +126,27 @@ class Anonymous:
     passes: bool = False
     signed_buckets: tuple[str, ...] = ()
 
-    def signs(self, head: RequestHead, address: Address) -> bool:
+    def signs(self, classification: Classification, address: Address) -> bool:
         """
-        Say whether a request is a read which our key signs.
+        Return True if a request is a read that our key signs.
         """
-        if head.method not in _READ_METHODS or not address.bucket or not query_names(head.raw_query) <= _READ_NAMES:
+        if classification.operation not in _PUBLIC_READS or _may_leave_its_bucket(address.key):
             return False
         bucket = address.bucket.decode()
         return any(re.fullmatch(fnmatch.translate(pattern), bucket) for pattern in self.signed_buckets)
+
+
+def _may_leave_its_bucket(key: bytes) -> bool:
+    """
+    Return True if a backend that resolves dot segments, or decodes a path once more, could read another bucket.
+    """
+    for _ in range(3):
+        if not _DOTS.isdisjoint(key.replace(b"\\", b"/").split(b"/")):
+            return True
+        if b"%" not in key:
+            return False
+        key = unquote_to_bytes(key)
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +182,9 @@ class Authenticated:
         credential: Of the key; `NOBODY` where the request is anonymous.
         signed_headers: Lower-case names; in a presigned request the query is covered besides.
         chain: Verifies a body of signed chunks, else None.
-        authentication_names: Decoded names of the query's parameters which authenticated it.
-        passed_names: Decoded names of the query's parameters which may pass; None for all.
+        head: What is judged and sent: as received, without the parameters of its authentication, and with its
+            ``x-amz-*`` parameters as headers.
+        covered_names: Decoded query names that the signature covers or that may pass uncovered; None for all.
         is_signed_onward: Whether our key on the backend may sign it.
         exempted: The exemptions which it needed.
     """
@@ -177,8 +195,8 @@ class Authenticated:
     signed_headers: frozenset[bytes]
     payload: Payload
     chain: ChunkChain | None
-    authentication_names: frozenset[bytes] = frozenset()
-    passed_names: frozenset[bytes] | None = None
+    head: RequestHead
+    covered_names: frozenset[bytes] | None = None
     is_signed_onward: bool = True
     exempted: tuple[str, ...] = ()
 
@@ -189,18 +207,52 @@ Whoever sends an anonymous request.
 """
 
 _V2_CARRIERS = frozenset({Carrier.V2_HEADER, Carrier.V2_QUERY, Carrier.V2_FORM})
-_AUTHENTICATION_NAMES: dict[Carrier, frozenset[bytes]] = {
-    Carrier.V4_QUERY: sigv4.QUERY_NAMES,
-    Carrier.V4A_QUERY: sigv4.QUERY_NAMES,
-    Carrier.V2_QUERY: sigv2.QUERY_NAMES,
-}
-_PASSED_NAMES: dict[Carrier, frozenset[bytes]] = {
+_CARRIES_NO_HEADERS = frozenset({Carrier.V4_HEADER, Carrier.V4A_HEADER, Carrier.V4_FORM, Carrier.V2_FORM})
+_NO_NAMES: frozenset[bytes] = frozenset()
+_COVERED_NAMES: dict[Carrier, frozenset[bytes]] = {
     # Signature V2 covers little of a query: what it does not cover must not get our own signature.
     Carrier.V2_HEADER: PASSED_NAMES,
     Carrier.V2_QUERY: PASSED_NAMES,
 }
-_NO_NAMES: frozenset[bytes] = frozenset()
 _QUERY_NAMES = sigv4.QUERY_NAMES | sigv2.QUERY_NAMES
+
+_V4_PARAMETERS = frozenset(name.lower() for name in sigv4.QUERY_NAMES)
+"""
+The parameters of Signature V4, in lower case. They must not stand beside another carrier: a backend could believe them.
+In another case S3 does not know them, and ignores them.
+"""
+
+_FOREIGN_BESIDE_V2 = _V4_PARAMETERS - {b"x-amz-date", b"x-amz-security-token"}
+"""
+The same beside Signature V2, which knows a date and a session token among its own ``x-amz-*`` parameters. In any case:
+there they would become headers.
+"""
+
+_NOT_HEADERS = _V4_PARAMETERS | {
+    b"x-amz-content-sha256",
+    b"x-amz-decoded-content-length",
+    b"x-amz-sdk-checksum-algorithm",
+    b"x-amz-trailer",
+    b"x-amz-user-agent",
+}
+_CHECKSUMS = b"x-amz-checksum-"
+_IGNORED_BESIDE_V4 = frozenset(
+    {
+        b"cache-control",
+        b"content-disposition",
+        b"content-encoding",
+        b"content-language",
+        b"content-length",
+        b"content-md5",
+        b"content-type",
+        b"expires",
+        b"host",
+        b"user-agent",
+    }
+)
+"""
+Names of headers, in lower case, that SDKs sign into a presigned query. S3 ignores them there.
+"""
 
 
 def read_claim(head: RequestHead, address: Address, realm: Realm, now: datetime) -> Claim | None:
@@ -230,7 +282,8 @@ def read_claim(head: RequestHead, address: Address, realm: Realm, now: datetime)
     if authorizations is not None:
         if len(authorizations) > 1:
             raise NotImplementedByProxy(None, Header="Authorization")
-        if has_v4_query or has_v2_query:
+        is_foreign = has_v4_query or has_v2_query
+        if is_foreign or _has_foreign_parameters(parameters, is_v2=authorizations[0][:4].upper() == b"AWS "):
             raise InvalidArgument(_ONE_MECHANISM, "Authorization", authorizations[0])
         return _checked(_read_authorization(head, address, authorizations[0], realm, now), realm)
     if has_v4_query:
@@ -238,9 +291,22 @@ def read_claim(head: RequestHead, address: Address, realm: Realm, now: datetime)
             raise InvalidArgument(_ONE_MECHANISM)
         return _checked(_read_presigned(head, parameters, realm, now), realm)
     if has_v2_query:
+        if _has_foreign_parameters(parameters, is_v2=True):
+            raise InvalidArgument(_ONE_MECHANISM)
         _check_switch(Carrier.V2_QUERY, realm)
         return _checked(sigv2.read_query_claim(head, address, parameters, now), realm)
+    if parameters and _has_foreign_parameters(parameters, is_v2=False):
+        raise AuthorizationQueryParametersError
     return None
+
+
+def _has_foreign_parameters(parameters: Mapping[bytes, bytes], *, is_v2: bool) -> bool:
+    """
+    Return True if a query has parameters of Signature V4 although the request is authenticated in another way.
+    """
+    if is_v2:
+        return any(name.lower() in _FOREIGN_BESIDE_V2 for name in parameters)
+    return not sigv4.QUERY_NAMES.isdisjoint(parameters)
 
 
 def _read_authorization(
@@ -326,18 +392,48 @@ def verify_claim(claim: Claim, credential: Credential | None, realm: Realm, now:
         if carrier.value in known.refused:
             raise InvalidRequest(_NOT_SUPPORTED)
         _check_payload_switch(claim, known.refused)
+    signed_headers = frozenset(claim.signed_headers)
+    head, carried = _authorized_head(claim, signed_headers)
     return Authenticated(
         claim.claimed_access_key_id,
         carrier,
         known,
-        frozenset(claim.signed_headers),
+        signed_headers | carried if carried else signed_headers,
         claim.payload,
         chain,
-        _AUTHENTICATION_NAMES.get(carrier, _NO_NAMES),
-        _PASSED_NAMES.get(carrier),
+        head,
+        _COVERED_NAMES.get(carrier),
         True,
         tuple(exempted),
     )
+
+
+def _authorized_head(claim: Claim, signed_headers: frozenset[bytes]) -> tuple[RequestHead, frozenset[bytes]]:
+    """
+    Return what is judged and sent of a verified request, and the names of the headers that its query carried.
+
+    Raises:
+        InvalidArgument: The query carries what cannot be a header.
+    """
+    head, carrier = claim.head, claim.carrier
+    if not head.raw_query or carrier in _CARRIES_NO_HEADERS:
+        return head, _NO_NAMES
+    if carrier in _V2_CARRIERS:
+        # Its x-amz-* parameters are headers of the claim's head already: the signature covers them as such.
+        own = sigv2.QUERY_NAMES if carrier is Carrier.V2_QUERY else _NO_NAMES
+        return without_parameters(head, lambda name: is_header_parameter(name) or name in own), _NO_NAMES
+    carried = [
+        header
+        for header in query_headers(query_items(head.raw_query))
+        if header[0] not in _NOT_HEADERS
+        and not (header[0].startswith(_CHECKSUMS) and header[0] != b"x-amz-checksum-mode")
+        # A header that was sent and signed is what its sender means.
+        and not (header[0] in head.fields and header[0] in signed_headers)
+    ]
+    if carried:
+        head = with_headers(head, carried)
+    head = without_parameters(head, lambda name: is_header_parameter(name) or name.lower() in _IGNORED_BESIDE_V4)
+    return head, frozenset(name for name, _ in carried)
 
 
 def _check_signature(claim: Claim, credential: Credential, realm: Realm) -> ChunkChain | None:
@@ -398,27 +494,40 @@ def read_form_claim(head: RequestHead, form: Form, realm: Realm) -> Claim | None
 # Nobody's requests
 
 
-def admit_anonymous(head: RequestHead, address: Address, realm: Realm) -> Authenticated:
+def admit_anonymous(head: RequestHead, address: Address, classification: Classification, realm: Realm) -> Authenticated:
     """
     Let a request pass which carries no signature, as far as the realm allows it.
 
     Raises:
         AccessDenied: It does not.
-        BadRequest: It is no preflight of a browser, but asks for one.
-        InvalidRequest: Its body is of a kind that only a signature can verify.
+        InvalidRequest: Its body is of a kind that only a signature can verify, or it sets headers of its response.
         InvalidArgument: x-amz-content-sha256 cannot be read.
     """
-    is_preflight = head.method == b"OPTIONS"
-    if is_preflight and not {b"origin", b"access-control-request-method"} <= head.fields.keys():
-        raise BadRequest(_NO_ORIGIN)
     anonymous = realm.anonymous if Carrier.ANONYMOUS.value not in realm.refused else Anonymous()
-    signs = anonymous.signs(head, address)
-    if not (is_preflight or signs or anonymous.passes):
+    signs = anonymous.signs(classification, address)
+    if not (signs or anonymous.passes):
         raise AccessDenied
+    if not _OVERRIDES.isdisjoint(classification.passed_names):
+        # Else anybody could make a page of anybody's file.
+        raise InvalidRequest("Request specific response headers cannot be used for anonymous GET requests.")
     raw_payload = head.fields.value(b"x-amz-content-sha256")
     payload = UNSIGNED if raw_payload is None else parse_payload(raw_payload)
     if payload.word not in PAYLOADS[Carrier.ANONYMOUS]:
         raise InvalidRequest(_NOBODY_SIGNS)
     # What we do not sign, the backend judges as anonymous: it may have all of it.
-    headers = frozenset() if signs or is_preflight else frozenset(head.fields)
-    return Authenticated(None, Carrier.ANONYMOUS, NOBODY, headers, payload, None, is_signed_onward=signs)
+    headers = frozenset() if signs else frozenset(head.fields)
+    return Authenticated(None, Carrier.ANONYMOUS, NOBODY, headers, payload, None, head, is_signed_onward=signs)
+
+
+def admit_preflight(head: RequestHead) -> Authenticated:
+    """
+    Let a browser ask what it may ask for. The signature in its URL, if there is one, is that of the request to come.
+
+    Raises:
+        BadRequest: It is OPTIONS, and no preflight.
+    """
+    if not is_preflight(head):
+        raise BadRequest(_NO_ORIGIN)
+    # The bucket's CORS rules decide by its path and headers alone.
+    plain = replace(head, raw_target=head.raw_path)
+    return Authenticated(None, Carrier.ANONYMOUS, NOBODY, _NO_NAMES, UNSIGNED, None, plain, is_signed_onward=False)

@@ -26,6 +26,7 @@ from s3proxy.backend.backend import Backend
 from s3proxy.backend.health import HealthCheck
 from s3proxy.backend.pool import Pool
 from s3proxy.backend.request import BackendLimits
+from s3proxy.resign.gate import write_head
 from s3proxy.resign.head import Account
 from s3proxy.resign.profiles import ANY_BELOW_500, PROFILES, BackendKey
 from s3proxy.settings import BackendKeySettings, BackendSettings, Place, Settings
@@ -72,7 +73,8 @@ def make_backend(backend: BackendSettings, settings: Settings, reactor: Any) -> 
     path = (profile.service_path + health.path).decode()
     if backend.health is not None:
         path, health = backend.health, ANY_BELOW_500
-    head = f"{health.method.decode()} {path} HTTP/1.1\r\nHost: {first.authority}\r\nConnection: close\r\n\r\n".encode()
+    own_headers = [(b"Host", first.authority.encode()), (b"Connection", b"close")]
+    head = write_head(health.method, path.encode() or b"/", own_headers) + b"\r\n"
     is_checked = len(pools) > 1 and times.health
     checks = [HealthCheck(pool, head, times.health, health) for pool in pools] if is_checked else []
     return Backend(
@@ -84,6 +86,7 @@ def make_backend(backend: BackendSettings, settings: Settings, reactor: Any) -> 
         slow_first_byte_time=times.slow_first_byte,
         spools=backend.commit == "spool",
         authorities=tuple(place.authority.encode() for place in others),
+        extensions=backend.extensions,
     )
 
 

@@ -152,13 +152,13 @@ def make_settings(content: Mapping[str, Any], directory: Path, environment: Mapp
 
 _SHARED = (
     *("connections", "memory", "requests", "bodies", "requests_per_second", "bytes_per_second", "spool_size"),
-    *("key_requests", "key_bodies", "key_requests_per_second", "key_bytes_per_second"),
+    *("key_requests", "key_bodies", "key_requests_per_second", "key_bytes_per_second", "key_memory"),
 )
 
 
-def _share(amount: int, workers: int) -> int:
-    # 0 is no bound, and stays it; a bound never becomes none.
-    return -(-amount // workers)
+def _share(amount: int | None, workers: int) -> int | None:
+    # 0 is no bound, and stays it; a bound never becomes none. None follows from what is shared.
+    return None if amount is None else -(-amount // workers)
 
 
 def share_of(settings: Settings, workers: int) -> Settings:

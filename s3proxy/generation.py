@@ -195,7 +195,8 @@ def key_limits(limits: Limits) -> BudgetLimits:
     """
     Return what the requests of a key may have together, where it says nothing itself.
     """
-    return BudgetLimits(**{name: getattr(limits, f"key_{name}") for name in BUDGET_OPTIONS})
+    memory = limits.memory // 4 if limits.key_memory is None else limits.key_memory
+    return BudgetLimits(memory=memory, **{name: getattr(limits, f"key_{name}") for name in BUDGET_OPTIONS})
 
 
 def _budgeted(settings: Settings) -> tuple[BudgetLimits, BudgetLimits, float]:

@@ -28,15 +28,15 @@ from s3proxy.resign.profiles import check_private_surface
 from s3proxy.resign.region import translate_region, without_digests
 from s3proxy.resign.target import backend_target
 from s3proxy.s3.address import Address
+from s3proxy.s3.classification import check_request
 from s3proxy.s3.errors import NotImplementedByProxy
 from s3proxy.s3.operation import (
+    COMPLETE_MULTIPART_UPLOAD,
+    CREATE_BUCKET,
+    DELETE_OBJECT,
+    DELETE_OBJECTS,
+    LIST_OBJECTS,
     BodyUse,
-    check_operation,
-    completes_upload,
-    copies_inside,
-    creates_bucket,
-    deletes_objects,
-    requires_integrity,
 )
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from s3proxy.backend.backend import Backend
     from s3proxy.flow import ReadSize
     from s3proxy.frontend.forwarded import Origin
+    from s3proxy.s3.classification import Classification
     from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead
 
 
@@ -53,6 +54,7 @@ class Onward:
 
     Args:
         head: Authenticated, and authorized as it is.
+        classification: What it asks for.
         regions: Those which clients may name; the backend's own stands for each.
 
     Attributes:
@@ -69,9 +71,11 @@ class Onward:
         "_address",
         "_authenticated",
         "_backend",
+        "_classification",
         "_knows_checksums",
         "_mending",
         "_passed",
+        "_passed_names",
         "_regions",
         "_sends_trailers",
         "deletions",
@@ -83,13 +87,16 @@ class Onward:
         self,
         head: RequestHead,
         address: Address,
+        classification: Classification,
         authenticated: Authenticated,
         backend: Backend,
         regions: Container[bytes],
     ) -> None:
         account = backend.account
         self._sends_trailers = account.sends_trailers and authenticated.is_signed_onward
-        self._knows_checksums = knows_checksums(head, account.profile, sends_trailers=self._sends_trailers)
+        self._knows_checksums = knows_checksums(
+            classification.operation, account.profile, sends_trailers=self._sends_trailers
+        )
         chosen = passed_headers(
             head,
             authenticated.signed_headers,
@@ -100,6 +107,8 @@ class Onward:
         self.deletions: Deletions | None = None
         self.dropped_count = len(chosen.dropped)
         self._address = address
+        self._classification = classification
+        self._passed_names = backend.allowed.parameters(classification)
         self._authenticated = authenticated
         self._backend = backend
         self._regions = regions
@@ -121,6 +130,8 @@ class Onward:
             is_anonymous=self._authenticated.access_key_id is None,
         )
         self.head, self._passed = mending.head, mending.passed
+        if mending.is_listing:
+            self._passed_names |= LIST_OBJECTS.parameters
         return mending
 
     def tell_origin(self, origin: Origin) -> None:
@@ -143,9 +154,9 @@ class Onward:
         """
         profile = self._backend.account.profile
         if profile.deletes_one_by_one:
-            if deletes_objects(self.head, self._address):
+            if self._classification.operation is DELETE_OBJECTS:
                 self.deletions = read_deletions(document)
-        elif profile.refused_keys is not None and deletes_objects(self.head, self._address):
+        elif profile.refused_keys is not None and self._classification.operation is DELETE_OBJECTS:
             check_document_keys(profile, document)
 
     def upload(
@@ -212,16 +223,16 @@ class Onward:
             elif self._knows_checksums:
                 passed = self._with_checksums(verified)
             else:
-                if completes_upload(head):
+                if self._classification.operation is COMPLETE_MULTIPART_UPLOAD:
                     content = strip_checksum_elements(content)
                     passed = [header for header in passed if header[0].lower() != b"content-md5"]
-                if requires_integrity(head, self._address) and b"content-md5" not in head.fields:
+                if self._classification.operation.requires_integrity and b"content-md5" not in head.fields:
                     passed.append((b"Content-MD5", content_md5(content)))
             length = len(content)
         # An object was verified, and needs no second hash.
         claimed_sha256 = self._authenticated.payload.sha256 if use is BodyUse.OBJECT else None
         payload = self._backend.account.payload_for(content, claimed_sha256)
-        slow = copies_inside(head)
+        slow = self._classification.operation.is_slow
         return BackendRequest(
             head.method,
             self._sign(head.method, passed, length, payload, now),
@@ -249,10 +260,10 @@ class Onward:
             raw_target += b"?versionId=%s" % quote_from_bytes(deletion.version_id.encode(), safe="-_.~").encode()
         head = replace(self.head, method=b"DELETE", raw_target=raw_target)
         address = Address(bucket.bucket, key, bucket.raw_bucket, raw_key)
-        check_operation(head, address)
+        check_request(head, address, DELETE_OBJECT)
         check_private_surface(profile, head, address)
         check_keys(profile, head, address)
-        target = backend_target(head, address, profile, frozenset())
+        target = backend_target(head, address, profile, DELETE_OBJECT.parameters)
         # The document was the request's; this one has none to speak of.
         passed = [
             header for header in self._passed if not header[0].lower().startswith((b"content-", b"x-amz-checksum-"))
@@ -301,7 +312,7 @@ class Onward:
 
     def _in_backend_region(self, document: bytes) -> bytes:
         key = self._backend.account.key
-        if key is None or not creates_bucket(self.head, self._address):
+        if key is None or self._classification.operation is not CREATE_BUCKET:
             return document
         return translate_region(document, self._regions, key.region.encode())
 
@@ -324,10 +335,4 @@ class Onward:
         return backend_head(account, method, target, passed, length, payload, now, expects_continue=expects_continue)
 
     def _target(self) -> bytes:
-        return backend_target(
-            self.head,
-            self._address,
-            self._backend.account.profile,
-            self._authenticated.authentication_names,
-            self._authenticated.passed_names,
-        )
+        return backend_target(self.head, self._address, self._backend.account.profile, self._passed_names)

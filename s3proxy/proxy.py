@@ -20,6 +20,7 @@ from s3proxy.authentication import (
     Authenticated,
     Realm,
     admit_anonymous,
+    admit_preflight,
     carries_form,
     read_claim,
     read_form_claim,
@@ -32,13 +33,14 @@ from s3proxy.body.guard import GuardedBody, HeldBody
 from s3proxy.body.intake import FormIntake
 from s3proxy.body.plan import BodyLimits, BodyPlan, plan_body
 from s3proxy.body.spool import SpoolDirectory, SpooledBody, SpoolReader
-from s3proxy.budget import Budgets, Pace, Ticket
+from s3proxy.budget import Budgets, HeldMemory, Pace, Ticket
 from s3proxy.exchange import Action, BackendFault, Event, Exchange, State, error_for_fault
 from s3proxy.flow import ReadSize
 from s3proxy.onward import Onward
 from s3proxy.postobject.form import Form
 from s3proxy.postobject.upload import form_answer, form_key
 from s3proxy.replay import ReplayWindow
+from s3proxy.resign.allowed import check_taken
 from s3proxy.resign.answer import (
     JUDGED_STATUSES,
     MAX_SIZES,
@@ -57,8 +59,9 @@ from s3proxy.resign.answer import (
     read_headers,
 )
 from s3proxy.resign.keys import check_keys
-from s3proxy.resign.profiles import check_operation_taken, check_private_surface
+from s3proxy.resign.profiles import check_private_surface
 from s3proxy.s3.address import Address, parse_address
+from s3proxy.s3.classification import Classification, check_method, check_request, classify, is_head_bucket
 from s3proxy.s3.error_xml import error_document
 from s3proxy.s3.errors import (
     AccessDenied,
@@ -68,8 +71,9 @@ from s3proxy.s3.errors import (
     ServiceUnavailable,
     SlowDown,
 )
-from s3proxy.s3.head import HeaderList, RequestHead
-from s3proxy.s3.operation import BodyUse, check_method, check_operation, is_head_bucket
+from s3proxy.s3.head import Fields, HeaderList, RequestHead
+from s3proxy.s3.limits import MAX_POST_FIELDS_SIZE
+from s3proxy.s3.operation import PUT_OBJECT, BodyUse
 
 if TYPE_CHECKING:
     from s3proxy.backend.backend import Backend
@@ -134,7 +138,7 @@ class Proxy:
         wall_clock: Tells the time of signatures, in UTC; not the reactor's, which is monotonic.
         clock: Seconds which never go back, for durations: ``reactor.seconds``.
         log_access: Told of each request when it has ended.
-        authorizer: Asked once the client is known to be who it says; None lets everything pass.
+        authorizer: Classification once the client is known to be who it says; None lets everything pass.
         spool: Where bodies go which must be verified whole, and are too large for memory.
         budgets: What requests may have together.
         counts: Where it counts; its own by default.
@@ -241,9 +245,12 @@ class ProxiedExchange:
         self._claim: Claim | None = None
         self._form: FormIntake | None = None
         self._authenticated: Authenticated | None = None
+        self._classification: Classification | None = None
         self._plan: BodyPlan | None = None
         self._ticket: Ticket | None = None
         self._pace: Pace | None = None
+        self._memory: HeldMemory | None = None
+        self._form_ticket: Ticket | None = None
         self._onward: Onward | None = None
         self._mending: Mending | None = None
         self._is_admitted_once = False
@@ -341,17 +348,19 @@ class ProxiedExchange:
         check_method(head.method)
         realm = proxy.settings.realm
         self._address = address = parse_address(head.raw_path, head.host, realm.domains)
+        if head.method == b"OPTIONS":
+            self._believe(admit_preflight(head))
+            return
         claim = read_claim(head, address, realm, self._received_at)
         if claim is not None:
             self._look_up(claim)
         elif carries_form(head, address):
             self._receive(Event.FORM_BEGAN)
         else:
-            self._believe(admit_anonymous(head, address, realm))
+            self._believe(admit_anonymous(head, address, classify(head, address), realm))
 
     def _look_up(self, claim: Claim) -> None:
         self._claim = claim
-        self._head = claim.head
         found = self._proxy.credentials.look_up(claim.claimed_access_key_id)
         if isinstance(found, Deferred):
             self._looking_up = found
@@ -372,17 +381,20 @@ class ProxiedExchange:
     def _authenticate(self, credential: Credential | None) -> None:
         assert self._claim is not None
         proxy = self._proxy
-        authenticated = verify_claim(self._claim, credential, proxy.settings.realm, self._received_at)
+        # A form is judged when its fields are complete: until then there is nothing to judge.
+        now = self._form.fields_read_at if self._form is not None else None
+        now = now or self._received_at
+        authenticated = verify_claim(self._claim, credential, proxy.settings.realm, now)
         if authenticated.exempted:
             proxy.counts.exempted.update(authenticated.exempted)
         window = proxy.settings.replay_window
         if self._form is not None:
-            self._form.check_policy(self._received_at)
+            self._form.check_policy(now)
             self._head, self._address = self._form.upload()
             # The policy covers every field, and so every header which was made of one.
-            authenticated = replace(authenticated, signed_headers=frozenset(self._head.fields))
-        elif window is not None and self._head.method in _CHANGING_METHODS:
-            if not window.admit(self._claim.claimed_signature, proxy.clock()):
+            authenticated = replace(authenticated, head=self._head, signed_headers=frozenset(self._head.fields))
+        elif window is not None and self._claim.head.method in _CHANGING_METHODS:
+            if not window.admit(self._claim.fingerprint(), proxy.clock()):
                 raise AccessDenied("This request was sent before, and may not be repeated.")
             self._is_admitted_once = True
         self._believe(authenticated)
@@ -393,14 +405,15 @@ class ProxiedExchange:
         """
         assert self._address is not None
         proxy = self._proxy
-        head, address = self._head, self._address
+        head, address = authenticated.head, self._address
+        self._head = head
         self._authenticated = authenticated
-        check_operation(head, address)
+        self._classification = classification = classify(head, address, authenticated.covered_names)
+        check_request(head, address, classification.operation)
         self._backend = backend = proxy.choose_backend(head, address, authenticated)
         profile = backend.account.profile
-        check_private_surface(profile, head, address)
-        if profile.taken_operations is not None:
-            check_operation_taken(profile.taken_operations, head, address, authenticated.authentication_names)
+        check_private_surface(profile, head, address, backend.allowed, classification.operation.name)
+        check_taken(backend.allowed, head, classification)
         if profile.refused_keys is not None:
             check_keys(profile, head, address)
         if proxy.authorizer is not None:
@@ -425,13 +438,15 @@ class ProxiedExchange:
         assert self._address is not None
         assert self._authenticated is not None
         assert self._backend is not None
+        assert self._classification is not None
         head = self._head
         authenticated = self._authenticated
         if self._form is None:
             limits = self._proxy.settings.body_limits
-            plan = plan_body(head, self._address, authenticated, limits, spools=self._backend.spools)
+            plan = plan_body(head, self._classification.operation, authenticated, limits, spools=self._backend.spools)
         else:
             plan = self._form.plan(head)
+            self._fields_read()
         self._plan = plan
         self._ticket = ticket = self._proxy.budgets.admit(
             authenticated.access_key_id,
@@ -458,17 +473,54 @@ class ProxiedExchange:
     def _not_admitted(self, failure: Failure) -> None:
         self._looking_up = None
         if failure.check(CancelledError) is None:
-            self._cause = "budget"
-            self._receive(Event.REFUSED, SlowDown())
+            self._no_memory()
+
+    def _no_memory(self, event: Event = Event.REFUSED) -> None:
+        self._cause = "budget"
+        self._receive(event, SlowDown())
+
+    def _hold_body(self) -> Callable[[int], None] | None:
+        """
+        Return what counts the bytes of the body that are held in memory; None where nobody bounds them.
+        """
+        assert self._authenticated is not None
+        request, authenticated = self._request, self._authenticated
+        credential = authenticated.credential
+        memory = self._proxy.budgets.hold(authenticated.access_key_id, credential.budget, self._ticket)
+        if memory is None:
+            return None
+        self._memory = memory
+        memory.bind(request.hold_for_memory, request.release_for_memory, self._no_memory)
+        if self._form is not None:
+            memory.add(self._form.fields_size)
+        return memory.add
+
+    def _hold_answer(self, response: BackendResponse) -> Callable[[int], None] | None:
+        """
+        Do the same for the document of an answer.
+        """
+        assert self._authenticated is not None
+        authenticated = self._authenticated
+        memory = self._memory
+        if memory is None:
+            memory = self._proxy.budgets.hold(authenticated.access_key_id, authenticated.credential.budget)
+            if memory is None:
+                return None
+            self._memory = memory
+        memory.bind(response.pauseProducing, response.resumeProducing, partial(self._no_memory, Event.BACKEND_FAILED))
+        return memory.add
 
     def _begin_body(self) -> None:
         assert self._address is not None
         assert self._authenticated is not None
         assert self._backend is not None
         assert self._plan is not None
+        assert self._classification is not None
         backend, proxy = self._backend, self._proxy
         regions = proxy.settings.realm.regions
-        self._onward = onward = Onward(self._head, self._address, self._authenticated, backend, regions)
+        self._onward = onward = Onward(
+            self._head, self._address, self._classification, self._authenticated, backend, regions
+        )
         proxy.counts.dropped_headers += onward.dropped_count
         if not backend.account.profile.is_plain:
             self._mending = onward.mend()
@@ -484,6 +536,36 @@ class ProxiedExchange:
     # A form, whose signature is in its body
 
     def _read_fields(self) -> None:
+        budgets = self._proxy.budgets
+        self._form_ticket = ticket = budgets.admit_form(MAX_POST_FIELDS_SIZE)
+        if ticket is not None and ticket.waiting is not None:
+            self._looking_up = ticket.waiting
+            ticket.waiting.addCallbacks(self._fields_admitted, self._not_admitted)
+        else:
+            self._fields_admitted()
+
+    def _fields_admitted(self, ignored: None = None) -> None:
+        self._looking_up = None
+        self._memory = memory = self._proxy.budgets.hold_form()
+        if memory is not None:
+            request = self._request
+            memory.bind(request.hold_for_memory, request.release_for_memory, self._no_memory)
+            request.meter = memory.add
+        self._guarded(self._take_form)
+
+    def _fields_read(self) -> None:
+        """
+        Let other forms have the room of this one's fields: they are its key's from now on.
+        """
+        self._request.meter = None
+        if self._form_ticket is not None:
+            self._form_ticket.release()
+        memory, self._memory = self._memory, None
+        if memory is not None:
+            # What waits for room of theirs waits no more.
+            memory.release()
+
+    def _take_form(self) -> None:
         assert self._address is not None
         request = self._request
         self._form = form = FormIntake(
@@ -494,21 +576,27 @@ class ProxiedExchange:
             partial(self._receive, Event.REFUSED),
         )
         if request.head.has_body:
+            form.reader.bound_by(request.start_head_deadline())
             request.deliverBody(form.reader).addCallbacks(lambda ignored: form.reader.wireEnded(), self._body_cut)
         else:
             form.reader.wireEnded()
 
     def _judge_form(self) -> None:
         assert self._form is not None
+        assert self._address is not None
         realm = self._proxy.settings.realm
+        self._form.fields_read_at = self._proxy.wall_clock()
         # A form without a key is refused before anybody's secret is looked up.
         form_key(self._form.form)
         claim = read_form_claim(self._request.head, self._form.form, realm)
         if claim is not None:
             self._look_up(claim)
             return
+        # Refused before anything else of the form is parsed. The headers of its request say nothing about the file.
+        bare = replace(self._request.head, headers=[], fields=Fields())
+        anonymous = admit_anonymous(bare, self._address, Classification(PUT_OBJECT), realm)
         self._head, self._address = self._form.upload()
-        self._believe(admit_anonymous(self._head, self._address, realm))
+        self._believe(replace(anonymous, head=self._head, signed_headers=frozenset(self._head.fields)))
 
     def _receive_file(self) -> None:
         assert self._form is not None
@@ -521,7 +609,8 @@ class ProxiedExchange:
         assert self._plan.decoder is not None
         sink: Upload | HeldBody | SpooledBody | None = self._upload
         if sink is None:
-            sink = self._held = self._plan.make_held(self._proxy.spool)
+            held = self._hold_body() if self._request.head.has_body else None
+            sink = self._held = self._plan.make_held(self._proxy.spool, held)
         body = self._body = GuardedBody(
             self._plan.decoder, sink, self._body_verified, partial(self._receive, Event.REFUSED)
         )
@@ -545,6 +634,8 @@ class ProxiedExchange:
     def _body_verified(self, checksums: HeaderList) -> None:
         self._verified = checksums
         self._verified_at = self._proxy.clock()
+        if self._memory is not None:
+            self._memory.settle()
         if isinstance(self._held, HeldBody) and (error := self._refused_document(self._held)) is not None:
             self._receive(Event.REFUSED, error)
             return
@@ -628,6 +719,7 @@ class ProxiedExchange:
             backend.agent.send,
             codes,
             self._warn_of,
+            self._memory.count if self._memory is not None else None,
         ).start()
 
     def _measure(self) -> None:
@@ -662,8 +754,8 @@ class ProxiedExchange:
             return
         self._response = response
         self._answered_at = self._proxy.clock()
-        assert self._address is not None
-        is_naming = edited_document(self._head, self._address)
+        assert self._classification is not None
+        is_naming = edited_document(self._classification.operation)
         use = answer_use(self._head, response.head, names_backend=is_naming)
         if self._mending is not None:
             use = self._mending.answer_use(response.head, use)
@@ -723,12 +815,17 @@ class ProxiedExchange:
 
     def _read_answer(self) -> None:
         assert self._response is not None
-        self._reader = DocumentReader(MAX_SIZES[self._answer_use], partial(self._guarded, self._document_read))
+        max_size, held = MAX_SIZES[self._answer_use], self._hold_answer(self._response)
+        self._reader = DocumentReader(max_size, partial(self._guarded, self._document_read), held)
         self._response.deliver(self._reader)
 
     def _document_read(self, failure: Failure | None) -> None:
-        assert self._reader is not None
+        if self._reader is None:
+            # It was given up before: the end of its connection comes later.
+            return
         assert self._response is not None
+        if self._memory is not None:
+            self._memory.settle()
         if failure is not None:
             self._backend_failed(failure)
             return
@@ -912,11 +1009,18 @@ class ProxiedExchange:
         self._drop_held()
         window = self._proxy.settings.replay_window
         if window is not None and self._is_admitted_once and self._status >= 500 and self._claim is not None:
-            window.forget(self._claim.claimed_signature)
+            window.forget(self._claim.fingerprint())
         if self._pace is not None:
             self._pace.stop()
-        if self._ticket is not None:
-            self._ticket.release()
+        for ticket in (self._ticket, self._form_ticket):
+            if ticket is not None:
+                ticket.release()
+        if self._memory is not None:
+            if self._reader is not None:
+                # The document is in memory until the client has taken it.
+                self._request.when_answer_sent(self._memory.release)
+            else:
+                self._memory.release()
         if self._cause is not None:
             self._proxy.counts.aborted[self._cause] += 1
         self._proxy.ended(self)
@@ -940,6 +1044,7 @@ class ProxiedExchange:
             request_id=self._request_id,
             head=self._request.head,
             address=self._address,
+            operation=self._classification.operation if self._classification is not None else None,
             access_key_id=authenticated.access_key_id if authenticated is not None else None,
             status=self._status,
             error_code=self._error_code,

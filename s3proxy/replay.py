@@ -1,5 +1,5 @@
 """
-Signatures which were seen already: a request that changes something is let pass once.
+Requests that were seen already: one that changes something passes once.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from collections import OrderedDict
 
 class ReplayWindow:
     """
-    The signatures of one process. Several processes do not know each other's.
+    The requests of one process. Processes do not know of each other's.
 
     Args:
-        seconds: How long a signature is remembered.
-        max_count: How many are; above it the oldest is forgotten.
+        seconds: How long a request is remembered.
+        max_count: How many requests are remembered; above it the oldest is forgotten.
     """
 
     def __init__(self, seconds: float, max_count: int) -> None:
@@ -24,26 +24,27 @@ class ReplayWindow:
     def __len__(self) -> int:
         return len(self._seen)
 
-    def admit(self, signature: bytes, at: float) -> bool:
+    def admit(self, fingerprint: bytes, at: float) -> bool:
         """
-        Remember a signature; say whether it is new.
+        Remember a request; return False if it was seen before.
 
         Args:
-            signature: Verified.
+            fingerprint: Of a verified request, by `s3proxy.s3.claim.Claim.fingerprint`. Not its signature, which has
+                several spellings and any length.
             at: Seconds of a clock which never goes back.
         """
         seen = self._seen
         while seen and next(iter(seen.values())) <= at - self._seconds:
             seen.popitem(last=False)
-        if signature in seen:
+        if fingerprint in seen:
             return False
-        seen[signature] = at
+        seen[fingerprint] = at
         if len(seen) > self._max_count:
             seen.popitem(last=False)
         return True
 
-    def forget(self, signature: bytes) -> None:
+    def forget(self, fingerprint: bytes) -> None:
         """
-        Let a signature pass once more: what it asked for was not done.
+        Let a request pass once more: what it asked for was not done.
         """
-        self._seen.pop(signature, None)
+        self._seen.pop(fingerprint, None)

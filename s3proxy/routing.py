@@ -16,10 +16,10 @@ from s3proxy.authentication import Authenticated
 from s3proxy.backend.backend import Backend
 from s3proxy.resign.profiles import BackendKey
 from s3proxy.s3.address import Address
+from s3proxy.s3.copy_source import copy_source_bucket
 from s3proxy.s3.credential import Credential
 from s3proxy.s3.errors import AccessDenied, InternalError, NotImplementedByProxy
 from s3proxy.s3.head import RequestHead
-from s3proxy.s3.operation import copy_source_bucket
 from s3proxy.sigv4.signing_key import SigningKeys
 
 _WILD = frozenset("*?[")

@@ -17,6 +17,7 @@ from twisted.internet.endpoints import serverFromString
 
 from s3proxy.authentication import SWITCHES
 from s3proxy.frontend.peers import UNIX
+from s3proxy.resign.allowed import ALL_OPERATIONS, EXTENSIONS
 from s3proxy.resign.profiles import PROFILES
 from s3proxy.s3.limits import GIB, KIB, MAX_OBJECT_SIZE, MAX_XML_BODY_SIZE, MIB, SMALL_BODY_SIZE
 from s3proxy.tables import NotAccepted, boolean, choice, count, list_of, one_or_list_of, option, seconds, size, text
@@ -318,6 +319,13 @@ class BackendSettings:
         "`spool` verifies it on disk first, for a backend which would commit a short body.",
         "tail",
     )
+    extensions: tuple[str, ...] | None = option(
+        list_of(choice(*sorted(EXTENSIONS), *sorted(ALL_OPERATIONS))),
+        "What clients may ask for beyond the profile: functions that are not S3's, or S3 operations that the profile "
+        "does not list, by their API name.",
+        None,
+        told="the profile's own choice",
+    )
     forwarded: str = option(choice(*FORWARDED), "The headers which tell it who the client is.", "none")
     connections: int = option(count(1, 65536), "The most connections to it at a time, to each of `urls`.", 4096)
     unix_socket: str | None = option(FILE, "A unix socket to connect to, in place of the URL's host and port.", None)
@@ -417,7 +425,10 @@ class Limits:
         count(0, 1_000_000), "The same from one address; more are answered 503 SlowDown. 0 for no bound.", 0
     )
     memory: int = option(
-        size(16 * MIB, 1024 * GIB), "Bodies which are held in memory, all together; further ones wait.", 256 * MIB
+        size(16 * MIB, 1024 * GIB),
+        "Bodies, and documents of backends, that are held in memory, all together. They count as they arrive. New "
+        "requests wait before their body is read; one above 64 KiB is not read on until others have ended.",
+        256 * MIB,
     )
     requests: int = option(count(0, 1_000_000), "Requests at a time; further ones wait. 0 for no bound.", 0)
     bodies: int = option(count(0, 1_000_000), "Requests with a body at a time; 0 for no bound.", 0)
@@ -429,6 +440,13 @@ class Limits:
     key_bodies: int = option(count(0, 1_000_000), "As `bodies`, for each such key.", 0)
     key_requests_per_second: int = option(count(0, 1_000_000_000), "As `requests_per_second`, for each such key.", 0)
     key_bytes_per_second: int = option(size(0, 1024 * GIB), "As `bytes_per_second`, for each such key.", 0)
+    key_memory: int | None = option(
+        size(0, 1024 * GIB),
+        "As `memory`, for each key, for all anonymous requests together, and for all forms together that nobody has "
+        "signed yet. 0 for no bound.",
+        None,
+        told="a quarter of `memory`",
+    )
     minimum_rate: int = option(
         size(0, GIB),
         "Bytes a second of a body, on average, below which a client counts as idle; 0 for none. Time in which the "
@@ -457,7 +475,7 @@ class Times:
     How long each party may take. None of them runs against a party while it is the proxy that holds it.
     """
 
-    head: float = option(seconds(0.1, DAY), "For the whole head of a request.", 30.0)
+    head: float = option(seconds(0.1, DAY), "For the whole head of a request, and for the fields of a form.", 30.0)
     idle: float = option(seconds(0.1, DAY), "Between two octets of a body or of an answer, from either side.", 60.0)
     keep_alive: float = option(seconds(0.1, DAY), "Between two requests of a client.", 75.0)
     linger: float = option(seconds(0, DAY), "For a client to read a refusal which came before its body's end.", 10.0)

@@ -13,6 +13,22 @@ import pytest
 from twisted.internet import reactor
 from twisted.logger import globalLogPublisher
 
+from tests.oracle import fixture as oracle_fixture
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """
+    Have every request to a backend judged, in this process and in those which the tests start.
+    """
+    oracle_fixture.begin(config)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """
+    Remove what child processes wrote for it.
+    """
+    oracle_fixture.end(config)
+
 
 class ErrorLog:
     """
@@ -91,8 +107,9 @@ def fault_table(pytestconfig: pytest.Config) -> dict[str, dict[str, str]]:
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """
-    Print the outcomes of the faults and of the data set.
+    Print how many requests the oracle judged, and the outcomes of the faults and of the data set.
     """
+    terminalreporter.write_line(oracle_fixture.summary(config))
     faults = config.stash.get(FAULTS, {})
     if faults:
         kinds = list(next(iter(faults.values())))

@@ -211,6 +211,7 @@ class Harness:
     replay_window: ReplayWindow | None = None
     spool_quota: int = 1 << 30
     budget_limits: BudgetLimits = NO_LIMITS
+    key_limits: BudgetLimits = NO_LIMITS
     connection_limit: ConnectionLimit | None = None
     trust: Trust = field(default_factory=Trust)
     domains: tuple[bytes, ...] = (b"s3.example.test",)
@@ -263,7 +264,7 @@ class Harness:
             log_access=self.records.append,
             authorizer=self.authorizer,
             spool=self.spool,
-            budgets=Budgets(timed, self.budget_limits, patience=5.0),
+            budgets=Budgets(timed, self.budget_limits, self.key_limits, patience=5.0),
         )
         self.refused: list[str] = []
         self.site = S3Site(

@@ -31,12 +31,14 @@ from s3proxy.flow import Buffer
 from s3proxy.frontend.resource import S3Resource
 from s3proxy.frontend.site import S3Site
 from s3proxy.proxy import Proxy, ProxySettings
+from s3proxy.replay import ReplayWindow
 from s3proxy.resign.head import Account
 from s3proxy.resign.profiles import PROFILES
 from s3proxy.s3.credential import Credential
 from s3proxy.s3.head import RequestHead, parse_request_head, parse_response_head
 from s3proxy.sigv4.signing_key import SigningKeys
 from tests.harness import BACKEND_KEY, NOW, MemoryStore, data_set_credentials
+from tests.oracle.tap import BackendStream, begin_stream
 
 _OK = parse_response_head(b'HTTP/1.1 200 OK\r\nETag: "5d41402abc4b2a76b9719d911017c592"\r\nContent-Length: 0')
 
@@ -73,20 +75,23 @@ class _Consumer:
     What an upload is written to.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stream: BackendStream) -> None:
         self.pieces: list[bytes] = []
+        self._stream = stream
 
     def write(self, data: Buffer) -> None:
         """
         Take octets.
         """
-        self.pieces.append(bytes(data))
+        self.writeSequence((data,))
 
     def writeSequence(self, pieces: Iterable[Buffer]) -> None:
         """
         Take octets.
         """
-        self.pieces += map(bytes, pieces)
+        taken = [bytes(piece) for piece in pieces]
+        self._stream.feed(taken)
+        self.pieces += taken
 
 
 class MemoryAgent:
@@ -102,13 +107,14 @@ class MemoryAgent:
         """
         Take a request whose body was held.
         """
+        begin_stream(request.head).feed((request.content,))
         return succeed(self._take(request.head, request.content))
 
     def send_upload(self, upload: Upload) -> Deferred[BackendResponse]:
         """
         Take a request whose body streams.
         """
-        consumer = _Consumer()
+        consumer = _Consumer(begin_stream(upload.head))
         answered: Deferred[BackendResponse] = Deferred()
 
         def ended(ignored: None) -> None:
@@ -243,6 +249,7 @@ class MemoryProxy:
     body_limits: BodyLimits = field(default_factory=BodyLimits)
     profile: str = "generic"
     now: datetime = NOW
+    replay_window: ReplayWindow | None = None
 
     def __post_init__(self) -> None:
         self.clock = Clock()
@@ -253,7 +260,7 @@ class MemoryProxy:
         backend = Backend("memory", cast(Any, self.agent), account)
         self.spool = SpoolDirectory(Path(gettempdir()), 1 << 30)
         self.proxy = Proxy(
-            ProxySettings(self.realm, self.body_limits),
+            ProxySettings(self.realm, self.body_limits, replay_window=self.replay_window),
             MemoryStore(self.credentials),
             lambda head, address, authenticated: backend,
             wall_clock=lambda: self.now,

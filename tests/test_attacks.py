@@ -469,12 +469,17 @@ async def test_a_field_which_comes_twice(name: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_key_stays_in_its_bucket(key: str) -> None:
     """
-    Whatever a key is called, its path begins with the bucket, and nothing in it is decoded twice.
+    Whatever a key is called, its path begins with the bucket, and nothing in it is decoded twice; one with a segment of
+    dots is refused.
     """
-    _, harness = await send(form_request(multipart(v4_fields([ANY_KEY], key=key), b"hello")))
+    answer, harness = await send(form_request(multipart(v4_fields([ANY_KEY], key=key), b"hello")))
 
-    target = harness.backend.requests[0].head.raw_target
-    assert unquote_to_bytes(target) == b"/test-bucket/" + key.encode()
+    if ".." in key:
+        assert (answer.status, element(answer.body, "Code")) == (400, "InvalidArgument")
+        assert harness.backend.requests == []
+    else:
+        target = harness.backend.requests[0].head.raw_target
+        assert unquote_to_bytes(target) == b"/test-bucket/" + key.encode()
 
 
 @pytest_twisted.ensureDeferred

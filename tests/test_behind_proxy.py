@@ -22,7 +22,7 @@ from twisted.logger import globalLogPublisher
 
 from s3proxy.accesslog import format_line
 from s3proxy.config import load_settings
-from s3proxy.frontend.admission import ConnectionLimit
+from s3proxy.frontend.admission import MIN_EVICTION_AGE, ConnectionLimit
 from s3proxy.frontend.channel import ClientTimes
 from s3proxy.frontend.peers import Peers, Trust
 from s3proxy.service import ProxyService
@@ -747,3 +747,35 @@ async def test_a_unix_socket_and_a_reload(tmp_path: Path) -> None:
     assert statuses == [200, 0, 400, 200, 200]
     hosts = [line.split()[4] for line in (tmp_path / "access.log").read_text().splitlines()]
     assert hosts == ["192.0.2.7", "-", "-", "192.0.2.9"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_header_that_never_comes_counts_as_a_connection() -> None:
+    """
+    A connection of a listed peer holds a place before its header is complete, and one place afterwards; it may be
+    closed for others after a while.
+    """
+    clock = Clock()
+    limit = ConnectionLimit(list, 100)
+    harness = make(trust=SPEAKS_PROXY, connection_limit=limit, clock=clock)
+    silent, speaking = await harness.connect(), await harness.connect()
+    await until(lambda: len(harness.site.introduced) == 2)
+    counted = len(limit._connections)
+    young = [connection.idle_since for connection in limit._connections]
+    speaking.send(LINE)
+    await until(lambda: harness.site.channels)
+    handed_over = len(limit._connections)
+    clock.advance(MIN_EVICTION_AGE)
+    (introduced,) = harness.site.introduced
+    old = introduced.idle_since
+    introduced.close_idle()
+    await silent.until(lambda: silent.lost)
+    await until(lambda: not harness.site.introduced)
+    left = len(limit._connections)
+    await harness.close()
+
+    assert counted == 2
+    assert young == [None, None]
+    assert handed_over == 2
+    assert old == 0
+    assert left == 1

@@ -6,25 +6,44 @@ from __future__ import annotations
 
 import os
 import resource
+import socket
 from dataclasses import replace
+from time import process_time
 from typing import Any
 
 import pytest
 import pytest_twisted
+from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from s3proxy.budget import Budgets, Pace, Rate, Slots, Spent, Ticket
-from s3proxy.frontend.admission import MAX_RESTS, RESERVED_FDS, REST_TIME, ConnectionLimit, most_connections
+from s3proxy.backend.pool import Pool
+from s3proxy.backend.request import BackendLimits
+from s3proxy.budget import MEMORY_STEP, Budgets, HeldMemory, Pace, Rate, Slots, Spent, Ticket
+from s3proxy.frontend.admission import (
+    EVICTION_INTERVAL,
+    MAX_CLOSING,
+    MAX_REFUSED,
+    MAX_RESTS,
+    RESERVED_FDS,
+    REST_TIME,
+    ConnectionLimit,
+    most_connections,
+)
 from s3proxy.frontend.balance import SLACK as SLACK_OF_BALANCE
 from s3proxy.frontend.balance import Balance, SharedCounts
 from s3proxy.frontend.channel import ClientTimes
 from s3proxy.frontend.hold import Hold
+from s3proxy.generation import key_limits
+from s3proxy.resign.profiles import PROFILES
 from s3proxy.s3.credential import BudgetLimits
+from s3proxy.s3.limits import MAX_POST_FIELDS_SIZE
+from s3proxy.settings import Limits
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest
 from s3proxy.testing.faulty_client import FaultyClient
-from tests.harness import Harness, data_set_credentials, turns, until
+from tests.harness import Harness, data_set_credentials, over_tls, turns, until
 from tests.signer import HASH, SIGNED_CHUNKS, UNSIGNED, SignedRequest, Signer
 from tests.test_wire_cases import element
 
@@ -256,8 +275,8 @@ class Idle:
     A connection which waits for a request until some moment, or serves one.
     """
 
-    def __init__(self, limit: ConnectionLimit, idle_until: float | None) -> None:
-        self.idle_until = idle_until
+    def __init__(self, limit: ConnectionLimit, idle_since: float | None) -> None:
+        self.idle_since = idle_since
         self.is_closed = False
         self._limit = limit
 
@@ -267,6 +286,12 @@ class Idle:
         """
         self.is_closed = True
         self._limit.lost(self)
+
+    def abort(self) -> None:
+        """
+        Reset it.
+        """
+        self.is_closed = True
 
 
 class Port:
@@ -313,7 +338,546 @@ def test_the_longest_idle_makes_room() -> None:
     assert (limit.evicted_count, limit.full_count) == (2, 1)
 
 
+def test_a_refused_connection_holds_no_place() -> None:
+    """
+    What one address has too much of takes nobody's place, and few read their refusal at a time.
+    """
+    port = Port()
+    limit = ConnectionLimit(lambda: [port], 4, 2)
+    welcome = [Idle(limit, None), Idle(limit, None)]
+    refused = [Idle(limit, None) for _ in range(MAX_REFUSED + 10)]
+
+    first = [limit.admits(connection, "a") for connection in welcome]
+    others = [limit.admits(connection, "a") for connection in refused]
+    other = limit.admits(Idle(limit, None), "b")
+    accepting = not port.is_paused
+    limit.lost(welcome[0])
+    again = limit.admits(Idle(limit, None), "a")
+
+    assert first == [True, True]
+    assert not any(others)
+    assert (other, again, accepting) == (True, True, True)
+    assert [connection.is_closed for connection in refused] == [True] * 10 + [False] * MAX_REFUSED
+    assert limit.refused_count == len(refused)
+
+
+def test_what_was_refused_later_gives_its_place_back() -> None:
+    """
+    A connection whose first octets are no request reads why, and others are accepted meanwhile.
+    """
+    port = Port()
+    limit = ConnectionLimit(lambda: [port], 2)
+    connections = [Idle(limit, None), Idle(limit, None)]
+    for connection in connections:
+        limit.admits(connection, "a")
+    full = port.is_paused
+
+    limit.refuse(connections[0])
+
+    assert full
+    assert not port.is_paused
+    limit.lost(connections[0])
+
+
+def test_a_full_process_looks_again_for_idle_connections() -> None:
+    """
+    Nothing is accepted at the bound, so nothing else would see that a connection has become idle.
+    """
+    clock, port = Clock(), Port()
+    limit = ConnectionLimit(lambda: [port], 2, reactor=clock)
+    connections = [Idle(limit, None), Idle(limit, None)]
+    for connection in connections:
+        limit.admits(connection, "a")
+    full = port.is_paused
+    clock.advance(EVICTION_INTERVAL)
+    still = port.is_paused
+
+    connections[1].idle_since = 0.0
+    clock.advance(EVICTION_INTERVAL)
+
+    assert (full, still, port.is_paused) == (True, True, False)
+    assert [connection.is_closed for connection in connections] == [False, True]
+    assert clock.getDelayedCalls() == []
+
+
+class Slow(Idle):
+    """
+    A connection that takes its time to close.
+    """
+
+    def close_idle(self) -> None:
+        """
+        Say that it will end.
+        """
+        self.is_closed = True
+        self.idle_since = None
+
+
+def test_connections_that_close_slowly_are_bounded() -> None:
+    """
+    Under TLS a connection that was closed for others is there for a while: no more than so many are above the bound.
+    """
+    port = Port()
+    limit = ConnectionLimit(lambda: [port], 1000)
+    count = 0
+
+    while not port.is_paused:
+        limit.admits(Slow(limit, float(count)), "a")
+        count += 1
+        assert count < 5000
+
+    assert count <= 1000 + MAX_CLOSING
+
+
+# Memory
+
+
+def held(budgets: Budgets, key: bytes = b"a", ticket: Ticket | None = None) -> tuple[HeldMemory, list[str]]:
+    """
+    Make what counts a request's bytes, and what is told of it.
+    """
+    memory = budgets.hold(key, None, ticket)
+    assert memory is not None
+    told: list[str] = []
+    memory.bind(lambda: told.append("pause"), lambda: told.append("go on"), lambda: told.append("refused"))
+    return memory, told
+
+
+def used_memory(budgets: Budgets) -> int:
+    """
+    How much is held by all.
+    """
+    return budgets.used["memory"]
+
+
+def test_what_is_promised_keeps_no_other_key_waiting() -> None:
+    """
+    One key with many bodies of which nothing came waits for itself; another key is served.
+    """
+    budgets = Budgets(Clock(), BudgetLimits(memory=16 * MEMORY_STEP), BudgetLimits(memory=4 * MEMORY_STEP))
+
+    promised = [admit(budgets, b"a", has_body=True, memory=4 << 20) for _ in range(100)]
+    other = admit(budgets, b"b", has_body=True, memory=4 << 20)
+
+    assert used_memory(budgets) == 0
+    assert [ticket.waiting is None for ticket in promised] == [True] * 4 + [False] * 96
+    assert other.waiting is None
+    for ticket in [*promised, other]:
+        ticket.release()
+
+
+def test_a_key_has_a_share_of_the_memory() -> None:
+    """
+    Bytes above it are not read on until the key's own have left; others are not concerned.
+    """
+    clock = Clock()
+    budgets = Budgets(clock, BudgetLimits(memory=16 * MEMORY_STEP), BudgetLimits(memory=4 * MEMORY_STEP))
+    (first, one), (second, two), (other, three) = (held(budgets, key) for key in (b"a", b"a", b"b"))
+
+    first.add(3 * MEMORY_STEP)
+    second.add(2 * MEMORY_STEP)
+    other.add(4 * MEMORY_STEP)
+    before = [list(told) for told in (one, two, three)]
+    first.release()
+
+    assert before == [[], ["pause"], []]
+    assert two == ["pause", "go on"]
+    second.release()
+    other.release()
+    assert used_memory(budgets) == 0
+    assert clock.getDelayedCalls() == []
+
+
+def test_two_halves_do_not_wait_for_each_other_for_ever() -> None:
+    """
+    Each has half of a document and needs more: one is refused in the end, and the other goes on.
+    """
+    clock = Clock()
+    budgets = Budgets(clock, BudgetLimits(memory=10 * MEMORY_STEP), patience=5)
+    (first, one), (second, two) = held(budgets, b"a"), held(budgets, b"b")
+    first.add(5 * MEMORY_STEP)
+    second.add(5 * MEMORY_STEP)
+    first.add(MEMORY_STEP)
+    clock.advance(1)
+    second.add(MEMORY_STEP)
+    waiting = [list(one), list(two)]
+
+    clock.advance(4)
+    assert one == ["pause", "refused"]
+    first.release()
+
+    assert waiting == [["pause"], ["pause"]]
+    assert two == ["pause", "go on"]
+    second.add(4 * MEMORY_STEP)
+    assert two == ["pause", "go on"]
+    second.release()
+    assert used_memory(budgets) == 0
+    assert budgets.refused == {"memory": 1}
+    assert clock.getDelayedCalls() == []
+
+
+def test_a_document_larger_than_all_memory_passes_alone() -> None:
+    """
+    It does not wait for itself.
+    """
+    budgets = Budgets(Clock(), BudgetLimits(memory=2 * MEMORY_STEP), BudgetLimits(memory=MEMORY_STEP))
+    memory, told = held(budgets, b"a", admit(budgets, b"a", has_body=True, memory=9 * MEMORY_STEP))
+
+    for _ in range(9):
+        memory.add(MEMORY_STEP)
+
+    assert told == []
+
+
+def test_who_has_some_goes_before_who_has_none() -> None:
+    """
+    What others give back lets a document be read on before another begins.
+    """
+    budgets = Budgets(Clock(), BudgetLimits(memory=4 * MEMORY_STEP))
+    (first, one), (second, two) = held(budgets, b"a"), held(budgets, b"b")
+    first.add(2 * MEMORY_STEP)
+    second.add(2 * MEMORY_STEP)
+    newcomer = admit(budgets, b"c", has_body=True, memory=MEMORY_STEP)
+    first.add(1)
+    waiting = [list(one), fired(newcomer.waiting)]
+
+    second.add(-MEMORY_STEP)
+
+    assert waiting == [["pause"], False]
+    assert one == ["pause", "go on"]
+    assert not fired(newcomer.waiting)
+    assert two == []
+    second.release()
+    assert fired(newcomer.waiting)
+    first.release()
+    newcomer.release()
+    assert used_memory(budgets) == 0
+
+
+def test_a_body_that_is_complete_waits_no_more() -> None:
+    """
+    Nothing is left to be held back, and nobody is refused later on.
+    """
+    clock = Clock()
+    budgets = Budgets(clock, BudgetLimits(memory=MEMORY_STEP))
+    (first, _), (second, two) = held(budgets, b"a"), held(budgets, b"b")
+    first.add(MEMORY_STEP)
+    second.add(2 * MEMORY_STEP)
+
+    second.settle()
+    clock.advance(100)
+
+    assert two == ["pause", "go on"]
+    assert budgets.refused == {}
+    second.release()
+    second.release()
+    first.release()
+    assert used_memory(budgets) == 0
+
+
+def test_forms_that_nobody_signed_have_a_share_of_their_own() -> None:
+    """
+    Their fields keep neither keys nor anonymous requests waiting.
+    """
+    budgets = Budgets(Clock(), BudgetLimits(memory=100 * MEMORY_STEP), BudgetLimits(memory=2 * MEMORY_STEP))
+    fields = [budgets.hold_form() for _ in range(3)]
+    for memory in fields:
+        assert memory is not None
+        memory.add(MEMORY_STEP)
+
+    form = budgets.admit_form(1000)
+    anonymous = budgets.admit(None, None, has_body=True, memory=1000)
+
+    assert form is not None
+    assert not fired(form.waiting)
+    assert anonymous is not None
+    assert anonymous.waiting is None
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        (Limits(), 64 << 20),
+        (Limits(memory=16 << 20), 4 << 20),
+        (Limits(key_memory=1000), 1000),
+        (Limits(key_memory=0), 0),
+    ],
+)
+def test_a_key_has_a_quarter_of_the_memory_by_default(limits: Limits, expected: int) -> None:
+    """
+    `key_memory` says otherwise.
+    """
+    assert key_limits(limits).memory == expected
+
+
+@pytest.mark.parametrize("kind", ["slots", "growing", "rate", "pool"])
+def test_many_who_give_up_cost_little_each(kind: str) -> None:
+    """
+    Clients that leave a queue cost the same each, however long it is.
+    """
+
+    def cancel_all(count: int) -> float:
+        slots, rate = Slots(1), Rate(1e-9, Clock())
+        slots.used = 10
+        pool = Pool(Clock(), None, BackendLimits(max_connections=0))  # type: ignore[arg-type]
+        waits: list[Any] = []
+        for _ in range(count):
+            if kind == "slots":
+                waits.append(slots.take(5))
+            elif kind == "growing":
+                waits.append(slots.wait_for_room(5))
+            elif kind == "rate":
+                waits.append(rate.take())
+            else:
+                wait: Deferred[Any] = Deferred(pool._forget_waiting)
+                pool._waiting[wait] = None
+                waits.append(wait)
+        waits = [wait for wait in waits if wait is not None]
+        for wait in waits:
+            wait.addErrback(lambda failure: None)
+        began = process_time()
+        # The last first: the end of a queue is where a search takes longest.
+        for wait in reversed(waits):
+            wait.cancel()
+        return process_time() - began
+
+    cancel_all(1000)
+    few = min(cancel_all(1000) for _ in range(5))
+    many = min(cancel_all(8000) for _ in range(2))
+
+    assert many < 28 * few
+
+
 # Through the whole
+
+
+@pytest.mark.parametrize("is_tls", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_one_key_does_not_take_the_memory_of_others(is_tls: bool) -> None:
+    """
+    Documents of which one key sends a part are not read on above its share, and refused in the end; another key's
+    upload is stored at once.
+    """
+    clock = Clock()
+    harness = Harness(
+        clock=clock,
+        is_tls=is_tls,
+        budget_limits=BudgetLimits(memory=32 * MEMORY_STEP),
+        key_limits=BudgetLimits(memory=8 * MEMORY_STEP),
+    )
+    credentials = data_set_credentials()
+    harness.store.credentials = {**credentials, b"OTHER": replace(credentials[KEY], access_key_id="OTHER")}
+    part = bytes(6 * MEMORY_STEP)
+    length = {"Content-Length": str(4 << 20)}
+    greedy = []
+    for _ in range(8):
+        head, _ = Signer().head("POST", "/test-bucket/k?uploadId=x", payload=UNSIGNED, unsigned=length)
+        greedy.append(await asked(harness, SignedRequest(head, part)))
+    await until(lambda: any(Hold.MEMORY in channel.holds for channel in harness.site.channels))
+    await turns(100)
+    used = harness.proxy.budgets.used["memory"]
+    bounded = all(channel.is_bounded for channel in harness.site.channels)
+    other = await outcome(await asked(harness, Signer("OTHER").put("/test-bucket/b", b"y" * 600, HASH)))
+    clock.advance(5.0)
+    await turns(100)
+    refused = sum(b"SlowDown" in client.received for client in greedy)
+    await harness.close()
+
+    assert other == (200, None)
+    assert bounded
+    # Above its share each request has at most what it was admitted with and the block that was on its way.
+    assert used <= 8 * MEMORY_STEP + 8 * 2 * MEMORY_STEP
+    assert refused
+    assert harness.proxy.budgets.used["memory"] == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_documents_of_answers_count_as_memory() -> None:
+    """
+    What is read of an answer before it is passed on is counted for its key, until the client has taken it.
+    """
+    harness = Harness(clock=Clock(), budget_limits=BudgetLimits(memory=1 << 20))
+    sizes: list[int] = []
+    parts: list[FaultyConnection] = []
+
+    def answer(connection: FaultyConnection, request: ReceivedRequest) -> None:
+        parts.append(connection)
+        connection.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 50000\r\n\r\n" + b"<" + b"x" * 39_999)
+
+    harness.backend.on_request = answer
+    client = await asked(harness, SignedRequest(Signer().head("GET", "/test-bucket/k")[0], b""))
+    await until(lambda: harness.proxy.budgets.used["memory"] == 40_000)
+    sizes.append(harness.proxy.budgets.used["memory"])
+    parts[0].send(b"y" * 10_000)
+    answered = await client.answer("GET")
+    await until(lambda: not harness.proxy.running_count)
+    sizes.append(harness.proxy.budgets.used["memory"])
+    await harness.close()
+
+    assert answered is not None
+    assert answered.status == 403
+    assert sizes == [40_000, 0]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_complete_body_is_not_refused_for_memory() -> None:
+    """
+    A body whose last block exceeds the bound is whole: it goes to the backend, and waits for nothing.
+    """
+    clock = Clock()
+    harness = Harness(clock=clock, budget_limits=BudgetLimits(memory=2 * MEMORY_STEP))
+    others, _ = held(harness.proxy.budgets, b"other")
+    others.add(MEMORY_STEP)
+    harness.backend.on_request = lambda connection, request: None
+    body = bytes(MEMORY_STEP + 1000)
+    head, _ = Signer().head(
+        "POST", "/test-bucket/k?uploadId=x", payload=UNSIGNED, unsigned={"Content-Length": str(len(body))}
+    )
+    client = await asked(harness, SignedRequest(head, body[:1000]))
+    await until(lambda: harness.proxy.budgets.used["memory"] == MEMORY_STEP + 1000)
+    client.send(body[1000:])
+    await until(lambda: harness.proxy.budgets.used["memory"] == 2 * MEMORY_STEP + 1000)
+    await turns(20)
+    waited = dict(harness.proxy.budgets.waited)
+    clock.advance(5.0)
+    await turns(20)
+    refused = dict(harness.proxy.budgets.refused)
+    await harness.close()
+    others.release()
+
+    assert waited == {"memory": 1}
+    assert refused == {}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_document_is_counted_until_the_client_has_taken_it() -> None:
+    """
+    The request has ended, and the document waits for the client's socket all the same.
+    """
+    harness = Harness(
+        profile=PROFILES["riakcs"],
+        clock=Clock(),
+        budget_limits=BudgetLimits(memory=64 << 20),
+        socket_buffer=16384,
+    )
+    document = b"<ListBucketResult><Name>%s</Name></ListBucketResult>" % (b"x" * (3 << 20))
+    size = len(document)
+
+    def answer(connection: FaultyConnection, request: ReceivedRequest) -> None:
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nContent-Length: %d\r\n\r\n" % size)
+        connection.send(document)
+
+    harness.backend.on_request = answer
+    client = await harness.connect()
+    client.transport.pauseProducing()
+    client.send(Signer().head("GET", "/test-bucket?list-type=2")[0])
+    await until(lambda: harness.records)
+    waiting = harness.proxy.budgets.used["memory"]
+    client.transport.resumeProducing()
+    answered = await client.answer("GET")
+    await until(lambda: not harness.proxy.budgets.used["memory"])
+    await harness.close()
+
+    assert waiting == size
+    assert answered is not None
+    assert answered.status == 200
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_document_that_finds_no_memory_is_not_read_on() -> None:
+    """
+    Its backend waits first; then the client is told to slow down, and everything is given back.
+    """
+    clock = Clock()
+    harness = Harness(profile=PROFILES["riakcs"], clock=clock, budget_limits=BudgetLimits(memory=2 * MEMORY_STEP))
+    other, _ = held(harness.proxy.budgets, b"other")
+    other.add(2 * MEMORY_STEP)
+
+    def answer(connection: FaultyConnection, request: ReceivedRequest) -> None:
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nContent-Length: 900000\r\n\r\n")
+        connection.send(b"<" + b"x" * 800_000)
+
+    harness.backend.on_request = answer
+    client = await asked(harness, SignedRequest(Signer().head("GET", "/test-bucket?list-type=2")[0], b""))
+    await until(lambda: harness.proxy.budgets.waited["memory"])
+    await turns(100)
+    size = harness.proxy.budgets.used["memory"]
+    clock.advance(5.0)
+    result = await outcome(client)
+    used = harness.proxy.budgets.used["memory"]
+    other.release()
+    await harness.close()
+
+    assert result == (503, "SlowDown")
+    assert size < 2 * MEMORY_STEP + 800_000
+    assert used == 2 * MEMORY_STEP
+
+
+@pytest_twisted.ensureDeferred
+async def test_fields_of_unsigned_forms_count_as_memory() -> None:
+    """
+    They are counted as they come, and a form waits while others have taken the share of all forms.
+    """
+    clock = Clock()
+    harness = Harness(
+        clock=clock,
+        budget_limits=BudgetLimits(memory=100 * MEMORY_STEP),
+        key_limits=BudgetLimits(memory=MAX_POST_FIELDS_SIZE),
+    )
+    head = (
+        b"POST /test-bucket HTTP/1.1\r\nHost: s3.example.test\r\nContent-Length: 90000\r\n"
+        b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+    )
+    fields = b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n' + b"x" * 9000
+    first = await asked(harness, SignedRequest(head, fields))
+    await until(lambda: harness.proxy.budgets.used["memory"])
+    one = harness.proxy.budgets.used["memory"]
+    second = await asked(harness, SignedRequest(head, fields))
+    await until(lambda: harness.proxy.budgets.waited["memory"])
+    await turns(20)
+    two = harness.proxy.budgets.used["memory"]
+    clock.advance(5.0)
+    result = await outcome(second)
+    first.transport.abortConnection()
+    await until(lambda: not harness.proxy.running_count)
+    left = harness.proxy.budgets.used["memory"]
+    await harness.close()
+
+    assert one == two == len(fields)
+    assert result == (503, "SlowDown")
+    assert left == 0
+
+
+@pytest.mark.parametrize("is_tls", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_refused_connections_keep_nobody_out(is_tls: bool) -> None:
+    """
+    Connections of an address that had too many linger without a place; others are served.
+    """
+    ports: list[Any] = []
+    limit = ConnectionLimit(lambda: ports, 4, 2)
+    harness = Harness(connection_limit=limit, is_tls=is_tls, clock=Clock())
+    ports.append(harness.port)
+    port = harness.port.getHost().port
+    # They read nothing, and never close.
+    sockets = [socket.create_connection(("127.0.0.1", port)) for _ in range(8)]
+    await until(lambda: limit.refused_count == 6)
+    counts = len(limit._connections), len(limit._refused)
+    bounded = all(channel.is_bounded for channel in harness.site.channels)
+    endpoint: Any = TCP4ClientEndpoint(reactor, "127.0.0.1", port, bindAddress=("127.0.0.2", 0))
+    client = await harness.connect(over_tls(endpoint) if is_tls else endpoint)
+    client.send(Signer().head("GET", "/test-bucket/k")[0])
+    served = await outcome(client)
+    for opened in sockets:
+        opened.close()
+    await until(lambda: len(harness.site.channels) == 1)
+    left = len(limit._refused)
+    await harness.close()
+
+    assert counts == (2, 6)
+    assert bounded
+    assert served == (200, None)
+    assert left == 0
 
 
 async def asked(harness: Harness, request: SignedRequest) -> FaultyClient:
@@ -650,3 +1214,43 @@ def test_who_is_ahead_lets_others_accept() -> None:
 
     assert paused == [*[False] * SLACK_OF_BALANCE, True, True, False, False, True, False, False]
     assert clock.getDelayedCalls() == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_no_request_holds_no_place() -> None:
+    """
+    Octets that are no head are answered, and their connection does not keep others out while it lingers.
+    """
+    limit = ConnectionLimit(list, 100)
+    harness = Harness(connection_limit=limit, clock=Clock())
+    with socket.create_connection(("127.0.0.1", harness.port.getHost().port)) as opened:
+        opened.sendall(b"\x16\x03\x01\x00")
+        await until(lambda: harness.refused)
+        counts = len(limit._connections), len(limit._refused)
+        bounded = all(channel.is_bounded for channel in harness.site.channels)
+    await harness.close()
+
+    assert counts == (0, 1)
+    assert bounded
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_answer_that_was_given_up_is_not_heard_of_again() -> None:
+    """
+    The end of a document's connection, after its client has left, is no failure.
+    """
+    harness = Harness(clock=Clock())
+
+    def answer(connection: FaultyConnection, request: ReceivedRequest) -> None:
+        connection.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 50000\r\n\r\n<")
+
+    harness.backend.on_request = answer
+    client = await asked(harness, SignedRequest(Signer().head("GET", "/test-bucket/k")[0], b""))
+    await until(lambda: harness.backend.requests)
+    await turns(20)
+    client.transport.abortConnection()
+    await until(lambda: harness.backend.connections[0].lost)
+    await turns(5)
+    await harness.close()
+
+    assert dict(harness.proxy.counts.aborted) == {"client_left": 1}

@@ -113,7 +113,7 @@ def test_several_backends(tmp_path: Path) -> None:
     def signed_by(client: str, path: bytes) -> str:
         head = RequestHead(b"GET", path, b"HTTP/1.1", [], {})
         credential = clients.get(client.encode(), NOBODY)
-        authenticated = Authenticated(None, Carrier.V4_HEADER, credential, frozenset(), UNSIGNED, None)
+        authenticated = Authenticated(None, Carrier.V4_HEADER, credential, frozenset(), UNSIGNED, None, head)
         try:
             chosen = generation.routing.choose(head, parse_address(path, b"x", ()), authenticated)
         except S3Error as error:

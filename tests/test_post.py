@@ -7,19 +7,25 @@ from __future__ import annotations
 import base64
 import hashlib
 import zlib
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import pytest_twisted
+from twisted.internet.task import Clock
 
+from s3proxy.authentication import Anonymous
 from s3proxy.body.plan import BodyLimits
+from s3proxy.frontend.channel import ClientTimes
+from s3proxy.postobject import upload as upload_module
 from s3proxy.postobject.policy import parse_policy
 from s3proxy.s3.date import parse_basic_iso
-from s3proxy.testing.faulty_client import Answer
+from s3proxy.testing.faulty_client import Answer, FaultyClient
 from tests.forms import BUCKET, form_request, multipart, v2_fields, v4_fields
-from tests.harness import Harness, load_vectors, turns, until
-from tests.signer import SignedRequest
+from tests.harness import NOW, SERVER, Harness, data_set_credentials, load_vectors, turns, until
+from tests.signer import UNSIGNED, SignedRequest, Signer
 from tests.test_wire_cases import element
 
 KIB = 1024
@@ -355,3 +361,373 @@ async def test_a_form_for_a_bucket_in_the_host_name() -> None:
     assert answer.status == 204
     assert answer.header("Location") == "http://test-bucket.s3.example.test:9000/k"
     assert harness.backend.requests[0].head.raw_target == b"/test-bucket/k"
+
+
+def fields_of(kind: str, covered: list[Any], **fields: str) -> list[tuple[str, str]]:
+    """
+    A form's fields, signed or not.
+    """
+    if kind == "anonymous":
+        return list(fields.items())
+    return (v4_fields if kind == "v4" else v2_fields)([*covered, ANY_KEY], **fields)
+
+
+KINDS = pytest.mark.parametrize("kind", ["v4", "v2", "anonymous"])
+EVERYBODY = Anonymous(passes=True)
+
+
+@KINDS
+@pytest.mark.parametrize("signature", ["v4", "v2", "none"])
+@pytest_twisted.ensureDeferred
+async def test_no_field_s_name_ends_a_header_s_line(signature: str, kind: str) -> None:
+    """
+    A field's name that is no header's name, or another header to some backend, reaches none.
+    """
+    for name, code in {
+        "x-amz-meta-a:1\\\rX-Injected": "MalformedPOSTRequest",
+        "x-amz-meta-a\rX-Injected": "MalformedPOSTRequest",
+        "x-amz-meta-a: b": "InvalidArgument",
+        "x-amz-meta-a b": "InvalidArgument",
+        "x-amz-meta-a;b": "InvalidArgument",
+        "x-amz-meta-é": "InvalidArgument",
+        "x-amz-grant-full_control": "InvalidArgument",
+    }.items():
+        fields = fields_of(kind, [["starts-with", f"${name}", ""]], **{"key": "k", name: "7"})
+        answer, harness = await post(form_request(multipart(fields, SMALL)), signature=signature, anonymous=EVERYBODY)
+
+        assert (answer.status, element(answer.body, "Code")) == (400, code)
+        assert harness.backend.requests == []
+
+
+UTF16 = '<?xml version="1.0" encoding="utf-16"?><!DOCTYPE t [<!ENTITY a "b">]><Tagging><TagSet/></Tagging>'
+
+
+@pytest.mark.parametrize("tagging", [UTF16.encode("utf-16-be").decode("latin-1"), "<Tagging>", "<!DOCTYPE t []>"])
+@KINDS
+@pytest_twisted.ensureDeferred
+async def test_nothing_of_a_form_is_parsed_before_it_is_believed(
+    kind: str, tagging: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Its tags are read once its signature and its policy hold, or anonymous forms are allowed; no XML is read before.
+    """
+    parsed: list[bytes] = []
+    parse = upload_module.parse_document
+    monkeypatch.setattr(upload_module, "parse_document", lambda document: parsed.append(document) or parse(document))
+    covered = [["starts-with", "$tagging", ""]]
+    fields = dict(fields_of(kind, covered, key="k", tagging=tagging))
+    refused = [fields_of(kind, [], key="k", tagging=tagging)]
+    if kind != "anonymous":
+        name = "x-amz-signature" if kind == "v4" else "signature"
+        refused.append([*{**fields, name: fields[name][::-1]}.items()])
+
+    for each in refused:
+        answer, _ = await post(form_request(multipart(each, SMALL)))
+
+        assert (answer.status, element(answer.body, "Code")) in {(403, "AccessDenied"), (403, "SignatureDoesNotMatch")}
+    assert parsed == []
+    answer, harness = await post(form_request(multipart(fields.items(), SMALL)), anonymous=EVERYBODY)
+    assert (answer.status, element(answer.body, "Code")) == (400, "MalformedXML")
+    assert parsed == [tagging.encode()]
+    assert harness.backend.requests == []
+
+
+@KINDS
+@pytest.mark.parametrize("tagging", ["<Tagging>", "a" * 30_000], ids=["broken", "long"])
+@pytest_twisted.ensureDeferred
+async def test_an_anonymous_form_is_held_to_the_same(tagging: str, kind: str) -> None:
+    """
+    Where anonymous forms pass, their fields are judged as those of signed ones.
+    """
+    fields = fields_of(kind, [["starts-with", "$tagging", ""]], key="k", tagging=tagging)
+    answer, harness = await post(form_request(multipart(fields, SMALL)), anonymous=EVERYBODY)
+
+    wanted = "MalformedXML" if tagging == "<Tagging>" else "MaxPostPreDataLengthExceeded"
+    assert (answer.status, element(answer.body, "Code")) == (400, wanted)
+    assert harness.backend.requests == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_anonymous_form_is_stored_with_its_fields() -> None:
+    """
+    Unsigned, with the headers that its fields are, and none of its own request's.
+    """
+    body = multipart([("key", "k"), ("x-amz-meta-a_b", "c"), ("acl", "private")], SMALL)
+    headers = "x-amz-acl: public-read\r\nx-amz-content-sha256: of-no-body\r\n"
+    answer, harness = await post(form_request(body, headers=headers), anonymous=EVERYBODY)
+
+    (stored,) = harness.backend.requests
+    assert answer.status == 204
+    assert stored.head.fields[b"x-amz-meta-a_b"] == [b"c"]
+    assert stored.head.fields[b"x-amz-acl"] == [b"private"]
+    assert b"authorization" not in stored.head.fields
+    assert stored.body == SMALL
+
+
+async def trickle(client: FaultyClient, clock: Clock, data: bytes, seconds: float) -> float:
+    """
+    Send a byte every so many seconds until there is an answer; return for how long it was.
+    """
+    began = clock.seconds()
+    for octet in data:
+        if client.received or client.lost is not None:
+            break
+        client.send(bytes([octet]))
+        await turns(4)
+        clock.advance(seconds)
+        await turns(4)
+    return clock.seconds() - began
+
+
+@pytest.mark.parametrize("is_tls", [False, True], ids=["http", "https"])
+@pytest.mark.parametrize("place", ["preamble", "part head", "value", "file's head"])
+@pytest_twisted.ensureDeferred
+async def test_fields_take_no_longer_than_a_head(place: str, is_tls: bool) -> None:
+    """
+    A browser that sends a byte now and then has the time of a head for all of its fields, and is told so.
+    """
+    clock = Clock()
+    harness = Harness(clock=clock, is_tls=is_tls, times=ClientTimes(head=30.0, idle=60.0))
+    request = upload(SMALL)
+    start = {
+        "preamble": 0,
+        "part head": request.body.index(b"Content-Disposition"),
+        "value": request.body.index(b"user/"),
+        "file's head": request.body.index(b'name="file"'),
+    }[place]
+    client = await harness.connect()
+    client.send(request.head + request.body[:start])
+    await turns(4)
+
+    taken = await trickle(client, clock, request.body[start : start + 100], 1.0)
+    await until(lambda: client.received, limit=1_000)
+    answer = await client.answer("POST")
+    await until(lambda: not harness.site.channels or clock.advance(1))
+    await harness.close()
+
+    assert answer is not None
+    assert (answer.status, element(answer.body, "Code")) == (400, "RequestTimeout")
+    assert answer.header("Connection") == "close"
+    assert 29 <= taken <= 32
+    assert harness.backend.connections == []
+    assert harness.proxy.counts.aborted == {"client_too_slow": 1}
+
+
+@KINDS
+@pytest_twisted.ensureDeferred
+async def test_a_file_may_be_slower_than_its_fields(kind: str) -> None:
+    """
+    Once its fields are complete, a form has the time of any other body, and its policy may expire.
+    """
+    clock = Clock()
+    harness = Harness(clock=clock, anonymous=EVERYBODY)
+    fields = fields_of(kind, [], key="k")
+    request = form_request(multipart(fields, SMALL * 10))
+    split = request.body.index(SMALL)
+    client = await harness.connect()
+    client.send(request.head + request.body[:split])
+    await turns(4)
+
+    harness.now = NOW + timedelta(days=1)
+    taken = await trickle(client, clock, request.body[split : split + 100], 20.0)
+    client.send(request.body[split + 100 :])
+    answer = await client.answer("POST")
+    await harness.close()
+
+    assert taken == 2000
+    assert answer is not None
+    assert answer.status == 204
+    assert harness.backend.requests[0].body == SMALL * 10
+
+
+@pytest.mark.parametrize("kind", ["v4", "v2"])
+@pytest_twisted.ensureDeferred
+async def test_a_policy_is_judged_when_the_fields_are_complete(kind: str) -> None:
+    """
+    A form that began before its policy expired is refused if its fields came after that.
+    """
+    for passed, status in ((3599, 204), (3601, 403)):
+        harness = Harness()
+        request = form_request(multipart(fields_of(kind, [], key="k"), SMALL))
+        split = request.body.index(b'name="file"')
+        client = await harness.connect()
+        client.send(request.head + request.body[:split])
+        await until(lambda harness=harness: harness.proxy.running_count)  # type: ignore[misc]
+
+        harness.now = NOW + timedelta(seconds=passed)
+        client.send(request.body[split:])
+        answer = await client.answer("POST")
+        await harness.close()
+
+        assert answer is not None
+        assert answer.status == status
+        if status == 403:
+            assert element(answer.body, "Message") == "Invalid according to Policy: Policy expired."
+
+
+@pytest.mark.parametrize("kind", ["v4", "v2"])
+@pytest_twisted.ensureDeferred
+async def test_a_session_is_judged_when_the_fields_are_complete(kind: str) -> None:
+    """
+    So is a temporary key, and one that is looked up for long is judged by the same moment.
+    """
+    key = SERVER["credentials"][0]["access_key"].encode()
+    known = data_set_credentials()
+    ends = NOW + timedelta(minutes=1)
+    for passed, code in ((59, None), (61, "ExpiredToken")):
+        credentials = {**known, key: replace(known[key], session_token="the-token", expires_at=ends)}
+        harness = Harness(credentials=credentials)
+        fields = fields_of(
+            kind, [{"x-amz-security-token": "the-token"}], **{"key": "k", "x-amz-security-token": "the-token"}
+        )
+        request = form_request(multipart(fields, SMALL))
+        split = request.body.index(b'name="file"')
+        client = await harness.connect()
+        client.send(request.head + request.body[:split])
+        await until(lambda harness=harness: harness.proxy.running_count)  # type: ignore[misc]
+
+        harness.now = NOW + timedelta(seconds=passed)
+        client.send(request.body[split:])
+        answer = await client.answer("POST")
+        await harness.close()
+
+        assert answer is not None
+        assert (element(answer.body, "Code") if answer.body else None) == code
+
+
+@pytest.mark.parametrize(
+    ("types", "status", "code"),
+    [
+        (["multipart/form-data; boundary=B", "text/plain"], 400, "BadRequest"),
+        (["text/plain", "multipart/form-data; boundary=B"], 400, "BadRequest"),
+        (["multipart/form-data; boundary=B"] * 2, 400, "BadRequest"),
+        (["multipart/form-data,text/plain; boundary=B"], 412, "PreconditionFailed"),
+        (["text/plain, multipart/form-data; boundary=B"], 412, "PreconditionFailed"),
+        (["boundary=B; multipart/form-data"], 412, "PreconditionFailed"),
+        (["multipart/form-dataset; boundary=B"], 412, "PreconditionFailed"),
+        (["multipart/form-data; boundary=B, text/plain"], 400, "MalformedPOSTRequest"),
+        (["multipart/form-data; boundary=B; boundary=C"], 400, "MalformedPOSTRequest"),
+        (["multipart/form-data; boundary=B; boundary*=utf-8''C"], 400, "MalformedPOSTRequest"),
+        (["\t Multipart/FORM-data ;\tcharset=utf-8; Boundary=B"], 204, None),
+    ],
+)
+@KINDS
+@pytest_twisted.ensureDeferred
+async def test_what_is_a_form(types: list[str], status: int, code: str | None, kind: str) -> None:
+    """
+    A request that is a form for one reader is one for every other, or it is refused.
+    """
+    body = multipart(fields_of(kind, [], key="k"), SMALL, boundary="B")
+    lines = "".join(f"Content-Type: {each}\r\n" for each in types)
+    head = f"POST /{BUCKET} HTTP/1.1\r\nHost: s3.example.test\r\n{lines}Content-Length: {len(body)}\r\n\r\n"
+    answer, harness = await post(SignedRequest(head.encode(), body), anonymous=EVERYBODY)
+
+    assert (answer.status, element(answer.body, "Code") if answer.body else None) == (status, code)
+    assert len(harness.backend.requests) == (status == 204)
+
+
+@pytest.mark.parametrize(
+    ("types", "status", "code"),
+    [
+        (["multipart/form-data; boundary=B"], 405, "MethodNotAllowed"),
+        (["multipart/form-data,text/plain; boundary=B"], 405, "MethodNotAllowed"),
+        (["text/plain; a=Multipart/form-data; boundary=B"], 405, "MethodNotAllowed"),
+        (["text/plain", "multipart/form-data; boundary=B"], None, None),
+    ],
+)
+@pytest.mark.parametrize("target", ["?x", "?delete", "/key", "/key?x", "/key?restore", "/key?select&select-type=2"])
+@pytest_twisted.ensureDeferred
+async def test_a_form_that_hides(types: list[str], target: str, status: int | None, code: str | None) -> None:
+    """
+    Signed in its head or by nobody, no POST reaches a backend that could take it for a form: MinIO looks for the
+    words anywhere in the type, Ceph takes a POST to a bucket or an object for a form if it has no parameter it knows.
+    """
+    body = multipart([("key", "k")], SMALL, boundary="B")
+    unsigned = {"Content-Length": str(len(body))}
+    signed = Signer().head("POST", f"/{BUCKET}{target}", headers={}, payload=UNSIGNED, unsigned=unsigned)[0]
+    anonymous = (
+        f"POST /{BUCKET}{target} HTTP/1.1\r\nHost: s3.example.test\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    )
+    lines = "".join(f"Content-Type: {each}\r\n" for each in types).encode()
+    for head in (signed, anonymous):
+        request = SignedRequest(head[:-2] + lines + b"\r\n", body)
+        answer, harness = await post(request, anonymous=EVERYBODY)
+
+        # Two types of an operation are 400; of no operation at all nothing else is judged.
+        is_operation = not target.endswith(("?x", "/key"))
+        expected = (status, code) if status else (400, "BadRequest") if is_operation else (405, "MethodNotAllowed")
+        assert (answer.status, element(answer.body, "Code")) == expected
+        assert harness.backend.requests == []
+
+
+@KINDS
+@pytest_twisted.ensureDeferred
+async def test_a_key_that_is_not_utf8(kind: str) -> None:
+    """
+    In its field or in the file's name, it reaches no backend; elsewhere a file's name does not matter.
+    """
+    for key, filename, code in (
+        (b"k\xff", b"a", "InvalidArgument"),
+        (b"${filename}", b"\xe9", "InvalidArgument"),
+        (b"k", b"\xe9", None),
+    ):
+        fields = [(name, value) for name, value in fields_of(kind, [], key="KEY") if name != "key"]
+        body = multipart([*fields, ("key", key)], SMALL, filename="FILENAME").replace(b"FILENAME", filename)
+        answer, harness = await post(form_request(body), anonymous=EVERYBODY)
+
+        assert (element(answer.body, "Code") if answer.body else None) == code
+        assert len(harness.backend.requests) == (code is None)
+
+
+@KINDS
+@pytest_twisted.ensureDeferred
+async def test_a_policy_s_prefix_is_not_left(kind: str) -> None:
+    """
+    A key with a segment of dots begins with what the policy allows, and may be another object's to a backend.
+    """
+    for key in ("user/../other/k", "user/${filename}"):
+        fields = fields_of(kind, [["starts-with", "$key", "user/"]], key=key)
+        answer, harness = await post(form_request(multipart(fields, SMALL, filename="..")), anonymous=EVERYBODY)
+
+        assert (answer.status, element(answer.body, "Code")) == (400, "InvalidArgument")
+        assert harness.backend.requests == []
+
+
+@KINDS
+@pytest_twisted.ensureDeferred
+async def test_an_answer_has_no_line_of_the_form(kind: str) -> None:
+    """
+    Neither a redirect nor a key writes a header of the answer.
+    """
+    key = "a\r\nSet-Cookie: a=b"
+    for name, value, status in (
+        ("success_action_redirect", "http://example.test/\r\nSet-Cookie: a=b", 204),
+        ("success_action_redirect", "http://example.test/", 303),
+        ("redirect", "http://example.test/?\rSet-Cookie: a=b", 204),
+        ("success_action_status", "201", 201),
+    ):
+        fields = fields_of(kind, [["starts-with", f"${name}", ""]], **{"key": key, name: value})
+        answer, _ = await post(form_request(multipart(fields, SMALL)), anonymous=EVERYBODY)
+
+        assert answer.status == status
+        assert answer.header("Set-Cookie") is None
+        location = answer.header("Location") or ""
+        assert not {"\r", "\n", " "} & set(location)
+        assert "%0D%0ASet-Cookie" in location
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_upload_of_an_object_that_is_a_form() -> None:
+    """
+    The type is the object's: a multipart upload of one begins as any other.
+    """
+    head = Signer().head(
+        "POST",
+        f"/{BUCKET}/key?uploads",
+        headers={"content-type": "multipart/form-data; boundary=B"},
+        unsigned={"Content-Length": "0"},
+    )[0]
+    answer, harness = await post(SignedRequest(head, b""))
+
+    assert answer.status == 200
+    assert harness.backend.requests[0].head.fields[b"content-type"] == [b"multipart/form-data; boundary=B"]

@@ -584,7 +584,7 @@ async def trusts_rewrite_header_through(pair: Pair) -> None:
     for name in ("x-rcs-rewrite-path", "x-rcs-raw-url", "x_rcs_rewrite_path"):
         answer = await pair.through("GET", "/b/k", **{name: "/other"})
         assert (answer.status, code(answer)) == (403, "AccessDenied")
-    for target in ("/riak-cs/users", "/riak-cs/user", "/usage/KEY", "//riak-cs/stats", "/%72iak-cs/stats"):
+    for target in ("/riak-cs/users", "/riak-cs/user", "/usage/KEY", "/./riak-cs/stats", "/%72iak-cs/stats"):
         answer = await pair.through("GET", target)
         assert (answer.status, code(answer)) == (403, "AccessDenied")
     assert pair.counts == counts
@@ -836,7 +836,8 @@ def test_codes(wire: str, status: int, *, is_about_object: bool, expected: str) 
 @pytest_twisted.ensureDeferred
 async def test_what_is_kept_from_a_backend(name: str) -> None:
     """
-    Paths and headers of its own kind are answered 403, whoever signs, and it never hears of them.
+    Paths, headers and parameters of its own kind are answered 403, whoever signs, and it never hears of them. A path
+    without a bucket has no S3 meaning at all.
     """
     profile = PROFILES[name]
     harness = Harness(profile=profile)
@@ -845,16 +846,27 @@ async def test_what_is_kept_from_a_backend(name: str) -> None:
         for segment in sorted(profile.reserved_segments):
             text = segment.decode()
             escaped = "".join(f"%{octet:02x}" for octet in segment)
-            for path in (f"/{text}/a", f"//{text.upper()}/a", f"/./{escaped}/a"):
+            for path in (f"/{text}/a", f"/.//{text.upper()}/a", f"/./{escaped}/a"):
                 answers.append((path, await harness.request(Signer().head("GET", path)[0])))
         for prefix in profile.private_headers:
             header = {f"{prefix.decode()}x": "1"}
             for signed, unsigned in ((header, None), (None, header)):
                 head = Signer().head("GET", "/b/k", signed, unsigned=unsigned)[0]
                 answers.append((prefix.decode(), await harness.request(head)))
+        for prefix in profile.private_parameters:
+            for parameter in (
+                prefix.decode() + "x=1",
+                f"%{prefix[0]:02x}{prefix[1:].decode()}",
+                prefix.decode().upper(),
+            ):
+                for path in ("/", "/b", "/b/k"):
+                    head = Signer().head("GET", f"{path}?{parameter}")[0]
+                    answers.append((parameter, await harness.request(head)))
+        outside = await harness.request(Signer().head("GET", f"//{sorted(profile.reserved_segments)[0].decode()}/a")[0])
     finally:
         await harness.close()
 
+    assert (outside.status, code(outside)) == (400, "InvalidURI")
     assert [(what, answer.status, code(answer)) for what, answer in answers] == [
         (what, 403, "AccessDenied") for what, _ in answers
     ]

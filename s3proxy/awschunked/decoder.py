@@ -19,9 +19,11 @@ from s3proxy.s3.head import HeaderList
 from s3proxy.s3.identity_enum import IdentityEnum
 from s3proxy.s3.limits import MAX_CHUNK_HEADER_SIZE, MAX_TRAILER_SIZE, MIB, MIN_CHUNK_SIZE
 
-_SIGNED_HEADER = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*;[ \t]*chunk-signature[ \t]*=[ \t]*([^\s;=,]+)[ \t]*\r\n")
-_UNSIGNED_HEADER = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*\r\n")
-_TRAILER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*)")
+_SIGNED_HEADER = re.compile(
+    rb"([0-9A-Fa-f]{1,16}+)[ \t]*+;[ \t]*+chunk-signature[ \t]*+=[ \t]*+([^\s;=,]++)[ \t]*+\r\n"
+)
+_UNSIGNED_HEADER = re.compile(rb"([0-9A-Fa-f]{1,16}+)[ \t]*+\r\n")
+_TRAILER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[ \t]*+([\t\x20-\x7e\x80-\xff]*+)")
 _TRAILER_SIGNATURE = b"x-amz-trailer-signature"
 
 _EMPTY_SHA256 = hashlib.sha256().hexdigest().encode()

@@ -22,6 +22,7 @@ from s3proxy.backend.request import BackendError, BackendRequest
 from s3proxy.backend.response import BackendResponse
 from s3proxy.backend.upload import Upload
 from s3proxy.exchange import BackendFault
+from s3proxy.resign.gate import write_head
 
 _IDEMPOTENT = frozenset({b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS"})
 _NOT_SENT = frozenset({BackendFault.UNREACHABLE, BackendFault.OPEN})
@@ -186,16 +187,15 @@ def _plain_head(method: bytes, uri: bytes, headers: Headers | None, body: IBodyP
 
     Raises:
         ValueError: The body's length is not known.
+        InvalidRequest: The head does not pass the gate.
     """
     authority, slash, rest = uri.partition(b"://")[2].partition(b"/")
-    lines = [b"%s %s HTTP/1.1\r\n" % (method, slash + rest or b"/")]
     pairs = [(name, value) for name, values in (headers or Headers()).getAllRawHeaders() for value in values]
-    if not any(name.lower() == b"host" for name, _ in pairs):
-        lines.append(b"Host: %s\r\n" % authority)
-    lines += [b"%s: %s\r\n" % pair for pair in pairs if pair[0].lower() != b"content-length"]
+    sent = [pair for pair in pairs if pair[0].lower() != b"content-length"]
+    if not any(name.lower() == b"host" for name, _ in sent):
+        sent.insert(0, (b"Host", authority))
     if body is not None:
         if body.length is UNKNOWN_LENGTH:
             raise ValueError("a body must have a length")
-        lines.append(b"Content-Length: %d\r\n" % body.length)
-    lines.append(b"\r\n")
-    return b"".join(lines)
+        sent.append((b"Content-Length", b"%d" % body.length))
+    return write_head(method, slash + rest or b"/", sent) + b"\r\n"

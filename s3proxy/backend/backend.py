@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from s3proxy.backend.agent import BackendAgent
 from s3proxy.backend.request import DEFAULT_FIRST_BYTE_TIME, DEFAULT_SLOW_FIRST_BYTE_TIME
+from s3proxy.resign.allowed import Allowed
 from s3proxy.resign.answer import host_names
 from s3proxy.resign.head import Account
 
@@ -19,6 +20,7 @@ class Backend:
 
     Attributes:
         name: What the log calls it.
+        extensions: What clients may ask for beyond the profile, by name; see `Profile.allows`.
         spools: Whether each body is verified on disk before it hears of it: it would commit a short one.
         forwarded: ``none``, ``x-forwarded`` or ``forwarded``: how it is told who the client is.
         first_byte_time: Seconds until an answer's head.
@@ -35,7 +37,11 @@ class Backend:
     slow_first_byte_time: float = DEFAULT_SLOW_FIRST_BYTE_TIME
     spools: bool = False
     authorities: tuple[bytes, ...] = ()
+    extensions: tuple[str, ...] | None = None
     hosts: frozenset[bytes] = field(init=False)
+    allowed: Allowed = field(init=False)
+    "what clients may ask of it"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hosts", host_names([self.account.host, *self.authorities]))
+        object.__setattr__(self, "allowed", self.account.profile.allows(self.extensions))

@@ -54,6 +54,7 @@ class DeletingEach:
         send: As `BackendAgent.send`.
         codes: The profile's.
         failed: Told of the first request which got no answer, where others got one.
+        held: Called with how many bytes of answers are in memory more than before; fewer than 0 have left.
     """
 
     def __init__(
@@ -63,7 +64,9 @@ class DeletingEach:
         send: Callable[[BackendRequest], Deferred[BackendResponse]],
         codes: Mapping[bytes, tuple[bytes, bytes]],
         failed: Callable[[BackendError, BackendFault], None],
+        held: Callable[[int], None] | None = None,
     ) -> None:
+        self._held = held
         self._deletions = deletions
         self._make_request = make_request
         self._send = send
@@ -129,7 +132,7 @@ class DeletingEach:
                 self._begin_no_more()
             return NOT_ANSWERED
         self._is_answered = True
-        document = await _read(response)
+        document = await _read(response, self._held)
         if answers_all(response.head, document):
             self._begin_no_more()
             self._answer_to_all = _response(response.head, document)
@@ -137,7 +140,7 @@ class DeletingEach:
         return judge_answer(response.head, document, self._codes)
 
 
-def _read(response: BackendResponse) -> Deferred[bytes]:
+def _read(response: BackendResponse, held: Callable[[int], None] | None) -> Deferred[bytes]:
     """
     Return the document of an answer; nothing where it is cut, or too large for an error's.
     """
@@ -148,9 +151,12 @@ def _read(response: BackendResponse) -> Deferred[bytes]:
     def complete(failure: Failure | None) -> None:
         if not reader.is_whole:
             response.abort()
-        document.callback(reader.document if reader.is_whole else b"")
+        content = reader.document
+        if held is not None:
+            held(-len(content))
+        document.callback(content if reader.is_whole else b"")
 
-    reader = DocumentReader(MAX_JUDGED_SIZE, complete)
+    reader = DocumentReader(MAX_JUDGED_SIZE, complete, held)
     response.deliver(reader)
     return document
 

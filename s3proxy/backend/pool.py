@@ -4,7 +4,7 @@ The connections to one address of a backend: choose one, or make one, and try ag
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, fail, succeed
@@ -58,7 +58,8 @@ class Pool(Factory):
         self.ended_paused_seconds = 0.0
         self._idle: list[BackendConnection] = []
         self._connecting_count = 0
-        self._waiting: deque[Deferred[BackendConnection | None]] = deque()
+        # By what fires: a client that leaves the queue costs the same, however long it is.
+        self._waiting: OrderedDict[Deferred[BackendConnection | None], None] = OrderedDict()
         self._closed: Deferred[None] | None = None
         self._is_retired = False
 
@@ -202,7 +203,7 @@ class Pool(Factory):
 
     async def _wait_for_one(self) -> BackendConnection | None:
         waiting: Deferred[BackendConnection | None] = Deferred(self._forget_waiting)
-        self._waiting.append(waiting)
+        self._waiting[waiting] = None
         waiting.addTimeout(self.limits.connect_time, self.reactor)
         try:
             return await waiting
@@ -210,12 +211,12 @@ class Pool(Factory):
             raise BackendError(BackendFault.BUSY) from error
 
     def _forget_waiting(self, waiting: Deferred[BackendConnection | None]) -> None:
-        if waiting in self._waiting:
-            self._waiting.remove(waiting)
+        self._waiting.pop(waiting, None)
 
     def _let_one_connect(self) -> None:
         if self._waiting:
-            self._waiting.popleft().callback(None)
+            waiting, _ = self._waiting.popitem(last=False)
+            waiting.callback(None)
 
     def connection_made(self, connection: BackendConnection) -> None:
         """
@@ -244,7 +245,8 @@ class Pool(Factory):
         if self._waiting and not connection.is_quiet:
             connection.abort()
         elif self._waiting:
-            self._waiting.popleft().callback(connection)
+            waiting, _ = self._waiting.popitem(last=False)
+            waiting.callback(connection)
         elif len(self._idle) < self.limits.max_pooled and self._closed is None and not self._is_retired:
             connection.released_at = self.reactor.seconds()
             connection.rest(self.limits.pooled_time)

@@ -79,6 +79,9 @@ class ResponseRelay:
             reader.pass_to(self)
         if self._head:
             self._write(())
+        if self._writer.is_paused and not self._is_full:
+            # It was full before, and tells only once.
+            self.pauseProducing()
 
     # What the answer tells
 
@@ -165,14 +168,21 @@ class DocumentReader(SeesEachOctet):
     Args:
         max_size: Bytes.
         complete: Called once: with None when the document is complete or longer than that, else with the failure.
+        held: Called with how many bytes are in memory more than before; fewer than 0 have left.
 
     Attributes:
         is_whole: Whether the document is complete.
     """
 
-    __slots__ = ("_complete", "_failure", "_max_size", "_pieces", "_receiver", "_size", "is_whole")
+    __slots__ = ("_complete", "_failure", "_held", "_max_size", "_pieces", "_receiver", "_size", "is_whole")
 
-    def __init__(self, max_size: int, complete: Callable[[Failure | None], None]) -> None:
+    def __init__(
+        self,
+        max_size: int,
+        complete: Callable[[Failure | None], None],
+        held: Callable[[int], None] | None = None,
+    ) -> None:
+        self._held = held
         self._max_size = max_size
         self._complete: Callable[[Failure | None], None] | None = complete
         self._pieces: list[Buffer] = []
@@ -194,6 +204,8 @@ class DocumentReader(SeesEachOctet):
         """
         self._receiver = receiver
         pieces, self._pieces = self._pieces, []
+        if self._held is not None and pieces:
+            self._held(-self._size)
         if pieces:
             receiver.bodyReceived(pieces)
         if self.is_whole or self._failure is not None:
@@ -207,7 +219,10 @@ class DocumentReader(SeesEachOctet):
             self._receiver.bodyReceived(pieces)
             return
         self._pieces += pieces
-        self._size += sum(map(len, pieces))
+        size = sum(map(len, pieces))
+        self._size += size
+        if self._held is not None:
+            self._held(size)
         if self._size > self._max_size:
             self._tell(None)
 

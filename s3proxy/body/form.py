@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IConsumer
 from zope.interface import implementer
 
 from s3proxy.awschunked.checksums import BodyDigests
+from s3proxy.deadline import Deadline
 from s3proxy.postobject.form import FieldsDecoder, FileDecoder
 from s3proxy.postobject.policy import SizeRange
 from s3proxy.s3.errors import EntityTooLarge, EntityTooSmall, MalformedPOSTRequest, S3Error
@@ -120,6 +121,7 @@ class FormReader:
         self._refused = refused
         self._producer: Any = None
         self._file: FileConsumer | None = None
+        self._deadline: Deadline | None = None
         self._early: list[bytes] = []
         self._has_fields = False
         self._has_ended = False
@@ -128,8 +130,20 @@ class FormReader:
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         self._producer = producer
 
+    def bound_by(self, deadline: Deadline) -> None:
+        """
+        Cancel this deadline once the fields are complete, or no longer wanted.
+        """
+        self._deadline = deadline
+
+    def _meet_deadline(self) -> None:
+        deadline, self._deadline = self._deadline, None
+        if deadline is not None:
+            deadline.cancel()
+
     def unregisterProducer(self) -> None:
         self._producer = None
+        self._meet_deadline()
         if self._file is not None:
             self._file.unregisterProducer()
 
@@ -155,6 +169,7 @@ class FormReader:
             return
         if rest is not None:
             self._has_fields = True
+            self._meet_deadline()
             self._early.append(rest)
             if self._producer is not None:
                 self._producer.pauseProducing()

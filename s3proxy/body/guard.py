@@ -187,15 +187,19 @@ class HeldBody(SeesEachOctet):
     Args:
         max_size: Bytes.
         too_large: What is raised above that.
+        held: Called with the size of each piece that is kept.
 
     Attributes:
         memory_size: Bytes so far.
     """
 
-    def __init__(self, max_size: int, too_large: Callable[[], S3Error]) -> None:
+    def __init__(
+        self, max_size: int, too_large: Callable[[], S3Error], held: Callable[[int], None] | None = None
+    ) -> None:
         self._max_size = max_size
         self._too_large = too_large
-        self._pieces: list[bytes] = []
+        self._held = held
+        self._content: bytes | bytearray = b""
         self.memory_size = 0
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
@@ -215,15 +219,24 @@ class HeldBody(SeesEachOctet):
         Raises:
             S3Error: The body is too large.
         """
+        size = sum(map(len, pieces))
+        self.memory_size += size
+        if self.memory_size > self._max_size:
+            raise self._too_large()
         for piece in pieces:
-            self.memory_size += len(piece)
-            if self.memory_size > self._max_size:
-                raise self._too_large()
-            self._pieces.append(bytes(piece))
+            # Most bodies come in one piece. Of many small ones each would be an object larger than itself.
+            if not self._content:
+                self._content = bytes(piece)
+                continue
+            if isinstance(self._content, bytes):
+                self._content = bytearray(self._content)
+            self._content += piece
+        if self._held is not None:
+            self._held(size)
 
     @property
     def content(self) -> bytes:
         """
         The body so far.
         """
-        return b"".join(self._pieces)
+        return bytes(self._content)

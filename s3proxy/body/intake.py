@@ -32,6 +32,8 @@ class FormIntake:
     Attributes:
         reader: Takes the request's body.
         form: Its fields, once they are complete.
+        fields_read_at: When they were, aware, UTC: they hold the signature and its policy, so this is the moment at
+            which both are judged. A file may take longer.
 
     Raises:
         MissingContentLength: It does not say how long it is.
@@ -60,7 +62,15 @@ class FormIntake:
         self._fields = FieldsDecoder(self._boundary)
         self._size_ranges: tuple[SizeRange, ...] = ()
         self.form: Form = self._fields.form
+        self.fields_read_at: datetime | None = None
         self.reader = FormReader(self._fields, fields_read, refused)
+
+    @property
+    def fields_size(self) -> int:
+        """
+        Bytes before the file.
+        """
+        return self._fields.size
 
     def check_policy(self, now: datetime) -> None:
         """
@@ -80,8 +90,7 @@ class FormIntake:
         Return what the form asks for, as a request of its own, and its address.
 
         Raises:
-            InvalidArgument: There is no key, or a field's value cannot be a header's.
-            MalformedXML: The tags cannot be read.
+            S3Error: As `upload_request` does.
         """
         return upload_request(self._head, self._address, self.form)
 

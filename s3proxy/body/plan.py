@@ -4,7 +4,7 @@ What is to be done with the body of an authenticated request: how it is decoded,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,7 +17,6 @@ from s3proxy.body.plain import PlainDecoder
 from s3proxy.body.spool import SpoolDirectory, SpooledBody
 from s3proxy.postobject.form import FileDecoder
 from s3proxy.postobject.policy import SizeRange
-from s3proxy.s3.address import Address
 from s3proxy.s3.errors import (
     EntityTooLarge,
     InvalidRequest,
@@ -36,9 +35,8 @@ from s3proxy.s3.limits import (
     MIN_CHUNK_SIZE,
     SMALL_BODY_SIZE,
 )
-from s3proxy.s3.operation import BodyUse, body_use, describes_object, requires_integrity
+from s3proxy.s3.operation import UPLOAD_PART, BodyUse, Operation
 from s3proxy.s3.payload import EMPTY_SHA256, Payload, PayloadHash
-from s3proxy.s3.query import query_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +91,17 @@ class BodyPlan:
         most = min(self.memory_size, self.max_held)
         return most if self.length is None else min(self.length, most)
 
-    def make_held(self, spool: SpoolDirectory) -> HeldBody | SpooledBody:
+    def make_held(self, spool: SpoolDirectory, held: Callable[[int], None] | None = None) -> HeldBody | SpooledBody:
         """
         Make what holds the body.
+
+        Args:
+            held: Called with how many bytes of it are in memory more than before; fewer than 0 have left.
         """
+        too_large = partial(_too_large, self.use, self.max_held)
         if self.memory_size < self.max_held:
-            return SpooledBody(spool, self.memory_size, self.max_held, partial(_too_large, self.use, self.max_held))
-        return HeldBody(self.max_held, partial(_too_large, self.use, self.max_held))
+            return SpooledBody(spool, self.memory_size, self.max_held, too_large, held)
+        return HeldBody(self.max_held, too_large, held)
 
 
 NO_BODY = BodyPlan(BodyUse.NONE, None, 0, False, 0, 0)
@@ -112,7 +114,7 @@ _BODY_CLAIMS = frozenset({b"content-md5", b"x-amz-trailer", b"x-amz-sdk-checksum
 
 
 def plan_body(
-    head: RequestHead, address: Address, authenticated: Authenticated, limits: BodyLimits, *, spools: bool = False
+    head: RequestHead, operation: Operation, authenticated: Authenticated, limits: BodyLimits, *, spools: bool = False
 ) -> BodyPlan:
     """
     Look at the headers once more, now that they are believed.
@@ -133,10 +135,10 @@ def plan_body(
     payload = authenticated.payload
     if not head.has_body and _claims_nothing(head, payload):
         return NO_BODY
-    use = body_use(head, address)
+    use = operation.body
     if payload.is_streaming and use is not BodyUse.OBJECT:
         raise InvalidRequest("The value of x-amz-content-sha256 header is invalid.")
-    needs_document = requires_integrity(head, address)
+    needs_document = operation.requires_integrity
     if needs_document and not has_integrity(head.fields):
         raise InvalidRequest("Missing required header for this request: Content-MD5 OR x-amz-checksum-*")
     if needs_document and not head.has_body:
@@ -145,8 +147,8 @@ def plan_body(
         head.fields,
         claimed_sha256=payload.sha256,
         has_trailer=payload.has_trailer,
-        describes_object=use is not BodyUse.OBJECT and describes_object(head),
-        is_part=bool(head.raw_query) and b"partNumber" in query_names(head.raw_query),
+        describes_object=operation.describes_object,
+        is_part=operation is UPLOAD_PART,
     )
     length = _decoded_length(head) if payload.is_streaming else _plain_length(head, use, limits)
     memory_size = limits.small_body if use in {BodyUse.OBJECT, BodyUse.NONE} else limits.document

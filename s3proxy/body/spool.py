@@ -22,6 +22,12 @@ Bytes which are read of a file at once: what a backend does not take of them is 
 """
 
 
+MAX_PIECES = 256
+"""
+Pieces of a body in memory: of many small ones each would be an object larger than itself.
+"""
+
+
 class SpoolDirectory:
     """
     Room for bodies on disk, together within a quota.
@@ -82,14 +88,21 @@ class SpooledBody(SeesEachOctet):
         memory_size: Bytes up to which there is no file.
         max_size: Bytes.
         too_large: What is raised above that.
+        held: Called with how many bytes are in memory more than before; fewer than 0 are on disk now.
 
     Attributes:
         size: Bytes so far.
     """
 
     def __init__(
-        self, directory: SpoolDirectory, memory_size: int, max_size: int, too_large: Callable[[], S3Error]
+        self,
+        directory: SpoolDirectory,
+        memory_size: int,
+        max_size: int,
+        too_large: Callable[[], S3Error],
+        held: Callable[[int], None] | None = None,
     ) -> None:
+        self._held = held
         self._directory = directory
         self._memory_size = memory_size
         self._max_size = max_size
@@ -138,12 +151,19 @@ class SpooledBody(SeesEachOctet):
             S3Error: The body is too large.
             SlowDown: There is no room for it.
         """
+        before = self.memory_size
         self.size += sum(map(len, pieces))
         if self.size > self._max_size:
             raise self._too_large()
         self._pieces += map(bytes, pieces)
         if self.size <= self._memory_size:
+            if len(self._pieces) > MAX_PIECES:
+                self._pieces = [b"".join(self._pieces)]
+            if self._held is not None:
+                self._held(self.memory_size - before)
             return
+        if self._held is not None and before:
+            self._held(-before)
         self._directory.take(self.size - self._taken)
         self._taken = self.size
         if self._file is None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from s3proxy.doctor.commits import TAIL_NAMES
 from s3proxy.doctor.surfaces import health_name, surface_name
 from s3proxy.doctor.verdict import Finding, Verdict
+from s3proxy.resign.allowed import ALL_OPERATIONS
 from s3proxy.resign.profiles import ANY_BELOW_500, PROFILES, DateForm, Profile
 
 
@@ -61,12 +62,11 @@ Stand for probes in claims: both are found before any probe is asked.
 """
 
 OPERATIONS = {
-    "list-v2": "GET bucket?list-type",
-    "location": "GET bucket?location",
-    "delete-objects": "POST bucket?delete",
-    "head-service": "HEAD service",
-    "copy": "PUT object?copy-source",
-    "multipart": "POST object?uploads",
+    "list-v2": "ListObjectsV2",
+    "location": "GetBucketLocation",
+    "delete-objects": "DeleteObjects",
+    "copy": "CopyObject",
+    "multipart": "CreateMultipartUpload",
 }
 """
 Probes which see whether there is an operation, as profiles name it.
@@ -126,7 +126,7 @@ def _claims_about_answers(profile: Profile) -> Iterator[Claim]:
     if profile.lists_v1:
         yield Claim("list-v2", no, 1, 1, "lists are asked for in the first version")
     for probe, operation in OPERATIONS.items():
-        if profile.operations is None or profile.taken_operations is None:
+        if profile.operations is ALL_OPERATIONS:
             continue
         if operation not in profile.taken_operations:
             yield Claim(probe, no, 1, 1, "it is answered 501, though the storage has it")

@@ -10,6 +10,7 @@ from s3proxy.doctor.line import Answer
 from s3proxy.doctor.storage import Storage
 from s3proxy.doctor.verdict import Examine, Judgement, Probe, Verdict, judge, unclear
 from s3proxy.presign import presign
+from s3proxy.resign.gate import write_head
 from s3proxy.resign.head import UNSIGNED_PAYLOAD, Account, payload_of
 from s3proxy.resign.profiles import DateForm
 from s3proxy.resign.v2 import string_to_sign
@@ -83,7 +84,9 @@ def _presigned(signature: str) -> Examine:
             region=key.region,
         )
         target = url.removeprefix(origin).encode()
-        return judge(*_told(await storage.ask(b"GET", target, account=storage.account("none"))))
+        host = (b"Host", storage.place.authority.encode())
+        head = write_head(b"GET", target, [host], is_presigned=True) + b"\r\n"
+        return judge(*_told(await storage.send(b"GET", head)))
 
     return examine
 

@@ -5,7 +5,7 @@ How many connections clients may have: idle ones make room first, then new ones 
 from __future__ import annotations
 
 import resource
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
@@ -31,20 +31,48 @@ until it has another number of connections.
 """
 
 
+MIN_EVICTION_AGE = 5.0
+"""
+Seconds that a connection without a request keeps its place when others want it: for its first head, or to read the
+answer that ends it. One between two requests has none.
+"""
+
+MAX_REFUSED = 64
+"""
+Refused connections that may read their answer at a time, of all clients. They hold no place; the oldest is reset for
+one more.
+"""
+
+MAX_CLOSING = 64
+"""
+Connections above the bound while those that were closed for them are not gone yet.
+"""
+
+EVICTION_INTERVAL = 1.0
+"""
+Seconds between two looks for idle connections while nothing is accepted.
+"""
+
+
 class Connection(Protocol):
     """
-    A connection of a client: an `s3proxy.frontend.channel.S3Channel`.
+    A connection of a client: an `s3proxy.frontend.channel.S3Channel`, or one whose PROXY header is not complete.
     """
 
     @property
-    def idle_until(self) -> float | None:
+    def idle_since(self) -> float | None:
         """
-        When it will be closed because no request came; None while it serves one.
+        Since when it serves nobody; None while it does, or is too young to be closed.
         """
 
     def close_idle(self) -> None:
         """
         Close it now.
+        """
+
+    def abort(self) -> None:
+        """
+        Reset it now.
         """
 
 
@@ -82,7 +110,7 @@ class ConnectionLimit:
 
     Attributes:
         evicted_count: Idle connections which were closed to make room.
-        refused_count: Connections of an address which had too many.
+        refused_count: Connections of an address that had too many.
         full_count: How often nothing was accepted any more for a while.
     """
 
@@ -102,6 +130,8 @@ class ConnectionLimit:
         self.full_count = 0
         self._ports = ports
         self._connections: dict[Connection, str | None] = {}
+        self._refused: OrderedDict[Connection, None] = OrderedDict()
+        self._looking: IDelayedCall | None = None
         self._by_address: Counter[str] = Counter()
         self._is_full = False
         self._reactor = reactor
@@ -113,16 +143,19 @@ class ConnectionLimit:
 
     def admits(self, connection: Connection, address: str | None) -> bool:
         """
-        Count a connection in; return whether its address may have it.
+        Count a connection in; return whether its address may have it. One that it may not have holds no place.
 
         Args:
             address: None for one of which any number is welcome.
         """
-        self._connections[connection] = address
-        if len(self._connections) >= self.most and not self._is_full and not self._evict():
-            self._is_full = True
-            self.full_count += 1
-            self._pause()
+        is_welcome = True
+        if self.most_per_address and address is not None:
+            is_welcome = self._by_address[address] < self.most_per_address
+        if is_welcome:
+            self._count(connection, address)
+        else:
+            self.refused_count += 1
+            self.refuse(connection)
         if self._balance is not None:
             self._balance.tell(len(self._connections))
             for port in self._ports():
@@ -131,18 +164,44 @@ class ConnectionLimit:
             if self._resting is None and self._balance.is_ahead and self._balance.least != self._given_up:
                 self._pause()
                 self._rest()
-        if not self.most_per_address or address is None:
-            return True
-        self._by_address[address] += 1
-        if self._by_address[address] <= self.most_per_address:
-            return True
-        self.refused_count += 1
-        return False
+        return is_welcome
+
+    def _count(self, connection: Connection, address: str | None) -> None:
+        self._connections[connection] = address
+        if address is not None:
+            self._by_address[address] += 1
+        count = len(self._connections)
+        if count >= self.most and not self._is_full and (not self._evict() or count >= self._hard_limit):
+            self._is_full = True
+            self.full_count += 1
+            self._pause()
+            self._look_later()
+
+    @property
+    def _hard_limit(self) -> int:
+        return self.most + MAX_CLOSING
+
+    def refuse(self, connection: Connection) -> None:
+        """
+        Take a connection's place away: it only reads why it was refused. Few may at a time.
+        """
+        self._forget(connection)
+        self._refused[connection] = None
+        self._refused.move_to_end(connection)
+        if len(self._refused) > MAX_REFUSED:
+            oldest, _ = self._refused.popitem(last=False)
+            oldest.abort()
 
     def lost(self, connection: Connection) -> None:
         """
         Count a connection out.
         """
+        if connection in self._refused:
+            del self._refused[connection]
+        else:
+            self._forget(connection)
+
+    def _forget(self, connection: Connection) -> None:
         address = self._connections.pop(connection, None)
         if self._balance is not None and not self._has_left:
             self._balance.tell(len(self._connections))
@@ -152,7 +211,21 @@ class ConnectionLimit:
                 del self._by_address[address]
         if self._is_full and len(self._connections) < self.most:
             self._is_full = False
+            if self._looking is not None:
+                self._looking.cancel()
+                self._looking = None
             self._resume()
+
+    def _look_later(self) -> None:
+        if self._reactor is not None:
+            self._looking = self._reactor.callLater(EVICTION_INTERVAL, self._look_again)
+
+    def _look_again(self) -> None:
+        # Nothing is accepted, so nobody else asks whether a connection has become idle meanwhile.
+        self._looking = None
+        self._evict()
+        if self._is_full:
+            self._look_later()
 
     def leave(self) -> None:
         """
@@ -164,6 +237,9 @@ class ConnectionLimit:
         if self._resting is not None:
             self._resting.cancel()
             self._resting = None
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
 
     def _pause(self) -> None:
         for port in self._ports():
@@ -190,19 +266,26 @@ class ConnectionLimit:
         self._resume()
 
     def _evict(self) -> bool:
-        idle = [(until, number) for number, c in enumerate(self._connections) if (until := c.idle_until) is not None]
+        """
+        Close the connections that have been idle longest; return whether there was any.
+        """
+        connections = list(self._connections)
+        idle = [
+            (since, number)
+            for number, connection in enumerate(connections)
+            if (since := connection.idle_since) is not None
+        ]
         if not idle:
             return False
-        connections = list(self._connections)
         for _, number in sorted(idle)[: max(1, len(idle) // EVICTED_SHARE)]:
             self.evicted_count += 1
             connections[number].close_idle()
         return True
 
 
-RESERVED_FDS = 64
+RESERVED_FDS = 64 + MAX_REFUSED + MAX_CLOSING
 """
-File descriptors for logs, sockets which listen, and bodies on disk.
+File descriptors for logs, sockets that listen, bodies on disk, and connections that have no place.
 """
 
 

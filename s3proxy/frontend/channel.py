@@ -7,6 +7,7 @@ from __future__ import annotations
 import fcntl
 import struct
 import termios
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import auto
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from zope.interface import implementer
 
 from s3proxy.deadline import Deadline
 from s3proxy.flow import FIRST_READ_SIZE, DirectWriter, stream_socket
+from s3proxy.frontend.admission import MIN_EVICTION_AGE
 from s3proxy.frontend.forwarded import UNKNOWN, Origin, believed_origin
 from s3proxy.frontend.hold import Hold
 from s3proxy.frontend.request import S3Request
@@ -53,6 +55,12 @@ Bytes of an unread body which are read and dropped to keep a connection; for mor
 """
 
 
+MIN_CLOSE_TIME = 1.0
+"""
+Seconds a closing connection has at least, so that a short answer is not reset before the kernel has sent it.
+"""
+
+
 DRAINED_KEEP_ALIVE = 5.0
 """
 Seconds for which an idle connection of a process that was replaced may still bring a request.
@@ -65,11 +73,12 @@ class ClientTimes:
     How long a client may take, in seconds, and how much it may still send after its answer.
 
     Attributes:
-        head: For a whole head, from its first octet, or from the connection's start.
+        head: For a whole head, from its first octet, or from the connection's start; and for all fields of a form.
         idle: Between two octets of a body, or until it takes an octet of an answer, while it is we who wait.
         total: For a whole request, from its head to its answer's end; 0 for none.
         keep_alive: Between two requests.
-        linger: For reading an answer which was given before the body's end.
+        linger: For reading an answer that was given before the body's end, and for the rest of a body that is dropped
+            to keep the connection. A total: no byte prolongs it.
         linger_size: Bytes which are read and dropped meanwhile.
         minimum_rate: Bytes a second of a body, on average, while it is we who wait; 0 for none.
     """
@@ -129,8 +138,14 @@ class S3Channel(HTTPChannel):
         self._needs_continue = False
         self._client_ended = False
         self._lingered_size = 0
+        # Two clocks: what the client must send, or the connection's end, and what it must take. One alone would be
+        # cleared by the other's progress.
         self._deadline = Deadline(self.site.reactor, self._timed_out)
-        self._deadline.set(self._times.head)
+        self._write_deadline = Deadline(self.site.reactor, self.abort)
+        self._wait_time = 0.0
+        self._wait(self._times.head)
+        self._answer_sent: list[Callable[[], None]] = []
+        self._is_aborted = False
         self._total = Deadline(self.site.reactor, self._took_too_long)
         self._head_began = False
         self._has_served = False
@@ -153,6 +168,46 @@ class S3Channel(HTTPChannel):
         if limit is not None and not limit.admits(self, host if self._trust is None else None):
             self._refuse_connection(SlowDown())
 
+    # Waiting
+
+    def _wait(self, seconds: float) -> None:
+        """
+        Set the deadline of a connection that serves no request.
+        """
+        self._wait_time = seconds
+        self._deadline.set(seconds)
+
+    @property
+    def is_bounded(self) -> bool:
+        """
+        Whether something ends the present state, whatever the client does or leaves undone. For tests.
+
+        What counts, by state:
+
+        - HEAD: the deadline is set. While a former answer waits for the client's socket no head is read, and the
+          deadline of writing is set instead.
+        - BODY with a request: the deadline is set; or a hold stands, whose owner is the request's exchange; or the
+          request takes no more of its body because its answer has begun, and its exchange owns the wait.
+        - BODY whose request was answered: the deadline is set.
+        - ANSWERING: there is a request. Its exchange, or the application, owns the wait.
+        - LINGERING, CLOSED: the deadline is set, or the connection was reset or is lost.
+
+        In every state a paused writer needs the deadline of writing too, until the writer is detached to close.
+        """
+        if self._is_aborted:
+            return True
+        is_timed = self._deadline.at is not None
+        if self._state in {_State.LINGERING, _State.CLOSED}:
+            return is_timed
+        if self.writer.is_paused and self._write_deadline.at is None:
+            return False
+        request = self._request
+        if self._state is _State.HEAD:
+            return is_timed or self.writer.is_paused
+        if self._state is _State.BODY:
+            return is_timed or (request is not None and (bool(self._holds) or not request.takes_body))
+        return request is not None
+
     # Reading
 
     def dataReceived(self, data: bytes) -> None:
@@ -170,7 +225,8 @@ class S3Channel(HTTPChannel):
         while True:
             state = self._state
             if state is _State.HEAD:
-                left = self._read_head(data)
+                # A client that takes no answers gets no further ones: they would gather here.
+                left = data if self.writer.is_paused else self._read_head(data)
             elif state is _State.BODY:
                 left = self._read_body(data)
             elif state is _State.ANSWERING:
@@ -185,7 +241,7 @@ class S3Channel(HTTPChannel):
             data = left
         self._is_reading = False
         self._unread = left
-        if len(left) > MAX_PIPELINED_SIZE and self._state is _State.ANSWERING:
+        if len(left) > MAX_PIPELINED_SIZE and (self._state is _State.ANSWERING or self.writer.is_paused):
             self.hold(Hold.PIPELINED)
 
     def _read_head(self, data: bytes) -> bytes:
@@ -214,7 +270,7 @@ class S3Channel(HTTPChannel):
             raise BadRequest
         if not self._head_began:
             self._head_began = True
-            self._deadline.set(self._times.head)
+            self._wait(self._times.head)
 
     def _begin(self, head: RequestHead) -> None:
         self._deadline.clear()
@@ -240,6 +296,9 @@ class S3Channel(HTTPChannel):
         """
         Wait for octets of the body, after so many have come.
         """
+        if self._request is None:
+            # The rest of an answered request: its deadline is a total, which no byte moves.
+            return
         times = self._times
         if not times.minimum_rate:
             self._deadline.set(times.idle)
@@ -283,7 +342,8 @@ class S3Channel(HTTPChannel):
     def _body_moved(self, size: int) -> None:
         assert self._request is not None
         self._lacks -= size
-        self._await_body(size)
+        if not self._holds:
+            self._await_body(size)
         self._request.bodyMoved(size)
 
     def _body_spliced(self) -> None:
@@ -296,6 +356,17 @@ class S3Channel(HTTPChannel):
         splice, self._splice = self._splice, None
         if splice is not None:
             splice.stop()
+
+    def start_head_deadline(self) -> Deadline:
+        """
+        Give part of the body the time of a head, in all: bytes do not extend it.
+
+        Returns:
+            To be cancelled when that part is complete. If it passes, the body has failed with RequestTimeout.
+        """
+        deadline = Deadline(self.site.reactor, self._took_too_long)
+        deadline.set(self._times.head)
+        return deadline
 
     def _stop_awaiting(self) -> None:
         if self._awaited_since is not None:
@@ -468,9 +539,27 @@ class S3Channel(HTTPChannel):
             self.persistent = False
         return self.persistent
 
+    def when_answer_sent(self, sent: Callable[[], None]) -> None:
+        """
+        Have this called once the last answer has left for the client's socket, or the connection is lost.
+        """
+        if self._is_aborted or not self.writer.is_paused:
+            sent()
+        else:
+            self._answer_sent.append(sent)
+
+    def _tell_answer_sent(self) -> None:
+        while self._answer_sent:
+            self._answer_sent.pop()()
+
     def _can_drain(self) -> bool:
         # A client told to continue by nobody may send its body or may not: the next octets could be either.
-        return self._framing is None and self._lacks <= MAX_DRAINED_SIZE and not self._needs_continue
+        return (
+            self._framing is None
+            and self._lacks <= MAX_DRAINED_SIZE
+            and not self._needs_continue
+            and self._times.linger > 0
+        )
 
     def requestDone(self, request: S3Request) -> None:
         """
@@ -482,16 +571,21 @@ class S3Channel(HTTPChannel):
         self._total.clear()
         if self._state is _State.CLOSED:
             return
-        if self._holds:
-            for reason in tuple(self._holds - {Hold.PIPELINED}):
-                self.release(reason)
         if self._state is _State.BODY and self._lacks == 0 and self._framing is None:
             # The verdict came inside the body's last octets.
             self._state = _State.ANSWERING
         if self._state is _State.BODY:
-            if not self.persistent or not self._can_drain():
+            # The state and its deadline first: a release may bring the body's rest at once.
+            if self.persistent and self._can_drain():
+                self._wait(self._times.linger)
+                self._release_all()
+            else:
                 self._linger()
-        elif self.persistent:
+            return
+        if self._holds:
+            for reason in tuple(self._holds - {Hold.PIPELINED}):
+                self.release(reason)
+        if self.persistent:
             self._next_request()
         elif self._client_ended:
             self._close()
@@ -503,7 +597,15 @@ class S3Channel(HTTPChannel):
             self._shut_down()
             return
         self._state = _State.HEAD
-        self._deadline.set(self._times.keep_alive)
+        if self.writer.is_paused:
+            # resumeProducing goes on, once the client has taken the answer.
+            self._deadline.clear()
+        else:
+            self._await_head()
+
+    def _await_head(self) -> None:
+        seconds = self._times.keep_alive
+        self._wait(min(DRAINED_KEEP_ALIVE, seconds) if self.site.is_draining else seconds)
         self.release(Hold.PIPELINED)
         if self._unread and not self._is_reading:
             data, self._unread = self._unread, b""
@@ -514,6 +616,8 @@ class S3Channel(HTTPChannel):
         Answer what is no request, and read no more of this connection.
         """
         self.persistent = False
+        if self.site.limit is not None:
+            self.site.limit.refuse(self)
         request_id = self.site.make_request_id()
         document = error_document(error, request_id, self.site.host_id)
         self.writer.write(
@@ -532,14 +636,13 @@ class S3Channel(HTTPChannel):
         """
         self._state = _State.LINGERING
         self.persistent = False
-        for reason in tuple(self._holds):
-            self.release(reason)
+        self._wait(self._times.linger)
+        self._release_all()
         if self._client_ended:
             self._close()
             return
-        self._deadline.set(self._times.linger)
         if not self._is_tls:
-            self.writer.detach()
+            self._detach()
             self.transport.loseWriteConnection()
 
     def _shut_down(self) -> None:
@@ -547,9 +650,19 @@ class S3Channel(HTTPChannel):
         Close once what was written has left.
         """
         self._state = _State.CLOSED
-        self._deadline.set(self._times.linger)
-        self.writer.detach()
+        # What the socket has not taken yet is an answer's last block, and has the time of one.
+        waits_for_client = self.writer.is_paused
+        self._wait(self._times.idle if waits_for_client else max(MIN_CLOSE_TIME, self._times.linger))
+        self._detach()
         self.transport.loseConnection()
+
+    def _detach(self) -> None:
+        self._write_deadline.clear()
+        self.writer.detach()
+
+    def _release_all(self) -> None:
+        for reason in tuple(self._holds):
+            self.release(reason)
 
     def _close(self) -> None:
         if self._state is not _State.CLOSED:
@@ -560,6 +673,7 @@ class S3Channel(HTTPChannel):
         Reset the connection, so that a cut answer does not look complete.
         """
         self._state = _State.CLOSED
+        self._is_aborted = True
         self.transport.abortConnection()
 
     def drain(self, *, serves: bool) -> None:
@@ -573,7 +687,7 @@ class S3Channel(HTTPChannel):
         if self._state is not _State.HEAD or self._head_began:
             self.persistent = False
         elif serves:
-            self._deadline.set(min(DRAINED_KEEP_ALIVE, self._times.keep_alive))
+            self._wait(min(DRAINED_KEEP_ALIVE, self._times.keep_alive))
         else:
             self._shut_down()
 
@@ -582,32 +696,40 @@ class S3Channel(HTTPChannel):
         self._shut_down()
 
     @property
-    def idle_until(self) -> float | None:
+    def idle_since(self) -> float | None:
         """
-        When it will be closed because no request came; None while it serves one, or has not yet.
+        Since when it serves nobody; None while it serves a request, sends an answer, or is too young to be closed.
         """
-        is_idle = self._state is _State.HEAD and not self._head_began and self._has_served
-        return self._deadline.at if is_idle else None
+        at = self._deadline.at
+        if self._request is not None or self._state is _State.CLOSED or at is None:
+            return None
+        since = at - self._wait_time
+        if self._state is _State.HEAD and self._has_served and not self._head_began:
+            return since
+        return since if self.site.reactor.seconds() - since >= MIN_EVICTION_AGE else None
 
     def close_idle(self) -> None:
         """
         Close it now, to make room for another.
         """
         self._shut_down()
+        # Nothing is owed to it, and under TLS its own end would be waited for.
+        self._wait(MIN_CLOSE_TIME)
 
     def _took_too_long(self) -> None:
-        if self._state is _State.BODY and not self.writer.is_paused:
+        request = self._request
+        if self._state is _State.BODY and request is not None and request.is_being_delivered:
             self._body_failed(RequestTimeout())
         else:
             self.abort()
 
     def _timed_out(self) -> None:
-        if self._state is _State.BODY and not self.writer.is_paused:
+        if self._state is _State.BODY:
             self._body_failed(RequestTimeout())
         elif self._state in {_State.HEAD, _State.LINGERING}:
             self._shut_down()
         else:
-            # It takes no octet of its answer, or what was written before the end never left.
+            # What was written before the end never left.
             self.abort()
 
     def readConnectionLost(self) -> None:
@@ -617,9 +739,7 @@ class S3Channel(HTTPChannel):
             self._body_failed(IncompleteBody() if self._framing else self._short_body())
         elif self._state is not _State.ANSWERING:
             # Before a request, or after an answer which it has now read.
-            self._state = _State.CLOSED
-            self.writer.detach()
-            self.transport.loseConnection()
+            self._close()
 
     def _short_body(self) -> IncompleteBody:
         length = self._request.head.content_length if self._request is not None else None
@@ -630,10 +750,13 @@ class S3Channel(HTTPChannel):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._state = _State.CLOSED
+        self._is_aborted = True
         self.stop_splice()
         self._count_pause()
         self._deadline.cancel()
+        self._write_deadline.cancel()
         self._total.cancel()
+        self._tell_answer_sent()
         if self.site.limit is not None:
             self.site.limit.lost(self)
         self.writer.detach()
@@ -648,14 +771,17 @@ class S3Channel(HTTPChannel):
     # What DirectWriter asks of its source: the client does not take our octets, or takes them again
 
     def pauseProducing(self) -> None:
-        self._deadline.set(self._times.idle)
+        self._write_deadline.set(self._times.idle)
         if self._requestProducer is not None:
             self._requestProducer.pauseProducing()
 
     def resumeProducing(self) -> None:
-        self._deadline.clear()
+        self._write_deadline.clear()
+        self._tell_answer_sent()
         if self._requestProducer is not None:
             self._requestProducer.resumeProducing()
+        if self._state is _State.HEAD and self._deadline.at is None:
+            self._await_head()
 
     def stopProducing(self) -> None:
         if self._requestProducer is not None:

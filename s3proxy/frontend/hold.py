@@ -20,5 +20,7 @@ class Hold(IdentityEnum):
     "the backend's socket is full"
     BUDGET = auto()
     "the bytes which may come a second are spent"
+    MEMORY = auto()
+    "the memory for bodies is in use"
     PIPELINED = auto()
     "it sent more requests than we keep"

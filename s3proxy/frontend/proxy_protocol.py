@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from s3proxy.deadline import Deadline
+from s3proxy.frontend.admission import MIN_EVICTION_AGE
 from s3proxy.frontend.peers import parse_address
 from s3proxy.s3.limits import MAX_PROXY_HEADER_SIZE, MAX_PROXY_LINE_SIZE
 
@@ -201,7 +202,11 @@ class ProxyHeaderProtocol(Protocol):
         site = self.factory.site
         self._deadline = Deadline(site.reactor, self.close)
         self._deadline.set(site.times.head)
+        self._began_at = site.reactor.seconds()
         site.introduced.add(self)
+        if site.limit is not None:
+            # A proxy of many clients has as many connections as it needs, but no more than all may have.
+            site.limit.admits(self, None)
 
     def dataReceived(self, data: bytes) -> None:
         if self._is_over:
@@ -235,6 +240,7 @@ class ProxyHeaderProtocol(Protocol):
             return
         # From here on octets go to the successor at once: whoever reads no header pays for none.
         transport = self.transport
+        self._leave()
         transport.protocol = successor
         successor.makeConnection(transport)
         self._end()
@@ -257,12 +263,28 @@ class ProxyHeaderProtocol(Protocol):
         self._is_over = True
         self.transport.abortConnection()
 
+    abort = close_idle = close
+
+    @property
+    def idle_since(self) -> float | None:
+        """
+        Since when it is there; None while it is too young to be closed for others.
+        """
+        age = self.factory.site.reactor.seconds() - self._began_at
+        return self._began_at if age >= MIN_EVICTION_AGE and not self._is_over else None
+
+    def _leave(self) -> None:
+        limit = self.factory.site.limit
+        if limit is not None:
+            limit.lost(self)
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._end()
 
     def _end(self) -> None:
         self._is_over = True
         self._deadline.cancel()
+        self._leave()
         self.factory.site.introduction_ended(self)
 
 

@@ -20,6 +20,7 @@ from s3proxy.s3.head import RequestHead
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from s3proxy.deadline import Deadline
     from s3proxy.flow import DirectWriter
     from s3proxy.frontend.channel import S3Channel
 
@@ -135,6 +136,20 @@ class S3Request(Request):
         """
         return None if self.meter is not None else getattr(self._consumer, "splice_target", None)
 
+    @property
+    def takes_body(self) -> bool:
+        """
+        Whether what still comes of the body goes to somebody, now or once its head was judged.
+        """
+        return self.is_being_delivered or self.is_unjudged
+
+    @property
+    def is_being_delivered(self) -> bool:
+        """
+        Whether somebody takes the body now, and is told if its rest does not come.
+        """
+        return self._consumer is not None or not self._is_streamed
+
     def bodyMoved(self, size: int) -> None:
         """
         Know that octets went there.
@@ -192,6 +207,12 @@ class S3Request(Request):
             self._body_delivered(self._failure)
         return result
 
+    def start_head_deadline(self) -> Deadline:
+        """
+        Return a deadline for a part of the body which nobody has authenticated: see `S3Channel.start_head_deadline`.
+        """
+        return self.channel.start_head_deadline()
+
     def _body_delivered(self, error: S3Error | None) -> None:
         delivered, self._delivered = self._delivered, None
         if delivered is None:
@@ -238,6 +259,20 @@ class S3Request(Request):
         """
         if not self.finished:
             self.channel.release(Hold.BUDGET)
+
+    def hold_for_memory(self) -> None:
+        """
+        Read no more of the body: the memory for bodies is in use.
+        """
+        if not self._is_complete and not self.finished:
+            self.channel.hold(Hold.MEMORY)
+
+    def release_for_memory(self) -> None:
+        """
+        Read on.
+        """
+        if not self.finished:
+            self.channel.release(Hold.MEMORY)
 
     def stopProducing(self) -> None:
         """
@@ -305,6 +340,12 @@ class S3Request(Request):
         """
         self.channel.registerProducer(producer, True)
         self._has_producer = True
+
+    def when_answer_sent(self, sent: Callable[[], None]) -> None:
+        """
+        Have this called once the client's socket has taken the whole answer, or the connection is lost.
+        """
+        self.channel.when_answer_sent(sent)
 
     def finish_answer(self) -> None:
         """

@@ -16,10 +16,19 @@ from s3proxy.s3.errors import InvalidArgument, MalformedPOSTRequest, MaxPostPreD
 from s3proxy.s3.identity_enum import IdentityEnum
 from s3proxy.s3.limits import MAX_POST_FIELDS_SIZE, MAX_POST_PART_HEAD_SIZE
 
-_PARAMETER = re.compile(rb';[ \t]*([A-Za-z0-9*_-]+)[ \t]*=[ \t]*(?:"((?:[^"\\\r\n]|\\.)*)"|([^\s;"]+))[ \t]*')
+# The lines of a part's head, as those of a request's: a fold, a bare CR, LF or NUL is another line to another reader.
+_LINE = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[^\x00-\x08\x0a-\x1f\x7f]*+"
+_PART_HEAD = re.compile(rb"%b(?:\r\n%b)*+" % (_LINE, _LINE))
+# A quoted pair hides no control character either; a comma outside quotation marks divides two values.
+_PARAMETER = re.compile(
+    rb";[ \t]*+([!#$%&'*+\-.^_`|~0-9A-Za-z]++)[ \t]*+=[ \t]*+"
+    rb'(?:"((?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*+)"|([^\x00-\x20\x7f;,"]++))[ \t]*+'
+)
 _DISPOSITION = re.compile(rb"form-data[ \t]*(?=;|\Z)", re.IGNORECASE)
 _BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
 _IGNORED = b"x-ignore-"
+# Apache HttpClient and Ruby's multipart-post declare these. A reader that decoded base64 would see another value.
+_IDENTITY_ENCODINGS = frozenset({b"7bit", b"8bit", b"binary"})
 
 
 @dataclass(slots=True)
@@ -28,8 +37,8 @@ class Form:
     What came before a form's file.
 
     Attributes:
-        fields: Values by lower-case name.
-        filename: Of the file's own part, as sent; empty where it has none.
+        fields: Values by lower-case name, both UTF-8.
+        filename: Of the file's own part, as sent, without control characters; empty if it has none.
     """
 
     fields: dict[bytes, bytes] = field(default_factory=dict)
@@ -92,7 +101,7 @@ class FieldsDecoder:
         Raises:
             MalformedPOSTRequest: It is no form.
             MaxPostPreDataLengthExceeded: What comes before the file is too long.
-            InvalidArgument: There is no file, or a field came twice.
+            InvalidArgument: There is no file, a field came twice, or a field is not UTF-8.
         """
         self._buffer += data
         steps: dict[_State, Callable[[], bool]] = {
@@ -158,24 +167,20 @@ class FieldsDecoder:
         end = self._find(b"\r\n\r\n")
         if end < 0:
             return False
-        lines = bytes(self._buffer[self._position + 2 : end]).split(b"\r\n")
-        part_began_at = self._position - 2
-        self._position = self._searched = end + 4
-        parameters: dict[bytes, bytes] = {}
-        for line in lines:
-            name, colon, value = line.partition(b":")
-            if not colon:
-                raise MalformedPOSTRequest
-            if name.lower() == b"content-disposition":
-                if _DISPOSITION.match(value.strip(b" \t")) is None:
-                    raise MalformedPOSTRequest
-                parameters = _parameters(value)
-        self._name = parameters.get(b"name", b"").lower()
-        if not self._name:
+        if self._position - 2 > MAX_POST_FIELDS_SIZE:
+            raise MaxPostPreDataLengthExceeded(MAX_POST_FIELDS_SIZE)
+        head = bytes(self._buffer[self._position : end])
+        if self._delimiter in head:
+            # A boundary may hold a colon, and look like a header's line.
             raise MalformedPOSTRequest
+        parameters = _part_parameters(head[2:])
+        self._position = self._searched = end + 4
+        self._name = parameters.get(b"name", b"").lower()
+        # Readers disagree on a quoted pair: some drop its backslash, some keep it.
+        if not self._name or b"\\" in self._name or b'"' in self._name:
+            raise MalformedPOSTRequest
+        check_text(self._name)
         if self._name == b"file":
-            if part_began_at > MAX_POST_FIELDS_SIZE:
-                raise MaxPostPreDataLengthExceeded(MAX_POST_FIELDS_SIZE)
             self.form.filename = parameters.get(b"filename", b"")
             self._state = _State.FILE
         else:
@@ -190,9 +195,10 @@ class FieldsDecoder:
         if found < 0:
             return False
         value = bytes(self._buffer[self._position + 2 : found])
+        check_text(value)
         if self._name in self.form.fields and not self._name.startswith(_IGNORED):
             # Which of the two would the policy have meant?
-            raise InvalidArgument("Bucket POST must contain each field only once.", self._name.decode("latin-1"), value)
+            raise InvalidArgument("Bucket POST must contain each field only once.", self._name.decode(), value)
         self.form.fields[self._name] = value
         self._position = self._searched = found + len(self._delimiter)
         self._state = _State.DELIMITER
@@ -281,21 +287,62 @@ class FileDecoder:
         self._kept = b"" if self._is_closed else data[-len(closing) + 1 :]
 
 
+def check_text(value: bytes) -> None:
+    """
+    Refuse a field which is not UTF-8.
+
+    Raises:
+        InvalidArgument: As S3 answers ("HTML Form Declaration": the form and the policy are UTF-8).
+    """
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        raise InvalidArgument("Malformed Unicode code sequence in the field.", "formField", None) from None
+
+
+def _part_parameters(head: bytes) -> dict[bytes, bytes]:
+    """
+    Return the parameters of a part's one Content-Disposition.
+
+    Args:
+        head: The part's header lines, without the empty line after them.
+
+    Raises:
+        MalformedPOSTRequest: The lines cannot be read, or two readers could read another field or another value.
+    """
+    if _PART_HEAD.fullmatch(head) is None:
+        raise MalformedPOSTRequest
+    parameters: dict[bytes, bytes] | None = None
+    for line in head.split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        lower = name.lower()
+        value = value.strip(b" \t")
+        if lower == b"content-disposition":
+            if parameters is not None or _DISPOSITION.match(value) is None:
+                raise MalformedPOSTRequest
+            parameters = _parameters(value)
+        elif lower == b"content-transfer-encoding" and value.lower() not in _IDENTITY_ENCODINGS:
+            raise MalformedPOSTRequest
+    return parameters or {}
+
+
 def _parameters(value: bytes) -> dict[bytes, bytes]:
     """
     Return the parameters of a header by lower-case name.
 
     Raises:
-        MalformedPOSTRequest: They cannot be read, or one came twice.
+        MalformedPOSTRequest: They cannot be read, one came twice, or one is in the extended notation of RFC 2231.
     """
-    start = value.find(b";")
+    end = value.find(b";")
     found: dict[bytes, bytes] = {}
-    if start < 0:
+    if end < 0:
         return found
-    end = start
-    for parameter in _PARAMETER.finditer(value, start):
+    while (parameter := _PARAMETER.match(value, end)) is not None:
         name = parameter[1].lower()
-        if parameter.start() != end or name in found:
+        base, star, _ = name.partition(b"*")
+        # .NET sends filename* beside filename; S3 and browsers read filename alone. Of the others it would be a second
+        # value: name*=utf-8''acl.
+        if name in found or (star and base != b"filename"):
             raise MalformedPOSTRequest
         end = parameter.end()
         quoted = parameter[2]

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from s3proxy.s3.date import parse_basic_iso
 from s3proxy.s3.errors import AccessDenied, InvalidPolicyDocument
 
-_EXPIRATION = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})(?:\.\d{1,9})?Z", re.ASCII)
+_EXPIRATION = re.compile(r"(\d{4})-(\d{2})-(\d{2})T(\d{2}):(\d{2}):(\d{2})(?:\.\d{1,9})?Z", re.ASCII)
 _NUMBER = re.compile(r"\d{1,19}", re.ASCII)
 _NOT_COVERED = frozenset({b"policy", b"x-amz-signature", b"signature", b"awsaccesskeyid", b"file"})
 _IGNORED = b"x-ignore-"
@@ -43,9 +44,12 @@ class Condition:
     text: str
     is_meant: bool = True
 
-    def holds(self, fields: Mapping[bytes, bytes]) -> bool:
+    def holds(self, fields: Mapping[bytes, bytes], shared_type: bytes) -> bool:
         """
         Say whether the fields are as the condition wants them.
+
+        Args:
+            shared_type: What each item of the Content-Type field begins with.
         """
         found = fields.get(self.name)
         if found is None or not self.is_meant:
@@ -53,7 +57,7 @@ class Condition:
         if not self.is_prefix:
             return found == self.value
         if self.name == b"content-type":
-            return all(item.strip(b" \t").startswith(self.value) for item in found.split(b","))
+            return shared_type.startswith(self.value)
         return found.startswith(self.value)
 
 
@@ -93,8 +97,10 @@ class Policy:
         """
         if now > self.expires_at:
             raise AccessDenied("Invalid according to Policy: Policy expired.")
+        # Computed once: 200 conditions on a list of 8,000 types would take a quarter of a second.
+        shared_type = _shared_start(fields.get(b"content-type", b""))
         for condition in self.conditions:
-            if not condition.holds(fields):
+            if not condition.holds(fields, shared_type):
                 raise AccessDenied(f"Invalid according to Policy: Policy Condition failed: {condition.text}")
         covered = {condition.name for condition in self.conditions} | _NOT_COVERED
         extra = [name for name in fields if name not in covered and not name.startswith(_IGNORED)]
@@ -122,7 +128,10 @@ def parse_policy(raw_policy: bytes) -> Policy:
     if not text.strip():
         raise InvalidPolicyDocument("Expecting '{' but found End-of-Input")
     try:
-        document = json.loads(text)
+        document = json.loads(text, object_pairs_hook=_read_object, parse_constant=_refuse_constant)
+        if "\\u" in text:
+            # An escape may be half of a surrogate pair, which is not text: no field can have it.
+            json.dumps(document, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise InvalidPolicyDocument(_INVALID_JSON) from None
     if not isinstance(document, dict):
@@ -159,11 +168,11 @@ def _read_expiration(value: object) -> datetime:
     if not isinstance(value, str):
         raise InvalidPolicyDocument(_INVALID_JSON)
     found = _EXPIRATION.fullmatch(value)
-    try:
-        # Fractions of a second end with the second that they are in.
-        return datetime.fromisoformat(f"{found[1]}+00:00" if found is not None else "")
-    except ValueError:
-        raise InvalidPolicyDocument(f"Invalid 'expiration' value: '{value}'") from None
+    # Fractions of a second end with the second that they are in.
+    expires_at = parse_basic_iso("{}{}{}T{}{}{}Z".format(*found.groups()).encode()) if found is not None else None
+    if expires_at is None:
+        raise InvalidPolicyDocument(f"Invalid 'expiration' value: '{value}'")
+    return expires_at
 
 
 def _read_simple(item: dict[str, Any]) -> Condition:
@@ -174,13 +183,15 @@ def _read_simple(item: dict[str, Any]) -> Condition:
     ((name, value),) = item.items()
     if not isinstance(value, str):
         raise InvalidPolicyDocument("Invalid Simple-Condition: value must be a string.")
-    return Condition(_octets(name).lower(), _octets(value), False, _text("eq", f"${name}", value))
+    return Condition(name.encode().lower(), value.encode(), False, _text("eq", f"${name}", value))
 
 
 def _read_condition(item: list[Any]) -> Condition:
     if not item:
         raise InvalidPolicyDocument("Invalid Condition: missing operation identifier.")
-    operation = item[0].lower() if isinstance(item[0], str) else None
+    if not isinstance(item[0], str):
+        raise InvalidPolicyDocument(_INVALID_JSON)
+    operation = item[0].lower()
     if operation not in {"eq", "starts-with"}:
         raise InvalidPolicyDocument(f"Invalid Condition: unknown operation '{item[0]}'.")
     if len(item) != 3:
@@ -189,8 +200,8 @@ def _read_condition(item: list[Any]) -> Condition:
     if not isinstance(name, str) or not isinstance(value, str):
         raise InvalidPolicyDocument(_INVALID_JSON)
     return Condition(
-        _octets(name.removeprefix("$")).lower(),
-        _octets(value),
+        name.removeprefix("$").encode().lower(),
+        value.encode(),
         operation == "starts-with",
         _text(operation, name, value),
         name.startswith("$"),
@@ -216,5 +227,29 @@ def _text(operation: str, name: str, value: str) -> str:
     return json.dumps([operation, name, value], ensure_ascii=False)
 
 
-def _octets(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
+def _shared_start(types: bytes) -> bytes:
+    """
+    Return what each item of a list begins with.
+    """
+    items = [item.strip(b" \t") for item in types.split(b",")]
+    # What the first and the last in order share, all between them share.
+    first, last = min(items), max(items)
+    size = 0
+    for one, other in zip(first, last, strict=False):
+        if one != other:
+            break
+        size += 1
+    return first[:size]
+
+
+def _read_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    # Two readers could take one or the other.
+    if len(found) != len(pairs):
+        raise ValueError("duplicate name")
+    return found
+
+
+def _refuse_constant(name: str) -> None:
+    # Python takes NaN and Infinity, which JSON does not have.
+    raise ValueError(f"{name} is not JSON")

@@ -11,13 +11,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from urllib.parse import quote_from_bytes, urlencode, urlsplit, urlunsplit
-from xml.etree import ElementTree
 
-from s3proxy.postobject.form import Form
+from s3proxy.postobject.form import Form, check_text
 from s3proxy.s3.address import Address
+from s3proxy.s3.document import local_name, parse_document
 from s3proxy.s3.error_xml import escape_text
-from s3proxy.s3.errors import InvalidArgument, MalformedXML
+from s3proxy.s3.errors import BadRequest, InvalidArgument, InvalidTag, KeyTooLongError, MalformedXML
 from s3proxy.s3.head import HeaderList, RequestHead, index_headers
+from s3proxy.s3.limits import MAX_KEY_SIZE, MAX_OBJECT_TAGS, MAX_TAG_KEY_LENGTH, MAX_TAG_VALUE_LENGTH
 
 DEFAULT_CONTENT_TYPE = b"binary/octet-stream"
 
@@ -45,6 +46,15 @@ _PREFIXES = (
     b"x-amz-object-lock-",
     b"x-amz-server-side-encryption",
 )
+# What follows a prefix is a token (RFC 9110, section 5.6.2): a CR, a colon or a byte above 0x7F ends the line, the name
+# or the whole head for some backend. An underscore is a hyphen to backends behind CGI, so that only metadata has it.
+_HEADER_NAME = re.compile(
+    rb"x-amz-(?:meta-[!#$%&'*+\-.^_`|~0-9a-z]+"
+    rb"|(?:checksum|grant|object-lock)-[!#$%&'*+\-.^`|~0-9a-z]+"
+    rb"|server-side-encryption(?:-[!#$%&'*+\-.^`|~0-9a-z]+)?)"
+)
+_URL = re.compile(rb"[\x21-\x7e]+")
+_DOTS = re.compile(rb"(?:^|/)\.{1,2}(?:/|\Z)")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _FILENAME = b"${filename}"
 
@@ -54,16 +64,25 @@ def form_key(form: Form) -> bytes:
     Return the key which a form names, the file's own name in the place of ``${filename}``.
 
     Raises:
-        InvalidArgument: There is none.
+        InvalidArgument: There is none, or it is not UTF-8, or a segment of it is ``.`` or ``..``.
+        KeyTooLongError: It has more than 1,024 bytes.
     """
     key = form.fields.get(b"key")
     if key is None:
         raise InvalidArgument.of_missing_field("key")
     # Old browsers send the whole path, Windows' with backslashes.
-    name = re.split(rb"[/\\]", form.filename)[-1]
+    name = form.filename.replace(b"\\", b"/").rpartition(b"/")[2]
+    # Counted before it is built: each of a thousand variables could stand for a long name.
+    size = len(key) + key.count(_FILENAME) * (len(name) - len(_FILENAME))
+    if size > MAX_KEY_SIZE:
+        raise KeyTooLongError(size, MAX_KEY_SIZE)
     key = key.replace(_FILENAME, name)
     if not key:
         raise InvalidArgument("User key must have a length greater than 0.", "key")
+    check_text(key)
+    if _DOTS.search(key) is not None:
+        # A policy allows a prefix; a backend that resolves dots would store outside of it.
+        raise InvalidArgument("The storage cannot hold this key as it is.", "Key", key)
     return key
 
 
@@ -76,17 +95,24 @@ def upload_request(head: RequestHead, address: Address, form: Form) -> tuple[Req
         address: Of the form: the bucket.
 
     Raises:
-        InvalidArgument: There is no key, or a field's value cannot be a header's.
+        InvalidArgument: There is no key, or a field's name or value cannot be a header's.
+        KeyTooLongError: The key has more than 1,024 bytes.
         MalformedXML: The tags cannot be read.
+        BadRequest: There are more than ten tags.
+        InvalidTag: A tag is too long, has no key, or came twice.
     """
     key = form_key(form)
     raw_key = quote_from_bytes(key, safe="/-_.~").encode()
     headers: HeaderList = [(name, value) for name, value in head.headers if name.lower() in {b"host", b"user-agent"}]
     for name, value in form.fields.items():
-        header = _HEADERS.get(name) or (name if name.startswith(_PREFIXES) else None)
+        header = _HEADERS.get(name)
+        if header is None and name.startswith(_PREFIXES):
+            if _HEADER_NAME.fullmatch(name) is None:
+                raise InvalidArgument("A field's name cannot be a header's", name.decode("utf-8", "replace"), value)
+            header = name
         if header is not None and value:
             if _CONTROL.search(value) is not None:
-                raise InvalidArgument("A field's value may hold no control characters", name.decode("latin-1"), value)
+                raise InvalidArgument("A field's value may hold no control characters", name.decode(), value)
             headers.append((header, value.strip(b" \t")))
     if not form.fields.get(b"content-type"):
         headers.append((b"Content-Type", DEFAULT_CONTENT_TYPE))
@@ -135,14 +161,14 @@ def _redirect_target(redirect: bytes, address: Address, etag: bytes) -> bytes | 
     """
     Return the URL with what was stored added to its query; None where it is no URL.
     """
+    if _URL.fullmatch(redirect) is None:
+        return None
     try:
         url = urlsplit(redirect.decode("ascii"))
         _ = url.port
     except ValueError:
         return None
-    if url.scheme not in {"http", "https"} or not url.netloc or not redirect.isascii() or b" " in redirect:
-        return None
-    if _CONTROL.search(redirect) is not None:
+    if url.scheme not in {"http", "https"} or not url.netloc:
         return None
     stored = urlencode([("bucket", address.bucket), ("key", address.key), ("etag", etag)])
     query = f"{url.query}&{stored}" if url.query else stored
@@ -153,20 +179,22 @@ def _tags(document: bytes) -> bytes:
     """
     Return the value of x-amz-tagging for a Tagging document.
     """
-    # Neither DTD nor entities: nothing in S3 needs them.
-    if b"<!" in document:
+    root = parse_document(document)
+    if local_name(root) != "Tagging" or [local_name(child) for child in root] != ["TagSet"]:
         raise MalformedXML
-    try:
-        root = ElementTree.fromstring(document)  # noqa: S314
-    except (ElementTree.ParseError, ValueError, LookupError):
-        raise MalformedXML from None
-    tags = []
-    for element in root.iter():
-        if element.tag.rpartition("}")[2] == "Tag":
-            parts = {child.tag.rpartition("}")[2]: child.text or "" for child in element}
-            if parts.keys() != {"Key", "Value"} or not parts["Key"]:
-                raise MalformedXML
-            tags.append((parts["Key"], parts["Value"]))
-    if root.tag.rpartition("}")[2] != "Tagging":
-        raise MalformedXML
+    if len(root[0]) > MAX_OBJECT_TAGS:
+        raise BadRequest(f"Object tags cannot be greater than {MAX_OBJECT_TAGS}")
+    tags: dict[str, str] = {}
+    for element in root[0]:
+        parts = {local_name(child): child.text or "" for child in element if not len(child)}
+        if local_name(element) != "Tag" or len(element) != 2 or parts.keys() != {"Key", "Value"}:
+            raise MalformedXML
+        key, value = parts["Key"], parts["Value"]
+        if not key or len(key) > MAX_TAG_KEY_LENGTH:
+            raise InvalidTag("The TagKey you have provided is invalid")
+        if len(value) > MAX_TAG_VALUE_LENGTH:
+            raise InvalidTag("The TagValue you have provided is invalid")
+        if key in tags:
+            raise InvalidTag("Cannot provide multiple Tags with the same key")
+        tags[key] = value
     return urlencode(tags).encode()

@@ -13,12 +13,11 @@ from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from s3proxy.resign.elements import Element, Reading, character_data, read_elements, replace_contents
-from s3proxy.s3.address import Address
 from s3proxy.s3.errors import InternalError
 from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead, connection_options
 from s3proxy.s3.identity_enum import IdentityEnum
 from s3proxy.s3.limits import KIB, MIB
-from s3proxy.s3.query import query_names
+from s3proxy.s3.operation import Operation
 
 HOP_BY_HOP = frozenset(
     {
@@ -77,6 +76,7 @@ _CODE = re.compile(r"[A-Za-z0-9.]+")
 _OWN_CODE = re.compile(r"[A-Za-z0-9.]++(?: [A-Za-z]++)*+")
 _ERROR_ROOTS = frozenset({"Error", "ErrorResponse", "Response"})
 _ERROR_ELEMENTS = frozenset({"Code", "Endpoint", "HostId", "Message", "RequestID", "RequestId"})
+_NAMING_OPERATIONS = frozenset({"CompleteMultipartUpload", "GetBucketLocation"})
 _NAMING_ELEMENTS = frozenset({"Location", "LocationConstraint"})
 _CODES_BY_STATUS = {
     400: b"InvalidRequest",
@@ -161,18 +161,13 @@ class PublicName(NamedTuple):
         return b"%s://%s%s" % (self.scheme, self.host, path) if self.host else path
 
 
-def edited_document(head: RequestHead, address: Address) -> bool:
+def edited_document(operation: Operation) -> bool:
     """
     Return True if the operation's answer is a document that names the backend or its region.
 
-    These are GetBucketLocation and CompleteMultipartUpload. ``?location`` of an object is ignored by S3 and by
-    backends: what they answer is the object.
+    ``?location`` of an object is another operation: S3 and backends ignore it, and answer the object.
     """
-    if not head.raw_query:
-        return False
-    if head.method == b"GET":
-        return not address.key and bool(address.bucket) and b"location" in query_names(head.raw_query)
-    return head.method == b"POST" and bool(address.key) and b"uploadId" in query_names(head.raw_query)
+    return operation.name in _NAMING_OPERATIONS
 
 
 def answer_use(request: RequestHead, answer: ResponseHead, *, names_backend: bool) -> AnswerUse:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from s3proxy.awschunked.encoder import BodyEncoder, ChunkEncoder, UnsignedChunkEncoder, encoded_length
+from s3proxy.resign.gate import write_head
 from s3proxy.resign.profiles import BackendKey, Profile
 from s3proxy.resign.v2 import sign_v2
 from s3proxy.resign.v4 import (
@@ -103,18 +104,21 @@ def backend_head(
         payload: For Signature V4: the body's SHA-256 in lower-case hex, if the account signs hashes, or
             ``UNSIGNED-PAYLOAD``.
         now: Aware, UTC.
+
+    Raises:
+        InvalidRequest: The head does not pass the gate; see `s3proxy.resign.gate.write_head`.
     """
     headers: HeaderList = [(b"Host", account.host), *passed]
     if length is not None:
         headers.append((b"Content-Length", b"%d" % length))
+    head = write_head(method, target, headers)
     if account.key is None or account.signature == "none":
         signed: HeaderList = []
     elif account.signature == "v2":
         signed = sign_v2(method, target, headers, account.profile, account.key, now)
     else:
         signed, _ = sign_v4(method, target, headers, payload, account.key, account.signing_keys, now)
-    headers += signed
-    return _write(method, target, headers, expects_continue=expects_continue)
+    return head + _last_lines(signed, expects_continue=expects_continue)
 
 
 def chunked_head(
@@ -136,6 +140,9 @@ def chunked_head(
     Args:
         length: Bytes of the body itself.
         trailer_name: Of the checksum which follows it, lower case; None for no trailer, where chunks are signed.
+
+    Raises:
+        InvalidRequest: The head does not pass the gate; see `s3proxy.resign.gate.write_head`.
     """
     assert account.key is not None
     is_signed = account.signs_chunks
@@ -149,23 +156,20 @@ def chunked_head(
     if trailer_name is not None:
         headers.append((b"x-amz-trailer", trailer_name))
         payload = STREAMING_PAYLOAD_TRAILER if is_signed else STREAMING_UNSIGNED_PAYLOAD_TRAILER
+    head = write_head(method, target, headers)
     signed, signer = sign_v4(method, target, headers, payload, account.key, account.signing_keys, now)
-    headers += signed
     encoder: BodyEncoder
     if signer is not None:
         encoder = ChunkEncoder(length, signer.sign, trailer_name=trailer_name, sign_trailer=signer.sign_trailer)
     else:
         assert trailer_name is not None
         encoder = UnsignedChunkEncoder(length, trailer_name)
-    return _write(method, target, headers, expects_continue=expects_continue), encoder
+    return head + _last_lines(signed, expects_continue=expects_continue), encoder
 
 
-def _write(method: bytes, target: bytes, headers: HeaderList, *, expects_continue: bool) -> bytes:
-    if expects_continue:
-        headers.append((b"Expect", b"100-continue"))
-    lines = [b"%s %s HTTP/1.1\r\n" % (method, target)]
-    lines += [b"%s: %s\r\n" % header for header in headers]
-    lines.append(b"\r\n")
+def _last_lines(signed: HeaderList, *, expects_continue: bool) -> bytes:
+    lines = [b"%s: %s\r\n" % header for header in signed]
+    lines.append(b"Expect: 100-continue\r\n\r\n" if expects_continue else b"\r\n")
     return b"".join(lines)
 
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from s3proxy.resign.answer import HOP_BY_HOP
 from s3proxy.resign.profiles import Profile
 from s3proxy.s3.errors import InvalidRequest
-from s3proxy.s3.head import HeaderList, RequestHead, connection_options
-from s3proxy.s3.operation import belongs_to_upload
+from s3proxy.s3.head import Fields, HeaderList, RequestHead, connection_options
+from s3proxy.s3.header import is_unambiguous_name
+from s3proxy.s3.operation import Operation
 
 _REPLACED = frozenset(
     {
@@ -78,14 +79,14 @@ class PassedHeaders:
     dropped: tuple[bytes, ...]
 
 
-def knows_checksums(head: RequestHead, profile: Profile, *, sends_trailers: bool) -> bool:
+def knows_checksums(operation: Operation, profile: Profile, *, sends_trailers: bool) -> bool:
     """
     Say whether the backend hears of the checksums which the client sends.
 
     Of a multipart upload it hears nothing where no trailers are sent to it: a part's checksum may be in its trailer,
     which comes too late for a head, and an upload which was begun with an algorithm takes no part without one.
     """
-    return profile.takes_checksums and (sends_trailers or not belongs_to_upload(head))
+    return profile.takes_checksums and (sends_trailers or not operation.is_part_of_upload)
 
 
 def passed_headers(
@@ -118,6 +119,7 @@ def passed_headers(
             or lower.startswith(b"x-forwarded-")
             or (lower not in signed_headers and lower not in _UNSIGNED_PASSED)
             or (not passes_checksums and lower.startswith(b"x-amz-checksum-") and lower != _MODE)
+            or (b"_" in lower and not is_unambiguous_name(lower))
         ):
             dropped.append(lower)
         elif lower == b"content-encoding" and is_streaming:
@@ -126,9 +128,28 @@ def passed_headers(
                 passed.append((name, kept))
         else:
             passed.append((name, value))
+    if len(head.fields) != len(head.headers):
+        passed = _joined(passed, head.fields)
     return PassedHeaders(passed, tuple(dropped))
 
 
+def _joined(passed: HeaderList, fields: Fields) -> HeaderList:
+    """
+    Write one line for each name whose repeats S3 joins. Of two lines a backend may read but one.
+    """
+    joined: HeaderList = []
+    seen = set()
+    for name, value in passed:
+        lower = name.lower()
+        if len(fields[lower]) == 1 or not (lower.startswith(b"x-amz-") or lower in _JOINED):
+            joined.append((name, value))
+        elif lower not in seen:
+            seen.add(lower)
+            joined.append((name, b",".join(fields[lower])))
+    return joined
+
+
+_JOINED = frozenset({b"content-md5", b"content-type"})
 _MODE = b"x-amz-checksum-mode"
 
 

@@ -4,10 +4,9 @@ Keys which a backend cannot hold: it would store them under another name, and so
 
 from __future__ import annotations
 
-from urllib.parse import unquote_to_bytes
-
 from s3proxy.resign.profiles import Profile
 from s3proxy.s3.address import Address
+from s3proxy.s3.copy_source import copy_source_key
 from s3proxy.s3.document import local_name, parse_document
 from s3proxy.s3.errors import InvalidArgument
 from s3proxy.s3.head import RequestHead
@@ -22,7 +21,7 @@ def check_keys(profile: Profile, head: RequestHead, address: Address) -> None:
     """
     _check_key(profile, address.key)
     for source in head.fields.get(b"x-amz-copy-source", ()):
-        _check_key(profile, unquote_to_bytes(source.partition(b"?")[0]).removeprefix(b"/").partition(b"/")[2])
+        _check_key(profile, copy_source_key(source))
 
 
 def check_document_keys(profile: Profile, document: bytes) -> None:

@@ -73,6 +73,13 @@ class Mending:
         self.head = head if self._listing is None else self._listing.head
         self.passed = passed
 
+    @property
+    def is_listing(self) -> bool:
+        """
+        Whether a listing of the second version is asked for as one of the first.
+        """
+        return self._listing is not None
+
     def measure(self, answer: ResponseHead, passed: HeaderList) -> HeaderList:
         """
         Judge what the client wants of an object; return the headers which ask for it.

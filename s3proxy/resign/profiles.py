@@ -5,15 +5,30 @@ What each kind of backend wants, as data.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import unquote_to_bytes
 
-from s3proxy.resign.operations import operation_name
+from s3proxy.resign.allowed import (
+    ALL_FEATURES,
+    ALL_OPERATIONS,
+    CEPH_EXTENSIONS,
+    CEPH_OPERATIONS,
+    EXTENSIONS,
+    MINIO_EXTENSIONS,
+    OSG_OPERATIONS,
+    RIAKCS_OPERATIONS,
+    SWIFT_OPERATIONS,
+    WALRUS_OPERATIONS,
+    Allowed,
+    Extension,
+    Feature,
+)
 from s3proxy.s3.address import Address
-from s3proxy.s3.errors import AccessDenied, NotImplementedByProxy
+from s3proxy.s3.errors import AccessDenied
 from s3proxy.s3.head import RequestHead
 from s3proxy.s3.identity_enum import IdentityEnum
+from s3proxy.s3.query import query_names
 
 
 class DateForm(IdentityEnum):
@@ -68,7 +83,7 @@ Query names which Signature V2 covers at most backends: the documentation's list
 @dataclass(frozen=True, slots=True)
 class HealthRequest:
     """
-    What a backend is asked, without a signature, to see whether it works.
+    What a backend is classification, without a signature, to see whether it works.
 
     Attributes:
         path: Below the service path.
@@ -111,14 +126,16 @@ class Profile:
         takes_trailers: Whether a streamed body may come aws-chunked with its checksum in a trailer, under Signature V4;
             else that checksum stays here, and so does every one of a multipart upload. Needs `takes_checksums`.
         escapes_plus: Whether ``+`` in a path must be sent as ``%2B``, because it is read as a space.
-        sends_expect: Whether the backend is asked with ``Expect: 100-continue`` before a streamed body.
+        sends_expect: Whether the backend is classification with ``Expect: 100-continue`` before a streamed body.
         proves_tail: Whether the backend was seen to drop a body which was reset before its end.
         reserved_segments: First path segments, lower case, which are not buckets but surfaces of its own.
         private_headers: Prefixes of headers, lower case, by which it takes orders from its own kind.
-        health: Asked to see whether it works.
+        health: Classification to see whether it works.
         v2_subresources: Query names which its Signature V2 covers.
-        operations: Those which it has, as `s3proxy.resign.operations.operation_name` names them; the others are
-            answered 501 before it. None where it has them all, or tells for itself what it lacks.
+        private_parameters: Prefixes of query names, lower case, by which it does the same.
+        operations: Those of S3 that it has, by name, or refuses itself; the others are answered 501 before it.
+        features: Functions that headers ask for; a write that asks for another is answered 501.
+        extensions: Functions beyond S3 that may be allowed there.
         error_codes: Codes of its own, each with S3's code where the operation is about an object, and where it is not.
         mends_reads: Whether Range and conditions of a GET must be put as it reads them, and ranged answers be mended.
         overrides_answers: Whether ``response-*`` is kept from it, and done here: it reads or signs none of that.
@@ -139,9 +156,12 @@ class Profile:
     proves_tail: bool = False
     reserved_segments: frozenset[bytes] = frozenset()
     private_headers: tuple[bytes, ...] = ()
+    private_parameters: tuple[bytes, ...] = ()
     health: HealthRequest = ANY_BELOW_500
     v2_subresources: frozenset[bytes] = V2_SUBRESOURCES
-    operations: frozenset[str] | None = None
+    operations: frozenset[str] = ALL_OPERATIONS
+    features: frozenset[Feature] = ALL_FEATURES
+    extensions: tuple[Extension, ...] = ()
     error_codes: Mapping[bytes, tuple[bytes, bytes]] = field(default_factory=dict)
     mends_reads: bool = False
     overrides_answers: bool = False
@@ -150,83 +170,31 @@ class Profile:
     deletes_one_by_one: bool = False
     is_plain: bool = field(init=False)
     "whether nothing of a request or an answer is to be mended"
-    taken_operations: frozenset[str] | None = field(init=False)
+    taken_operations: frozenset[str] = field(init=False)
     "those which clients may ask for: its own, and what is made of them"
 
     def __post_init__(self) -> None:
         is_mended = self.escapes_plus or self.mends_reads or self.overrides_answers or self.lists_v1
         object.__setattr__(self, "is_plain", not (is_mended or self.error_codes))
         taken = self.operations
-        if taken is not None and self.deletes_one_by_one:
-            taken |= {"POST bucket?delete"}
+        if self.deletes_one_by_one:
+            taken |= {"DeleteObjects"}
         object.__setattr__(self, "taken_operations", taken)
 
+    def allows(self, names: Collection[str] | None = None) -> Allowed:
+        """
+        Return what clients may ask of such a backend.
 
-_CORE_OPERATIONS = frozenset(
-    {
-        "GET service",
-        "HEAD service",
-        "HEAD bucket",
-        "GET bucket",
-        "GET bucket?list-type",
-        "PUT bucket",
-        "DELETE bucket",
-        "GET bucket?acl",
-        "PUT bucket?acl",
-        "GET bucket?location",
-        "HEAD object",
-        "GET object",
-        "PUT object",
-        "PUT object?copy-source",
-        "DELETE object",
-        "GET object?acl",
-        "PUT object?acl",
-        "POST object?uploads",
-        "PUT object?partNumber&uploadId",
-        "POST object?uploadId",
-        "DELETE object?uploadId",
-    }
-)
-"""
-What all of the older ones have.
-"""
+        Args:
+            names: What it has beyond this profile: S3's operations by name, and extensions. None for the extensions
+                that are the profile's own choice.
+        """
+        if names is None:
+            extensions = tuple(each for each in self.extensions if each.is_default)
+            return Allowed(self.taken_operations, self.features, extensions)
+        extensions = tuple(each for name, each in EXTENSIONS.items() if name in names)
+        return Allowed(self.taken_operations | ALL_OPERATIONS.intersection(names), self.features, extensions)
 
-_WALRUS_OPERATIONS = _CORE_OPERATIONS | {
-    "GET bucket?logging",
-    "PUT bucket?logging",
-    "GET bucket?versioning",
-    "PUT bucket?versioning",
-    "GET bucket?versions",
-}
-"""
-Source: eucalyptus/eucalyptus, ``WalrusRESTBinding``: the operations of ``populateOperationMap``. A sub-resource which
-it does not know is not refused there but ignored: ``PUT /bucket/key?tagging`` would write the tags over the object.
-"""
-
-_OSG_OPERATIONS = _WALRUS_OPERATIONS | {
-    *(f"{method} bucket?{name}" for method in ("GET", "PUT", "DELETE") for name in ("cors", "lifecycle", "tagging")),
-    "GET bucket?uploads",
-    "GET object?uploadId",
-    "POST bucket?delete",
-    "OPTIONS bucket",
-    "OPTIONS object",
-}
-"""
-Source: eucalyptus/eucalyptus, ``SUPPORTED_OPS`` of ``ObjectStorageGETBinding`` and its siblings.
-"""
-
-_RIAKCS_OPERATIONS = _CORE_OPERATIONS - {"HEAD service"} | {
-    *(f"{method} bucket?policy" for method in ("GET", "PUT", "DELETE")),
-    "GET bucket?uploads",
-    "GET bucket?versioning",
-    "GET object?uploadId",
-    "POST bucket?delete",
-    "PUT object?copy-source&partNumber&uploadId",
-}
-"""
-Source: "Riak CS Storage API", its table of features; basho/riak_cs, ``riak_cs_s3_rewrite``: an unknown sub-resource is
-ignored there, too.
-"""
 
 _WALRUS_SUBRESOURCES = frozenset(
     {
@@ -265,7 +233,7 @@ Source: eucalyptus/eucalyptus, the exceptions of ``walrus-common`` and ``WalrusR
 
 _NOT_IN_XML = rb"[\0-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]"
 """
-What a listing cannot tell which is plain XML, whatever encoding is asked for.
+What a listing cannot tell which is plain XML, whatever encoding is classification for.
 """
 
 _EUCALYPTUS = Profile(
@@ -274,6 +242,7 @@ _EUCALYPTUS = Profile(
     escapes_plus=True,
     reserved_segments=frozenset({b"services"}),
     private_headers=(b"euca",),
+    features=frozenset(),
     error_codes=_WALRUS_CODES,
     mends_reads=True,
     overrides_answers=True,
@@ -292,6 +261,10 @@ PROFILES: dict[str, Profile] = {
             proves_tail=True,
             reserved_segments=frozenset({b"admin", b"swift", b"auth"}),
             private_headers=(b"rgwx-", b"x-rgw-", b"http_x_rgw"),
+            # By rgwx-uid a system user acts for another; the usage and the sync state of everybody are its own API.
+            private_parameters=(b"rgwx-", b"usage", b"mdsearch"),
+            operations=CEPH_OPERATIONS,
+            extensions=CEPH_EXTENSIONS,
             # As 16.2 has them: it came to know the operations, and its Signature V2 did not.
             v2_subresources=V2_SUBRESOURCES - {b"encryption", b"object-lock", b"restore"},
             refused_keys=re.compile(rb"\0"),
@@ -321,6 +294,7 @@ PROFILES: dict[str, Profile] = {
                 b"x-versions-",
             ),
             health=HealthRequest(path=b"/healthcheck", statuses=frozenset({200})),
+            operations=SWIFT_OPERATIONS,
             refused_keys=re.compile(rb"\0"),
         ),
         replace(
@@ -330,7 +304,7 @@ PROFILES: dict[str, Profile] = {
             signs_service_path=True,
             health=HealthRequest(b"HEAD", b"", frozenset({403, 405})),
             v2_subresources=_WALRUS_SUBRESOURCES,
-            operations=_WALRUS_OPERATIONS,
+            operations=WALRUS_OPERATIONS,
             refused_keys=re.compile(_NOT_IN_XML),
             deletes_one_by_one=True,
         ),
@@ -341,7 +315,7 @@ PROFILES: dict[str, Profile] = {
             # It compares the hash with that of the 100 KiB which it has buffered.
             takes_hashes=False,
             health=HealthRequest(b"HEAD", b"", frozenset({403, 405})),
-            operations=_OSG_OPERATIONS,
+            operations=OSG_OPERATIONS,
         ),
         replace(
             _EUCALYPTUS,
@@ -349,7 +323,7 @@ PROFILES: dict[str, Profile] = {
             service_path=b"/services/WalrusBackend",
             health=HealthRequest(b"HEAD", b"", frozenset({405})),
             v2_subresources=_WALRUS_SUBRESOURCES,
-            operations=_WALRUS_OPERATIONS,
+            operations=WALRUS_OPERATIONS,
             deletes_one_by_one=True,
         ),
         Profile(
@@ -359,7 +333,8 @@ PROFILES: dict[str, Profile] = {
             # By x-rcs-rewrite-path a client would choose what its signature is held against.
             private_headers=(b"x-rcs-",),
             health=HealthRequest(path=b"/riak-cs/ping", statuses=frozenset({200})),
-            operations=_RIAKCS_OPERATIONS,
+            operations=RIAKCS_OPERATIONS,
+            features=frozenset(),
             overrides_answers=True,
             lists_v1=True,
         ),
@@ -370,6 +345,8 @@ PROFILES: dict[str, Profile] = {
             proves_tail=True,
             reserved_segments=frozenset({b"minio"}),
             private_headers=(b"x-minio-",),
+            private_parameters=(b"x-minio-",),
+            extensions=MINIO_EXTENSIONS,
             health=HealthRequest(path=b"/minio/health/live", statuses=frozenset({200})),
         ),
         Profile(
@@ -400,16 +377,20 @@ class BackendKey:
         return f"<BackendKey {self.access_key_id}>"
 
 
-def check_private_surface(profile: Profile, head: RequestHead, address: Address) -> None:
+def check_private_surface(
+    profile: Profile, head: RequestHead, address: Address, allowed: Allowed | None = None, operation_name: str = ""
+) -> None:
     """
     Refuse what is not S3 at the backend, whoever asks: our own key there may have rights which no client has.
 
     Args:
         profile: Of the backend which the request would go to.
+        allowed: What clients may ask there; None for no extension.
+        operation_name: Of the request.
 
     Raises:
         AccessDenied: The first segment of the path which the backend would see is one of its own surfaces, or a header
-            gives orders of its own kind.
+            or parameter gives orders of its own kind.
     """
     if profile.reserved_segments:
         # In virtual-hosted style the bucket may become the first segment, or the key where the host is kept. An empty
@@ -417,27 +398,17 @@ def check_private_surface(profile: Profile, head: RequestHead, address: Address)
         for name in (address.bucket, *_first_names(head.raw_path)):
             if name.lower() in profile.reserved_segments:
                 raise AccessDenied
-    for prefix in profile.private_headers:
+    if profile.private_headers:
         for header in head.fields:
-            if header.startswith(prefix) or header.replace(b"_", b"-").startswith(prefix):
+            if (
+                header.startswith(profile.private_headers)
+                or (b"_" in header and header.replace(b"_", b"-").startswith(profile.private_headers))
+            ) and not (allowed is not None and allowed.has_header(operation_name, header)):
                 raise AccessDenied
-
-
-def check_operation_taken(
-    operations: frozenset[str], head: RequestHead, address: Address, authentication_names: frozenset[bytes]
-) -> None:
-    """
-    Refuse at once what a backend lacks. It is spared; and where it would ignore what it does not know, it would do
-    something else than it was asked for.
-
-    Args:
-        operations: Those which it has, or which are made of them.
-
-    Raises:
-        NotImplementedByProxy: This one is not among them.
-    """
-    if operation_name(head, address, authentication_names) not in operations:
-        raise NotImplementedByProxy
+    if profile.private_parameters and head.raw_query:
+        for name in query_names(head.raw_query):
+            if name.lower().startswith(profile.private_parameters):
+                raise AccessDenied
 
 
 def _first_names(raw_path: bytes) -> list[bytes]:

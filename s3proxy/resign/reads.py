@@ -18,18 +18,20 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from s3proxy.resign.operations import OVERRIDE_PREFIX, OVERRIDES
 from s3proxy.resign.target import with_query
 from s3proxy.s3.address import Address
 from s3proxy.s3.date import parse_date
 from s3proxy.s3.errors import InternalError, InvalidRange, PreconditionFailed
 from s3proxy.s3.head import Fields, HeaderList, RequestHead, ResponseHead
+from s3proxy.s3.operation import OVERRIDES as OVERRIDE_NAMES
 from s3proxy.s3.query import decode_item
 
 _CONDITIONS = frozenset({b"if-match", b"if-modified-since", b"if-none-match", b"if-unmodified-since"})
 _MEASURED = _CONDITIONS | {b"range"}
 _NOT_SENT = _MEASURED | {b"if-range"}
 _READS = frozenset({b"GET", b"HEAD"})
+_OVERRIDE_PREFIX = b"response-"
+_OVERRIDES = frozenset(name.encode() for name in OVERRIDE_NAMES)
 _RANGE = re.compile(rb"bytes=([0-9]{0,18})-([0-9]{0,18})")
 _ENTITY_TAGS = re.compile(rb'"([^"]*)"')
 _VALUE = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*")
@@ -175,18 +177,18 @@ def split_overrides(head: RequestHead) -> tuple[RequestHead, HeaderList]:
     """
     Take out of a read what sets its answer's headers; return the rest, and those headers.
     """
-    if head.method not in _READS or not head.raw_query or OVERRIDE_PREFIX not in head.raw_query:
+    if head.method not in _READS or not head.raw_query or _OVERRIDE_PREFIX not in head.raw_query:
         return head, []
     kept: list[bytes] = []
     headers: HeaderList = []
     for item in head.raw_query.split(b"&"):
         raw_name, _, raw_value = item.partition(b"=")
         name, value = decode_item(raw_name), decode_item(raw_value)
-        if name not in OVERRIDES:
+        if name not in _OVERRIDES:
             kept.append(item)
         elif value and _VALUE.fullmatch(value):
             # What could end a header's line is nobody's content type.
-            headers.append((name.removeprefix(OVERRIDE_PREFIX), value))
+            headers.append((name.removeprefix(_OVERRIDE_PREFIX), value))
     return with_query(head, b"&".join(kept) if kept else None), headers
 
 

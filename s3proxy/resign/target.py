@@ -31,40 +31,39 @@ def with_query(head: RequestHead, raw_query: bytes | None) -> RequestHead:
     return replace(head, raw_target=head.raw_path if raw_query is None else b"%s?%s" % (head.raw_path, raw_query))
 
 
-def backend_query(
-    raw_query: bytes | None, authentication_names: frozenset[bytes], passed_names: frozenset[bytes] | None
-) -> bytes | None:
+def backend_query(raw_query: bytes | None, passed_names: frozenset[bytes]) -> bytes | None:
     """
-    Cut out of a query the parameters of authentication, and those which may not pass, each with one ``&``.
+    Cut out of a query whatever may not pass, each parameter with one ``&``.
 
     Args:
-        raw_query: None where the target has no ``?``.
-        authentication_names: Decoded, as the verifier named them.
-        passed_names: Decoded; None where all may pass.
+        raw_query: None if the target has no ``?``.
+        passed_names: Decoded; see `s3proxy.s3.classification.Classification`.
 
     Returns:
-        None where no ``?`` is to be sent.
+        None if no ``?`` is to be sent. A name is written as S3 spells it: a backend might not decode an escaped one.
     """
-    if not raw_query or not (authentication_names or passed_names is not None):
+    if not raw_query:
         return raw_query
     kept = []
+    is_whole = True
     for item in raw_query.split(b"&"):
-        name = decode_item(item.partition(b"=")[0])
-        if name not in authentication_names and (passed_names is None or name in passed_names):
-            kept.append(item)
+        raw_name, equals, raw_value = item.partition(b"=")
+        name = decode_item(raw_name)
+        if name in passed_names:
+            kept.append(item if name == raw_name else name + equals + raw_value)
+            is_whole = is_whole and name == raw_name
+        elif item:
+            is_whole = False
+    if is_whole:
+        # Byte for byte, with whatever empty parameters there are.
+        return raw_query
     return b"&".join(kept) if kept else None
 
 
-def backend_target(
-    head: RequestHead,
-    address: Address,
-    profile: Profile,
-    authentication_names: frozenset[bytes],
-    passed_names: frozenset[bytes] | None = None,
-) -> bytes:
+def backend_target(head: RequestHead, address: Address, profile: Profile, passed_names: frozenset[bytes]) -> bytes:
     """
     Return the whole target.
     """
     path = backend_path(head, address, profile)
-    query = backend_query(head.raw_query, authentication_names, passed_names)
+    query = backend_query(head.raw_query, passed_names)
     return path if query is None else b"%s?%s" % (path, query)

@@ -50,7 +50,7 @@ def parse_address(raw_path: bytes, host: bytes, domains: Sequence[bytes]) -> Add
         domains: Lower case. A host below one of them names its bucket; any other is path style.
 
     Raises:
-        InvalidURI: An escape is broken, or the decoded path is not UTF-8.
+        InvalidURI: An escape is broken, the decoded path is not UTF-8, or it has a key and no bucket.
         InvalidBucketName: What a host's name has in the bucket's place would be another one in a path.
     """
     decoded = decode_path(raw_path)
@@ -60,6 +60,9 @@ def parse_address(raw_path: bytes, host: bytes, domains: Sequence[bytes]) -> Add
         if bucket in {b".", b".."} or _HOST_BUCKET.fullmatch(bucket) is None:
             raise InvalidBucketName(bucket)
         return Address(bucket, decoded[1:], bucket, raw_path[1:], True)
+    if decoded[1:2] == b"/":
+        # A backend that drops empty segments would take the key's first one for the bucket.
+        raise InvalidURI(raw_path)
     if decoded is raw_path:
         raw_bucket, _, raw_key = raw_path[1:].partition(b"/")
         return Address(raw_bucket, raw_key, raw_bucket, raw_key)

@@ -4,6 +4,7 @@ What a client claims of its request: who signed it, how, and over what. Well-for
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -64,6 +65,7 @@ class Claim:
         session_token: As sent, or None.
         signed_headers: Lower-case names of the headers which the signature covers; none of a form's own.
         waivable: While there is one, the key is looked up only for its exemptions.
+        verified_text: The string to sign which the signature was made over; empty until it is verified.
     """
 
     carrier: Carrier
@@ -74,6 +76,20 @@ class Claim:
     payload: Payload
     signed_headers: tuple[bytes, ...]
     waivable: Waivable = field(default_factory=list, kw_only=True)
+    verified_text: bytes = field(default=b"", init=False)
+
+    def fingerprint(self) -> bytes:
+        """
+        Return a hash of the access key and of what it signed: equal for every spelling of a signature over one request.
+
+        A SigV4A signature has many spellings, and no key is needed to write them: hex in either case, s or n - s.
+
+        Returns:
+            32 bytes.
+        """
+        assert self.verified_text
+        key = self.claimed_access_key_id
+        return hashlib.sha256(b"%d\n%s\n%s" % (len(key), key, self.verified_text)).digest()
 
 
 def read_request_date(fields: Fields, now: datetime, waivable: Waivable) -> datetime:

@@ -4,6 +4,7 @@ What is known of an access key.
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Container
 from dataclasses import dataclass
 from datetime import datetime
@@ -81,7 +82,8 @@ def check_session(
     Args:
         session_token: As sent, or None.
         credential: What is known of the key; None where nothing is.
-        known_tokens: Every token which this service has given out, of whatever key.
+        known_tokens: Every token which this service has given out, of whatever key. A set looks a token up by a hash
+            that is keyed per process, so that the time does not tell how much of a guess was right.
 
     Raises:
         InvalidAccessKeyId: The key is unknown, disabled or expired, or its token is missing or another key's.
@@ -96,7 +98,7 @@ def check_session(
         return credential
     if not session_token:
         raise InvalidAccessKeyId(claimed_access_key_id)
-    if session_token != credential.session_token.encode():
+    if not hmac.compare_digest(session_token, credential.session_token.encode()):
         if session_token in known_tokens:
             raise InvalidAccessKeyId(claimed_access_key_id)
         raise InvalidToken(session_token)

@@ -8,9 +8,10 @@ Source:
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
+_LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 _DAY = re.compile(rb"[0-9]{8}")
 _BASIC_ISO = re.compile(rb"([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})([0-9]{2})Z")
 
@@ -45,6 +46,16 @@ def parse_basic_iso(text: bytes) -> datetime | None:
     """
     found = _BASIC_ISO.fullmatch(text)
     return _moment(*map(int, found.groups())) if found is not None else None
+
+
+def later(moment: datetime, seconds: int) -> datetime:
+    """
+    Return the moment that many seconds later, or the last second of the year 9999 if the calendar has none that late.
+    """
+    try:
+        return moment + timedelta(seconds=seconds)
+    except OverflowError:
+        return _LAST
 
 
 def format_basic_iso(moment: datetime) -> bytes:

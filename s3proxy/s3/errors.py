@@ -53,7 +53,8 @@ def format_iso8601(moment: datetime) -> str:
     """
     Write a moment as S3 does in ``ServerTime`` and ``Expires``: ``2026-03-01T12:00:00Z``.
     """
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    # strftime writes a year before 1000 without its zeros.
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
 class AccessDenied(S3Error):
@@ -173,9 +174,11 @@ class InvalidArgument(S3Error):
     status = 400
     default_message = "Invalid Argument"
 
-    def __init__(self, message: str, name: str | None = None, value: bytes = b"") -> None:
+    def __init__(self, message: str, name: str | None = None, value: bytes | None = b"") -> None:
         if name is None:
             super().__init__(message)
+        elif value is None:
+            super().__init__(message, ArgumentName=name)
         else:
             super().__init__(message, ArgumentName=name, ArgumentValue=value)
 
@@ -202,6 +205,12 @@ class InvalidRange(S3Error):
 
     def __init__(self, raw_range: bytes, size: int) -> None:
         super().__init__(RangeRequested=raw_range, ActualObjectSize=str(size))
+
+
+class InvalidTag(S3Error):
+    code = "InvalidTag"
+    status = 400
+    default_message = "The tag provided was not a valid tag."
 
 
 class InvalidRequest(S3Error):

@@ -22,9 +22,11 @@ Bytes of a chunk's size line: 16 digits, and room for the extensions which some 
 
 LAST_CHUNK = b"0\r\n\r\n"
 
+_MAX_PIECE_COUNT = 64
+
 # An extension's quoted string may hold what looks like an end of line to another reader: no control byte passes.
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
-_TRAILER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*)")
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16}+)[ \t]*+(?:;[\t\x20-\x7e\x80-\xff]*+)?")
+_TRAILER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[ \t]*+([\t\x20-\x7e\x80-\xff]*+)")
 
 
 class _State(IdentityEnum):
@@ -70,13 +72,17 @@ class ChunkedFraming:
         Take octets as they arrived.
 
         Returns:
-            The content among them, in order, as views of ``data``; up to the `fault`, if there is one.
+            The content among them, in order, up to the `fault`, if there is one: views of ``data``, or of one copy if
+            the chunks are many and small.
         """
         pieces: list[memoryview] = []
         try:
             self._read(data, pieces)
         except BadRequest as fault:
             self.fault = fault
+        if len(pieces) > _MAX_PIECE_COUNT:
+            # A view of each one-byte chunk would hold 200 bytes for as long as the other side is slow.
+            pieces = [memoryview(b"".join(pieces))]
         return pieces
 
     def _read(self, data: bytes, pieces: list[memoryview]) -> None:

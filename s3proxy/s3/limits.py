@@ -107,10 +107,35 @@ MAX_DELETED_OBJECTS = 1000
 Objects of one DeleteObjects ("DeleteObjects"), where s3proxy carries it out for a storage which lacks it.
 """
 
-MAX_READ_TAGS = 16_000
+MAX_READ_ELEMENTS = 8_000
 """
-Tags of a document which s3proxy itself reads: DeleteObjects' thousand objects have twelve each, while the bytes of a
-document would hold a million, and nobody else is served while they are read.
+Elements of a document which s3proxy itself reads: DeleteObjects' thousand objects have six each, while the bytes of a
+document would hold half a million, and nobody else is served while they are read.
+"""
+
+MAX_READ_DEPTH = 32
+"""
+Levels of elements of a document which s3proxy itself reads: those of S3 have at most ten.
+"""
+
+MAX_READ_ATTRIBUTES = 16
+"""
+Attributes of one element of a document which s3proxy itself reads: those of S3 have at most three.
+"""
+
+MAX_OBJECT_TAGS = 10
+"""
+Tags of one object ("Categorizing your storage using tags").
+"""
+
+MAX_TAG_KEY_LENGTH = 128
+"""
+Unicode characters of a tag's key ("Categorizing your storage using tags").
+"""
+
+MAX_TAG_VALUE_LENGTH = 256
+"""
+Unicode characters of a tag's value ("Categorizing your storage using tags").
 """
 
 MAX_POST_FIELDS_SIZE = 20 * KIB

@@ -1,54 +1,30 @@
 """
-What an S3 request asks for, as far as a proxy must know: whether its body is an object, a document, a form, or nothing.
+The operations of S3: one closed table, by level, method and sub-resource.
+
+What is not in this table is no operation of S3. It is refused before any backend is asked, whoever signed it: a backend
+may have operations of its own there, and its answer would carry out what no client's signature stands for.
+
+Source:
+    "Amazon S3 API Reference", Actions. The service model of botocore has the same list; a test compares the two.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import auto
-from urllib.parse import unquote_to_bytes
 
-from s3proxy.s3.address import Address
-from s3proxy.s3.errors import (
-    BadRequest,
-    InvalidArgument,
-    KeyTooLongError,
-    MetadataTooLarge,
-    MethodNotAllowed,
-)
-from s3proxy.s3.head import Fields, RequestHead
 from s3proxy.s3.identity_enum import IdentityEnum
-from s3proxy.s3.limits import MAX_KEY_SIZE, MAX_METADATA_SIZE
-from s3proxy.s3.query import query_names
 
-_METHODS = frozenset({b"GET", b"HEAD", b"PUT", b"POST", b"DELETE", b"OPTIONS"})
-_REFUSED_METHODS = frozenset({b"TRACE", b"CONNECT", b"PATCH"})
-_METADATA_PREFIX = b"x-amz-meta-"
 
-_FORM_TYPE = re.compile(rb"multipart/form-data[ \t]*(?:;|\Z)", re.IGNORECASE)
-_OBJECT_DOCUMENTS = frozenset(
-    {b"acl", b"tagging", b"retention", b"legal-hold", b"annotation", b"encryption", b"renameObject"}
-)
-_INTEGRITY_REQUIRED = frozenset(
-    {
-        b"acl",
-        b"cors",
-        b"encryption",
-        b"legal-hold",
-        b"lifecycle",
-        b"logging",
-        b"object-lock",
-        b"ownershipControls",
-        b"policy",
-        b"publicAccessBlock",
-        b"replication",
-        b"requestPayment",
-        b"retention",
-        b"tagging",
-        b"versioning",
-        b"website",
-    }
-)
+class Level(IdentityEnum):
+    """
+    What a request's path names; the value is S3's ResourceType.
+    """
+
+    SERVICE = "SERVICE"
+    BUCKET = "BUCKET"
+    OBJECT = "OBJECT"
 
 
 class BodyUse(IdentityEnum):
@@ -57,193 +33,318 @@ class BodyUse(IdentityEnum):
     """
 
     OBJECT = auto()
-    "the octets of an object or a part: they stream"
+    "the bytes of an object or a part: they stream"
     DOCUMENT = auto()
-    "the XML of an operation: verified whole, then sent on"
+    "the XML of an operation: verified whole, then sent"
     NONE = auto()
-    "nothing: verified within a bound, and not sent on"
+    "nothing: verified up to a limit, and not sent"
 
 
-def is_form(fields: Fields) -> bool:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Operation:
     """
-    Say whether a body is a form which may hold a file.
+    One operation of S3.
+
+    Attributes:
+        name: In S3's API, such as ``CompleteMultipartUpload``.
+        log_name: In S3's server access log, such as ``REST.POST.UPLOAD``.
+        subresource: The query name that tells it from the others at its place; None if it needs none.
+        required: Further query names without which it is another operation, or none.
+        parameters: Query names that it may have besides.
+        body: What its body is to its backend.
+        copies: Whether its header names a source to copy from.
+        requires_integrity: Whether its document must come with Content-MD5 or a checksum.
+        describes_object: Whether checksum headers are about an object, not about this body.
+        is_slow: Whether a backend may work long before it answers: it copies, or joins parts.
+        is_part_of_upload: Whether it begins, continues, lists or ends a multipart upload.
     """
-    return _FORM_TYPE.match(fields.value(b"content-type") or b"") is not None
+
+    name: str
+    method: bytes
+    level: Level
+    log_name: str
+    subresource: bytes | None
+    required: frozenset[bytes]
+    parameters: frozenset[bytes]
+    body: BodyUse
+    copies: bool
+    requires_integrity: bool
+    describes_object: bool
+    is_slow: bool
+    is_part_of_upload: bool
+
+    def __repr__(self) -> str:
+        return f"<Operation {self.name}>"
+
+    @property
+    def is_read(self) -> bool:
+        """
+        Whether it changes nothing.
+        """
+        return self.method in READ_METHODS
+
+    @property
+    def query_names(self) -> frozenset[bytes]:
+        """
+        All query names that it has a meaning for, decoded.
+        """
+        own = self.required | self.parameters
+        return own if self.subresource is None else own | {self.subresource}
 
 
-def is_copy(head: RequestHead) -> bool:
-    """
-    Say whether the object's octets come from another object.
-    """
-    return b"x-amz-copy-source" in head.fields
+READ_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+
+_LOG_RESOURCES = {
+    b"accelerate": "ACCELERATE",
+    b"acl": "ACL",
+    b"cors": "CORS",
+    b"delete": "MULTI_OBJECT_DELETE",
+    b"encryption": "ENCRYPTION",
+    b"lifecycle": "LIFECYCLE",
+    b"location": "LOCATION",
+    b"logging": "LOGGING_STATUS",
+    b"notification": "NOTIFICATION",
+    b"object-lock": "OBJECT_LOCK_CONFIGURATION",
+    b"policy": "BUCKETPOLICY",
+    b"publicAccessBlock": "PUBLIC_ACCESS_BLOCK",
+    b"replication": "REPLICATION",
+    b"requestPayment": "REQUEST_PAYMENT",
+    b"restore": "OBJECT_RESTORE",
+    b"retention": "OBJECT_LOCK_RETENTION",
+    b"tagging": "TAGGING",
+    b"torrent": "OBJECT_TORRENT",
+    b"uploadId": "UPLOAD",
+    b"uploads": "UPLOADS",
+    b"versioning": "VERSIONING",
+    b"versions": "BUCKETVERSIONS",
+    b"website": "WEBSITE",
+}
+"""
+The last word of the access log's Operation field, by sub-resource; others have the level's name.
+
+Source:
+    "Amazon S3 server access log format", Operation.
+"""
+
+_INTEGRITY_REQUIRED = frozenset(
+    {
+        b"cors",
+        b"encryption",
+        b"lifecycle",
+        b"logging",
+        b"object-lock",
+        b"ownershipControls",
+        b"publicAccessBlock",
+        b"replication",
+        b"requestPayment",
+        b"tagging",
+        b"versioning",
+        b"website",
+    }
+)
+"""
+Sub-resources of a bucket whose document must come with Content-MD5 or a checksum.
+
+Source:
+    "DeleteObjects", and the ``PUT`` operations of a bucket's configuration.
+"""
+
+OVERRIDES = (
+    "response-cache-control",
+    "response-content-disposition",
+    "response-content-encoding",
+    "response-content-language",
+    "response-content-type",
+    "response-expires",
+)
+"""
+Query names that set a header of GetObject's response.
+"""
+
+_LISTING = "delimiter encoding-type max-keys prefix"
+_READING = " ".join(("partNumber", "versionId", *OVERRIDES))
 
 
-def is_head_bucket(head: RequestHead, address: Address) -> bool:
-    """
-    Say whether a request asks for nothing but a bucket's presence, and its region.
-    """
-    return head.method == b"HEAD" and bool(address.bucket) and not address.key
+def _names(text: str) -> frozenset[bytes]:
+    return frozenset(name.encode() for name in text.split())
 
 
-def body_use(head: RequestHead, address: Address) -> BodyUse:
-    """
-    Say what the body of a request is.
-    """
-    method = head.method
-    if method == b"PUT":
-        if is_copy(head):
-            return BodyUse.NONE
-        if not address.key:
-            return BodyUse.DOCUMENT
-        if head.raw_query and not _OBJECT_DOCUMENTS.isdisjoint(query_names(head.raw_query)):
-            return BodyUse.DOCUMENT
-        return BodyUse.OBJECT
-    if method == b"POST":
-        return BodyUse.DOCUMENT
-    return BodyUse.NONE
+def _operation(
+    name: str,
+    method: str,
+    level: Level,
+    subresource: str = "",
+    required: str = "",
+    parameters: str = "",
+    *,
+    body: BodyUse | None = None,
+    copies: bool = False,
+    is_slow: bool = False,
+) -> Operation:
+    raw = subresource.encode() or None
+    is_object = level is Level.OBJECT
+    if body is None:
+        body = BodyUse.DOCUMENT if method in {"PUT", "POST"} else BodyUse.NONE
+    resource = _LOG_RESOURCES.get(raw or b"", level.value)
+    if "partNumber" in required:
+        resource = "PART"
+    return Operation(
+        name,
+        method.encode(),
+        level,
+        f"REST.{'COPY' if copies else method}.{resource}",
+        raw,
+        _names(required),
+        _names(parameters),
+        body,
+        copies,
+        name == "DeleteObjects" or (method == "PUT" and not is_object and raw in _INTEGRITY_REQUIRED),
+        method == "POST" and is_object and raw in {b"uploads", b"uploadId"},
+        is_slow,
+        raw in {b"uploads", b"uploadId"},
+    )
 
 
-def requires_integrity(head: RequestHead, address: Address) -> bool:
-    """
-    Say whether the operation's document must come with Content-MD5 or a checksum.
-
-    Source:
-        "DeleteObjects", and the ``PUT`` operations of a bucket's configuration.
-    """
-    if not head.raw_query:
-        return False
-    names = query_names(head.raw_query)
-    if head.method == b"POST":
-        return not address.key and b"delete" in names
-    return head.method == b"PUT" and not address.key and not _INTEGRITY_REQUIRED.isdisjoint(names - {b"acl", b"policy"})
+def _service_operations() -> Iterable[Operation]:
+    yield _operation(
+        "ListBuckets", "GET", Level.SERVICE, parameters="bucket-region continuation-token max-buckets prefix"
+    )
 
 
-def deletes_objects(head: RequestHead, address: Address) -> bool:
-    """
-    Say whether the operation is DeleteObjects: its document names what is to be deleted.
-    """
-    return head.method == b"POST" and not address.key and b"delete" in query_names(head.raw_query)
+_BUCKET_CONFIGURATIONS = (
+    # sub-resource, what its operations are called, the methods that it has
+    ("abac", "BucketAbac", "GET PUT"),
+    ("accelerate", "BucketAccelerateConfiguration", "GET PUT"),
+    ("acl", "BucketAcl", "GET PUT"),
+    ("cors", "BucketCors", "GET PUT DELETE"),
+    ("encryption", "BucketEncryption", "GET PUT DELETE"),
+    ("location", "BucketLocation", "GET"),
+    ("logging", "BucketLogging", "GET PUT"),
+    ("metadataConfiguration", "BucketMetadataConfiguration", "GET DELETE"),
+    ("metadataTable", "BucketMetadataTableConfiguration", "GET DELETE"),
+    ("notification", "BucketNotificationConfiguration", "GET PUT"),
+    ("object-lock", "ObjectLockConfiguration", "GET PUT"),
+    ("ownershipControls", "BucketOwnershipControls", "GET PUT DELETE"),
+    ("policy", "BucketPolicy", "GET PUT DELETE"),
+    ("policyStatus", "BucketPolicyStatus", "GET"),
+    ("publicAccessBlock", "PublicAccessBlock", "GET PUT DELETE"),
+    ("replication", "BucketReplication", "GET PUT DELETE"),
+    ("requestPayment", "BucketRequestPayment", "GET PUT"),
+    ("tagging", "BucketTagging", "GET PUT DELETE"),
+    ("versioning", "BucketVersioning", "GET PUT"),
+    ("website", "BucketWebsite", "GET PUT DELETE"),
+)
+
+_MANY_BUCKET_CONFIGURATIONS = (
+    # Of these a bucket has many: "id" tells which, and without it a GET lists them.
+    ("analytics", "BucketAnalyticsConfiguration"),
+    ("intelligent-tiering", "BucketIntelligentTieringConfiguration"),
+    ("inventory", "BucketInventoryConfiguration"),
+    ("metrics", "BucketMetricsConfiguration"),
+)
 
 
-def describes_object(head: RequestHead) -> bool:
-    """
-    Say whether checksum headers are about an object which is already there, not about this body.
-
-    Source:
-        "CompleteMultipartUpload"; and "CreateMultipartUpload", whose headers announce.
-    """
-    if head.method != b"POST":
-        return False
-    names = query_names(head.raw_query)
-    return b"uploadId" in names or b"uploads" in names
-
-
-def copies_inside(head: RequestHead) -> bool:
-    """
-    Say whether a backend may work long before it answers: it copies, or joins parts.
-    """
-    if is_copy(head):
-        return True
-    if head.method != b"POST":
-        return False
-    names = query_names(head.raw_query)
-    return b"uploadId" in names or b"restore" in names
-
-
-def creates_bucket(head: RequestHead, address: Address) -> bool:
-    """
-    Say whether the operation is CreateBucket.
-    """
-    return head.method == b"PUT" and not address.key and bool(address.bucket) and not head.raw_query
-
-
-def completes_upload(head: RequestHead) -> bool:
-    """
-    Say whether the operation is CompleteMultipartUpload.
-    """
-    return head.method == b"POST" and b"uploadId" in query_names(head.raw_query)
-
-
-def belongs_to_upload(head: RequestHead) -> bool:
-    """
-    Say whether the operation begins, continues or ends a multipart upload.
-    """
-    return not query_names(head.raw_query).isdisjoint({b"uploads", b"uploadId"})
+def _bucket_operations() -> Iterable[Operation]:
+    at = Level.BUCKET
+    yield _operation("CreateBucket", "PUT", at)
+    yield _operation("DeleteBucket", "DELETE", at)
+    yield _operation("HeadBucket", "HEAD", at)
+    yield _operation("ListObjects", "GET", at, parameters=f"{_LISTING} marker")
+    yield _operation(
+        "ListObjectsV2",
+        "GET",
+        at,
+        "list-type",
+        parameters=f"{_LISTING} continuation-token fetch-owner start-after",
+    )
+    yield _operation("ListObjectVersions", "GET", at, "versions", parameters=f"{_LISTING} key-marker version-id-marker")
+    yield _operation(
+        "ListMultipartUploads",
+        "GET",
+        at,
+        "uploads",
+        parameters="delimiter encoding-type key-marker max-uploads prefix upload-id-marker",
+    )
+    yield _operation("DeleteObjects", "POST", at, "delete")
+    yield _operation("CreateSession", "GET", at, "session")
+    verbs = {"GET": "Get", "PUT": "Put", "DELETE": "Delete"}
+    for subresource, name, methods in _BUCKET_CONFIGURATIONS:
+        for method in methods.split():
+            # S3 calls the deletion of a lifecycle DeleteBucketLifecycle, of anything else as the rest.
+            yield _operation(verbs[method] + name, method, at, subresource)
+    yield _operation("GetBucketLifecycleConfiguration", "GET", at, "lifecycle")
+    yield _operation("PutBucketLifecycleConfiguration", "PUT", at, "lifecycle")
+    yield _operation("DeleteBucketLifecycle", "DELETE", at, "lifecycle")
+    for subresource, name in _MANY_BUCKET_CONFIGURATIONS:
+        yield _operation(f"List{name}s", "GET", at, subresource, parameters="continuation-token")
+        for method in ("GET", "PUT", "DELETE"):
+            yield _operation(verbs[method] + name, method, at, subresource, "id")
+    yield _operation("CreateBucketMetadataConfiguration", "POST", at, "metadataConfiguration")
+    yield _operation("CreateBucketMetadataTableConfiguration", "POST", at, "metadataTable")
+    for table in ("Annotation", "Inventory", "Journal"):
+        name = f"UpdateBucketMetadata{table}TableConfiguration"
+        yield _operation(name, "PUT", at, f"metadata{table}Table")
+    yield _operation("Preflight", "OPTIONS", at)
 
 
-def check_method(method: bytes) -> None:
-    """
-    Refuse what S3 has no operation for.
-
-    Raises:
-        BadRequest: The method is not known; S3's are in upper case.
-        MethodNotAllowed: It is known, and never allowed here.
-    """
-    if method not in _METHODS:
-        if method in _REFUSED_METHODS:
-            raise MethodNotAllowed(method, "OBJECT")
-        raise BadRequest
-
-
-def check_operation(head: RequestHead, address: Address) -> None:
-    """
-    Refuse what no backend may be asked, once the client is known to be who it says.
-
-    Raises:
-        MethodNotAllowed: A form came with a signature in its head: nobody would read its policy.
-        KeyTooLongError: The key has more than 1,024 bytes.
-        MetadataTooLarge: The metadata has more than 2 KiB.
-        InvalidArgument: A copy's source names no key: such a request ends Ceph 16.2.
-    """
-    if head.method == b"POST" and not address.key and (not head.raw_query or is_form(head.fields)):
-        raise MethodNotAllowed(head.method, "BUCKET" if address.bucket else "SERVICE")
-    if len(address.key) > MAX_KEY_SIZE:
-        raise KeyTooLongError(len(address.key), MAX_KEY_SIZE)
-    if head.method in {b"PUT", b"POST"}:
-        _check_metadata(head)
-        for source in head.fields.get(b"x-amz-copy-source", ()):
-            check_copy_source(source)
-
-
-def check_copy_source(raw_source: bytes) -> None:
-    """
-    Refuse a copy source without a key.
-
-    Args:
-        raw_source: ``/bucket/key?versionId=id``, escaped; the first slash and the version may be absent.
-
-    Raises:
-        InvalidArgument: There is no bucket, or no key.
-    """
-    path = _copy_source_path(raw_source)
-    if not path.startswith(b"arn:"):
-        bucket, _, key = path.removeprefix(b"/").partition(b"/")
-        if bucket and key.strip(b"/"):
-            return
-    elif path.partition(b"/object/")[2]:
-        return
-    raise InvalidArgument("Invalid copy source object key", "x-amz-copy-source", raw_source)
+def _object_operations() -> Iterable[Operation]:
+    at = Level.OBJECT
+    version = "versionId"
+    yield _operation("GetObject", "GET", at, parameters=_READING)
+    yield _operation("HeadObject", "HEAD", at, parameters=_READING)
+    yield _operation("PutObject", "PUT", at, body=BodyUse.OBJECT)
+    yield _operation("CopyObject", "PUT", at, body=BodyUse.NONE, copies=True, is_slow=True)
+    yield _operation("DeleteObject", "DELETE", at, parameters=version)
+    yield _operation("CreateMultipartUpload", "POST", at, "uploads")
+    yield _operation("UploadPart", "PUT", at, "uploadId", "partNumber", body=BodyUse.OBJECT)
+    yield _operation(
+        "UploadPartCopy", "PUT", at, "uploadId", "partNumber", body=BodyUse.NONE, copies=True, is_slow=True
+    )
+    yield _operation("CompleteMultipartUpload", "POST", at, "uploadId", is_slow=True)
+    yield _operation("AbortMultipartUpload", "DELETE", at, "uploadId")
+    yield _operation("ListParts", "GET", at, "uploadId", parameters="encoding-type max-parts part-number-marker")
+    for subresource, name in (
+        ("acl", "ObjectAcl"),
+        ("legal-hold", "ObjectLegalHold"),
+        ("retention", "ObjectRetention"),
+    ):
+        yield _operation(f"Get{name}", "GET", at, subresource, parameters=version)
+        yield _operation(f"Put{name}", "PUT", at, subresource, parameters=version)
+    for method, verb in (("GET", "Get"), ("PUT", "Put"), ("DELETE", "Delete")):
+        yield _operation(f"{verb}ObjectTagging", method, at, "tagging", parameters=version)
+        yield _operation(f"{verb}ObjectAnnotation", method, at, "annotation", "annotationName", version)
+    yield _operation(
+        "ListObjectAnnotations",
+        "GET",
+        at,
+        "annotation",
+        parameters=f"{version} annotation-prefix continuation-token max-annotation-results",
+    )
+    yield _operation("GetObjectAttributes", "GET", at, "attributes", parameters=version)
+    yield _operation("GetObjectTorrent", "GET", at, "torrent")
+    yield _operation("RestoreObject", "POST", at, "restore", parameters=version, is_slow=True)
+    yield _operation("SelectObjectContent", "POST", at, "select", "select-type")
+    yield _operation("RenameObject", "PUT", at, "renameObject", body=BodyUse.NONE)
+    yield _operation("UpdateObjectEncryption", "PUT", at, "encryption", parameters=version)
+    yield _operation("PreflightOfObject", "OPTIONS", at)
 
 
-def copy_source_bucket(raw_source: bytes) -> bytes | None:
-    """
-    Return the bucket of a copy source, decoded; None where it names an access point.
+OPERATIONS: dict[str, Operation] = {
+    operation.name: operation for operation in (*_service_operations(), *_bucket_operations(), *_object_operations())
+}
+"""
+The table, by name.
+"""
 
-    Args:
-        raw_source: As `check_copy_source` lets it pass.
-    """
-    path = _copy_source_path(raw_source)
-    return None if path.startswith(b"arn:") else path.removeprefix(b"/").partition(b"/")[0]
-
-
-def _copy_source_path(raw_source: bytes) -> bytes:
-    return unquote_to_bytes(raw_source.partition(b"?")[0])
-
-
-def _check_metadata(head: RequestHead) -> None:
-    size = 0
-    for name, values in head.fields.items():
-        if name.startswith(_METADATA_PREFIX):
-            size += len(name) - len(_METADATA_PREFIX) + sum(map(len, values))
-    if size > MAX_METADATA_SIZE:
-        raise MetadataTooLarge(size, MAX_METADATA_SIZE)
+CREATE_BUCKET = OPERATIONS["CreateBucket"]
+COMPLETE_MULTIPART_UPLOAD = OPERATIONS["CompleteMultipartUpload"]
+DELETE_OBJECT = OPERATIONS["DeleteObject"]
+DELETE_OBJECTS = OPERATIONS["DeleteObjects"]
+GET_BUCKET_LOCATION = OPERATIONS["GetBucketLocation"]
+GET_OBJECT = OPERATIONS["GetObject"]
+HEAD_BUCKET = OPERATIONS["HeadBucket"]
+HEAD_OBJECT = OPERATIONS["HeadObject"]
+LIST_OBJECTS = OPERATIONS["ListObjects"]
+LIST_OBJECTS_V2 = OPERATIONS["ListObjectsV2"]
+PUT_OBJECT = OPERATIONS["PutObject"]
+UPLOAD_PART = OPERATIONS["UploadPart"]

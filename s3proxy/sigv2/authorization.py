@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from s3proxy.s3.address import Address
 from s3proxy.s3.claim import Carrier, Claim, Waivable, read_request_date
 from s3proxy.s3.errors import AccessDenied, InvalidArgument, format_iso8601
-from s3proxy.s3.head import Fields, RequestHead, index_headers
+from s3proxy.s3.head import Fields, RequestHead
 from s3proxy.s3.payload import UNSIGNED, Payload, parse_payload
 from s3proxy.s3.query import query_items
+from s3proxy.s3.query_headers import query_headers, with_headers
 from s3proxy.sigv2.canonical import canonical_amz_lines, canonical_resource, string_to_sign
 
 QUERY_NAMES = frozenset({b"AWSAccessKeyId", b"Expires", b"Signature"})
@@ -129,16 +130,12 @@ def read_form_claim(head: RequestHead, fields: Mapping[bytes, bytes]) -> V2Claim
 def head_with_query_headers(head: RequestHead) -> RequestHead:
     """
     Return a head whose ``x-amz-*`` query parameters are headers: under Signature V2 they count as such, and win.
+
+    Raises:
+        InvalidArgument: A name or value cannot be a header's.
     """
-    if not head.raw_query:
-        return head
-    moved = [(name, value) for name, value in query_items(head.raw_query) if name.lower().startswith(b"x-amz-")]
-    if not moved:
-        return head
-    names = {name.lower() for name, _ in moved}
-    headers = [header for header in head.headers if header[0].lower() not in names]
-    headers += [(name, _one_line(value)) for name, value in moved]
-    return replace(head, headers=headers, fields=index_headers(headers))
+    headers = query_headers(query_items(head.raw_query)) if head.raw_query else []
+    return with_headers(head, headers) if headers else head
 
 
 def _make_claim(
@@ -190,12 +187,3 @@ def _moment(seconds: bytes) -> datetime | None:
     digits = seconds.lstrip(b"0") or b"0"
     # The year 9999 ends at a number of 12 digits.
     return datetime.fromtimestamp(int(digits), UTC) if len(digits) < 12 else None
-
-
-def _one_line(value: bytes) -> bytes:
-    """
-    Refuse what no header can hold: it would end the line in the backend's head.
-    """
-    if any((octet < 0x20 and octet != 0x09) or octet == 0x7F for octet in value):
-        raise InvalidArgument("A header's value may hold no control characters")
-    return value.strip(b" \t")

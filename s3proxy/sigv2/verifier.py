@@ -26,9 +26,12 @@ def check_signature(claim: V2Claim, secrets: Iterable[str]) -> None:
     Raises:
         SignatureDoesNotMatch: It was not made with any of the secrets, over this request or policy.
     """
-    matches = False
+    verified: bytes | None = None
+    # Every secret is tried, so that the time does not tell which one matched.
     for secret in secrets:
         for text in claim.strings_to_sign:
-            matches |= hmac.compare_digest(sign(secret, text), claim.claimed_signature)
-    if not matches:
+            if hmac.compare_digest(sign(secret, text), claim.claimed_signature):
+                verified = text
+    if verified is None:
         raise SignatureDoesNotMatch(claim.claimed_access_key_id, claim.strings_to_sign[0], claim.claimed_signature)
+    claim.verified_text = verified

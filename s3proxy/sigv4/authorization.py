@@ -12,11 +12,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache, partial
 
 from s3proxy.s3.claim import MAX_CLOCK_SKEW, Carrier, Claim, Waivable, read_request_date
-from s3proxy.s3.date import format_basic_iso, is_day, parse_basic_iso
+from s3proxy.s3.date import format_basic_iso, is_day, later, parse_basic_iso
 from s3proxy.s3.errors import (
     AccessDenied,
     AuthorizationHeaderMalformed,
@@ -28,7 +28,7 @@ from s3proxy.s3.errors import (
     format_iso8601,
 )
 from s3proxy.s3.head import Fields, RequestHead
-from s3proxy.s3.limits import MAX_PRESIGNED_SECONDS
+from s3proxy.s3.limits import MAX_HEADER_COUNT, MAX_PRESIGNED_SECONDS
 from s3proxy.s3.payload import UNSIGNED, Payload, parse_payload
 from s3proxy.s3.query import query_items
 from s3proxy.sigv4.asymmetric import ECDSA_ALGORITHM, region_set_matches
@@ -39,10 +39,12 @@ HMAC_ALGORITHM = b"AWS4-HMAC-SHA256"
 
 _CREDENTIAL_FORM = 'the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".'
 _COMPONENTS_FORM = "the authorization header requires three components: Credential, SignedHeaders, and Signature."
-_COMPONENT = re.compile(rb"[ \t]*([A-Za-z]+)=([^,\s]*)[ \t]*")
+_COMPONENT = re.compile(rb"[ \t]*+([A-Za-z]++)=([^,\s]*+)[ \t]*+")
 # As nearly all clients write them; any other order and spacing is read component by component.
-_COMPONENTS = re.compile(rb"Credential=([^,\s]+), ?SignedHeaders=([^,\s]+), ?Signature=([^,\s]+)")
+_COMPONENTS = re.compile(rb"Credential=([^,\s]++), ?SignedHeaders=([^,\s]++), ?Signature=([^,\s]++)")
 _KEPT_CREDENTIAL_SIZE = 256
+# Too short for more names than MAX_HEADER_COUNT.
+_KEPT_LIST_SIZE = 255
 _EXPIRES = re.compile(rb"[+-]?[0-9]+")
 
 QUERY_NAMES = frozenset(
@@ -70,6 +72,7 @@ _REQUIRED_NAMES = (
 )
 
 _NOT_SIGNED = "There were headers present in the request which were not signed"
+_TOO_MANY_SIGNED = f"SignedHeaders must not list more than {MAX_HEADER_COUNT} headers."
 
 
 FORM_NAMES = frozenset({b"x-amz-algorithm", b"x-amz-credential", b"x-amz-date", b"x-amz-signature"})
@@ -94,7 +97,7 @@ class SignatureClaim(Claim):
     Attributes:
         algorithm: The word which begins the string to sign, as sent.
         date: Of the request, ``20260301T120000Z``.
-        raw_signed_headers: The list as sent.
+        raw_signed_headers: The list as sent; `signed_headers` has each name once.
     """
 
     algorithm: bytes
@@ -138,13 +141,15 @@ class SignatureClaim(Claim):
     def _fields_with_query(self) -> Fields:
         # A signed name may be satisfied by a query parameter of the same name when no such header is sent.
         fields = self.head.fields
-        missing = [name for name in self.signed_headers if name not in fields]
+        # A set: each of thousands of parameters is looked up in it.
+        missing = {name for name in self.signed_headers if name not in fields}
         if not missing or not self.head.raw_query:
             return fields
         fields = Fields(fields)
         for name, value in query_items(self.head.raw_query):
-            if name.lower() in missing:
-                fields.setdefault(name.lower(), []).append(value)
+            lower = name.lower()
+            if lower in missing:
+                fields.setdefault(lower, []).append(value)
         return fields
 
 
@@ -195,8 +200,8 @@ def read_header_claim(
         raise (waivable[0][1] if waivable else malformed) from None
     if scope.day != date[:8]:
         _raise(waivable, AuthorizationHeaderMalformed("Invalid credential date. Date is not the same as X-Amz-Date."))
-    signed_headers = _read_signed_headers(raw_signed_headers)
-    _check_signed_headers(fields, signed_headers, waivable)
+    signed_headers, signed_set = _read_signed_headers(raw_signed_headers, AuthorizationHeaderMalformed, waivable)
+    _check_signed_headers(fields, signed_set, waivable)
     if is_asymmetric:
         region_set = fields.value(b"x-amz-region-set")
         if not region_set:
@@ -245,7 +250,7 @@ def read_query_claim(
         )
     raw_expires = parameters[b"X-Amz-Expires"]
     expires = _read_expires(raw_expires)
-    ends_at = signed_at + timedelta(seconds=expires)
+    ends_at = later(signed_at, expires)
     waivable: Waivable = []
     if signed_at - now > MAX_CLOCK_SKEW:
         waivable.append(
@@ -281,8 +286,8 @@ def read_query_claim(
             ),
         )
     raw_signed_headers = parameters[b"X-Amz-SignedHeaders"]
-    signed_headers = _read_signed_headers(raw_signed_headers)
-    _check_signed_headers(head.fields, signed_headers, waivable)
+    signed_headers, signed_set = _read_signed_headers(raw_signed_headers, AuthorizationQueryParametersError, waivable)
+    _check_signed_headers(head.fields, signed_set, waivable)
     if is_asymmetric:
         region_set = head.fields.value(b"x-amz-region-set") or parameters.get(b"X-Amz-Region-Set")
         if not region_set:
@@ -459,11 +464,28 @@ def _read_expires(raw_expires: bytes) -> int:
     return int(digits)
 
 
-def _read_signed_headers(raw_signed_headers: bytes) -> tuple[bytes, ...]:
-    return tuple(raw_signed_headers.split(b";"))
+def _read_signed_headers(
+    raw_signed_headers: bytes, fault: Faults, waivable: Waivable
+) -> tuple[tuple[bytes, ...], frozenset[bytes]]:
+    if len(raw_signed_headers) <= _KEPT_LIST_SIZE:
+        return _split_kept_list(raw_signed_headers)
+    # Each name costs work before any key is looked up. No request has more headers than this.
+    if raw_signed_headers.count(b";") >= MAX_HEADER_COUNT:
+        _raise(waivable, fault(_TOO_MANY_SIGNED))
+    return _split_list(raw_signed_headers)
 
 
-def _check_signed_headers(fields: Fields, signed_headers: tuple[bytes, ...], waivable: Waivable) -> None:
+def _split_list(raw_signed_headers: bytes) -> tuple[tuple[bytes, ...], frozenset[bytes]]:
+    # A repeated name must not copy the header's value into the canonical request again.
+    names = tuple(dict.fromkeys(raw_signed_headers.split(b";")))
+    return names, frozenset(names)
+
+
+# A client's requests have a few lists.
+_split_kept_list = lru_cache(maxsize=256)(_split_list)
+
+
+def _check_signed_headers(fields: Fields, signed_headers: frozenset[bytes], waivable: Waivable) -> None:
     unsigned = [
         name
         for name in fields

@@ -49,6 +49,7 @@ def check_signature(
     key = _matching_key(keys, text, claim.claimed_signature)
     if key is None:
         raise SignatureDoesNotMatch(claim.claimed_access_key_id, text, claim.claimed_signature, canonical_request)
+    claim.verified_text = text
     if not claim.payload.has_signed_chunks:
         return None
     return ChunkChain(
@@ -72,6 +73,7 @@ def check_form_signature(claim: FormClaim, secrets: Iterable[str], signing_keys:
     keys = [signing_keys.derive(secret, claim.scope) for secret in secrets]
     if _matching_key(keys, claim.policy, claim.claimed_signature) is None:
         raise SignatureDoesNotMatch(claim.claimed_access_key_id, claim.policy, claim.claimed_signature)
+    claim.verified_text = claim.policy
 
 
 def _matching_key(keys: Iterable[Key], text: bytes, claimed_signature: bytes) -> Key | None:

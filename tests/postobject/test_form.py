@@ -4,7 +4,9 @@ Forms as browsers and others write them: the same fields and the same file, howe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
+from time import process_time
 
 import pytest
 from hypothesis import given
@@ -158,3 +160,239 @@ def test_preamble_and_transport_padding() -> None:
     )
 
     assert read(body, []) == (Form({b"key": b"k"}, b"file.txt"), b"hello", True)
+
+
+def with_part_head(*lines: bytes, boundary: bytes = BOUNDARY_OCTETS) -> bytes:
+    """
+    Write a form whose first part has these header lines; its file follows.
+    """
+    file = b'Content-Disposition: form-data; name="file"; filename="a"\r\n\r\nhello'
+    parts = (b"\r\n".join(lines) + b"\r\n\r\nvalue", file)
+    return b"".join(b"--%b\r\n%b\r\n" % (boundary, part) for part in parts) + b"--%b--\r\n" % boundary
+
+
+NAMED = b'Content-Disposition: form-data; name="acl"'
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [b'Content-Disposition: form-data; name="x-amz-meta-a:1\\\rX-Injected"'],
+        [b'Content-Disposition: form-data; name="x-amz-meta-a\rX-Injected"'],
+        [b'Content-Disposition: form-data; name="x-amz-meta-a\nX-Injected: "'],
+        [b'Content-Disposition: form-data; name="a\0b"'],
+        [b'Content-Disposition: form-data; name="a\tb"'],
+        [b'Content-Disposition: form-data; name="a\x7fb"'],
+        [b"Content-Disposition: form-data; name=a\rb"],
+        [b'Content-Disposition: form-data; name="a\\"b"'],
+        [b'Content-Disposition: form-data; name="a\\\\b"'],
+        [b'Content-Disposition: form-data; name="a\\b"'],
+        [NAMED + b"; name*=utf-8''key"],
+        [NAMED + b"; name*0=key"],
+        [b"Content-Disposition: form-data; name*=utf-8''key"],
+        [b"Content-Disposition: form-data; name*0=k; name*1=ey"],
+        [NAMED + b'; NAME="key"'],
+        [NAMED + b", key"],
+        [NAMED, b'Content-Disposition: form-data; name="key"'],
+        [NAMED, b'content-disposition: attachment; name="key"'],
+        [NAMED + b";", b' name="key"'],
+        [b"Content-Disposition: form-data;", b'\tname="acl"'],
+        [NAMED, b"no value"],
+        [NAMED, b": no name"],
+        [NAMED, b"X-Spaced : 1"],
+        [NAMED, b"X-\xff: 1"],
+        [NAMED, b'Content-Type: a\nContent-Disposition: form-data; name="key"'],
+        [NAMED, b"Content-Type: a\rb"],
+        [NAMED, b"Content-Type: a\0b"],
+        [b"Content-Disposition:"],
+        [b"Content-Disposition: form-data"],
+        [b"Content-Disposition: form-dataset; name=acl"],
+        [NAMED, b"Content-Transfer-Encoding: base64"],
+        [NAMED, b"content-transfer-encoding: Quoted-Printable"],
+        [NAMED, b"Content-Transfer-Encoding:"],
+    ],
+)
+def test_a_part_has_one_meaning(lines: list[bytes]) -> None:
+    """
+    A part that two readers could take for two fields, or for two values, is refused.
+    """
+    with pytest.raises(MalformedPOSTRequest):
+        read(with_part_head(*lines), [])
+
+
+@pytest.mark.parametrize(
+    ("lines", "name"),
+    [
+        ([NAMED, b"Content-Type: text/plain; charset=ISO-8859-1", b"Content-Transfer-Encoding: 8bit"], b"acl"),
+        (
+            [b"content-transfer-encoding: BINARY", b"Content-Length: 5", b"content-disposition: form-data; name=acl"],
+            b"acl",
+        ),
+        ([b"Content-Disposition: form-data; name=acl; filename=a; filename*=utf-8''b"], b"acl"),
+        ([NAMED + b";", b"X-Empty:"], b"acl"),
+        ([b'Content-Disposition: form-data; name="=?utf-8?q?key?="'], b"=?utf-8?q?key?="),
+        ([b'Content-Disposition: form-data; name="_charset_"'], b"_charset_"),
+        ([b'Content-Disposition: form-data; name="user[a b]"'], b"user[a b]"),
+        (['Content-Disposition: form-data; name="größe"'.encode()], "größe".encode()),
+    ],
+)
+def test_parts_which_clients_send(lines: list[bytes], name: bytes) -> None:
+    """
+    Java, Ruby and .NET send more headers and parameters than browsers; a name is never decoded a second time.
+    """
+    form, content, is_closed = read(with_part_head(*lines), [])
+
+    assert form.fields == {name: b"value"}
+    assert (content, is_closed) == (b"hello", True)
+
+
+def test_a_boundary_inside_a_part_s_head() -> None:
+    """
+    A boundary with a colon looks like a header's line: it divides parts nevertheless.
+    """
+    body = with_part_head(NAMED, b"--a:b", b"X: y", boundary=b"a:b")
+
+    with pytest.raises(MalformedPOSTRequest):
+        read(body, [], b"a:b")
+    assert read(with_part_head(NAMED, boundary=b"a:b"), [], b"a:b")[0].fields == {b"acl": b"value"}
+
+
+@pytest.mark.parametrize("filename", [b"a\rb", b"a\\\rb", b"a\nb", b"a\0b", b"a\x7f", b"a\tb", b"a\\\tb"])
+def test_no_control_character_in_a_file_s_name(filename: bytes) -> None:
+    """
+    It may become part of the key.
+    """
+    head = b'--%b\r\nContent-Disposition: form-data; name="file"; filename="%b"\r\n\r\n' % (BOUNDARY_OCTETS, filename)
+
+    with pytest.raises(MalformedPOSTRequest):
+        read(head, [])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (b"key", b"k\xff"),
+        (b"k\xe9y", b"k"),
+        (b"x-amz-meta-a", b"\xc3"),
+        (b"key", b"\xed\xa0\x80"),
+        (b"key", b"\xc0\xaf"),
+    ],
+)
+def test_fields_are_utf8(name: bytes, value: bytes) -> None:
+    """
+    What is not UTF-8 is refused as S3 refuses it.
+    """
+    body = with_part_head(b'Content-Disposition: form-data; name="%b"' % name).replace(b"\r\nvalue", b"\r\n" + value)
+
+    with pytest.raises(InvalidArgument) as raised:
+        read(body, [])
+
+    assert raised.value.message == "Malformed Unicode code sequence in the field."
+    assert raised.value.elements == (("ArgumentName", b"formField"),)
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        b"multipart/form-data; boundary=a; boundary=b",
+        b"multipart/form-data; boundary=a; BOUNDARY=a",
+        b"multipart/form-data; boundary=a,text/plain",
+        b"multipart/form-data; boundary=a, text/plain",
+        b"multipart/form-data; boundary=a b",
+        b'multipart/form-data; boundary="a "',
+        b'multipart/form-data; boundary="a\\"b"',
+        b'multipart/form-data; boundary="a\\b"',
+        b'multipart/form-data; boundary="a"b',
+        b'multipart/form-data; boundary="a',
+        b"multipart/form-data; boundary*=us-ascii''a",
+        b"multipart/form-data; boundary=a; boundary*=us-ascii''b",
+        b"multipart/form-data; boundary*0=a; boundary*1=b",
+        b"multipart/form-data; boundary=" + b"a" * 71,
+    ],
+)
+def test_boundaries_with_two_meanings(content_type: bytes) -> None:
+    """
+    A boundary that two readers could take for two is none.
+    """
+    with pytest.raises(MalformedPOSTRequest):
+        parse_boundary(content_type)
+
+
+def spent(step: Callable[[], object]) -> float:
+    """
+    Seconds of CPU which a step takes, at best.
+    """
+    times = []
+    for _ in range(5):
+        began = process_time()
+        step()
+        times.append(process_time() - began)
+    return min(times)
+
+
+def feed_fields(body: bytes, step: int) -> None:
+    """
+    Feed a body in pieces, as far as the decoder takes it.
+    """
+    decoder = FieldsDecoder(BOUNDARY_OCTETS)
+    try:
+        for start in range(0, len(body), step):
+            decoder.feed(body[start : start + step])
+    except S3Error:
+        return
+
+
+PART = b'--%b\r\nContent-Disposition: form-data; name="x-ignore-"\r\n\r\n\r\n' % BOUNDARY_OCTETS
+
+
+@pytest.mark.parametrize(
+    ("piece", "step"),
+    [
+        pytest.param(piece, step, id=f"{name}-{step}")
+        for name, piece in {
+            "preamble": b"\r",
+            "prefixes": b"\r\n--" + BOUNDARY_OCTETS[:-1],
+            "fields": PART,
+            "padding": b"--" + BOUNDARY_OCTETS + b" " * 9_000,
+            "quotes": PART[:-10] + b'";a="\\"',
+            "parameters": PART.split(b"\r\n\r\n")[0] + b";a=b" * 1_000,
+        }.items()
+        for step in (1, 1 << 20)
+    ],
+)
+def test_fields_cost_what_their_bytes_cost(piece: bytes, step: int) -> None:
+    """
+    Twice the bytes cost about twice the time, whatever they are and however they are cut.
+    """
+    short, long = (piece * (size // len(piece) + 1) for size in (5_000, 20_000))
+
+    assert spent(lambda: feed_fields(long, step)) < 12 * spent(lambda: feed_fields(short, step)) + 0.01
+
+
+def test_a_large_read_of_fields_is_not_read_to_its_end() -> None:
+    """
+    However much arrives at once, parts beyond the fields' limit are not read.
+    """
+    decoder = FieldsDecoder(BOUNDARY_OCTETS)
+    names = [
+        b'--%b\r\nContent-Disposition: form-data; name="a%d"\r\n\r\n\r\n' % (BOUNDARY_OCTETS, n) for n in range(9_000)
+    ]
+
+    with pytest.raises(MaxPostPreDataLengthExceeded):
+        decoder.feed(b"".join(names))
+
+    assert len(decoder.form.fields) < 300
+
+
+def test_a_file_of_prefixes_of_its_boundary() -> None:
+    """
+    It costs what another file costs, for each byte.
+    """
+
+    def feed(size: int) -> None:
+        piece = b"\r\n--" + BOUNDARY_OCTETS[:-1]
+        decoder = FileDecoder(BOUNDARY_OCTETS)
+        for _ in range(size // 65_536):
+            decoder.feed(piece * (65_536 // len(piece)))
+
+    assert spent(lambda: feed(4 << 20)) < 12 * spent(lambda: feed(1 << 20)) + 0.01

@@ -180,3 +180,112 @@ def test_any_json(document: Any) -> None:
             parse_policy(raw).check({b"key": b"k"}, NOW)
         except (InvalidPolicyDocument, AccessDenied):
             continue
+
+
+EXPIRATION = '"expiration": "2030-01-01T00:00:00Z"'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{{{EXPIRATION}, {EXPIRATION}, "conditions": []}}',
+        f'{{{EXPIRATION}, "conditions": [{{"key": "a"}}], "conditions": []}}',
+        f'{{{EXPIRATION}, "conditions": [{{"key": "a", "key": "b"}}]}}',
+        f'{{{EXPIRATION}, "conditions": [{{"key": "a", "\\u006bey": "a"}}]}}',
+        f'{{{EXPIRATION}, "conditions": [["content-length-range", NaN, 1]]}}',
+        f'{{{EXPIRATION}, "conditions": [["content-length-range", 0, Infinity]]}}',
+        f'{{{EXPIRATION}, "conditions": [{{"key": NaN}}]}}',
+        f'{{{EXPIRATION}, "conditions": [[-Infinity]]}}',
+        f'{{{EXPIRATION}, "conditions": [["content-length-range", 0, {"9" * 4000}]]}}',
+        f'{{{EXPIRATION}, "conditions": [["content-length-range", 0, {"9" * 5000}]]}}',
+        f'{{{EXPIRATION}, "conditions": [["content-length-range", 0, 1e400]]}}',
+        f'{{{EXPIRATION}, "conditions": [{{"key": "\\ud800"}}]}}',
+        f'{{{EXPIRATION}, "conditions": [{{"\\udfff": "a"}}]}}',
+        f'{{{EXPIRATION}, "conditions": [["\\ud800"]]}}',
+        f'{{{EXPIRATION}, "\\ud800": []}}',
+        '{"expiration": "\\ud800", "conditions": []}',
+        f'\ufeff{{{EXPIRATION}, "conditions": []}}',
+        *(f'{{{EXPIRATION}, "conditions": [[{"[" * depth}{"]" * depth}, "a", "b"]]}}' for depth in range(900, 1000, 7)),
+        f'{{{EXPIRATION}, "conditions": [[{"[" * 14000}',
+        f'{{{EXPIRATION}, "conditions": {"[{" * 7000}',
+    ],
+)
+def test_what_no_two_readers_read_alike(text: str) -> None:
+    """
+    Names which are there twice, constants which only some parsers know, halves of characters, depth: all are no JSON.
+    """
+    with pytest.raises(InvalidPolicyDocument) as raised:
+        parse_policy(encode(text))
+
+    assert raised.value.message == "Invalid Policy: Invalid JSON."
+
+
+def test_text_which_is_escaped_is_the_same_text() -> None:
+    """
+    Clients escape what they like, pairs of surrogates included.
+    """
+    text = f'{{{EXPIRATION}, "conditions": [["\\u0065q", "\\u0024key", "a\\ud83d\\ude00"]]}}'
+
+    parse_policy(encode(text)).check({b"key": "a\U0001f600".encode()}, NOW)
+
+
+@pytest.mark.parametrize(
+    ("found", "prefix", "holds"),
+    [
+        ("text/a", "text/", True),
+        ("text/a, text/b", "text/", True),
+        ("text/a,text/a", "text/a", True),
+        ("text/a,text/ab", "text/ab", False),
+        ("text/ab,text/a", "text/a", True),
+        ("a,", "a", False),
+        (",", "", True),
+        ("", "", True),
+        ("", "a", False),
+        ("b, a", "a", False),
+    ],
+)
+def test_each_item_of_a_type(found: str, prefix: str, holds: bool) -> None:
+    """
+    All of a list begin with what the policy says.
+    """
+    why = verdict([["starts-with", "$content-type", prefix]], content_type=found)
+
+    assert (why == "") is holds
+
+
+@given(items=st.lists(st.text("ab, \t", max_size=4), max_size=5), prefix=st.text("ab", max_size=3))
+def test_any_items_of_a_type(items: list[str], prefix: str) -> None:
+    """
+    As if each item were held against each condition.
+    """
+    found = ",".join(items)
+    wanted = all(item.strip(" \t").startswith(prefix) for item in found.split(","))
+
+    assert (verdict([["starts-with", "$content-type", prefix]], content_type=found) == "") is wanted
+
+
+def test_a_type_is_read_once() -> None:
+    """
+    However many conditions there are of it.
+    """
+    conditions = [["starts-with", "$content-type", "a" * number] for number in range(100)]
+    items = Items(b",".join([b"a" * 100] * 50))
+
+    parse_policy(policy(conditions).encode()).check({b"content-type": items}, NOW)
+
+    assert items.split_count == 1
+
+
+class Items(bytes):
+    """
+    A list which counts how often it is taken apart.
+    """
+
+    split_count = 0
+
+    def split(self, *arguments: Any, **options: Any) -> list[bytes]:
+        """
+        Count.
+        """
+        self.split_count += 1
+        return super().split(*arguments, **options)

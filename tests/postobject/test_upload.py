@@ -4,12 +4,14 @@ What a form asks for, as a request of its own.
 
 from __future__ import annotations
 
+from xml.etree import ElementTree
+
 import pytest
 
 from s3proxy.postobject.form import Form
-from s3proxy.postobject.upload import form_key, upload_request
+from s3proxy.postobject.upload import form_answer, form_key, upload_request
 from s3proxy.s3.address import Address
-from s3proxy.s3.errors import InvalidArgument, MalformedXML
+from s3proxy.s3.errors import BadRequest, InvalidArgument, InvalidTag, KeyTooLongError, MalformedXML, S3Error
 from s3proxy.s3.head import RequestHead, parse_request_head
 
 HEAD = parse_request_head(b"POST /b HTTP/1.1\r\nHost: h\r\nUser-Agent: browser\r\nCookie: a=b\r\nContent-Length: 9")
@@ -103,9 +105,13 @@ def test_tags(document: str, header: bytes) -> None:
         "<Tagging>",
         "<Other/>",
         "<Tagging><TagSet><Tag><Key>a</Key></Tag></TagSet></Tagging>",
-        "<Tagging><TagSet><Tag><Key/><Value>a</Value></Tag></TagSet></Tagging>",
         "<!DOCTYPE a [<!ENTITY b 'c'>]><Tagging><TagSet/></Tagging>",
-        "<Tagging><!-- --><TagSet/></Tagging>",
+        "<Tagging/>",
+        "<Tagging><TagSet/><TagSet/></Tagging>",
+        "<Tagging><Tag><Key>a</Key><Value>b</Value></Tag></Tagging>",
+        "<Tagging><TagSet><Other/></TagSet></Tagging>",
+        "<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value><Value>c</Value></Tag></TagSet></Tagging>",
+        "<Tagging><TagSet><Tag><Key>a<b/></Key><Value>b</Value></Tag></TagSet></Tagging>",
         '<?xml version="1.0" encoding="no-such"?><Tagging/>',
         "<Tagging>\x00</Tagging>",
     ],
@@ -116,3 +122,222 @@ def test_what_are_no_tags(document: str) -> None:
     """
     with pytest.raises(MalformedXML):
         asked(tagging=document)
+
+
+def tag_set(*tags: tuple[str, str]) -> str:
+    """
+    Write a Tagging document.
+    """
+    written = "".join(f"<Tag><Key>{key}</Key><Value>{value}</Value></Tag>" for key, value in tags)
+    return f"<Tagging><TagSet>{written}</TagSet></Tagging>"
+
+
+@pytest.mark.parametrize(
+    ("tags", "error", "message"),
+    [
+        ([("a", "é" * 256), ("é" * 128, "b")], None, ""),
+        ([(str(number), "b") for number in range(10)], None, ""),
+        ([(str(number), "b") for number in range(11)], BadRequest, "Object tags cannot be greater than 10"),
+        ([("", "b")], InvalidTag, "The TagKey you have provided is invalid"),
+        ([("a" * 129, "b")], InvalidTag, "The TagKey you have provided is invalid"),
+        ([("a", "b" * 257)], InvalidTag, "The TagValue you have provided is invalid"),
+        ([("a", "b"), ("a", "c")], InvalidTag, "Cannot provide multiple Tags with the same key"),
+    ],
+)
+def test_tags_are_bounded(tags: list[tuple[str, str]], error: type[S3Error] | None, message: str) -> None:
+    """
+    Ten tags of 128 and 256 characters, as S3 has it: the header that they become is bounded, too.
+    """
+    if error is None:
+        assert len(asked(tagging=tag_set(*tags)).fields.value(b"x-amz-tagging") or b"") < 4_000
+        return
+
+    with pytest.raises(error) as raised:
+        asked(tagging=tag_set(*tags))
+
+    assert raised.value.message == message
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_no_entity_in_characters_of_another_width(encoding: str) -> None:
+    """
+    In UTF-16 no search for ``<!`` finds a document type.
+    """
+    document = (
+        '<?xml version="1.0" encoding="utf-16"?><!DOCTYPE t [<!ENTITY a "b">]>'
+        "<Tagging><TagSet><Tag><Key>k</Key><Value>&a;</Value></Tag></TagSet></Tagging>"
+    ).encode(encoding)
+
+    with pytest.raises(MalformedXML):
+        upload_request(HEAD, ADDRESS, Form({b"key": b"k", b"tagging": document}, b""))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            b"x-amz-meta-a%b" % rest
+            for rest in (b" b", b"\tb", b": b", b";x", b"\rb", b"\nb", b"\0", b"\x7f", b"(b)", b'"')
+        ),
+        b"x-amz-meta-",
+        b"x-amz-meta-=?utf-8?q?a?=",
+        "x-amz-meta-é".encode(),
+        b"x-amz-meta-\x85",
+        b"x-amz-checksum-",
+        b"x-amz-checksum-crc_32",
+        b"x-amz-grant-full_control",
+        b"x-amz-object-lock-legal_hold",
+        b"x-amz-object-lock-mode ",
+        b"x-amz-server-side-encryption_customer-key",
+        b"x-amz-server-side-encryption:",
+        b"x-amz-server-side-encryption-",
+    ],
+)
+def test_a_field_s_name_is_no_way_into_the_head(name: bytes) -> None:
+    """
+    A field becomes a header only if its name is a token, and no other name to a backend behind CGI.
+    """
+    with pytest.raises(InvalidArgument):
+        upload_request(HEAD, ADDRESS, Form({b"key": b"k", name: b"v"}, b""))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"x-amz-meta-a_b",
+        b"x-amz-meta-!#$%&'*+-.^_`|~0",
+        b"x-amz-checksum-crc32",
+        b"x-amz-grant-read",
+        b"x-amz-object-lock-mode",
+        b"x-amz-server-side-encryption",
+        b"x-amz-server-side-encryption-customer-key",
+    ],
+)
+def test_fields_that_are_headers(name: bytes) -> None:
+    """
+    Under their own names.
+    """
+    head = upload_request(HEAD, ADDRESS, Form({b"key": b"k", name: b"v"}, b""))[0]
+
+    assert (name, b"v") in head.headers
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"x_amz_acl",
+        b"x-amz-acl",
+        b"content_type",
+        b"content-length",
+        b"transfer-encoding",
+        b" x-amz-meta-a",
+        b"x-amz-metadata-directive",
+        b"x-amz-copy-source",
+        b"x-amz-security-token",
+        b"x-amz-tagging",
+        b"host",
+        b"_charset_",
+        b"a\r\nb: c",
+    ],
+)
+def test_other_fields_go_nowhere(name: bytes) -> None:
+    """
+    The table of headers is closed.
+    """
+    head = upload_request(HEAD, ADDRESS, Form({b"key": b"k", name: b"v"}, b""))[0]
+
+    assert head.fields.keys() == {b"host", b"user-agent", b"content-type"}
+    assert b"v" not in [value for _, value in head.headers]
+
+
+@pytest.mark.parametrize(
+    ("key", "filename"),
+    [
+        (b"k\xff", b""),
+        (b"${filename}", b"k\xff"),
+        (b"user/..", b""),
+        (b"user/../other/k", b""),
+        (b"./k", b""),
+        (b"..", b""),
+        (b"user/${filename}", b".."),
+        (b"user/${filename}", b"C:\\."),
+        (b"user/${filename}/k", b".."),
+        (b".${filename}/k", b"."),
+    ],
+)
+def test_keys_that_mean_another(key: bytes, filename: bytes) -> None:
+    """
+    A key is UTF-8, and stays below the prefix that its policy allows, however a backend reads it.
+    """
+    with pytest.raises(InvalidArgument):
+        form_key(Form({b"key": key}, filename))
+
+
+@pytest.mark.parametrize("key", [b"/k", b"//", b".k", b"..k", b"a/...", b"a/.b/", b"k\n", b"k" * 1024])
+def test_keys_that_S3_takes(key: bytes) -> None:
+    """
+    They pass as they are.
+    """
+    assert form_key(Form({b"key": key}, b"")) == key
+
+
+@pytest.mark.parametrize(
+    ("key", "filename", "size"),
+    [
+        (b"k" * 1025, b"", 1025),
+        (b"k" * 1000 + b"${filename}", b"n" * 25, 1025),
+        (b"${filename}" * 1800, b"n" * 10_000, 18_000_000),
+    ],
+)
+def test_long_keys(key: bytes, filename: bytes, size: int) -> None:
+    """
+    A key is judged with its file's name in it, and not built before that.
+    """
+    with pytest.raises(KeyTooLongError) as raised:
+        form_key(Form({b"key": key}, filename))
+
+    assert raised.value.elements[0] == ("Size", b"%d" % size)
+    assert form_key(Form({b"key": b"k" * 1000 + b"${filename}"}, b"n" * 24)) == b"k" * 1000 + b"n" * 24
+
+
+@pytest.mark.parametrize(
+    "redirect",
+    [
+        b"http://example.test/\r\nSet-Cookie: a=b",
+        b"http://example.test/\nSet-Cookie: a=b",
+        b"http://example.test/a\tb",
+        b"http://example.test/a b",
+        b" http://example.test/",
+        b"http://example.test/\x7f",
+        "http://example.test/é".encode(),
+        b"ht\ntp://example.test/",
+        b"http://example.test\x00/",
+        b"data:text/html,x",
+        b"http:///path",
+        b"http://example.test:x/",
+    ],
+)
+def test_a_redirect_is_no_way_into_the_answer(redirect: bytes) -> None:
+    """
+    What is not a plain URL is no redirect.
+    """
+    for name in (b"success_action_redirect", b"redirect"):
+        status, _, headers, document = form_answer({name: redirect}, ADDRESS, b"http://h/b/k", b'"e"')
+
+        assert (status, headers, document) == (204, [(b"Location", b"http://h/b/k")], b"")
+
+
+def test_what_was_stored_is_no_way_into_the_answer() -> None:
+    """
+    A key with line ends and markup is escaped in a redirect's query and in the document; what XML cannot hold is
+    replaced.
+    """
+    key = "a\r\nb: <c> & \x00\x0b\ufffe".encode()
+    address = Address(b"b", key, b"b", b"")
+
+    _, _, ((_, location),), _ = form_answer({b"redirect": b"http://h/?q"}, address, b"", b'"e\r\n"')
+    status, _, _, document = form_answer({b"success_action_status": b"201"}, address, b"http://h/%0D%0A", b'"e"')
+
+    assert location == (b"http://h/?q&bucket=b&key=a%0D%0Ab%3A+%3Cc%3E+%26+%00%0B%EF%BF%BE&etag=%22e%0D%0A%22")
+    assert status == 201
+    assert ElementTree.fromstring(document).findtext("Key") == "a\r\nb: <c> & \ufffd\ufffd\ufffd"

@@ -115,19 +115,6 @@ def test_a_thousand_are_taken() -> None:
     )
 
 
-def test_a_document_of_a_million_elements() -> None:
-    """
-    It is not even read: it would take seconds of everybody's, and all of them are refused in the end.
-    """
-    read: list[bytes] = []
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("s3proxy.s3.document.fromstring", read.append)
-        with pytest.raises(MalformedXML):
-            read_deletions(f"<Delete>{ONE}{'<a/>' * 1_000_000}</Delete>".encode())
-
-    assert read == []
-
-
 def test_the_longest_document_is_read() -> None:
     """
     A thousand objects with all that S3 knows of one.

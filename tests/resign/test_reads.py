@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s3proxy.resign.listing import read_listing
-from s3proxy.resign.operations import operation_name
 from s3proxy.resign.reads import MeasuredRead, plan_read, split_overrides
 from s3proxy.s3.address import parse_address
 from s3proxy.s3.errors import InternalError, InvalidArgument, InvalidRange, PreconditionFailed
@@ -153,35 +152,6 @@ def test_overrides_are_split_off() -> None:
     assert only.raw_target == b"/b/k"
     put = request("PUT", "/b/k?response-expires=a")
     assert split_overrides(put) == (put, [])
-
-
-@pytest.mark.parametrize(
-    ("method", "target", "headers", "expected"),
-    [
-        ("GET", "/", {}, "GET service"),
-        ("PUT", "/b", {}, "PUT bucket"),
-        ("GET", "/b?list-type=2&prefix=a", {}, "GET bucket?list-type"),
-        ("GET", "/b/k?response-content-type=a&x=y&versionId=1", {}, "GET object"),
-        ("PUT", "/b/k?x=y", {}, "PUT object?x"),
-        ("PUT", "/b/k?partNumber=1&uploadId=2&x-id=UploadPart", {}, "PUT object?partNumber&uploadId"),
-        ("PUT", "/b/k", {"x-amz-copy-source": "/b/l"}, "PUT object?copy-source"),
-        ("PUT", "/b/k", {"if-none-match": "*"}, "PUT object?condition"),
-        ("GET", "/b/k", {"if-none-match": "*"}, "GET object"),
-        ("PUT", "/b", {"x-amz-bucket-object-lock-enabled": "true"}, "PUT bucket?object-lock"),
-        ("PUT", "/b", {"x-amz-bucket-object-lock-enabled": "false"}, "PUT bucket"),
-        ("PUT", "/b/k?X-Amz-Signature=a", {}, "PUT object"),
-        ("DELETE", "/b/k?%74agging", {}, "DELETE object?tagging"),
-    ],
-)
-def test_names_of_operations(method: str, target: str, headers: dict[str, str], expected: str) -> None:
-    """
-    What makes another operation of a request is in its name; a write with a name which nobody knows is another one.
-    """
-    head = request(method, target, **headers)
-
-    name = operation_name(head, parse_address(head.raw_path, head.host, ()), frozenset({b"X-Amz-Signature"}))
-
-    assert name == expected
 
 
 ENCODED = "<EncodingType>url</EncodingType><Contents><Key>a+%2B</Key></Contents>"

@@ -24,6 +24,8 @@ KNOWN["InvalidRange"] = {
     "message": "The requested range is not satisfiable",
     "extra_elements": ["RangeRequested", "ActualObjectSize"],
 }
+# Of object tags ("Categorizing your storage using tags").
+KNOWN["InvalidTag"] = {"status": 400, "message": "The tag provided was not a valid tag.", "extra_elements": []}
 
 CLASSES = [
     each for _, each in inspect.getmembers(errors, inspect.isclass) if issubclass(each, S3Error) and each is not S3Error

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from s3proxy.s3 import masking
 from s3proxy.s3.masking import mask_credentials
 
 SECRET = "0123456789abcdefSECRET"
@@ -102,3 +103,17 @@ def test_whatever_stands_around_it_a_credential_is_masked(before: str, name: str
     No text before or after a parameter uncovers it.
     """
     assert SECRET.encode() not in mask_credentials(f"{before}&{name}={SECRET}&{after}".encode())
+
+
+def test_short_items_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A Referer of thousands of items of one byte costs no call for each.
+    """
+    looked_at: list[bytes] = []
+    mask_item = masking._mask_item
+    monkeypatch.setattr(masking, "_mask_item", lambda found: (looked_at.append(found[0]), mask_item(found))[1])
+
+    assert mask_credentials(b"?token&" + b"a=b&" * 16_000) == b"?token&" + b"a=b&" * 16_000
+    assert looked_at == []
+    assert mask_credentials(b"?a&signature:&Signature=x&b") == b"?a&-masked-&Signature=-masked-&b"
+    assert looked_at == [b"signature:", b"Signature=x"]

@@ -156,10 +156,15 @@ def _as_sent(vector: dict[str, Any]) -> tuple[bytes, bytes]:
     return octets(head) + b"\r\n", body
 
 
+WITHOUT_BUCKET = {"path-leading-double-slash-kept", "path-escaped-leading-slash"}
+"""
+Their canonical form is right, and their path names a key of no bucket: they are refused before their signature.
+"""
+
 WIRED = [
     vector
     for vector in (*load_vectors("s3-sigv4"), *load_vectors("s3-canonical"))
-    if vector["carrier"] != "trailer" and vector["verdict"] == "accept"
+    if vector["carrier"] != "trailer" and vector["verdict"] == "accept" and vector["name"] not in WITHOUT_BUCKET
 ]
 
 
@@ -189,4 +194,4 @@ def test_every_vector_is_looked_at() -> None:
     None is left out silently.
     """
     assert len(list(_params("s3-sigv4", "s3-canonical", "suite-sigv4", "suite-sigv4-legacy"))) == 7 + 73 + 76 + 34
-    assert len(WIRED) == 7 + 73
+    assert len(WIRED) == 7 + 73 - len(WITHOUT_BUCKET)

@@ -1,0 +1,272 @@
+"""
+What clients may ask of each kind of backend: a closed list of S3's operations, and what is named beyond them.
+
+A storage that does not know an operation's sub-resource takes the operation for another one. Therefore each profile
+lists what its storage has, and the rest never reaches it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from s3proxy.s3.classification import Classification
+from s3proxy.s3.errors import NotImplementedByProxy
+from s3proxy.s3.head import RequestHead
+from s3proxy.s3.identity_enum import IdentityEnum
+from s3proxy.s3.operation import OPERATIONS, Operation
+
+
+def _operations(names: str) -> frozenset[str]:
+    found = frozenset(names.split())
+    unknown = found - OPERATIONS.keys()
+    assert not unknown, f"not in S3's API: {unknown}"
+    return found
+
+
+ALL_OPERATIONS = frozenset(OPERATIONS) - {"CreateSession"}
+"""
+What a storage may be asked for that takes whatever S3 has. CreateSession answers with credentials: they would be ours.
+"""
+
+CORE_OPERATIONS = _operations(
+    """
+    ListBuckets HeadBucket CreateBucket DeleteBucket ListObjects ListObjectsV2
+    GetBucketAcl PutBucketAcl GetBucketLocation
+    HeadObject GetObject PutObject CopyObject DeleteObject GetObjectAcl PutObjectAcl
+    CreateMultipartUpload UploadPart CompleteMultipartUpload AbortMultipartUpload
+    """
+)
+"""
+What all of the older ones have.
+"""
+
+WALRUS_OPERATIONS = CORE_OPERATIONS | _operations(
+    "GetBucketLogging PutBucketLogging GetBucketVersioning PutBucketVersioning ListObjectVersions"
+)
+"""
+Source: eucalyptus/eucalyptus, ``WalrusRESTBinding``: the operations of ``populateOperationMap``. A sub-resource which
+it does not know is not refused there but ignored: ``PUT /bucket/key?tagging`` would write the tags over the object.
+"""
+
+OSG_OPERATIONS = WALRUS_OPERATIONS | _operations(
+    """
+    GetBucketCors PutBucketCors DeleteBucketCors
+    GetBucketLifecycleConfiguration PutBucketLifecycleConfiguration DeleteBucketLifecycle
+    GetBucketTagging PutBucketTagging DeleteBucketTagging
+    ListMultipartUploads ListParts DeleteObjects Preflight PreflightOfObject
+    """
+)
+"""
+Source: eucalyptus/eucalyptus, ``SUPPORTED_OPS`` of ``ObjectStorageGETBinding`` and its siblings.
+"""
+
+RIAKCS_OPERATIONS = CORE_OPERATIONS | _operations(
+    """
+    GetBucketPolicy PutBucketPolicy DeleteBucketPolicy GetBucketVersioning
+    ListMultipartUploads ListParts DeleteObjects UploadPartCopy
+    """
+)
+"""
+Source: "Riak CS Storage API", its table of features; basho/riak_cs, ``riak_cs_s3_rewrite``: an unknown sub-resource is
+ignored there, too.
+"""
+
+CEPH_OPERATIONS = OSG_OPERATIONS | _operations(
+    """
+    GetBucketNotificationConfiguration PutBucketNotificationConfiguration
+    GetBucketPolicy PutBucketPolicy DeleteBucketPolicy GetBucketPolicyStatus
+    GetBucketReplication PutBucketReplication DeleteBucketReplication
+    GetBucketRequestPayment PutBucketRequestPayment
+    GetBucketWebsite PutBucketWebsite DeleteBucketWebsite
+    GetPublicAccessBlock PutPublicAccessBlock DeletePublicAccessBlock
+    GetObjectLockConfiguration PutObjectLockConfiguration
+    GetObjectRetention PutObjectRetention GetObjectLegalHold PutObjectLegalHold
+    GetObjectTagging PutObjectTagging DeleteObjectTagging
+    UploadPartCopy GetObjectTorrent SelectObjectContent RestoreObject
+    """
+)
+"""
+What 16.2 has, or refuses in its own words. It takes the others for operations that have no sub-resource: seen there,
+``DELETE /bucket?ownershipControls`` deletes the bucket and ``PUT /bucket/key?renameObject`` empties the object.
+"""
+
+SWIFT_OPERATIONS = CORE_OPERATIONS | _operations(
+    """
+    GetBucketLogging GetBucketVersioning PutBucketVersioning GetBucketTagging ListObjectVersions
+    GetObjectLockConfiguration GetObjectTagging
+    ListMultipartUploads ListParts DeleteObjects UploadPartCopy Preflight PreflightOfObject
+    """
+)
+"""
+What 2.38 has. It takes others for operations that have no sub-resource: seen there, ``PUT /bucket/key?retention``
+writes its document over the object and ``DELETE /bucket?lifecycle`` deletes the bucket.
+"""
+
+
+class Feature(IdentityEnum):
+    """
+    A function that headers of a request ask for, whatever its operation; the value is what the documentation calls it.
+    """
+
+    CONDITIONAL_WRITES = "conditional writes"
+    ENCRYPTION = "encryption"
+    OBJECT_LOCK = "object lock"
+    TAGGING = "tagging"
+
+
+ALL_FEATURES = frozenset(Feature)
+
+_FEATURE_HEADERS = {
+    b"x-amz-bucket-object-lock-enabled": Feature.OBJECT_LOCK,
+    b"x-amz-object-lock-legal-hold": Feature.OBJECT_LOCK,
+    b"x-amz-object-lock-mode": Feature.OBJECT_LOCK,
+    b"x-amz-object-lock-retain-until-date": Feature.OBJECT_LOCK,
+    b"x-amz-server-side-encryption": Feature.ENCRYPTION,
+    b"x-amz-server-side-encryption-customer-algorithm": Feature.ENCRYPTION,
+    b"x-amz-tagging": Feature.TAGGING,
+}
+"""
+Headers whose promise a backend that does not know them would break in silence.
+"""
+
+_PROMISES_NOTHING = {b"x-amz-bucket-object-lock-enabled": [b"false"], b"x-amz-object-lock-legal-hold": [b"OFF"]}
+"""
+What these headers say if the function is not wanted: rclone sends one with each new bucket.
+"""
+
+_WRITE_CONDITIONS = frozenset(
+    {
+        b"if-match",
+        b"if-none-match",
+        b"x-amz-copy-source-if-match",
+        b"x-amz-copy-source-if-modified-since",
+        b"x-amz-copy-source-if-none-match",
+        b"x-amz-copy-source-if-unmodified-since",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """
+    A function of a storage beyond S3.
+
+    Attributes:
+        name: The configuration's word for it.
+        operations: Those of S3 that it extends, by name.
+        parameters: Query names that they get, decoded.
+        headers: Header names that they get, in lower case.
+        is_default: Whether clients may use it unless the configuration says otherwise.
+    """
+
+    name: str
+    operations: frozenset[str]
+    parameters: frozenset[bytes] = frozenset()
+    headers: frozenset[bytes] = frozenset()
+    is_default: bool = False
+
+
+CEPH_EXTENSIONS = (
+    Extension("append", _operations("PutObject"), frozenset({b"append", b"position"}), is_default=True),
+    Extension(
+        "unordered-listing",
+        _operations("ListObjects ListObjectsV2 ListObjectVersions"),
+        frozenset({b"allow-unordered"}),
+        is_default=True,
+    ),
+)
+"""
+Source: ceph/ceph, "Ceph Object Gateway S3 API", object and bucket operations.
+"""
+
+MINIO_EXTENSIONS = (
+    Extension(
+        "metadata-listing",
+        _operations("ListObjectsV2 ListObjectVersions"),
+        frozenset({b"metadata"}),
+        is_default=True,
+    ),
+    Extension(
+        "extract",
+        _operations("GetObject HeadObject ListObjects ListObjectsV2"),
+        headers=frozenset({b"x-minio-extract"}),
+    ),
+)
+"""
+Source: minio/minio, "Extracting files from ZIP archives"; minio-go, ``ListObjectsOptions.WithMetadata``.
+"""
+
+EXTENSIONS: dict[str, Extension] = {each.name: each for each in (*CEPH_EXTENSIONS, *MINIO_EXTENSIONS)}
+"""
+All extensions that any profile knows, by name.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """
+    What clients may ask of one backend.
+
+    Attributes:
+        operations: Those of S3, by name.
+        features: Functions that headers ask for.
+        extensions: Functions beyond S3.
+    """
+
+    operations: frozenset[str] = ALL_OPERATIONS
+    features: frozenset[Feature] = ALL_FEATURES
+    extensions: tuple[Extension, ...] = ()
+
+    def parameters(self, classification: Classification) -> frozenset[bytes]:
+        """
+        Return the decoded query names that go to the backend.
+        """
+        passed = classification.passed_names
+        if classification.extra_names:
+            for extension in self.extensions:
+                if classification.operation.name in extension.operations:
+                    passed |= extension.parameters & classification.extra_names
+        return passed
+
+    def has_header(self, operation_name: str, header: bytes) -> bool:
+        """
+        Return True if a header that is private otherwise belongs to an extension of an operation.
+        """
+        return any(header in each.headers and operation_name in each.operations for each in self.extensions)
+
+
+def check_taken(allowed: Allowed, head: RequestHead, classification: Classification) -> None:
+    """
+    Refuse at once what a backend lacks. It is spared; and where it would ignore what it does not know, it would do
+    something else than it was asked for.
+
+    Args:
+        allowed: What clients may ask of this backend.
+        head: As authorized.
+
+    Raises:
+        NotImplementedByProxy: It has no such operation, no function that a header asks for, or a write has a parameter
+            that it does not know.
+    """
+    operation = classification.operation
+    if operation.name not in allowed.operations:
+        raise NotImplementedByProxy
+    if (
+        classification.unknown_names
+        and not operation.is_read
+        and not classification.unknown_names <= allowed.parameters(classification)
+    ):
+        raise NotImplementedByProxy
+    if allowed.features is not ALL_FEATURES and not _features(operation, head) <= allowed.features:
+        raise NotImplementedByProxy
+
+
+def _features(operation: Operation, head: RequestHead) -> set[Feature]:
+    asked = {
+        feature
+        for header, feature in _FEATURE_HEADERS.items()
+        if header in head.fields and head.fields[header] != _PROMISES_NOTHING.get(header)
+    }
+    if not operation.is_read and not _WRITE_CONDITIONS.isdisjoint(head.fields):
+        asked.add(Feature.CONDITIONAL_WRITES)
+    return asked

@@ -1,0 +1,278 @@
+"""
+Which operation of S3 a request asks for, and which of its query parameters have a meaning there.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from s3proxy.s3.address import Address
+from s3proxy.s3.copy_source import check_copy_source
+from s3proxy.s3.errors import (
+    BadRequest,
+    InvalidArgument,
+    KeyTooLongError,
+    MetadataTooLarge,
+    MethodNotAllowed,
+    NotImplementedByProxy,
+)
+from s3proxy.s3.head import Fields, RequestHead
+from s3proxy.s3.limits import MAX_KEY_SIZE, MAX_METADATA_SIZE
+from s3proxy.s3.operation import OPERATIONS, Level, Operation
+from s3proxy.s3.query import query_items
+
+_METHODS = frozenset({b"GET", b"HEAD", b"PUT", b"POST", b"DELETE", b"OPTIONS"})
+_REFUSED_METHODS = frozenset({b"TRACE", b"CONNECT", b"PATCH"})
+_METADATA_PREFIX = b"x-amz-meta-"
+# MinIO takes whatever matches "multipart/form-data*", as a regular expression, for a form.
+_ANY_FORM_TYPE = b"multipart/form-dat"
+_FORM_TYPE = re.compile(rb"multipart/form-data[ \t]*(?:;|\Z)", re.IGNORECASE)
+
+_IGNORED = frozenset({b"x-id", b"x-amz-user-agent", b"x-amz-content-sha256"})
+"""
+Query names, in lower case, that SDKs add to any request. They ask for nothing and change nothing.
+"""
+
+_NO_NAMES: frozenset[bytes] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """
+    What a request asks for.
+
+    Attributes:
+        passed_names: Decoded query names that a backend gets: those that the operation has a meaning for.
+        unknown_names: Decoded query names that S3 has no meaning for there. S3 ignores them, and a backend does not get
+            them.
+        extra_names: Those of them that the signature covers. A backend gets them if they belong to an extension that
+            is allowed there.
+    """
+
+    operation: Operation
+    passed_names: frozenset[bytes] = _NO_NAMES
+    unknown_names: frozenset[bytes] = _NO_NAMES
+    extra_names: frozenset[bytes] = _NO_NAMES
+
+
+class _Place:
+    """
+    The operations of one method and level.
+
+    Attributes:
+        plain: What a request without a sub-resource asks for.
+        by_subresource: The others, those with more required names first.
+    """
+
+    def __init__(self) -> None:
+        self.plain: dict[bool, Classification] = {}
+        self.by_subresource: dict[bytes, list[Operation]] = {}
+
+
+def _index() -> dict[tuple[bytes, Level], _Place]:
+    places: dict[tuple[bytes, Level], _Place] = {}
+    for operation in OPERATIONS.values():
+        place = places.setdefault((operation.method, operation.level), _Place())
+        if operation.subresource is None:
+            place.plain[operation.copies] = Classification(operation)
+        else:
+            found = place.by_subresource.setdefault(operation.subresource, [])
+            found.append(operation)
+            found.sort(key=lambda each: -len(each.required))
+    return places
+
+
+_PLACES = _index()
+_SUBRESOURCES = {
+    level: frozenset(
+        operation.subresource
+        for operation in OPERATIONS.values()
+        if operation.level is level and operation.subresource is not None
+    )
+    - {b"list-type"}
+    for level in Level
+}
+
+
+def level_of(address: Address) -> Level:
+    """
+    Return what an address names.
+    """
+    if address.key:
+        return Level.OBJECT
+    return Level.BUCKET if address.bucket else Level.SERVICE
+
+
+def classify(head: RequestHead, address: Address, covered_names: frozenset[bytes] | None = None) -> Classification:
+    """
+    Find the operation that a request asks for.
+
+    A read may have parameters that S3 does not know: S3 ignores them, and they are not sent. A write with such a
+    parameter is refused: whoever signed it means an operation that is not known here, and without the parameter it
+    would be another one. A storage may have it beyond S3, so it is refused once the backend is known; see
+    `s3proxy.resign.allowed.check_taken`.
+
+    Args:
+        head: Without the parameters of its authentication; see `s3proxy.authentication.Authenticated`.
+        covered_names: Decoded query names that its signature covers or that may pass uncovered; None for all.
+
+    Raises:
+        MethodNotAllowed: S3 has no such operation, by this method.
+        InvalidArgument: The parameters contradict each other, or one is missing.
+        NotImplementedByProxy: The signature does not cover what tells the operation from others.
+    """
+    level = level_of(address)
+    place = _PLACES.get((head.method, level))
+    if place is None:
+        raise MethodNotAllowed(head.method, level.value)
+    is_copy = head.method == b"PUT" and b"x-amz-copy-source" in head.fields
+    if not head.raw_query or head.method == b"OPTIONS":
+        return _plain(place, head, level, is_copy=is_copy)
+    values: dict[bytes, bytes] = {}
+    repeated = set()
+    for name, value in query_items(head.raw_query):
+        if name in values:
+            repeated.add(name)
+        values[name] = value
+    found = [name for name in values if name in _SUBRESOURCES[level]]
+    if level is Level.BUCKET and not found and values.get(b"list-type") == b"2":
+        found.append(b"list-type")
+    if not found:
+        operation = _plain(place, head, level, is_copy=is_copy).operation
+    else:
+        operation = _by_subresource(place, head, level, found, values, is_copy=is_copy)
+    known = operation.query_names & values.keys()
+    for name in repeated & known:
+        raise InvalidArgument("A query parameter must not be repeated", name.decode("latin-1"), values[name])
+    passed = known if covered_names is None else known & covered_names
+    if covered_names is not None and len(passed) != len(known):
+        _check_covered(operation, known - passed)
+    unknown = frozenset(name for name in values if name not in known and name.lower() not in _IGNORED)
+    if unknown and not operation.is_read and b"versionId" in unknown:
+        raise InvalidArgument("This operation does not accept a version-id.", "versionId", values[b"versionId"])
+    extra = unknown if covered_names is None else unknown & covered_names
+    return Classification(operation, passed, unknown, extra)
+
+
+def _plain(place: _Place, head: RequestHead, level: Level, *, is_copy: bool) -> Classification:
+    plain = place.plain.get(is_copy)
+    if plain is None:
+        if is_copy and place.plain:
+            raise _not_copied(head)
+        raise MethodNotAllowed(head.method, level.value)
+    return plain
+
+
+def _by_subresource(
+    place: _Place, head: RequestHead, level: Level, found: list[bytes], values: dict[bytes, bytes], *, is_copy: bool
+) -> Operation:
+    if len(found) > 1:
+        names = ", ".join(name.decode() for name in found)
+        raise InvalidArgument(f"Conflicting query string parameters: {names}", "ResourceType", found[0])
+    candidates = place.by_subresource.get(found[0])
+    if candidates is None:
+        raise MethodNotAllowed(head.method, level.value)
+    complete = [operation for operation in candidates if operation.required <= values.keys()]
+    if not complete:
+        missing = min(candidates[-1].required - values.keys())
+        raise InvalidArgument(f"Missing required query parameter {missing.decode()}", missing.decode())
+    for operation in complete:
+        if operation.copies == is_copy:
+            return operation
+    raise _not_copied(head)
+
+
+def _not_copied(head: RequestHead) -> InvalidArgument:
+    # One reader would copy, the other would store what is in the body.
+    source = head.fields.value(b"x-amz-copy-source") or b""
+    return InvalidArgument("This operation does not accept a copy source.", "x-amz-copy-source", source)
+
+
+def _check_covered(operation: Operation, uncovered: frozenset[bytes]) -> None:
+    # Without its sub-resource it would be another operation, and a write without any of its parameters as well.
+    if not operation.is_read or operation.subresource in uncovered or not operation.required.isdisjoint(uncovered):
+        raise NotImplementedByProxy
+
+
+def is_form(fields: Fields) -> bool:
+    """
+    Return True if a body is a form that may hold a file.
+
+    Raises:
+        BadRequest: There are two Content-Type headers: one reader takes the first, another the last.
+    """
+    _check_one_type(fields)
+    return _FORM_TYPE.match(fields.value(b"content-type") or b"") is not None
+
+
+def _may_be_form(fields: Fields) -> bool:
+    """
+    Return True if a backend could take a body for a form, however the type is spelled.
+    """
+    _check_one_type(fields)
+    return _ANY_FORM_TYPE in (fields.value(b"content-type") or b"").lower()
+
+
+def _check_one_type(fields: Fields) -> None:
+    if len(fields.get(b"content-type", ())) > 1:
+        raise BadRequest
+
+
+def is_preflight(head: RequestHead) -> bool:
+    """
+    Return True if a browser asks what it may ask for: OPTIONS with Origin and Access-Control-Request-Method.
+    """
+    return head.method == b"OPTIONS" and {b"origin", b"access-control-request-method"} <= head.fields.keys()
+
+
+def is_head_bucket(head: RequestHead, address: Address) -> bool:
+    """
+    Return True if a request asks for nothing but a bucket's presence and its region.
+    """
+    return head.method == b"HEAD" and bool(address.bucket) and not address.key
+
+
+def check_method(method: bytes) -> None:
+    """
+    Refuse what S3 has no operation for.
+
+    Raises:
+        BadRequest: The method is not known; S3's are in upper case.
+        MethodNotAllowed: It is known, and never allowed here.
+    """
+    if method not in _METHODS:
+        if method in _REFUSED_METHODS:
+            raise MethodNotAllowed(method, "OBJECT")
+        raise BadRequest
+
+
+def check_request(head: RequestHead, address: Address, operation: Operation) -> None:
+    """
+    Refuse what no backend may be classification, once the client is known to be who it says.
+
+    Raises:
+        MethodNotAllowed: A form came with a signature in its head: nobody would read its policy.
+        BadRequest: A POST that could be a form has two Content-Type headers.
+        KeyTooLongError: The key has more than 1,024 bytes.
+        MetadataTooLarge: The metadata has more than 2 KiB.
+        InvalidArgument: A copy's source names no key: such a request ends Ceph 16.2.
+    """
+    # Ceph takes a POST to an object for a form, whose key is another one. An upload's type is its object's.
+    if head.method == b"POST" and not operation.is_part_of_upload and _may_be_form(head.fields):
+        raise MethodNotAllowed(head.method, operation.level.value)
+    if len(address.key) > MAX_KEY_SIZE:
+        raise KeyTooLongError(len(address.key), MAX_KEY_SIZE)
+    if head.method in {b"PUT", b"POST"}:
+        _check_metadata(head)
+        for source in head.fields.get(b"x-amz-copy-source", ()):
+            check_copy_source(source)
+
+
+def _check_metadata(head: RequestHead) -> None:
+    size = 0
+    for name, values in head.fields.items():
+        if name.startswith(_METADATA_PREFIX):
+            size += len(name) - len(_METADATA_PREFIX) + sum(map(len, values))
+    if size > MAX_METADATA_SIZE:
+        raise MetadataTooLarge(size, MAX_METADATA_SIZE)

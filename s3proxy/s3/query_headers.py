@@ -1,0 +1,78 @@
+"""
+Headers that a request carries as parameters of its query.
+
+A presigned URL may carry ``x-amz-*`` headers as parameters. They are judged as headers, and sent as headers: a backend
+whose request is signed in its Authorization header would ignore them in a query, or read them as something else.
+
+Source:
+    "Authenticating Requests: Using Query Parameters (AWS Signature Version 4)"; for Signature V2 "Signing and
+    Authenticating REST Requests".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from s3proxy.s3.errors import InvalidArgument
+from s3proxy.s3.head import HeaderList, RequestHead, index_headers
+from s3proxy.s3.header import is_field_value, is_unambiguous_name
+from s3proxy.s3.query import decode_item
+
+_PREFIX = b"x-amz-"
+
+
+def is_header_parameter(name: bytes) -> bool:
+    """
+    Return True if a decoded query name stands for a header.
+    """
+    return name[:6].lower() == _PREFIX
+
+
+def query_headers(items: Iterable[tuple[bytes, bytes]]) -> HeaderList:
+    """
+    Return the headers that a query carries, with names in lower case.
+
+    Args:
+        items: Decoded names and values of the query.
+
+    Raises:
+        InvalidArgument: A name or value cannot be a header's. Decoded it may hold anything: a CR LF in a name would
+            begin another request at the backend.
+    """
+    headers: HeaderList = []
+    for name, value in items:
+        if not is_header_parameter(name):
+            continue
+        if not is_unambiguous_name(name):
+            raise InvalidArgument("The name of a query parameter is not a valid header name")
+        if not is_field_value(value):
+            raise InvalidArgument("A header's value may hold no control characters")
+        headers.append((name.lower(), value.strip(b" \t")))
+    return headers
+
+
+def with_headers(head: RequestHead, headers: HeaderList) -> RequestHead:
+    """
+    Return a head with these headers in the place of those of the same names.
+    """
+    names = {name for name, _ in headers}
+    kept = [header for header in head.headers if header[0].lower() not in names]
+    return replace(head, headers=kept + headers, fields=index_headers(kept + headers))
+
+
+def without_parameters(head: RequestHead, is_dropped: Callable[[bytes], bool]) -> RequestHead:
+    """
+    Return a head whose query lacks some parameters, each with one ``&``.
+
+    Args:
+        is_dropped: Called with each decoded name.
+    """
+    if not head.raw_query:
+        return head
+    items = head.raw_query.split(b"&")
+    kept = [item for item in items if not is_dropped(decode_item(item.partition(b"=")[0]))]
+    if len(kept) == len(items):
+        return head
+    raw_query = b"&".join(kept)
+    return replace(head, raw_target=head.raw_path + b"?" + raw_query if kept else head.raw_path)

@@ -1,0 +1,63 @@
+"""
+What a body that is held costs in memory.
+"""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from s3proxy.body.guard import HeldBody
+from s3proxy.body.spool import SpoolDirectory, SpooledBody
+from s3proxy.s3.errors import EntityTooLarge, S3Error
+
+SIZE = 64 * 1024
+
+
+def too_large() -> S3Error:
+    """
+    What is raised above the bound.
+    """
+    return EntityTooLarge(SIZE + 1, SIZE)
+
+
+@pytest.mark.parametrize("kind", ["held", "spooled"])
+def test_a_body_in_small_pieces_costs_what_it_weighs(kind: str, tmp_path: Path) -> None:
+    """
+    A client that sends two octets at a time does not make each of them an object of fifty.
+    """
+    body: HeldBody | SpooledBody
+    if kind == "held":
+        body = HeldBody(SIZE, too_large)
+    else:
+        body = SpooledBody(SpoolDirectory(tmp_path, 1 << 30), SIZE, 10 * SIZE, too_large)
+    data = bytes(range(256)) * (SIZE // 256)
+
+    tracemalloc.start()
+    for start in range(0, SIZE, 2):
+        body.writeSequence((memoryview(data)[start : start + 2],))
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert size < 2 * SIZE
+    assert body.content == data
+
+
+def test_what_is_counted_is_what_is_in_memory(tmp_path: Path) -> None:
+    """
+    Each piece counts as it is kept; what goes to disk counts no more.
+    """
+    counted: list[int] = []
+    spooled = SpooledBody(SpoolDirectory(tmp_path, 1 << 30), SIZE, 10 * SIZE, too_large, counted.append)
+    held = HeldBody(SIZE, too_large, counted.append)
+
+    held.writeSequence((b"abc", b"de"))
+    for _ in range(3):
+        spooled.writeSequence((bytes(SIZE // 2),))
+
+    assert counted == [5, SIZE // 2, SIZE // 2, -SIZE]
+    with pytest.raises(EntityTooLarge):
+        held.writeSequence((bytes(SIZE),))
+    spooled.discard()

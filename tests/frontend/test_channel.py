@@ -1,0 +1,619 @@
+"""
+Every state of a client's connection ends by itself, whatever the client leaves undone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import pytest_twisted
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IConsumer
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import NOT_DONE_YET
+from zope.interface import implementer
+
+from s3proxy.frontend.admission import MIN_EVICTION_AGE
+from s3proxy.frontend.channel import (
+    MAX_DRAINED_SIZE,
+    MAX_PIPELINED_SIZE,
+    MIN_CLOSE_TIME,
+    ClientTimes,
+    S3Channel,
+)
+from s3proxy.frontend.hold import Hold
+from s3proxy.frontend.site import S3Site
+from s3proxy.interfaces import IStreamedResource
+from s3proxy.testing.faulty_backend import FaultyBackend
+from tests.harness import Harness, turns, until
+from tests.signer import UNSIGNED, Signer
+
+TIMES = ClientTimes(head=30, idle=60, keep_alive=75, linger=10)
+GET = b"GET /b/k HTTP/1.1\r\nHost: h\r\n\r\n"
+
+
+def put(length: int, more: bytes = b"", method: bytes = b"PUT") -> bytes:
+    """
+    A head that announces a body.
+    """
+    return b"%s /b/k HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n%s\r\n" % (method, length, more)
+
+
+CHUNKED = b"PUT /b/k HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+EXPECT = b"Expect: 100-continue\r\n"
+
+
+class Transport(StringTransport):
+    """
+    A client's transport, whose socket is full when a test says so.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(lenient=True)
+        self.is_reset = False
+
+    def loseWriteConnection(self) -> None:
+        """
+        Half-close.
+        """
+
+    def abortConnection(self) -> None:
+        """
+        Reset.
+        """
+        self.is_reset = True
+
+    def fill(self) -> None:
+        """
+        Take no more.
+        """
+        if self.producer is not None:
+            self.producer.pauseProducing()
+
+    def empty(self) -> None:
+        """
+        Take more.
+        """
+        if self.producer is not None:
+            self.producer.resumeProducing()
+
+    @property
+    def is_ending(self) -> bool:
+        """
+        Whether we have closed it, or reset it.
+        """
+        return self.disconnecting or self.is_reset
+
+
+@implementer(IConsumer)
+class Sink:
+    """
+    Takes a body.
+    """
+
+    producer: Any = None
+    size = 0
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """
+        Know whom to pause.
+        """
+        self.producer = producer
+
+    def unregisterProducer(self) -> None:
+        """
+        Pause nobody.
+        """
+        self.producer = None
+
+    def write(self, data: bytes) -> None:
+        """
+        Count.
+        """
+        self.size += len(data)
+
+
+@implementer(IResource, IStreamedResource)
+class Answering:
+    """
+    Begins requests, and answers them when a test says so.
+    """
+
+    isLeaf = True
+
+    def __init__(self) -> None:
+        self.request: Any = None
+        self.count = 0
+        self.sink = Sink()
+        self.is_delivered = False
+        self.answers_at_once = False
+
+    def render(self, request: Any) -> int:
+        """
+        Begin.
+        """
+        self.count += 1
+        self.request, self.sink, self.is_delivered = request, Sink(), False
+        request.on_gone(self.ended)
+        if self.answers_at_once:
+            self.answer()
+        return NOT_DONE_YET
+
+    def ended(self) -> None:
+        """
+        Know that the client has left.
+        """
+        self.request = None
+
+    def deliver(self) -> None:
+        """
+        Ask for the body; answer if it does not come.
+        """
+        if self.request is not None and not self.is_delivered:
+            self.is_delivered = True
+            delivered: Deferred[None] = self.request.deliverBody(self.sink)
+            delivered.addErrback(lambda failure: self.answer())
+
+    def answer(self, size: int = 10) -> None:
+        """
+        Give the whole answer.
+        """
+        request, self.request = self.request, None
+        if request is not None:
+            request.respond(403, b"Forbidden", [], b"x" * size)
+
+
+class Connection:
+    """
+    One connection, its resource and its clock.
+    """
+
+    def __init__(self, times: ClientTimes = TIMES, resource: Any = None) -> None:
+        self.clock = Clock()
+        self.resource = resource or Answering()
+        self.site = S3Site(self.resource, self.clock, times=times)
+        self.transport = Transport()
+        self.channel: S3Channel = self.site.buildProtocol(None)
+        self.channel.makeConnection(self.transport)
+
+    def send(self, data: bytes) -> None:
+        """
+        Let octets arrive.
+        """
+        if not self.transport.is_ending:
+            self.channel.dataReceived(data)
+
+    def seconds_to_end(self, most: float = 10_000, tick: bytes = b"") -> float:
+        """
+        Let time pass until the connection is closed; return how much.
+
+        Args:
+            tick: Arrives once in a while.
+        """
+        began = self.clock.seconds()
+        while not self.transport.is_ending:
+            assert self.clock.seconds() - began < most, "nothing ends it"
+            self.clock.advance(1)
+            if tick and self.clock.seconds() % 7 == 0:
+                self.send(tick)
+        return self.clock.seconds() - began
+
+
+# The rest of an owed body
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        put(10),
+        put(MAX_DRAINED_SIZE),
+        put(10, method=b"GET"),
+        put(10, method=b"HEAD"),
+        put(10, method=b"POST"),
+        put(10, EXPECT),
+        put(MAX_DRAINED_SIZE + 1),
+        CHUNKED,
+    ],
+    ids=["put", "longest", "get", "head", "post", "expect", "too-long", "chunked"],
+)
+@pytest.mark.parametrize("when", ["head", "delivered", "held", "budget", "memory"])
+@pytest.mark.parametrize("tick", [b"", b"x"])
+def test_an_answered_request_is_waited_for_in_total(head: bytes, when: str, tick: bytes) -> None:
+    """
+    A refused client has `linger` for what it owes, in whatever state it was refused; no byte prolongs that.
+    """
+    connection = Connection()
+    resource, channel = connection.resource, connection.channel
+
+    connection.send(head)
+    if when != "head":
+        resource.deliver()
+    if when == "held":
+        resource.sink.producer.pauseProducing()
+    elif when == "budget":
+        resource.request.hold_for_budget()
+    elif when == "memory":
+        resource.request.hold_for_memory()
+    before = channel.is_bounded
+    resource.answer()
+    after = channel.is_bounded
+    seconds = connection.seconds_to_end(tick=tick)
+
+    assert (before, after) == (True, True)
+    assert seconds <= TIMES.linger
+    connection.clock.advance(TIMES.linger)
+    assert connection.transport.is_reset
+
+
+def test_the_rest_that_comes_keeps_the_connection() -> None:
+    """
+    A client that was refused early and sends its body all the same is served again on the same connection.
+    """
+    connection = Connection()
+
+    connection.send(put(10))
+    connection.resource.answer()
+    connection.clock.advance(9)
+    connection.send(b"0123456789" + GET)
+
+    assert connection.resource.count == 2
+    connection.resource.answer()
+    assert connection.seconds_to_end() == TIMES.keep_alive
+
+
+def test_an_answer_inside_the_last_bytes() -> None:
+    """
+    The verdict over the last octet ends the body, too: the connection waits for a request.
+    """
+    connection = Connection()
+    resource = connection.resource
+    connection.send(put(10))
+    resource.deliver()
+    resource.sink.write = lambda data: resource.answer() if data.endswith(b"9") else None
+
+    connection.send(b"0123456789")
+
+    assert connection.channel.is_bounded
+    assert connection.seconds_to_end() == TIMES.keep_alive
+
+
+def test_without_time_to_linger_nothing_is_owed() -> None:
+    """
+    Where `linger` is 0 an answer before the body's end says that the connection ends.
+    """
+    connection = Connection(ClientTimes(linger=0))
+
+    connection.send(put(10))
+    connection.resource.answer()
+
+    assert b"Connection: close" in connection.transport.value()
+    assert connection.seconds_to_end() <= MIN_CLOSE_TIME
+
+
+def test_an_applications_own_resource() -> None:
+    """
+    A body that never comes to another resource of the port ends its connection, too.
+    """
+    connection = Connection(resource=Resource())
+
+    connection.send(put(10))
+
+    assert connection.channel.is_bounded
+    assert connection.seconds_to_end() == TIMES.idle
+
+
+@pytest.mark.parametrize("is_delivered", [True, False])
+def test_the_total_time_ends_a_body_whoever_takes_it(is_delivered: bool) -> None:
+    """
+    `total` is for the whole request: also while its body is held, or is not taken because the answer has begun.
+    """
+    connection = Connection(ClientTimes(total=20, idle=60))
+    resource = connection.resource
+    connection.send(put(100_000))
+    if is_delivered:
+        resource.deliver()
+        resource.request.write_answer(200, b"OK", [])
+        resource.request.stop_body()
+
+    seconds = connection.seconds_to_end(tick=b"x")
+
+    assert seconds == 20
+
+
+# A client that takes no answers
+
+
+def test_the_time_for_an_answer_is_not_the_time_for_a_request() -> None:
+    """
+    A client that takes the end of an answer late has its whole time for another request, and no more.
+    """
+    connection = Connection()
+    connection.send(GET)
+    connection.transport.fill()
+    connection.resource.answer()
+    connection.clock.advance(50)
+    kept = [connection.channel.is_bounded, not connection.transport.is_ending]
+
+    connection.transport.empty()
+
+    assert kept == [True, True]
+    assert connection.channel.is_bounded
+    assert connection.seconds_to_end() == TIMES.keep_alive
+
+
+def test_an_answer_that_is_not_taken_ends_the_connection() -> None:
+    """
+    Also when it was the last one, and the next request is not begun.
+    """
+    connection = Connection()
+    connection.send(GET)
+    connection.transport.fill()
+    connection.resource.answer()
+
+    assert connection.seconds_to_end() == TIMES.idle
+
+
+def test_pipelined_requests_do_not_stop_the_clock_of_an_answer() -> None:
+    """
+    A client that sends requests and takes nothing is reset after `idle`, although it is not read.
+    """
+    connection = Connection()
+    connection.send(GET)
+    connection.transport.fill()
+
+    connection.send(b"GET /b/k HTTP/1.1\r\n" + b"x" * MAX_PIPELINED_SIZE)
+
+    assert connection.channel.holds == {Hold.PIPELINED}
+    assert connection.channel.is_bounded
+    assert connection.seconds_to_end() == TIMES.idle
+
+
+def test_answers_do_not_gather_for_a_client_that_takes_none() -> None:
+    """
+    The next request begins when the former answer has left; what was sent meanwhile is bounded, and is not lost.
+    """
+    connection = Connection()
+    resource = connection.resource
+    resource.answers_at_once = True
+    connection.transport.fill()
+    written = len(connection.transport.value())
+
+    for _ in range(20_000):
+        if connection.transport.producerState == "producing":
+            connection.send(GET)
+    begun = resource.count
+    unread = len(connection.channel._unread)
+    connection.transport.empty()
+
+    assert begun == 0
+    assert len(connection.transport.value()) > written
+    assert MAX_PIPELINED_SIZE < unread <= MAX_PIPELINED_SIZE + len(GET)
+    assert resource.count == -(-unread // len(GET))
+    assert connection.channel.holds == frozenset()
+
+
+def test_the_last_block_of_an_answer_has_the_time_of_a_block() -> None:
+    """
+    A slow client is not cut off after `linger` when its last block waits for it: it has `idle`.
+    """
+    connection = Connection()
+    connection.send(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+    connection.transport.fill()
+    connection.resource.answer()
+    connection.clock.advance(TIMES.idle - 1)
+    kept = not connection.transport.is_reset
+
+    connection.clock.advance(1)
+
+    assert connection.transport.disconnecting
+    assert kept
+    assert connection.transport.is_reset
+
+
+def test_what_waits_for_an_answer_to_be_sent() -> None:
+    """
+    It is told when the socket has taken all of it, and when the connection is lost.
+    """
+    told: list[str] = []
+    connection = Connection()
+    channel = connection.channel
+
+    channel.when_answer_sent(lambda: told.append("nothing waited"))
+    connection.transport.fill()
+    channel.when_answer_sent(lambda: told.append("sent"))
+    channel.when_answer_sent(lambda: told.append("sent"))
+    before = list(told)
+    connection.transport.empty()
+    connection.transport.fill()
+    channel.when_answer_sent(lambda: told.append("lost"))
+    channel.connectionLost()
+    channel.when_answer_sent(lambda: told.append("gone"))
+
+    assert before == ["nothing waited"]
+    assert told == ["nothing waited", "sent", "sent", "lost", "gone"]
+
+
+# Every path
+
+
+def _hold(connection: Connection) -> None:
+    if connection.resource.sink.producer is not None:
+        connection.resource.sink.producer.pauseProducing()
+
+
+def _release(connection: Connection) -> None:
+    if connection.resource.sink.producer is not None:
+        connection.resource.sink.producer.resumeProducing()
+
+
+def _of_request(name: str) -> Any:
+    def event(connection: Connection) -> None:
+        if connection.resource.request is not None:
+            getattr(connection.resource.request, name)()
+
+    return event
+
+
+def _end(connection: Connection) -> None:
+    if not connection.transport.is_ending:
+        connection.channel.readConnectionLost()
+
+
+EVENTS: dict[str, Any] = {
+    "get": lambda c: c.send(GET),
+    "put": lambda c: c.send(put(10)),
+    "long": lambda c: c.send(put(MAX_DRAINED_SIZE + 100)),
+    "expect": lambda c: c.send(put(10, EXPECT)),
+    "chunked": lambda c: c.send(CHUNKED),
+    "piece": lambda c: c.send(b"abcd"),
+    "rest": lambda c: c.send(b"abcdef"),
+    "chunk": lambda c: c.send(b"4\r\nabcd\r\n"),
+    "last chunk": lambda c: c.send(b"0\r\n\r\n"),
+    "many": lambda c: c.send(GET * 2 + b"GET /" + b"x" * MAX_PIPELINED_SIZE),
+    "deliver": lambda c: c.resource.deliver(),
+    "answer": lambda c: c.resource.answer(),
+    "stop": _of_request("stop_body"),
+    "hold": _hold,
+    "release": _release,
+    "hold for budget": _of_request("hold_for_budget"),
+    "release for budget": _of_request("release_for_budget"),
+    "hold for memory": _of_request("hold_for_memory"),
+    "release for memory": _of_request("release_for_memory"),
+    "full": lambda c: c.transport.fill(),
+    "empty": lambda c: c.transport.empty(),
+    "fin": _end,
+    "soon": lambda c: c.clock.advance(5),
+    "later": lambda c: c.clock.advance(40),
+    "drain": lambda c: c.channel.drain(serves=True),
+}
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.lists(st.sampled_from(sorted(EVENTS)), max_size=14))
+def test_no_path_leads_to_a_state_without_an_end(names: list[str]) -> None:
+    """
+    After each event something bounds the connection; and once its exchanges have answered, time alone ends it.
+    """
+    connection = Connection()
+
+    for name in names:
+        EVENTS[name](connection)
+        assert connection.channel.is_bounded, name
+    while connection.resource.request is not None and not connection.transport.is_ending:
+        connection.resource.answer()
+        assert connection.channel.is_bounded
+    seconds = connection.seconds_to_end()
+    connection.clock.advance(TIMES.idle)
+
+    assert seconds <= TIMES.head + TIMES.idle + TIMES.keep_alive
+    assert connection.transport.is_reset or connection.channel._is_aborted
+
+
+# Between real sockets
+
+
+@pytest.mark.parametrize("is_tls", [False, True])
+@pytest.mark.parametrize("kind", ["put", "chunked", "expect", "get"])
+@pytest_twisted.ensureDeferred
+async def test_a_refused_client_that_sends_nothing_more_is_closed(is_tls: bool, kind: str) -> None:
+    """
+    Without a key and without traffic nobody keeps a connection.
+    """
+    harness = Harness(clock=Clock(), is_tls=is_tls, times=TIMES)
+    assert harness.clock is not None
+    head = {"put": put(10), "chunked": CHUNKED, "expect": put(10, EXPECT), "get": put(10, method=b"GET")}[kind]
+    client = await harness.connect()
+    client.send(head)
+    answer = await client.answer("PUT")
+    bounded = all(channel.is_bounded for channel in harness.site.channels)
+    for _ in range(2):
+        harness.clock.advance(TIMES.linger)
+        await turns(5)
+    await until(lambda: not harness.site.channels)
+    await harness.close()
+
+    assert answer is not None
+    assert answer.status == 403
+    assert bounded
+
+
+@pytest.mark.parametrize("is_tls", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_a_client_that_takes_no_answers_is_not_served_for_ever(is_tls: bool) -> None:
+    """
+    Pipelined downloads of a client that reads nothing keep one answer's block in memory, and end after `idle`.
+    """
+    backend = FaultyBackend()
+    harness = Harness(backend=backend, clock=Clock(), is_tls=is_tls, times=TIMES, socket_buffer=65536)
+    assert harness.clock is not None
+    content = bytes(400_000)
+
+    def answer(connection: Any, request: Any) -> None:
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content) + content)
+
+    backend.on_request = answer
+    client = await harness.connect()
+    client.transport.pauseProducing()
+    head = Signer().head("GET", "/test-bucket/k", payload=UNSIGNED)[0]
+    client.send(head * 200)
+    await until(lambda: backend.requests)
+    for _ in range(20):
+        await turns(50)
+    (channel,) = harness.site.channels
+    asked, bounded, waiting = len(backend.requests), channel.is_bounded, channel.writer.waiting_size
+    harness.clock.advance(TIMES.idle)
+    await until(lambda: not harness.site.channels)
+    await harness.close()
+
+    assert asked <= 2
+    assert bounded
+    assert waiting <= 2 * 1024 * 1024
+
+
+# Making room for others
+
+
+def test_who_may_be_closed_for_others() -> None:
+    """
+    Between two requests at once; before the first head, or while a refusal is read, after a while; never within one.
+    """
+    connection = Connection()
+    clock, channel = connection.clock, connection.channel
+    told = []
+
+    told.append(("new", channel.idle_since))
+    clock.advance(MIN_EVICTION_AGE)
+    told.append(("silent", channel.idle_since))
+    connection.send(b"GET /b/k HTTP/1.1\r\n")
+    told.append(("head began", channel.idle_since))
+    clock.advance(MIN_EVICTION_AGE)
+    told.append(("head is slow", channel.idle_since))
+    connection.send(b"Host: h\r\n\r\n")
+    told.append(("serves", channel.idle_since))
+    connection.transport.fill()
+    connection.resource.answer()
+    told.append(("sends", channel.idle_since))
+    connection.transport.empty()
+    told.append(("idle", channel.idle_since))
+    connection.send(CHUNKED)
+    connection.resource.answer()
+    told.append(("lingers", channel.idle_since))
+    clock.advance(MIN_EVICTION_AGE)
+    told.append(("lingers long", channel.idle_since))
+
+    assert dict(told) == {
+        "new": None,
+        "silent": 0,
+        "head began": None,
+        "head is slow": 5,
+        "serves": None,
+        "sends": None,
+        "idle": 10,
+        "lingers": None,
+        "lingers long": 10,
+    }

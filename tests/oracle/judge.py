@@ -1,0 +1,788 @@
+"""
+Compare what a backend gets with what the client signed.
+
+The rules, by letter:
+
+* (a) It is one request as RFC 9112 has it, and its body is the client's.
+* (b) Its operation is the client's, and one of S3's.
+* (c) Every header and parameter is covered by the client's signature, or on the short list, or the proxy's own; its
+  value is the client's.
+* (d) Bucket, key, copy source and version are those which the client named.
+* (e) Nothing leaves for a request that was refused, and nothing is complete before the client's request is.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from urllib.parse import parse_qsl
+from xml.etree import ElementTree
+from xml.parsers import expat
+
+from .operations import BUCKET, IGNORED, OBJECT, SERVICE, classify, known_names, subresources
+from .wire import AUTHENTICATION, HOP_BY_HOP, ClientStream, Head, decoded, decoded_item, fully_decoded
+
+TOLERATED = {
+    "delete one by one": "DeleteObjects becomes one DeleteObject for each key of its document: the backend lacks it.",
+    "measured": "A read with a range or a condition is measured by HEAD before: Eucalyptus has its own idea of both.",
+    "explained": "HEAD answered 403 is asked again as GET of one byte: only a document says whose signature is meant.",
+    "form": "A POST form is a PutObject: its fields are the headers, its policy covers all of them.",
+    "form type": "A form without Content-Type gets binary/octet-stream, S3's own default.",
+    "form field": "A field of a form that is no header of an upload goes nowhere.",
+    "listed as the first version": "ListObjectsV2 becomes ListObjects: the backend ignores list-type.",
+    "answered here": "response-* is cut where the profile sets the answer's headers itself.",
+    "escaped plus": "+ in a path and in a copy source is %2B for backends which read it as a space.",
+    "aws-chunked": "Content-Encoding loses aws-chunked with the coding; the rest stays.",
+    "exact range": "Range and conditions are judged here, and Range is written anew, after an object was measured.",
+    "joined": "Several lines of a header may become one, joined with a comma, as the signature counts them.",
+    "checksum": "x-amz-checksum-* may be dropped once verified, and may come from the client's trailer.",
+    "integrity": "Content-MD5 is made for a document which was held: the backend asks for it.",
+    "authentication": "Parameters of authentication end here: the query's signature was the client's.",
+    "unsigned parameter": "A read under Signature V2 loses the parameters which no signature covers.",
+    "ignored parameter": "S3 ignores what chooses a part of another operation's answer; of reads, no sub-resource.",
+    "head of the service": "HEAD of the service is ListBuckets without its document (RFC 9110, section 9.3.2).",
+    "query header": "x-amz-* of a presigned query, and of any under Signature V2, is a header of that name.",
+    "unsigned client": "Headers which nobody signed may be dropped: the backend judges the request as anonymous.",
+}
+"""
+Every difference between a client's request and a backend's that is no breach, and its reason. The table is closed.
+"""
+
+used: Counter[str] = Counter()
+"""
+How often each difference was tolerated in this process.
+"""
+
+
+def tolerate(name: str) -> bool:
+    """
+    Count a row of `TOLERATED`.
+    """
+    assert name in TOLERATED
+    used[name] += 1
+    return True
+
+
+UNSIGNED_PASSED = frozenset(
+    b"""accept accept-encoding accept-language cache-control content-disposition content-encoding content-language
+    content-length content-md5 content-type expires if-match if-modified-since if-none-match if-range
+    if-unmodified-since origin access-control-request-headers access-control-request-method range referer
+    user-agent""".split()
+)
+"""
+The short list: headers which pass without a signature.
+"""
+
+OURS = frozenset(
+    b"""authorization content-length date expect host x-amz-content-sha256 x-amz-date x-amz-decoded-content-length
+    x-amz-trailer""".split()
+)
+"""
+Headers which the proxy writes.
+"""
+
+FORWARDING = {
+    "none": frozenset[bytes](),
+    "x-forwarded": frozenset({b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"}),
+    "forwarded": frozenset({b"forwarded"}),
+}
+
+_REPLACED = OURS | {b"x-amz-region-set", b"x-amz-sdk-checksum-algorithm", b"x-amz-security-token"}
+_CONDITIONS = frozenset(b"if-match if-modified-since if-none-match if-range if-unmodified-since range".split())
+_LISTING = frozenset(
+    b"""delimiter encoding-type fetch-owner continuation-token key-marker list-type marker max-keys max-parts
+    max-uploads part-number-marker prefix start-after upload-id-marker version-id-marker""".split()
+)
+_OVERRIDES = frozenset(
+    b"""response-cache-control response-content-disposition response-content-encoding response-content-language
+    response-content-type response-expires""".split()
+)
+_V2_HEADERS = frozenset({b"content-md5", b"content-type", b"date"})
+_V1_DROPS = frozenset({b"list-type", b"continuation-token", b"start-after", b"fetch-owner", b"marker"})
+_SIGNED_HEADERS = re.compile(rb"SignedHeaders=([^,\s]*)")
+_SIGNED = frozenset({"V4", "V2"})
+_TRANSFER = re.compile(rb"([0-9A-Fa-f]+)[^\r\n]*\r\n")
+_EXACT_RANGE = re.compile(rb"bytes=[0-9]+-[0-9]+")
+_PART_NAME = re.compile(rb'[;\s]name=(?:"((?:[^"\\]|\\.)*)"|([^\s;]+))', re.DOTALL)
+_FILENAME = re.compile(rb'[;\s]filename=(?:"((?:[^"\\]|\\.)*)"|([^\s;]+))', re.DOTALL)
+_BOUNDARY = re.compile(rb'boundary=(?:"([^"]+)"|([^;\s]+))', re.IGNORECASE)
+
+FORM_HEADERS = {
+    b"acl": b"x-amz-acl",
+    b"cache-control": b"cache-control",
+    b"content-disposition": b"content-disposition",
+    b"content-encoding": b"content-encoding",
+    b"content-language": b"content-language",
+    b"content-md5": b"content-md5",
+    b"content-type": b"content-type",
+    b"expires": b"expires",
+}
+
+KEPT_SIZE = 6 << 20
+"""
+Bytes of a POST's body which are kept: a document of S3 has at most 4 MiB, and a form's fields come first.
+"""
+
+
+KEPT_OBJECT_SIZE = 64 << 10
+"""
+Bytes which an object's body may declare to be kept and compared: not more, for tests which measure memory.
+"""
+
+MAX_HASHED_SIZE = 1 << 20
+"""
+Bytes of a body up to which it is hashed on its way to the backend.
+"""
+
+
+@dataclass(slots=True)
+class Facts:
+    """
+    What is configured: for which names the proxy stands, and how its backend is.
+
+    Attributes:
+        host: The backend's authority.
+        is_signed: Whether the proxy has a key there.
+        reserved: First segments of a path, lower case, below which the backend has no buckets.
+        private: Prefixes of names, lower case, by which the backend takes orders of its own kind.
+        taken: Signatures of changes which were forwarded before; None where they may pass again.
+    """
+
+    domains: tuple[bytes, ...] = ()
+    host: bytes = b""
+    is_signed: bool = True
+    service_path: bytes = b""
+    escapes_plus: bool = False
+    mends_reads: bool = False
+    overrides_answers: bool = False
+    lists_v1: bool = False
+    deletes_one_by_one: bool = False
+    forwarded: str = "none"
+    taken: set[object] | None = None
+    reserved: frozenset[bytes] = frozenset()
+    private: tuple[bytes, ...] = ()
+
+
+@dataclass(slots=True)
+class Place:
+    """
+    Bucket and key, decoded; None where there is none.
+    """
+
+    bucket: bytes
+    key: bytes
+    is_virtual: bool = False
+
+    @property
+    def level(self) -> str:
+        if self.key:
+            return OBJECT
+        return BUCKET if self.bucket else SERVICE
+
+
+def read_place(path: bytes, host: bytes, domains: Iterable[bytes]) -> Place:
+    """
+    Find bucket and key: in the host's name below one of the domains, else in the path. A path is decoded once.
+    """
+    name = host.lower()
+    if not name.endswith(b"]"):
+        name = re.sub(rb":[0-9]*\Z", b"", name)
+    name = name.removesuffix(b".")
+    text = decoded(path)[1:]
+    matching = [domain for domain in domains if name == domain or name.endswith(b"." + domain)]
+    if matching:
+        bucket = name[: -len(max(matching, key=len)) - 1]
+        if bucket:
+            return Place(bucket, text, True)
+    bucket, _, key = text.partition(b"/")
+    return Place(bucket, key)
+
+
+def query_items(query: bytes | None) -> list[bytes]:
+    """
+    Return the items of a query as they are.
+    """
+    return [item for item in query.split(b"&") if item] if query else []
+
+
+def parameters(items: Iterable[bytes]) -> dict[bytes, bytes]:
+    """
+    Return names and values, decoded; the first of a name counts.
+    """
+    found: dict[bytes, bytes] = {}
+    for item in items:
+        name, _, value = item.partition(b"=")
+        found.setdefault(decoded_item(name), decoded_item(value))
+    return found
+
+
+@dataclass(eq=False)
+class Client:
+    """
+    One request of a client, by its own bytes.
+
+    Attributes:
+        facts: Of the backend which was chosen; None before.
+        claimed_place: Bucket and key as the proxy read them.
+        refused_status: Of the answer which the proxy gave itself; 0 for none.
+        changes: Requests other than reads which are complete at a backend.
+        is_current: Whether no other request has begun on its connection.
+        has_passed: Whether its signature was taken.
+    """
+
+    head: Head
+    stream: ClientStream
+    host: bytes
+    facts: Facts | None = None
+    claimed_place: tuple[bytes, bytes] | None = None
+    refused_status: int = 0
+    changes: list[Head] = field(default_factory=list)
+    is_current: bool = True
+    has_passed: bool = False
+
+    @cached_property
+    def items(self) -> list[bytes]:
+        return query_items(self.head.query)
+
+    @cached_property
+    def query(self) -> dict[bytes, bytes]:
+        return parameters(self.items)
+
+    @cached_property
+    def carrier(self) -> str:
+        """
+        Which mechanism of authentication there is: its documentation's name.
+        """
+        authorization = self.head.one(b"authorization")
+        if self.head.method == b"OPTIONS":
+            return "preflight"
+        if authorization is not None:
+            return "V2 header" if authorization[:4].upper() == b"AWS " else "V4 header"
+        if b"X-Amz-Algorithm" in self.query:
+            return "V4 query"
+        if b"Signature" in self.query or b"AWSAccessKeyId" in self.query:
+            return "V2 query"
+        return "form" if self.is_form else "anonymous"
+
+    @cached_property
+    def is_form(self) -> bool:
+        kind = self.head.one(b"content-type") or b""
+        is_post = self.head.method == b"POST" and not self.head.query
+        return is_post and kind.lower().startswith(b"multipart/form-data")
+
+    @cached_property
+    def query_headers(self) -> dict[bytes, bytes]:
+        """
+        Parameters which are headers by the mechanism, by lower-case name.
+        """
+        if not self.carrier.startswith("V2") and self.carrier != "V4 query":
+            return {}
+        return {
+            name.lower(): value
+            for name, value in self.query.items()
+            if name.lower().startswith(b"x-amz-") and name.lower() not in AUTHENTICATION
+        }
+
+    @cached_property
+    def fields(self) -> dict[bytes, list[bytes]]:
+        """
+        Headers by lower-case name, those of the query or the form included.
+        """
+        if self.carrier == "form":
+            return self.form_headers
+        if not self.query_headers:
+            return self.head.fields
+        return self.head.fields | {name: [value.strip(b" \t")] for name, value in self.query_headers.items()}
+
+    @cached_property
+    def covered(self) -> frozenset[bytes] | None:
+        """
+        Lower-case names of the headers which a signature covers; None for all.
+        """
+        carrier = self.carrier
+        if carrier == "V4 header":
+            found = _SIGNED_HEADERS.search(self.head.one(b"authorization") or b"")
+            return frozenset(found[1].lower().split(b";")) if found else frozenset()
+        if carrier == "V4 query":
+            names = self.query.get(b"X-Amz-SignedHeaders", b"").lower().split(b";")
+            return frozenset(names) | self.query_headers.keys()
+        if carrier.startswith("V2"):
+            return _V2_HEADERS | {name for name in self.fields if name.startswith(b"x-amz-")}
+        return None if carrier in {"form", "anonymous"} else frozenset()
+
+    @cached_property
+    def place(self) -> Place:
+        assert self.facts is not None
+        place = read_place(self.head.path, self.host, self.facts.domains)
+        if self.carrier == "form" and not place.key:
+            return Place(place.bucket, self.form_key, place.is_virtual)
+        return place
+
+    @cached_property
+    def operation(self) -> str | None:
+        """
+        The client's operation, whatever parameters it has that are not the operation's.
+        """
+        if self.carrier == "form":
+            return "PutObject"
+        named = {name: value for name, value in self.query.items() if name.lower() not in AUTHENTICATION}
+        is_copy = b"x-amz-copy-source" in self.fields
+        return _classify(self.head.method, self.place.level, named, is_copy=is_copy)[0]
+
+    @cached_property
+    def body(self) -> bytes:
+        """
+        What is kept of the body, aws-chunked decoded.
+        """
+        data = b"".join(self.stream.body)
+        if not (self.head.one(b"x-amz-content-sha256") or b"").startswith(b"STREAMING-"):
+            return data
+        pieces, position = [], 0
+        while (found := _TRANSFER.match(data, position)) is not None and int(found[1], 16):
+            pieces.append(data[found.end() : found.end() + int(found[1], 16)])
+            position = found.end() + int(found[1], 16) + 2
+        return b"".join(pieces)
+
+    @cached_property
+    def deletions(self) -> set[tuple[bytes, bytes]]:
+        """
+        Keys and versions which a DeleteObjects document names.
+        """
+        found = set()
+        for element in ElementTree.fromstring(self.body):
+            parts = {child.tag.rpartition("}")[2]: child.text or "" for child in element}
+            if "Key" in parts:
+                found.add((parts["Key"].encode(), parts.get("VersionId", "").encode()))
+        return found
+
+    @cached_property
+    def form(self) -> dict[bytes, bytes]:
+        """
+        The fields of a form before its file, by lower-case name; the file's name as ``filename``.
+        """
+        found = _BOUNDARY.search(self.head.one(b"content-type") or b"")
+        fields: dict[bytes, bytes] = {}
+        if found is None:
+            return fields
+        data = b"\r\n" + b"".join(self.stream.body)
+        for part in data.split(b"\r\n--" + (found[1] or found[2]))[1:]:
+            head, end, value = part.partition(b"\r\n\r\n")
+            name = _PART_NAME.search(head)
+            if not end or name is None:
+                continue
+            lower = _unquoted(name).lower()
+            if lower == b"file":
+                file = _FILENAME.search(head)
+                fields[b"filename"] = _unquoted(file) if file else b""
+                break
+            fields.setdefault(lower, value)
+        return fields
+
+    @property
+    def form_key(self) -> bytes:
+        name = re.split(rb"[/\\]", self.form.get(b"filename", b""))[-1]
+        return self.form.get(b"key", b"").replace(b"${filename}", name)
+
+    @cached_property
+    def form_headers(self) -> dict[bytes, list[bytes]]:
+        found: dict[bytes, list[bytes]] = {}
+        for name, value in self.form.items():
+            header = FORM_HEADERS.get(name) or (name if name.startswith(b"x-amz-") else None)
+            if header is not None and (value or header != b"content-type"):
+                found[header] = [value.strip(b" \t")]
+        if b"user-agent" in self.head.fields:
+            found[b"user-agent"] = self.head.fields[b"user-agent"]
+        return found
+
+    @cached_property
+    def form_tags(self) -> dict[str, str] | None:
+        """
+        The tags of a form's ``tagging`` field; None where it is no document without a type and entities of its own.
+        """
+        tags: list[list[str]] = []
+        path: list[str] = []
+        parser = expat.ParserCreate(namespace_separator=":")
+
+        def begun(name: str, attributes: object) -> None:
+            path.append(name.rpartition(":")[2])
+            if path[-1] == "Tag":
+                tags.append(["", ""])
+
+        def text(data: str) -> None:
+            if path[-2:-1] == ["Tag"] and path[-1] in {"Key", "Value"}:
+                tags[-1][path[-1] == "Value"] += data
+
+        def refuse(*declaration: object) -> None:
+            raise ValueError("a document type")
+
+        parser.StartElementHandler = begun
+        parser.EndElementHandler = lambda name: path.pop()
+        parser.CharacterDataHandler = text
+        parser.StartDoctypeDeclHandler = refuse
+        try:
+            parser.Parse(self.form.get(b"tagging", b""), True)
+        except (expat.ExpatError, ValueError):
+            return None
+        return dict(tags)
+
+    @cached_property
+    def announced(self) -> frozenset[bytes]:
+        """
+        Names of the trailers which the client announces, lower case.
+        """
+        values = self.fields.get(b"x-amz-trailer", ())
+        return frozenset(name.strip().lower() for value in values for name in value.split(b","))
+
+    @cached_property
+    def signature(self) -> object:
+        """
+        What was claimed as the signature, by its meaning: neither case nor padding nor n - s makes another one.
+        """
+        if self.carrier.startswith("V2"):
+            text = self.query.get(b"Signature") or (self.head.one(b"authorization") or b"").rpartition(b":")[2]
+            return base64.b64decode(text + b"==")
+        found = re.search(rb"Signature=([0-9A-Fa-f]*)", self.head.one(b"authorization") or b"")
+        text = found[1] if found else self.query.get(b"X-Amz-Signature", b"")
+        raw = bytes.fromhex(text.decode())
+        return _point(raw) if raw[:1] == b"\x30" and len(raw) > 64 else raw
+
+    @property
+    def is_complete(self) -> bool:
+        """
+        Whether all of its body has come.
+        """
+        return not self.is_current or self.stream.is_body_complete
+
+
+_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+"""
+Of the group of P-256 (SEC 2, section 2.4.2): r with s and r with ``_ORDER - s`` are one signature.
+"""
+
+
+def _point(der: bytes) -> tuple[int, int]:
+    """
+    Read an ECDSA signature in DER: a sequence of two integers.
+    """
+    first = 4 + der[3]
+    r, s = int.from_bytes(der[4:first]), int.from_bytes(der[first + 2 : first + 2 + der[first + 1]])
+    return r, min(s, _ORDER - s)
+
+
+def _unquoted(found: re.Match[bytes]) -> bytes:
+    return re.sub(rb"\\(.)", rb"\1", found[1], flags=re.DOTALL) if found[1] is not None else found[2]
+
+
+def judge(client: Client, head: Head) -> list[str]:
+    """
+    Return the breaches of one request that leaves for a client.
+    """
+    facts = client.facts
+    if facts is None:
+        return ["(e) a request leaves before a backend was chosen"]
+    if client.refused_status:
+        return [f"(e) a request leaves after its client was refused with {client.refused_status}"]
+    path = head.path
+    if not path.startswith(facts.service_path):
+        return [f"(d) the path is not below {facts.service_path!r}"]
+    path = path[len(facts.service_path) :]
+    read = path.replace(b"+", b" ") if facts.escapes_plus else path
+    place = read_place(read, b"", ())
+    items = query_items(head.query)
+    query = parameters(items)
+    is_copy = b"x-amz-copy-source" in head.fields
+    operation, foreign = _classify(head.method, place.level, query, is_copy=is_copy)
+    faults: list[str] = []
+    breach = faults.append
+    if facts.taken is not None and client.head.method in {b"PUT", b"POST", b"DELETE"} and client.carrier[:2] in _SIGNED:
+        if not client.has_passed and client.signature in facts.taken:
+            breach("(e) a signature is taken a second time")
+        client.has_passed = True
+        facts.taken.add(client.signature)
+    if len(place.key) > 1024 or not _is_utf8(place.bucket + place.key):
+        breach(f"(d) a key of S3 is at most 1,024 bytes of UTF-8: {place.key[:80]!r}")
+    if place.key and not place.bucket:
+        breach(f"(d) a key without a bucket: {path!r}")
+    if operation is None:
+        breach(f"(b) S3 has no {head.method.decode()} of a {place.level} with {sorted(query)}")
+    elif foreign and not _is_ignored(head.method, foreign):
+        breach(f"(b) {operation} has no parameter {sorted(foreign)}")
+    if client.claimed_place is not None and client.claimed_place != (client.place.bucket, client.place.key):
+        breach(f"(d) the proxy judges {client.claimed_place!r}, the client names {client.place!r}")
+    difference = _difference(client, facts, head, operation)
+    if difference is None:
+        breach(f"(b) the client asks for {client.operation}, the backend for {operation}")
+        difference = ""
+    elif difference:
+        tolerate(difference)
+    _judge_target(client, facts, path, place, items, query, difference, breach)
+    _judge_headers(client, facts, head, difference, breach)
+    _judge_surface(facts, head, path, items, breach)
+    _judge_length(client, head, operation, breach)
+    return faults
+
+
+def _classify(
+    method: bytes, level: str, named: dict[bytes, bytes], *, is_copy: bool
+) -> tuple[str | None, frozenset[bytes]]:
+    if method == b"HEAD" and level == SERVICE and tolerate("head of the service"):
+        return "ListBuckets", frozenset(named)
+    return classify(method, level, named, is_copy=is_copy)
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_ignored(method: bytes, foreign: frozenset[bytes]) -> bool:
+    is_ignored = method in {b"GET", b"HEAD"} and foreign <= known_names() and foreign.isdisjoint(subresources())
+    return is_ignored and tolerate("ignored parameter")
+
+
+def _difference(client: Client, facts: Facts, head: Head, operation: str | None) -> str | None:
+    """
+    Name the row of `TOLERATED` which stands between two operations; empty where they are the same.
+    """
+    wanted = client.operation
+    if wanted == operation:
+        if client.carrier == "form":
+            return "form"
+        return ""
+    if wanted == "DeleteObjects" and operation == "DeleteObject" and facts.deletes_one_by_one:
+        return "delete one by one"
+    if wanted == "GetObject" and operation == "HeadObject" and facts.mends_reads:
+        return "measured" if _CONDITIONS & client.fields.keys() else None
+    if client.head.method == b"HEAD" and head.method == b"GET" and head.fields.get(b"range") == [b"bytes=0-0"]:
+        named = {name: value for name, value in client.query.items() if name.lower() not in AUTHENTICATION}
+        same, _ = classify(b"GET", client.place.level, named, is_copy=False)
+        return "explained" if same == operation else None
+    if wanted == "ListObjectsV2" and operation == "ListObjects" and facts.lists_v1:
+        return "listed as the first version"
+    return None
+
+
+def _judge_target(
+    client: Client,
+    facts: Facts,
+    path: bytes,
+    place: Place,
+    items: list[bytes],
+    query: dict[bytes, bytes],
+    difference: str,
+    breach: Callable[[str], None],
+) -> None:
+    own = client.place
+    if difference == "delete one by one":
+        if place.bucket != own.bucket or (place.key, query.get(b"versionId", b"")) not in client.deletions:
+            breach(f"(d) the document names no {place!r}")
+        return
+    if (place.bucket, place.key) != (own.bucket, own.key):
+        breach(f"(d) the client names {own!r}, the backend reads {place!r}")
+    if difference == "form":
+        # Its key was never in a target.
+        if items:
+            breach(f"(c) a form has no query, the backend gets {items!r}")
+        return
+    raw = client.head.path
+    if own.is_virtual:
+        raw = b"/" + own.bucket + raw
+    if facts.escapes_plus and b"+" in raw and tolerate("escaped plus"):
+        raw = raw.replace(b"+", b"%2B")
+    if path != raw:
+        breach(f"(d) the path is {path!r}, the client's {raw!r}")
+    if items == client.items:
+        return
+    left = list(items)
+    if difference == "listed as the first version" and left and left[-1].startswith(b"marker="):
+        marker = decoded_item(left.pop()[7:])
+        token = client.query.get(b"continuation-token") or b""
+        named = base64.b64decode(token, b"-_") if token else client.query.get(b"start-after", b"")
+        if marker != named:
+            breach(f"(c) the marker {marker!r} is not the client's {named!r}")
+    for item in client.items:
+        if left and left[0] == item:
+            del left[0]
+            continue
+        name = decoded_item(item.partition(b"=")[0])
+        if not _may_be_cut(client, facts, name, difference):
+            breach(f"(c) the parameter {name!r} is lost")
+    if left:
+        breach(f"(c) parameters which the client did not send: {left!r}")
+
+
+def _may_be_cut(client: Client, facts: Facts, name: bytes, difference: str) -> bool:
+    is_read = client.head.method in {b"GET", b"HEAD"}
+    if name.lower() in client.query_headers:
+        return tolerate("query header")
+    if name.lower() in AUTHENTICATION:
+        return client.carrier in {"V4 query", "V2 query", "V2 header", "preflight"} and tolerate("authentication")
+    if facts.overrides_answers and name in _OVERRIDES and is_read:
+        return tolerate("answered here")
+    if difference == "listed as the first version" and name in _V1_DROPS:
+        return True
+    if client.carrier.startswith("V2") and name not in subresources() | _LISTING | _OVERRIDES | {b"versionId"}:
+        return (is_read or name in IGNORED) and tolerate("unsigned parameter")
+    return False
+
+
+def _judge_headers(client: Client, facts: Facts, head: Head, difference: str, breach: Callable[[str], None]) -> None:
+    theirs = client.fields
+    covered = client.covered
+    is_signed = b"authorization" in head.fields
+    if client.carrier == "anonymous" and is_signed:
+        if head.method not in {b"GET", b"HEAD"}:
+            breach("(c) a signature stands on what nobody signed, and it is no read")
+        if not {b".", b".."}.isdisjoint(fully_decoded(head.path).split(b"/")):
+            breach("(d) a signature stands on a path with dots, which the backend may read as another")
+        covered = frozenset()
+    if client.carrier == "preflight" and is_signed:
+        breach("(c) a signature stands on a preflight")
+    if not facts.is_signed and is_signed:
+        breach("(c) a signature of nobody's")
+    for name, values in head.fields.items():
+        if name in OURS:
+            if name == b"host" and values != [facts.host]:
+                breach(f"(c) Host is {values!r}")
+            elif name == b"expect" and values != [b"100-continue"]:
+                breach(f"(c) Expect is {values!r}")
+            elif not is_signed and name not in {b"host", b"content-length", b"expect"}:
+                breach(f"(c) {name!r} without a signature")
+            continue
+        if name in FORWARDING[facts.forwarded]:
+            continue
+        if name in HOP_BY_HOP:
+            breach(f"(a) a header of the hop: {name!r}")
+        sent = theirs.get(name)
+        if sent is None:
+            if not _is_made(client, head, name, values, difference):
+                breach(f"(c) the client did not send {name!r}: {values!r}")
+            continue
+        if covered is not None and name not in covered and name not in UNSIGNED_PASSED:
+            breach(f"(c) no signature covers {name!r}: {values!r}")
+        if values != sent and not _is_edited(facts, name, values, sent, difference):
+            breach(f"(c) {name!r} is {values!r}, the client's {sent!r}")
+    for name in theirs:
+        if name in head.fields or name in _REPLACED or not (name.startswith(b"x-amz-") or name in _CONDITIONS):
+            continue
+        if covered is not None and name not in covered and name not in UNSIGNED_PASSED:
+            continue
+        if not _may_be_lost(client, facts, name, difference):
+            breach(f"(c) the header {name!r} is lost")
+
+
+def _is_made(client: Client, head: Head, name: bytes, values: list[bytes], difference: str) -> bool:
+    """
+    Say whether the proxy may write a header which the client did not send.
+    """
+    if name == b"range":
+        return difference == "explained" and values == [b"bytes=0-0"]
+    if name.startswith(b"x-amz-checksum-"):
+        return name in client.announced and tolerate("checksum")
+    if name == b"content-md5":
+        has_document = head.method in {b"PUT", b"POST"} and head.one(b"content-length") != b"0"
+        return has_document and tolerate("integrity")
+    if name == b"x-amz-tagging" and difference == "form":
+        return dict(parse_qsl(values[0].decode("latin-1"), keep_blank_values=True)) == client.form_tags
+    if name == b"content-type" and difference == "form":
+        return values == [b"binary/octet-stream"] and tolerate("form type")
+    return False
+
+
+def _is_edited(facts: Facts, name: bytes, values: list[bytes], sent: list[bytes], difference: str) -> bool:
+    if values in ([b",".join(sent)], [b", ".join(sent)]):
+        return tolerate("joined")
+    if name == b"content-encoding":
+        kept = [coding for coding in _codings(sent) if coding.lower() != b"aws-chunked"]
+        return _codings(values) == kept and tolerate("aws-chunked")
+    if name == b"x-amz-copy-source" and facts.escapes_plus:
+        return values == [value.replace(b"+", b"%2B") for value in sent] and tolerate("escaped plus")
+    if name == b"range":
+        is_exact = len(values) == 1 and _EXACT_RANGE.fullmatch(values[0]) is not None
+        return is_exact and (difference == "explained" or (facts.mends_reads and tolerate("exact range")))
+    return False
+
+
+def _codings(values: list[bytes]) -> list[bytes]:
+    return [coding.strip() for value in values for coding in value.split(b",") if coding.strip()]
+
+
+def _may_be_lost(client: Client, facts: Facts, name: bytes, difference: str) -> bool:
+    if client.carrier in {"preflight", "anonymous"}:
+        return tolerate("unsigned client")
+    if name in _CONDITIONS:
+        return facts.mends_reads and tolerate("exact range")
+    if name.startswith(b"x-amz-checksum-"):
+        return name != b"x-amz-checksum-mode" and tolerate("checksum")
+    return difference == "form" and tolerate("form field")
+
+
+def _judge_surface(facts: Facts, head: Head, path: bytes, items: list[bytes], breach: Callable[[str], None]) -> None:
+    named = [segment for segment in fully_decoded(path).split(b"/") if segment not in {b"", b".", b".."}]
+    if named and named[0].lower() in facts.reserved:
+        breach(f"(b) {named[0]!r} is the backend's own surface")
+    names = {*head.fields, *(fully_decoded(item.partition(b"=")[0]).lower() for item in items)}
+    for name in names:
+        if facts.private and name.replace(b"_", b"-").startswith(facts.private):
+            breach(f"(b) {name!r} is an order of the backend's own kind")
+
+
+def _judge_length(client: Client, head: Head, operation: str | None, breach: Callable[[str], None]) -> None:
+    length = head.one(b"content-length")
+    if head.method not in {b"PUT", b"POST"}:
+        if length not in {None, b"0"}:
+            breach(f"(a) a body of {length!r} bytes goes with {head.method!r}")
+        return
+    if length is None:
+        breach("(a) no length")
+        return
+    if client.carrier == "form" or operation not in {"PutObject", "UploadPart"}:
+        if operation in {"CopyObject", "UploadPartCopy"} and length != b"0":
+            breach(f"(a) a copy has a body of {length!r} bytes")
+        return
+    declared = client.fields.get(b"x-amz-decoded-content-length") or client.head.fields.get(b"content-length")
+    payload = (client.fields.get(b"x-amz-content-sha256") or [b""])[0]
+    if not payload.startswith(b"STREAMING-"):
+        declared = client.head.fields.get(b"content-length")
+    sent = head.one(b"x-amz-decoded-content-length") or length
+    if declared and int(declared[0]) != int(sent):
+        breach(f"(a) a body of {sent!r} bytes, where the client declared {declared[0]!r}")
+
+
+def has_comparable_body(client: Client, head: Head) -> bool:
+    """
+    Say whether the body must be the client's, byte for byte.
+    """
+    length = int(head.one(b"content-length") or 0)
+    is_object = client.carrier != "form" and client.operation in {"PutObject", "UploadPart"}
+    return is_object and 0 < length <= MAX_HASHED_SIZE and b"x-amz-decoded-content-length" not in head.fields
+
+
+def expected_sha256(client: Client) -> bytes | None:
+    """
+    Return the hash of the client's body, of its own bytes if they were kept, else as it was signed; None if neither.
+    """
+    kept = sum(map(len, client.stream.body))
+    if client.is_current and kept and kept == client.stream.body_size:
+        return hashlib.sha256(client.body).hexdigest().encode()
+    payload = (client.fields.get(b"x-amz-content-sha256") or [b""])[0]
+    return payload.lower() if len(payload) == 64 else None
+
+
+def kept_size(head: Head) -> int:
+    """
+    Return how many bytes of a body the rules look at.
+    """
+    if head.method == b"POST":
+        return KEPT_SIZE
+    length = head.one(b"content-length") or head.one(b"x-amz-decoded-content-length") or b""
+    is_small = length.isdigit() and int(length) <= KEPT_OBJECT_SIZE
+    return 2 * KEPT_OBJECT_SIZE if head.method == b"PUT" and is_small else 0

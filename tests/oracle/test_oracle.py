@@ -1,0 +1,561 @@
+"""
+The oracle bites: it finds each known attack, and it sees every kind of request which a proxy sends.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+
+from s3proxy.resign.profiles import PROFILES
+from s3proxy.testing.faulty_backend import HELLO, FaultyBackend, FaultyConnection, ReceivedRequest
+from tests.harness import Harness, turns, until
+from tests.memory import MemoryProxy
+from tests.oracle import tap
+from tests.oracle.fixture import SITE, counts, new_breaches
+from tests.oracle.judge import TOLERATED, Client, Facts, kept_size
+from tests.oracle.operations import classify, known_names, subresources, table
+from tests.oracle.tap import BackendStream, Oracle, Owner
+from tests.oracle.wire import ClientStream, NotARequest
+from tests.processes import free_port, running, until_listening, write_configuration
+from tests.signer import EMPTY, HASH, SIGNED_CHUNKS, UNSIGNED, Signer
+from tests.socket_client import SocketClient
+
+HERE = Path(__file__).parent
+REPOSITORY = HERE.parent.parent
+ATTACKS = json.loads((HERE / "attacks.json").read_text())
+LARGE = bytes(range(256)) * 1024
+
+
+# Attacks, as bytes
+
+
+def judged(client: bytes, backend: bytes, facts: Facts) -> list[str]:
+    """
+    Return the breaches of what left to a backend for what came from a client, connection by connection.
+    """
+    oracle, stream = Oracle(), ClientStream()
+    stream.feed(client)
+    connection = BackendStream(oracle)
+
+    former: Client | None = None
+    for request in backend.split(b"\r\n\r\n\r\n\r\n") if b"\r\n\r\n\r\n\r\n" in backend else _requests(backend, client):
+        head = stream.next_head(kept_size)
+        if former is not None:
+            former.is_current = False
+        former = Client(head, stream, head.fields[b"host"][0], facts)
+        connection.begin(Owner(former), request)
+        connection.feed((request,))
+    return oracle.breaches
+
+
+def _requests(backend: bytes, client: bytes) -> list[bytes]:
+    # Two requests of a client are answered one after the other; all else that leaves is one request's.
+    if client.count(b" HTTP/1.1\r\nhost:") < 2:
+        return [backend]
+    middle = len(backend) // 2
+    return [backend[:middle], backend[middle:]]
+
+
+@pytest.mark.parametrize("case", ATTACKS, ids=[case["attack"] for case in ATTACKS])
+def test_each_attack_is_a_breach(case: dict[str, Any]) -> None:
+    """
+    What the proxy of commit 56d4a3c sent for an attack is a breach; what it dropped in time is none.
+    """
+    profile = PROFILES[case["facts"]["profile"]]
+    taken: set[object] | None = set() if case["facts"]["replay"] else None
+    facts = Facts(
+        (b"s3.example.test",),
+        b"127.0.0.1:8000",
+        service_path=profile.service_path,
+        escapes_plus=profile.escapes_plus,
+        taken=taken,
+    )
+
+    breaches = judged(case["client"].encode("latin-1"), case["backend"].encode("latin-1"), facts)
+
+    assert bool(breaches) is case["is_breach"], breaches
+
+
+HOST = "s3.example.test"
+FACTS = Facts((b"s3.example.test",), b"127.0.0.1:8000")
+SIGNED = (
+    b"Authorization: AWS4-HMAC-SHA256 Credential=B/20260301/us-east-1/s3/aws4_request,SignedHeaders=host,Signature=0"
+)
+
+
+def signed(method: str, headers: dict[str, str] | None = None, *, target: str = "/b/k", payload: str = EMPTY) -> bytes:
+    """
+    The head of a client's request.
+    """
+    return Signer().head(method, target, headers, payload=payload)[0]
+
+
+def put(body: bytes, mode: str = HASH) -> bytes:
+    """
+    A client's PUT.
+    """
+    request = Signer().put("/b/k", body, mode)
+    return request.head + request.body
+
+
+def forwarded(head: str) -> bytes:
+    """
+    A head as the proxy writes it, signed.
+    """
+    return head.replace("\n", "\r\n").encode("latin-1") + SIGNED + b"\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("target", "line", "rule"),
+    [
+        ("/b/k", "", None),
+        ("/b/other", "", "(d)"),
+        ("/b%2Fk", "", "(d)"),
+        ("//b/k", "", "(d)"),
+        ("/b/k?versionId=1", "", "(c)"),
+        ("/b/k?acl", "", "(b)"),
+        ("/b/k#x", "", "(a)"),
+        ("/b/k", "x-amz-acl: public-read\n", "(c)"),
+        ("/b/k", "x-amz-meta-a: 2\n", "(c)"),
+        ("/b/k", "x-amz-meta-a: 1\nx-amz-meta-a: 1\n", "(a)"),
+        ("/b/k", "x_amz_acl: private\n", "(a)"),
+        ("/b/k", "Transfer-Encoding: chunked\n", "(a)"),
+        ("/b/k", "Content-Length: 3\n", "(a)"),
+        ("/b/k", "Host: other\n", "(a)"),
+        ("/b/k", "X-Forwarded-For: 1.2.3.4\n", "(c)"),
+        ("/b/k", "Cookie: a=b\n", "(c)"),
+        ("/b/k", "x-amz-copy-source: /b/k\n", "(c)"),
+        ("/b/k", "A: b\r\r\n", "(a)"),
+        ("/b/k", "A: b\n c\n", "(a)"),
+        ("/b/k", "A : b\n", "(a)"),
+    ],
+)
+def test_one_difference_is_a_breach(target: str, line: str, rule: str | None) -> None:
+    """
+    A GET of one object with one signed header: whatever else leaves for it is a breach of the rule that is named.
+    """
+    client = signed("GET", {"x-amz-meta-a": "1"})
+    meta = "" if "x-amz-meta-a" in line else "x-amz-meta-a: 1\n"
+
+    breaches = judged(client, forwarded(f"GET {target} HTTP/1.1\nHost: 127.0.0.1:8000\n{meta}{line}"), FACTS)
+
+    assert bool(breaches) is (rule is not None), breaches
+    assert rule is None or any(f"breach {rule}" in breach for breach in breaches), breaches
+
+
+@pytest.mark.parametrize(
+    ("target", "line", "is_breach"),
+    [
+        ("/b/k", "", False),
+        ("/b/admin", "", False),
+        ("/admin/user", "", True),
+        ("//./admin/user", "", True),
+        ("/%2561dmin/user", "", True),
+        ("/b/k", "rgwx-uid: a\n", True),
+        ("/b/k?rgwx%252Duid=a", "", True),
+    ],
+)
+def test_a_private_surface_is_a_breach(target: str, line: str, is_breach: bool) -> None:
+    """
+    Whoever signed it: what a backend has beside S3 gets no request, in whatever spelling.
+    """
+    facts = Facts((), b"127.0.0.1:8000", reserved=frozenset({b"admin"}), private=(b"rgwx-",))
+    headers = dict([line.rstrip().split(": ")]) if line else {}
+    client = signed("GET", headers, target=target)
+
+    breaches = judged(client, forwarded(f"GET {target} HTTP/1.1\nHost: 127.0.0.1:8000\n{line}"), facts)
+
+    assert any("the backend's own" in breach for breach in breaches) is is_breach, breaches
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "line", "is_breach"),
+    [
+        ("GET", "/b/k", "", False),
+        ("GET", "/b/k", "Range: bytes=0-1\n", False),
+        ("GET", "/b/k", "x-amz-acl: private\n", True),
+        ("GET", "/b/../c/k", "", True),
+        ("GET", "/b/%2e%2e/c/k", "", True),
+        ("DELETE", "/b/k", "", True),
+    ],
+)
+def test_what_our_key_signs_for_nobody(method: str, target: str, line: str, is_breach: bool) -> None:
+    """
+    An anonymous request may get our signature only as a plain read.
+    """
+    client = f"{method} {target} HTTP/1.1\nHost: s3.example.test\n{line}\n".replace("\n", "\r\n").encode()
+
+    breaches = judged(client, forwarded(f"{method} {target} HTTP/1.1\nHost: 127.0.0.1:8000\n{line}"), FACTS)
+
+    assert bool(breaches) is is_breach, breaches
+
+
+@pytest.mark.parametrize("status", [200, 403, 503])
+def test_nothing_leaves_for_a_refused_request(status: int) -> None:
+    """
+    Once the proxy itself has refused a request, a backend hears nothing of it.
+    """
+    oracle, stream = Oracle(), ClientStream()
+    stream.feed(signed("GET"))
+    client = Client(stream.next_head(kept_size), stream, HOST.encode(), FACTS)
+    client.refused_status = status if status >= 400 else 0
+    connection = BackendStream(oracle)
+    head = forwarded("GET /b/k HTTP/1.1\nHost: 127.0.0.1:8000\n")
+
+    connection.begin(Owner(client), head)
+    connection.feed((head,))
+
+    assert [breach[:10] for breach in oracle.breaches] == (["breach (e)"] if status >= 400 else [])
+
+
+# Every kind of request is seen, by all rules
+
+
+def answer_hello(connection: FaultyConnection, request: ReceivedRequest) -> None:
+    """
+    200, with a length to HEAD, too.
+    """
+    connection.send(HELLO + (b"hello" if request.head.method != b"HEAD" else b""))
+
+
+def answer_forbidden(connection: FaultyConnection, request: ReceivedRequest) -> None:
+    """
+    403, as HEAD gets it.
+    """
+    connection.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+
+
+def _seen() -> tuple[int, int]:
+    return tap.ORACLE.judged_count, tap.ORACLE.client_count
+
+
+def deletion(*keys: str) -> bytes:
+    """
+    DeleteObjects of some keys.
+    """
+    objects = "".join(f"<Object><Key>{key}</Key></Object>" for key in keys)
+    document = f"<Delete>{objects}</Delete>".encode()
+    md5 = base64.b64encode(hashlib.md5(document).digest()).decode()
+    headers = {"content-md5": md5, "content-length": str(len(document))}
+    return signed("POST", headers, target="/b?delete", payload=hashlib.sha256(document).hexdigest()) + document
+
+
+@pytest.mark.parametrize(
+    ("data", "count", "options"),
+    [
+        (signed("GET"), 1, {}),
+        (put(b"hello"), 1, {}),
+        (put(LARGE, SIGNED_CHUNKS), 1, {}),
+        (put(LARGE), 1, {"spools": True}),
+        (deletion("a", "b"), 2, {"profile": PROFILES["walrus-3.4"], "signature": "v2"}),
+        (signed("GET", {"range": "bytes=0-1"}), 2, {"profile": PROFILES["walrus-3.4"], "signature": "v2"}),
+    ],
+    ids=["GET", "held", "streamed", "spooled", "deleted one by one", "measured"],
+)
+@pytest.mark.parametrize("is_tls", [False, True], ids=["http", "https"])
+@pytest_twisted.ensureDeferred
+async def test_every_kind_of_request_is_judged(data: bytes, count: int, options: dict[str, Any], is_tls: bool) -> None:
+    """
+    Whatever an exchange sends is judged against its client, not only as a request.
+    """
+    before = _seen()
+    harness = Harness(is_tls=is_tls, **options)
+    harness.backend.on_request = answer_hello
+    head, _, body = data.partition(b"\r\n\r\n")
+
+    answer = await harness.request(head + b"\r\n\r\n", body)
+    await harness.close()
+
+    assert answer.status < 400
+    after = _seen()
+    assert (after[0] - before[0], after[1] - before[1]) == (count, count)
+
+
+@pytest.mark.parametrize("data", [put(b"hello"), put(LARGE, SIGNED_CHUNKS)], ids=["held", "streamed"])
+def test_a_proxy_without_sockets_is_watched(data: bytes) -> None:
+    """
+    So are the proxies of fuzzing and of the differential tests.
+    """
+    before = _seen()
+
+    verdict = MemoryProxy().send(data)
+
+    after = _seen()
+    assert verdict.statuses == (200,)
+    assert (after[0] - before[0], after[1] - before[1]) == (1, 1)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_request_for_the_reason_of_a_403_is_judged() -> None:
+    """
+    HEAD that is answered 403 is asked again as GET, for the same client.
+    """
+    before = _seen()
+    harness = Harness()
+    harness.backend.on_request = answer_forbidden
+
+    await harness.request(signed("HEAD"))
+    await harness.close()
+
+    after = _seen()
+    assert (after[0] - before[0], after[1] - before[1]) == (2, 2)
+
+
+def _another_key(head: Any, address: Any, profile: Any, *names: Any) -> bytes:
+    return b"/b/another"
+
+
+def _everything(head: Any, *arguments: Any, **named: Any) -> Any:
+    from s3proxy.resign.headers import PassedHeaders
+
+    return PassedHeaders([header for header in head.headers if header[0].lower() == b"x-unsigned"], ())
+
+
+@pytest.mark.parametrize(
+    ("name", "fault", "rule"),
+    [("backend_target", _another_key, "(d)"), ("passed_headers", _everything, "(c)")],
+)
+@pytest_twisted.ensureDeferred
+async def test_a_fault_of_the_proxy_is_found(
+    name: str, fault: Callable[..., Any], rule: str, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config
+) -> None:
+    """
+    A proxy that is broken on purpose fails its test.
+    """
+    monkeypatch.setattr(f"s3proxy.onward.{name}", fault)
+    harness = Harness()
+    await harness.request(signed("GET").replace(b"\r\n\r\n", b"\r\nX-Unsigned: 1\r\n\r\n"))
+    await harness.close()
+
+    breaches = new_breaches(pytestconfig)
+    assert breaches
+    assert all(breach.startswith(f"breach {rule}") and "Signature=(masked)" in breach for breach in breaches), breaches
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_body_that_goes_on_after_its_refusal_is_found(
+    monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config
+) -> None:
+    """
+    A streamed body whose verdict is not awaited is complete at the backend although its client is refused.
+    """
+
+    def complete(upload: Any, reason: object) -> None:
+        upload.write(bytes(upload.length - upload.size))
+        upload.finish()
+
+    monkeypatch.setattr("s3proxy.backend.upload.Upload.fail", complete)
+    harness = Harness()
+    request = Signer().put("/b/k", LARGE, SIGNED_CHUNKS)
+
+    await harness.request(request.head, request.body.replace(b"\x00\x01", b"\x01\x00", 1))
+    await turns(50)
+    await harness.close()
+
+    breaches = new_breaches(pytestconfig)
+    assert breaches
+    assert all("breach (e)" in breach for breach in breaches), breaches
+
+
+# Child processes
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_daemon_is_watched(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    """
+    Requests of a child process are judged, and counted in the summary.
+    """
+    backend = FaultyBackend()
+    backend_port = reactor.listenTCP(0, backend, interface="127.0.0.1")
+    port = free_port()
+    configuration = write_configuration(tmp_path, f"http://127.0.0.1:{backend_port.getHost().port}", port=port)
+    code = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; run()"
+    before = counts(pytestconfig)
+
+    with running(["-c", code, "-n", "--pidfile=", "s3proxy", "--config", str(configuration)], tmp_path) as process:
+        await until_listening(port, process)
+        client = SocketClient(port)
+        client.put(Signer(now=datetime.now(UTC), host=f"127.0.0.1:{port}").head("GET", "/b/k")[0])
+        await client.until_answered()
+        client.close()
+    await backend_port.stopListening()
+    await until(lambda: all(connection.lost for connection in backend.connections))
+
+    after = counts(pytestconfig)
+    assert (after[0] - before[0], after[1] - before[1]) == (1, 1)
+
+
+CHILD = """
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from s3proxy.backend.connection import BackendConnection
+from s3proxy.backend.pool import Pool
+from s3proxy.backend.request import BackendLimits, BackendRequest
+
+connection = BackendConnection(Pool(Clock(), None, BackendLimits(socket_buffer=0)))
+connection.makeConnection(StringTransport())
+connection.send(BackendRequest(b"GET", b"GET / HTTP/1.1\\r\\nHost: a\\r\\nHost: b\\r\\n\\r\\n"))
+"""
+
+
+def test_a_breach_in_a_child_process_is_found(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    """
+    A child process writes what it finds, and the test which started it fails.
+    """
+    subprocess.run([sys.executable, "-P", "-c", CHILD], cwd=tmp_path, check=True)
+
+    (breach,) = new_breaches(pytestconfig)
+    assert "Host must be one authority" in breach
+
+
+def test_a_breach_fails_its_test(tmp_path: Path) -> None:
+    """
+    pytest reports the breach with the heads, and the summary counts it.
+    """
+    (tmp_path / "conftest.py").write_text(
+        "from tests.oracle import fixture\n"
+        "from tests.oracle.fixture import oracle\n"
+        "pytest_configure, pytest_unconfigure = fixture.begin, fixture.end\n"
+        "def pytest_terminal_summary(terminalreporter, config):\n"
+        "    terminalreporter.write_line(fixture.summary(config))\n"
+    )
+    (tmp_path / "test_it.py").write_text(f"def test_it():\n    exec({CHILD!r})\n")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SITE), str(REPOSITORY)])}
+
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_it.py"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert run.returncode == 1, run.stdout + run.stderr
+    assert "Host must be one authority" in run.stdout
+    assert "oracle: 1 requests judged, 1 breaches" in run.stdout
+
+
+def test_other_interpreters_do_not_load_it(tmp_path: Path) -> None:
+    """
+    A process without s3proxy has a finder more, and nothing else.
+    """
+    code = "import sys; print(sorted(name for name in sys.modules if 'oracle' in name))"
+
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+
+    assert run.stdout == "[]\n"
+
+
+def test_children_wrap_what_the_parent_wraps() -> None:
+    """
+    The list of modules which child processes read is that of the tap.
+    """
+    spec = importlib.util.spec_from_file_location("site_of_children", SITE / "sitecustomize.py")
+    assert spec is not None
+    assert spec.loader is not None
+    finders = list(sys.meta_path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    sys.meta_path[:] = finders
+
+    assert tap.PATCHES.keys() == module._MODULES
+
+
+# Operations, by botocore's model
+
+
+@pytest.mark.parametrize(
+    ("method", "level", "names", "is_copy", "operation"),
+    [
+        (b"GET", "service", {}, False, "ListBuckets"),
+        (b"GET", "bucket", {b"list-type": b"2"}, False, "ListObjectsV2"),
+        (b"GET", "bucket", {b"list-type": b"3"}, False, "ListObjects"),
+        (b"PUT", "object", {}, False, "PutObject"),
+        (b"PUT", "object", {}, True, "CopyObject"),
+        (b"PUT", "object", {b"partNumber": b"1", b"uploadId": b"u"}, True, "UploadPartCopy"),
+        (b"PUT", "object", {b"tagging": b""}, False, "PutObjectTagging"),
+        (b"POST", "bucket", {b"delete": b""}, False, "DeleteObjects"),
+        (b"POST", "object", {b"uploadId": b"u"}, False, "CompleteMultipartUpload"),
+        (b"GET", "bucket", {b"analytics": b"", b"id": b"a"}, False, "GetBucketAnalyticsConfiguration"),
+        (b"GET", "bucket", {b"analytics": b""}, False, "ListBucketAnalyticsConfigurations"),
+        (b"POST", "service", {}, False, None),
+        (b"POST", "bucket", {}, False, None),
+        (b"DELETE", "service", {}, False, None),
+        (b"PATCH", "object", {}, False, None),
+    ],
+)
+def test_operations(method: bytes, level: str, names: dict[bytes, bytes], is_copy: bool, operation: str | None) -> None:
+    """
+    S3's own model says what a request asks for.
+    """
+    assert classify(method, level, names, is_copy=is_copy)[0] == operation
+
+
+@pytest.mark.parametrize("name", [b"location", b"append", b"rgwx-uid", b"usage", b"ACL", b"acl "])
+def test_what_is_not_the_operation_s_is_told(name: bytes) -> None:
+    """
+    A sub-resource of another level, of another storage or in another case is none of GetObject's.
+    """
+    assert classify(b"GET", "object", {name: b""}, is_copy=False) == ("GetObject", frozenset({name}))
+
+
+def test_the_model_is_whole() -> None:
+    """
+    The table has the operations of the API reference, and tells what chooses an operation from what chooses a part.
+    """
+    assert sum(map(len, table().values())) > 100
+    assert {b"acl", b"uploads", b"uploadId", b"partNumber", b"list-type", b"renameObject"} <= subresources()
+    assert {b"prefix", b"versionId", b"max-keys"} <= known_names() - subresources()
+
+
+def test_each_tolerated_difference_has_its_reason() -> None:
+    """
+    The table is closed: what is tolerated is a row of it, and each row is used.
+    """
+    source = (HERE / "judge.py").read_text()
+    named = set(re.findall(r'tolerate\("([^"]+)"\)', source)) | set(re.findall(r'return "([a-z ]+)"', source))
+    named |= set(re.findall(r'"([a-z ]+)" if ', source))
+
+    carriers = {"anonymous", "preflight"}
+    assert TOLERATED.keys() == named - carriers
+    assert all(reason.endswith(".") and len(reason) > 30 for reason in TOLERATED.values())
+
+
+@pytest.mark.parametrize("mode", [HASH, UNSIGNED, SIGNED_CHUNKS])
+@pytest.mark.parametrize(("body", "is_breach"), [(b"hello", False), (b"hellO", True), (bytes(5), True)])
+def test_a_body_is_the_client_s(mode: str, body: bytes, is_breach: bool) -> None:
+    """
+    However the client puts a body, its own bytes reach the backend.
+    """
+    lines = "Host: 127.0.0.1:8000\nContent-Length: 5\n"
+
+    breaches = judged(put(b"hello", mode), forwarded(f"PUT /b/k HTTP/1.1\n{lines}") + body, FACTS)
+
+    assert [breach[:10] for breach in breaches] == (["breach (a)"] if is_breach else [])
+
+
+def test_a_client_that_is_no_request_is_found() -> None:
+    """
+    The oracle reads a client's bytes as strictly as a backend's.
+    """
+    stream = ClientStream()
+    stream.feed(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+
+    with pytest.raises(NotARequest):
+        stream.next_head(kept_size)

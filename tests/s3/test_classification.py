@@ -1,0 +1,202 @@
+"""
+Which operation a request asks for, and the table of S3's operations beside the model that S3's own SDK is made of.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import botocore.session
+import pytest
+
+from s3proxy.s3.address import parse_address
+from s3proxy.s3.classification import Classification, check_request, classify
+from s3proxy.s3.errors import S3Error
+from s3proxy.s3.head import parse_request_head
+from s3proxy.s3.operation import OPERATIONS, BodyUse
+
+NOT_IN_THE_MODEL = {"Preflight", "PreflightOfObject"}
+"""
+Browsers ask for these; no SDK does.
+"""
+
+ELSEWHERE = {
+    "ListDirectoryBuckets": "ListBuckets at the endpoint of directory buckets",
+    "WriteGetObjectResponse": "asked of an endpoint of its own, by functions of Object Lambda",
+    "GetBucketLifecycle": "the deprecated name of GetBucketLifecycleConfiguration",
+    "PutBucketLifecycle": "the deprecated name of PutBucketLifecycleConfiguration",
+    "GetBucketNotification": "the deprecated name of GetBucketNotificationConfiguration",
+    "PutBucketNotification": "the deprecated name of PutBucketNotificationConfiguration",
+}
+"""
+Operations of the model that have no row of their own, and why.
+"""
+
+
+def classified(method: str, target: str, *, covered: frozenset[bytes] | None = None, **headers: str) -> Classification:
+    """
+    Classify a request that is authenticated as it is.
+    """
+    lines = [f"{method} {target} HTTP/1.1", "Host: s3.test"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    head = parse_request_head("\r\n".join(lines).encode())
+    address = parse_address(head.raw_path, head.host, ())
+    found = classify(head, address, covered)
+    check_request(head, address, found.operation)
+    return found
+
+
+def model() -> dict[str, Any]:
+    """
+    Return S3's operations as botocore's service model has them.
+    """
+    service = botocore.session.get_session().get_service_model("s3")
+    return {name: service.operation_model(name) for name in service.operation_names}
+
+
+def asked_by(name: str, operation: Any) -> tuple[str, dict[str, str]]:
+    """
+    Return target and headers of a request for an operation of the model, with all that it requires and may have.
+    """
+    path, _, query = operation.http["requestUri"].partition("?")
+    path = path.replace("{Bucket}", "b").replace("{Key+}", "k")
+    items = [query] if query else []
+    headers = {}
+    for member in operation.input_shape.members.values() if operation.input_shape else ():
+        if member.serialization.get("location") == "querystring":
+            items.append(member.serialization["name"] + "=1")
+    if name in {"CopyObject", "UploadPartCopy"}:
+        headers["x_amz_copy_source"] = "/b/source"
+    return path + ("?" + "&".join(items) if items else ""), headers
+
+
+@pytest.mark.parametrize("name", sorted(set(model()) - set(ELSEWHERE)))
+def test_the_table_is_that_of_the_sdk(name: str) -> None:
+    """
+    Each operation of S3's own SDK is in the table: its method, level, sub-resource and every parameter.
+    """
+    operation = model()[name]
+    target, headers = asked_by(name, operation)
+
+    found = classified(operation.http["method"], target, **headers)
+
+    assert found.operation.name == name
+    assert not found.unknown_names
+
+
+def test_nothing_else_is_in_the_table() -> None:
+    """
+    What the SDK does not have is not in the table, but for a browser's preflights.
+    """
+    assert set(OPERATIONS) - set(model()) == NOT_IN_THE_MODEL
+    assert set(model()) - set(OPERATIONS) == set(ELSEWHERE)
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "headers", "name", "passed", "unknown"),
+    [
+        ("GET", "/", {}, "ListBuckets", set(), set()),
+        ("GET", "/?", {}, "ListBuckets", set(), set()),
+        ("GET", "/b/", {}, "ListObjects", set(), set()),
+        ("GET", "/b?list-type=2&prefix=a", {}, "ListObjectsV2", {b"list-type", b"prefix"}, set()),
+        ("GET", "/b?list-type=1&prefix=a", {}, "ListObjects", {b"prefix"}, {b"list-type"}),
+        ("GET", "/b?versions&list-type=2", {}, "ListObjectVersions", {b"versions"}, {b"list-type"}),
+        ("GET", "/b?analytics", {}, "ListBucketAnalyticsConfigurations", {b"analytics"}, set()),
+        ("GET", "/b?analytics&id=1", {}, "GetBucketAnalyticsConfiguration", {b"analytics", b"id"}, set()),
+        ("GET", "/b/k?%6cocation", {}, "GetObject", set(), {b"location"}),
+        ("GET", "/b?%6cocation", {}, "GetBucketLocation", {b"location"}, set()),
+        ("GET", "/b/k?v=3&1472023447&versionId=1", {}, "GetObject", {b"versionId"}, {b"v", b"1472023447"}),
+        ("GET", "/b/k?x-id=GetObject&X-Amz-User-Agent=a", {}, "GetObject", set(), set()),
+        ("GET", "/b/k?response-expires=a", {"x_amz_copy_source": "/b/s"}, "GetObject", {b"response-expires"}, set()),
+        ("PUT", "/b/k?append&position=0", {}, "PutObject", set(), {b"append", b"position"}),
+        ("PUT", "/b/k?partNumber=1&uploadId=2", {}, "UploadPart", {b"partNumber", b"uploadId"}, set()),
+        (
+            "PUT",
+            "/b/k?partNumber=1&uploadId=2",
+            {"x_amz_copy_source": "b/s"},
+            "UploadPartCopy",
+            {b"partNumber", b"uploadId"},
+            set(),
+        ),
+        ("PUT", "/b/k", {"x_amz_copy_source": "b/s"}, "CopyObject", set(), set()),
+        ("POST", "/b?delete", {}, "DeleteObjects", {b"delete"}, set()),
+        ("DELETE", "/b/k?%74agging&versionId=", {}, "DeleteObjectTagging", {b"tagging", b"versionId"}, set()),
+        ("OPTIONS", "/b/k?uploads", {}, "PreflightOfObject", set(), set()),
+    ],
+)
+def test_classification(
+    method: str, target: str, headers: dict[str, str], name: str, passed: set[bytes], unknown: set[bytes]
+) -> None:
+    """
+    An operation is found by level, method and decoded sub-resource; only what it has a meaning for passes.
+    """
+    found = classified(method, target, **headers)
+
+    assert (found.operation.name, found.passed_names, found.unknown_names) == (name, passed, unknown)
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "headers", "code"),
+    [
+        ("POST", "/", {}, "MethodNotAllowed"),
+        ("POST", "/?", {}, "MethodNotAllowed"),
+        ("POST", "/?Action=AssumeRole", {}, "MethodNotAllowed"),
+        ("PUT", "/?Action=CreateRole", {}, "MethodNotAllowed"),
+        ("DELETE", "/?Action=DeleteRole", {}, "MethodNotAllowed"),
+        ("HEAD", "/", {}, "MethodNotAllowed"),
+        ("OPTIONS", "/", {}, "MethodNotAllowed"),
+        ("POST", "/b", {}, "MethodNotAllowed"),
+        ("POST", "/b?x", {}, "MethodNotAllowed"),
+        ("POST", "/b?delete", {"Content_Type": "multipart/form-data; boundary=a"}, "MethodNotAllowed"),
+        ("POST", "/b/k", {}, "MethodNotAllowed"),
+        ("POST", "/b/k?append", {}, "MethodNotAllowed"),
+        ("GET", "/b?delete", {}, "MethodNotAllowed"),
+        ("GET", "/b/k?uploads", {}, "MethodNotAllowed"),
+        ("HEAD", "/b?acl", {}, "MethodNotAllowed"),
+        ("DELETE", "/b?acl", {}, "MethodNotAllowed"),
+        ("DELETE", "/b?versions", {}, "MethodNotAllowed"),
+        ("GET", "/b?acl&policy", {}, "InvalidArgument"),
+        ("PUT", "/b/k?tagging&acl", {}, "InvalidArgument"),
+        ("PUT", "/b/k?uploadId=1", {}, "InvalidArgument"),
+        ("PUT", "/b?inventory", {}, "InvalidArgument"),
+        ("GET", "/b?prefix=a&prefix=b", {}, "InvalidArgument"),
+        ("DELETE", "/b/k?versionId=a&versionId=b", {}, "InvalidArgument"),
+        ("PUT", "/b/k?versionId=1", {}, "InvalidArgument"),
+        ("PUT", "/b/k?acl", {"x_amz_copy_source": "/b/s"}, "InvalidArgument"),
+        ("PUT", "/b", {"x_amz_copy_source": "/b/s"}, "InvalidArgument"),
+    ],
+)
+def test_what_is_not_in_the_table(method: str, target: str, headers: dict[str, str], code: str) -> None:
+    """
+    What S3 has no operation for, and what two readers would take for two operations, is refused.
+    """
+    with pytest.raises(S3Error) as caught:
+        classified(method, target, **headers)
+
+    assert caught.value.code == code
+
+
+def test_what_a_signature_does_not_cover() -> None:
+    """
+    Under Signature V2 a read loses an uncovered parameter. What would become another operation is refused.
+    """
+    covered = frozenset({b"prefix", b"uploadId"})
+
+    read = classified("GET", "/b?prefix=a&delimiter=b", covered=covered)
+    assert (read.operation.name, read.passed_names) == ("ListObjects", {b"prefix"})
+    for method, target in (("GET", "/b?abac"), ("GET", "/b?analytics&id=1"), ("PUT", "/b/k?partNumber=1&uploadId=1")):
+        with pytest.raises(S3Error) as caught:
+            classified(method, target, covered=covered)
+        assert caught.value.code == "NotImplemented"
+
+
+def test_bodies() -> None:
+    """
+    Each operation says what its body is: bytes that stream, a document that is held, or nothing.
+    """
+    streamed = {each.name for each in OPERATIONS.values() if each.body is BodyUse.OBJECT}
+    documents = {each.name for each in OPERATIONS.values() if each.body is BodyUse.DOCUMENT}
+
+    assert streamed == {"PutObject", "UploadPart"}
+    assert all(OPERATIONS[name].method in {b"PUT", b"POST"} for name in documents)
+    assert {"CopyObject", "UploadPartCopy", "RenameObject", "GetObject"}.isdisjoint(documents)

@@ -1,0 +1,149 @@
+"""
+What a claim of Signature V4 may name, and what it costs to read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import process_time
+from urllib.parse import quote
+
+import pytest
+
+from s3proxy.authentication import Realm, read_claim
+from s3proxy.s3.address import parse_address
+from s3proxy.s3.errors import AuthorizationHeaderMalformed, AuthorizationQueryParametersError, S3Error
+from s3proxy.s3.head import parse_request_head
+from s3proxy.s3.limits import MAX_HEADER_COUNT
+from s3proxy.sigv4.authorization import SignatureClaim
+from tests.harness import NOW
+from tests.memory import MemoryProxy
+from tests.signer import EMPTY, Signer
+
+DATE = NOW.strftime("%Y%m%dT%H%M%SZ")
+CREDENTIAL = f"AKIAIOSFODNN7EXAMPLE/{DATE[:8]}/us-east-1/s3/aws4_request"
+TOO_MANY = "SignedHeaders must not list more than 256 headers."
+
+
+def claim_of(data: str) -> SignatureClaim:
+    """
+    Read the claim of a head.
+    """
+    head = parse_request_head(data.removesuffix("\r\n\r\n").encode())
+    claim = read_claim(head, parse_address(head.raw_path, head.host, ()), Realm(), NOW)
+    assert isinstance(claim, SignatureClaim)
+    return claim
+
+
+def in_header(names: list[str], lines: str = "") -> str:
+    """
+    A request which names what it signed in a header.
+    """
+    return (
+        f"GET /b/k HTTP/1.1\r\nHost: h\r\nx-amz-date: {DATE}\r\nx-amz-content-sha256: {EMPTY}\r\n{lines}"
+        f"Authorization: AWS4-HMAC-SHA256 Credential={CREDENTIAL}, SignedHeaders={';'.join(names)}, "
+        f"Signature={'0' * 64}\r\n\r\n"
+    )
+
+
+def in_query(names: list[str], parameters: str = "", lines: str = "") -> str:
+    """
+    A presigned request.
+    """
+    return (
+        f"GET /b/k?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={quote(CREDENTIAL, safe='')}&X-Amz-Date={DATE}"
+        f"&X-Amz-Expires=600&X-Amz-SignedHeaders={quote(';'.join(names), safe='')}&X-Amz-Signature=0{parameters}"
+        f" HTTP/1.1\r\nHost: h\r\n{lines}\r\n"
+    )
+
+
+def cost(read: Callable[[], object]) -> float:
+    """
+    The CPU seconds of a reading: the least of several.
+    """
+    spent = []
+    for _ in range(7):
+        began = process_time()
+        read()
+        spent.append(process_time() - began)
+    return min(spent)
+
+
+@pytest.mark.parametrize(
+    ("write", "error"),
+    [(in_header, AuthorizationHeaderMalformed), (in_query, AuthorizationQueryParametersError)],
+    ids=["header", "query"],
+)
+def test_no_request_signs_more_headers_than_it_may_have(
+    write: Callable[[list[str]], str], error: type[S3Error]
+) -> None:
+    """
+    256 names are read; one more, new or not, is refused before any key is known.
+    """
+    names = ["host", "x-amz-date", *(f"a{number}" for number in range(MAX_HEADER_COUNT - 2))]
+
+    assert claim_of(write(names)).signed_headers == tuple(name.encode() for name in names)
+    for more in ("b", "host", ""):
+        with pytest.raises(error) as raised:
+            claim_of(write([*names, more]))
+        assert raised.value.message.removeprefix("The authorization header is malformed; ") == TOO_MANY
+
+
+def test_too_many_names_whoever_sends_them() -> None:
+    """
+    The client reads the error as S3 writes it, of an unknown key, too.
+    """
+    names = ["host", "x-amz-date", *["a"] * 20_000]
+    proxy = MemoryProxy()
+
+    assert proxy.send(in_header(names).encode()).codes == ("AuthorizationHeaderMalformed",)
+    assert proxy.send(in_query(names[:5000]).encode()).codes == ("AuthorizationQueryParametersError",)
+    assert proxy.send(in_header(names[:200]).encode()).codes == ("SignatureDoesNotMatch",)
+
+
+def test_a_client_may_sign_two_hundred_headers() -> None:
+    """
+    The limit is above what any client sends.
+    """
+    headers = {f"x-amz-meta-{number:x}": "v" for number in range(200)}
+    head, _ = Signer().head("GET", "/test-bucket/k", headers)
+
+    assert MemoryProxy().send(head).statuses == (200,)
+
+
+@pytest.mark.parametrize("write", [in_header, in_query], ids=["header", "query"])
+def test_a_name_which_is_listed_again_costs_nothing(write: Callable[..., str]) -> None:
+    """
+    Its value is written once, however long it is.
+    """
+    value = "v" * 50_000
+    names = ["host", "x-amz-date", *["a"] * 250]
+    claim = claim_of(write(names, lines=f"a: {value}\r\n"))
+
+    canonical = claim.canonical_request()
+
+    assert claim.signed_headers == (b"host", b"x-amz-date", b"a")
+    assert canonical.count(value.encode()) == 1
+    assert claim.raw_signed_headers == ";".join(names).encode()
+
+
+def test_parameters_are_not_searched_for_in_a_list() -> None:
+    """
+    A signed name may be a parameter: thousands of parameters cost the same, whether one name is sought or 250.
+    """
+    parameters = "&zz=1" * 5_000
+    few = claim_of(in_query(["host", "b"], parameters))
+    many = claim_of(in_query(["host", *(f"a{number:x}" for number in range(250))], parameters))
+
+    assert cost(many._fields_with_query) < 2.5 * cost(few._fields_with_query)
+
+
+def test_headers_are_not_searched_for_in_a_list() -> None:
+    """
+    Each header is looked up among the signed ones: 240 headers cost the same, whether 2 are signed or 250.
+    """
+    lines = "".join(f"h{number:x}:\r\n" for number in range(240))
+    few = in_header(["host", "x-amz-date"], lines)
+    many = in_header(["host", "x-amz-date", *(f"a{number:x}" for number in range(250))], lines)
+
+    assert cost(lambda: claim_of(many)) < 2.5 * cost(lambda: claim_of(few))

@@ -1,0 +1,278 @@
+"""
+The boundary: nothing gets our signature that the client's did not cover. Each test is a request that once got it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import pytest_twisted
+
+from s3proxy.authentication import Anonymous
+from s3proxy.resign.profiles import PROFILES
+from tests.harness import NOW, Harness
+from tests.signer import Signer
+from tests.test_sweep import presigned
+
+KEY, SECRET = Signer.access_key_id, Signer.secret
+DATE = NOW.strftime("%a, %d %b %Y %H:%M:%S GMT")
+HOST = "Host: s3.example.test\r\n"
+BACKENDS = [(profile, signature) for profile in ("generic", "ceph-rgw", "minio") for signature in ("v4", "v2", "none")]
+
+
+def v2_header(method: str, target: str, resource: str, *, amz: str = "", headers: str = "", body: bytes = b"") -> bytes:
+    """
+    Return a request signed with Signature V2 in its Authorization header.
+    """
+    text = f"{method}\n\n\n{DATE}\n{amz}{resource}".encode()
+    signature = base64.b64encode(hmac.digest(SECRET.encode(), text, "sha1")).decode()
+    head = f"{method} {target} HTTP/1.1\r\n{HOST}Date: {DATE}\r\n{headers}Content-Length: {len(body)}\r\n"
+    return f"{head}Authorization: AWS {KEY}:{signature}\r\n\r\n".encode() + body
+
+
+def v2_query(method: str, path: str, query: str, *, amz: str = "") -> bytes:
+    """
+    Return a request presigned with Signature V2.
+    """
+    expires = int((NOW + timedelta(minutes=1)).timestamp())
+    text = f"{method}\n\n\n{expires}\n{amz}{path}".encode()
+    signature = quote(base64.b64encode(hmac.digest(SECRET.encode(), text, "sha1")), safe="")
+    target = f"{path}?{query}&AWSAccessKeyId={KEY}&Expires={expires}&Signature={signature}"
+    return f"{method} {target} HTTP/1.1\r\n{HOST}Content-Length: 0\r\n\r\n".encode()
+
+
+async def ask(*requests: bytes, **options: Any) -> tuple[list[Any], Harness]:
+    """
+    Send each request on a connection of its own; return the responses, and the harness, which has ended.
+    """
+    harness = Harness(**options)
+    try:
+        return [await harness.request(request) for request in requests], harness
+    finally:
+        await harness.close()
+
+
+SPLITTING = {
+    "another request": "x-amz-meta-a: 1\r\n\r\nGET /admin/user?uid=x HTTP/1.1\r\nHost: x\r\nX-Rest",
+    "a body to come": "x-amz-meta-a: 1\r\n\r\nPUT /other/loot HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\n",
+    "another header": "x-amz-meta-a: 1\r\nx-amz-copy-source",
+    "a bare CR": "x-amz-meta-a: 1\rx-amz-copy-source",
+    "a bare LF": "x-amz-meta-a: 1\nx-amz-copy-source",
+    "a colon": "x-amz-meta-a: 1",
+    "an underscore": "x-amz-copy_source",
+}
+
+
+@pytest.mark.parametrize(("profile", "signature"), BACKENDS)
+@pytest.mark.parametrize("name", SPLITTING.values(), ids=SPLITTING)
+@pytest_twisted.ensureDeferred
+async def test_the_name_of_a_parameter_begins_no_line(name: str, profile: str, signature: str) -> None:
+    """
+    A query parameter that becomes a header is refused if its name is not a header's: V2 in a header, V2 presigned, and
+    V4 presigned.
+    """
+    query, amz = f"{quote(name, safe='')}=7", f"{name.lower()}:7\n"
+    responses, harness = await ask(
+        v2_header("GET", f"/bucket/key?{query}", "/bucket/key", amz=amz),
+        v2_query("GET", "/bucket/key", query, amz=amz),
+        f"PUT {presigned(Signer(), 'PUT', '/bucket/key', query)} HTTP/1.1\r\n{HOST}Content-Length: 0\r\n\r\n".encode(),
+        profile=PROFILES[profile],
+        signature=signature,
+    )
+
+    assert [response.status for response in responses] == [400] * 3
+    assert harness.backend.requests == []
+    assert harness.backend.partial_count == 0
+
+
+UNDERSCORES = {
+    "Transfer_Encoding": "chunked",
+    "x_amz_copy_source": "/bucket/",
+    "X_amz-copy-source": "/bucket/",
+    "x_amz_acl": "public-read",
+    "X_Forwarded_For": "1.2.3.4",
+    "x_amz_security_token": "t",
+    "Content_Length": "0",
+    "X_Real_IP": "1.2.3.4",
+}
+
+
+@pytest.mark.parametrize("profile", ["generic", "ceph-rgw", "swift", "walrus-3.4"])
+@pytest.mark.parametrize("name", UNDERSCORES)
+@pytest_twisted.ensureDeferred
+async def test_a_header_with_an_underscore(name: str, profile: str) -> None:
+    """
+    CGI-style backends read it as the header with hyphens. It is dropped, signed or not; metadata keeps its own.
+    """
+    value = UNDERSCORES[name]
+    extra = {name.lower(): value, "x-amz-meta-a_b": "kept"}
+    signed = Signer().put("/bucket/key", b"hello", headers=extra)
+    unsigned = Signer().put("/bucket/key", b"hello", unsigned={name: value}, headers={"x-amz-meta-a_b": "kept"})
+    lines = f"{name}: {value}\r\nx-amz-meta-a_b: kept\r\n"
+    responses, harness = await ask(
+        signed.head + signed.body,
+        unsigned.head + unsigned.body,
+        v2_header("PUT", "/bucket/key", "/bucket/key", headers=lines, amz="x-amz-meta-a_b:kept\n", body=b"hello"),
+        f"PUT /bucket/key HTTP/1.1\r\n{HOST}{lines}Content-Length: 5\r\n\r\nhello".encode(),
+        profile=PROFILES[profile],
+        anonymous=Anonymous(passes=True),
+    )
+
+    assert [response.status for response in responses] == [200] * 4
+    assert len(harness.backend.requests) == 4
+    for request in harness.backend.requests:
+        assert [header for header in request.head.fields if b"_" in header] == [b"x-amz-meta-a_b"]
+        assert request.body == b"hello"
+
+
+FOREIGN = (
+    "X-Amz-Credential=other%2F20260301%2Fus-east-1%2Fs3%2Faws4_request&X-Amz-Signature=00",
+    "X-Amz-Security-Token=t",
+    "X%2DAmz%2DSignature=00",
+    "X-Amz-Date=20260301T000000Z",
+    "X-Amz-Region-Set=*",
+)
+
+
+@pytest.mark.parametrize("query", FOREIGN)
+@pytest_twisted.ensureDeferred
+async def test_authentication_beside_another_carrier(query: str) -> None:
+    """
+    Parameters of Signature V4 are 400 beside an Authorization header and without any signature. A preflight goes on
+    without them.
+    """
+    preflight = f"{HOST}Origin: https://app.test\r\nAccess-Control-Request-Method: GET\r\n\r\n"
+    responses, harness = await ask(
+        Signer().head("GET", f"/bucket/key?{query}")[0],
+        Signer().head("GET", f"/bucket/key?uploadId=1&{query}")[0],
+        f"GET /bucket/key?{query} HTTP/1.1\r\n{HOST}\r\n".encode(),
+        f"OPTIONS /bucket/key?{query} HTTP/1.1\r\n{preflight}".encode(),
+        anonymous=Anonymous(passes=True),
+    )
+
+    assert [response.status for response in responses] == [400, 400, 400, 200]
+    assert [request.head.raw_target for request in harness.backend.requests] == [b"/bucket/key"]
+
+
+@pytest.mark.parametrize(
+    "query", ["Expires=1", "x-amz-credential=other&x-amz-signature=00", "signature=a&awsaccesskeyid=b"]
+)
+@pytest_twisted.ensureDeferred
+async def test_what_authenticates_nobody(query: str) -> None:
+    """
+    Expires alone, and names in another case, are parameters that S3 ignores. They are not sent, and no write has them.
+    """
+    responses, harness = await ask(
+        Signer().head("GET", f"/bucket/key?{query}")[0],
+        Signer().head("DELETE", f"/bucket/key?{query}")[0],
+        v2_header("GET", "/bucket/key?X-AMZ-CREDENTIAL=other", "/bucket/key", amz="x-amz-credential:other\n"),
+    )
+
+    assert [response.status for response in responses] == [200, 501, 400]
+    assert [request.head.raw_target for request in harness.backend.requests] == [b"/bucket/key"]
+
+
+ACTION = "Action=AssumeRole&Version=2011-06-15"
+
+
+@pytest.mark.parametrize("profile", ["generic", "ceph-rgw", "minio"])
+@pytest_twisted.ensureDeferred
+async def test_the_service_has_one_operation(profile: str) -> None:
+    """
+    POST, PUT and DELETE of the service are STS, IAM and SNS at Ceph: 405, whatever the query and by every carrier.
+    """
+    responses, harness = await ask(
+        *(
+            Signer().head(method, f"/{query}")[0]
+            for method in ("POST", "PUT", "DELETE")
+            for query in ("", "?x", f"?{ACTION}")
+        ),
+        *(v2_header(method, f"/?{ACTION}", "/") for method in ("POST", "PUT", "DELETE")),
+        f"POST {Signer().presign('POST', '/')} HTTP/1.1\r\n{HOST}Content-Length: 0\r\n\r\n".encode(),
+        f"POST /?{ACTION} HTTP/1.1\r\n{HOST}Content-Length: 0\r\n\r\n".encode(),
+        profile=PROFILES[profile],
+        anonymous=Anonymous(passes=True),
+    )
+
+    assert {response.status for response in responses} == {405}
+    assert harness.backend.requests == []
+
+
+@pytest.mark.parametrize("signature", ["v4", "v2"])
+@pytest_twisted.ensureDeferred
+async def test_headers_of_a_presigned_url(signature: str) -> None:
+    """
+    What SDKs put into a presigned URL are headers for the backend. What says how a body is covered, and checksums of
+    no body, are neither headers nor parameters. A signed header wins.
+    """
+    query = (
+        "X-Amz-Content-Sha256=UNSIGNED-PAYLOAD&X-Amz-User-Agent=a&x-amz-checksum-crc32=AAAAAA%3D%3D"
+        "&x-amz-sdk-checksum-algorithm=CRC32&x-amz-meta-color=light%20blue&x-amz-acl=public-read&x-id=PutObject"
+        "&Content-Type=text%2Fx&x-amz-meta-a=1&x-amz-meta-a=2"
+    )
+    target = presigned(Signer(), "PUT", "/bucket/key", query)
+    responses, harness = await ask(
+        f"PUT {target} HTTP/1.1\r\n{HOST}Content-Length: 5\r\n\r\nhello".encode(), signature=signature
+    )
+
+    assert [response.status for response in responses] == [200]
+    (request,) = harness.backend.requests
+    assert request.head.raw_target == b"/bucket/key"
+    fields = request.head.fields
+    assert {name: values for name, values in fields.items() if name.startswith((b"x-amz-meta", b"x-amz-acl"))} == {
+        b"x-amz-meta-color": [b"light blue"],
+        b"x-amz-acl": [b"public-read"],
+        b"x-amz-meta-a": [b"1,2"],
+    }
+    assert not {name for name in fields if b"checksum" in name} | (
+        {b"content-type", b"x-amz-user-agent"} & fields.keys()
+    )
+
+
+@pytest.mark.parametrize("signature", ["v4", "v2"])
+@pytest_twisted.ensureDeferred
+async def test_a_copy_source_in_a_presigned_url(signature: str) -> None:
+    """
+    It is judged as the header that it becomes: a source without a key is refused, and a copy has no body.
+    """
+    copies = [
+        presigned(Signer(), "PUT", "/bucket/key", f"x-amz-copy-source={quote(source)}") for source in ("/b/k", "/b/")
+    ]
+    responses, harness = await ask(
+        *(f"PUT {target} HTTP/1.1\r\n{HOST}Content-Length: 0\r\n\r\n".encode() for target in copies),
+        signature=signature,
+    )
+
+    assert [response.status for response in responses] == [200, 400]
+    (request,) = harness.backend.requests
+    assert request.head.fields[b"x-amz-copy-source"] == [b"/b/k"]
+
+
+@pytest.mark.parametrize("signature", ["v4", "v2"])
+@pytest_twisted.ensureDeferred
+async def test_what_a_signature_v2_does_not_cover(signature: str) -> None:
+    """
+    A read loses a parameter that its Signature V2 does not cover. A write is refused: without it, it is another one.
+    """
+    options: dict[str, Any] = {"profile": PROFILES["ceph-rgw"], "signature": signature}
+    responses, harness = await ask(
+        v2_header("GET", "/bucket/key?other=1", "/bucket/key"),
+        v2_header("PUT", "/bucket/key?x-id=PutObject", "/bucket/key", body=b"a"),
+        v2_header("PUT", "/bucket/log?append&position=5", "/bucket/log", body=b"a"),
+        v2_header("DELETE", "/bucket/key?some-sub-resource", "/bucket/key"),
+        v2_header("PUT", "/bucket?some-sub-resource", "/bucket"),
+        **options,
+    )
+    assert [response.status for response in responses] == [200, 200, 501, 501, 501]
+    assert [request.head.raw_target for request in harness.backend.requests] == [b"/bucket/key"] * 2
+
+    # Signature V4 covers them, and Ceph has this one beyond S3.
+    appended = Signer().put("/bucket/log?append&position=5", b"a")
+    responses, harness = await ask(appended.head + appended.body, **options)
+    assert [response.status for response in responses] == [200]
+    assert harness.backend.requests[0].head.raw_target == b"/bucket/log?append&position=5"
