@@ -11,6 +11,7 @@ import os
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from twisted.logger import Logger
 
@@ -42,7 +43,7 @@ class AccessRecord:
         operation: What it asks for; None where it was refused before that was known, or S3 has no such operation.
         access_key_id: Authenticated; None for a request which was refused before that, or anonymous.
         status: Of the answer; 0 where the client left before one.
-        error_code: Of an answer which refuses.
+        error_code: Of an answer which refuses; a backend may have written it.
         sent_size: Bytes of the answer's body which were given to the client's socket.
         received_size: Bytes of the request's body, transfer coding aside.
         object_size: Bytes of the object, decoded; None where there is none, or it is not known.
@@ -83,14 +84,13 @@ def format_line(record: AccessRecord) -> bytes:
     """
     Write a record as one line, its end included.
 
-    All text which came from the client or the backend is URL-encoded where it could be mistaken for the line's own, and
-    credentials are masked.
+    All text is URL-encoded where it could be mistaken for the line's own, whoever wrote it, and credentials are masked.
     """
     head = record.head
     address = record.address
     operation = request_uri = referer = user_agent = host = version_id = b"-"
     if head is not None:
-        request_uri = b"%s %s %s" % (head.method, mask_credentials(head.raw_target), head.version)
+        request_uri = mask_credentials(b"%s %s %s" % (head.method, head.raw_target, head.version))
         fields = head.fields
         if b"referer" in fields:
             referer = _quoted(fields.value(b"referer"))
@@ -101,7 +101,7 @@ def format_line(record: AccessRecord) -> bytes:
         if record.operation is not None:
             operation = record.operation.log_name.encode()
         elif address is not None:
-            operation = b"REST.%s.%s" % (head.method, level_of(address).value.encode())
+            operation = _text(b"REST.%s.%s" % (head.method, level_of(address).value.encode()))
         if head.raw_query and (found := _VERSION_ID.search(head.raw_query)) is not None:
             version_id = _text(found[1])
     size = record.object_size
@@ -110,14 +110,14 @@ def format_line(record: AccessRecord) -> bytes:
     return b'- %s [%s] %s %s %s %s %s "%s" %s %s %d %s %d %s "%s" "%s" %s %s %s %s %s %s %s - - %s %s %d\n' % (
         _decoded(address.bucket) if address is not None else b"-",
         _format_time(record.received_at),
-        _text(record.client_host.encode()),
+        _text(record.client_host.encode("utf-8", "replace")),
         _text(record.access_key_id),
-        record.request_id.encode(),
+        _text(record.request_id.encode("utf-8", "replace")),
         operation,
         _decoded(address.key) if address is not None else b"-",
         _UNSAFE_QUOTED.sub(_escape, request_uri),
         b"%d" % record.status if record.status else b"-",
-        _word(record.error_code),
+        _text(record.error_code.encode("utf-8", "replace") if record.error_code else None),
         record.sent_size,
         b"-" if size is None else b"%d" % size,
         record.total_seconds * 1000,
@@ -145,25 +145,26 @@ def _text(value: bytes | None) -> bytes:
     """
     Write what may be anything.
     """
-    return _UNSAFE.sub(_escape, value) if value else b"-"
+    return _UNSAFE.sub(_escape, mask_credentials(value)) if value else b"-"
 
 
 def _decoded(value: bytes) -> bytes:
     """
     Write what is no longer percent-encoded, so that it can be decoded again.
     """
-    return _UNSAFE_DECODED.sub(_escape, value) if value else b"-"
+    return _UNSAFE_DECODED.sub(_escape, mask_credentials(value)) if value else b"-"
 
 
 def _quoted(value: bytes | None) -> bytes:
     return _UNSAFE_QUOTED.sub(_escape, mask_credentials(value)) if value else b"-"
 
 
+@lru_cache(512)
 def _word(value: str | None) -> bytes:
     """
-    Write what is ours.
+    Write a name which comes again and again.
     """
-    return value.encode() if value else b"-"
+    return _text(value.encode("utf-8", "replace")) if value else b"-"
 
 
 def _format_time(moment: datetime) -> bytes:

@@ -15,13 +15,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from s3proxy.accesslog import AccessRecord
+from s3proxy.s3.errors import DOCUMENTED_CODES, S3Error
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
-
-MAX_CODES = 100
-"""
-Different error codes which get a label of their own: a backend may invent them.
-"""
 
 _METHODS = {name.encode(): name for name in ("GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS")}
 _BUCKETS = (0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 300.0, 1800.0)
@@ -61,6 +57,27 @@ class _Distribution:
         return found
 
 
+OTHER = "other"
+"""
+The label of what is none of those that are known before: whoever chooses a label fills the memory of all who read it.
+"""
+
+
+def _own_codes() -> set[str]:
+    found, classes = set[str](), [S3Error]
+    while classes:
+        error = classes.pop()
+        found.add(error.code)
+        classes += error.__subclasses__()
+    return found
+
+
+CODES = DOCUMENTED_CODES | _own_codes()
+"""
+Error codes that have a label of their own: S3's and ours, to which the profiles' maps lead.
+"""
+
+
 class Metrics:
     """
     The counters of one process.
@@ -68,7 +85,6 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
-        self._codes: set[str] = set()
         self._readings: list[tuple[type[Metric], str, str, tuple[str, ...], Reading]] = []
         # The library's own counters cost a request ten times as much.
         self._requests: Counter[tuple[str, str | None, str | None, int, str]] = Counter()
@@ -95,8 +111,10 @@ class Metrics:
         Count a request which has ended.
         """
         head = record.head
-        method = _METHODS.get(head.method, "other") if head is not None else "other"
-        code = self._code(record.error_code) if record.error_code is not None else ""
+        method = _METHODS.get(head.method, OTHER) if head is not None else OTHER
+        code = record.error_code or ""
+        if code and code not in CODES:
+            code = OTHER
         self._requests[method, record.signature_version, record.authentication_type, record.status, code] += 1
         self._received_size += record.received_size
         self._sent_size += record.sent_size
@@ -107,13 +125,6 @@ class Metrics:
     def _read_requests(self) -> Iterable[tuple[tuple[str, ...], float]]:
         for (method, signature, place, status, code), number in self._requests.items():
             yield (method, signature or "none", place or "none", str(status), code), number
-
-    def _code(self, code: str) -> str:
-        if code not in self._codes:
-            if len(self._codes) >= MAX_CODES:
-                return "other"
-            self._codes.add(code)
-        return code
 
     def gauge(self, name: str, about: str, reading: Reading, labels: tuple[str, ...] = ()) -> None:
         """

@@ -44,8 +44,7 @@ from s3proxy.replay import ReplayWindow
 from s3proxy.resign.allowed import check_taken
 from s3proxy.resign.answer import (
     JUDGED_STATUSES,
-    MAX_EDITED_SIZE,
-    MAX_JUDGED_SIZE,
+    MAX_SIZES,
     AnswerUse,
     PublicName,
     add_region,
@@ -53,7 +52,12 @@ from s3proxy.resign.answer import (
     answer_use,
     blames_our_signature,
     edit_document,
+    edited_document,
     error_code,
+    public_error,
+    read_content,
+    read_error,
+    read_headers,
 )
 from s3proxy.resign.keys import check_keys
 from s3proxy.resign.profiles import check_private_surface
@@ -266,6 +270,7 @@ class ProxiedExchange:
         self._upload: Upload | None = None
         self._response: BackendResponse | None = None
         self._reader: DocumentReader | None = None
+        self._document: bytes | None = None
         self._unexplained: BackendResponse | None = None
         self._answer_use = AnswerUse.RELAY
         self._relay: ResponseRelay | None = None
@@ -776,7 +781,9 @@ class ProxiedExchange:
             return
         self._response = response
         self._answered_at = self._proxy.clock()
-        use = answer_use(self._head, response.head)
+        assert self._classification is not None
+        is_naming = edited_document(self._classification.operation)
+        use = answer_use(self._head, response.head, names_backend=is_naming)
         if self._mending is not None:
             use = self._mending.answer_use(response.head, use)
         self._answer_use = use
@@ -835,8 +842,7 @@ class ProxiedExchange:
 
     def _read_answer(self) -> None:
         assert self._response is not None
-        max_size = MAX_JUDGED_SIZE if self._answer_use is AnswerUse.JUDGE else MAX_EDITED_SIZE
-        held = self._hold_answer(self._response)
+        max_size, held = MAX_SIZES[self._answer_use], self._hold_answer(self._response)
         self._reader = DocumentReader(max_size, partial(self._guarded, self._document_read), held)
         self._response.deliver(self._reader)
 
@@ -844,24 +850,57 @@ class ProxiedExchange:
         if self._reader is None:
             # It was given up before: the end of its connection comes later.
             return
+        assert self._response is not None
         if self._memory is not None:
             self._memory.settle()
         if failure is not None:
             self._backend_failed(failure)
-        elif self._answer_use is AnswerUse.JUDGE and blames_our_signature(self._reader.document):
+            return
+        use, status, is_whole = self._answer_use, self._response.head.status, self._reader.is_whole
+        document = read_content(self._reader.document, self._response.head, use, is_whole=is_whole)
+        # A listing is no error, and long.
+        error = read_error(b"" if use is AnswerUse.CONVERT else document, is_whole=is_whole)
+        if use is not AnswerUse.CONVERT and blames_our_signature(error):
             key = self._backend.account.key if self._backend is not None else None
             self._proxy.log.error(
                 "backend {backend} refused our own signature, of key {key}: {code}: {request_id}",
                 backend=self._backend_name,
                 key=key.access_key_id if key is not None else None,
-                code=(error_code(self._reader.document) or b"").decode("ascii", "replace"),
+                code=(error_code(error) or b"").decode("ascii"),
                 request_id=self._request_id,
             )
             self._receive(Event.ANSWER_BLAMES_US, InternalError())
-        else:
+            return
+        if is_whole:
             if self._mending is not None:
-                self._mending.check_whole(is_whole=self._reader.is_whole)
-            self._receive(Event.ANSWER_ACQUITS_US)
+                mended = self._mending.document(document, status)
+                if mended is not document and use is AnswerUse.JUDGE:
+                    error = read_error(mended)
+                document = mended
+            if use is AnswerUse.EDIT:
+                document = edit_document(document, self._public_name())
+            elif use is AnswerUse.JUDGE:
+                document = public_error(error, self._public_name())
+            if status >= 400:
+                self._error_code = (error_code(error) or b"").decode("ascii") or None
+            self._document = document
+        self._receive(Event.ANSWER_ACQUITS_US)
+
+    def _public_name(self) -> PublicName:
+        assert self._address is not None
+        assert self._backend is not None
+        settings = self._proxy.settings
+        return PublicName(
+            self._request.origin.scheme,
+            self._request.head.host,
+            settings.realm.regions[0],
+            self._request.head.raw_path,
+            self._address.raw_bucket if self._address.is_virtual_hosted else b"",
+            self._backend.hosts,
+            self._backend.account.profile.service_path,
+            self._request_id.encode(),
+            settings.host_id.encode(),
+        )
 
     def _relay_answer(self) -> None:
         assert self._response is not None
@@ -870,14 +909,14 @@ class ProxiedExchange:
         if self._unexplained is not None:
             # What was read only said why; the answer is the one to HEAD.
             self._response.abort()
-            self._response, self._reader = self._unexplained, None
+            self._response, self._reader, self._document = self._unexplained, None, None
         answer = self._response.head
         status, reason = answer.status, answer.reason
-        name = PublicName(self._request.origin.scheme, self._request.head.host, self._proxy.settings.realm.regions[0])
+        name = self._public_name()
         verified: HeaderList = []
         if answer.status == 200 and self._plan is not None and self._plan.use is BodyUse.OBJECT:
             verified = self._verified
-        headers = answer_headers(answer, name, self._backend.account.host, self._request_id.encode(), verified)
+        headers = answer_headers(answer, name, verified)
         if is_head_bucket(self._head, self._address) and answer.status in {200, 403}:
             add_region(headers, name)
         if self._mending is not None:
@@ -886,17 +925,10 @@ class ProxiedExchange:
         if self._form is not None and answer.status == 200:
             self._answer_form(self._form.form, headers)
             return
-        reader = self._reader
-        if reader is not None and reader.is_whole:
-            document = reader.document
-            if self._mending is not None:
-                document = self._mending.document(document, answer.status)
-            if self._answer_use is AnswerUse.EDIT:
-                document = edit_document(document, name)
-            elif answer.status >= 400:
-                self._error_code = (error_code(document) or b"").decode("ascii") or None
+        reader, document = self._reader, self._document
+        if document is not None:
             self._sent_size = len(document)
-            self._request.write_answer(status, reason, headers, document)
+            self._request.write_answer(status, reason, read_headers(headers), document)
             self._receive(Event.ANSWER_ENDED)
             return
         is_chunked = self._frame(headers)

@@ -16,7 +16,6 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Factory
 
 from s3proxy.config import make_settings
-from s3proxy.metrics import MAX_CODES, Metrics
 from s3proxy.service import ProxyService
 from s3proxy.tables import Faults
 from s3proxy.testing.faulty_backend import FaultyBackend
@@ -188,17 +187,6 @@ async def test_what_is_measured(tmp_path: Path) -> None:
     assert value("s3proxy_exemptions_total", exemption="clock-skew") == 0
     for secret in (SECRET, "the-backend-secret", "private-name", "AKIAIOSFODNN7EXAMPLE", "BACKENDKEY"):
         assert secret.encode() not in document
-
-
-def test_codes_are_bounded() -> None:
-    """
-    A backend which invents error codes fills no memory.
-    """
-    metrics = Metrics()
-
-    codes = {metrics._code(f"Code{number}") for number in range(MAX_CODES * 10)}
-
-    assert len(codes) == MAX_CODES + 1
 
 
 @pytest.mark.parametrize("admin", ["tcp:9001", "tcp:9001:interface=0.0.0.0", "tcp:9001:interface=10.0.0.1", "ssl:1"])

@@ -37,6 +37,7 @@ from s3proxy.frontend.balance import Balance, SharedCounts
 from s3proxy.frontend.channel import ClientTimes
 from s3proxy.frontend.hold import Hold
 from s3proxy.generation import key_limits
+from s3proxy.resign.profiles import PROFILES
 from s3proxy.s3.credential import BudgetLimits
 from s3proxy.s3.limits import MAX_POST_FIELDS_SIZE
 from s3proxy.settings import Limits
@@ -753,17 +754,23 @@ async def test_a_document_is_counted_until_the_client_has_taken_it() -> None:
     """
     The request has ended, and the document waits for the client's socket all the same.
     """
-    harness = Harness(clock=Clock(), budget_limits=BudgetLimits(memory=64 << 20), socket_buffer=16384)
-    size = 3 << 20
+    harness = Harness(
+        profile=PROFILES["riakcs"],
+        clock=Clock(),
+        budget_limits=BudgetLimits(memory=64 << 20),
+        socket_buffer=16384,
+    )
+    document = b"<ListBucketResult><Name>%s</Name></ListBucketResult>" % (b"x" * (3 << 20))
+    size = len(document)
 
     def answer(connection: FaultyConnection, request: ReceivedRequest) -> None:
         connection.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nContent-Length: %d\r\n\r\n" % size)
-        connection.send(b"<" + b"x" * (size - 1))
+        connection.send(document)
 
     harness.backend.on_request = answer
     client = await harness.connect()
     client.transport.pauseProducing()
-    client.send(Signer().head("GET", "/test-bucket?location")[0])
+    client.send(Signer().head("GET", "/test-bucket?list-type=2")[0])
     await until(lambda: harness.records)
     waiting = harness.proxy.budgets.used["memory"]
     client.transport.resumeProducing()
@@ -782,7 +789,7 @@ async def test_a_document_that_finds_no_memory_is_not_read_on() -> None:
     Its backend waits first; then the client is told to slow down, and everything is given back.
     """
     clock = Clock()
-    harness = Harness(clock=clock, budget_limits=BudgetLimits(memory=2 * MEMORY_STEP))
+    harness = Harness(profile=PROFILES["riakcs"], clock=clock, budget_limits=BudgetLimits(memory=2 * MEMORY_STEP))
     other, _ = held(harness.proxy.budgets, b"other")
     other.add(2 * MEMORY_STEP)
 
@@ -791,7 +798,7 @@ async def test_a_document_that_finds_no_memory_is_not_read_on() -> None:
         connection.send(b"<" + b"x" * 800_000)
 
     harness.backend.on_request = answer
-    client = await asked(harness, SignedRequest(Signer().head("GET", "/test-bucket?location")[0], b""))
+    client = await asked(harness, SignedRequest(Signer().head("GET", "/test-bucket?list-type=2")[0], b""))
     await until(lambda: harness.proxy.budgets.waited["memory"])
     await turns(100)
     size = harness.proxy.budgets.used["memory"]

@@ -29,7 +29,7 @@ from s3proxy.authentication import Anonymous
 from s3proxy.backends import make_backend
 from s3proxy.cli import main
 from s3proxy.config import make_settings
-from s3proxy.resign.answer import translate_error
+from s3proxy.resign.answer import MAX_SIZES, AnswerUse, translate_error
 from s3proxy.resign.profiles import PROFILES, Profile
 from s3proxy.testing import MODES, FaultyBackend, Quirks
 from s3proxy.testing.faulty_client import Answer, FaultyClient
@@ -776,7 +776,7 @@ async def test_a_listing_which_is_too_large_to_be_made_over(tmp_path: Path, monk
     """
     It is refused: as it is, its client would take the first page for all.
     """
-    monkeypatch.setattr("s3proxy.proxy.MAX_EDITED_SIZE", 100)
+    monkeypatch.setitem(MAX_SIZES, AnswerUse.CONVERT, 100)
     async with running_pair(tmp_path, "walrus-3.4") as pair:
         answer = await pair.through("GET", "/b?list-type=2&max-keys=1")
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from s3proxy.backend.agent import BackendAgent
 from s3proxy.backend.request import DEFAULT_FIRST_BYTE_TIME, DEFAULT_SLOW_FIRST_BYTE_TIME
 from s3proxy.resign.allowed import Allowed
+from s3proxy.resign.answer import host_names
 from s3proxy.resign.head import Account
 
 
@@ -24,6 +25,8 @@ class Backend:
         forwarded: ``none``, ``x-forwarded`` or ``forwarded``: how it is told who the client is.
         first_byte_time: Seconds until an answer's head.
         slow_first_byte_time: The same for operations which copy inside the backend.
+        authorities: Of its further addresses.
+        hosts: All of its addresses, which no client is told, as `host_names` returns them.
     """
 
     name: str
@@ -33,9 +36,12 @@ class Backend:
     first_byte_time: float = DEFAULT_FIRST_BYTE_TIME
     slow_first_byte_time: float = DEFAULT_SLOW_FIRST_BYTE_TIME
     spools: bool = False
+    authorities: tuple[bytes, ...] = ()
     extensions: tuple[str, ...] | None = None
+    hosts: frozenset[bytes] = field(init=False)
     allowed: Allowed = field(init=False)
     "what clients may ask of it"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "hosts", host_names([self.account.host, *self.authorities]))
         object.__setattr__(self, "allowed", self.account.profile.allows(self.extensions))

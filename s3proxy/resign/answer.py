@@ -5,13 +5,19 @@ The backend's answer as its client may see it: untouched, but for the backend's 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+import zlib
+from collections.abc import Iterable, Mapping
 from enum import auto
+from ipaddress import IPv6Address, ip_address
+from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
 
+from s3proxy.resign.elements import Element, Reading, character_data, read_elements, replace_contents
+from s3proxy.s3.errors import InternalError
 from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead, connection_options
 from s3proxy.s3.identity_enum import IdentityEnum
 from s3proxy.s3.limits import KIB, MIB
+from s3proxy.s3.operation import Operation
 
 HOP_BY_HOP = frozenset(
     {
@@ -40,10 +46,14 @@ JUDGED_STATUSES = frozenset({400, 401, 403})
 Statuses with which backends refuse a signature.
 """
 
+MAX_NAMING_SIZE = 64 * KIB
+"""
+Bytes of a document that names the backend: those of GetBucketLocation and CompleteMultipartUpload are below 16 KiB.
+"""
+
 MAX_EDITED_SIZE = 4 * MIB
 """
-Bytes of a document which is edited. A listing has a thousand keys of 1,024 bytes, thrice that where they are escaped;
-the others are below 4 KiB.
+Bytes of a listing that is made over. It has a thousand keys of 1,024 bytes, thrice that where they are escaped.
 """
 
 _OUR_FAULTS = frozenset(
@@ -56,8 +66,18 @@ _OUR_FAULTS = frozenset(
         b"ExpiredToken",
     }
 )
+MAX_CODE_SIZE = 64
+"""
+Characters of an error code: S3's longest has 44.
+"""
+
+_CODE = re.compile(r"[A-Za-z0-9.]+")
 # Walrus has a code of two words.
-_CODE = re.compile(rb"<Code>\s*([A-Za-z0-9.]+(?: [A-Za-z]+)*)\s*</Code>")
+_OWN_CODE = re.compile(r"[A-Za-z0-9.]++(?: [A-Za-z]++)*+")
+_ERROR_ROOTS = frozenset({"Error", "ErrorResponse", "Response"})
+_ERROR_ELEMENTS = frozenset({"Code", "Endpoint", "HostId", "Message", "RequestID", "RequestId"})
+_NAMING_OPERATIONS = frozenset({"CompleteMultipartUpload", "GetBucketLocation"})
+_NAMING_ELEMENTS = frozenset({"Location", "LocationConstraint"})
 _CODES_BY_STATUS = {
     400: b"InvalidRequest",
     403: b"AccessDenied",
@@ -69,9 +89,18 @@ _CODES_BY_STATUS = {
     501: b"NotImplemented",
     503: b"ServiceUnavailable",
 }
-_LOCATION = re.compile(rb"(<Location>)\s*(https?)://[^/<]*(?:/?)([^<]*)(</Location>)")
-_LOCATION_CONSTRAINT = re.compile(rb"<LocationConstraint([^<>]*?)(?:/>|>[^<]*</LocationConstraint>)")
-_ABSOLUTE = re.compile(rb"(https?)://([^/?#]+)(.*)", re.DOTALL)
+# Browsers take any number of slashes after "http:", and backslashes for slashes.
+_URL = re.compile(
+    rb"(?:[Hh][Tt][Tt][Pp][Ss]?:[/\\]*+|(?:[A-Za-z][A-Za-z0-9+.\-]*+:)?[/\\]{2,}+)([^/?#\\]*+)(.*)", re.DOTALL
+)
+# Each part of a run ends at the next slash, so no byte is read twice.
+_URL_WITHIN = re.compile(rb"(?:https?:)?//([^/?#\\\s\"'<>,;]++)", re.IGNORECASE)
+_NOT_IN_PATH = re.compile(rb"[^!$&'()*+,\-./0-9:;=?@A-Z_a-z~%]")
+_EDITED_HEADERS = frozenset({b"x-amz-bucket-region", b"location", b"content-location", b"link", b"refresh"})
+# Alt-Svc sends clients past us: it names another authority for what we are to them.
+_DROPPED_HEADERS = HOP_BY_HOP | {b"x-amz-request-id", b"content-length", b"alt-svc"}
+_ABOUT_CONTENT = frozenset({b"content-encoding", b"content-md5", b"content-digest", b"digest", b"repr-digest"})
+_BODILESS = frozenset({204, 205, 304})
 
 
 class AnswerUse(IdentityEnum):
@@ -87,47 +116,169 @@ class AnswerUse(IdentityEnum):
     "its code is read, because it may speak of our own signature"
     EDIT = auto()
     "it names the backend or its region"
+    CONVERT = auto()
+    "it is a listing, and the client asked for the other version"
 
 
-@dataclass(frozen=True, slots=True)
-class PublicName:
+MAX_SIZES = {AnswerUse.JUDGE: MAX_JUDGED_SIZE, AnswerUse.EDIT: MAX_NAMING_SIZE, AnswerUse.CONVERT: MAX_EDITED_SIZE}
+"""
+Bytes of a document that are read for each use.
+"""
+
+
+class PublicName(NamedTuple):
     """
-    How the client knows us.
+    How the client knows us, and what it must not hear.
 
     Attributes:
         scheme: ``http`` or ``https``, as the client's connection is.
         host: The Host header, as the client sent it.
         region: The listener's.
+        raw_path: Of the request, as the client sent it.
+        virtual_bucket: The bucket that `host` begins with, empty in path style.
+        hosts: The backend's, as `host_name` writes them.
+        service_path: What the backend's paths begin with.
+        request_id: Ours; the backend's own goes to the log alone.
+        host_id: Ours.
     """
 
     scheme: bytes
     host: bytes
     region: bytes
+    raw_path: bytes = b""
+    virtual_bucket: bytes = b""
+    hosts: frozenset[bytes] = frozenset()
+    service_path: bytes = b""
+    request_id: bytes = b""
+    host_id: bytes = b""
+
+    @property
+    def object_url(self) -> bytes:
+        """
+        The URL of what the request is about, escaped where a URL must be.
+        """
+        path = _NOT_IN_PATH.sub(lambda found: b"%%%02X" % found[0][0], self.raw_path)
+        return b"%s://%s%s" % (self.scheme, self.host, path) if self.host else path
 
 
-def answer_use(request: RequestHead, answer: ResponseHead) -> AnswerUse:
+def edited_document(operation: Operation) -> bool:
     """
-    Say what must happen to an answer's document.
+    Return True if the operation's answer is a document that names the backend or its region.
+
+    ``?location`` of an object is another operation: S3 and backends ignore it, and answer the object.
     """
+    return operation.name in _NAMING_OPERATIONS
+
+
+def answer_use(request: RequestHead, answer: ResponseHead, *, names_backend: bool) -> AnswerUse:
+    """
+    Return what must happen to an answer's document.
+
+    Args:
+        names_backend: As `edited_document` returned it.
+    """
+    status = answer.status
     if request.method == b"HEAD":
-        return AnswerUse.EXPLAIN if answer.status in JUDGED_STATUSES else AnswerUse.RELAY
-    if answer.content_length == 0:
+        return AnswerUse.EXPLAIN if status in JUDGED_STATUSES else AnswerUse.RELAY
+    if answer.content_length == 0 or status in _BODILESS:
         return AnswerUse.RELAY
-    if answer.status in JUDGED_STATUSES:
-        return AnswerUse.JUDGE
-    if answer.status == 200 and request.raw_query is not None:
-        names = {item.partition(b"=")[0] for item in request.raw_query.split(b"&")}
-        if (request.method == b"GET" and b"location" in names) or (request.method == b"POST" and b"uploadId" in names):
-            return AnswerUse.EDIT
-    return AnswerUse.RELAY
+    if status < 300:
+        return AnswerUse.EDIT if names_backend else AnswerUse.RELAY
+    return AnswerUse.JUDGE if status in JUDGED_STATUSES or _may_be_error(answer) else AnswerUse.RELAY
 
 
-def error_code(document: bytes) -> bytes | None:
+def _may_be_error(answer: ResponseHead) -> bool:
     """
-    Return the code of an error document, or None where it has none.
+    Return True if the document may be an error's, or a web page that says where to go.
     """
-    found = _CODE.search(document)
-    return found[1] if found is not None else None
+    kind = answer.fields.value(b"content-type")
+    if kind is None:
+        return True
+    kind = kind.partition(b";")[0].lower()
+    return b"xml" in kind or (answer.status < 400 and kind.strip().startswith(b"text/"))
+
+
+def read_content(content: bytes, answer: ResponseHead, use: AnswerUse, *, is_whole: bool) -> bytes:
+    """
+    Return the document that a backend's answer is, without its content coding.
+
+    A proxy between us and the backend may have compressed it.
+
+    Args:
+        content: What was read of it.
+        is_whole: Whether that is all.
+
+    Returns:
+        Nothing if an error is in a coding that nobody can read here: it could speak of our own signature.
+
+    Raises:
+        InternalError: The document names the backend or must be made over, and cannot be read or is too large. Or it
+            is an error that is both large and coded.
+    """
+    coding = (answer.fields.value(b"content-encoding") or b"").strip().lower()
+    is_coded = coding not in {b"", b"identity"}
+    if use is AnswerUse.JUDGE:
+        if not is_coded:
+            return content
+        if not is_whole:
+            raise InternalError
+        return _decompress(content, coding, MAX_JUDGED_SIZE) or b""
+    if not is_whole:
+        raise InternalError
+    found = _decompress(content, coding, MAX_SIZES[use]) if is_coded else content
+    if found is None:
+        raise InternalError
+    return found
+
+
+def _decompress(content: bytes, coding: bytes, max_size: int) -> bytes | None:
+    """
+    Return the content, or None if it cannot be read within a size.
+    """
+    if coding not in {b"gzip", b"x-gzip", b"deflate"}:
+        return None
+    # 32 more than the window's bits: zlib looks whether the header is its own or gzip's.
+    decompressor = zlib.decompressobj(zlib.MAX_WBITS | 32)
+    try:
+        found = decompressor.decompress(content, max_size)
+    except zlib.error:
+        return None
+    return found if decompressor.eof and not decompressor.unused_data else None
+
+
+def read_error(document: bytes, *, is_whole: bool = True) -> Reading:
+    """
+    Read what may be an error document.
+
+    Args:
+        is_whole: False if it is only the beginning of one.
+    """
+    return read_elements(document, _ERROR_ELEMENTS, is_whole=is_whole)
+
+
+def error_code(error: Reading) -> bytes | None:
+    """
+    Return the code of an error document, or None if it has none that could be S3's.
+    """
+    code = _own_code(error)
+    return code.encode() if _CODE.fullmatch(code) is not None else None
+
+
+def error_message(error: Reading) -> str:
+    """
+    Return the message of an error document, empty if it has none.
+    """
+    return "".join(error.texts("Message")[:1])
+
+
+def _own_code(reading: Reading) -> str:
+    """
+    Return the first code of a document, empty if that has not a code's form.
+    """
+    for text in reading.texts("Code"):
+        code = text.strip(" \t\r\n")
+        return code if len(code) <= MAX_CODE_SIZE and _OWN_CODE.fullmatch(code) is not None else ""
+    return ""
 
 
 def translate_error(
@@ -139,63 +290,114 @@ def translate_error(
     Args:
         codes: The profile's: S3's code where the operation is about an object, and where it is not.
     """
-    found = _CODE.search(document)
-    known = codes.get(found[1]) if found is not None else None
-    if found is None or known is None:
+    if not codes:
+        return document
+    reading = read_error(document)
+    known = codes.get(_own_code(reading).encode())
+    if known is None or not reading.is_readable:
         return document
     code = known[not is_about_object] or _CODES_BY_STATUS.get(status, b"InternalError")
-    return document[: found.start(1)] + code + document[found.end(1) :]
+    return replace_contents(reading.document, [(e, code) for e in reading.elements if e.name == "Code"][:1])
 
 
-def blames_our_signature(document: bytes) -> bool:
+def blames_our_signature(error: Reading) -> bool:
     """
-    Say whether an error document speaks of the signature, key or clock which we sent, not of the client's.
+    Return True if an error document speaks of the signature, key or clock which we sent, not of the client's.
     """
-    return error_code(document) in _OUR_FAULTS
+    if any(text.strip().encode() in _OUR_FAULTS for text in error.texts("Code")):
+        return True
+    # What no reader takes for XML is searched: rather an error too many than our own string to sign.
+    return not error.is_readable and any(fault in error.document for fault in _OUR_FAULTS)
+
+
+def public_error(error: Reading, name: PublicName) -> bytes:
+    """
+    Put our own request id and host id in an error document, and the client's name for us where it names the backend.
+
+    Args:
+        error: Of any kind. One that is no XML keeps all but URLs of the backend.
+
+    Source:
+        "REST Error Responses"; "Request redirection and the REST API", for Endpoint.
+    """
+    if not error.is_readable or error.root_name not in _ERROR_ROOTS:
+        return _with_public_urls(error.document, name, character_data(name.host))
+    contents: list[tuple[Element, bytes]] = []
+    for element in error.elements:
+        if element.name in {"RequestId", "RequestID"}:
+            contents.append((element, character_data(name.request_id)))
+        elif element.name == "HostId":
+            contents.append((element, character_data(name.host_id)))
+        elif element.name == "Endpoint":
+            text = element.text.strip().encode()
+            is_url = _URL.fullmatch(text) is not None
+            if is_backend(text if not is_url else _authority(text), name.hosts):
+                contents.append((element, character_data(_public_url(text, name) if is_url else name.host)))
+        elif element.name == "Message":
+            text = element.text.encode("utf-8", "replace")
+            public = _with_public_urls(text, name, name.host)
+            if public != text:
+                contents.append((element, character_data(public)))
+    return replace_contents(error.document, contents)
 
 
 def edit_document(document: bytes, name: PublicName) -> bytes:
     """
-    Put the client's own name for us where a document names the backend, and the listener's region.
+    Put the client's own URL where a document has the backend's, and the listener's region for its region.
 
     Args:
         document: The answer of CompleteMultipartUpload or GetBucketLocation.
+
+    Raises:
+        InternalError: It cannot be read, so nobody knows what it tells.
+
+    Source:
+        "CompleteMultipartUpload", "GetBucketLocation".
     """
-    document = _LOCATION.sub(
-        lambda found: b"%s%s://%s/%s%s" % (found[1], name.scheme, name.host, found[3], found[4]), document
-    )
+    if not document.strip():
+        return document
+    reading = read_elements(document, _NAMING_ELEMENTS)
+    if not reading.is_readable:
+        raise InternalError
+    if reading.root_name == "Error":
+        return public_error(read_error(document), name)
     # us-east-1 has an empty element ("GetBucketLocation").
-    region = b"" if name.region == b"us-east-1" else name.region
-    return _LOCATION_CONSTRAINT.sub(
-        lambda found: b"<LocationConstraint%s>%s</LocationConstraint>" % (found[1].rstrip(), region), document
-    )
+    region = b"" if name.region == b"us-east-1" else character_data(name.region)
+    contents = {"Location": character_data(name.object_url), "LocationConstraint": region}
+    found = [(element, contents[element.name]) for element in reading.elements]
+    return replace_contents(reading.document, found) if found else document
 
 
-def answer_headers(
-    answer: ResponseHead, name: PublicName, backend_host: bytes, request_id: bytes, verified: HeaderList
-) -> HeaderList:
+def answer_headers(answer: ResponseHead, name: PublicName, verified: HeaderList) -> HeaderList:
     """
     Return the headers which the client gets, framing aside.
 
     Args:
-        backend_host: The authority which we sent to the backend; a Location with it becomes the client's.
-        request_id: Ours; the backend's own goes to the log alone.
         verified: ``x-amz-checksum-*`` which we verified; added where the backend answers without them.
     """
     nominated = connection_options(answer.fields) if b"connection" in answer.fields else frozenset()
-    headers: HeaderList = [(b"x-amz-request-id", request_id)]
+    is_error = answer.status >= 400
+    headers: HeaderList = [(b"x-amz-request-id", name.request_id)]
+    if is_error:
+        headers.append((b"x-amz-id-2", name.host_id))
     for header, value in answer.headers:
         lower = header.lower()
-        if lower in HOP_BY_HOP or lower in nominated or lower in {b"x-amz-request-id", b"content-length"}:
+        if lower in _DROPPED_HEADERS or lower in nominated or (is_error and lower == b"x-amz-id-2"):
             continue
-        if lower == b"x-amz-bucket-region":
-            headers.append((header, name.region))
-        elif lower == b"location":
-            headers.append((header, _public_location(value, name, backend_host)))
-        else:
-            headers.append((header, value))
+        headers.append((header, _public_value(lower, value, name) if lower in _EDITED_HEADERS else value))
     headers += [(header, value) for header, value in verified if header not in answer.fields]
     return headers
+
+
+def read_headers(headers: HeaderList) -> HeaderList:
+    """
+    Return the headers of an answer whose document was read, without what they say of its bytes.
+    """
+    kept = [header for header in headers if header[0].lower() not in _ABOUT_CONTENT]
+    return [
+        (header, b"application/xml" if header.lower() == b"content-type" and b"utf-16" in value.lower() else value)
+        for header, value in kept
+    ]
 
 
 def add_region(headers: HeaderList, name: PublicName) -> None:
@@ -206,8 +408,83 @@ def add_region(headers: HeaderList, name: PublicName) -> None:
         headers.append((b"x-amz-bucket-region", name.region))
 
 
-def _public_location(location: bytes, name: PublicName, backend_host: bytes) -> bytes:
-    found = _ABSOLUTE.fullmatch(location)
-    if found is None or found[2].lower() != backend_host.lower():
-        return location
-    return b"%s://%s%s" % (name.scheme, name.host, found[3])
+def host_name(authority: bytes) -> bytes:
+    """
+    Return the host of an authority in the one spelling in which hosts are compared: no port, no user.
+    """
+    host = unquote_to_bytes(authority).rpartition(b"@")[2].strip().lower()
+    if not host.startswith(b"["):
+        return host.partition(b":")[0].rstrip(b".")
+    literal = host[1:].partition(b"]")[0].partition(b"%")[0]
+    try:
+        address = ip_address(literal.decode("ascii"))
+    except ValueError:
+        return host
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return str(mapped or address).encode()
+
+
+def host_names(authorities: Iterable[bytes]) -> frozenset[bytes]:
+    """
+    Return the hosts of some authorities, as `is_backend` takes them.
+    """
+    return frozenset(filter(None, map(host_name, authorities)))
+
+
+def is_backend(authority: bytes, hosts: Iterable[bytes]) -> bool:
+    """
+    Return True if an authority is of one of these hosts, or of a bucket below one.
+
+    Its port does not matter: the address of a machine is not told, whatever else it serves.
+    """
+    name = host_name(authority)
+    return any(name == host or name.endswith(b"." + host) for host in hosts)
+
+
+def _public_value(lower: bytes, value: bytes, name: PublicName) -> bytes:
+    if lower == b"x-amz-bucket-region":
+        return name.region
+    if lower in {b"link", b"refresh"}:
+        return _with_public_urls(value, name, name.host)
+    return _public_url(value, name)
+
+
+def _authority(url: bytes) -> bytes:
+    found = _URL.fullmatch(url)
+    return found[1] if found is not None else b""
+
+
+def _public_url(url: bytes, name: PublicName) -> bytes:
+    """
+    Return a URL as it must be for the client; one of another host stays.
+    """
+    found = _URL.fullmatch(url)
+    if found is None:
+        return _below_service_path(url, name)
+    if not is_backend(found[1], name.hosts):
+        return url
+    path = _below_service_path(found[2], name)
+    bucket = b"/" + name.virtual_bucket
+    if name.virtual_bucket and path.startswith(bucket) and path[len(bucket) : len(bucket) + 1] in {b"", b"/", b"?"}:
+        path = path[len(bucket) :]
+    return b"%s://%s%s" % (name.scheme, name.host, path) if name.host else path or b"/"
+
+
+def _below_service_path(path: bytes, name: PublicName) -> bytes:
+    if name.service_path and path.startswith(name.service_path + b"/"):
+        return path[len(name.service_path) :]
+    return path
+
+
+def _with_public_urls(text: bytes, name: PublicName, host: bytes) -> bytes:
+    """
+    Put the client's name for us in each URL of a text which is the backend's.
+
+    Args:
+        host: As it is to be written.
+    """
+
+    def public(found: re.Match[bytes]) -> bytes:
+        return b"%s://%s" % (name.scheme, host) if is_backend(found[1], name.hosts) else found[0]
+
+    return _URL_WITHIN.sub(public, text) if b"//" in text else text

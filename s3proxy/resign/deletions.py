@@ -7,32 +7,31 @@ Source:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
-from s3proxy.resign.answer import JUDGED_STATUSES, blames_our_signature, error_code, translate_error
-from s3proxy.resign.listing import unescape
+from s3proxy.resign.answer import (
+    JUDGED_STATUSES,
+    blames_our_signature,
+    error_code,
+    error_message,
+    read_error,
+    translate_error,
+)
 from s3proxy.s3.document import local_name, parse_document
 from s3proxy.s3.error_xml import escape_text
 from s3proxy.s3.errors import InternalError, MalformedXML, S3Error
 from s3proxy.s3.head import ResponseHead
 from s3proxy.s3.limits import MAX_DELETED_OBJECTS
 
-MAX_CODE_SIZE = 64
-"""
-Bytes of a backend's own error code: S3's longest has 44. A longer one is none.
-"""
-
 MAX_MESSAGE_SIZE = 512
 """
-Bytes of a backend's own message which are passed on: there may be a thousand in one answer.
+Characters of a backend's own message which are passed on: there may be a thousand in one answer.
 """
 
 _CONDITIONS = frozenset({"ETag", "LastModifiedTime", "Size"})
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
-_MESSAGE = re.compile(rb"<Message>([^<]*)</Message>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,14 +154,13 @@ def judge_answer(answer: ResponseHead, document: bytes, codes: Mapping[bytes, tu
             return GONE
         return Outcome(marker=(answer.fields.value(b"x-amz-version-id") or b"").decode("utf-8", "replace"))
     document = translate_error(document, codes, answer.status, is_about_object=True)
-    code = error_code(document)
+    error = read_error(document)
+    code = error_code(error)
     if code == b"NoSuchKey" and answer.status == 404:
         return GONE
-    if code is None or len(code) > MAX_CODE_SIZE:
+    if code is None:
         return NOT_ANSWERED
-    found = _MESSAGE.search(document)
-    message = unescape(found[1])[:MAX_MESSAGE_SIZE].decode("utf-8", "replace") if found is not None else ""
-    return Outcome(code.decode("ascii"), message)
+    return Outcome(code.decode("ascii"), error_message(error)[:MAX_MESSAGE_SIZE])
 
 
 def answers_all(answer: ResponseHead, document: bytes) -> bool:
@@ -171,8 +169,8 @@ def answers_all(answer: ResponseHead, document: bytes) -> bool:
     signature was refused.
     """
     if answer.status == 404:
-        return error_code(document) == b"NoSuchBucket"
-    return answer.status in JUDGED_STATUSES and blames_our_signature(document)
+        return error_code(read_error(document)) == b"NoSuchBucket"
+    return answer.status in JUDGED_STATUSES and blames_our_signature(read_error(document))
 
 
 def result_document(deletions: Deletions, outcomes: Iterable[Outcome]) -> bytes:

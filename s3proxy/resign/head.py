@@ -27,7 +27,7 @@ from s3proxy.sigv4.signing_key import SigningKeys
 UNSIGNED_PAYLOAD = b"UNSIGNED-PAYLOAD"
 
 # No white space before it: a document of nothing else would be read again from each of its octets.
-_CHECKSUM_ELEMENT = re.compile(rb"<(Checksum[A-Z0-9]{1,16})>[^<]*</\1>")
+_CHECKSUM_ELEMENT = re.compile(rb"<(Checksum[A-Z0-9]{1,16}+)>[^<]*+</\1>")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,28 +9,19 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from dataclasses import dataclass
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
+from s3proxy.resign.elements import character_data, read_elements, remove_elements
 from s3proxy.resign.target import with_query
 from s3proxy.s3.address import Address
-from s3proxy.s3.errors import InvalidArgument
+from s3proxy.s3.errors import InternalError, InvalidArgument
 from s3proxy.s3.head import RequestHead
 from s3proxy.s3.query import decode_item, query_items
 
 _V2_NAMES = frozenset({b"list-type", b"continuation-token", b"start-after", b"fetch-owner", b"marker"})
-# Each is bounded by the next "<": whoever is behind the backend may have written its document.
-_MARKERS = re.compile(rb"<(?:Next)?Marker(?:/>|>[^<]*</(?:Next)?Marker>)")
-_NEXT_MARKER = re.compile(rb"<NextMarker>([^<]+)</NextMarker>")
-_TRUNCATED = re.compile(rb"<IsTruncated>\s*true\s*</IsTruncated>")
-_URL_ENCODED = re.compile(rb"<EncodingType>\s*url\s*</EncodingType>")
-_KEYS = re.compile(rb"<Key>([^<]*)</Key>")
-_PREFIX_GROUPS = re.compile(rb"<CommonPrefixes>((?:[^<]*<Prefix>[^<]*</Prefix>)*)")
-_PREFIXES = re.compile(rb"<Prefix>([^<]*)</Prefix>")
-_END = b"</ListBucketResult>"
-_ENTITY = re.compile(rb"&(?:#([0-9]{1,7})|#x([0-9A-Fa-f]{1,6})|(lt|gt|amp|quot|apos));")
-_ENTITIES = {b"lt": b"<", b"gt": b">", b"amp": b"&", b"quot": b'"', b"apos": b"'"}
+_WANTED = frozenset({"EncodingType", "IsTruncated", "Key", "Marker", "NextMarker", "Prefix"})
+_MARKERS = frozenset({"Marker", "NextMarker"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,25 +42,39 @@ class Listing:
     def edit(self, document: bytes) -> bytes:
         """
         Make the second version's answer of the first one's.
+
+        Raises:
+            InternalError: It cannot be read: as it is, its client would take it for all there is.
         """
-        keys = _KEYS.findall(document)
-        prefixes = [name for group in _PREFIX_GROUPS.findall(document) for name in _PREFIXES.findall(group)]
-        added = b"<KeyCount>%d</KeyCount>" % (len(keys) + len(prefixes))
+        reading = read_elements(document, _WANTED)
+        root = reading.root
+        if not reading.is_readable or root is None or root.name != "ListBucketResult":
+            raise InternalError
+        keys = reading.texts("Key", "Contents")
+        prefixes = reading.texts("Prefix", "CommonPrefixes")
+        added = [("KeyCount", b"%d" % (len(keys) + len(prefixes)))]
         if self.token:
-            added += b"<ContinuationToken>%s</ContinuationToken>" % self.token
+            added.append(("ContinuationToken", self.token))
         if self.start_after is not None:
-            added += b"<StartAfter>%s</StartAfter>" % _escape(self.start_after)
-        if _TRUNCATED.search(document) is not None:
-            named = _NEXT_MARKER.search(document)
-            names = [named[1]] if named is not None else [*keys, *prefixes]
-            markers = [unescape(name) for name in names]
-            if _URL_ENCODED.search(document) is not None:
+            added.append(("StartAfter", self.start_after))
+        if _first(reading.texts("IsTruncated", root.name)) == "true":
+            named = reading.texts("NextMarker", root.name)
+            markers = [name.encode() for name in named[:1] or (*keys, *prefixes)]
+            if _first(reading.texts("EncodingType", root.name)) == "url":
                 markers = [unquote_to_bytes(marker.replace(b"+", b" ")) for marker in markers]
-            added += b"<NextContinuationToken>%s</NextContinuationToken>" % base64.urlsafe_b64encode(
-                max(markers, default=b"")
-            )
-        document = _MARKERS.sub(b"", document)
-        return document.replace(_END, added + _END)
+            added.append(("NextContinuationToken", base64.urlsafe_b64encode(max(markers, default=b""))))
+        names = [(f"{root.prefix}{name}".encode(), character_data(text)) for name, text in added]
+        written = b"".join(b"<%s>%s</%s>" % (name, text, name) for name, text in names)
+        document = reading.document
+        end = root.end
+        if not document.startswith(b"</", end):
+            raise InternalError
+        markers_of_v1 = [element for element in reading.elements if element.name in _MARKERS]
+        return remove_elements(document[:end], markers_of_v1) + written + document[end:]
+
+
+def _first(texts: list[str]) -> str:
+    return texts[0].strip() if texts else ""
 
 
 def read_listing(head: RequestHead, address: Address) -> Listing | None:
@@ -96,21 +101,3 @@ def read_listing(head: RequestHead, address: Address) -> Listing | None:
         kept.append(b"marker=" + quote_from_bytes(marker, safe="-_.~").encode())
     asked = with_query(head, b"&".join(kept) if kept else None)
     return Listing(asked, token, start_after)
-
-
-def _escape(text: bytes) -> bytes:
-    return text.replace(b"&", b"&amp;").replace(b"<", b"&lt;").replace(b">", b"&gt;")
-
-
-def unescape(text: bytes) -> bytes:
-    """
-    Read the character data of a backend's document; an entity which XML itself does not know stays as it is.
-    """
-
-    def character(found: re.Match[bytes]) -> bytes:
-        if found[3]:
-            return _ENTITIES[found[3]]
-        number = int(found[1]) if found[1] else int(found[2], 16)
-        return chr(number).encode("utf-8", "replace") if number < 0x110000 else b""
-
-    return _ENTITY.sub(character, text) if b"&" in text else text

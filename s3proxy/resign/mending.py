@@ -17,7 +17,7 @@ from s3proxy.resign.reads import (
     split_overrides,
 )
 from s3proxy.s3.address import Address
-from s3proxy.s3.errors import InternalError, InvalidRequest
+from s3proxy.s3.errors import InvalidRequest
 from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead
 
 
@@ -113,20 +113,10 @@ class Mending:
         if self._measured is not None:
             self._measured.check(answer)
         if self._listing is not None and answer.status == 200:
-            return AnswerUse.EDIT
+            return AnswerUse.CONVERT
         if use is not AnswerUse.RELAY or self.head.method == b"HEAD" or answer.content_length == 0:
             return use
         return AnswerUse.JUDGE if answer.status >= 400 and self._profile.error_codes else use
-
-    def check_whole(self, *, is_whole: bool) -> None:
-        """
-        Refuse to pass on what was too large to be made over.
-
-        Raises:
-            InternalError: It is a listing: as it is, it would be taken for all there is.
-        """
-        if self._listing is not None and not is_whole:
-            raise InternalError
 
     def answer_head(self, answer: ResponseHead, headers: HeaderList) -> tuple[int, bytes, HeaderList]:
         """
@@ -142,6 +132,9 @@ class Mending:
     def document(self, document: bytes, status: int) -> bytes:
         """
         Make S3's document of the backend's.
+
+        Raises:
+            InternalError: It is a listing, and cannot be read.
         """
         if self._listing is not None and status == 200:
             return self._listing.edit(document)

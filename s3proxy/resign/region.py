@@ -12,7 +12,10 @@ from collections.abc import Container
 
 from s3proxy.s3.head import HeaderList
 
-_CONSTRAINT = re.compile(rb"(<(?:[A-Za-z0-9]{1,32}:)?LocationConstraint(?:\s[^<>]*)?>)\s*([A-Za-z0-9-]{1,64})\s*</")
+# Possessive: white space of any length is read once.
+_CONSTRAINT = re.compile(
+    rb"(<(?:[A-Za-z0-9]{1,32}+:)?+LocationConstraint(?:\s[^<>]*+)?+>)\s*+([A-Za-z0-9-]{1,64}+)\s*+</"
+)
 
 
 def translate_region(document: bytes, ours: Container[bytes], backend_region: bytes) -> bytes:

@@ -459,3 +459,42 @@ class ServiceUnavailable(S3Error):
 class InternalError(S3Error):
     code = "InternalError"
     status = 500
+
+
+DOCUMENTED_CODES = frozenset(
+    """
+    AccessControlListNotSupported AccessDenied AccessPointAlreadyOwnedByYou AccountProblem AllAccessDisabled
+    AmbiguousGrantByEmailAddress AuthorizationHeaderMalformed AuthorizationQueryParametersError BadDigest BadRequest
+    BucketAlreadyExists BucketAlreadyOwnedByYou BucketHasAccessPointsAttached BucketNotEmpty
+    ClientTokenConflict ConditionalRequestConflict ConnectionClosedByRequester CORSConfigurationNotFound
+    CredentialsNotSupported CrossLocationLoggingProhibited DeviceNotActiveError EndpointNotFound EntityTooLarge
+    EntityTooSmall ExpiredToken IdempotencyException IllegalLocationConstraintException
+    IllegalVersioningConfigurationException IncompleteBody IncorrectEndpoint IncorrectNumberOfFilesInPostRequest
+    InlineDataTooLarge InternalError InvalidAccessKeyId InvalidAccessPoint InvalidAccessPointAliasError
+    InvalidAddressingHeader InvalidArgument InvalidBucketAclWithObjectOwnership InvalidBucketName
+    InvalidBucketOwnerAWSAccountID InvalidBucketState InvalidDigest InvalidEncryptionAlgorithmError
+    InvalidHostHeader InvalidHttpMethod InvalidLocationConstraint InvalidObjectState InvalidPart InvalidPartOrder
+    InvalidPayer InvalidPolicyDocument InvalidRange InvalidRegion InvalidRequest InvalidSecurity
+    InvalidSOAPRequest InvalidSessionException InvalidSignature InvalidStorageClass InvalidTag
+    InvalidTargetBucketForLogging InvalidToken InvalidURI KeyTooLongError KMS.DisabledException
+    KMS.InvalidKeyUsageException KMS.KMSInvalidStateException KMS.NotFoundException MalformedACLError
+    MalformedPOSTRequest MalformedPolicy MalformedXML MaxMessageLengthExceeded MaxPostPreDataLengthExceededError
+    MetadataTooLarge MethodNotAllowed MissingAttachment MissingAuthenticationToken MissingContentLength
+    MissingRequestBodyError MissingSecurityElement MissingSecurityHeader NoLoggingStatusForKey NoSuchAccessPoint
+    NoSuchAccessPointPolicy NoSuchAsyncRequest NoSuchBucket NoSuchBucketPolicy NoSuchCORSConfiguration NoSuchKey
+    NoSuchLifecycleConfiguration NoSuchMultiRegionAccessPoint NoSuchObjectLockConfiguration NoSuchTagSet
+    NoSuchUpload NoSuchVersion NoSuchWebsiteConfiguration NotDeviceOwnerError NotImplemented NotModified
+    NotSignedUp NotSupported ObjectAlreadyInActiveTierError ObjectLockConfigurationNotFoundError
+    OperationAborted OwnershipControlsNotFoundError PermanentRedirect PermanentRedirectControlError
+    PreconditionFailed Redirect ReplicationConfigurationNotFoundError RequestHeaderSectionTooLarge
+    RequestIsNotMultiPartContent RequestTimeTooSkewed RequestTimeout RequestTorrentOfBucketError ResponseInterrupted
+    RestoreAlreadyInProgress ServerSideEncryptionConfigurationNotFoundError ServiceUnavailable
+    SignatureDoesNotMatch SlowDown TagPolicyException TemporaryRedirect TokenCodeInvalidError
+    TokenRefreshRequired TooManyAccessPoints TooManyBuckets TooManyMultiRegionAccessPoints
+    UnauthorizedAccess UnauthorizedAccessError UnexpectedContent UnexpectedIPError UnresolvableGrantByEmailAddress
+    UnsupportedArgument UnsupportedSignature UserKeyMustBeSpecified XAmzContentSHA256Mismatch
+    """.split()  # noqa: SIM905
+)
+"""
+The codes of "List of error codes" and of the lists beside it that a backend may answer.
+"""

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from s3proxy.resign.answer import MAX_CODE_SIZE
 from s3proxy.resign.deletions import (
     GONE,
-    MAX_CODE_SIZE,
     MAX_MESSAGE_SIZE,
     NOT_ANSWERED,
     Deletion,
@@ -143,7 +143,7 @@ def error(code: str, message: str = "<Message>m</Message>") -> bytes:
         ("404 Not Found", error("NoSuchVersion"), Outcome("NoSuchVersion", "m")),
         ("404 Not Found", b"<html>no such page</html>", NOT_ANSWERED),
         ("404 Not Found", b"", NOT_ANSWERED),
-        ("403 Forbidden", error("AccessDenied", "<Message>a &lt;b&gt; &e; &amp;</Message>"), None),
+        ("403 Forbidden", error("AccessDenied", "<Message>a &lt;b&gt; &amp;</Message>"), None),
         ("403 Forbidden", error("AccessDenied", ""), Outcome("AccessDenied", "")),
         ("500 x", error("UNKNOWN"), Outcome("InternalError", "m")),
         ("400 x", error("ContentMismatch"), Outcome("BadDigest", "m")),
@@ -162,7 +162,7 @@ def test_an_answer_is_judged(head: str, document: bytes, outcome: Outcome | None
     """
     answer = parse_response_head(f"HTTP/1.1 {head}".encode())
 
-    assert judge_answer(answer, document, CODES) == (outcome or Outcome("AccessDenied", "a <b> &e; &"))
+    assert judge_answer(answer, document, CODES) == (outcome or Outcome("AccessDenied", "a <b> &"))
 
 
 @pytest.mark.parametrize(

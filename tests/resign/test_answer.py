@@ -1,0 +1,479 @@
+"""
+What a client sees of a backend's answer: its own names for everything, and nothing that only the backend has.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+
+import pytest
+
+from s3proxy.resign.answer import (
+    MAX_CODE_SIZE,
+    MAX_NAMING_SIZE,
+    AnswerUse,
+    PublicName,
+    answer_headers,
+    answer_use,
+    blames_our_signature,
+    edit_document,
+    edited_document,
+    error_code,
+    host_names,
+    public_error,
+    read_content,
+    read_error,
+    read_headers,
+)
+from s3proxy.s3.address import parse_address
+from s3proxy.s3.classification import classify
+from s3proxy.s3.errors import InternalError, S3Error
+from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead, index_headers
+
+NAME = PublicName(
+    b"https",
+    b"s3.example.test",
+    b"eu-central-1",
+    b"/b/a&b%20c",
+    hosts=host_names([b"10.0.0.5:7480", b"Store.internal", b"[2001:db8::5]:80"]),
+    request_id=b"OURS",
+    host_id=b"our<host>",
+)
+OUR_URL = "https://s3.example.test/b/a&amp;b%20c"
+
+
+def head(method: str, target: str, host: str = "s3.example.test") -> RequestHead:
+    """
+    Return a head.
+    """
+    headers = [(b"Host", host.encode())]
+    return RequestHead(method.encode(), target.encode(), b"HTTP/1.1", headers, index_headers(headers))
+
+
+def is_edited_for(asked: RequestHead) -> bool:
+    """
+    Return whether the answer's document would be edited; what S3 has no operation for is never sent.
+    """
+    try:
+        found = classify(asked, parse_address(asked.raw_path, asked.host, [b"s3.example.test"]))
+    except S3Error:
+        return False
+    return edited_document(found.operation)
+
+
+def answer(status: int = 200, length: int | None = 9, **fields: str) -> ResponseHead:
+    """
+    Return the head of an answer.
+    """
+    headers: HeaderList = [(name.replace("_", "-").encode(), value.encode()) for name, value in fields.items()]
+    return ResponseHead(b"HTTP/1.1", status, b"", headers, index_headers(headers), length)
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "host", "is_edited"),
+    [
+        ("GET", "/b?location", "x", True),
+        ("GET", "/b/?location", "x", True),
+        ("GET", "/b?location=", "x", True),
+        ("GET", "/b?%6cocation", "x", True),
+        ("GET", "/b?x=1&%6C%6Fcation=1", "x", True),
+        ("GET", "/?location", "b.s3.example.test", True),
+        ("GET", "/b/k?location", "x", False),
+        ("GET", "/b//?location", "x", False),
+        ("GET", "/b%2Fk?location", "x", False),
+        ("GET", "/k?location", "b.s3.example.test", False),
+        ("GET", "/?location", "x", False),
+        ("GET", "/b?x=location", "x", False),
+        ("GET", "/b", "x", False),
+        ("HEAD", "/b?location", "x", False),
+        ("PUT", "/b?location", "x", False),
+        ("POST", "/b/k?uploadId=1", "x", True),
+        ("POST", "/b/k?upload%49d=1", "x", True),
+        ("POST", "/k?uploadId=1", "b.s3.example.test", True),
+        ("POST", "/b?uploadId=1", "x", False),
+        ("POST", "/b/k?uploads", "x", False),
+        ("POST", "/b/k?uploadid=1", "x", False),
+        ("PUT", "/b/k?uploadId=1&partNumber=1", "x", False),
+        ("GET", "/b/k?uploadId=1", "x", False),
+    ],
+)
+def test_the_operation_decides_whether_a_document_is_edited(
+    method: str, target: str, host: str, *, is_edited: bool
+) -> None:
+    """
+    GetBucketLocation of a bucket and CompleteMultipartUpload of an object, however they are spelled; never an object.
+    """
+    assert is_edited_for(head(method, target, host)) is is_edited
+
+
+@pytest.mark.parametrize(
+    ("found", "is_naming", "use"),
+    [
+        (answer(), True, AnswerUse.EDIT),
+        (answer(203), True, AnswerUse.EDIT),
+        (answer(), False, AnswerUse.RELAY),
+        (answer(204, None), True, AnswerUse.RELAY),
+        (answer(200, 0), True, AnswerUse.RELAY),
+        (answer(304, None), True, AnswerUse.RELAY),
+        (answer(404), True, AnswerUse.JUDGE),
+        (answer(404, content_type="application/xml"), False, AnswerUse.JUDGE),
+        (answer(404, content_type="Text/XML; charset=x"), False, AnswerUse.JUDGE),
+        (answer(404, content_type="text/html"), False, AnswerUse.RELAY),
+        (answer(301, content_type="text/html"), False, AnswerUse.JUDGE),
+        (answer(403, content_type="text/html"), False, AnswerUse.JUDGE),
+        (answer(503, None), False, AnswerUse.JUDGE),
+        (answer(500, content_type="application/json"), False, AnswerUse.RELAY),
+    ],
+)
+def test_what_is_done_with_a_document(found: ResponseHead, use: AnswerUse, *, is_naming: bool) -> None:
+    """
+    Objects stream; what may be an error of S3 is read.
+    """
+    assert answer_use(head("GET", "/b"), found, names_backend=is_naming) is use
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "<Location>http://10.0.0.5:7480/b/k</Location>",
+        "<Location>HTTP://10.0.0.5/b/k</Location>",
+        "<Location>//10.0.0.5/b/k</Location>",
+        "<Location>10.0.0.5/b/k</Location>",
+        "<Location>\n  http://u:p@10.0.0.5:7480/b/k?x#y\n</Location>",
+        "<Location>&#x68;ttp://10.0.0.5/b</Location>",
+        "<Location><![CDATA[http://10.0.0.5/b]]></Location>",
+        "<Location>http:/<!-- -->/10.0.0.5/b</Location>",
+        "<Location><Url>http://10.0.0.5</Url></Location>",
+        "<Location a='>' >http://10.0.0.5/</Location >",
+        "<s:Location xmlns:s='u'>http://10.0.0.5/</s:Location>",
+        "<Location>http://some.other.name.of.the.store/b/k</Location>",
+        "<Location></Location>",
+        "<Location/>",
+    ],
+)
+@pytest.mark.parametrize("coding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-16-le"])
+def test_the_location_is_the_clients_own(location: str, coding: str) -> None:
+    """
+    The URL of the object as the client addresses it, whatever the backend wrote, in whatever spelling and coding.
+    """
+    document = f"<R><Key>http://10.0.0.5</Key>{location}<ETag>e</ETag></R>".encode(coding)
+
+    edited = edit_document(document, NAME).decode()
+
+    assert re.findall(r"<(?:s:)?Location[^/]*>(.*?)</(?:s:)?Location ?>", edited, re.DOTALL) == [OUR_URL]
+    # A key is the client's, whatever it reads like.
+    assert "<Key>http://10.0.0.5</Key>" in edited
+    assert edited.count("10.0.0.5") == 1
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "<LocationConstraint>inside</LocationConstraint>",
+        "<x:LocationConstraint xmlns:x='u'>inside</x:LocationConstraint>",
+        "<?xml version='1.0' encoding='latin-1'?><LocationConstraint xmlns='u' a='>'>ins&#105;de</LocationConstraint>",
+        "<LocationConstraint><LocationConstraint>inside</LocationConstraint></LocationConstraint>",
+        "  \n<?xml version='1.0'?><LocationConstraint><![CDATA[inside]]></LocationConstraint>",
+        "<A><LocationConstraint >inside</LocationConstraint\n></A>",
+    ],
+)
+def test_the_region_is_the_listeners(document: str) -> None:
+    """
+    However the backend writes its own.
+    """
+    edited = edit_document(document.encode(), NAME).decode()
+
+    assert "ins" not in edited
+    assert edited.count(">eu-central-1</") == 1
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"<a>",
+        b"inside",
+        b"{}",
+        b"<!DOCTYPE a [<!ENTITY e 'inside'>]><LocationConstraint>&e;</LocationConstraint>",
+        b"<?xml version='1.0' encoding='utf-7'?><LocationConstraint>inside</LocationConstraint>",
+        "<a/>".encode("utf-32"),
+    ],
+)
+def test_what_cannot_be_edited_is_refused(document: bytes) -> None:
+    """
+    Nobody knows what it tells.
+    """
+    with pytest.raises(InternalError):
+        edit_document(document, NAME)
+
+
+def test_nothing_to_edit_changes_no_byte() -> None:
+    """
+    A document of something else stays, and so does one of white space.
+    """
+    for document in (
+        b" ",
+        b"",
+        b"<A  b = 'c'\t><!-- x --></A >",
+        "<A>\u00e9</A>".encode(),
+    ):
+        assert edit_document(document, NAME) == document
+
+
+HOSTS = [
+    "http://10.0.0.5:7480{}",
+    "HTTP://10.0.0.5:7480{}",
+    "https://10.0.0.5{}",
+    "http://10.0.0.5:80{}",
+    "http://10.0.0.5:{}",
+    "//10.0.0.5:7480{}",
+    "http://user@10.0.0.5:7480{}",
+    "http://user:a@b@10.0.0.5{}",
+    "http://10.0.0.5.{}",
+    "http://%31%30.0.0.5{}",
+    "http:\\\\10.0.0.5{}",
+    "http:///10.0.0.5{}",
+    "http:/10.0.0.5{}",
+    "http:10.0.0.5{}",
+    "ftp://10.0.0.5{}",
+    "http://store.internal{}",
+    "http://STORE.Internal.:443{}",
+    "http://bucket.store.internal{}",
+    "http://[2001:db8::5]:80{}",
+    "http://[2001:DB8:0:0:0:0:0:5]{}",
+    "http://[::ffff:10.0.0.5]{}",
+    "http://[2001:db8::5%25eth0]{}",
+]
+
+
+@pytest.mark.parametrize("name", ["Location", "location", "Content-Location"])
+@pytest.mark.parametrize("url", HOSTS)
+def test_no_header_names_the_backend(url: str, name: str) -> None:
+    """
+    A redirect leads to the same place at us, however the backend spells its own address.
+    """
+    found = answer_headers(answer(307, **{name.replace("-", "_"): url.format("/b/k?x=//y")}), NAME, [])
+
+    assert (name.encode(), b"https://s3.example.test/b/k?x=//y") in found
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://other.example/b", "/b/k", "b/k", "http://10.0.0.50/b", "http://notstore.internal/", "mailto:a@10.0.0.5"],
+)
+def test_other_places_stay(url: str) -> None:
+    """
+    Redirects to where the backend is not are relayed as they are.
+    """
+    assert (b"location", url.encode()) in answer_headers(answer(301, location=url), NAME, [])
+
+
+def test_what_a_client_stored_stays() -> None:
+    """
+    A website's redirect is an object's metadata, and comes back as it was stored.
+    """
+    stored = {"x_amz_website_redirect_location": "http://10.0.0.5/x", "x_amz_meta_a": "http://10.0.0.5/x"}
+
+    assert answer_headers(answer(200, **stored), NAME, [])[1:] == answer(200, **stored).headers
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "public"),
+    [
+        ("link", '<http://10.0.0.5/b?p=2>; rel="next", <//store.internal/x>', '<{}/b?p=2>; rel="next", <{}/x>'),
+        ("refresh", "3; url=HTTPS://10.0.0.5:7480/b", "3; url={}/b"),
+        ("refresh", "3; url='http://elsewhere/b'", "3; url='http://elsewhere/b'"),
+    ],
+)
+def test_links_lead_to_us(name: str, value: str, public: str) -> None:
+    """
+    Every URL of the backend within a header of URLs is made ours.
+    """
+    ours = "https://s3.example.test"
+
+    assert (name.encode(), public.format(ours, ours).encode()) in answer_headers(answer(200, **{name: value}), NAME, [])
+
+
+def test_no_header_leads_past_us() -> None:
+    """
+    Alt-Svc would send browsers and curl to another authority.
+    """
+    assert [name for name, _ in answer_headers(answer(200, alt_svc='h3="10.0.0.5:443"'), NAME, [])] == [
+        b"x-amz-request-id"
+    ]
+
+
+def test_a_location_fits_the_clients_addressing() -> None:
+    """
+    The backend's service path is not there for its clients, and a bucket that is in the host is not in the path.
+    """
+    name = PublicName(b"http", b"b.s3.test", b"r", b"/k", b"b", host_names([b"store"]), b"/services/Walrus", b"1", b"h")
+
+    def location(url: str) -> bytes:
+        return dict(answer_headers(answer(307, location=url), name, []))[b"location"]
+
+    assert location("http://store/services/Walrus/b/k") == b"http://b.s3.test/k"
+    assert location("http://store/services/Walrus/b?acl") == b"http://b.s3.test?acl"
+    assert location("http://store/b/k") == b"http://b.s3.test/k"
+    assert location("http://store/bb/k") == b"http://b.s3.test/bb/k"
+    assert location("/services/Walrus/b/k") == b"/b/k"
+
+
+ERROR = (
+    "<Error><Code>{code}</Code><Message>Ask http://10.0.0.5:7480/x</Message><Endpoint>{endpoint}</Endpoint>"
+    "<RequestId>tx0001</RequestId><HostId>zone-1</HostId><Resource>/b//10.0.0.5/k</Resource></Error>"
+)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "public"),
+    [
+        ("10.0.0.5:7480", "s3.example.test"),
+        ("b.store.internal", "s3.example.test"),
+        ("STORE.internal.", "s3.example.test"),
+        ("<![CDATA[http://10.0.0.5/b]]>", "https://s3.example.test/b"),
+        ("&#49;0.0.0.5", "s3.example.test"),
+        ("b.s3-eu-west-1.amazonaws.com", "b.s3-eu-west-1.amazonaws.com"),
+    ],
+)
+def test_an_errors_document_is_ours(endpoint: str, public: str) -> None:
+    """
+    Its ids are those of our headers, and no endpoint or message names the backend.
+    """
+    document = ERROR.format(code="PermanentRedirect", endpoint=endpoint)
+
+    edited = public_error(read_error(document.encode()), NAME).decode()
+
+    assert f"<Endpoint>{public}</Endpoint>" in edited
+    assert "<RequestId>OURS</RequestId><HostId>our&lt;host&gt;</HostId>" in edited
+    assert "<Message>Ask https://s3.example.test/x</Message>" in edited
+    assert "<Resource>/b//10.0.0.5/k</Resource>" in edited
+
+
+def test_a_web_page_leads_to_us() -> None:
+    """
+    What a web server in front of the backend writes with its redirect.
+    """
+    page = b"<!DOCTYPE html><p>The document has moved <a href='http://10.0.0.5:7480/b/'>here</a>.<br>"
+
+    assert public_error(read_error(page), NAME) == page.replace(b"http://10.0.0.5:7480", b"https://s3.example.test")
+
+
+@pytest.mark.parametrize(
+    ("document", "code"),
+    [
+        (b"<Error><Code>NoSuchKey</Code></Error>", b"NoSuchKey"),
+        (b"<Error><Code> NoSuchKey\n</Code><Code>Other</Code></Error>", b"NoSuchKey"),
+        (b"<e:Error xmlns:e='u'><e:Code a='b'><![CDATA[No]]>Such&#75;ey</e:Code></e:Error>", b"NoSuchKey"),
+        ("<Error><Code>NoSuchKey</Code></Error>".encode("utf-16"), b"NoSuchKey"),
+        (b"<Error><Code>NoSuchKey</Code><Message>&</Error>", b"NoSuchKey"),
+        (b"<Error><Code>KMS.NotFoundException</Code></Error>", b"KMS.NotFoundException"),
+        (b"<Error><Code>Two words</Code></Error>", None),
+        (b"<Error><Code>a\nb</Code></Error>", None),
+        (b"<Error><Code>a&quot;b</Code></Error>", None),
+        ("<Error><Code>\u00e9</Code></Error>".encode(), None),
+        (b"<Error><Code></Code></Error>", None),
+        (b"<Error><!--<Code>A</Code>--></Error>", None),
+        (b"<Error><Code>%s</Code></Error>" % (b"A" * MAX_CODE_SIZE), b"A" * MAX_CODE_SIZE),
+        (b"<Error><Code>%s</Code></Error>" % (b"A" * (MAX_CODE_SIZE + 1)), None),
+        (b"", None),
+    ],
+)
+def test_a_code_has_a_codes_form(document: bytes, code: bytes | None) -> None:
+    """
+    What a backend calls its error is a short word, or it is none: it goes to the log and to metrics.
+    """
+    assert error_code(read_error(document)) == code
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "<Error><Code>SignatureDoesNotMatch</Code></Error>",
+        "<Error><Code>A</Code><Code>SignatureDoesNotMatch</Code></Error>",
+        "<Error><Code><![CDATA[Signature]]>DoesNot&#77;atch</Code></Error>",
+        "<e:Error xmlns:e='u'><e:Code>SignatureDoesNotMatch</e:Code></e:Error>",
+        "<Error><Code>SignatureDoesNotMatch</Code><Message>&broken</Error>",
+        "<Error>&broken<Code>SignatureDoesNotMatch</Code></Error>",
+        "<!DOCTYPE e><Error><Code>SignatureDoesNotMatch</Code></Error>",
+        '{"code": "SignatureDoesNotMatch"}',
+    ],
+)
+@pytest.mark.parametrize("coding", ["utf-8", "utf-16"])
+def test_what_speaks_of_our_signature_is_found(document: str, coding: str) -> None:
+    """
+    However it is written: it would tell the client our own string to sign.
+    """
+    assert blames_our_signature(read_error(document.encode(coding)))
+    assert not blames_our_signature(
+        read_error(document.replace("DoesNot", "Does").replace("DoesNot&#77;", "").encode(coding))
+    )
+
+
+def test_the_beginning_of_a_document_is_judged() -> None:
+    """
+    A document with a canonical request may be longer than what is read of it.
+    """
+    begun = b"<Error><Code>SignatureDoesNotMatch</Code><CanonicalRequest>" + b"a" * 1000
+
+    assert blames_our_signature(read_error(begun, is_whole=False))
+
+
+@pytest.mark.parametrize(
+    ("coding", "pack"), [("gzip", gzip.compress), ("X-GZIP", gzip.compress), ("deflate", zlib.compress)]
+)
+def test_a_compressed_document_is_read(coding: str, pack: object) -> None:
+    """
+    A proxy between us and the backend may compress what it is asked for; what was read is told without its coding.
+    """
+    packed = pack(b"<a/>")  # type: ignore[operator]
+    found = answer(200, content_encoding=coding, content_md5="x", etag="e", content_type="application/xml")
+
+    for use in (AnswerUse.EDIT, AnswerUse.JUDGE, AnswerUse.CONVERT):
+        assert read_content(packed, found, use, is_whole=True) == b"<a/>"
+    kept = read_headers(found.headers)
+    assert kept == [(b"etag", b"e"), (b"content-type", b"application/xml")]
+
+
+@pytest.mark.parametrize(
+    ("coding", "content"),
+    [
+        ("br", b"x"),
+        ("gzip, gzip", gzip.compress(gzip.compress(b"<a/>"))),
+        ("gzip", b"<a/>"),
+        ("gzip", gzip.compress(b"<a/>")[:-1]),
+        ("gzip", gzip.compress(b"<a/>") + b"<b/>"),
+        ("gzip", gzip.compress(b" " * (MAX_NAMING_SIZE + 1))),
+    ],
+)
+def test_a_coding_which_hides_a_document(coding: str, content: bytes) -> None:
+    """
+    A document that must be edited is refused; an error goes without its document. Nothing grows beyond its bound.
+    """
+    found = answer(403, content_encoding=coding)
+
+    with pytest.raises(InternalError):
+        read_content(content, found, AnswerUse.EDIT, is_whole=True)
+    assert read_content(content, found, AnswerUse.JUDGE, is_whole=True) == b""
+    with pytest.raises(InternalError):
+        read_content(content, found, AnswerUse.JUDGE, is_whole=False)
+
+
+@pytest.mark.parametrize("use", [AnswerUse.EDIT, AnswerUse.CONVERT])
+def test_a_document_which_is_too_large_is_refused(use: AnswerUse) -> None:
+    """
+    As it is, it would tell the backend's name, or be taken for all there is.
+    """
+    with pytest.raises(InternalError):
+        read_content(b"<a>", answer(), use, is_whole=False)
+    assert read_content(b"<a>", answer(403), AnswerUse.JUDGE, is_whole=False) == b"<a>"
+
+
+def test_utf_16_is_no_longer_told() -> None:
+    """
+    A document that was read is in UTF-8.
+    """
+    assert read_headers([(b"Content-Type", b"application/xml; charset=UTF-16")]) == [
+        (b"Content-Type", b"application/xml")
+    ]

@@ -1,0 +1,263 @@
+"""
+What comes back from a backend, on the wire: objects stream as they are, documents speak of us alone.
+"""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+
+from s3proxy.backends import make_backend
+from s3proxy.config import make_settings
+from s3proxy.resign.answer import MAX_NAMING_SIZE
+from s3proxy.resign.profiles import PROFILES
+from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection
+from tests.harness import Harness
+from tests.signer import UNSIGNED, Signer
+from tests.test_carriers import v2, v2_query
+from tests.test_wire_cases import element
+
+BUCKET = "/test-bucket"
+NAMING = b"<a><LocationConstraint>inside</LocationConstraint><Location>http://inside/k</Location></a>"
+
+
+def answering(status: str, body: bytes, *headers: str) -> FaultyBackend:
+    """
+    Return a backend that gives one answer to everything.
+    """
+    lines = "".join(f"{header}\r\n" for header in headers)
+    octets = f"HTTP/1.1 {status}\r\n{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    backend = FaultyBackend()
+    backend.on_request = lambda connection, request: connection.send(octets)
+    return backend
+
+
+async def ask(harness: Harness, head: bytes, body: bytes = b"") -> Any:
+    """
+    Send one request, and end everything.
+    """
+    answer = await harness.request(head, body)
+    await harness.close()
+    return answer
+
+
+OF_OBJECTS = {
+    "header": Signer().head("GET", f"{BUCKET}/k?location")[0],
+    "escaped": Signer().head("GET", f"{BUCKET}/k?%6cocation")[0],
+    "with others": Signer().head("GET", f"{BUCKET}/k?location&uploadId=x")[0],
+    "slashes": Signer().head("GET", f"{BUCKET}//?location")[0],
+    "escaped slash": Signer().head("GET", f"{BUCKET}%2Fk?location")[0],
+    "range": Signer().head("GET", f"{BUCKET}/k?location", unsigned={"Range": "bytes=0-"})[0],
+    "virtual-hosted": Signer(host="test-bucket.s3.example.test").head("GET", "/k?location")[0],
+    "presigned": v2_query(f"{BUCKET}/k?location", f"GET\n\n\n1772366460\n{BUCKET}/k?location").head,
+    "v2": v2("GET", f"{BUCKET}/k?location", f"{BUCKET}/k?location").head,
+}
+
+
+@pytest.mark.parametrize("profile", ["generic", "ceph-rgw"])
+@pytest.mark.parametrize("is_tls", [False, True])
+@pytest.mark.parametrize("how", OF_OBJECTS)
+@pytest_twisted.ensureDeferred
+async def test_an_object_is_no_document(how: str, profile: str, *, is_tls: bool) -> None:
+    """
+    ``?location`` of an object is ignored by S3: the object streams, of any size and unchanged.
+    """
+    content = NAMING + bytes(MAX_NAMING_SIZE * 4)
+    status = "206 Partial Content" if how == "range" else "200 OK"
+    harness = Harness(profile=PROFILES[profile], is_tls=is_tls, backend=answering(status, content))
+
+    answer = await ask(harness, OF_OBJECTS[how])
+
+    assert (answer.status, answer.body == content) == (int(status[:3]), True)
+    assert answer.header("Content-Length") == str(len(content))
+
+
+@pytest.mark.parametrize("target", ["?location", "?%6cocation", "/?location", "?x&%6C%6Fcation="])
+@pytest_twisted.ensureDeferred
+async def test_no_spelling_hides_a_document(target: str) -> None:
+    """
+    A name of the query is one name, however it is escaped.
+    """
+    harness = Harness(backend=answering("200 OK", NAMING), regions=(b"eu-central-1", b"us-east-1"))
+
+    answer = await ask(harness, Signer().head("GET", BUCKET + target)[0])
+
+    assert b"inside" not in answer.body
+    assert element(answer.body, "LocationConstraint") == "eu-central-1"
+
+
+@pytest.mark.parametrize("host", ["s3.example.test", "test-bucket.s3.example.test"])
+@pytest.mark.parametrize("name", ["uploadId", "%75ploadId"])
+@pytest_twisted.ensureDeferred
+async def test_an_upload_is_where_its_client_calls_it(host: str, name: str) -> None:
+    """
+    Location in the answer of CompleteMultipartUpload is the object's URL as the client addresses it.
+    """
+    path = "/a%20b" if host.startswith("test-bucket") else f"{BUCKET}/a%20b"
+    head = Signer(host=host).head("POST", f"{path}?{name}=x", unsigned={"Content-Length": "0"})[0]
+
+    answer = await ask(Harness(backend=answering("200 OK", NAMING)), head)
+
+    assert element(answer.body, "Location") == f"http://{host}{path}"
+    assert b"//inside" not in answer.body
+
+
+@pytest.mark.parametrize(
+    ("content", "coding"),
+    [
+        (b"<LocationConstraint>inside", ""),
+        (b" " * (MAX_NAMING_SIZE + 1) + b"<LocationConstraint>inside</LocationConstraint>", ""),
+        (b"inside", "Content-Encoding: br"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_what_cannot_be_edited_is_an_error(content: bytes, coding: str) -> None:
+    """
+    The client reads 500, and nothing that only the backend knows.
+    """
+    backend = answering("200 OK", content, *([coding] if coding else []))
+
+    answer = await ask(Harness(backend=backend), Signer().head("GET", f"{BUCKET}?location")[0])
+
+    assert (answer.status, element(answer.body, "Code")) == (500, "InternalError")
+    assert b"inside" not in answer.body
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_compressed_document_is_edited() -> None:
+    """
+    A web server in front of the backend compressed it: the client gets it edited, and as it is.
+    """
+    backend = answering("200 OK", gzip.compress(NAMING), "Content-Encoding: gzip", "Content-Type: application/xml")
+
+    answer = await ask(Harness(backend=backend), Signer().head("GET", f"{BUCKET}?location")[0])
+
+    assert element(answer.body, "LocationConstraint") == ""
+    assert answer.header("Content-Encoding") is None
+    assert b"inside" not in answer.body
+
+
+ERROR = b"<Error><Code>%s</Code><Message>m</Message><RequestId>theirs</RequestId><HostId>their zone</HostId></Error>"
+
+
+@pytest.mark.parametrize("profile", ["generic", "walrus-3.4"])
+@pytest.mark.parametrize("status", [301, 400, 403, 404, 409, 500, 503])
+@pytest_twisted.ensureDeferred
+async def test_the_ids_of_an_error_are_ours(status: int, profile: str) -> None:
+    """
+    The document's are those of the headers, the log has the backend's own and the code.
+    """
+    headers = ("x-amz-request-id: theirs", "x-amz-id-2: their zone", "Content-Type: application/xml")
+    harness = Harness(
+        profile=PROFILES[profile], backend=answering(f"{status} X", ERROR % b"SomeCode", *headers), signature="v2"
+    )
+
+    answer = await ask(harness, Signer().head("GET", f"{BUCKET}/k")[0])
+
+    assert (answer.status, element(answer.body, "Code")) == (status, "SomeCode")
+    assert element(answer.body, "RequestId") == answer.header("x-amz-request-id")
+    if status >= 400:
+        assert element(answer.body, "HostId") == answer.header("x-amz-id-2") == "s3proxy"
+        assert harness.records[0].error_code == "SomeCode"
+        assert [name.lower() for name, _ in answer.headers].count("x-amz-id-2") == 1
+    assert b"their" not in answer.body
+    assert answer.header("Content-Length") == str(len(answer.body))
+    assert harness.records[0].backend_request_id == b"theirs"
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_early_refusal_has_our_ids() -> None:
+    """
+    Also while the upload is still on its way.
+    """
+    document = ERROR % b"QuotaExceeded"
+    backend = FaultyBackend()
+
+    def on_head(connection: FaultyConnection, head: Any) -> None:
+        connection.send(b"HTTP/1.1 507 X\r\nContent-Length: %d\r\n\r\n%s" % (len(document), document))
+
+    backend.on_head = on_head
+    request = Signer().put(f"{BUCKET}/k", bytes(1 << 20), UNSIGNED)
+
+    answer = await ask(Harness(backend=backend), request.head, request.body)
+
+    assert answer.status == 507
+    assert element(answer.body, "RequestId") == answer.header("x-amz-request-id")
+
+
+@pytest.mark.parametrize("status", ["403 Forbidden", "404 Not Found", "503 X"])
+@pytest_twisted.ensureDeferred
+async def test_what_is_said_of_our_signature_is_found_under_a_coding(status: str) -> None:
+    """
+    A compressed document tells no client the string that we signed.
+    """
+    document = b"<Error><Code>SignatureDoesNotMatch</Code><StringToSign>our own</StringToSign></Error>"
+    backend = answering(status, gzip.compress(document), "Content-Encoding: gzip", "Content-Type: application/xml")
+
+    answer = await ask(Harness(backend=backend), Signer().head("GET", f"{BUCKET}/k")[0])
+
+    assert (answer.status, element(answer.body, "Code")) == (500, "InternalError")
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_error_which_is_too_long_to_be_read_streams() -> None:
+    """
+    It is relayed to its last byte.
+    """
+    document = b"<Error><Code>NoSuchKey</Code><Message>" + b"m" * 200_000 + b"</Message></Error>"
+
+    answer = await ask(Harness(backend=answering("404 X", document)), Signer().head("GET", f"{BUCKET}/k")[0])
+
+    assert (answer.status, answer.body == document) == (404, True)
+
+
+@pytest.mark.parametrize("status", ["301 Moved Permanently", "307 Temporary Redirect"])
+@pytest_twisted.ensureDeferred
+async def test_a_redirect_leads_to_us(status: str) -> None:
+    """
+    In its header and in its document; it is not followed.
+    """
+    harness = Harness()
+    port = harness.backend_port.getHost().port
+    document = b"<Error><Code>PermanentRedirect</Code><Endpoint>127.0.0.1:%d</Endpoint></Error>" % port
+    location = f"HTTP://user@127.0.0.1:{port}/test-bucket/k?a=b"
+    harness.backend.on_request = lambda connection, request: connection.send(
+        f"HTTP/1.1 {status}\r\nLocation: {location}\r\nContent-Length: {len(document)}\r\n\r\n".encode() + document
+    )
+
+    answer = await ask(harness, Signer().head("GET", f"{BUCKET}/k")[0])
+
+    assert answer.header("Location") == "http://s3.example.test/test-bucket/k?a=b"
+    assert element(answer.body, "Endpoint") == "s3.example.test"
+    assert len(harness.backend.requests) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_code_of_any_length_does_not_reach_the_log() -> None:
+    """
+    A backend's error code is a short word, or the log has none.
+    """
+    for code in (b"A" * 60_000, b'x y" 200 -', b"a&#10;b"):
+        harness = Harness(backend=answering("404 X", ERROR % code))
+
+        answer = await ask(harness, Signer().head("GET", f"{BUCKET}/k")[0])
+
+        assert answer.status == 404
+        assert harness.records[0].error_code is None
+
+
+def test_no_address_of_a_backend_is_told(tmp_path: Path) -> None:
+    """
+    Neither that which requests name, nor that of a replica.
+    """
+    urls = ["http://Store-1.internal:7480", "http://10.0.0.6:7480", "http://[2001:db8:0::6]"]
+    settings = make_settings({"backend": [{"name": "b", "urls": urls, "signature": "none"}]}, tmp_path)
+
+    backend = make_backend(settings.backends[0], settings, reactor)
+
+    assert backend.hosts == {b"store-1.internal", b"10.0.0.6", b"2001:db8::6"}
