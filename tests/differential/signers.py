@@ -42,8 +42,14 @@ DOMAIN = "s3.example.test"
 BOUNDARY = "=-boundary-of-the-differential-runs"
 
 _LETTERS = "abcXYZ019" + "-_.~" * 2 + "/" * 4 + " +%&=?#;:,@!$'()*[]<>\"\\^`{|}" + "éß日\U0001f600"
-_FLAGS = ("acl", "tagging", "torrent")
-_VALUED = ("versionId", "partNumber", "uploadId", "response-expires", "response-content-type")
+_OVERRIDES = ("response-expires", "response-content-type")
+_READS = {"": ("versionId", "partNumber", *_OVERRIDES), "acl": ("versionId",), "tagging": ("versionId",), "torrent": ()}
+_OBJECT_OPERATIONS: dict[str, dict[str, tuple[str, ...]]] = {
+    # By sub-resource, the other parameters that S3 has there.
+    "GET": {**_READS, "uploadId": ("max-parts", "part-number-marker")},
+    "HEAD": {"": _READS[""]},
+    "DELETE": {"": ("versionId",), "tagging": ("versionId",), "uploadId": ()},
+}
 _LISTING = ("prefix", "delimiter", "marker", "max-keys", "list-type", "start-after", "encoding-type")
 
 
@@ -152,8 +158,9 @@ def make_plain(rng: random.Random) -> Plain:
         if rng.random() < 0.3:
             query = [("partNumber", str(rng.randrange(1, 100))), ("uploadId", _word(rng))]
     else:
-        query = [(name, "") for name in rng.sample(_FLAGS, rng.randrange(2))]
-        query += [(name, _text(rng, 10)) for name in rng.sample(_VALUED, rng.randrange(3))]
+        subresource, others = rng.choice(list(_OBJECT_OPERATIONS[method].items()))
+        query = [(subresource, _word(rng) if subresource == "uploadId" else "")] if subresource else []
+        query += [(name, _text(rng, 10)) for name in rng.sample(others, rng.randrange(min(3, len(others) + 1)))]
         rng.shuffle(query)
         if method == "GET" and rng.random() < 0.3:
             headers.append(("range", f"bytes={rng.randrange(100)}-"))
