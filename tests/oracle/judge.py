@@ -24,7 +24,7 @@ from urllib.parse import parse_qsl
 from xml.etree import ElementTree
 from xml.parsers import expat
 
-from .operations import BUCKET, IGNORED, OBJECT, SERVICE, classify, known_names, subresources
+from .operations import BUCKET, IGNORED, OBJECT, SERVICE, classify, known_names, parameters_of, subresources
 from .wire import AUTHENTICATION, HOP_BY_HOP, ClientStream, Head, decoded, decoded_item, fully_decoded
 
 TOLERATED = {
@@ -45,9 +45,13 @@ TOLERATED = {
     "authentication": "Parameters of authentication end here: the query's signature was the client's.",
     "unsigned parameter": "A read under Signature V2 loses the parameters which no signature covers.",
     "ignored parameter": "S3 ignores what chooses a part of another operation's answer; of reads, no sub-resource.",
+    "foreign parameter": "A read loses parameters which its operation has not: S3 ignores them, others may not.",
+    "x-id": "x-id is cut: it names the operation for nobody.",
+    "respelled": "A parameter is spelled as S3 spells it: a storage may not decode names.",
+    "extension": "What the configuration allows beyond S3, by a name of `EXTENSIONS`.",
     "head of the service": "HEAD of the service is ListBuckets without its document (RFC 9110, section 9.3.2).",
     "query header": "x-amz-* of a presigned query, and of any under Signature V2, is a header of that name.",
-    "unsigned client": "Headers which nobody signed may be dropped: the backend judges the request as anonymous.",
+    "unsigned client": "What nobody signed may be dropped: the backend judges the request as anonymous.",
 }
 """
 Every difference between a client's request and a backend's that is no breach, and its reason. The table is closed.
@@ -112,6 +116,21 @@ _PART_NAME = re.compile(rb'[;\s]name=(?:"((?:[^"\\]|\\.)*)"|([^\s;]+))', re.DOTA
 _FILENAME = re.compile(rb'[;\s]filename=(?:"((?:[^"\\]|\\.)*)"|([^\s;]+))', re.DOTALL)
 _BOUNDARY = re.compile(rb'boundary=(?:"([^"]+)"|([^;\s]+))', re.IGNORECASE)
 
+EXTENSIONS: dict[str, tuple[frozenset[str], frozenset[bytes]]] = {
+    "append": (frozenset({"PutObject"}), frozenset({b"append", b"position"})),
+    "unordered-listing": (
+        frozenset({"ListObjects", "ListObjectsV2", "ListObjectVersions"}),
+        frozenset({b"allow-unordered"}),
+    ),
+    "metadata-listing": (frozenset({"ListObjectsV2", "ListObjectVersions"}), frozenset({b"metadata"})),
+}
+"""
+Operations and parameters of functions beyond S3, by the configuration's words.
+
+Source:
+    Ceph, "Bucket Operations" and "Object Operations" of the S3 API; minio/minio, ``ListObjectsV2MHandler``.
+"""
+
 FORM_HEADERS = {
     b"acl": b"x-amz-acl",
     b"cache-control": b"cache-control",
@@ -149,6 +168,7 @@ class Facts:
         host: The backend's authority.
         is_signed: Whether the proxy has a key there.
         reserved: First segments of a path, lower case, below which the backend has no buckets.
+        extensions: Those of `EXTENSIONS` which are allowed.
         private: Prefixes of names, lower case, by which the backend takes orders of its own kind.
         taken: Signatures of changes which were forwarded before; None where they may pass again.
     """
@@ -166,6 +186,7 @@ class Facts:
     taken: set[object] | None = None
     reserved: frozenset[bytes] = frozenset()
     private: tuple[bytes, ...] = ()
+    extensions: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -510,7 +531,7 @@ def judge(client: Client, head: Head) -> list[str]:
         breach(f"(d) a key without a bucket: {path!r}")
     if operation is None:
         breach(f"(b) S3 has no {head.method.decode()} of a {place.level} with {sorted(query)}")
-    elif foreign and not _is_ignored(head.method, foreign):
+    elif foreign and not _is_extension(facts, operation, foreign) and not _is_ignored(head.method, foreign):
         breach(f"(b) {operation} has no parameter {sorted(foreign)}")
     if client.claimed_place is not None and client.claimed_place != (client.place.bucket, client.place.key):
         breach(f"(d) the proxy judges {client.claimed_place!r}, the client names {client.place!r}")
@@ -520,7 +541,7 @@ def judge(client: Client, head: Head) -> list[str]:
         difference = ""
     elif difference:
         tolerate(difference)
-    _judge_target(client, facts, path, place, items, query, difference, breach)
+    _judge_target(client, facts, path, place, items, query, difference, operation, breach)
     _judge_headers(client, facts, head, difference, breach)
     _judge_surface(facts, head, path, items, breach)
     _judge_length(client, head, operation, breach)
@@ -541,6 +562,14 @@ def _is_utf8(text: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _is_extension(facts: Facts, operation: str, foreign: frozenset[bytes]) -> bool:
+    for name in facts.extensions:
+        operations, names = EXTENSIONS.get(name, (frozenset(), frozenset()))
+        if operation in operations:
+            foreign = foreign - names
+    return not foreign and tolerate("extension")
 
 
 def _is_ignored(method: bytes, foreign: frozenset[bytes]) -> bool:
@@ -578,6 +607,7 @@ def _judge_target(
     items: list[bytes],
     query: dict[bytes, bytes],
     difference: str,
+    operation: str | None,
     breach: Callable[[str], None],
 ) -> None:
     own = client.place
@@ -609,29 +639,44 @@ def _judge_target(
         if marker != named:
             breach(f"(c) the marker {marker!r} is not the client's {named!r}")
     for item in client.items:
-        if left and left[0] == item:
+        if left and (left[0] == item or _is_respelled(left[0], item)):
             del left[0]
             continue
         name = decoded_item(item.partition(b"=")[0])
-        if not _may_be_cut(client, facts, name, difference):
+        if not _may_be_cut(client, facts, name, difference, operation):
             breach(f"(c) the parameter {name!r} is lost")
     if left:
         breach(f"(c) parameters which the client did not send: {left!r}")
 
 
-def _may_be_cut(client: Client, facts: Facts, name: bytes, difference: str) -> bool:
+def _is_respelled(item: bytes, sent: bytes) -> bool:
+    name, _, value = item.partition(b"=")
+    sent_name, _, sent_value = sent.partition(b"=")
+    same = name == decoded_item(sent_name) and value == sent_value
+    return same and name in known_names() and tolerate("respelled")
+
+
+def _may_be_cut(client: Client, facts: Facts, name: bytes, difference: str, operation: str | None) -> bool:
     is_read = client.head.method in {b"GET", b"HEAD"}
+    if name in IGNORED:
+        return tolerate("x-id")
     if name.lower() in client.query_headers:
         return tolerate("query header")
     if name.lower() in AUTHENTICATION:
-        return client.carrier in {"V4 query", "V2 query", "V2 header", "preflight"} and tolerate("authentication")
+        is_own = client.carrier in {"V4 query", "V2 query", "V2 header", "preflight"}
+        # Without a signature beside it, it is a name like any other.
+        return (is_own or (is_read and name == b"Expires")) and tolerate("authentication")
+    if client.carrier == "preflight":
+        return tolerate("unsigned client")
     if facts.overrides_answers and name in _OVERRIDES and is_read:
         return tolerate("answered here")
     if difference == "listed as the first version" and name in _V1_DROPS:
         return True
     if client.carrier.startswith("V2") and name not in subresources() | _LISTING | _OVERRIDES | {b"versionId"}:
-        return (is_read or name in IGNORED) and tolerate("unsigned parameter")
-    return False
+        return is_read and tolerate("unsigned parameter")
+    # The two operations were compared before: it chose none.
+    is_foreign = operation is not None and name not in parameters_of(operation)
+    return is_read and is_foreign and tolerate("foreign parameter")
 
 
 def _judge_headers(client: Client, facts: Facts, head: Head, difference: str, breach: Callable[[str], None]) -> None:
@@ -703,7 +748,8 @@ def _is_edited(facts: Facts, name: bytes, values: list[bytes], sent: list[bytes]
     if name == b"content-encoding":
         kept = [coding for coding in _codings(sent) if coding.lower() != b"aws-chunked"]
         return _codings(values) == kept and tolerate("aws-chunked")
-    if name == b"x-amz-copy-source" and facts.escapes_plus:
+    if name == b"x-amz-copy-source" and facts.escapes_plus and len(values) == 1:
+        sent = [b",".join(sent)]
         return values == [value.replace(b"+", b"%2B") for value in sent] and tolerate("escaped plus")
     if name == b"range":
         is_exact = len(values) == 1 and _EXACT_RANGE.fullmatch(values[0]) is not None
@@ -729,7 +775,8 @@ def _judge_surface(facts: Facts, head: Head, path: bytes, items: list[bytes], br
     named = [segment for segment in fully_decoded(path).split(b"/") if segment not in {b"", b".", b".."}]
     if named and named[0].lower() in facts.reserved:
         breach(f"(b) {named[0]!r} is the backend's own surface")
-    names = {*head.fields, *(fully_decoded(item.partition(b"=")[0]).lower() for item in items)}
+    allowed = {b"x-minio-extract"} if "extract" in facts.extensions and tolerate("extension") else set()
+    names = {*(head.fields.keys() - allowed), *(fully_decoded(item.partition(b"=")[0]).lower() for item in items)}
     for name in names:
         if facts.private and name.replace(b"_", b"-").startswith(facts.private):
             breach(f"(b) {name!r} is an order of the backend's own kind")

@@ -109,6 +109,15 @@ def subresources() -> frozenset[bytes]:
     return frozenset(names)
 
 
+@cache
+def parameters_of(operation: str) -> frozenset[bytes]:
+    """
+    Return the parameters which an operation may have.
+    """
+    found = [row for rows in table().values() for row in rows if row.name == operation]
+    return frozenset(name for row in found for name in (*row.fixed, *row.required, *row.optional))
+
+
 _classified: dict[tuple[bytes, str, frozenset[tuple[bytes, bytes]], bool], tuple[str | None, frozenset[bytes]]] = {}
 
 

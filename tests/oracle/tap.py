@@ -442,6 +442,7 @@ def _facts(backend: Any, settings: Any) -> Facts:
         window.oracle_taken if window is not None else None,
         profile.reserved_segments,
         profile.private_headers,
+        tuple(extension.name for extension in backend.allowed.extensions),
     )
 
 

@@ -129,6 +129,7 @@ def forwarded(head: str) -> bytes:
         ("//b/k", "", "(d)"),
         ("/b/k?versionId=1", "", "(c)"),
         ("/b/k?acl", "", "(b)"),
+        ("/b/k?append&position=0", "", "(b)"),
         ("/b/k#x", "", "(a)"),
         ("/b/k", "x-amz-acl: public-read\n", "(c)"),
         ("/b/k", "x-amz-meta-a: 2\n", "(c)"),
@@ -181,6 +182,35 @@ def test_a_private_surface_is_a_breach(target: str, line: str, is_breach: bool) 
     breaches = judged(client, forwarded(f"GET {target} HTTP/1.1\nHost: 127.0.0.1:8000\n{line}"), facts)
 
     assert any("the backend's own" in breach for breach in breaches) is is_breach, breaches
+
+
+@pytest.mark.parametrize(
+    ("method", "wanted", "sent", "is_breach"),
+    [
+        ("GET", "/b/k?location", "/b/k", False),
+        ("GET", "/b/k?%61cl", "/b/k?acl", False),
+        ("GET", "/b/k?%61cl=x", "/b/k?acl=y", True),
+        ("GET", "/b/k?versionId=1", "/b/k", True),
+        ("GET", "/b/k?acl", "/b/k", True),
+        ("GET", "/b?list-type=2&prefix=a", "/b?list-type=2", True),
+        ("GET", "/b?list-type=2&allow-unordered", "/b?list-type=2&allow-unordered", False),
+        ("GET", "/b/k?allow-unordered", "/b/k?allow-unordered", True),
+        ("GET", "/b/k?x-id=GetObject", "/b/k", False),
+        ("DELETE", "/b/k?location", "/b/k", True),
+        ("DELETE", "/b?metadataTable", "/b", True),
+    ],
+)
+def test_parameters_that_are_cut_or_spelled_anew(method: str, wanted: str, sent: str, is_breach: bool) -> None:
+    """
+    A read may lose what its operation has not; nothing may lose what chooses, or limits, an operation.
+    """
+    facts = Facts((), b"127.0.0.1:8000", extensions=("unordered-listing",))
+
+    breaches = judged(
+        signed(method, target=wanted), forwarded(f"{method} {sent} HTTP/1.1\nHost: 127.0.0.1:8000\n"), facts
+    )
+
+    assert bool(breaches) is is_breach, breaches
 
 
 @pytest.mark.parametrize(
