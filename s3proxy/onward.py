@@ -127,6 +127,7 @@ class Onward:
             self._backend.account.profile,
             self.head,
             self._address,
+            self._classification.operation,
             self._passed,
             is_anonymous=self._authenticated.access_key_id is None,
         )

@@ -309,3 +309,38 @@ async def test_what_a_signature_v2_does_not_cover(signature: str) -> None:
     responses, harness = await ask(appended.head + appended.body, **options)
     assert [response.status for response in responses] == [200]
     assert harness.backend.requests[0].head.raw_target == b"/bucket/log?append&position=5"
+
+
+@pytest.mark.parametrize("signature", ["v4", "v2"])
+@pytest_twisted.ensureDeferred
+async def test_a_header_that_came_twice(signature: str) -> None:
+    """
+    S3 joins the values of one name. A backend gets them joined: of two lines RGW reads but one. Unsigned lists such as
+    Accept stay as they came.
+    """
+    request = Signer().put("/bucket/key", b"x", headers={"x-amz-meta-a": "1,2", "content-type": "a,b", "range": "a,b"})
+    head = request.head.replace(b"x-amz-meta-a: 1,2", b"x-amz-meta-a: 1\r\nAccept: c\r\nX-Amz-Meta-A: 2\r\nAccept: d")
+    head = head.replace(b"content-type: a,b", b"content-type: a\r\nContent-Type: b")
+    head = head.replace(b"range: a,b", b"range: a\r\nRange: b")
+    responses, harness = await ask(head + request.body, signature=signature)
+
+    assert [response.status for response in responses] == [200]
+    fields = harness.backend.requests[0].head.fields
+    names = (b"x-amz-meta-a", b"content-type", b"range", b"accept")
+    assert [fields[name] for name in names] == [[b"1,2"], [b"a,b"], [b"a,b"], [b"c", b"d"]]
+
+
+@pytest.mark.parametrize("profile", ["walrus-3.4", "osg-4.3", "walrusbackend-4.x"])
+@pytest_twisted.ensureDeferred
+async def test_a_condition_on_another_document(profile: str) -> None:
+    """
+    A condition of an object's read is judged by HEAD at Eucalyptus. Of its ACL nobody asks by HEAD: there is no such
+    operation.
+    """
+    responses, harness = await ask(
+        Signer().head("GET", "/bucket/key?acl", unsigned={"If-Match": '"a"', "Range": "bytes=0-1"})[0],
+        profile=PROFILES[profile],
+    )
+
+    assert [response.status for response in responses] == [200]
+    assert [request.head.method for request in harness.backend.requests] == [b"GET"]

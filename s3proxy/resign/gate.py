@@ -31,6 +31,12 @@ _SINGLE = frozenset(
         b"date",
         b"expect",
         b"host",
+        b"if-match",
+        b"if-modified-since",
+        b"if-none-match",
+        b"if-range",
+        b"if-unmodified-since",
+        b"range",
         b"transfer-encoding",
     }
 )

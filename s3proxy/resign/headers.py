@@ -156,7 +156,18 @@ def _joined(passed: HeaderList, fields: Fields) -> HeaderList:
     return joined
 
 
-_JOINED = frozenset({b"content-md5", b"content-type"})
+_JOINED = frozenset(
+    {
+        b"content-md5",
+        b"content-type",
+        b"if-match",
+        b"if-modified-since",
+        b"if-none-match",
+        b"if-range",
+        b"if-unmodified-since",
+        b"range",
+    }
+)
 _MODE = b"x-amz-checksum-mode"
 
 

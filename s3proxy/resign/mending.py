@@ -19,6 +19,7 @@ from s3proxy.resign.reads import (
 from s3proxy.s3.address import Address
 from s3proxy.s3.errors import InvalidRequest
 from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead
+from s3proxy.s3.operation import Operation
 
 
 class Mending:
@@ -27,6 +28,7 @@ class Mending:
 
     Args:
         head: Authenticated, and authorized as it is.
+        operation: That it asks for.
         passed: What passes of its headers.
         is_anonymous: Whether nobody signed it.
 
@@ -52,7 +54,14 @@ class Mending:
     )
 
     def __init__(
-        self, profile: Profile, head: RequestHead, address: Address, passed: HeaderList, *, is_anonymous: bool
+        self,
+        profile: Profile,
+        head: RequestHead,
+        address: Address,
+        operation: Operation,
+        passed: HeaderList,
+        *,
+        is_anonymous: bool,
     ) -> None:
         self._profile = profile
         self._is_about_object = bool(address.key)
@@ -62,7 +71,7 @@ class Mending:
         if profile.escapes_plus:
             passed = escape_copy_source(passed)
         if profile.mends_reads:
-            self.must_measure = needs_measuring(head, address)
+            self.must_measure = needs_measuring(head, operation)
             passed = plain_read_headers(head, passed)
         if profile.overrides_answers:
             head, self._overrides = split_overrides(head)

@@ -19,10 +19,10 @@ import re
 from dataclasses import dataclass
 
 from s3proxy.resign.target import with_query
-from s3proxy.s3.address import Address
 from s3proxy.s3.date import parse_date
 from s3proxy.s3.errors import InternalError, InvalidRange, PreconditionFailed
 from s3proxy.s3.head import Fields, HeaderList, RequestHead, ResponseHead
+from s3proxy.s3.operation import GET_OBJECT, HEAD_OBJECT, Operation
 from s3proxy.s3.operation import OVERRIDES as OVERRIDE_NAMES
 from s3proxy.s3.query import decode_item
 
@@ -30,6 +30,7 @@ _CONDITIONS = frozenset({b"if-match", b"if-modified-since", b"if-none-match", b"
 _MEASURED = _CONDITIONS | {b"range"}
 _NOT_SENT = _MEASURED | {b"if-range"}
 _READS = frozenset({b"GET", b"HEAD"})
+_READ_OBJECT = frozenset({GET_OBJECT, HEAD_OBJECT})
 _OVERRIDE_PREFIX = b"response-"
 _OVERRIDES = frozenset(name.encode() for name in OVERRIDE_NAMES)
 _RANGE = re.compile(rb"bytes=([0-9]{0,18})-([0-9]{0,18})")
@@ -46,11 +47,11 @@ def plain_read_headers(head: RequestHead, passed: HeaderList) -> HeaderList:
     return [header for header in passed if header[0].lower() not in _NOT_SENT]
 
 
-def needs_measuring(head: RequestHead, address: Address) -> bool:
+def needs_measuring(head: RequestHead, operation: Operation) -> bool:
     """
-    Say whether a request reads a range of an object, or sets a condition.
+    Return True if a request reads a range of an object, or sets a condition.
     """
-    return head.method in _READS and bool(address.key) and not _MEASURED.isdisjoint(head.fields)
+    return operation in _READ_OBJECT and not _MEASURED.isdisjoint(head.fields)
 
 
 @dataclass(frozen=True, slots=True)
