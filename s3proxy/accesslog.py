@@ -100,6 +100,8 @@ def format_line(record: AccessRecord) -> bytes:
             host = _text(fields.value(b"host"))
         if record.operation is not None:
             operation = record.operation.log_name.encode()
+            if head.method == b"HEAD":
+                operation = operation.replace(b".GET.", b".HEAD.")
         elif address is not None:
             operation = _text(b"REST.%s.%s" % (head.method, level_of(address).value.encode()))
         if head.raw_query and (found := _VERSION_ID.search(head.raw_query)) is not None:

@@ -63,6 +63,7 @@ from s3proxy.resign.keys import check_keys
 from s3proxy.resign.profiles import check_private_surface
 from s3proxy.s3.address import Address, parse_address
 from s3proxy.s3.classification import Classification, check_method, check_request, classify, is_head_bucket
+from s3proxy.s3.date import format_rfc1123
 from s3proxy.s3.error_xml import error_document
 from s3proxy.s3.errors import (
     AccessDenied,
@@ -917,6 +918,9 @@ class ProxiedExchange:
         if answer.status == 200 and self._plan is not None and self._plan.use is BodyUse.OBJECT:
             verified = self._verified
         headers = answer_headers(answer, name, verified)
+        if b"date" not in answer.fields:
+            # Some SDKs set their clock by it (RFC 9110, section 6.6.1).
+            headers.append((b"Date", format_rfc1123(self._proxy.wall_clock())))
         if is_head_bucket(self._head, self._address) and answer.status in {200, 403}:
             add_region(headers, name)
         if self._mending is not None:
@@ -1002,6 +1006,7 @@ class ProxiedExchange:
         headers = [
             (b"x-amz-request-id", request_id.encode()),
             (b"x-amz-id-2", host_id.encode()),
+            (b"Date", format_rfc1123(self._proxy.wall_clock())),
             (b"Content-Type", b"application/xml"),
         ]
         if error.retry_after is not None:

@@ -5,6 +5,8 @@ What comes back from a backend, on the wire: objects stream as they are, documen
 from __future__ import annotations
 
 import gzip
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from s3proxy.config import make_settings
 from s3proxy.resign.answer import MAX_NAMING_SIZE
 from s3proxy.resign.profiles import PROFILES
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection
-from tests.harness import Harness
+from tests.harness import NOW, Harness
 from tests.signer import UNSIGNED, Signer
 from tests.test_carriers import v2, v2_query
 from tests.test_wire_cases import element
@@ -261,3 +263,35 @@ def test_no_address_of_a_backend_is_told(tmp_path: Path) -> None:
     backend = make_backend(settings.backends[0], settings, reactor)
 
     assert backend.hosts == {b"store-1.internal", b"10.0.0.6", b"2001:db8::6"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_every_answer_has_a_date() -> None:
+    """
+    SDKs set a clock that is wrong by the Date of a refusal, and sign again. Ours is there unless the backend's own is.
+    """
+    harness = Harness()
+    good = Signer().head("GET", "/bucket/key")[0]
+    late = Signer(now=NOW - timedelta(hours=1))
+    requests = {
+        "a refusal": late.head("GET", "/bucket/key")[0],
+        "a refusal of HEAD": late.head("HEAD", "/bucket/key")[0],
+        "no request": b"GET /\r\n\r\n",
+        "a relayed answer": good,
+    }
+    dates = {}
+    for what, request in requests.items():
+        dates[what] = (await harness.request(request, method="HEAD" if b"HEAD" in request[:4] else "GET")).header(
+            "date"
+        )
+    harness.backend.on_request = lambda connection, request: connection.send(
+        b"HTTP/1.1 200 OK\r\nDate: Sun, 01 Nov 2026 00:00:00 GMT\r\nContent-Length: 0\r\n\r\n"
+    )
+    own = (await harness.request(good)).headers
+    await harness.close()
+
+    no_request = dates.pop("no request")
+    assert no_request is not None
+    assert parsedate_to_datetime(no_request).tzinfo is not None
+    assert set(dates.values()) == {NOW.strftime("%a, %d %b %Y %H:%M:%S GMT")}
+    assert [value for name, value in own if name.lower() == "date"] == ["Sun, 01 Nov 2026 00:00:00 GMT"]

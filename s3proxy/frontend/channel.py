@@ -24,6 +24,7 @@ from s3proxy.frontend.admission import MIN_EVICTION_AGE
 from s3proxy.frontend.forwarded import UNKNOWN, Origin, believed_origin
 from s3proxy.frontend.hold import Hold
 from s3proxy.frontend.request import S3Request
+from s3proxy.s3.date import format_rfc1123
 from s3proxy.s3.error_xml import error_document
 from s3proxy.s3.errors import (
     BadRequest,
@@ -620,10 +621,11 @@ class S3Channel(HTTPChannel):
             self.site.limit.refuse(self)
         request_id = self.site.make_request_id()
         document = error_document(error, request_id, self.site.host_id)
+        date = format_rfc1123(self.site.wall_clock())
         self.writer.write(
-            b"HTTP/1.1 %d %s\r\nx-amz-request-id: %s\r\nContent-Type: application/xml\r\nConnection: close\r\n"
-            b"Content-Length: %d\r\n\r\n%s"
-            % (error.status, error.code.encode(), request_id.encode(), len(document), document)
+            b"HTTP/1.1 %d %s\r\nx-amz-request-id: %s\r\nDate: %s\r\nContent-Type: application/xml\r\n"
+            b"Connection: close\r\nContent-Length: %d\r\n\r\n%s"
+            % (error.status, error.code.encode(), request_id.encode(), date, len(document), document)
         )
         self.site.connection_refused(self, error, request_id)
         self._linger()

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, succeed
@@ -40,6 +41,7 @@ class S3Site(Site):
         connection_refused: Told of what was no request: remote address, error and request id.
         limit: Of the connections of this site and others; None for no bound.
         trust: What other proxies in front of this site are believed; nothing by default.
+        wall_clock: Tells the time of answers, aware; not the reactor's, which is monotonic.
 
     Attributes:
         channels: The connections.
@@ -60,6 +62,7 @@ class S3Site(Site):
         connection_refused: Callable[[str, S3Error, str], None] | None = None,
         limit: ConnectionLimit | None = None,
         trust: Trust | None = None,
+        wall_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         **options: Any,
     ) -> None:
         super().__init__(resource, reactor=reactor, **options)
@@ -70,6 +73,7 @@ class S3Site(Site):
         self.make_request_id = make_request_id
         self.limit = limit
         self.trust = trust or Trust()
+        self.wall_clock = wall_clock
         self.introduced: set[ProxyHeaderProtocol] = set()
         self._connection_refused = connection_refused
         self._watch: HangupWatch | None = None

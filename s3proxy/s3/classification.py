@@ -58,7 +58,7 @@ class Classification:
 
 class _Place:
     """
-    The operations of one method and level.
+    The operations of one method and level; those of HEAD are those of GET, but for its own two.
 
     Attributes:
         plain: What a request without a sub-resource asks for.
@@ -84,6 +84,17 @@ def _index() -> dict[tuple[bytes, Level], _Place]:
 
 
 _PLACES = _index()
+
+
+def _add_heads() -> None:
+    # HEAD is GET without the document (RFC 9110, section 9.3.2). S3 names two such operations; backends answer others.
+    for level in Level:
+        read, place = _PLACES[b"GET", level], _PLACES.setdefault((b"HEAD", level), _Place())
+        place.plain = read.plain | place.plain
+        place.by_subresource = read.by_subresource | place.by_subresource
+
+
+_add_heads()
 _SUBRESOURCES = {
     level: frozenset(
         operation.subresource
