@@ -82,7 +82,7 @@ async def test_close_is_understood(connection: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_no_header_is_invented() -> None:
     """
-    An answer without Content-Type, Date or Server stays without.
+    An answer without Content-Type or Server stays without; only Date is added.
     """
     harness = Harness()
     harness.backend.on_request = lambda connection, request: connection.send(OK)
