@@ -236,7 +236,7 @@ _NOT_HEADERS = _V4_PARAMETERS | {
     b"x-amz-user-agent",
 }
 _CHECKSUMS = b"x-amz-checksum-"
-_IGNORED_BESIDE_V4 = frozenset(
+_IGNORED_HEADERS = frozenset(
     {
         b"cache-control",
         b"content-disposition",
@@ -251,7 +251,7 @@ _IGNORED_BESIDE_V4 = frozenset(
     }
 )
 """
-Names of headers, in lower case, that SDKs sign into a presigned query. S3 ignores them there.
+Names of headers, in lower case, that SDKs write into a presigned query beside the signature. S3 ignores them there.
 """
 
 
@@ -420,8 +420,9 @@ def _authorized_head(claim: Claim, signed_headers: frozenset[bytes]) -> tuple[Re
         return head, _NO_NAMES
     if carrier in _V2_CARRIERS:
         # Its x-amz-* parameters are headers of the claim's head already: the signature covers them as such.
-        own = sigv2.QUERY_NAMES if carrier is Carrier.V2_QUERY else _NO_NAMES
-        return without_parameters(head, lambda name: is_header_parameter(name) or name in own), _NO_NAMES
+        if carrier is Carrier.V2_HEADER:
+            return without_parameters(head, is_header_parameter), _NO_NAMES
+        return without_parameters(head, _authenticates_v2), _NO_NAMES
     carried = [
         header
         for header in query_headers(query_items(head.raw_query))
@@ -432,8 +433,15 @@ def _authorized_head(claim: Claim, signed_headers: frozenset[bytes]) -> tuple[Re
     ]
     if carried:
         head = with_headers(head, carried)
-    head = without_parameters(head, lambda name: is_header_parameter(name) or name.lower() in _IGNORED_BESIDE_V4)
-    return head, frozenset(name for name, _ in carried)
+    return without_parameters(head, _authenticates_v4), frozenset(name for name, _ in carried)
+
+
+def _authenticates_v4(name: bytes) -> bool:
+    return is_header_parameter(name) or name.lower() in _IGNORED_HEADERS
+
+
+def _authenticates_v2(name: bytes) -> bool:
+    return name in sigv2.QUERY_NAMES or _authenticates_v4(name)
 
 
 def _check_signature(claim: Claim, credential: Credential, realm: Realm) -> ChunkChain | None:

@@ -5,6 +5,7 @@ The boundary: nothing gets our signature that the client's did not cover. Each t
 from __future__ import annotations
 
 import base64
+import hashlib
 import hmac
 from datetime import timedelta
 from typing import Any
@@ -344,3 +345,22 @@ async def test_a_condition_on_another_document(profile: str) -> None:
 
     assert [response.status for response in responses] == [200]
     assert [request.head.method for request in harness.backend.requests] == [b"GET"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_headers_that_botocore_writes_into_a_query() -> None:
+    """
+    botocore's Signature V2 writes Content-Type and Content-MD5 into a presigned URL, beside the headers themselves.
+    """
+    target = f"/bucket/key?content-type=text%2Fplain&content-md5=a&AWSAccessKeyId={KEY}"
+    expires = int((NOW + timedelta(minutes=1)).timestamp())
+    digest = base64.b64encode(hashlib.md5(b"hello").digest()).decode()
+    text = f"PUT\n{digest}\ntext/plain\n{expires}\n/bucket/key".encode()
+    signature = quote(base64.b64encode(hmac.digest(SECRET.encode(), text, "sha1")), safe="")
+    headers = f"{HOST}Content-Type: text/plain\r\nContent-MD5: {digest}\r\nContent-Length: 5\r\n"
+    responses, harness = await ask(
+        f"PUT {target}&Expires={expires}&Signature={signature} HTTP/1.1\r\n{headers}\r\nhello".encode()
+    )
+
+    assert [response.status for response in responses] == [200]
+    assert harness.backend.requests[0].head.raw_target == b"/bucket/key"

@@ -484,12 +484,14 @@ async def test_a_fault_while_a_request_is_signed_for_the_backend() -> None:
         harness.proxy.wall_clock = fail
         begin(request)
 
-    calls = iter([NOW])
+    # The request comes, is signed, and is refused.
+    times = iter([NOW, None, NOW])
 
     def fail() -> Any:
-        for now in calls:
-            return now
-        raise InvalidURI(b"?%")
+        now = next(times)
+        if now is None:
+            raise InvalidURI(b"?%")
+        return now
 
     harness.proxy.begin = break_signing  # type: ignore[method-assign]
     client.send(put.head + put.body)

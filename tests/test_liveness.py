@@ -466,7 +466,7 @@ STATES = {
     "refused as no request, an answer unread": StateRow(_refused_with_an_unread_answer, TIMES.linger),
     "an answer unread, more is asked": StateRow(_more_is_asked_with_an_unread_answer, SEVERAL),
     "an answer unread, more is sent": StateRow(_more_is_sent_with_an_unread_answer, TIMES.idle),
-    "an answer unread, more is to be read": StateRow(_more_is_read_with_an_unread_answer, TIMES.idle),
+    "an answer unread, more is to be read": StateRow(_more_is_read_with_an_unread_answer, 2 * TIMES.idle),
     "LOOKING_UP": StateRow(_looking_up, LOOKUP),
     "LOOKING_UP for an upload": StateRow(_looking_up_for_an_upload, LOOKUP),
     "LOOKING_UP by the authorizer": StateRow(_authorizing, LOOKUP),

@@ -65,7 +65,8 @@ def read_header_claim(head: RequestHead, address: Address, authorization: bytes,
         raise InvalidArgument(
             "Authorization header is invalid -- one and only one ' ' (space) required", "Authorization", authorization
         )
-    key, colon, signature = value.partition(b":")
+    # Swift's keys are an account and a user, with a colon between them.
+    key, colon, signature = value.rpartition(b":")
     if not colon:
         raise InvalidArgument(
             "AWS authorization header is invalid.  Expected AwsAccessKeyId:signature", "Authorization", authorization

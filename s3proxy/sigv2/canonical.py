@@ -8,7 +8,6 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from urllib.parse import unquote_to_bytes
 
 from s3proxy.s3.head import Fields
 from s3proxy.s3.query import decode_item
@@ -144,5 +143,5 @@ def canonical_resource(raw_path: bytes, raw_query: bytes, subresources: Collecti
         name = decode_item(raw_name)
         if name in subresources:
             is_valued = equals and name in VALUED_SUBRESOURCES
-            signed.append((name, b"%s=%s" % (name, unquote_to_bytes(value)) if is_valued else name))
+            signed.append((name, b"%s=%s" % (name, decode_item(value)) if is_valued else name))
     return b"%s?%s" % (raw_path, b"&".join([text for _, text in sorted(signed)])) if signed else raw_path
