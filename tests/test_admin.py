@@ -131,6 +131,29 @@ async def test_health_and_readiness(tmp_path: Path) -> None:
     assert answer.status == 200
 
 
+@pytest_twisted.ensureDeferred
+async def test_a_reload_during_the_drain(tmp_path: Path) -> None:
+    """
+    It comes too late: nothing is listened on again.
+    """
+    running = Running(tmp_path)
+    client = await running.connect(running.service.addresses[0].port)
+    running.backend.on_request = lambda connection, request: None
+    made = Signer(host="127.0.0.1", now=datetime.now(UTC)).put("/test-bucket/k", b"hello")
+    client.send(made.head + made.body)
+    await until(lambda: running.backend.requests)
+    stopped = running.service.stopService()
+    is_reloaded = running.service.reload()
+    addresses = running.service.addresses
+    running.backend.connections[0].send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    await client.answer("PUT")
+    await stopped
+    await running.stop()
+
+    assert not is_reloaded
+    assert addresses == []
+
+
 @pytest.mark.parametrize(
     "host",
     [

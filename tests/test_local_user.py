@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import time
@@ -108,7 +109,11 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     (directory / "uuid.py").write_text(MARKING.format(directory=str(directory), name="foreign") + STANDING_IN)
     configuration = write_configuration(directory, "http://127.0.0.1:1", server="workers = 2")
     environment = {**os.environ, "PYTHONPATH": str(own)}
+    soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    # As on a system that writes core dumps.
+    resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
     with running(twistd_arguments(configuration), directory, environment) as process:
+        resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
         seen = Seen(directory, process)
         seen.until_log("2 workers serve", 1)
         process.send_signal(signal.SIGUSR2)
