@@ -17,6 +17,7 @@ import pytest
 import pytest_twisted
 
 from s3proxy.cli import main
+from s3proxy.testing.certificates import make_authority, make_certificate
 from s3proxy.testing.faulty_backend import FaultyConnection, ReceivedRequest
 from tests.harness import until
 from tests.processes import running, write_configuration
@@ -277,6 +278,37 @@ def test_check_warns_of_files_that_others_can_read(
     (tmp_path / name).chmod(mode)
 
     assert reported(tmp_path, capsys) == ([] if said is None else [f"warning: {name}: {said}"])
+
+
+@pytest.mark.parametrize(("mode", "count"), [(0o600, 0), (0o644, 1)], ids=oct)
+def test_check_warns_of_a_listeners_private_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], mode: int, count: int
+) -> None:
+    """
+    An endpoint string names it.
+    """
+    certificate, key = make_certificate(make_authority(), ["localhost"]).write(tmp_path, "server")
+    key.chmod(mode)
+    write_configuration(
+        tmp_path, "http://127.0.0.1:1", listen=f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}"
+    ).chmod(0o600)
+
+    assert len([line for line in reported(tmp_path, capsys) if "server.key: every user" in line]) == count
+
+
+@pytest.mark.parametrize(("mode", "count"), [(0o777, 1), (0o1777, 0), (0o775, 0), (0o700, 0)], ids=oct)
+def test_check_warns_of_a_directory_that_others_can_write_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], mode: int, count: int
+) -> None:
+    """
+    They can put other keys into the place of a file that they cannot change, unless the directory is sticky.
+    """
+    directory = tmp_path / "configuration"
+    directory.mkdir()
+    write_configuration(directory, "http://127.0.0.1:1").chmod(0o600)
+    directory.chmod(mode)
+
+    assert len([line for line in reported(directory, capsys) if "can replace files in it" in line]) == count
 
 
 @pytest.mark.parametrize(("mode", "count"), [(0o644, 0), (0o664, 1)], ids=oct)
