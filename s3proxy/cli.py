@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from s3proxy import __version__
-from s3proxy.config import load_settings
+from s3proxy.config import exposed_files, read_configuration
 from s3proxy.credentials.file import read_keys
 from s3proxy.doctor.command import add_doctor, run_doctor
 from s3proxy.presign import add_presign, run_presign
@@ -56,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _check(path: Path) -> int:
     checked = path
     try:
-        settings = load_settings(path)
+        configuration = read_configuration(path)
+        settings = configuration.settings()
         checked = settings.keys_file
         keys = read_keys(
             checked,
@@ -75,18 +76,18 @@ def _check(path: Path) -> int:
             )
     shared = _shared_keys(settings, keys.values())
     if shared:
-        told = ", ".join(f"{number} keys share {name}" for name, number in shared.items())
-        print(f"warning: {told}; without access rules of its own each of them may do all that it may")
+        told = ", ".join(f"{number} client keys share {name}" for name, number in shared.items())
+        print(f"warning: {told}; without access rules each of them can read, change and delete what the others can")
+    for file, why in exposed_files(configuration, path, settings):
+        print(f"warning: {file}: {why}")
     print(f"{path}: ok, {len(settings.backends)} backends, {len(keys)} keys")
     return 0
 
 
 def _shared_keys(settings: Settings, keys: Iterable[Credential]) -> dict[str, int]:
     """
-    Count the clients' keys for which the same key of ours signs, where there are several of ours to choose from.
+    Count the clients' keys without access rules for which the same key of ours signs.
     """
-    if not settings.backend_keys:
-        return {}
     signed = {backend.name for backend in settings.backends if backend.signature != "none"}
     everywhere = {settings.backends[0].name, *(route.backend for route in settings.routes)}
     counts: Counter[str] = Counter()
@@ -97,7 +98,7 @@ def _shared_keys(settings: Settings, keys: Iterable[Credential]) -> dict[str, in
             counts.update(f'backend key "{name}"' for name in key.backend_keys)
         else:
             reached = everywhere if key.backend is None else {key.backend}
-            counts.update(f'the own key of backend "{name}"' for name in sorted(reached & signed))
+            counts.update(f'the key of backend "{name}"' for name in sorted(reached & signed))
     return {name: number for name, number in sorted(counts.items()) if number > 1}
 
 

@@ -5,7 +5,9 @@ Settings from a configuration file: whatever is wrong in it is told at once, eac
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+import re
+import stat
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -288,9 +290,53 @@ def _check_spool(server: ServerSettings, directory: Path, faults: list[Fault]) -
         faults.append(Fault("server.spool_directory", f"{path}: is no directory to write to"))
 
 
+# Files of secrets
+
+
+_PRIVATE_KEY = re.compile(r"\bprivateKey=((?:[^:\\]|\\.)+)")
+
+
+def exposed_files(configuration: Configuration, path: Path, settings: Settings) -> Iterator[tuple[Path, str]]:
+    """
+    Find the files that other users of the machine can read though secrets are in them, or can change or replace.
+
+    Args:
+        path: The file of the configuration.
+
+    Returns:
+        Each file with what is wrong, in words for an operator.
+    """
+    tables = [*configuration.content.get("backend", []), *configuration.content.get("backend_key", [])]
+    secret_paths = {settings.keys_file}
+    secret_paths |= {configuration.directory / table[_SECRET_FILE] for table in tables if _SECRET_FILE in table}
+    secret_paths |= {Path(name) for one in settings.backends if (name := one.client_private_key_file) is not None}
+    for listener in settings.listeners:
+        # Twisted takes these from the working directory.
+        named = [Path(name.replace("\\", "")) for name in _PRIVATE_KEY.findall(listener.endpoint)]
+        secret_paths |= {file for file in named if file.is_file()}
+    if any(_SECRET in table for table in tables):
+        secret_paths.add(path)
+    for each in sorted(secret_paths | {path}):
+        mode = stat.S_IMODE(each.stat().st_mode)
+        needed = f"(its mode is {mode:04o}); use chmod 600"
+        if mode & (stat.S_IWGRP | stat.S_IWOTH):
+            yield each, f"{_whose(mode, stat.S_IWOTH)} can change it {needed}"
+        elif each in secret_paths and mode & (stat.S_IRGRP | stat.S_IROTH):
+            yield each, f"{_whose(mode, stat.S_IROTH)} can read the secrets in it {needed}"
+    for directory in sorted({each.absolute().parent for each in secret_paths | {path}}):
+        mode = stat.S_IMODE(directory.stat().st_mode)
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            yield directory, f"{_whose(mode, stat.S_IWOTH)} can replace files in it (its mode is {mode:04o})"
+
+
+def _whose(mode: int, of_others: int) -> str:
+    return "every user of this machine" if mode & of_others else "every user of its group"
+
+
 # Secrets of our keys on backends
 
-_SECRET_OPTIONS = ("secret_access_key", "secret_access_key_file", "secret_access_key_env")
+_SECRET, _SECRET_FILE = "secret_access_key", "secret_access_key_file"
+_SECRET_OPTIONS = (_SECRET, _SECRET_FILE, "secret_access_key_env")
 
 
 def _read_secrets(

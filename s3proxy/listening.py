@@ -6,10 +6,14 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
+import stat
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from twisted.internet import unix
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint, serverFromString
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -18,6 +22,23 @@ from twisted.python.failure import Failure
 BACKLOG = 1024
 """
 Connections which the kernel keeps while nobody accepts them: through a restart, or at the bound of `connections`.
+"""
+
+
+ADMIN = "admin"
+"""
+The name of the admin endpoint's socket.
+"""
+
+SOCKET_MODE = 0o660
+"""
+Permissions of a unix socket for clients, unless its endpoint says ``mode=``: its owner and its group may connect.
+Twisted's own default is 0o666, every user of the machine.
+"""
+
+ADMIN_SOCKET_MODE = 0o600
+"""
+The same for the admin endpoint, which asks nobody who they are: only its owner may connect.
 """
 
 
@@ -94,7 +115,7 @@ class Sockets:
         listened: list[Any] = []
         failures: list[Failure] = []
         try:
-            endpoint = serverFromString(_Adopting(self, name, wrap), description)
+            endpoint = serverFromString(_Adopting(self, name, wrap, _says_mode(description)), description)
             if isinstance(endpoint, AdoptedStreamServerEndpoint):
                 # systemd's socket. Its own listen() would close the descriptor, which the next process may need.
                 adopted = self.adopt(name, lambda: socket.socket(fileno=os.dup(endpoint.fileno)), factory, wrap)
@@ -120,7 +141,12 @@ class Sockets:
             return None
         if wrap is not None:
             factory = wrap(factory)
-        port = self._reactor.adoptStreamPort(opened.fileno(), opened.family, factory)
+        port: Any
+        if opened.family == socket.AF_UNIX:
+            port = _UnixPort(opened, factory, self._reactor)
+            port.startListening()
+        else:
+            port = self._reactor.adoptStreamPort(opened.fileno(), opened.family, factory)
         # Twisted begins with a hundred at a time; other processes may wait for the same connections.
         port.numberAccepts = 1
         return port
@@ -144,15 +170,45 @@ class Sockets:
             self._sockets.pop(name).close()
 
 
+class _UnixPort(unix.Port):
+    """
+    A port of a unix socket that others may serve, too.
+
+    Twisted's own makes the socket's file writable for every user when it adopts it, systemd's as well; when it stops
+    listening it removes the file, and shuts the socket down for every process that has it.
+    """
+
+    factory: Any
+    fileno: Any
+
+    def __init__(self, opened: socket.socket, factory: Any, reactor: Any) -> None:
+        super().__init__(os.fsencode(opened.getsockname()), factory, reactor=reactor)
+        self._opened = opened
+
+    def startListening(self) -> None:
+        self.factory.doStart()
+        self.socket = self._opened.dup()
+        self.fileno = self.socket.fileno
+        self.connected = True
+        self.startReading()  # type: ignore[no-untyped-call]
+
+    def connectionLost(self, reason: Failure) -> None:
+        FileDescriptor.connectionLost(self, reason)
+        self.socket.close()
+        del self.socket, self.fileno
+        self.factory.doStop()
+
+
 class _Adopting:
     """
     What an endpoint takes for its reactor, so that it listens on a socket of ours.
     """
 
-    def __init__(self, sockets: Sockets, name: str, wrap: Any) -> None:
+    def __init__(self, sockets: Sockets, name: str, wrap: Any, says_mode: bool) -> None:
         self._sockets = sockets
         self._name = name
         self._wrap = wrap
+        self._says_mode = says_mode
 
     def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
         return self._sockets.adopt(self._name, lambda: _bind_tcp(port, interface), factory, self._wrap)
@@ -165,6 +221,8 @@ class _Adopting:
     def listenUNIX(
         self, address: str, factory: Any, backlog: int = 50, mode: int = 0o666, wantPID: bool = False
     ) -> Any:
+        if not self._says_mode:
+            mode = ADMIN_SOCKET_MODE if self._name == ADMIN else SOCKET_MODE
         return self._sockets.adopt(self._name, lambda: _bind_unix(address, mode), factory, self._wrap)
 
 
@@ -182,28 +240,40 @@ def _bind_tcp(port: int, interface: str) -> socket.socket:
     return opened
 
 
+def _says_mode(description: str) -> bool:
+    # A backslash takes the next character's meaning away, in a path's "\\:mode=", too.
+    return any(field.startswith("mode=") for field in re.findall(r"(?:[^:\\]|\\.)+", description))
+
+
 def _bind_unix(path: str, mode: int) -> socket.socket:
     opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # The file has its permissions from the beginning: a chmod could be led to another file by whoever may rename this.
+    umask = os.umask(0o777 & ~mode)
     try:
         try:
             opened.bind(path)
         except OSError as error:
-            if error.errno != errno.EADDRINUSE or _is_served(path):
+            if error.errno != errno.EADDRINUSE or not _is_left_behind(path):
                 raise
-            # A process which was killed left it behind.
             os.unlink(path)
             opened.bind(path)
-        os.chmod(path, mode)
         opened.listen(BACKLOG)
     except OSError:
         opened.close()
         raise
+    finally:
+        os.umask(umask)
     return opened
 
 
-def _is_served(path: str) -> bool:
+def _is_left_behind(path: str) -> bool:
+    """
+    Return True for the socket of a process that was killed. Another kind of file refuses connections, too, and stays.
+    """
+    if not stat.S_ISSOCK(os.lstat(path).st_mode):
+        return False
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        return probe.connect_ex(path) != errno.ECONNREFUSED
+        return probe.connect_ex(path) == errno.ECONNREFUSED
 
 
 def _reason(error: BaseException | None) -> str:

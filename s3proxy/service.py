@@ -27,18 +27,13 @@ from s3proxy.frontend.resource import S3Resource
 from s3proxy.frontend.site import S3Site
 from s3proxy.gauges import measure
 from s3proxy.generation import Generation, utc_now
-from s3proxy.listening import CannotListen, Sockets
+from s3proxy.listening import ADMIN, CannotListen, Sockets
 from s3proxy.metrics import Metrics
-from s3proxy.process import prepare_process
+from s3proxy.process import prepare_process, stop_once
 from s3proxy.proxy import ProxyCounts
 from s3proxy.s3.errors import S3Error
 from s3proxy.settings import ListenerSettings, Settings
 from s3proxy.tables import Faults
-
-ADMIN = "admin"
-"""
-The name of the admin endpoint's socket.
-"""
 
 
 def possible_connections(settings: Settings) -> int:
@@ -117,7 +112,6 @@ class ProxyService(Service):
         except CannotListen as error:
             for port in self._ports.values():
                 port.stopListening()
-            self._log.critical("{message}", message=str(error))
             raise CannotStart(str(error)) from None
 
     def startService(self) -> None:
@@ -138,7 +132,8 @@ class ProxyService(Service):
         """
         super().stopService()
         if self._handles_signals:
-            signal.signal(signal.SIGHUP, self._former_handler or signal.SIG_DFL)
+            # The default would end this process in the middle of the drain.
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
         is_succeeded = self._is_retiring or any(name.startswith("systemd:") for name in self._ports)
         return self._end(self.generation.settings.times.drain, is_succeeded=is_succeeded)
 
@@ -189,6 +184,8 @@ class ProxyService(Service):
         Returns:
             Whether it was right.
         """
+        if self._is_draining:
+            return self._not_reloaded(["the process is stopping"])
         former = self.generation
         try:
             settings = self._load() if self._load is not None else former.settings
@@ -349,6 +346,9 @@ class ProxyService(Service):
             ending += [stopping] if stopping is not None else []
         self._ports = {}
         self._sockets.keep_only([])
+        if self._handles_signals and self._former_handler is not None:
+            signal.signal(signal.SIGHUP, self._former_handler)
+            self._former_handler = None
         return DeferredList(ending, consumeErrors=True).addCallback(lambda ignored: None)
 
     def _log_access(self, record: AccessRecord) -> None:
@@ -405,4 +405,5 @@ def make_service(settings: Settings, load: Callable[[], Settings] | None = None)
     # Twisted's timers run on the wall clock: a step of NTP would fire or starve them.
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
     prepare_process()
+    reactor.callWhenRunning(stop_once)
     return ProxyService(settings, reactor, load=load)

@@ -14,10 +14,12 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import LoopingCall
@@ -32,10 +34,11 @@ from s3proxy.backends import CannotStart
 from s3proxy.config import Configuration
 from s3proxy.frontend.balance import SharedCounts
 from s3proxy.generation import Generation
-from s3proxy.listening import CannotListen, Sockets
+from s3proxy.listening import ADMIN, CannotListen, Sockets
 from s3proxy.metrics import Family, MetricsSum
+from s3proxy.process import python_command, sealed_memory, stop_once, write_no_core
 from s3proxy.proxy import ProxyCounts
-from s3proxy.service import ADMIN, endpoints
+from s3proxy.service import endpoints
 from s3proxy.tables import Faults
 from s3proxy.worker import COMMANDS_FD, FIRST_SOCKET_FD, REPORTS_FD, RETIRE, STOP, listening_environment, start_message
 
@@ -118,10 +121,11 @@ class Worker(ProcessProtocol):
 
     def kill(self) -> None:
         """
-        End it now.
+        End the process now, if it has not ended.
         """
         self.is_leaving = True
-        self.transport.signalProcess("KILL")
+        with contextlib.suppress(ProcessExitedAlready):
+            self.transport.signalProcess("KILL")
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         *lines, self._unread[childFD] = (self._unread[childFD] + data).split(b"\n")
@@ -175,12 +179,14 @@ class Supervisor(Service):
         self.metrics = MetricsSum()
         self.workers: list[Worker] = []
         self._load = load
+        # twistd leaves it for the directory of `--rundir`.
+        self._directory = os.getcwd()
         self._former = former or Handover({}, {})
         self._sockets = Sockets(reactor, self._former.sockets)
         self._configuration = load()
         self._settings = self._checked(self._configuration)
         self._admin_port: IListeningPort | None = None
-        self._handlers: dict[int, Any] = {}
+        self._handled = {signal.SIGHUP: self.reload, signal.SIGUSR2: self.restart}
         self._is_changing = False
         self._changes_again = False
         self._is_stopping = False
@@ -205,14 +211,12 @@ class Supervisor(Service):
             for name, endpoint in endpoints(self._settings).items():
                 self._sockets.open(name, endpoint)
         except CannotListen as error:
-            self._log.critical("{message}", message=str(error))
             raise CannotStart(str(error)) from None
 
     def startService(self) -> None:
         super().startService()
         self._sockets.keep_only(endpoints(self._settings))
-        for number, act in ((signal.SIGHUP, self.reload), (signal.SIGUSR2, self.restart)):
-            self._handlers[number] = signal.signal(number, self._in_reactor(act))
+        self._handle_signals()
         self._reaping.start(1.0)
         self._listen_for_admin()
         self._change(self._configuration, self._settings, self._former.retire)
@@ -223,8 +227,9 @@ class Supervisor(Service):
         """
         super().stopService()
         self._is_stopping = True
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler or signal.SIG_DFL)
+        for number in self._handled:
+            # The default would end this process in the middle of the drain, and leave the workers to themselves.
+            signal.signal(number, signal.SIG_IGN)
         self._sockets.keep_only([ADMIN])
         self._former.stop()
         for worker in self.workers:
@@ -241,6 +246,10 @@ class Supervisor(Service):
         stopping = self._admin_port.stopListening() if self._admin_port is not None else None
         return stopping or succeed(None)
 
+    def _handle_signals(self) -> None:
+        for number, act in self._handled.items():
+            signal.signal(number, self._in_reactor(act))
+
     def _in_reactor(self, act: Callable[[], None]) -> Callable[[int, Any], None]:
         return lambda number, frame: self.reactor.callFromThread(act)
 
@@ -252,6 +261,8 @@ class Supervisor(Service):
 
         What is wrong is logged, and then nothing changes.
         """
+        if self._is_stopping:
+            return
         if self._is_changing:
             self._changes_again = True
             return
@@ -271,10 +282,21 @@ class Supervisor(Service):
         """
         Start workers; once all of them are ready, let those before them end.
         """
-        self._is_changing = True
         former = [worker for worker in self.workers if not worker.is_leaving]
-        counts = SharedCounts(settings.server.workers)
-        new = [self._start(configuration, settings, counts, number) for number in range(settings.server.workers)]
+        new: list[Worker] = []
+        try:
+            counts = SharedCounts(settings.server.workers)
+            for number in range(settings.server.workers):
+                new.append(self._start(configuration, settings, counts, number))
+        except OSError as error:
+            # No process, descriptor or memory is left for another one.
+            for worker in new:
+                worker.tell(STOP)
+            if not former:
+                raise CannotStart(f"cannot start a worker: {error.strerror}") from None
+            self._not_reloaded(f"cannot start a worker: {error.strerror}")
+            return
+        self._is_changing = True
         giving_up = self.reactor.callLater(START_TIME, _kill, new)
 
         def started(results: list[tuple[bool, Any]]) -> None:
@@ -327,23 +349,56 @@ class Supervisor(Service):
             return
         self._is_changing = True
         # There is no way back from a program which cannot start.
-        trying = getProcessOutputAndValue(sys.executable, ["-c", "import s3proxy.supervisor"], os.environ)
+        executable, *flags = python_command()
+        trying = getProcessOutputAndValue(executable, [*flags, "-c", "import s3proxy.supervisor"], os.environ)
         trying.addCallback(self._tried, arguments, pidfile)
+        trying.addErrback(self._not_tried)
 
     def _tried(self, result: tuple[bytes, bytes, int], arguments: list[str], pidfile: str | None) -> None:
         self._is_changing = False
+        if self._is_stopping:
+            # Told to end meanwhile: the new program would not know.
+            return
         if result[2] != 0:
             self._log.error("not restarted: {reason}", reason=result[1].decode("utf-8", "replace"))
             return
         handover = Handover(self._sockets.descriptors, {worker.pid: worker.commands_fd for worker in self.workers})
+        directory = os.getcwd()
+        try:
+            # Relative paths of the command line are meant from there.
+            os.chdir(self._directory)
+            self._execute(handover, arguments, os.path.join(directory, pidfile) if pidfile else None)
+        except OSError as error:
+            os.chdir(directory)
+            self._handle_signals()
+            self._log.error("not restarted: {reason}", reason=error.strerror)
+
+    def _not_tried(self, failure: Failure) -> None:
+        failure.trap(OSError)
+        self._is_changing = False
+        self._log.error("not restarted: {reason}", reason=failure.getErrorMessage())
+
+    def _execute(self, handover: Handover, arguments: list[str], pidfile: str | None) -> None:
+        for number in self._handled:
+            # Ignored signals stay so through exec(2); until the new program handles them the default would end it.
+            signal.signal(number, signal.SIG_IGN)
         for fd in handover.descriptors:
             os.set_inheritable(fd, True)
-        if pidfile:
+        pid = b""
+        if pidfile is not None:
             # It holds our own number, which twistd would take for another's.
             with contextlib.suppress(OSError):
+                pid = Path(pidfile).read_bytes()
                 os.unlink(pidfile)
         environment = {**os.environ, **listening_environment(), HANDOVER: handover.text()}
-        os.execve(sys.executable, [sys.executable, *arguments], environment)  # noqa: S606
+        try:
+            os.execve(sys.executable, [sys.executable, *arguments], environment)  # noqa: S606
+        finally:
+            # Only a failure comes here.
+            for fd in handover.descriptors:
+                os.set_inheritable(fd, False)
+            if pidfile is not None and pid:
+                Path(pidfile).write_bytes(pid)
 
     # Workers
 
@@ -355,17 +410,14 @@ class Supervisor(Service):
         message = start_message(
             configuration.content, configuration.directory, in_worker, settings.server.workers, number, counts_fd
         )
-        message_fd = os.memfd_create("s3proxy")
+        message_fd = sealed_memory("s3proxy", message)
         commands_read_fd, commands_fd = os.pipe()
         try:
-            with os.fdopen(message_fd, "wb", closefd=False) as file:
-                file.write(message)
-            os.lseek(message_fd, 0, os.SEEK_SET)
             worker = Worker(self, configuration, commands_fd, counts, number)
             self.reactor.spawnProcess(
                 worker,
                 sys.executable,
-                [sys.executable, "-m", "s3proxy.worker"],
+                [*python_command(), "-m", "s3proxy.worker"],
                 env=None,
                 childFDs={
                     0: message_fd,
@@ -403,11 +455,27 @@ class Supervisor(Service):
         self.reactor.callLater(pause, self._replace, worker)
 
     def _replace(self, worker: Worker) -> None:
-        if worker.configuration is self._configuration and not self._is_stopping:
+        if self._is_stopping:
+            return
+        if self._is_changing:
+            # Which configuration holds is not decided. A worker started now would serve the former one for ever: those
+            # which are to retire have been chosen, and a key that the new one disables would be good there.
+            self.reactor.callLater(MIN_PAUSE, self._replace, worker)
+            return
+        if worker.configuration is not self._configuration:
+            return
+        try:
             replacement = self._start(self._configuration, self._settings, worker.counts, worker.number)
-            replacement.ready.addCallback(self._replaced, worker)
+        except OSError as error:
+            self._log.error("cannot start a worker: {reason}", reason=error.strerror)
+            self.reactor.callLater(MAX_PAUSE, self._replace, worker)
+            return
+        giving_up = self.reactor.callLater(START_TIME, replacement.kill)
+        replacement.ready.addCallback(self._replaced, worker, giving_up)
 
-    def _replaced(self, is_ready: bool, worker: Worker) -> None:
+    def _replaced(self, is_ready: bool, worker: Worker, giving_up: Any) -> None:
+        if giving_up.active():
+            giving_up.cancel()
         if not is_ready:
             self.reactor.callLater(MAX_PAUSE, self._replace, worker)
 
@@ -553,5 +621,7 @@ def make_supervisor(load: Callable[[], Configuration]) -> Supervisor:
     from twisted.internet import reactor
 
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
+    write_no_core()
+    reactor.callWhenRunning(stop_once)
     text = os.environ.pop(HANDOVER, None)
     return Supervisor(load, reactor, Handover.from_text(text) if text is not None else None)

@@ -5,9 +5,11 @@ The command line of ``twistd s3proxy``. It imports no reactor: which one runs is
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from twisted.application.service import IService
@@ -127,10 +129,21 @@ def _given(table: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in table.items() if value}
 
 
+def _without_traceback(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    from s3proxy.backends import CannotStart
+
+    if isinstance(error, CannotStart):
+        sys.stderr.write(f"{error}\n")
+    else:
+        sys.__excepthook__(kind, error, traceback)
+
+
 def makeService(options: Options) -> IService:
     """
     Make the daemon, for twistd to start: one process, or the supervisor of several.
     """
+    # The reason says all that an operator can use; twistd lets the exception pass.
+    sys.excepthook = _without_traceback
     from s3proxy.service import make_service
     from s3proxy.supervisor import make_supervisor
 

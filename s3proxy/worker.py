@@ -1,8 +1,9 @@
 """
 One of several processes which serve: started by the supervisor, and never by hand.
 
-What it is to do is on descriptor 0; the supervisor's commands come on descriptor 3, a line each; on descriptor 4 it
-reports every second what it has counted, first when it is ready. Its log goes to descriptor 2.
+What it is to do is on descriptor 0, which it reads once and then replaces: secrets are in it. The supervisor's commands
+come on descriptor 3, a line each; on descriptor 4 it reports every second what it has counted, first when it is ready.
+Its log goes to descriptor 2.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+
+from s3proxy.process import prepare_process, read_once
 
 if TYPE_CHECKING:
     from s3proxy.service import ProxyService
@@ -81,7 +84,9 @@ def main() -> int:
     Serve, until told otherwise; return the exit status.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the supervisor, too, and that tells us.
+    # These are for the supervisor; a terminal, or `pkill`, sends them to every process.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     # systemd's sockets came to us by way of the supervisor, but Twisted must still find them by their names.
     os.environ.update(listening_environment())
     from twisted.internet import reactor as the_reactor
@@ -89,8 +94,7 @@ def main() -> int:
     from twisted.logger import globalLogBeginner
 
     globalLogBeginner.beginLoggingTo([cast(Any, _write_log)], redirectStandardIO=False, discardBuffer=True)
-    with os.fdopen(0, "rb", closefd=False) as file:
-        message = json.load(file)
+    message = json.loads(read_once(0))
     reactor: Any = the_reactor
     reactor.seconds = time.monotonic
     service = _make_service(message, reactor)
@@ -109,7 +113,6 @@ def _make_service(message: dict[str, Any], reactor: Any) -> ProxyService | None:
     from s3proxy.config import make_settings, share_of
     from s3proxy.frontend.balance import Balance
     from s3proxy.listening import Sockets
-    from s3proxy.process import prepare_process
     from s3proxy.service import ProxyService
     from s3proxy.tables import Faults
 

@@ -4,6 +4,7 @@ The admin endpoint: what it tells, whom it tells it to, and that it tells no sec
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import pytest
 import pytest_twisted
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet import reactor
-from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.endpoints import TCP4ClientEndpoint, UNIXClientEndpoint
 from twisted.internet.protocol import Factory
 
+from s3proxy.admin import MAX_CONNECTIONS
 from s3proxy.config import make_settings
 from s3proxy.service import ProxyService
 from s3proxy.tables import Faults
@@ -32,14 +34,14 @@ class Running:
     A daemon within this process, and its backend.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, admin: str = "tcp:0:interface=127.0.0.1") -> None:
         write_keys(directory / "keys.toml")
         self.backend = FaultyBackend()
         self.backend_port = reactor.listenTCP(0, self.backend, interface="127.0.0.1")
         loopback = "tcp:0:interface=127.0.0.1"
         settings = make_settings(
             {
-                "server": {"listen": [loopback], "admin": loopback},
+                "server": {"listen": [loopback], "admin": admin},
                 "backend": [
                     {
                         "name": "store",
@@ -128,7 +130,44 @@ async def test_health_and_readiness(tmp_path: Path) -> None:
     assert answer.status == 200
 
 
-@pytest.mark.parametrize("host", ["evil.test", "localhost.evil.test", "127.0.0.1.evil.test", "10.0.0.1", ""])
+@pytest_twisted.ensureDeferred
+async def test_a_reload_during_the_drain(tmp_path: Path) -> None:
+    """
+    It comes too late: nothing is listened on again.
+    """
+    running = Running(tmp_path)
+    client = await running.connect(running.service.addresses[0].port)
+    running.backend.on_request = lambda connection, request: None
+    made = Signer(host="127.0.0.1", now=datetime.now(UTC)).put("/test-bucket/k", b"hello")
+    client.send(made.head + made.body)
+    await until(lambda: running.backend.requests)
+    stopped = running.service.stopService()
+    is_reloaded = running.service.reload()
+    addresses = running.service.addresses
+    running.backend.connections[0].send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    await client.answer("PUT")
+    await stopped
+    await running.stop()
+
+    assert not is_reloaded
+    assert addresses == []
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("evil.test", "localhost.evil.test", "127.0.0.1.evil.test", "127-0-0-1.evil.test", "10.0.0.1", "0.0.0.0", ""),
+        *(
+            "127.0.0.1@evil.test",
+            "localhost:9001@evil.test",
+            "localhost:9001x",
+            "localhost:",
+            "localhost evil",
+            "127.1",
+        ),
+        *("[::1].evil.test", "[::1", "::1", "[::ffff:10.0.0.1]", "%6cocalhost", "localhost%00", "localhost,evil.test"),
+    ],
+)
 @pytest_twisted.ensureDeferred
 async def test_a_page_of_somebody_else(host: str, tmp_path: Path) -> None:
     """
@@ -142,6 +181,126 @@ async def test_a_page_of_somebody_else(host: str, tmp_path: Path) -> None:
     assert answer.status == 403
     assert b"s3proxy_" not in answer.body
     assert posted.status == 405
+
+
+NOT_SERVED = {
+    "no host": b"GET /metrics HTTP/1.0\r\n\r\n",
+    "no host, 1.1": b"GET /metrics HTTP/1.1\r\n\r\n",
+    "two hosts": b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nHost: evil.test\r\n\r\n",
+    "a url of another host": b"GET http://evil.test/metrics HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "a url, another host": b"GET http://localhost/metrics HTTP/1.1\r\nHost: evil.test\r\n\r\n",
+    "no slash": b"GET xmetrics HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "escaped": b"GET /%6detrics HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "an escaped slash": b"GET %2Fmetrics HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "dots": b"GET /health/../metrics HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "two slashes": b"GET //metrics HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "a slash more": b"GET /metrics/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "case": b"GET /Metrics HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "connect": b"CONNECT localhost:9001 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "options": b"OPTIONS /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "delete": b"DELETE /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "trace": b"TRACE /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("data", NOT_SERVED.values(), ids=NOT_SERVED)
+@pytest_twisted.ensureDeferred
+async def test_a_request_that_is_not_for_a_page(data: bytes, tmp_path: Path) -> None:
+    """
+    Only GET and HEAD of a page as it is documented, by one name of loopback, are served; the rest is told nothing.
+    """
+    running = Running(tmp_path)
+    client = await running.connect(running.service.admin_address.port)
+    client.send(data)
+    answer = await client.answer("GET")
+    await running.stop()
+
+    assert answer is not None
+    assert answer.status in {400, 403, 404, 405}
+    assert b"s3proxy_" not in answer.body
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:9001", "127.0.0.1:9001", "127.1.2.3", "[::1]", "[::1]:9001"])
+@pytest_twisted.ensureDeferred
+async def test_names_of_loopback(host: str, tmp_path: Path) -> None:
+    """
+    Each of them is answered, with or without a port.
+    """
+    running = Running(tmp_path)
+    answer = await running.admin("/health?x=1", host)
+    await running.stop()
+
+    assert (answer.status, answer.body) == (200, b"ok\n")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_unix_socket_checks_the_host_too(tmp_path: Path) -> None:
+    """
+    Another proxy may pass requests of browsers on to it.
+    """
+    path = tmp_path / "admin.socket"
+    running = Running(tmp_path, admin=f"unix:{path}")
+    answers = []
+    for host in ("localhost", "evil.test"):
+        factory = Factory.forProtocol(FaultyClient)
+        factory.noisy = False
+        client: Any = await UNIXClientEndpoint(reactor, str(path)).connect(factory)
+        client.send(f"GET /health HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        answers.append(await client.answer("GET"))
+        running.clients.append(client)
+    await running.stop()
+
+    assert [answer.status for answer in answers] == [200, 403]
+
+
+def temporary_files() -> list[str]:
+    """
+    Return the files of this process that have no name any more.
+    """
+    links = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            links.append(str(descriptor.readlink()))
+    return [link for link in links if link.endswith("(deleted)") and not link.startswith("/memfd:")]
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 1000000", b"Transfer-Encoding: chunked"])
+@pytest_twisted.ensureDeferred
+async def test_a_body_is_not_kept(framing: bytes, tmp_path: Path) -> None:
+    """
+    Whoever may connect to loopback, a browser's page among them, cannot fill the disk with what is posted.
+    """
+    running = Running(tmp_path)
+    client = await running.connect(running.service.admin_address.port)
+    before = temporary_files()
+    client.send(b"POST /metrics HTTP/1.1\r\nHost: localhost\r\n%s\r\n\r\n" % framing)
+    client.send(b"80000\r\n" + b"x" * 0x80000 + b"\r\n" if b"chunked" in framing else b"x" * 0x80000)
+    other = await running.admin("/health")
+    assert temporary_files() == before
+    assert other.status == 200
+    client.send(b"0\r\n\r\n" if b"chunked" in framing else b"x" * (1_000_000 - 0x80000))
+    answer = await client.answer("POST")
+    await running.stop()
+
+    assert answer is not None
+    assert answer.status == 405
+
+
+@pytest_twisted.ensureDeferred
+async def test_its_connections_are_bounded(tmp_path: Path) -> None:
+    """
+    Whoever opens many and asks nothing takes no descriptor from the clients; a further one is served.
+    """
+    running = Running(tmp_path)
+    port = running.service.admin_address.port
+    idle = [await running.connect(port) for _ in range(MAX_CONNECTIONS)]
+    answer = await running.admin("/health")
+    await until(lambda: idle[0].lost)
+    held = sum(client.lost is None for client in idle)
+    await running.stop()
+
+    assert answer.status == 200
+    assert held == MAX_CONNECTIONS - 1
 
 
 @pytest_twisted.ensureDeferred

@@ -296,6 +296,7 @@ def test_a_port_in_use_fails_the_start(tmp_path: Path) -> None:
 
     assert ran.returncode != 0
     assert "cannot listen" in ran.stdout + ran.stderr
+    assert "Traceback" not in ran.stdout + ran.stderr
 
 
 STEPPED = """

@@ -4,8 +4,18 @@ What a process which serves asks of its system: seen from inside one, because th
 
 from __future__ import annotations
 
+import os
+import resource
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from s3proxy.process import python_command, read_once, sealed_memory, stop_once
 
 BLOCKS = """
 import gc, resource, sys
@@ -55,3 +65,94 @@ def test_a_process_which_serves_looks_for_cycles_seldom_and_has_all_descriptors(
 
     assert threshold == 20_000
     assert soft == hard
+
+
+def test_memory_with_secrets_can_be_read_and_not_changed() -> None:
+    """
+    Neither its content nor its size changes any more, whoever has the descriptor.
+    """
+    fd = sealed_memory("test", b"content")
+    try:
+        with pytest.raises(PermissionError):
+            os.pwrite(fd, b"C", 0)
+        with pytest.raises(PermissionError):
+            os.ftruncate(fd, 1)
+        assert os.read(fd, 100) == b"content"
+        assert not os.get_inheritable(fd)
+    finally:
+        os.close(fd)
+
+
+def test_what_was_read_once_is_not_there_again() -> None:
+    """
+    The descriptor stays in use, and holds nothing.
+    """
+    fd = sealed_memory("test", b"content")
+    try:
+        assert read_once(fd) == b"content"
+        assert Path(f"/proc/self/fd/{fd}").readlink() == Path(os.devnull)
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [([], ["-P"]), (["-E"], ["-P", "-E"]), (["-s"], ["-P", "-s"]), (["-I"], ["-P", "-E", "-s"])],
+    ids=["none", "no-environment", "no-user-site", "isolated"],
+)
+def test_a_further_process_imports_no_more_than_this_one(flags: list[str], expected: list[str]) -> None:
+    """
+    A distribution's `twistd` may ignore PYTHONPATH and the user's packages: so do the processes that it starts.
+    """
+    code = "from s3proxy.process import python_command; print(*python_command()[1:])"
+
+    ran = subprocess.run([sys.executable, "-P", *flags, "-c", code], check=True, capture_output=True, text=True)
+
+    assert ran.stdout.split() == expected
+    assert python_command()[0] == sys.executable
+
+
+def test_a_process_which_serves_writes_no_core_dump() -> None:
+    """
+    The soft limit is 0, and the hard one is as it was: an operator may raise it for one process.
+    """
+    code = (
+        "import resource, sys; from s3proxy.process import prepare_process;"
+        "before = resource.getrlimit(resource.RLIMIT_CORE)[1];"
+        "resource.setrlimit(resource.RLIMIT_CORE, (before, before));"
+        "prepare_process(); soft, hard = resource.getrlimit(resource.RLIMIT_CORE);"
+        "print(soft, hard == before)"
+    )
+    if resource.getrlimit(resource.RLIMIT_CORE)[1] == 0:
+        pytest.skip("this system allows no core dump at all")
+
+    ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+
+    assert ran.stdout.split() == ["0", "True"]
+
+
+@pytest.fixture
+def signals() -> Iterator[list[int]]:
+    """
+    Which signals of those that end a daemon reached its handlers.
+    """
+    received: list[int] = []
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    former: dict[int, Any] = {
+        number: signal.signal(number, lambda number, frame: received.append(number)) for number in numbers
+    }
+    yield received
+    for number, handler in former.items():
+        signal.signal(number, handler)
+
+
+def test_a_daemon_is_told_to_stop_once(signals: list[int]) -> None:
+    """
+    Further signals during the drain have no effect.
+    """
+    stop_once()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+        os.kill(os.getpid(), number)
+
+    assert signals == [signal.SIGINT]

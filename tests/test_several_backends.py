@@ -505,6 +505,9 @@ secret_access_key = "secret"
 {more}"""
     )
 
+    for file in (path, path.parent / "keys.toml"):
+        file.chmod(0o600)
+
     assert main(["check", str(path)]) == 0
     return [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning")]
 
@@ -523,7 +526,7 @@ TENANTS = "".join(
     f'[[backend_key]]\nname = "{name}"\nbackend = "ceph"\naccess_key_id = "X"\nsecret_access_key = "secret"\n'
     for name in ("a", "b")
 )
-WITHOUT_RULES = "without access rules of its own each of them may do all that it may"
+WITHOUT_RULES = "without access rules each of them can read, change and delete what the others can"
 OPEN = '[[backend]]\nname = "open"\nurl = "http://127.0.0.1:2"\nsignature = "none"\n'
 ROUTED = '[[route]]\nbucket = "logs-*"\nbackend = "open"\n'
 
@@ -531,26 +534,31 @@ ROUTED = '[[route]]\nbucket = "logs-*"\nbackend = "open"\n'
 @pytest.mark.parametrize(
     ("more", "keys", "warnings"),
     [
-        ("", ["", "", ""], []),
+        ("", ["", "", ""], [f'warning: 3 client keys share the key of backend "ceph"; {WITHOUT_RULES}']),
+        ("", [""], []),
+        ("", ["", "disabled = true"], []),
         (TENANTS, ['backend_key = "a"', 'backend_key = "b"', ""], []),
         (TENANTS, ['backend_key = "a"', 'backend_key = "a"\ndisabled = true'], []),
         (
             TENANTS,
             ['backend_key = "a"', 'backend_key = "b"', 'backend_key = "b"'],
-            [f'warning: 2 keys share backend key "b"; {WITHOUT_RULES}'],
+            [f'warning: 2 client keys share backend key "b"; {WITHOUT_RULES}'],
         ),
         (
             TENANTS + OPEN + ROUTED,
             ["", "", "", 'backend_key = "b"', 'backend_key = "b"', 'backend = "open"', 'backend = "open"'],
-            [f'warning: 2 keys share backend key "b", 3 keys share the own key of backend "ceph"; {WITHOUT_RULES}'],
+            [
+                'warning: 2 client keys share backend key "b", 3 client keys share the key of backend "ceph"; '
+                + WITHOUT_RULES
+            ],
         ),
     ],
-    ids=["one-key-of-ours", "one-to-one", "disabled", "shared", "own-key"],
+    ids=["one-key-of-ours", "single", "single-live", "one-to-one", "disabled", "shared", "own-key"],
 )
 def test_check_warns_where_keys_share_one_of_ours(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], more: str, keys: list[str], warnings: list[str]
 ) -> None:
     """
-    One line, where somebody has mapped keys at all; a daemon with one account has nothing to be warned of.
+    One line, for the one key of a single backend, too; a single client has nobody to share with.
     """
     assert checked(tmp_path, capsys, more, client_keys(*keys)) == warnings

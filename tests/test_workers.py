@@ -412,6 +412,7 @@ async def test_a_port_in_use_fails_the_start(tmp_path: Path) -> None:
 
     assert ran.returncode != 0
     assert "cannot listen" in ran.stdout + ran.stderr
+    assert "Traceback" not in ran.stdout + ran.stderr
 
 
 @pytest_twisted.ensureDeferred
