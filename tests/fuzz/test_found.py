@@ -1,0 +1,55 @@
+"""
+What the fuzz found, each as small as it became.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fuzz.grammar import Draft
+from tests.fuzz.signing import Attacker
+from tests.harness import NOW, SERVER
+from tests.memory import MemoryProxy, Verdict
+
+_KEY = SERVER["credentials"][0]
+ATTACKER = Attacker(_KEY["access_key"], _KEY["secret_key"], NOW)
+KEY = b"/test-bucket/k"
+
+
+def sent(draft: Draft, profile: str = "generic") -> Verdict:
+    """
+    Send a request that is signed for what it is.
+    """
+    return MemoryProxy(profile=profile).send(ATTACKER.encode(draft))
+
+
+@pytest.mark.parametrize("carrier", ["v4-header", "v2-header", "v4-query", "v2-query", "anonymous"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        b"S3.EXAMPLE.TES[]T",
+        b"[s3.example.test]",
+        b"[::1%3A%201%0D%0A%0D%0AGET%20%2Fother-bucket%2Fsecret]",
+        b"[::1]a",
+        b"[::1",
+        b"a:b:80",
+        b"a:80a",
+    ],
+)
+def test_a_host_is_a_name_or_an_address(host: bytes, carrier: str) -> None:
+    """
+    Brackets stand around an IPv6 address and nowhere else, and what follows a colon is a port.
+    """
+    verdict = sent(Draft(carrier, b"GET", KEY, host=host))
+
+    assert (verdict.codes, verdict.stored) == (("BadRequest",), ())
+
+
+@pytest.mark.parametrize(
+    "host", [b"[::1]", b"[::1]:9000", b"127.0.0.1:9000", b"a_b.test", b"S3.example.test.:80", b"a:"]
+)
+def test_hosts_that_are(host: bytes) -> None:
+    """
+    Every way to write one goes on.
+    """
+    assert sent(Draft("v4-header", b"GET", KEY, host=host)).statuses == (200,)
