@@ -53,3 +53,24 @@ def test_hosts_that_are(host: bytes) -> None:
     Every way to write one goes on.
     """
     assert sent(Draft("v4-header", b"GET", KEY, host=host)).statuses == (200,)
+
+
+@pytest.mark.parametrize("carrier", ["v4-header", "v4-query", "v2-header", "v2-query"])
+@pytest.mark.parametrize("items", [[b"list-type=2", b"list-type=x"], [b"list-type=x", b"list-type=2"]])
+def test_two_list_types(items: list[bytes], carrier: str) -> None:
+    """
+    One reader lists by the first version and another by the second.
+    """
+    verdict = sent(Draft(carrier, b"GET", b"/test-bucket", items))
+
+    assert (verdict.codes, verdict.stored) == (("InvalidArgument",), ())
+
+
+@pytest.mark.parametrize("items", [[b"append", b"position=0", b"position=5"], [b"append", b"append=", b"position=0"]])
+def test_a_repeated_parameter_of_an_extension(items: list[bytes]) -> None:
+    """
+    Two readers would append at two places.
+    """
+    verdict = sent(Draft("v4-header", b"PUT", KEY, items, body=b"hello"), "ceph-rgw")
+
+    assert (verdict.codes, verdict.stored) == (("InvalidArgument",), ())
