@@ -74,3 +74,34 @@ def test_a_repeated_parameter_of_an_extension(items: list[bytes]) -> None:
     verdict = sent(Draft("v4-header", b"PUT", KEY, items, body=b"hello"), "ceph-rgw")
 
     assert (verdict.codes, verdict.stored) == (("InvalidArgument",), ())
+
+
+@pytest.mark.parametrize(
+    "name", [b"content-disposition", b"cache-control", b"content-language", b"expires", b"x-amz-meta-a"]
+)
+@pytest.mark.parametrize("carrier", ["v4-header", "v2-header", "v4-query", "v2-query"])
+def test_two_lines_of_a_header(carrier: str, name: bytes) -> None:
+    """
+    A backend gets one line, with what the signature counts: of two it may read the first or the last.
+    """
+    draft = Draft(carrier, b"PUT", KEY, headers=[(name, b"a"), (name.upper(), b"b")], body=b"hello", payload="unsigned")
+
+    (stored,) = sent(draft).stored
+
+    assert stored.head.fields[name] == [b"a,b"]
+
+
+@pytest.mark.parametrize(
+    "codings", [(b"aws-chunked", b"gzip"), (b"gzip", b"aws-chunked"), (b"aws-chunked,gzip", b"aws-chunked")]
+)
+def test_two_lines_of_a_coding(codings: tuple[bytes, bytes]) -> None:
+    """
+    aws-chunked is struck from both before they become one.
+    """
+    headers = [(b"content-encoding", coding) for coding in codings]
+    draft = Draft("v4-header", b"PUT", KEY, headers=headers, body=b"hello", payload="signed chunks")
+
+    (stored,) = sent(draft).stored
+
+    assert stored.head.fields[b"content-encoding"] == [b"gzip"]
+    assert stored.body == b"hello"
