@@ -144,12 +144,20 @@ def _joined(passed: HeaderList) -> HeaderList:
     """
     Write one line for each name, its values joined as a signature counts them. Of two lines a backend may read but one.
     """
-    lines: dict[bytes, tuple[bytes, list[bytes]]] = {}
+    joined: HeaderList = []
+    places: dict[bytes, int] = {}
     for name, value in passed:
-        lines.setdefault(name.lower(), (name, []))[1].append(value)
-    return [(name, b",".join(values)) for name, values in lines.values()]
+        lower = name.lower()
+        if lower in places and lower not in _LISTS:
+            place = places[lower]
+            joined[place] = (joined[place][0], b"%s,%s" % (joined[place][1], value))
+        else:
+            places.setdefault(lower, len(joined))
+            joined.append((name, value))
+    return joined
 
 
+_LISTS = frozenset({b"accept", b"accept-encoding", b"accept-language"})
 _MODE = b"x-amz-checksum-mode"
 
 
