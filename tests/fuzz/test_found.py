@@ -105,3 +105,88 @@ def test_two_lines_of_a_coding(codings: tuple[bytes, bytes]) -> None:
 
     assert stored.head.fields[b"content-encoding"] == [b"gzip"]
     assert stored.body == b"hello"
+
+
+SOURCES = {
+    "a broken escape": b"/test-bucket/k%zz",
+    "a broken escape at the end": b"/test-bucket/k%",
+    "a broken escape in the bucket": b"/test%-bucket/k",
+    "no UTF-8": b"/test-bucket/%ff",
+    "another parameter": b"/test-bucket/k?x=1",
+    "an escaped parameter": b"/test-bucket/k?versio%25nId=1",
+    "two parameters": b"/test-bucket/k?versionId=1&x=2",
+    "two queries": b"/test-bucket/k?versionId=1?versionId=2",
+    "a query without a value": b"/test-bucket/k?versionId",
+    "an empty query": b"/test-bucket/k?",
+}
+COPIES = {"CopyObject": [], "UploadPartCopy": [b"partNumber=1", b"uploadId=a"]}
+
+
+@pytest.mark.parametrize("carrier", ["v4-header", "v2-header", "v4-query", "v2-query"])
+@pytest.mark.parametrize("operation", COPIES)
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_copy_source_that_two_readers_read_otherwise(source: str, operation: str, carrier: str) -> None:
+    """
+    Ceph 16.2 copies "k" for "k%", and stores an empty part for "k%zz".
+    """
+    headers = [(b"x-amz-copy-source", SOURCES[source])]
+    verdict = sent(Draft(carrier, b"PUT", KEY, list(COPIES[operation]), headers, payload="unsigned"))
+
+    assert (verdict.codes, verdict.stored) == (("InvalidArgument",), ())
+
+
+@pytest.mark.parametrize(
+    "source", [b"test-bucket/k?versionId=null", b"/test-bucket/%C3%A9?versionId=a.b-c_D9", b"/b/a+b"]
+)
+def test_copy_sources_that_are(source: bytes) -> None:
+    """
+    A version, a key of any letters.
+    """
+    for items in COPIES.values():
+        verdict = sent(Draft("v4-header", b"PUT", KEY, list(items), [(b"x-amz-copy-source", source)]), "ceph-rgw")
+        assert verdict.statuses == (200,)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        b"/test-bucket/%25",
+        b"/test-bucket/100%25",
+        b"/test-bucket/a%2541",
+        b"/test-bucket/%3FversionId=x",
+        b"/other%252Dbucket/k",
+    ],
+)
+def test_ceph_decodes_the_source_of_a_part_twice(source: bytes) -> None:
+    """
+    It would copy another object, and what is nothing when it was decoded twice ends it. An object is copied as it says.
+    """
+    headers = [(b"x-amz-copy-source", source)]
+    part = sent(Draft("v4-header", b"PUT", KEY, list(COPIES["UploadPartCopy"]), headers), "ceph-rgw")
+    whole = sent(Draft("v4-header", b"PUT", KEY, [], headers), "ceph-rgw")
+
+    assert (part.codes, part.stored) == (("NotImplemented",), ())
+    assert whole.statuses == (200,)
+
+
+@pytest.mark.parametrize("path", [b"/:test-bucket/k", b"/tenant:test-bucket/k", b"/%3atest-bucket/k", b"/:test-bucket"])
+def test_a_second_name_of_a_bucket(path: bytes) -> None:
+    """
+    ":bucket" is "bucket" to Ceph: rules and routes would not know it.
+    """
+    for draft in (
+        Draft("v4-header", b"GET", path),
+        Draft("v4-header", b"PUT", KEY, [], [(b"x-amz-copy-source", path + b"/k")]),
+    ):
+        verdict = sent(draft, "ceph-rgw")
+        assert (verdict.codes, verdict.stored) == (("InvalidBucketName",), ())
+
+
+def test_a_listing_parameter_beside_a_sub_resource() -> None:
+    """
+    GetBucketAcl stays one at Walrus, which is asked for listings of the first version.
+    """
+    verdict = sent(Draft("v4-header", b"GET", b"/test-bucket", [b"acl", b"list-type=2", b"prefix=a"]), "walrus-3.4")
+
+    assert verdict.statuses == (200,)
+    assert verdict.stored[0].head.raw_query == b"acl"
