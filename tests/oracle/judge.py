@@ -51,6 +51,7 @@ TOLERATED = {
     "x-id": "x-id is cut, and what SDKs add besides: it means nothing in a query.",
     "respelled": "A parameter is spelled as S3 spells it: a storage may not decode names.",
     "extension": "What the configuration allows beyond S3, by a name of `EXTENSIONS`.",
+    "head of a read": "HEAD asks for whatever GET has, without its document (RFC 9110, section 9.3.2).",
     "head of the service": "HEAD of the service is ListBuckets without its document (RFC 9110, section 9.3.2).",
     "query header": "x-amz-* of a presigned query, and of any under Signature V2, is a header of that name.",
     "unsigned client": "What nobody signed may be dropped: the backend judges the request as anonymous.",
@@ -580,7 +581,12 @@ def _classify(
 ) -> tuple[str | None, frozenset[bytes]]:
     if method == b"HEAD" and level == SERVICE and tolerate("head of the service"):
         return "ListBuckets", frozenset(named)
-    return classify(method, level, named, is_copy=is_copy)
+    found = classify(method, level, named, is_copy=is_copy)
+    if method == b"HEAD" and not found[1].isdisjoint(subresources()):
+        other = classify(b"GET", level, named, is_copy=is_copy)
+        if found[1] - other[1] and tolerate("head of a read"):
+            return other
+    return found
 
 
 def _is_utf8(text: bytes) -> bool:
@@ -689,7 +695,7 @@ def _may_be_cut(client: Client, facts: Facts, name: bytes, difference: str, oper
         return tolerate("x-id")
     if name.lower() in client.query_headers:
         return tolerate("query header")
-    if client.carrier == "V4 query" and name.lower() in _SIGNED_INTO_QUERIES:
+    if client.carrier in {"V4 query", "V2 query"} and name.lower() in _SIGNED_INTO_QUERIES:
         return tolerate("signed into the query")
     if name.lower() in AUTHENTICATION:
         is_own = client.carrier in {"V4 query", "V2 query", "V2 header", "preflight"}
