@@ -7,27 +7,31 @@ Source:
 
 from __future__ import annotations
 
+import re
 from urllib.parse import unquote_to_bytes
 
 from s3proxy.s3.errors import InvalidArgument
 
+_ARN = re.compile(rb"arn:[a-z0-9-]+:[a-z0-9-]+:[^:/]*:[^:/]*:[a-z]+/.*?/object/.", re.DOTALL)
+
 
 def check_copy_source(raw_source: bytes) -> None:
     """
-    Refuse a copy source without a key.
+    Refuse a copy source without a key, and one that is a URL: MinIO reads ``http://host/bucket/key`` as one, and there
+    the bucket is another.
 
     Args:
         raw_source: ``/bucket/key?versionId=id``, escaped; the first slash and the version may be absent.
 
     Raises:
-        InvalidArgument: There is no bucket, or no key.
+        InvalidArgument: There is no bucket, or no key, or there is a scheme before them.
     """
-    path = _copy_source_path(raw_source)
+    path = copy_source_path(raw_source)
     if not path.startswith(b"arn:"):
         bucket, _, key = path.removeprefix(b"/").partition(b"/")
-        if bucket and key.strip(b"/"):
+        if bucket and not bucket.endswith(b":") and key.strip(b"/"):
             return
-    elif path.partition(b"/object/")[2]:
+    elif _ARN.match(path) is not None:
         return
     raise InvalidArgument("Invalid copy source object key", "x-amz-copy-source", raw_source)
 
@@ -39,7 +43,7 @@ def copy_source_bucket(raw_source: bytes) -> bytes | None:
     Args:
         raw_source: As `check_copy_source` lets it pass.
     """
-    path = _copy_source_path(raw_source)
+    path = copy_source_path(raw_source)
     return None if path.startswith(b"arn:") else path.removeprefix(b"/").partition(b"/")[0]
 
 
@@ -47,8 +51,18 @@ def copy_source_key(raw_source: bytes) -> bytes:
     """
     Return the key of a copy source, decoded.
     """
-    return _copy_source_path(raw_source).removeprefix(b"/").partition(b"/")[2]
+    return copy_source_path(raw_source).removeprefix(b"/").partition(b"/")[2]
 
 
-def _copy_source_path(raw_source: bytes) -> bytes:
+def sent_copy_source(raw_source: bytes) -> bytes:
+    """
+    Return a copy source as a backend gets it: ``#`` is part of the key, and MinIO would cut the key there.
+    """
+    return raw_source.replace(b"#", b"%23") if b"#" in raw_source else raw_source
+
+
+def copy_source_path(raw_source: bytes) -> bytes:
+    """
+    Return all of a copy source but its version, decoded.
+    """
     return unquote_to_bytes(raw_source.partition(b"?")[0])
