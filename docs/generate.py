@@ -211,7 +211,8 @@ OPERATIONS_INTRODUCTION = """These are the operations of the Amazon S3 API, by w
 is sent to a backend, whoever signed it:
 
 - Another method, or a sub-resource that S3 does not have with this method, is answered 405 MethodNotAllowed.
-- Two sub-resources in one request, a repeated parameter, and a missing one are answered 400 InvalidArgument.
+- Two sub-resources in one request, a repeated parameter, and a missing or empty one are answered 400 InvalidArgument,
+  an empty `uploadId` 404 NoSuchUpload.
 - A query parameter that S3 does not know is ignored in a read, as S3 ignores it, and not sent. A write with one is
   answered 501 NotImplemented: without the parameter it would be another operation.
 - `x-id`, `X-Amz-User-Agent` and `X-Amz-Content-Sha256` ask for nothing. They are accepted everywhere and not sent.

@@ -101,7 +101,6 @@ class Onward:
             head,
             authenticated.signed_headers,
             passes_checksums=self._knows_checksums,
-            is_streaming=authenticated.payload.is_streaming,
             dropped_headers=account.profile.dropped_headers,
         )
         self.head = head

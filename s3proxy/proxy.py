@@ -422,7 +422,7 @@ class ProxiedExchange:
             # The policy covers every field, and so every header which was made of one.
             authenticated = replace(authenticated, head=self._head, signed_headers=frozenset(self._head.fields))
         elif window is not None and self._claim.head.method in _CHANGING_METHODS:
-            if not window.admit(self._claim.fingerprint(), proxy.clock()):
+            if not window.admit(self._claim.fingerprint(), proxy.clock(), self._claim.claimed_access_key_id):
                 raise AccessDenied("This request was sent before, and may not be repeated.")
             self._is_admitted_once = True
         self._believe(authenticated)
@@ -1042,7 +1042,7 @@ class ProxiedExchange:
         self._drop_held()
         window = self._proxy.settings.replay_window
         if window is not None and self._is_admitted_once and self._status >= 500 and self._claim is not None:
-            window.forget(self._claim.fingerprint())
+            window.forget(self._claim.fingerprint(), self._claim.claimed_access_key_id)
         if self._pace is not None:
             self._pace.stop()
         for ticket in (self._ticket, self._form_ticket):

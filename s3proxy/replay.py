@@ -13,18 +13,21 @@ class ReplayWindow:
 
     Args:
         seconds: How long a request is remembered.
-        max_count: How many requests are remembered; above it the oldest is forgotten.
+        max_count: How many requests are remembered. Above it a key that has more than its share of them loses its
+            oldest, so that no key can make room for the replay of another's request.
     """
 
     def __init__(self, seconds: float, max_count: int) -> None:
         self._seconds = seconds
         self._max_count = max_count
-        self._seen: OrderedDict[bytes, float] = OrderedDict()
+        self._count = 0
+        # The key that was used last is the last one, and so is its last request.
+        self._of_key: OrderedDict[bytes, OrderedDict[bytes, float]] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._seen)
+        return self._count
 
-    def admit(self, fingerprint: bytes, at: float) -> bool:
+    def admit(self, fingerprint: bytes, at: float, key: bytes = b"") -> bool:
         """
         Remember a request; return False if it was seen before.
 
@@ -32,19 +35,37 @@ class ReplayWindow:
             fingerprint: Of a verified request, by `s3proxy.s3.claim.Claim.fingerprint`. Not its signature, which has
                 several spellings and any length.
             at: Seconds of a clock which never goes back.
+            key: Who signed it.
         """
-        seen = self._seen
-        while seen and next(iter(seen.values())) <= at - self._seconds:
-            seen.popitem(last=False)
-        if fingerprint in seen:
+        self._forget_unused_keys(at)
+        own = self._of_key.setdefault(key, OrderedDict())
+        self._of_key.move_to_end(key)
+        while own and next(iter(own.values())) <= at - self._seconds:
+            self._forget_oldest(own)
+        if fingerprint in own:
             return False
-        seen[fingerprint] = at
-        if len(seen) > self._max_count:
-            seen.popitem(last=False)
+        own[fingerprint] = at
+        self._count += 1
+        if self._count > self._max_count:
+            has_more_than_its_share = len(own) * len(self._of_key) > self._max_count
+            self._forget_oldest(own if has_more_than_its_share else max(self._of_key.values(), key=len))
         return True
 
-    def forget(self, fingerprint: bytes) -> None:
+    def forget(self, fingerprint: bytes, key: bytes = b"") -> None:
         """
         Let a request pass once more: what it asked for was not done.
         """
-        self._seen.pop(fingerprint, None)
+        own = self._of_key.get(key)
+        if own is not None and own.pop(fingerprint, None) is not None:
+            self._count -= 1
+
+    def _forget_unused_keys(self, at: float) -> None:
+        while self._of_key:
+            key, oldest = next(iter(self._of_key.items()))
+            if oldest and next(reversed(oldest.values())) > at - self._seconds:
+                break
+            self._count -= len(self._of_key.pop(key))
+
+    def _forget_oldest(self, requests: OrderedDict[bytes, float]) -> None:
+        requests.popitem(last=False)
+        self._count -= 1

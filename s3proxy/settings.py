@@ -462,7 +462,10 @@ class Limits:
         size(0, 1024 * 1024 * GIB), "All bodies on disk together; above it clients get 503 SlowDown.", 8 * GIB
     )
     replay_entries: int = option(
-        count(1, 100_000_000), "Signatures which are remembered for `replay_window`; the oldest go first.", 1_000_000
+        count(1, 100_000_000),
+        "Signatures which are remembered for `replay_window`; above it a key with more than its share loses its oldest"
+        " ones.",
+        1_000_000,
     )
     socket_buffer: int = option(
         size(16 * KIB, 16 * MIB), "The kernel's receive and send buffer of each connection.", 512 * KIB

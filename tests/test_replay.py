@@ -286,4 +286,4 @@ def test_what_is_not_verified_is_not_remembered() -> None:
     assert harness.send(wrong).codes == ("SignatureDoesNotMatch",)
     assert len(window) == 0
     assert harness.send(write(signature)).statuses == (200,)
-    assert {len(fingerprint) for fingerprint in window._seen} == {32}
+    assert {len(fingerprint) for own in window._of_key.values() for fingerprint in own} == {32}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from s3proxy.resign.answer import HOP_BY_HOP
 from s3proxy.resign.profiles import Profile
+from s3proxy.s3.copy_source import sent_copy_source
 from s3proxy.s3.errors import InvalidRequest
 from s3proxy.s3.head import HeaderList, RequestHead, connection_options
 from s3proxy.s3.header import is_unambiguous_name
@@ -68,6 +69,27 @@ _TRACE = frozenset({b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host
 Whom another proxy says that it speaks for: anyone may say so.
 """
 
+_OF_RESPONSES = frozenset(
+    {
+        b"x-amz-copy-source-version-id",
+        b"x-amz-delete-marker",
+        b"x-amz-expiration",
+        b"x-amz-id-2",
+        b"x-amz-mp-parts-count",
+        b"x-amz-replication-status",
+        b"x-amz-request-id",
+        b"x-amz-restore",
+        b"x-amz-tagging-count",
+        b"x-amz-version-id",
+    }
+)
+"""
+Headers that S3 has in responses alone, and ignores in requests. A storage may take one for an order of its own kind:
+with x-amz-replication-status MinIO stores an object as another site's, without its bucket's retention.
+"""
+
+_DROPPED = _TRACE | _OF_RESPONSES
+
 
 @dataclass(frozen=True, slots=True)
 class PassedHeaders:
@@ -94,7 +116,6 @@ def passed_headers(
     signed_headers: frozenset[bytes],
     *,
     passes_checksums: bool,
-    is_streaming: bool,
     dropped_headers: frozenset[bytes] = frozenset(),
 ) -> PassedHeaders:
     """
@@ -103,7 +124,6 @@ def passed_headers(
     Args:
         signed_headers: Lower-case names which the client's verified signature covers.
         passes_checksums: As `knows_checksums` says.
-        is_streaming: Whether the body was aws-chunked; then that coding is struck from Content-Encoding.
         dropped_headers: Lower-case names that the backend must not get; see `Profile.dropped_headers`.
 
     Raises:
@@ -121,7 +141,7 @@ def passed_headers(
             continue
         if (
             lower in nominated
-            or lower in _TRACE
+            or lower in _DROPPED
             or lower.startswith(b"x-forwarded-")
             or lower in dropped_headers
             or (lower not in signed_headers and lower not in _UNSIGNED_PASSED)
@@ -129,7 +149,8 @@ def passed_headers(
             or (b"_" in lower and not is_unambiguous_name(lower))
         ):
             dropped.append(lower)
-        elif lower == b"content-encoding" and is_streaming:
+        elif lower == b"content-encoding":
+            # Of a body that is not a stream it says what is not so, and anybody may add it to a presigned request.
             kept = strike_aws_chunked(value)
             if kept:
                 passed.append((name, kept))
@@ -137,6 +158,10 @@ def passed_headers(
             passed.append((name, value))
     if len(head.fields) != len(head.headers):
         passed = _joined(passed)
+    if b"x-amz-copy-source" in head.fields:
+        passed = [
+            (name, sent_copy_source(value) if name.lower() == b"x-amz-copy-source" else value) for name, value in passed
+        ]
     return PassedHeaders(passed, tuple(dropped))
 
 
@@ -175,6 +200,8 @@ def strike_aws_chunked(content_encoding: bytes) -> bytes:
     """
     Take ``aws-chunked`` out of a Content-Encoding; the rest and its order stay.
     """
+    if b"chunked" not in content_encoding.lower():
+        return content_encoding
     kept = [coding for coding in content_encoding.split(b",") if coding.strip(b" \t").lower() != b"aws-chunked"]
     return b",".join(kept).strip(b" \t")
 

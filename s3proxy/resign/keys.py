@@ -8,7 +8,7 @@ from s3proxy.resign.profiles import Profile
 from s3proxy.s3.address import Address
 from s3proxy.s3.copy_source import copy_source_bucket, copy_source_key, copy_source_path
 from s3proxy.s3.document import local_name, parse_document
-from s3proxy.s3.errors import InvalidArgument, InvalidBucketName, NotImplementedByProxy
+from s3proxy.s3.errors import InvalidArgument, InvalidBucketName, MalformedXML, NotImplementedByProxy
 from s3proxy.s3.head import RequestHead
 from s3proxy.s3.operation import UPLOAD_PART_COPY, Operation
 
@@ -41,11 +41,14 @@ def check_document_keys(profile: Profile, document: bytes) -> None:
 
     Raises:
         InvalidArgument: A key is one of the profile's `refused_keys`.
-        MalformedXML: The document cannot be read as the backend might read it.
+        MalformedXML: The document cannot be read as the backend might read it, or a key has elements within it.
     """
     for element in parse_document(document).iter():
         if local_name(element) == "Key":
-            _check_key(profile, "".join(element.itertext()).encode())
+            if len(element):
+                # Go's reader leaves out the text of what is within a key, another would not.
+                raise MalformedXML
+            _check_key(profile, (element.text or "").encode())
 
 
 def _check_bucket(profile: Profile, bucket: bytes) -> None:

@@ -27,6 +27,7 @@ from s3proxy.resign.allowed import (
     Feature,
 )
 from s3proxy.s3.address import Address
+from s3proxy.s3.copy_source import copy_source_path
 from s3proxy.s3.errors import AccessDenied
 from s3proxy.s3.head import RequestHead
 from s3proxy.s3.identity_enum import IdentityEnum
@@ -369,9 +370,10 @@ PROFILES: dict[str, Profile] = {
             takes_checksums=True,
             takes_trailers=True,
             proves_tail=True,
-            reserved_segments=frozenset({b"minio"}),
-            # By the second an upload is unpacked over other objects.
-            private_headers=(b"x-minio-", b"x-amz-meta-snowball-auto-extract"),
+            # The second has its configuration and its users' secrets: it refuses paths there, but copies from there.
+            reserved_segments=frozenset({b"minio", b".minio.sys"}),
+            # By the second an upload is unpacked over other objects, by the third it evades its bucket's retention.
+            private_headers=(b"x-minio-", b"x-amz-meta-snowball-auto-extract", b"x-amz-replication-status"),
             private_parameters=(b"x-minio-",),
             operations=MINIO_OPERATIONS,
             extensions=MINIO_EXTENSIONS,
@@ -418,13 +420,16 @@ def check_private_surface(
         operation_name: Of the request.
 
     Raises:
-        AccessDenied: The first segment of the path which the backend would see is one of its own surfaces, or a header
-            or parameter gives orders of its own kind.
+        AccessDenied: The first segment of the path which the backend would see, or of a copy's source, is one of its
+            own surfaces; or a header or parameter gives orders of its own kind.
     """
     if profile.reserved_segments:
         # In virtual-hosted style the bucket may become the first segment, or the key where the host is kept. An empty
         # segment or a dot may vanish at the backend, so the first which has a name counts; so does a double escape.
-        for name in (address.bucket, *_first_names(head.raw_path)):
+        names = [address.bucket, *_first_names(head.raw_path)]
+        for source in head.fields.get(b"x-amz-copy-source", ()):
+            names += _first_names(copy_source_path(source))
+        for name in names:
             if name.lower() in profile.reserved_segments:
                 raise AccessDenied
     if profile.private_headers:

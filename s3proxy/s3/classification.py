@@ -15,7 +15,9 @@ from s3proxy.s3.errors import (
     KeyTooLongError,
     MetadataTooLarge,
     MethodNotAllowed,
+    NoSuchUpload,
     NotImplementedByProxy,
+    S3Error,
 )
 from s3proxy.s3.head import Fields, RequestHead
 from s3proxy.s3.limits import MAX_KEY_SIZE, MAX_METADATA_SIZE
@@ -32,6 +34,12 @@ _FORM_TYPE = re.compile(rb"multipart/form-data[ \t]*(?:;|\Z)", re.IGNORECASE)
 _IGNORED = frozenset({b"x-id", b"x-amz-user-agent", b"x-amz-content-sha256"})
 """
 Query names, in lower case, that SDKs add to any request. They ask for nothing and change nothing.
+"""
+
+_NEVER_EMPTY = frozenset({b"annotationName", b"id", b"partNumber", b"select-type", b"uploadId", b"versionId"})
+"""
+Query names whose value tells what an operation is about. Ceph 16.2 takes a request with an empty ``uploadId`` for the
+operation without it: it deletes the object, or writes a part over it.
 """
 
 _NO_NAMES: frozenset[bytes] = frozenset()
@@ -130,7 +138,8 @@ def classify(head: RequestHead, address: Address, covered_names: frozenset[bytes
 
     Raises:
         MethodNotAllowed: S3 has no such operation, by this method.
-        InvalidArgument: The parameters contradict each other, or one is missing.
+        InvalidArgument: The parameters contradict each other, or one is missing or empty.
+        NoSuchUpload: The upload's id is empty.
         NotImplementedByProxy: The signature does not cover what tells the operation from others.
     """
     level = level_of(address)
@@ -156,6 +165,10 @@ def classify(head: RequestHead, address: Address, covered_names: frozenset[bytes
     known = operation.query_names & values.keys()
     # One reader takes the first list-type and another the last: two operations.
     _check_not_repeated(repeated & (known | {b"list-type"}), values)
+    for name in known & _NEVER_EMPTY:
+        # White space alone is nothing to a backend that strips it.
+        if not values[name].strip():
+            raise _refusal_of_empty(name, values[name])
     passed = known if covered_names is None else known & covered_names
     if covered_names is not None and len(passed) != len(known):
         _check_covered(operation, known - passed)
@@ -199,6 +212,14 @@ def _by_subresource(
         if operation.copies == is_copy:
             return operation
     raise _not_copied(head)
+
+
+def _refusal_of_empty(name: bytes, value: bytes) -> S3Error:
+    if name == b"uploadId":
+        return NoSuchUpload()
+    if name == b"versionId":
+        return InvalidArgument("Version id cannot be the empty string", "versionId", value)
+    return InvalidArgument("A query parameter must not be empty", name.decode(), value)
 
 
 def _not_copied(head: RequestHead) -> InvalidArgument:

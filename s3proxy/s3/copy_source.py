@@ -14,18 +14,21 @@ from s3proxy.s3.errors import InvalidArgument
 
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _VERSION = re.compile(rb"versionId=[^?&#%]*")
+_ARN = re.compile(rb"arn:[a-z0-9-]+:[a-z0-9-]+:[^:/]*:[^:/]*:[a-z]+/.*?/object/.", re.DOTALL)
 
 
 def check_copy_source(raw_source: bytes) -> None:
     """
-    Refuse a copy source without a key, or one that two readers could take for two objects.
+    Refuse a copy source without a key, or one that two readers could take for two objects. MinIO reads
+    ``http://host/bucket/key`` as a URL, and there the bucket is another.
 
     Args:
         raw_source: ``/bucket/key?versionId=id``, escaped; the first slash and the version may be absent.
 
     Raises:
-        InvalidArgument: There is no bucket, or no key; an escape is broken, the name is not UTF-8, or its query is not
-            one version. Ceph 16.2 cuts a broken escape off, or stores an empty part for it.
+        InvalidArgument: There is no bucket, or no key, or there is a scheme before them; an escape is broken, the name
+            is not UTF-8, or its query is not one version. Ceph 16.2 cuts a broken escape off, or stores an empty part
+            for it.
     """
     _, mark, query = raw_source.partition(b"?")
     path = copy_source_path(raw_source)
@@ -35,9 +38,9 @@ def check_copy_source(raw_source: bytes) -> None:
         raise InvalidArgument("Unsupported copy source parameter.", "x-amz-copy-source", raw_source)
     if not path.startswith(b"arn:"):
         bucket, _, key = path.removeprefix(b"/").partition(b"/")
-        if bucket and key.strip(b"/"):
+        if bucket and not bucket.endswith(b":") and key.strip(b"/"):
             return
-    elif path.partition(b"/object/")[2]:
+    elif _ARN.match(path) is not None:
         return
     raise InvalidArgument("Invalid copy source object key", "x-amz-copy-source", raw_source)
 
@@ -58,6 +61,13 @@ def copy_source_key(raw_source: bytes) -> bytes:
     Return the key of a copy source, decoded.
     """
     return copy_source_path(raw_source).removeprefix(b"/").partition(b"/")[2]
+
+
+def sent_copy_source(raw_source: bytes) -> bytes:
+    """
+    Return a copy source as a backend gets it: ``#`` is part of the key, and MinIO would cut the key there.
+    """
+    return raw_source.replace(b"#", b"%23") if b"#" in raw_source else raw_source
 
 
 def copy_source_path(raw_source: bytes) -> bytes:

@@ -306,6 +306,15 @@ class EntityTooSmall(S3Error):
         super().__init__(ProposedSize=str(proposed_size), MinSizeAllowed=str(min_size))
 
 
+class NoSuchUpload(S3Error):
+    code = "NoSuchUpload"
+    status = 404
+    default_message = (
+        "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or "
+        "completed."
+    )
+
+
 class MissingRequestBodyError(S3Error):
     code = "MissingRequestBodyError"
     status = 400

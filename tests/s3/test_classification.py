@@ -126,7 +126,7 @@ def test_nothing_else_is_in_the_table() -> None:
         ),
         ("PUT", "/b/k", {"x_amz_copy_source": "b/s"}, "CopyObject", set(), set()),
         ("POST", "/b?delete", {}, "DeleteObjects", {b"delete"}, set()),
-        ("DELETE", "/b/k?%74agging&versionId=", {}, "DeleteObjectTagging", {b"tagging", b"versionId"}, set()),
+        ("DELETE", "/b/k?%74agging&versionId=1", {}, "DeleteObjectTagging", {b"tagging", b"versionId"}, set()),
         ("OPTIONS", "/b/k?uploads", {}, "PreflightOfObject", set(), set()),
     ],
 )

@@ -40,7 +40,6 @@ NOT_OURS = {
     "MissingSecurityHeader": "the backend's: a header of its own operation",
     "NoSuchBucket": "the backend's",
     "NoSuchKey": "the backend's",
-    "NoSuchUpload": "the backend's",
     "OperationAborted": "the backend's",
     "PermanentRedirect": "one region",
     "TokenRefreshRequired": "not answered by a proxy",
