@@ -54,6 +54,7 @@ TOLERATED = {
     "head of a read": "HEAD asks for whatever GET has, without its document (RFC 9110, section 9.3.2).",
     "head of the service": "HEAD of the service is ListBuckets without its document (RFC 9110, section 9.3.2).",
     "query header": "x-amz-* of a presigned query, and of any under Signature V2, is a header of that name.",
+    "of responses": "S3 has the header in responses alone: of a request it is ignored, and not sent.",
     "unsigned client": "What nobody signed may be dropped: the backend judges the request as anonymous.",
 }
 """
@@ -91,6 +92,14 @@ OURS = frozenset(
 )
 """
 Headers which the proxy writes.
+"""
+
+OF_RESPONSES = frozenset(
+    b"""x-amz-copy-source-version-id x-amz-delete-marker x-amz-expiration x-amz-id-2 x-amz-mp-parts-count
+    x-amz-replication-status x-amz-request-id x-amz-restore x-amz-tagging-count x-amz-version-id""".split()
+)
+"""
+Headers that the API reference has in responses alone.
 """
 
 FORWARDING = {
@@ -755,6 +764,8 @@ def _judge_headers(client: Client, facts: Facts, head: Head, difference: str, br
         if name in head.fields or name in _REPLACED or not (name.startswith(b"x-amz-") or name in _CONDITIONS):
             continue
         if covered is not None and name not in covered and name not in UNSIGNED_PASSED:
+            continue
+        if name in OF_RESPONSES and tolerate("of responses"):
             continue
         if not _may_be_lost(client, facts, name, difference):
             breach(f"(c) the header {name!r} is lost")

@@ -87,7 +87,7 @@ def answer(status: int = 200, length: int | None = 9, **fields: str) -> Response
         ("GET", "/?location", "x", False),
         ("GET", "/b?x=location", "x", False),
         ("GET", "/b", "x", False),
-        ("HEAD", "/b?location", "x", False),
+        ("HEAD", "/b?location", "x", True),
         ("PUT", "/b?location", "x", False),
         ("POST", "/b/k?uploadId=1", "x", True),
         ("POST", "/b/k?upload%49d=1", "x", True),
