@@ -267,6 +267,8 @@ FIELDS: tuple[bytes, ...] = (
     b"content-length",
     b"x-amz-storage-class",
     *HEADERS[:24],
+    # What follows a prefix is the client's own.
+    *(b"x-amz-meta-a", b"x-amz-meta-b", b"x-amz-grant-read", b"x-amz-object-lock-mode", b"x-amz-checksum-sha256") * 3,
 )
 
 VALUES: dict[bytes, tuple[bytes, ...]] = {
@@ -1034,6 +1036,10 @@ def _attacks() -> list[Draft]:
         for connection in (b"x-amz-acl", b"close, x-amz-date"):
             headers = [(b"x-amz-acl", b"private"), (b"connection", connection)]
             found.append(Draft(carrier, b"PUT", key, [b"acl"], headers, payload=payload))
+        for source in (b"/%b/%%25" % OWN, b"/%b/k%%zz" % OWN, b"/%b/k?versio%%25nId=1" % OWN, b"/:%b/k" % OWN):
+            for items in ([], [b"partNumber=1", b"uploadId=a"]):
+                headers = [(b"x-amz-copy-source", source)]
+                found.append(Draft(carrier, b"PUT", key, items, headers, payload=payload))
         found.append(Draft(carrier, b"POST", b"/", body=b"a=b", payload=payload))
         found.append(Draft(carrier, b"PUT", key, [b"acl"], [(b"x-amz-copy-source", b"/%b/k" % OWN)], payload=payload))
     return found

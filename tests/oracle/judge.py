@@ -624,6 +624,10 @@ def _difference(client: Client, facts: Facts, head: Head, operation: str | None)
     Name the row of `TOLERATED` which stands between two operations; empty where they are the same.
     """
     wanted = client.operation
+    if client.head.method == b"HEAD" and head.method == b"GET" and head.fields.get(b"range") == [b"bytes=0-0"]:
+        named = {name: value for name, value in client.query.items() if name.lower() not in AUTHENTICATION}
+        same, _ = classify(b"GET", client.place.level, named, is_copy=False)
+        return "explained" if same == operation else None
     if wanted == operation:
         if client.carrier == "form":
             return "form"
@@ -632,10 +636,6 @@ def _difference(client: Client, facts: Facts, head: Head, operation: str | None)
         return "delete one by one"
     if wanted == "GetObject" and operation == "HeadObject" and facts.mends_reads:
         return "measured" if _CONDITIONS & client.fields.keys() else None
-    if client.head.method == b"HEAD" and head.method == b"GET" and head.fields.get(b"range") == [b"bytes=0-0"]:
-        named = {name: value for name, value in client.query.items() if name.lower() not in AUTHENTICATION}
-        same, _ = classify(b"GET", client.place.level, named, is_copy=False)
-        return "explained" if same == operation else None
     if wanted == "ListObjectsV2" and operation == "ListObjects" and facts.lists_v1:
         return "listed as the first version"
     return None
@@ -681,7 +681,7 @@ def _judge_target(
         if marker != named:
             breach(f"(c) the marker {marker!r} is not the client's {named!r}")
     for item in client.items:
-        if left and (left[0] == item or _is_respelled(left[0], item)):
+        if left and (left[0] == item or _is_respelled(facts, left[0], item)):
             del left[0]
             continue
         name = decoded_item(item.partition(b"=")[0])
@@ -691,11 +691,12 @@ def _judge_target(
         breach(f"(c) parameters which the client did not send: {left!r}")
 
 
-def _is_respelled(item: bytes, sent: bytes) -> bool:
+def _is_respelled(facts: Facts, item: bytes, sent: bytes) -> bool:
     name, _, value = item.partition(b"=")
     sent_name, _, sent_value = sent.partition(b"=")
     same = name == decoded_item(sent_name) and value == sent_value
-    return same and name in known_names() and tolerate("respelled")
+    extended = {each for extension in facts.extensions for each in EXTENSIONS.get(extension, ((), ()))[1]}
+    return same and name in known_names() | extended and tolerate("respelled")
 
 
 def _may_be_cut(client: Client, facts: Facts, name: bytes, difference: str, operation: str | None) -> bool:
