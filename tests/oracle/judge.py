@@ -442,7 +442,7 @@ class Client:
     def form_headers(self) -> dict[bytes, list[bytes]]:
         found: dict[bytes, list[bytes]] = {}
         for name, value in self.form.items():
-            header = FORM_HEADERS.get(name) or (name if name.startswith(b"x-amz-") else None)
+            header = FORM_HEADERS.get(name) or (name if _is_form_header(name) else None)
             if header is not None and (value or header != b"content-type"):
                 found[header] = [value.strip(b" \t")]
         if b"user-agent" in self.head.fields:
@@ -689,6 +689,11 @@ def _judge_target(
             breach(f"(c) the parameter {name!r} is lost")
     if left:
         breach(f"(c) parameters which the client did not send: {left!r}")
+
+
+def _is_form_header(name: bytes) -> bool:
+    # S3 knows the field acl, and no x-amz-acl.
+    return name.startswith(b"x-amz-") and name != b"x-amz-acl"
 
 
 def _is_respelled(facts: Facts, item: bytes, sent: bytes) -> bool:
