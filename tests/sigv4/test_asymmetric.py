@@ -172,3 +172,40 @@ def test_every_vector_is_looked_at() -> None:
     None is left out silently.
     """
     assert (len(KEYS), len(SEEDS), len(SUITE)) == (4, 2, 76)
+
+
+@pytest.mark.parametrize(
+    ("region_set", "holds"),
+    [
+        (b"us-east-1*1", False),
+        (b"us-east-1*", True),
+        (b"*us-east-1", True),
+        (b"us-east", False),
+        (b"us-east-11", False),
+        (b"", False),
+        (b"*a*", True),
+        (b"us*st*st*1", False),
+        (b"us*-*-*1", True),
+        (b"us*-*-*-*", False),
+    ],
+)
+def test_a_pattern_takes_each_character_once(region_set: bytes, holds: bool) -> None:
+    """
+    Both ends of a pattern, and what stands between its stars, are different characters of the name.
+    """
+    assert region_set_matches(region_set, [b"us-east-1"]) is holds
+
+
+def test_public_keys_are_kept_up_to_a_bound() -> None:
+    """
+    Strangers' requests do not fill memory; the key that was used last stays.
+    """
+    keys = VerifyingKeys(2)
+
+    first = keys.derive("secret", b"ONE")
+    keys.derive("secret", b"TWO")
+    assert keys.derive("secret", b"ONE") is first
+    keys.derive("secret", b"THREE")
+
+    assert repr(keys) == "<VerifyingKeys: 2 of 2>"
+    assert keys.derive("secret", b"ONE") is first
