@@ -4,14 +4,18 @@ The access log: a line stays one line with its own fields, and holds no credenti
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 
 import pytest
 
-from s3proxy.accesslog import AccessRecord, format_line
+from s3proxy import accesslog
+from s3proxy.accesslog import AccessLog, AccessRecord, format_line
 from s3proxy.s3.address import Address
 from s3proxy.s3.head import RequestHead, index_headers
 from s3proxy.s3.masking import MASK
+from tests.conftest import ErrorLog
 from tests.harness import NOW
 
 # The fields of S3's own format: a bracketed time, quoted text, or a word.
@@ -122,3 +126,37 @@ def test_a_header_holds_no_credential(header: bytes) -> None:
     fields_of(line)
     assert SIGNATURE not in line
     assert MASK in line
+
+
+def test_a_log_is_not_everybody_s_to_read(tmp_path: Path) -> None:
+    """
+    Its owner writes it, its group reads it, whatever the umask allows.
+    """
+    path = tmp_path / "access.log"
+    former = os.umask(0)
+    try:
+        AccessLog(str(path)).close()
+    finally:
+        os.umask(former)
+
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_full_disk_fails_no_request(monkeypatch: pytest.MonkeyPatch, error_log: ErrorLog, tmp_path: Path) -> None:
+    """
+    Lines are lost and counted, and that is told once.
+    """
+
+    def full(fd: int, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    log = AccessLog(str(tmp_path / "access.log"))
+    record = AccessRecord(received_at=NOW, client_host="192.0.2.1", request_id="0" * 16)
+    with monkeypatch.context() as patched:
+        patched.setattr(accesslog.os, "write", full)
+        log.write(record)
+        log.write(record)
+    log.close()
+
+    assert log.lost_count == 2
+    assert error_log.flush() == []
