@@ -4,8 +4,11 @@ Which verifier judges a request, stated here once more; and whose session it is.
 
 from __future__ import annotations
 
+import base64
+import hmac
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -379,6 +382,56 @@ def test_what_is_no_algorithm(algorithm: str) -> None:
     with pytest.raises(S3Error) as refusal:
         read(f"GET /b/k?{query} HTTP/1.1\nHost: s3.test")
     assert refusal.value.code == "AuthorizationQueryParametersError"
+
+
+# What a signature covers of a query
+
+
+def sign_v2(text: str) -> str:
+    """
+    Sign with the key's secret.
+    """
+    return base64.b64encode(hmac.digest(SECRET.encode(), text.encode(), "sha1")).decode()
+
+
+def test_what_signature_v2_does_not_cover_may_not_pass() -> None:
+    """
+    It covers sub-resources alone: another parameter could have been added by anyone, and must not get our signature.
+    """
+    date = "Sun, 01 Mar 2026 12:00:00 GMT"
+    header = f"Date: {date}\nAuthorization: AWS {KEY}:{sign_v2(f'GET{chr(10) * 3}{date}{chr(10)}/b/k?acl')}"
+    signature = quote(sign_v2(f"GET{chr(10) * 3}1772366460{chr(10)}/b/k?acl"), safe="")
+    query = f"AWSAccessKeyId={KEY}&Expires=1772366460&Signature={signature}"
+    for request in (
+        f"GET /b/k?acl&x=1 HTTP/1.1\nHost: s3.test\n{header}",
+        f"GET /b/k?acl&x=1&{query} HTTP/1.1\nHost: s3.test",
+    ):
+        claim = read(request)
+        assert claim is not None
+
+        authenticated = verify_claim(claim, key(), REALM, NOW)
+
+        assert authenticated.passed_names is not None
+        assert {b"acl", b"prefix"} <= authenticated.passed_names
+        assert b"x" not in authenticated.passed_names
+        assert authenticated.authentication_names == (
+            {b"AWSAccessKeyId", b"Expires", b"Signature"} if "Expires" in request else set()
+        )
+
+
+def test_what_authenticates_a_url_is_named() -> None:
+    """
+    None of it reaches a backend.
+    """
+    target = Signer().presign("GET", "/b/k")
+    claim = read(f"GET {target} HTTP/1.1\nHost: s3.example.test")
+    assert claim is not None
+
+    authenticated = verify_claim(claim, key(), REALM, NOW)
+
+    names = {item.partition("=")[0].encode() for item in target.partition("?")[2].split("&")}
+    assert names | {b"X-Amz-Security-Token", b"X-Amz-Region-Set"} <= authenticated.authentication_names
+    assert authenticated.passed_names is None
 
 
 # Nobody

@@ -124,6 +124,16 @@ def test_what_is_refused_never_becomes_whole(headers: list[tuple[bytes, bytes]],
     assert len(guarded.sink.content) < 5
 
 
+def test_too_much_is_refused_with_its_first_byte() -> None:
+    """
+    Its client is told before it has sent all of it.
+    """
+    guarded = Guarded()
+    guarded.body.write(b"helloX")
+
+    assert [error.code for error in guarded.refused] == ["IncompleteBody"]
+
+
 def test_a_body_that_was_stopped_releases_nothing() -> None:
     """
     Its client has left: nobody is told.

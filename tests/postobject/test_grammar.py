@@ -62,6 +62,7 @@ def test_what_is_a_part(disposition: bytes, step: int) -> None:
     [
         b'Content-Disposition form-data; name="key"',
         b"no header",
+        b'no header\r\nContent-Disposition: form-data; name="key"',
         b'Content-Disposition: attachment; name="key"',
         b'Content-Disposition: form-datax; name="key"',
         b'Content-Disposition: name="key"',

@@ -184,6 +184,8 @@ def test_every_vector_is_looked_at() -> None:
         (b"us-east-11", False),
         (b"", False),
         (b"*a*", True),
+        (b"*us*", True),
+        (b"*1*", True),
         (b"us*st*st*1", False),
         (b"us*-*-*1", True),
         (b"us*-*-*-*", False),
@@ -205,7 +207,38 @@ def test_public_keys_are_kept_up_to_a_bound() -> None:
     first = keys.derive("secret", b"ONE")
     keys.derive("secret", b"TWO")
     assert keys.derive("secret", b"ONE") is first
-    keys.derive("secret", b"THREE")
+    third = keys.derive("secret", b"THREE")
 
     assert repr(keys) == "<VerifyingKeys: 2 of 2>"
+    assert keys.derive("secret", b"THREE") is third
     assert keys.derive("secret", b"ONE") is first
+
+
+@pytest.mark.parametrize("tries", [1, 2, 254])
+def test_a_candidate_beyond_the_order_is_no_key(monkeypatch: pytest.MonkeyPatch, tries: int) -> None:
+    """
+    The next counter gives the next one, up to the last; such a candidate comes once in 2 ** 32 secrets.
+    """
+    texts: list[bytes] = []
+
+    def digest(secret: bytes, text: bytes, name: str) -> bytes:
+        texts.append(text)
+        return (ORDER - 2 if len(texts) == tries else ORDER - 1).to_bytes(32, "big")
+
+    monkeypatch.setattr("s3proxy.sigv4.asymmetric.hmac.digest", digest)
+
+    key = derive_private_key("secret", b"ID")
+
+    assert key.private_numbers().private_value == ORDER - 1
+    counters = [text.removesuffix(b"\x00\x00\x01\x00")[-1] for text in texts]
+    assert counters == list(range(1, tries + 1))
+
+
+def test_no_candidate_is_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Counters end.
+    """
+    monkeypatch.setattr("s3proxy.sigv4.asymmetric.hmac.digest", lambda *given: b"\xff" * 32)
+
+    with pytest.raises(ValueError, match="no key"):
+        derive_private_key("secret", b"ID")

@@ -11,7 +11,7 @@ import pytest
 from s3proxy.s3.errors import S3Error
 from s3proxy.s3.head import RequestHead, index_headers
 from s3proxy.sigv4 import authorization
-from s3proxy.sigv4.authorization import read_form_claim, read_header_claim, read_query_claim
+from s3proxy.sigv4.authorization import SignatureClaim, read_form_claim, read_header_claim, read_query_claim
 from tests.harness import NOW
 
 REGIONS = (b"us-east-1", b"eu-west-1")
@@ -295,3 +295,99 @@ def test_a_payload_must_be_named_in_a_header_request() -> None:
     Without x-amz-content-sha256 nothing would say what covers the body.
     """
     assert refusal_of_header(COMPONENTS, *HEADERS[:2]) == "InvalidRequest"
+
+
+# What a claim's canonical request is made of
+
+
+def claim_of_header(target: bytes = b"/b/k", components: bytes = COMPONENTS) -> SignatureClaim:
+    """
+    The claim of a header request.
+    """
+    head = RequestHead(b"GET", target, b"HTTP/1.1", list(HEADERS), index_headers(HEADERS))
+    return read_header_claim(head, b"AWS4-HMAC-SHA256", components, REGIONS, NOW)
+
+
+def claim_of_query(query: bytes = b"", **changes: bytes) -> SignatureClaim:
+    """
+    The claim of a presigned request.
+    """
+    parameters = {**PARAMETERS, **{f"X-Amz-{name}".encode(): value for name, value in changes.items()}}
+    target = b"/b/k?" + b"&".join([b"%s=%s" % item for item in parameters.items()]) + query
+    return read_query_claim(
+        RequestHead(b"GET", target, b"HTTP/1.1", [HEADERS[0]], index_headers([HEADERS[0]])), parameters, REGIONS, NOW
+    )
+
+
+def test_a_header_request_signs_its_whole_query() -> None:
+    """
+    Also a parameter which is called as the signature of a URL is: it could have been added by anyone.
+    """
+    claim = claim_of_header(b"/b/k?X-Amz-Signature=1&a=2")
+
+    assert claim.canonical_request().split(b"\n")[2] == b"X-Amz-Signature=1&a=2"
+    assert not claim.is_presigned
+    assert not claim.is_asymmetric
+
+
+def test_a_url_signs_all_of_its_query_but_the_signature() -> None:
+    """
+    Names and values, sorted.
+    """
+    claim = claim_of_query(b"&b=1&a=2")
+
+    query = claim.canonical_request().split(b"\n")[2]
+    assert query.startswith(b"X-Amz-Algorithm=AWS4-HMAC-SHA256&")
+    assert query.endswith(b"&a=2&b=1")
+    assert b"X-Amz-Signature" not in query
+    assert claim.is_presigned
+
+
+def test_a_header_in_a_query() -> None:
+    """
+    A signed name may be satisfied by a parameter of a URL where no such header is sent; by none of a header request.
+    """
+    claim = claim_of_query(b"&x-amz-acl=private", SignedHeaders=b"host;x-amz-acl")
+    assert b"x-amz-acl:private\n" in claim.canonical_request()
+    assert claim.head.fields.value(b"x-amz-acl") is None or claim.head.fields.value(b"x-amz-acl") == b"private"
+
+    claim = claim_of_header(b"/b/k?x-amz-acl=private", COMPONENTS.replace(b"x-amz-date,", b"x-amz-acl;x-amz-date,"))
+    assert b"x-amz-acl:\n" in claim.canonical_request()
+
+
+def test_the_first_fault_of_a_url_is_told() -> None:
+    """
+    One that is not valid yet is told before what is wrong with its credential.
+    """
+    early = NOW - timedelta(hours=1)
+    for credential in (b"x", b"K/20260301/us-east-1/ec2/aws4_request", b"K/20260302/us-east-1/s3/aws4_request"):
+        with pytest.raises(S3Error) as refusal:
+            read_query_claim(head_of(HEADERS[0]), {**PARAMETERS, b"X-Amz-Credential": credential}, REGIONS, early)
+        assert (refusal.value.code, refusal.value.message) == ("AccessDenied", "Request is not yet valid")
+
+
+def test_a_refusal_names_the_first_of_our_regions() -> None:
+    """
+    A client asks again there.
+    """
+    wrong = b"K/20260301/us-west-2/s3/aws4_request"
+    claim = claim_of_header(components=COMPONENTS.replace(CREDENTIAL, wrong))
+    assert dict(claim.waivable[0][1].elements)["Region"] == b"us-east-1"
+
+    head = head_of(*HEADERS, (b"x-amz-region-set", b"us-west-2"))
+    components = COMPONENTS.replace(CREDENTIAL, b"K/20260301/s3/aws4_request").replace(
+        b"date,", b"date;x-amz-region-set,"
+    )
+    claim = read_header_claim(head, b"AWS4-ECDSA-P256-SHA256", components, REGIONS, NOW)
+    assert dict(claim.waivable[0][1].elements)["RequestedRegion"] == b"us-east-1"
+    assert claim.is_asymmetric
+
+
+def test_no_text_of_a_claim_holds_its_signature() -> None:
+    """
+    It could be sent again.
+    """
+    form = read_form_claim(head_of(HEADERS[0]), FORM, REGIONS)
+
+    for claim in (claim_of_header(), claim_of_query(), form):
+        assert HEX.decode() not in repr(claim)
