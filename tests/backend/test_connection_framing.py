@@ -4,6 +4,7 @@ One connection to a backend: not a byte of a body beyond what its head declared,
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -464,3 +465,64 @@ def test_a_request_that_is_given_up() -> None:
     answered.cancel()
 
     assert transport.disconnected
+
+
+def test_a_connection_that_has_not_sent_everything_is_not_pooled() -> None:
+    """
+    What it still has would come before the next request.
+    """
+    asking = Asking()
+    asking.transport.producer.pauseProducing()
+    asking.receive(OK + b"Content-Length: 0\r\n\r\n")
+
+    assert asking.transport.disconnected
+
+
+def test_a_body_is_given_once() -> None:
+    """
+    Two receivers would each have a part.
+    """
+    asking = Asking()
+    asking.receive(OK + b"Content-Length: 5\r\n\r\n")
+    asking.read()
+
+    with pytest.raises(RuntimeError):
+        asking.read()
+    asking.receive(b"hello")
+
+
+def test_a_backend_that_takes_bytes_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Its socket stays full, and yet it is not dead: its kernel acknowledges bytes.
+    """
+    acknowledged = itertools.count()
+    monkeypatch.setattr("s3proxy.backend.connection.acknowledged_size", lambda transport: min(next(acknowledged), 3))
+    asking = Asking(b"PUT", body=True)
+    asking.connection.pauseProducing()
+    for _ in range(3):
+        asking.clock.advance(60.1)
+        assert asking.failures == []
+    asking.clock.advance(60.1)
+
+    assert [error.fault for error in asking.failures] == [BackendFault.STALLED]
+
+
+def test_nothing_is_sent_before_a_certificate_is_judged() -> None:
+    """
+    Twisted 24.7 tells of a handshake with a wrong certificate, too, and ends the connection in the next turn.
+    """
+    sending = Sending()
+    for is_right in (True, False):
+        connection = BackendConnection(sending.pool)
+        ready: list[Any] = []
+        connection.ready.addBoth(ready.append)
+        connection.transport = StringTransport()
+        connection.handshakeCompleted()
+        assert ready == []
+        if not is_right:
+            connection.connectionLost(Failure(ConnectionLost()))
+        sending.clock.advance(0)
+
+        assert (ready == [connection]) is is_right
+        assert (connection in sending.pool.connections) is is_right
+        assert len(ready) == 1

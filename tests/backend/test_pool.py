@@ -342,5 +342,6 @@ def test_nothing_of_a_refused_body_leaves() -> None:
     upload.write(b"def")
 
     assert socket.data == b"abc"
+    assert upload.waiting_size == 0
     assert [failure.type for failure in failures] == [ValueError]
     assert not upload.rewind()

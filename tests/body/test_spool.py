@@ -4,6 +4,7 @@ Bodies on disk: together within a quota, each within its bound, and gone with th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,26 @@ import pytest
 from s3proxy.body.spool import SpoolDirectory, SpooledBody, SpoolReader
 from s3proxy.s3.errors import EntityTooLarge, SlowDown
 
+BODIES: list[SpooledBody] = []
+
+
+@pytest.fixture(autouse=True)
+def discarded() -> Iterator[None]:
+    """
+    Leave no file open, whatever fails.
+    """
+    yield
+    while BODIES:
+        BODIES.pop().discard()
+
 
 def body_in(directory: SpoolDirectory, most: int = 100) -> SpooledBody:
     """
     A body which is on disk above four bytes.
     """
-    return SpooledBody(directory, 4, most, lambda: EntityTooLarge(most + 1, most))
+    body = SpooledBody(directory, 4, most, lambda: EntityTooLarge(most + 1, most))
+    BODIES.append(body)
+    return body
 
 
 def test_a_quota_is_for_all_bodies(tmp_path: Path) -> None:
@@ -68,7 +83,9 @@ def test_nothing_stays_behind(tmp_path: Path) -> None:
 
     body.discard()
 
-    assert file.closed
+    is_closed = file.closed
+    file.close()
+    assert is_closed
 
 
 class BadDisk:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from s3proxy.credentials.file import FileCredentialStore, read_keys
+from s3proxy.credentials.file import FileCredentialStore, KeyTable, read_keys
 from s3proxy.tables import Faults
 
 ONE = '[[key]]\naccess_key_id = "{name}"\nsecret_access_key = {secret}\n'
@@ -105,6 +105,7 @@ def test_no_text_holds_a_secret(tmp_path: Path) -> None:
         assert "a-secret" not in text
         assert "a-token" not in text
     assert "a-secret" not in refusal(write(tmp_path, secret='["a-secret", ""]'))
+    assert "a-secret" not in repr(KeyTable(access_key_id="CLIENT", secret_access_key=("a-secret",)))
     assert "a-secret" not in refusal(write(tmp_path, name="a/b"))
 
 

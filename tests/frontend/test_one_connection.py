@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -15,6 +16,8 @@ from zope.interface import implementer
 
 from s3proxy.frontend.admission import ConnectionLimit
 from s3proxy.frontend.channel import MAX_DRAINED_SIZE, MAX_PIPELINED_SIZE, ClientTimes
+from s3proxy.frontend.peers import Peers, Trust
+from s3proxy.frontend.proxy_protocol import ProxyHeaderFactory
 from s3proxy.frontend.site import S3Site
 from s3proxy.interfaces import IStreamedResource
 from s3proxy.s3.limits import MAX_HEAD_SIZE
@@ -550,3 +553,38 @@ def test_bytes_that_come_while_bytes_are_read_keep_their_order() -> None:
 
     assert consumer.data == b"hello"
     connected.end()
+
+
+def test_a_body_that_is_paid_for_is_seen() -> None:
+    """
+    It does not go past who counts it.
+    """
+    connected = Connected()
+    connected.send(put(5))
+    connected.receive_body()
+    connected.request._consumer.splice_target = "anywhere"
+    assert connected.request.splice_target == "anywhere"
+
+    connected.request.meter = lambda size: None
+
+    assert connected.request.splice_target is None
+    connected.end()
+
+
+def test_a_connection_without_its_proxy_header_is_read_no_more() -> None:
+    """
+    What comes after a wrong header is no right one.
+    """
+    trust = Trust(Peers(["10.0.0.1"]), True)
+    site: Any = S3Site(Resource(), Clock(), times=TIMES, trust=trust)  # type: ignore[arg-type]
+    protocol: Any = ProxyHeaderFactory(site, site).buildProtocol(IPv4Address("TCP", "10.0.0.1", 1))
+    transport = Transport()
+    protocol.makeConnection(transport)
+
+    protocol.dataReceived(b"GET / HTTP/1.1\r\n")
+    assert transport.disconnected
+    protocol.dataReceived(b"PROXY TCP4 192.0.2.1 10.0.0.2 1 2\r\n" + GET)
+
+    assert transport.value() == b""
+    assert site.channels == set()
+    protocol.connectionLost()

@@ -54,3 +54,13 @@ def test_text_is_read_back(text: str) -> None:
 
     assert root.findtext("Message") == text
     assert root.findtext("ArgumentValue") == text
+
+
+def test_no_text_of_an_error_repeats_what_was_sent() -> None:
+    """
+    It may hold a credential; only the document does, for its sender.
+    """
+    error = InvalidArgument("A sentence", "Authorization", b"the-signature")
+
+    assert "the-signature" not in repr(error)
+    assert "the-signature" not in str(error)
