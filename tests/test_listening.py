@@ -22,11 +22,14 @@ def test_a_unix_socket_that_is_served_is_not_taken_away(tmp_path: Path) -> None:
     first, second = Sockets(reactor), Sockets(reactor)
     first.open("a", f"unix:{path}")
 
-    with pytest.raises(CannotListen):
+    try:
+        with pytest.raises(CannotListen):
+            second.open("a", f"unix:{path}")
+        first.keep_only([])
         second.open("a", f"unix:{path}")
-    first.keep_only([])
-    second.open("a", f"unix:{path}")
-    second.keep_only([])
+    finally:
+        first.keep_only([])
+        second.keep_only([])
 
 
 def test_a_unix_socket_has_its_mode(tmp_path: Path) -> None:
