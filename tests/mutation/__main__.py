@@ -50,7 +50,9 @@ def _judge(room: Room, settings: Settings, directory: Path) -> None:
     digest = _digest(copy, room)
     if not stamp.exists() or stamp.read_text() != digest:
         session.unlink(missing_ok=True)
-    test_command = " ".join([sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *room.tests])
+    deselected = [f"--deselect={test}" for test in room.without]
+    arguments = ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *deselected, *room.tests]
+    test_command = " ".join([sys.executable, *arguments])
     config.write_text(
         "[cosmic-ray]\n"
         f'module-path = "s3proxy/{room.name}"\n'

@@ -23,10 +23,14 @@ differs; no caller can reach the difference.
 class Room:
     """
     A room, and the tests that judge its mutants.
+
+    Attributes:
+        without: Tests among them that are left out.
     """
 
     name: str
     tests: tuple[str, ...]
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -74,7 +78,7 @@ def load_settings() -> Settings:
     Read what is mutated.
     """
     content = tomllib.loads(ROOMS.read_text("utf-8"))
-    rooms = tuple(Room(room["name"], tuple(room["tests"])) for room in content["room"])
+    rooms = tuple(Room(room["name"], tuple(room["tests"]), tuple(room.get("without", ()))) for room in content["room"])
     return Settings(tuple(content["exclude_operators"]), content["seconds"], rooms)
 
 

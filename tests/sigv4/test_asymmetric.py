@@ -185,6 +185,7 @@ def test_every_vector_is_looked_at() -> None:
         (b"", False),
         (b"*a*", True),
         (b"*us*", True),
+        (b"us*1*1", False),
         (b"*1*", True),
         (b"us*st*st*1", False),
         (b"us*-*-*1", True),

@@ -272,6 +272,8 @@ def test_the_first_fault_is_told() -> None:
     assert refusal_of_header(COMPONENTS.replace(b"/s3/", b"/ec2/"), *late) == "RequestTimeTooSkewed"
     assert refusal_of_header(COMPONENTS.replace(b"/20260301/", b"/20260201/"), *late) == "RequestTimeTooSkewed"
     assert refusal_of_header(b"Credential=x", *late) == "RequestTimeTooSkewed"
+    other = COMPONENTS.replace(b"/us-east-1/s3/", b"/us-west-2/ec2/")
+    assert refusal_of_header(other, *late) == "RequestTimeTooSkewed"
 
 
 @pytest.mark.parametrize("algorithm", [b"AWS4-ECDSA-P256-SHA256", b"aws4-hmac-sha256", b""])
