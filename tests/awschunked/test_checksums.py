@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from s3proxy.awschunked.checksums import ALGORITHMS, decode_digest, parse_body_digests
+from s3proxy.awschunked.checksums import ALGORITHMS, decode_digest, has_integrity, parse_body_digests
 from s3proxy.s3.errors import (
     BadDigest,
     InvalidDigest,
@@ -139,3 +139,23 @@ def test_the_trailer_is_the_announced_one(
 
     with pytest.raises(error):
         digests.check(trailers)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [
+        (b"content-md5", True),
+        (b"x-amz-trailer", True),
+        (b"x-amz-checksum-crc32", True),
+        (b"x-amz-checksum-algorithm", False),
+        (b"x-amz-checksum-mode", False),
+        (b"x-amz-checksum-type", False),
+        (b"x-amz-sdk-checksum-algorithm", False),
+        (b"etag", False),
+    ],
+)
+def test_what_lets_a_body_be_verified(name: bytes, is_one: bool) -> None:
+    """
+    Each of them alone, and no header that only speaks of checksums.
+    """
+    assert has_integrity(index_headers([(name, b"1")])) is is_one
