@@ -17,6 +17,7 @@ from s3proxy.authentication import (
     Authenticated,
     Realm,
     admit_anonymous,
+    admit_preflight,
     carries_form,
     read_claim,
     read_form_claim,
@@ -27,10 +28,11 @@ from s3proxy.body.intake import FormIntake
 from s3proxy.body.plan import BodyLimits, BodyPlan, plan_body
 from s3proxy.postobject.upload import form_key
 from s3proxy.s3.address import Address, parse_address
+from s3proxy.s3.classification import Classification, check_method, check_request, classify
 from s3proxy.s3.error_xml import error_document
 from s3proxy.s3.errors import S3Error
-from s3proxy.s3.head import RequestHead, parse_request_head
-from s3proxy.s3.operation import check_method, check_operation
+from s3proxy.s3.head import Fields, RequestHead, parse_request_head
+from s3proxy.s3.operation import PUT_OBJECT
 from s3proxy.sigv4.asymmetric import VerifyingKeys
 from tests.harness import NOW, data_set_credentials, load_cases, material
 from tests.test_wire_cases import FILES, LONG, judge_refusal
@@ -84,19 +86,26 @@ class Judged:
         head = parse_request_head(self.raw_head)
         check_method(head.method)
         address = parse_address(head.raw_path, head.host, self.realm.domains)
+        if head.method == b"OPTIONS":
+            self._judge_body(admit_preflight(head), address, step)
+            return
         claim = read_claim(head, address, self.realm, NOW)
         if claim is not None:
             found = CREDENTIALS.get(claim.claimed_access_key_id)
             authenticated = verify_claim(claim, found, self.realm, NOW)
-            head = claim.head
         elif carries_form(head, address):
             self._judge_form(head, address, step)
             return
         else:
-            authenticated = admit_anonymous(head, address, self.realm)
+            authenticated = admit_anonymous(head, address, classify(head, address), self.realm)
+        self._judge_body(authenticated, address, step)
+
+    def _judge_body(self, authenticated: Authenticated, address: Address, step: int) -> None:
+        head = authenticated.head
         self.address = address
-        check_operation(head, address)
-        plan = plan_body(head, address, authenticated, LIMITS)
+        operation = classify(head, address, authenticated.covered_names).operation
+        check_request(head, address, operation)
+        plan = plan_body(head, operation, authenticated, LIMITS)
         if plan.decoder is None:
             self.stored = b""
             return
@@ -135,11 +144,13 @@ class Judged:
                 authenticated = verify_claim(claim, found, self.realm, NOW)
                 intake.check_policy(NOW)
                 asked, self.address = intake.upload()
-                authenticated = replace(authenticated, signed_headers=frozenset(asked.fields))
+                authenticated = replace(authenticated, head=asked, signed_headers=frozenset(asked.fields))
             else:
+                bare = replace(head, headers=[], fields=Fields())
+                authenticated = admit_anonymous(bare, bucket, Classification(PUT_OBJECT), self.realm)
                 asked, self.address = intake.upload()
-                authenticated = admit_anonymous(asked, self.address, self.realm)
-            check_operation(asked, self.address)
+                authenticated = replace(authenticated, head=asked, signed_headers=frozenset(asked.fields))
+            check_request(asked, self.address, classify(asked, self.address, authenticated.covered_names).operation)
             file = self._guarded(intake.plan(asked))
         except S3Error as error:
             intake.reader.stop()

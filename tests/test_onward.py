@@ -16,6 +16,7 @@ from s3proxy.resign.head import Account
 from s3proxy.resign.profiles import PROFILES
 from s3proxy.s3.address import Address
 from s3proxy.s3.claim import Carrier
+from s3proxy.s3.classification import classify
 from s3proxy.s3.errors import S3Error
 from s3proxy.s3.head import RequestHead, index_headers
 from s3proxy.s3.operation import BodyUse
@@ -35,9 +36,11 @@ def onward(
     head = RequestHead(method, b"/" + bucket + query, b"HTTP/1.1", HEADERS, index_headers(HEADERS))
     account = Account(PROFILES[profile], BACKEND_KEY, b"backend", "v4", SigningKeys(4))
     authenticated = Authenticated(
-        b"K", Carrier.V4_HEADER, NOBODY, frozenset({b"host"}), UNSIGNED, None, is_signed_onward=is_signed
+        b"K", Carrier.V4_HEADER, NOBODY, frozenset({b"host"}), UNSIGNED, None, head, is_signed_onward=is_signed
     )
-    return Onward(head, Address(bucket, b"", bucket, b""), authenticated, Backend("b", cast("Any", None), account), ())
+    address = Address(bucket, b"", bucket, b"")
+    backend = Backend("b", cast("Any", None), account)
+    return Onward(head, address, classify(head, address), authenticated, backend, ())
 
 
 def refusal(profile: str, deletion: Deletion, bucket: bytes = b"b") -> str:

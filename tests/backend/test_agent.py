@@ -15,7 +15,7 @@ from s3proxy.backend.pool import Pool
 from s3proxy.backend.request import BackendLimits, BackendRequest, backend_failure
 from s3proxy.backend.upload import Upload
 from s3proxy.exchange import BackendFault
-from tests.backend.test_pool import HEAD, Asked
+from tests.backend.test_pool_defences import HEAD, Asked
 
 
 class OtherPool:

@@ -11,10 +11,12 @@ from s3proxy.body.intake import FormIntake
 from s3proxy.body.plan import BodyLimits, plan_body, plan_form
 from s3proxy.s3.address import Address
 from s3proxy.s3.claim import Carrier
+from s3proxy.s3.classification import classify
 from s3proxy.s3.credential import Credential
 from s3proxy.s3.errors import S3Error
 from s3proxy.s3.head import RequestHead, parse_request_head
 from s3proxy.s3.limits import MAX_OBJECT_SIZE, MAX_POST_REST_SIZE
+from s3proxy.s3.operation import PUT_OBJECT
 from s3proxy.s3.payload import UNSIGNED, parse_payload
 
 STREAM = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
@@ -38,10 +40,10 @@ def refusal(request: str, *, limits: BodyLimits | None = None, credential: Crede
     head = head_of(request)
     value = head.fields.value(b"x-amz-content-sha256")
     payload = UNSIGNED if value is None else parse_payload(value)
-    authenticated = Authenticated(b"K", Carrier.V4_HEADER, credential, frozenset(), payload, None)
+    authenticated = Authenticated(b"K", Carrier.V4_HEADER, credential, frozenset(), payload, None, head)
     address = OBJECT if head.raw_path == b"/b/k" else BUCKET
     try:
-        plan_body(head, address, authenticated, limits or BodyLimits())
+        plan_body(head, classify(head, address).operation, authenticated, limits or BodyLimits())
     except S3Error as error:
         return error.code
     return ""
@@ -111,10 +113,10 @@ def test_a_backend_that_commits_short_bodies_gets_verified_ones(spools: bool, st
     Nothing streams to it; a small body never streams.
     """
     for length, large in ((65537, True), (65536, False)):
-        authenticated = Authenticated(b"K", Carrier.V4_HEADER, NOBODY, frozenset(), UNSIGNED, None)
         head = head_of(f"PUT /b/k\nContent-Length: {length}")
+        authenticated = Authenticated(b"K", Carrier.V4_HEADER, NOBODY, frozenset(), UNSIGNED, None, head)
 
-        plan = plan_body(head, OBJECT, authenticated, BodyLimits(), spools=spools)
+        plan = plan_body(head, PUT_OBJECT, authenticated, BodyLimits(), spools=spools)
 
         assert plan.streams is (streams and large)
         assert plan.max_held >= length or plan.streams
@@ -128,8 +130,8 @@ def test_only_an_exempted_key_sends_small_chunks(exemptions: frozenset[str], cod
     head = head_of("PUT /b/k\nContent-Length: 99\nx-amz-decoded-content-length: 2")
     payload = parse_payload(STREAM.encode())
     credential = Credential("K", ("s",), exemptions=frozenset(exemptions))
-    authenticated = Authenticated(b"K", Carrier.V4_HEADER, credential, frozenset(), payload, None)
-    decoder = plan_body(head, OBJECT, authenticated, BodyLimits()).decoder
+    authenticated = Authenticated(b"K", Carrier.V4_HEADER, credential, frozenset(), payload, None, head)
+    decoder = plan_body(head, PUT_OBJECT, authenticated, BodyLimits()).decoder
     assert decoder is not None
     found = ""
     try:

@@ -35,15 +35,22 @@ class Connection:
     A connection which is idle, or busy.
     """
 
-    def __init__(self, idle_until: float | None = None) -> None:
-        self.idle_until = idle_until
+    def __init__(self, idle_since: float | None = None) -> None:
+        self.idle_since = idle_since
         self.is_closed = False
+        self.is_aborted = False
 
     def close_idle(self) -> None:
         """
         Close.
         """
         self.is_closed = True
+
+    def abort(self) -> None:
+        """
+        Reset.
+        """
+        self.is_aborted = True
 
 
 def test_ports_wait_while_there_are_too_many() -> None:

@@ -9,11 +9,12 @@ from xml.etree import ElementTree
 import pytest
 
 from s3proxy.postobject.form import FieldsDecoder
-from s3proxy.postobject.policy import Condition
+from s3proxy.postobject.policy import Condition, Policy
 from s3proxy.postobject.upload import form_answer
 from s3proxy.s3.address import Address
-from s3proxy.s3.errors import MaxPostPreDataLengthExceeded, S3Error
+from s3proxy.s3.errors import AccessDenied, MaxPostPreDataLengthExceeded, S3Error
 from s3proxy.s3.limits import MAX_POST_FIELDS_SIZE, MAX_POST_PART_HEAD_SIZE
+from tests.harness import NOW
 
 FILE = b'--b\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\nhello\r\n--b--\r\n'
 
@@ -125,9 +126,9 @@ def test_a_condition(is_prefix: bool, found: bytes, holds: bool) -> None:
     """
     condition = Condition(b"acl", b"private", is_prefix, "")
 
-    assert condition.holds({b"acl": found}) is holds
-    assert not condition.holds({})
-    assert not Condition(b"acl", b"private", is_prefix, "", False).holds({b"acl": found})
+    assert condition.holds({b"acl": found}, b"") is holds
+    assert not condition.holds({}, b"")
+    assert not Condition(b"acl", b"private", is_prefix, "", False).holds({b"acl": found}, b"")
 
 
 @pytest.mark.parametrize(
@@ -143,7 +144,14 @@ def test_a_condition_on_content_types(found: bytes, holds: bool) -> None:
     """
     Each of several begins so.
     """
-    assert Condition(b"content-type", b"image/", True, "").holds({b"content-type": found}) is holds
+    policy = Policy(NOW, (Condition(b"content-type", b"image/", True, ""),), ())
+    is_allowed = True
+    try:
+        policy.check({b"content-type": found}, NOW)
+    except AccessDenied:
+        is_allowed = False
+
+    assert is_allowed is holds
 
 
 ADDRESS = Address(b"b", b"<k>&", b"b", b"%3Ck%3E%26")

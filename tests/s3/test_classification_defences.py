@@ -7,20 +7,22 @@ from __future__ import annotations
 import pytest
 
 from s3proxy.s3.address import Address
+from s3proxy.s3.classification import check_method, check_request, classify
+from s3proxy.s3.copy_source import check_copy_source
 from s3proxy.s3.errors import S3Error
 from s3proxy.s3.head import RequestHead, index_headers
 from s3proxy.s3.limits import MAX_KEY_SIZE, MAX_METADATA_SIZE
-from s3proxy.s3.operation import check_copy_source, check_method, check_operation
 
 
 def refusal(method: bytes, key: bytes = b"k", target: bytes = b"/b/k", *headers: tuple[bytes, bytes]) -> str:
     """
-    The code of a refusal; nothing where there is none.
+    Return the code of a refusal, or nothing if there is none.
     """
     head = RequestHead(method, target, b"HTTP/1.1", list(headers), index_headers(headers))
+    address = Address(b"b", key, b"b", key)
     try:
         check_method(method)
-        check_operation(head, Address(b"b", key, b"b", key))
+        check_request(head, address, classify(head, address).operation)
     except S3Error as error:
         return error.code
     return ""
@@ -47,7 +49,7 @@ def test_methods(method: bytes, code: str) -> None:
     """
     S3's own, in upper case.
     """
-    assert refusal(method) == code
+    assert refusal(method, b"k", b"/b/k?uploads" if method == b"POST" else b"/b/k") == code
 
 
 @pytest.mark.parametrize(
@@ -72,9 +74,9 @@ def test_a_copy_of_no_key(source: bytes) -> None:
     """
     Such a request ends Ceph 16.2: it is refused for each method that writes, however the source is spelled.
     """
-    for method in (b"PUT", b"POST"):
-        assert refusal(method, b"k", b"/b/k", (b"x-amz-copy-source", source)) == "InvalidArgument"
-        assert refusal(method, b"k", b"/b/k", (b"x-amz-copy-source", b"/b/k"), (b"X-Amz-Copy-Source", source)) != ""
+    for method, target in ((b"PUT", b"/b/k"), (b"POST", b"/b/k?uploads")):
+        assert refusal(method, b"k", target, (b"x-amz-copy-source", source)) == "InvalidArgument"
+        assert refusal(method, b"k", target, (b"x-amz-copy-source", b"/b/k"), (b"X-Amz-Copy-Source", source)) != ""
 
 
 @pytest.mark.parametrize(
