@@ -131,10 +131,10 @@ class Judged:
             consumer.wireEnded()
 
     def _judge_form(self, head: RequestHead, bucket: Address, step: int) -> None:
-        intake = FormIntake(head, bucket, LIMITS, lambda: self._judge_fields(intake, head), self._refused)
+        intake = FormIntake(head, bucket, LIMITS, lambda: self._judge_fields(intake, head, bucket), self._refused)
         self._feed(intake.reader, step)
 
-    def _judge_fields(self, intake: FormIntake, head: RequestHead) -> None:
+    def _judge_fields(self, intake: FormIntake, head: RequestHead, bucket: Address) -> None:
         try:
             form_key(intake.form)
             claim = read_form_claim(head, intake.form, self.realm)
