@@ -264,7 +264,7 @@ class Onward:
         address = Address(bucket.bucket, key, bucket.raw_bucket, raw_key)
         check_request(head, address, DELETE_OBJECT)
         check_private_surface(profile, head, address)
-        check_keys(profile, head, address)
+        check_keys(profile, head, address, DELETE_OBJECT)
         target = backend_target(head, address, profile, DELETE_OBJECT.parameters)
         # The document was the request's; this one has none to speak of.
         passed = [

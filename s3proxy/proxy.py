@@ -443,7 +443,7 @@ class ProxiedExchange:
         check_private_surface(profile, head, address, backend.allowed, classification.operation.name)
         check_taken(backend.allowed, head, classification)
         if profile.refused_keys is not None:
-            check_keys(profile, head, address)
+            check_keys(profile, head, address, classification.operation)
         if proxy.authorizer is not None:
             deciding = proxy.authorizer.authorize(head, address, authenticated)
             if deciding is not None:

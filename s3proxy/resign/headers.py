@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from s3proxy.resign.answer import HOP_BY_HOP
 from s3proxy.resign.profiles import Profile
 from s3proxy.s3.errors import InvalidRequest
-from s3proxy.s3.head import Fields, HeaderList, RequestHead, connection_options
+from s3proxy.s3.head import HeaderList, RequestHead, connection_options
 from s3proxy.s3.header import is_unambiguous_name
 from s3proxy.s3.operation import Operation
 
@@ -136,38 +136,28 @@ def passed_headers(
         else:
             passed.append((name, value))
     if len(head.fields) != len(head.headers):
-        passed = _joined(passed, head.fields)
+        passed = _joined(passed)
     return PassedHeaders(passed, tuple(dropped))
 
 
-def _joined(passed: HeaderList, fields: Fields) -> HeaderList:
+def _joined(passed: HeaderList) -> HeaderList:
     """
-    Write one line for each name whose repeats S3 joins. Of two lines a backend may read but one.
+    Write one line for each name, its values joined as a signature counts them. Of two lines a backend may read but one.
     """
     joined: HeaderList = []
-    seen = set()
+    places: dict[bytes, int] = {}
     for name, value in passed:
         lower = name.lower()
-        if len(fields[lower]) == 1 or not (lower.startswith(b"x-amz-") or lower in _JOINED):
+        if lower in places and lower not in _LISTS:
+            place = places[lower]
+            joined[place] = (joined[place][0], b"%s,%s" % (joined[place][1], value))
+        else:
+            places.setdefault(lower, len(joined))
             joined.append((name, value))
-        elif lower not in seen:
-            seen.add(lower)
-            joined.append((name, b",".join(fields[lower])))
     return joined
 
 
-_JOINED = frozenset(
-    {
-        b"content-md5",
-        b"content-type",
-        b"if-match",
-        b"if-modified-since",
-        b"if-none-match",
-        b"if-range",
-        b"if-unmodified-since",
-        b"range",
-    }
-)
+_LISTS = frozenset({b"accept", b"accept-encoding", b"accept-language"})
 _MODE = b"x-amz-checksum-mode"
 
 

@@ -1,27 +1,35 @@
 """
-Keys which a backend cannot hold: it would store them under another name, and so they are refused before it.
+Buckets and keys which a backend cannot hold, or reads as others: they are refused before it.
 """
 
 from __future__ import annotations
 
 from s3proxy.resign.profiles import Profile
 from s3proxy.s3.address import Address
-from s3proxy.s3.copy_source import copy_source_key
+from s3proxy.s3.copy_source import copy_source_bucket, copy_source_key, copy_source_path
 from s3proxy.s3.document import local_name, parse_document
-from s3proxy.s3.errors import InvalidArgument
+from s3proxy.s3.errors import InvalidArgument, InvalidBucketName, NotImplementedByProxy
 from s3proxy.s3.head import RequestHead
+from s3proxy.s3.operation import UPLOAD_PART_COPY, Operation
 
 
-def check_keys(profile: Profile, head: RequestHead, address: Address) -> None:
+def check_keys(profile: Profile, head: RequestHead, address: Address, operation: Operation) -> None:
     """
-    Refuse a request whose key, or whose copy source's, the backend cannot hold.
+    Refuse a request whose bucket or key, or whose copy source's, the backend cannot hold or takes for another.
 
     Raises:
-        InvalidArgument: It is one of the profile's `refused_keys`.
+        InvalidArgument: A key is one of the profile's `refused_keys`.
+        InvalidBucketName: A bucket is one of its `refused_buckets`.
+        NotImplementedByProxy: The source of a part is one of its `refused_part_sources`.
     """
+    _check_bucket(profile, address.bucket)
     _check_key(profile, address.key)
     for source in head.fields.get(b"x-amz-copy-source", ()):
+        _check_bucket(profile, copy_source_bucket(source) or b"")
         _check_key(profile, copy_source_key(source))
+        refused = profile.refused_part_sources
+        if operation is UPLOAD_PART_COPY and refused is not None and refused.search(copy_source_path(source)):
+            raise NotImplementedByProxy(None, Header="x-amz-copy-source")
 
 
 def check_document_keys(profile: Profile, document: bytes) -> None:
@@ -38,6 +46,11 @@ def check_document_keys(profile: Profile, document: bytes) -> None:
     for element in parse_document(document).iter():
         if local_name(element) == "Key":
             _check_key(profile, "".join(element.itertext()).encode())
+
+
+def _check_bucket(profile: Profile, bucket: bytes) -> None:
+    if profile.refused_buckets is not None and profile.refused_buckets.search(bucket) is not None:
+        raise InvalidBucketName(bucket)
 
 
 def _check_key(profile: Profile, key: bytes) -> None:

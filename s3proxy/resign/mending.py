@@ -19,7 +19,7 @@ from s3proxy.resign.reads import (
 from s3proxy.s3.address import Address
 from s3proxy.s3.errors import InvalidRequest
 from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead
-from s3proxy.s3.operation import Operation
+from s3proxy.s3.operation import LIST_OBJECTS_V2, Operation
 
 
 class Mending:
@@ -78,7 +78,7 @@ class Mending:
             if self._overrides and is_anonymous:
                 # Else anybody could make a page of anybody's file.
                 raise InvalidRequest("Request specific response headers cannot be used for anonymous GET requests.")
-        self._listing = read_listing(head, address) if profile.lists_v1 else None
+        self._listing = read_listing(head, address) if profile.lists_v1 and operation is LIST_OBJECTS_V2 else None
         self.head = head if self._listing is None else self._listing.head
         self.passed = passed
 

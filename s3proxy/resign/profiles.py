@@ -144,6 +144,9 @@ class Profile:
         overrides_answers: Whether ``response-*`` is kept from it, and done here: it reads or signs none of that.
         lists_v1: Whether it knows only the first version of a bucket's listing.
         refused_keys: Found in a key, decoded, which it cannot hold, or holds under another name; None for nothing.
+        refused_buckets: Found in the name of a bucket, decoded, which it reads as another's; None for nothing. With it
+            goes `refused_keys`.
+        refused_part_sources: Found in the source of an UploadPartCopy, decoded, which it reads as another.
         deletes_one_by_one: Whether DeleteObjects, which it lacks, is carried out as one DELETE for each object.
     """
 
@@ -171,6 +174,8 @@ class Profile:
     overrides_answers: bool = False
     lists_v1: bool = False
     refused_keys: re.Pattern[bytes] | None = None
+    refused_buckets: re.Pattern[bytes] | None = None
+    refused_part_sources: re.Pattern[bytes] | None = None
     deletes_one_by_one: bool = False
     is_plain: bool = field(init=False)
     "whether nothing of a request or an answer is to be mended"
@@ -284,6 +289,11 @@ PROFILES: dict[str, Profile] = {
             # As 16.2 has them: it came to know the operations, and its Signature V2 did not.
             v2_subresources=V2_SUBRESOURCES - {b"encryption", b"object-lock", b"restore"},
             refused_keys=re.compile(rb"\0"),
+            # "tenant:bucket", and ":bucket" is a second name of "bucket": a rule for that would not hold.
+            refused_buckets=re.compile(rb":"),
+            # Seen with 16.2: it decodes them twice and looks for "?versionId=" in between. "a%2541" is "aA" to it, and
+            # of "k%25zz" nothing is left, which ends the gateway.
+            refused_part_sources=re.compile(rb"[%?]"),
         ),
         Profile(
             "swift",

@@ -154,8 +154,8 @@ def classify(head: RequestHead, address: Address, covered_names: frozenset[bytes
     else:
         operation = _by_subresource(place, head, level, found, values, is_copy=is_copy)
     known = operation.query_names & values.keys()
-    for name in repeated & known:
-        raise InvalidArgument("A query parameter must not be repeated", name.decode("latin-1"), values[name])
+    # One reader takes the first list-type and another the last: two operations.
+    _check_not_repeated(repeated & (known | {b"list-type"}), values)
     passed = known if covered_names is None else known & covered_names
     if covered_names is not None and len(passed) != len(known):
         _check_covered(operation, known - passed)
@@ -163,7 +163,14 @@ def classify(head: RequestHead, address: Address, covered_names: frozenset[bytes
     if unknown and not operation.is_read and b"versionId" in unknown:
         raise InvalidArgument("This operation does not accept a version-id.", "versionId", values[b"versionId"])
     extra = unknown if covered_names is None else unknown & covered_names
+    if not operation.is_read:
+        _check_not_repeated(repeated & extra, values)
     return Classification(operation, passed, unknown, extra)
+
+
+def _check_not_repeated(names: frozenset[bytes] | set[bytes], values: dict[bytes, bytes]) -> None:
+    for name in sorted(names):
+        raise InvalidArgument("A query parameter must not be repeated", name.decode("latin-1"), values[name])
 
 
 def _plain(place: _Place, head: RequestHead, level: Level, *, is_copy: bool) -> Classification:

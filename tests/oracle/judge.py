@@ -46,9 +46,12 @@ TOLERATED = {
     "unsigned parameter": "A read under Signature V2 loses the parameters which no signature covers.",
     "ignored parameter": "S3 ignores what chooses a part of another operation's answer; of reads, no sub-resource.",
     "foreign parameter": "A read loses parameters which its operation has not: S3 ignores them, others may not.",
-    "x-id": "x-id is cut: it names the operation for nobody.",
+    "signed into the query": "SDKs sign headers into a presigned query. S3 ignores all but x-amz-* there.",
+    "ambiguous name": "A name with an underscore is another header to a backend behind CGI. It is not sent.",
+    "x-id": "x-id is cut, and what SDKs add besides: it means nothing in a query.",
     "respelled": "A parameter is spelled as S3 spells it: a storage may not decode names.",
     "extension": "What the configuration allows beyond S3, by a name of `EXTENSIONS`.",
+    "head of a read": "HEAD asks for whatever GET has, without its document (RFC 9110, section 9.3.2).",
     "head of the service": "HEAD of the service is ListBuckets without its document (RFC 9110, section 9.3.2).",
     "query header": "x-amz-* of a presigned query, and of any under Signature V2, is a header of that name.",
     "unsigned client": "What nobody signed may be dropped: the backend judges the request as anonymous.",
@@ -106,15 +109,21 @@ _OVERRIDES = frozenset(
     b"""response-cache-control response-content-disposition response-content-encoding response-content-language
     response-content-type response-expires""".split()
 )
+_SIGNED_INTO_QUERIES = frozenset(
+    b"""cache-control content-disposition content-encoding content-language content-length content-md5 content-type
+    expires host user-agent""".split()
+)
 _V2_HEADERS = frozenset({b"content-md5", b"content-type", b"date"})
+_SPELLED = frozenset(
+    b"""AWSAccessKeyId Expires Signature X-Amz-Algorithm X-Amz-Credential X-Amz-Date X-Amz-Expires X-Amz-Region-Set
+    X-Amz-Security-Token X-Amz-Signature X-Amz-SignedHeaders""".split()
+)
 _V1_DROPS = frozenset({b"list-type", b"continuation-token", b"start-after", b"fetch-owner", b"marker"})
 _SIGNED_HEADERS = re.compile(rb"SignedHeaders=([^,\s]*)")
 _SIGNED = frozenset({"V4", "V2"})
 _TRANSFER = re.compile(rb"([0-9A-Fa-f]+)[^\r\n]*\r\n")
 _EXACT_RANGE = re.compile(rb"bytes=[0-9]+-[0-9]+")
-_PART_NAME = re.compile(rb'[;\s]name=(?:"((?:[^"\\]|\\.)*)"|([^\s;]+))', re.DOTALL)
-_FILENAME = re.compile(rb'[;\s]filename=(?:"((?:[^"\\]|\\.)*)"|([^\s;]+))', re.DOTALL)
-_BOUNDARY = re.compile(rb'boundary=(?:"([^"]+)"|([^;\s]+))', re.IGNORECASE)
+_PARAMETER = re.compile(rb';\s*([^;=\s"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]*))\s*', re.DOTALL)
 
 EXTENSIONS: dict[str, tuple[frozenset[str], frozenset[bytes]]] = {
     "append": (frozenset({"PutObject"}), frozenset({b"append", b"position"})),
@@ -303,11 +312,15 @@ class Client:
         """
         if not self.carrier.startswith("V2") and self.carrier != "V4 query":
             return {}
-        return {
-            name.lower(): value
-            for name, value in self.query.items()
-            if name.lower().startswith(b"x-amz-") and name.lower() not in AUTHENTICATION
-        }
+        found: dict[bytes, bytes] = {}
+        for item in self.items:
+            name, _, value = item.partition(b"=")
+            lower = decoded_item(name).lower()
+            if lower.startswith(b"x-amz-") and lower not in AUTHENTICATION:
+                # As several lines of a header.
+                text = decoded_item(value).strip(b" \t")
+                found[lower] = b"%b,%b" % (found[lower], text) if lower in found else text
+        return found
 
     @cached_property
     def fields(self) -> dict[bytes, list[bytes]]:
@@ -318,7 +331,14 @@ class Client:
             return self.form_headers
         if not self.query_headers:
             return self.head.fields
-        return self.head.fields | {name: [value.strip(b" \t")] for name, value in self.query_headers.items()}
+        carried = {name: [value] for name, value in self.query_headers.items()}
+        if self.carrier == "V4 query":
+            # A header that was sent and signed is what its sender means.
+            names = self.query.get(b"X-Amz-SignedHeaders", b"").lower().split(b";")
+            carried = {
+                name: value for name, value in carried.items() if not {name} <= self.head.fields.keys() & {*names}
+            }
+        return self.head.fields | carried
 
     @cached_property
     def covered(self) -> frozenset[bytes] | None:
@@ -386,20 +406,20 @@ class Client:
         """
         The fields of a form before its file, by lower-case name; the file's name as ``filename``.
         """
-        found = _BOUNDARY.search(self.head.one(b"content-type") or b"")
+        boundary = _parameters(self.head.one(b"content-type") or b"").get(b"boundary")
         fields: dict[bytes, bytes] = {}
-        if found is None:
+        if boundary is None:
             return fields
         data = b"\r\n" + b"".join(self.stream.body)
-        for part in data.split(b"\r\n--" + (found[1] or found[2]))[1:]:
+        for part in data.split(b"\r\n--" + boundary)[1:]:
             head, end, value = part.partition(b"\r\n\r\n")
-            name = _PART_NAME.search(head)
-            if not end or name is None:
+            lines = [line for line in head.split(b"\r\n") if line.lower().startswith(b"content-disposition:")]
+            named = _parameters(lines[0]) if lines else {}
+            if not end or b"name" not in named:
                 continue
-            lower = _unquoted(name).lower()
+            lower = named[b"name"].lower()
             if lower == b"file":
-                file = _FILENAME.search(head)
-                fields[b"filename"] = _unquoted(file) if file else b""
+                fields[b"filename"] = named.get(b"filename", b"")
                 break
             fields.setdefault(lower, value)
         return fields
@@ -495,8 +515,16 @@ def _point(der: bytes) -> tuple[int, int]:
     return r, min(s, _ORDER - s)
 
 
-def _unquoted(found: re.Match[bytes]) -> bytes:
-    return re.sub(rb"\\(.)", rb"\1", found[1], flags=re.DOTALL) if found[1] is not None else found[2]
+def _parameters(line: bytes) -> dict[bytes, bytes]:
+    """
+    Return the parameters of a header by lower-case name; the first of a name counts.
+    """
+    found: dict[bytes, bytes] = {}
+    for each in _PARAMETER.finditer(line):
+        # As browsers write it: a backslash stands for itself, save before a quotation mark.
+        value = each[3] if each[2] is None else each[2].replace(b'\\"', b'"')
+        found.setdefault(each[1].lower(), value)
+    return found
 
 
 def judge(client: Client, head: Head) -> list[str]:
@@ -553,7 +581,12 @@ def _classify(
 ) -> tuple[str | None, frozenset[bytes]]:
     if method == b"HEAD" and level == SERVICE and tolerate("head of the service"):
         return "ListBuckets", frozenset(named)
-    return classify(method, level, named, is_copy=is_copy)
+    found = classify(method, level, named, is_copy=is_copy)
+    if method == b"HEAD" and not found[1].isdisjoint(subresources()):
+        other = classify(b"GET", level, named, is_copy=is_copy)
+        if found[1] - other[1] and tolerate("head of a read"):
+            return other
+    return found
 
 
 def _is_utf8(text: bytes) -> bool:
@@ -658,14 +691,17 @@ def _is_respelled(item: bytes, sent: bytes) -> bool:
 
 def _may_be_cut(client: Client, facts: Facts, name: bytes, difference: str, operation: str | None) -> bool:
     is_read = client.head.method in {b"GET", b"HEAD"}
-    if name in IGNORED:
+    if name.lower() in IGNORED | {b"x-amz-user-agent", b"x-amz-content-sha256"}:
         return tolerate("x-id")
     if name.lower() in client.query_headers:
         return tolerate("query header")
+    if client.carrier in {"V4 query", "V2 query"} and name.lower() in _SIGNED_INTO_QUERIES:
+        return tolerate("signed into the query")
     if name.lower() in AUTHENTICATION:
         is_own = client.carrier in {"V4 query", "V2 query", "V2 header", "preflight"}
-        # Without a signature beside it, it is a name like any other.
-        return (is_own or (is_read and name == b"Expires")) and tolerate("authentication")
+        # Without a signature beside it, or spelled in another way, it is a name like any other.
+        is_foreign = is_read and (name == b"Expires" or name not in _SPELLED)
+        return (is_own or is_foreign) and tolerate("authentication")
     if client.carrier == "preflight":
         return tolerate("unsigned client")
     if facts.overrides_answers and name in _OVERRIDES and is_read:
@@ -764,6 +800,8 @@ def _codings(values: list[bytes]) -> list[bytes]:
 def _may_be_lost(client: Client, facts: Facts, name: bytes, difference: str) -> bool:
     if client.carrier in {"preflight", "anonymous"}:
         return tolerate("unsigned client")
+    if b"_" in name and not name.startswith(b"x-amz-meta-"):
+        return tolerate("ambiguous name")
     if name in _CONDITIONS:
         return facts.mends_reads and tolerate("exact range")
     if name.startswith(b"x-amz-checksum-"):

@@ -22,6 +22,7 @@ _REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([^\x00-\x20\x7f]+) (HTTP/[0-9]
 _FIELD_LINE = re.compile(
     rb"(" + _TOKEN + rb"):[ \t]*((?:[^\x00-\x20\x7f](?:[^\x00-\x08\x0a-\x1f\x7f]*[^\x00-\x20\x7f])?)?)[ \t]*"
 )
+_ABSOLUTE = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
 _TARGET = re.compile(rb"/[!-\"$-~\x80-\xff]*")
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]*)?\r\n")
@@ -105,12 +106,21 @@ class Head:
 
     @property
     def path(self) -> bytes:
-        return self.target.partition(b"?")[0]
+        return self._origin.partition(b"?")[0]
 
     @property
     def query(self) -> bytes | None:
-        _, mark, query = self.target.partition(b"?")
+        _, mark, query = self._origin.partition(b"?")
         return query if mark else None
+
+    @property
+    def _origin(self) -> bytes:
+        # A client may send the absolute form (RFC 9112, section 3.2.2); `backend_faults` takes none from a proxy.
+        found = _ABSOLUTE.match(self.target)
+        if found is None:
+            return self.target
+        rest = self.target[found.end() :]
+        return rest if rest.startswith(b"/") else b"/" + rest
 
     def one(self, name: bytes) -> bytes | None:
         """
@@ -120,9 +130,12 @@ class Head:
         return values[0] if values else None
 
 
-def parse_head(raw: bytes) -> Head:
+def parse_head(raw: bytes, *, is_client: bool = False) -> Head:
     """
     Read a head which RFC 9112 allows: the common rules of both sides.
+
+    Args:
+        is_client: Whether a client sent it, who may give the same length twice (RFC 9110, section 8.6).
 
     Raises:
         NotARequest: It is none.
@@ -151,7 +164,7 @@ def parse_head(raw: bytes) -> Head:
     if len(hosts) != 1 or _HOST.fullmatch(hosts[0]) is None:
         raise NotARequest(f"Host must be one authority: {list(hosts)!r}")
     lengths = fields.get(b"content-length", ())
-    if len(lengths) > 1 or (lengths and not lengths[0].isdigit()):
+    if len(set(lengths) if is_client else lengths) > 1 or (lengths and not lengths[0].isdigit()):
         raise NotARequest(f"Content-Length must be one number: {list(lengths)!r}")
     if lengths and b"transfer-encoding" in fields:
         raise NotARequest("both Content-Length and Transfer-Encoding")
@@ -419,7 +432,7 @@ class ClientStream:
         if end < 0:
             raise NotARequest("a request without a head")
         raw, rest, self._buffer = self._buffer[start : end + 4], self._buffer[end + 4 :], b""
-        head = parse_head(raw)
+        head = parse_head(raw, is_client=True)
         self.body, self.body_size, self._kept_size = [], 0, kept_size(head)
         codings = head.fields.get(b"transfer-encoding")
         if codings is not None and [coding.lower() for coding in codings] != [b"chunked"]:

@@ -1,0 +1,213 @@
+"""
+A backend which keeps every byte that it gets, and the client of a fuzzed request.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.interfaces import IAddress
+
+from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection
+from s3proxy.testing.faulty_client import Answer, FaultyClient
+from tests.harness import Harness
+from tests.oracle.operations import subresources
+from tests.oracle.wire import ClientStream, Head, NotARequest, RequestStream
+
+_ETAG = b'ETag: "5d41402abc4b2a76b9719d911017c592"\r\nLast-Modified: Sun, 01 Mar 2026 12:00:00 GMT\r\n'
+_NAMESPACE = b'<?xml version="1.0" encoding="UTF-8"?>\n'
+_BUCKET = b"<Name>test-bucket</Name><Prefix></Prefix><MaxKeys>1000</MaxKeys><IsTruncated>false</IsTruncated>"
+_DOCUMENTS = {
+    b"delete": b"<DeleteResult/>",
+    b"location": b"<LocationConstraint/>",
+    b"uploadId": b"<CompleteMultipartUploadResult><ETag>a</ETag></CompleteMultipartUploadResult>",
+    b"uploads": b"<InitiateMultipartUploadResult><UploadId>a</UploadId></InitiateMultipartUploadResult>",
+    b"versions": b"<ListVersionsResult>%b</ListVersionsResult>" % _BUCKET,
+}
+
+
+def answer_to(head: Head) -> bytes:
+    """
+    Return what a storage answers to a request that succeeds.
+    """
+    path, query = head.path, head.query or b""
+    names = {item.partition(b"=")[0] for item in query.split(b"&")}
+    if head.method == b"DELETE":
+        return b"HTTP/1.1 204 No Content\r\n\r\n"
+    if head.method == b"HEAD":
+        return b"HTTP/1.1 200 OK\r\n%bContent-Length: 5\r\n\r\n" % _ETAG
+    if head.method == b"PUT" and b"x-amz-copy-source" in head.fields:
+        return _document(b'<CopyObjectResult><ETag>"a"</ETag></CopyObjectResult>')
+    if head.method in {b"PUT", b"OPTIONS"}:
+        return b"HTTP/1.1 200 OK\r\n%bContent-Length: 0\r\n\r\n" % _ETAG
+    for name, document in _DOCUMENTS.items():
+        if name in names:
+            return _document(document)
+    if names & subresources() - {b"list-type", b"partNumber", b"versionId"}:
+        return _document(b"<Configuration/>")
+    if path.removeprefix(b"/services/Walrus").strip(b"/").count(b"/") == 0:
+        return _document(b"<ListBucketResult>%b</ListBucketResult>" % _BUCKET)
+    if head.one(b"range") == b"bytes=0-1":
+        return b"HTTP/1.1 206 Partial Content\r\n%bContent-Range: bytes 0-1/5\r\nContent-Length: 2\r\n\r\nhe" % _ETAG
+    return b"HTTP/1.1 200 OK\r\n%bContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello" % _ETAG
+
+
+def _document(document: bytes) -> bytes:
+    content = _NAMESPACE + document
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nContent-Length: %d\r\n\r\n" % len(content)
+    return head + content
+
+
+class RecordingConnection(FaultyConnection):
+    """
+    One connection: each request that the strict reader finds is answered.
+
+    Attributes:
+        raw: Bytes which were not yet taken.
+    """
+
+    def __init__(self, backend: FaultyBackend) -> None:
+        super().__init__(backend)
+        self.raw = b""
+        self._heads: list[Head] = []
+        self._stream = RequestStream(self._heads.append, lambda text, raw: None)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.raw += data
+        self._stream.feed(data)
+        if self._stream.is_dead:
+            self.send(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+            self.transport.loseConnection()
+        elif self._stream.is_between:
+            heads, self._heads[:] = self._heads[:], []
+            for head in heads:
+                self.send(answer_to(head))
+
+
+class RecordingBackend(FaultyBackend):
+    """
+    A factory to listen with.
+    """
+
+    def buildProtocol(self, addr: IAddress | None) -> RecordingConnection:
+        return RecordingConnection(self)
+
+    def take(self) -> list[bytes]:
+        """
+        Return what came on each connection since it was last asked, and forget the connections which have ended.
+        """
+        found = []
+        for connection in self.connections:
+            if connection.raw:  # type: ignore[attr-defined]
+                found.append(connection.raw)  # type: ignore[attr-defined]
+                connection.raw = b""  # type: ignore[attr-defined]
+        self.connections[:] = [connection for connection in self.connections if connection.lost is None]
+        return found
+
+
+def is_one_request(wire: bytes) -> bool:
+    """
+    Say whether bytes are one whole request, so that its connection may be used again.
+    """
+    stream = ClientStream()
+    stream.feed(wire)
+    try:
+        head = stream.next_head(lambda head: 0)
+    except NotARequest:
+        return False
+    if head.version != b"HTTP/1.1" or not stream.is_body_complete or stream.is_unreadable:
+        return False
+    # What is behind it would be the next one.
+    return not stream._buffer and b"connection" not in head.fields and b"upgrade" not in head.fields
+
+
+@dataclass
+class Asker:
+    """
+    A client which keeps its connection as long as that may be used.
+
+    Attributes:
+        patience: Seconds without an answer after which a proxy hangs.
+    """
+
+    harness: Harness
+    patience: float = 30.0
+    _client: FaultyClient | None = field(default=None, init=False)
+
+    async def ask(self, wire: bytes, method: str) -> tuple[list[Answer], str]:
+        """
+        Send bytes and read all that is answered.
+
+        Returns:
+            The answers, and what is wrong with them; empty if nothing is.
+        """
+        if not is_one_request(wire):
+            return await self._ask_once(wire, method)
+        if self._client is not None and self._client.lost is None:
+            found = await self._ask_on(self._client, wire, method)
+            if found is not None:
+                return found
+        # A connection that was kept may have ended under the request.
+        self._client = await self._connect()
+        found = await self._ask_on(self._client, wire, method)
+        return ([], "a whole request gets no answer") if found is None else found
+
+    async def _ask_on(self, client: FaultyClient, wire: bytes, method: str) -> tuple[list[Answer], str] | None:
+        client.send(wire)
+        answer = await self._in_time(client.answer(method))
+        if isinstance(answer, str):
+            self.drop()
+            return [], answer
+        if answer is None:
+            self.drop()
+            return None
+        left, client.received = client.received, b""
+        if left or (answer.header("Connection") or "").lower() == "close":
+            self.drop()
+        is_document = method == "HEAD" and answer.status == 400 and left.startswith(b"<?xml")
+        return [answer], f"bytes behind the answer: {left[:200]!r}" if left and not is_document else ""
+
+    async def _ask_once(self, wire: bytes, method: str) -> tuple[list[Answer], str]:
+        client = await self._connect()
+        client.send(wire)
+        client.transport.loseWriteConnection()
+        ended = await self._in_time(client.until(lambda: client.lost))
+        if isinstance(ended, str):
+            client.transport.abortConnection()
+            return [], ended
+        answers: list[Answer] = []
+        while client.received:
+            answer = await client.answer(method)
+            if answer is None:
+                is_document = method == "HEAD" and client.received.startswith(b"<?xml")
+                return answers, "" if is_document else f"no answer: {client.received[:200]!r}"
+            answers.append(answer)
+            if method == "HEAD" and client.received.startswith(b"<?xml"):
+                # It could not be read, so that nobody knew it for a HEAD.
+                break
+            method = "GET"
+        return answers, ""
+
+    async def _connect(self) -> FaultyClient:
+        client = await self.harness.connect()
+        self.harness.clients[:] = [each for each in self.harness.clients if each.lost is None]
+        return client
+
+    def drop(self) -> None:
+        """
+        End the connection.
+        """
+        client, self._client = self._client, None
+        if client is not None and client.lost is None:
+            client.transport.abortConnection()
+
+    async def _in_time(self, waiting: Any) -> Any:
+        deferred = waiting if isinstance(waiting, Deferred) else Deferred.fromCoroutine(waiting)
+        deferred.addTimeout(self.patience, reactor)
+        try:
+            return await deferred
+        except TimeoutError:
+            return "it hangs"
