@@ -31,6 +31,7 @@ ROOMS = (
     "frontend",
     "onward",
     "postobject",
+    "process",
     "proxy",
     "resign",
     "routing",
