@@ -30,7 +30,10 @@ from s3proxy.s3.credential import Credential
 from s3proxy.s3.errors import InvalidAccessKeyId, InvalidToken, S3Error
 from s3proxy.s3.head import RequestHead, parse_request_head
 from s3proxy.s3.payload import PayloadHash
+from tests.fuzz.grammar import Draft
+from tests.fuzz.signing import Attacker
 from tests.harness import NOW, SERVER
+from tests.memory import MemoryProxy
 from tests.signer import UNSIGNED, UNSIGNED_TRAILER, Signer
 
 KEY, SECRET = SERVER["credentials"][0]["access_key"], SERVER["credentials"][0]["secret_key"]
@@ -434,6 +437,25 @@ def test_what_authenticates_a_url_is_cut() -> None:
     assert authenticated.head.raw_target == b"/b/k"
     assert authenticated.head.headers == claim.head.headers
     assert authenticated.covered_names is None
+
+
+def test_a_signed_header_is_not_replaced_by_a_parameter() -> None:
+    """
+    What its sender signed as a header is what it means, whatever the query of its URL says besides.
+    """
+    draft = Draft(
+        "v4-query",
+        b"PUT",
+        b"/test-bucket/k",
+        [b"X-Amz-Acl=public-read"],
+        [(b"x-amz-acl", b"private")],
+        payload="unsigned",
+    )
+
+    (stored,) = MemoryProxy().send(Attacker(KEY, SECRET, NOW).encode(draft)).stored
+
+    assert stored.head.fields[b"x-amz-acl"] == [b"private"]
+    assert stored.head.raw_target == b"/test-bucket/k"
 
 
 # Nobody
