@@ -5,6 +5,7 @@ The admin endpoint: what it tells, whom it tells it to, and that it tells no sec
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from twisted.internet import reactor
 from twisted.internet.endpoints import TCP4ClientEndpoint, UNIXClientEndpoint
 from twisted.internet.protocol import Factory
 
-from s3proxy.admin import MAX_CONNECTIONS
+from s3proxy.admin import MAX_CONNECTIONS, AdminSite
 from s3proxy.config import make_settings
 from s3proxy.service import ProxyService
 from s3proxy.tables import Faults
 from s3proxy.testing.faulty_backend import FaultyBackend
 from s3proxy.testing.faulty_client import Answer, FaultyClient
+from tests.conftest import ErrorLog
 from tests.harness import SERVER, turns, until
 from tests.processes import write_keys
 from tests.signer import HASH, Signer
@@ -359,3 +361,63 @@ def test_it_does_not_listen_to_everybody(admin: str, tmp_path: Path) -> None:
         make_settings({"server": {"admin": admin}, "backend": [backend]}, tmp_path)
 
     assert [fault.place for fault in raised.value.faults] == ["server.admin"]
+
+
+async def ask_page(request: bytes, metrics: Callable[[], bytes] = lambda: b"metrics") -> Answer:
+    """
+    Answer a request, without a daemon behind the page.
+    """
+    port = reactor.listenTCP(0, AdminSite(metrics, lambda: ""), interface="127.0.0.1")
+    factory = Factory.forProtocol(FaultyClient)
+    factory.noisy = False
+    client: FaultyClient = await TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port).connect(factory)
+    client.send(request)
+    answer = await client.answer("GET")
+    await port.stopListening()
+    await until(lambda: client.lost)
+    await turns(3)
+    assert answer is not None
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", 200),
+        (b"GET /metrics HTTP/1.1\r\nHost: [::1]:9001\r\n\r\n", 200),
+        (b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n", 403),
+        (b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nHost: evil.test\r\n\r\n", 403),
+        (b"GET /metrics HTTP/1.0\r\n\r\n", 403),
+        (b"GET /metrics HTTP/1.1\r\nHost: localhost.evil.test\r\n\r\n", 403),
+        (b"POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", 405),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_who_is_answered(request_: bytes, status: int) -> None:
+    """
+    Who asks by one local name, and changes nothing. A browser sends the name of the page which makes it ask.
+    """
+    answer = await ask_page(request_)
+
+    assert answer.status in {status, 400 if status == 403 else status}
+    if answer.status != 400:
+        assert answer.header("X-Content-Type-Options") == "nosniff"
+        assert answer.header("Content-Security-Policy") == "default-src 'self'"
+        assert answer.header("Cache-Control") == "no-store"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_fault_of_a_page_shows_nothing(error_log: ErrorLog) -> None:
+    """
+    Its traceback is in the log alone.
+    """
+
+    def metrics() -> bytes:
+        raise RuntimeError("the-secret")
+
+    answer = await ask_page(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", metrics)
+
+    assert answer.status == 500
+    assert b"the-secret" not in answer.body
+    assert b"Traceback" not in answer.body
+    assert len(error_log.flush()) == 1

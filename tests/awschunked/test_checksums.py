@@ -10,8 +10,15 @@ from typing import Any
 
 import pytest
 
-from s3proxy.awschunked.checksums import ALGORITHMS, parse_body_digests
-from s3proxy.s3.errors import BadDigest, InvalidDigest, InvalidRequest, XAmzContentSHA256Mismatch
+from s3proxy.awschunked.checksums import ALGORITHMS, decode_digest, has_integrity, parse_body_digests
+from s3proxy.s3.errors import (
+    BadDigest,
+    InvalidDigest,
+    InvalidRequest,
+    MalformedTrailerError,
+    S3Error,
+    XAmzContentSHA256Mismatch,
+)
 from s3proxy.s3.head import index_headers
 from tests.harness import VECTORS, material
 
@@ -64,3 +71,91 @@ def test_a_digest_of_another_body() -> None:
         digests.update(b"hello")
         with pytest.raises(error):
             digests.check([])
+
+
+@pytest.mark.parametrize("text", [b"AAAAAA==\n", b"AA AAAA==", b"AAAA!AA==", b"AAAAA===", b"AAAAAA", b"", b"AAAAAAA="])
+def test_a_digest_is_nothing_but_base64(text: bytes) -> None:
+    """
+    What another reader would skip, or pad, is no digest; nor is one of another length.
+    """
+    assert decode_digest(b"AAAAAA==", 4) == bytes(4)
+    assert decode_digest(text, 4) is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "error"),
+    [
+        ([(b"x-amz-trailer", b"x-amz-checksum-crc32")], MalformedTrailerError),
+        ([(b"x-amz-sdk-checksum-algorithm", b"CRC32")], InvalidRequest),
+        ([(b"x-amz-sdk-checksum-algorithm", b"SHA1"), (b"x-amz-checksum-crc32", b"AAAAAA==")], InvalidRequest),
+        ([(b"x-amz-checksum-crc32", b"AAAAAA=="), (b"x-amz-checksum-crc32c", b"AAAAAA==")], InvalidRequest),
+        ([(b"x-amz-checksum-crc33", b"AAAAAA==")], InvalidRequest),
+        ([(b"content-md5", b"AAAAAA==")], InvalidDigest),
+    ],
+)
+def test_what_cannot_be_verified_is_refused(headers: list[tuple[bytes, bytes]], error: type[S3Error]) -> None:
+    """
+    A claim about the body that nothing would be held against is no claim that may be ignored.
+    """
+    with pytest.raises(error):
+        parse_body_digests(index_headers(headers))
+
+
+@pytest.mark.parametrize(
+    ("trailer", "headers"),
+    [
+        (b"x-amz-checksum-crc32,x-amz-checksum-sha1", []),
+        (b"x-amz-checksum-crc32, x-amz-checksum-crc32", []),
+        (b"x-amz-meta-a", []),
+        (b"x-amz-checksum-crc32", [(b"x-amz-checksum-crc32", b"AAAAAA==")]),
+    ],
+)
+def test_one_checksum_is_announced(trailer: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+    """
+    Of several only one would be verified.
+    """
+    with pytest.raises(InvalidRequest):
+        parse_body_digests(index_headers([(b"x-amz-trailer", trailer), *headers]), has_trailer=True)
+
+
+@pytest.mark.parametrize(
+    ("announced", "trailers", "error"),
+    [
+        (None, [(b"x-amz-checksum-crc32", b"AAAAAA==")], MalformedTrailerError),
+        (b"x-amz-checksum-crc32", [], MalformedTrailerError),
+        (b"x-amz-checksum-crc32", [(b"x-amz-checksum-sha1", b"AAAAAA==")], MalformedTrailerError),
+        (b"x-amz-checksum-crc32", [(b"x-amz-checksum-crc32", b"AAAA")], InvalidRequest),
+        (b"x-amz-checksum-crc32", [(b"x-amz-checksum-crc32", b"AAAAAQ==")], BadDigest),
+    ],
+)
+def test_the_trailer_is_the_announced_one(
+    announced: bytes | None, trailers: list[tuple[bytes, bytes]], error: type[S3Error]
+) -> None:
+    """
+    A trailer that was not announced is refused, and one that was must come, and hold.
+    """
+    fields = index_headers([] if announced is None else [(b"x-amz-trailer", announced)])
+    digests = parse_body_digests(fields, has_trailer=True)
+
+    with pytest.raises(error):
+        digests.check(trailers)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [
+        (b"content-md5", True),
+        (b"x-amz-trailer", True),
+        (b"x-amz-checksum-crc32", True),
+        (b"x-amz-checksum-algorithm", False),
+        (b"x-amz-checksum-mode", False),
+        (b"x-amz-checksum-type", False),
+        (b"x-amz-sdk-checksum-algorithm", False),
+        (b"etag", False),
+    ],
+)
+def test_what_lets_a_body_be_verified(name: bytes, is_one: bool) -> None:
+    """
+    Each of them alone, and no header that only speaks of checksums.
+    """
+    assert has_integrity(index_headers([(name, b"1")])) is is_one

@@ -16,7 +16,7 @@ from s3proxy.awschunked.checksums import parse_body_digests
 from s3proxy.awschunked.decoder import AwsChunkedDecoder
 from s3proxy.s3.errors import IncompleteBody, InvalidChunkSizeError, MalformedTrailerError, S3Error
 from s3proxy.s3.head import index_headers
-from s3proxy.s3.limits import MAX_CHUNK_HEADER_SIZE
+from s3proxy.s3.limits import MAX_CHUNK_HEADER_SIZE, MAX_TRAILER_SIZE
 from s3proxy.sigv4.authorization import HMAC_ALGORITHM
 from s3proxy.sigv4.chunks import ChunkChain
 from s3proxy.sigv4.scope import CredentialScope
@@ -227,3 +227,99 @@ def test_nothing_beyond_the_length_comes_out() -> None:
 
     assert sum(map(len, given)) == 8192
     assert decoder.decoded_size == 16384
+
+
+HELLO = b"5\r\nhello\r\n0\r\n"
+CHECKSUM = b"x-amz-checksum-crc32:NhCmhg=="
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        pytest.param(b"0" * 16 + HELLO + CHECKSUM + b"\r\n\r\n", id="a size of 17 digits"),
+        pytest.param(b"5;name=value" + HELLO[1:] + CHECKSUM + b"\r\n\r\n", id="an extension"),
+        pytest.param(b"5 " + b"x" + HELLO[1:] + CHECKSUM + b"\r\n\r\n", id="a word after the size"),
+        pytest.param(HELLO + CHECKSUM + b"\x01\r\n\r\n", id="a control character in a trailer's value"),
+        pytest.param(HELLO + b"x-amz checksum:1\r\n" + CHECKSUM + b"\r\n\r\n", id="a trailer's name with a space"),
+        pytest.param(HELLO + b":1\r\n" + CHECKSUM + b"\r\n\r\n", id="a trailer without a name"),
+        pytest.param(HELLO + CHECKSUM, id="a trailer that is cut"),
+        pytest.param(HELLO + CHECKSUM + b"\r\n\r\n\r", id="a cut line after the end"),
+        pytest.param(HELLO + CHECKSUM + b"\n", id="a bare LF without its CRLF"),
+        pytest.param(HELLO + CHECKSUM + b"\n" + CHECKSUM + b"\r\n\r\n", id="a bare LF before a trailer"),
+        pytest.param(HELLO + CHECKSUM + b"\r\n\r\n" + CHECKSUM + b"\r\n", id="a trailer after the end"),
+    ],
+)
+@pytest.mark.parametrize("step", [0, 1, 7])
+def test_framing_is_no_more_than_its_grammar(wire: bytes, step: int) -> None:
+    """
+    Each of these would decode to the whole body if one rule were left out: another reader may see another body.
+    """
+    pieces = [wire[start : start + step] for start in range(0, len(wire), step)] if step else [wire]
+
+    assert decode(UNSIGNED_TRAILER, 5, [HELLO + CHECKSUM + b"\r\n\r\n"]) == b"hello"
+    assert decode(UNSIGNED_TRAILER, 5, pieces) == "IncompleteBody"
+
+
+@pytest.mark.parametrize(
+    ("mode", "old", "new", "error"),
+    [
+        pytest.param(SIGNED_CHUNKS, b"5;chunk", b"0" * 16 + b"5;chunk", "IncompleteBody", id="a size of 17 digits"),
+        pytest.param(SIGNED_CHUNKS, b"\r\n\r\n", b"\r\n" + CHECKSUM + b"\r\n\r\n", "IncompleteBody", id="a trailer"),
+        pytest.param(
+            SIGNED_TRAILER, b"signature:", b"signature:0", "IncompleteBody", id="a trailer signature's length"
+        ),
+        pytest.param(
+            SIGNED_TRAILER, b"\r\n\r\n", b"\r\n" + CHECKSUM + b"\r\n\r\n", "IncompleteBody", id="an unsigned trailer"
+        ),
+        pytest.param(SIGNED_TRAILER, CHECKSUM, CHECKSUM[:-3] + b"h==", "SignatureDoesNotMatch", id="another trailer"),
+    ],
+)
+@pytest.mark.parametrize("step", [0, 1, 7])
+def test_signed_framing_is_no_more_than_its_grammar(mode: str, old: bytes, new: bytes, error: str, step: int) -> None:
+    """
+    What no signature covers is refused, wherever it stands.
+    """
+    wire = Signer().encode(b"hello", mode, SEED, 8192)
+    assert decode(mode, 5, [wire]) == b"hello"
+    assert wire.count(old) == 1
+
+    changed = wire.replace(old, new)
+    pieces = [changed[start : start + step] for start in range(0, len(changed), step)] if step else [changed]
+
+    assert decode(mode, 5, pieces) == error
+
+
+def test_a_wrong_end_of_a_chunk_is_refused_with_its_first_byte() -> None:
+    """
+    Nothing more is waited for.
+    """
+    decoder = make_decoder(UNSIGNED_TRAILER, 5)
+    decoder.feed(b"5\r\nhello")
+
+    with pytest.raises(IncompleteBody):
+        decoder.feed(b"x")
+
+
+def test_excess_is_read_up_to_a_bound() -> None:
+    """
+    A body far beyond its declared length is refused while it comes, not when it has ended.
+    """
+    decoder = make_decoder(UNSIGNED_TRAILER, 5)
+    decoder.feed(b"%x\r\n" % (1 << 40))
+    decoder.feed(b"a" * MIB)
+
+    with pytest.raises(IncompleteBody):
+        decoder.feed(b"a" * 6)
+
+
+def test_trailers_are_read_up_to_a_bound_all_together() -> None:
+    """
+    Many short lines are no more than a long one.
+    """
+    decoder = make_decoder(UNSIGNED_TRAILER, 5)
+    decoder.feed(HELLO)
+
+    for _ in range(MAX_TRAILER_SIZE // 14):
+        decoder.feed(b"a: 123456789\r\n")
+    with pytest.raises(MalformedTrailerError):
+        decoder.feed(b"a: 123456789\r\n")

@@ -104,6 +104,7 @@ def test_tags(document: str, header: bytes) -> None:
         "tags",
         "<Tagging>",
         "<Other/>",
+        "<Other><TagSet/></Other>",
         "<Tagging><TagSet><Tag><Key>a</Key></Tag></TagSet></Tagging>",
         "<!DOCTYPE a [<!ENTITY b 'c'>]><Tagging><TagSet/></Tagging>",
         "<Tagging/>",

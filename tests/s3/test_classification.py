@@ -188,7 +188,12 @@ def test_what_a_signature_does_not_cover() -> None:
 
     read = classified("GET", "/b?prefix=a&delimiter=b", covered=covered)
     assert (read.operation.name, read.passed_names) == ("ListObjects", {b"prefix"})
-    for method, target in (("GET", "/b?abac"), ("GET", "/b?analytics&id=1"), ("PUT", "/b/k?partNumber=1&uploadId=1")):
+    for method, target in (
+        ("GET", "/b?abac"),
+        ("GET", "/b?analytics&id=1"),
+        ("PUT", "/b/k?partNumber=1&uploadId=1"),
+        ("DELETE", "/b/k?versionId=1"),
+    ):
         with pytest.raises(S3Error) as caught:
             classified(method, target, covered=covered)
         assert caught.value.code == "NotImplemented"

@@ -172,3 +172,74 @@ def test_every_vector_is_looked_at() -> None:
     None is left out silently.
     """
     assert (len(KEYS), len(SEEDS), len(SUITE)) == (4, 2, 76)
+
+
+@pytest.mark.parametrize(
+    ("region_set", "holds"),
+    [
+        (b"us-east-1*1", False),
+        (b"us-east-1*", True),
+        (b"*us-east-1", True),
+        (b"us-east", False),
+        (b"us-east-11", False),
+        (b"", False),
+        (b"*a*", True),
+        (b"*us*", True),
+        (b"us*1*1", False),
+        (b"*1*", True),
+        (b"us*st*st*1", False),
+        (b"us*-*-*1", True),
+        (b"us*-*-*-*", False),
+    ],
+)
+def test_a_pattern_takes_each_character_once(region_set: bytes, holds: bool) -> None:
+    """
+    Both ends of a pattern, and what stands between its stars, are different characters of the name.
+    """
+    assert region_set_matches(region_set, [b"us-east-1"]) is holds
+
+
+def test_public_keys_are_kept_up_to_a_bound() -> None:
+    """
+    Strangers' requests do not fill memory; the key that was used last stays.
+    """
+    keys = VerifyingKeys(2)
+
+    first = keys.derive("secret", b"ONE")
+    keys.derive("secret", b"TWO")
+    assert keys.derive("secret", b"ONE") is first
+    third = keys.derive("secret", b"THREE")
+
+    assert repr(keys) == "<VerifyingKeys: 2 of 2>"
+    assert keys.derive("secret", b"THREE") is third
+    assert keys.derive("secret", b"ONE") is first
+
+
+@pytest.mark.parametrize("tries", [1, 2, 254])
+def test_a_candidate_beyond_the_order_is_no_key(monkeypatch: pytest.MonkeyPatch, tries: int) -> None:
+    """
+    The next counter gives the next one, up to the last; such a candidate comes once in 2 ** 32 secrets.
+    """
+    texts: list[bytes] = []
+
+    def digest(secret: bytes, text: bytes, name: str) -> bytes:
+        texts.append(text)
+        return (ORDER - 2 if len(texts) == tries else ORDER - 1).to_bytes(32, "big")
+
+    monkeypatch.setattr("s3proxy.sigv4.asymmetric.hmac.digest", digest)
+
+    key = derive_private_key("secret", b"ID")
+
+    assert key.private_numbers().private_value == ORDER - 1
+    counters = [text.removesuffix(b"\x00\x00\x01\x00")[-1] for text in texts]
+    assert counters == list(range(1, tries + 1))
+
+
+def test_no_candidate_is_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Counters end.
+    """
+    monkeypatch.setattr("s3proxy.sigv4.asymmetric.hmac.digest", lambda *given: b"\xff" * 32)
+
+    with pytest.raises(ValueError, match="no key"):
+        derive_private_key("secret", b"ID")

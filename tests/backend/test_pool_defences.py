@@ -1,0 +1,347 @@
+"""
+The connections to one address: how many there are, how long they are waited for, and what is sent again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone, ConnectionRefusedError
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+
+from s3proxy.backend.pool import Pool
+from s3proxy.backend.request import BackendError, BackendLimits, BackendRequest
+from s3proxy.backend.upload import Upload
+from s3proxy.exchange import BackendFault
+
+HEAD = b"GET / HTTP/1.1\r\nHost: backend\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+
+class Endpoint:
+    """
+    Connects when the test says so.
+    """
+
+    def __init__(self) -> None:
+        self.connecting: list[tuple[Any, Deferred[Any]]] = []
+        self.transports: list[StringTransport] = []
+        self.protocols: list[Any] = []
+
+    def connect(self, factory: Any) -> Deferred[Any]:
+        """
+        Begin.
+        """
+        waiting: Deferred[Any] = Deferred()
+        self.connecting.append((factory, waiting))
+        return waiting
+
+    def connected(self) -> None:
+        """
+        Let the first who waits have a connection.
+        """
+        factory, waiting = self.connecting.pop(0)
+        protocol, transport = factory.buildProtocol(None), StringTransport()
+        self.transports.append(transport)
+        self.protocols.append(protocol)
+        protocol.makeConnection(transport)
+        waiting.callback(protocol)
+
+
+class Asked:
+    """
+    A pool, and what became of requests to it.
+    """
+
+    def __init__(self, **limits: Any) -> None:
+        self.clock = Clock()
+        self.endpoint = Endpoint()
+        endpoint: Any = self.endpoint
+        self.pool = Pool(self.clock, endpoint, BackendLimits(**limits))
+        self.faults: list[BackendFault] = []
+        self.answers: list[Any] = []
+
+    def send(self, *, is_idempotent: bool = True, body: Any = None) -> Deferred[Any]:
+        """
+        Send a request.
+        """
+        request = BackendRequest(b"GET", body.head if body is not None else HEAD, is_idempotent=is_idempotent)
+        sent = self.pool.send(request, body)
+        sent.addCallbacks(self.answers.append, self._failed)
+        return sent
+
+    def _failed(self, failure: Failure) -> None:
+        if isinstance(failure.value, BackendError):
+            self.faults.append(failure.value.fault)
+
+    def answer(self, number: int = -1) -> None:
+        """
+        Answer on a connection.
+        """
+        self.endpoint.protocols[number].dataReceived(OK)
+
+    def lose(self, number: int = -1) -> None:
+        """
+        Lose a connection.
+        """
+        self.endpoint.protocols[number].connectionLost(Failure(ConnectionDone()))
+
+    def make_idle(self) -> None:
+        """
+        Have one connection which is not in use.
+        """
+        self.send()
+        self.endpoint.connected()
+        self.answer()
+        self.answers.clear()
+
+
+def test_connections_have_a_bound() -> None:
+    """
+    Who comes later waits for one, and not without end.
+    """
+    asked = Asked(max_connections=1)
+    asked.send()
+    asked.endpoint.connected()
+    asked.send()
+    asked.send()
+    assert asked.endpoint.connecting == []
+
+    asked.answer()
+    assert len(asked.answers) == 1
+    asked.clock.advance(5.1)
+
+    assert asked.faults == [BackendFault.BUSY]
+    assert len(asked.endpoint.transports) == 1
+
+
+def test_connecting_takes_a_while_at_most() -> None:
+    """
+    Its TLS included.
+    """
+    asked = Asked()
+    asked.send()
+    asked.clock.advance(4.9)
+    assert asked.faults == []
+    asked.clock.advance(0.2)
+
+    assert asked.faults == [BackendFault.UNREACHABLE]
+
+
+def test_idle_connections_have_a_bound() -> None:
+    """
+    Those beyond it are closed.
+    """
+    asked = Asked(max_pooled=1)
+    for _ in range(2):
+        asked.send()
+        asked.endpoint.connected()
+    asked.answer(0)
+    asked.answer(1)
+
+    assert [transport.disconnecting for transport in asked.endpoint.transports] == [False, True]
+
+
+def test_a_pool_that_was_left_behind_keeps_nothing() -> None:
+    """
+    Neither what is idle nor what becomes so.
+    """
+    asked = Asked()
+    asked.make_idle()
+    asked.send()
+    asked.send()
+    asked.endpoint.connected()
+
+    asked.pool.retire()
+    asked.answer(0)
+    asked.answer(1)
+
+    assert [transport.disconnecting for transport in asked.endpoint.transports] == [True, True]
+
+
+@pytest.mark.parametrize("is_quiet", [True, False])
+def test_an_idle_connection_that_says_something(is_quiet: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    It serves nobody, neither out of the pool nor at once: what it says would be the next client's answer.
+    """
+    monkeypatch.setattr("s3proxy.backend.connection.is_readable", lambda transport: not is_quiet)
+    asked = Asked()
+    asked.make_idle()
+    asked.send()
+    assert asked.endpoint.transports[0].disconnected is not is_quiet
+    assert len(asked.endpoint.connecting) == (0 if is_quiet else 1)
+
+    asked = Asked(max_connections=1)
+    asked.send()
+    asked.endpoint.connected()
+    asked.send()
+    asked.answer()
+    assert asked.endpoint.transports[0].disconnected is not is_quiet
+    assert (asked.endpoint.transports[0].value() == HEAD * 2) is is_quiet
+
+
+def test_a_body_that_cannot_be_sent_twice_gets_a_young_connection() -> None:
+    """
+    One that has lain a while may be closed already.
+    """
+    for seconds, is_taken in ((1.9, True), (2.1, False)):
+        asked = Asked()
+        asked.make_idle()
+        asked.clock.advance(seconds)
+        asked.send(body=Upload(HEAD, 5))
+
+        assert (asked.endpoint.connecting == []) is is_taken
+
+
+@pytest.mark.parametrize("is_idempotent", [True, False])
+def test_what_is_sent_again(is_idempotent: bool) -> None:
+    """
+    A request on a reused connection that died unanswered, if it may be repeated; its client waits else.
+    """
+    asked = Asked()
+    asked.make_idle()
+    asked.send(is_idempotent=is_idempotent)
+    asked.lose()
+
+    assert len(asked.endpoint.connecting) == (1 if is_idempotent else 0)
+    assert asked.faults == ([] if is_idempotent else [BackendFault.STALE])
+    if is_idempotent:
+        asked.endpoint.connected()
+        asked.lose()
+        assert asked.faults == [BackendFault.UNANSWERED]
+
+
+def test_what_was_answered_is_not_sent_again() -> None:
+    """
+    A byte of an answer says that the request arrived.
+    """
+    asked = Asked()
+    asked.make_idle()
+    asked.send()
+    asked.endpoint.protocols[0].dataReceived(b"HTTP/1.1 ")
+    asked.lose()
+
+    assert asked.endpoint.connecting == []
+    assert asked.faults == [BackendFault.LOST]
+
+
+def test_an_upload_is_sent_again_up_to_its_second_block() -> None:
+    """
+    Its first block is kept until then.
+    """
+    for blocks, is_repeated in ((1, True), (2, False)):
+        asked = Asked()
+        asked.make_idle()
+        upload = Upload(b"PUT / HTTP/1.1\r\n\r\n", 9)
+        asked.send(body=upload)
+        for _ in range(blocks):
+            upload.write(b"abc")
+        asked.lose()
+
+        assert (asked.endpoint.connecting != []) is is_repeated
+        assert asked.faults == ([] if is_repeated else [BackendFault.STALE])
+        if is_repeated:
+            asked.endpoint.connected()
+            assert asked.endpoint.transports[-1].value() == b"PUT / HTTP/1.1\r\n\r\nabc"
+
+
+def test_a_backend_that_is_gone_is_not_asked_for_a_while() -> None:
+    """
+    After failures in a row; what a client gives up, or what breaks in the middle, is none.
+    """
+    asked = Asked(breaker_failures=2, breaker_time=5)
+    for _ in range(2):
+        asked.send()
+        asked.endpoint.connecting.pop()[1].errback(ConnectionRefusedError())
+    asked.send()
+    assert asked.faults == [BackendFault.UNREACHABLE, BackendFault.UNREACHABLE, BackendFault.OPEN]
+    assert asked.endpoint.connecting == []
+    asked.clock.advance(5.1)
+    asked.send()
+    assert len(asked.endpoint.connecting) == 1
+
+    asked = Asked(breaker_failures=2, breaker_time=5)
+    for _ in range(3):
+        asked.send()
+        asked.endpoint.connected()
+        asked.endpoint.protocols[-1].dataReceived(b"garbage\r\n\r\n")
+    assert asked.faults == [BackendFault.LOST] * 3
+    for _ in range(3):
+        asked.send().cancel()
+    assert BackendFault.OPEN not in asked.faults
+
+
+# Uploads
+
+
+class Socket:
+    """
+    A backend's side of an upload.
+    """
+
+    waiting_size = 0
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def writeSequence(self, pieces: Any) -> None:
+        """
+        Keep.
+        """
+        self.data += b"".join(pieces)
+
+
+class Source:
+    """
+    A client's side of an upload.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def pauseProducing(self) -> None:
+        """
+        Stop.
+        """
+        self.calls.append("pause")
+
+    def resumeProducing(self) -> None:
+        """
+        Go on.
+        """
+        self.calls.append("resume")
+
+
+def test_a_client_waits_for_its_backend() -> None:
+    """
+    Before there is a connection, and while that takes nothing.
+    """
+    upload, source, socket = Upload(HEAD, 9), Source(), Socket()
+    upload.registerProducer(source, True)
+    upload.write(b"abc")
+    assert source.calls == ["pause"]
+
+    upload.startProducing(socket).addErrback(lambda failure: None)
+    assert (socket.data, source.calls) == (b"abc", ["pause", "resume"])
+    upload.pauseProducing()
+    assert source.calls == ["pause", "resume", "pause"]
+
+
+def test_nothing_of_a_refused_body_leaves() -> None:
+    """
+    Whatever its client still sends; and the connection is told why.
+    """
+    upload, socket, failures = Upload(HEAD, 9), Socket(), list[Any]()
+    upload.startProducing(socket).addErrback(failures.append)
+    upload.write(b"abc")
+    upload.fail(ValueError("it was not verified"))
+    upload.write(b"def")
+
+    assert socket.data == b"abc"
+    assert upload.waiting_size == 0
+    assert [failure.type for failure in failures] == [ValueError]
+    assert not upload.rewind()

@@ -1,0 +1,3 @@
+"""
+Every defence, and the test that fails without it.
+"""

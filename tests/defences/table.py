@@ -1,0 +1,85 @@
+"""
+The table of defences: what each is for, its source text, what is left when it is removed, and the tests that need it.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+TABLE = Path(__file__).with_name("defences.toml")
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """
+    One edit of one file.
+
+    Attributes:
+        file: Below ``s3proxy/``.
+        source: Text of the defence; it occurs exactly once in the file.
+        removed: What takes its place.
+    """
+
+    file: str
+    source: str
+    removed: str
+
+    def apply(self, text: str) -> str:
+        """
+        Return a file's text without the defence.
+
+        Raises:
+            StaleRow: The source text does not occur exactly once, or what is left is no Python.
+        """
+        count = text.count(self.source)
+        if count != 1:
+            raise StaleRow(f"{self.file}: the text occurs {count} times, not once: {self.source!r}")
+        changed = text.replace(self.source, self.removed)
+        try:
+            compile(changed, self.file, "exec", dont_inherit=True)
+        except SyntaxError as error:
+            raise StaleRow(f"{self.file}: what is left is no Python: {error}") from None
+        return changed
+
+
+class StaleRow(Exception):
+    """
+    A row does not fit the source as it is now.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Defence:
+    """
+    One row.
+
+    Attributes:
+        what: What the defence is for: the attack or the fault.
+        removals: One; several where a test fails only without all of them. Each alone is then caught by the others.
+        tests: Test ids; each of them fails without the defence.
+        is_quick: Whether the row runs with the normal tests.
+    """
+
+    name: str
+    what: str
+    removals: tuple[Removal, ...]
+    tests: tuple[str, ...]
+    is_quick: bool = False
+
+
+def load_defences(path: Path = TABLE) -> tuple[Defence, ...]:
+    """
+    Read the table.
+    """
+    content = tomllib.loads(path.read_text("utf-8"))
+    defences = []
+    for row in content["defence"]:
+        removals = [Removal(row["file"], row["source"], row["removed"])]
+        removals += [Removal(also["file"], also["source"], also["removed"]) for also in row.get("also", [])]
+        defences.append(
+            Defence(row["name"], row["what"], tuple(removals), tuple(row["tests"]), row.get("quick", False))
+        )
+    return tuple(defences)

@@ -1,0 +1,134 @@
+"""
+The table of defences fits the source, and a sample of it is proven with every run; ``tox -e defences`` proves all.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from functools import cache
+
+import pytest
+
+from tests.defences.runner import check_defences
+from tests.defences.table import ROOT, Defence, Removal, StaleRow, load_defences
+
+DEFENCES = load_defences()
+needs_git = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="the copy is of what git tracks")
+# Whoever judges, bounds, escapes, masks or resets is in one of these.
+ROOMS = (
+    "admin",
+    "accesslog",
+    "authentication",
+    "awschunked",
+    "backend",
+    "backends",
+    "body",
+    "budget",
+    "config",
+    "credentials",
+    "exchange",
+    "frontend",
+    "onward",
+    "postobject",
+    "process",
+    "proxy",
+    "resign",
+    "routing",
+    "s3",
+    "service",
+    "settings",
+    "sigv2",
+    "sigv4",
+    "supervisor",
+    "tables",
+    "tls",
+)
+
+
+@cache
+def source(name: str) -> str:
+    """
+    The text of a file of the product.
+    """
+    return (ROOT / "s3proxy" / name).read_text("utf-8")
+
+
+@cache
+def functions(name: str) -> frozenset[str]:
+    """
+    The names of a test file's functions.
+    """
+    tree = ast.parse((ROOT / name).read_text("utf-8"))
+    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+@pytest.mark.parametrize("defence", DEFENCES, ids=lambda defence: defence.name)
+def test_each_row_fits_the_source(defence: Defence) -> None:
+    """
+    Its text occurs exactly once, what is left without it is another text and is Python, and its tests are there.
+    """
+    for removal in defence.removals:
+        assert removal.apply(source(removal.file)) != source(removal.file)
+    assert defence.what.endswith(".")
+    assert defence.tests
+    for test in defence.tests:
+        file, _, name = test.partition("::")
+        assert name.partition("[")[0] in functions(file)
+
+
+def test_the_table_is_whole() -> None:
+    """
+    No two rows have a name, and each room has rows.
+    """
+    names = Counter(defence.name for defence in DEFENCES)
+    files = {removal.file for defence in DEFENCES for removal in defence.removals}
+
+    assert [name for name, count in names.items() if count > 1] == []
+    assert len(DEFENCES) >= 400
+    assert [room for room in ROOMS if not any(file.startswith((f"{room}.py", f"{room}/")) for file in files)] == []
+
+
+@needs_git
+def test_a_sample_is_proven() -> None:
+    """
+    Without each of these defences its tests fail.
+    """
+    lines: list[str] = []
+
+    outcomes = check_defences([defence for defence in DEFENCES if defence.is_quick], lines.append)
+
+    assert len(outcomes) >= 8
+    assert [outcome.reason for outcome in outcomes if not outcome.is_caught] == []
+    assert len(lines) == len(outcomes)
+
+
+@needs_git
+def test_a_row_that_proves_nothing_is_told() -> None:
+    """
+    One whose test passes without the defence, one that breaks its module, and one whose text is gone are not caught.
+    """
+    file, test = "sigv4/signing_key.py", "tests/sigv4/test_signing_key.py::test_a_signature_is_compared_whole"
+    bound = Removal(file, "if len(keys) > self._size:", "if False:")
+    rows = [
+        Defence("passes", "Another test needs it.", (bound,), (test,)),
+        Defence("breaks", "What is left does not run.", (Removal(file, "import hmac\n", "import hmack\n"),), (test,)),
+        Defence("stale", "It was changed.", (Removal(file, "no such text", ""),), (test,)),
+    ]
+
+    outcomes = {outcome.defence.name: outcome for outcome in check_defences(rows, lambda line: None)}
+
+    assert not any(outcome.is_caught for outcome in outcomes.values())
+    assert "pass without it" in outcomes["passes"].reason
+    assert "no test failed" in outcomes["breaks"].reason
+    assert "occurs 0 times" in outcomes["stale"].reason
+
+
+def test_a_removal_must_fit_once() -> None:
+    """
+    A text that occurs twice could be the wrong one, and what is no Python proves nothing.
+    """
+    with pytest.raises(StaleRow, match="2 times"):
+        Removal("f", "a", "b").apply("a = a\n")
+    with pytest.raises(StaleRow, match="no Python"):
+        Removal("f", "a", "(").apply("a = 1\n")

@@ -1,0 +1,139 @@
+"""
+Mutate rooms and judge the mutants: ``python -m tests.mutation [ROOM ...]``, by default all of them.
+
+What was judged is kept in a session for each room, so that a run which was interrupted goes on where it was. A session
+begins anew when the room's source or tests have changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.defences.runner import UNWANTED, make_copy
+from tests.mutation.table import Mutant, Room, Settings, load_settings, load_survivors
+
+
+def main() -> int:
+    """
+    Run; return the exit status.
+    """
+    settings = load_settings()
+    parser = argparse.ArgumentParser(prog="mutation", description="Mutate rooms without I/O, and judge the mutants.")
+    parser.add_argument("rooms", nargs="*", choices=[[], *(room.name for room in settings.rooms)], default=[])
+    parser.add_argument("--sessions", type=Path, default=Path(".cache/mutation"), help="where sessions are kept")
+    parser.add_argument("--report", action="store_true", help="judge nothing more: tell what is known by now")
+    options = parser.parse_args()
+    rooms = [room for room in settings.rooms if not options.rooms or room.name in options.rooms]
+    unexplained = 0
+    for room in rooms:
+        directory = (options.sessions / room.name).absolute()
+        if not options.report:
+            _judge(room, settings, directory)
+        unexplained += _report(room, directory)
+    return 1 if unexplained else 0
+
+
+def _judge(room: Room, settings: Settings, directory: Path) -> None:
+    copy = directory / "copy"
+    session, config, stamp = directory / "session.sqlite", directory / "config.toml", directory / "stamp"
+    # Whoever was interrupted may have left a mutant in its copy.
+    shutil.rmtree(copy, ignore_errors=True)
+    make_copy(copy)
+    digest = _digest(copy, room)
+    if not stamp.exists() or stamp.read_text() != digest:
+        session.unlink(missing_ok=True)
+    deselected = [f"--deselect={test}" for test in room.without]
+    arguments = ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *deselected, *room.tests]
+    test_command = " ".join([sys.executable, *arguments])
+    config.write_text(
+        "[cosmic-ray]\n"
+        f'module-path = "s3proxy/{room.name}"\n'
+        f"timeout = {settings.seconds}\n"
+        "excluded-modules = []\n"
+        f"test-command = {json.dumps(test_command)}\n"
+        '[cosmic-ray.distributor]\nname = "local"\n'
+        f"[cosmic-ray.filters.operators-filter]\nexclude-operators = {json.dumps(settings.exclude_operators)}\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name not in UNWANTED}
+    environment["PYTHONPATH"] = str(copy)
+
+    def run(*command: str) -> None:
+        subprocess.run([sys.executable, "-m", *command], cwd=copy, env=environment, check=True)
+
+    subprocess.run(test_command.split(), cwd=copy, env=environment, check=True, stdout=subprocess.DEVNULL)
+    if not session.exists():
+        run("cosmic_ray.cli", "init", str(config), str(session))
+        run("cosmic_ray.tools.filters.operators_filter", str(session), str(config))
+        stamp.write_text(digest)
+    run("cosmic_ray.cli", "exec", str(config), str(session))
+
+
+def _digest(copy: Path, room: Room) -> str:
+    digest = hashlib.sha256()
+    for place in (f"s3proxy/{room.name}", *room.tests):
+        path = copy / place
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _report(room: Room, directory: Path) -> int:
+    """
+    Tell what is known of a room's mutants; return how many survived that no row explains.
+    """
+    counts = {"killed": 0, "survived": 0, "left": 0}
+    unexplained: set[Mutant] = set()
+    known = {survivor.mutant for survivor in load_survivors()}
+    for mutant in _judged(directory / "session.sqlite", counts):
+        if mutant not in known:
+            unexplained.add(mutant)
+    explained = counts["survived"] - len(unexplained)
+    print(
+        f"{room.name}: {counts['killed']} killed, {explained} explained, {len(unexplained)} unexplained, "
+        f"{counts['left']} not judged yet",
+        flush=True,
+    )
+    for mutant in sorted(unexplained):
+        print(f"\n[[survivor]]\nfile = {json.dumps(mutant.file)}")
+        print(f"before = {json.dumps(mutant.before)}\nafter = {json.dumps(mutant.after)}", flush=True)
+    return len(unexplained)
+
+
+def _judged(session: Path, counts: dict[str, int]) -> Iterator[Mutant]:
+    from cosmic_ray.work_db import WorkDB, use_db
+    from cosmic_ray.work_item import TestOutcome, WorkerOutcome
+
+    with use_db(str(session), WorkDB.Mode.open) as database:
+        counts["left"] = len(list(database.pending_work_items))
+        for _, result in database.results:
+            if result.worker_outcome is not WorkerOutcome.NORMAL:
+                continue
+            if result.test_outcome is not TestOutcome.SURVIVED:
+                counts["killed"] += 1
+                continue
+            counts["survived"] += 1
+            yield _mutant(result.diff)
+
+
+def _mutant(diff: str) -> Mutant:
+    file, before, after = "", [], []
+    for line in diff.splitlines():
+        if line.startswith("--- "):
+            file = line.partition("s3proxy/")[2].strip()
+        elif line.startswith("-"):
+            before.append(line[1:].strip())
+        elif line.startswith("+") and not line.startswith("+++"):
+            after.append(line[1:].strip())
+    return Mutant(file, " ".join(" ".join(before).split()), " ".join(" ".join(after).split()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

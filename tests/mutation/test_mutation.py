@@ -1,0 +1,33 @@
+"""
+The table of surviving mutants fits the source; ``tox -e mutation`` judges them all.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.mutation.table import KINDS, ROOT, Survivor, load_settings, load_survivors
+
+SURVIVORS = load_survivors()
+
+
+@pytest.mark.parametrize("survivor", SURVIVORS, ids=lambda survivor: f"{survivor.mutant.file}:{survivor.mutant.after}")
+def test_each_row_fits_the_source(survivor: Survivor) -> None:
+    """
+    The lines which are mutated are there, and the reason is one.
+    """
+    text = " ".join((ROOT / "s3proxy" / survivor.mutant.file).read_text("utf-8").split())
+
+    assert " ".join(survivor.mutant.before.split()) in text
+    assert survivor.kind in KINDS
+    assert survivor.reason.endswith(".")
+
+
+def test_each_room_is_there() -> None:
+    """
+    What is mutated and what judges it exist.
+    """
+    for room in load_settings().rooms:
+        assert (ROOT / "s3proxy" / room.name).exists()
+        assert all((ROOT / test).exists() for test in room.tests)
+    assert len({survivor.mutant for survivor in SURVIVORS}) == len(SURVIVORS)

@@ -1,0 +1,237 @@
+"""
+Which headers and parameters of a request its backend gets, and which headers of an answer its client gets.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from s3proxy.resign.answer import PublicName, answer_headers, host_names
+from s3proxy.resign.headers import passed_headers
+from s3proxy.resign.listing import read_listing
+from s3proxy.resign.target import backend_query
+from s3proxy.s3.address import Address
+from s3proxy.s3.errors import InvalidArgument, InvalidRequest
+from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead, index_headers
+
+SIGNED = frozenset({b"host", b"x-amz-date", b"x-amz-meta-a", b"x-amz-acl"})
+
+
+def passed(*headers: tuple[bytes, bytes], is_streaming: bool = False, checksums: bool = True) -> HeaderList:
+    """
+    What passes.
+    """
+    head = RequestHead(b"PUT", b"/b/k", b"HTTP/1.1", list(headers), index_headers(headers))
+    return passed_headers(
+        head,
+        SIGNED | {name.lower() for name, _ in headers if name.startswith(b"S-")},
+        passes_checksums=checksums,
+        is_streaming=is_streaming,
+    ).passed
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"Authorization",
+        b"Content-Length",
+        b"Date",
+        b"Expect",
+        b"Host",
+        b"x-amz-content-sha256",
+        b"x-amz-date",
+        b"x-amz-decoded-content-length",
+        b"x-amz-region-set",
+        b"x-amz-sdk-checksum-algorithm",
+        b"x-amz-security-token",
+        b"x-amz-trailer",
+        b"Connection",
+        b"Keep-Alive",
+        b"Proxy-Authorization",
+        b"Proxy-Connection",
+        b"TE",
+        b"Trailer",
+        b"Transfer-Encoding",
+        b"Upgrade",
+        b"Forwarded",
+        b"Via",
+        b"X-Forwarded-For",
+        b"X-Forwarded-Anything",
+        b"X-Real-IP",
+    ],
+)
+def test_what_never_passes(name: bytes) -> None:
+    """
+    The client's credentials and framing, headers of its connection, and what it says of others: signed or not.
+    """
+    for spelling in (name, name.lower(), name.upper()):
+        head = RequestHead(b"PUT", b"/b/k", b"HTTP/1.1", [(spelling, b"5")], index_headers([(spelling, b"5")]))
+        signed = frozenset({name.lower()})
+
+        assert passed_headers(head, signed, passes_checksums=True, is_streaming=False).passed == []
+
+
+@pytest.mark.parametrize("name", [b"x-amz-copy-source", b"x-amz-grant-read", b"x-custom", b"cookie", b"x-amz-acl-more"])
+def test_what_no_signature_covers_does_not_pass(name: bytes) -> None:
+    """
+    Save those that choose no object, owner or right.
+    """
+    assert passed((name, b"1"), (b"x-amz-meta-a", b"2"), (b"If-Match", b"3")) == [
+        (b"x-amz-meta-a", b"2"),
+        (b"If-Match", b"3"),
+    ]
+
+
+def test_what_a_connection_nominates() -> None:
+    """
+    An unsigned header is dropped; a signed one is neither dropped nor passed.
+    """
+    assert passed((b"Connection", b"close, If-Match"), (b"If-Match", b"1"), (b"Range", b"2")) == [(b"Range", b"2")]
+    for options in (b"x-amz-meta-a", b"close, X-AMZ-ACL"):
+        with pytest.raises(InvalidRequest):
+            passed((b"Connection", options), (b"x-amz-meta-a", b"1"))
+
+
+def test_what_is_left_of_a_coding() -> None:
+    """
+    A backend would store aws-chunked, or decode again; a body that was not decoded keeps its coding.
+    """
+    coding = (b"Content-Encoding", b"aws-chunked, gzip")
+
+    assert passed(coding, is_streaming=True) == [(b"Content-Encoding", b"gzip")]
+    assert passed((b"content-encoding", b"AWS-Chunked"), is_streaming=True) == []
+    assert passed(coding) == [coding]
+
+
+def test_checksums_a_backend_does_not_know() -> None:
+    """
+    They are verified here, and go nowhere.
+    """
+    headers = [(b"x-amz-checksum-crc32", b"AA=="), (b"S-x", b"1"), (b"x-amz-checksum-mode", b"ENABLED")]
+    head = RequestHead(b"PUT", b"/b/k", b"HTTP/1.1", headers, index_headers(headers))
+    signed = frozenset({b"x-amz-checksum-crc32", b"x-amz-checksum-mode"})
+
+    for passes, count in ((True, 2), (False, 1)):
+        assert len(passed_headers(head, signed, passes_checksums=passes, is_streaming=False).passed) == count
+
+
+@pytest.mark.parametrize(
+    ("query", "kept"),
+    [
+        (b"X-Amz-Signature=1&a=2", b"a=2"),
+        (b"a=2&X%2DAmz%2dSignature=1", b"a=2"),
+        (b"%58-Amz-Signature=1", None),
+        (b"x-amz-signature=1", b"x-amz-signature=1"),
+        (b"a=X-Amz-Signature", b"a=X-Amz-Signature"),
+    ],
+)
+def test_what_authenticated_does_not_reach_a_backend(query: bytes, kept: bytes | None) -> None:
+    """
+    However its name is spelled.
+    """
+    assert backend_query(query, frozenset({b"a", b"x-amz-signature"})) == kept
+
+
+@pytest.mark.parametrize(
+    ("query", "kept"),
+    [
+        (b"acl&x=1", b"acl"),
+        (b"%61cl&x", b"acl"),
+        (b"x=acl", None),
+        (b"prefix=a&delimiter=/&y", b"prefix=a&delimiter=/"),
+    ],
+)
+def test_what_nothing_covers_does_not_reach_a_backend(query: bytes, kept: bytes | None) -> None:
+    """
+    Under Signature V2 only the names that may pass.
+    """
+    assert backend_query(query, frozenset({b"acl", b"prefix", b"delimiter"})) == kept
+
+
+# Answers
+
+NAME = PublicName(b"https", b"public.test", b"us-east-1", hosts=host_names([b"backend.test:7480"]), request_id=b"OURS")
+
+
+def answered(*headers: tuple[bytes, bytes]) -> HeaderList:
+    """
+    What a client gets.
+    """
+    head = ResponseHead(b"HTTP/1.1", 200, b"OK", list(headers), index_headers(headers))
+    headers = answer_headers(head, NAME, [])
+    assert headers[0] == (b"x-amz-request-id", b"OURS")
+    return headers[1:]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"Connection",
+        b"Keep-Alive",
+        b"Transfer-Encoding",
+        b"Trailer",
+        b"Upgrade",
+        b"TE",
+        b"Proxy-Authenticate",
+        b"Content-Length",
+        b"X-Amz-Request-Id",
+    ],
+)
+def test_what_never_reaches_a_client(name: bytes) -> None:
+    """
+    Headers of the backend's connection, its framing, and its request's id.
+    """
+    assert answered((name, b"5"), (name.lower(), b"6"), (b"ETag", b'"e"')) == [(b"ETag", b'"e"')]
+
+
+def test_what_a_backend_s_connection_nominates() -> None:
+    """
+    It is meant for us.
+    """
+    assert answered((b"Connection", b"close, X-Hop"), (b"X-Hop", b"1"), (b"X-Other", b"2")) == [(b"X-Other", b"2")]
+
+
+@pytest.mark.parametrize(
+    ("location", "public"),
+    [
+        (b"http://backend.test:7480/b/k?x", b"https://public.test/b/k?x"),
+        (b"http://Backend.Test:7480", b"https://public.test"),
+        (b"http://other.test/b/k", b"http://other.test/b/k"),
+        (b"/b/k", b"/b/k"),
+    ],
+)
+def test_where_a_client_is_sent(location: bytes, public: bytes) -> None:
+    """
+    Never to the backend's own address.
+    """
+    assert answered((b"Location", location)) == [(b"Location", public)]
+
+
+# Listings
+
+
+@pytest.mark.parametrize("token", [b"!", b"not base64!", b"AAA", b"%"])
+def test_a_token_that_is_none_of_ours(token: bytes) -> None:
+    """
+    It is refused: taken for a key, it would leave out what comes before.
+    """
+    query = b"list-type=2&continuation-token=" + token.replace(b"%", b"%25").replace(b" ", b"+")
+    head = RequestHead(b"GET", b"/b?" + query, b"HTTP/1.1", [], index_headers([]))
+
+    with pytest.raises(InvalidArgument):
+        read_listing(head, Address(b"b", b"", b"b", b""))
+
+
+def test_what_a_client_sent_stays_text_in_a_listing() -> None:
+    """
+    It makes no element of it.
+    """
+    query = b"list-type=2&start-after=%3C%2FStartAfter%3E%26"
+    listing = read_listing(
+        RequestHead(b"GET", b"/b?" + query, b"HTTP/1.1", [], index_headers([])), Address(b"b", b"", b"b", b"")
+    )
+    assert listing is not None
+
+    document = listing.edit(b"<ListBucketResult></ListBucketResult>")
+
+    assert b"<StartAfter>&lt;/StartAfter&gt;&amp;</StartAfter>" in document

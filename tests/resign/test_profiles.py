@@ -1,0 +1,105 @@
+"""
+What a backend has beyond S3 is refused before it: first names of a path, and headers of its own kind.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from s3proxy.resign.profiles import PROFILES, BackendKey, check_private_surface
+from s3proxy.s3.address import parse_address
+from s3proxy.s3.errors import AccessDenied
+from s3proxy.s3.head import RequestHead, index_headers
+
+RESERVED = [
+    pytest.param(name, segment.decode(), id=f"{name}-{segment.decode()}")
+    for name, profile in PROFILES.items()
+    for segment in sorted(profile.reserved_segments)
+]
+
+
+def check(profile: str, target: str, headers: tuple[tuple[bytes, bytes], ...] = (), host: bytes = b"s3.test") -> None:
+    """
+    Check a request, as the client sent it.
+    """
+    head = RequestHead(b"GET", target.encode(), b"HTTP/1.1", list(headers), index_headers(headers))
+    check_private_surface(PROFILES[profile], head, parse_address(head.raw_path, host, [b"s3.test"]))
+
+
+def escaped(text: str, times: int) -> str:
+    """
+    Escape the first letter so many times over.
+    """
+    first = f"%{ord(text[0]):02X}"
+    for _ in range(times - 1):
+        first = first.replace("%", "%25")
+    return first + text[1:]
+
+
+@pytest.mark.parametrize(("profile", "segment"), RESERVED)
+@pytest.mark.parametrize("before", ["/", "//", "/./", "/../", "/.//../"])
+@pytest.mark.parametrize("times", [0, 1, 2])
+def test_a_surface_of_the_backend_s_own(profile: str, segment: str, before: str, times: int) -> None:
+    """
+    It is refused in any case, behind segments that vanish, and behind escapes that a backend undoes once or twice.
+    """
+    # In path style a key without a bucket is refused before.
+    host = b"bucket.s3.test" if before == "//" else b"s3.test"
+    for name in (segment, segment.upper()):
+        text = escaped(name, times) if times else name
+        with pytest.raises(AccessDenied):
+            check(profile, f"{before}{text}/what", host=host)
+
+
+@pytest.mark.parametrize(("profile", "segment"), RESERVED)
+def test_a_surface_in_a_host_s_name(profile: str, segment: str) -> None:
+    """
+    A bucket of a host name becomes the first segment of a path.
+    """
+    with pytest.raises(AccessDenied):
+        check(profile, "/key", host=segment.encode() + b".s3.test")
+
+
+def test_a_slash_behind_a_second_escape() -> None:
+    """
+    What is one segment now may be two after a backend has decoded it twice.
+    """
+    with pytest.raises(AccessDenied):
+        check("ceph-rgw", "/admin%252Fuser")
+    with pytest.raises(AccessDenied):
+        check("ceph-rgw", "/%252E/admin")
+
+
+@pytest.mark.parametrize(("profile", "segment"), RESERVED)
+def test_other_names_pass(profile: str, segment: str) -> None:
+    """
+    A bucket that only begins so is a bucket, and so is a key within one.
+    """
+    check(profile, f"/{segment}-bucket/key")
+    check(profile, f"/bucket/{segment}/key")
+
+
+@pytest.mark.parametrize(
+    ("profile", "prefix"),
+    [
+        pytest.param(name, prefix, id=f"{name}-{prefix.decode()}")
+        for name, profile in PROFILES.items()
+        for prefix in profile.private_headers
+    ],
+)
+def test_a_header_of_the_backend_s_own_kind(profile: str, prefix: bytes) -> None:
+    """
+    It is refused as it is, and with underscores for hyphens, all of them or some: CGI makes one name of both.
+    """
+    names = {prefix, prefix + b"more", prefix.replace(b"-", b"_"), prefix.replace(b"-", b"_", 1), prefix.upper()}
+    for name in names:
+        with pytest.raises(AccessDenied):
+            check(profile, "/bucket/key", ((name, b"1"),))
+    check(profile, "/bucket/key", ((b"x-amz-meta-" + prefix, b"1"),))
+
+
+def test_a_backend_key_has_no_secret_text() -> None:
+    """
+    Its text form, which a log may show, names it and no more.
+    """
+    assert "the-secret" not in repr(BackendKey("ID", "the-secret"))

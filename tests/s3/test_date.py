@@ -1,0 +1,105 @@
+"""
+The spellings of a date: a day that is none is none in each of them.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from s3proxy.s3.date import format_basic_iso, format_rfc1123, is_day, parse_basic_iso, parse_date
+
+MOMENT = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        (b"20260301", True),
+        (b"20240229", True),
+        (b"20260229", False),
+        (b"20261301", False),
+        (b"20260001", False),
+        (b"20260332", False),
+        (b"00000101", False),
+        (b"2026031", False),
+        (b"202603010", False),
+        (b"2026-3-1", False),
+        (b"2026030\xb2", False),
+        (b"", False),
+    ],
+)
+def test_what_is_a_day(text: bytes, is_one: bool) -> None:
+    """
+    Eight digits, and in the calendar.
+    """
+    assert is_day(text) is is_one
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"20260301T120000Z",
+        b"Sun, 01 Mar 2026 12:00:00 GMT",
+        b"Sun, 1 Mar 2026 12:00:00 +0000",
+        b"01 mar 2026 12:00:00 UTC",
+        b"Sunday, 01-Mar-26 12:00:00 GMT",
+        b"Sun Mar  1 12:00:00 2026",
+    ],
+)
+def test_spellings(text: bytes) -> None:
+    """
+    All of them are one moment.
+    """
+    assert parse_date(text) == MOMENT
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"20260301T120000",
+        b"20260301T120000z",
+        b"20260301T240000Z",
+        b"20260301T126000Z",
+        b"20260301T120060Z",
+        b" 20260301T120000Z",
+        b"20260301T120000Z ",
+        b"20260301 120000Z",
+        b"Sun, 01 Mar 2026 12:00:00",
+        b"Sun, 01 Mar 2026 12:00:00 EST",
+        b"Sun, 01 Mar 2026 12:00:00 +0100",
+        b"Sun, 01 Foo 2026 12:00:00 GMT",
+        b"Sun, 31 Feb 2026 12:00:00 GMT",
+        b"Sun, 01 Mar 0000 12:00:00 GMT",
+        b"2026-03-01T12:00:00Z",
+        b"1772366400",
+        b"tomorrow",
+    ],
+)
+def test_what_is_no_date(text: bytes) -> None:
+    """
+    It is refused, never read as another moment.
+    """
+    assert parse_date(text) is None
+
+
+@pytest.mark.parametrize(("year", "full"), [(b"69", 2069), (b"70", 1970), (b"99", 1999), (b"00", 2000)])
+def test_years_of_two_digits(year: bytes, full: int) -> None:
+    """
+    As RFC 9110 has them.
+    """
+    moment = parse_date(b"Sunday, 01-Mar-%s 12:00:00 GMT" % year)
+
+    assert moment is not None
+    assert moment.year == full
+
+
+def test_what_is_written() -> None:
+    """
+    It is read back.
+    """
+    assert parse_basic_iso(format_basic_iso(MOMENT)) == MOMENT
+    assert format_rfc1123(MOMENT) == b"Sun, 01 Mar 2026 12:00:00 GMT"
+    assert parse_date(format_rfc1123(MOMENT)) == MOMENT

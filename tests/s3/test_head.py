@@ -1,0 +1,247 @@
+"""
+Heads: what two readers could understand in two ways is refused, and what is left is exactly what came.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from s3proxy.s3.errors import BadRequest, RequestHeaderSectionTooLarge, S3Error
+from s3proxy.s3.head import parse_request_head, parse_response_head
+from s3proxy.s3.limits import MAX_HEADER_COUNT, MAX_REQUEST_LINE_SIZE
+
+LINE = b"PUT /b/k HTTP/1.1\r\nHost: s3.test"
+
+
+def is_refused(data: bytes) -> bool:
+    """
+    Whether a request's head is no head.
+    """
+    try:
+        parse_request_head(data)
+    except S3Error as error:
+        return error.status == 400
+    return False
+
+
+def test_a_head_is_what_came() -> None:
+    """
+    Names as sent, values without the white space around them, repeats in order.
+    """
+    head = parse_request_head(b"PUT /b/k?a=1&b HTTP/1.1\r\nHost: s3.test\r\nX-A:\t1 \r\nx-a: 2\r\nContent-Length: 05")
+
+    assert (head.method, head.raw_target, head.raw_path, head.raw_query) == (b"PUT", b"/b/k?a=1&b", b"/b/k", b"a=1&b")
+    assert head.headers == [(b"Host", b"s3.test"), (b"X-A", b"1"), (b"x-a", b"2"), (b"Content-Length", b"05")]
+    assert (head.fields.value(b"x-a"), head.content_length, head.is_chunked, head.has_body) == (b"1,2", 5, False, True)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"PUT /b/k",
+        b"PUT  /b/k HTTP/1.1",
+        b"PUT /b k HTTP/1.1",
+        b"PUT /b/k HTTP/1.1 ",
+        b" PUT /b/k HTTP/1.1",
+        b"PUT /b/k HTTP/1.1\n",
+        b"PUT /b/k HTTP/2.0",
+        b"PUT /b/k HTTP/0.9",
+        b"PUT /b/k http/1.1",
+        b"PUT /b/k HTTP/1.10",
+        b"P(T /b/k HTTP/1.1",
+        b" /b/k HTTP/1.1",
+        b"1UT /b/k HTTP/1.1",
+        b"P" * 33 + b" /b/k HTTP/1.1",
+        b"PUT b/k HTTP/1.1",
+        b"PUT * HTTP/1.1",
+        b"PUT /b/k#x HTTP/1.1",
+        b"PUT /b/k?a#x HTTP/1.1",
+        b"PUT /b\tk HTTP/1.1",
+        b"PUT /b\x00k HTTP/1.1",
+        b"PUT /b\x7fk HTTP/1.1",
+        b"PUT /b\rk HTTP/1.1",
+        b"PUT ftp://s3.test/b/k HTTP/1.1",
+        b"PUT http://other.test/b/k HTTP/1.1",
+        b"PUT http:///b/k HTTP/1.1",
+        b"PUT http://s3.test@other.test/b HTTP/1.1",
+        b"PUT /" + b"a" * MAX_REQUEST_LINE_SIZE + b" HTTP/1.1",
+    ],
+)
+def test_what_is_no_request_line(line: bytes) -> None:
+    """
+    A method, a path and a version, two spaces between them, and nothing that a backend would cut.
+    """
+    assert is_refused(line + b"\r\nHost: s3.test")
+
+
+@pytest.mark.parametrize(
+    "target", [b"http://s3.test/b/k", b"HTTPS://S3.test/b/k", b"http://s3.test", b"http://s3.test?a"]
+)
+def test_an_absolute_target_names_the_host(target: bytes) -> None:
+    """
+    It is taken for its path where its authority is the Host.
+    """
+    head = parse_request_head(b"PUT %s HTTP/1.1\r\nHost: s3.test" % target)
+
+    assert head.raw_target in {b"/b/k", b"/", b"/?a"}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"X-A: 1\r\n X-B: 2",
+        b"X-A: 1\r\n\tfolded",
+        b"X-A : 1",
+        b"X-A",
+        b": 1",
+        b"X A: 1",
+        b"X-A\x00: 1",
+        b"X-\xe4: 1",
+        b"X(A): 1",
+        b"X-A: 1\rX-B: 2",
+        b"X-A: 1\nX-B: 2",
+        b"X-A: \x00",
+        b"X-A: \x1b",
+        b"X-A: \x7f",
+        b"X-A: 1\r\n",
+        b"X-A: 1\r\n\r\nX-B: 2",
+    ],
+)
+def test_what_are_no_header_lines(headers: bytes) -> None:
+    """
+    No fold, no space before the colon, no control character but a tab, and no line end of another kind.
+    """
+    assert is_refused(LINE + b"\r\n" + headers)
+    with pytest.raises(BadRequest):
+        parse_response_head(b"HTTP/1.1 200 OK\r\n" + headers)
+
+
+def test_a_tab_and_other_bytes_may_stand_in_a_value() -> None:
+    """
+    They stay as they are.
+    """
+    head = parse_request_head(LINE + b"\r\nX-A: a\tb\xff\xc3\xa4")
+
+    assert head.fields.value(b"x-a") == b"a\tb\xff\xc3\xa4"
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        b"",
+        b"\r\nHost: s3.test\r\nHost: s3.test",
+        b"\r\nHost: s3.test\r\nHost: other.test",
+        b"\r\nHost: s3.test/b",
+        b"\r\nHost: s3.test other",
+        b"\r\nHost: a@s3.test",
+        b'\r\nHost: "s3.test"',
+        b"\r\nHost: s3.test#",
+        b"\r\nHost: s3.test?a",
+        b"\r\nHost: s3\\.test",
+        b"\r\nHost: \xff",
+    ],
+)
+def test_there_is_one_host(host: bytes) -> None:
+    """
+    None, two, or one which names something else beside a host.
+    """
+    assert is_refused(b"PUT /b/k HTTP/1.1" + host)
+
+
+def test_http_1_0_may_have_no_host() -> None:
+    """
+    But not two.
+    """
+    assert parse_request_head(b"GET /b/k HTTP/1.0").host == b""
+    assert is_refused(b"GET /b/k HTTP/1.0\r\nHost: a\r\nHost: a")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"Content-Length: 5\r\nTransfer-Encoding: chunked",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 0",
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+        b"Transfer-Encoding: gzip, chunked",
+        b"Transfer-Encoding: chunked, gzip",
+        b"Transfer-Encoding: chunked,",
+        b"Transfer-Encoding: xchunked",
+        b"Transfer-Encoding: identity",
+        b"Transfer-Encoding:",
+        b"Content-Length: 5\r\nContent-Length: 6",
+        b"Content-Length: 5\r\nContent-Length: 05",
+        b"Content-Length: 5, 5",
+        b"Content-Length: +5",
+        b"Content-Length: -5",
+        b"Content-Length: 5_0",
+        b"Content-Length: 0x5",
+        b"Content-Length: 5 5",
+        b"Content-Length: \xb2",
+        b"Content-Length:",
+        b"Content-Length: " + b"0" * 20,
+        b"Content-Length: " + b"9" * 5000,
+    ],
+)
+def test_there_is_one_framing(headers: bytes) -> None:
+    """
+    Whatever leaves two readers with two ends of a body is refused, of a client and of a backend.
+    """
+    assert is_refused(LINE + b"\r\n" + headers)
+    with pytest.raises(BadRequest):
+        parse_response_head(b"HTTP/1.1 200 OK\r\n" + headers)
+
+
+def test_framings_that_are_one() -> None:
+    """
+    Equal lengths are one; chunked is one in any case.
+    """
+    assert parse_request_head(LINE + b"\r\nContent-Length: 5\r\ncontent-length: 5").content_length == 5
+    assert parse_request_head(LINE + b"\r\nTransfer-Encoding: Chunked").is_chunked
+    assert is_refused(b"PUT /b/k HTTP/1.0\r\nHost: s3.test\r\nTransfer-Encoding: chunked")
+    with pytest.raises(BadRequest):
+        parse_response_head(b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked")
+
+
+def test_headers_have_a_bound() -> None:
+    """
+    One-byte headers cost more than their bytes.
+    """
+    parse_request_head(LINE + b"\r\na: 1" * (MAX_HEADER_COUNT - 1))
+    with pytest.raises(RequestHeaderSectionTooLarge):
+        parse_request_head(LINE + b"\r\na: 1" * MAX_HEADER_COUNT)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"HTTP/1.1",
+        b"HTTP/1.1 20",
+        b"HTTP/1.1 2000",
+        b"HTTP/1.1 099 OK",
+        b"HTTP/1.1 600 OK",
+        b"HTTP/1.1 -20 OK",
+        b"HTTP/2 200 OK",
+        b"HTTP/1.2 200 OK",
+        b"http/1.1 200 OK",
+        b"HTTP/1.1  200 OK",
+        b" HTTP/1.1 200 OK",
+        b"HTTP/1.1 200 O\x00K",
+        b"HTTP/1.1 200 OK\r",
+        b"ICY 200 OK",
+        b"",
+    ],
+)
+def test_what_is_no_status_line(line: bytes) -> None:
+    """
+    A backend that answers so is believed in nothing.
+    """
+    with pytest.raises(BadRequest):
+        parse_response_head(line + b"\r\nX-A: 1")
+
+
+def test_a_status_line() -> None:
+    """
+    Its reason may be absent.
+    """
+    assert parse_response_head(b"HTTP/1.1 200").reason == b""
+    assert parse_response_head(b"HTTP/1.1 404 Not Found").reason == b"Not Found"

@@ -1,0 +1,100 @@
+"""
+The chain of signatures: what is a signature, and what each is held against.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from s3proxy.s3.errors import SignatureDoesNotMatch
+from s3proxy.sigv4.asymmetric import ECDSA_ALGORITHM, PADDED_SIGNATURE_SIZE
+from s3proxy.sigv4.authorization import HMAC_ALGORITHM
+from s3proxy.sigv4.chunks import ChunkChain
+
+SHA256 = b"a" * 64
+
+
+class RecordingKey:
+    """
+    A key for which one text is every signature.
+    """
+
+    def __init__(self, right: bytes) -> None:
+        self.right = right
+        self.texts: list[bytes] = []
+
+    def matches(self, text: bytes, claimed: bytes) -> bool:
+        """
+        Compare.
+        """
+        self.texts.append(text)
+        return claimed == self.right
+
+
+def chain_of(key: RecordingKey, algorithm: bytes) -> ChunkChain:
+    """
+    A chain after its request.
+    """
+    return ChunkChain(b"ID", key, algorithm, b"20260301T120000Z", b"scope", b"seed", b"canonical")
+
+
+def test_padding_fills_a_signature_to_its_full_size() -> None:
+    """
+    A padded signature is the one before its asterisks; one that is padded to another size is none.
+    """
+    key = RecordingKey(b"3045")
+    padded = b"3045".ljust(PADDED_SIGNATURE_SIZE, b"*")
+
+    chain_of(key, ECDSA_ALGORITHM).check_chunk(SHA256, padded)
+    chain_of(key, ECDSA_ALGORITHM).check_chunk(SHA256, b"3045")
+    for claimed in (padded[:-1], padded + b"*", b"3045*"):
+        with pytest.raises(SignatureDoesNotMatch):
+            chain_of(key, ECDSA_ALGORITHM).check_chunk(SHA256, claimed)
+    with pytest.raises(SignatureDoesNotMatch):
+        chain_of(key, HMAC_ALGORITHM).check_chunk(SHA256, padded)
+
+
+def test_each_signature_is_chained_to_the_one_before() -> None:
+    """
+    A chunk that is left out, repeated or moved has another text; the next one is chained to it without its padding.
+    """
+    key = RecordingKey(b"3045")
+    chain = chain_of(key, ECDSA_ALGORITHM)
+
+    chain.check_chunk(SHA256, b"3045".ljust(PADDED_SIGNATURE_SIZE, b"*"))
+    chain.check_chunk(SHA256, b"3045")
+    chain.check_trailer(b"name:value\n", b"3045")
+
+    previous = [text.split(b"\n")[3] for text in key.texts]
+    assert previous == [b"seed", b"3045", b"3045"]
+    assert [text.split(b"\n")[0] for text in key.texts] == [
+        ECDSA_ALGORITHM + b"-PAYLOAD",
+        ECDSA_ALGORITHM + b"-PAYLOAD",
+        ECDSA_ALGORITHM + b"-TRAILER",
+    ]
+
+
+@pytest.mark.parametrize(("size", "is_one"), [(63, False), (64, True), (65, False), (0, False)])
+def test_what_may_be_a_signature(size: int, is_one: bool) -> None:
+    """
+    An HMAC has 64 digits; a DER value has many lengths.
+    """
+    key = RecordingKey(b"")
+
+    assert chain_of(key, HMAC_ALGORITHM).is_signature(b"0" * size) is is_one
+    assert chain_of(key, ECDSA_ALGORITHM).is_signature(b"0" * size)
+
+
+def test_a_wrong_signature_ends_the_chain() -> None:
+    """
+    The refusal names the chunk's own text; nothing is chained to what was refused.
+    """
+    key = RecordingKey(b"3045")
+    chain = chain_of(key, HMAC_ALGORITHM)
+
+    with pytest.raises(SignatureDoesNotMatch) as refusal:
+        chain.check_chunk(SHA256, b"0" * 64)
+
+    assert dict(refusal.value.elements)["StringToSign"] == key.texts[0]
+    chain.check_chunk(SHA256, b"3045")
+    assert key.texts[0] == key.texts[1]

@@ -1,0 +1,105 @@
+"""
+What reaches a backend over TLS: only the backend itself, of its own name, issuer and date.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+
+from s3proxy.backend.pool import Pool
+from s3proxy.backend.request import BackendError, BackendLimits, BackendRequest
+from s3proxy.backends import CannotStart, make_endpoint
+from s3proxy.exchange import BackendFault
+from s3proxy.settings import BackendSettings
+from s3proxy.testing.certificates import make_authority
+from s3proxy.testing.faulty_backend import FaultyBackend
+from tests.harness import AUTHORITY, server_context, turns, until
+
+HEAD = b"GET / HTTP/1.1\r\nHost: backend\r\n\r\n"
+
+
+async def ask(ca_file: Path | None, context: Any) -> tuple[BackendFault | None, FaultyBackend]:
+    """
+    Send a request to a server with some certificate; return the fault, or None, and the server.
+    """
+    server = FaultyBackend()
+    port = reactor.listenSSL(0, server, context, interface="127.0.0.1")
+    settings = BackendSettings(
+        name="b", url=f"https://127.0.0.1:{port.getHost().port}", ca_file=None if ca_file is None else str(ca_file)
+    )
+    pool = Pool(reactor, make_endpoint(settings, settings.places[0], 5.0, reactor), BackendLimits())
+    fault = None
+    try:
+        response = await pool.send(BackendRequest(b"GET", HEAD))
+        response.abort()
+    except BackendError as error:
+        fault = error.fault
+    await pool.close()
+    await port.stopListening()
+    await until(lambda: all(connection.lost for connection in server.connections))
+    await turns(3)
+    return fault, server
+
+
+@pytest.fixture
+def ca_file(tmp_path: Path) -> Path:
+    """
+    The file of the issuer whom the tests' servers have.
+    """
+    path = tmp_path / "ca.pem"
+    path.write_bytes(AUTHORITY.certificate_pem)
+    return path
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_backend_whose_certificate_is_right(ca_file: Path) -> None:
+    """
+    It gets the request.
+    """
+    fault, server = await ask(ca_file, server_context())
+
+    assert fault is None
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("wrong", ["name", "issuer", "date"])
+@pytest_twisted.ensureDeferred
+async def test_a_backend_whose_certificate_is_wrong(ca_file: Path, wrong: str) -> None:
+    """
+    Another's name, another issuer or a date that is over: nothing is sent, our signature least of all.
+    """
+    fault, server = await ask(ca_file, server_context(wrong))
+
+    assert fault is BackendFault.UNREACHABLE
+    assert server.requests == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_only_the_own_issuer_is_trusted_where_one_is_set(tmp_path: Path) -> None:
+    """
+    With another issuer set, and with none, a server of ours is a stranger.
+    """
+    other = tmp_path / "other.pem"
+    other.write_bytes(make_authority().certificate_pem)
+
+    for path in (other, None):
+        fault, server = await ask(path, server_context())
+        assert fault is BackendFault.UNREACHABLE
+        assert server.requests == []
+
+
+def test_a_file_without_a_certificate(tmp_path: Path) -> None:
+    """
+    It is told at the start: an empty list of issuers would trust nobody, or the system's.
+    """
+    path = tmp_path / "ca.pem"
+    path.write_text("no certificate")
+    settings = BackendSettings(name="b", url="https://127.0.0.1:1", ca_file=str(path))
+
+    with pytest.raises(CannotStart, match="holds no certificate"):
+        make_endpoint(settings, settings.places[0], 5.0, reactor)

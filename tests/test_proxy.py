@@ -1,0 +1,157 @@
+"""
+Whatever fails on the way to a backend is an S3 error, and nothing passes because something failed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet.defer import fail
+
+from s3proxy.proxy import _cause
+from s3proxy.resign.profiles import PROFILES
+from s3proxy.s3.credential import BudgetLimits
+from s3proxy.s3.errors import AccessDenied
+from tests.conftest import ErrorLog
+from tests.harness import Harness, turns
+from tests.signer import Signer
+from tests.test_wire_cases import element
+
+GET = Signer().head("GET", "/test-bucket/k")[0]
+
+
+async def ask(harness: Harness, head: bytes = GET) -> tuple[int, str | None, int]:
+    """
+    Send a request; return status and code of its answer, and how many requests came to the backend.
+    """
+    answer: Any = await harness.request(head)
+    await turns(3)
+    await harness.close()
+    return answer.status, element(answer.body, "Code"), len(harness.backend.requests)
+
+
+class Authorizer:
+    """
+    Answers as it is told.
+    """
+
+    def __init__(self, error: Exception, *, is_late: bool) -> None:
+        self.error = error
+        self.is_late = is_late
+
+    def authorize(self, *given: object) -> Any:
+        """
+        Refuse.
+        """
+        if self.is_late:
+            return fail(self.error)
+        raise self.error
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+@pytest.mark.parametrize(
+    ("error", "answer"), [(AccessDenied(), (403, "AccessDenied")), (ValueError("x"), (500, "InternalError"))]
+)
+@pytest_twisted.ensureDeferred
+async def test_an_authorizer_that_refuses_or_fails(
+    error: Exception, answer: tuple[int, str], error_log: ErrorLog, *, is_late: bool
+) -> None:
+    """
+    Nothing reaches the backend.
+    """
+    if is_late and not isinstance(error, AccessDenied):
+        answer = (503, "ServiceUnavailable")
+
+    found = await ask(Harness(authorizer=Authorizer(error, is_late=is_late)))
+
+    assert found == (*answer, 0)
+    assert len(error_log.flush()) == (1 if answer[0] == 500 else 0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_source_of_keys_that_fails() -> None:
+    """
+    It is not one that knows no key.
+    """
+    harness = Harness()
+    harness.store.look_up = lambda name: fail(ValueError("down"))  # type: ignore[method-assign]
+
+    assert await ask(harness) == (503, "ServiceUnavailable", 0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_fault_of_ours(error_log: ErrorLog) -> None:
+    """
+    It is an S3 error for the client, and a traceback in the log alone.
+    """
+    harness = Harness()
+
+    def choose(*given: object) -> Any:
+        raise LookupError("the-secret")
+
+    harness.proxy.choose_backend = choose
+
+    assert await ask(harness) == (500, "InternalError", 0)
+    assert len(error_log.flush()) == 1
+
+
+def test_a_cause_is_named_by_its_kind() -> None:
+    """
+    Its text could quote what was sent.
+    """
+    error = ValueError("outer")
+    error.__cause__ = KeyError("the-secret")
+
+    assert _cause(error) == "KeyError"
+    assert _cause(ValueError("the-secret")) == "ValueError"
+
+
+@pytest.mark.parametrize(
+    ("profile", "head", "found"),
+    [
+        ("generic", GET.replace(b"GET", b"PATCH", 1), (405, "MethodNotAllowed", 0)),
+        ("generic", GET.replace(b"GET", b"FETCH", 1), (400, "BadRequest", 0)),
+        ("riakcs", Signer().head("GET", "/test-bucket?replication")[0], (501, "NotImplemented", 0)),
+        ("versitygw", Signer().head("GET", "/test-bucket/a//b")[0], (400, "InvalidArgument", 0)),
+        ("ceph-rgw", Signer().head("GET", "/admin/user")[0], (403, "AccessDenied", 0)),
+        (
+            "generic",
+            Signer().head("PUT", "/test-bucket/k", {"x-amz-copy-source": "/b/"})[0],
+            (400, "InvalidArgument", 0),
+        ),
+        ("generic", GET, (200, None, 1)),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_what_goes_nowhere(profile: str, head: bytes, found: tuple[int, str | None, int]) -> None:
+    """
+    What S3 has not, what the backend has not, what it cannot hold, and what is its own.
+    """
+    assert await ask(Harness(profile=PROFILES[profile]), head) == found
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_process_that_ends_takes_no_new_request() -> None:
+    """
+    Its client asks again, and finds another.
+    """
+    harness = Harness()
+    harness.proxy.is_draining = True
+
+    assert await ask(harness) == (503, "SlowDown", 0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_a_request_had_is_given_back() -> None:
+    """
+    To the next one.
+    """
+    harness = Harness(budget_limits=BudgetLimits(requests=1))
+    for _ in range(2):
+        answer = await harness.request(GET)
+        assert answer.status == 200
+        await turns(3)
+        assert harness.proxy.budgets.used["requests"] == 0
+    await harness.close()

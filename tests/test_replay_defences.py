@@ -1,0 +1,31 @@
+"""
+Signatures which were seen: each passes once, and they are remembered within bounds of time and number.
+"""
+
+from __future__ import annotations
+
+from s3proxy.replay import ReplayWindow
+
+
+def test_a_signature_passes_once() -> None:
+    """
+    Until its time is over, or what it asked for was not done.
+    """
+    window = ReplayWindow(10, 100)
+
+    assert [window.admit(b"a", 0), window.admit(b"a", 9.9), window.admit(b"b", 9.9)] == [True, False, True]
+    assert window.admit(b"a", 10)
+    window.forget(b"a")
+    assert window.admit(b"a", 10)
+
+
+def test_signatures_are_remembered_up_to_a_bound() -> None:
+    """
+    Above it the oldest is forgotten.
+    """
+    window = ReplayWindow(10, 2)
+    for name in (b"a", b"b", b"c"):
+        assert window.admit(name, 0)
+
+    assert len(window) == 2
+    assert [window.admit(name, 0) for name in (b"c", b"b", b"a")] == [False, False, True]

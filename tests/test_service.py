@@ -1,0 +1,67 @@
+"""
+The end of a daemon: what still runs has a deadline, whoever asked for it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from s3proxy.service import ProxyService
+
+
+class Generation:
+    """
+    One request which never ends, and what it belongs to.
+    """
+
+    running_count = 1
+    backends: dict[str, Any] = {}
+
+    def __init__(self) -> None:
+        self.proxies = [self]
+        self.aborted_count = 0
+
+    def drain(self) -> Deferred[None]:
+        """
+        Never end.
+        """
+        return Deferred()
+
+    def abort_all(self) -> None:
+        """
+        Count.
+        """
+        self.aborted_count += 1
+
+
+class Anything:
+    """
+    Takes any call.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *arguments: None
+
+
+@pytest.mark.parametrize(("seconds", "is_succeeded", "aborts"), [(5.0, False, 1), (5.0, True, 1), (0.0, True, 0)])
+def test_a_drain_has_a_deadline(seconds: float, aborts: int, *, is_succeeded: bool) -> None:
+    """
+    What still runs then is reset; only a handover may be without one.
+    """
+    clock, generation = Clock(), Generation()
+    service: Any = ProxyService.__new__(ProxyService)
+    service._reactor, service.generation, service.former_generations = clock, generation, []
+    service.connection_limit, service._sockets = Anything(), Anything()
+    service._ports, service._sites, service._left_sites, service._deadlines = {}, {}, [], []
+    service._drained = lambda: None
+
+    service._end(seconds, is_succeeded=is_succeeded)
+    clock.advance(4.9)
+    assert generation.aborted_count == 0
+    clock.advance(0.2)
+
+    assert generation.aborted_count == aborts
