@@ -119,6 +119,31 @@ def test_one_checksum_is_announced(trailer: bytes, headers: list[tuple[bytes, by
 
 
 @pytest.mark.parametrize(
+    ("trailer", "is_one"),
+    [
+        (b"x-amz-checksum-crc32", True),
+        (b"x-amz-checksum-crc32,", True),
+        (b"x-amz-checksum-crc32, ", True),
+        (b" X-Amz-Checksum-CRC32", True),
+        (b"x-amz-checksum-crc32, ,", False),
+        (b",x-amz-checksum-crc32", False),
+        (b"", False),
+    ],
+)
+def test_an_empty_item_of_an_announcement(trailer: bytes, *, is_one: bool) -> None:
+    """
+    It may stand at the end alone.
+    """
+    fields = index_headers([(b"x-amz-trailer", trailer)])
+
+    if is_one:
+        assert parse_body_digests(fields, has_trailer=True).trailer_name == b"x-amz-checksum-crc32"
+    else:
+        with pytest.raises(InvalidRequest):
+            parse_body_digests(fields, has_trailer=True)
+
+
+@pytest.mark.parametrize(
     ("announced", "trailers", "error"),
     [
         (None, [(b"x-amz-checksum-crc32", b"AAAAAA==")], MalformedTrailerError),

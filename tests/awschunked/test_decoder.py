@@ -323,3 +323,25 @@ def test_trailers_are_read_up_to_a_bound_all_together() -> None:
         decoder.feed(b"a: 123456789\r\n")
     with pytest.raises(MalformedTrailerError):
         decoder.feed(b"a: 123456789\r\n")
+
+
+def test_a_bare_lf_after_the_last_chunk_is_refused_at_once() -> None:
+    """
+    Also as the first byte that comes.
+    """
+    decoder = make_decoder(UNSIGNED_TRAILER, 5)
+    decoder.feed(HELLO)
+
+    with pytest.raises(IncompleteBody):
+        decoder.feed(b"\n")
+
+
+def test_the_bound_of_trailers_is_not_that_of_what_comes_before() -> None:
+    """
+    A cut trailer behind a long chunk is waited for.
+    """
+    body = b"a" * 3 * MAX_TRAILER_SIZE
+    wire = Signer().encode(body, UNSIGNED_TRAILER, SEED, len(body))
+
+    for cut in range(1, 40):
+        assert decode(UNSIGNED_TRAILER, len(body), [wire[:-cut], wire[-cut:]]) == body

@@ -274,6 +274,7 @@ def test_the_first_fault_is_told() -> None:
     assert refusal_of_header(b"Credential=x", *late) == "RequestTimeTooSkewed"
     other = COMPONENTS.replace(b"/us-east-1/s3/", b"/us-west-2/ec2/")
     assert refusal_of_header(other, *late) == "RequestTimeTooSkewed"
+    assert refusal_of_header(COMPONENTS.replace(b"/us-east-1/", b"/us-west-2/"), *late) == "RequestTimeTooSkewed"
 
 
 @pytest.mark.parametrize("algorithm", [b"AWS4-ECDSA-P256-SHA256", b"aws4-hmac-sha256", b""])
