@@ -100,6 +100,7 @@ class Onward:
         chosen = passed_headers(
             head,
             authenticated.signed_headers,
+            is_streaming=authenticated.payload.is_streaming,
             passes_checksums=self._knows_checksums,
             dropped_headers=account.profile.dropped_headers,
         )

@@ -26,7 +26,7 @@ _NODE = re.compile(r"(?:([0-9.]+)|\[([0-9A-Fa-f:.]+)\])(?::[0-9]{1,5})?|([0-9A-F
 _OBFUSCATED = re.compile(r"(?:unknown|_[A-Za-z0-9._-]+)(?::[A-Za-z0-9._-]+)?", re.IGNORECASE)
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 # Possessive: whoever is behind the proxy may write 60 KiB of white space, and nothing is to be tried twice.
-_PAIR = re.compile(rb'[ \t]*+(?:(%b)=(?:(%b)|"((?:[^"\\]|\\.)*+)"))?[ \t]*+([;,]|\Z)' % (_TOKEN, _TOKEN))
+_PAIR = re.compile(rb'[ \t]*+(?:(%b)=(?:(%b)|"([^"\\]*+(?:\\.[^"\\]*+)*)"))?[ \t]*+([;,]|\Z)' % (_TOKEN, _TOKEN))
 _ESCAPED = re.compile(rb"\\(.)")
 
 

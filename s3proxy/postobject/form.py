@@ -18,11 +18,11 @@ from s3proxy.s3.limits import MAX_POST_FIELDS_SIZE, MAX_POST_PART_HEAD_SIZE
 
 # The lines of a part's head, as those of a request's: a fold, a bare CR, LF or NUL is another line to another reader.
 _LINE = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[^\x00-\x08\x0a-\x1f\x7f]*+"
-_PART_HEAD = re.compile(rb"%b(?:\r\n%b)*+" % (_LINE, _LINE))
+_PART_HEAD = re.compile(rb"%b(?:\r\n%b)*" % (_LINE, _LINE))
 # A quoted pair hides no control character either; a comma outside quotation marks divides two values.
 _PARAMETER = re.compile(
     rb";[ \t]*+([!#$%&'*+\-.^_`|~0-9A-Za-z]++)[ \t]*+=[ \t]*+"
-    rb'(?:"((?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*+)"|([^\x00-\x20\x7f;,"]++))[ \t]*+'
+    rb'(?:"([^"\\\x00-\x1f\x7f]*+(?:\\[^\x00-\x1f\x7f][^"\\\x00-\x1f\x7f]*+)*)"|([^\x00-\x20\x7f;,"]++))[ \t]*+'
 )
 _DISPOSITION = re.compile(rb"form-data[ \t]*(?=;|\Z)", re.IGNORECASE)
 _BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")

@@ -73,7 +73,7 @@ Characters of an error code: S3's longest has 44.
 
 _CODE = re.compile(r"[A-Za-z0-9.]+")
 # Walrus has a code of two words.
-_OWN_CODE = re.compile(r"[A-Za-z0-9.]++(?: [A-Za-z]++)*+")
+_OWN_CODE = re.compile(r"[A-Za-z0-9.]++(?: [A-Za-z]++)*")
 _ERROR_ROOTS = frozenset({"Error", "ErrorResponse", "Response"})
 _ERROR_ELEMENTS = frozenset({"Code", "Endpoint", "HostId", "Message", "RequestID", "RequestId"})
 _NAMING_OPERATIONS = frozenset({"CompleteMultipartUpload", "GetBucketLocation"})

@@ -25,7 +25,7 @@ Elements around each other. S3's documents have at most six.
 """
 
 _WHITE_SPACE = b" \t\r\n"
-_TAG = re.compile(rb"<(?:[^>\"']++|\"[^\"]*+\"|'[^']*+')*+>")
+_TAG = re.compile(rb"<(?:[^>\"']++|\"[^\"]*+\"|'[^']*+')*>")
 _DECLARATION = re.compile(rb"<\?xml[^>]*+>")
 _BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
 

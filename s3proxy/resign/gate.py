@@ -19,8 +19,8 @@ from s3proxy.s3.query import query_names
 _TOKEN = rb"!#$%&'*+\-.^`|~0-9a-z"
 # A name with an underscore is another header to CGI-style backends; metadata alone may have one.
 _NAME = rb"(?:x-amz-meta-[_%b]++|[%b]++)" % (_TOKEN, _TOKEN)
-_NAMES = re.compile(rb"%b(?:\n%b)*+" % (_NAME, _NAME))
-_HEAD = re.compile(rb"[A-Z]{1,16} /[^\x00-\x20\x7f#]*+ HTTP/1\.1\r\n(?:[^\x00-\x08\x0a-\x1f\x7f]++\r\n)++")
+_NAMES = re.compile(rb"%b(?:\n%b)*" % (_NAME, _NAME))
+_HEAD = re.compile(rb"[A-Z]{1,16} /[^\x00-\x20\x7f#]*+ HTTP/1\.1\r\n(?:[^\x00-\x08\x0a-\x1f\x7f]++\r\n)+")
 
 _SINGLE = frozenset(
     {

@@ -115,6 +115,7 @@ def passed_headers(
     head: RequestHead,
     signed_headers: frozenset[bytes],
     *,
+    is_streaming: bool,
     passes_checksums: bool,
     dropped_headers: frozenset[bytes] = frozenset(),
 ) -> PassedHeaders:
@@ -123,6 +124,7 @@ def passed_headers(
 
     Args:
         signed_headers: Lower-case names which the client's verified signature covers.
+        is_streaming: Whether the body came in signed chunks: aws-chunked says so, and is no coding of the object.
         passes_checksums: As `knows_checksums` says.
         dropped_headers: Lower-case names that the backend must not get; see `Profile.dropped_headers`.
 
@@ -149,8 +151,8 @@ def passed_headers(
             or (b"_" in lower and not is_unambiguous_name(lower))
         ):
             dropped.append(lower)
-        elif lower == b"content-encoding":
-            # Of a body that is not a stream it says what is not so, and anybody may add it to a presigned request.
+        elif lower == b"content-encoding" and (is_streaming or lower not in signed_headers):
+            # Of another body S3 keeps what was signed. Anybody may add it to a presigned request: that is not so.
             kept = strike_aws_chunked(value)
             if kept:
                 passed.append((name, kept))

@@ -14,7 +14,7 @@ from s3proxy.s3.head import HeaderList
 
 # Possessive: white space of any length is read once.
 _CONSTRAINT = re.compile(
-    rb"(<(?:[A-Za-z0-9]{1,32}+:)?+LocationConstraint(?:\s[^<>]*+)?+>)\s*+([A-Za-z0-9-]{1,64}+)\s*+</"
+    rb"(<(?:[A-Za-z0-9]{1,32}+:)?LocationConstraint(?:\s[^<>]*+)?>)\s*+([A-Za-z0-9-]{1,64}+)\s*+</"
 )
 
 

@@ -22,7 +22,7 @@ HeaderList = list[tuple[bytes, bytes]]
 
 # All lines at once. A fold begins with white space, which is no name; a bare CR or LF is a control octet in a value.
 _LINE = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[^\x00-\x08\x0a-\x1f\x7f]*+"
-_HEADER_LINES = re.compile(rb"%b(?:\r\n%b)*+" % (_LINE, _LINE))
+_HEADER_LINES = re.compile(rb"%b(?:\r\n%b)*" % (_LINE, _LINE))
 _METHOD = re.compile(rb"[A-Za-z][!#$%&'*+\-.^_`|~0-9A-Za-z]{0,31}")
 # "#" would make a backend cut the key which we signed.
 _TARGET = re.compile(rb"/[^\x00-\x20\x7f#]*")

@@ -17,7 +17,7 @@ from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead, index_headers
 SIGNED = frozenset({b"host", b"x-amz-date", b"x-amz-meta-a", b"x-amz-acl"})
 
 
-def passed(*headers: tuple[bytes, bytes], checksums: bool = True) -> HeaderList:
+def passed(*headers: tuple[bytes, bytes], is_streaming: bool = False, checksums: bool = True) -> HeaderList:
     """
     What passes.
     """
@@ -25,6 +25,7 @@ def passed(*headers: tuple[bytes, bytes], checksums: bool = True) -> HeaderList:
     return passed_headers(
         head,
         SIGNED | {name.lower() for name, _ in headers if name.startswith(b"S-")},
+        is_streaming=is_streaming,
         passes_checksums=checksums,
     ).passed
 
@@ -67,7 +68,7 @@ def test_what_never_passes(name: bytes) -> None:
         head = RequestHead(b"PUT", b"/b/k", b"HTTP/1.1", [(spelling, b"5")], index_headers([(spelling, b"5")]))
         signed = frozenset({name.lower()})
 
-        assert passed_headers(head, signed, passes_checksums=True).passed == []
+        assert passed_headers(head, signed, is_streaming=False, passes_checksums=True).passed == []
 
 
 @pytest.mark.parametrize("name", [b"x-amz-copy-source", b"x-amz-grant-read", b"x-custom", b"cookie", b"x-amz-acl-more"])
@@ -93,12 +94,19 @@ def test_what_a_connection_nominates() -> None:
 
 def test_what_is_left_of_a_coding() -> None:
     """
-    A backend would store aws-chunked, or decode again; of a body that was no stream it says what is not so.
+    A backend would store aws-chunked, or decode again; S3 keeps it of a body that is no stream if it was signed.
     """
     coding = (b"Content-Encoding", b"aws-chunked, gzip")
 
-    assert passed(coding) == [(b"Content-Encoding", b"gzip")]
-    assert passed((b"content-encoding", b"AWS-Chunked")) == []
+    for is_streaming in (True, False):
+        assert passed(coding, is_streaming=is_streaming) == [(b"Content-Encoding", b"gzip")]
+        assert passed((b"content-encoding", b"AWS-Chunked"), is_streaming=is_streaming) == []
+    head = RequestHead(b"PUT", b"/b/k", b"HTTP/1.1", [coding], index_headers([coding]))
+    for is_streaming, kept in ((True, b"gzip"), (False, coding[1])):
+        chosen = passed_headers(
+            head, frozenset({b"content-encoding"}), is_streaming=is_streaming, passes_checksums=True
+        )
+        assert chosen.passed == [(b"Content-Encoding", kept)]
     assert passed((b"Content-Encoding", b"gzip")) == [(b"Content-Encoding", b"gzip")]
 
 
@@ -111,7 +119,7 @@ def test_checksums_a_backend_does_not_know() -> None:
     signed = frozenset({b"x-amz-checksum-crc32", b"x-amz-checksum-mode"})
 
     for passes, count in ((True, 2), (False, 1)):
-        assert len(passed_headers(head, signed, passes_checksums=passes).passed) == count
+        assert len(passed_headers(head, signed, is_streaming=False, passes_checksums=passes).passed) == count
 
 
 @pytest.mark.parametrize(
