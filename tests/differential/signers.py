@@ -161,8 +161,8 @@ def make_plain(rng: random.Random) -> Plain:
         subresource, others = rng.choice(list(_OBJECT_OPERATIONS[method].items()))
         query = [(subresource, _word(rng) if subresource == "uploadId" else "")] if subresource else []
         query += [(name, _text(rng, 10)) for name in rng.sample(others, rng.randrange(min(3, len(others) + 1)))]
-        # A version's id is never blank: S3 refuses that.
-        query = [(name, "1" if name == "versionId" and value.isspace() else value) for name, value in query]
+        # What names a version or a part is never blank: S3 refuses that.
+        query = [(name, "1" if name not in _OVERRIDES and value.isspace() else value) for name, value in query]
         rng.shuffle(query)
         if method == "GET" and rng.random() < 0.3:
             headers.append(("range", f"bytes={rng.randrange(100)}-"))
