@@ -142,7 +142,7 @@ class Proxy:
         wall_clock: Tells the time of signatures, in UTC; not the reactor's, which is monotonic.
         clock: Seconds which never go back, for durations: ``reactor.seconds``.
         log_access: Told of each request when it has ended.
-        authorizer: Classification once the client is known to be who it says; None lets everything pass.
+        authorizer: Asked once the client is known to be who it says; None lets everything pass.
         spool: Where bodies go which must be verified whole, and are too large for memory.
         budgets: What requests may have together.
         counts: Where it counts; its own by default.

@@ -86,7 +86,7 @@ Query names which Signature V2 covers at most backends: the documentation's list
 @dataclass(frozen=True, slots=True)
 class HealthRequest:
     """
-    What a backend is classification, without a signature, to see whether it works.
+    What a backend is asked, without a signature, to see whether it works.
 
     Attributes:
         path: Below the service path.
@@ -129,11 +129,11 @@ class Profile:
         takes_trailers: Whether a streamed body may come aws-chunked with its checksum in a trailer, under Signature V4;
             else that checksum stays here, and so does every one of a multipart upload. Needs `takes_checksums`.
         escapes_plus: Whether ``+`` in a path must be sent as ``%2B``, because it is read as a space.
-        sends_expect: Whether the backend is classification with ``Expect: 100-continue`` before a streamed body.
+        sends_expect: Whether the backend is asked with ``Expect: 100-continue`` before a streamed body.
         proves_tail: Whether the backend was seen to drop a body which was reset before its end.
         reserved_segments: First path segments, lower case, which are not buckets but surfaces of its own.
         private_headers: Prefixes of headers, lower case, by which it takes orders from its own kind.
-        health: Classification to see whether it works.
+        health: Asked to see whether it works.
         v2_subresources: Query names which its Signature V2 covers.
         dropped_headers: Names, lower case, that change what it answers and mean nothing to S3.
         private_parameters: Prefixes of query names, lower case, by which it does the same.
@@ -243,7 +243,7 @@ Source: eucalyptus/eucalyptus, the exceptions of ``walrus-common`` and ``WalrusR
 
 _NOT_IN_XML = rb"[\0-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]"
 """
-What a listing cannot tell which is plain XML, whatever encoding is classification for.
+What a listing cannot tell which is plain XML, whatever encoding is asked for.
 """
 
 _EUCALYPTUS = Profile(

@@ -288,7 +288,7 @@ def check_method(method: bytes) -> None:
 
 def check_request(head: RequestHead, address: Address, operation: Operation) -> None:
     """
-    Refuse what no backend may be classification, once the client is known to be who it says.
+    Refuse what no backend may be asked, once the client is known to be who it says.
 
     Raises:
         MethodNotAllowed: A form came with a signature in its head: nobody would read its policy.

@@ -270,8 +270,8 @@ def _bucket_operations() -> Iterable[Operation]:
     verbs = {"GET": "Get", "PUT": "Put", "DELETE": "Delete"}
     for subresource, name, methods in _BUCKET_CONFIGURATIONS:
         for method in methods.split():
-            # S3 calls the deletion of a lifecycle DeleteBucketLifecycle, of anything else as the rest.
             yield _operation(verbs[method] + name, method, at, subresource)
+    # S3 calls the deletion of a lifecycle DeleteBucketLifecycle, of anything else as the rest.
     yield _operation("GetBucketLifecycleConfiguration", "GET", at, "lifecycle")
     yield _operation("PutBucketLifecycleConfiguration", "PUT", at, "lifecycle")
     yield _operation("DeleteBucketLifecycle", "DELETE", at, "lifecycle")
