@@ -250,29 +250,33 @@ class S3Request(Request):
         """
         Read no more of the body: what may come a second is spent.
         """
-        if not self._is_complete and not self.finished:
-            self.channel.hold(Hold.BUDGET)
+        self._hold(Hold.BUDGET)
 
     def release_for_budget(self) -> None:
         """
         Read on.
         """
-        if not self.finished:
-            self.channel.release(Hold.BUDGET)
+        self._release(Hold.BUDGET)
 
     def hold_for_memory(self) -> None:
         """
         Read no more of the body: the memory for bodies is in use.
         """
-        if not self._is_complete and not self.finished:
-            self.channel.hold(Hold.MEMORY)
+        self._hold(Hold.MEMORY)
 
     def release_for_memory(self) -> None:
         """
         Read on.
         """
+        self._release(Hold.MEMORY)
+
+    def _hold(self, reason: Hold) -> None:
+        if not self._is_complete and not self.finished:
+            self.channel.hold(reason)
+
+    def _release(self, reason: Hold) -> None:
         if not self.finished:
-            self.channel.release(Hold.MEMORY)
+            self.channel.release(reason)
 
     def stopProducing(self) -> None:
         """

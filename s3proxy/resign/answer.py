@@ -330,9 +330,9 @@ def public_error(error: Reading, name: PublicName) -> bytes:
             contents.append((element, character_data(name.host_id)))
         elif element.name == "Endpoint":
             text = element.text.strip().encode()
-            is_url = _URL.fullmatch(text) is not None
-            if is_backend(text if not is_url else _authority(text), name.hosts):
-                contents.append((element, character_data(_public_url(text, name) if is_url else name.host)))
+            url = _URL.fullmatch(text)
+            if is_backend(text if url is None else url[1], name.hosts):
+                contents.append((element, character_data(name.host if url is None else _public_url(text, name))))
         elif element.name == "Message":
             text = element.text.encode("utf-8", "replace")
             public = _with_public_urls(text, name, name.host)
@@ -447,11 +447,6 @@ def _public_value(lower: bytes, value: bytes, name: PublicName) -> bytes:
     if lower in {b"link", b"refresh"}:
         return _with_public_urls(value, name, name.host)
     return _public_url(value, name)
-
-
-def _authority(url: bytes) -> bytes:
-    found = _URL.fullmatch(url)
-    return found[1] if found is not None else b""
 
 
 def _public_url(url: bytes, name: PublicName) -> bytes:

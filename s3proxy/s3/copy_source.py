@@ -37,7 +37,7 @@ def check_copy_source(raw_source: bytes) -> None:
     if mark and _VERSION.fullmatch(query) is None:
         raise InvalidArgument("Unsupported copy source parameter.", "x-amz-copy-source", raw_source)
     if not path.startswith(b"arn:"):
-        bucket, _, key = path.removeprefix(b"/").partition(b"/")
+        bucket, key = _bucket_and_key(path)
         if bucket and not bucket.endswith(b":") and key.strip(b"/"):
             return
     elif _ARN.match(path) is not None:
@@ -53,14 +53,14 @@ def copy_source_bucket(raw_source: bytes) -> bytes | None:
         raw_source: As `check_copy_source` lets it pass.
     """
     path = copy_source_path(raw_source)
-    return None if path.startswith(b"arn:") else path.removeprefix(b"/").partition(b"/")[0]
+    return None if path.startswith(b"arn:") else _bucket_and_key(path)[0]
 
 
 def copy_source_key(raw_source: bytes) -> bytes:
     """
     Return the key of a copy source, decoded.
     """
-    return copy_source_path(raw_source).removeprefix(b"/").partition(b"/")[2]
+    return _bucket_and_key(copy_source_path(raw_source))[1]
 
 
 def sent_copy_source(raw_source: bytes) -> bytes:
@@ -75,6 +75,11 @@ def copy_source_path(raw_source: bytes) -> bytes:
     Return a copy source without its version, decoded once.
     """
     return unquote_to_bytes(raw_source.partition(b"?")[0])
+
+
+def _bucket_and_key(path: bytes) -> tuple[bytes, bytes]:
+    bucket, _, key = path.removeprefix(b"/").partition(b"/")
+    return bucket, key
 
 
 def _is_utf8(path: bytes) -> bool:
