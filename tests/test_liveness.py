@@ -153,6 +153,15 @@ class Stage:
             or pool._waiting
         )
 
+    async def begin(self, octets: bytes, state: State) -> FaultyClient:
+        """
+        Connect a client that sends these, and wait until its request is in a state.
+        """
+        client = await self.connect()
+        client.send(octets)
+        await self.reach(state)
+        return client
+
     async def end(self) -> tuple[float, float]:
         """
         Let the time pass; return when the last request had ended, and when nothing was left.
@@ -206,95 +215,58 @@ async def _kept_alive_after_a_long_answer(stage: Stage) -> FaultyClient:
 
 async def _looking_up(stage: Stage) -> FaultyClient:
     stage.silence_source()
-    client = await stage.connect()
-    client.send(GET)
-    await stage.reach(State.LOOKING_UP)
-    return client
+    return await stage.begin(GET, State.LOOKING_UP)
 
 
 async def _looking_up_for_an_upload(stage: Stage) -> FaultyClient:
     stage.silence_source()
-    client = await stage.connect()
-    client.send(UPLOAD.head + UPLOAD.body[:1000])
-    await stage.reach(State.LOOKING_UP)
-    return client
+    return await stage.begin(UPLOAD.head + UPLOAD.body[:1000], State.LOOKING_UP)
 
 
 async def _authorizing(stage: Stage) -> FaultyClient:
     stage.harness.proxy.authorizer = stage  # type: ignore[assignment]
-    client = await stage.connect()
-    client.send(UPLOAD.head + UPLOAD.body[:1000])
-    await stage.reach(State.LOOKING_UP)
-    return client
+    return await stage.begin(UPLOAD.head + UPLOAD.body[:1000], State.LOOKING_UP)
 
 
 async def _waiting_for_a_budget(stage: Stage) -> FaultyClient:
-    first = await stage.connect()
-    first.send(GET)
-    await stage.reach(State.AWAITING)
-    client = await stage.connect()
-    client.send(GET)
-    await stage.reach(State.LOOKING_UP)
-    return client
+    await stage.begin(GET, State.AWAITING)
+    return await stage.begin(GET, State.LOOKING_UP)
 
 
 async def _reading_form(stage: Stage) -> FaultyClient:
-    client = await stage.connect()
-    client.send(FORM.head + FORM.body[:100])
-    await stage.reach(State.READING_FORM)
-    return client
+    return await stage.begin(FORM.head + FORM.body[:100], State.READING_FORM)
 
 
 async def _judging_form(stage: Stage) -> FaultyClient:
     stage.silence_source()
-    client = await stage.connect()
-    client.send(FORM.head + FORM.body[:-500])
-    await stage.reach(State.JUDGING_FORM)
-    return client
+    return await stage.begin(FORM.head + FORM.body[:-500], State.JUDGING_FORM)
 
 
 async def _holding(stage: Stage) -> FaultyClient:
-    client = await stage.connect()
-    client.send(SMALL_UPLOAD.head + SMALL_UPLOAD.body[:500])
-    await stage.reach(State.HOLDING)
-    return client
+    return await stage.begin(SMALL_UPLOAD.head + SMALL_UPLOAD.body[:500], State.HOLDING)
 
 
 async def _sending(stage: Stage) -> FaultyClient:
-    client = await stage.connect()
-    client.send(UPLOAD.head + UPLOAD.body[: len(UPLOAD.body) // 2])
-    await stage.reach(State.SENDING)
-    return client
+    return await stage.begin(UPLOAD.head + UPLOAD.body[: len(UPLOAD.body) // 2], State.SENDING)
 
 
 async def _sending_to_who_reads_nothing(stage: Stage) -> FaultyClient:
     stage.backend.pause_after = 1
-    client = await stage.connect()
-    client.send(UPLOAD.head + UPLOAD.body)
-    await stage.reach(State.SENDING)
-    return client
+    return await stage.begin(UPLOAD.head + UPLOAD.body, State.SENDING)
 
 
 async def _connecting_for_an_upload(stage: Stage) -> FaultyClient:
     stage.harness.pool.endpoint = Unanswered()
-    client = await stage.connect()
-    client.send(UPLOAD.head + UPLOAD.body)
-    await stage.reach(State.SENDING)
-    return client
+    return await stage.begin(UPLOAD.head + UPLOAD.body, State.SENDING)
 
 
 async def _connecting(stage: Stage) -> FaultyClient:
     stage.harness.pool.endpoint = Unanswered()
-    client = await stage.connect()
-    client.send(GET)
-    await stage.reach(State.AWAITING)
-    return client
+    return await stage.begin(GET, State.AWAITING)
 
 
 async def _waiting_for_a_connection(stage: Stage) -> FaultyClient:
-    first = await stage.connect()
-    first.send(GET)
-    await stage.reach(State.AWAITING)
+    await stage.begin(GET, State.AWAITING)
     client = await stage.connect()
     client.send(GET)
     await until(lambda: stage.harness.pool._waiting)
@@ -302,47 +274,29 @@ async def _waiting_for_a_connection(stage: Stage) -> FaultyClient:
 
 
 async def _asking_to_continue(stage: Stage) -> FaultyClient:
-    client = await stage.connect()
-    client.send(UPLOAD.head + UPLOAD.body)
-    await stage.reach(State.SENDING)
-    return client
+    return await stage.begin(UPLOAD.head + UPLOAD.body, State.SENDING)
 
 
 async def _awaiting(stage: Stage) -> FaultyClient:
-    client = await stage.connect()
-    client.send(GET)
-    await stage.reach(State.AWAITING)
-    return client
+    return await stage.begin(GET, State.AWAITING)
 
 
 async def _awaiting_with_more_requests(stage: Stage) -> FaultyClient:
-    client = await stage.connect()
-    client.send(GET * 400)
-    await stage.reach(State.AWAITING)
-    return client
+    return await stage.begin(GET * 400, State.AWAITING)
 
 
 async def _awaiting_after_an_upload(stage: Stage) -> FaultyClient:
-    client = await stage.connect()
-    client.send(UPLOAD.head + UPLOAD.body)
-    await stage.reach(State.AWAITING)
-    return client
+    return await stage.begin(UPLOAD.head + UPLOAD.body, State.AWAITING)
 
 
 async def _judging(stage: Stage) -> FaultyClient:
     stage.backend.on_request = lambda connection, request: connection.send(REFUSAL)
-    client = await stage.connect()
-    client.send(GET)
-    await stage.reach(State.JUDGING)
-    return client
+    return await stage.begin(GET, State.JUDGING)
 
 
 async def _relaying(stage: Stage) -> FaultyClient:
     stage.backend.on_request = lambda connection, request: connection.send(BEGUN)
-    client = await stage.connect()
-    client.send(GET)
-    await stage.reach(State.RELAYING)
-    return client
+    return await stage.begin(GET, State.RELAYING)
 
 
 async def _relaying_to_who_reads_nothing(stage: Stage) -> FaultyClient:

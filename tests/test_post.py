@@ -540,6 +540,22 @@ async def test_a_file_may_be_slower_than_its_fields(kind: str) -> None:
     assert harness.backend.requests[0].body == SMALL * 10
 
 
+async def answer_after(harness: Harness, request: SignedRequest, pause: timedelta) -> Answer:
+    """
+    Send a form whose fields are complete only after a pause; return the answer.
+    """
+    split = request.body.index(b'name="file"')
+    client = await harness.connect()
+    client.send(request.head + request.body[:split])
+    await until(lambda: harness.proxy.running_count)
+    harness.now = NOW + pause
+    client.send(request.body[split:])
+    answer = await client.answer("POST")
+    await harness.close()
+    assert answer is not None
+    return answer
+
+
 @pytest.mark.parametrize("kind", ["v4", "v2"])
 @pytest_twisted.ensureDeferred
 async def test_a_policy_is_judged_when_the_fields_are_complete(kind: str) -> None:
@@ -549,17 +565,9 @@ async def test_a_policy_is_judged_when_the_fields_are_complete(kind: str) -> Non
     for passed, status in ((3599, 204), (3601, 403)):
         harness = Harness()
         request = form_request(multipart(fields_of(kind, [], key="k"), SMALL))
-        split = request.body.index(b'name="file"')
-        client = await harness.connect()
-        client.send(request.head + request.body[:split])
-        await until(lambda harness=harness: harness.proxy.running_count)  # type: ignore[misc]
 
-        harness.now = NOW + timedelta(seconds=passed)
-        client.send(request.body[split:])
-        answer = await client.answer("POST")
-        await harness.close()
+        answer = await answer_after(harness, request, timedelta(seconds=passed))
 
-        assert answer is not None
         assert answer.status == status
         if status == 403:
             assert element(answer.body, "Message") == "Invalid according to Policy: Policy expired."
@@ -581,17 +589,9 @@ async def test_a_session_is_judged_when_the_fields_are_complete(kind: str) -> No
             kind, [{"x-amz-security-token": "the-token"}], **{"key": "k", "x-amz-security-token": "the-token"}
         )
         request = form_request(multipart(fields, SMALL))
-        split = request.body.index(b'name="file"')
-        client = await harness.connect()
-        client.send(request.head + request.body[:split])
-        await until(lambda harness=harness: harness.proxy.running_count)  # type: ignore[misc]
 
-        harness.now = NOW + timedelta(seconds=passed)
-        client.send(request.body[split:])
-        answer = await client.answer("POST")
-        await harness.close()
+        answer = await answer_after(harness, request, timedelta(seconds=passed))
 
-        assert answer is not None
         assert (element(answer.body, "Code") if answer.body else None) == code
 
 

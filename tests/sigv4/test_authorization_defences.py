@@ -4,6 +4,7 @@ From a header, a query or a form to a claim: what is refused before any key is l
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -47,15 +48,23 @@ def head_of(*headers: tuple[bytes, bytes], version: bytes = b"HTTP/1.1") -> Requ
     return RequestHead(b"GET", b"/b/k", version, list(headers), index_headers(headers))
 
 
-def refusal_of_header(components: bytes = COMPONENTS, *headers: tuple[bytes, bytes]) -> str:
+def refusal(read: Callable[[], SignatureClaim]) -> str:
     """
-    The code of a header's refusal; nothing where it makes a claim.
+    The code with which a claim is refused, or would be without an exemption; nothing if it is a claim.
     """
     try:
-        claim = read_header_claim(head_of(*(headers or HEADERS)), b"AWS4-HMAC-SHA256", components, REGIONS, NOW)
+        claim = read()
     except S3Error as error:
         return error.code
     return claim.waivable[0][1].code if claim.waivable else ""
+
+
+def refusal_of_header(components: bytes = COMPONENTS, *headers: tuple[bytes, bytes]) -> str:
+    """
+    The same of a header's.
+    """
+    head = head_of(*(headers or HEADERS))
+    return refusal(lambda: read_header_claim(head, b"AWS4-HMAC-SHA256", components, REGIONS, NOW))
 
 
 def refusal_of_query(**changes: bytes) -> str:
@@ -63,11 +72,7 @@ def refusal_of_query(**changes: bytes) -> str:
     The same of a query's.
     """
     parameters = {**PARAMETERS, **{f"X-Amz-{name}".encode(): value for name, value in changes.items()}}
-    try:
-        claim = read_query_claim(head_of(HEADERS[0]), parameters, REGIONS, NOW)
-    except S3Error as error:
-        return error.code
-    return claim.waivable[0][1].code if claim.waivable else ""
+    return refusal(lambda: read_query_claim(head_of(HEADERS[0]), parameters, REGIONS, NOW))
 
 
 def refusal_of_form(**changes: bytes) -> str:
@@ -75,11 +80,7 @@ def refusal_of_form(**changes: bytes) -> str:
     The same of a form's.
     """
     fields = {**FORM, **{f"x-amz-{name}".encode(): value for name, value in changes.items()}}
-    try:
-        claim = read_form_claim(head_of(HEADERS[0]), fields, REGIONS)
-    except S3Error as error:
-        return error.code
-    return claim.waivable[0][1].code if claim.waivable else ""
+    return refusal(lambda: read_form_claim(head_of(HEADERS[0]), fields, REGIONS))
 
 
 def test_what_is_right() -> None:
