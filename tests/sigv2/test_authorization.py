@@ -11,7 +11,7 @@ import pytest
 from s3proxy.s3.address import Address
 from s3proxy.s3.errors import S3Error
 from s3proxy.s3.head import RequestHead, index_headers
-from s3proxy.sigv2.authorization import read_header_claim, read_query_claim
+from s3proxy.sigv2.authorization import read_form_claim, read_header_claim, read_query_claim
 from tests.harness import NOW
 
 ADDRESS = Address(b"b", b"k", b"b", b"k")
@@ -133,3 +133,29 @@ def test_an_amz_parameter_is_no_way_into_the_head(escape: bytes) -> None:
     """
     assert refusal_of_query(b"/b/k?x-amz-meta-a=" + escape) == "InvalidArgument"
     assert refusal_of_query(b"/b/k?x-amz-meta-a=a%09b") == ""
+
+
+def test_no_text_of_a_claim_holds_its_signature() -> None:
+    """
+    It could be sent again.
+    """
+    signature = b"c2lnbmF0dXJl"
+    form = {b"awsaccesskeyid": b"K", b"signature": signature, b"policy": b"e30="}
+
+    for claim in (
+        read_header_claim(head_of(DATE), ADDRESS, b"AWS K:" + signature, NOW),
+        read_query_claim(head_of(), ADDRESS, PARAMETERS, NOW),
+        read_form_claim(head_of(), form),
+    ):
+        assert claim.claimed_signature == signature
+        assert signature.decode() not in repr(claim)
+
+
+def test_a_moment_before_the_epoch_is_told_as_the_epoch() -> None:
+    """
+    A refusal tells when the URL ended.
+    """
+    with pytest.raises(S3Error) as refusal:
+        read_query_claim(head_of(), ADDRESS, {**PARAMETERS, b"Expires": b"-1"}, NOW)
+
+    assert dict(refusal.value.elements)["Expires"] == b"1970-01-01T00:00:00Z"

@@ -62,3 +62,13 @@ def test_what_is_no_signature(signature: bytes) -> None:
     """
     with pytest.raises(SignatureDoesNotMatch):
         check_signature(claim_of(signature), ["secret", "former"])
+
+
+def test_a_refusal_repeats_the_text_that_s3_signs() -> None:
+    """
+    Of several texts that are tried, it is the first: the others are what clients sign by mistake.
+    """
+    with pytest.raises(SignatureDoesNotMatch) as refusal:
+        check_signature(claim_of(b"wrong", b"text", b"text/"), ["secret"])
+
+    assert dict(refusal.value.elements)["StringToSign"] == b"text"
