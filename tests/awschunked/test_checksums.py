@@ -73,6 +73,18 @@ def test_a_digest_of_another_body() -> None:
             digests.check([])
 
 
+@pytest.mark.parametrize(("is_part", "expected"), [({}, b"30" * 16), ({"is_part": True}, base64.b64encode(b"0" * 16))])
+def test_how_a_refused_digest_is_repeated(is_part: dict[str, bool], expected: bytes) -> None:
+    """
+    S3 repeats Content-MD5 in hex for an object, and in base64 for a part.
+    """
+    digests = parse_body_digests(index_headers([(b"content-md5", base64.b64encode(b"0" * 16))]), **is_part)
+
+    with pytest.raises(BadDigest) as raised:
+        digests.check([])
+    assert dict(raised.value.elements)["ExpectedDigest"] == expected
+
+
 @pytest.mark.parametrize("text", [b"AAAAAA==\n", b"AA AAAA==", b"AAAA!AA==", b"AAAAA===", b"AAAAAA", b"", b"AAAAAAA="])
 def test_a_digest_is_nothing_but_base64(text: bytes) -> None:
     """

@@ -300,6 +300,17 @@ def test_a_wrong_end_of_a_chunk_is_refused_with_its_first_byte() -> None:
         decoder.feed(b"x")
 
 
+def test_a_wrong_end_of_a_chunk_is_refused_with_its_second_byte() -> None:
+    """
+    Whatever comes with the first.
+    """
+    decoder = make_decoder(UNSIGNED_TRAILER, 5)
+    decoder.feed(b"5\r\nhello")
+
+    with pytest.raises(IncompleteBody):
+        decoder.feed(b"\rx")
+
+
 def test_excess_is_read_up_to_a_bound() -> None:
     """
     A body far beyond its declared length is refused while it comes, not when it has ended.
@@ -345,3 +356,38 @@ def test_the_bound_of_trailers_is_not_that_of_what_comes_before() -> None:
 
     for cut in range(1, 40):
         assert decode(UNSIGNED_TRAILER, len(body), [wire[:-cut], wire[-cut:]]) == body
+
+
+def test_a_line_of_trailers_is_waited_for_up_to_the_bound() -> None:
+    """
+    The bound counts its end, so what fills it without one can be no line any more.
+    """
+    decoder = make_decoder(UNSIGNED_TRAILER, 5)
+    decoder.feed(HELLO)
+    decoder.feed(b"a" * (MAX_TRAILER_SIZE - 1))
+
+    with pytest.raises(MalformedTrailerError):
+        decoder.feed(b"a")
+
+
+@pytest.mark.parametrize(
+    ("headers", "has_trailer", "error"),
+    [
+        ([(b"x-amz-trailer", b"x-amz-checksum-crc32")], True, MalformedTrailerError),
+        ([], True, IncompleteBody),
+        ([], False, IncompleteBody),
+    ],
+)
+def test_what_stands_where_the_announced_trailer_should(
+    headers: list[tuple[bytes, bytes]], *, has_trailer: bool, error: type[S3Error]
+) -> None:
+    """
+    S3 misses the trailer that was announced; without one the body is no body of chunks.
+    """
+    digests = parse_body_digests(index_headers(headers), has_trailer=has_trailer)
+    decoder = AwsChunkedDecoder(5, digests, has_trailer=has_trailer)
+    decoder.feed(HELLO)
+    decoder.feed(b"\r\n")
+
+    with pytest.raises(error):
+        decoder.feed(b"a:b\r\n")

@@ -5,6 +5,7 @@ The encoders make the chunks which public signers make, however the octets come,
 from __future__ import annotations
 
 import base64
+import hashlib
 import itertools
 import json
 import zlib
@@ -17,7 +18,14 @@ from hypothesis import strategies as st
 
 from s3proxy.awschunked.checksums import ALGORITHMS, parse_body_digests
 from s3proxy.awschunked.decoder import AwsChunkedDecoder
-from s3proxy.awschunked.encoder import CHUNK_SIZE, BodyEncoder, ChunkEncoder, UnsignedChunkEncoder, encoded_length
+from s3proxy.awschunked.encoder import (
+    CHUNK_SIZE,
+    BodyEncoder,
+    ChunkEncoder,
+    UnsignedChunkEncoder,
+    encode_chunks,
+    encoded_length,
+)
 from s3proxy.s3.errors import IncompleteBody
 from s3proxy.s3.head import Fields, HeaderList
 from s3proxy.sigv4.chunks import ChunkChain, ChunkSigner
@@ -355,3 +363,18 @@ def test_a_body_of_another_length_with_a_trailer(mode: str, blocks: list[int]) -
     wire = encode_with(encoder, map(body_of, blocks), crc32_of(b""))
 
     assert len(wire) != encoder.encoded_length
+
+
+def test_chunks_as_they_are_given() -> None:
+    """
+    With a signature for each, or with none.
+    """
+    hashes: list[bytes] = []
+
+    def sign(hash_: bytes) -> bytes:
+        hashes.append(hash_)
+        return b"%d" % len(hashes)
+
+    assert b"".join(encode_chunks([b"hello", b"!"])) == b"5\r\nhello\r\n1\r\n!\r\n0\r\n"
+    assert b"".join(encode_chunks([b"hello"], sign)) == (b"5;chunk-signature=1\r\nhello\r\n0;chunk-signature=2\r\n")
+    assert hashes == [hashlib.sha256(b"hello").hexdigest().encode(), hashlib.sha256().hexdigest().encode()]
