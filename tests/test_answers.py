@@ -79,6 +79,18 @@ async def test_an_object_is_no_document(how: str, profile: str, *, is_tls: bool)
     assert answer.header("Content-Length") == str(len(content))
 
 
+@pytest_twisted.ensureDeferred
+async def test_an_object_that_looks_like_a_document_is_unchanged() -> None:
+    """
+    Nor is a small one, whatever elements are in it.
+    """
+    harness = Harness(backend=answering("200 OK", NAMING))
+
+    answer = await ask(harness, Signer().head("GET", f"{BUCKET}/k?location")[0])
+
+    assert (answer.status, answer.body) == (200, NAMING)
+
+
 @pytest.mark.parametrize("target", ["?location", "?%6cocation", "/?location", "?x&%6C%6Fcation="])
 @pytest_twisted.ensureDeferred
 async def test_no_spelling_hides_a_document(target: str) -> None:

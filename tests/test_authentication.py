@@ -541,6 +541,16 @@ def test_what_is_no_preflight(headers: str) -> None:
     assert not nobody(both, Anonymous()).is_signed_onward
 
 
+@pytest.mark.parametrize("query", ["", "?X-Amz-Credential=a&X-Amz-Signature=b", "?X%2DAmz%2DSignature=b", "?Action=a"])
+def test_a_preflight_has_no_query(query: str) -> None:
+    """
+    It is asked about the path: what authenticates the request to come is not sent with it.
+    """
+    lines = "Host: s3.test\nOrigin: https://a.test\nAccess-Control-Request-Method: GET"
+
+    assert nobody(f"OPTIONS /b/k{query} HTTP/1.1\n{lines}", Anonymous()).head.raw_target == b"/b/k"
+
+
 # Forms
 
 V4_FORM = {

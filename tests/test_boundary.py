@@ -214,24 +214,30 @@ async def test_an_upload_that_is_unpacked() -> None:
 ACTION = "Action=AssumeRole&Version=2011-06-15"
 
 
+OF_THE_SERVICE = {
+    **{
+        method: [
+            *(Signer().head(method, f"/{query}")[0] for query in ("", "?x", f"?{ACTION}")),
+            v2_header(method, f"/?{ACTION}", "/"),
+        ]
+        for method in ("POST", "PUT", "DELETE")
+    },
+    "presigned POST": [
+        f"POST {Signer().presign('POST', '/')} HTTP/1.1\r\n{HOST}Content-Length: 0\r\n\r\n".encode(),
+        v2_query("POST", "/", ACTION),
+    ],
+    "unsigned POST": [f"POST /?{ACTION} HTTP/1.1\r\n{HOST}Content-Length: 0\r\n\r\n".encode()],
+}
+
+
 @pytest.mark.parametrize("profile", ["generic", "ceph-rgw", "minio"])
+@pytest.mark.parametrize("how", OF_THE_SERVICE)
 @pytest_twisted.ensureDeferred
-async def test_the_service_has_one_operation(profile: str) -> None:
+async def test_the_service_has_one_operation(how: str, profile: str) -> None:
     """
     POST, PUT and DELETE of the service are STS, IAM and SNS at Ceph: 405, whatever the query and by every carrier.
     """
-    responses, harness = await ask(
-        *(
-            Signer().head(method, f"/{query}")[0]
-            for method in ("POST", "PUT", "DELETE")
-            for query in ("", "?x", f"?{ACTION}")
-        ),
-        *(v2_header(method, f"/?{ACTION}", "/") for method in ("POST", "PUT", "DELETE")),
-        f"POST {Signer().presign('POST', '/')} HTTP/1.1\r\n{HOST}Content-Length: 0\r\n\r\n".encode(),
-        f"POST /?{ACTION} HTTP/1.1\r\n{HOST}Content-Length: 0\r\n\r\n".encode(),
-        profile=PROFILES[profile],
-        anonymous=Anonymous(passes=True),
-    )
+    responses, harness = await ask(*OF_THE_SERVICE[how], profile=PROFILES[profile], anonymous=Anonymous(passes=True))
 
     assert {response.status for response in responses} == {405}
     assert harness.backend.requests == []

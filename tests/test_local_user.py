@@ -109,7 +109,9 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     (own / "sitecustomize.py").write_text(MARKING.format(directory=str(directory), name="own"))
     (directory / "uuid.py").write_text(MARKING.format(directory=str(directory), name="foreign") + STANDING_IN)
     configuration = write_configuration(directory, "http://127.0.0.1:1", server="workers = 2")
-    environment = {**os.environ, "PYTHONPATH": str(own)}
+    # What is tested may be a copy, which is found by the path of this process.
+    path = os.pathsep.join(filter(None, (str(own), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONPATH": path}
     soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
     # As on a system that writes core dumps.
     resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 TABLE = Path(__file__).with_name("defences.toml")
+PROMISES = Path(__file__).with_name("promises.toml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +84,41 @@ def load_defences(path: Path = TABLE) -> tuple[Defence, ...]:
             Defence(row["name"], row["what"], tuple(removals), tuple(row["tests"]), row.get("quick", False))
         )
     return tuple(defences)
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """
+    One item of what the threat model promises.
+
+    Attributes:
+        item: Its number, and a letter where the number has several items.
+        what: What holds.
+        rows: Names of the defences that keep it; their tests fail without each of them.
+        held_by_gate: Names of rows that remove such a defence together with the last line behind it: the gate, or the
+            table of operations.
+        gate: Why the last line does not reach it; empty where it does.
+    """
+
+    item: str
+    what: str
+    rows: tuple[str, ...]
+    held_by_gate: tuple[str, ...] = ()
+    gate: str = ""
+
+
+def load_promises(path: Path = PROMISES) -> tuple[Promise, ...]:
+    """
+    Read what is promised.
+    """
+    content = tomllib.loads(path.read_text("utf-8"))
+    return tuple(
+        Promise(
+            entry["item"],
+            entry["what"],
+            tuple(entry["rows"]),
+            tuple(entry.get("held_by_gate", ())),
+            entry.get("gate", ""),
+        )
+        for entry in content["promise"]
+    )

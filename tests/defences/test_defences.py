@@ -11,9 +11,17 @@ from functools import cache
 import pytest
 
 from tests.defences.runner import check_defences
-from tests.defences.table import ROOT, Defence, Removal, StaleRow, load_defences
+from tests.defences.table import ROOT, Defence, Promise, Removal, StaleRow, load_defences, load_promises
 
 DEFENCES = load_defences()
+BY_NAME = {defence.name: defence for defence in DEFENCES}
+PROMISES = load_promises()
+# How many items each number of promises.toml has.
+ITEM_COUNTS = dict.fromkeys(range(1, 27), 1) | {
+    2: 3, 3: 3, 4: 4, 5: 5, 7: 3, 8: 4, 9: 2, 10: 3, 12: 2, 13: 3, 14: 2, 15: 2, 16: 19
+}  # fmt: skip
+# The gate, and the table of operations with what cuts everything else out of a query.
+LAST_LINE = {"resign/gate.py", "resign/target.py", "s3/classification.py"}
 needs_git = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="the copy is of what git tracks")
 # Whoever judges, bounds, escapes, masks or resets is in one of these.
 ROOMS = (
@@ -87,6 +95,38 @@ def test_the_table_is_whole() -> None:
     assert [name for name, count in names.items() if count > 1] == []
     assert len(DEFENCES) >= 400
     assert [room for room in ROOMS if not any(file.startswith((f"{room}.py", f"{room}/")) for file in files)] == []
+
+
+def test_every_promise_is_listed() -> None:
+    """
+    In order, each item once.
+    """
+    expected = [
+        str(number) if count == 1 else f"{number}{chr(ord('a') + part)}"
+        for number, count in ITEM_COUNTS.items()
+        for part in range(count)
+    ]
+
+    assert [promise.item for promise in PROMISES] == expected
+
+
+@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.item)
+def test_each_promise_is_kept_by_a_defence_and_by_the_last_line(promise: Promise) -> None:
+    """
+    A test fails where its own defence alone is removed; and where the gate or the table holds it as well, another one
+    that fails without both.
+    """
+    rows = [BY_NAME[name].removals for name in promise.rows]
+    held = [BY_NAME[name].removals for name in promise.held_by_gate]
+
+    assert promise.what.endswith(".")
+    assert any(len(removals) == 1 for removals in rows)
+    assert not any(removal.file == "resign/gate.py" for removals in rows for removal in removals)
+    for first, *others in held:
+        assert first.file in {removals[0].file for removals in rows}
+        assert {removal.file for removal in others} & LAST_LINE
+    assert bool(held) != bool(promise.gate)
+    assert held or promise.gate.startswith("does not reach: ")
 
 
 @needs_git

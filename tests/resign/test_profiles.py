@@ -98,6 +98,17 @@ def test_a_header_of_the_backend_s_own_kind(profile: str, prefix: bytes) -> None
     check(profile, "/bucket/key", ((b"x-amz-meta-" + prefix, b"1"),))
 
 
+@pytest.mark.parametrize("name", ["rgwx-uid", "rgwx-zonegroup", "RGWX-uid", "rgwx%2Duid", "%72gwx-uid", "usage"])
+def test_parameters_of_ceph_s_own(name: str) -> None:
+    """
+    They are refused whatever they are about, and however they are spelled; elsewhere they are nothing.
+    """
+    for target in (f"/?{name}=a", f"/bucket?x&{name}", f"/bucket/key?{name}=a&x"):
+        with pytest.raises(AccessDenied):
+            check("ceph-rgw", target)
+        check("generic", target)
+
+
 def test_a_backend_key_has_no_secret_text() -> None:
     """
     Its text form, which a log may show, names it and no more.
