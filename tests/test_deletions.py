@@ -30,8 +30,7 @@ from s3proxy.s3.errors import AccessDenied
 from s3proxy.testing import MODES
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest
 from s3proxy.testing.faulty_client import Answer
-from s3proxy.testing.legacy_operations import Call
-from s3proxy.testing.legacy_signature import Refusal
+from s3proxy.testing.legacy_messages import Call, Refusal
 from tests.harness import BACKEND_KEY, Harness, turns, until
 from tests.signer import Signer
 from tests.test_checksums import checksum

@@ -31,10 +31,10 @@ from s3proxy.resign.profiles import BackendKey
 from s3proxy.settings import Place
 from s3proxy.testing import FaultyBackend, LegacyStore
 from s3proxy.testing.faults import answers
+from s3proxy.testing.legacy_messages import Call, Refusal, Reply
 from s3proxy.testing.legacy_objects import Folder
-from s3proxy.testing.legacy_operations import Call, Operations, Reply
+from s3proxy.testing.legacy_operations import Operations
 from s3proxy.testing.legacy_quirks import MODES
-from s3proxy.testing.legacy_signature import Refusal
 from tests.harness import NOW, ClockedReactor, turns, until
 
 KEY_ID, SECRET = "LEGACYKEY", "the-secret-of-the-legacy-store"
@@ -249,8 +249,8 @@ async def test_a_storage_which_lists_everything(tmp_path: Path, monkeypatch: pyt
     """
     from s3proxy.testing import legacy_operations
 
-    page = legacy_operations._page
-    monkeypatch.setattr(legacy_operations, "_page", lambda objects, prefix, *rest: page(objects, "", *rest))
+    page = legacy_operations.walrus_page
+    monkeypatch.setattr(legacy_operations, "walrus_page", lambda objects, prefix, *rest: page(objects, "", *rest))
     async with legacy(tmp_path, bucket="mine") as (store, examined):
         folder = store.objects.bucket("mine")
         folder.create()
