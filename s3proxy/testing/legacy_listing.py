@@ -78,11 +78,11 @@ def walrus_page(
 
 
 def _common_prefix(key: str, prefix: str, delimiter: str, quirks: Quirks) -> str | None:
-    if quirks.regex_delimiters:
-        parts = split_as_java(key[len(prefix) :], delimiter)
-        return prefix + parts[0] + delimiter if len(parts) > 1 else None
-    cut = key.find(delimiter, len(prefix))
-    return None if cut < 0 else key[: cut + len(delimiter)]
+    rest = key[len(prefix) :]
+    parts = split_as_java(rest, delimiter if quirks.regex_delimiters else re.escape(delimiter))
+    if len(parts) > 1 or (parts and rest == parts[0] + delimiter and not quirks.lists_folders_as_keys):
+        return prefix + parts[0] + delimiter
+    return None
 
 
 def _like(prefix: str) -> re.Pattern[str]:

@@ -131,7 +131,7 @@ class Reply:
         file: Stands at the first byte to send. Whoever sends it closes it.
         size: Bytes of the file to send; those that are declared where only the head is asked for.
         is_bare: It has no header at all.
-        lacks_length: Its length is not declared, though it has a body.
+        lacks_length: Its length is not declared, though it has a body and the connection stays.
         documents_head: The content follows even where only the head is asked for.
         closes: The connection ends after it, and a header says so unless it is bare.
         closes_silently: The connection ends after it, and no header says so.

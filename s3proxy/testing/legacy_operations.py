@@ -79,6 +79,8 @@ _KNOWN_METHODS = frozenset({b"GET", b"HEAD", b"PUT", b"POST", b"DELETE"})
 # Walrus knows them by name, and refuses them as not implemented.
 _NOT_IMPLEMENTED_OF_BUCKETS = frozenset({"cors", "lifecycle", "notification", "policy", "tagging", "website"})
 _UPLOAD_PARAMETERS = frozenset({"partNumber", "uploadId", "uploads"})
+# Walrus of 4.x knows them by name, and has no message for them.
+_LACKING = {b"GET": ("location", "logging", "versioning", "versions"), b"PUT": ("acl", "logging", "versioning")}
 _MESSAGES = "com.eucalyptus.walrus.msgs"
 
 
@@ -146,7 +148,8 @@ class Operations:
                 raise Refusal(403, "AccessDenied")
             return self._list_buckets()
         if quirks.object_parameters is not None and call.key:
-            call.query = {name: call.query[name] for name in call.query if name in quirks.object_parameters}
+            known = quirks.object_parameters | ({"IsCompressed"} if quirks.own_parameters else set())
+            call.query = {name: call.query[name] for name in call.query if name in known}
         asked = frozenset(call.query) & _SUBRESOURCE_NAMES
         self._check_lengths(call)
         unknown = call.query.keys() - asked - _IGNORED
@@ -189,10 +192,8 @@ class Operations:
     def _lacks_message(self, call: Call, asked: frozenset[str]) -> bool:
         if call.key:
             return (call.method, asked) in {(b"PUT", frozenset({"acl"})), (b"DELETE", frozenset({"versionId"}))}
-        return call.method in {b"GET", b"PUT"} and asked in (
-            *(frozenset({name}) for name in ("location", "logging", "versioning", "versions")),
-            *([frozenset({"acl"})] if call.method == b"PUT" else []),
-        )
+        names = _LACKING.get(call.method, ())
+        return len(asked) == 1 and asked <= frozenset(names)
 
     def _check_lengths(self, call: Call) -> None:
         quirks = self._quirks
@@ -281,7 +282,7 @@ class Operations:
             after = _read_token(token) if token else query.get("start-after", "")
         else:
             after = query.get("marker", "")
-        if quirks.like_prefixes or quirks.regex_delimiters:
+        if quirks.like_prefixes or quirks.regex_delimiters or quirks.lists_folders_as_keys:
             entries, is_truncated = walrus_page(bucket.objects(), prefix, delimiter, after, limit, quirks)
         else:
             entries, is_truncated = page(bucket.objects(), prefix, delimiter, after, limit)
@@ -423,7 +424,7 @@ class Operations:
     def _find_version(self, call: Call, bucket: Folder) -> tuple[Folder, StoredObject]:
         version = call.query.get("versionId")
         is_extended = call.method == b"GET" and (b"range" in call.fields or _has_condition(call))
-        if is_extended and self._quirks.serves_configuration:
+        if is_extended and self._quirks.ranges_ignore_versions:
             if version:
                 raise Fault("No such property: versionId", stage=Stage.BINDING)
             # Versions are not told apart: the database gives any.

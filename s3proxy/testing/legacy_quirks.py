@@ -39,6 +39,8 @@ class Quirks:
         ranges_with_conditions: A GET with a condition is answered as a range of the whole object: 200 with
             Content-Range, and 416 for an empty object.
         heads_ignore_conditions: HEAD reads no condition.
+        ranges_ignore_versions: A range or a condition is about any version of the key; with ``versionId`` it is a
+            fault.
         bare_etags: Entity tags of conditions are compared with their quotation marks to one without.
         unquoted_etags: Entity tags of GET, HEAD, listings and copies are sent without quotation marks.
         document_with_304: 304 has a document with its length, which no response of that status may have, and neither
@@ -88,7 +90,9 @@ class Quirks:
         refuses_long_values: The same request is a fault, and nothing is stored.
         short_heads: A request line above 4,096 bytes is 500, and headers above 8,192 bytes are 400.
         overflows_max_keys: ``max-keys`` has no maximum; one of 2147483647 lists nothing, and a text is a fault.
-        regex_delimiters: ``delimiter`` is a regular expression, and a key which ends with it is no common prefix.
+        regex_delimiters: ``delimiter`` is a regular expression.
+        lists_folders_as_keys: A key that ends with the delimiter, and has no other, is listed as a key and not as a
+            common prefix.
         like_prefixes: ``prefix`` is a pattern of SQL: ``_`` is any character, ``%`` any text, a backslash escapes.
         folds_parameter_names: Query names are read in any case; of repeated ones the last is.
         cuts_values: A query value with ``=`` in it is dropped, and in the signature it ends there.
@@ -119,6 +123,7 @@ class Quirks:
     reads_any_unit: bool = False
     ranges_with_conditions: bool = False
     heads_ignore_conditions: bool = False
+    ranges_ignore_versions: bool = False
     bare_etags: bool = False
     unquoted_etags: bool = False
     document_with_304: bool = False
@@ -160,6 +165,7 @@ class Quirks:
     short_heads: bool = False
     overflows_max_keys: bool = False
     regex_delimiters: bool = False
+    lists_folders_as_keys: bool = False
     like_prefixes: bool = False
     folds_parameter_names: bool = False
     cuts_values: bool = False
@@ -210,6 +216,7 @@ _WALRUS = Quirks(
     short_heads=True,
     overflows_max_keys=True,
     regex_delimiters=True,
+    lists_folders_as_keys=True,
     like_prefixes=True,
     folds_parameter_names=True,
     cuts_values=True,
@@ -230,6 +237,7 @@ MODES: dict[str, Quirks] = {
         fault_answers="200",
         hangs_on_uploads=True,
         serves_configuration=True,
+        ranges_ignore_versions=True,
         collapses_slashes=True,
         removes_service_paths=True,
         walrus_bucket_names=True,

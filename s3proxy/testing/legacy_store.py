@@ -87,6 +87,7 @@ class LegacyStore:
         commits_short_bodies: Whether a body which was cut is stored as a whole one: false, as it was with Walrus.
         aborted_count: Bodies which ended before they were complete; nothing of them is kept.
         refused_count: Requests which were answered with an error.
+        unanswered_count: Requests which never get a response.
         received_size: Bytes of bodies so far.
         channels: Connections which are open.
     """
@@ -109,6 +110,7 @@ class LegacyStore:
         self.commits_short_bodies = False
         self.aborted_count = 0
         self.refused_count = 0
+        self.unanswered_count = 0
         self.received_size = 0
         self.channels: set[HTTPChannel] = set()
         self._keys = keys
@@ -370,6 +372,7 @@ class _StoreRequest(Request):
             self._store.refused_count += 1
             reply = error_reply(error, self.method, secrets.token_hex(8).upper(), quirks)
         except NoReply:
+            self._store.unanswered_count += 1
             return
         finally:
             # What was stored is no longer where it came in.
@@ -377,7 +380,7 @@ class _StoreRequest(Request):
         channel: Any = self.channel
         if quirks.closes_after_reads and self.method == b"GET":
             reply.closes = True
-        if reply.closes or reply.closes_silently or reply.lacks_length:
+        if reply.closes or reply.closes_silently:
             channel.persistent = False
         self._send(reply)
 
