@@ -95,7 +95,8 @@ class Quirks:
             common prefix.
         like_prefixes: ``prefix`` is a pattern of SQL: ``_`` is any character, ``%`` any text, a backslash escapes.
         folds_parameter_names: Query names are read in any case; of repeated ones the last is.
-        cuts_values: A query value with ``=`` in it is dropped, and in the signature it ends there.
+        cuts_values: A query value with ``=`` in it is dropped.
+        cuts_signed_values: In the signature a query value ends at ``=``.
         own_parameters: ``IsCompressed=true`` takes the length of an object away, and ``maxkeys`` is a fault.
         faults_on_empty_values: A sub-resource with ``=`` and no value is a fault.
         takes_query_v2: Signature V2 in the query is known.
@@ -169,6 +170,7 @@ class Quirks:
     like_prefixes: bool = False
     folds_parameter_names: bool = False
     cuts_values: bool = False
+    cuts_signed_values: bool = False
     own_parameters: bool = False
     faults_on_empty_values: bool = False
     takes_query_v2: bool = False
@@ -219,7 +221,7 @@ _WALRUS = Quirks(
     lists_folders_as_keys=True,
     like_prefixes=True,
     folds_parameter_names=True,
-    cuts_values=True,
+    cuts_signed_values=True,
     own_parameters=True,
     knows_nobody=True,
     folds_equal_headers=True,
@@ -239,6 +241,7 @@ MODES: dict[str, Quirks] = {
         serves_configuration=True,
         ranges_ignore_versions=True,
         collapses_slashes=True,
+        cuts_values=True,
         removes_service_paths=True,
         walrus_bucket_names=True,
         loses_long_values=True,
@@ -253,6 +256,7 @@ MODES: dict[str, Quirks] = {
         closes_after_heads=True,
         lacks_messages=True,
         creates_once=True,
+        faults_on_empty_values=True,
         any_bucket_name=True,
         refuses_long_values=True,
     ),

@@ -264,7 +264,7 @@ def _walrus_parameters(raw_query: bytes, signed_names: frozenset[bytes], quirks:
         name, _, raw_value = item.partition(b"=")
         if name not in signed_names:
             continue
-        if quirks.cuts_values:
+        if quirks.cuts_signed_values:
             raw_value = raw_value.partition(b"=")[0]
         if _BAD_ESCAPE.search(raw_value):
             raise Fault("URLDecoder: Illegal hex characters in escape (%) pattern", stage=Stage.BINDING)
