@@ -156,6 +156,12 @@ def _measure_judgements(metrics: Metrics, service: Measured) -> None:
         lambda: [((), counts.dropped_headers)],
     )
     metrics.counter(
+        "s3proxy_lost_headers",
+        "Headers of objects that a backend does not keep, and that were not sent; see lossy_headers.",
+        lambda: [(labels, number) for labels, number in sorted(counts.lost_headers.items())],
+        ("backend", "header"),
+    )
+    metrics.counter(
         "s3proxy_exemptions",
         "How often a key's exemption was needed.",
         lambda: [((name,), counts.exempted[name]) for name in ("region", "clock-skew", "unsigned-headers")],

@@ -61,6 +61,7 @@ from s3proxy.resign.answer import (
 )
 from s3proxy.resign.keys import check_keys
 from s3proxy.resign.profiles import check_private_surface
+from s3proxy.resign.restrictions import check_restrictions
 from s3proxy.s3.address import Address, parse_address
 from s3proxy.s3.classification import Classification, check_method, check_request, classify, is_head_bucket
 from s3proxy.s3.date import format_rfc1123
@@ -121,12 +122,14 @@ class ProxyCounts:
     Attributes:
         committed_early: Answers below 400 which came before the body's end was released; none was believed.
         dropped_headers: Headers which were dropped because no signature covers them.
+        lost_headers: Headers that a backend does not keep and did not get, by its name and theirs.
         exempted: How often each exemption of a key was needed.
         aborted: Requests which were given up, by cause.
     """
 
     committed_early: int = 0
     dropped_headers: int = 0
+    lost_headers: Counter[tuple[str, str]] = field(default_factory=Counter)
     exempted: Counter[str] = field(default_factory=Counter)
     aborted: Counter[str] = field(default_factory=Counter)
 
@@ -444,6 +447,8 @@ class ProxiedExchange:
         check_taken(backend.allowed, head, classification)
         if profile.refused_keys is not None:
             check_keys(profile, head, address, classification.operation)
+        if profile.restrictions is not None:
+            check_restrictions(profile, head, address, classification)
         if proxy.authorizer is not None:
             deciding = proxy.authorizer.authorize(head, address, authenticated)
             if deciding is not None:
@@ -553,8 +558,10 @@ class ProxiedExchange:
         if not backend.account.profile.is_plain:
             self._mending = onward.mend()
             self._head = onward.head
+            proxy.counts.lost_headers.update((backend.name, name.decode()) for name in self._mending.lost)
         if backend.forwarded != "none":
             onward.tell_origin(self._request.origin)
+        onward.check_size(self._received_at)
         if self._plan.decoder is None:
             self._verified_at = self._proxy.clock()
             self._receive(Event.AUTHENTICATED_WITHOUT_BODY)

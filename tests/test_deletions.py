@@ -325,15 +325,15 @@ async def test_versions_and_conditions() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_surface_of_the_storages_own() -> None:
     """
-    A key does not lead there.
+    A key does not lead there: no bucket is called as a directory's parent.
     """
     harness = Harness(profile=WALRUS, signature="v2")
     answer = await ask(harness, request(document("services/Eucalyptus"), "/..?delete"))
     asked = list(harness.backend.requests)
     await harness.close()
 
-    assert (answer.status, asked) == (200, [])
-    assert "<Code>AccessDenied</Code>" in answer.body.decode()
+    assert (answer.status, asked) == (400, [])
+    assert "<Code>InvalidBucketName</Code>" in answer.body.decode()
 
 
 @pytest_twisted.ensureDeferred

@@ -89,7 +89,7 @@ def claims(profile: Profile, found: Profile) -> Iterator[Claim]:
         yield Claim("v2-amz-date", no, 2, 1, "Date alone is sent, which is taken as well")
     else:
         yield Claim("v2-amz-date", yes, 0, 2, "Signature V2 is sent with x-amz-date")
-    if profile.escapes_plus:
+    if profile.escapes_plus or profile.target is not None:
         yield Claim("key-plus", no, 2, 1, "+ is sent as %2B, which means the same")
     else:
         yield Claim("key-plus", yes, 0, 2, "a key with a plus becomes another key")

@@ -16,6 +16,8 @@ from s3proxy.resign.reads import (
     plan_read,
     split_overrides,
 )
+from s3proxy.resign.restrictions import lossy_headers
+from s3proxy.resign.target import written_copy_source
 from s3proxy.s3.address import Address
 from s3proxy.s3.errors import InvalidRequest
 from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead
@@ -35,6 +37,7 @@ class Mending:
     Attributes:
         head: What the backend gets to see.
         passed: The same of its headers.
+        lost: Names of headers, lower case, that the backend would not keep, and does not get.
         must_measure: Whether the object must be measured, by HEAD, before the request is sent.
         is_answered: Whether the answer to HEAD is the answer: the client has the object already, or asked for no more.
 
@@ -49,6 +52,7 @@ class Mending:
         "_overrides",
         "_profile",
         "head",
+        "lost",
         "must_measure",
         "passed",
     )
@@ -68,7 +72,16 @@ class Mending:
         self._measured: MeasuredRead | None = None
         self._overrides: HeaderList = []
         self.must_measure = False
-        if profile.escapes_plus:
+        self.lost: frozenset[bytes] = frozenset()
+        if profile.restrictions is not None:
+            self.lost = lossy_headers(profile.restrictions, head, operation)
+            if self.lost:
+                passed = [header for header in passed if header[0].lower() not in self.lost]
+        if profile.spelled_headers:
+            passed = [(profile.spelled_headers.get(name.lower(), name), value) for name, value in passed]
+        if operation.copies and profile.target is not None:
+            passed = written_copy_source(passed)
+        elif profile.escapes_plus:
             passed = escape_copy_source(passed)
         if profile.mends_reads:
             self.must_measure = needs_measuring(head, operation)
