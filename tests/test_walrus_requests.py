@@ -384,7 +384,9 @@ async def test_what_s3_has_no_meaning_for_is_not_sent(name: str) -> None:
     """
     sent = await send(name, request("GET", "/b/k?IsCompressed=true"))
     listed = await send(name, request("GET", "/b?maxkeys=0&PREFIX=x"))
+    other = await send(name, request("GET", "/b/k?prefix=x&marker=y"))
 
+    assert other.head.raw_target.decode() == service_path(name) + "/b/k"
     assert sent.head.raw_target.decode() == service_path(name) + "/b/k"
     assert listed.head.raw_target.decode() == service_path(name) + "/b"
 
