@@ -618,6 +618,16 @@ async def test_two_copy_sources_are_refused() -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_an_empty_version_is_called_so() -> None:
+    """
+    In S3's words.
+    """
+    sent = await send(W, request("PUT", "/b/d", [(COPY, "/b/k?versionId=")]))
+
+    assert b"<Message>Version id cannot be the empty string</Message>" in sent.answer.body
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_copy_may_say_that_it_is_private() -> None:
     """
     Without an ACL it is.
@@ -828,15 +838,16 @@ async def test_a_refused_size_is_no_fault_of_the_storage() -> None:
     """
     F18: it is refused before its body is asked for, and nothing is said of the backend.
     """
+    read = await send(W, request("GET", "/b/k", [("User-Agent", "z" * 8100)]))
     harness = Harness(profile=PROFILES[W], signature="v2")
     client = await harness.connect()
     head = request("PUT", "/b/k", [("User-Agent", "z" * 8100), ("Expect", "100-continue")], "V2 header")
-    client.send(head.replace(b"Content-Length: 0", b"Content-Length: 100000"))
+    client.send(head.replace(b"Content-Length: 0", b"Content-Length: 1000"))
     answer = await client.answer("PUT")
     await harness.close()
 
     assert answer is not None
-    assert answer.status == 400
+    assert (answer.status, read.counts.aborted) == (400, {})
     assert (harness.backend.requests, harness.proxy.counts.aborted) == ([], {})
 
 
