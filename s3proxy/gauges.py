@@ -151,6 +151,12 @@ def _measure_judgements(metrics: Metrics, service: Measured) -> None:
         lambda: [((), counts.committed_early)],
     )
     metrics.counter(
+        "s3proxy_backend_disbelieved",
+        "Responses that claimed success and were none, by what was wrong: the document, the entity tag or its MD5.",
+        lambda: [((reason,), number) for reason, number in sorted(counts.disbelieved.items())],
+        ("reason",),
+    )
+    metrics.counter(
         "s3proxy_dropped_headers",
         "Headers which were dropped because no signature covers them.",
         lambda: [((), counts.dropped_headers)],

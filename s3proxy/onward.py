@@ -315,6 +315,16 @@ class Onward:
         assert self._mending is not None
         self._passed = self._mending.measure(answer, self._passed)
 
+    def following(self, now: datetime) -> BackendRequest:
+        """
+        Make the request for the next page of a listing, in the place of one that has nothing for the client.
+        """
+        assert self._mending is not None
+        self.head = self._mending.head
+        # It may name a place that the client did not name.
+        self._passed_names |= self._classification.operation.parameters
+        return self._asking(b"GET", self._passed, now)
+
     def asking_why(self, now: datetime) -> BackendRequest:
         """
         Make the request whose answer has the document that an answer to HEAD has not.

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from s3proxy.resign.allowed import (
@@ -173,6 +174,19 @@ In an error-code map: S3's code is the one which goes with the answer's status.
 """
 
 
+class RangeLimits(NamedTuple):
+    """
+    Which ranges a backend cannot be asked for. All of the object is asked for then, and the range cut out of it here.
+
+    Attributes:
+        max_size: Bytes of one range; 0 for no limit.
+        ignores_versions: Whether a range may be of any version of the object.
+    """
+
+    max_size: int = 0
+    ignores_versions: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """
@@ -200,6 +214,11 @@ class Profile:
         extensions: Functions beyond S3 that may be allowed there.
         error_codes: Codes of its own, each with S3's code where the operation is about an object, and where it is not.
         mends_reads: Whether Range and conditions of a GET must be put as it reads them, and ranged answers be mended.
+        range_limits: Which ranges of a measured object it cannot be asked for.
+        writes_own_errors: Whether its error documents are not S3's, and are written anew.
+        checks_results: Whether it answers success to what has failed: each success is checked, the MD5 of an object is
+            compared with the entity tag, and documents are put as S3 writes them.
+        filters_pages: Whether a listing may have names that do not begin with the prefix.
         overrides_answers: Whether ``response-*`` is kept from it, and done here: it reads or signs none of that.
         lists_v1: Whether it knows only the first version of a bucket's listing.
         refused_keys: Found in a key, decoded, which it cannot hold, or holds under another name; None for nothing.
@@ -233,6 +252,10 @@ class Profile:
     extensions: tuple[Extension, ...] = ()
     error_codes: Mapping[bytes, tuple[bytes, bytes]] = field(default_factory=dict)
     mends_reads: bool = False
+    range_limits: RangeLimits = field(default_factory=RangeLimits)
+    writes_own_errors: bool = False
+    checks_results: bool = False
+    filters_pages: bool = False
     overrides_answers: bool = False
     lists_v1: bool = False
     refused_keys: re.Pattern[bytes] | None = None
@@ -249,6 +272,7 @@ class Profile:
 
     def __post_init__(self) -> None:
         is_mended = self.escapes_plus or self.mends_reads or self.overrides_answers or self.lists_v1
+        is_mended = is_mended or self.writes_own_errors or self.checks_results or self.filters_pages
         is_written = self.target is not None or self.restrictions is not None
         object.__setattr__(self, "is_plain", not (is_mended or is_written or self.error_codes))
         taken = self.operations
@@ -371,6 +395,11 @@ _EUCALYPTUS = Profile(
     features=frozenset(),
     error_codes=_WALRUS_CODES,
     mends_reads=True,
+    # The size of a range is an int there: a longer one gets no answer.
+    range_limits=RangeLimits(max_size=(1 << 31) - 1),
+    writes_own_errors=True,
+    checks_results=True,
+    filters_pages=True,
     overrides_answers=True,
     lists_v1=True,
     target=TargetForm("/", _WALRUS_QUERY),
@@ -451,6 +480,7 @@ PROFILES: dict[str, Profile] = {
             v2_subresources=_WALRUS_SUBRESOURCES,
             operations=WALRUS_OPERATIONS,
             refused_keys=re.compile(_NOT_IN_XML),
+            range_limits=RangeLimits(max_size=(1 << 31) - 1, ignores_versions=True),
             deletes_one_by_one=True,
             # It drops each "/services/Walrus" of a path, joins slashes and cuts those at the end; then it decodes.
             target=TargetForm("", _WALRUS_QUERY),
