@@ -30,6 +30,7 @@ from s3proxy.cli import main
 from s3proxy.config import make_settings
 from s3proxy.resign.answer import MAX_SIZES, AnswerUse, translate_error
 from s3proxy.resign.profiles import PROFILES, Profile
+from s3proxy.s3.error_xml import escape_text
 from s3proxy.testing import MODES, FaultyBackend, Quirks
 from s3proxy.testing.faulty_client import Answer, FaultyClient
 from tests.harness import BACKEND_KEY, Harness, until
@@ -461,7 +462,8 @@ async def lists_v1_through(pair: Pair) -> None:
             assert listed.status == 200
             assert found(listed, "ContinuationToken") == ([token] if token else [])
             assert found(listed, "Marker") == found(listed, "NextMarker") == []
-            shown += found(listed, "Key") + found(listed, "Prefix")[1:]
+            names = found(listed, "Key") + found(listed, "Prefix")[1:]
+            shown += [escape_text(unquote(name)) for name in names] if found(listed, "EncodingType") else names
             counted += int(found(listed, "KeyCount")[0])
             if found(listed, "IsTruncated") == ["false"]:
                 break
@@ -816,7 +818,7 @@ async def test_an_object_which_is_replaced_while_it_is_read(tmp_path: Path) -> N
         ("Invalid Range", 416, True, "InvalidRange"),
         ("UNKNOWN", 405, True, "MethodNotAllowed"),
         ("UNKNOWN", 500, True, "InternalError"),
-        ("UNKNOWN", 418, True, "InternalError"),
+        ("UNKNOWN", 418, True, "InvalidRequest"),
         ("AccessDenied", 403, True, "AccessDenied"),
     ],
 )

@@ -225,6 +225,8 @@ class Profile:
         refused_buckets: Found in the name of a bucket, decoded, which it reads as another's; None for nothing. With it
             goes `refused_keys`.
         refused_part_sources: Found in the source of an UploadPartCopy, decoded, which it reads as another.
+        facts: What tells this version from the others of its family: names of probes of ``s3proxy doctor``, each with
+            whether it is so. Nothing is mended by it.
         deletes_one_by_one: Whether DeleteObjects, which it lacks, is carried out as one DELETE for each object.
         target: How it reads a target; None to send the client's own, byte for byte.
         restrictions: What it would not do as S3 does; None for nothing.
@@ -265,6 +267,7 @@ class Profile:
     target: TargetForm | None = None
     restrictions: Restrictions | None = None
     spelled_headers: Mapping[bytes, bytes] = field(default_factory=dict)
+    facts: Mapping[str, bool] = field(default_factory=dict)
     is_plain: bool = field(init=False)
     "whether nothing of a request or an answer is to be mended"
     taken_operations: frozenset[str] = field(init=False)
@@ -481,6 +484,7 @@ PROFILES: dict[str, Profile] = {
             operations=WALRUS_OPERATIONS,
             refused_keys=re.compile(_NOT_IN_XML),
             range_limits=RangeLimits(max_size=(1 << 31) - 1, ignores_versions=True),
+            facts={"error-plain": False, "etag-quoted": False, "range-status": True, "versioning": True},
             deletes_one_by_one=True,
             # It drops each "/services/Walrus" of a path, joins slashes and cuts those at the end; then it decodes.
             target=TargetForm("", _WALRUS_QUERY),
@@ -490,6 +494,7 @@ PROFILES: dict[str, Profile] = {
             _EUCALYPTUS,
             name="osg-4.3",
             service_path=b"/services/objectstorage",
+            facts={"error-plain": True, "versioning": True},
             # It compares the hash with that of the 100 KiB which it has buffered.
             takes_hashes=False,
             health=HealthRequest(b"HEAD", b"", frozenset({403, 405})),
@@ -510,6 +515,7 @@ PROFILES: dict[str, Profile] = {
             name="walrusbackend-4.x",
             service_path=b"/services/WalrusBackend",
             health=HealthRequest(b"HEAD", b"", frozenset({405})),
+            facts={"error-plain": False, "etag-quoted": True, "range-status": False, "versioning": False},
             v2_subresources=_WALRUS_SUBRESOURCES,
             operations=WALRUSBACKEND_OPERATIONS,
             deletes_one_by_one=True,

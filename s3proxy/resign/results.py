@@ -77,7 +77,7 @@ def check_head(operation: Operation, answer: ResponseHead, md5: bytes | None) ->
 
     Raises:
         DisbelievedError: An object or a part is stored without an entity tag, or with that of other bytes. Or an object
-            is read that has neither an entity tag nor a date.
+            is read that looks like a document of the service.
     """
     etag = (answer.fields.value(b"etag") or b"").strip(b'"')
     if operation in _WRITES:
@@ -85,8 +85,13 @@ def check_head(operation: Operation, answer: ResponseHead, md5: bytes | None) ->
             raise DisbelievedError("etag")
         if md5 is not None and _MD5.fullmatch(etag.lower()) and etag.lower() != md5:
             raise DisbelievedError("md5")
-    elif operation in _READS and not etag and b"last-modified" not in answer.fields:
+    elif operation in _READS and not etag and b"last-modified" not in answer.fields and _is_xml(answer):
+        # An object always has both.
         raise DisbelievedError("etag")
+
+
+def _is_xml(answer: ResponseHead) -> bool:
+    return b"xml" in (answer.fields.value(b"content-type") or b"").lower()
 
 
 def has_document(operation: Operation) -> bool:
