@@ -108,8 +108,9 @@ def is_fault(document: bytes) -> bool:
     if not document.lstrip().startswith(b"<"):
         return False
     reading = read_elements(document, ())
-    # What is none is called "CreateBucketResponse" and the like.
-    return not reading.is_readable or reading.root_name in _FAULT_ROOTS or not reading.root_name.endswith("Response")
+    # What is none is called "CreateBucketResponse", "UploadPartResult" and the like.
+    is_own = reading.root_name.endswith(("Response", "Result")) and reading.root_name not in _FAULT_ROOTS
+    return not (reading.is_readable and is_own)
 
 
 def check_root(operation: Operation, reading: Reading) -> None:
