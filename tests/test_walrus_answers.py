@@ -448,7 +448,7 @@ async def test_f5_common_prefixes_and_versions_are_taken_out() -> None:
     """
     As keys are.
     """
-    answer = await ask(page("a_b/1", "aXb/1", prefixes=("a_b/", "aXb/")), "GET", f"{BUCKET}?prefix=a_b&delimiter=/")
+    answer = await ask(page("a_b1", "aXb1", prefixes=("a_b/", "aXb/")), "GET", f"{BUCKET}?prefix=a_b&delimiter=/")
     versions = (
         f"<ListVersionsResult><Prefix>a_</Prefix><IsTruncated>false</IsTruncated><Version><Key>a_1</Key>"
         f"<VersionId>v</VersionId><ETag>{ETAG}</ETag></Version><DeleteMarker><Key>ab1</Key><VersionId>w</VersionId>"
@@ -457,11 +457,34 @@ async def test_f5_common_prefixes_and_versions_are_taken_out() -> None:
     told = await ask(response("200 OK", versions.encode()), "GET", f"{BUCKET}?versions&prefix=a_")
 
     found = parsed("ListObjects", answer)
-    assert [entry["Key"] for entry in found["Contents"]] == ["a_b/1"]
+    assert [entry["Key"] for entry in found["Contents"]] == ["a_b1"]
     assert [entry["Prefix"] for entry in found["CommonPrefixes"]] == ["a_b/"]
     found = parsed("ListObjectVersions", told)
     assert [entry["Key"] for entry in found["Versions"]] == ["a_1"]
     assert "DeleteMarkers" not in found
+
+
+@pytest.mark.parametrize("query", ["", "list-type=2&", "encoding-type=url&"])
+@pytest_twisted.ensureDeferred
+async def test_a_key_that_ends_with_the_delimiter_is_a_common_prefix(query: str) -> None:
+    """
+    Walrus lists it as a key. It is written once, in order with the others; keys of the folder itself stay.
+    """
+    listed = page("a/", "a/b/", "a/k", "a/z/", prefixes=("a/b/", "a/x/"))
+    answer = await ask(listed, "GET", f"{BUCKET}?{query}prefix=a/&delimiter=/")
+    versions = (
+        f"<ListVersionsResult><IsTruncated>false</IsTruncated><Version><Key>d/</Key><VersionId>v</VersionId>"
+        f"<ETag>{ETAG}</ETag></Version><Version><Key>k</Key><VersionId>w</VersionId></Version></ListVersionsResult>"
+    )
+    told = await ask(response("200 OK", versions.encode()), "GET", f"{BUCKET}?versions&delimiter=/")
+
+    found = parsed("ListObjectsV2", answer)
+    assert [entry["Key"] for entry in found["Contents"]] == ["a/", "a/k"]
+    assert [entry["Prefix"] for entry in found["CommonPrefixes"]] == ["a/b/", "a/x/", "a/z/"]
+    assert found.get("KeyCount", 5) == 5
+    found = parsed("ListObjectVersions", told)
+    assert [entry["Key"] for entry in found["Versions"]] == ["k"]
+    assert [entry["Prefix"] for entry in found["CommonPrefixes"]] == ["d/"]
 
 
 @pytest.mark.parametrize("is_v2", [False, True])

@@ -66,6 +66,9 @@ def standard_error(
     message = error_message(reading)[:MAX_MESSAGE_SIZE] if reading.is_readable else ""
     if status == 400 and b"<Code" in document and _is_fault(raw_code, message):
         raise InternalError
+    if message in _MESSAGES and _CODE.fullmatch(raw_code) is None:
+        # Walrus 3.4 writes InvalidBucketName as the message, and its message as the code.
+        raw_code, message = message, ""
     known = codes.get(raw_code.encode())
     if known is not None:
         code = (known[not is_about_object] or code_by_status(status, is_about_object=is_about_object)).decode()

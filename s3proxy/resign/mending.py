@@ -109,7 +109,7 @@ class Mending:
         self.head = head if self._listing is None else self._listing.head
         self.passed = passed
         self._page: Page | None = None
-        if profile.filters_pages and operation in LISTINGS:
+        if profile.filters_pages and operation in LISTINGS and head.method == b"GET":
             listed = LIST_OBJECTS if self._listing is not None else operation
             self._page = Page(listed, self.head, wanted)
 

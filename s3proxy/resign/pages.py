@@ -4,6 +4,9 @@ A page of a listing, without what the client did not ask for.
 Walrus puts a prefix into an SQL ``LIKE``: there ``_`` stands for any character, and a client that deletes what it finds
 below ``log_1/`` deletes ``logs1/`` as well. So every name that does not begin with the prefix is taken out. A page that
 is empty then, although more follows, would be taken for the end or for an empty bucket: the next pages are asked for.
+
+With a delimiter, Walrus lists a key that ends with it, and has no other, as a key: ``dir/`` is no common prefix there.
+A client that walks a tree by its common prefixes would not find the folder, so it is made one here.
 """
 
 from __future__ import annotations
@@ -69,6 +72,7 @@ class Page:
 
     __slots__ = (
         "_asked_count",
+        "_delimiter",
         "_encodes",
         "_first_marker",
         "_head",
@@ -86,6 +90,7 @@ class Page:
         self._lists_versions = operation.name == "ListObjectVersions"
         self._head = head
         self._prefix = items.get(b"prefix", b"")
+        self._delimiter = items.get(b"delimiter", b"")
         self._encodes = items.get(b"encoding-type") == b"url"
         max_keys = items.get(b"max-keys", b"")
         self._max_keys = min(int(max_keys), MAX_KEYS) if max_keys.isdigit() and len(max_keys) < 19 else MAX_KEYS
@@ -126,7 +131,7 @@ class Page:
             self._asked_count += 1
             self.following = self._ask_for(marker)
             return document
-        return self._written(reading, entries, kept, marker, is_truncated=is_truncated)
+        return self._written(reading, entries, kept, marker, is_truncated=is_truncated, is_encoded=is_encoded)
 
     def _next_marker(
         self, reading: Reading, entries: Iterable[_Entry], *, is_encoded: bool, is_cut: bool
@@ -159,9 +164,11 @@ class Page:
         marker: tuple[bytes, bytes],
         *,
         is_truncated: bool,
+        is_encoded: bool,
     ) -> bytes:
         root = reading.root
         assert root is not None
+        kept, prefixes = self._roll_up(kept)
         left = {id(entry.element) for entry in kept}
         removed = [entry.element for entry in entries if id(entry.element) not in left]
         own = _own_elements(reading)
@@ -183,7 +190,35 @@ class Page:
             element = own.get(name)
             if element is not None and element.text.encode() != text:
                 contents.append((element, character_data(text)))
-        return edit_elements(reading.document, contents, removed, _write(root, told))
+        added = _write(root, told)
+        for prefix in prefixes:
+            text = quote_from_bytes(prefix, safe=_SAFE).encode() if is_encoded else prefix
+            added += b"<%s>%s</%s>" % (_common_tag(root), _write(root, [("Prefix", text)]), _common_tag(root))
+        return edit_elements(reading.document, contents, removed, added)
+
+    def _roll_up(self, kept: list[_Entry]) -> tuple[list[_Entry], list[bytes]]:
+        """
+        Take out the keys that have the delimiter after the prefix, and return the common prefixes to write instead.
+
+        Those that were there are written again with them: S3 lists them in order.
+        """
+        if not self._delimiter:
+            return kept, []
+        left: list[_Entry] = []
+        old: list[_Entry] = []
+        found: set[bytes] = set()
+        for entry in kept:
+            cut = entry.name.find(self._delimiter, len(self._prefix))
+            if entry.element.name == "CommonPrefixes":
+                old.append(entry)
+            elif cut < 0 or entry.element.name == "Prefix":
+                left.append(entry)
+            else:
+                found.add(entry.name[: cut + len(self._delimiter)])
+        if not found:
+            return kept, []
+        found -= {entry.name for entry in left if entry.element.name == "Prefix"}
+        return left, sorted(found | {entry.name for entry in old})
 
     def encode(self, document: bytes) -> bytes:
         """
@@ -238,6 +273,10 @@ def _own_elements(reading: Reading) -> dict[str, Element]:
 def _first(reading: Reading, name: str) -> str:
     texts = reading.texts(name, reading.root_name)
     return texts[0].strip() if texts else ""
+
+
+def _common_tag(root: Element) -> bytes:
+    return (root.prefix + "CommonPrefixes").encode()
 
 
 def _write(root: Element, elements: Iterable[tuple[str, bytes]]) -> bytes:
