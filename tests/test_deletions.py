@@ -87,14 +87,7 @@ def left(pair: Pair) -> list[str]:
     return sorted(stored.key for stored in pair.store.store.objects.bucket("b").objects())
 
 
-@pytest.mark.parametrize(
-    "mode",
-    [
-        # Until slashes of keys are escaped for it: it deletes a/b for a//b.
-        pytest.param("walrus-3.4", marks=pytest.mark.xfail(reason="F2", strict=True)),
-        "walrusbackend-4.x",
-    ],
-)
+@pytest.mark.parametrize("mode", ["walrus-3.4", "walrusbackend-4.x"])
 @pytest_twisted.ensureDeferred
 async def test_several_keys(tmp_path: Path, mode: str) -> None:
     """
@@ -440,7 +433,6 @@ async def test_giving_up(who: str) -> None:
     assert (asked, len(backend.connections), len(records)) == (MAX_AT_ONCE, MAX_AT_ONCE, 1)
 
 
-@pytest.mark.xfail(reason="F2", strict=True)
 @pytest_twisted.ensureDeferred
 async def test_boto3(tmp_path: Path) -> None:
     """

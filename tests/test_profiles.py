@@ -36,7 +36,7 @@ from s3proxy.testing.faulty_client import Answer, FaultyClient
 from tests.harness import BACKEND_KEY, Harness, until
 from tests.signer import Signer
 from tests.testing.test_legacy_store import DATE, KEY, SECRET, Running, code, complete, found, md5_header
-from tests.walrus_rows import PENDING, WALRUS_ROWS
+from tests.walrus_rows import WALRUS_ROWS
 
 BODY = b"0123456789"
 ETAG = hashlib.md5(BODY).hexdigest()
@@ -639,7 +639,6 @@ def test_the_table_is_closed() -> None:
 
     assert ROWS.keys() == names
     assert {quirk for _, quirk in CELLS} == names
-    assert PENDING.keys() <= set(CELLS)
     assert MODES.keys() <= PROFILES.keys()
 
 
@@ -653,13 +652,7 @@ async def test_straight(tmp_path: Path, mode: str, quirk: str) -> None:
         await ROWS[quirk].straight(pair)
 
 
-@pytest.mark.parametrize(
-    ("mode", "quirk"),
-    [
-        pytest.param(*cell, marks=pytest.mark.xfail(reason=PENDING[cell], strict=True) if cell in PENDING else [])
-        for cell in CELLS
-    ],
-)
+@pytest.mark.parametrize(("mode", "quirk"), CELLS)
 @pytest_twisted.ensureDeferred
 async def test_through(tmp_path: Path, mode: str, quirk: str) -> None:
     """

@@ -166,10 +166,6 @@ def _check_query(
     for name, value in query_items(raw_query):
         if name not in classification.passed_names:
             continue
-        if name == b"uploadId" and not value:
-            raise InvalidArgument("Upload id cannot be the empty string", "uploadId", value)
-        if name == b"versionId" and not value and not classification.operation.is_read:
-            raise InvalidArgument("Version id cannot be the empty string", "versionId", value)
         if name in PAGE_LENGTH_NAMES and value and not _is_page_length(value):
             message = f"Provided {name.decode()} not an integer or within integer range"
             raise InvalidArgument(message, name.decode(), value)

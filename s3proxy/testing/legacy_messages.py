@@ -218,7 +218,9 @@ def error_reply(error: Refusal | Fault, method: bytes, request_id: str, quirks: 
             text = f'<ExceptionResponse xmlns="{namespace}">{content}</ExceptionResponse>'
             return Reply(200, {b"content-type": b"application/xml"}, text.encode())
         if quirks.fault_answers == "400":
-            error = Refusal(400, "InvalidRequest", error.message, stage=Stage.SERVER)
+            # An operation's has null as its code, and with that the error itself cannot be written.
+            message = "null" if error.stage is Stage.OPERATION else error.message
+            error = Refusal(400, "InvalidRequest", message, stage=Stage.SERVER)
         else:
             error = Refusal(500, "InternalError", error.message, stage=error.stage)
     code = _OWN_CODES.get(error.code, error.code) if quirks.own_codes else error.code

@@ -38,6 +38,7 @@ TOLERATED = {
     "answered here": "response-* is cut where the profile sets the answer's headers itself.",
     "escaped hash": "# in a copy source is %23 for backends which read a URL there, and would cut the key.",
     "written anew": "Eucalyptus gets path, query and copy source anew, and reads in them what its client named.",
+    "further page": "If a page of Eucalyptus has no name below the prefix, the one after its marker is asked for.",
     "escaped plus": "+ in a path and in a copy source is %2B for backends which read it as a space.",
     "aws-chunked": "Content-Encoding loses aws-chunked with the coding; the rest stays.",
     "exact range": "Range and conditions are judged here, and Range is written anew, after an object was measured.",
@@ -261,6 +262,8 @@ _EUCALYPTUS_NAMES = frozenset(
 Parameters that any of them knows. Source: eucalyptus/eucalyptus, ``BucketParameter`` and ``ObjectParameter``.
 """
 
+_LISTS = frozenset({"ListObjects", "ListObjectVersions"})
+_MARKERS = frozenset({b"key-marker", b"marker", b"version-id-marker"})
 _PAGE_LENGTHS = frozenset({b"max-keys", b"max-parts", b"max-uploads"})
 _WRITTEN = re.compile(rb"[A-Za-z0-9%._~/-]*")
 _WRITTEN_ITEM = re.compile(rb"[A-Za-z-]+(?:=[A-Za-z0-9%._~-]+)?")
@@ -340,6 +343,7 @@ class Client:
         changes: Requests other than reads which are complete at a backend.
         is_current: Whether no other request has begun on its connection.
         has_passed: Whether its signature was taken.
+        has_listed: Whether a page of a listing was asked for.
     """
 
     head: Head
@@ -351,6 +355,7 @@ class Client:
     changes: list[Head] = field(default_factory=list)
     is_current: bool = True
     has_passed: bool = False
+    has_listed: bool = False
 
     @cached_property
     def items(self) -> list[bytes]:
@@ -737,7 +742,7 @@ def _judge_target(
             breach(f"(c) a form has no query, the backend gets {items!r}")
         return
     if facts.reader:
-        _judge_written_query(client, facts, items, difference, breach)
+        _judge_written_query(client, facts, items, difference, operation, breach)
         return
     raw = client.head.path
     if own.is_virtual:
@@ -772,7 +777,12 @@ def _is_form_header(name: bytes) -> bool:
 
 
 def _judge_written_query(
-    client: Client, facts: Facts, items: list[bytes], difference: str, breach: Callable[[str], None]
+    client: Client,
+    facts: Facts,
+    items: list[bytes],
+    difference: str,
+    operation: str | None,
+    breach: Callable[[str], None],
 ) -> None:
     """
     Judge a query that was written anew. Bucket, key and operation were compared before, as the storage reads them.
@@ -785,6 +795,13 @@ def _judge_written_query(
     if difference == "listed as the first version":
         token = client.query.get(b"continuation-token") or b""
         wanted[b"marker"] = base64.b64decode(token, b"-_") if token else client.query.get(b"start-after", b"")
+    if operation in _LISTS:
+        if client.has_listed and query.keys() & _MARKERS and tolerate("further page"):
+            wanted |= {name: value for name, value in query.items() if name in _MARKERS}
+            wanted[b"max-keys"] = query.get(b"max-keys", b"1000")
+            if wanted[b"max-keys"] not in {client.query.get(b"max-keys", b"1000"), b"1000"}:
+                breach(f"(c) max-keys is {wanted[b'max-keys']!r} for a further page")
+        client.has_listed = True
     for item in items:
         if _WRITTEN_ITEM.fullmatch(item) is None:
             breach(f"(c) the storage may read the parameter otherwise: {item!r}")
