@@ -487,7 +487,7 @@ class ProxiedExchange:
         assert self._classification is not None
         head = self._head
         authenticated = self._authenticated
-        computes_md5 = self._backend.account.profile.checks_results
+        computes_md5 = self._backend.account.profile.loses_objects
         if self._form is None:
             limits = self._proxy.settings.body_limits
             plan = plan_body(

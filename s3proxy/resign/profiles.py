@@ -216,8 +216,10 @@ class Profile:
         mends_reads: Whether Range and conditions of a GET must be put as it reads them, and ranged answers be mended.
         range_limits: Which ranges of a measured object it cannot be asked for.
         writes_own_errors: Whether its error documents are not S3's, and are written anew.
-        checks_results: Whether it answers success to what has failed: each success is checked, the MD5 of an object is
-            compared with the entity tag, and documents are put as S3 writes them.
+        checks_results: Whether it answers success to what has failed: each success is checked, and documents are put as
+            S3 writes them. An entity tag is compared with the MD5 where the client sent one.
+        loses_objects: Whether it may answer success to an object that it has not stored: the MD5 of each is computed
+            here, and compared with the entity tag. No body is spliced then.
         filters_pages: Whether a listing may have names that do not begin with the prefix.
         overrides_answers: Whether ``response-*`` is kept from it, and done here: it reads or signs none of that.
         lists_v1: Whether it knows only the first version of a bucket's listing.
@@ -257,6 +259,7 @@ class Profile:
     range_limits: RangeLimits = field(default_factory=RangeLimits)
     writes_own_errors: bool = False
     checks_results: bool = False
+    loses_objects: bool = False
     filters_pages: bool = False
     overrides_answers: bool = False
     lists_v1: bool = False
@@ -484,6 +487,8 @@ PROFILES: dict[str, Profile] = {
             operations=WALRUS_OPERATIONS,
             refused_keys=re.compile(_NOT_IN_XML),
             range_limits=RangeLimits(max_size=(1 << 31) - 1, ignores_versions=True),
+            # If the database refuses the record, the answer is 200 with the entity tag of the former content.
+            loses_objects=True,
             facts={"error-plain": False, "etag-quoted": False, "range-status": True, "versioning": True},
             deletes_one_by_one=True,
             # It drops each "/services/Walrus" of a path, joins slashes and cuts those at the end; then it decodes.
