@@ -501,6 +501,11 @@ async def lacks_messages_straight(pair: Any) -> None:
 async def lacks_messages_through(pair: Any) -> None:
     for method, path, query in LACKING:
         await is_refused(pair, (501, "NotImplemented"), method, f"{path}?{query}")
+    located = await pair.through("GET", "/b?location")
+    missing = await pair.through("GET", "/none?location=")
+    assert (located.status, b"<LocationConstraint " in located.body, found(located, "Key")) == (200, True, [])
+    assert (missing.status, code(missing)) == (404, "NoSuchBucket")
+    assert (await pair.through("HEAD", "/b?location")).status == 200
 
 
 async def creates_once_straight(pair: Any) -> None:
@@ -752,7 +757,7 @@ async def signs_any_value_through(pair: Any) -> None:
     targets = {
         "walrus-3.4": ["/b?location=x", "/b/k?acl=x", "/b?%61cl"],
         "osg-4.3": ["/b?location=x"],
-        "walrusbackend-4.x": [],
+        "walrusbackend-4.x": ["/b?location=x"],
     }
     for target in targets[pair.mode]:
         answer = await pair.through("GET", target)

@@ -5,6 +5,7 @@ All that is done to one request, and to its answer, for a backend which is not a
 from __future__ import annotations
 
 from s3proxy.resign.answer import AnswerUse, translate_error
+from s3proxy.resign.elements import read_elements
 from s3proxy.resign.error_forms import standard_error
 from s3proxy.resign.headers import escape_copy_source
 from s3proxy.resign.listing import read_listing
@@ -20,12 +21,22 @@ from s3proxy.resign.reads import (
     split_part,
 )
 from s3proxy.resign.restrictions import lossy_headers
-from s3proxy.resign.results import LISTINGS, check_head, has_document, mend_result, quote_headers
-from s3proxy.resign.target import written_copy_source
+from s3proxy.resign.results import (
+    LISTINGS,
+    NAME_SPACE,
+    check_head,
+    check_root,
+    has_document,
+    mend_result,
+    quote_headers,
+)
+from s3proxy.resign.target import with_query, written_copy_source
 from s3proxy.s3.address import Address
 from s3proxy.s3.errors import InvalidRequest
 from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead
-from s3proxy.s3.operation import GET_OBJECT, LIST_OBJECTS, LIST_OBJECTS_V2, Operation
+from s3proxy.s3.operation import GET_BUCKET_LOCATION, GET_OBJECT, LIST_OBJECTS, LIST_OBJECTS_V2, Operation
+
+_LOCATION = b'<?xml version="1.0" encoding="UTF-8"?>\n<LocationConstraint xmlns="%s"/>' % NAME_SPACE
 
 
 class Mending:
@@ -53,6 +64,7 @@ class Mending:
     __slots__ = (
         "_is_about_object",
         "_is_first_part",
+        "_is_located_here",
         "_listing",
         "_measured",
         "_operation",
@@ -106,6 +118,9 @@ class Mending:
                 # Else anybody could make a page of anybody's file.
                 raise InvalidRequest("Request specific response headers cannot be used for anonymous GET requests.")
         self._listing = read_listing(head, address) if profile.lists_v1 and operation is LIST_OBJECTS_V2 else None
+        self._is_located_here = profile.lacks_location and operation is GET_BUCKET_LOCATION
+        if self._is_located_here:
+            head = with_query(head, b"max-keys=1")
         self.head = head if self._listing is None else self._listing.head
         self.passed = passed
         self._page: Page | None = None
@@ -116,9 +131,9 @@ class Mending:
     @property
     def is_listing(self) -> bool:
         """
-        Whether a listing of the second version is asked for as one of the first.
+        Whether the first version of a listing is asked for in the place of something else.
         """
-        return self._listing is not None
+        return self._listing is not None or self._is_located_here
 
     def measure(self, answer: ResponseHead, passed: HeaderList) -> HeaderList:
         """
@@ -224,6 +239,9 @@ class Mending:
             if self._profile.writes_own_errors:
                 return standard_error(document, codes, status, is_about_object=self._is_about_object)
             return translate_error(document, codes, status, is_about_object=self._is_about_object)
+        if self._is_located_here and 200 <= status < 300:
+            check_root(LIST_OBJECTS, read_elements(document, ()))
+            return _LOCATION
         if self._profile.checks_results and 200 <= status < 300:
             return mend_result(self._operation, document)
         return document

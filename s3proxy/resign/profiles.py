@@ -223,6 +223,7 @@ class Profile:
         filters_pages: Whether a listing may have names that do not begin with the prefix.
         overrides_answers: Whether ``response-*`` is kept from it, and done here: it reads or signs none of that.
         lists_v1: Whether it knows only the first version of a bucket's listing.
+        lacks_location: Whether GetBucketLocation, which it lacks, is answered here once a list shows that there is a bucket.
         refused_keys: Found in a key, decoded, which it cannot hold, or holds under another name; None for nothing.
         refused_buckets: Found in the name of a bucket, decoded, which it reads as another's; None for nothing. With it
             goes `refused_keys`.
@@ -263,6 +264,7 @@ class Profile:
     filters_pages: bool = False
     overrides_answers: bool = False
     lists_v1: bool = False
+    lacks_location: bool = False
     refused_keys: re.Pattern[bytes] | None = None
     refused_buckets: re.Pattern[bytes] | None = None
     refused_part_sources: re.Pattern[bytes] | None = None
@@ -279,11 +281,13 @@ class Profile:
     def __post_init__(self) -> None:
         is_mended = self.escapes_plus or self.mends_reads or self.overrides_answers or self.lists_v1
         is_mended = is_mended or self.writes_own_errors or self.checks_results or self.filters_pages
-        is_written = self.target is not None or self.restrictions is not None
+        is_written = self.target is not None or self.restrictions is not None or self.lacks_location
         object.__setattr__(self, "is_plain", not (is_mended or is_written or self.error_codes))
         taken = self.operations
         if self.deletes_one_by_one:
             taken |= {"DeleteObjects"}
+        if self.lacks_location:
+            taken |= {"GetBucketLocation"}
         object.__setattr__(self, "taken_operations", taken)
 
     def allows(self, names: Collection[str] | None = None) -> Allowed:
@@ -523,6 +527,7 @@ PROFILES: dict[str, Profile] = {
             facts={"error-plain": False, "etag-quoted": True, "range-status": False, "versioning": False},
             v2_subresources=_WALRUS_SUBRESOURCES,
             operations=WALRUSBACKEND_OPERATIONS,
+            lacks_location=True,
             deletes_one_by_one=True,
             restrictions=replace(_WALRUS_RESTRICTIONS, refused_parameters={"DeleteObject": frozenset({b"versionId"})}),
         ),
