@@ -361,6 +361,7 @@ async def test_octets_after_an_answer(name: str, kind: str) -> None:
     status = EXCESS[name][0][9:12].decode()
     assert first == (status if status in {"204", "304"} else INTERNAL)
     assert second == OWN
+    assert answering.connections[0] is not answering.connections[1]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -223,7 +223,7 @@ class Profile:
         filters_pages: Whether a listing may have names that do not begin with the prefix.
         overrides_answers: Whether ``response-*`` is kept from it, and done here: it reads or signs none of that.
         lists_v1: Whether it knows only the first version of a bucket's listing.
-        lacks_location: Whether GetBucketLocation, which it lacks, is answered here once a list shows that there is a bucket.
+        lacks_location: Whether GetBucketLocation, which it lacks, is answered here: a list shows if there is a bucket.
         refused_keys: Found in a key, decoded, which it cannot hold, or holds under another name; None for nothing.
         refused_buckets: Found in the name of a bucket, decoded, which it reads as another's; None for nothing. With it
             goes `refused_keys`.
