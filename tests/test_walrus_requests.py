@@ -357,6 +357,7 @@ TARGETS: list[tuple[str, str, str, str]] = [
     (G, "POST", "/b/k?uploads=", "/b/k?uploads"),
     (G, "GET", "/b?location=", "/b?location"),
     (G, "GET", "/b?acl=", "/b?acl"),
+    (G, "GET", "/b?max-keys=2147483647", "/b?max-keys=1000"),
     (G, "GET", "/b?versioning=", "/b?versioning"),
     (G, "GET", "/b?versions=", "/b?versions"),
     (G, "GET", "/b?uploads=&max-uploads=9999", "/b?uploads&max-uploads=1000"),

@@ -854,7 +854,7 @@ async def regex_delimiters_straight(pair: Any) -> None:
     broken = await pair.straight("GET", "/b?delimiter=%2B")
     assert found(digits, "Prefix")[1:] == ["a[0-9]"]
     assert found(broken, "Key") == []
-    assert broken.body.startswith(b"<ExceptionResponse") or broken.status == 400
+    assert broken.body.startswith(b"<ExceptionResponse") or broken.status in {400, 500}
 
 
 async def regex_delimiters_through(pair: Any) -> None:
