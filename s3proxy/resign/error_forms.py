@@ -25,7 +25,7 @@ Characters of a message that are passed on.
 """
 
 _CODE_WITHIN = re.compile(rb"<Code>([^<]{0,128})</Code>")
-_CODE = re.compile(r"[A-Z][A-Za-z]*+(?:\.[A-Za-z]++)*+")
+_CODE = re.compile(r"[A-Z][A-Za-z]*+(?:\.[A-Za-z]++)*")
 # What the service says if it fails to write its own error, whose code is null.
 _FAULT_TEXT = re.compile(r"\bnull\b|\bjava\.|\bjibx\b|marshal|Exception\b", re.IGNORECASE)
 
