@@ -52,6 +52,8 @@ def make_backend(backend: BackendSettings, settings: Settings, reactor: Any) -> 
     first, *others = backend.places
     if first.service_path:
         profile = replace(profile, service_path=first.service_path.encode())
+    if backend.lossy_headers == "refuse" and profile.restrictions is not None:
+        profile = replace(profile, restrictions=replace(profile.restrictions, refuses_loss=True))
     key = None
     if backend.access_key_id is not None and backend.secret_access_key is not None:
         key = BackendKey(backend.access_key_id, backend.secret_access_key, str(backend.region))

@@ -25,10 +25,15 @@ from s3proxy.sigv4.chunks import ChunkSigner
 from s3proxy.sigv4.scope import CredentialScope
 from s3proxy.sigv4.signing_key import SigningKey, derive_signing_key
 from s3proxy.testing.certificates import make_authority, make_certificate
+from s3proxy.testing.legacy_quirks import MODES
 from s3proxy.testing.legacy_store import LegacyStore
 
 MIB = 1 << 20
 BUCKET = "demo"
+STORE_MODE = "riakcs"
+"""
+The stand-in's mode and the profile of its backend: the oldest kind that has multipart uploads and no service path.
+"""
 SLOW_BYTES_PER_SECOND = 8 * MIB
 SLOW_SIZE = 48 * MIB
 
@@ -104,6 +109,7 @@ class Demo:
             {"LEGACYKEY": self._backend_secret},
             wall_clock=lambda: datetime.now(UTC),
             reactor=self._reactor,
+            quirks=MODES[STORE_MODE],
         )
         self._store_port = self._reactor.listenTCP(0, self.store.make_factory(), interface="127.0.0.1")
         keys = directory / "keys.toml"
@@ -127,7 +133,7 @@ class Demo:
                     {
                         "name": "legacy",
                         "url": f"http://127.0.0.1:{self._store_port.getHost().port}",
-                        "profile": "walrus-3.4",
+                        "profile": STORE_MODE,
                         "signature": "v2",
                         "access_key_id": "LEGACYKEY",
                         "secret_access_key": self._backend_secret,
@@ -142,7 +148,7 @@ class Demo:
         self._service.startService()
         plain, tls = self._service.addresses
         self.url, self.tls_url = f"http://127.0.0.1:{plain.port}", f"https://127.0.0.1:{tls.port}"
-        self.store_url = f"http://127.0.0.1:{self._store_port.getHost().port}/services/Walrus"
+        self.store_url = f"http://127.0.0.1:{self._store_port.getHost().port}"
 
     def stop(self) -> Any:
         """
@@ -157,7 +163,7 @@ class Demo:
         """
         Show everything; return the exit status.
         """
-        self.say("A store which speaks as Walrus 3.4 did (Signature V2, no aws-chunked), and s3proxy in front of it.\n")
+        self.say("A store that speaks as Riak CS did (Signature V2, no aws-chunked), and s3proxy in front of it.\n")
         self._show_upload()
         self._show_tampering()
         self._show_pace()

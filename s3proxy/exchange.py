@@ -75,6 +75,8 @@ class Event(IdentityEnum):
     "the document may be relayed"
     ANSWER_BLAMES_US = auto()
     "the document says that our own signature or key was refused"
+    ANSWER_CONTINUES = auto()
+    "the page of a listing has nothing that the client asked for, and more follows"
     ANSWER_ENDED = auto()
     "the last octet of the answer was handed to the client's socket"
     BACKEND_FAILED = auto()
@@ -110,6 +112,8 @@ class Action(IdentityEnum):
     "gather the answer's document, within a bound"
     ASK_WHY = auto()
     "ask by GET for the document which HEAD did not get"
+    ASK_ON = auto()
+    "ask for the next page of a listing"
     RELAY = auto()
     "give the answer to the client as it comes"
     RESPOND = auto()
@@ -176,6 +180,7 @@ _ROWS: dict[State, dict[Event, Step]] = {
     },
     State.JUDGING: {
         _E.ANSWER_ACQUITS_US: (State.RELAYING, (_A.RELAY,)),
+        _E.ANSWER_CONTINUES: (State.AWAITING, (_A.ASK_ON,)),
         _E.ANSWER_BLAMES_US: (State.ENDED, (_A.ABORT_BACKEND, _A.RESPOND, _A.RELEASE)),
         _E.BACKEND_FAILED: (State.ENDED, (_A.ABORT_BACKEND, _A.RESPOND, _A.RELEASE)),
         _E.CLIENT_GONE: (State.ENDED, (_A.ABORT_BACKEND, _A.RELEASE)),

@@ -151,9 +151,21 @@ def _measure_judgements(metrics: Metrics, service: Measured) -> None:
         lambda: [((), counts.committed_early)],
     )
     metrics.counter(
+        "s3proxy_backend_disbelieved",
+        "Responses that claimed success and were none, by what was wrong: the document, the entity tag or its MD5.",
+        lambda: [((reason,), number) for reason, number in sorted(counts.disbelieved.items())],
+        ("reason",),
+    )
+    metrics.counter(
         "s3proxy_dropped_headers",
         "Headers which were dropped because no signature covers them.",
         lambda: [((), counts.dropped_headers)],
+    )
+    metrics.counter(
+        "s3proxy_lost_headers",
+        "Headers of objects that a backend does not keep, and that were not sent; see lossy_headers.",
+        lambda: [(labels, number) for labels, number in sorted(counts.lost_headers.items())],
+        ("backend", "header"),
     )
     metrics.counter(
         "s3proxy_exemptions",

@@ -26,6 +26,7 @@ from s3proxy.resign.keys import check_document_keys, check_keys
 from s3proxy.resign.mending import Mending
 from s3proxy.resign.profiles import check_private_surface
 from s3proxy.resign.region import translate_region, without_digests
+from s3proxy.resign.restrictions import check_parameters
 from s3proxy.resign.target import backend_target
 from s3proxy.s3.address import Address
 from s3proxy.s3.classification import check_request
@@ -143,6 +144,26 @@ class Onward:
         chain = [host.encode() for host in (origin.client_host, *origin.hops)]
         self._passed += forwarded_headers(self._backend.forwarded, chain, self.head.host, origin.scheme)
 
+    def check_size(self, now: datetime) -> None:
+        """
+        Refuse a request whose head would be larger than the backend takes, before the client sends its body.
+
+        Args:
+            now: Whatever it is, the signature has the same length.
+
+        Raises:
+            RequestHeaderSectionTooLarge: It would.
+        """
+        account = self._backend.account
+        restrictions = account.profile.restrictions
+        if restrictions is None:
+            return
+        target = self._target()
+        size = sum([len(name) + len(value) + 4 for name, value in self._passed])
+        # Most are far smaller, and signed but once.
+        if 2 * len(target) > restrictions.max_line_size or 2 * size > restrictions.max_headers_size:
+            self._sign(self.head.method, self._passed, None, account.payload_for(b""), now, target=target)
+
     def read_document(self, document: bytes) -> None:
         """
         Look at a document before anything is sent: what it asks for may be refused, or be put in many requests.
@@ -251,7 +272,8 @@ class Onward:
             KeyTooLongError: The key has more than 1,024 bytes.
             AccessDenied: It would be the backend's own surface.
             InvalidArgument: The backend cannot hold such a key.
-            NotImplementedByProxy: It sets a condition, which the backend would not look at.
+            NotImplementedByProxy: It sets a condition, which the backend would not look at, or names a version where
+                the backend has none.
         """
         if deletion.is_conditional:
             raise NotImplementedByProxy
@@ -265,6 +287,8 @@ class Onward:
         check_request(head, address, DELETE_OBJECT)
         check_private_surface(profile, head, address)
         check_keys(profile, head, address, DELETE_OBJECT)
+        if profile.restrictions is not None and deletion.version_id:
+            check_parameters(profile.restrictions, DELETE_OBJECT, DELETE_OBJECT.parameters)
         target = backend_target(head, address, profile, DELETE_OBJECT.parameters)
         # The document was the request's; this one has none to speak of.
         passed = [
@@ -290,6 +314,16 @@ class Onward:
         """
         assert self._mending is not None
         self._passed = self._mending.measure(answer, self._passed)
+
+    def following(self, now: datetime) -> BackendRequest:
+        """
+        Make the request for the next page of a listing, in the place of one that has nothing for the client.
+        """
+        assert self._mending is not None
+        self.head = self._mending.head
+        # It may name a place that the client did not name.
+        self._passed_names |= self._classification.operation.parameters
+        return self._asking(b"GET", self._passed, now)
 
     def asking_why(self, now: datetime) -> BackendRequest:
         """

@@ -61,6 +61,8 @@ from s3proxy.resign.answer import (
 )
 from s3proxy.resign.keys import check_keys
 from s3proxy.resign.profiles import check_private_surface
+from s3proxy.resign.restrictions import check_restrictions
+from s3proxy.resign.results import DisbelievedError
 from s3proxy.s3.address import Address, parse_address
 from s3proxy.s3.classification import Classification, check_method, check_request, classify, is_head_bucket
 from s3proxy.s3.date import format_rfc1123
@@ -90,6 +92,11 @@ if TYPE_CHECKING:
 
 _CHANGING_METHODS = frozenset({b"PUT", b"POST", b"DELETE"})
 _CAUSES = {Event.CLIENT_GONE: "client_left", Event.BACKEND_FAILED: "backend_failed"}
+_DISBELIEVED = {
+    "document": "backend {backend} answered success with the document of another operation: {request_id}",
+    "etag": "backend {backend} answered success without an entity tag: {request_id}",
+    "md5": "backend {backend} lost an object: it answered the MD5 of other bytes than it was sent: {request_id}",
+}
 _REFUSABLE = frozenset({State.LOOKING_UP, State.READING_FORM, State.JUDGING_FORM, State.HOLDING, State.SENDING})
 
 
@@ -121,14 +128,18 @@ class ProxyCounts:
     Attributes:
         committed_early: Answers below 400 which came before the body's end was released; none was believed.
         dropped_headers: Headers which were dropped because no signature covers them.
+        lost_headers: Headers that a backend does not keep and did not get, by its name and theirs.
         exempted: How often each exemption of a key was needed.
         aborted: Requests which were given up, by cause.
+        disbelieved: Successes of a backend that were none, by what was wrong.
     """
 
     committed_early: int = 0
     dropped_headers: int = 0
+    lost_headers: Counter[tuple[str, str]] = field(default_factory=Counter)
     exempted: Counter[str] = field(default_factory=Counter)
     aborted: Counter[str] = field(default_factory=Counter)
+    disbelieved: Counter[str] = field(default_factory=Counter)
 
 
 class Proxy:
@@ -329,6 +340,11 @@ class ProxiedExchange:
         """
         try:
             step(*arguments)
+        except DisbelievedError as error:
+            self._proxy.counts.disbelieved[error.reason] += 1
+            self._proxy.log.error(_DISBELIEVED[error.reason], backend=self._backend_name, request_id=self._request_id)
+            self._cause = "backend_disbelieved"
+            self._fail(error)
         except S3Error as error:
             self._fail(error)
         except Exception:
@@ -444,6 +460,8 @@ class ProxiedExchange:
         check_taken(backend.allowed, head, classification)
         if profile.refused_keys is not None:
             check_keys(profile, head, address, classification.operation)
+        if profile.restrictions is not None:
+            check_restrictions(profile, head, address, classification)
         if proxy.authorizer is not None:
             deciding = proxy.authorizer.authorize(head, address, authenticated)
             if deciding is not None:
@@ -469,11 +487,19 @@ class ProxiedExchange:
         assert self._classification is not None
         head = self._head
         authenticated = self._authenticated
+        computes_md5 = self._backend.account.profile.loses_objects
         if self._form is None:
             limits = self._proxy.settings.body_limits
-            plan = plan_body(head, self._classification.operation, authenticated, limits, spools=self._backend.spools)
+            plan = plan_body(
+                head,
+                self._classification.operation,
+                authenticated,
+                limits,
+                spools=self._backend.spools,
+                computes_md5=computes_md5,
+            )
         else:
-            plan = self._form.plan(head)
+            plan = self._form.plan(head, computes_md5=computes_md5)
             self._fields_read()
         self._plan = plan
         self._ticket = ticket = self._proxy.budgets.admit(
@@ -553,8 +579,10 @@ class ProxiedExchange:
         if not backend.account.profile.is_plain:
             self._mending = onward.mend()
             self._head = onward.head
+            proxy.counts.lost_headers.update((backend.name, name.decode()) for name in self._mending.lost)
         if backend.forwarded != "none":
             onward.tell_origin(self._request.origin)
+        onward.check_size(self._received_at)
         if self._plan.decoder is None:
             self._verified_at = self._proxy.clock()
             self._receive(Event.AUTHENTICATED_WITHOUT_BODY)
@@ -662,6 +690,8 @@ class ProxiedExchange:
     def _body_verified(self, checksums: HeaderList) -> None:
         self._verified = checksums
         self._verified_at = self._proxy.clock()
+        if self._mending is not None and self._plan is not None and self._plan.digests is not None:
+            self._mending.md5 = self._plan.digests.md5
         if self._memory is not None:
             self._memory.settle()
         if isinstance(self._held, HeldBody) and (error := self._refused_document(self._held)) is not None:
@@ -858,10 +888,12 @@ class ProxiedExchange:
             self._backend_failed(failure)
             return
         use, status, is_whole = self._answer_use, self._response.head.status, self._reader.is_whole
-        document = read_content(self._reader.document, self._response.head, use, is_whole=is_whole)
+        content = self._reader.document
+        document = read_content(content, self._response.head, use, is_whole=is_whole)
         # A listing is no error, and long.
-        error = read_error(b"" if use is AnswerUse.CONVERT else document, is_whole=is_whole)
-        if use is not AnswerUse.CONVERT and blames_our_signature(error):
+        is_result = use in {AnswerUse.CONVERT, AnswerUse.CHECK}
+        error = read_error(b"" if is_result else document, is_whole=is_whole)
+        if not is_result and blames_our_signature(error):
             key = self._backend.account.key if self._backend is not None else None
             self._proxy.log.error(
                 "backend {backend} refused our own signature, of key {key}: {code}: {request_id}",
@@ -872,9 +904,19 @@ class ProxiedExchange:
             )
             self._receive(Event.ANSWER_BLAMES_US, InternalError())
             return
+        if not is_whole and self._mending is not None and self._mending.replaces_error(status):
+            # Whatever it is, it is no error of S3's.
+            self._response.abort()
+            document, is_whole = b"", True
         if is_whole:
             if self._mending is not None:
                 mended = self._mending.document(document, status)
+                if self._mending.following:
+                    self._reader = None
+                    if self._memory is not None:
+                        self._memory.count(-len(content))
+                    self._receive(Event.ANSWER_CONTINUES)
+                    return
                 if mended is not document and use is AnswerUse.JUDGE:
                     error = read_error(mended)
                 document = mended
@@ -886,6 +928,21 @@ class ProxiedExchange:
                 self._error_code = (error_code(error) or b"").decode("ascii") or None
             self._document = document
         self._receive(Event.ANSWER_ACQUITS_US)
+
+    def _ask_on(self) -> None:
+        assert self._onward is not None
+        assert self._backend is not None
+        asked = self._backend.agent.send(self._onward.following(self._proxy.wall_clock()))
+        self._asked = asked
+        asked.addCallbacks(partial(self._guarded, self._continued), self._not_answered)
+
+    def _continued(self, response: BackendResponse) -> None:
+        self._asked = None
+        self._response = response
+        if response.head.status != 200:
+            # The first page was a success, so this is no refusal of the request.
+            raise InternalError
+        self._receive(Event.ANSWER_NEEDS_READING)
 
     def _public_name(self) -> PublicName:
         assert self._address is not None
@@ -935,11 +992,14 @@ class ProxiedExchange:
             self._request.write_answer(status, reason, read_headers(headers), document)
             self._receive(Event.ANSWER_ENDED)
             return
-        is_chunked = self._frame(headers)
+        cut = self._mending.cut(answer) if self._mending is not None else None
+        is_chunked = self._frame(headers, status, cut)
         head = self._request.make_head(status, reason, headers)
         if reader is None and self._response.is_complete and not is_chunked and self._pace is None:
             # All of it came with its head: nothing is left to pace.
             content = self._response.take_content()
+            if cut is not None:
+                content = content[cut[0] : cut[1]]
             self._sent_size = len(content)
             self._request.writer.writeSequence((head, content))
             self._receive(Event.ANSWER_ENDED)
@@ -952,7 +1012,7 @@ class ProxiedExchange:
             if self._pace is not None:
                 self._pace.stop()
             self._pace = relay.pace = self._ticket.pace(relay.hold, relay.release)
-        relay.start(reader)
+        relay.start(reader, cut)
 
     def _answer_form(self, form: Form, passed: HeaderList) -> None:
         """
@@ -972,15 +1032,20 @@ class ProxiedExchange:
         self._request.write_answer(self._status, reason, headers, document)
         self._receive(Event.ANSWER_ENDED)
 
-    def _frame(self, headers: HeaderList) -> bool:
+    def _frame(self, headers: HeaderList, status: int, cut: tuple[int, int] | None) -> bool:
         """
         Add the headers which say where the answer ends; return whether that is in chunked transfer coding.
+
+        Args:
+            cut: What the client gets of it; None for all.
         """
         assert self._response is not None
         answer = self._response.head
         if self._response.body_length is not None:
             # To HEAD, and with 304, the length is of what is not sent.
-            if answer.content_length is not None and answer.status != 204:
+            if cut is not None:
+                headers.append((b"Content-Length", b"%d" % (cut[1] - cut[0])))
+            elif answer.content_length is not None and answer.status != 204 and not (status == 304 != answer.status):
                 headers.append((b"Content-Length", b"%d" % answer.content_length))
             return False
         if self._request.head.version == b"HTTP/1.0":
@@ -1115,6 +1180,7 @@ class ProxiedExchange:
         Action.STOP_BODY: _stop_body,
         Action.READ_ANSWER: _read_answer,
         Action.ASK_WHY: _ask_why,
+        Action.ASK_ON: _ask_on,
         Action.RELAY: _relay_answer,
         Action.RESPOND: _respond,
         Action.FINISH: _finish,

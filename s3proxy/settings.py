@@ -319,6 +319,13 @@ class BackendSettings:
         "`spool` verifies it on disk first, for a backend which would commit a short body.",
         "tail",
     )
+    lossy_headers: str = option(
+        choice("drop", "refuse"),
+        "What happens to an object with a header that S3 stores and the profile's storage does not, such as "
+        "`Cache-Control` at `walrus-3.4`. `drop`: it is stored without, and `s3proxy_lost_headers` counts it. "
+        "`refuse`: 501 NotImplemented, and nothing is stored.",
+        "drop",
+    )
     extensions: tuple[str, ...] | None = option(
         list_of(choice(*sorted(EXTENSIONS), *sorted(ALL_OPERATIONS))),
         "What clients may ask for beyond the profile: functions that are not S3's, or S3 operations that the profile "

@@ -16,6 +16,7 @@ import pytest_twisted
 
 from s3proxy.authentication import Anonymous
 from s3proxy.resign.profiles import PROFILES
+from s3proxy.testing.faulty_backend import FaultyBackend
 from tests.harness import NOW, Harness
 from tests.signer import Signer
 from tests.test_sweep import presigned
@@ -344,9 +345,14 @@ async def test_a_condition_on_another_document(profile: str) -> None:
     A condition of an object's read is judged by HEAD at Eucalyptus. Of its ACL nobody asks by HEAD: there is no such
     operation.
     """
+    backend = FaultyBackend()
+    document = b"<AccessControlPolicy/>"
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(document), document)
+    backend.on_request = lambda connection, request: connection.send(answer)
     responses, harness = await ask(
         Signer().head("GET", "/bucket/key?acl", unsigned={"If-Match": '"a"', "Range": "bytes=0-1"})[0],
         profile=PROFILES[profile],
+        backend=backend,
     )
 
     assert [response.status for response in responses] == [200]

@@ -30,8 +30,7 @@ from s3proxy.s3.errors import AccessDenied
 from s3proxy.testing import MODES
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest
 from s3proxy.testing.faulty_client import Answer
-from s3proxy.testing.legacy_operations import Call
-from s3proxy.testing.legacy_signature import Refusal
+from s3proxy.testing.legacy_messages import Call, Refusal
 from tests.harness import BACKEND_KEY, Harness, turns, until
 from tests.signer import Signer
 from tests.test_checksums import checksum
@@ -319,15 +318,15 @@ async def test_versions_and_conditions() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_surface_of_the_storages_own() -> None:
     """
-    A key does not lead there.
+    A key does not lead there: no bucket is called as a directory's parent.
     """
     harness = Harness(profile=WALRUS, signature="v2")
     answer = await ask(harness, request(document("services/Eucalyptus"), "/..?delete"))
     asked = list(harness.backend.requests)
     await harness.close()
 
-    assert (answer.status, asked) == (200, [])
-    assert "<Code>AccessDenied</Code>" in answer.body.decode()
+    assert (answer.status, asked) == (400, [])
+    assert "<Code>InvalidBucketName</Code>" in answer.body.decode()
 
 
 @pytest_twisted.ensureDeferred

@@ -8,7 +8,7 @@ import hashlib
 import io
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -20,7 +20,6 @@ import boto3
 import pytest
 import pytest_twisted
 from botocore.config import Config
-from s3transfer.exceptions import S3DownloadFailedError
 from twisted.internet import reactor
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.threads import deferToThread
@@ -31,11 +30,13 @@ from s3proxy.cli import main
 from s3proxy.config import make_settings
 from s3proxy.resign.answer import MAX_SIZES, AnswerUse, translate_error
 from s3proxy.resign.profiles import PROFILES, Profile
+from s3proxy.s3.error_xml import escape_text
 from s3proxy.testing import MODES, FaultyBackend, Quirks
 from s3proxy.testing.faulty_client import Answer, FaultyClient
 from tests.harness import BACKEND_KEY, Harness, until
 from tests.signer import Signer
 from tests.testing.test_legacy_store import DATE, KEY, SECRET, Running, code, complete, found, md5_header
+from tests.walrus_rows import WALRUS_ROWS
 
 BODY = b"0123456789"
 ETAG = hashlib.md5(BODY).hexdigest()
@@ -282,25 +283,14 @@ async def own_codes_straight(pair: Pair) -> None:
     missing = await pair.straight("GET", "/b/missing")
     changed = await pair.straight("PUT", "/b/k", b"x", headers=md5_header(b"y"))
     beyond = await pair.straight("GET", "/b/k", headers={"Range": "bytes=10-"})
-    break_object(pair)
-    broken = await pair.straight("GET", "/b/k")
-    answers = (missing, changed, beyond, broken)
+    unknown = await pair.straight("PATCH", "/b/k")
+    answers = (missing, changed, beyond, unknown)
     assert [(answer.status, code(answer)) for answer in answers] == [
         (404, "NoSuchEntity"),
         (400, "ContentMismatch"),
         (416, "Invalid Range"),
-        (500, "UNKNOWN"),
+        (405, "UNKNOWN"),
     ]
-
-
-def break_object(pair: Pair) -> None:
-    """
-    Take an object's octets away.
-    """
-    folder = pair.store.store.objects.bucket("b")
-    stored = folder.find("k")
-    assert stored is not None
-    folder.content_path(stored).unlink()
 
 
 async def own_codes_through(pair: Pair) -> None:
@@ -308,29 +298,25 @@ async def own_codes_through(pair: Pair) -> None:
     no_bucket = await pair.through("GET", "/none/k")
     changed = await pair.through("PUT", "/b/k", b"x", **{"content-md5": md5_header(b"y")["content-md5"]})
     beyond = await pair.through("GET", "/b/k", range="bytes=10-")
-    break_object(pair)
-    broken = await pair.through("GET", "/b/k")
-    answers = (missing, no_bucket, changed, beyond, broken)
+    unknown = await pair.through("PATCH", "/b/k")
+    answers = (missing, no_bucket, changed, beyond, unknown)
     assert [(answer.status, code(answer)) for answer in answers] == [
         (404, "NoSuchKey"),
         (404, "NoSuchBucket"),
         (400, "BadDigest"),
         (416, "InvalidRange"),
-        (500, "InternalError"),
+        (405, "MethodNotAllowed"),
     ]
     assert pair.harness.records[0].error_code == "NoSuchKey"
 
 
 async def odd_ranges_straight(pair: Pair) -> None:
-    """
-    Who takes the last number for the object's size has a whole object after its first part.
-    """
     middle = await pair.straight("GET", "/b/k", headers={"Range": "bytes=2-4"})
     suffix = await pair.straight("GET", "/b/k", headers={"Range": "bytes=-4"})
     several = await pair.straight("GET", "/b/k", headers={"Range": "bytes=0-1,4-5"})
-    assert (middle.status, middle.header("content-range"), middle.body) == (200, "2-4/3", b"234")
-    assert (suffix.status, suffix.header("content-range"), suffix.body) == (200, "0-4/5", b"01234")
-    assert several.status == 500
+    assert (middle.header("content-range") or "").startswith("2-4/")
+    assert (middle.body, suffix.body) == (b"234", b"01234")
+    assert several.status == (400 if pair.quirks.fault_answers == "400" else 500)
 
 
 RANGES: list[tuple[str, int, bytes | None, str | None]] = [
@@ -476,7 +462,8 @@ async def lists_v1_through(pair: Pair) -> None:
             assert listed.status == 200
             assert found(listed, "ContinuationToken") == ([token] if token else [])
             assert found(listed, "Marker") == found(listed, "NextMarker") == []
-            shown += found(listed, "Key") + found(listed, "Prefix")[1:]
+            names = found(listed, "Key") + found(listed, "Prefix")[1:]
+            shown += [escape_text(unquote(name)) for name in names] if found(listed, "EncodingType") else names
             counted += int(found(listed, "KeyCount")[0])
             if found(listed, "IsTruncated") == ["false"]:
                 break
@@ -615,6 +602,18 @@ ROWS: dict[str, Row] = {
     "closes_after_reads": Row(closes_after_reads_straight, closes_after_reads_through),
     "trusts_rewrite_header": Row(trusts_rewrite_header_straight, trusts_rewrite_header_through),
 }
+THROUGH_OF_OTHERS = {
+    "ranges_are_200": odd_ranges_through,
+    "reads_any_unit": ranges_through,
+    "lacks_accept_ranges": ranges_through,
+    "refuses_posts": lacks_multi_delete_through,
+}
+"""
+Quirks whose mending another one's trial shows.
+"""
+
+for name, (straight_trial, through_trial) in WALRUS_ROWS.items():
+    ROWS[name] = Row(straight_trial, through_trial or THROUGH_OF_OTHERS[name])
 """
 Each quirk: how it shows, and that it does not show through s3proxy.
 """
@@ -696,7 +695,7 @@ async def test_the_service_path_is_signed_as_the_profile_says(tmp_path: Path, mo
 @pytest_twisted.ensureDeferred
 async def test_downloads_of_boto3(tmp_path: Path) -> None:
     """
-    Straight, boto3 cannot have an object of several parts: it reads each with If-Match. Through s3proxy it has it.
+    boto3 reads a large object in ranges with If-Match, of which Walrus understands neither.
     """
     now = datetime.now(UTC)
     body = bytes(range(256)) * 40_000
@@ -721,14 +720,11 @@ async def test_downloads_of_boto3(tmp_path: Path) -> None:
             config=Config(s3={"addressing_style": "path"}, signature_version=version, proxies={}),
         )
         file = io.BytesIO()
-        client.download_fileobj("b", "k", file)
-        client.close()
+        with closing(client):
+            client.download_fileobj("b", "k", file)
         return file.getvalue()
 
     try:
-        straight_url = f"http://127.0.0.1:{store.port.getHost().port}/services/Walrus"
-        with pytest.raises(S3DownloadFailedError):
-            await deferToThread(download, straight_url, KEY, SECRET, "s3")
         through_url = f"http://127.0.0.1:{harness.port.getHost().port}"
         through = await deferToThread(download, through_url, signer.access_key_id, signer.secret, "s3v4")
     finally:
@@ -815,7 +811,7 @@ async def test_an_object_which_is_replaced_while_it_is_read(tmp_path: Path) -> N
         ("Invalid Range", 416, True, "InvalidRange"),
         ("UNKNOWN", 405, True, "MethodNotAllowed"),
         ("UNKNOWN", 500, True, "InternalError"),
-        ("UNKNOWN", 418, True, "InternalError"),
+        ("UNKNOWN", 418, True, "InvalidRequest"),
         ("AccessDenied", 403, True, "AccessDenied"),
     ],
 )

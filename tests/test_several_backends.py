@@ -24,8 +24,8 @@ from s3proxy.config import make_settings
 from s3proxy.service import ProxyService
 from s3proxy.testing.faulty_backend import FaultyBackend
 from s3proxy.testing.faulty_client import Answer, FaultyClient
+from s3proxy.testing.legacy_messages import Reply
 from s3proxy.testing.legacy_objects import IncomingBody
-from s3proxy.testing.legacy_operations import Reply
 from s3proxy.testing.legacy_quirks import Quirks
 from s3proxy.testing.legacy_store import LegacyStore
 from tests.forms import BUCKET, form_request, multipart, v4_fields

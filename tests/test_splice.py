@@ -4,6 +4,7 @@ Bodies which go from socket to socket inside the kernel: the same octets, the sa
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,7 @@ import pytest_twisted
 from twisted.internet.task import Clock
 
 from s3proxy import splice
+from s3proxy.resign.profiles import PROFILES
 from s3proxy.s3.credential import BudgetLimits
 from s3proxy.testing.faults import reads_no_more_after
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest, answer_ok
@@ -106,6 +108,27 @@ async def test_an_upload_arrives_whole(spliced: list[splice.Splice]) -> None:
     assert len(spliced) == 2
     assert len(harness.backend.connections) == 1
     assert [(record.received_size, record.object_size) for record in harness.records] == [(len(BODY), len(BODY))] * 2
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest_twisted.ensureDeferred
+async def test_no_profile_hashes_bodies_without_need(profile: str, spliced: list[splice.Splice]) -> None:
+    """
+    Walrus 3.4 alone answers success to objects that it has lost, so their MD5 is computed, and they are not spliced.
+    """
+    backend = FaultyBackend()
+    md5 = hashlib.md5(BODY).hexdigest().encode()
+    backend.on_request = lambda connection, _: connection.send(
+        b'HTTP/1.1 200 OK\r\nETag: "%s"\r\nContent-Length: 0\r\n\r\n' % md5
+    )
+    harness = Harness(backend=backend, profile=PROFILES[profile])
+    put = upload()
+
+    answer = await harness.request(put.head, put.body)
+    await harness.close()
+
+    assert (answer.status, backend.requests[0].body == BODY) == (200, True)
+    assert len(spliced) == (profile != "walrus-3.4")
 
 
 @pytest.mark.parametrize("seen", ["chunked", "TLS", "paid for", "without a length"])

@@ -180,6 +180,7 @@ class BodyDigests:
         trailer_name: bytes | None,
         *,
         md5_expected_as_hex: bool,
+        computes_md5: bool = False,
     ) -> None:
         self._claimed_sha256 = claimed_sha256
         self._claimed_md5 = claimed_md5
@@ -189,7 +190,7 @@ class BodyDigests:
         self.trailer_name = trailer_name
         self.verified: HeaderList = []
         self._sha256 = hashlib.sha256() if claimed_sha256 is not None else None
-        self._md5 = hashlib.md5() if claimed_md5 is not None else None
+        self._md5 = hashlib.md5() if claimed_md5 is not None or computes_md5 else None
         self._checksum: Digest | None = None
         if algorithm is not None:
             # The octets are hashed once, whoever asks.
@@ -206,6 +207,13 @@ class BodyDigests:
         """
         for update in self.updates:
             update(octets)
+
+    @property
+    def md5(self) -> bytes | None:
+        """
+        The MD5 of what was taken so far, in lower-case hex; None if it is not computed.
+        """
+        return self._md5.hexdigest().encode() if self._md5 is not None else None
 
     def check(self, trailers: HeaderList) -> None:
         """
@@ -267,6 +275,7 @@ def parse_body_digests(
     has_trailer: bool = False,
     describes_object: bool = False,
     is_part: bool = False,
+    computes_md5: bool = False,
 ) -> BodyDigests:
     """
     Read what a request's headers claim of its body.
@@ -276,6 +285,7 @@ def parse_body_digests(
         has_trailer: Whether trailers may follow the body.
         describes_object: Whether the checksum headers are about an object that is there already; they are left alone.
         is_part: Whether the body is a part of an upload.
+        computes_md5: Whether the MD5 is wanted even if the client did not send it.
 
     Raises:
         InvalidDigest: Content-MD5 is no MD5.
@@ -305,7 +315,13 @@ def parse_body_digests(
             algorithm = ALGORITHMS[name.removeprefix(_PREFIX)]
         _check_sdk_algorithm(fields, algorithm)
     return BodyDigests(
-        claimed_sha256, claimed_md5, algorithm, claimed_checksum, trailer_name, md5_expected_as_hex=not is_part
+        claimed_sha256,
+        claimed_md5,
+        algorithm,
+        claimed_checksum,
+        trailer_name,
+        md5_expected_as_hex=not is_part,
+        computes_md5=computes_md5,
     )
 
 

@@ -32,6 +32,8 @@ from s3proxy.splice import MIN_SPLICED_SIZE, Splice, begin_splice
 if TYPE_CHECKING:
     from s3proxy.backend.pool import Pool
 
+_STATUS_LINE_START = b"HTTP/1."
+
 MAX_INTERIM_ANSWERS = 16
 """
 Interim answers of one request; a backend which sends more is not waiting for anything.
@@ -86,6 +88,8 @@ class BackendConnection(Protocol):
         self._answer_left: int | None = 0
         self._framing: ChunkedFraming | None = None
         self._keeps_alive = True
+        # Whether the last response ended with its head, though the head declares a body that may follow all the same.
+        self._may_trail = False
         self._is_paused = False
         self._paused_at: float | None = None
         self._is_lost = False
@@ -307,6 +311,14 @@ class BackendConnection(Protocol):
             return
         if self._answered is None:
             # Nobody asked: the next answer on this connection could be somebody else's.
+            if self._may_trail:
+                self._pool.trails_heads = True
+            self.abort()
+            return
+        if self._may_trail and self._is_silent and not _STATUS_LINE_START.startswith(data[: len(_STATUS_LINE_START)]):
+            # The body of a response that has none, late. Nothing of a response to this request has come.
+            self._pool.trails_heads = True
+            self._fail(BackendFault.UNANSWERED)
             self.abort()
             return
         self._is_silent = False
@@ -344,7 +356,9 @@ class BackendConnection(Protocol):
         self._deadline.clear()
         self._keeps_alive = head.keeps_alive
         self._framing = None
-        if request.method == b"HEAD" or head.status in {204, 304}:
+        is_bodiless = request.method == b"HEAD" or head.status in {204, 304}
+        self._may_trail = is_bodiless and (head.is_chunked or head.content_length != 0)
+        if is_bodiless:
             self._answer_left = 0
         elif head.is_chunked:
             self._answer_left = None
@@ -358,6 +372,12 @@ class BackendConnection(Protocol):
             self._keeps_alive = False
             self._stop_body()
         rest, self._unread = self._unread, b""
+        if is_bodiless and (rest or (self._may_trail and self._pool.trails_heads)):
+            # Walrus sends a document after the head of its answer to HEAD. It is not read, and nobody else gets this
+            # connection: the document would be the beginning of the next answer.
+            self._pool.trails_heads = True
+            self._keeps_alive = False
+            rest = b""
         if self._answer_left is not None and len(rest) > self._answer_left:
             self._drop()
             return

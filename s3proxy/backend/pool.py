@@ -39,6 +39,8 @@ class Pool(Factory):
         is_healthy: Whether it is thought to work.
         is_checked: Whether somebody asks at intervals; only then can it become healthy again.
         turn: When it was chosen last, among the pools of its backend.
+        trails_heads: Whether a body was seen after the head of an answer that has none. From then on a connection ends
+            with such an answer whose head declares a body.
         ended_paused_seconds: For how long answers were not read because of clients, where that is over.
     """
 
@@ -55,6 +57,7 @@ class Pool(Factory):
         self.is_healthy = True
         self.is_checked = False
         self.turn = 0
+        self.trails_heads = False
         self.ended_paused_seconds = 0.0
         self._idle: list[BackendConnection] = []
         self._connecting: set[_Connecting] = set()

@@ -63,17 +63,20 @@ class ResponseRelay:
         self.pace: Pace | None = None
         self.sent_size = 0
 
-    def start(self, reader: DocumentReader | None = None) -> None:
+    def start(self, reader: DocumentReader | None = None, cut: tuple[int, int] | None = None) -> None:
         """
         Begin.
 
         Args:
             reader: Who has read the body's beginning, if somebody has.
+            cut: The first byte of the body that the client gets, and the one after the last; None for all.
         """
         transport = self._response.transport
         if transport is not None:
             self._writer.read_size = ReadSize(transport, is_paced=self.pace is not None)
-        if reader is None:
+        if cut is not None:
+            self._response.deliver(CutBody(self, cut, self._response.abort))
+        elif reader is None:
             self._response.deliver(self)
         else:
             reader.pass_to(self)
@@ -159,6 +162,56 @@ class ResponseRelay:
         Only pause: the exchange aborts the backend when the client is gone.
         """
         self._response.pauseProducing()
+
+
+class CutBody(SeesEachOctet):
+    """
+    Passes a part of a body on.
+
+    Args:
+        receiver: Gets the part.
+        cut: The first byte of it, and the one after the last.
+        abort: Called when the part is complete: the rest is not read.
+    """
+
+    __slots__ = ("_abort", "_left", "_receiver", "_to_skip")
+
+    def __init__(self, receiver: BodyReceiver, cut: tuple[int, int], abort: Callable[[], None]) -> None:
+        self._receiver: BodyReceiver | None = receiver
+        self._to_skip = cut[0]
+        self._left = cut[1] - cut[0]
+        self._abort = abort
+
+    def bodyReceived(self, pieces: Sequence[Buffer]) -> None:
+        """
+        Receive part of the body.
+        """
+        if self._receiver is None:
+            return
+        kept: list[Buffer] = []
+        for piece in pieces:
+            view = memoryview(piece)[self._to_skip :]
+            self._to_skip -= len(piece) - len(view)
+            view = view[: self._left]
+            self._left -= len(view)
+            if view:
+                kept.append(view)
+        if kept:
+            self._receiver.bodyReceived(kept)
+        if not self._left:
+            self._end(None)
+            self._abort()
+
+    def bodyEnded(self, failure: Failure | None) -> None:
+        """
+        Called once the body is complete, or was cut.
+        """
+        self._end(failure)
+
+    def _end(self, failure: Failure | None) -> None:
+        receiver, self._receiver = self._receiver, None
+        if receiver is not None:
+            receiver.bodyEnded(failure)
 
 
 class DocumentReader(SeesEachOctet):

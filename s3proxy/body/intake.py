@@ -94,14 +94,22 @@ class FormIntake:
         """
         return upload_request(self._head, self._address, self.form)
 
-    def plan(self, asked: RequestHead) -> BodyPlan:
+    def plan(self, asked: RequestHead, *, computes_md5: bool = False) -> BodyPlan:
         """
         Plan for the file.
 
         Raises:
             S3Error: As `plan_form` does.
         """
-        return plan_form(self._length, asked, self._fields.size, self._boundary, self._size_ranges, self._limits)
+        return plan_form(
+            self._length,
+            asked,
+            self._fields.size,
+            self._boundary,
+            self._size_ranges,
+            self._limits,
+            computes_md5=computes_md5,
+        )
 
     def give_file_to(self, file: FileConsumer) -> None:
         """

@@ -71,6 +71,7 @@ class BodyPlan:
         max_held: Bytes which are held.
         memory_size: Bytes which are held in memory; above them the body is on disk.
         trailer_name: Of the checksum which comes after it, lower case; None where none was announced.
+        digests: Those which run over it; None if there is no body.
     """
 
     use: BodyUse
@@ -80,6 +81,7 @@ class BodyPlan:
     max_held: int
     memory_size: int
     trailer_name: bytes | None = None
+    digests: BodyDigests | None = None
 
     @property
     def memory(self) -> int:
@@ -114,13 +116,20 @@ _BODY_CLAIMS = frozenset({b"content-md5", b"x-amz-trailer", b"x-amz-sdk-checksum
 
 
 def plan_body(
-    head: RequestHead, operation: Operation, authenticated: Authenticated, limits: BodyLimits, *, spools: bool = False
+    head: RequestHead,
+    operation: Operation,
+    authenticated: Authenticated,
+    limits: BodyLimits,
+    *,
+    spools: bool = False,
+    computes_md5: bool = False,
 ) -> BodyPlan:
     """
     Look at the headers once more, now that they are believed.
 
     Args:
         spools: Whether an object must be verified whole, however large it is.
+        computes_md5: Whether the MD5 of an object is wanted, whoever sent it.
 
     Raises:
         MissingContentLength: An object came without a length.
@@ -149,6 +158,7 @@ def plan_body(
         has_trailer=payload.has_trailer,
         describes_object=operation.describes_object,
         is_part=operation is UPLOAD_PART,
+        computes_md5=computes_md5 and use is BodyUse.OBJECT,
     )
     length = _decoded_length(head) if payload.is_streaming else _plain_length(head, use, limits)
     memory_size = limits.small_body if use in {BodyUse.OBJECT, BodyUse.NONE} else limits.document
@@ -162,7 +172,7 @@ def plan_body(
         raise _too_large(use, max_held)
     decoder = _make_decoder(length, digests, authenticated)
     streams = use is BodyUse.OBJECT and length is not None and length > max_held
-    return BodyPlan(use, decoder, length, streams, max_held, memory_size, digests.trailer_name)
+    return BodyPlan(use, decoder, length, streams, max_held, memory_size, digests.trailer_name, digests)
 
 
 def plan_form(
@@ -172,6 +182,8 @@ def plan_form(
     boundary: bytes,
     size_ranges: Sequence[SizeRange],
     limits: BodyLimits,
+    *,
+    computes_md5: bool = False,
 ) -> BodyPlan:
     """
     Plan for a form's file, once its policy is believed.
@@ -181,13 +193,14 @@ def plan_form(
         asked: What it asks for, as a request of its own.
         fields_size: Bytes before the file's first octet.
         size_ranges: Of the policy.
+        computes_md5: As `plan_body` takes it.
 
     Raises:
         MalformedPOSTRequest: The form is shorter than its own end.
         InvalidRequest: A checksum cannot be used.
         InvalidDigest: Content-MD5 is no MD5.
     """
-    digests = parse_body_digests(asked.fields)
+    digests = parse_body_digests(asked.fields, computes_md5=computes_md5)
     decoder = FileDecoder(boundary)
     length = None
     if limits.streams_forms:
@@ -197,7 +210,7 @@ def plan_form(
     body = FormBody(decoder, digests, size_ranges, limits.object_size, length)
     streams = length is not None and length > limits.small_body
     max_held = limits.object_size if length is None else limits.small_body
-    return BodyPlan(BodyUse.OBJECT, body, length, streams, max_held, limits.small_body)
+    return BodyPlan(BodyUse.OBJECT, body, length, streams, max_held, limits.small_body, None, digests)
 
 
 def _make_decoder(length: int | None, digests: BodyDigests, authenticated: Authenticated) -> BodyDecoder:

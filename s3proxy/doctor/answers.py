@@ -8,12 +8,14 @@ import re
 
 from s3proxy.backend.request import BackendError
 from s3proxy.doctor.storage import Storage
-from s3proxy.doctor.verdict import Examine, Judgement, Probe, judge
+from s3proxy.doctor.verdict import Examine, Judgement, Probe, judge, unclear
 from s3proxy.resign.head import content_md5
 from s3proxy.s3.head import HeaderList
 from s3proxy.s3.limits import KIB
 
 CONTENT = b"0123456789"
+
+_NAME_SPACE = re.compile(rb"<Error[^>]{0,200}?xmlns=[^>]{0,200}>")
 
 HEADER_SIZES = (4 * KIB, 8 * KIB, 16 * KIB, 32 * KIB)
 
@@ -34,6 +36,31 @@ async def range_(storage: Storage) -> Judgement:
     if (answer.status, answer.content, told) == (206, b"234", b"bytes 2-4/10"):
         return judge(True, str(answer))
     return judge(False, f"{answer}, {len(answer.content)} bytes, Content-Range {(told or b'none').decode('latin-1')}")
+
+
+async def range_status(storage: Storage) -> Judgement:
+    await storage.put(b"range-status", CONTENT)
+    answer = await storage.get(b"range-status", [(b"Range", b"bytes=2-4")])
+    return judge(answer.status == 206, str(answer))
+
+
+async def etag_quoted(storage: Storage) -> Judgement:
+    await storage.put(b"etag-quoted", CONTENT)
+    told = (await storage.get(b"etag-quoted")).fields.value(b"etag") or b"none"
+    return judge(told.startswith(b'"'), f"ETag {told.decode('latin-1')}")
+
+
+async def error_plain(storage: Storage) -> Judgement:
+    answer = await storage.get(b"error-plain")
+    if not answer.code:
+        return unclear(str(answer))
+    found = _NAME_SPACE.search(answer.content)
+    return judge(found is None, found[0].decode("latin-1") if found is not None else str(answer))
+
+
+async def versioning(storage: Storage) -> Judgement:
+    answer = await storage.ask(b"GET", storage.bucket_target(b"versioning"))
+    return judge(answer.is_success and b"VersioningConfiguration" in answer.content, str(answer))
 
 
 async def if_none_match(storage: Storage) -> Judgement:
@@ -145,14 +172,18 @@ PROBES = (
     Probe(
         "range-beyond", "a Range beyond the end is answered 416", _conditional(b"r", [(b"Range", b"bytes=99-")], 416)
     ),
+    Probe("range-status", "a Range is answered 206, whatever else is told of it", range_status),
+    Probe("etag-quoted", "GET tells the entity tag in quotation marks", etag_quoted),
     Probe("if-none-match", "If-None-Match of the ETag is answered 304", if_none_match),
     Probe("if-match", "If-Match of another ETag is answered 412", _conditional(b"m", [(b"If-Match", b'"0"')], 412)),
     Probe("head-length", "HEAD tells the length", head_length),
     Probe("no-such-key", "an absent object is 404 NoSuchKey", no_such_key),
+    Probe("error-plain", "the document of an error has no name space", error_plain),
     Probe("no-such-bucket", "an absent bucket is 404 NoSuchBucket", no_such_bucket),
     Probe("list-buckets", "ListBuckets names the bucket", list_buckets),
     Probe("head-service", "HEAD of the service itself is answered", head_service),
     Probe("location", "GetBucketLocation", location),
+    Probe("versioning", "GetBucketVersioning", versioning),
     Probe("list-v2", "ListObjectsV2", list_v2),
     Probe("delete-objects", "DeleteObjects", delete_objects),
     Probe("copy", "CopyObject", copy),

@@ -89,7 +89,7 @@ def claims(profile: Profile, found: Profile) -> Iterator[Claim]:
         yield Claim("v2-amz-date", no, 2, 1, "Date alone is sent, which is taken as well")
     else:
         yield Claim("v2-amz-date", yes, 0, 2, "Signature V2 is sent with x-amz-date")
-    if profile.escapes_plus:
+    if profile.escapes_plus or profile.target is not None:
         yield Claim("key-plus", no, 2, 1, "+ is sent as %2B, which means the same")
     else:
         yield Claim("key-plus", yes, 0, 2, "a key with a plus becomes another key")
@@ -122,6 +122,8 @@ def _claims_about_answers(profile: Profile) -> Iterator[Claim]:
         yield Claim("range", no, 1, 0, "its ranges need no mending")
     else:
         yield Claim("range", yes, 0, 2, "ranges are passed as they are")
+    for probe, is_so in profile.facts.items():
+        yield Claim(probe, yes if is_so else no, 2, 2, "it is another version of the storage")
     if profile.lists_v1:
         yield Claim("list-v2", no, 1, 1, "lists are asked for in the first version")
     for probe, operation in OPERATIONS.items():

@@ -40,21 +40,36 @@ CORE_OPERATIONS = _operations(
 What all of the older ones have.
 """
 
-WALRUS_OPERATIONS = CORE_OPERATIONS | _operations(
+_UPLOADS_IN_PARTS = _operations("CreateMultipartUpload UploadPart CompleteMultipartUpload AbortMultipartUpload")
+
+_LOGGING_AND_VERSIONS = _operations(
     "GetBucketLogging PutBucketLogging GetBucketVersioning PutBucketVersioning ListObjectVersions"
 )
+
+WALRUS_OPERATIONS = (CORE_OPERATIONS | _LOGGING_AND_VERSIONS) - _UPLOADS_IN_PARTS
 """
-Source: eucalyptus/eucalyptus, ``WalrusRESTBinding``: the operations of ``populateOperationMap``. A sub-resource which
-it does not know is not refused there but ignored: ``PUT /bucket/key?tagging`` would write the tags over the object.
+Source: eucalyptus/eucalyptus 3.4.2, ``WalrusRESTBinding``: the operations of ``populateOperationMap``. A sub-resource
+that it does not know is not refused there but ignored: ``PUT /bucket/key?tagging`` would write the tags over the
+object. Seen there, ``POST /bucket/key?uploads`` is never answered.
 """
 
-OSG_OPERATIONS = WALRUS_OPERATIONS | _operations(
-    """
+WALRUSBACKEND_OPERATIONS = CORE_OPERATIONS - _operations("GetBucketLocation PutBucketAcl PutObjectAcl")
+"""
+Source: eucalyptus/eucalyptus 4.3.1.1, ``WalrusRESTBinding``: those of its operations that have a message class in
+``Walrus.groovy``. The others are answered 400 there.
+"""
+
+OSG_OPERATIONS = (
+    CORE_OPERATIONS
+    | _LOGGING_AND_VERSIONS
+    | _operations(
+        """
     GetBucketCors PutBucketCors DeleteBucketCors
     GetBucketLifecycleConfiguration PutBucketLifecycleConfiguration DeleteBucketLifecycle
     GetBucketTagging PutBucketTagging DeleteBucketTagging
     ListMultipartUploads ListParts DeleteObjects Preflight PreflightOfObject
     """
+    )
 )
 """
 Source: eucalyptus/eucalyptus, ``SUPPORTED_OPS`` of ``ObjectStorageGETBinding`` and its siblings.

@@ -80,9 +80,11 @@ _NAMING_OPERATIONS = frozenset({"CompleteMultipartUpload", "GetBucketLocation"})
 _NAMING_ELEMENTS = frozenset({"Location", "LocationConstraint"})
 _CODES_BY_STATUS = {
     400: b"InvalidRequest",
+    401: b"AccessDenied",
     403: b"AccessDenied",
     404: b"NoSuchKey",
     405: b"MethodNotAllowed",
+    409: b"OperationAborted",
     411: b"MissingContentLength",
     412: b"PreconditionFailed",
     416: b"InvalidRange",
@@ -117,10 +119,17 @@ class AnswerUse(IdentityEnum):
     EDIT = auto()
     "it names the backend or its region"
     CONVERT = auto()
-    "it is a listing, and the client asked for the other version"
+    "it is a listing, and must be made over"
+    CHECK = auto()
+    "it may not be what the operation answers"
 
 
-MAX_SIZES = {AnswerUse.JUDGE: MAX_JUDGED_SIZE, AnswerUse.EDIT: MAX_NAMING_SIZE, AnswerUse.CONVERT: MAX_EDITED_SIZE}
+MAX_SIZES = {
+    AnswerUse.JUDGE: MAX_JUDGED_SIZE,
+    AnswerUse.EDIT: MAX_NAMING_SIZE,
+    AnswerUse.CONVERT: MAX_EDITED_SIZE,
+    AnswerUse.CHECK: MAX_EDITED_SIZE,
+}
 """
 Bytes of a document that are read for each use.
 """
@@ -296,8 +305,17 @@ def translate_error(
     known = codes.get(_own_code(reading).encode())
     if known is None or not reading.is_readable:
         return document
-    code = known[not is_about_object] or _CODES_BY_STATUS.get(status, b"InternalError")
+    code = known[not is_about_object] or code_by_status(status, is_about_object=is_about_object)
     return replace_contents(reading.document, [(e, code) for e in reading.elements if e.name == "Code"][:1])
+
+
+def code_by_status(status: int, *, is_about_object: bool) -> bytes:
+    """
+    Return S3's code for a status whose error has none.
+    """
+    if status == 404 and not is_about_object:
+        return b"NoSuchBucket"
+    return _CODES_BY_STATUS.get(status, b"InvalidRequest" if status < 500 else b"InternalError")
 
 
 def blames_our_signature(error: Reading) -> bool:

@@ -19,6 +19,7 @@ from s3proxy.resign.answer import (
     read_error,
     translate_error,
 )
+from s3proxy.resign.results import is_fault
 from s3proxy.s3.document import local_name, parse_document
 from s3proxy.s3.error_xml import escape_text
 from s3proxy.s3.errors import InternalError, MalformedXML, S3Error
@@ -150,6 +151,8 @@ def judge_answer(answer: ResponseHead, document: bytes, codes: Mapping[bytes, tu
         codes: The profile's, as `translate_error` takes them.
     """
     if 200 <= answer.status < 300:
+        if is_fault(document):
+            return NOT_ANSWERED
         if answer.fields.value(b"x-amz-delete-marker") != b"true":
             return GONE
         return Outcome(marker=(answer.fields.value(b"x-amz-version-id") or b"").decode("utf-8", "replace"))

@@ -182,36 +182,49 @@ def replace_contents(document: bytes, contents: Iterable[tuple[Element, bytes]])
         document: Of a `Reading` that is readable.
         contents: Elements with their new content, escaped. An element within another one of them goes with it.
     """
-    pieces: list[bytes] = []
-    done = 0
-    for element, content in sorted(contents, key=lambda item: item[0].start):
-        if element.start < done:
-            continue
-        opening = _start_tag(document, element)
-        pieces.append(document[done : element.start])
-        done = element.end
-        if opening.endswith(b"/>"):
-            closing = b"</%s>" % (element.prefix + element.name).encode()
-            pieces += opening[:-2].rstrip(), b">", content, closing
-        else:
-            pieces += opening, content
-    pieces.append(document[done:])
-    return b"".join(pieces)
+    return edit_elements(document, contents, ())
 
 
 def remove_elements(document: bytes, elements: Iterable[Element]) -> bytes:
     """
     Remove some elements with their tags.
     """
+    return edit_elements(document, (), elements)
+
+
+def edit_elements(
+    document: bytes, contents: Iterable[tuple[Element, bytes]], removed: Iterable[Element], added: bytes = b""
+) -> bytes:
+    """
+    Do both at once, and add elements at the end of the root.
+
+    Args:
+        contents: As `replace_contents` takes them.
+        removed: Elements that go with their tags, whatever else is to be done to them.
+        added: Elements, as they are written.
+    """
     pieces: list[bytes] = []
     done = 0
-    for element in sorted(elements, key=lambda element: element.start):
+    edits: list[tuple[Element, bytes | None]] = [(element, None) for element in removed]
+    edits += contents
+    for element, content in sorted(edits, key=lambda edit: edit[0].start):
         if element.start < done:
             continue
+        opening = _start_tag(document, element)
         pieces.append(document[done : element.start])
         done = element.end
-        if not _start_tag(document, element).endswith(b"/>"):
-            done = document.index(b">", done) + 1
+        if content is None:
+            if not opening.endswith(b"/>"):
+                done = document.index(b">", done) + 1
+        elif opening.endswith(b"/>"):
+            closing = b"</%s>" % (element.prefix + element.name).encode()
+            pieces += opening[:-2].rstrip(), b">", content, closing
+        else:
+            pieces += opening, content
+    if added:
+        end = document.rindex(b"</")
+        pieces += document[done:end], added
+        done = end
     pieces.append(document[done:])
     return b"".join(pieces)
 

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from s3proxy.awschunked.encoder import BodyEncoder, ChunkEncoder, UnsignedChunkEncoder, encoded_length
 from s3proxy.resign.gate import write_head
-from s3proxy.resign.profiles import BackendKey, Profile
+from s3proxy.resign.profiles import BackendKey, Profile, Restrictions
 from s3proxy.resign.v2 import sign_v2
 from s3proxy.resign.v4 import (
     STREAMING_PAYLOAD,
@@ -20,6 +20,7 @@ from s3proxy.resign.v4 import (
     STREAMING_UNSIGNED_PAYLOAD_TRAILER,
     sign_v4,
 )
+from s3proxy.s3.errors import RequestHeaderSectionTooLarge
 from s3proxy.s3.head import HeaderList
 from s3proxy.s3.payload import EMPTY_SHA256
 from s3proxy.sigv4.signing_key import SigningKeys
@@ -107,6 +108,7 @@ def backend_head(
 
     Raises:
         InvalidRequest: The head does not pass the gate; see `s3proxy.resign.gate.write_head`.
+        RequestHeaderSectionTooLarge: It is larger than the backend takes.
     """
     headers: HeaderList = [(b"Host", account.host), *passed]
     if length is not None:
@@ -118,7 +120,10 @@ def backend_head(
         signed = sign_v2(method, target, headers, account.profile, account.key, now)
     else:
         signed, _ = sign_v4(method, target, headers, payload, account.key, account.signing_keys, now)
-    return head + _last_lines(signed, expects_continue=expects_continue)
+    head += _last_lines(signed, expects_continue=expects_continue)
+    if account.profile.restrictions is not None:
+        _check_size(account.profile.restrictions, head)
+    return head
 
 
 def chunked_head(
@@ -164,7 +169,19 @@ def chunked_head(
     else:
         assert trailer_name is not None
         encoder = UnsignedChunkEncoder(length, trailer_name)
-    return head + _last_lines(signed, expects_continue=expects_continue), encoder
+    head += _last_lines(signed, expects_continue=expects_continue)
+    if account.profile.restrictions is not None:
+        _check_size(account.profile.restrictions, head)
+    return head, encoder
+
+
+def _check_size(restrictions: Restrictions, head: bytes) -> None:
+    line_size = head.index(b"\r\n")
+    if restrictions.max_line_size and line_size > restrictions.max_line_size:
+        raise RequestHeaderSectionTooLarge(restrictions.max_line_size)
+    # Neither the first line's CRLF is among the header lines, nor the empty line's.
+    if restrictions.max_headers_size and len(head) - line_size - 4 > restrictions.max_headers_size:
+        raise RequestHeaderSectionTooLarge(restrictions.max_headers_size)
 
 
 def _last_lines(signed: HeaderList, *, expects_continue: bool) -> bytes:

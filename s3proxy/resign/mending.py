@@ -5,8 +5,11 @@ All that is done to one request, and to its answer, for a backend which is not a
 from __future__ import annotations
 
 from s3proxy.resign.answer import AnswerUse, translate_error
+from s3proxy.resign.elements import read_elements
+from s3proxy.resign.error_forms import standard_error
 from s3proxy.resign.headers import escape_copy_source
 from s3proxy.resign.listing import read_listing
+from s3proxy.resign.pages import Page
 from s3proxy.resign.profiles import Profile
 from s3proxy.resign.reads import (
     MeasuredRead,
@@ -15,11 +18,25 @@ from s3proxy.resign.reads import (
     plain_read_headers,
     plan_read,
     split_overrides,
+    split_part,
 )
+from s3proxy.resign.restrictions import lossy_headers
+from s3proxy.resign.results import (
+    LISTINGS,
+    NAME_SPACE,
+    check_head,
+    check_root,
+    has_document,
+    mend_result,
+    quote_headers,
+)
+from s3proxy.resign.target import with_query, written_copy_source
 from s3proxy.s3.address import Address
 from s3proxy.s3.errors import InvalidRequest
 from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead
-from s3proxy.s3.operation import LIST_OBJECTS_V2, Operation
+from s3proxy.s3.operation import GET_BUCKET_LOCATION, GET_OBJECT, LIST_OBJECTS, LIST_OBJECTS_V2, Operation
+
+_LOCATION = b'<?xml version="1.0" encoding="UTF-8"?>\n<LocationConstraint xmlns="%s"/>' % NAME_SPACE
 
 
 class Mending:
@@ -35,8 +52,10 @@ class Mending:
     Attributes:
         head: What the backend gets to see.
         passed: The same of its headers.
+        lost: Names of headers, lower case, that the backend would not keep, and does not get.
         must_measure: Whether the object must be measured, by HEAD, before the request is sent.
         is_answered: Whether the answer to HEAD is the answer: the client has the object already, or asked for no more.
+        md5: Of the body that was sent, in lower-case hex; None if it is not known.
 
     Raises:
         S3Error: It cannot be put as the backend would understand it.
@@ -44,11 +63,17 @@ class Mending:
 
     __slots__ = (
         "_is_about_object",
+        "_is_first_part",
+        "_is_located_here",
         "_listing",
         "_measured",
+        "_operation",
         "_overrides",
+        "_page",
         "_profile",
         "head",
+        "lost",
+        "md5",
         "must_measure",
         "passed",
     )
@@ -65,13 +90,27 @@ class Mending:
     ) -> None:
         self._profile = profile
         self._is_about_object = bool(address.key)
+        self._operation = operation
+        self.md5: bytes | None = None
+        wanted = head
         self._measured: MeasuredRead | None = None
         self._overrides: HeaderList = []
         self.must_measure = False
-        if profile.escapes_plus:
+        self._is_first_part = False
+        self.lost: frozenset[bytes] = frozenset()
+        if profile.restrictions is not None:
+            self.lost = lossy_headers(profile.restrictions, head, operation)
+            if self.lost:
+                passed = [header for header in passed if header[0].lower() not in self.lost]
+        if profile.spelled_headers:
+            passed = [(profile.spelled_headers.get(name.lower(), name), value) for name, value in passed]
+        if operation.copies and profile.target is not None:
+            passed = written_copy_source(passed)
+        elif profile.escapes_plus:
             passed = escape_copy_source(passed)
         if profile.mends_reads:
-            self.must_measure = needs_measuring(head, operation)
+            head, self._is_first_part = split_part(head, operation)
+            self.must_measure = self._is_first_part or needs_measuring(head, operation)
             passed = plain_read_headers(head, passed)
         if profile.overrides_answers:
             head, self._overrides = split_overrides(head)
@@ -79,15 +118,22 @@ class Mending:
                 # Else anybody could make a page of anybody's file.
                 raise InvalidRequest("Request specific response headers cannot be used for anonymous GET requests.")
         self._listing = read_listing(head, address) if profile.lists_v1 and operation is LIST_OBJECTS_V2 else None
+        self._is_located_here = profile.lacks_location and operation is GET_BUCKET_LOCATION
+        if self._is_located_here:
+            head = with_query(head, b"max-keys=1")
         self.head = head if self._listing is None else self._listing.head
         self.passed = passed
+        self._page: Page | None = None
+        if profile.filters_pages and operation in LISTINGS and head.method == b"GET":
+            listed = LIST_OBJECTS if self._listing is not None else operation
+            self._page = Page(listed, self.head, wanted)
 
     @property
     def is_listing(self) -> bool:
         """
-        Whether a listing of the second version is asked for as one of the first.
+        Whether the first version of a listing is asked for in the place of something else.
         """
-        return self._listing is not None
+        return self._listing is not None or self._is_located_here
 
     def measure(self, answer: ResponseHead, passed: HeaderList) -> HeaderList:
         """
@@ -102,7 +148,8 @@ class Mending:
             InvalidRange: No octet of it is meant.
         """
         self.must_measure = False
-        self._measured = plan_read(self.head, answer)
+        limits = self._profile.range_limits
+        self._measured = plan_read(self.head, answer, limits, is_first_part=self._is_first_part)
         return self._measured.headers(passed)
 
     @property
@@ -118,14 +165,48 @@ class Mending:
 
         Raises:
             InternalError: It is of another object than the one that was measured.
+            DisbelievedError: It is a success that is none.
         """
         if self._measured is not None:
             self._measured.check(answer)
-        if self._listing is not None and answer.status == 200:
+        if (self._listing is not None or self._page is not None) and answer.status == 200:
             return AnswerUse.CONVERT
+        if self._profile.checks_results and 200 <= answer.status < 300:
+            return self._use_of_success(answer, use)
+        if self._profile.writes_own_errors and answer.status >= 400 and self.head.method != b"HEAD":
+            return AnswerUse.JUDGE
         if use is not AnswerUse.RELAY or self.head.method == b"HEAD" or answer.content_length == 0:
             return use
         return AnswerUse.JUDGE if answer.status >= 400 and self._profile.error_codes else use
+
+    def _use_of_success(self, answer: ResponseHead, use: AnswerUse) -> AnswerUse:
+        check_head(self._operation, answer, self.md5)
+        if use is not AnswerUse.RELAY or self.head.method in {b"HEAD", b"OPTIONS"} or self._operation is GET_OBJECT:
+            return use
+        is_empty = answer.content_length == 0 or answer.status == 204
+        return use if is_empty and not has_document(self._operation) else AnswerUse.CHECK
+
+    def replaces_error(self, status: int) -> bool:
+        """
+        Return True if the client gets another document than the backend's, even if that is too large to be read.
+        """
+        return status >= 400 and self._profile.writes_own_errors
+
+    @property
+    def following(self) -> bool:
+        """
+        Whether the next page of a listing must be asked for, before there is an answer; `head` asks for it.
+        """
+        return self._page is not None and self._page.following is not None
+
+    def _is_document(self, status: int) -> bool:
+        return 200 <= status < 300 and self._operation is not GET_OBJECT and self.head.method != b"HEAD"
+
+    def cut(self, answer: ResponseHead) -> tuple[int, int] | None:
+        """
+        Return the first byte of an answer's body that the client gets, and the one after the last; None for all.
+        """
+        return self._measured.cut(answer) if self._measured is not None else None
 
     def answer_head(self, answer: ResponseHead, headers: HeaderList) -> tuple[int, bytes, HeaderList]:
         """
@@ -136,6 +217,12 @@ class Mending:
             status, reason, headers = self._measured.mend(answer, headers)
         if self._overrides and status in {200, 206}:
             headers = override(headers, self._overrides)
+        if self._profile.checks_results:
+            headers = quote_headers(headers)
+        if self.replaces_error(status) or (self._profile.checks_results and self._is_document(status)):
+            headers = [header for header in headers if header[0].lower() != b"content-type"]
+            if status >= 400 or has_document(self._operation):
+                headers.append((b"Content-Type", b"application/xml"))
         return status, reason, headers
 
     def document(self, document: bytes, status: int) -> bytes:
@@ -145,9 +232,27 @@ class Mending:
         Raises:
             InternalError: It is a listing, and cannot be read.
         """
-        if self._listing is not None and status == 200:
-            return self._listing.edit(document)
+        if status == 200 and (self._page is not None or self._listing is not None):
+            return self._listed(document)
         if status >= 400:
             codes = self._profile.error_codes
+            if self._profile.writes_own_errors:
+                return standard_error(document, codes, status, is_about_object=self._is_about_object)
             return translate_error(document, codes, status, is_about_object=self._is_about_object)
+        if self._is_located_here and 200 <= status < 300:
+            check_root(LIST_OBJECTS, read_elements(document, ()))
+            return _LOCATION
+        if self._profile.checks_results and 200 <= status < 300:
+            return mend_result(self._operation, document)
         return document
+
+    def _listed(self, document: bytes) -> bytes:
+        page, listing = self._page, self._listing
+        if page is not None:
+            document = page.edit(document)
+            if page.following is not None:
+                self.head = page.following
+                return document
+        if listing is not None:
+            document = listing.edit(document)
+        return document if page is None else page.encode(document)

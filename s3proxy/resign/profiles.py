@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from s3proxy.resign.allowed import (
@@ -22,6 +23,7 @@ from s3proxy.resign.allowed import (
     SWIFT_OPERATIONS,
     VERSITYGW_OPERATIONS,
     WALRUS_OPERATIONS,
+    WALRUSBACKEND_OPERATIONS,
     Allowed,
     Extension,
     Feature,
@@ -31,6 +33,7 @@ from s3proxy.s3.copy_source import copy_source_path
 from s3proxy.s3.errors import AccessDenied
 from s3proxy.s3.head import RequestHead
 from s3proxy.s3.identity_enum import IdentityEnum
+from s3proxy.s3.operation import VALUELESS_NAMES
 from s3proxy.s3.query import query_names
 
 
@@ -109,10 +112,79 @@ ANY_BELOW_500 = HealthRequest()
 Whoever answers at all is there.
 """
 
+
+@dataclass(frozen=True, slots=True)
+class TargetForm:
+    """
+    How a storage reads a target that is written anew, from the decoded bucket, key and query of its client.
+
+    Attributes:
+        unescaped: Bytes of a key that are sent as they are, besides letters, digits and ``-._~``.
+        query_names: Names that it knows. It gets no others.
+        valueless_names: Those of them that it gets without a value and without ``=``.
+    """
+
+    unescaped: str
+    query_names: frozenset[bytes]
+    valueless_names: frozenset[bytes] = VALUELESS_NAMES
+
+
+@dataclass(frozen=True, slots=True)
+class Restrictions:
+    """
+    What S3 has, and a storage would lose, mistake or never answer: it is refused before the storage.
+
+    Attributes:
+        max_key_length: Characters of a key that is written; 0 for S3's own limit.
+        max_value_length: Characters of a content type, a content disposition, and a name or value of metadata; 0 for
+            S3's own limit.
+        max_line_size: Bytes of the first line of a request, without its CRLF; 0 for any.
+        max_headers_size: Bytes of all header lines; 0 for any.
+        refused_sources: Found in the decoded key of a copy's source; None for nothing.
+        refused_delimiters: Found in the delimiter of a list.
+        refused_prefixes: Found in the prefix of a list.
+        refused_headers: Names, lower case, that no write may have: the storage would do the rest.
+        refused_object_headers: Those that no object may have.
+        ignores_acl_of_copies: Whether ``x-amz-acl`` of a copy has no effect.
+        lossy_headers: Those of an object that are not stored and change nothing else; they are not sent.
+        lossy_headers_of_copies: Further ones that are not stored of a copy.
+        refuses_loss: Whether an object with such a header is refused.
+        refused_parameters: Query names that an operation has in S3, and not there.
+    """
+
+    max_key_length: int = 0
+    max_value_length: int = 0
+    max_line_size: int = 0
+    max_headers_size: int = 0
+    refused_sources: re.Pattern[bytes] | None = None
+    refused_delimiters: re.Pattern[bytes] | None = None
+    refused_prefixes: re.Pattern[bytes] | None = None
+    refused_headers: frozenset[bytes] = frozenset()
+    refused_object_headers: frozenset[bytes] = frozenset()
+    ignores_acl_of_copies: bool = False
+    lossy_headers: frozenset[bytes] = frozenset()
+    lossy_headers_of_copies: frozenset[bytes] = frozenset()
+    refuses_loss: bool = False
+    refused_parameters: Mapping[str, frozenset[bytes]] = field(default_factory=dict)
+
+
 BY_STATUS = (b"", b"")
 """
 In an error-code map: S3's code is the one which goes with the answer's status.
 """
+
+
+class RangeLimits(NamedTuple):
+    """
+    Which ranges a backend cannot be asked for. All of the object is asked for then, and the range cut out of it here.
+
+    Attributes:
+        max_size: Bytes of one range; 0 for no limit.
+        ignores_versions: Whether a range may be of any version of the object.
+    """
+
+    max_size: int = 0
+    ignores_versions: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +214,26 @@ class Profile:
         extensions: Functions beyond S3 that may be allowed there.
         error_codes: Codes of its own, each with S3's code where the operation is about an object, and where it is not.
         mends_reads: Whether Range and conditions of a GET must be put as it reads them, and ranged answers be mended.
+        range_limits: Which ranges of a measured object it cannot be asked for.
+        writes_own_errors: Whether its error documents are not S3's, and are written anew.
+        checks_results: Whether it answers success to what has failed: each success is checked, and documents are put as
+            S3 writes them. An entity tag is compared with the MD5 where the client sent one.
+        loses_objects: Whether it may answer success to an object that it has not stored: the MD5 of each is computed
+            here, and compared with the entity tag. No body is spliced then.
+        filters_pages: Whether a listing may have names that do not begin with the prefix.
         overrides_answers: Whether ``response-*`` is kept from it, and done here: it reads or signs none of that.
         lists_v1: Whether it knows only the first version of a bucket's listing.
+        lacks_location: Whether GetBucketLocation, which it lacks, is answered here: a list shows if there is a bucket.
         refused_keys: Found in a key, decoded, which it cannot hold, or holds under another name; None for nothing.
         refused_buckets: Found in the name of a bucket, decoded, which it reads as another's; None for nothing. With it
             goes `refused_keys`.
         refused_part_sources: Found in the source of an UploadPartCopy, decoded, which it reads as another.
+        facts: What tells this version from the others of its family: names of probes of ``s3proxy doctor``, each with
+            whether it is so. Nothing is mended by it.
         deletes_one_by_one: Whether DeleteObjects, which it lacks, is carried out as one DELETE for each object.
+        target: How it reads a target; None to send the client's own, byte for byte.
+        restrictions: What it would not do as S3 does; None for nothing.
+        spelled_headers: Names of headers by which it finds them, by their lower-case name: case counts there.
     """
 
     name: str
@@ -172,12 +257,22 @@ class Profile:
     extensions: tuple[Extension, ...] = ()
     error_codes: Mapping[bytes, tuple[bytes, bytes]] = field(default_factory=dict)
     mends_reads: bool = False
+    range_limits: RangeLimits = field(default_factory=RangeLimits)
+    writes_own_errors: bool = False
+    checks_results: bool = False
+    loses_objects: bool = False
+    filters_pages: bool = False
     overrides_answers: bool = False
     lists_v1: bool = False
+    lacks_location: bool = False
     refused_keys: re.Pattern[bytes] | None = None
     refused_buckets: re.Pattern[bytes] | None = None
     refused_part_sources: re.Pattern[bytes] | None = None
     deletes_one_by_one: bool = False
+    target: TargetForm | None = None
+    restrictions: Restrictions | None = None
+    spelled_headers: Mapping[bytes, bytes] = field(default_factory=dict)
+    facts: Mapping[str, bool] = field(default_factory=dict)
     is_plain: bool = field(init=False)
     "whether nothing of a request or an answer is to be mended"
     taken_operations: frozenset[str] = field(init=False)
@@ -185,10 +280,14 @@ class Profile:
 
     def __post_init__(self) -> None:
         is_mended = self.escapes_plus or self.mends_reads or self.overrides_answers or self.lists_v1
-        object.__setattr__(self, "is_plain", not (is_mended or self.error_codes))
+        is_mended = is_mended or self.writes_own_errors or self.checks_results or self.filters_pages
+        is_written = self.target is not None or self.restrictions is not None or self.lacks_location
+        object.__setattr__(self, "is_plain", not (is_mended or is_written or self.error_codes))
         taken = self.operations
         if self.deletes_one_by_one:
             taken |= {"DeleteObjects"}
+        if self.lacks_location:
+            taken |= {"GetBucketLocation"}
         object.__setattr__(self, "taken_operations", taken)
 
     def allows(self, names: Collection[str] | None = None) -> Allowed:
@@ -246,17 +345,75 @@ _NOT_IN_XML = rb"[\0-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]"
 What a listing cannot tell which is plain XML, whatever encoding is asked for.
 """
 
+_WALRUS_QUERY = _WALRUS_SUBRESOURCES | {
+    b"delimiter",
+    b"key-marker",
+    b"marker",
+    b"max-keys",
+    b"prefix",
+    b"version-id-marker",
+}
+"""
+Source: eucalyptus/eucalyptus, ``WalrusProperties.BucketParameter`` and ``ObjectParameter``.
+"""
+
+_OSG_QUERY = _WALRUS_QUERY | {b"delete", b"max-parts", b"max-uploads", b"part-number-marker", b"upload-id-marker"}
+"""
+Source: eucalyptus/eucalyptus, ``ObjectStorageProperties.BucketParameter`` and ``ObjectParameter``.
+"""
+
+_RESTRICTIONS = Restrictions(
+    # HTTP_MAX_INITIAL_LINE_BYTES and HTTP_MAX_HEADER_BYTES of StackConfiguration.
+    max_line_size=4096,
+    max_headers_size=8192,
+    # A copy's source is decoded before its version is cut off.
+    refused_sources=re.compile(rb"\?"),
+    # It is Java's String.split that looks for it.
+    refused_delimiters=re.compile(rb"[\\.$|()\[{^?*+]"),
+    # In SQL's LIKE a backslash escapes. The wildcards there only find too much.
+    refused_prefixes=re.compile(rb"\\"),
+)
+
+_WALRUS_RESTRICTIONS = replace(
+    _RESTRICTIONS,
+    # Columns of 255 characters in ObjectInfo and MetaDataInfo.
+    max_key_length=255,
+    max_value_length=255,
+    # Grants are not known.
+    refused_headers=frozenset(
+        {
+            b"x-amz-grant-full-control",
+            b"x-amz-grant-read",
+            b"x-amz-grant-read-acp",
+            b"x-amz-grant-write",
+            b"x-amz-grant-write-acp",
+        }
+    ),
+    # What is coded would be read back as if it were plain.
+    refused_object_headers=frozenset({b"content-encoding"}),
+    ignores_acl_of_copies=True,
+    lossy_headers=frozenset({b"cache-control", b"content-language", b"expires"}),
+    lossy_headers_of_copies=frozenset({b"content-disposition", b"content-type"}),
+)
+
 _EUCALYPTUS = Profile(
     "eucalyptus",
     date_form=DateForm.DATE,
-    escapes_plus=True,
     reserved_segments=frozenset({b"services"}),
-    private_headers=(b"euca",),
+    # By the policy headers an upload is judged by another policy than its client's; SOAP has operations of its own.
+    private_headers=(b"euca", b"s3uploadpolicy", b"awsaccesskeyid", b"soapaction"),
     features=frozenset(),
     error_codes=_WALRUS_CODES,
     mends_reads=True,
+    # The size of a range is an int there: a longer one gets no answer.
+    range_limits=RangeLimits(max_size=(1 << 31) - 1),
+    writes_own_errors=True,
+    checks_results=True,
+    filters_pages=True,
     overrides_answers=True,
     lists_v1=True,
+    target=TargetForm("/", _WALRUS_QUERY),
+    restrictions=_RESTRICTIONS,
 )
 """
 What its storages have in common, which are one family.
@@ -333,25 +490,46 @@ PROFILES: dict[str, Profile] = {
             v2_subresources=_WALRUS_SUBRESOURCES,
             operations=WALRUS_OPERATIONS,
             refused_keys=re.compile(_NOT_IN_XML),
+            range_limits=RangeLimits(max_size=(1 << 31) - 1, ignores_versions=True),
+            # If the database refuses the record, the answer is 200 with the entity tag of the former content.
+            loses_objects=True,
+            facts={"error-plain": False, "etag-quoted": False, "range-status": True, "versioning": True},
             deletes_one_by_one=True,
+            # It drops each "/services/Walrus" of a path, joins slashes and cuts those at the end; then it decodes.
+            target=TargetForm("", _WALRUS_QUERY),
+            restrictions=replace(_WALRUS_RESTRICTIONS, refused_sources=re.compile(rb"\?|//|\A/|/\Z")),
         ),
         replace(
             _EUCALYPTUS,
             name="osg-4.3",
             service_path=b"/services/objectstorage",
+            facts={"error-plain": True, "versioning": True},
             # It compares the hash with that of the 100 KiB which it has buffered.
             takes_hashes=False,
             health=HealthRequest(b"HEAD", b"", frozenset({403, 405})),
             operations=OSG_OPERATIONS,
+            target=TargetForm("/", _OSG_QUERY),
+            restrictions=replace(_RESTRICTIONS, lossy_headers=frozenset({b"content-language"})),
+            # It looks them up by these names, and case counts.
+            spelled_headers={
+                b"cache-control": b"Cache-Control",
+                b"content-disposition": b"Content-Disposition",
+                b"content-encoding": b"Content-Encoding",
+                b"content-type": b"Content-Type",
+                b"expires": b"Expires",
+            },
         ),
         replace(
             _EUCALYPTUS,
             name="walrusbackend-4.x",
             service_path=b"/services/WalrusBackend",
             health=HealthRequest(b"HEAD", b"", frozenset({405})),
+            facts={"error-plain": False, "etag-quoted": True, "range-status": False, "versioning": False},
             v2_subresources=_WALRUS_SUBRESOURCES,
-            operations=WALRUS_OPERATIONS,
+            operations=WALRUSBACKEND_OPERATIONS,
+            lacks_location=True,
             deletes_one_by_one=True,
+            restrictions=replace(_WALRUS_RESTRICTIONS, refused_parameters={"DeleteObject": frozenset({b"versionId"})}),
         ),
         Profile(
             "riakcs",

@@ -18,13 +18,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from s3proxy.resign.profiles import RangeLimits
 from s3proxy.resign.target import with_query
 from s3proxy.s3.date import parse_date
-from s3proxy.s3.errors import InternalError, InvalidRange, PreconditionFailed
+from s3proxy.s3.errors import InternalError, InvalidRange, InvalidRequest, NotImplementedByProxy, PreconditionFailed
 from s3proxy.s3.head import Fields, HeaderList, RequestHead, ResponseHead
 from s3proxy.s3.operation import GET_OBJECT, HEAD_OBJECT, Operation
 from s3proxy.s3.operation import OVERRIDES as OVERRIDE_NAMES
-from s3proxy.s3.query import decode_item
+from s3proxy.s3.query import decode_item, query_names
 
 _CONDITIONS = frozenset({b"if-match", b"if-modified-since", b"if-none-match", b"if-unmodified-since"})
 _MEASURED = _CONDITIONS | {b"range"}
@@ -35,6 +36,10 @@ _OVERRIDE_PREFIX = b"response-"
 _OVERRIDES = frozenset(name.encode() for name in OVERRIDE_NAMES)
 _RANGE = re.compile(rb"bytes=([0-9]{0,18})-([0-9]{0,18})")
 _ENTITY_TAGS = re.compile(rb'"([^"]*)"')
+_MD5_TAG = re.compile(rb"[0-9a-f]{32}")
+_VERSION_ID = b"x-amz-version-id"
+_NO_LIMITS = RangeLimits()
+_NOT_OF_304 = (b"content-", b"accept-ranges")
 _VALUE = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*")
 
 
@@ -64,18 +69,30 @@ class MeasuredRead:
         etag: As the backend writes it.
         span: The first octet and the one after the last; None for all of it.
         is_unchanged: The client has it already.
+        is_whole: All of it is asked for, though the client wants a part.
     """
 
     size: int | None = None
     etag: bytes | None = None
     span: tuple[int, int] | None = None
     is_unchanged: bool = False
+    is_whole: bool = False
 
     def headers(self, passed: HeaderList) -> HeaderList:
         """
         Ask for it.
         """
-        return [*passed, (b"Range", b"bytes=%d-%d" % (self.span[0], self.span[1] - 1))] if self.span else passed
+        if self.span is None or self.is_whole:
+            return passed
+        return [*passed, (b"Range", b"bytes=%d-%d" % (self.span[0], self.span[1] - 1))]
+
+    def cut(self, answer: ResponseHead) -> tuple[int, int] | None:
+        """
+        Return what the client gets of an answer that has all of the object; None for all that comes.
+        """
+        if self.span is None or not self.is_whole or answer.status not in {200, 206} or self.span == (0, self.size):
+            return None
+        return self.span
 
     def check(self, answer: ResponseHead) -> None:
         """
@@ -86,8 +103,10 @@ class MeasuredRead:
         """
         if self.size is None or answer.status not in {200, 206}:
             return
-        lengths = {self.size} if self.span is None else {self.span[1] - self.span[0], self.size}
-        if answer.content_length not in lengths or answer.fields.value(b"etag") != self.etag:
+        lengths = {self.size}
+        if self.span is not None and not self.is_whole:
+            lengths.add(self.span[1] - self.span[0])
+        if answer.content_length not in lengths or _bare_tag(answer.fields) != _bare(self.etag):
             raise InternalError
 
     def mend(self, answer: ResponseHead, headers: HeaderList) -> tuple[int, bytes, HeaderList]:
@@ -97,25 +116,29 @@ class MeasuredRead:
         if self.size is None or answer.status not in {200, 206}:
             return answer.status, answer.reason, headers
         if self.is_unchanged:
-            return 304, b"Not Modified", headers
+            return 304, b"Not Modified", [item for item in headers if not item[0].lower().startswith(_NOT_OF_304)]
         headers = [header for header in headers if header[0].lower() != b"content-range"]
         # All of it may come although a part was asked for.
-        if self.span is None or answer.content_length != self.span[1] - self.span[0]:
+        if self.span is None or (not self.is_whole and answer.content_length != self.span[1] - self.span[0]):
             return 200, b"OK", headers
         headers.append((b"Content-Range", b"bytes %d-%d/%d" % (self.span[0], self.span[1] - 1, self.size)))
         return 206, b"Partial Content", headers
 
 
-def plan_read(head: RequestHead, measured: ResponseHead) -> MeasuredRead:
+def plan_read(
+    head: RequestHead, measured: ResponseHead, limits: RangeLimits = _NO_LIMITS, *, is_first_part: bool = False
+) -> MeasuredRead:
     """
     Work out what a request means.
 
     Args:
         measured: The backend's answer to HEAD of the same object.
+        is_first_part: Whether the object's first part is wanted: all of it, if it was not uploaded in parts.
 
     Raises:
         PreconditionFailed: The object is another one than the client thinks.
         InvalidRange: No octet of it is meant.
+        NotImplementedByProxy: The object was uploaded in parts, and nobody knows the size of the first one.
 
     Source:
         RFC 9110, sections 13.2.2 and 14.
@@ -126,12 +149,38 @@ def plan_read(head: RequestHead, measured: ResponseHead) -> MeasuredRead:
     size, etag = measured.content_length, measured.fields.value(b"etag")
     if _check_conditions(head.fields, measured.fields):
         return MeasuredRead(size, etag, is_unchanged=True)
+    if is_first_part:
+        if _MD5_TAG.fullmatch(_bare(etag) or b"") is None:
+            raise NotImplementedByProxy
+        # S3 answers 206 here, and has no first byte of an empty object to tell.
+        return MeasuredRead(size, etag, (0, size), is_whole=True) if size else MeasuredRead(size, etag)
     if head.method == b"HEAD":
         return MeasuredRead(size, etag)
     condition = head.fields.value(b"if-range")
-    if condition is not None and condition not in {etag, measured.fields.value(b"last-modified")}:
+    if condition is not None and _bare(condition) not in {_bare(etag), measured.fields.value(b"last-modified")}:
         return MeasuredRead(size, etag)
-    return MeasuredRead(size, etag, _parse_range(head.fields.value(b"range") or b"", size))
+    span = _parse_range(head.fields.value(b"range") or b"", size)
+    if span is None:
+        return MeasuredRead(size, etag)
+    is_whole = (
+        span == (0, size)
+        or 0 < limits.max_size < span[1] - span[0]
+        or (limits.ignores_versions and (_VERSION_ID in measured.fields or _names_version(head)))
+    )
+    return MeasuredRead(size, etag, span, is_whole=is_whole)
+
+
+def _names_version(head: RequestHead) -> bool:
+    return bool(head.raw_query) and b"versionId" in query_names(head.raw_query or b"")
+
+
+def _bare(etag: bytes | None) -> bytes | None:
+    # Walrus 3.4 writes it without quotation marks in some answers.
+    return None if etag is None else etag.strip(b'"')
+
+
+def _bare_tag(fields: Fields) -> bytes | None:
+    return _bare(fields.value(b"etag"))
 
 
 def _check_conditions(wanted: Fields, measured: Fields) -> bool:
@@ -172,6 +221,28 @@ def _parse_range(raw_range: bytes, size: int) -> tuple[int, int] | None:
     if start >= size:
         raise InvalidRange(raw_range, size)
     return start, end
+
+
+def split_part(head: RequestHead, operation: Operation) -> tuple[RequestHead, bool]:
+    """
+    Take out of a read which part it wants; return the rest, and whether it wants the first part.
+
+    Raises:
+        InvalidRequest: It wants a range as well.
+        NotImplementedByProxy: It wants another part: of an object nobody knows the sizes of its parts.
+    """
+    if operation not in _READ_OBJECT or not head.raw_query or b"partNumber" not in query_names(head.raw_query):
+        return head, False
+    kept: list[bytes] = []
+    for item in head.raw_query.split(b"&"):
+        raw_name, _, raw_value = item.partition(b"=")
+        if decode_item(raw_name) != b"partNumber":
+            kept.append(item)
+        elif decode_item(raw_value) != b"1":
+            raise NotImplementedByProxy
+    if b"range" in head.fields:
+        raise InvalidRequest("Cannot specify both Range header and partNumber query parameter")
+    return with_query(head, b"&".join(kept) if kept else None), True
 
 
 def split_overrides(head: RequestHead) -> tuple[RequestHead, HeaderList]:

@@ -1,15 +1,26 @@
 """
 The target which the backend gets: octet for octet the client's, without its credentials, in the backend's style.
+
+A storage that reads a target otherwise than S3 gets one that is written anew, from the decoded bucket, key and query;
+see `s3proxy.resign.profiles.TargetForm`.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from urllib.parse import quote_from_bytes
 
-from s3proxy.resign.profiles import Profile
+from s3proxy.resign.profiles import Profile, TargetForm
 from s3proxy.s3.address import Address
-from s3proxy.s3.head import RequestHead
-from s3proxy.s3.query import decode_item
+from s3proxy.s3.copy_source import parse_copy_source
+from s3proxy.s3.head import HeaderList, RequestHead
+from s3proxy.s3.limits import MAX_PAGE_LENGTH
+from s3proxy.s3.query import decode_item, query_items
+
+PAGE_LENGTH_NAMES = frozenset({b"max-keys", b"max-parts", b"max-uploads"})
+"""
+Query names whose value says how long a page of a list may be.
+"""
 
 
 def backend_path(head: RequestHead, address: Address, profile: Profile) -> bytes:
@@ -64,6 +75,55 @@ def backend_target(head: RequestHead, address: Address, profile: Profile, passed
     """
     Return the whole target.
     """
+    form = profile.target
+    if form is not None:
+        return profile.service_path + written_target(form, address, head.raw_query, passed_names)
     path = backend_path(head, address, profile)
     query = backend_query(head.raw_query, passed_names)
     return path if query is None else b"%s?%s" % (path, query)
+
+
+def written_target(
+    form: TargetForm, address: Address, raw_query: bytes | None, passed_names: frozenset[bytes]
+) -> bytes:
+    """
+    Write a target from decoded values, below the service path.
+
+    Args:
+        address: Its bucket needs no escapes; see `s3proxy.resign.restrictions.check_bucket`.
+        passed_names: Decoded names that the operation has a meaning for.
+    """
+    path = b"/" + address.bucket
+    if address.key:
+        path += b"/" + _escaped(address.key, form.unescaped)
+    if not raw_query:
+        return path
+    items = []
+    for name, value in query_items(raw_query):
+        if name not in passed_names or name not in form.query_names:
+            continue
+        if name in form.valueless_names:
+            items.append(name)
+        elif value:
+            # An empty value means to S3 what no parameter means. There it may be a fault, or an empty name.
+            is_longer = name in PAGE_LENGTH_NAMES and int(value) > MAX_PAGE_LENGTH
+            items.append(b"%s=%s" % (name, b"%d" % MAX_PAGE_LENGTH if is_longer else _escaped(value)))
+    return b"%s?%s" % (path, b"&".join(items)) if items else path
+
+
+def written_copy_source(passed: HeaderList) -> HeaderList:
+    """
+    Write a copy's source from decoded values: the backend decodes all of it before it looks for key and version.
+    """
+    return [(name, _written_source(value) if name.lower() == b"x-amz-copy-source" else value) for name, value in passed]
+
+
+def _written_source(raw_source: bytes) -> bytes:
+    source = parse_copy_source(raw_source)
+    assert source is not None, "an access point was refused"
+    written = b"/%s/%s" % (source.bucket, _escaped(source.key, "/"))
+    return written if source.version_id is None else b"%s?versionId=%s" % (written, _escaped(source.version_id))
+
+
+def _escaped(text: bytes, unescaped: str = "") -> bytes:
+    return quote_from_bytes(text, safe=unescaped).encode()

@@ -8,6 +8,7 @@ Source:
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from s3proxy.s3.errors import InvalidArgument
@@ -15,6 +16,20 @@ from s3proxy.s3.errors import InvalidArgument
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _VERSION = re.compile(rb"versionId=[^?&#%]*")
 _ARN = re.compile(rb"arn:[a-z0-9-]+:[a-z0-9-]+:[^:/]*:[^:/]*:[a-z]+/.*?/object/.", re.DOTALL)
+_VERSION_ID = re.compile(rb"[!->@-~]+")
+
+
+class CopySource(NamedTuple):
+    """
+    An object to copy from, decoded.
+
+    Attributes:
+        version_id: None for the current version.
+    """
+
+    bucket: bytes
+    key: bytes
+    version_id: bytes | None
 
 
 def check_copy_source(raw_source: bytes) -> None:
@@ -43,6 +58,27 @@ def check_copy_source(raw_source: bytes) -> None:
     elif _ARN.match(path) is not None:
         return
     raise InvalidArgument("Invalid copy source object key", "x-amz-copy-source", raw_source)
+
+
+def parse_copy_source(raw_source: bytes) -> CopySource | None:
+    """
+    Return what a copy source names; None if it names an access point.
+
+    Args:
+        raw_source: As `check_copy_source` lets it pass.
+
+    Raises:
+        InvalidArgument: Its version is empty, or none.
+    """
+    bucket = copy_source_bucket(raw_source)
+    if bucket is None:
+        return None
+    _, mark, raw_query = raw_source.partition(b"?")
+    version_id = raw_query.removeprefix(b"versionId=") if mark else None
+    if version_id is not None and _VERSION_ID.fullmatch(version_id) is None:
+        problem = "Invalid version id specified" if version_id else "Version id cannot be the empty string"
+        raise InvalidArgument(problem, "x-amz-copy-source", raw_source)
+    return CopySource(bucket, copy_source_key(raw_source), version_id)
 
 
 def copy_source_bucket(raw_source: bytes) -> bytes | None:

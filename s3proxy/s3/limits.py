@@ -82,6 +82,16 @@ MAX_METADATA_SIZE = 2 * KIB
 Bytes of all ``x-amz-meta-*`` names (without the prefix) and values ("Working with object metadata").
 """
 
+MAX_PAGE_LENGTH = 1000
+"""
+Keys, versions, uploads or parts of one page of a list; S3 takes a larger number for this one ("ListObjectsV2").
+"""
+
+MAX_PAGE_NUMBER = (1 << 31) - 1
+"""
+The largest number that S3 reads as the length of a page.
+"""
+
 MAX_CLOCK_SKEW_SECONDS = 900
 """
 Seconds between a request's date and our clock ("Authenticating Requests").

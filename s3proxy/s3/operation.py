@@ -336,7 +336,16 @@ OPERATIONS: dict[str, Operation] = {
 The table, by name.
 """
 
+VALUELESS_NAMES = frozenset(
+    operation.subresource for operation in OPERATIONS.values() if operation.subresource is not None
+) - {b"list-type", b"uploadId"}
+"""
+Query names that choose an operation by being there; S3 ignores a value.
+"""
+
+COPY_OBJECT = OPERATIONS["CopyObject"]
 CREATE_BUCKET = OPERATIONS["CreateBucket"]
+CREATE_MULTIPART_UPLOAD = OPERATIONS["CreateMultipartUpload"]
 COMPLETE_MULTIPART_UPLOAD = OPERATIONS["CompleteMultipartUpload"]
 DELETE_OBJECT = OPERATIONS["DeleteObject"]
 DELETE_OBJECTS = OPERATIONS["DeleteObjects"]

@@ -26,7 +26,11 @@ class StoredObject:
         file: Name of the file with its octets, below the folder's directory.
         etag: In hex, without quotation marks: the MD5, or that of an upload in parts.
         modified: Seconds since the epoch.
-        headers: What comes back with it; names in lower case, values of Latin-1.
+        headers: What comes back with it; names in lower case or as they were spelled, values of Latin-1.
+        grants: Its ACL: grantees, each with a permission.
+        version: The id of this version.
+        number: The position of this version among those of its key.
+        is_marker: It says that the key was deleted.
     """
 
     key: str
@@ -35,6 +39,10 @@ class StoredObject:
     etag: str
     modified: float
     headers: dict[str, str] = field(default_factory=dict)
+    grants: list[list[str]] = field(default_factory=list)
+    version: str = "null"
+    number: int = 0
+    is_marker: bool = False
 
 
 class IncomingBody:
@@ -104,10 +112,12 @@ class Folder:
     Args:
         path: Need not exist; an object is only put where it does.
         incoming: On the same file system.
+        name: Of a bucket.
     """
 
-    def __init__(self, path: Path, incoming: Path) -> None:
+    def __init__(self, path: Path, incoming: Path, name: str = "") -> None:
         self.path = path
+        self.name = name
         self._incoming = incoming
 
     @property
@@ -122,6 +132,8 @@ class Folder:
         Make it, if it is not there.
         """
         self.path.mkdir(parents=True, exist_ok=True)
+        if self.name:
+            (self.path / "name").write_text(self.name)
 
     def remove(self) -> None:
         """
@@ -158,24 +170,56 @@ class Folder:
         return self.path / stored.file
 
     def put(
-        self, key: str, body: IncomingBody, modified: float, headers: dict[str, str], etag: str | None = None
+        self,
+        key: str,
+        body: IncomingBody,
+        modified: float,
+        headers: dict[str, str],
+        etag: str | None = None,
+        name: str | None = None,
+        **more: Any,
     ) -> StoredObject:
         """
         Put a body in place of whatever was there.
 
         Args:
             etag: Where it is not the body's MD5.
+            name: By which it is found, where that is not its key.
+            more: Further attributes of the object.
         """
         body.close()
-        stored = StoredObject(key, secrets.token_hex(16), body.size, etag or body.md5.hex(), modified, headers)
-        former = self.find(key)
+        stored = StoredObject(key, secrets.token_hex(16), body.size, etag or body.md5.hex(), modified, headers, **more)
+        former = self.find(key if name is None else name)
         body.path.replace(self.content_path(stored))
-        description = self._incoming / f"{stored.file}.json"
-        description.write_text(json.dumps(asdict(stored)))
-        description.replace(self._description(key))
+        self.describe(stored, key if name is None else name)
         if former is not None:
             self.content_path(former).unlink(missing_ok=True)
         return stored
+
+    def describe(self, stored: StoredObject, name: str) -> None:
+        """
+        Put the description of an object in place, by the name it is found by.
+        """
+        description = self._incoming / f"{stored.file}.json"
+        description.write_text(json.dumps(asdict(stored)))
+        description.replace(self._description(name))
+
+    def overwrite_content(self, stored: StoredObject, body: IncomingBody) -> None:
+        """
+        Change the content of an object and leave its description, as a store does whose database fails.
+        """
+        body.close()
+        body.path.replace(self.content_path(stored))
+
+    def move(self, stored: StoredObject, name: str, target: Folder, target_name: str) -> None:
+        """
+        Move an object, which is here by one name, to another folder.
+        """
+        target.create()
+        target.delete(target_name)
+        self.content_path(stored).replace(target.content_path(stored))
+        target.describe(stored, target_name)
+        self._description(name).unlink()
 
     def delete(self, key: str) -> None:
         """
@@ -211,13 +255,14 @@ class ObjectDirectory:
         """
         Return the names, sorted.
         """
-        return sorted(bytes.fromhex(path.name).decode() for path in self._buckets.iterdir())
+        return sorted((path / "name").read_text() for path in self._buckets.iterdir())
 
     def bucket(self, name: str) -> Folder:
         """
         Return a bucket, which may not exist.
         """
-        return Folder(self._buckets / name.encode().hex(), self._incoming)
+        # A digest, because names may be longer than those of files.
+        return Folder(self._buckets / _digest(name), self._incoming, name)
 
     def upload(self, bucket: Folder, key: str, upload_id: str) -> Folder:
         """
@@ -225,6 +270,33 @@ class ObjectDirectory:
         """
         # The bucket's own directory is out of any listing's sight below its first level, and goes with the bucket.
         return Folder(bucket.path / "uploads" / _digest(key) / _digest(upload_id), self._incoming)
+
+    def history(self, bucket: Folder, key: str) -> Folder:
+        """
+        Return where the former versions of an object are, by their ids. It may not exist.
+        """
+        return Folder(bucket.path / "versions" / _digest(key), self._incoming)
+
+    def histories(self, bucket: Folder) -> list[Folder]:
+        """
+        Return the former versions of all objects of a bucket.
+        """
+        return [Folder(path, self._incoming) for path in bucket.path.glob("versions/*")]
+
+    def settings(self, bucket: Folder) -> dict[str, Any]:
+        """
+        Return what is configured of a bucket.
+        """
+        try:
+            return cast(dict[str, Any], json.loads((bucket.path / "settings").read_text()))
+        except FileNotFoundError:
+            return {}
+
+    def change_settings(self, bucket: Folder, **changes: Any) -> None:
+        """
+        Configure a bucket.
+        """
+        (bucket.path / "settings").write_text(json.dumps({**self.settings(bucket), **changes}))
 
 
 def _read(description: Path) -> StoredObject:

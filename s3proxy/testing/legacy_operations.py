@@ -10,19 +10,33 @@ import hashlib
 import re
 import secrets
 import uuid
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import Any, BinaryIO
 from urllib.parse import quote, unquote_to_bytes
-from xml.etree import ElementTree
 
 from s3proxy.s3.date import format_rfc1123
-from s3proxy.s3.error_xml import escape_text
-from s3proxy.s3.limits import MAX_KEY_SIZE, MAX_XML_BODY_SIZE
-from s3proxy.testing.legacy_objects import Folder, IncomingBody, ObjectDirectory, StoredObject
+from s3proxy.s3.limits import MAX_KEY_SIZE
+from s3proxy.testing.legacy_binding import decode_text
+from s3proxy.testing.legacy_configuration import Configuration, Operation
+from s3proxy.testing.legacy_grants import OWNER, canned_grants, lets_anybody
+from s3proxy.testing.legacy_listing import MAX_INT, page, walrus_page
+from s3proxy.testing.legacy_messages import (
+    NAMESPACE,
+    XSI_NAMESPACE,
+    Call,
+    Fault,
+    NoReply,
+    Refusal,
+    Reply,
+    Stage,
+    document,
+    element,
+    parse_document,
+)
+from s3proxy.testing.legacy_objects import Folder, ObjectDirectory, StoredObject
 from s3proxy.testing.legacy_quirks import Quirks
-from s3proxy.testing.legacy_signature import RESPONSE_OVERRIDES, SUBRESOURCES, Refusal, parse_http_date
+from s3proxy.testing.legacy_signature import RESPONSE_OVERRIDES, SUBRESOURCES, parse_http_date
+from s3proxy.testing.legacy_versions import ENABLED, NULL_VERSION, Versions
 
 MAX_BUCKET_NAME_SIZE = 63
 """
@@ -32,6 +46,11 @@ Bytes of a bucket's name: S3's limit, and in hex still a file's name.
 MAX_LISTED = 1000
 """
 Entries of one page of a listing.
+"""
+
+MAX_COLUMN_SIZE = 255
+"""
+Characters of a column of Walrus's database.
 """
 
 MAX_PART_NUMBER = 10_000
@@ -49,49 +68,20 @@ _KEPT = (
 )
 _RANGE = re.compile(rb"bytes=([0-9]{0,18})-([0-9]{0,18})")
 _NUMBER = re.compile("[0-9]{1,9}")
-_NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
+_FEW_KEPT = (b"content-disposition", b"content-type")
+_WALRUS_BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,254}")
+_JAVA_INT = re.compile(r"[+-]?[0-9]{1,10}")
+_JAVA_LONG = re.compile(rb"[0-9]{1,18}")
 _SUBRESOURCE_NAMES = frozenset(name.decode() for name in SUBRESOURCES)
 # The SDK for Go names its operation in the query.
 _IGNORED = frozenset({"x-id"})
-
-
-@dataclass(slots=True)
-class Call:
-    """
-    An authenticated request.
-
-    Attributes:
-        bucket: Empty for the service itself.
-        key: Empty for a bucket.
-        query: Decoded.
-        fields: Values by name in lower case; repeats are joined with a comma.
-        body: All of it; None where its length is 0.
-    """
-
-    method: bytes
-    bucket: str
-    key: str
-    query: Mapping[str, str]
-    fields: Mapping[bytes, bytes]
-    body: IncomingBody | None
-
-
-@dataclass(slots=True)
-class Reply:
-    """
-    What the client gets.
-
-    Attributes:
-        content: A document; empty where there is a file.
-        file: Stands at the first octet to send. Whoever sends it closes it.
-        size: Octets of the file to send; those which are declared where only the head is asked for.
-    """
-
-    status: int
-    headers: dict[bytes, bytes] = field(default_factory=dict)
-    content: bytes = b""
-    file: BinaryIO | None = None
-    size: int | None = None
+_KNOWN_METHODS = frozenset({b"GET", b"HEAD", b"PUT", b"POST", b"DELETE"})
+# Walrus knows them by name, and refuses them as not implemented.
+_NOT_IMPLEMENTED_OF_BUCKETS = frozenset({"cors", "lifecycle", "notification", "policy", "tagging", "website"})
+_UPLOAD_PARAMETERS = frozenset({"partNumber", "uploadId", "uploads"})
+# Walrus of 4.x knows them by name, and has no message for them.
+_LACKING = {b"GET": ("location", "logging", "versioning", "versions"), b"PUT": ("acl", "logging", "versioning")}
+_MESSAGES = "com.eucalyptus.walrus.msgs"
 
 
 class Operations:
@@ -106,25 +96,38 @@ class Operations:
         self._objects = objects
         self._quirks = quirks
         self._wall_clock = wall_clock
+        self._versions = Versions(objects)
         self.stored_count = 0
-        self._bucket_operations: dict[tuple[bytes, frozenset[str]], Callable[[Call, Folder], Reply]] = {
+        configuration = Configuration(objects, self._versions, quirks)
+        self._bucket_operations: dict[tuple[bytes, frozenset[str]], Operation] = {
             (b"HEAD", frozenset()): self._head_bucket,
             (b"GET", frozenset()): self._list_objects,
-            (b"GET", frozenset({"location"})): self._get_location,
             (b"DELETE", frozenset()): self._delete_bucket,
+            **configuration.bucket_operations,
         }
+        if not quirks.lacks_messages:
+            self._bucket_operations[b"GET", frozenset({"location"})] = self._get_location
         if not quirks.lacks_multi_delete:
             self._bucket_operations[b"POST", frozenset({"delete"})] = self._delete_objects
-        self._object_operations: dict[tuple[bytes, frozenset[str]], Callable[[Call, Folder], Reply]] = {
+        self._object_operations: dict[tuple[bytes, frozenset[str]], Operation] = {
             (b"GET", frozenset()): self._get_object,
             (b"HEAD", frozenset()): self._get_object,
             (b"PUT", frozenset()): self._put_object,
             (b"DELETE", frozenset()): self._delete_object,
-            (b"POST", frozenset({"uploads"})): self._begin_upload,
-            (b"PUT", frozenset({"partNumber", "uploadId"})): self._upload_part,
-            (b"POST", frozenset({"uploadId"})): self._complete_upload,
-            (b"DELETE", frozenset({"uploadId"})): self._abort_upload,
+            **configuration.object_operations,
         }
+        if quirks.serves_configuration or quirks.lacks_messages:
+            self._object_operations |= {
+                (b"GET", frozenset({"versionId"})): self._get_object,
+                (b"HEAD", frozenset({"versionId"})): self._get_object,
+            }
+        if not quirks.hangs_on_uploads:
+            self._object_operations |= {
+                (b"POST", frozenset({"uploads"})): self._begin_upload,
+                (b"PUT", frozenset({"partNumber", "uploadId"})): self._upload_part,
+                (b"POST", frozenset({"uploadId"})): self._complete_upload,
+                (b"DELETE", frozenset({"uploadId"})): self._abort_upload,
+            }
 
     def perform(self, call: Call) -> Reply:
         """
@@ -132,115 +135,212 @@ class Operations:
 
         Raises:
             Refusal: It cannot be done, and nothing was changed.
+            Fault: The same, for a reason of the store's own.
+            NoReply: It is never answered.
         """
+        quirks = self._quirks
+        if quirks.refuses_posts and call.method == b"POST":
+            self._check_post(call)
         if not call.bucket:
             if call.key or call.method != b"GET":
-                raise Refusal(405, "MethodNotAllowed")
+                raise Refusal(405, "MethodNotAllowed", stage=Stage.BINDING)
+            if call.is_nobody:
+                raise Refusal(403, "AccessDenied")
             return self._list_buckets()
-        if len(call.bucket.encode()) > MAX_BUCKET_NAME_SIZE:
-            raise Refusal(400, "InvalidBucketName")
-        if len(call.key.encode()) > MAX_KEY_SIZE:
-            raise Refusal(400, "KeyTooLong")
-        if call.key and self._quirks.object_parameters is not None:
-            call.query = {name: call.query[name] for name in call.query if name in self._quirks.object_parameters}
+        if quirks.object_parameters is not None and call.key:
+            known = quirks.object_parameters | ({"IsCompressed"} if quirks.own_parameters else set())
+            call.query = {name: call.query[name] for name in call.query if name in known}
         asked = frozenset(call.query) & _SUBRESOURCE_NAMES
-        if call.method not in {b"GET", b"HEAD"} and call.query.keys() - asked - _IGNORED:
+        self._check_lengths(call)
+        unknown = call.query.keys() - asked - _IGNORED
+        if call.method not in {b"GET", b"HEAD"} and unknown and not quirks.unknown_is_405:
             # A sub-resource which is not known must not be written over the object itself.
             raise Refusal(501, "NotImplemented")
         bucket = self._objects.bucket(call.bucket)
         if not call.key and call.method == b"PUT" and not asked:
-            bucket.create()
-            return Reply(200, {b"location": b"/" + quote(call.bucket).encode()})
+            return self._create_bucket(call, bucket)
         operations = self._object_operations if call.key else self._bucket_operations
         operation = operations.get((call.method, asked))
         if operation is None:
-            raise Refusal(501, "NotImplemented")
+            raise self._no_operation(call, asked)
         if not bucket.exists:
-            raise Refusal(404, "NoSuchBucket")
+            raise Refusal(404, "NoSuchBucket", resource=call.bucket)
+        if call.is_nobody:
+            self._check_nobody(call, bucket, asked)
         return operation(call, bucket)
+
+    def _check_post(self, call: Call) -> None:
+        if call.key and "uploads" in call.query and self._quirks.hangs_on_uploads:
+            raise NoReply
+        if not (call.key and _UPLOAD_PARAMETERS & call.query.keys()) or self._quirks.hangs_on_uploads:
+            raise Refusal(400, "InvalidRequest", "User authentication failed.", stage=Stage.SERVER)
+
+    def _no_operation(self, call: Call, asked: frozenset[str]) -> Refusal | Fault:
+        quirks = self._quirks
+        if quirks.lacks_messages and self._lacks_message(call, asked):
+            return Fault(f"Failed to construct message of type {_MESSAGES}", stage=Stage.BINDING)
+        if not quirks.unknown_is_405:
+            return Refusal(501, "NotImplemented")
+        if call.key:
+            is_known = bool(_UPLOAD_PARAMETERS & asked)
+        else:
+            is_known = bool(asked & (_NOT_IMPLEMENTED_OF_BUCKETS | {"requestPayment", "uploads"}))
+        if call.method in _KNOWN_METHODS and is_known:
+            return Refusal(501, "NotImplemented", "NA", stage=Stage.BINDING, resource=call.key or call.bucket)
+        return Refusal(405, "MethodNotAllowed", "Could not determine operation name", stage=Stage.BINDING)
+
+    def _lacks_message(self, call: Call, asked: frozenset[str]) -> bool:
+        if call.key:
+            return (call.method, asked) in {(b"PUT", frozenset({"acl"})), (b"DELETE", frozenset({"versionId"}))}
+        names = _LACKING.get(call.method, ())
+        return len(asked) == 1 and asked <= frozenset(names)
+
+    def _check_lengths(self, call: Call) -> None:
+        quirks = self._quirks
+        if quirks.loses_long_values or quirks.refuses_long_values:
+            if quirks.refuses_long_values and call.method == b"PUT" and self._is_too_long(call):
+                raise Fault("value too long for type character varying(255)")
+            return
+        if len(call.bucket.encode()) > MAX_BUCKET_NAME_SIZE and not quirks.any_bucket_name:
+            raise Refusal(400, "InvalidBucketName")
+        if len(call.key.encode()) > MAX_KEY_SIZE:
+            raise Refusal(400, "KeyTooLong")
+
+    def _is_too_long(self, call: Call) -> bool:
+        values = [value for name, value in call.fields.items() if name in _FEW_KEPT or name.startswith(b"x-amz-meta-")]
+        return max(map(len, [call.bucket, call.key, *values])) > MAX_COLUMN_SIZE
+
+    def _check_nobody(self, call: Call, bucket: Folder, asked: frozenset[str]) -> None:
+        grants = self._objects.settings(bucket).get("grants", [])
+        if call.key and call.method in {b"GET", b"HEAD"}:
+            found = self._versions.find(bucket, call.key, call.query.get("versionId") or self._latest(bucket, call.key))
+            grants = found[1].grants if found is not None else []
+            if found is None and not asked:
+                raise Refusal(404, "NoSuchKey", resource=call.key)
+        permission = "READ" if call.method in {b"GET", b"HEAD"} else "WRITE"
+        if "acl" in asked:
+            permission += "_ACP"
+        is_owners = not call.key and (asked - {"acl"} or call.method == b"DELETE")
+        if is_owners or not lets_anybody(grants, permission):
+            raise Refusal(403, "AccessDenied", "Access Denied", resource=call.key or call.bucket)
+
+    def _latest(self, bucket: Folder, key: str) -> str:
+        stored = bucket.find(key)
+        return NULL_VERSION if stored is None else stored.version
 
     # The service and its buckets
 
     def _list_buckets(self) -> Reply:
         names = "".join(
-            f"<Bucket>{_element('Name', name)}<CreationDate>2013-10-01T00:00:00.000Z</CreationDate></Bucket>"
+            f"<Bucket>{element('Name', name)}<CreationDate>2013-10-01T00:00:00.000Z</CreationDate></Bucket>"
             for name in self._objects.buckets()
         )
-        owner = "<Owner><ID>1</ID><DisplayName>legacy</DisplayName></Owner>"
-        return _document("ListAllMyBucketsResult", f"{owner}<Buckets>{names}</Buckets>")
+        return document("ListAllMyBucketsResult", f"<Owner>{OWNER}</Owner><Buckets>{names}</Buckets>")
+
+    def _create_bucket(self, call: Call, bucket: Folder) -> Reply:
+        quirks = self._quirks
+        if call.is_nobody:
+            raise Refusal(403, "AccessDenied")
+        if quirks.walrus_bucket_names and not _WALRUS_BUCKET_NAME.fullmatch(call.bucket):
+            # Code and message have changed places in its source.
+            code, message = f"The specified bucket is not valid: {call.bucket}", "InvalidBucketName"
+            raise Refusal(400, code, message, resource=call.bucket)
+        if quirks.creates_once and bucket.exists:
+            raise Refusal(409, "BucketAlreadyExists", resource=call.bucket)
+        if not bucket.exists:
+            bucket.create()
+            self._objects.change_settings(bucket, grants=canned_grants(call.fields.get(b"x-amz-acl")))
+        if quirks.bare_heads:
+            return Reply(200, is_bare=True, closes=True)
+        return Reply(200, {b"location": b"/" + quote(call.bucket).encode()})
 
     def _head_bucket(self, call: Call, bucket: Folder) -> Reply:
-        return Reply(200)
+        return Reply(200, is_bare=self._quirks.bare_heads)
 
     def _get_location(self, call: Call, bucket: Folder) -> Reply:
-        return _document("LocationConstraint", "")
+        return document("LocationConstraint", "")
 
     def _delete_bucket(self, call: Call, bucket: Folder) -> Reply:
-        if not bucket.is_empty:
-            raise Refusal(409, "BucketNotEmpty")
+        if not bucket.is_empty or self._versions.keys(bucket):
+            raise Refusal(409, "BucketNotEmpty", resource=call.bucket)
         bucket.remove()
         return Reply(204)
 
     def _list_objects(self, call: Call, bucket: Folder) -> Reply:
+        quirks = self._quirks
         query = call.query
-        if self._quirks.lists_v1:
+        if quirks.lists_v1:
             query = {name: query[name] for name in query if name not in {"list-type", "encoding-type"}}
         is_v2 = query.get("list-type") == "2"
         prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
         if query.get("encoding-type", "url") != "url":
             raise Refusal(400, "InvalidArgument", "encoding-type")
         encode: Callable[[str], str] = quote if "encoding-type" in query else str
-        limit = min(_number(query.get("max-keys") or str(MAX_LISTED), "max-keys"), MAX_LISTED)
+        limit = self._page_size(query.get("max-keys", ""))
         token = query.get("continuation-token", "")
         if is_v2:
             after = _read_token(token) if token else query.get("start-after", "")
         else:
             after = query.get("marker", "")
-        entries, is_truncated = _page(bucket.objects(), prefix, delimiter, after, limit)
+        if quirks.like_prefixes or quirks.regex_delimiters or quirks.lists_folders_as_keys:
+            entries, is_truncated = walrus_page(bucket.objects(), prefix, delimiter, after, limit, quirks)
+        else:
+            entries, is_truncated = page(bucket.objects(), prefix, delimiter, after, limit)
 
-        parts = [_element("Name", call.bucket), _element("Prefix", encode(prefix))]
+        parts = [element("Name", call.bucket), element("Prefix", encode(prefix))]
         if delimiter:
-            parts.append(_element("Delimiter", encode(delimiter)))
-        parts.append(_element("MaxKeys", str(limit)))
+            parts.append(element("Delimiter", encode(delimiter)))
+        parts.append(element("MaxKeys", str(limit)))
         if "encoding-type" in query:
-            parts.append(_element("EncodingType", "url"))
-        parts.append(_element("IsTruncated", "true" if is_truncated else "false"))
+            parts.append(element("EncodingType", "url"))
+        parts.append(element("IsTruncated", "true" if is_truncated else "false"))
         if is_v2:
-            parts.append(_element("KeyCount", str(len(entries))))
+            parts.append(element("KeyCount", str(len(entries))))
             if token:
-                parts.append(_element("ContinuationToken", token))
+                parts.append(element("ContinuationToken", token))
             if "start-after" in query:
-                parts.append(_element("StartAfter", encode(query["start-after"])))
+                parts.append(element("StartAfter", encode(query["start-after"])))
             if is_truncated:
                 # Opaque, so that no client has to decode it; encoding-type does not speak of it.
-                parts.append(_element("NextContinuationToken", _write_token(entries[-1][0])))
+                parts.append(element("NextContinuationToken", _write_token(entries[-1][0])))
         else:
-            parts.append(_element("Marker", encode(after)))
+            parts.append(element("Marker", encode(after)))
             if is_truncated:
-                parts.append(_element("NextMarker", encode(entries[-1][0])))
+                parts.append(element("NextMarker", encode(entries[-1][0])))
         for key, stored in entries:
             if stored is not None:
                 parts.append(
-                    f"<Contents>{_element('Key', encode(key))}<LastModified>{_iso(stored.modified)}</LastModified>"
-                    f'<ETag>"{stored.etag}"</ETag><Size>{stored.size}</Size><StorageClass>STANDARD</StorageClass>'
+                    f"<Contents>{element('Key', encode(key))}<LastModified>{_iso(stored.modified)}</LastModified>"
+                    f"<ETag>{self._etag(stored)}</ETag><Size>{stored.size}</Size><StorageClass>STANDARD</StorageClass>"
                     "</Contents>"
                 )
         for name, stored in entries:
             if stored is None:
-                parts.append(f"<CommonPrefixes>{_element('Prefix', encode(name))}</CommonPrefixes>")
-        return _document("ListBucketResult", "".join(parts))
+                parts.append(f"<CommonPrefixes>{element('Prefix', encode(name))}</CommonPrefixes>")
+        return document("ListBucketResult", "".join(parts))
+
+    def _page_size(self, text: str) -> int:
+        if not self._quirks.overflows_max_keys:
+            return min(_number(text or str(MAX_LISTED), "max-keys"), MAX_LISTED)
+        if not text:
+            return MAX_LISTED
+        if not _JAVA_INT.fullmatch(text) or not -MAX_INT <= int(text) <= MAX_INT:
+            raise Fault(f'For input string: "{text}"')
+        if int(text) < 0:
+            raise Refusal(400, "InvalidArgument", "Argument max-keys must be an integer between 0 and 2147483647")
+        return int(text)
 
     def _delete_objects(self, call: Call, bucket: Folder) -> Reply:
         if b"content-md5" not in call.fields:
             raise Refusal(400, "InvalidRequest", "Missing required header for this request: Content-MD5")
         _check_md5(call)
-        root = _parse_document(call)
+        root = parse_document(call.body)
         is_quiet = (root.findtext("Quiet") or "").strip() == "true"
-        keys = [element.findtext("Key") or "" for element in root.iter("Object")]
+        keys = [item.findtext("Key") or "" for item in root.iter("Object")]
         for key in keys:
             bucket.delete(key)
-        deleted = "" if is_quiet else "".join(f"<Deleted>{_element('Key', key)}</Deleted>" for key in keys)
-        return _document("DeleteResult", deleted)
+        deleted = "" if is_quiet else "".join(f"<Deleted>{element('Key', key)}</Deleted>" for key in keys)
+        return document("DeleteResult", deleted)
 
     # Objects
 
@@ -249,67 +349,164 @@ class Operations:
             return self._copy_object(call, bucket)
         if not self._quirks.ignores_write_conditions:
             _check_write(call, bucket.find(call.key))
-        stored = self._store(call, bucket, call.key, _kept_headers(call))
-        return Reply(200, {b"etag": _quoted_etag(stored)})
+        _check_md5(call)
+        if self._quirks.loses_long_values and self._is_too_long(call):
+            etag = self._lose(call, bucket)
+            modified, size, version = self._wall_clock(), call.body.size if call.body is not None else 0, NULL_VERSION
+        else:
+            stored = self._store(call, bucket, call.key, self._kept_headers(call))
+            etag, size, version = stored.etag, stored.size, stored.version
+            modified = datetime.fromtimestamp(int(stored.modified), UTC)
+        headers = {b"etag": b'"%s"' % etag.encode()}
+        if self._versions.status(bucket) == ENABLED:
+            headers[b"x-amz-version-id"] = version.encode()
+        if not self._quirks.put_document:
+            return Reply(200, headers)
+        headers |= {b"last-modified": format_rfc1123(modified), b"content-type": b"application/xml"}
+        content = element("ETag", etag) + element("LastModified", format_rfc1123(modified).decode())
+        content += element("Size", str(size))
+        return Reply(200, headers, _nested("PutObjectResponse", "PutObjectResponse", content))
+
+    def _lose(self, call: Call, bucket: Folder) -> str:
+        """
+        Take a body whose description the database does not take; return the entity tag which the client is told.
+        """
+        body = call.body if call.body is not None else self._objects.receive()
+        former = bucket.find(call.key) if len(call.key) <= MAX_COLUMN_SIZE else None
+        if former is None or self._versions.status(bucket):
+            return body.md5.hex()
+        bucket.overwrite_content(former, body)
+        return former.etag
 
     def _delete_object(self, call: Call, bucket: Folder) -> Reply:
-        bucket.delete(call.key)
+        self._versions.delete(bucket, call.key, self._wall_clock().timestamp())
         return Reply(204)
 
     def _get_object(self, call: Call, bucket: Folder) -> Reply:
-        stored = _find(bucket, call.key)
+        quirks = self._quirks
+        folder, stored = self._find_version(call, bucket)
         modified = datetime.fromtimestamp(int(stored.modified), UTC)
-        headers = {b"etag": _quoted_etag(stored), b"last-modified": format_rfc1123(modified)}
-        if _is_unchanged(call, stored, modified, has_bare_etags=self._quirks.bare_etags):
+        headers = {b"etag": self._etag(stored).encode(), b"last-modified": format_rfc1123(modified)}
+        reads_conditions = not (quirks.heads_ignore_conditions and call.method == b"HEAD")
+        raw_range = call.fields.get(b"range", b"") if reads_conditions else b""
+        has_condition = reads_conditions and _has_condition(call)
+        start, end, status = 0, stored.size, 200
+        is_ranged = bool(raw_range) or (quirks.ranges_with_conditions and has_condition)
+        if quirks.odd_ranges and call.method == b"GET" and is_ranged:
+            start, end = _parse_odd_range(raw_range or b"bytes=0-", stored.size, quirks)
+            status = 206 if raw_range and not quirks.ranges_are_200 else 200
+            size = end - start if quirks.ranges_are_200 else stored.size
+            headers[b"content-range"] = b"%d-%d/%d" % (start, end - 1, size)
+        if has_condition and _is_unchanged(call, stored, modified, has_bare_etags=quirks.bare_etags):
+            if quirks.document_with_304 and quirks.three_error_forms:
+                raise Refusal(304, "NotModified", "Object Not Modified", resource=call.key)
             return Reply(304, headers)
-        headers[b"accept-ranges"] = b"bytes"
+        if not quirks.odd_ranges and (span := _parse_range(raw_range, stored.size)):
+            start, end, status = *span, 206
+            headers[b"content-range"] = b"bytes %d-%d/%d" % (start, end - 1, stored.size)
+        if not quirks.lacks_accept_ranges:
+            headers[b"accept-ranges"] = b"bytes"
+        if quirks.serves_configuration and self._versions.status(bucket) == ENABLED:
+            headers[b"x-amz-version-id"] = stored.version.encode()
         headers[b"content-type"] = b"binary/octet-stream"
         headers |= {name.encode("latin-1"): value.encode("latin-1") for name, value in stored.headers.items()}
-        for name in () if self._quirks.ignores_overrides else RESPONSE_OVERRIDES:
+        for name in () if quirks.ignores_overrides else RESPONSE_OVERRIDES:
             value = call.query.get(name.decode())
             if value:
                 headers[name.removeprefix(b"response-")] = value.encode()
-        start, end, status = 0, stored.size, 200
-        raw_range = call.fields.get(b"range", b"")
-        if self._quirks.odd_ranges:
-            if raw_range and call.method == b"GET":
-                start, end = _parse_odd_range(raw_range, stored.size)
-                headers[b"content-range"] = b"%d-%d/%d" % (start, end - 1, end - start)
-        elif span := _parse_range(raw_range, stored.size):
-            start, end, status = *span, 206
-            headers[b"content-range"] = b"bytes %d-%d/%d" % (start, end - 1, stored.size)
         if call.method == b"HEAD":
-            return Reply(status, headers, size=end - start)
-        file = bucket.content_path(stored).open("rb")
+            return Reply(status, headers, size=end - start, closes_silently=quirks.closes_after_heads)
+        file = folder.content_path(stored).open("rb")
         file.seek(start)
-        return Reply(status, headers, file=file, size=end - start)
+        is_compressed = quirks.own_parameters and call.query.get("IsCompressed", "").lower() == "true"
+        return Reply(status, headers, file=file, size=end - start, lacks_length=is_compressed)
+
+    def _find_version(self, call: Call, bucket: Folder) -> tuple[Folder, StoredObject]:
+        version = call.query.get("versionId")
+        is_extended = call.method == b"GET" and (b"range" in call.fields or _has_condition(call))
+        if is_extended and self._quirks.ranges_ignore_versions:
+            if version:
+                raise Fault("No such property: versionId", stage=Stage.BINDING)
+            # Versions are not told apart: the database gives any.
+            versions = self._versions.all_of(bucket, call.key)
+            version = versions[0].version if versions else None
+        if not version:
+            return bucket, _find(bucket, call.key)
+        found = self._versions.find(bucket, call.key, version)
+        if found is None or found[1].is_marker:
+            raise Refusal(404, "NoSuchKey", "The specified key does not exist.", resource=call.key)
+        return found
 
     def _copy_object(self, call: Call, bucket: Folder) -> Reply:
-        raw_source = call.fields[b"x-amz-copy-source"].partition(b"?")[0].removeprefix(b"/")
-        if self._quirks.plus_is_space:
+        quirks = self._quirks
+        version, name, key = self._copy_source(call.fields[b"x-amz-copy-source"])
+        directive = call.fields.get(b"x-amz-metadata-directive", b"COPY")
+        if not name or not key or (directive not in {b"COPY", b"REPLACE"} and not quirks.copies_metadata_only):
+            raise Refusal(400, "InvalidArgument")
+        source = self._objects.bucket(name)
+        if not source.exists:
+            raise Refusal(404, "NoSuchBucket", resource=name)
+        folder, original = source, source.find(key)
+        if version:
+            found = self._versions.find(source, key, version)
+            folder, original = found if found is not None else (source, None)
+        if original is None or original.is_marker:
+            raise Refusal(404, "NoSuchKey", "The specified key does not exist.", resource=key)
+        if quirks.loses_long_values and self._is_too_long(call):
+            raise Fault("Could not commit")
+        replaced = self._kept_headers(call)
+        if directive != b"REPLACE":
+            headers = original.headers
+        elif quirks.copies_metadata_only:
+            headers = {**_without_meta(original.headers), **_only_meta(replaced)}
+        else:
+            headers = replaced
+        acl = None if quirks.copies_metadata_only else call.fields.get(b"x-amz-acl")
+        modified = original.modified if quirks.copies_metadata_only else self._wall_clock().timestamp()
+        etag = original.etag if quirks.copies_metadata_only else None
+        copied = self._join(bucket, call.key, folder, [original], headers, etag, modified, canned_grants(acl))
+        times, tag = element("LastModified", _iso(copied.modified)), f"<ETag>{self._etag(copied)}</ETag>"
+        if quirks.nested_copy_result:
+            content = _nested("CopyObjectResponse", "CopyObjectResult", tag + times)
+            return Reply(200, {b"content-type": b"application/xml"}, content)
+        return document("CopyObjectResult", times + tag)
+
+    def _copy_source(self, raw: bytes) -> tuple[str, str, str]:
+        """
+        Return version, bucket and key.
+        """
+        quirks = self._quirks
+        if quirks.cuts_copy_sources:
+            text, _, version = decode_text(raw, quirks).partition("?")
+            if quirks.collapses_slashes:
+                text = re.sub("/{2,}", "/", text).rstrip("/")
+            name, _, key = text.lstrip("/").partition("/")
+            return version.split("?")[0].replace("versionId=", "", 1).strip(), name, key
+        raw_source = raw.partition(b"?")[0].removeprefix(b"/")
+        if quirks.plus_is_space:
             raw_source = raw_source.replace(b"+", b" ")
         try:
             name, _, key = unquote_to_bytes(raw_source).decode().partition("/")
         except UnicodeDecodeError:
             raise Refusal(400, "InvalidArgument", "x-amz-copy-source") from None
-        directive = call.fields.get(b"x-amz-metadata-directive", b"COPY")
-        if not name or not key or directive not in {b"COPY", b"REPLACE"}:
-            raise Refusal(400, "InvalidArgument")
-        source = self._objects.bucket(name)
-        if len(name.encode()) > MAX_BUCKET_NAME_SIZE or not source.exists:
-            raise Refusal(404, "NoSuchBucket")
-        original = _find(source, key)
-        headers = _kept_headers(call) if directive == b"REPLACE" else original.headers
-        copied = self._join(bucket, call.key, source, [original], headers)
-        return _document(
-            "CopyObjectResult",
-            f'<LastModified>{_iso(copied.modified)}</LastModified><ETag>"{copied.etag}"</ETag>',
-        )
+        return "", name, key
+
+    def _kept_headers(self, call: Call) -> dict[str, str]:
+        kept = _FEW_KEPT if self._quirks.keeps_few_headers else _KEPT
+        headers = {}
+        for name, value in call.fields.items():
+            if name in kept or name.startswith(b"x-amz-meta-"):
+                spelled = call.spelled(name) if self._quirks.keeps_meta_case else name
+                headers[spelled.decode("latin-1")] = value.decode("latin-1")
+        return headers
+
+    def _etag(self, stored: StoredObject) -> str:
+        return stored.etag if self._quirks.unquoted_etags else f'"{stored.etag}"'
 
     def _store(self, call: Call, folder: Folder, key: str, headers: dict[str, str]) -> StoredObject:
-        _check_md5(call)
         body = call.body if call.body is not None else self._objects.receive()
-        stored = folder.put(key, body, self._wall_clock().timestamp(), headers)
+        grants = canned_grants(call.fields.get(b"x-amz-acl"))
+        stored = self._versions.put(folder, key, body, self._wall_clock().timestamp(), headers, grants=grants)
         self.stored_count += 1
         return stored
 
@@ -321,12 +518,16 @@ class Operations:
         pieces: Iterable[StoredObject],
         headers: dict[str, str],
         etag: str | None = None,
+        modified: float | None = None,
+        grants: list[list[str]] | None = None,
     ) -> StoredObject:
         body = self._objects.receive()
         try:
             for piece in pieces:
                 body.append_file(source.content_path(piece))
-            stored = bucket.put(key, body, self._wall_clock().timestamp(), headers, etag)
+            if modified is None:
+                modified = self._wall_clock().timestamp()
+            stored = self._versions.put(bucket, key, body, modified, headers, etag=etag, grants=grants or [])
         finally:
             body.discard()
         self.stored_count += 1
@@ -338,10 +539,10 @@ class Operations:
         upload_id = secrets.token_hex(16)
         upload = self._objects.upload(bucket, call.key, upload_id)
         upload.create()
-        upload.put("", self._objects.receive(), self._wall_clock().timestamp(), _kept_headers(call))
-        return _document(
+        upload.put("", self._objects.receive(), self._wall_clock().timestamp(), self._kept_headers(call))
+        return document(
             "InitiateMultipartUploadResult",
-            _element("Bucket", call.bucket) + _element("Key", call.key) + _element("UploadId", upload_id),
+            element("Bucket", call.bucket) + element("Key", call.key) + element("UploadId", upload_id),
         )
 
     def _find_upload(self, call: Call, bucket: Folder) -> Folder:
@@ -357,20 +558,21 @@ class Operations:
         number = _number(call.query["partNumber"], "partNumber")
         if not 1 <= number <= MAX_PART_NUMBER:
             raise Refusal(400, "InvalidArgument", "partNumber")
+        _check_md5(call)
         part = self._store(call, self._find_upload(call, bucket), str(number), {})
-        return Reply(200, {b"etag": _quoted_etag(part)})
+        return Reply(200, {b"etag": b'"%s"' % part.etag.encode()})
 
     def _complete_upload(self, call: Call, bucket: Folder) -> Reply:
         upload = self._find_upload(call, bucket)
         parts: list[StoredObject] = []
         previous = 0
-        for element in _parse_document(call).iter("Part"):
-            for child in element:
+        for item in parse_document(call.body).iter("Part"):
+            for child in item:
                 if child.tag not in {"PartNumber", "ETag"}:
                     raise Refusal(400, "MalformedXML", f"{child.tag} is not known here")
-            number = _number((element.findtext("PartNumber") or "").strip(), "PartNumber")
+            number = _number((item.findtext("PartNumber") or "").strip(), "PartNumber")
             part = upload.find(str(number))
-            if number == 0 or part is None or (element.findtext("ETag") or "").strip().strip('"') != part.etag:
+            if number == 0 or part is None or (item.findtext("ETag") or "").strip().strip('"') != part.etag:
                 raise Refusal(400, "InvalidPart")
             if number <= previous:
                 raise Refusal(400, "InvalidPartOrder")
@@ -385,24 +587,17 @@ class Operations:
         stored = self._join(bucket, call.key, upload, parts, headers, etag)
         upload.remove()
         host = call.fields.get(b"host", b"").decode("latin-1")
-        return _document(
+        return document(
             "CompleteMultipartUploadResult",
-            _element("Location", f"http://{host}/{call.bucket}/{quote(call.key)}")
-            + _element("Bucket", call.bucket)
-            + _element("Key", call.key)
+            element("Location", f"http://{host}/{call.bucket}/{quote(call.key)}")
+            + element("Bucket", call.bucket)
+            + element("Key", call.key)
             + f'<ETag>"{stored.etag}"</ETag>',
         )
 
     def _abort_upload(self, call: Call, bucket: Folder) -> Reply:
         self._find_upload(call, bucket).remove()
         return Reply(204)
-
-
-def document_bytes(text: str) -> bytes:
-    """
-    Return the octets of an XML document.
-    """
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}'.encode()
 
 
 # What a request says
@@ -414,12 +609,17 @@ def _number(text: str, name: str) -> int:
     return int(text)
 
 
-def _kept_headers(call: Call) -> dict[str, str]:
-    return {
-        name.decode("latin-1"): value.decode("latin-1")
-        for name, value in call.fields.items()
-        if name in _KEPT or name.startswith(b"x-amz-meta-")
-    }
+def _without_meta(headers: dict[str, str]) -> dict[str, str]:
+    return {name: headers[name] for name in headers if not name.lower().startswith("x-amz-meta-")}
+
+
+def _only_meta(headers: dict[str, str]) -> dict[str, str]:
+    return {name: headers[name] for name in headers if name.lower().startswith("x-amz-meta-")}
+
+
+def _has_condition(call: Call) -> bool:
+    names = (b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since")
+    return any(name in call.fields for name in names)
 
 
 def _check_md5(call: Call) -> None:
@@ -427,23 +627,6 @@ def _check_md5(call: Call) -> None:
     computed = call.body.md5 if call.body is not None else hashlib.md5().digest()
     if claimed is not None and claimed != base64.b64encode(computed):
         raise Refusal(400, "BadDigest")
-
-
-def _parse_document(call: Call) -> Any:
-    if call.body is None or call.body.size > MAX_XML_BODY_SIZE:
-        raise Refusal(400, "MalformedXML")
-    content = call.body.read()
-    if b"<!" in content:
-        # Neither DTD nor entities: nothing in S3 needs them.
-        raise Refusal(400, "MalformedXML")
-    try:
-        root = ElementTree.fromstring(content)  # noqa: S314
-    except (ElementTree.ParseError, ValueError, LookupError):
-        # What is named as its encoding may not exist.
-        raise Refusal(400, "MalformedXML") from None
-    for element in root.iter():
-        element.tag = element.tag.rpartition("}")[2]
-    return root
 
 
 def _check_write(call: Call, former: StoredObject | None) -> None:
@@ -498,11 +681,24 @@ def _parse_range(text: bytes, size: int) -> tuple[int, int] | None:
     return start, end
 
 
-def _parse_odd_range(text: bytes, size: int) -> tuple[int, int]:
+def _parse_odd_range(text: bytes, size: int, quirks: Quirks) -> tuple[int, int]:
     """
-    Read a range as Walrus did; what it could not read was a fault of its own.
+    Read a range as Walrus does.
+
+    Raises:
+        Refusal: It cannot be satisfied.
+        Fault: It cannot be read.
     """
-    first, _, last = text.removeprefix(b"bytes=").partition(b"-")
+    if quirks.reads_any_unit:
+        text = text[len(b"bytes=") :]
+    elif not text.startswith(b"bytes="):
+        raise Fault("the range cannot be read", stage=Stage.BINDING)
+    else:
+        text = text.removeprefix(b"bytes=")
+    numbers = text.split(b"-")
+    first, last = numbers[0], numbers[1] if len(numbers) > 1 else b""
+    if text == b"-" or not all(not number or _JAVA_LONG.fullmatch(number) for number in (first, last)):
+        raise Fault(f'For input string: "{text.decode("latin-1")}"', stage=Stage.BINDING)
     start = int(first) if first else 0
     end = min(int(last) + 1, size) if last else size
     if start >= end:
@@ -516,31 +712,8 @@ def _parse_odd_range(text: bytes, size: int) -> tuple[int, int]:
 def _find(folder: Folder, key: str) -> StoredObject:
     stored = folder.find(key)
     if stored is None:
-        raise Refusal(404, "NoSuchKey", "The specified key does not exist.")
+        raise Refusal(404, "NoSuchKey", "The specified key does not exist.", resource=key)
     return stored
-
-
-def _page(
-    objects: list[StoredObject], prefix: str, delimiter: str, after: str, limit: int
-) -> tuple[list[tuple[str, StoredObject | None]], bool]:
-    """
-    Return a page's entries, common prefixes without an object, and whether there are more.
-    """
-    entries: list[tuple[str, StoredObject | None]] = []
-    if not limit:
-        return entries, False
-    for stored in objects:
-        if not stored.key.startswith(prefix):
-            continue
-        cut = stored.key.find(delimiter, len(prefix)) if delimiter else -1
-        name = stored.key if cut < 0 else stored.key[: cut + len(delimiter)]
-        is_listed = cut >= 0 and entries and entries[-1] == (name, None)
-        if is_listed or (after and name.encode() <= after.encode()):
-            continue
-        if len(entries) == limit:
-            return entries, True
-        entries.append((name, stored if cut < 0 else None))
-    return entries, False
 
 
 def _write_token(name: str) -> str:
@@ -554,17 +727,9 @@ def _read_token(token: str) -> str:
         raise Refusal(400, "InvalidArgument", "continuation-token") from None
 
 
-def _quoted_etag(stored: StoredObject) -> bytes:
-    return b'"%s"' % stored.etag.encode()
-
-
-def _element(name: str, text: str) -> str:
-    return f"<{name}>{escape_text(text)}</{name}>"
-
-
-def _document(name: str, content: str) -> Reply:
-    text = f'<{name} xmlns="{_NAMESPACE}">{content}</{name}>'
-    return Reply(200, {b"content-type": b"application/xml"}, document_bytes(text))
+def _nested(root: str, name: str, content: str) -> bytes:
+    namespaces = f'xmlns="{NAMESPACE}" xmlns:xsi="{XSI_NAMESPACE}"'
+    return f"<{root} {namespaces}><{name}>{content}</{name}></{root}>".encode()
 
 
 def _iso(seconds: float) -> str:

@@ -31,17 +31,79 @@ class Quirks:
         lacks_multi_delete: There is no DeleteObjects.
         ignores_write_conditions: A write with If-None-Match or If-Match is done whatever is there.
         own_codes: NoSuchEntity, ContentMismatch and "Invalid Range", where S3 has other names; UNKNOWN for faults.
-        odd_ranges: A range is answered 200, its Content-Range has the length of the range for the object's size, a
-            suffix is taken for a range from the beginning, and several ranges are a fault.
+        odd_ranges: A suffix range is taken for a range from the beginning, several ranges are a fault, and
+            Content-Range has no unit.
+        ranges_are_200: A range is answered 200, and its Content-Range has the length of the range for the object's
+            size.
+        reads_any_unit: A range of another unit than bytes is read as one of bytes, without its first six characters.
+        ranges_with_conditions: A GET with a condition is answered as a range of the whole object: 200 with
+            Content-Range, and 416 for an empty object.
+        heads_ignore_conditions: HEAD reads no condition.
+        ranges_ignore_versions: A range or a condition is about any version of the key; with ``versionId`` it is a
+            fault.
         bare_etags: Entity tags of conditions are compared with their quotation marks to one without.
-        document_with_304: 304 has a document, which no answer of that status may have.
+        unquoted_etags: Entity tags of GET, HEAD, listings and copies are sent without quotation marks.
+        document_with_304: 304 has a document with its length, which no response of that status may have, and neither
+            ETag nor Last-Modified.
         exact_names: Range and conditions are read only as ``Range``, ``If-Match`` ...
+        keeps_few_headers: An object keeps Content-Type, Content-Disposition and ``x-amz-meta-*``; other headers, such
+            as Content-Encoding, are dropped.
+        keeps_meta_case: Names of ``x-amz-meta-*`` come back as they were spelled.
+        lacks_accept_ranges: Responses have no Accept-Ranges.
+        put_document: PutObject is answered with a document and Last-Modified.
+        nested_copy_result: The result of CopyObject is an element inside of its document's root.
+        copies_metadata_only: A copy has its source's Content-Type and Last-Modified, and REPLACE replaces its metadata
+            only.
+        cuts_copy_sources: The source of a copy ends at ``?``, even at an escaped one.
         ignores_overrides: ``response-*`` is neither signed nor read.
         lists_v1: ``list-type`` and ``encoding-type`` are ignored.
         uuid_etags: The entity tag of an upload in parts is ``uuid-`` and a UUID.
         head_service_is_405: HEAD of the service is answered 405, without a signature.
+        three_error_forms: Errors have three forms. Those of operations have a namespace, and the connection stays;
+            those of authentication and of requests without an operation are ``text/xml``, and it ends; those of the
+            HTTP server and of POST are ``text/plain`` with ``<Response><Errors>``, and it ends.
+        head_documents: A HEAD which is refused before its operation is answered with a document after the head.
+        bare_heads: The responses to HEAD of a bucket, to a HEAD which fails and to CreateBucket have no header at all,
+            and the connection ends after CreateBucket.
+        fault_answers: How a fault of its own is answered: ``200`` with an ``ExceptionResponse``, or ``400``.
         closes_on_errors: The connection ends after an error.
         closes_after_reads: The connection ends after GET of an object.
+        closes_after_heads: The connection ends after HEAD of an object, and no header says so.
+        unknown_is_405: A method or a combination of sub-resources which it does not know is 405.
+        refuses_posts: POST is 400, whatever is signed, except for uploads in parts where there are any.
+        hangs_on_uploads: CreateMultipartUpload is never answered, and the other operations of uploads are refused.
+        serves_configuration: ACLs, versions, logging and versioning of buckets can be read and written.
+        lacks_messages: ``location``, ``logging``, ``versioning``, ``versions``, writing an ACL and deleting a version
+            are known by name, and fail.
+        creates_once: A second CreateBucket by the owner is 409.
+        collapses_slashes: Several slashes in a path are one, and those at its end go, before the key is decoded: the
+            key ``/`` is the bucket.
+        drops_leading_slashes: ``//bucket/key`` is ``/bucket/key``.
+        keeps_bucket_escapes: The bucket's name is not percent-decoded.
+        removes_service_paths: Every service path in a path is removed, even within a key.
+        replaces_bad_utf8: What is no UTF-8 in a key is U+FFFD.
+        faults_on_bad_escapes: ``%`` without two hex digits in a key or a copy's source is a fault.
+        walrus_bucket_names: Bucket names have 3 to 255 letters, digits, ``.``, ``_`` and ``-``, in either case.
+        any_bucket_name: Bucket names are not checked.
+        loses_long_values: PutObject with a key, a type or a value of more than 255 characters is answered 200 and not
+            stored; a former object keeps its description and has the new content.
+        refuses_long_values: The same request is a fault, and nothing is stored.
+        short_heads: A request line above 4,096 bytes is 500, and headers above 8,192 bytes are 400.
+        overflows_max_keys: ``max-keys`` has no maximum; one of 2147483647 lists nothing, and a text is a fault.
+        regex_delimiters: ``delimiter`` is a regular expression.
+        lists_folders_as_keys: A key that ends with the delimiter, and has no other, is listed as a key and not as a
+            common prefix.
+        like_prefixes: ``prefix`` is a pattern of SQL: ``_`` is any character, ``%`` any text, a backslash escapes.
+        folds_parameter_names: Query names are read in any case; of repeated ones the last is.
+        cuts_values: A query value with ``=`` in it is dropped.
+        cuts_signed_values: In the signature a query value ends at ``=``.
+        own_parameters: ``IsCompressed=true`` takes the length of an object away, and ``maxkeys`` is a fault.
+        faults_on_empty_values: A sub-resource with ``=`` and no value is a fault.
+        takes_query_v2: Signature V2 in the query is known.
+        knows_nobody: A request without a signature is done where the ACL says so.
+        folds_equal_headers: Two equal headers are one, also in the signature.
+        signs_any_value: The signature covers the value of any sub-resource, form-decoded, and names as they are sent.
+        misreads_high_bytes: A byte above 127 in what is signed is a character from U+FF80 on.
         trusts_rewrite_header: x-rcs-rewrite-path says which path was signed.
     """
 
@@ -58,19 +120,69 @@ class Quirks:
     ignores_write_conditions: bool = False
     own_codes: bool = False
     odd_ranges: bool = False
+    ranges_are_200: bool = False
+    reads_any_unit: bool = False
+    ranges_with_conditions: bool = False
+    heads_ignore_conditions: bool = False
+    ranges_ignore_versions: bool = False
     bare_etags: bool = False
+    unquoted_etags: bool = False
     document_with_304: bool = False
     exact_names: bool = False
+    keeps_few_headers: bool = False
+    keeps_meta_case: bool = False
+    lacks_accept_ranges: bool = False
+    put_document: bool = False
+    nested_copy_result: bool = False
+    copies_metadata_only: bool = False
+    cuts_copy_sources: bool = False
     ignores_overrides: bool = False
     lists_v1: bool = False
     uuid_etags: bool = False
     head_service_is_405: bool = False
+    three_error_forms: bool = False
+    head_documents: bool = False
+    bare_heads: bool = False
+    fault_answers: str = ""
     closes_on_errors: bool = False
     closes_after_reads: bool = False
+    closes_after_heads: bool = False
+    unknown_is_405: bool = False
+    refuses_posts: bool = False
+    hangs_on_uploads: bool = False
+    serves_configuration: bool = False
+    lacks_messages: bool = False
+    creates_once: bool = False
+    collapses_slashes: bool = False
+    drops_leading_slashes: bool = False
+    keeps_bucket_escapes: bool = False
+    removes_service_paths: bool = False
+    replaces_bad_utf8: bool = False
+    faults_on_bad_escapes: bool = False
+    walrus_bucket_names: bool = False
+    any_bucket_name: bool = False
+    loses_long_values: bool = False
+    refuses_long_values: bool = False
+    short_heads: bool = False
+    overflows_max_keys: bool = False
+    regex_delimiters: bool = False
+    lists_folders_as_keys: bool = False
+    like_prefixes: bool = False
+    folds_parameter_names: bool = False
+    cuts_values: bool = False
+    cuts_signed_values: bool = False
+    own_parameters: bool = False
+    faults_on_empty_values: bool = False
+    takes_query_v2: bool = False
+    knows_nobody: bool = False
+    folds_equal_headers: bool = False
+    signs_any_value: bool = False
+    misreads_high_bytes: bool = False
     trusts_rewrite_header: bool = False
 
 
 _WALRUS = Quirks(
+    signs_service_path="either",
     refuses_v4=True,
     refuses_iso_dates=True,
     denies_only=True,
@@ -80,19 +192,74 @@ _WALRUS = Quirks(
     ignores_write_conditions=True,
     own_codes=True,
     odd_ranges=True,
+    reads_any_unit=True,
+    ranges_with_conditions=True,
+    heads_ignore_conditions=True,
     bare_etags=True,
     document_with_304=True,
     exact_names=True,
+    keeps_few_headers=True,
+    keeps_meta_case=True,
+    lacks_accept_ranges=True,
+    put_document=True,
+    cuts_copy_sources=True,
     ignores_overrides=True,
     lists_v1=True,
-    uuid_etags=True,
     head_service_is_405=True,
-    closes_on_errors=True,
+    three_error_forms=True,
+    head_documents=True,
+    bare_heads=True,
+    unknown_is_405=True,
+    refuses_posts=True,
+    drops_leading_slashes=True,
+    keeps_bucket_escapes=True,
+    replaces_bad_utf8=True,
+    faults_on_bad_escapes=True,
+    short_heads=True,
+    overflows_max_keys=True,
+    regex_delimiters=True,
+    lists_folders_as_keys=True,
+    like_prefixes=True,
+    folds_parameter_names=True,
+    cuts_signed_values=True,
+    own_parameters=True,
+    knows_nobody=True,
+    folds_equal_headers=True,
+    signs_any_value=True,
+    misreads_high_bytes=True,
 )
 
 MODES: dict[str, Quirks] = {
-    "walrus-3.4": replace(_WALRUS, service_path=b"/services/Walrus"),
-    "walrusbackend-4.x": replace(_WALRUS, service_path=b"/services/WalrusBackend", signs_service_path="either"),
+    "walrus-3.4": replace(
+        _WALRUS,
+        service_path=b"/services/Walrus",
+        unquoted_etags=True,
+        nested_copy_result=True,
+        copies_metadata_only=True,
+        fault_answers="200",
+        hangs_on_uploads=True,
+        serves_configuration=True,
+        ranges_ignore_versions=True,
+        collapses_slashes=True,
+        cuts_values=True,
+        removes_service_paths=True,
+        walrus_bucket_names=True,
+        loses_long_values=True,
+        takes_query_v2=True,
+    ),
+    "walrusbackend-4.x": replace(
+        _WALRUS,
+        service_path=b"/services/WalrusBackend",
+        ranges_are_200=True,
+        uuid_etags=True,
+        fault_answers="400",
+        closes_after_heads=True,
+        lacks_messages=True,
+        creates_once=True,
+        faults_on_empty_values=True,
+        any_bucket_name=True,
+        refuses_long_values=True,
+    ),
     "osg-4.3": Quirks(
         service_path=b"/services/objectstorage",
         signs_service_path="either",
@@ -102,11 +269,23 @@ MODES: dict[str, Quirks] = {
         object_parameters=OBJECT_PARAMETERS,
         ignores_write_conditions=True,
         odd_ranges=True,
+        ranges_are_200=True,
+        cuts_copy_sources=True,
         lists_v1=True,
         uuid_etags=True,
         head_service_is_405=True,
+        head_documents=True,
         closes_on_errors=True,
         closes_after_reads=True,
+        drops_leading_slashes=True,
+        keeps_bucket_escapes=True,
+        faults_on_empty_values=True,
+        overflows_max_keys=True,
+        regex_delimiters=True,
+        like_prefixes=True,
+        folds_equal_headers=True,
+        signs_any_value=True,
+        misreads_high_bytes=True,
     ),
     "riakcs": Quirks(
         refuses_v4=True,

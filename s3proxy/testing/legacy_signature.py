@@ -10,12 +10,13 @@ from __future__ import annotations
 import base64
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
-from urllib.parse import quote_from_bytes, unquote_to_bytes
+from urllib.parse import quote_from_bytes, unquote_plus, unquote_to_bytes
 
 from s3proxy.s3.date import parse_date
+from s3proxy.testing.legacy_messages import Fault, Refusal, Stage
 from s3proxy.testing.legacy_quirks import Quirks
 
 MAX_SKEW_SECONDS = 900
@@ -64,26 +65,10 @@ Query names which change a header of GetObject's answer; the signature covers th
 """
 
 _VALUED = RESPONSE_OVERRIDES | {b"partNumber", b"uploadId", b"versionId"}
+_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _ISO_DATE = re.compile(rb"[0-9]{8}T[0-9]{6}Z")
 _V4_ALGORITHM = b"AWS4-HMAC-SHA256"
 _RFC_1123_START = re.compile(rb"[A-Z][a-z]{2}, ")
-
-
-class Refusal(Exception):
-    """
-    An error which the client gets to read.
-
-    Args:
-        code: Of S3, or of Walrus where that had its own.
-        headers: To be sent with it.
-    """
-
-    def __init__(self, status: int, code: str, message: str = "", headers: Mapping[bytes, bytes] | None = None) -> None:
-        super().__init__(code)
-        self.status = status
-        self.code = code
-        self.message = message or code
-        self.headers = dict(headers or {})
 
 
 def parse_http_date(text: bytes) -> datetime | None:
@@ -110,14 +95,14 @@ def check_form(fields: Mapping[bytes, bytes], raw_query: bytes, quirks: Quirks) 
         or b"aws-chunked" in codings
         or b"x-amz-decoded-content-length" in fields
     ):
-        raise Refusal(501, "NotImplemented", "aws-chunked is not known here")
+        raise Refusal(501, "NotImplemented", "aws-chunked is not known here", stage=Stage.BINDING)
     if b"transfer-encoding" in fields:
-        raise Refusal(411, "MissingContentLength")
+        raise Refusal(411, "MissingContentLength", stage=Stage.BINDING)
     if quirks.refuses_iso_dates and _ISO_DATE.fullmatch(fields.get(b"x-amz-date", b"")):
-        raise Refusal(403, "AccessDenied", "the date cannot be read")
+        raise _denied("the date cannot be read")
     names = {unquote_to_bytes(item.partition(b"=")[0]) for item in raw_query.split(b"&")}
-    if names & {b"X-Amz-Algorithm", b"X-Amz-Signature", b"Signature"}:
-        raise Refusal(403, "AccessDenied", "signatures in the query are not known here")
+    if names & {b"X-Amz-Algorithm", b"X-Amz-Signature", b"Signature"} and not quirks.knows_nobody:
+        raise _denied("signatures in the query are not known here")
 
 
 def check_signature(
@@ -127,9 +112,9 @@ def check_signature(
     keys: Mapping[str, str],
     now: datetime,
     quirks: Quirks,
-) -> None:
+) -> bool:
     """
-    Refuse a request which none of the keys signed.
+    Return whether one of the keys signed a request; False for one of nobody, where the store serves that.
 
     Args:
         target: Path and query as received, service path included.
@@ -146,32 +131,94 @@ def check_signature(
     """
     authorization = fields.get(b"authorization")
     if authorization is None:
-        raise Refusal(403, "AccessDenied", "a signature is required")
+        parameters = dict(_form_items(target)) if quirks.takes_query_v2 else {}
+        if "AWSAccessKeyId" in parameters:
+            _check_query_signature(method, target, fields, keys, now, quirks, parameters)
+            return True
+        if quirks.knows_nobody:
+            return False
+        raise _denied("a signature is required")
     scheme, _, value = authorization.partition(b" ")
     is_v4 = scheme == _V4_ALGORITHM and not quirks.refuses_v4
     if scheme != b"AWS" and not is_v4:
-        raise Refusal(400, "InvalidArgument", "Unsupported Authorization Type")
+        raise Refusal(400, "InvalidArgument", "Unsupported Authorization Type", stage=Stage.BINDING)
     components = _v4_components(value) if is_v4 else {}
     raw_key, _, claimed = value.partition(b":")
     if is_v4:
         raw_key, claimed = components[b"Credential"].partition(b"/")[0], components[b"Signature"]
     secret = keys.get(raw_key.decode("latin-1"))
     if secret is None:
-        raise Refusal(403, "InvalidAccessKeyId")
+        raise Refusal(403, "InvalidAccessKeyId", stage=Stage.BINDING)
     raw_date = fields.get(b"x-amz-date") or fields.get(b"date", b"")
     sent_at = parse_http_date(raw_date) if quirks.refuses_iso_dates else parse_date(raw_date)
     if sent_at is None:
-        raise Refusal(403, "AccessDenied", "a date of RFC 1123 is required")
+        raise _denied("a date of RFC 1123 is required")
     if abs((now - sent_at).total_seconds()) > MAX_SKEW_SECONDS:
-        raise Refusal(403, "RequestTimeTooSkewed")
+        raise Refusal(403, "RequestTimeTooSkewed", stage=Stage.BINDING)
     if is_v4:
         is_right = hmac.compare_digest(_sign_v4(method, target, fields, components, secret), claimed)
     else:
-        texts = [_string_to_sign(method, signed, fields, quirks) for signed in _signed_targets(target, fields, quirks)]
-        digests = [base64.b64encode(hmac.digest(secret.encode(), text, "sha1")) for text in texts]
-        is_right = any(hmac.compare_digest(digest, claimed) for digest in digests)
+        # A date among the x-amz lines leaves the line of Date empty.
+        date = b"" if b"x-amz-date" in fields else fields.get(b"date", b"")
+        if quirks.repeats_amz_date:
+            date = fields.get(b"x-amz-date") or date
+        is_right = _is_signed(method, target, fields, secret, date, claimed, quirks)
     if not is_right:
-        raise Refusal(403, "SignatureDoesNotMatch")
+        raise Refusal(403, "SignatureDoesNotMatch", stage=Stage.BINDING)
+    return True
+
+
+def fold_equal_headers(values: Sequence[bytes]) -> Sequence[bytes]:
+    """
+    Return one value for two which are equal, and otherwise all.
+    """
+    return values[:1] if len(values) == 2 and values[0] == values[1] else values
+
+
+def _denied(message: str) -> Refusal:
+    return Refusal(403, "AccessDenied", message, stage=Stage.BINDING)
+
+
+def _form_items(target: bytes) -> list[tuple[str, str]]:
+    items = [item.partition(b"=") for item in target.partition(b"?")[2].split(b"&") if item]
+    return [(unquote_plus(name.decode("latin-1")), unquote_plus(value.decode("latin-1"))) for name, _, value in items]
+
+
+def _check_query_signature(
+    method: bytes,
+    target: bytes,
+    fields: Mapping[bytes, bytes],
+    keys: Mapping[str, str],
+    now: datetime,
+    quirks: Quirks,
+    parameters: Mapping[str, str],
+) -> None:
+    """
+    Refuse a request which is not signed in its query.
+
+    Source:
+        "Signing and Authenticating REST Requests", Query String Request Authentication Alternative.
+    """
+    secret, expires = keys.get(parameters["AWSAccessKeyId"]), parameters.get("Expires", "")
+    if secret is None or not expires.isdecimal() or len(expires) > 18 or now.timestamp() > int(expires):
+        raise _denied("Could not verify request")
+    claimed = parameters.get("Signature", "").encode()
+    if not _is_signed(method, target, fields, secret, b"%d" % int(expires), claimed, quirks):
+        raise _denied("Could not verify request")
+
+
+def _is_signed(
+    method: bytes,
+    target: bytes,
+    fields: Mapping[bytes, bytes],
+    secret: str,
+    date: bytes,
+    claimed: bytes,
+    quirks: Quirks,
+) -> bool:
+    texts = [_string_to_sign(method, each, fields, date, quirks) for each in _signed_targets(target, fields, quirks)]
+    digests = [base64.b64encode(hmac.digest(secret.encode(), text, "sha1")) for text in texts]
+    return any(hmac.compare_digest(digest, claimed) for digest in digests)
 
 
 def _signed_targets(target: bytes, fields: Mapping[bytes, bytes], quirks: Quirks) -> list[bytes]:
@@ -181,25 +228,58 @@ def _signed_targets(target: bytes, fields: Mapping[bytes, bytes], quirks: Quirks
     return {"in": [target], "out": [without], "either": [target, without]}[quirks.signs_service_path]
 
 
-def _string_to_sign(method: bytes, target: bytes, fields: Mapping[bytes, bytes], quirks: Quirks) -> bytes:
-    # A date among the x-amz lines leaves the line of Date empty.
-    date = b"" if b"x-amz-date" in fields else fields.get(b"date", b"")
-    if quirks.repeats_amz_date:
-        date = fields.get(b"x-amz-date") or date
+def _string_to_sign(method: bytes, target: bytes, fields: Mapping[bytes, bytes], date: bytes, quirks: Quirks) -> bytes:
     amz = [b"%s:%s\n" % (name, fields[name]) for name in sorted(fields) if name.startswith(b"x-amz-")]
     lines = [method, fields.get(b"content-md5", b""), fields.get(b"content-type", b""), date]
     signed_names = SUBRESOURCES if quirks.ignores_overrides else SUBRESOURCES | RESPONSE_OVERRIDES
-    return b"\n".join(lines) + b"\n" + b"".join(amz) + _canonical_resource(target, signed_names)
-
-
-def _canonical_resource(target: bytes, signed_names: frozenset[bytes]) -> bytes:
+    if quirks.lacks_multi_delete:
+        signed_names -= {b"delete"}
+    head = b"\n".join(lines) + b"\n" + b"".join(amz)
     raw_path, _, raw_query = target.partition(b"?")
+    if quirks.misreads_high_bytes:
+        head, raw_path = _widen(head), _widen(raw_path)
+    if quirks.signs_any_value:
+        return head + raw_path + _walrus_parameters(raw_query, signed_names, quirks)
+    return head + raw_path + _signed_parameters(raw_query, signed_names)
+
+
+def _signed_parameters(raw_query: bytes, signed_names: frozenset[bytes]) -> bytes:
     signed = []
     for item in raw_query.split(b"&"):
         name, equals, value = item.partition(b"=")
         if name in signed_names:
             signed.append((name, b"=" + unquote_to_bytes(value) if equals and name in _VALUED else b""))
-    return raw_path + (b"?" + b"&".join(name + value for name, value in sorted(signed)) if signed else b"")
+    return b"?" + b"&".join(name + value for name, value in sorted(signed)) if signed else b""
+
+
+def _walrus_parameters(raw_query: bytes, signed_names: frozenset[bytes], quirks: Quirks) -> bytes:
+    """
+    Return the parameters sorted as they were sent, their names raw and their values form-decoded.
+
+    Raises:
+        Fault: A value is badly escaped.
+    """
+    signed = []
+    for item in sorted(raw_query.split(b"&")):
+        name, _, raw_value = item.partition(b"=")
+        if name not in signed_names:
+            continue
+        if quirks.cuts_signed_values:
+            raw_value = raw_value.partition(b"=")[0]
+        if _BAD_ESCAPE.search(raw_value):
+            raise Fault("URLDecoder: Illegal hex characters in escape (%) pattern", stage=Stage.BINDING)
+        value = unquote_to_bytes(raw_value.replace(b"+", b" ")).decode("utf-8", "replace").encode()
+        signed.append(name + (b"=" + value if raw_value else b""))
+    return b"?" + b"&".join(signed) if signed else b""
+
+
+def _widen(text: bytes) -> bytes:
+    """
+    Return bytes as a decoder makes them that takes a signed byte for a character.
+    """
+    if text.isascii():
+        return text
+    return "".join(chr(byte if byte < 0x80 else 0xFF00 | byte) for byte in text).encode()
 
 
 # Signature V4
@@ -209,7 +289,7 @@ def _v4_components(value: bytes) -> dict[bytes, bytes]:
     items = [item.strip().partition(b"=") for item in value.split(b",")]
     components = {name: text for name, _, text in items}
     if not {b"Credential", b"SignedHeaders", b"Signature"} <= components.keys():
-        raise Refusal(403, "AccessDenied", "the header of the signature cannot be read")
+        raise _denied("the header of the signature cannot be read")
     return components
 
 

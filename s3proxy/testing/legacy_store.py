@@ -12,20 +12,30 @@ from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import unquote_to_bytes
 
 from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.protocols.basic import FileSender
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel, HTTPFactory, Request
+from twisted.web.http import RESPONSES, HTTPChannel, HTTPFactory, Request
 
-from s3proxy.s3.error_xml import escape_text
+from s3proxy.testing.legacy_binding import parse_path, parse_query
+from s3proxy.testing.legacy_messages import (
+    Call,
+    Fault,
+    Fields,
+    NoReply,
+    Refusal,
+    Reply,
+    Stage,
+    document_bytes,
+    error_reply,
+)
 from s3proxy.testing.legacy_objects import IncomingBody, ObjectDirectory
-from s3proxy.testing.legacy_operations import Call, Operations, Reply, document_bytes
+from s3proxy.testing.legacy_operations import Operations
 from s3proxy.testing.legacy_quirks import MODES, Quirks
-from s3proxy.testing.legacy_signature import Refusal, check_form, check_signature
+from s3proxy.testing.legacy_signature import check_form, check_signature, fold_equal_headers
 
 FULL_READ_SIZE = 65536
 """
@@ -37,17 +47,22 @@ BUFFER_SIZE = 102_400
 Bytes of a body which the object storage gateway buffers.
 """
 
+MAX_LINE_SIZE = 4096
+"""
+Bytes of a request line which Walrus reads.
+"""
+
+MAX_HEADERS_SIZE = 8192
+"""
+Bytes of all headers of a request which Walrus reads, with their line ends.
+"""
+
 _HASH = re.compile(rb"[0-9a-f]{64}")
 _EXACT_NAMES = {
     name.lower(): name
     for name in (b"Range", b"If-Match", b"If-None-Match", b"If-Modified-Since", b"If-Unmodified-Since")
 }
-_OWN_CODES = {
-    "BadDigest": "ContentMismatch",
-    "InternalError": "UNKNOWN",
-    "InvalidRange": "Invalid Range",
-    "NoSuchKey": "NoSuchEntity",
-}
+_SPELLED = {b"etag": b"ETag"}
 _DENIALS = frozenset({"InvalidAccessKeyId", "InvalidArgument", "RequestTimeTooSkewed", "SignatureDoesNotMatch"})
 
 STEPS_PER_SECOND = 10
@@ -72,6 +87,7 @@ class LegacyStore:
         commits_short_bodies: Whether a body which was cut is stored as a whole one: false, as it was with Walrus.
         aborted_count: Bodies which ended before they were complete; nothing of them is kept.
         refused_count: Requests which were answered with an error.
+        unanswered_count: Requests which never get a response.
         received_size: Bytes of bodies so far.
         channels: Connections which are open.
     """
@@ -94,6 +110,7 @@ class LegacyStore:
         self.commits_short_bodies = False
         self.aborted_count = 0
         self.refused_count = 0
+        self.unanswered_count = 0
         self.received_size = 0
         self.channels: set[HTTPChannel] = set()
         self._keys = keys
@@ -146,36 +163,32 @@ class LegacyStore:
 
         Raises:
             Refusal: It was not signed, or not as the store wants it, or cannot be done.
+            Fault: It cannot be done for a reason of the store's own.
+            NoReply: It is never answered.
         """
         quirks = self.quirks
         raw_path, _, raw_query = target.partition(b"?")
         if quirks.head_service_is_405 and method == b"HEAD" and raw_path.rstrip(b"/") == quirks.service_path:
-            raise Refusal(405, "MethodNotAllowed")
-        self._authenticate(method, target, fields)
+            raise Refusal(405, "MethodNotAllowed", stage=Stage.BINDING)
+        if quirks.three_error_forms and not raw_path.startswith(quirks.service_path):
+            raise Refusal(404, "NoSuchKey", "no pipeline accepts it", stage=Stage.SERVER)
+        is_signed = self._authenticate(method, target, fields)
         has_hash = _HASH.fullmatch(fields.get(b"x-amz-content-sha256", b"")) is not None
         if quirks.hashes_buffer and has_hash and body is not None and body.size > BUFFER_SIZE:
-            raise Refusal(403, "AccessDenied", "the hash is not that of the body")
-        if raw_path != quirks.service_path and not raw_path.startswith(quirks.service_path + b"/"):
-            raise Refusal(404, "NoSuchKey")
-        path = raw_path.removeprefix(quirks.service_path)
-        if not quirks.plus_is_space:
-            path = path.replace(b"+", b"%2B")
-        bucket, _, key = _decode(path)[1:].partition("/")
-        query = {}
-        for item in raw_query.split(b"&"):
-            if item:
-                name, _, value = item.partition(b"=")
-                query[_decode(name)] = _decode(value)
-        return self._operations.perform(Call(method, bucket, key, query, fields, body))
+            raise Refusal(403, "AccessDenied", "the hash is not that of the body", stage=Stage.BINDING)
+        bucket, key = parse_path(raw_path, quirks)
+        query = parse_query(raw_query, quirks)
+        call = Call(method, bucket, key, query, fields, body, not is_signed)
+        return self._operations.perform(call)
 
-    def _authenticate(self, method: bytes, target: bytes, fields: Mapping[bytes, bytes]) -> None:
+    def _authenticate(self, method: bytes, target: bytes, fields: Mapping[bytes, bytes]) -> bool:
         try:
             check_form(fields, target.partition(b"?")[2], self.quirks)
-            check_signature(method, target, fields, self._keys, self.wall_clock(), self.quirks)
+            return check_signature(method, target, fields, self._keys, self.wall_clock(), self.quirks)
         except Refusal as refusal:
             if not (self.quirks.denies_only and refusal.code in _DENIALS):
                 raise
-            raise Refusal(403, "AccessDenied") from None
+            raise Refusal(403, "AccessDenied", stage=Stage.BINDING) from None
 
 
 class _StoreFactory(HTTPFactory):
@@ -202,7 +215,32 @@ class _StoreChannel(HTTPChannel):
     def __init__(self, store: LegacyStore) -> None:
         super().__init__()
         self._store = store
+        self._has_request_line = False
+        self._headers_size = 0
         self.names: set[bytes] = set()
+
+    def lineReceived(self, line: bytes) -> None:
+        if self._store.quirks.short_heads:
+            if self._has_request_line:
+                self._headers_size += len(line) + 2
+                if self._headers_size > MAX_HEADERS_SIZE:
+                    self._refuse(400, f"HTTP header is larger than {MAX_HEADERS_SIZE} bytes.")
+                    return
+            elif len(line) > MAX_LINE_SIZE:
+                self._refuse(500, f"HTTP input line longer than {MAX_LINE_SIZE} bytes")
+                return
+            self._has_request_line = bool(line)
+            if not line:
+                self._headers_size = 0
+        super().lineReceived(line)
+
+    def _refuse(self, status: int, message: str) -> None:
+        self._store.refused_count += 1
+        reply = error_reply(Refusal(status, "", message, stage=Stage.SERVER), b"GET", "", self._store.quirks)
+        transport: Any = self.transport
+        transport.write(head_bytes(reply, len(reply.content), closes=True) + reply.content)
+        self.lineReceived = lambda line: None  # type: ignore[method-assign]
+        transport.loseConnection()
 
     def headerReceived(self, line: bytes) -> bool:
         # Twisted forgets how they were spelled.
@@ -307,7 +345,7 @@ class _StoreRequest(Request):
             if self._store.commits_short_bodies:
                 channel: Any = self.channel
                 self.method, self.uri = channel._command, channel._path
-                with suppress(Refusal):
+                with suppress(Refusal, Fault, NoReply):
                     self._reply()
         self._discard()
         super().connectionLost(reason)
@@ -328,68 +366,73 @@ class _StoreRequest(Request):
 
     def _serve(self) -> None:
         quirks = self._store.quirks
-        is_last = quirks.closes_after_reads and self.method == b"GET"
         try:
             reply = self._reply()
-        except Refusal as refusal:
+        except (Refusal, Fault) as error:
             self._store.refused_count += 1
-            is_last = quirks.closes_on_errors
-            code = _OWN_CODES.get(refusal.code, refusal.code) if quirks.own_codes else refusal.code
-            text = f"<Error><Code>{code}</Code><Message>{escape_text(refusal.message)}</Message></Error>"
-            headers = {b"content-type": b"application/xml", **refusal.headers}
-            reply = Reply(refusal.status, headers, document_bytes(text))
+            reply = error_reply(error, self.method, secrets.token_hex(8).upper(), quirks)
+        except NoReply:
+            self._store.unanswered_count += 1
+            return
         finally:
             # What was stored is no longer where it came in.
             self._discard()
-        if is_last:
-            channel: Any = self.channel
+        channel: Any = self.channel
+        if quirks.closes_after_reads and self.method == b"GET":
+            reply.closes = True
+        if reply.closes or reply.closes_silently:
             channel.persistent = False
-            reply.headers[b"connection"] = b"close"
         self._send(reply)
 
     def _reply(self) -> Reply:
-        fields: dict[bytes, bytes] = {}
+        fields = Fields()
+        quirks = self._store.quirks
         for name, values in self.requestHeaders.getAllRawHeaders():
-            fields[name.lower()] = b",".join(values)
-        if self._store.quirks.exact_names:
+            fields[name.lower()] = b",".join(fold_equal_headers(values) if quirks.folds_equal_headers else values)
+        if quirks.exact_names:
             for lower, name in _EXACT_NAMES.items():
                 if name not in self._names:
                     fields.pop(lower, None)
+        fields.spelled = {name.lower(): name for name in self._names}
         try:
             if self._body_error is not None:
                 raise self._body_error
             return self._store.perform(self.method, self.uri, fields, self._body)
-        except Refusal:
+        except (Refusal, Fault, NoReply):
             raise
         except Exception as error:
             self._log.error("500 InternalError: {error!r}", error=error)
-            raise Refusal(500, "InternalError") from None
+            raise Fault("InternalError") from None
 
     def _send(self, reply: Reply) -> None:
-        self.setResponseCode(reply.status)
-        self.setHeader(b"x-amz-request-id", secrets.token_hex(8).upper().encode())
-        for name, value in reply.headers.items():
-            self.setHeader(name, value)
         is_documented = reply.status == 304 and self._store.quirks.document_with_304
-        if is_documented:
+        if is_documented and not reply.content:
             reply.content = document_bytes("<Error><Code>NotModified</Code></Error>")
-        if reply.status not in {204, 304} or is_documented:
-            self.setHeader(b"content-length", b"%d" % (len(reply.content) if reply.size is None else reply.size))
+        size: int | None = len(reply.content) if reply.size is None else reply.size
+        if (reply.status in {204, 304} and not is_documented) or reply.lacks_length:
+            size = None
+        channel: Any = self.channel
+        # Twisted's own head has a length or chunks, and no document after HEAD and 304.
+        self.startedWriting = 1
+        closes = not channel.persistent and not reply.closes_silently
+        request_id = secrets.token_hex(8).upper().encode()
+        channel.write(head_bytes(reply, size, closes=closes, request_id=request_id))
         if reply.file is None:
-            self.write(reply.content)
-            if is_documented:
-                # Twisted knows better.
-                channel: Any = self.channel
+            if self.method != b"HEAD" or reply.documents_head:
                 channel.write(reply.content)
             self.finish()
             return
         file = reply.file
-        sending = FileSender().beginFileTransfer(_Window(file, reply.size or 0), self)
+        window = _Window(file, reply.size or 0)
+        sending = FileSender().beginFileTransfer(window, self)
 
         def sent(result: object) -> None:
             file.close()
             # A failure says that the client has left.
             if not isinstance(result, Failure):
+                if window.size_left:
+                    # The content is shorter than its description: the client must not wait for the rest.
+                    channel.persistent = False
                 self.finish()
 
         sending.addBoth(sent)
@@ -397,21 +440,40 @@ class _StoreRequest(Request):
 
 class _Window:
     """
-    So many octets of a file, from where it stands.
+    Part of a file, from where it stands.
+
+    Attributes:
+        size_left: Bytes still to be read.
     """
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file = file
-        self._left = size
+        self.size_left = size
 
     def read(self, size: int) -> bytes:
-        data = self._file.read(min(size, self._left))
-        self._left -= len(data)
+        data = self._file.read(min(size, self.size_left))
+        self.size_left -= len(data)
         return data
 
 
-def _decode(raw: bytes) -> str:
-    try:
-        return unquote_to_bytes(raw.replace(b"+", b" ")).decode()
-    except UnicodeDecodeError:
-        raise Refusal(400, "InvalidURI") from None
+def head_bytes(reply: Reply, size: int | None, *, closes: bool, request_id: bytes = b"") -> bytes:
+    """
+    Return the head of a response.
+
+    Args:
+        size: The length to declare; None for no such header.
+        closes: Whether a header says that the connection ends.
+    """
+    reason = RESPONSES.get(reply.status, b"Unknown Status")
+    lines = [b"HTTP/1.1 %d %s" % (reply.status, reason)]
+    if not reply.is_bare:
+        if request_id:
+            lines.append(b"x-amz-request-id: " + request_id)
+        for name, value in reply.headers.items():
+            spelled = name if name.lower().startswith(b"x-amz-") else _SPELLED.get(name, name.title())
+            lines.append(spelled + b": " + value)
+        if size is not None:
+            lines.append(b"Content-Length: %d" % size)
+        if closes:
+            lines.append(b"Connection: close")
+    return b"\r\n".join(lines) + b"\r\n\r\n"

@@ -5,6 +5,7 @@ The profile which fits is told by each profile's own data.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,19 @@ def test_each_profile_fits_its_own_kind(name: str) -> None:
     for other in best.values():
         assert list(claims(other.profile, profile)) == list(claims(profile, profile))
     assert len(found) == len(PROFILES)
+
+
+@pytest.mark.parametrize("name", ["walrus-3.4", "walrusbackend-4.x", "osg-4.3"])
+def test_versions_of_one_family_are_told_apart(name: str) -> None:
+    """
+    By what they do, below whatever path they are.
+    """
+    profile = replace(PROFILES[name], service_path=b"/elsewhere")
+    findings = {probe: finding for probe, finding in as_told(profile).items() if not probe.startswith("surface-")}
+
+    found = [fit.profile.name for fit in fits(findings, profile)]
+
+    assert found[0] == name
 
 
 def test_what_nobody_looked_at_counts_for_nobody() -> None:

@@ -37,6 +37,9 @@ TOLERATED = {
     "listed as the first version": "ListObjectsV2 becomes ListObjects: the backend ignores list-type.",
     "answered here": "response-* is cut where the profile sets the answer's headers itself.",
     "escaped hash": "# in a copy source is %23 for backends which read a URL there, and would cut the key.",
+    "located here": "GetBucketLocation becomes ListObjects of one key where the backend lacks it.",
+    "written anew": "Eucalyptus gets path, query and copy source anew, and reads in them what its client named.",
+    "further page": "If a page of Eucalyptus has no name below the prefix, the one after its marker is asked for.",
     "escaped plus": "+ in a path and in a copy source is %2B for backends which read it as a space.",
     "aws-chunked": "Content-Encoding loses aws-chunked with the coding; the rest stays.",
     "exact range": "Range and conditions are judged here, and Range is written anew, after an object was measured.",
@@ -111,6 +114,7 @@ FORWARDING = {
 
 _REPLACED = OURS | {b"x-amz-region-set", b"x-amz-sdk-checksum-algorithm", b"x-amz-security-token"}
 _CONDITIONS = frozenset(b"if-match if-modified-since if-none-match if-range if-unmodified-since range".split())
+_VALUED = frozenset({b"partNumber", b"uploadId", b"versionId"})
 _LISTING = frozenset(
     b"""delimiter encoding-type fetch-owner continuation-token key-marker list-type marker max-keys max-parts
     max-uploads part-number-marker prefix start-after upload-id-marker version-id-marker""".split()
@@ -190,6 +194,7 @@ class Facts:
         extensions: Those of `EXTENSIONS` which are allowed.
         private: Prefixes of names, lower case, by which the backend takes orders of its own kind.
         taken: Signatures of changes which were forwarded before; None where they may pass again.
+        reader: The storage of Eucalyptus which reads the request; empty for any other.
     """
 
     domains: tuple[bytes, ...] = ()
@@ -206,6 +211,7 @@ class Facts:
     reserved: frozenset[bytes] = frozenset()
     private: tuple[bytes, ...] = ()
     extensions: tuple[str, ...] = ()
+    reader: str = ""
 
 
 @dataclass(slots=True)
@@ -243,6 +249,71 @@ def read_place(path: bytes, host: bytes, domains: Iterable[bytes]) -> Place:
     return Place(bucket, key)
 
 
+EUCALYPTUS = frozenset({"walrus-3.4", "walrusbackend-4.x", "osg-4.3"})
+"""
+Storages that read a request otherwise than S3, by the names of their profiles.
+"""
+
+_EUCALYPTUS_NAMES = frozenset(
+    b"""acl cors delete delimiter key-marker lifecycle location logging marker max-keys max-parts max-uploads
+    notification partNumber part-number-marker policy prefix requestPayment tagging torrent uploadId upload-id-marker
+    uploads versionId version-id-marker versioning versions website""".split()
+)
+"""
+Parameters that any of them knows. Source: eucalyptus/eucalyptus, ``BucketParameter`` and ``ObjectParameter``.
+"""
+
+_LISTS = frozenset({"ListObjects", "ListObjectVersions"})
+_MARKERS = frozenset({b"key-marker", b"marker", b"version-id-marker"})
+_PAGE_LENGTHS = frozenset({b"max-keys", b"max-parts", b"max-uploads"})
+_WRITTEN = re.compile(rb"[A-Za-z0-9%._~/-]*")
+_WRITTEN_ITEM = re.compile(rb"[A-Za-z-]+(?:=[A-Za-z0-9%._~-]+)?")
+
+
+def read_place_of_eucalyptus(reader: str, path: bytes) -> Place:
+    """
+    Find bucket and key as Eucalyptus does.
+
+    Args:
+        path: Whole for walrus-3.4, else without the service path, which the others cut off once.
+
+    Source:
+        eucalyptus/eucalyptus 3.4.2, ``WalrusRESTBinding.getOperationPath`` and ``WalrusUtil.getTarget``; 4.3.1.1,
+        ``OSGUtil.getTarget``. The bucket is not decoded; of the key, ``+`` is a space.
+    """
+    if reader == "walrus-3.4":
+        path = re.sub(rb"/{2,}", b"/", path.replace(b"/services/Walrus", b""))
+        bucket, *keys = path.removeprefix(b"/").rstrip(b"/").split(b"/")
+        return Place(bucket, decoded_item(b"/".join(keys)))
+    bucket, _, key = re.sub(rb"\A/{2,}", b"/", path).removeprefix(b"/").partition(b"/")
+    return Place(bucket, decoded_item(key))
+
+
+def read_source_of_eucalyptus(reader: str, value: bytes) -> tuple[bytes, bytes, bytes]:
+    """
+    Return bucket, key and version of a copy's source as Eucalyptus finds them: it decodes all, and then cuts.
+
+    Source:
+        The same, ``getOperation``.
+    """
+    parts = decoded_item(value).split(b"?")
+    version = parts[1].replace(b"versionId=", b"", 1).strip() if len(parts) > 1 else b""
+    path = parts[0]
+    if reader == "walrus-3.4":
+        path = re.sub(rb"/{2,}", b"/", path).rstrip(b"/")
+    bucket, _, key = re.sub(rb"\A/{2,}", b"/", path).removeprefix(b"/").partition(b"/")
+    return bucket, key, version
+
+
+def read_source(value: bytes) -> tuple[bytes, bytes, bytes]:
+    """
+    Return bucket, key and version of a copy's source as S3 means them.
+    """
+    path, _, query = value.partition(b"?")
+    bucket, _, key = decoded(path).removeprefix(b"/").partition(b"/")
+    return bucket, key, decoded(query.removeprefix(b"versionId="))
+
+
 def query_items(query: bytes | None) -> list[bytes]:
     """
     Return the items of a query as they are.
@@ -273,6 +344,7 @@ class Client:
         changes: Requests other than reads which are complete at a backend.
         is_current: Whether no other request has begun on its connection.
         has_passed: Whether its signature was taken.
+        has_listed: Whether a page of a listing was asked for.
     """
 
     head: Head
@@ -284,6 +356,7 @@ class Client:
     changes: list[Head] = field(default_factory=list)
     is_current: bool = True
     has_passed: bool = False
+    has_listed: bool = False
 
     @cached_property
     def items(self) -> list[bytes]:
@@ -552,6 +625,8 @@ def judge(client: Client, head: Head) -> list[str]:
     path = path[len(facts.service_path) :]
     read = path.replace(b"+", b" ") if facts.escapes_plus else path
     place = read_place(read, b"", ())
+    if facts.reader:
+        place = read_place_of_eucalyptus(facts.reader, head.path if facts.reader == "walrus-3.4" else path)
     items = query_items(head.query)
     query = parameters(items)
     is_copy = b"x-amz-copy-source" in head.fields
@@ -639,6 +714,8 @@ def _difference(client: Client, facts: Facts, head: Head, operation: str | None)
         return "measured" if _CONDITIONS & client.fields.keys() else None
     if wanted == "ListObjectsV2" and operation == "ListObjects" and facts.lists_v1:
         return "listed as the first version"
+    if wanted == "GetBucketLocation" and facts.reader == "walrusbackend-4.x":
+        return "located here" if operation in {"ListObjects", "HeadBucket"} else None
     return None
 
 
@@ -654,6 +731,8 @@ def _judge_target(
     breach: Callable[[str], None],
 ) -> None:
     own = client.place
+    if facts.reader and _WRITTEN.fullmatch(path) is None:
+        breach(f"(d) the path has bytes that the storage may read as others: {path!r}")
     if difference == "delete one by one":
         if place.bucket != own.bucket or (place.key, query.get(b"versionId", b"")) not in client.deletions:
             breach(f"(d) the document names no {place!r}")
@@ -664,6 +743,9 @@ def _judge_target(
         # Its key was never in a target.
         if items:
             breach(f"(c) a form has no query, the backend gets {items!r}")
+        return
+    if facts.reader:
+        _judge_written_query(client, facts, items, difference, operation, breach)
         return
     raw = client.head.path
     if own.is_virtual:
@@ -695,6 +777,57 @@ def _judge_target(
 def _is_form_header(name: bytes) -> bool:
     # S3 knows the field acl, and no x-amz-acl.
     return name.startswith(b"x-amz-") and name != b"x-amz-acl"
+
+
+def _judge_written_query(
+    client: Client,
+    facts: Facts,
+    items: list[bytes],
+    difference: str,
+    operation: str | None,
+    breach: Callable[[str], None],
+) -> None:
+    """
+    Judge a query that was written anew. Bucket, key and operation were compared before, as the storage reads them.
+    """
+    tolerate("written anew")
+    query = parameters(items)
+    if len(query) != len(items):
+        breach(f"(c) a parameter stands twice: {items!r}")
+    wanted = dict(client.query)
+    if difference == "located here":
+        wanted = {b"max-keys": b"1"}
+    if difference == "listed as the first version":
+        token = client.query.get(b"continuation-token") or b""
+        wanted[b"marker"] = base64.b64decode(token, b"-_") if token else client.query.get(b"start-after", b"")
+    if operation in _LISTS:
+        if client.has_listed and query.keys() & _MARKERS and tolerate("further page"):
+            wanted |= {name: value for name, value in query.items() if name in _MARKERS}
+            wanted[b"max-keys"] = query.get(b"max-keys", b"1000")
+            if wanted[b"max-keys"] not in {client.query.get(b"max-keys", b"1000"), b"1000"}:
+                breach(f"(c) max-keys is {wanted[b'max-keys']!r} for a further page")
+        client.has_listed = True
+    for item in items:
+        if _WRITTEN_ITEM.fullmatch(item) is None:
+            breach(f"(c) the storage may read the parameter otherwise: {item!r}")
+        name, equals, value = item.partition(b"=")
+        value = decoded_item(value)
+        if name not in wanted or name not in _EUCALYPTUS_NAMES:
+            breach(f"(c) a parameter which the client did not send: {item!r}")
+        elif name in _PAGE_LENGTHS and value != wanted[name]:
+            if value != b"1000" or int(wanted[name]) < 1000:
+                breach(f"(c) {name!r} is {value!r}, the client's {wanted[name]!r}")
+        elif value != wanted[name] and (equals or name not in subresources() or name in _VALUED):
+            breach(f"(c) {name!r} is {value!r}, the client's {wanted[name]!r}")
+    for name in wanted.keys() - query.keys():
+        is_read = client.head.method in {b"GET", b"HEAD"}
+        # An empty value is none to S3; of a version that is written, S3 says that it is no version.
+        is_none = not wanted[name] and (name not in subresources()) and (is_read or name != b"versionId")
+        is_known = name in _EUCALYPTUS_NAMES and bool(client.place.bucket)
+        if is_none or (is_read and not is_known):
+            continue
+        if not _may_be_cut(client, facts, name, difference, client.operation):
+            breach(f"(c) the parameter {name!r} is lost")
 
 
 def _is_respelled(facts: Facts, item: bytes, sent: bytes) -> bool:
@@ -765,7 +898,8 @@ def _judge_headers(client: Client, facts: Facts, head: Head, difference: str, br
             continue
         if covered is not None and name not in covered and name not in UNSIGNED_PASSED:
             breach(f"(c) no signature covers {name!r}: {values!r}")
-        if values != sent and not _is_edited(facts, name, values, sent, difference):
+        is_same = values == sent and not (facts.reader and name == b"x-amz-copy-source")
+        if not is_same and not _is_edited(facts, name, values, sent, difference):
             breach(f"(c) {name!r} is {values!r}, the client's {sent!r}")
     for name in theirs:
         if name in head.fields or name in _REPLACED or not (name.startswith(b"x-amz-") or name in _CONDITIONS):
@@ -797,6 +931,10 @@ def _is_made(client: Client, head: Head, name: bytes, values: list[bytes], diffe
 
 
 def _is_edited(facts: Facts, name: bytes, values: list[bytes], sent: list[bytes], difference: str) -> bool:
+    if name == b"x-amz-copy-source" and facts.reader and len(values) == 1:
+        sent = [b",".join(sent)]
+        same = read_source_of_eucalyptus(facts.reader, values[0]) == read_source(sent[0])
+        return same and values[0].isascii() and tolerate("written anew")
     if values in ([b",".join(sent)], [b", ".join(sent)]):
         return tolerate("joined")
     if name == b"content-encoding":

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
-from .judge import Client, Facts, expected_sha256, has_comparable_body, judge, kept_size
+from .judge import EUCALYPTUS, Client, Facts, expected_sha256, has_comparable_body, judge, kept_size
 from .wire import ClientStream, Head, NotARequest, RequestStream, backend_faults
 
 ENVIRONMENT = "S3PROXY_ORACLE"
@@ -443,6 +443,7 @@ def _facts(backend: Any, settings: Any) -> Facts:
         profile.reserved_segments,
         profile.private_headers,
         tuple(extension.name for extension in backend.allowed.extensions),
+        profile.name if profile.name in EUCALYPTUS else "",
     )
 
 

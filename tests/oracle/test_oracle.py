@@ -27,7 +27,7 @@ from tests.harness import Harness, turns, until
 from tests.memory import MemoryProxy
 from tests.oracle import tap
 from tests.oracle.fixture import SITE, counts, new_breaches
-from tests.oracle.judge import TOLERATED, Client, Facts, kept_size
+from tests.oracle.judge import EUCALYPTUS, TOLERATED, Client, Facts, kept_size
 from tests.oracle.operations import classify, known_names, subresources, table
 from tests.oracle.tap import BackendStream, Oracle, Owner
 from tests.oracle.wire import ClientStream, NotARequest
@@ -84,6 +84,7 @@ def test_each_attack_is_a_breach(case: dict[str, Any]) -> None:
         service_path=profile.service_path,
         escapes_plus=profile.escapes_plus,
         taken=taken,
+        reader=profile.name if profile.name in EUCALYPTUS else "",
     )
 
     breaches = judged(case["client"].encode("latin-1"), case["backend"].encode("latin-1"), facts)
@@ -552,6 +553,83 @@ def test_the_model_is_whole() -> None:
     assert sum(map(len, table().values())) > 100
     assert {b"acl", b"uploads", b"uploadId", b"partNumber", b"list-type", b"renameObject"} <= subresources()
     assert {b"prefix", b"versionId", b"max-keys"} <= known_names() - subresources()
+
+
+WALRUS_FACTS = Facts((b"s3.example.test",), b"127.0.0.1:8000", service_path=b"/services/Walrus", reader="walrus-3.4")
+OSG_FACTS = Facts((b"s3.example.test",), b"127.0.0.1:8000", service_path=b"/services/osg", reader="osg-4.3")
+
+
+@pytest.mark.parametrize(
+    ("client", "backend", "rule"),
+    [
+        ("/b/a//b/", "/b/a%2F%2Fb%2F", None),
+        ("/b/a//b/", "/b/a//b/", "(d)"),
+        ("/b/dir/", "/b/dir/", "(d)"),
+        ("/b//", "/b//", "(b)"),
+        ("/b/a/b", "/b/a/b", None),
+        ("/b/a+b", "/b/a%2Bb", None),
+        ("/b/a+b", "/b/a+b", "(d)"),
+        ("/b/services/Walrus/k", "/b/services/Walrus/k", "(d)"),
+        ("/%62/k", "/b/k", None),
+        ("/%62/k", "/%62/k", "(d)"),
+        ("/b/k?acl=x", "/b/k?acl", None),
+        ("/b/k?acl", "/b/k?%61cl", "(c)"),
+        ("/b/k?versionId=a=b", "/b/k?versionId=a%3Db", None),
+        ("/b/k?versionId=a=b", "/b/k?versionId=a=b", "(c)"),
+        ("/b/k?versionId=a", "/b/k?versionId=b", "(c)"),
+        ("/b/k?versionId=a", "/b/k", "(c)"),
+        ("/b/k?versionId=", "/b/k", None),
+        ("/b/k?IsCompressed=true", "/b/k", None),
+        ("/b/k?IsCompressed=true", "/b/k?IsCompressed=true", "(c)"),
+        ("/b?max-keys=5000", "/b?max-keys=1000", None),
+        ("/b?max-keys=50", "/b?max-keys=1000", "(c)"),
+        ("/b?max-keys=50", "/b", "(c)"),
+        ("/b?prefix=a", "/b", "(c)"),
+        ("/b?prefix=a", "/b?prefix=a&prefix=b", "(c)"),
+        ("/b?prefix=", "/b", None),
+        ("/b", "/b?prefix=a", "(c)"),
+        ("/b?encoding-type=url", "/b", None),
+    ],
+)
+def test_walrus_reads_a_target_otherwise(client: str, backend: str, rule: str | None) -> None:
+    """
+    A target that was written anew for Walrus is read as Walrus reads it, and for nobody else.
+    """
+    head = f"GET {{}}{backend} HTTP/1.1\nHost: 127.0.0.1:8000\n"
+    at_walrus = judged(signed("GET", target=client), forwarded(head.format("/services/Walrus")), WALRUS_FACTS)
+    elsewhere = judged(signed("GET", target=client), forwarded(head.format("")), FACTS)
+
+    assert {breach[:10] for breach in at_walrus} >= ({f"breach {rule}"} if rule else set())
+    assert bool(at_walrus) is (rule is not None), at_walrus
+    # A path that has to be written anew there is a breach at any other storage.
+    assert client.partition("?")[0] == backend.partition("?")[0] or elsewhere
+
+
+@pytest.mark.parametrize(
+    ("facts", "sent", "source", "is_breach"),
+    [
+        (WALRUS_FACTS, "/b/a+b", "/b/a%2Bb", False),
+        (WALRUS_FACTS, "/b/a+b", "/b/a+b", True),
+        (WALRUS_FACTS, "b/k", "/b/k", False),
+        (WALRUS_FACTS, "/b/a//b", "/b/a%2F%2Fb", True),
+        (OSG_FACTS, "/b/a//b", "/b/a%2F%2Fb", False),
+        (WALRUS_FACTS, "/b/k%3Fx", "/b/k%3fx", True),
+        (OSG_FACTS, "/b/k%3Fx", "/b/k%3fx", True),
+        (OSG_FACTS, "/b/k?versionId=a", "/b/k?versionId=%61", False),
+        (OSG_FACTS, "/b/k?versionId=a", "/b/%6B", True),
+        (FACTS, "/b/a+b", "/b/a%2Bb", True),
+    ],
+)
+def test_a_copy_source_that_was_written_anew(facts: Facts, sent: str, source: str, is_breach: bool) -> None:
+    """
+    Eucalyptus decodes all of it before it looks for the key's end.
+    """
+    lines = f"Host: 127.0.0.1:8000\nContent-Length: 0\nx-amz-copy-source: {source}\n"
+    head = f"PUT {facts.service_path.decode()}/b/d HTTP/1.1\n{lines}"
+
+    breaches = judged(signed("PUT", {"x-amz-copy-source": sent}, target="/b/d"), forwarded(head), facts)
+
+    assert bool(breaches) is is_breach, breaches
 
 
 def test_each_tolerated_difference_has_its_reason() -> None:

@@ -67,7 +67,9 @@ def test_ranges_are_those_of_a_sequence(size: int, first: int | None, last: int 
     else:
         assert plan.span is not None
         assert octets[slice(*plan.span)] == wanted != b""
-        assert plan.headers([]) == [(b"Range", b"bytes=%d-%d" % (plan.span[0], plan.span[1] - 1))]
+        # What covers all is not sent: Walrus answers no range of 2 GiB.
+        sent = [] if plan.span == (0, size) else [(b"Range", b"bytes=%d-%d" % (plan.span[0], plan.span[1] - 1))]
+        assert plan.headers([]) == sent
 
 
 @pytest.mark.parametrize(

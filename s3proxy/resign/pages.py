@@ -1,0 +1,284 @@
+"""
+A page of a listing, without what the client did not ask for.
+
+Walrus puts a prefix into an SQL ``LIKE``: there ``_`` stands for any character, and a client that deletes what it finds
+below ``log_1/`` deletes ``logs1/`` as well. So every name that does not begin with the prefix is taken out. A page that
+is empty then, although more follows, would be taken for the end or for an empty bucket: the next pages are asked for.
+
+With a delimiter, Walrus lists a key that ends with it, and has no other, as a key: ``dir/`` is no common prefix there.
+A client that walks a tree by its common prefixes would not find the folder, so it is made one here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from s3proxy.resign.elements import Element, Reading, character_data, edit_elements, read_elements
+from s3proxy.resign.results import check_root, quoted_tags
+from s3proxy.resign.target import with_query
+from s3proxy.s3.errors import InternalError
+from s3proxy.s3.head import RequestHead
+from s3proxy.s3.operation import Operation
+from s3proxy.s3.query import decode_item, query_items
+
+MAX_PAGES = 16
+"""
+Pages of the backend for one page of the client. They have 16,000 names, more than any client waits for.
+"""
+
+MAX_KEYS = 1000
+"""
+Names of one page, as at S3.
+"""
+
+_ENTRIES = frozenset({"CommonPrefixes", "Contents", "DeleteMarker", "Version"})
+_SAFE = "/-_.~*"
+_ENCODED = frozenset({"Delimiter", "Key", "KeyMarker", "Marker", "NextKeyMarker", "NextMarker", "Prefix", "StartAfter"})
+_OF_KEYS = ("Marker", "NextMarker")
+_OF_VERSIONS = ("KeyMarker", "NextKeyMarker")
+_WANTED = (
+    _ENTRIES
+    | _ENCODED
+    | frozenset(
+        {"ETag", "EncodingType", "IsTruncated", "MaxKeys", "NextVersionIdMarker", "VersionId", "VersionIdMarker"}
+    )
+)
+
+
+@dataclass(slots=True)
+class _Entry:
+    """
+    One name of a page: an object, a version, or a prefix that several have in common.
+    """
+
+    element: Element
+    name: bytes
+    version_id: bytes = b""
+
+
+class Page:
+    """
+    A page that a client asked for.
+
+    Args:
+        head: What the backend gets to see.
+        wanted: What the client asked for.
+
+    Attributes:
+        following: What must be asked next, before the client gets an answer; None if the page is complete.
+    """
+
+    __slots__ = (
+        "_asked_count",
+        "_delimiter",
+        "_encodes",
+        "_first_marker",
+        "_head",
+        "_lists_versions",
+        "_marker",
+        "_max_keys",
+        "_operation",
+        "_prefix",
+        "following",
+    )
+
+    def __init__(self, operation: Operation, head: RequestHead, wanted: RequestHead) -> None:
+        items = dict(query_items(wanted.raw_query or b""))
+        self._operation = operation
+        self._lists_versions = operation.name == "ListObjectVersions"
+        self._head = head
+        self._prefix = items.get(b"prefix", b"")
+        self._delimiter = items.get(b"delimiter", b"")
+        self._encodes = items.get(b"encoding-type") == b"url"
+        max_keys = items.get(b"max-keys", b"")
+        self._max_keys = min(int(max_keys), MAX_KEYS) if max_keys.isdigit() and len(max_keys) < 19 else MAX_KEYS
+        asked = dict(query_items(head.raw_query or b""))
+        self._marker = (asked.get(self._marker_name, b""), asked.get(b"version-id-marker", b""))
+        self._first_marker = self._marker[0]
+        self._asked_count = 1
+        self.following: RequestHead | None = None
+
+    @property
+    def _marker_name(self) -> bytes:
+        return b"key-marker" if self._lists_versions else b"marker"
+
+    def edit(self, document: bytes) -> bytes:
+        """
+        Take out what does not begin with the prefix; see `following`.
+
+        Raises:
+            DisbelievedError: It is no listing.
+            InternalError: The next page would be the same one.
+        """
+        self.following = None
+        reading = read_elements(document, _WANTED)
+        check_root(self._operation, reading)
+        is_encoded = _first(reading, "EncodingType") == "url"
+        entries = _entries(reading, is_encoded=is_encoded)
+        kept = [entry for entry in entries if entry.name.startswith(self._prefix)]
+        is_cut = not self._lists_versions and len(kept) > self._max_keys
+        if is_cut:
+            # The pages after the first are asked for whole.
+            kept = sorted(kept, key=lambda entry: entry.name)[: self._max_keys]
+        is_truncated = (is_cut or _first(reading, "IsTruncated") == "true") and self._max_keys > 0
+        marker = self._next_marker(reading, kept if is_cut else entries, is_encoded=is_encoded, is_cut=is_cut)
+        if is_truncated and not kept and self._asked_count < MAX_PAGES:
+            if marker == self._marker or not marker[0]:
+                raise InternalError
+            self._marker = marker
+            self._asked_count += 1
+            self.following = self._ask_for(marker)
+            return document
+        return self._written(reading, entries, kept, marker, is_truncated=is_truncated, is_encoded=is_encoded)
+
+    def _next_marker(
+        self, reading: Reading, entries: Iterable[_Entry], *, is_encoded: bool, is_cut: bool
+    ) -> tuple[bytes, bytes]:
+        name = _OF_VERSIONS[1] if self._lists_versions else _OF_KEYS[1]
+        told = _first(reading, name).encode()
+        if told and not is_cut:
+            return _decoded(told, is_encoded=is_encoded), _first(reading, "NextVersionIdMarker").encode()
+        last = max(((entry.name, entry.version_id) for entry in entries), default=(b"", b""))
+        return last if self._lists_versions else (last[0], b"")
+
+    def _ask_for(self, marker: tuple[bytes, bytes]) -> RequestHead:
+        replaced = {self._marker_name: marker[0], b"version-id-marker": marker[1]}
+        if not self._lists_versions:
+            del replaced[b"version-id-marker"]
+            replaced[b"max-keys"] = b"%d" % MAX_KEYS
+        items = [
+            item
+            for item in (self._head.raw_query or b"").split(b"&")
+            if item and decode_item(item.partition(b"=")[0]) not in replaced
+        ]
+        items += [b"%s=%s" % (name, quote_from_bytes(value, safe="-_.~").encode()) for name, value in replaced.items()]
+        return with_query(self._head, b"&".join(items))
+
+    def _written(
+        self,
+        reading: Reading,
+        entries: Iterable[_Entry],
+        kept: list[_Entry],
+        marker: tuple[bytes, bytes],
+        *,
+        is_truncated: bool,
+        is_encoded: bool,
+    ) -> bytes:
+        root = reading.root
+        assert root is not None
+        kept, prefixes = self._roll_up(kept)
+        left = {id(entry.element) for entry in kept}
+        removed = [entry.element for entry in entries if id(entry.element) not in left]
+        own = _own_elements(reading)
+        marker_name, next_name = _OF_VERSIONS if self._lists_versions else _OF_KEYS
+        told: list[tuple[str, bytes]] = []
+        if removed or self._asked_count > 1:
+            removed += [own[name] for name in (next_name, "NextVersionIdMarker") if name in own]
+            if is_truncated:
+                told.append((next_name, marker[0]))
+                if marker[1]:
+                    told.append(("NextVersionIdMarker", marker[1]))
+        contents = quoted_tags(reading)
+        for name, text in (
+            ("IsTruncated", b"true" if is_truncated else b"false"),
+            ("MaxKeys", b"%d" % self._max_keys),
+            ("Prefix", self._prefix),
+            (marker_name, self._first_marker),
+        ):
+            element = own.get(name)
+            if element is not None and element.text.encode() != text:
+                contents.append((element, character_data(text)))
+        added = _write(root, told)
+        for prefix in prefixes:
+            text = quote_from_bytes(prefix, safe=_SAFE).encode() if is_encoded else prefix
+            added += b"<%s>%s</%s>" % (_common_tag(root), _write(root, [("Prefix", text)]), _common_tag(root))
+        return edit_elements(reading.document, contents, removed, added)
+
+    def _roll_up(self, kept: list[_Entry]) -> tuple[list[_Entry], list[bytes]]:
+        """
+        Take out the keys that have the delimiter after the prefix, and return the common prefixes to write instead.
+
+        Those that were there are written again with them: S3 lists them in order.
+        """
+        if not self._delimiter:
+            return kept, []
+        left: list[_Entry] = []
+        old: list[_Entry] = []
+        found: set[bytes] = set()
+        for entry in kept:
+            cut = entry.name.find(self._delimiter, len(self._prefix))
+            if entry.element.name == "CommonPrefixes":
+                old.append(entry)
+            elif cut < 0 or entry.element.name == "Prefix":
+                left.append(entry)
+            else:
+                found.add(entry.name[: cut + len(self._delimiter)])
+        if not found:
+            return kept, []
+        found -= {entry.name for entry in left if entry.element.name == "Prefix"}
+        return left, sorted(found | {entry.name for entry in old})
+
+    def encode(self, document: bytes) -> bytes:
+        """
+        Encode names, if the client asked for it and the backend did not do it.
+        """
+        if not self._encodes:
+            return document
+        reading = read_elements(document, _WANTED)
+        root = reading.root
+        if root is None or _first(reading, "EncodingType") == "url":
+            return document
+        contents = [
+            (element, quote_from_bytes(element.text.encode(), safe=_SAFE).encode())
+            for element in reading.elements
+            if element.name in _ENCODED and element.text
+        ]
+        return edit_elements(reading.document, contents, (), _write(root, [("EncodingType", b"url")]))
+
+
+def _entries(reading: Reading, *, is_encoded: bool) -> list[_Entry]:
+    """
+    Return the names of a page, each with the element that is about it.
+    """
+    found: list[_Entry] = []
+    name, version_id, prefixes = b"", b"", []
+    for element in reading.elements:
+        if element.name == "Key" and element.parent in _ENTRIES:
+            name = _decoded(element.text.encode(), is_encoded=is_encoded)
+        elif element.name == "VersionId" and element.parent in _ENTRIES:
+            version_id = element.text.encode()
+        elif element.name == "Prefix" and element.parent == "CommonPrefixes":
+            prefixes.append(_Entry(element, _decoded(element.text.encode(), is_encoded=is_encoded)))
+        elif element.name == "CommonPrefixes":
+            if len(prefixes) == 1:
+                prefixes[0].element = element
+            found += prefixes
+            prefixes = []
+        elif element.name in _ENTRIES:
+            found.append(_Entry(element, name, version_id))
+            name, version_id = b"", b""
+    return found
+
+
+def _decoded(text: bytes, *, is_encoded: bool) -> bytes:
+    return unquote_to_bytes(text.replace(b"+", b" ")) if is_encoded else text
+
+
+def _own_elements(reading: Reading) -> dict[str, Element]:
+    return {element.name: element for element in reading.elements if element.parent == reading.root_name}
+
+
+def _first(reading: Reading, name: str) -> str:
+    texts = reading.texts(name, reading.root_name)
+    return texts[0].strip() if texts else ""
+
+
+def _common_tag(root: Element) -> bytes:
+    return (root.prefix + "CommonPrefixes").encode()
+
+
+def _write(root: Element, elements: Iterable[tuple[str, bytes]]) -> bytes:
+    names = [((root.prefix + name).encode(), character_data(text)) for name, text in elements]
+    return b"".join(b"<%s>%s</%s>" % (name, text, name) for name, text in names)

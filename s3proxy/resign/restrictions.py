@@ -1,0 +1,182 @@
+"""
+What S3 has, and a storage would lose, mistake or never answer: it is refused before that storage is asked.
+"""
+
+from __future__ import annotations
+
+import re
+
+from s3proxy.resign.headers import strike_aws_chunked
+from s3proxy.resign.profiles import Profile, Restrictions
+from s3proxy.resign.target import PAGE_LENGTH_NAMES
+from s3proxy.s3.address import Address
+from s3proxy.s3.classification import Classification
+from s3proxy.s3.copy_source import parse_copy_source
+from s3proxy.s3.errors import (
+    InvalidArgument,
+    InvalidBucketName,
+    KeyTooLongError,
+    MetadataTooLarge,
+    NotImplementedByProxy,
+)
+from s3proxy.s3.head import RequestHead
+from s3proxy.s3.limits import MAX_PAGE_NUMBER
+from s3proxy.s3.operation import COPY_OBJECT, CREATE_MULTIPART_UPLOAD, PUT_OBJECT, UPLOAD_PART, Operation
+from s3proxy.s3.query import query_items
+
+_BUCKET = re.compile(rb"[A-Za-z0-9._-]+")
+_COUNT = re.compile(rb"[0-9]{1,10}")
+_METADATA_PREFIX = b"x-amz-meta-"
+_OBJECT_WRITES = frozenset({PUT_OBJECT, COPY_OBJECT, CREATE_MULTIPART_UPLOAD})
+_TEXT_HEADERS = frozenset({b"content-disposition", b"content-type"})
+_READ_HEADERS = _TEXT_HEADERS | {b"cache-control", b"content-encoding", b"content-language", b"content-md5", b"expires"}
+_ESCAPED = b"x-amz-copy-source"
+_NO_NAMES: frozenset[bytes] = frozenset()
+
+
+def check_restrictions(profile: Profile, head: RequestHead, address: Address, classification: Classification) -> None:
+    """
+    Refuse a request that a storage cannot be asked for as its client means it.
+
+    Args:
+        head: As authorized.
+
+    Raises:
+        NotImplementedByProxy: The storage has no such function, or reads it as another one.
+        InvalidBucketName: The bucket cannot be named in a path there.
+        KeyTooLongError: The key is longer than what the storage keeps.
+        MetadataTooLarge: A value is.
+        InvalidArgument: A header or parameter has no meaning in S3, or bytes that the storage reads as others.
+    """
+    restrictions, operation = profile.restrictions, classification.operation
+    if restrictions is None:
+        return
+    if address.bucket:
+        check_bucket(address.bucket)
+    check_parameters(restrictions, operation, classification.passed_names)
+    if not operation.is_read:
+        _check_write(restrictions, head, address, operation)
+    for name, values in head.fields.items():
+        if (name.startswith(b"x-amz-") and name != _ESCAPED) or name in _READ_HEADERS:
+            for value in values:
+                if not value.isascii():
+                    # Its decoder makes other characters of them, and then finds our signature wrong.
+                    raise InvalidArgument("The storage takes ASCII alone in this header.", name.decode(), value)
+    if head.raw_query and classification.passed_names:
+        _check_query(restrictions, head.raw_query, address, classification)
+
+
+def check_parameters(restrictions: Restrictions, operation: Operation, names: frozenset[bytes]) -> None:
+    """
+    Refuse an operation with a parameter that it has not there: without it, it would be another operation.
+
+    Raises:
+        NotImplementedByProxy: There is one.
+    """
+    if not names.isdisjoint(restrictions.refused_parameters.get(operation.name, _NO_NAMES)):
+        raise NotImplementedByProxy
+
+
+def check_bucket(bucket: bytes) -> None:
+    """
+    Refuse a bucket's name that would have to be escaped in a path: it is not decoded there.
+
+    Raises:
+        InvalidBucketName: It would.
+    """
+    if _BUCKET.fullmatch(bucket) is None or bucket in {b".", b".."}:
+        raise InvalidBucketName(bucket)
+
+
+def lossy_headers(restrictions: Restrictions, head: RequestHead, operation: Operation) -> frozenset[bytes]:
+    """
+    Return the names of a request's headers, in lower case, that the storage does not keep, and S3 would.
+    """
+    if not _describes_object(head, operation):
+        return _NO_NAMES
+    names = restrictions.lossy_headers
+    if operation is COPY_OBJECT:
+        names |= restrictions.lossy_headers_of_copies
+    return names & head.fields.keys()
+
+
+def _describes_object(head: RequestHead, operation: Operation) -> bool:
+    """
+    Return True if the headers of a request become those of an object.
+    """
+    if operation is COPY_OBJECT:
+        return (head.fields.value(b"x-amz-metadata-directive") or b"").upper() == b"REPLACE"
+    return operation in _OBJECT_WRITES
+
+
+def _check_write(restrictions: Restrictions, head: RequestHead, address: Address, operation: Operation) -> None:
+    fields = head.fields
+    if not restrictions.refused_headers.isdisjoint(fields):
+        raise NotImplementedByProxy
+    if operation is COPY_OBJECT:
+        _check_copy(restrictions, head)
+    if operation in _OBJECT_WRITES or operation is UPLOAD_PART:
+        limit, length = restrictions.max_key_length, len(address.key.decode())
+        if limit and length > limit:
+            raise KeyTooLongError(length, limit)
+    if not _describes_object(head, operation):
+        return
+    for name in restrictions.refused_object_headers & fields.keys():
+        value = b",".join(fields[name])
+        if name != b"content-encoding" or strike_aws_chunked(value).lower() not in {b"", b"identity"}:
+            raise NotImplementedByProxy
+    if restrictions.refuses_loss and lossy_headers(restrictions, head, operation):
+        raise NotImplementedByProxy
+    if restrictions.max_value_length:
+        _check_values(head, restrictions.max_value_length)
+
+
+def _check_values(head: RequestHead, limit: int) -> None:
+    for name, values in head.fields.items():
+        length = 0
+        if name.startswith(_METADATA_PREFIX):
+            length = max(len(name) - len(_METADATA_PREFIX), len(b",".join(values)))
+        elif name in _TEXT_HEADERS:
+            length = len(b",".join(values))
+        if length > limit:
+            raise MetadataTooLarge(length, limit)
+
+
+def _check_copy(restrictions: Restrictions, head: RequestHead) -> None:
+    acl = head.fields.value(b"x-amz-acl")
+    if restrictions.ignores_acl_of_copies and acl is not None and acl.lower() != b"private":
+        raise NotImplementedByProxy
+    raw_source, *others = head.fields[b"x-amz-copy-source"]
+    if others:
+        # Joined they would name a third object.
+        raise InvalidArgument("There is more than one copy source", "x-amz-copy-source", raw_source)
+    source = parse_copy_source(raw_source)
+    if source is None:
+        # It is an access point of S3's.
+        raise NotImplementedByProxy
+    check_bucket(source.bucket)
+    if restrictions.refused_sources is not None and restrictions.refused_sources.search(source.key) is not None:
+        raise NotImplementedByProxy
+
+
+def _check_query(
+    restrictions: Restrictions, raw_query: bytes, address: Address, classification: Classification
+) -> None:
+    refused = {b"delimiter": restrictions.refused_delimiters, b"prefix": restrictions.refused_prefixes}
+    for name, value in query_items(raw_query):
+        if name not in classification.passed_names:
+            continue
+        if name in PAGE_LENGTH_NAMES and value and not _is_page_length(value):
+            message = f"Provided {name.decode()} not an integer or within integer range"
+            raise InvalidArgument(message, name.decode(), value)
+        try:
+            value.decode()
+        except UnicodeDecodeError:
+            raise InvalidArgument("The value is not UTF-8", name.decode(), value) from None
+        pattern = refused.get(name) if address.bucket else None
+        if pattern is not None and pattern.search(value) is not None:
+            raise NotImplementedByProxy
+
+
+def _is_page_length(value: bytes) -> bool:
+    return _COUNT.fullmatch(value) is not None and int(value) <= MAX_PAGE_NUMBER

@@ -1,0 +1,149 @@
+"""
+What a `LegacyStore` lets its clients configure: ACLs, versioning and logging; and the listing of versions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from s3proxy.testing.legacy_grants import OWNER, canned_grants, read_grants, write_grants
+from s3proxy.testing.legacy_messages import Call, Refusal, Reply, document, element, parse_document
+from s3proxy.testing.legacy_objects import Folder, ObjectDirectory, StoredObject
+from s3proxy.testing.legacy_quirks import Quirks
+from s3proxy.testing.legacy_versions import ENABLED, Versions
+
+Operation = Callable[[Call, Folder], Reply]
+
+
+class Configuration:
+    """
+    The operations.
+    """
+
+    def __init__(self, objects: ObjectDirectory, versions: Versions, quirks: Quirks) -> None:
+        self._objects = objects
+        self._versions = versions
+        self._quirks = quirks
+        get_acls: dict[tuple[bytes, frozenset[str]], Operation] = {(b"GET", frozenset({"acl"})): self._get_bucket_acl}
+        self.bucket_operations: dict[tuple[bytes, frozenset[str]], Operation] = {}
+        self.object_operations: dict[tuple[bytes, frozenset[str]], Operation] = {}
+        if quirks.serves_configuration or quirks.lacks_messages:
+            # Where writing them fails, they can be read.
+            self.bucket_operations |= get_acls
+            self.object_operations[b"GET", frozenset({"acl"})] = self._get_object_acl
+        if quirks.serves_configuration:
+            self.bucket_operations |= {
+                (b"PUT", frozenset({"acl"})): self._put_bucket_acl,
+                (b"GET", frozenset({"versioning"})): self._get_versioning,
+                (b"PUT", frozenset({"versioning"})): self._put_versioning,
+                (b"GET", frozenset({"versions"})): self._list_versions,
+                (b"GET", frozenset({"logging"})): self._get_logging,
+                (b"PUT", frozenset({"logging"})): self._put_logging,
+            }
+            self.object_operations |= {
+                (b"PUT", frozenset({"acl"})): self._put_object_acl,
+                (b"GET", frozenset({"acl", "versionId"})): self._get_object_acl,
+                (b"PUT", frozenset({"acl", "versionId"})): self._put_object_acl,
+                (b"DELETE", frozenset({"versionId"})): self._delete_version,
+            }
+
+    # ACLs
+
+    def _get_bucket_acl(self, call: Call, bucket: Folder) -> Reply:
+        return document("AccessControlPolicy", write_grants(self._objects.settings(bucket).get("grants", [])))
+
+    def _put_bucket_acl(self, call: Call, bucket: Folder) -> Reply:
+        self._objects.change_settings(bucket, grants=_asked_grants(call))
+        return _done("SetRESTBucketAccessControlPolicyResponse", "204")
+
+    def _get_object_acl(self, call: Call, bucket: Folder) -> Reply:
+        return document("AccessControlPolicy", write_grants(self._find(call, bucket)[1].grants))
+
+    def _put_object_acl(self, call: Call, bucket: Folder) -> Reply:
+        folder, stored = self._find(call, bucket)
+        stored.grants[:] = _asked_grants(call)
+        folder.describe(stored, call.key if folder is bucket else stored.version)
+        return _done("SetRESTObjectAccessControlPolicyResponse", "204")
+
+    def _find(self, call: Call, bucket: Folder) -> tuple[Folder, StoredObject]:
+        version = call.query.get("versionId")
+        if version:
+            found = self._versions.find(bucket, call.key, version)
+        else:
+            latest = bucket.find(call.key)
+            found = None if latest is None else (bucket, latest)
+        if found is None:
+            raise Refusal(404, "NoSuchKey", resource=call.key)
+        return found
+
+    # Versions
+
+    def _get_versioning(self, call: Call, bucket: Folder) -> Reply:
+        status = self._versions.status(bucket)
+        return document("VersioningConfiguration", element("Status", status) if status else "")
+
+    def _put_versioning(self, call: Call, bucket: Folder) -> Reply:
+        status = (parse_document(call.body).findtext("Status") or "").strip()
+        if status == ENABLED or (status == "Suspended" and self._versions.status(bucket)):
+            self._objects.change_settings(bucket, versioning=status)
+        return document("SetBucketVersioningStatusResponse", "")
+
+    def _delete_version(self, call: Call, bucket: Folder) -> Reply:
+        self._versions.delete_version(bucket, call.key, call.query["versionId"])
+        return Reply(204)
+
+    def _list_versions(self, call: Call, bucket: Folder) -> Reply:
+        prefix = call.query.get("prefix", "")
+        parts = [
+            element("Name", call.bucket),
+            element("Prefix", prefix),
+            element("KeyMarker", ""),
+            element("VersionIdMarker", ""),
+            element("MaxKeys", "1000"),
+            element("IsTruncated", "false"),
+        ]
+        for key in self._versions.keys(bucket):
+            if not key.startswith(prefix):
+                continue
+            versions = self._versions.all_of(bucket, key)
+            for stored in reversed(versions):
+                modified = datetime.fromtimestamp(stored.modified, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+                content = element("Key", key) + element("VersionId", stored.version)
+                content += element("IsLatest", "true" if stored is versions[-1] else "false")
+                content += element("LastModified", modified) + f"<Owner>{OWNER}</Owner>"
+                if stored.is_marker:
+                    parts.append(f"<DeleteMarker>{content}</DeleteMarker>")
+                    continue
+                etag = stored.etag if self._quirks.unquoted_etags else f'"{stored.etag}"'
+                content += element("ETag", etag) + element("Size", str(stored.size))
+                parts.append(f"<Version>{content}{element('StorageClass', 'STANDARD')}</Version>")
+        return document("ListVersionsResult", "".join(parts))
+
+    # Logging
+
+    def _get_logging(self, call: Call, bucket: Folder) -> Reply:
+        target = self._objects.settings(bucket).get("logging")
+        if target is None:
+            return document("BucketLoggingStatus", "")
+        content = element("TargetBucket", target[0]) + element("TargetPrefix", target[1]) + "<TargetGrants/>"
+        return document("BucketLoggingStatus", f"<LoggingEnabled>{content}</LoggingEnabled>")
+
+    def _put_logging(self, call: Call, bucket: Folder) -> Reply:
+        root = parse_document(call.body)
+        name = (root.findtext(".//TargetBucket") or "").strip()
+        if name and not self._objects.bucket(name).exists:
+            raise Refusal(400, "InvalidTargetBucketForLogging", resource=name)
+        target = [name, (root.findtext(".//TargetPrefix") or "").strip()] if name else None
+        self._objects.change_settings(bucket, logging=target)
+        return document("SetBucketLoggingStatusResponse", "")
+
+
+def _asked_grants(call: Call) -> list[list[str]]:
+    if b"x-amz-acl" in call.fields or call.body is None:
+        return canned_grants(call.fields.get(b"x-amz-acl"))
+    return read_grants(parse_document(call.body))
+
+
+def _done(name: str, code: str) -> Reply:
+    return document(name, element("Code", code) + element("Description", "OK"))

@@ -1,0 +1,250 @@
+"""
+What a `LegacyStore` reads and answers: requests, replies and errors, without any network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, BinaryIO
+from xml.etree import ElementTree
+
+from s3proxy.s3.error_xml import escape_text
+from s3proxy.s3.limits import MAX_XML_BODY_SIZE
+from s3proxy.testing.legacy_objects import IncomingBody
+from s3proxy.testing.legacy_quirks import Quirks
+
+NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
+XSI_NAMESPACE = "http://www.w3.org/2001/XMLSchema-instance"
+
+
+class Stage(Enum):
+    """
+    Where a request was refused: that decides the form of the error.
+    """
+
+    SERVER = "server"
+    "the HTTP server, or POST"
+    BINDING = "binding"
+    "authentication, or finding the operation"
+    OPERATION = "operation"
+    "the operation itself"
+
+
+class Refusal(Exception):
+    """
+    An error for the client.
+
+    Args:
+        code: Of S3, or of Walrus where that has its own.
+        headers: To be sent with it.
+        resource: The bucket or the key.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str = "",
+        headers: Mapping[bytes, bytes] | None = None,
+        *,
+        stage: Stage = Stage.OPERATION,
+        resource: str = "",
+    ) -> None:
+        super().__init__(code)
+        self.status = status
+        self.code = code
+        self.message = message or code
+        self.headers = dict(headers or {})
+        self.stage = stage
+        self.resource = resource
+
+
+class Fault(Exception):
+    """
+    A fault of the store's own, for which S3 has no error.
+    """
+
+    def __init__(self, message: str, *, stage: Stage = Stage.OPERATION) -> None:
+        super().__init__(message)
+        self.message = message
+        self.stage = stage
+
+
+class NoReply(Exception):
+    """
+    The store never answers.
+    """
+
+
+class Fields(dict[bytes, bytes]):
+    """
+    Values of headers by name in lower case.
+
+    Attributes:
+        spelled: The names as the client spelled them, by name in lower case.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spelled: dict[bytes, bytes] = {}
+
+
+@dataclass(slots=True)
+class Call:
+    """
+    An authenticated request.
+
+    Attributes:
+        bucket: Empty for the service itself.
+        key: Empty for a bucket.
+        query: Decoded.
+        fields: Values by name in lower case; repeats are joined with a comma.
+        body: All of it; None where its length is 0.
+        is_nobody: Nobody signed it.
+    """
+
+    method: bytes
+    bucket: str
+    key: str
+    query: Mapping[str, str]
+    fields: Mapping[bytes, bytes]
+    body: IncomingBody | None
+    is_nobody: bool = False
+
+    def spelled(self, name: bytes) -> bytes:
+        """
+        Return a header's name as the client spelled it.
+        """
+        return self.fields.spelled.get(name, name) if isinstance(self.fields, Fields) else name
+
+
+@dataclass(slots=True)
+class Reply:
+    """
+    What the client gets.
+
+    Attributes:
+        headers: Names in lower case, or as they are to be sent.
+        content: A document; empty where there is a file.
+        file: Stands at the first byte to send. Whoever sends it closes it.
+        size: Bytes of the file to send; those that are declared where only the head is asked for.
+        is_bare: It has no header at all.
+        lacks_length: Its length is not declared, though it has a body and the connection stays.
+        documents_head: The content follows even where only the head is asked for.
+        closes: The connection ends after it, and a header says so unless it is bare.
+        closes_silently: The connection ends after it, and no header says so.
+    """
+
+    status: int
+    headers: dict[bytes, bytes] = field(default_factory=dict)
+    content: bytes = b""
+    file: BinaryIO | None = None
+    size: int | None = None
+    is_bare: bool = False
+    lacks_length: bool = False
+    documents_head: bool = False
+    closes: bool = False
+    closes_silently: bool = False
+
+
+def document_bytes(text: str) -> bytes:
+    """
+    Return the bytes of an XML document.
+    """
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}'.encode()
+
+
+def element(name: str, text: str) -> str:
+    """
+    Return an element with text.
+    """
+    return f"<{name}>{escape_text(text)}</{name}>"
+
+
+def document(name: str, content: str) -> Reply:
+    """
+    Return a reply with a document of S3's namespace.
+    """
+    text = f'<{name} xmlns="{NAMESPACE}">{content}</{name}>'
+    return Reply(200, {b"content-type": b"application/xml"}, document_bytes(text))
+
+
+def parse_document(body: IncomingBody | None) -> Any:
+    """
+    Return the root of a request's document, without namespaces.
+
+    Raises:
+        Refusal: MalformedXML.
+    """
+    if body is None or body.size > MAX_XML_BODY_SIZE:
+        raise Refusal(400, "MalformedXML")
+    content = body.read()
+    if b"<!" in content:
+        # Neither DTD nor entities: nothing in S3 needs them.
+        raise Refusal(400, "MalformedXML")
+    try:
+        root = ElementTree.fromstring(content)  # noqa: S314
+    except (ElementTree.ParseError, ValueError, LookupError):
+        # What is named as its encoding may not exist.
+        raise Refusal(400, "MalformedXML") from None
+    for item in root.iter():
+        item.tag = item.tag.rpartition("}")[2]
+    return root
+
+
+# Errors
+
+_OWN_CODES = {
+    "BadDigest": "ContentMismatch",
+    "InternalError": "UNKNOWN",
+    "InvalidRange": "Invalid Range",
+    "MethodNotAllowed": "UNKNOWN",
+    "NoSuchKey": "NoSuchEntity",
+}
+_REASONS = {400: "Bad Request", 403: "Forbidden", 404: "Not Found", 500: "Internal Server Error"}
+
+
+def error_reply(error: Refusal | Fault, method: bytes, request_id: str, quirks: Quirks) -> Reply:
+    """
+    Return an error as its client gets it.
+    """
+    if isinstance(error, Fault):
+        if quirks.fault_answers == "200" and error.stage is Stage.OPERATION:
+            content = element("_return", "false")
+            content = element("source", "walrus") + element("message", error.message) + content
+            namespace = "http://msgs.eucalyptus.com"
+            text = f'<ExceptionResponse xmlns="{namespace}">{content}</ExceptionResponse>'
+            return Reply(200, {b"content-type": b"application/xml"}, text.encode())
+        if quirks.fault_answers == "400":
+            # An operation's has null as its code, and with that the error itself cannot be written.
+            message = "null" if error.stage is Stage.OPERATION else error.message
+            error = Refusal(400, "InvalidRequest", message, stage=Stage.SERVER)
+        else:
+            error = Refusal(500, "InternalError", error.message, stage=error.stage)
+    code = _OWN_CODES.get(error.code, error.code) if quirks.own_codes else error.code
+    if not quirks.three_error_forms:
+        text = f"<Error>{element('Code', code)}{element('Message', error.message)}</Error>"
+        headers = {b"content-type": b"application/xml", **error.headers}
+        reply = Reply(error.status, headers, document_bytes(text), closes=quirks.closes_on_errors)
+    elif error.stage is Stage.OPERATION:
+        if quirks.bare_heads and method == b"HEAD":
+            return Reply(error.status, is_bare=True)
+        content = element("Code", code) + element("Message", error.message)
+        content += element("Resource", error.resource) + element("RequestId", request_id)
+        text = f'<Error xmlns="{NAMESPACE}" xmlns:xsi="{XSI_NAMESPACE}">{content}</Error>'
+        return Reply(error.status, {b"content-type": b"application/xml"}, text.encode())
+    elif error.stage is Stage.BINDING:
+        content = element("Code", code) + element("Message", error.message)
+        content += element("Resource", error.resource) + element("RequestId", request_id)
+        text = f'<?xml version="1.0" encoding="UTF-8"?><Error>{content}</Error>'
+        reply = Reply(error.status, {b"content-type": b"text/xml; charset=UTF-8"}, text.encode(), closes=True)
+    else:
+        reason = f"{error.status} {_REASONS.get(error.status, 'Error')}"
+        inner = f"<Error>{element('Code', reason)}{element('Message', error.message)}</Error>"
+        text = f'<?xml version="1.0"?><Response><Errors>{inner}</Errors>'
+        text += f"{element('RequestID', error.message)}</Response>"
+        reply = Reply(error.status, {b"content-type": b"text/plain; charset=UTF-8"}, text.encode(), closes=True)
+    reply.documents_head = quirks.head_documents and error.stage is not Stage.OPERATION
+    return reply

@@ -1,0 +1,822 @@
+"""
+What the Eucalyptus family answers, and what the client of s3proxy reads instead: over sockets, with answers as the real
+servers wrote them.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+import pytest_twisted
+from botocore.parsers import create_parser
+from botocore.session import get_session
+from twisted.internet import reactor
+from twisted.internet.task import Clock
+
+from s3proxy.backend.health import HealthCheck
+from s3proxy.resign.profiles import PROFILES, RangeLimits
+from s3proxy.resign.results import RESULT_ROOTS
+from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest
+from tests.harness import VECTORS, Harness, until
+from tests.signer import MODES, Signer
+from tests.test_wire_cases import element
+
+FAMILY = ("walrus-3.4", "walrusbackend-4.x", "osg-4.3")
+KEY = "/test-bucket/k"
+BUCKET = "/test-bucket"
+Answering = Callable[[ReceivedRequest], bytes]
+
+
+def vector(name: str) -> bytes:
+    """
+    Return an answer as a real server wrote it.
+    """
+    return (VECTORS / "walrus" / f"{name}.http").read_bytes()
+
+
+def response(status: str, body: bytes = b"", *headers: str, length: int | None = None) -> bytes:
+    """
+    Return an answer with a length.
+    """
+    lines = "".join(f"{header}\r\n" for header in headers)
+    return (
+        f"HTTP/1.1 {status}\r\n{lines}Content-Length: {len(body) if length is None else length}\r\n\r\n".encode() + body
+    )
+
+
+def answering(answer: bytes | Answering) -> FaultyBackend:
+    """
+    Return a backend that answers so, and closes if the answer says so or has no length.
+    """
+    backend = FaultyBackend()
+
+    def on_request(connection: FaultyConnection, request: ReceivedRequest) -> None:
+        octets = answer if isinstance(answer, bytes) else answer(request)
+        connection.send(octets)
+        head = octets.partition(b"\r\n\r\n")[0].lower()
+        is_bodiless = request.head.method == b"HEAD" or b" 204 " in head[:16]
+        if b"connection: close" in head or (b"content-length" not in head and not is_bodiless):
+            connection.end()
+
+    backend.on_request = on_request
+    return backend
+
+
+async def ask(
+    answer: bytes | Answering,
+    method: str = "GET",
+    target: str = KEY,
+    body: bytes = b"",
+    *,
+    profile: str = "walrus-3.4",
+    head: bytes | None = None,
+    before_close: Callable[[Harness], None] | None = None,
+    **headers: str,
+) -> Any:
+    """
+    Send one signed request through s3proxy; return the answer, with the harness as ``harness``.
+    """
+    harness = Harness(profile=PROFILES[profile], signature="v2", backend=answering(answer))
+    signed = {name.replace("_", "-"): value for name, value in headers.items()}
+    unsigned = {"Content-Length": str(len(body))} if method in {"PUT", "POST"} else {}
+    if head is None:
+        head, _ = Signer().head(method, target, signed, payload=hashlib.sha256(body).hexdigest(), unsigned=unsigned)
+    try:
+        got = await harness.request(head, body, method=method)
+        assert got is not None
+    finally:
+        await harness.close()
+    got.harness = harness
+    return got
+
+
+def asked(answer: Any) -> list[tuple[str, str]]:
+    """
+    Return method and target of what the backend was asked.
+    """
+    return [
+        (request.head.method.decode(), request.head.raw_target.decode()) for request in answer.harness.backend.requests
+    ]
+
+
+def parsed(operation: str, answer: Any) -> dict[str, Any]:
+    """
+    Return what botocore reads.
+    """
+    model = get_session().get_service_model("s3").operation_model(operation)
+    told = {
+        "status_code": answer.status,
+        "headers": {name.lower(): value for name, value in answer.headers},
+        "body": answer.body,
+    }
+    found: dict[str, Any] = create_parser("rest-xml").parse(told, model.output_shape)
+    return found
+
+
+# Bytes after the head of an answer that has no body
+
+
+@pytest.mark.parametrize("profile", ["generic", "ceph-rgw", *FAMILY])
+@pytest.mark.parametrize("is_tls", [False, True])
+@pytest.mark.parametrize("is_late", [False, True])
+@pytest.mark.parametrize(
+    ("method", "status"),
+    [("HEAD", 405), ("HEAD", 501), ("HEAD", 404), ("HEAD", 200), ("DELETE", 204), ("GET", 304)],
+)
+@pytest_twisted.ensureDeferred
+async def test_f9_bytes_after_a_bodiless_answer_fail_nobody(
+    method: str, status: int, profile: str, *, is_tls: bool, is_late: bool
+) -> None:
+    """
+    They are thrown away with their connection, whether they come with the head or later; the next request is answered.
+    """
+    backend = FaultyBackend()
+
+    def on_request(connection: FaultyConnection, request: ReceivedRequest) -> None:
+        if len(backend.requests) > 1:
+            connection.send(response("200 OK", b"hello", 'ETag: "e"'))
+            return
+        head = response(f"{status} X", b"", 'ETag: "e"', "Content-Type: text/xml", length=138)
+        rest = b"<" * 138
+        connection.send(head if is_late else head + rest)
+        if is_late:
+            reactor.callLater(0, connection.send, rest)
+
+    backend.on_request = on_request
+    harness = Harness(profile=PROFILES[profile], is_tls=is_tls, backend=backend)
+
+    first = await harness.request(Signer().head(method, KEY)[0])
+    second = await harness.request(Signer().head("GET", KEY)[0])
+    await until(lambda: backend.connections[0].lost)
+    await harness.close()
+
+    assert first.status == status
+    assert (second.status, second.body) == (200, b"hello")
+    assert len(backend.connections) == 2
+
+
+@pytest.mark.parametrize("status", [403, 405, 501])
+@pytest.mark.parametrize("profile", FAMILY)
+@pytest_twisted.ensureDeferred
+async def test_f9_a_refused_head_keeps_its_status(profile: str, status: int) -> None:
+    """
+    Though a document follows.
+    """
+    answer = await ask(vector("head-refused").replace(b"405", b"%d" % status, 1), "HEAD", BUCKET, profile=profile)
+
+    assert (answer.status, answer.body) == (status, b"")
+
+
+@pytest_twisted.ensureDeferred
+async def test_f9_a_head_that_is_refused_at_once_is_learned_from() -> None:
+    """
+    After the first, no connection is used again whose answer to HEAD declares a body.
+    """
+    first = [response("404 X", b"<Error/>")]
+    backend = answering(lambda request: first.pop() if first else response("404 X", length=8))
+    harness = Harness(profile=PROFILES["generic"], backend=backend)
+
+    for _ in range(3):
+        assert (await harness.request(Signer().head("HEAD", KEY)[0])).status == 404
+    await until(lambda: all(connection.lost for connection in backend.connections))
+    await harness.close()
+
+    assert harness.pool.trails_heads
+    assert len(backend.connections) == 3
+
+
+@pytest.mark.parametrize("profile", FAMILY)
+@pytest_twisted.ensureDeferred
+async def test_f9_a_health_check_is_answered(profile: str) -> None:
+    """
+    405 says that it works, with a document after the head and all.
+    """
+    backend = answering(vector("head-refused"))
+    clock = Clock()
+    harness = Harness(profile=PROFILES[profile], backend=backend, clock=clock)
+    harness.pool.is_healthy = False
+    check = HealthCheck(harness.pool, b"HEAD /services HTTP/1.1\r\nHost: x\r\n\r\n", 5.0, PROFILES[profile].health)
+    check.start()
+    await until(lambda: backend.requests)
+    await until(lambda: check._asking is None)
+
+    assert harness.pool.is_healthy
+    await check.stop()
+    await harness.close()
+
+
+# Errors
+
+
+@pytest.mark.parametrize("profile", FAMILY)
+@pytest.mark.parametrize(
+    ("name", "target", "status", "code", "message"),
+    [
+        ("error-of-the-service", KEY, 404, "NoSuchKey", "m"),
+        ("error-of-the-service", BUCKET, 404, "NoSuchBucket", "m"),
+        ("error-of-the-decoder", KEY, 400, "InvalidRequest", "m"),
+        ("head-refused", KEY, 405, "MethodNotAllowed", "m"),
+        ("not-found-without-headers", KEY, 404, "NoSuchKey", "The specified key does not exist."),
+        ("not-found-without-headers", BUCKET, 404, "NoSuchBucket", "The specified bucket does not exist"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_f10_f19_every_error_is_s3s(
+    name: str, target: str, status: int, code: str, message: str, profile: str
+) -> None:
+    """
+    Whatever form it has, botocore reads its code, and the request id is ours.
+    """
+    answer = await ask(vector(name), "GET", target, profile=profile)
+    found = parsed("GetObject" if target == KEY else "ListObjects", answer)
+
+    assert answer.status == status
+    assert found["Error"]["Code"] == code
+    assert found["Error"]["Message"] == message
+    assert found["ResponseMetadata"]["RequestId"] == answer.header("x-amz-request-id") == "0000000000000001"
+    assert answer.header("Content-Type") == "application/xml"
+    assert answer.header("Content-Length") == str(len(answer.body))
+    assert b"xmlns" not in answer.body
+
+
+DECODER = "<Response><Errors><Error><Code>{}</Code><Message>{}</Message></Error></Errors></Response>"
+XSI = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
+
+
+@pytest.mark.parametrize(
+    ("status", "document", "expected"),
+    [
+        ("404 X", f"<Error {XSI}><Code>NoSuchBucket</Code><Message>m</Message></Error>", (404, "NoSuchBucket")),
+        ("404 X", "<a:Error xmlns:a='x'><a:Code>NoSuchKey</a:Code></a:Error>", (404, "NoSuchKey")),
+        ("403 X", "<Error><Code>AccessDenied</Code><Message>a & b < c</Message></Error>", (403, "AccessDenied")),
+        ("400 X", "Failure: 400 Bad Request", (400, "InvalidRequest")),
+        ("403 X", "", (403, "AccessDenied")),
+        ("409 X", "<Error><Code>BucketNotEmpty</Code></Error>", (409, "BucketNotEmpty")),
+        ("416 X", "<Error><Code>Invalid Range</Code></Error>", (416, "InvalidRange")),
+        ("501 X", DECODER.format("501 Not Implemented", ""), (501, "NotImplemented")),
+        ("404 X", "<Error><Code>NoSuchKey</Code></Error>" + " " * 100_000, (404, "NoSuchKey")),
+        ("500 X", "<Error><Code>UNKNOWN</Code><Message>No such property: x</Message></Error>", (500, "InternalError")),
+        # What it could not say is its own failure.
+        ("400 X", DECODER.format("null", ""), (500, "InternalError")),
+        ("400 X", "<Error><Code></Code><Message>m</Message></Error>", (500, "InternalError")),
+        ("400 X", DECODER.format("400 Bad Request", "null value for Code"), (500, "InternalError")),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_f19_codes_of_every_form(status: str, document: str, expected: tuple[int, str]) -> None:
+    """
+    The code is the document's if S3 could have it, else the status's; of its own failures the backend tells nothing.
+    """
+    answer = await ask(response(status, document.encode(), "Content-Type: text/plain"))
+
+    assert (answer.status, parsed("GetObject", answer)["Error"]["Code"]) == expected
+    assert b"property" not in answer.body
+    assert answer.body.startswith(b"<?xml")
+
+
+# Successes that are none
+
+FAULTS = {
+    "ListObjects": ("GET", BUCKET),
+    "ListObjectsV2": ("GET", f"{BUCKET}?list-type=2"),
+    "ListBuckets": ("GET", "/"),
+    "GetBucketAcl": ("GET", f"{BUCKET}?acl"),
+    "PutObject": ("PUT", KEY),
+    "CopyObject": ("PUT", KEY),
+    "CreateBucket": ("PUT", BUCKET),
+    "DeleteObject": ("DELETE", KEY),
+    "GetObject": ("GET", KEY),
+    "HeadObject": ("HEAD", KEY),
+}
+
+
+@pytest.mark.parametrize("profile", FAMILY)
+@pytest.mark.parametrize("operation", FAULTS)
+@pytest_twisted.ensureDeferred
+async def test_f7_a_fault_that_is_answered_200_is_none(operation: str, profile: str) -> None:
+    """
+    It is 500 InternalError, counted, and the client tries again.
+    """
+    method, target = FAULTS[operation]
+    headers = {"x_amz_copy_source": "/test-bucket/source"} if operation == "CopyObject" else {}
+    body = b"hello" if operation == "PutObject" else b""
+    answer = await ask(vector("fault-as-success"), method, target, body, profile=profile, **headers)
+
+    assert answer.status == 500
+    assert method == "HEAD" or element(answer.body, "Code") == "InternalError"
+    disbelieved = answer.harness.proxy.counts.disbelieved
+    assert disbelieved.total() == 1
+    assert answer.harness.records[0].error_code == "InternalError"
+
+
+@pytest_twisted.ensureDeferred
+async def test_f7_a_deletion_of_many_believes_no_fault() -> None:
+    """
+    An object whose DELETE is answered 200 with a fault is not ``Deleted``.
+    """
+    document = b"<Delete><Object><Key>a</Key></Object></Delete>"
+    md5 = hashlib.md5(document).digest()
+    answer = await ask(
+        vector("fault-as-success"),
+        "POST",
+        f"{BUCKET}?delete",
+        document,
+        content_md5=base64.b64encode(md5).decode(),
+    )
+
+    assert b"<Deleted>" not in answer.body
+    assert element(answer.body, "Code") == "InternalError"
+
+
+@pytest.mark.parametrize("headers", [(), ("Last-Modified: Sat, 28 Nov 2026 20:00:00 GMT",), ('ETag: ""',)])
+@pytest_twisted.ensureDeferred
+async def test_f7_an_object_without_an_entity_tag_is_not_stored(headers: tuple[str, ...]) -> None:
+    """
+    Nor is a part.
+    """
+    put = await ask(response("200 OK", b"", *headers), "PUT", KEY, b"hello")
+    part = await ask(
+        response("200 OK", b"", *headers), "PUT", f"{KEY}?partNumber=1&uploadId=u", b"hello", profile="osg-4.3"
+    )
+
+    for answer in (put, part):
+        assert (answer.status, element(answer.body, "Code")) == (500, "InternalError")
+        assert answer.harness.proxy.counts.disbelieved == {"etag": 1}
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "root"),
+    [
+        ("PUT", f"{KEY}?partNumber=1&uploadId=u", "UploadPartResult"),
+        ("DELETE", f"{KEY}?uploadId=u", "AbortMultipartUploadResult"),
+        ("PUT", BUCKET, "CreateBucketResponse"),
+        ("DELETE", BUCKET, "DeleteBucketResponse"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_f7_a_success_with_a_document_of_its_own_is_one(method: str, target: str, root: str) -> None:
+    """
+    S3 has no document there, and the client gets none.
+    """
+    document = f"<{root} xmlns='http://s3.amazonaws.com/doc/2006-03-01/'/>".encode()
+    told = response("200 OK", document, 'ETag: "e"', "Content-Type: application/xml")
+    answer = await ask(told, method, target, profile="osg-4.3")
+
+    assert (answer.status, answer.body, answer.header("Content-Type")) == (200, b"", None)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_bucket_is_created() -> None:
+    """
+    Without a length, a document or a header.
+    """
+    answer = await ask(vector("bucket-created"), "PUT", BUCKET)
+
+    assert (answer.status, answer.body) == (200, b"")
+
+
+BODY = b"second"
+ETAG = hashlib.md5(BODY).hexdigest()
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("size", [1, 200_000])
+@pytest_twisted.ensureDeferred
+async def test_f4_an_object_with_the_md5_of_another_is_lost(size: int, mode: str) -> None:
+    """
+    Held or streamed, in every payload mode: it is 500 InternalError, and counted; the right MD5 is a success.
+    """
+    body = BODY * size
+    request = Signer().put(KEY, body, mode)
+    lost = await ask(vector("put-of-other-bytes"), "PUT", body=request.body, head=request.head)
+    right = vector("put-of-other-bytes").replace(
+        b"e9e2371570daec2e7b70faa4f0f1eab8", hashlib.md5(body).hexdigest().encode()
+    )
+    stored = await ask(right, "PUT", body=request.body, head=request.head)
+
+    assert (lost.status, element(lost.body, "Code")) == (500, "InternalError")
+    assert lost.harness.proxy.counts.disbelieved == {"md5": 1}
+    # S3 answers no document here.
+    assert (stored.status, stored.body, stored.header("Content-Type")) == (200, b"", None)
+    assert stored.header("ETag") == f'"{hashlib.md5(body).hexdigest()}"'
+
+
+@pytest.mark.parametrize("profile", FAMILY)
+@pytest_twisted.ensureDeferred
+async def test_f4_the_md5_that_a_client_sends_is_compared(profile: str) -> None:
+    """
+    At each of the family: it is known without another hash.
+    """
+    content_md5 = base64.b64encode(hashlib.md5(BODY).digest()).decode()
+    lost = await ask(vector("put-of-other-bytes"), "PUT", body=BODY * 2, profile=profile)
+    told = await ask(vector("put-of-other-bytes"), "PUT", body=BODY, profile=profile, content_md5=content_md5)
+
+    assert (told.status, told.harness.proxy.counts.disbelieved) == (500, {"md5": 1})
+    assert lost.status == (500 if profile == "walrus-3.4" else 200)
+
+
+# Listings
+
+PAGE = (
+    "<ListBucketResult xmlns='http://s3.amazonaws.com/doc/2006-03-01/'><Name>b</Name><Prefix>{prefix}</Prefix><Marker/>"
+    "<MaxKeys>1000</MaxKeys><IsTruncated>{truncated}</IsTruncated>{entries}</ListBucketResult>"
+)
+
+
+def page(*keys: str, truncated: bool = False, prefixes: tuple[str, ...] = ()) -> bytes:
+    """
+    Return a page of Walrus.
+    """
+    entries = "".join(f"<Contents><Key>{key}</Key><ETag>{ETAG}</ETag></Contents>" for key in keys)
+    entries += "".join(f"<CommonPrefixes><Prefix>{prefix}</Prefix></CommonPrefixes>" for prefix in prefixes)
+    text = PAGE.format(prefix="x", truncated=str(truncated).lower(), entries=entries)
+    return response("200 OK", text.encode(), "Content-Type: application/xml")
+
+
+@pytest.mark.parametrize("query", ["?prefix=log_1%2F", "?list-type=2&prefix=log_1/", "?prefix=log%5F1/&max-keys=5"])
+@pytest.mark.parametrize("profile", FAMILY)
+@pytest_twisted.ensureDeferred
+async def test_f5_names_outside_the_prefix_are_taken_out(profile: str, query: str) -> None:
+    """
+    A client that deletes what it finds deletes nothing else.
+    """
+    answer = await ask(vector("page-with-wildcard"), "GET", BUCKET + query, profile=profile)
+    found = parsed("ListObjectsV2" if "list-type" in query else "ListObjects", answer)
+
+    assert [entry["Key"] for entry in found["Contents"]] == ["log_1/a"]
+    assert found["Prefix"] == "log_1/"
+    assert not found["IsTruncated"]
+    assert found.get("KeyCount", 1) == 1
+    assert found["Contents"][0]["ETag"] == '"781e5e245d69b566979b86e28d23f2c7"'
+
+
+@pytest_twisted.ensureDeferred
+async def test_f5_common_prefixes_and_versions_are_taken_out() -> None:
+    """
+    As keys are.
+    """
+    answer = await ask(page("a_b1", "aXb1", prefixes=("a_b/", "aXb/")), "GET", f"{BUCKET}?prefix=a_b&delimiter=/")
+    versions = (
+        f"<ListVersionsResult><Prefix>a_</Prefix><IsTruncated>false</IsTruncated><Version><Key>a_1</Key>"
+        f"<VersionId>v</VersionId><ETag>{ETAG}</ETag></Version><DeleteMarker><Key>ab1</Key><VersionId>w</VersionId>"
+        f"</DeleteMarker></ListVersionsResult>"
+    )
+    told = await ask(response("200 OK", versions.encode()), "GET", f"{BUCKET}?versions&prefix=a_")
+
+    found = parsed("ListObjects", answer)
+    assert [entry["Key"] for entry in found["Contents"]] == ["a_b1"]
+    assert [entry["Prefix"] for entry in found["CommonPrefixes"]] == ["a_b/"]
+    found = parsed("ListObjectVersions", told)
+    assert [entry["Key"] for entry in found["Versions"]] == ["a_1"]
+    assert "DeleteMarkers" not in found
+
+
+@pytest.mark.parametrize("query", ["", "list-type=2&", "encoding-type=url&"])
+@pytest_twisted.ensureDeferred
+async def test_a_key_that_ends_with_the_delimiter_is_a_common_prefix(query: str) -> None:
+    """
+    Walrus lists it as a key. It is written once, in order with the others; keys of the folder itself stay.
+    """
+    listed = page("a/", "a/b/", "a/k", "a/z/", prefixes=("a/b/", "a/x/"))
+    answer = await ask(listed, "GET", f"{BUCKET}?{query}prefix=a/&delimiter=/")
+    versions = (
+        f"<ListVersionsResult><IsTruncated>false</IsTruncated><Version><Key>d/</Key><VersionId>v</VersionId>"
+        f"<ETag>{ETAG}</ETag></Version><Version><Key>k</Key><VersionId>w</VersionId></Version></ListVersionsResult>"
+    )
+    told = await ask(response("200 OK", versions.encode()), "GET", f"{BUCKET}?versions&delimiter=/")
+
+    found = parsed("ListObjectsV2", answer)
+    assert [entry["Key"] for entry in found["Contents"]] == ["a/", "a/k"]
+    assert [entry["Prefix"] for entry in found["CommonPrefixes"]] == ["a/b/", "a/x/", "a/z/"]
+    assert found.get("KeyCount", 5) == 5
+    found = parsed("ListObjectVersions", told)
+    assert [entry["Key"] for entry in found["Versions"]] == ["k"]
+    assert [entry["Prefix"] for entry in found["CommonPrefixes"]] == ["d/"]
+
+
+@pytest.mark.parametrize("is_v2", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_f6_no_page_is_empty_while_more_follows(*, is_v2: bool) -> None:
+    """
+    The next pages are asked for, whole; the client gets no more of them than it wants, and goes on behind that.
+    """
+    pages = {
+        "": page("aX1", truncated=True),
+        "aX1": page("aY1", "aY2", truncated=True),
+        "aY2": page("aZ", "a_1", "a_2", "a_3"),
+    }
+
+    def answer_page(request: ReceivedRequest) -> bytes:
+        found = re.search(r"[?&]marker=([^&]*)", request.head.raw_target.decode())
+        return pages[unquote(found[1]) if found else ""]
+
+    query = "prefix=a_&max-keys=2" + ("&list-type=2" if is_v2 else "")
+    answer = await ask(answer_page, "GET", f"{BUCKET}?{query}")
+    found = parsed("ListObjectsV2" if is_v2 else "ListObjects", answer)
+
+    assert [entry["Key"] for entry in found["Contents"]] == ["a_1", "a_2"]
+    assert (found["IsTruncated"], found["MaxKeys"]) == (True, 2)
+    targets = [target for _, target in asked(answer)]
+    assert len(targets) == 3
+    assert ["max-keys=1000" in target for target in targets] == [False, True, True]
+    if is_v2:
+        assert found["KeyCount"] == 2
+        pages["a_2"] = page("a_3")
+        token = found["NextContinuationToken"]
+        answer = await ask(answer_page, "GET", f"{BUCKET}?list-type=2&prefix=a_&continuation-token={token}")
+        found = parsed("ListObjectsV2", answer)
+        assert [entry["Key"] for entry in found["Contents"]] == ["a_3"]
+    else:
+        assert found["NextMarker"] == "a_2"
+
+
+@pytest_twisted.ensureDeferred
+async def test_f6_pages_without_end_are_bounded() -> None:
+    """
+    After some pages the client gets an empty one, with the place to go on from; a page that is the same again is none.
+    """
+    numbers = iter(range(1000))
+    answer = await ask(lambda request: page(f"aX{next(numbers):03}", truncated=True), "GET", f"{BUCKET}?prefix=a_")
+    found = parsed("ListObjects", answer)
+    again = await ask(page("aX", truncated=True), "GET", f"{BUCKET}?prefix=a_")
+
+    assert len(asked(answer)) == 16
+    assert (found["IsTruncated"], found["NextMarker"], found.get("Contents")) == (True, "aX015", None)
+    assert (again.status, len(asked(again))) == (500, 2)
+
+
+@pytest.mark.parametrize("later", ["not-found-without-headers", "fault-as-success", "error-of-the-decoder"])
+@pytest_twisted.ensureDeferred
+async def test_f6_a_later_page_that_fails_fails_the_whole(later: str) -> None:
+    """
+    It is no end of the listing.
+    """
+    pages = iter([page("aX", truncated=True), vector(later)])
+    answer = await ask(lambda request: next(pages), "GET", f"{BUCKET}?prefix=a_")
+
+    assert (answer.status, element(answer.body, "Code")) == (500, "InternalError")
+
+
+@pytest_twisted.ensureDeferred
+async def test_f6_the_answer_says_what_was_asked_for() -> None:
+    """
+    Not what the backend made of it.
+    """
+    answer = await ask(vector("page-that-overflowed"), "GET", f"{BUCKET}?prefix=a%3Db&max-keys=2147483647")
+    found = parsed("ListObjects", answer)
+
+    assert (answer.status, found["MaxKeys"], found["Prefix"]) == (200, 1000, "a=b")
+
+
+@pytest.mark.parametrize("query", ["", "list-type=2&"])
+@pytest_twisted.ensureDeferred
+async def test_names_are_encoded_if_the_client_asks_for_it(query: str) -> None:
+    """
+    A backend that does not know ``encoding-type`` writes them as they are.
+    """
+    target = f"{BUCKET}?{query}encoding-type=url&prefix=a%20%2B"
+    answer = await ask(page("a +%&amp;\u00fc/", truncated=True), "GET", target)
+
+    assert element(answer.body, "EncodingType") == "url"
+    assert element(answer.body, "Key") == "a%20%2B%25%26%C3%BC/"
+    assert element(answer.body, "Prefix") == "a%20%2B"
+
+
+# Copies, entity tags, locations
+
+
+@pytest.mark.parametrize("profile", FAMILY)
+@pytest_twisted.ensureDeferred
+async def test_f14_a_copy_has_its_result_as_root(profile: str) -> None:
+    """
+    botocore reads the entity tag and the date.
+    """
+    answer = await ask(vector("copied"), "PUT", KEY, profile=profile, x_amz_copy_source="/test-bucket/source")
+    found = parsed("CopyObject", answer)
+
+    assert found["CopyObjectResult"]["ETag"] == '"781e5e245d69b566979b86e28d23f2c7"'
+    assert found["CopyObjectResult"]["LastModified"].year == 2026
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest_twisted.ensureDeferred
+async def test_f17_entity_tags_are_quoted(method: str) -> None:
+    """
+    Those of headers; those that are quoted stay.
+    """
+    answers = [await ask(response("200 OK", b"hello" if method == "GET" else b"", f"ETag: {tag}", length=5), method)
+               for tag in (ETAG, f'"{ETAG}"')]  # fmt: skip
+
+    assert [answer.header("ETag") for answer in answers] == [f'"{ETAG}"'] * 2
+
+
+@pytest_twisted.ensureDeferred
+async def test_f24_the_location_of_an_upload_is_the_objects() -> None:
+    """
+    The backend's has neither scheme nor host.
+    """
+    document = (
+        "<CompleteMultipartUploadResult><Location>WalrusBackend/test-bucket/k</Location><Bucket>test-bucket</Bucket>"
+        "<Key>k</Key><ETag>uuid-1</ETag></CompleteMultipartUploadResult>"
+    )
+    body = b"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>e</ETag></Part></CompleteMultipartUpload>"
+    answer = await ask(
+        response("200 OK", document.encode()), "POST", f"{KEY}?uploadId=u", body, profile="walrusbackend-4.x"
+    )
+    found = parsed("CompleteMultipartUpload", answer)
+
+    assert found["Location"] == "http://s3.example.test/test-bucket/k"
+    assert found["ETag"] == '"uuid-1"'
+
+
+# Reads
+
+GIB = 1 << 30
+OBJECT = b"0123456789"
+
+
+def reading(form: str, *headers: str, content: bytes = OBJECT) -> Answering:
+    """
+    Return what answers HEAD and GET of an object in one of the two forms.
+    """
+
+    def answer(request: ReceivedRequest) -> bytes:
+        told = (f"ETag: {ETAG}", "Last-Modified: Sat, 28 Nov 2026 20:00:00 GMT", "Content-Type: text/x", *headers)
+        if request.head.method == b"HEAD":
+            return response("200 OK", b"", *told, length=len(content))
+        span = request.head.fields.value(b"range")
+        if span is None:
+            return response("200 OK", content, *told)
+        first, last = map(int, span.removeprefix(b"bytes=").split(b"-"))
+        part = content[first : last + 1]
+        if form == "3.4":
+            return response("206 X", part, *told, f"Content-Range: {first}-{last}/{len(content)}")
+        return response("200 OK", part, *told, f"Content-Range: {first}-{last}/{len(part)}")
+
+    return answer
+
+
+@pytest.mark.parametrize("form", ["3.4", "4.x"])
+@pytest.mark.parametrize("is_versioned", [False, True])
+@pytest.mark.parametrize(
+    ("span", "expected", "sent"),
+    [
+        ("bytes=2-4", b"234", "bytes=2-4"),
+        ("bytes=-4", b"6789", "bytes=6-9"),
+        ("bytes=5-", b"56789", "bytes=5-9"),
+        ("bytes=0-", OBJECT, None),
+        ("bytes=0-99", OBJECT, None),
+        ("bytes=-99", OBJECT, None),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_f15_ranges(form: str, span: str, expected: bytes, sent: str | None, *, is_versioned: bool) -> None:
+    """
+    206 with S3's Content-Range in each case. A range that covers all is not sent, and none of a versioned object.
+    """
+    told = ["x-amz-version-id: v1"] if is_versioned else []
+    answer = await ask(reading(form, *told), range=span)
+    first = OBJECT.index(expected)
+
+    assert (answer.status, answer.body) == (206, expected)
+    assert answer.header("Content-Range") == f"bytes {first}-{first + len(expected) - 1}/10"
+    assert answer.header("Content-Length") == str(len(expected))
+    got = answer.harness.backend.requests[-1].head.fields.value(b"range")
+    assert got == (None if is_versioned or sent is None else sent.encode())
+
+
+@pytest_twisted.ensureDeferred
+async def test_f15_a_range_of_a_named_version_is_cut() -> None:
+    """
+    Of a large object, which streams: the rest is not read.
+    """
+    content = bytes(range(256)) * 8192
+    answer = await ask(reading("3.4", content=content), "GET", f"{KEY}?versionId=v1", range="bytes=70000-400000")
+
+    assert (answer.status, answer.body == content[70_000:400_001]) == (206, True)
+    assert answer.harness.backend.requests[-1].head.fields.value(b"range") is None
+
+
+@pytest.mark.parametrize("profile", FAMILY)
+@pytest.mark.parametrize("size", [100, 300_000])
+@pytest_twisted.ensureDeferred
+async def test_f15_a_range_above_the_limit_is_cut_from_the_whole(size: int, profile: str) -> None:
+    """
+    With a small limit: each byte of the range arrives, and none beside it. A range at the limit is asked for.
+    """
+    content = (bytes(range(251)) * (4 * size // 251 + 1))[: 4 * size]
+    limited = replace(PROFILES[profile], range_limits=RangeLimits(max_size=size))
+    got = {}
+    for first, last in ((3, size + 2), (3, size + 3), (0, size), (size, 4 * size - 1), (2 * size, 9 * size)):
+        harness = Harness(profile=limited, signature="v2", backend=answering(reading("3.4", content=content)))
+        answer = await harness.request(Signer().head("GET", KEY, {"range": f"bytes={first}-{last}"})[0])
+        await harness.close()
+        end = min(last + 1, len(content))
+        assert (answer.status, answer.body == content[first:end]) == (206, True)
+        assert answer.header("Content-Range") == f"bytes {first}-{end - 1}/{len(content)}"
+        got[first, last] = harness.backend.requests[-1].head.fields.value(b"range")
+
+    asked_for = {span: value for span, value in got.items() if value is not None}
+    assert asked_for == {(3, size + 2): b"bytes=3-%d" % (size + 2)}
+
+
+@pytest.mark.parametrize("profile", FAMILY)
+@pytest.mark.parametrize(
+    ("span", "told", "sent"),
+    [
+        ("bytes=0-", f"bytes 0-{3 * GIB - 1}/{3 * GIB}", None),
+        ("bytes=7-", f"bytes 7-{3 * GIB - 1}/{3 * GIB}", None),
+        (f"bytes=7-{2 * GIB + 6}", f"bytes 7-{2 * GIB + 6}/{3 * GIB}", None),
+        (f"bytes=7-{2 * GIB + 5}", f"bytes 7-{2 * GIB + 5}/{3 * GIB}", f"bytes=7-{2 * GIB + 5}"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_f15_ranges_of_2_gib(profile: str, span: str, told: str, sent: str | None) -> None:
+    """
+    The backend counts the bytes of a range in 31 bits, and is never asked for more of them.
+    """
+
+    def answer(request: ReceivedRequest) -> bytes:
+        whole = response("200 OK", b"", f"ETag: {ETAG}", length=3 * GIB)
+        if request.head.method == b"HEAD":
+            return whole
+        if request.head.fields.value(b"range") is None:
+            return whole + b"0123456789"
+        return response("206 X", b"0123456789", f"ETag: {ETAG}", length=2 * GIB - 1)
+
+    harness = Harness(profile=PROFILES[profile], signature="v2", backend=answering(answer))
+    client = await harness.connect()
+    client.send(Signer().head("GET", KEY, {"range": span})[0])
+    await client.until(lambda: client.received.endswith((b"789", b"</Error>")) or client.lost)
+    head, _, body = client.received.partition(b"\r\n\r\n")
+    client.transport.abortConnection()
+    await harness.close()
+
+    assert head.startswith(b"HTTP/1.1 206 ")
+    assert f"Content-Range: {told}\r\n".encode() in head
+    first, last = map(int, told.removeprefix("bytes ").partition("/")[0].split("-"))
+    assert f"Content-Length: {last - first + 1}".encode() in head
+    assert body == (b"0123456789" if sent or not first else b"789")
+    got = harness.backend.requests[-1].head.fields.value(b"range")
+    assert got == (sent.encode() if sent else None)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("profile", FAMILY)
+@pytest_twisted.ensureDeferred
+async def test_what_has_not_changed_has_no_content(profile: str, method: str) -> None:
+    """
+    A 304 of ours tells neither length nor type; If-Range and If-None-Match take the tag as the client was given it.
+    """
+    unchanged = await ask(reading("3.4"), method, profile=profile, if_none_match=f'"{ETAG}"')
+    part = await ask(reading("3.4"), profile=profile, range="bytes=2-4", if_range=f'"{ETAG}"')
+
+    assert unchanged.status == 304
+    names = {name.lower() for name, _ in unchanged.headers}
+    assert names.isdisjoint({"content-length", "content-type", "transfer-encoding"})
+    assert unchanged.header("ETag") == f'"{ETAG}"'
+    assert unchanged.header("Last-Modified") == "Sat, 28 Nov 2026 20:00:00 GMT"
+    assert (part.status, part.body) == (206, b"234")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest_twisted.ensureDeferred
+async def test_the_first_part_of_an_object_is_all_of_it(method: str) -> None:
+    """
+    Answered 206 as S3 does; another part is 501, and so is any part of an object that was uploaded in parts.
+    """
+    whole = await ask(reading("3.4"), method, f"{KEY}?partNumber=1")
+    second = await ask(reading("3.4"), method, f"{KEY}?partNumber=2")
+    both = await ask(reading("3.4"), method, f"{KEY}?partNumber=1", range="bytes=1-2")
+
+    def of_parts(request: ReceivedRequest) -> bytes:
+        return reading("3.4")(request).replace(ETAG.encode(), b"uuid-" + ETAG.encode())
+
+    parts = await ask(of_parts, method, f"{KEY}?partNumber=1")
+
+    assert (whole.status, whole.header("Content-Range"), whole.header("Content-Length")) == (206, "bytes 0-9/10", "10")
+    assert whole.body == (OBJECT if method == "GET" else b"")
+    assert all("partNumber" not in target for _, target in asked(whole))
+    assert (second.status, both.status, parts.status) == (501, 400, 501)
+
+
+def test_every_operation_with_a_document_has_its_root() -> None:
+    """
+    The root is the one that botocore's model names, or that its payload has.
+    """
+    model = get_session().get_service_model("s3")
+    for profile in FAMILY:
+        for name in PROFILES[profile].taken_operations:
+            if name in {"Preflight", "PreflightOfObject", "GetObject"}:
+                continue
+            shape = model.operation_model(name).output_shape
+            members = {} if shape is None else shape.members
+            is_in_body = any("location" not in member.serialization for member in members.values())
+            assert is_in_body == (name in RESULT_ROOTS), name
