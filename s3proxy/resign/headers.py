@@ -188,16 +188,6 @@ _LISTS = frozenset({b"accept", b"accept-encoding", b"accept-language"})
 _MODE = b"x-amz-checksum-mode"
 
 
-def escape_copy_source(passed: HeaderList) -> HeaderList:
-    """
-    Write ``+`` in a copy's source as ``%2B``, for a backend which reads it as a space: it must read the key which was
-    authorized.
-    """
-    return [
-        (name, value.replace(b"+", b"%2B") if name.lower() == b"x-amz-copy-source" else value) for name, value in passed
-    ]
-
-
 def strike_aws_chunked(content_encoding: bytes) -> bytes:
     """
     Take ``aws-chunked`` out of a Content-Encoding; the rest and its order stay.

@@ -7,7 +7,6 @@ from __future__ import annotations
 from s3proxy.resign.answer import AnswerUse, translate_error
 from s3proxy.resign.elements import read_elements
 from s3proxy.resign.error_forms import standard_error
-from s3proxy.resign.headers import escape_copy_source
 from s3proxy.resign.listing import read_listing
 from s3proxy.resign.pages import Page
 from s3proxy.resign.profiles import Profile
@@ -106,8 +105,6 @@ class Mending:
             passed = [(profile.spelled_headers.get(name.lower(), name), value) for name, value in passed]
         if operation.copies and profile.target is not None:
             passed = written_copy_source(passed)
-        elif profile.escapes_plus:
-            passed = escape_copy_source(passed)
         if profile.mends_reads:
             head, self._is_first_part = split_part(head, operation)
             self.must_measure = self._is_first_part or needs_measuring(head, operation)

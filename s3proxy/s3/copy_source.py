@@ -101,16 +101,22 @@ def copy_source_key(raw_source: bytes) -> bytes:
 
 def sent_copy_source(raw_source: bytes) -> bytes:
     """
-    Return a copy source as a backend gets it: ``#`` is part of the key, and MinIO would cut the key there.
+    Return a copy source as a backend gets it: ``#`` is part of the key, and MinIO would cut the key there; ``+`` is a
+    space to S3 and a plus to Ceph.
     """
-    return raw_source.replace(b"#", b"%23") if b"#" in raw_source else raw_source
+    if b"#" in raw_source:
+        raw_source = raw_source.replace(b"#", b"%23")
+    if b"+" in raw_source:
+        path, mark, query = raw_source.partition(b"?")
+        raw_source = path.replace(b"+", b"%20") + mark + query
+    return raw_source
 
 
 def copy_source_path(raw_source: bytes) -> bytes:
     """
-    Return a copy source without its version, decoded once.
+    Return a copy source without its version, decoded once, as a form is: ``+`` is a space.
     """
-    return unquote_to_bytes(raw_source.partition(b"?")[0])
+    return unquote_to_bytes(raw_source.partition(b"?")[0].replace(b"+", b" "))
 
 
 def _bucket_and_key(path: bytes) -> tuple[bytes, bytes]:

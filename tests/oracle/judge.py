@@ -36,11 +36,11 @@ TOLERATED = {
     "form field": "A field of a form that is no header of an upload goes nowhere.",
     "listed as the first version": "ListObjectsV2 becomes ListObjects: the backend ignores list-type.",
     "answered here": "response-* is cut where the profile sets the answer's headers itself.",
-    "escaped hash": "# in a copy source is %23 for backends which read a URL there, and would cut the key.",
+    "written copy source": "# in a copy source is %23, since some backends read a URL there, and + is %20, as for S3.",
     "located here": "GetBucketLocation becomes ListObjects of one key where the backend lacks it.",
     "written anew": "Eucalyptus gets path, query and copy source anew, and reads in them what its client named.",
     "further page": "If a page of Eucalyptus has no name below the prefix, the one after its marker is asked for.",
-    "escaped plus": "+ in a path and in a copy source is %2B for backends which read it as a space.",
+    "escaped plus": "+ in a path is %2B for backends which read it as a space.",
     "aws-chunked": "Content-Encoding loses aws-chunked with the coding; the rest stays.",
     "exact range": "Range and conditions are judged here, and Range is written anew, after an object was measured.",
     "joined": "Several lines of a header may become one, joined with a comma, as the signature counts them.",
@@ -307,10 +307,10 @@ def read_source_of_eucalyptus(reader: str, value: bytes) -> tuple[bytes, bytes, 
 
 def read_source(value: bytes) -> tuple[bytes, bytes, bytes]:
     """
-    Return bucket, key and version of a copy's source as S3 means them.
+    Return bucket, key and version of a copy's source as S3 means them: ``+`` is a space in its path.
     """
     path, _, query = value.partition(b"?")
-    bucket, _, key = decoded(path).removeprefix(b"/").partition(b"/")
+    bucket, _, key = decoded(path.replace(b"+", b" ")).removeprefix(b"/").partition(b"/")
     return bucket, key, decoded(query.removeprefix(b"versionId="))
 
 
@@ -942,10 +942,8 @@ def _is_edited(facts: Facts, name: bytes, values: list[bytes], sent: list[bytes]
         return _codings(values) == kept and tolerate("aws-chunked")
     if name == b"x-amz-copy-source" and len(values) == 1:
         source = b",".join(sent)
-        escaped = source.replace(b"#", b"%23")
-        if escaped != source and values == [escaped]:
-            return tolerate("escaped hash")
-        return facts.escapes_plus and values == [escaped.replace(b"+", b"%2B")] and tolerate("escaped plus")
+        path, mark, query = source.replace(b"#", b"%23").partition(b"?")
+        return values == [path.replace(b"+", b"%20") + mark + query] and tolerate("written copy source")
     if name == b"range":
         is_exact = len(values) == 1 and _EXACT_RANGE.fullmatch(values[0]) is not None
         return is_exact and (difference == "explained" or (facts.mends_reads and tolerate("exact range")))

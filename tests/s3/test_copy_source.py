@@ -1,0 +1,30 @@
+"""
+What a copy's source names, and how it is sent on.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from s3proxy.s3.copy_source import CopySource, parse_copy_source, sent_copy_source
+
+
+@pytest.mark.parametrize(
+    ("raw_source", "source", "sent"),
+    [
+        (b"/b/k", CopySource(b"b", b"k", None), b"/b/k"),
+        (b"b/a+b", CopySource(b"b", b"a b", None), b"b/a%20b"),
+        (b"/b/a%2Bb", CopySource(b"b", b"a+b", None), b"/b/a%2Bb"),
+        (b"/b/a%2bb+c", CopySource(b"b", b"a+b c", None), b"/b/a%2bb%20c"),
+        (b"/b/+", CopySource(b"b", b" ", None), b"/b/%20"),
+        (b"%2Fb%2Fa+b", CopySource(b"b", b"a b", None), b"%2Fb%2Fa%20b"),
+        (b"/b/a+b#c", CopySource(b"b", b"a b#c", None), b"/b/a%20b%23c"),
+        (b"/b/k?versionId=a+b", CopySource(b"b", b"k", b"a+b"), b"/b/k?versionId=a+b"),
+    ],
+)
+def test_a_plus_is_a_space(raw_source: bytes, source: CopySource, sent: bytes) -> None:
+    """
+    To S3, and so to each backend, which might read a plus there. A version is no path.
+    """
+    assert parse_copy_source(raw_source) == source
+    assert sent_copy_source(raw_source) == sent
