@@ -39,7 +39,7 @@ from s3proxy.exchange import Action, BackendFault, Event, Exchange, State, error
 from s3proxy.flow import ReadSize
 from s3proxy.onward import Onward
 from s3proxy.postobject.form import Form
-from s3proxy.postobject.upload import form_answer, form_key
+from s3proxy.postobject.upload import form_answer, form_fields, form_key
 from s3proxy.replay import ReplayWindow
 from s3proxy.resign.allowed import check_taken
 from s3proxy.resign.answer import (
@@ -54,6 +54,7 @@ from s3proxy.resign.answer import (
     edit_document,
     edited_document,
     error_code,
+    origin_headers,
     public_error,
     read_content,
     read_error,
@@ -273,6 +274,7 @@ class ProxiedExchange:
         self._reader: DocumentReader | None = None
         self._document: bytes | None = None
         self._unexplained: BackendResponse | None = None
+        self._measure: BackendResponse | None = None
         self._answer_use = AnswerUse.RELAY
         self._relay: ResponseRelay | None = None
         self._status = 0
@@ -723,7 +725,7 @@ class ProxiedExchange:
         assert self._onward is not None
         assert self._backend is not None
         if self._mending is not None and self._mending.must_measure:
-            self._measure()
+            self._ask_measure()
             return
         use = self._plan.use
         content = b""
@@ -750,7 +752,7 @@ class ProxiedExchange:
             self._memory.count if self._memory is not None else None,
         ).start()
 
-    def _measure(self) -> None:
+    def _ask_measure(self) -> None:
         assert self._onward is not None
         assert self._backend is not None
         self._asked = self._backend.agent.send(self._onward.measuring(self._proxy.wall_clock()))
@@ -760,6 +762,7 @@ class ProxiedExchange:
         assert self._onward is not None
         assert self._mending is not None
         self._asked = None
+        self._measure = response
         # Where it raises, nothing has failed.
         self._cause = "condition"
         self._onward.measured(response.head)
@@ -926,7 +929,7 @@ class ProxiedExchange:
         if self._mending is not None:
             status, reason, headers = self._mending.answer_head(answer, headers)
         self._status = status
-        if self._form is not None and answer.status == 200:
+        if self._form is not None and 200 <= answer.status < 300:
             self._answer_form(self._form.form, headers)
             return
         reader, document = self._reader, self._document
@@ -966,7 +969,7 @@ class ProxiedExchange:
         base = b"%s://%s%s" % (self._request.origin.scheme, request_head.host, request_head.raw_path.rstrip(b"/"))
         location = b"%s/%s" % (base, self._address.raw_key)
         etag = self._response.head.fields.value(b"etag") or b""
-        self._status, reason, headers, document = form_answer(form.fields, self._address, location, etag)
+        self._status, reason, headers, document = form_answer(form_fields(form), self._address, location, etag)
         headers += [header for header in passed if header[0].lower() not in {b"content-type", b"location"}]
         self._sent_size = len(document)
         self._request.write_answer(self._status, reason, headers, document)
@@ -1011,6 +1014,10 @@ class ProxiedExchange:
         ]
         if error.retry_after is not None:
             headers.append((b"Retry-After", b"%d" % error.retry_after))
+        answer = self._response if self._response is not None else self._measure
+        if answer is not None:
+            # A page of another origin may not read our error unless the backend lets it.
+            headers += origin_headers(answer.head)
         if self._address is not None and (error.names_region or is_head_bucket(self._head, self._address)):
             headers.append((b"x-amz-bucket-region", self._proxy.settings.realm.regions[0]))
         self._sent_size = 0 if self._request.head.method == b"HEAD" else len(document)
@@ -1059,7 +1066,8 @@ class ProxiedExchange:
         self._proxy.ended(self)
         self._proxy.log_access(self._record())
         # They call us back: without the circle all of a request is gone with its end, not with a collection.
-        self._body = self._relay = self._reader = self._form = self._response = self._unexplained = None
+        self._body = self._relay = self._reader = self._form = None
+        self._response = self._unexplained = self._measure = None
 
     def _drop_held(self) -> None:
         held, self._held = self._held, None

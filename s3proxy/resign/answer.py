@@ -389,6 +389,23 @@ def answer_headers(answer: ResponseHead, name: PublicName, verified: HeaderList)
     return headers
 
 
+def origin_headers(answer: ResponseHead) -> HeaderList:
+    """
+    Return the headers by which a backend lets pages of another origin read its response.
+
+    Source:
+        "Configuring cross-origin resource sharing"; Fetch, "CORS protocol".
+    """
+    if b"access-control-allow-origin" not in answer.fields:
+        return []
+    nominated = connection_options(answer.fields) if b"connection" in answer.fields else frozenset()
+    return [
+        (name, value)
+        for name, value in answer.headers
+        if ((lower := name.lower()).startswith(b"access-control-") or lower == b"vary") and lower not in nominated
+    ]
+
+
 def read_headers(headers: HeaderList) -> HeaderList:
     """
     Return the headers of an answer whose document was read, without what they say of its bytes.
