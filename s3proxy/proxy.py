@@ -27,7 +27,7 @@ from s3proxy.authentication import (
     verify_claim,
 )
 from s3proxy.backend.deletions import DeletingEach
-from s3proxy.backend.relay import DocumentReader, ResponseRelay
+from s3proxy.backend.relay import DocumentReader, LateDocument, ResponseRelay
 from s3proxy.backend.request import BackendError
 from s3proxy.body.guard import GuardedBody, HeldBody
 from s3proxy.body.intake import FormIntake
@@ -43,6 +43,7 @@ from s3proxy.postobject.upload import form_answer, form_fields, form_key
 from s3proxy.replay import ReplayWindow
 from s3proxy.resign.allowed import check_taken
 from s3proxy.resign.answer import (
+    ERROR_ROOTS,
     JUDGED_STATUSES,
     MAX_SIZES,
     AnswerUse,
@@ -54,6 +55,7 @@ from s3proxy.resign.answer import (
     edit_document,
     edited_document,
     error_code,
+    may_fail_late,
     origin_headers,
     public_error,
     read_content,
@@ -74,7 +76,7 @@ from s3proxy.s3.errors import (
     ServiceUnavailable,
     SlowDown,
 )
-from s3proxy.s3.head import Fields, HeaderList, RequestHead
+from s3proxy.s3.head import Fields, HeaderList, RequestHead, ResponseHead
 from s3proxy.s3.limits import MAX_POST_FIELDS_SIZE
 from s3proxy.s3.operation import PUT_OBJECT, BodyUse
 
@@ -90,6 +92,12 @@ if TYPE_CHECKING:
     from s3proxy.s3.credential import Credential
 
 _CHANGING_METHODS = frozenset({b"PUT", b"POST", b"DELETE"})
+EARLY_TIME = 1.0
+"""
+Seconds after its head that a document is awaited before its client gets the head: the backend works, and the client
+must not take us for dead.
+"""
+
 _CAUSES = {Event.CLIENT_GONE: "client_left", Event.BACKEND_FAILED: "backend_failed"}
 _REFUSABLE = frozenset({State.LOOKING_UP, State.READING_FORM, State.JUDGING_FORM, State.HOLDING, State.SENDING})
 
@@ -275,6 +283,7 @@ class ProxiedExchange:
         self._document: bytes | None = None
         self._unexplained: BackendResponse | None = None
         self._measure: BackendResponse | None = None
+        self._early_deadline: Deadline | None = None
         self._answer_use = AnswerUse.RELAY
         self._relay: ResponseRelay | None = None
         self._status = 0
@@ -786,8 +795,13 @@ class ProxiedExchange:
         self._response = response
         self._answered_at = self._proxy.clock()
         assert self._classification is not None
-        is_naming = edited_document(self._classification.operation)
-        use = answer_use(self._head, response.head, names_backend=is_naming)
+        operation = self._classification.operation
+        use = answer_use(
+            self._head,
+            response.head,
+            names_backend=edited_document(operation),
+            fails_late=may_fail_late(operation),
+        )
         if self._mending is not None:
             use = self._mending.answer_use(response.head, use)
         self._answer_use = use
@@ -847,23 +861,65 @@ class ProxiedExchange:
     def _read_answer(self) -> None:
         assert self._response is not None
         max_size, held = MAX_SIZES[self._answer_use], self._hold_answer(self._response)
-        self._reader = DocumentReader(max_size, partial(self._guarded, self._document_read), held)
-        self._response.deliver(self._reader)
+        self._reader = reader = DocumentReader(max_size, partial(self._guarded, self._document_read), held)
+        if self._may_begin_early(self._response.head):
+            began = partial(self._receive, Event.ANSWER_BEGAN)
+            reader.began = began
+            self._early_deadline = deadline = Deadline(self._proxy.budgets.reactor, began)
+            deadline.set(EARLY_TIME)
+        self._response.deliver(reader)
+
+    def _may_begin_early(self, answer: ResponseHead) -> bool:
+        """
+        Return True if a backend may send the head of this answer long before its document.
+        """
+        assert self._classification is not None
+        # Nothing of a document that is coded can be told before it is complete.
+        return (
+            answer.status == 200
+            and self._classification.operation.is_slow
+            and self._answer_use in {AnswerUse.EDIT, AnswerUse.WATCH}
+            and (answer.fields.value(b"content-encoding") or b"identity").strip().lower() == b"identity"
+        )
+
+    def _end_early_deadline(self) -> None:
+        deadline, self._early_deadline = self._early_deadline, None
+        if deadline is not None:
+            deadline.cancel()
 
     def _document_read(self, failure: Failure | None) -> None:
         if self._reader is None:
             # It was given up before: the end of its connection comes later.
             return
+        self._end_early_deadline()
         assert self._response is not None
         if self._memory is not None:
             self._memory.settle()
         if failure is not None:
             self._backend_failed(failure)
             return
-        use, status, is_whole = self._answer_use, self._response.head.status, self._reader.is_whole
-        document = read_content(self._reader.document, self._response.head, use, is_whole=is_whole)
+        is_whole = self._reader.is_whole
+        document = read_content(self._reader.document, self._response.head, self._answer_use, is_whole=is_whole)
+        try:
+            self._document = self._edited(document, is_whole=is_whole)
+        except _BlamesUsError:
+            self._receive(Event.ANSWER_BLAMES_US, InternalError())
+            return
+        self._receive(Event.ANSWER_ACQUITS_US)
+
+    def _edited(self, document: bytes, *, is_whole: bool = True) -> bytes | None:
+        """
+        Return a document as its client may see it, or None if it may be relayed as it is.
+
+        Raises:
+            _BlamesUsError: It is an error that speaks of our own signature.
+            InternalError: It cannot be read.
+        """
+        assert self._response is not None
+        use, status = self._answer_use, self._response.head.status
         # A listing is no error, and long.
         error = read_error(b"" if use is AnswerUse.CONVERT else document, is_whole=is_whole)
+        is_error = use is AnswerUse.JUDGE or (use is AnswerUse.WATCH and error.root_name in ERROR_ROOTS)
         if use is not AnswerUse.CONVERT and blames_our_signature(error):
             key = self._backend.account.key if self._backend is not None else None
             self._proxy.log.error(
@@ -873,22 +929,35 @@ class ProxiedExchange:
                 code=(error_code(error) or b"").decode("ascii"),
                 request_id=self._request_id,
             )
-            self._receive(Event.ANSWER_BLAMES_US, InternalError())
-            return
-        if is_whole:
-            if self._mending is not None:
-                mended = self._mending.document(document, status)
-                if mended is not document and use is AnswerUse.JUDGE:
-                    error = read_error(mended)
-                document = mended
-            if use is AnswerUse.EDIT:
-                document = edit_document(document, self._public_name())
-            elif use is AnswerUse.JUDGE:
-                document = public_error(error, self._public_name())
-            if status >= 400:
-                self._error_code = (error_code(error) or b"").decode("ascii") or None
-            self._document = document
-        self._receive(Event.ANSWER_ACQUITS_US)
+            raise _BlamesUsError
+        if not is_whole or (use is AnswerUse.WATCH and not is_error):
+            return None
+        if self._mending is not None:
+            mended = self._mending.document(document, status)
+            if mended is not document and is_error:
+                error = read_error(mended)
+            document = mended
+        if use is AnswerUse.EDIT:
+            document = edit_document(document, self._public_name())
+        elif is_error:
+            document = public_error(error, self._public_name())
+        if status >= 400 or error.root_name == "Error":
+            self._error_code = (error_code(error) or b"").decode("ascii") or None
+        return document
+
+    def _edited_late(self, document: bytes) -> bytes:
+        """
+        Do the same for a document whose status went to the client: an error of ours takes the place of what it may not
+        see, as S3's own errors do there.
+        """
+        try:
+            edited = self._edited(document)
+        except (_BlamesUsError, InternalError):
+            error = InternalError()
+            self._error_code = error.code
+            text = error_document(error, self._request_id, self._proxy.settings.host_id)
+            return text[text.index(b"<Error>") :]
+        return document if edited is None else edited
 
     def _public_name(self) -> PublicName:
         assert self._address is not None
@@ -914,22 +983,9 @@ class ProxiedExchange:
             # What was read only said why; the answer is the one to HEAD.
             self._response.abort()
             self._response, self._reader, self._document = self._unexplained, None, None
-        answer = self._response.head
-        status, reason = answer.status, answer.reason
-        name = self._public_name()
-        verified: HeaderList = []
-        if answer.status == 200 and self._plan is not None and self._plan.use is BodyUse.OBJECT:
-            verified = self._verified
-        headers = answer_headers(answer, name, verified)
-        if b"date" not in answer.fields:
-            # Some SDKs set their clock by it (RFC 9110, section 6.6.1).
-            headers.append((b"Date", format_rfc1123(self._proxy.wall_clock())))
-        if is_head_bucket(self._head, self._address) and answer.status in {200, 403}:
-            add_region(headers, name)
-        if self._mending is not None:
-            status, reason, headers = self._mending.answer_head(answer, headers)
+        status, reason, headers = self._answer_lines(self._response.head)
         self._status = status
-        if self._form is not None and 200 <= answer.status < 300:
+        if self._form is not None and 200 <= self._response.head.status < 300:
             self._answer_form(self._form.form, headers)
             return
         reader, document = self._reader, self._document
@@ -947,6 +1003,25 @@ class ProxiedExchange:
             self._request.writer.writeSequence((head, content))
             self._receive(Event.ANSWER_ENDED)
             return
+        self._begin_relay(head, is_chunked=is_chunked).start(reader)
+
+    def _relay_early(self) -> None:
+        assert self._response is not None
+        assert self._reader is not None
+        self._end_early_deadline()
+        self._status, reason, headers = self._answer_lines(self._response.head)
+        headers = read_headers(headers)
+        # Its length is not known before it was edited.
+        is_chunked = self._request.head.version != b"HTTP/1.0"
+        if is_chunked:
+            headers.append((b"Transfer-Encoding", b"chunked"))
+        relay = self._begin_relay(self._request.make_head(self._status, reason, headers), is_chunked=is_chunked)
+        judged = ERROR_ROOTS if self._answer_use is AnswerUse.WATCH else None
+        document = LateDocument(relay, self._edited_late, judged, MAX_SIZES[self._answer_use])
+        relay.start(self._reader, document)
+
+    def _begin_relay(self, head: bytes, *, is_chunked: bool) -> ResponseRelay:
+        assert self._response is not None
         self._relay = relay = ResponseRelay(
             self._response, self._request.writer, head, is_chunked=is_chunked, ended=self._relayed
         )
@@ -955,7 +1030,27 @@ class ProxiedExchange:
             if self._pace is not None:
                 self._pace.stop()
             self._pace = relay.pace = self._ticket.pace(relay.hold, relay.release)
-        relay.start(reader)
+        return relay
+
+    def _answer_lines(self, answer: ResponseHead) -> tuple[int, bytes, HeaderList]:
+        """
+        Return status, reason and headers of an answer as its client may see them, framing aside.
+        """
+        assert self._address is not None
+        status, reason = answer.status, answer.reason
+        name = self._public_name()
+        verified: HeaderList = []
+        if answer.status == 200 and self._plan is not None and self._plan.use is BodyUse.OBJECT:
+            verified = self._verified
+        headers = answer_headers(answer, name, verified)
+        if b"date" not in answer.fields:
+            # Some SDKs set their clock by it (RFC 9110, section 6.6.1).
+            headers.append((b"Date", format_rfc1123(self._proxy.wall_clock())))
+        if is_head_bucket(self._head, self._address) and answer.status in {200, 403}:
+            add_region(headers, name)
+        if self._mending is not None:
+            status, reason, headers = self._mending.answer_head(answer, headers)
+        return status, reason, headers
 
     def _answer_form(self, form: Form, passed: HeaderList) -> None:
         """
@@ -994,8 +1089,12 @@ class ProxiedExchange:
     def _relayed(self, failure: Failure | None) -> None:
         if failure is None:
             self._receive(Event.ANSWER_ENDED)
-        else:
-            self._backend_failed(failure)
+            return
+        response = self._response
+        self._backend_failed(failure)
+        if response is not None:
+            # Where it was our reading that failed, the backend still sends.
+            response.abort()
 
     # Towards the client
 
@@ -1047,6 +1146,7 @@ class ProxiedExchange:
         if self._upload is not None and self._upload.read_size is not None:
             self._upload.read_size.reset()
         self._drop_held()
+        self._end_early_deadline()
         window = self._proxy.settings.replay_window
         if window is not None and self._is_admitted_once and self._status >= 500 and self._claim is not None:
             window.forget(self._claim.fingerprint(), self._claim.claimed_access_key_id)
@@ -1124,12 +1224,19 @@ class ProxiedExchange:
         Action.READ_ANSWER: _read_answer,
         Action.ASK_WHY: _ask_why,
         Action.RELAY: _relay_answer,
+        Action.RELAY_EARLY: _relay_early,
         Action.RESPOND: _respond,
         Action.FINISH: _finish,
         Action.ABORT_BACKEND: _abort_backend,
         Action.CUT_CLIENT: _cut_client,
         Action.RELEASE: _release,
     }
+
+
+class _BlamesUsError(Exception):
+    """
+    A backend's error is about the signature which we sent.
+    """
 
 
 def _cause(error: BaseException | None) -> str:

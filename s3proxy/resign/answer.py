@@ -74,7 +74,10 @@ Characters of an error code: S3's longest has 44.
 _CODE = re.compile(r"[A-Za-z0-9.]+")
 # Walrus has a code of two words.
 _OWN_CODE = re.compile(r"[A-Za-z0-9.]++(?: [A-Za-z]++)*")
-_ERROR_ROOTS = frozenset({"Error", "ErrorResponse", "Response"})
+ERROR_ROOTS = frozenset({"Error", "ErrorResponse", "Response"})
+"""
+Names of the root of an error document: S3's is the first.
+"""
 _ERROR_ELEMENTS = frozenset({"Code", "Endpoint", "HostId", "Message", "RequestID", "RequestId"})
 _NAMING_OPERATIONS = frozenset({"CompleteMultipartUpload", "GetBucketLocation"})
 _NAMING_ELEMENTS = frozenset({"Location", "LocationConstraint"})
@@ -116,11 +119,18 @@ class AnswerUse(IdentityEnum):
     "its code is read, because it may speak of our own signature"
     EDIT = auto()
     "it names the backend or its region"
+    WATCH = auto()
+    "its status is 200, and it may be an error all the same"
     CONVERT = auto()
     "it is a listing, and the client asked for the other version"
 
 
-MAX_SIZES = {AnswerUse.JUDGE: MAX_JUDGED_SIZE, AnswerUse.EDIT: MAX_NAMING_SIZE, AnswerUse.CONVERT: MAX_EDITED_SIZE}
+MAX_SIZES = {
+    AnswerUse.JUDGE: MAX_JUDGED_SIZE,
+    AnswerUse.EDIT: MAX_NAMING_SIZE,
+    AnswerUse.WATCH: MAX_JUDGED_SIZE,
+    AnswerUse.CONVERT: MAX_EDITED_SIZE,
+}
 """
 Bytes of a document that are read for each use.
 """
@@ -170,12 +180,25 @@ def edited_document(operation: Operation) -> bool:
     return operation.name in _NAMING_OPERATIONS
 
 
-def answer_use(request: RequestHead, answer: ResponseHead, *, names_backend: bool) -> AnswerUse:
+def may_fail_late(operation: Operation) -> bool:
+    """
+    Return True if the operation may fail after its backend answered 200: a copy takes long.
+
+    Source:
+        "CopyObject", Response and special errors.
+    """
+    return operation.copies
+
+
+def answer_use(
+    request: RequestHead, answer: ResponseHead, *, names_backend: bool, fails_late: bool = False
+) -> AnswerUse:
     """
     Return what must happen to an answer's document.
 
     Args:
         names_backend: As `edited_document` returned it.
+        fails_late: As `may_fail_late` returned it.
     """
     status = answer.status
     if request.method == b"HEAD":
@@ -183,7 +206,9 @@ def answer_use(request: RequestHead, answer: ResponseHead, *, names_backend: boo
     if answer.content_length == 0 or status in _BODILESS:
         return AnswerUse.RELAY
     if status < 300:
-        return AnswerUse.EDIT if names_backend else AnswerUse.RELAY
+        if names_backend:
+            return AnswerUse.EDIT
+        return AnswerUse.WATCH if fails_late else AnswerUse.RELAY
     return AnswerUse.JUDGE if status in JUDGED_STATUSES or _may_be_error(answer) else AnswerUse.RELAY
 
 
@@ -217,7 +242,9 @@ def read_content(content: bytes, answer: ResponseHead, use: AnswerUse, *, is_who
     """
     coding = (answer.fields.value(b"content-encoding") or b"").strip().lower()
     is_coded = coding not in {b"", b"identity"}
-    if use is AnswerUse.JUDGE:
+    if use is AnswerUse.WATCH and is_coded:
+        return _decompress(content, coding, MAX_JUDGED_SIZE) or b""
+    if use in {AnswerUse.JUDGE, AnswerUse.WATCH}:
         if not is_coded:
             return content
         if not is_whole:
@@ -320,7 +347,7 @@ def public_error(error: Reading, name: PublicName) -> bytes:
     Source:
         "REST Error Responses"; "Request redirection and the REST API", for Endpoint.
     """
-    if not error.is_readable or error.root_name not in _ERROR_ROOTS:
+    if not error.is_readable or error.root_name not in ERROR_ROOTS:
         return _with_public_urls(error.document, name, character_data(name.host))
     contents: list[tuple[Element, bytes]] = []
     for element in error.elements:
