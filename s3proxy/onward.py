@@ -224,12 +224,12 @@ class Onward:
                 content, passed = translated, without_digests(passed)
             elif self._knows_checksums:
                 passed = self._with_checksums(verified)
-            else:
-                if self._classification.operation is COMPLETE_MULTIPART_UPLOAD:
-                    content = strip_checksum_elements(content)
-                    passed = [header for header in passed if header[0].lower() != b"content-md5"]
-                if self._classification.operation.requires_integrity and b"content-md5" not in head.fields:
-                    passed.append((b"Content-MD5", content_md5(content)))
+            elif self._classification.operation is COMPLETE_MULTIPART_UPLOAD:
+                content = strip_checksum_elements(content)
+                passed = [header for header in passed if header[0].lower() != b"content-md5"]
+            if content and self._classification.operation.may_need_md5 and b"content-md5" not in head.fields:
+                # SDKs of today send a checksum in its place, and storages of yesterday refuse that.
+                passed = [*passed, (b"Content-MD5", content_md5(content))]
             length = len(content)
         # An object was verified, and needs no second hash.
         claimed_sha256 = self._authenticated.payload.sha256 if use is BodyUse.OBJECT else None
