@@ -56,6 +56,7 @@ from s3proxy.resign.answer import (
     edited_document,
     error_code,
     may_fail_late,
+    not_modified_headers,
     origin_headers,
     public_error,
     read_content,
@@ -994,7 +995,7 @@ class ProxiedExchange:
             self._request.write_answer(status, reason, read_headers(headers), document)
             self._receive(Event.ANSWER_ENDED)
             return
-        is_chunked = self._frame(headers)
+        is_chunked = self._frame(headers, status)
         head = self._request.make_head(status, reason, headers)
         if reader is None and self._response.is_complete and not is_chunked and self._pace is None:
             # All of it came with its head: nothing is left to pace.
@@ -1050,6 +1051,8 @@ class ProxiedExchange:
             add_region(headers, name)
         if self._mending is not None:
             status, reason, headers = self._mending.answer_head(answer, headers)
+            if status == 304 and answer.status != 304:
+                headers = not_modified_headers(headers)
         return status, reason, headers
 
     def _answer_form(self, form: Form, passed: HeaderList) -> None:
@@ -1070,15 +1073,15 @@ class ProxiedExchange:
         self._request.write_answer(self._status, reason, headers, document)
         self._receive(Event.ANSWER_ENDED)
 
-    def _frame(self, headers: HeaderList) -> bool:
+    def _frame(self, headers: HeaderList, status: int) -> bool:
         """
         Add the headers which say where the answer ends; return whether that is in chunked transfer coding.
         """
         assert self._response is not None
         answer = self._response.head
         if self._response.body_length is not None:
-            # To HEAD, and with 304, the length is of what is not sent.
-            if answer.content_length is not None and answer.status != 204:
+            # To HEAD, and with a backend's 304, the length is of what is not sent.
+            if answer.content_length is not None and answer.status != 204 and status in {answer.status, 200, 206}:
                 headers.append((b"Content-Length", b"%d" % answer.content_length))
             return False
         if self._request.head.version == b"HTTP/1.0":

@@ -119,7 +119,8 @@ MINIO_OPERATIONS = (
     | _LOCKS_TAGS_POLICIES
     | _operations(
         """
-    GetBucketAccelerateConfiguration GetBucketCors GetBucketLogging GetBucketRequestPayment
+    GetBucketAccelerateConfiguration GetBucketCors PutBucketCors DeleteBucketCors GetBucketLogging
+    GetBucketRequestPayment
     GetBucketEncryption PutBucketEncryption DeleteBucketEncryption
     GetBucketLifecycleConfiguration PutBucketLifecycleConfiguration DeleteBucketLifecycle
     GetBucketNotificationConfiguration PutBucketNotificationConfiguration
@@ -129,9 +130,9 @@ MINIO_OPERATIONS = (
     )
 )
 """
-What a build of February 2026 has; minio/minio, ``api-router.go``. It takes others for operations that have no
-sub-resource: seen there, ``DELETE /bucket?ownershipControls`` and ``DELETE /bucket?publicAccessBlock`` delete the
-bucket, though it refuses the GET of both.
+What a build of February 2026 has, or refuses itself; minio/minio, ``api-router.go``. It takes others for operations that
+have no sub-resource: seen there, ``DELETE /bucket?ownershipControls`` and ``DELETE /bucket?publicAccessBlock`` delete
+the bucket, though it refuses the GET of both.
 """
 
 VERSITYGW_OPERATIONS = (

@@ -102,7 +102,16 @@ _NOT_IN_PATH = re.compile(rb"[^!$&'()*+,\-./0-9:;=?@A-Z_a-z~%]")
 _EDITED_HEADERS = frozenset({b"x-amz-bucket-region", b"location", b"content-location", b"link", b"refresh"})
 # Alt-Svc sends clients past us: it names another authority for what we are to them.
 _DROPPED_HEADERS = HOP_BY_HOP | {b"x-amz-request-id", b"content-length", b"alt-svc"}
+_METADATA = b"x-amz-meta-"
 _ABOUT_CONTENT = frozenset({b"content-encoding", b"content-md5", b"content-digest", b"digest", b"repr-digest"})
+_NOT_IN_304 = _ABOUT_CONTENT | {
+    b"accept-ranges",
+    b"content-disposition",
+    b"content-language",
+    b"content-length",
+    b"content-range",
+    b"content-type",
+}
 _BODILESS = frozenset({204, 205, 304})
 
 
@@ -411,9 +420,22 @@ def answer_headers(answer: ResponseHead, name: PublicName, verified: HeaderList)
         lower = header.lower()
         if lower in _DROPPED_HEADERS or lower in nominated or (is_error and lower == b"x-amz-id-2"):
             continue
-        headers.append((header, _public_value(lower, value, name) if lower in _EDITED_HEADERS else value))
+        # S3 keeps the names of metadata in lower case, and SDKs give them to programs as they come.
+        shown = lower if lower.startswith(_METADATA) else header
+        headers.append((shown, _public_value(lower, value, name) if lower in _EDITED_HEADERS else value))
     headers += [(header, value) for header, value in verified if header not in answer.fields]
     return headers
+
+
+def not_modified_headers(headers: HeaderList) -> HeaderList:
+    """
+    Return what is left of an object's headers in a 304 that we answer: nothing about content that is not sent. The AWS
+    SDK for Ruby and OpenDAL wait for as many bytes as a length says.
+
+    Source:
+        RFC 9110, section 15.4.5; "GetObject", If-None-Match.
+    """
+    return [header for header in headers if header[0].lower() not in _NOT_IN_304]
 
 
 def origin_headers(answer: ResponseHead) -> HeaderList:

@@ -15,11 +15,20 @@ from s3proxy.resign.reads import (
     plain_read_headers,
     plan_read,
     split_overrides,
+    without_part_number,
 )
 from s3proxy.s3.address import Address
 from s3proxy.s3.errors import InvalidRequest
 from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead
-from s3proxy.s3.operation import LIST_OBJECTS_V2, Operation
+from s3proxy.s3.operation import (
+    LIST_MULTIPART_UPLOADS,
+    LIST_OBJECT_VERSIONS,
+    LIST_OBJECTS,
+    LIST_OBJECTS_V2,
+    Operation,
+)
+
+_LISTINGS = frozenset({LIST_MULTIPART_UPLOADS, LIST_OBJECT_VERSIONS, LIST_OBJECTS, LIST_OBJECTS_V2})
 
 
 class Mending:
@@ -71,6 +80,7 @@ class Mending:
         if profile.escapes_plus:
             passed = escape_copy_source(passed)
         if profile.mends_reads:
+            head = without_part_number(head, operation)
             self.must_measure = needs_measuring(head, operation)
             passed = plain_read_headers(head, passed)
         if profile.overrides_answers:
@@ -78,7 +88,7 @@ class Mending:
             if self._overrides and is_anonymous:
                 # Else anybody could make a page of anybody's file.
                 raise InvalidRequest("Request specific response headers cannot be used for anonymous GET requests.")
-        self._listing = read_listing(head, address) if profile.lists_v1 and operation is LIST_OBJECTS_V2 else None
+        self._listing = read_listing(head, address) if profile.lists_v1 and operation in _LISTINGS else None
         self.head = head if self._listing is None else self._listing.head
         self.passed = passed
 
@@ -87,7 +97,7 @@ class Mending:
         """
         Whether a listing of the second version is asked for as one of the first.
         """
-        return self._listing is not None
+        return self._listing is not None and self._listing.is_v2
 
     def measure(self, answer: ResponseHead, passed: HeaderList) -> HeaderList:
         """

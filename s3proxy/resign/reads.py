@@ -20,11 +20,20 @@ from dataclasses import dataclass
 
 from s3proxy.resign.target import with_query
 from s3proxy.s3.date import parse_date
-from s3proxy.s3.errors import InternalError, InvalidRange, PreconditionFailed
+from s3proxy.s3.errors import (
+    InternalError,
+    InvalidArgument,
+    InvalidPartNumber,
+    InvalidRange,
+    InvalidRequest,
+    PreconditionFailed,
+)
 from s3proxy.s3.head import Fields, HeaderList, RequestHead, ResponseHead
+from s3proxy.s3.limits import MAX_PART_NUMBER
 from s3proxy.s3.operation import GET_OBJECT, HEAD_OBJECT, Operation
 from s3proxy.s3.operation import OVERRIDES as OVERRIDE_NAMES
-from s3proxy.s3.query import decode_item
+from s3proxy.s3.query import decode_item, query_items
+from s3proxy.s3.query_headers import without_parameters
 
 _CONDITIONS = frozenset({b"if-match", b"if-modified-since", b"if-none-match", b"if-unmodified-since"})
 _MEASURED = _CONDITIONS | {b"range"}
@@ -35,6 +44,7 @@ _OVERRIDE_PREFIX = b"response-"
 _OVERRIDES = frozenset(name.encode() for name in OVERRIDE_NAMES)
 _RANGE = re.compile(rb"bytes=([0-9]{0,18})-([0-9]{0,18})")
 _ENTITY_TAGS = re.compile(rb'"([^"]*)"')
+_PART_NUMBER = re.compile(rb"0*[1-9][0-9]{0,4}")
 _VALUE = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*")
 
 
@@ -52,6 +62,36 @@ def needs_measuring(head: RequestHead, operation: Operation) -> bool:
     Return True if a request reads a range of an object, or sets a condition.
     """
     return operation in _READ_OBJECT and not _MEASURED.isdisjoint(head.fields)
+
+
+def without_part_number(head: RequestHead, operation: Operation) -> RequestHead:
+    """
+    Return a read of the whole object where its first part is asked for: what the parts were is lost there.
+
+    SDKs begin a read in parts with the first one, and take the whole for all there is.
+
+    Raises:
+        InvalidArgument: It is no number of a part.
+        InvalidRequest: A range is asked for as well.
+        InvalidPartNumber: It is another part.
+
+    Source:
+        "GetObject", "HeadObject", partNumber.
+    """
+    if operation not in _READ_OBJECT or not head.raw_query or b"artNumber" not in head.raw_query:
+        return head
+    number = dict(query_items(head.raw_query)).get(b"partNumber")
+    if number is None:
+        return head
+    if _PART_NUMBER.fullmatch(number) is None or int(number) > MAX_PART_NUMBER:
+        raise InvalidArgument(
+            f"Part number must be an integer between 1 and {MAX_PART_NUMBER}, inclusive", "partNumber", number
+        )
+    if b"range" in head.fields:
+        raise InvalidRequest("Cannot specify both Range header and partNumber query parameter")
+    if int(number) != 1:
+        raise InvalidPartNumber(number, 1)
+    return without_parameters(head, lambda name: name == b"partNumber")
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,6 +191,23 @@ class InvalidArgument(S3Error):
         )
 
 
+class InvalidPartNumber(S3Error):
+    """
+    An object has no such part.
+
+    Args:
+        number: As the client sent it.
+        count: Parts that it has.
+    """
+
+    code = "InvalidPartNumber"
+    status = 416
+    default_message = "The requested partnumber is not satisfiable"
+
+    def __init__(self, number: bytes, count: int) -> None:
+        super().__init__(PartNumberRequested=number, ActualPartCount=str(count))
+
+
 class InvalidRange(S3Error):
     """
     No octet of the object is in the range.
