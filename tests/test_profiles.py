@@ -476,13 +476,12 @@ async def lists_v1_through(pair: Pair) -> None:
             assert listed.status == 200
             assert found(listed, "ContinuationToken") == ([token] if token else [])
             assert found(listed, "Marker") == found(listed, "NextMarker") == []
-            shown += found(listed, "Key") + found(listed, "Prefix")[1:]
+            shown += [unquote(name) for name in found(listed, "Key") + found(listed, "Prefix")[1:]]
             counted += int(found(listed, "KeyCount")[0])
             if found(listed, "IsTruncated") == ["false"]:
                 break
             (token,) = found(listed, "NextContinuationToken")
-        # The client of the test leaves the document's entities as they are.
-        whole = [key.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") for key in keys]
+        whole = keys
         if delimiter:
             whole = ["a/", *(key for key in whole if "/" not in key), "ä/"]
         assert (sorted(shown), counted) == (sorted(whole), len(whole))

@@ -130,9 +130,9 @@ MINIO_OPERATIONS = (
     )
 )
 """
-What a build of February 2026 has, or refuses itself; minio/minio, ``api-router.go``. It takes others for operations that
-have no sub-resource: seen there, ``DELETE /bucket?ownershipControls`` and ``DELETE /bucket?publicAccessBlock`` delete
-the bucket, though it refuses the GET of both.
+What a build of February 2026 has, or refuses itself; minio/minio, ``api-router.go``. It takes others for operations
+that have no sub-resource: seen there, ``DELETE /bucket?ownershipControls`` and ``DELETE /bucket?publicAccessBlock``
+delete the bucket, though it refuses the GET of both.
 """
 
 VERSITYGW_OPERATIONS = (
