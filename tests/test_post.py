@@ -870,3 +870,37 @@ async def test_a_policy_is_about_the_name_of_the_file() -> None:
 
         assert answer.status == status
         assert len(harness.backend.requests) == (status == 204)
+
+
+@pytest.mark.parametrize("region", ["eu-west-1", "US-EAST-1", "us-east-2", "us-east-1x", "\u00fc"])
+@pytest_twisted.ensureDeferred
+async def test_a_form_for_another_region(region: str) -> None:
+    """
+    The refusal names the right one, in its document and in x-amz-bucket-region: SDKs sign again for that.
+    """
+    fields = [
+        (name, value.replace("us-east-1", region) if name == "x-amz-credential" else value)
+        for name, value in v4_fields([ANY_KEY], key="k")
+    ]
+    answer, harness = await post(form_request(multipart(fields, SMALL)))
+
+    assert (answer.status, element(answer.body, "Code")) == (400, "InvalidArgument")
+    assert element(answer.body, "Region") == "us-east-1"
+    assert "expecting 'us-east-1'" in element(answer.body, "Message")
+    assert answer.header("x-amz-bucket-region") == "us-east-1"
+    assert harness.backend.requests == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_form_with_another_fault_names_no_region() -> None:
+    """
+    Only the region's fault does.
+    """
+    fields = [
+        (name, value.replace("/s3/", "/sts/") if name == "x-amz-credential" else value)
+        for name, value in v4_fields([ANY_KEY], key="k")
+    ]
+    answer, _ = await post(form_request(multipart(fields, SMALL)))
+
+    assert b"<Region>" not in answer.body
+    assert answer.header("x-amz-bucket-region") is None
