@@ -12,16 +12,18 @@ from urllib.parse import quote_from_bytes
 
 from s3proxy.backend.request import BackendRequest
 from s3proxy.backend.upload import Upload
-from s3proxy.resign.deletions import Deletion, Deletions, read_deletions
+from s3proxy.resign.allowed import IN_DOCUMENT
+from s3proxy.resign.deletions import Deletion, Deletions, read_deletions, sets_conditions
 from s3proxy.resign.head import (
     UNSIGNED_PAYLOAD,
     backend_head,
     chunked_head,
     content_md5,
+    etag_of_parts,
     sha256_of,
     strip_checksum_elements,
 )
-from s3proxy.resign.headers import forwarded_headers, knows_checksums, passed_headers
+from s3proxy.resign.headers import bare_entity_tags, forwarded_headers, knows_checksums, passed_headers
 from s3proxy.resign.keys import check_document_keys, check_keys
 from s3proxy.resign.mending import Mending
 from s3proxy.resign.profiles import check_private_surface
@@ -61,6 +63,7 @@ class Onward:
         head: What the backend gets to see.
         deletions: What is to be carried out in the place of the request, each by a request of its own; None where it
             is sent itself.
+        completed_etag: Of the object that the request joins of parts, if its backend does not tell.
         dropped_count: How many headers do not pass, and are not replaced by ours.
 
     Raises:
@@ -78,6 +81,7 @@ class Onward:
         "_passed_names",
         "_regions",
         "_sends_trailers",
+        "completed_etag",
         "deletions",
         "dropped_count",
         "head",
@@ -100,12 +104,15 @@ class Onward:
         chosen = passed_headers(
             head,
             authenticated.signed_headers,
-            is_streaming=authenticated.payload.is_streaming,
             passes_checksums=self._knows_checksums,
             dropped_headers=account.profile.dropped_headers,
         )
+        passed = chosen.passed
+        if account.profile.bare_write_tags and head.method == b"PUT":
+            passed = bare_entity_tags(passed)
         self.head = head
         self.deletions: Deletions | None = None
+        self.completed_etag = b""
         self.dropped_count = len(chosen.dropped)
         self._address = address
         self._classification = classification
@@ -113,7 +120,7 @@ class Onward:
         self._authenticated = authenticated
         self._backend = backend
         self._regions = regions
-        self._passed = chosen.passed
+        self._passed = passed
         self._mending: Mending | None = None
 
     def mend(self) -> Mending:
@@ -153,13 +160,20 @@ class Onward:
         Raises:
             InvalidArgument: It deletes a key which the backend would take for another.
             MalformedXML: It deletes, and cannot be read.
+            NotImplementedByProxy: It sets conditions that the backend ignores.
         """
-        profile = self._backend.account.profile
+        profile, operation = self._backend.account.profile, self._classification.operation
+        if operation is COMPLETE_MULTIPART_UPLOAD and profile.omits_etags:
+            self.completed_etag = etag_of_parts(document)
+        if operation is not DELETE_OBJECTS:
+            return
         if profile.deletes_one_by_one:
-            if self._classification.operation is DELETE_OBJECTS:
-                self.deletions = read_deletions(document)
-        elif profile.refused_keys is not None and self._classification.operation is DELETE_OBJECTS:
+            self.deletions = read_deletions(document)
+            return
+        if profile.refused_keys is not None:
             check_document_keys(profile, document)
+        if self._backend.allowed.ignores(operation, IN_DOCUMENT) and sets_conditions(document):
+            raise NotImplementedByProxy
 
     def upload(
         self, length: int, trailer_name: bytes | None, verified: HeaderList, read_size: ReadSize, now: datetime

@@ -41,7 +41,7 @@ from s3proxy.onward import Onward
 from s3proxy.postobject.form import Form
 from s3proxy.postobject.upload import form_answer, form_fields, form_key
 from s3proxy.replay import ReplayWindow
-from s3proxy.resign.allowed import check_taken
+from s3proxy.resign.allowed import check_taken, refusal_of_method
 from s3proxy.resign.answer import (
     ERROR_ROOTS,
     JUDGED_STATUSES,
@@ -72,6 +72,7 @@ from s3proxy.s3.error_xml import error_document
 from s3proxy.s3.errors import (
     AccessDenied,
     InternalError,
+    MethodNotAllowed,
     RequestTimeout,
     S3Error,
     ServiceUnavailable,
@@ -448,7 +449,11 @@ class ProxiedExchange:
         head, address = authenticated.head, self._address
         self._head = head
         self._authenticated = authenticated
-        self._classification = classification = classify(head, address, authenticated.covered_names)
+        try:
+            self._classification = classification = classify(head, address, authenticated.covered_names)
+        except MethodNotAllowed as not_allowed:
+            backend = proxy.choose_backend(head, address, authenticated)
+            raise refusal_of_method(backend.allowed, head, address, not_allowed) from None
         check_request(head, address, classification.operation)
         self._backend = backend = proxy.choose_backend(head, address, authenticated)
         profile = backend.account.profile
@@ -939,7 +944,8 @@ class ProxiedExchange:
                 error = read_error(mended)
             document = mended
         if use is AnswerUse.EDIT:
-            document = edit_document(document, self._public_name())
+            etag = self._onward.completed_etag if self._onward is not None else b""
+            document = edit_document(document, self._public_name(), etag)
         elif is_error:
             document = public_error(error, self._public_name())
         if status >= 400 or error.root_name == "Error":

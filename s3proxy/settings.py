@@ -326,6 +326,12 @@ class BackendSettings:
         None,
         told="the profile's own choice",
     )
+    conditions: str = option(
+        choice("refuse", "pass"),
+        "What becomes of a condition of a write that its profile says it ignores. `refuse` answers 501: a client takes "
+        "it for a lock. `pass` sends it, to a backend that has come to know it.",
+        "refuse",
+    )
     forwarded: str = option(choice(*FORWARDED), "The headers which tell it who the client is.", "none")
     connections: int = option(count(1, 65536), "The most connections to it at a time, to each of `urls`.", 4096)
     unix_socket: str | None = option(FILE, "A unix socket to connect to, in place of the URL's host and port.", None)

@@ -80,7 +80,7 @@ Names of the root of an error document: S3's is the first.
 """
 _ERROR_ELEMENTS = frozenset({"Code", "Endpoint", "HostId", "Message", "RequestID", "RequestId"})
 _NAMING_OPERATIONS = frozenset({"CompleteMultipartUpload", "GetBucketLocation"})
-_NAMING_ELEMENTS = frozenset({"Location", "LocationConstraint"})
+_NAMING_ELEMENTS = frozenset({"ETag", "Location", "LocationConstraint"})
 _CODES_BY_STATUS = {
     400: b"InvalidRequest",
     403: b"AccessDenied",
@@ -377,12 +377,13 @@ def public_error(error: Reading, name: PublicName) -> bytes:
     return replace_contents(error.document, contents)
 
 
-def edit_document(document: bytes, name: PublicName) -> bytes:
+def edit_document(document: bytes, name: PublicName, etag: bytes = b"") -> bytes:
     """
     Put the client's own URL where a document has the backend's, and the listener's region for its region.
 
     Args:
         document: The answer of CompleteMultipartUpload or GetBucketLocation.
+        etag: Of the object, for a document that does not tell it.
 
     Raises:
         InternalError: It cannot be read, so nobody knows what it tells.
@@ -399,8 +400,13 @@ def edit_document(document: bytes, name: PublicName) -> bytes:
         return public_error(read_error(document), name)
     # us-east-1 has an empty element ("GetBucketLocation").
     region = b"" if name.region == b"us-east-1" else character_data(name.region)
-    contents = {"Location": character_data(name.object_url), "LocationConstraint": region}
-    found = [(element, contents[element.name]) for element in reading.elements]
+    contents = {"Location": character_data(name.object_url), "LocationConstraint": region, "ETag": character_data(etag)}
+    found = [
+        (element, contents[element.name])
+        for element in reading.elements
+        # mountpoint-s3 and the AWS SDK for Rust take an upload for failed whose tag is empty.
+        if element.name != "ETag" or (etag and not element.text.strip())
+    ]
     return replace_contents(reading.document, found) if found else document
 
 

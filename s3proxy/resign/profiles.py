@@ -12,17 +12,21 @@ from urllib.parse import unquote_to_bytes
 from s3proxy.resign.allowed import (
     ALL_FEATURES,
     ALL_OPERATIONS,
+    APPENDING,
     CEPH_EXTENSIONS,
+    CEPH_IGNORED,
     CEPH_OPERATIONS,
     EXTENSIONS,
     MINIO_EXTENSIONS,
     MINIO_OPERATIONS,
     OSG_OPERATIONS,
     RIAKCS_OPERATIONS,
+    SWIFT_IGNORED,
     SWIFT_OPERATIONS,
     VERSITYGW_OPERATIONS,
     WALRUS_OPERATIONS,
     Allowed,
+    Conditions,
     Extension,
     Feature,
 )
@@ -149,6 +153,9 @@ class Profile:
             goes `refused_keys`.
         refused_part_sources: Found in the source of an UploadPartCopy, decoded, which it reads as another.
         deletes_one_by_one: Whether DeleteObjects, which it lacks, is carried out as one DELETE for each object.
+        bare_write_tags: Whether it takes the quotation marks of the entity tag in a PUT's condition for a part of it.
+        omits_etags: Whether the response of CompleteMultipartUpload has an empty entity tag.
+        ignored_conditions: Conditions of writes that it does not look at.
     """
 
     name: str
@@ -178,6 +185,9 @@ class Profile:
     refused_buckets: re.Pattern[bytes] | None = None
     refused_part_sources: re.Pattern[bytes] | None = None
     deletes_one_by_one: bool = False
+    bare_write_tags: bool = False
+    omits_etags: bool = False
+    ignored_conditions: Conditions = field(default_factory=lambda: APPENDING)
     is_plain: bool = field(init=False)
     "whether nothing of a request or an answer is to be mended"
     taken_operations: frozenset[str] = field(init=False)
@@ -191,19 +201,21 @@ class Profile:
             taken |= {"DeleteObjects"}
         object.__setattr__(self, "taken_operations", taken)
 
-    def allows(self, names: Collection[str] | None = None) -> Allowed:
+    def allows(self, names: Collection[str] | None = None, *, refuses_conditions: bool = True) -> Allowed:
         """
         Return what clients may ask of such a backend.
 
         Args:
             names: What it has beyond this profile: S3's operations by name, and extensions. None for the extensions
                 that are the profile's own choice.
+            refuses_conditions: Whether conditions that it would ignore are refused.
         """
+        ignored = self.ignored_conditions if refuses_conditions else {}
         if names is None:
             extensions = tuple(each for each in self.extensions if each.is_default)
-            return Allowed(self.taken_operations, self.features, extensions)
+            return Allowed(self.taken_operations, self.features, extensions, ignored)
         extensions = tuple(each for name, each in EXTENSIONS.items() if name in names)
-        return Allowed(self.taken_operations | ALL_OPERATIONS.intersection(names), self.features, extensions)
+        return Allowed(self.taken_operations | ALL_OPERATIONS.intersection(names), self.features, extensions, ignored)
 
 
 _WALRUS_SUBRESOURCES = frozenset(
@@ -295,6 +307,9 @@ PROFILES: dict[str, Profile] = {
             # Seen with 16.2: it decodes them twice and looks for "?versionId=" in between. "a%2541" is "aA" to it, and
             # of "k%25zz" nothing is left, which ends the gateway.
             refused_part_sources=re.compile(rb"[%?]"),
+            bare_write_tags=True,
+            omits_etags=True,
+            ignored_conditions=CEPH_IGNORED,
         ),
         Profile(
             "swift",
@@ -323,6 +338,7 @@ PROFILES: dict[str, Profile] = {
             health=HealthRequest(path=b"/healthcheck", statuses=frozenset({200})),
             operations=SWIFT_OPERATIONS,
             refused_keys=re.compile(rb"\0"),
+            ignored_conditions=SWIFT_IGNORED,
         ),
         replace(
             _EUCALYPTUS,
