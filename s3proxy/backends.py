@@ -87,7 +87,7 @@ def make_backend(backend: BackendSettings, settings: Settings, reactor: Any) -> 
         spools=backend.commit == "spool",
         authorities=tuple(place.authority.encode() for place in others),
         extensions=backend.extensions,
-        refuses_conditions=backend.conditions == "refuse",
+        conditions=backend.conditions,
     )
 
 

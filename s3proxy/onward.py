@@ -26,6 +26,7 @@ from s3proxy.resign.head import (
 from s3proxy.resign.headers import bare_entity_tags, forwarded_headers, knows_checksums, passed_headers
 from s3proxy.resign.keys import check_document_keys, check_keys
 from s3proxy.resign.mending import Mending
+from s3proxy.resign.preconditions import check_write
 from s3proxy.resign.profiles import check_private_surface
 from s3proxy.resign.region import translate_region, without_digests
 from s3proxy.resign.target import backend_target
@@ -74,6 +75,7 @@ class Onward:
         "_address",
         "_authenticated",
         "_backend",
+        "_checked",
         "_classification",
         "_knows_checksums",
         "_mending",
@@ -120,6 +122,7 @@ class Onward:
         self._authenticated = authenticated
         self._backend = backend
         self._regions = regions
+        self._checked = backend.allowed.checks(classification.operation, head)
         self._passed = passed
         self._mending: Mending | None = None
 
@@ -285,6 +288,38 @@ class Onward:
             header for header in self._passed if not header[0].lower().startswith((b"content-", b"x-amz-checksum-"))
         ]
         return self._asking(b"DELETE", passed, now, target)
+
+    @property
+    def must_check(self) -> bool:
+        """
+        Whether conditions are to be judged, by `checking` and `checked`, before the request is sent.
+        """
+        return bool(self._checked)
+
+    def checking(self, now: datetime) -> BackendRequest:
+        """
+        Make the request that asks for the object which a write is to replace or to delete.
+        """
+        names = self._passed_names & DELETE_OBJECT.parameters
+        target = backend_target(self.head, self._address, self._backend.account.profile, names)
+        # What decrypts an object is asked for by its HEAD as well.
+        passed = [header for header in self._passed if header[0].lower().startswith(b"x-amz-server-side-encryption-")]
+        return self._asking(b"HEAD", passed, now, target)
+
+    def checked(self, answer: ResponseHead) -> None:
+        """
+        Judge the conditions, and ask for no other.
+
+        Args:
+            answer: To what `checking` made.
+
+        Raises:
+            PreconditionFailed: One does not hold.
+            S3Error: It cannot be told.
+        """
+        check_write(self.head.fields, answer, self._checked)
+        self._passed = [header for header in self._passed if header[0].lower() not in self._checked]
+        self._checked = frozenset()
 
     def measuring(self, now: datetime) -> BackendRequest:
         """

@@ -742,6 +742,9 @@ class ProxiedExchange:
         if self._mending is not None and self._mending.must_measure:
             self._ask_measure()
             return
+        if self._onward.must_check:
+            self._check()
+            return
         use = self._plan.use
         content = b""
         if use is not BodyUse.NONE:
@@ -772,6 +775,21 @@ class ProxiedExchange:
         assert self._backend is not None
         self._asked = self._backend.agent.send(self._onward.measuring(self._proxy.wall_clock()))
         self._asked.addCallbacks(partial(self._guarded, self._measured), self._not_answered)
+
+    def _check(self) -> None:
+        assert self._onward is not None
+        assert self._backend is not None
+        self._asked = self._backend.agent.send(self._onward.checking(self._proxy.wall_clock()))
+        self._asked.addCallbacks(partial(self._guarded, self._checked), self._not_answered)
+
+    def _checked(self, response: BackendResponse) -> None:
+        assert self._onward is not None
+        self._asked = None
+        self._measure = response
+        self._cause = "condition"
+        self._onward.checked(response.head)
+        self._cause = None
+        self._send()
 
     def _measured(self, response: BackendResponse) -> None:
         assert self._onward is not None

@@ -327,9 +327,10 @@ class BackendSettings:
         told="the profile's own choice",
     )
     conditions: str = option(
-        choice("refuse", "pass"),
+        choice("refuse", "check", "pass"),
         "What becomes of a condition of a write that its profile says it ignores. `refuse` answers 501: a client takes "
-        "it for a lock. `pass` sends it, to a backend that has come to know it.",
+        "it for a lock. `check` judges it by a HEAD before the write, which is no lock between two clients. `pass` "
+        "sends it, to a backend that has come to know it.",
         "refuse",
     )
     forwarded: str = option(choice(*FORWARDED), "The headers which tell it who the client is.", "none")

@@ -47,12 +47,18 @@ def deletions(condition: str) -> bytes:
 
 
 async def ask(
-    method: str, target: str, headers: dict[str, str], body: bytes = b"", response: bytes = b"", **options: Any
+    method: str,
+    target: str,
+    headers: dict[str, str],
+    body: bytes = b"",
+    response: bytes = b"",
+    harness: Harness | None = None,
+    **options: Any,
 ) -> tuple[Any, Harness]:
     """
     Send one request.
     """
-    harness = Harness(**options)
+    harness = harness or Harness(**options)
     if response:
         head = b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nContent-Length: %d\r\n\r\n" % len(response)
 
@@ -131,10 +137,10 @@ async def test_a_condition_that_a_backend_knows(method: str, headers: dict[str, 
     assert len(harness.backend.requests) >= 1
 
 
-@pytest.mark.parametrize(("word", "is_refused"), [("refuse", True), ("pass", False), (None, True)])
+@pytest.mark.parametrize(("word", "is_refused"), [("refuse", True), ("check", False), ("pass", False), (None, True)])
 def test_the_option(tmp_path: Path, word: str | None, is_refused: bool) -> None:
     """
-    ``conditions = "pass"`` is for a backend that has come to know them.
+    ``conditions = "pass"`` is for a backend that has come to know them; ``check`` judges them.
     """
     named = {"name": "b", "url": "http://127.0.0.1:1", "profile": "ceph-rgw", "signature": "none"}
     settings = make_settings({"backend": [named | ({"conditions": word} if word is not None else {})]}, tmp_path)
@@ -233,3 +239,84 @@ async def test_a_method_of_what_a_backend_lacks(profile: str) -> None:
         answer, harness = await ask(method, target, {}, profile=PROFILES[profile])
         assert (method, target, answer.status) == (method, target, status)
         assert harness.backend.requests == []
+
+
+NOW_THERE = (
+    b'HTTP/1.1 200 OK\r\nETag: "fedcba9876543210fedcba9876543210"\r\nContent-Length: 9\r\n'
+    b"Last-Modified: Sun, 01 Mar 2026 11:00:00 GMT\r\n\r\n"
+)
+NOT_THERE = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+OTHER = '"00000000000000000000000000000000"'
+TIME = "x-amz-if-match-last-modified-time"
+
+
+@pytest.mark.parametrize("write", ["complete", "copy", "delete"])
+@pytest.mark.parametrize(
+    ("condition", "holds", "holds_of_nothing"),
+    [
+        ({"If-Match": TAG}, True, False),
+        ({"If-Match": TAG.strip('"')}, True, False),
+        ({"If-Match": "*"}, True, False),
+        ({"If-Match": OTHER}, False, False),
+        ({"If-None-Match": "*"}, False, True),
+        ({"If-None-Match": TAG}, False, True),
+        ({"If-None-Match": OTHER}, True, True),
+        ({"x-amz-if-match-size": "9"}, True, False),
+        ({"x-amz-if-match-size": "8"}, False, False),
+        ({"x-amz-if-match-size": "-9"}, False, False),
+        ({TIME: "Sun, 01 Mar 2026 11:00:00 GMT"}, True, False),
+        ({TIME: "Sun, 01 Mar 2026 11:00:01 GMT"}, False, False),
+        ({"If-Match": TAG, "x-amz-if-match-size": "8"}, False, False),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_a_condition_that_is_checked(
+    write: str, condition: dict[str, str], holds: bool, holds_of_nothing: bool
+) -> None:
+    """
+    The object is asked for by HEAD; the write goes on without the condition, or is answered 412 and does not.
+    """
+    method, target, headers, body = {
+        "complete": ("POST", "/test-bucket/k?uploadId=u", {}, DONE),
+        "copy": ("PUT", "/test-bucket/k", SOURCE, b""),
+        "delete": ("DELETE", "/test-bucket/k", {}, b""),
+    }[write]
+    known = {"if-match", "if-none-match"} if write != "delete" else {"if-match", "x-amz-if-match-size", TIME}
+    if not {name.lower() for name in condition} <= known:
+        return
+    for head, goes_on in ((NOW_THERE, holds), (NOT_THERE, holds_of_nothing)):
+        harness = Harness(profile=PROFILES["ceph-rgw"], conditions="check")
+
+        def answer(connection: FaultyConnection, request: ReceivedRequest, head: bytes = head) -> None:
+            connection.send(head if request.head.method == b"HEAD" else b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+        harness.backend.on_request = answer
+        result, _ = await ask(method, target, {**headers, **condition}, body, harness=harness)
+
+        assert result.status == (200 if goes_on else 412)
+        methods = [request.head.method.decode() for request in harness.backend.requests]
+        assert methods == (["HEAD", method] if goes_on else ["HEAD"])
+        asked = harness.backend.requests[0].head
+        assert asked.raw_target == b"/test-bucket/k"
+        for request in harness.backend.requests:
+            assert not {name.lower().encode() for name in condition} & request.head.fields.keys()
+        assert b"x-amz-copy-source" not in asked.fields
+
+
+@pytest.mark.parametrize(("status", "shown"), [(403, 403), (500, 500), (503, 500), (301, 500)])
+@pytest_twisted.ensureDeferred
+async def test_what_cannot_be_checked(status: int, shown: int) -> None:
+    """
+    The write is not sent if nobody knows what it would replace; nor what no HEAD can judge.
+    """
+    harness = Harness(profile=PROFILES["ceph-rgw"], conditions="check")
+    head = b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % status
+    harness.backend.on_request = lambda connection, request: connection.send(head)
+    result, _ = await ask("DELETE", "/test-bucket/k", {"If-Match": TAG}, harness=harness)
+    assert (result.status, [request.head.method for request in harness.backend.requests]) == (shown, [b"HEAD"])
+
+    for write in ("append", "deletions, tag"):
+        method, target, headers, body = WRITES[write]
+        harness = Harness(profile=PROFILES["ceph-rgw"], conditions="check")
+        result, _ = await ask(method, target, headers, body, harness=harness)
+        assert (result.status, harness.backend.requests) == (501, [])

@@ -201,6 +201,7 @@ _WRITE_CONDITIONS = frozenset(
 )
 
 
+_NO_HEADERS: frozenset[bytes] = frozenset()
 _SET_CONDITIONS = _WRITE_CONDITIONS | {b"x-amz-write-offset-bytes"}
 
 IN_DOCUMENT = b""
@@ -306,12 +307,20 @@ class Allowed:
         extensions: Functions beyond S3.
         ignored: Conditions of writes that it would ignore, and that are refused therefore: a client takes them for a
             lock.
+        checked: Those that are judged here, by a HEAD before the write, and not sent.
     """
 
     operations: frozenset[str] = ALL_OPERATIONS
     features: frozenset[Feature] = ALL_FEATURES
     extensions: tuple[Extension, ...] = ()
     ignored: Conditions = field(default_factory=dict)
+    checked: Conditions = field(default_factory=dict)
+
+    def checks(self, operation: Operation, head: RequestHead) -> frozenset[bytes]:
+        """
+        Return the lower-case names of the headers by which a request sets conditions that are judged here.
+        """
+        return self.checked.get(operation.name, _NO_HEADERS) & head.fields.keys() if self.checked else _NO_HEADERS
 
     def ignores(self, operation: Operation, condition: bytes) -> bool:
         """

@@ -201,21 +201,28 @@ class Profile:
             taken |= {"DeleteObjects"}
         object.__setattr__(self, "taken_operations", taken)
 
-    def allows(self, names: Collection[str] | None = None, *, refuses_conditions: bool = True) -> Allowed:
+    def allows(self, names: Collection[str] | None = None, *, conditions: str = "refuse") -> Allowed:
         """
         Return what clients may ask of such a backend.
 
         Args:
             names: What it has beyond this profile: S3's operations by name, and extensions. None for the extensions
                 that are the profile's own choice.
-            refuses_conditions: Whether conditions that it would ignore are refused.
+            conditions: What becomes of those that it would ignore: ``refuse``, ``check`` or ``pass``.
         """
-        ignored = self.ignored_conditions if refuses_conditions else {}
+        ignored = self.ignored_conditions if conditions != "pass" else {}
+        checked: Conditions = {}
+        if conditions == "check":
+            # What is appended cannot be judged, and of a document's there may be a thousand.
+            kept = {**APPENDING, "DeleteObjects": ignored.get("DeleteObjects", frozenset())}
+            checked = {name: headers for name, headers in ignored.items() if name not in kept}
+            ignored = kept
         if names is None:
             extensions = tuple(each for each in self.extensions if each.is_default)
-            return Allowed(self.taken_operations, self.features, extensions, ignored)
+            return Allowed(self.taken_operations, self.features, extensions, ignored, checked)
         extensions = tuple(each for name, each in EXTENSIONS.items() if name in names)
-        return Allowed(self.taken_operations | ALL_OPERATIONS.intersection(names), self.features, extensions, ignored)
+        taken = self.taken_operations | ALL_OPERATIONS.intersection(names)
+        return Allowed(taken, self.features, extensions, ignored, checked)
 
 
 _WALRUS_SUBRESOURCES = frozenset(
