@@ -15,7 +15,6 @@ from s3proxy.s3.date import parse_date
 from s3proxy.s3.errors import AccessDenied, InternalError, PreconditionFailed
 from s3proxy.s3.head import Fields, ResponseHead
 
-
 _NAMES = {b"if-match": "If-Match", b"if-none-match": "If-None-Match"}
 
 
