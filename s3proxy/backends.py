@@ -89,6 +89,7 @@ def make_backend(backend: BackendSettings, settings: Settings, reactor: Any) -> 
         spools=backend.commit == "spool",
         authorities=tuple(place.authority.encode() for place in others),
         extensions=backend.extensions,
+        conditions=backend.conditions,
     )
 
 

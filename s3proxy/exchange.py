@@ -71,6 +71,8 @@ class Event(IdentityEnum):
     "the same, and its document must be read before the client may see it"
     ANSWER_UNEXPLAINED = auto()
     "an answer to HEAD refuses, and has no document which says whether it speaks of us"
+    ANSWER_BEGAN = auto()
+    "the backend still works: its final head may be relayed, and the white space that keeps the client waiting"
     ANSWER_ACQUITS_US = auto()
     "the document may be relayed"
     ANSWER_BLAMES_US = auto()
@@ -118,6 +120,8 @@ class Action(IdentityEnum):
     "give the answer to the client as it comes"
     RESPOND = auto()
     "answer with the S3 error"
+    RELAY_EARLY = auto()
+    "give the client the head and the white space; the document follows once it was read"
     FINISH = auto()
     "the client's answer is complete"
     ABORT_BACKEND = auto()
@@ -179,6 +183,7 @@ _ROWS: dict[State, dict[Event, Step]] = {
         _E.CLIENT_GONE: (State.ENDED, (_A.ABORT_BACKEND, _A.RELEASE)),
     },
     State.JUDGING: {
+        _E.ANSWER_BEGAN: (State.RELAYING, (_A.RELAY_EARLY,)),
         _E.ANSWER_ACQUITS_US: (State.RELAYING, (_A.RELAY,)),
         _E.ANSWER_CONTINUES: (State.AWAITING, (_A.ASK_ON,)),
         _E.ANSWER_BLAMES_US: (State.ENDED, (_A.ABORT_BACKEND, _A.RESPOND, _A.RELEASE)),

@@ -12,18 +12,21 @@ from urllib.parse import quote_from_bytes
 
 from s3proxy.backend.request import BackendRequest
 from s3proxy.backend.upload import Upload
-from s3proxy.resign.deletions import Deletion, Deletions, read_deletions
+from s3proxy.resign.allowed import IN_DOCUMENT
+from s3proxy.resign.deletions import Deletion, Deletions, read_deletions, sets_conditions
 from s3proxy.resign.head import (
     UNSIGNED_PAYLOAD,
     backend_head,
     chunked_head,
     content_md5,
+    etag_of_parts,
     sha256_of,
     strip_checksum_elements,
 )
-from s3proxy.resign.headers import forwarded_headers, knows_checksums, passed_headers
+from s3proxy.resign.headers import bare_entity_tags, forwarded_headers, knows_checksums, passed_headers
 from s3proxy.resign.keys import check_document_keys, check_keys
 from s3proxy.resign.mending import Mending
+from s3proxy.resign.preconditions import check_write
 from s3proxy.resign.profiles import check_private_surface
 from s3proxy.resign.region import translate_region, without_digests
 from s3proxy.resign.restrictions import check_parameters
@@ -62,6 +65,7 @@ class Onward:
         head: What the backend gets to see.
         deletions: What is to be carried out in the place of the request, each by a request of its own; None where it
             is sent itself.
+        completed_etag: Of the object that the request joins of parts, if its backend does not tell.
         dropped_count: How many headers do not pass, and are not replaced by ours.
 
     Raises:
@@ -72,6 +76,7 @@ class Onward:
         "_address",
         "_authenticated",
         "_backend",
+        "_checked",
         "_classification",
         "_knows_checksums",
         "_mending",
@@ -79,6 +84,7 @@ class Onward:
         "_passed_names",
         "_regions",
         "_sends_trailers",
+        "completed_etag",
         "deletions",
         "dropped_count",
         "head",
@@ -101,12 +107,15 @@ class Onward:
         chosen = passed_headers(
             head,
             authenticated.signed_headers,
-            is_streaming=authenticated.payload.is_streaming,
             passes_checksums=self._knows_checksums,
             dropped_headers=account.profile.dropped_headers,
         )
+        passed = chosen.passed
+        if account.profile.bare_write_tags and head.method == b"PUT":
+            passed = bare_entity_tags(passed)
         self.head = head
         self.deletions: Deletions | None = None
+        self.completed_etag = b""
         self.dropped_count = len(chosen.dropped)
         self._address = address
         self._classification = classification
@@ -114,7 +123,8 @@ class Onward:
         self._authenticated = authenticated
         self._backend = backend
         self._regions = regions
-        self._passed = chosen.passed
+        self._checked = backend.allowed.checks(classification.operation, head)
+        self._passed = passed
         self._mending: Mending | None = None
 
     def mend(self) -> Mending:
@@ -174,13 +184,20 @@ class Onward:
         Raises:
             InvalidArgument: It deletes a key which the backend would take for another.
             MalformedXML: It deletes, and cannot be read.
+            NotImplementedByProxy: It sets conditions that the backend ignores.
         """
-        profile = self._backend.account.profile
+        profile, operation = self._backend.account.profile, self._classification.operation
+        if operation is COMPLETE_MULTIPART_UPLOAD and profile.omits_etags:
+            self.completed_etag = etag_of_parts(document)
+        if operation is not DELETE_OBJECTS:
+            return
         if profile.deletes_one_by_one:
-            if self._classification.operation is DELETE_OBJECTS:
-                self.deletions = read_deletions(document)
-        elif profile.refused_keys is not None and self._classification.operation is DELETE_OBJECTS:
+            self.deletions = read_deletions(document)
+            return
+        if profile.refused_keys is not None:
             check_document_keys(profile, document)
+        if self._backend.allowed.ignores(operation, IN_DOCUMENT) and sets_conditions(document):
+            raise NotImplementedByProxy
 
     def upload(
         self, length: int, trailer_name: bytes | None, verified: HeaderList, read_size: ReadSize, now: datetime
@@ -245,12 +262,12 @@ class Onward:
                 content, passed = translated, without_digests(passed)
             elif self._knows_checksums:
                 passed = self._with_checksums(verified)
-            else:
-                if self._classification.operation is COMPLETE_MULTIPART_UPLOAD:
-                    content = strip_checksum_elements(content)
-                    passed = [header for header in passed if header[0].lower() != b"content-md5"]
-                if self._classification.operation.requires_integrity and b"content-md5" not in head.fields:
-                    passed.append((b"Content-MD5", content_md5(content)))
+            elif self._classification.operation is COMPLETE_MULTIPART_UPLOAD:
+                content = strip_checksum_elements(content)
+                passed = [header for header in passed if header[0].lower() != b"content-md5"]
+            if content and self._classification.operation.may_need_md5 and b"content-md5" not in head.fields:
+                # SDKs of today send a checksum in its place, and storages of yesterday refuse that.
+                passed = [*passed, (b"Content-MD5", content_md5(content))]
             length = len(content)
         # An object was verified, and needs no second hash.
         claimed_sha256 = self._authenticated.payload.sha256 if use is BodyUse.OBJECT else None
@@ -295,6 +312,38 @@ class Onward:
             header for header in self._passed if not header[0].lower().startswith((b"content-", b"x-amz-checksum-"))
         ]
         return self._asking(b"DELETE", passed, now, target)
+
+    @property
+    def must_check(self) -> bool:
+        """
+        Whether conditions are to be judged, by `checking` and `checked`, before the request is sent.
+        """
+        return bool(self._checked)
+
+    def checking(self, now: datetime) -> BackendRequest:
+        """
+        Make the request that asks for the object which a write is to replace or to delete.
+        """
+        names = self._passed_names & DELETE_OBJECT.parameters
+        target = backend_target(self.head, self._address, self._backend.account.profile, names)
+        # What decrypts an object is asked for by its HEAD as well.
+        passed = [header for header in self._passed if header[0].lower().startswith(b"x-amz-server-side-encryption-")]
+        return self._asking(b"HEAD", passed, now, target)
+
+    def checked(self, answer: ResponseHead) -> None:
+        """
+        Judge the conditions, and ask for no other.
+
+        Args:
+            answer: To what `checking` made.
+
+        Raises:
+            PreconditionFailed: One does not hold.
+            S3Error: It cannot be told.
+        """
+        check_write(self.head.fields, answer, self._checked)
+        self._passed = [header for header in self._passed if header[0].lower() not in self._checked]
+        self._checked = frozenset()
 
     def measuring(self, now: datetime) -> BackendRequest:
         """

@@ -27,7 +27,7 @@ from s3proxy.authentication import (
     verify_claim,
 )
 from s3proxy.backend.deletions import DeletingEach
-from s3proxy.backend.relay import DocumentReader, ResponseRelay
+from s3proxy.backend.relay import DocumentReader, LateDocument, ResponseRelay
 from s3proxy.backend.request import BackendError
 from s3proxy.body.guard import GuardedBody, HeldBody
 from s3proxy.body.intake import FormIntake
@@ -39,10 +39,11 @@ from s3proxy.exchange import Action, BackendFault, Event, Exchange, State, error
 from s3proxy.flow import ReadSize
 from s3proxy.onward import Onward
 from s3proxy.postobject.form import Form
-from s3proxy.postobject.upload import form_answer, form_key
+from s3proxy.postobject.upload import form_answer, form_fields, form_key
 from s3proxy.replay import ReplayWindow
-from s3proxy.resign.allowed import check_taken
+from s3proxy.resign.allowed import check_taken, refusal_of_method
 from s3proxy.resign.answer import (
+    ERROR_ROOTS,
     JUDGED_STATUSES,
     MAX_SIZES,
     AnswerUse,
@@ -54,6 +55,9 @@ from s3proxy.resign.answer import (
     edit_document,
     edited_document,
     error_code,
+    may_fail_late,
+    not_modified_headers,
+    origin_headers,
     public_error,
     read_content,
     read_error,
@@ -70,12 +74,13 @@ from s3proxy.s3.error_xml import error_document
 from s3proxy.s3.errors import (
     AccessDenied,
     InternalError,
+    MethodNotAllowed,
     RequestTimeout,
     S3Error,
     ServiceUnavailable,
     SlowDown,
 )
-from s3proxy.s3.head import Fields, HeaderList, RequestHead
+from s3proxy.s3.head import Fields, HeaderList, RequestHead, ResponseHead
 from s3proxy.s3.limits import MAX_POST_FIELDS_SIZE
 from s3proxy.s3.operation import PUT_OBJECT, BodyUse
 
@@ -91,6 +96,12 @@ if TYPE_CHECKING:
     from s3proxy.s3.credential import Credential
 
 _CHANGING_METHODS = frozenset({b"PUT", b"POST", b"DELETE"})
+EARLY_TIME = 1.0
+"""
+Seconds after its head that a document is awaited before its client gets the head: the backend works, and the client
+must not take us for dead.
+"""
+
 _CAUSES = {Event.CLIENT_GONE: "client_left", Event.BACKEND_FAILED: "backend_failed"}
 _DISBELIEVED = {
     "document": "backend {backend} answered success with the document of another operation: {request_id}",
@@ -284,6 +295,8 @@ class ProxiedExchange:
         self._reader: DocumentReader | None = None
         self._document: bytes | None = None
         self._unexplained: BackendResponse | None = None
+        self._measure: BackendResponse | None = None
+        self._early_deadline: Deadline | None = None
         self._answer_use = AnswerUse.RELAY
         self._relay: ResponseRelay | None = None
         self._status = 0
@@ -452,7 +465,11 @@ class ProxiedExchange:
         head, address = authenticated.head, self._address
         self._head = head
         self._authenticated = authenticated
-        self._classification = classification = classify(head, address, authenticated.covered_names)
+        try:
+            self._classification = classification = classify(head, address, authenticated.covered_names)
+        except MethodNotAllowed as not_allowed:
+            backend = proxy.choose_backend(head, address, authenticated)
+            raise refusal_of_method(backend.allowed, head, address, not_allowed) from None
         check_request(head, address, classification.operation)
         self._backend = backend = proxy.choose_backend(head, address, authenticated)
         profile = backend.account.profile
@@ -753,7 +770,10 @@ class ProxiedExchange:
         assert self._onward is not None
         assert self._backend is not None
         if self._mending is not None and self._mending.must_measure:
-            self._measure()
+            self._ask_measure()
+            return
+        if self._onward.must_check:
+            self._check()
             return
         use = self._plan.use
         content = b""
@@ -780,16 +800,32 @@ class ProxiedExchange:
             self._memory.count if self._memory is not None else None,
         ).start()
 
-    def _measure(self) -> None:
+    def _ask_measure(self) -> None:
         assert self._onward is not None
         assert self._backend is not None
         self._asked = self._backend.agent.send(self._onward.measuring(self._proxy.wall_clock()))
         self._asked.addCallbacks(partial(self._guarded, self._measured), self._not_answered)
 
+    def _check(self) -> None:
+        assert self._onward is not None
+        assert self._backend is not None
+        self._asked = self._backend.agent.send(self._onward.checking(self._proxy.wall_clock()))
+        self._asked.addCallbacks(partial(self._guarded, self._checked), self._not_answered)
+
+    def _checked(self, response: BackendResponse) -> None:
+        assert self._onward is not None
+        self._asked = None
+        self._measure = response
+        self._cause = "condition"
+        self._onward.checked(response.head)
+        self._cause = None
+        self._send()
+
     def _measured(self, response: BackendResponse) -> None:
         assert self._onward is not None
         assert self._mending is not None
         self._asked = None
+        self._measure = response
         # Where it raises, nothing has failed.
         self._cause = "condition"
         self._onward.measured(response.head)
@@ -813,8 +849,13 @@ class ProxiedExchange:
         self._response = response
         self._answered_at = self._proxy.clock()
         assert self._classification is not None
-        is_naming = edited_document(self._classification.operation)
-        use = answer_use(self._head, response.head, names_backend=is_naming)
+        operation = self._classification.operation
+        use = answer_use(
+            self._head,
+            response.head,
+            names_backend=edited_document(operation),
+            fails_late=may_fail_late(operation),
+        )
         if self._mending is not None:
             use = self._mending.answer_use(response.head, use)
         self._answer_use = use
@@ -874,25 +915,72 @@ class ProxiedExchange:
     def _read_answer(self) -> None:
         assert self._response is not None
         max_size, held = MAX_SIZES[self._answer_use], self._hold_answer(self._response)
-        self._reader = DocumentReader(max_size, partial(self._guarded, self._document_read), held)
-        self._response.deliver(self._reader)
+        self._reader = reader = DocumentReader(max_size, partial(self._guarded, self._document_read), held)
+        if self._may_begin_early(self._response.head):
+            began = partial(self._receive, Event.ANSWER_BEGAN)
+            reader.began = began
+            self._early_deadline = deadline = Deadline(self._proxy.budgets.reactor, began)
+            deadline.set(EARLY_TIME)
+        self._response.deliver(reader)
+
+    def _may_begin_early(self, answer: ResponseHead) -> bool:
+        """
+        Return True if a backend may send the head of this answer long before its document.
+        """
+        assert self._classification is not None
+        # Nothing of a document that is coded can be told before it is complete.
+        return (
+            answer.status == 200
+            and self._classification.operation.is_slow
+            and self._answer_use in {AnswerUse.EDIT, AnswerUse.WATCH}
+            and (answer.fields.value(b"content-encoding") or b"identity").strip().lower() == b"identity"
+        )
+
+    def _end_early_deadline(self) -> None:
+        deadline, self._early_deadline = self._early_deadline, None
+        if deadline is not None:
+            deadline.cancel()
 
     def _document_read(self, failure: Failure | None) -> None:
         if self._reader is None:
             # It was given up before: the end of its connection comes later.
             return
+        self._end_early_deadline()
         assert self._response is not None
         if self._memory is not None:
             self._memory.settle()
         if failure is not None:
             self._backend_failed(failure)
             return
-        use, status, is_whole = self._answer_use, self._response.head.status, self._reader.is_whole
-        content = self._reader.document
-        document = read_content(content, self._response.head, use, is_whole=is_whole)
+        is_whole, content = self._reader.is_whole, self._reader.document
+        document = read_content(content, self._response.head, self._answer_use, is_whole=is_whole)
+        try:
+            self._document = self._edited(document, is_whole=is_whole)
+        except _BlamesUsError:
+            self._receive(Event.ANSWER_BLAMES_US, InternalError())
+            return
+        if self._mending is not None and self._mending.following:
+            self._reader = self._document = None
+            if self._memory is not None:
+                self._memory.count(-len(content))
+            self._receive(Event.ANSWER_CONTINUES)
+            return
+        self._receive(Event.ANSWER_ACQUITS_US)
+
+    def _edited(self, document: bytes, *, is_whole: bool = True) -> bytes | None:
+        """
+        Return a document as its client may see it, or None if it may be relayed as it is.
+
+        Raises:
+            _BlamesUsError: It is an error that speaks of our own signature.
+            InternalError: It cannot be read.
+        """
+        assert self._response is not None
+        use, status = self._answer_use, self._response.head.status
         # A listing is no error, and long.
         is_result = use in {AnswerUse.CONVERT, AnswerUse.CHECK}
         error = read_error(b"" if is_result else document, is_whole=is_whole)
+        is_error = use is AnswerUse.JUDGE or (use is AnswerUse.WATCH and error.root_name in ERROR_ROOTS)
         if not is_result and blames_our_signature(error):
             key = self._backend.account.key if self._backend is not None else None
             self._proxy.log.error(
@@ -902,32 +990,40 @@ class ProxiedExchange:
                 code=(error_code(error) or b"").decode("ascii"),
                 request_id=self._request_id,
             )
-            self._receive(Event.ANSWER_BLAMES_US, InternalError())
-            return
+            raise _BlamesUsError
         if not is_whole and self._mending is not None and self._mending.replaces_error(status):
             # Whatever it is, it is no error of S3's.
             self._response.abort()
             document, is_whole = b"", True
-        if is_whole:
-            if self._mending is not None:
-                mended = self._mending.document(document, status)
-                if self._mending.following:
-                    self._reader = None
-                    if self._memory is not None:
-                        self._memory.count(-len(content))
-                    self._receive(Event.ANSWER_CONTINUES)
-                    return
-                if mended is not document and use is AnswerUse.JUDGE:
-                    error = read_error(mended)
-                document = mended
-            if use is AnswerUse.EDIT:
-                document = edit_document(document, self._public_name())
-            elif use is AnswerUse.JUDGE:
-                document = public_error(error, self._public_name())
-            if status >= 400:
-                self._error_code = (error_code(error) or b"").decode("ascii") or None
-            self._document = document
-        self._receive(Event.ANSWER_ACQUITS_US)
+        if not is_whole or (use is AnswerUse.WATCH and not is_error):
+            return None
+        if self._mending is not None:
+            mended = self._mending.document(document, status)
+            if mended is not document and is_error:
+                error = read_error(mended)
+            document = mended
+        if use is AnswerUse.EDIT:
+            etag = self._onward.completed_etag if self._onward is not None else b""
+            document = edit_document(document, self._public_name(), etag)
+        elif is_error:
+            document = public_error(error, self._public_name())
+        if status >= 400 or error.root_name == "Error":
+            self._error_code = (error_code(error) or b"").decode("ascii") or None
+        return document
+
+    def _edited_late(self, document: bytes) -> bytes:
+        """
+        Do the same for a document whose status went to the client: an error of ours takes the place of what it may not
+        see, as S3's own errors do there.
+        """
+        try:
+            edited = self._edited(document)
+        except (_BlamesUsError, InternalError):
+            error = InternalError()
+            self._error_code = error.code
+            text = error_document(error, self._request_id, self._proxy.settings.host_id)
+            return text[text.index(b"<Error>") :]
+        return document if edited is None else edited
 
     def _ask_on(self) -> None:
         assert self._onward is not None
@@ -968,7 +1064,63 @@ class ProxiedExchange:
             # What was read only said why; the answer is the one to HEAD.
             self._response.abort()
             self._response, self._reader, self._document = self._unexplained, None, None
-        answer = self._response.head
+        status, reason, headers = self._answer_lines(self._response.head)
+        self._status = status
+        if self._form is not None and 200 <= self._response.head.status < 300:
+            self._answer_form(self._form.form, headers)
+            return
+        reader, document = self._reader, self._document
+        if document is not None:
+            self._sent_size = len(document)
+            self._request.write_answer(status, reason, read_headers(headers), document)
+            self._receive(Event.ANSWER_ENDED)
+            return
+        cut = self._mending.cut(self._response.head) if self._mending is not None else None
+        is_chunked = self._frame(headers, status, cut)
+        head = self._request.make_head(status, reason, headers)
+        if reader is None and self._response.is_complete and not is_chunked and self._pace is None:
+            # All of it came with its head: nothing is left to pace.
+            content = self._response.take_content()
+            if cut is not None:
+                content = content[cut[0] : cut[1]]
+            self._sent_size = len(content)
+            self._request.writer.writeSequence((head, content))
+            self._receive(Event.ANSWER_ENDED)
+            return
+        self._begin_relay(head, is_chunked=is_chunked).start(reader, cut=cut)
+
+    def _relay_early(self) -> None:
+        assert self._response is not None
+        assert self._reader is not None
+        self._end_early_deadline()
+        self._status, reason, headers = self._answer_lines(self._response.head)
+        headers = read_headers(headers)
+        # Its length is not known before it was edited.
+        is_chunked = self._request.head.version != b"HTTP/1.0"
+        if is_chunked:
+            headers.append((b"Transfer-Encoding", b"chunked"))
+        relay = self._begin_relay(self._request.make_head(self._status, reason, headers), is_chunked=is_chunked)
+        judged = ERROR_ROOTS if self._answer_use is AnswerUse.WATCH else None
+        document = LateDocument(relay, self._edited_late, judged, MAX_SIZES[self._answer_use])
+        relay.start(self._reader, document=document)
+
+    def _begin_relay(self, head: bytes, *, is_chunked: bool) -> ResponseRelay:
+        assert self._response is not None
+        self._relay = relay = ResponseRelay(
+            self._response, self._request.writer, head, is_chunked=is_chunked, ended=self._relayed
+        )
+        self._request.answer_from(relay)
+        if self._ticket is not None:
+            if self._pace is not None:
+                self._pace.stop()
+            self._pace = relay.pace = self._ticket.pace(relay.hold, relay.release)
+        return relay
+
+    def _answer_lines(self, answer: ResponseHead) -> tuple[int, bytes, HeaderList]:
+        """
+        Return status, reason and headers of an answer as its client may see them, framing aside.
+        """
+        assert self._address is not None
         status, reason = answer.status, answer.reason
         name = self._public_name()
         verified: HeaderList = []
@@ -982,37 +1134,9 @@ class ProxiedExchange:
             add_region(headers, name)
         if self._mending is not None:
             status, reason, headers = self._mending.answer_head(answer, headers)
-        self._status = status
-        if self._form is not None and answer.status == 200:
-            self._answer_form(self._form.form, headers)
-            return
-        reader, document = self._reader, self._document
-        if document is not None:
-            self._sent_size = len(document)
-            self._request.write_answer(status, reason, read_headers(headers), document)
-            self._receive(Event.ANSWER_ENDED)
-            return
-        cut = self._mending.cut(answer) if self._mending is not None else None
-        is_chunked = self._frame(headers, status, cut)
-        head = self._request.make_head(status, reason, headers)
-        if reader is None and self._response.is_complete and not is_chunked and self._pace is None:
-            # All of it came with its head: nothing is left to pace.
-            content = self._response.take_content()
-            if cut is not None:
-                content = content[cut[0] : cut[1]]
-            self._sent_size = len(content)
-            self._request.writer.writeSequence((head, content))
-            self._receive(Event.ANSWER_ENDED)
-            return
-        self._relay = relay = ResponseRelay(
-            self._response, self._request.writer, head, is_chunked=is_chunked, ended=self._relayed
-        )
-        self._request.answer_from(relay)
-        if self._ticket is not None:
-            if self._pace is not None:
-                self._pace.stop()
-            self._pace = relay.pace = self._ticket.pace(relay.hold, relay.release)
-        relay.start(reader, cut)
+            if status == 304 and answer.status != 304:
+                headers = not_modified_headers(headers)
+        return status, reason, headers
 
     def _answer_form(self, form: Form, passed: HeaderList) -> None:
         """
@@ -1026,7 +1150,7 @@ class ProxiedExchange:
         base = b"%s://%s%s" % (self._request.origin.scheme, request_head.host, request_head.raw_path.rstrip(b"/"))
         location = b"%s/%s" % (base, self._address.raw_key)
         etag = self._response.head.fields.value(b"etag") or b""
-        self._status, reason, headers, document = form_answer(form.fields, self._address, location, etag)
+        self._status, reason, headers, document = form_answer(form_fields(form), self._address, location, etag)
         headers += [header for header in passed if header[0].lower() not in {b"content-type", b"location"}]
         self._sent_size = len(document)
         self._request.write_answer(self._status, reason, headers, document)
@@ -1042,10 +1166,10 @@ class ProxiedExchange:
         assert self._response is not None
         answer = self._response.head
         if self._response.body_length is not None:
-            # To HEAD, and with 304, the length is of what is not sent.
+            # To HEAD, and with a backend's 304, the length is of what is not sent.
             if cut is not None:
                 headers.append((b"Content-Length", b"%d" % (cut[1] - cut[0])))
-            elif answer.content_length is not None and answer.status != 204 and not (status == 304 != answer.status):
+            elif answer.content_length is not None and answer.status != 204 and status in {answer.status, 200, 206}:
                 headers.append((b"Content-Length", b"%d" % answer.content_length))
             return False
         if self._request.head.version == b"HTTP/1.0":
@@ -1056,8 +1180,12 @@ class ProxiedExchange:
     def _relayed(self, failure: Failure | None) -> None:
         if failure is None:
             self._receive(Event.ANSWER_ENDED)
-        else:
-            self._backend_failed(failure)
+            return
+        response = self._response
+        self._backend_failed(failure)
+        if response is not None:
+            # Where it was our reading that failed, the backend still sends.
+            response.abort()
 
     # Towards the client
 
@@ -1076,6 +1204,10 @@ class ProxiedExchange:
         ]
         if error.retry_after is not None:
             headers.append((b"Retry-After", b"%d" % error.retry_after))
+        answer = self._response if self._response is not None else self._measure
+        if answer is not None:
+            # A page of another origin may not read our error unless the backend lets it.
+            headers += origin_headers(answer.head)
         if self._address is not None and (error.names_region or is_head_bucket(self._head, self._address)):
             headers.append((b"x-amz-bucket-region", self._proxy.settings.realm.regions[0]))
         self._sent_size = 0 if self._request.head.method == b"HEAD" else len(document)
@@ -1105,6 +1237,7 @@ class ProxiedExchange:
         if self._upload is not None and self._upload.read_size is not None:
             self._upload.read_size.reset()
         self._drop_held()
+        self._end_early_deadline()
         window = self._proxy.settings.replay_window
         if window is not None and self._is_admitted_once and self._status >= 500 and self._claim is not None:
             window.forget(self._claim.fingerprint(), self._claim.claimed_access_key_id)
@@ -1124,7 +1257,8 @@ class ProxiedExchange:
         self._proxy.ended(self)
         self._proxy.log_access(self._record())
         # They call us back: without the circle all of a request is gone with its end, not with a collection.
-        self._body = self._relay = self._reader = self._form = self._response = self._unexplained = None
+        self._body = self._relay = self._reader = self._form = None
+        self._response = self._unexplained = self._measure = None
 
     def _drop_held(self) -> None:
         held, self._held = self._held, None
@@ -1182,12 +1316,19 @@ class ProxiedExchange:
         Action.ASK_WHY: _ask_why,
         Action.ASK_ON: _ask_on,
         Action.RELAY: _relay_answer,
+        Action.RELAY_EARLY: _relay_early,
         Action.RESPOND: _respond,
         Action.FINISH: _finish,
         Action.ABORT_BACKEND: _abort_backend,
         Action.CUT_CLIENT: _cut_client,
         Action.RELEASE: _release,
     }
+
+
+class _BlamesUsError(Exception):
+    """
+    A backend's error is about the signature which we sent.
+    """
 
 
 def _cause(error: BaseException | None) -> str:

@@ -333,6 +333,13 @@ class BackendSettings:
         None,
         told="the profile's own choice",
     )
+    conditions: str = option(
+        choice("refuse", "check", "pass"),
+        "What becomes of a condition of a write that its profile says it ignores. `refuse` answers 501: a client takes "
+        "it for a lock. `check` judges it by a HEAD before the write, which is no lock between two clients. `pass` "
+        "sends it, to a backend that has come to know it.",
+        "refuse",
+    )
     forwarded: str = option(choice(*FORWARDED), "The headers which tell it who the client is.", "none")
     connections: int = option(count(1, 65536), "The most connections to it at a time, to each of `urls`.", 4096)
     unix_socket: str | None = option(FILE, "A unix socket to connect to, in place of the URL's host and port.", None)

@@ -203,6 +203,7 @@ class Harness:
     authorizer: Any = None
     first_byte_time: float = 60.0
     spools: bool = False
+    conditions: str = "refuse"
     clock: Clock | None = None
     now: datetime = NOW
     anonymous: Anonymous = field(default_factory=Anonymous)
@@ -240,7 +241,15 @@ class Harness:
             SigningKeys(4),
             self.payload,
         )
-        backend = Backend("test", self.agent, account, self.forwarded, self.first_byte_time, spools=self.spools)
+        backend = Backend(
+            "test",
+            self.agent,
+            account,
+            self.forwarded,
+            self.first_byte_time,
+            spools=self.spools,
+            conditions=self.conditions,
+        )
         tokens = {c.session_token.encode() for c in self.credentials.values() if c.session_token}
         self.store = MemoryStore(self.credentials)
         self.spool = SpoolDirectory(Path(gettempdir()), self.spool_quota)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,26 @@ class Running:
         await self.backend_port.stopListening()
         await until(lambda: all(client.lost for client in self.clients))
         await turns(3)
+
+
+@pytest_twisted.ensureDeferred
+async def test_each_page_has_a_date(tmp_path: Path) -> None:
+    """
+    So has each refusal of one, and what is no request.
+    """
+    running = Running(tmp_path)
+    answers = [
+        await running.admin("/health"),
+        await running.admin("/health", method="HEAD"),
+        await running.admin("/nothing"),
+        await running.admin("/metrics", host="elsewhere.example"),
+        await running.admin("/ready", method="POST"),
+    ]
+    await running.stop()
+
+    assert [answer.status for answer in answers] == [200, 200, 404, 403, 405]
+    for answer in answers:
+        assert parsedate_to_datetime(answer.header("Date") or "").year >= 2024
 
 
 @pytest_twisted.ensureDeferred

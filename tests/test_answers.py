@@ -307,3 +307,84 @@ async def test_every_answer_has_a_date() -> None:
     assert parsedate_to_datetime(no_request).tzinfo is not None
     assert set(dates.values()) == {NOW.strftime("%a, %d %b %Y %H:%M:%S GMT")}
     assert [value for name, value in own if name.lower() == "date"] == ["Sun, 01 Nov 2026 00:00:00 GMT"]
+
+
+NOTHING_OF_S3 = {
+    "no HTTP": b"GET /\r\n\r\n",
+    "two hosts": b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    "two lengths": b"PUT /b/k HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+    "a long line": b"GET /" + b"k" * 100_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+    "many headers": b"GET / HTTP/1.1\r\nHost: a\r\n" + b"a: b\r\n" * 3000 + b"\r\n",
+    "another version": b"GET / HTTP/2.0\r\nHost: a\r\n\r\n",
+    "HTTP/1.0": b"GET /b/k HTTP/1.0\r\n\r\n",
+    "an unknown method": b"FOO /b/k HTTP/1.1\r\nHost: a\r\n\r\n",
+    "TRACE": b"TRACE /b/k HTTP/1.1\r\nHost: a\r\n\r\n",
+    "anonymous": b"GET /b/k HTTP/1.1\r\nHost: a\r\n\r\n",
+    "anonymous HEAD": b"HEAD /b/k HTTP/1.1\r\nHost: a\r\n\r\n",
+    "no preflight": b"OPTIONS /b/k HTTP/1.1\r\nHost: a\r\n\r\n",
+    "no form": b"POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx",
+    "an empty form": b"POST /b HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+    b"Content-Length: 5\r\n\r\n--b--",
+    "bad framing of a body": Signer()
+    .put("/b/k", b"hello", UNSIGNED)
+    .head.replace(b"Content-Length: 5", b"Content-Length: x"),
+    "a wrong body": Signer().put("/b/k", b"hello").head + b"olleh",
+    "not implemented": Signer().head("DELETE", "/b?accelerate")[0],
+    "a copy of nothing": Signer().head("PUT", "/b/k", {"x-amz-copy-source": "/b/"}, unsigned={"Content-Length": "0"})[
+        0
+    ],
+}
+
+
+@pytest.mark.parametrize("what", NOTHING_OF_S3)
+@pytest_twisted.ensureDeferred
+async def test_each_refusal_has_a_date(what: str) -> None:
+    """
+    Whatever is refused, and wherever: it is by this that an SDK sets the clock with which it signs again.
+    """
+    harness = Harness()
+
+    answer = await ask(harness, NOTHING_OF_S3[what])
+
+    assert answer.status >= 400
+    assert parsedate_to_datetime(answer.header("Date") or "").year >= 2024
+    assert harness.backend.requests == []
+
+
+@pytest.mark.parametrize("profile", ["walrus-3.4", "generic"])
+@pytest_twisted.ensureDeferred
+async def test_each_answer_in_place_of_a_backend_has_a_date(profile: str) -> None:
+    """
+    So has what no backend answered, or what answered without one: 304, 412, 416, deletions, 500, 503.
+    """
+    answers = []
+    for status in ("200 OK", "503 No", "500 No", "403 No"):
+        for method, target, headers in (
+            ("GET", f"{BUCKET}/k", {"If-None-Match": '"e"'}),
+            ("GET", f"{BUCKET}/k", {"If-Match": '"f"'}),
+            ("GET", f"{BUCKET}/k", {"Range": "bytes=9-"}),
+            ("HEAD", f"{BUCKET}/k", {"If-None-Match": '"e"'}),
+            ("DELETE", f"{BUCKET}/k", {}),
+        ):
+            backend = FaultyBackend()
+            length = b"0" if status == "403 No" else b"5"
+            body = b"" if method == "HEAD" or length == b"0" else b"hello"
+
+            def answer(connection: FaultyConnection, request: Any, status: str = status, body: bytes = body) -> None:
+                sent = b"" if request.head.method == b"HEAD" else body
+                head = f'HTTP/1.1 {status}\r\nETag: "e"\r\nContent-Length: {len(body)}\r\n\r\n'.encode()
+                connection.send(head + sent)
+
+            backend.on_request = answer
+            harness = Harness(profile=PROFILES[profile], signature="v2", backend=backend)
+            answers.append(await ask(harness, Signer().head(method, target, unsigned=headers)[0]))
+    broken = Harness(profile=PROFILES[profile], signature="v2")
+    broken.backend.on_request = lambda connection, request: connection.reset()
+    answers.append(await ask(broken, Signer().head("GET", f"{BUCKET}/k")[0]))
+
+    assert {200, 403, 500} <= {answer.status for answer in answers}
+    if profile == "walrus-3.4":
+        assert {304, 412, 416} <= {answer.status for answer in answers}
+    for each in answers:
+        assert parsedate_to_datetime(each.header("Date") or "") == NOW
+        assert [name.lower() for name, _ in each.headers].count("date") == 1

@@ -731,3 +731,176 @@ async def test_an_upload_of_an_object_that_is_a_form() -> None:
 
     assert answer.status == 200
     assert harness.backend.requests[0].head.fields[b"content-type"] == [b"multipart/form-data; boundary=B"]
+
+
+ORIGIN = "Origin: https://app.example\r\nReferer: https://app.example/page\r\n"
+SHARED = (
+    b'ETag: "5d41402abc4b2a76b9719d911017c592"\r\nAccess-Control-Allow-Origin: https://app.example\r\n'
+    b"Access-Control-Expose-Headers: ETag\r\nVary: Origin\r\n"
+)
+
+
+def from_another_origin(request: SignedRequest, lines: str = ORIGIN) -> SignedRequest:
+    """
+    The same form, sent by a script of another origin's page.
+    """
+    return SignedRequest(request.head.replace(b"\r\n\r\n", b"\r\n" + lines.encode() + b"\r\n", 1), request.body)
+
+
+async def post_to(
+    status_line: bytes, document: bytes, request: SignedRequest, **options: Any
+) -> tuple[Answer, Harness]:
+    """
+    Send a form to a backend that allows its origin and answers so.
+    """
+    harness = Harness(**options)
+    head = b"HTTP/1.1 %s\r\n%sContent-Length: %d\r\n\r\n" % (status_line, SHARED, len(document))
+    harness.backend.on_request = lambda connection, received: connection.send(head + document)
+    answer = await harness.request(request.head, request.body)
+    await harness.close()
+    return answer, harness
+
+
+@KINDS
+@pytest.mark.parametrize("limits", [BodyLimits(), STREAMING], ids=["spool", "stream"])
+@pytest.mark.parametrize("file", [SMALL, LARGE], ids=["small", "large"])
+@pytest_twisted.ensureDeferred
+async def test_a_page_of_another_origin_may_read_the_answer(file: bytes, limits: BodyLimits, kind: str) -> None:
+    """
+    The backend sees the form's Origin and Referer. The browser sees its Access-Control headers, whatever the status.
+    """
+    redirect = "https://app.example/done"
+    for name, value, status in (
+        ("x-ignore-this", "", 204),
+        ("success_action_status", "200", 200),
+        ("success_action_status", "201", 201),
+        ("success_action_redirect", redirect, 303),
+    ):
+        fields = fields_of(kind, [["starts-with", f"${name}", ""]], key="k", **{name: value})
+        request = from_another_origin(form_request(multipart(fields, file)))
+        answer, harness = await post_to(b"200 OK", b"", request, body_limits=limits, anonymous=EVERYBODY)
+
+        assert answer.status == status
+        assert answer.header("Access-Control-Allow-Origin") == "https://app.example"
+        assert (answer.header("Access-Control-Expose-Headers"), answer.header("Vary")) == ("ETag", "Origin")
+        seen = harness.backend.requests[0].head.fields
+        assert (seen.value(b"origin"), seen.value(b"referer")) == (b"https://app.example", b"https://app.example/page")
+        # Ceph looks for the rule of this method; the browser's was POST, and ours is PUT.
+        assert seen.value(b"access-control-request-method") == b"POST"
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 409, 412, 503])
+@pytest_twisted.ensureDeferred
+async def test_a_page_of_another_origin_may_read_a_refusal(status: int) -> None:
+    """
+    A refusal of the backend keeps its Access-Control headers, also if our own error takes its place.
+    """
+    for code, shown in (("NoSuchBucket", status), ("InvalidAccessKeyId", 500)):
+        document = f"<Error><Code>{code}</Code></Error>".encode()
+        answer, _ = await post_to(b"%d No" % status, document, from_another_origin(upload(SMALL)))
+
+        assert (answer.status, answer.header("Access-Control-Allow-Origin")) == (shown, "https://app.example")
+        assert answer.header("Vary") == "Origin"
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_a_form_s_request_says_of_its_origin() -> None:
+    """
+    Access-Control-Request-* of the form pass as they came. Without an Origin nothing is added.
+    """
+    lines = ORIGIN + "Access-Control-Request-Method: PUT\r\nAccess-Control-Request-Headers: x-a\r\nCookie: a=b\r\n"
+    _, harness = await post(from_another_origin(upload(SMALL), lines))
+    seen = harness.backend.requests[0].head.fields
+    assert (seen[b"access-control-request-method"], seen[b"access-control-request-headers"]) == ([b"PUT"], [b"x-a"])
+    assert b"cookie" not in seen
+
+    _, harness = await post(upload(SMALL))
+    seen = harness.backend.requests[0].head.fields
+    assert not {b"origin", b"access-control-request-method"} & seen.keys()
+
+
+@KINDS
+@pytest_twisted.ensureDeferred
+async def test_the_file_s_name_in_any_field(kind: str) -> None:
+    """
+    ``${filename}`` stands for the name in headers, tags and the redirect; what the policy is about is the result.
+    """
+    fields = {
+        "key": "up/${filename}",
+        "x-amz-meta-name": "${filename} or ${filename}",
+        "Content-Disposition": 'attachment; filename="${filename}"',
+        "Cache-Control": "${filename}",
+        "x-amz-website-redirect-location": "/${filename}",
+        "tagging": "<Tagging><TagSet><Tag><Key>n</Key><Value>${filename}</Value></Tag></TagSet></Tagging>",
+        "success_action_redirect": "https://app.example/?of=${filename}",
+    }
+    covered = [["starts-with", f"${name}", ""] for name in fields if name != "key"]
+    covered.append(["starts-with", "$x-amz-meta-name", "a.txt or"])
+    body = multipart(fields_of(kind, covered, **fields), SMALL, filename="C:\\dir\\a.txt")
+    answer, harness = await post(form_request(body), anonymous=EVERYBODY)
+
+    assert answer.status == 303
+    query = parse_qs(urlsplit(answer.header("Location") or "").query)
+    assert (query["of"], query["key"]) == (["a.txt"], ["up/a.txt"])
+    seen = harness.backend.requests[0].head
+    assert seen.raw_target == b"/test-bucket/up/a.txt"
+    wanted = {
+        b"x-amz-meta-name": b"a.txt or a.txt",
+        b"content-disposition": b'attachment; filename="a.txt"',
+        b"cache-control": b"a.txt",
+    }
+    assert {name: seen.fields.value(name) for name in wanted} == wanted
+    assert seen.fields.value(b"x-amz-website-redirect-location") == b"/a.txt"
+    assert seen.fields.value(b"x-amz-tagging") == b"n=a.txt"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_policy_is_about_the_name_of_the_file() -> None:
+    """
+    A condition holds of the field as it is stored, not of its variable.
+    """
+    for condition, status in (
+        (["eq", "$x-amz-meta-name", "file.txt"], 204),
+        (["eq", "$x-amz-meta-name", "${filename}"], 403),
+        (["starts-with", "$x-amz-meta-name", "file"], 204),
+        (["starts-with", "$x-amz-meta-name", "$"], 403),
+    ):
+        fields = v4_fields([ANY_KEY, condition], **{"key": "k", "x-amz-meta-name": "${filename}"})
+        answer, harness = await post(form_request(multipart(fields, SMALL)))
+
+        assert answer.status == status
+        assert len(harness.backend.requests) == (status == 204)
+
+
+@pytest.mark.parametrize("region", ["eu-west-1", "US-EAST-1", "us-east-2", "us-east-1x", "\u00fc"])
+@pytest_twisted.ensureDeferred
+async def test_a_form_for_another_region(region: str) -> None:
+    """
+    The refusal names the right one, in its document and in x-amz-bucket-region: SDKs sign again for that.
+    """
+    fields = [
+        (name, value.replace("us-east-1", region) if name == "x-amz-credential" else value)
+        for name, value in v4_fields([ANY_KEY], key="k")
+    ]
+    answer, harness = await post(form_request(multipart(fields, SMALL)))
+
+    assert (answer.status, element(answer.body, "Code")) == (400, "InvalidArgument")
+    assert element(answer.body, "Region") == "us-east-1"
+    assert "expecting 'us-east-1'" in element(answer.body, "Message")
+    assert answer.header("x-amz-bucket-region") == "us-east-1"
+    assert harness.backend.requests == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_form_with_another_fault_names_no_region() -> None:
+    """
+    Only the region's fault does.
+    """
+    fields = [
+        (name, value.replace("/s3/", "/sts/") if name == "x-amz-credential" else value)
+        for name, value in v4_fields([ANY_KEY], key="k")
+    ]
+    answer, _ = await post(form_request(multipart(fields, SMALL)))
+
+    assert b"<Region>" not in answer.body
+    assert answer.header("x-amz-bucket-region") is None

@@ -468,8 +468,7 @@ async def lists_v1_through(pair: Pair) -> None:
             if found(listed, "IsTruncated") == ["false"]:
                 break
             (token,) = found(listed, "NextContinuationToken")
-        # The client of the test leaves the document's entities as they are.
-        whole = [key.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") for key in keys]
+        whole = keys
         if delimiter:
             whole = ["a/", *(key for key in whole if "/" not in key), "ä/"]
         assert (sorted(shown), counted) == (sorted(whole), len(whole))

@@ -21,6 +21,7 @@ class Backend:
     Attributes:
         name: What the log calls it.
         extensions: What clients may ask for beyond the profile, by name; see `Profile.allows`.
+        conditions: What becomes of those that it would ignore; see `Profile.allows`.
         spools: Whether each body is verified on disk before it hears of it: it would commit a short one.
         forwarded: ``none``, ``x-forwarded`` or ``forwarded``: how it is told who the client is.
         first_byte_time: Seconds until an answer's head.
@@ -38,10 +39,12 @@ class Backend:
     spools: bool = False
     authorities: tuple[bytes, ...] = ()
     extensions: tuple[str, ...] | None = None
+    conditions: str = "refuse"
     hosts: frozenset[bytes] = field(init=False)
     allowed: Allowed = field(init=False)
     "what clients may ask of it"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hosts", host_names([self.account.host, *self.authorities]))
-        object.__setattr__(self, "allowed", self.account.profile.allows(self.extensions))
+        allowed = self.account.profile.allows(self.extensions, conditions=self.conditions)
+        object.__setattr__(self, "allowed", allowed)

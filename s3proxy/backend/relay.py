@@ -4,6 +4,7 @@ The answer on its way to the client, paced by the client.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from twisted.internet.interfaces import IPushProducer
@@ -63,13 +64,20 @@ class ResponseRelay:
         self.pace: Pace | None = None
         self.sent_size = 0
 
-    def start(self, reader: DocumentReader | None = None, cut: tuple[int, int] | None = None) -> None:
+    def start(
+        self,
+        reader: DocumentReader | None = None,
+        *,
+        cut: tuple[int, int] | None = None,
+        document: LateDocument | None = None,
+    ) -> None:
         """
         Begin.
 
         Args:
             reader: Who has read the body's beginning, if somebody has.
             cut: The first byte of the body that the client gets, and the one after the last; None for all.
+            document: What the reader gives the body to, if that is not as the client may see it.
         """
         transport = self._response.transport
         if transport is not None:
@@ -79,7 +87,7 @@ class ResponseRelay:
         elif reader is None:
             self._response.deliver(self)
         else:
-            reader.pass_to(self)
+            reader.pass_to(document or self)
         if self._head:
             self._write(())
         if self._writer.is_paused and not self._is_full:
@@ -225,9 +233,11 @@ class DocumentReader(SeesEachOctet):
 
     Attributes:
         is_whole: Whether the document is complete.
+        began: Called once, if nothing but what comes before a document's root came yet: the backend still works. It
+            may call `pass_to`.
     """
 
-    __slots__ = ("_complete", "_failure", "_held", "_max_size", "_pieces", "_receiver", "_size", "is_whole")
+    __slots__ = ("_complete", "_failure", "_held", "_max_size", "_pieces", "_receiver", "_size", "began", "is_whole")
 
     def __init__(
         self,
@@ -242,6 +252,7 @@ class DocumentReader(SeesEachOctet):
         self._size = 0
         self._receiver: BodyReceiver | None = None
         self._failure: Failure | None = None
+        self.began: Callable[[], None] | None = None
         self.is_whole = False
 
     @property
@@ -276,7 +287,14 @@ class DocumentReader(SeesEachOctet):
         self._size += size
         if self._held is not None:
             self._held(size)
-        if self._size > self._max_size:
+        if self.began is not None:
+            began = self.began
+            if PROLOGUE.fullmatch(self.document) is None:
+                self.began = None
+            elif self._size:
+                self.began = None
+                began()
+        if self._size > self._max_size and self._receiver is None:
             self._tell(None)
 
     def bodyEnded(self, failure: Failure | None) -> None:
@@ -294,6 +312,137 @@ class DocumentReader(SeesEachOctet):
         complete, self._complete = self._complete, None
         if complete is not None:
             complete(failure)
+
+
+PROLOGUE = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*+(?:<\?xml[ \t\r\n][^<>]*+>[ \t\r\n]*+)?")
+"""
+What a backend sends while it works, and before the document that it is to be the beginning of.
+"""
+
+_DECLARATION = re.compile(rb"<\?xml[ \t\r\n][^<>]*+>")
+_ROOT = re.compile(rb"<(?:[A-Za-z_][\w.\-]*+:)?([A-Za-z_][\w.\-]*+)(?:[^<>\"'/]++|\"[^\"<]*+\"|'[^'<]*+')*>")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_WHITE_SPACE = b" \t\r\n"
+
+
+class LateDocument(SeesEachOctet):
+    """
+    A document whose status went to the client before its content was known. White space passes at once, so that nobody
+    on the way gives up; the document is edited once it is complete.
+
+    S3, MinIO and Swift send the declaration first, then white space; others the white space alone, and Ceph an element
+    for each part of a copy that is done.
+
+    Args:
+        relay: Takes what the client may see.
+        edit: Called with the complete document; returns what the client gets in its place.
+        judged: Names of roots whose document is to be edited. None if each is.
+        max_size: Bytes of a document that is edited.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_declaration",
+        "_edit",
+        "_has_begun",
+        "_is_over",
+        "_judged",
+        "_max_size",
+        "_passes",
+        "_relay",
+        "_root",
+    )
+
+    def __init__(
+        self,
+        relay: ResponseRelay,
+        edit: Callable[[bytes], bytes],
+        judged: frozenset[str] | None,
+        max_size: int,
+    ) -> None:
+        self._relay = relay
+        self._edit = edit
+        self._judged = judged
+        self._max_size = max_size
+        self._buffer = bytearray()
+        self._declaration = b""
+        self._root = b""
+        self._has_begun = False
+        self._passes = False
+        self._is_over = False
+
+    def bodyReceived(self, pieces: Sequence[Buffer]) -> None:
+        """
+        Take part of the backend's body.
+        """
+        if self._passes:
+            self._relay.bodyReceived(pieces)
+        if self._passes or self._is_over:
+            return
+        for piece in pieces:
+            self._buffer += piece
+        self._move()
+
+    def bodyEnded(self, failure: Failure | None) -> None:
+        """
+        Edit the document, which is complete, and give it to the client. What cannot be edited is cut.
+        """
+        if self._is_over:
+            return
+        self._is_over = True
+        if failure is None and not self._passes and self._buffer:
+            kept = self._declaration + self._root
+            try:
+                document = self._edit(kept + bytes(self._buffer))
+            except Exception:
+                failure = Failure()
+            else:
+                # An error that is ours has no declaration.
+                if document.startswith(kept):
+                    self._relay.bodyReceived((document[len(kept) :],))
+                elif not self._root:
+                    self._relay.bodyReceived((document,))
+                else:
+                    failure = Failure(ValueError("what was edited went to the client before"))
+        self._relay.bodyEnded(failure)
+
+    def _move(self) -> None:
+        """
+        Let pass what the client may see now.
+        """
+        buffer = self._buffer
+        passed = b""
+        if not self._has_begun and buffer.startswith(_BYTE_ORDER_MARK):
+            passed = _BYTE_ORDER_MARK
+            del buffer[:3]
+        while True:
+            size = len(buffer) - len(buffer.lstrip(_WHITE_SPACE))
+            passed += buffer[:size]
+            del buffer[:size]
+            declaration = None if self._declaration or self._root else _DECLARATION.match(buffer)
+            if declaration is None:
+                break
+            self._declaration = bytes(declaration[0])
+            if not self._has_begun and passed in {b"", _BYTE_ORDER_MARK}:
+                # After white space parsers refuse it (XML 1.0, section 2.8), and the client's would.
+                passed += self._declaration
+            del buffer[: declaration.end()]
+        root = None if self._root else _ROOT.match(buffer)
+        if root is not None:
+            if self._judged is not None and root[1].decode("ascii", "replace") not in self._judged:
+                self._passes = True
+                passed += buffer
+                buffer.clear()
+            elif self._judged is None and root[1] != b"Error" and buffer[root.end() :].isspace():
+                # White space after the root: there is more to wait for.
+                self._root = bytes(root[0])
+                passed += buffer
+                buffer.clear()
+        if passed:
+            self._has_begun = True
+            self._relay.bodyReceived((bytes(passed),))
+        if len(buffer) > self._max_size:
+            self.bodyEnded(Failure(ValueError("the document is too long to be edited")))
 
 
 def _last_chunk(trailers: HeaderList) -> bytes:

@@ -11,7 +11,7 @@ from s3proxy.body.form import FileConsumer, FormReader
 from s3proxy.body.plan import BodyLimits, BodyPlan, plan_form
 from s3proxy.postobject.form import FieldsDecoder, Form, parse_boundary
 from s3proxy.postobject.policy import SizeRange, parse_policy
-from s3proxy.postobject.upload import form_key, upload_request
+from s3proxy.postobject.upload import form_fields, upload_request
 from s3proxy.s3.address import Address
 from s3proxy.s3.errors import EntityTooLarge, MissingContentLength, S3Error
 from s3proxy.s3.head import RequestHead
@@ -80,9 +80,9 @@ class FormIntake:
             InvalidPolicyDocument: The policy cannot be used.
             AccessDenied: It does not allow this form.
         """
-        form = self.form
-        policy = parse_policy(form.fields[b"policy"])
-        policy.check({**form.fields, b"bucket": self._address.bucket, b"key": form_key(form)}, now)
+        fields = form_fields(self.form)
+        policy = parse_policy(fields[b"policy"])
+        policy.check({**fields, b"bucket": self._address.bucket}, now)
         self._size_ranges = policy.size_ranges
 
     def upload(self) -> tuple[RequestHead, Address]:

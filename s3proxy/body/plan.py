@@ -147,10 +147,9 @@ def plan_body(
     use = operation.body
     if payload.is_streaming and use is not BodyUse.OBJECT:
         raise InvalidRequest("The value of x-amz-content-sha256 header is invalid.")
-    needs_document = operation.requires_integrity
-    if needs_document and not has_integrity(head.fields):
+    if operation.requires_integrity and not has_integrity(head.fields):
         raise InvalidRequest("Missing required header for this request: Content-MD5 OR x-amz-checksum-*")
-    if needs_document and not head.has_body:
+    if operation.requires_document and not head.has_body:
         raise MissingRequestBodyError
     digests = parse_body_digests(
         head.fields,

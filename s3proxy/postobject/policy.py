@@ -2,7 +2,7 @@
 The policy of a form: what its fields may say, and how large its file may be.
 
 Source:
-    "Browser-Based Uploads Using POST: POST Policy".
+    "Browser-Based Uploads Using POST: POST Policy", and its section "Character Escaping".
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ _NUMBER = re.compile(r"\d{1,19}", re.ASCII)
 _NOT_COVERED = frozenset({b"policy", b"x-amz-signature", b"signature", b"awsaccesskeyid", b"file"})
 _IGNORED = b"x-ignore-"
 _INVALID_JSON = "Invalid JSON."
+# S3's own two beside JSON's: a pair is read as one, so that a backslash which is escaped escapes nothing.
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_OWN_ESCAPES = {"$": "$", "v": "\\u000b"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,7 @@ class Policy:
         Judge the fields of a form.
 
         Args:
-            fields: Values by lower-case name, ``bucket`` among them, the variable in ``key`` replaced.
+            fields: Values by lower-case name, ``bucket`` among them, the file's name in the place of its variable.
             now: Aware, UTC.
 
         Raises:
@@ -127,6 +130,8 @@ def parse_policy(raw_policy: bytes) -> Policy:
         raise InvalidPolicyDocument(_INVALID_JSON) from None
     if not text.strip():
         raise InvalidPolicyDocument("Expecting '{' but found End-of-Input")
+    if "\\$" in text or "\\v" in text:
+        text = _ESCAPE.sub(lambda pair: _OWN_ESCAPES.get(pair[1], pair[0]), text)
     try:
         document = json.loads(text, object_pairs_hook=_read_object, parse_constant=_refuse_constant)
         if "\\u" in text:

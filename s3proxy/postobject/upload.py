@@ -16,9 +16,22 @@ from s3proxy.postobject.form import Form, check_text
 from s3proxy.s3.address import Address
 from s3proxy.s3.document import local_name, parse_document
 from s3proxy.s3.error_xml import escape_text
-from s3proxy.s3.errors import BadRequest, InvalidArgument, InvalidTag, KeyTooLongError, MalformedXML
+from s3proxy.s3.errors import (
+    BadRequest,
+    InvalidArgument,
+    InvalidTag,
+    KeyTooLongError,
+    MalformedXML,
+    MaxPostPreDataLengthExceeded,
+)
 from s3proxy.s3.head import HeaderList, RequestHead, index_headers
-from s3proxy.s3.limits import MAX_KEY_SIZE, MAX_OBJECT_TAGS, MAX_TAG_KEY_LENGTH, MAX_TAG_VALUE_LENGTH
+from s3proxy.s3.limits import (
+    MAX_KEY_SIZE,
+    MAX_OBJECT_TAGS,
+    MAX_POST_FIELDS_SIZE,
+    MAX_TAG_KEY_LENGTH,
+    MAX_TAG_VALUE_LENGTH,
+)
 
 DEFAULT_CONTENT_TYPE = b"binary/octet-stream"
 
@@ -57,6 +70,35 @@ _URL = re.compile(rb"[\x21-\x7e]+")
 _DOTS = re.compile(rb"(?:^|/)\.{1,2}(?:/|\Z)")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _FILENAME = b"${filename}"
+_NEVER_EXPANDED = frozenset(
+    {
+        b"awsaccesskeyid",
+        b"policy",
+        b"signature",
+        b"x-amz-algorithm",
+        b"x-amz-credential",
+        b"x-amz-date",
+        b"x-amz-security-token",
+        b"x-amz-signature",
+    }
+)
+"""
+Fields which say who signed the form. They are judged as they came, before the name of a file matters.
+"""
+_PASSED_HEADERS = frozenset(
+    {
+        b"access-control-request-headers",
+        b"access-control-request-method",
+        b"host",
+        b"origin",
+        b"referer",
+        b"user-agent",
+    }
+)
+"""
+Headers of a form's own request that its upload keeps. By Origin the backend tells the browser whether the page may read
+the response; its policies may look at Referer.
+"""
 
 
 def form_key(form: Form) -> bytes:
@@ -70,8 +112,7 @@ def form_key(form: Form) -> bytes:
     key = form.fields.get(b"key")
     if key is None:
         raise InvalidArgument.of_missing_field("key")
-    # Old browsers send the whole path, Windows' with backslashes.
-    name = form.filename.replace(b"\\", b"/").rpartition(b"/")[2]
+    name = _base_name(form.filename)
     # Counted before it is built: each of a thousand variables could stand for a long name.
     size = len(key) + key.count(_FILENAME) * (len(name) - len(_FILENAME))
     if size > MAX_KEY_SIZE:
@@ -86,12 +127,51 @@ def form_key(form: Form) -> bytes:
     return key
 
 
+def form_fields(form: Form) -> dict[bytes, bytes]:
+    """
+    Return the fields of a form, the file's own name in the place of ``${filename}`` in each of them.
+
+    A policy is judged by these. Its conditions speak of the values that are stored.
+
+    Raises:
+        S3Error: The key is none; see `form_key`.
+        InvalidArgument: A field is not UTF-8.
+        MaxPostPreDataLengthExceeded: With the name in their place the fields have more than 20 KB.
+
+    Source:
+        "POST Object", the field key; "POST Policy", Conditions.
+    """
+    fields = {**form.fields, b"key": form_key(form)}
+    name = _base_name(form.filename)
+    growth = len(name) - len(_FILENAME)
+    counts = {
+        field: count
+        for field, value in fields.items()
+        if field not in _NEVER_EXPANDED and field != b"key" and (count := value.count(_FILENAME))
+    }
+    if not counts:
+        return fields
+    # Counted before they are built: each of two thousand variables could stand for a long name.
+    size = sum(map(len, fields.values())) + growth * sum(counts.values())
+    if size > MAX_POST_FIELDS_SIZE:
+        raise MaxPostPreDataLengthExceeded(MAX_POST_FIELDS_SIZE)
+    for field in counts:
+        fields[field] = fields[field].replace(_FILENAME, name)
+        check_text(fields[field])
+    return fields
+
+
+def _base_name(filename: bytes) -> bytes:
+    # Old browsers send the whole path, Windows' with backslashes.
+    return filename.replace(b"\\", b"/").rpartition(b"/")[2]
+
+
 def upload_request(head: RequestHead, address: Address, form: Form) -> tuple[RequestHead, Address]:
     """
     Return the PUT which a form asks for, and its address.
 
     Args:
-        head: Of the form's own request: only its host and connection matter.
+        head: Of the form's own request: its host and connection matter, and where its page came from.
         address: Of the form: the bucket.
 
     Raises:
@@ -101,10 +181,14 @@ def upload_request(head: RequestHead, address: Address, form: Form) -> tuple[Req
         BadRequest: There are more than ten tags.
         InvalidTag: A tag is too long, has no key, or came twice.
     """
-    key = form_key(form)
+    fields = form_fields(form)
+    key = fields[b"key"]
     raw_key = quote_from_bytes(key, safe="/-_.~").encode()
-    headers: HeaderList = [(name, value) for name, value in head.headers if name.lower() in {b"host", b"user-agent"}]
-    for name, value in form.fields.items():
+    headers: HeaderList = [(name, value) for name, value in head.headers if name.lower() in _PASSED_HEADERS]
+    if b"origin" in head.fields and b"access-control-request-method" not in head.fields:
+        # Ceph looks for a rule that allows this method, or of our PUT without it; the browser's was POST.
+        headers.append((b"Access-Control-Request-Method", head.method))
+    for name, value in fields.items():
         header = _HEADERS.get(name)
         if header is None and name.startswith(_PREFIXES):
             if _HEADER_NAME.fullmatch(name) is None:
@@ -114,10 +198,10 @@ def upload_request(head: RequestHead, address: Address, form: Form) -> tuple[Req
             if _CONTROL.search(value) is not None:
                 raise InvalidArgument("A field's value may hold no control characters", name.decode(), value)
             headers.append((header, value.strip(b" \t")))
-    if not form.fields.get(b"content-type"):
+    if not fields.get(b"content-type"):
         headers.append((b"Content-Type", DEFAULT_CONTENT_TYPE))
-    if b"tagging" in form.fields:
-        headers.append((b"x-amz-tagging", _tags(form.fields[b"tagging"])))
+    if b"tagging" in fields:
+        headers.append((b"x-amz-tagging", _tags(fields[b"tagging"])))
     asked = replace(
         head,
         method=b"PUT",
@@ -135,7 +219,7 @@ def form_answer(
     Return what a browser gets once its file is stored: status, reason, headers, document.
 
     Args:
-        fields: The form's, by lower-case name.
+        fields: The form's, as `form_fields` returned them.
         address: Of the object.
         location: URL of the object, as the client addresses us.
         etag: As the backend sent it, quotation marks included.

@@ -7,13 +7,16 @@ lists what its storage has, and the rest never reaches it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from s3proxy.s3.classification import Classification
-from s3proxy.s3.errors import NotImplementedByProxy
+from s3proxy.s3.address import Address
+from s3proxy.s3.classification import Classification, level_of
+from s3proxy.s3.errors import MethodNotAllowed, NotImplementedByProxy
 from s3proxy.s3.head import RequestHead
 from s3proxy.s3.identity_enum import IdentityEnum
 from s3proxy.s3.operation import OPERATIONS, Operation
+from s3proxy.s3.query import query_names
 
 
 def _operations(names: str) -> frozenset[str]:
@@ -134,7 +137,8 @@ MINIO_OPERATIONS = (
     | _LOCKS_TAGS_POLICIES
     | _operations(
         """
-    GetBucketAccelerateConfiguration GetBucketCors GetBucketLogging GetBucketRequestPayment
+    GetBucketAccelerateConfiguration GetBucketCors PutBucketCors DeleteBucketCors GetBucketLogging
+    GetBucketRequestPayment
     GetBucketEncryption PutBucketEncryption DeleteBucketEncryption
     GetBucketLifecycleConfiguration PutBucketLifecycleConfiguration DeleteBucketLifecycle
     GetBucketNotificationConfiguration PutBucketNotificationConfiguration
@@ -144,9 +148,9 @@ MINIO_OPERATIONS = (
     )
 )
 """
-What a build of February 2026 has; minio/minio, ``api-router.go``. It takes others for operations that have no
-sub-resource: seen there, ``DELETE /bucket?ownershipControls`` and ``DELETE /bucket?publicAccessBlock`` delete the
-bucket, though it refuses the GET of both.
+What a build of February 2026 has, or refuses itself; minio/minio, ``api-router.go``. It takes others for operations
+that have no sub-resource: seen there, ``DELETE /bucket?ownershipControls`` and ``DELETE /bucket?publicAccessBlock``
+delete the bucket, though it refuses the GET of both.
 """
 
 VERSITYGW_OPERATIONS = (
@@ -202,12 +206,52 @@ _WRITE_CONDITIONS = frozenset(
     {
         b"if-match",
         b"if-none-match",
+        b"x-amz-if-match-last-modified-time",
+        b"x-amz-if-match-size",
         b"x-amz-copy-source-if-match",
         b"x-amz-copy-source-if-modified-since",
         b"x-amz-copy-source-if-none-match",
         b"x-amz-copy-source-if-unmodified-since",
     }
 )
+
+
+_NO_HEADERS: frozenset[bytes] = frozenset()
+_SET_CONDITIONS = _WRITE_CONDITIONS | {b"x-amz-write-offset-bytes"}
+
+IN_DOCUMENT = b""
+"""
+Stands for a condition that is in the document of a request, not in its headers.
+"""
+
+Conditions = Mapping[str, frozenset[bytes]]
+"""
+Lower-case names of headers, by operation.
+"""
+
+APPENDING: Conditions = {"PutObject": frozenset({b"x-amz-write-offset-bytes"})}
+"""
+What only S3's directory buckets have: others store what was to be appended in the place of the object.
+"""
+
+_OF_DELETION = frozenset({b"x-amz-if-match-last-modified-time", b"x-amz-if-match-size"})
+_TAGS = frozenset({b"if-match", b"if-none-match"})
+
+CEPH_IGNORED: Conditions = {
+    **APPENDING,
+    "CompleteMultipartUpload": _TAGS,
+    "CopyObject": _TAGS,
+    "DeleteObject": _OF_DELETION | {b"if-match"},
+    "DeleteObjects": frozenset({IN_DOCUMENT}),
+}
+"""
+What 16.2 was seen to ignore. It knows the conditions of PutObject.
+"""
+
+SWIFT_IGNORED: Conditions = {**APPENDING, "DeleteObject": _OF_DELETION}
+"""
+What 2.38 was seen to ignore.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,11 +320,28 @@ class Allowed:
         operations: Those of S3, by name.
         features: Functions that headers ask for.
         extensions: Functions beyond S3.
+        ignored: Conditions of writes that it would ignore, and that are refused therefore: a client takes them for a
+            lock.
+        checked: Those that are judged here, by a HEAD before the write, and not sent.
     """
 
     operations: frozenset[str] = ALL_OPERATIONS
     features: frozenset[Feature] = ALL_FEATURES
     extensions: tuple[Extension, ...] = ()
+    ignored: Conditions = field(default_factory=dict)
+    checked: Conditions = field(default_factory=dict)
+
+    def checks(self, operation: Operation, head: RequestHead) -> frozenset[bytes]:
+        """
+        Return the lower-case names of the headers by which a request sets conditions that are judged here.
+        """
+        return self.checked.get(operation.name, _NO_HEADERS) & head.fields.keys() if self.checked else _NO_HEADERS
+
+    def ignores(self, operation: Operation, condition: bytes) -> bool:
+        """
+        Return True if a condition of an operation is to be refused.
+        """
+        return condition in self.ignored.get(operation.name, ())
 
     def parameters(self, classification: Classification) -> frozenset[bytes]:
         """
@@ -311,7 +372,7 @@ def check_taken(allowed: Allowed, head: RequestHead, classification: Classificat
 
     Raises:
         NotImplementedByProxy: It has no such operation, no function that a header asks for, or a write has a parameter
-            that it does not know.
+            or a condition that it does not know.
     """
     operation = classification.operation
     if operation.name not in allowed.operations:
@@ -322,8 +383,29 @@ def check_taken(allowed: Allowed, head: RequestHead, classification: Classificat
         and not classification.unknown_names <= allowed.parameters(classification)
     ):
         raise NotImplementedByProxy
+    if allowed.ignored and not operation.is_read and not _SET_CONDITIONS.isdisjoint(head.fields):
+        for header in head.fields:
+            if allowed.ignores(operation, header):
+                raise NotImplementedByProxy(None, Header=header)
     if allowed.features is not ALL_FEATURES and not _features(operation, head) <= allowed.features:
         raise NotImplementedByProxy
+
+
+def refusal_of_method(
+    allowed: Allowed, head: RequestHead, address: Address, not_allowed: MethodNotAllowed
+) -> MethodNotAllowed | NotImplementedByProxy:
+    """
+    Return the refusal of a method that S3 does not have for a sub-resource: the storage may not have the sub-resource
+    at all, and then that is what its client is told.
+    """
+    asked = query_names(head.raw_query)
+    if not asked:
+        return not_allowed
+    level = level_of(address)
+    here = [each for each in OPERATIONS.values() if each.level is level and each.subresource in asked]
+    if here and not any(each.name in allowed.operations for each in here):
+        return NotImplementedByProxy()
+    return not_allowed
 
 
 def _features(operation: Operation, head: RequestHead) -> set[Feature]:

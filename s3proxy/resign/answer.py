@@ -74,10 +74,13 @@ Characters of an error code: S3's longest has 44.
 _CODE = re.compile(r"[A-Za-z0-9.]+")
 # Walrus has a code of two words.
 _OWN_CODE = re.compile(r"[A-Za-z0-9.]++(?: [A-Za-z]++)*")
-_ERROR_ROOTS = frozenset({"Error", "ErrorResponse", "Response"})
+ERROR_ROOTS = frozenset({"Error", "ErrorResponse", "Response"})
+"""
+Names of the root of an error document: S3's is the first.
+"""
 _ERROR_ELEMENTS = frozenset({"Code", "Endpoint", "HostId", "Message", "RequestID", "RequestId"})
 _NAMING_OPERATIONS = frozenset({"CompleteMultipartUpload", "GetBucketLocation"})
-_NAMING_ELEMENTS = frozenset({"Location", "LocationConstraint"})
+_NAMING_ELEMENTS = frozenset({"ETag", "Location", "LocationConstraint"})
 _CODES_BY_STATUS = {
     400: b"InvalidRequest",
     401: b"AccessDenied",
@@ -101,7 +104,16 @@ _NOT_IN_PATH = re.compile(rb"[^!$&'()*+,\-./0-9:;=?@A-Z_a-z~%]")
 _EDITED_HEADERS = frozenset({b"x-amz-bucket-region", b"location", b"content-location", b"link", b"refresh"})
 # Alt-Svc sends clients past us: it names another authority for what we are to them.
 _DROPPED_HEADERS = HOP_BY_HOP | {b"x-amz-request-id", b"content-length", b"alt-svc"}
+_METADATA = b"x-amz-meta-"
 _ABOUT_CONTENT = frozenset({b"content-encoding", b"content-md5", b"content-digest", b"digest", b"repr-digest"})
+_NOT_IN_304 = _ABOUT_CONTENT | {
+    b"accept-ranges",
+    b"content-disposition",
+    b"content-language",
+    b"content-length",
+    b"content-range",
+    b"content-type",
+}
 _BODILESS = frozenset({204, 205, 304})
 
 
@@ -118,6 +130,8 @@ class AnswerUse(IdentityEnum):
     "its code is read, because it may speak of our own signature"
     EDIT = auto()
     "it names the backend or its region"
+    WATCH = auto()
+    "its status is 200, and it may be an error all the same"
     CONVERT = auto()
     "it is a listing, and must be made over"
     CHECK = auto()
@@ -127,6 +141,7 @@ class AnswerUse(IdentityEnum):
 MAX_SIZES = {
     AnswerUse.JUDGE: MAX_JUDGED_SIZE,
     AnswerUse.EDIT: MAX_NAMING_SIZE,
+    AnswerUse.WATCH: MAX_JUDGED_SIZE,
     AnswerUse.CONVERT: MAX_EDITED_SIZE,
     AnswerUse.CHECK: MAX_EDITED_SIZE,
 }
@@ -179,12 +194,25 @@ def edited_document(operation: Operation) -> bool:
     return operation.name in _NAMING_OPERATIONS
 
 
-def answer_use(request: RequestHead, answer: ResponseHead, *, names_backend: bool) -> AnswerUse:
+def may_fail_late(operation: Operation) -> bool:
+    """
+    Return True if the operation may fail after its backend answered 200: a copy takes long.
+
+    Source:
+        "CopyObject", Response and special errors.
+    """
+    return operation.copies
+
+
+def answer_use(
+    request: RequestHead, answer: ResponseHead, *, names_backend: bool, fails_late: bool = False
+) -> AnswerUse:
     """
     Return what must happen to an answer's document.
 
     Args:
         names_backend: As `edited_document` returned it.
+        fails_late: As `may_fail_late` returned it.
     """
     status = answer.status
     if request.method == b"HEAD":
@@ -192,7 +220,9 @@ def answer_use(request: RequestHead, answer: ResponseHead, *, names_backend: boo
     if answer.content_length == 0 or status in _BODILESS:
         return AnswerUse.RELAY
     if status < 300:
-        return AnswerUse.EDIT if names_backend else AnswerUse.RELAY
+        if names_backend:
+            return AnswerUse.EDIT
+        return AnswerUse.WATCH if fails_late else AnswerUse.RELAY
     return AnswerUse.JUDGE if status in JUDGED_STATUSES or _may_be_error(answer) else AnswerUse.RELAY
 
 
@@ -226,7 +256,9 @@ def read_content(content: bytes, answer: ResponseHead, use: AnswerUse, *, is_who
     """
     coding = (answer.fields.value(b"content-encoding") or b"").strip().lower()
     is_coded = coding not in {b"", b"identity"}
-    if use is AnswerUse.JUDGE:
+    if use is AnswerUse.WATCH and is_coded:
+        return _decompress(content, coding, MAX_JUDGED_SIZE) or b""
+    if use in {AnswerUse.JUDGE, AnswerUse.WATCH}:
         if not is_coded:
             return content
         if not is_whole:
@@ -338,7 +370,7 @@ def public_error(error: Reading, name: PublicName) -> bytes:
     Source:
         "REST Error Responses"; "Request redirection and the REST API", for Endpoint.
     """
-    if not error.is_readable or error.root_name not in _ERROR_ROOTS:
+    if not error.is_readable or error.root_name not in ERROR_ROOTS:
         return _with_public_urls(error.document, name, character_data(name.host))
     contents: list[tuple[Element, bytes]] = []
     for element in error.elements:
@@ -359,12 +391,13 @@ def public_error(error: Reading, name: PublicName) -> bytes:
     return replace_contents(error.document, contents)
 
 
-def edit_document(document: bytes, name: PublicName) -> bytes:
+def edit_document(document: bytes, name: PublicName, etag: bytes = b"") -> bytes:
     """
     Put the client's own URL where a document has the backend's, and the listener's region for its region.
 
     Args:
         document: The answer of CompleteMultipartUpload or GetBucketLocation.
+        etag: Of the object, for a document that does not tell it.
 
     Raises:
         InternalError: It cannot be read, so nobody knows what it tells.
@@ -381,8 +414,13 @@ def edit_document(document: bytes, name: PublicName) -> bytes:
         return public_error(read_error(document), name)
     # us-east-1 has an empty element ("GetBucketLocation").
     region = b"" if name.region == b"us-east-1" else character_data(name.region)
-    contents = {"Location": character_data(name.object_url), "LocationConstraint": region}
-    found = [(element, contents[element.name]) for element in reading.elements]
+    contents = {"Location": character_data(name.object_url), "LocationConstraint": region, "ETag": character_data(etag)}
+    found = [
+        (element, contents[element.name])
+        for element in reading.elements
+        # mountpoint-s3 and the AWS SDK for Rust take an upload for failed whose tag is empty.
+        if element.name != "ETag" or (etag and not element.text.strip())
+    ]
     return replace_contents(reading.document, found) if found else document
 
 
@@ -402,9 +440,39 @@ def answer_headers(answer: ResponseHead, name: PublicName, verified: HeaderList)
         lower = header.lower()
         if lower in _DROPPED_HEADERS or lower in nominated or (is_error and lower == b"x-amz-id-2"):
             continue
-        headers.append((header, _public_value(lower, value, name) if lower in _EDITED_HEADERS else value))
+        # S3 keeps the names of metadata in lower case, and SDKs give them to programs as they come.
+        shown = lower if lower.startswith(_METADATA) else header
+        headers.append((shown, _public_value(lower, value, name) if lower in _EDITED_HEADERS else value))
     headers += [(header, value) for header, value in verified if header not in answer.fields]
     return headers
+
+
+def not_modified_headers(headers: HeaderList) -> HeaderList:
+    """
+    Return what is left of an object's headers in a 304 that we answer: nothing about content that is not sent. The AWS
+    SDK for Ruby and OpenDAL wait for as many bytes as a length says.
+
+    Source:
+        RFC 9110, section 15.4.5; "GetObject", If-None-Match.
+    """
+    return [header for header in headers if header[0].lower() not in _NOT_IN_304]
+
+
+def origin_headers(answer: ResponseHead) -> HeaderList:
+    """
+    Return the headers by which a backend lets pages of another origin read its response.
+
+    Source:
+        "Configuring cross-origin resource sharing"; Fetch, "CORS protocol".
+    """
+    if b"access-control-allow-origin" not in answer.fields:
+        return []
+    nominated = connection_options(answer.fields) if b"connection" in answer.fields else frozenset()
+    return [
+        (name, value)
+        for name, value in answer.headers
+        if ((lower := name.lower()).startswith(b"access-control-") or lower == b"vary") and lower not in nominated
+    ]
 
 
 def read_headers(headers: HeaderList) -> HeaderList:

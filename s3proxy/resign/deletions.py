@@ -123,6 +123,21 @@ def read_deletions(document: bytes) -> Deletions:
     return Deletions(tuple(wanted), bool(is_quiet))
 
 
+def sets_conditions(document: bytes) -> bool:
+    """
+    Return True if a DeleteObjects deletes an object only as its client knows it.
+
+    Raises:
+        MalformedXML: It cannot be read.
+    """
+    return any(
+        local_name(part) in _CONDITIONS
+        for element in parse_document(document)
+        if local_name(element) == "Object"
+        for part in element
+    )
+
+
 def _read_object(element: Element) -> Deletion:
     texts: dict[str, str] = {}
     for part in element:

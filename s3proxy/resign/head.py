@@ -20,13 +20,15 @@ from s3proxy.resign.v4 import (
     STREAMING_UNSIGNED_PAYLOAD_TRAILER,
     sign_v4,
 )
-from s3proxy.s3.errors import RequestHeaderSectionTooLarge
+from s3proxy.s3.document import local_name, parse_document
+from s3proxy.s3.errors import MalformedXML, RequestHeaderSectionTooLarge
 from s3proxy.s3.head import HeaderList
 from s3proxy.s3.payload import EMPTY_SHA256
 from s3proxy.sigv4.signing_key import SigningKeys
 
 UNSIGNED_PAYLOAD = b"UNSIGNED-PAYLOAD"
 
+_MD5 = re.compile(r"[0-9A-Fa-f]{32}")
 # No white space before it: a document of nothing else would be read again from each of its octets.
 _CHECKSUM_ELEMENT = re.compile(rb"<(Checksum[A-Z0-9]{1,16}+)>[^<]*+</\1>")
 
@@ -212,6 +214,32 @@ def content_md5(content: bytes) -> bytes:
     Return the value of Content-MD5 for a body which was held.
     """
     return base64.b64encode(hashlib.md5(content).digest())
+
+
+def etag_of_parts(document: bytes) -> bytes:
+    """
+    Return the entity tag of the object that a CompleteMultipartUpload makes, with its quotation marks; nothing if a
+    part's own is no MD5.
+
+    Args:
+        document: Verified.
+
+    Source:
+        "Checking object integrity", Content-MD5 and ETags of multipart uploads.
+    """
+    try:
+        root = parse_document(document)
+    except MalformedXML:
+        return b""
+    digests = []
+    for part in root:
+        tags = [(child.text or "").strip().strip('"') for child in part if local_name(child) == "ETag"]
+        if local_name(part) != "Part" or len(tags) != 1 or _MD5.fullmatch(tags[0]) is None:
+            return b""
+        digests.append(bytes.fromhex(tags[0]))
+    if not digests:
+        return b""
+    return b'"%s-%d"' % (hashlib.md5(b"".join(digests)).hexdigest().encode(), len(digests))
 
 
 def strip_checksum_elements(document: bytes) -> bytes:

@@ -4,6 +4,7 @@ Which headers of a verified request its backend gets, and why the others are dro
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -115,7 +116,6 @@ def passed_headers(
     head: RequestHead,
     signed_headers: frozenset[bytes],
     *,
-    is_streaming: bool,
     passes_checksums: bool,
     dropped_headers: frozenset[bytes] = frozenset(),
 ) -> PassedHeaders:
@@ -124,7 +124,6 @@ def passed_headers(
 
     Args:
         signed_headers: Lower-case names which the client's verified signature covers.
-        is_streaming: Whether the body came in signed chunks: aws-chunked says so, and is no coding of the object.
         passes_checksums: As `knows_checksums` says.
         dropped_headers: Lower-case names that the backend must not get; see `Profile.dropped_headers`.
 
@@ -151,8 +150,8 @@ def passed_headers(
             or (b"_" in lower and not is_unambiguous_name(lower))
         ):
             dropped.append(lower)
-        elif lower == b"content-encoding" and (is_streaming or lower not in signed_headers):
-            # Of another body S3 keeps what was signed. Anybody may add it to a presigned request: that is not so.
+        elif lower == b"content-encoding":
+            # It is about the transfer, whether or not the body came so. SDKs name it in CreateMultipartUpload, too.
             kept = strike_aws_chunked(value)
             if kept:
                 passed.append((name, kept))
@@ -186,6 +185,18 @@ def _joined(passed: HeaderList) -> HeaderList:
 
 _LISTS = frozenset({b"accept", b"accept-encoding", b"accept-language"})
 _MODE = b"x-amz-checksum-mode"
+_TAG_CONDITIONS = frozenset({b"if-match", b"if-none-match"})
+_ENTITY_TAG = re.compile(rb'"([^"]+)"')
+
+
+def bare_entity_tags(passed: HeaderList) -> HeaderList:
+    """
+    Write the entity tag of a write's condition without its quotation marks, for a backend that compares it so.
+    """
+    return [
+        (name, tag[1]) if name.lower() in _TAG_CONDITIONS and (tag := _ENTITY_TAG.fullmatch(value)) else (name, value)
+        for name, value in passed
+    ]
 
 
 def strike_aws_chunked(content_encoding: bytes) -> bytes:

@@ -1,8 +1,9 @@
 """
-ListObjectsV2 at a backend which knows only the first version: asked in its own words, and answered in the client's.
+Listings of a backend which knows only the first version: asked in its own words, and answered in the client's.
 
 Such a backend ignores ``list-type``: its answer has no continuation token, and a client which asked for one takes the
-first thousand keys for all of them.
+first thousand keys for all of them. It ignores ``encoding-type``, too: the AWS SDK for Java v1 and minio for JavaScript
+decode names that were never encoded, and read or delete another object.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import binascii
 from dataclasses import dataclass
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from s3proxy.resign.elements import character_data, read_elements, remove_elements
+from s3proxy.resign.elements import Element, Reading, character_data, read_elements, remove_elements, replace_contents
 from s3proxy.resign.target import with_query
 from s3proxy.s3.address import Address
 from s3proxy.s3.errors import InternalError, InvalidArgument
@@ -20,35 +21,73 @@ from s3proxy.s3.head import RequestHead
 from s3proxy.s3.query import decode_item, query_items
 
 _V2_NAMES = frozenset({b"list-type", b"continuation-token", b"start-after", b"fetch-owner", b"marker"})
-_WANTED = frozenset({"EncodingType", "IsTruncated", "Key", "Marker", "NextMarker", "Prefix"})
+_ENCODED = frozenset({"Delimiter", "Key", "KeyMarker", "Marker", "NextKeyMarker", "NextMarker", "Prefix", "StartAfter"})
+_WANTED = _ENCODED | {"EncodingType", "IsTruncated"}
 _MARKERS = frozenset({"Marker", "NextMarker"})
+_ROOTS = frozenset({"ListBucketResult", "ListMultipartUploadsResult", "ListVersionsResult"})
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
     """
-    A listing of the second version.
+    A listing that its backend does not answer as it was asked.
 
     Attributes:
         head: What the backend gets to see: the first version.
         token: As the client sent it; empty where it sent none.
         start_after: Decoded; None where the client sent none.
+        is_v2: Whether the second version is asked for.
+        is_encoded: Whether the names in the answer are to be percent-encoded.
     """
 
     head: RequestHead
-    token: bytes
-    start_after: bytes | None
+    token: bytes = b""
+    start_after: bytes | None = None
+    is_v2: bool = True
+    is_encoded: bool = False
 
     def edit(self, document: bytes) -> bytes:
         """
-        Make the second version's answer of the first one's.
+        Make the client's answer of the backend's.
 
         Raises:
-            InternalError: It cannot be read: as it is, its client would take it for all there is.
+            InternalError: It cannot be read: as it is, its client would take it for all there is, or decode its names.
         """
         reading = read_elements(document, _WANTED)
         root = reading.root
-        if not reading.is_readable or root is None or root.name != "ListBucketResult":
+        if not reading.is_readable or root is None or root.name not in _ROOTS:
+            raise InternalError
+        encodes = self.is_encoded and _first(reading.texts("EncodingType", root.name)) != "url"
+        if not (self.is_v2 or encodes):
+            return document
+        added = self._added(reading, root) if self.is_v2 else []
+        if encodes:
+            told = [(element, b"url") for element in reading.elements if element.name == "EncodingType"][:1]
+            names = [
+                (element, _encode(element.text.encode())) for element in reading.elements if element.name in _ENCODED
+            ]
+            names += told
+            added = [(name, _encode(text) if name in _ENCODED else text) for name, text in added]
+            if not told:
+                added.append(("EncodingType", b"url"))
+            reading = read_elements(replace_contents(reading.document, names), _WANTED)
+            root = reading.root
+            assert root is not None
+        written = b"".join(
+            b"<%s>%s</%s>" % (name, character_data(text), name)
+            for name, text in ((f"{root.prefix}{name}".encode(), text) for name, text in added)
+        )
+        document, end = reading.document, root.end
+        if not document.startswith(b"</", end):
+            raise InternalError
+        markers_of_v1 = [element for element in reading.elements if self.is_v2 and element.name in _MARKERS]
+        return remove_elements(document[:end], markers_of_v1) + written + document[end:]
+
+    def _added(self, reading: Reading, root: Element) -> list[tuple[str, bytes]]:
+        """
+        Return what the second version's answer has besides.
+        """
+        if root.name != "ListBucketResult":
             raise InternalError
         keys = reading.texts("Key", "Contents")
         prefixes = reading.texts("Prefix", "CommonPrefixes")
@@ -63,14 +102,11 @@ class Listing:
             if _first(reading.texts("EncodingType", root.name)) == "url":
                 markers = [unquote_to_bytes(marker.replace(b"+", b" ")) for marker in markers]
             added.append(("NextContinuationToken", base64.urlsafe_b64encode(max(markers, default=b""))))
-        names = [(f"{root.prefix}{name}".encode(), character_data(text)) for name, text in added]
-        written = b"".join(b"<%s>%s</%s>" % (name, text, name) for name, text in names)
-        document = reading.document
-        end = root.end
-        if not document.startswith(b"</", end):
-            raise InternalError
-        markers_of_v1 = [element for element in reading.elements if element.name in _MARKERS]
-        return remove_elements(document[:end], markers_of_v1) + written + document[end:]
+        return added
+
+
+def _encode(name: bytes) -> bytes:
+    return quote_from_bytes(name, safe="/-_.~").encode()
 
 
 def _first(texts: list[str]) -> str:
@@ -79,16 +115,20 @@ def _first(texts: list[str]) -> str:
 
 def read_listing(head: RequestHead, address: Address) -> Listing | None:
     """
-    Return a listing of the second version, or None where a request asks for something else.
+    Return a listing of the second version or with encoded names, or None where a request asks for something else.
 
     Raises:
-        InvalidArgument: The continuation token is not one of ours.
+        InvalidArgument: The continuation token is not one of ours, or there is no such encoding.
     """
     if head.method != b"GET" or address.key or not address.bucket or not head.raw_query:
         return None
-    if (b"list-type", b"2") not in (items := query_items(head.raw_query)):
-        return None
+    items = query_items(head.raw_query)
     found = dict(items)
+    encoding = found.get(b"encoding-type", b"")
+    if encoding not in {b"", b"url"}:
+        raise InvalidArgument("Invalid Encoding Method specified in Request", "encoding-type", encoding)
+    if (b"list-type", b"2") not in items:
+        return Listing(head, is_v2=False, is_encoded=True) if encoding else None
     token, start_after = found.get(b"continuation-token", b""), found.get(b"start-after")
     marker = start_after or b""
     if token:
@@ -100,4 +140,4 @@ def read_listing(head: RequestHead, address: Address) -> Listing | None:
     if marker:
         kept.append(b"marker=" + quote_from_bytes(marker, safe="-_.~").encode())
     asked = with_query(head, b"&".join(kept) if kept else None)
-    return Listing(asked, token, start_after)
+    return Listing(asked, token, start_after, is_encoded=bool(encoding))

@@ -7,7 +7,7 @@ from __future__ import annotations
 from s3proxy.resign.answer import AnswerUse, translate_error
 from s3proxy.resign.elements import read_elements
 from s3proxy.resign.error_forms import standard_error
-from s3proxy.resign.listing import read_listing
+from s3proxy.resign.listing import Listing, read_listing
 from s3proxy.resign.pages import Page
 from s3proxy.resign.profiles import Profile
 from s3proxy.resign.reads import (
@@ -33,9 +33,18 @@ from s3proxy.resign.target import with_query, written_copy_source
 from s3proxy.s3.address import Address
 from s3proxy.s3.errors import InvalidRequest
 from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead
-from s3proxy.s3.operation import GET_BUCKET_LOCATION, GET_OBJECT, LIST_OBJECTS, LIST_OBJECTS_V2, Operation
+from s3proxy.s3.operation import (
+    GET_BUCKET_LOCATION,
+    GET_OBJECT,
+    LIST_MULTIPART_UPLOADS,
+    LIST_OBJECT_VERSIONS,
+    LIST_OBJECTS,
+    LIST_OBJECTS_V2,
+    Operation,
+)
 
 _LOCATION = b'<?xml version="1.0" encoding="UTF-8"?>\n<LocationConstraint xmlns="%s"/>' % NAME_SPACE
+_LISTINGS = frozenset({LIST_MULTIPART_UPLOADS, LIST_OBJECT_VERSIONS, LIST_OBJECTS, LIST_OBJECTS_V2})
 
 
 class Mending:
@@ -114,7 +123,9 @@ class Mending:
             if self._overrides and is_anonymous:
                 # Else anybody could make a page of anybody's file.
                 raise InvalidRequest("Request specific response headers cannot be used for anonymous GET requests.")
-        self._listing = read_listing(head, address) if profile.lists_v1 and operation is LIST_OBJECTS_V2 else None
+        self._listing: Listing | None = None
+        if profile.lists_v1 and operation in _LISTINGS:
+            self._listing = read_listing(head, address, may_be_v2=operation is LIST_OBJECTS_V2)
         self._is_located_here = profile.lacks_location and operation is GET_BUCKET_LOCATION
         if self._is_located_here:
             head = with_query(head, b"max-keys=1")
@@ -122,7 +133,7 @@ class Mending:
         self.passed = passed
         self._page: Page | None = None
         if profile.filters_pages and operation in LISTINGS and head.method == b"GET":
-            listed = LIST_OBJECTS if self._listing is not None else operation
+            listed = LIST_OBJECTS if operation is LIST_OBJECTS_V2 else operation
             self._page = Page(listed, self.head, wanted)
 
     @property
@@ -130,7 +141,7 @@ class Mending:
         """
         Whether the first version of a listing is asked for in the place of something else.
         """
-        return self._listing is not None or self._is_located_here
+        return self._is_located_here or (self._listing is not None and self._listing.is_v2)
 
     def measure(self, answer: ResponseHead, passed: HeaderList) -> HeaderList:
         """
@@ -250,6 +261,4 @@ class Mending:
             if page.following is not None:
                 self.head = page.following
                 return document
-        if listing is not None:
-            document = listing.edit(document)
-        return document if page is None else page.encode(document)
+        return document if listing is None else listing.edit(document)

@@ -13,18 +13,22 @@ from urllib.parse import unquote_to_bytes
 from s3proxy.resign.allowed import (
     ALL_FEATURES,
     ALL_OPERATIONS,
+    APPENDING,
     CEPH_EXTENSIONS,
+    CEPH_IGNORED,
     CEPH_OPERATIONS,
     EXTENSIONS,
     MINIO_EXTENSIONS,
     MINIO_OPERATIONS,
     OSG_OPERATIONS,
     RIAKCS_OPERATIONS,
+    SWIFT_IGNORED,
     SWIFT_OPERATIONS,
     VERSITYGW_OPERATIONS,
     WALRUS_OPERATIONS,
     WALRUSBACKEND_OPERATIONS,
     Allowed,
+    Conditions,
     Extension,
     Feature,
 )
@@ -234,6 +238,9 @@ class Profile:
         target: How it reads a target; None to send the client's own, byte for byte.
         restrictions: What it would not do as S3 does; None for nothing.
         spelled_headers: Names of headers by which it finds them, by their lower-case name: case counts there.
+        bare_write_tags: Whether it takes the quotation marks of the entity tag in a PUT's condition for a part of it.
+        omits_etags: Whether the response of CompleteMultipartUpload has an empty entity tag.
+        ignored_conditions: Conditions of writes that it does not look at.
     """
 
     name: str
@@ -273,6 +280,9 @@ class Profile:
     restrictions: Restrictions | None = None
     spelled_headers: Mapping[bytes, bytes] = field(default_factory=dict)
     facts: Mapping[str, bool] = field(default_factory=dict)
+    bare_write_tags: bool = False
+    omits_etags: bool = False
+    ignored_conditions: Conditions = field(default_factory=lambda: APPENDING)
     is_plain: bool = field(init=False)
     "whether nothing of a request or an answer is to be mended"
     taken_operations: frozenset[str] = field(init=False)
@@ -290,19 +300,28 @@ class Profile:
             taken |= {"GetBucketLocation"}
         object.__setattr__(self, "taken_operations", taken)
 
-    def allows(self, names: Collection[str] | None = None) -> Allowed:
+    def allows(self, names: Collection[str] | None = None, *, conditions: str = "refuse") -> Allowed:
         """
         Return what clients may ask of such a backend.
 
         Args:
             names: What it has beyond this profile: S3's operations by name, and extensions. None for the extensions
                 that are the profile's own choice.
+            conditions: What becomes of those that it would ignore: ``refuse``, ``check`` or ``pass``.
         """
+        ignored = self.ignored_conditions if conditions != "pass" else {}
+        checked: Conditions = {}
+        if conditions == "check":
+            # What is appended cannot be judged, and of a document's there may be a thousand.
+            kept = {**APPENDING, "DeleteObjects": ignored.get("DeleteObjects", frozenset())}
+            checked = {name: headers for name, headers in ignored.items() if name not in kept}
+            ignored = kept
         if names is None:
             extensions = tuple(each for each in self.extensions if each.is_default)
-            return Allowed(self.taken_operations, self.features, extensions)
+            return Allowed(self.taken_operations, self.features, extensions, ignored, checked)
         extensions = tuple(each for name, each in EXTENSIONS.items() if name in names)
-        return Allowed(self.taken_operations | ALL_OPERATIONS.intersection(names), self.features, extensions)
+        taken = self.taken_operations | ALL_OPERATIONS.intersection(names)
+        return Allowed(taken, self.features, extensions, ignored, checked)
 
 
 _WALRUS_SUBRESOURCES = frozenset(
@@ -452,6 +471,9 @@ PROFILES: dict[str, Profile] = {
             # Seen with 16.2: it decodes them twice and looks for "?versionId=" in between. "a%2541" is "aA" to it, and
             # of "k%25zz" nothing is left, which ends the gateway.
             refused_part_sources=re.compile(rb"[%?]"),
+            bare_write_tags=True,
+            omits_etags=True,
+            ignored_conditions=CEPH_IGNORED,
         ),
         Profile(
             "swift",
@@ -480,6 +502,7 @@ PROFILES: dict[str, Profile] = {
             health=HealthRequest(path=b"/healthcheck", statuses=frozenset({200})),
             operations=SWIFT_OPERATIONS,
             refused_keys=re.compile(rb"\0"),
+            ignored_conditions=SWIFT_IGNORED,
         ),
         replace(
             _EUCALYPTUS,

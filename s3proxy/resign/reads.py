@@ -21,11 +21,20 @@ from dataclasses import dataclass
 from s3proxy.resign.profiles import RangeLimits
 from s3proxy.resign.target import with_query
 from s3proxy.s3.date import parse_date
-from s3proxy.s3.errors import InternalError, InvalidRange, InvalidRequest, NotImplementedByProxy, PreconditionFailed
+from s3proxy.s3.errors import (
+    InternalError,
+    InvalidArgument,
+    InvalidPartNumber,
+    InvalidRange,
+    InvalidRequest,
+    PreconditionFailed,
+)
 from s3proxy.s3.head import Fields, HeaderList, RequestHead, ResponseHead
+from s3proxy.s3.limits import MAX_PART_NUMBER
 from s3proxy.s3.operation import GET_OBJECT, HEAD_OBJECT, Operation
 from s3proxy.s3.operation import OVERRIDES as OVERRIDE_NAMES
-from s3proxy.s3.query import decode_item, query_names
+from s3proxy.s3.query import decode_item, query_items, query_names
+from s3proxy.s3.query_headers import without_parameters
 
 _CONDITIONS = frozenset({b"if-match", b"if-modified-since", b"if-none-match", b"if-unmodified-since"})
 _MEASURED = _CONDITIONS | {b"range"}
@@ -40,6 +49,7 @@ _MD5_TAG = re.compile(rb"[0-9a-f]{32}")
 _VERSION_ID = b"x-amz-version-id"
 _NO_LIMITS = RangeLimits()
 _NOT_OF_304 = (b"content-", b"accept-ranges")
+_PART_NUMBER = re.compile(rb"0*[1-9][0-9]{0,4}")
 _VALUE = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*")
 
 
@@ -138,7 +148,6 @@ def plan_read(
     Raises:
         PreconditionFailed: The object is another one than the client thinks.
         InvalidRange: No octet of it is meant.
-        NotImplementedByProxy: The object was uploaded in parts, and nobody knows the size of the first one.
 
     Source:
         RFC 9110, sections 13.2.2 and 14.
@@ -150,10 +159,10 @@ def plan_read(
     if _check_conditions(head.fields, measured.fields):
         return MeasuredRead(size, etag, is_unchanged=True)
     if is_first_part:
-        if _MD5_TAG.fullmatch(_bare(etag) or b"") is None:
-            raise NotImplementedByProxy
-        # S3 answers 206 here, and has no first byte of an empty object to tell.
-        return MeasuredRead(size, etag, (0, size), is_whole=True) if size else MeasuredRead(size, etag)
+        # S3 answers 206 here, and has no first byte of an empty object to tell. Of an object that was uploaded in parts
+        # the size of the first is lost: 200 says that this is all there is.
+        is_one_part = size > 0 and _MD5_TAG.fullmatch(_bare(etag) or b"") is not None
+        return MeasuredRead(size, etag, (0, size), is_whole=True) if is_one_part else MeasuredRead(size, etag)
     if head.method == b"HEAD":
         return MeasuredRead(size, etag)
     condition = head.fields.value(b"if-range")
@@ -227,22 +236,30 @@ def split_part(head: RequestHead, operation: Operation) -> tuple[RequestHead, bo
     """
     Take out of a read which part it wants; return the rest, and whether it wants the first part.
 
+    That is all of the object: what its parts were is lost there. SDKs begin a read in parts with the first one.
+
     Raises:
-        InvalidRequest: It wants a range as well.
-        NotImplementedByProxy: It wants another part: of an object nobody knows the sizes of its parts.
+        InvalidArgument: It is no number of a part.
+        InvalidRequest: A range is asked for as well.
+        InvalidPartNumber: It is another part.
+
+    Source:
+        "GetObject", "HeadObject", partNumber.
     """
-    if operation not in _READ_OBJECT or not head.raw_query or b"partNumber" not in query_names(head.raw_query):
+    if operation not in _READ_OBJECT or not head.raw_query or b"artNumber" not in head.raw_query:
         return head, False
-    kept: list[bytes] = []
-    for item in head.raw_query.split(b"&"):
-        raw_name, _, raw_value = item.partition(b"=")
-        if decode_item(raw_name) != b"partNumber":
-            kept.append(item)
-        elif decode_item(raw_value) != b"1":
-            raise NotImplementedByProxy
+    number = dict(query_items(head.raw_query)).get(b"partNumber")
+    if number is None:
+        return head, False
+    if _PART_NUMBER.fullmatch(number) is None or int(number) > MAX_PART_NUMBER:
+        raise InvalidArgument(
+            f"Part number must be an integer between 1 and {MAX_PART_NUMBER}, inclusive", "partNumber", number
+        )
     if b"range" in head.fields:
         raise InvalidRequest("Cannot specify both Range header and partNumber query parameter")
-    return with_query(head, b"&".join(kept) if kept else None), True
+    if int(number) != 1:
+        raise InvalidPartNumber(number, 1)
+    return without_parameters(head, lambda name: name == b"partNumber"), True
 
 
 def split_overrides(head: RequestHead) -> tuple[RequestHead, HeaderList]:

@@ -23,7 +23,9 @@ _MONTHS = {
 }
 _TIME = rb"([0-9]{2}):([0-9]{2}):([0-9]{2})"
 _RFC_1123 = re.compile(
-    rb"(?:[A-Za-z]{3}, *)?([0-9]{1,2}) ([A-Za-z]{3}) ([0-9]{4}) " + _TIME + rb" (?:GMT|UTC|Z|[+-]0000)"
+    rb"(?:[A-Za-z]{3}, *)?([0-9]{1,2}) ([A-Za-z]{3}) ([0-9]{4}) "
+    + _TIME
+    + rb" (?:GMT|UTC|Z|([+-])([0-9]{2})([0-9]{2}))"
 )
 _RFC_850 = re.compile(rb"[A-Za-z]{6,9}, ([0-9]{2})-([A-Za-z]{3})-([0-9]{2}) " + _TIME + rb" GMT")
 _ASCTIME = re.compile(rb"[A-Za-z]{3} ([A-Za-z]{3}) +([0-9]{1,2}) " + _TIME + rb" ([0-9]{4})")
@@ -76,14 +78,17 @@ def format_basic_iso(moment: datetime) -> bytes:
 def parse_date(text: bytes) -> datetime | None:
     """
     Read a date in any of the forms which S3 takes: basic ISO, RFC 1123, RFC 850, asctime; None where it is none.
+
+    One of RFC 1123 may name its zone by an offset, as e-mail does. Old SDKs write local time so.
     """
     moment = parse_basic_iso(text)
     if moment is not None:
         return moment
     found = _RFC_1123.fullmatch(text)
     if found is not None:
-        day, month, year, hour, minute, second = found.groups()
-        return _moment(int(year), _MONTHS.get(month.lower(), 0), int(day), int(hour), int(minute), int(second))
+        day, month, year, hour, minute, second, sign, *offset = found.groups()
+        moment = _moment(int(year), _MONTHS.get(month.lower(), 0), int(day), int(hour), int(minute), int(second))
+        return moment if sign is None or moment is None else _in_utc(moment, sign, *map(int, offset))
     found = _RFC_850.fullmatch(text)
     if found is not None:
         day, month, year, hour, minute, second = found.groups()
@@ -114,6 +119,16 @@ def format_rfc1123(moment: datetime) -> bytes:
 
 _WEEKDAYS = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
 _MONTH_NAMES = tuple(month.capitalize() for month in _MONTHS)
+
+
+def _in_utc(local: datetime, sign: bytes, hours: int, minutes: int) -> datetime | None:
+    if hours > 23 or minutes > 59:
+        return None
+    offset = timedelta(hours=hours, minutes=minutes)
+    try:
+        return local - offset if sign == b"+" else local + offset
+    except OverflowError:
+        return None
 
 
 def _moment(year: int, month: int, day: int, hour: int, minute: int, second: int) -> datetime | None:

@@ -174,13 +174,15 @@ class InvalidArgument(S3Error):
     status = 400
     default_message = "Invalid Argument"
 
-    def __init__(self, message: str, name: str | None = None, value: bytes | None = b"") -> None:
-        if name is None:
-            super().__init__(message)
-        elif value is None:
-            super().__init__(message, ArgumentName=name)
-        else:
-            super().__init__(message, ArgumentName=name, ArgumentValue=value)
+    def __init__(
+        self, message: str, name: str | None = None, value: bytes | None = b"", **elements: bytes | str
+    ) -> None:
+        argument: dict[str, bytes | str] = {}
+        if name is not None:
+            argument["ArgumentName"] = name
+            if value is not None:
+                argument["ArgumentValue"] = value
+        super().__init__(message, **argument, **elements)
 
     @classmethod
     def of_missing_field(cls, name: str) -> InvalidArgument:
@@ -189,6 +191,23 @@ class InvalidArgument(S3Error):
             "fields.",
             name,
         )
+
+
+class InvalidPartNumber(S3Error):
+    """
+    An object has no such part.
+
+    Args:
+        number: As the client sent it.
+        count: Parts that it has.
+    """
+
+    code = "InvalidPartNumber"
+    status = 416
+    default_message = "The requested partnumber is not satisfiable"
+
+    def __init__(self, number: bytes, count: int) -> None:
+        super().__init__(PartNumberRequested=number, ActualPartCount=str(count))
 
 
 class InvalidRange(S3Error):

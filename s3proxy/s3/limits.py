@@ -153,6 +153,14 @@ MAX_POST_FIELDS_SIZE = 20 * KIB
 Bytes of a form before its file ("POST Object": form fields).
 """
 
+MAX_PART_NUMBER = 10_000
+"""
+Parts of an upload, and the number of its last one.
+
+Source:
+    "Amazon S3 multipart upload limits".
+"""
+
 MAX_POST_PART_HEAD_SIZE = 4 * KIB
 """
 Bytes of the head of a form's file, on top of the fields: a file's name of 1,024 escaped characters fits.

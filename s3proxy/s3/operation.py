@@ -53,7 +53,9 @@ class Operation:
         parameters: Query names that it may have besides.
         body: What its body is to its backend.
         copies: Whether its header names a source to copy from.
+        requires_document: Whether it means nothing without a body.
         requires_integrity: Whether its document must come with Content-MD5 or a checksum.
+        may_need_md5: Whether storages ask for Content-MD5 with its document, S3 of before 2022 among them.
         describes_object: Whether checksum headers are about an object, not about this body.
         is_slow: Whether a backend may work long before it answers: it copies, or joins parts.
         is_part_of_upload: Whether it begins, continues, lists or ends a multipart upload.
@@ -68,7 +70,9 @@ class Operation:
     parameters: frozenset[bytes]
     body: BodyUse
     copies: bool
+    requires_document: bool
     requires_integrity: bool
+    may_need_md5: bool
     describes_object: bool
     is_slow: bool
     is_part_of_upload: bool
@@ -126,27 +130,28 @@ Source:
     "Amazon S3 server access log format", Operation.
 """
 
-_INTEGRITY_REQUIRED = frozenset(
-    {
-        b"cors",
-        b"encryption",
-        b"lifecycle",
-        b"logging",
-        b"object-lock",
-        b"ownershipControls",
-        b"publicAccessBlock",
-        b"replication",
-        b"requestPayment",
-        b"tagging",
-        b"versioning",
-        b"website",
-    }
-)
+_INTEGRITY_REQUIRED = frozenset({b"cors", b"lifecycle", b"object-lock", b"replication", b"tagging"})
 """
 Sub-resources of a bucket whose document must come with Content-MD5 or a checksum.
 
+The API's model says it of all that a bucket may have, and SDKs send one with each. S3 itself refuses the lack of it at
+these and at DeleteObjects alone: s3cmd and boto 2 send the others without.
+
 Source:
     "DeleteObjects", and the ``PUT`` operations of a bucket's configuration.
+"""
+
+_DOCUMENT_REQUIRED = _INTEGRITY_REQUIRED | {
+    b"encryption",
+    b"logging",
+    b"ownershipControls",
+    b"publicAccessBlock",
+    b"requestPayment",
+    b"versioning",
+    b"website",
+}
+"""
+Sub-resources of a bucket that are nothing without a document.
 """
 
 OVERRIDES = (
@@ -198,7 +203,9 @@ def _operation(
         _names(parameters),
         body,
         copies,
+        name == "DeleteObjects" or (method == "PUT" and not is_object and raw in _DOCUMENT_REQUIRED),
         name == "DeleteObjects" or (method == "PUT" and not is_object and raw in _INTEGRITY_REQUIRED),
+        body is BodyUse.DOCUMENT and raw is not None and (method == "PUT" or not is_object),
         method == "POST" and is_object and raw in {b"uploads", b"uploadId"},
         is_slow,
         raw in {b"uploads", b"uploadId"},
@@ -353,6 +360,8 @@ GET_BUCKET_LOCATION = OPERATIONS["GetBucketLocation"]
 GET_OBJECT = OPERATIONS["GetObject"]
 HEAD_BUCKET = OPERATIONS["HeadBucket"]
 HEAD_OBJECT = OPERATIONS["HeadObject"]
+LIST_MULTIPART_UPLOADS = OPERATIONS["ListMultipartUploads"]
+LIST_OBJECT_VERSIONS = OPERATIONS["ListObjectVersions"]
 LIST_OBJECTS = OPERATIONS["ListObjects"]
 LIST_OBJECTS_V2 = OPERATIONS["ListObjectsV2"]
 PUT_OBJECT = OPERATIONS["PutObject"]

@@ -38,6 +38,7 @@ from s3proxy.sigv4.scope import SERVICE, TERMINAL, CredentialScope
 HMAC_ALGORITHM = b"AWS4-HMAC-SHA256"
 
 _CREDENTIAL_FORM = 'the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".'
+_ASYMMETRIC_CREDENTIAL_FORM = _CREDENTIAL_FORM.replace("REGION/", "")
 _COMPONENTS_FORM = "the authorization header requires three components: Credential, SignedHeaders, and Signature."
 _COMPONENT = re.compile(rb"[ \t]*+([A-Za-z]++)=([^,\s]*+)[ \t]*+")
 # As nearly all clients write them; any other order and spacing is read component by component.
@@ -384,7 +385,7 @@ def _query_fault(sentence: str, **elements: bytes | str) -> S3Error:
 
 
 def _form_fault(credential: bytes, sentence: str, **elements: bytes | str) -> S3Error:
-    return InvalidArgument(sentence, "X-Amz-Credential", credential)
+    return InvalidArgument(sentence, "X-Amz-Credential", credential, **elements)
 
 
 def _read_credential(
@@ -422,7 +423,7 @@ def _judge_credential(
     if regions is None:
         parts[2:2] = [b""]
     if len(parts) != 5:
-        raise fault(_CREDENTIAL_FORM)
+        raise fault(_CREDENTIAL_FORM if regions is not None else _ASYMMETRIC_CREDENTIAL_FORM)
     key, day, region, service, terminal = parts
     if not is_day(day):
         raise fault(

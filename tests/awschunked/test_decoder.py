@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 from collections.abc import Sequence
 
 import pytest
@@ -206,15 +207,39 @@ def test_a_broken_chunk_header_is_refused_at_once(mode: str, header: bytes) -> N
         decoder.feed(header)
 
 
-@pytest.mark.parametrize("digits", [b"0" * 63, b"0" * 65])
-def test_a_chunk_signature_of_another_length_is_broken_framing(digits: bytes) -> None:
+SHAPES = [b"0" * 63, b"0" * 64, b"0" * 65, b"0", b"zz", b"a" * 140, b"MEQCIA==", b"*" * 144, b"a,b", b"\xc3\xbc", b"\0"]
+
+
+@pytest.mark.parametrize("step", [0, 1, 7])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("mode", [SIGNED_CHUNKS, SIGNED_TRAILER])
+def test_a_signature_of_another_shape_is_wrong(mode: str, shape: bytes, step: int) -> None:
     """
-    It is told apart from one which is wrong.
+    Whatever stands in the place of a signature is no broken framing: in the first chunk, the next, the last, the
+    trailer.
     """
-    wire = b"2000;chunk-signature=%s\r\n" % digits + b"a" * 8192 + b"\r\n"
+    body = b"0123456789abcdef" * 1024
+    wire = Signer().encode(body, mode, SEED, 8192)
+    places = [found.span(1) for found in re.finditer(rb"signature[=:]([0-9a-f]{64})", wire)]
+    assert len(places) == (4 if mode == SIGNED_TRAILER else 3)
+    for start, end in places:
+        wrong = wire[:start] + shape + wire[end:]
+        pieces = [wrong[at : at + step] for at in range(0, len(wrong), step)] if step else [wrong]
+        if shape == b"\0" and start == places[-1][0] and mode == SIGNED_TRAILER:
+            # A control character is no value of a trailer at all.
+            assert decode(mode, len(body), pieces) == "IncompleteBody"
+        else:
+            assert decode(mode, len(body), pieces) == "SignatureDoesNotMatch"
+
+
+@pytest.mark.parametrize("between", [b"", b" ", b"\r", b"00;a=b", b"0" * 64 + b";a=b", b"0" * 300])
+def test_what_is_no_signature_at_all(between: bytes) -> None:
+    """
+    An empty one, an extension after it and a header that is too long are broken framing.
+    """
+    wire = b"2000;chunk-signature=%s\r\n" % between + b"a" * 8192 + b"\r\n"
 
     assert decode(SIGNED_CHUNKS, 8192, [wire]) == "IncompleteBody"
-    assert decode(SIGNED_CHUNKS, 8192, [wire.replace(digits, b"0" * 64)]) == "SignatureDoesNotMatch"
 
 
 def test_nothing_beyond_the_length_comes_out() -> None:
@@ -266,7 +291,7 @@ def test_framing_is_no_more_than_its_grammar(wire: bytes, step: int) -> None:
         pytest.param(SIGNED_CHUNKS, b"5;chunk", b"0" * 16 + b"5;chunk", "IncompleteBody", id="a size of 17 digits"),
         pytest.param(SIGNED_CHUNKS, b"\r\n\r\n", b"\r\n" + CHECKSUM + b"\r\n\r\n", "IncompleteBody", id="a trailer"),
         pytest.param(
-            SIGNED_TRAILER, b"signature:", b"signature:0", "IncompleteBody", id="a trailer signature's length"
+            SIGNED_TRAILER, b"signature:", b"signature:0", "SignatureDoesNotMatch", id="a trailer signature's length"
         ),
         pytest.param(
             SIGNED_TRAILER, b"\r\n\r\n", b"\r\n" + CHECKSUM + b"\r\n\r\n", "IncompleteBody", id="an unsigned trailer"

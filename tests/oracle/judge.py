@@ -507,10 +507,12 @@ class Client:
             fields.setdefault(lower, value)
         return fields
 
+    def _named(self, value: bytes) -> bytes:
+        return value.replace(b"${filename}", re.split(rb"[/\\]", self.form.get(b"filename", b""))[-1])
+
     @property
     def form_key(self) -> bytes:
-        name = re.split(rb"[/\\]", self.form.get(b"filename", b""))[-1]
-        return self.form.get(b"key", b"").replace(b"${filename}", name)
+        return self._named(self.form.get(b"key", b""))
 
     @cached_property
     def form_headers(self) -> dict[bytes, list[bytes]]:
@@ -518,9 +520,12 @@ class Client:
         for name, value in self.form.items():
             header = FORM_HEADERS.get(name) or (name if _is_form_header(name) else None)
             if header is not None and (value or header != b"content-type"):
-                found[header] = [value.strip(b" \t")]
-        if b"user-agent" in self.head.fields:
-            found[b"user-agent"] = self.head.fields[b"user-agent"]
+                found[header] = [self._named(value).strip(b" \t")]
+        names = (b"user-agent", b"origin", b"referer", b"access-control-request-headers")
+        found |= {name: self.head.fields[name] for name in names if name in self.head.fields}
+        asked = self.head.fields.get(b"access-control-request-method")
+        if asked is not None or b"origin" in self.head.fields:
+            found[b"access-control-request-method"] = asked or [b"POST"]
         return found
 
     @cached_property

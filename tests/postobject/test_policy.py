@@ -289,3 +289,37 @@ class Items(bytes):
         """
         self.split_count += 1
         return super().split(*arguments, **options)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        (r"user/\$1", "user/$1"),
+        (r"\${filename}", "${filename}"),
+        (r"a\vb", "a\vb"),
+        (r"a\\v\$", "a\\v$"),
+        (r"\\\\$", "\\\\$"),
+        (r"\\\$", "\\$"),
+        (r"\b\f\n\r\t\/\"\u0024", '\b\f\n\r\t/"$'),
+        (r"\\u0024\v", "\\u0024\v"),
+    ],
+)
+def test_escapes(written: str, meant: str) -> None:
+    """
+    S3 has two beside those of JSON; a backslash that is escaped escapes nothing.
+    """
+    document = f'{{"expiration": "2099-01-01T00:00:00Z", "conditions": [["eq", "\\$key", "{written}"]]}}'
+    (condition,) = parse_policy(encode(document)).conditions
+
+    assert (condition.name, condition.value, condition.is_meant) == (b"key", meant.encode(), True)
+
+
+@pytest.mark.parametrize("written", [r"\x", r"\V", r"\0", r"\'", r"\\\x", "\v", r"\u12"])
+def test_what_is_no_escape(written: str) -> None:
+    """
+    Any other pair is no JSON, and a control character must be escaped.
+    """
+    document = f'{{"expiration": "2099-01-01T00:00:00Z", "conditions": [["eq", "$key", "{written}\\$"]]}}'
+
+    with pytest.raises(InvalidPolicyDocument):
+        parse_policy(encode(document))

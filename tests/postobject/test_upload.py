@@ -9,9 +9,17 @@ from xml.etree import ElementTree
 import pytest
 
 from s3proxy.postobject.form import Form
-from s3proxy.postobject.upload import form_answer, form_key, upload_request
+from s3proxy.postobject.upload import form_answer, form_fields, form_key, upload_request
 from s3proxy.s3.address import Address
-from s3proxy.s3.errors import BadRequest, InvalidArgument, InvalidTag, KeyTooLongError, MalformedXML, S3Error
+from s3proxy.s3.errors import (
+    BadRequest,
+    InvalidArgument,
+    InvalidTag,
+    KeyTooLongError,
+    MalformedXML,
+    MaxPostPreDataLengthExceeded,
+    S3Error,
+)
 from s3proxy.s3.head import RequestHead, parse_request_head
 
 HEAD = parse_request_head(b"POST /b HTTP/1.1\r\nHost: h\r\nUser-Agent: browser\r\nCookie: a=b\r\nContent-Length: 9")
@@ -342,3 +350,56 @@ def test_what_was_stored_is_no_way_into_the_answer() -> None:
     assert location == (b"http://h/?q&bucket=b&key=a%0D%0Ab%3A+%3Cc%3E+%26+%00%0B%EF%BF%BE&etag=%22e%0D%0A%22")
     assert status == 201
     assert ElementTree.fromstring(document).findtext("Key") == "a\r\nb: <c> & \ufffd\ufffd\ufffd"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [b"policy", b"signature", b"awsaccesskeyid", b"x-amz-credential", b"x-amz-date", b"x-amz-security-token"],
+)
+def test_who_signed_is_never_expanded(name: bytes) -> None:
+    """
+    A field of the authentication is what it was when its signature was judged.
+    """
+    fields = form_fields(Form({b"key": b"k", name: b"${filename}", b"acl": b"${filename}"}, b"n"))
+
+    assert (fields[name], fields[b"acl"]) == (b"${filename}", b"n")
+
+
+@pytest.mark.parametrize(
+    ("value", "filename", "whole"),
+    [
+        (b"${filename}", b"${filename}", b"${filename}"),
+        (b"${filename}${filename}", b"a${filename}", b"a${filename}a${filename}"),
+        (b"${file${filename}name}", b"", b"${filename}"),
+        (b"$filename {filename}", b"a", b"$filename {filename}"),
+        (b"${filename}", b"/a/b\\c", b"c"),
+        (b"<${filename}>", b"", b"<>"),
+    ],
+)
+def test_the_variable_is_replaced_once(value: bytes, filename: bytes, whole: bytes) -> None:
+    """
+    What the file's name holds is no variable, in the key as in any other field.
+    """
+    fields = form_fields(Form({b"key": b"k" + value, b"x-amz-meta-a": value}, filename))
+
+    assert (fields[b"key"], fields[b"x-amz-meta-a"]) == (b"k" + whole, whole)
+
+
+def test_expanded_fields_are_bounded() -> None:
+    """
+    A form of 20 KB does not grow by the name of its file: two thousand variables, each a long name.
+    """
+    form = Form({b"key": b"k", b"x-ignore-a": b"${filename}" * 1800}, b"n" * 4000)
+
+    with pytest.raises(MaxPostPreDataLengthExceeded):
+        form_fields(form)
+    assert len(form_fields(Form({b"key": b"k", b"a": b"${filename}" * 1800}, b"n"))[b"a"]) == 1800
+
+
+def test_an_expanded_field_is_text() -> None:
+    """
+    A name that is not UTF-8 makes no header; where no field wants it, it does not matter.
+    """
+    with pytest.raises(InvalidArgument):
+        form_fields(Form({b"key": b"k", b"x-amz-meta-a": b"${filename}"}, b"\xff"))
+    assert form_fields(Form({b"key": b"k"}, b"\xff")) == {b"key": b"k"}

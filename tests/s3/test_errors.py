@@ -24,6 +24,12 @@ KNOWN["InvalidRange"] = {
     "message": "The requested range is not satisfiable",
     "extra_elements": ["RangeRequested", "ActualObjectSize"],
 }
+# Of reads as well ("GetObject", partNumber).
+KNOWN["InvalidPartNumber"] = {
+    "status": 416,
+    "message": "The requested partnumber is not satisfiable",
+    "extra_elements": ["PartNumberRequested", "ActualPartCount"],
+}
 # Of object tags ("Categorizing your storage using tags").
 KNOWN["InvalidTag"] = {"status": 400, "message": "The tag provided was not a valid tag.", "extra_elements": []}
 
@@ -56,6 +62,7 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "InvalidBucketName": (b"a/b",),
     "InvalidChunkSizeError": (1, 2),
     "InvalidDigest": (b"x",),
+    "InvalidPartNumber": (b"2", 1),
     "InvalidPolicyDocument": ("Invalid JSON.",),
     "InvalidRange": (b"bytes=10-", 10),
     "InvalidToken": (b"token",),

@@ -147,3 +147,39 @@ def test_headers_are_not_searched_for_in_a_list() -> None:
     many = in_header(["host", "x-amz-date", *(f"a{number:x}" for number in range(250))], lines)
 
     assert cost(lambda: claim_of(many)) < 2.5 * cost(lambda: claim_of(few))
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "credential", "form"),
+    [
+        ("AWS4-HMAC-SHA256", "KEY", "REGION/SERVICE/aws4_request"),
+        ("AWS4-HMAC-SHA256", f"KEY/{DATE[:8]}/s3/aws4_request", "REGION/SERVICE/aws4_request"),
+        ("AWS4-ECDSA-P256-SHA256", "KEY", "YYYYMMDD/SERVICE/aws4_request"),
+        ("AWS4-ECDSA-P256-SHA256", "KEY/", "YYYYMMDD/SERVICE/aws4_request"),
+        ("AWS4-ECDSA-P256-SHA256", f"KEY/{DATE[:8]}/us-east-1/s3/aws4_request", "YYYYMMDD/SERVICE/aws4_request"),
+        ("AWS4-ECDSA-P256-SHA256", f"KEY/{DATE[:8]}/s3", "YYYYMMDD/SERVICE/aws4_request"),
+    ],
+)
+@pytest.mark.parametrize("carrier", ["header", "query"])
+def test_the_form_of_a_credential(carrier: str, algorithm: str, credential: str, form: str) -> None:
+    """
+    The refusal names the form that goes with the algorithm: under SigV4A a scope has no region.
+    """
+    if carrier == "header":
+        data = (
+            f"GET /b/k HTTP/1.1\r\nHost: h\r\nx-amz-date: {DATE}\r\nx-amz-content-sha256: {EMPTY}\r\n"
+            f"x-amz-region-set: *\r\nAuthorization: {algorithm} Credential={credential}, "
+            "SignedHeaders=host;x-amz-date;x-amz-region-set, Signature=00\r\n\r\n"
+        )
+    else:
+        data = (
+            f"GET /b/k?X-Amz-Algorithm={algorithm}&X-Amz-Credential={quote(credential, safe='')}&X-Amz-Date={DATE}"
+            "&X-Amz-Expires=60&X-Amz-SignedHeaders=host&X-Amz-Region-Set=*&X-Amz-Signature=00 HTTP/1.1\r\n"
+            "Host: h\r\n\r\n"
+        )
+
+    with pytest.raises((AuthorizationHeaderMalformed, AuthorizationQueryParametersError)) as caught:
+        claim_of(data)
+
+    assert f'{form}".' in caught.value.message
+    assert ("REGION" in caught.value.message) == ("HMAC" in algorithm)

@@ -74,17 +74,6 @@ def test_each_signature_is_chained_to_the_one_before() -> None:
     ]
 
 
-@pytest.mark.parametrize(("size", "is_one"), [(63, False), (64, True), (65, False), (0, False)])
-def test_what_may_be_a_signature(size: int, is_one: bool) -> None:
-    """
-    An HMAC has 64 digits; a DER value has many lengths.
-    """
-    key = RecordingKey(b"")
-
-    assert chain_of(key, HMAC_ALGORITHM).is_signature(b"0" * size) is is_one
-    assert chain_of(key, ECDSA_ALGORITHM).is_signature(b"0" * size)
-
-
 def test_a_wrong_signature_ends_the_chain() -> None:
     """
     The refusal names the chunk's own text; nothing is chained to what was refused.

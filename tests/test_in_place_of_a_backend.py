@@ -1,0 +1,268 @@
+"""
+What s3proxy answers where a backend of the first years does not: each header and element as S3 has it.
+
+Source:
+    "GetObject", "ListObjects" and its siblings, encoding-type; the AWS SDKs for Java v1 and v2 and for Ruby, minio for
+    JavaScript and OpenDAL, which depend on it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+from urllib.parse import quote
+from xml.etree import ElementTree
+
+import pytest
+import pytest_twisted
+
+from s3proxy.resign.profiles import PROFILES
+from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest
+from tests.harness import Harness
+from tests.signer import Signer
+from tests.test_wire_cases import element
+
+OBJECT = (
+    b'HTTP/1.1 200 OK\r\nETag: "781e"\r\nLast-Modified: Sat, 28 Feb 2026 20:47:43 GMT\r\nAccept-Ranges: bytes\r\n'
+    b"Content-Type: text/plain\r\nContent-Disposition: inline\r\nContent-Encoding: gzip\r\nX-Amz-Meta-Colour: Blue\r\n"
+    b"Cache-Control: no-cache\r\nContent-Length: 10\r\n\r\n"
+)
+OLD = ["walrus-3.4", "walrusbackend-4.x", "osg-4.3"]
+
+
+async def ask(method: str, target: str, response: bytes, *, profile: str, **headers: str) -> tuple[Any, Harness]:
+    """
+    Send one request to a proxy whose backend answers everything so.
+    """
+    backend = FaultyBackend()
+
+    def answer(connection: FaultyConnection, request: ReceivedRequest) -> None:
+        connection.send(
+            response.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" if request.head.method == b"HEAD" else response
+        )
+
+    backend.on_request = answer
+    harness = Harness(profile=PROFILES[profile], signature="v2", backend=backend)
+    unsigned = {name.replace("_", "-"): value for name, value in headers.items()}
+    result = await harness.request(Signer().head(method, target, unsigned=unsigned)[0])
+    await harness.close()
+    return result, harness
+
+
+@pytest.mark.parametrize("profile", OLD)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest_twisted.ensureDeferred
+async def test_not_modified(method: str, profile: str) -> None:
+    """
+    It says nothing about content: no length for which a client would wait, no type.
+    """
+    for headers in ({"If_None_Match": '"781e"'}, {"If_Modified_Since": "Sun, 01 Mar 2026 00:00:00 GMT"}):
+        answer, _ = await ask(method, "/test-bucket/k", OBJECT + b"0123456789", profile=profile, **headers)
+
+        assert answer.status == 304
+        names = {name.lower() for name, _ in answer.headers}
+        assert {"etag", "last-modified", "cache-control", "date", "x-amz-request-id"} <= names
+        assert not names & {"content-length", "content-type", "content-encoding", "content-disposition"}
+        assert not names & {"accept-ranges", "transfer-encoding"}
+
+
+@pytest.mark.parametrize("profile", [*OLD, "generic", "ceph-rgw"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest_twisted.ensureDeferred
+async def test_names_of_metadata(method: str, profile: str) -> None:
+    """
+    They are in lower case; their values and the names of other headers stay.
+    """
+    answer, _ = await ask(method, "/test-bucket/k", OBJECT + b"0123456789", profile=profile)
+
+    names = [name for name, _ in answer.headers]
+    assert ("x-amz-meta-colour", "Blue") in answer.headers
+    assert "X-Amz-Meta-Colour" not in names
+    assert "Last-Modified" in names
+
+
+@pytest.mark.parametrize("profile", OLD)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest_twisted.ensureDeferred
+async def test_the_first_part(method: str, profile: str) -> None:
+    """
+    It is the whole object; the backend hears of no part. Any other part is not there.
+    """
+    response = OBJECT + b"0123456789"
+    for number in ("1", "01"):
+        answer, harness = await ask(method, f"/test-bucket/k?partNumber={number}", response, profile=profile)
+        assert (answer.status, answer.header("Content-Length")) == (200, "10")
+        assert all(b"partNumber" not in request.head.raw_target for request in harness.backend.requests)
+
+    for number, status, code in (
+        ("2", 416, "InvalidPartNumber"),
+        ("10000", 416, "InvalidPartNumber"),
+        ("0", 400, "InvalidArgument"),
+        ("10001", 400, "InvalidArgument"),
+        ("a", 400, "InvalidArgument"),
+        ("-1", 400, "InvalidArgument"),
+    ):
+        answer, harness = await ask(method, f"/test-bucket/k?partNumber={number}", response, profile=profile)
+        assert answer.status == status
+        if method == "GET":
+            assert element(answer.body, "Code") == code
+        assert harness.backend.requests == []
+
+    answer, _ = await ask(method, "/test-bucket/k?partNumber=1", response, profile=profile, Range="bytes=0-1")
+    assert answer.status == 400
+
+
+@pytest.mark.parametrize("profile", OLD)
+@pytest_twisted.ensureDeferred
+async def test_an_unsatisfiable_range(profile: str) -> None:
+    """
+    The document says what was asked for, and how large the object is.
+    """
+    for asked in ("bytes=10-", "bytes=99-100", "bytes=-0"):
+        answer, _ = await ask("GET", "/test-bucket/k", OBJECT + b"0123456789", profile=profile, Range=asked)
+
+        assert answer.status == 416
+        found = [element(answer.body, name) for name in ("Code", "RangeRequested", "ActualObjectSize")]
+        assert found == ["InvalidRange", asked, "10"]
+
+
+def listing(root: str, content: str) -> bytes:
+    """
+    A listing as an old backend answers it.
+    """
+    body = f'<{root} xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{content}</{root}>'.encode()
+    return b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+
+
+NAMES = (
+    "<Name>b</Name><Prefix>a b</Prefix><Marker>+</Marker><Delimiter>&amp;</Delimiter><IsTruncated>true</IsTruncated>"
+    "<NextMarker>a b+c%d&amp;.txt</NextMarker><Contents><Key>a b+c%d&amp;.txt</Key></Contents>"
+    "<Contents><Key>dir/ü</Key></Contents><CommonPrefixes><Prefix>a b/</Prefix></CommonPrefixes>"
+)
+VERSIONS = (
+    "<Name>b</Name><Prefix/><KeyMarker>k+</KeyMarker><NextKeyMarker>a b</NextKeyMarker><IsTruncated>false</IsTruncated>"
+    "<Version><Key>a b</Key></Version><DeleteMarker><Key>c+d</Key></DeleteMarker>"
+)
+
+
+def texts(body: bytes, path: str) -> list[str]:
+    """
+    The texts of some elements, namespaces aside.
+    """
+    root = ElementTree.fromstring(body)
+    return [found.text or "" for found in root.findall("/".join("{*}" + name for name in path.split("/")))]
+
+
+@pytest.mark.parametrize("profile", [*OLD, "riakcs"])
+@pytest_twisted.ensureDeferred
+async def test_encoded_names(profile: str) -> None:
+    """
+    With encoding-type=url each name is percent-encoded, and the listing says so, in either version.
+    """
+    for query in ("encoding-type=url", "list-type=2&encoding-type=url&start-after=a%20b"):
+        answer, _ = await ask("GET", f"/test-bucket?{query}", listing("ListBucketResult", NAMES), profile=profile)
+
+        assert texts(answer.body, "EncodingType") == ["url"]
+        assert texts(answer.body, "Contents/Key") == ["a%20b%2Bc%25d%26.txt", "dir/%C3%BC"]
+        assert texts(answer.body, "Prefix") == ["a%20b"]
+        assert texts(answer.body, "CommonPrefixes/Prefix") == ["a%20b/"]
+        assert texts(answer.body, "Delimiter") == ["%26"]
+        if "list-type" in query:
+            assert texts(answer.body, "StartAfter") == ["a%20b"]
+            assert texts(answer.body, "KeyCount") == ["3"]
+            assert texts(answer.body, "Marker") == []
+            # Ours to read alone: it is the name itself.
+            assert texts(answer.body, "NextContinuationToken") == ["YSBiK2MlZCYudHh0"]
+        else:
+            assert texts(answer.body, "Marker") == ["%2B"]
+            assert texts(answer.body, "NextMarker") == ["a%20b%2Bc%25d%26.txt"]
+
+
+@pytest.mark.parametrize(
+    ("query", "root"), [("versions", "ListVersionsResult"), ("uploads", "ListMultipartUploadsResult")]
+)
+@pytest_twisted.ensureDeferred
+async def test_encoded_names_of_other_listings(query: str, root: str) -> None:
+    """
+    Versions and uploads have encoding-type, too.
+    """
+    content = VERSIONS if query == "versions" else VERSIONS.replace("Version>", "Upload>")
+    answer, _ = await ask("GET", f"/test-bucket?{query}&encoding-type=url", listing(root, content), profile="osg-4.3")
+
+    assert texts(answer.body, "EncodingType") == ["url"]
+    assert texts(answer.body, "Version/Key" if query == "versions" else "Upload/Key") == ["a%20b"]
+    assert (texts(answer.body, "KeyMarker"), texts(answer.body, "NextKeyMarker")) == (["k%2B"], ["a%20b"])
+
+
+@pytest_twisted.ensureDeferred
+async def test_names_that_are_encoded_already() -> None:
+    """
+    A backend that knows the parameter is not encoded twice; without it nothing is encoded, and no other encoding is.
+    """
+    encoded = NAMES.replace("</Name>", "</Name><EncodingType>url</EncodingType>").replace("a b", "a%20b")
+    answer, _ = await ask(
+        "GET", "/test-bucket?encoding-type=url", listing("ListBucketResult", encoded), profile="osg-4.3"
+    )
+    assert (texts(answer.body, "EncodingType"), texts(answer.body, "Prefix")) == (["url"], ["a%20b"])
+
+    answer, _ = await ask("GET", "/test-bucket?prefix=a", listing("ListBucketResult", NAMES), profile="osg-4.3")
+    assert (texts(answer.body, "EncodingType"), texts(answer.body, "Prefix")) == ([], ["a b"])
+
+    for document in (b"<ListBucketResult><Key>", b"<Other/>"):
+        response = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(document), document)
+        answer, _ = await ask("GET", "/test-bucket?encoding-type=url", response, profile="osg-4.3")
+        assert (answer.status, element(answer.body, "Code")) == (500, "InternalError")
+
+    answer, harness = await ask("GET", "/test-bucket?encoding-type=base64", OBJECT, profile="osg-4.3")
+    assert (answer.status, element(answer.body, "ArgumentName")) == (400, "encoding-type")
+    assert harness.backend.requests == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Content-Type",
+        "Cache-Control",
+        "Content-Disposition",
+        "Content-MD5",
+        "Expires",
+        "Content-Language",
+        "content-type",
+    ],
+)
+@pytest.mark.parametrize("profile", [*OLD, "riakcs", "ceph-rgw", "swift", "minio"])
+@pytest_twisted.ensureDeferred
+async def test_a_header_s_name_in_a_presigned_query(profile: str, name: str) -> None:
+    """
+    It is signed, and means nothing: the upload goes on, and the backend hears neither of a parameter nor of a header.
+    """
+    signer = Signer()
+    target = presigned(signer, f"{name}=text%2Fplain")
+    harness = Harness(profile=PROFILES[profile], signature="v2")
+    head = f"PUT {target} HTTP/1.1\r\nHost: {signer.host}\r\nContent-Length: 4\r\n\r\n".encode()
+    answer = await harness.request(head, b"data")
+    await harness.close()
+
+    assert answer.status == 200
+    (request,) = harness.backend.requests
+    assert request.head.raw_query is None
+    assert name.lower().encode() not in request.head.fields
+
+
+def presigned(signer: Signer, item: str) -> str:
+    """
+    A presigned PUT whose query has one parameter more.
+    """
+    names = {
+        "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
+        "X-Amz-Credential": f"{signer.access_key_id}/{signer._scope}",
+        "X-Amz-Date": signer._date,
+        "X-Amz-Expires": "600",
+        "X-Amz-SignedHeaders": "host",
+    }
+    items = [item, *(f"{name}={quote(value, safe='')}" for name, value in names.items())]
+    query = "&".join(sorted(items))
+    canonical = f"PUT\n/test-bucket/k\n{query}\nhost:{signer.host}\n\nhost\nUNSIGNED-PAYLOAD"
+    digest = hashlib.sha256(canonical.encode()).hexdigest()
+    signature = signer._sign(f"AWS4-HMAC-SHA256\n{signer._date}\n{signer._scope}\n{digest}")
+    return f"/test-bucket/k?{query}&X-Amz-Signature={signature}"
