@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from s3proxy.resign.answer import AnswerUse, translate_error
 from s3proxy.resign.headers import escape_copy_source
-from s3proxy.resign.listing import read_listing
+from s3proxy.resign.listing import Listing, read_listing
 from s3proxy.resign.profiles import Profile
 from s3proxy.resign.reads import (
     MeasuredRead,
@@ -88,7 +88,9 @@ class Mending:
             if self._overrides and is_anonymous:
                 # Else anybody could make a page of anybody's file.
                 raise InvalidRequest("Request specific response headers cannot be used for anonymous GET requests.")
-        self._listing = read_listing(head, address) if profile.lists_v1 and operation in _LISTINGS else None
+        self._listing: Listing | None = None
+        if profile.lists_v1 and operation in _LISTINGS:
+            self._listing = read_listing(head, address, may_be_v2=operation is LIST_OBJECTS_V2)
         self.head = head if self._listing is None else self._listing.head
         self.passed = passed
 
