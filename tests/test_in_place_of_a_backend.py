@@ -184,14 +184,17 @@ async def test_encoded_names(profile: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_encoded_names_of_other_listings(query: str, root: str) -> None:
     """
-    Versions and uploads have encoding-type, too.
+    Versions and uploads have encoding-type, too, and no list-type.
     """
     content = VERSIONS if query == "versions" else VERSIONS.replace("Version>", "Upload>")
-    answer, _ = await ask("GET", f"/test-bucket?{query}&encoding-type=url", listing(root, content), profile="osg-4.3")
+    for more in ("", "&list-type=2", "&list-type=2&start-after=a"):
+        target = f"/test-bucket?{query}&encoding-type=url{more}"
+        answer, _ = await ask("GET", target, listing(root, content), profile="osg-4.3")
 
-    assert texts(answer.body, "EncodingType") == ["url"]
-    assert texts(answer.body, "Version/Key" if query == "versions" else "Upload/Key") == ["a%20b"]
-    assert (texts(answer.body, "KeyMarker"), texts(answer.body, "NextKeyMarker")) == (["k%2B"], ["a%20b"])
+        assert texts(answer.body, "EncodingType") == ["url"]
+        assert texts(answer.body, "Version/Key" if query == "versions" else "Upload/Key") == ["a%20b"]
+        assert (texts(answer.body, "KeyMarker"), texts(answer.body, "NextKeyMarker")) == (["k%2B"], ["a%20b"])
+        assert texts(answer.body, "KeyCount") == texts(answer.body, "StartAfter") == []
 
 
 @pytest_twisted.ensureDeferred

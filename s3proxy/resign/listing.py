@@ -113,9 +113,12 @@ def _first(texts: list[str]) -> str:
     return texts[0].strip() if texts else ""
 
 
-def read_listing(head: RequestHead, address: Address) -> Listing | None:
+def read_listing(head: RequestHead, address: Address, *, may_be_v2: bool = True) -> Listing | None:
     """
     Return a listing of the second version or with encoded names, or None where a request asks for something else.
+
+    Args:
+        may_be_v2: False for an operation to which ``list-type`` means nothing.
 
     Raises:
         InvalidArgument: The continuation token is not one of ours, or there is no such encoding.
@@ -127,7 +130,7 @@ def read_listing(head: RequestHead, address: Address) -> Listing | None:
     encoding = found.get(b"encoding-type", b"")
     if encoding not in {b"", b"url"}:
         raise InvalidArgument("Invalid Encoding Method specified in Request", "encoding-type", encoding)
-    if (b"list-type", b"2") not in items:
+    if not may_be_v2 or (b"list-type", b"2") not in items:
         return Listing(head, is_v2=False, is_encoded=True) if encoding else None
     token, start_after = found.get(b"continuation-token", b""), found.get(b"start-after")
     marker = start_after or b""
