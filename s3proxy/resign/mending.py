@@ -189,7 +189,8 @@ class Mending:
 
     def _use_of_success(self, answer: ResponseHead, use: AnswerUse) -> AnswerUse:
         check_head(self._operation, answer, self.md5)
-        if use is not AnswerUse.RELAY or self.head.method in {b"HEAD", b"OPTIONS"} or self._operation is GET_OBJECT:
+        is_read_anyhow = use not in {AnswerUse.RELAY, AnswerUse.WATCH}
+        if is_read_anyhow or self.head.method in {b"HEAD", b"OPTIONS"} or self._operation is GET_OBJECT:
             return use
         is_empty = answer.content_length == 0 or answer.status == 204
         return use if is_empty and not has_document(self._operation) else AnswerUse.CHECK

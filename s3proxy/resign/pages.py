@@ -34,7 +34,7 @@ Names of one page, as at S3.
 """
 
 _ENTRIES = frozenset({"CommonPrefixes", "Contents", "DeleteMarker", "Version"})
-_SAFE = "/-_.~*"
+_SAFE = "/-_.~"
 _ENCODED = frozenset({"Delimiter", "Key", "KeyMarker", "Marker", "NextKeyMarker", "NextMarker", "Prefix", "StartAfter"})
 _OF_KEYS = ("Marker", "NextMarker")
 _OF_VERSIONS = ("KeyMarker", "NextKeyMarker")
@@ -73,7 +73,6 @@ class Page:
     __slots__ = (
         "_asked_count",
         "_delimiter",
-        "_encodes",
         "_first_marker",
         "_head",
         "_lists_versions",
@@ -91,7 +90,6 @@ class Page:
         self._head = head
         self._prefix = items.get(b"prefix", b"")
         self._delimiter = items.get(b"delimiter", b"")
-        self._encodes = items.get(b"encoding-type") == b"url"
         max_keys = items.get(b"max-keys", b"")
         self._max_keys = min(int(max_keys), MAX_KEYS) if max_keys.isdigit() and len(max_keys) < 19 else MAX_KEYS
         asked = dict(query_items(head.raw_query or b""))
@@ -177,22 +175,22 @@ class Page:
         if removed or self._asked_count > 1:
             removed += [own[name] for name in (next_name, "NextVersionIdMarker") if name in own]
             if is_truncated:
-                told.append((next_name, marker[0]))
+                told.append((next_name, _encoded(marker[0], is_encoded=is_encoded)))
                 if marker[1]:
                     told.append(("NextVersionIdMarker", marker[1]))
         contents = quoted_tags(reading)
         for name, text in (
             ("IsTruncated", b"true" if is_truncated else b"false"),
             ("MaxKeys", b"%d" % self._max_keys),
-            ("Prefix", self._prefix),
-            (marker_name, self._first_marker),
+            ("Prefix", _encoded(self._prefix, is_encoded=is_encoded)),
+            (marker_name, _encoded(self._first_marker, is_encoded=is_encoded)),
         ):
             element = own.get(name)
             if element is not None and element.text.encode() != text:
                 contents.append((element, character_data(text)))
         added = _write(root, told)
         for prefix in prefixes:
-            text = quote_from_bytes(prefix, safe=_SAFE).encode() if is_encoded else prefix
+            text = _encoded(prefix, is_encoded=is_encoded)
             added += b"<%s>%s</%s>" % (_common_tag(root), _write(root, [("Prefix", text)]), _common_tag(root))
         return edit_elements(reading.document, contents, removed, added)
 
@@ -219,23 +217,6 @@ class Page:
             return kept, []
         found -= {entry.name for entry in left if entry.element.name == "Prefix"}
         return left, sorted(found | {entry.name for entry in old})
-
-    def encode(self, document: bytes) -> bytes:
-        """
-        Encode names, if the client asked for it and the backend did not do it.
-        """
-        if not self._encodes:
-            return document
-        reading = read_elements(document, _WANTED)
-        root = reading.root
-        if root is None or _first(reading, "EncodingType") == "url":
-            return document
-        contents = [
-            (element, quote_from_bytes(element.text.encode(), safe=_SAFE).encode())
-            for element in reading.elements
-            if element.name in _ENCODED and element.text
-        ]
-        return edit_elements(reading.document, contents, (), _write(root, [("EncodingType", b"url")]))
 
 
 def _entries(reading: Reading, *, is_encoded: bool) -> list[_Entry]:
@@ -264,6 +245,10 @@ def _entries(reading: Reading, *, is_encoded: bool) -> list[_Entry]:
 
 def _decoded(text: bytes, *, is_encoded: bool) -> bytes:
     return unquote_to_bytes(text.replace(b"+", b" ")) if is_encoded else text
+
+
+def _encoded(name: bytes, *, is_encoded: bool) -> bytes:
+    return quote_from_bytes(name, safe=_SAFE).encode() if is_encoded else name
 
 
 def _own_elements(reading: Reading) -> dict[str, Element]:
