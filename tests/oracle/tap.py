@@ -443,6 +443,8 @@ def _facts(backend: Any, settings: Any) -> Facts:
         profile.reserved_segments,
         profile.private_headers,
         tuple(extension.name for extension in backend.allowed.extensions),
+        profile.bare_write_tags,
+        backend.conditions == "check",
     )
 
 
