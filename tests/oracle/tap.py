@@ -444,6 +444,8 @@ def _facts(backend: Any, settings: Any) -> Facts:
         profile.private_headers,
         tuple(extension.name for extension in backend.allowed.extensions),
         profile.name if profile.name in EUCALYPTUS else "",
+        profile.bare_write_tags,
+        backend.conditions == "check",
     )
 
 
