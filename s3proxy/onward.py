@@ -162,7 +162,7 @@ class Onward:
             check_document_keys(profile, document)
 
     def upload(
-        self, length: int, trailer_name: bytes | None, verified: HeaderList, read_size: ReadSize, now: datetime
+        self, length: int, trailer_name: bytes | None, verified: HeaderList, read_size: ReadSize | None, now: datetime
     ) -> Upload:
         """
         Make the request of an object which is sent as it comes, or from the disk.

@@ -28,6 +28,11 @@ ALL_OPERATIONS = frozenset(OPERATIONS) - {"CreateSession"}
 What a storage may be asked for that takes whatever S3 has. CreateSession answers with credentials: they would be ours.
 """
 
+MULTIPART_OPERATIONS = frozenset(name for name, each in OPERATIONS.items() if each.is_part_of_upload)
+"""
+Those of uploads in parts. A storage that has none of them may get them all from s3proxy.
+"""
+
 CORE_OPERATIONS = _operations(
     """
     ListBuckets HeadBucket CreateBucket DeleteBucket ListObjects ListObjectsV2

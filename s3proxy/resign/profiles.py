@@ -17,6 +17,7 @@ from s3proxy.resign.allowed import (
     EXTENSIONS,
     MINIO_EXTENSIONS,
     MINIO_OPERATIONS,
+    MULTIPART_OPERATIONS,
     OSG_OPERATIONS,
     RIAKCS_OPERATIONS,
     SWIFT_OPERATIONS,
@@ -149,6 +150,7 @@ class Profile:
             goes `refused_keys`.
         refused_part_sources: Found in the source of an UploadPartCopy, decoded, which it reads as another.
         deletes_one_by_one: Whether DeleteObjects, which it lacks, is carried out as one DELETE for each object.
+        lacks_multipart: Whether it has no multipart uploads: they are kept here until they are complete, or refused.
     """
 
     name: str
@@ -178,6 +180,7 @@ class Profile:
     refused_buckets: re.Pattern[bytes] | None = None
     refused_part_sources: re.Pattern[bytes] | None = None
     deletes_one_by_one: bool = False
+    lacks_multipart: bool = False
     is_plain: bool = field(init=False)
     "whether nothing of a request or an answer is to be mended"
     taken_operations: frozenset[str] = field(init=False)
@@ -331,9 +334,11 @@ PROFILES: dict[str, Profile] = {
             signs_service_path=True,
             health=HealthRequest(b"HEAD", b"", frozenset({403, 405})),
             v2_subresources=_WALRUS_SUBRESOURCES,
-            operations=WALRUS_OPERATIONS,
+            # Seen with 3.4.2: it never answers a CreateMultipartUpload.
+            operations=WALRUS_OPERATIONS - MULTIPART_OPERATIONS,
             refused_keys=re.compile(_NOT_IN_XML),
             deletes_one_by_one=True,
+            lacks_multipart=True,
         ),
         replace(
             _EUCALYPTUS,
