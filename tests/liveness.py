@@ -24,6 +24,7 @@ from s3proxy.backend.pool import Pool
 from s3proxy.exchange import State
 from s3proxy.frontend.channel import S3Channel
 from s3proxy.frontend.hold import Hold
+from s3proxy.multipart.waiting import WaitingAnswer
 from s3proxy.proxy import ProxiedExchange
 
 TURNS = 5
@@ -153,6 +154,8 @@ class Ledger:
             return self._is_backend_bounded(exchange)
         response = exchange._response
         connection = response._connection if response is not None else None
+        if isinstance(connection, WaitingAnswer):
+            return self._is_backend_bounded(exchange)
         return isinstance(connection, BackendConnection) and self.is_connection_bounded(connection)
 
     def _is_lookup_bounded(self, exchange: ProxiedExchange) -> bool:
@@ -161,6 +164,9 @@ class Ledger:
         return exchange._looking_up is not None and (is_queued or is_armed(exchange._lookup_deadline))
 
     def _is_backend_bounded(self, exchange: ProxiedExchange) -> bool:
+        if exchange._multipart is not None and exchange._multipart._uploads.waiting_count:
+            # Of a thread, which has its own time.
+            return True
         if exchange._asked is None or exchange._backend is None:
             return False
         consumer = exchange._upload._consumer if exchange._upload is not None else None

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import pairwise
 from urllib.parse import quote_from_bytes
 from xml.etree.ElementTree import Element
 
@@ -216,7 +217,7 @@ def choose_parts(
         EntityTooSmall: One has fewer than 5 MiB, and is not the last.
         EntityTooLarge: Together they are larger than one object of the storage may be.
     """
-    for one, following in zip(wanted, wanted[1:], strict=False):
+    for one, following in pairwise(wanted):
         if following.number <= one.number:
             raise InvalidPartOrder(UploadId=upload_id)
     chosen = []

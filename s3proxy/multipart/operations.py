@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote_from_bytes
 
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
@@ -71,7 +71,6 @@ from s3proxy.s3.errors import (
     NotImplementedByProxy,
     OperationAborted,
     S3Error,
-    ServiceUnavailable,
 )
 from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead, index_headers
 from s3proxy.s3.limits import MAX_LISTED
@@ -254,10 +253,7 @@ class MultipartRequest:
             "ListParts": self._list_parts,
             "ListMultipartUploads": self._list_uploads,
         }
-        answered: Deferred[BackendResponse] = Deferred.fromCoroutine(steps[name]())
-        clock: Any = self._uploads.reactor
-        answered.addTimeout(self._context.backend.slow_first_byte_time, clock)
-        return answered.addErrback(_too_late)
+        return Deferred.fromCoroutine(steps[name]())
 
     async def _create(self) -> BackendResponse:
         head, context = self._context.head, self._context
@@ -624,10 +620,6 @@ def _respond(status: int, headers: HeaderList, document: bytes, method: bytes) -
     response = BackendResponse(None, replace(head, content_length=len(document)), 0, None)
     response.ended(None)
     return response
-
-
-def _too_late(failure: Failure) -> Failure:
-    return Failure(ServiceUnavailable()) if failure.check(TimeoutError) else failure
 
 
 def _outcome_of(failure: Failure) -> Outcome:

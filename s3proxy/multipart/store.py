@@ -307,6 +307,22 @@ class MultipartStore:
                     raise SlowDown from error
                 raise ServiceUnavailable from error
 
+    @property
+    def is_volatile(self) -> bool:
+        """
+        Whether its file system is in memory.
+        """
+        device = os.stat(self._directory).st_dev
+        wanted = f"{os.major(device)}:{os.minor(device)}"
+        try:
+            lines = Path("/proc/self/mountinfo").read_text("utf-8", "replace").splitlines()
+        except OSError:
+            return False
+        mounts = [line.partition(" - ") for line in lines]
+        return any(
+            mount.split(" ")[2] == wanted and about.split(" ")[0] in {"tmpfs", "ramfs"} for mount, _, about in mounts
+        )
+
     # Uploads
 
     def begin(self, place: Place, owner: str, headers: Sequence[tuple[bytes, bytes]]) -> str:

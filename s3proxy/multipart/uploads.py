@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from s3proxy.deadline import Deadline
 from s3proxy.multipart.store import MultipartStore
-from s3proxy.s3.errors import S3Error
+from s3proxy.s3.errors import S3Error, ServiceUnavailable
 
 MAX_THREADS = 4
 """
@@ -26,6 +26,11 @@ SWEEP_TIME = 60.0
 Seconds between two sweeps.
 """
 
+DISK_TIME = 600.0
+"""
+Seconds after which nobody waits for a thread any more: 5 GiB of a part may have to reach the disk first.
+"""
+
 _T = TypeVar("_T")
 
 
@@ -35,6 +40,9 @@ class MultipartUploads:
 
     Args:
         reactor: Its thread pool is used.
+
+    Attributes:
+        waiting_count: Requests that wait for a thread.
     """
 
     _log = Logger()
@@ -42,6 +50,7 @@ class MultipartUploads:
     def __init__(self, store: MultipartStore, reactor: Any) -> None:
         self.store = store
         self.reactor = reactor
+        self.waiting_count = 0
         self._turns = DeferredSemaphore(MAX_THREADS)
         self._sweeping = Deadline(reactor, self._sweep)
         self._is_started = False
@@ -55,9 +64,18 @@ class MultipartUploads:
             undo: Called in a thread, too, with a result that nobody waits for any more.
 
         Returns:
-            A Deferred. Cancelling it does not stop the thread.
+            A Deferred; it fails with ServiceUnavailable if the disk takes too long. Cancelling it does not stop the
+            thread.
         """
         answered: Deferred[_T] = Deferred()
+        timer = self.reactor.callLater(DISK_TIME, lambda: answered.errback(ServiceUnavailable()))
+        self.waiting_count += 1
+
+        def waited(result: Any) -> Any:
+            self.waiting_count -= 1
+            if timer.active():
+                timer.cancel()
+            return result
 
         def told(result: Any) -> None:
             if not answered.called:
@@ -67,6 +85,7 @@ class MultipartUploads:
             elif undo is not None:
                 self.run_alone(undo, result)
 
+        answered.addBoth(waited)
         self._in_thread(function, *arguments).addBoth(told)
         return answered
 
