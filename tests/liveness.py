@@ -155,7 +155,7 @@ class Ledger:
         response = exchange._response
         connection = response._connection if response is not None else None
         if isinstance(connection, WaitingAnswer):
-            return self._is_backend_bounded(exchange)
+            return exchange._multipart._uploads.waiting_count > 0 or self._is_pool_bounded(exchange)
         return isinstance(connection, BackendConnection) and self.is_connection_bounded(connection)
 
     def _is_lookup_bounded(self, exchange: ProxiedExchange) -> bool:
@@ -172,6 +172,9 @@ class Ledger:
         consumer = exchange._upload._consumer if exchange._upload is not None else None
         if isinstance(consumer, BackendConnection):
             return is_armed(consumer._deadline)
+        return self._is_pool_bounded(exchange)
+
+    def _is_pool_bounded(self, exchange: ProxiedExchange) -> bool:
         return any(
             pool._waiting
             or any(connecting.is_bounded for connecting in pool._connecting)

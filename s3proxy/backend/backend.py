@@ -48,5 +48,5 @@ class Backend:
         object.__setattr__(self, "hosts", host_names([self.account.host, *self.authorities]))
         allowed = self.account.profile.allows(self.extensions)
         if self.keeps_multipart:
-            allowed = replace(allowed, operations=allowed.operations | MULTIPART_OPERATIONS)
+            allowed = replace(allowed, operations=allowed.operations | MULTIPART_OPERATIONS, keeps_multipart=True)
         object.__setattr__(self, "allowed", allowed)

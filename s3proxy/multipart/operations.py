@@ -50,7 +50,7 @@ from s3proxy.multipart.store import Claim, ClaimOutcome, Place, Reservation
 from s3proxy.multipart.uploads import MultipartUploads
 from s3proxy.multipart.waiting import WaitingAnswer
 from s3proxy.onward import Onward
-from s3proxy.resign.allowed import check_taken
+from s3proxy.resign.allowed import SOURCE_CONDITIONS, check_taken
 from s3proxy.resign.answer import AnswerUse
 from s3proxy.resign.deletions import Outcome
 from s3proxy.resign.headers import passed_headers
@@ -70,6 +70,7 @@ from s3proxy.s3.errors import (
     NoSuchBucket,
     NotImplementedByProxy,
     OperationAborted,
+    PreconditionFailed,
     S3Error,
 )
 from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead, index_headers
@@ -338,7 +339,12 @@ class MultipartRequest:
                 await read_answer(measure)
                 if measure.head.status == 200:
                     onward.measured(measure.head)
+                    if mending.is_answered:
+                        raise PreconditionFailed(_source_condition(head))
         response = await self._send(onward.request(BodyUse.NONE, b"", [], context.wall_clock()))
+        if response.head.status == 304:
+            await read_answer(response)
+            raise PreconditionFailed(_source_condition(head))
         if response.head.status not in {200, 206}:
             return response
         length = response.body_length
@@ -374,6 +380,10 @@ class MultipartRequest:
         if version:
             target += b"?versionId=" + version
         headers: HeaderList = [] if wanted is None else [(b"Range", b"bytes=%d-%d" % wanted)]
+        fields = self._context.head.fields
+        headers += [
+            (SOURCE_CONDITIONS[name], fields.value(name) or b"") for name in SOURCE_CONDITIONS if name in fields
+        ]
         address = Address(bucket, key, raw_bucket, raw_key)
         return self._onward(b"GET", target, headers, address, GET_OBJECT, names)
 
@@ -576,6 +586,10 @@ class MultipartRequest:
 
     def _send(self, request: Any) -> Deferred[BackendResponse]:
         return self._context.backend.agent.send(request)
+
+
+def _source_condition(head: RequestHead) -> str:
+    return next(name.decode() for name in SOURCE_CONDITIONS if name in head.fields)
 
 
 class _PartReceiver(SeesEachOctet):

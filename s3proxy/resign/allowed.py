@@ -13,7 +13,7 @@ from s3proxy.s3.classification import Classification
 from s3proxy.s3.errors import NotImplementedByProxy
 from s3proxy.s3.head import RequestHead
 from s3proxy.s3.identity_enum import IdentityEnum
-from s3proxy.s3.operation import OPERATIONS, Operation
+from s3proxy.s3.operation import OPERATIONS, UPLOAD_PART_COPY, Operation
 
 
 def _operations(names: str) -> frozenset[str]:
@@ -188,16 +188,17 @@ _PROMISES_NOTHING = {b"x-amz-bucket-object-lock-enabled": [b"false"], b"x-amz-ob
 What these headers say if the function is not wanted: rclone sends one with each new bucket.
 """
 
-_WRITE_CONDITIONS = frozenset(
-    {
-        b"if-match",
-        b"if-none-match",
-        b"x-amz-copy-source-if-match",
-        b"x-amz-copy-source-if-modified-since",
-        b"x-amz-copy-source-if-none-match",
-        b"x-amz-copy-source-if-unmodified-since",
-    }
-)
+SOURCE_CONDITIONS = {
+    b"x-amz-copy-source-if-match": b"If-Match",
+    b"x-amz-copy-source-if-modified-since": b"If-Modified-Since",
+    b"x-amz-copy-source-if-none-match": b"If-None-Match",
+    b"x-amz-copy-source-if-unmodified-since": b"If-Unmodified-Since",
+}
+"""
+Conditions on the source of a copy, and what they are in a GET of it.
+"""
+
+_WRITE_CONDITIONS = frozenset({b"if-match", b"if-none-match", *SOURCE_CONDITIONS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,11 +267,14 @@ class Allowed:
         operations: Those of S3, by name.
         features: Functions that headers ask for.
         extensions: Functions beyond S3.
+        keeps_multipart: Whether multipart uploads are carried out here: conditions of UploadPartCopy are judged with a
+            GET of its source, whatever the backend knows of conditional writes.
     """
 
     operations: frozenset[str] = ALL_OPERATIONS
     features: frozenset[Feature] = ALL_FEATURES
     extensions: tuple[Extension, ...] = ()
+    keeps_multipart: bool = False
 
     def parameters(self, classification: Classification) -> frozenset[bytes]:
         """
@@ -312,16 +316,19 @@ def check_taken(allowed: Allowed, head: RequestHead, classification: Classificat
         and not classification.unknown_names <= allowed.parameters(classification)
     ):
         raise NotImplementedByProxy
-    if allowed.features is not ALL_FEATURES and not _features(operation, head) <= allowed.features:
+    if allowed.features is not ALL_FEATURES and not _features(operation, head, allowed) <= allowed.features:
         raise NotImplementedByProxy
 
 
-def _features(operation: Operation, head: RequestHead) -> set[Feature]:
+def _features(operation: Operation, head: RequestHead, allowed: Allowed) -> set[Feature]:
     asked = {
         feature
         for header, feature in _FEATURE_HEADERS.items()
         if header in head.fields and head.fields[header] != _PROMISES_NOTHING.get(header)
     }
-    if not operation.is_read and not _WRITE_CONDITIONS.isdisjoint(head.fields):
+    conditions = _WRITE_CONDITIONS
+    if allowed.keeps_multipart and operation is UPLOAD_PART_COPY:
+        conditions = conditions - SOURCE_CONDITIONS.keys()
+    if not operation.is_read and not conditions.isdisjoint(head.fields):
         asked.add(Feature.CONDITIONAL_WRITES)
     return asked
