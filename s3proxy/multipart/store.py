@@ -280,14 +280,17 @@ class MultipartStore:
             self._directory / DATABASE, timeout=BUSY_TIME, isolation_level=None, check_same_thread=False
         )
         connection.execute("PRAGMA journal_mode = WAL")
-        # With NORMAL a power cut could take back a commit that was answered.
-        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA synchronous = NORMAL")
         return connection
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, *, is_durable: bool = False) -> Iterator[sqlite3.Connection]:
         """
         Do several things to the database, or none of them.
+
+        Args:
+            is_durable: Whether it must be on disk before it is answered. Else a power cut could take it back, and what
+                came before it with it; the end of a process cannot.
 
         Raises:
             SlowDown: Another process is at it for too long, or the disk is full.
@@ -295,6 +298,7 @@ class MultipartStore:
         """
         with self._lock:
             try:
+                self._connection.execute(f"PRAGMA synchronous = {'FULL' if is_durable else 'NORMAL'}")
                 self._connection.execute("BEGIN IMMEDIATE")
                 try:
                     yield self._connection
@@ -339,7 +343,7 @@ class MultipartStore:
         upload_id = secrets.token_urlsafe(32)
         content = json.dumps([[name.decode("latin-1"), value.decode("latin-1")] for name, value in headers])
         limits = self.limits
-        with self._transaction() as database:
+        with self._transaction(is_durable=True) as database:
             (count,) = database.execute("SELECT uploads FROM usage").fetchone()
             (own,) = database.execute("SELECT COUNT(*) FROM uploads WHERE owner = ? AND state < 2", (owner,)).fetchone()
             if count >= limits.uploads or (limits.uploads_of_owner and own >= limits.uploads_of_owner):
@@ -360,7 +364,7 @@ class MultipartStore:
             NoSuchUpload: It is not there.
             OperationAborted: It is being completed.
         """
-        with self._transaction() as database:
+        with self._transaction(is_durable=True) as database:
             self._find_open(database, upload_id, place)
             files = _remove(database, upload_id)
         self._remove_files(files)
@@ -461,7 +465,7 @@ class MultipartStore:
             reservation.close()
             os.rename(self._parts / f"{name}.tmp", self._parts / part.file)
             _sync_directory(self._parts)
-            with self._transaction() as database:
+            with self._transaction(is_durable=True) as database:
                 self._find_open(database, upload_id, place)
                 former = database.execute(
                     "SELECT file FROM parts WHERE upload = ? AND number = ?", (upload_id, number)
@@ -539,7 +543,7 @@ class MultipartStore:
         """
         Remove the parts of an upload that was claimed and is complete; remember its result.
         """
-        with self._transaction() as database:
+        with self._transaction(is_durable=True) as database:
             database.execute(
                 "UPDATE uploads SET state = ?, completer = NULL, ended_at = ?, digest = ?, etag = ? WHERE id = ?",
                 (_DONE, self._now(), completion_digest(wanted), etag, upload_id),
