@@ -6,13 +6,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 import re
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -31,11 +34,12 @@ from s3proxy.generation import utc_now
 from s3proxy.multipart.store import MultipartStore, StoreLimits
 from s3proxy.multipart.waiting import KEEP_ALIVE_TIME
 from s3proxy.resign.profiles import PROFILES
+from s3proxy.s3.head import RequestHead
 from s3proxy.s3.limits import MIB
 from s3proxy.testing import MODES
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest
 from s3proxy.testing.faulty_client import Answer
-from tests.harness import BACKEND_KEY, SERVER, Harness, turns, until
+from tests.harness import BACKEND_KEY, NOW, SERVER, Harness, turns, until
 from tests.signer import MODES as PAYLOADS
 from tests.signer import Signer
 from tests.testing.test_legacy_store import KEY, SECRET, Running, code, found
@@ -602,6 +606,110 @@ async def test_an_abort_during_a_part(tmp_path: Path) -> None:
     assert (aborted.status, answer.status, code(answer), is_empty) == (204, 404, "NoSuchUpload", True)
 
 
+@pytest.mark.parametrize("size", [100, 500_000])
+@pytest_twisted.ensureDeferred
+async def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """
+    The client may come again, also if its whole part was still withheld.
+    """
+    content = os.urandom(size)
+    async with keeping(tmp_path) as kept:
+        upload_id = await kept.begin()
+        target = f"/b/k?partNumber=1&uploadId={upload_id}"
+        with monkeypatch.context() as patched:
+            patched.setattr("s3proxy.multipart.files.os", SimpleNamespace(write=_is_full))
+            refused = await kept.ask("PUT", target, content)
+        await until(lambda: not kept.files and kept.kept.usage()[0] == 0)
+        stored = await kept.ask("PUT", target, content)
+
+    assert (refused.status, code(refused), stored.status) == (503, "SlowDown", 200)
+
+
+def _is_full(*ignored: object) -> int:
+    raise OSError(28, "No space left on device")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_database_that_breaks(tmp_path: Path) -> None:
+    """
+    Every operation is answered 503, and nothing waits.
+    """
+    async with keeping(tmp_path) as kept:
+        upload_id = await kept.begin()
+        kept.kept._connection.execute("DROP TABLE uploads")
+        answers = [
+            await kept.ask("POST", "/b/k?uploads"),
+            await kept.ask("PUT", f"/b/k?partNumber=1&uploadId={upload_id}", b"x"),
+            await kept.ask("PUT", f"/b/k?partNumber=1&uploadId={upload_id}", x_amz_copy_source="/b/k"),
+            await kept.ask("POST", f"/b/k?uploadId={upload_id}", completion({1: "x"})),
+            await kept.ask("DELETE", f"/b/k?uploadId={upload_id}"),
+            await kept.ask("GET", f"/b/k?uploadId={upload_id}"),
+            await kept.ask("GET", "/b?uploads"),
+        ]
+
+    # The source of the copy is asked for first, and is not there.
+    expected = [(503, "ServiceUnavailable")] * 2 + [(404, "NoSuchKey")] + [(503, "ServiceUnavailable")] * 4
+    assert [(answer.status, code(answer)) for answer in answers] == expected
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_part_without_a_length(tmp_path: Path) -> None:
+    """
+    Nobody knows what room it needs.
+    """
+    async with keeping(tmp_path, body_limits=BodyLimits(spools_unknown_length=True)) as kept:
+        upload_id = await kept.begin()
+        signer = Signer(now=kept.harness.now)
+        head, _ = signer.head(
+            "PUT",
+            f"/b/k?partNumber=1&uploadId={upload_id}",
+            payload="UNSIGNED-PAYLOAD",
+            unsigned={"Transfer-Encoding": "chunked"},
+        )
+        answer = await kept.harness.request(head, b"1\r\nx\r\n0\r\n\r\n", method="PUT")
+        files = kept.files
+
+    assert (answer.status, code(answer), files) == (411, "MissingContentLength", [])
+
+
+@pytest_twisted.ensureDeferred
+async def test_both_addressing_styles(tmp_path: Path) -> None:
+    """
+    The bucket in the host's name or in the path: it is one upload.
+    """
+    content = b"x" * 1000
+    async with keeping(tmp_path) as kept:
+        hosted = Signer(now=kept.harness.now, host="b.s3.example.test")
+        upload_id = await kept.begin("/a%20k", signer=hosted)
+        etag = await kept.put_part(upload_id, 1, content, "/b/a%20k")
+        listed = await kept.ask("GET", "/?uploads", signer=hosted)
+        done = await kept.complete(upload_id, {1: etag}, "/a%20k", signer=hosted)
+        stored = kept.stored("a k")
+
+    assert (found(listed, "UploadId"), done.status, stored) == ([upload_id], 200, content)
+    assert found(done, "Location") == ["http://b.s3.example.test/a%20k"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_credential_is_kept(tmp_path: Path) -> None:
+    """
+    What authenticates the beginning is not among the headers of the object.
+    """
+    item = next(item for item in SERVER["credentials"] if item["session_token"])
+    async with keeping(tmp_path) as kept:
+        kept.harness.now = NOW
+        signer = Signer(item["access_key"], item["secret_key"], NOW)
+        answer = await kept.ask(
+            "POST", "/b/k?uploads", signer=signer, x_amz_security_token=item["session_token"], x_amz_meta_a="b"
+        )
+        database = sqlite3.connect(kept.directory / "uploads.sqlite")
+        rows = database.execute("SELECT headers FROM uploads").fetchall()
+        database.close()
+
+    assert answer.status == 200, answer.body
+    assert [json.loads(headers) for (headers,) in rows] == [[["x-amz-meta-a", "b"]]]
+
+
 # The copy of a part
 
 
@@ -721,6 +829,31 @@ async def test_a_storage_that_does_not_take_it(tmp_path: Path, answer: bytes, ex
     assert (refused.status, found(refused, "Code")) == expected
     assert (count, done.status, found(done, "ETag"), is_empty) == (1, 200, [f'"{joined(content)}"'], True)
     assert first.body == second.body == content
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_storage_that_answers_too_early(tmp_path: Path) -> None:
+    """
+    Success before it has the whole object is not believed.
+    """
+    content = os.urandom(3 * MIB)
+    backend = puts(kept_as(content), socket_buffer=64 * 1024)
+
+    def early(connection: FaultyConnection, head: RequestHead) -> None:
+        if head.method == b"PUT":
+            connection.pause()
+            connection.send(kept_as(content))
+
+    backend.on_head = early
+    async with recording(tmp_path, backend=backend) as kept:
+        upload_id = await kept.begin()
+        etag = await kept.put_part(upload_id, 1, content)
+        refused = await kept.complete(upload_id, {1: etag})
+        count = len(kept.files)
+        backend.on_head = lambda connection, head: None
+        done = await kept.complete(upload_id, {1: etag})
+
+    assert (refused.status, code(refused), count, done.status) == (500, "InternalError", 1, 200)
 
 
 @pytest_twisted.ensureDeferred

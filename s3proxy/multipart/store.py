@@ -545,7 +545,8 @@ class MultipartStore:
         """
         with self._transaction(is_durable=True) as database:
             database.execute(
-                "UPDATE uploads SET state = ?, completer = NULL, ended_at = ?, digest = ?, etag = ? WHERE id = ?",
+                "UPDATE uploads SET state = ?, completer = NULL, headers = '[]', ended_at = ?, digest = ?, etag = ? "
+                "WHERE id = ?",
                 (_DONE, self._now(), completion_digest(wanted), etag, upload_id),
             )
             files = _files_of(database, upload_id)

@@ -491,6 +491,36 @@ def test_a_commit_that_fails(clocked: Clocked, monkeypatch: pytest.MonkeyPatch) 
     assert (store.lead(), store.usage()) == (True, (6, 1))
 
 
+def test_the_order_of_steps(clocked: Clocked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A power cut takes whatever is not on disk. The bytes of a part are, then its name, then its row; a row is gone from
+    the disk before its file is removed.
+    """
+    store = clocked.open()
+    upload_id = store.begin(PLACE, "me", [])
+    keep(store, upload_id, 1, b"former")
+    steps: list[str] = []
+
+    def noting(name: str) -> Callable[..., object]:
+        real = getattr(os, name)
+
+        def call(*arguments: object, **named: object) -> object:
+            steps.append(name)
+            return real(*arguments, **named)
+
+        return call
+
+    with monkeypatch.context() as patched:
+        reservation = store.reserve(upload_id, PLACE, 3)
+        os.write(reservation.fd, b"new")
+        for name in ("fsync", "rename", "unlink"):
+            patched.setattr(os, name, noting(name))
+        store._connection.set_trace_callback(steps.append)
+        store.commit(reservation, PLACE, 1, b"m", {})
+    kept = [step for step in steps if step in {"fsync", "rename", "unlink", "COMMIT", "PRAGMA synchronous = FULL"}]
+    assert kept == ["fsync", "rename", "fsync", "PRAGMA synchronous = FULL", "COMMIT", "unlink"]
+
+
 # A process that is killed
 
 
