@@ -842,7 +842,7 @@ async def test_a_storage_that_answers_too_early(tmp_path: Path) -> None:
     def early(connection: FaultyConnection, head: RequestHead) -> None:
         if head.method == b"PUT":
             connection.pause()
-            connection.send(kept_as(content))
+            connection.send(b'HTTP/1.1 200 OK\r\nETag: "early"\r\nContent-Length: 0\r\n\r\n')
 
     backend.on_head = early
     async with recording(tmp_path, backend=backend) as kept:
@@ -1040,10 +1040,15 @@ async def test_an_object_that_is_too_large(tmp_path: Path) -> None:
             2: await kept.put_part(upload_id, 2, b"y" * 2 * MIB),
         }
         refused = await kept.complete(upload_id, etags)
-        part = await kept.ask("PUT", f"/b/k?partNumber=3&uploadId={upload_id}", b"z" * (6 * MIB + 1))
+        target = f"/b/k?partNumber=3&uploadId={upload_id}"
+        part = await kept.ask("PUT", target, b"z" * (6 * MIB + 1))
+        await kept.ask("PUT", "/b/source", b"s" * 1000)
+        settings = kept.harness.proxy.settings
+        kept.harness.proxy.settings = replace(settings, body_limits=BodyLimits(object_size=999))
+        copied = await kept.ask("PUT", target, x_amz_copy_source="/b/source")
         stored = kept.stored()
 
-    assert [(each.status, code(each)) for each in (refused, part)] == [(400, "EntityTooLarge")] * 2
+    assert [(each.status, code(each)) for each in (refused, part, copied)] == [(400, "EntityTooLarge")] * 3
     assert stored is None
 
 

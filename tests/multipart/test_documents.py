@@ -134,6 +134,17 @@ def test_documents_that_are_none(content: bytes) -> None:
         read_completion(content)
 
 
+def test_how_much_of_a_document_is_read() -> None:
+    """
+    What holds for other documents is too little for ten thousand parts. There is a bound all the same.
+    """
+    parse_document(b"<a>" + b"<b/>" * 60_000 + b"</a>", 60_001)
+    with pytest.raises(MalformedXML):
+        parse_document(b"<a>" + b"<b/>" * 60_001 + b"</a>", 60_001)
+    with pytest.raises(MalformedXML):
+        parse_document(b"<a>" + b"<b/>" * 8_000 + b"</a>")
+
+
 def test_the_largest_document() -> None:
     """
     Ten thousand parts, each with a checksum.
