@@ -433,6 +433,27 @@ async def test_what_a_put_would_be_refused(tmp_path: Path) -> None:
     assert stored is None
 
 
+@pytest.mark.parametrize("kind", ["403", "garbage", "nobody"])
+@pytest_twisted.ensureDeferred
+async def test_a_storage_that_says_nothing_of_the_bucket(tmp_path: Path, kind: str) -> None:
+    """
+    Who may write but not look can begin.
+    """
+    answers = {
+        "403": b"HTTP/1.1 403 Forbidden\r\nContent-Length: 9\r\nConnection: close\r\n\r\n<Error />",
+        "garbage": b"<Error/>\r\n\r\n",
+    }
+    backend = FaultyBackend()
+    backend.on_request = lambda connection, request: connection.send(answers[kind])
+    async with recording(tmp_path, backend=backend) as kept:
+        if kind == "nobody":
+            await kept.harness.backend_port.stopListening()
+        answer = await kept.ask("POST", "/b/k?uploads")
+        count = kept.kept.usage()[1]
+
+    assert (answer.status, count) == ((503, 0) if kind == "nobody" else (200, 1))
+
+
 @pytest_twisted.ensureDeferred
 async def test_nobody_who_is_anonymous(tmp_path: Path) -> None:
     """

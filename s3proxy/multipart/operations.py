@@ -26,7 +26,7 @@ from s3proxy.backend.request import BackendError
 from s3proxy.backend.response import BackendResponse
 from s3proxy.backend.upload import Upload
 from s3proxy.body.spool import SpoolReader
-from s3proxy.exchange import error_for_fault
+from s3proxy.exchange import BackendFault, error_for_fault
 from s3proxy.flow import Buffer, SeesEachOctet
 from s3proxy.frontend.forwarded import Origin
 from s3proxy.multipart.documents import (
@@ -108,6 +108,8 @@ _OF_OBJECT = frozenset(
 """
 Headers of CreateMultipartUpload that are the object's, beside all of ``x-amz-``.
 """
+
+_UNREADABLE = frozenset({BackendFault.LOST, BackendFault.UNANSWERED})
 
 _MD5 = re.compile(rb"[0-9a-f]{32}")
 
@@ -276,10 +278,16 @@ class MultipartRequest:
         address = self._context.address
         bucket = Address(address.bucket, b"", address.raw_bucket, b"")
         onward = self._onward(b"HEAD", b"/" + address.raw_bucket, [], bucket, HEAD_BUCKET)
-        response = await self._send(onward.measuring(self._context.wall_clock()))
-        status = response.head.status
+        try:
+            response = await self._send(onward.measuring(self._context.wall_clock()))
+        except BackendError as error:
+            if error.fault in _UNREADABLE:
+                # Walrus may send a document where none may be, after a HEAD that it refuses: it says nothing of the
+                # bucket, and the storage will say at the end.
+                return
+            raise
         await read_answer(response)
-        if status == 404:
+        if response.head.status == 404:
             raise NoSuchBucket(address.bucket)
 
     async def _keep_part(self, verified: HeaderList) -> BackendResponse:
@@ -603,7 +611,8 @@ class _PartReceiver(SeesEachOctet):
         self._ended: Deferred[None] | None = ended
 
     def bodyReceived(self, pieces: Sequence[Buffer]) -> None:
-        if self._ended is None:
+        if self._ended is None or self._ended.called:
+            # Given up: the file may be closed.
             return
         try:
             self._writer.writeSequence(pieces)
