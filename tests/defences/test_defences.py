@@ -29,6 +29,7 @@ ROOMS = (
     "credentials",
     "exchange",
     "frontend",
+    "multipart",
     "onward",
     "postobject",
     "process",
