@@ -397,6 +397,31 @@ async def test_other_places(tmp_path: Path) -> None:
     )
 
 
+@pytest_twisted.ensureDeferred
+async def test_a_client_that_waits_for_100_continue(tmp_path: Path) -> None:
+    """
+    It is told to send only once there is room for its part.
+    """
+    async with keeping(tmp_path) as kept:
+        upload_id = await kept.begin()
+        answers = []
+        for target, length in ((upload_id, "3"), ("x" * 43, "3"), (upload_id, str(300 * MIB))):
+            head, _ = Signer(now=kept.harness.now).head(
+                "PUT",
+                f"/b/k?partNumber=1&uploadId={target}",
+                payload="UNSIGNED-PAYLOAD",
+                unsigned={"Content-Length": length, "Expect": "100-continue"},
+            )
+            client = await kept.harness.connect()
+            client.send(head)
+            await client.until(lambda client=client: client.received)
+            if length == "3" and target == upload_id:
+                client.send(b"abc")
+            answers.append(await client.answer("PUT"))
+
+    assert [(answer.status, bool(answer.interim)) for answer in answers] == [(200, True), (404, False), (503, False)]
+
+
 @pytest.mark.parametrize("number", ["0", "10001", "%2B1", "01", "1e3", "1" + "0" * 30, "-1", "1%00", "x"])
 @pytest_twisted.ensureDeferred
 async def test_part_numbers(tmp_path: Path, number: str) -> None:

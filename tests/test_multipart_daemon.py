@@ -8,6 +8,7 @@ import hashlib
 import os
 import random
 import re
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -253,6 +254,34 @@ async def test_a_daemon_that_is_killed_often(tmp_path: Path) -> None:
     The same with a thousand.
     """
     assert await run(tmp_path, 1000, 0.05, 2) > 100
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_reload(tmp_path: Path) -> None:
+    """
+    An upload goes on in the new configuration, until that one refuses uploads; what was kept stays for a later one.
+    """
+    keeper = Keeper(tmp_path, 3)
+    await keeper.start()
+    assert keeper.process is not None
+    try:
+        upload = await keeper.begin(1)
+        target = f"/b/k1?partNumber=1&uploadId={upload.upload_id}"
+        statuses = [(await keeper.request("PUT", target, b"before"))[0]]
+        text = keeper.configuration.read_text()
+        for number, changed in enumerate((text, text.replace(WALRUS, f'{WALRUS}multipart = "refuse"\n'), text), 1):
+            keeper.configuration.write_text(changed)
+            keeper.process.send_signal(signal.SIGHUP)
+            await until(lambda number=number: keeper.output().count("reloaded: ") == number)
+            statuses.append((await keeper.request("GET", f"/b/k1?uploadId={upload.upload_id}"))[0])
+        document = completion({1: hashlib.md5(b"before").hexdigest()})
+        statuses.append((await keeper.request("POST", f"/b/k1?uploadId={upload.upload_id}", document))[0])
+    finally:
+        keeper.process.kill()
+        keeper.process.wait()
+        await keeper.close()
+
+    assert (statuses, keeper.objects) == ([200, 200, 501, 200, 200], {"k1": b"before"})
 
 
 @pytest_twisted.ensureDeferred

@@ -270,10 +270,10 @@ class MultipartStore:
         with self._lock:
             self._connection.close()
             self._reader.close()
-        for fd in (self._process_fd, self._leader_fd):
-            if fd >= 0:
-                os.close(fd)
-        self._process_fd = self._leader_fd = -1
+        self.resign()
+        fd, self._process_fd = self._process_fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -623,6 +623,14 @@ class MultipartStore:
                 return False
             self._leader_fd = fd
         return True
+
+    def resign(self) -> None:
+        """
+        Let another process lead. It may come twice.
+        """
+        fd, self._leader_fd = self._leader_fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     def usage(self) -> tuple[int, int]:
         """

@@ -127,6 +127,7 @@ class MultipartUploads:
         """
         self._is_started = False
         self._sweeping.cancel()
+        self.store.resign()
 
     def close(self) -> Deferred[None]:
         """
@@ -144,7 +145,7 @@ class MultipartUploads:
         self._in_thread(self._sweep_if_leader).addErrback(self._failed).addCallback(self._swept)
 
     def _sweep_if_leader(self) -> None:
-        if self.store.lead():
+        if self._is_started and self.store.lead():
             self.store.sweep()
 
     def _swept(self, ignored: object) -> None:

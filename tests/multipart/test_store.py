@@ -312,6 +312,10 @@ def test_one_process_leads(clocked: Clocked) -> None:
     keep(second, upload_id, 1, b"abc")
 
     assert (first.lead(), second.lead(), first.usage(), second.usage()) == (True, False, (3, 1), (0, 0))
+    first.resign()
+    assert (second.lead(), first.lead(), first.usage()) == (True, False, (0, 0))
+    second.resign()
+    assert first.lead()
     clocked.stores.remove(first)
     first.close()
     assert (second.lead(), second.usage()) == (True, (3, 1))
