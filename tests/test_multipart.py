@@ -31,7 +31,8 @@ from twisted.internet.threads import deferToThread
 from s3proxy.authentication import Anonymous
 from s3proxy.body.plan import BodyLimits
 from s3proxy.generation import utc_now
-from s3proxy.multipart.store import MultipartStore, StoreLimits
+from s3proxy.multipart.files import JoinedParts, PartsReader
+from s3proxy.multipart.store import MultipartStore, Place, StoreLimits
 from s3proxy.multipart.waiting import KEEP_ALIVE_TIME
 from s3proxy.resign.profiles import PROFILES
 from s3proxy.s3.head import RequestHead
@@ -1072,6 +1073,43 @@ async def test_a_disk_that_has_changed_a_part(tmp_path: Path) -> None:
         done = await kept.complete(upload_id, {1: etag})
 
     assert (refused.status, code(refused), whole, done.status) == (500, "InternalError", [], 200)
+
+
+@pytest_twisted.ensureDeferred
+async def test_others_are_served_meanwhile(tmp_path: Path) -> None:
+    """
+    A storage that takes all at once does not keep the reactor with one object: there is a turn for each block.
+    """
+    content = os.urandom(4 * MIB)
+    written: list[int] = []
+
+    class Sink:
+        def registerProducer(self, producer: Any, streaming: bool) -> None:
+            pass
+
+        def unregisterProducer(self) -> None:
+            pass
+
+        def write(self, data: bytes) -> None:
+            written.append(len(data))
+
+    async with keeping(tmp_path) as kept:
+        upload_id = await kept.begin()
+        etag = await kept.put_part(upload_id, 1, content)
+        (part,) = kept.kept.parts(upload_id, Place("test", "BACKENDKEY", b"b", b"k"), 0, 9)[1]
+        ended: list[bool] = []
+        joined_parts = JoinedParts([(part, kept.kept.path_of(part))])
+        reader = PartsReader(reactor, joined_parts, Sink(), lambda: ended.append(True), ended.append)
+        reader.start()
+        most = 0
+        while not ended:
+            before = len(written)
+            await turns()
+            most = max(most, len(written) - before)
+        done = await kept.complete(upload_id, {1: etag})
+
+    assert (sum(written), ended, done.status) == (len(content), [True], 200)
+    assert most <= 2
 
 
 @pytest_twisted.ensureDeferred

@@ -203,22 +203,6 @@ class SpooledBody(SeesEachOctet):
         self._directory.give_back(taken)
 
 
-class SpoolSource(Protocol):
-    """
-    What a body on disk is read from: a `SpooledBody`, or the parts of an upload.
-    """
-
-    def rewind(self) -> None:
-        """
-        Read from the beginning.
-        """
-
-    def read(self, size: int) -> bytes:
-        """
-        Return the next bytes; none at the end. Raises OSError.
-        """
-
-
 class SpoolSink(Protocol):
     """
     Where a body goes on: a `s3proxy.backend.upload.Upload`.
@@ -251,7 +235,7 @@ class SpoolReader:
     """
 
     def __init__(
-        self, body: SpoolSource, sink: SpoolSink, ended: Callable[[], None], failed: Callable[[], None]
+        self, body: SpooledBody, sink: SpoolSink, ended: Callable[[], None], failed: Callable[[], None]
     ) -> None:
         self._body = body
         self._sink = sink

@@ -6,11 +6,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from twisted.internet.interfaces import IDelayedCall, IPushProducer
+from zope.interface import implementer
+
 from s3proxy.awschunked.checksums import ALGORITHMS, Digest
+from s3proxy.body.spool import READ_SIZE, SpoolSink
 from s3proxy.flow import Buffer, SeesEachOctet
 from s3proxy.multipart.documents import Part
 from s3proxy.multipart.store import Reservation
@@ -70,7 +74,7 @@ class PartWriter(SeesEachOctet):
 
 class JoinedParts:
     """
-    The bytes of several parts, one after the other, for a `s3proxy.body.spool.SpoolReader`.
+    The bytes of several parts, one after the other, for a `PartsReader`.
 
     Each part is compared with the MD5 that its client got, before the last of its bytes is given: what the disk has
     changed is never a complete object.
@@ -158,3 +162,85 @@ class JoinedParts:
         self._left = 0
         if file is not None:
             file.close()
+
+
+@implementer(IPushProducer)
+class PartsReader:
+    """
+    The producer of an object made of parts: as fast as its consumer takes it, but one block in a turn of the reactor.
+
+    Hashing takes longer than many a storage needs to take the block, so its socket might never be full: without turns
+    in between nobody else would be served until the end of the object.
+
+    Args:
+        ended: Called once, after the last byte was written.
+        failed: Called once if the bytes cannot be read, or are others.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        joined: JoinedParts,
+        sink: SpoolSink,
+        ended: Callable[[], None],
+        failed: Callable[[OSError], None],
+    ) -> None:
+        self._reactor = reactor
+        self._joined = joined
+        self._sink = sink
+        self._ended = ended
+        self._failed = failed
+        self._turn: IDelayedCall | None = None
+        self._is_paused = False
+        self._is_over = False
+
+    def start(self) -> None:
+        """
+        Begin with the first byte.
+        """
+        self._joined.rewind()
+        self._sink.registerProducer(self, True)
+        self._await_turn()
+
+    def _await_turn(self) -> None:
+        if self._turn is None and not self._is_paused and not self._is_over:
+            self._turn = self._reactor.callLater(0, self._read)
+
+    def _read(self) -> None:
+        self._turn = None
+        if self._is_paused:
+            return
+        try:
+            data = self._joined.read(READ_SIZE)
+        except OSError as error:
+            self.stop()
+            self._failed(error)
+            return
+        if data:
+            self._sink.write(data)
+            self._await_turn()
+        else:
+            self.stop()
+            self._ended()
+
+    def pauseProducing(self) -> None:
+        self._is_paused = True
+
+    def resumeProducing(self) -> None:
+        self._is_paused = False
+        self._await_turn()
+
+    def stopProducing(self) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """
+        Write no more, and tell nobody. It may come twice.
+        """
+        if not self._is_over:
+            self._is_over = True
+            turn, self._turn = self._turn, None
+            if turn is not None:
+                turn.cancel()
+            self._joined.close()
+            self._sink.unregisterProducer()

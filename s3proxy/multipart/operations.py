@@ -25,7 +25,6 @@ from s3proxy.backend.deletions import own_response, read_answer
 from s3proxy.backend.request import BackendError
 from s3proxy.backend.response import BackendResponse
 from s3proxy.backend.upload import Upload
-from s3proxy.body.spool import SpoolReader
 from s3proxy.exchange import BackendFault, error_for_fault
 from s3proxy.flow import Buffer, SeesEachOctet
 from s3proxy.frontend.forwarded import Origin
@@ -45,7 +44,7 @@ from s3proxy.multipart.documents import (
     read_completion,
     uploads_document,
 )
-from s3proxy.multipart.files import JoinedParts, PartWriter
+from s3proxy.multipart.files import JoinedParts, PartsReader, PartWriter
 from s3proxy.multipart.store import Claim, ClaimOutcome, Place, Reservation
 from s3proxy.multipart.uploads import MultipartUploads
 from s3proxy.multipart.waiting import WaitingAnswer
@@ -162,7 +161,7 @@ class MultipartRequest:
         self.object_size: int | None = None
         self._reservation: Reservation | None = None
         self._writer: PartWriter | None = None
-        self._spool_reader: SpoolReader | None = None
+        self._reader: PartsReader | None = None
         authenticated = context.authenticated
         if authenticated.access_key_id is None:
             raise AccessDenied("Anonymous users cannot initiate multipart uploads. Please authenticate.")
@@ -225,8 +224,8 @@ class MultipartRequest:
         Give back the room of a part that was not kept; it may come twice.
         """
         reservation, self._reservation = self._reservation, None
-        if self._spool_reader is not None:
-            self._spool_reader.stop()
+        if self._reader is not None:
+            self._reader.stop()
         if reservation is not None:
             self._uploads.run_alone(self._store.release, reservation)
 
@@ -475,9 +474,7 @@ class MultipartRequest:
             is_sent.append(True)
             upload.finish()
 
-        reader = self._spool_reader = SpoolReader(
-            joined, upload, sent, partial(upload.fail, OSError("the parts cannot be read"))
-        )
+        reader = self._reader = PartsReader(self._uploads.reactor, joined, upload, sent, upload.fail)
         try:
             reader.start()
             response = await asked
@@ -490,7 +487,6 @@ class MultipartRequest:
             raise
         finally:
             reader.stop()
-            joined.close()
         if response.head.status != 200:
             return response
         if not is_sent:
