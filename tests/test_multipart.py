@@ -1101,7 +1101,7 @@ async def test_others_are_served_meanwhile(tmp_path: Path) -> None:
         joined_parts = JoinedParts([(part, kept.kept.path_of(part))])
         reader = PartsReader(reactor, joined_parts, Sink(), lambda: ended.append(True), ended.append)
         reader.start()
-        most = 0
+        most = len(written)
         while not ended:
             before = len(written)
             await turns()
