@@ -186,6 +186,7 @@ def operations_page() -> str:
         ]
         for profile in PROFILES.values():
             is_made = operation.name in profile.taken_operations and operation.name not in profile.operations
+            is_made = is_made or (profile.lacks_multipart and operation.is_part_of_upload)
             cells.append("○" if is_made else "●" if operation.name in profile.taken_operations else "")
         levels[operation.level.value].append("| " + " | ".join(cells) + " |\n")
     head = "| Operation | Request | Further parameters | " + " | ".join(PROFILES) + " |\n"

@@ -87,6 +87,7 @@ def make_backend(backend: BackendSettings, settings: Settings, reactor: Any) -> 
         first_byte_time=times.first_byte,
         slow_first_byte_time=times.slow_first_byte,
         spools=backend.commit == "spool",
+        keeps_multipart=backend.multipart == "spool",
         authorities=tuple(place.authority.encode() for place in others),
         extensions=backend.extensions,
         conditions=backend.conditions,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from s3proxy.resign.profiles import PROFILES
 from s3proxy.routing import covers
 from s3proxy.s3.limits import KIB, MIB
 from s3proxy.settings import (
@@ -123,6 +124,8 @@ def make_settings(content: Mapping[str, Any], directory: Path, environment: Mapp
     _check_backend_keys(file, faults)
     _check_routes(file, faults)
     _check_spool(file.server, directory, faults)
+    multipart_directory = _multipart_directory(file.server, directory, environment)
+    _check_multipart(file, multipart_directory, faults)
     _check_trust(file, faults)
     if faults:
         raise Faults(sorted(faults))
@@ -130,12 +133,15 @@ def make_settings(content: Mapping[str, Any], directory: Path, environment: Mapp
     endpoints = server.listen or (() if file.listener else (DEFAULT_LISTEN,))
     listeners = [ListenerSettings(endpoint=endpoint) for endpoint in endpoints] + list(file.listener)
     return Settings(
-        server=replace(server, spool_directory=str(directory / server.spool_directory)),
+        server=replace(
+            server, spool_directory=str(directory / server.spool_directory), multipart_directory=multipart_directory
+        ),
         listeners=tuple(_with_inherited(listener, server) for listener in listeners),
         backends=tuple(
             replace(
                 _with_paths(backend, directory),
                 region=backend.region or server.region,
+                multipart=_multipart(backend, multipart_directory),
                 secret_access_key=secrets[index],
             )
             for index, backend in enumerate(file.backend)
@@ -288,6 +294,38 @@ def _check_spool(server: ServerSettings, directory: Path, faults: list[Fault]) -
     path = directory / server.spool_directory
     if not path.is_dir() or not os.access(path, os.W_OK | os.X_OK):
         faults.append(Fault("server.spool_directory", f"{path}: is no directory to write to"))
+
+
+def _multipart_directory(server: ServerSettings, directory: Path, environment: Mapping[str, str]) -> str | None:
+    if server.multipart_directory is not None:
+        return str(directory / server.multipart_directory)
+    # systemd may have made several; the first is the unit's own ("systemd.exec", StateDirectory=).
+    state_directory = environment.get("STATE_DIRECTORY", "").partition(":")[0]
+    return str(Path(state_directory) / "multipart") if state_directory else None
+
+
+def _multipart(backend: BackendSettings, multipart_directory: str | None) -> str | None:
+    """
+    Return what holds for a backend; None if its storage has multipart uploads of its own.
+    """
+    if not PROFILES[backend.profile].lacks_multipart:
+        return None
+    return backend.multipart or ("spool" if multipart_directory is not None else "refuse")
+
+
+def _check_multipart(file: _File, multipart_directory: str | None, faults: list[Fault]) -> None:
+    for index, backend in enumerate(file.backend):
+        place = f"backend[{index}].multipart"
+        if backend.multipart is not None and not PROFILES[backend.profile].lacks_multipart:
+            lacking = ", ".join(sorted(profile.name for profile in PROFILES.values() if profile.lacks_multipart))
+            why = f"a {backend.profile} has multipart uploads of its own; this is for profile {lacking}"
+            faults.append(Fault(place, why))
+        elif backend.multipart == "spool" and multipart_directory is None:
+            faults.append(Fault(place, '"spool" needs server.multipart_directory'))
+    if file.server.multipart_directory is not None and multipart_directory is not None:
+        path = Path(multipart_directory)
+        if not (path.is_dir() or path.parent.is_dir()):
+            faults.append(Fault("server.multipart_directory", f"{path.parent}: is no directory"))
 
 
 # Files of secrets

@@ -127,7 +127,8 @@ class Demo:
                     "listen": [
                         f"tcp:{self._port}:interface=127.0.0.1",
                         f"ssl:{tls_port}:interface=127.0.0.1:privateKey={key_path}:certKey={certificate_path}",
-                    ]
+                    ],
+                    "multipart_directory": "multipart",
                 },
                 "backend": [
                     {

@@ -59,6 +59,8 @@ class Event(IdentityEnum):
     "a form's fields are complete, and its file begins"
     REFUSED = auto()
     "an S3 error: of the head, of the credentials, of the body, or because the client stopped sending"
+    REFUSED_HERE = auto()
+    "an S3 error of what is carried out here, in the backend's place"
     VERIFIED = auto()
     "the whole body arrived, and everything claimed of it holds"
     VERIFIED_ON_DISK = auto()
@@ -179,6 +181,7 @@ _ROWS: dict[State, dict[Event, Step]] = {
         _E.ANSWERED_FROM_400: (State.RELAYING, (_A.RELAY,)),
         _E.ANSWER_NEEDS_READING: (State.JUDGING, (_A.READ_ANSWER,)),
         _E.ANSWER_UNEXPLAINED: (State.AWAITING, (_A.ASK_WHY,)),
+        _E.REFUSED_HERE: (State.ENDED, (_A.ABORT_BACKEND, _A.RESPOND, _A.RELEASE)),
         _E.BACKEND_FAILED: (State.ENDED, (_A.ABORT_BACKEND, _A.RESPOND, _A.RELEASE)),
         _E.CLIENT_GONE: (State.ENDED, (_A.ABORT_BACKEND, _A.RELEASE)),
     },

@@ -52,6 +52,7 @@ def measure(metrics: Metrics, service: Measured) -> None:
     _measure_backends(metrics, service)
     _measure_judgements(metrics, service)
     _measure_budgets(metrics, service)
+    _measure_multipart(metrics, service)
 
 
 def _measure_clients(metrics: Metrics, service: Measured) -> None:
@@ -93,6 +94,24 @@ def _measure_clients(metrics: Metrics, service: Measured) -> None:
         "s3proxy_spool_refusals",
         "Bodies for which there was no room on disk.",
         lambda: [((), service.generation.spool.refused_count)],
+    )
+
+
+def _measure_multipart(metrics: Metrics, service: Measured) -> None:
+    def usage() -> tuple[int, int]:
+        kept = service.generation.multipart
+        return kept.store.usage() if kept is not None else (0, 0)
+
+    metrics.gauge(
+        "s3proxy_multipart_bytes",
+        "Bytes of parts of multipart uploads that are kept here, those on their way included.",
+        lambda: [((), usage()[0])],
+    )
+    metrics.gauge("s3proxy_multipart_uploads", "Multipart uploads that are kept here.", lambda: [((), usage()[1])])
+    metrics.counter(
+        "s3proxy_multipart_refusals",
+        "Multipart uploads and parts for which there was no room.",
+        lambda: [((), kept.store.refused_count if (kept := service.generation.multipart) is not None else 0)],
     )
 
 

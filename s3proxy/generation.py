@@ -4,6 +4,7 @@ What one reading of the configuration makes: credentials, backends, budgets, and
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,8 @@ from s3proxy.budget import Budgets
 from s3proxy.credentials.file import BUDGET_OPTIONS, FileCredentialStore
 from s3proxy.frontend.channel import ClientTimes
 from s3proxy.frontend.site import make_request_id
+from s3proxy.multipart.store import CannotKeepUploads, MultipartStore, StoreLimits
+from s3proxy.multipart.uploads import MultipartUploads
 from s3proxy.proxy import Proxy, ProxyCounts, ProxySettings
 from s3proxy.replay import ReplayWindow
 from s3proxy.routing import Routing
@@ -89,6 +92,7 @@ class Generation:
             self.spool.quota = limits.spool_size
         else:
             self.spool = SpoolDirectory(Path(server.spool_directory), limits.spool_size)
+        self.multipart = self._multipart(former)
         if former is not None and _budgeted(former.settings) == _budgeted(settings):
             self.budgets: Budgets = former.budgets
         else:
@@ -98,6 +102,26 @@ class Generation:
             self.replay_window = former.replay_window
         elif server.replay_window:
             self.replay_window = ReplayWindow(server.replay_window, limits.replay_entries)
+
+    def _multipart(self, former: Generation | None) -> MultipartUploads | None:
+        settings = self.settings
+        directory = settings.server.multipart_directory
+        if directory is None or not any(backend.multipart == "spool" for backend in settings.backends):
+            return None
+        limits = StoreLimits(
+            settings.limits.multipart_size,
+            settings.limits.multipart_uploads,
+            settings.limits.key_multipart_uploads,
+            settings.times.multipart_expires,
+        )
+        known = former.multipart if former is not None else None
+        if known is not None and former is not None and former.settings.server.multipart_directory == directory:
+            known.store.limits = limits
+            return known
+        try:
+            return MultipartUploads(MultipartStore(Path(directory), limits, time.time), self._reactor)
+        except CannotKeepUploads as error:
+            raise CannotStart(f"server.multipart_directory: {error}") from None
 
     def _backend(self, wanted: BackendSettings, former: Generation | None) -> Backend:
         settings = self.settings
@@ -155,6 +179,7 @@ class Generation:
             spool=self.spool,
             budgets=self.budgets,
             counts=self._counts,
+            multipart=self.multipart,
         )
         self.proxies.append(proxy)
         return proxy
@@ -172,6 +197,8 @@ class Generation:
         """
         for backend in self.backends.values():
             backend.agent.start()
+        if self.multipart is not None:
+            self.multipart.start()
 
     def retire(self, successor: Generation) -> None:
         """
@@ -179,6 +206,8 @@ class Generation:
         """
         if self.access_log is not successor.access_log:
             self.access_log.close()
+        if self.multipart is not None and self.multipart is not successor.multipart:
+            self.multipart.stop()
         kept = set(map(id, successor.backends.values()))
         for backend in self.backends.values():
             if id(backend) not in kept:

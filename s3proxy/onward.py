@@ -200,7 +200,7 @@ class Onward:
             raise NotImplementedByProxy
 
     def upload(
-        self, length: int, trailer_name: bytes | None, verified: HeaderList, read_size: ReadSize, now: datetime
+        self, length: int, trailer_name: bytes | None, verified: HeaderList, read_size: ReadSize | None, now: datetime
     ) -> Upload:
         """
         Make the request of an object which is sent as it comes, or from the disk.

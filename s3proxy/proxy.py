@@ -37,6 +37,8 @@ from s3proxy.budget import Budgets, HeldMemory, Pace, Ticket
 from s3proxy.deadline import Deadline
 from s3proxy.exchange import Action, BackendFault, Event, Exchange, State, error_for_fault
 from s3proxy.flow import ReadSize
+from s3proxy.multipart.files import PartWriter
+from s3proxy.multipart.operations import MultipartContext, MultipartRequest
 from s3proxy.onward import Onward
 from s3proxy.postobject.form import Form
 from s3proxy.postobject.upload import form_answer, form_fields, form_key
@@ -70,11 +72,12 @@ from s3proxy.resign.results import DisbelievedError
 from s3proxy.s3.address import Address, parse_address
 from s3proxy.s3.classification import Classification, check_method, check_request, classify, is_head_bucket
 from s3proxy.s3.date import format_rfc1123
-from s3proxy.s3.error_xml import error_document
+from s3proxy.s3.error_xml import error_document, outcome_document
 from s3proxy.s3.errors import (
     AccessDenied,
     InternalError,
     MethodNotAllowed,
+    NotImplementedByProxy,
     RequestTimeout,
     S3Error,
     ServiceUnavailable,
@@ -90,7 +93,8 @@ if TYPE_CHECKING:
     from s3proxy.backend.upload import Upload
     from s3proxy.frontend.request import S3Request
     from s3proxy.interfaces import IAuthorizer, ICredentialStore
-    from s3proxy.resign.deletions import Deletions
+    from s3proxy.multipart.uploads import MultipartUploads
+    from s3proxy.resign.deletions import Deletions, Outcome
     from s3proxy.resign.mending import Mending
     from s3proxy.s3.claim import Claim
     from s3proxy.s3.credential import Credential
@@ -168,6 +172,7 @@ class Proxy:
         spool: Where bodies go which must be verified whole, and are too large for memory.
         budgets: What requests may have together.
         counts: Where it counts; its own by default.
+        multipart: Keeps multipart uploads, for backends that have none; None if there is no such backend.
     """
 
     log = Logger()
@@ -186,6 +191,7 @@ class Proxy:
         spool: SpoolDirectory,
         budgets: Budgets,
         counts: ProxyCounts | None = None,
+        multipart: MultipartUploads | None = None,
     ) -> None:
         self.settings = settings
         self.credentials = credentials
@@ -199,6 +205,7 @@ class Proxy:
         self.is_draining = False
         self.budgets = budgets
         self.counts = counts or ProxyCounts()
+        self.multipart = multipart
         self._running: set[ProxiedExchange] = set()
         self._drained: list[Deferred[None]] = []
 
@@ -278,6 +285,7 @@ class ProxiedExchange:
         self._memory: HeldMemory | None = None
         self._form_ticket: Ticket | None = None
         self._onward: Onward | None = None
+        self._multipart: MultipartRequest | None = None
         self._mending: Mending | None = None
         self._is_admitted_once = False
         self._backend: Backend | None = None
@@ -419,7 +427,8 @@ class ProxiedExchange:
 
     def _waited_in_vain(self) -> None:
         self._proxy.log.error(
-            "the credential source or the authorizer did not answer in time: {request_id}", request_id=self._request_id
+            "the credential source, the authorizer or the disk did not answer in time: {request_id}",
+            request_id=self._request_id,
         )
         self._receive(Event.REFUSED, ServiceUnavailable())
 
@@ -515,6 +524,11 @@ class ProxiedExchange:
                 spools=self._backend.spools,
                 computes_md5=computes_md5,
             )
+            if self._backend.keeps_multipart and self._classification.operation.is_part_of_upload:
+                self._multipart = self._take_multipart()
+                # A part goes to the disk, whatever its size.
+                if plan.use is BodyUse.OBJECT:
+                    plan = replace(plan, streams=False, memory_size=0)
         else:
             plan = self._form.plan(head, computes_md5=computes_md5)
             self._fields_read()
@@ -600,11 +614,63 @@ class ProxiedExchange:
         if backend.forwarded != "none":
             onward.tell_origin(self._request.origin)
         onward.check_size(self._received_at)
+        preparing = self._multipart.prepare(self._plan.length) if self._multipart is not None else None
+        if preparing is not None:
+            self._await(preparing, self._prepared, self._not_prepared)
+        else:
+            self._start_body()
+
+    def _start_body(self) -> None:
+        assert self._plan is not None
         if self._plan.decoder is None:
             self._verified_at = self._proxy.clock()
             self._receive(Event.AUTHENTICATED_WITHOUT_BODY)
         else:
             self._receive(Event.AUTHENTICATED_TO_STREAM if self._plan.streams else Event.AUTHENTICATED_TO_HOLD)
+
+    # An upload in parts that is kept here
+
+    def _take_multipart(self) -> MultipartRequest:
+        assert self._address is not None
+        assert self._authenticated is not None
+        assert self._backend is not None
+        assert self._classification is not None
+        proxy = self._proxy
+        if proxy.multipart is None:
+            raise NotImplementedByProxy
+        settings = proxy.settings
+        context = MultipartContext(
+            self._head,
+            self._address,
+            self._classification.operation,
+            self._authenticated,
+            self._backend,
+            settings.realm.regions,
+            self._request.origin,
+            settings.body_limits.object_size,
+            proxy.wall_clock,
+            self._write_error,
+        )
+        return MultipartRequest(proxy.multipart, context)
+
+    def _write_error(self, outcome: Outcome) -> bytes:
+        return outcome_document(outcome.code, outcome.message, self._request_id, self._proxy.settings.host_id)
+
+    def _prepared(self, ignored: None) -> None:
+        self._looked_up()
+        if self._exchange.state is not State.ENDED:
+            self._guarded(self._start_body)
+
+    def _not_prepared(self, failure: Failure) -> None:
+        self._looked_up()
+        if self._exchange.state is not State.ENDED:
+            self._receive(Event.REFUSED, self._own_error(failure))
+
+    def _own_error(self, failure: Failure) -> S3Error:
+        if isinstance(failure.value, S3Error):
+            return failure.value
+        self._proxy.log.failure("a request failed inside the proxy: {request_id}", failure, request_id=self._request_id)
+        return InternalError()
 
     # A form, whose signature is in its body
 
@@ -680,7 +746,9 @@ class ProxiedExchange:
     def _make_body(self) -> GuardedBody:
         assert self._plan is not None
         assert self._plan.decoder is not None
-        sink: Upload | HeldBody | SpooledBody | None = self._upload
+        sink: Upload | HeldBody | SpooledBody | PartWriter | None = self._upload
+        if self._multipart is not None:
+            sink = self._multipart.sink
         if sink is None:
             held = self._hold_body() if self._request.head.has_body else None
             sink = self._held = self._plan.make_held(self._proxy.spool, held)
@@ -769,6 +837,12 @@ class ProxiedExchange:
         assert self._plan is not None
         assert self._onward is not None
         assert self._backend is not None
+        if self._multipart is not None:
+            content = self._held.content if self._held is not None else b""
+            self._drop_held()
+            location = self._public_name().object_url
+            self._ask(self._multipart.answer(content, self._verified, location))
+            return
         if self._mending is not None and self._mending.must_measure:
             self._ask_measure()
             return
@@ -856,6 +930,10 @@ class ProxiedExchange:
             names_backend=edited_document(operation),
             fails_late=may_fail_late(operation),
         )
+        if self._multipart is not None and response.request is None:
+            # Our own: it says what it is to say.
+            use, self._mending = AnswerUse.RELAY, None
+            self._object_size = self._multipart.object_size
         if self._mending is not None:
             use = self._mending.answer_use(response.head, use)
         self._answer_use = use
@@ -892,7 +970,11 @@ class ProxiedExchange:
 
     def _not_answered(self, failure: Failure) -> None:
         self._asked = None
-        if self._exchange.state is not State.ENDED:
+        if self._exchange.state is State.ENDED:
+            return
+        if self._multipart is not None and not isinstance(failure.value, BackendError):
+            self._receive(Event.REFUSED_HERE, self._own_error(failure))
+        else:
             self._backend_failed(failure)
 
     def _backend_failed(self, failure: Failure) -> None:
@@ -1238,6 +1320,8 @@ class ProxiedExchange:
             self._upload.read_size.reset()
         self._drop_held()
         self._end_early_deadline()
+        if self._multipart is not None:
+            self._multipart.discard()
         window = self._proxy.settings.replay_window
         if window is not None and self._is_admitted_once and self._status >= 500 and self._claim is not None:
             window.forget(self._claim.fingerprint(), self._claim.claimed_access_key_id)

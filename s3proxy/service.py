@@ -122,6 +122,7 @@ class ProxyService(Service):
             self._former_handler = signal.signal(signal.SIGHUP, self._hangup)
         for address in self.addresses:
             self._log.info("listening on {address}", address=address)
+        self._tell_multipart()
 
     def stopService(self) -> Deferred[None]:
         """
@@ -271,6 +272,28 @@ class ProxyService(Service):
 
     # Inside
 
+    def _tell_multipart(self) -> None:
+        settings = self.generation.settings
+        for backend in settings.backends:
+            if backend.multipart == "refuse":
+                self._log.info(
+                    "backend {backend} has no multipart uploads: they are refused; server.multipart_directory would "
+                    "keep them here",
+                    backend=backend.name,
+                )
+            elif backend.multipart == "spool":
+                self._log.info(
+                    "backend {backend} has no multipart uploads: they are kept in {directory}",
+                    backend=backend.name,
+                    directory=settings.server.multipart_directory,
+                )
+        multipart = self.generation.multipart
+        if multipart is not None and multipart.store.is_volatile:
+            self._log.warn(
+                "{directory} is in memory: multipart uploads do not outlive a restart of this machine",
+                directory=settings.server.multipart_directory,
+            )
+
     def _listener(self, name: str | None) -> ListenerSettings:
         named = _named(self.generation.settings.listeners)
         return named.get(name or "") or next(iter(named.values()))
@@ -341,6 +364,8 @@ class ProxyService(Service):
         self.generation.access_log.close()
         agents = {backend.agent for generation in self.generations for backend in generation.backends.values()}
         ending: list[Any] = [agent.close() for agent in agents]
+        kept = {id(each): each for generation in self.generations if (each := generation.multipart) is not None}
+        ending += [each.close() for each in kept.values()]
         for port in self._ports.values():
             stopping = port.stopListening()
             ending += [stopping] if stopping is not None else []

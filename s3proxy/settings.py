@@ -229,6 +229,13 @@ class ServerSettings:
         "Where bodies are kept which must be verified whole and are too large for memory.",
         "/var/tmp",  # noqa: S108
     )
+    multipart_directory: str | None = option(
+        FILE,
+        "Where parts of uploads are kept for a storage that has no multipart uploads, until they are complete. It is "
+        "made with mode 0700, must be the daemon's own, and must outlive a restart of the machine: on no tmpfs.",
+        None,
+        told="`multipart` in systemd's `STATE_DIRECTORY`; without that such uploads are refused",
+    )
     host_id: str = option(
         text("printable text"), "The text of `HostId` in errors and of `x-amz-id-2`: names this process.", "s3proxy"
     )
@@ -325,6 +332,14 @@ class BackendSettings:
         "`Cache-Control` at `walrus-3.4`. `drop`: it is stored without, and `s3proxy_lost_headers` counts it. "
         "`refuse`: 501 NotImplemented, and nothing is stored.",
         "drop",
+    )
+    multipart: str | None = option(
+        choice("spool", "refuse"),
+        "What becomes of multipart uploads at a storage that has none. `spool` keeps the parts in "
+        "`multipart_directory`, and sends the whole object when the upload is completed. `refuse` answers 501 "
+        "NotImplemented. Only for a profile whose storage has none: walrus-3.4.",
+        None,
+        told="`spool`, if there is a directory",
     )
     extensions: tuple[str, ...] | None = option(
         list_of(choice(*sorted(EXTENSIONS), *sorted(ALL_OPERATIONS))),
@@ -475,6 +490,16 @@ class Limits:
     spool_size: int = option(
         size(0, 1024 * 1024 * GIB), "All bodies on disk together; above it clients get 503 SlowDown.", 8 * GIB
     )
+    multipart_size: int = option(
+        size(16 * MIB, 1024 * 1024 * GIB),
+        "All parts of uploads that are kept here, those on their way included; above it clients get 503 SlowDown. It "
+        "holds for all workers together.",
+        32 * GIB,
+    )
+    multipart_uploads: int = option(
+        count(1, 10_000_000), "Multipart uploads that are kept here at a time; above it 503 SlowDown.", 10_000
+    )
+    key_multipart_uploads: int = option(count(0, 10_000_000), "The same of each key; 0 for no bound.", 1_000)
     replay_entries: int = option(
         count(1, 100_000_000),
         "Signatures which are remembered for `replay_window`; above it a key with more than its share loses its oldest"
@@ -518,6 +543,11 @@ class Times:
     )
     total: float = option(
         seconds(0, 30 * DAY), "For a whole request, from its head to its answer's end; 0 for none.", 0.0
+    )
+    multipart_expires: float = option(
+        seconds(60, 3650 * DAY),
+        "After its beginning a multipart upload that is kept here is removed, if it was not completed.",
+        7 * DAY,
     )
     drain: float = option(seconds(0, DAY), "For running requests to end when the daemon stops.", 30.0)
     handover: float = option(

@@ -41,6 +41,8 @@ from s3proxy.frontend.peers import Trust
 from s3proxy.frontend.proxy_protocol import ProxyHeaderFactory
 from s3proxy.frontend.resource import S3Resource
 from s3proxy.frontend.site import S3Site
+from s3proxy.multipart.store import MultipartStore
+from s3proxy.multipart.uploads import MultipartUploads
 from s3proxy.proxy import Proxy, ProxySettings
 from s3proxy.replay import ReplayWindow
 from s3proxy.resign.head import Account
@@ -181,6 +183,7 @@ class Harness:
         backend_speaks_tls: False for a backend which does not, though it should.
         now: What the proxy takes for the time.
         trust: What proxies in front of this one are believed.
+        multipart: Where multipart uploads are kept; None to send them to the backend. It is closed in the end.
         records: What went to the access log.
         refused: Addresses of clients whose octets were no request.
     """
@@ -216,6 +219,7 @@ class Harness:
     connection_limit: ConnectionLimit | None = None
     trust: Trust = field(default_factory=Trust)
     domains: tuple[bytes, ...] = (b"s3.example.test",)
+    multipart: MultipartStore | None = None
 
     def __post_init__(self) -> None:
         self.records: list[AccessRecord] = []
@@ -241,6 +245,7 @@ class Harness:
             SigningKeys(4),
             self.payload,
         )
+        self.uploads = MultipartUploads(self.multipart, timed) if self.multipart is not None else None
         backend = Backend(
             "test",
             self.agent,
@@ -249,6 +254,7 @@ class Harness:
             self.first_byte_time,
             spools=self.spools,
             conditions=self.conditions,
+            keeps_multipart=self.uploads is not None,
         )
         tokens = {c.session_token.encode() for c in self.credentials.values() if c.session_token}
         self.store = MemoryStore(self.credentials)
@@ -274,6 +280,7 @@ class Harness:
             authorizer=self.authorizer,
             spool=self.spool,
             budgets=Budgets(timed, self.budget_limits, self.key_limits, patience=5.0),
+            multipart=self.uploads,
         )
         self.refused: list[str] = []
         self.site = S3Site(
@@ -348,6 +355,8 @@ class Harness:
                 and all(connection.lost for connection in self.backend.connections)
             )
         )
+        if self.uploads is not None:
+            await self.uploads.close()
         assert self.proxy.running_count == 0, "an exchange has not ended"
         assert self.spool.size == 0, "a body is still on disk"
 

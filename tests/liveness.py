@@ -24,6 +24,7 @@ from s3proxy.backend.pool import Pool
 from s3proxy.exchange import State
 from s3proxy.frontend.channel import S3Channel
 from s3proxy.frontend.hold import Hold
+from s3proxy.multipart.waiting import WaitingAnswer
 from s3proxy.proxy import ProxiedExchange
 
 TURNS = 5
@@ -153,6 +154,8 @@ class Ledger:
             return self._is_backend_bounded(exchange)
         response = exchange._response
         connection = response._connection if response is not None else None
+        if isinstance(connection, WaitingAnswer):
+            return _is_at_disk(exchange) or self._is_pool_bounded(exchange)
         return isinstance(connection, BackendConnection) and self.is_connection_bounded(connection)
 
     def _is_lookup_bounded(self, exchange: ProxiedExchange) -> bool:
@@ -161,11 +164,16 @@ class Ledger:
         return exchange._looking_up is not None and (is_queued or is_armed(exchange._lookup_deadline))
 
     def _is_backend_bounded(self, exchange: ProxiedExchange) -> bool:
+        if _is_at_disk(exchange):
+            return True
         if exchange._asked is None or exchange._backend is None:
             return False
         consumer = exchange._upload._consumer if exchange._upload is not None else None
         if isinstance(consumer, BackendConnection):
             return is_armed(consumer._deadline)
+        return self._is_pool_bounded(exchange)
+
+    def _is_pool_bounded(self, exchange: ProxiedExchange) -> bool:
         return any(
             pool._waiting
             or any(connecting.is_bounded for connecting in pool._connecting)
@@ -191,6 +199,15 @@ class Ledger:
             is_waited_for = any(_is_client_slow(exchange) or _is_memory_awaited(exchange) for exchange in owners)
             return is_waited_for or (response.is_claimed and not owners)
         return False
+
+
+def _is_at_disk(exchange: ProxiedExchange) -> bool:
+    multipart = exchange._multipart
+    if multipart is None:
+        return False
+    # A thread has a time of its own; the next block of an object is read in the next turn.
+    is_reading = multipart._reader is not None and multipart._reader._turn is not None
+    return is_reading or multipart._uploads.waiting_count > 0
 
 
 def _is_client_awaited(exchange: ProxiedExchange) -> bool:

@@ -4,11 +4,11 @@ One backend as the proxy sees it: how to reach it, what it wants, and whose key 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from s3proxy.backend.agent import BackendAgent
 from s3proxy.backend.request import DEFAULT_FIRST_BYTE_TIME, DEFAULT_SLOW_FIRST_BYTE_TIME
-from s3proxy.resign.allowed import Allowed
+from s3proxy.resign.allowed import MULTIPART_OPERATIONS, Allowed
 from s3proxy.resign.answer import host_names
 from s3proxy.resign.head import Account
 
@@ -23,6 +23,7 @@ class Backend:
         extensions: What clients may ask for beyond the profile, by name; see `Profile.allows`.
         conditions: What becomes of those that it would ignore; see `Profile.allows`.
         spools: Whether each body is verified on disk before it hears of it: it would commit a short one.
+        keeps_multipart: Whether multipart uploads are kept here until they are complete: it has none itself.
         forwarded: ``none``, ``x-forwarded`` or ``forwarded``: how it is told who the client is.
         first_byte_time: Seconds until an answer's head.
         slow_first_byte_time: The same for operations which copy inside the backend.
@@ -37,6 +38,7 @@ class Backend:
     first_byte_time: float = DEFAULT_FIRST_BYTE_TIME
     slow_first_byte_time: float = DEFAULT_SLOW_FIRST_BYTE_TIME
     spools: bool = False
+    keeps_multipart: bool = False
     authorities: tuple[bytes, ...] = ()
     extensions: tuple[str, ...] | None = None
     conditions: str = "refuse"
@@ -47,4 +49,6 @@ class Backend:
     def __post_init__(self) -> None:
         object.__setattr__(self, "hosts", host_names([self.account.host, *self.authorities]))
         allowed = self.account.profile.allows(self.extensions, conditions=self.conditions)
+        if self.keeps_multipart:
+            allowed = replace(allowed, operations=allowed.operations | MULTIPART_OPERATIONS, keeps_multipart=True)
         object.__setattr__(self, "allowed", allowed)

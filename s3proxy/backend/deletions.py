@@ -107,7 +107,7 @@ class DeletingEach:
             self._failed(self._error, self._error.fault)
         headers = [(b"Content-Type", b"application/xml")]
         head = ResponseHead(b"HTTP/1.1", 200, b"OK", headers, index_headers(headers))
-        return _response(head, result_document(self._deletions, self._outcomes))
+        return own_response(head, result_document(self._deletions, self._outcomes))
 
     async def _work(self) -> None:
         """
@@ -132,15 +132,15 @@ class DeletingEach:
                 self._begin_no_more()
             return NOT_ANSWERED
         self._is_answered = True
-        document = await _read(response, self._held)
+        document = await read_answer(response, self._held)
         if answers_all(response.head, document):
             self._begin_no_more()
-            self._answer_to_all = _response(response.head, document)
+            self._answer_to_all = own_response(response.head, document)
             raise _AnswerToAllError
         return judge_answer(response.head, document, self._codes)
 
 
-def _read(response: BackendResponse, held: Callable[[int], None] | None) -> Deferred[bytes]:
+def read_answer(response: BackendResponse, held: Callable[[int], None] | None = None) -> Deferred[bytes]:
     """
     Return the document of an answer; nothing where it is cut, or too large for an error's.
     """
@@ -164,7 +164,7 @@ def _read(response: BackendResponse, held: Callable[[int], None] | None) -> Defe
     return document
 
 
-def _response(head: ResponseHead, document: bytes) -> BackendResponse:
+def own_response(head: ResponseHead, document: bytes) -> BackendResponse:
     """
     Make the answer which the client gets as if its backend had given it.
     """

@@ -157,8 +157,13 @@ class GuardedBody:
             return
         self._is_over = True
         withheld, self._withheld = self._withheld, []
-        if withheld:
-            self._sink.writeSequence(withheld)
+        try:
+            if withheld:
+                self._sink.writeSequence(withheld)
+        except S3Error as error:
+            # Of a small body all was withheld until now, and the disk may be full.
+            self._refuse(error)
+            return
         self._verified(checksums)
 
     def stop(self) -> None:

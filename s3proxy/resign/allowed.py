@@ -15,7 +15,7 @@ from s3proxy.s3.classification import Classification, level_of
 from s3proxy.s3.errors import MethodNotAllowed, NotImplementedByProxy
 from s3proxy.s3.head import RequestHead
 from s3proxy.s3.identity_enum import IdentityEnum
-from s3proxy.s3.operation import OPERATIONS, Operation
+from s3proxy.s3.operation import OPERATIONS, UPLOAD_PART_COPY, Operation
 from s3proxy.s3.query import query_names
 
 
@@ -29,6 +29,11 @@ def _operations(names: str) -> frozenset[str]:
 ALL_OPERATIONS = frozenset(OPERATIONS) - {"CreateSession"}
 """
 What a storage may be asked for that takes whatever S3 has. CreateSession answers with credentials: they would be ours.
+"""
+
+MULTIPART_OPERATIONS = frozenset(name for name, each in OPERATIONS.items() if each.is_part_of_upload)
+"""
+Those of uploads in parts. A storage that has none of them may get them all from s3proxy.
 """
 
 CORE_OPERATIONS = _operations(
@@ -202,16 +207,23 @@ _PROMISES_NOTHING = {b"x-amz-bucket-object-lock-enabled": [b"false"], b"x-amz-ob
 What these headers say if the function is not wanted: rclone sends one with each new bucket.
 """
 
+SOURCE_CONDITIONS = {
+    b"x-amz-copy-source-if-match": b"If-Match",
+    b"x-amz-copy-source-if-modified-since": b"If-Modified-Since",
+    b"x-amz-copy-source-if-none-match": b"If-None-Match",
+    b"x-amz-copy-source-if-unmodified-since": b"If-Unmodified-Since",
+}
+"""
+Conditions on the source of a copy, and what they are in a GET of it.
+"""
+
 _WRITE_CONDITIONS = frozenset(
     {
         b"if-match",
         b"if-none-match",
         b"x-amz-if-match-last-modified-time",
         b"x-amz-if-match-size",
-        b"x-amz-copy-source-if-match",
-        b"x-amz-copy-source-if-modified-since",
-        b"x-amz-copy-source-if-none-match",
-        b"x-amz-copy-source-if-unmodified-since",
+        *SOURCE_CONDITIONS,
     }
 )
 
@@ -323,6 +335,8 @@ class Allowed:
         ignored: Conditions of writes that it would ignore, and that are refused therefore: a client takes them for a
             lock.
         checked: Those that are judged here, by a HEAD before the write, and not sent.
+        keeps_multipart: Whether multipart uploads are carried out here: conditions of UploadPartCopy are judged with a
+            GET of its source, whatever the backend knows of conditional writes.
     """
 
     operations: frozenset[str] = ALL_OPERATIONS
@@ -330,6 +344,7 @@ class Allowed:
     extensions: tuple[Extension, ...] = ()
     ignored: Conditions = field(default_factory=dict)
     checked: Conditions = field(default_factory=dict)
+    keeps_multipart: bool = False
 
     def checks(self, operation: Operation, head: RequestHead) -> frozenset[bytes]:
         """
@@ -387,7 +402,7 @@ def check_taken(allowed: Allowed, head: RequestHead, classification: Classificat
         for header in head.fields:
             if allowed.ignores(operation, header):
                 raise NotImplementedByProxy(None, Header=header)
-    if allowed.features is not ALL_FEATURES and not _features(operation, head) <= allowed.features:
+    if allowed.features is not ALL_FEATURES and not _features(operation, head, allowed) <= allowed.features:
         raise NotImplementedByProxy
 
 
@@ -408,12 +423,15 @@ def refusal_of_method(
     return not_allowed
 
 
-def _features(operation: Operation, head: RequestHead) -> set[Feature]:
+def _features(operation: Operation, head: RequestHead, allowed: Allowed) -> set[Feature]:
     asked = {
         feature
         for header, feature in _FEATURE_HEADERS.items()
         if header in head.fields and head.fields[header] != _PROMISES_NOTHING.get(header)
     }
-    if not operation.is_read and not _WRITE_CONDITIONS.isdisjoint(head.fields):
+    conditions = _WRITE_CONDITIONS
+    if allowed.keeps_multipart and operation is UPLOAD_PART_COPY:
+        conditions = conditions - SOURCE_CONDITIONS.keys()
+    if not operation.is_read and not conditions.isdisjoint(head.fields):
         asked.add(Feature.CONDITIONAL_WRITES)
     return asked

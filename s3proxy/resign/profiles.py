@@ -20,6 +20,7 @@ from s3proxy.resign.allowed import (
     EXTENSIONS,
     MINIO_EXTENSIONS,
     MINIO_OPERATIONS,
+    MULTIPART_OPERATIONS,
     OSG_OPERATIONS,
     RIAKCS_OPERATIONS,
     SWIFT_IGNORED,
@@ -241,6 +242,7 @@ class Profile:
         bare_write_tags: Whether it takes the quotation marks of the entity tag in a PUT's condition for a part of it.
         omits_etags: Whether the response of CompleteMultipartUpload has an empty entity tag.
         ignored_conditions: Conditions of writes that it does not look at.
+        lacks_multipart: Whether it has no multipart uploads: they are kept here until they are complete, or refused.
     """
 
     name: str
@@ -283,6 +285,7 @@ class Profile:
     bare_write_tags: bool = False
     omits_etags: bool = False
     ignored_conditions: Conditions = field(default_factory=lambda: APPENDING)
+    lacks_multipart: bool = False
     is_plain: bool = field(init=False)
     "whether nothing of a request or an answer is to be mended"
     taken_operations: frozenset[str] = field(init=False)
@@ -511,7 +514,8 @@ PROFILES: dict[str, Profile] = {
             signs_service_path=True,
             health=HealthRequest(b"HEAD", b"", frozenset({403, 405})),
             v2_subresources=_WALRUS_SUBRESOURCES,
-            operations=WALRUS_OPERATIONS,
+            # Seen with 3.4.2: it never answers a CreateMultipartUpload.
+            operations=WALRUS_OPERATIONS - MULTIPART_OPERATIONS,
             refused_keys=re.compile(_NOT_IN_XML),
             range_limits=RangeLimits(max_size=(1 << 31) - 1, ignores_versions=True),
             # If the database refuses the record, the answer is 200 with the entity tag of the former content.
@@ -521,6 +525,7 @@ PROFILES: dict[str, Profile] = {
             # It drops each "/services/Walrus" of a path, joins slashes and cuts those at the end; then it decodes.
             target=TargetForm("", _WALRUS_QUERY),
             restrictions=replace(_WALRUS_RESTRICTIONS, refused_sources=re.compile(rb"\?|//|\A/|/\Z")),
+            lacks_multipart=True,
         ),
         replace(
             _EUCALYPTUS,

@@ -18,12 +18,13 @@ _UTF_8 = frozenset({"utf-8", "utf8"})
 _ASCII = frozenset({"us-ascii", "ascii"})
 
 
-def parse_document(document: bytes) -> Element:
+def parse_document(document: bytes, max_elements: int = MAX_READ_ELEMENTS) -> Element:
     """
     Return the root of a document. Attributes are left out: no operation that is read here uses one.
 
     Args:
         document: Verified.
+        max_elements: More than by default only where it is read in a thread of its own.
 
     Raises:
         MalformedXML: It is not XML 1.0 in UTF-8 or US-ASCII, which every reader understands alike. It has a document
@@ -34,7 +35,7 @@ def parse_document(document: bytes) -> Element:
     # zero byte at the start. In UTF-16 and UTF-32 each "<" has a zero byte, with or without a mark.
     if b"\0" in document:
         raise MalformedXML
-    reader = _DocumentReader(document.isascii())
+    reader = _DocumentReader(document.isascii(), max_elements)
     try:
         return reader.read(document)
     except (ExpatError, UnicodeError, ValueError):
@@ -53,8 +54,9 @@ class _DocumentReader:
     Builds the elements of one document, and refuses it as soon as a limit is passed.
     """
 
-    def __init__(self, is_ascii: bool) -> None:
+    def __init__(self, is_ascii: bool, max_elements: int) -> None:
         self._is_ascii = is_ascii
+        self._max_elements = max_elements
         self._builder = TreeBuilder()
         self._depth = 0
         self._count = 0
@@ -98,7 +100,11 @@ class _DocumentReader:
     def _element_began(self, name: str, attributes: list[str]) -> None:
         self._depth += 1
         self._count += 1
-        if self._count > MAX_READ_ELEMENTS or self._depth > MAX_READ_DEPTH or len(attributes) > 2 * MAX_READ_ATTRIBUTES:
+        if (
+            self._count > self._max_elements
+            or self._depth > MAX_READ_DEPTH
+            or len(attributes) > 2 * MAX_READ_ATTRIBUTES
+        ):
             raise MalformedXML
         self._builder.start(name, {})
 

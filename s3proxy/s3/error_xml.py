@@ -34,8 +34,18 @@ def error_document(error: S3Error, request_id: str, host_id: str) -> bytes:
     elements = "".join(
         f"<{name}>{escape_text(text.decode('utf-8', 'replace'))}</{name}>" for name, text in error.elements
     )
+    return outcome_document(error.code, error.message, request_id, host_id, elements)
+
+
+def outcome_document(code: str, message: str, request_id: str, host_id: str, elements: str = "") -> bytes:
+    """
+    Write the same of an error whose code came from a backend.
+
+    Args:
+        elements: Further ones, as XML.
+    """
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
-        f"<Error><Code>{error.code}</Code><Message>{escape_text(error.message)}</Message>{elements}"
+        f"<Error><Code>{escape_text(code)}</Code><Message>{escape_text(message)}</Message>{elements}"
         f"<RequestId>{escape_text(request_id)}</RequestId><HostId>{escape_text(host_id)}</HostId></Error>"
     ).encode()

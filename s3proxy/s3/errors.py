@@ -325,6 +325,15 @@ class EntityTooSmall(S3Error):
         super().__init__(ProposedSize=str(proposed_size), MinSizeAllowed=str(min_size))
 
 
+class NoSuchBucket(S3Error):
+    code = "NoSuchBucket"
+    status = 404
+    default_message = "The specified bucket does not exist"
+
+    def __init__(self, bucket: bytes) -> None:
+        super().__init__(BucketName=bucket)
+
+
 class NoSuchUpload(S3Error):
     code = "NoSuchUpload"
     status = 404
@@ -332,6 +341,27 @@ class NoSuchUpload(S3Error):
         "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or "
         "completed."
     )
+
+
+class InvalidPart(S3Error):
+    code = "InvalidPart"
+    status = 400
+    default_message = (
+        "One or more of the specified parts could not be found. The part may not have been uploaded, or the specified "
+        "entity tag may not match the part's entity tag."
+    )
+
+
+class InvalidPartOrder(S3Error):
+    code = "InvalidPartOrder"
+    status = 400
+    default_message = "The list of parts was not in ascending order. Parts must be ordered by part number."
+
+
+class OperationAborted(S3Error):
+    code = "OperationAborted"
+    status = 409
+    default_message = "A conflicting conditional operation is currently in progress against this resource. Try again."
 
 
 class MissingRequestBodyError(S3Error):

@@ -117,6 +117,21 @@ MAX_DELETED_OBJECTS = 1000
 Objects of one DeleteObjects ("DeleteObjects"), where s3proxy carries it out for a storage which lacks it.
 """
 
+MIN_PART_SIZE = 5 * MIB
+"""
+Bytes that each part of a multipart upload but the last must have ("Amazon S3 multipart upload limits").
+"""
+
+MAX_PART_COUNT = 10_000
+"""
+Parts of one multipart upload, and the highest part number ("Amazon S3 multipart upload limits").
+"""
+
+MAX_LISTED = 1000
+"""
+Entries of one page of ListParts and ListMultipartUploads ("Amazon S3 multipart upload limits").
+"""
+
 MAX_READ_ELEMENTS = 8_000
 """
 Elements of a document which s3proxy itself reads: DeleteObjects' thousand objects have six each, while the bytes of a

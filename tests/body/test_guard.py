@@ -1,17 +1,21 @@
 """
-What a body that is held costs in memory.
+What a body that is held costs in memory, and what becomes of one that its sink refuses.
 """
 
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from s3proxy.body.guard import HeldBody
+from s3proxy.awschunked.checksums import parse_body_digests
+from s3proxy.body.guard import GuardedBody, HeldBody
+from s3proxy.body.plain import PlainDecoder
 from s3proxy.body.spool import SpoolDirectory, SpooledBody
-from s3proxy.s3.errors import EntityTooLarge, S3Error
+from s3proxy.s3.errors import EntityTooLarge, S3Error, SlowDown
+from s3proxy.s3.head import Fields, HeaderList
 
 SIZE = 64 * 1024
 
@@ -61,3 +65,23 @@ def test_what_is_counted_is_what_is_in_memory(tmp_path: Path) -> None:
     with pytest.raises(EntityTooLarge):
         held.writeSequence((bytes(SIZE),))
     spooled.discard()
+
+
+def test_a_sink_that_refuses_the_last_bytes() -> None:
+    """
+    All of a small body is withheld until it is verified: a full disk is found only then, and told once.
+    """
+
+    class Full(HeldBody):
+        def writeSequence(self, pieces: Sequence[bytes | memoryview]) -> None:
+            raise SlowDown
+
+    verified: list[HeaderList] = []
+    refused: list[S3Error] = []
+    decoder = PlainDecoder(5, parse_body_digests(Fields()))
+    body = GuardedBody(decoder, Full(10, too_large), verified.append, refused.append)
+    body.write(b"hello")
+    body.wireEnded()
+    body.wireEnded()
+
+    assert (verified, [type(error) for error in refused]) == ([], [SlowDown])

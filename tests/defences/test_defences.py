@@ -37,6 +37,7 @@ ROOMS = (
     "credentials",
     "exchange",
     "frontend",
+    "multipart",
     "onward",
     "postobject",
     "process",

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -53,5 +54,6 @@ access = "access.log"
             stdout=log,
             stderr=log,
             stdin=subprocess.DEVNULL,
+            env={**os.environ, "STATE_DIRECTORY": str(directory)},
         )
     return process, port, tls_port

@@ -190,7 +190,10 @@ access = "access.log"
 {more}
 """
         )
-        self.start(["twistd", "-n", "--pidfile=", "s3proxy", "--config", "s3proxy.toml"], port)
+        state = self.directory / "state"
+        state.mkdir(exist_ok=True)
+        command = ["twistd", "-n", "--pidfile=", "s3proxy", "--config", "s3proxy.toml"]
+        self.start(command, port, {"STATE_DIRECTORY": str(state)})
         return Endpoint(port, CLIENT_KEY_ID, CLIENT_SECRET)
 
 

@@ -30,6 +30,18 @@ KNOWN["InvalidPartNumber"] = {
     "message": "The requested partnumber is not satisfiable",
     "extra_elements": ["PartNumberRequested", "ActualPartCount"],
 }
+# Of multipart uploads ("CompleteMultipartUpload").
+KNOWN["InvalidPart"] = {
+    "status": 400,
+    "message": "One or more of the specified parts could not be found. The part may not have been uploaded, or the "
+    "specified entity tag may not match the part's entity tag.",
+    "extra_elements": ["UploadId", "PartNumber", "ETag"],
+}
+KNOWN["InvalidPartOrder"] = {
+    "status": 400,
+    "message": "The list of parts was not in ascending order. Parts must be ordered by part number.",
+    "extra_elements": ["UploadId"],
+}
 # Of object tags ("Categorizing your storage using tags").
 KNOWN["InvalidTag"] = {"status": 400, "message": "The tag provided was not a valid tag.", "extra_elements": []}
 
@@ -44,9 +56,7 @@ NOT_OURS = {
     "InvalidSecurity": "not seen from S3",
     "MissingSecurityElement": "no SOAP",
     "MissingSecurityHeader": "the backend's: a header of its own operation",
-    "NoSuchBucket": "the backend's",
     "NoSuchKey": "the backend's",
-    "OperationAborted": "the backend's",
     "PermanentRedirect": "one region",
     "TokenRefreshRequired": "not answered by a proxy",
     "UserKeyMustBeSpecified": "documented; S3 answers InvalidArgument",
@@ -65,6 +75,7 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "InvalidPartNumber": (b"2", 1),
     "InvalidPolicyDocument": ("Invalid JSON.",),
     "InvalidRange": (b"bytes=10-", 10),
+    "NoSuchBucket": (b"bucket",),
     "InvalidToken": (b"token",),
     "InvalidURI": (b"/%",),
     "KeyTooLongError": (1025, 1024),

@@ -1,0 +1,246 @@
+"""
+The bytes of parts: written as they come from a client, and read as one object on their way to the storage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from twisted.internet.interfaces import IDelayedCall, IPushProducer
+from zope.interface import implementer
+
+from s3proxy.awschunked.checksums import ALGORITHMS, Digest
+from s3proxy.body.spool import READ_SIZE, SpoolSink
+from s3proxy.flow import Buffer, SeesEachOctet
+from s3proxy.multipart.documents import Part
+from s3proxy.multipart.store import Reservation
+from s3proxy.s3.errors import SlowDown
+
+
+class PartWriter(SeesEachOctet):
+    """
+    Where the verified bytes of a part go.
+
+    Args:
+        reservation: With its file open.
+
+    Attributes:
+        size: Bytes so far.
+    """
+
+    def __init__(self, reservation: Reservation) -> None:
+        self._reservation = reservation
+        self._md5 = hashlib.md5()
+        self.size = 0
+
+    @property
+    def md5(self) -> bytes:
+        """
+        Of the bytes so far.
+        """
+        return self._md5.digest()
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """
+        Pause nobody: the file takes each block before the next is read, as a `SpooledBody` does.
+        """
+
+    def unregisterProducer(self) -> None:
+        """
+        Pause nobody.
+        """
+
+    def writeSequence(self, pieces: Sequence[Buffer]) -> None:
+        """
+        Write bytes.
+
+        Raises:
+            SlowDown: The disk has no room for them.
+        """
+        for piece in pieces:
+            self._md5.update(piece)
+            self.size += len(piece)
+            left = memoryview(piece)
+            try:
+                while left:
+                    left = left[os.write(self._reservation.fd, left) :]
+            except OSError:
+                raise SlowDown from None
+
+
+class JoinedParts:
+    """
+    The bytes of several parts, one after the other, for a `PartsReader`.
+
+    Each part is compared with the MD5 that its client got, before the last of its bytes is given: what the disk has
+    changed is never a complete object.
+
+    Args:
+        parts: Each with the path of its file.
+        claimed: Algorithm and digest that the client claims of the whole; None if it claims none.
+    """
+
+    def __init__(self, parts: Sequence[tuple[Part, Path]], claimed: tuple[bytes, bytes] | None = None) -> None:
+        self._parts = parts
+        self._claimed = claimed
+        self._checksum: Digest | None = None
+        self._file: BinaryIO | None = None
+        self._left = 0
+        self._part_md5 = hashlib.md5()
+        self._md5 = hashlib.md5()
+        self._following = iter(parts)
+        self._part: Part | None = None
+        self._size = sum(part.size for part, _ in parts)
+        self.is_other_than_claimed = False
+
+    @property
+    def size(self) -> int:
+        """
+        Bytes of all parts.
+        """
+        return self._size
+
+    @property
+    def etag(self) -> str:
+        """
+        The MD5 of what was read, in hex.
+        """
+        return self._md5.hexdigest()
+
+    def rewind(self) -> None:
+        """
+        Read from the beginning.
+        """
+        self.close()
+        self._following = iter(self._parts)
+        self._md5 = hashlib.md5()
+        self._checksum = ALGORITHMS[self._claimed[0]].begin() if self._claimed is not None else None
+        self._to_come = self._size
+
+    def read(self, size: int) -> bytes:
+        """
+        Return the next bytes; none at the end.
+
+        Raises:
+            OSError: A file is gone, or not as it was written, or all of them are not what the client claims.
+        """
+        while self._left == 0:
+            self.close()
+            following = next(self._following, None)
+            if following is None:
+                return b""
+            self._part, path = following
+            self._left = self._part.size
+            self._part_md5 = hashlib.md5()
+            self._file = path.open("rb", buffering=0)
+        assert self._file is not None
+        assert self._part is not None
+        data = self._file.read(min(size, self._left))
+        self._left -= len(data)
+        self._to_come -= len(data)
+        self._md5.update(data)
+        self._part_md5.update(data)
+        if self._checksum is not None:
+            self._checksum.update(data)
+        if not data or (self._left == 0 and self._part_md5.digest() != self._part.md5):
+            raise OSError(f"the file of part {self._part.number} is not as it was written")
+        if self._to_come == 0 and self._checksum is not None and self._claimed is not None:
+            self.is_other_than_claimed = self._checksum.digest() != self._claimed[1]
+            if self.is_other_than_claimed:
+                raise OSError("the parts are not what the client claims of them")
+        return data
+
+    def close(self) -> None:
+        """
+        Close the file that is open; it may come twice.
+        """
+        file, self._file = self._file, None
+        self._left = 0
+        if file is not None:
+            file.close()
+
+
+@implementer(IPushProducer)
+class PartsReader:
+    """
+    The producer of an object made of parts: as fast as its consumer takes it, but one block in a turn of the reactor.
+
+    Hashing takes longer than many a storage needs to take the block, so its socket might never be full: without turns
+    in between nobody else would be served until the end of the object.
+
+    Args:
+        ended: Called once, after the last byte was written.
+        failed: Called once if the bytes cannot be read, or are others.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        joined: JoinedParts,
+        sink: SpoolSink,
+        ended: Callable[[], None],
+        failed: Callable[[OSError], None],
+    ) -> None:
+        self._reactor = reactor
+        self._joined = joined
+        self._sink = sink
+        self._ended = ended
+        self._failed = failed
+        self._turn: IDelayedCall | None = None
+        self._is_paused = False
+        self._is_over = False
+
+    def start(self) -> None:
+        """
+        Begin with the first byte.
+        """
+        self._joined.rewind()
+        self._sink.registerProducer(self, True)
+        self._await_turn()
+
+    def _await_turn(self) -> None:
+        if self._turn is None and not self._is_paused and not self._is_over:
+            self._turn = self._reactor.callLater(0, self._read)
+
+    def _read(self) -> None:
+        self._turn = None
+        if self._is_paused:
+            return
+        try:
+            data = self._joined.read(READ_SIZE)
+        except OSError as error:
+            self.stop()
+            self._failed(error)
+            return
+        if data:
+            self._sink.write(data)
+            self._await_turn()
+        else:
+            self.stop()
+            self._ended()
+
+    def pauseProducing(self) -> None:
+        self._is_paused = True
+
+    def resumeProducing(self) -> None:
+        self._is_paused = False
+        self._await_turn()
+
+    def stopProducing(self) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """
+        Write no more, and tell nobody. It may come twice.
+        """
+        if not self._is_over:
+            self._is_over = True
+            turn, self._turn = self._turn, None
+            if turn is not None:
+                turn.cancel()
+            self._joined.close()
+            self._sink.unregisterProducer()

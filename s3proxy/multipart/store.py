@@ -1,0 +1,770 @@
+"""
+Multipart uploads on disk: a database of uploads and parts, and a file for the bytes of each part.
+
+Several processes share one directory. Each holds a lock on a file of its own as long as it lives, so that whatever a
+killed process left half done is known and removed, by whoever looks first. The order of steps decides what a crash
+costs: a part's file is complete and on disk before its row is committed, and a row is gone before its file is removed.
+So a file without a row is never needed, and a row always has its file.
+
+Everything here blocks. `s3proxy.multipart.uploads` calls it in threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import secrets
+import sqlite3
+import stat
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import auto
+from pathlib import Path
+from typing import NamedTuple
+
+from s3proxy.multipart.documents import (
+    BegunUpload,
+    CompletedPart,
+    Part,
+    UploadsPage,
+    UploadsQuery,
+    choose_parts,
+    completion_digest,
+    page_of_uploads,
+)
+from s3proxy.s3.errors import NoSuchUpload, OperationAborted, S3Error, ServiceUnavailable, SlowDown
+from s3proxy.s3.identity_enum import IdentityEnum
+
+DATABASE = "uploads.sqlite"
+PARTS = "parts"
+PROCESSES = "processes"
+LEADER = "leader.lock"
+"""
+Names within the directory.
+"""
+
+REMEMBERED_TIME = 86_400.0
+"""
+Seconds for which the result of a completed upload is kept: its client may not have got the answer.
+"""
+
+BUSY_TIME = 10.0
+"""
+Seconds for which a process waits for another one's transaction.
+"""
+
+_UPLOAD_ID = re.compile(r"[A-Za-z0-9_-]{43}")
+_OPEN, _COMPLETING, _DONE = range(3)
+_BUSY_CODES = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL})
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS uploads (
+    id TEXT PRIMARY KEY,
+    backend TEXT NOT NULL,
+    account TEXT NOT NULL,
+    bucket BLOB NOT NULL,
+    key BLOB NOT NULL,
+    owner TEXT NOT NULL,
+    headers TEXT NOT NULL,
+    begun_at REAL NOT NULL,
+    state INTEGER NOT NULL,
+    completer TEXT,
+    ended_at REAL,
+    digest BLOB,
+    etag TEXT
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS uploads_by_place ON uploads (backend, account, bucket, key, id);
+CREATE INDEX IF NOT EXISTS uploads_by_owner ON uploads (owner) WHERE state < 2;
+CREATE INDEX IF NOT EXISTS uploads_by_time ON uploads (begun_at);
+CREATE TABLE IF NOT EXISTS parts (
+    upload TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    md5 BLOB NOT NULL,
+    file TEXT NOT NULL UNIQUE,
+    checksums TEXT NOT NULL,
+    modified_at REAL NOT NULL,
+    PRIMARY KEY (upload, number)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS reservations (
+    file TEXT PRIMARY KEY,
+    process TEXT NOT NULL,
+    upload TEXT NOT NULL,
+    size INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS usage (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    size INTEGER NOT NULL,
+    uploads INTEGER NOT NULL
+);
+INSERT OR IGNORE INTO usage VALUES (1, 0, 0);
+CREATE TRIGGER IF NOT EXISTS part_in AFTER INSERT ON parts
+    BEGIN UPDATE usage SET size = size + NEW.size; END;
+CREATE TRIGGER IF NOT EXISTS part_out AFTER DELETE ON parts
+    BEGIN UPDATE usage SET size = size - OLD.size; END;
+CREATE TRIGGER IF NOT EXISTS reservation_in AFTER INSERT ON reservations
+    BEGIN UPDATE usage SET size = size + NEW.size; END;
+CREATE TRIGGER IF NOT EXISTS reservation_out AFTER DELETE ON reservations
+    BEGIN UPDATE usage SET size = size - OLD.size; END;
+CREATE TRIGGER IF NOT EXISTS upload_in AFTER INSERT ON uploads
+    BEGIN UPDATE usage SET uploads = uploads + 1; END;
+CREATE TRIGGER IF NOT EXISTS upload_done AFTER UPDATE OF state ON uploads WHEN NEW.state = 2 AND OLD.state < 2
+    BEGIN UPDATE usage SET uploads = uploads - 1; END;
+CREATE TRIGGER IF NOT EXISTS upload_out AFTER DELETE ON uploads WHEN OLD.state < 2
+    BEGIN UPDATE usage SET uploads = uploads - 1; END;
+"""
+"""
+``usage`` is what quota and limits are held against, whoever changes the other tables, without counting them each time.
+"""
+
+
+class CannotKeepUploads(Exception):
+    """
+    The directory cannot be used; the text tells why.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class StoreLimits:
+    """
+    How much may be kept, by all processes together.
+
+    Attributes:
+        size: Bytes of all parts, those included that are on their way.
+        uploads: Uploads that have begun and not ended.
+        uploads_of_owner: The same of one access key; 0 for no bound.
+        expires: Seconds after its beginning that an upload is removed.
+    """
+
+    size: int
+    uploads: int
+    uploads_of_owner: int
+    expires: float
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """
+    What an upload belongs to: with any other it does not exist.
+
+    Attributes:
+        backend: Its name.
+        account: The access key id that signs for us there; empty if nobody does.
+    """
+
+    backend: str
+    account: str
+    bucket: bytes
+    key: bytes = b""
+
+
+@dataclass(slots=True)
+class Reservation:
+    """
+    Room for a part that is on its way.
+
+    Attributes:
+        file_name: Of the part, once it is complete.
+        fd: Of its temporary file, open for writing; -1 once it is closed.
+    """
+
+    upload_id: str
+    file_name: str
+    size: int
+    fd: int
+
+    def close(self) -> None:
+        """
+        Close the file; it may come twice.
+        """
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+class ClaimOutcome(IdentityEnum):
+    """
+    What became of the wish to complete an upload.
+    """
+
+    CLAIMED = auto()
+    "it is ours to complete"
+    BUSY = auto()
+    "a process that lives is completing it"
+    DONE = auto()
+    "it was completed before, by the same document"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """
+    An upload that is to be completed.
+
+    Attributes:
+        parts: In order; empty unless it is claimed.
+        headers: As `MultipartStore.begin` got them.
+        etag: Of the object, without quotation marks, if it is done.
+    """
+
+    outcome: ClaimOutcome
+    parts: tuple[Part, ...] = ()
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    etag: str = ""
+
+
+class MultipartStore:
+    """
+    The uploads of one directory. Any thread may call it.
+
+    Args:
+        directory: On a file system that keeps files; it is made, but not what it is in.
+        limits: May be replaced at any time.
+        now: Tells the time, in seconds since the epoch.
+
+    Attributes:
+        refused_count: Parts and uploads for which there was no room.
+
+    Raises:
+        CannotKeepUploads: It is not the daemon's alone, cannot be written to, or its database cannot be read.
+    """
+
+    def __init__(self, directory: Path, limits: StoreLimits, now: Callable[[], float]) -> None:
+        self.limits = limits
+        self.refused_count = 0
+        self._now = now
+        self._directory = directory
+        self._parts = directory / PARTS
+        self._lock = threading.Lock()
+        # Of this process, so that it can tell what it has forgotten from what it is still at.
+        self._writing: set[str] = set()
+        self._completing: set[str] = set()
+        self._leader_fd = -1
+        self._process_fd = -1
+        try:
+            _make_directory(directory)
+            for name in (PARTS, PROCESSES):
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(directory / name, 0o700)
+            _sync_directory(directory)
+            self._process = self._begin_process()
+            with _alone(directory):
+                self._connection = self._connect()
+                self._connection.executescript(_SCHEMA)
+            self._reader = self._connect()
+            self.sweep()
+        except OSError as error:
+            raise CannotKeepUploads(f"{error.filename or directory}: {error.strerror}") from None
+        except sqlite3.Error as error:
+            raise CannotKeepUploads(f"{directory / DATABASE}: {error}") from None
+        except S3Error as error:
+            raise CannotKeepUploads(f"{directory / DATABASE}: {error.__cause__}") from None
+
+    def close(self) -> None:
+        """
+        Let go of the directory. What is on its way is removed by whoever opens it next.
+        """
+        with self._lock:
+            self._connection.close()
+            self._reader.close()
+        self.resign()
+        fd, self._process_fd = self._process_fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._directory / DATABASE, timeout=BUSY_TIME, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        return connection
+
+    @contextlib.contextmanager
+    def _transaction(self, *, is_durable: bool = False) -> Iterator[sqlite3.Connection]:
+        """
+        Do several things to the database, or none of them.
+
+        Args:
+            is_durable: Whether it must be on disk before it is answered. Else a power cut could take it back, and what
+                came before it with it; the end of a process cannot.
+
+        Raises:
+            SlowDown: Another process is at it for too long, or the disk is full.
+            ServiceUnavailable: The database cannot be used. The cause is chained.
+        """
+        with self._lock:
+            try:
+                self._connection.execute(f"PRAGMA synchronous = {'FULL' if is_durable else 'NORMAL'}")
+                self._connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._connection
+                    self._connection.execute("COMMIT")
+                finally:
+                    if self._connection.in_transaction:
+                        self._connection.execute("ROLLBACK")
+            except sqlite3.Error as error:
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF in _BUSY_CODES:
+                    raise SlowDown from error
+                raise ServiceUnavailable from error
+
+    @property
+    def is_volatile(self) -> bool:
+        """
+        Whether its file system is in memory.
+        """
+        device = os.stat(self._directory).st_dev
+        wanted = f"{os.major(device)}:{os.minor(device)}"
+        try:
+            lines = Path("/proc/self/mountinfo").read_text("utf-8", "replace").splitlines()
+        except OSError:
+            return False
+        mounts = [line.partition(" - ") for line in lines]
+        return any(
+            mount.split(" ")[2] == wanted and about.split(" ")[0] in {"tmpfs", "ramfs"} for mount, _, about in mounts
+        )
+
+    # Uploads
+
+    def begin(self, place: Place, owner: str, headers: Sequence[tuple[bytes, bytes]]) -> str:
+        """
+        Begin an upload; return its id, which nobody can guess.
+
+        Args:
+            owner: The access key id of the client.
+            headers: What the request of the whole object is to carry.
+
+        Raises:
+            SlowDown: There are too many.
+        """
+        upload_id = secrets.token_urlsafe(32)
+        content = json.dumps([[name.decode("latin-1"), value.decode("latin-1")] for name, value in headers])
+        limits = self.limits
+        with self._transaction(is_durable=True) as database:
+            (count,) = database.execute("SELECT uploads FROM usage").fetchone()
+            (own,) = database.execute("SELECT COUNT(*) FROM uploads WHERE owner = ? AND state < 2", (owner,)).fetchone()
+            if count >= limits.uploads or (limits.uploads_of_owner and own >= limits.uploads_of_owner):
+                self.refused_count += 1
+                raise SlowDown
+            database.execute(
+                "INSERT INTO uploads (id, backend, account, bucket, key, owner, headers, begun_at, state) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (upload_id, place.backend, place.account, place.bucket, place.key, owner, content, self._now(), _OPEN),
+            )
+        return upload_id
+
+    def abort(self, upload_id: str, place: Place) -> None:
+        """
+        Remove an upload and its parts.
+
+        Raises:
+            NoSuchUpload: It is not there.
+            OperationAborted: It is being completed.
+        """
+        with self._transaction(is_durable=True) as database:
+            self._find_open(database, upload_id, place)
+            files = _remove(database, upload_id)
+        self._remove_files(files)
+
+    def uploads(self, place: Place, query: UploadsQuery) -> UploadsPage:
+        """
+        Return a page of the uploads of a bucket.
+        """
+        with self._transaction() as database:
+            rows = database.execute(
+                "SELECT key, id, owner, begun_at FROM uploads "
+                "WHERE backend = ? AND account = ? AND bucket = ? AND key >= ? AND state < 2 ORDER BY key, id",
+                (place.backend, place.account, place.bucket, max(query.key_marker, query.prefix)),
+            )
+            return page_of_uploads((BegunUpload(*row) for row in rows), query)
+
+    def parts(self, upload_id: str, place: Place, after: int, most: int) -> tuple[BegunUpload, list[Part], bool]:
+        """
+        Return an upload, parts of it by number, and whether there are more.
+
+        Args:
+            after: The number after which they begin.
+
+        Raises:
+            NoSuchUpload: It is not there.
+        """
+        with self._transaction() as database:
+            found = _find(database, upload_id, place)
+            rows = database.execute(
+                "SELECT number, size, md5, file, checksums, modified_at FROM parts "
+                "WHERE upload = ? AND number > ? ORDER BY number LIMIT ?",
+                (upload_id, after, most + 1),
+            ).fetchall()
+        parts = [_part(row) for row in rows[:most]]
+        return BegunUpload(place.key, upload_id, found.owner, found.begun_at), parts, len(rows) > most > 0
+
+    # Parts
+
+    def reserve(self, upload_id: str, place: Place, size: int) -> Reservation:
+        """
+        Take room for a part, and open its file.
+
+        Args:
+            size: Bytes that the client has announced.
+
+        Raises:
+            NoSuchUpload: It is not there.
+            OperationAborted: It is being completed.
+            SlowDown: There is no room.
+        """
+        file_name = f"{self._process}-{secrets.token_hex(16)}"
+        with self._transaction() as database:
+            self._find_open(database, upload_id, place)
+            (used,) = database.execute("SELECT size FROM usage").fetchone()
+            if used + size > self.limits.size:
+                self.refused_count += 1
+                raise SlowDown
+            database.execute(
+                "INSERT INTO reservations VALUES (?, ?, ?, ?)", (file_name, self._process, upload_id, size)
+            )
+            self._writing.add(file_name)
+        try:
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+            fd = os.open(self._parts / f"{file_name}.tmp", flags, 0o600)
+        except OSError as error:
+            self.release(Reservation(upload_id, file_name, size, -1))
+            self.refused_count += 1
+            raise SlowDown from error
+        return Reservation(upload_id, file_name, size, fd)
+
+    def release(self, reservation: Reservation) -> None:
+        """
+        Give room back, and remove the file. It may come twice.
+        """
+        reservation.close()
+        self._remove_files([f"{reservation.file_name}.tmp"])
+        # Whatever cannot be done now is done by a sweep, which leaves alone what is being written.
+        self._writing.discard(reservation.file_name)
+        with self._transaction() as database:
+            database.execute("DELETE FROM reservations WHERE file = ?", (reservation.file_name,))
+
+    def commit(
+        self, reservation: Reservation, place: Place, number: int, md5: bytes, checksums: Mapping[str, str]
+    ) -> Part:
+        """
+        Keep a part whose bytes are written, in the place of an earlier one of the same number. Once this has returned
+        it is not lost, whatever happens to the process.
+
+        Raises:
+            NoSuchUpload: The upload has ended in the meantime.
+            OperationAborted: It is being completed.
+            SlowDown: The disk is full.
+        """
+        upload_id, name = reservation.upload_id, reservation.file_name
+        part = Part(number, reservation.size, md5, f"{name}.part", checksums, self._now())
+        try:
+            os.fsync(reservation.fd)
+            reservation.close()
+            os.rename(self._parts / f"{name}.tmp", self._parts / part.file)
+            _sync_directory(self._parts)
+            with self._transaction(is_durable=True) as database:
+                self._find_open(database, upload_id, place)
+                former = database.execute(
+                    "SELECT file FROM parts WHERE upload = ? AND number = ?", (upload_id, number)
+                ).fetchall()
+                database.execute("DELETE FROM reservations WHERE file = ?", (name,))
+                database.execute("DELETE FROM parts WHERE upload = ? AND number = ?", (upload_id, number))
+                database.execute(
+                    "INSERT INTO parts VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (upload_id, number, part.size, md5, part.file, json.dumps(dict(checksums)), part.modified_at),
+                )
+        except (OSError, S3Error) as error:
+            # The file itself is left to a sweep: a commit that failed may be a commit nevertheless.
+            with contextlib.suppress(S3Error):
+                self.release(reservation)
+            raise error if isinstance(error, S3Error) else SlowDown from error
+        self._writing.discard(name)
+        self._remove_files([file for (file,) in former])
+        return part
+
+    def path_of(self, part: Part) -> Path:
+        """
+        Return where the bytes of a part are.
+        """
+        return self._parts / part.file
+
+    # The end
+
+    def claim(self, upload_id: str, place: Place, wanted: Sequence[CompletedPart], max_size: int) -> Claim:
+        """
+        Begin to complete an upload. Until `give_up` or `finish` its parts stay as they are.
+
+        Args:
+            max_size: Bytes of the object.
+
+        Raises:
+            NoSuchUpload: It is not there, or was completed by another document.
+            S3Error: As `choose_parts` does.
+        """
+        digest = completion_digest(wanted)
+        with self._transaction() as database:
+            found = _find(database, upload_id, place, is_open=False)
+            if found.state == _DONE:
+                if found.digest != digest:
+                    raise NoSuchUpload(UploadId=upload_id)
+                return Claim(ClaimOutcome.DONE, etag=found.etag or "")
+            if self._is_at_it(upload_id, found):
+                return Claim(ClaimOutcome.BUSY)
+            rows = database.execute(
+                "SELECT number, size, md5, file, checksums, modified_at FROM parts WHERE upload = ?", (upload_id,)
+            )
+            stored = {part.number: part for part in map(_part, rows)}
+            parts = choose_parts(wanted, stored, max_size, upload_id)
+            database.execute(
+                "UPDATE uploads SET state = ?, completer = ? WHERE id = ?", (_COMPLETING, self._process, upload_id)
+            )
+            self._completing.add(upload_id)
+        pairs = tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in json.loads(found.headers))
+        return Claim(ClaimOutcome.CLAIMED, tuple(parts), pairs)
+
+    def give_up(self, upload_id: str) -> None:
+        """
+        Let an upload that was claimed be as it was.
+        """
+        try:
+            with self._transaction() as database:
+                database.execute(
+                    "UPDATE uploads SET state = ?, completer = NULL WHERE id = ? AND state = ? AND completer = ?",
+                    (_OPEN, upload_id, _COMPLETING, self._process),
+                )
+        finally:
+            # Else nobody could complete or abort it before this process ends.
+            self._completing.discard(upload_id)
+
+    def finish(self, upload_id: str, wanted: Sequence[CompletedPart], etag: str) -> None:
+        """
+        Remove the parts of an upload that was claimed and is complete; remember its result.
+        """
+        with self._transaction(is_durable=True) as database:
+            database.execute(
+                "UPDATE uploads SET state = ?, completer = NULL, headers = '[]', ended_at = ?, digest = ?, etag = ? "
+                "WHERE id = ?",
+                (_DONE, self._now(), completion_digest(wanted), etag, upload_id),
+            )
+            files = _files_of(database, upload_id)
+            database.execute("DELETE FROM parts WHERE upload = ?", (upload_id,))
+        self._completing.discard(upload_id)
+        self._remove_files(files)
+
+    def _is_at_it(self, upload_id: str, found: _Upload) -> bool:
+        if found.state != _COMPLETING or found.completer is None:
+            return False
+        if found.completer == self._process:
+            return upload_id in self._completing
+        return self._lives(found.completer)
+
+    def _find_open(self, database: sqlite3.Connection, upload_id: str, place: Place) -> None:
+        if self._is_at_it(upload_id, _find(database, upload_id, place)):
+            raise OperationAborted
+
+    # What is left behind
+
+    def sweep(self) -> None:
+        """
+        Remove uploads that have expired, and what processes left that live no more. Any process may, at any time.
+
+        Raises:
+            S3Error: The database cannot be used.
+        """
+        # Files and rows first, then who lives: what a process has made since is not among them.
+        names = sorted(os.listdir(self._parts))
+        with self._transaction() as database:
+            owners = {process for (process,) in database.execute("SELECT DISTINCT process FROM reservations")}
+            owners |= {process for (process,) in database.execute("SELECT completer FROM uploads WHERE state = 1")}
+        owners |= {name.partition("-")[0] for name in names} | set(os.listdir(self._directory / PROCESSES))
+        dead = {process for process in owners if process != self._process and not self._lives(process)}
+        files: list[str] = []
+        with self._transaction() as database:
+            for process in dead:
+                database.execute("DELETE FROM reservations WHERE process = ?", (process,))
+                database.execute(
+                    "UPDATE uploads SET state = ?, completer = NULL WHERE state = ? AND completer = ?",
+                    (_OPEN, _COMPLETING, process),
+                )
+            own = database.execute("SELECT file FROM reservations WHERE process = ?", (self._process,)).fetchall()
+            for (file_name,) in own:
+                if file_name not in self._writing:
+                    database.execute("DELETE FROM reservations WHERE file = ?", (file_name,))
+            for (upload_id,) in database.execute(
+                "SELECT id FROM uploads WHERE state = ? AND completer = ?", (_COMPLETING, self._process)
+            ).fetchall():
+                if upload_id not in self._completing:
+                    database.execute("UPDATE uploads SET state = ?, completer = NULL WHERE id = ?", (_OPEN, upload_id))
+            now = self._now()
+            expired = database.execute(
+                "SELECT id FROM uploads WHERE (state = ? AND begun_at < ?) OR (state = ? AND ended_at < ?)",
+                (_OPEN, now - self.limits.expires, _DONE, now - REMEMBERED_TIME),
+            ).fetchall()
+            for (upload_id,) in expired:
+                files += _remove(database, upload_id)
+            for name in names:
+                process, stem = name.partition("-")[0], name.rpartition(".")[0]
+                is_left = process in dead or (process == self._process and stem not in self._writing)
+                if is_left and not database.execute("SELECT 1 FROM parts WHERE file = ?", (name,)).fetchone():
+                    files.append(name)
+        self._remove_files(files)
+
+    def lead(self) -> bool:
+        """
+        Return True if this is the one process that speaks for the directory: it tells its size, and sweeps.
+        """
+        if self._leader_fd < 0:
+            fd = os.open(self._directory / LEADER, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            if not _lock(fd):
+                os.close(fd)
+                return False
+            self._leader_fd = fd
+        return True
+
+    def resign(self) -> None:
+        """
+        Let another process lead. It may come twice.
+        """
+        fd, self._leader_fd = self._leader_fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def usage(self) -> tuple[int, int]:
+        """
+        Return the bytes that are taken, and how many uploads have begun and not ended. It waits for nobody, and returns
+        zeros unless this process leads: several processes would tell the same.
+        """
+        if self._leader_fd < 0:
+            return 0, 0
+        try:
+            size, uploads = self._reader.execute("SELECT size, uploads FROM usage").fetchone()
+        except sqlite3.Error:
+            return 0, 0
+        return size, uploads
+
+    def _remove_files(self, names: Sequence[str]) -> None:
+        for name in names:
+            # What cannot be removed now is removed by a sweep.
+            with contextlib.suppress(OSError):
+                os.unlink(self._parts / name)
+
+    # Which processes live
+
+    def _begin_process(self) -> str:
+        while True:
+            name = secrets.token_hex(8)
+            path = self._directory / PROCESSES / name
+            fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            # Before we had the lock another process may have taken us for dead, and removed the file.
+            if _lock(fd) and path.exists():
+                self._process_fd = fd
+                return name
+            os.close(fd)
+
+    def _lives(self, process: str) -> bool:
+        path = self._directory / PROCESSES / process
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            if not _lock(fd):
+                return True
+            path.unlink(missing_ok=True)
+            return False
+        finally:
+            os.close(fd)
+
+
+class _Upload(NamedTuple):
+    """
+    A row of ``uploads``.
+    """
+
+    state: int
+    completer: str | None
+    owner: str
+    begun_at: float
+    headers: str
+    digest: bytes | None
+    etag: str | None
+
+
+def _part(row: tuple[int, int, bytes, str, str, float]) -> Part:
+    number, size, md5, file, checksums, modified_at = row
+    return Part(number, size, md5, file, json.loads(checksums), modified_at)
+
+
+def _find(database: sqlite3.Connection, upload_id: str, place: Place, *, is_open: bool = True) -> _Upload:
+    """
+    Return an upload.
+
+    Raises:
+        NoSuchUpload: It is not there, not of this place, or has ended.
+    """
+    row = None
+    if _UPLOAD_ID.fullmatch(upload_id):
+        row = database.execute(
+            "SELECT state, completer, owner, begun_at, headers, digest, etag FROM uploads "
+            "WHERE id = ? AND backend = ? AND account = ? AND bucket = ? AND key = ? AND state <= ?",
+            (upload_id, place.backend, place.account, place.bucket, place.key, _COMPLETING if is_open else _DONE),
+        ).fetchone()
+    if row is None:
+        raise NoSuchUpload(UploadId=upload_id[:128])
+    return _Upload(*row)
+
+
+def _files_of(database: sqlite3.Connection, upload_id: str) -> list[str]:
+    return [file for (file,) in database.execute("SELECT file FROM parts WHERE upload = ?", (upload_id,))]
+
+
+def _remove(database: sqlite3.Connection, upload_id: str) -> list[str]:
+    files = _files_of(database, upload_id)
+    database.execute("DELETE FROM parts WHERE upload = ?", (upload_id,))
+    database.execute("DELETE FROM uploads WHERE id = ?", (upload_id,))
+    return files
+
+
+def _make_directory(directory: Path) -> None:
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(directory, 0o700)
+    found = os.stat(directory)
+    if not stat.S_ISDIR(found.st_mode):
+        raise CannotKeepUploads(f"{directory}: is no directory")
+    if found.st_uid != os.geteuid():
+        raise CannotKeepUploads(f"{directory}: must belong to the user that the daemon runs as")
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        mode = stat.S_IMODE(found.st_mode)
+        raise CannotKeepUploads(f"{directory}: others can reach it (its mode is {mode:04o}); use chmod 700")
+
+
+def _sync_directory(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """
+    Let no other process do the same at the same time.
+    """
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,142 @@
+"""
+The answer to CompleteMultipartUpload: as soon as there is one, and white space until then.
+
+Source:
+    "CompleteMultipartUpload": processing may take minutes, and the response begins before its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+
+from s3proxy.backend.deletions import read_answer
+from s3proxy.backend.response import BackendResponse
+from s3proxy.deadline import Deadline
+from s3proxy.multipart.documents import DECLARATION
+from s3proxy.resign.answer import JUDGED_STATUSES, blames_our_signature, read_error
+from s3proxy.resign.deletions import NOT_ANSWERED, Outcome, judge_answer
+from s3proxy.s3.head import HeaderList, ResponseHead, index_headers
+
+KEEP_ALIVE_TIME = 10.0
+"""
+Seconds without an answer after which white space is sent, and between two pieces of it: clients wait 60 s and more.
+"""
+
+
+class WaitingAnswer:
+    """
+    Answers with what comes of a Deferred. If that takes long the answer begins with status 200, and its document says
+    in the end what has become of the request.
+
+    It is the connection of the `BackendResponse` that begins so.
+
+    Args:
+        write_error: Writes the document of an error.
+        outcome_of: Says what a failure is to the client.
+        codes: The profile's, as `translate_error` takes them.
+
+    Attributes:
+        answered: Fires with the response that the client is to get.
+    """
+
+    transport = None
+
+    def __init__(
+        self,
+        reactor: Any,
+        write_error: Callable[[Outcome], bytes],
+        outcome_of: Callable[[Failure], Outcome],
+        codes: Mapping[bytes, tuple[bytes, bytes]],
+    ) -> None:
+        self._asked: Deferred[BackendResponse] | None = None
+        self._codes = codes
+        self._write_error = write_error
+        self._outcome_of = outcome_of
+        self._response: BackendResponse | None = None
+        self._is_paused = False
+        self._timer = Deadline(reactor, self._wait_on)
+        self.answered: Deferred[BackendResponse] = Deferred(lambda ignored: self.abort())
+
+    def wait_for(self, asked: Deferred[BackendResponse]) -> None:
+        """
+        Answer with this. It is cancelled if nobody waits for the answer any more.
+        """
+        self._asked = asked
+        asked.addCallbacks(self._told, self._failed)
+
+    def begin_to_wait(self) -> None:
+        """
+        Know that nothing is left that a status of its own could tell: it may take long from now on.
+        """
+        if not self.answered.called:
+            self._timer.set(KEEP_ALIVE_TIME)
+
+    def _wait_on(self) -> None:
+        self._timer.set(KEEP_ALIVE_TIME)
+        if self._response is None:
+            headers: HeaderList = [(b"Content-Type", b"application/xml")]
+            head = ResponseHead(b"HTTP/1.1", 200, b"OK", headers, index_headers(headers))
+            self._response = BackendResponse(None, head, None, cast(Any, self))
+            self._response.received((DECLARATION,))
+            self.answered.callback(self._response)
+        elif not self._is_paused:
+            self._response.received((b" ",))
+
+    def _told(self, response: BackendResponse) -> None:
+        self._timer.cancel()
+        if self._response is None:
+            self.answered.callback(response)
+        else:
+            read_answer(response).addCallback(self._read, response.head)
+
+    def _read(self, document: bytes, head: ResponseHead) -> None:
+        if head.status != 200:
+            outcome = judge_answer(head, document, self._codes)
+            if not outcome.code or (head.status in JUDGED_STATUSES and blames_our_signature(read_error(document))):
+                outcome = NOT_ANSWERED
+            document = self._write_error(outcome)
+        self._end(document)
+
+    def _failed(self, failure: Failure) -> None:
+        self._timer.cancel()
+        if self._response is not None:
+            if failure.check(CancelledError) is None:
+                self._end(self._write_error(self._outcome_of(failure)))
+        elif not self.answered.called:
+            self.answered.errback(failure)
+
+    def _end(self, document: bytes) -> None:
+        assert self._response is not None
+        self._response.received((document.removeprefix(DECLARATION),))
+        self._response.ended(None)
+
+    # What the response asks of its connection
+
+    def claimed(self, response: BackendResponse) -> None:
+        """
+        Go on as before.
+        """
+
+    def abort(self) -> None:
+        """
+        Give up: nobody waits any more.
+        """
+        self._timer.cancel()
+        if self._asked is not None:
+            self._asked.cancel()
+
+    def pause_answer(self) -> None:
+        """
+        Send no white space.
+        """
+        self._is_paused = True
+
+    def resume_answer(self) -> None:
+        """
+        Send it again.
+        """
+        self._is_paused = False

@@ -1,0 +1,1168 @@
+"""
+Multipart uploads through s3proxy at a storage that has none: its clients see S3's, and it sees one PUT.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+import pytest
+import pytest_twisted
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from twisted.internet import reactor
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.task import Clock
+from twisted.internet.threads import deferToThread
+
+from s3proxy.authentication import Anonymous
+from s3proxy.body.plan import BodyLimits
+from s3proxy.generation import utc_now
+from s3proxy.multipart.files import JoinedParts, PartsReader
+from s3proxy.multipart.store import MultipartStore, Place, StoreLimits
+from s3proxy.multipart.waiting import KEEP_ALIVE_TIME
+from s3proxy.resign.profiles import PROFILES
+from s3proxy.s3.head import RequestHead
+from s3proxy.s3.limits import MIB
+from s3proxy.testing import MODES
+from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest
+from s3proxy.testing.faulty_client import Answer
+from tests.harness import BACKEND_KEY, NOW, SERVER, Harness, turns, until
+from tests.signer import MODES as PAYLOADS
+from tests.signer import Signer
+from tests.testing.test_legacy_store import KEY, SECRET, Running, code, found
+
+LIMITS = StoreLimits(size=200 * MIB, uploads=20, uploads_of_owner=10, expires=7 * 86400)
+WALRUS = PROFILES["walrus-3.4"]
+
+
+class Kept:
+    """
+    A harness that keeps multipart uploads, and what it keeps.
+    """
+
+    def __init__(self, directory: Path, limits: StoreLimits = LIMITS, **options: Any) -> None:
+        self.directory = directory / "multipart"
+        self.kept = MultipartStore(self.directory, limits, time.time)
+        self.kept.lead()
+        options = {"profile": WALRUS, "signature": "v2", **options}
+        self.harness = Harness(multipart=self.kept, **options)
+        self.harness.now = utc_now()
+
+    def boto(self, **options: Any) -> Any:
+        """
+        A client as people have it.
+        """
+        return boto3.client(
+            "s3",
+            endpoint_url=f"http://127.0.0.1:{self.harness.port.getHost().port}",
+            aws_access_key_id=SERVER["credentials"][0]["access_key"],
+            aws_secret_access_key=SERVER["credentials"][0]["secret_key"],
+            region_name="us-east-1",
+            config=Config(signature_version="s3v4", s3={"addressing_style": "path"}, **options),
+        )
+
+    def request(
+        self, method: str, target: str, body: bytes = b"", signer: Signer | None = None, **headers: str
+    ) -> tuple[bytes, bytes]:
+        """
+        A request with signed headers: ``if_match`` is ``if-match``.
+        """
+        signer = signer or Signer(now=self.harness.now)
+        signed = {name.replace("_", "-"): value for name, value in headers.items()}
+        unsigned = {"Content-Length": str(len(body))} if method in {"PUT", "POST"} else {}
+        payload = hashlib.sha256(body).hexdigest()
+        return signer.head(method, target, signed, payload=payload, unsigned=unsigned)[0], body
+
+    async def ask(self, method: str, target: str, body: bytes = b"", **headers: Any) -> Answer:
+        """
+        Ask, on a connection of its own.
+        """
+        answer: Answer = await self.harness.request(*self.request(method, target, body, **headers), method=method)
+        assert answer is not None, f"{method} {target} got no answer"
+        return answer
+
+    async def begin(self, target: str = "/b/k", **headers: Any) -> str:
+        """
+        Begin an upload; return its id.
+        """
+        answer = await self.ask("POST", f"{target}?uploads", **headers)
+        assert answer.status == 200, answer.body
+        (upload_id,) = found(answer, "UploadId")
+        return upload_id
+
+    async def put_part(self, upload_id: str, number: int, content: bytes, target: str = "/b/k", **headers: Any) -> str:
+        """
+        Send a part; return its ETag.
+        """
+        answer = await self.ask("PUT", f"{target}?partNumber={number}&uploadId={upload_id}", content, **headers)
+        assert answer.status == 200, answer.body
+        return answer.header("etag") or ""
+
+    async def complete(self, upload_id: str, etags: dict[int, str], target: str = "/b/k", **headers: Any) -> Answer:
+        """
+        Complete it.
+        """
+        return await self.ask("POST", f"{target}?uploadId={upload_id}", completion(etags), **headers)
+
+    @property
+    def files(self) -> list[str]:
+        return sorted(os.listdir(self.directory / "parts"))
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.files and self.kept.usage() == (0, 0)
+
+    async def close(self) -> None:
+        await self.harness.close()
+
+
+class WithStore(Kept):
+    """
+    The same before a stand-in for Walrus.
+    """
+
+    def __init__(self, directory: Path, **options: Any) -> None:
+        keys = {KEY: SECRET, BACKEND_KEY.access_key_id: BACKEND_KEY.secret_access_key}
+        self.store = Running(directory / "store", quirks=MODES["walrus-3.4"], keys=keys, wall_clock=utc_now)
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self.store.port.getHost().port, timeout=5)
+        super().__init__(directory, endpoint=endpoint, **options)
+        self.store.store.objects.bucket("b").create()
+
+    def stored(self, key: str = "k") -> bytes | None:
+        return self.store.store.object_bytes("b", key)
+
+    async def close(self) -> None:
+        await super().close()
+        await self.store.close()
+
+
+@asynccontextmanager
+async def keeping(directory: Path, **options: Any) -> AsyncIterator[WithStore]:
+    kept = WithStore(directory, **options)
+    try:
+        yield kept
+    finally:
+        await kept.close()
+
+
+@asynccontextmanager
+async def recording(directory: Path, **options: Any) -> AsyncIterator[Kept]:
+    kept = Kept(directory, **options)
+    try:
+        yield kept
+    finally:
+        await kept.close()
+
+
+def completion(etags: dict[int, str]) -> bytes:
+    parts = "".join(
+        f"<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>" for number, etag in etags.items()
+    )
+    return f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
+
+
+def joined(*contents: bytes) -> str:
+    return hashlib.md5(b"".join(hashlib.md5(each).digest() for each in contents)).hexdigest() + f"-{len(contents)}"
+
+
+# Clients
+
+
+@pytest_twisted.ensureDeferred
+async def test_boto3(tmp_path: Path) -> None:
+    """
+    A file of 20 MiB, in parts at the same time, with trailers and checksums as boto3 sends them; a copy of it in parts.
+    """
+    content = os.urandom(20 * MIB)
+    (tmp_path / "file").write_bytes(content)
+    async with keeping(tmp_path) as kept:
+
+        def run() -> tuple[Any, Any]:
+            client = kept.boto()
+            extra = {"ContentType": "text/x", "Metadata": {"a": "b"}, "ACL": "private"}
+            client.upload_file(str(tmp_path / "file"), "b", "k", ExtraArgs=extra)
+            config = TransferConfig(multipart_threshold=8 * MIB, multipart_chunksize=8 * MIB)
+            client.copy({"Bucket": "b", "Key": "k"}, "b", "copy", Config=config)
+            return client.head_object(Bucket="b", Key="k"), client.list_multipart_uploads(Bucket="b")
+
+        head, uploads = await deferToThread(run)
+        is_empty = kept.is_empty
+        stored, copied = kept.stored(), kept.stored("copy")
+        operations = [record.operation.name for record in kept.harness.records if record.operation is not None]
+        is_ok = all(record.status in {200, 206} for record in kept.harness.records)
+
+    assert stored == content == copied
+    # What Walrus knows of the object is its own: the MD5 of the whole.
+    assert head["ETag"] == f'"{hashlib.md5(content).hexdigest()}"'
+    assert (head["ContentType"], {name.lower(): value for name, value in head["Metadata"].items()}) == (
+        "text/x",
+        {"a": "b"},
+    )
+    assert (is_empty, uploads.get("Uploads"), is_ok) == (True, None, True)
+    assert (operations.count("UploadPart"), operations.count("UploadPartCopy")) == (3, 3)
+
+
+@pytest_twisted.ensureDeferred
+async def test_each_step(tmp_path: Path) -> None:
+    """
+    What a client reads, from the beginning to the end, and again.
+    """
+    first, last = b"a" * 5 * MIB, b"end"
+    async with keeping(tmp_path) as kept:
+        upload_id = await kept.begin("/b/k%20%2B", content_type="text/y", x_amz_meta_n="v")
+        etags = {
+            2: await kept.put_part(upload_id, 2, last, "/b/k%20%2B"),
+            1: await kept.put_part(upload_id, 1, first, "/b/k%20%2B"),
+        }
+        parts = await kept.ask("GET", f"/b/k%20%2B?uploadId={upload_id}&max-parts=1")
+        uploads = await kept.ask("GET", "/b?uploads&encoding-type=url")
+        head = await kept.ask("HEAD", f"/b/k%20%2B?uploadId={upload_id}")
+        etags = dict(sorted(etags.items()))
+        done = await kept.complete(upload_id, etags, "/b/k%20%2B")
+        again = await kept.complete(upload_id, {n: etag.strip('"') for n, etag in etags.items()}, "/b/k%20%2B")
+        other = await kept.complete(upload_id, {1: etags[1]}, "/b/k%20%2B")
+        gone = await kept.ask("DELETE", f"/b/k%20%2B?uploadId={upload_id}")
+        stored = kept.stored("k +")
+        object_headers = await kept.ask("HEAD", "/b/k%20%2B")
+        is_empty = kept.is_empty
+
+    assert etags == {1: f'"{hashlib.md5(first).hexdigest()}"', 2: f'"{hashlib.md5(last).hexdigest()}"'}
+    assert (found(parts, "PartNumber"), found(parts, "Size"), found(parts, "IsTruncated")) == (
+        ["1"],
+        ["5242880"],
+        ["true"],
+    )
+    assert (found(parts, "NextPartNumberMarker"), found(parts, "Key")) == (["1"], ["k +"])
+    assert (found(uploads, "UploadId"), found(uploads, "Key")) == ([upload_id], ["k%20%2B"])
+    assert (head.status, head.body) == (200, b"")
+    assert (done.status, found(done, "ETag"), found(done, "Key")) == (200, [f'"{joined(first, last)}"'], ["k +"])
+    assert found(done, "Location") == ["http://s3.example.test/b/k%20%2B"]
+    assert (again.status, again.body) == (200, done.body)
+    assert (other.status, code(other), gone.status, code(gone)) == (404, "NoSuchUpload", 404, "NoSuchUpload")
+    assert (stored, is_empty) == (first + last, True)
+    assert (object_headers.header("content-type"), object_headers.header("x-amz-meta-n")) == ("text/y", "v")
+
+
+@pytest.mark.parametrize("mode", PAYLOADS)
+@pytest_twisted.ensureDeferred
+async def test_each_payload_mode(tmp_path: Path, mode: str) -> None:
+    """
+    A part is decoded and verified as any other body; what is altered on its way is no part.
+    """
+    content = os.urandom(300_000)
+    async with keeping(tmp_path) as kept:
+        signer = Signer(now=kept.harness.now)
+        upload_id = await kept.begin()
+        target = f"/b/k?partNumber=1&uploadId={upload_id}"
+        sent = signer.put(target, content, mode)
+        answer = await kept.harness.request(sent.head, sent.body, step=50_000, method="PUT")
+        spoilt = signer.put(f"/b/k?partNumber=2&uploadId={upload_id}", content, mode)
+        middle = len(spoilt.body) // 2
+        body = spoilt.body[:middle] + bytes([spoilt.body[middle] ^ 1]) + spoilt.body[middle + 1 :]
+        refused = await kept.harness.request(spoilt.head, body, method="PUT")
+        parts = await kept.ask("GET", f"/b/k?uploadId={upload_id}")
+        await until(lambda: kept.kept.usage()[0] == len(content) * len(found(parts, "PartNumber")))
+        size, count = kept.kept.usage()[0], len(kept.files)
+        await kept.ask("DELETE", f"/b/k?uploadId={upload_id}")
+
+    assert (answer.status, answer.header("etag")) == (200, f'"{hashlib.md5(content).hexdigest()}"')
+    if mode == "UNSIGNED-PAYLOAD":
+        assert refused.status == 200
+    else:
+        assert refused.status in {400, 403}
+        assert (found(parts, "PartNumber"), size, count) == (["1"], len(content), 1)
+
+
+@pytest_twisted.ensureDeferred
+async def test_checksums_and_digests(tmp_path: Path) -> None:
+    """
+    Those of a part are verified, answered, listed, and compared with what the client wants of its object.
+    """
+    content = b"x" * 100
+    right = base64.b64encode(hashlib.sha256(content).digest()).decode()
+    composite = base64.b64encode(hashlib.sha256(hashlib.sha256(content).digest()).digest()).decode() + "-1"
+    async with keeping(tmp_path) as kept:
+        upload_id = await kept.begin()
+        target = f"/b/k?partNumber=1&uploadId={upload_id}"
+        wrong_md5 = await kept.ask("PUT", target, content, content_md5=base64.b64encode(b"0" * 16).decode())
+        wrong = await kept.ask("PUT", target, content, x_amz_checksum_sha256=base64.b64encode(b"0" * 32).decode())
+        nothing = await kept.ask("GET", f"/b/k?uploadId={upload_id}")
+        stored = await kept.ask("PUT", target, content, x_amz_checksum_sha256=right)
+        listed = await kept.ask("GET", f"/b/k?uploadId={upload_id}")
+        etag = stored.header("etag") or ""
+
+        async def complete(checksum: str, **headers: str) -> Answer:
+            part = f"<Part><PartNumber>1</PartNumber><ETag>{etag}</ETag>{checksum}</Part>"
+            document = f"<CompleteMultipartUpload>{part}</CompleteMultipartUpload>".encode()
+            return await kept.ask("POST", f"/b/k?uploadId={upload_id}", document, **headers)
+
+        other_part = await complete("<ChecksumSHA256>AAAA</ChecksumSHA256>")
+        other_size = await complete("", x_amz_mp_object_size="101")
+        other_whole = await complete("", x_amz_checksum_crc32="AAAAAA==")
+        other_composite = await complete("", x_amz_checksum_sha256=composite.replace("-1", "-2"))
+        before = kept.stored()
+        done = await complete(
+            f"<ChecksumSHA256>{right}</ChecksumSHA256>", x_amz_checksum_sha256=composite, x_amz_mp_object_size="100"
+        )
+
+    assert [code(each) for each in (wrong_md5, wrong)] == ["BadDigest", "BadDigest"]
+    assert found(nothing, "PartNumber") == []
+    assert (stored.header("x-amz-checksum-sha256"), found(listed, "ChecksumSHA256")) == (right, [right])
+    assert [code(each) for each in (other_part, other_size)] == ["InvalidPart", "InvalidRequest"]
+    assert [code(each) for each in (other_whole, other_composite)] == ["BadDigest", "BadDigest"]
+    assert (before, done.status) == (None, 200)
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda etags: {2: etags[2], 1: etags[1]}, "InvalidPartOrder"),
+        (lambda etags: {1: etags[2]}, "InvalidPart"),
+        (lambda etags: {3: etags[1]}, "InvalidPart"),
+        (lambda etags: {1: etags[1], 2: etags[2]}, "EntityTooSmall"),
+        (lambda etags: {}, "MalformedXML"),
+        (lambda etags: {0: etags[1]}, "InvalidArgument"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_what_cannot_be_completed(
+    tmp_path: Path, make: Callable[[dict[int, str]], dict[int, str]], expected: str
+) -> None:
+    """
+    The upload remains, and the storage hears nothing.
+    """
+    async with keeping(tmp_path) as kept:
+        upload_id = await kept.begin()
+        etags = {number: await kept.put_part(upload_id, number, b"%d" % number) for number in (1, 2)}
+        refused = await kept.complete(upload_id, make(etags))
+        before = kept.stored()
+        done = await kept.complete(upload_id, {2: etags[2]})
+
+    assert (code(refused), before, done.status) == (expected, None, 200)
+
+
+@pytest_twisted.ensureDeferred
+async def test_other_places(tmp_path: Path) -> None:
+    """
+    With another bucket or key an upload does not exist, nor do ids that were never given.
+    """
+    async with keeping(tmp_path) as kept:
+        upload_id = await kept.begin()
+        etag = await kept.put_part(upload_id, 1, b"x")
+        ids = [
+            "..%2F..%2Fetc",
+            "a%2Fb",
+            "%00",
+            "x" * 43,
+            "x" * 5000,
+            upload_id[:-1],
+            upload_id + "%00",
+            upload_id.swapcase(),
+        ]
+        answers = []
+        for target in ("/b/other", "/other/k", *[f"/b/k?uploadId={each}" for each in ids]):
+            path, _, query = target.partition("?")
+            query = query or f"uploadId={upload_id}"
+            answers += [
+                await kept.ask("PUT", f"{path}?partNumber=1&{query}", b"y"),
+                await kept.ask("GET", f"{path}?{query}"),
+                await kept.ask("DELETE", f"{path}?{query}"),
+                await kept.ask("POST", f"{path}?{query}", completion({1: etag})),
+            ]
+        remaining = await kept.ask("GET", f"/b/k?uploadId={upload_id}")
+        await until(lambda: len(kept.files) == 1)
+        await kept.ask("DELETE", f"/b/k?uploadId={upload_id}")
+        is_empty = kept.is_empty
+
+    assert {(answer.status, code(answer)) for answer in answers} == {(404, "NoSuchUpload")}
+    assert (found(remaining, "ETag"), is_empty) == (
+        [etag.replace('"', "&quot;")] if "&quot;" in remaining.body.decode() else [etag],
+        True,
+    )
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_client_that_waits_for_100_continue(tmp_path: Path) -> None:
+    """
+    It is told to send only once there is room for its part.
+    """
+    async with keeping(tmp_path) as kept:
+        upload_id = await kept.begin()
+        answers = []
+        for target, length in ((upload_id, "3"), ("x" * 43, "3"), (upload_id, str(300 * MIB))):
+            head, _ = Signer(now=kept.harness.now).head(
+                "PUT",
+                f"/b/k?partNumber=1&uploadId={target}",
+                payload="UNSIGNED-PAYLOAD",
+                unsigned={"Content-Length": length, "Expect": "100-continue"},
+            )
+            client = await kept.harness.connect()
+            client.send(head)
+            await client.until(lambda client=client: client.received)
+            if length == "3" and target == upload_id:
+                client.send(b"abc")
+            answers.append(await client.answer("PUT"))
+
+    assert [(answer.status, bool(answer.interim)) for answer in answers] == [(200, True), (404, False), (503, False)]
+
+
+@pytest.mark.parametrize("number", ["0", "10001", "%2B1", "01", "1e3", "1" + "0" * 30, "-1", "1%00", "x"])
+@pytest_twisted.ensureDeferred
+async def test_part_numbers(tmp_path: Path, number: str) -> None:
+    """
+    Whatever is none is refused before its body is read.
+    """
+    async with keeping(tmp_path) as kept:
+        upload_id = await kept.begin()
+        answer = await kept.ask("PUT", f"/b/k?partNumber={number}&uploadId={upload_id}", b"x")
+        files = kept.files
+
+    assert (answer.status, code(answer), files) == (400, "InvalidArgument", [])
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_a_put_would_be_refused(tmp_path: Path) -> None:
+    """
+    The beginning is refused with it; a bucket that is not there is told then, too.
+    """
+    async with keeping(tmp_path) as kept:
+        encrypted = await kept.ask("POST", "/b/k?uploads", x_amz_server_side_encryption="AES256")
+        tagged = await kept.ask("POST", "/b/k?uploads", x_amz_tagging="a=b")
+        locked = await kept.ask("POST", "/b/k?uploads", x_amz_object_lock_mode="GOVERNANCE")
+        nowhere = await kept.ask("POST", "/nowhere/k?uploads")
+        listed = await kept.ask("GET", "/nowhere?uploads")
+        upload_id = await kept.begin()
+        etag = await kept.put_part(upload_id, 1, b"x")
+        conditional = await kept.complete(upload_id, {1: etag}, if_none_match="*")
+        encoded = await kept.ask("GET", "/b?uploads&encoding-type=other")
+        stored = kept.stored()
+
+    assert [code(each) for each in (encrypted, tagged, locked, conditional)] == ["NotImplemented"] * 4
+    assert [code(each) for each in (nowhere, listed, encoded)] == ["NoSuchBucket", "NoSuchBucket", "InvalidArgument"]
+    assert stored is None
+
+
+@pytest.mark.parametrize("kind", ["403", "garbage", "nobody"])
+@pytest_twisted.ensureDeferred
+async def test_a_storage_that_says_nothing_of_the_bucket(tmp_path: Path, kind: str) -> None:
+    """
+    Who may write but not look can begin.
+    """
+    answers = {
+        "403": b"HTTP/1.1 403 Forbidden\r\nContent-Length: 9\r\nConnection: close\r\n\r\n<Error />",
+        "garbage": b"<Error/>\r\n\r\n",
+    }
+    backend = FaultyBackend()
+    backend.on_request = lambda connection, request: connection.send(answers[kind])
+    async with recording(tmp_path, backend=backend) as kept:
+        if kind == "nobody":
+            await kept.harness.backend_port.stopListening()
+        answer = await kept.ask("POST", "/b/k?uploads")
+        count = kept.kept.usage()[1]
+
+    assert (answer.status, count) == ((503, 0) if kind == "nobody" else (200, 1))
+
+
+@pytest_twisted.ensureDeferred
+async def test_nobody_who_is_anonymous(tmp_path: Path) -> None:
+    """
+    As at S3, even if the storage lets everybody write: the disk is ours.
+    """
+    async with keeping(tmp_path, anonymous=Anonymous(passes=True)) as kept:
+        upload_id = await kept.begin()
+        requests = [
+            "POST /b/k?uploads",
+            f"PUT /b/k?partNumber=1&uploadId={upload_id}",
+            f"POST /b/k?uploadId={upload_id}",
+            f"DELETE /b/k?uploadId={upload_id}",
+            f"GET /b/k?uploadId={upload_id}",
+            "GET /b?uploads",
+        ]
+        answers = [
+            await kept.harness.request(
+                f"{each} HTTP/1.1\r\nHost: s3.example.test\r\nContent-Length: 0\r\n\r\n".encode(),
+                method=each.split()[0],
+            )
+            for each in requests
+        ]
+        count = kept.kept.usage()[1]
+
+    assert [code(answer) for answer in answers] == ["AccessDenied"] * 6
+    assert count == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_it_is_off(tmp_path: Path) -> None:
+    """
+    Without it all seven operations are refused at once, and the storage hears nothing.
+    """
+    harness = Harness(profile=WALRUS, signature="v2")
+    signer = Signer()
+    try:
+        answers = []
+        for method, target, headers in (
+            ("POST", "/b/k?uploads", {}),
+            ("PUT", "/b/k?partNumber=1&uploadId=u", {}),
+            ("PUT", "/b/k?partNumber=1&uploadId=u", {"x-amz-copy-source": "/b/s"}),
+            ("POST", "/b/k?uploadId=u", {}),
+            ("DELETE", "/b/k?uploadId=u", {}),
+            ("GET", "/b/k?uploadId=u", {}),
+            ("GET", "/b?uploads", {}),
+        ):
+            head, _ = signer.head(method, target, headers, unsigned={"Content-Length": "0"})
+            answers.append(await harness.request(head, method=method))
+        asked = len(harness.backend.requests)
+    finally:
+        await harness.close()
+
+    assert [(answer.status, code(answer)) for answer in answers] == [(501, "NotImplemented")] * 7
+    assert asked == 0
+
+
+# The disk
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_quota(tmp_path: Path) -> None:
+    """
+    What is announced counts while it is on its way, and no longer: its client leaves, and there is room again.
+    """
+    limits = replace(LIMITS, size=16 * MIB)
+    async with keeping(tmp_path, limits=limits) as kept:
+        upload_id = await kept.begin()
+        target = f"/b/k?partNumber=1&uploadId={upload_id}"
+        head, _ = kept.request("PUT", target, b"x" * 10 * MIB)
+        client = await kept.harness.connect()
+        client.send(head + b"x" * 1000)
+        await until(lambda: kept.kept.usage()[0] == 10 * MIB)
+        refused = await kept.ask("PUT", f"/b/k?partNumber=2&uploadId={upload_id}", b"y" * 7 * MIB)
+        client.transport.abortConnection()
+        await until(lambda: kept.kept.usage()[0] == 0)
+        files = kept.files
+        etag = await kept.put_part(upload_id, 2, b"y" * 7 * MIB)
+        await kept.ask("DELETE", f"/b/k?uploadId={upload_id}")
+        is_empty = kept.is_empty
+
+    assert (refused.status, code(refused), refused.header("retry-after") is not None) == (503, "SlowDown", True)
+    assert (files, bool(etag), is_empty) == ([], True, True)
+
+
+@pytest_twisted.ensureDeferred
+async def test_too_many_uploads(tmp_path: Path) -> None:
+    """
+    One key has a bound, so that it leaves some to others.
+    """
+    async with keeping(tmp_path, limits=replace(LIMITS, uploads_of_owner=2)) as kept:
+        for key in ("k1", "k2"):
+            await kept.begin(f"/b/{key}")
+        refused = await kept.ask("POST", "/b/k3?uploads")
+        other = await kept.begin(
+            "/b/k4",
+            signer=Signer(_other().access_key_id, _other().secret_access_keys[0], kept.harness.now),
+        )
+
+    assert (refused.status, code(refused), bool(other)) == (503, "SlowDown", True)
+
+
+def _other() -> Any:
+    from tests.harness import data_set_credentials
+
+    return next(
+        each
+        for each in data_set_credentials().values()
+        if each.session_token is None
+        and each.expires_at is None
+        and each.access_key_id != SERVER["credentials"][0]["access_key"]
+    )
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_body_that_is_cut(tmp_path: Path) -> None:
+    """
+    It is no part, and nothing of it is left.
+    """
+    content = os.urandom(500_000)
+    async with keeping(tmp_path) as kept:
+        upload_id = await kept.begin()
+        head, _ = kept.request("PUT", f"/b/k?partNumber=1&uploadId={upload_id}", content)
+        client = await kept.harness.connect()
+        client.send(head + content[:250_000])
+        await until(lambda: bool(kept.files))
+        client.transport.loseWriteConnection()
+        answer = await client.answer("PUT")
+        parts = await kept.ask("GET", f"/b/k?uploadId={upload_id}")
+        await until(lambda: not kept.files)
+        size = kept.kept.usage()[0]
+
+    assert (answer.status, code(answer), found(parts, "PartNumber"), size) == (400, "IncompleteBody", [], 0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_part_that_is_replaced(tmp_path: Path) -> None:
+    """
+    Of two with one number the later one counts; its predecessor leaves the disk.
+    """
+    async with keeping(tmp_path) as kept:
+        upload_id = await kept.begin()
+        former = await kept.put_part(upload_id, 1, b"former")
+        etag = await kept.put_part(upload_id, 1, b"later")
+        files, size = kept.files, kept.kept.usage()[0]
+        refused = await kept.complete(upload_id, {1: former})
+        done = await kept.complete(upload_id, {1: etag})
+        stored = kept.stored()
+
+    assert (len(files), size, code(refused)) == (1, 5, "InvalidPart")
+    assert (done.status, stored) == (200, b"later")
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_abort_during_a_part(tmp_path: Path) -> None:
+    """
+    The part is refused in the end, and nothing is left.
+    """
+    content = os.urandom(300_000)
+    async with keeping(tmp_path) as kept:
+        upload_id = await kept.begin()
+        head, _ = kept.request("PUT", f"/b/k?partNumber=1&uploadId={upload_id}", content)
+        client = await kept.harness.connect()
+        client.send(head + content[:100_000])
+        await until(lambda: bool(kept.files))
+        aborted = await kept.ask("DELETE", f"/b/k?uploadId={upload_id}")
+        client.send(content[100_000:])
+        answer = await client.answer("PUT")
+        kept.kept.sweep()
+        is_empty = kept.is_empty
+
+    assert (aborted.status, answer.status, code(answer), is_empty) == (204, 404, "NoSuchUpload", True)
+
+
+@pytest.mark.parametrize("size", [100, 500_000])
+@pytest_twisted.ensureDeferred
+async def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """
+    The client may come again, also if its whole part was still withheld.
+    """
+    content = os.urandom(size)
+    async with keeping(tmp_path) as kept:
+        upload_id = await kept.begin()
+        target = f"/b/k?partNumber=1&uploadId={upload_id}"
+        with monkeypatch.context() as patched:
+            patched.setattr("s3proxy.multipart.files.os", SimpleNamespace(write=_is_full))
+            refused = await kept.ask("PUT", target, content)
+        await until(lambda: not kept.files and kept.kept.usage()[0] == 0)
+        stored = await kept.ask("PUT", target, content)
+
+    assert (refused.status, code(refused), stored.status) == (503, "SlowDown", 200)
+
+
+def _is_full(*ignored: object) -> int:
+    raise OSError(28, "No space left on device")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_database_that_breaks(tmp_path: Path) -> None:
+    """
+    Every operation is answered 503, and nothing waits.
+    """
+    async with keeping(tmp_path) as kept:
+        upload_id = await kept.begin()
+        kept.kept._connection.execute("DROP TABLE uploads")
+        answers = [
+            await kept.ask("POST", "/b/k?uploads"),
+            await kept.ask("PUT", f"/b/k?partNumber=1&uploadId={upload_id}", b"x"),
+            await kept.ask("PUT", f"/b/k?partNumber=1&uploadId={upload_id}", x_amz_copy_source="/b/k"),
+            await kept.ask("POST", f"/b/k?uploadId={upload_id}", completion({1: "x"})),
+            await kept.ask("DELETE", f"/b/k?uploadId={upload_id}"),
+            await kept.ask("GET", f"/b/k?uploadId={upload_id}"),
+            await kept.ask("GET", "/b?uploads"),
+        ]
+
+    # The source of the copy is asked for first, and is not there.
+    expected = [(503, "ServiceUnavailable")] * 2 + [(404, "NoSuchKey")] + [(503, "ServiceUnavailable")] * 4
+    assert [(answer.status, code(answer)) for answer in answers] == expected
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_part_without_a_length(tmp_path: Path) -> None:
+    """
+    Nobody knows what room it needs.
+    """
+    async with keeping(tmp_path, body_limits=BodyLimits(spools_unknown_length=True)) as kept:
+        upload_id = await kept.begin()
+        signer = Signer(now=kept.harness.now)
+        head, _ = signer.head(
+            "PUT",
+            f"/b/k?partNumber=1&uploadId={upload_id}",
+            payload="UNSIGNED-PAYLOAD",
+            unsigned={"Transfer-Encoding": "chunked"},
+        )
+        answer = await kept.harness.request(head, b"1\r\nx\r\n0\r\n\r\n", method="PUT")
+        files = kept.files
+
+    assert (answer.status, code(answer), files) == (411, "MissingContentLength", [])
+
+
+@pytest_twisted.ensureDeferred
+async def test_both_addressing_styles(tmp_path: Path) -> None:
+    """
+    The bucket in the host's name or in the path: it is one upload.
+    """
+    content = b"x" * 1000
+    async with keeping(tmp_path) as kept:
+        hosted = Signer(now=kept.harness.now, host="b.s3.example.test")
+        upload_id = await kept.begin("/a%20k", signer=hosted)
+        etag = await kept.put_part(upload_id, 1, content, "/b/a%20k")
+        listed = await kept.ask("GET", "/?uploads", signer=hosted)
+        done = await kept.complete(upload_id, {1: etag}, "/a%20k", signer=hosted)
+        stored = kept.stored("a k")
+
+    assert (found(listed, "UploadId"), done.status, stored) == ([upload_id], 200, content)
+    assert found(done, "Location") == ["http://b.s3.example.test/a%20k"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_credential_is_kept(tmp_path: Path) -> None:
+    """
+    What authenticates the beginning is not among the headers of the object.
+    """
+    item = next(item for item in SERVER["credentials"] if item["session_token"])
+    async with keeping(tmp_path) as kept:
+        kept.harness.now = NOW
+        signer = Signer(item["access_key"], item["secret_key"], NOW)
+        answer = await kept.ask(
+            "POST", "/b/k?uploads", signer=signer, x_amz_security_token=item["session_token"], x_amz_meta_a="b"
+        )
+        database = sqlite3.connect(kept.directory / "uploads.sqlite")
+        rows = database.execute("SELECT headers FROM uploads").fetchall()
+        database.close()
+
+    assert answer.status == 200, answer.body
+    assert [json.loads(headers) for (headers,) in rows] == [[["x-amz-meta-a", "b"]]]
+
+
+# The copy of a part
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_part_from_an_object(tmp_path: Path) -> None:
+    """
+    Of all of it, of a range; with errors of the source, and of the range.
+    """
+    content = os.urandom(300_000)
+    async with keeping(tmp_path) as kept:
+        await kept.ask("PUT", "/b/a%20source", content)
+        upload_id = await kept.begin()
+
+        async def copy(number: int, source: str = "/b/a%20source", **headers: str) -> Answer:
+            target = f"/b/k?partNumber={number}&uploadId={upload_id}"
+            return await kept.ask("PUT", target, x_amz_copy_source=source, **headers)
+
+        whole = await copy(2)
+        piece = await copy(1, x_amz_copy_source_range="bytes=10-5242889")
+        ranged = await copy(1, x_amz_copy_source_range="bytes=100-199999")
+        missing = await copy(3, "/b/missing")
+        beyond = await copy(3, x_amz_copy_source_range="bytes=300000-300001")
+        odd = await copy(3, x_amz_copy_source_range="bytes=1-")
+        conditions = [
+            await copy(3, x_amz_copy_source_if_match="x"),
+            await copy(3, x_amz_copy_source_if_none_match=f'"{hashlib.md5(content).hexdigest()}"'),
+            await copy(3, x_amz_copy_source_if_unmodified_since="Sat, 01 Jan 2000 00:00:00 GMT"),
+            await copy(3, if_match="x"),
+            await kept.ask("PUT", "/b/k", x_amz_copy_source="/b/a%20source", x_amz_copy_source_if_match="x"),
+        ]
+        same = await copy(4, x_amz_copy_source_if_match=f'"{hashlib.md5(content).hexdigest()}"')
+        nowhere = await kept.ask("PUT", "/b/k?partNumber=1&uploadId=u", x_amz_copy_source="/b/a%20source")
+        listed = await kept.ask("GET", f"/b/k?uploadId={upload_id}")
+        done = await kept.complete(upload_id, {1: f'"{hashlib.md5(content[100:200_000]).hexdigest()}"'})
+        stored = kept.stored()
+        await until(lambda: kept.is_empty)
+
+    assert (whole.status, found(whole, "ETag")) == (200, [f'"{hashlib.md5(content).hexdigest()}"'])
+    assert (ranged.status, found(ranged, "ETag")) == (200, [f'"{hashlib.md5(content[100:200_000]).hexdigest()}"'])
+    assert (code(piece), missing.status, code(missing)) == ("InvalidRange", 404, "NoSuchKey")
+    assert [code(each) for each in (beyond, odd, nowhere)] == [
+        "InvalidRange",
+        "InvalidArgument",
+        "NoSuchUpload",
+    ]
+    assert [code(each) for each in conditions] == ["PreconditionFailed"] * 3 + ["NotImplemented"] * 2
+    assert same.status == 200
+    assert found(listed, "Size") == ["199900", "300000", "300000"]
+    assert (done.status, stored) == (200, content[100:200_000])
+
+
+# The end, and a storage that fails
+
+
+def puts(*answers: bytes, socket_buffer: int = 0) -> FaultyBackend:
+    """
+    A storage that answers each PUT as it is told, and ends the connection where that is nothing.
+    """
+    backend = FaultyBackend(socket_buffer=socket_buffer)
+    left = list(answers)
+
+    def answer(connection: FaultyConnection, request: ReceivedRequest) -> None:
+        if request.head.method != b"PUT":
+            connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        elif following := left.pop(0):
+            connection.send(following)
+        else:
+            connection.reset()
+
+    backend.on_request = answer
+    return backend
+
+
+def kept_as(content: bytes) -> bytes:
+    """
+    The answer of a storage that has an object.
+    """
+    return b'HTTP/1.1 200 OK\r\nETag: "%b"\r\nContent-Length: 0\r\n\r\n' % hashlib.md5(content).hexdigest().encode()
+
+
+DENIED = b"<Error><Code>AccessDenied</Code><Message>No.</Message></Error>"
+REFUSES = b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\nContent-Type: application/xml\r\n\r\n%b" % (
+    len(DENIED),
+    DENIED,
+)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (REFUSES, (403, ["AccessDenied"])),
+        (b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n", (500, [])),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", (500, ["InternalError"])),
+        (
+            b'HTTP/1.1 200 OK\r\nETag: "00000000000000000000000000000000"\r\nContent-Length: 0\r\n\r\n',
+            (500, ["InternalError"]),
+        ),
+        (b"", (503, ["SlowDown"])),
+    ],
+    ids=["refused", "failed", "without-etag", "other-object", "lost"],
+)
+@pytest_twisted.ensureDeferred
+async def test_a_storage_that_does_not_take_it(tmp_path: Path, answer: bytes, expected: tuple[int, str]) -> None:
+    """
+    The client reads why, and the upload remains: the next time it is complete.
+    """
+    content = b"y" * 600_000
+    async with recording(tmp_path, backend=puts(answer, kept_as(content))) as kept:
+        upload_id = await kept.begin()
+        etag = await kept.put_part(upload_id, 1, content)
+        refused = await kept.complete(upload_id, {1: etag})
+        count = len(kept.files)
+        done = await kept.complete(upload_id, {1: etag})
+        is_empty = kept.is_empty
+        (first, second) = [request for request in kept.harness.backend.requests if request.head.method == b"PUT"]
+
+    assert (refused.status, found(refused, "Code")) == expected
+    assert (count, done.status, found(done, "ETag"), is_empty) == (1, 200, [f'"{joined(content)}"'], True)
+    assert first.body == second.body == content
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_storage_that_answers_too_early(tmp_path: Path) -> None:
+    """
+    Success before it has the whole object is not believed.
+    """
+    content = os.urandom(3 * MIB)
+    backend = puts(kept_as(content), socket_buffer=64 * 1024)
+
+    def early(connection: FaultyConnection, head: RequestHead) -> None:
+        if head.method == b"PUT":
+            connection.pause()
+            connection.send(b'HTTP/1.1 200 OK\r\nETag: "early"\r\nContent-Length: 0\r\n\r\n')
+
+    backend.on_head = early
+    async with recording(tmp_path, backend=backend) as kept:
+        upload_id = await kept.begin()
+        etag = await kept.put_part(upload_id, 1, content)
+        refused = await kept.complete(upload_id, {1: etag})
+        count = len(kept.files)
+        backend.on_head = lambda connection, head: None
+        done = await kept.complete(upload_id, {1: etag})
+
+    assert (refused.status, code(refused), count, done.status) == (500, "InternalError", 1, 200)
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_the_storage_gets(tmp_path: Path) -> None:
+    """
+    One PUT, signed by us, with the headers of the beginning and none of the request that ends it.
+    """
+    content = b"x" * 100_000
+    async with recording(tmp_path, backend=puts(kept_as(content))) as kept:
+        upload_id = await kept.begin(
+            "/b/a%2Bb",
+            content_type="text/x",
+            cache_control="no-cache",
+            x_amz_meta_name="value",
+            x_amz_acl="public-read",
+        )
+        etag = await kept.put_part(upload_id, 1, content, "/b/a%2Bb", x_amz_meta_part="no")
+        await kept.complete(upload_id, {1: etag}, "/b/a%2Bb", x_amz_meta_end="no", content_type="application/xml")
+        (put,) = [request for request in kept.harness.backend.requests if request.head.method == b"PUT"]
+
+    fields = put.head.fields
+    assert put.head.raw_target == b"/services/Walrus/b/a%2Bb"
+    assert (fields.value(b"content-type"), fields.value(b"cache-control")) == (b"text/x", b"no-cache")
+    assert (fields.value(b"x-amz-meta-name"), fields.value(b"x-amz-acl")) == (b"value", b"public-read")
+    assert not {b"x-amz-meta-part", b"x-amz-meta-end", b"content-md5", b"x-amz-content-sha256"} & fields.keys()
+    assert (fields.value(b"content-length"), put.body) == (b"100000", content)
+    assert (fields.value(b"authorization") or b"").startswith(b"AWS BACKENDKEY:")
+
+
+@pytest.mark.parametrize("is_kept", [True, False], ids=["kept", "refused"])
+@pytest_twisted.ensureDeferred
+async def test_a_storage_that_takes_long(tmp_path: Path, is_kept: bool) -> None:
+    """
+    The answer begins before its end, as S3's does: white space keeps the client waiting, and then it reads the result,
+    or the error.
+    """
+    content = b"x" * 1000
+    held: list[FaultyConnection] = []
+    backend = puts()
+    answer = backend.on_request
+
+    def hold(connection: FaultyConnection, request: ReceivedRequest) -> None:
+        if request.head.method == b"PUT":
+            held.append(connection)
+        else:
+            answer(connection, request)
+
+    backend.on_request = hold
+    clock = Clock()
+    async with recording(tmp_path, backend=backend, clock=clock) as kept:
+        upload_id = await kept.begin()
+        etag = await kept.put_part(upload_id, 1, content)
+        head, body = kept.request("POST", f"/b/k?uploadId={upload_id}", completion({1: etag}))
+        client = await kept.harness.connect()
+        client.send(head + body)
+        await until(lambda: held)
+        clock.advance(KEEP_ALIVE_TIME - 1)
+        await turns(3)
+        early = bytes(client.received)
+        for _ in range(4):
+            clock.advance(KEEP_ALIVE_TIME)
+            await turns(3)
+        waiting = bytes(client.received)
+        held[0].send(kept_as(content) if is_kept else REFUSES)
+        answered = await client.answer("POST")
+        await until(lambda: kept.is_empty is is_kept)
+        count = len(kept.files)
+        await kept.ask("DELETE", f"/b/k?uploadId={upload_id}")
+
+    assert early == b""
+    assert waiting.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert waiting.count(b"\r\n1\r\n \r\n") or waiting.count(b"1\r\n \r\n") == 3
+    assert answered.status == 200
+    assert re.match(rb'<\?xml version="1.0" encoding="UTF-8"\?>\s+<', answered.body)
+    if is_kept:
+        assert (found(answered, "ETag"), count) == ([f'"{joined(content)}"'], 0)
+    else:
+        assert (found(answered, "Code"), found(answered, "Message"), count) == (["AccessDenied"], ["No."], 1)
+
+
+@pytest.mark.parametrize("is_waiting", [False, True], ids=["before-an-answer", "in-white-space"])
+@pytest_twisted.ensureDeferred
+async def test_a_client_that_leaves_at_the_end(tmp_path: Path, is_waiting: bool) -> None:
+    """
+    The storage's connection is reset, and the upload can be completed again, at once.
+    """
+    content = b"x" * 3 * MIB
+    backend = puts(kept_as(content), socket_buffer=64 * 1024)
+    backend.pause_after = MIB
+    clock = Clock()
+    async with recording(tmp_path, backend=backend, clock=clock) as kept:
+        upload_id = await kept.begin()
+        etag = await kept.put_part(upload_id, 1, content)
+        head, body = kept.request("POST", f"/b/k?uploadId={upload_id}", completion({1: etag}))
+        client = await kept.harness.connect()
+        client.send(head + body)
+        await until(lambda: backend.pause_after is None)
+        if is_waiting:
+            clock.advance(KEEP_ALIVE_TIME)
+            await until(lambda: client.received)
+        client.transport.abortConnection()
+        await until(lambda: kept.harness.proxy.running_count == 0)
+        backend.pause_after = None
+        for connection in backend.connections:
+            if connection.lost is None:
+                connection.resume()
+        await until(lambda: not kept.harness.uploads._turns.tokens < 4)
+        done = await kept.complete(upload_id, {1: etag})
+        whole = [request for request in backend.requests if request.head.method == b"PUT"]
+        is_empty = kept.is_empty
+
+    assert (done.status, len(whole), is_empty) == (200, 1, True)
+
+
+@pytest_twisted.ensureDeferred
+async def test_two_that_complete_at_once(tmp_path: Path) -> None:
+    """
+    The second waits for the first, and reads the same. Meanwhile nobody can abort, or send another part.
+    """
+    content = b"x" * 1000
+    held: list[FaultyConnection] = []
+    backend = puts()
+    answer = backend.on_request
+
+    def hold(connection: FaultyConnection, request: ReceivedRequest) -> None:
+        if request.head.method == b"PUT":
+            held.append(connection)
+        else:
+            answer(connection, request)
+
+    backend.on_request = hold
+    async with recording(tmp_path, backend=backend) as kept:
+        upload_id = await kept.begin()
+        etag = await kept.put_part(upload_id, 1, content)
+        clients = []
+        for _ in range(2):
+            head, body = kept.request("POST", f"/b/k?uploadId={upload_id}", completion({1: etag}))
+            client = await kept.harness.connect()
+            client.send(head + body)
+            clients.append(client)
+        await until(lambda: held)
+        aborted = await kept.ask("DELETE", f"/b/k?uploadId={upload_id}")
+        part = await kept.ask("PUT", f"/b/k?uploadId={upload_id}&partNumber=1", b"x")
+        held[0].send(kept_as(content))
+        answers = [await client.answer("POST") for client in clients]
+        is_empty = kept.is_empty
+
+    assert [(each.status, code(each)) for each in (aborted, part)] == [(409, "OperationAborted")] * 2
+    assert [found(each, "ETag") for each in answers] == [[f'"{joined(content)}"']] * 2
+    assert (len(held), is_empty) == (1, True)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_disk_that_has_changed_a_part(tmp_path: Path) -> None:
+    """
+    The storage never has the whole request, so it has no object.
+    """
+    content = os.urandom(900_000)
+    backend = puts(kept_as(content))
+    async with recording(tmp_path, backend=backend) as kept:
+        upload_id = await kept.begin()
+        etag = await kept.put_part(upload_id, 1, content)
+        (name,) = kept.files
+        path = kept.directory / "parts" / name
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        refused = await kept.complete(upload_id, {1: etag})
+        await until(lambda: backend.partial_count == 1)
+        whole = [request for request in backend.requests if request.head.method == b"PUT"]
+        path.write_bytes(content)
+        done = await kept.complete(upload_id, {1: etag})
+
+    assert (refused.status, code(refused), whole, done.status) == (500, "InternalError", [], 200)
+
+
+@pytest_twisted.ensureDeferred
+async def test_others_are_served_meanwhile(tmp_path: Path) -> None:
+    """
+    A storage that takes all at once does not keep the reactor with one object: there is a turn for each block.
+    """
+    content = os.urandom(4 * MIB)
+    written: list[int] = []
+
+    class Sink:
+        def registerProducer(self, producer: Any, streaming: bool) -> None:
+            pass
+
+        def unregisterProducer(self) -> None:
+            pass
+
+        def write(self, data: bytes) -> None:
+            written.append(len(data))
+
+    async with keeping(tmp_path) as kept:
+        upload_id = await kept.begin()
+        etag = await kept.put_part(upload_id, 1, content)
+        (part,) = kept.kept.parts(upload_id, Place("test", "BACKENDKEY", b"b", b"k"), 0, 9)[1]
+        ended: list[bool] = []
+        joined_parts = JoinedParts([(part, kept.kept.path_of(part))])
+        reader = PartsReader(reactor, joined_parts, Sink(), lambda: ended.append(True), ended.append)
+        reader.start()
+        most = len(written)
+        while not ended:
+            before = len(written)
+            await turns()
+            most = max(most, len(written) - before)
+        done = await kept.complete(upload_id, {1: etag})
+
+    assert (sum(written), ended, done.status) == (len(content), [True], 200)
+    assert most <= 2
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_object_that_is_too_large(tmp_path: Path) -> None:
+    """
+    One PUT to the storage has its bound, and so has the object.
+    """
+    async with keeping(tmp_path, body_limits=BodyLimits(object_size=6 * MIB)) as kept:
+        upload_id = await kept.begin()
+        etags = {
+            1: await kept.put_part(upload_id, 1, b"x" * 5 * MIB),
+            2: await kept.put_part(upload_id, 2, b"y" * 2 * MIB),
+        }
+        refused = await kept.complete(upload_id, etags)
+        target = f"/b/k?partNumber=3&uploadId={upload_id}"
+        part = await kept.ask("PUT", target, b"z" * (6 * MIB + 1))
+        await kept.ask("PUT", "/b/source", b"s" * 1000)
+        settings = kept.harness.proxy.settings
+        kept.harness.proxy.settings = replace(settings, body_limits=BodyLimits(object_size=999))
+        copied = await kept.ask("PUT", target, x_amz_copy_source="/b/source")
+        stored = kept.stored()
+
+    assert [(each.status, code(each)) for each in (refused, part, copied)] == [(400, "EntityTooLarge")] * 3
+    assert stored is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_access_log(tmp_path: Path) -> None:
+    """
+    Each operation has its name, its size, and its error there.
+    """
+    async with keeping(tmp_path) as kept:
+        upload_id = await kept.begin()
+        etag = await kept.put_part(upload_id, 1, b"abc")
+        await kept.ask("GET", "/b?uploads")
+        await kept.ask("GET", f"/b/k?uploadId={upload_id}")
+        await kept.complete(upload_id, {1: etag})
+        await kept.ask("DELETE", f"/b/k?uploadId={upload_id}")
+        records = [
+            (
+                record.operation.log_name if record.operation else "",
+                record.status,
+                record.error_code,
+                record.object_size,
+            )
+            for record in kept.harness.records
+        ]
+
+    assert records == [
+        ("REST.POST.UPLOADS", 200, None, None),
+        ("REST.PUT.PART", 200, None, 3),
+        ("REST.GET.UPLOADS", 200, None, None),
+        ("REST.GET.UPLOAD", 200, None, None),
+        ("REST.POST.UPLOAD", 200, None, 3),
+        ("REST.DELETE.UPLOAD", 404, "NoSuchUpload", None),
+    ]
