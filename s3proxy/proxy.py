@@ -613,7 +613,8 @@ class ProxiedExchange:
             proxy.counts.lost_headers.update((backend.name, name.decode()) for name in self._mending.lost)
         if backend.forwarded != "none":
             onward.tell_origin(self._request.origin)
-        onward.check_size(self._received_at)
+        if self._multipart is None:
+            onward.check_size(self._received_at)
         preparing = self._multipart.prepare(self._plan.length) if self._multipart is not None else None
         if preparing is not None:
             self._await(preparing, self._prepared, self._not_prepared)

@@ -551,6 +551,7 @@ class MultipartRequest:
         onward = self._onward(b"PUT", context.head.raw_path, headers, context.address, PUT_OBJECT, length=size)
         if not context.backend.account.profile.is_plain:
             onward.mend()
+        onward.check_size(context.wall_clock())
         upload = onward.upload(size, None, [], None, context.wall_clock())
         upload.first_byte_time = context.backend.slow_first_byte_time
         return upload

@@ -408,7 +408,8 @@ class Operations:
             headers[b"accept-ranges"] = b"bytes"
         if quirks.serves_configuration and self._versions.status(bucket) == ENABLED:
             headers[b"x-amz-version-id"] = stored.version.encode()
-        headers[b"content-type"] = b"binary/octet-stream"
+        if "content-type" not in {name.lower() for name in stored.headers}:
+            headers[b"content-type"] = b"binary/octet-stream"
         headers |= {name.encode("latin-1"): value.encode("latin-1") for name, value in stored.headers.items()}
         for name in () if quirks.ignores_overrides else RESPONSE_OVERRIDES:
             value = call.query.get(name.decode())
