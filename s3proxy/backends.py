@@ -5,6 +5,7 @@ From the configuration's backends to what reaches them and signs for us there.
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from s3proxy.backend.pool import Pool
 from s3proxy.backend.request import BackendLimits
 from s3proxy.resign.gate import write_head
 from s3proxy.resign.head import Account
-from s3proxy.resign.profiles import ANY_BELOW_500, PROFILES, BackendKey
+from s3proxy.resign.profiles import ANY_BELOW_500, PROFILES, BackendKey, Profile
 from s3proxy.settings import BackendKeySettings, BackendSettings, Place, Settings
 from s3proxy.sigv4.signing_key import SigningKeys
 
@@ -86,12 +87,21 @@ def make_backend(backend: BackendSettings, settings: Settings, reactor: Any) -> 
         forwarded=backend.forwarded,
         first_byte_time=times.first_byte,
         slow_first_byte_time=times.slow_first_byte,
-        spools=backend.commit == "spool",
+        spooled_size=spooled_size(backend, profile),
         keeps_multipart=backend.multipart == "spool",
         authorities=tuple(place.authority.encode() for place in others),
         extensions=backend.extensions,
         conditions=backend.conditions,
     )
+
+
+def spooled_size(backend: BackendSettings, profile: Profile) -> int:
+    """
+    Return the bytes up to which a body is verified on disk before the backend hears of it; 0 for none.
+    """
+    if backend.commit is None and backend.spool_up_to is None:
+        return profile.spooled_size
+    return 0 if backend.commit == "tail" else backend.spool_up_to or sys.maxsize
 
 
 def make_backend_key(key: BackendKeySettings, settings: Settings) -> BackendKey:

@@ -69,7 +69,7 @@ def _check(path: Path) -> int:
             print(f"{checked}: {fault}", file=sys.stderr)
         return WRONG
     for backend in settings.backends:
-        if backend.commit == "tail" and not PROFILES[backend.profile].proves_tail:
+        if backend.commit is None and not PROFILES[backend.profile].proves_tail:
             print(
                 f'note: backend "{backend.name}": profile "{backend.profile}" does not prove that a body which is '
                 "reset before its end is dropped; `s3proxy doctor` tries it on the backend itself"

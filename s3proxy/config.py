@@ -124,6 +124,7 @@ def make_settings(content: Mapping[str, Any], directory: Path, environment: Mapp
     _check_backend_keys(file, faults)
     _check_routes(file, faults)
     _check_spool(file.server, directory, faults)
+    _check_commit(file, faults)
     multipart_directory = _multipart_directory(file.server, directory, environment)
     _check_multipart(file, multipart_directory, faults)
     _check_trust(file, faults)
@@ -311,6 +312,13 @@ def _multipart(backend: BackendSettings, multipart_directory: str | None) -> str
     if not PROFILES[backend.profile].lacks_multipart:
         return None
     return backend.multipart or ("spool" if multipart_directory is not None else "refuse")
+
+
+def _check_commit(file: _File, faults: list[Fault]) -> None:
+    for index, backend in enumerate(file.backend):
+        if backend.commit == "tail" and backend.spool_up_to is not None:
+            why = '`commit = "tail"` spools no body: leave one of the two out'
+            faults.append(Fault(f"backend[{index}].spool_up_to", why))
 
 
 def _check_multipart(file: _File, multipart_directory: str | None, faults: list[Fault]) -> None:

@@ -521,7 +521,7 @@ class ProxiedExchange:
                 self._classification.operation,
                 authenticated,
                 limits,
-                spools=self._backend.spools,
+                spooled_size=self._backend.spooled_size,
                 computes_md5=computes_md5,
             )
             if self._backend.keeps_multipart and self._classification.operation.is_part_of_upload:

@@ -320,11 +320,18 @@ class BackendSettings:
     )
     secret_access_key_file: str | None = option(FILE, "A file whose one line is the secret.", None)
     secret_access_key_env: str | None = option(ENVIRONMENT, "A variable whose value is the secret.", None)
-    commit: str = option(
+    commit: str | None = option(
         choice("tail", "spool"),
         "How a body is kept from being committed before it is verified. `tail` withholds its last bytes until then. "
         "`spool` verifies it on disk first, for a backend which would commit a short body.",
-        "tail",
+        None,
+        told="`tail`; for Walrus and the OSG `spool` up to 64 MiB, because each cut body may cost them a thread",
+    )
+    spool_up_to: int | None = option(
+        size(1, 5 * 1024 * GIB),
+        "Bytes of a body up to which `spool` holds. The last bytes of a larger one are withheld, as by `tail`.",
+        None,
+        told="all bodies, if `commit` is `spool`",
     )
     lossy_headers: str = option(
         choice("drop", "refuse"),

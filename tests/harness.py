@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -252,7 +253,7 @@ class Harness:
             account,
             self.forwarded,
             self.first_byte_time,
-            spools=self.spools,
+            spooled_size=sys.maxsize if self.spools else 0,
             conditions=self.conditions,
             keeps_multipart=self.uploads is not None,
         )

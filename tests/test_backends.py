@@ -1,9 +1,10 @@
 """
-What reaches a backend over TLS: only the backend itself, of its own name, issuer and date.
+What reaches a backend over TLS: only the backend itself, of its own name, issuer and date. Which bodies are spooled for it.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from twisted.internet import reactor
 
 from s3proxy.backend.pool import Pool
 from s3proxy.backend.request import BackendError, BackendLimits, BackendRequest
-from s3proxy.backends import CannotStart, make_endpoint
+from s3proxy.backends import CannotStart, make_endpoint, spooled_size
 from s3proxy.exchange import BackendFault
+from s3proxy.resign.profiles import PROFILES
 from s3proxy.settings import BackendSettings
 from s3proxy.testing.certificates import make_authority
 from s3proxy.testing.faulty_backend import FaultyBackend
@@ -103,3 +105,27 @@ def test_a_file_without_a_certificate(tmp_path: Path) -> None:
 
     with pytest.raises(CannotStart, match="holds no certificate"):
         make_endpoint(settings, settings.places[0], 5.0, reactor)
+
+
+@pytest.mark.parametrize(
+    ("profile", "options", "size"),
+    [
+        ("generic", {}, 0),
+        ("generic", {"commit": "spool"}, sys.maxsize),
+        ("generic", {"commit": "spool", "spool_up_to": 1000}, 1000),
+        ("generic", {"spool_up_to": 1000}, 1000),
+        ("walrus-3.4", {}, 64 << 20),
+        ("walrusbackend-4.x", {}, 64 << 20),
+        ("osg-4.3", {}, 64 << 20),
+        ("walrus-3.4", {"commit": "tail"}, 0),
+        ("walrus-3.4", {"commit": "spool"}, sys.maxsize),
+        ("walrus-3.4", {"spool_up_to": 1000}, 1000),
+    ],
+)
+def test_which_bodies_are_spooled(profile: str, options: dict[str, Any], size: int) -> None:
+    """
+    A cut body costs the storages of Eucalyptus more than the body. Whatever the operator says holds.
+    """
+    settings = BackendSettings(name="b", url="http://127.0.0.1:1", profile=profile, **options)
+
+    assert spooled_size(settings, PROFILES[profile]) == size

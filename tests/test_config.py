@@ -283,6 +283,11 @@ def test_the_secret_is_in_no_repr(tmp_path: Path) -> None:
         ),
         ({"backend": [backend(signature="V4")]}, "backend[0].signature", '"v4" | "v2" | "none"'),
         ({"backend": [backend(commit="none")]}, "backend[0].commit", 'accepted: "tail" | "spool"'),
+        (
+            {"backend": [backend(commit="tail", spool_up_to="1 MiB")]},
+            "backend[0].spool_up_to",
+            '`commit = "tail"` spools no body',
+        ),
         ({"backend": [backend(payload="hash")]}, "backend[0].payload", '"auto" | "unsigned" | "chunks"'),
         (
             {"backend": [backend(signature="v2", payload="chunks")]},

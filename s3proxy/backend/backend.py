@@ -22,7 +22,7 @@ class Backend:
         name: What the log calls it.
         extensions: What clients may ask for beyond the profile, by name; see `Profile.allows`.
         conditions: What becomes of those that it would ignore; see `Profile.allows`.
-        spools: Whether each body is verified on disk before it hears of it: it would commit a short one.
+        spooled_size: Bytes up to which a body is verified on disk before it hears of it; 0 for none.
         keeps_multipart: Whether multipart uploads are kept here until they are complete: it has none itself.
         forwarded: ``none``, ``x-forwarded`` or ``forwarded``: how it is told who the client is.
         first_byte_time: Seconds until an answer's head.
@@ -37,7 +37,7 @@ class Backend:
     forwarded: str = "none"
     first_byte_time: float = DEFAULT_FIRST_BYTE_TIME
     slow_first_byte_time: float = DEFAULT_SLOW_FIRST_BYTE_TIME
-    spools: bool = False
+    spooled_size: int = 0
     keeps_multipart: bool = False
     authorities: tuple[bytes, ...] = ()
     extensions: tuple[str, ...] | None = None

@@ -121,14 +121,14 @@ def plan_body(
     authenticated: Authenticated,
     limits: BodyLimits,
     *,
-    spools: bool = False,
+    spooled_size: int = 0,
     computes_md5: bool = False,
 ) -> BodyPlan:
     """
     Look at the headers once more, now that they are believed.
 
     Args:
-        spools: Whether an object must be verified whole, however large it is.
+        spooled_size: Bytes up to which an object must be verified whole before it is sent; 0 for none.
         computes_md5: Whether the MD5 of an object is wanted, whoever sent it.
 
     Raises:
@@ -165,7 +165,7 @@ def plan_body(
     if use is BodyUse.OBJECT:
         if length is not None and length > limits.object_size:
             raise EntityTooLarge(length, limits.object_size)
-        if length is None or spools:
+        if length is None or length <= spooled_size:
             max_held = limits.object_size
     elif length is not None and length > max_held:
         raise _too_large(use, max_held)

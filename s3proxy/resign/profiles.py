@@ -38,6 +38,7 @@ from s3proxy.s3.copy_source import copy_source_path
 from s3proxy.s3.errors import AccessDenied
 from s3proxy.s3.head import RequestHead
 from s3proxy.s3.identity_enum import IdentityEnum
+from s3proxy.s3.limits import MIB
 from s3proxy.s3.operation import VALUELESS_NAMES
 from s3proxy.s3.query import query_names
 
@@ -208,6 +209,8 @@ class Profile:
         escapes_plus: Whether ``+`` in a path must be sent as ``%2B``, because it is read as a space.
         sends_expect: Whether the backend is asked with ``Expect: 100-continue`` before a streamed body.
         proves_tail: Whether the backend was seen to drop a body which was reset before its end.
+        spooled_size: Bytes up to which a body is verified on disk first, unless its operator says otherwise: a cut body
+            costs it more than the body. 0 for none.
         reserved_segments: First path segments, lower case, which are not buckets but surfaces of its own.
         private_headers: Prefixes of headers, lower case, by which it takes orders from its own kind.
         health: Asked to see whether it works.
@@ -255,6 +258,7 @@ class Profile:
     escapes_plus: bool = False
     sends_expect: bool = False
     proves_tail: bool = False
+    spooled_size: int = 0
     reserved_segments: frozenset[bytes] = frozenset()
     private_headers: tuple[bytes, ...] = ()
     dropped_headers: frozenset[bytes] = frozenset()
@@ -424,6 +428,8 @@ _EUCALYPTUS = Profile(
     reserved_segments=frozenset({b"services"}),
     # By the policy headers an upload is judged by another policy than its client's; SOAP has operations of its own.
     private_headers=(b"euca", b"s3uploadpolicy", b"awsaccesskeyid", b"soapaction"),
+    # Of each body above 100 KiB that was cut, one thread of Walrus 3.4.2 waits for ever, and a file stays.
+    spooled_size=64 * MIB,
     features=frozenset(),
     error_codes=_WALRUS_CODES,
     mends_reads=True,
@@ -512,6 +518,7 @@ PROFILES: dict[str, Profile] = {
             name="walrus-3.4",
             service_path=b"/services/Walrus",
             signs_service_path=True,
+            proves_tail=True,
             health=HealthRequest(b"HEAD", b"", frozenset({403, 405})),
             v2_subresources=_WALRUS_SUBRESOURCES,
             # Seen with 3.4.2: it never answers a CreateMultipartUpload.

@@ -4,6 +4,8 @@ What is done with a body, and which are refused before a byte of them is asked f
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from s3proxy.authentication import NOBODY, Authenticated
@@ -116,10 +118,24 @@ def test_a_backend_that_commits_short_bodies_gets_verified_ones(spools: bool, st
         head = head_of(f"PUT /b/k\nContent-Length: {length}")
         authenticated = Authenticated(b"K", Carrier.V4_HEADER, NOBODY, frozenset(), UNSIGNED, None, head)
 
-        plan = plan_body(head, PUT_OBJECT, authenticated, BodyLimits(), spools=spools)
+        plan = plan_body(head, PUT_OBJECT, authenticated, BodyLimits(), spooled_size=sys.maxsize if spools else 0)
 
         assert plan.streams is (streams and large)
         assert plan.max_held >= length or plan.streams
+
+
+@pytest.mark.parametrize(("length", "streams"), [(65536, False), (65537, False), (100_000, False), (100_001, True)])
+def test_bodies_are_verified_whole_up_to_a_size(length: int, streams: bool) -> None:
+    """
+    Above it the end of a body is withheld.
+    """
+    head = head_of(f"PUT /b/k\nContent-Length: {length}")
+    authenticated = Authenticated(b"K", Carrier.V4_HEADER, NOBODY, frozenset(), UNSIGNED, None, head)
+
+    plan = plan_body(head, PUT_OBJECT, authenticated, BodyLimits(), spooled_size=100_000)
+
+    assert plan.streams is streams
+    assert plan.max_held >= length or plan.streams
 
 
 @pytest.mark.parametrize(("exemptions", "code"), [(frozenset[str](), "InvalidChunkSizeError"), ({"chunk-size"}, "")])
