@@ -1,5 +1,5 @@
 """
-What reaches a backend over TLS: only the backend itself, of its own name, issuer and date. Which bodies are spooled for it.
+What reaches a backend over TLS, only the backend itself, of its own name, issuer and date; which bodies are spooled.
 """
 
 from __future__ import annotations
