@@ -170,6 +170,7 @@ class Generation:
         """
         Begin what runs beside requests.
         """
+        self.access_log.start()
         for backend in self.backends.values():
             backend.agent.start()
 

@@ -1056,8 +1056,9 @@ class ProxiedExchange:
                 self._memory.release()
         if self._cause is not None:
             self._proxy.counts.aborted[self._cause] += 1
-        self._proxy.ended(self)
+        # The last one to end lets a draining process end, and with it the log and the counters.
         self._proxy.log_access(self._record())
+        self._proxy.ended(self)
         # They call us back: without the circle all of a request is gone with its end, not with a collection.
         self._body = self._relay = self._reader = self._form = self._response = self._unexplained = None
 

@@ -521,8 +521,10 @@ class LogSettings:
 
     access: str = option(
         text('the path of a file, "-" for standard output, or "none"'),
-        "One line for each request, in the format of S3's server access logs.",
+        "One line for each request, in the format of S3's server access logs. A daemon, twistd without `-n`, has no "
+        "standard output: `-` is twistd's log there.",
         "-",
+        told="`-` (standard output)",
     )
 
 

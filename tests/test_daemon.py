@@ -4,6 +4,7 @@ The daemon as people run it: ``twistd -n s3proxy``, its signals, its log, and wh
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -23,6 +24,11 @@ from tests.signer import HASH, SIGNED_CHUNKS, UNSIGNED, Signer
 from tests.socket_client import SocketClient
 
 BODY = bytes(range(256)) * 2000
+
+LONG = 4_000_000
+"""
+Turns of the reactor in which a process starts, however slow the machine is.
+"""
 
 
 def twistd_arguments(configuration: Path) -> list[str]:
@@ -343,3 +349,30 @@ async def test_a_step_of_the_wall_clock_during_an_upload(tmp_path: Path, hour: i
     assert client.status == 200
     assert [stored.body for stored in daemon.backend.requests] == [BODY]
     assert b"RequestTimeTooSkewed" in stepped, "the clock of signatures has moved"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest_twisted.ensureDeferred
+async def test_a_daemon_without_an_access_log_logs_requests_to_twistds_log(tmp_path: Path, workers: int) -> None:
+    """
+    Without ``-n`` there is no standard output: a warning names the option, and the lines go to twistd's log.
+    """
+    daemon = Daemon(tmp_path, server=f"workers = {workers}")
+    text = daemon.configuration.read_text()
+    daemon.configuration.write_text(text.replace('access = "access.log"', 'access = "-"'))
+    log, pidfile = tmp_path / "twistd.log", tmp_path / "twistd.pid"
+    arguments = [each for each in twistd_arguments(daemon.configuration) if each not in {"-n", "--pidfile="}]
+    arguments[2:2] = [f"--pidfile={pidfile}", f"--logfile={log}", f"--rundir={tmp_path}"]
+    subprocess.run([sys.executable, *arguments], check=True, timeout=60, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    pid = int(pidfile.read_text())
+    try:
+        await until(lambda: "listening on" in log.read_text(), LONG)
+        answer = await daemon.ask(daemon.signer().head("GET", "/test-bucket/key")[0])
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    await until(lambda: not pidfile.exists(), LONG)
+    await daemon.close()
+
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert log.read_text().count('log.access is "-"') == workers
+    assert log.read_text().count('REST.GET.OBJECT key "GET /test-bucket/key HTTP/1.1" 200') == 1
