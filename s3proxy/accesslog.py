@@ -53,7 +53,7 @@ class AccessRecord:
         authentication_type: ``AuthHeader`` or ``QueryString``.
         cipher_suite: Of the client's TLS.
         tls_version: ``TLSv1.3``.
-        backend: Its name; None where it never heard of the request.
+        backend: Its name; None where it was not to be asked.
         backend_request_id: As the backend sent it.
     """
 

@@ -9,6 +9,7 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from s3proxy import __version__
@@ -18,7 +19,7 @@ from s3proxy.doctor.command import add_doctor, run_doctor
 from s3proxy.presign import add_presign, run_presign
 from s3proxy.resign.profiles import PROFILES
 from s3proxy.s3.credential import Credential
-from s3proxy.settings import Settings
+from s3proxy.settings import MAX_PORT, Settings
 from s3proxy.tables import Faults
 
 WRONG = 1
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check.add_argument("file", type=Path, help="the configuration (TOML); the keys file it names is checked, too")
     demo = commands.add_parser("demo", help="show what s3proxy does, then serve until Ctrl-C")
     demo.add_argument("--once", action="store_true", help="end after the show")
-    demo.add_argument("--port", type=int, default=0, help="where to listen for http; https gets the next one")
+    demo.add_argument("--port", type=_port, default=0, help="where to listen for http; https gets the next one")
     add_presign(commands.add_parser("presign", help="print a URL which gives access for a while"))
     add_doctor(commands.add_parser("doctor", help="try out what a storage does; say which profile fits"))
     options = parser.parse_args(arguments)
@@ -48,9 +49,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run_presign(options)
     if options.command == "doctor":
         return run_doctor(options)
+    if find_spec("boto3") is None:
+        print("the demonstration needs boto3: pip install 'txs3proxy[demo]'", file=sys.stderr)
+        return WRONG
     from s3proxy.demo import run_demo
 
     return run_demo(once=options.once, port=options.port)
+
+
+def _port(text: str) -> int:
+    port = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else -1
+    if not 0 <= port < MAX_PORT:
+        raise argparse.ArgumentTypeError(f"{text} is not a port from 0 to {MAX_PORT - 1}, with one for https behind it")
+    return port
 
 
 def _check(path: Path) -> int:
@@ -68,11 +79,14 @@ def _check(path: Path) -> int:
         for fault in error.faults:
             print(f"{checked}: {fault}", file=sys.stderr)
         return WRONG
+    chosen = {table["name"] for table in configuration.content["backend"] if "commit" in table}
     for backend in settings.backends:
-        if backend.commit == "tail" and not PROFILES[backend.profile].proves_tail:
+        is_chosen = backend.name in chosen
+        if backend.commit == "tail" and not is_chosen and not PROFILES[backend.profile].proves_tail:
             print(
                 f'note: backend "{backend.name}": profile "{backend.profile}" does not prove that a body which is '
-                "reset before its end is dropped; `s3proxy doctor` tries it on the backend itself"
+                "reset before its end is dropped; `s3proxy doctor` tries it on the backend itself, and `commit`, "
+                "written out, says that you know"
             )
     shared = _shared_keys(settings, keys.values())
     if shared:

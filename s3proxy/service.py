@@ -197,6 +197,12 @@ class ProxyService(Service):
         except (CannotStart, CannotListen) as error:
             self._sockets.keep_only(self._ports)
             return self._not_reloaded([str(error)])
+        if settings.server.workers > 1:
+            self._log.warn(
+                "server.workers is {wanted} now: one process has no supervisor which could start others; this takes a "
+                "restart",
+                wanted=settings.server.workers,
+            )
         self.generation = generation
         self.former_generations = [old for old in self.former_generations if old.running_count] + [former]
         for resource, listener in self._resources:

@@ -240,9 +240,13 @@ def test_the_secret_is_in_no_repr(tmp_path: Path) -> None:
         (
             {"server": {"worker": 2}},
             "server.worker",
-            "unknown name; accepted: listen, admin, workers, region, accepted_regions, domains, refuse, ",
+            'unknown name (is "workers" meant?); accepted: listen, admin, workers, region, accepted_regions, ',
         ),
-        ({"servers": {}}, "servers", "unknown name; accepted: server, listener, backend, backend_key, route, cred"),
+        (
+            {"servers": {}},
+            "servers",
+            'unknown name (is "server" meant?); accepted: server, listener, backend, backend_key, route, cred',
+        ),
         ({"server": {"listen": []}}, "server.listen", "a list of at least 1"),
         ({"server": {"listen": ["9000"]}}, "server.listen[0]", "a Twisted endpoint string"),
         ({"server": {"listen": ["haproxy:tcp:9000"]}}, "server.listen[0]", "a Twisted endpoint string"),
@@ -345,7 +349,11 @@ def test_the_secret_is_in_no_repr(tmp_path: Path) -> None:
         ({"credentials": {"source": "keys.toml"}}, "credentials.source", '"file:PATH"'),
         ({"credentials": {"source": "ldap:x"}}, "credentials.source", '"file:PATH"'),
         ({"limits": {"small_body": "1 GiB"}}, "limits.small_body", "bytes from 0 to 4 MiB"),
-        ({"limits": {"smal_body": 1}}, "limits.smal_body", "unknown name; accepted: small_body"),
+        (
+            {"limits": {"smal_body": 1}},
+            "limits.smal_body",
+            'unknown name (is "small_body" meant?); accepted: small_body',
+        ),
         ({"times": {"idle": "60s"}}, "times.idle", "a number of seconds from 0.1 to 86400"),
         ({"times": {"idle": 0}}, "times.idle", "a number of seconds"),
         ({"log": {"access": ""}}, "log.access", '"-" for standard output'),
