@@ -65,6 +65,8 @@ def _check_endpoint(value: str) -> None:
             socket.getaddrinfo(address.interface or None, address.port, 0, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)
         except OSError as error:
             raise NotAccepted(f"interface={address.interface}: {error.strerror}") from None
+    elif address == "":
+        raise NotAccepted("it has no path")
     elif address is not None and address.startswith("/") and not Path(address).parent.is_dir():
         # A relative path is meant from the working directory, which may be another one when the daemon starts.
         raise NotAccepted(f"{Path(address).parent}: is no directory")

@@ -376,3 +376,39 @@ async def test_a_daemon_without_an_access_log_logs_requests_to_twistds_log(tmp_p
     assert answer.startswith(b"HTTP/1.1 200")
     assert log.read_text().count('log.access is "-"') == workers
     assert log.read_text().count('REST.GET.OBJECT key "GET /test-bucket/key HTTP/1.1" 200') == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_reload_says_that_more_workers_take_a_restart(tmp_path: Path) -> None:
+    """
+    One process has no supervisor which could start others: everything else of the file is in force.
+    """
+    daemon = Daemon(tmp_path)
+    with running(twistd_arguments(daemon.configuration), tmp_path) as process:
+        await until_listening(daemon.port, process)
+        await until(lambda: "listening on" in daemon.output(), LONG)
+        text = daemon.configuration.read_text()
+        daemon.configuration.write_text(text.replace("[server]", "[server]\nworkers = 2"))
+        for number in (1, 2):
+            process.send_signal(signal.SIGHUP)
+            await until(lambda number=number: daemon.output().count("reloaded: ") == number, LONG)
+    await daemon.close()
+
+    assert daemon.output().count("server.workers is 2 now") == 2
+    assert daemon.output().count("takes a restart") == 2
+
+
+@pytest.mark.parametrize("commit", ["tail", None])
+def test_check_is_silent_about_a_commit_that_is_written_out(tmp_path: Path, commit: str | None) -> None:
+    """
+    Whoever writes the default out knows of it.
+    """
+    backend = f'commit = "{commit}"' if commit else ""
+    path = write_configuration(tmp_path, "http://127.0.0.1:1", backend=backend)
+
+    ran = subprocess.run(
+        [sys.executable, "-m", "s3proxy.cli", "check", str(path)], capture_output=True, text=True, check=False
+    )
+
+    assert ran.returncode == 0, ran.stderr
+    assert ("does not prove" in ran.stdout) is (commit is None)
