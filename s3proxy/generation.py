@@ -76,9 +76,10 @@ class Generation:
             else:
                 self.access_log = AccessLog(settings.log.access)
         except Faults as error:
-            raise CannotStart(f"{settings.keys_file}:\n{error}") from None
+            raise CannotStart("\n".join(fault.told_of(settings.keys_file) for fault in error.faults)) from None
         except OSError as error:
-            raise CannotStart(f"{error.filename}: {error.strerror}") from None
+            option = "log.access: " if error.filename == settings.log.access else ""
+            raise CannotStart(f"{option}{error.filename}: {error.strerror}") from None
         self.routing = Routing(
             self.backends,
             [(route.bucket, route.backend) for route in settings.routes],

@@ -80,7 +80,7 @@ def run_presign(options: argparse.Namespace) -> int:
         )
     except Faults as error:
         for fault in error.faults:
-            print(f"{options.keys}: {fault}", file=sys.stderr)
+            print(fault.told_of(options.keys), file=sys.stderr)
         return WRONG
     except CannotPresign as error:
         print(error, file=sys.stderr)

@@ -104,15 +104,18 @@ class TCPAddress:
     port: int
     interface: str
 
-    def excludes(self, other: TCPAddress) -> bool:
-        """
-        Say whether only one of two may listen.
-        """
-        wide = {"", "0.0.0.0", "::"}  # noqa: S104
-        is_same = self.interface == other.interface or (
-            (":" in self.interface) == (":" in other.interface) and (self.interface in wide or other.interface in wide)
-        )
-        return self.port == other.port != 0 and is_same
+
+def excludes(one: TCPAddress | str, other: TCPAddress | str) -> bool:
+    """
+    Say whether only one of two sockets may listen.
+    """
+    if not isinstance(one, TCPAddress) or not isinstance(other, TCPAddress):
+        return one == other
+    wide = {"", "0.0.0.0", "::"}  # noqa: S104
+    overlaps = (":" in one.interface) == (":" in other.interface) and not wide.isdisjoint(
+        {one.interface, other.interface}
+    )
+    return one.port == other.port != 0 and (one.interface == other.interface or overlaps)
 
 
 def listening_address(endpoint: str) -> TCPAddress | str | None:

@@ -32,14 +32,22 @@ class Fault:
     One thing which is wrong in a file.
 
     Attributes:
-        place: Path of the key: ``backend[0].url``; empty where the file itself is meant.
+        place: Path of the key: ``backend[0].url``; empty where the file itself is meant, which the message names.
+        told: The same as a reader of the file finds it: ``[[backend]] "a": url``.
     """
 
     place: str
     message: str
+    told: str = dataclasses.field(default="", compare=False)
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.message}" if self.place else self.message
+        return f"{self.told or self.place}: {self.message}" if self.place else self.message
+
+    def told_of(self, path: Path) -> str:
+        """
+        Tell it with the name of its file.
+        """
+        return f"{path}: {self}" if self.place else self.message
 
 
 class Faults(Exception):
@@ -295,6 +303,34 @@ def accepted_names(value: str, names: Iterable[str]) -> str:
     names = tuple(names)
     accepted = " | ".join(f'"{name}"' for name in names) or "none, for there is none"
     return f'"{value}" is not accepted{nearest(value, names)}; accepted: {accepted}'
+
+
+_IN_TABLE = re.compile(r"(\w+)\[(\d+)\](?:\.(.+))?")
+_NAMES = ("name", "endpoint", "access_key_id")
+
+
+def named_faults(faults: Iterable[Fault], content: Mapping[str, Any]) -> list[Fault]:
+    """
+    Tell a fault in one of several tables by that table's name, or by its number, from 1 on, where no name is its own.
+    """
+    return [dataclasses.replace(fault, told=_told_place(fault.place, content)) for fault in faults]
+
+
+def _told_place(place: str, content: Mapping[str, Any]) -> str:
+    found = _IN_TABLE.fullmatch(place)
+    tables = content.get(found[1]) if found is not None else None
+    if found is None or not isinstance(tables, list) or int(found[2]) >= len(tables):
+        return place
+    table = tables[int(found[2])]
+    name = _name_of(table)
+    is_good = isinstance(name, str) and name.isprintable() and len(name) <= 80
+    is_only = is_good and sum(_name_of(each) == name for each in tables) == 1
+    shown = f'"{name}"' if is_only else f"{int(found[2]) + 1}"
+    return f"[[{found[1]}]] {shown}" + (f": {found[3]}" if found[3] else "")
+
+
+def _name_of(table: Any) -> Any:
+    return next((table[each] for each in _NAMES if each in table), None) if isinstance(table, dict) else None
 
 
 # Reading

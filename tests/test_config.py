@@ -584,3 +584,73 @@ def test_a_fault_of_the_command_line_is_told_by_the_flag(arguments: tuple[str, .
         parsed(*arguments)
 
     assert message in str(raised.value)
+
+
+def test_a_fault_is_told_as_the_file_is_written() -> None:
+    """
+    One of several tables has its name, or its number from 1 on where that is missing or another's, too.
+    """
+    content = {
+        "backend": [backend(name="a", urls=[]), backend(signature="v3"), {**backend(), "name": 5}],
+        "listener": [{"endpoint": "tcp:9000", "post": "memory"}],
+        "server": {"region": 5},
+        "a[b": 1,
+    }
+
+    with pytest.raises(Faults) as told:
+        make_settings(content, Path("/etc/s3proxy"))
+
+    lines = [str(fault).partition(" is not")[0] for fault in told.value.faults]
+    assert '[[backend]] "a": urls: []' in lines
+    assert '[[backend]] "b": signature: "v3"' in lines
+    assert "[[backend]] 3: name: 5" in lines
+    assert '[[listener]] "tcp:9000": post: "memory"' in lines
+    assert "server.region: 5" in lines
+    assert [line for line in lines if line.startswith("a[b: unknown name")]
+
+
+def test_faults_between_tables_are_told_beside_others(tmp_path: Path) -> None:
+    """
+    One round: an option which is wrong hides nothing that has to do with others.
+    """
+    (tmp_path / "ca.pem").write_text("no certificate")
+    content = {
+        "server": {
+            "listen": ["tcp:9000", "tcp:9000:interface=127.0.0.1", "unix:s.sock", "unix:s.sock", "tcp:0", "tcp:0"],
+            "admin": "tcp:9000:interface=127.0.0.1",
+            "region": 5,
+        },
+        "listener": [{"endpoint": "tcp6:9000"}, {"endpoint": "ssl:9000:privateKey=x"}],
+        "backend": [backend(url="https://b", ca_file="ca.pem"), backend(name="c", signature="v3")],
+        "route": [{"bucket": "a", "backend": "d"}],
+        "backend_key": [backend_key(backend="e")],
+        "log": {"access": "nowhere/access.log"},
+        "limits": {"memory": "64KB"},
+    }
+
+    faults = faults_of(content, tmp_path)
+
+    assert {place: message for place, message in faults.items() if "listens there" in message} == {
+        "server.listen[1]": "server.listen[0] listens there already",
+        "server.listen[3]": "server.listen[2] listens there already",
+        "server.admin": "server.listen[0] listens there already",
+    }
+    assert faults["backend[0].ca_file"] == f"{tmp_path}/ca.pem: holds no PEM certificate"
+    assert faults["route[0].backend"] == '"d" is not accepted; accepted: "b" | "c"'
+    assert faults["backend_key[0].backend"] == '"e" is not accepted; accepted: "b" | "c"'
+    assert faults["log.access"] == f"{tmp_path}/nowhere: is no directory"
+    assert "KiB, MiB, GiB" in faults["limits.memory"]
+    assert len(faults) == 11, faults
+
+
+def test_an_option_which_is_wrong_is_not_missed() -> None:
+    """
+    What others say of it is not told: url and trusted_peers are there, and no name but the first is known.
+    """
+    content = {
+        "server": {"trusted_peers": ["x"], "proxy_protocol": True},
+        "backend": [backend(url="ftp://b"), {**backend(), "name": ""}],
+        "route": [{"bucket": "a", "backend": "d"}],
+    }
+
+    assert list(faults_of(content)) == ["backend[0].url", "backend[1].name", "server.trusted_peers[0]"]

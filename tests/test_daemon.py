@@ -17,6 +17,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 
+from s3proxy.cli import main
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest, answer_ok
 from tests.harness import SERVER, turns, until
 from tests.processes import free_port, running, until_listening, write_configuration
@@ -246,7 +247,7 @@ def test_check_tells_every_fault(tmp_path: Path) -> None:
     )
 
     assert ran.returncode == 1
-    for place in ("server.region", "server.colour", "backend[0].url", "backend[0]"):
+    for place in ("server.region", "server.colour", '[[backend]] "a": url', '[[backend]] "a": exactly one of secret'):
         assert place in ran.stderr
 
 
@@ -412,3 +413,77 @@ def test_check_is_silent_about_a_commit_that_is_written_out(tmp_path: Path, comm
 
     assert ran.returncode == 0, ran.stderr
     assert ("does not prove" in ran.stdout) is (commit is None)
+
+
+def test_check_reads_the_keys_of_a_wrong_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    One round tells the faults of both files, each line with the name of its own.
+    """
+    path = write_configuration(tmp_path, "http://127.0.0.1:1", server="region = 5")
+    keys = tmp_path / "keys.toml"
+    keys.write_text('[[key]]\naccess_key_id = "A"\nsecret_access_key = "s"\nbackend = "tset"\n')
+
+    assert main(["check", str(path)]) == 1
+
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(" is not accepted")[0] for line in lines] == [
+        f"{path}: server.region: 5",
+        f'{keys}: [[key]] "A": backend: "tset"',
+    ]
+    assert '(is "test" meant?)' in lines[1]
+
+
+@pytest.mark.parametrize("name", ["s3proxy.toml", "keys.toml"])
+def test_a_file_that_is_no_toml_is_named_once(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    """
+    With the place where reading ended.
+    """
+    path = write_configuration(tmp_path, "http://127.0.0.1:1")
+    (tmp_path / name).write_text("[log\n")
+
+    assert main(["check", str(path)]) == 1
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{tmp_path / name}: not TOML: ")
+    assert line.count(name) == 1
+    assert "line 1" in line
+
+
+@pytest.mark.parametrize(("signature", "memory"), [("none", "64 MiB"), ("v4", "16 MiB")])
+def test_check_notes_what_has_no_use(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], signature: str, memory: str
+) -> None:
+    """
+    Buckets that are to be signed for at a backend for which nobody signs, and a share above the whole.
+    """
+    path = write_configuration(
+        tmp_path,
+        "http://127.0.0.1:1",
+        more=f"""
+[[backend]]
+name = "other"
+url = "http://127.0.0.1:2"
+signature = "{signature}"
+{'access_key_id = "A"' if signature == "v4" else ""}
+{'secret_access_key = "s"' if signature == "v4" else ""}
+
+[[route]]
+bucket = "public-*"
+backend = "other"
+
+[anonymous]
+signed_buckets = ["public-a", "b"]
+
+[limits]
+memory = "32 MiB"
+key_memory = "{memory}"
+""",
+    )
+
+    assert main(["check", str(path)]) == 0
+
+    notes = capsys.readouterr().out
+    unsigned = 'note: anonymous.signed_buckets: "public-a" is at backend "other", where nothing is signed'
+    assert (unsigned in notes) is (signature == "none")
+    assert ("limits.key_memory has no use above limits.memory" in notes) is (memory == "64 MiB")
+    assert '"b" is at' not in notes
