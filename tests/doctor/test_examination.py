@@ -135,7 +135,9 @@ async def test_a_legacy_store(tmp_path: Path) -> None:
         assert examined.verdicts("signed-chunks", "unsigned-trailer", "chunked-transfer") == ["no", "no", "no"]
         assert examined.verdicts("key-plus", "key-escaped-plus", "key-slashes") == ["no", "yes", "yes"]
         assert "'a b'" in examined.findings["key-plus"].why
-        assert examined.verdicts("continue", "range", "list-v2", "multipart") == ["yes", "no", "no", "no"]
+        assert examined.verdicts("continue", "range", "list-v2", "multipart") == ["yes", "no", "no", "yes"]
+        assert examined.verdicts("multipart-etag") == ["no"]
+        assert "ends in -1: no; its entity tag is another" in Report(examined.examination, "generic", []).text()
         report = examined.report()
         assert 'signature = "v2"' in report.table
         assert 'commit = "tail"' in report.table
@@ -195,7 +197,7 @@ async def test_a_store_without_uploads_in_parts(tmp_path: Path, monkeypatch: pyt
     async with legacy(tmp_path) as (_, examined):
         await examined.run()
 
-        assert examined.verdicts("reset-drops-part", "multipart") == ["yes", "unclear"]
+        assert examined.verdicts("reset-drops-part", "multipart", "multipart-etag") == ["yes", "unclear", "unclear"]
         assert 'commit = "tail"' in examined.report().table
 
 
