@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
@@ -299,6 +299,8 @@ class ProxyService(Service):
                 wrap = partial(ProxyHeaderFactory, site=site)
                 self._ports[name] = self._sockets.listen(name, listener.endpoint, site, wrap)
                 if former is not None:
+                    # "(TCP Port 443 Closed)", Twisted logs, though the socket stays open.
+                    cast(Any, former)._logConnectionLostMsg = lambda: None
                     former.stopListening()
         for name in self._sites.keys() - named.keys():
             self._ports.pop(name).stopListening()

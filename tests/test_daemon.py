@@ -18,6 +18,7 @@ import pytest_twisted
 from twisted.internet import reactor
 
 from s3proxy.cli import main
+from s3proxy.testing.certificates import make_authority, make_certificate
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest, answer_ok
 from tests.harness import SERVER, turns, until
 from tests.processes import free_port, running, until_listening, write_configuration
@@ -397,6 +398,28 @@ async def test_a_reload_says_that_more_workers_take_a_restart(tmp_path: Path) ->
 
     assert daemon.output().count("server.workers is 2 now") == 2
     assert daemon.output().count("takes a restart") == 2
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_reload_does_not_say_that_a_tls_port_is_closed(tmp_path: Path) -> None:
+    """
+    The socket stays open: it is only served with another certificate.
+    """
+    certificate, key = make_certificate(make_authority(), ["127.0.0.1"]).write(tmp_path, "server")
+    port = free_port()
+    listen = f"ssl:{port}:interface=127.0.0.1:privateKey={key}:certKey={certificate}"
+    daemon = Daemon(tmp_path, listen=listen)
+    with running(twistd_arguments(daemon.configuration), tmp_path) as process:
+        await until_listening(port, process)
+        await until(lambda: "listening on" in daemon.output(), LONG)
+        process.send_signal(signal.SIGHUP)
+        await until(lambda: "reloaded: " in daemon.output(), LONG)
+        await until_listening(port, process)
+        after = daemon.output()
+    await daemon.close()
+
+    assert "Closed" not in after
+    assert f"(TCP Port {port} Closed)" in daemon.output()
 
 
 @pytest.mark.parametrize("commit", ["tail", None])
