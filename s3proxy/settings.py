@@ -556,8 +556,9 @@ class Limits:
     )
     unknown_length: str = option(
         choice("refuse", "spool"),
-        "What becomes of the PUT of an object that does not say its length: `refuse` answers 411 MissingContentLength, "
-        "or 501 NotImplemented in chunked transfer coding; `spool` verifies it on disk first.",
+        "What becomes of the PUT of an object in chunked transfer coding that does not say its length: `refuse` "
+        "answers 501 NotImplemented, as S3 does; `spool` verifies it on disk first. One with neither a length nor that "
+        "coding is answered 411 MissingContentLength in any case.",
         "refuse",
     )
     spool_size: int = option(
