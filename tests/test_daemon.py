@@ -307,6 +307,22 @@ def test_a_port_in_use_fails_the_start(tmp_path: Path) -> None:
     assert "Traceback" not in ran.stdout + ran.stderr
 
 
+def test_an_access_log_which_cannot_be_opened_fails_the_start(tmp_path: Path) -> None:
+    """
+    In one line, with the name of the option.
+    """
+    path = write_configuration(tmp_path, "http://127.0.0.1:1")
+    path.write_text(path.read_text().replace('access = "access.log"', 'access = "/proc/no-such-file"'))
+
+    ran = subprocess.run(
+        [sys.executable, *twistd_arguments(path)], capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path
+    )
+
+    assert ran.returncode == 1
+    assert ran.stderr.splitlines()[-1] == "log.access: /proc/no-such-file: No such file or directory"
+    assert "Traceback" not in ran.stdout + ran.stderr
+
+
 STEPPED = """
 import sys, time
 from datetime import timedelta

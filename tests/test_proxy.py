@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 from twisted.internet.defer import fail
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 
 from s3proxy.backend.request import BackendError
 from s3proxy.backend.trouble import why
@@ -19,7 +19,7 @@ from s3proxy.s3.credential import BudgetLimits
 from s3proxy.s3.errors import AccessDenied
 from tests.conftest import ErrorLog
 from tests.harness import Harness, turns
-from tests.signer import Signer
+from tests.signer import SIGNED_CHUNKS, Signer
 from tests.test_wire_cases import element
 
 GET = Signer().head("GET", "/test-bucket/k")[0]
@@ -135,6 +135,22 @@ async def test_the_log_names_a_backend_which_cannot_be_reached() -> None:
     assert (event["backend"], event["fault"]) == ("test", "UNREACHABLE")
     assert event["address"] == "the-address"
     assert event["cause"] == "nobody listens there: connection refused"
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_log_says_that_a_bodys_coding_is_broken() -> None:
+    """
+    With the request's id, and without a byte of the body.
+    """
+    harness = Harness()
+    upload = Signer().put("/test-bucket/k", b"hello" * 100, SIGNED_CHUNKS, transfer_chunks=100)
+
+    with capturedLogs() as captured:
+        assert (await ask(harness, upload.head + b"secret\r\n"))[:2] == (400, "BadRequest")
+
+    (event,) = [event for event in captured if "chunked transfer coding" in event["log_format"]]
+    assert event["request_id"] == harness.records[0].request_id
+    assert "secret" not in formatEvent(event)
 
 
 @pytest_twisted.ensureDeferred
