@@ -201,14 +201,16 @@ def _further_faults(content: Mapping[str, Any], faults: Sequence[Fault], directo
     except Faults:
         return []
     wrong = {fault.place.partition(".")[0] for fault in faults}
+    if any(fault.place.startswith("server.listen") for fault in faults):
+        # Without it there is a default, which nobody has written.
+        file = replace(file, server=replace(file.server, listen=("unix:" + _STAND_IN,)))
     if "server" in wrong:
         wrong |= {f"listener[{index}]" for index in range(len(file.listener))}
-    lacks_names = any(backend.name.startswith(_STAND_IN) for backend in file.backend)
     return [
         fault
         for fault in _faults_between(file, directory)
+        # Also of a name that is not found while some are not known: the message lists them.
         if _STAND_IN not in fault.message
-        and not (lacks_names and fault.place.endswith(".backend"))
         and not (fault.place.partition(".")[0] in wrong and _OF_SEVERAL.search(fault.message))
     ]
 
@@ -218,11 +220,13 @@ def _take_out(content: dict[str, Any], place: str) -> None:
     Remove an option which is wrong. Of a list of tables an entry which is none becomes an empty one.
     """
     found = _PLACE.fullmatch(place)
-    if found is None:
+    if found is None or place in content:
+        # A name can be quoted, and look like a place.
+        content.pop(place, None)
         return
     name, number, option = found.groups()
     table = content.get(name)
-    if number is not None and isinstance(table, list):
+    if number is not None and isinstance(table, list) and int(number) < len(table):
         if not isinstance(table[int(number)], dict):
             table[int(number)] = {}
         table = table[int(number)]

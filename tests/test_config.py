@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -593,8 +594,9 @@ def test_a_fault_is_told_as_the_file_is_written() -> None:
     content = {
         "backend": [backend(name="a", urls=[]), backend(signature="v3"), {**backend(), "name": 5}],
         "listener": [{"endpoint": "tcp:9000", "post": "memory"}],
-        "server": {"region": 5},
+        "server": {"region": True, "host_id": [date(2026, 1, 1)]},
         "a[b": 1,
+        "backend[7]": 1,
     }
 
     with pytest.raises(Faults) as told:
@@ -605,7 +607,8 @@ def test_a_fault_is_told_as_the_file_is_written() -> None:
     assert '[[backend]] "b": signature: "v3"' in lines
     assert "[[backend]] 3: name: 5" in lines
     assert '[[listener]] "tcp:9000": post: "memory"' in lines
-    assert "server.region: 5" in lines
+    assert "server.region: true" in lines
+    assert "server.host_id: [2026-01-01]" in lines
     assert [line for line in lines if line.startswith("a[b: unknown name")]
 
 
@@ -654,3 +657,4 @@ def test_an_option_which_is_wrong_is_not_missed() -> None:
     }
 
     assert list(faults_of(content)) == ["backend[0].url", "backend[1].name", "server.trusted_peers[0]"]
+    assert list(faults_of({"server": {"listen": ["x"], "admin": DEFAULT_LISTEN}})) == ["server.listen[0]"]

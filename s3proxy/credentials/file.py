@@ -195,8 +195,9 @@ def read_keys(
             backend_keys=table.backend_key,
             budget=_budget(table, key_limits),
         )
+    faults = named_faults(faults, content)
     if faults:
-        raise Faults(named_faults(faults, content))
+        raise Faults(faults)
     return credentials
 
 
