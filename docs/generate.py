@@ -61,18 +61,44 @@ def errors_page() -> str:
     Every error which s3proxy itself answers.
     """
     rows = []
-    for _, class_ in inspect.getmembers(errors, inspect.isclass):
+    with_message = errors_with_messages()
+    for name, class_ in inspect.getmembers(errors, inspect.isclass):
         if issubclass(class_, errors.S3Error) and class_ is not errors.S3Error:
             retry = "yes" if class_.retry_after is not None else ""
-            rows.append((class_.code, class_.status, class_.default_message, retry))
+            is_own = class_ is errors.InternalError or class_.default_message != errors.S3Error.default_message
+            messages = [class_.default_message] if is_own else []
+            messages += ["*what is wrong*"] if name in with_message or not is_own else []
+            rows.append((class_.code, class_.status, " / ".join(messages), retry))
     table = "".join(f"| {code} | {status} | {message} | {retry} |\n" for code, status, message, retry in sorted(rows))
     return (
         "# Errors\n\n"
         + NOTE
         + "What s3proxy itself answers, as S3's document of an error. What the storage answers is "
         "relayed, save what speaks of our own signature: that is a 500.\n\n"
-        "| code | status | message, where it is always the same | Retry-After |\n|---|---|---|---|\n" + table
+        "*What is wrong* stands for a message that says so of the request at hand; some errors have either.\n\n"
+        "| code | status | message | Retry-After |\n|---|---|---|---|\n" + table
     )
+
+
+def errors_with_messages() -> set[str]:
+    """
+    The classes of errors that somewhere get a message of their own.
+    """
+    found = set()
+    for path in (ROOT / "s3proxy").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ClassDef) and path.name == "errors.py":
+                calls = [call for call in ast.walk(node) if isinstance(call, ast.Call) and _has_message(call)]
+                found |= {node.name for call in calls if ast.unparse(call.func) in {"cls", "super().__init__"}}
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and _has_message(node):
+                class_ = getattr(errors, node.func.id, None)
+                if inspect.isclass(class_) and "__init__" not in vars(class_):
+                    found.add(node.func.id)
+    return found
+
+
+def _has_message(call: ast.Call) -> bool:
+    return bool(call.args) and not (isinstance(call.args[0], ast.Constant) and call.args[0].value is None)
 
 
 def limits_page() -> str:
@@ -89,8 +115,21 @@ def limits_page() -> str:
             value = getattr(limits, target.id)
             reason = " ".join(str(following.value.value).split())
             shown = format_size(value) if reason.startswith("Bytes") else str(value)
-            rows.append(f"| `{target.id}` | {shown} | {reason} |\n")
-    return "# Limits\n\n" + NOTE + "| limit | value | |\n|---|---|---|\n" + "".join(rows)
+            rows.append(f"| `{target.id}` | {shown} | {OPTIONS_OF_LIMITS.get(target.id, '-')} | {reason} |\n")
+    return "# Limits\n\n" + NOTE + LIMITS_INTRODUCTION + "".join(rows)
+
+
+LIMITS_INTRODUCTION = """
+A limit with an [option](options.md) is that option's default. The others are fixed.
+
+| limit | value | option | |
+|---|---|---|---|
+""".lstrip()
+OPTIONS_OF_LIMITS = {
+    "MAX_OBJECT_SIZE": "`object_size`",
+    "SMALL_BODY_SIZE": "`small_body`",
+    "MAX_XML_BODY_SIZE": "`xml_body`",
+}
 
 
 FAULTS_INTRODUCTION = """
@@ -211,7 +250,8 @@ def operations_page() -> str:
 OPERATIONS_INTRODUCTION = """These are the operations of the Amazon S3 API, by what a request's path names. Nothing else
 is sent to a backend, whoever signed it:
 
-- Another method, or a sub-resource that S3 does not have with this method, is answered 405 MethodNotAllowed.
+- The methods PATCH, TRACE and CONNECT, and a sub-resource that S3 does not have with this method, are answered 405
+  MethodNotAllowed; any other method is answered 400 BadRequest.
 - Two sub-resources in one request, a repeated parameter, and a missing or empty one are answered 400 InvalidArgument,
   an empty `uploadId` 404 NoSuchUpload.
 - A query parameter that S3 does not know is ignored in a read, as S3 ignores it, and not sent. A write with one is

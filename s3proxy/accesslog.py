@@ -53,7 +53,7 @@ class AccessRecord:
         authentication_type: ``AuthHeader`` or ``QueryString``.
         cipher_suite: Of the client's TLS.
         tls_version: ``TLSv1.3``.
-        backend: Its name; None where it never heard of the request.
+        backend: Its name; None where it was not to be asked.
         backend_request_id: As the backend sent it.
     """
 
@@ -185,7 +185,8 @@ class AccessLog:
     Where the lines go: written at once, so that nothing is lost with the process.
 
     Args:
-        path: A file, which is appended to; ``-`` for standard output; ``none`` for nowhere.
+        path: A file, which is appended to; ``-`` for standard output, or the process's own log where that is
+            ``/dev/null``, as in a daemon; ``none`` for nowhere.
 
     Attributes:
         lost_count: Lines which could not be written.
@@ -196,14 +197,28 @@ class AccessLog:
     def __init__(self, path: str) -> None:
         self._path = path
         self._fd: int | None = None
+        self._is_in_log = False
         self.lost_count = 0
         self.reopen()
+
+    def start(self) -> None:
+        """
+        Look where standard output leads: it is known once twistd has made a daemon of the process.
+        """
+        if self._path == "-" and not self._is_in_log and not _has_standard_output():
+            self._is_in_log, self._fd = True, None
+            self._log.warn(
+                'log.access is "-", standard output, which this process does not have: the lines of the access log go '
+                'to this log; name a file, or say "none"'
+            )
 
     def write(self, record: AccessRecord) -> None:
         """
         Write a record's line.
         """
         if self._fd is None:
+            if self._is_in_log:
+                self._log.info("{line}", line=format_line(record).decode("ascii").rstrip("\n"))
             return
         try:
             os.write(self._fd, format_line(record))
@@ -223,7 +238,7 @@ class AccessLog:
         if self._path == "none":
             return
         if self._path == "-":
-            self._fd = 1
+            self._fd = None if self._is_in_log else 1
             return
         fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
         self.close()
@@ -235,5 +250,13 @@ class AccessLog:
         Write no more.
         """
         fd, self._fd = self._fd, None
+        self._is_in_log = False
         if fd is not None and fd > 2:
             os.close(fd)
+
+
+def _has_standard_output() -> bool:
+    try:
+        return os.fstat(1).st_rdev != os.stat(os.devnull).st_rdev
+    except OSError:
+        return False

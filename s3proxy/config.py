@@ -4,19 +4,25 @@ Settings from a configuration file: whatever is wrong in it is told at once, eac
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509 import load_pem_x509_certificates
 
 from s3proxy.resign.profiles import PROFILES
 from s3proxy.routing import covers
 from s3proxy.s3.limits import KIB, MIB
 from s3proxy.settings import (
     DEFAULT_LISTEN,
+    TABLES,
     AnonymousSettings,
     BackendKeySettings,
     BackendSettings,
@@ -27,9 +33,12 @@ from s3proxy.settings import (
     RouteSettings,
     ServerSettings,
     Settings,
+    TCPAddress,
     Times,
+    excludes,
+    listening_address,
 )
-from s3proxy.tables import Fault, Faults, accepted_names, read_toml, structure
+from s3proxy.tables import Fault, Faults, accepted_names, named_faults, options_of, read_toml, structure
 
 MAX_FILE_SIZE = 1 * MIB
 """
@@ -119,18 +128,13 @@ def make_settings(content: Mapping[str, Any], directory: Path, environment: Mapp
     try:
         file = structure(_File, content)
     except Faults as error:
-        raise Faults(sorted({*faults, *error.faults})) from None
-    _check_backends(file, directory, faults)
-    _check_backend_keys(file, faults)
-    _check_routes(file, faults)
-    _check_spool(file.server, directory, faults)
-    _check_commit(file, faults)
-    multipart_directory = _multipart_directory(file.server, directory, environment)
-    _check_multipart(file, multipart_directory, faults)
-    _check_trust(file, faults)
+        faults += [*error.faults, *_further_faults(content, error.faults, directory, environment)]
+    else:
+        faults += _faults_between(file, directory, environment)
     if faults:
-        raise Faults(sorted(faults))
+        raise Faults(sorted(named_faults(set(faults), content)))
     server = file.server
+    multipart_directory = _multipart_directory(server, directory, environment)
     endpoints = server.listen or (() if file.listener else (DEFAULT_LISTEN,))
     listeners = [ListenerSettings(endpoint=endpoint) for endpoint in endpoints] + list(file.listener)
     return Settings(
@@ -157,6 +161,106 @@ def make_settings(content: Mapping[str, Any], directory: Path, environment: Mapp
         times=file.times,
         log=file.log if file.log.access in {"-", "none"} else LogSettings(access=str(directory / file.log.access)),
     )
+
+
+def _faults_between(file: _File, directory: Path, environment: Mapping[str, str]) -> list[Fault]:
+    """
+    Find what is wrong between options, or between an option and the machine, where each option alone is right.
+    """
+    faults: list[Fault] = []
+    _check_backends(file, directory, faults)
+    _check_backend_keys(file, faults)
+    _check_routes(file, faults)
+    _check_spool(file.server, directory, faults)
+    _check_commit(file, faults)
+    _check_multipart(file, _multipart_directory(file.server, directory, environment), faults)
+    _check_access_log(file.log, directory, faults)
+    _check_trust(file, faults)
+    _check_addresses(file, faults)
+    return faults
+
+
+_OF_SEVERAL = re.compile("exactly one of|go together|is for|has no use|spools no body|must begin and end")
+"""
+Faults of one table's options together, which may be there only because one of them was taken out.
+"""
+
+_PLACE = re.compile(r"([^.\[]*)(?:\[(\d+)\])?(?:\.([^.\[]*).*)?", re.DOTALL)
+_STAND_IN = "a-name-that-no-file-has"
+_ARRAYS = {name.strip("[]"): table for name, table in TABLES.items() if name.startswith("[[")}
+
+
+def _further_faults(
+    content: Mapping[str, Any], faults: Sequence[Fault], directory: Path, environment: Mapping[str, str]
+) -> list[Fault]:
+    """
+    Find the same where some options are wrong, as far as those have nothing to do with it.
+    """
+    rest = copy.deepcopy(dict(content))
+    for fault in faults:
+        _take_out(rest, fault.place)
+    for name, table in _ARRAYS.items():
+        for index, entry in enumerate(rest.get(name, [])):
+            needed = [option.name for option in options_of(table) if option.is_required and option.name not in entry]
+            entry.update(dict.fromkeys(needed, f"{_STAND_IN}-{index}"))
+            if "endpoint" in needed:
+                entry["endpoint"] = f"unix:{_STAND_IN}-{index}"
+    try:
+        file = structure(_File, rest)
+    except Faults:
+        return []
+    wrong = {fault.place.partition(".")[0] for fault in faults}
+    if any(fault.place.startswith("server.listen") for fault in faults):
+        # Without it there is a default, which nobody has written.
+        file = replace(file, server=replace(file.server, listen=("unix:" + _STAND_IN,)))
+    if "server" in wrong:
+        wrong |= {f"listener[{index}]" for index in range(len(file.listener))}
+    return [
+        fault
+        for fault in _faults_between(file, directory, environment)
+        # Also of a name that is not found while some are not known: the message lists them.
+        if _STAND_IN not in fault.message
+        and not (fault.place.partition(".")[0] in wrong and _OF_SEVERAL.search(fault.message))
+    ]
+
+
+def _take_out(content: dict[str, Any], place: str) -> None:
+    """
+    Remove an option which is wrong. Of a list of tables an entry which is none becomes an empty one.
+    """
+    found = _PLACE.fullmatch(place)
+    if found is None or place in content:
+        # A name can be quoted, and look like a place.
+        content.pop(place, None)
+        return
+    name, number, option = found.groups()
+    table = content.get(name)
+    if number is not None and isinstance(table, list) and int(number) < len(table):
+        if not isinstance(table[int(number)], dict):
+            table[int(number)] = {}
+        table = table[int(number)]
+    if option is not None and isinstance(table, dict):
+        table.pop(option, None)
+    elif number is None:
+        content.pop(name, None)
+
+
+def _check_addresses(file: _File, faults: list[Fault]) -> None:
+    listen = file.server.listen or (() if file.listener else (DEFAULT_LISTEN,))
+    named = {f"server.listen[{index}]": endpoint for index, endpoint in enumerate(listen)}
+    named |= {f"listener[{index}].endpoint": one.endpoint for index, one in enumerate(file.listener)}
+    if file.server.admin is not None:
+        named["server.admin"] = file.server.admin
+    former: dict[str, TCPAddress | str] = {}
+    for place, endpoint in named.items():
+        address = listening_address(endpoint)
+        if address is None:
+            continue
+        for other, taken in former.items():
+            if excludes(address, taken):
+                faults.append(Fault(place, f"{other} listens there already"))
+                break
+        former[place] = address
 
 
 _SHARED = (
@@ -226,7 +330,8 @@ def _check_backends(file: _File, directory: Path, faults: list[Fault]) -> None:
     for index, backend in enumerate(file.backend):
         place = f"backend[{index}]"
         _check_places(backend, place, faults)
-        if (backend.client_certificate_file is None) != (backend.client_private_key_file is None):
+        is_pair = (backend.client_certificate_file is None) == (backend.client_private_key_file is None)
+        if not is_pair:
             faults.append(Fault(place, "client_certificate_file and client_private_key_file go together"))
         if backend.payload == "chunks" and backend.signature != "v4":
             faults.append(Fault(f"{place}.payload", f'"chunks" is for signature "v4", not "{backend.signature}"'))
@@ -238,6 +343,23 @@ def _check_backends(file: _File, directory: Path, faults: list[Fault]) -> None:
                 faults.append(Fault(f"{place}.{name}", "is for a url which begins with https"))
             elif not os.access(directory / path, os.R_OK):
                 faults.append(Fault(f"{place}.{name}", f"{directory / path}: cannot be read"))
+            elif (is_pair or name == "ca_file") and not _holds_pem(
+                directory / path, is_key=name == "client_private_key_file"
+            ):
+                wanted = "private key" if name == "client_private_key_file" else "certificate"
+                faults.append(Fault(f"{place}.{name}", f"{directory / path}: holds no PEM {wanted}"))
+
+
+def _holds_pem(path: Path, *, is_key: bool) -> bool:
+    try:
+        content = path.read_bytes()
+        if is_key:
+            load_pem_private_key(content, None)
+        else:
+            load_pem_x509_certificates(content)
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm):
+        return False
+    return True
 
 
 def _check_places(backend: BackendSettings, place: str, faults: list[Fault]) -> None:
@@ -334,6 +456,16 @@ def _check_multipart(file: _File, multipart_directory: str | None, faults: list[
         path = Path(multipart_directory)
         if not (path.is_dir() or path.parent.is_dir()):
             faults.append(Fault("server.multipart_directory", f"{path.parent}: is no directory"))
+
+
+def _check_access_log(log: LogSettings, directory: Path, faults: list[Fault]) -> None:
+    path = directory / log.access
+    if log.access in {"-", "none"}:
+        return
+    if not path.parent.is_dir():
+        faults.append(Fault("log.access", f"{path.parent}: is no directory"))
+    elif path.is_dir():
+        faults.append(Fault("log.access", f"{path}: is a directory"))
 
 
 # Files of secrets

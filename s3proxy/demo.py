@@ -19,6 +19,7 @@ from typing import Any
 from twisted.internet.threads import deferToThread
 
 from s3proxy.awschunked.encoder import ChunkEncoder
+from s3proxy.backends import CannotStart
 from s3proxy.config import make_settings
 from s3proxy.service import ProxyService
 from s3proxy.sigv4.chunks import ChunkSigner
@@ -34,6 +35,7 @@ STORE_MODE = "riakcs"
 """
 The stand-in's mode and the profile of its backend: the oldest kind that has multipart uploads and no service path.
 """
+STORE_KEY_ID = "LEGACYKEY"
 SLOW_BYTES_PER_SECOND = 8 * MIB
 SLOW_SIZE = 48 * MIB
 
@@ -67,7 +69,12 @@ def run_demo(*, once: bool, port: int) -> int:
         demo.stop().addBoth(lambda ignored: reactor.stop())
 
     def begin() -> None:
-        demo.start()
+        try:
+            demo.start()
+        except CannotStart as error:
+            print(error, file=sys.stderr)
+            reactor.stop()
+            return
         deferToThread(demo.show).addBoth(shown)
 
     reactor.callWhenRunning(begin)
@@ -106,7 +113,7 @@ class Demo:
         (directory / "store").mkdir()
         self.store = LegacyStore(
             directory / "store",
-            {"LEGACYKEY": self._backend_secret},
+            {STORE_KEY_ID: self._backend_secret},
             wall_clock=lambda: datetime.now(UTC),
             reactor=self._reactor,
             quirks=MODES[STORE_MODE],
@@ -136,7 +143,7 @@ class Demo:
                         "url": f"http://127.0.0.1:{self._store_port.getHost().port}",
                         "profile": STORE_MODE,
                         "signature": "v2",
-                        "access_key_id": "LEGACYKEY",
+                        "access_key_id": STORE_KEY_ID,
                         "secret_access_key": self._backend_secret,
                     }
                 ],
@@ -170,7 +177,9 @@ class Demo:
         self._show_pace()
         self.say(
             f"\nendpoint   {self.url}\n           {self.tls_url}   (authority: {self.authority_path})\n"
-            f"bucket     {BUCKET}\n\n"
+            f"bucket     {BUCKET}\n"
+            f"store      {self.store_url.removesuffix('/services/Walrus')}   (profile walrus-3.4, signature v2)\n"
+            f"           access key id {STORE_KEY_ID}, secret {self._backend_secret}\n\n"
             f"AWS_ACCESS_KEY_ID={self._client_key_id} AWS_SECRET_ACCESS_KEY={self._client_secret} "
             f"AWS_REGION=us-east-1 \\\n    aws --endpoint-url {self.url} s3 cp FILE s3://{BUCKET}/"
         )
@@ -199,7 +208,7 @@ class Demo:
 
         self.say("1. A default upload of boto3")
         body = secrets.token_bytes(3 * MIB)
-        straight = self._client(self.store_url, key_id="LEGACYKEY", secret=self._backend_secret)
+        straight = self._client(self.store_url, key_id=STORE_KEY_ID, secret=self._backend_secret)
         try:
             straight.put_object(Bucket=BUCKET, Key="straight", Body=body)
             refusal = "it was taken"

@@ -79,9 +79,10 @@ class Generation:
             else:
                 self.access_log = AccessLog(settings.log.access)
         except Faults as error:
-            raise CannotStart(f"{settings.keys_file}:\n{error}") from None
+            raise CannotStart("\n".join(fault.told_of(settings.keys_file) for fault in error.faults)) from None
         except OSError as error:
-            raise CannotStart(f"{error.filename}: {error.strerror}") from None
+            option = "log.access: " if error.filename == settings.log.access else ""
+            raise CannotStart(f"{option}{error.filename}: {error.strerror}") from None
         self.routing = Routing(
             self.backends,
             [(route.bucket, route.backend) for route in settings.routes],
@@ -195,6 +196,7 @@ class Generation:
         """
         Begin what runs beside requests.
         """
+        self.access_log.start()
         for backend in self.backends.values():
             backend.agent.start()
         if self.multipart is not None:

@@ -30,6 +30,9 @@ from s3proxy.sigv4.scope import CredentialScope
 from s3proxy.sigv4.signing_key import SigningKey, derive_signing_key
 from s3proxy.tables import Faults
 
+METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE")
+"Methods of S3 whose requests are signed."
+
 WRONG = 1
 "Exit status where a URL cannot be made."
 
@@ -48,7 +51,9 @@ def add_presign(parser: argparse.ArgumentParser) -> None:
     Add the command's options.
     """
     parser.add_argument("url", help="of the object, as it will be asked for: http://127.0.0.1:9000/bucket/key")
-    parser.add_argument("--method", default="GET", help="which the URL is good for (default: GET)")
+    parser.add_argument(
+        "--method", type=str.upper, choices=METHODS, default="GET", help="which the URL is good for (default: GET)"
+    )
     parser.add_argument("--expires", type=int, default=3600, help="seconds which it is good for (default: 3600)")
     parser.add_argument("--keys", type=Path, default=Path("keys.toml"), help="the keys file (default: keys.toml)")
     parser.add_argument("--access-key-id", help="the key which signs (default: the file's only one)")
@@ -75,7 +80,7 @@ def run_presign(options: argparse.Namespace) -> int:
         )
     except Faults as error:
         for fault in error.faults:
-            print(f"{options.keys}: {fault}", file=sys.stderr)
+            print(fault.told_of(options.keys), file=sys.stderr)
         return WRONG
     except CannotPresign as error:
         print(error, file=sys.stderr)

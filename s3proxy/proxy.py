@@ -29,6 +29,7 @@ from s3proxy.authentication import (
 from s3proxy.backend.deletions import DeletingEach
 from s3proxy.backend.relay import DocumentReader, LateDocument, ResponseRelay
 from s3proxy.backend.request import BackendError
+from s3proxy.backend.trouble import why
 from s3proxy.body.guard import GuardedBody, HeldBody
 from s3proxy.body.intake import FormIntake
 from s3proxy.body.plan import BodyLimits, BodyPlan, plan_body
@@ -75,6 +76,7 @@ from s3proxy.s3.date import format_rfc1123
 from s3proxy.s3.error_xml import error_document, outcome_document
 from s3proxy.s3.errors import (
     AccessDenied,
+    BadRequest,
     InternalError,
     MethodNotAllowed,
     NotImplementedByProxy,
@@ -288,6 +290,7 @@ class ProxiedExchange:
         self._multipart: MultipartRequest | None = None
         self._mending: Mending | None = None
         self._is_admitted_once = False
+        self._is_asked = False
         self._backend: Backend | None = None
         self._looking_up: Deferred[Any] | None = None
         self._lookup_deadline: Deadline | None = None
@@ -767,6 +770,11 @@ class ProxiedExchange:
 
     def _body_cut(self, failure: Failure) -> None:
         error = failure.value
+        if isinstance(error, BadRequest):
+            self._proxy.log.info(
+                "BadRequest: the body's chunked transfer coding cannot be read: {request_id}",
+                request_id=self._request_id,
+            )
         self._cause = "client_too_slow" if isinstance(error, RequestTimeout) else "client_cut"
         if not isinstance(error, S3Error):
             self._proxy.log.failure("a body was not delivered: {request_id}", failure, request_id=self._request_id)
@@ -878,6 +886,7 @@ class ProxiedExchange:
     def _ask_measure(self) -> None:
         assert self._onward is not None
         assert self._backend is not None
+        self._is_asked = True
         self._asked = self._backend.agent.send(self._onward.measuring(self._proxy.wall_clock()))
         self._asked.addCallbacks(partial(self._guarded, self._measured), self._not_answered)
 
@@ -911,6 +920,7 @@ class ProxiedExchange:
             self._send()
 
     def _ask(self, asked: Deferred[BackendResponse]) -> None:
+        self._is_asked = True
         self._asked = asked
         asked.addCallbacks(partial(self._guarded, self._answered), self._not_answered)
 
@@ -988,10 +998,11 @@ class ProxiedExchange:
 
     def _warn_of(self, error: BaseException | None, fault: BackendFault) -> None:
         self._proxy.log.warn(
-            "backend {backend}: {fault}: {cause}: {request_id}",
+            "backend {backend} at {address}: {fault}: {cause}: {request_id}",
             backend=self._backend_name,
+            address=getattr(error, "address", "") or "-",
             fault=fault.name,
-            cause=_cause(error),
+            cause=why(error),
             request_id=self._request_id,
         )
 
@@ -1339,8 +1350,9 @@ class ProxiedExchange:
                 self._memory.release()
         if self._cause is not None:
             self._proxy.counts.aborted[self._cause] += 1
-        self._proxy.ended(self)
+        # The last one to end lets a draining process end, and with it the log and the counters.
         self._proxy.log_access(self._record())
+        self._proxy.ended(self)
         # They call us back: without the circle all of a request is gone with its end, not with a collection.
         self._body = self._relay = self._reader = self._form = None
         self._response = self._unexplained = self._measure = None
@@ -1379,7 +1391,7 @@ class ProxiedExchange:
             authentication_type=carrier.place if carrier is not None else None,
             cipher_suite=cipher_suite,
             tls_version=tls_version,
-            backend=self._backend_name if self._response is not None or self._upload is not None else None,
+            backend=self._backend_name if self._is_asked else None,
             backend_request_id=answer.fields.value(b"x-amz-request-id") if answer is not None else None,
         )
 
@@ -1414,12 +1426,3 @@ class _BlamesUsError(Exception):
     """
     A backend's error is about the signature which we sent.
     """
-
-
-def _cause(error: BaseException | None) -> str:
-    """
-    Name why a backend failed: the kind of the last cause. Its text could quote what was sent.
-    """
-    while error is not None and error.__cause__ is not None:
-        error = error.__cause__
-    return type(error).__name__

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
@@ -198,6 +198,12 @@ class ProxyService(Service):
         except (CannotStart, CannotListen) as error:
             self._sockets.keep_only(self._ports)
             return self._not_reloaded([str(error)])
+        if settings.server.workers > 1:
+            self._log.warn(
+                "server.workers is {wanted} now: one process has no supervisor which could start others; this takes a "
+                "restart",
+                wanted=settings.server.workers,
+            )
         self.generation = generation
         self.former_generations = [old for old in self.former_generations if old.running_count] + [former]
         for resource, listener in self._resources:
@@ -316,6 +322,8 @@ class ProxyService(Service):
                 wrap = partial(ProxyHeaderFactory, site=site)
                 self._ports[name] = self._sockets.listen(name, listener.endpoint, site, wrap)
                 if former is not None:
+                    # "(TCP Port 443 Closed)", Twisted logs, though the socket stays open.
+                    cast(Any, former)._logConnectionLostMsg = lambda: None
                     former.stopListening()
         for name in self._sites.keys() - named.keys():
             self._ports.pop(name).stopListening()

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import fnmatch
 import re
+import socket
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-from twisted.internet.endpoints import serverFromString
+from OpenSSL import SSL, crypto
+from twisted.internet.endpoints import AdoptedStreamServerEndpoint, serverFromString
 
 from s3proxy.authentication import SWITCHES
 from s3proxy.frontend.peers import UNIX
@@ -25,6 +28,11 @@ from s3proxy.tables import NotAccepted, boolean, choice, count, list_of, one_or_
 DAY = 86400.0
 
 DEFAULT_LISTEN = "tcp:9000:interface=127.0.0.1"
+
+MAX_PORT = 65535
+"""
+The highest port. The socket module takes others modulo 65536.
+"""
 
 ENDPOINT_KINDS = ("tcp", "tcp6", "ssl", "unix", "systemd")
 """
@@ -45,12 +53,99 @@ def _check_endpoint(value: str) -> None:
     if value.partition(":")[0] not in ENDPOINT_KINDS:
         raise NotAccepted
     try:
-        serverFromString(None, value)
+        address = listening_address(value)
     except OSError as error:
         raise NotAccepted(f"{error.filename}: {error.strerror}") from None
     except Exception as error:
-        # Whatever a parser of Twisted's makes of bad arguments: TypeError, ValueError, IndexError, OpenSSL's.
-        raise NotAccepted(str(error) or type(error).__name__) from None
+        raise NotAccepted(_why_no_endpoint(error)) from None
+    if isinstance(address, TCPAddress):
+        if not 0 <= address.port <= MAX_PORT:
+            raise NotAccepted(f"{address.port} is not a port from 0 to {MAX_PORT}")
+        try:
+            socket.getaddrinfo(address.interface or None, address.port, 0, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)
+        except OSError as error:
+            raise NotAccepted(f"interface={address.interface}: {error.strerror}") from None
+    elif address == "":
+        raise NotAccepted("it has no path")
+    elif address is not None and address.startswith("/") and not Path(address).parent.is_dir():
+        # A relative path is meant from the working directory, which may be another one when the daemon starts.
+        raise NotAccepted(f"{Path(address).parent}: is no directory")
+
+
+def _why_no_endpoint(error: Exception) -> str:
+    """
+    Say in words what a parser of Twisted's makes of bad arguments: ValueError, TypeError, IndexError, OpenSSL's own.
+    """
+    text = str(error)
+    if isinstance(error, SSL.Error | crypto.Error):
+        return "its certificate or its private key cannot be read"
+    if found := re.search(r"unexpected keyword argument '(\w+)'", text):
+        return f'"{found[1]}=" is no argument of it'
+    if found := re.search(r"missing \d+ required positional argument: '(\w+)'", text):
+        return f'"{found[1]}=" is missing'
+    if found := re.search(r"invalid literal for int\(\) with base \d+: '(.*)'", text):
+        return f'"{found[1]}" is no number'
+    if isinstance(error, LookupError):
+        return "systemd has given no such socket to this process"
+    if isinstance(error, TypeError):
+        return "it has too many or too few arguments"
+    return text or type(error).__name__
+
+
+@dataclass(frozen=True, slots=True)
+class TCPAddress:
+    """
+    Where an endpoint would listen.
+
+    Attributes:
+        interface: Empty for all of IPv4.
+    """
+
+    port: int
+    interface: str
+
+
+def excludes(one: TCPAddress | str, other: TCPAddress | str) -> bool:
+    """
+    Say whether only one of two sockets may listen.
+    """
+    if not isinstance(one, TCPAddress) or not isinstance(other, TCPAddress):
+        return one == other
+    wide = {"", "0.0.0.0", "::"}  # noqa: S104
+    overlaps = (":" in one.interface) == (":" in other.interface) and not wide.isdisjoint(
+        {one.interface, other.interface}
+    )
+    return one.port == other.port != 0 and (one.interface == other.interface or overlaps)
+
+
+def listening_address(endpoint: str) -> TCPAddress | str | None:
+    """
+    Return where an endpoint would listen: a path for a unix socket, None for one of systemd's.
+    """
+    found = _Asked()
+    made: Any = serverFromString(found, endpoint)
+    if not isinstance(made, AdoptedStreamServerEndpoint):
+        made.listen(None)
+    return found.address
+
+
+class _Asked:
+    """
+    What an endpoint takes for its reactor, to tell where it would listen.
+    """
+
+    address: TCPAddress | str | None = None
+
+    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> None:
+        self.address = TCPAddress(port, interface)
+
+    def listenSSL(
+        self, port: int, factory: Any, context: Any = None, backlog: int = 50, interface: str = "", **more: Any
+    ) -> None:
+        self.address = TCPAddress(port, interface)
+
+    def listenUNIX(self, address: str, factory: Any, **more: Any) -> None:
+        self.address = address
 
 
 def _check_admin(value: str) -> None:
@@ -349,9 +444,15 @@ class BackendSettings:
         told="`spool`, if there is a directory",
     )
     extensions: tuple[str, ...] | None = option(
-        list_of(choice(*sorted(EXTENSIONS), *sorted(ALL_OPERATIONS))),
+        list_of(
+            choice(
+                *sorted(EXTENSIONS),
+                *sorted(ALL_OPERATIONS),
+                accepted="the name of an extension or of an operation of S3",
+            )
+        ),
         "What clients may ask for beyond the profile: functions that are not S3's, or S3 operations that the profile "
-        "does not list, by their API name.",
+        "does not list, by their API name. [Operations](operations.md) has all names.",
         None,
         told="the profile's own choice",
     )
@@ -491,7 +592,9 @@ class Limits:
     )
     unknown_length: str = option(
         choice("refuse", "spool"),
-        "What becomes of a PUT which does not say its length: 411, or it is verified on disk first.",
+        "What becomes of the PUT of an object in chunked transfer coding that does not say its length: `refuse` "
+        "answers 501 NotImplemented, as S3 does; `spool` verifies it on disk first. One with neither a length nor that "
+        "coding is answered 411 MissingContentLength in any case.",
         "refuse",
     )
     spool_size: int = option(
@@ -572,8 +675,10 @@ class LogSettings:
 
     access: str = option(
         text('the path of a file, "-" for standard output, or "none"'),
-        "One line for each request, in the format of S3's server access logs.",
+        "One line for each request, in the format of S3's server access logs. A daemon, twistd without `-n`, has no "
+        "standard output: `-` is twistd's log there.",
         "-",
+        told="`-` (standard output)",
     )
 
 

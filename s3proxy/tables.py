@@ -10,6 +10,8 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date, time
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
@@ -30,14 +32,22 @@ class Fault:
     One thing which is wrong in a file.
 
     Attributes:
-        place: Path of the key: ``backend[0].url``; empty where the file itself is meant.
+        place: Path of the key: ``backend[0].url``; empty where the file itself is meant, which the message names.
+        told: The same as a reader of the file finds it: ``[[backend]] "a": url``.
     """
 
     place: str
     message: str
+    told: str = dataclasses.field(default="", compare=False)
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.message}" if self.place else self.message
+        return f"{self.told or self.place}: {self.message}" if self.place else self.message
+
+    def told_of(self, path: Path) -> str:
+        """
+        Tell it with the name of its file.
+        """
+        return f"{path}: {self}" if self.place else self.message
 
 
 class Faults(Exception):
@@ -67,6 +77,7 @@ class Kind:
         unit: Of a number: ``seconds``, ``bytes``; empty where there is none.
         is_secret: Whether the value must be seen nowhere.
         item: Of a list: what its items may be.
+        words: All that it may be, where that is one of a few words.
     """
 
     accepted: str
@@ -74,6 +85,7 @@ class Kind:
     unit: str = ""
     is_secret: bool = False
     item: Kind | None = None
+    words: tuple[str, ...] = ()
 
 
 def option(kind: Kind, about: str, default: Any = _REQUIRED, *, told: str | None = None) -> Any:
@@ -149,9 +161,12 @@ def options_of(table: type) -> list[Option]:
 # Kinds
 
 
-def choice(*words: str) -> Kind:
+def choice(*words: str, accepted: str = "") -> Kind:
     """
-    One of a few words.
+    One of some words.
+
+    Args:
+        accepted: What they are, where they are too many to be told.
     """
 
     def parse(value: Any) -> str:
@@ -159,7 +174,7 @@ def choice(*words: str) -> Kind:
             raise NotAccepted
         return value
 
-    return Kind(" | ".join(f'"{word}"' for word in words), parse)
+    return Kind(accepted or " | ".join(f'"{word}"' for word in words), parse, words=words)
 
 
 def text(accepted: str, check: Callable[[str], None] | None = None, *, is_secret: bool = False) -> Kind:
@@ -240,7 +255,12 @@ def seconds(least: float, most: float) -> Kind:
             raise NotAccepted
         return float(value)
 
-    return Kind(f"a number of seconds from {least:g} to {most:g}", parse, unit="seconds")
+    return Kind(f"a number of seconds from {least:g} to {_format_seconds(most)}", parse, unit="seconds")
+
+
+def _format_seconds(number: float) -> str:
+    days = number / 86400
+    return f"{number:.0f} ({days:g} days)" if days > 1 else f"{number:g}"
 
 
 def size(least: int, most: int) -> Kind:
@@ -250,10 +270,12 @@ def size(least: int, most: int) -> Kind:
 
     def parse(value: Any) -> int:
         if isinstance(value, str):
-            digits = value.rstrip("BKMGi").strip()
-            unit = value[len(value.rstrip("BKMGi")) :]
-            if unit not in _UNITS or not digits.isascii() or not digits.isdigit() or len(digits) > 19:
+            found = re.fullmatch(r"([0-9]{1,19}) ?([A-Za-z]*)", value, re.ASCII)
+            if found is None:
                 raise NotAccepted
+            digits, unit = found.groups()
+            if unit not in _UNITS:
+                raise NotAccepted(f"its unit must be one of {', '.join(_UNITS)}")
             value = int(digits) * _UNITS[unit]
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
             raise NotAccepted
@@ -278,8 +300,37 @@ def accepted_names(value: str, names: Iterable[str]) -> str:
     """
     Say that a value is not the name of something which the file has.
     """
+    names = tuple(names)
     accepted = " | ".join(f'"{name}"' for name in names) or "none, for there is none"
-    return f'"{value}" is not accepted; accepted: {accepted}'
+    return f'"{value}" is not accepted{nearest(value, names)}; accepted: {accepted}'
+
+
+_IN_TABLE = re.compile(r"(\w+)\[(\d+)\](?:\.(.+))?")
+_NAMES = ("name", "endpoint", "access_key_id")
+
+
+def named_faults(faults: Iterable[Fault], content: Mapping[str, Any]) -> list[Fault]:
+    """
+    Tell a fault in one of several tables by that table's name, or by its number, from 1 on, where no name is its own.
+    """
+    return [dataclasses.replace(fault, told=_told_place(fault.place, content)) for fault in faults]
+
+
+def _told_place(place: str, content: Mapping[str, Any]) -> str:
+    found = _IN_TABLE.fullmatch(place)
+    tables = content.get(found[1]) if found is not None else None
+    if found is None or not isinstance(tables, list) or int(found[2]) >= len(tables):
+        return place
+    table = tables[int(found[2])]
+    name = _name_of(table)
+    is_good = isinstance(name, str) and name.isprintable() and len(name) <= 80
+    is_only = is_good and sum(_name_of(each) == name for each in tables) == 1
+    shown = f'"{name}"' if is_only else f"{int(found[2]) + 1}"
+    return f"[[{found[1]}]] {shown}" + (f": {found[3]}" if found[3] else "")
+
+
+def _name_of(table: Any) -> Any:
+    return next((table[each] for each in _NAMES if each in table), None) if isinstance(table, dict) else None
 
 
 # Reading
@@ -389,7 +440,8 @@ def _item_faults(kind: Kind, values: list[Any]) -> Iterable[Fault]:
 def _complaint(kind: Kind, value: Any, error: NotAccepted) -> str:
     shown = "this value" if kind.is_secret else _shown(value)
     why = f" ({error})" if str(error) else ""
-    return f"{shown} is not accepted{why}; accepted: {kind.accepted}"
+    meant = nearest(value, kind.words) if isinstance(value, str) else ""
+    return f"{shown} is not accepted{why}{meant}; accepted: {kind.accepted}"
 
 
 def _tables_hook(table: type) -> Callable[[Any, Any], Any]:
@@ -402,12 +454,32 @@ def _tables_hook(table: type) -> Callable[[Any, Any], Any]:
 
 
 def _shown(value: Any) -> str:
-    shown = f'"{value}"' if isinstance(value, str) else repr(value)
+    shown = f'"{value}"' if isinstance(value, str) else _as_toml(value)
     if not shown.isprintable():
         shown = ascii(value)
     # A URL with a password in it.
     shown = re.sub(r"//.*@", "//...@", shown)
     return shown if len(shown) <= 80 else f"{shown[:77]}..."
+
+
+def _as_toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, date | time):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_shown, value))}]"
+    return _shown(value) if isinstance(value, str) else str(value)
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """
+    Ask whether one of some names was meant; empty where none is like it.
+    """
+    found = get_close_matches(name, names, 1, 0.7)
+    return f' (is "{found[0]}" meant?)' if found else ""
 
 
 def _faults_in(error: BaseException, place: str) -> Iterable[Fault]:
@@ -421,10 +493,11 @@ def _faults_in(error: BaseException, place: str) -> Iterable[Fault]:
         for inner in others:
             yield from _faults_in(inner, place)
     elif isinstance(error, ForbiddenExtraKeysError):
-        names = ", ".join(field.name for field in dataclasses.fields(error.cl))
         for name in sorted(error.extra_fields):
             shown = name if name.isprintable() else ascii(name)
-            yield Fault(f"{place}.{shown}" if place else shown, f"unknown name; accepted: {names}")
+            known = [field.name for field in dataclasses.fields(error.cl)]
+            told = f"unknown name{nearest(name, known)}; accepted: {', '.join(known)}"
+            yield Fault(f"{place}.{shown}" if place else shown, told)
     elif isinstance(error, Faults):
         for fault in error.faults:
             yield Fault(place + fault.place, fault.message)

@@ -144,6 +144,7 @@ def _link(service: ProxyService, reactor: Any) -> Any:
             self._reporting = LoopingCall(self._report)
             self._reporting.clock = reactor
             self._is_ending = False
+            self._leaving: Any = None
             self._reporting.start(REPORT_TIME)
 
         def _report(self) -> None:
@@ -156,8 +157,13 @@ def _link(service: ProxyService, reactor: Any) -> Any:
                 self._end(service.retire)
 
         def connectionLost(self, reason: object = None) -> None:
-            # Without a supervisor nobody would start it anew, or tell it to end.
-            self._end(service.retire)
+            if self._leaving is not None:
+                # What was reported last has left.
+                if self._leaving.active():
+                    self._leaving.reset(0)
+            else:
+                # Without a supervisor nobody would start it anew, or tell it to end.
+                self._end(service.retire)
 
         def stop(self) -> None:
             """
@@ -175,7 +181,10 @@ def _link(service: ProxyService, reactor: Any) -> Any:
         def _ended(self, result: object) -> None:
             self._report()
             self._reporting.stop()
-            reactor.callLater(0, reactor.stop)
+            # The reactor drops what is not written when it stops. A supervisor that reads no more is not waited for.
+            link: Any = self.transport
+            self._leaving = reactor.callLater(0 if link.disconnected else REPORT_TIME, reactor.stop)
+            link.loseConnection()
 
     return Link()
 

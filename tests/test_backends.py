@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
+from twisted.internet.protocol import Factory, Protocol
 
 from s3proxy.backend.pool import Pool
 from s3proxy.backend.request import BackendError, BackendLimits, BackendRequest
+from s3proxy.backend.trouble import why
 from s3proxy.backends import CannotStart, make_endpoint, spooled_size
 from s3proxy.exchange import BackendFault
 from s3proxy.resign.profiles import PROFILES
@@ -25,27 +27,49 @@ from tests.harness import AUTHORITY, server_context, turns, until
 HEAD = b"GET / HTTP/1.1\r\nHost: backend\r\n\r\n"
 
 
+class Plain(Protocol):
+    """
+    A server without TLS, which answers whatever comes.
+    """
+
+    def dataReceived(self, data: bytes) -> None:
+        self.transport.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+
+
 async def ask(ca_file: Path | None, context: Any) -> tuple[BackendFault | None, FaultyBackend]:
     """
     Send a request to a server with some certificate; return the fault, or None, and the server.
     """
+    error, server = await ask_for_error(ca_file, context)
+    return error.fault if error is not None else None, server
+
+
+async def ask_for_error(ca_file: Path | None, context: Any) -> tuple[BackendError | None, FaultyBackend]:
+    """
+    The same, with the error itself. Without a context the server speaks no TLS.
+    """
     server = FaultyBackend()
-    port = reactor.listenSSL(0, server, context, interface="127.0.0.1")
+    if context is None:
+        plain = Factory.forProtocol(Plain)
+        plain.noisy = False
+        port = reactor.listenTCP(0, plain, interface="127.0.0.1")
+    else:
+        port = reactor.listenSSL(0, server, context, interface="127.0.0.1")
     settings = BackendSettings(
         name="b", url=f"https://127.0.0.1:{port.getHost().port}", ca_file=None if ca_file is None else str(ca_file)
     )
-    pool = Pool(reactor, make_endpoint(settings, settings.places[0], 5.0, reactor), BackendLimits())
-    fault = None
+    pool = Pool(reactor, make_endpoint(settings, settings.places[0], 5.0, reactor), BackendLimits(), "the-address")
+    found = None
     try:
         response = await pool.send(BackendRequest(b"GET", HEAD))
         response.abort()
     except BackendError as error:
-        fault = error.fault
+        found = error
     await pool.close()
     await port.stopListening()
     await until(lambda: all(connection.lost for connection in server.connections))
     await turns(3)
-    return fault, server
+    return found, server
 
 
 @pytest.fixture
@@ -79,6 +103,28 @@ async def test_a_backend_whose_certificate_is_wrong(ca_file: Path, wrong: str) -
 
     assert fault is BackendFault.UNREACHABLE
     assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("name", "its certificate is not for 127.0.0.1"),
+        ("issuer", "certificate verify failed: "),
+        ("date", "certificate verify failed: certificate has expired"),
+        ("plain", "what answers there speaks no TLS"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_why_tls_failed_is_told_in_words(ca_file: Path, wrong: str, told: str) -> None:
+    """
+    With the address, and OpenSSL's own words for what is wrong with a certificate.
+    """
+    error, _ = await ask_for_error(ca_file, None if wrong == "plain" else server_context(wrong))
+
+    assert error is not None
+    assert error.address == "the-address"
+    assert told in why(error)
+    assert not why(error).endswith(": ")
 
 
 @pytest_twisted.ensureDeferred

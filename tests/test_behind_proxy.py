@@ -18,13 +18,16 @@ from twisted.internet import reactor
 from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
-from twisted.logger import globalLogPublisher
+from twisted.logger import capturedLogs, formatEvent, globalLogPublisher
+from twisted.web.resource import Resource
 
 from s3proxy.accesslog import format_line
 from s3proxy.config import load_settings
 from s3proxy.frontend.admission import MIN_EVICTION_AGE, ConnectionLimit
 from s3proxy.frontend.channel import ClientTimes
 from s3proxy.frontend.peers import Peers, Trust
+from s3proxy.frontend.site import S3Site
+from s3proxy.s3.errors import BadRequest
 from s3proxy.service import ProxyService
 from s3proxy.testing.faulty_backend import HELLO, OK, FaultyBackend, FaultyConnection, ReceivedRequest
 from s3proxy.testing.faulty_client import FaultyClient
@@ -194,6 +197,53 @@ async def test_a_wrong_header_is_not_answered(octets: bytes, is_tls: bool) -> No
     (event,) = [event for event in events if "peer" in event]
     assert event["peer"] == "127.0.0.1"
     assert "192.0.2" not in event["reason"]
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        (b"X-Forwarded-Host: secret\r\nX-Forwarded-Host: b\r\n", "a listed proxy sends 2 X-Forwarded-Host headers"),
+        (b"X-Forwarded-For: se cret\r\n", "what a listed proxy says of its client"),
+        (b"Host: secret\r\n", "it has 2 Host headers"),
+        (b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "it has both Content-Length and Transfer-Encoding"),
+        (None, "a TLS handshake, on a port that has no TLS"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_the_log_says_why_something_is_no_request(more: bytes | None, why: str) -> None:
+    """
+    With the id which the client reads, and without a byte of what it sent.
+    """
+    harness = make(trust=Trust(LOOPBACK, forwarded="x-forwarded"))
+    client = SocketClient(harness.port.getHost().port)
+    with capturedLogs() as captured:
+        client.put(b"\x16\x03\x01\x02\x00\x01\x00" if more is None else GET[:-2] + more + b"\r\n")
+        await until(lambda: client.pump() or client.end)
+    client.close()
+    await harness.close()
+
+    assert client.status == 400
+    (event,) = [event for event in captured if "why" in event]
+    assert event["why"].startswith(why)
+    assert b"x-amz-request-id: " + event["request_id"].encode() in client.received
+    assert "secret" not in formatEvent(event)
+
+
+def test_garbage_does_not_fill_the_log() -> None:
+    """
+    Ten reasons a second are told, then how many more there were.
+    """
+    clock = Clock()
+    site = S3Site(Resource(), clock)
+    channel: Any = None
+    with capturedLogs() as captured:
+        for _ in range(25):
+            site.connection_refused(channel, BadRequest(), "ID", lambda: "garbage")
+        clock.advance(1)
+        site.connection_refused(channel, BadRequest(), "ID", lambda: "garbage")
+
+    assert len([event for event in captured if "why" in event]) == 11
+    assert [event["count"] for event in captured if "more times" in event["log_format"]] == [15]
 
 
 @pytest.mark.parametrize("begun", [b"", LINE[:-1], header_v2(0x21, 0x11, INET)[:20]])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -240,14 +241,40 @@ def test_the_secret_is_in_no_repr(tmp_path: Path) -> None:
         (
             {"server": {"worker": 2}},
             "server.worker",
-            "unknown name; accepted: listen, admin, workers, region, accepted_regions, domains, refuse, ",
+            'unknown name (is "workers" meant?); accepted: listen, admin, workers, region, accepted_regions, ',
         ),
-        ({"servers": {}}, "servers", "unknown name; accepted: server, listener, backend, backend_key, route, cred"),
+        (
+            {"servers": {}},
+            "servers",
+            'unknown name (is "server" meant?); accepted: server, listener, backend, backend_key, route, cred',
+        ),
         ({"server": {"listen": []}}, "server.listen", "a list of at least 1"),
         ({"server": {"listen": ["9000"]}}, "server.listen[0]", "a Twisted endpoint string"),
         ({"server": {"listen": ["haproxy:tcp:9000"]}}, "server.listen[0]", "a Twisted endpoint string"),
-        ({"server": {"listen": ["tcp:http"]}}, "server.listen[0]", "a Twisted endpoint string"),
-        ({"server": {"listen": ["tcp:9000:interfaces=::1"]}}, "server.listen[0]", "interfaces"),
+        ({"server": {"listen": ["tcp:http"]}}, "server.listen[0]", '("http" is no number)'),
+        ({"server": {"listen": ["tcp:"]}}, "server.listen[0]", '("" is no number)'),
+        ({"server": {"listen": ["tcp:65536"]}}, "server.listen[0]", "(65536 is not a port from 0 to 65535)"),
+        ({"server": {"listen": ["tcp6:-1"]}}, "server.listen[0]", "(-1 is not a port from 0 to 65535)"),
+        (
+            {"server": {"admin": "tcp:70000:interface=127.0.0.1"}},
+            "server.admin",
+            "(70000 is not a port from 0 to 65535)",
+        ),
+        (
+            {"listener": [{"endpoint": "tcp:70000:interface=127.0.0.1"}]},
+            "listener[0].endpoint",
+            "(70000 is not a port from 0 to 65535)",
+        ),
+        ({"server": {"listen": ["tcp:1:interface=300.1.1.1"]}}, "server.listen[0]", "(interface=300.1.1.1: "),
+        ({"server": {"listen": ["unix:/nowhere/s.sock"]}}, "server.listen[0]", "(/nowhere: is no directory)"),
+        ({"server": {"listen": ["tcp:1:2:3:4:5"]}}, "server.listen[0]", "(it has too many or too few arguments)"),
+        ({"server": {"listen": ["unix:"]}}, "server.listen[0]", "a Twisted endpoint string"),
+        ({"server": {"listen": ["systemd:domain=INET:index=7"]}}, "server.listen[0]", "systemd has given no such"),
+        (
+            {"server": {"listen": ["tcp:9000:interfaces=::1"]}},
+            "server.listen[0]",
+            '("interfaces=" is no argument of it)',
+        ),
         ({"server": {"listen": ["ssl:9000:privateKey=/nowhere"]}}, "server.listen[0]", "/nowhere"),
         ({"server": {"region": "us east"}}, "server.region", "a region's name"),
         ({"server": {"domains": ["S3.example.com"]}}, "server.domains[0]", "a host name in lower case"),
@@ -350,7 +377,11 @@ def test_the_secret_is_in_no_repr(tmp_path: Path) -> None:
         ({"credentials": {"source": "keys.toml"}}, "credentials.source", '"file:PATH"'),
         ({"credentials": {"source": "ldap:x"}}, "credentials.source", '"file:PATH"'),
         ({"limits": {"small_body": "1 GiB"}}, "limits.small_body", "bytes from 0 to 4 MiB"),
-        ({"limits": {"smal_body": 1}}, "limits.smal_body", "unknown name; accepted: small_body"),
+        (
+            {"limits": {"smal_body": 1}},
+            "limits.smal_body",
+            'unknown name (is "small_body" meant?); accepted: small_body',
+        ),
         ({"times": {"idle": "60s"}}, "times.idle", "a number of seconds from 0.1 to 86400"),
         ({"times": {"idle": 0}}, "times.idle", "a number of seconds"),
         ({"log": {"access": ""}}, "log.access", '"-" for standard output'),
@@ -559,3 +590,76 @@ def test_a_fault_of_the_command_line_is_told_by_the_flag(arguments: tuple[str, .
         parsed(*arguments)
 
     assert message in str(raised.value)
+
+
+def test_a_fault_is_told_as_the_file_is_written() -> None:
+    """
+    One of several tables has its name, or its number from 1 on where that is missing or another's, too.
+    """
+    content = {
+        "backend": [backend(name="a", urls=[]), backend(signature="v3"), {**backend(), "name": 5}],
+        "listener": [{"endpoint": "tcp:9000", "post": "memory"}],
+        "server": {"region": True, "host_id": [date(2026, 1, 1)]},
+        "a[b": 1,
+        "backend[7]": 1,
+    }
+
+    with pytest.raises(Faults) as told:
+        make_settings(content, Path("/etc/s3proxy"))
+
+    lines = [str(fault).partition(" is not")[0] for fault in told.value.faults]
+    assert '[[backend]] "a": urls: []' in lines
+    assert '[[backend]] "b": signature: "v3"' in lines
+    assert "[[backend]] 3: name: 5" in lines
+    assert '[[listener]] "tcp:9000": post: "memory"' in lines
+    assert "server.region: true" in lines
+    assert "server.host_id: [2026-01-01]" in lines
+    assert [line for line in lines if line.startswith("a[b: unknown name")]
+
+
+def test_faults_between_tables_are_told_beside_others(tmp_path: Path) -> None:
+    """
+    One round: an option which is wrong hides nothing that has to do with others.
+    """
+    (tmp_path / "ca.pem").write_text("no certificate")
+    content = {
+        "server": {
+            "listen": ["tcp:9000", "tcp:9000:interface=127.0.0.1", "unix:s.sock", "unix:s.sock", "tcp:0", "tcp:0"],
+            "admin": "tcp:9000:interface=127.0.0.1",
+            "region": 5,
+        },
+        "listener": [{"endpoint": "tcp6:9000"}, {"endpoint": "ssl:9000:privateKey=x"}],
+        "backend": [backend(url="https://b", ca_file="ca.pem"), backend(name="c", signature="v3")],
+        "route": [{"bucket": "a", "backend": "d"}],
+        "backend_key": [backend_key(backend="e")],
+        "log": {"access": "nowhere/access.log"},
+        "limits": {"memory": "64KB"},
+    }
+
+    faults = faults_of(content, tmp_path)
+
+    assert {place: message for place, message in faults.items() if "listens there" in message} == {
+        "server.listen[1]": "server.listen[0] listens there already",
+        "server.listen[3]": "server.listen[2] listens there already",
+        "server.admin": "server.listen[0] listens there already",
+    }
+    assert faults["backend[0].ca_file"] == f"{tmp_path}/ca.pem: holds no PEM certificate"
+    assert faults["route[0].backend"] == '"d" is not accepted; accepted: "b" | "c"'
+    assert faults["backend_key[0].backend"] == '"e" is not accepted; accepted: "b" | "c"'
+    assert faults["log.access"] == f"{tmp_path}/nowhere: is no directory"
+    assert "KiB, MiB, GiB" in faults["limits.memory"]
+    assert len(faults) == 11, faults
+
+
+def test_an_option_which_is_wrong_is_not_missed() -> None:
+    """
+    What others say of it is not told: url and trusted_peers are there, and no name but the first is known.
+    """
+    content = {
+        "server": {"trusted_peers": ["x"], "proxy_protocol": True},
+        "backend": [backend(url="ftp://b"), {**backend(), "name": ""}],
+        "route": [{"bucket": "a", "backend": "d"}],
+    }
+
+    assert list(faults_of(content)) == ["backend[0].url", "backend[1].name", "server.trusted_peers[0]"]
+    assert list(faults_of({"server": {"listen": ["x"], "admin": DEFAULT_LISTEN}})) == ["server.listen[0]"]

@@ -4,6 +4,7 @@ The daemon as people run it: ``twistd -n s3proxy``, its signals, its log, and wh
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -16,6 +17,8 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 
+from s3proxy.cli import main
+from s3proxy.testing.certificates import make_authority, make_certificate
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest, answer_ok
 from tests.harness import SERVER, turns, until
 from tests.processes import free_port, running, until_listening, write_configuration
@@ -23,6 +26,11 @@ from tests.signer import HASH, SIGNED_CHUNKS, UNSIGNED, Signer
 from tests.socket_client import SocketClient
 
 BODY = bytes(range(256)) * 2000
+
+LONG = 4_000_000
+"""
+Turns of the reactor in which a process starts, however slow the machine is.
+"""
 
 
 def twistd_arguments(configuration: Path) -> list[str]:
@@ -240,7 +248,7 @@ def test_check_tells_every_fault(tmp_path: Path) -> None:
     )
 
     assert ran.returncode == 1
-    for place in ("server.region", "server.colour", "backend[0].url", "backend[0]"):
+    for place in ("server.region", "server.colour", '[[backend]] "a": url', '[[backend]] "a": exactly one of secret'):
         assert place in ran.stderr
 
 
@@ -299,6 +307,22 @@ def test_a_port_in_use_fails_the_start(tmp_path: Path) -> None:
     assert "Traceback" not in ran.stdout + ran.stderr
 
 
+def test_an_access_log_which_cannot_be_opened_fails_the_start(tmp_path: Path) -> None:
+    """
+    In one line, with the name of the option.
+    """
+    path = write_configuration(tmp_path, "http://127.0.0.1:1")
+    path.write_text(path.read_text().replace('access = "access.log"', 'access = "/proc/no-such-file"'))
+
+    ran = subprocess.run(
+        [sys.executable, *twistd_arguments(path)], capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path
+    )
+
+    assert ran.returncode == 1
+    assert ran.stderr.splitlines()[-1] == "log.access: /proc/no-such-file: No such file or directory"
+    assert "Traceback" not in ran.stdout + ran.stderr
+
+
 STEPPED = """
 import sys, time
 from datetime import timedelta
@@ -343,3 +367,162 @@ async def test_a_step_of_the_wall_clock_during_an_upload(tmp_path: Path, hour: i
     assert client.status == 200
     assert [stored.body for stored in daemon.backend.requests] == [BODY]
     assert b"RequestTimeTooSkewed" in stepped, "the clock of signatures has moved"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest_twisted.ensureDeferred
+async def test_a_daemon_without_an_access_log_logs_requests_to_twistds_log(tmp_path: Path, workers: int) -> None:
+    """
+    Without ``-n`` there is no standard output: a warning names the option, and the lines go to twistd's log.
+    """
+    daemon = Daemon(tmp_path, server=f"workers = {workers}")
+    text = daemon.configuration.read_text()
+    daemon.configuration.write_text(text.replace('access = "access.log"', 'access = "-"'))
+    log, pidfile = tmp_path / "twistd.log", tmp_path / "twistd.pid"
+    arguments = [each for each in twistd_arguments(daemon.configuration) if each not in {"-n", "--pidfile="}]
+    arguments[2:2] = [f"--pidfile={pidfile}", f"--logfile={log}", f"--rundir={tmp_path}"]
+    subprocess.run([sys.executable, *arguments], check=True, timeout=60, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    pid = int(pidfile.read_text())
+    try:
+        await until(lambda: "listening on" in log.read_text(), LONG)
+        answer = await daemon.ask(daemon.signer().head("GET", "/test-bucket/key")[0])
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    await until(lambda: not pidfile.exists(), LONG)
+    await daemon.close()
+
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert log.read_text().count('log.access is "-"') == workers
+    assert log.read_text().count('REST.GET.OBJECT key "GET /test-bucket/key HTTP/1.1" 200') == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_reload_says_that_more_workers_take_a_restart(tmp_path: Path) -> None:
+    """
+    One process has no supervisor which could start others: everything else of the file is in force.
+    """
+    daemon = Daemon(tmp_path)
+    with running(twistd_arguments(daemon.configuration), tmp_path) as process:
+        await until_listening(daemon.port, process)
+        await until(lambda: "listening on" in daemon.output(), LONG)
+        text = daemon.configuration.read_text()
+        daemon.configuration.write_text(text.replace("[server]", "[server]\nworkers = 2"))
+        for number in (1, 2):
+            process.send_signal(signal.SIGHUP)
+            await until(lambda number=number: daemon.output().count("reloaded: ") == number, LONG)
+    await daemon.close()
+
+    assert daemon.output().count("server.workers is 2 now") == 2
+    assert daemon.output().count("takes a restart") == 2
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_reload_does_not_say_that_a_tls_port_is_closed(tmp_path: Path) -> None:
+    """
+    The socket stays open: it is only served with another certificate.
+    """
+    certificate, key = make_certificate(make_authority(), ["127.0.0.1"]).write(tmp_path, "server")
+    port = free_port()
+    listen = f"ssl:{port}:interface=127.0.0.1:privateKey={key}:certKey={certificate}"
+    daemon = Daemon(tmp_path, listen=listen)
+    with running(twistd_arguments(daemon.configuration), tmp_path) as process:
+        await until_listening(port, process)
+        await until(lambda: "listening on" in daemon.output(), LONG)
+        process.send_signal(signal.SIGHUP)
+        await until(lambda: "reloaded: " in daemon.output(), LONG)
+        await until_listening(port, process)
+        after = daemon.output()
+    await daemon.close()
+
+    assert "Closed" not in after
+    assert f"(TCP Port {port} Closed)" in daemon.output()
+
+
+@pytest.mark.parametrize("commit", ["tail", None])
+def test_check_is_silent_about_a_commit_that_is_written_out(tmp_path: Path, commit: str | None) -> None:
+    """
+    Whoever writes the default out knows of it.
+    """
+    backend = f'commit = "{commit}"' if commit else ""
+    path = write_configuration(tmp_path, "http://127.0.0.1:1", backend=backend)
+
+    ran = subprocess.run(
+        [sys.executable, "-m", "s3proxy.cli", "check", str(path)], capture_output=True, text=True, check=False
+    )
+
+    assert ran.returncode == 0, ran.stderr
+    assert ("does not prove" in ran.stdout) is (commit is None)
+
+
+def test_check_reads_the_keys_of_a_wrong_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    One round tells the faults of both files, each line with the name of its own.
+    """
+    path = write_configuration(tmp_path, "http://127.0.0.1:1", server="region = 5")
+    keys = tmp_path / "keys.toml"
+    keys.write_text('[[key]]\naccess_key_id = "A"\nsecret_access_key = "s"\nbackend = "tset"\n')
+
+    assert main(["check", str(path)]) == 1
+
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(" is not accepted")[0] for line in lines] == [
+        f"{path}: server.region: 5",
+        f'{keys}: [[key]] "A": backend: "tset"',
+    ]
+    assert '(is "test" meant?)' in lines[1]
+
+
+@pytest.mark.parametrize("name", ["s3proxy.toml", "keys.toml"])
+def test_a_file_that_is_no_toml_is_named_once(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    """
+    With the place where reading ended.
+    """
+    path = write_configuration(tmp_path, "http://127.0.0.1:1")
+    (tmp_path / name).write_text("[log\n")
+
+    assert main(["check", str(path)]) == 1
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{tmp_path / name}: not TOML: ")
+    assert line.count(name) == 1
+    assert "line 1" in line
+
+
+@pytest.mark.parametrize(("signature", "memory"), [("none", "64 MiB"), ("v4", "16 MiB")])
+def test_check_notes_what_has_no_use(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], signature: str, memory: str
+) -> None:
+    """
+    Buckets that are to be signed for at a backend for which nobody signs, and a share above the whole.
+    """
+    path = write_configuration(
+        tmp_path,
+        "http://127.0.0.1:1",
+        more=f"""
+[[backend]]
+name = "other"
+url = "http://127.0.0.1:2"
+signature = "{signature}"
+{'access_key_id = "A"' if signature == "v4" else ""}
+{'secret_access_key = "s"' if signature == "v4" else ""}
+
+[[route]]
+bucket = "public-*"
+backend = "other"
+
+[anonymous]
+signed_buckets = ["public-a", "b"]
+
+[limits]
+memory = "32 MiB"
+key_memory = "{memory}"
+""",
+    )
+
+    assert main(["check", str(path)]) == 0
+
+    notes = capsys.readouterr().out
+    unsigned = 'note: anonymous.signed_buckets: "public-a" is at backend "other", where nothing is signed'
+    assert (unsigned in notes) is (signature == "none")
+    assert ("limits.key_memory has no use above limits.memory" in notes) is (memory == "64 MiB")
+    assert '"b" is at' not in notes

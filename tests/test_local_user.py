@@ -341,5 +341,5 @@ def test_keys_that_cannot_be_read_fail_the_start_in_one_line(tmp_path: Path, wor
         process.wait(60)
 
     assert process.returncode == 1
-    assert "key[0].access_key_id" in log_of(tmp_path)
+    assert f"{tmp_path}/keys.toml: [[key]] 1: access_key_id: is required" in log_of(tmp_path)
     assert "Traceback" not in log_of(tmp_path)

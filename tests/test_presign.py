@@ -5,9 +5,9 @@ URLs of ``s3proxy presign``: they give access, for their method and their time, 
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -21,7 +21,7 @@ CREDENTIALS = list(data_set_credentials().values())
 LASTING, TEMPORARY = CREDENTIALS[0], CREDENTIALS[2]
 
 
-def ask(url: str, method: str = "GET", after: int = 0) -> str | None:
+def ask(url: str, method: str = "GET", after: float = 0) -> str | None:
     """
     Use a URL some seconds later; return the code of the refusal, if there is one.
     """
@@ -99,3 +99,23 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert printed.startswith(f"{url}?X-Amz-Algorithm=AWS4-HMAC-SHA256&")
     assert printed.count("\n") == 1
     assert LASTING.secret_access_keys[0] not in printed
+
+
+def test_the_method_may_be_in_lower_case(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    S3's methods are in upper case, and a URL for another never works: one that S3 has not is refused.
+    """
+    keys = tmp_path / "keys.toml"
+    write_keys(keys)
+    options = ["http://s3.example.test/b/k", "--keys", str(keys), "--access-key-id", LASTING.access_key_id]
+
+    assert main(["presign", *options, "--method", "put"]) == 0
+    printed = urlsplit(capsys.readouterr().out.strip()).query
+    with pytest.raises(SystemExit) as ended:
+        main(["presign", *options, "--method", "fetch"])
+
+    again = "http://s3.example.test/b/k?" + printed
+    moment = datetime.strptime(parse_qs(printed)["X-Amz-Date"][0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    assert ask(again, method="PUT", after=(moment - NOW).total_seconds()) is None
+    assert ended.value.code == 2
+    assert "invalid choice" in capsys.readouterr().err

@@ -9,14 +9,17 @@ from typing import Any
 import pytest
 import pytest_twisted
 from twisted.internet.defer import fail
+from twisted.logger import capturedLogs, formatEvent
 
-from s3proxy.proxy import _cause
+from s3proxy.backend.request import BackendError
+from s3proxy.backend.trouble import why
+from s3proxy.exchange import BackendFault
 from s3proxy.resign.profiles import PROFILES
 from s3proxy.s3.credential import BudgetLimits
 from s3proxy.s3.errors import AccessDenied
 from tests.conftest import ErrorLog
 from tests.harness import Harness, turns
-from tests.signer import Signer
+from tests.signer import SIGNED_CHUNKS, Signer
 from tests.test_wire_cases import element
 
 GET = Signer().head("GET", "/test-bucket/k")[0]
@@ -104,8 +107,61 @@ def test_a_cause_is_named_by_its_kind() -> None:
     error = ValueError("outer")
     error.__cause__ = KeyError("the-secret")
 
-    assert _cause(error) == "KeyError"
-    assert _cause(ValueError("the-secret")) == "ValueError"
+    assert why(error) == "KeyError"
+    assert why(ValueError("the-secret")) == "ValueError"
+
+
+def test_a_breaker_which_is_open_is_told_in_words() -> None:
+    """
+    Nobody was asked: there is no cause but the breaker.
+    """
+    assert why(BackendError(BackendFault.OPEN)) == "not asked: the breaker is open"
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_log_names_a_backend_which_cannot_be_reached() -> None:
+    """
+    Both logs: the access log has its name, and the other its address and why.
+    """
+    harness = Harness()
+    await harness.backend_port.stopListening()
+    harness.pool.address = "the-address"
+
+    with capturedLogs() as captured:
+        assert await ask(harness) == (503, "ServiceUnavailable", 0)
+
+    assert [record.backend for record in harness.records] == ["test"]
+    (event,) = [event for event in captured if "fault" in event]
+    assert (event["backend"], event["fault"]) == ("test", "UNREACHABLE")
+    assert event["address"] == "the-address"
+    assert event["cause"] == "nobody listens there: connection refused"
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_log_says_that_a_bodys_coding_is_broken() -> None:
+    """
+    With the request's id, and without a byte of the body.
+    """
+    harness = Harness()
+    upload = Signer().put("/test-bucket/k", b"hello" * 100, SIGNED_CHUNKS, transfer_chunks=100)
+
+    with capturedLogs() as captured:
+        assert (await ask(harness, upload.head + b"secret\r\n"))[:2] == (400, "BadRequest")
+
+    (event,) = [event for event in captured if "chunked transfer coding" in event["log_format"]]
+    assert event["request_id"] == harness.records[0].request_id
+    assert "secret" not in formatEvent(event)
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_log_names_no_backend_which_was_not_asked() -> None:
+    """
+    A refusal of ours is not the backend's.
+    """
+    harness = Harness(profile=PROFILES["ceph-rgw"])
+
+    assert await ask(harness, Signer().head("GET", "/admin/user")[0]) == (403, "AccessDenied", 0)
+    assert [record.backend for record in harness.records] == [None]
 
 
 @pytest.mark.parametrize(

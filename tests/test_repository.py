@@ -7,9 +7,19 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
+from s3proxy.accesslog import AccessRecord, format_line
+from s3proxy.cli import main
+from s3proxy.s3 import limits
+from s3proxy.settings import Limits
+from s3proxy.tables import options_of
+
 ROOT = Path(__file__).parent.parent
+RECORD = AccessRecord(received_at=datetime(2026, 1, 1, tzinfo=UTC), client_host="127.0.0.1", request_id="ID")
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)[^)]*\)")
 
 
@@ -59,3 +69,44 @@ def test_every_option_has_its_line() -> None:
 
     assert len(rows) > 40
     assert all(all(cell.strip() for cell in row.replace("\\|", "").strip("|").split("|")) for row in rows)
+
+
+def test_the_tutorials_files_are_accepted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    Who copies them has a configuration that starts, and it says what the page says.
+    """
+    page = (ROOT / "docs/tutorial/first-proxy.md").read_text("utf-8")
+    keys, configuration = re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    for name, text in (("keys.toml", keys), ("s3proxy.toml", configuration), ("backend-secret", "secret\n")):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o600)
+
+    assert main(["check", str(tmp_path / "s3proxy.toml")]) == 0
+    assert "ok, 1 backends, 1 keys" in capsys.readouterr().out
+
+
+def test_limits_which_are_options_are_their_defaults() -> None:
+    """
+    The page of limits names an option beside each.
+    """
+    page = (ROOT / "docs/reference/limits.md").read_text("utf-8")
+    defaults = {option.name: option.default for option in options_of(Limits)}
+    named = dict(re.findall(r"^\| `(\w+)` \| [^|]* \| `(\w+)` \|", page, re.MULTILINE))
+
+    assert {limit: defaults[option] for limit, option in named.items()} == {
+        limit: getattr(limits, limit) for limit in named
+    }
+    assert len(named) == 3
+
+
+def test_the_log_s_example_is_a_line() -> None:
+    """
+    The annotated example has the fields that a line has, in their order.
+    """
+    page = (ROOT / "docs/reference/log.md").read_text("utf-8")
+    example = " ".join(re.findall(r"^```\n(.*?)^```", page, re.MULTILINE | re.DOTALL)[0].split("\n")).strip()
+    fields = re.findall(r'"[^"]*"|\[[^\]]*\]|\S+', example)
+    values = [value for row in re.findall(r"^\| [^|]+ \| (`.*?`) \|", page, re.MULTILINE) for value in row.split("` `")]
+
+    assert [value.strip("`") for value in values] == fields
+    assert len(fields) == len(re.findall(r'"[^"]*"|\[[^\]]*\]|\S+', format_line(RECORD).decode()))

@@ -22,17 +22,13 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Factory
 
+from s3proxy.testing.faulty_backend import FaultyConnection, ReceivedRequest
 from s3proxy.testing.faulty_client import FaultyClient
 from tests.harness import turns, until
 from tests.processes import established_count, free_port, running, until_listening
 from tests.signer import HASH, SIGNED_CHUNKS, Signer
 from tests.socket_client import SocketClient
-from tests.test_daemon import BODY, Daemon, twistd_arguments
-
-LONG = 4_000_000
-"""
-Turns of the reactor in which a process starts, however slow the machine is.
-"""
+from tests.test_daemon import BODY, LONG, Daemon, twistd_arguments
 
 
 class Supervised:
@@ -446,3 +442,78 @@ async def test_connections_are_spread(tmp_path: Path) -> None:
 
     assert [len(counts) for counts in spreads] == [4, 4]
     assert all(80 <= count <= 120 for counts in spreads for count in counts), spreads
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest_twisted.ensureDeferred
+async def test_the_last_requests_of_a_drain_are_logged(tmp_path: Path, workers: int) -> None:
+    """
+    A request whose end is the end of the drain has its line: the client has read 200 for it.
+    """
+    supervised = Supervised(tmp_path, workers)
+    daemon = supervised.daemon
+    upload = daemon.signer().put("/test-bucket/key", BODY, SIGNED_CHUNKS)
+    clients = []
+    with running(twistd_arguments(daemon.configuration), tmp_path) as process:
+        await supervised.until_ready(process)
+        for number in range(2):
+            client = SocketClient(daemon.port)
+            clients.append(client)
+            daemon.clients.append(client)
+            client.put(upload.head + upload.body[:300_000])
+            await until(lambda client=client, number=number: client.pump() or begun(daemon) > number, LONG)
+        process.send_signal(signal.SIGTERM)
+        await until(lambda: log_of(tmp_path).count("draining: ") == workers, LONG)
+        for client in clients:
+            client.put(upload.body[300_000:])
+        await until(lambda: [client.pump() for client in clients] and all(client.status for client in clients), LONG)
+        await until(lambda: process.poll() is not None, LONG)
+    await daemon.close()
+
+    assert [client.status for client in clients] == [200, 200]
+    assert (tmp_path / "access.log").read_text().count('REST.PUT.OBJECT key "PUT /test-bucket/key HTTP/1.1" 200') == 2
+
+
+def answer_and_close(connection: FaultyConnection, request: ReceivedRequest) -> None:
+    """
+    Answer as a backend which keeps no connection.
+    """
+    connection.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+
+
+def begun(daemon: Daemon) -> int:
+    """
+    How many requests have reached the backend with some of their body.
+    """
+    return sum(1 for connection in daemon.backend.connections if connection.size)
+
+
+@pytest_twisted.ensureDeferred
+async def test_requests_which_end_in_a_replaced_worker_are_counted(tmp_path: Path) -> None:
+    """
+    What a worker does between its last regular report and its end is in the sum as well.
+    """
+    supervised = Supervised(tmp_path)
+    daemon = supervised.daemon
+    # No connection to the backend is left: the worker's end is in the same turn of its reactor as its last report.
+    daemon.backend.on_request = answer_and_close
+    upload = daemon.signer().put("/test-bucket/key", BODY, SIGNED_CHUNKS)
+    with running(twistd_arguments(daemon.configuration), tmp_path) as process:
+        await supervised.until_ready(process)
+        former = set(children(process))
+        client = SocketClient(daemon.port)
+        daemon.clients.append(client)
+        client.put(upload.head + upload.body[:300_000])
+        await until(lambda: client.pump() or begun(daemon), LONG)
+        process.send_signal(signal.SIGHUP)
+        await until(lambda: log_of(tmp_path).count("workers serve") == 2, LONG)
+        await until(lambda: len(former & set(children(process))) == 1, LONG)
+        client.put(upload.body[300_000:])
+        await until(lambda: client.pump() or client.status, LONG)
+        await until(lambda: not former & set(children(process)), LONG)
+        await supervised.until_page("metrics", lambda status, text: 's3proxy_workers{state="leaving"} 0.0' in text)
+        counted = await supervised.metric("s3proxy_requests_total", method="PUT", status="200")
+    await daemon.close()
+
+    assert client.status == 200
+    assert counted == 1

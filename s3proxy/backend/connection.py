@@ -19,6 +19,7 @@ from zope.interface import implementer
 
 from s3proxy.backend.request import BackendError, BackendRequest, backend_failure
 from s3proxy.backend.response import BackendResponse
+from s3proxy.backend.trouble import tls_fault
 from s3proxy.deadline import Deadline
 from s3proxy.exchange import BackendFault
 from s3proxy.flow import Buffer, DirectWriter, acknowledged_size, bound_socket_buffers, is_readable
@@ -135,7 +136,8 @@ class BackendConnection(Protocol):
             return
         self._fail(BackendFault.UNANSWERED if self._is_silent else BackendFault.LOST, reason.value)
         if not self.ready.called:
-            self.ready.errback(backend_failure(BackendFault.UNREACHABLE, reason.value))
+            cause = tls_fault(reason.value, self.transport)
+            self.ready.errback(backend_failure(BackendFault.UNREACHABLE, cause))
 
     def abort(self) -> None:
         """

@@ -85,7 +85,7 @@ class Pool(Factory):
         """
         breaker = self.breaker
         if not breaker.admits(self.reactor.seconds()):
-            return fail(backend_failure(BackendFault.OPEN))
+            return fail(BackendError(BackendFault.OPEN, self.address))
         probe = breaker.probe
         connection = self._take(is_upload=body is not None)
         if connection is None:
@@ -102,6 +102,8 @@ class Pool(Factory):
         """
         Remember how a request failed.
         """
+        if isinstance(outcome.value, BackendError):
+            outcome.value.address = self.address
         if not self._is_closed and isinstance(outcome.value, BackendError) and outcome.value.fault in _GONE:
             self.breaker.failed(self.reactor.seconds(), probe)
             if self.is_checked and outcome.value.fault is BackendFault.UNREACHABLE:

@@ -32,11 +32,15 @@ The same for operations which copy inside the backend: CompleteMultipartUpload, 
 class BackendError(Exception):
     """
     No answer came from a backend, or not all of it. The cause is chained; neither holds what was sent.
+
+    Attributes:
+        address: Of the place that was asked; empty where none was chosen.
     """
 
-    def __init__(self, fault: BackendFault) -> None:
+    def __init__(self, fault: BackendFault, address: str = "") -> None:
         super().__init__(fault.name)
         self.fault = fault
+        self.address = address
 
 
 def backend_failure(fault: BackendFault, cause: BaseException | None = None) -> Failure:

@@ -27,6 +27,7 @@ from s3proxy.tables import (
     choice,
     count,
     list_of,
+    named_faults,
     one_or_list_of,
     option,
     read_toml,
@@ -167,7 +168,11 @@ def read_keys(
     Raises:
         Faults: All of them, each with its place in the file. No secret is in their text.
     """
-    tables = structure(_KeysFile, read_toml(path, MAX_KEYS_FILE_SIZE)).key
+    content = read_toml(path, MAX_KEYS_FILE_SIZE)
+    try:
+        tables = structure(_KeysFile, content).key
+    except Faults as error:
+        raise Faults(named_faults(error.faults, content)) from None
     faults = []
     credentials: dict[bytes, Credential] = {}
     for index, table in enumerate(tables):
@@ -190,6 +195,7 @@ def read_keys(
             backend_keys=table.backend_key,
             budget=_budget(table, key_limits),
         )
+    faults = named_faults(faults, content)
     if faults:
         raise Faults(faults)
     return credentials

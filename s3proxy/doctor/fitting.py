@@ -133,6 +133,9 @@ def _claims_about_answers(profile: Profile) -> Iterator[Claim]:
             yield Claim(probe, no, 1, 1, "it is carried out as many requests, though the storage has it")
         elif not (profile.lists_v1 and probe == "list-v2"):
             yield Claim(probe, yes, 0, 1, "it is passed, and fails")
+    if "CreateMultipartUpload" in profile.operations:
+        # No profile mends it, so that it tells none from another.
+        yield Claim("multipart-etag", yes, 0, 0, "its entity tag is another")
 
 
 def _claims_beside_s3(profile: Profile) -> Iterator[Claim]:

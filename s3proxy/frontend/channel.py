@@ -10,6 +10,7 @@ import termios
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import auto
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, ISSLTransport, ITCPTransport
@@ -21,7 +22,7 @@ from zope.interface import implementer
 from s3proxy.deadline import Deadline
 from s3proxy.flow import FIRST_READ_SIZE, DirectWriter, stream_socket
 from s3proxy.frontend.admission import MIN_EVICTION_AGE
-from s3proxy.frontend.forwarded import UNKNOWN, Origin, believed_origin
+from s3proxy.frontend.forwarded import UNKNOWN, Origin, believed_origin, why_not_believed
 from s3proxy.frontend.hold import Hold
 from s3proxy.frontend.request import S3Request
 from s3proxy.s3.date import format_rfc1123
@@ -38,6 +39,7 @@ from s3proxy.s3.framing import ChunkedFraming
 from s3proxy.s3.head import RequestHead, parse_request_head
 from s3proxy.s3.identity_enum import IdentityEnum
 from s3proxy.s3.limits import KIB, MAX_HEAD_SIZE, MIB
+from s3proxy.s3.unreadable import why_unreadable
 from s3proxy.splice import MIN_SPLICED_SIZE, Splice, begin_splice
 
 if TYPE_CHECKING:
@@ -257,11 +259,18 @@ class S3Channel(HTTPChannel):
             if self._trust is not None:
                 self.origin = believed_origin(head, self._trust, self._own_origin)
         except S3Error as error:
-            self._refuse_connection(error)
+            self._refuse_connection(error, partial(self._why_no_request, data[start : end if end >= 0 else None]))
             return b""
         self._head_began = False
         self._begin(head)
         return data[end + 4 :]
+
+    def _why_no_request(self, head: bytes) -> str:
+        # What a listed proxy says is looked at once the head itself is read.
+        try:
+            return why_not_believed(parse_request_head(head[:MAX_HEAD_SIZE]))
+        except S3Error:
+            return why_unreadable(head)
 
     def _check_beginning(self, data: bytes, start: int) -> None:
         if len(data) - start > MAX_HEAD_SIZE:
@@ -612,9 +621,12 @@ class S3Channel(HTTPChannel):
             data, self._unread = self._unread, b""
             self._read(data)
 
-    def _refuse_connection(self, error: S3Error) -> None:
+    def _refuse_connection(self, error: S3Error, why: Callable[[], str] | None = None) -> None:
         """
         Answer what is no request, and read no more of this connection.
+
+        Args:
+            why: Says in words for an operator why it is none.
         """
         self.persistent = False
         if self.site.limit is not None:
@@ -627,7 +639,7 @@ class S3Channel(HTTPChannel):
             b"Connection: close\r\nContent-Length: %d\r\n\r\n%s"
             % (error.status, error.code.encode(), request_id.encode(), date, len(document), document)
         )
-        self.site.connection_refused(self, error, request_id)
+        self.site.connection_refused(self, error, request_id, why)
         self._linger()
 
     # Ending

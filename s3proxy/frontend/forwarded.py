@@ -63,6 +63,17 @@ def believed_origin(head: RequestHead, trust: Trust, own: Origin) -> Origin:
     return _read_forwarded(head, trust.peers, own)
 
 
+def why_not_believed(head: RequestHead) -> str:
+    """
+    Say in words for an operator why `believed_origin` has refused; no bytes of the request are in them.
+    """
+    for name in (b"X-Forwarded-Host", b"X-Forwarded-Proto"):
+        number = len(head.fields.get(name.lower(), []))
+        if number > 1:
+            return f"a listed proxy sends {number} {name.decode()} headers: its own beside its client's"
+    return "what a listed proxy says of its client, in X-Forwarded-For, -Host and -Proto or Forwarded, cannot be read"
+
+
 def _read_x_forwarded(head: RequestHead, peers: Peers, own: Origin) -> Origin:
     fields = head.fields
     values = fields.get(b"x-forwarded-for", [])

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IReactorFDSet
+from twisted.logger import Logger
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 
@@ -20,6 +21,11 @@ from s3proxy.frontend.hangup import HangupWatch
 from s3proxy.frontend.peers import Trust
 from s3proxy.frontend.proxy_protocol import ProxyHeaderProtocol
 from s3proxy.s3.errors import S3Error
+
+MAX_REASONS = 10
+"""
+Lines a second in which the log says why something was no request: whoever sends garbage must not fill it.
+"""
 
 
 def make_request_id() -> str:
@@ -49,6 +55,7 @@ class S3Site(Site):
         ended_paused_seconds: For how long clients were not read because of the backend, where that is over.
     """
 
+    _log = Logger()
     displayTracebacks = False
     is_draining = False
 
@@ -79,6 +86,7 @@ class S3Site(Site):
         self._watch: HangupWatch | None = None
         self._drained: list[Deferred[None]] = []
         self.ended_paused_seconds = 0.0
+        self._told_in, self._told_count = 0, 0
 
     def acceptableProtocols(self) -> list[bytes]:
         # Without the list every client which offers ALPN is refused; with stock's, h2 may be chosen.
@@ -135,12 +143,29 @@ class S3Site(Site):
         for drained in waiting:
             drained.callback(None)
 
-    def connection_refused(self, channel: S3Channel, error: S3Error, request_id: str) -> None:
+    def connection_refused(
+        self, channel: S3Channel, error: S3Error, request_id: str, why: Callable[[], str] | None = None
+    ) -> None:
         """
         Tell of octets which were no request.
+
+        Args:
+            why: Says so in words for an operator; asked for where there is room in the log.
         """
+        if why is not None:
+            self._tell_why(error, request_id, why)
         if self._connection_refused is not None:
             self._connection_refused(channel.origin.client_host, error, request_id)
+
+    def _tell_why(self, error: S3Error, request_id: str, why: Callable[[], str]) -> None:
+        second = int(self.reactor.seconds())
+        if second != self._told_in:
+            if self._told_count > MAX_REASONS:
+                self._log.info("no request, {count} more times", count=self._told_count - MAX_REASONS)
+            self._told_in, self._told_count = second, 0
+        self._told_count += 1
+        if self._told_count <= MAX_REASONS:
+            self._log.info("{code}: {why}: {request_id}", code=error.code, why=why(), request_id=request_id)
 
     def drain(self, *, serves: bool) -> Deferred[None]:
         """

@@ -123,7 +123,7 @@ def form_key(form: Form) -> bytes:
     check_text(key)
     if _DOTS.search(key) is not None:
         # A policy allows a prefix; a backend that resolves dots would store outside of it.
-        raise InvalidArgument("The storage cannot hold this key as it is.", "Key", key)
+        raise InvalidArgument('The key of a form must not have a segment "." or "..".', "Key", key)
     return key
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import ClassVar
 
+from s3proxy.s3.limits import MAX_HEADER_COUNT
+
 
 class S3Error(Exception):
     """
@@ -496,8 +498,11 @@ class RequestHeaderSectionTooLarge(S3Error):
     status = 400
     default_message = "Your request header section exceeds the maximum allowed size."
 
-    def __init__(self, max_size: int) -> None:
-        super().__init__(MaxSizeAllowed=str(max_size))
+    def __init__(self, max_size: int, header_count: int | None = None) -> None:
+        if header_count is None:
+            super().__init__(MaxSizeAllowed=str(max_size))
+        else:
+            super().__init__(f"Your request has {header_count} headers, and the maximum is {MAX_HEADER_COUNT}.")
 
 
 class SlowDown(S3Error):

@@ -189,7 +189,7 @@ def connection_options(fields: Fields) -> frozenset[bytes]:
 
 def _parse_header_lines(lines: bytes) -> tuple[HeaderList, Fields]:
     if lines.count(b"\r\n") >= MAX_HEADER_COUNT:
-        raise RequestHeaderSectionTooLarge(MAX_HEAD_SIZE)
+        raise RequestHeaderSectionTooLarge(MAX_HEAD_SIZE, lines.count(b"\r\n") + 1)
     if _HEADER_LINES.fullmatch(lines) is None:
         raise BadRequest
     headers: HeaderList = []

@@ -30,7 +30,7 @@ def refusal(path: Path) -> str:
     try:
         read_keys(path, ("first",))
     except Faults as error:
-        return str(error)
+        return "\n".join(f"{fault.place}: {fault.message}" for fault in error.faults)
     return ""
 
 

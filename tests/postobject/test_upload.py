@@ -282,6 +282,16 @@ def test_keys_that_mean_another(key: bytes, filename: bytes) -> None:
         form_key(Form({b"key": key}, filename))
 
 
+def test_a_key_of_dots_is_refused_in_words_of_its_own() -> None:
+    """
+    It is the form that must not have it: the storage may hold it, and PUT takes it.
+    """
+    with pytest.raises(InvalidArgument) as refused:
+        form_key(Form({b"key": b"a/../b"}, b""))
+
+    assert refused.value.message == 'The key of a form must not have a segment "." or "..".'
+
+
 @pytest.mark.parametrize("key", [b"/k", b"//", b".k", b"..k", b"a/...", b"a/.b/", b"k\n", b"k" * 1024])
 def test_keys_that_S3_takes(key: bytes) -> None:
     """

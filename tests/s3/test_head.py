@@ -207,8 +207,12 @@ def test_headers_have_a_bound() -> None:
     One-byte headers cost more than their bytes.
     """
     parse_request_head(LINE + b"\r\na: 1" * (MAX_HEADER_COUNT - 1))
+    with pytest.raises(RequestHeaderSectionTooLarge) as refused:
+        parse_request_head(LINE + b"\r\na: 1" * (MAX_HEADER_COUNT + 43))
     with pytest.raises(RequestHeaderSectionTooLarge):
         parse_request_head(LINE + b"\r\na: 1" * MAX_HEADER_COUNT)
+
+    assert refused.value.message == "Your request has 300 headers, and the maximum is 256."
 
 
 @pytest.mark.parametrize(
