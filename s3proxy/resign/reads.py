@@ -163,16 +163,16 @@ def plan_read(
         # the size of the first is lost: 200 says that this is all there is.
         is_one_part = size > 0 and _MD5_TAG.fullmatch(_bare(etag) or b"") is not None
         return MeasuredRead(size, etag, (0, size), is_whole=True) if is_one_part else MeasuredRead(size, etag)
-    if head.method == b"HEAD":
-        return MeasuredRead(size, etag)
     condition = head.fields.value(b"if-range")
     if condition is not None and _bare(condition) not in {_bare(etag), measured.fields.value(b"last-modified")}:
         return MeasuredRead(size, etag)
     span = _parse_range(head.fields.value(b"range") or b"", size)
     if span is None:
         return MeasuredRead(size, etag)
+    # The answer to HEAD is here already: what it says of the whole is put as S3 says it of the range.
     is_whole = (
-        span == (0, size)
+        head.method == b"HEAD"
+        or span == (0, size)
         or 0 < limits.max_size < span[1] - span[0]
         or (limits.ignores_versions and (_VERSION_ID in measured.fields or _names_version(head)))
     )
