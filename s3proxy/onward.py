@@ -346,7 +346,7 @@ class Onward:
         passed = [header for header in self._passed if header[0].lower().startswith(b"x-amz-server-side-encryption-")]
         return self._asking(b"HEAD", passed, now, target)
 
-    def checked(self, answer: ResponseHead) -> None:
+    def checked(self, answer: ResponseHead, now: datetime) -> None:
         """
         Judge the conditions, and ask for no other.
 
@@ -358,7 +358,7 @@ class Onward:
             S3Error: It cannot be told.
         """
         if self._checks_source:
-            check_source(self.head.fields, answer, self._source().key)
+            check_source(self.head.fields, answer, self._source().key, now)
             self._checks_source = False
             return
         check_write(self.head.fields, answer, self._checked)

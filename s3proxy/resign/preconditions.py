@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from datetime import datetime
 
 from s3proxy.s3.date import parse_date
 from s3proxy.s3.errors import AccessDenied, InternalError, NoSuchKey, PreconditionFailed
@@ -64,7 +65,7 @@ def check_write(wanted: Fields, found: ResponseHead, names: Collection[bytes]) -
             raise PreconditionFailed(_NAMES.get(name) or name.decode("ascii"))
 
 
-def check_read(wanted: Fields, found: Fields, prefix: str = "") -> bool:
+def check_read(wanted: Fields, found: Fields, prefix: str = "", now: datetime | None = None) -> bool:
     """
     Judge the conditions of a read; return whether the client has the object already.
 
@@ -72,6 +73,7 @@ def check_read(wanted: Fields, found: Fields, prefix: str = "") -> bool:
         wanted: The request's headers.
         found: Those of the backend's answer to HEAD of the object.
         prefix: Of the conditions' names, lower case.
+        now: S3 ignores an If-Modified-Since that is later. None to ignore none.
 
     Raises:
         PreconditionFailed: The object is another one than the client thinks.
@@ -92,6 +94,8 @@ def check_read(wanted: Fields, found: Fields, prefix: str = "") -> bool:
         raise PreconditionFailed(f"{prefix}If-Unmodified-Since")
     if others is not None:
         return _has_tag(others, etag)
+    if since is not None and now is not None and since > now:
+        return False
     return since is not None and modified is not None and modified <= since
 
 
@@ -100,7 +104,7 @@ def _has_tag(condition: bytes, etag: bytes) -> bool:
     return condition in {b"*", etag} or etag in _ENTITY_TAGS.findall(condition)
 
 
-def check_source(wanted: Fields, found: ResponseHead, key: bytes) -> None:
+def check_source(wanted: Fields, found: ResponseHead, key: bytes, now: datetime) -> None:
     """
     Judge the conditions that a copy sets on its source.
 
@@ -108,6 +112,9 @@ def check_source(wanted: Fields, found: ResponseHead, key: bytes) -> None:
         wanted: The headers of the copy.
         found: The backend's answer to HEAD of the source.
         key: The source's, decoded.
+
+    Source:
+        "CopyObject"; what S3 was seen to answer: it ignores an x-amz-copy-source-if-modified-since of the future.
 
     Raises:
         NoSuchKey: There is no such source.
@@ -121,6 +128,6 @@ def check_source(wanted: Fields, found: ResponseHead, key: bytes) -> None:
         raise AccessDenied
     if found.status != 200 or (b"etag" not in found.fields and not _TAGS_OF_SOURCE.isdisjoint(wanted)):
         raise InternalError
-    if check_read(wanted, found.fields, _OF_SOURCE):
+    if check_read(wanted, found.fields, _OF_SOURCE, now):
         is_by_tag = b"x-amz-copy-source-if-none-match" in wanted
         raise PreconditionFailed(_OF_SOURCE + ("If-None-Match" if is_by_tag else "If-Modified-Since"))

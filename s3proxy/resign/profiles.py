@@ -222,7 +222,7 @@ class Profile:
         extensions: Functions beyond S3 that may be allowed there.
         error_codes: Codes of its own, each with S3's code where the operation is about an object, and where it is not.
         mends_reads: Whether Range and conditions of a GET must be put as it reads them, and ranged answers be mended.
-            Conditions on the source of a copy, which it ignores, are judged by a HEAD before the copy.
+            Conditions on the source of a copy are not sent, but judged by a HEAD before the copy.
         range_limits: Which ranges of a measured object it cannot be asked for.
         writes_own_errors: Whether its error documents are not S3's, and are written anew.
         checks_results: Whether it answers success to what has failed: each success is checked, and documents are put as

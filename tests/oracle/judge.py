@@ -37,7 +37,7 @@ TOLERATED = {
     "listed as the first version": "ListObjectsV2 becomes ListObjects: the backend ignores list-type.",
     "bare tag": "The entity tag of a PUT's condition loses its marks: the backend takes them for a part of it.",
     "checked": "A write's conditions that the backend ignores are judged by a HEAD before it, and are not sent.",
-    "source checked": "Conditions on a copy's source are judged by a HEAD of it: Eucalyptus does not know them.",
+    "source checked": "Conditions on a copy's source are judged by a HEAD of it: Eucalyptus reads them otherwise.",
     "first part": "partNumber=1 of a read is cut where the backend does not know the parts of an object.",
     "answered here": "response-* is cut where the profile sets the answer's headers itself.",
     "written copy source": "# in a copy source is %23, since some backends read a URL there, and + is %20, as for S3.",
@@ -941,7 +941,7 @@ def _judge_headers(client: Client, facts: Facts, head: Head, difference: str, br
         if difference == "source checked":
             breach(f"(c) the HEAD of a source has a header of the copy: {name!r}")
         if name in _SOURCE_CONDITIONS and facts.mends_reads:
-            breach(f"(c) a condition which the backend does not know: {name!r}")
+            breach(f"(c) a condition which the backend reads otherwise: {name!r}")
         sent = theirs.get(name)
         if sent is None:
             if not _is_made(client, head, name, values, difference):
