@@ -21,6 +21,7 @@ import pytest_twisted
 from s3proxy.resign.profiles import PROFILES, Profile
 from s3proxy.testing.faulty_backend import FaultyConnection, ReceivedRequest
 from tests.harness import Harness
+from tests.oracle.fixture import oracle  # noqa: F401
 from tests.oracle.judge import read_place_of_eucalyptus, read_source, read_source_of_eucalyptus
 from tests.oracle.wire import decoded_item
 from tests.test_walrus_requests import (

@@ -29,7 +29,7 @@ from .wire import AUTHENTICATION, HOP_BY_HOP, ClientStream, Head, decoded, decod
 
 TOLERATED = {
     "delete one by one": "DeleteObjects becomes one DeleteObject for each key of its document: the backend lacks it.",
-    "measured": "A read with a range or a condition is measured by HEAD before: Eucalyptus has its own idea of both.",
+    "measured": "A read of a range or a part, or on a condition, is measured by HEAD: Eucalyptus reads both otherwise.",
     "explained": "HEAD answered 403 is asked again as GET of one byte: only a document says whose signature is meant.",
     "form": "A POST form is a PutObject: its fields are the headers, its policy covers all of them.",
     "form type": "A form without Content-Type gets binary/octet-stream, S3's own default.",
@@ -731,7 +731,8 @@ def _difference(client: Client, facts: Facts, head: Head, operation: str | None)
     if wanted == "DeleteObjects" and operation == "DeleteObject" and facts.deletes_one_by_one:
         return "delete one by one"
     if wanted == "GetObject" and operation == "HeadObject" and facts.mends_reads:
-        return "measured" if _CONDITIONS & client.fields.keys() else None
+        is_first_part = client.query.get(b"partNumber", b"").lstrip(b"0") == b"1"
+        return "measured" if is_first_part or _CONDITIONS & client.fields.keys() else None
     if wanted in _COPIES and operation == "HeadObject" and facts.mends_reads:
         return "source checked" if _SOURCE_CONDITIONS & client.fields.keys() else None
     if wanted in _CHECKED and operation == "HeadObject" and facts.checks_conditions:
