@@ -294,6 +294,7 @@ async def test_the_copy_of_a_part(name: str, carrier: str) -> None:
         (["/a%20bucket/k"], 400),
         (["/b/k?versionId="], 400),
         (["/services/k"], 403),
+        (["arn:aws:s3:us-east-1:123456789012:accesspoint/a/object/k"], 501),
         (["/b/" + "k" * 1025], 400),
     ],
 )
