@@ -26,10 +26,10 @@ from s3proxy.resign.head import (
 from s3proxy.resign.headers import bare_entity_tags, forwarded_headers, knows_checksums, passed_headers
 from s3proxy.resign.keys import check_document_keys, check_keys
 from s3proxy.resign.mending import Mending
-from s3proxy.resign.preconditions import check_write
-from s3proxy.resign.profiles import check_private_surface
+from s3proxy.resign.preconditions import check_source, check_write
+from s3proxy.resign.profiles import Restrictions, check_private_surface
 from s3proxy.resign.region import translate_region, without_digests
-from s3proxy.resign.restrictions import check_parameters
+from s3proxy.resign.restrictions import check_parameters, read_copy_source
 from s3proxy.resign.target import backend_target
 from s3proxy.s3.address import Address
 from s3proxy.s3.classification import check_request
@@ -39,6 +39,7 @@ from s3proxy.s3.operation import (
     CREATE_BUCKET,
     DELETE_OBJECT,
     DELETE_OBJECTS,
+    HEAD_OBJECT,
     LIST_OBJECTS,
     BodyUse,
 )
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from s3proxy.flow import ReadSize
     from s3proxy.frontend.forwarded import Origin
     from s3proxy.s3.classification import Classification
+    from s3proxy.s3.copy_source import CopySource
     from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead
 
 
@@ -77,9 +79,11 @@ class Onward:
         "_authenticated",
         "_backend",
         "_checked",
+        "_checks_source",
         "_classification",
         "_knows_checksums",
         "_mending",
+        "_origin",
         "_passed",
         "_passed_names",
         "_regions",
@@ -123,7 +127,12 @@ class Onward:
         self._authenticated = authenticated
         self._backend = backend
         self._regions = regions
+        self._origin: HeaderList = []
         self._checked = backend.allowed.checks(classification.operation, head)
+        names = backend.allowed.checks_source(classification.operation, head)
+        self._checks_source = bool(names)
+        if names:
+            passed = [header for header in passed if header[0].lower() not in names]
         self._passed = passed
         self._mending: Mending | None = None
 
@@ -152,7 +161,8 @@ class Onward:
         Tell the backend who its client is, as it wants to be told.
         """
         chain = [host.encode() for host in (origin.client_host, *origin.hops)]
-        self._passed += forwarded_headers(self._backend.forwarded, chain, self.head.host, origin.scheme)
+        self._origin = forwarded_headers(self._backend.forwarded, chain, self.head.host, origin.scheme)
+        self._passed += self._origin
 
     def check_size(self, now: datetime) -> None:
         """
@@ -318,19 +328,25 @@ class Onward:
         """
         Whether conditions are to be judged, by `checking` and `checked`, before the request is sent.
         """
-        return bool(self._checked)
+        return self._checks_source or bool(self._checked)
 
     def checking(self, now: datetime) -> BackendRequest:
         """
-        Make the request that asks for the object which a write is to replace or to delete.
+        Make the request that asks for the source of a copy, or else for the object which a write is to replace or to
+        delete.
+
+        Raises:
+            S3Error: The backend cannot be asked for the source.
         """
+        if self._checks_source:
+            return self._checking_source(now)
         names = self._passed_names & DELETE_OBJECT.parameters
         target = backend_target(self.head, self._address, self._backend.account.profile, names)
         # What decrypts an object is asked for by its HEAD as well.
         passed = [header for header in self._passed if header[0].lower().startswith(b"x-amz-server-side-encryption-")]
         return self._asking(b"HEAD", passed, now, target)
 
-    def checked(self, answer: ResponseHead) -> None:
+    def checked(self, answer: ResponseHead, now: datetime) -> None:
         """
         Judge the conditions, and ask for no other.
 
@@ -341,9 +357,32 @@ class Onward:
             PreconditionFailed: One does not hold.
             S3Error: It cannot be told.
         """
+        if self._checks_source:
+            check_source(self.head.fields, answer, self._source().key, now)
+            self._checks_source = False
+            return
         check_write(self.head.fields, answer, self._checked)
         self._passed = [header for header in self._passed if header[0].lower() not in self._checked]
         self._checked = frozenset()
+
+    def _checking_source(self, now: datetime) -> BackendRequest:
+        source = self._source()
+        raw_bucket = quote_from_bytes(source.bucket, safe="-_.~").encode()
+        raw_key = quote_from_bytes(source.key, safe="/-_.~").encode()
+        raw_target = b"/%s/%s" % (raw_bucket, raw_key)
+        if source.version_id is not None:
+            raw_target += b"?versionId=%s" % quote_from_bytes(source.version_id, safe="-_.~").encode()
+        head = replace(self.head, method=b"HEAD", raw_target=raw_target)
+        address = Address(source.bucket, source.key, raw_bucket, raw_key)
+        check_request(head, address, HEAD_OBJECT)
+        names = frozenset({b"versionId"})
+        # What the client sent is about the copy. The HEAD has none of it.
+        return self._asking(
+            b"HEAD", self._origin, now, backend_target(head, address, self._backend.account.profile, names)
+        )
+
+    def _source(self) -> CopySource:
+        return read_copy_source(self._backend.account.profile.restrictions or Restrictions(), self.head)
 
     def measuring(self, now: datetime) -> BackendRequest:
         """

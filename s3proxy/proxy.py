@@ -901,7 +901,7 @@ class ProxiedExchange:
         self._asked = None
         self._measure = response
         self._cause = "condition"
-        self._onward.checked(response.head)
+        self._onward.checked(response.head, self._proxy.wall_clock())
         self._cause = None
         self._send()
 

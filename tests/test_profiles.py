@@ -274,8 +274,41 @@ async def ignores_write_conditions_straight(pair: Pair) -> None:
 async def ignores_write_conditions_through(pair: Pair) -> None:
     await refused_before_the_store(pair, "PUT", "/b/k", b"other", if_none_match="*")
     await refused_before_the_store(pair, "PUT", "/b/k", b"other", if_match='"x"')
-    source = {"x_amz_copy_source": "/b/k", "x_amz_copy_source_if_match": '"x"'}
-    await refused_before_the_store(pair, "PUT", "/b/copy", b"", **source)
+    copy = {"x_amz_copy_source": "/b/k"}
+    await refused_before_the_store(pair, "PUT", "/b/copy", b"", **copy, if_none_match="*")
+    await refused_before_the_store(pair, "PUT", "/b/copy", b"", **copy, if_match='"x"', x_amz_copy_source_if_match="*")
+    await refused_before_the_store(pair, "PUT", "/b/copy", b"", x_amz_copy_source_if_match="*")
+    if pair.harness.profile.mends_reads:
+        await source_conditions_through(pair, copy)
+    else:
+        await refused_before_the_store(pair, "PUT", "/b/copy", b"", **copy, x_amz_copy_source_if_match='"x"')
+
+
+async def source_conditions_through(pair: Pair, copy: dict[str, str]) -> None:
+    before, after = "Sun, 01 Mar 2026 11:59:59 GMT", "Sun, 01 Mar 2026 12:00:00 GMT"
+    for condition, status in (
+        ({"x_amz_copy_source_if_match": '"x"'}, 412),
+        ({"x_amz_copy_source_if_match": '"x"', "x_amz_copy_source_if_unmodified_since": after}, 412),
+        ({"x_amz_copy_source_if_none_match": ETAG}, 412),
+        ({"x_amz_copy_source_if_none_match": f'"{ETAG}"', "x_amz_copy_source_if_modified_since": before}, 412),
+        ({"x_amz_copy_source_if_modified_since": after}, 412),
+        ({"x_amz_copy_source_if_unmodified_since": before}, 412),
+        ({"x_amz_copy_source_if_match": f'"{ETAG}"', "x_amz_copy_source_if_unmodified_since": before}, 200),
+        ({"x_amz_copy_source_if_match": ETAG}, 200),
+        ({"x_amz_copy_source_if_none_match": '"x"'}, 200),
+        ({"x_amz_copy_source_if_modified_since": before}, 200),
+        ({"x_amz_copy_source_if_unmodified_since": after}, 200),
+    ):
+        stored = pair.counts[0]
+        answer = await pair.through("PUT", "/b/copy", b"", **copy, **condition)
+        assert (condition, answer.status) == (condition, status)
+        assert status == 200 or code(answer) == "PreconditionFailed"
+        assert pair.counts[0] - stored == (status == 200)
+    missing = await pair.through(
+        "PUT", "/b/copy", b"", x_amz_copy_source="/b/missing", x_amz_copy_source_if_match=f'"{ETAG}"'
+    )
+    assert (missing.status, code(missing), found(missing, "Key")) == (404, "NoSuchKey", ["missing"])
+    assert pair.stored("copy") == BODY
 
 
 async def own_codes_straight(pair: Pair) -> None:

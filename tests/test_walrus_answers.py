@@ -23,9 +23,12 @@ from twisted.internet.task import Clock
 from s3proxy.backend.health import HealthCheck
 from s3proxy.resign.profiles import PROFILES, RangeLimits
 from s3proxy.resign.results import RESULT_ROOTS
+from s3proxy.s3.credential import NO_LIMITS, BudgetLimits
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest
 from tests.harness import VECTORS, Harness, until
 from tests.signer import MODES, Signer
+from tests.test_walrus_requests import CARRIERS
+from tests.test_walrus_requests import request as signed_request
 from tests.test_wire_cases import element
 
 FAMILY = ("walrus-3.4", "walrusbackend-4.x", "osg-4.3")
@@ -766,6 +769,85 @@ async def test_f15_ranges_of_2_gib(profile: str, span: str, told: str, sent: str
     assert body == (b"0123456789" if sent or not first else b"789")
     got = harness.backend.requests[-1].head.fields.value(b"range")
     assert got == (sent.encode() if sent else None)
+
+
+HEAD_RANGES = [
+    ("bytes=2-4", 206, "3", "bytes 2-4/10"),
+    ("bytes=-4", 206, "4", "bytes 6-9/10"),
+    ("bytes=5-", 206, "5", "bytes 5-9/10"),
+    ("bytes=0-", 206, "10", "bytes 0-9/10"),
+    ("bytes=8-99", 206, "2", "bytes 8-9/10"),
+    ("bytes=5-2", 200, "10", None),
+    ("bytes=-", 200, "10", None),
+    ("bytes=1-2,4-5", 200, "10", None),
+    ("lines=1-2", 200, "10", None),
+    ("bytes=10-", 416, None, None),
+    ("bytes=-0", 416, None, None),
+]
+
+
+@pytest.mark.parametrize("is_paced", [False, True])
+@pytest.mark.parametrize("profile", FAMILY)
+@pytest.mark.parametrize(("span", "status", "length", "content_range"), HEAD_RANGES)
+@pytest_twisted.ensureDeferred
+async def test_a_head_of_a_range(
+    profile: str, span: str, status: int, length: str | None, content_range: str | None, *, is_paced: bool
+) -> None:
+    """
+    HEAD tells what GET would: the range and its length. The connection serves on, and the backend is asked once.
+    """
+    limits = BudgetLimits(bytes_per_second=1e6) if is_paced else NO_LIMITS
+    harness = Harness(profile=PROFILES[profile], signature="v2", backend=answering(reading("3.4")), key_limits=limits)
+    client = await harness.connect()
+    client.send(Signer().head("HEAD", KEY, {"range": span})[0])
+    told = await client.answer("HEAD")
+    client.send(Signer().head("GET", KEY, {"range": span})[0])
+    got = await client.answer("GET")
+    await harness.close()
+
+    assert told is not None
+    assert got is not None
+    assert (told.status, told.body) == (got.status, b"") == (status, b"")
+    assert [told.header(name) for name in ("Content-Range", "ETag")] == [
+        got.header(name) for name in ("Content-Range", "ETag")
+    ]
+    if status == 416:
+        assert [element(got.body, name) for name in ("Code", "RangeRequested", "ActualObjectSize")] == [
+            "InvalidRange",
+            span,
+            "10",
+        ]
+    else:
+        assert (told.header("Content-Range"), told.header("Content-Length")) == (content_range, length)
+        assert got.header("Content-Length") == length
+    methods = [request.head.method for request in harness.backend.requests]
+    assert methods == [b"HEAD", b"HEAD", b"GET"][: 2 if status == 416 else 3]
+    assert all(b"range" not in request.head.fields for request in harness.backend.requests[:2])
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+@pytest_twisted.ensureDeferred
+async def test_a_head_of_a_range_on_a_condition(carrier: str) -> None:
+    """
+    If-Range is honoured, and other conditions come before the range, whoever signed and how.
+    """
+    for header, value, status in (
+        ("If-Range", f'"{ETAG}"', 206),
+        ("If-Range", "Sat, 28 Nov 2026 20:00:00 GMT", 206),
+        ("If-Range", '"other"', 200),
+        ("If-None-Match", f'"{ETAG}"', 304),
+        ("If-Match", '"other"', 412),
+        ("If-Match", f'"{ETAG}"', 206),
+    ):
+        head = signed_request("HEAD", KEY, [("Range", "bytes=2-4"), (header, value)], carrier)
+        answer = await ask(reading("3.4"), "HEAD", head=head)
+        assert (header, answer.status) == (header, status)
+        assert answer.header("Content-Range") == ("bytes 2-4/10" if status == 206 else None)
+        assert [method for method, _ in asked(answer)] == ["HEAD"]
+
+    for span, length in (("bytes=9-10", "1"), ("bytes=10-11", None)):
+        large = await ask(reading("3.4", "x-amz-version-id: v1"), "HEAD", f"{KEY}?versionId=v1", range=span)
+        assert (large.status, large.header("Content-Range")) == ((206, "bytes 9-9/10") if length else (416, None))
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])

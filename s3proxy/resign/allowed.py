@@ -217,16 +217,13 @@ SOURCE_CONDITIONS = {
 Conditions on the source of a copy, and what they are in a GET of it.
 """
 
-_WRITE_CONDITIONS = frozenset(
-    {
-        b"if-match",
-        b"if-none-match",
-        b"x-amz-if-match-last-modified-time",
-        b"x-amz-if-match-size",
-        *SOURCE_CONDITIONS,
-    }
-)
-
+_SOURCE_CONDITIONS = frozenset(SOURCE_CONDITIONS)
+_WRITE_CONDITIONS = _SOURCE_CONDITIONS | {
+    b"if-match",
+    b"if-none-match",
+    b"x-amz-if-match-last-modified-time",
+    b"x-amz-if-match-size",
+}
 
 _NO_HEADERS: frozenset[bytes] = frozenset()
 _SET_CONDITIONS = _WRITE_CONDITIONS | {b"x-amz-write-offset-bytes"}
@@ -337,6 +334,8 @@ class Allowed:
         checked: Those that are judged here, by a HEAD before the write, and not sent.
         keeps_multipart: Whether multipart uploads are carried out here: conditions of UploadPartCopy are judged with a
             GET of its source, whatever the backend knows of conditional writes.
+        judges_sources: Whether conditions on a copy's source are judged here, by a HEAD of the source before the copy,
+            and not sent.
     """
 
     operations: frozenset[str] = ALL_OPERATIONS
@@ -345,12 +344,21 @@ class Allowed:
     ignored: Conditions = field(default_factory=dict)
     checked: Conditions = field(default_factory=dict)
     keeps_multipart: bool = False
+    judges_sources: bool = False
 
     def checks(self, operation: Operation, head: RequestHead) -> frozenset[bytes]:
         """
         Return the lower-case names of the headers by which a request sets conditions that are judged here.
         """
         return self.checked.get(operation.name, _NO_HEADERS) & head.fields.keys() if self.checked else _NO_HEADERS
+
+    def checks_source(self, operation: Operation, head: RequestHead) -> frozenset[bytes]:
+        """
+        Return the lower-case names of the headers by which a copy sets conditions on its source that are judged here.
+        """
+        if not self.judges_sources or not operation.copies:
+            return _NO_HEADERS
+        return _SOURCE_CONDITIONS & head.fields.keys()
 
     def ignores(self, operation: Operation, condition: bytes) -> bool:
         """
@@ -430,8 +438,8 @@ def _features(operation: Operation, head: RequestHead, allowed: Allowed) -> set[
         if header in head.fields and head.fields[header] != _PROMISES_NOTHING.get(header)
     }
     conditions = _WRITE_CONDITIONS
-    if allowed.keeps_multipart and operation is UPLOAD_PART_COPY:
-        conditions = conditions - SOURCE_CONDITIONS.keys()
+    if operation.copies and (allowed.judges_sources or (allowed.keeps_multipart and operation is UPLOAD_PART_COPY)):
+        conditions = conditions - _SOURCE_CONDITIONS
     if not operation.is_read and not conditions.isdisjoint(head.fields):
         asked.add(Feature.CONDITIONAL_WRITES)
     return asked

@@ -222,6 +222,7 @@ class Profile:
         extensions: Functions beyond S3 that may be allowed there.
         error_codes: Codes of its own, each with S3's code where the operation is about an object, and where it is not.
         mends_reads: Whether Range and conditions of a GET must be put as it reads them, and ranged answers be mended.
+            Conditions on the source of a copy are not sent, but judged by a HEAD before the copy.
         range_limits: Which ranges of a measured object it cannot be asked for.
         writes_own_errors: Whether its error documents are not S3's, and are written anew.
         checks_results: Whether it answers success to what has failed: each success is checked, and documents are put as
@@ -325,10 +326,12 @@ class Profile:
             ignored = kept
         if names is None:
             extensions = tuple(each for each in self.extensions if each.is_default)
-            return Allowed(self.taken_operations, self.features, extensions, ignored, checked)
+            return Allowed(
+                self.taken_operations, self.features, extensions, ignored, checked, judges_sources=self.mends_reads
+            )
         extensions = tuple(each for name, each in EXTENSIONS.items() if name in names)
         taken = self.taken_operations | ALL_OPERATIONS.intersection(names)
-        return Allowed(taken, self.features, extensions, ignored, checked)
+        return Allowed(taken, self.features, extensions, ignored, checked, judges_sources=self.mends_reads)
 
 
 _WALRUS_SUBRESOURCES = frozenset(

@@ -18,16 +18,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from s3proxy.resign.preconditions import check_read
 from s3proxy.resign.profiles import RangeLimits
 from s3proxy.resign.target import with_query
-from s3proxy.s3.date import parse_date
 from s3proxy.s3.errors import (
     InternalError,
     InvalidArgument,
     InvalidPartNumber,
     InvalidRange,
     InvalidRequest,
-    PreconditionFailed,
 )
 from s3proxy.s3.head import Fields, HeaderList, RequestHead, ResponseHead
 from s3proxy.s3.limits import MAX_PART_NUMBER
@@ -44,7 +43,6 @@ _READ_OBJECT = frozenset({GET_OBJECT, HEAD_OBJECT})
 _OVERRIDE_PREFIX = b"response-"
 _OVERRIDES = frozenset(name.encode() for name in OVERRIDE_NAMES)
 _RANGE = re.compile(rb"bytes=([0-9]{0,18})-([0-9]{0,18})")
-_ENTITY_TAGS = re.compile(rb'"([^"]*)"')
 _MD5_TAG = re.compile(rb"[0-9a-f]{32}")
 _VERSION_ID = b"x-amz-version-id"
 _NO_LIMITS = RangeLimits()
@@ -156,23 +154,23 @@ def plan_read(
         # The answer to GET will say why.
         return MeasuredRead()
     size, etag = measured.content_length, measured.fields.value(b"etag")
-    if _check_conditions(head.fields, measured.fields):
+    if check_read(head.fields, measured.fields):
         return MeasuredRead(size, etag, is_unchanged=True)
     if is_first_part:
         # S3 answers 206 here, and has no first byte of an empty object to tell. Of an object that was uploaded in parts
         # the size of the first is lost: 200 says that this is all there is.
         is_one_part = size > 0 and _MD5_TAG.fullmatch(_bare(etag) or b"") is not None
         return MeasuredRead(size, etag, (0, size), is_whole=True) if is_one_part else MeasuredRead(size, etag)
-    if head.method == b"HEAD":
-        return MeasuredRead(size, etag)
     condition = head.fields.value(b"if-range")
     if condition is not None and _bare(condition) not in {_bare(etag), measured.fields.value(b"last-modified")}:
         return MeasuredRead(size, etag)
     span = _parse_range(head.fields.value(b"range") or b"", size)
     if span is None:
         return MeasuredRead(size, etag)
+    # The answer to HEAD is here already: what it says of the whole is put as S3 says it of the range.
     is_whole = (
-        span == (0, size)
+        head.method == b"HEAD"
+        or span == (0, size)
         or 0 < limits.max_size < span[1] - span[0]
         or (limits.ignores_versions and (_VERSION_ID in measured.fields or _names_version(head)))
     )
@@ -190,30 +188,6 @@ def _bare(etag: bytes | None) -> bytes | None:
 
 def _bare_tag(fields: Fields) -> bytes | None:
     return _bare(fields.value(b"etag"))
-
-
-def _check_conditions(wanted: Fields, measured: Fields) -> bool:
-    """
-    Say whether the client has the object already.
-    """
-    etag = (measured.value(b"etag") or b"").strip(b'"')
-    modified = parse_date(measured.value(b"last-modified") or b"")
-    matches, others = wanted.value(b"if-match"), wanted.value(b"if-none-match")
-    since = parse_date(wanted.value(b"if-modified-since") or b"")
-    until = parse_date(wanted.value(b"if-unmodified-since") or b"")
-    if matches is not None:
-        if not _names(matches, etag):
-            raise PreconditionFailed("If-Match")
-    elif until is not None and modified is not None and modified > until:
-        raise PreconditionFailed("If-Unmodified-Since")
-    if others is not None:
-        return _names(others, etag)
-    return since is not None and modified is not None and modified <= since
-
-
-def _names(condition: bytes, etag: bytes) -> bool:
-    # S3 takes a tag without quotation marks, too.
-    return condition in {b"*", etag} or etag in _ENTITY_TAGS.findall(condition)
 
 
 def _parse_range(raw_range: bytes, size: int) -> tuple[int, int] | None:

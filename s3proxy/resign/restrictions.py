@@ -11,7 +11,7 @@ from s3proxy.resign.profiles import Profile, Restrictions
 from s3proxy.resign.target import PAGE_LENGTH_NAMES
 from s3proxy.s3.address import Address
 from s3proxy.s3.classification import Classification
-from s3proxy.s3.copy_source import parse_copy_source
+from s3proxy.s3.copy_source import CopySource, parse_copy_source
 from s3proxy.s3.errors import (
     InvalidArgument,
     InvalidBucketName,
@@ -146,6 +146,18 @@ def _check_copy(restrictions: Restrictions, head: RequestHead) -> None:
     acl = head.fields.value(b"x-amz-acl")
     if restrictions.ignores_acl_of_copies and acl is not None and acl.lower() != b"private":
         raise NotImplementedByProxy
+    read_copy_source(restrictions, head)
+
+
+def read_copy_source(restrictions: Restrictions, head: RequestHead) -> CopySource:
+    """
+    Return the object that a copy is made of.
+
+    Raises:
+        InvalidArgument: There are several, or its version is none.
+        InvalidBucketName: Its bucket cannot be named in a path there.
+        NotImplementedByProxy: It is an access point, or the storage reads it as another object.
+    """
     raw_source, *others = head.fields[b"x-amz-copy-source"]
     if others:
         # Joined they would name a third object.
@@ -157,6 +169,7 @@ def _check_copy(restrictions: Restrictions, head: RequestHead) -> None:
     check_bucket(source.bucket)
     if restrictions.refused_sources is not None and restrictions.refused_sources.search(source.key) is not None:
         raise NotImplementedByProxy
+    return source
 
 
 def _check_query(

@@ -13,6 +13,7 @@ from urllib.parse import quote_from_bytes
 from s3proxy.resign.profiles import Profile, TargetForm
 from s3proxy.s3.address import Address
 from s3proxy.s3.copy_source import parse_copy_source
+from s3proxy.s3.errors import NotImplementedByProxy
 from s3proxy.s3.head import HeaderList, RequestHead
 from s3proxy.s3.limits import MAX_PAGE_LENGTH
 from s3proxy.s3.query import decode_item, query_items
@@ -114,13 +115,18 @@ def written_target(
 def written_copy_source(passed: HeaderList) -> HeaderList:
     """
     Write a copy's source from decoded values: the backend decodes all of it before it looks for key and version.
+
+    Raises:
+        NotImplementedByProxy: It is an access point, which no storage has.
     """
     return [(name, _written_source(value) if name.lower() == b"x-amz-copy-source" else value) for name, value in passed]
 
 
 def _written_source(raw_source: bytes) -> bytes:
     source = parse_copy_source(raw_source)
-    assert source is not None, "an access point was refused"
+    if source is None:
+        # An access point of S3's.
+        raise NotImplementedByProxy(None, Header="x-amz-copy-source")
     written = b"/%s/%s" % (source.bucket, _escaped(source.key, "/"))
     return written if source.version_id is None else b"%s?versionId=%s" % (written, _escaped(source.version_id))
 

@@ -336,6 +336,22 @@ class NoSuchBucket(S3Error):
         super().__init__(BucketName=bucket)
 
 
+class NoSuchKey(S3Error):
+    """
+    There is no such object.
+
+    Args:
+        key: Decoded.
+    """
+
+    code = "NoSuchKey"
+    status = 404
+    default_message = "The specified key does not exist."
+
+    def __init__(self, key: bytes) -> None:
+        super().__init__(Key=key)
+
+
 class NoSuchUpload(S3Error):
     code = "NoSuchUpload"
     status = 404

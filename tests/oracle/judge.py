@@ -29,7 +29,7 @@ from .wire import AUTHENTICATION, HOP_BY_HOP, ClientStream, Head, decoded, decod
 
 TOLERATED = {
     "delete one by one": "DeleteObjects becomes one DeleteObject for each key of its document: the backend lacks it.",
-    "measured": "A read with a range or a condition is measured by HEAD before: Eucalyptus has its own idea of both.",
+    "measured": "A read of a range or a part, or on a condition, is measured by HEAD: Eucalyptus reads both otherwise.",
     "explained": "HEAD answered 403 is asked again as GET of one byte: only a document says whose signature is meant.",
     "form": "A POST form is a PutObject: its fields are the headers, its policy covers all of them.",
     "form type": "A form without Content-Type gets binary/octet-stream, S3's own default.",
@@ -37,6 +37,7 @@ TOLERATED = {
     "listed as the first version": "ListObjectsV2 becomes ListObjects: the backend ignores list-type.",
     "bare tag": "The entity tag of a PUT's condition loses its marks: the backend takes them for a part of it.",
     "checked": "A write's conditions that the backend ignores are judged by a HEAD before it, and are not sent.",
+    "source checked": "Conditions on a copy's source are judged by a HEAD of it: Eucalyptus reads them otherwise.",
     "first part": "partNumber=1 of a read is cut where the backend does not know the parts of an object.",
     "answered here": "response-* is cut where the profile sets the answer's headers itself.",
     "written copy source": "# in a copy source is %23, since some backends read a URL there, and + is %20, as for S3.",
@@ -119,6 +120,11 @@ _REPLACED = OURS | {b"x-amz-region-set", b"x-amz-sdk-checksum-algorithm", b"x-am
 _CONDITIONS = frozenset(b"if-match if-modified-since if-none-match if-range if-unmodified-since range".split())
 _VALUED = frozenset({b"partNumber", b"uploadId", b"versionId"})
 _WRITE_CONDITIONS = frozenset(b"if-match if-none-match x-amz-if-match-last-modified-time x-amz-if-match-size".split())
+_COPIES = frozenset({"CopyObject", "UploadPartCopy"})
+_SOURCE_CONDITIONS = frozenset(
+    b"""x-amz-copy-source-if-match x-amz-copy-source-if-modified-since x-amz-copy-source-if-none-match
+    x-amz-copy-source-if-unmodified-since""".split()
+)
 _CHECKED = frozenset({"CompleteMultipartUpload", "CopyObject", "DeleteObject"})
 _LISTING = frozenset(
     b"""delimiter encoding-type fetch-owner continuation-token key-marker list-type marker max-keys max-parts
@@ -352,6 +358,7 @@ class Client:
         is_current: Whether no other request has begun on its connection.
         has_passed: Whether its signature was taken.
         has_listed: Whether a page of a listing was asked for.
+        has_checked_source: Whether a HEAD asked for the source of a copy.
     """
 
     head: Head
@@ -364,6 +371,7 @@ class Client:
     is_current: bool = True
     has_passed: bool = False
     has_listed: bool = False
+    has_checked_source: bool = False
 
     @cached_property
     def items(self) -> list[bytes]:
@@ -723,7 +731,10 @@ def _difference(client: Client, facts: Facts, head: Head, operation: str | None)
     if wanted == "DeleteObjects" and operation == "DeleteObject" and facts.deletes_one_by_one:
         return "delete one by one"
     if wanted == "GetObject" and operation == "HeadObject" and facts.mends_reads:
-        return "measured" if _CONDITIONS & client.fields.keys() else None
+        is_first_part = client.query.get(b"partNumber", b"").lstrip(b"0") == b"1"
+        return "measured" if is_first_part or _CONDITIONS & client.fields.keys() else None
+    if wanted in _COPIES and operation == "HeadObject" and facts.mends_reads:
+        return "source checked" if _SOURCE_CONDITIONS & client.fields.keys() else None
     if wanted in _CHECKED and operation == "HeadObject" and facts.checks_conditions:
         return "checked" if _WRITE_CONDITIONS & client.fields.keys() else None
     if wanted == "ListObjectsV2" and operation == "ListObjects" and facts.lists_v1:
@@ -747,6 +758,9 @@ def _judge_target(
     own = client.place
     if facts.reader and _WRITTEN.fullmatch(path) is None:
         breach(f"(d) the path has bytes that the storage may read as others: {path!r}")
+    if difference == "source checked":
+        _judge_source(client, place, items, query, breach)
+        return
     if difference == "delete one by one":
         if place.bucket != own.bucket or (place.key, query.get(b"versionId", b"")) not in client.deletions:
             breach(f"(d) the document names no {place!r}")
@@ -786,6 +800,22 @@ def _judge_target(
             breach(f"(c) the parameter {name!r} is lost")
     if left:
         breach(f"(c) parameters which the client did not send: {left!r}")
+
+
+def _judge_source(
+    client: Client, place: Place, items: list[bytes], query: dict[bytes, bytes], breach: Callable[[str], None]
+) -> None:
+    """
+    Judge the target of a HEAD before a copy: it names the source that the client signed, its version, and no more.
+    """
+    sources = client.fields[b"x-amz-copy-source"]
+    named = read_source(b",".join(sources))
+    found = place.bucket, place.key, query.get(b"versionId", b"")
+    if len(sources) != 1 or found != named:
+        breach(f"(d) the client copies {named!r}, the backend is asked for {found!r}")
+    if len(items) != bool(named[2]) or any(_WRITTEN_ITEM.fullmatch(item) is None for item in items):
+        breach(f"(c) the HEAD of a source has other parameters than its version: {items!r}")
+    client.has_checked_source = True
 
 
 def _is_form_header(name: bytes) -> bool:
@@ -909,6 +939,10 @@ def _judge_headers(client: Client, facts: Facts, head: Head, difference: str, br
             continue
         if name in HOP_BY_HOP:
             breach(f"(a) a header of the hop: {name!r}")
+        if difference == "source checked":
+            breach(f"(c) the HEAD of a source has a header of the copy: {name!r}")
+        if name in _SOURCE_CONDITIONS and facts.mends_reads:
+            breach(f"(c) a condition which the backend reads otherwise: {name!r}")
         sent = theirs.get(name)
         if sent is None:
             if not _is_made(client, head, name, values, difference):
@@ -979,6 +1013,10 @@ def _may_be_lost(client: Client, facts: Facts, name: bytes, difference: str) -> 
         return tolerate("unsigned client")
     if b"_" in name and not name.startswith(b"x-amz-meta-"):
         return tolerate("ambiguous name")
+    if difference == "source checked":
+        return True
+    if name in _SOURCE_CONDITIONS and facts.mends_reads:
+        return client.has_checked_source
     if difference == "checked" or (facts.checks_conditions and name in _WRITE_CONDITIONS):
         return tolerate("checked")
     if name in _CONDITIONS:

@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,21 @@ def judged(client: bytes, backend: bytes, facts: Facts) -> list[str]:
             former.is_current = False
         former = Client(head, stream, head.fields[b"host"][0], facts)
         connection.begin(Owner(former), request)
+        connection.feed((request,))
+    return oracle.breaches
+
+
+def judged_together(client: bytes, requests: list[bytes], facts: Facts) -> list[str]:
+    """
+    Return the breaches of several requests that left for one of a client.
+    """
+    oracle, stream = Oracle(), ClientStream()
+    stream.feed(client)
+    head = stream.next_head(kept_size)
+    owner = Owner(Client(head, stream, head.fields[b"host"][0], facts))
+    for request in requests:
+        connection = BackendStream(oracle)
+        connection.begin(owner, request)
         connection.feed((request,))
     return oracle.breaches
 
@@ -631,6 +647,49 @@ def test_a_copy_source_that_was_written_anew(facts: Facts, sent: str, source: st
     breaches = judged(signed("PUT", {"x-amz-copy-source": sent}, target="/b/d"), forwarded(head), facts)
 
     assert bool(breaches) is is_breach, breaches
+
+
+SOURCE_HEAD = "HEAD {}/b/a%20b HTTP/1.1\nHost: 127.0.0.1:8000\n"
+COPY_LINES = "Host: 127.0.0.1:8000\nContent-Length: 0\nx-amz-copy-source: /b/a%20b\n"
+SOURCE_COPY = f"PUT {{}}/b/d HTTP/1.1\n{COPY_LINES}"
+
+
+@pytest.mark.parametrize(
+    ("source", "sent", "rule"),
+    [
+        ("/b/a+b", [SOURCE_HEAD, SOURCE_COPY], None),
+        ("/b/a+b", [SOURCE_HEAD], None),
+        ("/b/a+b", [SOURCE_COPY], "(c)"),
+        ("/b/a+b", [SOURCE_HEAD, f"{SOURCE_COPY}x-amz-copy-source-if-match: t\n"], "(c)"),
+        ("/b/a+b", [f"{SOURCE_HEAD}x-amz-copy-source-if-match: t\n"], "(c)"),
+        ("/b/a+b", [f"{SOURCE_HEAD}x-amz-copy-source: /b/a%20b\n"], "(c)"),
+        ("/b/a+b", [f"{SOURCE_HEAD}If-Match: t\n"], "(c)"),
+        ("/b/a+b", [SOURCE_HEAD.replace("a%20b", "a%2Bb")], "(d)"),
+        ("/b/a+b", [SOURCE_HEAD.replace("/b/a%20b", "/b/d")], "(d)"),
+        ("/b/a+b", [SOURCE_HEAD.replace("/b/a%20b", "/c/a%20b")], "(d)"),
+        ("/b/a+b", [SOURCE_HEAD.replace("a%20b", "a%20b?versionId=v")], "(d)"),
+        ("/b/a+b", [SOURCE_HEAD.replace("a%20b", "a%20b?partNumber=1")], "(c)"),
+        ("/b/a+b", [SOURCE_HEAD.replace("HEAD", "GET")], "(b)"),
+        ("/b/a+b?versionId=v", [SOURCE_HEAD.replace("a%20b", "a%20b?versionId=v")], None),
+        ("/b/a+b?versionId=v", [SOURCE_HEAD.replace("a%20b", "a%20b?versionId=w")], "(d)"),
+        ("/b/a+b?versionId=v", [SOURCE_HEAD], "(d)"),
+    ],
+)
+def test_the_source_of_a_copy_is_asked_for_by_its_name(source: str, sent: list[str], rule: str | None) -> None:
+    """
+    Before a copy on a condition: with its version, and with nothing of the copy. The copy has no condition then.
+    """
+    facts = replace(WALRUS_FACTS, mends_reads=True)
+    client = signed("PUT", {"x-amz-copy-source": source, "x-amz-copy-source-if-match": "t"}, target="/b/d")
+
+    breaches = judged_together(client, [forwarded(head.format("/services/Walrus")) for head in sent], facts)
+    plain = signed("PUT", {"x-amz-copy-source": source}, target="/b/d")
+    unasked = judged_together(plain, [forwarded(SOURCE_HEAD.format("/services/Walrus"))], facts)
+    elsewhere = judged_together(client, [forwarded(SOURCE_HEAD.format("/services/Walrus"))], WALRUS_FACTS)
+
+    assert {breach[:10] for breach in breaches} >= ({f"breach {rule}"} if rule else set())
+    assert bool(breaches) is (rule is not None), breaches
+    assert all(any("breach (b)" in breach for breach in each) for each in (unasked, elsewhere))
 
 
 def test_each_tolerated_difference_has_its_reason() -> None:
