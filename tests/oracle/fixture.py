@@ -28,6 +28,8 @@ def begin(config: pytest.Config) -> None:
     """
     Watch this process, and every one which it starts.
     """
+    # An import of the fixture into conftest.py would do as well, but looks unused, and was taken out once.
+    config.pluginmanager.register(sys.modules[__name__], "s3proxy-oracle")
     directory = Path(tempfile.mkdtemp(prefix="s3proxy-oracle-"))
     config.stash[_DIRECTORY] = directory
     config.stash[_OFFSETS] = {}
