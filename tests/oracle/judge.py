@@ -41,6 +41,7 @@ TOLERATED = {
     "first part": "partNumber=1 of a read is cut where the backend does not know the parts of an object.",
     "answered here": "response-* is cut where the profile sets the answer's headers itself.",
     "written copy source": "# in a copy source is %23, since some backends read a URL there, and + is %20, as for S3.",
+    "kept here": "A multipart upload is kept until it is complete: the storage hears of its bucket and of the object.",
     "located here": "GetBucketLocation becomes ListObjects of one key where the backend lacks it.",
     "written anew": "Eucalyptus gets path, query and copy source anew, and reads in them what its client named.",
     "further page": "If a page of Eucalyptus has no name below the prefix, the one after its marker is asked for.",
@@ -126,6 +127,16 @@ _SOURCE_CONDITIONS = frozenset(
     x-amz-copy-source-if-unmodified-since""".split()
 )
 _CHECKED = frozenset({"CompleteMultipartUpload", "CopyObject", "DeleteObject"})
+_KEPT = {
+    "CreateMultipartUpload": frozenset({"HeadBucket"}),
+    "ListMultipartUploads": frozenset({"HeadBucket"}),
+    "CompleteMultipartUpload": frozenset({"PutObject"}),
+    "UploadPartCopy": frozenset({"GetObject", "HeadObject"}),
+}
+_OF_KEPT_SOURCES = {
+    b"range": b"x-amz-copy-source-range",
+    **{name: b"x-amz-copy-source-" + name for name in _CONDITIONS - {b"range", b"if-range"}},
+}
 _LISTING = frozenset(
     b"""delimiter encoding-type fetch-owner continuation-token key-marker list-type marker max-keys max-parts
     max-uploads part-number-marker prefix start-after upload-id-marker version-id-marker""".split()
@@ -206,6 +217,7 @@ class Facts:
         private: Prefixes of names, lower case, by which the backend takes orders of its own kind.
         taken: Signatures of changes which were forwarded before; None where they may pass again.
         reader: The storage of Eucalyptus which reads the request; empty for any other.
+        keeps_multipart: Whether the proxy keeps multipart uploads until they are complete.
     """
 
     domains: tuple[bytes, ...] = ()
@@ -225,6 +237,7 @@ class Facts:
     reader: str = ""
     bare_write_tags: bool = False
     checks_conditions: bool = False
+    keeps_multipart: bool = False
 
 
 @dataclass(slots=True)
@@ -630,6 +643,12 @@ def _parameters(line: bytes) -> dict[bytes, bytes]:
     return found
 
 
+BEGUN: dict[tuple[bytes, bytes], list[Client]] = {}
+"""
+Who has begun multipart uploads that are kept, by bucket and key.
+"""
+
+
 def judge(client: Client, head: Head) -> list[str]:
     """
     Return the breaches of one request that leaves for a client.
@@ -674,6 +693,10 @@ def judge(client: Client, head: Head) -> list[str]:
         difference = ""
     elif difference:
         tolerate(difference)
+    if difference == "kept here":
+        _judge_kept(client, facts, head, place, items, query, breach)
+        _judge_surface(facts, head, path, items, breach)
+        return faults
     _judge_target(client, facts, path, place, items, query, difference, operation, breach)
     _judge_headers(client, facts, head, difference, breach)
     _judge_surface(facts, head, path, items, breach)
@@ -724,6 +747,8 @@ def _difference(client: Client, facts: Facts, head: Head, operation: str | None)
         named = {name: value for name, value in client.query.items() if name.lower() not in AUTHENTICATION}
         same, _ = classify(b"GET", client.place.level, named, is_copy=False)
         return "explained" if same == operation else None
+    if facts.keeps_multipart and wanted in _KEPT:
+        return "kept here" if operation in _KEPT[wanted] else None
     if wanted == operation:
         if client.carrier == "form":
             return "form"
@@ -742,6 +767,55 @@ def _difference(client: Client, facts: Facts, head: Head, operation: str | None)
     if wanted == "GetBucketLocation" and facts.reader == "walrusbackend-4.x":
         return "located here" if operation in {"ListObjects", "HeadBucket"} else None
     return None
+
+
+def _judge_kept(
+    client: Client,
+    facts: Facts,
+    head: Head,
+    place: Place,
+    items: list[bytes],
+    query: dict[bytes, bytes],
+    breach: Callable[[str], None],
+) -> None:
+    """
+    Judge what a multipart upload that the proxy keeps asks of its storage: whether there is the bucket, the object that
+    a part is copied from, and at last a PUT of the whole, which has what the client signed as the upload began.
+    """
+    own = client.place
+    named = own.bucket, own.key
+    if client.operation == "UploadPartCopy":
+        _judge_source(client, place, items, query, breach)
+        for name, values in head.fields.items():
+            if name in OURS or (name in UNSIGNED_PASSED and values == client.fields.get(name)):
+                continue
+            # Conditions may be judged before, by a HEAD, and are not sent then.
+            sent = client.fields.get(_OF_KEPT_SOURCES.get(name, b""))
+            if values != sent and not (name == b"range" and sent is not None and _is_within(values[0], sent[0])):
+                breach(f"(c) the source of a part is asked for with {name!r}: {values!r}")
+        return
+    if items:
+        breach(f"(c) an upload that is kept has no query, the backend gets {items!r}")
+    if client.operation != "CompleteMultipartUpload":
+        if (place.bucket, place.key) != (own.bucket, b""):
+            breach(f"(d) the client names {own!r}, the backend reads {place!r}")
+        passed = UNSIGNED_PASSED & {name for name, values in head.fields.items() if values == client.fields.get(name)}
+        if not head.fields.keys() <= OURS | FORWARDING[facts.forwarded] | passed:
+            breach(f"(c) a bucket is asked for with {sorted(head.fields)}")
+        if client.operation == "CreateMultipartUpload":
+            BEGUN.setdefault(named, []).append(client)
+        return
+    if (place.bucket, place.key) != named:
+        breach(f"(d) the client names {own!r}, the backend reads {place!r}")
+    # Where none is known, the upload began in another process.
+    found_by_client: list[list[str]] = []
+    for begun in BEGUN.get(named, []):
+        faults: list[str] = []
+        _judge_headers(begun, facts, head, "kept here", faults.append)
+        found_by_client.append(faults)
+    if found_by_client and all(found_by_client):
+        for fault in min(found_by_client, key=len):
+            breach(fault)
 
 
 def _judge_target(
@@ -816,6 +890,15 @@ def _judge_source(
     if len(items) != bool(named[2]) or any(_WRITTEN_ITEM.fullmatch(item) is None for item in items):
         breach(f"(c) the HEAD of a source has other parameters than its version: {items!r}")
     client.has_checked_source = True
+
+
+def _is_within(found: bytes, sent: bytes) -> bool:
+    """
+    Return True if a range is another one up to the end of the object.
+    """
+    read = [re.fullmatch(rb"bytes=([0-9]+)-([0-9]+)", value.strip()) for value in (found, sent)]
+    inner, outer = read
+    return inner is not None and outer is not None and inner[1] == outer[1] and int(inner[2]) <= int(outer[2])
 
 
 def _is_form_header(name: bytes) -> bool:

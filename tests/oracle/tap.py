@@ -446,6 +446,7 @@ def _facts(backend: Any, settings: Any) -> Facts:
         profile.name if profile.name in EUCALYPTUS else "",
         profile.bare_write_tags,
         backend.conditions == "check",
+        backend.keeps_multipart,
     )
 
 
