@@ -62,7 +62,7 @@ def test_a_storage_that_has_its_own(tmp_path: Path, profile: str, word: str) -> 
     with pytest.raises(Faults) as caught:
         settings(tmp_path, profile=profile, multipart=word, server={"multipart_directory": "m"})
     assert [str(fault) for fault in caught.value.faults] == [
-        f"backend[0].multipart: a {profile} has multipart uploads of its own; this is for profile walrus-3.4"
+        f'[[backend]] "a": multipart: a {profile} has multipart uploads of its own; this is for profile walrus-3.4'
     ]
 
 
@@ -70,7 +70,7 @@ def test_what_cannot_be(tmp_path: Path) -> None:
     """
     Parts need a place, and the place a parent.
     """
-    with pytest.raises(Faults, match=r"backend\[0\].multipart: \"spool\" needs server.multipart_directory"):
+    with pytest.raises(Faults, match=r"multipart: \"spool\" needs server.multipart_directory"):
         settings(tmp_path, multipart="spool")
     with pytest.raises(Faults, match=r"server.multipart_directory: .*is no directory"):
         settings(tmp_path, server={"multipart_directory": "a/b/c"})

@@ -28,7 +28,7 @@ from tests.harness import Harness, turns, until
 from tests.memory import MemoryProxy
 from tests.oracle import tap
 from tests.oracle.fixture import SITE, counts, new_breaches
-from tests.oracle.judge import EUCALYPTUS, TOLERATED, Client, Facts, kept_size
+from tests.oracle.judge import BEGUN, EUCALYPTUS, TOLERATED, Client, Facts, kept_size
 from tests.oracle.operations import classify, known_names, subresources, table
 from tests.oracle.tap import BackendStream, Oracle, Owner
 from tests.oracle.wire import ClientStream, NotARequest
@@ -727,3 +727,46 @@ def test_a_client_that_is_no_request_is_found() -> None:
 
     with pytest.raises(NotARequest):
         stream.next_head(kept_size)
+
+
+COPIED_PART = {"x-amz-copy-source": "/b/source", "x-amz-copy-source-range": "bytes=0-9"}
+KEEPING = replace(WALRUS_FACTS, keeps_multipart=True)
+BUCKET_AGAIN = "HEAD /services/Walrus/b HTTP/1.1\nHost: 127.0.0.1:8000\n"
+WHOLE = "PUT /services/Walrus/b/k HTTP/1.1\nHost: 127.0.0.1:8000\nContent-Length: 3\nx-amz-meta-a: 1\n"
+SOURCE_OF_A_PART = "GET /services/Walrus/b/source HTTP/1.1\nHost: 127.0.0.1:8000\nRange: bytes=0-9\n"
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "headers", "backend", "rule"),
+    [
+        ("POST", "/b/k?uploads", {"x-amz-meta-a": "1"}, BUCKET_AGAIN, None),
+        ("POST", "/b/k?uploads", {"x-amz-meta-a": "1"}, BUCKET_AGAIN.replace("/b ", "/c "), "(d)"),
+        ("POST", "/b/k?uploads", {"x-amz-meta-a": "1"}, BUCKET_AGAIN + "x-amz-meta-a: 1\n", "(c)"),
+        ("POST", "/b/k?uploads", {"x-amz-meta-a": "1"}, BUCKET_AGAIN.replace("/b ", "/b?acl "), "(c)"),
+        ("POST", "/b/k?uploadId=1", {}, WHOLE, None),
+        ("POST", "/b/k?uploadId=1", {}, WHOLE.replace("/b/k", "/b/other"), "(d)"),
+        ("POST", "/b/k?uploadId=1", {}, WHOLE.replace("x-amz-meta-a: 1", "x-amz-meta-a: 2"), "(c)"),
+        ("POST", "/b/k?uploadId=1", {}, WHOLE + "x-amz-acl: public-read\n", "(c)"),
+        ("POST", "/b/k?uploadId=1", {}, WHOLE.replace("x-amz-meta-a: 1\n", ""), "(c)"),
+        ("POST", "/b/k?uploadId=1", {}, WHOLE.replace("/b/k ", "/b/k?acl "), "(c)"),
+        ("PUT", "/b/k?uploadId=1&partNumber=1", {}, WHOLE, "(b)"),
+        ("DELETE", "/b/k?uploadId=1", {}, WHOLE.replace("PUT", "DELETE"), "(b)"),
+        ("PUT", "/b/k?uploadId=1&partNumber=1", COPIED_PART, SOURCE_OF_A_PART, None),
+        ("PUT", "/b/k?uploadId=1&partNumber=1", COPIED_PART, SOURCE_OF_A_PART.replace("source", "other"), "(d)"),
+        ("PUT", "/b/k?uploadId=1&partNumber=1", COPIED_PART, SOURCE_OF_A_PART.replace("0-9", "0-99"), "(c)"),
+    ],
+)
+def test_a_multipart_upload_that_is_kept(
+    method: str, target: str, headers: dict[str, str], backend: str, rule: str | None
+) -> None:
+    """
+    Its storage hears of the bucket, and at last of the object, as it was signed when the upload began.
+    """
+    BEGUN.clear()
+    begun = signed("POST", {"x-amz-meta-a": "1"}, target="/b/k?uploads")
+    assert not judged(begun, forwarded(BUCKET_AGAIN), KEEPING)
+
+    breaches = judged(signed(method, headers, target=target), forwarded(backend), KEEPING)
+
+    assert {breach[:10] for breach in breaches} >= ({f"breach {rule}"} if rule else set())
+    assert bool(breaches) is (rule is not None), breaches
