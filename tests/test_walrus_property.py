@@ -562,3 +562,27 @@ async def test_folders_of_versions_below_a_wildcard_are_refused(profile: str, tm
         folded = await pair.through("GET", "/b?versions&prefix=log_1/&delimiter=/")
 
         assert (folded.status, code(folded)) == (501, "NotImplemented")
+
+
+@pytest.mark.parametrize("is_v2", [False, True])
+@pytest.mark.parametrize("key", [" a/", "\ta/", "\ra/", "\na/"])
+@pytest.mark.parametrize("profile", FAMILY)
+@pytest_twisted.ensureDeferred
+async def test_white_space_of_a_key_is_in_the_next_marker(
+    profile: str, key: str, tmp_path: Path, *, is_v2: bool
+) -> None:
+    """
+    Without it the next page would begin behind keys that no page has had.
+    """
+    async with running_pair(tmp_path, profile) as pair:
+        put(pair, key)
+        put(pair, "B")
+        query = "/b?delimiter=/&encoding-type=url&max-keys=1" + ("&list-type=2" if is_v2 else "")
+        first = await pair.through("GET", query)
+        (place,) = found(first, "NextContinuationToken" if is_v2 else "NextMarker")
+        # A marker is encoded as it came, and a token is opaque.
+        query += f"&continuation-token={quote(place, safe='')}" if is_v2 else f"&marker={place}"
+        second = await pair.through("GET", query)
+
+        assert [unquote_plus(name) for name in found(first, "Prefix") if name] == [key]
+        assert found(second, "Key") == ["B"]

@@ -172,9 +172,10 @@ class Page:
 
     def _next_marker(self, reading: Reading, entries: Iterable[_Entry], *, is_encoded: bool) -> tuple[bytes, bytes]:
         name = _OF_VERSIONS[1] if self._lists_versions else _OF_KEYS[1]
-        told = _first(reading, name).encode()
+        # White space at its ends is the key's.
+        told = "".join(reading.texts(name, reading.root_name)[:1])
         if told:
-            return _decoded(told, is_encoded=is_encoded), _first(reading, "NextVersionIdMarker").encode()
+            return _decoded(told.encode(), is_encoded=is_encoded), _first(reading, "NextVersionIdMarker").encode()
         last = max(((entry.name, entry.version_id) for entry in entries), default=(b"", b""))
         return last if self._lists_versions else (last[0], b"")
 
