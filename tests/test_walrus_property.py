@@ -586,3 +586,27 @@ async def test_white_space_of_a_key_is_in_the_next_marker(
 
         assert [unquote_plus(name) for name in found(first, "Prefix") if name] == [key]
         assert found(second, "Key") == ["B"]
+
+
+@pytest.mark.parametrize("is_v2", [False, True])
+@pytest.mark.parametrize("max_keys", [1, 2])
+@pytest.mark.parametrize("profile", FAMILY)
+@pytest_twisted.ensureDeferred
+async def test_a_folder_is_listed_once(profile: str, max_keys: int, tmp_path: Path, *, is_v2: bool) -> None:
+    """
+    Walrus lists ``a//`` as a key, and then the common prefix ``a/`` of others: on two pages it was a folder twice.
+    """
+    async with running_pair(tmp_path, profile) as pair:
+        for key in ("a/", "a//", "a///", "a/1", "a/2"):
+            put(pair, key)
+        seen, place = [], ""
+        for _ in range(5):
+            query = f"/b?delimiter=/&max-keys={max_keys}" + ("&list-type=2" if is_v2 else "") + place
+            answer = await pair.through("GET", query)
+            seen += found(answer, "Key") + [name for name in found(answer, "Prefix") if name]
+            following = found(answer, "NextContinuationToken" if is_v2 else "NextMarker")
+            if not following:
+                break
+            place = ("&continuation-token=" if is_v2 else "&marker=") + quote(following[0], safe="")
+
+        assert sorted(seen) == ["a/", "k"]

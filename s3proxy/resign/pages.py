@@ -134,13 +134,16 @@ class Page:
         kept = [entry for entry in entries if entry.name.startswith(self._prefix)]
         if self._rolls_up:
             # Who goes on behind a common prefix, or behind a key of it, has seen it.
-            kept = [entry for entry in kept if self._listed_name(entry) > self._first_marker]
+            kept = [entry for entry in kept if self._listed_name(entry.name) > self._first_marker]
+        elif self._first_marker:
+            # Walrus leaves out the common prefix that is the marker, but not a key of it which it lists as a key.
+            kept = [entry for entry in kept if self._listed_name(entry.name) != self._first_marker]
         last = None if self._lists_versions else self._last_name(kept)
         is_cut = last is not None
         if last is not None:
             # The pages after the first are asked for whole.
             kept = sorted(kept, key=lambda entry: entry.name)
-            kept = [entry for entry in kept if self._listed_name(entry) <= last]
+            kept = [entry for entry in kept if self._listed_name(entry.name) <= last]
         is_truncated = (is_cut or _first(reading, "IsTruncated") == "true") and self._max_keys > 0
         marker = (last, b"") if last is not None else self._next_marker(reading, entries, is_encoded=is_encoded)
         if is_truncated and not kept and self._asked_count < MAX_PAGES:
@@ -150,22 +153,26 @@ class Page:
             self._asked_count += 1
             self.following = self._ask_for(marker)
             return document
+        name = self._listed_name(marker[0])
+        if name != marker[0] and any(self._listed_name(entry.name) == name for entry in kept):
+            # The client was told the common prefix, and not the key.
+            marker = (name, b"")
         return self._written(reading, entries, kept, marker, is_truncated=is_truncated, is_encoded=is_encoded)
 
-    def _listed_name(self, entry: _Entry) -> bytes:
+    def _listed_name(self, name: bytes) -> bytes:
         """
-        Return the name under which the client gets an entry: its own, or a common prefix.
+        Return the name under which the client gets a key: its own, or a common prefix.
         """
-        cut = entry.name.find(self._delimiter, len(self._prefix)) if self._rolls_up else -1
-        return entry.name if cut < 0 else entry.name[: cut + len(self._delimiter)]
+        if not self._delimiter or self._lists_versions or not name.startswith(self._prefix):
+            return name
+        cut = name.find(self._delimiter, len(self._prefix))
+        return name if cut < 0 else name[: cut + len(self._delimiter)]
 
     def _last_name(self, kept: list[_Entry]) -> bytes | None:
         """
         Return the last name that has room on the page, if there are more; else None.
         """
-        names = [entry.name for entry in kept]
-        if self._rolls_up:
-            names = list({self._listed_name(entry) for entry in kept})
+        names = {self._listed_name(entry.name) for entry in kept}
         if len(names) <= self._max_keys:
             return None
         return sorted(names)[self._max_keys - 1] if self._max_keys else b""
