@@ -1118,6 +1118,55 @@ async def test_others_are_served_meanwhile(tmp_path: Path) -> None:
     assert most <= 2
 
 
+@pytest.mark.parametrize("is_full", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_the_end_is_told_with_the_last_byte(tmp_path: Path, *, is_full: bool) -> None:
+    """
+    A storage may answer as soon as it has the last byte. An answer that comes before the end is not believed, so the
+    end is told before the reactor looks for one: also where the socket was full, and takes the last byte later.
+    """
+    content = os.urandom(MIB)
+    written: list[int] = []
+    ended: list[int] = []
+
+    class Turns(Clock):
+        def callLater(self, when: float, *arguments: Any, **named: Any) -> Any:
+            # What is due at once is due in the next turn, which is a second here.
+            return super().callLater(when + 1, *arguments, **named)
+
+    class Sink:
+        def registerProducer(self, producer: Any, streaming: bool) -> None:
+            pass
+
+        def unregisterProducer(self) -> None:
+            pass
+
+        def write(self, data: bytes) -> None:
+            written.append(len(data))
+            if is_full:
+                reader.pauseProducing()
+
+    async with keeping(tmp_path) as kept:
+        upload_id = await kept.begin()
+        await kept.put_part(upload_id, 1, content)
+        (part,) = kept.kept.parts(upload_id, Place("test", "BACKENDKEY", b"b", b"k"), 0, 9)[1]
+        clock = Turns()
+        joined_parts = JoinedParts([(part, kept.kept.path_of(part))])
+        reader = PartsReader(clock, joined_parts, Sink(), lambda: ended.append(sum(written)), ended.append)
+        reader.start()
+        early: list[int] = []
+        while sum(written) < len(content):
+            early += ended
+            clock.advance(1)
+            if is_full and sum(written) < len(content):
+                reader.resumeProducing()
+        if is_full:
+            early += ended
+            reader.resumeProducing()
+
+    assert (early, ended, clock.getDelayedCalls()) == ([], [len(content)], [])
+
+
 @pytest_twisted.ensureDeferred
 async def test_an_object_that_is_too_large(tmp_path: Path) -> None:
     """

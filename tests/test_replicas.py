@@ -4,6 +4,7 @@ A backend with several addresses: which of them is asked, and what becomes of re
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,9 +20,13 @@ from s3proxy.backend.pool import Pool
 from s3proxy.backend.request import BackendError, BackendLimits, BackendRequest
 from s3proxy.backend.response import BackendResponse
 from s3proxy.backend.upload import Upload
+from s3proxy.backends import make_backend
+from s3proxy.config import make_settings
 from s3proxy.exchange import BackendFault
+from s3proxy.testing import MODES
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest, answer_ok
 from tests.harness import ClockedReactor, turns, until
+from tests.testing.test_legacy_store import Running
 
 HEAD = b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n"
 CHECK = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -285,6 +290,68 @@ async def test_a_health_check_takes_a_replica_out_and_back() -> None:
     assert back == [200] * 4
     assert after[0] - before[0] == 2
     assert len(sick.connections) == checked, "a retired agent asks no more"
+
+
+@pytest.mark.parametrize("mode", ["walrus-3.4", "walrusbackend-4.x", "osg-4.3"])
+@pytest_twisted.ensureDeferred
+async def test_storages_of_eucalyptus_are_up_until_they_are_killed(mode: str, tmp_path: Path) -> None:
+    """
+    Their answer to a check is 405 with a document behind its head, and says that they work. When one is gone, the other
+    is asked.
+    """
+    stores = [Running(tmp_path / name, quirks=MODES[mode]) for name in ("first", "second")]
+    for store in stores:
+        store.store.objects.bucket("b").create()
+        await store.ask("PUT", "/b/k", b"x")
+    number = stores[0].port.getHost().port
+    urls = [f"http://127.0.0.1:{store.port.getHost().port}" for store in stores]
+    table = {"name": "b", "urls": urls, "profile": mode, "signature": "none"}
+    settings = make_settings({"backend": [table], "credentials": {"source": "file:keys.toml"}}, tmp_path)
+    clock = Clock()
+    agent = make_backend(settings.backends[0], settings, ClockedReactor(clock)).agent
+
+    async def statuses() -> list[int]:
+        found = []
+        for _ in range(4):
+            head = stores[0].head("GET", "/b/k", {})
+            response = await agent.send(BackendRequest(b"GET", head, is_idempotent=True))
+            response.deliver(Ignored())
+            found.append(int(response.head.status))
+        return found
+
+    async def look(*expected: bool) -> None:
+        # A question which is still open would take what the clock is turned for the time it had.
+        await until(lambda: all(check._asking is None for check in agent._checks))
+        clock.advance(INTERVAL)
+        await until(lambda: all(check._asking is None for check in agent._checks))
+        assert [pool.is_healthy for pool in agent.pools] == list(expected)
+
+    for pool in agent.pools:
+        pool.is_healthy = False
+    agent.start()
+    await look(True, True)
+    await look(True, True)
+    with_both = await statuses()
+    refused = [store.store.refused_count for store in stores]
+    await stores[0].port.stopListening()
+    for channel in tuple(stores[0].store.channels):
+        channel.transport.abortConnection()
+    await turns(30)
+    with_one = await statuses()
+    await look(False, True)
+    failed_over = agent.failed_over_count
+    with_one += await statuses()
+    failed_over_later = agent.failed_over_count - failed_over
+    stores[0].port = reactor.listenTCP(number, stores[0].store.make_factory(), interface="127.0.0.1")
+    await look(True, True)
+    back = await statuses()
+    await agent.close()
+    for store in stores:
+        await store.close()
+
+    assert (with_both, with_one, back) == ([200] * 4, [200] * 8, [200] * 4)
+    assert failed_over_later == 0, "the check had told already"
+    assert min(refused) >= 2, "both were asked by checks, and refused them"
 
 
 @pytest_twisted.ensureDeferred

@@ -94,7 +94,7 @@ class JoinedParts:
         self._md5 = hashlib.md5()
         self._following = iter(parts)
         self._part: Part | None = None
-        self._size = sum(part.size for part, _ in parts)
+        self._size = self._to_come = sum(part.size for part, _ in parts)
         self.is_other_than_claimed = False
 
     @property
@@ -103,6 +103,13 @@ class JoinedParts:
         Bytes of all parts.
         """
         return self._size
+
+    @property
+    def is_read(self) -> bool:
+        """
+        Whether the last byte was given.
+        """
+        return self._to_come == 0
 
     @property
     def etag(self) -> str:
@@ -203,7 +210,7 @@ class PartsReader:
         self._await_turn()
 
     def _await_turn(self) -> None:
-        if self._turn is None and not self._is_paused and not self._is_over:
+        if self._turn is None:
             self._turn = self._reactor.callLater(0, self._read)
 
     def _read(self) -> None:
@@ -218,17 +225,24 @@ class PartsReader:
             return
         if data:
             self._sink.write(data)
-            self._await_turn()
-        else:
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self._is_paused or self._is_over:
+            return
+        if self._joined.is_read:
+            # Not a turn later: the storage may have answered by then, and would seem to answer before the end.
             self.stop()
             self._ended()
+        else:
+            self._await_turn()
 
     def pauseProducing(self) -> None:
         self._is_paused = True
 
     def resumeProducing(self) -> None:
         self._is_paused = False
-        self._await_turn()
+        self._go_on()
 
     def stopProducing(self) -> None:
         self.stop()

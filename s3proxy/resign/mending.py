@@ -135,6 +135,7 @@ class Mending:
         if profile.filters_pages and operation in LISTINGS and head.method == b"GET":
             listed = LIST_OBJECTS if operation is LIST_OBJECTS_V2 else operation
             self._page = Page(listed, self.head, wanted)
+            self.head = self._page.head
 
     @property
     def is_listing(self) -> bool:

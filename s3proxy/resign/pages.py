@@ -7,10 +7,15 @@ is empty then, although more follows, would be taken for the end or for an empty
 
 With a delimiter, Walrus lists a key that ends with it, and has no other, as a key: ``dir/`` is no common prefix there.
 A client that walks a tree by its common prefixes would not find the folder, so it is made one here.
+
+Its common prefixes begin with the prefix that was asked for, whatever the key begins with: of ``logs1/b/k`` and
+``prefix=log_1/`` it makes ``log_1/b/``. There is no such folder, and a page that ends with it goes on behind it, past
+others that are there. So no delimiter is sent with such a prefix, and the common prefixes are made here.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import quote_from_bytes, unquote_to_bytes
@@ -18,7 +23,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 from s3proxy.resign.elements import Element, Reading, character_data, edit_elements, read_elements
 from s3proxy.resign.results import check_root, quoted_tags
 from s3proxy.resign.target import with_query
-from s3proxy.s3.errors import InternalError
+from s3proxy.s3.errors import InternalError, NotImplementedByProxy
 from s3proxy.s3.head import RequestHead
 from s3proxy.s3.operation import Operation
 from s3proxy.s3.query import decode_item, query_items
@@ -35,6 +40,7 @@ Names of one page, as at S3.
 
 _ENTRIES = frozenset({"CommonPrefixes", "Contents", "DeleteMarker", "Version"})
 _SAFE = "/-_.~"
+_WILDCARDS = re.compile(rb"[%_]")
 _ENCODED = frozenset({"Delimiter", "Key", "KeyMarker", "Marker", "NextKeyMarker", "NextMarker", "Prefix", "StartAfter"})
 _OF_KEYS = ("Marker", "NextMarker")
 _OF_VERSIONS = ("KeyMarker", "NextKeyMarker")
@@ -66,7 +72,11 @@ class Page:
         head: What the backend gets to see.
         wanted: What the client asked for.
 
+    Raises:
+        NotImplementedByProxy: Common prefixes of versions are asked for, below a prefix that has a wildcard.
+
     Attributes:
+        head: What the backend gets to see in the end.
         following: What must be asked next, before the client gets an answer; None if the page is complete.
     """
 
@@ -74,20 +84,21 @@ class Page:
         "_asked_count",
         "_delimiter",
         "_first_marker",
-        "_head",
         "_lists_versions",
         "_marker",
         "_max_keys",
         "_operation",
         "_prefix",
+        "_rolls_up",
         "following",
+        "head",
     )
 
     def __init__(self, operation: Operation, head: RequestHead, wanted: RequestHead) -> None:
         items = dict(query_items(wanted.raw_query or b""))
         self._operation = operation
         self._lists_versions = operation.name == "ListObjectVersions"
-        self._head = head
+        self.head = head
         self._prefix = items.get(b"prefix", b"")
         self._delimiter = items.get(b"delimiter", b"")
         max_keys = items.get(b"max-keys", b"")
@@ -96,6 +107,11 @@ class Page:
         self._marker = (asked.get(self._marker_name, b""), asked.get(b"version-id-marker", b""))
         self._first_marker = self._marker[0]
         self._asked_count = 1
+        self._rolls_up = bool(self._delimiter) and _WILDCARDS.search(self._prefix) is not None
+        if self._rolls_up:
+            if self._lists_versions:
+                raise NotImplementedByProxy
+            self.head = self._ask_for_keys()
         self.following: RequestHead | None = None
 
     @property
@@ -116,12 +132,20 @@ class Page:
         is_encoded = _first(reading, "EncodingType") == "url"
         entries = _entries(reading, is_encoded=is_encoded)
         kept = [entry for entry in entries if entry.name.startswith(self._prefix)]
-        is_cut = not self._lists_versions and len(kept) > self._max_keys
-        if is_cut:
+        if self._rolls_up:
+            # Who goes on behind a common prefix, or behind a key of it, has seen it.
+            kept = [entry for entry in kept if self._listed_name(entry.name) > self._first_marker]
+        elif self._first_marker:
+            # Walrus leaves out the common prefix that is the marker, but not a key of it which it lists as a key.
+            kept = [entry for entry in kept if self._listed_name(entry.name) != self._first_marker]
+        last = None if self._lists_versions else self._last_name(kept)
+        is_cut = last is not None
+        if last is not None:
             # The pages after the first are asked for whole.
-            kept = sorted(kept, key=lambda entry: entry.name)[: self._max_keys]
+            kept = sorted(kept, key=lambda entry: entry.name)
+            kept = [entry for entry in kept if self._listed_name(entry.name) <= last]
         is_truncated = (is_cut or _first(reading, "IsTruncated") == "true") and self._max_keys > 0
-        marker = self._next_marker(reading, kept if is_cut else entries, is_encoded=is_encoded, is_cut=is_cut)
+        marker = (last, b"") if last is not None else self._next_marker(reading, entries, is_encoded=is_encoded)
         if is_truncated and not kept and self._asked_count < MAX_PAGES:
             if marker == self._marker or not marker[0]:
                 raise InternalError
@@ -129,17 +153,46 @@ class Page:
             self._asked_count += 1
             self.following = self._ask_for(marker)
             return document
+        name = self._listed_name(marker[0])
+        if name != marker[0] and any(self._listed_name(entry.name) == name for entry in kept):
+            # The client was told the common prefix, and not the key.
+            marker = (name, b"")
         return self._written(reading, entries, kept, marker, is_truncated=is_truncated, is_encoded=is_encoded)
 
-    def _next_marker(
-        self, reading: Reading, entries: Iterable[_Entry], *, is_encoded: bool, is_cut: bool
-    ) -> tuple[bytes, bytes]:
+    def _listed_name(self, name: bytes) -> bytes:
+        """
+        Return the name under which the client gets a key: its own, or a common prefix.
+        """
+        if not self._delimiter or self._lists_versions or not name.startswith(self._prefix):
+            return name
+        cut = name.find(self._delimiter, len(self._prefix))
+        return name if cut < 0 else name[: cut + len(self._delimiter)]
+
+    def _last_name(self, kept: list[_Entry]) -> bytes | None:
+        """
+        Return the last name that has room on the page, if there are more; else None.
+        """
+        names = {self._listed_name(entry.name) for entry in kept}
+        if len(names) <= self._max_keys:
+            return None
+        return sorted(names)[self._max_keys - 1] if self._max_keys else b""
+
+    def _next_marker(self, reading: Reading, entries: Iterable[_Entry], *, is_encoded: bool) -> tuple[bytes, bytes]:
         name = _OF_VERSIONS[1] if self._lists_versions else _OF_KEYS[1]
-        told = _first(reading, name).encode()
-        if told and not is_cut:
-            return _decoded(told, is_encoded=is_encoded), _first(reading, "NextVersionIdMarker").encode()
+        # White space at its ends is the key's.
+        told = "".join(reading.texts(name, reading.root_name)[:1])
+        if told:
+            return _decoded(told.encode(), is_encoded=is_encoded), _first(reading, "NextVersionIdMarker").encode()
         last = max(((entry.name, entry.version_id) for entry in entries), default=(b"", b""))
         return last if self._lists_versions else (last[0], b"")
+
+    def _ask_for_keys(self) -> RequestHead:
+        items = (self.head.raw_query or b"").split(b"&")
+        names = [decode_item(item.partition(b"=")[0]) for item in items]
+        kept = [item for item, name in zip(items, names, strict=True) if name not in {b"delimiter", b"max-keys"}]
+        if b"max-keys" in names:
+            kept.append(b"max-keys=%d" % (MAX_KEYS if self._max_keys else 0))
+        return with_query(self.head, b"&".join(kept))
 
     def _ask_for(self, marker: tuple[bytes, bytes]) -> RequestHead:
         replaced = {self._marker_name: marker[0], b"version-id-marker": marker[1]}
@@ -148,11 +201,11 @@ class Page:
             replaced[b"max-keys"] = b"%d" % MAX_KEYS
         items = [
             item
-            for item in (self._head.raw_query or b"").split(b"&")
+            for item in (self.head.raw_query or b"").split(b"&")
             if item and decode_item(item.partition(b"=")[0]) not in replaced
         ]
         items += [b"%s=%s" % (name, quote_from_bytes(value, safe="-_.~").encode()) for name, value in replaced.items()]
-        return with_query(self._head, b"&".join(items))
+        return with_query(self.head, b"&".join(items))
 
     def _written(
         self,
@@ -172,12 +225,14 @@ class Page:
         own = _own_elements(reading)
         marker_name, next_name = _OF_VERSIONS if self._lists_versions else _OF_KEYS
         told: list[tuple[str, bytes]] = []
-        if removed or self._asked_count > 1:
+        if removed or self._asked_count > 1 or self._rolls_up:
             removed += [own[name] for name in (next_name, "NextVersionIdMarker") if name in own]
             if is_truncated:
                 told.append((next_name, _encoded(marker[0], is_encoded=is_encoded)))
                 if marker[1]:
                     told.append(("NextVersionIdMarker", marker[1]))
+        if self._rolls_up and "Delimiter" not in own:
+            told.append(("Delimiter", _encoded(self._delimiter, is_encoded=is_encoded)))
         contents = quoted_tags(reading)
         for name, text in (
             ("IsTruncated", b"true" if is_truncated else b"false"),

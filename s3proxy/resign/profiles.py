@@ -436,6 +436,8 @@ _EUCALYPTUS = Profile(
     features=frozenset(),
     error_codes=_WALRUS_CODES,
     mends_reads=True,
+    # Their listings are plain XML, whatever encoding is asked for: JiBX, which writes them, fails over such characters.
+    refused_keys=re.compile(_NOT_IN_XML),
     # The size of a range is an int there: a longer one gets no answer.
     range_limits=RangeLimits(max_size=(1 << 31) - 1),
     writes_own_errors=True,
@@ -526,7 +528,6 @@ PROFILES: dict[str, Profile] = {
             v2_subresources=_WALRUS_SUBRESOURCES,
             # Seen with 3.4.2: it never answers a CreateMultipartUpload.
             operations=WALRUS_OPERATIONS - MULTIPART_OPERATIONS,
-            refused_keys=re.compile(_NOT_IN_XML),
             range_limits=RangeLimits(max_size=(1 << 31) - 1, ignores_versions=True),
             # If the database refuses the record, the answer is 200 with the entity tag of the former content.
             loses_objects=True,

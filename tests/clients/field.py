@@ -10,10 +10,12 @@ import sys
 import time
 from dataclasses import dataclass
 from dataclasses import field as dict_field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from s3proxy.testing.certificates import make_authority, make_certificate
+from s3proxy.testing.legacy_quirks import MODES
 from tests.clients.catalogue import apt_program
 from tests.integration import rgw, swift, versitygw
 from tests.integration.daemon import CLIENT_KEY_ID, CLIENT_SECRET, start_daemon
@@ -58,6 +60,7 @@ class Door:
         virtual_ports: By scheme, for virtual-hosted style, where it has others.
         path: Of the endpoint; empty for most.
         styles: How buckets may be addressed here: each style's name, with the reason why not, or nothing.
+        answer_seconds: How long a client waits for one answer.
     """
 
     ports: dict[str, int]
@@ -66,6 +69,7 @@ class Door:
     path: str = ""
     styles: tuple[tuple[str, str], ...] = (("path", ""), ("virtual", ""))
     virtual_ports: dict[str, int] = dict_field(default_factory=dict)
+    answer_seconds: int = 60
 
     def port(self, scheme: str, style: str) -> int:
         """
@@ -100,7 +104,23 @@ BACKENDS = {
         BackendKind("swift", "OpenStack Swift, by V4", "swift", "v4", "swift"),
         BackendKind("versitygw", "versitygw, by V4", "versitygw", "v4", "versitygw"),
         BackendKind("gaul", "gaul/s3proxy, which knows V2 only", "gaul", "v2"),
-        BackendKind("walrus", "stand-in for Walrus 3.4, V2 only", "walrus", "v2", "walrus-3.4"),
+        BackendKind(
+            "walrus-3.4",
+            "stand-in for Walrus 3.4, V2 only",
+            "walrus-3.4",
+            "v2",
+            "walrus-3.4",
+            # It never answers an upload in parts: s3proxy keeps them.
+            'multipart = "spool"\n',
+        ),
+        BackendKind(
+            "walrusbackend-4.x",
+            "stand-in for WalrusBackend 4.x, V2 only",
+            "walrusbackend-4.x",
+            "v2",
+            "walrusbackend-4.x",
+        ),
+        BackendKind("osg-4.3", "stand-in for OSG 4.3, by V2", "osg-4.3", "v2", "osg-4.3"),
     )
 }
 """
@@ -145,19 +165,22 @@ class Field:
             started = time.monotonic()
             directory = self.directory / storage
             directory.mkdir()
-            self.straight[storage] = getattr(self, f"_{storage}")(directory)
+            start = partial(self._legacy, storage) if storage in MODES else getattr(self, f"_{storage}")
+            self.straight[storage] = start(directory)
             print(f"{storage} {self.versions[storage]}: {time.monotonic() - started:.0f} s", flush=True)
         if self._proxy_lines:
             self._start_terminator()
         for kind in self._kinds:
             door = self.straight[kind.storage]
+            directory = self.directory / f"s3proxy-{kind.name}"
             process, port, tls_port = start_daemon(
-                self.directory / f"s3proxy-{kind.name}",
+                directory,
                 f'name = "{kind.storage}"\nurl = "http://127.0.0.1:{door.ports["http"]}"\nprofile = "{kind.profile}"\n'
                 f'signature = "{kind.signature}"\naccess_key_id = "{door.key_id}"\n'
                 f'secret_access_key = "{door.secret}"\n{kind.lines}',
                 self._certificate,
                 DOMAIN,
+                lines=f'multipart_directory = "{directory / "multipart"}"\n',
             )
             self._processes.append(process)
             self.through[kind.name] = Door({"http": port, "https": tls_port}, CLIENT_KEY_ID, CLIENT_SECRET)
@@ -246,15 +269,21 @@ class Field:
         self.versions["gaul"] = GAUL_VERSION
         return Door(ports[0], key_id, secret, virtual_ports=ports[1])
 
-    def _walrus(self, directory: Path) -> Door:
+    def _legacy(self, mode: str, directory: Path) -> Door:
         key_id, secret = "WALRUSACCESSKEY00001", "walrus-secret-of-the-client-matrix-0001"
         port = free_port()
         (directory / "store").mkdir()
-        command = [sys.executable, str(Path(__file__).parent / "walrus.py"), str(port), str(directory / "store")]
+        command = [sys.executable, str(Path(__file__).parent / "walrus.py"), mode, str(port), str(directory / "store")]
         self._spawn(directory, [*command, key_id, secret], port)
-        self.versions["walrus"] = "of s3proxy.testing"
-        styles = (("path", ""), ("virtual", "the stand-in reads no host names"))
-        return Door(self._over_tls("walrus", port), key_id, secret, "/services/Walrus", styles)
+        self.versions[mode] = "of s3proxy.testing"
+        return Door(
+            self._over_tls(mode, port),
+            key_id,
+            secret,
+            MODES[mode].service_path.decode(),
+            (("path", ""), ("virtual", "the stand-in reads no host names")),
+            answer_seconds=15 if MODES[mode].hangs_on_uploads else 60,
+        )
 
 
 def has_mount_namespaces() -> bool:

@@ -1,5 +1,5 @@
 """
-The stand-in for Walrus as its own process: ``walrus.py PORT DIRECTORY KEY_ID SECRET``.
+The stand-in for a storage of Eucalyptus as its own process: ``walrus.py MODE PORT DIRECTORY KEY_ID SECRET``.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from s3proxy.testing.legacy_quirks import MODES
 from s3proxy.testing.legacy_store import LegacyStore
 
 
@@ -18,8 +19,14 @@ def main() -> None:
     """
     from twisted.internet import reactor
 
-    port, directory, key_id, secret = sys.argv[1:]
-    store = LegacyStore(Path(directory), {key_id: secret}, wall_clock=lambda: datetime.now(UTC), reactor=reactor)
+    mode, port, directory, key_id, secret = sys.argv[1:]
+    store = LegacyStore(
+        Path(directory),
+        {key_id: secret},
+        wall_clock=lambda: datetime.now(UTC),
+        reactor=reactor,
+        quirks=MODES[mode],
+    )
     serving: Any = reactor
     serving.listenTCP(int(port), store.make_factory(), interface="127.0.0.1")
     serving.run()

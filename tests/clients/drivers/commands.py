@@ -68,10 +68,11 @@ class Command(Client):
             stderr=subprocess.PIPE,
         ) as process:
             try:
-                output, errors = process.communicate(None if stream is None else stream.read(), timeout=60)
+                given = None if stream is None else stream.read()
+                output, errors = process.communicate(given, timeout=cell.answer_seconds)
             except subprocess.TimeoutExpired:
                 process.kill()
-                raise RuntimeError("it did not end within 60 s") from None
+                raise RuntimeError(f"it did not end within {cell.answer_seconds} s") from None
         if process.returncode:
             said = (errors + b"\n" + output).decode("utf-8", "replace")
             raise RuntimeError(f"exit status {process.returncode}: {shortened(said)}")
@@ -113,7 +114,7 @@ class AwsCli(Client):
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         output = Path(said).read_bytes()
         if status == -signal.SIGALRM:
-            raise RuntimeError("it did not end within 60 s")
+            raise RuntimeError(f"it did not end within {self.cell.answer_seconds} s")
         if status:
             raise RuntimeError(f"exit status {status}: {shortened(output.decode('utf-8', 'replace'))}")
         return output
@@ -121,7 +122,7 @@ class AwsCli(Client):
     def _become(self, arguments: list[str], given: str, said: str) -> NoReturn:
         status = 255
         try:
-            signal.alarm(60)
+            signal.alarm(self.cell.answer_seconds)
             os.environ.update(self._environment)
             os.dup2(os.open(given, os.O_RDONLY), 0)
             os.dup2(os.open(said, os.O_WRONLY | os.O_APPEND), 1)

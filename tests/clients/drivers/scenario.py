@@ -74,6 +74,7 @@ class Cell:
         new: Bucket which is not there yet.
         empty: Bucket to be removed.
         directory: For files.
+        answer_seconds: How long it waits for one answer, and for one command.
         tools: Paths of programs, by name.
     """
 
@@ -90,6 +91,7 @@ class Cell:
     new: str
     empty: str
     directory: str
+    answer_seconds: int
     tools: dict[str, str]
 
     @property
@@ -261,7 +263,7 @@ def operations(client: Client) -> Iterator[tuple[str, Any]]:
     yield "remove bucket", lambda: client.remove_bucket(cell.empty)
 
 
-OPERATIONS = tuple(name for name, _ in operations(Client(Cell("", "", 0, *[""] * 10, {}))))  # type: ignore[arg-type]
+OPERATIONS = tuple(name for name, _ in operations(Client(Cell("", "", 0, *[""] * 10, 0, {}))))  # type: ignore[arg-type]
 """
 The operations' names, in their order.
 """

@@ -43,7 +43,7 @@ class Boto3(Client):
                 retries={"max_attempts": 0},
                 signature_version=self.signature,
                 s3={"addressing_style": cell.style},
-                read_timeout=30,
+                read_timeout=min(30, cell.answer_seconds),
             ),
         }
 
@@ -185,7 +185,11 @@ class S3fs(Client):
             secret=cell.secret,
             endpoint_url=cell.url,
             client_kwargs={"verify": cell.authority if cell.is_tls else None},
-            config_kwargs={"s3": {"addressing_style": cell.style}, "retries": {"max_attempts": 0}, "read_timeout": 30},
+            config_kwargs={
+                "s3": {"addressing_style": cell.style},
+                "retries": {"max_attempts": 0},
+                "read_timeout": min(30, cell.answer_seconds),
+            },
         )
 
     def make_bucket(self, bucket: str) -> None:
@@ -196,6 +200,10 @@ class S3fs(Client):
 
     def put(self, bucket: str, key: str, path: str) -> None:
         self._files.put_file(path, f"{bucket}/{key}")
+
+    def put_large(self, bucket: str, key: str, path: str) -> None:
+        # By itself it would send parts from 100 MiB on.
+        self._files.put_file(path, f"{bucket}/{key}", chunksize=8 * MIB)
 
     def put_stream(self, bucket: str, key: str, stream: BinaryIO) -> None:
         with self._files.open(f"{bucket}/{key}", "wb", block_size=5 * MIB) as target:
@@ -339,7 +347,12 @@ class Boto2(Client):
         from boto.s3.connection import OrdinaryCallingFormat, S3Connection, SubdomainCallingFormat
 
         boto.config.add_section("Boto")
-        settings = {"https_validate_certificates": "true", "ca_certificates_file": cell.authority, "num_retries": "0"}
+        settings = {
+            "https_validate_certificates": "true",
+            "ca_certificates_file": cell.authority,
+            "num_retries": "0",
+            "http_socket_timeout": str(cell.answer_seconds),
+        }
         for name, value in settings.items():
             boto.config.set("Boto", name, value)
         self._connection = S3Connection(
