@@ -172,8 +172,8 @@ class Session:
         refused = Refused(answer.status, code)
         self.refusals[code] = self.refusals.get(code, 0) + 1
         if is_virtual and code == "AccessDenied":
-            # The first segment of the path may be what is no bucket's name there.
-            assert key.lstrip("/.").startswith("services"), self.told("refused")
+            # The first segment of the path, decoded or not, may be what is no bucket's name there.
+            assert "services" in key, self.told("refused")
             refused.code = "services"
         return refused
 
