@@ -21,6 +21,7 @@ from s3proxy.resign.profiles import BackendKey
 from s3proxy.testing.faulty_backend import OK, FaultyBackend, FaultyConnection, ReceivedRequest, answer_ok
 from tests.conftest import ErrorLog
 from tests.harness import Harness, server_context, turns, until
+from tests.oracle.tap import Oracle
 from tests.signer import HASH, SIGNED_CHUNKS, UNSIGNED, Signer
 from tests.socket_client import SocketClient
 from tests.test_wire_cases import element
@@ -851,7 +852,7 @@ async def test_an_unfit_connection_is_not_pooled() -> None:
 
 @pytest.mark.parametrize("octets", [b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", b""])
 @pytest_twisted.ensureDeferred
-async def test_what_came_to_an_idle_connection_is_nobodys_answer(octets: bytes) -> None:
+async def test_what_came_to_an_idle_connection_is_nobodys_answer(octets: bytes, oracle: Oracle) -> None:
     """
     Octets or an end which the reactor has not seen yet, because the next request comes in the same turn.
     """
@@ -872,6 +873,9 @@ async def test_what_came_to_an_idle_connection_is_nobodys_answer(octets: bytes) 
     assert response.head.content_length == 0
     assert len(backend.connections) == 2
     assert backend.partial_count == 0
+    # It is the test that asks, and no client.
+    own, oracle.breaches = oracle.breaches, []
+    assert ["a request of no exchange" in breach for breach in own] == [True]
 
 
 def test_the_working_directory_is_not_needed(tmp_path: Path) -> None:
