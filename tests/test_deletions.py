@@ -330,6 +330,20 @@ async def test_a_surface_of_the_storages_own() -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_surface_that_a_key_leads_to() -> None:
+    """
+    Each key is judged as a path of its own, whatever was said of the bucket before.
+    """
+    harness = Harness(profile=replace(WALRUS, restrictions=None), signature="v2")
+    answer = await ask(harness, request(document("services/Eucalyptus"), "/..?delete"))
+    asked = list(harness.backend.requests)
+    await harness.close()
+
+    assert (answer.status, asked) == (200, [])
+    assert "<Error><Key>services/Eucalyptus</Key><Code>AccessDenied</Code>" in answer.body.decode()
+
+
+@pytest_twisted.ensureDeferred
 async def test_nobody_signs_what_nobody_signed() -> None:
     """
     The storage's own policy decides.

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from s3proxy.frontend.forwarded import Origin, believed_origin
@@ -65,6 +65,7 @@ def test_whatever_is_believed_is_well_formed(lines: list[tuple[bytes, bytes]], f
     assert [value for name, value in head.headers if name.lower() == b"host"] == [host]
 
 
+@example(lines=[(b"Forwarded", b'for="6.6.6.6')], form="forwarded", after="192.0.2.9")
 @given(
     lines=LINES, form=st.sampled_from(["x-forwarded", "forwarded"]), after=st.sampled_from(["192.0.2.9", "2001:db8::9"])
 )
