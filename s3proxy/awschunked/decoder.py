@@ -37,6 +37,11 @@ class ChunkVerifier(Protocol):
     Verifies signed chunks and trailers, in order.
     """
 
+    def is_signature(self, claimed_signature: bytes) -> bool:
+        """
+        Say whether a text may be a signature at all.
+        """
+
     def check_chunk(self, computed_sha256: bytes, claimed_signature: bytes) -> None:
         """
         Verify one chunk, or raise.
@@ -242,8 +247,9 @@ class AwsChunkedDecoder:
 
     def _header_read(self, found: re.Match[bytes]) -> None:
         if self._verifier is not None:
-            # Of whatever length: S3 calls each a wrong signature, not broken framing.
             self._claimed_signature = found[2]
+            if not self._verifier.is_signature(self._claimed_signature):
+                raise IncompleteBody
         size = int(found[1], 16)
         self._chunk_number += 1
         if size:
@@ -304,6 +310,8 @@ class AwsChunkedDecoder:
             raise IncompleteBody
         name, value = found[1], found[2].rstrip(b" \t")
         if self._verifier is not None and name.lower() == _TRAILER_SIGNATURE:
+            if not self._verifier.is_signature(value):
+                raise IncompleteBody
             last = {name.lower(): value for name, value in self.trailers}
             lines = b"".join([b"%s:%s\n" % item for item in sorted(last.items())])
             self._verifier.check_trailer(lines, value)

@@ -15,6 +15,11 @@ from s3proxy.s3.payload import EMPTY_SHA256
 from s3proxy.sigv4.asymmetric import ECDSA_ALGORITHM, PADDED_SIGNATURE_SIZE
 from s3proxy.sigv4.signing_key import SigningKey
 
+HMAC_SIGNATURE_SIZE = 64
+"""
+Hex digits of an HMAC-SHA256.
+"""
+
 
 class Key(Protocol):
     """
@@ -68,6 +73,12 @@ class ChunkChain:
         self._is_padded = algorithm == ECDSA_ALGORITHM
         self._chunk_prefix = b"%s-PAYLOAD\n%s\n%s\n" % (algorithm, date, scope)
         self._trailer_prefix = b"%s-TRAILER\n%s\n%s\n" % (algorithm, date, scope)
+
+    def is_signature(self, claimed_signature: bytes) -> bool:
+        """
+        Say whether a text has a signature's length; what has not is broken framing, not a wrong signature.
+        """
+        return self._is_padded or len(claimed_signature) == HMAC_SIGNATURE_SIZE
 
     def check_chunk(self, computed_sha256: bytes, claimed_signature: bytes) -> None:
         """
