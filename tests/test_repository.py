@@ -14,6 +14,7 @@ import pytest
 
 from s3proxy.accesslog import AccessRecord, format_line
 from s3proxy.cli import main
+from s3proxy.doctor.command import PROBE_COUNT
 from s3proxy.s3 import limits
 from s3proxy.settings import Limits
 from s3proxy.tables import options_of
@@ -110,3 +111,10 @@ def test_the_log_s_example_is_a_line() -> None:
 
     assert [value.strip("`") for value in values] == fields
     assert len(fields) == len(re.findall(r'"[^"]*"|\[[^\]]*\]|\S+', format_line(RECORD).decode()))
+
+
+def test_the_doctor_s_example_has_its_number_of_questions() -> None:
+    """
+    Each probe is one.
+    """
+    assert f": {PROBE_COUNT} questions, " in (ROOT / "docs" / "howto" / "doctor.md").read_text("utf-8")
