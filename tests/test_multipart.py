@@ -835,6 +835,24 @@ def puts(*answers: bytes, socket_buffer: int = 0) -> FaultyBackend:
     return backend
 
 
+def holds_puts() -> tuple[FaultyBackend, list[FaultyConnection]]:
+    """
+    A storage that does not answer a PUT, and the connections on which it got one.
+    """
+    held: list[FaultyConnection] = []
+    backend = puts()
+    answer = backend.on_request
+
+    def hold(connection: FaultyConnection, request: ReceivedRequest) -> None:
+        if request.head.method == b"PUT":
+            held.append(connection)
+        else:
+            answer(connection, request)
+
+    backend.on_request = hold
+    return backend, held
+
+
 def kept_as(content: bytes) -> bytes:
     """
     The answer of a storage that has an object.
@@ -944,17 +962,7 @@ async def test_a_storage_that_takes_long(tmp_path: Path, is_kept: bool) -> None:
     or the error.
     """
     content = b"x" * 1000
-    held: list[FaultyConnection] = []
-    backend = puts()
-    answer = backend.on_request
-
-    def hold(connection: FaultyConnection, request: ReceivedRequest) -> None:
-        if request.head.method == b"PUT":
-            held.append(connection)
-        else:
-            answer(connection, request)
-
-    backend.on_request = hold
+    backend, held = holds_puts()
     clock = Clock()
     async with recording(tmp_path, backend=backend, clock=clock) as kept:
         upload_id = await kept.begin()
@@ -1027,17 +1035,7 @@ async def test_two_that_complete_at_once(tmp_path: Path) -> None:
     The second waits for the first, and reads the same. Meanwhile nobody can abort, or send another part.
     """
     content = b"x" * 1000
-    held: list[FaultyConnection] = []
-    backend = puts()
-    answer = backend.on_request
-
-    def hold(connection: FaultyConnection, request: ReceivedRequest) -> None:
-        if request.head.method == b"PUT":
-            held.append(connection)
-        else:
-            answer(connection, request)
-
-    backend.on_request = hold
+    backend, held = holds_puts()
     async with recording(tmp_path, backend=backend) as kept:
         upload_id = await kept.begin()
         etag = await kept.put_part(upload_id, 1, content)
