@@ -8,7 +8,6 @@ from collections.abc import Container
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
-from urllib.parse import quote_from_bytes
 
 from s3proxy.backend.request import BackendRequest
 from s3proxy.backend.upload import Upload
@@ -31,7 +30,7 @@ from s3proxy.resign.profiles import Restrictions, check_private_surface
 from s3proxy.resign.region import translate_region, without_digests
 from s3proxy.resign.restrictions import check_parameters, read_copy_source
 from s3proxy.resign.target import backend_target
-from s3proxy.s3.address import Address
+from s3proxy.s3.address import Address, escape_name, object_target, written_address
 from s3proxy.s3.classification import check_request
 from s3proxy.s3.errors import NotImplementedByProxy
 from s3proxy.s3.operation import (
@@ -305,12 +304,9 @@ class Onward:
         if deletion.is_conditional:
             raise NotImplementedByProxy
         profile, bucket, key = self._backend.account.profile, self._address, deletion.key.encode()
-        raw_key = quote_from_bytes(key, safe="/-_.~").encode()
-        raw_target = b"/%s/%s" % (bucket.raw_bucket, raw_key)
-        if deletion.version_id:
-            raw_target += b"?versionId=%s" % quote_from_bytes(deletion.version_id.encode(), safe="-_.~").encode()
+        address = Address(bucket.bucket, key, bucket.raw_bucket, escape_name(key))
+        raw_target = object_target(address, (deletion.version_id or "").encode())
         head = replace(self.head, method=b"DELETE", raw_target=raw_target)
-        address = Address(bucket.bucket, key, bucket.raw_bucket, raw_key)
         check_request(head, address, DELETE_OBJECT)
         check_private_surface(profile, head, address)
         check_keys(profile, head, address, DELETE_OBJECT)
@@ -367,13 +363,8 @@ class Onward:
 
     def _checking_source(self, now: datetime) -> BackendRequest:
         source = self._source()
-        raw_bucket = quote_from_bytes(source.bucket, safe="-_.~").encode()
-        raw_key = quote_from_bytes(source.key, safe="/-_.~").encode()
-        raw_target = b"/%s/%s" % (raw_bucket, raw_key)
-        if source.version_id is not None:
-            raw_target += b"?versionId=%s" % quote_from_bytes(source.version_id, safe="-_.~").encode()
-        head = replace(self.head, method=b"HEAD", raw_target=raw_target)
-        address = Address(source.bucket, source.key, raw_bucket, raw_key)
+        address = written_address(source.bucket, source.key)
+        head = replace(self.head, method=b"HEAD", raw_target=object_target(address, source.version_id))
         check_request(head, address, HEAD_OBJECT)
         names = frozenset({b"versionId"})
         # What the client sent is about the copy. The HEAD has none of it.

@@ -37,14 +37,13 @@ from s3proxy.s3.operation import (
     GET_BUCKET_LOCATION,
     GET_OBJECT,
     LIST_MULTIPART_UPLOADS,
-    LIST_OBJECT_VERSIONS,
     LIST_OBJECTS,
     LIST_OBJECTS_V2,
     Operation,
 )
 
 _LOCATION = b'<?xml version="1.0" encoding="UTF-8"?>\n<LocationConstraint xmlns="%s"/>' % NAME_SPACE
-_LISTINGS = frozenset({LIST_MULTIPART_UPLOADS, LIST_OBJECT_VERSIONS, LIST_OBJECTS, LIST_OBJECTS_V2})
+_OF_NAMES = LISTINGS | {LIST_MULTIPART_UPLOADS}
 
 
 class Mending:
@@ -124,7 +123,7 @@ class Mending:
                 # Else anybody could make a page of anybody's file.
                 raise InvalidRequest("Request specific response headers cannot be used for anonymous GET requests.")
         self._listing: Listing | None = None
-        if profile.lists_v1 and operation in _LISTINGS:
+        if profile.lists_v1 and operation in _OF_NAMES:
             self._listing = read_listing(head, address, may_be_v2=operation is LIST_OBJECTS_V2)
         self._is_located_here = profile.lacks_location and operation is GET_BUCKET_LOCATION
         if self._is_located_here:

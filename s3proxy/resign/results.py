@@ -15,7 +15,17 @@ import re
 from s3proxy.resign.elements import Element, Reading, character_data, read_elements, replace_contents
 from s3proxy.s3.errors import InternalError
 from s3proxy.s3.head import HeaderList, ResponseHead
-from s3proxy.s3.operation import GET_OBJECT, HEAD_OBJECT, OPERATIONS, PUT_OBJECT, UPLOAD_PART, Operation
+from s3proxy.s3.operation import (
+    COPY_OBJECT,
+    GET_OBJECT,
+    HEAD_OBJECT,
+    LIST_OBJECT_VERSIONS,
+    LIST_OBJECTS,
+    LIST_OBJECTS_V2,
+    PUT_OBJECT,
+    UPLOAD_PART,
+    Operation,
+)
 
 NAME_SPACE = b"http://s3.amazonaws.com/doc/2006-03-01/"
 
@@ -46,8 +56,7 @@ Source:
     "Amazon S3 API Reference", Actions: Response Syntax.
 """
 
-COPY_OBJECT = OPERATIONS["CopyObject"]
-LISTINGS = frozenset(OPERATIONS[name] for name in ("ListObjects", "ListObjectsV2", "ListObjectVersions"))
+LISTINGS = frozenset({LIST_OBJECT_VERSIONS, LIST_OBJECTS, LIST_OBJECTS_V2})
 _WRITES = frozenset({PUT_OBJECT, UPLOAD_PART})
 _READS = frozenset({GET_OBJECT, HEAD_OBJECT})
 _FAULT_ROOTS = frozenset({"Error", "ErrorResponse", "ExceptionResponse", "Response"})

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from s3proxy.s3.errors import InvalidBucketName, InvalidURI
 
@@ -70,6 +70,31 @@ def parse_address(raw_path: bytes, host: bytes, domains: Sequence[bytes]) -> Add
     bucket, _, key = decoded[1:].partition(b"/")
     raw_bucket, *raw_keys = _SLASH.split(raw_path[1:], maxsplit=1)
     return Address(bucket, key, raw_bucket, b"".join(raw_keys))
+
+
+def written_address(bucket: bytes, key: bytes) -> Address:
+    """
+    Return the path-style address of an object that no target names, from its decoded bucket and key.
+    """
+    return Address(bucket, key, escape_name(bucket, ""), escape_name(key))
+
+
+def object_target(address: Address, version_id: bytes | None) -> bytes:
+    """
+    Return the target of an object in path style.
+
+    Args:
+        version_id: Decoded; None or empty for the current version.
+    """
+    path = b"/%s/%s" % (address.raw_bucket, address.raw_key)
+    return b"%s?versionId=%s" % (path, escape_name(version_id, "")) if version_id else path
+
+
+def escape_name(name: bytes, kept: str = "/") -> bytes:
+    """
+    Escape all but the unreserved characters.
+    """
+    return quote_from_bytes(name, safe=kept + "-_.~").encode()
 
 
 def decode_path(raw_path: bytes) -> bytes:
