@@ -1,0 +1,414 @@
+"""
+A pytest plugin that judges mutants in forks of one process, which has imported and collected everything once:
+``pytest -p tests.mutation.judge --session FILE --room s3 TESTS``.
+
+A mutant in the body of a function gets its code in the fork, and only the tests that run its lines. What runs while
+modules are imported (a table, a decorator, a default) is judged by a new process that runs all tests of the room.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import ctypes
+import difflib
+import functools
+import gc
+import os
+import pickle
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType, FunctionType
+
+import coverage
+import pytest
+from cosmic_ray.mutating import MutationVisitor
+from cosmic_ray.plugins import get_operator
+from cosmic_ray.work_db import WorkDB, use_db
+from cosmic_ray.work_item import MutationSpec, TestOutcome, WorkerOutcome, WorkItem, WorkResult
+
+LEAST_SECONDS = 20.0
+"""
+What a mutant's tests may take, however short they are.
+"""
+
+TIMES_SLOWER = 10.0
+"""
+How many times longer than before a mutant's tests may take.
+"""
+
+_PROGRESS_EVERY = 25
+_BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
+_DIE_WITH_PARENT = 1
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """
+    Take the session and the room.
+    """
+    group = parser.getgroup("mutation")
+    group.addoption("--session", type=Path, help="cosmic-ray's session with the mutants")
+    group.addoption("--room", help="the room's path below s3proxy/")
+    group.addoption("--slow-seconds", type=float, default=120.0, help="for all tests of the room")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """
+    Begin before conftest.py imports anything: which lines run while modules are imported is to be seen.
+    """
+    early_config.pluginmanager.register(Judge(early_config.known_args_namespace), "mutation-judge")
+
+
+@dataclass(slots=True)
+class Traced:
+    """
+    What the tests run.
+
+    Attributes:
+        lines: By file and line, the numbers of the tests that run it.
+        seconds: By number of the test, what it took.
+    """
+
+    lines: dict[tuple[str, int], set[int]]
+    seconds: dict[int, float]
+
+
+@dataclass(slots=True)
+class Running:
+    """
+    A mutant that is being judged.
+    """
+
+    item: WorkItem
+    diff: str
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """
+    How a mutant is judged.
+
+    Attributes:
+        function: The name and the first line of the function whose code is changed; None changes the file.
+        lines: Those of the changed statement.
+    """
+
+    path: Path
+    source: str
+    mutated: str
+    function: tuple[str, int] | None
+    lines: range
+
+
+class Judge:
+    """
+    The session's loop: traces the tests once, then judges mutant after mutant.
+    """
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._session_file: Path = options.session.absolute()
+        self._room: str = options.room
+        self._slow_seconds: float = options.slow_seconds
+        self._root = Path.cwd()
+        place = self._root / "s3proxy" / self._room
+        self._include = [f"{place}/*"] if place.is_dir() else [str(place)]
+        self._importing = coverage.Coverage(data_file=None, config_file=False, include=self._include)
+        self._importing.start()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """
+        Judge all mutants that are not judged yet.
+        """
+        self._importing.stop()
+        data = self._importing.get_data()
+        self._imported = {(name, line) for name in data.measured_files() for line in data.lines(name) or ()}
+        self._items = list(session.items)
+        self._functions: dict[tuple[str, str, int], list[FunctionType]] = defaultdict(list)
+        for found in gc.get_objects():
+            if isinstance(found, FunctionType):
+                code = found.__code__
+                self._functions[code.co_filename, code.co_name, code.co_firstlineno].append(found)
+        self._traced = self._trace()
+        tests = [*session.config.args, *(f"--deselect={test}" for test in session.config.getoption("deselect") or ())]
+        self._slow = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+        with use_db(str(self._session_file), WorkDB.Mode.open) as database:
+            self._judge_all(database)
+        return True
+
+    def _trace(self) -> Traced:
+        """
+        Run every test in a fork, and learn what it runs.
+        """
+        with tempfile.NamedTemporaryFile() as file:
+            child = os.fork()
+            if child == 0:
+                status = 1
+                with suppress(BaseException):
+                    traced, failed = self._trace_here()
+                    Path(file.name).write_bytes(pickle.dumps((traced, failed)))
+                    status = 0
+                os._exit(status)
+            _, status = os.waitpid(child, 0)
+            if status != 0:
+                raise pytest.UsageError("the tests could not be traced")
+            traced, failed = pickle.loads(Path(file.name).read_bytes())
+        if failed:
+            raise pytest.UsageError(f"without a mutant these fail: {failed[:5]}")
+        return traced
+
+    def _trace_here(self) -> tuple[Traced, list[str]]:
+        _renew_reactor()
+        traced = Traced(lines={}, seconds={})
+        failures = _Failures()
+        self._items[0].config.pluginmanager.register(failures)
+        caches = [found for found in gc.get_objects() if isinstance(found, functools._lru_cache_wrapper)]
+        caches = [cache for cache in caches if getattr(cache, "__module__", "").startswith("s3proxy")]
+        tracer = coverage.Coverage(data_file=None, config_file=False, include=self._include)
+        tracer.start()
+        for number in range(len(self._items)):
+            # A line must not be missed because an earlier test filled the cache.
+            for cache in caches:
+                cache.cache_clear()
+            tracer.switch_context(str(number))
+            began = time.process_time()
+            self._run_one(number)
+            traced.seconds[number] = time.process_time() - began
+        tracer.stop()
+        data = tracer.get_data()
+        for name in data.measured_files():
+            for line, contexts in data.contexts_by_lineno(name).items():
+                traced.lines[name, line] = {int(context) for context in contexts if context}
+        return traced, failures.failed
+
+    def _run_one(self, number: int, following: int | None = None) -> None:
+        item = self._items[number]
+        # Without a next test every fixture ends with its test, as in a run of its own.
+        next_item = None if following is None else self._items[following]
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=next_item)
+
+    def _judge_all(self, database: WorkDB) -> None:
+        pending = list(database.pending_work_items)
+        running: dict[int, Running] = {}
+        copies = [self._session_file.parent / f"slow-{number}" for number in range(os.cpu_count() or 1)]
+        for copy in copies:
+            shutil.rmtree(copy, ignore_errors=True)
+            shutil.copytree(self._root, copy)
+        free, used = list(copies), {}
+        began, done = time.monotonic(), 0
+        while pending or running:
+            while pending and free:
+                item = pending.pop()
+                plan, diff = self._plan(item.mutations[0])
+                tests = self._tests_of(plan)
+                if plan.function is not None and not tests:
+                    database.set_result(item.job_id, _result(TestOutcome.SURVIVED, diff, "no test runs it"))
+                    done += 1
+                    continue
+                copy = free.pop()
+                pid, seconds = self._start(plan, tests, copy)
+                used[pid] = copy
+                running[pid] = Running(item, diff, time.monotonic() + seconds)
+            pid, outcome = _wait(running)
+            free.append(used.pop(pid))
+            ended = running.pop(pid)
+            database.set_result(ended.item.job_id, _result(outcome, ended.diff, ""))
+            done += 1
+            if done % _PROGRESS_EVERY == 0 or not (pending or running):
+                seconds = time.monotonic() - began
+                print(f"{self._room}: {done} judged, {len(pending)} left, {seconds:.0f} s", file=sys.stderr, flush=True)
+
+    def _plan(self, spec: MutationSpec) -> tuple[Plan, str]:
+        path = self._root / spec.module_path
+        source = path.read_text("utf-8")
+        operator = get_operator(spec.operator_name)(**spec.operator_args)
+        mutated = MutationVisitor.mutate_code(source, operator, spec.occurrence)
+        if mutated is None:
+            raise pytest.UsageError(f"{spec} is no mutant: begin a new session")
+        function, body, lines = _place(source, spec.start_pos[0])
+        # What a function made while modules were imported has its former code.
+        ran_early = any((str(path), line) in self._imported for line in body)
+        if function is not None and (ran_early or not self._can_swap(path, mutated, function)):
+            function = None
+        return Plan(path, source, mutated, function, lines), _diff(spec.module_path, source, mutated)
+
+    def _can_swap(self, path: Path, mutated: str, function: tuple[str, int]) -> bool:
+        code = _find_code(compile(mutated, str(path), "exec"), function)
+        found = self._functions.get((str(path), *function), ())
+        return code is not None and bool(found) and all(each.__code__.co_freevars == code.co_freevars for each in found)
+
+    def _tests_of(self, plan: Plan) -> list[int]:
+        tests: set[int] = set()
+        for line in plan.lines:
+            tests |= self._traced.lines.get((str(plan.path), line), set())
+        return self._in_order(tests)
+
+    def _in_order(self, tests: Iterable[int]) -> list[int]:
+        """
+        One test of each function first, and the shortest before the long ones.
+        """
+        seconds = self._traced.seconds
+        rank: dict[str, int] = defaultdict(int)
+        keyed = []
+        for number in sorted(tests, key=seconds.__getitem__):
+            name = self._items[number].nodeid.partition("[")[0]
+            keyed.append((rank[name] // 4, seconds[number], number))
+            rank[name] += 1
+        return [number for _, _, number in sorted(keyed)]
+
+    def _start(self, plan: Plan, tests: Sequence[int], copy: Path) -> tuple[int, float]:
+        if plan.function is None:
+            target = copy / plan.path.relative_to(self._root)
+            target.write_text(plan.mutated, "utf-8")
+            seconds = self._slow_seconds
+        else:
+            seconds = max(LEAST_SECONDS, TIMES_SLOWER * sum(map(self._traced.seconds.__getitem__, tests)))
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid != 0:
+            return pid, seconds
+        status = 2
+        try:
+            os.setsid()
+            # An end of the judge ends what it started.
+            ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+            if plan.function is None:
+                status = self._run_slowly(plan, target, copy)
+            else:
+                self._swap(plan)
+                status = self._run_tests(tests)
+        finally:
+            os._exit(status)
+
+    def _run_slowly(self, plan: Plan, target: Path, copy: Path) -> int:
+        environment = {**os.environ, "PYTHONPATH": str(copy)}
+        try:
+            return subprocess.run(
+                self._slow, cwd=copy, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+            ).returncode
+        finally:
+            target.write_text(plan.source, "utf-8")
+
+    def _swap(self, plan: Plan) -> None:
+        assert plan.function is not None
+        code = _find_code(compile(plan.mutated, str(plan.path), "exec"), plan.function)
+        assert code is not None
+        for function in self._functions[str(plan.path), *plan.function]:
+            function.__code__ = code
+
+    def _run_tests(self, tests: Sequence[int]) -> int:
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        _renew_reactor()
+        failures = _Failures()
+        self._items[0].config.pluginmanager.register(failures)
+        for number in tests:
+            self._run_one(number)
+            if failures.failed:
+                return 1
+        return 0
+
+
+class _Failures:
+    """
+    Gathers the tests that failed.
+    """
+
+    def __init__(self) -> None:
+        self.failed: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.failed.append(report.nodeid)
+
+
+def _wait(running: dict[int, Running]) -> tuple[int, TestOutcome]:
+    """
+    Wait until one ends, by itself or because its time is over.
+    """
+    while True:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid in running:
+            outcome = TestOutcome.SURVIVED if status == 0 else TestOutcome.KILLED
+            with suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+            return pid, outcome
+        for pid, each in running.items():
+            if time.monotonic() > each.deadline:
+                with suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGKILL)
+        select.select([], [], [], 0.002)
+
+
+def _result(outcome: TestOutcome, diff: str, output: str) -> WorkResult:
+    return WorkResult(WorkerOutcome.NORMAL, output, outcome, diff)
+
+
+def _diff(module: Path, source: str, mutated: str) -> str:
+    lines = difflib.unified_diff(source.split("\n"), mutated.split("\n"), f"a/{module}", f"b/{module}", lineterm="")
+    return "\n".join(lines)
+
+
+def _renew_reactor() -> None:
+    """
+    Give a fork what it must not share: the set of watched descriptors, and what wakes the reactor.
+    """
+    from twisted.internet import reactor
+
+    reactor._poller = select.epoll()
+    for watched in (reactor._reads, reactor._writes, reactor._selectables, reactor._internalReaders):
+        watched.clear()
+    reactor.waker = None
+    reactor.installWaker()
+
+
+def _place(source: str, line: int) -> tuple[tuple[str, int] | None, range, range]:
+    """
+    Return the outermost function whose body has a line (its name and first line), the lines of its body, and those of
+    the line's statement (a compound one's without its blocks).
+    """
+    function = None
+    function_body = range(0)
+    lines = range(line, line + 1)
+    body: Sequence[ast.AST] = ast.parse(source).body
+    while body:
+        inner = next((node for node in body if node.lineno <= line <= node.end_lineno), None)
+        if inner is None:
+            break
+        is_function = isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef)
+        blocks = [node for name in _BLOCKS for node in getattr(inner, name, ())]
+        blocks = [part for node in blocks for part in (node.body if isinstance(node, ast.match_case) else [node])]
+        first = min((node.lineno for node in blocks), default=inner.end_lineno + 1)
+        lines = range(inner.lineno, min(first, inner.end_lineno + 1) if first > inner.lineno else inner.lineno + 1)
+        if is_function and function is None and line >= first:
+            start = min([inner.lineno, *(node.lineno for node in inner.decorator_list)])
+            function, function_body = (inner.name, start), range(first, inner.end_lineno + 1)
+        if line < first:
+            break
+        body = blocks
+    return function, function_body, lines
+
+
+def _find_code(code: CodeType, function: tuple[str, int]) -> CodeType | None:
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            if (constant.co_name, constant.co_firstlineno) == function:
+                return constant
+            found = _find_code(constant, function)
+            if found is not None:
+                return found
+    return None
