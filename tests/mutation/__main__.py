@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.defences.runner import UNWANTED, make_copy
-from tests.mutation.table import Mutant, Room, Settings, load_settings, load_survivors
+from tests.mutation.table import Explained, Mutant, Room, Settings, load_settings, mutant_of
 
 
 def main() -> int:
@@ -90,7 +90,7 @@ def _report(room: Room, directory: Path) -> int:
     """
     counts = {"killed": 0, "survived": 0, "left": 0}
     unexplained: set[Mutant] = set()
-    known = {survivor.mutant for survivor in load_survivors()}
+    known = Explained()
     for mutant in _judged(directory / "session.sqlite", counts):
         if mutant not in known:
             unexplained.add(mutant)
@@ -119,19 +119,7 @@ def _judged(session: Path, counts: dict[str, int]) -> Iterator[Mutant]:
                 counts["killed"] += 1
                 continue
             counts["survived"] += 1
-            yield _mutant(result.diff)
-
-
-def _mutant(diff: str) -> Mutant:
-    file, before, after = "", [], []
-    for line in diff.splitlines():
-        if line.startswith("--- "):
-            file = line.partition("s3proxy/")[2].strip()
-        elif line.startswith("-"):
-            before.append(line[1:].strip())
-        elif line.startswith("+") and not line.startswith("+++"):
-            after.append(line[1:].strip())
-    return Mutant(file, " ".join(" ".join(before).split()), " ".join(" ".join(after).split()))
+            yield mutant_of(result.diff)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,8 @@ from cosmic_ray.plugins import get_operator
 from cosmic_ray.work_db import WorkDB, use_db
 from cosmic_ray.work_item import MutationSpec, TestOutcome, WorkerOutcome, WorkItem, WorkResult
 
+from tests.mutation.table import Explained, mutant_of
+
 LEAST_SECONDS = 20.0
 """
 What a mutant's tests may take, however short they are.
@@ -200,6 +202,7 @@ class Judge:
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=next_item)
 
     def _judge_all(self, database: WorkDB) -> None:
+        explained = Explained()
         pending = list(database.pending_work_items)
         running: dict[int, Running] = {}
         copies = [self._session_file.parent / f"slow-{number}" for number in range(os.cpu_count() or 1)]
@@ -212,6 +215,10 @@ class Judge:
             while pending and free:
                 item = pending.pop()
                 plan, diff = self._plan(item.mutations[0])
+                if mutant_of(diff) in explained:
+                    database.set_result(item.job_id, _result(TestOutcome.SURVIVED, diff, "not judged: explained"))
+                    done += 1
+                    continue
                 tests = self._tests_of(plan)
                 if plan.function is not None and not tests:
                     database.set_result(item.job_id, _result(TestOutcome.SURVIVED, diff, "no test runs it"))
@@ -221,6 +228,8 @@ class Judge:
                 pid, seconds = self._start(plan, tests, copy)
                 used[pid] = copy
                 running[pid] = Running(item, diff, time.monotonic() + seconds)
+            if not running:
+                break
             pid, outcome = _wait(running)
             free.append(used.pop(pid))
             ended = running.pop(pid)

@@ -66,11 +66,46 @@ class Survivor:
 class Settings:
     """
     What `ROOMS` says.
+
+    Attributes:
+        harmless: What a mutant replaces, and by what, where that changes no verdict in any file.
     """
 
     exclude_operators: tuple[str, ...]
     seconds: float
+    harmless: tuple[tuple[str, str], ...]
     rooms: tuple[Room, ...]
+
+
+class Explained:
+    """
+    The mutants that are known to change no verdict: each by its row, and what is harmless in every file.
+    """
+
+    def __init__(self) -> None:
+        self._mutants = {survivor.mutant for survivor in load_survivors()}
+        self._harmless = load_settings().harmless
+
+    def __contains__(self, mutant: Mutant) -> bool:
+        return mutant in self._mutants or any(
+            mutant.before != mutant.after and mutant.before.replace(before, after) == mutant.after
+            for before, after in self._harmless
+        )
+
+
+def mutant_of(diff: str) -> Mutant:
+    """
+    Read a mutant from its unified diff.
+    """
+    file, before, after = "", [], []
+    for line in diff.splitlines():
+        if line.startswith("--- "):
+            file = line.partition("s3proxy/")[2].strip()
+        elif line.startswith("-"):
+            before.append(line[1:].strip())
+        elif line.startswith("+") and not line.startswith("+++"):
+            after.append(line[1:].strip())
+    return Mutant(file, " ".join(" ".join(before).split()), " ".join(" ".join(after).split()))
 
 
 def load_settings() -> Settings:
@@ -79,7 +114,8 @@ def load_settings() -> Settings:
     """
     content = tomllib.loads(ROOMS.read_text("utf-8"))
     rooms = tuple(Room(room["name"], tuple(room["tests"]), tuple(room.get("without", ()))) for room in content["room"])
-    return Settings(tuple(content["exclude_operators"]), content["seconds"], rooms)
+    harmless = tuple((before, after) for before, after in content["harmless"])
+    return Settings(tuple(content["exclude_operators"]), content["seconds"], harmless, rooms)
 
 
 def load_survivors() -> tuple[Survivor, ...]:
