@@ -107,8 +107,9 @@ class Signer:
 
     def presign(self, method: str, target: str, expires: int = 600) -> str:
         """
-        Return a presigned target.
+        Return a presigned target; parameters which it has already are signed, too.
         """
+        path, _, own = target.partition("?")
         names = {
             "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
             "X-Amz-Credential": f"{self.access_key_id}/{self._scope}",
@@ -116,11 +117,12 @@ class Signer:
             "X-Amz-Expires": str(expires),
             "X-Amz-SignedHeaders": "host",
         }
-        query = "&".join(f"{name}={quote(value, safe='')}" for name, value in sorted(names.items()))
-        canonical = f"{method}\n{target}\n{query}\nhost:{self.host}\n\nhost\nUNSIGNED-PAYLOAD"
+        items = [item if "=" in item else f"{item}=" for item in own.split("&") if item]
+        query = "&".join(sorted([*items, *(f"{name}={quote(value, safe='')}" for name, value in names.items())]))
+        canonical = f"{method}\n{path}\n{query}\nhost:{self.host}\n\nhost\nUNSIGNED-PAYLOAD"
         digest = hashlib.sha256(canonical.encode()).hexdigest()
         signature = self._sign(f"AWS4-HMAC-SHA256\n{self._date}\n{self._scope}\n{digest}")
-        return f"{target}?{query}&X-Amz-Signature={signature}"
+        return f"{path}?{query}&X-Amz-Signature={signature}"
 
     def put(
         self,

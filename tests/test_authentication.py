@@ -14,6 +14,7 @@ import pytest
 
 from s3proxy.authentication import (
     Anonymous,
+    Authenticated,
     Realm,
     admit_anonymous,
     admit_preflight,
@@ -27,7 +28,7 @@ from s3proxy.s3.address import parse_address
 from s3proxy.s3.claim import Carrier, Claim
 from s3proxy.s3.classification import classify
 from s3proxy.s3.credential import Credential
-from s3proxy.s3.errors import InvalidAccessKeyId, InvalidToken, S3Error
+from s3proxy.s3.errors import AccessDenied, InvalidAccessKeyId, InvalidArgument, InvalidToken, S3Error
 from s3proxy.s3.head import RequestHead, parse_request_head
 from s3proxy.s3.payload import PayloadHash
 from tests.fuzz.grammar import Draft
@@ -458,6 +459,97 @@ def test_a_signed_header_is_not_replaced_by_a_parameter() -> None:
     assert stored.head.raw_target == b"/test-bucket/k"
 
 
+def presigned(parameters: str, headers: str = "", **changes: Any) -> Authenticated:
+    """
+    Believe a presigned request whose URL has more parameters than those which authenticate it; it signs its host alone.
+    """
+    signer = Signer()
+    claim = read(f"PUT {signer.presign('PUT', f'/b/k?{parameters}')} HTTP/1.1\nHost: {signer.host}{headers}")
+    assert claim is not None
+    return verify_claim(claim, key(**changes), REALM, NOW)
+
+
+def test_what_an_sdk_writes_into_a_url_becomes_headers() -> None:
+    """
+    Of the ``x-amz-*`` parameters of a presigned URL; they are covered by its signature, and no parameters any more.
+    """
+    authenticated = presigned("x-amz-acl=private&x-amz-meta-a=b&partNumber=2&uploadId=u")
+
+    assert authenticated.head.fields[b"x-amz-acl"] == [b"private"]
+    assert authenticated.head.fields[b"x-amz-meta-a"] == [b"b"]
+    assert authenticated.signed_headers == {b"host", b"x-amz-acl", b"x-amz-meta-a"}
+    assert authenticated.head.raw_target == b"/b/k?partNumber=2&uploadId=u"
+    assert authenticated.is_signed_onward
+
+
+def test_a_url_without_headers_has_none_more() -> None:
+    """
+    Only the header that was signed is.
+    """
+    authenticated = presigned("partNumber=2&uploadId=u")
+
+    assert authenticated.signed_headers == {b"host"}
+    assert authenticated.head.raw_target == b"/b/k?partNumber=2&uploadId=u"
+
+
+@pytest.mark.parametrize(
+    "name", ["x-amz-checksum-crc32", "x-amz-checksum-sha256", "x-amz-sdk-checksum-algorithm", "x-amz-user-agent"]
+)
+def test_what_a_url_says_of_the_body_is_no_header(name: str) -> None:
+    """
+    The SDK for JavaScript signs the checksum of nothing into the URL of an upload.
+    """
+    authenticated = presigned(f"{name}=AAAAAA%3D%3D&x-amz-checksum-mode=ENABLED")
+
+    assert name.encode() not in authenticated.head.fields
+    assert authenticated.head.fields[b"x-amz-checksum-mode"] == [b"ENABLED"]
+    assert authenticated.signed_headers == {b"host", b"x-amz-checksum-mode"}
+    assert authenticated.head.raw_target == b"/b/k"
+
+
+def test_an_unsigned_header_does_not_win_over_a_parameter() -> None:
+    """
+    Where a key may leave headers unsigned, whoever holds the URL sends any; its signature covers the parameter.
+    """
+    authenticated = presigned("x-amz-acl=private", "\nx-amz-acl: public-read", exemptions=EXEMPTIONS)
+
+    assert authenticated.head.fields[b"x-amz-acl"] == [b"private"]
+
+
+@pytest.mark.parametrize("parameter", ["Signature=x", "AWSAccessKeyId=x", "X-Amz-Algorithm=x"])
+@pytest.mark.parametrize("carrier", HEADERS, ids=lambda carrier: carrier.value)
+def test_half_a_second_carrier_is_one(carrier: Carrier, parameter: str) -> None:
+    """
+    A backend could believe it, however little of it there is.
+    """
+    with pytest.raises(InvalidArgument):
+        read(f"GET /b/k?{parameter} HTTP/1.1\nHost: s3.test\nx-amz-content-sha256: {UNSIGNED}\n{HEADERS[carrier]}")
+
+
+@pytest.mark.parametrize("scheme", ["AWS", "aws", "Aws"])
+def test_a_foreign_parameter_beside_signature_v2_is_refused_in_any_case(scheme: str) -> None:
+    """
+    There it would become a header; a date and a session token are Signature V2's own.
+    """
+    claim = f"Host: s3.test\nDate: Sun, 01 Mar 2026 12:00:00 GMT\nAuthorization: {scheme} {KEY}:c2ln"
+
+    with pytest.raises(InvalidArgument):
+        read(f"GET /b/k?x-amz-credential=a HTTP/1.1\n{claim}")
+    assert read(f"GET /b/k?x-amz-date=Sun%2C%2001%20Mar%202026%2012%3A00%3A00%20GMT HTTP/1.1\n{claim}") is not None
+    with pytest.raises(InvalidArgument):
+        read(f"GET /b/k?x-amz-credential=a&{QUERIES[Carrier.V2_QUERY]} HTTP/1.1\nHost: s3.test")
+
+
+def test_a_parameter_in_another_case_is_none_of_signature_v4() -> None:
+    """
+    S3 does not know it, and ignores it, beside a header and without a signature.
+    """
+    request = f"GET /b/k?x-amz-credential=a HTTP/1.1\nHost: s3.test\nx-amz-content-sha256: {UNSIGNED}"
+
+    assert read(request) is None
+    assert read(f"{request}\n{HEADERS[Carrier.V4_HEADER]}") is not None
+
+
 # Nobody
 
 
@@ -473,6 +565,20 @@ def nobody(request: str, anonymous: Anonymous, refused: frozenset[str] = frozens
 
 
 PASSES, SIGNS = Anonymous(passes=True), Anonymous(signed_buckets=("public-*",))
+
+
+@pytest.mark.parametrize(("key_", "may"), [("a%252541", True), ("a%25252541", False), ("%252e%252e/b", False)])
+def test_a_key_that_is_escaped_over_and_over_is_not_signed(key_: str, may: bool) -> None:
+    """
+    A backend that decodes once more could read another bucket; nobody escapes a key three times.
+    """
+    request = f"GET /public-a/{key_} HTTP/1.1\nHost: s3.test"
+
+    if may:
+        assert nobody(request, SIGNS).is_signed_onward
+    else:
+        with pytest.raises(AccessDenied):
+            nobody(request, SIGNS)
 
 
 def test_what_is_anonymous_goes_on_unsigned() -> None:
