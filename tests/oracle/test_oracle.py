@@ -231,6 +231,29 @@ def test_parameters_that_are_cut_or_spelled_anew(method: str, wanted: str, sent:
 
 
 @pytest.mark.parametrize(
+    ("wanted", "sent", "is_breach"),
+    [
+        ("/b/k", "/b/k", False),
+        ("/b/k", "/b/other", True),
+        ("/b/k?versionId=1", "/b/k?versionId=1", False),
+        ("/b/k?versionId=1", "/b/k", True),
+        ("/b?max-keys=1", "/b", False),
+        ("/b?delimiter&%64elimiter", "/b", False),
+        ("/b?acl", "/b", True),
+    ],
+)
+def test_the_question_why_a_head_was_refused(wanted: str, sent: str, is_breach: bool) -> None:
+    """
+    It is the same as GET, of one byte; it has what chooses the object, and may lose what HEAD ignores.
+    """
+    question = f"GET {sent} HTTP/1.1\nHost: 127.0.0.1:8000\nRange: bytes=0-0\n"
+
+    breaches = judged(signed("HEAD", target=wanted), forwarded(question), FACTS)
+
+    assert bool(breaches) is is_breach, breaches
+
+
+@pytest.mark.parametrize(
     ("method", "target", "line", "is_breach"),
     [
         ("GET", "/b/k", "", False),
