@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from s3proxy.postobject.form import FieldsDecoder, FileDecoder, Form, parse_boundary
 from s3proxy.s3.errors import InvalidArgument, MalformedPOSTRequest, MaxPostPreDataLengthExceeded, S3Error
+from s3proxy.s3.limits import MAX_POST_FIELDS_SIZE, MAX_POST_PART_HEAD_SIZE
 from tests.forms import BOUNDARY, multipart
 
 BOUNDARY_OCTETS = BOUNDARY.encode()
@@ -149,6 +150,96 @@ def test_no_boundary(content_type: bytes) -> None:
     """
     with pytest.raises(MalformedPOSTRequest):
         parse_boundary(content_type)
+
+
+def fields_of(size: int) -> bytes:
+    """
+    A form whose file begins behind this many bytes.
+    """
+    body = multipart([("key", "k"), ("a", "")], b"hello")
+    return body.replace(b'name="a"\r\n\r\n', b'name="a"\r\n\r\n' + b"a" * (size - body.index(b"hello")))
+
+
+@pytest.mark.parametrize("step", [1, 100, 1 << 20])
+def test_what_comes_before_the_file_is_counted(step: int) -> None:
+    """
+    To the byte, however the network cuts it.
+    """
+    decoder = FieldsDecoder(BOUNDARY_OCTETS)
+    body = fields_of(5_000)
+
+    assert decoder.size == 0
+    rest = feed_fields_of(decoder, body, step)
+
+    assert decoder.size == 5_000
+    assert rest is not None
+    assert body[5_000:].startswith(rest)
+
+
+@pytest.mark.parametrize("over", [0, 1])
+def test_fields_are_bounded_to_the_byte(over: int) -> None:
+    """
+    The limit is where the head of the file's own part begins.
+    """
+    head = len(multipart([], b"hello").partition(b"\r\n")[2].partition(b"hello")[0]) + 2
+    decoder = FieldsDecoder(BOUNDARY_OCTETS)
+    body = fields_of(MAX_POST_FIELDS_SIZE + head + over)
+
+    if not over:
+        assert decoder.feed(body) is not None
+        assert decoder.size == MAX_POST_FIELDS_SIZE + head
+    else:
+        with pytest.raises(MaxPostPreDataLengthExceeded):
+            decoder.feed(body)
+
+
+def test_what_has_no_end_is_bounded_to_the_byte() -> None:
+    """
+    A value, a head or a preamble that goes on for ever.
+    """
+    limit = MAX_POST_FIELDS_SIZE + MAX_POST_PART_HEAD_SIZE
+    decoder = FieldsDecoder(BOUNDARY_OCTETS)
+
+    assert decoder.feed(b"a" * limit) is None
+    with pytest.raises(MaxPostPreDataLengthExceeded):
+        decoder.feed(b"a")
+
+
+def feed_fields_of(decoder: FieldsDecoder, body: bytes, step: int) -> bytes | None:
+    """
+    Feed in steps until the file begins; return what there is of it.
+    """
+    pieces = (body[start : start + step] for start in range(0, len(body), step))
+    return next((rest for rest in map(decoder.feed, pieces) if rest is not None), None)
+
+
+def test_a_delimiter_with_blanks_cut_anywhere() -> None:
+    """
+    Blanks behind a boundary belong to it; a cut between them and the line's end changes nothing.
+    """
+    delimiter = b"--" + BOUNDARY_OCTETS
+    body = multipart([("key", "k")], b"hello", after=[("submit", "go")]).replace(
+        delimiter + b"\r\n", delimiter + b" \t \r\n"
+    )
+    whole = read(body, [])
+
+    assert whole == (Form({b"key": b"k"}, b"file.txt"), b"hello", True)
+    for cut in range(len(body)):
+        assert read(body, [cut]) == whole
+
+
+def test_a_carriage_return_is_not_held_back() -> None:
+    """
+    Only what may begin the delimiter waits for more; nothing in gives nothing out.
+    """
+    decoder = FileDecoder(BOUNDARY_OCTETS)
+
+    assert b"".join(decoder.feed(b"a\rb")) == b"a\rb"
+    assert decoder.feed(b"") == []
+    assert b"".join(decoder.feed(b"a\r\n-")) == b"a"
+    assert b"".join(decoder.feed(b"b")) == b"\r\n-b"
+    assert decoder.is_closed is False
+    assert decoder.closing_size == len(b"\r\n--%b--\r\n" % BOUNDARY_OCTETS)
 
 
 def test_preamble_and_transport_padding() -> None:

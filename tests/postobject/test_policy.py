@@ -53,6 +53,8 @@ def verdict(conditions: list[Any], **fields: str) -> str:
         ([], {"x-ignore-me": "x"}, ""),
         ([], {"key": "a"}, "Extra input fields: key"),
         ([{"key": "a"}], {"key": "A"}, 'Policy Condition failed: ["eq", "$key", "a"]'),
+        ([{"key": "a"}], {"key": "ab"}, 'Policy Condition failed: ["eq", "$key", "a"]'),
+        ([["eq", "$key", "a"]], {"key": "ab"}, 'Policy Condition failed: ["eq", "$key", "a"]'),
         ([{"acl": "a"}], {}, 'Policy Condition failed: ["eq", "$acl", "a"]'),
         ([["starts-with", "$key", "b/"]], {"key": "a"}, 'Policy Condition failed: ["starts-with", "$key", "b/"]'),
         ([["eq", "key", "a"]], {"key": "a"}, 'Policy Condition failed: ["eq", "key", "a"]'),
@@ -155,6 +157,17 @@ def test_what_is_no_base64(raw: bytes) -> None:
     assert raised.value.message == "Invalid Policy: invalid Base64 encoding."
 
 
+@pytest.mark.parametrize("raw", [b"\xff", b'{"expiration": "\xe9"}'])
+def test_what_is_no_text(raw: bytes) -> None:
+    """
+    JSON is UTF-8.
+    """
+    with pytest.raises(InvalidPolicyDocument) as raised:
+        parse_policy(base64.b64encode(raw))
+
+    assert raised.value.message == "Invalid Policy: Invalid JSON."
+
+
 def test_size_ranges() -> None:
     """
     Numbers, or text of digits.
@@ -242,6 +255,9 @@ def test_text_which_is_escaped_is_the_same_text() -> None:
         ("", "", True),
         ("", "a", False),
         ("b, a", "a", False),
+        ("text/ab, text/cb", "text/", True),
+        ("text/ab, text/cb", "text/a", False),
+        ("text/ab, text/cb", "text/c", False),
     ],
 )
 def test_each_item_of_a_type(found: str, prefix: str, holds: bool) -> None:

@@ -21,6 +21,7 @@ from s3proxy.s3.errors import (
     S3Error,
 )
 from s3proxy.s3.head import RequestHead, parse_request_head
+from s3proxy.s3.limits import MAX_POST_FIELDS_SIZE
 
 HEAD = parse_request_head(b"POST /b HTTP/1.1\r\nHost: h\r\nUser-Agent: browser\r\nCookie: a=b\r\nContent-Length: 9")
 ADDRESS = Address(b"b", b"", b"b", b"")
@@ -404,6 +405,32 @@ def test_expanded_fields_are_bounded() -> None:
     with pytest.raises(MaxPostPreDataLengthExceeded):
         form_fields(form)
     assert len(form_fields(Form({b"key": b"k", b"a": b"${filename}" * 1800}, b"n"))[b"a"]) == 1800
+
+
+@pytest.mark.parametrize("over", [0, 1])
+def test_expanded_fields_are_bounded_to_the_byte(over: int) -> None:
+    """
+    The limit is that of the fields as they are sent.
+    """
+    fields = {b"key": b"k", b"x-ignore-a": b"${filename}", b"x-ignore-b": b""}
+    form = Form(fields, b"n" * (MAX_POST_FIELDS_SIZE - 1 + over))
+
+    if over:
+        with pytest.raises(MaxPostPreDataLengthExceeded):
+            form_fields(form)
+    else:
+        assert sum(map(len, form_fields(form).values())) == MAX_POST_FIELDS_SIZE
+
+
+@pytest.mark.parametrize(
+    ("wanted", "status", "reason"),
+    [(b"200", 200, b"OK"), (b"201", 201, b"Created"), (b"204", 204, b"No Content"), (b"404", 204, b"No Content")],
+)
+def test_the_status_that_a_form_asks_for(wanted: bytes, status: int, reason: bytes) -> None:
+    """
+    One of three; anything else is 204.
+    """
+    assert form_answer({b"success_action_status": wanted}, ADDRESS, b"http://h/b/k", b'"e"')[:2] == (status, reason)
 
 
 def test_an_expanded_field_is_text() -> None:
