@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.defences.runner import UNWANTED, make_copy
-from tests.mutation.table import Explained, Mutant, Room, Settings, load_settings, mutant_of
+from tests.mutation.table import TIMED_OUT, Explained, Mutant, Room, Settings, load_settings, mutant_of
 
 
 def main() -> int:
@@ -53,7 +53,7 @@ def _judge(room: Room, settings: Settings, directory: Path) -> None:
     config.write_text(
         "[cosmic-ray]\n"
         f'module-path = "s3proxy/{room.name}"\n'
-        f"timeout = {settings.seconds}\n"
+        "timeout = 0\n"
         "excluded-modules = []\n"
         'test-command = ""\n'
         '[cosmic-ray.distributor]\nname = "local"\n'
@@ -88,16 +88,17 @@ def _report(room: Room, directory: Path) -> int:
     """
     Tell what is known of a room's mutants; return how many survived that no row explains.
     """
-    counts = {"killed": 0, "survived": 0, "left": 0}
+    counts = {"killed": 0, "by time": 0, "survived": 0, "left": 0}
     unexplained: set[Mutant] = set()
     known = Explained()
     for mutant in _judged(directory / "session.sqlite", counts):
         if mutant not in known:
             unexplained.add(mutant)
     explained = counts["survived"] - len(unexplained)
+    killed, by_time, left = counts["killed"], counts["by time"], counts["left"]
     print(
-        f"{room.name}: {counts['killed']} killed, {explained} explained, {len(unexplained)} unexplained, "
-        f"{counts['left']} not judged yet",
+        f"{room.name}: {killed} killed ({by_time} by time), {explained} explained, {len(unexplained)} unexplained, "
+        f"{left} not judged yet",
         flush=True,
     )
     for mutant in sorted(unexplained):
@@ -117,6 +118,7 @@ def _judged(session: Path, counts: dict[str, int]) -> Iterator[Mutant]:
                 continue
             if result.test_outcome is not TestOutcome.SURVIVED:
                 counts["killed"] += 1
+                counts["by time"] += result.output == TIMED_OUT
                 continue
             counts["survived"] += 1
             yield mutant_of(result.diff)

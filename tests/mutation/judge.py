@@ -16,6 +16,7 @@ import functools
 import gc
 import os
 import pickle
+import resource
 import select
 import shutil
 import signal
@@ -37,21 +38,27 @@ from cosmic_ray.plugins import get_operator
 from cosmic_ray.work_db import WorkDB, use_db
 from cosmic_ray.work_item import MutationSpec, TestOutcome, WorkerOutcome, WorkItem, WorkResult
 
-from tests.mutation.table import Explained, mutant_of
+from tests.mutation.table import TIMED_OUT, Explained, load_settings, mutant_of
 
-LEAST_SECONDS = 20.0
+LEAST_SECONDS = 20
 """
-What a mutant's tests may take, however short they are.
+CPU seconds that a mutant's tests may take, however short they are.
 """
 
-TIMES_SLOWER = 10.0
+TIMES_SLOWER = 10
 """
-How many times longer than before a mutant's tests may take.
+How many times more CPU time than before a mutant's tests may take.
+"""
+
+TIMES_BUSY = 20
+"""
+How much longer than its CPU time a process may take: it waits for something, or the machine is busy.
 """
 
 _PROGRESS_EVERY = 25
 _BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
 _DIE_WITH_PARENT = 1
+_TIMED_OUT = 3
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -61,7 +68,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("mutation")
     group.addoption("--session", type=Path, help="cosmic-ray's session with the mutants")
     group.addoption("--room", help="the room's path below s3proxy/")
-    group.addoption("--slow-seconds", type=float, default=120.0, help="for all tests of the room")
+    group.addoption("--slow-seconds", type=int, default=600, help="CPU time of all tests of the room")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -122,7 +129,7 @@ class Judge:
     def __init__(self, options: argparse.Namespace) -> None:
         self._session_file: Path = options.session.absolute()
         self._room: str = options.room
-        self._slow_seconds: float = options.slow_seconds
+        self._slow_seconds: int = options.slow_seconds
         self._root = Path.cwd()
         place = self._root / "s3proxy" / self._room
         self._include = [f"{place}/*"] if place.is_dir() else [str(place)]
@@ -145,7 +152,9 @@ class Judge:
                 self._functions[code.co_filename, code.co_name, code.co_firstlineno].append(found)
         self._traced = self._trace()
         tests = [*session.config.args, *(f"--deselect={test}" for test in session.config.getoption("deselect") or ())]
-        self._slow = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+        self._pytest = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+        self._tests = tests
+        self._first = next(room.first for room in load_settings().rooms if room.name == self._room)
         with use_db(str(self._session_file), WorkDB.Mode.open) as database:
             self._judge_all(database)
         return True
@@ -230,10 +239,10 @@ class Judge:
                 running[pid] = Running(item, diff, time.monotonic() + seconds)
             if not running:
                 break
-            pid, outcome = _wait(running)
+            pid, outcome, why = _wait(running)
             free.append(used.pop(pid))
             ended = running.pop(pid)
-            database.set_result(ended.item.job_id, _result(outcome, ended.diff, ""))
+            database.set_result(ended.item.job_id, _result(outcome, ended.diff, why))
             done += 1
             if done % _PROGRESS_EVERY == 0 or not (pending or running):
                 seconds = time.monotonic() - began
@@ -283,17 +292,19 @@ class Judge:
             target.write_text(plan.mutated, "utf-8")
             seconds = self._slow_seconds
         else:
-            seconds = max(LEAST_SECONDS, TIMES_SLOWER * sum(map(self._traced.seconds.__getitem__, tests)))
+            taken = sum(map(self._traced.seconds.__getitem__, tests))
+            seconds = max(LEAST_SECONDS, int(TIMES_SLOWER * taken))
         sys.stdout.flush()
         sys.stderr.flush()
         pid = os.fork()
         if pid != 0:
-            return pid, seconds
+            return pid, seconds * TIMES_BUSY
         status = 2
         try:
             os.setsid()
             # An end of the judge ends what it started.
             ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+            resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
             if plan.function is None:
                 status = self._run_slowly(plan, target, copy)
             else:
@@ -304,12 +315,33 @@ class Judge:
 
     def _run_slowly(self, plan: Plan, target: Path, copy: Path) -> int:
         environment = {**os.environ, "PYTHONPATH": str(copy)}
+        first = self._first_tests(plan.path, copy)
         try:
-            return subprocess.run(
-                self._slow, cwd=copy, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
-            ).returncode
+            for tests in (first, self._tests):
+                status = (
+                    tests
+                    and subprocess.run(
+                        [*self._pytest, *tests],
+                        cwd=copy,
+                        env=environment,
+                        stdout=subprocess.DEVNULL,
+                        stderr=subprocess.DEVNULL,
+                        check=False,
+                    ).returncode
+                )
+                if status:
+                    return _TIMED_OUT if status == -signal.SIGXCPU else 1
+            return 0
         finally:
             target.write_text(plan.source, "utf-8")
+
+    def _first_tests(self, path: Path, copy: Path) -> Sequence[str]:
+        """
+        Return the tests of a module's own, which judge most of its mutants.
+        """
+        module = str(path.relative_to(self._root / "s3proxy"))
+        own = f"tests/{Path(module).parent}/test_{path.stem}.py"
+        return self._first.get(module, (own,) if (copy / own).exists() else ())
 
     def _swap(self, plan: Plan) -> None:
         assert plan.function is not None
@@ -345,17 +377,19 @@ class _Failures:
             self.failed.append(report.nodeid)
 
 
-def _wait(running: dict[int, Running]) -> tuple[int, TestOutcome]:
+def _wait(running: dict[int, Running]) -> tuple[int, TestOutcome, str]:
     """
-    Wait until one ends, by itself or because its time is over.
+    Wait until one ends, by itself or because its time is over; return its process, its outcome and a remark.
     """
     while True:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid in running:
-            outcome = TestOutcome.SURVIVED if status == 0 else TestOutcome.KILLED
             with suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
-            return pid, outcome
+            if status == 0:
+                return pid, TestOutcome.SURVIVED, ""
+            is_late = os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == _TIMED_OUT
+            return pid, TestOutcome.KILLED, TIMED_OUT if is_late else ""
         for pid, each in running.items():
             if time.monotonic() > each.deadline:
                 with suppress(ProcessLookupError):

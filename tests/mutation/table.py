@@ -5,12 +5,18 @@ What is mutated, and what may survive.
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 ROOMS = Path(__file__).with_name("rooms.toml")
 SURVIVORS = Path(__file__).with_name("survivors.toml")
+
+TIMED_OUT = "timed out"
+"""
+The remark on a mutant whose tests did not end: it is killed, too.
+"""
 
 KINDS = frozenset({"equivalent", "message", "performance", "unreachable"})
 """
@@ -26,11 +32,14 @@ class Room:
 
     Attributes:
         without: Tests among them that are left out.
+        first: By file below ``s3proxy/``, the tests that judge most mutants of what runs while it is imported; by
+            default those of the same name.
     """
 
     name: str
     tests: tuple[str, ...]
     without: tuple[str, ...] = ()
+    first: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -72,7 +81,6 @@ class Settings:
     """
 
     exclude_operators: tuple[str, ...]
-    seconds: float
     harmless: tuple[tuple[str, str], ...]
     rooms: tuple[Room, ...]
 
@@ -113,9 +121,17 @@ def load_settings() -> Settings:
     Read what is mutated.
     """
     content = tomllib.loads(ROOMS.read_text("utf-8"))
-    rooms = tuple(Room(room["name"], tuple(room["tests"]), tuple(room.get("without", ()))) for room in content["room"])
+    rooms = tuple(
+        Room(
+            room["name"],
+            tuple(room["tests"]),
+            tuple(room.get("without", ())),
+            {file: tuple(tests) for file, tests in room.get("first", {}).items()},
+        )
+        for room in content["room"]
+    )
     harmless = tuple((before, after) for before, after in content["harmless"])
-    return Settings(tuple(content["exclude_operators"]), content["seconds"], harmless, rooms)
+    return Settings(tuple(content["exclude_operators"]), harmless, rooms)
 
 
 def load_survivors() -> tuple[Survivor, ...]:
