@@ -4,6 +4,7 @@ What is mutated, and what may survive.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -77,11 +78,11 @@ class Settings:
     What `ROOMS` says.
 
     Attributes:
-        harmless: What a mutant replaces, and by what, where that changes no verdict in any file.
+        harmless: Patterns of what changes no verdict in any file.
     """
 
     exclude_operators: tuple[str, ...]
-    harmless: tuple[tuple[str, str], ...]
+    harmless: tuple[str, ...]
     rooms: tuple[Room, ...]
 
 
@@ -92,13 +93,10 @@ class Explained:
 
     def __init__(self) -> None:
         self._mutants = {survivor.mutant for survivor in load_survivors()}
-        self._harmless = load_settings().harmless
+        self._harmless = re.compile("|".join(load_settings().harmless))
 
     def __contains__(self, mutant: Mutant) -> bool:
-        return mutant in self._mutants or any(
-            mutant.before != mutant.after and mutant.before.replace(before, after) == mutant.after
-            for before, after in self._harmless
-        )
+        return mutant in self._mutants or self._harmless.sub("", mutant.before) == self._harmless.sub("", mutant.after)
 
 
 def mutant_of(diff: str) -> Mutant:
@@ -130,8 +128,7 @@ def load_settings() -> Settings:
         )
         for room in content["room"]
     )
-    harmless = tuple((before, after) for before, after in content["harmless"])
-    return Settings(tuple(content["exclude_operators"]), harmless, rooms)
+    return Settings(tuple(content["exclude_operators"]), tuple(content["harmless"]), rooms)
 
 
 def load_survivors() -> tuple[Survivor, ...]:
