@@ -21,6 +21,7 @@ from typing import Any
 import boto3
 import pytest
 import pytest_twisted
+from awscrt import checksums
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from twisted.internet import reactor
@@ -325,6 +326,61 @@ async def test_checksums_and_digests(tmp_path: Path) -> None:
     assert [code(each) for each in (other_part, other_size)] == ["InvalidPart", "InvalidRequest"]
     assert [code(each) for each in (other_whole, other_composite)] == ["BadDigest", "BadDigest"]
     assert (before, done.status) == (None, 200)
+
+
+def crc32c(content: bytes) -> bytes:
+    """
+    Compute it.
+    """
+    return checksums.crc32c(content).to_bytes(4, "big")
+
+
+PARTS = [b"a" * (5 << 20), b"b"]
+WHOLE = base64.b64encode(crc32c(b"".join(PARTS))).decode()
+JOINED = base64.b64encode(crc32c(b"".join(map(crc32c, PARTS)))).decode()
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "expected"),
+    [
+        (WHOLE, None, ""),
+        (WHOLE, "FULL_OBJECT", ""),
+        (WHOLE, "COMPOSITE", "BadDigest"),
+        (JOINED, None, ""),
+        (JOINED, "COMPOSITE", ""),
+        (JOINED, "FULL_OBJECT", "BadDigest"),
+        (f"{JOINED}-2", None, ""),
+        (f"{JOINED}-2", "COMPOSITE", ""),
+        (f"{JOINED}-1", "COMPOSITE", "BadDigest"),
+        (f"{WHOLE}-2", None, "BadDigest"),
+        ("AAAAAA==", None, "BadDigest"),
+        ("AAAA", "COMPOSITE", "InvalidRequest"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_what_a_client_says_of_the_whole(tmp_path: Path, value: str, kind: str | None, expected: str) -> None:
+    """
+    A checksum of its bytes or of its parts' checksums: minio-go names the kind in a header, others write the number of
+    parts behind it.
+    """
+    headers = {"x_amz_checksum_crc32c": value} | ({"x_amz_checksum_type": kind} if kind is not None else {})
+    async with keeping(tmp_path) as kept:
+        upload_id = await kept.begin()
+        names = ""
+        for number, content in enumerate(PARTS, 1):
+            stored = await kept.ask(
+                "PUT",
+                f"/b/k?partNumber={number}&uploadId={upload_id}",
+                content,
+                x_amz_checksum_crc32c=base64.b64encode(crc32c(content)).decode(),
+            )
+            names += f"<Part><PartNumber>{number}</PartNumber><ETag>{stored.header('etag')}</ETag></Part>"
+        document = f"<CompleteMultipartUpload>{names}</CompleteMultipartUpload>".encode()
+        done = await kept.ask("POST", f"/b/k?uploadId={upload_id}", document, **headers)
+        object_ = kept.stored()
+
+    assert (code(done) if expected else "") == expected
+    assert (object_ is not None) is (not expected)
 
 
 # Refusals

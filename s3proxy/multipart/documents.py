@@ -18,6 +18,7 @@ from itertools import pairwise
 from urllib.parse import quote_from_bytes
 from xml.etree.ElementTree import Element
 
+from s3proxy.awschunked.checksums import Algorithm
 from s3proxy.s3.document import local_name, parse_document
 from s3proxy.s3.error_xml import escape_text
 from s3proxy.s3.errors import (
@@ -253,18 +254,20 @@ def joined_etag(md5s: Sequence[bytes]) -> str:
     return f"{hashlib.md5(b''.join(md5s)).hexdigest()}-{len(md5s)}"
 
 
-def joined_checksum(parts: Sequence[Part], algorithm: str) -> str | None:
+def joined_digest(parts: Sequence[Part], algorithm: Algorithm) -> bytes | None:
     """
-    Return the composite checksum of an object made of parts; None if a part came without one.
+    Return the digest of the parts' digests, an object's composite checksum; None if a part came without one.
 
     Source:
         "Checking object integrity in Amazon S3", composite checksums.
     """
-    digests = [part.checksums.get(algorithm) for part in parts]
-    if algorithm not in {"sha1", "sha256"} or None in digests:
-        return None
-    joined = hashlib.new(algorithm, b"".join(base64.b64decode(value or "") for value in digests)).digest()
-    return f"{base64.b64encode(joined).decode()}-{len(parts)}"
+    joined = algorithm.begin()
+    for part in parts:
+        digest = part.checksums.get(algorithm.name.decode())
+        if digest is None:
+            return None
+        joined.update(base64.b64decode(digest))
+    return joined.digest()
 
 
 # Listings

@@ -7,12 +7,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from dataclasses import replace
 from html import unescape
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from s3proxy.awschunked.checksums import ALGORITHMS, Algorithm
 from s3proxy.multipart.documents import (
     BegunUpload,
     CompletedPart,
@@ -22,7 +24,7 @@ from s3proxy.multipart.documents import (
     choose_parts,
     completed_document,
     completion_digest,
-    joined_checksum,
+    joined_digest,
     joined_etag,
     page_of_uploads,
     parse_copy_range,
@@ -211,18 +213,25 @@ def test_what_tells_two_documents_apart() -> None:
     assert completion_digest(first) == completion_digest(again) != completion_digest(other)
 
 
-def test_the_etag_and_the_checksum_of_an_object() -> None:
+@pytest.mark.parametrize("algorithm", ALGORITHMS.values(), ids=lambda algorithm: algorithm.name.decode())
+def test_the_etag_and_the_checksum_of_an_object(algorithm: Algorithm) -> None:
     """
     Of the parts' digests ("Checking object integrity in Amazon S3").
     """
+
+    def digest(data: bytes) -> bytes:
+        running = algorithm.begin()
+        running.update(data)
+        return running.digest()
+
     md5s = [hashlib.md5(data).digest() for data in (b"a", b"b")]
-    sums = [hashlib.sha256(data).digest() for data in (b"a", b"b")]
-    parts = [part(n, sha256=base64.b64encode(value).decode()) for n, value in enumerate(sums, 1)]
+    sums = [digest(data) for data in (b"a", b"b")]
+    name = algorithm.name.decode()
+    parts = [replace(part(n), checksums={name: base64.b64encode(value).decode()}) for n, value in enumerate(sums, 1)]
 
     assert joined_etag(md5s) == hashlib.md5(b"".join(md5s)).hexdigest() + "-2"
-    expected = base64.b64encode(hashlib.sha256(b"".join(sums)).digest()).decode() + "-2"
-    assert joined_checksum(parts, "sha256") == expected
-    assert joined_checksum([*parts, part(3)], "sha256") is None
+    assert joined_digest(parts, algorithm) == digest(b"".join(sums))
+    assert joined_digest([*parts, part(3)], algorithm) is None
 
 
 def test_parameters() -> None:
