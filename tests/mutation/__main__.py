@@ -2,7 +2,8 @@
 Mutate rooms and judge the mutants: ``python -m tests.mutation [ROOM ...]``, by default all of them.
 
 What was judged is kept in a session for each room, so that a run which was interrupted goes on where it was. A session
-begins anew when the room's source or tests have changed.
+begins anew when the room's source has changed, or with ``--fresh``. When only its tests have, the survivors are judged
+again: a test more kills no fewer.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import hashlib
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 from tests.defences.runner import UNWANTED, make_copy
@@ -29,6 +32,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="mutation", description="Mutate rooms without I/O, and judge the mutants.")
     parser.add_argument("rooms", nargs="*", choices=[[], *(room.name for room in settings.rooms)], default=[])
     parser.add_argument("--sessions", type=Path, default=Path(".cache/mutation"), help="where sessions are kept")
+    parser.add_argument("--fresh", action="store_true", help="judge all mutants anew")
     parser.add_argument("--report", action="store_true", help="judge nothing more: tell what is known by now")
     options = parser.parse_args()
     rooms = [room for room in settings.rooms if not options.rooms or room.name in options.rooms]
@@ -36,20 +40,24 @@ def main() -> int:
     for room in rooms:
         directory = (options.sessions / room.name).absolute()
         if not options.report:
-            _judge(room, settings, directory)
+            _judge(room, settings, directory, is_fresh=options.fresh)
         unexplained += _report(room, directory)
     return 1 if unexplained else 0
 
 
-def _judge(room: Room, settings: Settings, directory: Path) -> None:
+def _judge(room: Room, settings: Settings, directory: Path, *, is_fresh: bool) -> None:
     copy = directory / "copy"
     session, config, stamp = directory / "session.sqlite", directory / "config.toml", directory / "stamp"
     # Whoever was interrupted may have left a mutant in its copy.
     shutil.rmtree(copy, ignore_errors=True)
     make_copy(copy)
-    digest = _digest(copy, room)
-    if not stamp.exists() or stamp.read_text() != digest:
+    source, tests = (_digest(copy, places) for places in ([f"s3proxy/{room.name}"], room.tests))
+    former = stamp.read_text().split() if stamp.exists() and session.exists() else []
+    if is_fresh or former[:1] != [source]:
         session.unlink(missing_ok=True)
+    elif former != [source, tests]:
+        _forget_survivors(session)
+        stamp.write_text(f"{source} {tests}")
     config.write_text(
         "[cosmic-ray]\n"
         f'module-path = "s3proxy/{room.name}"\n'
@@ -68,16 +76,21 @@ def _judge(room: Room, settings: Settings, directory: Path) -> None:
     if not session.exists():
         run("cosmic_ray.cli", "init", str(config), str(session))
         run("cosmic_ray.tools.filters.operators_filter", str(session), str(config))
-        stamp.write_text(digest)
+        stamp.write_text(f"{source} {tests}")
     deselected = [f"--deselect={test}" for test in room.without]
     plugin = ["-p", "tests.mutation.judge", "--session", str(session), "--room", room.name]
     # Forks share an open file's place, so output is not captured by descriptor.
     run("pytest", "-q", "--capture=sys", "-p", "no:cacheprovider", *plugin, *deselected, *room.tests)
 
 
-def _digest(copy: Path, room: Room) -> str:
+def _forget_survivors(session: Path) -> None:
+    with closing(sqlite3.connect(session)) as database, database:
+        database.execute("DELETE FROM work_results WHERE test_outcome = 'SURVIVED'")
+
+
+def _digest(copy: Path, places: Iterable[str]) -> str:
     digest = hashlib.sha256()
-    for place in (f"s3proxy/{room.name}", *room.tests):
+    for place in places:
         path = copy / place
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
             digest.update(file.read_bytes())
