@@ -11,7 +11,7 @@ import pytest
 
 from s3proxy.s3.address import parse_address
 from s3proxy.s3.classification import Classification, check_request, classify
-from s3proxy.s3.errors import S3Error
+from s3proxy.s3.errors import InvalidArgument, S3Error
 from s3proxy.s3.head import parse_request_head
 from s3proxy.s3.operation import OPERATIONS, BodyUse
 
@@ -178,6 +178,39 @@ def test_what_is_not_in_the_table(method: str, target: str, headers: dict[str, s
         classified(method, target, **headers)
 
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "code", "message"),
+    [
+        ("PUT", "/b/k?partNumber=1&uploadId=", "NoSuchUpload", ""),
+        ("PUT", "/b/k?partNumber=1&uploadId=%20", "NoSuchUpload", ""),
+        ("DELETE", "/b/k?versionId=", "InvalidArgument", "Version id cannot be the empty string"),
+        ("PUT", "/b?inventory&id=", "InvalidArgument", "A query parameter must not be empty"),
+        ("PUT", "/b/k?partNumber=&uploadId=1", "InvalidArgument", "A query parameter must not be empty"),
+    ],
+)
+def test_a_parameter_that_is_empty(method: str, target: str, code: str, message: str) -> None:
+    """
+    What tells one upload, version or configuration from others is never nothing.
+    """
+    with pytest.raises(S3Error) as caught:
+        classified(method, target)
+
+    assert caught.value.code == code
+    assert caught.value.message.startswith(message)
+
+
+@pytest.mark.parametrize(("method", "is_refused"), [("GET", False), ("HEAD", False), ("PUT", True), ("DELETE", True)])
+def test_a_parameter_that_is_not_known_comes_twice(method: str, is_refused: bool) -> None:
+    """
+    S3 ignores it in a read. A storage that knows it in a write would take the one or the other.
+    """
+    if is_refused:
+        with pytest.raises(InvalidArgument):
+            classified(method, "/b/k?position=0&position=1")
+    else:
+        assert classified(method, "/b/k?position=0&position=1").unknown_names == {b"position"}
 
 
 def test_what_a_signature_does_not_cover() -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from s3proxy.s3.date import format_basic_iso, format_rfc1123, is_day, parse_basic_iso, parse_date
+from s3proxy.s3.date import format_basic_iso, format_rfc1123, is_day, later, parse_basic_iso, parse_date
 
 MOMENT = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 
@@ -50,6 +50,7 @@ def test_what_is_a_day(text: bytes, is_one: bool) -> None:
         b"Sun, 01 Mar 2026 08:30:00 -0330",
         b"Mon, 02 Mar 2026 02:00:00 +1400",
         b"Sat, 28 Feb 2026 23:59:00 -1201",
+        b"Mon, 02 Mar 2026 11:59:00 +2359",
         b"01 mar 2026 12:00:00 UTC",
         b"Sunday, 01-Mar-26 12:00:00 GMT",
         b"Sun Mar  1 12:00:00 2026",
@@ -86,6 +87,8 @@ def test_spellings(text: bytes) -> None:
         b"Mon, 01 Jan 0001 00:00:00 +0800",
         b"Fri, 31 Dec 9999 23:59:59 -0800",
         b"Sun, 01 Foo 2026 12:00:00 GMT",
+        b"Sunday, 01-Foo-26 12:00:00 GMT",
+        b"Sun Foo  1 12:00:00 2026",
         b"Sun, 31 Feb 2026 12:00:00 GMT",
         b"Sun, 01 Mar 0000 12:00:00 GMT",
         b"2026-03-01T12:00:00Z",
@@ -118,3 +121,11 @@ def test_what_is_written() -> None:
     assert parse_basic_iso(format_basic_iso(MOMENT)) == MOMENT
     assert format_rfc1123(MOMENT) == b"Sun, 01 Mar 2026 12:00:00 GMT"
     assert parse_date(format_rfc1123(MOMENT)) == MOMENT
+
+
+def test_the_calendar_has_an_end() -> None:
+    """
+    What would be later is its last second.
+    """
+    assert later(MOMENT, 60) == datetime(2026, 3, 1, 12, 1, 0, tzinfo=UTC)
+    assert later(datetime(9999, 12, 31, 23, 59, 58, tzinfo=UTC), 2) == datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)

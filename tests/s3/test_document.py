@@ -363,3 +363,13 @@ def test_anything_is_read_or_refused(document: bytes, start: bytes) -> None:
     Whatever comes: nothing but MalformedXML is raised.
     """
     is_read(start + document)
+
+
+def test_depth_is_counted_down_as_it_was_counted_up() -> None:
+    """
+    However many elements stand before it, one that is too deep is refused.
+    """
+    siblings = "<a></a>" * 100
+
+    assert is_read(f"<r>{siblings}{'<b>' * 31}{'</b>' * 31}</r>".encode())
+    assert not is_read(f"<r>{siblings}{'<b>' * 32}{'</b>' * 32}</r>".encode())

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s3proxy.s3.framing import ChunkedFraming
+from s3proxy.s3.framing import MAX_LINE_SIZE, ChunkedFraming
+from s3proxy.s3.limits import MAX_TRAILER_SIZE
 
 
 def in_chunks(body: bytes, size: int) -> bytes:
@@ -61,3 +62,41 @@ def test_what_comes_out_is_what_went_in(body: bytes, size: int, cuts: list[int])
     assert b"".join(found) == body
     assert framing.is_complete
     assert framing.fault is None
+
+
+@pytest.mark.parametrize("step", [1, 100, 255, 1 << 16])
+@pytest.mark.parametrize("over", [0, 1])
+def test_a_size_line_is_bounded_to_the_byte(step: int, over: int) -> None:
+    """
+    However it is cut.
+    """
+    line = b"1;" + b"a" * (MAX_LINE_SIZE - 4 + over) + b"\r\n"
+    wire = line + b"x\r\n0\r\n\r\n"
+    framing = ChunkedFraming()
+
+    found = b"".join(
+        bytes(piece) for start in range(0, len(wire), step) for piece in framing.feed(wire[start : start + step])
+    )
+
+    assert len(line) == MAX_LINE_SIZE + over
+    assert (framing.fault is not None) is bool(over)
+    assert (found, framing.is_complete) == ((b"", False) if over else (b"x", True))
+
+
+@pytest.mark.parametrize("step", [1, 1 << 16])
+@pytest.mark.parametrize("over", [0, 1])
+def test_trailers_are_bounded_to_the_byte(step: int, over: int) -> None:
+    """
+    All lines together, their ends among them.
+    """
+    lines = [b"a: " + b"x" * 95 + b"\r\n"] * (MAX_TRAILER_SIZE // 100)
+    lines.append(b"b:" + b"x" * (MAX_TRAILER_SIZE % 100 - 4 + over) + b"\r\n")
+    wire = b"0\r\n" + b"".join(lines) + b"\r\n"
+    framing = ChunkedFraming()
+
+    for start in range(0, len(wire), step):
+        if framing.fault is None:
+            framing.feed(wire[start : start + step])
+
+    assert sum(map(len, lines)) == MAX_TRAILER_SIZE + over
+    assert (framing.fault is not None, framing.is_complete) == (bool(over), not over)

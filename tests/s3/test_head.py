@@ -249,3 +249,23 @@ def test_a_status_line() -> None:
     """
     assert parse_response_head(b"HTTP/1.1 200").reason == b""
     assert parse_response_head(b"HTTP/1.1 404 Not Found").reason == b"Not Found"
+
+
+@pytest.mark.parametrize(
+    ("version", "headers", "stays"),
+    [
+        ("1.1", "", True),
+        ("1.1", "Connection: close\r\n", False),
+        ("1.1", "Connection: Keep-Alive, Close\r\n", False),
+        ("1.1", "Connection: keep-alive\r\n", True),
+        ("1.0", "", False),
+        ("1.0", "Connection: keep-alive\r\n", False),
+    ],
+)
+def test_which_connection_stays(version: str, headers: str, stays: bool) -> None:
+    """
+    One of HTTP/1.1 that does not say otherwise; of HTTP/1.0 none, whatever it says.
+    """
+    head = parse_request_head(f"GET /b/k HTTP/{version}\r\nHost: s3.test\r\n{headers}".rstrip().encode())
+
+    assert head.keeps_alive is stays
