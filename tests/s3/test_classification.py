@@ -10,10 +10,10 @@ import botocore.session
 import pytest
 
 from s3proxy.s3.address import parse_address
-from s3proxy.s3.classification import Classification, check_request, classify
-from s3proxy.s3.errors import InvalidArgument, S3Error
-from s3proxy.s3.head import parse_request_head
-from s3proxy.s3.operation import OPERATIONS, BodyUse
+from s3proxy.s3.classification import Classification, check_request, classify, is_form
+from s3proxy.s3.errors import BadRequest, InvalidArgument, S3Error
+from s3proxy.s3.head import index_headers, parse_request_head
+from s3proxy.s3.operation import OPERATIONS, VALUELESS_NAMES, BodyUse
 
 NOT_IN_THE_MODEL = {"Preflight", "PreflightOfObject"}
 """
@@ -242,3 +242,20 @@ def test_bodies() -> None:
     assert streamed == {"PutObject", "UploadPart"}
     assert all(OPERATIONS[name].method in {b"PUT", b"POST"} for name in documents)
     assert {"CopyObject", "UploadPartCopy", "RenameObject", "GetObject"}.isdisjoint(documents)
+
+
+def test_a_body_has_one_type() -> None:
+    """
+    Of two, one reader takes a form, the other a document.
+    """
+    with pytest.raises(BadRequest):
+        is_form(index_headers([(b"Content-Type", b"multipart/form-data; boundary=a"), (b"content-type", b"text/xml")]))
+    assert is_form(index_headers([(b"Content-Type", b"multipart/form-data; boundary=a")]))
+
+
+def test_names_that_choose_by_being_there() -> None:
+    """
+    Sub-resources, but for those whose value chooses, too.
+    """
+    assert {b"acl", b"uploads", b"versions", b"tagging", b"delete"} <= VALUELESS_NAMES
+    assert VALUELESS_NAMES.isdisjoint({b"list-type", b"uploadId", b"prefix", None})

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from s3proxy.s3.copy_source import CopySource, parse_copy_source, sent_copy_source
+from s3proxy.s3.copy_source import CopySource, check_copy_source, parse_copy_source, sent_copy_source
+from s3proxy.s3.errors import S3Error
 
 
 @pytest.mark.parametrize(
@@ -28,3 +29,12 @@ def test_a_plus_is_a_space(raw_source: bytes, source: CopySource, sent: bytes) -
     """
     assert parse_copy_source(raw_source) == source
     assert sent_copy_source(raw_source) == sent
+
+
+@pytest.mark.parametrize("source", [b"/b/%ff", b"/b/a%E9", b"/b/\xff"])
+def test_a_source_is_text(source: bytes) -> None:
+    """
+    A key is UTF-8.
+    """
+    with pytest.raises(S3Error):
+        check_copy_source(source)

@@ -14,7 +14,8 @@ import pytest
 
 from s3proxy.s3 import errors
 from s3proxy.s3.error_xml import error_document
-from s3proxy.s3.errors import S3Error
+from s3proxy.s3.errors import InvalidURI, S3Error
+from s3proxy.s3.query import query_items
 from tests.harness import VECTORS
 
 KNOWN = {item["code"]: item for item in json.loads((VECTORS / "errors.json").read_text())["errors"]}
@@ -127,3 +128,23 @@ def test_every_code_is_ours_or_has_a_reason() -> None:
 
     assert ours | NOT_OURS.keys() == KNOWN.keys()
     assert not ours & NOT_OURS.keys()
+
+
+def test_what_is_told_to_a_client_that_comes_too_often() -> None:
+    """
+    SDKs wait as long as Retry-After says, in seconds; no other refusal has it.
+    """
+    assert {kind.code for kind in CLASSES if kind.retry_after is not None} == {"SlowDown", "ServiceUnavailable"}
+    assert {kind.retry_after for kind in CLASSES if kind.retry_after is not None} == {1}
+    assert (S3Error.code, S3Error.status, S3Error.retry_after) == ("InternalError", 500, None)
+
+
+@pytest.mark.parametrize("query", [b"a=%", b"a=%4", b"%zz", b"a=%4x"])
+def test_an_escape_that_is_broken(query: bytes) -> None:
+    """
+    It is told with the query that has it.
+    """
+    with pytest.raises(InvalidURI) as refusal:
+        query_items(query)
+
+    assert dict(refusal.value.elements) == {"URI": b"?" + query}

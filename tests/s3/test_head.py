@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from s3proxy.s3.errors import BadRequest, RequestHeaderSectionTooLarge, S3Error
-from s3proxy.s3.head import parse_request_head, parse_response_head
+from s3proxy.s3.head import Fields, RequestHead, ResponseHead, parse_request_head, parse_response_head
 from s3proxy.s3.limits import MAX_HEADER_COUNT, MAX_REQUEST_LINE_SIZE
 
 LINE = b"PUT /b/k HTTP/1.1\r\nHost: s3.test"
@@ -269,3 +269,48 @@ def test_which_connection_stays(version: str, headers: str, stays: bool) -> None
     head = parse_request_head(f"GET /b/k HTTP/{version}\r\nHost: s3.test\r\n{headers}".rstrip().encode())
 
     assert head.keeps_alive is stays
+
+
+@pytest.mark.parametrize(
+    ("version", "headers", "expects"),
+    [
+        ("1.1", "", False),
+        ("1.1", "Expect: 100-continue\r\n", True),
+        ("1.1", "expect: 100-Continue\r\n", True),
+        ("1.1", "Expect: nothing\r\n", False),
+        ("1.0", "Expect: 100-continue\r\n", False),
+    ],
+)
+def test_who_waits_for_100_continue(version: str, headers: str, expects: bool) -> None:
+    """
+    RFC 9110, section 10.1.1: a client of HTTP/1.0 does not.
+    """
+    head = parse_request_head(f"PUT /b/k HTTP/{version}\r\nHost: s3.test\r\n{headers}".rstrip().encode())
+
+    assert head.expects_continue is expects
+
+
+@pytest.mark.parametrize("over", [0, 1])
+def test_a_request_line_is_bounded_to_the_byte(over: int) -> None:
+    """
+    The line without its end.
+    """
+    line = b"GET /" + b"a" * (MAX_REQUEST_LINE_SIZE - len(b"GET / HTTP/1.1") + over) + b" HTTP/1.1"
+
+    assert len(line) == MAX_REQUEST_LINE_SIZE + over
+    if over:
+        with pytest.raises(BadRequest):
+            parse_request_head(line + b"\r\nHost: s3.test")
+    else:
+        assert parse_request_head(line + b"\r\nHost: s3.test").method == b"GET"
+
+
+def test_a_head_that_is_made_has_no_body_unless_it_says_so() -> None:
+    """
+    One which the proxy makes for a request of its own.
+    """
+    request = RequestHead(b"GET", b"/b", b"HTTP/1.1", [], Fields())
+    response = ResponseHead(b"HTTP/1.1", 200, b"OK", [], Fields())
+
+    assert (request.has_body, request.is_chunked, request.keeps_alive) == (False, False, True)
+    assert (response.is_chunked, response.keeps_alive) == (False, True)
