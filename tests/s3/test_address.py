@@ -9,7 +9,7 @@ from urllib.parse import unquote_to_bytes
 import pytest
 import pytest_twisted
 
-from s3proxy.s3.address import Address, parse_address
+from s3proxy.s3.address import Address, object_target, parse_address, written_address
 from s3proxy.s3.errors import InvalidBucketName, InvalidURI
 from tests.harness import Harness
 from tests.signer import Signer
@@ -203,3 +203,19 @@ async def test_no_escape_of_a_hosts_name_reaches_the_backend() -> None:
     assert answer.status == 400
     assert b"<Code>InvalidBucketName</Code>" in answer.body
     assert harness.backend.requests == []
+
+
+@pytest.mark.parametrize(
+    ("address", "version", "target"),
+    [
+        (written_address(b"b", b"a b/c+d"), b"", b"/b/a%20b/c%2Bd"),
+        (written_address(b"b", "é/~-._".encode()), b"", b"/b/%C3%A9/~-._"),
+        (written_address(b"b", b"k"), b"a/b+c", b"/b/k?versionId=a%2Fb%2Bc"),
+        (written_address(b"b", b"%2F?#"), b"", b"/b/%252F%3F%23"),
+    ],
+)
+def test_a_target_of_our_own(address: Address, version: bytes, target: bytes) -> None:
+    """
+    Everything but what RFC 3986 has unreserved is escaped, so that every reader reads the same.
+    """
+    assert object_target(address, version) == target

@@ -10,7 +10,7 @@ import botocore.session
 import pytest
 
 from s3proxy.s3.address import parse_address
-from s3proxy.s3.classification import Classification, check_request, classify, is_form
+from s3proxy.s3.classification import Classification, check_request, classify, is_form, is_head_bucket
 from s3proxy.s3.errors import BadRequest, InvalidArgument, S3Error
 from s3proxy.s3.head import index_headers, parse_request_head
 from s3proxy.s3.operation import OPERATIONS, VALUELESS_NAMES, BodyUse
@@ -259,3 +259,16 @@ def test_names_that_choose_by_being_there() -> None:
     """
     assert {b"acl", b"uploads", b"versions", b"tagging", b"delete"} <= VALUELESS_NAMES
     assert VALUELESS_NAMES.isdisjoint({b"list-type", b"uploadId", b"prefix", None})
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "is_one"),
+    [("HEAD", "/b", True), ("HEAD", "/b/", True), ("HEAD", "/b/k", False), ("HEAD", "/", False), ("GET", "/b", False)],
+)
+def test_what_asks_for_a_bucket_s_presence(method: str, target: str, is_one: bool) -> None:
+    """
+    HEAD of a bucket; its answers tell the region, refusals too.
+    """
+    head = parse_request_head(f"{method} {target} HTTP/1.1\r\nHost: s3.test".encode())
+
+    assert is_head_bucket(head, parse_address(head.raw_path, head.host, [])) is is_one

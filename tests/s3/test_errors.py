@@ -148,3 +148,12 @@ def test_an_escape_that_is_broken(query: bytes) -> None:
         query_items(query)
 
     assert dict(refusal.value.elements) == {"URI": b"?" + query}
+
+
+def test_which_refusals_name_the_right_region() -> None:
+    """
+    Those that have its element; a client tries there again.
+    """
+    assert S3Error(None, Region="eu-west-1").names_region is True
+    assert S3Error(None, BucketName="b").names_region is False
+    assert S3Error().names_region is False

@@ -314,3 +314,19 @@ def test_a_head_that_is_made_has_no_body_unless_it_says_so() -> None:
 
     assert (request.has_body, request.is_chunked, request.keeps_alive) == (False, False, True)
     assert (response.is_chunked, response.keeps_alive) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("version", "headers", "stays"),
+    [
+        ("1.1", "", True),
+        ("1.1", "Connection: close\r\n", False),
+        ("1.0", "", False),
+        ("1.0", "Connection: keep-alive\r\n", True),
+    ],
+)
+def test_which_backend_s_connection_stays(version: str, headers: str, stays: bool) -> None:
+    """
+    Old storages speak HTTP/1.0, and keep a connection if they say so.
+    """
+    assert parse_response_head(f"HTTP/{version} 200 OK\r\n{headers}".rstrip().encode()).keeps_alive is stays
