@@ -77,10 +77,12 @@ class Configuration:
     Attributes:
         content: Tables and options; JSON could hold them.
         directory: What relative paths are relative to.
+        path: The file it was read from; None if the command line says it.
     """
 
     content: Mapping[str, Any]
     directory: Path
+    path: Path | None = None
 
     def settings(self) -> Settings:
         """
@@ -89,7 +91,10 @@ class Configuration:
         Raises:
             Faults: All of them, each with its place in the file.
         """
-        return make_settings(self.content, self.directory)
+        try:
+            return make_settings(self.content, self.directory)
+        except Faults as error:
+            raise Faults(error.faults, self.path) from None
 
 
 def read_configuration(path: Path) -> Configuration:
@@ -99,7 +104,7 @@ def read_configuration(path: Path) -> Configuration:
     Raises:
         Faults: It cannot be read, or is no TOML.
     """
-    return Configuration(read_toml(path, MAX_FILE_SIZE), path.parent)
+    return Configuration(read_toml(path, MAX_FILE_SIZE), path.parent, path)
 
 
 def load_settings(path: Path, environment: Mapping[str, str] = os.environ) -> Settings:

@@ -53,7 +53,7 @@ class ProxyService(Service):
         reactor: Where everything runs; its clock must never go back.
         load: Reads the settings again, for a reload; None where only the files which they name may have changed.
         sockets: Those which are open already, with their names.
-        handles_signals: Whether SIGHUP reloads.
+        handles_signals: Whether SIGHUP reloads, and SIGUSR2 ends nothing.
         balance: Which other processes accept from the same sockets.
 
     Raises:
@@ -77,7 +77,7 @@ class ProxyService(Service):
         self._load = load
         self._sockets = sockets or Sockets(reactor)
         self._handles_signals = handles_signals
-        self._former_handler: Any = None
+        self._former_handlers: dict[int, Any] = {}
         self._ports: dict[str, IListeningPort] = {}
         self._sites: dict[str, S3Site] = {}
         self._left_sites: list[S3Site] = []
@@ -119,7 +119,10 @@ class ProxyService(Service):
         super().startService()
         self.generation.start()
         if self._handles_signals:
-            self._former_handler = signal.signal(signal.SIGHUP, self._hangup)
+            self._former_handlers[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._hangup)
+            if signal.getsignal(signal.SIGUSR2) == signal.SIG_DFL:
+                # The default would end the process, and reset every transfer.
+                self._former_handlers[signal.SIGUSR2] = signal.signal(signal.SIGUSR2, self._restart_asked)
         for address in self.addresses:
             self._log.info("listening on {address}", address=address)
         self._tell_multipart()
@@ -132,9 +135,9 @@ class ProxyService(Service):
         served still. Otherwise it is refused with SlowDown.
         """
         super().stopService()
-        if self._handles_signals:
+        for number in self._former_handlers:
             # The default would end this process in the middle of the drain.
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            signal.signal(number, signal.SIG_IGN)
         is_succeeded = self._is_retiring or any(name.startswith("systemd:") for name in self._ports)
         return self._end(self.generation.settings.times.drain, is_succeeded=is_succeeded)
 
@@ -194,7 +197,7 @@ class ProxyService(Service):
             for name, endpoint in endpoints(settings).items():
                 self._sockets.open(name, endpoint)
         except Faults as error:
-            return self._not_reloaded(map(str, error.faults))
+            return self._not_reloaded(error.told)
         except (CannotStart, CannotListen) as error:
             self._sockets.keep_only(self._ports)
             return self._not_reloaded([str(error)])
@@ -357,6 +360,15 @@ class ProxyService(Service):
     def _hangup(self, number: int, frame: FrameType | None) -> None:
         self._reactor.callFromThread(self.reload)
 
+    def _restart_asked(self, number: int, frame: FrameType | None) -> None:
+        self._reactor.callFromThread(self._not_restarted)
+
+    def _not_restarted(self) -> None:
+        self._log.error(
+            "not restarted: server.workers is 1, and one process has no supervisor which could put another in its "
+            "place; stop it and start it again"
+        )
+
     def _abort(self) -> None:
         self._log.warn("the drain's deadline has passed: what still runs is reset")
         for generation in self.generations:
@@ -379,9 +391,9 @@ class ProxyService(Service):
             ending += [stopping] if stopping is not None else []
         self._ports = {}
         self._sockets.keep_only([])
-        if self._handles_signals and self._former_handler is not None:
-            signal.signal(signal.SIGHUP, self._former_handler)
-            self._former_handler = None
+        for number, handler in self._former_handlers.items():
+            signal.signal(number, handler)
+        self._former_handlers.clear()
         return DeferredList(ending, consumeErrors=True).addCallback(lambda ignored: None)
 
     def _log_access(self, record: AccessRecord) -> None:

@@ -272,7 +272,7 @@ class Supervisor(Service):
             for name, endpoint in endpoints(settings).items():
                 self._sockets.open(name, endpoint)
         except Faults as error:
-            self._not_reloaded(*map(str, error.faults))
+            self._not_reloaded(*error.told)
         except (CannotStart, CannotListen) as error:
             self._not_reloaded(str(error))
         else:
@@ -339,13 +339,16 @@ class Supervisor(Service):
         The process and the sockets stay. The workers end with their last request once the new ones are ready.
         """
         if self._is_changing or self._is_stopping:
-            self._log.error("not restarted: a change is on its way")
+            self._not_restarted("a change is on its way")
             return
         try:
             self._checked(self._load())
             arguments, pidfile = _again()
-        except (Faults, CannotStart, UsageError) as error:
-            self._log.error("not restarted: {reason}", reason=str(error))
+        except Faults as error:
+            self._not_restarted(*error.told)
+            return
+        except (CannotStart, UsageError) as error:
+            self._not_restarted(str(error))
             return
         self._is_changing = True
         # There is no way back from a program which cannot start.
@@ -360,7 +363,7 @@ class Supervisor(Service):
             # Told to end meanwhile: the new program would not know.
             return
         if result[2] != 0:
-            self._log.error("not restarted: {reason}", reason=result[1].decode("utf-8", "replace"))
+            self._not_restarted(result[1].decode("utf-8", "replace"))
             return
         handover = Handover(self._sockets.descriptors, {worker.pid: worker.commands_fd for worker in self.workers})
         directory = os.getcwd()
@@ -371,12 +374,16 @@ class Supervisor(Service):
         except OSError as error:
             os.chdir(directory)
             self._handle_signals()
-            self._log.error("not restarted: {reason}", reason=error.strerror)
+            self._not_restarted(error.strerror)
+
+    def _not_restarted(self, *reasons: str | None) -> None:
+        for reason in reasons:
+            self._log.error("not restarted: {reason}", reason=reason)
 
     def _not_tried(self, failure: Failure) -> None:
         failure.trap(OSError)
         self._is_changing = False
-        self._log.error("not restarted: {reason}", reason=failure.getErrorMessage())
+        self._not_restarted(failure.getErrorMessage())
 
     def _execute(self, handover: Handover, arguments: list[str], pidfile: str | None) -> None:
         for number in self._handled:

@@ -53,11 +53,22 @@ class Fault:
 class Faults(Exception):
     """
     Everything that is wrong in a file.
+
+    Attributes:
+        path: The file; None if it is not known, or if there is none.
     """
 
-    def __init__(self, faults: Iterable[Fault]) -> None:
+    def __init__(self, faults: Iterable[Fault], path: Path | None = None) -> None:
         self.faults = tuple(faults)
+        self.path = path
         super().__init__("\n".join(map(str, self.faults)))
+
+    @property
+    def told(self) -> list[str]:
+        """
+        Each fault with the name of its file, if that is known.
+        """
+        return [str(fault) if self.path is None else fault.told_of(self.path) for fault in self.faults]
 
 
 class NotAccepted(ValueError):

@@ -128,6 +128,61 @@ async def test_keys_are_read_again(tmp_path: Path) -> None:
     assert third.startswith(b"HTTP/1.1 200")
 
 
+FAULTS = {
+    "an option": ("configuration", "[log]\n", "[log]\ncolour = 1\n", "log.colour"),
+    "no TOML": ("configuration", "[log]\n", "[log\n", ""),
+    "a key": ("keys", "", "[[key]]\nnonsense = 1\n", "[[key]] 1: "),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest_twisted.ensureDeferred
+async def test_a_reload_names_the_file_that_is_wrong(fault: str, tmp_path: Path) -> None:
+    """
+    The log of a failed reload names the file and the place of the fault, and the daemon serves on as before.
+    """
+    daemon = Daemon(tmp_path)
+    file, former, wrong, place = FAULTS[fault]
+    path = daemon.configuration if file == "configuration" else tmp_path / "keys.toml"
+    with running(twistd_arguments(daemon.configuration), tmp_path) as process:
+        await until_listening(daemon.port, process)
+        await daemon.ask(daemon.signer().head("GET", "/b/k")[0])
+        text = path.read_text()
+        path.write_text(text.replace(former, wrong, 1) if former else wrong)
+        process.send_signal(signal.SIGHUP)
+        await until(lambda: "nothing was reloaded" in daemon.output())
+        served = await daemon.ask(daemon.signer().head("GET", "/b/k")[0])
+    await daemon.close()
+
+    assert f"nothing was reloaded: {path}: {place}" in daemon.output()
+    assert served.startswith(b"HTTP/1.1 200")
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_process_outlives_the_signal_of_a_restart(tmp_path: Path) -> None:
+    """
+    SIGUSR2 replaces a supervisor. One process has none: it says so, and its running upload ends well.
+    """
+    daemon = Daemon(tmp_path)
+    request = daemon.signer().put("/test-bucket/key", BODY, SIGNED_CHUNKS)
+    with running(twistd_arguments(daemon.configuration), tmp_path) as process:
+        await until_listening(daemon.port, process)
+        client = SocketClient(daemon.port)
+        daemon.clients.append(client)
+        client.put(request.head + request.body[:300_000])
+        await until(lambda: client.pump() or (daemon.backend.connections and daemon.backend.connections[0].size))
+        process.send_signal(signal.SIGUSR2)
+        await until(lambda: "not restarted: server.workers is 1" in daemon.output() or process.poll() is not None)
+        client.put(request.body[300_000:])
+        await until(lambda: client.pump() or client.status)
+        is_alive = process.poll() is None
+    await daemon.close()
+
+    assert is_alive
+    assert client.status == 200
+    assert daemon.backend.requests[0].body == BODY
+
+
 @pytest_twisted.ensureDeferred
 async def test_a_running_upload_survives_the_stop(tmp_path: Path) -> None:
     """

@@ -296,7 +296,7 @@ async def test_a_change_under_load(tmp_path: Path, workers: int, change: Change)
 @pytest_twisted.ensureDeferred
 async def test_a_wrong_configuration_changes_nothing(tmp_path: Path) -> None:
     """
-    The fault is logged with its place; the same workers serve on.
+    The fault is logged with its file and its place; the same workers serve on.
     """
     supervised = Supervised(tmp_path)
     daemon = supervised.daemon
@@ -306,9 +306,10 @@ async def test_a_wrong_configuration_changes_nothing(tmp_path: Path) -> None:
         former = daemon.configuration.read_text()
         daemon.configuration.write_text(former.replace("[log]", "[log]\ncolour = 1"))
         process.send_signal(signal.SIGHUP)
-        await until(lambda: "nothing was reloaded: log.colour" in log_of(tmp_path), LONG)
+        place = f"{daemon.configuration}: log.colour"
+        await until(lambda: f"nothing was reloaded: {place}" in log_of(tmp_path), LONG)
         process.send_signal(signal.SIGUSR2)
-        await until(lambda: "not restarted: log.colour" in log_of(tmp_path), LONG)
+        await until(lambda: f"not restarted: {place}" in log_of(tmp_path), LONG)
         after = children(process)
         served = await daemon.ask(daemon.signer().head("GET", "/b/k")[0])
     await daemon.close()
