@@ -12,6 +12,7 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from xml.parsers.expat import ExpatError, ParserCreate
 
+from s3proxy.resign.forbidden import Hidden, hide_forbidden, write_name
 from s3proxy.s3.error_xml import escape_text
 
 MAX_TAGS = 32_000
@@ -41,7 +42,7 @@ class Element:
         parent: Name of the element around it, empty for the root.
         start: Where its start tag begins.
         end: Where its end tag begins, or where its only tag ends.
-        text: Its own character data, decoded.
+        text: Its own character data, decoded. In a listing it may have characters that XML forbids.
         pieces: The same while it is read.
     """
 
@@ -52,6 +53,13 @@ class Element:
     end: int = -1
     text: str = ""
     pieces: list[str] = field(default_factory=list)
+
+    @property
+    def name_bytes(self) -> bytes:
+        """
+        Its text as the bytes of a name.
+        """
+        return name_bytes(self.text)
 
 
 @dataclass(slots=True)
@@ -64,12 +72,20 @@ class Reading:
         is_readable: Whether it is well-formed to its end, or as far as it was read.
         root: None if there is none.
         elements: Those that were asked for, each complete.
+        hidden: What stands in the document for characters that XML forbids; None if it has none.
     """
 
     document: bytes
     is_readable: bool = False
     root: Element | None = None
     elements: list[Element] = field(default_factory=list)
+    hidden: Hidden | None = None
+
+    def written(self, document: bytes) -> bytes:
+        """
+        Return what was made of `document` as the client gets it.
+        """
+        return document if self.hidden is None else self.hidden.document(document)
 
     @property
     def root_name(self) -> str:
@@ -93,6 +109,25 @@ class _UnreadableError(Exception):
     """
     A document type could define what an entity stands for; and no document of S3 is this deep.
     """
+
+
+def read_listing_elements(document: bytes, wanted: Container[str]) -> Reading:
+    """
+    Read a listing, whatever characters its keys have.
+
+    What is made of its `document` goes through `Reading.written`.
+    """
+    reading = read_elements(document, wanted)
+    if reading.is_readable:
+        return reading
+    found = hide_forbidden(reading.document)
+    if found is None:
+        return reading
+    reading = read_elements(found[0], wanted)
+    reading.hidden = found[1]
+    for element in reading.elements:
+        element.text = reading.hidden.text(element.text)
+    return reading
 
 
 def read_elements(document: bytes, wanted: Container[str], *, is_whole: bool = True) -> Reading:
@@ -233,6 +268,20 @@ def _start_tag(document: bytes, element: Element) -> bytes:
     tag = _TAG.match(document, element.start)
     assert tag is not None
     return tag[0]
+
+
+def name_bytes(text: str) -> bytes:
+    """
+    Return the bytes of a name in a listing: one that is no UTF-8 is a surrogate in the text.
+    """
+    return text.encode("utf-8", "surrogateescape")
+
+
+def name_data(name: bytes) -> bytes:
+    """
+    Write a name of a listing as character data. It may have characters that XML forbids.
+    """
+    return write_name(name) or character_data(name)
 
 
 def character_data(text: bytes) -> bytes:

@@ -13,7 +13,15 @@ import binascii
 from dataclasses import dataclass
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from s3proxy.resign.elements import Element, Reading, character_data, read_elements, remove_elements, replace_contents
+from s3proxy.resign.elements import (
+    Element,
+    Reading,
+    character_data,
+    name_bytes,
+    read_listing_elements,
+    remove_elements,
+    replace_contents,
+)
 from s3proxy.resign.target import with_query
 from s3proxy.s3.address import Address
 from s3proxy.s3.errors import InternalError, InvalidArgument
@@ -53,7 +61,7 @@ class Listing:
         Raises:
             InternalError: It cannot be read: as it is, its client would take it for all there is, or decode its names.
         """
-        reading = read_elements(document, _WANTED)
+        reading = read_listing_elements(document, _WANTED)
         root = reading.root
         if not reading.is_readable or root is None or root.name not in _ROOTS:
             raise InternalError
@@ -63,14 +71,12 @@ class Listing:
         added = self._added(reading, root) if self.is_v2 else []
         if encodes:
             told = [(element, b"url") for element in reading.elements if element.name == "EncodingType"][:1]
-            names = [
-                (element, _encode(element.text.encode())) for element in reading.elements if element.name in _ENCODED
-            ]
+            names = [(element, _encode(element.name_bytes)) for element in reading.elements if element.name in _ENCODED]
             names += told
             added = [(name, _encode(text) if name in _ENCODED else text) for name, text in added]
             if not told:
                 added.append(("EncodingType", b"url"))
-            reading = read_elements(replace_contents(reading.document, names), _WANTED)
+            reading = read_listing_elements(reading.written(replace_contents(reading.document, names)), _WANTED)
             root = reading.root
             assert root is not None
         written = b"".join(
@@ -81,7 +87,7 @@ class Listing:
         if not document.startswith(b"</", end):
             raise InternalError
         markers_of_v1 = [element for element in reading.elements if self.is_v2 and element.name in _MARKERS]
-        return remove_elements(document[:end], markers_of_v1) + written + document[end:]
+        return reading.written(remove_elements(document[:end], markers_of_v1) + written + document[end:])
 
     def _added(self, reading: Reading, root: Element) -> list[tuple[str, bytes]]:
         """
@@ -98,7 +104,7 @@ class Listing:
             added.append(("StartAfter", self.start_after))
         if _first(reading.texts("IsTruncated", root.name)) == "true":
             named = reading.texts("NextMarker", root.name)
-            markers = [name.encode() for name in named[:1] or (*keys, *prefixes)]
+            markers = [name_bytes(name) for name in named[:1] or (*keys, *prefixes)]
             if _first(reading.texts("EncodingType", root.name)) == "url":
                 markers = [unquote_to_bytes(marker.replace(b"+", b" ")) for marker in markers]
             added.append(("NextContinuationToken", base64.urlsafe_b64encode(max(markers, default=b""))))

@@ -20,7 +20,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from s3proxy.resign.elements import Element, Reading, character_data, edit_elements, read_elements
+from s3proxy.resign.elements import (
+    Element,
+    Reading,
+    character_data,
+    edit_elements,
+    name_bytes,
+    name_data,
+    read_listing_elements,
+)
 from s3proxy.resign.results import check_root, quoted_tags
 from s3proxy.resign.target import with_query
 from s3proxy.s3.errors import InternalError, NotImplementedByProxy
@@ -127,7 +135,7 @@ class Page:
             InternalError: The next page would be the same one.
         """
         self.following = None
-        reading = read_elements(document, _WANTED)
+        reading = read_listing_elements(document, _WANTED)
         check_root(self._operation, reading)
         is_encoded = _first(reading, "EncodingType") == "url"
         entries = _entries(reading, is_encoded=is_encoded)
@@ -182,7 +190,7 @@ class Page:
         # White space at its ends is the key's.
         told = "".join(reading.texts(name, reading.root_name)[:1])
         if told:
-            return _decoded(told.encode(), is_encoded=is_encoded), _first(reading, "NextVersionIdMarker").encode()
+            return _decoded(name_bytes(told), is_encoded=is_encoded), name_bytes(_first(reading, "NextVersionIdMarker"))
         last = max(((entry.name, entry.version_id) for entry in entries), default=(b"", b""))
         return last if self._lists_versions else (last[0], b"")
 
@@ -241,13 +249,13 @@ class Page:
             (marker_name, _encoded(self._first_marker, is_encoded=is_encoded)),
         ):
             element = own.get(name)
-            if element is not None and element.text.encode() != text:
+            if element is not None and element.name_bytes != text:
                 contents.append((element, character_data(text)))
         added = _write(root, told)
         for prefix in prefixes:
             text = _encoded(prefix, is_encoded=is_encoded)
             added += b"<%s>%s</%s>" % (_common_tag(root), _write(root, [("Prefix", text)]), _common_tag(root))
-        return edit_elements(reading.document, contents, removed, added)
+        return reading.written(edit_elements(reading.document, contents, removed, added))
 
     def _roll_up(self, kept: list[_Entry]) -> tuple[list[_Entry], list[bytes]]:
         """
@@ -282,11 +290,11 @@ def _entries(reading: Reading, *, is_encoded: bool) -> list[_Entry]:
     name, version_id, prefixes = b"", b"", []
     for element in reading.elements:
         if element.name == "Key" and element.parent in _ENTRIES:
-            name = _decoded(element.text.encode(), is_encoded=is_encoded)
+            name = _decoded(element.name_bytes, is_encoded=is_encoded)
         elif element.name == "VersionId" and element.parent in _ENTRIES:
-            version_id = element.text.encode()
+            version_id = element.name_bytes
         elif element.name == "Prefix" and element.parent == "CommonPrefixes":
-            prefixes.append(_Entry(element, _decoded(element.text.encode(), is_encoded=is_encoded)))
+            prefixes.append(_Entry(element, _decoded(element.name_bytes, is_encoded=is_encoded)))
         elif element.name == "CommonPrefixes":
             if len(prefixes) == 1:
                 prefixes[0].element = element
@@ -320,5 +328,5 @@ def _common_tag(root: Element) -> bytes:
 
 
 def _write(root: Element, elements: Iterable[tuple[str, bytes]]) -> bytes:
-    names = [((root.prefix + name).encode(), character_data(text)) for name, text in elements]
+    names = [((root.prefix + name).encode(), name_data(text)) for name, text in elements]
     return b"".join(b"<%s>%s</%s>" % (name, text, name) for name, text in names)

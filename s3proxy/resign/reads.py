@@ -42,12 +42,15 @@ _READS = frozenset({b"GET", b"HEAD"})
 _READ_OBJECT = frozenset({GET_OBJECT, HEAD_OBJECT})
 _OVERRIDE_PREFIX = b"response-"
 _OVERRIDES = frozenset(name.encode() for name in OVERRIDE_NAMES)
-_RANGE = re.compile(rb"bytes=([0-9]{0,18})-([0-9]{0,18})")
+_RANGE = re.compile(rb"bytes=([0-9]*+)-([0-9]*+)")
+# More digits than the size of any object has. Java's SDK ends a range that has no end at 2**63 - 2.
+_MAX_DIGITS = 18
 _MD5_TAG = re.compile(rb"[0-9a-f]{32}")
 _VERSION_ID = b"x-amz-version-id"
 _NO_LIMITS = RangeLimits()
 _NOT_OF_304 = (b"content-", b"accept-ranges")
 _PART_NUMBER = re.compile(rb"0*[1-9][0-9]{0,4}")
+_NOT_LATIN_1 = "Header value cannot be represented using ISO-8859-1."
 _VALUE = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*")
 
 
@@ -193,17 +196,34 @@ def _bare_tag(fields: Fields) -> bytes | None:
 def _parse_range(raw_range: bytes, size: int) -> tuple[int, int] | None:
     """
     Return the first octet and the one after the last; None for all: S3 ignores what is no range, and several ranges.
+
+    The last octets of an empty object are all of it: S3 answers 200, and 416 to any other range of it.
     """
     found = _RANGE.fullmatch(raw_range)
-    if found is None or not (found[1] or found[2]) or (found[1] and found[2] and int(found[2]) < int(found[1])):
+    if found is None:
         return None
-    if not found[1]:
-        start, end = max(0, size - int(found[2])), size
+    first, last = _number(found[1]), _number(found[2])
+    if first is None:
+        if last is None or (last and not size):
+            return None
+        start, end = max(0, size - last), size
+    elif last is None:
+        start, end = first, size
+    elif last < first:
+        return None
     else:
-        start, end = int(found[1]), min(int(found[2]) + 1, size) if found[2] else size
+        start, end = first, min(last + 1, size)
     if start >= size:
         raise InvalidRange(raw_range, size)
     return start, end
+
+
+def _number(digits: bytes) -> int | None:
+    if not digits:
+        return None
+    # Python refuses to read thousands of digits.
+    significant = digits.lstrip(b"0") or b"0"
+    return int(significant) if len(significant) <= _MAX_DIGITS else 10**_MAX_DIGITS
 
 
 def split_part(head: RequestHead, operation: Operation) -> tuple[RequestHead, bool]:
@@ -239,6 +259,9 @@ def split_part(head: RequestHead, operation: Operation) -> tuple[RequestHead, bo
 def split_overrides(head: RequestHead) -> tuple[RequestHead, HeaderList]:
     """
     Take out of a read what sets its answer's headers; return the rest, and those headers.
+
+    Raises:
+        InvalidArgument: A value has characters that ISO 8859-1 has not, as no header of S3 may.
     """
     if head.method not in _READS or not head.raw_query or _OVERRIDE_PREFIX not in head.raw_query:
         return head, []
@@ -251,8 +274,17 @@ def split_overrides(head: RequestHead) -> tuple[RequestHead, HeaderList]:
             kept.append(item)
         elif value and _VALUE.fullmatch(value):
             # What could end a header's line is nobody's content type.
-            headers.append((name.removeprefix(_OVERRIDE_PREFIX), value))
+            headers.append((name.removeprefix(_OVERRIDE_PREFIX), _in_latin_1(name, value)))
     return with_query(head, b"&".join(kept) if kept else None), headers
+
+
+def _in_latin_1(name: bytes, value: bytes) -> bytes:
+    if value.isascii():
+        return value
+    try:
+        return value.decode().encode("latin-1")
+    except UnicodeError:
+        raise InvalidArgument(_NOT_LATIN_1, name.decode("ascii"), value) from None
 
 
 def override(headers: HeaderList, overrides: HeaderList) -> HeaderList:

@@ -178,7 +178,7 @@ def quoted_tags(reading: Reading) -> list[tuple[Element, bytes]]:
     found = []
     for element in reading.elements:
         if element.name == "ETag":
-            etag = element.text.strip().encode()
+            etag = element.name_bytes.strip()
             if quote_tag(etag) != etag:
                 found.append((element, character_data(quote_tag(etag))))
     return found

@@ -47,6 +47,7 @@ _KEPT_CREDENTIAL_SIZE = 256
 # Too short for more names than MAX_HEADER_COUNT.
 _KEPT_LIST_SIZE = 255
 _EXPIRES = re.compile(rb"[+-]?[0-9]+")
+_DEFAULT_PORTS = (b":443", b":80")
 
 QUERY_NAMES = frozenset(
     {
@@ -127,9 +128,28 @@ class SignatureClaim(Claim):
         Raises:
             InvalidURI: The path or the query cannot be decoded.
         """
+        return self._canonical_request(self.head.fields)
+
+    def canonical_request_without_port(self) -> bytes | None:
+        """
+        Build it without the port in Host, or return None if that is not the default port of http or https.
+
+        S3 takes such a port out before it verifies. Signers leave it out, and whoever opens a presigned URL that has it
+        may send it: browsers do not, Go and other clients do.
+        """
+        fields = self.head.fields
+        hosts = fields.get(b"host", [])
+        if len(hosts) != 1 or not hosts[0].endswith(_DEFAULT_PORTS):
+            return None
+        fields = Fields(fields)
+        fields[b"host"] = [hosts[0].rpartition(b":")[0]]
+        return self._canonical_request(fields)
+
+    def _canonical_request(self, fields: Fields) -> bytes:
         head = self.head
         query = canonical_query(head.raw_query, b"X-Amz-Signature" if self.is_presigned else None)
-        fields = self._fields_with_query() if self.is_presigned else head.fields
+        if self.is_presigned:
+            fields = self._fields_with_query(fields)
         return canonical_request(
             head.method,
             canonical_uri(head.raw_path),
@@ -139,9 +159,8 @@ class SignatureClaim(Claim):
             self.payload.raw,
         )
 
-    def _fields_with_query(self) -> Fields:
+    def _fields_with_query(self, fields: Fields) -> Fields:
         # A signed name may be satisfied by a query parameter of the same name when no such header is sent.
-        fields = self.head.fields
         # A set: each of thousands of parameters is looked up in it.
         missing = {name for name in self.signed_headers if name not in fields}
         if not missing or not self.head.raw_query:

@@ -48,7 +48,15 @@ def check_signature(
     text = string_to_sign(claim, canonical_request)
     key = _matching_key(keys, text, claim.claimed_signature)
     if key is None:
-        raise SignatureDoesNotMatch(claim.claimed_access_key_id, text, claim.claimed_signature, canonical_request)
+        mismatch = SignatureDoesNotMatch(claim.claimed_access_key_id, text, claim.claimed_signature, canonical_request)
+        portless_request = claim.canonical_request_without_port()
+        if portless_request is None:
+            raise mismatch
+        canonical_request = portless_request
+        text = string_to_sign(claim, canonical_request)
+        key = _matching_key(keys, text, claim.claimed_signature)
+        if key is None:
+            raise mismatch
     claim.verified_text = text
     if not claim.payload.has_signed_chunks:
         return None
