@@ -836,6 +836,26 @@ async def test_a_key_that_xml_cannot_hold_is_listed_as_s3_lists_it(key: str, pro
     assert base64.urlsafe_b64decode(token) == real
 
 
+@pytest.mark.parametrize(("query", "written"), [("", b"a_&#x3;/"), ("&encoding-type=url", b"a_%03/")])
+@pytest.mark.parametrize("profile", WALRUS)
+@pytest_twisted.ensureDeferred
+async def test_a_folder_that_xml_cannot_hold_is_one_too(profile: str, query: str, written: bytes) -> None:
+    """
+    riak_cs 1255: the same for common prefixes and markers, where a list is put together here.
+    """
+    keys = [b"a_\x03/b", b"a_\x03/c", b"aX\x03/d"]
+    contents = b"".join(b"<Contents><Key>%s</Key></Contents>" % key for key in keys)
+    document = listing(b"a_").partition(b"<Contents>")[0] + contents + b"</ListBucketResult>"
+    backend = answering(lambda request: response(document, "Content-Type: application/xml"))
+    head = Signer().head("GET", f"/test-bucket?prefix=a_&delimiter=%2F{query}")[0]
+
+    answer, _ = await send(head_request(head), backend=backend, **of(profile))
+
+    assert answer.status == 200
+    assert re.findall(rb"<CommonPrefixes><Prefix>([^<]*)</Prefix></CommonPrefixes>", answer.body) == [written]
+    assert re.findall(rb"<Key>", answer.body) == []
+
+
 @pytest.mark.parametrize(
     "document",
     [
