@@ -27,6 +27,7 @@ from s3proxy.resign.keys import check_document_keys, check_keys
 from s3proxy.resign.mending import Mending
 from s3proxy.resign.preconditions import check_source, check_write
 from s3proxy.resign.profiles import Restrictions, check_private_surface
+from s3proxy.resign.reads import without_ignored_range
 from s3proxy.resign.region import translate_region, without_digests
 from s3proxy.resign.restrictions import check_parameters, read_copy_source
 from s3proxy.resign.target import backend_target
@@ -116,6 +117,8 @@ class Onward:
         passed = chosen.passed
         if account.profile.bare_write_tags and head.method == b"PUT":
             passed = bare_entity_tags(passed)
+        if account.profile.misreads_ranges and b"range" in head.fields:
+            passed = without_ignored_range(passed)
         self.head = head
         self.deletions: Deletions | None = None
         self.completed_etag = b""

@@ -24,7 +24,7 @@ from s3proxy.s3.head import parse_request_head
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest
 from s3proxy.testing.faulty_client import Answer
 from tests.forms import v2_fields, v4_fields
-from tests.harness import Harness, turns, until
+from tests.harness import BACKEND_KEY, Harness, turns, until
 from tests.signer import HASH, MODES, SIGNED_CHUNKS, UNSIGNED, UNSIGNED_TRAILER, SignedRequest, Signer
 from tests.test_carriers import DATE, FIELDS, HOST, KEY, SECRET, send, signed_by, v2, v2_query
 from tests.test_wire_cases import element
@@ -600,6 +600,43 @@ async def test_metadata_arrive_as_they_were_signed(backend: str) -> None:
     assert {name: fields.value(name.encode()) for name in metadata} == {n: v.encode() for n, v in metadata.items()}
 
 
+def signature_of(request: ReceivedRequest, amz_lines: str) -> str:
+    """
+    Return the Signature V2 of a request as a storage computes it that has these lines.
+    """
+    text = f"{request.head.method.decode()}\n\n\n\n{amz_lines}{request.head.raw_target.decode()}"
+    key = BACKEND_KEY.secret_access_key.encode()
+    return base64.b64encode(hmac.digest(key, text.encode(), "sha1")).decode()
+
+
+@pytest.mark.parametrize(
+    ("profile", "name"), [("ceph-rgw", "x-amz-meta-content-type"), ("riakcs", "x-amz-meta-content_type")]
+)
+@pytest.mark.parametrize("operation", ["PutObject", "CreateMultipartUpload", "CopyObject"])
+@pytest_twisted.ensureDeferred
+async def test_a_name_with_an_underscore_is_signed_as_the_storage_reads_it(
+    operation: str, profile: str, name: str
+) -> None:
+    """
+    libcloud 1607: behind CGI an underscore is a hyphen. Ceph signs ``x-amz-meta-content-type`` with Signature V2.
+    """
+    signed = {"x-amz-meta-content_type": "text/x", "x-amz-meta-a": "b"}
+    if operation == "CopyObject":
+        signed |= {"x-amz-copy-source": "/test-bucket/o", "x-amz-metadata-directive": "REPLACE"}
+    method, target = ("POST", f"{TARGET}?uploads") if operation == "CreateMultipartUpload" else ("PUT", TARGET)
+    head = Signer().head(method, target, signed, unsigned={"Content-Length": "0"})[0]
+
+    _, harness = await send(head_request(head), profile=PROFILES[profile], signature="v2")
+
+    request = harness.backend.requests[0]
+    lines = {name: "text/x", **{other: value for other, value in signed.items() if "_" not in other}}
+    lines["x-amz-date"] = (request.head.fields.value(b"x-amz-date") or b"").decode()
+    text = "".join(f"{other}:{lines[other]}\n" for other in sorted(lines))
+    sent = (request.head.fields.value(b"authorization") or b"").decode()
+    assert sent.rpartition(":")[2] == signature_of(request, text)
+    assert request.head.fields.value(b"x-amz-meta-content_type") == b"text/x"
+
+
 SOURCES = {
     "test-bucket/o": "o",
     "/test-bucket/o": "o",
@@ -643,6 +680,28 @@ async def test_a_broken_escape_in_the_source_of_a_copy_is_refused(source: str) -
     assert (answer.status, element(answer.body, "Code")) == (400, "InvalidArgument")
     assert element(answer.body, "ArgumentName") == "x-amz-copy-source"
     assert harness.backend.requests == []
+
+
+def bodiless(signed: dict[str, str], method: str) -> SignedRequest:
+    """
+    Return a request without a body that has these headers.
+    """
+    return head_request(Signer().head(method, TARGET, signed)[0])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
+@pytest_twisted.ensureDeferred
+async def test_the_checksum_of_nothing_is_no_fault_of_a_read(method: str, backend: str) -> None:
+    """
+    gaul/s3proxy 942: the SDK for Java 2.40 sends x-amz-checksum-crc32 with a GET.
+    """
+    request = bodiless({"x-amz-checksum-crc32": "AAAAAA==", "x-amz-sdk-checksum-algorithm": "CRC32"}, method)
+
+    answer, harness = await send(request, backend=storing(b"hello"), **of(backend))
+
+    assert answer.status == 200
+    assert backend.startswith("generic") or b"x-amz-checksum-crc32" not in harness.backend.requests[0].head.fields
 
 
 # Ranges and headers of responses
@@ -720,6 +779,50 @@ async def test_what_is_no_range_is_ignored(span: str, profile: str) -> None:
     answer, _ = await send(head_request(head), backend=storing(b"1234"), **of(profile))
 
     assert (answer.status, answer.body, answer.header("content-range")) == (200, b"1234", None)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    ("span", "is_sent"),
+    [
+        ("bytes=1-0", False),
+        ("bytes=junk", False),
+        ("bytes=0-0,2-3", False),
+        ("items=0-1", False),
+        ("bytes=-", False),
+        ("bytes=0-1", True),
+        ("bytes=2-", True),
+        ("bytes=-3", True),
+        (f"bytes=5-{LONG_MAX - 1}", True),
+    ],
+)
+@pytest.mark.parametrize("signature", ["v2", "v4"])
+@pytest_twisted.ensureDeferred
+async def test_what_is_no_range_is_kept_from_ceph(signature: str, span: str, method: str, *, is_sent: bool) -> None:
+    """
+    noobaa-core 9889, versitygw 1120: Ceph 16.2 answers 416 to it, or its first part. A range goes on as it is.
+    """
+    head = Signer().head(method, TARGET, {"range": span})[0]
+
+    answer, harness = await send(head_request(head), profile=PROFILES["ceph-rgw"], signature=signature)
+
+    assert answer.status == 200
+    received = harness.backend.requests[0].head.fields
+    assert received.get(b"range") == ([span.encode()] if is_sent else None)
+
+
+@pytest.mark.parametrize("profile", ["generic", "swift", "minio", "versitygw", "riakcs"])
+@pytest.mark.parametrize("span", ["bytes=0-0,2-3", "bytes=1-0"])
+@pytest_twisted.ensureDeferred
+async def test_any_other_storage_gets_the_range_as_it_is(span: str, profile: str) -> None:
+    """
+    noobaa-core 9889: a storage that ignores it itself is asked as the client asked.
+    """
+    head = Signer().head("GET", TARGET, {"range": span})[0]
+
+    _, harness = await send(head_request(head), **of(profile))
+
+    assert harness.backend.requests[0].head.fields.value(b"range") == span.encode()
 
 
 def override(value: str, carrier: str) -> SignedRequest:

@@ -244,6 +244,8 @@ class Profile:
         restrictions: What it would not do as S3 does; None for nothing.
         spelled_headers: Names of headers by which it finds them, by their lower-case name: case counts there.
         bare_write_tags: Whether it takes the quotation marks of the entity tag in a PUT's condition for a part of it.
+        hyphenates_names: Whether its Signature V2 covers metadata under names with hyphens where they have underscores.
+        misreads_ranges: Whether it refuses, or answers in part, what S3 takes for no range and ignores.
         omits_etags: Whether the response of CompleteMultipartUpload has an empty entity tag.
         ignored_conditions: Conditions of writes that it does not look at.
         lacks_multipart: Whether it has no multipart uploads: they are kept here until they are complete, or refused.
@@ -288,6 +290,8 @@ class Profile:
     spelled_headers: Mapping[bytes, bytes] = field(default_factory=dict)
     facts: Mapping[str, bool] = field(default_factory=dict)
     bare_write_tags: bool = False
+    hyphenates_names: bool = False
+    misreads_ranges: bool = False
     omits_etags: bool = False
     ignored_conditions: Conditions = field(default_factory=lambda: APPENDING)
     lacks_multipart: bool = False
@@ -486,6 +490,9 @@ PROFILES: dict[str, Profile] = {
             # of "k%25zz" nothing is left, which ends the gateway.
             refused_part_sources=re.compile(rb"[%?]"),
             bare_write_tags=True,
+            # As CGI names them: "x-amz-meta-a_b" is "x-amz-meta-a-b" to it, in the signature as in the object.
+            hyphenates_names=True,
+            misreads_ranges=True,
             omits_etags=True,
             ignored_conditions=CEPH_IGNORED,
         ),

@@ -193,26 +193,40 @@ def _bare_tag(fields: Fields) -> bytes | None:
     return _bare(fields.value(b"etag"))
 
 
+def without_ignored_range(passed: HeaderList) -> HeaderList:
+    """
+    Leave out of a read what S3 takes for no range and ignores: several ranges, another unit, an end before the start.
+    """
+    return [header for header in passed if header[0].lower() != b"range" or _read_range(header[1]) is not None]
+
+
+def _read_range(raw_range: bytes) -> tuple[int | None, int | None] | None:
+    found = _RANGE.fullmatch(raw_range)
+    if found is None:
+        return None
+    first, last = _number(found[1]), _number(found[2])
+    if first is None:
+        return None if last is None else (None, last)
+    return None if last is not None and last < first else (first, last)
+
+
 def _parse_range(raw_range: bytes, size: int) -> tuple[int, int] | None:
     """
     Return the first octet and the one after the last; None for all: S3 ignores what is no range, and several ranges.
 
     The last octets of an empty object are all of it: S3 answers 200, and 416 to any other range of it.
     """
-    found = _RANGE.fullmatch(raw_range)
+    found = _read_range(raw_range)
     if found is None:
         return None
-    first, last = _number(found[1]), _number(found[2])
+    first, last = found
     if first is None:
-        if last is None or (last and not size):
+        assert last is not None
+        if last and not size:
             return None
         start, end = max(0, size - last), size
-    elif last is None:
-        start, end = first, size
-    elif last < first:
-        return None
     else:
-        start, end = first, min(last + 1, size)
+        start, end = first, size if last is None else min(last + 1, size)
     if start >= size:
         raise InvalidRange(raw_range, size)
     return start, end

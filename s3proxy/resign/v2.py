@@ -11,7 +11,7 @@ from datetime import datetime
 
 from s3proxy.resign.profiles import BackendKey, DateForm, Profile
 from s3proxy.s3.date import format_rfc1123
-from s3proxy.s3.head import HeaderList, index_headers
+from s3proxy.s3.head import Fields, HeaderList, index_headers
 from s3proxy.sigv2.canonical import canonical_amz_lines, canonical_resource
 from s3proxy.sigv2.canonical import string_to_sign as join_lines
 from s3proxy.sigv2.verifier import sign
@@ -48,4 +48,12 @@ def string_to_sign(method: bytes, target: bytes, headers: HeaderList, profile: P
     if not profile.signs_service_path:
         raw_path = raw_path.removeprefix(profile.service_path)
     resource = canonical_resource(raw_path, raw_query, profile.v2_subresources)
-    return join_lines(method, fields, date, canonical_amz_lines(fields), resource)
+    amz_fields = _hyphenated(fields) if profile.hyphenates_names else fields
+    return join_lines(method, fields, date, canonical_amz_lines(amz_fields), resource)
+
+
+def _hyphenated(fields: Fields) -> Fields:
+    if not any(b"_" in name for name in fields):
+        return fields
+    # Of two names that are one to it, the last counts.
+    return Fields({name.replace(b"_", b"-"): values for name, values in fields.items()})

@@ -49,6 +49,7 @@ TOLERATED = {
     "escaped plus": "+ in a path is %2B for backends which read it as a space.",
     "aws-chunked": "Content-Encoding loses aws-chunked with the coding; the rest stays.",
     "exact range": "Range and conditions are judged here, and Range is written anew, after an object was measured.",
+    "ignored range": "Ceph refuses a Range that S3 ignores, or answers its first part. It is not sent.",
     "joined": "Several lines of a header may become one, joined with a comma, as the signature counts them.",
     "checksum": "x-amz-checksum-* may be dropped once verified, and may come from the client's trailer.",
     "integrity": "Content-MD5 is made for a document which was held: the backend asks for it.",
@@ -239,6 +240,7 @@ class Facts:
     bare_write_tags: bool = False
     checks_conditions: bool = False
     keeps_multipart: bool = False
+    misreads_ranges: bool = False
 
 
 @dataclass(slots=True)
@@ -1112,11 +1114,20 @@ def _may_be_lost(client: Client, facts: Facts, name: bytes, difference: str) -> 
         return client.has_checked_source
     if difference == "checked" or (facts.checks_conditions and name in _WRITE_CONDITIONS):
         return tolerate("checked")
+    if name == b"range" and facts.misreads_ranges:
+        return not _is_range(b",".join(client.fields[name])) and tolerate("ignored range")
     if name in _CONDITIONS:
         return facts.mends_reads and tolerate("exact range")
     if name.startswith(b"x-amz-checksum-"):
         return name != b"x-amz-checksum-mode" and tolerate("checksum")
     return difference == "form" and tolerate("form field")
+
+
+def _is_range(value: bytes) -> bool:
+    first, hyphen, last = value.removeprefix(b"bytes=").partition(b"-")
+    if not (value.startswith(b"bytes=") and hyphen and (first + last).isdigit()):
+        return False
+    return not (first and last) or int(first) <= int(last)
 
 
 def _judge_surface(facts: Facts, head: Head, path: bytes, items: list[bytes], breach: Callable[[str], None]) -> None:

@@ -447,6 +447,7 @@ def _facts(backend: Any, settings: Any) -> Facts:
         profile.bare_write_tags,
         backend.conditions == "check",
         backend.keeps_multipart,
+        profile.misreads_ranges,
     )
 
 

@@ -715,6 +715,29 @@ def test_the_source_of_a_copy_is_asked_for_by_its_name(source: str, sent: list[s
     assert all(any("breach (b)" in breach for breach in each) for each in (unasked, elsewhere))
 
 
+@pytest.mark.parametrize(
+    ("span", "is_ignored"),
+    [
+        ("bytes=7-3", True),
+        ("bytes=junk", True),
+        ("bytes=0-0,2-3", True),
+        ("items=0-1", True),
+        ("bytes=-", True),
+        ("bytes=3-7", False),
+        ("bytes=3-", False),
+        ("bytes=-3", False),
+    ],
+)
+def test_only_a_range_that_s3_ignores_is_kept_from_ceph(span: str, is_ignored: bool) -> None:
+    """
+    Whoever lost a range would read another part of the object; and no other backend loses any.
+    """
+    client, sent = signed("GET", {"range": span}), forwarded("GET /b/k HTTP/1.1\nHost: 127.0.0.1:8000\n")
+
+    assert bool(judged(client, sent, replace(FACTS, misreads_ranges=True))) is not is_ignored
+    assert judged(client, sent, FACTS)
+
+
 def test_each_tolerated_difference_has_its_reason() -> None:
     """
     The table is closed: what is tolerated is a row of it, and each row is used.
