@@ -22,7 +22,13 @@ from s3proxy.resign.head import (
     sha256_of,
     strip_checksum_elements,
 )
-from s3proxy.resign.headers import bare_entity_tags, forwarded_headers, knows_checksums, passed_headers
+from s3proxy.resign.headers import (
+    bare_entity_tags,
+    check_hyphenated,
+    forwarded_headers,
+    knows_checksums,
+    passed_headers,
+)
 from s3proxy.resign.keys import check_document_keys, check_keys
 from s3proxy.resign.mending import Mending
 from s3proxy.resign.preconditions import check_source, check_write
@@ -117,6 +123,8 @@ class Onward:
         passed = chosen.passed
         if account.profile.bare_write_tags and head.method == b"PUT":
             passed = bare_entity_tags(passed)
+        if account.profile.hyphenates_names and any(b"_" in name for name in head.fields):
+            check_hyphenated(passed)
         if account.profile.misreads_ranges and b"range" in head.fields:
             passed = without_ignored_range(passed)
         self.head = head

@@ -618,7 +618,7 @@ async def test_a_name_with_an_underscore_is_signed_as_the_storage_reads_it(
     operation: str, profile: str, name: str
 ) -> None:
     """
-    libcloud 1607: behind CGI an underscore is a hyphen. Ceph signs ``x-amz-meta-content-type`` with Signature V2.
+    z3 24, libcloud 1607: behind CGI an underscore is a hyphen. Ceph signs ``x-amz-meta-content-type`` then.
     """
     signed = {"x-amz-meta-content_type": "text/x", "x-amz-meta-a": "b"}
     if operation == "CopyObject":
@@ -635,6 +635,52 @@ async def test_a_name_with_an_underscore_is_signed_as_the_storage_reads_it(
     sent = (request.head.fields.value(b"authorization") or b"").decode()
     assert sent.rpartition(":")[2] == signature_of(request, text)
     assert request.head.fields.value(b"x-amz-meta-content_type") == b"text/x"
+
+
+@pytest.mark.parametrize("backend", ["ceph-rgw by V2", "ceph-rgw"])
+@pytest.mark.parametrize("names", [("a_b", "a-b"), ("a-b", "a_b"), ("a_b_c", "a-b_c"), ("_", "-")])
+@pytest_twisted.ensureDeferred
+async def test_two_names_that_are_one_to_the_storage_are_refused(names: tuple[str, str], backend: str) -> None:
+    """
+    z3 24, zulip 13234: behind CGI both are one, and Ceph would lose the value of either.
+    """
+    signed = {f"x-amz-meta-{name}": str(number) for number, name in enumerate(names)}
+    head = Signer().head("PUT", TARGET, signed, unsigned={"Content-Length": "0"})[0]
+
+    answer, harness = await send(head_request(head), **of(backend))
+    kept, elsewhere = await send(head_request(head), **of("riakcs"))
+
+    assert (answer.status, element(answer.body, "Code")) == (400, "InvalidArgument")
+    assert element(answer.body, "ArgumentName") == f"x-amz-meta-{names[1]}"
+    assert harness.backend.requests == []
+    assert (kept.status, len(elsewhere.backend.requests)) == (200, 1)
+
+
+@pytest.mark.parametrize(
+    ("query", "ceph", "others"),
+    [
+        ("response-content-encoding=", "?response-content-encoding", "?response-content-encoding="),
+        ("response-content-type=&response-expires=0", "?response-content-type&response-expires=0", None),
+        ("response-expires=0", "?response-expires=0", "?response-expires=0"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_an_empty_override_is_signed_as_the_storage_reads_it(query: str, ceph: str, others: str | None) -> None:
+    """
+    minio 3400: overrides are part of what Signature V2 signs. Ceph leaves the ``=`` out where nothing follows it.
+    """
+    head = Signer().head("GET", f"{TARGET}?{query}")[0]
+    for backend, signed in (("ceph-rgw", ceph), ("generic", others)):
+        answer, harness = await send(head_request(head), **of(backend))
+        request = harness.backend.requests[0]
+        date = (request.head.fields.value(b"x-amz-date") or b"").decode()
+        text = f"GET\n\n\n\nx-amz-date:{date}\n{TARGET}{signed}"
+        key = BACKEND_KEY.secret_access_key.encode()
+        expected = base64.b64encode(hmac.digest(key, text.encode(), "sha1")).decode()
+
+        assert answer.status == 200
+        sent = (request.head.fields.value(b"authorization") or b"").decode()
+        assert signed is None or sent.rpartition(":")[2] == expected
 
 
 SOURCES = {

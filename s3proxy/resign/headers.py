@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from s3proxy.resign.answer import HOP_BY_HOP
 from s3proxy.resign.profiles import Profile
 from s3proxy.s3.copy_source import sent_copy_source
-from s3proxy.s3.errors import InvalidRequest
+from s3proxy.s3.errors import InvalidArgument, InvalidRequest
 from s3proxy.s3.head import HeaderList, RequestHead, connection_options
 from s3proxy.s3.header import is_unambiguous_name
 from s3proxy.s3.operation import Operation
@@ -197,6 +197,21 @@ def bare_entity_tags(passed: HeaderList) -> HeaderList:
         (name, tag[1]) if name.lower() in _TAG_CONDITIONS and (tag := _ENTITY_TAG.fullmatch(value)) else (name, value)
         for name, value in passed
     ]
+
+
+def check_hyphenated(passed: HeaderList) -> None:
+    """
+    Refuse metadata under two names that are one to a backend behind CGI: it would keep one value, and which is chance.
+
+    Raises:
+        InvalidArgument: A name with an underscore is another one with a hyphen.
+    """
+    seen: dict[bytes, bytes] = {}
+    for name, value in passed:
+        lower = name.lower()
+        other = seen.setdefault(lower.replace(b"_", b"-"), lower)
+        if other != lower:
+            raise InvalidArgument(f"The storage takes this header for {other.decode()}", lower.decode(), value)
 
 
 def strike_aws_chunked(content_encoding: bytes) -> bytes:

@@ -215,6 +215,7 @@ class Profile:
         private_headers: Prefixes of headers, lower case, by which it takes orders from its own kind.
         health: Asked to see whether it works.
         v2_subresources: Query names which its Signature V2 covers.
+        signs_empty_values: Whether its Signature V2 has the ``=`` of a value that is empty.
         dropped_headers: Names, lower case, that change what it answers and mean nothing to S3.
         private_parameters: Prefixes of query names, lower case, by which it does the same.
         operations: Those of S3 that it has, by name, or refuses itself; the others are answered 501 before it.
@@ -244,7 +245,7 @@ class Profile:
         restrictions: What it would not do as S3 does; None for nothing.
         spelled_headers: Names of headers by which it finds them, by their lower-case name: case counts there.
         bare_write_tags: Whether it takes the quotation marks of the entity tag in a PUT's condition for a part of it.
-        hyphenates_names: Whether its Signature V2 covers metadata under names with hyphens where they have underscores.
+        hyphenates_names: Whether an underscore in the name of metadata is a hyphen to it, also for its Signature V2.
         misreads_ranges: Whether it refuses, or answers in part, what S3 takes for no range and ignores.
         omits_etags: Whether the response of CompleteMultipartUpload has an empty entity tag.
         ignored_conditions: Conditions of writes that it does not look at.
@@ -268,6 +269,7 @@ class Profile:
     private_parameters: tuple[bytes, ...] = ()
     health: HealthRequest = ANY_BELOW_500
     v2_subresources: frozenset[bytes] = V2_SUBRESOURCES
+    signs_empty_values: bool = True
     operations: frozenset[str] = ALL_OPERATIONS
     features: frozenset[Feature] = ALL_FEATURES
     extensions: tuple[Extension, ...] = ()
@@ -483,6 +485,7 @@ PROFILES: dict[str, Profile] = {
             extensions=CEPH_EXTENSIONS,
             # As 16.2 has them: it came to know the operations, and its Signature V2 did not.
             v2_subresources=V2_SUBRESOURCES - {b"encryption", b"object-lock", b"restore"},
+            signs_empty_values=False,
             refused_keys=re.compile(rb"\0"),
             # "tenant:bucket", and ":bucket" is a second name of "bucket": a rule for that would not hold.
             refused_buckets=re.compile(rb":"),

@@ -47,7 +47,9 @@ def string_to_sign(method: bytes, target: bytes, headers: HeaderList, profile: P
     raw_path, _, raw_query = target.partition(b"?")
     if not profile.signs_service_path:
         raw_path = raw_path.removeprefix(profile.service_path)
-    resource = canonical_resource(raw_path, raw_query, profile.v2_subresources)
+    resource = canonical_resource(
+        raw_path, raw_query, profile.v2_subresources, writes_empty_values=profile.signs_empty_values
+    )
     amz_fields = _hyphenated(fields) if profile.hyphenates_names else fields
     return join_lines(method, fields, date, canonical_amz_lines(amz_fields), resource)
 
@@ -55,5 +57,5 @@ def string_to_sign(method: bytes, target: bytes, headers: HeaderList, profile: P
 def _hyphenated(fields: Fields) -> Fields:
     if not any(b"_" in name for name in fields):
         return fields
-    # Of two names that are one to it, the last counts.
+    # No two names are one: see `s3proxy.resign.headers.check_hyphenated`.
     return Fields({name.replace(b"_", b"-"): values for name, values in fields.items()})

@@ -128,13 +128,20 @@ def canonical_amz_lines(fields: Mapping[bytes, list[bytes]]) -> bytes:
     )
 
 
-def canonical_resource(raw_path: bytes, raw_query: bytes, subresources: Collection[bytes] = SUBRESOURCES) -> bytes:
+def canonical_resource(
+    raw_path: bytes,
+    raw_query: bytes,
+    subresources: Collection[bytes] = SUBRESOURCES,
+    *,
+    writes_empty_values: bool = True,
+) -> bytes:
     """
     Return the path as it is on the wire, and the sub-resources sorted by name.
 
     Args:
         raw_path: With the bucket first, also where it was in the host name.
         subresources: Decoded names which whoever verifies counts in.
+        writes_empty_values: False for a verifier to whom ``name=`` is ``name``.
     """
     signed = []
     for item in raw_query.split(b"&"):
@@ -142,6 +149,6 @@ def canonical_resource(raw_path: bytes, raw_query: bytes, subresources: Collecti
         # Who unescapes a name later must find what was signed.
         name = decode_item(raw_name)
         if name in subresources:
-            is_valued = equals and name in VALUED_SUBRESOURCES
+            is_valued = equals and name in VALUED_SUBRESOURCES and (writes_empty_values or value)
             signed.append((name, b"%s=%s" % (name, decode_item(value)) if is_valued else name))
     return b"%s?%s" % (raw_path, b"&".join([text for _, text in sorted(signed)])) if signed else raw_path

@@ -40,7 +40,7 @@ def ask(
 @pytest.mark.parametrize("name", THROUGH)
 def test_metadata_with_an_underscore_are_stored(name: str, field: Field) -> None:
     """
-    libcloud 1607: the gateway reads the name with a hyphen, and its Signature V2 covers it so.
+    z3 24, libcloud 1607: the gateway reads the name with a hyphen, and its Signature V2 covers it so.
     """
     way, target = field.ways[name], f"/{BUCKET}/underscore"
 
@@ -50,6 +50,22 @@ def test_metadata_with_an_underscore_are_stored(name: str, field: Field) -> None
     assert (stored.status, found.status) == (200, 200)
     assert found.headers["x-amz-meta-content-type"] == "text/x"
     assert found.headers["x-amz-meta-a"] == "b"
+
+
+@pytest.mark.parametrize("name", THROUGH)
+@pytest.mark.parametrize(
+    "query", ["response-content-encoding=", "response-content-type=&response-cache-control=no-cache"]
+)
+def test_an_empty_override_is_none(query: str, name: str, field: Field) -> None:
+    """
+    minio 3400: the gateway's Signature V2 has no ``=`` of a value that is empty.
+    """
+    way, target = field.ways[name], f"/{BUCKET}/override"
+    ask(way, "PUT", target, {}, b"hello")
+
+    answer, body = ask(way, "GET", f"{target}?{query}")
+
+    assert (answer.status, body) == (200, b"hello")
 
 
 RANGES = {
