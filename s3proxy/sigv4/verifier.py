@@ -47,16 +47,14 @@ def check_signature(
     canonical_request = claim.canonical_request()
     text = string_to_sign(claim, canonical_request)
     key = _matching_key(keys, text, claim.claimed_signature)
+    portless_request = claim.canonical_request_without_port() if key is None else None
+    if portless_request is not None:
+        portless_text = string_to_sign(claim, portless_request)
+        key = _matching_key(keys, portless_text, claim.claimed_signature)
+        if key is not None:
+            canonical_request, text = portless_request, portless_text
     if key is None:
-        mismatch = SignatureDoesNotMatch(claim.claimed_access_key_id, text, claim.claimed_signature, canonical_request)
-        portless_request = claim.canonical_request_without_port()
-        if portless_request is None:
-            raise mismatch
-        canonical_request = portless_request
-        text = string_to_sign(claim, canonical_request)
-        key = _matching_key(keys, text, claim.claimed_signature)
-        if key is None:
-            raise mismatch
+        raise SignatureDoesNotMatch(claim.claimed_access_key_id, text, claim.claimed_signature, canonical_request)
     claim.verified_text = text
     if not claim.payload.has_signed_chunks:
         return None
