@@ -118,7 +118,7 @@ def read_listing_elements(document: bytes, wanted: Container[str]) -> Reading:
     What is made of its `document` goes through `Reading.written`.
     """
     reading = read_elements(document, wanted)
-    if reading.is_readable:
+    if reading.is_readable or document.count(b"<") > MAX_TAGS:
         return reading
     found = hide_forbidden(reading.document)
     if found is None:

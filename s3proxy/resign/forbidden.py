@@ -14,15 +14,24 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_FORBIDDEN = "\x00-\x08\x0b\x0c\x0e-\x1f\udc80-\udcff\ufffe\uffff"
-_TO_HIDE = re.compile(rf"[{_FORBIDDEN}]|&#(?:([0-9]{{1,8}})|x([0-9A-Fa-f]{{1,8}}));")
-_FORBIDDEN_CHARACTER = re.compile(f"[{_FORBIDDEN}]")
+MAX_FORBIDDEN = 1 << 17
+"""
+Forbidden characters of a listing that is read. A thousand keys of nothing else but them have eight times as many.
+"""
+
+_CONTROLS = [code for code in range(0x20) if chr(code) not in "\t\n\r"]
+# The bytes 80 to FF, as `surrogateescape` decodes them.
+_BYTES = range(0xDC80, 0xDD00)
+_NONCHARACTERS = {0xFFFE: 0x7E, 0xFFFF: 0x7F}
+# Each forbidden character, with its place in a block of private ones.
+_PLACES = {**{code: code & 0xFF for code in (*_CONTROLS, *_BYTES)}, **_NONCHARACTERS}
+_NOTHING = dict.fromkeys(_PLACES)
+_WRITTEN = {code: f"&#x{code:x};" for code in _CONTROLS}
+_REFERENCE = re.compile(r"&#(?:([0-9]{1,8})|x([0-9A-Fa-f]{1,8}));")
 _DECLARED_ENCODING = re.compile(rb"""<\?xml\s[^>]*encoding\s*=\s*["']([^"'>]*)["']""")
-# Blocks of 256 characters in the last private plane; names do not have them, and neither has a start tag.
-_BLOCKS = range(0x100000, 0x10FF00, 0x100)
 _BLOCK_SIZE = 0x100
-_NONCHARACTERS = {"\ufffe": 0x7E, "\uffff": 0x7F}
-_HIDDEN_NONCHARACTERS = {number: character for character, number in _NONCHARACTERS.items()}
+# Of the last private plane. Neither names nor start tags have its characters.
+_BLOCKS = range(0x100000, 0x10FF00, _BLOCK_SIZE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +49,14 @@ class Hidden:
         """
         Put the characters back that are meant. A byte that is no UTF-8 is a surrogate: ``surrogateescape`` has it.
         """
-        return self._pattern.sub(lambda found: self._meant(found[0]), text)
+        return text.translate({self.block + place: code for code, place in _PLACES.items()})
 
     def document(self, document: bytes) -> bytes:
         """
         Write an edited document as S3 does: a control character as a reference, and any other as it came.
         """
-        text = _decode(document)
-        return _encode(self._pattern.sub(lambda found: _written(self._meant(found[0])), text))
-
-    @property
-    def _pattern(self) -> re.Pattern[str]:
-        return re.compile(f"[{chr(self.block)}-{chr(self.block + _BLOCK_SIZE - 1)}]")
-
-    def _meant(self, character: str) -> str:
-        number = ord(character) - self.block
-        return _HIDDEN_NONCHARACTERS.get(number) or chr(number if number < 0x80 else 0xDC00 + number)
+        meant = {self.block + place: _WRITTEN.get(code, code) for code, place in _PLACES.items()}
+        return _encode(_decode(document).translate(meant))
 
 
 def hide_forbidden(document: bytes) -> tuple[bytes, Hidden] | None:
@@ -69,22 +70,21 @@ def hide_forbidden(document: bytes) -> tuple[bytes, Hidden] | None:
     if (declared is not None and declared[1].lower() not in {b"utf-8", b"utf8"}) or b"<![CDATA[" in document:
         return None
     text = _decode(document)
-    used = {ord(character) & ~(_BLOCK_SIZE - 1) for character in set(text)}
+    # Each costs more memory than a byte.
+    if document.count(b"&#") + len(text) - len(text.translate(_NOTHING)) > MAX_FORBIDDEN:
+        return None
+    used = {ord(character) & -_BLOCK_SIZE for character in set(text)}
     block = next((block for block in _BLOCKS if block not in used), None)
     if block is None:
         return None
 
     def hide(found: re.Match[str]) -> str:
-        character = found[0]
-        if character[0] == "&":
-            number = int(found[1]) if found[1] is not None else int(found[2], 16)
-            # A reference to a surrogate is no byte.
-            if number > 0xFFFF or 0xD800 <= number < 0xE000 or _FORBIDDEN_CHARACTER.match(chr(number)) is None:
-                return character
-            character = chr(number)
-        return chr(block + _NONCHARACTERS.get(character, ord(character) & 0xFF))
+        number = int(found[1]) if found[1] is not None else int(found[2], 16)
+        # A reference to a surrogate is no byte.
+        place = None if number in _BYTES else _PLACES.get(number)
+        return found[0] if place is None else chr(block + place)
 
-    hidden = _TO_HIDE.sub(hide, text)
+    hidden = _REFERENCE.sub(hide, text.translate({code: block + place for code, place in _PLACES.items()}))
     return None if hidden == text else (_encode(hidden), Hidden(block))
 
 
@@ -93,14 +93,10 @@ def write_name(name: bytes) -> bytes | None:
     Write a name that XML cannot hold as S3 does; return None if it can.
     """
     text = _decode(name)
-    if _FORBIDDEN_CHARACTER.search(text) is None:
+    if len(text.translate(_NOTHING)) == len(text):
         return None
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\r", "&#13;")
-    return _encode(_FORBIDDEN_CHARACTER.sub(lambda found: _written(found[0]), text))
-
-
-def _written(character: str) -> str:
-    return f"&#x{ord(character):x};" if character < " " else character
+    return _encode(text.translate(_WRITTEN))
 
 
 def _decode(data: bytes) -> str:

@@ -77,8 +77,12 @@ UNITS = [
     b"&#",
     b"&amp;",
     b"&#x68;",
+    b"&#1;",
+    b"\x01",
+    b"\xff",
     b" a='b'",
 ]
+FORBIDDEN = [b"\x01", b"\xff", b"&#1;", b"k" * 31 + b"\x01", b"k" * 31 + b"&#1;"]
 ROOTS = [b"", b"<Error>", b"<Error><Message>", b"<ListBucketResult>", b"<Code>", b"<Location>http://", b"<a "]
 
 
@@ -150,7 +154,16 @@ def test_no_document_fills_the_memory(reader: str) -> None:
     Reading takes a few times the document's own size, and never more than 48 MiB.
     """
     read, size = READERS[reader]
-    for unit in (b"<a>", b"<Key>k</Key>", b"<Code>a a</Code>", b"<Location>x", b"&amp;", b"//store/", b"\0<"):
+    for unit in (
+        b"<a>",
+        b"<Key>k</Key>",
+        b"<Code>a a</Code>",
+        b"<Location>x",
+        b"&amp;",
+        b"//store/",
+        b"\0<",
+        *FORBIDDEN,
+    ):
         document = (b"<Error>" + unit * (size // len(unit)))[:size]
         tracemalloc.start()
         _read(read, document)

@@ -50,6 +50,8 @@ def test_ranges_are_those_of_a_sequence(size: int, first: int | None, last: int 
     else:
         wanted = octets[first:] if last is None else octets[first : last + 1]
     is_nonsense = (first is None and last is None) or (first is not None and last is not None and last < first)
+    # S3 gives all of an empty object to a client that wants its last bytes.
+    is_nonsense = is_nonsense or (first is None and bool(last) and not size)
     text = f"bytes={'' if first is None else first}-{'' if last is None else last}"
 
     head = request(range=text)
