@@ -31,10 +31,10 @@ def test_a_plus_is_a_space(raw_source: bytes, source: CopySource, sent: bytes) -
     assert sent_copy_source(raw_source) == sent
 
 
-@pytest.mark.parametrize("source", [b"/b/%ff", b"/b/a%E9", b"/b/\xff"])
+@pytest.mark.parametrize("source", [b"/b/%ff", b"/b/a%E9", b"/b/\xff", b"/b/a%zz", b"/b/a%2"])
 def test_a_source_is_text(source: bytes) -> None:
     """
-    A key is UTF-8.
+    A key is UTF-8, and an escape has two digits.
     """
     with pytest.raises(S3Error):
         check_copy_source(source)

@@ -278,6 +278,8 @@ def test_which_connection_stays(version: str, headers: str, stays: bool) -> None
         ("1.1", "Expect: 100-continue\r\n", True),
         ("1.1", "expect: 100-Continue\r\n", True),
         ("1.1", "Expect: nothing\r\n", False),
+        ("1.1", "Expect: 100-continue\r\nExpect: nothing\r\n", True),
+        ("1.1", "Expect: nothing\r\nExpect: 100-continue\r\n", False),
         ("1.0", "Expect: 100-continue\r\n", False),
     ],
 )
@@ -330,3 +332,15 @@ def test_which_backend_s_connection_stays(version: str, headers: str, stays: boo
     Old storages speak HTTP/1.0, and keep a connection if they say so.
     """
     assert parse_response_head(f"HTTP/{version} 200 OK\r\n{headers}".rstrip().encode()).keeps_alive is stays
+
+
+@pytest.mark.parametrize(("length", "is_one"), [("9" * 19, True), ("0" * 18 + "5", True), ("1" + "0" * 19, False)])
+def test_a_length_has_so_many_digits(length: str, is_one: bool) -> None:
+    """
+    19 hold any that a body can have.
+    """
+    data = f"PUT /b/k HTTP/1.1\r\nHost: s3.test\r\nContent-Length: {length}".encode()
+
+    assert is_refused(data) is not is_one
+    if is_one:
+        assert parse_request_head(data).content_length == int(length)
