@@ -873,14 +873,15 @@ class ProxiedExchange:
         self._ask(self._backend.agent.send(request))
 
     def _delete_each(self, onward: Onward, deletions: Deletions, backend: Backend) -> Deferred[BackendResponse]:
-        codes, wall_clock = backend.account.profile.error_codes, self._proxy.wall_clock
+        profile, wall_clock = backend.account.profile, self._proxy.wall_clock
         return DeletingEach(
             deletions,
             lambda deletion: onward.deleting(deletion, wall_clock()),
             backend.agent.send,
-            codes,
+            profile.error_codes,
             self._warn_of,
             self._memory.count if self._memory is not None else None,
+            writes_own_errors=profile.writes_own_errors,
         ).start()
 
     def _ask_measure(self) -> None:

@@ -175,7 +175,7 @@ async def test_keys_which_the_storage_refuses(tmp_path: Path) -> None:
             "<Error><Key>(.*?)</Key><Code>(.*?)</Code><Message>(.*?)</Message>", answer.body.decode()
         ) == [
             ("denied", "AccessDenied", "not &lt;this&gt;"),
-            ("broken", "InternalError", "InternalError"),
+            ("broken", "InternalError", "We encountered an internal error. Please try again."),
         ]
 
 

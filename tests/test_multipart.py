@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote
 
 import boto3
 import pytest
@@ -34,6 +35,7 @@ from s3proxy.body.plan import BodyLimits
 from s3proxy.generation import utc_now
 from s3proxy.multipart.files import JoinedParts, PartsReader
 from s3proxy.multipart.store import MultipartStore, Place, StoreLimits
+from s3proxy.multipart.uploads import MAX_THREADS
 from s3proxy.multipart.waiting import KEEP_ALIVE_TIME
 from s3proxy.resign.profiles import PROFILES
 from s3proxy.s3.head import RequestHead
@@ -315,7 +317,11 @@ async def test_checksums_and_digests(tmp_path: Path) -> None:
         other_size = await complete("", x_amz_mp_object_size="101")
         other_whole = await complete("", x_amz_checksum_crc32="AAAAAA==")
         other_composite = await complete("", x_amz_checksum_sha256=composite.replace("-1", "-2"))
+        empty_id = await kept.begin()
+        empty_etag = await kept.put_part(empty_id, 1, b"")
+        other_empty = await kept.complete(empty_id, {1: empty_etag}, x_amz_checksum_crc32="AAAAAQ==")
         before = kept.stored()
+        empty = await kept.complete(empty_id, {1: empty_etag}, x_amz_checksum_crc32="AAAAAA==")
         done = await complete(
             f"<ChecksumSHA256>{right}</ChecksumSHA256>", x_amz_checksum_sha256=composite, x_amz_mp_object_size="100"
         )
@@ -325,6 +331,7 @@ async def test_checksums_and_digests(tmp_path: Path) -> None:
     assert (stored.header("x-amz-checksum-sha256"), found(listed, "ChecksumSHA256")) == (right, [right])
     assert [code(each) for each in (other_part, other_size)] == ["InvalidPart", "InvalidRequest"]
     assert [code(each) for each in (other_whole, other_composite)] == ["BadDigest", "BadDigest"]
+    assert (code(other_empty), empty.status) == ("BadDigest", 200)
     assert (before, done.status) == (None, 200)
 
 
@@ -869,6 +876,88 @@ async def test_a_part_from_an_object(tmp_path: Path) -> None:
     assert (done.status, stored) == (200, content[100:200_000])
 
 
+SOURCE = bytes(range(250)) * 4
+_TAG = hashlib.md5(SOURCE).hexdigest()
+
+
+def source(status: str, body: bytes, *headers: str) -> bytes:
+    """
+    The answer of a storage that has `SOURCE`.
+    """
+    lines = "".join(f"{line}\r\n" for line in (f'ETag: "{_TAG}"', *headers))
+    length = "" if status.startswith(("204", "304")) else f"Content-Length: {len(body)}\r\n"
+    return f"HTTP/1.1 {status}\r\n{lines}{length}\r\n".encode() + body
+
+
+def has_source(answer: bytes, *headers: str) -> FaultyBackend:
+    """
+    A storage that answers a GET so.
+    """
+    backend = FaultyBackend()
+
+    def on_request(connection: FaultyConnection, request: ReceivedRequest) -> None:
+        if request.head.method == b"GET":
+            connection.send(answer)
+        else:
+            connection.send(source("200 OK", SOURCE, *headers).partition(b"\r\n\r\n")[0] + b"\r\n\r\n")
+
+    backend.on_request = on_request
+    return backend
+
+
+_VERSION = "x-amz-version-id: v"
+
+
+@pytest.mark.parametrize(
+    ("answer", "wanted", "headers", "expected"),
+    [
+        (source("200 OK", SOURCE), "10-19", (), SOURCE[10:20]),
+        (source("200 OK", SOURCE, _VERSION), "10-19", (_VERSION,), SOURCE[10:20]),
+        (source("200 OK", SOURCE, _VERSION), "990-999", (_VERSION,), SOURCE[990:]),
+        (source("200 OK", SOURCE, _VERSION), "5-1004", (_VERSION,), "InvalidRange"),
+        (source("200 OK", SOURCE), "5-1004", (), "InvalidRange"),
+        (source("206 Partial Content", SOURCE[10:20]), "10-19", (), SOURCE[10:20]),
+        (source("206 Partial Content", SOURCE[:10]), "", (), "InternalError"),
+        (source("201 Created", b"x"), "", (), "InternalError"),
+        (source("203 Non-Authoritative", SOURCE), "", (), "InternalError"),
+        (source("204 No Content", b""), "", (), "InternalError"),
+        (source("304 Not Modified", b""), "", (), "InternalError"),
+    ],
+    ids=[
+        "range",
+        "version-range",
+        "version-end",
+        "version-beyond",
+        "beyond",
+        "piece",
+        "206",
+        "201",
+        "203",
+        "204",
+        "304",
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_a_source_that_is_answered_otherwise(
+    tmp_path: Path, answer: bytes, wanted: str, headers: tuple[str, ...], expected: bytes | str
+) -> None:
+    """
+    The part is what the client asked for, whether the storage sends all of its object or a piece; or it is refused.
+    """
+    async with recording(tmp_path, backend=has_source(answer, *headers)) as kept:
+        upload_id = await kept.begin()
+        ranged = {"x_amz_copy_source_range": f"bytes={wanted}"} if wanted else {}
+        target = f"/b/k?partNumber=1&uploadId={upload_id}"
+        copied = await kept.ask("PUT", target, x_amz_copy_source="/b/source", **ranged)
+        await until(lambda: kept.harness.uploads._turns.tokens == MAX_THREADS)
+        contents = [(kept.directory / "parts" / name).read_bytes() for name in kept.files]
+
+    if isinstance(expected, bytes):
+        assert (copied.status, contents) == (200, [expected])
+    else:
+        assert (copied.status, code(copied), contents) == (416 if wanted else 500, expected, [])
+
+
 # The end, and a storage that fails
 
 
@@ -916,6 +1005,17 @@ def kept_as(content: bytes) -> bytes:
     return b'HTTP/1.1 200 OK\r\nETag: "%b"\r\nContent-Length: 0\r\n\r\n' % hashlib.md5(content).hexdigest().encode()
 
 
+STORED = b"y" * 600_000
+
+
+def told_as(status: str, document: bytes = b"") -> bytes:
+    """
+    The answer of a storage that tells the entity tag of `STORED`, whatever else it says.
+    """
+    etag = hashlib.md5(STORED).hexdigest()
+    return f'HTTP/1.1 {status}\r\nETag: "{etag}"\r\nContent-Length: {len(document)}\r\n\r\n'.encode() + document
+
+
 DENIED = b"<Error><Code>AccessDenied</Code><Message>No.</Message></Error>"
 REFUSES = b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\nContent-Type: application/xml\r\n\r\n%b" % (
     len(DENIED),
@@ -934,15 +1034,33 @@ REFUSES = b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\nContent-Type: applic
             (500, ["InternalError"]),
         ),
         (b"", (503, ["SlowDown"])),
+        (told_as("201 Created"), (500, ["InternalError"])),
+        (told_as("202 Accepted", b"<CompleteMultipartUploadResult/>"), (500, ["InternalError"])),
+        (b"HTTP/1.1 304 Not Modified\r\n\r\n", (500, ["InternalError"])),
+        (told_as("200 OK", b"<ExceptionResponse/>"), (500, ["InternalError"])),
+        (told_as("200 OK", b"<Error><Code>InternalError</Code></Error>"), (500, ["InternalError"])),
+        (told_as("200 OK", b"<" + b"x" * 100_000), (500, ["InternalError"])),
     ],
-    ids=["refused", "failed", "without-etag", "other-object", "lost"],
+    ids=[
+        "refused",
+        "failed",
+        "without-etag",
+        "other-object",
+        "lost",
+        "created",
+        "accepted",
+        "not-modified",
+        "fault",
+        "error",
+        "long",
+    ],
 )
 @pytest_twisted.ensureDeferred
 async def test_a_storage_that_does_not_take_it(tmp_path: Path, answer: bytes, expected: tuple[int, str]) -> None:
     """
     The client reads why, and the upload remains: the next time it is complete.
     """
-    content = b"y" * 600_000
+    content = STORED
     async with recording(tmp_path, backend=puts(answer, kept_as(content))) as kept:
         upload_id = await kept.begin()
         etag = await kept.put_part(upload_id, 1, content)
@@ -1010,6 +1128,86 @@ async def test_what_the_storage_gets(tmp_path: Path) -> None:
     assert (fields.value(b"authorization") or b"").startswith(b"AWS BACKENDKEY:")
 
 
+_IGNORED = {
+    "x-amz-copy-source": "/secret/object",
+    "x-amz-copy-source-range": "bytes=0-1",
+    "x-amz-metadata-directive": "REPLACE",
+    "x-amz-rename-source": "/secret/object",
+    "x-amz-mfa": "1",
+    "x-amz-unknown": "1",
+}
+
+
+@pytest.mark.parametrize("carrier", ["header", "query", "earlier version"])
+@pytest_twisted.ensureDeferred
+async def test_a_beginning_that_names_another_object(tmp_path: Path, carrier: str) -> None:
+    """
+    The storage's PUT is a PUT: what S3 ignores of a beginning does not make a copy of it, of an object that nobody has
+    authorized.
+    """
+    content = b"x" * 1000
+    target = "/b/earlier" if carrier == "earlier version" else "/b/k"
+    async with recording(tmp_path, backend=puts(kept_as(content))) as kept:
+        signer = Signer(now=kept.harness.now)
+        if carrier == "earlier version":
+            place = Place("test", BACKEND_KEY.access_key_id, b"b", b"earlier")
+            headers = [(name.encode(), value.encode()) for name, value in {**_IGNORED, "x-amz-meta-a": "b"}.items()]
+            upload_id = kept.kept.begin(place, "me", headers)
+        elif carrier == "header":
+            upload_id = await kept.begin(
+                x_amz_meta_a="b", **{name.replace("-", "_"): value for name, value in _IGNORED.items()}
+            )
+        else:
+            url = presigned(signer, "POST", "/b/k?uploads=", {**_IGNORED, "x-amz-meta-a": "b"})
+            head = f"POST {url} HTTP/1.1\r\nHost: {signer.host}\r\nContent-Length: 0\r\n\r\n"
+            answer = await kept.harness.request(head.encode(), method="POST")
+            assert answer.status == 200, answer.body
+            (upload_id,) = found(answer, "UploadId")
+        etag = await kept.put_part(upload_id, 1, content, target)
+        done = await kept.complete(upload_id, {1: etag}, target)
+        sent = [request for request in kept.harness.backend.requests if request.head.method == b"PUT"]
+
+    assert all(not _IGNORED.keys() & {name.decode() for name in request.head.fields} for request in sent)
+    assert (done.status, [request.body for request in sent]) == (200, [content])
+    assert sent[0].head.fields.value(b"x-amz-meta-a") == b"b"
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_copy_comes_of_a_beginning(tmp_path: Path) -> None:
+    """
+    Nothing that is sent for a multipart upload names an object to copy from.
+    """
+    async with recording(tmp_path, backend=puts(kept_as(b"x"))) as kept:
+        begun = await kept.ask("POST", "/b/none?uploads", x_amz_copy_source="/secret/object")
+        for upload_id in found(begun, "UploadId"):
+            etag = await kept.put_part(upload_id, 1, b"x", "/b/none")
+            await kept.complete(upload_id, {1: etag}, "/b/none")
+        sent = b"".join(request.raw_head for request in kept.harness.backend.requests)
+
+    assert b"copy" not in sent
+
+
+def presigned(signer: Signer, method: str, target: str, headers: dict[str, str]) -> str:
+    """
+    Return a presigned target; headers are parameters of it.
+    """
+    path, _, query = target.partition("?")
+    names = {
+        **headers,
+        "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
+        "X-Amz-Credential": f"{signer.access_key_id}/{signer._scope}",
+        "X-Amz-Date": signer._date,
+        "X-Amz-Expires": "600",
+        "X-Amz-SignedHeaders": "host",
+    }
+    items = [query, *[f"{name}={quote(value, safe='')}" for name, value in names.items()]]
+    canonical = "&".join(sorted(items, key=lambda item: item.partition("=")[0]))
+    text = f"{method}\n{path}\n{canonical}\nhost:{signer.host}\n\nhost\nUNSIGNED-PAYLOAD"
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    signature = signer._sign(f"AWS4-HMAC-SHA256\n{signer._date}\n{signer._scope}\n{digest}")
+    return f"{path}?{canonical}&X-Amz-Signature={signature}"
+
+
 @pytest.mark.parametrize("is_kept", [True, False], ids=["kept", "refused"])
 @pytest_twisted.ensureDeferred
 async def test_a_storage_that_takes_long(tmp_path: Path, is_kept: bool) -> None:
@@ -1049,6 +1247,67 @@ async def test_a_storage_that_takes_long(tmp_path: Path, is_kept: bool) -> None:
         assert (found(answered, "ETag"), count) == ([f'"{joined(content)}"'], 0)
     else:
         assert (found(answered, "Code"), found(answered, "Message"), count) == (["AccessDenied"], ["No."], 1)
+
+
+@pytest.mark.parametrize(
+    ("status", "document", "expected"),
+    [
+        ("400 Bad Request", b"<Error><Code>null</Code><Message>java.lang.Boom</Message></Error>", "InternalError"),
+        ("500 Oops", b"<Error><Code>InternalError</Code><Message>java.lang.Boom</Message></Error>", "InternalError"),
+        ("403 Forbidden", b"", "AccessDenied"),
+        ("404 Not Found", b"", "InternalError"),
+        ("307 Temporary Redirect", b"", "InternalError"),
+        ("201 Created", b"", "InternalError"),
+    ],
+    ids=["null", "classes", "denied", "missing", "elsewhere", "created"],
+)
+@pytest_twisted.ensureDeferred
+async def test_an_error_that_comes_late(tmp_path: Path, status: str, document: bytes, expected: str) -> None:
+    """
+    It is S3's, as if it had come at once: with a code, and without names of the storage's classes.
+    """
+    content = b"x" * 1000
+    backend, held = holds_puts()
+    clock = Clock()
+    async with recording(tmp_path, backend=backend, clock=clock) as kept:
+        upload_id = await kept.begin()
+        etag = await kept.put_part(upload_id, 1, content)
+        client = await kept.harness.connect()
+        client.send(b"".join(kept.request("POST", f"/b/k?uploadId={upload_id}", completion({1: etag}))))
+        await until(lambda: held)
+        clock.advance(KEEP_ALIVE_TIME)
+        await until(lambda: client.received)
+        held[0].send(f"HTTP/1.1 {status}\r\nContent-Length: {len(document)}\r\n\r\n".encode() + document)
+        answered = await client.answer("POST")
+        await until(lambda: not kept.kept._completing)
+
+    assert (answered.status, code(answered)) == (200, expected)
+    assert b"java" not in answered.body
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_client_that_leaves_while_a_late_error_is_read(tmp_path: Path) -> None:
+    """
+    The storage's connection ends with the client's.
+    """
+    backend, held = holds_puts()
+    clock = Clock()
+    async with recording(tmp_path, backend=backend, clock=clock) as kept:
+        upload_id = await kept.begin()
+        etag = await kept.put_part(upload_id, 1, b"x")
+        client = await kept.harness.connect()
+        client.send(b"".join(kept.request("POST", f"/b/k?uploadId={upload_id}", completion({1: etag}))))
+        await until(lambda: held)
+        clock.advance(KEEP_ALIVE_TIME)
+        await until(lambda: client.received)
+        held[0].send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 1000\r\n\r\n<Error>")
+        await until(lambda: not kept.kept._completing)
+        client.transport.abortConnection()
+        await until(lambda: kept.harness.proxy.running_count == 0)
+        await until(lambda: held[0].lost is not None)
+        aborted = await kept.ask("DELETE", f"/b/k?uploadId={upload_id}")
+
+    assert aborted.status == 204
 
 
 @pytest.mark.parametrize("is_waiting", [False, True], ids=["before-an-answer", "in-white-space"])

@@ -53,6 +53,7 @@ class DeletingEach:
         make_request: Of one object; raises the S3Error with which it is refused.
         send: As `BackendAgent.send`.
         codes: The profile's.
+        writes_own_errors: The profile's.
         failed: Told of the first request which got no answer, where others got one.
         held: Called with how many bytes of answers are in memory more than before; fewer than 0 have left.
     """
@@ -65,8 +66,11 @@ class DeletingEach:
         codes: Mapping[bytes, tuple[bytes, bytes]],
         failed: Callable[[BackendError, BackendFault], None],
         held: Callable[[int], None] | None = None,
+        *,
+        writes_own_errors: bool = False,
     ) -> None:
         self._held = held
+        self._writes_own_errors = writes_own_errors
         self._deletions = deletions
         self._make_request = make_request
         self._send = send
@@ -137,7 +141,7 @@ class DeletingEach:
             self._begin_no_more()
             self._answer_to_all = own_response(response.head, document)
             raise _AnswerToAllError
-        return judge_answer(response.head, document, self._codes)
+        return judge_answer(response.head, document, self._codes, writes_own_errors=self._writes_own_errors)
 
 
 def read_answer(response: BackendResponse, held: Callable[[int], None] | None = None) -> Deferred[bytes]:

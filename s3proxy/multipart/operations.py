@@ -20,6 +20,7 @@ from s3proxy.authentication import Authenticated
 from s3proxy.awschunked.checksums import ALGORITHMS, decode_digest
 from s3proxy.backend.backend import Backend
 from s3proxy.backend.deletions import own_response, read_answer
+from s3proxy.backend.relay import CutBody
 from s3proxy.backend.request import BackendError
 from s3proxy.backend.response import BackendResponse
 from s3proxy.backend.upload import Upload
@@ -53,9 +54,9 @@ from s3proxy.resign.deletions import Outcome
 from s3proxy.resign.headers import passed_headers
 from s3proxy.resign.keys import check_keys
 from s3proxy.resign.profiles import check_private_surface
-from s3proxy.resign.results import check_head
+from s3proxy.resign.results import check_head, is_fault
 from s3proxy.s3.address import Address, object_target, written_address
-from s3proxy.s3.classification import Classification, check_request
+from s3proxy.s3.classification import check_request, classify
 from s3proxy.s3.copy_source import copy_source_bucket, copy_source_key
 from s3proxy.s3.errors import (
     AccessDenied,
@@ -101,10 +102,19 @@ _OF_OBJECT = frozenset(
         b"content-language",
         b"content-type",
         b"expires",
+        b"x-amz-acl",
+        b"x-amz-storage-class",
+        b"x-amz-tagging",
+        b"x-amz-website-redirect-location",
     }
 )
+_PREFIXES_OF_OBJECT = (b"x-amz-grant-", b"x-amz-meta-", b"x-amz-object-lock-", b"x-amz-server-side-encryption")
 """
-Headers of CreateMultipartUpload that are the object's, beside all of ``x-amz-``.
+Headers of CreateMultipartUpload that are the object's. S3 ignores any other ``x-amz-`` there. One of them,
+``x-amz-copy-source``, would make a copy of the storage's PUT: of an object that nobody has authorized.
+
+Source:
+    "CreateMultipartUpload", Request Syntax.
 """
 
 _UNREADABLE = frozenset({BackendFault.LOST, BackendFault.UNANSWERED})
@@ -344,28 +354,24 @@ class MultipartRequest:
                 if measure.head.status == 200:
                     onward.measured(measure.head)
                     if mending.is_answered:
-                        raise PreconditionFailed(_source_condition(head))
+                        raise _source_refused(head)
         response = await self._send(onward.request(BodyUse.NONE, b"", [], context.wall_clock()))
         if response.head.status == 304:
             await read_answer(response)
-            raise PreconditionFailed(_source_condition(head))
-        if response.head.status not in {200, 206}:
+            raise _source_refused(head)
+        if response.head.status >= 300:
             return response
-        length = response.body_length
         try:
             if mending is not None:
                 mending.answer_use(response.head, AnswerUse.RELAY)
-            if length is None:
-                raise NotImplementedByProxy(None, Header="x-amz-copy-source")
-            if wanted is not None and length != wanted[1] - wanted[0] + 1:
-                raise InvalidRange(raw_range or b"", length)
-            if length > context.object_size:
-                raise EntityTooLarge(length, context.object_size)
+            start, end = _wanted_bytes(response, wanted, raw_range or b"")
+            if end - start > context.object_size:
+                raise EntityTooLarge(end - start, context.object_size)
             # Paused until there is room: what is not claimed is not read.
-            await self._reserve(length)
+            await self._reserve(end - start)
             assert self._writer is not None
-            self.object_size = length
-            await _write_to(response, self._writer)
+            self.object_size = end - start
+            await _write_to(response, self._writer, (start, end))
         except BaseException:
             response.abort()
             raise
@@ -378,13 +384,12 @@ class MultipartRequest:
             raise NotImplementedByProxy(None, Header="x-amz-copy-source")
         address = written_address(bucket, key)
         version = source.partition(b"?versionId=")[2]
-        names = frozenset({b"versionId"}) if version else frozenset()
         headers: HeaderList = [] if wanted is None else [(b"Range", b"bytes=%d-%d" % wanted)]
         fields = self._context.head.fields
         headers += [
             (SOURCE_CONDITIONS[name], fields.value(name) or b"") for name in SOURCE_CONDITIONS if name in fields
         ]
-        return self._onward(b"GET", object_target(address, version), headers, address, GET_OBJECT, names)
+        return self._onward(b"GET", object_target(address, version), headers, address, GET_OBJECT)
 
     # The end
 
@@ -393,7 +398,7 @@ class MultipartRequest:
             self._uploads.reactor,
             self._context.write_error,
             _outcome_of,
-            self._context.backend.account.profile.error_codes,
+            self._context.backend.account.profile,
         )
         answer.wait_for(Deferred.fromCoroutine(self._complete(content, location, answer.begin_to_wait)))
         return answer.answered
@@ -457,7 +462,11 @@ class MultipartRequest:
         size = sum(part.size for part in claim.parts)
         check_object_size(fields.value(b"x-amz-mp-object-size"), size)
         self.object_size = size
-        joined = JoinedParts([(part, self._store.path_of(part)) for part in claim.parts], self._claimed_checksum(claim))
+        claimed = self._claimed_checksum(claim)
+        if not size and claimed is not None and ALGORITHMS[claimed[0]].begin().digest() != claimed[1]:
+            # Of an empty object nothing can be withheld: it is there with the head of its request.
+            raise BadDigest("The checksum you specified did not match the calculated checksum.")
+        joined = JoinedParts([(part, self._store.path_of(part)) for part in claim.parts], claimed)
         upload = self._make_upload(list(claim.headers), size)
         asked = self._context.backend.agent.send_upload(upload)
         is_sent: list[bool] = []
@@ -479,13 +488,16 @@ class MultipartRequest:
             raise
         finally:
             reader.stop()
-        if response.head.status != 200:
+        if response.head.status >= 300 and response.head.status != 304:
             return response
         if not is_sent:
             response.abort()
             raise InternalError
-        await read_answer(response)
-        # It may have another object than we sent, or a fault of its own for which it answers 200.
+        document = await read_answer(response)
+        # It may have another object than we sent, or a fault of its own for which it answers 200: after this the parts
+        # are gone.
+        if response.head.status != 200 or not response.is_complete or is_fault(document):
+            raise InternalError
         check_head(PUT_OBJECT, response.head, joined.etag.encode())
         return None
 
@@ -529,11 +541,7 @@ class MultipartRequest:
             passes_checksums=False,
             dropped_headers=context.backend.account.profile.dropped_headers,
         )
-        return [
-            (name, value)
-            for name, value in chosen.passed
-            if name.lower() in _OF_OBJECT or name.lower().startswith(b"x-amz-")
-        ]
+        return [(name, value) for name, value in chosen.passed if _is_of_object(name)]
 
     def _make_upload(self, headers: HeaderList, size: int) -> Upload:
         """
@@ -543,7 +551,9 @@ class MultipartRequest:
             S3Error: It would be refused.
         """
         context = self._context
-        onward = self._onward(b"PUT", context.head.raw_path, headers, context.address, PUT_OBJECT, length=size)
+        # Once more: those that were kept may be of an earlier version.
+        kept = [(name, value) for name, value in headers if _is_of_object(name)]
+        onward = self._onward(b"PUT", context.head.raw_path, kept, context.address, PUT_OBJECT, length=size)
         if not context.backend.account.profile.is_plain:
             onward.mend()
         onward.check_size(context.wall_clock())
@@ -558,7 +568,6 @@ class MultipartRequest:
         headers: HeaderList,
         address: Address,
         operation: Operation,
-        names: frozenset[bytes] = frozenset(),
         length: int | None = None,
     ) -> Onward:
         context = self._context
@@ -571,7 +580,10 @@ class MultipartRequest:
         authenticated = replace(
             context.authenticated, head=head, signed_headers=frozenset(fields), payload=UNSIGNED, chain=None
         )
-        classification = Classification(operation, names)
+        classification = classify(head, address)
+        if classification.operation is not operation:
+            # It would be checked as one operation and carried out as another.
+            raise InternalError
         backend = context.backend
         check_request(head, address, operation)
         check_private_surface(backend.account.profile, head, address, backend.allowed, operation.name)
@@ -587,8 +599,48 @@ class MultipartRequest:
         return self._context.backend.agent.send(request)
 
 
-def _source_condition(head: RequestHead) -> str:
-    return next(name.decode() for name in SOURCE_CONDITIONS if name in head.fields)
+def _is_of_object(name: bytes) -> bool:
+    name = name.lower()
+    return name in _OF_OBJECT or name.startswith(_PREFIXES_OF_OBJECT)
+
+
+def _source_refused(head: RequestHead) -> S3Error:
+    """
+    Return what a client is told whose source is not as its conditions want it.
+    """
+    names = [name.decode() for name in SOURCE_CONDITIONS if name in head.fields]
+    # A storage that answers so to a request without conditions has failed.
+    return PreconditionFailed(names[0]) if names else InternalError()
+
+
+def _wanted_bytes(response: BackendResponse, wanted: tuple[int, int] | None, raw_range: bytes) -> tuple[int, int]:
+    """
+    Return the first byte of a source's body that becomes the part, and the one after the last.
+
+    Args:
+        wanted: The first and the last byte of the object that the client wants; None for all of it.
+
+    Raises:
+        InternalError: It is a success that is none, or a piece of an object of which all was asked for.
+        InvalidRange: The object ends before the last byte.
+        NotImplementedByProxy: The storage does not say how long it is.
+    """
+    status, length = response.head.status, response.body_length
+    if status not in {200, 206} or (status == 206 and wanted is None):
+        raise InternalError
+    if length is None:
+        raise NotImplementedByProxy(None, Header="x-amz-copy-source")
+    if wanted is None:
+        return 0, length
+    first, last = wanted
+    if status == 200:
+        # Of a version Walrus is asked for all, and another storage may ignore the range.
+        if last >= length:
+            raise InvalidRange(raw_range, length)
+        return first, last + 1
+    if length != last - first + 1:
+        raise InvalidRange(raw_range, length)
+    return 0, length
 
 
 class _PartReceiver(SeesEachOctet):
@@ -620,9 +672,11 @@ class _PartReceiver(SeesEachOctet):
             ended.callback(None) if failure is None else ended.errback(failure)
 
 
-def _write_to(response: BackendResponse, writer: PartWriter) -> Deferred[None]:
+def _write_to(response: BackendResponse, writer: PartWriter, wanted: tuple[int, int]) -> Deferred[None]:
     ended: Deferred[None] = Deferred()
-    response.deliver(_PartReceiver(response, writer, ended))
+    receiver = _PartReceiver(response, writer, ended)
+    is_whole = wanted == (0, response.body_length)
+    response.deliver(receiver if is_whole else CutBody(receiver, wanted, response.abort))
     return ended
 
 

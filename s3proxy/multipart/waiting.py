@@ -7,7 +7,7 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -19,6 +19,7 @@ from s3proxy.deadline import Deadline
 from s3proxy.multipart.documents import DECLARATION
 from s3proxy.resign.answer import JUDGED_STATUSES, blames_our_signature, read_error
 from s3proxy.resign.deletions import NOT_ANSWERED, Outcome, judge_answer
+from s3proxy.resign.profiles import Profile
 from s3proxy.s3.head import HeaderList, ResponseHead, index_headers
 
 KEEP_ALIVE_TIME = 10.0
@@ -37,7 +38,7 @@ class WaitingAnswer:
     Args:
         write_error: Writes the document of an error.
         outcome_of: Says what a failure is to the client.
-        codes: The profile's, as `translate_error` takes them.
+        profile: Of the backend.
 
     Attributes:
         answered: Fires with the response that the client is to get.
@@ -50,10 +51,11 @@ class WaitingAnswer:
         reactor: Any,
         write_error: Callable[[Outcome], bytes],
         outcome_of: Callable[[Failure], Outcome],
-        codes: Mapping[bytes, tuple[bytes, bytes]],
+        profile: Profile,
     ) -> None:
         self._asked: Deferred[BackendResponse] | None = None
-        self._codes = codes
+        self._reading: Deferred[bytes] | None = None
+        self._profile = profile
         self._write_error = write_error
         self._outcome_of = outcome_of
         self._response: BackendResponse | None = None
@@ -91,11 +93,15 @@ class WaitingAnswer:
         if self._response is None:
             self.answered.callback(response)
         else:
-            read_answer(response).addCallback(self._read, response.head)
+            self._reading = reading = read_answer(response)
+            # Cancelled, if the client has left: there is nothing to say then.
+            reading.addCallbacks(self._read, lambda cancelled: None, callbackArgs=(response.head,))
 
     def _read(self, document: bytes, head: ResponseHead) -> None:
+        self._reading = None
         if head.status != 200:
-            outcome = judge_answer(head, document, self._codes)
+            profile = self._profile
+            outcome = judge_answer(head, document, profile.error_codes, writes_own_errors=profile.writes_own_errors)
             if not outcome.code or (head.status in JUDGED_STATUSES and blames_our_signature(read_error(document))):
                 outcome = NOT_ANSWERED
             document = self._write_error(outcome)
@@ -128,6 +134,8 @@ class WaitingAnswer:
         self._timer.cancel()
         if self._asked is not None:
             self._asked.cancel()
+        if self._reading is not None:
+            self._reading.cancel()
 
     def pause_answer(self) -> None:
         """

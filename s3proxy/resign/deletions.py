@@ -19,6 +19,7 @@ from s3proxy.resign.answer import (
     read_error,
     translate_error,
 )
+from s3proxy.resign.error_forms import standard_error
 from s3proxy.resign.results import is_fault
 from s3proxy.s3.document import local_name, parse_document
 from s3proxy.s3.error_xml import escape_text
@@ -157,13 +158,20 @@ def _text(element: Element) -> str:
     return element.text or ""
 
 
-def judge_answer(answer: ResponseHead, document: bytes, codes: Mapping[bytes, tuple[bytes, bytes]]) -> Outcome:
+def judge_answer(
+    answer: ResponseHead,
+    document: bytes,
+    codes: Mapping[bytes, tuple[bytes, bytes]],
+    *,
+    writes_own_errors: bool = False,
+) -> Outcome:
     """
     Say what became of an object by the answer to its DELETE.
 
     Args:
         document: Of the answer; empty where it could not be read.
         codes: The profile's, as `translate_error` takes them.
+        writes_own_errors: The profile's, too: its errors are none of S3's, and may tell names of its classes.
     """
     if 200 <= answer.status < 300:
         if is_fault(document):
@@ -171,11 +179,19 @@ def judge_answer(answer: ResponseHead, document: bytes, codes: Mapping[bytes, tu
         if answer.fields.value(b"x-amz-delete-marker") != b"true":
             return GONE
         return Outcome(marker=(answer.fields.value(b"x-amz-version-id") or b"").decode("utf-8", "replace"))
-    document = translate_error(document, codes, answer.status, is_about_object=True)
-    error = read_error(document)
+    error = read_error(translate_error(document, codes, answer.status, is_about_object=True))
     code = error_code(error)
     if code == b"NoSuchKey" and answer.status == 404:
         return GONE
+    if writes_own_errors:
+        if answer.status < 400 or (answer.status == 404 and code is None):
+            # It may not come from the storage at all: the object is not known to be gone.
+            return NOT_ANSWERED
+        try:
+            error = read_error(standard_error(document, codes, answer.status, is_about_object=True))
+        except InternalError:
+            return NOT_ANSWERED
+        code = error_code(error)
     if code is None:
         return NOT_ANSWERED
     return Outcome(code.decode("ascii"), error_message(error)[:MAX_MESSAGE_SIZE])

@@ -42,6 +42,7 @@ TOLERATED = {
     "answered here": "response-* is cut where the profile sets the answer's headers itself.",
     "written copy source": "# in a copy source is %23, since some backends read a URL there, and + is %20, as for S3.",
     "kept here": "A multipart upload is kept until it is complete: the storage hears of its bucket and of the object.",
+    "of a beginning": "A header that S3 has not for CreateMultipartUpload is none of the object's: it is ignored.",
     "located here": "GetBucketLocation becomes ListObjects of one key where the backend lacks it.",
     "written anew": "Eucalyptus gets path, query and copy source anew, and reads in them what its client named.",
     "rolled up here": "Behind a wildcard of SQL Eucalyptus makes folders of other names: it is asked for keys alone.",
@@ -135,6 +136,9 @@ _KEPT = {
     "CompleteMultipartUpload": frozenset({"PutObject"}),
     "UploadPartCopy": frozenset({"GetObject", "HeadObject"}),
 }
+_OF_KEPT_OBJECTS = re.compile(
+    rb"x-amz-(?:acl|storage-class|tagging|website-redirect-location|server-side-encryption.*|(?:grant|meta|object-lock)-.*)"
+)
 _OF_KEPT_SOURCES = {
     b"range": b"x-amz-copy-source-range",
     **{name: b"x-amz-copy-source-" + name for name in _CONDITIONS - {b"range", b"if-range"}},
@@ -810,6 +814,9 @@ def _judge_kept(
         return
     if (place.bucket, place.key) != named:
         breach(f"(d) the client names {own!r}, the backend reads {place!r}")
+    for name in head.fields:
+        if name.startswith(b"x-amz-") and name not in OURS and _OF_KEPT_OBJECTS.fullmatch(name) is None:
+            breach(f"(c) {name!r} is no header of an object")
     # Where none is known, the upload began in another process.
     found_by_client: list[list[str]] = []
     for begun in BEGUN.get(named, []):
@@ -1120,6 +1127,8 @@ def _may_be_lost(client: Client, facts: Facts, name: bytes, difference: str) -> 
         return facts.mends_reads and tolerate("exact range")
     if name.startswith(b"x-amz-checksum-"):
         return name != b"x-amz-checksum-mode" and tolerate("checksum")
+    if difference == "kept here":
+        return _OF_KEPT_OBJECTS.fullmatch(name) is None and tolerate("of a beginning")
     return difference == "form" and tolerate("form field")
 
 

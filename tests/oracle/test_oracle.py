@@ -795,6 +795,8 @@ SOURCE_OF_A_PART = "GET /services/Walrus/b/source HTTP/1.1\nHost: 127.0.0.1:8000
         ("POST", "/b/k?uploadId=1", {}, WHOLE + "x-amz-acl: public-read\n", "(c)"),
         ("POST", "/b/k?uploadId=1", {}, WHOLE.replace("x-amz-meta-a: 1\n", ""), "(c)"),
         ("POST", "/b/k?uploadId=1", {}, WHOLE.replace("/b/k ", "/b/k?acl "), "(c)"),
+        ("POST", "/b/k?uploadId=1", {}, WHOLE + "x-amz-copy-source: /b/secret\n", "(c)"),
+        ("POST", "/b/k?uploadId=1", {}, WHOLE + "x-amz-mfa: 1\n", "(c)"),
         ("PUT", "/b/k?uploadId=1&partNumber=1", {}, WHOLE, "(b)"),
         ("DELETE", "/b/k?uploadId=1", {}, WHOLE.replace("PUT", "DELETE"), "(b)"),
         ("PUT", "/b/k?uploadId=1&partNumber=1", COPIED_PART, SOURCE_OF_A_PART, None),
@@ -809,7 +811,8 @@ def test_a_multipart_upload_that_is_kept(
     Its storage hears of the bucket, and at last of the object, as it was signed when the upload began.
     """
     BEGUN.clear()
-    begun = signed("POST", {"x-amz-meta-a": "1"}, target="/b/k?uploads")
+    begun_with = {"x-amz-meta-a": "1", "x-amz-copy-source": "/b/secret", "x-amz-mfa": "1"}
+    begun = signed("POST", begun_with, target="/b/k?uploads")
     assert not judged(begun, forwarded(BUCKET_AGAIN), KEEPING)
 
     breaches = judged(signed(method, headers, target=target), forwarded(backend), KEEPING)

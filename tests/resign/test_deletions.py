@@ -25,7 +25,7 @@ from s3proxy.resign.deletions import (
 )
 from s3proxy.resign.profiles import PROFILES
 from s3proxy.s3.error_xml import escape_text
-from s3proxy.s3.errors import MalformedXML
+from s3proxy.s3.errors import InternalError, MalformedXML
 from s3proxy.s3.head import parse_response_head
 from s3proxy.s3.limits import MAX_DELETED_OBJECTS
 
@@ -163,6 +163,32 @@ def test_an_answer_is_judged(head: str, document: bytes, outcome: Outcome | None
     answer = parse_response_head(f"HTTP/1.1 {head}".encode())
 
     assert judge_answer(answer, document, CODES) == (outcome or Outcome("AccessDenied", "a <b> &"))
+
+
+@pytest.mark.parametrize(
+    ("head", "document", "outcome"),
+    [
+        ("400 x", error("null", "<Message>java.lang.Boom</Message>"), NOT_ANSWERED),
+        (
+            "500 x",
+            error("UNKNOWN", "<Message>java.lang.Boom</Message>"),
+            Outcome("InternalError", InternalError.default_message),
+        ),
+        ("403 x", b"", Outcome("AccessDenied", "Access Denied")),
+        ("403 x", error("AccessDenied", "<Message>No.</Message>"), Outcome("AccessDenied", "No.")),
+        ("404 x", b"", NOT_ANSWERED),
+        ("404 x", b"<html>no such page</html>", NOT_ANSWERED),
+        ("404 x", error("NoSuchEntity"), GONE),
+        ("307 x", b"", NOT_ANSWERED),
+    ],
+)
+def test_an_answer_of_a_storage_with_errors_of_its_own(head: str, document: bytes, outcome: Outcome) -> None:
+    """
+    Its client reads S3's codes, and no names of the storage's classes.
+    """
+    answer = parse_response_head(f"HTTP/1.1 {head}".encode())
+
+    assert judge_answer(answer, document, CODES, writes_own_errors=True) == outcome
 
 
 @pytest.mark.parametrize(
