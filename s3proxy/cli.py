@@ -97,6 +97,10 @@ def _check(path: Path) -> int:
     limits = settings.limits
     if limits.key_memory is not None and limits.key_memory > limits.memory:
         print("note: limits.key_memory has no use above limits.memory, which holds for all keys together")
+    if limits.key_multipart_size is not None and limits.key_multipart_size > limits.multipart_size:
+        print(
+            "note: limits.key_multipart_size has no use above limits.multipart_size, which holds for all keys together"
+        )
     shared = _shared_keys(settings, keys.values())
     if shared:
         sharing = ", ".join(f"{number} client keys share {name}" for name, number in shared.items())

@@ -114,6 +114,7 @@ class Generation:
             settings.limits.multipart_uploads,
             settings.limits.key_multipart_uploads,
             settings.times.multipart_expires,
+            key_multipart_size(settings.limits),
         )
         known = former.multipart if former is not None else None
         if known is not None and former is not None and former.settings.server.multipart_directory == directory:
@@ -229,6 +230,13 @@ def key_limits(limits: Limits) -> BudgetLimits:
     """
     memory = limits.memory // 4 if limits.key_memory is None else limits.key_memory
     return BudgetLimits(memory=memory, **{name: getattr(limits, f"key_{name}") for name in BUDGET_OPTIONS})
+
+
+def key_multipart_size(limits: Limits) -> int:
+    """
+    Return how many bytes of multipart uploads one key may have here; 0 for no bound.
+    """
+    return limits.multipart_size // 2 if limits.key_multipart_size is None else limits.key_multipart_size
 
 
 def _budgeted(settings: Settings) -> tuple[BudgetLimits, BudgetLimits, float]:

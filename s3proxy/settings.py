@@ -603,8 +603,15 @@ class Limits:
     multipart_size: int = option(
         size(16 * MIB, 1024 * 1024 * GIB),
         "All parts of uploads that are kept here, those on their way included; above it clients get 503 SlowDown. It "
-        "holds for all workers together.",
+        "holds for all workers together. A part counts as 64 KiB at least.",
         32 * GIB,
+    )
+    key_multipart_size: int | None = option(
+        size(0, 1024 * 1024 * GIB),
+        "The same of each key. A part counts from its announcement on, so without it one key could take all the room "
+        "and send nothing. 0 for no bound.",
+        None,
+        told="half of `multipart_size`",
     )
     multipart_uploads: int = option(
         count(1, 10_000_000), "Multipart uploads that are kept here at a time; above it 503 SlowDown.", 10_000

@@ -571,6 +571,8 @@ signed_buckets = ["public-a", "b"]
 [limits]
 memory = "32 MiB"
 key_memory = "{memory}"
+multipart_size = "32 MiB"
+key_multipart_size = "{memory}"
 """,
     )
 
@@ -580,4 +582,5 @@ key_memory = "{memory}"
     unsigned = 'note: anonymous.signed_buckets: "public-a" is at backend "other", where nothing is signed'
     assert (unsigned in notes) is (signature == "none")
     assert ("limits.key_memory has no use above limits.memory" in notes) is (memory == "64 MiB")
+    assert ("limits.key_multipart_size has no use above limits.mult" in notes) is (memory == "64 MiB")
     assert '"b" is at' not in notes

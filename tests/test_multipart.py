@@ -644,6 +644,36 @@ async def test_too_many_uploads(tmp_path: Path) -> None:
     assert (refused.status, code(refused), bool(other)) == (503, "SlowDown", True)
 
 
+@pytest_twisted.ensureDeferred
+async def test_one_key_leaves_room(tmp_path: Path) -> None:
+    """
+    It announces as much as it may, and sends nothing; another one can send its part, also of the same upload.
+    """
+    limits = replace(LIMITS, size=20 * MIB, size_of_owner=10 * MIB)
+    async with keeping(tmp_path, limits=limits) as kept:
+        upload_id = await kept.begin()
+        target = f"/b/k?partNumber=1&uploadId={upload_id}"
+        signer = Signer(now=kept.harness.now)
+        head = signer.head(
+            "PUT",
+            target,
+            payload="UNSIGNED-PAYLOAD",
+            unsigned={"Content-Length": str(10 * MIB), "Expect": "100-continue"},
+        )[0]
+        client = await kept.harness.connect()
+        client.send(head)
+        await client.until(lambda: client.received)
+        refused = await kept.ask("PUT", target, b"x")
+        copied = await kept.ask("PUT", target, x_amz_copy_source="/b/source")
+        other = Signer(_other().access_key_id, _other().secret_access_keys[0], kept.harness.now)
+        sent = await kept.ask("PUT", target, b"x", signer=other)
+        client.transport.abortConnection()
+        await until(lambda: kept.kept.usage()[0] == 1)
+        again = await kept.ask("PUT", target, b"y")
+
+    assert [code(refused), copied.status, sent.status, again.status] == ["SlowDown", 404, 200, 200]
+
+
 def _other() -> Any:
     from tests.harness import data_set_credentials
 

@@ -218,7 +218,7 @@ class MultipartRequest:
     def _reserve(self, length: int) -> Deferred[None]:
         store = self._store
         reserving: Deferred[Any] = self._uploads.run(
-            store.reserve, self._upload_id, self._place, length, undo=store.release
+            store.reserve, self._upload_id, self._place, length, self._owner, undo=store.release
         )
         return reserving.addCallback(self._reserved)
 

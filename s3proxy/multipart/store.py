@@ -38,6 +38,7 @@ from s3proxy.multipart.documents import (
 )
 from s3proxy.s3.errors import NoSuchUpload, OperationAborted, S3Error, ServiceUnavailable, SlowDown
 from s3proxy.s3.identity_enum import IdentityEnum
+from s3proxy.s3.limits import KIB
 
 DATABASE = "uploads.sqlite"
 PARTS = "parts"
@@ -52,6 +53,22 @@ REMEMBERED_TIME = 86_400.0
 Seconds for which the result of a completed upload is kept: its client may not have got the answer.
 """
 
+REMEMBERED_COUNT = 1000
+"""
+How many of them of one key: it can complete uploads as fast as it likes.
+"""
+
+LEAST_COST = 64 * KIB
+"""
+Bytes that each part counts as at least. It is a file and a row, even if it is empty, and a key may send ten thousand
+for each of its uploads.
+"""
+
+SWEPT_AT_ONCE = 1000
+"""
+Files that are looked up in one transaction of a sweep: nobody else can write meanwhile.
+"""
+
 BUSY_TIME = 10.0
 """
 Seconds for which a process waits for another one's transaction.
@@ -61,8 +78,21 @@ _UPLOAD_ID = re.compile(r"[A-Za-z0-9_-]{43}")
 _OPEN, _COMPLETING, _DONE = range(3)
 _BUSY_CODES = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL})
 
+_VERSION = 1
+_COUNTING = """
+CREATE TRIGGER COUNTED_in AFTER INSERT ON COUNTED BEGIN
+    UPDATE usage SET size = size + NEW.size, cost = cost + max(NEW.size, LEAST_COST);
+    INSERT INTO owners VALUES (NEW.owner, max(NEW.size, LEAST_COST))
+        ON CONFLICT (owner) DO UPDATE SET cost = cost + excluded.cost;
+END;
+CREATE TRIGGER COUNTED_out AFTER DELETE ON COUNTED BEGIN
+    UPDATE usage SET size = size - OLD.size, cost = cost - max(OLD.size, LEAST_COST);
+    UPDATE owners SET cost = cost - max(OLD.size, LEAST_COST) WHERE owner = OLD.owner;
+    DELETE FROM owners WHERE owner = OLD.owner AND cost = 0;
+END;
+"""
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS uploads (
+CREATE TABLE uploads (
     id TEXT PRIMARY KEY,
     backend TEXT NOT NULL,
     account TEXT NOT NULL,
@@ -77,10 +107,11 @@ CREATE TABLE IF NOT EXISTS uploads (
     digest BLOB,
     etag TEXT
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS uploads_by_place ON uploads (backend, account, bucket, key, id);
-CREATE INDEX IF NOT EXISTS uploads_by_owner ON uploads (owner) WHERE state < 2;
-CREATE INDEX IF NOT EXISTS uploads_by_time ON uploads (begun_at);
-CREATE TABLE IF NOT EXISTS parts (
+CREATE INDEX uploads_by_place ON uploads (backend, account, bucket, key, id) WHERE state < 2;
+CREATE INDEX uploads_by_owner ON uploads (owner) WHERE state < 2;
+CREATE INDEX uploads_done ON uploads (owner, ended_at) WHERE state = 2;
+CREATE INDEX uploads_by_time ON uploads (begun_at);
+CREATE TABLE parts (
     upload TEXT NOT NULL,
     number INTEGER NOT NULL,
     size INTEGER NOT NULL,
@@ -88,37 +119,37 @@ CREATE TABLE IF NOT EXISTS parts (
     file TEXT NOT NULL UNIQUE,
     checksums TEXT NOT NULL,
     modified_at REAL NOT NULL,
+    owner TEXT NOT NULL,
     PRIMARY KEY (upload, number)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS reservations (
+CREATE TABLE reservations (
     file TEXT PRIMARY KEY,
     process TEXT NOT NULL,
     upload TEXT NOT NULL,
-    size INTEGER NOT NULL
+    size INTEGER NOT NULL,
+    owner TEXT NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS usage (
+CREATE TABLE usage (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     size INTEGER NOT NULL,
+    cost INTEGER NOT NULL,
     uploads INTEGER NOT NULL
 );
-INSERT OR IGNORE INTO usage VALUES (1, 0, 0);
-CREATE TRIGGER IF NOT EXISTS part_in AFTER INSERT ON parts
-    BEGIN UPDATE usage SET size = size + NEW.size; END;
-CREATE TRIGGER IF NOT EXISTS part_out AFTER DELETE ON parts
-    BEGIN UPDATE usage SET size = size - OLD.size; END;
-CREATE TRIGGER IF NOT EXISTS reservation_in AFTER INSERT ON reservations
-    BEGIN UPDATE usage SET size = size + NEW.size; END;
-CREATE TRIGGER IF NOT EXISTS reservation_out AFTER DELETE ON reservations
-    BEGIN UPDATE usage SET size = size - OLD.size; END;
-CREATE TRIGGER IF NOT EXISTS upload_in AFTER INSERT ON uploads
+INSERT INTO usage VALUES (1, 0, 0, 0);
+CREATE TABLE owners (
+    owner TEXT PRIMARY KEY,
+    cost INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TRIGGER upload_in AFTER INSERT ON uploads
     BEGIN UPDATE usage SET uploads = uploads + 1; END;
-CREATE TRIGGER IF NOT EXISTS upload_done AFTER UPDATE OF state ON uploads WHEN NEW.state = 2 AND OLD.state < 2
+CREATE TRIGGER upload_done AFTER UPDATE OF state ON uploads WHEN NEW.state = 2 AND OLD.state < 2
     BEGIN UPDATE usage SET uploads = uploads - 1; END;
-CREATE TRIGGER IF NOT EXISTS upload_out AFTER DELETE ON uploads WHEN OLD.state < 2
+CREATE TRIGGER upload_out AFTER DELETE ON uploads WHEN OLD.state < 2
     BEGIN UPDATE usage SET uploads = uploads - 1; END;
 """
 """
-``usage`` is what quota and limits are held against, whoever changes the other tables, without counting them each time.
+``usage`` and ``owners`` are what quota and limits are held against, whoever changes the other tables, without counting
+them each time.
 """
 
 
@@ -138,12 +169,15 @@ class StoreLimits:
         uploads: Uploads that have begun and not ended.
         uploads_of_owner: The same of one access key; 0 for no bound.
         expires: Seconds after its beginning that an upload is removed.
+        size_of_owner: Bytes of all parts that one access key has sent, or has announced; 0 for no bound. What is
+            announced costs nothing: without a bound one key could take all the room, and send nothing.
     """
 
     size: int
     uploads: int
     uploads_of_owner: int
     expires: float
+    size_of_owner: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,12 +203,14 @@ class Reservation:
 
     Attributes:
         file_name: Of the part, once it is complete.
+        owner: The access key id of who sends it.
         fd: Of its temporary file, open for writing; -1 once it is closed.
     """
 
     upload_id: str
     file_name: str
     size: int
+    owner: str
     fd: int
 
     def close(self) -> None:
@@ -242,6 +278,8 @@ class MultipartStore:
         # Of this process, so that it can tell what it has forgotten from what it is still at.
         self._writing: set[str] = set()
         self._completing: set[str] = set()
+        # Files that could not be removed, or of which it is not known whether they are a part's.
+        self._left: set[str] = set()
         self._leader_fd = -1
         self._process_fd = -1
         try:
@@ -253,7 +291,7 @@ class MultipartStore:
             self._process = self._begin_process()
             with _alone(directory):
                 self._connection = self._connect()
-                self._connection.executescript(_SCHEMA)
+                self._make_tables()
             self._reader = self._connect()
             self.sweep()
         except OSError as error:
@@ -282,6 +320,18 @@ class MultipartStore:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         return connection
+
+    def _make_tables(self) -> None:
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        (count,) = self._connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+        if version != _VERSION and count:
+            raise CannotKeepUploads(f"{self._directory / DATABASE}: another version of s3proxy has written it")
+        if not count:
+            counting = _COUNTING.replace("LEAST_COST", str(LEAST_COST))
+            tables = [counting.replace("COUNTED", table) for table in ("parts", "reservations")]
+            # All or nothing: a process may be killed in between.
+            steps = ["BEGIN IMMEDIATE;", _SCHEMA, *tables, f"PRAGMA user_version = {_VERSION};", "COMMIT;"]
+            self._connection.executescript("".join(steps))
 
     @contextlib.contextmanager
     def _transaction(self, *, is_durable: bool = False) -> Iterator[sqlite3.Connection]:
@@ -403,37 +453,40 @@ class MultipartStore:
 
     # Parts
 
-    def reserve(self, upload_id: str, place: Place, size: int) -> Reservation:
+    def reserve(self, upload_id: str, place: Place, size: int, owner: str) -> Reservation:
         """
         Take room for a part, and open its file.
 
         Args:
             size: Bytes that the client has announced.
+            owner: The access key id of the client.
 
         Raises:
             NoSuchUpload: It is not there.
             OperationAborted: It is being completed.
-            SlowDown: There is no room.
+            SlowDown: There is no room, or none for this key.
         """
+        cost, limits = max(size, LEAST_COST), self.limits
         file_name = f"{self._process}-{secrets.token_hex(16)}"
         with self._transaction() as database:
             self._find_open(database, upload_id, place)
-            (used,) = database.execute("SELECT size FROM usage").fetchone()
-            if used + size > self.limits.size:
+            (used,) = database.execute("SELECT cost FROM usage").fetchone()
+            (own,) = database.execute("SELECT cost FROM owners WHERE owner = ?", (owner,)).fetchone() or (0,)
+            if used + cost > limits.size or (limits.size_of_owner and own + cost > limits.size_of_owner):
                 self.refused_count += 1
                 raise SlowDown
             database.execute(
-                "INSERT INTO reservations VALUES (?, ?, ?, ?)", (file_name, self._process, upload_id, size)
+                "INSERT INTO reservations VALUES (?, ?, ?, ?, ?)", (file_name, self._process, upload_id, size, owner)
             )
             self._writing.add(file_name)
         try:
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
             fd = os.open(self._parts / f"{file_name}.tmp", flags, 0o600)
         except OSError as error:
-            self.release(Reservation(upload_id, file_name, size, -1))
+            self.release(Reservation(upload_id, file_name, size, owner, -1))
             self.refused_count += 1
             raise SlowDown from error
-        return Reservation(upload_id, file_name, size, fd)
+        return Reservation(upload_id, file_name, size, owner, fd)
 
     def release(self, reservation: Reservation) -> None:
         """
@@ -473,13 +526,22 @@ class MultipartStore:
                 database.execute("DELETE FROM reservations WHERE file = ?", (name,))
                 database.execute("DELETE FROM parts WHERE upload = ? AND number = ?", (upload_id, number))
                 database.execute(
-                    "INSERT INTO parts VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (upload_id, number, part.size, md5, part.file, json.dumps(dict(checksums)), part.modified_at),
+                    "INSERT INTO parts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        upload_id,
+                        number,
+                        part.size,
+                        md5,
+                        part.file,
+                        json.dumps(dict(checksums)),
+                        part.modified_at,
+                        reservation.owner,
+                    ),
                 )
         except (OSError, S3Error) as error:
-            # The file itself is left to a sweep: a commit that failed may be a commit nevertheless.
             with contextlib.suppress(S3Error):
                 self.release(reservation)
+            self._remove_if_left([part.file])
             raise error if isinstance(error, S3Error) else SlowDown from error
         self._writing.discard(name)
         self._remove_files([file for (file,) in former])
@@ -551,6 +613,11 @@ class MultipartStore:
             )
             files = _files_of(database, upload_id)
             database.execute("DELETE FROM parts WHERE upload = ?", (upload_id,))
+            database.execute(
+                "DELETE FROM uploads WHERE id IN (SELECT id FROM uploads WHERE state = 2 AND owner = "
+                "(SELECT owner FROM uploads WHERE id = ?) ORDER BY ended_at DESC LIMIT -1 OFFSET ?)",
+                (upload_id, REMEMBERED_COUNT),
+            )
         self._completing.discard(upload_id)
         self._remove_files(files)
 
@@ -574,6 +641,7 @@ class MultipartStore:
         Raises:
             S3Error: The database cannot be used.
         """
+        self.sweep_own()
         # Files and rows first, then who lives: what a process has made since is not among them.
         names = sorted(os.listdir(self._parts))
         with self._transaction() as database:
@@ -589,6 +657,31 @@ class MultipartStore:
                     "UPDATE uploads SET state = ?, completer = NULL WHERE state = ? AND completer = ?",
                     (_OPEN, _COMPLETING, process),
                 )
+            now = self._now()
+            expired = database.execute(
+                "SELECT id FROM uploads WHERE (state = ? AND begun_at < ?) OR (state = ? AND ended_at < ?)",
+                (_OPEN, now - self.limits.expires, _DONE, now - REMEMBERED_TIME),
+            ).fetchall()
+            for (upload_id,) in expired:
+                files += _remove(database, upload_id)
+        self._remove_files(files)
+        ended = [
+            name
+            for name in names
+            if (process := name.partition("-")[0]) in dead
+            or (process == self._process and name.rpartition(".")[0] not in self._writing)
+        ]
+        for start in range(0, len(ended), SWEPT_AT_ONCE):
+            self._remove_if_left(ended[start : start + SWEPT_AT_ONCE])
+
+    def sweep_own(self) -> None:
+        """
+        Remove what this process has left behind. As long as it lives nobody else can tell that from what it is at.
+
+        Raises:
+            S3Error: The database cannot be used.
+        """
+        with self._transaction() as database:
             own = database.execute("SELECT file FROM reservations WHERE process = ?", (self._process,)).fetchall()
             for (file_name,) in own:
                 if file_name not in self._writing:
@@ -598,19 +691,9 @@ class MultipartStore:
             ).fetchall():
                 if upload_id not in self._completing:
                     database.execute("UPDATE uploads SET state = ?, completer = NULL WHERE id = ?", (_OPEN, upload_id))
-            now = self._now()
-            expired = database.execute(
-                "SELECT id FROM uploads WHERE (state = ? AND begun_at < ?) OR (state = ? AND ended_at < ?)",
-                (_OPEN, now - self.limits.expires, _DONE, now - REMEMBERED_TIME),
-            ).fetchall()
-            for (upload_id,) in expired:
-                files += _remove(database, upload_id)
-            for name in names:
-                process, stem = name.partition("-")[0], name.rpartition(".")[0]
-                is_left = process in dead or (process == self._process and stem not in self._writing)
-                if is_left and not database.execute("SELECT 1 FROM parts WHERE file = ?", (name,)).fetchone():
-                    files.append(name)
-        self._remove_files(files)
+        left = list(self._left)
+        self._left.difference_update(left)
+        self._remove_if_left(left)
 
     def lead(self) -> bool:
         """
@@ -647,9 +730,30 @@ class MultipartStore:
 
     def _remove_files(self, names: Sequence[str]) -> None:
         for name in names:
-            # What cannot be removed now is removed by a sweep.
-            with contextlib.suppress(OSError):
+            try:
                 os.unlink(self._parts / name)
+            except FileNotFoundError:
+                pass
+            except OSError:
+                self._left.add(name)
+
+    def _remove_if_left(self, names: Sequence[str]) -> None:
+        """
+        Remove files that are no part's. A commit that failed may be a commit nevertheless: their rows are looked for.
+        """
+        if not names:
+            return
+        try:
+            with self._transaction() as database:
+                left = [
+                    name
+                    for name in names
+                    if not database.execute("SELECT 1 FROM parts WHERE file = ?", (name,)).fetchone()
+                ]
+        except S3Error:
+            self._left.update(names)
+        else:
+            self._remove_files(left)
 
     # Which processes live
 

@@ -142,11 +142,15 @@ class MultipartUploads:
         return self._in_thread(self.store.close).addErrback(self._failed)
 
     def _sweep(self) -> None:
-        self._in_thread(self._sweep_if_leader).addErrback(self._failed).addCallback(self._swept)
+        self._in_thread(self._sweep_store).addErrback(self._failed).addCallback(self._swept)
 
-    def _sweep_if_leader(self) -> None:
-        if self._is_started and self.store.lead():
+    def _sweep_store(self) -> None:
+        if not self._is_started:
+            return
+        if self.store.lead():
             self.store.sweep()
+        else:
+            self.store.sweep_own()
 
     def _swept(self, ignored: object) -> None:
         if self._is_started:

@@ -53,7 +53,7 @@ def keep(store: MultipartStore, upload_id: str, number: int, content: bytes) -> 
     """
     Keep a part.
     """
-    reservation = store.reserve(upload_id, PLACE, len(content))
+    reservation = store.reserve(upload_id, PLACE, len(content), "me")
     writer = PartWriter(reservation)
     writer.writeSequence([content])
     part = store.commit(reservation, PLACE, number, writer.md5, {})

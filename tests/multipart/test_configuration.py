@@ -11,8 +11,9 @@ import pytest
 
 from s3proxy.backends import make_backend
 from s3proxy.config import make_settings
+from s3proxy.generation import key_multipart_size
 from s3proxy.resign.profiles import PROFILES
-from s3proxy.settings import Settings
+from s3proxy.settings import Limits, Settings
 from s3proxy.tables import Faults
 
 
@@ -34,6 +35,22 @@ def settings(
         ],
     }
     return make_settings(content, directory, environment or {})
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        (Limits(), 16 << 30),
+        (Limits(multipart_size=64 << 20), 32 << 20),
+        (Limits(key_multipart_size=1000), 1000),
+        (Limits(key_multipart_size=0), 0),
+    ],
+)
+def test_a_key_has_half_of_the_room_by_default(limits: Limits, expected: int) -> None:
+    """
+    `key_multipart_size` says otherwise.
+    """
+    assert key_multipart_size(limits) == expected
 
 
 def test_what_holds_without_them(tmp_path: Path) -> None:

@@ -16,10 +16,12 @@ from pathlib import Path
 
 import pytest
 
+from s3proxy.multipart import store as module
 from s3proxy.multipart.documents import CompletedPart, Part, UploadsQuery
 from s3proxy.multipart.files import JoinedParts, PartWriter
 from s3proxy.multipart.store import (
     DATABASE,
+    LEAST_COST,
     REMEMBERED_TIME,
     CannotKeepUploads,
     ClaimOutcome,
@@ -74,7 +76,7 @@ def keep(store: MultipartStore, upload_id: str, number: int, content: bytes, pla
     """
     Keep a part as a request does.
     """
-    reservation = store.reserve(upload_id, place, len(content))
+    reservation = store.reserve(upload_id, place, len(content), "me")
     writer = PartWriter(reservation)
     writer.writeSequence([content])
     return store.commit(reservation, place, number, writer.md5, {})
@@ -128,7 +130,7 @@ def test_the_result_is_remembered(clocked: Clocked) -> None:
         lambda: store.claim(upload_id, PLACE, [CompletedPart(2, part.etag)], MIB),
         lambda: store.claim(upload_id, replace(PLACE, key=b"other"), asked(part), MIB),
         lambda: store.abort(upload_id, PLACE),
-        lambda: store.reserve(upload_id, PLACE, 1),
+        lambda: store.reserve(upload_id, PLACE, 1, "me"),
         lambda: store.parts(upload_id, PLACE, 0, 1),
     ):
         with pytest.raises(NoSuchUpload):
@@ -159,7 +161,7 @@ def test_an_upload_belongs_to_one_place(clocked: Clocked, place: Place) -> None:
 
     for act in (
         lambda: store.parts(upload_id, place, 0, 1),
-        lambda: store.reserve(upload_id, place, 1),
+        lambda: store.reserve(upload_id, place, 1, "me"),
         lambda: store.abort(upload_id, place),
         lambda: store.claim(upload_id, place, asked(part), MIB),
     ):
@@ -181,7 +183,7 @@ def test_ids_that_are_none(clocked: Clocked, upload_id: str) -> None:
     store.begin(PLACE, "me", [])
 
     with pytest.raises(NoSuchUpload) as caught:
-        store.reserve(upload_id, PLACE, 1)
+        store.reserve(upload_id, PLACE, 1, "me")
     assert sum(len(text) for _, text in caught.value.elements) <= 128
 
 
@@ -202,17 +204,78 @@ def test_the_quota(clocked: Clocked) -> None:
     """
     store, other = clocked.open(), clocked.open()
     upload_id = store.begin(PLACE, "me", [])
-    reservation = store.reserve(upload_id, PLACE, 30 * MIB)
+    reservation = store.reserve(upload_id, PLACE, 30 * MIB, "me")
 
     with pytest.raises(SlowDown):
-        other.reserve(upload_id, PLACE, 21 * MIB)
+        other.reserve(upload_id, PLACE, 21 * MIB, "me")
     assert (other.refused_count, clocked.size) == (1, 0)
     store.release(reservation)
     store.release(reservation)
-    other.release(other.reserve(upload_id, PLACE, 50 * MIB))
+    other.release(other.reserve(upload_id, PLACE, 50 * MIB, "me"))
     with pytest.raises(SlowDown):
-        other.reserve(upload_id, PLACE, 50 * MIB + 1)
+        other.reserve(upload_id, PLACE, 50 * MIB + 1, "me")
     assert (store.lead(), store.usage()[0], clocked.files) == (True, 0, [])
+
+
+def test_the_room_of_one_key(clocked: Clocked) -> None:
+    """
+    Whoever announces parts and sends nothing leaves room to others.
+    """
+    store = clocked.open(replace(LIMITS, size_of_owner=30 * MIB))
+    upload_id = store.begin(PLACE, "me", [])
+    announced = [store.reserve(upload_id, PLACE, 10 * MIB, "me") for _ in range(3)]
+
+    with pytest.raises(SlowDown):
+        store.reserve(upload_id, PLACE, 0, "me")
+    store.release(store.reserve(upload_id, PLACE, 20 * MIB, "you"))
+    for each in announced:
+        store.release(each)
+    store.release(store.reserve(upload_id, PLACE, 30 * MIB, "me"))
+    # Parts that are kept count as well, until their upload ends.
+    keep(store, upload_id, 1, b"x")
+    with pytest.raises(SlowDown):
+        store.reserve(upload_id, PLACE, 30 * MIB, "me")
+    store.abort(upload_id, PLACE)
+    again = store.begin(PLACE, "me", [])
+    store.release(store.reserve(again, PLACE, 30 * MIB, "me"))
+
+
+def test_small_parts_are_not_for_nothing(clocked: Clocked) -> None:
+    """
+    Each is a file: ten thousand empty ones of each upload would be all that the disk has.
+    """
+    store = clocked.open(replace(LIMITS, size=4 * LEAST_COST))
+    upload_id = store.begin(PLACE, "me", [])
+    for number in range(1, 5):
+        keep(store, upload_id, number, b"")
+
+    with pytest.raises(SlowDown):
+        store.reserve(upload_id, PLACE, 0, "me")
+    assert (store.lead(), store.usage(), len(clocked.files)) == (True, (0, 1), 4)
+    store.abort(upload_id, PLACE)
+    again = store.begin(PLACE, "me", [])
+    store.release(store.reserve(again, PLACE, 4 * LEAST_COST, "me"))
+
+
+def test_how_many_results_are_remembered(clocked: Clocked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Of each key the latest; those of others do not suffer.
+    """
+    monkeypatch.setattr(module, "REMEMBERED_COUNT", 2)
+    store = clocked.open()
+    ended = []
+    for owner in ("you", "me", "me", "me"):
+        clocked.time += 1
+        upload_id = store.begin(PLACE, owner, [])
+        wanted = asked(keep(store, upload_id, 1, b"x"))
+        store.claim(upload_id, PLACE, wanted, MIB)
+        store.finish(upload_id, wanted, "e-1")
+        ended.append((upload_id, wanted))
+
+    with pytest.raises(NoSuchUpload):
+        store.claim(ended[1][0], PLACE, ended[1][1], MIB)
+    for upload_id, wanted in (ended[0], *ended[2:]):
+        assert store.claim(upload_id, PLACE, wanted, MIB).outcome is ClaimOutcome.DONE
 
 
 def test_how_many_uploads(clocked: Clocked) -> None:
@@ -245,12 +308,12 @@ def test_two_that_complete(clocked: Clocked) -> None:
     store, other = clocked.open(), clocked.open()
     upload_id = store.begin(PLACE, "me", [])
     part = keep(store, upload_id, 1, b"x")
-    late = store.reserve(upload_id, PLACE, 1)
+    late = store.reserve(upload_id, PLACE, 1, "me")
     store.claim(upload_id, PLACE, asked(part), MIB)
 
     for each in (store, other):
         assert each.claim(upload_id, PLACE, asked(part), MIB).outcome is ClaimOutcome.BUSY
-        for act in (lambda: each.abort(upload_id, PLACE), lambda: each.reserve(upload_id, PLACE, 1)):  # noqa: B023
+        for act in (lambda: each.abort(upload_id, PLACE), lambda: each.reserve(upload_id, PLACE, 1, "me")):  # noqa: B023
             with pytest.raises(OperationAborted):
                 act()
     with pytest.raises(OperationAborted):
@@ -270,7 +333,7 @@ def test_abort_while_a_part_is_on_its_way(clocked: Clocked) -> None:
     """
     store = clocked.open()
     upload_id = store.begin(PLACE, "me", [])
-    reservation = store.reserve(upload_id, PLACE, 3)
+    reservation = store.reserve(upload_id, PLACE, 3, "me")
     os.write(reservation.fd, b"abc")
     store.abort(upload_id, PLACE)
 
@@ -278,6 +341,113 @@ def test_abort_while_a_part_is_on_its_way(clocked: Clocked) -> None:
         store.commit(reservation, PLACE, 1, b"", {})
     store.sweep()
     assert (store.lead(), store.usage(), clocked.files) == (True, (0, 0), [])
+
+
+def test_a_part_that_comes_too_late_leaves_no_file(clocked: Clocked) -> None:
+    """
+    Not even until a sweep: whoever ends uploads while their parts are on their way would fill the disk. And another
+    process, which leads, cannot tell that file from one of a part that is just being kept.
+    """
+    leader, store = clocked.open(), clocked.open()
+    assert leader.lead()
+    for end in (lambda upload_id: leader.abort(upload_id, PLACE), lambda upload_id: _complete(leader, upload_id)):
+        upload_id = store.begin(PLACE, "me", [])
+        keep(store, upload_id, 1, b"kept")
+        reservation = store.reserve(upload_id, PLACE, 3, "me")
+        os.write(reservation.fd, b"abc")
+        end(upload_id)
+
+        with pytest.raises(NoSuchUpload):
+            store.commit(reservation, PLACE, 1, b"", {})
+        assert (leader.usage(), clocked.files) == ((0, 0), [])
+
+
+def _complete(store: MultipartStore, upload_id: str) -> None:
+    wanted = asked(*store.parts(upload_id, PLACE, 0, 9)[1])
+    store.claim(upload_id, PLACE, wanted, MIB)
+    store.finish(upload_id, wanted, "e-1")
+
+
+def test_what_a_living_process_has_left_behind(clocked: Clocked) -> None:
+    """
+    It looks for that itself: no other can.
+    """
+    leader, store = clocked.open(), clocked.open()
+    assert leader.lead()
+    upload_id = store.begin(PLACE, "me", [])
+    part = keep(store, upload_id, 1, b"x")
+    lost = store.reserve(upload_id, PLACE, 5, "me")
+    late = store.reserve(upload_id, PLACE, 7, "me")
+    store.claim(upload_id, PLACE, asked(part), MIB)
+    locking = sqlite3.connect(clocked.directory / DATABASE)
+    store._connection.execute("PRAGMA busy_timeout = 0")
+    locking.execute("BEGIN IMMEDIATE")
+    for fails in (
+        lambda: store.release(lost),
+        lambda: store.commit(late, PLACE, 2, b"m", {}),
+        lambda: store.give_up(upload_id),
+    ):
+        with pytest.raises(SlowDown):
+            fails()
+    locking.close()
+    leader.sweep()
+    assert (leader.usage(), len(clocked.files)) == ((13, 1), 2)
+    store.sweep_own()
+
+    assert (leader.usage(), clocked.files) == ((1, 1), [part.file])
+    assert leader.claim(upload_id, PLACE, asked(part), MIB).outcome is ClaimOutcome.CLAIMED
+
+
+def test_a_file_that_cannot_be_removed(clocked: Clocked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    It is removed later, also where another process leads.
+    """
+    leader, store = clocked.open(), clocked.open()
+    assert leader.lead()
+    upload_id = store.begin(PLACE, "me", [])
+    keep(store, upload_id, 1, b"x")
+
+    def refuse(path: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "unlink", refuse)
+        store.abort(upload_id, PLACE)
+        store.sweep_own()
+    assert len(clocked.files) == 1
+    store.sweep_own()
+
+    assert clocked.files == []
+
+
+def test_a_sweep_lets_others_write(clocked: Clocked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    However many files there are to be looked up.
+    """
+    monkeypatch.setattr(module, "SWEPT_AT_ONCE", 2)
+    store = clocked.open()
+    for number in range(5):
+        (clocked.directory / "parts" / f"dead-{number}.part").touch()
+    steps: list[str] = []
+    store._connection.set_trace_callback(steps.append)
+    store.sweep()
+
+    looked_up, most = 0, 0
+    for step in steps:
+        looked_up = looked_up + 1 if step.startswith("SELECT 1 FROM parts") else 0 if step == "COMMIT" else looked_up
+        most = max(most, looked_up)
+    assert (clocked.files, most) == ([], 2)
+
+
+def test_a_database_of_another_version(clocked: Clocked) -> None:
+    """
+    It is not written to.
+    """
+    store = clocked.open()
+    store._connection.execute("PRAGMA user_version = 99")
+
+    with pytest.raises(CannotKeepUploads, match="another version"):
+        clocked.open()
 
 
 def test_expiry(clocked: Clocked) -> None:
@@ -327,7 +497,7 @@ def test_a_sweep_leaves_what_lives(clocked: Clocked) -> None:
     """
     store, other = clocked.open(), clocked.open()
     upload_id = store.begin(PLACE, "me", [])
-    mine, theirs = store.reserve(upload_id, PLACE, 1), other.reserve(upload_id, PLACE, 1)
+    mine, theirs = store.reserve(upload_id, PLACE, 1, "me"), other.reserve(upload_id, PLACE, 1, "me")
     for reservation in (mine, theirs):
         os.write(reservation.fd, b"x")
     store.sweep()
@@ -515,7 +685,7 @@ def test_the_order_of_steps(clocked: Clocked, monkeypatch: pytest.MonkeyPatch) -
         return call
 
     with monkeypatch.context() as patched:
-        reservation = store.reserve(upload_id, PLACE, 3)
+        reservation = store.reserve(upload_id, PLACE, 3, "me")
         os.write(reservation.fd, b"new")
         for name in ("fsync", "rename", "unlink"):
             patched.setattr(os, name, noting(name))
@@ -602,7 +772,7 @@ def test_what_removes_the_remains_is_this(clocked: Clocked, monkeypatch: pytest.
     """
     store = clocked.open()
     upload_id = store.begin(PLACE, "me", [])
-    store.reserve(upload_id, PLACE, 7).close()
+    store.reserve(upload_id, PLACE, 7, "me").close()
     clocked.stores.remove(store)
     store.close()
     with monkeypatch.context() as patched:

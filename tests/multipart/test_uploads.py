@@ -56,6 +56,28 @@ async def test_the_timer_sweeps(tmp_path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_each_process_sweeps_what_it_has_left(tmp_path: Path) -> None:
+    """
+    The one that leads cannot: it does not know what the others are at.
+    """
+    clock = Clock()
+    async with opened(tmp_path, clock) as leader, opened(tmp_path, clock) as uploads:
+        store = uploads.store
+        store.limits = StoreLimits(1 << 20, 10, 10, 1e6)
+        reservation = store.reserve(store.begin(PLACE, "me", []), PLACE, 7, "me")
+        reservation.close()
+        store._writing.clear()
+        leader.start()
+        uploads.start()
+        before = leader.store.usage()
+        clock.advance(SWEEP_TIME)
+        await until(lambda: leader.store.usage() != before)
+        usage = leader.store.usage()
+
+    assert (before, usage) == ((7, 1), (0, 1))
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_result_that_nobody_waits_for(tmp_path: Path) -> None:
     """
     It is undone; what has failed is nobody's business.
