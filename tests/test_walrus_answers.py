@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import pytest
 import pytest_twisted
@@ -538,6 +538,54 @@ async def test_f6_no_page_is_empty_while_more_follows(*, is_v2: bool) -> None:
         assert [entry["Key"] for entry in found["Contents"]] == ["a_3"]
     else:
         assert found["NextMarker"] == "a_2"
+
+
+@pytest.mark.parametrize("is_v2", [False, True])
+@pytest.mark.parametrize(
+    ("marker", "leads_to"),
+    [
+        ("a_2", {"a_2": (("a_1", "a_2"), "a_2")}),
+        ("", {"": (("ab1",), "ab1"), "ab1": (("ac1",), "ac1"), "ac1": (("ab1",), "ab1")}),
+        ("a_0", {"a_0": (("ab1",), "ab1"), "ab1": (("a_1",), "a_0")}),
+    ],
+    ids=["itself", "in-a-circle", "back"],
+)
+@pytest_twisted.ensureDeferred
+async def test_f6_pages_that_lead_nowhere_are_none(
+    marker: str, leads_to: dict[str, tuple[tuple[str, ...], str]], *, is_v2: bool
+) -> None:
+    """
+    A client that follows them would never come to an end.
+    """
+
+    def answer_page(request: ReceivedRequest) -> bytes:
+        found = re.search(r"[?&]marker=([^&]*)", request.head.raw_target.decode())
+        keys, following = leads_to[unquote(found[1]) if found else ""]
+        listed = page(*keys, truncated=True).partition(b"\r\n\r\n")[2]
+        told = f"<NextMarker>{following}</NextMarker></ListBucketResult>".encode()
+        return response("200 OK", listed.replace(b"</ListBucketResult>", told))
+
+    name = "list-type=2&continuation-token" if is_v2 else "marker"
+    value = quote(base64.urlsafe_b64encode(marker.encode())) if is_v2 else marker
+    answer = await ask(answer_page, "GET", f"{BUCKET}?prefix=a_" + (f"&{name}={value}" if marker else ""))
+
+    assert (answer.status, element(answer.body, "Code")) == (500, "InternalError")
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_written_is_within_the_root() -> None:
+    """
+    Whatever comes behind it, its client reads the folders that are made here.
+    """
+    listed = page("a_/1", "a_/2").partition(b"\r\n\r\n")[2]
+    answers = [
+        await ask(response("200 OK", document), "GET", f"{BUCKET}?prefix=a_&delimiter=/")
+        for document in (listed + b"<!-- </ -->", listed + b"<?a </ ?>\n", b"<ListBucketResult/>")
+    ]
+
+    for answer in answers[:2]:
+        assert [entry["Prefix"] for entry in parsed("ListObjects", answer)["CommonPrefixes"]] == ["a_/"]
+    assert (answers[2].status, element(answers[2].body, "Code")) == (500, "InternalError")
 
 
 @pytest_twisted.ensureDeferred

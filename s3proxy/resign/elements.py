@@ -228,15 +228,18 @@ def remove_elements(document: bytes, elements: Iterable[Element]) -> bytes:
 
 
 def edit_elements(
-    document: bytes, contents: Iterable[tuple[Element, bytes]], removed: Iterable[Element], added: bytes = b""
+    document: bytes,
+    contents: Iterable[tuple[Element, bytes]],
+    removed: Iterable[Element],
+    added: tuple[bytes, int] = (b"", 0),
 ) -> bytes:
     """
-    Do both at once, and add elements at the end of the root.
+    Do both at once, and add elements.
 
     Args:
         contents: As `replace_contents` takes them.
         removed: Elements that go with their tags, whatever else is to be done to them.
-        added: Elements, as they are written.
+        added: Elements, as they are written, and their place, behind all others.
     """
     pieces: list[bytes] = []
     done = 0
@@ -256,10 +259,10 @@ def edit_elements(
             pieces += opening[:-2].rstrip(), b">", content, closing
         else:
             pieces += opening, content
-    if added:
-        end = document.rindex(b"</")
-        pieces += document[done:end], added
-        done = end
+    written, place = added
+    if written:
+        pieces += document[done:place], written
+        done = place
     pieces.append(document[done:])
     return b"".join(pieces)
 

@@ -46,6 +46,7 @@ class Listing:
         start_after: Decoded; None where the client sent none.
         is_v2: Whether the second version is asked for.
         is_encoded: Whether the names in the answer are to be percent-encoded.
+        marker: Where the first version is to go on, decoded; empty for the beginning.
     """
 
     head: RequestHead
@@ -53,6 +54,7 @@ class Listing:
     start_after: bytes | None = None
     is_v2: bool = True
     is_encoded: bool = False
+    marker: bytes = b""
 
     def edit(self, document: bytes) -> bytes:
         """
@@ -60,6 +62,7 @@ class Listing:
 
         Raises:
             InternalError: It cannot be read: as it is, its client would take it for all there is, or decode its names.
+                Or it goes on where it began, and its client would ask for it for ever.
         """
         reading = read_listing_elements(document, _WANTED)
         root = reading.root
@@ -107,7 +110,10 @@ class Listing:
             markers = [name_bytes(name) for name in named[:1] or (*keys, *prefixes)]
             if _first(reading.texts("EncodingType", root.name)) == "url":
                 markers = [unquote_to_bytes(marker.replace(b"+", b" ")) for marker in markers]
-            added.append(("NextContinuationToken", base64.urlsafe_b64encode(max(markers, default=b""))))
+            following = max(markers, default=b"")
+            if following and following == self.marker:
+                raise InternalError
+            added.append(("NextContinuationToken", base64.urlsafe_b64encode(following)))
         return added
 
 
@@ -149,4 +155,4 @@ def read_listing(head: RequestHead, address: Address, *, may_be_v2: bool = True)
     if marker:
         kept.append(b"marker=" + quote_from_bytes(marker, safe="-_.~").encode())
     asked = with_query(head, b"&".join(kept) if kept else None)
-    return Listing(asked, token, start_after, is_encoded=bool(encoding))
+    return Listing(asked, token, start_after, is_encoded=bool(encoding), marker=marker)

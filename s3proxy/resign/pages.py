@@ -93,7 +93,7 @@ class Page:
         "_delimiter",
         "_first_marker",
         "_lists_versions",
-        "_marker",
+        "_markers",
         "_max_keys",
         "_operation",
         "_prefix",
@@ -112,8 +112,9 @@ class Page:
         max_keys = items.get(b"max-keys", b"")
         self._max_keys = min(int(max_keys), MAX_KEYS) if max_keys.isdigit() and len(max_keys) < 19 else MAX_KEYS
         asked = dict(query_items(head.raw_query or b""))
-        self._marker = (asked.get(self._marker_name, b""), asked.get(b"version-id-marker", b""))
-        self._first_marker = self._marker[0]
+        marker = (asked.get(self._marker_name, b""), asked.get(b"version-id-marker", b""))
+        self._markers = {marker}
+        self._first_marker = marker[0]
         self._asked_count = 1
         self._rolls_up = bool(self._delimiter) and _WILDCARDS.search(self._prefix) is not None
         if self._rolls_up:
@@ -132,7 +133,7 @@ class Page:
 
         Raises:
             DisbelievedError: It is no listing.
-            InternalError: The next page would be the same one.
+            InternalError: The next page would be one that was asked for before.
         """
         self.following = None
         reading = read_listing_elements(document, _WANTED)
@@ -154,10 +155,12 @@ class Page:
             kept = [entry for entry in kept if self._listed_name(entry.name) <= last]
         is_truncated = (is_cut or _first(reading, "IsTruncated") == "true") and self._max_keys > 0
         marker = (last, b"") if last is not None else self._next_marker(reading, entries, is_encoded=is_encoded)
-        if is_truncated and not kept and self._asked_count < MAX_PAGES:
-            if marker == self._marker or not marker[0]:
+        if is_truncated:
+            # Its client would ask for the same pages for ever.
+            if marker in self._markers or not marker[0]:
                 raise InternalError
-            self._marker = marker
+            self._markers.add(marker)
+        if is_truncated and not kept and self._asked_count < MAX_PAGES:
             self._asked_count += 1
             self.following = self._ask_for(marker)
             return document
@@ -255,7 +258,10 @@ class Page:
         for prefix in prefixes:
             text = _encoded(prefix, is_encoded=is_encoded)
             added += b"<%s>%s</%s>" % (_common_tag(root), _write(root, [("Prefix", text)]), _common_tag(root))
-        return reading.written(edit_elements(reading.document, contents, removed, added))
+        # Where the root ends, and not the document: behind it there may be comments.
+        if added and not reading.document.startswith(b"</", root.end):
+            raise InternalError
+        return reading.written(edit_elements(reading.document, contents, removed, (added, root.end)))
 
     def _roll_up(self, kept: list[_Entry]) -> tuple[list[_Entry], list[bytes]]:
         """

@@ -193,6 +193,19 @@ def test_the_next_page_begins_after_the_last_name(content: str, marker: bytes) -
     assert unquote_to_bytes(items.get(b"marker", b"")) == marker
 
 
+@pytest.mark.parametrize("query", ["start-after=n", "continuation-token=bg=="])
+def test_a_page_does_not_lead_to_itself(query: str) -> None:
+    """
+    Its client would ask for it for ever.
+    """
+    listing = read_listing(request(target=f"/b?list-type=2&{query}"), parse_address(b"/b", b"x", ()))
+    assert listing is not None
+
+    with pytest.raises(InternalError):
+        listing.edit((LISTED % ("true", "<NextMarker>n</NextMarker>")).encode())
+    assert listing.edit((LISTED % ("true", "<NextMarker>o</NextMarker>")).encode())
+
+
 @pytest.mark.parametrize(
     ("method", "target"),
     [("GET", "/b"), ("GET", "/b?list-type=1"), ("GET", "/b/k?list-type=2"), ("GET", "/?list-type=2"), ("PUT", "/b?x")],
