@@ -47,6 +47,8 @@ _NUMBER = re.compile(rb"[1-9][0-9]{0,4}")
 _COUNT = re.compile(rb"[0-9]{1,10}")
 _RANGE = re.compile(rb"bytes=([0-9]{1,18})-([0-9]{1,18})")
 _CHECKSUM = re.compile(r"Checksum([A-Z0-9]{3,10})")
+_NO_CHECKSUMS: Mapping[str, str] = {}
+# One for all: there may be ten thousand parts.
 _PART_NUMBER_RULE = "Part number must be an integer between 1 and 10000, inclusive"
 _MAX_COUNT = 2**31 - 1
 
@@ -189,7 +191,7 @@ def _read_part(element: Element) -> CompletedPart:
     if len(etag) >= 2 and etag[0] == etag[-1] == '"':
         etag = etag[1:-1]
     checksums = {name.removeprefix("Checksum").lower(): value for name, value in texts.items()}
-    return CompletedPart(parse_part_number(number.encode()), etag, checksums)
+    return CompletedPart(parse_part_number(number.encode()), etag, checksums or _NO_CHECKSUMS)
 
 
 def completion_digest(parts: Iterable[CompletedPart]) -> bytes:

@@ -327,6 +327,27 @@ def test_two_that_complete(clocked: Clocked) -> None:
     assert clocked.files == []
 
 
+def test_who_waits_costs_little(clocked: Clocked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    However many parts a client names, and however often it is asked whether another one is still completing them.
+    """
+    store = clocked.open()
+    upload_id = store.begin(PLACE, "me", [])
+    wanted = asked(keep(store, upload_id, 1, b"x"))
+    store.claim(upload_id, PLACE, wanted, MIB)
+
+    def dear(parts: object) -> bytes:
+        raise AssertionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "completion_digest", dear)
+        patched.setattr(module, "choose_parts", dear)
+        outcome = store.claim(upload_id, PLACE, wanted, MIB).outcome
+    store.give_up(upload_id)
+
+    assert outcome is ClaimOutcome.BUSY
+
+
 def test_abort_while_a_part_is_on_its_way(clocked: Clocked) -> None:
     """
     The part is refused when it is complete, and nothing of it is left.
