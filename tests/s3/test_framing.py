@@ -100,3 +100,16 @@ def test_trailers_are_bounded_to_the_byte(step: int, over: int) -> None:
 
     assert sum(map(len, lines)) == MAX_TRAILER_SIZE + over
     assert (framing.fault is not None, framing.is_complete) == (bool(over), not over)
+
+
+def test_a_trailer_without_end_is_refused_at_once() -> None:
+    """
+    What came before it counts, too.
+    """
+    framing = ChunkedFraming()
+
+    framing.feed(b"0\r\n" + (b"a: " + b"x" * 95 + b"\r\n") * 80)
+    assert framing.fault is None
+    framing.feed(b"b:" + b"x" * 300)
+
+    assert framing.fault is not None
