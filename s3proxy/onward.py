@@ -94,6 +94,7 @@ class Onward:
         "_passed_names",
         "_regions",
         "_sends_trailers",
+        "_source",
         "completed_etag",
         "deletions",
         "dropped_count",
@@ -141,6 +142,7 @@ class Onward:
         self._checked = backend.allowed.checks(classification.operation, head)
         names = backend.allowed.checks_source(classification.operation, head)
         self._checks_source = bool(names)
+        self._source: CopySource | None = None
         if names:
             passed = [header for header in passed if header[0].lower() not in names]
         self._passed = passed
@@ -365,7 +367,8 @@ class Onward:
             S3Error: It cannot be told.
         """
         if self._checks_source:
-            check_source(self.head.fields, answer, self._source().key, now)
+            assert self._source is not None
+            check_source(self.head.fields, answer, self._source.key, now)
             self._checks_source = False
             return
         check_write(self.head.fields, answer, self._checked)
@@ -373,7 +376,8 @@ class Onward:
         self._checked = frozenset()
 
     def _checking_source(self, now: datetime) -> BackendRequest:
-        source = self._source()
+        restrictions = self._backend.account.profile.restrictions or Restrictions()
+        self._source = source = read_copy_source(restrictions, self.head)
         address = written_address(source.bucket, source.key)
         head = replace(self.head, method=b"HEAD", raw_target=object_target(address, source.version_id))
         check_request(head, address, HEAD_OBJECT)
@@ -382,9 +386,6 @@ class Onward:
         return self._asking(
             b"HEAD", self._origin, now, backend_target(head, address, self._backend.account.profile, names)
         )
-
-    def _source(self) -> CopySource:
-        return read_copy_source(self._backend.account.profile.restrictions or Restrictions(), self.head)
 
     def measuring(self, now: datetime) -> BackendRequest:
         """

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -240,6 +240,10 @@ class Sent:
         return f"{self.answer.status} {found[1]}" if found else str(self.answer.status)
 
     @property
+    def methods(self) -> list[str]:
+        return [head.method.decode() for head in self.requests]
+
+    @property
     def head(self) -> Any:
         (head,) = self.requests
         return head
@@ -274,13 +278,14 @@ async def send(
     *,
     signature: str = "v2",
     profile: Profile | None = None,
+    on_request: Callable[[FaultyConnection, ReceivedRequest], None] = answer_as_storage,
     **options: Any,
 ) -> Sent:
     """
     Send a request through a proxy to a storage that keeps what it is asked.
     """
     harness = Harness(profile=profile or PROFILES[name], signature=signature, **options)
-    harness.backend.on_request = answer_as_storage
+    harness.backend.on_request = on_request
     answer = await harness.request(raw, body)
     await harness.close()
     assert answer is not None

@@ -104,6 +104,13 @@ class Reading:
             if element.name == name and (parent is None or element.parent == parent)
         ]
 
+    def root_text(self, name: str) -> str:
+        """
+        Return the character data of the first child of the root that has this name, without white space around it;
+        empty if there is none.
+        """
+        return "".join(self.texts(name, self.root_name)[:1]).strip()
+
 
 class _UnreadableError(Exception):
     """

@@ -29,8 +29,14 @@ from s3proxy.s3.head import RequestHead
 from s3proxy.s3.query import decode_item, query_items
 
 _V2_NAMES = frozenset({b"list-type", b"continuation-token", b"start-after", b"fetch-owner", b"marker"})
-_ENCODED = frozenset({"Delimiter", "Key", "KeyMarker", "Marker", "NextKeyMarker", "NextMarker", "Prefix", "StartAfter"})
-_WANTED = _ENCODED | {"EncodingType", "IsTruncated"}
+ENCODED_NAMES = frozenset(
+    {"Delimiter", "Key", "KeyMarker", "Marker", "NextKeyMarker", "NextMarker", "Prefix", "StartAfter"}
+)
+"""
+Elements of a listing that ``encoding-type=url`` encodes.
+"""
+
+_WANTED = ENCODED_NAMES | {"EncodingType", "IsTruncated"}
 _MARKERS = frozenset({"Marker", "NextMarker"})
 _ROOTS = frozenset({"ListBucketResult", "ListMultipartUploadsResult", "ListVersionsResult"})
 
@@ -68,15 +74,17 @@ class Listing:
         root = reading.root
         if not reading.is_readable or root is None or root.name not in _ROOTS:
             raise InternalError
-        encodes = self.is_encoded and _first(reading.texts("EncodingType", root.name)) != "url"
+        encodes = self.is_encoded and reading.root_text("EncodingType") != "url"
         if not (self.is_v2 or encodes):
             return document
         added = self._added(reading, root) if self.is_v2 else []
         if encodes:
             told = [(element, b"url") for element in reading.elements if element.name == "EncodingType"][:1]
-            names = [(element, _encode(element.name_bytes)) for element in reading.elements if element.name in _ENCODED]
+            names = [
+                (element, _encode(element.name_bytes)) for element in reading.elements if element.name in ENCODED_NAMES
+            ]
             names += told
-            added = [(name, _encode(text) if name in _ENCODED else text) for name, text in added]
+            added = [(name, _encode(text) if name in ENCODED_NAMES else text) for name, text in added]
             if not told:
                 added.append(("EncodingType", b"url"))
             reading = read_listing_elements(reading.written(replace_contents(reading.document, names)), _WANTED)
@@ -105,10 +113,10 @@ class Listing:
             added.append(("ContinuationToken", self.token))
         if self.start_after is not None:
             added.append(("StartAfter", self.start_after))
-        if _first(reading.texts("IsTruncated", root.name)) == "true":
+        if reading.root_text("IsTruncated") == "true":
             named = reading.texts("NextMarker", root.name)
             markers = [name_bytes(name) for name in named[:1] or (*keys, *prefixes)]
-            if _first(reading.texts("EncodingType", root.name)) == "url":
+            if reading.root_text("EncodingType") == "url":
                 markers = [unquote_to_bytes(marker.replace(b"+", b" ")) for marker in markers]
             following = max(markers, default=b"")
             if following and following == self.marker:
@@ -119,10 +127,6 @@ class Listing:
 
 def _encode(name: bytes) -> bytes:
     return quote_from_bytes(name, safe="/-_.~").encode()
-
-
-def _first(texts: list[str]) -> str:
-    return texts[0].strip() if texts else ""
 
 
 def read_listing(head: RequestHead, address: Address, *, may_be_v2: bool = True) -> Listing | None:

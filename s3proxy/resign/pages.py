@@ -29,6 +29,7 @@ from s3proxy.resign.elements import (
     name_data,
     read_listing_elements,
 )
+from s3proxy.resign.listing import ENCODED_NAMES
 from s3proxy.resign.results import check_root, quoted_tags
 from s3proxy.resign.target import with_query
 from s3proxy.s3.errors import InternalError, NotImplementedByProxy
@@ -49,12 +50,11 @@ Names of one page, as at S3.
 _ENTRIES = frozenset({"CommonPrefixes", "Contents", "DeleteMarker", "Version"})
 _SAFE = "/-_.~"
 _WILDCARDS = re.compile(rb"[%_]")
-_ENCODED = frozenset({"Delimiter", "Key", "KeyMarker", "Marker", "NextKeyMarker", "NextMarker", "Prefix", "StartAfter"})
 _OF_KEYS = ("Marker", "NextMarker")
 _OF_VERSIONS = ("KeyMarker", "NextKeyMarker")
 _WANTED = (
     _ENTRIES
-    | _ENCODED
+    | ENCODED_NAMES
     | frozenset(
         {"ETag", "EncodingType", "IsTruncated", "MaxKeys", "NextVersionIdMarker", "VersionId", "VersionIdMarker"}
     )
@@ -138,7 +138,7 @@ class Page:
         self.following = None
         reading = read_listing_elements(document, _WANTED)
         check_root(self._operation, reading)
-        is_encoded = _first(reading, "EncodingType") == "url"
+        is_encoded = reading.root_text("EncodingType") == "url"
         entries = _entries(reading, is_encoded=is_encoded)
         kept = [entry for entry in entries if entry.name.startswith(self._prefix)]
         if self._rolls_up:
@@ -153,7 +153,7 @@ class Page:
             # The pages after the first are asked for whole.
             kept = sorted(kept, key=lambda entry: entry.name)
             kept = [entry for entry in kept if self._listed_name(entry.name) <= last]
-        is_truncated = (is_cut or _first(reading, "IsTruncated") == "true") and self._max_keys > 0
+        is_truncated = (is_cut or reading.root_text("IsTruncated") == "true") and self._max_keys > 0
         marker = (last, b"") if last is not None else self._next_marker(reading, entries, is_encoded=is_encoded)
         if is_truncated:
             # Its client would ask for the same pages for ever.
@@ -174,10 +174,16 @@ class Page:
         """
         Return the name under which the client gets a key: its own, or a common prefix.
         """
-        if not self._delimiter or self._lists_versions or not name.startswith(self._prefix):
+        if self._lists_versions or not name.startswith(self._prefix):
             return name
-        cut = name.find(self._delimiter, len(self._prefix))
-        return name if cut < 0 else name[: cut + len(self._delimiter)]
+        return self._common_prefix(name) or name
+
+    def _common_prefix(self, name: bytes) -> bytes:
+        """
+        Return the part of a key, which begins with the prefix, up to the delimiter behind that; empty if it has none.
+        """
+        cut = name.find(self._delimiter, len(self._prefix)) if self._delimiter else -1
+        return b"" if cut < 0 else name[: cut + len(self._delimiter)]
 
     def _last_name(self, kept: list[_Entry]) -> bytes | None:
         """
@@ -193,7 +199,8 @@ class Page:
         # White space at its ends is the key's.
         told = "".join(reading.texts(name, reading.root_name)[:1])
         if told:
-            return _decoded(name_bytes(told), is_encoded=is_encoded), name_bytes(_first(reading, "NextVersionIdMarker"))
+            version = name_bytes(reading.root_text("NextVersionIdMarker"))
+            return _decoded(name_bytes(told), is_encoded=is_encoded), version
         last = max(((entry.name, entry.version_id) for entry in entries), default=(b"", b""))
         return last if self._lists_versions else (last[0], b"")
 
@@ -275,13 +282,13 @@ class Page:
         old: list[_Entry] = []
         found: set[bytes] = set()
         for entry in kept:
-            cut = entry.name.find(self._delimiter, len(self._prefix))
+            common = self._common_prefix(entry.name)
             if entry.element.name == "CommonPrefixes":
                 old.append(entry)
-            elif cut < 0 or entry.element.name == "Prefix":
+            elif not common or entry.element.name == "Prefix":
                 left.append(entry)
             else:
-                found.add(entry.name[: cut + len(self._delimiter)])
+                found.add(common)
         if not found:
             return kept, []
         found -= {entry.name for entry in left if entry.element.name == "Prefix"}
@@ -322,11 +329,6 @@ def _encoded(name: bytes, *, is_encoded: bool) -> bytes:
 
 def _own_elements(reading: Reading) -> dict[str, Element]:
     return {element.name: element for element in reading.elements if element.parent == reading.root_name}
-
-
-def _first(reading: Reading, name: str) -> str:
-    texts = reading.texts(name, reading.root_name)
-    return texts[0].strip() if texts else ""
 
 
 def _common_tag(root: Element) -> bytes:
