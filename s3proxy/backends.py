@@ -88,7 +88,7 @@ def make_backend(backend: BackendSettings, settings: Settings, reactor: Any) -> 
         first_byte_time=times.first_byte,
         slow_first_byte_time=times.slow_first_byte,
         spooled_size=spooled_size(backend, profile),
-        keeps_multipart=backend.multipart == "spool",
+        keeps_multipart=backend.keeps_multipart,
         authorities=tuple(place.authority.encode() for place in others),
         extensions=backend.extensions,
         conditions=backend.conditions,

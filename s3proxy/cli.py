@@ -6,6 +6,8 @@ The ``s3proxy`` command: check a configuration, examine a storage, presign a URL
 from __future__ import annotations
 
 import argparse
+import os
+import pwd
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,6 +18,7 @@ from s3proxy import __version__
 from s3proxy.config import Configuration, exposed_files, read_configuration
 from s3proxy.credentials.file import read_keys
 from s3proxy.doctor.command import add_doctor, run_doctor
+from s3proxy.multipart.directory import NoDirectory, find_directory
 from s3proxy.presign import add_presign, run_presign
 from s3proxy.resign.profiles import PROFILES
 from s3proxy.routing import covers
@@ -101,6 +104,8 @@ def _check(path: Path) -> int:
         print(
             "note: limits.key_multipart_size has no use above limits.multipart_size, which holds for all keys together"
         )
+    for line in _multipart_places(settings):
+        print(line)
     shared = _shared_keys(settings, keys.values())
     if shared:
         sharing = ", ".join(f"{number} client keys share {name}" for name, number in shared.items())
@@ -149,6 +154,31 @@ def _unsigned_buckets(settings: Settings) -> Iterator[str]:
         backend = next(routed, settings.backends[0].name)
         if backend in unsigned:
             yield f'anonymous.signed_buckets: "{pattern}" is at backend "{backend}", where nothing is signed'
+
+
+def _multipart_places(settings: Settings) -> Iterator[str]:
+    """
+    Tell where the uploads are kept of each storage that has none.
+    """
+    named = settings.server.multipart_directory
+    for backend in settings.backends:
+        if not backend.keeps_multipart:
+            continue
+        of_backend = f'backend "{backend.name}": multipart uploads'
+        try:
+            directory = find_directory(named)
+        except NoDirectory as error:
+            yield f"warning: {of_backend} are refused: server.multipart_directory is required: {error}"
+        else:
+            condition = "" if named is not None else f", if the daemon runs as user {_user()}"
+            yield f"note: {of_backend} are kept in {directory}{condition}"
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def _shared_keys(settings: Settings, keys: Iterable[Credential]) -> dict[str, int]:

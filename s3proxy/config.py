@@ -133,25 +133,25 @@ def make_settings(content: Mapping[str, Any], directory: Path, environment: Mapp
     try:
         file = structure(_File, content)
     except Faults as error:
-        faults += [*error.faults, *_further_faults(content, error.faults, directory, environment)]
+        faults += [*error.faults, *_further_faults(content, error.faults, directory)]
     else:
-        faults += _faults_between(file, directory, environment)
+        faults += _faults_between(file, directory)
     if faults:
         raise Faults(sorted(named_faults(set(faults), content)))
     server = file.server
-    multipart_directory = _multipart_directory(server, directory, environment)
     endpoints = server.listen or (() if file.listener else (DEFAULT_LISTEN,))
     listeners = [ListenerSettings(endpoint=endpoint) for endpoint in endpoints] + list(file.listener)
     return Settings(
         server=replace(
-            server, spool_directory=str(directory / server.spool_directory), multipart_directory=multipart_directory
+            server,
+            spool_directory=str(directory / server.spool_directory),
+            multipart_directory=_multipart_directory(server, directory),
         ),
         listeners=tuple(_with_inherited(listener, server) for listener in listeners),
         backends=tuple(
             replace(
                 _with_paths(backend, directory),
                 region=backend.region or server.region,
-                multipart=_multipart(backend, multipart_directory),
                 secret_access_key=secrets[index],
             )
             for index, backend in enumerate(file.backend)
@@ -168,7 +168,7 @@ def make_settings(content: Mapping[str, Any], directory: Path, environment: Mapp
     )
 
 
-def _faults_between(file: _File, directory: Path, environment: Mapping[str, str]) -> list[Fault]:
+def _faults_between(file: _File, directory: Path) -> list[Fault]:
     """
     Find what is wrong between options, or between an option and the machine, where each option alone is right.
     """
@@ -178,7 +178,7 @@ def _faults_between(file: _File, directory: Path, environment: Mapping[str, str]
     _check_routes(file, faults)
     _check_spool(file.server, directory, faults)
     _check_commit(file, faults)
-    _check_multipart(file, _multipart_directory(file.server, directory, environment), faults)
+    _check_multipart(file, directory, faults)
     _check_access_log(file.log, directory, faults)
     _check_trust(file, faults)
     _check_addresses(file, faults)
@@ -195,9 +195,7 @@ _STAND_IN = "a-name-that-no-file-has"
 _ARRAYS = {name.strip("[]"): table for name, table in TABLES.items() if name.startswith("[[")}
 
 
-def _further_faults(
-    content: Mapping[str, Any], faults: Sequence[Fault], directory: Path, environment: Mapping[str, str]
-) -> list[Fault]:
+def _further_faults(content: Mapping[str, Any], faults: Sequence[Fault], directory: Path) -> list[Fault]:
     """
     Find the same where some options are wrong, as far as those have nothing to do with it.
     """
@@ -222,7 +220,7 @@ def _further_faults(
         wrong |= {f"listener[{index}]" for index in range(len(file.listener))}
     return [
         fault
-        for fault in _faults_between(file, directory, environment)
+        for fault in _faults_between(file, directory)
         # Also of a name that is not found while some are not known: the message lists them.
         if _STAND_IN not in fault.message
         and not (fault.place.partition(".")[0] in wrong and _OF_SEVERAL.search(fault.message))
@@ -424,21 +422,8 @@ def _check_spool(server: ServerSettings, directory: Path, faults: list[Fault]) -
         faults.append(Fault("server.spool_directory", f"{path}: is no directory to write to"))
 
 
-def _multipart_directory(server: ServerSettings, directory: Path, environment: Mapping[str, str]) -> str | None:
-    if server.multipart_directory is not None:
-        return str(directory / server.multipart_directory)
-    # systemd may have made several; the first is the unit's own ("systemd.exec", StateDirectory=).
-    state_directory = environment.get("STATE_DIRECTORY", "").partition(":")[0]
-    return str(Path(state_directory) / "multipart") if state_directory else None
-
-
-def _multipart(backend: BackendSettings, multipart_directory: str | None) -> str | None:
-    """
-    Return what holds for a backend; None if its storage has multipart uploads of its own.
-    """
-    if not PROFILES[backend.profile].lacks_multipart:
-        return None
-    return backend.multipart or ("spool" if multipart_directory is not None else "refuse")
+def _multipart_directory(server: ServerSettings, directory: Path) -> str | None:
+    return str(directory / server.multipart_directory) if server.multipart_directory is not None else None
 
 
 def _check_commit(file: _File, faults: list[Fault]) -> None:
@@ -448,17 +433,16 @@ def _check_commit(file: _File, faults: list[Fault]) -> None:
             faults.append(Fault(f"backend[{index}].spool_up_to", why))
 
 
-def _check_multipart(file: _File, multipart_directory: str | None, faults: list[Fault]) -> None:
+def _check_multipart(file: _File, directory: Path, faults: list[Fault]) -> None:
     for index, backend in enumerate(file.backend):
         place = f"backend[{index}].multipart"
         if backend.multipart is not None and not PROFILES[backend.profile].lacks_multipart:
             lacking = ", ".join(sorted(profile.name for profile in PROFILES.values() if profile.lacks_multipart))
             why = f"a {backend.profile} has multipart uploads of its own; this is for profile {lacking}"
             faults.append(Fault(place, why))
-        elif backend.multipart == "spool" and multipart_directory is None:
-            faults.append(Fault(place, '"spool" needs server.multipart_directory'))
-    if file.server.multipart_directory is not None and multipart_directory is not None:
-        path = Path(multipart_directory)
+    named = _multipart_directory(file.server, directory)
+    if named is not None:
+        path = Path(named)
         if not (path.is_dir() or path.parent.is_dir()):
             faults.append(Fault("server.multipart_directory", f"{path.parent}: is no directory"))
 

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from twisted.logger import Logger
+
 from s3proxy.accesslog import AccessLog, AccessRecord
 from s3proxy.authentication import Anonymous, Realm
 from s3proxy.backend.backend import Backend
@@ -20,7 +22,8 @@ from s3proxy.budget import Budgets
 from s3proxy.credentials.file import BUDGET_OPTIONS, FileCredentialStore
 from s3proxy.frontend.channel import ClientTimes
 from s3proxy.frontend.site import make_request_id
-from s3proxy.multipart.store import CannotKeepUploads, MultipartStore, StoreLimits
+from s3proxy.multipart.directory import CannotKeepUploads, DirectoryClaim, NoDirectory
+from s3proxy.multipart.store import MultipartStore, StoreLimits
 from s3proxy.multipart.uploads import MultipartUploads
 from s3proxy.proxy import Proxy, ProxyCounts, ProxySettings
 from s3proxy.replay import ReplayWindow
@@ -28,6 +31,8 @@ from s3proxy.routing import Routing
 from s3proxy.s3.credential import BudgetLimits
 from s3proxy.settings import BackendSettings, Limits, ListenerSettings, Settings
 from s3proxy.tables import Faults
+
+_log = Logger()
 
 
 def utc_now() -> datetime:
@@ -93,7 +98,7 @@ class Generation:
             self.spool.quota = limits.spool_size
         else:
             self.spool = SpoolDirectory(Path(server.spool_directory), limits.spool_size)
-        self.multipart = self._multipart(former)
+        self.multipart: MultipartUploads | None = None
         if former is not None and _budgeted(former.settings) == _budgeted(settings):
             self.budgets: Budgets = former.budgets
         else:
@@ -104,11 +109,23 @@ class Generation:
         elif server.replay_window:
             self.replay_window = ReplayWindow(server.replay_window, limits.replay_entries)
 
-    def _multipart(self, former: Generation | None) -> MultipartUploads | None:
+    def open(self, multipart_directory: Path | None, former: Generation | None = None) -> None:
+        """
+        Open what belongs to the user that the daemon runs as: before its start that may be root.
+
+        Args:
+            multipart_directory: As the daemon has claimed it; None to refuse multipart uploads.
+
+        Raises:
+            CannotStart: It cannot be used.
+        """
+        if multipart_directory is not None:
+            self.multipart = self._open_multipart(multipart_directory, former)
+        for proxy in self.proxies:
+            proxy.multipart = self.multipart
+
+    def _open_multipart(self, directory: Path, former: Generation | None) -> MultipartUploads:
         settings = self.settings
-        directory = settings.server.multipart_directory
-        if directory is None or not any(backend.multipart == "spool" for backend in settings.backends):
-            return None
         limits = StoreLimits(
             settings.limits.multipart_size,
             settings.limits.multipart_uploads,
@@ -117,11 +134,11 @@ class Generation:
             key_multipart_size(settings.limits),
         )
         known = former.multipart if former is not None else None
-        if known is not None and former is not None and former.settings.server.multipart_directory == directory:
+        if known is not None and known.store.directory == directory:
             known.store.limits = limits
             return known
         try:
-            return MultipartUploads(MultipartStore(Path(directory), limits, time.time), self._reactor)
+            return MultipartUploads(MultipartStore(directory, limits, time.time), self._reactor)
         except CannotKeepUploads as error:
             raise CannotStart(f"server.multipart_directory: {error}") from None
 
@@ -215,6 +232,34 @@ class Generation:
         for backend in self.backends.values():
             if id(backend) not in kept:
                 backend.agent.retire()
+
+
+def claim_directory(settings: Settings, former: DirectoryClaim | None = None) -> DirectoryClaim | None:
+    """
+    Have the directory of multipart uploads for this daemon alone; None if it keeps none.
+
+    Args:
+        former: Returned itself if the settings ask for no other.
+
+    Raises:
+        CannotStart: It cannot be used, or another daemon has it; or the settings ask for one and name none, and no
+            default one can be used.
+    """
+    backends = [backend for backend in settings.backends if backend.keeps_multipart]
+    named = settings.server.multipart_directory
+    if not backends:
+        return None
+    if former is not None and former.named == named:
+        return former
+    try:
+        return DirectoryClaim(named)
+    except NoDirectory as error:
+        if any(backend.multipart == "spool" for backend in backends):
+            raise CannotStart(f"server.multipart_directory is required: {error}") from None
+        _log.warn("multipart uploads are refused: server.multipart_directory is required: {reason}", reason=str(error))
+        return None
+    except CannotKeepUploads as error:
+        raise CannotStart(f"server.multipart_directory: {error}") from None
 
 
 def all_limits(limits: Limits) -> BudgetLimits:

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import Any, cast
 
@@ -26,9 +27,10 @@ from s3proxy.frontend.proxy_protocol import ProxyHeaderFactory
 from s3proxy.frontend.resource import S3Resource
 from s3proxy.frontend.site import S3Site
 from s3proxy.gauges import measure
-from s3proxy.generation import Generation, utc_now
+from s3proxy.generation import Generation, claim_directory, utc_now
 from s3proxy.listening import ADMIN, CannotListen, Sockets
 from s3proxy.metrics import Metrics
+from s3proxy.multipart.directory import DirectoryClaim
 from s3proxy.process import prepare_process, stop_once
 from s3proxy.proxy import ProxyCounts
 from s3proxy.s3.errors import S3Error
@@ -55,6 +57,7 @@ class ProxyService(Service):
         sockets: Those which are open already, with their names.
         handles_signals: Whether SIGHUP reloads, and SIGUSR2 ends nothing.
         balance: Which other processes accept from the same sockets.
+        multipart_directory: What such processes have claimed together; without others this one claims its own.
 
     Raises:
         CannotStart: What the settings ask for cannot be done.
@@ -72,8 +75,12 @@ class ProxyService(Service):
         sockets: Sockets | None = None,
         handles_signals: bool = True,
         balance: Balance | None = None,
+        multipart_directory: Path | None = None,
     ) -> None:
         self._reactor = reactor
+        self._is_one_of_several = balance is not None
+        self._shared_directory = multipart_directory
+        self._claim: DirectoryClaim | None = None
         self._load = load
         self._sockets = sockets or Sockets(reactor)
         self._handles_signals = handles_signals
@@ -110,12 +117,23 @@ class ProxyService(Service):
         try:
             self._listen(self.generation)
         except CannotListen as error:
-            for port in self._ports.values():
-                port.stopListening()
+            self._stop_listening()
             raise CannotStart(str(error)) from None
+
+    def _stop_listening(self) -> None:
+        for port in self._ports.values():
+            port.stopListening()
 
     def startService(self) -> None:
         self.privilegedStartService()
+        # After twistd has given up root: what it makes must be the daemon's own.
+        try:
+            self._claim = self._claimed(self.generation.settings)
+            self._open(self.generation, self._claim)
+        except CannotStart:
+            self._give_up_directory()
+            self._stop_listening()
+            raise
         super().startService()
         self.generation.start()
         if self._handles_signals:
@@ -160,6 +178,8 @@ class ProxyService(Service):
 
     def _end(self, seconds: float, *, is_succeeded: bool) -> Deferred[None]:
         self._is_draining = True
+        # A successor may have it: what still runs here is safe with others beside it.
+        self._give_up_directory()
         self.connection_limit.leave()
         waiting: list[Deferred[Any]] = []
         for name in tuple(self._ports):
@@ -190,17 +210,25 @@ class ProxyService(Service):
         """
         if self._is_draining:
             return self._not_reloaded(["the process is stopping"])
-        former = self.generation
+        former, claim = self.generation, self._claim
         try:
             settings = self._load() if self._load is not None else former.settings
             generation = self._make_generation(settings, former)
             for name, endpoint in endpoints(settings).items():
                 self._sockets.open(name, endpoint)
+            if self.running:
+                claim = self._claimed(settings)
+                self._open(generation, claim, former)
         except Faults as error:
             return self._not_reloaded(error.told)
         except (CannotStart, CannotListen) as error:
             self._sockets.keep_only(self._ports)
+            if claim is not None and claim is not self._claim:
+                claim.give_up()
             return self._not_reloaded([str(error)])
+        if claim is not self._claim:
+            self._give_up_directory()
+            self._claim = claim
         if settings.server.workers > 1:
             self._log.warn(
                 "server.workers is {wanted} now: one process has no supervisor which could start others; this takes a "
@@ -281,26 +309,32 @@ class ProxyService(Service):
 
     # Inside
 
+    def _claimed(self, settings: Settings) -> DirectoryClaim | None:
+        return None if self._is_one_of_several else claim_directory(settings, self._claim)
+
+    def _open(self, generation: Generation, claim: DirectoryClaim | None, former: Generation | None = None) -> None:
+        generation.open(claim.directory if claim is not None else self._shared_directory, former)
+
+    def _give_up_directory(self) -> None:
+        claim, self._claim = self._claim, None
+        if claim is not None:
+            claim.give_up()
+
     def _tell_multipart(self) -> None:
-        settings = self.generation.settings
-        for backend in settings.backends:
-            if backend.multipart == "refuse":
-                self._log.info(
-                    "backend {backend} has no multipart uploads: they are refused; server.multipart_directory would "
-                    "keep them here",
-                    backend=backend.name,
-                )
-            elif backend.multipart == "spool":
+        multipart = self.generation.multipart
+        for backend in self.generation.settings.backends:
+            if backend.keeps_multipart and multipart is not None:
                 self._log.info(
                     "backend {backend} has no multipart uploads: they are kept in {directory}",
                     backend=backend.name,
-                    directory=settings.server.multipart_directory,
+                    directory=multipart.store.directory,
                 )
-        multipart = self.generation.multipart
+            elif backend.keeps_multipart or backend.multipart == "refuse":
+                self._log.info("backend {backend} has no multipart uploads: they are refused", backend=backend.name)
         if multipart is not None and multipart.store.is_volatile:
             self._log.warn(
                 "{directory} is in memory: multipart uploads do not outlive a restart of this machine",
-                directory=settings.server.multipart_directory,
+                directory=multipart.store.directory,
             )
 
     def _listener(self, name: str | None) -> ListenerSettings:

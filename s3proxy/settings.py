@@ -327,9 +327,11 @@ class ServerSettings:
     multipart_directory: str | None = option(
         FILE,
         "Where parts of uploads are kept for a storage that has no multipart uploads, until they are complete. It is "
-        "made with mode 0700, must be the daemon's own, and must outlive a restart of the machine: on no tmpfs.",
+        "made with mode 0700, must be the daemon's own, and must outlive a restart of the machine: on no tmpfs. No two "
+        "daemons can have the same.",
         None,
-        told="`multipart` in systemd's `STATE_DIRECTORY`; without that such uploads are refused",
+        told="the first of these that the daemon's user can have: `multipart` in systemd's `STATE_DIRECTORY`; "
+        "`/var/lib/s3proxy/multipart`; `s3proxy/multipart` in `$XDG_STATE_HOME` or `~/.local/state`",
     )
     host_id: str = option(
         text("printable text"), "The text of `HostId` in errors and of `x-amz-id-2`: names this process.", "s3proxy"
@@ -441,7 +443,7 @@ class BackendSettings:
         "`multipart_directory`, and sends the whole object when the upload is completed. `refuse` answers 501 "
         "NotImplemented. Only for a profile whose storage has none: walrus-3.4.",
         None,
-        told="`spool`, if there is a directory",
+        told="`spool`, if any directory can be used",
     )
     extensions: tuple[str, ...] | None = option(
         list_of(
@@ -469,6 +471,13 @@ class BackendSettings:
     ca_file: str | None = option(FILE, "PEM certificates which its own must descend from.", None, told="the system's")
     client_certificate_file: str | None = option(FILE, "A PEM certificate to show to it, with its chain.", None)
     client_private_key_file: str | None = option(FILE, "The PEM private key of that certificate.", None)
+
+    @property
+    def keeps_multipart(self) -> bool:
+        """
+        Whether its storage has no multipart uploads, and they are to be kept here.
+        """
+        return PROFILES[self.profile].lacks_multipart and self.multipart != "refuse"
 
     @property
     def places(self) -> tuple[Place, ...]:

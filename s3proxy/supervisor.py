@@ -33,9 +33,10 @@ from s3proxy.admin import AdminSite
 from s3proxy.backends import CannotStart
 from s3proxy.config import Configuration
 from s3proxy.frontend.balance import SharedCounts
-from s3proxy.generation import Generation
+from s3proxy.generation import Generation, claim_directory
 from s3proxy.listening import ADMIN, CannotListen, Sockets
 from s3proxy.metrics import Family, MetricsSum
+from s3proxy.multipart.directory import DirectoryClaim
 from s3proxy.process import python_command, sealed_memory, stop_once, write_no_core
 from s3proxy.proxy import ProxyCounts
 from s3proxy.service import endpoints
@@ -185,6 +186,7 @@ class Supervisor(Service):
         self._sockets = Sockets(reactor, self._former.sockets)
         self._configuration = load()
         self._settings = self._checked(self._configuration)
+        self._claim: DirectoryClaim | None = None
         self._admin_port: IListeningPort | None = None
         self._handled = {signal.SIGHUP: self.reload, signal.SIGUSR2: self.restart}
         self._is_changing = False
@@ -214,12 +216,14 @@ class Supervisor(Service):
             raise CannotStart(str(error)) from None
 
     def startService(self) -> None:
+        # After twistd has given up root. The workers share the directory.
+        self._claim = claim_directory(self._settings)
         super().startService()
         self._sockets.keep_only(endpoints(self._settings))
         self._handle_signals()
         self._reaping.start(1.0)
         self._listen_for_admin()
-        self._change(self._configuration, self._settings, self._former.retire)
+        self._change(self._configuration, self._settings, self._claim, self._former.retire)
 
     def stopService(self) -> Deferred[None]:
         """
@@ -227,6 +231,7 @@ class Supervisor(Service):
         """
         super().stopService()
         self._is_stopping = True
+        self._give_up(self._claim)
         for number in self._handled:
             # The default would end this process in the middle of the drain, and leave the workers to themselves.
             signal.signal(number, signal.SIG_IGN)
@@ -271,14 +276,21 @@ class Supervisor(Service):
             settings = self._checked(configuration)
             for name, endpoint in endpoints(settings).items():
                 self._sockets.open(name, endpoint)
+            claim = claim_directory(settings, self._claim)
         except Faults as error:
             self._not_reloaded(*error.told)
         except (CannotStart, CannotListen) as error:
             self._not_reloaded(str(error))
         else:
-            self._change(configuration, settings, lambda: None)
+            self._change(configuration, settings, claim, lambda: None)
 
-    def _change(self, configuration: Configuration, settings: Any, changed: Callable[[], None]) -> None:
+    def _change(
+        self,
+        configuration: Configuration,
+        settings: Any,
+        claim: DirectoryClaim | None,
+        changed: Callable[[], None],
+    ) -> None:
         """
         Start workers; once all of them are ready, let those before them end.
         """
@@ -287,13 +299,14 @@ class Supervisor(Service):
         try:
             counts = SharedCounts(settings.server.workers)
             for number in range(settings.server.workers):
-                new.append(self._start(configuration, settings, counts, number))
+                new.append(self._start(configuration, settings, claim, counts, number))
         except OSError as error:
             # No process, descriptor or memory is left for another one.
             for worker in new:
                 worker.tell(STOP)
             if not former:
                 raise CannotStart(f"cannot start a worker: {error.strerror}") from None
+            self._give_up(claim if claim is not self._claim else None)
             self._not_reloaded(f"cannot start a worker: {error.strerror}")
             return
         self._is_changing = True
@@ -304,9 +317,11 @@ class Supervisor(Service):
                 giving_up.cancel()
             self._is_changing = False
             if self._is_stopping:
+                self._give_up(claim)
                 return
             if all(is_ready for _, is_ready in results):
-                self._configuration, self._settings = configuration, settings
+                self._give_up(self._claim if claim is not self._claim else None)
+                self._configuration, self._settings, self._claim = configuration, settings, claim
                 self._sockets.keep_only(endpoints(settings))
                 for worker in former:
                     worker.tell(RETIRE)
@@ -317,6 +332,7 @@ class Supervisor(Service):
             else:
                 for worker in new:
                     worker.tell(STOP)
+                self._give_up(claim if claim is not self._claim else None)
                 self._not_reloaded("a new worker did not become ready")
                 if not former:
                     self.reactor.stop()
@@ -325,6 +341,10 @@ class Supervisor(Service):
                 self.reload()
 
         DeferredList([worker.ready for worker in new]).addCallback(started)
+
+    def _give_up(self, claim: DirectoryClaim | None) -> None:
+        if claim is not None:
+            claim.give_up()
 
     def _not_reloaded(self, *faults: str) -> None:
         self._reloads["failed"] += 1
@@ -409,13 +429,26 @@ class Supervisor(Service):
 
     # Workers
 
-    def _start(self, configuration: Configuration, settings: Any, counts: SharedCounts, number: int) -> Worker:
+    def _start(
+        self,
+        configuration: Configuration,
+        settings: Any,
+        claim: DirectoryClaim | None,
+        counts: SharedCounts,
+        number: int,
+    ) -> Worker:
         names = endpoints(settings)
         sockets = {name: fd for name, fd in self._sockets.descriptors.items() if name in names and name != ADMIN}
         in_worker = {name: FIRST_SOCKET_FD + number for number, name in enumerate(sockets)}
         counts_fd = FIRST_SOCKET_FD + len(sockets)
         message = start_message(
-            configuration.content, configuration.directory, in_worker, settings.server.workers, number, counts_fd
+            configuration.content,
+            configuration.directory,
+            in_worker,
+            settings.server.workers,
+            number,
+            counts_fd,
+            claim.directory if claim is not None else None,
         )
         message_fd = sealed_memory("s3proxy", message)
         commands_read_fd, commands_fd = os.pipe()
@@ -472,7 +505,7 @@ class Supervisor(Service):
         if worker.configuration is not self._configuration:
             return
         try:
-            replacement = self._start(self._configuration, self._settings, worker.counts, worker.number)
+            replacement = self._start(self._configuration, self._settings, self._claim, worker.counts, worker.number)
         except OSError as error:
             self._log.error("cannot start a worker: {reason}", reason=error.strerror)
             self.reactor.callLater(MAX_PAUSE, self._replace, worker)

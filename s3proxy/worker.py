@@ -47,7 +47,13 @@ Seconds between two reports: what a process which is killed has counted since it
 
 
 def start_message(
-    content: Any, directory: Path, sockets: dict[str, int], workers: int, number: int, counts_fd: int
+    content: Any,
+    directory: Path,
+    sockets: dict[str, int],
+    workers: int,
+    number: int,
+    counts_fd: int,
+    multipart_directory: Path | None,
 ) -> bytes:
     """
     Write what a worker is to do.
@@ -59,6 +65,7 @@ def start_message(
         workers: How many there are, to share limits with.
         number: Which of them this is, from 0 on.
         counts_fd: In the worker, of the memory where they tell how many connections they have.
+        multipart_directory: What the supervisor has claimed for all of them; None if it has none.
     """
     message = {
         "content": content,
@@ -67,6 +74,7 @@ def start_message(
         "workers": workers,
         "number": number,
         "counts_fd": counts_fd,
+        "multipart_directory": str(multipart_directory) if multipart_directory is not None else None,
     }
     return json.dumps(message).encode()
 
@@ -121,7 +129,15 @@ def _make_service(message: dict[str, Any], reactor: Any) -> ProxyService | None:
     try:
         settings = share_of(make_settings(message["content"], Path(message["directory"])), message["workers"])
         balance = Balance(message["counts_fd"], message["number"])
-        service = ProxyService(settings, reactor, sockets=sockets, handles_signals=False, balance=balance)
+        directory = message["multipart_directory"]
+        service = ProxyService(
+            settings,
+            reactor,
+            sockets=sockets,
+            handles_signals=False,
+            balance=balance,
+            multipart_directory=Path(directory) if directory is not None else None,
+        )
         service.startService()
     except (Faults, CannotStart) as error:
         _log("critical", str(error))

@@ -6,20 +6,25 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pwd
 import random
 import re
 import signal
 import socket
 import sqlite3
+import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import unquote
 
 import pytest
 import pytest_twisted
 
+from s3proxy.multipart.directory import CannotKeepUploads, DirectoryClaim
 from s3proxy.s3.limits import MIB
 from s3proxy.testing.faulty_backend import FaultyConnection, ReceivedRequest
 from tests.harness import until
@@ -284,21 +289,192 @@ async def test_a_reload(tmp_path: Path) -> None:
     assert (statuses, keeper.objects) == ([200, 200, 501, 200, 200], {"k1": b"before"})
 
 
-@pytest_twisted.ensureDeferred
-async def test_without_a_directory(tmp_path: Path) -> None:
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+PYTHON = Path(sys.executable).resolve()
+OF_NOBODY = [
+    1,
+    pytest.param(
+        2,
+        marks=pytest.mark.skipif(
+            not all(path.stat().st_mode & stat.S_IXOTH for path in (PYTHON, *PYTHON.parents)),
+            reason="other users cannot start this Python",
+        ),
+    ),
+]
+"""
+Numbers of workers that a daemon may have which is another user's.
+"""
+
+NOBODY = pwd.getpwnam("nobody")
+"""
+A user whose home is nowhere, and to whom ``/var/lib`` is closed.
+"""
+
+
+@pytest.fixture
+def open_path() -> Iterator[Path]:
     """
-    Uploads are refused, and a line at the start says what would keep them.
+    A directory that other users may enter, as pytest's own is not.
     """
-    daemon = Daemon(tmp_path, backend=WALRUS)
+    with TemporaryDirectory() as name:
+        path = Path(name)
+        path.chmod(0o755)
+        yield path
+
+
+def as_nobody(configuration: Path) -> list[str]:
+    """
+    The command line of a daemon that begins as root, and does not stay so.
+    """
+    arguments = twistd_arguments(configuration)
+    arguments[arguments.index("-n")] = f"-n --uid={NOBODY.pw_uid} --gid={NOBODY.pw_gid}"
+    return [part for argument in arguments for part in (argument.split() if argument.startswith("-n ") else [argument])]
+
+
+def give_to_nobody(directory: Path) -> None:
+    """
+    Let the workers of such a daemon read their configuration, and write their log.
+    """
+    (directory / "access.log").touch()
+    for path in (directory, *directory.rglob("*")):
+        os.chown(path, NOBODY.pw_uid, NOBODY.pw_gid)
+
+
+def without_state(**more: str) -> dict[str, str]:
+    """
+    An environment in which nothing says where a daemon's state is, unless ``more`` does.
+    """
     environment = {name: value for name, value in os.environ.items() if name != "STATE_DIRECTORY"}
-    with running(twistd_arguments(daemon.configuration), tmp_path, environment) as process:
+    return {**environment, **more}
+
+
+async def ask_for_parts(daemon: Daemon) -> bytes:
+    """
+    Ask for the parts of an upload that nobody has begun; return the answer. The storage is not asked.
+    """
+    head, _ = daemon.signer().head("GET", "/b/k?uploadId=none")
+    return await daemon.ask(head)
+
+
+@as_root
+@pytest.mark.parametrize("workers", OF_NOBODY)
+@pytest_twisted.ensureDeferred
+async def test_without_a_directory(open_path: Path, workers: int) -> None:
+    """
+    Where none can be had, uploads are refused, and a line at the start says why. Nothing is made as root.
+    """
+    daemon = Daemon(open_path, backend=WALRUS, server=f"workers = {workers}")
+    give_to_nobody(open_path)
+    # Whoever started it may have a home that is closed to others.
+    environment = without_state(XDG_STATE_HOME="/root/state", HOME="/root")
+    with running(as_nobody(daemon.configuration), open_path, environment) as process:
         await until_listening(daemon.port, process)
-        head, _ = daemon.signer().head("POST", "/b/k?uploads", unsigned={"Content-Length": "0"})
-        answer = await daemon.ask(head)
-        await until(lambda: "multipart_directory would keep them" in daemon.output())
+        answer = await ask_for_parts(daemon)
+        await until(lambda: "server.multipart_directory is required: /var/lib/s3proxy/multipart:" in daemon.output())
     await daemon.close()
 
     assert answer.startswith(b"HTTP/1.1 501")
+    assert not Path("/root/state").exists()
+
+
+@as_root
+@pytest.mark.parametrize("workers", OF_NOBODY)
+@pytest.mark.parametrize("named", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_the_directory_belongs_to_the_user_that_twistd_changes_to(
+    open_path: Path, workers: int, *, named: bool
+) -> None:
+    """
+    It is made after ``--uid`` has changed the user, whether an option names it or not.
+    """
+    state = open_path / "state"
+    state.mkdir()
+    option = f'multipart_directory = "{state / "named"}"' if named else ""
+    daemon = Daemon(open_path, backend=WALRUS, server=f"workers = {workers}\n{option}")
+    give_to_nobody(open_path)
+    environment = without_state(XDG_STATE_HOME=str(state), HOME="/root")
+    directory = state / "named" if named else state / "s3proxy" / "multipart"
+    with running(as_nobody(daemon.configuration), open_path, environment) as process:
+        await until_listening(daemon.port, process)
+        answer = await ask_for_parts(daemon)
+    await daemon.close()
+
+    assert answer.startswith(b"HTTP/1.1 404"), daemon.output()
+    found = directory.stat()
+    assert (found.st_uid, found.st_mode & 0o777) == (NOBODY.pw_uid, 0o700)
+    assert {path.stat().st_uid for path in directory.rglob("*")} == {NOBODY.pw_uid}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest_twisted.ensureDeferred
+async def test_a_second_daemon(tmp_path: Path, workers: int) -> None:
+    """
+    It does not start in the first one's directory, and says whose that is. It may once the first has ended.
+    """
+    first_path, second_path = tmp_path / "first", tmp_path / "second"
+    server = f'workers = {workers}\nmultipart_directory = "{tmp_path / "uploads"}"'
+    for path in (first_path, second_path):
+        path.mkdir()
+    first = Daemon(first_path, backend=WALRUS, server=server)
+    second = Daemon(second_path, backend=WALRUS, server=server)
+    with running(twistd_arguments(first.configuration), first_path) as process:
+        await until_listening(first.port, process)
+        begun = await ask_for_parts(first)
+        with running(twistd_arguments(second.configuration), second_path) as refused:
+            await until(lambda: refused.poll() is not None)
+        status, told = refused.returncode, second.output()
+        number = process.pid
+    with running(twistd_arguments(second.configuration), second_path) as process:
+        await until_listening(second.port, process)
+        taken = await ask_for_parts(second)
+    for daemon in (first, second):
+        await daemon.close()
+
+    why = f"server.multipart_directory: {tmp_path / 'uploads'}: another daemon, process {number}, keeps its uploads"
+    assert (status, why in told, "Traceback" in told) == (1, True, False), told
+    assert begun.startswith(b"HTTP/1.1 404")
+    assert taken.startswith(b"HTTP/1.1 404")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest_twisted.ensureDeferred
+async def test_a_reload_that_wants_another_ones_directory(tmp_path: Path, workers: int) -> None:
+    """
+    It changes nothing. One that wants a free directory gives up the former.
+    """
+    daemon = Daemon(tmp_path, backend=WALRUS, server=f'workers = {workers}\nmultipart_directory = "one"')
+    taken = DirectoryClaim(str(tmp_path / "two"))
+    text = daemon.configuration.read_text()
+    reloaded = "reloaded: " if workers == 1 else "2 workers serve"
+    with running(twistd_arguments(daemon.configuration), tmp_path) as process:
+        await until_listening(daemon.port, process)
+        # Once it answers it handles signals.
+        await ask_for_parts(daemon)
+        await until(lambda: workers == 1 or reloaded in daemon.output())
+        before = daemon.output().count(reloaded)
+        daemon.configuration.write_text(text.replace('"one"', '"two"'))
+        process.send_signal(signal.SIGHUP)
+        await until(lambda: "two: another daemon" in daemon.output())
+        refused = await ask_for_parts(daemon)
+        taken.give_up()
+        process.send_signal(signal.SIGHUP)
+        await until(lambda: daemon.output().count(reloaded) > before)
+        moved = await ask_for_parts(daemon)
+        await until(lambda: _is_free(tmp_path / "one"))
+        is_free = _is_free(tmp_path / "two")
+    await daemon.close()
+
+    assert refused.startswith(b"HTTP/1.1 404")
+    assert moved.startswith(b"HTTP/1.1 404")
+    assert not is_free
+
+
+def _is_free(directory: Path) -> bool:
+    try:
+        DirectoryClaim(str(directory)).give_up()
+    except CannotKeepUploads:
+        return False
+    return True
 
 
 def metric(path: Path, name: str) -> float:

@@ -18,7 +18,6 @@ import os
 import re
 import secrets
 import sqlite3
-import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from enum import auto
 from pathlib import Path
 from typing import NamedTuple
 
+from s3proxy.multipart.directory import CannotKeepUploads, lock, make_directory
 from s3proxy.multipart.documents import (
     BegunUpload,
     CompletedPart,
@@ -153,12 +153,6 @@ them each time.
 """
 
 
-class CannotKeepUploads(Exception):
-    """
-    The directory cannot be used; the text tells why.
-    """
-
-
 @dataclass(frozen=True, slots=True)
 class StoreLimits:
     """
@@ -262,6 +256,7 @@ class MultipartStore:
         now: Tells the time, in seconds since the epoch.
 
     Attributes:
+        directory: As it was given.
         refused_count: Parts and uploads for which there was no room.
 
     Raises:
@@ -272,7 +267,7 @@ class MultipartStore:
         self.limits = limits
         self.refused_count = 0
         self._now = now
-        self._directory = directory
+        self.directory = directory
         self._parts = directory / PARTS
         self._lock = threading.Lock()
         # Of this process, so that it can tell what it has forgotten from what it is still at.
@@ -283,7 +278,7 @@ class MultipartStore:
         self._leader_fd = -1
         self._process_fd = -1
         try:
-            _make_directory(directory)
+            make_directory(directory)
             for name in (PARTS, PROCESSES):
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(directory / name, 0o700)
@@ -315,7 +310,7 @@ class MultipartStore:
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self._directory / DATABASE, timeout=BUSY_TIME, isolation_level=None, check_same_thread=False
+            self.directory / DATABASE, timeout=BUSY_TIME, isolation_level=None, check_same_thread=False
         )
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
@@ -366,7 +361,7 @@ class MultipartStore:
         """
         Whether its file system is in memory.
         """
-        device = os.stat(self._directory).st_dev
+        device = os.stat(self.directory).st_dev
         wanted = f"{os.major(device)}:{os.minor(device)}"
         try:
             lines = Path("/proc/self/mountinfo").read_text("utf-8", "replace").splitlines()
@@ -647,7 +642,7 @@ class MultipartStore:
         with self._transaction() as database:
             owners = {process for (process,) in database.execute("SELECT DISTINCT process FROM reservations")}
             owners |= {process for (process,) in database.execute("SELECT completer FROM uploads WHERE state = 1")}
-        owners |= {name.partition("-")[0] for name in names} | set(os.listdir(self._directory / PROCESSES))
+        owners |= {name.partition("-")[0] for name in names} | set(os.listdir(self.directory / PROCESSES))
         dead = {process for process in owners if process != self._process and not self._lives(process)}
         files: list[str] = []
         with self._transaction() as database:
@@ -700,8 +695,8 @@ class MultipartStore:
         Return True if this is the one process that speaks for the directory: it tells its size, and sweeps.
         """
         if self._leader_fd < 0:
-            fd = os.open(self._directory / LEADER, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-            if not _lock(fd):
+            fd = os.open(self.directory / LEADER, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            if not lock(fd):
                 os.close(fd)
                 return False
             self._leader_fd = fd
@@ -760,22 +755,22 @@ class MultipartStore:
     def _begin_process(self) -> str:
         while True:
             name = secrets.token_hex(8)
-            path = self._directory / PROCESSES / name
+            path = self.directory / PROCESSES / name
             fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
             # Before we had the lock another process may have taken us for dead, and removed the file.
-            if _lock(fd) and path.exists():
+            if lock(fd) and path.exists():
                 self._process_fd = fd
                 return name
             os.close(fd)
 
     def _lives(self, process: str) -> bool:
-        path = self._directory / PROCESSES / process
+        path = self.directory / PROCESSES / process
         try:
             fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
         try:
-            if not _lock(fd):
+            if not lock(fd):
                 return True
             path.unlink(missing_ok=True)
             return False
@@ -832,19 +827,6 @@ def _remove(database: sqlite3.Connection, upload_id: str) -> list[str]:
     return files
 
 
-def _make_directory(directory: Path) -> None:
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(directory, 0o700)
-    found = os.stat(directory)
-    if not stat.S_ISDIR(found.st_mode):
-        raise CannotKeepUploads(f"{directory}: is no directory")
-    if found.st_uid != os.geteuid():
-        raise CannotKeepUploads(f"{directory}: must belong to the user that the daemon runs as")
-    if stat.S_IMODE(found.st_mode) & 0o077:
-        mode = stat.S_IMODE(found.st_mode)
-        raise CannotKeepUploads(f"{directory}: others can reach it (its mode is {mode:04o}); use chmod 700")
-
-
 def _sync_directory(directory: Path) -> None:
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -864,11 +846,3 @@ def _alone(directory: Path) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
-
-
-def _lock(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -4,17 +4,23 @@ The options of multipart uploads: what they accept, and what holds without them.
 
 from __future__ import annotations
 
+import os
+import pwd
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from s3proxy.backends import make_backend
+from s3proxy.backends import CannotStart, make_backend
+from s3proxy.cli import main
 from s3proxy.config import make_settings
-from s3proxy.generation import key_multipart_size
+from s3proxy.generation import claim_directory, key_multipart_size
 from s3proxy.resign.profiles import PROFILES
 from s3proxy.settings import Limits, Settings
 from s3proxy.tables import Faults
+from tests.processes import write_configuration
+
+WALRUS = 'profile = "walrus-3.4"\nsignature = "v2"\n'
 
 
 def settings(
@@ -55,19 +61,15 @@ def test_a_key_has_half_of_the_room_by_default(limits: Limits, expected: int) ->
 
 def test_what_holds_without_them(tmp_path: Path) -> None:
     """
-    With a directory they are kept, without one refused; a storage that has its own gets them.
+    They are kept; a storage that has its own gets them. The directory is looked for when the daemon starts.
     """
     kept = settings(tmp_path, server={"multipart_directory": "m"})
-    ours = settings(tmp_path, environment={"STATE_DIRECTORY": f"{tmp_path}:/other"})
-    refused = settings(tmp_path)
-    own = settings(tmp_path, profile="generic", signature="v4", environment={"STATE_DIRECTORY": str(tmp_path)})
+    ours = settings(tmp_path, environment={"STATE_DIRECTORY": str(tmp_path)})
+    refused = settings(tmp_path, server={"multipart_directory": "m"}, multipart="refuse")
+    own = settings(tmp_path, profile="generic", signature="v4")
 
-    assert (kept.backends[0].multipart, kept.server.multipart_directory) == ("spool", str(tmp_path / "m"))
-    assert (ours.backends[0].multipart, ours.server.multipart_directory) == ("spool", str(tmp_path / "multipart"))
-    assert (refused.backends[0].multipart, refused.server.multipart_directory) == ("refuse", None)
-    assert own.backends[0].multipart is None
-    explicit = settings(tmp_path, server={"multipart_directory": "m"}, multipart="refuse")
-    assert explicit.backends[0].multipart == "refuse"
+    assert [one.backends[0].keeps_multipart for one in (kept, ours, refused, own)] == [True, True, False, False]
+    assert [one.server.multipart_directory for one in (kept, ours, own)] == [str(tmp_path / "m"), None, None]
 
 
 @pytest.mark.parametrize("profile", sorted(PROFILES.keys() - {"walrus-3.4"}))
@@ -85,10 +87,8 @@ def test_a_storage_that_has_its_own(tmp_path: Path, profile: str, word: str) -> 
 
 def test_what_cannot_be(tmp_path: Path) -> None:
     """
-    Parts need a place, and the place a parent.
+    A place that is named needs a parent.
     """
-    with pytest.raises(Faults, match=r"multipart: \"spool\" needs server.multipart_directory"):
-        settings(tmp_path, multipart="spool")
     with pytest.raises(Faults, match=r"server.multipart_directory: .*is no directory"):
         settings(tmp_path, server={"multipart_directory": "a/b/c"})
     with pytest.raises(Faults, match="multipart"):
@@ -102,9 +102,54 @@ def test_what_a_backend_is_asked_for(tmp_path: Path) -> None:
     seven = {name for name in PROFILES["minio"].operations if "Multipart" in name or "Part" in name}
     assert len(seven) == 7
     for one, expected in (
-        (settings(tmp_path, server={"multipart_directory": "m"}), seven),
-        (settings(tmp_path), set()),
+        (settings(tmp_path), seven),
+        (settings(tmp_path, multipart="refuse"), set()),
     ):
         backend = make_backend(one.backends[0], one, None)
         assert backend.keeps_multipart is bool(expected)
         assert backend.allowed.operations & seven == expected
+
+
+def test_check_tells_the_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    The named one, or the one that this user's daemon would make; or why there is none. Nothing is made.
+    """
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
+    found = write_configuration(tmp_path, "http://127.0.0.1:1", backend=WALRUS)
+    assert main(["check", str(found)]) == 0
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    place = f"{tmp_path / 'state' / 'multipart'}, if the daemon runs as user {user}\n"
+    assert f'note: backend "test": multipart uploads are kept in {place}' in capsys.readouterr().out
+
+    named = write_configuration(tmp_path, "http://127.0.0.1:1", backend=WALRUS, server='multipart_directory = "m"')
+    assert main(["check", str(named)]) == 0
+    assert f"multipart uploads are kept in {tmp_path / 'm'}\n" in capsys.readouterr().out
+
+    monkeypatch.setattr("s3proxy.multipart.directory.default_directories", lambda environment: [tmp_path / "keys.toml"])
+    none = write_configuration(tmp_path, "http://127.0.0.1:1", backend=WALRUS)
+    assert main(["check", str(none)]) == 0
+    told = f"are refused: server.multipart_directory is required: {tmp_path / 'keys.toml'}: is no directory\n"
+    assert told in capsys.readouterr().out
+
+    refused = write_configuration(tmp_path, "http://127.0.0.1:1", backend=f'{WALRUS}multipart = "refuse"\n')
+    assert main(["check", str(refused)]) == 0
+    assert "multipart" not in capsys.readouterr().out
+    assert not (tmp_path / "state").exists()
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_directory_that_must_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    With ``spool`` written out nothing starts without a directory. Where nobody has said so, uploads are refused.
+    """
+    monkeypatch.setattr("s3proxy.multipart.directory.default_directories", lambda environment: [])
+
+    assert claim_directory(settings(tmp_path)) is None
+    with pytest.raises(CannotStart, match=r"server\.multipart_directory is required"):
+        claim_directory(settings(tmp_path, multipart="spool"))
+    claim = claim_directory(settings(tmp_path, multipart="spool", server={"multipart_directory": "m"}))
+    assert claim is not None
+    claim.give_up()
+    assert claim_directory(settings(tmp_path, multipart="refuse", server={"multipart_directory": "m"})) is None

@@ -1,0 +1,181 @@
+"""
+The directory of multipart uploads: which one it is, whose it must be, and that one daemon has it.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+from pathlib import Path
+
+import pytest
+
+from s3proxy.multipart import directory as module
+from s3proxy.multipart.directory import (
+    CannotKeepUploads,
+    DirectoryClaim,
+    NoDirectory,
+    default_directories,
+    find_directory,
+    make_directory,
+)
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+OTHER = 65534
+"""
+A user who is not this one.
+"""
+
+
+@pytest.fixture(autouse=True)
+def system_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """
+    In place of the machine's own.
+    """
+    path = tmp_path / "var" / "s3proxy"
+    monkeypatch.setattr(module, "SYSTEM_DIRECTORY", path)
+    return path
+
+
+def test_the_order(system_directory: Path) -> None:
+    """
+    What the service manager made, what the system's daemons have, and what this user has.
+    """
+    own = Path(pwd.getpwuid(os.geteuid()).pw_dir) / ".local/state/s3proxy/multipart"
+    environment = {"STATE_DIRECTORY": "/s:/other", "XDG_STATE_HOME": "/x", "HOME": "/h"}
+
+    assert default_directories(environment) == [
+        Path("/s/multipart"),
+        system_directory / "multipart",
+        Path("/x/s3proxy/multipart"),
+        Path("/h/.local/state/s3proxy/multipart"),
+        own,
+    ]
+    assert default_directories({"XDG_STATE_HOME": "x", "HOME": ""}) == [system_directory / "multipart", own]
+
+
+def test_the_first_that_can_be_used(tmp_path: Path, system_directory: Path) -> None:
+    """
+    Each in its turn, and nothing is made by looking.
+    """
+    environment = {"STATE_DIRECTORY": str(tmp_path / "s"), "XDG_STATE_HOME": str(tmp_path / "x")}
+
+    assert find_directory("anywhere", environment) == Path("anywhere")
+    assert find_directory(None, environment) == tmp_path / "s/multipart"
+    (tmp_path / "s").write_bytes(b"")
+    assert find_directory(None, environment) == system_directory / "multipart"
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var").chmod(0o777)
+    assert find_directory(None, environment) == tmp_path / "x/s3proxy/multipart"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["s", "var"]
+
+
+def test_none_that_can_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    The text says of each why not.
+    """
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o750)
+    paths = [tmp_path / "file" / "a", tmp_path / "open"]
+    monkeypatch.setattr(module, "default_directories", lambda environment: paths)
+
+    with pytest.raises(NoDirectory, match=r"file.*; .*open: others can reach it \(its mode is 0750\)"):
+        DirectoryClaim(None, {})
+
+
+def test_it_is_made_for_us_alone(tmp_path: Path) -> None:
+    """
+    With all that it is in, if no option names it.
+    """
+    claim = DirectoryClaim(None, {"STATE_DIRECTORY": str(tmp_path / "a" / "b")})
+    claim.give_up()
+
+    assert claim.directory == tmp_path / "a/b/multipart"
+    assert [path.stat().st_mode & 0o777 for path in (*claim.directory.parents[:2], claim.directory)] == [0o700] * 3
+    with pytest.raises(CannotKeepUploads, match=r"c/d.*No such file"):
+        DirectoryClaim(str(tmp_path / "c" / "d"), {})
+
+
+@pytest.mark.parametrize("mode", [0o701, 0o710, 0o720, 0o702, 0o777])
+def test_what_others_can_reach(tmp_path: Path, mode: int) -> None:
+    """
+    It is no place for what clients have sent.
+    """
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m").chmod(mode)
+
+    with pytest.raises(CannotKeepUploads, match=rf"its mode is {mode:04o}"):
+        make_directory(tmp_path / "m")
+
+
+def test_what_others_can_replace(tmp_path: Path) -> None:
+    """
+    A directory that anybody may rename is nobody's, unless its own is sticky, as ``/tmp`` is.
+    """
+    above = tmp_path / "above"
+    above.mkdir()
+    above.chmod(0o777)
+
+    with pytest.raises(CannotKeepUploads, match="every user of this machine can replace"):
+        make_directory(above / "m")
+    above.chmod(0o1777)
+    make_directory(above / "m")
+
+
+def test_a_file_in_its_place(tmp_path: Path) -> None:
+    (tmp_path / "m").write_bytes(b"")
+
+    with pytest.raises(CannotKeepUploads, match="is no directory"):
+        make_directory(tmp_path / "m")
+
+
+def test_a_link_of_ours(tmp_path: Path) -> None:
+    """
+    Who has a larger disk elsewhere may say so.
+    """
+    (tmp_path / "large").mkdir(0o700)
+    (tmp_path / "m").symlink_to("large")
+    make_directory(tmp_path / "m")
+
+    (tmp_path / "n").symlink_to("nowhere")
+    with pytest.raises((CannotKeepUploads, OSError)):
+        DirectoryClaim(str(tmp_path / "n"), {})
+    assert not (tmp_path / "nowhere").exists()
+
+
+@as_root
+def test_what_is_another_users(tmp_path: Path) -> None:
+    """
+    Neither his directory, nor a link by which he leads us to one of ours.
+    """
+    (tmp_path / "his").mkdir(0o700)
+    os.chown(tmp_path / "his", OTHER, OTHER)
+    (tmp_path / "ours").mkdir(0o700)
+    (tmp_path / "link").symlink_to("ours")
+    os.lchown(tmp_path / "link", OTHER, OTHER)
+
+    for name, why in (("his", "must belong to the user"), ("link", "is a symbolic link of another user")):
+        with pytest.raises(CannotKeepUploads, match=why):
+            make_directory(tmp_path / name)
+    # Nor do we make one in his.
+    environment = {"STATE_DIRECTORY": str(tmp_path / "his"), "XDG_STATE_HOME": str(tmp_path / "x")}
+    (tmp_path / "var").write_bytes(b"")
+    assert find_directory(None, environment) == tmp_path / "x/s3proxy/multipart"
+
+
+def test_one_daemon_at_a_time(tmp_path: Path) -> None:
+    """
+    The second is told who has it, until the first gives it up.
+    """
+    named = str(tmp_path / "m")
+    first = DirectoryClaim(named)
+
+    why = f"{named}: another daemon, process {os.getpid()}, keeps its uploads there; give each its own"
+    with pytest.raises(CannotKeepUploads, match=f"^{re.escape(why)}$"):
+        DirectoryClaim(named)
+    first.give_up()
+    first.give_up()
+    second = DirectoryClaim(named)
+    second.give_up()
