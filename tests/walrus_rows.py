@@ -10,6 +10,8 @@ import hashlib
 import hmac
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import quote, unquote
+from xml.etree import ElementTree
 
 from s3proxy.testing.faulty_client import Answer, FaultyClient
 from tests.harness import NOW, until
@@ -18,6 +20,7 @@ from tests.testing.test_legacy_store import DATE, KEY, SECRET, code, found, md5_
 
 BODY = b"0123456789"
 ETAG = hashlib.md5(BODY).hexdigest()
+S3 = "http://s3.amazonaws.com/doc/2006-03-01/"
 NAMESPACE = b'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 VERSIONING = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
 
@@ -908,6 +911,72 @@ async def like_prefixes_through(pair: Any) -> None:
     assert (found(folded, "Key"), found(folded, "Prefix")[1:]) == (["log_1/a"], ["log_1/dir/"])
 
 
+WRITTEN = {
+    "a\rb\r\nc": b"a&#xd;b&#xd;\nc",
+    "a\nb\tc": b"a\nb\tc",
+    " a ": b" a ",
+    "smile\U0001f600": "smile\U0001f600".encode(),
+    "a&b<c>d\"e'f": b"a&amp;b&lt;c>d\"e'f",
+    ">a]]>": b"&gt;a]]&gt;",
+    "\x7f\x85\u2028\ufffd": "\x7f\x85\u2028\ufffd".encode(),
+}
+"""
+Keys, and how Woodstox 4.2.0 was seen to write them below JiBX 1.2.5.
+"""
+
+
+async def writes_as_woodstox_straight(pair: Any) -> None:
+    for key in WRITTEN:
+        put(pair, key)
+    listed = await pair.store.ask("GET", "/b")
+    for written in WRITTEN.values():
+        assert b"<Key>%b</Key>" % written in listed.body
+    put(pair, "\ufffe", bucket="b2")
+    assert b"<Key>&#xfffe;</Key>" in (await pair.store.ask("GET", "/b2")).body
+    put(pair, "a\x01b", bucket="b3")
+    failed = await pair.store.ask("GET", "/b3")
+    assert (failed.status, b"failed to marshall" in failed.body) == (400, True)
+
+
+async def writes_as_woodstox_through(pair: Any) -> None:
+    """
+    The names are the client's, in each kind of listing. What the storage cannot list is not put there; where it is
+    there already, the client is not told of another object.
+    """
+    for key in WRITTEN:
+        assert (await pair.through("PUT", f"/b/{quote(key)}")).status == 200
+    expected = sorted([*WRITTEN, "k"], key=str.encode)
+    for query in ("", "?list-type=2", "?max-keys=1000"):
+        assert names(await pair.through("GET", f"/b{query}")) == expected
+    for query in ("?encoding-type=url", "?list-type=2&encoding-type=url"):
+        assert list(map(unquote, names(await pair.through("GET", f"/b{query}")))) == expected
+    # A prefix with a wildcard of SQL, for which the document is written anew.
+    assert (await pair.through("PUT", "/b/a_b/%0D%3E%F0%9F%98%80")).status == 200
+    assert names(await pair.through("GET", "/b?prefix=a_b/&delimiter=x")) == ["a_b/\r>\U0001f600"]
+    for key in ("a\x01b", "\ufffe"):
+        await is_refused(pair, (400, "InvalidArgument"), "PUT", f"/b/{quote(key)}")
+        put(pair, key, bucket="b2")
+        answer = await pair.through("GET", "/b2")
+        assert (answer.status, code(answer)) == (500, "InternalError")
+        pair.store.store.objects.bucket("b2").delete(key)
+
+
+def names(answer: Answer) -> list[str]:
+    """
+    Return the keys of a listing, as a parser reads them.
+    """
+    return [element.text or "" for element in ElementTree.fromstring(answer.body).iter(f"{{{S3}}}Key")]
+
+
+async def lacks_list_parts_straight(pair: Any) -> None:
+    answer = await pair.store.ask("GET", "/b/k?uploadId=none", signed="uploadId=none")
+    assert (answer.status, code(answer)) == (501, "NotImplemented")
+
+
+async def lacks_list_parts_through(pair: Any) -> None:
+    await is_refused(pair, (501, "NotImplemented"), "GET", "/b/k?uploadId=none")
+
+
 WALRUS_ROWS: dict[str, tuple[Trial, Trial | None]] = {
     "ranges_are_200": (ranges_are_200_straight, None),
     "reads_any_unit": (reads_any_unit_straight, None),
@@ -928,6 +997,7 @@ WALRUS_ROWS: dict[str, tuple[Trial, Trial | None]] = {
     "fault_answers": (fault_answers_straight, fault_answers_through),
     "closes_after_heads": (closes_after_heads_straight, closes_after_heads_through),
     "unknown_is_405": (unknown_is_405_straight, unknown_is_405_through),
+    "lacks_list_parts": (lacks_list_parts_straight, lacks_list_parts_through),
     "refuses_posts": (refuses_posts_straight, None),
     "hangs_on_uploads": (hangs_on_uploads_straight, hangs_on_uploads_through),
     "serves_configuration": (serves_configuration_straight, serves_configuration_through),
@@ -947,6 +1017,7 @@ WALRUS_ROWS: dict[str, tuple[Trial, Trial | None]] = {
     "overflows_max_keys": (overflows_max_keys_straight, overflows_max_keys_through),
     "regex_delimiters": (regex_delimiters_straight, regex_delimiters_through),
     "lists_folders_as_keys": (lists_folders_as_keys_straight, lists_folders_as_keys_through),
+    "writes_as_woodstox": (writes_as_woodstox_straight, writes_as_woodstox_through),
     "like_prefixes": (like_prefixes_straight, like_prefixes_through),
     "folds_parameter_names": (folds_parameter_names_straight, folds_parameter_names_through),
     "cuts_values": (cuts_values_straight, cuts_values_through),

@@ -442,7 +442,8 @@ _EUCALYPTUS = Profile(
     features=frozenset(),
     error_codes=_WALRUS_CODES,
     mends_reads=True,
-    # Their listings are plain XML, whatever encoding is asked for: JiBX, which writes them, fails over such characters.
+    # Their listings are plain XML, whatever encoding is asked for. Woodstox, which writes them for JiBX, fails over a
+    # control character, and refers to U+FFFE by a number that no parser takes. It writes CR as one that each does.
     refused_keys=re.compile(_NOT_IN_XML),
     # The size of a range is an int there: a longer one gets no answer.
     range_limits=RangeLimits(max_size=(1 << 31) - 1),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from s3proxy.testing.legacy_grants import OWNER, canned_grants, read_grants, write_grants
-from s3proxy.testing.legacy_messages import Call, Refusal, Reply, document, element, parse_document
+from s3proxy.testing.legacy_messages import Call, Refusal, Reply, document, element, name_element, parse_document
 from s3proxy.testing.legacy_objects import Folder, ObjectDirectory, StoredObject
 from s3proxy.testing.legacy_quirks import Quirks
 from s3proxy.testing.legacy_versions import ENABLED, Versions
@@ -25,6 +25,7 @@ class Configuration:
         self._objects = objects
         self._versions = versions
         self._quirks = quirks
+        self._name_element = name_element(quirks)
         get_acls: dict[tuple[bytes, frozenset[str]], Operation] = {(b"GET", frozenset({"acl"})): self._get_bucket_acl}
         self.bucket_operations: dict[tuple[bytes, frozenset[str]], Operation] = {}
         self.object_operations: dict[tuple[bytes, frozenset[str]], Operation] = {}
@@ -97,7 +98,7 @@ class Configuration:
         prefix = call.query.get("prefix", "")
         parts = [
             element("Name", call.bucket),
-            element("Prefix", prefix),
+            self._name_element("Prefix", prefix),
             element("KeyMarker", ""),
             element("VersionIdMarker", ""),
             element("MaxKeys", "1000"),
@@ -109,7 +110,7 @@ class Configuration:
             versions = self._versions.all_of(bucket, key)
             for stored in reversed(versions):
                 modified = datetime.fromtimestamp(stored.modified, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
-                content = element("Key", key) + element("VersionId", stored.version)
+                content = self._name_element("Key", key) + element("VersionId", stored.version)
                 content += element("IsLatest", "true" if stored is versions[-1] else "false")
                 content += element("LastModified", modified) + f"<Owner>{OWNER}</Owner>"
                 if stored.is_marker:

@@ -31,6 +31,7 @@ from s3proxy.testing.legacy_messages import (
     Stage,
     document,
     element,
+    name_element,
     parse_document,
 )
 from s3proxy.testing.legacy_objects import Folder, ObjectDirectory, StoredObject
@@ -98,6 +99,7 @@ class Operations:
         self._wall_clock = wall_clock
         self._versions = Versions(objects)
         self.stored_count = 0
+        self._name_element = name_element(quirks)
         configuration = Configuration(objects, self._versions, quirks)
         self._bucket_operations: dict[tuple[bytes, frozenset[str]], Operation] = {
             (b"HEAD", frozenset()): self._head_bucket,
@@ -128,6 +130,8 @@ class Operations:
                 (b"POST", frozenset({"uploadId"})): self._complete_upload,
                 (b"DELETE", frozenset({"uploadId"})): self._abort_upload,
             }
+            if not quirks.lacks_list_parts:
+                self._object_operations[b"GET", frozenset({"uploadId"})] = self._list_parts
 
     def perform(self, call: Call) -> Reply:
         """
@@ -287,9 +291,10 @@ class Operations:
         else:
             entries, is_truncated = page(bucket.objects(), prefix, delimiter, after, limit)
 
-        parts = [element("Name", call.bucket), element("Prefix", encode(prefix))]
+        write = self._name_element
+        parts = [element("Name", call.bucket), write("Prefix", encode(prefix))]
         if delimiter:
-            parts.append(element("Delimiter", encode(delimiter)))
+            parts.append(write("Delimiter", encode(delimiter)))
         parts.append(element("MaxKeys", str(limit)))
         if "encoding-type" in query:
             parts.append(element("EncodingType", "url"))
@@ -304,19 +309,19 @@ class Operations:
                 # Opaque, so that no client has to decode it; encoding-type does not speak of it.
                 parts.append(element("NextContinuationToken", _write_token(entries[-1][0])))
         else:
-            parts.append(element("Marker", encode(after)))
+            parts.append(write("Marker", encode(after)))
             if is_truncated:
-                parts.append(element("NextMarker", encode(entries[-1][0])))
+                parts.append(write("NextMarker", encode(entries[-1][0])))
         for key, stored in entries:
             if stored is not None:
                 parts.append(
-                    f"<Contents>{element('Key', encode(key))}<LastModified>{_iso(stored.modified)}</LastModified>"
+                    f"<Contents>{write('Key', encode(key))}<LastModified>{_iso(stored.modified)}</LastModified>"
                     f"<ETag>{self._etag(stored)}</ETag><Size>{stored.size}</Size><StorageClass>STANDARD</StorageClass>"
                     "</Contents>"
                 )
         for name, stored in entries:
             if stored is None:
-                parts.append(f"<CommonPrefixes>{element('Prefix', encode(name))}</CommonPrefixes>")
+                parts.append(f"<CommonPrefixes>{write('Prefix', encode(name))}</CommonPrefixes>")
         return document("ListBucketResult", "".join(parts))
 
     def _page_size(self, text: str) -> int:
@@ -595,6 +600,27 @@ class Operations:
             + element("Key", call.key)
             + f'<ETag>"{stored.etag}"</ETag>',
         )
+
+    def _list_parts(self, call: Call, bucket: Folder) -> Reply:
+        limit = _number(call.query.get("max-parts") or str(MAX_LISTED), "max-parts")
+        if limit > MAX_LISTED:
+            raise Refusal(400, "InvalidArgument", "max-parts")
+        marker = _number(call.query.get("part-number-marker") or "0", "part-number-marker")
+        upload = self._find_upload(call, bucket)
+        parts = sorted((int(stored.key), stored) for stored in upload.objects() if stored.key)
+        left = [(number, stored) for number, stored in parts if number > marker]
+        listed = left[:limit]
+        content = element("Bucket", call.bucket) + self._name_element("Key", call.key)
+        content += element("UploadId", call.query["uploadId"])
+        content += f"<Initiator>{OWNER}</Initiator><Owner>{OWNER}</Owner>" + element("StorageClass", "STANDARD")
+        content += element("PartNumberMarker", str(marker))
+        content += element("NextPartNumberMarker", str(listed[-1][0] if listed else 0))
+        content += element("MaxParts", str(limit))
+        content += element("IsTruncated", "true" if len(left) > limit else "false")
+        for number, stored in listed:
+            content += f"<Part>{element('PartNumber', str(number))}" + element("ETag", f'"{stored.etag}"')
+            content += element("LastModified", _iso(stored.modified)) + element("Size", str(stored.size)) + "</Part>"
+        return document("ListPartsResult", content)
 
     def _abort_upload(self, call: Call, bucket: Folder) -> Reply:
         self._find_upload(call, bucket).remove()

@@ -7,9 +7,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 OBJECT_PARAMETERS = frozenset({"acl", "torrent", "versionId", "uploads", "partNumber", "uploadId"})
+LISTING_PARAMETERS = frozenset({"max-parts", "part-number-marker"})
 """
-Query names which Walrus and Riak CS know of an object. Source: eucalyptus/eucalyptus,
-``WalrusProperties.ObjectParameter``; basho/riak_cs, ``SUBRESOURCES``.
+Query names which Walrus and Riak CS know of an object, and those that the gateway and Riak CS know besides. Source:
+eucalyptus/eucalyptus, ``WalrusProperties.ObjectParameter`` and ``ObjectStorageProperties.ObjectParameter``;
+basho/riak_cs, ``SUBRESOURCES``.
 """
 
 
@@ -70,6 +72,7 @@ class Quirks:
         closes_after_reads: The connection ends after GET of an object.
         closes_after_heads: The connection ends after HEAD of an object, and no header says so.
         unknown_is_405: A method or a combination of sub-resources which it does not know is 405.
+        lacks_list_parts: ListParts is 501.
         refuses_posts: POST is 400, whatever is signed, except for uploads in parts where there are any.
         hangs_on_uploads: CreateMultipartUpload is never answered, and the other operations of uploads are refused.
         serves_configuration: ACLs, versions, logging and versioning of buckets can be read and written.
@@ -93,6 +96,8 @@ class Quirks:
         regex_delimiters: ``delimiter`` is a regular expression.
         lists_folders_as_keys: A key that ends with the delimiter, and has no other, is listed as a key and not as a
             common prefix.
+        writes_as_woodstox: In the documents of listings CR is ``&#xd;``, ``>`` stays where it may, U+FFFE is
+            ``&#xfffe;``, which no parser takes, and with a control character in a key the listing is 400.
         like_prefixes: ``prefix`` is a pattern of SQL: ``_`` is any character, ``%`` any text, a backslash escapes.
         folds_parameter_names: Query names are read in any case; of repeated ones the last is.
         cuts_values: A query value with ``=`` in it is dropped.
@@ -148,6 +153,7 @@ class Quirks:
     closes_after_reads: bool = False
     closes_after_heads: bool = False
     unknown_is_405: bool = False
+    lacks_list_parts: bool = False
     refuses_posts: bool = False
     hangs_on_uploads: bool = False
     serves_configuration: bool = False
@@ -167,6 +173,7 @@ class Quirks:
     overflows_max_keys: bool = False
     regex_delimiters: bool = False
     lists_folders_as_keys: bool = False
+    writes_as_woodstox: bool = False
     like_prefixes: bool = False
     folds_parameter_names: bool = False
     cuts_values: bool = False
@@ -219,6 +226,7 @@ _WALRUS = Quirks(
     overflows_max_keys=True,
     regex_delimiters=True,
     lists_folders_as_keys=True,
+    writes_as_woodstox=True,
     like_prefixes=True,
     folds_parameter_names=True,
     cuts_signed_values=True,
@@ -255,6 +263,7 @@ MODES: dict[str, Quirks] = {
         fault_answers="400",
         closes_after_heads=True,
         lacks_messages=True,
+        lacks_list_parts=True,
         creates_once=True,
         faults_on_empty_values=True,
         any_bucket_name=True,
@@ -266,7 +275,7 @@ MODES: dict[str, Quirks] = {
         hashes_buffer=True,
         repeats_amz_date=True,
         plus_is_space=True,
-        object_parameters=OBJECT_PARAMETERS,
+        object_parameters=OBJECT_PARAMETERS | LISTING_PARAMETERS,
         ignores_write_conditions=True,
         odd_ranges=True,
         ranges_are_200=True,
@@ -282,6 +291,7 @@ MODES: dict[str, Quirks] = {
         faults_on_empty_values=True,
         overflows_max_keys=True,
         regex_delimiters=True,
+        writes_as_woodstox=True,
         like_prefixes=True,
         folds_equal_headers=True,
         signs_any_value=True,
@@ -290,7 +300,7 @@ MODES: dict[str, Quirks] = {
     "riakcs": Quirks(
         refuses_v4=True,
         plus_is_space=True,
-        object_parameters=OBJECT_PARAMETERS,
+        object_parameters=OBJECT_PARAMETERS | LISTING_PARAMETERS,
         ignores_write_conditions=True,
         lists_v1=True,
         trusts_rewrite_header=True,

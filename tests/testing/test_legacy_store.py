@@ -25,6 +25,7 @@ from twisted.internet.task import Clock
 
 from s3proxy.testing import LegacyStore, Quirks
 from s3proxy.testing.faulty_client import Answer, FaultyClient
+from s3proxy.testing.legacy_quirks import MODES
 from tests.harness import NOW, VECTORS, turns, until
 
 KEY, SECRET = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -448,6 +449,54 @@ async def test_uploads_in_parts(tmp_path: Path) -> None:
     assert (got.body, got.header("etag"), got.header("content-type")) == (b"a" * 70_000 + b"b" * 10, etag, "text/x")
     assert code(again) == "NoSuchUpload"
     assert list((tmp_path / "incoming").iterdir()) == []
+
+
+def part_numbers(listed: Answer) -> list[int]:
+    return [int(number) for number in found(listed, "PartNumber")]
+
+
+@pytest_twisted.ensureDeferred
+async def test_parts_are_listed(tmp_path: Path) -> None:
+    """
+    By number, by pages, and in the order of elements that the gateway has. Another upload's are not among them.
+    """
+    async with running_store(tmp_path, quirks=MODES["osg-4.3"]) as running:
+
+        async def ask(query: str) -> Answer:
+            signed = re.match("uploadId=[^&]*", query)
+            assert signed is not None
+            return await running.ask("GET", f"/b/k?{query}", signed=signed[0])
+
+        (upload,) = found(await running.ask("POST", "/b/k?uploads", signed="uploads"), "UploadId")
+        (other,) = found(await running.ask("POST", "/b/k?uploads", signed="uploads"), "UploadId")
+        for number in (10, 2, 1):
+            query = f"partNumber={number}&uploadId={upload}"
+            await running.ask("PUT", f"/b/k?{query}", b"x" * number, signed=query)
+        whole = await ask(f"uploadId={upload}")
+        pages = [await ask(f"uploadId={upload}&max-parts=2&part-number-marker={marker}") for marker in (0, 2)]
+        none = await ask(f"uploadId={upload}&max-parts=0")
+        empty = await ask(f"uploadId={other}")
+        refused = [await ask(f"uploadId={upload}&{query}") for query in ("max-parts=1001", "part-number-marker=x")]
+        missing = await ask("uploadId=none")
+
+    names = re.findall(r"<([A-Za-z]+)[ >]", re.sub(r"<\?[^>]*\?>", "", whole.body.decode()))
+    person = ["ID", "DisplayName"]
+    part = ["Part", "PartNumber", "ETag", "LastModified", "Size"]
+    assert names == [
+        *("ListPartsResult", "Bucket", "Key", "UploadId", "Initiator", *person, "Owner", *person, "StorageClass"),
+        *("PartNumberMarker", "NextPartNumberMarker", "MaxParts", "IsTruncated", *part, *part, *part),
+    ]
+    assert (part_numbers(whole), found(whole, "Size")) == ([1, 2, 10], ["1", "2", "10"])
+    assert found(whole, "ETag")[0] == f'"{hashlib.md5(b"x").hexdigest()}"'
+    told = [(part_numbers(page), found(page, "NextPartNumberMarker"), found(page, "IsTruncated")) for page in pages]
+    assert told == [([1, 2], ["2"], ["true"]), ([10], ["10"], ["false"])]
+    assert (part_numbers(none), found(none, "IsTruncated")) == ([], ["true"])
+    assert (part_numbers(empty), found(empty, "IsTruncated")) == ([], ["false"])
+    assert [(answer.status, code(answer)) for answer in (*refused, missing)] == [
+        (400, "InvalidArgument"),
+        (400, "InvalidArgument"),
+        (404, "NoSuchUpload"),
+    ]
 
 
 @pytest_twisted.ensureDeferred
