@@ -899,6 +899,34 @@ async def test_what_is_kept_from_a_backend(name: str) -> None:
     assert harness.backend.requests == []
 
 
+@pytest.mark.parametrize("name", [name for name, profile in PROFILES.items() if profile.reserved_segments])
+@pytest_twisted.ensureDeferred
+async def test_a_key_that_is_called_like_a_surface(name: str) -> None:
+    """
+    In virtual-hosted style it is the first segment of the client's path, and never that of the backend's.
+    """
+    profile = PROFILES[name]
+    segments = map(bytes.decode, sorted(profile.reserved_segments))
+    keys = [f"{segment}/{rest}" for segment in segments for rest in ("a", "Walrus/b/k")]
+    harness = Harness(profile=profile)
+    try:
+        for key in keys:
+            head = Signer(host="bucket.s3.example.test").head("GET", f"/{key}")[0]
+            answer = await harness.request(head)
+            assert answer.status == 200, key
+        climbing = Signer(host="bucket.s3.example.test").head("GET", f"/../{keys[0]}")[0]
+        refused = await harness.request(climbing)
+    finally:
+        await harness.close()
+
+    slash = "%2F" if name == "walrus-3.4" else "/"
+    expected = [f"{profile.service_path.decode()}/bucket/{key.replace('/', slash)}" for key in keys]
+    sent = [received.head for received in harness.backend.requests]
+    assert [head.raw_target.decode() for head in sent if head.method == b"GET"] == expected
+    assert {head.host.partition(b":")[0] for head in sent} == {b"127.0.0.1"}
+    assert (refused.status, code(refused)) == (403, "AccessDenied")
+
+
 @pytest.mark.parametrize(
     ("name", "line", "healthy", "sick"),
     [

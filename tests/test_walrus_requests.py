@@ -380,11 +380,10 @@ def _id(value: object) -> str | None:
 
 def styles(target: str) -> Sequence[str]:
     """
-    Return the styles in which a client can name a target: no host has an escape, and the first segment of a path is not
-    to be a storage's own surface.
+    Return the styles in which a client can name a target: no host has an escape.
     """
-    bucket, _, key = target.partition("?")[0].removeprefix("/").partition("/")
-    return STYLES[:1] if "%" in bucket or not bucket or key.startswith("services/") else STYLES
+    bucket = target.partition("?")[0].removeprefix("/").partition("/")[0]
+    return STYLES[:1] if "%" in bucket or not bucket else STYLES
 
 
 def each_style(rows: Sequence[Any]) -> list[Any]:

@@ -5,7 +5,7 @@ What each kind of backend wants, as data.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -652,9 +652,12 @@ def check_private_surface(
             own surfaces; or a header or parameter gives orders of its own kind.
     """
     if profile.reserved_segments:
-        # In virtual-hosted style the bucket may become the first segment, or the key where the host is kept. An empty
-        # segment or a dot may vanish at the backend, so the first which has a name counts; so does a double escape.
-        names = [address.bucket, *_first_names(head.raw_path)]
+        # The backend's path begins with the bucket in either style. An empty segment or a dot may vanish, so the first
+        # which has a name counts; so does one that two dots lead to, and a double escape.
+        path = head.raw_path
+        if address.is_virtual_hosted:
+            path = b"/%s%s" % (address.raw_bucket, path)
+        names = [address.bucket, *_first_names(path)]
         for source in head.fields.get(b"x-amz-copy-source", ()):
             names += _first_names(copy_source_path(source))
         for name in names:
@@ -677,9 +680,23 @@ def _first_names(raw_path: bytes) -> list[bytes]:
     names: list[bytes] = []
     path = raw_path
     for _ in range(3):
-        segments = [segment for segment in path.split(b"/") if segment not in {b"", b".", b".."}]
-        names += segments[:1]
+        names += _firsts(path.split(b"/"))
         if b"%" not in path:
             break
         path = unquote_to_bytes(path)
     return names
+
+
+def _firsts(segments: Iterable[bytes]) -> list[bytes]:
+    """
+    Return the first segment that has a name, and the first that is left where two dots take away the one before them.
+    """
+    found: list[bytes] = []
+    left: list[bytes] = []
+    for segment in segments:
+        if segment == b"..":
+            del left[-1:]
+        elif segment not in {b"", b"."}:
+            found = found or [segment]
+            left.append(segment)
+    return found + left[:1]

@@ -37,18 +37,31 @@ def escaped(text: str, times: int) -> str:
 
 
 @pytest.mark.parametrize(("profile", "segment"), RESERVED)
-@pytest.mark.parametrize("before", ["/", "//", "/./", "/../", "/.//../"])
+@pytest.mark.parametrize("before", ["/", "/./", "/../", "/.//../", "/bucket/../", "/a/b/.././%2e%2E/", "/a/..%2f"])
 @pytest.mark.parametrize("times", [0, 1, 2])
 def test_a_surface_of_the_backend_s_own(profile: str, segment: str, before: str, times: int) -> None:
     """
     It is refused in any case, behind segments that vanish, and behind escapes that a backend undoes once or twice.
     """
-    # In path style a key without a bucket is refused before.
-    host = b"bucket.s3.test" if before == "//" else b"s3.test"
     for name in (segment, segment.upper()):
         text = escaped(name, times) if times else name
         with pytest.raises(AccessDenied):
-            check(profile, f"{before}{text}/what", host=host)
+            check(profile, f"{before}{text}/what")
+        # In virtual-hosted style the bucket is before it.
+        if ".." in before and not before.startswith(("/a", "/b")):
+            with pytest.raises(AccessDenied):
+                check(profile, f"{before}{text}/what", host=b"bucket.s3.test")
+
+
+@pytest.mark.parametrize(("profile", "segment"), RESERVED)
+@pytest.mark.parametrize("before", ["/", "//", "/./", "/a/../", "/%2f"])
+def test_a_key_of_that_name(profile: str, segment: str, before: str) -> None:
+    """
+    It is a key in virtual-hosted style, as it is behind a bucket in path style: the backend gets the bucket first.
+    """
+    for name in (segment, escaped(segment, 1), escaped(segment, 2)):
+        check(profile, f"{before}{name}/what", host=b"bucket.s3.test")
+        check(profile, f"/bucket{before}{name}/what")
 
 
 @pytest.mark.parametrize(("profile", "segment"), RESERVED)
