@@ -66,6 +66,7 @@ from s3proxy.resign.answer import (
     read_error,
     read_headers,
 )
+from s3proxy.resign.deletions import Outcome
 from s3proxy.resign.keys import check_keys
 from s3proxy.resign.profiles import check_private_surface
 from s3proxy.resign.restrictions import check_restrictions
@@ -96,7 +97,7 @@ if TYPE_CHECKING:
     from s3proxy.frontend.request import S3Request
     from s3proxy.interfaces import IAuthorizer, ICredentialStore
     from s3proxy.multipart.uploads import MultipartUploads
-    from s3proxy.resign.deletions import Deletions, Outcome
+    from s3proxy.resign.deletions import Deletions
     from s3proxy.resign.mending import Mending
     from s3proxy.s3.claim import Claim
     from s3proxy.s3.credential import Credential
@@ -654,11 +655,23 @@ class ProxiedExchange:
             settings.body_limits.object_size,
             proxy.wall_clock,
             self._write_error,
+            self._write_failure,
         )
         return MultipartRequest(proxy.multipart, context)
 
     def _write_error(self, outcome: Outcome) -> bytes:
+        """
+        Write the document of an error whose status can no longer be sent. The access log has its code, as S3's has.
+        """
+        self._error_code = outcome.code
         return outcome_document(outcome.code, outcome.message, self._request_id, self._proxy.settings.host_id)
+
+    def _write_failure(self, failure: Failure) -> bytes:
+        if isinstance(failure.value, BackendError):
+            error = self._know_fault(failure.value)
+        else:
+            error = self._own_error(failure)
+        return self._write_error(Outcome.of_error(error))
 
     def _prepared(self, ignored: None) -> None:
         self._looked_up()
@@ -990,12 +1003,14 @@ class ProxiedExchange:
             self._backend_failed(failure)
 
     def _backend_failed(self, failure: Failure) -> None:
-        error = failure.value
+        self._receive(Event.BACKEND_FAILED, self._know_fault(failure.value))
+
+    def _know_fault(self, error: BaseException | None) -> S3Error:
         fault = error.fault if isinstance(error, BackendError) else BackendFault.LOST
         if self._exchange.state is not State.ENDED:
             self._warn_of(error, fault)
             self._cause = f"backend_{fault.name.lower()}"
-        self._receive(Event.BACKEND_FAILED, error_for_fault(fault))
+        return error_for_fault(fault)
 
     def _warn_of(self, error: BaseException | None, fault: BackendFault) -> None:
         self._proxy.log.warn(

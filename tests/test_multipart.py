@@ -40,6 +40,7 @@ from s3proxy.multipart.waiting import KEEP_ALIVE_TIME
 from s3proxy.resign.profiles import PROFILES
 from s3proxy.s3.head import RequestHead
 from s3proxy.s3.limits import MIB
+from s3proxy.s3.operation import COMPLETE_MULTIPART_UPLOAD, UPLOAD_PART_COPY
 from s3proxy.testing import MODES
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest
 from s3proxy.testing.faulty_client import Answer
@@ -1273,6 +1274,9 @@ async def test_a_storage_that_takes_long(tmp_path: Path, is_kept: bool) -> None:
     assert waiting.count(b"\r\n1\r\n \r\n") or waiting.count(b"1\r\n \r\n") == 3
     assert answered.status == 200
     assert re.match(rb'<\?xml version="1.0" encoding="UTF-8"\?>\s+<', answered.body)
+    # As S3 logs it: the status that was sent, and what became of the request.
+    (record,) = [one for one in kept.harness.records if one.operation is COMPLETE_MULTIPART_UPLOAD]
+    assert (record.status, record.error_code) == (200, None if is_kept else "AccessDenied")
     if is_kept:
         assert (found(answered, "ETag"), count) == ([f'"{joined(content)}"'], 0)
     else:
@@ -1338,6 +1342,166 @@ async def test_a_client_that_leaves_while_a_late_error_is_read(tmp_path: Path) -
         aborted = await kept.ask("DELETE", f"/b/k?uploadId={upload_id}")
 
     assert aborted.status == 204
+
+
+@pytest.mark.parametrize(
+    ("answer", "aborted"),
+    [
+        (b"HTTP/1.1 2", {"backend_lost": 1}),
+        (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 99\r\n\r\n<Error>", {}),
+    ],
+    ids=["in-its-head", "in-a-refusal"],
+)
+@pytest_twisted.ensureDeferred
+async def test_a_storage_that_is_lost_in_white_space(tmp_path: Path, answer: bytes, aborted: dict[str, int]) -> None:
+    """
+    The client reads an error, and is not kept waiting; the upload can be completed again. The logs tell what happened.
+    """
+    content = b"x" * 1000
+    backend, held = holds_puts()
+    clock = Clock()
+    async with recording(tmp_path, backend=backend, clock=clock) as kept:
+        upload_id = await kept.begin()
+        etag = await kept.put_part(upload_id, 1, content)
+        head, body = kept.request("POST", f"/b/k?uploadId={upload_id}", completion({1: etag}))
+        client = await kept.harness.connect()
+        client.send(head + body)
+        await until(lambda: held)
+        clock.advance(KEEP_ALIVE_TIME)
+        await until(lambda: client.received)
+        held[0].send(answer)
+        held[0].end()
+        answered = await client.answer("POST")
+        await until(lambda: kept.harness.proxy.running_count == 0)
+        count = len(kept.files)
+        await kept.ask("DELETE", f"/b/k?uploadId={upload_id}")
+
+    (record,) = [one for one in kept.harness.records if one.operation is COMPLETE_MULTIPART_UPLOAD]
+    assert (answered.status, count, record.status) == (200, 1, 200)
+    assert (found(answered, "Code"), record.error_code) == (["InternalError"], "InternalError")
+    assert re.findall("<RequestId>(.*?)<", answered.body.decode()) == [answered.header("x-amz-request-id")]
+    assert kept.harness.proxy.counts.aborted == aborted
+
+
+def is_waiting(clock: Clock) -> bool:
+    """
+    Whether white space is due, if nothing else comes before it.
+    """
+    return any(call.getTime() == clock.seconds() + KEEP_ALIVE_TIME for call in clock.getDelayedCalls())
+
+
+async def copied_slowly(
+    kept: Kept, clock: Clock, held: list[FaultyConnection], finish: Callable[[FaultyConnection], None]
+) -> tuple[bytes, bytes, Answer, str]:
+    """
+    Copy a part from an object of 1,000 bytes whose storage sends half of it, and then what ``finish`` does.
+
+    Returns:
+        What the client had before the time for white space, and after it; its answer; and the upload's id.
+    """
+    upload_id = await kept.begin()
+    target = f"/b/k?partNumber=1&uploadId={upload_id}"
+    client = await kept.harness.connect()
+    client.send(kept.request("PUT", target, x_amz_copy_source="/b/source")[0])
+    await until(lambda: held and is_waiting(clock))
+    clock.advance(KEEP_ALIVE_TIME - 1)
+    await turns(3)
+    early = bytes(client.received)
+    for _ in range(4):
+        clock.advance(KEEP_ALIVE_TIME)
+        await turns(3)
+    waiting = bytes(client.received)
+    finish(held[0])
+    answered = await client.answer("PUT")
+    await until(lambda: kept.harness.proxy.running_count == 0)
+    return early, waiting, answered, upload_id
+
+
+def holds_source(length: int = 1000) -> tuple[FaultyBackend, list[FaultyConnection]]:
+    """
+    A storage that sends only the first 500 bytes of an object, and the connections on which it was asked for it.
+    """
+    held: list[FaultyConnection] = []
+    backend = puts()
+
+    def answer(connection: FaultyConnection, request: ReceivedRequest) -> None:
+        head = b'HTTP/1.1 200 OK\r\nETag: "x"\r\nLast-Modified: Sun, 01 Mar 2026 11:00:00 GMT\r\n'
+        is_source = request.head.raw_target.endswith(b"/source")
+        connection.send(head + b"Content-Length: %d\r\n\r\n" % (length if is_source else 0))
+        if is_source and request.head.method == b"GET":
+            connection.send(b"x" * 500)
+            held.append(connection)
+
+    backend.on_request = answer
+    return backend, held
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_source_that_takes_long(tmp_path: Path) -> None:
+    """
+    The answer to UploadPartCopy begins before its end, as S3's does, once nothing is left to refuse with a status.
+    """
+    backend, held = holds_source()
+    clock = Clock()
+    async with recording(tmp_path, backend=backend, clock=clock) as kept:
+        early, waiting, answered, upload_id = await copied_slowly(
+            kept, clock, held, lambda connection: connection.send(b"x" * 500)
+        )
+        listed = await kept.ask("GET", f"/b/k?uploadId={upload_id}")
+        await kept.ask("DELETE", f"/b/k?uploadId={upload_id}")
+
+    assert early == b""
+    assert waiting.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert waiting.count(b"1\r\n \r\n") == 3
+    etag = f'"{hashlib.md5(b"x" * 1000).hexdigest()}"'
+    assert re.match(rb'<\?xml version="1.0" encoding="UTF-8"\?>\s+<CopyPartResult', answered.body)
+    assert (answered.status, found(answered, "ETag"), found(listed, "ETag")) == (200, [etag], [etag])
+    (record,) = [one for one in kept.harness.records if one.operation is UPLOAD_PART_COPY]
+    assert (record.status, record.error_code, record.object_size) == (200, None, 1000)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_source_that_is_lost_in_white_space(tmp_path: Path) -> None:
+    """
+    The client reads an error in the document, and there is no part.
+    """
+    backend, held = holds_source()
+    clock = Clock()
+    async with recording(tmp_path, backend=backend, clock=clock) as kept:
+        early, _, answered, upload_id = await copied_slowly(kept, clock, held, lambda connection: connection.reset())
+        listed = await kept.ask("GET", f"/b/k?uploadId={upload_id}")
+        await kept.ask("DELETE", f"/b/k?uploadId={upload_id}")
+        await until(lambda: kept.is_empty)
+
+    assert (early, answered.status, found(answered, "Code")) == (b"", 200, ["InternalError"])
+    assert found(listed, "PartNumber") == []
+    (record,) = [one for one in kept.harness.records if one.operation is UPLOAD_PART_COPY]
+    assert (record.status, record.error_code) == (200, "InternalError")
+    assert kept.harness.proxy.counts.aborted == {"backend_lost": 1}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_client_that_leaves_a_copy(tmp_path: Path) -> None:
+    """
+    In the white space, too: the source's connection is reset, and nothing is kept.
+    """
+    backend, held = holds_source()
+    clock = Clock()
+    async with recording(tmp_path, backend=backend, clock=clock) as kept:
+        upload_id = await kept.begin()
+        client = await kept.harness.connect()
+        target = f"/b/k?partNumber=1&uploadId={upload_id}"
+        client.send(kept.request("PUT", target, x_amz_copy_source="/b/source")[0])
+        await until(lambda: held and is_waiting(clock))
+        clock.advance(KEEP_ALIVE_TIME)
+        await until(lambda: client.received)
+        client.transport.abortConnection()
+        await until(lambda: kept.harness.proxy.running_count == 0)
+        await until(lambda: held[0].lost)
+        await kept.ask("DELETE", f"/b/k?uploadId={upload_id}")
+        await until(lambda: kept.is_empty)
+
+    assert kept.harness.proxy.counts.aborted["client_left"] == 1
 
 
 @pytest.mark.parametrize("is_waiting", [False, True], ids=["before-an-answer", "in-white-space"])

@@ -6,7 +6,7 @@ The storage gets one PUT, of the whole object, when its client completes the upl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -24,7 +24,7 @@ from s3proxy.backend.relay import CutBody
 from s3proxy.backend.request import BackendError
 from s3proxy.backend.response import BackendResponse
 from s3proxy.backend.upload import Upload
-from s3proxy.exchange import BackendFault, error_for_fault
+from s3proxy.exchange import BackendFault
 from s3proxy.flow import Buffer, SeesEachOctet
 from s3proxy.frontend.forwarded import Origin
 from s3proxy.multipart.documents import (
@@ -131,7 +131,8 @@ class MultipartContext:
         origin: Who the client is.
         object_size: Bytes of one object of the storage, at most.
         wall_clock: The time of our own signatures.
-        write_error: Writes the document of an error.
+        write_error: Writes the document of an error whose status can no longer be sent.
+        write_failure: Does the same for whatever has gone wrong.
     """
 
     head: RequestHead
@@ -144,6 +145,7 @@ class MultipartContext:
     object_size: int
     wall_clock: Callable[[], datetime]
     write_error: Callable[[Outcome], bytes]
+    write_failure: Callable[[Failure], bytes]
 
 
 class MultipartRequest:
@@ -253,11 +255,12 @@ class MultipartRequest:
         """
         name = self._context.operation.name
         if name == "CompleteMultipartUpload":
-            return self._complete_slowly(content, location)
+            return self._answer_slowly(partial(self._complete, content, location))
+        if name == "UploadPartCopy":
+            return self._answer_slowly(self._copy_part)
         steps: dict[str, Callable[[], Any]] = {
             "CreateMultipartUpload": self._create,
             "UploadPart": partial(self._keep_part, verified),
-            "UploadPartCopy": self._copy_part,
             "AbortMultipartUpload": self._abort,
             "ListParts": self._list_parts,
             "ListMultipartUploads": self._list_uploads,
@@ -339,7 +342,7 @@ class MultipartRequest:
 
     # The copy of a part
 
-    async def _copy_part(self) -> BackendResponse:
+    async def _copy_part(self, begin_to_wait: Callable[[], None]) -> BackendResponse:
         head, context = self._context.head, self._context
         source = head.fields.value(b"x-amz-copy-source") or b""
         raw_range = head.fields.value(b"x-amz-copy-source-range")
@@ -371,6 +374,7 @@ class MultipartRequest:
             await self._reserve(end - start)
             assert self._writer is not None
             self.object_size = end - start
+            begin_to_wait()
             await _write_to(response, self._writer, (start, end))
         except BaseException:
             response.abort()
@@ -391,17 +395,28 @@ class MultipartRequest:
         ]
         return self._onward(b"GET", object_target(address, version), headers, address, GET_OBJECT)
 
-    # The end
+    # What takes long
 
-    def _complete_slowly(self, content: bytes, location: bytes) -> Deferred[BackendResponse]:
+    def _answer_slowly(
+        self, step: Callable[[Callable[[], None]], Coroutine[Any, Any, BackendResponse]]
+    ) -> Deferred[BackendResponse]:
+        """
+        Carry out what may take long.
+
+        Args:
+            step: Gets what it is to call once nothing is left that a status of its own could tell.
+        """
+        context = self._context
         answer = WaitingAnswer(
             self._uploads.reactor,
-            self._context.write_error,
-            _outcome_of,
-            self._context.backend.account.profile,
+            context.write_error,
+            context.write_failure,
+            context.backend.account.profile,
         )
-        answer.wait_for(Deferred.fromCoroutine(self._complete(content, location, answer.begin_to_wait)))
+        answer.wait_for(Deferred.fromCoroutine(step(answer.begin_to_wait)))
         return answer.answered
+
+    # The end
 
     async def _complete(self, content: bytes, location: bytes, begin_to_wait: Callable[[], None]) -> BackendResponse:
         store, context = self._store, self._context
@@ -688,10 +703,3 @@ def _respond(status: int, headers: HeaderList, document: bytes, method: bytes) -
     response = BackendResponse(None, replace(head, content_length=len(document)), 0, None)
     response.ended(None)
     return response
-
-
-def _outcome_of(failure: Failure) -> Outcome:
-    error = failure.value
-    if isinstance(error, BackendError):
-        error = error_for_fault(error.fault)
-    return Outcome.of_error(error if isinstance(error, S3Error) else InternalError())

@@ -1,8 +1,8 @@
 """
-The answer to CompleteMultipartUpload: as soon as there is one, and white space until then.
+The answer to CompleteMultipartUpload and UploadPartCopy: as soon as there is one, and white space until then.
 
 Source:
-    "CompleteMultipartUpload": processing may take minutes, and the response begins before its end.
+    "CompleteMultipartUpload" and "UploadPartCopy": processing may take minutes, and the response begins before its end.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class WaitingAnswer:
     It is the connection of the `BackendResponse` that begins so.
 
     Args:
-        write_error: Writes the document of an error.
-        outcome_of: Says what a failure is to the client.
+        write_error: Writes the document of an error; called once its status can no longer be sent.
+        write_failure: Does the same for whatever has gone wrong.
         profile: Of the backend.
 
     Attributes:
@@ -50,14 +50,14 @@ class WaitingAnswer:
         self,
         reactor: Any,
         write_error: Callable[[Outcome], bytes],
-        outcome_of: Callable[[Failure], Outcome],
+        write_failure: Callable[[Failure], bytes],
         profile: Profile,
     ) -> None:
         self._asked: Deferred[BackendResponse] | None = None
         self._reading: Deferred[bytes] | None = None
         self._profile = profile
         self._write_error = write_error
-        self._outcome_of = outcome_of
+        self._write_failure = write_failure
         self._response: BackendResponse | None = None
         self._is_paused = False
         self._timer = Deadline(reactor, self._wait_on)
@@ -89,13 +89,12 @@ class WaitingAnswer:
             self._response.received((b" ",))
 
     def _told(self, response: BackendResponse) -> None:
-        self._timer.cancel()
         if self._response is None:
+            self._timer.cancel()
             self.answered.callback(response)
         else:
             self._reading = reading = read_answer(response)
-            # Cancelled, if the client has left: there is nothing to say then.
-            reading.addCallbacks(self._read, lambda cancelled: None, callbackArgs=(response.head,))
+            reading.addCallback(self._read, response.head).addErrback(self._failed)
 
     def _read(self, document: bytes, head: ResponseHead) -> None:
         self._reading = None
@@ -111,12 +110,13 @@ class WaitingAnswer:
         self._timer.cancel()
         if self._response is not None:
             if failure.check(CancelledError) is None:
-                self._end(self._write_error(self._outcome_of(failure)))
+                self._end(self._write_failure(failure))
         elif not self.answered.called:
             self.answered.errback(failure)
 
     def _end(self, document: bytes) -> None:
         assert self._response is not None
+        self._timer.cancel()
         self._response.received((document.removeprefix(DECLARATION),))
         self._response.ended(None)
 
