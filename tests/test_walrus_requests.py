@@ -375,6 +375,8 @@ TARGETS: list[tuple[str, str, str, str]] = [
 
 
 def _id(value: object) -> str | None:
+    if isinstance(value, list):
+        return ",".join(f"{name}={text[:40]}" for name, text in value) or "no header"
     return value[:60] if isinstance(value, str) else None
 
 

@@ -20,7 +20,6 @@ from s3proxy.resign.allowed import (
     EXTENSIONS,
     MINIO_EXTENSIONS,
     MINIO_OPERATIONS,
-    MULTIPART_OPERATIONS,
     OSG_OPERATIONS,
     RIAKCS_OPERATIONS,
     SWIFT_IGNORED,
@@ -538,7 +537,7 @@ PROFILES: dict[str, Profile] = {
             health=HealthRequest(b"HEAD", b"", frozenset({403, 405})),
             v2_subresources=_WALRUS_SUBRESOURCES,
             # Seen with 3.4.2: it never answers a CreateMultipartUpload.
-            operations=WALRUS_OPERATIONS - MULTIPART_OPERATIONS,
+            operations=WALRUS_OPERATIONS,
             range_limits=RangeLimits(max_size=(1 << 31) - 1, ignores_versions=True),
             # If the database refuses the record, the answer is 200 with the entity tag of the former content.
             loses_objects=True,
