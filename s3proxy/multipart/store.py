@@ -320,7 +320,7 @@ class MultipartStore:
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
         (count,) = self._connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
         if version != _VERSION and count:
-            raise CannotKeepUploads(f"{self._directory / DATABASE}: another version of s3proxy has written it")
+            raise CannotKeepUploads(f"{self.directory / DATABASE}: another version of s3proxy has written it")
         if not count:
             counting = _COUNTING.replace("LEAST_COST", str(LEAST_COST))
             tables = [counting.replace("COUNTED", table) for table in ("parts", "reservations")]
