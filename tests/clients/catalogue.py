@@ -22,6 +22,7 @@ from tests.integration.swift import CACHE as TESTS_CACHE
 
 CACHE = TESTS_CACHE / "clients"
 PROGRAMS = Path(__file__).parent / "programs"
+PAGE = PROGRAMS / "browser" / "page.html"
 
 
 class CannotInstall(Exception):
@@ -56,12 +57,14 @@ class ClientKind:
         title: For readers.
         install: Installs it where it is not there.
         takes_endpoint_path: Whether its endpoint may have a path.
+        is_browser: Whether pages of other origins work in its buckets.
     """
 
     name: str
     title: str
     install: Callable[[], Installed]
     takes_endpoint_path: bool = True
+    is_browser: bool = False
 
 
 def _run(arguments: list[str], cwd: Path | None = None, **more: str) -> str:
@@ -227,6 +230,19 @@ def _aws_js() -> Installed:
     return Installed(version[1], tools={"node": node, "aws-js": str(path / "main.mjs")})
 
 
+def _chromium() -> Installed:
+    tools = {
+        "chromium": apt_program("chromium", "chromium"),
+        "chromedriver": apt_program("chromium-driver", "chromedriver"),
+        # Chromium reads whom to trust from a database of NSS.
+        "certutil": apt_program("libnss3-tools", "certutil"),
+        "page": str(PAGE),
+    }
+    bin_directory = _python("selenium==4.51.0", "boto3==1.44.5")()
+    version = _run([tools["chromium"], "--version"]).split()[1]
+    return Installed(f"{version}, Debian's", str(bin_directory / "python"), tools)
+
+
 def _curl() -> Installed:
     path = apt_program("curl", "curl")
     return Installed(_run([path, "--version"]).split()[1], tools={"curl": path})
@@ -264,6 +280,8 @@ CLIENTS = {
         ClientKind("minio-py", "minio-py", _library("minio==7.2.20"), takes_endpoint_path=False),
         ClientKind("aws-go", "aws-sdk-go-v2", _go_source("aws-go", "github.com/aws/aws-sdk-go-v2/service/s3")),
         ClientKind("aws-js", "AWS SDK for JavaScript v3", _aws_js),
+        ClientKind("chromium", "Chromium, a page of another origin", _chromium, is_browser=True),
+        ClientKind("chromium-at-home", "Chromium, a page of the same origin", _chromium, is_browser=True),
         ClientKind("curl", "curl --aws-sigv4", _curl),
         ClientKind("curl-unsigned", "curl --aws-sigv4 with x-amz-content-sha256", _curl),
         ClientKind(

@@ -33,6 +33,7 @@ s3proxy.endpoint=http://127.0.0.1:{port}
 s3proxy.authorization=aws-v2
 s3proxy.identity={key_id}
 s3proxy.credential={secret}
+s3proxy.cors-allow-all=true
 {more}
 jclouds.provider=filesystem-nio2
 jclouds.filesystem.basedir={directory}

@@ -22,17 +22,20 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from tests.clients.catalogue import CLIENTS, CannotInstall, Installed
+from tests.clients.catalogue import CLIENTS, PAGE, CannotInstall, Installed
 from tests.clients.drivers.scenario import (
     COPIED,
     DOOMED_KEYS,
+    GIVEN_IMAGE,
     GIVEN_KEYS,
     GIVEN_LARGE,
     GIVEN_SIZE,
     ODD_KEY,
     OPERATIONS,
+    PAGE_KEY,
     STORED,
     Cell,
+    image,
     octets,
 )
 from tests.clients.field import BACKENDS, DOMAIN, UNSHARE, Field, has_mount_namespaces
@@ -147,6 +150,7 @@ _MESSAGES = {
     "You must provide the Content-Length": "MissingContentLength",
     "Insufficient permissions to access this path": "AccessDenied",
     "argument of type 'NoneType' is not iterable": "TypeError",
+    "has been blocked by CORS policy": "blocked by CORS policy",
 }
 """
 What some clients say in place of the code.
@@ -189,6 +193,25 @@ def code_of(text: str) -> str:
         return str(messages[-1])[:80]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return (lines[-1] if lines else "nothing was said")[-80:]
+
+
+def _let_pages_in(trusted: Any, bucket: str) -> None:
+    """
+    Let pages of every origin work in a bucket, if the storage has such rules.
+    """
+    from botocore.exceptions import ClientError
+
+    rule = {
+        "AllowedOrigins": ["*"],
+        "AllowedMethods": ["GET", "HEAD", "PUT", "POST"],
+        "AllowedHeaders": ["*"],
+        "ExposeHeaders": ["ETag"],
+    }
+    try:
+        trusted.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [rule]})
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "NotImplemented":
+            raise
 
 
 class Matrix:
@@ -242,6 +265,9 @@ class Matrix:
         for key in GIVEN_KEYS:
             trusted.put_object(Bucket=GIVEN, Key=key, Body=key.encode())
         trusted.put_object(Bucket=GIVEN, Key=GIVEN_LARGE, Body=octets(GIVEN_SIZE))
+        trusted.put_object(Bucket=GIVEN, Key=GIVEN_IMAGE, Body=image(), ContentType="image/png")
+        trusted.put_object(Bucket=GIVEN, Key=PAGE_KEY, Body=PAGE.read_bytes(), ContentType="text/html")
+        _let_pages_in(trusted, GIVEN)
 
     # Cells
 
@@ -317,6 +343,9 @@ class Matrix:
         trusted = self._trusted(backend)
         for bucket in (own, empty):
             trusted.create_bucket(Bucket=bucket)
+        if CLIENTS[place.client].is_browser:
+            trusted.put_object(Bucket=own, Key=PAGE_KEY, Body=PAGE.read_bytes(), ContentType="text/html")
+            _let_pages_in(trusted, own)
         for key in DOOMED_KEYS:
             trusted.put_object(Bucket=own, Key=key, Body=key.encode())
         directory = self._field.directory / f"cell-{number:04d}"

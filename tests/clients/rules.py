@@ -111,6 +111,13 @@ LACKING: tuple[Rule, ...] = (
         styles=("virtual",),
     ),
     Rule(
+        ("chromium",),
+        ("put", "put large", "put odd key", "get", "get odd key", "range", "list", "copy", "head", "form"),
+        ("blocked by CORS policy",),
+        "the storage lets no page of another origin in; a page of its own origin works",
+        backends=("walrus-3.4", "walrusbackend-4.x", "osg-4.3"),
+    ),
+    Rule(
         ("s3fs",),
         ("make bucket",),
         ("FileExistsError:",),

@@ -195,7 +195,8 @@ allow_versions = on
             "listing_formats": "use = egg:swift#listing_formats",
             "bulk": "use = egg:swift#bulk",
             "s3api": "use = egg:swift#s3api\nlocation = us-east-1\nauth_pipeline_check = false\n"
-            f"check_bucket_owner = true\nstorage_domain = {self._domain}",
+            # Preflights are answered for all buckets, before any of them is known.
+            f"check_bucket_owner = true\nstorage_domain = {self._domain}\ncors_preflight_allow_origin = *",
             "tempauth": f"use = egg:swift#tempauth\nuser_{KEY_ID.replace(':', '_')} = {SECRET} .admin",
             "copy": "use = egg:swift#copy",
             "slo": "use = egg:swift#slo",
@@ -214,6 +215,7 @@ use = egg:swift#proxy
 allow_account_management = true
 account_autocreate = true
 error_suppression_limit = 1000000000
+cors_allow_origin = *
 """
             + "".join(f"[filter:{name}]\n{text}\n" for name, text in filters.items())
         )

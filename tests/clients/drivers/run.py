@@ -7,11 +7,12 @@ from __future__ import annotations
 import json
 import sys
 
+import browser
 import commands
 import sdks
 from scenario import Cell, perform
 
-CLIENTS = {**sdks.CLIENTS, **commands.CLIENTS}
+CLIENTS = {**sdks.CLIENTS, **commands.CLIENTS, **browser.CLIENTS}
 
 if __name__ == "__main__":
     cell = Cell(**json.load(sys.stdin))

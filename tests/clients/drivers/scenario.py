@@ -9,9 +9,11 @@ import hashlib
 import io
 import json
 import ssl
+import struct
 import sys
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +31,17 @@ Small objects of the bucket which is given: each one's octets are its key's.
 """
 
 GIVEN_LARGE = "large"
+GIVEN_IMAGE = "image.png"
+IMAGE_SIZE = (23, 11)
+PAGE_KEY = "page.html"
+SAVED_NAME = "saved ü.txt"
+"""
+Name under which a browser saves an object, whatever the object's key.
+"""
+
 DOOMED_KEYS = ("doomed/1", "doomed/2 +ü", "doomed/3")
 PUT_SMALL, PUT_LARGE, PUT_STREAM, PUT_ODD, COPIED = "put/small", "put/large", "put/stream", "put/" + ODD_KEY, "put/copy"
+PUT_FORM = "put/form"
 
 
 def octets(size: int) -> bytes:
@@ -41,11 +52,29 @@ def octets(size: int) -> bytes:
     return (block * (size // len(block) + 1))[:size]
 
 
+def image() -> bytes:
+    """
+    Return a picture in PNG.
+    """
+    width, height = IMAGE_SIZE
+    chunks = {
+        b"IHDR": struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0),
+        b"IDAT": zlib.compress(bytes(height * (1 + width))),
+        b"IEND": b"",
+    }
+    written = [
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks.items()
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(written)
+
+
 STORED = {
     "put": (PUT_SMALL, SMALL_SIZE),
     "put large": (PUT_LARGE, LARGE_SIZE),
     "put stream": (PUT_STREAM, STREAM_SIZE),
     "put odd key": (PUT_ODD, SMALL_SIZE),
+    "form": (PUT_FORM, SMALL_SIZE),
 }
 """
 Key and size of what an operation stores.
@@ -173,6 +202,9 @@ class Client:
     def put_stream(self, bucket: str, key: str, stream: BinaryIO) -> None:
         cannot("it puts no stream whose length is not known")
 
+    def put_form(self, bucket: str, key: str, path: str) -> None:
+        cannot(_NO_BROWSER)
+
     def put_backup(self, bucket: str, path: str) -> None:
         cannot("it makes no backups")
 
@@ -194,6 +226,12 @@ class Client:
     def presign(self, bucket: str, key: str) -> str:
         cannot("it makes no URLs for others")
 
+    def show_image(self, bucket: str, key: str) -> tuple[int, int]:
+        cannot(_NO_BROWSER)
+
+    def download(self, bucket: str, key: str, name: str) -> bytes:
+        cannot(_NO_BROWSER)
+
     def delete_many(self, bucket: str, keys: list[str]) -> None:
         cannot("it deletes one object at a time")
 
@@ -201,6 +239,9 @@ class Client:
         """
         Let go of everything.
         """
+
+
+_NO_BROWSER = "it is no browser"
 
 
 def cannot(reason: str) -> NoReturn:
@@ -259,6 +300,9 @@ def operations(client: Client) -> Iterator[tuple[str, Any]]:
     yield "copy", lambda: client.copy(cell.given, ODD_KEY, cell.own, COPIED)
     yield "head", lambda: same(client.head(cell.given, GIVEN_LARGE), GIVEN_SIZE)
     yield "presigned", lambda: same(client.fetch(client.presign(cell.given, ODD_KEY)), ODD_KEY.encode())
+    yield "form", lambda: client.put_form(cell.own, PUT_FORM, client.file("small", octets(SMALL_SIZE)))
+    yield "image", lambda: same(client.show_image(cell.given, GIVEN_IMAGE), IMAGE_SIZE)
+    yield "download", lambda: same(client.download(cell.given, ODD_KEY, SAVED_NAME), ODD_KEY.encode())
     yield "delete many", lambda: client.delete_many(cell.own, list(DOOMED_KEYS))
     yield "remove bucket", lambda: client.remove_bucket(cell.empty)
 
