@@ -23,6 +23,7 @@ from s3proxy.resign.head import (
     strip_checksum_elements,
 )
 from s3proxy.resign.headers import (
+    asking_for,
     bare_entity_tags,
     check_hyphenated,
     forwarded_headers,
@@ -128,6 +129,8 @@ class Onward:
             check_hyphenated(passed)
         if account.profile.misreads_ranges and b"range" in head.fields:
             passed = without_ignored_range(passed)
+        if account.profile.preflight_header and head.method == b"OPTIONS":
+            passed = asking_for(passed, account.profile.preflight_header)
         self.head = head
         self.deletions: Deletions | None = None
         self.completed_etag = b""

@@ -214,6 +214,18 @@ def check_hyphenated(passed: HeaderList) -> None:
             raise InvalidArgument(f"The storage takes this header for {other.decode()}", lower.decode(), value)
 
 
+def asking_for(passed: HeaderList, header: bytes) -> HeaderList:
+    """
+    Have a preflight ask for a header, too.
+    """
+    for place, (name, value) in enumerate(passed):
+        if name.lower() == b"access-control-request-headers":
+            asked = {each.strip(b" \t").lower() for each in value.split(b",")}
+            added = value if header in asked else b"%s,%s" % (value, header)
+            return [*passed[:place], (name, added), *passed[place + 1 :]]
+    return [*passed, (b"Access-Control-Request-Headers", header)]
+
+
 def strike_aws_chunked(content_encoding: bytes) -> bytes:
     """
     Take ``aws-chunked`` out of a Content-Encoding; the rest and its order stay.

@@ -248,6 +248,8 @@ class Profile:
         misreads_ranges: Whether it refuses, or answers in part, what S3 takes for no range and ignores.
         omits_etags: Whether the response of CompleteMultipartUpload has an empty entity tag.
         ignored_conditions: Conditions of writes that it does not look at.
+        preflight_header: What a browser's preflight must ask for, or it is taken for one of another API; empty for
+            nothing.
         lacks_multipart: Whether it has no multipart uploads: they are kept here until they are complete, or refused.
     """
 
@@ -295,6 +297,7 @@ class Profile:
     misreads_ranges: bool = False
     omits_etags: bool = False
     ignored_conditions: Conditions = field(default_factory=lambda: APPENDING)
+    preflight_header: bytes = b""
     lacks_multipart: bool = False
     is_plain: bool = field(init=False)
     "whether nothing of a request or an answer is to be mended"
@@ -525,6 +528,8 @@ PROFILES: dict[str, Profile] = {
             ),
             health=HealthRequest(path=b"/healthcheck", statuses=frozenset({200})),
             operations=SWIFT_OPERATIONS,
+            # It knows S3's preflights by a credential in the query, which none has that goes on, or by this.
+            preflight_header=b"authorization",
             refused_keys=re.compile(rb"\0"),
             ignored_conditions=SWIFT_IGNORED,
         ),

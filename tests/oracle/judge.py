@@ -67,6 +67,7 @@ TOLERATED = {
     "head of the service": "HEAD of the service is ListBuckets without its document (RFC 9110, section 9.3.2).",
     "query header": "x-amz-* of a presigned query, and of any under Signature V2, is a header of that name.",
     "of responses": "S3 has the header in responses alone: of a request it is ignored, and not sent.",
+    "marked preflight": "Swift takes a preflight for one of its own API's unless it asks for Authorization.",
     "unsigned client": "What nobody signed may be dropped: the backend judges the request as anonymous.",
 }
 """
@@ -224,6 +225,7 @@ class Facts:
         taken: Signatures of changes which were forwarded before; None where they may pass again.
         reader: The storage of Eucalyptus which reads the request; empty for any other.
         keeps_multipart: Whether the proxy keeps multipart uploads until they are complete.
+        preflight_header: What each preflight asks for; empty for nothing.
     """
 
     domains: tuple[bytes, ...] = ()
@@ -245,6 +247,7 @@ class Facts:
     checks_conditions: bool = False
     keeps_multipart: bool = False
     misreads_ranges: bool = False
+    preflight_header: bytes = b""
 
 
 @dataclass(slots=True)
@@ -1045,13 +1048,14 @@ def _judge_headers(client: Client, facts: Facts, head: Head, difference: str, br
             breach(f"(c) a condition which the backend reads otherwise: {name!r}")
         sent = theirs.get(name)
         if sent is None:
-            if not _is_made(client, head, name, values, difference):
+            if not _is_made(client, facts, head, name, values, difference):
                 breach(f"(c) the client did not send {name!r}: {values!r}")
             continue
         if covered is not None and name not in covered and name not in UNSIGNED_PASSED:
             breach(f"(c) no signature covers {name!r}: {values!r}")
         is_same = values == sent and not (facts.reader and name == b"x-amz-copy-source")
-        if not is_same and not _is_edited(facts, name, values, sent, difference):
+        is_marked = name == _ASKED and _is_marked(client, facts, values, sent)
+        if not is_same and not is_marked and not _is_edited(facts, name, values, sent, difference):
             breach(f"(c) {name!r} is {values!r}, the client's {sent!r}")
     for name in theirs:
         if name in head.fields or name in _REPLACED or not (name.startswith(b"x-amz-") or name in _CONDITIONS):
@@ -1064,10 +1068,12 @@ def _judge_headers(client: Client, facts: Facts, head: Head, difference: str, br
             breach(f"(c) the header {name!r} is lost")
 
 
-def _is_made(client: Client, head: Head, name: bytes, values: list[bytes], difference: str) -> bool:
+def _is_made(client: Client, facts: Facts, head: Head, name: bytes, values: list[bytes], difference: str) -> bool:
     """
     Say whether the proxy may write a header which the client did not send.
     """
+    if name == _ASKED:
+        return _is_marked(client, facts, values, [])
     if name == b"range":
         return difference == "explained" and values == [b"bytes=0-0"]
     if name.startswith(b"x-amz-checksum-"):
@@ -1080,6 +1086,15 @@ def _is_made(client: Client, head: Head, name: bytes, values: list[bytes], diffe
     if name == b"content-type" and difference == "form":
         return values == [b"binary/octet-stream"] and tolerate("form type")
     return False
+
+
+_ASKED = b"access-control-request-headers"
+
+
+def _is_marked(client: Client, facts: Facts, values: list[bytes], sent: list[bytes]) -> bool:
+    is_told = client.carrier == "preflight" and facts.preflight_header and len(values) == 1
+    wanted = {b",".join([*sent, facts.preflight_header]), b", ".join([*sent, facts.preflight_header])}
+    return bool(is_told) and values[0] in wanted and tolerate("marked preflight")
 
 
 def _is_edited(facts: Facts, name: bytes, values: list[bytes], sent: list[bytes], difference: str) -> bool:

@@ -448,6 +448,7 @@ def _facts(backend: Any, settings: Any) -> Facts:
         backend.conditions == "check",
         backend.keeps_multipart,
         profile.misreads_ranges,
+        profile.preflight_header,
     )
 
 

@@ -738,6 +738,34 @@ def test_only_a_range_that_s3_ignores_is_kept_from_ceph(span: str, is_ignored: b
     assert judged(client, sent, FACTS)
 
 
+@pytest.mark.parametrize(
+    ("method", "asked", "sent", "is_breach"),
+    [
+        ("OPTIONS", "", "authorization", False),
+        ("OPTIONS", "range", "range,authorization", False),
+        ("OPTIONS", "range", "range", False),
+        ("OPTIONS", "range", "authorization", True),
+        ("OPTIONS", "range", "range,authorization,x-amz-acl", True),
+        ("OPTIONS", "", "x-amz-acl", True),
+        ("GET", "", "authorization", True),
+    ],
+)
+def test_a_preflight_may_be_marked(method: str, asked: str, sent: str, is_breach: bool) -> None:
+    """
+    For Swift a preflight asks for one header more, and no other request does.
+    """
+    facts = Facts((), b"127.0.0.1:8000", preflight_header=b"authorization")
+    lines = "Origin: https://a.test\r\nAccess-Control-Request-Method: PUT\r\n"
+    client = f"{method} /b/k HTTP/1.1\r\nHost: s3.example.test\r\n{lines}"
+    if asked:
+        client += f"Access-Control-Request-Headers: {asked}\r\n"
+    backend = f"{method} /b/k HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n{lines}Access-Control-Request-Headers: {sent}\r\n\r\n"
+
+    breaches = judged(f"{client}\r\n".encode(), backend.encode(), facts)
+
+    assert bool(breaches) is is_breach, breaches
+
+
 def test_each_tolerated_difference_has_its_reason() -> None:
     """
     The table is closed: what is tolerated is a row of it, and each row is used.

@@ -171,7 +171,8 @@ class Chromium(Client):
             self._console()
             said = self._browser.execute_async_script(script, arguments)
         except WebDriverException as error:
-            raise RuntimeError(str(error.msg)) from None
+            # Its own text goes on with the addresses of its code.
+            said = {"error": str(error.msg)}
         if "error" in said:
             # What the page may not know of a failure stands in the console.
             raise RuntimeError("\n".join([*self._console(), said["error"]]))
