@@ -22,6 +22,7 @@ from tests.integration.swift import CACHE as TESTS_CACHE
 
 CACHE = TESTS_CACHE / "clients"
 PROGRAMS = Path(__file__).parent / "programs"
+JAVA_COMMON = PROGRAMS / "Conversation.java"
 PAGE = PROGRAMS / "browser" / "page.html"
 
 
@@ -58,6 +59,7 @@ class ClientKind:
         install: Installs it where it is not there.
         takes_endpoint_path: Whether its endpoint may have a path.
         is_browser: Whether pages of other origins work in its buckets.
+        trusts_machine: Whether it trusts whom the machine trusts, and cannot be told otherwise.
     """
 
     name: str
@@ -65,6 +67,7 @@ class ClientKind:
     install: Callable[[], Installed]
     takes_endpoint_path: bool = True
     is_browser: bool = False
+    trusts_machine: bool = False
 
 
 def _run(arguments: list[str], cwd: Path | None = None, **more: str) -> str:
@@ -111,7 +114,7 @@ def _python(*requirements: str) -> Callable[[], Path]:
 
     @cache
     def install() -> Path:
-        path, is_complete = _kept(re.split("[=<>]", requirements[0])[0], sys.base_prefix, sys.version, *requirements)
+        path, is_complete = _kept(re.split(r"[\[=<>]", requirements[0])[0], sys.base_prefix, sys.version, *requirements)
         if not is_complete:
             _run([sys.executable, "-m", "venv", str(path)])
             _run([str(path / "bin" / "python"), "-m", "pip", "install", "-q", *requirements])
@@ -135,7 +138,7 @@ def _library(*requirements: str) -> Callable[[], Installed]:
 
 
 def _package_version(bin_directory: Path, requirement: str) -> str:
-    name = re.split("[=<>]", requirement)[0]
+    name = re.split(r"[\[=<>]", requirement)[0]
     code = f"from importlib.metadata import version; print(version({name!r}))"
     return _run([str(bin_directory / "python"), "-c", code]).strip()
 
@@ -148,16 +151,23 @@ def _s3cmd() -> Installed:
 _S3CMD = _python("s3cmd==2.4.0")
 
 
+def apt_install(package: str) -> None:
+    """
+    Install a package of Debian's.
+    """
+    print(f"installing {package}", flush=True)
+    more = {"DEBIAN_FRONTEND": "noninteractive"}
+    _run(["apt-get", "update", "-q"], **more)
+    _run(["apt-get", "install", "-q", "-y", "--no-install-recommends", package], **more)
+
+
 def apt_program(package: str, program: str) -> str:
     """
     Return the path of a program of Debian's; install its package where it is not there.
     """
     found = shutil.which(program, path="/usr/bin:/usr/sbin")
     if found is None:
-        print(f"installing {package}", flush=True)
-        more = {"DEBIAN_FRONTEND": "noninteractive"}
-        _run(["apt-get", "update", "-q"], **more)
-        _run(["apt-get", "install", "-q", "-y", "--no-install-recommends", package], **more)
+        apt_install(package)
         found = shutil.which(program, path="/usr/bin:/usr/sbin")
     if found is None:
         raise CannotInstall(f"{package} has no {program}")
@@ -217,17 +227,85 @@ def _go_source(name: str, module: str) -> Callable[[], Installed]:
     return install
 
 
-def _aws_js() -> Installed:
-    sources = PROGRAMS / "aws-js"
-    node, npm = apt_program("nodejs", "node"), apt_program("npm", "npm")
-    path, is_complete = _kept("aws-js", *[source.read_bytes() for source in sorted(sources.iterdir())])
-    if not is_complete:
-        shutil.copytree(sources, path, dirs_exist_ok=True)
-        _run([npm, "ci", "--no-audit", "--no-fund"], cwd=path)
-        (path / "complete").touch()
-    version = re.search(r'client-s3": "([^"]+)"', (sources / "package.json").read_text())
+def _node_source(name: str, package: str) -> Callable[[], Installed]:
+    """
+    Return what installs a program of ours for Node.js.
+
+    Args:
+        package: Whose version is the client's.
+    """
+
+    def install() -> Installed:
+        sources = PROGRAMS / name
+        node, npm = apt_program("nodejs", "node"), apt_program("npm", "npm")
+        path, is_complete = _kept(name, *[source.read_bytes() for source in sorted(sources.iterdir())])
+        if not is_complete:
+            shutil.copytree(sources, path, dirs_exist_ok=True)
+            _run([npm, "ci", "--no-audit", "--no-fund"], cwd=path)
+            (path / "complete").touch()
+        version = re.search(rf'{re.escape(package)}": "([^"]+)"', (sources / "package.json").read_text())
+        assert version is not None
+        return Installed(version[1], tools={"node": node, name: str(path / "main.mjs")})
+
+    return install
+
+
+def _aws_rust() -> Installed:
+    sources = PROGRAMS / "aws-rust"
+    cargo = shutil.which("cargo") or shutil.which("cargo", path=str(Path.home() / ".cargo" / "bin"))
+    if cargo is None:
+        raise CannotInstall("no cargo is here, and Debian's is too old for it")
+    version = re.search('aws-sdk-s3 = "([^"]+)"', (sources / "Cargo.toml").read_text())
     assert version is not None
-    return Installed(version[1], tools={"node": node, "aws-js": str(path / "main.mjs")})
+    files = [file for file in sorted(sources.rglob("*")) if file.is_file()]
+    path, is_complete = _kept("aws-rust", *[file.read_bytes() for file in files])
+    if not is_complete:
+        _run([cargo, "build", "--locked", "--target-dir", str(path)], cwd=sources)
+        (path / "complete").touch()
+    return Installed(version[1], tools={"aws-rust": str(path / "debug" / "aws-rust")})
+
+
+def _aws_ruby() -> Installed:
+    ruby = apt_program("ruby", "ruby")
+    code = 'require "aws-sdk-s3"; puts Aws::S3::GEM_VERSION'
+    try:
+        version = _run([ruby, "-e", code])
+    except CannotInstall:
+        apt_install("ruby-aws-sdk-s3")
+        version = _run([ruby, "-e", code])
+    return Installed(
+        f"{version.strip()}, Debian's", tools={"ruby": ruby, "aws-ruby": str(PROGRAMS / "aws-ruby" / "main.rb")}
+    )
+
+
+def _java(name: str, artifact: str) -> Callable[[], Installed]:
+    """
+    Return what compiles a program of ours in Java, with the libraries of its ``pom.xml``.
+
+    Args:
+        artifact: Whose version is the client's.
+    """
+
+    def install() -> Installed:
+        sources = PROGRAMS / name
+        version = re.search(
+            rf"<artifactId>{re.escape(artifact)}</artifactId>\s*<version>([^<]+)", (sources / "pom.xml").read_text()
+        )
+        assert version is not None
+        files = sorted([*sources.iterdir(), JAVA_COMMON])
+        tools = {tool: apt_program("openjdk-17-jdk-headless", tool) for tool in ("java", "javac", "keytool")}
+        path, is_complete = _kept(name, *[file.read_bytes() for file in files])
+        libraries, classes = path / "lib", path / "classes"
+        if not is_complete:
+            mvn = apt_program("maven", "mvn")
+            copying = ["dependency:copy-dependencies", f"-DoutputDirectory={libraries}"]
+            _run([mvn, "-B", "-q", "-f", str(sources / "pom.xml"), *copying])
+            written = [str(file) for file in files if file.suffix == ".java"]
+            _run([tools["javac"], "-cp", f"{libraries}/*", "-d", str(classes), *written])
+            (path / "complete").touch()
+        return Installed(version[1], tools={**tools, name: f"{classes}:{libraries}/*"})
+
+    return install
 
 
 def _chromium() -> Installed:
@@ -248,12 +326,16 @@ def _curl() -> Installed:
     return Installed(_run([path, "--version"]).split()[1], tools={"curl": path})
 
 
+AWS_JAVA = _java("aws-java", "s3")
 MINIO_GO = "github.com/minio/minio-go/v7"
 CLIENTS = {
     kind.name: kind
     for kind in (
         ClientKind("boto3", "boto3", _library("boto3==1.44.5")),
         ClientKind("boto3-v2", "boto3 by V2", _library("boto3==1.44.5")),
+        ClientKind(
+            "boto3-crt", "boto3 on the CRT", _library("boto3[crt]==1.44.5", "awscrt==0.38.0"), trusts_machine=True
+        ),
         ClientKind("aioboto3", "aioboto3", _library("aioboto3==15.5.0")),
         ClientKind("s3fs", "s3fs", _library("s3fs==2026.9.0")),
         ClientKind("smart_open", "smart_open", _library("smart_open==9.0.2", "boto3==1.44.5")),
@@ -278,8 +360,21 @@ CLIENTS = {
             takes_endpoint_path=False,
         ),
         ClientKind("minio-py", "minio-py", _library("minio==7.2.20"), takes_endpoint_path=False),
+        ClientKind("obstore", "obstore (object_store)", _library("obstore==0.12.1")),
+        ClientKind("opendal", "OpenDAL", _library("opendal==0.47.12")),
+        ClientKind("pyarrow", "pyarrow", _library("pyarrow==26.0.1"), takes_endpoint_path=False),
         ClientKind("aws-go", "aws-sdk-go-v2", _go_source("aws-go", "github.com/aws/aws-sdk-go-v2/service/s3")),
-        ClientKind("aws-js", "AWS SDK for JavaScript v3", _aws_js),
+        ClientKind("aws-js", "AWS SDK for JavaScript v3", _node_source("aws-js", "client-s3")),
+        ClientKind("minio-js", "minio-js", _node_source("minio-js", "minio"), takes_endpoint_path=False),
+        ClientKind("aws-go-v1", "aws-sdk-go v1", _go_source("aws-go-v1", "github.com/aws/aws-sdk-go")),
+        ClientKind("aws-rust", "AWS SDK for Rust", _aws_rust),
+        ClientKind("aws-ruby", "AWS SDK for Ruby", _aws_ruby),
+        ClientKind("aws-java", "AWS SDK for Java v2", AWS_JAVA),
+        ClientKind("aws-java-netty", "AWS SDK for Java v2, asynchronous", AWS_JAVA),
+        ClientKind("aws-java-multipart", "AWS SDK for Java v2, multipartEnabled", AWS_JAVA),
+        ClientKind("aws-java-crt", "AWS SDK for Java v2 on the CRT", AWS_JAVA, trusts_machine=True),
+        ClientKind("aws-java-v1", "AWS SDK for Java v1", _java("aws-java-v1", "aws-java-sdk-s3")),
+        ClientKind("aws-java-v1-v2", "AWS SDK for Java v1 by V2", _java("aws-java-v1", "aws-java-sdk-s3")),
         ClientKind("chromium", "Chromium, a page of another origin", _chromium, is_browser=True),
         ClientKind("chromium-at-home", "Chromium, a page of the same origin", _chromium, is_browser=True),
         ClientKind("curl", "curl --aws-sigv4", _curl),

@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -50,6 +51,11 @@ Cells which run at a time: a client waits for a process to start more than for a
 CELL_SECONDS = 240
 """
 After this time a client is ended; each of its commands has a shorter one.
+"""
+
+ROOTS = "/etc/ssl/certs/ca-certificates.crt"
+"""
+Whom the machine trusts, in Debian.
 """
 
 SCHEMES = ("http", "https")
@@ -333,6 +339,8 @@ class Matrix:
         reason = dict(door.styles)[place.style]
         if place.style == "virtual" and not self._has_namespaces:
             reason = "no mount namespace here, so that no name below the domain can be resolved"
+        if place.scheme == "https" and CLIENTS[place.client].trusts_machine and not self._has_namespaces:
+            reason = "no mount namespace here, so that it cannot be told whom to trust"
         if door.path and not CLIENTS[place.client].takes_endpoint_path:
             reason = "its endpoint has no path, and this storage is below one"
         if reason:
@@ -383,9 +391,15 @@ class Matrix:
             names = [DOMAIN, *(f"{bucket}.{DOMAIN}" for bucket in (cell.given, cell.own, cell.new, cell.empty))]
             hosts = Path(cell.directory) / "hosts"
             hosts.write_text("127.0.0.1 localhost\n" + "".join(f"127.0.0.1 {name}\n" for name in names))
-            # No name of the machine's is changed: the mount is the client's own.
-            script = 'mount --bind "$0" /etc/hosts && exec "$@"'
-            command = [*UNSHARE, "sh", "-c", script, str(hosts), *command]
+            # The CRT asks for addresses of version 6, too, which would go on to a name server.
+            switch = Path(cell.directory) / "nsswitch.conf"
+            switch.write_text("hosts: files\n")
+            mounts = {hosts: "/etc/hosts", switch: "/etc/nsswitch.conf"}
+            if CLIENTS[client].trusts_machine:
+                mounts[Path(cell.authority)] = ROOTS
+            # No file of the machine's is changed: the mounts are the client's own.
+            mounting = "".join(f"mount --bind {shlex.quote(str(path))} {place} && " for path, place in mounts.items())
+            command = [*UNSHARE, "sh", "-c", mounting + 'exec "$0" "$@"', *command]
         dropped = {"AWS_CA_BUNDLE", "PYTHONPATH", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"}
         environment = {name: value for name, value in os.environ.items() if name not in dropped}
         with subprocess.Popen(

@@ -13,12 +13,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import BinaryIO, ClassVar, NoReturn
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote_plus, urlencode
 from xml.sax.saxutils import escape
 
-from scenario import Cell, Client
+from scenario import Cell, Client, cannot
 
 
 def shortened(text: str) -> str:
@@ -47,21 +48,9 @@ class Command(Client):
             stream: Its standard input.
         """
         cell = self.cell
-        environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": cell.directory,
-            "LC_ALL": "C.UTF-8",
-            "AWS_ACCESS_KEY_ID": cell.key_id,
-            "AWS_SECRET_ACCESS_KEY": cell.secret,
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_REGION": "us-east-1",
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "SSL_CERT_FILE": cell.authority,
-            **self.environment(),
-        }
         with subprocess.Popen(
             arguments,
-            env=environment,
+            env=self._whole_environment(),
             cwd=cell.directory,
             stdin=subprocess.DEVNULL if stream is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -77,6 +66,21 @@ class Command(Client):
             said = (errors + b"\n" + output).decode("utf-8", "replace")
             raise RuntimeError(f"exit status {process.returncode}: {shortened(said)}")
         return output
+
+    def _whole_environment(self) -> dict[str, str]:
+        cell = self.cell
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": cell.directory,
+            "LC_ALL": "C.UTF-8",
+            "AWS_ACCESS_KEY_ID": cell.key_id,
+            "AWS_SECRET_ACCESS_KEY": cell.secret,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "SSL_CERT_FILE": cell.authority,
+            **self.environment(),
+        }
 
 
 class AwsCli(Client):
@@ -444,6 +448,153 @@ class Program(Command):
         self.program("delete-many", bucket, *keys)
 
 
+class Conversation(Program):
+    """
+    A program of ours which is started once and takes operations by lines: Java needs long to start.
+    """
+
+    def __init__(self, cell: Cell) -> None:
+        super().__init__(cell)
+        self._process: subprocess.Popen[str] | None = None
+        self._errors = self.file("errors", b"")
+
+    def arguments(self) -> list[str]:
+        """
+        Return its command line.
+        """
+        raise NotImplementedError
+
+    def environment(self) -> dict[str, str]:
+        return {**super().environment(), "ANSWER_SECONDS": str(self.cell.answer_seconds)}
+
+    def program(self, *arguments: str, stream: BinaryIO | None = None) -> bytes:
+        if stream is not None:
+            arguments = (*arguments, self.file("stream", stream.read()))
+        if self._process is None:
+            with Path(self._errors).open("ab") as errors:
+                self._process = subprocess.Popen(
+                    self.arguments(),
+                    env=self._whole_environment(),
+                    cwd=self.cell.directory,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    text=True,
+                )
+        process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        # It has patience of its own, of the same length, and starts in that time, too.
+        watch = threading.Timer(2 * self.cell.answer_seconds, process.kill)
+        watch.start()
+        try:
+            process.stdin.write(" ".join(quote(argument, safe="") for argument in arguments) + "\n")
+            process.stdin.flush()
+            said = process.stdout.readline().rstrip("\n")
+        finally:
+            watch.cancel()
+        text = unquote_plus(said[1:])
+        if said[:1] == "+":
+            return text.encode()
+        if said[:1] == "?":
+            cannot(text)
+        if not said:
+            self.close()
+            text = "it ended: " + Path(self._errors).read_text("utf-8", "replace")
+        raise RuntimeError(shortened(text))
+
+    def get_range(self, bucket: str, key: str, first: int, last: int) -> bytes:
+        path = self.file("range")
+        self.program("range", bucket, key, str(first), str(last), path)
+        return Path(path).read_bytes()
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+
+class Java(Conversation):
+    """
+    A program in Java.
+    """
+
+    classes: ClassVar[str]
+    kind: ClassVar[str]
+
+    def arguments(self) -> list[str]:
+        return [
+            *(self.cell.tools["java"], "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx768m", *self._trust()),
+            *("-cp", self.cell.tools[self.classes], "Main", self.kind),
+        ]
+
+    def _trust(self) -> list[str]:
+        """
+        Return the options which make it trust the authority.
+        """
+        if not self.cell.is_tls:
+            return []
+        store, password = self.file("trust.p12"), "changeit"
+        if not Path(store).exists():
+            self.run(
+                *(self.cell.tools["keytool"], "-importcert", "-noprompt", "-alias", "authority"),
+                *("-file", self.cell.authority, "-keystore", store, "-storepass", password, "-storetype", "PKCS12"),
+            )
+        names = {"trustStore": store, "trustStorePassword": password, "trustStoreType": "PKCS12"}
+        return [f"-Djavax.net.ssl.{name}={value}" for name, value in names.items()]
+
+
+class AwsJava(Java):
+    """
+    The AWS SDK for Java, version 2: its plain client.
+    """
+
+    classes = "aws-java"
+    kind = "sync"
+
+
+class AwsJavaNetty(AwsJava):
+    """
+    Its asynchronous client.
+    """
+
+    kind = "netty"
+
+
+class AwsJavaMultipart(AwsJava):
+    """
+    Its asynchronous client, which sends and reads in parts.
+    """
+
+    kind = "multipart"
+
+
+class AwsJavaCrt(AwsJava):
+    """
+    Its client on the Common Runtime.
+    """
+
+    kind = "crt"
+
+
+class AwsJava1(Java):
+    """
+    The AWS SDK for Java, version 1.
+    """
+
+    classes = "aws-java-v1"
+    kind = "v4"
+
+
+class AwsJava1V2(AwsJava1):
+    """
+    The AWS SDK for Java, version 1, which signs with Signature V2.
+    """
+
+    kind = "v2"
+
+
 class MinioGo(Program):
     """
     minio-go.
@@ -467,6 +618,38 @@ class AwsGo(Program):
     """
 
     command = ("aws-go",)
+
+
+class AwsGo1(Program):
+    """
+    aws-sdk-go, version 1.
+    """
+
+    command = ("aws-go-v1",)
+
+
+class AwsRust(Program):
+    """
+    The AWS SDK for Rust.
+    """
+
+    command = ("aws-rust",)
+
+
+class AwsRuby(Program):
+    """
+    The AWS SDK for Ruby.
+    """
+
+    command = ("ruby", "aws-ruby")
+
+
+class MinioJs(Program):
+    """
+    minio-js.
+    """
+
+    command = ("node", "minio-js")
 
 
 class AwsJs(Program):
@@ -603,7 +786,17 @@ CLIENTS: dict[str, type[Client]] = {
     "minio-go": MinioGo,
     "minio-go-trailers": MinioGoTrailers,
     "aws-go": AwsGo,
+    "aws-go-v1": AwsGo1,
+    "aws-rust": AwsRust,
+    "aws-ruby": AwsRuby,
+    "minio-js": MinioJs,
     "aws-js": AwsJs,
+    "aws-java": AwsJava,
+    "aws-java-netty": AwsJavaNetty,
+    "aws-java-multipart": AwsJavaMultipart,
+    "aws-java-crt": AwsJavaCrt,
+    "aws-java-v1": AwsJava1,
+    "aws-java-v1-v2": AwsJava1V2,
     "curl": Curl,
     "curl-unsigned": CurlUnsigned,
     "restic": Restic,

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
@@ -96,6 +97,33 @@ class Boto3V2(Boto3):
     """
 
     signature = "s3"
+
+
+class Boto3Crt(Boto3):
+    """
+    boto3, whose transfers are those of the Common Runtime.
+    """
+
+    def __init__(self, cell: Cell) -> None:
+        super().__init__(cell)
+        from boto3.s3.transfer import TransferConfig
+
+        # Its serializer reads no configuration of the client's.
+        style = f"[default]\ns3 =\n    addressing_style = {cell.style}\n"
+        os.environ["AWS_CONFIG_FILE"] = self.file("aws.conf", style.encode())
+        self._transfers = TransferConfig(preferred_transfer_client="crt")
+
+    def put(self, bucket: str, key: str, path: str) -> None:
+        self.client.upload_file(path, bucket, key, Config=self._transfers)
+
+    def put_large(self, bucket: str, key: str, path: str) -> None:
+        self.put(bucket, key, path)
+
+    def put_stream(self, bucket: str, key: str, stream: BinaryIO) -> None:
+        self.client.upload_fileobj(stream, bucket, key, Config=self._transfers)
+
+    def get(self, bucket: str, key: str, path: str) -> None:
+        self.client.download_file(bucket, key, path, Config=self._transfers)
 
 
 class Aioboto3(Boto3):
@@ -264,6 +292,197 @@ class SmartOpen(Client):
             return bytes(source.read(last + 1 - first))
 
 
+class Obstore(Client):
+    """
+    obstore, which is object_store of Rust.
+    """
+
+    def __init__(self, cell: Cell) -> None:
+        super().__init__(cell)
+        # It has no setting for roots of its own.
+        os.environ["SSL_CERT_FILE"] = cell.authority
+
+    def _store(self, bucket: str) -> Any:
+        from obstore.store import S3Store
+
+        cell = self.cell
+        is_virtual = cell.style == "virtual"
+        return S3Store(
+            bucket,
+            endpoint=f"{cell.scheme}://{bucket}.{cell.address}{cell.path}" if is_virtual else cell.url,
+            access_key_id=cell.key_id,
+            secret_access_key=cell.secret,
+            region="us-east-1",
+            virtual_hosted_style_request=is_virtual,
+            client_options={"allow_http": True, "timeout": f"{cell.answer_seconds}s"},
+            retry_config={"max_retries": 0},
+        )
+
+    def put(self, bucket: str, key: str, path: str) -> None:
+        self._store(bucket).put(key, Path(path).read_bytes(), use_multipart=False)
+
+    def put_large(self, bucket: str, key: str, path: str) -> None:
+        self._store(bucket).put(key, Path(path), use_multipart=True, chunk_size=8 * MIB)
+
+    def put_stream(self, bucket: str, key: str, stream: BinaryIO) -> None:
+        self._store(bucket).put(key, iter(lambda: stream.read(65536), b""))
+
+    def get(self, bucket: str, key: str, path: str) -> None:
+        Path(path).write_bytes(bytes(self._store(bucket).get(key).bytes()))
+
+    def get_range(self, bucket: str, key: str, first: int, last: int) -> bytes:
+        return bytes(self._store(bucket).get_range(key, start=first, end=last + 1))
+
+    def list(self, bucket: str, prefix: str) -> list[str]:
+        return [item["path"] for item in self._store(bucket).list(prefix).collect()]
+
+    def copy(self, bucket: str, key: str, target_bucket: str, target: str) -> None:
+        # A store of its is one bucket.
+        store = self._store(target_bucket)
+        store.put(key, self._store(bucket).get(key).bytes(), use_multipart=False)
+        store.copy(key, target)
+
+    def head(self, bucket: str, key: str) -> int:
+        return int(self._store(bucket).head(key)["size"])
+
+    def presign(self, bucket: str, key: str) -> str:
+        import obstore
+
+        url: str = obstore.sign(self._store(bucket), "GET", key, timedelta(minutes=10))
+        return url
+
+    def delete_many(self, bucket: str, keys: list[str]) -> None:
+        self._store(bucket).delete(keys)
+
+
+class OpenDal(Client):
+    """
+    OpenDAL.
+    """
+
+    def __init__(self, cell: Cell) -> None:
+        super().__init__(cell)
+        # It has no setting for roots of its own.
+        os.environ["SSL_CERT_FILE"] = cell.authority
+
+    def _operator(self, bucket: str) -> Any:
+        import opendal
+
+        cell = self.cell
+        return opendal.Operator(
+            "s3",
+            bucket=bucket,
+            endpoint=cell.url,
+            region="us-east-1",
+            access_key_id=cell.key_id,
+            secret_access_key=cell.secret,
+            enable_virtual_host_style="true" if cell.style == "virtual" else "false",
+            disable_config_load="true",
+            disable_ec2_metadata="true",
+        )
+
+    def put(self, bucket: str, key: str, path: str) -> None:
+        self._operator(bucket).write(key, Path(path).read_bytes())
+
+    def put_large(self, bucket: str, key: str, path: str) -> None:
+        self._operator(bucket).write(key, Path(path).read_bytes(), chunk=8 * MIB)
+
+    def put_stream(self, bucket: str, key: str, stream: BinaryIO) -> None:
+        with self._operator(bucket).open(key, "wb") as target:
+            for block in iter(lambda: stream.read(MIB), b""):
+                target.write(block)
+
+    def get(self, bucket: str, key: str, path: str) -> None:
+        Path(path).write_bytes(bytes(self._operator(bucket).read(key)))
+
+    def get_range(self, bucket: str, key: str, first: int, last: int) -> bytes:
+        with self._operator(bucket).open(key, "rb") as source:
+            source.seek(first)
+            return bytes(source.read(last + 1 - first))
+
+    def list(self, bucket: str, prefix: str) -> list[str]:
+        return [item.path for item in self._operator(bucket).scan(prefix) if not item.path.endswith("/")]
+
+    def copy(self, bucket: str, key: str, target_bucket: str, target: str) -> None:
+        # An operator of its is one bucket.
+        operator = self._operator(target_bucket)
+        operator.write(key, bytes(self._operator(bucket).read(key)))
+        operator.copy(key, target)
+
+    def head(self, bucket: str, key: str) -> int:
+        return int(self._operator(bucket).stat(key).content_length)
+
+    def presign(self, bucket: str, key: str) -> str:
+        async def sign() -> str:
+            url: str = (await self._operator(bucket).to_async_operator().presign_read(key, 600)).url
+            return url
+
+        return asyncio.run(sign())
+
+    def delete_many(self, bucket: str, keys: list[str]) -> None:
+        self._operator(bucket).remove_all(keys[0].rpartition("/")[0] + "/")
+
+
+class PyArrow(Client):
+    """
+    pyarrow, whose client is the AWS SDK for C++.
+    """
+
+    def __init__(self, cell: Cell) -> None:
+        super().__init__(cell)
+        from pyarrow import fs
+
+        self._fs = fs
+        self._files = fs.S3FileSystem(
+            access_key=cell.key_id,
+            secret_key=cell.secret,
+            region="us-east-1",
+            scheme=cell.scheme,
+            endpoint_override=cell.address,
+            force_virtual_addressing=cell.style == "virtual",
+            allow_bucket_creation=True,
+            allow_bucket_deletion=True,
+            request_timeout=cell.answer_seconds,
+            retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=1),
+            tls_ca_file_path=cell.authority,
+        )
+
+    def make_bucket(self, bucket: str) -> None:
+        self._files.create_dir(bucket)
+
+    def remove_bucket(self, bucket: str) -> None:
+        self._files.delete_dir(bucket)
+
+    def put(self, bucket: str, key: str, path: str) -> None:
+        with self._files.open_output_stream(f"{bucket}/{key}") as target:
+            target.write(Path(path).read_bytes())
+
+    def put_stream(self, bucket: str, key: str, stream: BinaryIO) -> None:
+        with self._files.open_output_stream(f"{bucket}/{key}") as target:
+            shutil.copyfileobj(stream, target)
+
+    def get(self, bucket: str, key: str, path: str) -> None:
+        with self._files.open_input_stream(f"{bucket}/{key}") as source, Path(path).open("wb") as target:
+            shutil.copyfileobj(source, target)
+
+    def get_range(self, bucket: str, key: str, first: int, last: int) -> bytes:
+        with self._files.open_input_file(f"{bucket}/{key}") as source:
+            return bytes(source.read_at(last + 1 - first, first))
+
+    def list(self, bucket: str, prefix: str) -> list[str]:
+        found = self._files.get_file_info(self._fs.FileSelector(f"{bucket}/{prefix}", recursive=True))
+        return [item.path.removeprefix(f"{bucket}/") for item in found if item.type == self._fs.FileType.File]
+
+    def copy(self, bucket: str, key: str, target_bucket: str, target: str) -> None:
+        self._files.copy_file(f"{bucket}/{key}", f"{target_bucket}/{target}")
+
+    def head(self, bucket: str, key: str) -> int:
+        return int(self._files.get_file_info(f"{bucket}/{key}").size)
+
+    def delete_many(self, bucket: str, keys: list[str]) -> None:
+        self._files.delete_dir_contents(f"{bucket}/{keys[0].rpartition('/')[0]}")
+
+
 class MinioPy(Client):
     """
     minio-py.
@@ -420,9 +639,13 @@ class Boto2(Client):
 CLIENTS: dict[str, type[Client]] = {
     "boto3": Boto3,
     "boto3-v2": Boto3V2,
+    "boto3-crt": Boto3Crt,
     "aioboto3": Aioboto3,
     "s3fs": S3fs,
     "smart_open": SmartOpen,
     "minio-py": MinioPy,
+    "obstore": Obstore,
+    "opendal": OpenDal,
+    "pyarrow": PyArrow,
     "boto2": Boto2,
 }
