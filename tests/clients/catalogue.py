@@ -255,14 +255,16 @@ def _aws_rust() -> Installed:
     cargo = shutil.which("cargo") or shutil.which("cargo", path=str(Path.home() / ".cargo" / "bin"))
     if cargo is None:
         raise CannotInstall("no cargo is here, and Debian's is too old for it")
-    version = re.search('aws-sdk-s3 = "([^"]+)"', (sources / "Cargo.toml").read_text())
+    version = re.search('aws-sdk-s3 = "=([^"]+)"', (sources / "Cargo.toml").read_text())
     assert version is not None
     files = [file for file in sorted(sources.rglob("*")) if file.is_file()]
     path, is_complete = _kept("aws-rust", *[file.read_bytes() for file in files])
     if not is_complete:
-        _run([cargo, "build", "--locked", "--target-dir", str(path)], cwd=sources)
+        # It writes beside them what it has chosen.
+        shutil.copytree(sources, path, dirs_exist_ok=True)
+        _run([cargo, "build", "--quiet"], cwd=path)
         (path / "complete").touch()
-    return Installed(version[1], tools={"aws-rust": str(path / "debug" / "aws-rust")})
+    return Installed(version[1], tools={"aws-rust": str(path / "target" / "debug" / "aws-rust")})
 
 
 def _aws_ruby() -> Installed:
@@ -333,9 +335,7 @@ CLIENTS = {
     for kind in (
         ClientKind("boto3", "boto3", _library("boto3==1.44.5")),
         ClientKind("boto3-v2", "boto3 by V2", _library("boto3==1.44.5")),
-        ClientKind(
-            "boto3-crt", "boto3 on the CRT", _library("boto3[crt]==1.44.5", "awscrt==0.38.0"), trusts_machine=True
-        ),
+        ClientKind("boto3-crt", "boto3 on the CRT", _library("boto3[crt]==1.44.5")),
         ClientKind("aioboto3", "aioboto3", _library("aioboto3==15.5.0")),
         ClientKind("s3fs", "s3fs", _library("s3fs==2026.9.0")),
         ClientKind("smart_open", "smart_open", _library("smart_open==9.0.2", "boto3==1.44.5")),
@@ -375,6 +375,7 @@ CLIENTS = {
         ClientKind("aws-java-crt", "AWS SDK for Java v2 on the CRT", AWS_JAVA, trusts_machine=True),
         ClientKind("aws-java-v1", "AWS SDK for Java v1", _java("aws-java-v1", "aws-java-sdk-s3")),
         ClientKind("aws-java-v1-v2", "AWS SDK for Java v1 by V2", _java("aws-java-v1", "aws-java-sdk-s3")),
+        ClientKind("hadoop-s3a", "Hadoop S3A", _java("hadoop-s3a", "hadoop-aws")),
         ClientKind("chromium", "Chromium, a page of another origin", _chromium, is_browser=True),
         ClientKind("chromium-at-home", "Chromium, a page of the same origin", _chromium, is_browser=True),
         ClientKind("curl", "curl --aws-sigv4", _curl),

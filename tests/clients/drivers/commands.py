@@ -595,6 +595,15 @@ class AwsJava1V2(AwsJava1):
     kind = "v2"
 
 
+class HadoopS3a(Java):
+    """
+    Hadoop's file system S3A.
+    """
+
+    classes = "hadoop-s3a"
+    kind = ""
+
+
 class MinioGo(Program):
     """
     minio-go.
@@ -795,6 +804,7 @@ CLIENTS: dict[str, type[Client]] = {
     "aws-java-netty": AwsJavaNetty,
     "aws-java-multipart": AwsJavaMultipart,
     "aws-java-crt": AwsJavaCrt,
+    "hadoop-s3a": HadoopS3a,
     "aws-java-v1": AwsJava1,
     "aws-java-v1-v2": AwsJava1V2,
     "curl": Curl,

@@ -102,28 +102,45 @@ class Boto3V2(Boto3):
 class Boto3Crt(Boto3):
     """
     boto3, whose transfers are those of the Common Runtime.
+
+    boto3 itself lets one process at a time use it, and goes on without it elsewhere. So it is used here as boto3 does.
     """
 
     def __init__(self, cell: Cell) -> None:
         super().__init__(cell)
-        from boto3.s3.transfer import TransferConfig
+        import botocore.session
+        from s3transfer.crt import (
+            BotocoreCRTCredentialsWrapper,
+            BotocoreCRTRequestSerializer,
+            CRTTransferManager,
+            create_s3_crt_client,
+        )
 
-        # Its serializer reads no configuration of the client's.
-        style = f"[default]\ns3 =\n    addressing_style = {cell.style}\n"
-        os.environ["AWS_CONFIG_FILE"] = self.file("aws.conf", style.encode())
-        self._transfers = TransferConfig(preferred_transfer_client="crt")
+        session = botocore.session.Session()
+        session.set_credentials(cell.key_id, cell.secret)
+        provider = BotocoreCRTCredentialsWrapper(session.get_credentials()).to_crt_credentials_provider()
+        options = self.options()
+        client = create_s3_crt_client(
+            region="us-east-1",
+            crt_credentials_provider=provider,
+            use_ssl=cell.is_tls,
+            verify=cell.authority if cell.is_tls else None,
+        )
+        names = ("endpoint_url", "region_name", "config")
+        serializer = BotocoreCRTRequestSerializer(session, {name: options[name] for name in names})
+        self._transfers = CRTTransferManager(client, serializer)
 
     def put(self, bucket: str, key: str, path: str) -> None:
-        self.client.upload_file(path, bucket, key, Config=self._transfers)
+        self._transfers.upload(path, bucket, key).result()
 
     def put_large(self, bucket: str, key: str, path: str) -> None:
         self.put(bucket, key, path)
 
     def put_stream(self, bucket: str, key: str, stream: BinaryIO) -> None:
-        self.client.upload_fileobj(stream, bucket, key, Config=self._transfers)
+        self._transfers.upload(stream, bucket, key).result()
 
     def get(self, bucket: str, key: str, path: str) -> None:
-        self.client.download_file(bucket, key, path, Config=self._transfers)
+        self._transfers.download(bucket, key, path).result()
 
 
 class Aioboto3(Boto3):

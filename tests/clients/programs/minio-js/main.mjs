@@ -41,7 +41,7 @@ const operations = {
     console.log(found.join("\n"));
   },
   copy: () =>
-    client.copyObject(a[1], a[2], `/${bucket}/${encodeURIComponent(a[0])}`, new Minio.CopyConditions()),
+    client.copyObject(a[1], a[2], `/${bucket}/${a[0]}`, new Minio.CopyConditions()),
   head: async () => console.log((await client.statObject(bucket, a[0])).size),
   presign: async () => console.log(await client.presignedGetObject(bucket, a[0], 600)),
   "delete-many": async () => {
