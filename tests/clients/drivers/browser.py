@@ -134,6 +134,8 @@ class Chromium(Client):
             "--disable-dev-shm-usage",
             "--disable-background-networking",
             "--disable-component-update",
+            # It ends with its driver, however that ends.
+            "--remote-debugging-pipe",
             f"--user-data-dir={self.file('profile')}",
         ):
             options.add_argument(argument)
@@ -281,12 +283,13 @@ class Chromium(Client):
         parameters = {"Bucket": bucket, "Key": key, "ResponseContentDisposition": f'attachment; filename="{name}"'}
         self._page(bucket, "save", url=self._signer.generate_presigned_url("get_object", Params=parameters))
         deadline = time.monotonic() + min(20, self.cell.answer_seconds)
-        while not (self._downloads / name).exists():
+        saved = self._downloads / name
+        while not (saved.exists() and saved.stat().st_size):
             if time.monotonic() > deadline:
                 found = sorted(path.name for path in self._downloads.iterdir())
                 raise RuntimeError("\n".join([*self._console(), f"nothing was saved as {name}: {found}"]))
             time.sleep(0.05)
-        return (self._downloads / name).read_bytes()
+        return saved.read_bytes()
 
 
 class ChromiumAtHome(Chromium):

@@ -450,7 +450,7 @@ class Program(Command):
 
 class Conversation(Program):
     """
-    A program of ours which is started once and takes operations by lines: Java needs long to start.
+    A program of ours which is started once and takes operations by lines, since it needs long to start.
     """
 
     def __init__(self, cell: Cell) -> None:
@@ -604,6 +604,15 @@ class HadoopS3a(Java):
     kind = ""
 
 
+class AwsRuby(Conversation):
+    """
+    The AWS SDK for Ruby.
+    """
+
+    def arguments(self) -> list[str]:
+        return [self.cell.tools["ruby"], self.cell.tools["aws-ruby"]]
+
+
 class MinioGo(Program):
     """
     minio-go.
@@ -643,14 +652,6 @@ class AwsRust(Program):
     """
 
     command = ("aws-rust",)
-
-
-class AwsRuby(Program):
-    """
-    The AWS SDK for Ruby.
-    """
-
-    command = ("ruby", "aws-ruby")
 
 
 class MinioJs(Program):
