@@ -8,6 +8,7 @@ import com.amazonaws.services.s3.model.DeleteObjectsRequest;
 import com.amazonaws.services.s3.model.GetObjectRequest;
 import com.amazonaws.services.s3.model.ObjectListing;
 import com.amazonaws.services.s3.model.ObjectMetadata;
+import com.amazonaws.services.s3.model.PutObjectRequest;
 import com.amazonaws.services.s3.model.S3ObjectSummary;
 import com.amazonaws.services.s3.transfer.TransferManager;
 import com.amazonaws.services.s3.transfer.TransferManagerBuilder;
@@ -60,7 +61,10 @@ public final class Main implements Conversation.Operations {
                 return "";
             case "put-stream":
                 try (InputStream stream = Conversation.unsized(a.get(2))) {
-                    client.putObject(bucket, a.get(1), stream, new ObjectMetadata());
+                    PutObjectRequest request = new PutObjectRequest(bucket, a.get(1), stream, new ObjectMetadata());
+                    // It reads such a stream twice, from its memory the second time.
+                    request.getRequestClientOptions().setReadLimit(2 * (int) PART_SIZE);
+                    client.putObject(request);
                 }
                 return "";
             case "get":
