@@ -18,7 +18,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from urllib.parse import parse_qsl
 from xml.etree import ElementTree
@@ -779,6 +779,9 @@ def _difference(client: Client, facts: Facts, head: Head, operation: str | None)
     return None
 
 
+_OF_ASKING = UNSIGNED_PASSED & {b"accept", b"accept-encoding", b"accept-language", b"origin", b"referer", b"user-agent"}
+
+
 def _judge_kept(
     client: Client,
     facts: Facts,
@@ -820,6 +823,9 @@ def _judge_kept(
     for name in head.fields:
         if name.startswith(b"x-amz-") and name not in OURS and _OF_KEPT_OBJECTS.fullmatch(name) is None:
             breach(f"(c) {name!r} is no header of an object")
+    # Who asks is who completes the upload; what the object has was said as it began.
+    of_object = {n: v for n, v in head.fields.items() if n not in _OF_ASKING or v != client.fields.get(n)}
+    head = replace(head, fields=of_object)
     # Where none is known, the upload began in another process.
     found_by_client: list[list[str]] = []
     for begun in BEGUN.get(named, []):

@@ -818,6 +818,9 @@ SOURCE_OF_A_PART = "GET /services/Walrus/b/source HTTP/1.1\nHost: 127.0.0.1:8000
         ("POST", "/b/k?uploads", {"x-amz-meta-a": "1"}, BUCKET_AGAIN + "x-amz-meta-a: 1\n", "(c)"),
         ("POST", "/b/k?uploads", {"x-amz-meta-a": "1"}, BUCKET_AGAIN.replace("/b ", "/b?acl "), "(c)"),
         ("POST", "/b/k?uploadId=1", {}, WHOLE, None),
+        ("POST", "/b/k?uploadId=1", {"user-agent": "b"}, WHOLE + "User-Agent: b\n", None),
+        ("POST", "/b/k?uploadId=1", {"user-agent": "b"}, WHOLE + "User-Agent: c\n", "(c)"),
+        ("POST", "/b/k?uploadId=1", {"content-type": "b"}, WHOLE + "Content-Type: b\n", "(c)"),
         ("POST", "/b/k?uploadId=1", {}, WHOLE.replace("/b/k", "/b/other"), "(d)"),
         ("POST", "/b/k?uploadId=1", {}, WHOLE.replace("x-amz-meta-a: 1", "x-amz-meta-a: 2"), "(c)"),
         ("POST", "/b/k?uploadId=1", {}, WHOLE + "x-amz-acl: public-read\n", "(c)"),
@@ -839,7 +842,7 @@ def test_a_multipart_upload_that_is_kept(
     Its storage hears of the bucket, and at last of the object, as it was signed when the upload began.
     """
     BEGUN.clear()
-    begun_with = {"x-amz-meta-a": "1", "x-amz-copy-source": "/b/secret", "x-amz-mfa": "1"}
+    begun_with = {"x-amz-meta-a": "1", "user-agent": "a", "x-amz-copy-source": "/b/secret", "x-amz-mfa": "1"}
     begun = signed("POST", begun_with, target="/b/k?uploads")
     assert not judged(begun, forwarded(BUCKET_AGAIN), KEEPING)
 
