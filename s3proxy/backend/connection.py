@@ -64,6 +64,7 @@ class BackendConnection(Protocol):
 
     Attributes:
         ready: Fires with the connection itself when requests may be sent: after the TLS handshake where there is one.
+        is_reused: Whether it has answered a request before.
         released_at: When it was put into the pool, in the reactor's seconds.
     """
 
@@ -73,6 +74,7 @@ class BackendConnection(Protocol):
         self._pool = pool
         self.ready: Deferred[BackendConnection] = Deferred(lambda ignored: self.abort())
         self._is_silent = True
+        self.is_reused = False
         self.released_at = 0.0
         self._limits = pool.limits
         self._deadline = Deadline(pool.reactor, self._timed_out)
@@ -317,9 +319,11 @@ class BackendConnection(Protocol):
                 self._pool.trails_heads = True
             self.abort()
             return
-        if self._may_trail and self._is_silent and not _STATUS_LINE_START.startswith(data[: len(_STATUS_LINE_START)]):
-            # The body of a response that has none, late. Nothing of a response to this request has come.
-            self._pool.trails_heads = True
+        if self.is_reused and self._is_silent and not _STATUS_LINE_START.startswith(data[: len(_STATUS_LINE_START)]):
+            # What is left of an earlier answer, such as the body of one that has none, late. Nothing of a response to
+            # this request has come.
+            if self._may_trail:
+                self._pool.trails_heads = True
             self._fail(BackendFault.UNANSWERED)
             self.abort()
             return
@@ -469,6 +473,7 @@ class BackendConnection(Protocol):
             if self._is_paused:
                 # A paused connection in the pool would see neither an end nor a stray octet.
                 self._resume()
+            self.is_reused = True
             self._pool.release(self)
         else:
             self.abort()

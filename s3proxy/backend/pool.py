@@ -34,7 +34,8 @@ class Pool(Factory):
 
     Attributes:
         connections: All which are open, in use or not.
-        retried_count: Requests which were sent again, because a reused connection had died.
+        retried_count: Requests which were sent again, because a reused connection had died, or had brought nothing but
+            what was left of an earlier answer.
         breaker: Keeps requests away from an address where nobody is.
         is_healthy: Whether it is thought to work.
         is_checked: Whether somebody asks at intervals; only then can it become healthy again.
@@ -61,8 +62,9 @@ class Pool(Factory):
         self.ended_paused_seconds = 0.0
         self._idle: list[BackendConnection] = []
         self._connecting: set[_Connecting] = set()
-        # By what fires: a client that leaves the queue costs the same, however long it is.
-        self._waiting: OrderedDict[Deferred[BackendConnection | None], None] = OrderedDict()
+        # By what fires: a client that leaves the queue costs the same, however long it is. The value says whether only a
+        # new connection will do.
+        self._waiting: OrderedDict[Deferred[BackendConnection | None], bool] = OrderedDict()
         self._closed: Deferred[None] | None = None
         self._is_closed = False
         self._is_retired = False
@@ -159,19 +161,34 @@ class Pool(Factory):
 
     # Connections
 
-    async def _send_anew(self, request: BackendRequest, body: Any) -> BackendResponse:
-        connection = await self._connection()
-        return await connection.send(request, body)
+    async def _send_anew(
+        self, request: BackendRequest, body: Any, *, must_be_new: bool = False
+    ) -> BackendResponse:
+        connection = await self._connection(must_be_new=must_be_new)
+        # The one that was waited for may have come from another request, and be as dead as any in the pool.
+        is_reused = connection.is_reused
+        try:
+            return await connection.send(request, body)
+        except BackendError as error:
+            if not is_reused or error.fault is not BackendFault.UNANSWERED:
+                raise
+        return await self._repeat(request, body)
+
+    async def _repeat(self, request: BackendRequest, body: Any) -> BackendResponse:
+        """
+        Send a request again that a reused connection did not answer.
+        """
+        if not may_repeat(request, body):
+            raise BackendError(BackendFault.STALE)
+        self.retried_count += 1
+        return await self._send_anew(request, body, must_be_new=True)
 
     def _reused_failed(self, failure: Failure, probe: int, request: BackendRequest, body: Any) -> Any:
         error = failure.value
         if not isinstance(error, BackendError) or error.fault is not BackendFault.UNANSWERED:
             return self._failed(failure, probe)
         # It was closed while the request was on its way.
-        if not may_repeat(request, body):
-            return self._failed(Failure(BackendError(BackendFault.STALE)), probe)
-        self.retried_count += 1
-        answered = Deferred.fromCoroutine(self._send_anew(request, body))
+        answered = Deferred.fromCoroutine(self._repeat(request, body))
         return answered.addCallbacks(self._succeeded, self._failed, errbackArgs=(probe,))
 
     def _take(self, *, is_upload: bool) -> BackendConnection | None:
@@ -185,13 +202,13 @@ class Pool(Factory):
             connection.abort()
         return None
 
-    async def _connection(self) -> BackendConnection:
+    async def _connection(self, *, must_be_new: bool) -> BackendConnection:
         if len(self.connections) + len(self._connecting) >= self.limits.max_connections:
             if self._idle:
                 # An old one in the pool keeps a place which a new one needs.
                 self._idle.pop(0).close()
             else:
-                waited = await self._wait_for_one()
+                waited = await self._wait_for_one(must_be_new=must_be_new)
                 if waited is not None:
                     return waited
         if self._is_closed:
@@ -206,9 +223,9 @@ class Pool(Factory):
         finally:
             self._connecting.discard(connecting)
 
-    async def _wait_for_one(self) -> BackendConnection | None:
+    async def _wait_for_one(self, *, must_be_new: bool) -> BackendConnection | None:
         waiting: Deferred[BackendConnection | None] = Deferred(self._forget_waiting)
-        self._waiting[waiting] = None
+        self._waiting[waiting] = must_be_new
         waiting.addTimeout(self.limits.connect_time, self.reactor)
         try:
             return await waiting
@@ -247,7 +264,8 @@ class Pool(Factory):
         """
         Take back a connection which is fit for another request.
         """
-        if self._waiting and not connection.is_quiet:
+        if self._waiting and (next(iter(self._waiting.values())) or not connection.is_quiet):
+            # Its loss lets the first that waits connect.
             connection.abort()
         elif self._waiting:
             waiting, _ = self._waiting.popitem(last=False)

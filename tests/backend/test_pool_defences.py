@@ -215,6 +215,83 @@ def test_what_is_sent_again(is_idempotent: bool) -> None:
         assert asked.faults == [BackendFault.UNANSWERED]
 
 
+@pytest.mark.parametrize("is_idempotent", [True, False])
+@pytest.mark.parametrize("left", [b"0\r\n\r\n", b"<Error/>", b"\r\n", b"\0", b"HTTQ"], ids=repr)
+def test_what_got_nothing_but_what_was_left(left: bytes, is_idempotent: bool) -> None:
+    """
+    Bytes of an earlier answer, an ordinary one, come after the next request was sent: they are not its answer.
+    """
+    asked = Asked()
+    asked.make_idle()
+    asked.send(is_idempotent=is_idempotent)
+    asked.endpoint.protocols[0].dataReceived(left)
+
+    assert asked.endpoint.transports[0].disconnected
+    assert len(asked.endpoint.connecting) == (1 if is_idempotent else 0)
+    assert asked.faults == ([] if is_idempotent else [BackendFault.STALE])
+
+
+def test_a_new_connection_brings_nothing_that_was_left() -> None:
+    """
+    What its first request gets is that backend's answer, and no reason to ask again.
+    """
+    asked = Asked()
+    asked.send()
+    asked.endpoint.connected()
+    asked.endpoint.protocols[0].dataReceived(b"<Error/>\r\n\r\n")
+
+    assert asked.endpoint.connecting == []
+    assert asked.faults == [BackendFault.LOST]
+
+
+@pytest.mark.parametrize("is_idempotent", [True, False])
+@pytest.mark.parametrize("brings", [b"0\r\n\r\n", b""], ids=["what was left", "its end"])
+def test_a_connection_that_was_waited_for_is_a_used_one(brings: bytes, is_idempotent: bool) -> None:
+    """
+    Where all connections are in use, the next request gets one that has just answered another, and may be sent again.
+    """
+    asked = Asked(max_connections=1)
+    asked.send()
+    asked.endpoint.connected()
+    asked.send(is_idempotent=is_idempotent)
+    asked.answer()
+    if brings:
+        asked.endpoint.protocols[0].dataReceived(brings)
+        assert asked.endpoint.transports[0].disconnected
+    asked.lose(0)
+
+    assert len(asked.answers) == 1
+    assert asked.pool.retried_count == (1 if is_idempotent else 0)
+    assert asked.faults == ([] if is_idempotent else [BackendFault.STALE])
+    if is_idempotent:
+        asked.endpoint.connected()
+        asked.answer()
+        assert len(asked.answers) == 2
+
+
+def test_what_is_sent_again_gets_a_new_connection() -> None:
+    """
+    No used one, whichever becomes free first: that could bring what was left of another answer again.
+    """
+    asked = Asked(max_connections=2)
+    asked.make_idle()
+    asked.send()
+    asked.send()
+    asked.endpoint.connected()
+    asked.endpoint.protocols[0].dataReceived(b"0\r\n\r\n")
+    assert asked.endpoint.connecting == []
+
+    asked.answer(1)
+    assert asked.endpoint.transports[1].disconnected
+    asked.lose(1)
+    asked.endpoint.connected()
+    asked.answer()
+
+    assert len(asked.endpoint.transports) == 3
+    assert len(asked.answers) == 2
+    assert asked.faults == []
+
+
 def test_what_was_answered_is_not_sent_again() -> None:
     """
     A byte of an answer says that the request arrived.
