@@ -62,8 +62,8 @@ class Pool(Factory):
         self.ended_paused_seconds = 0.0
         self._idle: list[BackendConnection] = []
         self._connecting: set[_Connecting] = set()
-        # By what fires: a client that leaves the queue costs the same, however long it is. The value says whether only a
-        # new connection will do.
+        # By what fires: a client that leaves the queue costs the same, however long it is. The value says whether it
+        # must be a new connection.
         self._waiting: OrderedDict[Deferred[BackendConnection | None], bool] = OrderedDict()
         self._closed: Deferred[None] | None = None
         self._is_closed = False
@@ -161,9 +161,7 @@ class Pool(Factory):
 
     # Connections
 
-    async def _send_anew(
-        self, request: BackendRequest, body: Any, *, must_be_new: bool = False
-    ) -> BackendResponse:
+    async def _send_anew(self, request: BackendRequest, body: Any, *, must_be_new: bool = False) -> BackendResponse:
         connection = await self._connection(must_be_new=must_be_new)
         # The one that was waited for may have come from another request, and be as dead as any in the pool.
         is_reused = connection.is_reused
@@ -202,7 +200,7 @@ class Pool(Factory):
             connection.abort()
         return None
 
-    async def _connection(self, *, must_be_new: bool) -> BackendConnection:
+    async def _connection(self, *, must_be_new: bool = False) -> BackendConnection:
         if len(self.connections) + len(self._connecting) >= self.limits.max_connections:
             if self._idle:
                 # An old one in the pool keeps a place which a new one needs.
@@ -264,7 +262,7 @@ class Pool(Factory):
         """
         Take back a connection which is fit for another request.
         """
-        if self._waiting and (next(iter(self._waiting.values())) or not connection.is_quiet):
+        if self._waiting and (self._waiting[next(iter(self._waiting))] or not connection.is_quiet):
             # Its loss lets the first that waits connect.
             connection.abort()
         elif self._waiting:
