@@ -460,9 +460,10 @@ class BackendSettings:
     )
     conditions: str = option(
         choice("refuse", "check", "pass"),
-        "What becomes of a condition of a write that its profile says it ignores. `refuse` answers 501: a client takes "
-        "it for a lock. `check` judges it by a HEAD before the write, which is no lock between two clients. `pass` "
-        "sends it, to a backend that has come to know it.",
+        "What becomes of a condition that its profile says it ignores: of a write, or who is to have the bucket "
+        "(`x-amz-expected-bucket-owner`). `refuse` answers 501: a client takes it for a lock, or for a check. `check` "
+        "judges that of a write by a HEAD before it, which is no lock between two clients, and refuses the other. "
+        "`pass` sends it, to a backend that has come to know it.",
         "refuse",
     )
     forwarded: str = option(choice(*FORWARDED), "The headers which tell it who the client is.", "none")

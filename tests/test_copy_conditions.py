@@ -285,6 +285,38 @@ async def test_a_source_that_cannot_be_asked_for(sources: list[str], status: int
     assert (copied.answer.status, copied.methods) == (status, [])
 
 
+@pytest.mark.parametrize(
+    ("condition", "status"),
+    [
+        ((MATCH, f'"{TAG}"'), 200),
+        ((MATCH, TAG), 200),
+        ((MATCH, f'"{OTHER}"'), 412),
+        ((NONE_MATCH, f'"{OTHER}"'), 200),
+        ((NONE_MATCH, f'"{TAG}"'), 412),
+        ((SINCE, BEFORE), 200),
+        ((SINCE, AFTER), 412),
+        ((UNMODIFIED, AFTER), 200),
+        ((UNMODIFIED, BEFORE), 412),
+    ],
+)
+@pytest.mark.parametrize("target", ["/b/d", "/b/d?partNumber=1&uploadId=u"])
+@pytest_twisted.ensureDeferred
+async def test_riak_cs(target: str, condition: tuple[str, str], status: int) -> None:
+    """
+    It compares dates as text, so that every If-Unmodified-Since holds, and tags as they are written. Its source's name
+    has ``%2B`` for a plus.
+
+    Source:
+        basho/riak_cs, ``riak_cs_copy_object:condition_check``.
+    """
+    copied = await copy("riakcs", [(COPY, "/other/a%2Bb"), condition], target=target, signature="v4")
+
+    assert (copied.status, copied.methods) == (status, ["HEAD", "PUT"] if status == 200 else ["HEAD"])
+    assert copied.requests[0].raw_target == b"/other/a%2Bb"
+    for head in copied.requests[1:]:
+        assert CONDITIONS.isdisjoint(head.fields)
+
+
 @pytest_twisted.ensureDeferred
 async def test_several_lines_are_one_list() -> None:
     """

@@ -278,7 +278,7 @@ async def ignores_write_conditions_through(pair: Pair) -> None:
     await refused_before_the_store(pair, "PUT", "/b/copy", b"", **copy, if_none_match="*")
     await refused_before_the_store(pair, "PUT", "/b/copy", b"", **copy, if_match='"x"', x_amz_copy_source_if_match="*")
     await refused_before_the_store(pair, "PUT", "/b/copy", b"", x_amz_copy_source_if_match="*")
-    if pair.harness.profile.mends_reads:
+    if pair.harness.profile.misreads_sources:
         await source_conditions_through(pair, copy)
     else:
         await refused_before_the_store(pair, "PUT", "/b/copy", b"", **copy, x_amz_copy_source_if_match='"x"')

@@ -225,6 +225,10 @@ _WRITE_CONDITIONS = _SOURCE_CONDITIONS | {
     b"x-amz-if-match-size",
 }
 
+_EXPECTED_OWNER = b"x-amz-expected-bucket-owner"
+_EXPECTED_OWNER_OF_SOURCE = b"x-amz-source-expected-bucket-owner"
+_WITHOUT_OWNER = frozenset({"CreateBucket", "ListBuckets"})
+
 _NO_HEADERS: frozenset[bytes] = frozenset()
 _SET_CONDITIONS = _WRITE_CONDITIONS | {b"x-amz-write-offset-bytes"}
 
@@ -336,6 +340,7 @@ class Allowed:
             GET of its source, whatever the backend knows of conditional writes.
         judges_sources: Whether conditions on a copy's source are judged here, by a HEAD of the source before the copy,
             and not sent.
+        refuses_owners: Whether a request that says who has its bucket is refused: the backend would not look at it.
     """
 
     operations: frozenset[str] = ALL_OPERATIONS
@@ -345,6 +350,7 @@ class Allowed:
     checked: Conditions = field(default_factory=dict)
     keeps_multipart: bool = False
     judges_sources: bool = False
+    refuses_owners: bool = False
 
     def checks(self, operation: Operation, head: RequestHead) -> frozenset[bytes]:
         """
@@ -410,8 +416,23 @@ def check_taken(allowed: Allowed, head: RequestHead, classification: Classificat
         for header in head.fields:
             if allowed.ignores(operation, header):
                 raise NotImplementedByProxy(None, Header=header)
+    if allowed.refuses_owners:
+        _check_owners(operation, head)
     if allowed.features is not ALL_FEATURES and not _features(operation, head, allowed) <= allowed.features:
         raise NotImplementedByProxy
+
+
+def _check_owners(operation: Operation, head: RequestHead) -> None:
+    """
+    Refuse what is only to be done if somebody's bucket is his, where nobody would look whose it is.
+
+    Source:
+        "Verifying bucket ownership with bucket owner condition": reads have it as well; two operations do not.
+    """
+    if _EXPECTED_OWNER in head.fields and operation.name not in _WITHOUT_OWNER:
+        raise NotImplementedByProxy(None, Header=_EXPECTED_OWNER)
+    if operation.copies and _EXPECTED_OWNER_OF_SOURCE in head.fields:
+        raise NotImplementedByProxy(None, Header=_EXPECTED_OWNER_OF_SOURCE)
 
 
 def refusal_of_method(

@@ -250,6 +250,8 @@ class Profile:
         ignored_conditions: Conditions of writes that it does not look at.
         preflight_header: What a browser's preflight must ask for, or it is taken for one of another API; empty for
             nothing.
+        ignores_owners: Whether it does not look who is to have a bucket: x-amz-expected-bucket-owner.
+        misreads_sources: Whether it reads conditions on a copy's source otherwise than S3, or not at all.
         lacks_multipart: Whether it has no multipart uploads: they are kept here until they are complete, or refused.
     """
 
@@ -298,6 +300,8 @@ class Profile:
     omits_etags: bool = False
     ignored_conditions: Conditions = field(default_factory=lambda: APPENDING)
     preflight_header: bytes = b""
+    ignores_owners: bool = False
+    misreads_sources: bool = False
     lacks_multipart: bool = False
     is_plain: bool = field(init=False)
     "whether nothing of a request or an answer is to be mended"
@@ -326,20 +330,29 @@ class Profile:
             conditions: What becomes of those that it would ignore: ``refuse``, ``check`` or ``pass``.
         """
         ignored = self.ignored_conditions if conditions != "pass" else {}
+        # No answer to a HEAD tells who has a bucket.
+        refuses_owners = self.ignores_owners and conditions != "pass"
         checked: Conditions = {}
         if conditions == "check":
             # What is appended cannot be judged, and of a document's there may be a thousand.
             kept = {**APPENDING, "DeleteObjects": ignored.get("DeleteObjects", frozenset())}
             checked = {name: headers for name, headers in ignored.items() if name not in kept}
             ignored = kept
+        taken = self.taken_operations
         if names is None:
             extensions = tuple(each for each in self.extensions if each.is_default)
-            return Allowed(
-                self.taken_operations, self.features, extensions, ignored, checked, judges_sources=self.mends_reads
-            )
-        extensions = tuple(each for name, each in EXTENSIONS.items() if name in names)
-        taken = self.taken_operations | ALL_OPERATIONS.intersection(names)
-        return Allowed(taken, self.features, extensions, ignored, checked, judges_sources=self.mends_reads)
+        else:
+            extensions = tuple(each for name, each in EXTENSIONS.items() if name in names)
+            taken = taken | ALL_OPERATIONS.intersection(names)
+        return Allowed(
+            taken,
+            self.features,
+            extensions,
+            ignored,
+            checked,
+            judges_sources=self.misreads_sources,
+            refuses_owners=refuses_owners,
+        )
 
 
 _WALRUS_SUBRESOURCES = frozenset(
@@ -433,17 +446,26 @@ _WALRUS_RESTRICTIONS = replace(
     lossy_headers_of_copies=frozenset({b"content-disposition", b"content-type"}),
 )
 
+_CODINGS = frozenset({b"accept-encoding"})
+"""
+Not sent to a storage that never compresses, as S3 never does. An nginx before it would: the entity tag of what it
+compresses is a weak one or none, and the answer to HEAD has no length.
+"""
+
 _EUCALYPTUS = Profile(
     "eucalyptus",
     date_form=DateForm.DATE,
     reserved_segments=frozenset({b"services"}),
     # By the policy headers an upload is judged by another policy than its client's; SOAP has operations of its own.
     private_headers=(b"euca", b"s3uploadpolicy", b"awsaccesskeyid", b"soapaction"),
+    dropped_headers=_CODINGS,
     # Of each body above 100 KiB that was cut, one thread of Walrus 3.4.2 waits for ever, and a file stays.
     spooled_size=64 * MIB,
     features=frozenset(),
     error_codes=_WALRUS_CODES,
     mends_reads=True,
+    ignores_owners=True,
+    misreads_sources=True,
     # Their listings are plain XML, whatever encoding is asked for. Woodstox, which writes them for JiBX, fails over a
     # control character, and refers to U+FFFE by a number that no parser takes. It writes CR as one that each does.
     refused_keys=re.compile(_NOT_IN_XML),
@@ -481,7 +503,7 @@ PROFILES: dict[str, Profile] = {
                 b"x-object-",
             ),
             # "application/json" turns listings and errors into what no S3 client reads, and nor do we.
-            dropped_headers=frozenset({b"accept"}),
+            dropped_headers=_CODINGS | {b"accept"},
             # By rgwx-uid a system user acts for another; the usage and the sync state of everybody are its own API.
             private_parameters=(b"rgwx-", b"usage", b"mdsearch"),
             operations=CEPH_OPERATIONS,
@@ -501,6 +523,8 @@ PROFILES: dict[str, Profile] = {
             misreads_ranges=True,
             omits_etags=True,
             ignored_conditions=CEPH_IGNORED,
+            # Seen with 16.2. Ceph came to look at it in 2025.
+            ignores_owners=True,
         ),
         Profile(
             "swift",
@@ -530,8 +554,11 @@ PROFILES: dict[str, Profile] = {
             operations=SWIFT_OPERATIONS,
             # It knows S3's preflights by a credential in the query, which none has that goes on, or by this.
             preflight_header=b"authorization",
+            dropped_headers=_CODINGS,
             refused_keys=re.compile(rb"\0"),
             ignored_conditions=SWIFT_IGNORED,
+            # Seen with 2.38.
+            ignores_owners=True,
         ),
         replace(
             _EUCALYPTUS,
@@ -593,9 +620,14 @@ PROFILES: dict[str, Profile] = {
             private_headers=(b"x-rcs-",),
             health=HealthRequest(path=b"/riak-cs/ping", statuses=frozenset({200})),
             operations=RIAKCS_OPERATIONS,
+            dropped_headers=_CODINGS,
             features=frozenset(),
             overrides_answers=True,
             lists_v1=True,
+            ignores_owners=True,
+            # By its source it compares dates as text, where every If-Unmodified-Since holds, and tags with their
+            # quotation marks.
+            misreads_sources=True,
         ),
         Profile(
             "minio",
@@ -610,6 +642,8 @@ PROFILES: dict[str, Profile] = {
             operations=MINIO_OPERATIONS,
             extensions=MINIO_EXTENSIONS,
             health=HealthRequest(path=b"/minio/health/live", statuses=frozenset({200})),
+            # Its source does not name the header.
+            ignores_owners=True,
         ),
         Profile(
             "versitygw",

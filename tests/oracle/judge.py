@@ -37,7 +37,7 @@ TOLERATED = {
     "listed as the first version": "ListObjectsV2 becomes ListObjects: the backend ignores list-type.",
     "bare tag": "The entity tag of a PUT's condition loses its marks: the backend takes them for a part of it.",
     "checked": "A write's conditions that the backend ignores are judged by a HEAD before it, and are not sent.",
-    "source checked": "Conditions on a copy's source are judged by a HEAD of it: Eucalyptus reads them otherwise.",
+    "source checked": "Conditions on a copy's source are judged by a HEAD of it: the backend reads them otherwise.",
     "first part": "partNumber=1 of a read is cut where the backend does not know the parts of an object.",
     "answered here": "response-* is cut where the profile sets the answer's headers itself.",
     "written copy source": "# in a copy source is %23, since some backends read a URL there, and + is %20, as for S3.",
@@ -248,6 +248,8 @@ class Facts:
     keeps_multipart: bool = False
     misreads_ranges: bool = False
     preflight_header: bytes = b""
+    misreads_sources: bool = False
+    ignores_owners: bool = False
 
 
 @dataclass(slots=True)
@@ -768,7 +770,7 @@ def _difference(client: Client, facts: Facts, head: Head, operation: str | None)
     if wanted == "GetObject" and operation == "HeadObject" and facts.mends_reads:
         is_first_part = client.query.get(b"partNumber", b"").lstrip(b"0") == b"1"
         return "measured" if is_first_part or _CONDITIONS & client.fields.keys() else None
-    if wanted in _COPIES and operation == "HeadObject" and facts.mends_reads:
+    if wanted in _COPIES and operation == "HeadObject" and facts.misreads_sources:
         return "source checked" if _SOURCE_CONDITIONS & client.fields.keys() else None
     if wanted in _CHECKED and operation == "HeadObject" and facts.checks_conditions:
         return "checked" if _WRITE_CONDITIONS & client.fields.keys() else None
@@ -1050,8 +1052,13 @@ def _judge_headers(client: Client, facts: Facts, head: Head, difference: str, br
             breach(f"(a) a header of the hop: {name!r}")
         if difference == "source checked":
             breach(f"(c) the HEAD of a source has a header of the copy: {name!r}")
-        if name in _SOURCE_CONDITIONS and facts.mends_reads:
+        if name in _SOURCE_CONDITIONS and facts.misreads_sources:
             breach(f"(c) a condition which the backend reads otherwise: {name!r}")
+        if facts.ignores_owners and (
+            (name == b"x-amz-expected-bucket-owner" and client.operation not in {"CreateBucket", "ListBuckets"})
+            or (name == b"x-amz-source-expected-bucket-owner" and client.operation in _COPIES)
+        ):
+            breach(f"(c) a condition which the backend does not look at: {name!r}")
         sent = theirs.get(name)
         if sent is None:
             if not _is_made(client, facts, head, name, values, difference):
@@ -1138,7 +1145,7 @@ def _may_be_lost(client: Client, facts: Facts, name: bytes, difference: str) -> 
         return tolerate("ambiguous name")
     if difference == "source checked":
         return True
-    if name in _SOURCE_CONDITIONS and facts.mends_reads:
+    if name in _SOURCE_CONDITIONS and facts.misreads_sources:
         return client.has_checked_source
     if difference == "checked" or (facts.checks_conditions and name in _WRITE_CONDITIONS):
         return tolerate("checked")

@@ -449,6 +449,8 @@ def _facts(backend: Any, settings: Any) -> Facts:
         backend.keeps_multipart,
         profile.misreads_ranges,
         profile.preflight_header,
+        profile.misreads_sources,
+        profile.ignores_owners and backend.conditions != "pass",
     )
 
 

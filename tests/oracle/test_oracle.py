@@ -702,7 +702,7 @@ def test_the_source_of_a_copy_is_asked_for_by_its_name(source: str, sent: list[s
     """
     Before a copy on a condition: with its version, and with nothing of the copy. The copy has no condition then.
     """
-    facts = replace(WALRUS_FACTS, mends_reads=True)
+    facts = replace(WALRUS_FACTS, misreads_sources=True)
     client = signed("PUT", {"x-amz-copy-source": source, "x-amz-copy-source-if-match": "t"}, target="/b/d")
 
     breaches = judged_together(client, [forwarded(head.format("/services/Walrus")) for head in sent], facts)
@@ -764,6 +764,34 @@ def test_a_preflight_may_be_marked(method: str, asked: str, sent: str, is_breach
     breaches = judged(f"{client}\r\n".encode(), backend.encode(), facts)
 
     assert bool(breaches) is is_breach, breaches
+
+
+@pytest.mark.parametrize("ignores", [True, False])
+@pytest.mark.parametrize(
+    ("method", "target", "name", "is_judged"),
+    [
+        ("GET", "/b/k", "x-amz-expected-bucket-owner", True),
+        ("PUT", "/b/k", "x-amz-expected-bucket-owner", True),
+        ("PUT", "/b", "x-amz-expected-bucket-owner", False),
+        ("GET", "/", "x-amz-expected-bucket-owner", False),
+        ("GET", "/b/k", "x-amz-source-expected-bucket-owner", False),
+    ],
+)
+def test_an_owner_that_nobody_would_look_at(
+    method: str, target: str, name: str, is_judged: bool, ignores: bool
+) -> None:
+    """
+    A client takes it for a check, so it does not reach a backend that ignores it; S3 has it not everywhere.
+    """
+    lines = "Host: 127.0.0.1:8000\n" + ("Content-Length: 0\n" if method == "PUT" else "") + f"{name}: 1\n"
+
+    breaches = judged(
+        signed(method, {name: "1"}, target=target),
+        forwarded(f"{method} {target} HTTP/1.1\n{lines}"),
+        replace(FACTS, ignores_owners=ignores),
+    )
+
+    assert bool(breaches) is (is_judged and ignores), breaches
 
 
 def test_each_tolerated_difference_has_its_reason() -> None:
