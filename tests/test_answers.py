@@ -20,7 +20,7 @@ from s3proxy.resign.answer import MAX_NAMING_SIZE
 from s3proxy.resign.profiles import PROFILES
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection
 from tests.harness import NOW, Harness
-from tests.signer import UNSIGNED, Signer
+from tests.signer import SIGNED_CHUNKS, UNSIGNED, Signer
 from tests.test_carriers import v2, v2_query
 from tests.test_wire_cases import element
 
@@ -330,6 +330,14 @@ NOTHING_OF_S3 = {
     .head.replace(b"Content-Length: 5", b"Content-Length: x"),
     "a wrong body": Signer().put("/b/k", b"hello").head + b"olleh",
     "not implemented": Signer().head("DELETE", "/b?accelerate")[0],
+    "a long body of a read": Signer().head("GET", "/b/k", payload=UNSIGNED, unsigned={"Content-Length": "102400"})[0]
+    + bytes(102_400),
+    "a long document": Signer().head("POST", "/b?delete", payload=UNSIGNED, unsigned={"Content-Length": "5242880"})[0],
+    "a wrong chunk": Signer().put("/b/k", b"hello", SIGNED_CHUNKS).head
+    + Signer().put("/b/k", b"hello", SIGNED_CHUNKS).body.replace(b"hello", b"olleh"),
+    "a presigned URL of long ago": f"GET {Signer(now=NOW - timedelta(days=1)).presign('GET', '/b/k')} HTTP/1.1\r\n"
+    "Host: s3.example.test\r\n\r\n".encode(),
+    "authentication twice": Signer().head("GET", "/b/k?X-Amz-Signature=0")[0],
     "a copy of nothing": Signer().head("PUT", "/b/k", {"x-amz-copy-source": "/b/"}, unsigned={"Content-Length": "0"})[
         0
     ],
@@ -349,6 +357,25 @@ async def test_each_refusal_has_a_date(what: str) -> None:
     assert answer.status >= 400
     assert parsedate_to_datetime(answer.header("Date") or "").year >= 2024
     assert harness.backend.requests == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_preflight_has_a_date() -> None:
+    """
+    Also where the backend's answer to it has none.
+    """
+    request = b"OPTIONS /b/k HTTP/1.1\r\nHost: s3.example.test\r\nOrigin: https://a.test\r\n"
+    request += b"Access-Control-Request-Method: PUT\r\n\r\n"
+    for status in ("200 OK", "403 Forbidden"):
+        harness = Harness()
+        harness.backend.on_request = lambda connection, request, status=status: connection.send(
+            f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode()
+        )
+
+        answer = await ask(harness, request)
+
+        assert answer.status == int(status[:3])
+        assert parsedate_to_datetime(answer.header("Date") or "") == NOW
 
 
 @pytest.mark.parametrize("profile", ["walrus-3.4", "generic"])

@@ -1,5 +1,5 @@
 // One operation with the AWS SDK for JavaScript: its name and arguments on the command line, the place in the environment.
-import { createReadStream, createWriteStream } from "node:fs";
+import { createReadStream, createWriteStream, readFileSync } from "node:fs";
 import { pipeline } from "node:stream/promises";
 import * as s3 from "@aws-sdk/client-s3";
 import { Upload } from "@aws-sdk/lib-storage";
@@ -9,7 +9,7 @@ const [operation, Bucket, ...a] = process.argv.slice(2);
 const client = new s3.S3Client({
   endpoint: process.env.URL,
   forcePathStyle: process.env.STYLE === "path",
-  maxAttempts: 1,
+  maxAttempts: Number(process.env.ATTEMPTS ?? 1),
 });
 const upload = (Body) =>
   new Upload({ client, partSize: 8 << 20, params: { Bucket, Key: a[0], Body } }).done();
@@ -18,6 +18,7 @@ const operations = {
   "make-bucket": () => client.send(new s3.CreateBucketCommand({ Bucket })),
   "remove-bucket": () => client.send(new s3.DeleteBucketCommand({ Bucket })),
   put: () => client.send(new s3.PutObjectCommand({ Bucket, Key: a[0], Body: createReadStream(a[1]) })),
+  "put-held": () => client.send(new s3.PutObjectCommand({ Bucket, Key: a[0], Body: readFileSync(a[1]) })),
   "put-large": () => upload(createReadStream(a[1])),
   "put-stream": () => upload(process.stdin),
   get: async () => {
