@@ -4,6 +4,7 @@ The backends, each started once, and s3proxy in front of each.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -21,11 +22,17 @@ from tests.integration import rgw, swift, versitygw
 from tests.integration.daemon import CLIENT_KEY_ID, CLIENT_SECRET, start_daemon
 from tests.integration.gaul import VERSION as GAUL_VERSION
 from tests.integration.gaul import gaul_command
+from tests.integration.gzip_proxy import compressing_command
 from tests.processes import end_all, free_port, wait_for_port
 
 DOMAIN = "s3.clients.test"
 """
 Below which a host name begins with a bucket, at s3proxy and at the storage systems.
+"""
+
+COMPRESSES = bool(os.environ.get("S3PROXY_CLIENTS_GZIP"))
+"""
+Whether an nginx that compresses XML stands between s3proxy and each storage system. No cell may be lost by it.
 """
 
 GAUL = """
@@ -174,9 +181,12 @@ class Field:
         for kind in self._kinds:
             door = self.straight[kind.storage]
             directory = self.directory / f"s3proxy-{kind.name}"
+            storage_port = door.ports["http"]
+            if COMPRESSES:
+                storage_port = self._compress(kind.name, storage_port)
             process, port, tls_port = start_daemon(
                 directory,
-                f'name = "{kind.storage}"\nurl = "http://127.0.0.1:{door.ports["http"]}"\nprofile = "{kind.profile}"\n'
+                f'name = "{kind.storage}"\nurl = "http://127.0.0.1:{storage_port}"\nprofile = "{kind.profile}"\n'
                 f'signature = "{kind.signature}"\naccess_key_id = "{door.key_id}"\n'
                 f'secret_access_key = "{door.secret}"\n{kind.lines}',
                 self._certificate,
@@ -218,6 +228,16 @@ class Field:
             f"    server {name} 127.0.0.1:{port}\n"
         )
         return {"http": port, "https": tls_port}
+
+    def _compress(self, name: str, port: int) -> int:
+        """
+        Put an nginx that compresses XML before a port; return its own.
+        """
+        directory = self.directory / f"nginx-{name}"
+        directory.mkdir()
+        command, compressing = compressing_command(directory, port)
+        self._spawn(directory, command, compressing)
+        return compressing
 
     def _start_terminator(self) -> None:
         directory = self.directory / "haproxy"

@@ -27,9 +27,9 @@ import pytest
 from s3proxy.resign.profiles import PROFILES
 from s3proxy.testing.certificates import make_authority
 from tests.clients import walrus
-from tests.clients.catalogue import apt_program
 from tests.integration import rgw
 from tests.integration.conftest import CLIENT_KEY_ID, CLIENT_SECRET
+from tests.integration.gzip_proxy import compressing_command
 from tests.integration.storages import BACKEND_KEY_ID, BACKEND_SECRET, Processes
 from tests.processes import free_port
 from tests.signer import EMPTY, Signer
@@ -46,42 +46,6 @@ _CEPH = ("ceph-rgw", "generic")
 
 ACCEPTED = ("gzip, deflate", "identity")
 "What clients accept."
-
-
-def nginx_configuration(directory: Path, port: int, storage_port: int) -> str:
-    """
-    Write the configuration of an nginx that compresses all XML of a storage.
-    """
-    temporary = "".join(
-        f"    {kind}_temp_path {directory}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    return f"""daemon off;
-pid {directory}/nginx.pid;
-error_log {directory}/nginx.log;
-events {{}}
-http {{
-    access_log off;
-{temporary}    gzip on;
-    gzip_types application/xml text/xml;
-    gzip_min_length 1;
-    gzip_proxied any;
-    upstream storage {{
-        server 127.0.0.1:{storage_port};
-        keepalive 16;
-    }}
-    server {{
-        listen 127.0.0.1:{port};
-        client_max_body_size 0;
-        location / {{
-            proxy_pass http://storage;
-            proxy_http_version 1.1;
-            proxy_request_buffering off;
-            proxy_set_header Host $http_host;
-            proxy_set_header Connection "";
-        }}
-    }}
-}}
-"""
 
 
 @dataclass(frozen=True)
@@ -186,10 +150,8 @@ def compressed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     (directory / "storage").mkdir()
     storage = _gateway(directory / "storage") if mode in _CEPH else _stand_in(directory / "storage", mode)
     with storage as (storage_port, key_id, secret), Processes(directory) as processes:
-        between = free_port()
-        (directory / "nginx.conf").write_text(nginx_configuration(directory, between, storage_port))
-        program = apt_program("nginx-light", "nginx")
-        processes.start([program, "-p", str(directory), "-c", "nginx.conf"], between)
+        command, between = compressing_command(directory, storage_port)
+        processes.start(command, between)
         options = f'profile = "{mode}"\nsignature = "v2"'
         if mode == "walrus-3.4":
             options += '\nmultipart = "spool"'

@@ -9,6 +9,7 @@ import pytest
 from s3proxy.resign.answer import PublicName, answer_headers, host_names
 from s3proxy.resign.headers import bare_entity_tags, passed_headers
 from s3proxy.resign.listing import read_listing
+from s3proxy.resign.profiles import PROFILES
 from s3proxy.resign.target import backend_query
 from s3proxy.s3.address import Address
 from s3proxy.s3.errors import InvalidArgument, InvalidRequest
@@ -269,3 +270,23 @@ def test_what_a_client_sent_stays_text_in_a_listing() -> None:
     document = listing.edit(b"<ListBucketResult></ListBucketResult>")
 
     assert b"<StartAfter>&lt;/StartAfter&gt;&amp;</StartAfter>" in document
+
+
+@pytest.mark.parametrize("name", PROFILES)
+@pytest.mark.parametrize("signed", [True, False])
+def test_who_never_compresses_is_not_asked_to(name: str, signed: bool) -> None:
+    """
+    A proxy before such a storage would do it: it weakens entity tags, and takes the length from the answer to HEAD.
+    """
+    headers = [(b"Accept-Encoding", b"gzip"), (b"x-amz-meta-a", b"1")]
+    head = RequestHead(b"GET", b"/b/k", b"HTTP/1.1", headers, index_headers(headers))
+
+    chosen = passed_headers(
+        head,
+        SIGNED | ({b"accept-encoding"} if signed else set()),
+        passes_checksums=True,
+        dropped_headers=PROFILES[name].dropped_headers,
+    )
+
+    passes = name in {"generic", "minio", "versitygw"}
+    assert chosen.passed == (headers if passes else headers[1:])
