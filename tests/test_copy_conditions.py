@@ -311,7 +311,7 @@ async def test_riak_cs(target: str, condition: tuple[str, str], status: int) -> 
     """
     copied = await copy("riakcs", [(COPY, "/other/a%2Bb"), condition], target=target, signature="v4")
 
-    assert (copied.status, copied.methods) == (status, ["HEAD", "PUT"] if status == 200 else ["HEAD"])
+    assert (copied.answer.status, copied.methods) == (status, ["HEAD", "PUT"] if status == 200 else ["HEAD"])
     assert copied.requests[0].raw_target == b"/other/a%2Bb"
     for head in copied.requests[1:]:
         assert CONDITIONS.isdisjoint(head.fields)
