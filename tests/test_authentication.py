@@ -516,6 +516,21 @@ def test_an_unsigned_header_does_not_win_over_a_parameter() -> None:
     assert authenticated.head.fields[b"x-amz-acl"] == [b"private"]
 
 
+def test_a_parameter_beside_a_header_s_signature_is_no_header() -> None:
+    """
+    S3 reads headers out of a presigned URL alone.
+    """
+    data, _ = Signer().head("PUT", "/b/k?x-amz-acl=public-read&tagging", payload=UNSIGNED)
+    claim = read(data.decode().removesuffix("\r\n\r\n").replace("\r\n", "\n"))
+    assert claim is not None
+
+    authenticated = verify_claim(claim, key(), REALM, NOW)
+
+    assert b"x-amz-acl" not in authenticated.head.fields
+    assert b"x-amz-acl" not in authenticated.signed_headers
+    assert authenticated.head.raw_target == b"/b/k?x-amz-acl=public-read&tagging"
+
+
 @pytest.mark.parametrize("parameter", ["Signature=x", "AWSAccessKeyId=x", "X-Amz-Algorithm=x"])
 @pytest.mark.parametrize("carrier", HEADERS, ids=lambda carrier: carrier.value)
 def test_half_a_second_carrier_is_one(carrier: Carrier, parameter: str) -> None:
