@@ -24,10 +24,10 @@ import pytest
 from tests.clients.catalogue import (
     PROGRAMS,
     CannotInstall,
-    _aws_js,
     _go_source,
     _kept,
     _library,
+    _node_source,
     _run,
     apt_program,
 )
@@ -82,6 +82,7 @@ class Sdk:
 
 def _java() -> Sdk:
     sources = PROGRAMS / "clock-java"
+    java, javac = (apt_program("openjdk-17-jdk-headless", tool) for tool in ("java", "javac"))
     path, is_complete = _kept("clock-java", *[source.read_bytes() for source in sorted(sources.iterdir())])
     if not is_complete:
         maven = apt_program("maven", "mvn")
@@ -96,9 +97,9 @@ def _java() -> Sdk:
                 f"-DoutputDirectory={path}",
             ]
         )
-        _run(["javac", "-cp", f"{path}/*", "-d", str(path), str(sources / "Clock.java")])
+        _run([javac, "-cp", f"{path}/*", "-d", str(path), str(sources / "Clock.java")])
         (path / "complete").touch()
-    return Sdk(["java", "-cp", f"{path}:{path}/*", "Clock"])
+    return Sdk([java, "-cp", f"{path}:{path}/*", "Clock"])
 
 
 def _go() -> Sdk:
@@ -108,7 +109,7 @@ def _go() -> Sdk:
 
 
 def _javascript() -> Sdk:
-    tools = _aws_js().tools
+    tools = _node_source("aws-js", "client-s3")().tools
     return Sdk([tools["node"], tools["aws-js"]], put="put-held")
 
 

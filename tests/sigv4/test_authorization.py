@@ -135,7 +135,10 @@ def test_parameters_are_not_searched_for_in_a_list() -> None:
     few = claim_of(in_query(["host", "b"], parameters))
     many = claim_of(in_query(["host", *(f"a{number:x}" for number in range(250))], parameters))
 
-    assert cost(many._fields_with_query) < 2.5 * cost(few._fields_with_query)
+    def reading(claim: SignatureClaim) -> Callable[[], object]:
+        return lambda: claim._fields_with_query(claim.head.fields)
+
+    assert cost(reading(many)) < 2.5 * cost(reading(few))
 
 
 def test_headers_are_not_searched_for_in_a_list() -> None:
