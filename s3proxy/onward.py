@@ -120,6 +120,7 @@ class Onward:
             head,
             authenticated.signed_headers,
             passes_checksums=self._knows_checksums,
+            copies=classification.operation.copies,
             dropped_headers=account.profile.dropped_headers,
         )
         passed = chosen.passed

@@ -117,6 +117,7 @@ def passed_headers(
     signed_headers: frozenset[bytes],
     *,
     passes_checksums: bool,
+    copies: bool = False,
     dropped_headers: frozenset[bytes] = frozenset(),
 ) -> PassedHeaders:
     """
@@ -125,6 +126,8 @@ def passed_headers(
     Args:
         signed_headers: Lower-case names which the client's verified signature covers.
         passes_checksums: As `knows_checksums` says.
+        copies: Whether the operation has a source. With any other S3 ignores the headers of one; Ceph 16.2 reads the
+            source of each request, and refuses a bad one.
         dropped_headers: Lower-case names that the backend must not get; see `Profile.dropped_headers`.
 
     Raises:
@@ -145,6 +148,7 @@ def passed_headers(
             or lower in _DROPPED
             or lower.startswith(b"x-forwarded-")
             or lower in dropped_headers
+            or (not copies and lower.startswith(b"x-amz-copy-source"))
             or (lower not in signed_headers and lower not in _UNSIGNED_PASSED)
             or (not passes_checksums and lower.startswith(b"x-amz-checksum-") and lower != _MODE)
             or (b"_" in lower and not is_unambiguous_name(lower))
@@ -159,7 +163,7 @@ def passed_headers(
             passed.append((name, value))
     if len(head.fields) != len(head.headers):
         passed = _joined(passed)
-    if b"x-amz-copy-source" in head.fields:
+    if copies:
         passed = [
             (name, sent_copy_source(value) if name.lower() == b"x-amz-copy-source" else value) for name, value in passed
         ]

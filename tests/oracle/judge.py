@@ -43,6 +43,7 @@ TOLERATED = {
     "written copy source": "# in a copy source is %23, since some backends read a URL there, and + is %20, as for S3.",
     "kept here": "A multipart upload is kept until it is complete: the storage hears of its bucket and of the object.",
     "of a beginning": "A header that S3 has not for CreateMultipartUpload is none of the object's: it is ignored.",
+    "no copy": "Headers of a copy's source are not sent with an operation that copies nothing: S3 ignores them there.",
     "located here": "GetBucketLocation becomes ListObjects of one key where the backend lacks it.",
     "written anew": "Eucalyptus gets path, query and copy source anew, and reads in them what its client named.",
     "rolled up here": "Behind a wildcard of SQL Eucalyptus makes folders of other names: it is asked for keys alone.",
@@ -1054,6 +1055,8 @@ def _judge_headers(client: Client, facts: Facts, head: Head, difference: str, br
             breach(f"(c) the HEAD of a source has a header of the copy: {name!r}")
         if name in _SOURCE_CONDITIONS and facts.misreads_sources:
             breach(f"(c) a condition which the backend reads otherwise: {name!r}")
+        if name.startswith(b"x-amz-copy-source") and client.operation not in _COPIES:
+            breach(f"(c) the source of a copy, and nothing is copied: {name!r}")
         if facts.ignores_owners and (
             (name == b"x-amz-expected-bucket-owner" and client.operation not in {"CreateBucket", "ListBuckets"})
             or (name == b"x-amz-source-expected-bucket-owner" and client.operation in _COPIES)
@@ -1145,6 +1148,8 @@ def _may_be_lost(client: Client, facts: Facts, name: bytes, difference: str) -> 
         return tolerate("ambiguous name")
     if difference == "source checked":
         return True
+    if name.startswith(b"x-amz-copy-source") and client.operation not in _COPIES:
+        return tolerate("no copy")
     if name in _SOURCE_CONDITIONS and facts.misreads_sources:
         return client.has_checked_source
     if difference == "checked" or (facts.checks_conditions and name in _WRITE_CONDITIONS):

@@ -794,6 +794,18 @@ def test_an_owner_that_nobody_would_look_at(
     assert bool(breaches) is (is_judged and ignores), breaches
 
 
+@pytest.mark.parametrize(("method", "target"), [("GET", "/b/k"), ("HEAD", "/b"), ("DELETE", "/b/k"), ("GET", "/")])
+def test_a_source_goes_with_a_copy_alone(method: str, target: str) -> None:
+    """
+    With anything else S3 ignores it, and a storage may not.
+    """
+    client = signed(method, {"x-amz-copy-source": "/b/source"}, target=target)
+    head = f"{method} {target} HTTP/1.1\nHost: 127.0.0.1:8000\n"
+
+    assert not judged(client, forwarded(head), FACTS)
+    assert judged(client, forwarded(f"{head}x-amz-copy-source: /b/source\n"), FACTS)
+
+
 def test_each_tolerated_difference_has_its_reason() -> None:
     """
     The table is closed: what is tolerated is a row of it, and each row is used.
