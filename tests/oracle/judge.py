@@ -775,7 +775,9 @@ def _difference(client: Client, facts: Facts, head: Head, operation: str | None)
         return "source checked" if _SOURCE_CONDITIONS & client.fields.keys() else None
     if wanted in _CHECKED and operation == "HeadObject" and facts.checks_conditions:
         return "checked" if _WRITE_CONDITIONS & client.fields.keys() else None
-    if wanted == "ListObjectsV2" and operation == "ListObjects" and facts.lists_v1:
+    # HEAD of a list has no document, whichever version is asked for.
+    as_first = "HeadBucket" if head.method == b"HEAD" else "ListObjects"
+    if wanted == "ListObjectsV2" and operation == as_first and facts.lists_v1:
         return "listed as the first version"
     if wanted == "GetBucketLocation" and facts.reader == "walrusbackend-4.x":
         return "located here" if operation in {"ListObjects", "HeadBucket"} else None

@@ -794,6 +794,22 @@ def test_an_owner_that_nobody_would_look_at(
     assert bool(breaches) is (is_judged and ignores), breaches
 
 
+@pytest.mark.parametrize(
+    ("sent", "lists_v1", "is_breach"),
+    [("/b?prefix=a", True, False), ("/b?prefix=a", False, True), ("/b?uploads", True, True), ("/c", True, True)],
+)
+def test_head_of_a_list(sent: str, lists_v1: bool, is_breach: bool) -> None:
+    """
+    Of the second version it becomes HEAD of the bucket, where a list becomes one of the first.
+    """
+    client = signed("HEAD", target="/b?list-type=2&prefix=a")
+    head = f"HEAD /services/Walrus{sent} HTTP/1.1\nHost: 127.0.0.1:8000\n"
+
+    breaches = judged(client, forwarded(head), replace(WALRUS_FACTS, lists_v1=lists_v1))
+
+    assert bool(breaches) is is_breach, breaches
+
+
 @pytest.mark.parametrize(("method", "target"), [("GET", "/b/k"), ("HEAD", "/b"), ("DELETE", "/b/k"), ("GET", "/")])
 def test_a_source_goes_with_a_copy_alone(method: str, target: str) -> None:
     """
