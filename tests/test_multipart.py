@@ -1405,7 +1405,7 @@ async def copied_slowly(
     target = f"/b/k?partNumber=1&uploadId={upload_id}"
     client = await kept.harness.connect()
     client.send(kept.request("PUT", target, x_amz_copy_source="/b/source")[0])
-    await until(lambda: held and is_waiting(clock), 20_000)
+    await until(lambda: held and is_waiting(clock))
     clock.advance(KEEP_ALIVE_TIME - 1)
     await turns(3)
     early = bytes(client.received)
@@ -1494,7 +1494,7 @@ async def test_a_client_that_leaves_a_copy(tmp_path: Path) -> None:
         client = await kept.harness.connect()
         target = f"/b/k?partNumber=1&uploadId={upload_id}"
         client.send(kept.request("PUT", target, x_amz_copy_source="/b/source")[0])
-        await until(lambda: held and is_waiting(clock), 20_000)
+        await until(lambda: held and is_waiting(clock))
         clock.advance(KEEP_ALIVE_TIME)
         await until(lambda: client.received)
         client.transport.abortConnection()

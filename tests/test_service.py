@@ -57,7 +57,7 @@ def test_a_drain_has_a_deadline(seconds: float, aborts: int, *, is_succeeded: bo
     service._reactor, service.generation, service.former_generations = clock, generation, []
     service.connection_limit, service._sockets = Anything(), Anything()
     service._ports, service._sites, service._left_sites, service._deadlines = {}, {}, [], []
-    service._drained = lambda: None
+    service._drained, service._claim = lambda: None, None
 
     service._end(seconds, is_succeeded=is_succeeded)
     clock.advance(4.9)

@@ -523,6 +523,21 @@ async def test_a_key_that_no_listing_can_tell_is_refused(profile: str, tmp_path:
         assert pair.stored("a\x01") is None
 
 
+@pytest.mark.parametrize("query", ["prefix=a%01", "delimiter=%1F", "marker=%02", "list-type=2&start-after=%00"])
+@pytest.mark.parametrize("profile", FAMILY)
+@pytest_twisted.ensureDeferred
+async def test_a_list_that_could_not_be_written_is_refused(profile: str, query: str, tmp_path: Path) -> None:
+    """
+    The storage repeats what it was asked for, and fails over it.
+    """
+    async with running_pair(tmp_path, profile) as pair:
+        straight = await pair.store.ask("GET", f"/b?{query.replace('start-after', 'marker')}")
+        through = await pair.through("GET", f"/b?{query}")
+
+    assert straight.status == 400
+    assert (through.status, code(through)) == (400, "InvalidArgument")
+
+
 @pytest.mark.parametrize("is_v2", [False, True])
 @pytest.mark.parametrize("max_keys", [1, 2, 1000])
 @pytest.mark.parametrize("profile", FAMILY)

@@ -148,6 +148,7 @@ class Restrictions:
         refused_sources: Found in the decoded key of a copy's source; None for nothing.
         refused_delimiters: Found in the delimiter of a list.
         refused_prefixes: Found in the prefix of a list.
+        refused_names: Found in whatever a list is asked for and its document repeats: it could not be written.
         refused_headers: Names, lower case, that no write may have: the storage would do the rest.
         refused_object_headers: Those that no object may have.
         ignores_acl_of_copies: Whether ``x-amz-acl`` of a copy has no effect.
@@ -164,6 +165,7 @@ class Restrictions:
     refused_sources: re.Pattern[bytes] | None = None
     refused_delimiters: re.Pattern[bytes] | None = None
     refused_prefixes: re.Pattern[bytes] | None = None
+    refused_names: re.Pattern[bytes] | None = None
     refused_headers: frozenset[bytes] = frozenset()
     refused_object_headers: frozenset[bytes] = frozenset()
     ignores_acl_of_copies: bool = False
@@ -422,6 +424,7 @@ _RESTRICTIONS = Restrictions(
     refused_delimiters=re.compile(rb"[\\.$|()\[{^?*+]"),
     # In SQL's LIKE a backslash escapes. The wildcards there only find too much.
     refused_prefixes=re.compile(rb"\\"),
+    refused_names=re.compile(_NOT_IN_XML),
 )
 
 _WALRUS_RESTRICTIONS = replace(

@@ -172,6 +172,12 @@ def read_copy_source(restrictions: Restrictions, head: RequestHead) -> CopySourc
     return source
 
 
+_REPEATED = frozenset({b"delimiter", b"key-marker", b"marker", b"prefix", b"start-after"})
+"""
+Parameters of a list that its document repeats.
+"""
+
+
 def _check_query(
     restrictions: Restrictions, raw_query: bytes, address: Address, classification: Classification
 ) -> None:
@@ -186,9 +192,13 @@ def _check_query(
             value.decode()
         except UnicodeDecodeError:
             raise InvalidArgument("The value is not UTF-8", name.decode(), value) from None
-        pattern = refused.get(name) if address.bucket else None
+        if not address.bucket:
+            continue
+        pattern, unwritten = refused.get(name), restrictions.refused_names
         if pattern is not None and pattern.search(value) is not None:
             raise NotImplementedByProxy
+        if unwritten is not None and name in _REPEATED and unwritten.search(value) is not None:
+            raise InvalidArgument("The storage cannot write such a name into a list", name.decode(), value)
 
 
 def _is_page_length(value: bytes) -> bool:
