@@ -5,6 +5,7 @@ Every algorithm gives the published values, and a value which is none is refused
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from typing import Any
 
@@ -196,3 +197,16 @@ def test_what_lets_a_body_be_verified(name: bytes, is_one: bool) -> None:
     Each of them alone, and no header that only speaks of checksums.
     """
     assert has_integrity(index_headers([(name, b"1")])) is is_one
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_the_md5_of_a_body_is_computed_where_it_is_wanted(wanted: bool) -> None:
+    """
+    Whether or not the client sent one; nothing is compared with it then.
+    """
+    digests = parse_body_digests(index_headers([]), computes_md5=wanted)
+    digests.update(b"hello")
+    digests.check([])
+
+    assert digests.md5 == (hashlib.md5(b"hello").hexdigest().encode() if wanted else None)
+    assert parse_body_digests(index_headers([])).md5 is None

@@ -414,3 +414,12 @@ def test_what_stands_where_the_announced_trailer_should(
 
     with pytest.raises(error):
         decoder.feed(b"a:b\r\n")
+
+
+@pytest.mark.parametrize("mode", [UNSIGNED_TRAILER, SIGNED_CHUNKS])
+def test_a_line_feed_is_no_chunk_header(mode: str) -> None:
+    """
+    It is refused at once, as the first byte of a body, too: no header can begin so.
+    """
+    with pytest.raises(IncompleteBody):
+        make_decoder(mode, 5).feed(b"\n")

@@ -73,3 +73,22 @@ def test_sub_resources(query: bytes, resource: bytes) -> None:
     Those with a value are signed with it, decoded; an escaped name is the name which it decodes to.
     """
     assert canonical_resource(b"/b/k", query) == resource
+
+
+@pytest.mark.parametrize(
+    ("query", "writes_empty_values", "resource"),
+    [
+        (b"response-expires=", True, b"/b/k?response-expires="),
+        (b"response-expires=", False, b"/b/k?response-expires"),
+        (b"response-expires=a", True, b"/b/k?response-expires=a"),
+        (b"response-expires=a", False, b"/b/k?response-expires=a"),
+        (b"response-expires", True, b"/b/k?response-expires"),
+    ],
+)
+def test_an_empty_value(query: bytes, writes_empty_values: bool, resource: bytes) -> None:
+    """
+    S3 counts it in; Ceph 16.2 does not.
+    """
+    assert canonical_resource(b"/b/k", query, writes_empty_values=writes_empty_values) == resource
+    if writes_empty_values:
+        assert canonical_resource(b"/b/k", query) == resource
