@@ -4,15 +4,22 @@ What a claim of Signature V4 may name, and what it costs to read it.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from time import process_time
 from urllib.parse import quote
 
 import pytest
 
-from s3proxy.authentication import Realm, read_claim
+from s3proxy.authentication import Realm, read_claim, verify_claim
 from s3proxy.s3.address import parse_address
-from s3proxy.s3.errors import AuthorizationHeaderMalformed, AuthorizationQueryParametersError, S3Error
+from s3proxy.s3.credential import Credential
+from s3proxy.s3.errors import (
+    AuthorizationHeaderMalformed,
+    AuthorizationQueryParametersError,
+    S3Error,
+    SignatureDoesNotMatch,
+)
 from s3proxy.s3.head import parse_request_head
 from s3proxy.s3.limits import MAX_HEADER_COUNT
 from s3proxy.sigv4.authorization import SignatureClaim
@@ -186,3 +193,51 @@ def test_the_form_of_a_credential(carrier: str, algorithm: str, credential: str,
 
     assert f'{form}".' in caught.value.message
     assert ("REGION" in caught.value.message) == ("HMAC" in algorithm)
+
+
+@pytest.mark.parametrize(
+    ("host", "without"),
+    [
+        ("s3.test:443", b"s3.test"),
+        ("s3.test:80", b"s3.test"),
+        ("[::1]:443", b"[::1]"),
+        ("s3.test:8080", None),
+        ("s3.test", None),
+        ("s3.test:0443", None),
+    ],
+)
+def test_the_default_port_of_a_host(host: str, without: bytes | None) -> None:
+    """
+    Only that of http or https may be left out of what is signed.
+    """
+    claim = claim_of(in_header(["host", "x-amz-date"]).replace("Host: h\r\n", f"Host: {host}\r\n"))
+
+    portless = claim.canonical_request_without_port()
+
+    assert f"\nhost:{host}\n".encode() in claim.canonical_request()
+    assert (portless is None) is (without is None)
+    if portless is not None:
+        assert b"\nhost:%b\n" % without in portless
+
+
+@pytest.mark.parametrize(("sent", "is_believed"), [("s3.test:443", True), ("s3.test:80", True), ("s3.test:81", False)])
+def test_a_signature_over_a_host_without_its_port(sent: str, is_believed: bool) -> None:
+    """
+    It is believed if the port is the default one; what is believed is what was signed.
+    """
+    signer = Signer(host="s3.test")
+    data, _ = signer.head("GET", "/b/k", payload=EMPTY)
+    data = data.replace(b"host: s3.test\r\n", b"host: %b\r\n" % sent.encode())
+    head = parse_request_head(data.removesuffix(b"\r\n\r\n"))
+    claim = read_claim(head, parse_address(head.raw_path, head.host, []), Realm(), NOW)
+    assert claim is not None
+    credential = Credential(signer.access_key_id, (signer.secret,))
+
+    if is_believed:
+        verify_claim(claim, credential, Realm(), NOW)
+        assert claim.verified_text.endswith(
+            hashlib.sha256(claim.canonical_request_without_port() or b"").hexdigest().encode()
+        )
+    else:
+        with pytest.raises(SignatureDoesNotMatch):
+            verify_claim(claim, credential, Realm(), NOW)
