@@ -290,16 +290,12 @@ async def test_a_reload(tmp_path: Path) -> None:
 
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-PYTHON = Path(sys.executable).resolve()
+# A virtual environment may lie in a directory that is closed to others, as tox makes its own.
+PYTHONS = [Path(sys.executable).absolute(), Path(sys.executable).resolve()]
+IS_OPEN = all(path.stat().st_mode & stat.S_IXOTH for python in PYTHONS for path in (python, *python.parents))
 OF_NOBODY = [
     1,
-    pytest.param(
-        2,
-        marks=pytest.mark.skipif(
-            not all(path.stat().st_mode & stat.S_IXOTH for path in (PYTHON, *PYTHON.parents)),
-            reason="other users cannot start this Python",
-        ),
-    ),
+    pytest.param(2, marks=pytest.mark.skipif(not IS_OPEN, reason="other users cannot start this Python")),
 ]
 """
 Numbers of workers that a daemon may have which is another user's.
