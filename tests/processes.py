@@ -5,6 +5,7 @@ Processes of ours in tests: the daemon, and applications; each is ended by its i
 from __future__ import annotations
 
 import contextlib
+import random
 import re
 import socket
 import subprocess
@@ -20,10 +21,13 @@ from tests.harness import SERVER, turns
 def free_port() -> int:
     """
     Return a port which was free a moment ago.
+
+    It is none of those that the kernel gives to outgoing connections: one of them could have it a moment later.
     """
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+    for port in random.SystemRandom().sample(range(20_000, 32_000), 100):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("a hundred ports are in use")
 
 
 def write_keys(path: Path, *, with_tokens: bool = False) -> None:
