@@ -40,6 +40,11 @@ from cosmic_ray.work_item import MutationSpec, TestOutcome, WorkerOutcome, WorkI
 
 from tests.mutation.table import TIMED_OUT, Explained, load_settings, mutant_of
 
+SLOW_SECONDS = 600
+"""
+CPU seconds that all tests of a room may take, in a process of their own.
+"""
+
 LEAST_SECONDS = 20
 """
 CPU seconds that a mutant's tests may take, however short they are.
@@ -68,7 +73,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("mutation")
     group.addoption("--session", type=Path, help="cosmic-ray's session with the mutants")
     group.addoption("--room", help="the room's path below s3proxy/")
-    group.addoption("--slow-seconds", type=int, default=600, help="CPU time of all tests of the room")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -129,7 +133,6 @@ class Judge:
     def __init__(self, options: argparse.Namespace) -> None:
         self._session_file: Path = options.session.absolute()
         self._room: str = options.room
-        self._slow_seconds: int = options.slow_seconds
         self._root = Path.cwd()
         place = self._root / "s3proxy" / self._room
         self._include = [f"{place}/*"] if place.is_dir() else [str(place)]
@@ -204,11 +207,10 @@ class Judge:
                 traced.lines[name, line] = {int(context) for context in contexts if context}
         return traced, failures.failed
 
-    def _run_one(self, number: int, following: int | None = None) -> None:
+    def _run_one(self, number: int) -> None:
         item = self._items[number]
         # Without a next test every fixture ends with its test, as in a run of its own.
-        next_item = None if following is None else self._items[following]
-        item.config.hook.pytest_runtest_protocol(item=item, nextitem=next_item)
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
 
     def _judge_all(self, database: WorkDB) -> None:
         explained = Explained()
@@ -290,7 +292,7 @@ class Judge:
         if plan.function is None:
             target = copy / plan.path.relative_to(self._root)
             target.write_text(plan.mutated, "utf-8")
-            seconds = self._slow_seconds
+            seconds = SLOW_SECONDS
         else:
             taken = sum(map(self._traced.seconds.__getitem__, tests))
             seconds = max(LEAST_SECONDS, int(TIMES_SLOWER * taken))
