@@ -43,7 +43,7 @@ from s3proxy.s3.limits import MIB
 from s3proxy.s3.operation import COMPLETE_MULTIPART_UPLOAD, UPLOAD_PART_COPY
 from s3proxy.testing import MODES
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest
-from s3proxy.testing.faulty_client import Answer
+from s3proxy.testing.faulty_client import Answer, FaultyClient
 from tests.harness import BACKEND_KEY, NOW, SERVER, Harness, turns, until
 from tests.signer import MODES as PAYLOADS
 from tests.signer import Signer
@@ -1283,6 +1283,20 @@ async def test_a_storage_that_takes_long(tmp_path: Path, is_kept: bool) -> None:
         assert (found(answered, "Code"), found(answered, "Message"), count) == (["AccessDenied"], ["No."], 1)
 
 
+async def in_white_space(
+    kept: Kept, clock: Clock, held: list[FaultyConnection], upload_id: str, etag: str
+) -> FaultyClient:
+    """
+    Complete an upload of one part at a storage that holds its answer; return the client once it has white space.
+    """
+    client = await kept.harness.connect()
+    client.send(b"".join(kept.request("POST", f"/b/k?uploadId={upload_id}", completion({1: etag}))))
+    await until(lambda: held)
+    clock.advance(KEEP_ALIVE_TIME)
+    await until(lambda: client.received)
+    return client
+
+
 @pytest.mark.parametrize(
     ("status", "document", "expected"),
     [
@@ -1306,11 +1320,7 @@ async def test_an_error_that_comes_late(tmp_path: Path, status: str, document: b
     async with recording(tmp_path, backend=backend, clock=clock) as kept:
         upload_id = await kept.begin()
         etag = await kept.put_part(upload_id, 1, content)
-        client = await kept.harness.connect()
-        client.send(b"".join(kept.request("POST", f"/b/k?uploadId={upload_id}", completion({1: etag}))))
-        await until(lambda: held)
-        clock.advance(KEEP_ALIVE_TIME)
-        await until(lambda: client.received)
+        client = await in_white_space(kept, clock, held, upload_id, etag)
         held[0].send(f"HTTP/1.1 {status}\r\nContent-Length: {len(document)}\r\n\r\n".encode() + document)
         answered = await client.answer("POST")
         await until(lambda: not kept.kept._completing)
@@ -1329,11 +1339,7 @@ async def test_a_client_that_leaves_while_a_late_error_is_read(tmp_path: Path) -
     async with recording(tmp_path, backend=backend, clock=clock) as kept:
         upload_id = await kept.begin()
         etag = await kept.put_part(upload_id, 1, b"x")
-        client = await kept.harness.connect()
-        client.send(b"".join(kept.request("POST", f"/b/k?uploadId={upload_id}", completion({1: etag}))))
-        await until(lambda: held)
-        clock.advance(KEEP_ALIVE_TIME)
-        await until(lambda: client.received)
+        client = await in_white_space(kept, clock, held, upload_id, etag)
         held[0].send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 1000\r\n\r\n<Error>")
         await until(lambda: not kept.kept._completing)
         client.transport.abortConnection()
@@ -1365,12 +1371,7 @@ async def test_a_storage_that_is_lost_in_white_space(
     async with recording(tmp_path, backend=backend, clock=clock) as kept:
         upload_id = await kept.begin()
         etag = await kept.put_part(upload_id, 1, content)
-        head, body = kept.request("POST", f"/b/k?uploadId={upload_id}", completion({1: etag}))
-        client = await kept.harness.connect()
-        client.send(head + body)
-        await until(lambda: held)
-        clock.advance(KEEP_ALIVE_TIME)
-        await until(lambda: client.received)
+        client = await in_white_space(kept, clock, held, upload_id, etag)
         held[0].send(answer)
         held[0].end()
         answered = await client.answer("POST")
