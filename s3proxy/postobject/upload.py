@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from urllib.parse import quote_from_bytes, urlencode, urlsplit, urlunsplit
+from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from s3proxy.postobject.form import Form, check_text
-from s3proxy.s3.address import Address
+from s3proxy.s3.address import Address, escape_name
 from s3proxy.s3.document import local_name, parse_document
 from s3proxy.s3.error_xml import escape_text
 from s3proxy.s3.errors import (
@@ -183,7 +183,7 @@ def upload_request(head: RequestHead, address: Address, form: Form) -> tuple[Req
     """
     fields = form_fields(form)
     key = fields[b"key"]
-    raw_key = quote_from_bytes(key, safe="/-_.~").encode()
+    raw_key = escape_name(key)
     headers: HeaderList = [(name, value) for name, value in head.headers if name.lower() in _PASSED_HEADERS]
     if b"origin" in head.fields and b"access-control-request-method" not in head.fields:
         # Ceph looks for a rule that allows this method, or of our PUT without it; the browser's was POST.

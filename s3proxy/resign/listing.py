@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass
-from urllib.parse import quote_from_bytes, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
 from s3proxy.resign.elements import (
     Element,
@@ -23,7 +23,7 @@ from s3proxy.resign.elements import (
     replace_contents,
 )
 from s3proxy.resign.target import with_query
-from s3proxy.s3.address import Address
+from s3proxy.s3.address import Address, escape_name
 from s3proxy.s3.errors import InternalError, InvalidArgument
 from s3proxy.s3.head import RequestHead
 from s3proxy.s3.query import decode_item, query_items
@@ -81,10 +81,12 @@ class Listing:
         if encodes:
             told = [(element, b"url") for element in reading.elements if element.name == "EncodingType"][:1]
             names = [
-                (element, _encode(element.name_bytes)) for element in reading.elements if element.name in ENCODED_NAMES
+                (element, escape_name(element.name_bytes))
+                for element in reading.elements
+                if element.name in ENCODED_NAMES
             ]
             names += told
-            added = [(name, _encode(text) if name in ENCODED_NAMES else text) for name, text in added]
+            added = [(name, escape_name(text) if name in ENCODED_NAMES else text) for name, text in added]
             if not told:
                 added.append(("EncodingType", b"url"))
             reading = read_listing_elements(reading.written(replace_contents(reading.document, names)), _WANTED)
@@ -125,10 +127,6 @@ class Listing:
         return added
 
 
-def _encode(name: bytes) -> bytes:
-    return quote_from_bytes(name, safe="/-_.~").encode()
-
-
 def read_listing(head: RequestHead, address: Address, *, may_be_v2: bool = True) -> Listing | None:
     """
     Return a listing of the second version or with encoded names, or None where a request asks for something else.
@@ -157,6 +155,6 @@ def read_listing(head: RequestHead, address: Address, *, may_be_v2: bool = True)
             raise InvalidArgument("The continuation token provided is incorrect", "continuation-token", token) from None
     kept = [item for item in head.raw_query.split(b"&") if decode_item(item.partition(b"=")[0]) not in _V2_NAMES]
     if marker:
-        kept.append(b"marker=" + quote_from_bytes(marker, safe="-_.~").encode())
+        kept.append(b"marker=" + escape_name(marker, ""))
     asked = with_query(head, b"&".join(kept) if kept else None)
     return Listing(asked, token, start_after, is_encoded=bool(encoding), marker=marker)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from urllib.parse import quote_from_bytes, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
 from s3proxy.resign.elements import (
     Element,
@@ -32,6 +32,7 @@ from s3proxy.resign.elements import (
 from s3proxy.resign.listing import ENCODED_NAMES
 from s3proxy.resign.results import check_root, quoted_tags
 from s3proxy.resign.target import with_query
+from s3proxy.s3.address import escape_name
 from s3proxy.s3.errors import InternalError, NotImplementedByProxy
 from s3proxy.s3.head import RequestHead
 from s3proxy.s3.operation import Operation
@@ -48,7 +49,6 @@ Names of one page, as at S3.
 """
 
 _ENTRIES = frozenset({"CommonPrefixes", "Contents", "DeleteMarker", "Version"})
-_SAFE = "/-_.~"
 _WILDCARDS = re.compile(rb"[%_]")
 _OF_KEYS = ("Marker", "NextMarker")
 _OF_VERSIONS = ("KeyMarker", "NextKeyMarker")
@@ -222,7 +222,7 @@ class Page:
             for item in (self.head.raw_query or b"").split(b"&")
             if item and decode_item(item.partition(b"=")[0]) not in replaced
         ]
-        items += [b"%s=%s" % (name, quote_from_bytes(value, safe="-_.~").encode()) for name, value in replaced.items()]
+        items += [b"%s=%s" % (name, escape_name(value, "")) for name, value in replaced.items()]
         return with_query(self.head, b"&".join(items))
 
     def _written(
@@ -324,7 +324,7 @@ def _decoded(text: bytes, *, is_encoded: bool) -> bytes:
 
 
 def _encoded(name: bytes, *, is_encoded: bool) -> bytes:
-    return quote_from_bytes(name, safe=_SAFE).encode() if is_encoded else name
+    return escape_name(name) if is_encoded else name
 
 
 def _own_elements(reading: Reading) -> dict[str, Element]:

@@ -92,7 +92,7 @@ def object_target(address: Address, version_id: bytes | None) -> bytes:
 
 def escape_name(name: bytes, kept: str = "/") -> bytes:
     """
-    Escape all but the unreserved characters.
+    Escape all but the unreserved characters, and those to keep.
     """
     return quote_from_bytes(name, safe=kept + "-_.~").encode()
 
