@@ -192,7 +192,7 @@ async def test_alpn(offered: list[str]) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_held_client_which_ends_too_early_is_noticed() -> None:
     """
-    FIN while it is held, and what it sent is less than its body lacks: the exchange ends, nothing is stored.
+    FIN while it is held, and what it sent is less than its body lacks: it is told so at once, and nothing is stored.
     """
     backend = FaultyBackend(socket_buffer=65536)
     backend.pause_after = 100_000
@@ -206,13 +206,17 @@ async def test_a_held_client_which_ends_too_early_is_noticed() -> None:
     (channel,) = harness.site.channels
     held = bool(channel.holds)
     client.socket.shutdown(1)
-    await until(lambda: harness.proxy.running_count == 0)
-    client.close()
+    await until(lambda: client.pump() or client.status or client.end)
     backend.connections[0].resume()
     await until(lambda: backend.connections[0].lost)
+    await until(lambda: client.pump() or client.end)
+    end = client.end
+    client.close()
     await harness.close()
 
     assert held
+    assert (client.status, end) == (400, "FIN")
+    assert element(client.received, "NumberBytesProvided") == str(client.sent - len(request.head))
     assert backend.requests == []
 
 

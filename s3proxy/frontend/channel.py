@@ -515,15 +515,33 @@ class S3Channel(HTTPChannel):
         if not self._holds:
             # It is being read: the transport finds out, in order.
             return
-        if not is_reset:
-            # FIN: all that will ever come is in the kernel's queue. Gone, if that is less than the body still lacks,
-            # which under TLS nobody knows.
-            if self._state is not _State.BODY or self._framing is not None or self._fd is None or self._is_tls:
-                return
-            queued = struct.unpack("i", fcntl.ioctl(self._fd, termios.FIONREAD, bytes(4)))[0]
-            if queued >= self._lacks:
-                return
-        self.transport.abortConnection()
+        if is_reset:
+            self.transport.abortConnection()
+        elif self._missing_size():
+            # Not at once: a hold may begin in the middle of a write.
+            self.site.reactor.callLater(0, self._cut_short)
+
+    def _missing_size(self) -> int:
+        """
+        After FIN, count the bytes of a body that will never come: those which are not even in the kernel's queue.
+
+        Nobody knows it of a chunked body or under TLS; then it is 0, and reading on finds the end.
+        """
+        if self._state is not _State.BODY or self._framing is not None or self._fd is None or self._is_tls:
+            return 0
+        queued: int = struct.unpack("i", fcntl.ioctl(self._fd, termios.FIONREAD, bytes(4)))[0]
+        return max(0, self._lacks - queued)
+
+    def _cut_short(self) -> None:
+        missing = self._missing_size()
+        if not self._holds or not missing:
+            return
+        request = self._request
+        if request is not None and request.is_being_delivered:
+            # As if it were being read: a client that only half-closed reads its verdict.
+            self._body_failed(self._short_body(missing))
+        else:
+            self.transport.abortConnection()
 
     # Answering
 
@@ -750,14 +768,14 @@ class S3Channel(HTTPChannel):
         self._client_ended = True
         self.persistent = False
         if self._state is _State.BODY:
-            self._body_failed(IncompleteBody() if self._framing else self._short_body())
+            self._body_failed(IncompleteBody() if self._framing else self._short_body(self._lacks))
         elif self._state is not _State.ANSWERING:
             # Before a request, or after an answer which it has now read.
             self._close()
 
-    def _short_body(self) -> IncompleteBody:
+    def _short_body(self, missing: int) -> IncompleteBody:
         length = self._request.head.content_length if self._request is not None else None
-        return IncompleteBody.of_length(length or 0, (length or 0) - self._lacks)
+        return IncompleteBody.of_length(length or 0, (length or 0) - missing)
 
     def writeConnectionLost(self) -> None:
         pass
