@@ -4,6 +4,7 @@ What processes hold: memory and descriptors, before and after.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
@@ -37,12 +38,15 @@ class Footprint:
 
     Attributes:
         memory: Bytes.
+        descriptors: All but those of pipes.
         age: Seconds since its start.
+        pipes: Descriptors of pipes. Those that moved a body are kept for the next one.
     """
 
     memory: int
     descriptors: int
     age: float = 0.0
+    pipes: int = 0
 
     @classmethod
     def of(cls, pid: int) -> Footprint:
@@ -55,10 +59,22 @@ class Footprint:
         found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
         if found is None:
             raise ProcessLookupError(f"process {pid} has ended")
-        return cls(int(found[1]) * 1024, len(os.listdir(f"/proc/{pid}/fd")), age_of(pid))
+        kinds = [_kind_of(path) for path in Path(f"/proc/{pid}/fd").iterdir()]
+        pipes = kinds.count("pipe")
+        return cls(int(found[1]) * 1024, len(kinds) - pipes, age_of(pid), pipes)
 
     def __str__(self) -> str:
-        return f"{self.memory / MIB:.1f} MiB, {self.descriptors} descriptors, {self.age:.0f} s old"
+        return (
+            f"{self.memory / MIB:.1f} MiB, {self.descriptors} descriptors and {self.pipes} of pipes, "
+            f"{self.age:.0f} s old"
+        )
+
+
+def _kind_of(descriptor: Path) -> str:
+    # One may be closed meanwhile.
+    with contextlib.suppress(OSError):
+        return os.readlink(descriptor).partition(":")[0]
+    return ""
 
 
 Footprints = dict[str, list[Footprint]]
@@ -67,9 +83,12 @@ Those of the processes of each kind.
 """
 
 
-def descriptor_faults(begin: Footprints, end: Footprints) -> list[str]:
+def descriptor_faults(begin: Footprints, end: Footprints, uploads_at_a_time: int) -> list[str]:
     """
     Say which processes hold more descriptors than when they were warm, or are not as many.
+
+    Args:
+        uploads_at_a_time: As many pipes, of two descriptors each, may have been needed at a moment, and are kept.
     """
     found = []
     for name, footprints in end.items():
@@ -77,6 +96,8 @@ def descriptor_faults(begin: Footprints, end: Footprints) -> list[str]:
         if len(footprints) != len(begin[name]):
             found.append(f"{name}: {len(footprints)} processes, {len(begin[name])} at the beginning")
         found += [f"{name}: {footprint}, {warm} when warm" for footprint in footprints if footprint.descriptors > warm]
+        most = max(footprint.pipes for footprint in begin[name]) + 2 * uploads_at_a_time
+        found += [f"{name}: {footprint}, at most {most} of pipes" for footprint in footprints if footprint.pipes > most]
     return found
 
 

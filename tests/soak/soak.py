@@ -400,10 +400,13 @@ access = "access.log"
         # What is late, a lingering connection or a worker on its start, has its time; what leaks stays.
         for _ in range(120):
             end = self._footprints(proxy)
-            if not descriptor_faults(begin, end):
+            if not self._descriptor_faults(begin, end):
                 break
             time.sleep(0.5)
         return end
+
+    def _descriptor_faults(self, begin: Footprints, end: Footprints) -> list[str]:
+        return descriptor_faults(begin, end, self._size.clients * self._size.slots)
 
     def _until(self, what: str, is_so: Callable[[], bool], seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -426,7 +429,7 @@ access = "access.log"
     def _check_processes(self, report: Report, begin: Footprints, end: Footprints) -> None:
         metrics = self._metrics()
         report.faults += [f"{name} is {metrics.get(name)}" for name in GAUGES if metrics.get(name) != 0]
-        report.faults += descriptor_faults(begin, end)
+        report.faults += self._descriptor_faults(begin, end)
         report.faults += memory_faults(begin, end)
         deaths = metrics.get("s3proxy_worker_deaths_total")
         # One which was killed while it left, because of a reload, is not counted.

@@ -5,6 +5,7 @@ The ledger's judgement: what clients were told decides what each key may hold, a
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -140,12 +141,27 @@ def test_every_flaw_is_one(mode: str) -> None:
 
 def test_what_leaks_is_told() -> None:
     """
-    One descriptor more than when warm is one too many, and so is a process; memory has its slack.
+    One descriptor more than when warm is one too many, and so is a process; memory has its slack, and so have pipes.
     """
     begin = {"worker": [Footprint(60 * MIB, 13), Footprint(61 * MIB, 12)]}
-    same = {"worker": [Footprint(61 * MIB, 12), Footprint(84 * MIB, 13)]}
+    same = {"worker": [Footprint(61 * MIB, 12, pipes=6), Footprint(84 * MIB, 13)]}
     leaky = {"worker": [Footprint(86 * MIB, 14)]}
+    plugged = {"worker": [Footprint(60 * MIB, 13, pipes=7), Footprint(61 * MIB, 12)]}
 
-    assert descriptor_faults(begin, same) == memory_faults(begin, same) == []
-    assert len(descriptor_faults(begin, leaky)) == 2
+    assert descriptor_faults(begin, same, 3) == memory_faults(begin, same) == []
+    assert len(descriptor_faults(begin, leaky, 3)) == 2
+    assert len(descriptor_faults(begin, plugged, 3)) == 1
     assert len(memory_faults(begin, leaky)) == 1
+
+
+def test_a_footprint_tells_pipes_from_other_descriptors() -> None:
+    """
+    Of this process, before and after it has made a pipe.
+    """
+    before = Footprint.of(os.getpid())
+    pipe = os.pipe()
+    after = Footprint.of(os.getpid())
+    for end in pipe:
+        os.close(end)
+
+    assert (after.descriptors, after.pipes) == (before.descriptors, before.pipes + 2)
