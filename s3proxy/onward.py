@@ -368,6 +368,7 @@ class Onward:
 
         Raises:
             PreconditionFailed: One does not hold.
+            NoSuchKey: There is no object of which one speaks.
             S3Error: It cannot be told.
         """
         if self._checks_source:
@@ -375,7 +376,7 @@ class Onward:
             check_source(self.head.fields, answer, self._source.key, now)
             self._checks_source = False
             return
-        check_write(self.head.fields, answer, self._checked)
+        check_write(self.head.fields, answer, self._checked, self._address.key)
         self._passed = [header for header in self._passed if header[0].lower() not in self._checked]
         self._checked = frozenset()
 

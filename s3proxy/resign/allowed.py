@@ -221,6 +221,7 @@ _SOURCE_CONDITIONS = frozenset(SOURCE_CONDITIONS)
 _WRITE_CONDITIONS = _SOURCE_CONDITIONS | {
     b"if-match",
     b"if-none-match",
+    b"x-amz-if-match-initiated-time",
     b"x-amz-if-match-last-modified-time",
     b"x-amz-if-match-size",
 }
@@ -248,10 +249,12 @@ What only S3's directory buckets have: others store what was to be appended in t
 """
 
 _OF_DELETION = frozenset({b"x-amz-if-match-last-modified-time", b"x-amz-if-match-size"})
+_OF_ABORT: Conditions = {"AbortMultipartUpload": frozenset({b"x-amz-if-match-initiated-time"})}
 _TAGS = frozenset({b"if-match", b"if-none-match"})
 
 CEPH_IGNORED: Conditions = {
     **APPENDING,
+    **_OF_ABORT,
     "CompleteMultipartUpload": _TAGS,
     "CopyObject": _TAGS,
     "DeleteObject": _OF_DELETION | {b"if-match"},
@@ -261,9 +264,27 @@ CEPH_IGNORED: Conditions = {
 What 16.2 was seen to ignore. It knows the conditions of PutObject.
 """
 
-SWIFT_IGNORED: Conditions = {**APPENDING, "DeleteObject": _OF_DELETION}
+SWIFT_IGNORED: Conditions = {**APPENDING, **_OF_ABORT, "DeleteObject": _OF_DELETION}
 """
 What 2.38 was seen to ignore.
+"""
+
+MINIO_IGNORED: Conditions = {
+    **APPENDING,
+    **_OF_ABORT,
+    "CopyObject": _TAGS,
+    "DeleteObject": _OF_DELETION | {b"if-match"},
+    "DeleteObjects": frozenset({IN_DOCUMENT}),
+}
+"""
+What the source of February 2026 does not look at: minio/minio, ``checkPreconditionsPUT`` and where it is called,
+``DeleteObjectHandler``, ``ObjectToDelete``. It knows those of uploads, whole and in parts.
+"""
+
+VERSITYGW_IGNORED: Conditions = {**APPENDING, "CopyObject": _TAGS, "DeleteObjects": frozenset({IN_DOCUMENT})}
+"""
+What the source of 1.7 and later does not look at over a directory: versity/versitygw, ``CopyObject`` and
+``DeleteObjects`` of ``posix.go``.
 """
 
 

@@ -25,7 +25,7 @@ _TAGS_OF_SOURCE = frozenset({b"x-amz-copy-source-if-match", b"x-amz-copy-source-
 _ENTITY_TAGS = re.compile(rb'"([^"]*)"')
 
 
-def check_write(wanted: Fields, found: ResponseHead, names: Collection[bytes]) -> None:
+def check_write(wanted: Fields, found: ResponseHead, names: Collection[bytes], key: bytes) -> None:
     """
     Judge the conditions of a write.
 
@@ -33,11 +33,16 @@ def check_write(wanted: Fields, found: ResponseHead, names: Collection[bytes]) -
         wanted: The request's.
         found: The backend's answer to HEAD of the object.
         names: Lower-case names of those that are to be judged; each is in the request.
+        key: Of the object, decoded.
 
     Raises:
-        PreconditionFailed: One does not hold. Of an object that is not there none holds but If-None-Match.
+        NoSuchKey: There is no object, and the condition speaks of one: any but If-None-Match.
+        PreconditionFailed: One does not hold.
         AccessDenied: The backend does not show the object.
         InternalError: It does not tell whether there is one.
+
+    Source:
+        "How to prevent object overwrites with conditional writes", "How to perform conditional deletes".
     """
     if found.status == 403:
         raise AccessDenied
@@ -51,7 +56,7 @@ def check_write(wanted: Fields, found: ResponseHead, names: Collection[bytes]) -
         if name == b"if-none-match":
             holds = not (is_there and (value == b"*" or bare == etag))
         elif not is_there:
-            holds = False
+            raise NoSuchKey(key)
         elif name == b"if-match":
             holds = value == b"*" or bare == etag
         elif name == b"x-amz-if-match-size":

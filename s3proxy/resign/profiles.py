@@ -19,11 +19,13 @@ from s3proxy.resign.allowed import (
     CEPH_OPERATIONS,
     EXTENSIONS,
     MINIO_EXTENSIONS,
+    MINIO_IGNORED,
     MINIO_OPERATIONS,
     OSG_OPERATIONS,
     RIAKCS_OPERATIONS,
     SWIFT_IGNORED,
     SWIFT_OPERATIONS,
+    VERSITYGW_IGNORED,
     VERSITYGW_OPERATIONS,
     WALRUS_OPERATIONS,
     WALRUSBACKEND_OPERATIONS,
@@ -336,8 +338,9 @@ class Profile:
         refuses_owners = self.ignores_owners and conditions != "pass"
         checked: Conditions = {}
         if conditions == "check":
-            # What is appended cannot be judged, and of a document's there may be a thousand.
-            kept = {**APPENDING, "DeleteObjects": ignored.get("DeleteObjects", frozenset())}
+            # Nothing tells of an upload when it began, what is appended cannot be judged, and of a document's there may
+            # be a thousand.
+            kept = {name: ignored[name] for name in _NEVER_CHECKED & ignored.keys()}
             checked = {name: headers for name, headers in ignored.items() if name not in kept}
             ignored = kept
         taken = self.taken_operations
@@ -356,6 +359,8 @@ class Profile:
             refuses_owners=refuses_owners,
         )
 
+
+_NEVER_CHECKED = frozenset({"AbortMultipartUpload", "DeleteObjects", "PutObject"})
 
 _WALRUS_SUBRESOURCES = frozenset(
     {
@@ -645,6 +650,7 @@ PROFILES: dict[str, Profile] = {
             operations=MINIO_OPERATIONS,
             extensions=MINIO_EXTENSIONS,
             health=HealthRequest(path=b"/minio/health/live", statuses=frozenset({200})),
+            ignored_conditions=MINIO_IGNORED,
             # Its source does not name the header.
             ignores_owners=True,
         ),
@@ -653,6 +659,7 @@ PROFILES: dict[str, Profile] = {
             takes_checksums=True,
             takes_trailers=True,
             operations=VERSITYGW_OPERATIONS,
+            ignored_conditions=VERSITYGW_IGNORED,
             # Paths of files: what is empty or dots goes, and ".sgwtmp" is its own.
             refused_keys=re.compile(rb"(?:^|/)\.{0,2}/|(?:^|/)\.{1,2}\Z|^\.sgwtmp(?:/|\Z)|" + _NOT_IN_XML),
         ),
