@@ -31,7 +31,13 @@ from s3proxy.s3.head import RequestHead
 from s3proxy.s3.operation import GET_OBJECT, HEAD_BUCKET, HEAD_OBJECT, LIST_OBJECTS, LIST_OBJECTS_V2, OVERRIDES
 from s3proxy.s3.payload import UNSIGNED, Payload, PayloadHash, parse_payload
 from s3proxy.s3.query import query_items
-from s3proxy.s3.query_headers import is_header_parameter, query_headers, with_headers, without_parameters
+from s3proxy.s3.query_headers import (
+    is_believed,
+    is_header_parameter,
+    query_headers,
+    with_headers,
+    without_parameters,
+)
 from s3proxy.sigv2 import authorization as sigv2
 from s3proxy.sigv2.canonical import PASSED_NAMES
 from s3proxy.sigv2.verifier import check_signature as check_v2_signature
@@ -228,14 +234,6 @@ The same beside Signature V2, which knows a date and a session token among its o
 there they would become headers.
 """
 
-_NOT_HEADERS = _V4_PARAMETERS | {
-    b"x-amz-content-sha256",
-    b"x-amz-decoded-content-length",
-    b"x-amz-sdk-checksum-algorithm",
-    b"x-amz-trailer",
-    b"x-amz-user-agent",
-}
-_CHECKSUMS = b"x-amz-checksum-"
 _IGNORED_HEADERS = frozenset(
     {
         b"cache-control",
@@ -426,8 +424,8 @@ def _authorized_head(claim: Claim, signed_headers: frozenset[bytes]) -> tuple[Re
     carried = [
         header
         for header in query_headers(query_items(head.raw_query))
-        if header[0] not in _NOT_HEADERS
-        and not (header[0].startswith(_CHECKSUMS) and header[0] != b"x-amz-checksum-mode")
+        if header[0] not in _V4_PARAMETERS
+        and is_believed(header[0])
         # A header that was sent and signed is what its sender means.
         and not (header[0] in head.fields and header[0] in signed_headers)
     ]

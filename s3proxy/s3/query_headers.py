@@ -20,6 +20,17 @@ from s3proxy.s3.header import is_field_value, is_unambiguous_name
 from s3proxy.s3.query import decode_item
 
 _PREFIX = b"x-amz-"
+_CHECKSUMS = b"x-amz-checksum-"
+_MODE = b"x-amz-checksum-mode"
+_NOT_BELIEVED = frozenset(
+    {
+        b"x-amz-content-sha256",
+        b"x-amz-decoded-content-length",
+        b"x-amz-sdk-checksum-algorithm",
+        b"x-amz-trailer",
+        b"x-amz-user-agent",
+    }
+)
 
 
 def is_header_parameter(name: bytes) -> bool:
@@ -27,6 +38,17 @@ def is_header_parameter(name: bytes) -> bool:
     Return True if a decoded query name stands for a header.
     """
     return name[:6].lower() == _PREFIX
+
+
+def is_believed(name: bytes) -> bool:
+    """
+    Return True if a parameter that stands for a header is judged and sent as one. What tells of a body is not: whoever
+    signed the URL did not have it. The AWS SDK for JavaScript signs the checksum of nothing into the URL of an upload.
+
+    Args:
+        name: In lower case.
+    """
+    return name not in _NOT_BELIEVED and (name == _MODE or not name.startswith(_CHECKSUMS))
 
 
 def query_headers(items: Iterable[tuple[bytes, bytes]]) -> HeaderList:

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from s3proxy.s3.address import Address
 from s3proxy.s3.claim import Carrier, Claim, Waivable, read_request_date
 from s3proxy.s3.errors import AccessDenied, InvalidArgument, format_iso8601
-from s3proxy.s3.head import Fields, RequestHead
+from s3proxy.s3.head import Fields, RequestHead, index_headers
 from s3proxy.s3.payload import UNSIGNED, Payload, parse_payload
 from s3proxy.s3.query import query_items
-from s3proxy.s3.query_headers import query_headers, with_headers
+from s3proxy.s3.query_headers import is_believed, query_headers, with_headers
 from s3proxy.sigv2.canonical import canonical_amz_lines, canonical_resource, string_to_sign
 
 QUERY_NAMES = frozenset({b"AWSAccessKeyId", b"Expires", b"Signature"})
@@ -71,13 +71,13 @@ def read_header_claim(head: RequestHead, address: Address, authorization: bytes,
         raise InvalidArgument(
             "AWS authorization header is invalid.  Expected AwsAccessKeyId:signature", "Authorization", authorization
         )
-    head = head_with_query_headers(head)
-    fields = head.fields
+    heads = _with_query_headers(head)
+    fields = heads[0].fields
     waivable: Waivable = []
     read_request_date(fields, now, waivable)
     # A date among the amz lines leaves the line of Date empty.
     date_line = b"" if b"x-amz-date" in fields else fields.value(b"date") or b""
-    return _make_claim(Carrier.V2_HEADER, head, address, key, signature, date_line, waivable)
+    return _make_claim(Carrier.V2_HEADER, heads, address, key, signature, date_line, waivable)
 
 
 def read_query_claim(head: RequestHead, address: Address, parameters: Mapping[bytes, bytes], now: datetime) -> V2Claim:
@@ -100,7 +100,7 @@ def read_query_claim(head: RequestHead, address: Address, parameters: Mapping[by
         raise AccessDenied(_EXPIRED, Expires=format_iso8601(ends_at), ServerTime=format_iso8601(now))
     return _make_claim(
         Carrier.V2_QUERY,
-        head_with_query_headers(head),
+        _with_query_headers(head),
         address,
         parameters[b"AWSAccessKeyId"],
         parameters[b"Signature"],
@@ -128,37 +128,48 @@ def read_form_claim(head: RequestHead, fields: Mapping[bytes, bytes]) -> V2Claim
     )
 
 
-def head_with_query_headers(head: RequestHead) -> RequestHead:
+def _with_query_headers(head: RequestHead) -> tuple[RequestHead, RequestHead]:
     """
-    Return a head whose ``x-amz-*`` query parameters are headers: under Signature V2 they count as such, and win.
+    Return two heads whose ``x-amz-*`` query parameters are headers: under Signature V2 they count as such, and win. The
+    first has what is signed, the second what is judged and sent.
 
     Raises:
         InvalidArgument: A name or value cannot be a header's.
     """
-    headers = query_headers(query_items(head.raw_query)) if head.raw_query else []
-    return with_headers(head, headers) if headers else head
+    carried = query_headers(query_items(head.raw_query)) if head.raw_query else []
+    if not carried:
+        return head, head
+    signed = with_headers(head, carried)
+    dropped = {name for name, _ in carried if not is_believed(name)}
+    if not dropped:
+        return signed, signed
+    kept = [header for header in signed.headers if header[0].lower() not in dropped]
+    return signed, replace(signed, headers=kept, fields=index_headers(kept))
 
 
 def _make_claim(
     carrier: Carrier,
-    head: RequestHead,
+    heads: tuple[RequestHead, RequestHead],
     address: Address,
     key: bytes,
     signature: bytes,
     date: bytes,
     waivable: Waivable,
 ) -> V2Claim:
-    fields = head.fields
-    amz_lines = canonical_amz_lines(fields)
+    signed, head = heads
+    amz_lines = canonical_amz_lines(signed.fields)
     return V2Claim(
         carrier,
         head,
         key,
         signature,
-        fields.value(b"x-amz-security-token"),
-        _read_payload(fields),
-        tuple(name for name in fields if name in _SIGNED_HEADERS or name.startswith(b"x-amz-")),
-        tuple(string_to_sign(head.method, fields, date, amz_lines, resource) for resource in _resources(head, address)),
+        head.fields.value(b"x-amz-security-token"),
+        _read_payload(head.fields),
+        tuple(name for name in head.fields if name in _SIGNED_HEADERS or name.startswith(b"x-amz-")),
+        tuple(
+            string_to_sign(signed.method, signed.fields, date, amz_lines, resource)
+            for resource in _resources(signed, address)
+        ),
         waivable=waivable,
     )
 
