@@ -58,6 +58,7 @@ from s3proxy.resign.answer import (
     edit_document,
     edited_document,
     error_code,
+    is_coded,
     may_fail_late,
     not_modified_headers,
     origin_headers,
@@ -1043,7 +1044,7 @@ class ProxiedExchange:
             answer.status == 200
             and self._classification.operation.is_slow
             and self._answer_use in {AnswerUse.EDIT, AnswerUse.WATCH}
-            and (answer.fields.value(b"content-encoding") or b"identity").strip().lower() == b"identity"
+            and not is_coded(answer)
         )
 
     def _end_early_deadline(self) -> None:

@@ -51,6 +51,11 @@ MAX_NAMING_SIZE = 64 * KIB
 Bytes of a document that names the backend: those of GetBucketLocation and CompleteMultipartUpload are below 16 KiB.
 """
 
+READABLE_CODINGS = frozenset({b"deflate", b"gzip", b"identity", b"x-gzip"})
+"""
+Content codings of a document that can be read, lower case.
+"""
+
 MAX_EDITED_SIZE = 4 * MIB
 """
 Bytes of a listing that is made over. It has a thousand keys of 1,024 bytes, thrice that where they are escaped.
@@ -98,6 +103,9 @@ _CODES_BY_STATUS = {
 _URL = re.compile(
     rb"(?:[Hh][Tt][Tt][Pp][Ss]?:[/\\]*+|(?:[A-Za-z][A-Za-z0-9+.\-]*+:)?[/\\]{2,}+)([^/?#\\]*+)(.*)", re.DOTALL
 )
+# 32 more than the window's bits: zlib looks whether the header is its own or gzip's.
+_ZLIB_OR_GZIP = zlib.MAX_WBITS | 32
+_MAX_CODINGS = 2
 # Each part of a run ends at the next slash, so no byte is read twice.
 _URL_WITHIN = re.compile(rb"(?:https?:)?//([^/?#\\\s\"'<>,;]++)", re.IGNORECASE)
 _NOT_IN_PATH = re.compile(rb"[^!$&'()*+,\-./0-9:;=?@A-Z_a-z~%]")
@@ -254,32 +262,63 @@ def read_content(content: bytes, answer: ResponseHead, use: AnswerUse, *, is_who
         InternalError: The document names the backend or must be made over, and cannot be read or is too large. Or it
             is an error that is both large and coded.
     """
-    coding = (answer.fields.value(b"content-encoding") or b"").strip().lower()
-    is_coded = coding not in {b"", b"identity"}
-    if use is AnswerUse.WATCH and is_coded:
-        return _decompress(content, coding, MAX_JUDGED_SIZE) or b""
+    codings = _codings(answer)
+    if use is AnswerUse.WATCH and codings:
+        return _decoded(content, codings, MAX_JUDGED_SIZE) or b""
     if use in {AnswerUse.JUDGE, AnswerUse.WATCH}:
-        if not is_coded:
+        if not codings:
             return content
         if not is_whole:
             raise InternalError
-        return _decompress(content, coding, MAX_JUDGED_SIZE) or b""
+        return _decoded(content, codings, MAX_JUDGED_SIZE) or b""
     if not is_whole:
         raise InternalError
-    found = _decompress(content, coding, MAX_SIZES[use]) if is_coded else content
+    found = _decoded(content, codings, MAX_SIZES[use])
     if found is None:
         raise InternalError
     return found
 
 
-def _decompress(content: bytes, coding: bytes, max_size: int) -> bytes | None:
+def is_coded(answer: ResponseHead) -> bool:
+    """
+    Return True if a document is in a content coding.
+    """
+    return bool(_codings(answer))
+
+
+def _codings(answer: ResponseHead) -> list[bytes]:
+    """
+    Return the codings of a document in the order in which they were put on it.
+    """
+    lines = answer.fields.get(b"content-encoding")
+    if lines is None:
+        return []
+    words = [word.strip(b" \t").lower() for word in b",".join(lines).split(b",")]
+    return [word for word in words if word not in {b"", b"identity"}]
+
+
+def _decoded(content: bytes, codings: list[bytes], max_size: int) -> bytes | None:
+    """
+    Return a document without its codings, or None if it cannot be read within a size.
+    """
+    if len(codings) > _MAX_CODINGS:
+        return None
+    for coding in reversed(codings):
+        found = _decompress(content, max_size, _ZLIB_OR_GZIP) if coding in READABLE_CODINGS else None
+        if found is None and coding == b"deflate":
+            # Some servers leave the header out, and clients read both.
+            found = _decompress(content, max_size, -zlib.MAX_WBITS)
+        if found is None:
+            return None
+        content = found
+    return content
+
+
+def _decompress(content: bytes, max_size: int, window: int) -> bytes | None:
     """
     Return the content, or None if it cannot be read within a size.
     """
-    if coding not in {b"gzip", b"x-gzip", b"deflate"}:
-        return None
-    # 32 more than the window's bits: zlib looks whether the header is its own or gzip's.
-    decompressor = zlib.decompressobj(zlib.MAX_WBITS | 32)
+    decompressor = zlib.decompressobj(window)
     try:
         found = decompressor.decompress(content, max_size)
     except zlib.error:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from s3proxy.resign.answer import HOP_BY_HOP
+from s3proxy.resign.answer import HOP_BY_HOP, READABLE_CODINGS
 from s3proxy.resign.profiles import Profile
 from s3proxy.s3.copy_source import sent_copy_source
 from s3proxy.s3.errors import InvalidArgument, InvalidRequest
@@ -159,6 +159,8 @@ def passed_headers(
             kept = strike_aws_chunked(value)
             if kept:
                 passed.append((name, kept))
+        elif lower == b"accept-encoding":
+            passed.append((name, readable_codings(value)))
         else:
             passed.append((name, value))
     if len(head.fields) != len(head.headers):
@@ -228,6 +230,19 @@ def asking_for(passed: HeaderList, header: bytes) -> HeaderList:
             added = value if header in asked else b"%s,%s" % (value, header)
             return [*passed[:place], (name, added), *passed[place + 1 :]]
     return [*passed, (b"Access-Control-Request-Headers", header)]
+
+
+def readable_codings(accept_encoding: bytes) -> bytes:
+    """
+    Take out of an Accept-Encoding what nobody here can decode: an error that a proxy before the backend has put into
+    brotli could not be judged, and its client would get nothing of it.
+    """
+    kept = [
+        coding
+        for coding in accept_encoding.split(b",")
+        if coding.partition(b";")[0].strip(b" \t").lower() in READABLE_CODINGS
+    ]
+    return b",".join(kept).strip(b" \t") or b"identity"
 
 
 def strike_aws_chunked(content_encoding: bytes) -> bytes:

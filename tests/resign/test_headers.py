@@ -293,6 +293,33 @@ def test_who_never_compresses_is_not_asked_to(name: str, signed: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("sent", "passed"),
+    [
+        (b"gzip", b"gzip"),
+        (b"gzip, deflate, br, zstd", b"gzip, deflate"),
+        (b"br;q=1.0, GZip;q=0.8, *;q=0.1", b"GZip;q=0.8"),
+        (b"zstd ,identity", b"identity"),
+        (b"br", b"identity"),
+        (b"*", b"identity"),
+        (b"", b"identity"),
+        (b"gzipped, x-gzip", b"x-gzip"),
+        (b"identity;q=0, gzip", b"identity;q=0, gzip"),
+    ],
+)
+@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"PUT", b"POST", b"DELETE"])
+def test_a_coding_that_nobody_reads_is_not_asked_for(method: bytes, sent: bytes, passed: bytes) -> None:
+    """
+    An error of any request is judged: a proxy before the backend must not put it into brotli, as browsers allow it to.
+    """
+    headers = [(b"ACCEPT-Encoding", sent), (b"Accept-Language", b"br")]
+    head = RequestHead(method, b"/b/k", b"HTTP/1.1", headers, index_headers(headers))
+
+    chosen = passed_headers(head, SIGNED, passes_checksums=True)
+
+    assert chosen.passed == [(b"ACCEPT-Encoding", passed), headers[1]]
+
+
+@pytest.mark.parametrize(
     "name",
     [
         b"x-amz-copy-source",
