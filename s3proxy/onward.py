@@ -60,6 +60,8 @@ if TYPE_CHECKING:
     from s3proxy.s3.copy_source import CopySource
     from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead
 
+_OF_SOURCE = b"x-amz-copy-source-"
+
 
 class Onward:
     """
@@ -387,10 +389,13 @@ class Onward:
         head = replace(self.head, method=b"HEAD", raw_target=object_target(address, source.version_id))
         check_request(head, address, HEAD_OBJECT)
         names = frozenset({b"versionId"})
-        # What the client sent is about the copy. The HEAD has none of it.
-        return self._asking(
-            b"HEAD", self._origin, now, backend_target(head, address, self._backend.account.profile, names)
-        )
+        # What the client sent is about the copy. The HEAD has none of it, but for what decrypts its source.
+        passed = self._origin + [
+            (b"x-amz-" + name[len(_OF_SOURCE) :], value)
+            for name, value in self._passed
+            if name.lower().startswith(_OF_SOURCE + b"server-side-encryption-customer-")
+        ]
+        return self._asking(b"HEAD", passed, now, backend_target(head, address, self._backend.account.profile, names))
 
     def measuring(self, now: datetime) -> BackendRequest:
         """

@@ -18,7 +18,7 @@ from s3proxy.backends import make_backend
 from s3proxy.config import make_settings
 from s3proxy.resign.answer import MAX_NAMING_SIZE
 from s3proxy.resign.profiles import PROFILES
-from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection
+from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest
 from tests.harness import NOW, Harness
 from tests.signer import SIGNED_CHUNKS, UNSIGNED, Signer
 from tests.test_carriers import v2, v2_query
@@ -202,6 +202,35 @@ async def test_an_early_refusal_has_our_ids() -> None:
 
     assert answer.status == 507
     assert element(answer.body, "RequestId") == answer.header("x-amz-request-id")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
+@pytest.mark.parametrize("signature", ["v4", "v2"])
+@pytest.mark.parametrize("profile", ["generic", "minio", "versitygw"])
+@pytest_twisted.ensureDeferred
+async def test_what_a_browser_can_read_and_nobody_here(profile: str, signature: str, method: str) -> None:
+    """
+    A proxy before the storage that knows brotli is not asked for it: nothing could be told of its error.
+    """
+    error = b"<Error><Code>SignatureDoesNotMatch</Code></Error>"
+
+    def compress(connection: FaultyConnection, request: ReceivedRequest) -> None:
+        asked = b",".join(request.head.fields[b"accept-encoding"])
+        coding, document = (b"br", b"...") if b"br" in asked else (b"gzip", gzip.compress(error))
+        lines = b"HTTP/1.1 403 Forbidden\r\nContent-Type: application/xml\r\nContent-Encoding: %b\r\n" % coding
+        body = b"" if request.head.method == b"HEAD" else document
+        connection.send(lines + b"Content-Length: %d\r\n\r\n" % len(document) + body)
+
+    harness = Harness(profile=PROFILES[profile], signature=signature)
+    harness.backend.on_request = compress
+    unsigned = {"Accept-Encoding": "gzip, deflate, br, zstd"}
+    unsigned |= {"Content-Length": "0"} if method == "PUT" else {}
+
+    answer = await ask(harness, Signer().head(method, f"{BUCKET}/k", unsigned=unsigned)[0])
+
+    assert answer.status == 500
+    for request in harness.backend.requests:
+        assert request.head.fields[b"accept-encoding"] == [b"gzip, deflate"]
 
 
 @pytest.mark.parametrize("status", ["403 Forbidden", "404 Not Found", "503 X"])

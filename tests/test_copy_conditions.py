@@ -5,7 +5,8 @@ Source:
     "CopyObject" and "UploadPartCopy", x-amz-copy-source-if-*; hadoop, ``S3AFileSystem.copyFile``, which renames with
     x-amz-copy-source-if-match. Walrus 3.4.2 and the gateway compare the tag with its quotation marks, and copy what was
     modified at that very second; WalrusBackend looks at none. localstack, ``test_s3_preconditions``, as S3 answered:
-    the order, the names of the conditions, and that one of the future is ignored.
+    the order, the names of the conditions, and that one of the future is ignored. Ceph 16.2 was seen to look at none of
+    these headers: it has other names for them.
 """
 
 from __future__ import annotations
@@ -217,7 +218,7 @@ async def test_the_option_changes_nothing(name: str, word: str) -> None:
     assert [(each.answer.status, each.methods) for each in refused] == [(501, [])] * 3
 
 
-@pytest.mark.parametrize("name", ["generic", "ceph-rgw", "swift"])
+@pytest.mark.parametrize("name", ["generic", "minio", "swift", "versitygw"])
 @pytest_twisted.ensureDeferred
 async def test_others_judge_for_themselves(name: str) -> None:
     """
@@ -300,21 +301,65 @@ async def test_a_source_that_cannot_be_asked_for(sources: list[str], status: int
     ],
 )
 @pytest.mark.parametrize("target", ["/b/d", "/b/d?partNumber=1&uploadId=u"])
+@pytest.mark.parametrize("signature", ["v4", "v2"])
+@pytest.mark.parametrize("name", ["ceph-rgw", "riakcs"])
 @pytest_twisted.ensureDeferred
-async def test_riak_cs(target: str, condition: tuple[str, str], status: int) -> None:
+async def test_ceph_and_riak_cs(
+    name: str, signature: str, target: str, condition: tuple[str, str], status: int
+) -> None:
     """
-    It compares dates as text, so that every If-Unmodified-Since holds, and tags as they are written. Its source's name
-    has ``%2B`` for a plus.
+    Ceph looks for other headers. Riak CS compares dates as text, so that every If-Unmodified-Since holds, and tags as
+    they are written. Its source's name has ``%2B`` for a plus.
 
     Source:
         basho/riak_cs, ``riak_cs_copy_object:condition_check``.
     """
-    copied = await copy("riakcs", [(COPY, "/other/a%2Bb"), condition], target=target, signature="v4")
+    copied = await copy(name, [(COPY, "/other/a%2Bb"), condition], target=target, signature=signature)
 
     assert (copied.answer.status, copied.methods) == (status, ["HEAD", "PUT"] if status == 200 else ["HEAD"])
     assert copied.requests[0].raw_target == b"/other/a%2Bb"
     for head in copied.requests[1:]:
         assert CONDITIONS.isdisjoint(head.fields)
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+@pytest_twisted.ensureDeferred
+async def test_an_encrypted_source(carrier: str) -> None:
+    """
+    What decrypts it is asked with, as the headers of a read. What encrypts the copy is not.
+    """
+    keys = [
+        (f"{where}server-side-encryption-customer-{name}", f"{name}{number}")
+        for number, where in enumerate(("x-amz-", f"{COPY}-"))
+        for name in ("algorithm", "key", "key-md5")
+    ]
+    copied = await copy("ceph-rgw", [(COPY, "/b/k"), (MATCH, TAG), *keys], carrier=carrier)
+
+    assert copied.methods == ["HEAD", "PUT"]
+    asked, sent = copied.requests
+    found = {name: values for name, values in asked.fields.items() if b"encryption" in name}
+    assert found == {
+        f"x-amz-server-side-encryption-customer-{name}".encode(): [f"{name}1".encode()]
+        for name in ("algorithm", "key", "key-md5")
+    }
+    assert {name: values for name, values in sent.fields.items() if b"encryption" in name} == {
+        name.encode(): [value.encode()] for name, value in keys
+    }
+
+
+@pytest_twisted.ensureDeferred
+async def test_both_conditions_are_checked() -> None:
+    """
+    That of the source first, then that of what is written.
+    """
+    both = [(COPY, "/b/k"), (MATCH, TAG), ("If-None-Match", OTHER)]
+    holds = await copy("ceph-rgw", both, conditions="check")
+    fails = await copy("ceph-rgw", [*both[:2], ("If-None-Match", "*")], conditions="check")
+
+    assert (holds.answer.status, holds.methods) == (200, ["HEAD", "HEAD", "PUT"])
+    assert [head.raw_target for head in holds.requests] == [b"/b/k", b"/b/d", b"/b/d"]
+    assert (CONDITIONS | {b"if-none-match"}).isdisjoint(holds.requests[2].fields)
+    assert (fails.code, fails.methods) == ("412 PreconditionFailed", ["HEAD", "HEAD"])
 
 
 @pytest_twisted.ensureDeferred

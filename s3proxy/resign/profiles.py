@@ -533,6 +533,8 @@ PROFILES: dict[str, Profile] = {
             ignored_conditions=CEPH_IGNORED,
             # Seen with 16.2. Ceph came to look at it in 2025.
             ignores_owners=True,
+            # Seen with 16.2: it looks for x-amz-copy-if-match and its kind, and of a part's source for none.
+            misreads_sources=True,
         ),
         Profile(
             "swift",

@@ -50,6 +50,7 @@ TOLERATED = {
     "further page": "If a page of Eucalyptus has no name below the prefix, the one after its marker is asked for.",
     "escaped plus": "+ in a path is %2B for backends which read it as a space.",
     "aws-chunked": "Content-Encoding loses aws-chunked with the coding; the rest stays.",
+    "readable coding": "Accept-Encoding asks for what can be decoded here alone: an error must be judged.",
     "exact range": "Range and conditions are judged here, and Range is written anew, after an object was measured.",
     "ignored range": "Ceph refuses a Range that S3 ignores, or answers its first part. It is not sent.",
     "joined": "Several lines of a header may become one, joined with a comma, as the signature counts them.",
@@ -700,7 +701,7 @@ def judge(client: Client, head: Head) -> list[str]:
         breach(f"(b) {operation} has no parameter {sorted(foreign)}")
     if client.claimed_place is not None and client.claimed_place != (client.place.bucket, client.place.key):
         breach(f"(d) the proxy judges {client.claimed_place!r}, the client names {client.place!r}")
-    difference = _difference(client, facts, head, operation)
+    difference = _difference(client, facts, head, operation, place)
     if difference is None:
         breach(f"(b) the client asks for {client.operation}, the backend for {operation}")
         difference = ""
@@ -751,7 +752,7 @@ def _is_ignored(method: bytes, foreign: frozenset[bytes]) -> bool:
     return is_ignored and tolerate("ignored parameter")
 
 
-def _difference(client: Client, facts: Facts, head: Head, operation: str | None) -> str | None:
+def _difference(client: Client, facts: Facts, head: Head, operation: str | None, place: Place) -> str | None:
     """
     Name the row of `TOLERATED` which stands between two operations; empty where they are the same.
     """
@@ -771,10 +772,14 @@ def _difference(client: Client, facts: Facts, head: Head, operation: str | None)
     if wanted == "GetObject" and operation == "HeadObject" and facts.mends_reads:
         is_first_part = client.query.get(b"partNumber", b"").lstrip(b"0") == b"1"
         return "measured" if is_first_part or _CONDITIONS & client.fields.keys() else None
-    if wanted in _COPIES and operation == "HeadObject" and facts.misreads_sources:
-        return "source checked" if _SOURCE_CONDITIONS & client.fields.keys() else None
-    if wanted in _CHECKED and operation == "HeadObject" and facts.checks_conditions:
-        return "checked" if _WRITE_CONDITIONS & client.fields.keys() else None
+    if operation == "HeadObject":
+        checks_write = wanted in _CHECKED and facts.checks_conditions and _WRITE_CONDITIONS & client.fields.keys()
+        checks_source = wanted in _COPIES and facts.misreads_sources and _SOURCE_CONDITIONS & client.fields.keys()
+        # The source is asked for first.
+        is_own = (place.bucket, place.key) == (client.place.bucket, client.place.key)
+        if checks_source and not (checks_write and client.has_checked_source and is_own):
+            return "source checked"
+        return "checked" if checks_write else None
     # HEAD of a list has no document, whichever version is asked for.
     as_first = "HeadBucket" if head.method == b"HEAD" else "ListObjects"
     if wanted == "ListObjectsV2" and operation == as_first and facts.lists_v1:
@@ -1054,6 +1059,9 @@ def _judge_headers(client: Client, facts: Facts, head: Head, difference: str, br
         if name in HOP_BY_HOP:
             breach(f"(a) a header of the hop: {name!r}")
         if difference == "source checked":
+            # What decrypts the source is its own, under the name that a read has for it.
+            if name.startswith(_DECRYPTING) and values == theirs.get(_OF_SOURCE + name[len(b"x-amz-") :]):
+                continue
             breach(f"(c) the HEAD of a source has a header of the copy: {name!r}")
         if name in _SOURCE_CONDITIONS and facts.misreads_sources:
             breach(f"(c) a condition which the backend reads otherwise: {name!r}")
@@ -1106,7 +1114,10 @@ def _is_made(client: Client, facts: Facts, head: Head, name: bytes, values: list
     return False
 
 
+_READ_CODINGS = frozenset({b"deflate", b"gzip", b"identity", b"x-gzip"})
 _ASKED = b"access-control-request-headers"
+_DECRYPTING = b"x-amz-server-side-encryption-customer-"
+_OF_SOURCE = b"x-amz-copy-source-"
 
 
 def _is_marked(client: Client, facts: Facts, values: list[bytes], sent: list[bytes]) -> bool:
@@ -1125,6 +1136,10 @@ def _is_edited(facts: Facts, name: bytes, values: list[bytes], sent: list[bytes]
     if name == b"content-encoding":
         kept = [coding for coding in _codings(sent) if coding.lower() != b"aws-chunked"]
         return _codings(values) == kept and tolerate("aws-chunked")
+    if name == b"accept-encoding":
+        read = [coding for coding in _codings(sent) if coding.partition(b";")[0].strip().lower() in _READ_CODINGS]
+        found = _codings(values)
+        return (found == read or set(found) - set(read) == {b"identity"}) and tolerate("readable coding")
     if name == b"x-amz-copy-source" and len(values) == 1:
         source = b",".join(sent)
         path, mark, query = source.replace(b"#", b"%23").partition(b"?")
