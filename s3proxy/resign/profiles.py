@@ -566,6 +566,10 @@ PROFILES: dict[str, Profile] = {
             preflight_header=b"authorization",
             dropped_headers=_CODINGS,
             refused_keys=re.compile(rb"\0"),
+            # Seen with 2.38: an object is stored in clear whatever key is sent with it, and without its lock, and a new
+            # bucket has none. Several ranges are answered in parts of MIME.
+            features=ALL_FEATURES - {Feature.ENCRYPTION, Feature.OBJECT_LOCK},
+            misreads_ranges=True,
             ignored_conditions=SWIFT_IGNORED,
             # Seen with 2.38.
             ignores_owners=True,
@@ -661,6 +665,8 @@ PROFILES: dict[str, Profile] = {
             takes_checksums=True,
             takes_trailers=True,
             operations=VERSITYGW_OPERATIONS,
+            # Over a directory it has no encryption, and its source looks at none of the headers.
+            features=ALL_FEATURES - {Feature.ENCRYPTION},
             ignored_conditions=VERSITYGW_IGNORED,
             # Paths of files: what is empty or dots goes, and ".sgwtmp" is its own.
             refused_keys=re.compile(rb"(?:^|/)\.{0,2}/|(?:^|/)\.{1,2}\Z|^\.sgwtmp(?:/|\Z)|" + _NOT_IN_XML),
