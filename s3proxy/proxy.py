@@ -612,7 +612,7 @@ class ProxiedExchange:
             self._head, self._address, self._classification, self._authenticated, backend, regions
         )
         proxy.counts.dropped_headers += onward.dropped_count
-        if not backend.account.profile.is_plain:
+        if backend.account.profile.mends(self._classification.operation.name):
             self._mending = onward.mend()
             self._head = onward.head
             proxy.counts.lost_headers.update((backend.name, name.decode()) for name in self._mending.lost)

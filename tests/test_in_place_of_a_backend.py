@@ -2,8 +2,8 @@
 What s3proxy answers where a backend of the first years does not: each header and element as S3 has it.
 
 Source:
-    "GetObject", "ListObjects" and its siblings, encoding-type; the AWS SDKs for Java v1 and v2 and for Ruby, minio for
-    JavaScript and OpenDAL, which depend on it.
+    "GetObject", "ListObjects" and its siblings, encoding-type; what versitygw 1.8, Ceph 16.2 and Swift 2.38 answer; the
+    AWS SDKs for Java v1 and v2 and for Ruby, minio for JavaScript and OpenDAL, which depend on it.
 """
 
 from __future__ import annotations
@@ -199,6 +199,50 @@ async def test_encoded_names_of_other_listings(query: str, root: str) -> None:
         assert texts(answer.body, "Version/Key" if query == "versions" else "Upload/Key") == ["a%20b"]
         assert (texts(answer.body, "KeyMarker"), texts(answer.body, "NextKeyMarker")) == (["k%2B"], ["a%20b"])
         assert texts(answer.body, "KeyCount") == texts(answer.body, "StartAfter") == []
+
+
+LISTS = {
+    "": ("ListBucketResult", "Contents/Key"),
+    "list-type=2&": ("ListBucketResult", "Contents/Key"),
+    "versions&": ("ListVersionsResult", "Contents/Key"),
+    "uploads&": ("ListMultipartUploadsResult", "Contents/Key"),
+}
+UNENCODED = {"versitygw": set(LISTS), "ceph-rgw": {"uploads&"}, "swift": {"uploads&"}, "minio": set(), "generic": set()}
+
+
+@pytest.mark.parametrize("query", LISTS)
+@pytest.mark.parametrize("profile", UNENCODED)
+@pytest_twisted.ensureDeferred
+async def test_a_list_that_a_newer_backend_does_not_encode(profile: str, query: str) -> None:
+    """
+    versitygw 1.8 encodes no name, Ceph 16.2 the keys of uploads without saying so, and Swift 2.38 these alone. They are
+    asked for names as they are, and these are encoded here; nothing else of the document changes. Other lists go on.
+    """
+    root, key = LISTS[query]
+    told = "<EncodingType></EncodingType><NextContinuationToken>t+</NextContinuationToken>"
+    response = listing(root, NAMES + told)
+    for encoding in ("&encoding-type=url", ""):
+        target = f"/test-bucket?{query}prefix=a%20b{encoding}&delimiter=%26"
+        answer, harness = await ask("GET", target, response, profile=profile)
+
+        (asked,) = harness.backend.requests
+        assert answer.status == 200
+        is_ours = query in UNENCODED[profile] and encoding != ""
+        sent = target.replace("&encoding-type=url", "") if is_ours else target
+        assert asked.head.raw_target == sent.encode()
+        if is_ours:
+            assert texts(answer.body, "EncodingType") == ["url"]
+            assert texts(answer.body, key) == ["a%20b%2Bc%25d%26.txt", "a%20b%C3%BC"]
+            assert texts(answer.body, "CommonPrefixes/Prefix") == ["a%20b/"]
+            assert (texts(answer.body, "Prefix"), texts(answer.body, "Delimiter")) == (["a%20b"], ["%26"])
+            assert texts(answer.body, "NextContinuationToken") == ["t+"]
+            assert texts(answer.body, "KeyCount") == []
+        else:
+            assert answer.body == response.partition(b"\r\n\r\n")[2]
+
+    missing = listing("Error", "<Code>NoSuchBucket</Code>").replace(b"200 OK", b"404 Not Found")
+    answer, _ = await ask("GET", f"/test-bucket?{query}encoding-type=url", missing, profile=profile)
+    assert (answer.status, element(answer.body, "Code")) == (404, "NoSuchBucket")
 
 
 @pytest_twisted.ensureDeferred

@@ -3,14 +3,14 @@ Listings of a backend which knows only the first version: asked in its own words
 
 Such a backend ignores ``list-type``: its answer has no continuation token, and a client which asked for one takes the
 first thousand keys for all of them. It ignores ``encoding-type``, too: the AWS SDK for Java v1 and minio for JavaScript
-decode names that were never encoded, and read or delete another object.
+decode names that were never encoded, and read or delete another object. Some do so that know the second version.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import unquote_to_bytes
 
 from s3proxy.resign.elements import (
@@ -27,6 +27,7 @@ from s3proxy.s3.address import Address, escape_name
 from s3proxy.s3.errors import InternalError, InvalidArgument
 from s3proxy.s3.head import RequestHead
 from s3proxy.s3.query import decode_item, query_items
+from s3proxy.s3.query_headers import without_parameters
 
 _V2_NAMES = frozenset({b"list-type", b"continuation-token", b"start-after", b"fetch-owner", b"marker"})
 ENCODED_NAMES = frozenset(
@@ -158,3 +159,14 @@ def read_listing(head: RequestHead, address: Address, *, may_be_v2: bool = True)
         kept.append(b"marker=" + escape_name(marker, ""))
     asked = with_query(head, b"&".join(kept) if kept else None)
     return Listing(asked, token, start_after, is_encoded=bool(encoding), marker=marker)
+
+
+def read_unencoded_listing(head: RequestHead, address: Address) -> Listing | None:
+    """
+    Return a listing with encoded names of a backend that knows both versions, or None where no encoding is asked for.
+
+    Raises:
+        InvalidArgument: There is no such encoding.
+    """
+    listing = read_listing(head, address, may_be_v2=False)
+    return listing and replace(listing, head=without_parameters(head, lambda name: name == b"encoding-type"))

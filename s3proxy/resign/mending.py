@@ -7,7 +7,7 @@ from __future__ import annotations
 from s3proxy.resign.answer import AnswerUse, translate_error
 from s3proxy.resign.elements import read_elements
 from s3proxy.resign.error_forms import standard_error
-from s3proxy.resign.listing import Listing, read_listing
+from s3proxy.resign.listing import Listing, read_listing, read_unencoded_listing
 from s3proxy.resign.pages import Page
 from s3proxy.resign.profiles import Profile
 from s3proxy.resign.reads import (
@@ -125,6 +125,8 @@ class Mending:
         self._listing: Listing | None = None
         if profile.lists_v1 and operation in _OF_NAMES:
             self._listing = read_listing(head, address, may_be_v2=operation is LIST_OBJECTS_V2)
+        elif operation.name in profile.unencoded_lists:
+            self._listing = read_unencoded_listing(head, address)
         self._is_located_here = profile.lacks_location and operation is GET_BUCKET_LOCATION
         if self._is_located_here:
             head = with_query(head, b"max-keys=1")

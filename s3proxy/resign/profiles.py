@@ -236,6 +236,8 @@ class Profile:
         filters_pages: Whether a listing may have names that do not begin with the prefix.
         overrides_answers: Whether ``response-*`` is kept from it, and done here: it reads or signs none of that.
         lists_v1: Whether it knows only the first version of a bucket's listing.
+        unencoded_lists: Names of lists, of either version, whose names it does not encode, or not all of them, or does
+            not say so. They are asked for without ``encoding-type``, and encoded here.
         lacks_location: Whether GetBucketLocation, which it lacks, is answered here: a list shows if there is a bucket.
         refused_keys: Found in a key, decoded, which it cannot hold, or holds under another name; None for nothing.
         refused_buckets: Found in the name of a bucket, decoded, which it reads as another's; None for nothing. With it
@@ -289,6 +291,7 @@ class Profile:
     filters_pages: bool = False
     overrides_answers: bool = False
     lists_v1: bool = False
+    unencoded_lists: frozenset[str] = frozenset()
     lacks_location: bool = False
     refused_keys: re.Pattern[bytes] | None = None
     refused_buckets: re.Pattern[bytes] | None = None
@@ -308,7 +311,7 @@ class Profile:
     misreads_sources: bool = False
     lacks_multipart: bool = False
     is_plain: bool = field(init=False)
-    "whether nothing of a request or an answer is to be mended"
+    "whether nothing of a request or an answer is to be mended, but for `unencoded_lists`"
     taken_operations: frozenset[str] = field(init=False)
     "those which clients may ask for: its own, and what is made of them"
 
@@ -323,6 +326,12 @@ class Profile:
         if self.lacks_location:
             taken |= {"GetBucketLocation"}
         object.__setattr__(self, "taken_operations", taken)
+
+    def mends(self, operation_name: str) -> bool:
+        """
+        Return True if something of such a request or of its answer may have to be mended.
+        """
+        return not self.is_plain or operation_name in self.unencoded_lists
 
     def allows(self, names: Collection[str] | None = None, *, conditions: str = "refuse") -> Allowed:
         """
@@ -533,6 +542,8 @@ PROFILES: dict[str, Profile] = {
             ignored_conditions=CEPH_IGNORED,
             # Seen with 16.2. Ceph came to look at it in 2025.
             ignores_owners=True,
+            # Seen with 16.2: it encodes the keys, and does not say so.
+            unencoded_lists=frozenset({"ListMultipartUploads"}),
             # Seen with 16.2: it looks for x-amz-copy-if-match and its kind, and of a part's source for none.
             misreads_sources=True,
         ),
@@ -570,6 +581,8 @@ PROFILES: dict[str, Profile] = {
             # bucket has none. Several ranges are answered in parts of MIME.
             features=ALL_FEATURES - {Feature.ENCRYPTION, Feature.OBJECT_LOCK},
             misreads_ranges=True,
+            # Seen with 2.38: it says so, and encodes the keys alone.
+            unencoded_lists=frozenset({"ListMultipartUploads"}),
             ignored_conditions=SWIFT_IGNORED,
             # Seen with 2.38.
             ignores_owners=True,
@@ -667,6 +680,8 @@ PROFILES: dict[str, Profile] = {
             operations=VERSITYGW_OPERATIONS,
             # Over a directory it has no encryption, and its source looks at none of the headers.
             features=ALL_FEATURES - {Feature.ENCRYPTION},
+            # Seen with 1.8: it encodes no name.
+            unencoded_lists=frozenset({"ListMultipartUploads", "ListObjectVersions", "ListObjects", "ListObjectsV2"}),
             ignored_conditions=VERSITYGW_IGNORED,
             # Paths of files: what is empty or dots goes, and ".sgwtmp" is its own.
             refused_keys=re.compile(rb"(?:^|/)\.{0,2}/|(?:^|/)\.{1,2}\Z|^\.sgwtmp(?:/|\Z)|" + _NOT_IN_XML),

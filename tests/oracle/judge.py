@@ -50,6 +50,7 @@ TOLERATED = {
     "further page": "If a page of Eucalyptus has no name below the prefix, the one after its marker is asked for.",
     "escaped plus": "+ in a path is %2B for backends which read it as a space.",
     "aws-chunked": "Content-Encoding loses aws-chunked with the coding; the rest stays.",
+    "encoded here": "Names of a list are encoded here where the backend would not do it, or not say so.",
     "readable coding": "Accept-Encoding asks for what can be decoded here alone: an error must be judged.",
     "exact range": "Range and conditions are judged here, and Range is written anew, after an object was measured.",
     "ignored range": "Ceph and Swift refuse a Range that S3 ignores, or answer a part of it. It is not sent.",
@@ -228,6 +229,7 @@ class Facts:
         reader: The storage of Eucalyptus which reads the request; empty for any other.
         keeps_multipart: Whether the proxy keeps multipart uploads until they are complete.
         preflight_header: What each preflight asks for; empty for nothing.
+        unencoded_lists: Lists whose names are encoded by the proxy.
     """
 
     domains: tuple[bytes, ...] = ()
@@ -252,6 +254,7 @@ class Facts:
     preflight_header: bytes = b""
     misreads_sources: bool = False
     ignores_owners: bool = False
+    unencoded_lists: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -1011,6 +1014,8 @@ def _may_be_cut(client: Client, facts: Facts, name: bytes, difference: str, oper
         # Without a signature beside it, or spelled in another way, it is a name like any other.
         is_foreign = is_read and (name == b"Expires" or name not in _SPELLED)
         return (is_own or is_foreign) and tolerate("authentication")
+    if name == b"encoding-type" and operation in facts.unencoded_lists:
+        return tolerate("encoded here")
     if client.carrier == "preflight":
         return tolerate("unsigned client")
     if facts.overrides_answers and name in _OVERRIDES and is_read:

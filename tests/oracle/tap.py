@@ -451,6 +451,7 @@ def _facts(backend: Any, settings: Any) -> Facts:
         profile.preflight_header,
         profile.misreads_sources,
         profile.ignores_owners and backend.conditions != "pass",
+        profile.unencoded_lists,
     )
 
 
