@@ -683,6 +683,8 @@ PROFILES: dict[str, Profile] = {
             # Seen with 1.8: it encodes no name.
             unencoded_lists=frozenset({"ListMultipartUploads", "ListObjectVersions", "ListObjects", "ListObjectsV2"}),
             ignored_conditions=VERSITYGW_IGNORED,
+            # Seen with 1.8: a copy whose source the client has already is answered 304, as a read.
+            misreads_sources=True,
             # Paths of files: what is empty or dots goes, and ".sgwtmp" is its own.
             refused_keys=re.compile(rb"(?:^|/)\.{0,2}/|(?:^|/)\.{1,2}\Z|^\.sgwtmp(?:/|\Z)|" + _NOT_IN_XML),
         ),
