@@ -253,7 +253,13 @@ class Judge:
         while pending or running:
             while pending and free:
                 item = pending.pop()
-                plan, diff = self._plan(item.mutations[0])
+                try:
+                    plan, diff = self._plan(item.mutations[0])
+                except SyntaxError:
+                    # `not` in the place of a sign.
+                    database.set_result(item.job_id, _result(TestOutcome.KILLED, "", "is no Python"))
+                    done += 1
+                    continue
                 if mutant_of(diff) in explained:
                     database.set_result(item.job_id, _result(TestOutcome.SURVIVED, diff, "not judged: explained"))
                     done += 1
@@ -288,6 +294,7 @@ class Judge:
         mutated = MutationVisitor.mutate_code(source, operator, spec.occurrence)
         if mutated is None:
             raise pytest.UsageError(f"{spec} is no mutant: begin a new session")
+        compile(mutated, str(path), "exec")
         function, body, lines = _place(source, spec.start_pos[0])
         # What a function made while modules were imported has its former code.
         ran_early = any((str(path), line) in self._imported for line in body)
