@@ -156,6 +156,7 @@ class Restrictions:
         lossy_headers_of_copies: Further ones that are not stored of a copy.
         refuses_loss: Whether an object with such a header is refused.
         refused_parameters: Query names that an operation has in S3, and not there.
+        max_document_size: Bytes of a document, as it is sent; 0 for any. A longer one is read as if it were empty.
     """
 
     max_key_length: int = 0
@@ -173,6 +174,7 @@ class Restrictions:
     lossy_headers_of_copies: frozenset[bytes] = frozenset()
     refuses_loss: bool = False
     refused_parameters: Mapping[str, frozenset[bytes]] = field(default_factory=dict)
+    max_document_size: int = 0
 
 
 BY_STATUS = (b"", b"")
@@ -226,6 +228,7 @@ class Profile:
         mends_reads: Whether Range and conditions of a GET must be put as it reads them, and ranged answers be mended.
             Conditions on the source of a copy are not sent, but judged by a HEAD before the copy.
         range_limits: Which ranges of a measured object it cannot be asked for.
+        misreads_documents: Whether it takes documents otherwise than S3, and gets them written anew.
         writes_own_errors: Whether its error documents are not S3's, and are written anew.
         checks_results: Whether it answers success to what has failed: each success is checked, and documents are put as
             S3 writes them. An entity tag is compared with the MD5 where the client sent one.
@@ -281,6 +284,7 @@ class Profile:
     error_codes: Mapping[bytes, tuple[bytes, bytes]] = field(default_factory=dict)
     mends_reads: bool = False
     range_limits: RangeLimits = field(default_factory=RangeLimits)
+    misreads_documents: bool = False
     writes_own_errors: bool = False
     checks_results: bool = False
     loses_objects: bool = False
@@ -447,6 +451,8 @@ _WALRUS_RESTRICTIONS = replace(
     ignores_acl_of_copies=True,
     lossy_headers=frozenset({b"cache-control", b"content-language", b"expires"}),
     lossy_headers_of_copies=frozenset({b"content-disposition", b"content-type"}),
+    # HTTP_MAX_CHUNK_BYTES of StackConfiguration: a larger body comes in chunks, and the first is the document.
+    max_document_size=102_400,
 )
 
 _CODINGS = frozenset({b"accept-encoding"})
@@ -474,6 +480,7 @@ _EUCALYPTUS = Profile(
     refused_keys=re.compile(_NOT_IN_XML),
     # The size of a range is an int there: a longer one gets no answer.
     range_limits=RangeLimits(max_size=(1 << 31) - 1),
+    misreads_documents=True,
     writes_own_errors=True,
     checks_results=True,
     filters_pages=True,

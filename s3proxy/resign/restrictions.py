@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 
+from s3proxy.resign.documents import check_rights, checks_rights
 from s3proxy.resign.headers import strike_aws_chunked
 from s3proxy.resign.profiles import Profile, Restrictions
 from s3proxy.resign.target import PAGE_LENGTH_NAMES
@@ -47,6 +48,8 @@ def check_restrictions(profile: Profile, head: RequestHead, address: Address, cl
         KeyTooLongError: The key is longer than what the storage keeps.
         MetadataTooLarge: A value is.
         InvalidArgument: A header or parameter has no meaning in S3, or bytes that the storage reads as others.
+        MissingSecurityHeader: Rights are set, and none is named.
+        UnexpectedContent: They are named in a header and in a document.
     """
     restrictions, operation = profile.restrictions, classification.operation
     if restrictions is None:
@@ -54,6 +57,8 @@ def check_restrictions(profile: Profile, head: RequestHead, address: Address, cl
     if address.bucket:
         check_bucket(address.bucket)
     check_parameters(restrictions, operation, classification.passed_names)
+    if profile.misreads_documents and checks_rights(operation):
+        check_rights(head.fields, has_document=head.has_body)
     if not operation.is_read:
         _check_write(restrictions, head, address, operation)
     for name, values in head.fields.items():
