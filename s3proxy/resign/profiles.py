@@ -151,9 +151,11 @@ class Restrictions:
         refused_names: Found in whatever a list is asked for and its document repeats: it could not be written.
         refused_headers: Names, lower case, that no write may have: the storage would do the rest.
         refused_object_headers: Those that no object may have.
-        ignores_acl_of_copies: Whether ``x-amz-acl`` of a copy has no effect.
+        ignores_acls: Whether ``x-amz-acl`` has no effect: all is ``private``.
+        ignores_acl_of_copies: Whether that of a copy has none.
         lossy_headers: Those of an object that are not stored and change nothing else; they are not sent.
         lossy_headers_of_copies: Further ones that are not stored of a copy.
+        lossy_properties: Further ones that are not stored of any object, and of a copy whatever its directive says.
         refuses_loss: Whether an object with such a header is refused.
         refused_parameters: Query names that an operation has in S3, and not there.
         max_document_size: Bytes of a document, as it is sent; 0 for any. A longer one is read as if it were empty.
@@ -169,9 +171,11 @@ class Restrictions:
     refused_names: re.Pattern[bytes] | None = None
     refused_headers: frozenset[bytes] = frozenset()
     refused_object_headers: frozenset[bytes] = frozenset()
+    ignores_acls: bool = False
     ignores_acl_of_copies: bool = False
     lossy_headers: frozenset[bytes] = frozenset()
     lossy_headers_of_copies: frozenset[bytes] = frozenset()
+    lossy_properties: frozenset[bytes] = frozenset()
     refuses_loss: bool = False
     refused_parameters: Mapping[str, frozenset[bytes]] = field(default_factory=dict)
     max_document_size: int = 0
@@ -429,6 +433,8 @@ _RESTRICTIONS = Restrictions(
     # In SQL's LIKE a backslash escapes. The wildcards there only find too much.
     refused_prefixes=re.compile(rb"\\"),
     refused_names=re.compile(_NOT_IN_XML),
+    # There is one class, and nothing is redirected.
+    lossy_properties=frozenset({b"x-amz-storage-class", b"x-amz-website-redirect-location"}),
 )
 
 _WALRUS_RESTRICTIONS = replace(
@@ -620,7 +626,15 @@ PROFILES: dict[str, Profile] = {
             operations=WALRUSBACKEND_OPERATIONS,
             lacks_location=True,
             deletes_one_by_one=True,
-            restrictions=replace(_WALRUS_RESTRICTIONS, refused_parameters={"DeleteObject": frozenset({b"versionId"})}),
+            # Two bodies that come at once share a place by bucket, key and part with dots between them: "b.c" of "a",
+            # "c" of "a.b". It keeps one of them, and answers both with the entity tag of that.
+            loses_objects=True,
+            restrictions=replace(
+                _WALRUS_RESTRICTIONS,
+                refused_parameters={"DeleteObject": frozenset({b"versionId"})},
+                # It knows no rights: whoever may ask it may do all.
+                ignores_acls=True,
+            ),
         ),
         Profile(
             "riakcs",

@@ -32,6 +32,19 @@ _OBJECT_WRITES = frozenset({PUT_OBJECT, COPY_OBJECT, CREATE_MULTIPART_UPLOAD})
 _TEXT_HEADERS = frozenset({b"content-disposition", b"content-type"})
 _READ_HEADERS = _TEXT_HEADERS | {b"cache-control", b"content-encoding", b"content-language", b"content-md5", b"expires"}
 _ESCAPED = b"x-amz-copy-source"
+_STORAGE_CLASS = b"x-amz-storage-class"
+_CANNED_ACLS = frozenset(
+    {
+        b"authenticated-read",
+        b"aws-exec-read",
+        b"bucket-owner-full-control",
+        b"bucket-owner-read",
+        b"log-delivery-write",
+        b"private",
+        b"public-read",
+        b"public-read-write",
+    }
+)
 _NO_NAMES: frozenset[bytes] = frozenset()
 
 
@@ -97,12 +110,19 @@ def lossy_headers(restrictions: Restrictions, head: RequestHead, operation: Oper
     """
     Return the names of a request's headers, in lower case, that the storage does not keep, and S3 would.
     """
-    if not _describes_object(head, operation):
-        return _NO_NAMES
-    names = restrictions.lossy_headers
-    if operation is COPY_OBJECT:
-        names |= restrictions.lossy_headers_of_copies
-    return names & head.fields.keys()
+    names = _NO_NAMES
+    if _describes_object(head, operation):
+        names = restrictions.lossy_headers
+        if operation is COPY_OBJECT:
+            names |= restrictions.lossy_headers_of_copies
+    if operation in _OBJECT_WRITES:
+        # S3 asks for them with each copy, whatever becomes of the metadata.
+        names |= restrictions.lossy_properties
+    lost = names & head.fields.keys()
+    if _STORAGE_CLASS in lost and head.fields[_STORAGE_CLASS] == [b"STANDARD"]:
+        # That is what each object has there.
+        lost -= {_STORAGE_CLASS}
+    return lost
 
 
 def _describes_object(head: RequestHead, operation: Operation) -> bool:
@@ -110,7 +130,7 @@ def _describes_object(head: RequestHead, operation: Operation) -> bool:
     Return True if the headers of a request become those of an object.
     """
     if operation is COPY_OBJECT:
-        return (head.fields.value(b"x-amz-metadata-directive") or b"").upper() == b"REPLACE"
+        return head.fields.value(b"x-amz-metadata-directive") == b"REPLACE"
     return operation in _OBJECT_WRITES
 
 
@@ -118,20 +138,21 @@ def _check_write(restrictions: Restrictions, head: RequestHead, address: Address
     fields = head.fields
     if not restrictions.refused_headers.isdisjoint(fields):
         raise NotImplementedByProxy
+    _check_acl(restrictions, head, operation)
     if operation is COPY_OBJECT:
         _check_copy(restrictions, head)
     if operation in _OBJECT_WRITES or operation is UPLOAD_PART:
         limit, length = restrictions.max_key_length, len(address.key.decode())
         if limit and length > limit:
             raise KeyTooLongError(length, limit)
+    if restrictions.refuses_loss and lossy_headers(restrictions, head, operation):
+        raise NotImplementedByProxy
     if not _describes_object(head, operation):
         return
     for name in restrictions.refused_object_headers & fields.keys():
         value = b",".join(fields[name])
         if name != b"content-encoding" or strike_aws_chunked(value).lower() not in {b"", b"identity"}:
             raise NotImplementedByProxy
-    if restrictions.refuses_loss and lossy_headers(restrictions, head, operation):
-        raise NotImplementedByProxy
     if restrictions.max_value_length:
         _check_values(head, restrictions.max_value_length)
 
@@ -147,10 +168,25 @@ def _check_values(head: RequestHead, limit: int) -> None:
             raise MetadataTooLarge(length, limit)
 
 
-def _check_copy(restrictions: Restrictions, head: RequestHead) -> None:
+def _check_acl(restrictions: Restrictions, head: RequestHead, operation: Operation) -> None:
+    """
+    Refuse rights that the storage does not give, and a list of rights that is none of S3's: it would be ``private``.
+    """
     acl = head.fields.value(b"x-amz-acl")
-    if restrictions.ignores_acl_of_copies and acl is not None and acl.lower() != b"private":
+    if acl is None:
+        return
+    if acl not in _CANNED_ACLS:
+        raise InvalidArgument("There is no such canned ACL.", "x-amz-acl", acl)
+    is_ignored = restrictions.ignores_acls or (restrictions.ignores_acl_of_copies and operation is COPY_OBJECT)
+    if is_ignored and acl != b"private":
         raise NotImplementedByProxy
+
+
+def _check_copy(restrictions: Restrictions, head: RequestHead) -> None:
+    directive = head.fields.value(b"x-amz-metadata-directive")
+    if directive not in {None, b"COPY", b"REPLACE"}:
+        # It is COPY to Walrus, and new metadata would be lost.
+        raise InvalidArgument("Unknown metadata directive.", "x-amz-metadata-directive", directive)
     read_copy_source(restrictions, head)
 
 

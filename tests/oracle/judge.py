@@ -47,6 +47,7 @@ TOLERATED = {
     "located here": "GetBucketLocation becomes ListObjects of one key where the backend lacks it.",
     "written anew": "Eucalyptus gets path, query and copy source anew, and reads in them what its client named.",
     "written document": "Eucalyptus gets a document anew, with a Content-MD5 of its own: it misreads what S3 reads.",
+    "not kept": "Eucalyptus keeps neither a storage class nor a redirect: they are not sent, and counted.",
     "rolled up here": "Behind a wildcard of SQL Eucalyptus makes folders of other names: it is asked for keys alone.",
     "further page": "If a page of Eucalyptus has no name below the prefix, the one after its marker is asked for.",
     "escaped plus": "+ in a path is %2B for backends which read it as a space.",
@@ -1168,6 +1169,8 @@ def _may_be_lost(client: Client, facts: Facts, name: bytes, difference: str) -> 
         return tolerate("ambiguous name")
     if difference == "source checked":
         return True
+    if facts.reader and name in {b"x-amz-storage-class", b"x-amz-website-redirect-location"}:
+        return tolerate("not kept")
     if name.startswith(b"x-amz-copy-source") and client.operation not in _COPIES:
         return tolerate("no copy")
     if name in _SOURCE_CONDITIONS and facts.misreads_sources:
