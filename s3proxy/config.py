@@ -178,6 +178,7 @@ def _faults_between(file: _File, directory: Path) -> list[Fault]:
     _check_routes(file, faults)
     _check_spool(file.server, directory, faults)
     _check_commit(file, faults)
+    _check_hosts(file, faults)
     _check_multipart(file, directory, faults)
     _check_access_log(file.log, directory, faults)
     _check_trust(file, faults)
@@ -431,6 +432,16 @@ def _check_commit(file: _File, faults: list[Fault]) -> None:
         if backend.commit == "tail" and backend.spool_up_to is not None:
             why = '`commit = "tail"` spools no body: leave one of the two out'
             faults.append(Fault(f"backend[{index}].spool_up_to", why))
+
+
+def _check_hosts(file: _File, faults: list[Fault]) -> None:
+    for index, backend in enumerate(file.backend):
+        misread = PROFILES[backend.profile].misread_hosts
+        # Whichever it connects to, it tells the first one's host.
+        if misread is not None and backend.places and misread.search(backend.places[0].authority) is not None:
+            why = f'a {backend.profile} takes what is before ".walrus" in its host for a bucket: name it by its address'
+            option = "url" if backend.url is not None else "urls"
+            faults.append(Fault(f"backend[{index}].{option}", why))
 
 
 def _check_multipart(file: _File, directory: Path, faults: list[Fault]) -> None:

@@ -319,6 +319,66 @@ async def test_f7_a_fault_that_is_answered_200_is_none(operation: str, profile: 
     assert answer.harness.records[0].error_code == "InternalError"
 
 
+@pytest.mark.parametrize("profile", FAMILY)
+@pytest_twisted.ensureDeferred
+async def test_f7_a_bucket_with_a_fault_is_not_there(profile: str) -> None:
+    """
+    The answer to HEAD has a document's head, and that of a bucket has none. That of an object may have.
+    """
+    fault = response("200 OK", b"", "Content-Type: application/xml", length=96)
+    told = await ask(fault, "HEAD", BUCKET, profile=profile)
+    there = await ask(response("200 OK", b""), "HEAD", BUCKET, profile=profile)
+
+    assert (told.status, told.harness.proxy.counts.disbelieved) == (500, {"document": 1})
+    assert there.status == 200
+
+
+@pytest.mark.parametrize("profile", ["walrus-3.4", "osg-4.3"])
+@pytest.mark.parametrize(("status", "expected"), [("Disabled", {}), ("Enabled", {"Status": "Enabled"})])
+@pytest_twisted.ensureDeferred
+async def test_a_bucket_without_versions_has_no_status(profile: str, status: str, expected: dict[str, str]) -> None:
+    """
+    The gateway tells one that S3 has not.
+    """
+    document = f"<VersioningConfiguration><Status>{status}</Status></VersioningConfiguration>".encode()
+    answer = await ask(response("200 OK", document), target=f"{BUCKET}?versioning", profile=profile)
+    told = parsed("GetBucketVersioning", answer)
+
+    assert {name: told[name] for name in told if name != "ResponseMetadata"} == expected
+
+
+BUCKETS = (
+    b"<ListAllMyBucketsResult xmlns='http://s3.amazonaws.com/doc/2006-03-01/'><Owner><ID>1</ID></Owner><Buckets>"
+    b"<Bucket><Name>tmp-a</Name><CreationDate>2013-10-01T00:00:00.000Z</CreationDate></Bucket>"
+    b"<Bucket><Name>kept</Name><CreationDate>2013-10-01T00:00:00.000Z</CreationDate></Bucket>"
+    b"</Buckets></ListAllMyBucketsResult>"
+)
+
+
+@pytest.mark.parametrize("profile", FAMILY)
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", ["tmp-a", "kept"]),
+        ("?prefix=tmp-", ["tmp-a"]),
+        ("?prefix=x&max-buckets=5", []),
+        ("?prefix=", ["tmp-a", "kept"]),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_f5_buckets_outside_the_prefix_are_taken_out(profile: str, query: str, expected: list[str]) -> None:
+    """
+    A client that deletes what it finds would delete the others.
+    """
+    answer = await ask(
+        response("200 OK", BUCKETS, "Content-Type: application/xml"), target=f"/{query}", profile=profile
+    )
+    told = parsed("ListBuckets", answer)
+
+    assert [bucket["Name"] for bucket in told["Buckets"]] == expected
+    assert told["Owner"] == {"ID": "1"}
+
+
 @pytest_twisted.ensureDeferred
 async def test_f7_a_deletion_of_many_believes_no_fault() -> None:
     """

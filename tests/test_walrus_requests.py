@@ -562,6 +562,13 @@ REFUSED: list[tuple[str, str, str, Headers, str]] = [
     *[(name, "GET", "/b?max-keys=-1", [], "400 InvalidArgument") for name in FAMILY],
     *[(name, "GET", "/b?max-keys=2147483648", [], "400 InvalidArgument") for name in FAMILY],
     *[(name, "GET", "/b?prefix=%FF", [], "400 InvalidArgument") for name in FAMILY],
+    # tokens that no list has told: U+0001, FF, and what is no token
+    *[
+        (name, "GET", f"/b?list-type=2&continuation-token={token}", [], "400 InvalidArgument")
+        for name in FAMILY
+        for token in ("AQ%3D%3D", "_w%3D%3D", "%20")
+    ],
+    *[(name, "GET", "/?continuation-token=YQ%3D%3D", [], "400 InvalidArgument") for name in FAMILY],
     *[(name, "GET", "/b?prefix=a%5Cb", [], "501 NotImplemented") for name in FAMILY],
     *[(name, "GET", "/b?list-type=2&prefix=a%5Cb", [], "501 NotImplemented") for name in FAMILY],
     *[(W, "GET", f"/b?delimiter={quote(each)}", [], "501 NotImplemented") for each in "+.$|()[{^?*\\"],

@@ -28,6 +28,7 @@ from s3proxy.resign.results import (
     has_document,
     mend_result,
     quote_headers,
+    with_prefix,
 )
 from s3proxy.resign.target import with_query, written_copy_source
 from s3proxy.s3.address import Address
@@ -36,11 +37,13 @@ from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead
 from s3proxy.s3.operation import (
     GET_BUCKET_LOCATION,
     GET_OBJECT,
+    LIST_BUCKETS,
     LIST_MULTIPART_UPLOADS,
     LIST_OBJECTS,
     LIST_OBJECTS_V2,
     Operation,
 )
+from s3proxy.s3.query import query_items
 
 _LOCATION = b'<?xml version="1.0" encoding="UTF-8"?>\n<LocationConstraint xmlns="%s"/>' % NAME_SPACE
 _OF_NAMES = LISTINGS | {LIST_MULTIPART_UPLOADS}
@@ -69,6 +72,7 @@ class Mending:
     """
 
     __slots__ = (
+        "_bucket_prefix",
         "_is_about_object",
         "_is_first_part",
         "_is_located_here",
@@ -130,6 +134,9 @@ class Mending:
             head = with_query(head, b"max-keys=1")
         self.head = head if self._listing is None else self._listing.head
         self.passed = passed
+        self._bucket_prefix = b""
+        if profile.filters_pages and operation is LIST_BUCKETS and head.raw_query:
+            self._bucket_prefix = dict(query_items(head.raw_query)).get(b"prefix", b"")
         self._page: Page | None = None
         if profile.filters_pages and operation in LISTINGS and head.method == b"GET":
             listed = LIST_OBJECTS if operation is LIST_OBJECTS_V2 else operation
@@ -252,7 +259,8 @@ class Mending:
             check_root(LIST_OBJECTS, read_elements(document, ()))
             return _LOCATION
         if self._profile.checks_results and 200 <= status < 300:
-            return mend_result(self._operation, document)
+            document = mend_result(self._operation, document)
+            return with_prefix(document, self._bucket_prefix) if self._bucket_prefix else document
         return document
 
     def _listed(self, document: bytes) -> bytes:

@@ -248,6 +248,7 @@ class Profile:
         refused_part_sources: Found in the source of an UploadPartCopy, decoded, which it reads as another.
         facts: What tells this version from the others of its family: names of probes of ``s3proxy doctor``, each with
             whether it is so. Nothing is mended by it.
+        misread_hosts: Found in the host that it is told, it would take what is before that for a bucket; None for none.
         deletes_one_by_one: Whether DeleteObjects, which it lacks, is carried out as one DELETE for each object.
         target: How it reads a target; None to send the client's own, byte for byte.
         restrictions: What it would not do as S3 does; None for nothing.
@@ -299,6 +300,7 @@ class Profile:
     refused_keys: re.Pattern[bytes] | None = None
     refused_buckets: re.Pattern[bytes] | None = None
     refused_part_sources: re.Pattern[bytes] | None = None
+    misread_hosts: re.Pattern[str] | None = None
     deletes_one_by_one: bool = False
     target: TargetForm | None = None
     restrictions: Restrictions | None = None
@@ -590,6 +592,7 @@ PROFILES: dict[str, Profile] = {
             # If the database refuses the record, the answer is 200 with the entity tag of the former content.
             loses_objects=True,
             facts={"error-plain": False, "etag-quoted": False, "range-status": True, "versioning": True},
+            misread_hosts=re.compile(r"\.walrus", re.IGNORECASE),
             deletes_one_by_one=True,
             # It drops each "/services/Walrus" of a path, joins slashes and cuts those at the end; then it decodes.
             target=TargetForm("", _WALRUS_QUERY),

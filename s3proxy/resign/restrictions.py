@@ -8,6 +8,7 @@ import re
 
 from s3proxy.resign.documents import check_rights, checks_rights
 from s3proxy.resign.headers import strike_aws_chunked
+from s3proxy.resign.listing import read_token
 from s3proxy.resign.profiles import Profile, Restrictions
 from s3proxy.resign.target import PAGE_LENGTH_NAMES
 from s3proxy.s3.address import Address
@@ -234,12 +235,34 @@ def _check_query(
         except UnicodeDecodeError:
             raise InvalidArgument("The value is not UTF-8", name.decode(), value) from None
         if not address.bucket:
+            if name == b"continuation-token" and value:
+                # There is one page of buckets.
+                raise _bad_token(value)
             continue
         pattern, unwritten = refused.get(name), restrictions.refused_names
         if pattern is not None and pattern.search(value) is not None:
             raise NotImplementedByProxy
+        if name == b"continuation-token":
+            _check_token(value, unwritten)
         if unwritten is not None and name in _REPEATED and unwritten.search(value) is not None:
             raise InvalidArgument("The storage cannot write such a name into a list", name.decode(), value)
+
+
+def _check_token(token: bytes, unwritten: re.Pattern[bytes] | None) -> None:
+    """
+    Refuse a token that no list has told: it would name a key that none can tell.
+    """
+    marker = read_token(token)
+    try:
+        marker.decode()
+    except UnicodeDecodeError:
+        raise _bad_token(token) from None
+    if unwritten is not None and unwritten.search(marker) is not None:
+        raise _bad_token(token)
+
+
+def _bad_token(token: bytes) -> InvalidArgument:
+    return InvalidArgument("The continuation token provided is incorrect", "continuation-token", token)
 
 
 def _is_page_length(value: bytes) -> bool:
