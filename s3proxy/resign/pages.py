@@ -141,11 +141,9 @@ class Page:
         is_encoded = reading.root_text("EncodingType") == "url"
         entries = _entries(reading, is_encoded=is_encoded)
         kept = [entry for entry in entries if entry.name.startswith(self._prefix)]
-        if self._rolls_up:
-            # Who goes on behind a common prefix, or behind a key of it, has seen it.
-            kept = [entry for entry in kept if self._listed_name(entry.name) > self._first_marker]
-        elif self._first_marker:
-            # Walrus leaves out the common prefix that is the marker, but not a key of it which it lists as a key.
+        if self._first_marker:
+            # Who goes on behind a common prefix has seen it; who goes on behind a key of it has not, as at S3. Walrus
+            # leaves out the common prefix that is the marker, but not a key of it which it lists as a key.
             kept = [entry for entry in kept if self._listed_name(entry.name) != self._first_marker]
         last = None if self._lists_versions else self._last_name(kept)
         is_cut = last is not None
