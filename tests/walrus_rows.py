@@ -368,6 +368,58 @@ async def refuses_long_values_straight(pair: Any) -> None:
     assert (keys(pair), pair.stored()) == (["k"], BODY)
 
 
+PUBLIC = (
+    b"<AccessControlPolicy><AccessControlList><Grant><Grantee><URI>http://acs.amazonaws.com/groups/global/AllUsers"
+    b"</URI></Grantee><Permission>READ</Permission></Grant></AccessControlList></AccessControlPolicy>"
+)
+MANY = b"<Delete><Object><Key>k</Key></Object></Delete>"
+
+
+def prefixed(document: bytes) -> bytes:
+    """
+    Return a document whose elements have a prefix.
+    """
+    named = document.replace(b"</", b"\0").replace(b"<", b"<s:").replace(b"\0", b"</s:")
+    return named.replace(b">", b" xmlns:s='http://s3.amazonaws.com/doc/2006-03-01/'>", 1)
+
+
+async def loses_documents_straight(pair: Any) -> None:
+    """
+    Each is answered 200: the rights are gone, or nothing is deleted.
+    """
+    if pair.mode == "osg-4.3":
+        for document in (prefixed(MANY), MANY[:-1]):
+            many = await pair.straight("POST", "/b?delete", document, signed="delete", headers=md5_header(document))
+            assert (many.status, found(many, "Key"), pair.stored()) == (200, [], BODY)
+        document = MANY.replace(b"</Object>", b"<ETag>other</ETag></Object>")
+        many = await pair.straight("POST", "/b?delete", document, signed="delete", headers=md5_header(document))
+        assert (many.status, pair.stored()) == (200, None)
+        return
+    for document in (prefixed(PUBLIC), PUBLIC[:-1], PUBLIC + b" " * 102_400):
+        await pair.straight("PUT", "/b/k?acl", PUBLIC, signed="acl")
+        assert b"AllUsers" in (await pair.straight("GET", "/b/k?acl", signed="acl")).body
+        assert (await pair.straight("PUT", "/b/k?acl", document, signed="acl")).status == 200
+        assert b"AllUsers" not in (await pair.straight("GET", "/b/k?acl", signed="acl")).body
+
+
+async def loses_documents_through(pair: Any) -> None:
+    if pair.mode == "osg-4.3":
+        many = await pair.through("POST", "/b?delete", MANY[:-1], **md5_header(MANY[:-1]))
+        assert (many.status, code(many), pair.stored()) == (400, "MalformedXML", BODY)
+        document = MANY.replace(b"</Object>", b"<ETag>other</ETag></Object>")
+        many = await pair.through("POST", "/b?delete", document, **md5_header(document))
+        assert (many.status, code(many), pair.stored()) == (501, "NotImplemented", BODY)
+        many = await pair.through("POST", "/b?delete", prefixed(MANY), **md5_header(prefixed(MANY)))
+        assert (many.status, found(many, "Key"), pair.stored()) == (200, ["k"], None)
+        return
+    await is_refused(pair, (400, "MalformedXML"), "PUT", "/b/k?acl", PUBLIC[:-1])
+    for document in (prefixed(PUBLIC), PUBLIC + b" " * 102_400):
+        await pair.through("PUT", "/b/k?acl", x_amz_acl="private")
+        assert b"AllUsers" not in (await pair.through("GET", "/b/k?acl")).body
+        assert (await pair.through("PUT", "/b/k?acl", document)).status == 200
+        assert b"AllUsers" in (await pair.through("GET", "/b/k?acl")).body
+
+
 # Copies
 
 
@@ -1017,6 +1069,7 @@ WALRUS_ROWS: dict[str, tuple[Trial, Trial | None]] = {
     "any_bucket_name": (any_bucket_name_straight, any_bucket_name_through),
     "loses_long_values": (loses_long_values_straight, long_values_through),
     "refuses_long_values": (refuses_long_values_straight, long_values_through),
+    "loses_documents": (loses_documents_straight, loses_documents_through),
     "short_heads": (short_heads_straight, short_heads_through),
     "overflows_max_keys": (overflows_max_keys_straight, overflows_max_keys_through),
     "regex_delimiters": (regex_delimiters_straight, regex_delimiters_through),

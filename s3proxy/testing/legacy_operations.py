@@ -339,7 +339,7 @@ class Operations:
         if b"content-md5" not in call.fields:
             raise Refusal(400, "InvalidRequest", "Missing required header for this request: Content-MD5")
         _check_md5(call)
-        root = parse_document(call.body)
+        root = parse_document(call.body, self._quirks)
         is_quiet = (root.findtext("Quiet") or "").strip() == "true"
         keys = [item.findtext("Key") or "" for item in root.iter("Object")]
         for key in keys:
@@ -572,7 +572,7 @@ class Operations:
         upload = self._find_upload(call, bucket)
         parts: list[StoredObject] = []
         previous = 0
-        for item in parse_document(call.body).iter("Part"):
+        for item in parse_document(call.body, self._quirks).iter("Part"):
             for child in item:
                 if child.tag not in {"PartNumber", "ETag"}:
                     raise Refusal(400, "MalformedXML", f"{child.tag} is not known here")

@@ -91,6 +91,8 @@ class Quirks:
         loses_long_values: PutObject with a key, a type or a value of more than 255 characters is answered 200 and not
             stored; a former object keeps its description and has the new content.
         refuses_long_values: The same request is a fault, and nothing is stored.
+        loses_documents: A document that it cannot read, or that is above 100 KiB, is taken for an empty one; so are
+            elements whose names have a prefix. A condition in DeleteObjects is not read.
         short_heads: A request line above 4,096 bytes is 500, and headers above 8,192 bytes are 400.
         overflows_max_keys: ``max-keys`` has no maximum; one of 2147483647 lists nothing, and a text is a fault.
         regex_delimiters: ``delimiter`` is a regular expression.
@@ -169,6 +171,7 @@ class Quirks:
     any_bucket_name: bool = False
     loses_long_values: bool = False
     refuses_long_values: bool = False
+    loses_documents: bool = False
     short_heads: bool = False
     overflows_max_keys: bool = False
     regex_delimiters: bool = False
@@ -253,6 +256,7 @@ MODES: dict[str, Quirks] = {
         removes_service_paths=True,
         walrus_bucket_names=True,
         loses_long_values=True,
+        loses_documents=True,
         takes_query_v2=True,
     ),
     "walrusbackend-4.x": replace(
@@ -273,6 +277,7 @@ MODES: dict[str, Quirks] = {
         service_path=b"/services/objectstorage",
         signs_service_path="either",
         hashes_buffer=True,
+        loses_documents=True,
         repeats_amz_date=True,
         plus_is_space=True,
         object_parameters=OBJECT_PARAMETERS | LISTING_PARAMETERS,
