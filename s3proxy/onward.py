@@ -439,8 +439,8 @@ class Onward:
         """
         assert self._mending is not None
         self.head = self._mending.head
-        # It may name a place that the client did not name.
-        self._passed_names |= self._classification.operation.parameters
+        # It may name a place that the client did not name, and ask for objects in the place of versions.
+        self._passed_names |= self._classification.operation.parameters | LIST_OBJECTS.parameters
         return self._asking(b"GET", self._passed, now)
 
     def asking_why(self, now: datetime) -> BackendRequest:

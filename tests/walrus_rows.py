@@ -1033,6 +1033,43 @@ async def lacks_list_parts_through(pair: Any) -> None:
     await is_refused(pair, (501, "NotImplemented"), "GET", "/b/k?uploadId=none")
 
 
+async def hides_unversioned_straight(pair: Any) -> None:
+    hidden = await pair.straight("GET", "/b?versions", signed="versions")
+    await pair.straight("PUT", "/b?versioning", VERSIONING, signed="versioning")
+    shown = await pair.straight("GET", "/b?versions", signed="versions")
+    assert (found(hidden, "Key"), found(shown, "Key")) == ([], ["k"])
+
+
+async def hides_unversioned_through(pair: Any) -> None:
+    """
+    Each object is the version ``null`` of its key, page by page; and so it is deleted.
+    """
+    for key in ("a b", "dir/1", "dir/2", "log_1/x", "logs1/x", "\u00fc"):
+        put(pair, key, b"x")
+    expected = ["a b", "dir/1", "dir/2", "k", "log_1/x", "logs1/x", "\u00fc"]
+    for size in (1, 2, 3, 1000):
+        seen: list[str] = []
+        place = ""
+        while len(seen) < 20:
+            page = await pair.through("GET", f"/b?versions&max-keys={size}{place}")
+            assert [element.tag for element in ElementTree.fromstring(page.body)].count(f"{{{S3}}}Version") <= size
+            seen += names(page)
+            assert set(found(page, "VersionId")) == {"null"}
+            if found(page, "IsTruncated") == ["false"]:
+                break
+            place = f"&key-marker={quote(found(page, 'NextKeyMarker')[0])}&version-id-marker=null"
+        assert seen == expected
+    folded = await pair.through("GET", "/b?versions&delimiter=/&encoding-type=url")
+    assert (names(folded), found(folded, "Prefix")) == (["a%20b", "k", "%C3%BC"], ["", "dir/", "log_1/", "logs1/"])
+    assert names(await pair.through("GET", "/b?versions&prefix=log_1/")) == ["log_1/x"]
+    assert names(await pair.through("GET", "/b?versions&key-marker=logs1/x")) == ["\u00fc"]
+    assert names(await pair.through("GET", "/b?versions&max-keys=0")) == []
+    assert names(await pair.through("GET", "/b?versions&prefix=none")) == []
+    assert (await pair.through("DELETE", "/b/k?versionId=null")).status == 204
+    await pair.through("PUT", "/b?versioning", VERSIONING)
+    assert names(await pair.through("GET", "/b?versions")) == [key for key in expected if key != "k"]
+
+
 WALRUS_ROWS: dict[str, tuple[Trial, Trial | None]] = {
     "ranges_are_200": (ranges_are_200_straight, None),
     "reads_any_unit": (reads_any_unit_straight, None),
@@ -1076,6 +1113,7 @@ WALRUS_ROWS: dict[str, tuple[Trial, Trial | None]] = {
     "lists_folders_as_keys": (lists_folders_as_keys_straight, lists_folders_as_keys_through),
     "writes_as_woodstox": (writes_as_woodstox_straight, writes_as_woodstox_through),
     "like_prefixes": (like_prefixes_straight, like_prefixes_through),
+    "hides_unversioned": (hides_unversioned_straight, hides_unversioned_through),
     "folds_parameter_names": (folds_parameter_names_straight, folds_parameter_names_through),
     "cuts_values": (cuts_values_straight, cuts_values_through),
     "cuts_signed_values": (cuts_signed_values_straight, cuts_signed_values_through),

@@ -239,6 +239,7 @@ class Profile:
         loses_objects: Whether it may answer success to an object that it has not stored: the MD5 of each is computed
             here, and compared with the entity tag. No body is spliced then.
         filters_pages: Whether a listing may have names that do not begin with the prefix.
+        hides_unversioned: Whether its list of versions is empty for a bucket that never had any.
         overrides_answers: Whether ``response-*`` is kept from it, and done here: it reads or signs none of that.
         lists_v1: Whether it knows only the first version of a bucket's listing.
         lacks_location: Whether GetBucketLocation, which it lacks, is answered here: a list shows if there is a bucket.
@@ -294,6 +295,7 @@ class Profile:
     checks_results: bool = False
     loses_objects: bool = False
     filters_pages: bool = False
+    hides_unversioned: bool = False
     overrides_answers: bool = False
     lists_v1: bool = False
     lacks_location: bool = False
@@ -593,6 +595,7 @@ PROFILES: dict[str, Profile] = {
             loses_objects=True,
             facts={"error-plain": False, "etag-quoted": False, "range-status": True, "versioning": True},
             misread_hosts=re.compile(r"\.walrus", re.IGNORECASE),
+            hides_unversioned=True,
             deletes_one_by_one=True,
             # It drops each "/services/Walrus" of a path, joins slashes and cuts those at the end; then it decodes.
             target=TargetForm("", _WALRUS_QUERY),

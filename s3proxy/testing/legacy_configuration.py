@@ -104,7 +104,8 @@ class Configuration:
             element("MaxKeys", "1000"),
             element("IsTruncated", "false"),
         ]
-        for key in self._versions.keys(bucket):
+        is_hidden = self._quirks.hides_unversioned and not self._versions.status(bucket)
+        for key in [] if is_hidden else self._versions.keys(bucket):
             if not key.startswith(prefix):
                 continue
             versions = self._versions.all_of(bucket, key)

@@ -101,6 +101,7 @@ class Quirks:
         writes_as_woodstox: In the documents of listings CR is ``&#xd;``, ``>`` stays where it may, U+FFFE is
             ``&#xfffe;``, which no parser takes, and with a control character in a key the listing is 400.
         like_prefixes: ``prefix`` is a pattern of SQL: ``_`` is any character, ``%`` any text, a backslash escapes.
+        hides_unversioned: A list of the versions of a bucket that never had any is empty.
         folds_parameter_names: Query names are read in any case; of repeated ones the last is.
         cuts_values: A query value with ``=`` in it is dropped.
         cuts_signed_values: In the signature a query value ends at ``=``.
@@ -178,6 +179,7 @@ class Quirks:
     lists_folders_as_keys: bool = False
     writes_as_woodstox: bool = False
     like_prefixes: bool = False
+    hides_unversioned: bool = False
     folds_parameter_names: bool = False
     cuts_values: bool = False
     cuts_signed_values: bool = False
@@ -257,6 +259,7 @@ MODES: dict[str, Quirks] = {
         walrus_bucket_names=True,
         loses_long_values=True,
         loses_documents=True,
+        hides_unversioned=True,
         takes_query_v2=True,
     ),
     "walrusbackend-4.x": replace(

@@ -48,6 +48,7 @@ TOLERATED = {
     "written anew": "Eucalyptus gets path, query and copy source anew, and reads in them what its client named.",
     "written document": "Eucalyptus gets a document anew, with a Content-MD5 of its own: it misreads what S3 reads.",
     "not kept": "Eucalyptus keeps neither a storage class nor a redirect: they are not sent, and counted.",
+    "unversioned": "Where Walrus lists no versions, ListObjects is asked for: it hides what never had any.",
     "rolled up here": "Behind a wildcard of SQL Eucalyptus makes folders of other names: it is asked for keys alone.",
     "further page": "If a page of Eucalyptus has no name below the prefix, the one after its marker is asked for.",
     "escaped plus": "+ in a path is %2B for backends which read it as a space.",
@@ -305,6 +306,7 @@ Parameters that any of them knows. Source: eucalyptus/eucalyptus, ``BucketParame
 """
 
 _LISTS = frozenset({"ListObjects", "ListObjectVersions"})
+_OF_VERSIONS = frozenset({b"key-marker", b"version-id-marker", b"versions"})
 _MARKERS = frozenset({b"key-marker", b"marker", b"version-id-marker"})
 _PAGE_LENGTHS = frozenset({b"max-keys", b"max-parts", b"max-uploads"})
 _WRITTEN = re.compile(rb"[A-Za-z0-9%._~/-]*")
@@ -781,6 +783,8 @@ def _difference(client: Client, facts: Facts, head: Head, operation: str | None)
     as_first = "HeadBucket" if head.method == b"HEAD" else "ListObjects"
     if wanted == "ListObjectsV2" and operation == as_first and facts.lists_v1:
         return "listed as the first version"
+    if wanted == "ListObjectVersions" and operation == "ListObjects" and facts.reader == "walrus-3.4":
+        return "unversioned" if client.has_listed else None
     if wanted == "GetBucketLocation" and facts.reader == "walrusbackend-4.x":
         return "located here" if operation in {"ListObjects", "HeadBucket"} else None
     return None
@@ -950,6 +954,9 @@ def _judge_written_query(
     wanted = dict(client.query)
     if difference == "located here":
         wanted = {b"max-keys": b"1"}
+    if difference == "unversioned":
+        wanted = {name: value for name, value in wanted.items() if name not in _OF_VERSIONS}
+        wanted[b"marker"] = client.query.get(b"key-marker", b"")
     if difference == "listed as the first version":
         token = client.query.get(b"continuation-token") or b""
         wanted[b"marker"] = base64.b64decode(token, b"-_") if token else client.query.get(b"start-after", b"")
@@ -958,7 +965,8 @@ def _judge_written_query(
             del wanted[b"delimiter"]
             if query.get(b"max-keys") == b"1000":
                 wanted[b"max-keys"] = b"1000"
-        if client.has_listed and query.keys() & _MARKERS and tolerate("further page"):
+        is_first = difference == "unversioned" and query.get(b"marker", b"") == wanted[b"marker"]
+        if client.has_listed and not is_first and query.keys() & _MARKERS and tolerate("further page"):
             wanted |= {name: value for name, value in query.items() if name in _MARKERS}
             wanted[b"max-keys"] = query.get(b"max-keys", b"1000")
             if wanted[b"max-keys"] not in {client.query.get(b"max-keys", b"1000"), b"1000"}:
