@@ -638,6 +638,46 @@ async def test_f6_pages_that_lead_nowhere_are_none(
     assert (answer.status, element(answer.body, "Code")) == (500, "InternalError")
 
 
+VERSIONS = (
+    b"<ListVersionsResult xmlns='http://s3.amazonaws.com/doc/2006-03-01/'><Name>b</Name><KeyMarker/><VersionIdMarker/>"
+    b"<MaxKeys>1000</MaxKeys><IsTruncated>false</IsTruncated></ListVersionsResult>"
+)
+
+
+@pytest.mark.parametrize(
+    ("objects", "expected"),
+    [
+        ("<Contents><Key>k</Key><ETag>x</ETag></Contents>", ["k"]),
+        ("<Contents><Key><![CDATA[</Contents>]]></Key></Contents>", None),
+        ("", []),
+        (None, []),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_objects_are_listed_as_versions_where_there_are_none(
+    objects: str | None, expected: list[str] | None
+) -> None:
+    """
+    What the storage says of objects is made over, whatever it says; versions that it lists are not asked for again.
+    """
+
+    def answer(request: ReceivedRequest) -> bytes:
+        if objects is None or b"versions" in request.head.raw_target:
+            return response("200 OK", VERSIONS)
+        return response("200 OK", PAGE.format(prefix="", truncated="false", entries=objects).encode())
+
+    told = await ask(answer, target=f"{BUCKET}?versions")
+
+    assert len(asked(told)) == 2
+    if expected is None:
+        assert told.status == 500
+        return
+    versions = parsed("ListObjectVersions", told).get("Versions", [])
+    assert [(each["Key"], each["VersionId"], each["IsLatest"]) for each in versions] == [
+        (key, "null", True) for key in expected
+    ]
+
+
 @pytest_twisted.ensureDeferred
 async def test_what_is_written_is_within_the_root() -> None:
     """

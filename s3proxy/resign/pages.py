@@ -148,6 +148,9 @@ class Page:
         """
         self.following = None
         reading = read_listing_elements(document, _WANTED)
+        if reading.root_name == "ListVersionsResult":
+            # A storage that answers versions whatever it is asked for has none.
+            self._lists_objects = False
         check_root(LIST_OBJECTS if self._lists_objects else self._operation, reading)
         if self._lists_objects:
             reading = read_listing_elements(reading.written(_as_versions(reading)), _WANTED)
