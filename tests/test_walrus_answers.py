@@ -379,6 +379,48 @@ async def test_f5_buckets_outside_the_prefix_are_taken_out(profile: str, query: 
     assert told["Owner"] == {"ID": "1"}
 
 
+UPLOADS = (
+    b"<ListMultipartUploadsResult><Bucket>b</Bucket><IsTruncated>false</IsTruncated>"
+    b"<Upload><Key>log_1/a b</Key><UploadId>1</UploadId></Upload>"
+    b"<Upload><Key>logs1/b</Key><UploadId>2</UploadId></Upload>"
+    b"<CommonPrefixes><Prefix>other/</Prefix></CommonPrefixes></ListMultipartUploadsResult>"
+)
+
+
+@pytest.mark.parametrize(
+    ("query", "keys", "folders"),
+    [
+        ("uploads", ["log_1/a b", "logs1/b"], ["other/"]),
+        ("uploads&prefix=log_1/", ["log_1/a b"], []),
+        ("uploads&prefix=log_1/&encoding-type=url", ["log_1/a b"], []),
+        ("uploads&prefix=o&delimiter=/", [], ["other/"]),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_f5_uploads_outside_the_prefix_are_taken_out(query: str, keys: list[str], folders: list[str]) -> None:
+    """
+    A client that aborts what it finds would abort the others.
+    """
+    answer = await ask(response("200 OK", UPLOADS), target=f"{BUCKET}?{query}", profile="osg-4.3")
+    told = parsed("ListMultipartUploads", answer)
+
+    assert [unquote(each["Key"]) for each in told.get("Uploads", [])] == keys
+    assert [each["Prefix"] for each in told.get("CommonPrefixes", [])] == folders
+
+
+@pytest_twisted.ensureDeferred
+async def test_f5_folders_of_uploads_below_a_wildcard_are_refused() -> None:
+    """
+    They would be made of the names of others. Uploads that are kept here have none of this.
+    """
+    target = f"{BUCKET}?uploads&prefix=log_1/&delimiter=/"
+    folded = await ask(response("200 OK", UPLOADS), target=target, profile="osg-4.3")
+    fault = await ask(vector("fault-as-success"), target=f"{BUCKET}?uploads&prefix=a", profile="osg-4.3")
+
+    assert (folded.status, element(folded.body, "Code"), asked(folded)) == (501, "NotImplemented", [])
+    assert (fault.status, element(fault.body, "Code")) == (500, "InternalError")
+
+
 @pytest_twisted.ensureDeferred
 async def test_f7_a_deletion_of_many_believes_no_fault() -> None:
     """

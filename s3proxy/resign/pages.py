@@ -52,7 +52,10 @@ Names of one page, as at S3.
 """
 
 _ENTRIES = frozenset({"CommonPrefixes", "Contents", "DeleteMarker", "Version"})
-_WILDCARDS = re.compile(rb"[%_]")
+WILDCARDS = re.compile(rb"[%_]")
+"""
+What stands for other characters in an SQL ``LIKE``.
+"""
 _OF_KEYS = ("Marker", "NextMarker")
 _OF_VERSIONS = ("KeyMarker", "NextKeyMarker")
 _WANTED = (
@@ -127,7 +130,7 @@ class Page:
         self._markers = {marker}
         self._first_marker = marker[0]
         self._asked_count = 1
-        self._rolls_up = bool(self._delimiter) and _WILDCARDS.search(self._prefix) is not None
+        self._rolls_up = bool(self._delimiter) and WILDCARDS.search(self._prefix) is not None
         if self._rolls_up:
             if self._lists_versions:
                 raise NotImplementedByProxy

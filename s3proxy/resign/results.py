@@ -70,7 +70,13 @@ _WRITES = frozenset({PUT_OBJECT, UPLOAD_PART})
 _READS = frozenset({GET_OBJECT, HEAD_OBJECT})
 _FAULT_ROOTS = frozenset({"Error", "ErrorResponse", "ExceptionResponse", "Response"})
 _WANTED = frozenset({"CopyObjectResult", "ETag", "LastModified", "Status"})
-_OF_BUCKETS = frozenset({"Bucket", "Name"})
+_NAMES_OF = {
+    "ListBuckets": {"Bucket": "Name"},
+    "ListMultipartUploads": {"CommonPrefixes": "Prefix", "Upload": "Key"},
+}
+"""
+By operation: the elements that its list is made of, and which of their children is their name.
+"""
 _MD5 = re.compile(rb"[0-9a-f]{32}")
 
 
@@ -165,19 +171,21 @@ def mend_result(operation: Operation, document: bytes) -> bytes:
     return replace_contents(reading.document, quoted_tags(reading))
 
 
-def with_prefix(document: bytes, prefix: bytes) -> bytes:
+def with_prefix(operation: Operation, document: bytes, prefix: bytes) -> bytes:
     """
-    Return a list of buckets without those whose name does not begin so.
+    Return a list of buckets, or of uploads, without those whose name does not begin so.
 
-    Args:
-        document: As `mend_result` returned it.
+    Raises:
+        DisbelievedError: It is another document.
     """
-    reading = read_elements(document, _OF_BUCKETS)
+    names = _NAMES_OF[operation.name]
+    reading = read_elements(document, {*names, *names.values()})
+    check_root(operation, reading)
     others, name = [], ""
     for element in reading.elements:
-        if element.name == "Name" and element.parent == "Bucket":
+        if names.get(element.parent) == element.name:
             name = element.text
-        elif element.name == "Bucket":
+        elif element.name in names:
             if not name.encode().startswith(prefix):
                 others.append(element)
             name = ""
