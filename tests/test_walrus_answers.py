@@ -379,6 +379,21 @@ async def test_f5_buckets_outside_the_prefix_are_taken_out(profile: str, query: 
     assert told["Owner"] == {"ID": "1"}
 
 
+@pytest.mark.parametrize(
+    ("rules", "expected"), [("", (404, "NoSuchLifecycleConfiguration")), ("<Rule><ID>a</ID></Rule>", (200, ""))]
+)
+@pytest_twisted.ensureDeferred
+async def test_a_bucket_without_rules_has_no_lifecycle(rules: str, expected: tuple[int, str]) -> None:
+    """
+    The gateway answers one without rules, which no client of S3 has seen.
+    """
+    document = f"<LifecycleConfiguration>{rules}</LifecycleConfiguration>".encode()
+    answer = await ask(response("200 OK", document), target=f"{BUCKET}?lifecycle", profile="osg-4.3")
+
+    assert answer.status == expected[0]
+    assert not expected[1] or element(answer.body, "Code") == expected[1]
+
+
 UPLOADS = (
     b"<ListMultipartUploadsResult><Bucket>b</Bucket><IsTruncated>false</IsTruncated>"
     b"<Upload><Key>log_1/a b</Key><UploadId>1</UploadId></Upload>"

@@ -20,10 +20,11 @@ from s3proxy.resign.elements import (
     remove_elements,
     replace_contents,
 )
-from s3proxy.s3.errors import InternalError
+from s3proxy.s3.errors import InternalError, NoSuchLifecycleConfiguration
 from s3proxy.s3.head import HeaderList, ResponseHead
 from s3proxy.s3.operation import (
     COPY_OBJECT,
+    GET_BUCKET_LIFECYCLE,
     GET_BUCKET_VERSIONING,
     GET_OBJECT,
     HEAD_BUCKET,
@@ -69,7 +70,7 @@ LISTINGS = frozenset({LIST_OBJECT_VERSIONS, LIST_OBJECTS, LIST_OBJECTS_V2})
 _WRITES = frozenset({PUT_OBJECT, UPLOAD_PART})
 _READS = frozenset({GET_OBJECT, HEAD_OBJECT})
 _FAULT_ROOTS = frozenset({"Error", "ErrorResponse", "ExceptionResponse", "Response"})
-_WANTED = frozenset({"CopyObjectResult", "ETag", "LastModified", "Status"})
+_WANTED = frozenset({"CopyObjectResult", "ETag", "LastModified", "Rule", "Status"})
 _NAMES_OF = {
     "ListBuckets": {"Bucket": "Name"},
     "ListMultipartUploads": {"CommonPrefixes": "Prefix", "Upload": "Key"},
@@ -155,6 +156,7 @@ def mend_result(operation: Operation, document: bytes) -> bytes:
 
     Raises:
         DisbelievedError: It is not the operation's.
+        NoSuchLifecycleConfiguration: It has no rule.
     """
     if not has_document(operation):
         if is_fault(document):
@@ -164,6 +166,8 @@ def mend_result(operation: Operation, document: bytes) -> bytes:
     if operation is COPY_OBJECT:
         return _copy_result(reading)
     check_root(operation, reading)
+    if operation is GET_BUCKET_LIFECYCLE and "Rule" not in {element.name for element in reading.elements}:
+        raise NoSuchLifecycleConfiguration
     if operation is GET_BUCKET_VERSIONING:
         # S3 tells no status of a bucket that never had versions, and clients know no third one.
         never = [element for element in reading.elements if element.name == "Status" and element.text == "Disabled"]

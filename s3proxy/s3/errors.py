@@ -415,6 +415,12 @@ class UnexpectedContent(S3Error):
     default_message = "This request does not support content"
 
 
+class NoSuchLifecycleConfiguration(S3Error):
+    code = "NoSuchLifecycleConfiguration"
+    status = 404
+    default_message = "The lifecycle configuration does not exist"
+
+
 class MaxMessageLengthExceeded(S3Error):
     code = "MaxMessageLengthExceeded"
     status = 400
