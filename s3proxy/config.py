@@ -447,7 +447,9 @@ def _check_hosts(file: _File, faults: list[Fault]) -> None:
 def _check_multipart(file: _File, directory: Path, faults: list[Fault]) -> None:
     for index, backend in enumerate(file.backend):
         place = f"backend[{index}].multipart"
-        if backend.multipart is not None and not PROFILES[backend.profile].lacks_multipart:
+        profile = PROFILES[backend.profile]
+        may_keep = profile.keeps_former_parts and backend.multipart == "spool"
+        if backend.multipart is not None and not (profile.lacks_multipart or may_keep):
             lacking = ", ".join(sorted(profile.name for profile in PROFILES.values() if profile.lacks_multipart))
             why = f"a {backend.profile} has multipart uploads of its own; this is for profile {lacking}"
             faults.append(Fault(place, why))

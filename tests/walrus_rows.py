@@ -9,12 +9,15 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote, unquote
 from xml.etree import ElementTree
 
+from s3proxy.multipart.store import MultipartStore, StoreLimits
 from s3proxy.testing.faulty_client import Answer, FaultyClient
-from tests.harness import NOW, until
+from tests.harness import NOW, Harness, until
 from tests.signer import Signer
 from tests.testing.test_legacy_store import DATE, KEY, SECRET, code, found, md5_header
 
@@ -1033,6 +1036,51 @@ async def lacks_list_parts_through(pair: Any) -> None:
     await is_refused(pair, (501, "NotImplemented"), "GET", "/b/k?uploadId=none")
 
 
+async def keeps_former_parts_straight(pair: Any) -> None:
+    """
+    The new length and entity tag are told with the former content.
+    """
+    begun = await pair.straight("POST", "/b/parts?uploads", signed="uploads")
+    query = f"uploadId={found(begun, 'UploadId')[0]}"
+    part = await pair.straight("PUT", f"/b/parts?partNumber=1&{query}", BODY, signed=f"partNumber=1&{query}")
+    document = f"<Part><PartNumber>1</PartNumber><ETag>{part.header('etag')}</ETag></Part>"
+    document = f"<CompleteMultipartUpload>{document}</CompleteMultipartUpload>"
+    await pair.straight("POST", f"/b/parts?{query}", document.encode(), signed=query)
+    replaced = await pair.straight("PUT", "/b/parts", b"short")
+    read = await pair.straight("GET", "/b/parts")
+    assert (replaced.status, read.header("etag")) == (200, replaced.header("etag"))
+    assert (pair.stored("parts"), read.body) == (BODY, BODY[:5])
+
+
+async def keeps_former_parts_through(pair: Any) -> None:
+    """
+    With ``multipart = "spool"`` there is no such object.
+    """
+    with TemporaryDirectory() as directory:
+        kept = MultipartStore(Path(directory), StoreLimits(1 << 20, 5, 5, 86400), NOW.timestamp)
+        kept.lead()
+        signer = Signer()
+        harness = Harness(profile=pair.harness.profile, signature="v2", endpoint=pair.harness.endpoint, multipart=kept)
+
+        async def ask(method: str, target: str, body: bytes = b"") -> Answer:
+            payload = hashlib.sha256(body).hexdigest()
+            unsigned = {"Content-Length": str(len(body))}
+            head = signer.head(method, target, {}, payload=payload, unsigned=unsigned)[0]
+            answer: Answer = await harness.request(head, body, method=method)
+            return answer
+
+        query = f"uploadId={found(await ask('POST', '/b/parts?uploads'), 'UploadId')[0]}"
+        part = await ask("PUT", f"/b/parts?partNumber=1&{query}", BODY)
+        document = f"<Part><PartNumber>1</PartNumber><ETag>{part.header('etag')}</ETag></Part>"
+        document = f"<CompleteMultipartUpload>{document}</CompleteMultipartUpload>"
+        done = await ask("POST", f"/b/parts?{query}", document.encode())
+        assert (done.status, pair.stored("parts")) == (200, BODY)
+        assert (await ask("PUT", "/b/parts", b"short")).status == 200
+        await harness.close()
+    read = await pair.through("GET", "/b/parts")
+    assert (read.status, read.body, pair.stored("parts")) == (200, b"short", b"short")
+
+
 async def hides_unversioned_straight(pair: Any) -> None:
     hidden = await pair.straight("GET", "/b?versions", signed="versions")
     await pair.straight("PUT", "/b?versioning", VERSIONING, signed="versioning")
@@ -1117,6 +1165,7 @@ WALRUS_ROWS: dict[str, tuple[Trial, Trial | None]] = {
     "folds_parameter_names": (folds_parameter_names_straight, folds_parameter_names_through),
     "cuts_values": (cuts_values_straight, cuts_values_through),
     "cuts_signed_values": (cuts_signed_values_straight, cuts_signed_values_through),
+    "keeps_former_parts": (keeps_former_parts_straight, keeps_former_parts_through),
     "own_parameters": (own_parameters_straight, own_parameters_through),
     "faults_on_empty_values": (faults_on_empty_values_straight, faults_on_empty_values_through),
     "takes_query_v2": (takes_query_v2_straight, takes_query_v2_through),

@@ -264,6 +264,8 @@ class Profile:
         ignores_owners: Whether it does not look who is to have a bucket: x-amz-expected-bucket-owner.
         misreads_sources: Whether it reads conditions on a copy's source otherwise than S3, or not at all.
         lacks_multipart: Whether it has no multipart uploads: they are kept here until they are complete, or refused.
+        keeps_former_parts: Whether an object that was uploaded in parts has their content for ever, whatever is put
+            over it: uploads may be kept here, so that there is no such object.
     """
 
     name: str
@@ -317,6 +319,7 @@ class Profile:
     ignores_owners: bool = False
     misreads_sources: bool = False
     lacks_multipart: bool = False
+    keeps_former_parts: bool = False
     is_plain: bool = field(init=False)
     "whether nothing of a request or an answer is to be mended"
     taken_operations: frozenset[str] = field(init=False)
@@ -635,6 +638,7 @@ PROFILES: dict[str, Profile] = {
             # Two bodies that come at once share a place by bucket, key and part with dots between them: "b.c" of "a",
             # "c" of "a.b". It keeps one of them, and answers both with the entity tag of that.
             loses_objects=True,
+            keeps_former_parts=True,
             restrictions=replace(
                 _WALRUS_RESTRICTIONS,
                 refused_parameters={"DeleteObject": frozenset({b"versionId"})},

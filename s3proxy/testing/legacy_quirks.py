@@ -105,6 +105,7 @@ class Quirks:
         folds_parameter_names: Query names are read in any case; of repeated ones the last is.
         cuts_values: A query value with ``=`` in it is dropped.
         cuts_signed_values: In the signature a query value ends at ``=``.
+        keeps_former_parts: An object that was uploaded in parts has their content, whatever is put or copied over it.
         own_parameters: ``IsCompressed=true`` takes the length of an object away, and ``maxkeys`` is a fault.
         faults_on_empty_values: A sub-resource with ``=`` and no value is a fault.
         takes_query_v2: Signature V2 in the query is known.
@@ -183,6 +184,7 @@ class Quirks:
     folds_parameter_names: bool = False
     cuts_values: bool = False
     cuts_signed_values: bool = False
+    keeps_former_parts: bool = False
     own_parameters: bool = False
     faults_on_empty_values: bool = False
     takes_query_v2: bool = False
@@ -274,6 +276,7 @@ MODES: dict[str, Quirks] = {
         creates_once=True,
         faults_on_empty_values=True,
         any_bucket_name=True,
+        keeps_former_parts=True,
         refuses_long_values=True,
     ),
     "osg-4.3": Quirks(
