@@ -178,6 +178,7 @@ def _faults_between(file: _File, directory: Path) -> list[Fault]:
     _check_routes(file, faults)
     _check_spool(file.server, directory, faults)
     _check_commit(file, faults)
+    _check_hosts(file, faults)
     _check_multipart(file, directory, faults)
     _check_access_log(file.log, directory, faults)
     _check_trust(file, faults)
@@ -433,10 +434,22 @@ def _check_commit(file: _File, faults: list[Fault]) -> None:
             faults.append(Fault(f"backend[{index}].spool_up_to", why))
 
 
+def _check_hosts(file: _File, faults: list[Fault]) -> None:
+    for index, backend in enumerate(file.backend):
+        misread = PROFILES[backend.profile].misread_hosts
+        # Whichever it connects to, it tells the first one's host.
+        if misread is not None and backend.places and misread.search(backend.places[0].authority) is not None:
+            why = f'a {backend.profile} takes what is before ".walrus" in its host for a bucket: name it by its address'
+            option = "url" if backend.url is not None else "urls"
+            faults.append(Fault(f"backend[{index}].{option}", why))
+
+
 def _check_multipart(file: _File, directory: Path, faults: list[Fault]) -> None:
     for index, backend in enumerate(file.backend):
         place = f"backend[{index}].multipart"
-        if backend.multipart is not None and not PROFILES[backend.profile].lacks_multipart:
+        profile = PROFILES[backend.profile]
+        may_keep = profile.keeps_former_parts and backend.multipart == "spool"
+        if backend.multipart is not None and not (profile.lacks_multipart or may_keep):
             lacking = ", ".join(sorted(profile.name for profile in PROFILES.values() if profile.lacks_multipart))
             why = f"a {backend.profile} has multipart uploads of its own; this is for profile {lacking}"
             faults.append(Fault(place, why))

@@ -13,6 +13,7 @@ from s3proxy.backend.request import BackendRequest
 from s3proxy.backend.upload import Upload
 from s3proxy.resign.allowed import IN_DOCUMENT
 from s3proxy.resign.deletions import Deletion, Deletions, read_deletions, sets_conditions
+from s3proxy.resign.documents import check_rights, checks_rights, write_document
 from s3proxy.resign.head import (
     UNSIGNED_PAYLOAD,
     backend_head,
@@ -40,7 +41,7 @@ from s3proxy.resign.restrictions import check_parameters, read_copy_source
 from s3proxy.resign.target import backend_target
 from s3proxy.s3.address import Address, escape_name, object_target, written_address
 from s3proxy.s3.classification import check_request
-from s3proxy.s3.errors import NotImplementedByProxy
+from s3proxy.s3.errors import MaxMessageLengthExceeded, MissingRequestBodyError, NotImplementedByProxy
 from s3proxy.s3.operation import (
     COMPLETE_MULTIPART_UPLOAD,
     CREATE_BUCKET,
@@ -90,6 +91,7 @@ class Onward:
         "_checked",
         "_checks_source",
         "_classification",
+        "_document",
         "_knows_checksums",
         "_mending",
         "_origin",
@@ -137,6 +139,7 @@ class Onward:
         self.head = head
         self.deletions: Deletions | None = None
         self.completed_etag = b""
+        self._document: bytes | None = None
         self.dropped_count = len(chosen.dropped)
         self._address = address
         self._classification = classification
@@ -213,19 +216,35 @@ class Onward:
             InvalidArgument: It deletes a key which the backend would take for another.
             MalformedXML: It deletes, and cannot be read.
             NotImplementedByProxy: It sets conditions that the backend ignores.
+            S3Error: It is not as S3 wants it, or asks for what the backend has not, and would be carried out in part.
         """
         profile, operation = self._backend.account.profile, self._classification.operation
         if operation is COMPLETE_MULTIPART_UPLOAD and profile.omits_etags:
             self.completed_etag = etag_of_parts(document)
-        if operation is not DELETE_OBJECTS:
+        if operation is DELETE_OBJECTS:
+            if profile.deletes_one_by_one:
+                self.deletions = read_deletions(document)
+                return
+            if profile.refused_keys is not None:
+                check_document_keys(profile, document)
+            if self._backend.allowed.ignores(operation, IN_DOCUMENT) and sets_conditions(document):
+                raise NotImplementedByProxy
+        if profile.misreads_documents:
+            self._write_document(document)
+
+    def _write_document(self, document: bytes) -> None:
+        operation, restrictions = self._classification.operation, self._backend.account.profile.restrictions
+        if not document:
+            # A body whose length was not declared may be empty.
+            if checks_rights(operation):
+                check_rights(self.head.fields, has_document=False)
+            if operation.requires_document:
+                raise MissingRequestBodyError
             return
-        if profile.deletes_one_by_one:
-            self.deletions = read_deletions(document)
-            return
-        if profile.refused_keys is not None:
-            check_document_keys(profile, document)
-        if self._backend.allowed.ignores(operation, IN_DOCUMENT) and sets_conditions(document):
-            raise NotImplementedByProxy
+        self._document = write_document(operation, document)
+        most = 0 if restrictions is None else restrictions.max_document_size
+        if self._document is not None and 0 < most < len(self._document):
+            raise MaxMessageLengthExceeded(most)
 
     def upload(
         self, length: int, trailer_name: bytes | None, verified: HeaderList, read_size: ReadSize | None, now: datetime
@@ -285,15 +304,19 @@ class Onward:
         passed = self._passed
         length: int | None = 0 if head.method in {b"PUT", b"POST"} else None
         if use is not BodyUse.NONE:
-            translated = self._in_backend_region(content)
-            if translated is not content:
-                content, passed = translated, without_digests(passed)
+            written = self._in_backend_region(content if self._document is None else self._document)
+            if written is not content:
+                content, passed = written, without_digests(passed)
             elif self._knows_checksums:
                 passed = self._with_checksums(verified)
             elif self._classification.operation is COMPLETE_MULTIPART_UPLOAD:
                 content = strip_checksum_elements(content)
                 passed = [header for header in passed if header[0].lower() != b"content-md5"]
-            if content and self._classification.operation.may_need_md5 and b"content-md5" not in head.fields:
+            if (
+                content
+                and self._classification.operation.may_need_md5
+                and (self._document is not None or b"content-md5" not in head.fields)
+            ):
                 # SDKs of today send a checksum in its place, and storages of yesterday refuse that.
                 passed = [*passed, (b"Content-MD5", content_md5(content))]
             length = len(content)
@@ -422,8 +445,8 @@ class Onward:
         """
         assert self._mending is not None
         self.head = self._mending.head
-        # It may name a place that the client did not name.
-        self._passed_names |= self._classification.operation.parameters
+        # It may name a place that the client did not name, and ask for objects in the place of versions.
+        self._passed_names |= self._classification.operation.parameters | LIST_OBJECTS.parameters
         return self._asking(b"GET", self._passed, now)
 
     def asking_why(self, now: datetime) -> BackendRequest:

@@ -33,6 +33,7 @@ from s3proxy.metrics import Metrics
 from s3proxy.multipart.directory import DirectoryClaim
 from s3proxy.process import prepare_process, stop_once
 from s3proxy.proxy import ProxyCounts
+from s3proxy.resign.profiles import PROFILES
 from s3proxy.s3.errors import S3Error
 from s3proxy.settings import ListenerSettings, Settings
 from s3proxy.tables import Faults
@@ -324,9 +325,12 @@ class ProxyService(Service):
         multipart = self.generation.multipart
         for backend in self.generation.settings.backends:
             if backend.keeps_multipart and multipart is not None:
+                lacks = PROFILES[backend.profile].lacks_multipart
+                why = "has no multipart uploads: they" if lacks else "keeps former parts: multipart uploads"
                 self._log.info(
-                    "backend {backend} has no multipart uploads: they are kept in {directory}",
+                    "backend {backend} {why} are kept in {directory}",
                     backend=backend.name,
+                    why=why,
                     directory=multipart.store.directory,
                 )
             elif backend.keeps_multipart or backend.multipart == "refuse":

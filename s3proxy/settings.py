@@ -441,7 +441,8 @@ class BackendSettings:
         choice("spool", "refuse"),
         "What becomes of multipart uploads at a storage that has none. `spool` keeps the parts in "
         "`multipart_directory`, and sends the whole object when the upload is completed. `refuse` answers 501 "
-        "NotImplemented. Only for a profile whose storage has none: walrus-3.4.",
+        "NotImplemented. Only for a profile whose storage has none: walrus-3.4. walrusbackend-4.x has its own, and "
+        "takes `spool` as well: an object that it got in parts cannot be replaced there.",
         None,
         told="`spool`, if any directory can be used",
     )
@@ -478,7 +479,10 @@ class BackendSettings:
         """
         Whether its storage has no multipart uploads, and they are to be kept here.
         """
-        return PROFILES[self.profile].lacks_multipart and self.multipart != "refuse"
+        profile = PROFILES[self.profile]
+        if profile.lacks_multipart:
+            return self.multipart != "refuse"
+        return profile.keeps_former_parts and self.multipart == "spool"
 
     @property
     def places(self) -> tuple[Place, ...]:

@@ -315,6 +315,16 @@ def test_the_secret_is_in_no_repr(tmp_path: Path) -> None:
             "backend[0].spool_up_to",
             '`commit = "tail"` spools no body',
         ),
+        (
+            {"backend": [backend(url="http://s3.Walrus.example:8773", profile="walrus-3.4", signature="v2")]},
+            "backend[0].url",
+            'what is before ".walrus" in its host',
+        ),
+        (
+            {"backend": [replicas("http://a.walrus", "http://b", profile="walrus-3.4", signature="v2")]},
+            "backend[0].urls",
+            "name it by its address",
+        ),
         ({"backend": [backend(payload="hash")]}, "backend[0].payload", '"auto" | "unsigned" | "chunks"'),
         (
             {"backend": [backend(signature="v2", payload="chunks")]},

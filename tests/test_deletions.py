@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -28,7 +29,7 @@ from s3proxy.resign.profiles import PROFILES
 from s3proxy.s3.error_xml import escape_text
 from s3proxy.s3.errors import AccessDenied
 from s3proxy.testing import MODES
-from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest
+from s3proxy.testing.faulty_backend import FaultyConnection, ReceivedRequest
 from s3proxy.testing.faulty_client import Answer
 from s3proxy.testing.legacy_messages import Call, Refusal
 from tests.harness import BACKEND_KEY, Harness, turns, until
@@ -387,14 +388,14 @@ async def test_nobody_is_there() -> None:
     """
     503, as for any request, and not a thousand errors in a 200 which no client would repeat.
     """
-    gone = reactor.listenTCP(0, FaultyBackend(), interface="127.0.0.1")
-    number = gone.getHost().port
-    await gone.stopListening()
-    endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", number, timeout=5)
-    harness = Harness(profile=WALRUS, signature="v2", endpoint=endpoint)
-    answer = await ask(harness, request(document(*map(str, range(100)))))
-    aborted = harness.proxy.counts.aborted
-    await harness.close()
+    # Bound, so that nobody else listens there, and not listening.
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", bound.getsockname()[1], timeout=5)
+        harness = Harness(profile=WALRUS, signature="v2", endpoint=endpoint)
+        answer = await ask(harness, request(document(*map(str, range(100)))))
+        aborted = harness.proxy.counts.aborted
+        await harness.close()
 
     assert (answer.status, code(answer)) == (503, "ServiceUnavailable")
     assert dict(aborted) == {"backend_unreachable": 1}

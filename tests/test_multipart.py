@@ -851,6 +851,31 @@ async def test_no_credential_is_kept(tmp_path: Path) -> None:
     assert [json.loads(headers) for (headers,) in rows] == [[["x-amz-meta-a", "b"]]]
 
 
+@pytest.mark.parametrize(
+    ("query", "keys", "folders"),
+    [
+        ("prefix=a_", ["a_1.x"], []),
+        ("delimiter=.", ["aa"], ["a_1.", "ab1."]),
+        ("prefix=a_&delimiter=.", [], ["a_1."]),
+        ("prefix=%5C", [], []),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_lists_that_a_storage_could_not_be_asked_for(
+    tmp_path: Path, query: str, keys: list[str], folders: list[str]
+) -> None:
+    """
+    Who lists the uploads here reads neither regular expressions nor patterns of SQL.
+    """
+    async with keeping(tmp_path) as kept:
+        for key in ("a_1.x", "aa", "ab1.y"):
+            await kept.begin(f"/b/{key}")
+        listed = await kept.ask("GET", f"/b?uploads&{query}")
+
+    assert (listed.status, found(listed, "Key")) == (200, keys)
+    assert [each for each in found(listed, "Prefix") if each.endswith(".")] == folders
+
+
 # The copy of a part
 
 

@@ -631,3 +631,25 @@ async def test_a_folder_is_listed_once(profile: str, max_keys: int, tmp_path: Pa
             place = ("&continuation-token=" if is_v2 else "&marker=") + quote(following[0], safe="")
 
         assert sorted(seen) == ["a/", "k"]
+
+
+@pytest.mark.parametrize("is_v2", [False, True])
+@pytest.mark.parametrize("prefix", ["log_1", "log", ""])
+@pytest.mark.parametrize("profile", FAMILY)
+@pytest_twisted.ensureDeferred
+async def test_a_place_within_a_folder_is_before_the_rest_of_it(
+    profile: str, prefix: str, tmp_path: Path, *, is_v2: bool
+) -> None:
+    """
+    The folder is listed as long as it has a key behind that place; behind the folder itself it is not.
+    """
+    async with running_pair(tmp_path, profile) as pair:
+        for key in ("log_1/a", "log_1/b", "log_1z"):
+            put(pair, key)
+        seen = []
+        for place in ("log_1/a", "log_1/b", "log_1/"):
+            query = f"list-type=2&start-after={place}" if is_v2 else f"marker={place}"
+            answer = await pair.through("GET", f"/b?{query}&prefix={prefix}&delimiter=/")
+            seen.append(found(answer, "Key") + [name for name in found(answer, "Prefix") if name.endswith("/")])
+
+        assert seen == [["log_1z", "log_1/"], ["log_1z"], ["log_1z"]]

@@ -522,6 +522,23 @@ REFUSED: list[tuple[str, str, str, Headers, str]] = [
     (W, "PUT", "/b/d", [(COPY, "b/dir/")], "501 NotImplemented"),
     (W, "PUT", "/b/d", [(COPY, "/b/k"), ("x-amz-acl", "public-read")], "501 NotImplemented"),
     (B, "PUT", "/b/d", [(COPY, "/b/k"), ("x-amz-acl", "public-read")], "501 NotImplemented"),
+    *[
+        (name, "PUT", target, [("x-amz-acl", acl)], "400 InvalidArgument")
+        for name in FAMILY
+        for target in ("/b", "/b/k")
+        for acl in ("PUBLIC-READ", "all", "")
+    ],
+    *[
+        (B, "PUT", target, [("x-amz-acl", acl)], "501 NotImplemented")
+        for target in ("/b", "/b/k")
+        for acl in ("public-read", "bucket-owner-full-control")
+    ],
+    (B, "POST", "/b/k?uploads", [("x-amz-acl", "public-read")], "501 NotImplemented"),
+    *[
+        (name, "PUT", "/b/d", [(COPY, "/b/k"), ("x-amz-metadata-directive", directive)], "400 InvalidArgument")
+        for name in FAMILY
+        for directive in ("replace", "REPLACE ALL", "")
+    ],
     (W, "PUT", "/b/k", [("x-amz-meta-a", "z" * 256)], "400 MetadataTooLarge"),
     (B, "PUT", "/b/k", [("x-amz-meta-a", "z" * 256)], "400 MetadataTooLarge"),
     (W, "PUT", "/b/k", [("x-amz-meta-" + "n" * 256, "z")], "400 MetadataTooLarge"),
@@ -545,6 +562,13 @@ REFUSED: list[tuple[str, str, str, Headers, str]] = [
     *[(name, "GET", "/b?max-keys=-1", [], "400 InvalidArgument") for name in FAMILY],
     *[(name, "GET", "/b?max-keys=2147483648", [], "400 InvalidArgument") for name in FAMILY],
     *[(name, "GET", "/b?prefix=%FF", [], "400 InvalidArgument") for name in FAMILY],
+    # tokens that no list has told: U+0001, FF, and what is no token
+    *[
+        (name, "GET", f"/b?list-type=2&continuation-token={token}", [], "400 InvalidArgument")
+        for name in FAMILY
+        for token in ("AQ%3D%3D", "_w%3D%3D", "%20")
+    ],
+    *[(name, "GET", "/?continuation-token=YQ%3D%3D", [], "400 InvalidArgument") for name in FAMILY],
     *[(name, "GET", "/b?prefix=a%5Cb", [], "501 NotImplemented") for name in FAMILY],
     *[(name, "GET", "/b?list-type=2&prefix=a%5Cb", [], "501 NotImplemented") for name in FAMILY],
     *[(W, "GET", f"/b?delimiter={quote(each)}", [], "501 NotImplemented") for each in "+.$|()[{^?*\\"],
@@ -775,6 +799,39 @@ async def test_a_lost_header_is_counted(name: str, carrier: str) -> None:
     assert names.isdisjoint(header.decode() for header in sent.head.fields)
     assert sent.counts.lost_headers == dict.fromkeys([("test", each) for each in names], 1)
     assert read.counts.lost_headers == {}
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+@pytest.mark.parametrize("headers", [(), ((COPY, "/b/k"),)], ids=["put", "copy"])
+@pytest.mark.parametrize("name", FAMILY)
+@pytest_twisted.ensureDeferred
+async def test_a_lost_property_is_counted(name: str, headers: Headers, carrier: str) -> None:
+    """
+    There is one storage class, and no redirect; a copy may ask for both without new metadata.
+    """
+    redirect = ("x-amz-website-redirect-location", "/other")
+    raw = request("PUT", "/b/d", [*headers, ("x-amz-storage-class", "GLACIER"), redirect], carrier)
+    sent = await send(name, raw)
+    refused = await send(name, raw, profile=_refusing(name))
+    plain_headers = [*headers, ("x-amz-storage-class", "STANDARD")]
+    plain = await send(name, request("PUT", "/b/d", plain_headers, carrier), profile=_refusing(name))
+
+    names = {"x-amz-storage-class", "x-amz-website-redirect-location"}
+    assert names.isdisjoint(header.decode() for header in sent.head.fields)
+    assert sent.counts.lost_headers == dict.fromkeys([("test", each) for each in names], 1)
+    assert (refused.code, refused.requests) == ("501 NotImplemented", [])
+    assert (plain.answer.status, plain.counts.lost_headers) == (200, {})
+
+
+@pytest.mark.parametrize("name", [W, G])
+@pytest_twisted.ensureDeferred
+async def test_rights_that_are_kept_are_sent(name: str) -> None:
+    """
+    A list of rights that is one of S3's.
+    """
+    sent = await send(name, request("PUT", "/b/k", [("x-amz-acl", "public-read")]))
+
+    assert sent.head.fields.value(b"x-amz-acl") == b"public-read"
 
 
 @pytest.mark.parametrize("carrier", CARRIERS)

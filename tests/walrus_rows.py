@@ -9,12 +9,15 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote, unquote
 from xml.etree import ElementTree
 
+from s3proxy.multipart.store import MultipartStore, StoreLimits
 from s3proxy.testing.faulty_client import Answer, FaultyClient
-from tests.harness import NOW, until
+from tests.harness import NOW, Harness, until
 from tests.signer import Signer
 from tests.testing.test_legacy_store import DATE, KEY, SECRET, code, found, md5_header
 
@@ -366,6 +369,58 @@ async def refuses_long_values_straight(pair: Any) -> None:
         (400, "text/plain; charset=UTF-8")
     ] * 2
     assert (keys(pair), pair.stored()) == (["k"], BODY)
+
+
+PUBLIC = (
+    b"<AccessControlPolicy><AccessControlList><Grant><Grantee><URI>http://acs.amazonaws.com/groups/global/AllUsers"
+    b"</URI></Grantee><Permission>READ</Permission></Grant></AccessControlList></AccessControlPolicy>"
+)
+MANY = b"<Delete><Object><Key>k</Key></Object></Delete>"
+
+
+def prefixed(document: bytes) -> bytes:
+    """
+    Return a document whose elements have a prefix.
+    """
+    named = document.replace(b"</", b"\0").replace(b"<", b"<s:").replace(b"\0", b"</s:")
+    return named.replace(b">", b" xmlns:s='http://s3.amazonaws.com/doc/2006-03-01/'>", 1)
+
+
+async def loses_documents_straight(pair: Any) -> None:
+    """
+    Each is answered 200: the rights are gone, or nothing is deleted.
+    """
+    if pair.mode == "osg-4.3":
+        for document in (prefixed(MANY), MANY[:-1]):
+            many = await pair.straight("POST", "/b?delete", document, signed="delete", headers=md5_header(document))
+            assert (many.status, found(many, "Key"), pair.stored()) == (200, [], BODY)
+        document = MANY.replace(b"</Object>", b"<ETag>other</ETag></Object>")
+        many = await pair.straight("POST", "/b?delete", document, signed="delete", headers=md5_header(document))
+        assert (many.status, pair.stored()) == (200, None)
+        return
+    for document in (prefixed(PUBLIC), PUBLIC[:-1], PUBLIC + b" " * 102_400):
+        await pair.straight("PUT", "/b/k?acl", PUBLIC, signed="acl")
+        assert b"AllUsers" in (await pair.straight("GET", "/b/k?acl", signed="acl")).body
+        assert (await pair.straight("PUT", "/b/k?acl", document, signed="acl")).status == 200
+        assert b"AllUsers" not in (await pair.straight("GET", "/b/k?acl", signed="acl")).body
+
+
+async def loses_documents_through(pair: Any) -> None:
+    if pair.mode == "osg-4.3":
+        many = await pair.through("POST", "/b?delete", MANY[:-1], **md5_header(MANY[:-1]))
+        assert (many.status, code(many), pair.stored()) == (400, "MalformedXML", BODY)
+        document = MANY.replace(b"</Object>", b"<ETag>other</ETag></Object>")
+        many = await pair.through("POST", "/b?delete", document, **md5_header(document))
+        assert (many.status, code(many), pair.stored()) == (501, "NotImplemented", BODY)
+        many = await pair.through("POST", "/b?delete", prefixed(MANY), **md5_header(prefixed(MANY)))
+        assert (many.status, found(many, "Key"), pair.stored()) == (200, ["k"], None)
+        return
+    await is_refused(pair, (400, "MalformedXML"), "PUT", "/b/k?acl", PUBLIC[:-1])
+    for document in (prefixed(PUBLIC), PUBLIC + b" " * 102_400):
+        await pair.through("PUT", "/b/k?acl", x_amz_acl="private")
+        assert b"AllUsers" not in (await pair.through("GET", "/b/k?acl")).body
+        assert (await pair.through("PUT", "/b/k?acl", document)).status == 200
+        assert b"AllUsers" in (await pair.through("GET", "/b/k?acl")).body
 
 
 # Copies
@@ -981,6 +1036,88 @@ async def lacks_list_parts_through(pair: Any) -> None:
     await is_refused(pair, (501, "NotImplemented"), "GET", "/b/k?uploadId=none")
 
 
+async def keeps_former_parts_straight(pair: Any) -> None:
+    """
+    The new length and entity tag are told with the former content.
+    """
+    begun = await pair.straight("POST", "/b/parts?uploads", signed="uploads")
+    query = f"uploadId={found(begun, 'UploadId')[0]}"
+    part = await pair.straight("PUT", f"/b/parts?partNumber=1&{query}", BODY, signed=f"partNumber=1&{query}")
+    document = f"<Part><PartNumber>1</PartNumber><ETag>{part.header('etag')}</ETag></Part>"
+    document = f"<CompleteMultipartUpload>{document}</CompleteMultipartUpload>"
+    await pair.straight("POST", f"/b/parts?{query}", document.encode(), signed=query)
+    replaced = await pair.straight("PUT", "/b/parts", b"short")
+    read = await pair.straight("GET", "/b/parts")
+    assert (replaced.status, read.header("etag")) == (200, replaced.header("etag"))
+    assert (pair.stored("parts"), read.body) == (BODY, BODY[:5])
+
+
+async def keeps_former_parts_through(pair: Any) -> None:
+    """
+    With ``multipart = "spool"`` there is no such object.
+    """
+    with TemporaryDirectory() as directory:
+        kept = MultipartStore(Path(directory), StoreLimits(1 << 20, 5, 5, 86400), NOW.timestamp)
+        kept.lead()
+        signer = Signer()
+        harness = Harness(profile=pair.harness.profile, signature="v2", endpoint=pair.harness.endpoint, multipart=kept)
+
+        async def ask(method: str, target: str, body: bytes = b"") -> Answer:
+            payload = hashlib.sha256(body).hexdigest()
+            unsigned = {"Content-Length": str(len(body))}
+            head = signer.head(method, target, {}, payload=payload, unsigned=unsigned)[0]
+            answer: Answer = await harness.request(head, body, method=method)
+            return answer
+
+        query = f"uploadId={found(await ask('POST', '/b/parts?uploads'), 'UploadId')[0]}"
+        part = await ask("PUT", f"/b/parts?partNumber=1&{query}", BODY)
+        document = f"<Part><PartNumber>1</PartNumber><ETag>{part.header('etag')}</ETag></Part>"
+        document = f"<CompleteMultipartUpload>{document}</CompleteMultipartUpload>"
+        done = await ask("POST", f"/b/parts?{query}", document.encode())
+        assert (done.status, pair.stored("parts")) == (200, BODY)
+        assert (await ask("PUT", "/b/parts", b"short")).status == 200
+        await harness.close()
+    read = await pair.through("GET", "/b/parts")
+    assert (read.status, read.body, pair.stored("parts")) == (200, b"short", b"short")
+
+
+async def hides_unversioned_straight(pair: Any) -> None:
+    hidden = await pair.straight("GET", "/b?versions", signed="versions")
+    await pair.straight("PUT", "/b?versioning", VERSIONING, signed="versioning")
+    shown = await pair.straight("GET", "/b?versions", signed="versions")
+    assert (found(hidden, "Key"), found(shown, "Key")) == ([], ["k"])
+
+
+async def hides_unversioned_through(pair: Any) -> None:
+    """
+    Each object is the version ``null`` of its key, page by page; and so it is deleted.
+    """
+    for key in ("a b", "dir/1", "dir/2", "log_1/x", "logs1/x", "\u00fc"):
+        put(pair, key, b"x")
+    expected = ["a b", "dir/1", "dir/2", "k", "log_1/x", "logs1/x", "\u00fc"]
+    for size in (1, 2, 3, 1000):
+        seen: list[str] = []
+        place = ""
+        while len(seen) < 20:
+            page = await pair.through("GET", f"/b?versions&max-keys={size}{place}")
+            assert [element.tag for element in ElementTree.fromstring(page.body)].count(f"{{{S3}}}Version") <= size
+            seen += names(page)
+            assert set(found(page, "VersionId")) == {"null"}
+            if found(page, "IsTruncated") == ["false"]:
+                break
+            place = f"&key-marker={quote(found(page, 'NextKeyMarker')[0])}&version-id-marker=null"
+        assert seen == expected
+    folded = await pair.through("GET", "/b?versions&delimiter=/&encoding-type=url")
+    assert (names(folded), found(folded, "Prefix")) == (["a%20b", "k", "%C3%BC"], ["", "dir/", "log_1/", "logs1/"])
+    assert names(await pair.through("GET", "/b?versions&prefix=log_1/")) == ["log_1/x"]
+    assert names(await pair.through("GET", "/b?versions&key-marker=logs1/x")) == ["\u00fc"]
+    assert names(await pair.through("GET", "/b?versions&max-keys=0")) == []
+    assert names(await pair.through("GET", "/b?versions&prefix=none")) == []
+    assert (await pair.through("DELETE", "/b/k?versionId=null")).status == 204
+    await pair.through("PUT", "/b?versioning", VERSIONING)
+    assert names(await pair.through("GET", "/b?versions")) == [key for key in expected if key != "k"]
+
+
 WALRUS_ROWS: dict[str, tuple[Trial, Trial | None]] = {
     "ranges_are_200": (ranges_are_200_straight, None),
     "reads_any_unit": (reads_any_unit_straight, None),
@@ -1017,15 +1154,18 @@ WALRUS_ROWS: dict[str, tuple[Trial, Trial | None]] = {
     "any_bucket_name": (any_bucket_name_straight, any_bucket_name_through),
     "loses_long_values": (loses_long_values_straight, long_values_through),
     "refuses_long_values": (refuses_long_values_straight, long_values_through),
+    "loses_documents": (loses_documents_straight, loses_documents_through),
     "short_heads": (short_heads_straight, short_heads_through),
     "overflows_max_keys": (overflows_max_keys_straight, overflows_max_keys_through),
     "regex_delimiters": (regex_delimiters_straight, regex_delimiters_through),
     "lists_folders_as_keys": (lists_folders_as_keys_straight, lists_folders_as_keys_through),
     "writes_as_woodstox": (writes_as_woodstox_straight, writes_as_woodstox_through),
     "like_prefixes": (like_prefixes_straight, like_prefixes_through),
+    "hides_unversioned": (hides_unversioned_straight, hides_unversioned_through),
     "folds_parameter_names": (folds_parameter_names_straight, folds_parameter_names_through),
     "cuts_values": (cuts_values_straight, cuts_values_through),
     "cuts_signed_values": (cuts_signed_values_straight, cuts_signed_values_through),
+    "keeps_former_parts": (keeps_former_parts_straight, keeps_former_parts_through),
     "own_parameters": (own_parameters_straight, own_parameters_through),
     "faults_on_empty_values": (faults_on_empty_values_straight, faults_on_empty_values_through),
     "takes_query_v2": (takes_query_v2_straight, takes_query_v2_through),

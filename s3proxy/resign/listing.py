@@ -128,6 +128,19 @@ class Listing:
         return added
 
 
+def read_token(token: bytes) -> bytes:
+    """
+    Return the key that a continuation token stands for.
+
+    Raises:
+        InvalidArgument: It is none of ours.
+    """
+    try:
+        return base64.b64decode(token, b"-_", validate=True)
+    except binascii.Error:
+        raise InvalidArgument("The continuation token provided is incorrect", "continuation-token", token) from None
+
+
 def read_listing(head: RequestHead, address: Address, *, may_be_v2: bool = True) -> Listing | None:
     """
     Return a listing of the second version or with encoded names, or None where a request asks for something else.
@@ -150,10 +163,7 @@ def read_listing(head: RequestHead, address: Address, *, may_be_v2: bool = True)
     token, start_after = found.get(b"continuation-token", b""), found.get(b"start-after")
     marker = start_after or b""
     if token:
-        try:
-            marker = base64.b64decode(token, b"-_", validate=True)
-        except binascii.Error:
-            raise InvalidArgument("The continuation token provided is incorrect", "continuation-token", token) from None
+        marker = read_token(token)
     kept = [item for item in head.raw_query.split(b"&") if decode_item(item.partition(b"=")[0]) not in _V2_NAMES]
     if marker:
         kept.append(b"marker=" + escape_name(marker, ""))

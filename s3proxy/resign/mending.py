@@ -8,7 +8,7 @@ from s3proxy.resign.answer import AnswerUse, translate_error
 from s3proxy.resign.elements import read_elements
 from s3proxy.resign.error_forms import standard_error
 from s3proxy.resign.listing import Listing, read_listing, read_unencoded_listing
-from s3proxy.resign.pages import Page
+from s3proxy.resign.pages import WILDCARDS, Page
 from s3proxy.resign.profiles import Profile
 from s3proxy.resign.reads import (
     MeasuredRead,
@@ -28,22 +28,43 @@ from s3proxy.resign.results import (
     has_document,
     mend_result,
     quote_headers,
+    with_prefix,
 )
 from s3proxy.resign.target import with_query, written_copy_source
 from s3proxy.s3.address import Address
-from s3proxy.s3.errors import InvalidRequest
+from s3proxy.s3.errors import InvalidRequest, NotImplementedByProxy
 from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead
 from s3proxy.s3.operation import (
     GET_BUCKET_LOCATION,
     GET_OBJECT,
+    LIST_BUCKETS,
     LIST_MULTIPART_UPLOADS,
     LIST_OBJECTS,
     LIST_OBJECTS_V2,
     Operation,
 )
+from s3proxy.s3.query import query_items
 
 _LOCATION = b'<?xml version="1.0" encoding="UTF-8"?>\n<LocationConstraint xmlns="%s"/>' % NAME_SPACE
 _OF_NAMES = LISTINGS | {LIST_MULTIPART_UPLOADS}
+
+
+_FILTERED = frozenset({LIST_BUCKETS, LIST_MULTIPART_UPLOADS})
+
+
+def _prefix_of(operation: Operation, raw_query: bytes) -> bytes:
+    """
+    Return what the names of a list must begin with.
+
+    Raises:
+        NotImplementedByProxy: Common prefixes of uploads are asked for, below a prefix that has a wildcard: they would
+            be made of the names of others.
+    """
+    items = dict(query_items(raw_query))
+    prefix = items.get(b"prefix", b"")
+    if operation is LIST_MULTIPART_UPLOADS and items.get(b"delimiter") and WILDCARDS.search(prefix) is not None:
+        raise NotImplementedByProxy
+    return prefix
 
 
 class Mending:
@@ -77,6 +98,7 @@ class Mending:
         "_operation",
         "_overrides",
         "_page",
+        "_prefix",
         "_profile",
         "head",
         "lost",
@@ -132,10 +154,14 @@ class Mending:
             head = with_query(head, b"max-keys=1")
         self.head = head if self._listing is None else self._listing.head
         self.passed = passed
+        self._prefix = b""
+        is_here = profile.lacks_multipart and operation is LIST_MULTIPART_UPLOADS
+        if profile.filters_pages and operation in _FILTERED and head.raw_query and not is_here:
+            self._prefix = _prefix_of(operation, head.raw_query)
         self._page: Page | None = None
         if profile.filters_pages and operation in LISTINGS and head.method == b"GET":
             listed = LIST_OBJECTS if operation is LIST_OBJECTS_V2 else operation
-            self._page = Page(listed, self.head, wanted)
+            self._page = Page(listed, self.head, wanted, hides_unversioned=profile.hides_unversioned)
             self.head = self._page.head
 
     @property
@@ -254,11 +280,15 @@ class Mending:
             check_root(LIST_OBJECTS, read_elements(document, ()))
             return _LOCATION
         if self._profile.checks_results and 200 <= status < 300:
-            return mend_result(self._operation, document)
+            return self._filtered(mend_result(self._operation, document))
         return document
+
+    def _filtered(self, document: bytes) -> bytes:
+        return with_prefix(self._operation, document, self._prefix) if self._prefix else document
 
     def _listed(self, document: bytes) -> bytes:
         page, listing = self._page, self._listing
+        document = self._filtered(document)
         if page is not None:
             document = page.edit(document)
             if page.following is not None:

@@ -11,6 +11,9 @@ A client that walks a tree by its common prefixes would not find the folder, so 
 Its common prefixes begin with the prefix that was asked for, whatever the key begins with: of ``logs1/b/k`` and
 ``prefix=log_1/`` it makes ``log_1/b/``. There is no such folder, and a page that ends with it goes on behind it, past
 others that are there. So no delimiter is sent with such a prefix, and the common prefixes are made here.
+
+Of a bucket that never had versions Walrus 3.4 lists none, though S3 lists each object as its version ``null``: a client
+that empties a bucket by its versions finds nothing to delete. So its objects are asked for where it lists no version.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ from s3proxy.resign.target import with_query
 from s3proxy.s3.address import escape_name
 from s3proxy.s3.errors import InternalError, NotImplementedByProxy
 from s3proxy.s3.head import RequestHead
-from s3proxy.s3.operation import Operation
+from s3proxy.s3.operation import LIST_OBJECT_VERSIONS, LIST_OBJECTS, Operation
 from s3proxy.s3.query import decode_item, query_items
 
 MAX_PAGES = 16
@@ -49,7 +52,10 @@ Names of one page, as at S3.
 """
 
 _ENTRIES = frozenset({"CommonPrefixes", "Contents", "DeleteMarker", "Version"})
-_WILDCARDS = re.compile(rb"[%_]")
+WILDCARDS = re.compile(rb"[%_]")
+"""
+What stands for other characters in an SQL ``LIKE``.
+"""
 _OF_KEYS = ("Marker", "NextMarker")
 _OF_VERSIONS = ("KeyMarker", "NextKeyMarker")
 _WANTED = (
@@ -79,6 +85,7 @@ class Page:
     Args:
         head: What the backend gets to see.
         wanted: What the client asked for.
+        hides_unversioned: Whether a list of versions is empty where there never were any.
 
     Raises:
         NotImplementedByProxy: Common prefixes of versions are asked for, below a prefix that has a wildcard.
@@ -92,6 +99,8 @@ class Page:
         "_asked_count",
         "_delimiter",
         "_first_marker",
+        "_hides_unversioned",
+        "_lists_objects",
         "_lists_versions",
         "_markers",
         "_max_keys",
@@ -102,10 +111,15 @@ class Page:
         "head",
     )
 
-    def __init__(self, operation: Operation, head: RequestHead, wanted: RequestHead) -> None:
+    def __init__(
+        self, operation: Operation, head: RequestHead, wanted: RequestHead, *, hides_unversioned: bool = False
+    ) -> None:
         items = dict(query_items(wanted.raw_query or b""))
         self._operation = operation
-        self._lists_versions = operation.name == "ListObjectVersions"
+        self._lists_versions = operation is LIST_OBJECT_VERSIONS
+        self._hides_unversioned = self._lists_versions and hides_unversioned
+        # Whether they are asked for in the place of versions.
+        self._lists_objects = False
         self.head = head
         self._prefix = items.get(b"prefix", b"")
         self._delimiter = items.get(b"delimiter", b"")
@@ -116,7 +130,7 @@ class Page:
         self._markers = {marker}
         self._first_marker = marker[0]
         self._asked_count = 1
-        self._rolls_up = bool(self._delimiter) and _WILDCARDS.search(self._prefix) is not None
+        self._rolls_up = bool(self._delimiter) and WILDCARDS.search(self._prefix) is not None
         if self._rolls_up:
             if self._lists_versions:
                 raise NotImplementedByProxy
@@ -125,7 +139,7 @@ class Page:
 
     @property
     def _marker_name(self) -> bytes:
-        return b"key-marker" if self._lists_versions else b"marker"
+        return b"key-marker" if self._lists_versions and not self._lists_objects else b"marker"
 
     def edit(self, document: bytes) -> bytes:
         """
@@ -137,15 +151,23 @@ class Page:
         """
         self.following = None
         reading = read_listing_elements(document, _WANTED)
-        check_root(self._operation, reading)
+        if reading.root_name == "ListVersionsResult":
+            # A storage that answers versions whatever it is asked for has none.
+            self._lists_objects = False
+        check_root(LIST_OBJECTS if self._lists_objects else self._operation, reading)
+        if self._lists_objects:
+            reading = read_listing_elements(reading.written(_as_versions(reading)), _WANTED)
         is_encoded = reading.root_text("EncodingType") == "url"
         entries = _entries(reading, is_encoded=is_encoded)
+        if self._hides_unversioned and self._max_keys and not entries:
+            self._hides_unversioned = False
+            self._lists_objects = True
+            self.following = self._ask_for_objects()
+            return document
         kept = [entry for entry in entries if entry.name.startswith(self._prefix)]
-        if self._rolls_up:
-            # Who goes on behind a common prefix, or behind a key of it, has seen it.
-            kept = [entry for entry in kept if self._listed_name(entry.name) > self._first_marker]
-        elif self._first_marker:
-            # Walrus leaves out the common prefix that is the marker, but not a key of it which it lists as a key.
+        if self._first_marker:
+            # Who goes on behind a common prefix has seen it; who goes on behind a key of it has not, as at S3. Walrus
+            # leaves out the common prefix that is the marker, but not a key of it which it lists as a key.
             kept = [entry for entry in kept if self._listed_name(entry.name) != self._first_marker]
         last = None if self._lists_versions else self._last_name(kept)
         is_cut = last is not None
@@ -214,7 +236,7 @@ class Page:
 
     def _ask_for(self, marker: tuple[bytes, bytes]) -> RequestHead:
         replaced = {self._marker_name: marker[0], b"version-id-marker": marker[1]}
-        if not self._lists_versions:
+        if not self._lists_versions or self._lists_objects:
             del replaced[b"version-id-marker"]
             replaced[b"max-keys"] = b"%d" % MAX_KEYS
         items = [
@@ -224,6 +246,15 @@ class Page:
         ]
         items += [b"%s=%s" % (name, escape_name(value, "")) for name, value in replaced.items()]
         return with_query(self.head, b"&".join(items))
+
+    def _ask_for_objects(self) -> RequestHead:
+        kept, names = [], {b"versions", b"key-marker", b"version-id-marker"}
+        for item in (self.head.raw_query or b"").split(b"&"):
+            if item and decode_item(item.partition(b"=")[0]) not in names:
+                kept.append(item)
+        if self._first_marker:
+            kept.append(b"marker=" + escape_name(self._first_marker, ""))
+        return with_query(self.head, b"&".join(kept) if kept else None)
 
     def _written(
         self,
@@ -293,6 +324,35 @@ class Page:
             return kept, []
         found -= {entry.name for entry in left if entry.element.name == "Prefix"}
         return left, sorted(found | {entry.name for entry in old})
+
+
+_RENAMED = {
+    b"ListBucketResult": b"ListVersionsResult",
+    b"Contents": b"Version",
+    b"Marker": b"KeyMarker",
+    b"NextMarker": b"NextKeyMarker",
+}
+_NULL_VERSION = b"<%bVersionId>null</%bVersionId><%bIsLatest>true</%bIsLatest>"
+
+
+def _as_versions(reading: Reading) -> bytes:
+    """
+    Make a list of versions of a list of objects: each is the only one of its key.
+
+    Raises:
+        InternalError: It has a CDATA section, which may have what looks like a tag.
+    """
+    root = reading.root
+    if root is None or b"<![CDATA[" in reading.document:
+        raise InternalError
+    prefix = root.prefix.encode()
+    told = _NULL_VERSION % ((prefix,) * 4)
+
+    def renamed(found: re.Match[bytes]) -> bytes:
+        tag = found[1] + prefix + _RENAMED[found[2]]
+        return told + tag if found[0].startswith(b"</") and found[2] == b"Contents" else tag
+
+    return re.sub(rb"(</?)%b(%b)(?=[\s/>])" % (re.escape(prefix), b"|".join(_RENAMED)), renamed, reading.document)
 
 
 def _entries(reading: Reading, *, is_encoded: bool) -> list[_Entry]:

@@ -153,11 +153,14 @@ class Restrictions:
         refused_names: Found in whatever a list is asked for and its document repeats: it could not be written.
         refused_headers: Names, lower case, that no write may have: the storage would do the rest.
         refused_object_headers: Those that no object may have.
-        ignores_acl_of_copies: Whether ``x-amz-acl`` of a copy has no effect.
+        ignores_acls: Whether ``x-amz-acl`` has no effect: all is ``private``.
+        ignores_acl_of_copies: Whether that of a copy has none.
         lossy_headers: Those of an object that are not stored and change nothing else; they are not sent.
         lossy_headers_of_copies: Further ones that are not stored of a copy.
+        lossy_properties: Further ones that are not stored of any object, and of a copy whatever its directive says.
         refuses_loss: Whether an object with such a header is refused.
         refused_parameters: Query names that an operation has in S3, and not there.
+        max_document_size: Bytes of a document, as it is sent; 0 for any. A longer one is read as if it were empty.
     """
 
     max_key_length: int = 0
@@ -170,11 +173,14 @@ class Restrictions:
     refused_names: re.Pattern[bytes] | None = None
     refused_headers: frozenset[bytes] = frozenset()
     refused_object_headers: frozenset[bytes] = frozenset()
+    ignores_acls: bool = False
     ignores_acl_of_copies: bool = False
     lossy_headers: frozenset[bytes] = frozenset()
     lossy_headers_of_copies: frozenset[bytes] = frozenset()
+    lossy_properties: frozenset[bytes] = frozenset()
     refuses_loss: bool = False
     refused_parameters: Mapping[str, frozenset[bytes]] = field(default_factory=dict)
+    max_document_size: int = 0
 
 
 BY_STATUS = (b"", b"")
@@ -228,12 +234,14 @@ class Profile:
         mends_reads: Whether Range and conditions of a GET must be put as it reads them, and ranged answers be mended.
             Conditions on the source of a copy are not sent, but judged by a HEAD before the copy.
         range_limits: Which ranges of a measured object it cannot be asked for.
+        misreads_documents: Whether it takes documents otherwise than S3, and gets them written anew.
         writes_own_errors: Whether its error documents are not S3's, and are written anew.
         checks_results: Whether it answers success to what has failed: each success is checked, and documents are put as
             S3 writes them. An entity tag is compared with the MD5 where the client sent one.
         loses_objects: Whether it may answer success to an object that it has not stored: the MD5 of each is computed
             here, and compared with the entity tag. No body is spliced then.
         filters_pages: Whether a listing may have names that do not begin with the prefix.
+        hides_unversioned: Whether its list of versions is empty for a bucket that never had any.
         overrides_answers: Whether ``response-*`` is kept from it, and done here: it reads or signs none of that.
         lists_v1: Whether it knows only the first version of a bucket's listing.
         unencoded_lists: Names of lists, of either version, whose names it does not encode, or not all of them, or does
@@ -245,6 +253,7 @@ class Profile:
         refused_part_sources: Found in the source of an UploadPartCopy, decoded, which it reads as another.
         facts: What tells this version from the others of its family: names of probes of ``s3proxy doctor``, each with
             whether it is so. Nothing is mended by it.
+        misread_hosts: Found in the host that it is told, it would take what is before that for a bucket; None for none.
         deletes_one_by_one: Whether DeleteObjects, which it lacks, is carried out as one DELETE for each object.
         target: How it reads a target; None to send the client's own, byte for byte.
         restrictions: What it would not do as S3 does; None for nothing.
@@ -259,6 +268,8 @@ class Profile:
         ignores_owners: Whether it does not look who is to have a bucket: x-amz-expected-bucket-owner.
         misreads_sources: Whether it reads conditions on a copy's source otherwise than S3, or not at all.
         lacks_multipart: Whether it has no multipart uploads: they are kept here until they are complete, or refused.
+        keeps_former_parts: Whether an object that was uploaded in parts has their content for ever, whatever is put
+            over it: uploads may be kept here, so that there is no such object.
     """
 
     name: str
@@ -285,10 +296,12 @@ class Profile:
     error_codes: Mapping[bytes, tuple[bytes, bytes]] = field(default_factory=dict)
     mends_reads: bool = False
     range_limits: RangeLimits = field(default_factory=RangeLimits)
+    misreads_documents: bool = False
     writes_own_errors: bool = False
     checks_results: bool = False
     loses_objects: bool = False
     filters_pages: bool = False
+    hides_unversioned: bool = False
     overrides_answers: bool = False
     lists_v1: bool = False
     unencoded_lists: frozenset[str] = frozenset()
@@ -296,6 +309,7 @@ class Profile:
     refused_keys: re.Pattern[bytes] | None = None
     refused_buckets: re.Pattern[bytes] | None = None
     refused_part_sources: re.Pattern[bytes] | None = None
+    misread_hosts: re.Pattern[str] | None = None
     deletes_one_by_one: bool = False
     target: TargetForm | None = None
     restrictions: Restrictions | None = None
@@ -310,6 +324,7 @@ class Profile:
     ignores_owners: bool = False
     misreads_sources: bool = False
     lacks_multipart: bool = False
+    keeps_former_parts: bool = False
     is_plain: bool = field(init=False)
     "whether nothing of a request or an answer is to be mended, but for `unencoded_lists`"
     taken_operations: frozenset[str] = field(init=False)
@@ -439,6 +454,8 @@ _RESTRICTIONS = Restrictions(
     # In SQL's LIKE a backslash escapes. The wildcards there only find too much.
     refused_prefixes=re.compile(rb"\\"),
     refused_names=re.compile(_NOT_IN_XML),
+    # There is one class, and nothing is redirected.
+    lossy_properties=frozenset({b"x-amz-storage-class", b"x-amz-website-redirect-location"}),
 )
 
 _WALRUS_RESTRICTIONS = replace(
@@ -461,6 +478,8 @@ _WALRUS_RESTRICTIONS = replace(
     ignores_acl_of_copies=True,
     lossy_headers=frozenset({b"cache-control", b"content-language", b"expires"}),
     lossy_headers_of_copies=frozenset({b"content-disposition", b"content-type"}),
+    # HTTP_MAX_CHUNK_BYTES of StackConfiguration: a larger body comes in chunks, and the first is the document.
+    max_document_size=102_400,
 )
 
 _CODINGS = frozenset({b"accept-encoding"})
@@ -488,6 +507,7 @@ _EUCALYPTUS = Profile(
     refused_keys=re.compile(_NOT_IN_XML),
     # The size of a range is an int there: a longer one gets no answer.
     range_limits=RangeLimits(max_size=(1 << 31) - 1),
+    misreads_documents=True,
     writes_own_errors=True,
     checks_results=True,
     filters_pages=True,
@@ -601,6 +621,8 @@ PROFILES: dict[str, Profile] = {
             # If the database refuses the record, the answer is 200 with the entity tag of the former content.
             loses_objects=True,
             facts={"error-plain": False, "etag-quoted": False, "range-status": True, "versioning": True},
+            misread_hosts=re.compile(r"\.walrus", re.IGNORECASE),
+            hides_unversioned=True,
             deletes_one_by_one=True,
             # It drops each "/services/Walrus" of a path, joins slashes and cuts those at the end; then it decodes.
             target=TargetForm("", _WALRUS_QUERY),
@@ -637,7 +659,16 @@ PROFILES: dict[str, Profile] = {
             operations=WALRUSBACKEND_OPERATIONS,
             lacks_location=True,
             deletes_one_by_one=True,
-            restrictions=replace(_WALRUS_RESTRICTIONS, refused_parameters={"DeleteObject": frozenset({b"versionId"})}),
+            # Two bodies that come at once share a place by bucket, key and part with dots between them: "b.c" of "a",
+            # "c" of "a.b". It keeps one of them, and answers both with the entity tag of that.
+            loses_objects=True,
+            keeps_former_parts=True,
+            restrictions=replace(
+                _WALRUS_RESTRICTIONS,
+                refused_parameters={"DeleteObject": frozenset({b"versionId"})},
+                # It knows no rights: whoever may ask it may do all.
+                ignores_acls=True,
+            ),
         ),
         Profile(
             "riakcs",

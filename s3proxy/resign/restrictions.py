@@ -5,8 +5,11 @@ What S3 has, and a storage would lose, mistake or never answer: it is refused be
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
+from s3proxy.resign.documents import check_rights, checks_rights
 from s3proxy.resign.headers import strike_aws_chunked
+from s3proxy.resign.listing import read_token
 from s3proxy.resign.profiles import Profile, Restrictions
 from s3proxy.resign.target import PAGE_LENGTH_NAMES
 from s3proxy.s3.address import Address
@@ -31,6 +34,19 @@ _OBJECT_WRITES = frozenset({PUT_OBJECT, COPY_OBJECT, CREATE_MULTIPART_UPLOAD})
 _TEXT_HEADERS = frozenset({b"content-disposition", b"content-type"})
 _READ_HEADERS = _TEXT_HEADERS | {b"cache-control", b"content-encoding", b"content-language", b"content-md5", b"expires"}
 _ESCAPED = b"x-amz-copy-source"
+_STORAGE_CLASS = b"x-amz-storage-class"
+_CANNED_ACLS = frozenset(
+    {
+        b"authenticated-read",
+        b"aws-exec-read",
+        b"bucket-owner-full-control",
+        b"bucket-owner-read",
+        b"log-delivery-write",
+        b"private",
+        b"public-read",
+        b"public-read-write",
+    }
+)
 _NO_NAMES: frozenset[bytes] = frozenset()
 
 
@@ -47,6 +63,8 @@ def check_restrictions(profile: Profile, head: RequestHead, address: Address, cl
         KeyTooLongError: The key is longer than what the storage keeps.
         MetadataTooLarge: A value is.
         InvalidArgument: A header or parameter has no meaning in S3, or bytes that the storage reads as others.
+        MissingSecurityHeader: Rights are set, and none is named.
+        UnexpectedContent: They are named in a header and in a document.
     """
     restrictions, operation = profile.restrictions, classification.operation
     if restrictions is None:
@@ -54,6 +72,8 @@ def check_restrictions(profile: Profile, head: RequestHead, address: Address, cl
     if address.bucket:
         check_bucket(address.bucket)
     check_parameters(restrictions, operation, classification.passed_names)
+    if profile.misreads_documents and checks_rights(operation):
+        check_rights(head.fields, has_document=head.has_body)
     if not operation.is_read:
         _check_write(restrictions, head, address, operation)
     for name, values in head.fields.items():
@@ -63,6 +83,9 @@ def check_restrictions(profile: Profile, head: RequestHead, address: Address, cl
                     # Its decoder makes other characters of them, and then finds our signature wrong.
                     raise InvalidArgument("The storage takes ASCII alone in this header.", name.decode(), value)
     if head.raw_query and classification.passed_names:
+        if profile.lacks_multipart and operation.is_part_of_upload:
+            # Who lists them here reads no patterns.
+            restrictions = replace(restrictions, refused_delimiters=None, refused_prefixes=None)
         _check_query(restrictions, head.raw_query, address, classification)
 
 
@@ -92,12 +115,19 @@ def lossy_headers(restrictions: Restrictions, head: RequestHead, operation: Oper
     """
     Return the names of a request's headers, in lower case, that the storage does not keep, and S3 would.
     """
-    if not _describes_object(head, operation):
-        return _NO_NAMES
-    names = restrictions.lossy_headers
-    if operation is COPY_OBJECT:
-        names |= restrictions.lossy_headers_of_copies
-    return names & head.fields.keys()
+    names = _NO_NAMES
+    if _describes_object(head, operation):
+        names = restrictions.lossy_headers
+        if operation is COPY_OBJECT:
+            names |= restrictions.lossy_headers_of_copies
+    if operation in _OBJECT_WRITES:
+        # S3 asks for them with each copy, whatever becomes of the metadata.
+        names |= restrictions.lossy_properties
+    lost = names & head.fields.keys()
+    if _STORAGE_CLASS in lost and head.fields[_STORAGE_CLASS] == [b"STANDARD"]:
+        # That is what each object has there.
+        lost -= {_STORAGE_CLASS}
+    return lost
 
 
 def _describes_object(head: RequestHead, operation: Operation) -> bool:
@@ -105,7 +135,7 @@ def _describes_object(head: RequestHead, operation: Operation) -> bool:
     Return True if the headers of a request become those of an object.
     """
     if operation is COPY_OBJECT:
-        return (head.fields.value(b"x-amz-metadata-directive") or b"").upper() == b"REPLACE"
+        return head.fields.value(b"x-amz-metadata-directive") == b"REPLACE"
     return operation in _OBJECT_WRITES
 
 
@@ -113,20 +143,21 @@ def _check_write(restrictions: Restrictions, head: RequestHead, address: Address
     fields = head.fields
     if not restrictions.refused_headers.isdisjoint(fields):
         raise NotImplementedByProxy
+    _check_acl(restrictions, head, operation)
     if operation is COPY_OBJECT:
         _check_copy(restrictions, head)
     if operation in _OBJECT_WRITES or operation is UPLOAD_PART:
         limit, length = restrictions.max_key_length, len(address.key.decode())
         if limit and length > limit:
             raise KeyTooLongError(length, limit)
+    if restrictions.refuses_loss and lossy_headers(restrictions, head, operation):
+        raise NotImplementedByProxy
     if not _describes_object(head, operation):
         return
     for name in restrictions.refused_object_headers & fields.keys():
         value = b",".join(fields[name])
         if name != b"content-encoding" or strike_aws_chunked(value).lower() not in {b"", b"identity"}:
             raise NotImplementedByProxy
-    if restrictions.refuses_loss and lossy_headers(restrictions, head, operation):
-        raise NotImplementedByProxy
     if restrictions.max_value_length:
         _check_values(head, restrictions.max_value_length)
 
@@ -142,10 +173,25 @@ def _check_values(head: RequestHead, limit: int) -> None:
             raise MetadataTooLarge(length, limit)
 
 
-def _check_copy(restrictions: Restrictions, head: RequestHead) -> None:
+def _check_acl(restrictions: Restrictions, head: RequestHead, operation: Operation) -> None:
+    """
+    Refuse rights that the storage does not give, and a list of rights that is none of S3's: it would be ``private``.
+    """
     acl = head.fields.value(b"x-amz-acl")
-    if restrictions.ignores_acl_of_copies and acl is not None and acl.lower() != b"private":
+    if acl is None:
+        return
+    if acl not in _CANNED_ACLS:
+        raise InvalidArgument("There is no such canned ACL.", "x-amz-acl", acl)
+    is_ignored = restrictions.ignores_acls or (restrictions.ignores_acl_of_copies and operation is COPY_OBJECT)
+    if is_ignored and acl != b"private":
         raise NotImplementedByProxy
+
+
+def _check_copy(restrictions: Restrictions, head: RequestHead) -> None:
+    directive = head.fields.value(b"x-amz-metadata-directive")
+    if directive not in {None, b"COPY", b"REPLACE"}:
+        # It is COPY to Walrus, and new metadata would be lost.
+        raise InvalidArgument("Unknown metadata directive.", "x-amz-metadata-directive", directive)
     read_copy_source(restrictions, head)
 
 
@@ -193,12 +239,34 @@ def _check_query(
         except UnicodeDecodeError:
             raise InvalidArgument("The value is not UTF-8", name.decode(), value) from None
         if not address.bucket:
+            if name == b"continuation-token" and value:
+                # There is one page of buckets.
+                raise _bad_token(value)
             continue
         pattern, unwritten = refused.get(name), restrictions.refused_names
         if pattern is not None and pattern.search(value) is not None:
             raise NotImplementedByProxy
+        if name == b"continuation-token":
+            _check_token(value, unwritten)
         if unwritten is not None and name in _REPEATED and unwritten.search(value) is not None:
             raise InvalidArgument("The storage cannot write such a name into a list", name.decode(), value)
+
+
+def _check_token(token: bytes, unwritten: re.Pattern[bytes] | None) -> None:
+    """
+    Refuse a token that no list has told: it would name a key that none can tell.
+    """
+    marker = read_token(token)
+    try:
+        marker.decode()
+    except UnicodeDecodeError:
+        raise _bad_token(token) from None
+    if unwritten is not None and unwritten.search(marker) is not None:
+        raise _bad_token(token)
+
+
+def _bad_token(token: bytes) -> InvalidArgument:
+    return InvalidArgument("The continuation token provided is incorrect", "continuation-token", token)
 
 
 def _is_page_length(value: bytes) -> bool:

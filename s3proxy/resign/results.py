@@ -12,12 +12,22 @@ from __future__ import annotations
 
 import re
 
-from s3proxy.resign.elements import Element, Reading, character_data, read_elements, replace_contents
-from s3proxy.s3.errors import InternalError
+from s3proxy.resign.elements import (
+    Element,
+    Reading,
+    character_data,
+    read_elements,
+    remove_elements,
+    replace_contents,
+)
+from s3proxy.s3.errors import InternalError, NoSuchLifecycleConfiguration
 from s3proxy.s3.head import HeaderList, ResponseHead
 from s3proxy.s3.operation import (
     COPY_OBJECT,
+    GET_BUCKET_LIFECYCLE,
+    GET_BUCKET_VERSIONING,
     GET_OBJECT,
+    HEAD_BUCKET,
     HEAD_OBJECT,
     LIST_OBJECT_VERSIONS,
     LIST_OBJECTS,
@@ -60,7 +70,14 @@ LISTINGS = frozenset({LIST_OBJECT_VERSIONS, LIST_OBJECTS, LIST_OBJECTS_V2})
 _WRITES = frozenset({PUT_OBJECT, UPLOAD_PART})
 _READS = frozenset({GET_OBJECT, HEAD_OBJECT})
 _FAULT_ROOTS = frozenset({"Error", "ErrorResponse", "ExceptionResponse", "Response"})
-_WANTED = frozenset({"CopyObjectResult", "ETag", "LastModified"})
+_WANTED = frozenset({"CopyObjectResult", "ETag", "LastModified", "Rule", "Status"})
+_NAMES_OF = {
+    "ListBuckets": {"Bucket": "Name"},
+    "ListMultipartUploads": {"CommonPrefixes": "Prefix", "Upload": "Key"},
+}
+"""
+By operation: the elements that its list is made of, and which of their children is their name.
+"""
 _MD5 = re.compile(rb"[0-9a-f]{32}")
 
 
@@ -86,7 +103,7 @@ def check_head(operation: Operation, answer: ResponseHead, md5: bytes | None) ->
 
     Raises:
         DisbelievedError: An object or a part is stored without an entity tag, or with that of other bytes. Or an object
-            is read that looks like a document of the service.
+            is read that looks like a document of the service; or a HEAD of a bucket has one, which is its fault.
     """
     etag = (answer.fields.value(b"etag") or b"").strip(b'"')
     if operation in _WRITES:
@@ -97,6 +114,8 @@ def check_head(operation: Operation, answer: ResponseHead, md5: bytes | None) ->
     elif operation in _READS and not etag and b"last-modified" not in answer.fields and _is_xml(answer):
         # An object always has both.
         raise DisbelievedError("etag")
+    elif operation is HEAD_BUCKET and answer.content_length and _is_xml(answer):
+        raise DisbelievedError("document")
 
 
 def _is_xml(answer: ResponseHead) -> bool:
@@ -137,6 +156,7 @@ def mend_result(operation: Operation, document: bytes) -> bytes:
 
     Raises:
         DisbelievedError: It is not the operation's.
+        NoSuchLifecycleConfiguration: It has no rule.
     """
     if not has_document(operation):
         if is_fault(document):
@@ -146,7 +166,34 @@ def mend_result(operation: Operation, document: bytes) -> bytes:
     if operation is COPY_OBJECT:
         return _copy_result(reading)
     check_root(operation, reading)
+    if operation is GET_BUCKET_LIFECYCLE and "Rule" not in {element.name for element in reading.elements}:
+        raise NoSuchLifecycleConfiguration
+    if operation is GET_BUCKET_VERSIONING:
+        # S3 tells no status of a bucket that never had versions, and clients know no third one.
+        never = [element for element in reading.elements if element.name == "Status" and element.text == "Disabled"]
+        return remove_elements(reading.document, never)
     return replace_contents(reading.document, quoted_tags(reading))
+
+
+def with_prefix(operation: Operation, document: bytes, prefix: bytes) -> bytes:
+    """
+    Return a list of buckets, or of uploads, without those whose name does not begin so.
+
+    Raises:
+        DisbelievedError: It is another document.
+    """
+    names = _NAMES_OF[operation.name]
+    reading = read_elements(document, {*names, *names.values()})
+    check_root(operation, reading)
+    others, name = [], ""
+    for element in reading.elements:
+        if names.get(element.parent) == element.name:
+            name = element.text
+        elif element.name in names:
+            if not name.encode().startswith(prefix):
+                others.append(element)
+            name = ""
+    return remove_elements(reading.document, others)
 
 
 def _copy_result(reading: Reading) -> bytes:

@@ -394,6 +394,33 @@ class MalformedXML(S3Error):
     default_message = "The XML you provided was not well-formed or did not validate against our published schema"
 
 
+class MissingSecurityHeader(S3Error):
+    code = "MissingSecurityHeader"
+    status = 400
+    default_message = "Your request was missing a required header"
+
+    def __init__(self, header: str) -> None:
+        super().__init__(MissingHeaderName=header)
+
+
+class MalformedACLError(S3Error):
+    code = "MalformedACLError"
+    status = 400
+    default_message = "The XML you provided was not well-formed or did not validate against our published schema"
+
+
+class UnexpectedContent(S3Error):
+    code = "UnexpectedContent"
+    status = 400
+    default_message = "This request does not support content"
+
+
+class NoSuchLifecycleConfiguration(S3Error):
+    code = "NoSuchLifecycleConfiguration"
+    status = 404
+    default_message = "The lifecycle configuration does not exist"
+
+
 class MaxMessageLengthExceeded(S3Error):
     code = "MaxMessageLengthExceeded"
     status = 400

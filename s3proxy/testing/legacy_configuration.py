@@ -55,7 +55,7 @@ class Configuration:
         return document("AccessControlPolicy", write_grants(self._objects.settings(bucket).get("grants", [])))
 
     def _put_bucket_acl(self, call: Call, bucket: Folder) -> Reply:
-        self._objects.change_settings(bucket, grants=_asked_grants(call))
+        self._objects.change_settings(bucket, grants=_asked_grants(call, self._quirks))
         return _done("SetRESTBucketAccessControlPolicyResponse", "204")
 
     def _get_object_acl(self, call: Call, bucket: Folder) -> Reply:
@@ -63,7 +63,7 @@ class Configuration:
 
     def _put_object_acl(self, call: Call, bucket: Folder) -> Reply:
         folder, stored = self._find(call, bucket)
-        stored.grants[:] = _asked_grants(call)
+        stored.grants[:] = _asked_grants(call, self._quirks)
         folder.describe(stored, call.key if folder is bucket else stored.version)
         return _done("SetRESTObjectAccessControlPolicyResponse", "204")
 
@@ -85,7 +85,7 @@ class Configuration:
         return document("VersioningConfiguration", element("Status", status) if status else "")
 
     def _put_versioning(self, call: Call, bucket: Folder) -> Reply:
-        status = (parse_document(call.body).findtext("Status") or "").strip()
+        status = (parse_document(call.body, self._quirks).findtext("Status") or "").strip()
         if status == ENABLED or (status == "Suspended" and self._versions.status(bucket)):
             self._objects.change_settings(bucket, versioning=status)
         return document("SetBucketVersioningStatusResponse", "")
@@ -104,7 +104,8 @@ class Configuration:
             element("MaxKeys", "1000"),
             element("IsTruncated", "false"),
         ]
-        for key in self._versions.keys(bucket):
+        is_hidden = self._quirks.hides_unversioned and not self._versions.status(bucket)
+        for key in [] if is_hidden else self._versions.keys(bucket):
             if not key.startswith(prefix):
                 continue
             versions = self._versions.all_of(bucket, key)
@@ -131,7 +132,7 @@ class Configuration:
         return document("BucketLoggingStatus", f"<LoggingEnabled>{content}</LoggingEnabled>")
 
     def _put_logging(self, call: Call, bucket: Folder) -> Reply:
-        root = parse_document(call.body)
+        root = parse_document(call.body, self._quirks)
         name = (root.findtext(".//TargetBucket") or "").strip()
         if name and not self._objects.bucket(name).exists:
             raise Refusal(400, "InvalidTargetBucketForLogging", resource=name)
@@ -140,10 +141,10 @@ class Configuration:
         return document("SetBucketLoggingStatusResponse", "")
 
 
-def _asked_grants(call: Call) -> list[list[str]]:
+def _asked_grants(call: Call, quirks: Quirks) -> list[list[str]]:
     if b"x-amz-acl" in call.fields or call.body is None:
         return canned_grants(call.fields.get(b"x-amz-acl"))
-    return read_grants(parse_document(call.body))
+    return read_grants(parse_document(call.body, quirks))
 
 
 def _done(name: str, code: str) -> Reply:

@@ -31,6 +31,7 @@ class StoredObject:
         version: The id of this version.
         number: The position of this version among those of its key.
         is_marker: It says that the key was deleted.
+        is_joined: It was uploaded in parts.
     """
 
     key: str
@@ -43,6 +44,7 @@ class StoredObject:
     version: str = "null"
     number: int = 0
     is_marker: bool = False
+    is_joined: bool = False
 
 
 class IncomingBody:

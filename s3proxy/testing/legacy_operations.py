@@ -34,7 +34,7 @@ from s3proxy.testing.legacy_messages import (
     name_element,
     parse_document,
 )
-from s3proxy.testing.legacy_objects import Folder, ObjectDirectory, StoredObject
+from s3proxy.testing.legacy_objects import Folder, IncomingBody, ObjectDirectory, StoredObject
 from s3proxy.testing.legacy_quirks import Quirks
 from s3proxy.testing.legacy_signature import RESPONSE_OVERRIDES, SUBRESOURCES, parse_http_date
 from s3proxy.testing.legacy_versions import ENABLED, NULL_VERSION, Versions
@@ -339,7 +339,7 @@ class Operations:
         if b"content-md5" not in call.fields:
             raise Refusal(400, "InvalidRequest", "Missing required header for this request: Content-MD5")
         _check_md5(call)
-        root = parse_document(call.body)
+        root = parse_document(call.body, self._quirks)
         is_quiet = (root.findtext("Quiet") or "").strip() == "true"
         keys = [item.findtext("Key") or "" for item in root.iter("Object")]
         for key in keys:
@@ -512,9 +512,25 @@ class Operations:
     def _store(self, call: Call, folder: Folder, key: str, headers: dict[str, str]) -> StoredObject:
         body = call.body if call.body is not None else self._objects.receive()
         grants = canned_grants(call.fields.get(b"x-amz-acl"))
-        stored = self._versions.put(folder, key, body, self._wall_clock().timestamp(), headers, grants=grants)
+        parts = self._former_parts(folder, key)
+        stored = self._versions.put(
+            folder, key, body, self._wall_clock().timestamp(), headers, grants=grants, is_joined=parts is not None
+        )
+        if parts is not None:
+            folder.overwrite_content(stored, parts)
         self.stored_count += 1
         return stored
+
+    def _former_parts(self, folder: Folder, key: str) -> IncomingBody | None:
+        """
+        Return the content that an object keeps which is there, or None.
+        """
+        former = folder.find(key)
+        if not self._quirks.keeps_former_parts or former is None or not former.is_joined:
+            return None
+        parts = self._objects.receive()
+        parts.append_file(folder.content_path(former))
+        return parts
 
     def _join(
         self,
@@ -526,16 +542,24 @@ class Operations:
         etag: str | None = None,
         modified: float | None = None,
         grants: list[list[str]] | None = None,
+        *,
+        is_upload: bool = False,
     ) -> StoredObject:
         body = self._objects.receive()
+        parts = None if is_upload else self._former_parts(bucket, key)
         try:
             for piece in pieces:
                 body.append_file(source.content_path(piece))
             if modified is None:
                 modified = self._wall_clock().timestamp()
-            stored = self._versions.put(bucket, key, body, modified, headers, etag=etag, grants=grants or [])
+            is_joined = is_upload or parts is not None
+            stored = self._versions.put(
+                bucket, key, body, modified, headers, etag=etag, grants=grants or [], is_joined=is_joined
+            )
         finally:
             body.discard()
+        if parts is not None:
+            bucket.overwrite_content(stored, parts)
         self.stored_count += 1
         return stored
 
@@ -572,7 +596,7 @@ class Operations:
         upload = self._find_upload(call, bucket)
         parts: list[StoredObject] = []
         previous = 0
-        for item in parse_document(call.body).iter("Part"):
+        for item in parse_document(call.body, self._quirks).iter("Part"):
             for child in item:
                 if child.tag not in {"PartNumber", "ETag"}:
                     raise Refusal(400, "MalformedXML", f"{child.tag} is not known here")
@@ -590,7 +614,7 @@ class Operations:
         if self._quirks.uuid_etags:
             etag = f"uuid-{uuid.uuid4()}"
         headers = _find(upload, "").headers
-        stored = self._join(bucket, call.key, upload, parts, headers, etag)
+        stored = self._join(bucket, call.key, upload, parts, headers, etag, is_upload=True)
         upload.remove()
         host = call.fields.get(b"host", b"").decode("latin-1")
         return document(

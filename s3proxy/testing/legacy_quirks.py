@@ -91,6 +91,8 @@ class Quirks:
         loses_long_values: PutObject with a key, a type or a value of more than 255 characters is answered 200 and not
             stored; a former object keeps its description and has the new content.
         refuses_long_values: The same request is a fault, and nothing is stored.
+        loses_documents: A document that it cannot read, or that is above 100 KiB, is taken for an empty one; so are
+            elements whose names have a prefix. A condition in DeleteObjects is not read.
         short_heads: A request line above 4,096 bytes is 500, and headers above 8,192 bytes are 400.
         overflows_max_keys: ``max-keys`` has no maximum; one of 2147483647 lists nothing, and a text is a fault.
         regex_delimiters: ``delimiter`` is a regular expression.
@@ -99,9 +101,11 @@ class Quirks:
         writes_as_woodstox: In the documents of listings CR is ``&#xd;``, ``>`` stays where it may, U+FFFE is
             ``&#xfffe;``, which no parser takes, and with a control character in a key the listing is 400.
         like_prefixes: ``prefix`` is a pattern of SQL: ``_`` is any character, ``%`` any text, a backslash escapes.
+        hides_unversioned: A list of the versions of a bucket that never had any is empty.
         folds_parameter_names: Query names are read in any case; of repeated ones the last is.
         cuts_values: A query value with ``=`` in it is dropped.
         cuts_signed_values: In the signature a query value ends at ``=``.
+        keeps_former_parts: An object that was uploaded in parts has their content, whatever is put or copied over it.
         own_parameters: ``IsCompressed=true`` takes the length of an object away, and ``maxkeys`` is a fault.
         faults_on_empty_values: A sub-resource with ``=`` and no value is a fault.
         takes_query_v2: Signature V2 in the query is known.
@@ -169,15 +173,18 @@ class Quirks:
     any_bucket_name: bool = False
     loses_long_values: bool = False
     refuses_long_values: bool = False
+    loses_documents: bool = False
     short_heads: bool = False
     overflows_max_keys: bool = False
     regex_delimiters: bool = False
     lists_folders_as_keys: bool = False
     writes_as_woodstox: bool = False
     like_prefixes: bool = False
+    hides_unversioned: bool = False
     folds_parameter_names: bool = False
     cuts_values: bool = False
     cuts_signed_values: bool = False
+    keeps_former_parts: bool = False
     own_parameters: bool = False
     faults_on_empty_values: bool = False
     takes_query_v2: bool = False
@@ -253,6 +260,8 @@ MODES: dict[str, Quirks] = {
         removes_service_paths=True,
         walrus_bucket_names=True,
         loses_long_values=True,
+        loses_documents=True,
+        hides_unversioned=True,
         takes_query_v2=True,
     ),
     "walrusbackend-4.x": replace(
@@ -267,12 +276,14 @@ MODES: dict[str, Quirks] = {
         creates_once=True,
         faults_on_empty_values=True,
         any_bucket_name=True,
+        keeps_former_parts=True,
         refuses_long_values=True,
     ),
     "osg-4.3": Quirks(
         service_path=b"/services/objectstorage",
         signs_service_path="either",
         hashes_buffer=True,
+        loses_documents=True,
         repeats_amz_date=True,
         plus_is_space=True,
         object_parameters=OBJECT_PARAMETERS | LISTING_PARAMETERS,

@@ -72,8 +72,27 @@ def test_what_holds_without_them(tmp_path: Path) -> None:
     assert [one.server.multipart_directory for one in (kept, ours, own)] == [str(tmp_path / "m"), None, None]
 
 
-@pytest.mark.parametrize("profile", sorted(PROFILES.keys() - {"walrus-3.4"}))
-@pytest.mark.parametrize("word", ["spool", "refuse"])
+def test_a_storage_whose_own_lose_objects(tmp_path: Path) -> None:
+    """
+    It gets them, unless they are to be kept.
+    """
+    directory = {"multipart_directory": "m"}
+    own = settings(tmp_path, profile="walrusbackend-4.x", server=directory)
+    kept = settings(tmp_path, profile="walrusbackend-4.x", server=directory, multipart="spool")
+
+    assert [one.backends[0].keeps_multipart for one in (own, kept)] == [False, True]
+    assert "ListParts" in make_backend(kept.backends[0], kept, None).allowed.operations
+
+
+@pytest.mark.parametrize(
+    ("profile", "word"),
+    [
+        (profile, word)
+        for profile in sorted(PROFILES.keys() - {"walrus-3.4"})
+        for word in ("spool", "refuse")
+        if (profile, word) != ("walrusbackend-4.x", "spool")
+    ],
+)
 def test_a_storage_that_has_its_own(tmp_path: Path, profile: str, word: str) -> None:
     """
     The option is refused in words.

@@ -1,9 +1,9 @@
 """
 Mutate rooms and judge the mutants: ``python -m tests.mutation [ROOM ...]``, by default all of them.
 
-What was judged is kept in a session for each room, so that a run which was interrupted goes on where it was. A session
-begins anew when the room's source has changed, or with ``--fresh``. When only its tests have, the survivors are judged
-again: a test more kills no fewer.
+What was judged is kept in a session for each room, so that a run which was interrupted goes on where it was. Where a
+file of the room has changed, its mutants are judged anew, with ``--fresh`` all are. When tests have changed, the
+survivors are judged again: a test more kills no fewer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -47,17 +47,23 @@ def main() -> int:
 
 def _judge(room: Room, settings: Settings, directory: Path, *, is_fresh: bool) -> None:
     copy = directory / "copy"
-    session, config, stamp = directory / "session.sqlite", directory / "config.toml", directory / "stamp"
+    session, config, stamp = directory / "session.sqlite", directory / "config.toml", directory / "stamp.json"
+    outdated = directory / "outdated.sqlite"
     # Whoever was interrupted may have left a mutant in its copy.
     shutil.rmtree(copy, ignore_errors=True)
     make_copy(copy)
-    source, tests = (_digest(copy, places) for places in ([f"s3proxy/{room.name}"], room.tests))
-    former = stamp.read_text().split() if stamp.exists() and session.exists() else []
-    if is_fresh or former[:1] != [source]:
+    place = copy / "s3proxy" / room.name
+    sources = {
+        str(file.relative_to(copy)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in (sorted(place.rglob("*.py")) if place.is_dir() else [place])
+    }
+    now = {"sources": sources, "tests": _digest(copy, room.tests)}
+    former = json.loads(stamp.read_text()) if stamp.exists() and session.exists() and not is_fresh else {}
+    outdated.unlink(missing_ok=True)
+    if not former:
         session.unlink(missing_ok=True)
-    elif former != [source, tests]:
-        _forget_survivors(session)
-        stamp.write_text(f"{source} {tests}")
+    elif former["sources"] != sources:
+        session.rename(outdated)
     config.write_text(
         "[cosmic-ray]\n"
         f'module-path = "s3proxy/{room.name}"\n'
@@ -76,11 +82,35 @@ def _judge(room: Room, settings: Settings, directory: Path, *, is_fresh: bool) -
     if not session.exists():
         run("cosmic_ray.cli", "init", str(config), str(session))
         run("cosmic_ray.tools.filters.operators_filter", str(session), str(config))
-        stamp.write_text(f"{source} {tests}")
+    if outdated.exists():
+        same = {file for file, digest in sources.items() if former["sources"].get(file) == digest}
+        print(f"{room.name}: {take_over(outdated, session, same)} are known from before", flush=True)
+        outdated.unlink()
+    if former and former["tests"] != now["tests"]:
+        _forget_survivors(session)
+    stamp.write_text(json.dumps(now))
     deselected = [f"--deselect={test}" for test in room.without]
     plugin = ["-p", "tests.mutation.judge", "--session", str(session), "--room", room.name]
     # Forks share an open file's place, so output is not captured by descriptor.
     run("pytest", "-q", "--capture=sys", "-p", "no:cacheprovider", *plugin, *deselected, *room.tests)
+
+
+def take_over(outdated: Path, session: Path, files: Collection[str]) -> int:
+    """
+    Take over what was judged of the mutants of these files; return how many.
+    """
+    same = "module_path, operator_name, operator_args, occurrence"
+    marks = ", ".join("?" * len(files))
+    with closing(sqlite3.connect(session)) as database, database:
+        database.execute("ATTACH ? AS outdated", (str(outdated),))
+        return database.execute(
+            "INSERT INTO work_results (worker_outcome, output, test_outcome, diff, job_id) "
+            "SELECT worker_outcome, output, test_outcome, diff, new.job_id FROM mutation_specs AS new "
+            f"JOIN outdated.mutation_specs AS old USING ({same}) "
+            "JOIN outdated.work_results AS known ON known.job_id = old.job_id "
+            f"WHERE module_path IN ({marks}) AND new.job_id NOT IN (SELECT job_id FROM work_results)",
+            tuple(files),
+        ).rowcount
 
 
 def _forget_survivors(session: Path) -> None:

@@ -27,7 +27,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import CodeType, FunctionType
 
@@ -58,6 +58,17 @@ How many times more CPU time than before a mutant's tests may take.
 TIMES_BUSY = 20
 """
 How much longer than its CPU time a process may take: it waits for something, or the machine is busy.
+"""
+
+IDLE_SECONDS = 15
+"""
+Seconds in which a process takes no CPU time until it is taken for one that waits for what will never come.
+"""
+
+MOST_OF_A_FUNCTION = 8
+"""
+How many parameters of one test function judge a mutant, the fastest ones. The others would add hours for each thousand
+survivors, and can only turn a survivor into one that is killed.
 """
 
 _PROGRESS_EVERY = 25
@@ -101,11 +112,26 @@ class Traced:
 class Running:
     """
     A mutant that is being judged.
+
+    Attributes:
+        ticks: CPU time of its processes when it was last looked at.
+        moved: When that had last grown.
     """
 
     item: WorkItem
     diff: str
     deadline: float
+    ticks: int = 0
+    moved: float = field(default_factory=time.monotonic)
+
+    def is_stuck(self, pid: int, now: float) -> bool:
+        """
+        Return True if it takes too long, or does nothing any more.
+        """
+        ticks = _ticks_of_session(pid)
+        if ticks != self.ticks:
+            self.ticks, self.moved = ticks, now
+        return now > min(self.deadline, self.moved + IDLE_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +180,11 @@ class Judge:
                 code = found.__code__
                 self._functions[code.co_filename, code.co_name, code.co_firstlineno].append(found)
         self._traced = self._trace()
-        tests = [*session.config.args, *(f"--deselect={test}" for test in session.config.getoption("deselect") or ())]
         self._pytest = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
-        self._tests = tests
+        # Too many names for a command line.
+        self._tests = self._session_file.parent / "tests"
+        chosen = self._in_order(range(len(self._items)))
+        self._tests.write_text("\n".join(self._items[number].nodeid for number in chosen))
         self._first = next(room.first for room in load_settings().rooms if room.name == self._room)
         with use_db(str(self._session_file), WorkDB.Mode.open) as database:
             self._judge_all(database)
@@ -225,7 +253,13 @@ class Judge:
         while pending or running:
             while pending and free:
                 item = pending.pop()
-                plan, diff = self._plan(item.mutations[0])
+                try:
+                    plan, diff = self._plan(item.mutations[0])
+                except SyntaxError:
+                    # `not` in the place of a sign.
+                    database.set_result(item.job_id, _result(TestOutcome.KILLED, "", "is no Python"))
+                    done += 1
+                    continue
                 if mutant_of(diff) in explained:
                     database.set_result(item.job_id, _result(TestOutcome.SURVIVED, diff, "not judged: explained"))
                     done += 1
@@ -237,12 +271,15 @@ class Judge:
                     continue
                 copy = free.pop()
                 pid, seconds = self._start(plan, tests, copy)
-                used[pid] = copy
+                used[pid] = copy, plan
                 running[pid] = Running(item, diff, time.monotonic() + seconds)
             if not running:
                 break
             pid, outcome, why = _wait(running)
-            free.append(used.pop(pid))
+            copy, plan = used.pop(pid)
+            # Whoever was ended could not do it.
+            self._target(plan, copy).write_text(plan.source, "utf-8")
+            free.append(copy)
             ended = running.pop(pid)
             database.set_result(ended.item.job_id, _result(outcome, ended.diff, why))
             done += 1
@@ -257,6 +294,7 @@ class Judge:
         mutated = MutationVisitor.mutate_code(source, operator, spec.occurrence)
         if mutated is None:
             raise pytest.UsageError(f"{spec} is no mutant: begin a new session")
+        compile(mutated, str(path), "exec")
         function, body, lines = _place(source, spec.start_pos[0])
         # What a function made while modules were imported has its former code.
         ran_early = any((str(path), line) in self._imported for line in body)
@@ -277,21 +315,21 @@ class Judge:
 
     def _in_order(self, tests: Iterable[int]) -> list[int]:
         """
-        One test of each function first, and the shortest before the long ones.
+        One test of each function first, the shortest before the long ones, and no more than enough of each.
         """
         seconds = self._traced.seconds
         rank: dict[str, int] = defaultdict(int)
         keyed = []
         for number in sorted(tests, key=seconds.__getitem__):
             name = self._items[number].nodeid.partition("[")[0]
-            keyed.append((rank[name] // 4, seconds[number], number))
+            if rank[name] < MOST_OF_A_FUNCTION:
+                keyed.append((rank[name] // 4, seconds[number], number))
             rank[name] += 1
         return [number for _, _, number in sorted(keyed)]
 
     def _start(self, plan: Plan, tests: Sequence[int], copy: Path) -> tuple[int, float]:
         if plan.function is None:
-            target = copy / plan.path.relative_to(self._root)
-            target.write_text(plan.mutated, "utf-8")
+            self._target(plan, copy).write_text(plan.mutated, "utf-8")
             seconds = SLOW_SECONDS
         else:
             taken = sum(map(self._traced.seconds.__getitem__, tests))
@@ -308,34 +346,34 @@ class Judge:
             ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
             resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
             if plan.function is None:
-                status = self._run_slowly(plan, target, copy)
+                status = self._run_slowly(plan, copy)
             else:
                 self._swap(plan)
                 status = self._run_tests(tests)
         finally:
             os._exit(status)
 
-    def _run_slowly(self, plan: Plan, target: Path, copy: Path) -> int:
+    def _target(self, plan: Plan, copy: Path) -> Path:
+        return copy / plan.path.relative_to(self._root)
+
+    def _run_slowly(self, plan: Plan, copy: Path) -> int:
         environment = {**os.environ, "PYTHONPATH": str(copy)}
         first = self._first_tests(plan.path, copy)
-        try:
-            for tests in (first, self._tests):
-                status = (
-                    tests
-                    and subprocess.run(
-                        [*self._pytest, *tests],
-                        cwd=copy,
-                        env=environment,
-                        stdout=subprocess.DEVNULL,
-                        stderr=subprocess.DEVNULL,
-                        check=False,
-                    ).returncode
-                )
-                if status:
-                    return _TIMED_OUT if status == -signal.SIGXCPU else 1
-            return 0
-        finally:
-            target.write_text(plan.source, "utf-8")
+        for tests in (first, (f"@{self._tests}",)):
+            status = (
+                tests
+                and subprocess.run(
+                    [*self._pytest, *tests],
+                    cwd=copy,
+                    env=environment,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    check=False,
+                ).returncode
+            )
+            if status:
+                return _TIMED_OUT if status == -signal.SIGXCPU else 1
+        return 0
 
     def _first_tests(self, path: Path, copy: Path) -> Sequence[str]:
         """
@@ -383,6 +421,7 @@ def _wait(running: dict[int, Running]) -> tuple[int, TestOutcome, str]:
     """
     Wait until one ends, by itself or because its time is over; return its process, its outcome and a remark.
     """
+    looked = time.monotonic()
     while True:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid in running:
@@ -392,11 +431,28 @@ def _wait(running: dict[int, Running]) -> tuple[int, TestOutcome, str]:
                 return pid, TestOutcome.SURVIVED, ""
             is_late = os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == _TIMED_OUT
             return pid, TestOutcome.KILLED, TIMED_OUT if is_late else ""
-        for pid, each in running.items():
-            if time.monotonic() > each.deadline:
-                with suppress(ProcessLookupError):
-                    os.killpg(pid, signal.SIGKILL)
+        now = time.monotonic()
+        if now > looked + 1:
+            looked = now
+            for pid, each in running.items():
+                if each.is_stuck(pid, now):
+                    with suppress(ProcessLookupError):
+                        os.killpg(pid, signal.SIGKILL)
         select.select([], [], [], 0.002)
+
+
+def _ticks_of_session(leader: int) -> int:
+    """
+    Add up the CPU time, in ticks, of a session's processes and of those that they have outlived.
+    """
+    ticks = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        # It may end meanwhile.
+        with suppress(OSError):
+            fields = path.read_text().rpartition(") ")[2].split()
+            if int(fields[3]) == leader:
+                ticks += sum(map(int, fields[11:15]))
+    return ticks
 
 
 def _result(outcome: TestOutcome, diff: str, output: str) -> WorkResult:

@@ -4,8 +4,13 @@ The table of surviving mutants fits the source; ``tox -e mutation`` judges them 
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
 import pytest
 
+from tests.mutation.__main__ import take_over
 from tests.mutation.table import KINDS, ROOT, Explained, Mutant, Survivor, load_settings, load_survivors
 
 SURVIVORS = load_survivors()
@@ -47,3 +52,29 @@ def test_what_is_harmless_in_every_file(before: str, after: str, is_explained: b
     Memory and speed; nothing else is explained without a row.
     """
     assert (Mutant("any.py", before, after) in Explained()) is is_explained
+
+
+def test_what_was_judged_of_an_unchanged_file_is_taken_over(tmp_path: Path) -> None:
+    """
+    By what was mutated where: the names of the jobs are new. What the new session has already stays.
+    """
+    former, new = tmp_path / "former", tmp_path / "new"
+    for path, mark in ((former, "old"), (new, "new")):
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute(
+                "CREATE TABLE mutation_specs (module_path, operator_name, operator_args, occurrence, job_id)"
+            )
+            database.execute("CREATE TABLE work_results (worker_outcome, output, test_outcome, diff, job_id)")
+            for file, occurrence in (("a.py", 0), ("a.py", 1), ("a.py", 2), ("b.py", 0)):
+                spec = (file, "core/X", "{}", occurrence, f"{mark} {file} {occurrence}")
+                database.execute("INSERT INTO mutation_specs VALUES (?, ?, ?, ?, ?)", spec)
+                if (mark == "old" and occurrence != 2) or spec[-1] == "new a.py 1":
+                    result = ("NORMAL", mark, "KILLED", "", spec[-1])
+                    database.execute("INSERT INTO work_results VALUES (?, ?, ?, ?, ?)", result)
+
+    count = take_over(former, new, ["a.py"])
+
+    with closing(sqlite3.connect(new)) as database:
+        known = sorted(database.execute("SELECT job_id, output FROM work_results"))
+    assert count == 1
+    assert known == [("new a.py 0", "old"), ("new a.py 1", "new")]

@@ -46,6 +46,9 @@ TOLERATED = {
     "no copy": "Headers of a copy's source are not sent with an operation that copies nothing: S3 ignores them there.",
     "located here": "GetBucketLocation becomes ListObjects of one key where the backend lacks it.",
     "written anew": "Eucalyptus gets path, query and copy source anew, and reads in them what its client named.",
+    "written document": "Eucalyptus gets a document anew, with a Content-MD5 of its own: it misreads what S3 reads.",
+    "not kept": "Eucalyptus keeps neither a storage class nor a redirect: they are not sent, and counted.",
+    "unversioned": "Where Walrus lists no versions, ListObjects is asked for: it hides what never had any.",
     "rolled up here": "Behind a wildcard of SQL Eucalyptus makes folders of other names: it is asked for keys alone.",
     "further page": "If a page of Eucalyptus has no name below the prefix, the one after its marker is asked for.",
     "escaped plus": "+ in a path is %2B for backends which read it as a space.",
@@ -307,6 +310,7 @@ Parameters that any of them knows. Source: eucalyptus/eucalyptus, ``BucketParame
 """
 
 _LISTS = frozenset({"ListObjects", "ListObjectVersions"})
+_OF_VERSIONS = frozenset({b"key-marker", b"version-id-marker", b"versions"})
 _MARKERS = frozenset({b"key-marker", b"marker", b"version-id-marker"})
 _PAGE_LENGTHS = frozenset({b"max-keys", b"max-parts", b"max-uploads"})
 _WRITTEN = re.compile(rb"[A-Za-z0-9%._~/-]*")
@@ -787,6 +791,8 @@ def _difference(client: Client, facts: Facts, head: Head, operation: str | None,
     as_first = "HeadBucket" if head.method == b"HEAD" else "ListObjects"
     if wanted == "ListObjectsV2" and operation == as_first and facts.lists_v1:
         return "listed as the first version"
+    if wanted == "ListObjectVersions" and operation == "ListObjects" and facts.reader == "walrus-3.4":
+        return "unversioned" if client.has_listed else None
     if wanted == "GetBucketLocation" and facts.reader == "walrusbackend-4.x":
         return "located here" if operation in {"ListObjects", "HeadBucket"} else None
     return None
@@ -956,6 +962,9 @@ def _judge_written_query(
     wanted = dict(client.query)
     if difference == "located here":
         wanted = {b"max-keys": b"1"}
+    if difference == "unversioned":
+        wanted = {name: value for name, value in wanted.items() if name not in _OF_VERSIONS}
+        wanted[b"marker"] = client.query.get(b"key-marker", b"")
     if difference == "listed as the first version":
         token = client.query.get(b"continuation-token") or b""
         wanted[b"marker"] = base64.b64decode(token, b"-_") if token else client.query.get(b"start-after", b"")
@@ -964,7 +973,8 @@ def _judge_written_query(
             del wanted[b"delimiter"]
             if query.get(b"max-keys") == b"1000":
                 wanted[b"max-keys"] = b"1000"
-        if client.has_listed and query.keys() & _MARKERS and tolerate("further page"):
+        is_first = difference == "unversioned" and query.get(b"marker", b"") == wanted[b"marker"]
+        if client.has_listed and not is_first and query.keys() & _MARKERS and tolerate("further page"):
             wanted |= {name: value for name, value in query.items() if name in _MARKERS}
             wanted[b"max-keys"] = query.get(b"max-keys", b"1000")
             if wanted[b"max-keys"] not in {client.query.get(b"max-keys", b"1000"), b"1000"}:
@@ -1086,7 +1096,7 @@ def _judge_headers(client: Client, facts: Facts, head: Head, difference: str, br
             breach(f"(c) no signature covers {name!r}: {values!r}")
         is_same = values == sent and not (facts.reader and name == b"x-amz-copy-source")
         is_marked = name == _ASKED and _is_marked(client, facts, values, sent)
-        if not is_same and not is_marked and not _is_edited(facts, name, values, sent, difference):
+        if not is_same and not is_marked and not _is_edited(client, facts, name, values, sent, difference):
             breach(f"(c) {name!r} is {values!r}, the client's {sent!r}")
     for name in theirs:
         if name in head.fields or name in _REPLACED or not (name.startswith(b"x-amz-") or name in _CONDITIONS):
@@ -1123,6 +1133,19 @@ _READ_CODINGS = frozenset({b"deflate", b"gzip", b"identity", b"x-gzip"})
 _ASKED = b"access-control-request-headers"
 _DECRYPTING = b"x-amz-server-side-encryption-customer-"
 _OF_SOURCE = b"x-amz-copy-source-"
+_WRITTEN_DOCUMENTS = frozenset(
+    [
+        "DeleteObjects",
+        "PutBucketAcl",
+        "PutBucketCors",
+        "PutBucketLifecycleConfiguration",
+        "PutBucketLogging",
+        "PutBucketTagging",
+        "PutBucketVersioning",
+        "PutObjectAcl",
+        "CreateBucket",
+    ]
+)
 
 
 def _is_marked(client: Client, facts: Facts, values: list[bytes], sent: list[bytes]) -> bool:
@@ -1131,13 +1154,17 @@ def _is_marked(client: Client, facts: Facts, values: list[bytes], sent: list[byt
     return bool(is_told) and values[0] in wanted and tolerate("marked preflight")
 
 
-def _is_edited(facts: Facts, name: bytes, values: list[bytes], sent: list[bytes], difference: str) -> bool:
+def _is_edited(
+    client: Client, facts: Facts, name: bytes, values: list[bytes], sent: list[bytes], difference: str
+) -> bool:
     if name == b"x-amz-copy-source" and facts.reader and len(values) == 1:
         sent = [b",".join(sent)]
         same = read_source_of_eucalyptus(facts.reader, values[0]) == read_source(sent[0])
         return same and values[0].isascii() and tolerate("written anew")
     if values in ([b",".join(sent)], [b", ".join(sent)]):
         return tolerate("joined")
+    if name == b"content-md5":
+        return bool(facts.reader) and client.operation in _WRITTEN_DOCUMENTS and tolerate("written document")
     if name == b"content-encoding":
         kept = [coding for coding in _codings(sent) if coding.lower() != b"aws-chunked"]
         return _codings(values) == kept and tolerate("aws-chunked")
@@ -1170,6 +1197,8 @@ def _may_be_lost(client: Client, facts: Facts, name: bytes, difference: str) -> 
         return tolerate("ambiguous name")
     if difference == "source checked":
         return True
+    if facts.reader and name in {b"x-amz-storage-class", b"x-amz-website-redirect-location"}:
+        return tolerate("not kept")
     if name.startswith(b"x-amz-copy-source") and client.operation not in _COPIES:
         return tolerate("no copy")
     if name in _SOURCE_CONDITIONS and facts.misreads_sources:

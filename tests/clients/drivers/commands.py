@@ -646,6 +646,14 @@ class AwsGo1(Program):
     command = ("aws-go-v1",)
 
 
+class AwsRust(Program):
+    """
+    The AWS SDK for Rust.
+    """
+
+    command = ("aws-rust",)
+
+
 class MinioJs(Program):
     """
     minio-js.
@@ -789,6 +797,7 @@ CLIENTS: dict[str, type[Client]] = {
     "minio-go-trailers": MinioGoTrailers,
     "aws-go": AwsGo,
     "aws-go-v1": AwsGo1,
+    "aws-rust": AwsRust,
     "aws-ruby": AwsRuby,
     "minio-js": MinioJs,
     "aws-js": AwsJs,

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import ssl
 import struct
 import sys
@@ -21,7 +22,11 @@ from typing import Any, BinaryIO, NoReturn
 
 MIB = 1 << 20
 SMALL_SIZE = 1000
-LARGE_SIZE = 20 * MIB
+LARGE_SIZE = int(os.environ.get("S3PROXY_CLIENTS_LARGE", "20")) * MIB
+"""
+Bytes of an object that most clients send in parts; the variable is in MiB.
+"""
+
 STREAM_SIZE = 6 * MIB + 7
 GIVEN_SIZE = 9 * MIB + 1
 ODD_KEY = "odd/a b+ü.txt"
