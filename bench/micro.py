@@ -21,13 +21,17 @@ from zlib_ng import zlib_ng
 
 from bench.loads import KIB, MIB
 from bench.results import RESULTS, command_line, describe_machine, text_table
-from s3proxy.authentication import Authenticated, Realm, read_claim, verify_claim
+from s3proxy.authentication.reading import read_claim
+from s3proxy.authentication.realm import Realm
+from s3proxy.authentication.verdict import Authenticated, verify_claim
 from s3proxy.awschunked.encoder import BodyEncoder, ChunkEncoder, UnsignedChunkEncoder
 from s3proxy.body.plan import BodyLimits, plan_body
-from s3proxy.resign.answer import PublicName, answer_headers, answer_use
+from s3proxy.profiles.known import PROFILES
+from s3proxy.profiles.profile import BackendKey
+from s3proxy.resign.answer import answer_headers, answer_use
 from s3proxy.resign.head import Account, backend_head
 from s3proxy.resign.headers import knows_checksums, passed_headers
-from s3proxy.resign.profiles import PROFILES, BackendKey
+from s3proxy.resign.public_name import PublicName
 from s3proxy.resign.target import backend_target
 from s3proxy.s3.address import parse_address
 from s3proxy.s3.classification import Classification, classify

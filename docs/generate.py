@@ -13,13 +13,13 @@ from pathlib import Path
 
 from twisted.internet.task import Clock
 
+from s3proxy.configuration.options import TABLES
+from s3proxy.configuration.tables import format_size, options_of
 from s3proxy.credentials.file import KeyTable
-from s3proxy.resign.allowed import EXTENSIONS
-from s3proxy.resign.profiles import PROFILES
+from s3proxy.profiles.allowed import EXTENSIONS
+from s3proxy.profiles.known import PROFILES
 from s3proxy.s3 import errors, limits
 from s3proxy.s3.operation import LIST_OBJECTS_V2, OPERATIONS, Level
-from s3proxy.settings import TABLES
-from s3proxy.tables import format_size, options_of
 from s3proxy.testing.legacy_quirks import MODES, Quirks
 
 ROOT = Path(__file__).parent.parent

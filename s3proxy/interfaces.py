@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer
 from zope.interface import Attribute, Interface
 
-from s3proxy.authentication import Authenticated
+from s3proxy.authentication.verdict import Authenticated
 from s3proxy.s3.address import Address
 from s3proxy.s3.credential import Credential
 from s3proxy.s3.head import RequestHead

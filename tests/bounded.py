@@ -14,15 +14,16 @@ from dataclasses import dataclass, field
 from time import process_time
 from typing import Any
 
-from s3proxy.authentication import Realm, read_claim
+from s3proxy.authentication.reading import read_claim
+from s3proxy.authentication.realm import Realm
 from s3proxy.awschunked.checksums import parse_body_digests
 from s3proxy.awschunked.decoder import AwsChunkedDecoder
 from s3proxy.frontend.forwarded import Origin, believed_origin
 from s3proxy.frontend.peers import Peers, Trust
 from s3proxy.frontend.proxy_protocol import ProxyHeaderReader, WrongProxyHeader
+from s3proxy.mending.deletions import read_deletions
 from s3proxy.postobject.form import FieldsDecoder, FileDecoder
 from s3proxy.postobject.policy import parse_policy
-from s3proxy.resign.deletions import read_deletions
 from s3proxy.s3.address import decode_path, parse_address
 from s3proxy.s3.date import parse_date
 from s3proxy.s3.document import parse_document

@@ -26,33 +26,34 @@ from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClie
 from twisted.internet.task import Clock, deferLater
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from s3proxy.accesslog import AccessRecord
-from s3proxy.authentication import Anonymous, Realm
+from s3proxy.authentication.realm import Anonymous, Realm
 from s3proxy.backend.agent import BackendAgent
 from s3proxy.backend.backend import Backend
 from s3proxy.backend.pool import Pool
 from s3proxy.backend.request import BackendLimits
 from s3proxy.body.plan import BodyLimits
 from s3proxy.body.spool import SpoolDirectory
-from s3proxy.budget import Budgets
-from s3proxy.flow import bound_socket_buffers
+from s3proxy.exchange.budget import Budgets
+from s3proxy.exchange.proxy import Proxy, ProxySettings
+from s3proxy.exchange.replay import ReplayWindow
 from s3proxy.frontend.admission import ConnectionLimit
-from s3proxy.frontend.channel import ClientTimes
 from s3proxy.frontend.peers import Trust
 from s3proxy.frontend.proxy_protocol import ProxyHeaderFactory
 from s3proxy.frontend.resource import S3Resource
 from s3proxy.frontend.site import S3Site
+from s3proxy.frontend.times import ClientTimes
 from s3proxy.multipart.store import MultipartStore
 from s3proxy.multipart.uploads import MultipartUploads
-from s3proxy.proxy import Proxy, ProxySettings
-from s3proxy.replay import ReplayWindow
+from s3proxy.profiles.known import PROFILES
+from s3proxy.profiles.profile import BackendKey, Profile
 from s3proxy.resign.head import Account
-from s3proxy.resign.profiles import PROFILES, BackendKey, Profile
 from s3proxy.s3.credential import NO_LIMITS, BudgetLimits, Credential
 from s3proxy.sigv4.signing_key import SigningKeys
+from s3proxy.telemetry.accesslog import AccessRecord
 from s3proxy.testing.certificates import make_authority, make_certificate
 from s3proxy.testing.faulty_backend import FaultyBackend
 from s3proxy.testing.faulty_client import FaultyClient
+from s3proxy.transport.writer import bound_socket_buffers
 
 VECTORS = Path(__file__).parent / "vectors"
 SERVER = json.loads((VECTORS / "server.json").read_text())["default"]

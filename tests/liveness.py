@@ -21,11 +21,11 @@ from weakref import WeakSet
 
 from s3proxy.backend.connection import BackendConnection
 from s3proxy.backend.pool import Pool
-from s3proxy.exchange import State
+from s3proxy.exchange.machine import State
+from s3proxy.exchange.proxy import ProxiedExchange
 from s3proxy.frontend.channel import S3Channel
 from s3proxy.frontend.hold import Hold
 from s3proxy.multipart.waiting import WaitingAnswer
-from s3proxy.proxy import ProxiedExchange
 
 TURNS = 5
 "Of the reactor, for which something must be unbounded to be a fault."
@@ -229,7 +229,7 @@ def _is_paced(exchange: ProxiedExchange) -> bool:
 
 
 def _is_memory_awaited(exchange: ProxiedExchange) -> bool:
-    # The budgets refuse whoever waits too long; see `s3proxy.budget.Budgets.wait_patiently`.
+    # The budgets refuse whoever waits too long; see `s3proxy.exchange.budget.Budgets.wait_patiently`.
     return exchange._memory is not None and exchange._memory._waiting is not None
 
 

@@ -18,25 +18,25 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from s3proxy.accesslog import AccessRecord
-from s3proxy.authentication import Realm
+from s3proxy.authentication.realm import Realm
 from s3proxy.backend.backend import Backend
 from s3proxy.backend.request import BackendRequest
 from s3proxy.backend.response import BackendResponse
 from s3proxy.backend.upload import Upload
 from s3proxy.body.plan import BodyLimits
 from s3proxy.body.spool import SpoolDirectory
-from s3proxy.budget import Budgets
-from s3proxy.flow import Buffer
+from s3proxy.exchange.budget import Budgets
+from s3proxy.exchange.proxy import Proxy, ProxySettings
+from s3proxy.exchange.replay import ReplayWindow
 from s3proxy.frontend.resource import S3Resource
 from s3proxy.frontend.site import S3Site
-from s3proxy.proxy import Proxy, ProxySettings
-from s3proxy.replay import ReplayWindow
+from s3proxy.profiles.known import PROFILES
 from s3proxy.resign.head import Account
-from s3proxy.resign.profiles import PROFILES
 from s3proxy.s3.credential import Credential
 from s3proxy.s3.head import RequestHead, parse_request_head, parse_response_head
 from s3proxy.sigv4.signing_key import SigningKeys
+from s3proxy.telemetry.accesslog import AccessRecord
+from s3proxy.transport.writer import Buffer
 from tests.harness import BACKEND_KEY, NOW, MemoryStore, data_set_credentials
 from tests.oracle.tap import BackendStream, begin_stream
 

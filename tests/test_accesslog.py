@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from s3proxy.accesslog import AccessRecord, format_line
-from s3proxy.metrics import CODES, Metrics
-from s3proxy.resign.profiles import PROFILES
+from s3proxy.profiles.known import PROFILES
 from s3proxy.s3.address import Address
 from s3proxy.s3.head import RequestHead, index_headers
+from s3proxy.telemetry.accesslog import AccessRecord, format_line
+from s3proxy.telemetry.metrics import CODES, Metrics
 
 FIELDS = 29
 SECRET = "c2VjcmV0LXRoYXQtbm9ib2R5LXJlYWRz"

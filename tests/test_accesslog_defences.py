@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from s3proxy import accesslog
-from s3proxy.accesslog import AccessLog, AccessRecord, format_line
 from s3proxy.s3.address import Address
 from s3proxy.s3.head import RequestHead, index_headers
 from s3proxy.s3.masking import MASK
+from s3proxy.telemetry import accesslog
+from s3proxy.telemetry.accesslog import AccessLog, AccessRecord, format_line
 from tests.conftest import ErrorLog
 from tests.harness import NOW
 

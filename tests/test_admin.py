@@ -18,10 +18,10 @@ from twisted.internet import reactor
 from twisted.internet.endpoints import TCP4ClientEndpoint, UNIXClientEndpoint
 from twisted.internet.protocol import Factory
 
-from s3proxy.admin import MAX_CONNECTIONS, AdminSite
-from s3proxy.config import make_settings
-from s3proxy.service import ProxyService
-from s3proxy.tables import Faults
+from s3proxy.configuration.loading import make_settings
+from s3proxy.configuration.tables import Faults
+from s3proxy.daemon.service import ProxyService
+from s3proxy.telemetry.admin import MAX_CONNECTIONS, AdminSite
 from s3proxy.testing.faulty_backend import FaultyBackend
 from s3proxy.testing.faulty_client import Answer, FaultyClient
 from tests.conftest import ErrorLog

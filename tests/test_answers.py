@@ -14,10 +14,10 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 
-from s3proxy.backends import make_backend
-from s3proxy.config import make_settings
+from s3proxy.configuration.loading import make_settings
+from s3proxy.daemon.backends import make_backend
+from s3proxy.profiles.known import PROFILES
 from s3proxy.resign.answer import MAX_NAMING_SIZE
-from s3proxy.resign.profiles import PROFILES
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest
 from tests.harness import NOW, Harness
 from tests.signer import SIGNED_CHUNKS, UNSIGNED, Signer

@@ -12,8 +12,8 @@ from urllib.parse import quote
 import pytest
 import pytest_twisted
 
-from s3proxy.replay import ReplayWindow
-from s3proxy.resign.profiles import PROFILES
+from s3proxy.exchange.replay import ReplayWindow
+from s3proxy.profiles.known import PROFILES
 from tests.signer import Signer
 from tests.test_boundary import BACKENDS, ask, v2_header, v2_query
 from tests.test_sweep import presigned

@@ -20,7 +20,7 @@ import pytest_twisted
 
 from s3proxy.awschunked.checksums import parse_body_digests
 from s3proxy.awschunked.decoder import AwsChunkedDecoder
-from s3proxy.resign.profiles import PROFILES
+from s3proxy.profiles.known import PROFILES
 from s3proxy.s3.errors import IncompleteBody, S3Error
 from s3proxy.s3.head import index_headers
 from s3proxy.s3.limits import MAX_CHUNK_HEADER_SIZE

@@ -12,17 +12,9 @@ from urllib.parse import quote
 
 import pytest
 
-from s3proxy.authentication import (
-    Anonymous,
-    Authenticated,
-    Realm,
-    admit_anonymous,
-    admit_preflight,
-    carries_form,
-    read_claim,
-    read_form_claim,
-    verify_claim,
-)
+from s3proxy.authentication.reading import carries_form, read_claim, read_form_claim
+from s3proxy.authentication.realm import Anonymous, Realm
+from s3proxy.authentication.verdict import Authenticated, admit_anonymous, admit_preflight, verify_claim
 from s3proxy.postobject.form import Form
 from s3proxy.s3.address import parse_address
 from s3proxy.s3.claim import Carrier, Claim

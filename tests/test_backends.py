@@ -13,13 +13,13 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.protocol import Factory, Protocol
 
+from s3proxy.backend.faults import BackendFault
 from s3proxy.backend.pool import Pool
 from s3proxy.backend.request import BackendError, BackendLimits, BackendRequest
 from s3proxy.backend.trouble import why
-from s3proxy.backends import CannotStart, make_endpoint, spooled_size
-from s3proxy.exchange import BackendFault
-from s3proxy.resign.profiles import PROFILES
-from s3proxy.settings import BackendSettings
+from s3proxy.configuration.options import BackendSettings
+from s3proxy.daemon.backends import CannotStart, make_endpoint, spooled_size
+from s3proxy.profiles.known import PROFILES
 from s3proxy.testing.certificates import make_authority
 from s3proxy.testing.faulty_backend import FaultyBackend
 from tests.harness import AUTHORITY, server_context, turns, until

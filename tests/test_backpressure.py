@@ -15,11 +15,11 @@ from twisted.internet import reactor
 from s3proxy.backend.connection import BackendConnection
 from s3proxy.backend.request import BackendLimits
 from s3proxy.backend.upload import Upload
-from s3proxy.flow import FIRST_READ_SIZE, DirectWriter
 from s3proxy.frontend.hold import Hold
 from s3proxy.frontend.request import S3Request
-from s3proxy.splice import PIPE_SIZE
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest
+from s3proxy.transport.splice import PIPE_SIZE
+from s3proxy.transport.writer import FIRST_READ_SIZE, DirectWriter
 from tests.harness import Harness, turns, until, until_steady
 from tests.signer import HASH, MODES, SIGNED_CHUNKS, UNSIGNED, Signer
 from tests.socket_client import SocketClient

@@ -21,14 +21,14 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent, globalLogPublisher
 from twisted.web.resource import Resource
 
-from s3proxy.accesslog import format_line
-from s3proxy.config import load_settings
+from s3proxy.configuration.loading import load_settings
+from s3proxy.daemon.service import ProxyService
 from s3proxy.frontend.admission import MIN_EVICTION_AGE, ConnectionLimit
-from s3proxy.frontend.channel import ClientTimes
 from s3proxy.frontend.peers import Peers, Trust
 from s3proxy.frontend.site import S3Site
+from s3proxy.frontend.times import ClientTimes
 from s3proxy.s3.errors import BadRequest
-from s3proxy.service import ProxyService
+from s3proxy.telemetry.accesslog import format_line
 from s3proxy.testing.faulty_backend import HELLO, OK, FaultyBackend, FaultyConnection, ReceivedRequest
 from s3proxy.testing.faulty_client import FaultyClient
 from tests.forms import BUCKET, form_request, multipart, v4_fields

@@ -14,8 +14,8 @@ from urllib.parse import quote
 import pytest
 import pytest_twisted
 
-from s3proxy.authentication import Anonymous
-from s3proxy.resign.profiles import PROFILES
+from s3proxy.authentication.realm import Anonymous
+from s3proxy.profiles.known import PROFILES
 from s3proxy.testing.faulty_backend import FaultyBackend
 from tests.harness import NOW, Harness
 from tests.signer import Signer

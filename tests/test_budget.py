@@ -21,7 +21,9 @@ from twisted.python.failure import Failure
 
 from s3proxy.backend.pool import Pool
 from s3proxy.backend.request import BackendLimits
-from s3proxy.budget import MEMORY_STEP, Budgets, HeldMemory, Pace, Rate, Slots, Spent, Ticket
+from s3proxy.configuration.options import Limits
+from s3proxy.daemon.generation import key_limits
+from s3proxy.exchange.budget import MEMORY_STEP, Budgets, HeldMemory, Spent, Ticket
 from s3proxy.frontend.admission import (
     EVICTION_INTERVAL,
     MAX_CLOSING,
@@ -34,15 +36,14 @@ from s3proxy.frontend.admission import (
 )
 from s3proxy.frontend.balance import SLACK as SLACK_OF_BALANCE
 from s3proxy.frontend.balance import Balance, SharedCounts
-from s3proxy.frontend.channel import ClientTimes
 from s3proxy.frontend.hold import Hold
-from s3proxy.generation import key_limits
-from s3proxy.resign.profiles import PROFILES
+from s3proxy.frontend.times import ClientTimes
+from s3proxy.profiles.known import PROFILES
 from s3proxy.s3.credential import BudgetLimits
 from s3proxy.s3.limits import MAX_POST_FIELDS_SIZE
-from s3proxy.settings import Limits
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest
 from s3proxy.testing.faulty_client import FaultyClient
+from s3proxy.transport.pace import Pace, Rate, Slots
 from tests.harness import Harness, data_set_credentials, over_tls, turns, until
 from tests.signer import HASH, SIGNED_CHUNKS, UNSIGNED, SignedRequest, Signer
 from tests.test_wire_cases import element
@@ -255,7 +256,7 @@ def test_idle_keys_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     Many keys do not fill the memory.
     """
-    monkeypatch.setattr("s3proxy.budget.MAX_IDLE_KEYS", 10)
+    monkeypatch.setattr("s3proxy.exchange.budget.MAX_IDLE_KEYS", 10)
     budgets = Budgets(Clock(), key_limits=BudgetLimits(requests=1))
     kept = admit(budgets, b"kept")
 

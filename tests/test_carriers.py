@@ -13,9 +13,9 @@ from urllib.parse import quote, unquote
 import pytest
 import pytest_twisted
 
-from s3proxy.authentication import SWITCHES, Anonymous
+from s3proxy.authentication.realm import SWITCHES, Anonymous
 from s3proxy.body.plan import BodyLimits
-from s3proxy.replay import ReplayWindow
+from s3proxy.exchange.replay import ReplayWindow
 from s3proxy.s3.errors import InvalidURI
 from s3proxy.s3.query import query_names
 from s3proxy.testing.faulty_client import Answer

@@ -8,11 +8,11 @@ import pytest
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.usage import UsageError
 
-from s3proxy.backends import make_backend
-from s3proxy.config import load_settings, make_settings
-from s3proxy.settings import DEFAULT_LISTEN, TABLES, Settings
-from s3proxy.tables import Faults, options_of
-from s3proxy.tap import Options
+from s3proxy.configuration.loading import load_settings, make_settings
+from s3proxy.configuration.options import DEFAULT_LISTEN, TABLES, Settings
+from s3proxy.configuration.tables import Faults, options_of
+from s3proxy.daemon.backends import make_backend
+from s3proxy.daemon.tap import Options
 
 SECRET = "geheimnis-of-the-backend"
 

@@ -19,7 +19,8 @@ from urllib.parse import quote
 import pytest
 import pytest_twisted
 
-from s3proxy.resign.profiles import PROFILES, Profile
+from s3proxy.profiles.known import PROFILES
+from s3proxy.profiles.profile import Profile
 from s3proxy.testing.faulty_backend import FaultyConnection, ReceivedRequest
 from tests.harness import Harness
 from tests.oracle.fixture import oracle  # noqa: F401

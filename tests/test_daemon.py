@@ -17,7 +17,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 
-from s3proxy.cli import main
+from s3proxy.commands.cli import main
 from s3proxy.testing.certificates import make_authority, make_certificate
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest, answer_ok
 from tests.harness import SERVER, turns, until
@@ -295,7 +295,7 @@ def test_check_tells_every_fault(tmp_path: Path) -> None:
     path.write_text('[server]\nregion = 5\ncolour = "red"\n[[backend]]\nname = "a"\nurl = "ftp://x"\n')
 
     ran = subprocess.run(
-        [sys.executable, "-m", "s3proxy.cli", "check", str(path)],
+        [sys.executable, "-m", "s3proxy.commands.cli", "check", str(path)],
         capture_output=True,
         text=True,
         check=False,
@@ -314,7 +314,7 @@ def test_check_accepts_what_runs(tmp_path: Path) -> None:
     path = write_configuration(tmp_path, "http://127.0.0.1:1")
 
     ran = subprocess.run(
-        [sys.executable, "-m", "s3proxy.cli", "check", str(path)],
+        [sys.executable, "-m", "s3proxy.commands.cli", "check", str(path)],
         capture_output=True,
         text=True,
         check=False,
@@ -502,7 +502,7 @@ def test_check_is_silent_about_a_commit_that_is_written_out(tmp_path: Path, comm
     path = write_configuration(tmp_path, "http://127.0.0.1:1", backend=backend)
 
     ran = subprocess.run(
-        [sys.executable, "-m", "s3proxy.cli", "check", str(path)], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "s3proxy.commands.cli", "check", str(path)], capture_output=True, text=True, check=False
     )
 
     assert ran.returncode == 0, ran.stderr

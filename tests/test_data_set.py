@@ -13,16 +13,9 @@ from urllib.parse import unquote_to_bytes
 
 import pytest
 
-from s3proxy.authentication import (
-    Authenticated,
-    Realm,
-    admit_anonymous,
-    admit_preflight,
-    carries_form,
-    read_claim,
-    read_form_claim,
-    verify_claim,
-)
+from s3proxy.authentication.reading import carries_form, read_claim, read_form_claim
+from s3proxy.authentication.realm import Realm
+from s3proxy.authentication.verdict import Authenticated, admit_anonymous, admit_preflight, verify_claim
 from s3proxy.body.guard import GuardedBody, HeldBody
 from s3proxy.body.intake import FormIntake
 from s3proxy.body.plan import BodyLimits, BodyPlan, plan_body
@@ -54,7 +47,7 @@ def _cases() -> Iterator[Any]:
 
 class Judged:
     """
-    A case on its way through the rooms, in the order of `s3proxy.proxy`.
+    A case on its way through the rooms, in the order of `s3proxy.exchange.proxy`.
 
     Attributes:
         stored: What a backend would get; None where it was refused.

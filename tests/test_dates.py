@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s3proxy.presign import presign
+from s3proxy.resign.presign import presign
 from s3proxy.s3.date import is_day, later, parse_basic_iso, parse_date
 from s3proxy.s3.errors import format_iso8601
 from tests.forms import BUCKET, form_request, multipart

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from twisted.internet.task import Clock
 
-from s3proxy.deadline import Deadline
+from s3proxy.transport.deadline import Deadline
 
 
 def make() -> tuple[Clock, list[float], Deadline]:

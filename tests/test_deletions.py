@@ -23,9 +23,9 @@ from twisted.internet import reactor
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.threads import deferToThread
 
-from s3proxy.authentication import Anonymous
-from s3proxy.backend.deletions import MAX_AT_ONCE
-from s3proxy.resign.profiles import PROFILES
+from s3proxy.authentication.realm import Anonymous
+from s3proxy.forwarding.deletions import MAX_AT_ONCE
+from s3proxy.profiles.known import PROFILES
 from s3proxy.s3.error_xml import escape_text
 from s3proxy.s3.errors import AccessDenied
 from s3proxy.testing import MODES

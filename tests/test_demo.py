@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from s3proxy.cli import main
+from s3proxy.commands.cli import main
 
 
 def test_the_demo_shows_everything(tmp_path: Path) -> None:
@@ -20,7 +20,7 @@ def test_the_demo_shows_everything(tmp_path: Path) -> None:
     ``s3proxy demo --once`` ends well; its output tells the refusals and the successes, and how to go on.
     """
     ran = subprocess.run(
-        [sys.executable, "-m", "s3proxy.cli", "demo", "--once"],
+        [sys.executable, "-m", "s3proxy.commands.cli", "demo", "--once"],
         capture_output=True,
         text=True,
         timeout=240,
@@ -56,7 +56,7 @@ def test_a_taken_port_is_told_in_a_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         ran = subprocess.run(
-            [sys.executable, "-m", "s3proxy.cli", "demo", "--port", str(port)],
+            [sys.executable, "-m", "s3proxy.commands.cli", "demo", "--port", str(port)],
             capture_output=True,
             text=True,
             timeout=60,

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import pytest_twisted
 
-from s3proxy.resign.documents import write_document
-from s3proxy.resign.profiles import PROFILES
+from s3proxy.mending.documents import write_document
+from s3proxy.profiles.known import PROFILES
 from s3proxy.s3.operation import OPERATIONS, BodyUse
 from tests.harness import Harness
 from tests.signer import Signer

@@ -17,11 +17,11 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.testing import MemoryReactorClock
 
-from s3proxy.authentication import NOBODY, Authenticated
-from s3proxy.config import make_settings
+from s3proxy.authentication.verdict import NOBODY, Authenticated
+from s3proxy.configuration.loading import make_settings
 from s3proxy.credentials.file import read_keys
-from s3proxy.generation import Generation
-from s3proxy.proxy import ProxyCounts
+from s3proxy.daemon.generation import Generation
+from s3proxy.exchange.proxy import ProxyCounts
 from s3proxy.s3.address import parse_address
 from s3proxy.s3.claim import Carrier
 from s3proxy.s3.errors import S3Error

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s3proxy.exchange import TABLE, Action, BackendFault, Event, Exchange, State, error_for_fault
+from s3proxy.backend.faults import BackendFault, error_for_fault
+from s3proxy.exchange.machine import TABLE, Action, Event, Exchange, State
 from s3proxy.s3.errors import AccessDenied, InternalError, S3Error, ServiceUnavailable, SlowDown
 
 

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import pytest
 import pytest_twisted
 
-from s3proxy.resign.profiles import PROFILES
+from s3proxy.profiles.known import PROFILES
 from tests.harness import Harness
 from tests.signer import EMPTY, Signer
 from tests.test_walrus_requests import CARRIERS, request

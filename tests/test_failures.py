@@ -16,8 +16,8 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.task import Clock
 
 from s3proxy.backend.request import BackendLimits, BackendRequest
-from s3proxy.frontend.channel import ClientTimes
-from s3proxy.resign.profiles import BackendKey
+from s3proxy.frontend.times import ClientTimes
+from s3proxy.profiles.profile import BackendKey
 from s3proxy.testing.faulty_backend import OK, FaultyBackend, FaultyConnection, ReceivedRequest, answer_ok
 from tests.conftest import ErrorLog
 from tests.harness import Harness, server_context, turns, until

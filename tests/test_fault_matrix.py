@@ -24,12 +24,13 @@ from twisted.internet.task import Clock
 from s3proxy.backend.connection import BackendConnection
 from s3proxy.backend.request import BackendLimits
 from s3proxy.backend.upload import Upload
-from s3proxy.flow import stream_socket
-from s3proxy.frontend.channel import ClientTimes, S3Channel
-from s3proxy.proxy import ProxiedExchange
-from s3proxy.resign.profiles import PROFILES
+from s3proxy.exchange.proxy import ProxiedExchange
+from s3proxy.frontend.channel import S3Channel
+from s3proxy.frontend.times import ClientTimes
+from s3proxy.profiles.known import PROFILES
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest, answer_ok
 from s3proxy.testing.faulty_client import Answer, FaultyClient
+from s3proxy.transport.writer import stream_socket
 from tests.conftest import ErrorLog
 from tests.fault_rows import (
     AMBIGUOUS_BODIES,

@@ -18,8 +18,8 @@ import pytest
 import pytest_twisted
 from twisted.internet.task import Clock
 
-from s3proxy.replay import ReplayWindow
-from s3proxy.resign.profiles import PROFILES
+from s3proxy.exchange.replay import ReplayWindow
+from s3proxy.profiles.known import PROFILES
 from s3proxy.s3.head import parse_request_head
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest
 from s3proxy.testing.faulty_client import Answer

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from twisted.internet.task import Clock
 
-from s3proxy import splice
-from s3proxy.budget import Rate
-from s3proxy.flow import SeesEachOctet, bound_socket_buffers
-from s3proxy.splice import Pipes
+from s3proxy.transport import splice
+from s3proxy.transport.pace import Rate
+from s3proxy.transport.splice import Pipes
+from s3proxy.transport.writer import SeesEachOctet, bound_socket_buffers
 
 
 class Transport:

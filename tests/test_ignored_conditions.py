@@ -17,10 +17,10 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 
-from s3proxy.backends import make_backend
-from s3proxy.config import make_settings
-from s3proxy.resign.allowed import check_taken
-from s3proxy.resign.profiles import PROFILES
+from s3proxy.configuration.loading import make_settings
+from s3proxy.daemon.backends import make_backend
+from s3proxy.profiles.allowed import check_taken
+from s3proxy.profiles.known import PROFILES
 from s3proxy.s3.address import parse_address
 from s3proxy.s3.classification import classify
 from s3proxy.s3.errors import NotImplementedByProxy

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import pytest
 import pytest_twisted
 
-from s3proxy.resign.profiles import PROFILES
+from s3proxy.profiles.known import PROFILES
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest
 from tests.harness import Harness
 from tests.signer import Signer

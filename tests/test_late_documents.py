@@ -17,9 +17,9 @@ import pytest
 import pytest_twisted
 from twisted.internet.task import Clock
 
-from s3proxy.proxy import EARLY_TIME
+from s3proxy.exchange.proxy import EARLY_TIME
+from s3proxy.profiles.known import PROFILES
 from s3proxy.resign.answer import MAX_JUDGED_SIZE, MAX_NAMING_SIZE
-from s3proxy.resign.profiles import PROFILES
 from s3proxy.testing.faulty_backend import FaultyConnection
 from s3proxy.testing.faulty_client import FaultyClient
 from tests.harness import Harness, turns, until

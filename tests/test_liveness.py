@@ -21,10 +21,10 @@ from zope.interface import implementer
 
 from s3proxy.backend.connection import MAX_INTERIM_ANSWERS
 from s3proxy.backend.request import BackendLimits
-from s3proxy.exchange import State
-from s3proxy.frontend.channel import ClientTimes
-from s3proxy.proxy import ProxiedExchange
-from s3proxy.resign.profiles import PROFILES
+from s3proxy.exchange.machine import State
+from s3proxy.exchange.proxy import ProxiedExchange
+from s3proxy.frontend.times import ClientTimes
+from s3proxy.profiles.known import PROFILES
 from s3proxy.s3.credential import BudgetLimits
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, answer_ok
 from s3proxy.testing.faulty_client import FaultyClient

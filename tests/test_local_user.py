@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import pytest_twisted
 
-from s3proxy.cli import main
+from s3proxy.commands.cli import main
 from s3proxy.testing.certificates import make_authority, make_certificate
 from s3proxy.testing.faulty_backend import FaultyConnection, ReceivedRequest
 from tests.harness import until
@@ -61,7 +61,7 @@ class Seen:
         """
         Return their ids.
         """
-        return [pid for pid in children(self.process) if b"s3proxy.worker" in command_line(pid)]
+        return [pid for pid in children(self.process) if b"s3proxy.daemon.worker" in command_line(pid)]
 
     def until_former_ended(self) -> None:
         """
@@ -125,7 +125,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
         yield seen
 
 
-TRIAL = b"import s3proxy.supervisor"
+TRIAL = b"import s3proxy.daemon.supervisor"
 
 
 def test_no_module_of_the_working_directory_is_imported(seen: Seen) -> None:
@@ -135,7 +135,7 @@ def test_no_module_of_the_working_directory_is_imported(seen: Seen) -> None:
     foreign = seen.marks("foreign")
 
     assert foreign
-    assert not [line for line in foreign if b"s3proxy.worker" in line or TRIAL in line]
+    assert not [line for line in foreign if b"s3proxy.daemon.worker" in line or TRIAL in line]
 
 
 def test_modules_of_pythonpath_are_imported(seen: Seen) -> None:
@@ -144,7 +144,7 @@ def test_modules_of_pythonpath_are_imported(seen: Seen) -> None:
     """
     own = seen.marks("own")
 
-    assert len([line for line in own if b"s3proxy.worker" in line]) == 4
+    assert len([line for line in own if b"s3proxy.daemon.worker" in line]) == 4
     assert len([line for line in own if TRIAL in line]) == 1
 
 

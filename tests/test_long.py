@@ -18,11 +18,11 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 
-from s3proxy.flow import DEFAULT_SOCKET_BUFFER, FIRST_READ_SIZE
 from s3proxy.s3.head import RequestHead
-from s3proxy.splice import MAX_PIPES, PIPE_SIZE
 from s3proxy.testing.certificates import make_authority, make_certificate
 from s3proxy.testing.faulty_backend import FaultyConnection
+from s3proxy.transport.splice import MAX_PIPES, PIPE_SIZE
+from s3proxy.transport.writer import DEFAULT_SOCKET_BUFFER, FIRST_READ_SIZE
 from tests.harness import turns, until
 from tests.processes import peak_memory, running, until_listening
 from tests.signer import EMPTY, HASH, SIGNED_CHUNKS, UNSIGNED, Signer

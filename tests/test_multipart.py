@@ -30,14 +30,15 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 
-from s3proxy.authentication import Anonymous
+from s3proxy.authentication.realm import Anonymous
 from s3proxy.body.plan import BodyLimits
-from s3proxy.generation import utc_now
+from s3proxy.daemon.generation import utc_now
 from s3proxy.multipart.files import JoinedParts, PartsReader
-from s3proxy.multipart.store import MultipartStore, Place, StoreLimits
+from s3proxy.multipart.records import Place, StoreLimits
+from s3proxy.multipart.store import MultipartStore
 from s3proxy.multipart.uploads import MAX_THREADS
 from s3proxy.multipart.waiting import KEEP_ALIVE_TIME
-from s3proxy.resign.profiles import PROFILES
+from s3proxy.profiles.known import PROFILES
 from s3proxy.s3.head import RequestHead
 from s3proxy.s3.limits import MIB
 from s3proxy.s3.operation import COMPLETE_MULTIPART_UPLOAD, UPLOAD_PART_COPY

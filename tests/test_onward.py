@@ -8,12 +8,12 @@ from typing import Any, cast
 
 import pytest
 
-from s3proxy.authentication import NOBODY, Authenticated
+from s3proxy.authentication.verdict import NOBODY, Authenticated
 from s3proxy.backend.backend import Backend
-from s3proxy.onward import Onward
-from s3proxy.resign.deletions import Deletion
+from s3proxy.forwarding.onward import Onward
+from s3proxy.mending.deletions import Deletion
+from s3proxy.profiles.known import PROFILES
 from s3proxy.resign.head import Account
-from s3proxy.resign.profiles import PROFILES
 from s3proxy.s3.address import Address
 from s3proxy.s3.claim import Carrier
 from s3proxy.s3.classification import classify

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 
-from s3proxy.authentication import Anonymous
+from s3proxy.authentication.realm import Anonymous
 from s3proxy.awschunked.encoder import CHUNK_SIZE, ChunkEncoder
 from s3proxy.backend.request import BackendLimits
 from s3proxy.body.plan import BodyLimits

@@ -16,9 +16,9 @@ import pytest
 import pytest_twisted
 from twisted.internet.task import Clock
 
-from s3proxy.authentication import Anonymous
+from s3proxy.authentication.realm import Anonymous
 from s3proxy.body.plan import BodyLimits
-from s3proxy.frontend.channel import ClientTimes
+from s3proxy.frontend.times import ClientTimes
 from s3proxy.postobject import upload as upload_module
 from s3proxy.postobject.policy import parse_policy
 from s3proxy.s3.date import parse_basic_iso

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 import pytest_twisted
 
-from s3proxy.resign.profiles import PROFILES
+from s3proxy.profiles.known import PROFILES
 from tests.harness import Harness
 from tests.signer import Signer
 

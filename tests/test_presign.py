@@ -11,8 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from s3proxy.cli import main
-from s3proxy.presign import CannotPresign, presign
+from s3proxy.commands.cli import main
+from s3proxy.resign.presign import CannotPresign, presign
 from tests.harness import NOW, data_set_credentials
 from tests.memory import MemoryProxy
 from tests.processes import write_keys

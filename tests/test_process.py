@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from s3proxy.process import python_command, read_once, sealed_memory, stop_once
+from s3proxy.daemon.process import python_command, read_once, sealed_memory, stop_once
 
 BLOCKS = """
 import gc, resource, sys
@@ -104,7 +104,7 @@ def test_a_further_process_imports_no_more_than_this_one(flags: list[str], expec
     """
     A distribution's `twistd` may ignore PYTHONPATH and the user's packages: so do the processes that it starts.
     """
-    code = "from s3proxy.process import python_command; print(*python_command()[1:])"
+    code = "from s3proxy.daemon.process import python_command; print(*python_command()[1:])"
 
     ran = subprocess.run([sys.executable, "-P", *flags, "-c", code], check=True, capture_output=True, text=True)
 
@@ -117,7 +117,7 @@ def test_a_process_which_serves_writes_no_core_dump() -> None:
     The soft limit is 0, and the hard one is as it was: an operator may raise it for one process.
     """
     code = (
-        "import resource, sys; from s3proxy.process import prepare_process;"
+        "import resource, sys; from s3proxy.daemon.process import prepare_process;"
         "before = resource.getrlimit(resource.RLIMIT_CORE)[1];"
         "resource.setrlimit(resource.RLIMIT_CORE, (before, before));"
         "prepare_process(); soft, hard = resource.getrlimit(resource.RLIMIT_CORE);"

@@ -24,12 +24,14 @@ from twisted.internet import reactor
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.threads import deferToThread
 
-from s3proxy.authentication import Anonymous
-from s3proxy.backends import make_backend
-from s3proxy.cli import main
-from s3proxy.config import make_settings
-from s3proxy.resign.answer import MAX_SIZES, AnswerUse, translate_error
-from s3proxy.resign.profiles import PROFILES, Profile
+from s3proxy.authentication.realm import Anonymous
+from s3proxy.commands.cli import main
+from s3proxy.configuration.loading import make_settings
+from s3proxy.daemon.backends import make_backend
+from s3proxy.profiles.known import PROFILES
+from s3proxy.profiles.profile import Profile
+from s3proxy.resign.answer import MAX_SIZES, AnswerUse
+from s3proxy.resign.error_documents import translate_error
 from s3proxy.testing import MODES, FaultyBackend, Quirks
 from s3proxy.testing.faulty_client import Answer, FaultyClient
 from tests.harness import BACKEND_KEY, Harness, until

@@ -11,10 +11,10 @@ import pytest_twisted
 from twisted.internet.defer import fail
 from twisted.logger import capturedLogs, formatEvent
 
+from s3proxy.backend.faults import BackendFault
 from s3proxy.backend.request import BackendError
 from s3proxy.backend.trouble import why
-from s3proxy.exchange import BackendFault
-from s3proxy.resign.profiles import PROFILES
+from s3proxy.profiles.known import PROFILES
 from s3proxy.s3.credential import BudgetLimits
 from s3proxy.s3.errors import AccessDenied
 from tests.conftest import ErrorLog

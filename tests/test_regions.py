@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 import pytest_twisted
 
-from s3proxy.authentication import Anonymous
+from s3proxy.authentication.realm import Anonymous
 from s3proxy.resign.region import translate_region
 from s3proxy.testing.faulty_backend import FaultyBackend
 from tests.harness import BACKEND_KEY, Harness

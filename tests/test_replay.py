@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
-from s3proxy.presign import presign
-from s3proxy.replay import ReplayWindow
+from s3proxy.exchange.replay import ReplayWindow
+from s3proxy.resign.presign import presign
 from s3proxy.s3.credential import Credential
 from s3proxy.sigv4.asymmetric import derive_private_key
 from tests.harness import NOW, SERVER, data_set_credentials

@@ -4,7 +4,7 @@ Signatures which were seen: each passes once, and they are remembered within bou
 
 from __future__ import annotations
 
-from s3proxy.replay import ReplayWindow
+from s3proxy.exchange.replay import ReplayWindow
 
 
 def test_a_signature_passes_once() -> None:

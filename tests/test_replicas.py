@@ -15,14 +15,14 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.task import Clock
 
 from s3proxy.backend.agent import BackendAgent
+from s3proxy.backend.faults import BackendFault
 from s3proxy.backend.health import HealthCheck
 from s3proxy.backend.pool import Pool
 from s3proxy.backend.request import BackendError, BackendLimits, BackendRequest
 from s3proxy.backend.response import BackendResponse
 from s3proxy.backend.upload import Upload
-from s3proxy.backends import make_backend
-from s3proxy.config import make_settings
-from s3proxy.exchange import BackendFault
+from s3proxy.configuration.loading import make_settings
+from s3proxy.daemon.backends import make_backend
 from s3proxy.testing import MODES
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest, answer_ok
 from tests.harness import ClockedReactor, turns, until

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from s3proxy.accesslog import AccessRecord, format_line
-from s3proxy.cli import main
+from s3proxy.commands.cli import main
+from s3proxy.configuration.options import Limits
+from s3proxy.configuration.tables import options_of
 from s3proxy.doctor.command import PROBE_COUNT
 from s3proxy.s3 import limits
-from s3proxy.settings import Limits
-from s3proxy.tables import options_of
+from s3proxy.telemetry.accesslog import AccessRecord, format_line
 
 ROOT = Path(__file__).parent.parent
 RECORD = AccessRecord(received_at=datetime(2026, 1, 1, tzinfo=UTC), client_host="127.0.0.1", request_id="ID")

@@ -12,12 +12,14 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
-from s3proxy.authentication import NOBODY, Authenticated
+from s3proxy.authentication.verdict import NOBODY, Authenticated
 from s3proxy.backend.backend import Backend
+from s3proxy.exchange.routing import Routing
+from s3proxy.profiles.known import PROFILES
+from s3proxy.profiles.profile import BackendKey
 from s3proxy.resign.head import Account
-from s3proxy.resign.profiles import PROFILES, BackendKey
-from s3proxy.routing import Routing, covers
 from s3proxy.s3.address import parse_address
+from s3proxy.s3.bucket_pattern import covers
 from s3proxy.s3.claim import Carrier
 from s3proxy.s3.credential import Credential
 from s3proxy.s3.errors import AccessDenied, InternalError, NotImplementedByProxy, S3Error

@@ -10,7 +10,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from s3proxy.service import ProxyService
+from s3proxy.daemon.service import ProxyService
 
 
 class Generation:

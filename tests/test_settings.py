@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from s3proxy.config import make_settings, share_of
-from s3proxy.settings import BackendKeySettings
-from s3proxy.tables import Faults
+from s3proxy.configuration.loading import make_settings, share_of
+from s3proxy.configuration.options import BackendKeySettings
+from s3proxy.configuration.tables import Faults
 
 BACKEND: dict[str, Any] = {
     "name": "b",

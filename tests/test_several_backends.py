@@ -19,9 +19,9 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.logger import capturedLogs
 
-from s3proxy.cli import main
-from s3proxy.config import make_settings
-from s3proxy.service import ProxyService
+from s3proxy.commands.cli import main
+from s3proxy.configuration.loading import make_settings
+from s3proxy.daemon.service import ProxyService
 from s3proxy.testing.faulty_backend import FaultyBackend
 from s3proxy.testing.faulty_client import Answer, FaultyClient
 from s3proxy.testing.legacy_messages import Reply
@@ -184,7 +184,7 @@ class TwoStores:
 
 @pytest.fixture(autouse=True)
 def _a_day_of_the_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("s3proxy.generation.utc_now", lambda: NOW)
+    monkeypatch.setattr("s3proxy.daemon.generation.utc_now", lambda: NOW)
 
 
 def code(answer: Answer) -> tuple[int, str]:

@@ -13,11 +13,11 @@ import pytest
 import pytest_twisted
 from twisted.internet.task import Clock
 
-from s3proxy import splice
-from s3proxy.resign.profiles import PROFILES
+from s3proxy.profiles.known import PROFILES
 from s3proxy.s3.credential import BudgetLimits
 from s3proxy.testing.faults import reads_no_more_after
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest, answer_ok
+from s3proxy.transport import splice
 from tests.harness import Harness, turns, until
 from tests.signer import HASH, UNSIGNED, SignedRequest, Signer
 

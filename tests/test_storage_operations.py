@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from s3proxy.resign.profiles import PROFILES
+from s3proxy.profiles.known import PROFILES
 from s3proxy.s3.operation import OPERATIONS
 from tests.harness import VECTORS
 from tests.s3.test_classification import classified

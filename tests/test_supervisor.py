@@ -18,10 +18,10 @@ from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
-from s3proxy import supervisor as module
-from s3proxy.config import read_configuration
-from s3proxy.supervisor import START_TIME, Supervisor, Worker
-from s3proxy.worker import REPORTS_FD, RETIRE, STOP
+from s3proxy.configuration.loading import read_configuration
+from s3proxy.daemon import supervisor as module
+from s3proxy.daemon.supervisor import START_TIME, Supervisor, Worker
+from s3proxy.daemon.worker import REPORTS_FD, RETIRE, STOP
 from tests.processes import write_configuration
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from twisted.internet.task import Clock
 
-from s3proxy.metrics import MetricsSum
-from s3proxy.supervisor import MAX_PAUSE, Supervisor
+from s3proxy.daemon.supervisor import MAX_PAUSE, Supervisor
+from s3proxy.telemetry.metrics import MetricsSum
 
 
 class Counts:

@@ -19,8 +19,8 @@ import botocore.session
 import pytest
 import pytest_twisted
 
-from s3proxy.authentication import Anonymous
-from s3proxy.resign.profiles import PROFILES
+from s3proxy.authentication.realm import Anonymous
+from s3proxy.profiles.known import PROFILES
 from s3proxy.s3.head import RequestHead, parse_request_head
 from s3proxy.testing.faulty_backend import OK
 from tests.harness import NOW, Harness

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from s3proxy.tables import (
+from s3proxy.configuration.tables import (
     Fault,
     Faults,
     Kind,

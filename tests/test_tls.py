@@ -23,13 +23,13 @@ from twisted.internet.testing import StringTransport
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
-from s3proxy import tls
 from s3proxy.backend.request import BackendRequest
 from s3proxy.backend.response import BackendResponse
-from s3proxy.flow import FIRST_READ_SIZE, Buffer, SeesEachOctet
 from s3proxy.s3.framing import LAST_CHUNK, encode_chunk
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection
-from s3proxy.tls import Records
+from s3proxy.transport import tls
+from s3proxy.transport.tls import Records
+from s3proxy.transport.writer import FIRST_READ_SIZE, Buffer, SeesEachOctet
 from tests.harness import Harness, server_context, turns, until
 from tests.signer import Signer
 from tests.socket_client import SocketClient

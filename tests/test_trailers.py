@@ -13,11 +13,12 @@ from dataclasses import replace
 import pytest
 import pytest_twisted
 
-from s3proxy.authentication import Anonymous
+from s3proxy.authentication.realm import Anonymous
 from s3proxy.awschunked.encoder import CHUNK_SIZE
 from s3proxy.backend.request import BackendLimits
 from s3proxy.body.plan import BodyLimits
-from s3proxy.resign.profiles import PROFILES, Profile
+from s3proxy.profiles.known import PROFILES
+from s3proxy.profiles.profile import Profile
 from s3proxy.s3.head import RequestHead
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest, answer_ok
 from tests.harness import Harness, turns, until

@@ -24,10 +24,10 @@ from s3proxy.backend.request import BackendLimits, BackendRequest
 from s3proxy.backend.response import BackendResponse
 from s3proxy.backend.upload import Upload
 from s3proxy.body.guard import GuardedBody
+from s3proxy.exchange.proxy import ProxiedExchange
+from s3proxy.forwarding.onward import Onward
 from s3proxy.frontend.request import S3Request
 from s3proxy.frontend.resource import S3Resource
-from s3proxy.onward import Onward
-from s3proxy.proxy import ProxiedExchange
 from s3proxy.testing.faulty_backend import OK, FaultyBackend, FaultyConnection, ReceivedRequest
 from tests.conftest import ErrorLog
 from tests.harness import Harness, turns, until
@@ -330,8 +330,8 @@ def test_the_clock_of_timers_is_monotonic(tmp_path: Path) -> None:
 
     path = write_configuration(tmp_path, "http://127.0.0.1:1")
     code = (
-        "import sys, time; from pathlib import Path; from s3proxy.config import load_settings;"
-        "from s3proxy.service import make_service; make_service(load_settings(Path(sys.argv[1])));"
+        "import sys, time; from pathlib import Path; from s3proxy.configuration.loading import load_settings;"
+        "from s3proxy.daemon.service import make_service; make_service(load_settings(Path(sys.argv[1])));"
         "from twisted.internet import reactor; fired = [];"
         "reactor.callLater(0, lambda: (setattr(time, 'time', lambda: 0.0), reactor.callLater(0.01, fired.append, 1),"
         "reactor.callLater(3000, fired.append, 2), reactor.callLater(0.1, reactor.stop)));"

@@ -13,12 +13,12 @@ from urllib.parse import quote
 import pytest
 import pytest_twisted
 
-from s3proxy.authentication import Anonymous
+from s3proxy.authentication.realm import Anonymous
 from s3proxy.postobject.form import Form
 from s3proxy.postobject.upload import upload_request
+from s3proxy.profiles.known import PROFILES
 from s3proxy.resign.gate import write_head
 from s3proxy.resign.headers import passed_headers
-from s3proxy.resign.profiles import PROFILES
 from s3proxy.s3.address import Address
 from s3proxy.s3.errors import S3Error
 from s3proxy.s3.head import RequestHead, parse_request_head

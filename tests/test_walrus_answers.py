@@ -21,8 +21,9 @@ from twisted.internet import reactor
 from twisted.internet.task import Clock
 
 from s3proxy.backend.health import HealthCheck
-from s3proxy.resign.profiles import PROFILES, RangeLimits
-from s3proxy.resign.results import RESULT_ROOTS
+from s3proxy.mending.results import RESULT_ROOTS
+from s3proxy.profiles.known import PROFILES
+from s3proxy.profiles.profile import RangeLimits
 from s3proxy.s3.credential import NO_LIMITS, BudgetLimits
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest
 from tests.harness import VECTORS, Harness, until

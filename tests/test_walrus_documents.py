@@ -1,7 +1,7 @@
 """
 Documents of requests to the Eucalyptus family: written as it reads them, or refused before it is asked.
 
-What it does with them was read in its source: see `s3proxy.resign.documents`.
+What it does with them was read in its source: see `s3proxy.mending.documents`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import pytest_twisted
 
-from s3proxy.resign.documents import write_document
-from s3proxy.resign.profiles import PROFILES
+from s3proxy.mending.documents import write_document
+from s3proxy.profiles.known import PROFILES
 from s3proxy.s3.document import local_name, parse_document
 from s3proxy.s3.errors import S3Error
 from s3proxy.s3.operation import OPERATIONS

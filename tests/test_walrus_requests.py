@@ -20,9 +20,10 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 
-from s3proxy.backends import make_backend
-from s3proxy.config import make_settings
-from s3proxy.resign.profiles import PROFILES, Profile
+from s3proxy.configuration.loading import make_settings
+from s3proxy.daemon.backends import make_backend
+from s3proxy.profiles.known import PROFILES
+from s3proxy.profiles.profile import Profile
 from s3proxy.s3.error_xml import error_document
 from s3proxy.s3.errors import S3Error
 from s3proxy.sigv2.canonical import canonical_resource
@@ -955,7 +956,7 @@ def test_errors_say_what_is_too_large() -> None:
 
 
 def _check(name: str, target: str) -> None:
-    from s3proxy.resign.restrictions import check_restrictions
+    from s3proxy.mending.restrictions import check_restrictions
     from s3proxy.s3.address import parse_address
     from s3proxy.s3.classification import classify
     from s3proxy.s3.head import parse_request_head

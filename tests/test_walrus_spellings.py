@@ -16,8 +16,9 @@ from urllib.parse import unquote_to_bytes
 import pytest
 import pytest_twisted
 
-from s3proxy.authentication import Anonymous, Authenticated
-from s3proxy.resign.profiles import PROFILES
+from s3proxy.authentication.realm import Anonymous
+from s3proxy.authentication.verdict import Authenticated
+from s3proxy.profiles.known import PROFILES
 from s3proxy.s3.address import Address
 from s3proxy.s3.errors import AccessDenied
 from s3proxy.s3.head import RequestHead

@@ -15,7 +15,8 @@ from typing import Any
 from urllib.parse import quote, unquote
 from xml.etree import ElementTree
 
-from s3proxy.multipart.store import MultipartStore, StoreLimits
+from s3proxy.multipart.records import StoreLimits
+from s3proxy.multipart.store import MultipartStore
 from s3proxy.testing.faulty_client import Answer, FaultyClient
 from tests.harness import NOW, Harness, until
 from tests.signer import Signer

@@ -16,12 +16,12 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer
 from zope.interface import implementer
 
+from s3proxy.backend.faults import BackendFault
 from s3proxy.backend.health import HealthCheck
 from s3proxy.backend.pool import Pool, may_repeat
 from s3proxy.backend.request import BackendError, BackendRequest
 from s3proxy.backend.response import BackendResponse
 from s3proxy.backend.upload import Upload
-from s3proxy.exchange import BackendFault
 from s3proxy.resign.gate import write_head
 
 _IDEMPOTENT = frozenset({b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS"})

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 
 from s3proxy.backend.agent import BackendAgent
 from s3proxy.backend.request import DEFAULT_FIRST_BYTE_TIME, DEFAULT_SLOW_FIRST_BYTE_TIME
-from s3proxy.resign.allowed import MULTIPART_OPERATIONS, Allowed
-from s3proxy.resign.answer import host_names
+from s3proxy.profiles.allowed import Allowed
+from s3proxy.profiles.operations import MULTIPART_OPERATIONS
 from s3proxy.resign.head import Account
+from s3proxy.resign.public_name import host_names
 
 
 @dataclass(frozen=True, slots=True)

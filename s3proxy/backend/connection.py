@@ -17,18 +17,18 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from s3proxy.backend.faults import BackendFault
 from s3proxy.backend.request import BackendError, BackendRequest, backend_failure
 from s3proxy.backend.response import BackendResponse
 from s3proxy.backend.trouble import tls_fault
-from s3proxy.deadline import Deadline
-from s3proxy.exchange import BackendFault
-from s3proxy.flow import Buffer, DirectWriter, acknowledged_size, bound_socket_buffers, is_readable
 from s3proxy.s3.errors import BadRequest
 from s3proxy.s3.framing import ChunkedFraming
 from s3proxy.s3.head import ResponseHead, parse_response_head
 from s3proxy.s3.identity_enum import IdentityEnum
 from s3proxy.s3.limits import MAX_HEAD_SIZE
-from s3proxy.splice import MIN_SPLICED_SIZE, Splice, begin_splice
+from s3proxy.transport.deadline import Deadline
+from s3proxy.transport.splice import MIN_SPLICED_SIZE, Splice, begin_splice
+from s3proxy.transport.writer import Buffer, DirectWriter, acknowledged_size, bound_socket_buffers, is_readable
 
 if TYPE_CHECKING:
     from s3proxy.backend.pool import Pool

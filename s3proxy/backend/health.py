@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from s3proxy.backend.pool import Pool
 from s3proxy.backend.request import BackendRequest
 from s3proxy.backend.response import BackendResponse
-from s3proxy.resign.profiles import ANY_BELOW_500, HealthRequest
+from s3proxy.profiles.profile import ANY_BELOW_500, HealthRequest
 
 
 class HealthCheck:

@@ -14,10 +14,10 @@ from twisted.python.failure import Failure
 
 from s3proxy.backend.breaker import Breaker
 from s3proxy.backend.connection import BackendConnection
+from s3proxy.backend.faults import BackendFault
 from s3proxy.backend.request import BackendError, BackendLimits, BackendRequest, backend_failure
 from s3proxy.backend.response import BackendResponse
 from s3proxy.backend.upload import Upload
-from s3proxy.exchange import BackendFault
 
 _GONE = frozenset({BackendFault.UNREACHABLE, BackendFault.SILENT})
 

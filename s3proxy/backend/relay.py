@@ -12,10 +12,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from s3proxy.backend.response import BackendResponse, BodyReceiver
-from s3proxy.budget import Pace
-from s3proxy.flow import Buffer, DirectWriter, ReadSize, SeesEachOctet
 from s3proxy.s3.framing import LAST_CHUNK, encode_chunk
 from s3proxy.s3.head import HeaderList
+from s3proxy.transport.pace import Pace
+from s3proxy.transport.writer import Buffer, DirectWriter, ReadSize, SeesEachOctet
 
 
 @implementer(IPushProducer)

@@ -12,8 +12,8 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IClientRequest
 from zope.interface import implementer
 
-from s3proxy.exchange import BackendFault
-from s3proxy.flow import DEFAULT_SOCKET_BUFFER
+from s3proxy.backend.faults import BackendFault
+from s3proxy.transport.writer import DEFAULT_SOCKET_BUFFER
 
 if TYPE_CHECKING:
     from s3proxy.backend.response import BackendResponse

@@ -14,8 +14,8 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 from zope.interface import implementer
 
-from s3proxy.flow import Buffer, DirectWriter, SeesEachOctet
 from s3proxy.s3.head import HeaderList, ResponseHead
+from s3proxy.transport.writer import Buffer, DirectWriter, SeesEachOctet
 
 if TYPE_CHECKING:
     from s3proxy.backend.connection import BackendConnection

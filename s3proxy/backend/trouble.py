@@ -11,8 +11,8 @@ from service_identity import CertificateError, VerificationError
 from twisted.internet import defer
 from twisted.internet import error as errors
 
+from s3proxy.backend.faults import BackendFault
 from s3proxy.backend.request import BackendError
-from s3proxy.exchange import BackendFault
 
 _WORDS: dict[type[BaseException], str] = {
     errors.ConnectionRefusedError: "nobody listens there: connection refused",

@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from s3proxy.awschunked.encoder import BodyEncoder
 from s3proxy.backend.request import DEFAULT_FIRST_BYTE_TIME
-from s3proxy.flow import Buffer, DirectWriter, ReadSize
+from s3proxy.transport.writer import Buffer, DirectWriter, ReadSize
 
 
 @implementer(IBodyProducer, IConsumer)

@@ -11,11 +11,11 @@ from twisted.internet.interfaces import IConsumer
 from zope.interface import implementer
 
 from s3proxy.awschunked.checksums import BodyDigests
-from s3proxy.deadline import Deadline
 from s3proxy.postobject.form import FieldsDecoder, FileDecoder
 from s3proxy.postobject.policy import SizeRange
 from s3proxy.s3.errors import EntityTooLarge, EntityTooSmall, MalformedPOSTRequest, S3Error
 from s3proxy.s3.head import HeaderList
+from s3proxy.transport.deadline import Deadline
 
 
 class FormBody:

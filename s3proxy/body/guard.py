@@ -11,9 +11,9 @@ from twisted.internet.interfaces import IConsumer
 from zope.interface import implementer
 
 from s3proxy.body.plain import PlainDecoder
-from s3proxy.flow import DirectWriter, SeesEachOctet
 from s3proxy.s3.errors import S3Error
 from s3proxy.s3.head import HeaderList
+from s3proxy.transport.writer import DirectWriter, SeesEachOctet
 
 
 class BodyDecoder(Protocol):

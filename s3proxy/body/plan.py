@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from s3proxy.authentication import Authenticated
+from s3proxy.authentication.verdict import Authenticated
 from s3proxy.awschunked.checksums import BodyDigests, has_integrity, parse_body_digests
 from s3proxy.awschunked.decoder import AwsChunkedDecoder
 from s3proxy.body.form import FormBody

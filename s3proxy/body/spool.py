@@ -12,9 +12,9 @@ from typing import Any, BinaryIO, Protocol
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from s3proxy.flow import Buffer, SeesEachOctet
 from s3proxy.s3.errors import S3Error, SlowDown
 from s3proxy.s3.limits import KIB
+from s3proxy.transport.writer import Buffer, SeesEachOctet
 
 READ_SIZE = 256 * KIB
 """

@@ -13,11 +13,8 @@ from typing import Any
 
 from zope.interface import implementer
 
-from s3proxy.authentication import SWITCHES
-from s3proxy.interfaces import ICredentialStore
-from s3proxy.s3.credential import NO_LIMITS, BudgetLimits, Credential
-from s3proxy.s3.limits import GIB, MIB
-from s3proxy.tables import (
+from s3proxy.authentication.realm import SWITCHES
+from s3proxy.configuration.tables import (
     Fault,
     Faults,
     Kind,
@@ -35,6 +32,9 @@ from s3proxy.tables import (
     structure,
     text,
 )
+from s3proxy.interfaces import ICredentialStore
+from s3proxy.s3.credential import NO_LIMITS, BudgetLimits, Credential
+from s3proxy.s3.limits import GIB, MIB
 
 MAX_KEYS_FILE_SIZE = 16 * MIB
 """

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from s3proxy.backend.faults import BackendFault
 from s3proxy.backend.request import BackendError
 from s3proxy.doctor.line import Answer
 from s3proxy.doctor.storage import Storage
-from s3proxy.exchange import BackendFault
+from s3proxy.profiles.known import PROFILES
+from s3proxy.profiles.profile import DateForm
 from s3proxy.resign.head import Account
-from s3proxy.resign.profiles import PROFILES, DateForm
 
 
 class CannotExamine(Exception):

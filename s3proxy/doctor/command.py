@@ -18,17 +18,18 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from s3proxy.backend.request import BackendLimits
-from s3proxy.backends import CannotStart, make_endpoint
-from s3proxy.config import make_settings
+from s3proxy.configuration.loading import make_settings
+from s3proxy.configuration.options import BackendSettings
+from s3proxy.configuration.tables import Faults
+from s3proxy.daemon.backends import CannotStart, make_endpoint
 from s3proxy.doctor.approach import CannotExamine
 from s3proxy.doctor.examination import PROBE_COUNT, Examination, Interrupted
 from s3proxy.doctor.line import Line
 from s3proxy.doctor.report import Report, line_of, line_of_table
 from s3proxy.doctor.storage import Patience, Storage
 from s3proxy.doctor.verdict import Finding, printable
-from s3proxy.resign.profiles import PROFILES, BackendKey
-from s3proxy.settings import BackendSettings
-from s3proxy.tables import Faults
+from s3proxy.profiles.known import PROFILES
+from s3proxy.profiles.profile import BackendKey
 
 WRONG = 1
 "Exit status where not everything was told, or something is left."

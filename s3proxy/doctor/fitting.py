@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from s3proxy.doctor.commits import TAIL_NAMES
 from s3proxy.doctor.surfaces import health_name, surface_name
 from s3proxy.doctor.verdict import Finding, Verdict
-from s3proxy.resign.profiles import ANY_BELOW_500, PROFILES, DateForm, Profile
+from s3proxy.profiles.known import PROFILES
+from s3proxy.profiles.profile import ANY_BELOW_500, DateForm, Profile
 
 
 @dataclass(frozen=True, slots=True)

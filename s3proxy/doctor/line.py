@@ -23,9 +23,9 @@ from s3proxy.backend.connection import BackendConnection
 from s3proxy.backend.pool import Pool
 from s3proxy.backend.request import BackendRequest
 from s3proxy.backend.response import BackendResponse
-from s3proxy.flow import Buffer, SeesEachOctet, acknowledged_size
 from s3proxy.s3.head import Fields
 from s3proxy.s3.limits import MIB
+from s3proxy.transport.writer import Buffer, SeesEachOctet, acknowledged_size
 
 MAX_ANSWER_SIZE = 16 * MIB
 """

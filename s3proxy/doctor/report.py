@@ -12,7 +12,7 @@ from s3proxy.doctor.examination import Examination
 from s3proxy.doctor.fitting import Fit, fits, proves_fin, proves_tail
 from s3proxy.doctor.storage import Storage
 from s3proxy.doctor.verdict import Finding
-from s3proxy.resign.profiles import PROFILES
+from s3proxy.profiles.known import PROFILES
 
 TAKES_ANYBODY = (
     "It takes a wrong secret: whoever reaches it may do anything, and what is said above of signatures means nothing."

@@ -9,10 +9,10 @@ from dataclasses import replace
 from s3proxy.doctor.line import Answer
 from s3proxy.doctor.storage import Storage
 from s3proxy.doctor.verdict import Examine, Judgement, Probe, Verdict, judge, unclear
-from s3proxy.presign import presign
+from s3proxy.profiles.profile import DateForm
 from s3proxy.resign.gate import write_head
 from s3proxy.resign.head import UNSIGNED_PAYLOAD, Account, payload_of
-from s3proxy.resign.profiles import DateForm
+from s3proxy.resign.presign import presign
 from s3proxy.resign.v2 import string_to_sign
 from s3proxy.s3.credential import Credential
 from s3proxy.s3.date import format_basic_iso

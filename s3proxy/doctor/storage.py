@@ -12,11 +12,11 @@ from urllib.parse import quote, unquote_to_bytes
 
 from s3proxy.backend.connection import BackendConnection
 from s3proxy.backend.request import BackendRequest
+from s3proxy.configuration.options import Place
 from s3proxy.doctor.line import Answer, Line, ask
+from s3proxy.profiles.profile import BackendKey, DateForm, Profile
 from s3proxy.resign.head import Account, backend_head, payload_of
-from s3proxy.resign.profiles import BackendKey, DateForm, Profile
 from s3proxy.s3.head import HeaderList
-from s3proxy.settings import Place
 from s3proxy.sigv4.signing_key import SigningKeys
 
 MAX_ENTRIES = 10_000

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from s3proxy.doctor.storage import Storage
 from s3proxy.doctor.verdict import Examine, Judgement, Probe, judge, unclear
-from s3proxy.resign.profiles import ANY_BELOW_500, PROFILES, HealthRequest
+from s3proxy.profiles.known import PROFILES
+from s3proxy.profiles.profile import ANY_BELOW_500, HealthRequest
 
 _NO_BUCKET = frozenset({"NoSuchBucket", "InvalidBucketName", "NoSuchEntity"})
 

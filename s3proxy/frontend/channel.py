@@ -8,7 +8,6 @@ import fcntl
 import struct
 import termios
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import auto
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,12 +18,11 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from zope.interface import implementer
 
-from s3proxy.deadline import Deadline
-from s3proxy.flow import FIRST_READ_SIZE, DirectWriter, stream_socket
 from s3proxy.frontend.admission import MIN_EVICTION_AGE
 from s3proxy.frontend.forwarded import UNKNOWN, Origin, believed_origin, why_not_believed
 from s3proxy.frontend.hold import Hold
 from s3proxy.frontend.request import S3Request
+from s3proxy.frontend.times import DRAINED_KEEP_ALIVE
 from s3proxy.s3.date import format_rfc1123
 from s3proxy.s3.error_xml import error_document
 from s3proxy.s3.errors import (
@@ -38,12 +36,15 @@ from s3proxy.s3.errors import (
 from s3proxy.s3.framing import ChunkedFraming
 from s3proxy.s3.head import RequestHead, parse_request_head
 from s3proxy.s3.identity_enum import IdentityEnum
-from s3proxy.s3.limits import KIB, MAX_HEAD_SIZE, MIB
+from s3proxy.s3.limits import KIB, MAX_HEAD_SIZE
 from s3proxy.s3.unreadable import why_unreadable
-from s3proxy.splice import MIN_SPLICED_SIZE, Splice, begin_splice
+from s3proxy.transport.deadline import Deadline
+from s3proxy.transport.splice import MIN_SPLICED_SIZE, Splice, begin_splice
+from s3proxy.transport.writer import FIRST_READ_SIZE, DirectWriter, stream_socket
 
 if TYPE_CHECKING:
     from s3proxy.frontend.site import S3Site
+
 
 _HEAD_END = b"\r\n\r\n"
 
@@ -62,37 +63,6 @@ MIN_CLOSE_TIME = 1.0
 """
 Seconds a closing connection has at least, so that a short answer is not reset before the kernel has sent it.
 """
-
-
-DRAINED_KEEP_ALIVE = 5.0
-"""
-Seconds for which an idle connection of a process that was replaced may still bring a request.
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class ClientTimes:
-    """
-    How long a client may take, in seconds, and how much it may still send after its answer.
-
-    Attributes:
-        head: For a whole head, from its first octet, or from the connection's start; and for all fields of a form.
-        idle: Between two octets of a body, or until it takes an octet of an answer, while it is we who wait.
-        total: For a whole request, from its head to its answer's end; 0 for none.
-        keep_alive: Between two requests.
-        linger: For reading an answer that was given before the body's end, and for the rest of a body that is dropped
-            to keep the connection. A total: no byte prolongs it.
-        linger_size: Bytes which are read and dropped meanwhile.
-        minimum_rate: Bytes a second of a body, on average, while it is we who wait; 0 for none.
-    """
-
-    head: float = 30.0
-    idle: float = 60.0
-    total: float = 0.0
-    keep_alive: float = 75.0
-    linger: float = 10.0
-    linger_size: int = 256 * MIB
-    minimum_rate: int = 0
 
 
 class _State(IdentityEnum):

@@ -23,10 +23,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from s3proxy.deadline import Deadline
 from s3proxy.frontend.admission import MIN_EVICTION_AGE
 from s3proxy.frontend.peers import parse_address
 from s3proxy.s3.limits import MAX_PROXY_HEADER_SIZE, MAX_PROXY_LINE_SIZE
+from s3proxy.transport.deadline import Deadline
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IProtocolFactory

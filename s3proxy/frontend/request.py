@@ -20,9 +20,9 @@ from s3proxy.s3.head import RequestHead
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from s3proxy.deadline import Deadline
-    from s3proxy.flow import DirectWriter
     from s3proxy.frontend.channel import S3Channel
+    from s3proxy.transport.deadline import Deadline
+    from s3proxy.transport.writer import DirectWriter
 
 
 @implementer(IStreamedRequest, IPushProducer)

@@ -17,7 +17,7 @@ from s3proxy.interfaces import IStreamedRequest, IStreamedResource
 
 class ExchangeBeginner(Protocol):
     """
-    What takes a request on: a `s3proxy.proxy.Proxy`.
+    What takes a request on: a `s3proxy.exchange.proxy.Proxy`.
     """
 
     def begin(self, request: S3Request) -> None:

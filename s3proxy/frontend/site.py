@@ -16,10 +16,11 @@ from twisted.web.resource import IResource
 from twisted.web.server import Site
 
 from s3proxy.frontend.admission import ConnectionLimit
-from s3proxy.frontend.channel import DRAINED_KEEP_ALIVE, ClientTimes, S3Channel
+from s3proxy.frontend.channel import S3Channel
 from s3proxy.frontend.hangup import HangupWatch
 from s3proxy.frontend.peers import Trust
 from s3proxy.frontend.proxy_protocol import ProxyHeaderProtocol
+from s3proxy.frontend.times import DRAINED_KEEP_ALIVE, ClientTimes
 from s3proxy.s3.errors import S3Error
 
 MAX_REASONS = 10

@@ -15,10 +15,10 @@ from zope.interface import implementer
 
 from s3proxy.awschunked.checksums import ALGORITHMS, Digest
 from s3proxy.body.spool import READ_SIZE, SpoolSink
-from s3proxy.flow import Buffer, SeesEachOctet
 from s3proxy.multipart.documents import Part
-from s3proxy.multipart.store import Reservation
+from s3proxy.multipart.records import Reservation
 from s3proxy.s3.errors import SlowDown
+from s3proxy.transport.writer import Buffer, SeesEachOctet
 
 
 class PartWriter(SeesEachOctet):

@@ -16,17 +16,20 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from s3proxy.authentication import Authenticated
+from s3proxy.authentication.verdict import Authenticated
 from s3proxy.awschunked.checksums import ALGORITHMS, decode_digest
 from s3proxy.backend.backend import Backend
-from s3proxy.backend.deletions import own_response, read_answer
+from s3proxy.backend.faults import BackendFault
 from s3proxy.backend.relay import CutBody
 from s3proxy.backend.request import BackendError
 from s3proxy.backend.response import BackendResponse
 from s3proxy.backend.upload import Upload
-from s3proxy.exchange import BackendFault
-from s3proxy.flow import Buffer, SeesEachOctet
+from s3proxy.forwarding.deletions import own_response, read_answer
+from s3proxy.forwarding.onward import Onward
 from s3proxy.frontend.forwarded import Origin
+from s3proxy.mending.deletions import Outcome
+from s3proxy.mending.keys import check_keys
+from s3proxy.mending.results import check_head, is_fault
 from s3proxy.multipart.documents import (
     CompletedPart,
     UploadsQuery,
@@ -44,17 +47,13 @@ from s3proxy.multipart.documents import (
     uploads_document,
 )
 from s3proxy.multipart.files import JoinedParts, PartsReader, PartWriter
-from s3proxy.multipart.store import Claim, ClaimOutcome, Place, Reservation
+from s3proxy.multipart.records import Claim, ClaimOutcome, Place, Reservation
 from s3proxy.multipart.uploads import MultipartUploads
 from s3proxy.multipart.waiting import WaitingAnswer
-from s3proxy.onward import Onward
-from s3proxy.resign.allowed import SOURCE_CONDITIONS, check_taken
+from s3proxy.profiles.allowed import SOURCE_CONDITIONS, check_taken
+from s3proxy.profiles.surfaces import check_private_surface
 from s3proxy.resign.answer import AnswerUse
-from s3proxy.resign.deletions import Outcome
 from s3proxy.resign.headers import passed_headers
-from s3proxy.resign.keys import check_keys
-from s3proxy.resign.profiles import check_private_surface
-from s3proxy.resign.results import check_head, is_fault
 from s3proxy.s3.address import Address, object_target, written_address
 from s3proxy.s3.classification import check_request, classify
 from s3proxy.s3.copy_source import copy_source_bucket, copy_source_key
@@ -85,6 +84,7 @@ from s3proxy.s3.operation import (
 )
 from s3proxy.s3.payload import UNSIGNED
 from s3proxy.s3.query import query_items
+from s3proxy.transport.writer import Buffer, SeesEachOctet
 
 CLAIM_TIMES = 20
 CLAIM_PAUSE = 0.5

@@ -20,8 +20,6 @@ import secrets
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from enum import auto
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,8 +34,9 @@ from s3proxy.multipart.documents import (
     completion_digest,
     page_of_uploads,
 )
+from s3proxy.multipart.records import Claim, ClaimOutcome, Place, Reservation, StoreLimits
+from s3proxy.multipart.schema import COUNTING, SCHEMA, VERSION
 from s3proxy.s3.errors import NoSuchUpload, OperationAborted, S3Error, ServiceUnavailable, SlowDown
-from s3proxy.s3.identity_enum import IdentityEnum
 from s3proxy.s3.limits import KIB
 
 DATABASE = "uploads.sqlite"
@@ -77,173 +76,6 @@ Seconds for which a process waits for another one's transaction.
 _UPLOAD_ID = re.compile(r"[A-Za-z0-9_-]{43}")
 _OPEN, _COMPLETING, _DONE = range(3)
 _BUSY_CODES = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL})
-
-_VERSION = 1
-_COUNTING = """
-CREATE TRIGGER COUNTED_in AFTER INSERT ON COUNTED BEGIN
-    UPDATE usage SET size = size + NEW.size, cost = cost + max(NEW.size, LEAST_COST);
-    INSERT INTO owners VALUES (NEW.owner, max(NEW.size, LEAST_COST))
-        ON CONFLICT (owner) DO UPDATE SET cost = cost + excluded.cost;
-END;
-CREATE TRIGGER COUNTED_out AFTER DELETE ON COUNTED BEGIN
-    UPDATE usage SET size = size - OLD.size, cost = cost - max(OLD.size, LEAST_COST);
-    UPDATE owners SET cost = cost - max(OLD.size, LEAST_COST) WHERE owner = OLD.owner;
-    DELETE FROM owners WHERE owner = OLD.owner AND cost = 0;
-END;
-"""
-_SCHEMA = """
-CREATE TABLE uploads (
-    id TEXT PRIMARY KEY,
-    backend TEXT NOT NULL,
-    account TEXT NOT NULL,
-    bucket BLOB NOT NULL,
-    key BLOB NOT NULL,
-    owner TEXT NOT NULL,
-    headers TEXT NOT NULL,
-    begun_at REAL NOT NULL,
-    state INTEGER NOT NULL,
-    completer TEXT,
-    ended_at REAL,
-    digest BLOB,
-    etag TEXT
-) WITHOUT ROWID;
-CREATE INDEX uploads_by_place ON uploads (backend, account, bucket, key, id) WHERE state < 2;
-CREATE INDEX uploads_by_owner ON uploads (owner) WHERE state < 2;
-CREATE INDEX uploads_done ON uploads (owner, ended_at) WHERE state = 2;
-CREATE INDEX uploads_by_time ON uploads (begun_at);
-CREATE TABLE parts (
-    upload TEXT NOT NULL,
-    number INTEGER NOT NULL,
-    size INTEGER NOT NULL,
-    md5 BLOB NOT NULL,
-    file TEXT NOT NULL UNIQUE,
-    checksums TEXT NOT NULL,
-    modified_at REAL NOT NULL,
-    owner TEXT NOT NULL,
-    PRIMARY KEY (upload, number)
-) WITHOUT ROWID;
-CREATE TABLE reservations (
-    file TEXT PRIMARY KEY,
-    process TEXT NOT NULL,
-    upload TEXT NOT NULL,
-    size INTEGER NOT NULL,
-    owner TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE usage (
-    id INTEGER PRIMARY KEY CHECK (id = 1),
-    size INTEGER NOT NULL,
-    cost INTEGER NOT NULL,
-    uploads INTEGER NOT NULL
-);
-INSERT INTO usage VALUES (1, 0, 0, 0);
-CREATE TABLE owners (
-    owner TEXT PRIMARY KEY,
-    cost INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE TRIGGER upload_in AFTER INSERT ON uploads
-    BEGIN UPDATE usage SET uploads = uploads + 1; END;
-CREATE TRIGGER upload_done AFTER UPDATE OF state ON uploads WHEN NEW.state = 2 AND OLD.state < 2
-    BEGIN UPDATE usage SET uploads = uploads - 1; END;
-CREATE TRIGGER upload_out AFTER DELETE ON uploads WHEN OLD.state < 2
-    BEGIN UPDATE usage SET uploads = uploads - 1; END;
-"""
-"""
-``usage`` and ``owners`` are what quota and limits are held against, whoever changes the other tables, without counting
-them each time.
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class StoreLimits:
-    """
-    How much may be kept, by all processes together.
-
-    Attributes:
-        size: Bytes of all parts, those included that are on their way.
-        uploads: Uploads that have begun and not ended.
-        uploads_of_owner: The same of one access key; 0 for no bound.
-        expires: Seconds after its beginning that an upload is removed.
-        size_of_owner: Bytes of all parts that one access key has sent, or has announced; 0 for no bound. What is
-            announced costs nothing: without a bound one key could take all the room, and send nothing.
-    """
-
-    size: int
-    uploads: int
-    uploads_of_owner: int
-    expires: float
-    size_of_owner: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """
-    What an upload belongs to: with any other it does not exist.
-
-    Attributes:
-        backend: Its name.
-        account: The access key id that signs for us there; empty if nobody does.
-    """
-
-    backend: str
-    account: str
-    bucket: bytes
-    key: bytes = b""
-
-
-@dataclass(slots=True)
-class Reservation:
-    """
-    Room for a part that is on its way.
-
-    Attributes:
-        file_name: Of the part, once it is complete.
-        owner: The access key id of who sends it.
-        fd: Of its temporary file, open for writing; -1 once it is closed.
-    """
-
-    upload_id: str
-    file_name: str
-    size: int
-    owner: str
-    fd: int
-
-    def close(self) -> None:
-        """
-        Close the file; it may come twice.
-        """
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            os.close(fd)
-
-
-class ClaimOutcome(IdentityEnum):
-    """
-    What became of the wish to complete an upload.
-    """
-
-    CLAIMED = auto()
-    "it is ours to complete"
-    BUSY = auto()
-    "a process that lives is completing it"
-    DONE = auto()
-    "it was completed before, by the same document"
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """
-    An upload that is to be completed.
-
-    Attributes:
-        parts: In order; empty unless it is claimed.
-        headers: As `MultipartStore.begin` got them.
-        etag: Of the object, without quotation marks, if it is done.
-    """
-
-    outcome: ClaimOutcome
-    parts: tuple[Part, ...] = ()
-    headers: tuple[tuple[bytes, bytes], ...] = ()
-    etag: str = ""
 
 
 class MultipartStore:
@@ -319,13 +151,13 @@ class MultipartStore:
     def _make_tables(self) -> None:
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
         (count,) = self._connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
-        if version != _VERSION and count:
+        if version != VERSION and count:
             raise CannotKeepUploads(f"{self.directory / DATABASE}: another version of s3proxy has written it")
         if not count:
-            counting = _COUNTING.replace("LEAST_COST", str(LEAST_COST))
+            counting = COUNTING.replace("LEAST_COST", str(LEAST_COST))
             tables = [counting.replace("COUNTED", table) for table in ("parts", "reservations")]
             # All or nothing: a process may be killed in between.
-            steps = ["BEGIN IMMEDIATE;", _SCHEMA, *tables, f"PRAGMA user_version = {_VERSION};", "COMMIT;"]
+            steps = ["BEGIN IMMEDIATE;", SCHEMA, *tables, f"PRAGMA user_version = {VERSION};", "COMMIT;"]
             self._connection.executescript("".join(steps))
 
     @contextlib.contextmanager

@@ -12,9 +12,9 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from s3proxy.deadline import Deadline
 from s3proxy.multipart.store import MultipartStore
 from s3proxy.s3.errors import S3Error, ServiceUnavailable
+from s3proxy.transport.deadline import Deadline
 
 MAX_THREADS = 4
 """

@@ -13,14 +13,15 @@ from typing import Any, cast
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from s3proxy.backend.deletions import read_answer
 from s3proxy.backend.response import BackendResponse
-from s3proxy.deadline import Deadline
+from s3proxy.forwarding.deletions import read_answer
+from s3proxy.mending.deletions import NOT_ANSWERED, Outcome, judge_answer
 from s3proxy.multipart.documents import DECLARATION
-from s3proxy.resign.answer import JUDGED_STATUSES, blames_our_signature, read_error
-from s3proxy.resign.deletions import NOT_ANSWERED, Outcome, judge_answer
-from s3proxy.resign.profiles import Profile
+from s3proxy.profiles.profile import Profile
+from s3proxy.resign.answer import JUDGED_STATUSES
+from s3proxy.resign.error_documents import blames_our_signature, read_error
 from s3proxy.s3.head import HeaderList, ResponseHead, index_headers
+from s3proxy.transport.deadline import Deadline
 
 KEEP_ALIVE_TIME = 10.0
 """

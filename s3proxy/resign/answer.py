@@ -4,15 +4,12 @@ The backend's answer as its client may see it: untouched, but for the backend's 
 
 from __future__ import annotations
 
-import re
 import zlib
-from collections.abc import Iterable, Mapping
 from enum import auto
-from ipaddress import IPv6Address, ip_address
-from typing import NamedTuple
-from urllib.parse import unquote_to_bytes
 
-from s3proxy.resign.elements import Element, Reading, character_data, read_elements, replace_contents
+from s3proxy.resign.error_documents import public_error, read_error
+from s3proxy.resign.public_name import PublicName, public_value
+from s3proxy.s3.elements import character_data, read_elements, replace_contents
 from s3proxy.s3.errors import InternalError
 from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead, connection_options
 from s3proxy.s3.identity_enum import IdentityEnum
@@ -60,55 +57,11 @@ MAX_EDITED_SIZE = 4 * MIB
 """
 Bytes of a listing that is made over. It has a thousand keys of 1,024 bytes, thrice that where they are escaped.
 """
-
-_OUR_FAULTS = frozenset(
-    {
-        b"SignatureDoesNotMatch",
-        b"InvalidAccessKeyId",
-        b"RequestTimeTooSkewed",
-        b"AuthorizationHeaderMalformed",
-        b"InvalidToken",
-        b"ExpiredToken",
-    }
-)
-MAX_CODE_SIZE = 64
-"""
-Characters of an error code: S3's longest has 44.
-"""
-
-_CODE = re.compile(r"[A-Za-z0-9.]+")
-# Walrus has a code of two words.
-_OWN_CODE = re.compile(r"[A-Za-z0-9.]++(?: [A-Za-z]++)*")
-ERROR_ROOTS = frozenset({"Error", "ErrorResponse", "Response"})
-"""
-Names of the root of an error document: S3's is the first.
-"""
-_ERROR_ELEMENTS = frozenset({"Code", "Endpoint", "HostId", "Message", "RequestID", "RequestId"})
 _NAMING_OPERATIONS = frozenset({"CompleteMultipartUpload", "GetBucketLocation"})
 _NAMING_ELEMENTS = frozenset({"ETag", "Location", "LocationConstraint"})
-_CODES_BY_STATUS = {
-    400: b"InvalidRequest",
-    401: b"AccessDenied",
-    403: b"AccessDenied",
-    404: b"NoSuchKey",
-    405: b"MethodNotAllowed",
-    409: b"OperationAborted",
-    411: b"MissingContentLength",
-    412: b"PreconditionFailed",
-    416: b"InvalidRange",
-    501: b"NotImplemented",
-    503: b"ServiceUnavailable",
-}
-# Browsers take any number of slashes after "http:", and backslashes for slashes.
-_URL = re.compile(
-    rb"(?:[Hh][Tt][Tt][Pp][Ss]?:[/\\]*+|(?:[A-Za-z][A-Za-z0-9+.\-]*+:)?[/\\]{2,}+)([^/?#\\]*+)(.*)", re.DOTALL
-)
 # 32 more than the window's bits: zlib looks whether the header is its own or gzip's.
 _ZLIB_OR_GZIP = zlib.MAX_WBITS | 32
 _MAX_CODINGS = 2
-# Each part of a run ends at the next slash, so no byte is read twice.
-_URL_WITHIN = re.compile(rb"(?:https?:)?//([^/?#\\\s\"'<>,;]++)", re.IGNORECASE)
-_NOT_IN_PATH = re.compile(rb"[^!$&'()*+,\-./0-9:;=?@A-Z_a-z~%]")
 _EDITED_HEADERS = frozenset({b"x-amz-bucket-region", b"location", b"content-location", b"link", b"refresh"})
 # Alt-Svc sends clients past us: it names another authority for what we are to them.
 _DROPPED_HEADERS = HOP_BY_HOP | {b"x-amz-request-id", b"content-length", b"alt-svc"}
@@ -156,41 +109,6 @@ MAX_SIZES = {
 """
 Bytes of a document that are read for each use.
 """
-
-
-class PublicName(NamedTuple):
-    """
-    How the client knows us, and what it must not hear.
-
-    Attributes:
-        scheme: ``http`` or ``https``, as the client's connection is.
-        host: The Host header, as the client sent it.
-        region: The listener's.
-        raw_path: Of the request, as the client sent it.
-        virtual_bucket: The bucket that `host` begins with, empty in path style.
-        hosts: The backend's, as `host_name` writes them.
-        service_path: What the backend's paths begin with.
-        request_id: Ours; the backend's own goes to the log alone.
-        host_id: Ours.
-    """
-
-    scheme: bytes
-    host: bytes
-    region: bytes
-    raw_path: bytes = b""
-    virtual_bucket: bytes = b""
-    hosts: frozenset[bytes] = frozenset()
-    service_path: bytes = b""
-    request_id: bytes = b""
-    host_id: bytes = b""
-
-    @property
-    def object_url(self) -> bytes:
-        """
-        The URL of what the request is about, escaped where a URL must be.
-        """
-        path = _NOT_IN_PATH.sub(lambda found: b"%%%02X" % found[0][0], self.raw_path)
-        return b"%s://%s%s" % (self.scheme, self.host, path) if self.host else path
 
 
 def edited_document(operation: Operation) -> bool:
@@ -326,110 +244,6 @@ def _decompress(content: bytes, max_size: int, window: int) -> bytes | None:
     return found if decompressor.eof and not decompressor.unused_data else None
 
 
-def read_error(document: bytes, *, is_whole: bool = True) -> Reading:
-    """
-    Read what may be an error document.
-
-    Args:
-        is_whole: False if it is only the beginning of one.
-    """
-    return read_elements(document, _ERROR_ELEMENTS, is_whole=is_whole)
-
-
-def error_code(error: Reading) -> bytes | None:
-    """
-    Return the code of an error document, or None if it has none that could be S3's.
-    """
-    code = _own_code(error)
-    return code.encode() if _CODE.fullmatch(code) is not None else None
-
-
-def error_message(error: Reading) -> str:
-    """
-    Return the message of an error document, empty if it has none.
-    """
-    return "".join(error.texts("Message")[:1])
-
-
-def _own_code(reading: Reading) -> str:
-    """
-    Return the first code of a document, empty if that has not a code's form.
-    """
-    for text in reading.texts("Code"):
-        code = text.strip(" \t\r\n")
-        return code if len(code) <= MAX_CODE_SIZE and _OWN_CODE.fullmatch(code) is not None else ""
-    return ""
-
-
-def translate_error(
-    document: bytes, codes: Mapping[bytes, tuple[bytes, bytes]], status: int, *, is_about_object: bool
-) -> bytes:
-    """
-    Put S3's code where a document has one of the backend's own.
-
-    Args:
-        codes: The profile's: S3's code where the operation is about an object, and where it is not.
-    """
-    if not codes:
-        return document
-    reading = read_error(document)
-    known = codes.get(_own_code(reading).encode())
-    if known is None or not reading.is_readable:
-        return document
-    code = known[not is_about_object] or code_by_status(status, is_about_object=is_about_object)
-    return replace_contents(reading.document, [(e, code) for e in reading.elements if e.name == "Code"][:1])
-
-
-def code_by_status(status: int, *, is_about_object: bool) -> bytes:
-    """
-    Return S3's code for a status whose error has none.
-    """
-    if status == 404 and not is_about_object:
-        return b"NoSuchBucket"
-    return _CODES_BY_STATUS.get(status, b"InvalidRequest" if status < 500 else b"InternalError")
-
-
-def blames_our_signature(error: Reading) -> bool:
-    """
-    Return True if an error document speaks of the signature, key or clock which we sent, not of the client's.
-    """
-    if any(text.strip().encode() in _OUR_FAULTS for text in error.texts("Code")):
-        return True
-    # What no reader takes for XML is searched: rather an error too many than our own string to sign.
-    return not error.is_readable and any(fault in error.document for fault in _OUR_FAULTS)
-
-
-def public_error(error: Reading, name: PublicName) -> bytes:
-    """
-    Put our own request id and host id in an error document, and the client's name for us where it names the backend.
-
-    Args:
-        error: Of any kind. One that is no XML keeps all but URLs of the backend.
-
-    Source:
-        "REST Error Responses"; "Request redirection and the REST API", for Endpoint.
-    """
-    if not error.is_readable or error.root_name not in ERROR_ROOTS:
-        return _with_public_urls(error.document, name, character_data(name.host))
-    contents: list[tuple[Element, bytes]] = []
-    for element in error.elements:
-        if element.name in {"RequestId", "RequestID"}:
-            contents.append((element, character_data(name.request_id)))
-        elif element.name == "HostId":
-            contents.append((element, character_data(name.host_id)))
-        elif element.name == "Endpoint":
-            text = element.text.strip().encode()
-            url = _URL.fullmatch(text)
-            if is_backend(text if url is None else url[1], name.hosts):
-                contents.append((element, character_data(name.host if url is None else _public_url(text, name))))
-        elif element.name == "Message":
-            text = element.text.encode("utf-8", "replace")
-            public = _with_public_urls(text, name, name.host)
-            if public != text:
-                contents.append((element, character_data(public)))
-    return replace_contents(error.document, contents)
-
-
 def edit_document(document: bytes, name: PublicName, etag: bytes = b"") -> bytes:
     """
     Put the client's own URL where a document has the backend's, and the listener's region for its region.
@@ -481,7 +295,7 @@ def answer_headers(answer: ResponseHead, name: PublicName, verified: HeaderList)
             continue
         # S3 keeps the names of metadata in lower case, and SDKs give them to programs as they come.
         shown = lower if lower.startswith(_METADATA) else header
-        headers.append((shown, _public_value(lower, value, name) if lower in _EDITED_HEADERS else value))
+        headers.append((shown, public_value(lower, value, name) if lower in _EDITED_HEADERS else value))
     headers += [(header, value) for header, value in verified if header not in answer.fields]
     return headers
 
@@ -523,88 +337,3 @@ def read_headers(headers: HeaderList) -> HeaderList:
         (header, b"application/xml" if header.lower() == b"content-type" and b"utf-16" in value.lower() else value)
         for header, value in kept
     ]
-
-
-def add_region(headers: HeaderList, name: PublicName) -> None:
-    """
-    Tell the listener's region where the backend has not told its own: clients ask HeadBucket for it.
-    """
-    if not any(header.lower() == b"x-amz-bucket-region" for header, _ in headers):
-        headers.append((b"x-amz-bucket-region", name.region))
-
-
-def host_name(authority: bytes) -> bytes:
-    """
-    Return the host of an authority in the one spelling in which hosts are compared: no port, no user.
-    """
-    host = unquote_to_bytes(authority).rpartition(b"@")[2].strip().lower()
-    if not host.startswith(b"["):
-        return host.partition(b":")[0].rstrip(b".")
-    literal = host[1:].partition(b"]")[0].partition(b"%")[0]
-    try:
-        address = ip_address(literal.decode("ascii"))
-    except ValueError:
-        return host
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return str(mapped or address).encode()
-
-
-def host_names(authorities: Iterable[bytes]) -> frozenset[bytes]:
-    """
-    Return the hosts of some authorities, as `is_backend` takes them.
-    """
-    return frozenset(filter(None, map(host_name, authorities)))
-
-
-def is_backend(authority: bytes, hosts: Iterable[bytes]) -> bool:
-    """
-    Return True if an authority is of one of these hosts, or of a bucket below one.
-
-    Its port does not matter: the address of a machine is not told, whatever else it serves.
-    """
-    name = host_name(authority)
-    return any(name == host or name.endswith(b"." + host) for host in hosts)
-
-
-def _public_value(lower: bytes, value: bytes, name: PublicName) -> bytes:
-    if lower == b"x-amz-bucket-region":
-        return name.region
-    if lower in {b"link", b"refresh"}:
-        return _with_public_urls(value, name, name.host)
-    return _public_url(value, name)
-
-
-def _public_url(url: bytes, name: PublicName) -> bytes:
-    """
-    Return a URL as it must be for the client; one of another host stays.
-    """
-    found = _URL.fullmatch(url)
-    if found is None:
-        return _below_service_path(url, name)
-    if not is_backend(found[1], name.hosts):
-        return url
-    path = _below_service_path(found[2], name)
-    bucket = b"/" + name.virtual_bucket
-    if name.virtual_bucket and path.startswith(bucket) and path[len(bucket) : len(bucket) + 1] in {b"", b"/", b"?"}:
-        path = path[len(bucket) :]
-    return b"%s://%s%s" % (name.scheme, name.host, path) if name.host else path or b"/"
-
-
-def _below_service_path(path: bytes, name: PublicName) -> bytes:
-    if name.service_path and path.startswith(name.service_path + b"/"):
-        return path[len(name.service_path) :]
-    return path
-
-
-def _with_public_urls(text: bytes, name: PublicName, host: bytes) -> bytes:
-    """
-    Put the client's name for us in each URL of a text which is the backend's.
-
-    Args:
-        host: As it is to be written.
-    """
-
-    def public(found: re.Match[bytes]) -> bytes:
-        return b"%s://%s" % (name.scheme, host) if is_backend(found[1], name.hosts) else found[0]
-
-    return _URL_WITHIN.sub(public, text) if b"//" in text else text

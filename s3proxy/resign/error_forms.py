@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from s3proxy.resign.answer import MAX_CODE_SIZE, code_by_status, error_message, read_error
+from s3proxy.resign.error_documents import MAX_CODE_SIZE, code_by_status, error_message, read_error
 from s3proxy.s3.error_xml import escape_text
 from s3proxy.s3.errors import InternalError, S3Error
 

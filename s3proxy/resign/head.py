@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from s3proxy.awschunked.encoder import BodyEncoder, ChunkEncoder, UnsignedChunkEncoder, encoded_length
+from s3proxy.profiles.profile import BackendKey, Profile, Restrictions
 from s3proxy.resign.gate import write_head
-from s3proxy.resign.profiles import BackendKey, Profile, Restrictions
 from s3proxy.resign.v2 import sign_v2
 from s3proxy.resign.v4 import (
     STREAMING_PAYLOAD,

@@ -2,7 +2,7 @@
 The target which the backend gets: octet for octet the client's, without its credentials, in the backend's style.
 
 A storage that reads a target otherwise than S3 gets one that is written anew, from the decoded bucket, key and query;
-see `s3proxy.resign.profiles.TargetForm`.
+see `s3proxy.profiles.profile.TargetForm`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from urllib.parse import quote_from_bytes
 
-from s3proxy.resign.profiles import Profile, TargetForm
+from s3proxy.profiles.profile import Profile, TargetForm
 from s3proxy.s3.address import Address
 from s3proxy.s3.copy_source import parse_copy_source
 from s3proxy.s3.errors import NotImplementedByProxy
@@ -91,7 +91,7 @@ def written_target(
     Write a target from decoded values, below the service path.
 
     Args:
-        address: Its bucket needs no escapes; see `s3proxy.resign.restrictions.check_bucket`.
+        address: Its bucket needs no escapes; see `s3proxy.mending.restrictions.check_bucket`.
         passed_names: Decoded names that the operation has a meaning for.
     """
     path = b"/" + address.bucket

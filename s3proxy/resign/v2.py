@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from s3proxy.resign.profiles import BackendKey, DateForm, Profile
+from s3proxy.profiles.profile import BackendKey, DateForm, Profile
 from s3proxy.s3.date import format_rfc1123
 from s3proxy.s3.head import Fields, HeaderList, index_headers
 from s3proxy.sigv2.canonical import canonical_amz_lines, canonical_resource

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from datetime import datetime
 
-from s3proxy.resign.profiles import BackendKey
+from s3proxy.profiles.profile import BackendKey
 from s3proxy.s3.date import format_basic_iso
 from s3proxy.s3.head import Fields, HeaderList
 from s3proxy.s3.payload import PayloadHash

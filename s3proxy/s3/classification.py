@@ -130,10 +130,10 @@ def classify(head: RequestHead, address: Address, covered_names: frozenset[bytes
     A read may have parameters that S3 does not know: S3 ignores them, and they are not sent. A write with such a
     parameter is refused: whoever signed it means an operation that is not known here, and without the parameter it
     would be another one. A storage may have it beyond S3, so it is refused once the backend is known; see
-    `s3proxy.resign.allowed.check_taken`.
+    `s3proxy.profiles.operations.check_taken`.
 
     Args:
-        head: Without the parameters of its authentication; see `s3proxy.authentication.Authenticated`.
+        head: Without the parameters of its authentication; see `s3proxy.authentication.verdict.Authenticated`.
         covered_names: Decoded query names that its signature covers or that may pass uncovered; None for all.
 
     Raises:

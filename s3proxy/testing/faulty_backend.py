@@ -12,9 +12,9 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
-from s3proxy.flow import bound_socket_buffers
 from s3proxy.s3.head import RequestHead, parse_request_head
 from s3proxy.testing.party import FaultyParty
+from s3proxy.transport.writer import bound_socket_buffers
 
 OK = b'HTTP/1.1 200 OK\r\nETag: "5d41402abc4b2a76b9719d911017c592"\r\nContent-Length: 0\r\n\r\n'
 HELLO = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\n"

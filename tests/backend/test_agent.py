@@ -11,10 +11,10 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.web.iweb import UNKNOWN_LENGTH
 
 from s3proxy.backend.agent import BackendAgent
+from s3proxy.backend.faults import BackendFault
 from s3proxy.backend.pool import Pool
 from s3proxy.backend.request import BackendLimits, BackendRequest, backend_failure
 from s3proxy.backend.upload import Upload
-from s3proxy.exchange import BackendFault
 from tests.backend.test_pool_defences import HEAD, Asked
 
 

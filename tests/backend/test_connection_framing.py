@@ -15,11 +15,11 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from s3proxy.backend.connection import BackendConnection
+from s3proxy.backend.faults import BackendFault
 from s3proxy.backend.pool import Pool
 from s3proxy.backend.request import BackendError, BackendLimits, BackendRequest
 from s3proxy.backend.response import BackendResponse
-from s3proxy.exchange import BackendFault
-from s3proxy.flow import SeesEachOctet
+from s3proxy.transport.writer import SeesEachOctet
 
 HEAD = b"PUT /b/k HTTP/1.1\r\nHost: backend\r\nContent-Length: 5\r\n\r\n"
 

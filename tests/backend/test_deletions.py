@@ -11,13 +11,13 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from s3proxy.backend.deletions import MAX_AT_ONCE, DeletingEach
+from s3proxy.backend.faults import BackendFault
 from s3proxy.backend.request import BackendError, BackendRequest
 from s3proxy.backend.response import BackendResponse
-from s3proxy.exchange import BackendFault
+from s3proxy.forwarding.deletions import MAX_AT_ONCE, DeletingEach
+from s3proxy.mending.deletions import Deletion, Deletions
+from s3proxy.profiles.known import PROFILES
 from s3proxy.resign.answer import MAX_JUDGED_SIZE
-from s3proxy.resign.deletions import Deletion, Deletions
-from s3proxy.resign.profiles import PROFILES
 from s3proxy.s3.errors import InvalidArgument
 from s3proxy.s3.head import parse_response_head
 

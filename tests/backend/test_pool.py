@@ -18,11 +18,11 @@ from twisted.python.failure import Failure
 
 from s3proxy.backend.agent import BackendAgent
 from s3proxy.backend.connection import BackendConnection
+from s3proxy.backend.faults import BackendFault
 from s3proxy.backend.health import HealthCheck
 from s3proxy.backend.pool import Pool
 from s3proxy.backend.request import BackendError, BackendLimits, BackendRequest
 from s3proxy.backend.upload import Upload
-from s3proxy.exchange import BackendFault
 
 GET = BackendRequest(b"GET", b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n", is_idempotent=True)
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"

@@ -13,10 +13,10 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
+from s3proxy.backend.faults import BackendFault
 from s3proxy.backend.pool import Pool
 from s3proxy.backend.request import BackendError, BackendLimits, BackendRequest
 from s3proxy.backend.upload import Upload
-from s3proxy.exchange import BackendFault
 
 HEAD = b"GET / HTTP/1.1\r\nHost: backend\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"

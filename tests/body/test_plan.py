@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from s3proxy.authentication import NOBODY, Authenticated
+from s3proxy.authentication.verdict import NOBODY, Authenticated
 from s3proxy.body.intake import FormIntake
 from s3proxy.body.plan import BodyLimits, plan_body, plan_form
 from s3proxy.s3.address import Address

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from s3proxy.configuration.tables import Faults
 from s3proxy.credentials.file import read_keys
 from s3proxy.s3.credential import Credential
-from s3proxy.tables import Faults
 
 BACKENDS = ("first", "logs")
 BACKEND_KEYS = {"a": "first", "b": "first", "logs-a": "logs"}

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from s3proxy.configuration.tables import Faults
 from s3proxy.credentials.file import FileCredentialStore, KeyTable, read_keys
-from s3proxy.tables import Faults
 
 ONE = '[[key]]\naccess_key_id = "{name}"\nsecret_access_key = {secret}\n'
 

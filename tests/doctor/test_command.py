@@ -21,7 +21,7 @@ from twisted.internet.error import ProcessTerminated
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
-from s3proxy.cli import main
+from s3proxy.commands.cli import main
 from s3proxy.testing import FaultyBackend, LegacyStore
 from s3proxy.testing.faults import answers
 from s3proxy.testing.legacy_quirks import MODES
@@ -45,7 +45,7 @@ class Command(ProcessProtocol):
         self.ended: Deferred[int] = Deferred()
         arguments = ["doctor", f"http://127.0.0.1:{port}", "--access-key-id", KEY_ID, "--secret-env", "DOCTOR_SECRET"]
         environment = {**os.environ, "DOCTOR_SECRET": secret, "PYTHONPATH": os.pathsep.join(sys.path)}
-        command = [sys.executable, "-m", "s3proxy.cli", *arguments, *options]
+        command = [sys.executable, "-m", "s3proxy.commands.cli", *arguments, *options]
         self.process: Any = reactor.spawnProcess(self, command[0], command, environment)
 
     def outReceived(self, data: bytes) -> None:

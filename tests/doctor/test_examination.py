@@ -20,15 +20,15 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 
 from s3proxy.backend.request import BackendLimits
-from s3proxy.config import make_settings
+from s3proxy.configuration.loading import make_settings
+from s3proxy.configuration.options import Place
 from s3proxy.doctor.approach import CannotExamine
 from s3proxy.doctor.examination import PROBE_COUNT, Examination, Interrupted
 from s3proxy.doctor.line import Line
 from s3proxy.doctor.report import TAKES_ANYBODY, Report
 from s3proxy.doctor.storage import Storage
 from s3proxy.doctor.verdict import Finding
-from s3proxy.resign.profiles import BackendKey
-from s3proxy.settings import Place
+from s3proxy.profiles.profile import BackendKey
 from s3proxy.testing import FaultyBackend, LegacyStore
 from s3proxy.testing.faults import answers
 from s3proxy.testing.legacy_messages import Call, Refusal, Reply

@@ -14,7 +14,8 @@ from s3proxy.doctor.commits import TAIL_NAMES
 from s3proxy.doctor.examination import ROOMS
 from s3proxy.doctor.fitting import OPERATIONS, SERVICE_PATH, SIGNS_SERVICE_PATH, claims, fits, proves_tail
 from s3proxy.doctor.verdict import Finding, Verdict
-from s3proxy.resign.profiles import PROFILES, Profile
+from s3proxy.profiles.known import PROFILES
+from s3proxy.profiles.profile import Profile
 
 PROBE_NAMES = [probe.name for _, probes in ROOMS for probe in probes]
 

@@ -15,10 +15,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from s3proxy.frontend.admission import ConnectionLimit
-from s3proxy.frontend.channel import MAX_DRAINED_SIZE, MAX_PIPELINED_SIZE, ClientTimes
+from s3proxy.frontend.channel import MAX_DRAINED_SIZE, MAX_PIPELINED_SIZE
 from s3proxy.frontend.peers import Peers, Trust
 from s3proxy.frontend.proxy_protocol import ProxyHeaderFactory
 from s3proxy.frontend.site import S3Site
+from s3proxy.frontend.times import ClientTimes
 from s3proxy.interfaces import IStreamedResource
 from s3proxy.s3.limits import MAX_HEAD_SIZE
 

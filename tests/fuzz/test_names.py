@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import pytest_twisted
 
-from s3proxy.authentication import Anonymous
-from s3proxy.resign.profiles import PROFILES
+from s3proxy.authentication.realm import Anonymous
+from s3proxy.profiles.known import PROFILES
 from tests.fuzz.grammar import ATTACKS, CARRIERS, OWN, Case, Draft, make_case
 from tests.fuzz.readers import read_by_all
 from tests.fuzz.recording import Asker, RecordingBackend

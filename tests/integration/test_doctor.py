@@ -266,7 +266,7 @@ def examine(directory: Path, url: str, key_id: str, secret: str, *options: str) 
     secret_file.write_text(secret)
     ran = subprocess.run(
         [
-            *(sys.executable, "-m", "s3proxy.cli", "doctor", url, "--json"),
+            *(sys.executable, "-m", "s3proxy.commands.cli", "doctor", url, "--json"),
             *("--access-key-id", key_id, "--secret-file", str(secret_file), *options),
         ],
         capture_output=True,

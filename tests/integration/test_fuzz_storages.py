@@ -25,8 +25,9 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import TCP4ClientEndpoint
 
-from s3proxy.authentication import Anonymous
-from s3proxy.resign.profiles import PROFILES, BackendKey
+from s3proxy.authentication.realm import Anonymous
+from s3proxy.profiles.known import PROFILES
+from s3proxy.profiles.profile import BackendKey
 from s3proxy.testing.certificates import make_authority
 from tests.fuzz.grammar import ATTACKS, OWN, VICTIM, Draft, make_case
 from tests.fuzz.recording import Asker

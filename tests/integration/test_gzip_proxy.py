@@ -24,7 +24,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 import pytest
 
-from s3proxy.resign.profiles import PROFILES
+from s3proxy.profiles.known import PROFILES
 from s3proxy.testing.certificates import make_authority
 from tests.clients import walrus
 from tests.integration import rgw

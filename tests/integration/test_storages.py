@@ -27,7 +27,7 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-from s3proxy.resign.profiles import PROFILES
+from s3proxy.profiles.known import PROFILES
 from s3proxy.testing.certificates import make_authority
 from tests.integration import rgw, swift
 from tests.integration.golang import MINIO, environment, install_program

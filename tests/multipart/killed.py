@@ -21,7 +21,8 @@ from typing import Any
 from s3proxy.multipart import store as module
 from s3proxy.multipart.documents import CompletedPart
 from s3proxy.multipart.files import PartWriter
-from s3proxy.multipart.store import MultipartStore, Place, StoreLimits
+from s3proxy.multipart.records import Place, StoreLimits
+from s3proxy.multipart.store import MultipartStore
 from s3proxy.s3.limits import MIB
 
 LIMITS = StoreLimits(size=50 * MIB, uploads=5, uploads_of_owner=3, expires=1e9)

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from s3proxy.backends import CannotStart, make_backend
-from s3proxy.cli import main
-from s3proxy.config import make_settings
-from s3proxy.generation import claim_directory, key_multipart_size
-from s3proxy.resign.profiles import PROFILES
-from s3proxy.settings import Limits, Settings
-from s3proxy.tables import Faults
+from s3proxy.commands.cli import main
+from s3proxy.configuration.loading import make_settings
+from s3proxy.configuration.options import Limits, Settings
+from s3proxy.configuration.tables import Faults
+from s3proxy.daemon.backends import CannotStart, make_backend
+from s3proxy.daemon.generation import claim_directory, key_multipart_size
+from s3proxy.profiles.known import PROFILES
 from tests.processes import write_configuration
 
 WALRUS = 'profile = "walrus-3.4"\nsignature = "v2"\n'

@@ -19,16 +19,8 @@ import pytest
 from s3proxy.multipart import store as module
 from s3proxy.multipart.documents import CompletedPart, Part, UploadsQuery
 from s3proxy.multipart.files import JoinedParts, PartWriter
-from s3proxy.multipart.store import (
-    DATABASE,
-    LEAST_COST,
-    REMEMBERED_TIME,
-    CannotKeepUploads,
-    ClaimOutcome,
-    MultipartStore,
-    Place,
-    StoreLimits,
-)
+from s3proxy.multipart.records import ClaimOutcome, Place, StoreLimits
+from s3proxy.multipart.store import DATABASE, LEAST_COST, REMEMBERED_TIME, CannotKeepUploads, MultipartStore
 from s3proxy.s3.errors import NoSuchUpload, OperationAborted, ServiceUnavailable, SlowDown
 from s3proxy.s3.limits import MIB
 

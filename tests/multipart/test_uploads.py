@@ -14,7 +14,8 @@ import pytest_twisted
 from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 
-from s3proxy.multipart.store import MultipartStore, Place, StoreLimits
+from s3proxy.multipart.records import Place, StoreLimits
+from s3proxy.multipart.store import MultipartStore
 from s3proxy.multipart.uploads import DISK_TIME, SWEEP_TIME, MultipartUploads
 from s3proxy.s3.errors import NoSuchUpload, ServiceUnavailable
 from tests.harness import ClockedReactor, until

@@ -460,7 +460,7 @@ PATCHES: dict[str, Callable[[ModuleType], None]] = {
     "s3proxy.backend.agent": _patch_agent,
     "s3proxy.frontend.channel": _patch_channel,
     "s3proxy.frontend.request": _patch_request,
-    "s3proxy.proxy": _patch_proxy,
+    "s3proxy.exchange.proxy": _patch_proxy,
 }
 
 

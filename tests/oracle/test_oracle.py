@@ -22,7 +22,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 
-from s3proxy.resign.profiles import PROFILES
+from s3proxy.profiles.known import PROFILES
 from s3proxy.testing.faulty_backend import HELLO, FaultyBackend, FaultyConnection, ReceivedRequest
 from tests.harness import Harness, turns, until
 from tests.memory import MemoryProxy
@@ -407,7 +407,7 @@ async def test_a_fault_of_the_proxy_is_found(
     """
     A proxy that is broken on purpose fails its test.
     """
-    monkeypatch.setattr(f"s3proxy.onward.{name}", fault)
+    monkeypatch.setattr(f"s3proxy.forwarding.onward.{name}", fault)
     harness = Harness()
     await harness.request(signed("GET").replace(b"\r\n\r\n", b"\r\nX-Unsigned: 1\r\n\r\n"))
     await harness.close()

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from s3proxy.resign.allowed import check_taken
-from s3proxy.resign.profiles import PROFILES
+from s3proxy.profiles.allowed import check_taken
+from s3proxy.profiles.known import PROFILES
 from s3proxy.s3.address import parse_address
 from s3proxy.s3.classification import classify
 from s3proxy.s3.errors import NotImplementedByProxy

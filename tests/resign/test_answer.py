@@ -11,22 +11,17 @@ import zlib
 import pytest
 
 from s3proxy.resign.answer import (
-    MAX_CODE_SIZE,
     MAX_NAMING_SIZE,
     AnswerUse,
-    PublicName,
     answer_headers,
     answer_use,
-    blames_our_signature,
     edit_document,
     edited_document,
-    error_code,
-    host_names,
-    public_error,
     read_content,
-    read_error,
     read_headers,
 )
+from s3proxy.resign.error_documents import MAX_CODE_SIZE, blames_our_signature, error_code, public_error, read_error
+from s3proxy.resign.public_name import PublicName, host_names
 from s3proxy.s3.address import parse_address
 from s3proxy.s3.classification import classify
 from s3proxy.s3.errors import InternalError, S3Error

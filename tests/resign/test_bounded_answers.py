@@ -12,25 +12,21 @@ from time import process_time
 
 import pytest
 
-from s3proxy.resign.answer import (
-    MAX_EDITED_SIZE,
-    MAX_JUDGED_SIZE,
-    PublicName,
-    answer_headers,
+from s3proxy.mending.listing import read_listing
+from s3proxy.resign.answer import MAX_EDITED_SIZE, MAX_JUDGED_SIZE, answer_headers, edit_document
+from s3proxy.resign.error_documents import (
     blames_our_signature,
-    edit_document,
     error_code,
     error_message,
-    host_names,
     public_error,
     read_error,
     translate_error,
 )
-from s3proxy.resign.elements import MAX_TAGS, read_elements
 from s3proxy.resign.head import strip_checksum_elements
-from s3proxy.resign.listing import read_listing
+from s3proxy.resign.public_name import PublicName, host_names
 from s3proxy.resign.region import translate_region
 from s3proxy.s3.address import parse_address
+from s3proxy.s3.elements import MAX_TAGS, read_elements
 from s3proxy.s3.errors import InternalError
 from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead, index_headers
 

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s3proxy.resign.answer import MAX_CODE_SIZE
-from s3proxy.resign.deletions import (
+from s3proxy.mending.deletions import (
     GONE,
     MAX_MESSAGE_SIZE,
     NOT_ANSWERED,
@@ -23,7 +22,8 @@ from s3proxy.resign.deletions import (
     read_deletions,
     result_document,
 )
-from s3proxy.resign.profiles import PROFILES
+from s3proxy.profiles.known import PROFILES
+from s3proxy.resign.error_documents import MAX_CODE_SIZE
 from s3proxy.s3.error_xml import escape_text
 from s3proxy.s3.errors import InternalError, MalformedXML
 from s3proxy.s3.head import parse_response_head

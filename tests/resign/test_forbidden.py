@@ -7,8 +7,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s3proxy.resign.elements import edit_elements, name_data, read_elements, read_listing_elements
-from s3proxy.resign.forbidden import hide_forbidden
+from s3proxy.s3.elements import edit_elements, name_data, read_elements, read_listing_elements
+from s3proxy.s3.forbidden import hide_forbidden
 
 names = st.one_of(st.binary(max_size=12), st.text(max_size=8).map(lambda text: text.encode("utf-8", "replace")))
 

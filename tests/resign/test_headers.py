@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import pytest
 
-from s3proxy.resign.answer import PublicName, answer_headers, host_names
+from s3proxy.mending.listing import read_listing
+from s3proxy.profiles.known import PROFILES
+from s3proxy.resign.answer import answer_headers
 from s3proxy.resign.headers import bare_entity_tags, passed_headers
-from s3proxy.resign.listing import read_listing
-from s3proxy.resign.profiles import PROFILES
+from s3proxy.resign.public_name import PublicName, host_names
 from s3proxy.resign.target import backend_query
 from s3proxy.s3.address import Address
 from s3proxy.s3.errors import InvalidArgument, InvalidRequest

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 import pytest_twisted
 
-from s3proxy.resign.profiles import PROFILES
+from s3proxy.profiles.known import PROFILES
 from tests.forms import BUCKET, form_request, multipart, v4_fields
 from tests.harness import Harness
 from tests.signer import HASH, Signer

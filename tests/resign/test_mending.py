@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import pytest
 
-from s3proxy.resign.allowed import check_taken
+from s3proxy.mending.mending import Mending
+from s3proxy.profiles.allowed import check_taken
+from s3proxy.profiles.known import PROFILES
 from s3proxy.resign.answer import AnswerUse
-from s3proxy.resign.mending import Mending
-from s3proxy.resign.profiles import PROFILES
 from s3proxy.s3.address import Address
 from s3proxy.s3.classification import classify
 from s3proxy.s3.errors import InternalError, InvalidRequest, NotImplementedByProxy

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import pytest
 
-from s3proxy.resign.profiles import PROFILES, BackendKey, check_private_surface
+from s3proxy.profiles.known import PROFILES
+from s3proxy.profiles.profile import BackendKey
+from s3proxy.profiles.surfaces import check_private_surface
 from s3proxy.s3.address import parse_address
 from s3proxy.s3.errors import AccessDenied
 from s3proxy.s3.head import RequestHead, index_headers

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s3proxy.resign.listing import read_listing
-from s3proxy.resign.reads import MeasuredRead, plan_read, split_overrides
+from s3proxy.mending.listing import read_listing
+from s3proxy.mending.reads import MeasuredRead, plan_read, split_overrides
 from s3proxy.s3.address import parse_address
 from s3proxy.s3.errors import InternalError, InvalidArgument, InvalidRange, PreconditionFailed
 from s3proxy.s3.head import RequestHead, ResponseHead, parse_request_head, parse_response_head

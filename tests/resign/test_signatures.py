@@ -15,9 +15,10 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from s3proxy.profiles.known import PROFILES
+from s3proxy.profiles.profile import BackendKey, Profile
 from s3proxy.resign.head import Account, backend_head, strip_checksum_elements
 from s3proxy.resign.headers import strike_aws_chunked
-from s3proxy.resign.profiles import PROFILES, BackendKey, Profile
 from s3proxy.resign.target import backend_query
 from s3proxy.resign.v2 import string_to_sign
 from s3proxy.s3.head import parse_request_head

@@ -11,7 +11,9 @@ from urllib.parse import quote
 
 import pytest
 
-from s3proxy.authentication import Realm, read_claim, verify_claim
+from s3proxy.authentication.reading import read_claim
+from s3proxy.authentication.realm import Realm
+from s3proxy.authentication.verdict import verify_claim
 from s3proxy.s3.address import parse_address
 from s3proxy.s3.credential import Credential
 from s3proxy.s3.errors import (

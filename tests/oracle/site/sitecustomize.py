@@ -19,7 +19,7 @@ _MODULES = frozenset(
         "s3proxy.backend.connection",
         "s3proxy.frontend.channel",
         "s3proxy.frontend.request",
-        "s3proxy.proxy",
+        "s3proxy.exchange.proxy",
     }
 )
 

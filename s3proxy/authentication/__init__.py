@@ -1,0 +1,3 @@
+"""
+Who sent a request, and what its signature covers.
+"""

@@ -1,0 +1,197 @@
+"""
+Which carrier a request has, and what it claims.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from s3proxy.authentication.realm import PAYLOADS, Realm, check_carrier, check_payload_mode
+from s3proxy.postobject.form import Form
+from s3proxy.s3.address import Address
+from s3proxy.s3.claim import Carrier, Claim
+from s3proxy.s3.classification import is_form
+from s3proxy.s3.errors import (
+    AccessDenied,
+    AuthorizationQueryParametersError,
+    InvalidArgument,
+    InvalidRequest,
+    NotImplementedByProxy,
+    PreconditionFailed,
+)
+from s3proxy.s3.head import RequestHead
+from s3proxy.s3.query import query_items
+from s3proxy.sigv2 import authorization as sigv2
+from s3proxy.sigv4 import authorization as sigv4
+from s3proxy.sigv4.asymmetric import ECDSA_ALGORITHM
+from s3proxy.sigv4.authorization import HMAC_ALGORITHM
+
+_ONE_MECHANISM = (
+    "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string parameter or "
+    "the Authorization header should be specified"
+)
+_POST_CONDITION = "Bucket POST must be of the enclosure-type multipart/form-data"
+
+_V4_FIELDS = {
+    b"policy": "policy",
+    b"x-amz-signature": "X-Amz-Signature",
+    b"x-amz-credential": "X-Amz-Credential",
+    b"x-amz-date": "X-Amz-Date",
+    b"x-amz-algorithm": "X-Amz-Algorithm",
+}
+_V2_FIELDS = {b"policy": "policy", b"signature": "signature", b"awsaccesskeyid": "AWSAccessKeyId"}
+_QUERY_NAMES = sigv4.QUERY_NAMES | sigv2.QUERY_NAMES
+
+V4_PARAMETERS = frozenset(name.lower() for name in sigv4.QUERY_NAMES)
+"""
+The parameters of Signature V4, in lower case. They must not stand beside another carrier: a backend could believe them.
+In another case S3 does not know them, and ignores them.
+"""
+
+_FOREIGN_BESIDE_V2 = V4_PARAMETERS - {b"x-amz-date", b"x-amz-security-token"}
+"""
+The same beside Signature V2, which knows a date and a session token among its own ``x-amz-*`` parameters. In any case:
+there they would become headers.
+"""
+
+
+def read_claim(head: RequestHead, address: Address, realm: Realm, now: datetime) -> Claim | None:
+    """
+    Find the one carrier of a request and read its claim. A form's carrier is in its body: see `read_form_claim`.
+
+    Args:
+        address: Of the request; Signature V2 covers the bucket of a host name.
+        now: Aware, UTC.
+
+    Returns:
+        None where the head carries no signature.
+
+    Raises:
+        S3Error: The first fault, in S3's order, of those which can be seen without the key.
+    """
+    authorizations = head.fields.get(b"authorization")
+    parameters: dict[bytes, bytes] = {}
+    if head.raw_query:
+        for name, value in query_items(head.raw_query):
+            if name in parameters and name in _QUERY_NAMES:
+                # Two readers could take one or the other.
+                raise AuthorizationQueryParametersError
+            parameters.setdefault(name, value)
+    has_v4_query = b"X-Amz-Algorithm" in parameters
+    has_v2_query = b"Signature" in parameters or b"AWSAccessKeyId" in parameters
+    if authorizations is not None:
+        if len(authorizations) > 1:
+            raise NotImplementedByProxy(None, Header="Authorization")
+        is_foreign = has_v4_query or has_v2_query
+        if is_foreign or _has_foreign_parameters(parameters, is_v2=authorizations[0][:4].upper() == b"AWS "):
+            raise InvalidArgument(_ONE_MECHANISM, "Authorization", authorizations[0])
+        return _checked(_read_authorization(head, address, authorizations[0], realm, now), realm)
+    if has_v4_query:
+        if has_v2_query:
+            raise InvalidArgument(_ONE_MECHANISM)
+        return _checked(_read_presigned(head, parameters, realm, now), realm)
+    if has_v2_query:
+        if _has_foreign_parameters(parameters, is_v2=True):
+            raise InvalidArgument(_ONE_MECHANISM)
+        check_carrier(Carrier.V2_QUERY, realm.refused)
+        return _checked(sigv2.read_query_claim(head, address, parameters, now), realm)
+    if parameters and _has_foreign_parameters(parameters, is_v2=False):
+        raise AuthorizationQueryParametersError
+    return None
+
+
+def _has_foreign_parameters(parameters: Mapping[bytes, bytes], *, is_v2: bool) -> bool:
+    """
+    Return True if a query has parameters of Signature V4 although the request is authenticated in another way.
+    """
+    if is_v2:
+        return any(name.lower() in _FOREIGN_BESIDE_V2 for name in parameters)
+    return not sigv4.QUERY_NAMES.isdisjoint(parameters)
+
+
+def _read_authorization(
+    head: RequestHead, address: Address, authorization: bytes, realm: Realm, now: datetime
+) -> Claim:
+    if not authorization:
+        raise AccessDenied
+    scheme, space, components = authorization.partition(b" ")
+    if not space:
+        raise InvalidArgument(
+            "Authorization header is invalid -- one and only one ' ' (space) required", "Authorization", authorization
+        )
+    word = scheme.upper()
+    if word == b"AWS":
+        check_carrier(Carrier.V2_HEADER, realm.refused)
+        return sigv2.read_header_claim(head, address, authorization, now)
+    if word not in {HMAC_ALGORITHM, ECDSA_ALGORITHM}:
+        raise InvalidArgument("Unsupported Authorization Type", "Authorization", authorization)
+    check_carrier(Carrier.V4_HEADER if word == HMAC_ALGORITHM else Carrier.V4A_HEADER, realm.refused)
+    return sigv4.read_header_claim(head, scheme, components, realm.regions, now)
+
+
+def _read_presigned(head: RequestHead, parameters: dict[bytes, bytes], realm: Realm, now: datetime) -> Claim:
+    algorithm = parameters[b"X-Amz-Algorithm"]
+    if algorithm not in {HMAC_ALGORITHM, ECDSA_ALGORITHM}:
+        raise AuthorizationQueryParametersError(
+            'X-Amz-Algorithm only supports "AWS4-HMAC-SHA256 and AWS4-ECDSA-P256-SHA256"'
+        )
+    if algorithm == ECDSA_ALGORITHM and Carrier.V4A_QUERY.value in realm.refused:
+        raise AuthorizationQueryParametersError('X-Amz-Algorithm only supports "AWS4-HMAC-SHA256"')
+    if algorithm == HMAC_ALGORITHM:
+        check_carrier(Carrier.V4_QUERY, realm.refused)
+    return sigv4.read_query_claim(head, parameters, realm.regions, now)
+
+
+def _checked(claim: Claim, realm: Realm) -> Claim:
+    """
+    Hold a claim against the table.
+    """
+    if claim.payload.word not in PAYLOADS[claim.carrier]:
+        raise InvalidRequest("The value of x-amz-content-sha256 does not go with this kind of authentication.")
+    check_payload_mode(claim, realm.refused)
+    return claim
+
+
+# Forms
+
+
+def carries_form(head: RequestHead, address: Address) -> bool:
+    """
+    Say whether a request without a signature in its head is a form's: its carrier is in its body.
+
+    Raises:
+        PreconditionFailed: It is a POST to a bucket, and no form.
+    """
+    if head.method != b"POST" or not address.bucket or address.key or head.raw_query:
+        return False
+    if not is_form(head.fields):
+        raise PreconditionFailed(_POST_CONDITION)
+    return True
+
+
+def read_form_claim(head: RequestHead, form: Form, realm: Realm) -> Claim | None:
+    """
+    Find the carrier among a form's fields and read its claim.
+
+    Returns:
+        None where the form is anonymous.
+
+    Raises:
+        S3Error: The first fault, in S3's order, of those which can be seen without the key.
+    """
+    if b"x-amz-security-token" in head.fields:
+        raise AccessDenied("No AWSAccessKey was presented.")
+    has_v4 = not sigv4.FORM_NAMES.isdisjoint(form.fields)
+    has_v2 = not sigv2.FORM_NAMES.isdisjoint(form.fields)
+    if has_v4 and has_v2:
+        raise InvalidArgument(_ONE_MECHANISM)
+    if not has_v4 and not has_v2 and b"policy" not in form.fields:
+        return None
+    check_carrier(Carrier.V2_FORM if has_v2 else Carrier.V4_FORM, realm.refused)
+    for name, shown in (_V2_FIELDS if has_v2 else _V4_FIELDS).items():
+        if name not in form.fields:
+            raise InvalidArgument.of_missing_field(shown)
+    if has_v2:
+        return sigv2.read_form_claim(head, form.fields)
+    return sigv4.read_form_claim(head, form.fields, realm.regions)

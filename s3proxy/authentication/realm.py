@@ -1,0 +1,159 @@
+"""
+What is accepted here: one closed table of carriers and payload modes. What is not in it is refused.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Container
+from dataclasses import dataclass, field
+from urllib.parse import unquote_to_bytes
+
+from s3proxy.s3.address import Address
+from s3proxy.s3.claim import Carrier, Claim
+from s3proxy.s3.classification import Classification
+from s3proxy.s3.errors import (
+    AccessDenied,
+    InvalidRequest,
+)
+from s3proxy.s3.operation import GET_OBJECT, HEAD_BUCKET, HEAD_OBJECT, LIST_OBJECTS, LIST_OBJECTS_V2
+from s3proxy.s3.payload import PayloadHash
+from s3proxy.sigv4.asymmetric import VerifyingKeys
+from s3proxy.sigv4.signing_key import SigningKeys
+
+_PLAIN: frozenset[PayloadHash | None] = frozenset({None, PayloadHash.UNSIGNED_PAYLOAD})
+"""
+The modes of a body which is no aws-chunked stream; None is a hash.
+"""
+
+PAYLOADS: dict[Carrier, frozenset[PayloadHash | None]] = {
+    Carrier.V4_HEADER: _PLAIN
+    | {
+        PayloadHash.STREAMING_UNSIGNED_PAYLOAD_TRAILER,
+        PayloadHash.STREAMING_AWS4_HMAC_SHA256_PAYLOAD,
+        PayloadHash.STREAMING_AWS4_HMAC_SHA256_PAYLOAD_TRAILER,
+    },
+    Carrier.V4_QUERY: _PLAIN,
+    Carrier.V4_FORM: frozenset({PayloadHash.UNSIGNED_PAYLOAD}),
+    Carrier.V4A_HEADER: _PLAIN
+    | {
+        PayloadHash.STREAMING_UNSIGNED_PAYLOAD_TRAILER,
+        PayloadHash.STREAMING_AWS4_ECDSA_P256_SHA256_PAYLOAD,
+        PayloadHash.STREAMING_AWS4_ECDSA_P256_SHA256_PAYLOAD_TRAILER,
+    },
+    Carrier.V4A_QUERY: _PLAIN,
+    Carrier.V2_HEADER: _PLAIN,
+    Carrier.V2_QUERY: _PLAIN,
+    Carrier.V2_FORM: frozenset({PayloadHash.UNSIGNED_PAYLOAD}),
+    Carrier.ANONYMOUS: _PLAIN | {PayloadHash.STREAMING_UNSIGNED_PAYLOAD_TRAILER},
+}
+"""
+The table: which payload modes are verified for a carrier.
+"""
+
+PAYLOAD_SWITCHES = {
+    "unsigned-payload": PayloadHash.UNSIGNED_PAYLOAD,
+    "unsigned-trailer": PayloadHash.STREAMING_UNSIGNED_PAYLOAD_TRAILER,
+}
+"""
+Payload modes which can be switched off for bodies under Signature V4, by the configuration's words.
+"""
+
+_PAYLOAD_CARRIERS = frozenset({Carrier.V4_HEADER, Carrier.V4_QUERY, Carrier.V4A_HEADER, Carrier.V4A_QUERY})
+
+SWITCHES = (*(carrier.value for carrier in Carrier), *PAYLOAD_SWITCHES)
+"""
+All that can be switched off for a listener or a key, by the configuration's words.
+"""
+_NOT_SUPPORTED = "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256."
+
+_PUBLIC_READS = frozenset({GET_OBJECT, HEAD_BUCKET, HEAD_OBJECT, LIST_OBJECTS, LIST_OBJECTS_V2})
+_DOTS = frozenset({b".", b".."})
+
+
+@dataclass(frozen=True, slots=True)
+class Anonymous:
+    """
+    What requests without a signature may do.
+
+    Attributes:
+        passes: Whether they go on to the backend, unsigned: its own policy decides.
+        signed_buckets: Patterns of buckets; a read of one of them is signed with the backend's key.
+    """
+
+    passes: bool = False
+    signed_buckets: tuple[str, ...] = ()
+
+    def signs(self, classification: Classification, address: Address) -> bool:
+        """
+        Return True if a request is a read that our key signs.
+        """
+        if classification.operation not in _PUBLIC_READS or _may_leave_its_bucket(address.key):
+            return False
+        bucket = address.bucket.decode()
+        return any(re.fullmatch(fnmatch.translate(pattern), bucket) for pattern in self.signed_buckets)
+
+
+def _may_leave_its_bucket(key: bytes) -> bool:
+    """
+    Return True if a backend that resolves dot segments, or decodes a path once more, could read another bucket.
+    """
+    for _ in range(3):
+        if not _DOTS.isdisjoint(key.replace(b"\\", b"/").split(b"/")):
+            return True
+        if b"%" not in key:
+            return False
+        key = unquote_to_bytes(key)
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Realm:
+    """
+    What signatures must be made for, here.
+
+    Attributes:
+        regions: Accepted; the first is named in refusals.
+        domains: Lower case; a host below one of them names its bucket.
+        refused: Those of `SWITCHES` which are off.
+        known_tokens: Session tokens given out for any key, to tell another key's from none.
+        signing_keys: Those which were used last.
+        verifying_keys: The same under SigV4A.
+    """
+
+    regions: tuple[bytes, ...] = (b"us-east-1",)
+    domains: tuple[bytes, ...] = ()
+    refused: frozenset[str] = frozenset()
+    anonymous: Anonymous = field(default_factory=Anonymous)
+    known_tokens: Container[bytes] = frozenset()
+    signing_keys: SigningKeys = field(default_factory=SigningKeys, compare=False)
+    verifying_keys: VerifyingKeys = field(default_factory=VerifyingKeys, compare=False)
+
+
+def check_carrier(carrier: Carrier, refused: frozenset[str]) -> None:
+    """
+    Refuse a carrier that is switched off.
+
+    Raises:
+        InvalidRequest: It is.
+    """
+    if refused and carrier.value in refused:
+        raise InvalidRequest(_NOT_SUPPORTED)
+
+
+def check_payload_mode(claim: Claim, refused: frozenset[str]) -> None:
+    """
+    Refuse a payload mode that is switched off.
+
+    Raises:
+        AccessDenied: It is.
+    """
+    if not refused:
+        return
+    word = claim.payload.word
+    # Signature V2 knows no other payload; and what has no body has nothing unsigned.
+    if word is None or claim.carrier not in _PAYLOAD_CARRIERS or not claim.head.has_body:
+        return
+    if any(PAYLOAD_SWITCHES.get(switch) is word for switch in refused):
+        raise AccessDenied(f"{word.value.decode()} is not accepted here")

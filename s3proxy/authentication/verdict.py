@@ -1,0 +1,236 @@
+"""
+Whether a claim is believed, and what may be judged and sent of its request then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import cast
+
+from s3proxy.authentication.reading import V4_PARAMETERS
+from s3proxy.authentication.realm import PAYLOADS, Anonymous, Realm, check_carrier, check_payload_mode
+from s3proxy.s3.address import Address
+from s3proxy.s3.claim import Carrier, Claim
+from s3proxy.s3.classification import Classification, is_preflight
+from s3proxy.s3.credential import Credential, check_session
+from s3proxy.s3.errors import (
+    AccessDenied,
+    BadRequest,
+    InvalidRequest,
+    InvalidToken,
+)
+from s3proxy.s3.head import RequestHead
+from s3proxy.s3.operation import OVERRIDES
+from s3proxy.s3.payload import UNSIGNED, Payload, parse_payload
+from s3proxy.s3.query import query_items
+from s3proxy.s3.query_headers import (
+    is_believed,
+    is_header_parameter,
+    query_headers,
+    with_headers,
+    without_parameters,
+)
+from s3proxy.sigv2 import authorization as sigv2
+from s3proxy.sigv2.canonical import PASSED_NAMES
+from s3proxy.sigv2.verifier import check_signature as check_v2_signature
+from s3proxy.sigv4 import authorization as sigv4
+from s3proxy.sigv4.chunks import ChunkChain
+from s3proxy.sigv4.verifier import check_form_signature, check_signature
+
+_NOBODY_SIGNS = (
+    "Anonymous requests don't support this x-amz-content-sha256 value. "
+    "Please use UNSIGNED-PAYLOAD or STREAMING-UNSIGNED-PAYLOAD-TRAILER."
+)
+_NO_ORIGIN = "Insufficient information. Origin request header needed."
+_OVERRIDES = frozenset(name.encode() for name in OVERRIDES)
+
+
+@dataclass(slots=True)
+class Authenticated:
+    """
+    A request whose head is believed.
+
+    Attributes:
+        access_key_id: None where the request is anonymous.
+        credential: Of the key; `NOBODY` where the request is anonymous.
+        signed_headers: Lower-case names; in a presigned request the query is covered besides.
+        chain: Verifies a body of signed chunks, else None.
+        head: What is judged and sent: as received, without the parameters of its authentication, and with its
+            ``x-amz-*`` parameters as headers.
+        covered_names: Decoded query names that the signature covers or that may pass uncovered; None for all.
+        is_signed_onward: Whether our key on the backend may sign it.
+        exempted: The exemptions which it needed.
+    """
+
+    access_key_id: bytes | None
+    carrier: Carrier
+    credential: Credential
+    signed_headers: frozenset[bytes]
+    payload: Payload
+    chain: ChunkChain | None
+    head: RequestHead
+    covered_names: frozenset[bytes] | None = None
+    is_signed_onward: bool = True
+    exempted: tuple[str, ...] = ()
+
+
+NOBODY = Credential("", ())
+"""
+Whoever sends an anonymous request.
+"""
+
+_V2_CARRIERS = frozenset({Carrier.V2_HEADER, Carrier.V2_QUERY, Carrier.V2_FORM})
+_CARRIES_NO_HEADERS = frozenset({Carrier.V4_HEADER, Carrier.V4A_HEADER, Carrier.V4_FORM, Carrier.V2_FORM})
+_NO_NAMES: frozenset[bytes] = frozenset()
+_COVERED_NAMES: dict[Carrier, frozenset[bytes]] = {
+    # Signature V2 covers little of a query: what it does not cover must not get our own signature.
+    Carrier.V2_HEADER: PASSED_NAMES,
+    Carrier.V2_QUERY: PASSED_NAMES,
+}
+
+_IGNORED_HEADERS = frozenset(
+    {
+        b"cache-control",
+        b"content-disposition",
+        b"content-encoding",
+        b"content-language",
+        b"content-length",
+        b"content-md5",
+        b"content-type",
+        b"expires",
+        b"host",
+        b"user-agent",
+    }
+)
+"""
+Names of headers, in lower case, that SDKs write into a presigned query beside the signature. S3 ignores them there.
+"""
+
+
+def verify_claim(claim: Claim, credential: Credential | None, realm: Realm, now: datetime) -> Authenticated:
+    """
+    Believe a claim, or refuse it.
+
+    Args:
+        credential: What is known of its key; None where nothing is.
+
+    Raises:
+        S3Error: The first fault, in S3's order, of those which need the key.
+    """
+    exempted = []
+    for exemption, error in claim.waivable:
+        if credential is None or exemption not in credential.exemptions:
+            raise error
+        exempted.append(exemption)
+    known = check_session(claim.claimed_access_key_id, claim.session_token, credential, realm.known_tokens, now)
+    chain = _check_signature(claim, known, realm)
+    if known.session_token is None and claim.session_token is not None:
+        raise InvalidToken(claim.session_token)
+    carrier = claim.carrier
+    if known.refused:
+        check_carrier(carrier, known.refused)
+        check_payload_mode(claim, known.refused)
+    signed_headers = frozenset(claim.signed_headers)
+    head, carried = _authorized_head(claim, signed_headers)
+    return Authenticated(
+        claim.claimed_access_key_id,
+        carrier,
+        known,
+        signed_headers | carried if carried else signed_headers,
+        claim.payload,
+        chain,
+        head,
+        _COVERED_NAMES.get(carrier),
+        True,
+        tuple(exempted),
+    )
+
+
+def _authorized_head(claim: Claim, signed_headers: frozenset[bytes]) -> tuple[RequestHead, frozenset[bytes]]:
+    """
+    Return what is judged and sent of a verified request, and the names of the headers that its query carried.
+
+    Raises:
+        InvalidArgument: The query carries what cannot be a header.
+    """
+    head, carrier = claim.head, claim.carrier
+    if not head.raw_query or carrier in _CARRIES_NO_HEADERS:
+        return head, _NO_NAMES
+    if carrier in _V2_CARRIERS:
+        # Its x-amz-* parameters are headers of the claim's head already: the signature covers them as such.
+        if carrier is Carrier.V2_HEADER:
+            return without_parameters(head, is_header_parameter), _NO_NAMES
+        return without_parameters(head, _authenticates_v2), _NO_NAMES
+    carried = [
+        header
+        for header in query_headers(query_items(head.raw_query))
+        if header[0] not in V4_PARAMETERS
+        and is_believed(header[0])
+        # A header that was sent and signed is what its sender means.
+        and not (header[0] in head.fields and header[0] in signed_headers)
+    ]
+    if carried:
+        head = with_headers(head, carried)
+    return without_parameters(head, _authenticates_v4), frozenset(name for name, _ in carried)
+
+
+def _authenticates_v4(name: bytes) -> bool:
+    return is_header_parameter(name) or name.lower() in _IGNORED_HEADERS
+
+
+def _authenticates_v2(name: bytes) -> bool:
+    return name in sigv2.QUERY_NAMES or _authenticates_v4(name)
+
+
+def _check_signature(claim: Claim, credential: Credential, realm: Realm) -> ChunkChain | None:
+    secrets = credential.secret_access_keys
+    if claim.carrier in _V2_CARRIERS:
+        check_v2_signature(cast(sigv2.V2Claim, claim), secrets)
+        return None
+    if claim.carrier is Carrier.V4_FORM:
+        check_form_signature(cast(sigv4.FormClaim, claim), secrets, realm.signing_keys)
+        return None
+    return check_signature(cast(sigv4.SignatureClaim, claim), secrets, realm.signing_keys, realm.verifying_keys)
+
+
+# Nobody's requests
+
+
+def admit_anonymous(head: RequestHead, address: Address, classification: Classification, realm: Realm) -> Authenticated:
+    """
+    Let a request pass which carries no signature, as far as the realm allows it.
+
+    Raises:
+        AccessDenied: It does not.
+        InvalidRequest: Its body is of a kind that only a signature can verify, or it sets headers of its response.
+        InvalidArgument: x-amz-content-sha256 cannot be read.
+    """
+    anonymous = realm.anonymous if Carrier.ANONYMOUS.value not in realm.refused else Anonymous()
+    signs = anonymous.signs(classification, address)
+    if not (signs or anonymous.passes):
+        raise AccessDenied
+    if not _OVERRIDES.isdisjoint(classification.passed_names):
+        # Else anybody could make a page of anybody's file.
+        raise InvalidRequest("Request specific response headers cannot be used for anonymous GET requests.")
+    raw_payload = head.fields.value(b"x-amz-content-sha256")
+    payload = UNSIGNED if raw_payload is None else parse_payload(raw_payload)
+    if payload.word not in PAYLOADS[Carrier.ANONYMOUS]:
+        raise InvalidRequest(_NOBODY_SIGNS)
+    # What we do not sign, the backend judges as anonymous: it may have all of it.
+    headers = frozenset() if signs else frozenset(head.fields)
+    return Authenticated(None, Carrier.ANONYMOUS, NOBODY, headers, payload, None, head, is_signed_onward=signs)
+
+
+def admit_preflight(head: RequestHead) -> Authenticated:
+    """
+    Let a browser ask what it may ask for. The signature in its URL, if there is one, is that of the request to come.
+
+    Raises:
+        BadRequest: It is OPTIONS, and no preflight.
+    """
+    if not is_preflight(head):
+        raise BadRequest(_NO_ORIGIN)
+    # The bucket's CORS rules decide by its path and headers alone.
+    plain = replace(head, raw_target=head.raw_path)
+    return Authenticated(None, Carrier.ANONYMOUS, NOBODY, _NO_NAMES, UNSIGNED, None, plain, is_signed_onward=False)

@@ -1,0 +1,204 @@
+"""
+The ``s3proxy`` command: check a configuration, examine a storage, presign a URL, see a demonstration. The daemon is
+``twistd s3proxy``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pwd
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from s3proxy import __version__
+from s3proxy.commands.presign import add_presign, run_presign
+from s3proxy.configuration.exposure import exposed_files
+from s3proxy.configuration.loading import Configuration, read_configuration
+from s3proxy.configuration.options import MAX_PORT, CredentialsSettings, Settings
+from s3proxy.configuration.tables import Faults
+from s3proxy.credentials.file import read_keys
+from s3proxy.doctor.command import add_doctor, run_doctor
+from s3proxy.multipart.directory import NoDirectory, find_directory
+from s3proxy.profiles.known import PROFILES
+from s3proxy.s3.bucket_pattern import covers
+from s3proxy.s3.credential import NO_LIMITS, BudgetLimits, Credential
+
+WRONG = 1
+"Exit status where a file is not as it must be."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """
+    Run the command; return its exit status.
+    """
+    parser = argparse.ArgumentParser(
+        prog="s3proxy", description="A reverse proxy which lets today's S3 clients use yesterday's S3 storage."
+    )
+    parser.add_argument("--version", action="version", version=f"s3proxy {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    check = commands.add_parser("check", help="say every fault of a configuration file, with its place")
+    check.add_argument("file", type=Path, help="the configuration (TOML); the keys file it names is checked, too")
+    demo = commands.add_parser("demo", help="show what s3proxy does, then serve until Ctrl-C")
+    demo.add_argument("--once", action="store_true", help="end after the show")
+    demo.add_argument("--port", type=_port, default=0, help="where to listen for http; https gets the next one")
+    add_presign(commands.add_parser("presign", help="print a URL which gives access for a while"))
+    add_doctor(commands.add_parser("doctor", help="try out what a storage does; say which profile fits"))
+    options = parser.parse_args(arguments)
+    if options.command == "check":
+        return _check(options.file)
+    if options.command == "presign":
+        return run_presign(options)
+    if options.command == "doctor":
+        return run_doctor(options)
+    if find_spec("boto3") is None:
+        print("the demonstration needs boto3: pip install 'txs3proxy[demo]'", file=sys.stderr)
+        return WRONG
+    from s3proxy.commands.demo import run_demo
+
+    return run_demo(once=options.once, port=options.port)
+
+
+def _port(text: str) -> int:
+    port = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else -1
+    if not 0 <= port < MAX_PORT:
+        raise argparse.ArgumentTypeError(f"{text} is not a port from 0 to {MAX_PORT - 1}, with one for https behind it")
+    return port
+
+
+def _check(path: Path) -> int:
+    told: list[str] = []
+    settings, keys = None, None
+    try:
+        configuration = read_configuration(path)
+    except Faults as error:
+        return _wrong(fault.told_of(path) for fault in error.faults)
+    try:
+        settings = configuration.settings()
+    except Faults as error:
+        told += [fault.told_of(path) for fault in error.faults]
+    # Looked at even where the configuration is wrong, so that all faults are told.
+    keys_file = settings.keys_file if settings is not None else _likely_keys_file(configuration)
+    try:
+        if keys_file is not None:
+            keys = read_keys(keys_file, *_likely_names(configuration))
+    except Faults as error:
+        told += [fault.told_of(keys_file or path) for fault in error.faults]
+    if settings is None or keys is None:
+        return _wrong(told)
+    for backend in settings.backends:
+        if backend.commit is None and not PROFILES[backend.profile].proves_tail:
+            print(
+                f'note: backend "{backend.name}": profile "{backend.profile}" does not prove that a body which is '
+                "reset before its end is dropped; `s3proxy doctor` tries it on the backend itself, and `commit`, "
+                "written out, says that you know"
+            )
+    for why in _unsigned_buckets(settings):
+        print(f'note: {why}: its signature is "none"')
+    limits = settings.limits
+    if limits.key_memory is not None and limits.key_memory > limits.memory:
+        print("note: limits.key_memory has no use above limits.memory, which holds for all keys together")
+    if limits.key_multipart_size is not None and limits.key_multipart_size > limits.multipart_size:
+        print(
+            "note: limits.key_multipart_size has no use above limits.multipart_size, which holds for all keys together"
+        )
+    for line in _multipart_places(settings):
+        print(line)
+    shared = _shared_keys(settings, keys.values())
+    if shared:
+        sharing = ", ".join(f"{number} client keys share {name}" for name, number in shared.items())
+        print(f"warning: {sharing}; without access rules each of them can read, change and delete what the others can")
+    for file, why in exposed_files(configuration, path, settings):
+        print(f"warning: {file}: {why}")
+    print(f"{path}: ok, {len(settings.backends)} backends, {len(keys)} keys")
+    return 0
+
+
+def _wrong(told: Iterable[str]) -> int:
+    for line in told:
+        print(line, file=sys.stderr)
+    return WRONG
+
+
+def _likely_keys_file(configuration: Configuration) -> Path | None:
+    credentials = configuration.content.get("credentials", {})
+    source = credentials.get("source", CredentialsSettings().source) if isinstance(credentials, dict) else None
+    if not isinstance(source, str) or not source.startswith("file:"):
+        return None
+    return configuration.directory / source.removeprefix("file:")
+
+
+def _likely_names(configuration: Configuration) -> tuple[list[str] | None, BudgetLimits, dict[str, str]]:
+    """
+    Return what a keys file may name: None where some backend's name is not known.
+    """
+    tables = {name: configuration.content.get(name, []) for name in ("backend", "backend_key")}
+    try:
+        names = [table["name"] for table in tables["backend"]]
+        backends = {table["name"]: table["backend"] for table in tables["backend_key"]}
+    except (LookupError, TypeError):
+        return None, NO_LIMITS, {}
+    known = all(isinstance(name, str) for name in (*names, *backends, *backends.values()))
+    return (names, NO_LIMITS, backends) if known else (None, NO_LIMITS, {})
+
+
+def _unsigned_buckets(settings: Settings) -> Iterator[str]:
+    """
+    Find buckets that anybody may read, but at a backend for which nobody signs.
+    """
+    unsigned = {backend.name for backend in settings.backends if backend.signature == "none"}
+    for pattern in settings.anonymous.signed_buckets:
+        routed = (route.backend for route in settings.routes if any(covers(one, pattern) for one in route.bucket))
+        backend = next(routed, settings.backends[0].name)
+        if backend in unsigned:
+            yield f'anonymous.signed_buckets: "{pattern}" is at backend "{backend}", where nothing is signed'
+
+
+def _multipart_places(settings: Settings) -> Iterator[str]:
+    """
+    Tell where the uploads are kept of each storage that has none.
+    """
+    named = settings.server.multipart_directory
+    for backend in settings.backends:
+        if not backend.keeps_multipart:
+            continue
+        of_backend = f'backend "{backend.name}": multipart uploads'
+        try:
+            directory = find_directory(named)
+        except NoDirectory as error:
+            yield f"warning: {of_backend} are refused: server.multipart_directory is required: {error}"
+        else:
+            condition = "" if named is not None else f", if the daemon runs as user {_user()}"
+            yield f"note: {of_backend} are kept in {directory}{condition}"
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
+def _shared_keys(settings: Settings, keys: Iterable[Credential]) -> dict[str, int]:
+    """
+    Count the clients' keys without access rules for which the same key of ours signs.
+    """
+    signed = {backend.name for backend in settings.backends if backend.signature != "none"}
+    everywhere = {settings.backends[0].name, *(route.backend for route in settings.routes)}
+    counts: Counter[str] = Counter()
+    for key in keys:
+        if key.is_disabled or key.allow is not None:
+            continue
+        if key.backend_keys:
+            counts.update(f'backend key "{name}"' for name in key.backend_keys)
+        else:
+            reached = everywhere if key.backend is None else {key.backend}
+            counts.update(f'the key of backend "{name}"' for name in sorted(reached & signed))
+    return {name: number for name, number in sorted(counts.items()) if number > 1}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""
+The ``s3proxy presign`` command: a URL which gives access for a while, to whoever has it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from s3proxy.configuration.tables import Faults
+from s3proxy.credentials.file import read_keys
+from s3proxy.resign.presign import CannotPresign, presign
+from s3proxy.s3.credential import Credential
+
+METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE")
+"Methods of S3 whose requests are signed."
+
+WRONG = 1
+"Exit status where a URL cannot be made."
+
+
+def add_presign(parser: argparse.ArgumentParser) -> None:
+    """
+    Add the command's options.
+    """
+    parser.add_argument("url", help="of the object, as it will be asked for: http://127.0.0.1:9000/bucket/key")
+    parser.add_argument(
+        "--method", type=str.upper, choices=METHODS, default="GET", help="which the URL is good for (default: GET)"
+    )
+    parser.add_argument("--expires", type=int, default=3600, help="seconds which it is good for (default: 3600)")
+    parser.add_argument("--keys", type=Path, default=Path("keys.toml"), help="the keys file (default: keys.toml)")
+    parser.add_argument("--access-key-id", help="the key which signs (default: the file's only one)")
+    parser.add_argument("--signature", choices=("v4", "v4a", "v2"), default="v4", help="(default: v4)")
+    parser.add_argument("--region", default="us-east-1", help="the listener's region (default: us-east-1)")
+    parser.add_argument("--domain", help="below which the URL's host begins with a bucket; Signature V2 must know it")
+
+
+def run_presign(options: argparse.Namespace) -> int:
+    """
+    Print a URL; return the exit status.
+    """
+    try:
+        credential = _choose(options.keys, options.access_key_id)
+        url = presign(
+            options.url,
+            credential,
+            datetime.now(UTC),
+            method=options.method,
+            expires=options.expires,
+            signature=options.signature,
+            region=options.region,
+            domain=options.domain,
+        )
+    except Faults as error:
+        for fault in error.faults:
+            print(fault.told_of(options.keys), file=sys.stderr)
+        return WRONG
+    except CannotPresign as error:
+        print(error, file=sys.stderr)
+        return WRONG
+    print(url)
+    return 0
+
+
+def _choose(path: Path, access_key_id: str | None) -> Credential:
+    keys = read_keys(path, None)
+    if access_key_id is None:
+        if len(keys) != 1:
+            raise CannotPresign(f"{path} holds {len(keys)} keys: say --access-key-id")
+        return next(iter(keys.values()))
+    credential = keys.get(access_key_id.encode())
+    if credential is None:
+        raise CannotPresign(f"{path} holds no key {access_key_id}")
+    return credential

@@ -1,0 +1,322 @@
+"""
+What each option by itself cannot tell: two options that contradict each other, a file that is not there.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509 import load_pem_x509_certificates
+
+from s3proxy.configuration.options import (
+    DEFAULT_LISTEN,
+    TABLES,
+    AnonymousSettings,
+    BackendKeySettings,
+    BackendSettings,
+    CredentialsSettings,
+    Limits,
+    ListenerSettings,
+    LogSettings,
+    RouteSettings,
+    ServerSettings,
+    TCPAddress,
+    Times,
+    excludes,
+    listening_address,
+)
+from s3proxy.configuration.tables import Fault, Faults, accepted_names, options_of, structure
+from s3proxy.profiles.known import PROFILES
+from s3proxy.s3.bucket_pattern import covers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigurationFile:
+    """
+    The file as it is written.
+    """
+
+    server: ServerSettings = field(default_factory=ServerSettings)
+    listener: tuple[ListenerSettings, ...] = ()
+    backend: tuple[BackendSettings, ...] = ()
+    backend_key: tuple[BackendKeySettings, ...] = ()
+    route: tuple[RouteSettings, ...] = ()
+    credentials: CredentialsSettings = field(default_factory=CredentialsSettings)
+    anonymous: AnonymousSettings = field(default_factory=AnonymousSettings)
+    limits: Limits = field(default_factory=Limits)
+    times: Times = field(default_factory=Times)
+    log: LogSettings = field(default_factory=LogSettings)
+
+
+def faults_between(file: ConfigurationFile, directory: Path) -> list[Fault]:
+    """
+    Find what is wrong between options, or between an option and the machine, where each option alone is right.
+    """
+    faults: list[Fault] = []
+    _check_backends(file, directory, faults)
+    _check_backend_keys(file, faults)
+    _check_routes(file, faults)
+    _check_spool(file.server, directory, faults)
+    _check_commit(file, faults)
+    _check_hosts(file, faults)
+    _check_multipart(file, directory, faults)
+    _check_access_log(file.log, directory, faults)
+    _check_trust(file, faults)
+    _check_addresses(file, faults)
+    return faults
+
+
+_OF_SEVERAL = re.compile("exactly one of|go together|is for|has no use|spools no body|must begin and end")
+"""
+Faults of one table's options together, which may be there only because one of them was taken out.
+"""
+
+_PLACE = re.compile(r"([^.\[]*)(?:\[(\d+)\])?(?:\.([^.\[]*).*)?", re.DOTALL)
+_STAND_IN = "a-name-that-no-file-has"
+_ARRAYS = {name.strip("[]"): table for name, table in TABLES.items() if name.startswith("[[")}
+
+
+def further_faults(content: Mapping[str, Any], faults: Sequence[Fault], directory: Path) -> list[Fault]:
+    """
+    Find the same where some options are wrong, as far as those have nothing to do with it.
+    """
+    rest = copy.deepcopy(dict(content))
+    for fault in faults:
+        _take_out(rest, fault.place)
+    for name, table in _ARRAYS.items():
+        for index, entry in enumerate(rest.get(name, [])):
+            needed = [option.name for option in options_of(table) if option.is_required and option.name not in entry]
+            entry.update(dict.fromkeys(needed, f"{_STAND_IN}-{index}"))
+            if "endpoint" in needed:
+                entry["endpoint"] = f"unix:{_STAND_IN}-{index}"
+    try:
+        file = structure(ConfigurationFile, rest)
+    except Faults:
+        return []
+    wrong = {fault.place.partition(".")[0] for fault in faults}
+    if any(fault.place.startswith("server.listen") for fault in faults):
+        # Without it there is a default, which nobody has written.
+        file = replace(file, server=replace(file.server, listen=("unix:" + _STAND_IN,)))
+    if "server" in wrong:
+        wrong |= {f"listener[{index}]" for index in range(len(file.listener))}
+    return [
+        fault
+        for fault in faults_between(file, directory)
+        # Also of a name that is not found while some are not known: the message lists them.
+        if _STAND_IN not in fault.message
+        and not (fault.place.partition(".")[0] in wrong and _OF_SEVERAL.search(fault.message))
+    ]
+
+
+def _take_out(content: dict[str, Any], place: str) -> None:
+    """
+    Remove an option which is wrong. Of a list of tables an entry which is none becomes an empty one.
+    """
+    found = _PLACE.fullmatch(place)
+    if found is None or place in content:
+        # A name can be quoted, and look like a place.
+        content.pop(place, None)
+        return
+    name, number, option = found.groups()
+    table = content.get(name)
+    if number is not None and isinstance(table, list) and int(number) < len(table):
+        if not isinstance(table[int(number)], dict):
+            table[int(number)] = {}
+        table = table[int(number)]
+    if option is not None and isinstance(table, dict):
+        table.pop(option, None)
+    elif number is None:
+        content.pop(name, None)
+
+
+def _check_addresses(file: ConfigurationFile, faults: list[Fault]) -> None:
+    listen = file.server.listen or (() if file.listener else (DEFAULT_LISTEN,))
+    named = {f"server.listen[{index}]": endpoint for index, endpoint in enumerate(listen)}
+    named |= {f"listener[{index}].endpoint": one.endpoint for index, one in enumerate(file.listener)}
+    if file.server.admin is not None:
+        named["server.admin"] = file.server.admin
+    former: dict[str, TCPAddress | str] = {}
+    for place, endpoint in named.items():
+        address = listening_address(endpoint)
+        if address is None:
+            continue
+        for other, taken in former.items():
+            if excludes(address, taken):
+                faults.append(Fault(place, f"{other} listens there already"))
+                break
+        former[place] = address
+
+
+_INHERITED = (
+    *("region", "accepted_regions", "domains", "refuse", "post"),
+    *("trusted_peers", "proxy_protocol", "trusted_forwarded"),
+)
+
+
+def with_inherited(listener: ListenerSettings, server: ServerSettings) -> ListenerSettings:
+    missing: dict[str, Any] = {name: getattr(server, name) for name in _INHERITED if getattr(listener, name) is None}
+    return replace(listener, **missing)
+
+
+def _check_trust(file: ConfigurationFile, faults: list[Fault]) -> None:
+    tables = {f"listener[{index}]": with_inherited(one, file.server) for index, one in enumerate(file.listener)}
+    if file.server.listen or not tables:
+        tables["server"] = with_inherited(ListenerSettings(endpoint=DEFAULT_LISTEN), file.server)
+    for place, table in tables.items():
+        for name in ("proxy_protocol", "trusted_forwarded"):
+            if getattr(table, name) not in {False, "none"} and not table.trusted_peers:
+                faults.append(Fault(f"{place}.{name}", "has no use without trusted_peers"))
+
+
+def _check_backends(file: ConfigurationFile, directory: Path, faults: list[Fault]) -> None:
+    """
+    Find what is wrong between options, each of which alone is right.
+    """
+    if not file.backend:
+        faults.append(Fault("backend", "at least one [[backend]] is required"))
+    _check_names("backend", [backend.name for backend in file.backend], faults)
+    for index, backend in enumerate(file.backend):
+        place = f"backend[{index}]"
+        _check_places(backend, place, faults)
+        is_pair = (backend.client_certificate_file is None) == (backend.client_private_key_file is None)
+        if not is_pair:
+            faults.append(Fault(place, "client_certificate_file and client_private_key_file go together"))
+        if backend.payload == "chunks" and backend.signature != "v4":
+            faults.append(Fault(f"{place}.payload", f'"chunks" is for signature "v4", not "{backend.signature}"'))
+        for name in ("ca_file", "client_certificate_file", "client_private_key_file"):
+            path = getattr(backend, name)
+            if path is None:
+                continue
+            if not all(at.is_tls for at in backend.places):
+                faults.append(Fault(f"{place}.{name}", "is for a url which begins with https"))
+            elif not os.access(directory / path, os.R_OK):
+                faults.append(Fault(f"{place}.{name}", f"{directory / path}: cannot be read"))
+            elif (is_pair or name == "ca_file") and not _holds_pem(
+                directory / path, is_key=name == "client_private_key_file"
+            ):
+                wanted = "private key" if name == "client_private_key_file" else "certificate"
+                faults.append(Fault(f"{place}.{name}", f"{directory / path}: holds no PEM {wanted}"))
+
+
+def _holds_pem(path: Path, *, is_key: bool) -> bool:
+    try:
+        content = path.read_bytes()
+        if is_key:
+            load_pem_private_key(content, None)
+        else:
+            load_pem_x509_certificates(content)
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def _check_places(backend: BackendSettings, place: str, faults: list[Fault]) -> None:
+    if (backend.url is None) == (not backend.urls):
+        faults.append(Fault(place, "exactly one of url and urls is required"))
+        return
+    places = backend.places
+    if backend.unix_socket is not None and len(places) > 1:
+        faults.append(Fault(f"{place}.unix_socket", "is for one url"))
+    seen: set[str] = set()
+    for number, at in enumerate(places):
+        if at.authority in seen:
+            faults.append(Fault(f"{place}.urls[{number}]", f"{at.authority} is there twice"))
+        if (at.is_tls, at.service_path) != (places[0].is_tls, places[0].service_path):
+            faults.append(Fault(f"{place}.urls[{number}]", "must begin and end as the first: all are one storage"))
+        seen.add(at.authority)
+
+
+def _check_names(table: str, names: Iterable[str], faults: list[Fault]) -> None:
+    seen: dict[str, int] = {}
+    for index, name in enumerate(names):
+        first = seen.setdefault(name, index)
+        if first != index:
+            faults.append(Fault(f"{table}[{index}].name", f'"{name}" is the name of {table}[{first}] already'))
+
+
+def _check_backend_keys(file: ConfigurationFile, faults: list[Fault]) -> None:
+    backends = {backend.name: backend for backend in file.backend}
+    _check_names("backend_key", [key.name for key in file.backend_key], faults)
+    for index, key in enumerate(file.backend_key):
+        place = f"backend_key[{index}].backend"
+        if key.backend not in backends:
+            faults.append(Fault(place, accepted_names(key.backend, backends)))
+        elif backends[key.backend].signature == "none":
+            faults.append(Fault(place, f'requests to "{key.backend}" are not signed: its signature is "none"'))
+
+
+def _check_routes(file: ConfigurationFile, faults: list[Fault]) -> None:
+    backends = [backend.name for backend in file.backend]
+    former: dict[str, str] = {}
+    for index, route in enumerate(file.route):
+        place = f"route[{index}]"
+        if route.backend not in backends:
+            faults.append(Fault(f"{place}.backend", accepted_names(route.backend, backends)))
+        for pattern in route.bucket:
+            if pattern in former:
+                faults.append(Fault(f"{place}.bucket", f'"{pattern}" is in {former[pattern]} already'))
+            elif first := next((known for known in former if covers(known, pattern)), None):
+                why = f'{former[first]} has "{first}", and the first which matches holds'
+                faults.append(Fault(f"{place}.bucket", f'"{pattern}" never comes to matter: {why}'))
+            former.setdefault(pattern, place)
+
+
+def _check_spool(server: ServerSettings, directory: Path, faults: list[Fault]) -> None:
+    path = directory / server.spool_directory
+    if not path.is_dir() or not os.access(path, os.W_OK | os.X_OK):
+        faults.append(Fault("server.spool_directory", f"{path}: is no directory to write to"))
+
+
+def multipart_directory_of(server: ServerSettings, directory: Path) -> str | None:
+    return str(directory / server.multipart_directory) if server.multipart_directory is not None else None
+
+
+def _check_commit(file: ConfigurationFile, faults: list[Fault]) -> None:
+    for index, backend in enumerate(file.backend):
+        if backend.commit == "tail" and backend.spool_up_to is not None:
+            why = '`commit = "tail"` spools no body: leave one of the two out'
+            faults.append(Fault(f"backend[{index}].spool_up_to", why))
+
+
+def _check_hosts(file: ConfigurationFile, faults: list[Fault]) -> None:
+    for index, backend in enumerate(file.backend):
+        misread = PROFILES[backend.profile].misread_hosts
+        # Whichever it connects to, it tells the first one's host.
+        if misread is not None and backend.places and misread.search(backend.places[0].authority) is not None:
+            why = f'a {backend.profile} takes what is before ".walrus" in its host for a bucket: name it by its address'
+            option = "url" if backend.url is not None else "urls"
+            faults.append(Fault(f"backend[{index}].{option}", why))
+
+
+def _check_multipart(file: ConfigurationFile, directory: Path, faults: list[Fault]) -> None:
+    for index, backend in enumerate(file.backend):
+        place = f"backend[{index}].multipart"
+        profile = PROFILES[backend.profile]
+        may_keep = profile.keeps_former_parts and backend.multipart == "spool"
+        if backend.multipart is not None and not (profile.lacks_multipart or may_keep):
+            lacking = ", ".join(sorted(profile.name for profile in PROFILES.values() if profile.lacks_multipart))
+            why = f"a {backend.profile} has multipart uploads of its own; this is for profile {lacking}"
+            faults.append(Fault(place, why))
+    named = multipart_directory_of(file.server, directory)
+    if named is not None:
+        path = Path(named)
+        if not (path.is_dir() or path.parent.is_dir()):
+            faults.append(Fault("server.multipart_directory", f"{path.parent}: is no directory"))
+
+
+def _check_access_log(log: LogSettings, directory: Path, faults: list[Fault]) -> None:
+    path = directory / log.access
+    if log.access in {"-", "none"}:
+        return
+    if not path.parent.is_dir():
+        faults.append(Fault("log.access", f"{path.parent}: is no directory"))
+    elif path.is_dir():
+        faults.append(Fault("log.access", f"{path}: is a directory"))

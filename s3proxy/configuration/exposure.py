@@ -1,0 +1,58 @@
+"""
+Which files hold secrets that others can read, or can be changed by others.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from s3proxy.configuration.loading import Configuration
+from s3proxy.configuration.options import (
+    Settings,
+)
+from s3proxy.configuration.secrets import SECRET, SECRET_FILE
+
+# Files of secrets
+
+
+_PRIVATE_KEY = re.compile(r"\bprivateKey=((?:[^:\\]|\\.)+)")
+
+
+def exposed_files(configuration: Configuration, path: Path, settings: Settings) -> Iterator[tuple[Path, str]]:
+    """
+    Find the files that other users of the machine can read though secrets are in them, or can change or replace.
+
+    Args:
+        path: The file of the configuration.
+
+    Returns:
+        Each file with what is wrong, in words for an operator.
+    """
+    tables = [*configuration.content.get("backend", []), *configuration.content.get("backend_key", [])]
+    secret_paths = {settings.keys_file}
+    secret_paths |= {configuration.directory / table[SECRET_FILE] for table in tables if SECRET_FILE in table}
+    secret_paths |= {Path(name) for one in settings.backends if (name := one.client_private_key_file) is not None}
+    for listener in settings.listeners:
+        # Twisted takes these from the working directory.
+        named = [Path(name.replace("\\", "")) for name in _PRIVATE_KEY.findall(listener.endpoint)]
+        secret_paths |= {file for file in named if file.is_file()}
+    if any(SECRET in table for table in tables):
+        secret_paths.add(path)
+    for each in sorted(secret_paths | {path}):
+        mode = stat.S_IMODE(each.stat().st_mode)
+        needed = f"(its mode is {mode:04o}); use chmod 600"
+        if mode & (stat.S_IWGRP | stat.S_IWOTH):
+            yield each, f"{_whose(mode, stat.S_IWOTH)} can change it {needed}"
+        elif each in secret_paths and mode & (stat.S_IRGRP | stat.S_IROTH):
+            yield each, f"{_whose(mode, stat.S_IROTH)} can read the secrets in it {needed}"
+    for directory in sorted({each.absolute().parent for each in secret_paths | {path}}):
+        mode = stat.S_IMODE(directory.stat().st_mode)
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            yield directory, f"{_whose(mode, stat.S_IWOTH)} can replace files in it (its mode is {mode:04o})"
+
+
+def _whose(mode: int, of_others: int) -> str:
+    return "every user of this machine" if mode & of_others else "every user of its group"

@@ -1,0 +1,169 @@
+"""
+Settings from a configuration file: whatever is wrong in it is told at once, each fault with its place.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from s3proxy.configuration.checks import (
+    ConfigurationFile,
+    faults_between,
+    further_faults,
+    multipart_directory_of,
+    with_inherited,
+)
+from s3proxy.configuration.options import (
+    DEFAULT_LISTEN,
+    BackendSettings,
+    ListenerSettings,
+    LogSettings,
+    Settings,
+)
+from s3proxy.configuration.secrets import read_secrets
+from s3proxy.configuration.tables import Fault, Faults, named_faults, read_toml, structure
+from s3proxy.s3.limits import MIB
+
+MAX_FILE_SIZE = 1 * MIB
+"""
+Bytes of the configuration file; a hundred backends need 40 KiB.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """
+    What a configuration says, before anybody has checked it.
+
+    Attributes:
+        content: Tables and options; JSON could hold them.
+        directory: What relative paths are relative to.
+        path: The file it was read from; None if the command line says it.
+    """
+
+    content: Mapping[str, Any]
+    directory: Path
+    path: Path | None = None
+
+    def settings(self) -> Settings:
+        """
+        Check it.
+
+        Raises:
+            Faults: All of them, each with its place in the file.
+        """
+        try:
+            return make_settings(self.content, self.directory)
+        except Faults as error:
+            raise Faults(error.faults, self.path) from None
+
+
+def read_configuration(path: Path) -> Configuration:
+    """
+    Read a configuration file.
+
+    Raises:
+        Faults: It cannot be read, or is no TOML.
+    """
+    return Configuration(read_toml(path, MAX_FILE_SIZE), path.parent, path)
+
+
+def load_settings(path: Path, environment: Mapping[str, str] = os.environ) -> Settings:
+    """
+    Read and check a configuration file.
+
+    Raises:
+        Faults: All of them, each with its place in the file.
+    """
+    return make_settings(read_toml(path, MAX_FILE_SIZE), path.parent, environment)
+
+
+def make_settings(content: Mapping[str, Any], directory: Path, environment: Mapping[str, str] = os.environ) -> Settings:
+    """
+    Make settings of what a configuration file says.
+
+    Args:
+        directory: What relative paths are relative to.
+
+    Raises:
+        Faults: All of them, each with its place in the file.
+    """
+    faults: list[Fault] = []
+    secrets = read_secrets(content, "backend", directory, environment, faults)
+    key_secrets = read_secrets(content, "backend_key", directory, environment, faults)
+    try:
+        file = structure(ConfigurationFile, content)
+    except Faults as error:
+        faults += [*error.faults, *further_faults(content, error.faults, directory)]
+    else:
+        faults += faults_between(file, directory)
+    if faults:
+        raise Faults(sorted(named_faults(set(faults), content)))
+    server = file.server
+    endpoints = server.listen or (() if file.listener else (DEFAULT_LISTEN,))
+    listeners = [ListenerSettings(endpoint=endpoint) for endpoint in endpoints] + list(file.listener)
+    return Settings(
+        server=replace(
+            server,
+            spool_directory=str(directory / server.spool_directory),
+            multipart_directory=multipart_directory_of(server, directory),
+        ),
+        listeners=tuple(with_inherited(listener, server) for listener in listeners),
+        backends=tuple(
+            replace(
+                with_paths(backend, directory),
+                region=backend.region or server.region,
+                secret_access_key=secrets[index],
+            )
+            for index, backend in enumerate(file.backend)
+        ),
+        backend_keys=tuple(
+            replace(key, secret_access_key=secret) for key, secret in zip(file.backend_key, key_secrets, strict=True)
+        ),
+        routes=file.route,
+        keys_file=directory / file.credentials.source.removeprefix("file:"),
+        anonymous=file.anonymous,
+        limits=file.limits,
+        times=file.times,
+        log=file.log if file.log.access in {"-", "none"} else LogSettings(access=str(directory / file.log.access)),
+    )
+
+
+_SHARED = (
+    *("connections", "memory", "requests", "bodies", "requests_per_second", "bytes_per_second", "spool_size"),
+    *("key_requests", "key_bodies", "key_requests_per_second", "key_bytes_per_second", "key_memory"),
+)
+
+
+def _share(amount: int | None, workers: int) -> int | None:
+    # 0 is no bound, and stays it; a bound never becomes none. None follows from what is shared.
+    return None if amount is None else -(-amount // workers)
+
+
+def share_of(settings: Settings, workers: int) -> Settings:
+    """
+    Return what one of several processes may use: limits are for all of them together, the admin endpoint is nobody's.
+    """
+    limits = settings.limits
+    shared: dict[str, Any] = {name: _share(getattr(limits, name), workers) for name in _SHARED}
+    return replace(
+        settings,
+        server=replace(settings.server, admin=None),
+        limits=replace(limits, **shared),
+        backends=tuple(
+            replace(backend, connections=max(1, backend.connections // workers)) for backend in settings.backends
+        ),
+    )
+
+
+_PATHS = ("unix_socket", "ca_file", "client_certificate_file", "client_private_key_file")
+
+
+def with_paths(backend: BackendSettings, directory: Path) -> BackendSettings:
+    paths: dict[str, Any] = {name: getattr(backend, name) for name in _PATHS}
+    absolute: dict[str, Any] = {name: str(directory / path) for name, path in paths.items() if path is not None}
+    return replace(backend, **absolute)

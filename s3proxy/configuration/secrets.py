@@ -1,0 +1,93 @@
+"""
+The secrets of backends: written out, in a variable or in a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from s3proxy.configuration.tables import Fault, Faults
+from s3proxy.s3.limits import KIB
+
+MAX_SECRET_FILE_SIZE = 4 * KIB
+"""
+Bytes of a file which holds one secret.
+"""
+
+
+# Secrets of our keys on backends
+
+SECRET, SECRET_FILE = "secret_access_key", "secret_access_key_file"
+_SECRET_OPTIONS = (SECRET, SECRET_FILE, "secret_access_key_env")
+
+
+def read_secrets(
+    content: Mapping[str, Any], name: str, directory: Path, environment: Mapping[str, str], faults: list[Fault]
+) -> list[str | None]:
+    """
+    Find each table's secret: looked at even where something else in the file is wrong, so that all faults are told.
+
+    Args:
+        name: Of the tables.
+    """
+    tables = content.get(name, [])
+    if not isinstance(tables, list):
+        return []
+    secrets: list[str | None] = []
+    for index, table in enumerate(tables):
+        secrets.append(None)
+        place = f"{name}[{index}]"
+        if isinstance(table, dict) and _is_signed_for(name, table, place, faults):
+            try:
+                secrets[index] = _read_secret(table, place, directory, environment)
+            except Faults as error:
+                faults += error.faults
+    return secrets
+
+
+def _is_signed_for(name: str, table: Mapping[str, Any], place: str, faults: list[Fault]) -> bool:
+    """
+    Say whether a table must have a key, and note whatever it has, or lacks, beside its secret.
+    """
+    if name != "backend":
+        return True
+    if table.get("signature") == "none":
+        needless = [option for option in ("access_key_id", *_SECRET_OPTIONS) if option in table]
+        faults += [Fault(f"{place}.{option}", 'has no use where signature is "none"') for option in needless]
+        return False
+    if "access_key_id" not in table:
+        faults.append(Fault(f"{place}.access_key_id", 'is required, unless signature is "none"'))
+    return True
+
+
+def _read_secret(table: Mapping[str, Any], place: str, directory: Path, environment: Mapping[str, str]) -> str | None:
+    given = [name for name in _SECRET_OPTIONS if name in table]
+    if len(given) != 1:
+        why = f"exactly one of {', '.join(_SECRET_OPTIONS)} is required; there are {len(given)}"
+        raise Faults([Fault(place, why)])
+    value = table[given[0]]
+    if not isinstance(value, str):
+        # The option's own check tells it.
+        return None
+    if given[0] == "secret_access_key_env":
+        secret = environment.get(value, "")
+        if not secret or not secret.isprintable():
+            raise Faults([Fault(f"{place}.{given[0]}", f"the variable {value} is not set, or not one line of text")])
+        return secret
+    if given[0] == "secret_access_key_file":
+        return _read_secret_file(directory / value, f"{place}.{given[0]}")
+    return value
+
+
+def _read_secret_file(path: Path, place: str) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_SECRET_FILE_SIZE + 1)
+    except OSError as error:
+        raise Faults([Fault(place, f"{path}: {error.strerror}")]) from None
+    secret = content.decode("utf-8", "replace").strip()
+    if not secret or not secret.isprintable() or len(content) > MAX_SECRET_FILE_SIZE or "\ufffd" in secret:
+        raise Faults([Fault(place, f"{path}: must hold one line of text, the secret")])
+    return secret

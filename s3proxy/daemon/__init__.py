@@ -1,0 +1,3 @@
+"""
+The processes of the daemon: supervisor, workers, sockets, reloads.
+"""

@@ -1,0 +1,160 @@
+"""
+From the configuration's backends to what reaches them and signs for us there.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from OpenSSL import crypto
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.endpoints import (
+    HostnameEndpoint,
+    TCP4ClientEndpoint,
+    TCP6ClientEndpoint,
+    UNIXClientEndpoint,
+    wrapClientTLS,
+)
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
+
+from s3proxy.backend.agent import BackendAgent
+from s3proxy.backend.backend import Backend
+from s3proxy.backend.health import HealthCheck
+from s3proxy.backend.pool import Pool
+from s3proxy.backend.request import BackendLimits
+from s3proxy.configuration.options import BackendKeySettings, BackendSettings, Place, Settings
+from s3proxy.profiles.known import PROFILES
+from s3proxy.profiles.profile import ANY_BELOW_500, BackendKey, Profile
+from s3proxy.resign.gate import write_head
+from s3proxy.resign.head import Account
+from s3proxy.sigv4.signing_key import SigningKeys
+
+_PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+
+
+class CannotStart(Exception):
+    """
+    The daemon cannot do what its settings say; the text tells what and why.
+    """
+
+
+def make_backend(backend: BackendSettings, settings: Settings, reactor: Any) -> Backend:
+    """
+    Make what reaches a backend and signs for us there.
+
+    Raises:
+        CannotStart: A certificate or key file is not as it must be.
+    """
+    profile = PROFILES[backend.profile]
+    first, *others = backend.places
+    if first.service_path:
+        profile = replace(profile, service_path=first.service_path.encode())
+    if backend.lossy_headers == "refuse" and profile.restrictions is not None:
+        profile = replace(profile, restrictions=replace(profile.restrictions, refuses_loss=True))
+    key = None
+    if backend.access_key_id is not None and backend.secret_access_key is not None:
+        key = BackendKey(backend.access_key_id, backend.secret_access_key, str(backend.region))
+    times = settings.times
+    limits = BackendLimits(
+        connect_time=times.connect,
+        idle_time=times.idle,
+        pooled_time=times.pooled_idle,
+        max_connections=backend.connections,
+        breaker_failures=settings.limits.breaker_failures,
+        breaker_time=times.breaker,
+        socket_buffer=settings.limits.socket_buffer,
+    )
+    pools = [
+        Pool(reactor, make_endpoint(backend, place, times.connect, reactor), limits, place.authority)
+        for place in (first, *others)
+    ]
+    health = profile.health
+    path = (profile.service_path + health.path).decode()
+    if backend.health is not None:
+        path, health = backend.health, ANY_BELOW_500
+    own_headers = [(b"Host", first.authority.encode()), (b"Connection", b"close")]
+    head = write_head(health.method, path.encode() or b"/", own_headers) + b"\r\n"
+    is_checked = len(pools) > 1 and times.health
+    checks = [HealthCheck(pool, head, times.health, health) for pool in pools] if is_checked else []
+    return Backend(
+        name=backend.name,
+        agent=BackendAgent(pools, checks),
+        account=Account(profile, key, first.authority.encode(), backend.signature, SigningKeys(8), backend.payload),
+        forwarded=backend.forwarded,
+        first_byte_time=times.first_byte,
+        slow_first_byte_time=times.slow_first_byte,
+        spooled_size=spooled_size(backend, profile),
+        keeps_multipart=backend.keeps_multipart,
+        authorities=tuple(place.authority.encode() for place in others),
+        extensions=backend.extensions,
+        conditions=backend.conditions,
+    )
+
+
+def spooled_size(backend: BackendSettings, profile: Profile) -> int:
+    """
+    Return the bytes up to which a body is verified on disk before the backend hears of it; 0 for none.
+    """
+    if backend.commit is None and backend.spool_up_to is None:
+        return profile.spooled_size
+    return 0 if backend.commit == "tail" else backend.spool_up_to or sys.maxsize
+
+
+def make_backend_key(key: BackendKeySettings, settings: Settings) -> BackendKey:
+    """
+    Make a further key of ours, for the region of its backend.
+    """
+    (region,) = [backend.region for backend in settings.backends if backend.name == key.backend]
+    return BackendKey(key.access_key_id, str(key.secret_access_key), str(region))
+
+
+def make_endpoint(backend: BackendSettings, place: Place, connect_time: float, reactor: Any) -> IStreamClientEndpoint:
+    """
+    Make what connects to one place of a backend, its TLS included.
+
+    Raises:
+        CannotStart: A certificate or key file is not as it must be.
+    """
+    endpoint: IStreamClientEndpoint
+    host, port = place.host, place.port
+    if backend.unix_socket is not None:
+        endpoint = UNIXClientEndpoint(reactor, backend.unix_socket, timeout=connect_time)
+    elif isIPAddress(host):
+        endpoint = TCP4ClientEndpoint(reactor, host, port, timeout=connect_time)
+    elif isIPv6Address(host):
+        endpoint = TCP6ClientEndpoint(reactor, host, port, timeout=connect_time)
+    else:
+        endpoint = HostnameEndpoint(reactor, host, port, timeout=connect_time)
+    if not place.is_tls:
+        return endpoint
+    try:
+        wrapped: IStreamClientEndpoint = wrapClientTLS(_client_tls(backend, host), endpoint)
+    except (OSError, crypto.Error, ValueError) as error:
+        raise CannotStart(f'the TLS files of backend "{backend.name}": {error}') from None
+    return wrapped
+
+
+def _client_tls(backend: BackendSettings, host: str) -> Any:
+    trust_root = None
+    if backend.ca_file is not None:
+        trust_root = trustRootFromCertificates(_read_certificates(backend.ca_file))
+    extra: dict[str, Any] = {}
+    if backend.client_certificate_file is not None and backend.client_private_key_file is not None:
+        own, *chain = [certificate.original for certificate in _read_certificates(backend.client_certificate_file)]
+        private_key = Path(backend.client_private_key_file).read_bytes()
+        extra["certificate"] = own
+        extra["extraCertChain"] = chain
+        extra["privateKey"] = crypto.load_privatekey(crypto.FILETYPE_PEM, private_key)
+    return optionsForClientTLS(host, trustRoot=trust_root, extraCertificateOptions=extra)
+
+
+def _read_certificates(path: str) -> list[Any]:
+    found = _PEM.findall(Path(path).read_text("ascii"))
+    if not found:
+        raise ValueError(f"{path} holds no certificate")
+    return [Certificate.loadPEM(pem) for pem in found]

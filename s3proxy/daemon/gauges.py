@@ -1,0 +1,231 @@
+"""
+What a running daemon tells of itself, beside the requests which have ended.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from s3proxy.backend.agent import BackendAgent
+from s3proxy.backend.pool import Pool
+from s3proxy.daemon.generation import Generation
+from s3proxy.exchange.proxy import ProxyCounts
+from s3proxy.frontend.admission import ConnectionLimit
+from s3proxy.frontend.hold import Hold
+from s3proxy.frontend.site import S3Site
+from s3proxy.telemetry.metrics import Metrics
+
+
+class Measured(Protocol):
+    """
+    What is measured: an `s3proxy.daemon.service.ProxyService`.
+    """
+
+    counts: ProxyCounts
+    connection_limit: ConnectionLimit
+    generation: Generation
+
+    @property
+    def generations(self) -> list[Generation]:
+        """
+        The present one, and those whose requests have not ended.
+        """
+
+    @property
+    def running_count(self) -> int:
+        """
+        How many requests have begun and not ended.
+        """
+
+    @property
+    def sites(self) -> list[S3Site]:
+        """
+        Those which have connections, or may get some.
+        """
+
+
+def measure(metrics: Metrics, service: Measured) -> None:
+    """
+    Have told what the rooms count themselves.
+    """
+    _measure_clients(metrics, service)
+    _measure_backends(metrics, service)
+    _measure_judgements(metrics, service)
+    _measure_budgets(metrics, service)
+    _measure_multipart(metrics, service)
+
+
+def _measure_clients(metrics: Metrics, service: Measured) -> None:
+    metrics.gauge(
+        "s3proxy_running_requests",
+        "Requests which have begun and not ended.",
+        lambda: [((), service.running_count)],
+    )
+    metrics.gauge(
+        "s3proxy_client_connections",
+        "Connections of clients.",
+        lambda: [((), sum(len(site.channels) for site in service.sites))],
+    )
+    metrics.gauge(
+        "s3proxy_held_clients",
+        "Clients which are not read now, by why.",
+        lambda: [
+            ((hold.name.lower(),), sum(hold in channel.holds for site in service.sites for channel in site.channels))
+            for hold in Hold
+        ],
+        ("reason",),
+    )
+    metrics.counter(
+        "s3proxy_paused_seconds",
+        "Time in which a side was not read because the other did not take its octets, over all requests.",
+        lambda: [
+            (("client",), sum(site.paused_seconds for site in service.sites)),
+            (("backend",), sum(pool.paused_seconds for _, pool in _pools(service))),
+        ],
+        ("side",),
+    )
+    metrics.gauge(
+        "s3proxy_bytes_in_flight",
+        "Bytes which came from one side and have not left for the other: held, withheld, or waiting for a socket.",
+        lambda: [((), sum(proxy.held_size for generation in service.generations for proxy in generation.proxies))],
+    )
+    metrics.gauge("s3proxy_spool_bytes", "Bytes of bodies on disk.", lambda: [((), service.generation.spool.size)])
+    metrics.counter(
+        "s3proxy_spool_refusals",
+        "Bodies for which there was no room on disk.",
+        lambda: [((), service.generation.spool.refused_count)],
+    )
+
+
+def _measure_multipart(metrics: Metrics, service: Measured) -> None:
+    def usage() -> tuple[int, int]:
+        kept = service.generation.multipart
+        return kept.store.usage() if kept is not None else (0, 0)
+
+    metrics.gauge(
+        "s3proxy_multipart_bytes",
+        "Bytes of parts of multipart uploads that are kept here, those on their way included.",
+        lambda: [((), usage()[0])],
+    )
+    metrics.gauge("s3proxy_multipart_uploads", "Multipart uploads that are kept here.", lambda: [((), usage()[1])])
+    metrics.counter(
+        "s3proxy_multipart_refusals",
+        "Multipart uploads and parts for which there was no room.",
+        lambda: [((), kept.store.refused_count if (kept := service.generation.multipart) is not None else 0)],
+    )
+
+
+def _agents(service: Measured) -> list[tuple[str, BackendAgent]]:
+    return [(name, backend.agent) for name, backend in service.generation.backends.items()]
+
+
+def _pools(service: Measured) -> list[tuple[tuple[str, str], Pool]]:
+    return [((name, pool.address), pool) for name, agent in _agents(service) for pool in agent.pools]
+
+
+def _measure_backends(metrics: Metrics, service: Measured) -> None:
+    metrics.gauge(
+        "s3proxy_backend_connections",
+        "Connections to a backend, in use or not.",
+        lambda: [(labels, len(pool.connections)) for labels, pool in _pools(service)],
+        ("backend", "address"),
+    )
+    metrics.gauge(
+        "s3proxy_backend_down",
+        "1 while an address of a backend does not work: its health check said so, or nobody was there.",
+        lambda: [(labels, float(not pool.is_healthy)) for labels, pool in _pools(service)],
+        ("backend", "address"),
+    )
+    metrics.gauge(
+        "s3proxy_backend_breaker_open",
+        "1 while an address is not asked because it failed too often in a row.",
+        lambda: [(labels, float(pool.breaker.is_open)) for labels, pool in _pools(service)],
+        ("backend", "address"),
+    )
+    metrics.counter(
+        "s3proxy_backend_retries",
+        "Requests which were sent again, because a reused connection had died.",
+        lambda: [(labels, pool.retried_count) for labels, pool in _pools(service)],
+        ("backend", "address"),
+    )
+    metrics.counter(
+        "s3proxy_backend_failovers",
+        "Requests which went to another address, because nobody answered at the first.",
+        lambda: [((name,), agent.failed_over_count) for name, agent in _agents(service)],
+        ("backend",),
+    )
+
+
+def _measure_judgements(metrics: Metrics, service: Measured) -> None:
+    counts = service.counts
+    metrics.counter(
+        "s3proxy_aborts",
+        "Requests which were given up, by why: who left, failed or was too slow.",
+        lambda: [((cause,), number) for cause, number in sorted(counts.aborted.items())],
+        ("cause",),
+    )
+    metrics.counter(
+        "s3proxy_backend_committed_early",
+        "Answers which claimed success before the body's end was released.",
+        lambda: [((), counts.committed_early)],
+    )
+    metrics.counter(
+        "s3proxy_backend_disbelieved",
+        "Responses that claimed success and were none, by what was wrong: the document, the entity tag or its MD5.",
+        lambda: [((reason,), number) for reason, number in sorted(counts.disbelieved.items())],
+        ("reason",),
+    )
+    metrics.counter(
+        "s3proxy_dropped_headers",
+        "Headers which were dropped because no signature covers them.",
+        lambda: [((), counts.dropped_headers)],
+    )
+    metrics.counter(
+        "s3proxy_lost_headers",
+        "Headers of objects that a backend does not keep, and that were not sent; see lossy_headers.",
+        lambda: [(labels, number) for labels, number in sorted(counts.lost_headers.items())],
+        ("backend", "header"),
+    )
+    metrics.counter(
+        "s3proxy_exemptions",
+        "How often a key's exemption was needed.",
+        lambda: [((name,), counts.exempted[name]) for name in ("region", "clock-skew", "unsigned-headers")],
+        ("exemption",),
+    )
+
+
+def _measure_budgets(metrics: Metrics, service: Measured) -> None:
+    limit = service.connection_limit
+    metrics.gauge(
+        "s3proxy_budget_used",
+        "How much of a limit of all requests together is used now.",
+        lambda: [((name,), used) for name, used in service.generation.budgets.used.items()],
+        ("budget",),
+    )
+    metrics.counter(
+        "s3proxy_budget_waits",
+        "Requests which waited for what a limit has left, of all together or of their key.",
+        lambda: [((name,), number) for name, number in sorted(service.generation.budgets.waited.items())],
+        ("budget",),
+    )
+    metrics.counter(
+        "s3proxy_budget_refusals",
+        "Those which waited in vain.",
+        lambda: [((name,), number) for name, number in sorted(service.generation.budgets.refused.items())],
+        ("budget",),
+    )
+    metrics.counter(
+        "s3proxy_connections_evicted",
+        "Idle connections of clients which were closed to make room.",
+        lambda: [((), limit.evicted_count)],
+    )
+    metrics.counter(
+        "s3proxy_connections_refused",
+        "Connections of an address which had too many.",
+        lambda: [((), limit.refused_count)],
+    )
+    metrics.counter(
+        "s3proxy_connections_full",
+        "How often no connection was accepted for a while.",
+        lambda: [((), limit.full_count)],
+    )

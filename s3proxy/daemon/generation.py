@@ -1,0 +1,293 @@
+"""
+What one reading of the configuration makes: credentials, backends, budgets, and proxies which use them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from twisted.logger import Logger
+
+from s3proxy.authentication.realm import Anonymous, Realm
+from s3proxy.backend.backend import Backend
+from s3proxy.body.plan import BodyLimits
+from s3proxy.body.spool import SpoolDirectory
+from s3proxy.configuration.options import BackendSettings, Limits, ListenerSettings, Settings
+from s3proxy.configuration.tables import Faults
+from s3proxy.credentials.file import BUDGET_OPTIONS, FileCredentialStore
+from s3proxy.daemon.backends import CannotStart, make_backend, make_backend_key
+from s3proxy.exchange.budget import Budgets
+from s3proxy.exchange.proxy import Proxy, ProxyCounts, ProxySettings
+from s3proxy.exchange.replay import ReplayWindow
+from s3proxy.exchange.routing import Routing
+from s3proxy.frontend.site import make_request_id
+from s3proxy.frontend.times import ClientTimes
+from s3proxy.multipart.directory import CannotKeepUploads, DirectoryClaim, NoDirectory
+from s3proxy.multipart.records import StoreLimits
+from s3proxy.multipart.store import MultipartStore
+from s3proxy.multipart.uploads import MultipartUploads
+from s3proxy.s3.credential import BudgetLimits
+from s3proxy.telemetry.accesslog import AccessLog, AccessRecord
+
+_log = Logger()
+
+
+def utc_now() -> datetime:
+    """
+    Tell the time of signatures. Not the reactor's, which is monotonic.
+    """
+    return datetime.now(UTC)
+
+
+class Generation:
+    """
+    All that lives as long as one reading of the configuration. Requests end in the generation in which they began.
+
+    Args:
+        former: What is unchanged is taken from it: connections to backends, and what is remembered.
+        log_access: Told of each request which has ended.
+        counts: What proxies count, in all generations together.
+
+    Raises:
+        CannotStart: A file is not as it must be; its text tells every fault.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        reactor: Any,
+        former: Generation | None = None,
+        *,
+        counts: ProxyCounts,
+        log_access: Callable[[AccessRecord], None],
+    ) -> None:
+        self.settings = settings
+        self._reactor = reactor
+        self._counts = counts
+        self._log_access = log_access
+        self.proxies: list[Proxy] = []
+        server, limits = settings.server, settings.limits
+        try:
+            self.credentials = FileCredentialStore(
+                settings.keys_file,
+                tuple(backend.name for backend in settings.backends),
+                key_limits(limits),
+                {key.name: key.backend for key in settings.backend_keys},
+            )
+            self.backends = {backend.name: self._backend(backend, former) for backend in settings.backends}
+            if former is not None and former.settings.log == settings.log:
+                self.access_log: AccessLog = former.access_log
+                self.access_log.reopen()
+            else:
+                self.access_log = AccessLog(settings.log.access)
+        except Faults as error:
+            raise CannotStart("\n".join(fault.told_of(settings.keys_file) for fault in error.faults)) from None
+        except OSError as error:
+            option = "log.access: " if error.filename == settings.log.access else ""
+            raise CannotStart(f"{option}{error.filename}: {error.strerror}") from None
+        self.routing = Routing(
+            self.backends,
+            [(route.bucket, route.backend) for route in settings.routes],
+            {key.name: (key.backend, make_backend_key(key, settings)) for key in settings.backend_keys},
+        )
+        if former is not None and former.settings.server.spool_directory == server.spool_directory:
+            self.spool: SpoolDirectory = former.spool
+            self.spool.quota = limits.spool_size
+        else:
+            self.spool = SpoolDirectory(Path(server.spool_directory), limits.spool_size)
+        self.multipart: MultipartUploads | None = None
+        if former is not None and _budgeted(former.settings) == _budgeted(settings):
+            self.budgets: Budgets = former.budgets
+        else:
+            self.budgets = Budgets(reactor, all_limits(limits), key_limits(limits), settings.times.budget)
+        self.replay_window: ReplayWindow | None = None
+        if former is not None and _remembers(former.settings) == _remembers(settings):
+            self.replay_window = former.replay_window
+        elif server.replay_window:
+            self.replay_window = ReplayWindow(server.replay_window, limits.replay_entries)
+
+    def open(self, multipart_directory: Path | None, former: Generation | None = None) -> None:
+        """
+        Open what belongs to the user that the daemon runs as: before its start that may be root.
+
+        Args:
+            multipart_directory: As the daemon has claimed it; None to refuse multipart uploads.
+
+        Raises:
+            CannotStart: It cannot be used.
+        """
+        if multipart_directory is not None:
+            self.multipart = self._open_multipart(multipart_directory, former)
+        for proxy in self.proxies:
+            proxy.multipart = self.multipart
+
+    def _open_multipart(self, directory: Path, former: Generation | None) -> MultipartUploads:
+        settings = self.settings
+        limits = StoreLimits(
+            settings.limits.multipart_size,
+            settings.limits.multipart_uploads,
+            settings.limits.key_multipart_uploads,
+            settings.times.multipart_expires,
+            key_multipart_size(settings.limits),
+        )
+        known = former.multipart if former is not None else None
+        if known is not None and known.store.directory == directory:
+            known.store.limits = limits
+            return known
+        try:
+            return MultipartUploads(MultipartStore(directory, limits, time.time), self._reactor)
+        except CannotKeepUploads as error:
+            raise CannotStart(f"server.multipart_directory: {error}") from None
+
+    def _backend(self, wanted: BackendSettings, former: Generation | None) -> Backend:
+        settings = self.settings
+        if former is not None and (former.settings.times, former.settings.limits) == (settings.times, settings.limits):
+            for known in former.settings.backends:
+                if known == wanted:
+                    return former.backends[known.name]
+        return make_backend(wanted, settings, self._reactor)
+
+    def client_times(self) -> ClientTimes:
+        """
+        Return how long clients may take.
+        """
+        times = self.settings.times
+        return ClientTimes(
+            head=times.head,
+            idle=times.idle,
+            total=times.total,
+            keep_alive=times.keep_alive,
+            linger=times.linger,
+            minimum_rate=self.settings.limits.minimum_rate,
+        )
+
+    def make_proxy(self, listener: ListenerSettings) -> Proxy:
+        """
+        Make what sees the requests of a listener through.
+        """
+        settings = self.settings
+        proxy = Proxy(
+            ProxySettings(
+                realm=Realm(
+                    regions=tuple(region.encode() for region in (listener.region, *listener.accepted_regions)),
+                    domains=tuple(domain.encode() for domain in listener.domains),
+                    refused=frozenset(listener.refuse),
+                    anonymous=Anonymous(settings.anonymous.allow, settings.anonymous.signed_buckets),
+                    known_tokens=self.credentials.session_tokens,
+                ),
+                body_limits=BodyLimits(
+                    small_body=settings.limits.small_body,
+                    document=settings.limits.xml_body,
+                    object_size=settings.limits.object_size,
+                    spools_unknown_length=settings.limits.unknown_length == "spool",
+                    streams_forms=listener.post == "stream",
+                ),
+                host_id=settings.server.host_id,
+                lookup_time=settings.times.lookup,
+                replay_window=self.replay_window,
+            ),
+            self.credentials,
+            self.routing.choose,
+            wall_clock=utc_now,
+            clock=self._reactor.seconds,
+            make_request_id=make_request_id,
+            log_access=self._log_access,
+            spool=self.spool,
+            budgets=self.budgets,
+            counts=self._counts,
+            multipart=self.multipart,
+        )
+        self.proxies.append(proxy)
+        return proxy
+
+    @property
+    def running_count(self) -> int:
+        """
+        How many requests of it have begun and not ended.
+        """
+        return sum(proxy.running_count for proxy in self.proxies)
+
+    def start(self) -> None:
+        """
+        Begin what runs beside requests.
+        """
+        self.access_log.start()
+        for backend in self.backends.values():
+            backend.agent.start()
+        if self.multipart is not None:
+            self.multipart.start()
+
+    def retire(self, successor: Generation) -> None:
+        """
+        Take no new request; let go of each connection to a backend which the successor does not share, in its time.
+        """
+        if self.access_log is not successor.access_log:
+            self.access_log.close()
+        if self.multipart is not None and self.multipart is not successor.multipart:
+            self.multipart.stop()
+        kept = set(map(id, successor.backends.values()))
+        for backend in self.backends.values():
+            if id(backend) not in kept:
+                backend.agent.retire()
+
+
+def claim_directory(settings: Settings, former: DirectoryClaim | None = None) -> DirectoryClaim | None:
+    """
+    Have the directory of multipart uploads for this daemon alone; None if it keeps none.
+
+    Args:
+        former: Returned itself if the settings ask for no other.
+
+    Raises:
+        CannotStart: It cannot be used, or another daemon has it; or the settings ask for one and name none, and no
+            default one can be used.
+    """
+    backends = [backend for backend in settings.backends if backend.keeps_multipart]
+    named = settings.server.multipart_directory
+    if not backends:
+        return None
+    if former is not None and former.named == named:
+        return former
+    try:
+        return DirectoryClaim(named)
+    except NoDirectory as error:
+        if any(backend.multipart == "spool" for backend in backends):
+            raise CannotStart(f"server.multipart_directory is required: {error}") from None
+        _log.warn("multipart uploads are refused: server.multipart_directory is required: {reason}", reason=str(error))
+        return None
+    except CannotKeepUploads as error:
+        raise CannotStart(f"server.multipart_directory: {error}") from None
+
+
+def all_limits(limits: Limits) -> BudgetLimits:
+    """
+    Return what all requests may have together.
+    """
+    return BudgetLimits(memory=limits.memory, **{name: getattr(limits, name) for name in BUDGET_OPTIONS})
+
+
+def key_limits(limits: Limits) -> BudgetLimits:
+    """
+    Return what the requests of a key may have together, where it says nothing itself.
+    """
+    memory = limits.memory // 4 if limits.key_memory is None else limits.key_memory
+    return BudgetLimits(memory=memory, **{name: getattr(limits, f"key_{name}") for name in BUDGET_OPTIONS})
+
+
+def key_multipart_size(limits: Limits) -> int:
+    """
+    Return how many bytes of multipart uploads one key may have here; 0 for no bound.
+    """
+    return limits.multipart_size // 2 if limits.key_multipart_size is None else limits.key_multipart_size
+
+
+def _budgeted(settings: Settings) -> tuple[BudgetLimits, BudgetLimits, float]:
+    return all_limits(settings.limits), key_limits(settings.limits), settings.times.budget
+
+
+def _remembers(settings: Settings) -> tuple[float, int]:
+    return settings.server.replay_window, settings.limits.replay_entries

@@ -1,0 +1,675 @@
+"""
+Several processes on the same sockets: started, told what to do, summed up, and started anew when they die.
+
+The supervisor owns the listening sockets and the admin endpoint, and serves no request itself. A reload starts new
+workers beside the old ones, which then end with their last request: no connection waits for another's end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.task import LoopingCall
+from twisted.internet.utils import getProcessOutputAndValue
+from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
+from twisted.python.usage import UsageError
+from twisted.scripts._twistd_unix import ServerOptions
+
+from s3proxy.configuration.loading import Configuration
+from s3proxy.configuration.tables import Faults
+from s3proxy.daemon.backends import CannotStart
+from s3proxy.daemon.generation import Generation, claim_directory
+from s3proxy.daemon.listening import ADMIN, CannotListen, Sockets
+from s3proxy.daemon.process import python_command, sealed_memory, stop_once, write_no_core
+from s3proxy.daemon.service import endpoints
+from s3proxy.daemon.worker import (
+    COMMANDS_FD,
+    FIRST_SOCKET_FD,
+    REPORTS_FD,
+    RETIRE,
+    STOP,
+    listening_environment,
+    start_message,
+)
+from s3proxy.exchange.proxy import ProxyCounts
+from s3proxy.frontend.balance import SharedCounts
+from s3proxy.multipart.directory import DirectoryClaim
+from s3proxy.telemetry.admin import AdminSite
+from s3proxy.telemetry.metrics import Family, MetricsSum
+
+START_TIME = 60.0
+"""
+Seconds in which a new worker must be ready.
+"""
+
+STOP_MARGIN = 10.0
+"""
+Seconds beyond the time of a drain after which a worker that was told to stop is killed.
+"""
+
+MIN_PAUSE, MAX_PAUSE = 0.1, 30.0
+"""
+Seconds until a dead worker is started anew: the first time, and at most, where it dies again and again.
+"""
+
+HANDOVER = "S3PROXY_HANDOVER"
+"""
+The environment variable by which a supervisor leaves sockets and workers to the one which takes its place.
+"""
+
+_LEVELS = {level.name: level for level in LogLevel.iterconstants()}
+
+
+class Worker(ProcessProtocol):
+    """
+    One process, from its start to its end.
+
+    Args:
+        configuration: What it serves.
+        commands_fd: Where it is told what to do.
+        counts: Where it and its fellows tell how many connections they have.
+        number: Which of them it is.
+
+    Attributes:
+        is_ready: Whether it accepts connections.
+        is_leaving: Whether it was told to end.
+        ready: Fires with whether it became ready: it ended before that if not.
+        ended: Fires when it has ended.
+        began_at: Seconds of a clock which never goes back.
+        pid: The id of the process.
+    """
+
+    _log = Logger()
+    transport: Any
+
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        configuration: Configuration,
+        commands_fd: int,
+        counts: SharedCounts,
+        number: int,
+    ) -> None:
+        self._supervisor = supervisor
+        self.configuration = configuration
+        self.commands_fd = commands_fd
+        self.counts = counts
+        self.number = number
+        self.is_ready = False
+        self.is_leaving = False
+        self.ready: Deferred[bool] = Deferred()
+        self.ended: Deferred[None] = Deferred()
+        self.began_at = supervisor.reactor.seconds()
+        self.pid = 0
+        self._unread = {2: b"", REPORTS_FD: b""}
+
+    def connectionMade(self) -> None:
+        self.pid = self.transport.pid
+
+    def tell(self, command: bytes) -> None:
+        """
+        Send a command. One which is dead will not mind.
+        """
+        self.is_leaving = True
+        with contextlib.suppress(OSError):
+            os.write(self.commands_fd, command + b"\n")
+
+    def kill(self) -> None:
+        """
+        End the process now, if it has not ended.
+        """
+        self.is_leaving = True
+        with contextlib.suppress(ProcessExitedAlready):
+            self.transport.signalProcess("KILL")
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        *lines, self._unread[childFD] = (self._unread[childFD] + data).split(b"\n")
+        for line in lines:
+            if childFD == REPORTS_FD:
+                self._reported(json.loads(line)["metrics"])
+            else:
+                self._logged(line.decode("utf-8", "replace"))
+
+    def _reported(self, families: list[Family]) -> None:
+        self._supervisor.metrics.put(self.pid, families)
+        if not self.is_ready:
+            self.is_ready = True
+            self.ready.callback(True)
+
+    def _logged(self, line: str) -> None:
+        level, _, text = line.partition(" ")
+        if level not in _LEVELS:
+            # A further line of a traceback.
+            level, text = "info", line
+        self._log.emit(_LEVELS[level], "[{pid}] {text}", pid=self.pid, text=text)
+
+    def processEnded(self, reason: Failure) -> None:
+        os.close(self.commands_fd)
+        self._supervisor.worker_ended(self, str(reason.value))
+        if not self.ready.called:
+            self.ready.callback(False)
+        self.ended.callback(None)
+
+
+class Supervisor(Service):
+    """
+    The daemon where it has several processes.
+
+    Args:
+        load: Reads the configuration.
+        former: Sockets and workers of a supervisor whose place this one takes.
+
+    Attributes:
+        workers: All processes which have not ended.
+
+    Raises:
+        CannotStart: What the configuration asks for cannot be done.
+    """
+
+    _log = Logger()
+    name = "s3proxy"
+
+    def __init__(self, load: Callable[[], Configuration], reactor: Any, former: Handover | None = None) -> None:
+        self.reactor = reactor
+        self.metrics = MetricsSum()
+        self.workers: list[Worker] = []
+        self._load = load
+        # twistd leaves it for the directory of `--rundir`.
+        self._directory = os.getcwd()
+        self._former = former or Handover({}, {})
+        self._sockets = Sockets(reactor, self._former.sockets)
+        self._configuration = load()
+        self._settings = self._checked(self._configuration)
+        self._claim: DirectoryClaim | None = None
+        self._admin_port: IListeningPort | None = None
+        self._handled = {signal.SIGHUP: self.reload, signal.SIGUSR2: self.restart}
+        self._is_changing = False
+        self._changes_again = False
+        self._is_stopping = False
+        self._deaths = 0
+        self._deaths_in_a_row = 0
+        self._reloads = {"done": 0, "failed": 0}
+        self._reaping = LoopingCall(self._former.reap)
+        self._reaping.clock = reactor
+
+    def _checked(self, configuration: Configuration) -> Any:
+        settings = configuration.settings()
+        # What a worker would make of it, made once here, so that a fault is told before anything changes.
+        made = Generation(settings, self.reactor, counts=ProxyCounts(), log_access=lambda record: None)
+        made.access_log.close()
+        return settings
+
+    # Life
+
+    def privilegedStartService(self) -> None:
+        # Before twistd gives up root.
+        try:
+            for name, endpoint in endpoints(self._settings).items():
+                self._sockets.open(name, endpoint)
+        except CannotListen as error:
+            raise CannotStart(str(error)) from None
+
+    def startService(self) -> None:
+        # After twistd has given up root. The workers share the directory.
+        self._claim = claim_directory(self._settings)
+        super().startService()
+        self._sockets.keep_only(endpoints(self._settings))
+        self._handle_signals()
+        self._reaping.start(1.0)
+        self._listen_for_admin()
+        self._change(self._configuration, self._settings, self._claim, self._former.retire)
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Have every worker end; kill those which do not.
+        """
+        super().stopService()
+        self._is_stopping = True
+        self._give_up(self._claim)
+        for number in self._handled:
+            # The default would end this process in the middle of the drain, and leave the workers to themselves.
+            signal.signal(number, signal.SIG_IGN)
+        self._sockets.keep_only([ADMIN])
+        self._former.stop()
+        for worker in self.workers:
+            worker.tell(STOP)
+        ended: Deferred[Any] = DeferredList([worker.ended for worker in self.workers])
+        killing = self.reactor.callLater(self._settings.times.drain + STOP_MARGIN, _kill, self.workers)
+        return ended.addCallback(lambda ignored: self._stopped(killing))
+
+    def _stopped(self, killing: Any) -> Any:
+        if killing.active():
+            killing.cancel()
+        self._reaping.stop()
+        self._sockets.keep_only([])
+        stopping = self._admin_port.stopListening() if self._admin_port is not None else None
+        return stopping or succeed(None)
+
+    def _handle_signals(self) -> None:
+        for number, act in self._handled.items():
+            signal.signal(number, self._in_reactor(act))
+
+    def _in_reactor(self, act: Callable[[], None]) -> Callable[[int, Any], None]:
+        return lambda number, frame: self.reactor.callFromThread(act)
+
+    # Changing
+
+    def reload(self) -> None:
+        """
+        Serve as the configuration says now: start new workers, and let the old ones end with their last request.
+
+        What is wrong is logged, and then nothing changes.
+        """
+        if self._is_stopping:
+            return
+        if self._is_changing:
+            self._changes_again = True
+            return
+        try:
+            configuration = self._load()
+            settings = self._checked(configuration)
+            for name, endpoint in endpoints(settings).items():
+                self._sockets.open(name, endpoint)
+            claim = claim_directory(settings, self._claim)
+        except Faults as error:
+            self._not_reloaded(*error.told)
+        except (CannotStart, CannotListen) as error:
+            self._not_reloaded(str(error))
+        else:
+            self._change(configuration, settings, claim, lambda: None)
+
+    def _change(
+        self,
+        configuration: Configuration,
+        settings: Any,
+        claim: DirectoryClaim | None,
+        changed: Callable[[], None],
+    ) -> None:
+        """
+        Start workers; once all of them are ready, let those before them end.
+        """
+        former = [worker for worker in self.workers if not worker.is_leaving]
+        new: list[Worker] = []
+        try:
+            counts = SharedCounts(settings.server.workers)
+            for number in range(settings.server.workers):
+                new.append(self._start(configuration, settings, claim, counts, number))
+        except OSError as error:
+            # No process, descriptor or memory is left for another one.
+            for worker in new:
+                worker.tell(STOP)
+            if not former:
+                raise CannotStart(f"cannot start a worker: {error.strerror}") from None
+            self._give_up(claim if claim is not self._claim else None)
+            self._not_reloaded(f"cannot start a worker: {error.strerror}")
+            return
+        self._is_changing = True
+        giving_up = self.reactor.callLater(START_TIME, _kill, new)
+
+        def started(results: list[tuple[bool, Any]]) -> None:
+            if giving_up.active():
+                giving_up.cancel()
+            self._is_changing = False
+            if self._is_stopping:
+                self._give_up(claim)
+                return
+            if all(is_ready for _, is_ready in results):
+                self._give_up(self._claim if claim is not self._claim else None)
+                self._configuration, self._settings, self._claim = configuration, settings, claim
+                self._sockets.keep_only(endpoints(settings))
+                for worker in former:
+                    worker.tell(RETIRE)
+                changed()
+                self._reloads["done"] += 1
+                self._listen_for_admin()
+                self._log.info("{count} workers serve", count=len(new))
+            else:
+                for worker in new:
+                    worker.tell(STOP)
+                self._give_up(claim if claim is not self._claim else None)
+                self._not_reloaded("a new worker did not become ready")
+                if not former:
+                    self.reactor.stop()
+            if self._changes_again:
+                self._changes_again = False
+                self.reload()
+
+        DeferredList([worker.ready for worker in new]).addCallback(started)
+
+    def _give_up(self, claim: DirectoryClaim | None) -> None:
+        if claim is not None:
+            claim.give_up()
+
+    def _not_reloaded(self, *faults: str) -> None:
+        self._reloads["failed"] += 1
+        self._sockets.keep_only(endpoints(self._settings))
+        for fault in faults:
+            self._log.error("nothing was reloaded: {fault}", fault=fault)
+
+    def restart(self) -> None:
+        """
+        Put a new supervisor, with the program as it is on disk now, into the place of this one.
+
+        The process and the sockets stay. The workers end with their last request once the new ones are ready.
+        """
+        if self._is_changing or self._is_stopping:
+            self._not_restarted("a change is on its way")
+            return
+        try:
+            self._checked(self._load())
+            arguments, pidfile = _again()
+        except Faults as error:
+            self._not_restarted(*error.told)
+            return
+        except (CannotStart, UsageError) as error:
+            self._not_restarted(str(error))
+            return
+        self._is_changing = True
+        # There is no way back from a program which cannot start.
+        executable, *flags = python_command()
+        trying = getProcessOutputAndValue(executable, [*flags, "-c", "import s3proxy.daemon.supervisor"], os.environ)
+        trying.addCallback(self._tried, arguments, pidfile)
+        trying.addErrback(self._not_tried)
+
+    def _tried(self, result: tuple[bytes, bytes, int], arguments: list[str], pidfile: str | None) -> None:
+        self._is_changing = False
+        if self._is_stopping:
+            # Told to end meanwhile: the new program would not know.
+            return
+        if result[2] != 0:
+            self._not_restarted(result[1].decode("utf-8", "replace"))
+            return
+        handover = Handover(self._sockets.descriptors, {worker.pid: worker.commands_fd for worker in self.workers})
+        directory = os.getcwd()
+        try:
+            # Relative paths of the command line are meant from there.
+            os.chdir(self._directory)
+            self._execute(handover, arguments, os.path.join(directory, pidfile) if pidfile else None)
+        except OSError as error:
+            os.chdir(directory)
+            self._handle_signals()
+            self._not_restarted(error.strerror)
+
+    def _not_restarted(self, *reasons: str | None) -> None:
+        for reason in reasons:
+            self._log.error("not restarted: {reason}", reason=reason)
+
+    def _not_tried(self, failure: Failure) -> None:
+        failure.trap(OSError)
+        self._is_changing = False
+        self._not_restarted(failure.getErrorMessage())
+
+    def _execute(self, handover: Handover, arguments: list[str], pidfile: str | None) -> None:
+        for number in self._handled:
+            # Ignored signals stay so through exec(2); until the new program handles them the default would end it.
+            signal.signal(number, signal.SIG_IGN)
+        for fd in handover.descriptors:
+            os.set_inheritable(fd, True)
+        pid = b""
+        if pidfile is not None:
+            # It holds our own number, which twistd would take for another's.
+            with contextlib.suppress(OSError):
+                pid = Path(pidfile).read_bytes()
+                os.unlink(pidfile)
+        environment = {**os.environ, **listening_environment(), HANDOVER: handover.text()}
+        try:
+            os.execve(sys.executable, [sys.executable, *arguments], environment)  # noqa: S606
+        finally:
+            # Only a failure comes here.
+            for fd in handover.descriptors:
+                os.set_inheritable(fd, False)
+            if pidfile is not None and pid:
+                Path(pidfile).write_bytes(pid)
+
+    # Workers
+
+    def _start(
+        self,
+        configuration: Configuration,
+        settings: Any,
+        claim: DirectoryClaim | None,
+        counts: SharedCounts,
+        number: int,
+    ) -> Worker:
+        names = endpoints(settings)
+        sockets = {name: fd for name, fd in self._sockets.descriptors.items() if name in names and name != ADMIN}
+        in_worker = {name: FIRST_SOCKET_FD + number for number, name in enumerate(sockets)}
+        counts_fd = FIRST_SOCKET_FD + len(sockets)
+        message = start_message(
+            configuration.content,
+            configuration.directory,
+            in_worker,
+            settings.server.workers,
+            number,
+            counts_fd,
+            claim.directory if claim is not None else None,
+        )
+        message_fd = sealed_memory("s3proxy", message)
+        commands_read_fd, commands_fd = os.pipe()
+        try:
+            worker = Worker(self, configuration, commands_fd, counts, number)
+            self.reactor.spawnProcess(
+                worker,
+                sys.executable,
+                [*python_command(), "-m", "s3proxy.daemon.worker"],
+                env=None,
+                childFDs={
+                    0: message_fd,
+                    1: 1,
+                    2: "r",
+                    COMMANDS_FD: commands_read_fd,
+                    REPORTS_FD: "r",
+                    **{in_worker[name]: fd for name, fd in sockets.items()},
+                    counts_fd: counts.fd,
+                },
+            )
+        finally:
+            os.close(message_fd)
+            os.close(commands_read_fd)
+        self.workers.append(worker)
+        return worker
+
+    def worker_ended(self, worker: Worker, reason: str) -> None:
+        """
+        Know that a process has ended; start another in its place, unless it was told to.
+        """
+        self.workers.remove(worker)
+        worker.counts.forget(worker.number)
+        self.metrics.ended(worker.pid)
+        if worker.is_leaving or self._is_stopping:
+            return
+        self._deaths += 1
+        self._log.error("worker {pid} died: {reason}", pid=worker.pid, reason=reason)
+        if not worker.is_ready:
+            # Whoever waits for it knows what to do.
+            return
+        lived = self.reactor.seconds() - worker.began_at
+        self._deaths_in_a_row = 0 if lived > MAX_PAUSE else self._deaths_in_a_row + 1
+        pause = min(MAX_PAUSE, MIN_PAUSE * 2.0**self._deaths_in_a_row)
+        self.reactor.callLater(pause, self._replace, worker)
+
+    def _replace(self, worker: Worker) -> None:
+        if self._is_stopping:
+            return
+        if self._is_changing:
+            # Which configuration holds is not decided. A worker started now would serve the former one for ever: those
+            # which are to retire have been chosen, and a key that the new one disables would be good there.
+            self.reactor.callLater(MIN_PAUSE, self._replace, worker)
+            return
+        if worker.configuration is not self._configuration:
+            return
+        try:
+            replacement = self._start(self._configuration, self._settings, self._claim, worker.counts, worker.number)
+        except OSError as error:
+            self._log.error("cannot start a worker: {reason}", reason=error.strerror)
+            self.reactor.callLater(MAX_PAUSE, self._replace, worker)
+            return
+        giving_up = self.reactor.callLater(START_TIME, replacement.kill)
+        replacement.ready.addCallback(self._replaced, worker, giving_up)
+
+    def _replaced(self, is_ready: bool, worker: Worker, giving_up: Any) -> None:
+        if giving_up.active():
+            giving_up.cancel()
+        if not is_ready:
+            self.reactor.callLater(MAX_PAUSE, self._replace, worker)
+
+    # The admin endpoint
+
+    def _listen_for_admin(self) -> None:
+        wanted = self._settings.server.admin
+        if self._admin_port is None and wanted is not None:
+            site = AdminSite(self._document, self._why_not_ready)
+            self._admin_port = self._sockets.listen(ADMIN, wanted, site)
+
+    def _document(self) -> bytes:
+        self.metrics.put(0, self._families())
+        return self.metrics.document()
+
+    def _families(self) -> list[Family]:
+        ready = sum(worker.is_ready and not worker.is_leaving for worker in self.workers)
+        leaving = sum(worker.is_leaving for worker in self.workers)
+        return [
+            [
+                "s3proxy_workers",
+                "Processes which serve, and those which end with their last request.",
+                "gauge",
+                [["s3proxy_workers", {"state": "serving"}, ready], ["s3proxy_workers", {"state": "leaving"}, leaving]],
+            ],
+            [
+                "s3proxy_worker_deaths",
+                "Processes which ended without having been told to.",
+                "counter",
+                [["s3proxy_worker_deaths_total", {}, self._deaths]],
+            ],
+            [
+                "s3proxy_reloads",
+                "Configurations which were put into force, the first one included, or were not.",
+                "counter",
+                [["s3proxy_reloads_total", {"result": result}, count] for result, count in self._reloads.items()],
+            ],
+        ]
+
+    def _why_not_ready(self) -> str:
+        if self._is_stopping:
+            return "draining"
+        ready = sum(worker.is_ready and not worker.is_leaving for worker in self.workers)
+        return "" if ready >= self._settings.server.workers else f"{ready} workers are ready"
+
+
+def _kill(workers: list[Worker]) -> None:
+    for worker in tuple(workers):
+        worker.kill()
+
+
+class Handover:
+    """
+    What a supervisor leaves to the one which takes its place.
+
+    Args:
+        sockets: Descriptors of listening sockets, by name.
+        workers: Descriptors for commands, by process id.
+    """
+
+    def __init__(self, sockets: dict[str, int], workers: dict[int, int]) -> None:
+        self.sockets = sockets
+        self._workers = workers
+
+    @classmethod
+    def from_text(cls, text: str) -> Handover:
+        """
+        Read what `text` wrote.
+        """
+        sockets, workers = json.loads(text)
+        return cls(sockets, {int(pid): fd for pid, fd in workers.items()})
+
+    def text(self) -> str:
+        """
+        Write it for the environment.
+        """
+        return json.dumps([self.sockets, self._workers])
+
+    @property
+    def descriptors(self) -> list[int]:
+        """
+        All of them.
+        """
+        return [*self.sockets.values(), *self._workers.values()]
+
+    def retire(self) -> None:
+        """
+        Let the workers end with their last request.
+        """
+        self._tell(RETIRE)
+
+    def stop(self) -> None:
+        """
+        Let them end soon.
+        """
+        self._tell(STOP)
+
+    def _tell(self, command: bytes) -> None:
+        for fd in self._workers.values():
+            with contextlib.suppress(OSError):
+                os.write(fd, command + b"\n")
+
+    def reap(self) -> None:
+        """
+        Take note of those which have ended: they are children of this process, but Twisted does not know them.
+        """
+        for pid, fd in tuple(self._workers.items()):
+            with contextlib.suppress(ChildProcessError):
+                if os.waitpid(pid, os.WNOHANG) == (0, 0):
+                    continue
+            os.close(fd)
+            del self._workers[pid]
+
+
+def _again() -> tuple[list[str], str | None]:
+    """
+    Return the arguments which start this process once more in its own place, and the path of its pid file.
+
+    Raises:
+        UsageError: Twisted does not understand them, which it once did.
+    """
+    options: Any = ServerOptions()
+    options.parseOptions(sys.argv[1:])
+    arguments = list(sys.orig_argv[1:])
+    if not options["nodaemon"]:
+        # It is a daemon already.
+        more = ["--nodaemon"]
+        if not options["logfile"] and not options["syslog"]:
+            more.append("--logfile=twistd.log")
+        at = len(arguments) - len(sys.argv[1:])
+        arguments[at:at] = more
+    return arguments, options["pidfile"]
+
+
+def make_supervisor(load: Callable[[], Configuration]) -> Supervisor:
+    """
+    Make the supervisor for the process's own reactor, whose clock is set to one that never goes back.
+
+    Raises:
+        CannotStart: What the configuration asks for cannot be done.
+        Faults: It is not as it must be.
+    """
+    from twisted.internet import reactor
+
+    reactor.seconds = time.monotonic  # type: ignore[method-assign]
+    write_no_core()
+    reactor.callWhenRunning(stop_once)
+    text = os.environ.pop(HANDOVER, None)
+    return Supervisor(load, reactor, Handover.from_text(text) if text is not None else None)

@@ -1,0 +1,152 @@
+"""
+The command line of ``twistd s3proxy``. It imports no reactor: which one runs is chosen after it was read.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.python.usage import Options as UsageOptions
+from twisted.python.usage import UsageError
+
+from s3proxy.configuration.loading import Configuration, read_configuration
+from s3proxy.configuration.options import Settings
+from s3proxy.configuration.tables import Fault, Faults
+
+_PLACES = {
+    "server.listen": "--listen",
+    "server.region": "--region",
+    "server.domains": "--domain",
+    "backend[0].url": "--backend",
+    "backend[0].signature": "--backend-signature",
+    "backend[0].access_key_id": "--backend-access-key-id",
+    "backend[0].secret_access_key_file": "--backend-secret-file",
+    "backend[0]": "--backend-secret-file",
+    "credentials.source": "--credentials",
+}
+"""
+What an option of the file is called on the command line.
+"""
+
+
+class Options(UsageOptions):
+    """
+    The command line of ``twistd s3proxy``.
+
+    Attributes:
+        settings: What the file, or the command line itself, says.
+        load: Reads the file again.
+    """
+
+    synopsis = "[options]"
+    longdesc = (
+        "A reverse proxy which lets today's S3 clients use yesterday's S3 storage. "
+        "Either --config names a file, or the other options say all."
+    )
+
+    optParameters = [
+        ["config", "c", None, "Configuration file (TOML). It excludes all other options."],
+        ["backend", None, None, "URL of the storage, like http://127.0.0.1:7480. Required without --config."],
+        ["backend-signature", None, None, "How requests to it are signed: v4, v2 or none. Default: v4."],
+        ["backend-access-key-id", None, None, "Our access key there."],
+        ["backend-secret-file", None, None, "File whose one line is that key's secret."],
+        ["credentials", None, None, "File of the clients' keys (TOML). Default: keys.toml."],
+        ["region", None, None, "Region which clients must have signed for. Default: us-east-1."],
+    ]
+
+    settings: Settings
+    load: Callable[[], Configuration]
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self["listen"] = []
+        self["domain"] = []
+
+    def opt_listen(self, endpoint: str) -> None:
+        """
+        Where clients connect: a Twisted endpoint string; may be repeated. Default: tcp:9000:interface=127.0.0.1.
+        """
+        self["listen"].append(endpoint)
+
+    def opt_domain(self, domain: str) -> None:
+        """
+        Domain below which a host name begins with a bucket; may be repeated. Default: none.
+        """
+        self["domain"].append(domain)
+
+    def postOptions(self) -> None:
+        others = [name for name, value in self.items() if value and name != "config"]
+        try:
+            if self["config"] is not None:
+                if others:
+                    raise UsageError(f"--config excludes {', '.join(f'--{name}' for name in sorted(others))}")
+                self.load = partial(read_configuration, Path(self["config"]).absolute())
+            elif self["backend"] is None:
+                raise UsageError("--config FILE is required, or --backend URL and what belongs to it")
+            else:
+                configuration = Configuration(self._content(), Path().absolute())
+                self.load = lambda: configuration
+            self.settings = self.load().settings()
+        except Faults as error:
+            faults = error.faults if self["config"] is not None else _renamed(error.faults)
+            raise UsageError("\n".join(map(str, faults))) from None
+
+    def _content(self) -> dict[str, Any]:
+        """
+        Say with the file's words what the command line says.
+        """
+        backend: dict[str, Any] = {
+            "name": "default",
+            "url": self["backend"],
+            "signature": self["backend-signature"],
+            "access_key_id": self["backend-access-key-id"],
+            "secret_access_key_file": self["backend-secret-file"],
+        }
+        server = {"listen": self["listen"], "region": self["region"], "domains": self["domain"]}
+        keys = self["credentials"]
+        return {
+            "server": _given(server),
+            "backend": [_given(backend)],
+            "credentials": {} if keys is None else {"source": f"file:{keys}"},
+        }
+
+
+def _renamed(faults: tuple[Fault, ...]) -> list[Fault]:
+    return [
+        Fault(_PLACES.get(re.sub(r"\[\d+\]$", "", fault.place), _PLACES.get(fault.place, fault.place)), fault.message)
+        for fault in faults
+    ]
+
+
+def _given(table: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in table.items() if value}
+
+
+def _without_traceback(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    from s3proxy.daemon.backends import CannotStart
+
+    if isinstance(error, CannotStart):
+        sys.stderr.write(f"{error}\n")
+    else:
+        sys.__excepthook__(kind, error, traceback)
+
+
+def makeService(options: Options) -> IService:
+    """
+    Make the daemon, for twistd to start: one process, or the supervisor of several.
+    """
+    # The reason says all that an operator can use; twistd lets the exception pass.
+    sys.excepthook = _without_traceback
+    from s3proxy.daemon.service import make_service
+    from s3proxy.daemon.supervisor import make_supervisor
+
+    if options.settings.server.workers == 1:
+        return make_service(options.settings, lambda: options.load().settings())
+    return make_supervisor(options.load)

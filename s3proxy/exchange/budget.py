@@ -1,0 +1,465 @@
+"""
+How much all clients together, and each key, may have at a time and a second: they wait first, and are refused last.
+
+Public API: `Budgets`, `Ticket`, `HeldMemory`, `Pace`, `Spent`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+
+from s3proxy.s3.credential import NO_LIMITS, BudgetLimits
+from s3proxy.s3.limits import KIB
+from s3proxy.transport.pace import Pace, Rate, Slots
+
+MAX_IDLE_KEYS = 10_000
+"""
+Keys which are remembered although none of their requests runs.
+"""
+
+
+MEMORY_STEP = 64 * KIB
+"""
+Bytes that one request may hold without waiting, once it was admitted: it waited for them before its body was asked for.
+"""
+
+
+_FORMS = b"\n"
+"""
+What stands for the key of forms that nobody has signed yet: no key has a line break in its name.
+"""
+
+_TAKEN = ("requests_per_second", "requests", "bodies", "memory")
+
+
+class _Holder:
+    """
+    The budgets of everybody, or of one key.
+
+    Attributes:
+        bounded: The names of those which have a bound, in the order in which they are taken.
+        reserves_memory: Whether a body's first bytes are taken before they come: then they keep only its own key
+            waiting.
+    """
+
+    __slots__ = (
+        "bodies",
+        "bounded",
+        "bytes_per_second",
+        "limits",
+        "memory",
+        "requests",
+        "requests_per_second",
+        "reserves_memory",
+        "tickets",
+    )
+
+    def __init__(self, limits: BudgetLimits, reactor: Any, *, reserves_memory: bool = False) -> None:
+        self.reserves_memory = reserves_memory
+        self.limits = limits
+        self.bounded = tuple(name for name in _TAKEN if getattr(limits, name))
+        self.requests = Slots(limits.requests)
+        self.bodies = Slots(limits.bodies)
+        self.memory = Slots(limits.memory)
+        self.requests_per_second = Rate(limits.requests_per_second, reactor)
+        self.bytes_per_second = Rate(limits.bytes_per_second, reactor)
+        self.tickets = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """
+        Whether it can be forgotten.
+        """
+        return not self.tickets and self.requests_per_second.is_full and self.bytes_per_second.is_full
+
+
+_Step = tuple[_Holder, str, int]
+
+
+class Ticket:
+    """
+    What one request has, until it gives it back.
+
+    Attributes:
+        waiting: Fires when it has everything; fails with `Spent` when that took too long. None where it is there.
+        reserved_memory: Bytes of its key's memory that it has, whether or not they have come.
+    """
+
+    __slots__ = ("_budgets", "_holders", "_taken", "reserved_memory", "waiting")
+
+    def __init__(self, budgets: Budgets, holders: tuple[_Holder, ...]) -> None:
+        self._budgets = budgets
+        self._holders = holders
+        self._taken: list[tuple[Slots, int]] = []
+        self.waiting: Deferred[None] | None = None
+        self.reserved_memory = 0
+        for holder in holders:
+            holder.tickets += 1
+
+    def take(self, slots: Slots, amount: int) -> Deferred[None] | None:
+        """
+        Take some, to be given back with the ticket.
+        """
+        waiting = slots.take(amount)
+        if waiting is None:
+            self._taken.append((slots, amount))
+            return None
+        return waiting.addCallback(lambda ignored: self._taken.append((slots, amount)))
+
+    @property
+    def holders(self) -> tuple[_Holder, ...]:
+        """
+        Its key, where that has bounds, and all together.
+        """
+        return self._holders
+
+    def take_memory(self, holder: _Holder, amount: int) -> Deferred[None] | None:
+        """
+        Take the first bytes of a body from its key, which they may keep waiting; of the others only see that they have
+        room.
+        """
+        if holder.reserves_memory:
+            self.reserved_memory = amount
+            return self.take(holder.memory, amount)
+        return self._pass_by(holder.memory, amount)
+
+    def _pass_by(self, slots: Slots, amount: int) -> Deferred[None] | None:
+        if slots.is_free(amount):
+            return None
+        waiting = slots.take(amount)
+        assert waiting is not None
+        return waiting.addCallback(lambda ignored: slots.give_back(amount))
+
+    def release(self) -> None:
+        """
+        Give everything back; it may come twice.
+        """
+        taken, self._taken = self._taken, []
+        for slots, amount in taken:
+            slots.give_back(amount)
+        holders, self._holders = self._holders, ()
+        for holder in holders:
+            holder.tickets -= 1
+
+    def pace(self, pause: Callable[[], None], resume: Callable[[], None]) -> Pace | None:
+        """
+        Make what paces the bytes of one side; None where they are not counted.
+        """
+        rates = [holder.bytes_per_second for holder in self._holders if holder.limits.bytes_per_second]
+        return Pace(rates, self._budgets.reactor, pause, resume) if rates else None
+
+
+class HeldMemory:
+    """
+    The bytes that one request holds in memory, counted as they come: what was only promised keeps nobody waiting.
+
+    What has come cannot be refused any more, so it is counted in any case. Above the bound of its key, or of all
+    together, no more is read until others have given some back; a request which waits too long is refused.
+
+    Args:
+        holders: Its key, and all together.
+        reserved: Bytes of its key's memory that its ticket has.
+
+    Attributes:
+        size: Bytes now.
+    """
+
+    __slots__ = (
+        "_all",
+        "_budgets",
+        "_holders",
+        "_key",
+        "_pause",
+        "_refused",
+        "_reserved",
+        "_resume",
+        "_ticketed",
+        "_waiting",
+        "size",
+    )
+
+    def __init__(self, budgets: Budgets, holders: tuple[_Holder, ...], reserved: int = 0) -> None:
+        self._budgets = budgets
+        self._holders = holders
+        key, everybody = holders
+        self._key, self._all = key.memory, everybody.memory
+        self._reserved = self._ticketed = reserved
+        self._waiting: Deferred[None] | None = None
+        self.size = 0
+        self._pause: Callable[[], None] = _nothing
+        self._resume: Callable[[], None] = _nothing
+        self._refused: Callable[[], None] = _nothing
+        key.tickets += 1
+        everybody.tickets += 1
+
+    def bind(self, pause: Callable[[], None], resume: Callable[[], None], refused: Callable[[], None]) -> None:
+        """
+        Say who brings the bytes from now on.
+
+        Args:
+            pause: Called when no more may come for a while.
+            resume: Called when more may come.
+            refused: Called once if that takes too long.
+        """
+        self.settle()
+        self._pause, self._resume, self._refused = pause, resume, refused
+
+    def add(self, size: int) -> None:
+        """
+        Count bytes that have come, and wait for room if they are too many; fewer than 0 of them have left.
+        """
+        self.count(size)
+        if self.size <= MEMORY_STEP or size <= 0 or self._waiting is not None:
+            return
+        if self._key.is_over(self._reserved) or self._all.is_over(self.size):
+            self._pause()
+            waiting = Deferred.fromCoroutine(self._wait())
+            self._waiting = None if waiting.called else waiting
+
+    def count(self, size: int) -> None:
+        """
+        The same without waiting, for bytes that nobody can hold back.
+        """
+        if not self._holders:
+            return
+        self.size += size
+        if size > 0:
+            self._all.used += size
+        else:
+            self._all.give_back(-size)
+        ticketed, now = self._ticketed, self.size
+        missing = (now if now > ticketed else ticketed) - self._reserved
+        if missing:
+            self._reserved += missing
+            if missing > 0:
+                self._key.used += missing
+            else:
+                self._key.give_back(-missing)
+
+    async def _wait(self) -> None:
+        try:
+            until = self._budgets.reactor.seconds() + self._budgets.patience
+            for slots, own in ((self._key, self._reserved), (self._all, self.size)):
+                waiting = slots.wait_for_room(own)
+                if waiting is not None:
+                    await self._budgets.wait_patiently("memory", waiting, until)
+        except CancelledError:
+            return
+        except Spent:
+            self._waiting = None
+            self._refused()
+            return
+        self._waiting = None
+        self._resume()
+
+    def settle(self) -> None:
+        """
+        Wait no more: no further bytes will come, or somebody else keeps them.
+        """
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.cancel()
+            self._resume()
+
+    def release(self) -> None:
+        """
+        Give everything back; it may come twice.
+        """
+        holders, self._holders = self._holders, ()
+        if not holders:
+            return
+        self.settle()
+        self._pause = self._resume = self._refused = _nothing
+        self._all.give_back(self.size)
+        if self._reserved != self._ticketed:
+            self._key.give_back(self._reserved - self._ticketed)
+        self.size = 0
+        for holder in holders:
+            holder.tickets -= 1
+
+
+def _nothing() -> None:
+    pass
+
+
+class Spent(Exception):
+    """
+    A budget had nothing left for as long as anybody may wait.
+    """
+
+
+class Budgets:
+    """
+    The budgets of all requests together, and of each key.
+
+    Args:
+        limits: Of all together.
+        key_limits: Of each key which has none of its own.
+        patience: Seconds for which a request waits.
+
+    Attributes:
+        reactor: Its clock never goes back.
+        refused: Requests which waited in vain, by the budget's name.
+        waited: Requests which had to wait, by the budget's name.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        limits: BudgetLimits = NO_LIMITS,
+        key_limits: BudgetLimits = NO_LIMITS,
+        patience: float = 5.0,
+    ) -> None:
+        self.reactor = reactor
+        self.refused: Counter[str] = Counter()
+        self.waited: Counter[str] = Counter()
+        self.patience = patience
+        self.key_limits = NO_LIMITS if key_limits == NO_LIMITS else key_limits
+        self._all = _Holder(limits, reactor)
+        self._bounds_only_memory = replace(limits, memory=0) == NO_LIMITS
+        self._key_bounds_only_memory = replace(key_limits, memory=0) == NO_LIMITS
+        self._keys: dict[bytes, _Holder] = {}
+
+    @property
+    def used(self) -> dict[str, int]:
+        """
+        How much of each budget of all together is used now.
+        """
+        return {name: getattr(self._all, name).used for name in ("requests", "bodies", "memory")}
+
+    def admit(
+        self, access_key_id: bytes | None, key_limits: BudgetLimits | None, *, has_body: bool, memory: int
+    ) -> Ticket | None:
+        """
+        Let a request have what it needs, at once or when others have given it back.
+
+        Args:
+            access_key_id: Authenticated; None for everybody who is anonymous.
+            key_limits: The key's own, or None.
+            memory: Bytes of its body that will be held, at most. It waits until there is room for the first of them;
+                `hold` counts them.
+
+        Returns:
+            None where nothing which it needs is bounded.
+        """
+        limits = key_limits or self.key_limits
+        if limits is NO_LIMITS or (not memory and limits is self.key_limits and self._key_bounds_only_memory):
+            if self._bounds_only_memory and not memory:
+                return None
+            holders: tuple[_Holder, ...] = (self._all,)
+        else:
+            holders = (self._key(access_key_id or b"", limits), self._all)
+        first = min(memory, MEMORY_STEP)
+        if self._bounds_only_memory and limits is self.key_limits and self._key_bounds_only_memory:
+            # The way of most uploads.
+            return self._take_all(Ticket(self, holders), [(holder, "memory", first) for holder in holders])
+        amounts = {"requests_per_second": 1, "requests": 1, "bodies": int(has_body), "memory": first}
+        steps = [(holder, name, amounts[name]) for holder in holders for name in holder.bounded if amounts[name]]
+        return self._take_all(Ticket(self, holders), steps)
+
+    def admit_form(self, memory: int) -> Ticket | None:
+        """
+        Let the fields of a form be read, which nobody has signed yet: all such forms have the share of one key.
+
+        Args:
+            memory: Bytes, at most.
+
+        Returns:
+            As `admit`.
+        """
+        holders = self._memory_holders(_FORMS, None)
+        if holders is None:
+            return None
+        steps = [(holder, "memory", min(memory, MEMORY_STEP)) for holder in holders if holder.memory.limit]
+        return self._take_all(Ticket(self, holders), steps)
+
+    def hold(
+        self, access_key_id: bytes | None, key_limits: BudgetLimits | None, ticket: Ticket | None = None
+    ) -> HeldMemory | None:
+        """
+        Make what counts the bytes that a request holds in memory; None where nobody bounds them.
+
+        Args:
+            access_key_id: As for `admit`.
+            key_limits: As for `admit`.
+            ticket: What it was admitted with.
+        """
+        if ticket is not None and ticket.reserved_memory:
+            return HeldMemory(self, ticket.holders, ticket.reserved_memory)
+        holders = self._memory_holders(access_key_id or b"", key_limits)
+        return None if holders is None else HeldMemory(self, holders)
+
+    def hold_form(self) -> HeldMemory | None:
+        """
+        Make what counts the fields of a form that nobody has signed yet.
+        """
+        return self.hold(_FORMS, None)
+
+    def _memory_holders(self, key: bytes, key_limits: BudgetLimits | None) -> tuple[_Holder, _Holder] | None:
+        limits = key_limits or self.key_limits
+        if not limits.memory and not self._all.memory.limit:
+            return None
+        return self._key(key, limits), self._all
+
+    def _take_all(self, ticket: Ticket, steps: list[_Step]) -> Ticket:
+        for index, step in enumerate(steps, 1):
+            waiting = _take(ticket, *step)
+            if waiting is not None:
+                ticket.waiting = Deferred.fromCoroutine(self._wait(ticket, step[1], waiting, steps[index:]))
+                break
+        return ticket
+
+    async def _wait(self, ticket: Ticket, name: str, waiting: Deferred[None], rest: list[_Step]) -> None:
+        until = self.reactor.seconds() + self.patience
+        try:
+            await self.wait_patiently(name, waiting, until)
+            for step in rest:
+                taking = _take(ticket, *step)
+                if taking is not None:
+                    await self.wait_patiently(step[1], taking, until)
+        except BaseException:
+            ticket.release()
+            raise
+
+    async def wait_patiently(self, name: str, waiting: Deferred[None], until: float) -> None:
+        """
+        Wait for what a budget has left.
+
+        Raises:
+            Spent: It took longer than until then.
+            CancelledError: The client has left.
+        """
+        self.waited[name] += 1
+        timer = self.reactor.callLater(max(0.0, until - self.reactor.seconds()), waiting.cancel)
+        try:
+            await waiting
+        except CancelledError:
+            if timer.active():
+                # Its client has left.
+                raise
+            self.refused[name] += 1
+            raise Spent(name) from None
+        finally:
+            if timer.active():
+                timer.cancel()
+
+    def _key(self, access_key_id: bytes, limits: BudgetLimits) -> _Holder:
+        holder = self._keys.get(access_key_id)
+        if holder is None or (holder.limits is not limits and holder.limits != limits and holder.is_idle):
+            if len(self._keys) >= MAX_IDLE_KEYS:
+                self._keys = {key: held for key, held in self._keys.items() if not held.is_idle}
+            holder = self._keys[access_key_id] = _Holder(limits, self.reactor, reserves_memory=access_key_id != _FORMS)
+        return holder
+
+
+def _take(ticket: Ticket, holder: _Holder, name: str, amount: int) -> Deferred[None] | None:
+    if name == "requests_per_second":
+        return holder.requests_per_second.take()
+    if name == "memory":
+        return ticket.take_memory(holder, amount)
+    return ticket.take(getattr(holder, name), amount)

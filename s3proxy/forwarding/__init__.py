@@ -1,0 +1,3 @@
+"""
+What is asked of a backend for one request.
+"""

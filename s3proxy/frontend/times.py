@@ -1,0 +1,44 @@
+"""
+How long a client may take.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from s3proxy.s3.limits import MIB
+
+if TYPE_CHECKING:
+    pass
+
+
+DRAINED_KEEP_ALIVE = 5.0
+"""
+Seconds for which an idle connection of a process that was replaced may still bring a request.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientTimes:
+    """
+    How long a client may take, in seconds, and how much it may still send after its answer.
+
+    Attributes:
+        head: For a whole head, from its first octet, or from the connection's start; and for all fields of a form.
+        idle: Between two octets of a body, or until it takes an octet of an answer, while it is we who wait.
+        total: For a whole request, from its head to its answer's end; 0 for none.
+        keep_alive: Between two requests.
+        linger: For reading an answer that was given before the body's end, and for the rest of a body that is dropped
+            to keep the connection. A total: no byte prolongs it.
+        linger_size: Bytes which are read and dropped meanwhile.
+        minimum_rate: Bytes a second of a body, on average, while it is we who wait; 0 for none.
+    """
+
+    head: float = 30.0
+    idle: float = 60.0
+    total: float = 0.0
+    keep_alive: float = 75.0
+    linger: float = 10.0
+    linger_size: int = 256 * MIB
+    minimum_rate: int = 0

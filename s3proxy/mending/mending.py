@@ -1,0 +1,298 @@
+"""
+All that is done to one request, and to its answer, for a backend which is not as S3: see its profile.
+"""
+
+from __future__ import annotations
+
+from s3proxy.mending.listing import Listing, read_listing, read_unencoded_listing
+from s3proxy.mending.pages import WILDCARDS, Page
+from s3proxy.mending.reads import (
+    MeasuredRead,
+    needs_measuring,
+    override,
+    plain_read_headers,
+    plan_read,
+    split_overrides,
+    split_part,
+)
+from s3proxy.mending.restrictions import lossy_headers
+from s3proxy.mending.results import (
+    LISTINGS,
+    NAME_SPACE,
+    check_head,
+    check_root,
+    has_document,
+    mend_result,
+    quote_headers,
+    with_prefix,
+)
+from s3proxy.profiles.profile import Profile
+from s3proxy.resign.answer import AnswerUse
+from s3proxy.resign.error_documents import translate_error
+from s3proxy.resign.error_forms import standard_error
+from s3proxy.resign.target import with_query, written_copy_source
+from s3proxy.s3.address import Address
+from s3proxy.s3.elements import read_elements
+from s3proxy.s3.errors import InvalidRequest, NotImplementedByProxy
+from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead
+from s3proxy.s3.operation import (
+    GET_BUCKET_LOCATION,
+    GET_OBJECT,
+    LIST_BUCKETS,
+    LIST_MULTIPART_UPLOADS,
+    LIST_OBJECTS,
+    LIST_OBJECTS_V2,
+    Operation,
+)
+from s3proxy.s3.query import query_items
+
+_LOCATION = b'<?xml version="1.0" encoding="UTF-8"?>\n<LocationConstraint xmlns="%s"/>' % NAME_SPACE
+_OF_NAMES = LISTINGS | {LIST_MULTIPART_UPLOADS}
+
+
+_FILTERED = frozenset({LIST_BUCKETS, LIST_MULTIPART_UPLOADS})
+
+
+def _prefix_of(operation: Operation, raw_query: bytes) -> bytes:
+    """
+    Return what the names of a list must begin with.
+
+    Raises:
+        NotImplementedByProxy: Common prefixes of uploads are asked for, below a prefix that has a wildcard: they would
+            be made of the names of others.
+    """
+    items = dict(query_items(raw_query))
+    prefix = items.get(b"prefix", b"")
+    if operation is LIST_MULTIPART_UPLOADS and items.get(b"delimiter") and WILDCARDS.search(prefix) is not None:
+        raise NotImplementedByProxy
+    return prefix
+
+
+class Mending:
+    """
+    One request on its way to such a backend.
+
+    Args:
+        head: Authenticated, and authorized as it is.
+        operation: That it asks for.
+        passed: What passes of its headers.
+        is_anonymous: Whether nobody signed it.
+
+    Attributes:
+        head: What the backend gets to see.
+        passed: The same of its headers.
+        lost: Names of headers, lower case, that the backend would not keep, and does not get.
+        must_measure: Whether the object must be measured, by HEAD, before the request is sent.
+        is_answered: Whether the answer to HEAD is the answer: the client has the object already, or asked for no more.
+        md5: Of the body that was sent, in lower-case hex; None if it is not known.
+
+    Raises:
+        S3Error: It cannot be put as the backend would understand it.
+    """
+
+    __slots__ = (
+        "_is_about_object",
+        "_is_first_part",
+        "_is_located_here",
+        "_listing",
+        "_measured",
+        "_operation",
+        "_overrides",
+        "_page",
+        "_prefix",
+        "_profile",
+        "head",
+        "lost",
+        "md5",
+        "must_measure",
+        "passed",
+    )
+
+    def __init__(
+        self,
+        profile: Profile,
+        head: RequestHead,
+        address: Address,
+        operation: Operation,
+        passed: HeaderList,
+        *,
+        is_anonymous: bool,
+    ) -> None:
+        self._profile = profile
+        self._is_about_object = bool(address.key)
+        self._operation = operation
+        self.md5: bytes | None = None
+        wanted = head
+        self._measured: MeasuredRead | None = None
+        self._overrides: HeaderList = []
+        self.must_measure = False
+        self._is_first_part = False
+        self.lost: frozenset[bytes] = frozenset()
+        if profile.restrictions is not None:
+            self.lost = lossy_headers(profile.restrictions, head, operation)
+            if self.lost:
+                passed = [header for header in passed if header[0].lower() not in self.lost]
+        if profile.spelled_headers:
+            passed = [(profile.spelled_headers.get(name.lower(), name), value) for name, value in passed]
+        if operation.copies and profile.target is not None:
+            passed = written_copy_source(passed)
+        if profile.mends_reads:
+            head, self._is_first_part = split_part(head, operation)
+            self.must_measure = self._is_first_part or needs_measuring(head, operation)
+            passed = plain_read_headers(head, passed)
+        if profile.overrides_answers:
+            head, self._overrides = split_overrides(head)
+            if self._overrides and is_anonymous:
+                # Else anybody could make a page of anybody's file.
+                raise InvalidRequest("Request specific response headers cannot be used for anonymous GET requests.")
+        self._listing: Listing | None = None
+        if profile.lists_v1 and operation in _OF_NAMES:
+            self._listing = read_listing(head, address, may_be_v2=operation is LIST_OBJECTS_V2)
+        elif operation.name in profile.unencoded_lists:
+            self._listing = read_unencoded_listing(head, address)
+        self._is_located_here = profile.lacks_location and operation is GET_BUCKET_LOCATION
+        if self._is_located_here:
+            head = with_query(head, b"max-keys=1")
+        self.head = head if self._listing is None else self._listing.head
+        self.passed = passed
+        self._prefix = b""
+        is_here = profile.lacks_multipart and operation is LIST_MULTIPART_UPLOADS
+        if profile.filters_pages and operation in _FILTERED and head.raw_query and not is_here:
+            self._prefix = _prefix_of(operation, head.raw_query)
+        self._page: Page | None = None
+        if profile.filters_pages and operation in LISTINGS and head.method == b"GET":
+            listed = LIST_OBJECTS if operation is LIST_OBJECTS_V2 else operation
+            self._page = Page(listed, self.head, wanted, hides_unversioned=profile.hides_unversioned)
+            self.head = self._page.head
+
+    @property
+    def is_listing(self) -> bool:
+        """
+        Whether the first version of a listing is asked for in the place of something else.
+        """
+        return self._is_located_here or (self._listing is not None and self._listing.is_v2)
+
+    def measure(self, answer: ResponseHead, passed: HeaderList) -> HeaderList:
+        """
+        Judge what the client wants of an object; return the headers which ask for it.
+
+        Args:
+            answer: To HEAD.
+            passed: What was sent with that.
+
+        Raises:
+            PreconditionFailed: It is another object than the client thinks.
+            InvalidRange: No octet of it is meant.
+        """
+        self.must_measure = False
+        limits = self._profile.range_limits
+        self._measured = plan_read(self.head, answer, limits, is_first_part=self._is_first_part)
+        return self._measured.headers(passed)
+
+    @property
+    def is_answered(self) -> bool:
+        return self._measured is not None and (self._measured.is_unchanged or self.head.method == b"HEAD")
+
+    def answer_use(self, answer: ResponseHead, use: AnswerUse) -> AnswerUse:
+        """
+        Say what must happen to the document of an answer.
+
+        Args:
+            use: What would happen to S3's.
+
+        Raises:
+            InternalError: It is of another object than the one that was measured.
+            DisbelievedError: It is a success that is none.
+        """
+        if self._measured is not None:
+            self._measured.check(answer)
+        if (self._listing is not None or self._page is not None) and answer.status == 200:
+            return AnswerUse.CONVERT
+        if self._profile.checks_results and 200 <= answer.status < 300:
+            return self._use_of_success(answer, use)
+        if self._profile.writes_own_errors and answer.status >= 400 and self.head.method != b"HEAD":
+            return AnswerUse.JUDGE
+        if use is not AnswerUse.RELAY or self.head.method == b"HEAD" or answer.content_length == 0:
+            return use
+        return AnswerUse.JUDGE if answer.status >= 400 and self._profile.error_codes else use
+
+    def _use_of_success(self, answer: ResponseHead, use: AnswerUse) -> AnswerUse:
+        check_head(self._operation, answer, self.md5)
+        is_read_anyhow = use not in {AnswerUse.RELAY, AnswerUse.WATCH}
+        if is_read_anyhow or self.head.method in {b"HEAD", b"OPTIONS"} or self._operation is GET_OBJECT:
+            return use
+        is_empty = answer.content_length == 0 or answer.status == 204
+        return use if is_empty and not has_document(self._operation) else AnswerUse.CHECK
+
+    def replaces_error(self, status: int) -> bool:
+        """
+        Return True if the client gets another document than the backend's, even if that is too large to be read.
+        """
+        return status >= 400 and self._profile.writes_own_errors
+
+    @property
+    def following(self) -> bool:
+        """
+        Whether the next page of a listing must be asked for, before there is an answer; `head` asks for it.
+        """
+        return self._page is not None and self._page.following is not None
+
+    def _is_document(self, status: int) -> bool:
+        return 200 <= status < 300 and self._operation is not GET_OBJECT and self.head.method != b"HEAD"
+
+    def cut(self, answer: ResponseHead) -> tuple[int, int] | None:
+        """
+        Return the first byte of an answer's body that the client gets, and the one after the last; None for all.
+        """
+        return self._measured.cut(answer) if self._measured is not None else None
+
+    def answer_head(self, answer: ResponseHead, headers: HeaderList) -> tuple[int, bytes, HeaderList]:
+        """
+        Return status, reason and headers as the client must see them.
+        """
+        status, reason = answer.status, answer.reason
+        if self._measured is not None:
+            status, reason, headers = self._measured.mend(answer, headers)
+        if self._overrides and status in {200, 206}:
+            headers = override(headers, self._overrides)
+        if self._profile.checks_results:
+            headers = quote_headers(headers)
+        if self.replaces_error(status) or (self._profile.checks_results and self._is_document(status)):
+            headers = [header for header in headers if header[0].lower() != b"content-type"]
+            if status >= 400 or has_document(self._operation):
+                headers.append((b"Content-Type", b"application/xml"))
+        return status, reason, headers
+
+    def document(self, document: bytes, status: int) -> bytes:
+        """
+        Make S3's document of the backend's.
+
+        Raises:
+            InternalError: It is a listing, and cannot be read.
+        """
+        if status == 200 and (self._page is not None or self._listing is not None):
+            return self._listed(document)
+        if status >= 400:
+            codes = self._profile.error_codes
+            if self._profile.writes_own_errors:
+                return standard_error(document, codes, status, is_about_object=self._is_about_object)
+            return translate_error(document, codes, status, is_about_object=self._is_about_object)
+        if self._is_located_here and 200 <= status < 300:
+            check_root(LIST_OBJECTS, read_elements(document, ()))
+            return _LOCATION
+        if self._profile.checks_results and 200 <= status < 300:
+            return self._filtered(mend_result(self._operation, document))
+        return document
+
+    def _filtered(self, document: bytes) -> bytes:
+        return with_prefix(self._operation, document, self._prefix) if self._prefix else document
+
+    def _listed(self, document: bytes) -> bytes:
+        page, listing = self._page, self._listing
+        document = self._filtered(document)
+        if page is not None:
+            document = page.edit(document)
+            if page.following is not None:
+                self.head = page.following
+                return document
+        return document if listing is None else listing.edit(document)

@@ -1,0 +1,231 @@
+"""
+Whether a success is one: a storage may answer 200 although it has failed, or has stored nothing.
+
+Walrus 3.4 answers 200 with an ``ExceptionResponse`` to whatever is no S3 error of its own: a full disk, a database that
+is away. If its database refuses the record of an object, it answers 200 with the entity tag of the former content.
+
+Source:
+    eucalyptus/eucalyptus, ``walrus-binding.xml`` and ``osg-s3ns-binding-inc.xml``: the roots of its documents.
+"""
+
+from __future__ import annotations
+
+import re
+
+from s3proxy.s3.elements import Element, Reading, character_data, read_elements, remove_elements, replace_contents
+from s3proxy.s3.errors import InternalError, NoSuchLifecycleConfiguration
+from s3proxy.s3.head import HeaderList, ResponseHead
+from s3proxy.s3.operation import (
+    COPY_OBJECT,
+    GET_BUCKET_LIFECYCLE,
+    GET_BUCKET_VERSIONING,
+    GET_OBJECT,
+    HEAD_BUCKET,
+    HEAD_OBJECT,
+    LIST_OBJECT_VERSIONS,
+    LIST_OBJECTS,
+    LIST_OBJECTS_V2,
+    PUT_OBJECT,
+    UPLOAD_PART,
+    Operation,
+)
+
+NAME_SPACE = b"http://s3.amazonaws.com/doc/2006-03-01/"
+
+RESULT_ROOTS = {
+    "CompleteMultipartUpload": "CompleteMultipartUploadResult",
+    "CopyObject": "CopyObjectResult",
+    "CreateMultipartUpload": "InitiateMultipartUploadResult",
+    "DeleteObjects": "DeleteResult",
+    "GetBucketAcl": "AccessControlPolicy",
+    "GetBucketCors": "CORSConfiguration",
+    "GetBucketLifecycleConfiguration": "LifecycleConfiguration",
+    "GetBucketLocation": "LocationConstraint",
+    "GetBucketLogging": "BucketLoggingStatus",
+    "GetBucketTagging": "Tagging",
+    "GetBucketVersioning": "VersioningConfiguration",
+    "GetObjectAcl": "AccessControlPolicy",
+    "ListBuckets": "ListAllMyBucketsResult",
+    "ListMultipartUploads": "ListMultipartUploadsResult",
+    "ListObjectVersions": "ListVersionsResult",
+    "ListObjects": "ListBucketResult",
+    "ListObjectsV2": "ListBucketResult",
+    "ListParts": "ListPartsResult",
+}
+"""
+The root of the document that an operation answers. Of the others that the Eucalyptus family has, S3 answers none.
+
+Source:
+    "Amazon S3 API Reference", Actions: Response Syntax.
+"""
+
+LISTINGS = frozenset({LIST_OBJECT_VERSIONS, LIST_OBJECTS, LIST_OBJECTS_V2})
+_WRITES = frozenset({PUT_OBJECT, UPLOAD_PART})
+_READS = frozenset({GET_OBJECT, HEAD_OBJECT})
+_FAULT_ROOTS = frozenset({"Error", "ErrorResponse", "ExceptionResponse", "Response"})
+_WANTED = frozenset({"CopyObjectResult", "ETag", "LastModified", "Rule", "Status"})
+_NAMES_OF = {
+    "ListBuckets": {"Bucket": "Name"},
+    "ListMultipartUploads": {"CommonPrefixes": "Prefix", "Upload": "Key"},
+}
+"""
+By operation: the elements that its list is made of, and which of their children is their name.
+"""
+_MD5 = re.compile(rb"[0-9a-f]{32}")
+
+
+class DisbelievedError(InternalError):
+    """
+    The backend answers success, and it is none.
+
+    Args:
+        reason: For the log and the metrics: ``document``, ``etag`` or ``md5``.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__()
+        self.reason = reason
+
+
+def check_head(operation: Operation, answer: ResponseHead, md5: bytes | None) -> None:
+    """
+    Judge the head of a success.
+
+    Args:
+        md5: Of the body that was sent, in lower-case hex; None if it is not known.
+
+    Raises:
+        DisbelievedError: An object or a part is stored without an entity tag, or with that of other bytes. Or an object
+            is read that looks like a document of the service; or a HEAD of a bucket has one, which is its fault.
+    """
+    etag = (answer.fields.value(b"etag") or b"").strip(b'"')
+    if operation in _WRITES:
+        if not etag:
+            raise DisbelievedError("etag")
+        if md5 is not None and _MD5.fullmatch(etag.lower()) and etag.lower() != md5:
+            raise DisbelievedError("md5")
+    elif operation in _READS and not etag and b"last-modified" not in answer.fields and _is_xml(answer):
+        # An object always has both.
+        raise DisbelievedError("etag")
+    elif operation is HEAD_BUCKET and answer.content_length and _is_xml(answer):
+        raise DisbelievedError("document")
+
+
+def _is_xml(answer: ResponseHead) -> bool:
+    return b"xml" in (answer.fields.value(b"content-type") or b"").lower()
+
+
+def has_document(operation: Operation) -> bool:
+    """
+    Return True if S3 answers the operation with a document.
+    """
+    return operation.name in RESULT_ROOTS
+
+
+def is_fault(document: bytes) -> bool:
+    """
+    Return True if the document of a success tells of a failure, where S3 answers none.
+    """
+    if not document.lstrip().startswith(b"<"):
+        return False
+    reading = read_elements(document, ())
+    # What is none is called "CreateBucketResponse", "UploadPartResult" and the like.
+    is_own = reading.root_name.endswith(("Response", "Result")) and reading.root_name not in _FAULT_ROOTS
+    return not (reading.is_readable and is_own)
+
+
+def check_root(operation: Operation, reading: Reading) -> None:
+    """
+    Raises:
+        DisbelievedError: A document is not the operation's.
+    """
+    if not reading.is_readable or reading.root_name != RESULT_ROOTS[operation.name]:
+        raise DisbelievedError("document")
+
+
+def mend_result(operation: Operation, document: bytes) -> bytes:
+    """
+    Return the document of a success as S3 writes it: nothing if S3 writes none.
+
+    Raises:
+        DisbelievedError: It is not the operation's.
+        NoSuchLifecycleConfiguration: It has no rule.
+    """
+    if not has_document(operation):
+        if is_fault(document):
+            raise DisbelievedError("document")
+        return b""
+    reading = read_elements(document, _WANTED)
+    if operation is COPY_OBJECT:
+        return _copy_result(reading)
+    check_root(operation, reading)
+    if operation is GET_BUCKET_LIFECYCLE and "Rule" not in {element.name for element in reading.elements}:
+        raise NoSuchLifecycleConfiguration
+    if operation is GET_BUCKET_VERSIONING:
+        # S3 tells no status of a bucket that never had versions, and clients know no third one.
+        never = [element for element in reading.elements if element.name == "Status" and element.text == "Disabled"]
+        return remove_elements(reading.document, never)
+    return replace_contents(reading.document, quoted_tags(reading))
+
+
+def with_prefix(operation: Operation, document: bytes, prefix: bytes) -> bytes:
+    """
+    Return a list of buckets, or of uploads, without those whose name does not begin so.
+
+    Raises:
+        DisbelievedError: It is another document.
+    """
+    names = _NAMES_OF[operation.name]
+    reading = read_elements(document, {*names, *names.values()})
+    check_root(operation, reading)
+    others, name = [], ""
+    for element in reading.elements:
+        if names.get(element.parent) == element.name:
+            name = element.text
+        elif element.name in names:
+            if not name.encode().startswith(prefix):
+                others.append(element)
+            name = ""
+    return remove_elements(reading.document, others)
+
+
+def _copy_result(reading: Reading) -> bytes:
+    """
+    Write the document of a copy, which Walrus 3.4 puts inside another.
+    """
+    names = {reading.root_name, *(element.name for element in reading.elements)}
+    etag = "".join(reading.texts("ETag", "CopyObjectResult")[:1]).strip()
+    if not reading.is_readable or "CopyObjectResult" not in names or not etag.strip('"'):
+        raise DisbelievedError("document")
+    modified = "".join(reading.texts("LastModified", "CopyObjectResult")[:1])
+    return (
+        b'<?xml version="1.0" encoding="UTF-8"?>\n<CopyObjectResult xmlns="%s"><LastModified>%s</LastModified>'
+        b"<ETag>%s</ETag></CopyObjectResult>"
+    ) % (NAME_SPACE, character_data(modified.encode()), character_data(quote_tag(etag.encode())))
+
+
+def quote_tag(etag: bytes) -> bytes:
+    """
+    Return an entity tag in quotation marks.
+    """
+    return etag if not etag or etag.endswith(b'"') else b'"%s"' % etag
+
+
+def quoted_tags(reading: Reading) -> list[tuple[Element, bytes]]:
+    """
+    Return the new content of each entity tag of a document that has no quotation marks.
+    """
+    found = []
+    for element in reading.elements:
+        if element.name == "ETag":
+            etag = element.name_bytes.strip()
+            if quote_tag(etag) != etag:
+                found.append((element, character_data(quote_tag(etag))))
+    return found
+
+
+def quote_headers(headers: HeaderList) -> HeaderList:
+    """
+    Return the headers of an answer with its entity tag in quotation marks.
+    """
+    return [(name, quote_tag(value) if name.lower() == b"etag" else value) for name, value in headers]

@@ -1,0 +1,384 @@
+"""
+What each kind of backend wants, as data.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from s3proxy.profiles.allowed import (
+    ALL_FEATURES,
+    EXTENSIONS,
+    Allowed,
+    Extension,
+    Feature,
+)
+from s3proxy.profiles.ignored import (
+    APPENDING,
+    Conditions,
+)
+from s3proxy.profiles.operations import (
+    ALL_OPERATIONS,
+)
+from s3proxy.s3.identity_enum import IdentityEnum
+from s3proxy.s3.operation import VALUELESS_NAMES
+
+
+class DateForm(IdentityEnum):
+    """
+    How a backend reads the date of a Signature V2 request.
+    """
+
+    AMZ_DATE = "x-amz-date"
+    "in x-amz-date, RFC 1123"
+    DATE = "date"
+    "in Date, RFC 1123; x-amz-date is refused or misread"
+
+
+V2_SUBRESOURCES = frozenset(
+    {
+        b"acl",
+        b"cors",
+        b"delete",
+        b"encryption",
+        b"lifecycle",
+        b"location",
+        b"logging",
+        b"notification",
+        b"object-lock",
+        b"partNumber",
+        b"policy",
+        b"policyStatus",
+        b"publicAccessBlock",
+        b"requestPayment",
+        b"response-cache-control",
+        b"response-content-disposition",
+        b"response-content-encoding",
+        b"response-content-language",
+        b"response-content-type",
+        b"response-expires",
+        b"restore",
+        b"tagging",
+        b"torrent",
+        b"uploadId",
+        b"uploads",
+        b"versionId",
+        b"versioning",
+        b"versions",
+        b"website",
+    }
+)
+"""
+Query names which Signature V2 covers at most backends: the documentation's list, and those which came later.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class HealthRequest:
+    """
+    What a backend is asked, without a signature, to see whether it works.
+
+    Attributes:
+        path: Below the service path.
+        statuses: Those which say so; empty where any below 500 does.
+    """
+
+    method: bytes = b"GET"
+    path: bytes = b"/"
+    statuses: frozenset[int] = frozenset()
+
+    def is_healthy(self, status: int) -> bool:
+        """
+        Say whether an answer with this status says that it works.
+        """
+        return status in self.statuses if self.statuses else status < 500
+
+
+ANY_BELOW_500 = HealthRequest()
+"""
+Whoever answers at all is there.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetForm:
+    """
+    How a storage reads a target that is written anew, from the decoded bucket, key and query of its client.
+
+    Attributes:
+        unescaped: Bytes of a key that are sent as they are, besides letters, digits and ``-._~``.
+        query_names: Names that it knows. It gets no others.
+        valueless_names: Those of them that it gets without a value and without ``=``.
+    """
+
+    unescaped: str
+    query_names: frozenset[bytes]
+    valueless_names: frozenset[bytes] = VALUELESS_NAMES
+
+
+@dataclass(frozen=True, slots=True)
+class Restrictions:
+    """
+    What S3 has, and a storage would lose, mistake or never answer: it is refused before the storage.
+
+    Attributes:
+        max_key_length: Characters of a key that is written; 0 for S3's own limit.
+        max_value_length: Characters of a content type, a content disposition, and a name or value of metadata; 0 for
+            S3's own limit.
+        max_line_size: Bytes of the first line of a request, without its CRLF; 0 for any.
+        max_headers_size: Bytes of all header lines; 0 for any.
+        refused_sources: Found in the decoded key of a copy's source; None for nothing.
+        refused_delimiters: Found in the delimiter of a list.
+        refused_prefixes: Found in the prefix of a list.
+        refused_names: Found in whatever a list is asked for and its document repeats: it could not be written.
+        refused_headers: Names, lower case, that no write may have: the storage would do the rest.
+        refused_object_headers: Those that no object may have.
+        ignores_acls: Whether ``x-amz-acl`` has no effect: all is ``private``.
+        ignores_acl_of_copies: Whether that of a copy has none.
+        lossy_headers: Those of an object that are not stored and change nothing else; they are not sent.
+        lossy_headers_of_copies: Further ones that are not stored of a copy.
+        lossy_properties: Further ones that are not stored of any object, and of a copy whatever its directive says.
+        refuses_loss: Whether an object with such a header is refused.
+        refused_parameters: Query names that an operation has in S3, and not there.
+        max_document_size: Bytes of a document, as it is sent; 0 for any. A longer one is read as if it were empty.
+    """
+
+    max_key_length: int = 0
+    max_value_length: int = 0
+    max_line_size: int = 0
+    max_headers_size: int = 0
+    refused_sources: re.Pattern[bytes] | None = None
+    refused_delimiters: re.Pattern[bytes] | None = None
+    refused_prefixes: re.Pattern[bytes] | None = None
+    refused_names: re.Pattern[bytes] | None = None
+    refused_headers: frozenset[bytes] = frozenset()
+    refused_object_headers: frozenset[bytes] = frozenset()
+    ignores_acls: bool = False
+    ignores_acl_of_copies: bool = False
+    lossy_headers: frozenset[bytes] = frozenset()
+    lossy_headers_of_copies: frozenset[bytes] = frozenset()
+    lossy_properties: frozenset[bytes] = frozenset()
+    refuses_loss: bool = False
+    refused_parameters: Mapping[str, frozenset[bytes]] = field(default_factory=dict)
+    max_document_size: int = 0
+
+
+BY_STATUS = (b"", b"")
+"""
+In an error-code map: S3's code is the one which goes with the answer's status.
+"""
+
+
+class RangeLimits(NamedTuple):
+    """
+    Which ranges a backend cannot be asked for. All of the object is asked for then, and the range cut out of it here.
+
+    Attributes:
+        max_size: Bytes of one range; 0 for no limit.
+        ignores_versions: Whether a range may be of any version of the object.
+    """
+
+    max_size: int = 0
+    ignores_versions: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """
+    One kind of backend. All are addressed in path style.
+
+    Attributes:
+        service_path: Goes before the path of every request; empty for most.
+        signs_service_path: Whether Signature V2 covers it.
+        date_form: For Signature V2.
+        takes_hashes: Whether the hash of a streamed body may be signed with Signature V4; else its payload is unsigned.
+        takes_checksums: Whether ``x-amz-checksum-*`` headers may be passed; else they are dropped once verified.
+        takes_trailers: Whether a streamed body may come aws-chunked with its checksum in a trailer, under Signature V4;
+            else that checksum stays here, and so does every one of a multipart upload. Needs `takes_checksums`.
+        escapes_plus: Whether ``+`` in a path must be sent as ``%2B``, because it is read as a space.
+        sends_expect: Whether the backend is asked with ``Expect: 100-continue`` before a streamed body.
+        proves_tail: Whether the backend was seen to drop a body which was reset before its end.
+        spooled_size: Bytes up to which a body is verified on disk first, unless its operator says otherwise: a cut body
+            costs it more than the body. 0 for none.
+        reserved_segments: First path segments, lower case, which are not buckets but surfaces of its own.
+        private_headers: Prefixes of headers, lower case, by which it takes orders from its own kind.
+        health: Asked to see whether it works.
+        v2_subresources: Query names which its Signature V2 covers.
+        signs_empty_values: Whether its Signature V2 has the ``=`` of a value that is empty.
+        dropped_headers: Names, lower case, that change what it answers and mean nothing to S3.
+        private_parameters: Prefixes of query names, lower case, by which it does the same.
+        operations: Those of S3 that it has, by name, or refuses itself; the others are answered 501 before it.
+        features: Functions that headers ask for; a write that asks for another is answered 501.
+        extensions: Functions beyond S3 that may be allowed there.
+        error_codes: Codes of its own, each with S3's code where the operation is about an object, and where it is not.
+        mends_reads: Whether Range and conditions of a GET must be put as it reads them, and ranged answers be mended.
+            Conditions on the source of a copy are not sent, but judged by a HEAD before the copy.
+        range_limits: Which ranges of a measured object it cannot be asked for.
+        misreads_documents: Whether it takes documents otherwise than S3, and gets them written anew.
+        writes_own_errors: Whether its error documents are not S3's, and are written anew.
+        checks_results: Whether it answers success to what has failed: each success is checked, and documents are put as
+            S3 writes them. An entity tag is compared with the MD5 where the client sent one.
+        loses_objects: Whether it may answer success to an object that it has not stored: the MD5 of each is computed
+            here, and compared with the entity tag. No body is spliced then.
+        filters_pages: Whether a listing may have names that do not begin with the prefix.
+        hides_unversioned: Whether its list of versions is empty for a bucket that never had any.
+        overrides_answers: Whether ``response-*`` is kept from it, and done here: it reads or signs none of that.
+        lists_v1: Whether it knows only the first version of a bucket's listing.
+        unencoded_lists: Names of lists, of either version, whose names it does not encode, or not all of them, or does
+            not say so. They are asked for without ``encoding-type``, and encoded here.
+        lacks_location: Whether GetBucketLocation, which it lacks, is answered here: a list shows if there is a bucket.
+        refused_keys: Found in a key, decoded, which it cannot hold, or holds under another name; None for nothing.
+        refused_buckets: Found in the name of a bucket, decoded, which it reads as another's; None for nothing. With it
+            goes `refused_keys`.
+        refused_part_sources: Found in the source of an UploadPartCopy, decoded, which it reads as another.
+        facts: What tells this version from the others of its family: names of probes of ``s3proxy doctor``, each with
+            whether it is so. Nothing is mended by it.
+        misread_hosts: Found in the host that it is told, it would take what is before that for a bucket; None for none.
+        deletes_one_by_one: Whether DeleteObjects, which it lacks, is carried out as one DELETE for each object.
+        target: How it reads a target; None to send the client's own, byte for byte.
+        restrictions: What it would not do as S3 does; None for nothing.
+        spelled_headers: Names of headers by which it finds them, by their lower-case name: case counts there.
+        bare_write_tags: Whether it takes the quotation marks of the entity tag in a PUT's condition for a part of it.
+        hyphenates_names: Whether an underscore in the name of metadata is a hyphen to it, also for its Signature V2.
+        misreads_ranges: Whether it refuses, or answers in part, what S3 takes for no range and ignores.
+        omits_etags: Whether the response of CompleteMultipartUpload has an empty entity tag.
+        ignored_conditions: Conditions of writes that it does not look at.
+        preflight_header: What a browser's preflight must ask for, or it is taken for one of another API; empty for
+            nothing.
+        ignores_owners: Whether it does not look who is to have a bucket: x-amz-expected-bucket-owner.
+        misreads_sources: Whether it reads conditions on a copy's source otherwise than S3, or not at all.
+        lacks_multipart: Whether it has no multipart uploads: they are kept here until they are complete, or refused.
+        keeps_former_parts: Whether an object that was uploaded in parts has their content for ever, whatever is put
+            over it: uploads may be kept here, so that there is no such object.
+    """
+
+    name: str
+    service_path: bytes = b""
+    signs_service_path: bool = False
+    date_form: DateForm = DateForm.AMZ_DATE
+    takes_hashes: bool = True
+    takes_checksums: bool = False
+    takes_trailers: bool = False
+    escapes_plus: bool = False
+    sends_expect: bool = False
+    proves_tail: bool = False
+    spooled_size: int = 0
+    reserved_segments: frozenset[bytes] = frozenset()
+    private_headers: tuple[bytes, ...] = ()
+    dropped_headers: frozenset[bytes] = frozenset()
+    private_parameters: tuple[bytes, ...] = ()
+    health: HealthRequest = ANY_BELOW_500
+    v2_subresources: frozenset[bytes] = V2_SUBRESOURCES
+    signs_empty_values: bool = True
+    operations: frozenset[str] = ALL_OPERATIONS
+    features: frozenset[Feature] = ALL_FEATURES
+    extensions: tuple[Extension, ...] = ()
+    error_codes: Mapping[bytes, tuple[bytes, bytes]] = field(default_factory=dict)
+    mends_reads: bool = False
+    range_limits: RangeLimits = field(default_factory=RangeLimits)
+    misreads_documents: bool = False
+    writes_own_errors: bool = False
+    checks_results: bool = False
+    loses_objects: bool = False
+    filters_pages: bool = False
+    hides_unversioned: bool = False
+    overrides_answers: bool = False
+    lists_v1: bool = False
+    unencoded_lists: frozenset[str] = frozenset()
+    lacks_location: bool = False
+    refused_keys: re.Pattern[bytes] | None = None
+    refused_buckets: re.Pattern[bytes] | None = None
+    refused_part_sources: re.Pattern[bytes] | None = None
+    misread_hosts: re.Pattern[str] | None = None
+    deletes_one_by_one: bool = False
+    target: TargetForm | None = None
+    restrictions: Restrictions | None = None
+    spelled_headers: Mapping[bytes, bytes] = field(default_factory=dict)
+    facts: Mapping[str, bool] = field(default_factory=dict)
+    bare_write_tags: bool = False
+    hyphenates_names: bool = False
+    misreads_ranges: bool = False
+    omits_etags: bool = False
+    ignored_conditions: Conditions = field(default_factory=lambda: APPENDING)
+    preflight_header: bytes = b""
+    ignores_owners: bool = False
+    misreads_sources: bool = False
+    lacks_multipart: bool = False
+    keeps_former_parts: bool = False
+    is_plain: bool = field(init=False)
+    "whether nothing of a request or an answer is to be mended, but for `unencoded_lists`"
+    taken_operations: frozenset[str] = field(init=False)
+    "those which clients may ask for: its own, and what is made of them"
+
+    def __post_init__(self) -> None:
+        is_mended = self.escapes_plus or self.mends_reads or self.overrides_answers or self.lists_v1
+        is_mended = is_mended or self.writes_own_errors or self.checks_results or self.filters_pages
+        is_written = self.target is not None or self.restrictions is not None or self.lacks_location
+        object.__setattr__(self, "is_plain", not (is_mended or is_written or self.error_codes))
+        taken = self.operations
+        if self.deletes_one_by_one:
+            taken |= {"DeleteObjects"}
+        if self.lacks_location:
+            taken |= {"GetBucketLocation"}
+        object.__setattr__(self, "taken_operations", taken)
+
+    def mends(self, operation_name: str) -> bool:
+        """
+        Return True if something of such a request or of its answer may have to be mended.
+        """
+        return not self.is_plain or operation_name in self.unencoded_lists
+
+    def allows(self, names: Collection[str] | None = None, *, conditions: str = "refuse") -> Allowed:
+        """
+        Return what clients may ask of such a backend.
+
+        Args:
+            names: What it has beyond this profile: S3's operations by name, and extensions. None for the extensions
+                that are the profile's own choice.
+            conditions: What becomes of those that it would ignore: ``refuse``, ``check`` or ``pass``.
+        """
+        ignored = self.ignored_conditions if conditions != "pass" else {}
+        # No answer to a HEAD tells who has a bucket.
+        refuses_owners = self.ignores_owners and conditions != "pass"
+        checked: Conditions = {}
+        if conditions == "check":
+            # Nothing tells of an upload when it began, what is appended cannot be judged, and of a document's there may
+            # be a thousand.
+            kept = {name: ignored[name] for name in _NEVER_CHECKED & ignored.keys()}
+            checked = {name: headers for name, headers in ignored.items() if name not in kept}
+            ignored = kept
+        taken = self.taken_operations
+        if names is None:
+            extensions = tuple(each for each in self.extensions if each.is_default)
+        else:
+            extensions = tuple(each for name, each in EXTENSIONS.items() if name in names)
+            taken = taken | ALL_OPERATIONS.intersection(names)
+        return Allowed(
+            taken,
+            self.features,
+            extensions,
+            ignored,
+            checked,
+            judges_sources=self.misreads_sources,
+            refuses_owners=refuses_owners,
+        )
+
+
+_NEVER_CHECKED = frozenset({"AbortMultipartUpload", "DeleteObjects", "PutObject"})
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class BackendKey:
+    """
+    The account which signs for us on a backend.
+    """
+
+    access_key_id: str
+    secret_access_key: str
+    region: str = "us-east-1"
+
+    def __repr__(self) -> str:
+        return f"<BackendKey {self.access_key_id}>"

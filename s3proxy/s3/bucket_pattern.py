@@ -1,0 +1,43 @@
+"""
+Patterns of buckets, as the configuration and the keys write them.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from functools import lru_cache
+
+_WILD = frozenset("*?[")
+
+
+def is_wild(pattern: str) -> bool:
+    """
+    Return True if a pattern may match more than one name.
+    """
+    return not _WILD.isdisjoint(pattern)
+
+
+@lru_cache(4096)
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """
+    Return what matches the names that a pattern stands for, as a shell reads it.
+    """
+    return re.compile(fnmatch.translate(pattern))
+
+
+def covers(pattern: str, other: str) -> bool:
+    """
+    Say whether a pattern is known to match every name which the other one matches.
+    """
+    if pattern == other or set(pattern) == {"*"}:
+        return True
+    has_set = "[" in pattern or "[" in other
+    if not is_wild(pattern) or (has_set and is_wild(other)):
+        return False
+    # Two names stand for all: a star is nothing, or more letters than the pattern has question marks, of a kind which
+    # only its own wildcards match.
+    matches = compile_pattern(pattern).fullmatch
+    return all(
+        matches(other.replace("?", "\0").replace("*", star)) is not None for star in ("", "\0" * (len(pattern) + 1))
+    )

@@ -1,0 +1,3 @@
+"""
+What operators read: the access log, metrics and the admin endpoint.
+"""

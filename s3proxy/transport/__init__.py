@@ -1,0 +1,3 @@
+"""
+Bytes between sockets: writing, splicing, TLS records, time.
+"""

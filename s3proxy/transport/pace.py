@@ -1,0 +1,219 @@
+"""
+So many at a time, so much a second: who waits for it, and in which order.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+
+from s3proxy.transport.deadline import Deadline
+
+BURST_TIME = 1.0
+"""
+Seconds whose worth of requests or bytes may come at once.
+"""
+
+MIN_PAUSE = 0.01
+"""
+Seconds; a shorter pause costs more than it is worth.
+"""
+
+
+class Slots:
+    """
+    So many at a time, first come, first served.
+
+    Args:
+        limit: 0 for no bound.
+
+    Attributes:
+        used: Now.
+    """
+
+    __slots__ = ("_growing", "_waiting", "limit", "used")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+        # By what fires: cancelling one of many costs as much as of few.
+        self._waiting: OrderedDict[Deferred[None], int] = OrderedDict()
+        self._growing: OrderedDict[Deferred[None], int] = OrderedDict()
+
+    def take(self, amount: int) -> Deferred[None] | None:
+        """
+        Take some: None where they are there, else what fires when they are taken. Cancelling that takes none.
+        """
+        if self.is_free(amount):
+            self.used += amount
+            return None
+        waiting: Deferred[None] = Deferred(self._forget)
+        self._waiting[waiting] = amount
+        return waiting
+
+    def is_free(self, amount: int) -> bool:
+        """
+        Whether some can be taken without waiting.
+        """
+        return not self._waiting and self._has_room(amount)
+
+    def is_over(self, own: int) -> bool:
+        """
+        Whether more is used than there is, and not only by whoever uses this much of it.
+        """
+        return bool(self.limit) and self.used > max(self.limit, own)
+
+    def wait_for_room(self, own: int) -> Deferred[None] | None:
+        """
+        Wait until no more is used than there is: None where that is so. Who has some already goes before others.
+
+        Args:
+            own: How much of it the caller uses.
+        """
+        if not self.is_over(own):
+            return None
+        waiting: Deferred[None] = Deferred(self._forget)
+        self._growing[waiting] = own
+        return waiting
+
+    def give_back(self, amount: int) -> None:
+        """
+        Let others have them.
+        """
+        self.used -= amount
+        if self._waiting or self._growing:
+            self._serve()
+
+    def _has_room(self, amount: int) -> bool:
+        # One which is larger than everything passes alone.
+        return not self.limit or self.used + amount <= self.limit or not self.used
+
+    def _serve(self) -> None:
+        while self._growing and not self.is_over(next(iter(self._growing.values()))):
+            growing, _ = self._growing.popitem(last=False)
+            growing.callback(None)
+        while self._waiting and self._has_room(next(iter(self._waiting.values()))):
+            waiting, amount = self._waiting.popitem(last=False)
+            self.used += amount
+            waiting.callback(None)
+
+    def _forget(self, cancelled: Deferred[None]) -> None:
+        self._waiting.pop(cancelled, None)
+        self._growing.pop(cancelled, None)
+        self._serve()
+
+
+class Rate:
+    """
+    So much a second. What was not used is there for a second's worth at most; who takes more goes into debt.
+
+    Args:
+        limit: A second; 0 for no bound.
+        clock: Seconds which never go back.
+    """
+
+    __slots__ = ("_at", "_call", "_clock", "_left", "_reactor", "_waiting", "limit")
+
+    def __init__(self, limit: float, reactor: Any) -> None:
+        self.limit = limit
+        self._reactor = reactor
+        self._clock: Callable[[], float] = reactor.seconds
+        self._at = self._clock()
+        self._left = limit * BURST_TIME
+        self._waiting: OrderedDict[Deferred[None], None] = OrderedDict()
+        self._call: IDelayedCall | None = None
+
+    @property
+    def is_full(self) -> bool:
+        """
+        Whether nobody has taken anything lately.
+        """
+        self._refill()
+        return self._left >= self.limit * BURST_TIME and not self._waiting
+
+    def _refill(self) -> None:
+        now = self._clock()
+        self._left = min(self.limit * BURST_TIME, self._left + (now - self._at) * self.limit)
+        self._at = now
+
+    def spend(self, amount: int) -> float:
+        """
+        Take some which cannot be refused any more; return for how many seconds to take no further ones.
+        """
+        if not self.limit:
+            return 0.0
+        self._refill()
+        self._left -= amount
+        return max(0.0, -self._left / self.limit)
+
+    def take(self) -> Deferred[None] | None:
+        """
+        Take one: None where it is there, else what fires when it is taken. Cancelling that takes none.
+        """
+        if not self.limit:
+            return None
+        self._refill()
+        if not self._waiting and self._left >= 1:
+            self._left -= 1
+            return None
+        waiting: Deferred[None] = Deferred(self._forget)
+        self._waiting[waiting] = None
+        self._schedule()
+        return waiting
+
+    def _schedule(self) -> None:
+        if self._call is None and self._waiting:
+            self._call = self._reactor.callLater(max(0.0, (1 - self._left) / self.limit), self._serve)
+
+    def _serve(self) -> None:
+        self._call = None
+        self._refill()
+        while self._waiting and self._left >= 1 - 1e-9:
+            self._left -= 1
+            waiting, _ = self._waiting.popitem(last=False)
+            waiting.callback(None)
+        self._schedule()
+
+    def _forget(self, cancelled: Deferred[None]) -> None:
+        self._waiting.pop(cancelled, None)
+        if not self._waiting and self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+
+class Pace:
+    """
+    The bytes a second of one request: it is paused while those who pay for it are in debt.
+
+    Args:
+        pause: Called when no more may come for a while.
+        resume: Called when more may come.
+    """
+
+    __slots__ = ("_deadline", "_pause", "_rates")
+
+    def __init__(
+        self, rates: Iterable[Rate], reactor: Any, pause: Callable[[], None], resume: Callable[[], None]
+    ) -> None:
+        self._rates = tuple(rates)
+        self._pause = pause
+        self._deadline = Deadline(reactor, resume)
+
+    def count(self, size: int) -> None:
+        """
+        Know that bytes came.
+        """
+        debt = max(rate.spend(size) for rate in self._rates)
+        if debt > MIN_PAUSE:
+            self._pause()
+            self._deadline.set(debt)
+
+    def stop(self) -> None:
+        """
+        Pause nobody any more.
+        """
+        self._deadline.cancel()

@@ -1,0 +1,181 @@
+"""
+Octets from one socket to another which never come to user space: a body of which nobody must see a single one.
+
+Source:
+    splice(2), pipe(7).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable
+from typing import Any
+
+from s3proxy.s3.limits import MIB
+from s3proxy.transport.writer import INTERNET, DirectWriter, is_plain
+
+PIPE_SIZE = 1 * MIB
+"""
+Bytes which a pipe holds. Smaller ones save nothing: twice the system calls cost what the copies did.
+"""
+
+MAX_PIPES = 64
+"""
+Pipes at a time: twice as many descriptors, and what the kernel gives to one user (``pipe-user-pages-soft``). Bodies
+beyond them are copied.
+"""
+
+MIN_SPLICED_SIZE = 4 * MIB
+"""
+Bytes which must be left of a body: a shorter one is over before it pays.
+"""
+
+
+class Pipes:
+    """
+    The pipes of this process: those which are empty are used again.
+
+    Attributes:
+        made_count: How many there are, in use or not.
+    """
+
+    def __init__(self) -> None:
+        self.made_count = 0
+        self._empty: list[tuple[int, int]] = []
+
+    def take(self) -> tuple[int, int] | None:
+        """
+        Return the end to read from and the end to write to; None where no more may be had.
+        """
+        if self._empty:
+            return self._empty.pop()
+        if self.made_count >= MAX_PIPES:
+            return None
+        try:
+            pipe = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError:
+            return None
+        try:
+            fcntl.fcntl(pipe[1], fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+        except OSError:
+            # This user's pipes have all the memory which they may have.
+            _close(pipe)
+            return None
+        self.made_count += 1
+        return pipe
+
+    def give_back(self, pipe: tuple[int, int], *, is_empty: bool) -> None:
+        """
+        Take a pipe back; what is left in it is nobody's any more.
+        """
+        if is_empty:
+            self._empty.append(pipe)
+        else:
+            _close(pipe)
+            self.made_count -= 1
+
+    def close(self) -> None:
+        """
+        Close those which are empty.
+        """
+        while self._empty:
+            _close(self._empty.pop())
+            self.made_count -= 1
+
+
+def _close(pipe: tuple[int, int]) -> None:
+    for end in pipe:
+        os.close(end)
+
+
+PIPES = Pipes()
+
+
+class Splice:
+    """
+    Moves octets from a transport's socket to a writer's, at the writer's pace. Until it has ended, it is what the
+    reactor calls when the transport can be read.
+
+    Args:
+        source: Plain; whoever pauses it and resumes it calls `push` after resuming.
+        size: Octets to move.
+        moved: Told how many have left the source.
+        ended: Called when all have left for the writer; the transport reads as before by then.
+    """
+
+    __slots__ = ("_ended", "_in_pipe", "_left", "_moved", "_pipe", "_source", "_writer")
+
+    def __init__(
+        self,
+        source: Any,
+        writer: DirectWriter,
+        size: int,
+        pipe: tuple[int, int],
+        moved: Callable[[int], None],
+        ended: Callable[[], None],
+    ) -> None:
+        self._source = source
+        self._writer = writer
+        self._left = size
+        self._pipe: tuple[int, int] | None = pipe
+        self._moved = moved
+        self._ended = ended
+        self._in_pipe = 0
+        source.doRead = self._read
+
+    def _read(self) -> Any:
+        pipe = self._pipe
+        if pipe is None or (self._in_pipe and not self.push()):
+            return None
+        try:
+            size = os.splice(self._source.fileno(), pipe[1], min(PIPE_SIZE, self._left))
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError:
+            size = 0
+        if not size:
+            # An end or an error, which the transport finds itself.
+            self.stop()
+            return self._source.doRead()
+        self._left -= size
+        self._in_pipe += size
+        self._moved(size)
+        self.push()
+        return None
+
+    def push(self) -> bool:
+        """
+        Send what is in the pipe; return whether all of it left. Where it did not, the writer has paused its source.
+        """
+        if self._pipe is None:
+            return True
+        if self._in_pipe:
+            self._in_pipe -= self._writer.splice(self._pipe[0], self._in_pipe)
+            if self._in_pipe:
+                return False
+        if not self._left:
+            self.stop()
+            self._ended()
+        return True
+
+    def stop(self) -> None:
+        """
+        Let the transport read as before. What is in the pipe is lost: its body will not be whole.
+        """
+        pipe, self._pipe = self._pipe, None
+        if pipe is not None:
+            vars(self._source).pop("doRead", None)
+            PIPES.give_back(pipe, is_empty=not self._in_pipe)
+
+
+def begin_splice(
+    source: Any, writer: DirectWriter, size: int, moved: Callable[[int], None], ended: Callable[[], None]
+) -> Splice | None:
+    """
+    Begin to move octets, as `Splice` does; None where the sockets or the machine do not allow it.
+    """
+    if size < MIN_SPLICED_SIZE or not (is_plain(source) and source.getHandle().family in INTERNET):
+        return None
+    pipe = PIPES.take()
+    return None if pipe is None else Splice(source, writer, size, pipe, moved, ended)

@@ -1,0 +1,478 @@
+"""
+Octets to a socket at once, in large blocks, and the word to stop when it is full.
+
+Twisted's `transport.write` waits a turn of the reactor and two epoll calls for each block. Sending at once costs one
+system call, and pauses the source exactly when the kernel's buffer is full: the tightest backpressure there is. Under
+TLS a block is as many records as it takes, in both directions.
+
+Public API: `DirectWriter`, its `Source`, `NO_SOURCE`, `ReadSize`, `Buffer`, and the functions on a transport's socket.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from twisted.internet import tcp
+from twisted.internet.interfaces import IPullProducer, IPushProducer
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from zope.interface import implementer
+
+from s3proxy.s3.limits import KIB
+from s3proxy.transport.tls import Records
+
+Buffer = bytes | memoryview
+"""
+Octets on their way. A memoryview's octets must not change until they have left.
+"""
+
+FIRST_READ_SIZE = 64 * KIB
+"""
+Bytes of the first read blocks of an exchange: what a stalled one keeps.
+"""
+
+FULL_READ_SIZE = 1024 * KIB
+"""
+Bytes of a read block, at the most, while whole blocks leave at once: fewer system calls and turns of the reactor.
+"""
+
+DEFAULT_SOCKET_BUFFER = 512 * KIB
+"""
+Bytes which the kernel may keep for a connection in each direction.
+"""
+
+INTERNET = frozenset({socket.AF_INET, socket.AF_INET6})
+"""
+Families of sockets which speak TCP: the others do not tell what was acknowledged, and are not spliced.
+"""
+
+_WHOLE_BLOCKS_BEFORE_GROWTH = 4
+_JOINED_SIZE = 16 * KIB  # Below it one copy and send(2) cost less than sendmsg(2).
+_IOV_MAX = 1024
+
+
+class Source(Protocol):
+    """
+    What a writer stops when its socket is full.
+    """
+
+    def pauseProducing(self) -> None:
+        """
+        Write no more, save what is already on its way.
+        """
+
+    def resumeProducing(self) -> None:
+        """
+        Write again.
+        """
+
+
+class _NoSource:
+    def pauseProducing(self) -> None:
+        pass
+
+    def resumeProducing(self) -> None:
+        pass
+
+
+NO_SOURCE: Source = _NoSource()
+
+
+class SeesEachOctet:
+    """
+    Whoever takes octets and must get each of them: none goes another way.
+    """
+
+    @property
+    def splice_target(self) -> None:
+        """
+        Nowhere.
+        """
+        return
+
+    def moved(self, size: int) -> None:
+        """
+        Never told.
+        """
+        raise RuntimeError("octets passed by who must get each of them")
+
+
+class ReadSize:
+    """
+    How much is read from a socket at once: little while the other side is slow, much while it takes whole blocks and
+    has room for another.
+
+    The writer towards the other side calls it: see `DirectWriter.read_size`.
+
+    Args:
+        transport: Read from; where it is TLS, what is below. All records of one read are handed on, paused or not. What
+            is no plain socket keeps its size.
+        is_paced: Whether only so many bytes a second may come: then blocks stay small, or one alone would be too much.
+    """
+
+    __slots__ = ("_most", "_transport", "_whole_blocks")
+
+    def __init__(self, transport: Any, *, is_paced: bool = False) -> None:
+        below: Any = transport.transport if isinstance(transport, TLSMemoryBIOProtocol) else transport
+        self._transport = below if is_plain(below) else None
+        self._most = FIRST_READ_SIZE if is_paced else FULL_READ_SIZE
+        self._whole_blocks = 0
+        self.reset()
+
+    def block_left_whole(self, plain_socket: socket.socket) -> None:
+        """
+        Know that a block left at once.
+
+        Args:
+            plain_socket: The other side's, asked for how much it still takes. A large block which it does not take
+                would be kept here, for as long as that side is stalled.
+        """
+        self._whole_blocks += 1
+        if self._whole_blocks >= _WHOLE_BLOCKS_BEFORE_GROWTH and self._transport is not None:
+            self._transport.bufferSize = max(FIRST_READ_SIZE, min(self._most, send_room(plain_socket)))
+
+    @property
+    def flows(self) -> bool:
+        """
+        Whether as many blocks as can be told left whole, and any number of octets may come.
+        """
+        return self._whole_blocks > 2 * _WHOLE_BLOCKS_BEFORE_GROWTH and self._most == FULL_READ_SIZE
+
+    def reset(self) -> None:
+        """
+        Fall back to small blocks: one did not leave whole, or the exchange has ended.
+        """
+        self._whole_blocks = 0
+        if self._transport is not None:
+            self._transport.bufferSize = FIRST_READ_SIZE
+
+
+@implementer(IPullProducer, IPushProducer)
+class DirectWriter:
+    """
+    The one way to a transport's socket, in order.
+
+    On a stream socket it sends at once, under TLS as records; what the kernel does not take goes to the transport's own
+    buffer, and the source is paused until that is empty. It registers with the socket's transport as a pull producer,
+    because that is told exactly then. On any other transport it writes to that, which pauses it as it sees fit.
+
+    Until `detach`, the records of TLS are its business in the other direction, too: what comes of one read of the
+    socket is delivered in one piece.
+
+    Args:
+        transport: With an empty buffer. Nothing else may write to it until `detach`.
+        source: Paused and resumed. May be replaced at any time, by `NO_SOURCE` too.
+
+    Attributes:
+        is_paused: Whether the source was told to stop, and not yet to go on.
+        has_failed: Whether a send failed. Nothing is written any more, but an answer may be there to be read.
+        read_size: Told how blocks leave, or None. May be replaced at any time.
+        waiting_size: Bytes which a plain socket did not take at once, until it has taken all of them; also in a pipe.
+    """
+
+    __slots__ = (
+        "_is_attached",
+        "_is_ready",
+        "_records",
+        "_socket",
+        "_transport",
+        "has_failed",
+        "is_paused",
+        "read_size",
+        "source",
+        "waiting_size",
+    )
+
+    def __init__(self, transport: Any, source: Source = NO_SOURCE) -> None:
+        self._records: Records | None = None
+        if isinstance(transport, TLSMemoryBIOProtocol) and is_plain(transport.transport):
+            self._records = Records(transport)
+            self._records.gather()
+            transport = self._records.below
+        self._transport = transport
+        self.source = source
+        self.is_paused = False
+        self.has_failed = False
+        self.waiting_size = 0
+        self.read_size: ReadSize | None = None
+        self._socket: socket.socket | None = transport.getHandle() if is_plain(transport) else None
+        self._is_ready = False
+        # Registering calls resumeProducing at once, whatever the buffer holds: not attached yet, so not believed.
+        self._is_attached = False
+        transport.registerProducer(self, self._socket is None)
+        if not getattr(transport, "disconnected", False):
+            self._is_attached = True
+            # The transport's buffer is empty by construction: see transport above.
+            self._is_ready = self._socket is not None
+
+    @property
+    def is_drained(self) -> bool:
+        """
+        Whether the kernel, or the transport below TLS, has taken everything.
+        """
+        return self._is_ready if self._socket is not None else self._is_attached and not self.is_paused
+
+    def write(self, data: Buffer) -> None:
+        """
+        Send octets, or have them sent as soon as the socket takes them.
+        """
+        if not self._is_attached or self.has_failed:
+            return
+        if self._records is not None:
+            self._write_records(self._records, (data,))
+        else:
+            self._write(data)
+
+    def _write_records(self, records: Records, pieces: Sequence[Buffer]) -> None:
+        encrypted = records.encrypt(pieces)
+        if not records.is_clear:
+            self._is_ready = False
+        if encrypted:
+            self._write(encrypted)
+
+    def _write(self, data: Buffer) -> None:
+        if self._is_ready:
+            assert self._socket is not None
+            sent = self._send(self._socket.send, data)
+            if sent is None:
+                return
+            if sent == len(data):
+                if self.read_size is not None:
+                    self.read_size.block_left_whole(self._socket)
+                return
+            data = memoryview(data)[sent:]
+        self._leave(data)
+
+    def writeSequence(self, pieces: Sequence[Buffer]) -> None:
+        """
+        Send several pieces in one call, without joining large ones.
+        """
+        if not self._is_attached or self.has_failed or not pieces:
+            return
+        if self._socket is None or len(pieces) == 1 or sum(map(len, pieces)) <= _JOINED_SIZE:
+            self.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        elif self._records is not None:
+            self._write_records(self._records, pieces)
+        elif self._is_ready:
+            self._gather(self._socket, pieces)
+        else:
+            for piece in pieces:
+                self._leave(piece)
+
+    @property
+    def can_splice(self) -> bool:
+        """
+        Whether octets may go to the socket out of a pipe, and it is fast enough to be worth it.
+        """
+        return (
+            self._is_ready
+            and self._records is None
+            and self.read_size is not None
+            and self.read_size.flows
+            and self._socket is not None
+            and self._socket.family in INTERNET
+        )
+
+    def splice(self, pipe: int, size: int) -> int:
+        """
+        Send octets out of a pipe.
+
+        Args:
+            pipe: The end to read from.
+
+        Returns:
+            How many left. Where that is not all, the source was paused, and is resumed when the socket takes more.
+        """
+        assert self._socket is not None
+        left, fd = size, self._socket.fileno()
+        while left and self._is_ready:
+            sent = self._send(lambda most: os.splice(pipe, fd, most), left)
+            if sent:
+                left -= sent
+            elif sent == 0:
+                # Nothing is in the transport's buffer, and so it will say when the socket takes octets again.
+                self._is_ready = False
+                self.waiting_size = left
+                self._transport.startWriting()
+                self._pause()
+        return size - left
+
+    def detach(self) -> None:
+        """
+        Let go of the transport, also of one which is lost. What it has buffered still leaves.
+
+        `loseConnection` and `loseWriteConnection` wait for a registered producer for ever: detach first.
+        """
+        if self._records is not None:
+            self._records.release()
+        if self._is_attached:
+            self._is_attached = False
+            self._is_ready = False
+            self._transport.unregisterProducer()
+
+    def _gather(self, plain_socket: socket.socket, pieces: Sequence[Buffer]) -> None:
+        for start in range(0, len(pieces), _IOV_MAX):
+            # The kernel takes at most IOV_MAX pieces in one call.
+            group = pieces[start : start + _IOV_MAX]
+            sent = self._send(plain_socket.sendmsg, group)
+            if sent is None:
+                return
+            for index, piece in enumerate(group, start):
+                if sent < len(piece):
+                    self._leave(memoryview(piece)[sent:])
+                    for rest in pieces[index + 1 :]:
+                        self._leave(rest)
+                    return
+                sent -= len(piece)
+        if self.read_size is not None:
+            self.read_size.block_left_whole(plain_socket)
+
+    def _send(self, send: Callable[[Any], int], data: Any) -> int | None:
+        try:
+            return send(data)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError:
+            # Handing it to the transport would drop the connection, and an answer which is already in our queue.
+            self.has_failed = True
+            self._is_ready = False
+            self._pause()
+            return None
+
+    def _leave(self, data: Buffer) -> None:
+        self._is_ready = False
+        self._transport.write(bytes(data))
+        if self._socket is not None:
+            self.waiting_size += len(data)
+            self._pause()
+
+    def _pause(self) -> None:
+        if self.read_size is not None:
+            self.read_size.reset()
+        if not self.is_paused:
+            self.is_paused = True
+            self.source.pauseProducing()
+
+    # What the transport calls
+
+    def resumeProducing(self) -> None:
+        """
+        Know that the transport's own buffer is empty.
+        """
+        if not self._is_attached or self.has_failed:
+            return
+        if self._records is not None and self._transport.disconnecting:
+            # TLS was ended by the other side: what is below waits for its producer, and takes nothing from it.
+            self.detach()
+            return
+        self._is_ready = self._socket is not None
+        self.waiting_size = 0
+        if self.is_paused:
+            self.is_paused = False
+            self.source.resumeProducing()
+
+    def pauseProducing(self) -> None:
+        """
+        Know that a transport which is no plain socket has enough.
+        """
+        if self._is_attached:
+            self._pause()
+
+    def stopProducing(self) -> None:
+        """
+        Know that the transport is gone; `connectionLost` follows.
+        """
+        self._is_attached = False
+        self._is_ready = False
+
+
+def stream_socket(transport: Any) -> socket.socket | None:
+    """
+    Return the socket of a transport, the one below TLS too, or None where there is none.
+    """
+    while transport is not None:
+        handle = transport.getHandle() if hasattr(transport, "getHandle") else None
+        if isinstance(handle, socket.socket):
+            return handle
+        transport = getattr(transport, "transport", None)
+    return None
+
+
+def bound_socket_buffers(transport: Any, size: int) -> None:
+    """
+    Bound what the kernel keeps for a connection: left to itself it keeps 4 MB for each stalled one.
+
+    Args:
+        size: Bytes a side. 0 leaves it to the kernel.
+    """
+    found = stream_socket(transport)
+    if size and found is not None:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+
+
+_PEEK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
+
+
+def is_readable(transport: Any) -> bool:
+    """
+    Return whether octets or an end have come which nobody has read; below TLS nobody can tell what they mean.
+    """
+    if not is_plain(transport):
+        return False
+    try:
+        transport.getHandle().recv(1, _PEEK)
+    except (BlockingIOError, InterruptedError):
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def send_room(plain_socket: socket.socket) -> int:
+    """
+    Return how many octets a socket surely takes at once; 0 where nobody knows.
+
+    Source:
+        ``SO_MEMINFO`` of socket(7), and ``linux/sock_diag.h``: a buffer's bound counts the kernel's own structures,
+        which need less than a fifth of it where blocks are large.
+    """
+    info = plain_socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
+    if len(info) != _MEMINFO.size:
+        return 0
+    allocated, bound, queued = _MEMINFO.unpack(info)
+    # TCP counts what it has not sent, or what was not acknowledged; a unix socket what the other end has not read.
+    return int(bound - max(allocated, queued)) * 4 // 5
+
+
+_SO_MEMINFO = 55
+_MEMINFO = struct.Struct("=8x2I4xI")
+
+
+def acknowledged_size(transport: Any) -> int | None:
+    """
+    Return how many octets the other side's kernel has taken so far, or None where nobody counts them.
+
+    A full buffer says that the other side is slow; only this says whether it still takes anything.
+
+    Source:
+        ``tcpi_bytes_acked`` of ``struct tcp_info``, tcp(7).
+    """
+    found = stream_socket(transport)
+    if found is None or found.family not in INTERNET:
+        return None
+    info = found.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED.size)
+    return int(_BYTES_ACKED.unpack(info)[0]) if len(info) == _BYTES_ACKED.size else None
+
+
+_BYTES_ACKED = struct.Struct("=120xQ")
+
+
+def is_plain(transport: Any) -> bool:
+    """
+    Say whether a transport is a stream socket of its own, without TLS.
+    """
+    return isinstance(transport, tcp.Connection) and not transport.TLS
