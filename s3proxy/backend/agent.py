@@ -169,6 +169,7 @@ def _unwrapped(wrapped: Any) -> BackendResponse:
     Return the answer as it came: what treq makes of it decodes bodies.
     """
     request: BackendRequest = wrapped.request
+    response: BackendResponse
     response, request.response = request.response, None
     assert response is not None
     return response

@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import auto
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from typing import Protocol as Interface
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
@@ -18,7 +19,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from s3proxy.backend.faults import BackendFault
-from s3proxy.backend.request import BackendError, BackendRequest, backend_failure
+from s3proxy.backend.request import BackendError, BackendLimits, BackendRequest, backend_failure
 from s3proxy.backend.response import BackendResponse
 from s3proxy.backend.trouble import tls_fault
 from s3proxy.s3.errors import BadRequest
@@ -29,9 +30,6 @@ from s3proxy.s3.limits import MAX_HEAD_SIZE
 from s3proxy.transport.deadline import Deadline
 from s3proxy.transport.splice import MIN_SPLICED_SIZE, Splice, begin_splice
 from s3proxy.transport.writer import Buffer, DirectWriter, acknowledged_size, bound_socket_buffers, is_readable
-
-if TYPE_CHECKING:
-    from s3proxy.backend.pool import Pool
 
 _STATUS_LINE_START = b"HTTP/1."
 
@@ -55,6 +53,25 @@ class _Waiting(IdentityEnum):
     FOR_END = auto()
 
 
+class ConnectionPool(Interface):
+    """
+    What has the connections: an `s3proxy.backend.pool.Pool`, which says what each of these does.
+    """
+
+    reactor: Any
+    trails_heads: bool
+    ended_paused_seconds: float
+
+    @property
+    def limits(self) -> BackendLimits: ...
+
+    def connection_made(self, connection: Any) -> None: ...
+
+    def connection_lost(self, connection: Any) -> None: ...
+
+    def release(self, connection: Any) -> None: ...
+
+
 @implementer(IHandshakeListener)
 class BackendConnection(Protocol):
     """
@@ -70,7 +87,7 @@ class BackendConnection(Protocol):
 
     transport: Any
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: ConnectionPool) -> None:
         self._pool = pool
         self.ready: Deferred[BackendConnection] = Deferred(lambda ignored: self.abort())
         self._is_silent = True

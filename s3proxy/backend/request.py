@@ -5,7 +5,7 @@ What is asked of a backend, within which times, and why no answer came.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
@@ -14,9 +14,6 @@ from zope.interface import implementer
 
 from s3proxy.backend.faults import BackendFault
 from s3proxy.transport.writer import DEFAULT_SOCKET_BUFFER
-
-if TYPE_CHECKING:
-    from s3proxy.backend.response import BackendResponse
 
 DEFAULT_FIRST_BYTE_TIME = 60.0
 """
@@ -108,4 +105,4 @@ class BackendRequest:
     expects_continue: bool = False
     absoluteURI: bytes | None = None
     headers: Headers | None = None
-    response: BackendResponse | None = None
+    response: Any = None

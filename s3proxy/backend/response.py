@@ -5,7 +5,7 @@ A backend's answer: its head as it came, and its body at the pace of whoever tak
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any, Protocol, cast
 
 from twisted.internet.interfaces import IProtocol, IPushProducer
 from twisted.python.failure import Failure
@@ -14,12 +14,25 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 from zope.interface import implementer
 
+from s3proxy.backend.request import BackendRequest
 from s3proxy.s3.head import HeaderList, ResponseHead
 from s3proxy.transport.writer import Buffer, DirectWriter, SeesEachOctet
 
-if TYPE_CHECKING:
-    from s3proxy.backend.connection import BackendConnection
-    from s3proxy.backend.request import BackendRequest
+
+class AnsweringConnection(Protocol):
+    """
+    Where an answer comes from: an `s3proxy.backend.connection.BackendConnection`, which says what each of these does.
+    """
+
+    transport: Any
+
+    def claimed(self, response: Any) -> None: ...
+
+    def pause_answer(self) -> None: ...
+
+    def resume_answer(self) -> None: ...
+
+    def abort(self) -> None: ...
 
 
 class BodyReceiver(Protocol):
@@ -105,7 +118,7 @@ class BackendResponse:
         request: BackendRequest | None,
         head: ResponseHead,
         body_length: int | None,
-        connection: BackendConnection | None,
+        connection: AnsweringConnection | None,
     ) -> None:
         self.request = request
         self.head = head

@@ -8,9 +8,10 @@ import fcntl
 import struct
 import termios
 from collections.abc import Callable
+from datetime import datetime
 from enum import auto
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, ISSLTransport, ITCPTransport
 from twisted.internet.protocol import connectionDone
@@ -18,11 +19,13 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from zope.interface import implementer
 
-from s3proxy.frontend.admission import MIN_EVICTION_AGE
+from s3proxy.frontend.admission import MIN_EVICTION_AGE, ConnectionLimit
 from s3proxy.frontend.forwarded import UNKNOWN, Origin, believed_origin, why_not_believed
+from s3proxy.frontend.hangup import HangupWatch
 from s3proxy.frontend.hold import Hold
-from s3proxy.frontend.request import S3Request
-from s3proxy.frontend.times import DRAINED_KEEP_ALIVE
+from s3proxy.frontend.peers import Trust
+from s3proxy.frontend.request import ResourceSite, S3Request
+from s3proxy.frontend.times import DRAINED_KEEP_ALIVE, ClientTimes
 from s3proxy.s3.date import format_rfc1123
 from s3proxy.s3.error_xml import error_document
 from s3proxy.s3.errors import (
@@ -41,10 +44,6 @@ from s3proxy.s3.unreadable import why_unreadable
 from s3proxy.transport.deadline import Deadline
 from s3proxy.transport.splice import MIN_SPLICED_SIZE, Splice, begin_splice
 from s3proxy.transport.writer import FIRST_READ_SIZE, DirectWriter, stream_socket
-
-if TYPE_CHECKING:
-    from s3proxy.frontend.site import S3Site
-
 
 _HEAD_END = b"\r\n\r\n"
 
@@ -73,6 +72,47 @@ class _State(IdentityEnum):
     CLOSED = auto()
 
 
+class ChannelSite(ResourceSite, Protocol):
+    """
+    What has the connections: an `s3proxy.frontend.site.S3Site`, which says what each of these is.
+    """
+
+    reactor: Any
+    ended_paused_seconds: float
+
+    @property
+    def times(self) -> ClientTimes: ...
+
+    @property
+    def host_id(self) -> str: ...
+
+    @property
+    def limit(self) -> ConnectionLimit | None: ...
+
+    @property
+    def trust(self) -> Trust: ...
+
+    @property
+    def watch(self) -> HangupWatch: ...
+
+    @property
+    def is_draining(self) -> bool: ...
+
+    @property
+    def wall_clock(self) -> Callable[[], datetime]: ...
+
+    @property
+    def make_request_id(self) -> Callable[[], str]: ...
+
+    def connection_made(self, channel: Any) -> None: ...
+
+    def connection_lost(self, channel: Any) -> None: ...
+
+    def connection_refused(
+        self, channel: Any, error: S3Error, request_id: str, why: Callable[[], str] | None = None
+    ) -> None: ...
+
+
 @implementer(IHalfCloseableProtocol)
 class S3Channel(HTTPChannel):
     """
@@ -86,7 +126,7 @@ class S3Channel(HTTPChannel):
         origin: Whom the present request comes from.
     """
 
-    site: S3Site
+    site: ChannelSite
     peer: Any = None
     persistent: bool
     transport: Any

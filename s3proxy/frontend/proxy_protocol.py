@@ -12,26 +12,23 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from typing import Protocol as Interface
 
 from awscrt import checksums
 from twisted.internet.address import IPv4Address as TCP4Address
 from twisted.internet.address import IPv6Address as TCP6Address
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IProtocolFactory
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from s3proxy.frontend.admission import MIN_EVICTION_AGE
-from s3proxy.frontend.peers import parse_address
+from s3proxy.frontend.admission import MIN_EVICTION_AGE, ConnectionLimit
+from s3proxy.frontend.peers import Trust, parse_address
+from s3proxy.frontend.times import ClientTimes
 from s3proxy.s3.limits import MAX_PROXY_HEADER_SIZE, MAX_PROXY_LINE_SIZE
 from s3proxy.transport.deadline import Deadline
-
-if TYPE_CHECKING:
-    from twisted.internet.interfaces import IProtocolFactory
-
-    from s3proxy.frontend.site import S3Site
 
 _V1 = b"PROXY "
 _V2 = b"\r\n\r\n\0\r\nQUIT\n"
@@ -45,6 +42,28 @@ _INET, _INET6, _UNIX = 1, 2, 3
 _STREAM = 1
 _ADDRESSES_SIZE = {_INET: 12, _INET6: 36, _UNIX: 216}
 _CRC32C = 3
+
+
+class IntroducedSite(Interface):
+    """
+    What has the connections that begin with a header: an `s3proxy.frontend.site.S3Site`.
+    """
+
+    reactor: Any
+
+    @property
+    def times(self) -> ClientTimes: ...
+
+    @property
+    def limit(self) -> ConnectionLimit | None: ...
+
+    @property
+    def trust(self) -> Trust: ...
+
+    @property
+    def introduced(self) -> set[Any]: ...
+
+    def introduction_ended(self, connection: Any) -> None: ...
 
 
 class WrongProxyHeader(Exception):
@@ -304,7 +323,7 @@ class ProxyHeaderFactory(Factory):
 
     noisy = False
 
-    def __init__(self, wrapped: IProtocolFactory, site: S3Site) -> None:
+    def __init__(self, wrapped: IProtocolFactory, site: IntroducedSite) -> None:
         self.wrapped = wrapped
         self.site = site
 

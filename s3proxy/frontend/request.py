@@ -4,7 +4,8 @@ One request of a client: its head as soon as that is complete, then its body as 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable
+from typing import Any, Protocol, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer, IPushProducer
@@ -12,17 +13,78 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 from zope.interface import implementer
 
+from s3proxy.frontend.forwarded import Origin
 from s3proxy.frontend.hold import Hold
 from s3proxy.interfaces import IStreamedRequest, IStreamedResource
 from s3proxy.s3.errors import S3Error
 from s3proxy.s3.head import RequestHead
+from s3proxy.transport.deadline import Deadline
+from s3proxy.transport.writer import DirectWriter
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
-    from s3proxy.frontend.channel import S3Channel
-    from s3proxy.transport.deadline import Deadline
-    from s3proxy.transport.writer import DirectWriter
+class ResourceSite(Protocol):
+    """
+    Where a request finds its resource: an `s3proxy.frontend.site.S3Site`.
+    """
+
+    @property
+    def resource(self) -> Any:
+        """
+        The root of the resources.
+        """
+
+    def getResourceFor(self, request: Any) -> Any:
+        """
+        Traverse the resources by a request's path.
+        """
+
+
+class RequestChannel(Protocol):
+    """
+    The connection by which a request came: an `s3proxy.frontend.channel.S3Channel`, which says what each of these does.
+    """
+
+    transport: Any
+
+    @property
+    def site(self) -> ResourceSite: ...
+
+    @property
+    def origin(self) -> Origin: ...
+
+    @property
+    def writer(self) -> DirectWriter: ...
+
+    @property
+    def is_tls(self) -> bool: ...
+
+    def send_continue(self) -> None: ...
+
+    def body_wanted(self) -> None: ...
+
+    def start_head_deadline(self) -> Deadline: ...
+
+    def stop_splice(self) -> None: ...
+
+    def hold(self, reason: Hold) -> None: ...
+
+    def release(self, reason: Hold) -> None: ...
+
+    def hold_for_backend(self) -> None: ...
+
+    def release_for_backend(self) -> None: ...
+
+    def answer_begins(self) -> bool: ...
+
+    def when_answer_sent(self, sent: Callable[[], None]) -> None: ...
+
+    def registerProducer(self, producer: Any, streaming: bool) -> Any: ...
+
+    def unregisterProducer(self) -> Any: ...
+
+    def requestDone(self, request: Any) -> None: ...
+
+    def abort(self) -> None: ...
 
 
 @implementer(IStreamedRequest, IPushProducer)
@@ -41,9 +103,9 @@ class S3Request(Request):
     """
 
     defaultContentType = None
-    channel: S3Channel
+    channel: RequestChannel  # type: ignore[assignment]
 
-    def __init__(self, channel: S3Channel, head: RequestHead) -> None:
+    def __init__(self, channel: RequestChannel, head: RequestHead) -> None:
         self.channel = channel
         self.head = head
         self.origin = channel.origin
@@ -105,11 +167,12 @@ class S3Request(Request):
             self.bodyEnded()
 
     def _traverse(self) -> Any:
-        self.site = self.channel.site
+        site = self.channel.site
+        self.site = cast(Any, site)
         self.prepath: list[bytes] = []
         self.postpath = self.path[1:].split(b"/")
         try:
-            return self.site.getResourceFor(self)
+            return site.getResourceFor(self)
         except Exception:
             return None
 
