@@ -1,0 +1,3 @@
+"""
+The ``aws-chunked`` coding of bodies: chunks, their signatures, trailers and checksums.
+"""

@@ -1,0 +1,3 @@
+"""
+Where the keys of clients are kept.
+"""

@@ -1,0 +1,3 @@
+"""
+Connections of clients: heads, bodies, times, and the site that listens.
+"""

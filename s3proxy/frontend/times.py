@@ -5,12 +5,8 @@ How long a client may take.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from s3proxy.s3.limits import MIB
-
-if TYPE_CHECKING:
-    pass
 
 
 DRAINED_KEEP_ALIVE = 5.0

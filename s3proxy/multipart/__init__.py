@@ -1,0 +1,3 @@
+"""
+Multipart uploads that are kept here, for a storage system that has none.
+"""

@@ -1,0 +1,3 @@
+"""
+Uploads by HTML forms, and their policies.
+"""

@@ -1,0 +1,3 @@
+"""
+What S3 is, without any input or output: heads, addresses, operations, errors, documents.
+"""

@@ -1,0 +1,3 @@
+"""
+Signature Version 2.
+"""

@@ -1,0 +1,3 @@
+"""
+Signature Version 4, and its asymmetric form.
+"""

@@ -121,12 +121,13 @@ def load_settings() -> Settings:
     content = tomllib.loads(ROOMS.read_text("utf-8"))
     rooms = tuple(
         Room(
-            room["name"],
+            name,
             tuple(room["tests"]),
             tuple(room.get("without", ())),
             {file: tuple(tests) for file, tests in room.get("first", {}).items()},
         )
         for room in content["room"]
+        for name in (room["name"], *room.get("alike", ()))
     )
     return Settings(tuple(content["exclude_operators"]), tuple(content["harmless"]), rooms)
 

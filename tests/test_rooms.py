@@ -1,0 +1,79 @@
+"""
+The package is a hall of rooms: nothing else lies on its top, and no import leads back to where it began.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
+
+import pytest
+
+from tests.test_repository import ROOT
+
+PACKAGE = ROOT / "s3proxy"
+
+
+def imported(source: str, modules: Mapping[str, object]) -> Iterator[str]:
+    """
+    The package's modules that a source imports, for types only or not.
+    """
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in modules)
+        elif isinstance(node, ast.ImportFrom) and node.module in modules:
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                yield name if name in modules else node.module
+
+
+def modules() -> dict[str, str]:
+    """
+    The sources of the package by their modules' names.
+    """
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        found[name] = path.read_text("utf-8")
+    return found
+
+
+def circle(sources: Mapping[str, str]) -> list[str]:
+    """
+    A circle of imports, or nothing.
+    """
+    graph = {name: set(imported(source, sources)) - {name} for name, source in sources.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_import_leads_back() -> None:
+    """
+    Not even one that is made for types only.
+    """
+    assert circle(modules()) == []
+
+
+@pytest.mark.parametrize("back", ["import s3proxy.b", "from s3proxy import b", "from s3proxy.b import X", "import os"])
+def test_a_circle_is_found(back: str) -> None:
+    """
+    However it is closed.
+    """
+    sources = {
+        "s3proxy": "",
+        "s3proxy.a": f"from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    {back}",
+        "s3proxy.b": "def f():\n    from s3proxy.a import Y",
+    }
+
+    assert bool(circle(sources)) == (back != "import os")
+
+
+def test_nothing_lies_on_the_top() -> None:
+    """
+    Beside the rooms there is what embedders implement, and the mark of a typed package.
+    """
+    assert {path.name for path in PACKAGE.iterdir() if path.is_file()} == {"__init__.py", "interfaces.py", "py.typed"}
