@@ -38,8 +38,8 @@ def options_page() -> str:
     """
     parts = [
         "# Options\n\n" + NOTE + "The configuration is a TOML file: `twistd -n s3proxy --config s3proxy.toml`. "
-        "`s3proxy check FILE` tells every fault with its place. Unknown names are faults. Relative paths are meant "
-        "from where the file is.\n"
+        "`s3proxy check FILE` reports every error with its location. An unknown name is an error. A relative path "
+        "starts from the directory of the file.\n"
     ]
     for name, table in {**TABLES, "[[key]] of keys.toml": KeyTable}.items():
         about = " ".join((inspect.getdoc(table) or "").split("\n\n")[0].split())

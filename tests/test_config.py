@@ -241,18 +241,18 @@ def test_the_secret_is_in_no_repr(tmp_path: Path) -> None:
         (
             {"server": {"worker": 2}},
             "server.worker",
-            'unknown name (is "workers" meant?); accepted: listen, admin, workers, region, accepted_regions, ',
+            'unknown name (did you mean "workers"?); accepted: listen, admin, workers, region, accepted_regions, ',
         ),
         (
             {"servers": {}},
             "servers",
-            'unknown name (is "server" meant?); accepted: server, listener, backend, backend_key, route, cred',
+            'unknown name (did you mean "server"?); accepted: server, listener, backend, backend_key, route, cred',
         ),
         ({"server": {"listen": []}}, "server.listen", "a list of at least 1"),
         ({"server": {"listen": ["9000"]}}, "server.listen[0]", "a Twisted endpoint string"),
         ({"server": {"listen": ["haproxy:tcp:9000"]}}, "server.listen[0]", "a Twisted endpoint string"),
-        ({"server": {"listen": ["tcp:http"]}}, "server.listen[0]", '("http" is no number)'),
-        ({"server": {"listen": ["tcp:"]}}, "server.listen[0]", '("" is no number)'),
+        ({"server": {"listen": ["tcp:http"]}}, "server.listen[0]", '("http" is not a number)'),
+        ({"server": {"listen": ["tcp:"]}}, "server.listen[0]", '("" is not a number)'),
         ({"server": {"listen": ["tcp:65536"]}}, "server.listen[0]", "(65536 is not a port from 0 to 65535)"),
         ({"server": {"listen": ["tcp6:-1"]}}, "server.listen[0]", "(-1 is not a port from 0 to 65535)"),
         (
@@ -266,43 +266,55 @@ def test_the_secret_is_in_no_repr(tmp_path: Path) -> None:
             "(70000 is not a port from 0 to 65535)",
         ),
         ({"server": {"listen": ["tcp:1:interface=300.1.1.1"]}}, "server.listen[0]", "(interface=300.1.1.1: "),
-        ({"server": {"listen": ["unix:/nowhere/s.sock"]}}, "server.listen[0]", "(/nowhere: is no directory)"),
-        ({"server": {"listen": ["tcp:1:2:3:4:5"]}}, "server.listen[0]", "(it has too many or too few arguments)"),
+        ({"server": {"listen": ["unix:/nowhere/s.sock"]}}, "server.listen[0]", "(/nowhere: not a directory)"),
+        ({"server": {"listen": ["tcp:1:2:3:4:5"]}}, "server.listen[0]", "(too many or too few arguments)"),
         ({"server": {"listen": ["unix:"]}}, "server.listen[0]", "a Twisted endpoint string"),
-        ({"server": {"listen": ["systemd:domain=INET:index=7"]}}, "server.listen[0]", "systemd has given no such"),
+        ({"server": {"listen": ["systemd:domain=INET:index=7"]}}, "server.listen[0]", "systemd passed no such"),
         (
             {"server": {"listen": ["tcp:9000:interfaces=::1"]}},
             "server.listen[0]",
-            '("interfaces=" is no argument of it)',
+            '(unknown argument "interfaces=")',
         ),
         ({"server": {"listen": ["ssl:9000:privateKey=/nowhere"]}}, "server.listen[0]", "/nowhere"),
-        ({"server": {"region": "us east"}}, "server.region", "a region's name"),
-        ({"server": {"domains": ["S3.example.com"]}}, "server.domains[0]", "a host name in lower case"),
+        ({"server": {"region": "us east"}}, "server.region", "a region name"),
+        ({"server": {"domains": ["S3.example.com"]}}, "server.domains[0]", "a lowercase host name"),
         ({"server": {"domains": ["s3.example.com:80"]}}, "server.domains[0]", "without a port"),
-        ({"server": {"domains": ["s3..example.com"]}}, "server.domains[0]", "a host name"),
+        ({"server": {"domains": ["s3..example.com"]}}, "server.domains[0]", "a lowercase host name"),
         ({"server": {"refuse": ["v3"]}}, "server.refuse[0]", '"v4-header" | "v4-query" | "v4-form"'),
         ({"server": {"post": "memory"}}, "server.post", '"spool" | "stream"'),
-        ({"server": {"spool_directory": "/nowhere"}}, "server.spool_directory", "/nowhere: is no directory"),
+        ({"server": {"spool_directory": "/nowhere"}}, "server.spool_directory", "/nowhere: not a writable directory"),
         ({"anonymous": {"allow": "yes"}}, "anonymous.allow", "true | false"),
         ({"listener": [{}]}, "listener[0].endpoint", "required"),
         ({"backend": []}, "backend", "at least one"),
         ({"backend": [backend(name=None)]}, "backend[0].name", "required"),
         ({"backend": [backend(name="a b")]}, "backend[0].name", "letters, digits"),
-        ({"backend": [backend(), backend()]}, "backend[1].name", "is the name of backend[0] already"),
+        ({"backend": [backend(), backend()]}, "backend[1].name", "is already the name of backend[0]"),
         ({"backend": [backend(url="127.0.0.1:7480")]}, "backend[0].url", '"http://HOST[:PORT]"'),
         ({"backend": [backend(url="http://h:99999")]}, "backend[0].url", "Port out of range"),
         ({"backend": [backend(url="http://h:0")]}, "backend[0].url", '"http://HOST[:PORT]"'),
         ({"backend": [backend(url="http://")]}, "backend[0].url", '"http://HOST[:PORT]"'),
         ({"backend": [backend(url="http://h/?a")]}, "backend[0].url", '"http://HOST[:PORT]"'),
-        ({"backend": [backend(url="http://a:b@h/")]}, "backend[0].url", "keys have options of their own"),
+        ({"backend": [backend(url="http://a:b@h/")]}, "backend[0].url", "must not contain credentials"),
         ({"backend": [backend(url=None)]}, "backend[0]", "exactly one of url and urls"),
         ({"backend": [backend(urls=["http://i"])]}, "backend[0]", "exactly one of url and urls"),
-        ({"backend": [replicas("http://a", "http://a:80")]}, "backend[0].urls[1]", "a is there twice"),
-        ({"backend": [replicas("http://a", "https://b")]}, "backend[0].urls[1]", "begin and end as the first"),
-        ({"backend": [replicas("http://a", "http://b/c")]}, "backend[0].urls[1]", "begin and end as the first"),
+        ({"backend": [replicas("http://a", "http://a:80")]}, "backend[0].urls[1]", "duplicate address a"),
+        (
+            {"backend": [replicas("http://a", "https://b")]},
+            "backend[0].urls[1]",
+            "must have the scheme and the path of the first",
+        ),
+        (
+            {"backend": [replicas("http://a", "http://b/c")]},
+            "backend[0].urls[1]",
+            "must have the scheme and the path of the first",
+        ),
         ({"backend": [replicas("http://a", "b")]}, "backend[0].urls[1]", '"http://HOST[:PORT]"'),
-        ({"backend": [replicas("http://a", "http://b", unix_socket="s")]}, "backend[0].unix_socket", "for one url"),
-        ({"backend": [backend(health="up")]}, "backend[0].health", "a path of URLs"),
+        (
+            {"backend": [replicas("http://a", "http://b", unix_socket="s")]},
+            "backend[0].unix_socket",
+            "requires exactly one url",
+        ),
+        ({"backend": [backend(health="up")]}, "backend[0].health", "a URL path"),
         (
             {"backend": [backend(profile="ceph")]},
             "backend[0].profile",
@@ -313,7 +325,7 @@ def test_the_secret_is_in_no_repr(tmp_path: Path) -> None:
         (
             {"backend": [backend(commit="tail", spool_up_to="1 MiB")]},
             "backend[0].spool_up_to",
-            '`commit = "tail"` spools no body',
+            'has no effect with `commit = "tail"`',
         ),
         (
             {"backend": [backend(url="http://s3.Walrus.example:8773", profile="walrus-3.4", signature="v2")]},
@@ -323,13 +335,13 @@ def test_the_secret_is_in_no_repr(tmp_path: Path) -> None:
         (
             {"backend": [replicas("http://a.walrus", "http://b", profile="walrus-3.4", signature="v2")]},
             "backend[0].urls",
-            "name it by its address",
+            "use the IP address",
         ),
         ({"backend": [backend(payload="hash")]}, "backend[0].payload", '"auto" | "unsigned" | "chunks"'),
         (
             {"backend": [backend(signature="v2", payload="chunks")]},
             "backend[0].payload",
-            '"chunks" is for signature "v4", not "v2"',
+            '"chunks" requires signature "v4", not "v2"',
         ),
         (
             {"backend": [{"name": "b", "url": "http://h", "signature": "none", "payload": "chunks"}]},
@@ -339,22 +351,22 @@ def test_the_secret_is_in_no_repr(tmp_path: Path) -> None:
         ({"backend": [backend(access_key_id="a/b")]}, "backend[0].access_key_id", "an access key id"),
         ({"backend": [backend(access_key_id=None)]}, "backend[0].access_key_id", "required"),
         ({"backend": [backend(secret_access_key=None)]}, "backend[0]", "exactly one of"),
-        ({"backend": [backend(secret_access_key_env="X")]}, "backend[0]", "there are 2"),
+        ({"backend": [backend(secret_access_key_env="X")]}, "backend[0]", "2 are given"),
         ({"backend": [backend(secret_access_key=5)]}, "backend[0].secret_access_key", "this value is not accepted"),
         ({"backend": [backend(ca_file="/nowhere")]}, "backend[0].ca_file", "begins with https"),
         ({"backend": [backend(url="https://h", ca_file="/nowhere")]}, "backend[0].ca_file", "cannot be read"),
         (
             {"backend": [backend(url="https://h", client_certificate_file="/dev/null")]},
             "backend[0]",
-            "go together",
+            "must be set together",
         ),
         ({"backend_key": [backend_key(name=None)]}, "backend_key[0].name", "required"),
-        ({"backend_key": [backend_key(), backend_key()]}, "backend_key[1].name", "name of backend_key[0] already"),
+        ({"backend_key": [backend_key(), backend_key()]}, "backend_key[1].name", "already the name of backend_key[0]"),
         ({"backend_key": [backend_key(backend="c")]}, "backend_key[0].backend", '"c" is not accepted; accepted: "b"'),
-        ({"backend_key": [backend_key(access_key_id=None)]}, "backend_key[0].access_key_id", "required, and missing"),
+        ({"backend_key": [backend_key(access_key_id=None)]}, "backend_key[0].access_key_id", "missing required option"),
         ({"backend_key": [backend_key(access_key_id="a/b")]}, "backend_key[0].access_key_id", "an access key id"),
         ({"backend_key": [backend_key(secret_access_key=None)]}, "backend_key[0]", "exactly one of"),
-        ({"backend_key": [backend_key(secret_access_key_env="X")]}, "backend_key[0]", "there are 2"),
+        ({"backend_key": [backend_key(secret_access_key_env="X")]}, "backend_key[0]", "2 are given"),
         ({"backend_key": [backend_key(signature="none")]}, "backend_key[0].signature", "unknown name; accepted: name,"),
         (
             {"backend": [{"name": "b", "url": "http://h", "signature": "none"}], "backend_key": [backend_key()]},
@@ -362,18 +374,22 @@ def test_the_secret_is_in_no_repr(tmp_path: Path) -> None:
             'requests to "b" are not signed',
         ),
         (routed(("a", "d")), "route[0].backend", '"d" is not accepted; accepted: "b" | "c"'),
-        (routed(("", "c")), "route[0].bucket", "a bucket's name, or a pattern"),
+        (routed(("", "c")), "route[0].bucket", "a bucket name, or a pattern"),
         (routed(([], "c")), "route[0].bucket", "or a list of at least 1"),
-        (routed((["a", 5], "c")), "route[0].bucket[1]", "a bucket's name, or a pattern"),
-        (routed(("logs/*", "c")), "route[0].bucket", "no bucket has a slash"),
-        (routed(("a[9-0]", "c")), "route[0].bucket", "nothing is between the ends"),
-        (routed(("a", "b"), ("a", "c")), "route[1].bucket", '"a" is in route[0] already'),
-        (routed((["a", "a"], "c")), "route[0].bucket", '"a" is in route[0] already'),
-        (routed(("a*", "b"), (["x", "a?b*"], "c")), "route[1].bucket", 'never comes to matter: route[0] has "a*"'),
+        (routed((["a", 5], "c")), "route[0].bucket[1]", "a bucket name, or a pattern"),
+        (routed(("logs/*", "c")), "route[0].bucket", "bucket names contain no slashes"),
+        (routed(("a[9-0]", "c")), "route[0].bucket", "a range in it is empty"),
+        (routed(("a", "b"), ("a", "c")), "route[1].bucket", '"a" is already in route[0]'),
+        (routed((["a", "a"], "c")), "route[0].bucket", '"a" is already in route[0]'),
+        (routed(("a*", "b"), (["x", "a?b*"], "c")), "route[1].bucket", 'is unreachable: route[0] has "a*"'),
         (routed(("*", "b"), ("a", "c")), "route[1].bucket", 'route[0] has "*"'),
-        ({"anonymous": {"signed_buckets": ["a/*"]}}, "anonymous.signed_buckets[0]", "no bucket has a slash"),
-        ({"server": {"proxy_protocol": True}}, "server.proxy_protocol", "no use without trusted_peers"),
-        ({"server": {"trusted_forwarded": "forwarded"}}, "server.trusted_forwarded", "no use without trusted_peers"),
+        ({"anonymous": {"signed_buckets": ["a/*"]}}, "anonymous.signed_buckets[0]", "bucket names contain no slashes"),
+        ({"server": {"proxy_protocol": True}}, "server.proxy_protocol", "no effect unless trusted_peers is set"),
+        (
+            {"server": {"trusted_forwarded": "forwarded"}},
+            "server.trusted_forwarded",
+            "no effect unless trusted_peers is set",
+        ),
         ({"server": {"trusted_peers": ["10.0.0.1/8"]}}, "server.trusted_peers[0]", "has host bits set"),
         ({"server": {"trusted_peers": ["lb.example.com"]}}, "server.trusted_peers[0]", 'or "unix" for unix sockets'),
         (
@@ -382,7 +398,7 @@ def test_the_secret_is_in_no_repr(tmp_path: Path) -> None:
                 "listener": [{"endpoint": "tcp:1"}, {"endpoint": "tcp:2", "trusted_peers": []}],
             },
             "listener[1].proxy_protocol",
-            "no use without trusted_peers",
+            "no effect unless trusted_peers is set",
         ),
         ({"credentials": {"source": "keys.toml"}}, "credentials.source", '"file:PATH"'),
         ({"credentials": {"source": "ldap:x"}}, "credentials.source", '"file:PATH"'),
@@ -390,7 +406,7 @@ def test_the_secret_is_in_no_repr(tmp_path: Path) -> None:
         (
             {"limits": {"smal_body": 1}},
             "limits.smal_body",
-            'unknown name (is "small_body" meant?); accepted: small_body',
+            'unknown name (did you mean "small_body"?); accepted: small_body',
         ),
         ({"times": {"idle": "60s"}}, "times.idle", "a number of seconds from 0.1 to 86400"),
         ({"times": {"idle": 0}}, "times.idle", "a number of seconds"),
@@ -513,7 +529,7 @@ def test_a_secret_comes_from_the_environment() -> None:
     content = {"backend": [backend(secret_access_key=None, secret_access_key_env="BACKEND_SECRET")]}
 
     assert made(content, BACKEND_SECRET=SECRET).backends[0].secret_access_key == SECRET
-    assert "BACKEND_SECRET is not set" in faults_of(content)["backend[0].secret_access_key_env"]
+    assert "BACKEND_SECRET is unset" in faults_of(content)["backend[0].secret_access_key_env"]
 
 
 def test_every_option_has_a_sentence_and_what_it_accepts() -> None:
@@ -580,8 +596,11 @@ def test_the_command_line_names_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "--config FILE is required, or --backend"),
-        (("--config", "x", "--region", "r", "--listen", "tcp:1"), "--config excludes --listen, --region"),
+        ((), "either --config FILE or --backend"),
+        (
+            ("--config", "x", "--region", "r", "--listen", "tcp:1"),
+            "--config cannot be combined with --listen, --region",
+        ),
         (("--config", "/nowhere"), "/nowhere: No such file"),
         (("--backend", "h", "--backend-signature", "none"), '--backend: "h" is not accepted'),
         (("--backend", "http://h"), "--backend-access-key-id: is required"),
@@ -648,15 +667,15 @@ def test_faults_between_tables_are_told_beside_others(tmp_path: Path) -> None:
 
     faults = faults_of(content, tmp_path)
 
-    assert {place: message for place, message in faults.items() if "listens there" in message} == {
-        "server.listen[1]": "server.listen[0] listens there already",
-        "server.listen[3]": "server.listen[2] listens there already",
-        "server.admin": "server.listen[0] listens there already",
+    assert {place: message for place, message in faults.items() if "already used" in message} == {
+        "server.listen[1]": "the address is already used by server.listen[0]",
+        "server.listen[3]": "the address is already used by server.listen[2]",
+        "server.admin": "the address is already used by server.listen[0]",
     }
-    assert faults["backend[0].ca_file"] == f"{tmp_path}/ca.pem: holds no PEM certificate"
+    assert faults["backend[0].ca_file"] == f"{tmp_path}/ca.pem: contains no PEM certificate"
     assert faults["route[0].backend"] == '"d" is not accepted; accepted: "b" | "c"'
     assert faults["backend_key[0].backend"] == '"e" is not accepted; accepted: "b" | "c"'
-    assert faults["log.access"] == f"{tmp_path}/nowhere: is no directory"
+    assert faults["log.access"] == f"{tmp_path}/nowhere: not a directory"
     assert "KiB, MiB, GiB" in faults["limits.memory"]
     assert len(faults) == 11, faults
 

@@ -96,7 +96,7 @@ def test_all_faults_are_told_at_once() -> None:
         "basket",
     }
     assert faults["fruit[0].colours[1]"] == '"blue" is not accepted; accepted: "red" | "green"'
-    assert faults["fruit[1].name"] == "is required, and missing"
+    assert faults["fruit[1].name"] == "missing required option"
     assert faults["fruit[1].pips"] == "10 is not accepted; accepted: a whole number from 0 to 9"
     assert faults["basket"] == "unknown name; accepted: fruit, best"
     assert faults["fruit[2]"] == "must be a table"

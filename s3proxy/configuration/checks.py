@@ -74,7 +74,7 @@ def faults_between(file: ConfigurationFile, directory: Path) -> list[Fault]:
     return faults
 
 
-_OF_SEVERAL = re.compile("exactly one of|go together|is for|has no use|spools no body|must begin and end")
+_OF_SEVERAL = re.compile("exactly one of|must be set together|requires|is for|has no effect|must have the scheme")
 """
 Faults of one table's options together, which may be there only because one of them was taken out.
 """
@@ -150,7 +150,7 @@ def _check_addresses(file: ConfigurationFile, faults: list[Fault]) -> None:
             continue
         for other, taken in former.items():
             if excludes(address, taken):
-                faults.append(Fault(place, f"{other} listens there already"))
+                faults.append(Fault(place, f"the address is already used by {other}"))
                 break
         former[place] = address
 
@@ -173,7 +173,7 @@ def _check_trust(file: ConfigurationFile, faults: list[Fault]) -> None:
     for place, table in tables.items():
         for name in ("proxy_protocol", "trusted_forwarded"):
             if getattr(table, name) not in {False, "none"} and not table.trusted_peers:
-                faults.append(Fault(f"{place}.{name}", "has no use without trusted_peers"))
+                faults.append(Fault(f"{place}.{name}", "has no effect unless trusted_peers is set"))
 
 
 def _check_backends(file: ConfigurationFile, directory: Path, faults: list[Fault]) -> None:
@@ -188,22 +188,22 @@ def _check_backends(file: ConfigurationFile, directory: Path, faults: list[Fault
         _check_places(backend, place, faults)
         is_pair = (backend.client_certificate_file is None) == (backend.client_private_key_file is None)
         if not is_pair:
-            faults.append(Fault(place, "client_certificate_file and client_private_key_file go together"))
+            faults.append(Fault(place, "client_certificate_file and client_private_key_file must be set together"))
         if backend.payload == "chunks" and backend.signature != "v4":
-            faults.append(Fault(f"{place}.payload", f'"chunks" is for signature "v4", not "{backend.signature}"'))
+            faults.append(Fault(f"{place}.payload", f'"chunks" requires signature "v4", not "{backend.signature}"'))
         for name in ("ca_file", "client_certificate_file", "client_private_key_file"):
             path = getattr(backend, name)
             if path is None:
                 continue
             if not all(at.is_tls for at in backend.places):
-                faults.append(Fault(f"{place}.{name}", "is for a url which begins with https"))
+                faults.append(Fault(f"{place}.{name}", "requires a url that begins with https"))
             elif not os.access(directory / path, os.R_OK):
                 faults.append(Fault(f"{place}.{name}", f"{directory / path}: cannot be read"))
             elif (is_pair or name == "ca_file") and not _holds_pem(
                 directory / path, is_key=name == "client_private_key_file"
             ):
                 wanted = "private key" if name == "client_private_key_file" else "certificate"
-                faults.append(Fault(f"{place}.{name}", f"{directory / path}: holds no PEM {wanted}"))
+                faults.append(Fault(f"{place}.{name}", f"{directory / path}: contains no PEM {wanted}"))
 
 
 def _holds_pem(path: Path, *, is_key: bool) -> bool:
@@ -224,13 +224,17 @@ def _check_places(backend: BackendSettings, place: str, faults: list[Fault]) -> 
         return
     places = backend.places
     if backend.unix_socket is not None and len(places) > 1:
-        faults.append(Fault(f"{place}.unix_socket", "is for one url"))
+        faults.append(Fault(f"{place}.unix_socket", "requires exactly one url"))
     seen: set[str] = set()
     for number, at in enumerate(places):
         if at.authority in seen:
-            faults.append(Fault(f"{place}.urls[{number}]", f"{at.authority} is there twice"))
+            faults.append(Fault(f"{place}.urls[{number}]", f"duplicate address {at.authority}"))
         if (at.is_tls, at.service_path) != (places[0].is_tls, places[0].service_path):
-            faults.append(Fault(f"{place}.urls[{number}]", "must begin and end as the first: all are one storage"))
+            faults.append(
+                Fault(
+                    f"{place}.urls[{number}]", "must have the scheme and the path of the first one: all are one backend"
+                )
+            )
         seen.add(at.authority)
 
 
@@ -239,7 +243,7 @@ def _check_names(table: str, names: Iterable[str], faults: list[Fault]) -> None:
     for index, name in enumerate(names):
         first = seen.setdefault(name, index)
         if first != index:
-            faults.append(Fault(f"{table}[{index}].name", f'"{name}" is the name of {table}[{first}] already'))
+            faults.append(Fault(f"{table}[{index}].name", f'"{name}" is already the name of {table}[{first}]'))
 
 
 def _check_backend_keys(file: ConfigurationFile, faults: list[Fault]) -> None:
@@ -262,17 +266,17 @@ def _check_routes(file: ConfigurationFile, faults: list[Fault]) -> None:
             faults.append(Fault(f"{place}.backend", accepted_names(route.backend, backends)))
         for pattern in route.bucket:
             if pattern in former:
-                faults.append(Fault(f"{place}.bucket", f'"{pattern}" is in {former[pattern]} already'))
+                faults.append(Fault(f"{place}.bucket", f'"{pattern}" is already in {former[pattern]}'))
             elif first := next((known for known in former if covers(known, pattern)), None):
-                why = f'{former[first]} has "{first}", and the first which matches holds'
-                faults.append(Fault(f"{place}.bucket", f'"{pattern}" never comes to matter: {why}'))
+                why = f'{former[first]} has "{first}", and the first match applies'
+                faults.append(Fault(f"{place}.bucket", f'"{pattern}" is unreachable: {why}'))
             former.setdefault(pattern, place)
 
 
 def _check_spool(server: ServerSettings, directory: Path, faults: list[Fault]) -> None:
     path = directory / server.spool_directory
     if not path.is_dir() or not os.access(path, os.W_OK | os.X_OK):
-        faults.append(Fault("server.spool_directory", f"{path}: is no directory to write to"))
+        faults.append(Fault("server.spool_directory", f"{path}: not a writable directory"))
 
 
 def multipart_directory_of(server: ServerSettings, directory: Path) -> str | None:
@@ -282,7 +286,7 @@ def multipart_directory_of(server: ServerSettings, directory: Path) -> str | Non
 def _check_commit(file: ConfigurationFile, faults: list[Fault]) -> None:
     for index, backend in enumerate(file.backend):
         if backend.commit == "tail" and backend.spool_up_to is not None:
-            why = '`commit = "tail"` spools no body: leave one of the two out'
+            why = 'has no effect with `commit = "tail"`: remove one of the two'
             faults.append(Fault(f"backend[{index}].spool_up_to", why))
 
 
@@ -291,7 +295,7 @@ def _check_hosts(file: ConfigurationFile, faults: list[Fault]) -> None:
         misread = PROFILES[backend.profile].misread_hosts
         # Whichever it connects to, it tells the first one's host.
         if misread is not None and backend.places and misread.search(backend.places[0].authority) is not None:
-            why = f'a {backend.profile} takes what is before ".walrus" in its host for a bucket: name it by its address'
+            why = f'{backend.profile} reads what is before ".walrus" in its host as a bucket: use the IP address'
             option = "url" if backend.url is not None else "urls"
             faults.append(Fault(f"backend[{index}].{option}", why))
 
@@ -303,13 +307,13 @@ def _check_multipart(file: ConfigurationFile, directory: Path, faults: list[Faul
         may_keep = profile.keeps_former_parts and backend.multipart == "spool"
         if backend.multipart is not None and not (profile.lacks_multipart or may_keep):
             lacking = ", ".join(sorted(profile.name for profile in PROFILES.values() if profile.lacks_multipart))
-            why = f"a {backend.profile} has multipart uploads of its own; this is for profile {lacking}"
+            why = f"{backend.profile} supports multipart uploads; this option is for profile {lacking}"
             faults.append(Fault(place, why))
     named = multipart_directory_of(file.server, directory)
     if named is not None:
         path = Path(named)
         if not (path.is_dir() or path.parent.is_dir()):
-            faults.append(Fault("server.multipart_directory", f"{path.parent}: is no directory"))
+            faults.append(Fault("server.multipart_directory", f"{path.parent}: not a directory"))
 
 
 def _check_access_log(log: LogSettings, directory: Path, faults: list[Fault]) -> None:
@@ -317,6 +321,6 @@ def _check_access_log(log: LogSettings, directory: Path, faults: list[Fault]) ->
     if log.access in {"-", "none"}:
         return
     if not path.parent.is_dir():
-        faults.append(Fault("log.access", f"{path.parent}: is no directory"))
+        faults.append(Fault("log.access", f"{path.parent}: not a directory"))
     elif path.is_dir():
         faults.append(Fault("log.access", f"{path}: is a directory"))

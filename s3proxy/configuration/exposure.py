@@ -55,4 +55,4 @@ def exposed_files(configuration: Configuration, path: Path, settings: Settings) 
 
 
 def _whose(mode: int, of_others: int) -> str:
-    return "every user of this machine" if mode & of_others else "every user of its group"
+    return "every user of this machine" if mode & of_others else "every member of its group"

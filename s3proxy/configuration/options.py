@@ -78,10 +78,10 @@ def _check_endpoint(value: str) -> None:
         except OSError as error:
             raise NotAccepted(f"interface={address.interface}: {error.strerror}") from None
     elif address == "":
-        raise NotAccepted("it has no path")
+        raise NotAccepted("no path is given")
     elif address is not None and address.startswith("/") and not Path(address).parent.is_dir():
         # A relative path is meant from the working directory, which may be another one when the daemon starts.
-        raise NotAccepted(f"{Path(address).parent}: is no directory")
+        raise NotAccepted(f"{Path(address).parent}: not a directory")
 
 
 def _why_no_endpoint(error: Exception) -> str:
@@ -90,17 +90,17 @@ def _why_no_endpoint(error: Exception) -> str:
     """
     text = str(error)
     if isinstance(error, SSL.Error | crypto.Error):
-        return "its certificate or its private key cannot be read"
+        return "the certificate or the private key cannot be read"
     if found := re.search(r"unexpected keyword argument '(\w+)'", text):
-        return f'"{found[1]}=" is no argument of it'
+        return f'unknown argument "{found[1]}="'
     if found := re.search(r"missing \d+ required positional argument: '(\w+)'", text):
-        return f'"{found[1]}=" is missing'
+        return f'missing argument "{found[1]}="'
     if found := re.search(r"invalid literal for int\(\) with base \d+: '(.*)'", text):
-        return f'"{found[1]}" is no number'
+        return f'"{found[1]}" is not a number'
     if isinstance(error, LookupError):
-        return "systemd has given no such socket to this process"
+        return "systemd passed no such socket to this process"
     if isinstance(error, TypeError):
-        return "it has too many or too few arguments"
+        return "too many or too few arguments"
     return text or type(error).__name__
 
 
@@ -163,7 +163,7 @@ class _Asked:
 def _check_admin(value: str) -> None:
     _check_endpoint(value)
     if not re.search(r"^unix:|^tcp6?:.*\binterface=(127\.|\\:\\:1\b)", value):
-        raise NotAccepted("it must listen on loopback, or be a unix socket")
+        raise NotAccepted("must listen on loopback or be a unix socket")
 
 
 def _check_url(value: str) -> None:
@@ -175,7 +175,7 @@ def _check_url(value: str) -> None:
     if not value.isascii() or url.scheme not in {"http", "https"} or not url.hostname or port == 0:
         raise NotAccepted
     if "@" in url.netloc:
-        raise NotAccepted("keys have options of their own")
+        raise NotAccepted("must not contain credentials; use access_key_id and secret_access_key")
     if "?" in value or "#" in value or " " in value:
         raise NotAccepted
 
@@ -217,9 +217,9 @@ def _check_path(value: str) -> None:
 
 def _check_pattern(value: str) -> None:
     if "/" in value:
-        raise NotAccepted("no bucket has a slash in its name")
+        raise NotAccepted("bucket names contain no slashes")
     if "(?!)" in fnmatch.translate(value):
-        raise NotAccepted("nothing is between the ends of its range")
+        raise NotAccepted("a range in it is empty")
 
 
 ENDPOINT = text(
@@ -228,16 +228,16 @@ ENDPOINT = text(
 )
 ADMIN = text('a Twisted endpoint string on loopback, like "tcp:9001:interface=127.0.0.1"', _check_admin)
 URL = text('"http://HOST[:PORT]" or "https://HOST[:PORT]"', _check_url)
-REQUEST_PATH = text('a path of URLs, like "/healthcheck"', _check_path)
-DOMAIN = text('a host name in lower case without a port, like "s3.example.com"', _check_domain)
+REQUEST_PATH = text('a URL path, like "/healthcheck"', _check_path)
+DOMAIN = text('a lowercase host name without a port, like "s3.example.com"', _check_domain)
 PEER = text('a network like "10.0.0.0/8", an address, or "unix" for unix sockets', _check_peer)
-REGION = text('a region\'s name, like "us-east-1"', _check_word)
-NAME = text("letters, digits, dots, hyphens and underscores, at most 64", _check_word)
+REGION = text('a region name, like "us-east-1"', _check_word)
+NAME = text("at most 64 letters, digits, dots, hyphens and underscores", _check_word)
 ACCESS_KEY_ID = text("an access key id of at most 128 characters", _check_access_key_id)
 SECRET = text("printable text", is_secret=True)
-FILE = text("the path of a file; a relative one is meant from where the configuration file is")
+FILE = text("a path; a relative path starts from the directory of the configuration file")
 ENVIRONMENT = text("the name of an environment variable")
-PATTERN = text('a bucket\'s name, or a pattern like "public-*"', _check_pattern)
+PATTERN = text('a bucket name, or a pattern like "public-*"', _check_pattern)
 SOURCE = text('"file:PATH"', _check_source)
 
 
@@ -289,81 +289,83 @@ class Place:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
     """
-    What holds for every listener which does not say otherwise.
+    Options of the daemon, and the defaults of every listener.
     """
 
     listen: tuple[str, ...] = option(
         list_of(ENDPOINT, at_least=1),
-        "Where clients connect. Listeners which differ in region or domains are `[[listener]]` tables instead.",
+        "The endpoints where clients connect. Listeners with different regions or domains need `[[listener]]` tables "
+        "instead.",
         None,
-        told=DEFAULT_LISTEN + ", unless there is a `[[listener]]`",
+        told=DEFAULT_LISTEN + ", if there is no `[[listener]]`",
     )
     admin: str | None = option(
-        ADMIN, "Where `/health`, `/ready` and `/metrics` are served.", None, told="they are not served"
+        ADMIN, "The endpoint that serves `/health`, `/ready` and `/metrics`.", None, told="not served"
     )
     workers: int = option(
         count(1, 256),
-        "Processes which serve. Two or more have a supervisor, which starts one anew when it dies; all share the "
-        "sockets, and the limits hold for them together.",
+        "The number of worker processes. If there are two or more, a supervisor replaces a worker that dies. The "
+        "workers share the sockets and the limits.",
         1,
     )
-    region: str = option(REGION, "The region which clients must have signed for.", "us-east-1")
-    accepted_regions: tuple[str, ...] = option(
-        list_of(REGION), "Further regions which clients may have signed for.", ()
-    )
+    region: str = option(REGION, "The region that clients must sign for.", "us-east-1")
+    accepted_regions: tuple[str, ...] = option(list_of(REGION), "Additional regions that clients may sign for.", ())
     domains: tuple[str, ...] = option(
         list_of(DOMAIN),
-        "Domains below which a host name begins with a bucket. Any other host means that the path begins with it.",
+        "Domains for virtual-hosted-style requests: a host name below one of them begins with the bucket. With any "
+        "other host, the path begins with the bucket.",
         (),
     )
     refuse: tuple[str, ...] = option(
-        list_of(choice(*SWITCHES)), "Kinds of signatures and of payloads which are switched off.", ()
+        list_of(choice(*SWITCHES)), "Types of signatures and payloads that are refused.", ()
     )
     post: str = option(
         choice("spool", "stream"),
-        "How the file of a browser's form is kept from being committed before it is verified. `spool` verifies it on "
-        "disk first. `stream` predicts its length, and refuses a form with fields after its file.",
+        "How the file of a POST form is verified before the backend can commit it. `spool` verifies it on disk "
+        "first. `stream` predicts its length, and refuses a form with fields after the file.",
         "spool",
     )
     replay_window: float = option(
         seconds(0, DAY),
-        "A signed request which changes something is let pass once within this time; 0 lets it pass again. Each "
-        "process remembers its own requests.",
+        "A signed request that changes something is accepted only once within this time. 0 turns the check off. Each "
+        "process remembers only its own requests.",
         0.0,
     )
     spool_directory: str = option(
         FILE,
-        "Where bodies are kept which must be verified whole and are too large for memory.",
+        "The directory for bodies that must be verified as a whole and are too large for memory.",
         "/var/tmp",  # noqa: S108
     )
     multipart_directory: str | None = option(
         FILE,
-        "Where parts of uploads are kept for a storage that has no multipart uploads, until they are complete. It is "
-        "made with mode 0700, must be the daemon's own, and must outlive a restart of the machine: on no tmpfs. No two "
-        "daemons can have the same.",
+        "The directory that keeps the parts of an upload until it is complete, for a backend without multipart "
+        "uploads. It is created with mode 0700, must belong to the daemon's user, and must survive a restart of the "
+        "machine, so it must not be on a tmpfs. Two daemons cannot share a directory.",
         None,
-        told="the first of these that the daemon's user can have: `multipart` in systemd's `STATE_DIRECTORY`; "
+        told="the first of these that the daemon's user can use: `multipart` in systemd's `STATE_DIRECTORY`; "
         "`/var/lib/s3proxy/multipart`; `s3proxy/multipart` in `$XDG_STATE_HOME` or `~/.local/state`",
     )
     host_id: str = option(
-        text("printable text"), "The text of `HostId` in errors and of `x-amz-id-2`: names this process.", "s3proxy"
+        text("printable text"),
+        "The value of `HostId` in errors and of `x-amz-id-2`. It identifies this process.",
+        "s3proxy",
     )
     trusted_peers: tuple[str, ...] = option(
         list_of(PEER),
-        "Proxies in front of this one: they may say who their clients are, as the next two options let them. Loopback "
-        "is not among them unless it is listed.",
+        "Proxies in front of s3proxy. They may report who their clients are, as the next two options allow. Loopback "
+        "is trusted only if it is listed.",
         (),
     )
     proxy_protocol: bool = option(
         boolean(),
-        "Whether each connection of `trusted_peers` begins with a PROXY header, version 1 or 2, before TLS. One which "
-        "does not is closed. Others need none, and theirs is no request.",
+        "Whether each connection from `trusted_peers` begins with a PROXY header, version 1 or 2, before TLS. A "
+        "connection without one is closed. Other peers send none; a PROXY header from them is an invalid request.",
         default=False,
     )
     trusted_forwarded: str = option(
         choice(*FORWARDED),
-        "Headers of `trusted_peers` which count: `X-Forwarded-For`, `-Host` and `-Proto`, or `Forwarded`. The host in "
-        "them is the only one then, for signatures as for everything else. Those of others are dropped.",
+        "Which headers of `trusted_peers` are used: `X-Forwarded-For`, `-Host` and `-Proto`, or `Forwarded`. Their "
+        "host replaces the Host header, also for signatures. The same headers of other peers are dropped.",
         "none",
     )
 
@@ -371,119 +373,142 @@ class ServerSettings:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListenerSettings:
     """
-    One place where clients connect.
+    One endpoint where clients connect, with options of its own.
     """
 
-    endpoint: str = option(ENDPOINT, "Where clients connect.")
-    region: str = option(REGION, "The region which its clients must have signed for.", None, told="the server's")
-    accepted_regions: tuple[str, ...] = option(list_of(REGION), "Further ones.", None, told="the server's")
-    domains: tuple[str, ...] = option(list_of(DOMAIN), "Its domains.", None, told="the server's")
-    refuse: tuple[str, ...] = option(list_of(choice(*SWITCHES)), "What is switched off.", None, told="the server's")
-    post: str = option(choice("spool", "stream"), "How it takes forms.", None, told="the server's")
-    trusted_peers: tuple[str, ...] = option(list_of(PEER), "Proxies in front of it.", None, told="the server's")
-    proxy_protocol: bool = option(
-        boolean(), "Whether their connections begin with a PROXY header.", None, told="the server's"
+    endpoint: str = option(ENDPOINT, "The endpoint where clients connect.")
+    region: str = option(REGION, "The region that its clients must sign for.", None, told="as in `[server]`")
+    accepted_regions: tuple[str, ...] = option(
+        list_of(REGION), "Additional regions that its clients may sign for.", None, told="as in `[server]`"
     )
-    trusted_forwarded: str = option(choice(*FORWARDED), "Which of their headers count.", None, told="the server's")
+    domains: tuple[str, ...] = option(
+        list_of(DOMAIN), "Its domains for virtual-hosted-style requests.", None, told="as in `[server]`"
+    )
+    refuse: tuple[str, ...] = option(
+        list_of(choice(*SWITCHES)), "Types of signatures and payloads that it refuses.", None, told="as in `[server]`"
+    )
+    post: str = option(
+        choice("spool", "stream"), "How the file of a POST form is verified.", None, told="as in `[server]`"
+    )
+    trusted_peers: tuple[str, ...] = option(list_of(PEER), "The proxies in front of it.", None, told="as in `[server]`")
+    proxy_protocol: bool = option(
+        boolean(),
+        "Whether connections from its `trusted_peers` begin with a PROXY header.",
+        None,
+        told="as in `[server]`",
+    )
+    trusted_forwarded: str = option(
+        choice(*FORWARDED), "Which headers of its `trusted_peers` are used.", None, told="as in `[server]`"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackendSettings:
     """
-    One storage system, and our account on it.
+    One storage system, and the account that s3proxy uses on it.
     """
 
-    name: str = option(NAME, "What the log, and a key's `backend`, call it. No two are alike.")
+    name: str = option(NAME, "The name of the backend in the log and in a key's `backend`. It must be unique.")
     url: str | None = option(
         URL,
-        "Where it is. A path is the one below which its buckets are. Exactly one of this option and the next says it.",
+        "The URL of the backend. If it has a path, the buckets are below that path. Exactly one of `url` and `urls` "
+        "is required.",
         None,
     )
     urls: tuple[str, ...] = option(
         list_of(URL, at_least=1),
-        "All places where it is: each can answer each request, and is told the first one's host. A request goes to "
-        "the one with the fewest connections in use, and to another when nobody is there.",
+        "All URLs of the backend. Each must be able to serve each request, and receives the host of the first one. A "
+        "request goes to the URL with the fewest connections in use, and to another one if that cannot be reached.",
         (),
     )
     health: str | None = option(
         REQUEST_PATH,
-        "What each of `urls` is asked for, unsigned, to see whether it works: any answer below 500 says so. The "
-        "profile's own question has answers of its own.",
+        "The path of the unsigned request that checks the health of each of `urls`. Any status below 500 means that "
+        "it works. The profile's own health check defines its own statuses.",
         None,
         told="the profile's",
     )
-    profile: str = option(choice(*PROFILES), "What kind of storage it is.", "generic")
-    signature: str = option(choice("v4", "v2", "none"), "How requests to it are signed.", "v4")
+    profile: str = option(choice(*PROFILES), "The type of storage system.", "generic")
+    signature: str = option(choice("v4", "v2", "none"), "How requests to the backend are signed.", "v4")
     payload: str = option(
         choice("auto", "unsigned", "chunks"),
-        "What Signature V4 covers of a body. `auto`: its hash where that is known, else nothing. `unsigned`: nothing, "
-        "for a backend which takes no hashes. `chunks`: its hash where that is known, else what streams is sent in "
-        "chunks of 64 KiB, each of them signed, and so is a trailer. Where the profile takes trailers, a body whose "
-        "checksum follows it is sent in chunks whatever this says, without signatures unless it says `chunks`.",
+        "What Signature V4 covers of a body. `auto`: its hash if it is known, otherwise nothing. `unsigned`: "
+        "nothing, for a backend that accepts no hashes. `chunks`: its hash if it is known; otherwise the body is "
+        "sent in signed chunks of 64 KiB, and a trailer is signed, too. If the profile accepts trailers, a body with "
+        "a trailing checksum is always sent in chunks; these are signed only with `chunks`.",
         "auto",
     )
-    region: str = option(REGION, "The region which requests to it are signed for.", None, told="the server's")
-    access_key_id: str | None = option(ACCESS_KEY_ID, "Our key there. Required unless `signature` is `none`.", None)
-    secret_access_key: str | None = option(
-        SECRET, "Its secret. Exactly one of this option and the next two says it.", None
+    region: str = option(
+        REGION, "The region that requests to the backend are signed for.", None, told="as in `[server]`"
     )
-    secret_access_key_file: str | None = option(FILE, "A file whose one line is the secret.", None)
-    secret_access_key_env: str | None = option(ENVIRONMENT, "A variable whose value is the secret.", None)
+    access_key_id: str | None = option(
+        ACCESS_KEY_ID, "The access key id that s3proxy uses. Required unless `signature` is `none`.", None
+    )
+    secret_access_key: str | None = option(
+        SECRET, "The secret of that key. Exactly one of this option and the next two is required.", None
+    )
+    secret_access_key_file: str | None = option(FILE, "A file that contains the secret as its only line.", None)
+    secret_access_key_env: str | None = option(ENVIRONMENT, "An environment variable that contains the secret.", None)
     commit: str | None = option(
         choice("tail", "spool"),
-        "How a body is kept from being committed before it is verified. `tail` withholds its last bytes until then. "
-        "`spool` verifies it on disk first, for a backend which would commit a short body.",
+        "How a body is verified before the backend can commit it. `tail` withholds its last bytes until it is "
+        "verified. `spool` verifies it on disk first, for a backend that would commit a truncated body.",
         None,
-        told="`tail`; for Walrus and the OSG `spool` up to 64 MiB, because each cut body may cost them a thread",
+        told="`tail`; for Walrus and the OSG `spool` up to 64 MiB, because each truncated body may cost them a thread",
     )
     spool_up_to: int | None = option(
         size(1, 5 * 1024 * GIB),
-        "Bytes of a body up to which `spool` holds. The last bytes of a larger one are withheld, as by `tail`.",
+        "The largest body that is spooled. Of a larger body the last bytes are withheld, as with `tail`.",
         None,
-        told="all bodies, if `commit` is `spool`",
+        told="no limit, if `commit` is `spool`",
     )
     lossy_headers: str = option(
         choice("drop", "refuse"),
-        "What happens to an object with a header that S3 stores and the profile's storage does not, such as "
-        "`Cache-Control` at `walrus-3.4`. `drop`: it is stored without, and `s3proxy_lost_headers` counts it. "
-        "`refuse`: 501 NotImplemented, and nothing is stored.",
+        "What happens to an object with a header that S3 stores and the profile's backend does not, such as "
+        "`Cache-Control` with `walrus-3.4`. `drop`: the object is stored without the header, and "
+        "`s3proxy_lost_headers` counts it. `refuse`: 501 NotImplemented, and nothing is stored.",
         "drop",
     )
     multipart: str | None = option(
         choice("spool", "refuse"),
-        "What becomes of multipart uploads at a storage that has none. `spool` keeps the parts in "
-        "`multipart_directory`, and sends the whole object when the upload is completed. `refuse` answers 501 "
-        "NotImplemented. Only for a profile whose storage has none: walrus-3.4. walrusbackend-4.x has its own, and "
-        "takes `spool` as well: an object that it got in parts cannot be replaced there.",
+        "How multipart uploads are handled for a backend that does not support them. `spool` keeps the parts in "
+        "`multipart_directory`, and sends the whole object when the upload is completed. `refuse` returns 501 "
+        "NotImplemented. Only for a profile without multipart uploads: walrus-3.4. walrusbackend-4.x supports them, "
+        "and accepts `spool` as well, because it cannot replace an object that was uploaded in parts.",
         None,
-        told="`spool`, if any directory can be used",
+        told="`spool`, if a directory can be used",
     )
     extensions: tuple[str, ...] | None = option(
         list_of(
             choice(
                 *sorted(EXTENSIONS),
                 *sorted(ALL_OPERATIONS),
-                accepted="the name of an extension or of an operation of S3",
+                accepted="the name of an extension or of an S3 operation",
             )
         ),
-        "What clients may ask for beyond the profile: functions that are not S3's, or S3 operations that the profile "
-        "does not list, by their API name. [Operations](operations.md) has all names.",
+        "What clients may request beyond the profile: functions that S3 does not have, or S3 operations that the "
+        "profile does not list, by their API name. [Operations](operations.md) lists all names.",
         None,
-        told="the profile's own choice",
+        told="as in the profile",
     )
     conditions: str = option(
         choice("refuse", "check", "pass"),
-        "What becomes of a condition that its profile says it ignores: of a write, or who is to have the bucket "
-        "(`x-amz-expected-bucket-owner`). `refuse` answers 501: a client takes it for a lock, or for a check. `check` "
-        "judges that of a write by a HEAD before it, which is no lock between two clients, and refuses the other. "
-        "`pass` sends it, to a backend that has come to know it.",
+        "How a condition is handled that the backend ignores according to its profile: the condition of a write, or "
+        "the expected bucket owner (`x-amz-expected-bucket-owner`). `refuse` returns 501, because clients rely on it "
+        "as a lock or a check. `check` evaluates the condition of a write with a HEAD request before it, which is "
+        "not a lock between two clients, and refuses an expected bucket owner. `pass` forwards the condition, for a "
+        "backend that supports it in spite of its profile.",
         "refuse",
     )
-    forwarded: str = option(choice(*FORWARDED), "The headers which tell it who the client is.", "none")
-    connections: int = option(count(1, 65536), "The most connections to it at a time, to each of `urls`.", 4096)
-    unix_socket: str | None = option(FILE, "A unix socket to connect to, in place of the URL's host and port.", None)
-    ca_file: str | None = option(FILE, "PEM certificates which its own must descend from.", None, told="the system's")
-    client_certificate_file: str | None = option(FILE, "A PEM certificate to show to it, with its chain.", None)
+    forwarded: str = option(choice(*FORWARDED), "The headers that tell the backend who the client is.", "none")
+    connections: int = option(count(1, 65536), "The maximum number of concurrent connections to each of `urls`.", 4096)
+    unix_socket: str | None = option(FILE, "A unix socket to connect to, instead of the URL's host and port.", None)
+    ca_file: str | None = option(
+        FILE, "PEM certificates of the authorities that may issue the backend's certificate.", None, told="the system's"
+    )
+    client_certificate_file: str | None = option(
+        FILE, "The PEM client certificate to present to the backend, with its chain.", None
+    )
     client_private_key_file: str | None = option(FILE, "The PEM private key of that certificate.", None)
 
     @property
@@ -507,195 +532,219 @@ class BackendSettings:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackendKeySettings:
     """
-    A further key of ours on a backend, for the clients' keys which name it.
+    An additional key of s3proxy on a backend, for the client keys that name it.
     """
 
-    name: str = option(NAME, "What a key's `backend_key` calls it. No two are alike.")
-    backend: str = option(NAME, "The name of its `[[backend]]`, whose region and kind of signature are its own.")
-    access_key_id: str = option(ACCESS_KEY_ID, "What the backend calls it.")
+    name: str = option(NAME, "The name of the backend key in a key's `backend_key`. It must be unique.")
+    backend: str = option(NAME, "The name of its `[[backend]]`, whose region and signature version it uses.")
+    access_key_id: str = option(ACCESS_KEY_ID, "The access key id on the backend.")
     secret_access_key: str | None = option(
-        SECRET, "Its secret. Exactly one of this option and the next two says it.", None
+        SECRET, "The secret of that key. Exactly one of this option and the next two is required.", None
     )
-    secret_access_key_file: str | None = option(FILE, "A file whose one line is the secret.", None)
-    secret_access_key_env: str | None = option(ENVIRONMENT, "A variable whose value is the secret.", None)
+    secret_access_key_file: str | None = option(FILE, "A file that contains the secret as its only line.", None)
+    secret_access_key_env: str | None = option(ENVIRONMENT, "An environment variable that contains the secret.", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteSettings:
     """
-    Buckets which are not at the first backend. The first route which matches a bucket holds for it.
+    Buckets that are not on the first backend. The first route that matches a bucket applies.
     """
 
     bucket: tuple[str, ...] = option(
         one_or_list_of(PATTERN),
-        "The buckets. `*` stands for any letters, `?` for one, `[ab]` for one of some; case counts.",
+        "Bucket names or patterns. `*` matches any characters, `?` matches one character, `[ab]` matches one of the "
+        "listed characters. Matching is case-sensitive.",
     )
-    backend: str = option(NAME, "The name of the `[[backend]]` where they are.")
+    backend: str = option(NAME, "The name of the `[[backend]]` that has these buckets.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CredentialsSettings:
     """
-    Where clients' keys are looked up.
+    Where client keys are looked up.
     """
 
-    source: str = option(SOURCE, "A keys file; it is read again on SIGHUP.", "file:keys.toml")
+    source: str = option(SOURCE, "The keys file. It is read again on SIGHUP.", "file:keys.toml")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnonymousSettings:
     """
-    What requests without a signature may do.
+    What requests without a signature are allowed to do.
     """
 
     allow: bool = option(
-        boolean(), "Whether they go on to the backend, unsigned, so that its own policy decides.", default=False
+        boolean(),
+        "Whether they are forwarded to the backend without a signature, so that its own policy decides.",
+        default=False,
     )
     signed_buckets: tuple[str, ...] = option(
-        list_of(PATTERN), "Buckets which anybody may read: GET and HEAD are signed with the backend's key.", ()
+        list_of(PATTERN), "Buckets that anyone may read: GET and HEAD requests are signed with the backend's key.", ()
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """
-    How large things may be.
+    Limits on sizes, connections and rates.
     """
 
     small_body: int = option(
         size(0, 4 * MIB),
-        "Up to this size, decoded, a body is verified whole before a backend hears of it.",
+        "A body of up to this decoded size is verified as a whole before anything is sent to the backend.",
         SMALL_BODY_SIZE,
     )
     xml_body: int = option(
-        size(64 * KIB, 64 * MIB), "The XML of an operation; it is always verified whole.", MAX_XML_BODY_SIZE
+        size(64 * KIB, 64 * MIB),
+        "The size of an operation's XML body. It is always verified as a whole.",
+        MAX_XML_BODY_SIZE,
     )
-    object_size: int = option(size(1, 5 * 1024 * GIB), "One object or part of an upload.", MAX_OBJECT_SIZE)
+    object_size: int = option(
+        size(1, 5 * 1024 * GIB), "The size of one object, or of one part of an upload.", MAX_OBJECT_SIZE
+    )
     breaker_failures: int = option(
         count(0, 1_000_000),
-        "Failures in a row, of reaching a backend or of getting an answer in time, after which it is not asked for a "
-        "while; 0 for never.",
+        "After this many consecutive failures to connect to a backend or to receive a response in time, the backend "
+        "gets no requests for a while. 0 turns this off.",
         5,
     )
     connections: int = option(
         count(1, 1_000_000),
-        "Connections of clients. At this many the idle ones are closed which have waited longest, then new ones wait "
-        "in the kernel's queue. No more than the process's file descriptors leave: each backend's `connections` are "
-        "kept twice, or half of all.",
+        "Client connections. At this number the connections that have been idle longest are closed; then new ones "
+        "wait in the kernel's queue. File descriptors can lower the number: twice each backend's `connections` are "
+        "reserved, or half of all descriptors.",
         16_384,
     )
     connections_per_address: int = option(
-        count(0, 1_000_000), "The same from one address; more are answered 503 SlowDown. 0 for no bound.", 0
+        count(0, 1_000_000),
+        "Client connections from one address. Further ones receive 503 SlowDown. 0 for no limit.",
+        0,
     )
     memory: int = option(
         size(16 * MIB, 1024 * GIB),
-        "Bodies, and documents of backends, that are held in memory, all together. They count as they arrive. New "
-        "requests wait before their body is read; one above 64 KiB is not read on until others have ended.",
+        "The total size of bodies and backend documents in memory. They count as they arrive. New requests wait "
+        "before their body is read; a body above 64 KiB is paused until other requests have ended.",
         256 * MIB,
     )
-    requests: int = option(count(0, 1_000_000), "Requests at a time; further ones wait. 0 for no bound.", 0)
-    bodies: int = option(count(0, 1_000_000), "Requests with a body at a time; 0 for no bound.", 0)
-    requests_per_second: int = option(count(0, 1_000_000_000), "Requests a second; 0 for no bound.", 0)
+    requests: int = option(count(0, 1_000_000), "Concurrent requests. Further ones wait. 0 for no limit.", 0)
+    bodies: int = option(count(0, 1_000_000), "Concurrent requests with a body. 0 for no limit.", 0)
+    requests_per_second: int = option(count(0, 1_000_000_000), "Requests per second. 0 for no limit.", 0)
     bytes_per_second: int = option(
-        size(0, 1024 * GIB), "Bytes of bodies a second, both ways together; 0 for no bound.", 0
+        size(0, 1024 * GIB), "Body bytes per second, in both directions together. 0 for no limit.", 0
     )
-    key_requests: int = option(count(0, 1_000_000), "As `requests`, for each key which says nothing itself.", 0)
-    key_bodies: int = option(count(0, 1_000_000), "As `bodies`, for each such key.", 0)
-    key_requests_per_second: int = option(count(0, 1_000_000_000), "As `requests_per_second`, for each such key.", 0)
-    key_bytes_per_second: int = option(size(0, 1024 * GIB), "As `bytes_per_second`, for each such key.", 0)
+    key_requests: int = option(count(0, 1_000_000), "Like `requests`, for each key that does not set its own limit.", 0)
+    key_bodies: int = option(count(0, 1_000_000), "Like `bodies`, for each such key.", 0)
+    key_requests_per_second: int = option(count(0, 1_000_000_000), "Like `requests_per_second`, for each such key.", 0)
+    key_bytes_per_second: int = option(size(0, 1024 * GIB), "Like `bytes_per_second`, for each such key.", 0)
     key_memory: int | None = option(
         size(0, 1024 * GIB),
-        "As `memory`, for each key, for all anonymous requests together, and for all forms together that nobody has "
-        "signed yet. 0 for no bound.",
+        "Like `memory`, for each key, for all anonymous requests together, and for all POST forms together whose key "
+        "is not known yet. 0 for no limit.",
         None,
         told="a quarter of `memory`",
     )
     minimum_rate: int = option(
         size(0, GIB),
-        "Bytes a second of a body, on average, below which a client counts as idle; 0 for none. Time in which the "
-        "proxy holds it does not count.",
+        "A client whose body arrives at a lower average rate, in bytes per second, counts as idle. 0 for no minimum. "
+        "Time in which the proxy pauses the client does not count.",
         0,
     )
     unknown_length: str = option(
         choice("refuse", "spool"),
-        "What becomes of the PUT of an object in chunked transfer coding that does not say its length: `refuse` "
-        "answers 501 NotImplemented, as S3 does; `spool` verifies it on disk first. One with neither a length nor that "
-        "coding is answered 411 MissingContentLength in any case.",
+        "How a PutObject request in chunked transfer coding is handled if it does not declare its length. `refuse` "
+        "returns 501 NotImplemented, as S3 does; `spool` verifies the body on disk first. A request with neither a "
+        "length nor that coding always receives 411 MissingContentLength.",
         "refuse",
     )
     spool_size: int = option(
-        size(0, 1024 * 1024 * GIB), "All bodies on disk together; above it clients get 503 SlowDown.", 8 * GIB
+        size(0, 1024 * 1024 * GIB), "The total size of bodies on disk. Above it clients receive 503 SlowDown.", 8 * GIB
     )
     multipart_size: int = option(
         size(16 * MIB, 1024 * 1024 * GIB),
-        "All parts of uploads that are kept here, those on their way included; above it clients get 503 SlowDown. It "
-        "holds for all workers together. A part counts as 64 KiB at least.",
+        "The total size of the upload parts that s3proxy keeps, including those that are arriving. Above it clients "
+        "receive 503 SlowDown. The limit applies to all workers together. A part counts as at least 64 KiB.",
         32 * GIB,
     )
     key_multipart_size: int | None = option(
         size(0, 1024 * 1024 * GIB),
-        "The same of each key. A part counts from its announcement on, so without it one key could take all the room "
-        "and send nothing. 0 for no bound.",
+        "Like `multipart_size`, for each key. A part counts as soon as it is announced; without this limit one key "
+        "could reserve all the space and send nothing. 0 for no limit.",
         None,
         told="half of `multipart_size`",
     )
     multipart_uploads: int = option(
-        count(1, 10_000_000), "Multipart uploads that are kept here at a time; above it 503 SlowDown.", 10_000
+        count(1, 10_000_000),
+        "Concurrent multipart uploads that s3proxy keeps. Above it clients receive 503 SlowDown.",
+        10_000,
     )
-    key_multipart_uploads: int = option(count(0, 10_000_000), "The same of each key; 0 for no bound.", 1_000)
+    key_multipart_uploads: int = option(
+        count(0, 10_000_000), "Like `multipart_uploads`, for each key. 0 for no limit.", 1_000
+    )
     replay_entries: int = option(
         count(1, 100_000_000),
-        "Signatures which are remembered for `replay_window`; above it a key with more than its share loses its oldest"
-        " ones.",
+        "Signatures that are remembered for `replay_window`. Above it a key with more than its share loses its "
+        "oldest ones.",
         1_000_000,
     )
     socket_buffer: int = option(
-        size(16 * KIB, 16 * MIB), "The kernel's receive and send buffer of each connection.", 512 * KIB
+        size(16 * KIB, 16 * MIB),
+        "The size of the kernel's receive buffer and send buffer of each connection.",
+        512 * KIB,
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Times:
     """
-    How long each party may take. None of them runs against a party while it is the proxy that holds it.
+    Timeouts. A timeout does not run while the proxy itself pauses the party.
     """
 
-    head: float = option(seconds(0.1, DAY), "For the whole head of a request, and for the fields of a form.", 30.0)
-    idle: float = option(seconds(0.1, DAY), "Between two octets of a body or of an answer, from either side.", 60.0)
-    keep_alive: float = option(seconds(0.1, DAY), "Between two requests of a client.", 75.0)
-    linger: float = option(seconds(0, DAY), "For a client to read a refusal which came before its body's end.", 10.0)
-    connect: float = option(seconds(0.1, DAY), "For connecting to a backend, its TLS included.", 5.0)
-    first_byte: float = option(seconds(0.1, DAY), "From the end of a request to the first byte of its answer.", 60.0)
+    head: float = option(
+        seconds(0.1, DAY), "Time to receive the whole head of a request, or the fields of a form.", 30.0
+    )
+    idle: float = option(
+        seconds(0.1, DAY), "Time between two bytes of a body or of a response, from either side.", 60.0
+    )
+    keep_alive: float = option(seconds(0.1, DAY), "Time between two requests on a client connection.", 75.0)
+    linger: float = option(
+        seconds(0, DAY), "Time for a client to read an error response that was sent before the end of its body.", 10.0
+    )
+    connect: float = option(seconds(0.1, DAY), "Time to connect to a backend, including TLS.", 5.0)
+    first_byte: float = option(
+        seconds(0.1, DAY), "Time from the end of a request to the first byte of the backend's response.", 60.0
+    )
     slow_first_byte: float = option(
         seconds(0.1, DAY), "The same for CompleteMultipartUpload, copies and RestoreObject.", 1800.0
     )
-    pooled_idle: float = option(seconds(0, DAY), "An unused connection to a backend is kept for this long.", 25.0)
+    pooled_idle: float = option(seconds(0, DAY), "Time that an unused connection to a backend is kept.", 25.0)
     breaker: float = option(
-        seconds(0.1, DAY), "A backend which failed too often in a row is not asked for so long.", 5.0
+        seconds(0.1, DAY), "Time that a backend gets no requests after too many consecutive failures.", 5.0
     )
     lookup: float = option(
         seconds(0.1, DAY),
-        "For a credential source or an authorizer to answer; then the request is refused with ServiceUnavailable.",
+        "Time for a credential source or an authorizer to respond. After it the request is refused with "
+        "ServiceUnavailable.",
         10.0,
     )
     health: float = option(
-        seconds(0, DAY), "Between two looks whether one of a storage's `urls` works; 0 for none.", 5.0
+        seconds(0, DAY), "Interval between two health checks of one of a backend's `urls`. 0 for no checks.", 5.0
     )
     budget: float = option(
-        seconds(0, DAY), "A request waits so long for what a limit has left; then it is refused with SlowDown.", 5.0
+        seconds(0, DAY), "Time that a request waits for a limit. After it the request is refused with SlowDown.", 5.0
     )
     total: float = option(
-        seconds(0, 30 * DAY), "For a whole request, from its head to its answer's end; 0 for none.", 0.0
+        seconds(0, 30 * DAY), "Time for a whole request, from its head to the end of its response. 0 for no limit.", 0.0
     )
     multipart_expires: float = option(
         seconds(60, 3650 * DAY),
-        "After its beginning a multipart upload that is kept here is removed, if it was not completed.",
+        "Time after which an incomplete multipart upload that s3proxy keeps is removed.",
         7 * DAY,
     )
-    drain: float = option(seconds(0, DAY), "For running requests to end when the daemon stops.", 30.0)
+    drain: float = option(seconds(0, DAY), "Time for running requests to end when the daemon stops.", 30.0)
     handover: float = option(
         seconds(0, 30 * DAY),
-        "For running requests to end in a process which was replaced; 0 for as long as they take.",
+        "Time for running requests to end in a process that was replaced. 0 for no limit.",
         0.0,
     )
 
@@ -703,13 +752,13 @@ class Times:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogSettings:
     """
-    What is written about requests.
+    What is logged about requests.
     """
 
     access: str = option(
         text('the path of a file, "-" for standard output, or "none"'),
-        "One line for each request, in the format of S3's server access logs. A daemon, twistd without `-n`, has no "
-        "standard output: `-` is twistd's log there.",
+        "The access log: one line for each request, in the format of S3's server access logs. A daemon (twistd "
+        "without `-n`) has no standard output; there `-` is twistd's log.",
         "-",
         told="`-` (standard output)",
     )

@@ -55,17 +55,17 @@ def _is_signed_for(name: str, table: Mapping[str, Any], place: str, faults: list
         return True
     if table.get("signature") == "none":
         needless = [option for option in ("access_key_id", *_SECRET_OPTIONS) if option in table]
-        faults += [Fault(f"{place}.{option}", 'has no use where signature is "none"') for option in needless]
+        faults += [Fault(f"{place}.{option}", 'has no effect if signature is "none"') for option in needless]
         return False
     if "access_key_id" not in table:
-        faults.append(Fault(f"{place}.access_key_id", 'is required, unless signature is "none"'))
+        faults.append(Fault(f"{place}.access_key_id", 'is required unless signature is "none"'))
     return True
 
 
 def _read_secret(table: Mapping[str, Any], place: str, directory: Path, environment: Mapping[str, str]) -> str | None:
     given = [name for name in _SECRET_OPTIONS if name in table]
     if len(given) != 1:
-        why = f"exactly one of {', '.join(_SECRET_OPTIONS)} is required; there are {len(given)}"
+        why = f"exactly one of {', '.join(_SECRET_OPTIONS)} is required; {len(given)} are given"
         raise Faults([Fault(place, why)])
     value = table[given[0]]
     if not isinstance(value, str):
@@ -74,7 +74,9 @@ def _read_secret(table: Mapping[str, Any], place: str, directory: Path, environm
     if given[0] == "secret_access_key_env":
         secret = environment.get(value, "")
         if not secret or not secret.isprintable():
-            raise Faults([Fault(f"{place}.{given[0]}", f"the variable {value} is not set, or not one line of text")])
+            raise Faults(
+                [Fault(f"{place}.{given[0]}", f"environment variable {value} is unset or is not one line of text")]
+            )
         return secret
     if given[0] == "secret_access_key_file":
         return _read_secret_file(directory / value, f"{place}.{given[0]}")
@@ -89,5 +91,5 @@ def _read_secret_file(path: Path, place: str) -> str:
         raise Faults([Fault(place, f"{path}: {error.strerror}")]) from None
     secret = content.decode("utf-8", "replace").strip()
     if not secret or not secret.isprintable() or len(content) > MAX_SECRET_FILE_SIZE or "\ufffd" in secret:
-        raise Faults([Fault(place, f"{path}: must hold one line of text, the secret")])
+        raise Faults([Fault(place, f"{path}: must contain one line of text, the secret")])
     return secret

@@ -286,7 +286,7 @@ def size(least: int, most: int) -> Kind:
                 raise NotAccepted
             digits, unit = found.groups()
             if unit not in _UNITS:
-                raise NotAccepted(f"its unit must be one of {', '.join(_UNITS)}")
+                raise NotAccepted(f"the unit must be one of {', '.join(_UNITS)}")
             value = int(digits) * _UNITS[unit]
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
             raise NotAccepted
@@ -312,7 +312,7 @@ def accepted_names(value: str, names: Iterable[str]) -> str:
     Say that a value is not the name of something which the file has.
     """
     names = tuple(names)
-    accepted = " | ".join(f'"{name}"' for name in names) or "none, for there is none"
+    accepted = " | ".join(f'"{name}"' for name in names) or "none, because none is defined"
     return f'"{value}" is not accepted{nearest(value, names)}; accepted: {accepted}'
 
 
@@ -458,7 +458,7 @@ def _complaint(kind: Kind, value: Any, error: NotAccepted) -> str:
 def _tables_hook(table: type) -> Callable[[Any, Any], Any]:
     def read(content: Any, of: Any) -> Any:
         if not isinstance(content, list):
-            raise NotAccepted("must be a list of tables, [[...]] in TOML")
+            raise NotAccepted("must be a list of tables ([[...]] in TOML)")
         return _converter.structure(content, tuple[table, ...])  # type: ignore[valid-type]
 
     return read
@@ -490,7 +490,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
     Ask whether one of some names was meant; empty where none is like it.
     """
     found = get_close_matches(name, names, 1, 0.7)
-    return f' (is "{found[0]}" meant?)' if found else ""
+    return f' (did you mean "{found[0]}"?)' if found else ""
 
 
 def _faults_in(error: BaseException, place: str) -> Iterable[Fault]:
@@ -513,6 +513,6 @@ def _faults_in(error: BaseException, place: str) -> Iterable[Fault]:
         for fault in error.faults:
             yield Fault(place + fault.place, fault.message)
     elif isinstance(error, KeyError):
-        yield Fault(place, "is required, and missing")
+        yield Fault(place, "missing required option")
     else:
         yield Fault(place, str(error))

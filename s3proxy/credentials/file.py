@@ -68,7 +68,7 @@ def _secrets() -> Kind:
                 raise NotAccepted
         return tuple(secrets)
 
-    return Kind("printable text, or a list of two while one replaces the other", parse, is_secret=True)
+    return Kind("printable text, or a list of two during a key rotation", parse, is_secret=True)
 
 
 def _moment() -> Kind:
@@ -77,60 +77,68 @@ def _moment() -> Kind:
             raise NotAccepted
         return value
 
-    return Kind("a date and time with its offset, like 2030-01-01T00:00:00Z, without quotation marks", parse)
+    return Kind("a date and time with a UTC offset, like 2030-01-01T00:00:00Z, without quotation marks", parse)
 
 
-_KEY_LIMIT = "the limit for each key"
+_KEY_LIMIT = "the `key_` limit in `[limits]`"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyTable:
     """
-    One key of a client.
+    One client key.
     """
 
     access_key_id: str = option(
-        text("ASCII text of at most 128 characters without white space, slashes and commas", _check_access_key_id),
-        "What the client calls itself. No two are alike.",
+        text("ASCII text of at most 128 characters without whitespace, slashes or commas", _check_access_key_id),
+        "The access key id of the client. It must be unique.",
     )
-    secret_access_key: tuple[str, ...] = option(_secrets(), "The secret which it signs with, or two.")
+    secret_access_key: tuple[str, ...] = option(_secrets(), "The secret that the client signs with, or two.")
     session_token: str | None = option(
-        text("printable text", is_secret=True), "Of a temporary key: every request must carry it.", None
+        text("printable text", is_secret=True),
+        "The session token of a temporary key. Every request must carry it.",
+        None,
     )
-    expires: datetime | None = option(_moment(), "From this moment on the key is expired.", None)  # noqa: RUF009
-    disabled: bool = option(boolean(), "Whether the key is answered as one which does not exist.", default=False)
+    expires: datetime | None = option(_moment(), "When the key expires.", None)  # noqa: RUF009
+    disabled: bool = option(boolean(), "Whether the key is treated as if it did not exist.", default=False)
     backend: str | None = option(
         text("the name of a [[backend]]"),
-        "Where all of its requests go, whatever a `[[route]]` says.",
+        "The backend of all requests with this key. It overrides every `[[route]]`.",
         None,
-        told="where a `[[route]]` says, or the first backend",
+        told="the backend of a `[[route]]`, or the first backend",
     )
     backend_key: tuple[str, ...] = option(
         one_or_list_of(text("the name of a [[backend_key]]")),
-        "Which key of ours signs for it: one for each backend where it may go. The first one's backend is where its "
-        "requests go which no `[[route]]` sends elsewhere.",
+        "The backend keys that sign for this key: one for each backend that it may use. Requests that match no "
+        "`[[route]]` go to the backend of the first one.",
         (),
         told="the backend's own",
     )
     exempt: tuple[str, ...] = option(
         list_of(choice("region", "clock-skew", "unsigned-headers", "chunk-size")),
-        "Checks which are waived for clients that cannot pass them.",
+        "Checks that are waived, for clients that cannot pass them.",
         (),
     )
     refuse: tuple[str, ...] = option(
-        list_of(choice(*SWITCHES)), "Kinds of signatures and of payloads which are switched off for it.", ()
+        list_of(choice(*SWITCHES)), "Types of signatures and payloads that are refused for this key.", ()
     )
     requests: int | None = option(
-        count(0, 1_000_000), "Its requests at a time; further ones wait. 0 for no bound.", None, told=_KEY_LIMIT
+        count(0, 1_000_000),
+        "Concurrent requests with this key. Further ones wait. 0 for no limit.",
+        None,
+        told=_KEY_LIMIT,
     )
     bodies: int | None = option(
-        count(0, 1_000_000), "Its requests with a body at a time; 0 for no bound.", None, told=_KEY_LIMIT
+        count(0, 1_000_000), "Concurrent requests with this key and a body. 0 for no limit.", None, told=_KEY_LIMIT
     )
     requests_per_second: int | None = option(
-        count(0, 1_000_000_000), "Its requests a second; 0 for no bound.", None, told=_KEY_LIMIT
+        count(0, 1_000_000_000), "Requests per second with this key. 0 for no limit.", None, told=_KEY_LIMIT
     )
     bytes_per_second: int | None = option(
-        size(0, 1024 * GIB), "Bytes of its bodies a second, both ways together; 0 for no bound.", None, told=_KEY_LIMIT
+        size(0, 1024 * GIB),
+        "Body bytes per second with this key, in both directions together. 0 for no limit.",
+        None,
+        told=_KEY_LIMIT,
     )
 
 
@@ -178,7 +186,7 @@ def read_keys(
     for index, table in enumerate(tables):
         access_key_id = table.access_key_id.encode()
         if access_key_id in credentials:
-            faults.append(Fault(f"key[{index}].access_key_id", f'"{table.access_key_id}" is there already'))
+            faults.append(Fault(f"key[{index}].access_key_id", f'duplicate access key id "{table.access_key_id}"'))
         if backend_names is not None:
             if table.backend is not None and table.backend not in backend_names:
                 faults.append(Fault(f"key[{index}].backend", accepted_names(table.backend, backend_names)))
@@ -208,9 +216,11 @@ def _backend_key_faults(table: KeyTable, place: str, backend_keys: Mapping[str, 
         if backend is None:
             yield Fault(place, accepted_names(name, backend_keys))
         elif backend in former:
-            yield Fault(place, f'"{former[backend]}" and "{name}" are both of backend "{backend}": one for each')
+            yield Fault(
+                place, f'"{former[backend]}" and "{name}" both belong to backend "{backend}": only one per backend'
+            )
         elif table.backend not in {None, backend}:
-            yield Fault(place, f'"{name}" is of backend "{backend}", and the key\'s backend is "{table.backend}"')
+            yield Fault(place, f'"{name}" belongs to backend "{backend}", but the key\'s backend is "{table.backend}"')
         else:
             former[backend] = name
 

@@ -50,10 +50,10 @@ def test_a_key_names_one_key_of_ours_for_each_backend(
     ("options", "message"),
     [
         ('backend_key = "c"', '"c" is not accepted; accepted: "a" | "b" | "logs-a"'),
-        ('backend_key = ["a", "b"]', '"a" and "b" are both of backend "first"'),
-        ('backend_key = ["a", "a"]', '"a" and "a" are both of backend "first"'),
-        ('backend_key = "a"\nbackend = "logs"', '"a" is of backend "first", and the key\'s backend is "logs"'),
-        ('backend_key = ["logs-a", "a"]\nbackend = "logs"', '"a" is of backend "first"'),
+        ('backend_key = ["a", "b"]', '"a" and "b" both belong to backend "first"'),
+        ('backend_key = ["a", "a"]', '"a" and "a" both belong to backend "first"'),
+        ('backend_key = "a"\nbackend = "logs"', '"a" belongs to backend "first", but the key\'s backend is "logs"'),
+        ('backend_key = ["logs-a", "a"]\nbackend = "logs"', '"a" belongs to backend "first"'),
         ("backend_key = 5", "the name of a [[backend_key]]; or a list of at least 1"),
         ("backend_key = []", "the name of a [[backend_key]]; or a list of at least 1"),
     ],
@@ -74,7 +74,7 @@ def test_where_there_is_none_nothing_is_accepted(tmp_path: Path) -> None:
     """
     The message says that the configuration has no such table.
     """
-    with pytest.raises(Faults, match="none, for there is none"):
+    with pytest.raises(Faults, match="none, because none is defined"):
         read(tmp_path, 'backend_key = "a"', {})
 
 
