@@ -32,20 +32,20 @@ def test_the_demo_shows_everything(tmp_path: Path) -> None:
     lines = [line.strip() for line in ran.stdout.splitlines()]
     shown = [line.removeprefix("ok").strip().partition(":")[0] for line in lines if line.startswith("ok")]
     assert shown == [
-        "straight to the store it fails",
-        "through s3proxy it succeeds over http",
-        "through s3proxy it succeeds over https",
-        "and so does a multipart upload",
+        "sent directly to the store, it fails",
+        "through s3proxy, it succeeds over http",
+        "through s3proxy, it succeeds over https",
+        "through s3proxy, a multipart upload succeeds",
         "it is refused",
-        "and the older object is still there",
-        "unchanged it is stored",
-        "all of it arrived",
-        "the client was paced",
-        "memory stayed flat",
+        "the previous object is unchanged",
+        "an unmodified upload is stored",
+        "the upload is complete",
+        "the client was slowed down to the store's rate",
+        "memory use stayed constant",
     ]
     assert not [line for line in lines if line.startswith("FAIL")]
     assert "s3 cp FILE" in ran.stdout
-    assert re.search(r"store      http://127\.0\.0\.1:\d+   \(profile walrus-3\.4, signature v2\)", ran.stdout)
+    assert re.search(r"store      http://127\.0\.0\.1:\d+   \(profile riakcs, signature v2\)", ran.stdout)
     assert re.search(r"access key id LEGACYKEY, secret \S{40}", ran.stdout)
 
 
@@ -90,4 +90,4 @@ def test_without_boto3_the_demo_says_how_to_install_it(
     monkeypatch.setitem(sys.modules, "boto3", None)
 
     assert main(["demo"]) == 1
-    assert capsys.readouterr().err == "the demonstration needs boto3: pip install 'txs3proxy[demo]'\n"
+    assert capsys.readouterr().err == "the demonstration requires boto3: pip install 'txs3proxy[demo]'\n"

@@ -88,7 +88,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     url = "http://127.0.0.1:9000/bucket/key"
 
     assert main(["presign", url, "--keys", str(keys)]) == 1
-    assert "2 keys: say --access-key-id" in capsys.readouterr().err
+    assert "2 keys: --access-key-id is required" in capsys.readouterr().err
     assert main(["presign", url, "--keys", str(keys), "--access-key-id", "NOBODY"]) == 1
     assert main(["presign", url, "--keys", str(tmp_path / "none.toml")]) == 1
     capsys.readouterr()

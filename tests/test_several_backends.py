@@ -435,7 +435,7 @@ async def test_a_reload_swaps_routes_and_mappings(tmp_path: Path) -> None:
         "logs": [("LOGS-A", "GET /moved/key")],
     }
     assert not reloaded_again
-    assert any("there is none" in event.get("fault", "") for event in captured)
+    assert any("none is defined" in event.get("fault", "") for event in captured)
     assert at_last == {"first": [], "logs": [("LOGS-A", "GET /moved/key")]}
     assert connections == [1, 1], "accounts and generations share connections"
 
@@ -526,7 +526,7 @@ TENANTS = "".join(
     f'[[backend_key]]\nname = "{name}"\nbackend = "ceph"\naccess_key_id = "X"\nsecret_access_key = "secret"\n'
     for name in ("a", "b")
 )
-WITHOUT_RULES = "without access rules each of them can read, change and delete what the others can"
+WITHOUT_RULES = "without access rules each can read, change and delete the objects of the others"
 OPEN = '[[backend]]\nname = "open"\nurl = "http://127.0.0.1:2"\nsignature = "none"\n'
 ROUTED = '[[route]]\nbucket = "logs-*"\nbackend = "open"\n'
 

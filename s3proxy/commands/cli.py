@@ -36,17 +36,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Run the command; return its exit status.
     """
     parser = argparse.ArgumentParser(
-        prog="s3proxy", description="A reverse proxy which lets today's S3 clients use yesterday's S3 storage."
+        prog="s3proxy", description="A reverse proxy that lets current S3 clients use older S3 storage."
     )
     parser.add_argument("--version", action="version", version=f"s3proxy {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
-    check = commands.add_parser("check", help="say every fault of a configuration file, with its place")
-    check.add_argument("file", type=Path, help="the configuration (TOML); the keys file it names is checked, too")
-    demo = commands.add_parser("demo", help="show what s3proxy does, then serve until Ctrl-C")
-    demo.add_argument("--once", action="store_true", help="end after the show")
-    demo.add_argument("--port", type=_port, default=0, help="where to listen for http; https gets the next one")
-    add_presign(commands.add_parser("presign", help="print a URL which gives access for a while"))
-    add_doctor(commands.add_parser("doctor", help="try out what a storage does; say which profile fits"))
+    check = commands.add_parser("check", help="report every error in a configuration file with its location")
+    check.add_argument("file", type=Path, help="the configuration file (TOML); its keys file is checked, too")
+    demo = commands.add_parser("demo", help="run a demonstration, then serve until Ctrl-C")
+    demo.add_argument("--once", action="store_true", help="exit after the demonstration")
+    demo.add_argument("--port", type=_port, default=0, help="the port for http; https uses the next one")
+    add_presign(commands.add_parser("presign", help="print a presigned URL"))
+    add_doctor(commands.add_parser("doctor", help="probe a storage backend and suggest a profile"))
     options = parser.parse_args(arguments)
     if options.command == "check":
         return _check(options.file)
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "doctor":
         return run_doctor(options)
     if find_spec("boto3") is None:
-        print("the demonstration needs boto3: pip install 'txs3proxy[demo]'", file=sys.stderr)
+        print("the demonstration requires boto3: pip install 'txs3proxy[demo]'", file=sys.stderr)
         return WRONG
     from s3proxy.commands.demo import run_demo
 
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _port(text: str) -> int:
     port = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else -1
     if not 0 <= port < MAX_PORT:
-        raise argparse.ArgumentTypeError(f"{text} is not a port from 0 to {MAX_PORT - 1}, with one for https behind it")
+        raise argparse.ArgumentTypeError(f"{text} is not a port from 0 to {MAX_PORT - 1} (https uses the next one)")
     return port
 
 
@@ -92,25 +92,25 @@ def _check(path: Path) -> int:
     for backend in settings.backends:
         if backend.commit is None and not PROFILES[backend.profile].proves_tail:
             print(
-                f'note: backend "{backend.name}": profile "{backend.profile}" does not prove that a body which is '
-                "reset before its end is dropped; `s3proxy doctor` tries it on the backend itself, and `commit`, "
-                "written out, says that you know"
+                f'note: backend "{backend.name}": profile "{backend.profile}" does not guarantee that the backend '
+                "drops a body that is reset before its end; test the backend with `s3proxy doctor`, and set `commit` "
+                "to confirm your choice"
             )
     for why in _unsigned_buckets(settings):
         print(f'note: {why}: its signature is "none"')
     limits = settings.limits
     if limits.key_memory is not None and limits.key_memory > limits.memory:
-        print("note: limits.key_memory has no use above limits.memory, which holds for all keys together")
+        print("note: limits.key_memory has no effect above limits.memory, the limit for all keys together")
     if limits.key_multipart_size is not None and limits.key_multipart_size > limits.multipart_size:
         print(
-            "note: limits.key_multipart_size has no use above limits.multipart_size, which holds for all keys together"
+            "note: limits.key_multipart_size has no effect above limits.multipart_size, the limit for all keys together"
         )
     for line in _multipart_places(settings):
         print(line)
     shared = _shared_keys(settings, keys.values())
     if shared:
         sharing = ", ".join(f"{number} client keys share {name}" for name, number in shared.items())
-        print(f"warning: {sharing}; without access rules each of them can read, change and delete what the others can")
+        print(f"warning: {sharing}; without access rules each can read, change and delete the objects of the others")
     for file, why in exposed_files(configuration, path, settings):
         print(f"warning: {file}: {why}")
     print(f"{path}: ok, {len(settings.backends)} backends, {len(keys)} keys")
@@ -154,7 +154,7 @@ def _unsigned_buckets(settings: Settings) -> Iterator[str]:
         routed = (route.backend for route in settings.routes if any(covers(one, pattern) for one in route.bucket))
         backend = next(routed, settings.backends[0].name)
         if backend in unsigned:
-            yield f'anonymous.signed_buckets: "{pattern}" is at backend "{backend}", where nothing is signed'
+            yield f'anonymous.signed_buckets: "{pattern}" is on backend "{backend}", whose requests are not signed'
 
 
 def _multipart_places(settings: Settings) -> Iterator[str]:

@@ -171,14 +171,14 @@ class Demo:
         """
         Show everything; return the exit status.
         """
-        self.say("A store that speaks as Riak CS did (Signature V2, no aws-chunked), and s3proxy in front of it.\n")
+        self.say("A store that behaves like Riak CS (Signature V2, no aws-chunked), with s3proxy in front of it.\n")
         self._show_upload()
         self._show_tampering()
         self._show_pace()
         self.say(
-            f"\nendpoint   {self.url}\n           {self.tls_url}   (authority: {self.authority_path})\n"
+            f"\nendpoint   {self.url}\n           {self.tls_url}   (CA certificate: {self.authority_path})\n"
             f"bucket     {BUCKET}\n"
-            f"store      {self.store_url.removesuffix('/services/Walrus')}   (profile walrus-3.4, signature v2)\n"
+            f"store      {self.store_url}   (profile {STORE_MODE}, signature v2)\n"
             f"           access key id {STORE_KEY_ID}, secret {self._backend_secret}\n\n"
             f"AWS_ACCESS_KEY_ID={self._client_key_id} AWS_SECRET_ACCESS_KEY={self._client_secret} "
             f"AWS_REGION=us-east-1 \\\n    aws --endpoint-url {self.url} s3 cp FILE s3://{BUCKET}/"
@@ -206,36 +206,38 @@ class Demo:
     def _show_upload(self) -> None:
         from botocore.exceptions import ClientError
 
-        self.say("1. A default upload of boto3")
+        self.say("1. A default upload with boto3")
         body = secrets.token_bytes(3 * MIB)
         straight = self._client(self.store_url, key_id=STORE_KEY_ID, secret=self._backend_secret)
         try:
             straight.put_object(Bucket=BUCKET, Key="straight", Body=body)
-            refusal = "it was taken"
+            refusal = "it was accepted"
         except ClientError as error:
             refusal = f"{error.response['ResponseMetadata']['HTTPStatusCode']} {error.response['Error']['Code']}"
-        self._check("straight to the store it fails", refusal != "it was taken", refusal)
+        self._check("sent directly to the store, it fails", refusal != "it was accepted", refusal)
         for url in (self.url, self.tls_url):
             client = self._client(url)
             client.create_bucket(Bucket=BUCKET)
             client.put_object(Bucket=BUCKET, Key="upload", Body=body)
             back = client.get_object(Bucket=BUCKET, Key="upload")["Body"].read()
-            self._check(f"through s3proxy it succeeds over {url.partition(':')[0]}", back == body, f"{len(body)} bytes")
+            self._check(
+                f"through s3proxy, it succeeds over {url.partition(':')[0]}", back == body, f"{len(body)} bytes"
+            )
         self._client(self.url).upload_fileobj(io.BytesIO(body * 6), BUCKET, "parts")
         stored = self.store.object_bytes(BUCKET, "parts")
-        self._check("and so does a multipart upload", stored == body * 6, f"{len(body) * 6} bytes")
+        self._check("through s3proxy, a multipart upload succeeds", stored == body * 6, f"{len(body) * 6} bytes")
 
     def _show_tampering(self) -> None:
-        self.say("2. A chunk-signed upload which was changed on its way")
+        self.say("2. A chunk-signed upload that is modified in transit")
         body = secrets.token_bytes(1 * MIB)
         self._client(self.url).put_object(Bucket=BUCKET, Key="precious", Body=b"the older object")
         status, answer = self._put_signed_chunks("precious", body, changed=True)
         self._check("it is refused", status == 403 and b"SignatureDoesNotMatch" in answer, f"{status}")
         back = self.store.object_bytes(BUCKET, "precious")
-        self._check("and the older object is still there", back == b"the older object")
+        self._check("the previous object is unchanged", back == b"the older object")
         status, _ = self._put_signed_chunks("precious", body, changed=False)
         back = self.store.object_bytes(BUCKET, "precious")
-        self._check("unchanged it is stored", status == 200 and back == body, f"{status}")
+        self._check("an unmodified upload is stored", status == 200 and back == body, f"{status}")
 
     def _put_signed_chunks(self, key: str, body: bytes, *, changed: bool) -> tuple[int, bytes]:
         """
@@ -276,7 +278,7 @@ class Demo:
         return b"".join([*encoder.feed([body]), *encoder.finish()])
 
     def _show_pace(self) -> None:
-        self.say(f"3. A store which takes {SLOW_BYTES_PER_SECOND // MIB} MiB a second")
+        self.say(f"3. A store that accepts {SLOW_BYTES_PER_SECOND // MIB} MiB per second")
         self.store.bytes_per_second = SLOW_BYTES_PER_SECOND
         memory = _memory()
         peak = [memory]
@@ -289,7 +291,7 @@ class Demo:
             if now - seen[0] > 1:
                 seen[0] = now
                 in_store = self.store.received_size - before
-                self.say(f"     client sent {sent // MIB:3} MiB, the store took {in_store // MIB:3} MiB")
+                self.say(f"     client sent {sent // MIB:3} MiB, the store received {in_store // MIB:3} MiB")
 
         before = self.store.received_size
         source = _Source(SLOW_SIZE, progress)
@@ -299,11 +301,17 @@ class Demo:
         lasted = time.monotonic() - began
         stored = self.store.object_bytes(BUCKET, "slow") or b""
         right = hashlib.sha256(stored).hexdigest() == source.sha256
-        self._check("all of it arrived", right, f"{len(stored) // MIB} MiB in {lasted:.1f} s")
+        self._check("the upload is complete", right, f"{len(stored) // MIB} MiB in {lasted:.1f} s")
         wanted = SLOW_SIZE / SLOW_BYTES_PER_SECOND / 2
-        self._check("the client was paced", lasted > wanted, f"{SLOW_SIZE / lasted / MIB:.1f} MiB a second")
+        self._check(
+            "the client was slowed down to the store's rate",
+            lasted > wanted,
+            f"{SLOW_SIZE / lasted / MIB:.1f} MiB per second",
+        )
         grown = peak[0] - memory
-        self._check("memory stayed flat", grown < 16 * MIB, f"{grown / MIB:+.1f} MiB for store, s3proxy and client")
+        self._check(
+            "memory use stayed constant", grown < 16 * MIB, f"{grown / MIB:+.1f} MiB for store, s3proxy and client"
+        )
 
 
 class _Source(io.RawIOBase):

@@ -25,16 +25,22 @@ def add_presign(parser: argparse.ArgumentParser) -> None:
     """
     Add the command's options.
     """
-    parser.add_argument("url", help="of the object, as it will be asked for: http://127.0.0.1:9000/bucket/key")
+    parser.add_argument("url", help="URL of the object as the client requests it: http://127.0.0.1:9000/bucket/key")
     parser.add_argument(
-        "--method", type=str.upper, choices=METHODS, default="GET", help="which the URL is good for (default: GET)"
+        "--method",
+        type=str.upper,
+        choices=METHODS,
+        default="GET",
+        help="method that the URL is valid for (default: GET)",
     )
-    parser.add_argument("--expires", type=int, default=3600, help="seconds which it is good for (default: 3600)")
+    parser.add_argument("--expires", type=int, default=3600, help="seconds that the URL is valid for (default: 3600)")
     parser.add_argument("--keys", type=Path, default=Path("keys.toml"), help="the keys file (default: keys.toml)")
-    parser.add_argument("--access-key-id", help="the key which signs (default: the file's only one)")
-    parser.add_argument("--signature", choices=("v4", "v4a", "v2"), default="v4", help="(default: v4)")
+    parser.add_argument("--access-key-id", help="the key that signs (default: the only key in the file)")
+    parser.add_argument(
+        "--signature", choices=("v4", "v4a", "v2"), default="v4", help="signature version (default: v4)"
+    )
     parser.add_argument("--region", default="us-east-1", help="the listener's region (default: us-east-1)")
-    parser.add_argument("--domain", help="below which the URL's host begins with a bucket; Signature V2 must know it")
+    parser.add_argument("--domain", help="domain of a virtual-hosted-style URL; required to sign it with Signature V2")
 
 
 def run_presign(options: argparse.Namespace) -> int:
@@ -68,9 +74,9 @@ def _choose(path: Path, access_key_id: str | None) -> Credential:
     keys = read_keys(path, None)
     if access_key_id is None:
         if len(keys) != 1:
-            raise CannotPresign(f"{path} holds {len(keys)} keys: say --access-key-id")
+            raise CannotPresign(f"{path} contains {len(keys)} keys: --access-key-id is required")
         return next(iter(keys.values()))
     credential = keys.get(access_key_id.encode())
     if credential is None:
-        raise CannotPresign(f"{path} holds no key {access_key_id}")
+        raise CannotPresign(f"{path} contains no key {access_key_id}")
     return credential
