@@ -208,8 +208,8 @@ class AccessLog:
         if self._path == "-" and not self._is_in_log and not _has_standard_output():
             self._is_in_log, self._fd = True, None
             self._log.warn(
-                'log.access is "-", standard output, which this process does not have: the lines of the access log go '
-                'to this log; name a file, or say "none"'
+                'log.access is "-" (standard output), but this process has no standard output: the access log is '
+                'written to this log; set log.access to a file or to "none"'
             )
 
     def write(self, record: AccessRecord) -> None:

@@ -131,4 +131,4 @@ def _ready(why_not: str) -> tuple[int, bytes, bytes]:
 
 
 def _not_found() -> tuple[int, bytes, bytes]:
-    return 404, b"text/plain", b"the pages are /health, /ready and /metrics\n"
+    return 404, b"text/plain", b"not found; the paths are /health, /ready and /metrics\n"

@@ -94,16 +94,16 @@ class Metrics:
         self._turn_around: dict[str, _Distribution] = {}
         self.counter(
             "s3proxy_requests",
-            "Requests which have ended, by what was asked and what was answered; status 0: the client left before.",
+            "Requests that have ended, by request and response. Status 0: the client left before the response.",
             self._read_requests,
             ("method", "signature", "place", "status", "code"),
         )
         self.counter(
             "s3proxy_received_bytes",
-            "Bytes of request bodies, transfer coding aside.",
+            "Bytes of request bodies, without transfer coding.",
             lambda: [((), self._received_size)],
         )
-        self.counter("s3proxy_sent_bytes", "Bytes of answers' bodies.", lambda: [((), self._sent_size)])
+        self.counter("s3proxy_sent_bytes", "Bytes of response bodies.", lambda: [((), self._sent_size)])
         self._registry.register(self)
 
     def record(self, record: AccessRecord) -> None:
@@ -144,13 +144,13 @@ class Metrics:
         """
         yield _histogram(
             "s3proxy_request_seconds",
-            "From the end of a request's head to the end of its answer.",
+            "Time from the end of a request's head to the end of its response.",
             "method",
             self._seconds,
         )
         yield _histogram(
             "s3proxy_backend_seconds",
-            "From the end of a request to its backend's first byte.",
+            "Time from the end of a request to the first byte of the backend's response.",
             "backend",
             self._turn_around,
         )
