@@ -149,7 +149,7 @@ def test_a_file_without_a_certificate(tmp_path: Path) -> None:
     path.write_text("no certificate")
     settings = BackendSettings(name="b", url="https://127.0.0.1:1", ca_file=str(path))
 
-    with pytest.raises(CannotStart, match="holds no certificate"):
+    with pytest.raises(CannotStart, match="contains no certificate"):
         make_endpoint(settings, settings.places[0], 5.0, reactor)
 
 

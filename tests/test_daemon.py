@@ -119,7 +119,7 @@ async def test_keys_are_read_again(tmp_path: Path) -> None:
         second = await daemon.ask(signer.head("GET", "/b/k")[0])
         keys.write_text("[[key]]\nnonsense = 1\n")
         process.send_signal(signal.SIGHUP)
-        await until(lambda: "nothing was reloaded" in daemon.output())
+        await until(lambda: "reload failed" in daemon.output())
         third = await daemon.ask(signer.head("GET", "/b/k")[0])
     await daemon.close()
 
@@ -150,11 +150,11 @@ async def test_a_reload_names_the_file_that_is_wrong(fault: str, tmp_path: Path)
         text = path.read_text()
         path.write_text(text.replace(former, wrong, 1) if former else wrong)
         process.send_signal(signal.SIGHUP)
-        await until(lambda: "nothing was reloaded" in daemon.output())
+        await until(lambda: "reload failed" in daemon.output())
         served = await daemon.ask(daemon.signer().head("GET", "/b/k")[0])
     await daemon.close()
 
-    assert f"nothing was reloaded: {path}: {place}" in daemon.output()
+    assert f"reload failed, keeping the old configuration: {path}: {place}" in daemon.output()
     assert served.startswith(b"HTTP/1.1 200")
 
 
@@ -172,7 +172,7 @@ async def test_one_process_outlives_the_signal_of_a_restart(tmp_path: Path) -> N
         client.put(request.head + request.body[:300_000])
         await until(lambda: client.pump() or (daemon.backend.connections and daemon.backend.connections[0].size))
         process.send_signal(signal.SIGUSR2)
-        await until(lambda: "not restarted: server.workers is 1" in daemon.output() or process.poll() is not None)
+        await until(lambda: "restart failed: server.workers is 1" in daemon.output() or process.poll() is not None)
         client.put(request.body[300_000:])
         await until(lambda: client.pump() or client.status)
         is_alive = process.poll() is None
@@ -197,7 +197,7 @@ async def test_a_running_upload_survives_the_stop(tmp_path: Path) -> None:
         client.put(request.head + request.body[:300_000])
         await until(lambda: client.pump() or (daemon.backend.connections and daemon.backend.connections[0].size))
         process.send_signal(signal.SIGTERM)
-        await until(lambda: "draining: 1 requests run" in daemon.output())
+        await until(lambda: "draining: 1 requests are running" in daemon.output())
         client.put(request.body[300_000:])
         await until(lambda: client.pump() or client.status)
         await until(lambda: process.poll() is not None)
@@ -467,8 +467,8 @@ async def test_a_reload_says_that_more_workers_take_a_restart(tmp_path: Path) ->
             await until(lambda number=number: daemon.output().count("reloaded: ") == number, LONG)
     await daemon.close()
 
-    assert daemon.output().count("server.workers is 2 now") == 2
-    assert daemon.output().count("takes a restart") == 2
+    assert daemon.output().count("server.workers is now 2") == 2
+    assert daemon.output().count("restart the daemon") == 2
 
 
 @pytest_twisted.ensureDeferred
@@ -506,7 +506,7 @@ def test_check_is_silent_about_a_commit_that_is_written_out(tmp_path: Path, comm
     )
 
     assert ran.returncode == 0, ran.stderr
-    assert ("does not prove" in ran.stdout) is (commit is None)
+    assert ("does not guarantee" in ran.stdout) is (commit is None)
 
 
 def test_check_reads_the_keys_of_a_wrong_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -524,7 +524,7 @@ def test_check_reads_the_keys_of_a_wrong_configuration(tmp_path: Path, capsys: p
         f"{path}: server.region: 5",
         f'{keys}: [[key]] "A": backend: "tset"',
     ]
-    assert '(is "test" meant?)' in lines[1]
+    assert '(did you mean "test"?)' in lines[1]
 
 
 @pytest.mark.parametrize("name", ["s3proxy.toml", "keys.toml"])
@@ -579,8 +579,8 @@ key_multipart_size = "{memory}"
     assert main(["check", str(path)]) == 0
 
     notes = capsys.readouterr().out
-    unsigned = 'note: anonymous.signed_buckets: "public-a" is at backend "other", where nothing is signed'
+    unsigned = 'note: anonymous.signed_buckets: "public-a" is on backend "other", whose requests are not signed'
     assert (unsigned in notes) is (signature == "none")
-    assert ("limits.key_memory has no use above limits.memory" in notes) is (memory == "64 MiB")
-    assert ("limits.key_multipart_size has no use above limits.mult" in notes) is (memory == "64 MiB")
+    assert ("limits.key_memory has no effect above limits.memory" in notes) is (memory == "64 MiB")
+    assert ("limits.key_multipart_size has no effect above limits.mult" in notes) is (memory == "64 MiB")
     assert '"b" is at' not in notes

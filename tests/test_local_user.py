@@ -118,9 +118,9 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     with running(twistd_arguments(configuration), directory, environment) as process:
         resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
         seen = Seen(directory, process)
-        seen.until_log("2 workers serve", 1)
+        seen.until_log("2 workers are serving", 1)
         process.send_signal(signal.SIGUSR2)
-        seen.until_log("2 workers serve", 2)
+        seen.until_log("2 workers are serving", 2)
         seen.until_former_ended()
         yield seen
 
@@ -258,9 +258,9 @@ def reported(directory: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
     [
         (0o600, None),
         (0o400, None),
-        (0o640, "every user of its group can read the secrets in it (its mode is 0640); use chmod 600"),
+        (0o640, "every member of its group can read the secrets in it (its mode is 0640); use chmod 600"),
         (0o644, "every user of this machine can read the secrets in it (its mode is 0644); use chmod 600"),
-        (0o620, "every user of its group can change it (its mode is 0620); use chmod 600"),
+        (0o620, "every member of its group can change it (its mode is 0620); use chmod 600"),
         (0o666, "every user of this machine can change it (its mode is 0666); use chmod 600"),
     ],
     ids=lambda value: oct(value) if isinstance(value, int) else "",
@@ -341,5 +341,5 @@ def test_keys_that_cannot_be_read_fail_the_start_in_one_line(tmp_path: Path, wor
         process.wait(60)
 
     assert process.returncode == 1
-    assert f"{tmp_path}/keys.toml: [[key]] 1: access_key_id: is required" in log_of(tmp_path)
+    assert f"{tmp_path}/keys.toml: [[key]] 1: access_key_id: missing required option" in log_of(tmp_path)
     assert "Traceback" not in log_of(tmp_path)

@@ -441,7 +441,7 @@ async def test_a_reload_that_wants_another_ones_directory(tmp_path: Path, worker
     daemon = Daemon(tmp_path, backend=WALRUS, server=f'workers = {workers}\nmultipart_directory = "one"')
     taken = DirectoryClaim(str(tmp_path / "two"))
     text = daemon.configuration.read_text()
-    reloaded = "reloaded: " if workers == 1 else "2 workers serve"
+    reloaded = "reloaded: " if workers == 1 else "2 workers are serving"
     with running(twistd_arguments(daemon.configuration), tmp_path) as process:
         await until_listening(daemon.port, process)
         # Once it answers it handles signals.

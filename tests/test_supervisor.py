@@ -198,7 +198,7 @@ def test_a_dead_worker_is_replaced_after_a_reload_that_failed(played: Played) ->
     replacement.become_ready()
 
     assert played.serving == [other, replacement]
-    assert "nothing was reloaded: a new worker did not become ready" in played.log
+    assert "reload failed, keeping the old configuration: a new worker did not become ready" in played.log
 
 
 def test_a_new_worker_that_dies_before_its_fellow_is_ready_is_replaced(played: Played) -> None:
@@ -275,7 +275,9 @@ def test_a_system_without_processes_left(played: Played) -> None:
     played.start()
     played.reactor.refuses = True
     played.change()
-    assert played.log == ["nothing was reloaded: cannot start a worker: Resource temporarily unavailable"]
+    assert played.log == [
+        "reload failed, keeping the old configuration: cannot start a worker: Resource temporarily unavailable"
+    ]
     played.reactor.processes[0].end()
     played.reactor.advance(10)
     played.reactor.refuses = False
@@ -344,7 +346,7 @@ def test_a_restart_that_fails_at_the_last_moment(
     assert restarted.directories == [started_in]
     assert restarted.handlers == [signal.SIG_IGN, signal.SIG_IGN]
     assert restarted.commands[0][0] == "-P", "the working directory is not on its module path"
-    assert played.log == ["not restarted: Cannot allocate memory"]
+    assert played.log == ["restart failed: Cannot allocate memory"]
     assert pidfile.read_text() == "4711"
     assert Path.cwd() == pidfile.parent
     assert callable(signal.getsignal(signal.SIGHUP))

@@ -257,7 +257,7 @@ async def hangup(process: subprocess.Popen[bytes], supervised: Supervised) -> No
 
     def reloads() -> int:
         text = log_of(supervised.daemon.directory)
-        return text.count("reloaded: ") + text.count("workers serve")
+        return text.count("reloaded: ") + text.count("workers are serving")
 
     for _ in range(2):
         before = reloads()
@@ -270,9 +270,9 @@ async def replace(process: subprocess.Popen[bytes], supervised: Supervised) -> N
     Restart the supervisor in its place.
     """
     before = set(children(process))
-    served = log_of(supervised.daemon.directory).count("workers serve")
+    served = log_of(supervised.daemon.directory).count("workers are serving")
     process.send_signal(signal.SIGUSR2)
-    await until(lambda: log_of(supervised.daemon.directory).count("workers serve") > served, LONG)
+    await until(lambda: log_of(supervised.daemon.directory).count("workers are serving") > served, LONG)
     assert set(children(process)) - before
 
 
@@ -307,9 +307,9 @@ async def test_a_wrong_configuration_changes_nothing(tmp_path: Path) -> None:
         daemon.configuration.write_text(former.replace("[log]", "[log]\ncolour = 1"))
         process.send_signal(signal.SIGHUP)
         place = f"{daemon.configuration}: log.colour"
-        await until(lambda: f"nothing was reloaded: {place}" in log_of(tmp_path), LONG)
+        await until(lambda: f"reload failed, keeping the old configuration: {place}" in log_of(tmp_path), LONG)
         process.send_signal(signal.SIGUSR2)
-        await until(lambda: f"not restarted: {place}" in log_of(tmp_path), LONG)
+        await until(lambda: f"restart failed: {place}" in log_of(tmp_path), LONG)
         after = children(process)
         served = await daemon.ask(daemon.signer().head("GET", "/b/k")[0])
     await daemon.close()
@@ -507,7 +507,7 @@ async def test_requests_which_end_in_a_replaced_worker_are_counted(tmp_path: Pat
         client.put(upload.head + upload.body[:300_000])
         await until(lambda: client.pump() or begun(daemon), LONG)
         process.send_signal(signal.SIGHUP)
-        await until(lambda: log_of(tmp_path).count("workers serve") == 2, LONG)
+        await until(lambda: log_of(tmp_path).count("workers are serving") == 2, LONG)
         await until(lambda: len(former & set(children(process))) == 1, LONG)
         client.put(upload.body[300_000:])
         await until(lambda: client.pump() or client.status, LONG)

@@ -135,7 +135,7 @@ def make_endpoint(backend: BackendSettings, place: Place, connect_time: float, r
     try:
         wrapped: IStreamClientEndpoint = wrapClientTLS(_client_tls(backend, host), endpoint)
     except (OSError, crypto.Error, ValueError) as error:
-        raise CannotStart(f'the TLS files of backend "{backend.name}": {error}') from None
+        raise CannotStart(f'TLS files of backend "{backend.name}": {error}') from None
     return wrapped
 
 
@@ -156,5 +156,5 @@ def _client_tls(backend: BackendSettings, host: str) -> Any:
 def _read_certificates(path: str) -> list[Any]:
     found = _PEM.findall(Path(path).read_text("ascii"))
     if not found:
-        raise ValueError(f"{path} holds no certificate")
+        raise ValueError(f"{path} contains no certificate")
     return [Certificate.loadPEM(pem) for pem in found]

@@ -58,17 +58,17 @@ def measure(metrics: Metrics, service: Measured) -> None:
 def _measure_clients(metrics: Metrics, service: Measured) -> None:
     metrics.gauge(
         "s3proxy_running_requests",
-        "Requests which have begun and not ended.",
+        "Requests that have started and not ended.",
         lambda: [((), service.running_count)],
     )
     metrics.gauge(
         "s3proxy_client_connections",
-        "Connections of clients.",
+        "Client connections.",
         lambda: [((), sum(len(site.channels) for site in service.sites))],
     )
     metrics.gauge(
         "s3proxy_held_clients",
-        "Clients which are not read now, by why.",
+        "Client connections that are paused, by reason.",
         lambda: [
             ((hold.name.lower(),), sum(hold in channel.holds for site in service.sites for channel in site.channels))
             for hold in Hold
@@ -77,7 +77,7 @@ def _measure_clients(metrics: Metrics, service: Measured) -> None:
     )
     metrics.counter(
         "s3proxy_paused_seconds",
-        "Time in which a side was not read because the other did not take its octets, over all requests.",
+        "Time in which one side was paused because the other did not accept its bytes, summed over all requests.",
         lambda: [
             (("client",), sum(site.paused_seconds for site in service.sites)),
             (("backend",), sum(pool.paused_seconds for _, pool in _pools(service))),
@@ -86,13 +86,13 @@ def _measure_clients(metrics: Metrics, service: Measured) -> None:
     )
     metrics.gauge(
         "s3proxy_bytes_in_flight",
-        "Bytes which came from one side and have not left for the other: held, withheld, or waiting for a socket.",
+        "Bytes received from one side and not sent to the other yet: held, withheld, or waiting for a socket.",
         lambda: [((), sum(proxy.held_size for generation in service.generations for proxy in generation.proxies))],
     )
     metrics.gauge("s3proxy_spool_bytes", "Bytes of bodies on disk.", lambda: [((), service.generation.spool.size)])
     metrics.counter(
         "s3proxy_spool_refusals",
-        "Bodies for which there was no room on disk.",
+        "Bodies that were refused because the spool was full.",
         lambda: [((), service.generation.spool.refused_count)],
     )
 
@@ -104,13 +104,13 @@ def _measure_multipart(metrics: Metrics, service: Measured) -> None:
 
     metrics.gauge(
         "s3proxy_multipart_bytes",
-        "Bytes of parts of multipart uploads that are kept here, those on their way included.",
+        "Bytes of the upload parts that s3proxy keeps, including those that are arriving.",
         lambda: [((), usage()[0])],
     )
-    metrics.gauge("s3proxy_multipart_uploads", "Multipart uploads that are kept here.", lambda: [((), usage()[1])])
+    metrics.gauge("s3proxy_multipart_uploads", "Multipart uploads that s3proxy keeps.", lambda: [((), usage()[1])])
     metrics.counter(
         "s3proxy_multipart_refusals",
-        "Multipart uploads and parts for which there was no room.",
+        "Multipart uploads and parts that were refused because there was no space.",
         lambda: [((), kept.store.refused_count if (kept := service.generation.multipart) is not None else 0)],
     )
 
@@ -126,31 +126,31 @@ def _pools(service: Measured) -> list[tuple[tuple[str, str], Pool]]:
 def _measure_backends(metrics: Metrics, service: Measured) -> None:
     metrics.gauge(
         "s3proxy_backend_connections",
-        "Connections to a backend, in use or not.",
+        "Connections to a backend, in use or idle.",
         lambda: [(labels, len(pool.connections)) for labels, pool in _pools(service)],
         ("backend", "address"),
     )
     metrics.gauge(
         "s3proxy_backend_down",
-        "1 while an address of a backend does not work: its health check said so, or nobody was there.",
+        "1 while an address of a backend is down: its health check failed, or it could not be reached.",
         lambda: [(labels, float(not pool.is_healthy)) for labels, pool in _pools(service)],
         ("backend", "address"),
     )
     metrics.gauge(
         "s3proxy_backend_breaker_open",
-        "1 while an address is not asked because it failed too often in a row.",
+        "1 while an address gets no requests because of too many consecutive failures.",
         lambda: [(labels, float(pool.breaker.is_open)) for labels, pool in _pools(service)],
         ("backend", "address"),
     )
     metrics.counter(
         "s3proxy_backend_retries",
-        "Requests which were sent again, because a reused connection had died.",
+        "Requests that were sent again because a reused connection had died.",
         lambda: [(labels, pool.retried_count) for labels, pool in _pools(service)],
         ("backend", "address"),
     )
     metrics.counter(
         "s3proxy_backend_failovers",
-        "Requests which went to another address, because nobody answered at the first.",
+        "Requests that were sent to another address because the first one could not be reached.",
         lambda: [((name,), agent.failed_over_count) for name, agent in _agents(service)],
         ("backend",),
     )
@@ -160,35 +160,35 @@ def _measure_judgements(metrics: Metrics, service: Measured) -> None:
     counts = service.counts
     metrics.counter(
         "s3proxy_aborts",
-        "Requests which were given up, by why: who left, failed or was too slow.",
+        "Requests that were aborted, by cause: which side left, failed or was too slow.",
         lambda: [((cause,), number) for cause, number in sorted(counts.aborted.items())],
         ("cause",),
     )
     metrics.counter(
         "s3proxy_backend_committed_early",
-        "Answers which claimed success before the body's end was released.",
+        "Responses that claimed success before the end of the body was released.",
         lambda: [((), counts.committed_early)],
     )
     metrics.counter(
         "s3proxy_backend_disbelieved",
-        "Responses that claimed success and were none, by what was wrong: the document, the entity tag or its MD5.",
+        "Responses that claimed success but failed a check, by reason: the document, the entity tag or its MD5.",
         lambda: [((reason,), number) for reason, number in sorted(counts.disbelieved.items())],
         ("reason",),
     )
     metrics.counter(
         "s3proxy_dropped_headers",
-        "Headers which were dropped because no signature covers them.",
+        "Headers that were dropped because no signature covers them.",
         lambda: [((), counts.dropped_headers)],
     )
     metrics.counter(
         "s3proxy_lost_headers",
-        "Headers of objects that a backend does not keep, and that were not sent; see lossy_headers.",
+        "Object headers that were not sent because the backend does not store them; see lossy_headers.",
         lambda: [(labels, number) for labels, number in sorted(counts.lost_headers.items())],
         ("backend", "header"),
     )
     metrics.counter(
         "s3proxy_exemptions",
-        "How often a key's exemption was needed.",
+        "Requests that needed an exemption of their key.",
         lambda: [((name,), counts.exempted[name]) for name in ("region", "clock-skew", "unsigned-headers")],
         ("exemption",),
     )
@@ -198,34 +198,34 @@ def _measure_budgets(metrics: Metrics, service: Measured) -> None:
     limit = service.connection_limit
     metrics.gauge(
         "s3proxy_budget_used",
-        "How much of a limit of all requests together is used now.",
+        "Current use of each limit for all requests together.",
         lambda: [((name,), used) for name, used in service.generation.budgets.used.items()],
         ("budget",),
     )
     metrics.counter(
         "s3proxy_budget_waits",
-        "Requests which waited for what a limit has left, of all together or of their key.",
+        "Requests that waited for a limit, for all requests together or for their key.",
         lambda: [((name,), number) for name, number in sorted(service.generation.budgets.waited.items())],
         ("budget",),
     )
     metrics.counter(
         "s3proxy_budget_refusals",
-        "Those which waited in vain.",
+        "Requests that were refused after they had waited for a limit.",
         lambda: [((name,), number) for name, number in sorted(service.generation.budgets.refused.items())],
         ("budget",),
     )
     metrics.counter(
         "s3proxy_connections_evicted",
-        "Idle connections of clients which were closed to make room.",
+        "Idle client connections that were closed to make room for new ones.",
         lambda: [((), limit.evicted_count)],
     )
     metrics.counter(
         "s3proxy_connections_refused",
-        "Connections of an address which had too many.",
+        "Client connections that were refused because their address had too many.",
         lambda: [((), limit.refused_count)],
     )
     metrics.counter(
         "s3proxy_connections_full",
-        "How often no connection was accepted for a while.",
+        "Times when the proxy stopped accepting connections because it had too many.",
         lambda: [((), limit.full_count)],
     )

@@ -189,7 +189,7 @@ class ProxyService(Service):
                 waiting += [stopping] if stopping is not None else []
         # Its admin page can be asked how the drain goes.
         self._sockets.keep_only([ADMIN])
-        self._log.info("draining: {running} requests run", running=self.running_count)
+        self._log.info("draining: {running} requests are running", running=self.running_count)
         proxies = [proxy for generation in self.generations for proxy in generation.proxies]
         if not is_succeeded:
             waiting += [proxy.drain() for proxy in proxies]
@@ -232,8 +232,8 @@ class ProxyService(Service):
             self._claim = claim
         if settings.server.workers > 1:
             self._log.warn(
-                "server.workers is {wanted} now: one process has no supervisor which could start others; this takes a "
-                "restart",
+                "server.workers is now {wanted}, but a single process has no supervisor to start others: restart the "
+                "daemon",
                 wanted=settings.server.workers,
             )
         self.generation = generation
@@ -250,7 +250,7 @@ class ProxyService(Service):
 
     def _not_reloaded(self, faults: Iterable[str]) -> bool:
         for fault in faults:
-            self._log.error("nothing was reloaded: {fault}", fault=fault)
+            self._log.error("reload failed, keeping the old configuration: {fault}", fault=fault)
         return False
 
     # What it consists of
@@ -325,8 +325,9 @@ class ProxyService(Service):
         multipart = self.generation.multipart
         for backend in self.generation.settings.backends:
             if backend.keeps_multipart and multipart is not None:
-                lacks = PROFILES[backend.profile].lacks_multipart
-                why = "has no multipart uploads: they" if lacks else "keeps former parts: multipart uploads"
+                why = "does not support multipart uploads: they"
+                if not PROFILES[backend.profile].lacks_multipart:
+                    why = "cannot replace objects that were uploaded in parts: multipart uploads"
                 self._log.info(
                     "backend {backend} {why} are kept in {directory}",
                     backend=backend.name,
@@ -334,10 +335,12 @@ class ProxyService(Service):
                     directory=multipart.store.directory,
                 )
             elif backend.keeps_multipart or backend.multipart == "refuse":
-                self._log.info("backend {backend} has no multipart uploads: they are refused", backend=backend.name)
+                self._log.info(
+                    "backend {backend} does not support multipart uploads: they are refused", backend=backend.name
+                )
         if multipart is not None and multipart.store.is_volatile:
             self._log.warn(
-                "{directory} is in memory: multipart uploads do not outlive a restart of this machine",
+                "{directory} is in memory: multipart uploads are lost if this machine restarts",
                 directory=multipart.store.directory,
             )
 
@@ -403,12 +406,12 @@ class ProxyService(Service):
 
     def _not_restarted(self) -> None:
         self._log.error(
-            "not restarted: server.workers is 1, and one process has no supervisor which could put another in its "
-            "place; stop it and start it again"
+            "restart failed: server.workers is 1, and a single process has no supervisor to replace it; stop the "
+            "daemon and start it again"
         )
 
     def _abort(self) -> None:
-        self._log.warn("the drain's deadline has passed: what still runs is reset")
+        self._log.warn("the drain timeout has expired: requests that are still running are reset")
         for generation in self.generations:
             for proxy in generation.proxies:
                 proxy.abort_all()

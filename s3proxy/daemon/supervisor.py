@@ -336,7 +336,7 @@ class Supervisor(Service):
                 changed()
                 self._reloads["done"] += 1
                 self._listen_for_admin()
-                self._log.info("{count} workers serve", count=len(new))
+                self._log.info("{count} workers are serving", count=len(new))
             else:
                 for worker in new:
                     worker.tell(STOP)
@@ -358,7 +358,7 @@ class Supervisor(Service):
         self._reloads["failed"] += 1
         self._sockets.keep_only(endpoints(self._settings))
         for fault in faults:
-            self._log.error("nothing was reloaded: {fault}", fault=fault)
+            self._log.error("reload failed, keeping the old configuration: {fault}", fault=fault)
 
     def restart(self) -> None:
         """
@@ -367,7 +367,7 @@ class Supervisor(Service):
         The process and the sockets stay. The workers end with their last request once the new ones are ready.
         """
         if self._is_changing or self._is_stopping:
-            self._not_restarted("a change is on its way")
+            self._not_restarted("a reload, a restart or a stop is in progress")
             return
         try:
             self._checked(self._load())
@@ -406,7 +406,7 @@ class Supervisor(Service):
 
     def _not_restarted(self, *reasons: str | None) -> None:
         for reason in reasons:
-            self._log.error("not restarted: {reason}", reason=reason)
+            self._log.error("restart failed: {reason}", reason=reason)
 
     def _not_tried(self, failure: Failure) -> None:
         failure.trap(OSError)
@@ -545,19 +545,19 @@ class Supervisor(Service):
         return [
             [
                 "s3proxy_workers",
-                "Processes which serve, and those which end with their last request.",
+                "Worker processes: those that serve, and those that end after their last request.",
                 "gauge",
                 [["s3proxy_workers", {"state": "serving"}, ready], ["s3proxy_workers", {"state": "leaving"}, leaving]],
             ],
             [
                 "s3proxy_worker_deaths",
-                "Processes which ended without having been told to.",
+                "Worker processes that ended unexpectedly.",
                 "counter",
                 [["s3proxy_worker_deaths_total", {}, self._deaths]],
             ],
             [
                 "s3proxy_reloads",
-                "Configurations which were put into force, the first one included, or were not.",
+                "Configurations that were loaded, including the first one, or that failed to load.",
                 "counter",
                 [["s3proxy_reloads_total", {"result": result}, count] for result, count in self._reloads.items()],
             ],
@@ -567,7 +567,7 @@ class Supervisor(Service):
         if self._is_stopping:
             return "draining"
         ready = sum(worker.is_ready and not worker.is_leaving for worker in self.workers)
-        return "" if ready >= self._settings.server.workers else f"{ready} workers are ready"
+        return "" if ready >= self._settings.server.workers else f"only {ready} workers are ready"
 
 
 def _kill(workers: list[Worker]) -> None:

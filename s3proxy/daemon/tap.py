@@ -47,18 +47,17 @@ class Options(UsageOptions):
 
     synopsis = "[options]"
     longdesc = (
-        "A reverse proxy which lets today's S3 clients use yesterday's S3 storage. "
-        "Either --config names a file, or the other options say all."
+        "A reverse proxy that lets current S3 clients use older S3 storage. Use either --config or the other options."
     )
 
     optParameters = [
         ["config", "c", None, "Configuration file (TOML). It excludes all other options."],
-        ["backend", None, None, "URL of the storage, like http://127.0.0.1:7480. Required without --config."],
-        ["backend-signature", None, None, "How requests to it are signed: v4, v2 or none. Default: v4."],
-        ["backend-access-key-id", None, None, "Our access key there."],
-        ["backend-secret-file", None, None, "File whose one line is that key's secret."],
-        ["credentials", None, None, "File of the clients' keys (TOML). Default: keys.toml."],
-        ["region", None, None, "Region which clients must have signed for. Default: us-east-1."],
+        ["backend", None, None, "URL of the backend, like http://127.0.0.1:7480. Required without --config."],
+        ["backend-signature", None, None, "How requests to the backend are signed: v4, v2 or none. Default: v4."],
+        ["backend-access-key-id", None, None, "Access key id on the backend."],
+        ["backend-secret-file", None, None, "File that contains the secret of that key as its only line."],
+        ["credentials", None, None, "Keys file (TOML). Default: keys.toml."],
+        ["region", None, None, "Region that clients must sign for. Default: us-east-1."],
     ]
 
     settings: Settings
@@ -71,13 +70,13 @@ class Options(UsageOptions):
 
     def opt_listen(self, endpoint: str) -> None:
         """
-        Where clients connect: a Twisted endpoint string; may be repeated. Default: tcp:9000:interface=127.0.0.1.
+        Twisted endpoint string where clients connect; may be repeated. Default: tcp:9000:interface=127.0.0.1.
         """
         self["listen"].append(endpoint)
 
     def opt_domain(self, domain: str) -> None:
         """
-        Domain below which a host name begins with a bucket; may be repeated. Default: none.
+        Domain for virtual-hosted-style requests; may be repeated. Default: none.
         """
         self["domain"].append(domain)
 
@@ -86,10 +85,12 @@ class Options(UsageOptions):
         try:
             if self["config"] is not None:
                 if others:
-                    raise UsageError(f"--config excludes {', '.join(f'--{name}' for name in sorted(others))}")
+                    raise UsageError(
+                        f"--config cannot be combined with {', '.join(f'--{name}' for name in sorted(others))}"
+                    )
                 self.load = partial(read_configuration, Path(self["config"]).absolute())
             elif self["backend"] is None:
-                raise UsageError("--config FILE is required, or --backend URL and what belongs to it")
+                raise UsageError("either --config FILE or --backend URL with its options is required")
             else:
                 configuration = Configuration(self._content(), Path().absolute())
                 self.load = lambda: configuration
