@@ -384,7 +384,7 @@ from datetime import timedelta
 from pathlib import Path
 real, step = time.time, Path(sys.argv.pop(1))
 time.time = lambda: real() + float(step.read_text())
-from s3proxy import generation
+from s3proxy.daemon import generation
 now = generation.utc_now
 generation.utc_now = lambda: now() + timedelta(seconds=float(step.read_text()))
 from twisted.scripts.twistd import run
