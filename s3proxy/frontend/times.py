@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from s3proxy.s3.limits import MIB
 
-
 DRAINED_KEEP_ALIVE = 5.0
 """
 Seconds for which an idle connection of a process that was replaced may still bring a request.
