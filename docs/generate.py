@@ -133,23 +133,24 @@ OPTIONS_OF_LIMITS = {
 
 
 FAULTS_INTRODUCTION = """
-What becomes of each kind of request when its backend or its client fails: status and code which the client reads,
-*cut* where its connection ends without a whole answer, *none* where the client itself has left. A ● says that the
-backend holds the whole request: it failed afterwards, or the client left then. In every other case it holds nothing
-which it could take for one. Afterwards another client is served, and no connection, timer, file or Deferred is left.
+This page says how each kind of request ends if its backend or its client fails. A cell has the status and the code
+that the client gets. *cut*: the connection ends without a whole response. *none*: the client itself has left.
+●: the backend has the whole request, because it failed, or the client left, after that. In every other case the
+backend has nothing that it could take for a whole request. Afterwards another client is served, and no connection,
+timer, file or Deferred is left.
 
-`pytest tests/test_fault_matrix.py` runs each cell, on plain connections and with TLS on both sides; where the two
-differ there is a row for each. A streamed upload, a part and a form have 1.5 MB, the kernel keeps 64 KiB for each
-socket. Where the fault is in the middle of a body, a download has it at the end of its head.
+`pytest tests/test_fault_matrix.py` runs each cell, on plain connections and with TLS on both sides. If the two differ,
+each has a row. A streamed upload, a part and a form have 1.5 MB, and the kernel keeps 64 KiB for each socket. If the
+fault is in the middle of a body, a download has it at the end of its head.
 `s3proxy.testing.faults` has each fault by name, for [tests of your own](../howto/test.md).
 """
 
 AMBIGUOUS_INTRODUCTION = """
-## Answers which nobody believes
+## Ambiguous responses
 
-500 InternalError where nothing was sent to the client yet, *cut* otherwise; the connection to the backend is dropped.
-Each is run with every kind of request, whole and octet by octet, while another tenant waits for the only connection
-there may be, and reads an answer of its own.
+The client gets 500 InternalError if nothing was sent to it yet, and *cut* otherwise. The connection to the backend is
+dropped. Each response is tested with every kind of request, whole and byte by byte. Meanwhile another tenant waits for
+the only connection that is allowed, and gets a response of its own.
 """
 
 
