@@ -1,3 +1,3 @@
 """
-The ``s3proxy doctor`` command: what a storage does, seen by doing it there.
+The ``s3proxy doctor`` command: tests what a storage system does.
 """

@@ -1,5 +1,5 @@
 """
-How a storage answers what clients ask most.
+How a storage system responds to the most common requests.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ async def multipart(storage: Storage) -> Judgement:
 async def multipart_etag(storage: Storage) -> Judgement:
     stored = await storage.get(b"multipart")
     if stored.content != CONTENT:
-        return unclear("there is no object that was uploaded in parts")
+        return unclear("there is no object from a multipart upload")
     told = (stored.fields.value(b"etag") or b"none").decode("latin-1")
     return judge(re.fullmatch(r'"[0-9a-f]{32}-1"', told) is not None, f"ETag {told}")
 
@@ -174,27 +174,25 @@ async def long_header(storage: Storage) -> Judgement:
 
 
 PROBES = (
-    Probe("range", "a Range is answered with 206 and just its bytes", range_),
-    Probe(
-        "range-beyond", "a Range beyond the end is answered 416", _conditional(b"r", [(b"Range", b"bytes=99-")], 416)
-    ),
-    Probe("range-status", "a Range is answered 206, whatever else is told of it", range_status),
-    Probe("etag-quoted", "GET tells the entity tag in quotation marks", etag_quoted),
-    Probe("if-none-match", "If-None-Match of the ETag is answered 304", if_none_match),
-    Probe("if-match", "If-Match of another ETag is answered 412", _conditional(b"m", [(b"If-Match", b'"0"')], 412)),
-    Probe("head-length", "HEAD tells the length", head_length),
-    Probe("no-such-key", "an absent object is 404 NoSuchKey", no_such_key),
-    Probe("error-plain", "the document of an error has no name space", error_plain),
-    Probe("no-such-bucket", "an absent bucket is 404 NoSuchBucket", no_such_bucket),
+    Probe("range", "a Range gets 206 and only its bytes", range_),
+    Probe("range-beyond", "a Range beyond the end gets 416", _conditional(b"r", [(b"Range", b"bytes=99-")], 416)),
+    Probe("range-status", "a Range gets status 206", range_status),
+    Probe("etag-quoted", "GET returns the entity tag in quotation marks", etag_quoted),
+    Probe("if-none-match", "If-None-Match with the ETag gets 304", if_none_match),
+    Probe("if-match", "If-Match with another ETag gets 412", _conditional(b"m", [(b"If-Match", b'"0"')], 412)),
+    Probe("head-length", "HEAD returns the length", head_length),
+    Probe("no-such-key", "an absent object gets 404 NoSuchKey", no_such_key),
+    Probe("error-plain", "an error document has no namespace", error_plain),
+    Probe("no-such-bucket", "an absent bucket gets 404 NoSuchBucket", no_such_bucket),
     Probe("list-buckets", "ListBuckets names the bucket", list_buckets),
-    Probe("head-service", "HEAD of the service itself is answered", head_service),
+    Probe("head-service", "HEAD of the service itself succeeds", head_service),
     Probe("location", "GetBucketLocation", location),
     Probe("versioning", "GetBucketVersioning", versioning),
     Probe("list-v2", "ListObjectsV2", list_v2),
     Probe("delete-objects", "DeleteObjects", delete_objects),
     Probe("copy", "CopyObject", copy),
-    Probe("multipart", "an upload in parts", multipart),
-    Probe("multipart-etag", "the ETag of an upload of one part ends in -1", multipart_etag),
-    Probe("keep-alive", "a connection lives on after an error", keeps_connection),
-    Probe("long-header", "a header of 8 KiB is taken", long_header),
+    Probe("multipart", "a multipart upload", multipart),
+    Probe("multipart-etag", "the ETag of a multipart upload of one part ends in -1", multipart_etag),
+    Probe("keep-alive", "a connection stays open after an error", keeps_connection),
+    Probe("long-header", "a header of 8 KiB is accepted", long_header),
 )

@@ -1,5 +1,5 @@
 """
-The first questions: whether anybody is there, below which path, and which signature lets us in.
+The first questions: whether the storage system can be reached, the service path, and the signature that it accepts.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from s3proxy.resign.head import Account
 
 class CannotExamine(Exception):
     """
-    The storage cannot be reached, or does not let us in; the text says which, and what was seen.
+    The storage system cannot be reached, or refuses the key; the text says which, and what was seen.
     """
 
 
 _BLAMED = {
-    "InvalidAccessKeyId": "it knows no such access key id",
-    "SignatureDoesNotMatch": "the secret is wrong, or the region",
-    "RequestTimeTooSkewed": "its clock and ours differ by too much",
-    "AccessDenied": "the key or the secret is wrong, or may not do this; it does not say which",
+    "InvalidAccessKeyId": "the access key id is unknown",
+    "SignatureDoesNotMatch": "the secret or the region is wrong",
+    "RequestTimeTooSkewed": "its clock and ours differ too much",
+    "AccessDenied": "the key or the secret is wrong, or the key has no right to do this",
 }
 
 
 def _ways(storage: Storage) -> Iterator[tuple[str, Account]]:
     """
-    Give every way of asking, the likeliest first.
+    Yield every way to sign a request, the most likely first.
     """
     yield "Signature V4", storage.account("v4")
     for signs_service_path in (False, True) if storage.service_path else (False,):
-        signed = ", the service path signed" if signs_service_path else ""
+        signed = ", with the service path signed" if signs_service_path else ""
         for date_form in DateForm:
             account = storage.account("v2", date_form=date_form, signs_service_path=signs_service_path)
             yield f"Signature V2 with {date_form.value}{signed}", account
@@ -49,10 +49,10 @@ def _service_paths(storage: Storage) -> list[bytes]:
 
 async def find_way(storage: Storage) -> None:
     """
-    Find the service path and the signature by which all else is asked.
+    Find the service path and the signature for all further requests.
 
     Raises:
-        CannotExamine: There is none.
+        CannotExamine: No combination works.
     """
     seen: list[tuple[str, Answer]] = []
     for service_path in _service_paths(storage):
@@ -76,17 +76,17 @@ def _unreached(storage: Storage, error: BackendError) -> str:
     cause = f": {error.__cause__}" if error.__cause__ is not None else ""
     if error.fault is BackendFault.UNREACHABLE:
         return f"{storage.place.url} cannot be reached{cause}"
-    return f"{storage.place.url} does not answer as HTTP does ({error.fault.name.lower()}){cause}"
+    return f"{storage.place.url} does not send an HTTP response ({error.fault.name.lower()}){cause}"
 
 
 def _refused(storage: Storage, seen: list[tuple[str, Answer]]) -> str:
-    lines = [f"{storage.place.url} does not take the credentials of {storage.key.access_key_id}"]
+    lines = [f"{storage.place.url} rejects the credentials of {storage.key.access_key_id}"]
     answers = [answer for _, answer in seen]
     regions = {answer.element("Region") for answer in answers if answer.code == "AuthorizationHeaderMalformed"} - {""}
     if regions:
-        lines[0] += f": it wants --region {regions.pop()}"
+        lines[0] += f": use --region {regions.pop()}"
     elif not any(answer.code for answer in answers):
-        lines[0] = f"what answers at {storage.place.url} is no S3"
+        lines[0] = f"{storage.place.url} is not an S3 service"
     elif not storage.owns_bucket and any(answer.code == "NoSuchBucket" for answer in answers):
         lines[0] = f"there is no bucket {storage.bucket} at {storage.place.url}"
     else:
@@ -97,7 +97,7 @@ def _refused(storage: Storage, seen: list[tuple[str, Answer]]) -> str:
 
 async def enter(storage: Storage) -> None:
     """
-    Make the bucket, where none was given.
+    Make the bucket if none was given.
 
     Raises:
         CannotExamine: It cannot be made.
@@ -111,5 +111,5 @@ async def enter(storage: Storage) -> None:
         answer = await storage.ask(b"PUT", storage.bucket_target(), content=document)
     if not answer.is_success:
         raise CannotExamine(
-            f"the bucket {storage.bucket} cannot be made: {answer}; say --bucket NAME of one which is there"
+            f"the bucket {storage.bucket} cannot be made: {answer}; use --bucket NAME with an existing bucket"
         )

@@ -1,5 +1,5 @@
 """
-Whether a storage verifies what it is told about a body.
+Whether a storage system verifies the checksums of a body.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ async def md5_wrong_refused(storage: Storage) -> Judgement:
     right = await storage.put(b"md5", CONTENT, [(b"Content-MD5", content_md5(CONTENT))])
     wrong = await storage.put(b"md5-wrong", CONTENT, [(b"Content-MD5", content_md5(b"other"))])
     if not right.is_success:
-        return unclear(f"a right one is refused: {right}")
+        return unclear(f"a correct one is refused: {right}")
     return judge(not wrong.is_success, str(wrong))
 
 
 PROBES = (
-    Probe("crc32", "x-amz-checksum-crc32 is taken", crc32),
+    Probe("crc32", "x-amz-checksum-crc32 is accepted", crc32),
     Probe("crc32-wrong-refused", "a wrong x-amz-checksum-crc32 is refused", crc32_wrong_refused),
-    Probe("crc32-told", "x-amz-checksum-crc32 is told again", crc32_told),
+    Probe("crc32-told", "x-amz-checksum-crc32 is returned", crc32_told),
     Probe("md5-wrong-refused", "a wrong Content-MD5 is refused", md5_wrong_refused),
 )

@@ -32,13 +32,13 @@ from s3proxy.profiles.known import PROFILES
 from s3proxy.profiles.profile import BackendKey
 
 WRONG = 1
-"Exit status where not everything was told, or something is left."
+"Exit status if the examination is incomplete, or something is left."
 
 CONNECT_TIME = 10.0
-"Seconds for a connection."
+"Seconds to connect."
 
 CONTINUE_TIME = 2.0
-"Seconds for ``100 Continue``."
+"Seconds to wait for ``100 Continue``."
 
 _OPTIONS = {
     "url": "URL",
@@ -54,29 +54,27 @@ def add_doctor(parser: argparse.ArgumentParser) -> None:
     """
     Add the command's options.
     """
-    parser.add_argument("url", help="of the storage, with the path below which its buckets are, if it has one")
-    parser.add_argument("--access-key-id", required=True, help="of an account which may make a bucket, or use --bucket")
+    parser.add_argument("url", help="URL of the backend, with the path of its buckets, if any")
+    parser.add_argument("--access-key-id", required=True, help="of an account that can make a bucket, or use --bucket")
     secret = parser.add_mutually_exclusive_group(required=True)
-    secret.add_argument("--secret-file", help="a file whose one line is its secret")
-    secret.add_argument("--secret-env", help="an environment variable whose value is its secret")
-    parser.add_argument(
-        "--bucket", type=_bucket, help="an existing bucket to work in, below a prefix (default: one is made)"
-    )
-    parser.add_argument("--region", default="us-east-1", help="which requests are signed for (default: us-east-1)")
-    parser.add_argument("--ca-file", help="PEM certificates which its own must descend from (default: the system's)")
-    parser.add_argument("--profile", choices=sorted(PROFILES), help="compare with this one (default: the best)")
+    secret.add_argument("--secret-file", help="file with the secret in one line")
+    secret.add_argument("--secret-env", help="environment variable with the secret")
+    parser.add_argument("--bucket", type=_bucket, help="existing bucket to use, below a prefix (default: a new bucket)")
+    parser.add_argument("--region", default="us-east-1", help="region to sign requests for (default: us-east-1)")
+    parser.add_argument("--ca-file", help="PEM file of trusted certificate authorities (default: the system's)")
+    parser.add_argument("--profile", choices=sorted(PROFILES), help="profile to compare with (default: the best)")
     parser.add_argument("--json", action="store_true", help="print one JSON document; progress goes to standard error")
 
 
 def _bucket(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}", name):
-        raise argparse.ArgumentTypeError("is no name of a bucket")
+        raise argparse.ArgumentTypeError("is not a bucket name")
     return name
 
 
 def run_doctor(options: argparse.Namespace) -> int:
     """
-    Examine a storage; return the exit status.
+    Examine a storage system; return the exit status.
     """
     from twisted.internet import reactor
 
@@ -95,11 +93,11 @@ def run_doctor(options: argparse.Namespace) -> int:
 
 def make_storage(options: argparse.Namespace, reactor: Any, patience: Patience | None = None) -> Storage:
     """
-    Make what is to be examined.
+    Return the storage system to examine.
 
     Raises:
-        Faults: Options are not as they must be.
-        CannotStart: A certificate file is not as it must be.
+        Faults: An option is not valid.
+        CannotStart: A certificate file is not valid.
     """
     table = {
         "name": "storage",
@@ -124,7 +122,7 @@ def make_storage(options: argparse.Namespace, reactor: Any, patience: Patience |
 
 class Doctor:
     """
-    One examination with its voice.
+    One examination that prints its progress and its summary.
     """
 
     def __init__(self, storage: Storage, options: argparse.Namespace, reactor: Any) -> None:
@@ -137,7 +135,7 @@ class Doctor:
 
     def run(self) -> int:
         """
-        Run until it has ended, or was interrupted and has tidied up; return the exit status.
+        Run until the examination ends, or is interrupted and has cleaned up; return the exit status.
         """
         self._reactor.seconds = time.monotonic
         self._reactor.callWhenRunning(self._begin)
@@ -153,7 +151,7 @@ class Doctor:
         Deferred.fromCoroutine(self._examination.run()).addBoth(self._ended)
 
     def _interrupt(self) -> None:
-        print("interrupted; what was stored is taken away", file=sys.stderr)
+        print("interrupted; removing what was stored", file=sys.stderr)
         self._examination.interrupt()
 
     def _tell_room(self, title: str) -> None:
@@ -171,7 +169,7 @@ class Doctor:
     def _conclude(self, result: Any) -> int:
         left = self._examination.left
         if left:
-            print("left behind:", *(f"  {item}" for item in left), sep="\n", file=sys.stderr)
+            print("not removed:", *(f"  {item}" for item in left), sep="\n", file=sys.stderr)
         if isinstance(result, Failure):
             if result.check(CannotExamine):
                 print(printable(str(result.value)), file=sys.stderr)
@@ -191,5 +189,5 @@ class Doctor:
         else:
             print(f"\n{report.text()}")
             if not left:
-                print("\nNothing is left behind.")
+                print("\nEverything that was stored has been removed.")
         return WRONG if left else 0

@@ -1,5 +1,5 @@
 """
-What a storage makes of a body which does not come to its end: the one question on which the commit guard stands.
+What a storage system does with an incomplete body. The commit guard depends on this.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from s3proxy.s3.limits import KIB, MIB
 
 SMALL, LARGE = 100 * KIB, 9 * MIB
 """
-Bytes of bodies: one which a storage may take with a single read, and one which it cuts into stripes.
+Bytes of two bodies: one that may arrive in a single read, and one that is stored in several stripes.
 """
 
 FORMER = b"the object which was there before"
@@ -28,13 +28,13 @@ FORMER = b"the object which was there before"
 @dataclass(frozen=True, slots=True)
 class Cut:
     """
-    A body which is cut.
+    A body that is cut before its end.
 
     Attributes:
-        length: Bytes, as declared.
-        missing: Bytes which do not leave.
-        is_reset: Whether it ends with RST, which is how s3proxy ends one; else with FIN.
-        is_over: Whether there is an object of that name.
+        length: The declared length in bytes.
+        missing: Bytes at the end that are not sent.
+        is_reset: Whether it ends with RST, as s3proxy ends one; otherwise it ends with FIN.
+        is_over: Whether an object of that name exists.
     """
 
     length: int
@@ -45,13 +45,13 @@ class Cut:
 
 async def send_cut(storage: Storage, target: bytes, cut: Cut) -> tuple[bool, Answer | None]:
     """
-    Send a body all but its end; hold it a while, then cut it.
+    Send a body without its end, wait a while, then cut it.
 
     Returns:
-        Whether the storage had taken what was sent; its answer, where one came.
+        Whether what was sent was acknowledged, and the response, if one came.
     """
     head = storage.head(b"PUT", target, length=cut.length, payload=UNSIGNED_PAYLOAD)
-    body = HeldBody(_octets(cut.length - cut.missing), cut.length, storage.line)
+    body = HeldBody(_content(cut.length - cut.missing), cut.length, storage.line)
     patience = storage.patience
     async with storage.line.open() as connection:
         answered = connection.send(BackendRequest(b"PUT", head), body)
@@ -63,7 +63,7 @@ async def send_cut(storage: Storage, target: bytes, cut: Cut) -> tuple[bool, Ans
                 await _first(storage, answered)
             answer = await _read(answered) if answered.called else None
         finally:
-            # Reset with what is still open: `connection` ends it, and this its Deferred.
+            # `open` resets the connection; this ends its Deferred.
             answered.addErrback(lambda failure: None)
             answered.cancel()
     return is_taken, answer
@@ -82,7 +82,7 @@ async def _read(answered: Deferred[BackendResponse]) -> Answer | None:
         return None
 
 
-def _octets(size: int) -> bytes:
+def _content(size: int) -> bytes:
     block = hashlib.sha256(b"s3proxy doctor").digest() * (32 * KIB)
     return (block * (size // len(block) + 1))[:size]
 
@@ -101,22 +101,22 @@ def _cuts(name: bytes, cut: Cut) -> Examine:
                 del storage.watched[name]
                 return judgement
         if answer is not None and answer.status < 400:
-            return judge(False, f"it answered {answer}, and stored nothing")
+            return judge(False, f"the response was {answer}, but nothing was stored")
         if not is_taken:
-            return unclear("it did not take the body")
-        return judge(True, judgement[1] + (f"; it answered {answer}" if answer is not None else ""))
+            return unclear("it did not accept the body")
+        return judge(True, judgement[1] + (f"; the response was {answer}" if answer is not None else ""))
 
     return examine
 
 
 async def look(storage: Storage, raw_key: bytes, former: bytes | None) -> Judgement:
     """
-    Judge whether a key is as it was before the body that was cut.
+    Judge whether a key is as it was before the cut body.
     """
     found = await storage.get(raw_key)
     if found.is_success:
         if found.content == former:
-            return judge(True, "the former object is there")
+            return judge(True, "the former object is still there")
         return judge(False, f"{len(found.content)} bytes of it were stored")
     if found.status != 404:
         return unclear(f"GET {found}")
@@ -125,7 +125,7 @@ async def look(storage: Storage, raw_key: bytes, former: bytes | None) -> Judgem
 
 async def drops_cut_part(storage: Storage) -> Judgement:
     """
-    Judge whether a part of an upload in parts which was cut is no part: neither listed, nor good for the whole.
+    Judge whether a cut part of a multipart upload is dropped: it is not listed, and cannot complete the upload.
     """
     name, cut = b"cut-part", Cut(SMALL)
     try:
@@ -135,25 +135,25 @@ async def drops_cut_part(storage: Storage) -> Judgement:
     is_taken, _ = await send_cut(storage, storage.target(name, b"partNumber=1&" + upload), cut)
     await storage.line.pause(sum(storage.patience.look))
     if not is_taken:
-        return unclear("it did not take the body")
+        return unclear("it did not accept the body")
     parts = await storage.ask(b"GET", storage.target(name, upload))
     if parts.is_success and parts.elements("PartNumber"):
         return judge(False, f"the part is listed, of {parts.element('Size')} bytes")
-    etag = hashlib.md5(_octets(cut.length - cut.missing)).hexdigest()
+    etag = hashlib.md5(_content(cut.length - cut.missing)).hexdigest()
     done = await storage.complete_upload(name, upload, f'"{etag}"')
     stored = await storage.get(name)
     if stored.is_success:
         return judge(False, f"the upload was completed with {len(stored.content)} bytes of it")
-    return judge(True, f"it is not listed ({parts}), and the upload is not completed with it ({done})")
+    return judge(True, f"it is not listed ({parts}), and the upload cannot be completed with it ({done})")
 
 
 async def waits_for_the_end(storage: Storage) -> Judgement:
     """
-    Judge whether it says nothing of success before it has the last octet.
+    Judge whether success is reported only after the last byte.
     """
     name = b"early-answer"
     head = storage.head(b"PUT", storage.target(name), length=SMALL, payload=UNSIGNED_PAYLOAD)
-    content = _octets(SMALL)
+    content = _content(SMALL)
     body = HeldBody(content[:-1], SMALL, storage.line)
     async with storage.line.open() as connection:
         answered = connection.send(BackendRequest(b"PUT", head, first_byte_time=storage.patience.answer), body)
@@ -173,49 +173,51 @@ async def waits_for_the_end(storage: Storage) -> Judgement:
 
 async def nothing_came_later(storage: Storage) -> Judgement:
     """
-    Look once more at every body that was cut and seemed to be dropped.
+    Look once more for every cut body that seemed to be dropped.
     """
     for raw_key, former in storage.watched.items():
         verdict, why = await look(storage, raw_key, former)
         if verdict is not Verdict.YES:
             return verdict, f"{raw_key.decode()}: {why}"
-    return judge(True, f"{len(storage.watched)} keys are as they were")
+    return judge(True, f"{len(storage.watched)} keys are unchanged")
 
 
 PROBES = (
-    Probe("early-answer", "it answers an upload when it has all of it, not before", waits_for_the_end),
-    Probe("reset-drops", "a body which is reset before its last byte is dropped", _cuts(b"reset", Cut(SMALL))),
+    Probe("early-answer", "the response to an upload comes after the whole body", waits_for_the_end),
+    Probe("reset-drops", "a body that is reset before its last byte is dropped", _cuts(b"reset", Cut(SMALL))),
     Probe(
         "reset-drops-large",
-        f"the same of {LARGE // MIB} MiB, which does not fit one stripe",
+        f"the same for {LARGE // MIB} MiB, which is more than one stripe",
         _cuts(b"reset-large", Cut(LARGE)),
     ),
     Probe(
         "reset-drops-half",
-        "the same of a body which is reset in its middle",
+        "the same for a body that is reset in the middle",
         _cuts(b"reset-half", Cut(SMALL, SMALL // 2)),
     ),
     Probe(
         "reset-keeps-former",
-        "an object is kept when a body which would replace it is reset",
+        "an object stays if a body that would replace it is reset",
         _cuts(b"reset-over", Cut(SMALL, is_over=True)),
     ),
-    Probe("reset-drops-part", "a part of an upload which is reset before its last byte is dropped", drops_cut_part),
+    Probe(
+        "reset-drops-part", "a part of a multipart upload that is reset before its last byte is dropped", drops_cut_part
+    ),
     Probe(
         "fin-drops",
-        "a body which ends with FIN before its last byte is dropped",
+        "a body that ends with FIN before its last byte is dropped",
         _cuts(b"fin", Cut(SMALL, is_reset=False)),
     ),
     Probe(
         "fin-keeps-former",
-        "an object is kept when a body which would replace it ends with FIN",
+        "an object stays if a body that would replace it ends with FIN",
         _cuts(b"fin-over", Cut(SMALL, is_reset=False, is_over=True)),
     ),
 )
 
-LATE = Probe("nothing-came-later", "no body which was cut was stored later", nothing_came_later)
+LATE = Probe("nothing-came-later", "no cut body was stored later", nothing_came_later)
 """
-Asked after all others.
+Runs after all others.
 """
 
 TAIL_NAMES = (
@@ -223,5 +225,5 @@ TAIL_NAMES = (
     *("reset-drops-part", LATE.name),
 )
 """
-What must be so where `commit = "tail"` is to be trusted. FIN is not among them: s3proxy never sends it within a body.
+The probes that must all be *yes* for `commit = "tail"`. FIN is not among them: s3proxy never sends it within a body.
 """

@@ -1,5 +1,5 @@
 """
-The whole examination of a storage, from the first question to the last look at what is left.
+The whole examination of a storage system, from the first question to the list of what is left.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from s3proxy.doctor.verdict import Finding, Probe, Verdict, printable, unclear
 
 ROOMS: tuple[tuple[str, tuple[Probe, ...]], ...] = (
     ("signatures", signatures.PROBES),
-    ("a body which does not come to its end", commits.PROBES),
+    ("incomplete bodies", commits.PROBES),
     ("bodies", payloads.PROBES),
     ("checksums", checksums.PROBES),
     ("keys", keys.PROBES),
-    ("answers", answers.PROBES),
-    ("beside S3", surfaces.PROBES),
-    ("at last", (commits.LATE,)),
+    ("responses", answers.PROBES),
+    ("paths outside S3", surfaces.PROBES),
+    ("last check", (commits.LATE,)),
 )
 """
-All probes, in the order in which they are asked.
+All probes, in the order in which they run.
 """
 
 PROBE_COUNT = sum(len(probes) for _, probes in ROOMS)
@@ -39,22 +39,22 @@ T = TypeVar("T")
 
 class Interrupted(Exception):
     """
-    Somebody did not want to wait.
+    Raised when the user interrupts the run.
     """
 
 
 @dataclass(slots=True)
 class Examination:
     """
-    What was found out so far.
+    A run of all probes, and its findings so far.
 
     Args:
-        tell_room: Called with the title of the probes which come next.
+        tell_room: Called with the title of the next group of probes.
         tell: Called with each finding.
 
     Attributes:
-        findings: By name of the probe, in order.
-        left: What the probes stored and what could not be taken away; None before it was looked.
+        findings: The findings by name of the probe, in order.
+        left: What the probes stored and could not remove; None before the end.
     """
 
     storage: Storage
@@ -67,10 +67,10 @@ class Examination:
 
     async def run(self) -> None:
         """
-        Ask everything; take away what was stored, however it ends.
+        Run all probes. Remove what was stored, however the run ends.
 
         Raises:
-            CannotExamine: The storage is not reached, or does not let us in.
+            CannotExamine: The storage system cannot be reached, or refuses the key.
             Interrupted: `interrupt` was called.
         """
         await self._unless_interrupted(find_way(self.storage))
@@ -85,7 +85,7 @@ class Examination:
 
     def interrupt(self) -> None:
         """
-        Ask nothing more; what was stored is taken away before `run` ends.
+        Run no further probe. `run` removes what was stored before it ends.
         """
         self._is_interrupted = True
         if self._asking is not None:
@@ -97,14 +97,14 @@ class Examination:
             return await asking
         finally:
             self._asking = None
-            # Whatever the cancellation was taken for on its way.
+            # The cancellation may have become another exception on its way.
             if self._is_interrupted:
                 raise Interrupted
 
     @property
     def takes_any_secret(self) -> bool:
         """
-        Whether a wrong secret was taken: what is said of signatures means nothing then.
+        Whether a wrong secret was accepted. The findings on signatures then mean nothing.
         """
         finding = self.findings.get("wrong-secret-refused")
         return finding is not None and finding.verdict is Verdict.NO
@@ -113,7 +113,7 @@ class Examination:
         try:
             verdict, why = await self._unless_interrupted(probe.examine(self.storage))
         except BackendError as error:
-            verdict, why = unclear(f"no answer: {error.fault.name.lower()}")
+            verdict, why = unclear(f"no response: {error.fault.name.lower()}")
         except Unclear as error:
             verdict, why = unclear(str(error))
         if self.takes_any_secret and probe.name in signatures.SIGNATURE_NAMES:

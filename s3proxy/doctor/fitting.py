@@ -1,5 +1,5 @@
 """
-Which profile fits what was seen: what each profile claims, as its own data say, beside the findings.
+Which profile fits: compares what each profile claims with the findings.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from s3proxy.profiles.profile import ANY_BELOW_500, DateForm, Profile
 @dataclass(frozen=True, slots=True)
 class Claim:
     """
-    What a profile says of a storage.
+    A claim of a profile about a storage system.
 
     Attributes:
-        probe: Whose finding confirms or denies it.
-        expected: The verdict which confirms it.
-        confirmed: What it counts where it is so: nothing, where it is so of nearly every storage.
-        denied: What it counts against the profile where it is not.
-        about: What follows then.
+        probe: The name of the probe whose finding confirms or denies the claim.
+        expected: The verdict that confirms the claim.
+        confirmed: Points for the profile if the claim is true: 0 if it is true of nearly every storage system.
+        denied: Points against the profile if the claim is false.
+        about: The consequence if the claim is false.
     """
 
     probe: str
@@ -40,8 +40,8 @@ class Fit:
     How well a profile fits.
 
     Attributes:
-        confirmed: The claims which are so.
-        denied: The claims which are not.
+        confirmed: The claims that are true.
+        denied: The claims that are false.
     """
 
     profile: Profile
@@ -51,14 +51,14 @@ class Fit:
     @property
     def score(self) -> int:
         """
-        How much speaks for it, less what speaks against it.
+        The points for the profile, less the points against it.
         """
         return sum(claim.confirmed for claim in self.confirmed) - sum(claim.denied for claim in self.denied)
 
 
 SERVICE_PATH, SIGNS_SERVICE_PATH = "service-path", "signs-service-path"
 """
-Stand for probes in claims: both are found before any probe is asked.
+Names used as probes in claims: both are found before any probe runs.
 """
 
 OPERATIONS = {
@@ -69,25 +69,25 @@ OPERATIONS = {
     "multipart": "CreateMultipartUpload",
 }
 """
-Probes which see whether there is an operation, as profiles name it.
+Probes that show whether an operation exists, and its name in profiles.
 """
 
 
 def claims(profile: Profile, found: Profile) -> Iterator[Claim]:
     """
-    Give everything that a profile says.
+    Yield every claim of a profile.
 
     Args:
-        found: What the storage's own profile would say of the service path.
+        found: The service path as it was found, and whether Signature V2 covers it.
     """
     yes, no = Verdict.YES, Verdict.NO
     is_found = yes if profile.service_path == found.service_path else no
-    yield Claim(SERVICE_PATH, is_found, 4 if profile.service_path else 0, 4, "its path belongs into the url")
+    yield Claim(SERVICE_PATH, is_found, 4 if profile.service_path else 0, 4, "add its path to the url")
     if found.service_path:
         signs_alike = profile.signs_service_path == found.signs_service_path
         yield Claim(SIGNS_SERVICE_PATH, yes if signs_alike else no, 1, 4, "Signature V2 covers another path")
     if profile.date_form is DateForm.DATE:
-        yield Claim("v2-amz-date", no, 2, 1, "Date alone is sent, which is taken as well")
+        yield Claim("v2-amz-date", no, 2, 1, "only Date is sent, which is accepted as well")
     else:
         yield Claim("v2-amz-date", yes, 0, 2, "Signature V2 is sent with x-amz-date")
     if profile.escapes_plus or profile.target is not None:
@@ -103,7 +103,7 @@ def _claims_about_bodies(profile: Profile) -> Iterator[Claim]:
     yes, no = Verdict.YES, Verdict.NO
     if profile.takes_checksums:
         yield Claim("crc32", yes, 0, 4, "uploads with checksums fail")
-        yield Claim("crc32-wrong-refused", yes, 1, 1, "checksums are passed, and mean nothing there")
+        yield Claim("crc32-wrong-refused", yes, 1, 1, "checksums are sent, but not verified there")
     else:
         yield Claim("crc32-wrong-refused", no, 1, 1, "checksums are dropped once verified, though it would verify them")
     if profile.sends_expect:
@@ -116,27 +116,27 @@ def _claims_about_bodies(profile: Profile) -> Iterator[Claim]:
 def _claims_about_answers(profile: Profile) -> Iterator[Claim]:
     yes, no = Verdict.YES, Verdict.NO
     if profile.error_codes:
-        yield Claim("no-such-key", no, 1, 0, "its codes are S3's already")
+        yield Claim("no-such-key", no, 1, 0, "its error codes are those of S3")
     else:
-        yield Claim("no-such-key", yes, 0, 1, "its codes are passed as they are")
+        yield Claim("no-such-key", yes, 0, 1, "its error codes are relayed unchanged")
     if profile.mends_reads:
-        yield Claim("range", no, 1, 0, "its ranges need no mending")
+        yield Claim("range", no, 1, 0, "its ranges need no correction")
     else:
-        yield Claim("range", yes, 0, 2, "ranges are passed as they are")
+        yield Claim("range", yes, 0, 2, "ranges are relayed unchanged")
     for probe, is_so in profile.facts.items():
-        yield Claim(probe, yes if is_so else no, 2, 2, "it is another version of the storage")
+        yield Claim(probe, yes if is_so else no, 2, 2, "it is another version of the storage system")
     if profile.lists_v1:
-        yield Claim("list-v2", no, 1, 1, "lists are asked for in the first version")
+        yield Claim("list-v2", no, 1, 1, "lists are requested with ListObjects, version 1")
     for probe, operation in OPERATIONS.items():
         if operation not in profile.taken_operations:
-            yield Claim(probe, no, 1, 1, "it is answered 501, though the storage has it")
+            yield Claim(probe, no, 1, 1, "clients get 501, though the storage system has it")
         elif operation not in profile.operations:
-            yield Claim(probe, no, 1, 1, "it is carried out as many requests, though the storage has it")
+            yield Claim(probe, no, 1, 1, "it is carried out as several requests, though the storage system has it")
         elif not (profile.lists_v1 and probe == "list-v2"):
-            yield Claim(probe, yes, 0, 1, "it is passed, and fails")
+            yield Claim(probe, yes, 0, 1, "it is sent, and fails")
     if "CreateMultipartUpload" in profile.operations:
-        # No profile mends it, so that it tells none from another.
-        yield Claim("multipart-etag", yes, 0, 0, "its entity tag is another")
+        # No profile mends it, so it does not distinguish profiles.
+        yield Claim("multipart-etag", yes, 0, 0, "its entity tag is different")
 
 
 def _claims_beside_s3(profile: Profile) -> Iterator[Claim]:
@@ -146,31 +146,31 @@ def _claims_beside_s3(profile: Profile) -> Iterator[Claim]:
         if segment in profile.reserved_segments:
             yield Claim(surface_name(segment), yes, 2, 1, f"a bucket called {told} cannot be reached")
         else:
-            yield Claim(surface_name(segment), no, 0, 1, f"clients are not kept away from /{told}")
+            yield Claim(surface_name(segment), no, 0, 1, f"clients can reach /{told}")
     if profile.health is not ANY_BELOW_500:
-        # Many refuse HEAD of the root alike; a page of its own few have.
+        # Many refuse HEAD of the root in the same way; few have a health page of their own.
         weight = 4 if profile.health.path.strip(b"/") else 0
-        yield Claim(health_name(profile.health), yes, weight, 2, "say `health` where there are several `urls`")
+        yield Claim(health_name(profile.health), yes, weight, 2, "set `health` if there are several `urls`")
 
 
 def _answers(findings: Mapping[str, Finding]) -> dict[str, Verdict]:
     """
-    Return the verdicts by which profiles are told apart.
+    Return the verdicts that distinguish profiles.
     """
     verdicts = {name: finding.verdict for name, finding in findings.items()}
     if Verdict.YES not in {verdicts.get("v2-amz-date"), verdicts.get("v2-date")}:
-        # Of a storage which does not take Signature V2 at all this tells nothing.
+        # Without any Signature V2 this shows nothing.
         verdicts["v2-amz-date"] = Verdict.UNCLEAR
     return {**verdicts, SERVICE_PATH: Verdict.YES, SIGNS_SERVICE_PATH: Verdict.YES}
 
 
 def fits(findings: Mapping[str, Finding], found: Profile) -> list[Fit]:
     """
-    Return every profile, the one which fits best first; of equals the one which is declared first.
+    Return every profile, the best first. Of two equal ones, the one that is declared first comes first.
 
     Args:
-        findings: By name of the probe. What is unclear counts neither way.
-        found: The service path below which the storage is, and whether its Signature V2 covers it.
+        findings: The findings by name of the probe. An unclear one counts neither way.
+        found: The service path as it was found, and whether Signature V2 covers it.
     """
     verdicts = _answers(findings)
     fitted = []
@@ -188,13 +188,13 @@ def fits(findings: Mapping[str, Finding], found: Profile) -> list[Fit]:
 
 def proves_tail(findings: Mapping[str, Finding]) -> bool:
     """
-    Say whether every finding says that a body which is reset before its end is no object.
+    Return True if every finding shows that a body that is reset before its end is dropped.
     """
     return all(name in findings and findings[name].verdict is Verdict.YES for name in TAIL_NAMES)
 
 
 def proves_fin(findings: Mapping[str, Finding]) -> bool:
     """
-    Say the same of a body which ends with FIN.
+    Return True if the findings show the same for a body that ends with FIN.
     """
     return all(findings[name].verdict is Verdict.YES for name in ("fin-drops", "fin-keeps-former") if name in findings)

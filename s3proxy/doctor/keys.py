@@ -1,5 +1,5 @@
 """
-Which keys a storage keeps as they are.
+Which keys a storage system stores unchanged.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from s3proxy.s3.limits import MAX_KEY_SIZE
 
 def _keeps(folder: bytes, rest: bytes) -> Examine:
     """
-    Make a probe which stores a key, as it is in a path, and looks under which name it is listed.
+    Make a probe that stores a key, as it is in a path, and looks at the name in the listing.
 
     Args:
-        folder: So that no probe finds what another one stored.
+        folder: Keeps the keys of one probe apart from those of others.
     """
 
     async def examine(storage: Storage) -> Judgement:
@@ -22,18 +22,18 @@ def _keeps(folder: bytes, rest: bytes) -> Examine:
         content = b"the content of " + raw_key
         put = await storage.put(raw_key, content)
         if not put.is_success:
-            # What keeps objects as files may have made a folder for it, which goes with the last object in it.
+            # A store of files may have made a folder for it, which is removed with the last object in it.
             await storage.put(folder + b"/tidy", b"")
             return judge(False, f"PUT {put}")
         got = await storage.get(raw_key)
         if got.content != content:
-            size = f" of {len(got.content)} bytes for {len(content)}" if got.is_success else ""
+            size = f" with {len(got.content)} bytes instead of {len(content)}" if got.is_success else ""
             return judge(False, f"PUT {put}, GET {got}{size}")
         name = storage.key_of(raw_key)
         try:
             listed = await storage.list_keys(storage.prefix + folder.decode())
         except Unclear as error:
-            return judge(True, f"GET gives it; {error}")
+            return judge(True, f"GET returns it; {error}")
         if name in listed:
             return judge(True, "")
         others = " and ".join(repr(key.removeprefix(f"{storage.prefix}{folder.decode()}/")) for key in listed[:3])
@@ -45,7 +45,7 @@ def _keeps(folder: bytes, rest: bytes) -> Examine:
 async def _longest(storage: Storage) -> Judgement:
     folder = b"long/"
     fits = b"k" * (MAX_KEY_SIZE - len(storage.prefix) - len(folder))
-    # In pieces: what keeps objects as files has a limit for one name.
+    # In pieces: a store of files limits the length of one name.
     pieces = b"/".join(fits[start : start + 200] for start in range(0, len(fits), 201))
     return await _keeps(b"long", (pieces + fits)[: len(fits)])(storage)
 

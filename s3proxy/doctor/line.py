@@ -1,5 +1,5 @@
 """
-Single connections to a storage: each is opened, used and ended by hand, so that a body can end wherever a probe wants.
+Single connections to a storage system. Each is opened and ended explicitly, so a probe can end a body anywhere.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from s3proxy.transport.writer import Buffer, SeesEachOctet, acknowledged_size
 
 MAX_ANSWER_SIZE = 16 * MIB
 """
-Bytes of an answer which are kept. No probe stores more; the rest of a listing is asked for.
+Bytes of a response that are kept. No probe stores more, and a listing has further pages.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """
-    What the storage answered.
+    A whole response.
 
     Attributes:
         fields: Header values by lower-case name.
@@ -52,20 +52,20 @@ class Answer:
     @property
     def is_success(self) -> bool:
         """
-        Whether it says that what was asked for was done.
+        Whether the status is a success.
         """
         return 200 <= self.status < 300
 
     @property
     def code(self) -> str:
         """
-        The code of an S3 error document; empty where there is none.
+        The code of an S3 error document; empty if there is none.
         """
         return self.element("Code") if self.status >= 300 else ""
 
     def element(self, name: str) -> str:
         """
-        Return the text of the first element of a name; empty where there is none.
+        Return the text of the first element of a name; empty if there is none.
         """
         return next(iter(self.elements(name)), "")
 
@@ -79,21 +79,21 @@ class Answer:
 
 class Line(Pool):
     """
-    The way to a storage; it keeps no connection.
+    A pool that keeps no connection.
     """
 
     def release(self, connection: BackendConnection) -> None:
         """
-        Leave it to whoever opened it.
+        Do nothing: `open` ends the connection.
         """
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[BackendConnection]:
         """
-        Open a connection; end it afterwards, with RST where it is in use.
+        Open a connection; end it afterwards, with RST if it is in use.
 
         Raises:
-            BackendError: Nobody is there.
+            BackendError: It cannot be reached.
         """
         connection = await self._connection()
         try:
@@ -110,20 +110,20 @@ class Line(Pool):
 
 async def ask(connection: BackendConnection, request: BackendRequest, body: Any = None) -> Answer:
     """
-    Send a request; return the whole answer.
+    Send a request; return the whole response.
 
     Raises:
-        BackendError: None came, or not all of it.
+        BackendError: There was no response, or not all of it.
     """
     return await read_answer(await connection.send(request, body))
 
 
 async def read_answer(response: BackendResponse) -> Answer:
     """
-    Return the whole of an answer whose head has come.
+    Return a whole response, once its head has arrived.
 
     Raises:
-        BackendError: Its rest does not come.
+        BackendError: The rest does not arrive.
     """
     gathering = _Gathering(response)
     response.deliver(gathering)
@@ -155,15 +155,15 @@ class _Gathering(SeesEachOctet):
 @implementer(IBodyProducer)
 class HeldBody:
     """
-    A body of which some octets leave, and the others when they are let go, or never.
+    A body whose first bytes are sent at once, and the others when they are released, or never.
 
     Args:
-        content: What leaves at once.
-        length: Bytes of the body, as the head declares.
-        line: Which it goes along.
+        content: The bytes that are sent at once.
+        length: The declared length of the body.
+        line: Its clock measures the times.
 
     Attributes:
-        started_at: When it was asked for, in the reactor's seconds; None where it was not.
+        started_at: When the body was requested, in the reactor's seconds; None if it was not.
     """
 
     def __init__(self, content: bytes, length: int, line: Line) -> None:
@@ -185,7 +185,7 @@ class HeldBody:
 
     def let_go(self, rest: bytes) -> None:
         """
-        Send the others.
+        Send the other bytes.
         """
         if self._connection is not None:
             self._connection.writeSequence((rest,))
@@ -193,30 +193,30 @@ class HeldBody:
 
     def pauseProducing(self) -> None:
         """
-        Know that the socket is full: all is written already.
+        Do nothing: everything is written already.
         """
 
     def resumeProducing(self) -> None:
         """
-        The same.
+        Do nothing, as `pauseProducing`.
         """
 
     def stopProducing(self) -> None:
         """
-        Know that the rest is not wanted.
+        Called if the rest is not needed.
         """
         self._connection = None
 
     async def taken(self, head_size: int, seconds: float) -> bool:
         """
-        Wait until the storage's side has what was to leave at once; say whether that came to be in time.
+        Wait until the bytes that are sent at once are acknowledged. Return False if the time ends first.
         """
         until = self._line.reactor.seconds() + seconds
         while self._line.reactor.seconds() < until:
             connection = self._connection
             if connection is not None and connection.waiting_size == 0:
                 acknowledged = acknowledged_size(connection.transport)
-                # Under TLS more octets leave than were written.
+                # Under TLS more bytes are sent than were written.
                 if acknowledged is None or acknowledged >= head_size + len(self._content):
                     return True
             await self._line.pause(0.02)
@@ -225,7 +225,7 @@ class HeldBody:
 
 def half_close(connection: BackendConnection) -> None:
     """
-    Send FIN once all has left, and read on; under TLS close_notify, and nothing is read any more.
+    Send FIN after the write buffer drains, and keep reading. Under TLS send close_notify, and read nothing more.
     """
     if isinstance(connection.transport, TLSMemoryBIOProtocol):
         connection.close()

@@ -1,5 +1,5 @@
 """
-How a body may be sent to a storage.
+How a body may be sent to a storage system.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SEED = re.compile(rb"x-amz-date: (\S+)\r\n.*Signature=([0-9a-f]{64})", re.DOTAL
 @dataclass(frozen=True, slots=True)
 class _Chain:
     """
-    Signs the chunks of a body, and its trailer, as a client of today does.
+    Signs the chunks of a body, and its trailer, as current clients do.
     """
 
     key: SigningKey
@@ -104,12 +104,12 @@ async def _stored(storage: Storage, name: bytes, answer: Answer) -> Judgement:
     stored = await storage.get(name)
     if stored.content == CONTENT:
         return judge(True, str(answer))
-    return judge(False, f"PUT {answer}, and GET gives {len(stored.content)} bytes for {len(CONTENT)}")
+    return judge(False, f"PUT {answer}, but GET returns {len(stored.content)} bytes instead of {len(CONTENT)}")
 
 
 async def chunked_transfer(storage: Storage) -> Judgement:
     """
-    Judge whether a body may come in transfer coding, without a length.
+    Judge whether a body may have a transfer coding instead of a length.
     """
     name = b"chunked-transfer"
     head = storage.head(b"PUT", storage.target(name), [(b"Transfer-Encoding", b"chunked")], payload=UNSIGNED_PAYLOAD)
@@ -125,7 +125,7 @@ class _Expectation:
 
 async def _expect(storage: Storage, name: bytes, account: Account) -> _Expectation:
     """
-    Ask for 100 Continue, and send the body once it comes, or after the limit.
+    Expect 100 Continue, and send the body when it arrives, or after the limit.
     """
     head = storage.head(
         b"PUT",
@@ -145,7 +145,7 @@ async def _expect(storage: Storage, name: bytes, account: Account) -> _Expectati
 
 async def continues(storage: Storage) -> Judgement:
     """
-    Judge whether it answers 100 Continue before its patience, which is ours, ends.
+    Judge whether 100 Continue arrives before our limit.
     """
     seen = await _expect(storage, b"continue", storage.way)
     if seen.seconds is None:
@@ -157,28 +157,30 @@ async def continues(storage: Storage) -> Judgement:
 
 async def refuses_before_the_body(storage: Storage) -> Judgement:
     """
-    Judge whether a request which it will refuse is refused in place of 100 Continue.
+    Judge whether a request with a wrong signature is refused instead of 100 Continue.
     """
     try:
         seen = await _expect(storage, b"continue-refused", with_wrong_secret(storage.way))
     except BackendError as error:
-        return unclear(f"no answer: {error.fault.name.lower()}")
+        return unclear(f"no response: {error.fault.name.lower()}")
     if seen.answer.is_success:
-        return unclear("it refuses no secret")
+        return unclear("it accepts any secret")
     return judge(seen.seconds is None, str(seen.answer))
 
 
 PROBES = (
-    Probe("signed-chunks", "aws-chunked, each chunk signed", _streams(b"STREAMING-AWS4-HMAC-SHA256-PAYLOAD")),
+    Probe("signed-chunks", "aws-chunked, with signed chunks", _streams(b"STREAMING-AWS4-HMAC-SHA256-PAYLOAD")),
     Probe(
         "signed-trailer",
-        "aws-chunked, each chunk and the trailer signed",
+        "aws-chunked, with signed chunks and a signed trailer",
         _streams(b"STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"),
     ),
     Probe(
-        "unsigned-trailer", "aws-chunked, a trailer, nothing signed", _streams(b"STREAMING-UNSIGNED-PAYLOAD-TRAILER")
+        "unsigned-trailer",
+        "aws-chunked, with unsigned chunks and an unsigned trailer",
+        _streams(b"STREAMING-UNSIGNED-PAYLOAD-TRAILER"),
     ),
     Probe("chunked-transfer", "a body in chunked transfer coding, without a length", chunked_transfer),
-    Probe("continue", "100 Continue is answered", continues),
-    Probe("refuses-before-body", "a bad signature is refused before the body is asked for", refuses_before_the_body),
+    Probe("continue", "100 Continue is sent", continues),
+    Probe("refuses-before-body", "a wrong signature is refused before the body is sent", refuses_before_the_body),
 )

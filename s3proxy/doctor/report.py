@@ -1,5 +1,5 @@
 """
-What is said of a storage in the end: the profile which fits, and the table to paste.
+The summary of an examination: the profile that fits, and the table to paste.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from s3proxy.doctor.verdict import Finding
 from s3proxy.profiles.known import PROFILES
 
 TAKES_ANYBODY = (
-    "It takes a wrong secret: whoever reaches it may do anything, and what is said above of signatures means nothing."
+    "It accepts a wrong secret: every client that can reach it may do anything. "
+    "The findings on signatures mean nothing."
 )
 
 
@@ -32,7 +33,7 @@ def backend_table(storage: Storage, fitting: Fit, commit: str, lines: Sequence[s
     Return the table of a configuration.
 
     Args:
-        lines: Those which the examination cannot know: where the secret is.
+        lines: Further lines, which the examination cannot know: where the secret is.
     """
     profile, place = fitting.profile, storage.place
     path = storage.service_path.decode()
@@ -53,18 +54,18 @@ def backend_table(storage: Storage, fitting: Fit, commit: str, lines: Sequence[s
 
 def line_of_table(name: str, value: str) -> str:
     """
-    Return a line of TOML. A string of JSON is one of TOML, too.
+    Return a line of TOML. A JSON string is also a TOML string.
     """
     return f"{name} = {json.dumps(value)}"
 
 
 class Report:
     """
-    An examination, judged.
+    The summary of an examination.
 
     Args:
-        asked: The name of a profile to compare with; None for the one which fits best.
-        lines: Of the configuration, which the examination cannot know: where the secret is.
+        asked: The name of a profile to compare with; None for the one that fits best.
+        lines: Further lines of the table, which the examination cannot know: where the secret is.
     """
 
     def __init__(self, examination: Examination, asked: str | None, lines: Sequence[str]) -> None:
@@ -85,11 +86,11 @@ class Report:
         if self._examination.takes_any_secret:
             parts.append(TAKES_ANYBODY)
         ranks = ", ".join(f"{one.profile.name} ({one.score})" for one in self.fits)
-        parts.append(f"Profiles, the best first: {ranks}.")
+        parts.append(f"Profiles, best first: {ranks}.")
         chosen = self.chosen
         if chosen.denied:
             findings = self._examination.findings
-            lines = [f"Where it is not as the profile {chosen.profile.name} expects:"]
+            lines = [f"Differences from the profile {chosen.profile.name}:"]
             for claim in chosen.denied:
                 finding = findings.get(claim.probe)
                 told = "the service path" if finding is None else f"{finding.about}: {finding.verdict.value}"
@@ -101,18 +102,18 @@ class Report:
 
     def _tail_text(self) -> str:
         if self.commit == "spool":
-            return "It is not proven that a body which is reset before its last byte is dropped: `spool` is needed."
-        text = "A body which is reset before its last byte is dropped: `tail` is proven."
+            return "It is not proven that a body that is reset before its last byte is dropped: `spool` is needed."
+        text = "A body that is reset before its last byte is dropped: `tail` is proven."
         if not proves_fin(self._examination.findings):
             text += (
-                "\nOne which ends with FIN is stored. s3proxy never ends one so; but what stands between, like a load\n"
-                "balancer, may make FIN of a reset. Choose `spool` unless s3proxy speaks to the storage itself."
+                "\nA body that ends with FIN is stored. s3proxy never ends a body with FIN, but a load balancer in\n"
+                "between may turn a reset into a FIN. Use `spool` unless s3proxy connects to the backend directly."
             )
         return text
 
     def document(self) -> str:
         """
-        Return everything, for machines.
+        Return everything as a JSON document.
         """
         examination = self._examination
         storage = examination.storage

@@ -1,5 +1,5 @@
 """
-Which signatures a storage takes.
+Which signatures a storage system accepts.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ WRONG_SECRET = "this-is-not-the-secret-of-any-access-key"  # noqa: S105
 
 async def _puts(storage: Storage, name: bytes, account: Account, payload: bytes | None = None) -> Judgement:
     """
-    Judge whether an upload which is signed so is stored.
+    Judge whether an upload with this signature is stored.
     """
     answer = await storage.put(name, CONTENT, account=account, payload=payload)
     if not answer.is_success:
@@ -97,7 +97,7 @@ def _told(answer: Answer) -> tuple[bool, str]:
 
 def with_wrong_secret(account: Account) -> Account:
     """
-    Return an account of the same key, whose secret is another one.
+    Return an account of the same key with a wrong secret.
     """
     assert account.key is not None
     return replace(account, key=replace(account.key, secret_access_key=WRONG_SECRET))
@@ -122,15 +122,15 @@ async def anonymous_refused(storage: Storage) -> Judgement:
 
 
 PROBES = (
-    Probe("wrong-secret-refused", "a signature by another secret is refused", wrong_secret_refused),
+    Probe("wrong-secret-refused", "a signature with a wrong secret is refused", wrong_secret_refused),
     Probe("anonymous-refused", "a request without a signature is refused", anonymous_refused),
-    Probe("v4-header", "Signature V4 in a header, the body's hash signed", v4_header),
-    Probe("v4-unsigned-payload", "Signature V4 in a header, UNSIGNED-PAYLOAD", v4_unsigned_payload),
-    Probe("v4-wrong-hash-refused", "a body which is not what its hash says is refused", v4_wrong_hash_refused),
+    Probe("v4-header", "Signature V4 in a header, with the body's hash", v4_header),
+    Probe("v4-unsigned-payload", "Signature V4 in a header, with UNSIGNED-PAYLOAD", v4_unsigned_payload),
+    Probe("v4-wrong-hash-refused", "a body that does not match its hash is refused", v4_wrong_hash_refused),
     Probe("v4-presigned", "Signature V4 in the query", _presigned("v4")),
-    Probe("v2-amz-date", "Signature V2 in a header, x-amz-date as RFC 1123 writes it", v2_amz_date),
-    Probe("v2-date", "Signature V2 in a header, Date alone", v2_date),
-    Probe("v2-iso-date", "Signature V2 in a header, x-amz-date as ISO 8601 writes it", v2_iso_date),
+    Probe("v2-amz-date", "Signature V2 in a header, with x-amz-date in RFC 1123 format", v2_amz_date),
+    Probe("v2-date", "Signature V2 in a header, with Date only", v2_date),
+    Probe("v2-iso-date", "Signature V2 in a header, with x-amz-date in ISO 8601 format", v2_iso_date),
     Probe("v2-presigned", "Signature V2 in the query", _presigned("v2")),
 )
 
@@ -138,13 +138,13 @@ SIGNATURE_NAMES = frozenset(
     {"v4-header", "v4-unsigned-payload", "v4-presigned", "v2-amz-date", "v2-date", "v2-iso-date", "v2-presigned"}
 )
 """
-Probes whose success says nothing about a storage which takes any signature.
+Probes whose success means nothing if any signature is accepted.
 """
 
 
 def disbelieved(judgement: Judgement) -> Judgement:
     """
-    Return what a success is worth where a wrong secret was taken, too.
+    Return the judgement to report if a wrong secret was accepted, too.
     """
     verdict, why = judgement
-    return (Verdict.UNCLEAR, f"{why}, but so is a wrong secret") if verdict is Verdict.YES else judgement
+    return (Verdict.UNCLEAR, f"{why}, but a wrong secret is accepted, too") if verdict is Verdict.YES else judgement

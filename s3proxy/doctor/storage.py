@@ -1,5 +1,5 @@
 """
-The storage which is examined: how it is reached, which signature it takes, and where in it the probes work.
+The storage system under examination: how to reach it, which signature it accepts, and where the probes work.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from s3proxy.sigv4.signing_key import SigningKeys
 
 MAX_ENTRIES = 10_000
 """
-Entries of a listing: far more than the probes make, so that a storage without end does not hold us.
+Entries of a listing: far more than the probes make, so that an endless listing does not keep us.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
     """
-    How long a storage is waited for, in seconds.
+    How long to wait, in seconds.
 
     Attributes:
-        answer: For an answer; an operation which copies may need it.
-        hold: While a body is held just before its end.
-        look: Before it is looked what became of a body which was cut, for the first and for the second time.
+        answer: For a response; an operation that copies may need all of it.
+        hold: How long a body is held just before its end.
+        look: Before the first and before the second look for a cut body.
     """
 
     answer: float = 60.0
@@ -43,24 +43,24 @@ class Patience:
 
 class Storage:
     """
-    What the probes speak to.
+    The storage system, as the probes use it.
 
     Args:
-        line: To it.
+        line: Opens connections to it.
         place: Its URL.
-        key: Ours there.
-        wall_clock: Aware, UTC.
-        word: Names the prefix below which the probes work, and the bucket where none is given.
-        bucket: An existing one; None to make one.
+        key: Our key there.
+        wall_clock: Returns the time, aware, in UTC.
+        word: The name of the prefix below which the probes work, and of the bucket if none is given.
+        bucket: An existing bucket; None to make one.
 
     Attributes:
-        absent_bucket: The name of one which is not there.
-        service_path: Raw, before every bucket; empty for most.
-        way: The account by which a probe asks that is not about signatures.
-        ways: The account of each signature which it takes, by ``v4`` and ``v2``.
-        made: Raw targets of what was stored, or may have been.
-        uploads: Raw targets of uploads in parts which were begun.
-        watched: Bodies which were cut: their raw key, and what must be there instead; None for nothing.
+        absent_bucket: The name of a bucket that does not exist.
+        service_path: The raw path before every bucket; empty for most.
+        way: The account for probes that are not about signatures.
+        ways: The account for each signature that is accepted, by ``v4`` and ``v2``.
+        made: Raw targets of what was stored, or may be.
+        uploads: Raw targets of multipart uploads that were started.
+        watched: The raw key of each cut body, and the content that must be there instead; None for no object.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Storage:
         self._signing_keys = SigningKeys(8)
         self.way = self.account("v4")
 
-    # How it is spoken to
+    # Accounts and targets
 
     def account(
         self,
@@ -100,7 +100,7 @@ class Storage:
         signs_service_path: bool = False,
     ) -> Account:
         """
-        Return a way of asking it.
+        Return an account to send requests with.
 
         Args:
             signature: ``v4``, ``v2`` or ``none``.
@@ -133,7 +133,7 @@ class Storage:
 
     def key_of(self, raw_key: bytes) -> str:
         """
-        Return the whole name which an object should have.
+        Return the whole name that an object should have.
         """
         return self.prefix + unquote_to_bytes(raw_key).decode()
 
@@ -149,12 +149,12 @@ class Storage:
         expects_continue: bool = False,
     ) -> bytes:
         """
-        Write a signed head; remember what it may store.
+        Return a signed head, and record what it may store.
 
         Args:
-            length: Bytes of the body; None for none.
-            payload: What x-amz-content-sha256 says under Signature V4; that of no octets where None.
-            account: `way` where None.
+            length: Bytes of the body; None if there is no body.
+            payload: The value of x-amz-content-sha256 under Signature V4; that of an empty body if None.
+            account: `way` if None.
         """
         if method == b"PUT":
             self.made[target.partition(b"?")[0]] = None
@@ -169,7 +169,7 @@ class Storage:
             expects_continue=expects_continue,
         )
 
-    # Asking
+    # Requests
 
     async def ask(
         self,
@@ -183,13 +183,13 @@ class Storage:
         connection: BackendConnection | None = None,
     ) -> Answer:
         """
-        Send a request on a connection of its own, unless one is given; return the whole answer.
+        Send a request on a new connection, unless one is given; return the whole response.
 
         Args:
-            content: The body; None for none.
+            content: The body; None if there is no body.
 
         Raises:
-            BackendError: None came, or not all of it.
+            BackendError: There was no response, or not all of it.
         """
         length = None if content is None else len(content)
         payload = payload or payload_of(content or b"")
@@ -200,10 +200,10 @@ class Storage:
         self, method: bytes, head: bytes, content: bytes = b"", connection: BackendConnection | None = None
     ) -> Answer:
         """
-        Send a head as it is, and octets behind it; return the whole answer.
+        Send a head unchanged, and a body after it; return the whole response.
 
         Raises:
-            BackendError: None came, or not all of it.
+            BackendError: There was no response, or not all of it.
         """
         request = BackendRequest(method, head, content, first_byte_time=self.patience.answer)
         if connection is not None:
@@ -216,7 +216,7 @@ class Storage:
         Store an object below the prefix.
 
         Raises:
-            BackendError: There was no answer.
+            BackendError: There was no response.
         """
         return await self.ask(b"PUT", self.target(raw_key), headers, content, **more)
 
@@ -225,23 +225,23 @@ class Storage:
         Fetch an object below the prefix.
 
         Raises:
-            BackendError: There was no answer.
+            BackendError: There was no response.
         """
         return await self.ask(b"GET", self.target(raw_key), headers)
 
     async def begin_upload(self, raw_key: bytes) -> bytes:
         """
-        Begin an upload in parts below the prefix; return the query which names it.
+        Start a multipart upload below the prefix; return the query that names it.
 
         Raises:
-            BackendError: There was no answer.
-            Unclear: It cannot be begun; `Lacking` where there is no such operation.
+            BackendError: There was no response.
+            Unclear: It cannot be started; `Lacking` if there is no such operation.
         """
         begun = await self.ask(b"POST", self.target(raw_key, b"uploads"), content=b"")
         upload_id = begun.element("UploadId")
         if not begun.is_success or not upload_id:
             lacks = begun.status in {405, 501}
-            raise (Lacking if lacks else Unclear)(f"no upload in parts can be begun: {begun}")
+            raise (Lacking if lacks else Unclear)(f"a multipart upload cannot be started: {begun}")
         query = b"uploadId=" + escape(upload_id)
         self.uploads.append(self.target(raw_key, query))
         return query
@@ -251,7 +251,7 @@ class Storage:
         Complete an upload whose only part has this ETag.
 
         Raises:
-            BackendError: There was no answer.
+            BackendError: There was no response.
         """
         part = f"<Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part>"
         document = f"<CompleteMultipartUpload>{part}</CompleteMultipartUpload>".encode()
@@ -259,11 +259,11 @@ class Storage:
 
     async def list_keys(self, prefix: str) -> list[str]:
         """
-        Return the names of all objects below a prefix, as the storage lists them.
+        Return the names of all objects below a prefix, as they are listed.
 
         Raises:
-            BackendError: There was no answer.
-            Unclear: The answer is no list.
+            BackendError: There was no response.
+            Unclear: The response is not a list.
         """
         return [key for (key,) in await self.list_all(b"prefix=" + escape(prefix), ("Key",), b"marker")]
 
@@ -274,13 +274,13 @@ class Storage:
         Return the texts of some elements of each entry of a listing, page by page.
 
         Args:
-            elements: The first is the key; the second, where there is one, tells entries of one key apart.
-            marker: The query's name for the key after which to go on.
-            second_marker: The same for the second element.
+            elements: The first is the key; the second, if there is one, distinguishes entries of one key.
+            marker: The query parameter for the key after which to continue.
+            second_marker: The query parameter for the second element.
 
         Raises:
-            BackendError: There was no answer.
-            Unclear: The answer is no list.
+            BackendError: There was no response.
+            Unclear: The response is not a list.
         """
         entries: list[tuple[str, ...]] = []
         page = query
@@ -289,12 +289,12 @@ class Storage:
             if not answer.is_success or b"<IsTruncated>" not in answer.content:
                 raise Unclear(f"{page.decode()}: {answer}")
             found = list(zip(*(answer.elements(name) for name in elements), strict=False))
-            # A storage which does not know the marker would give the same page for ever.
+            # A storage system that ignores the marker would return the same page for ever.
             if answer.element("IsTruncated") != "true" or not found or found[-1] in entries:
                 return [*entries, *(entry for entry in found if entry not in entries)]
             entries += found
             if len(entries) > MAX_ENTRIES:
-                raise Unclear(f"{page.decode()}: there is no end to it")
+                raise Unclear(f"{page.decode()}: the listing does not end")
             page = b"%s&%s=%s" % (query, marker, escape(found[-1][0]))
             if second_marker:
                 page += b"&%s=%s" % (second_marker, escape(found[-1][1]))
@@ -302,19 +302,19 @@ class Storage:
 
 class Unclear(Exception):
     """
-    What a probe needs is refused; the text says what, and how.
+    A request that a probe needs is refused; the text says which, and how.
     """
 
 
 class Lacking(Unclear):
     """
-    What a probe needs is not there at all.
+    The storage system does not have an operation that a probe needs.
     """
 
 
 def escape(text: str) -> bytes:
     """
-    Write a key so that it means itself in a path or a query.
+    Percent-encode a key for a path or a query.
     """
     return quote(text, safe="/-._~").encode()
 

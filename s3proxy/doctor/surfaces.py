@@ -1,5 +1,5 @@
 """
-What a storage serves beside S3: first path segments which are no buckets, and pages which tell that it is well.
+What a storage system serves besides S3: first path segments that are not buckets, and health pages.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from s3proxy.profiles.profile import ANY_BELOW_500, HealthRequest
 
 _NO_BUCKET = frozenset({"NoSuchBucket", "InvalidBucketName", "NoSuchEntity"})
 
-# MinIO's word for its own, where others have AccessDenied for a bucket of somebody else.
+# MinIO's code for its own paths. Others respond with AccessDenied to a bucket of another user.
 _RESERVED = frozenset({"AllAccessDisabled"})
 
 
@@ -32,13 +32,13 @@ def health_name(health: HealthRequest) -> str:
 
 def _is_surface(segment: bytes) -> Examine:
     """
-    Make a probe which asks for a bucket of that name, signed; and unsigned, beside one which is not there.
+    Make a probe that requests a bucket of that name, signed, and unsigned beside an absent bucket.
     """
 
     async def examine(storage: Storage) -> Judgement:
         signed = await storage.ask(b"GET", b"/" + segment)
         if b"ListBucketResult" in signed.content:
-            return judge(False, "there is a bucket of this name")
+            return judge(False, "a bucket of this name exists")
         if not signed.code or signed.code in _RESERVED:
             return judge(True, str(signed))
         nobody = storage.account("none")
@@ -46,9 +46,9 @@ def _is_surface(segment: bytes) -> Examine:
             unsigned = await storage.ask(b"GET", b"/" + segment + rest, account=nobody)
             absent = await storage.ask(b"GET", b"/" + storage.absent_bucket.encode() + rest, account=nobody)
             if unsigned.status != absent.status and not unsigned.code:
-                return judge(True, f"{signed}, unsigned {unsigned}, where an absent bucket is {absent}")
+                return judge(True, f"{signed}, unsigned {unsigned}, but an absent bucket gets {absent}")
         if signed.code not in _NO_BUCKET:
-            return unclear(f"{signed}: it may be somebody's bucket")
+            return unclear(f"{signed}: it may be another user's bucket")
         return judge(False, str(signed))
 
     return examine
@@ -66,14 +66,14 @@ def _is_healthy(health: HealthRequest) -> Examine:
 def _about(health: HealthRequest) -> str:
     statuses = " or ".join(map(str, sorted(health.statuses))) or "below 500"
     path = health.path.decode() or "the service path"
-    return f"{health.method.decode()} of {path}, unsigned, is answered {statuses}"
+    return f"{health.method.decode()} of {path}, unsigned, gets {statuses}"
 
 
 _SEGMENTS = sorted({segment for profile in PROFILES.values() for segment in profile.reserved_segments})
 _HEALTH = {health_name(profile.health): profile.health for profile in PROFILES.values()}
 
 PROBES = (
-    *(Probe(surface_name(name), f"/{name.decode()} is no bucket", _is_surface(name)) for name in _SEGMENTS),
+    *(Probe(surface_name(name), f"/{name.decode()} is not a bucket", _is_surface(name)) for name in _SEGMENTS),
     *(
         Probe(name, _about(health), _is_healthy(health))
         for name, health in _HEALTH.items()
@@ -81,5 +81,5 @@ PROBES = (
     ),
 )
 """
-One for each segment which some profile keeps away from clients, and for each health request of some profile.
+One for each segment that some profile reserves, and for each health request of some profile.
 """

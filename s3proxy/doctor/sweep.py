@@ -1,5 +1,5 @@
 """
-Take away what the probes stored, and say what is left.
+Remove what the probes stored, and list what is left.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from s3proxy.doctor.storage import Storage, Unclear, escape
 
 ROUNDS = 3
 """
-Times that a storage is asked to delete what it lists: some list a deleted key for a moment.
+How often everything listed is deleted: some storage systems list a deleted key for a moment.
 """
 
 
 async def sweep(storage: Storage) -> list[str]:
     """
-    Delete everything below the prefix, and the bucket where it is ours.
+    Delete everything below the prefix, and the bucket if it is ours.
 
     Returns:
-        What is still there, and what could not be looked at.
+        What still exists, and what could not be listed.
     """
     for target in [*storage.uploads, *storage.made]:
         if target != storage.bucket_target():
@@ -37,7 +37,7 @@ async def sweep(storage: Storage) -> list[str]:
 
 async def _sweep_once(storage: Storage) -> list[str]:
     """
-    Delete what is listed; return what is listed after that.
+    Delete what is listed; return what is listed afterwards.
     """
     for target in (await _listed(storage))[0]:
         await _delete(storage, target)
@@ -47,7 +47,7 @@ async def _sweep_once(storage: Storage) -> list[str]:
 
 async def _listed(storage: Storage) -> tuple[list[bytes], list[str]]:
     """
-    Return what would delete each object, version and upload below the prefix, and why one kind could not be listed.
+    Return the target that deletes each object, version and upload below the prefix, and errors of listings.
     """
     prefix = b"prefix=" + escape(storage.prefix)
     targets: list[bytes] = []
@@ -62,12 +62,12 @@ async def _listed(storage: Storage) -> tuple[list[bytes], list[str]]:
         try:
             entries = await storage.list_all(query, elements, marker, second_marker)
         except (BackendError, Unclear) as error:
-            # What has no uploads in parts, or does not list them, has nothing of that kind which could be told.
+            # A storage system without multipart uploads, or without a list of them, has none to report.
             if not name:
                 faults.append(f"what is left cannot be listed: {error}")
             continue
         for key, *others in entries:
-            # A storage which does not know `prefix` lists what is not ours.
+            # A storage system that ignores `prefix` lists what is not ours.
             if key.startswith(storage.prefix):
                 path = b"%s/%s/%s" % (storage.service_path, storage.bucket.encode(), escape(key))
                 targets.append(b"%s?%s=%s" % (path, name, escape(others[0])) if name else path)
@@ -87,7 +87,7 @@ async def _delete(storage: Storage, target: bytes) -> None:
     try:
         await storage.ask(b"DELETE", target)
     except BackendError:
-        # Whether it is gone is looked at afterwards.
+        # The listing afterwards shows whether it is gone.
         return
 
 
@@ -96,5 +96,5 @@ async def _remove_bucket(storage: Storage) -> list[str]:
         removed = await storage.ask(b"DELETE", storage.bucket_target())
         answer = await storage.ask(b"HEAD", storage.bucket_target())
     except BackendError as error:
-        return [f"perhaps the bucket {storage.bucket}: {error.fault.name.lower()}"]
+        return [f"possibly the bucket {storage.bucket}: {error.fault.name.lower()}"]
     return [] if answer.status == 404 else [f"the bucket {storage.bucket}: DELETE {removed}, HEAD {answer}"]

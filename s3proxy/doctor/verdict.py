@@ -1,5 +1,5 @@
 """
-What was found out: one question about a storage, and its answer.
+Questions about a storage system, and their results.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 class Verdict(IdentityEnum):
     """
-    The answer to a question.
+    The result of a question.
     """
 
     YES = "yes"
@@ -26,25 +26,25 @@ class Verdict(IdentityEnum):
 
 Judgement = tuple[Verdict, str]
 """
-A verdict, and why.
+A verdict, and the reason.
 """
 
 
 Examine = Callable[["Storage"], Coroutine[Any, Any, Judgement]]
 """
-Answers a question. Whatever it stores is below the storage's prefix.
+Finds the result of a question. It stores objects only below the prefix.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """
-    A question and its answer.
+    A question and its result.
 
     Attributes:
-        name: Of the probe.
-        about: The question, as a statement which the verdict confirms or denies.
-        why: What was seen.
+        name: The name of the probe.
+        about: The question, as a statement that the verdict confirms or denies.
+        why: The reason for the verdict.
     """
 
     name: str
@@ -56,12 +56,12 @@ class Finding:
 @dataclass(frozen=True, slots=True)
 class Probe:
     """
-    A question, and how it is answered.
+    A question, and how its result is found.
 
     Attributes:
-        name: Never changes: reports are compared by it.
+        name: The stable name, by which reports are compared.
         about: The question, as a statement.
-        examine: Returns the answer.
+        examine: Returns the result.
     """
 
     name: str
@@ -78,13 +78,15 @@ def judge(is_so: bool, why: str) -> Judgement:
 
 def unclear(why: str) -> Judgement:
     """
-    Say that it could not be seen.
+    Return a verdict for what could not be seen.
     """
     return Verdict.UNCLEAR, why
 
 
 def printable(text: str) -> str:
     """
-    Return a text of which part came from the storage, fit for a terminal: lines stay, other control characters do not.
+    Return a text from the storage system in a form that is safe for a terminal.
+
+    Line feeds stay, and other control characters are escaped.
     """
     return "".join(letter if letter.isprintable() or letter == "\n" else f"\\x{ord(letter):02x}" for letter in text)

@@ -93,7 +93,9 @@ async def test_a_signal(number: signal.Signals, tmp_path: Path) -> None:
 
         assert status == 1
         assert command.stdout.startswith(b"http://127.0.0.1:%d: " % port)
-        assert b"  yes      a signature by another secret is refused: v2 403 SignatureDoesNotMatch\n" in command.stdout
+        assert (
+            b"  yes      a signature with a wrong secret is refused: v2 403 SignatureDoesNotMatch\n" in command.stdout
+        )
         assert b"interrupted" in command.stderr
         assert b"Traceback" not in command.stderr
         assert store.objects.buckets() == []
@@ -107,7 +109,7 @@ async def test_who_is_not_let_in(tmp_path: Path) -> None:
     async with listening(tmp_path) as (_, port):
         refused = Command(port, "--json", secret="another-secret")
         assert await refused.ended == 1
-        assert b"does not take the credentials of LEGACYKEY: the secret is wrong" in refused.stderr
+        assert b"rejects the credentials of LEGACYKEY: the secret or the region is wrong" in refused.stderr
         assert b"another-secret" not in refused.stderr
         assert refused.stdout == b""
 

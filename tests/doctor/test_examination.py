@@ -284,7 +284,7 @@ async def test_a_listing_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyP
     async with legacy(tmp_path) as (_, examined):
         await examined.run()
 
-        assert "there is no end to it" in str(examined.examination.left)
+        assert "the listing does not end" in str(examined.examination.left)
         assert examined.verdicts("key-plus", "reset-drops") == ["yes", "yes"]
 
 
@@ -352,8 +352,8 @@ async def test_a_store_which_takes_any_secret(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("mode", "options", "said"),
     [
-        ("riakcs", {"secret": "wrong"}, "the secret is wrong"),
-        ("riakcs", {"key_id": "NOBODY"}, "knows no such access key id"),
+        ("riakcs", {"secret": "wrong"}, "the secret or the region is wrong"),
+        ("riakcs", {"key_id": "NOBODY"}, "the access key id is unknown"),
         ("riakcs", {"bucket": "nowhere"}, "there is no bucket nowhere"),
         ("walrus-3.4", {"secret": "wrong"}, "the key or the secret is wrong"),
     ],
@@ -381,7 +381,7 @@ async def test_no_storage() -> None:
     page = FaultyBackend()
     answers(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nIt works!")(page)
     async with patient(page) as examined:
-        with pytest.raises(CannotExamine, match="is no S3"):
+        with pytest.raises(CannotExamine, match="is not an S3 service"):
             await examined.run()
         await examined.port.stopListening()
         with pytest.raises(CannotExamine, match="cannot be reached: Connection was refused"):
