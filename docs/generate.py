@@ -73,9 +73,9 @@ def errors_page() -> str:
     return (
         "# Errors\n\n"
         + NOTE
-        + "What s3proxy itself answers, as S3's document of an error. What the storage answers is "
-        "relayed, save what speaks of our own signature: that is a 500.\n\n"
-        "*What is wrong* stands for a message that says so of the request at hand; some errors have either.\n\n"
+        + "The errors of s3proxy itself, sent as S3's error document. Responses of the backend are relayed, except "
+        "errors about our own signature: these become a 500.\n\n"
+        "*What is wrong* stands for a message about the request. Some errors have either message.\n\n"
         "| code | status | message | Retry-After |\n|---|---|---|---|\n" + table
     )
 
@@ -248,26 +248,26 @@ def operations_page() -> str:
     )
 
 
-OPERATIONS_INTRODUCTION = """These are the operations of the Amazon S3 API, by what a request's path names. Nothing else
-is sent to a backend, whoever signed it:
+OPERATIONS_INTRODUCTION = """These are the operations of the Amazon S3 API, grouped by what the request's path names.
+s3proxy sends nothing else to a backend, whatever key signed it:
 
-- The methods PATCH, TRACE and CONNECT, and a sub-resource that S3 does not have with this method, are answered 405
-  MethodNotAllowed; any other method is answered 400 BadRequest.
-- Two sub-resources in one request, a repeated parameter, and a missing or empty one are answered 400 InvalidArgument,
-  an empty `uploadId` 404 NoSuchUpload.
-- A query parameter that S3 does not know is ignored in a read, as S3 ignores it, and not sent. A write with one is
-  answered 501 NotImplemented: without the parameter it would be another operation.
-- `x-id`, `X-Amz-User-Agent` and `X-Amz-Content-Sha256` ask for nothing. They are accepted everywhere and not sent.
+- The methods PATCH, TRACE and CONNECT, and a sub-resource that S3 does not have with this method, get 405
+  MethodNotAllowed. Any other method gets 400 BadRequest.
+- Two sub-resources in one request, a repeated parameter, and a missing or empty one get 400 InvalidArgument. An empty
+  `uploadId` gets 404 NoSuchUpload.
+- A query parameter that S3 does not know is ignored in a read, as S3 ignores it, and not sent. A write with one gets
+  501 NotImplemented: without the parameter it would be another operation.
+- `x-id`, `X-Amz-User-Agent` and `X-Amz-Content-Sha256` have no effect. They are accepted everywhere and not sent.
 
-● marks what a profile takes, and ○ what s3proxy carries out by other requests. An operation that a profile does not
-take is answered 501 NotImplemented before the storage is asked: many storages ignore a sub-resource that they do not
-know, and carry out another operation. `extensions` of a `[[backend]]` adds operations for a storage that has them.
+● marks what a profile accepts, and ○ what s3proxy carries out by other requests. An operation that a profile does not
+accept gets 501 NotImplemented, and no request is sent: many storage systems ignore a sub-resource that they do not
+know, and carry out another operation. `extensions` of a `[[backend]]` adds operations for a backend that has them.
 CreateSession is never sent: its response would hold credentials of the backend's own key.
 """
 FEATURES_INTRODUCTION = """
 ## Functions that headers ask for
 
-A write whose headers ask for a function that the profile does not have is answered 501 NotImplemented.
+A write whose headers ask for a function that the profile does not have gets 501 NotImplemented.
 
 | Profile | Functions | Extensions |
 |---|---|---|
@@ -275,8 +275,8 @@ A write whose headers ask for a function that the profile does not have is answe
 EXTENSIONS_INTRODUCTION = """
 ## Extensions
 
-What storages have beyond S3. `extensions` of a `[[backend]]` names those that clients may use; without it they are
-those that are not marked "off" above.
+What storage systems have beyond S3. `extensions` of a `[[backend]]` names those that clients may use. The default is
+all that are not marked "off" above.
 
 | Extension | Operations | Parameters and headers |
 |---|---|---|
@@ -304,23 +304,25 @@ def quirks_table() -> str:
 
 QUIRKS_INTRODUCTION = (
     """
-What `s3proxy.testing.LegacyStore` does in the place of the older ones. `pytest tests/test_profiles.py` tries each
-straight, where it shows, and through s3proxy, where it does not; but for the one which cannot be mended: where a store
-says AccessDenied to a wrong key, nobody can tell whose.
+What `s3proxy.testing.LegacyStore` does in place of the older storage systems. `pytest tests/test_profiles.py` shows
+each quirk directly, and shows that it does not appear through s3proxy. One quirk cannot be mended: if a store responds
+with AccessDenied to a wrong key, s3proxy cannot know whose key is wrong.
 """.strip()
     + "\n"
 )
 
 
 PROFILES_INTRODUCTION = """
-The `profile` of a backend says what kind of storage it is. Each has a page: what it refuses, what is translated, how it
-is set up.
+The `profile` of a backend says what kind of storage system it is. Each profile has a page: what the storage system
+refuses, what s3proxy does about it, and how to set it up.
 
-*Date* is where Signature V2 has it. *Checksums* are `x-amz-checksum-…` headers, after they were verified. Where they
-are passed in trailers too, which needs Signature V4, so are those of an upload in parts; else they are not. *Tail* says
-whether that kind of storage was seen to drop a body which was reset before its end. *Reserved* are first segments of
-paths, and *private* are headers, which are answered 403 AccessDenied before the backend is asked. *Operations* are
-those of [S3's](operations.md) that it takes; the others are answered 501 NotImplemented before it is asked.
+- *Date* is the header that has the date under Signature V2.
+- *Checksums* are `x-amz-checksum-…` headers, after they were verified. If they are passed in trailers too, which needs
+  Signature V4, then those of a multipart upload are passed as well. Otherwise they are not.
+- *Tail* says whether it was proven that such a storage system drops a body that is reset before its end.
+- *Reserved* are first segments of paths, and *private* are headers, that get 403 AccessDenied. No request is sent.
+- *Operations* is the number of [S3's operations](operations.md) that it accepts. The others get 501 NotImplemented, and
+  no request is sent.
 
 | profile | service path | date | checksums | tail | health | reserved | private | operations |
 |---|---|---|---|---|---|---|---|---|
