@@ -397,7 +397,7 @@ class MalformedXML(S3Error):
 class MissingSecurityHeader(S3Error):
     code = "MissingSecurityHeader"
     status = 400
-    default_message = "Your request was missing a required header"
+    default_message = "Your request was missing a required header."
 
     def __init__(self, header: str) -> None:
         super().__init__(MissingHeaderName=header)

@@ -143,7 +143,7 @@ async def test_what_a_storage_says_does_not_reach_the_terminal_raw() -> None:
     ("arguments", "said"),
     [
         (["ftp://127.0.0.1", "--secret-env", "DOCTOR_SECRET"], "URL: "),
-        (["http://127.0.0.1", "--secret-env", "NOT_SET"], "--secret-env: the variable NOT_SET is not set"),
+        (["http://127.0.0.1", "--secret-env", "NOT_SET"], "--secret-env: environment variable NOT_SET is unset"),
         (["http://127.0.0.1", "--secret-file", "/nowhere"], "--secret-file: /nowhere: No such file"),
         (["http://127.0.0.1", "--secret-env", "DOCTOR_SECRET", "--ca-file", "/nowhere"], "--ca-file: "),
         (["http://127.0.0.1", "--secret-env", "DOCTOR_SECRET", "--region", "no region"], "--region: "),

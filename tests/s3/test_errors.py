@@ -44,6 +44,22 @@ KNOWN["InvalidPartOrder"] = {
     "extra_elements": ["UploadId"],
 }
 # Of object tags ("Categorizing your storage using tags").
+# Of lists of rights and lifecycles ("PutBucketAcl", "GetBucketLifecycleConfiguration").
+KNOWN["MalformedACLError"] = {
+    "status": 400,
+    "message": "The XML you provided was not well-formed or did not validate against our published schema",
+    "extra_elements": [],
+}
+KNOWN["UnexpectedContent"] = {
+    "status": 400,
+    "message": "This request does not support content",
+    "extra_elements": [],
+}
+KNOWN["NoSuchLifecycleConfiguration"] = {
+    "status": 404,
+    "message": "The lifecycle configuration does not exist",
+    "extra_elements": [],
+}
 KNOWN["InvalidTag"] = {"status": 400, "message": "The tag provided was not a valid tag.", "extra_elements": []}
 
 CLASSES = [
@@ -56,7 +72,6 @@ NOT_OURS = {
     "IncorrectNumberOfFilesInPostRequest": "documented; S3 answers InvalidArgument",
     "InvalidSecurity": "not seen from S3",
     "MissingSecurityElement": "no SOAP",
-    "MissingSecurityHeader": "the backend's: a header of its own operation",
     "PermanentRedirect": "one region",
     "TokenRefreshRequired": "not answered by a proxy",
     "UserKeyMustBeSpecified": "documented; S3 answers InvalidArgument",
@@ -84,6 +99,7 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "MaxPostPreDataLengthExceeded": (20480,),
     "MetadataTooLarge": (2049, 2048),
     "MethodNotAllowed": (b"PATCH", "OBJECT"),
+    "MissingSecurityHeader": ("x-amz-acl",),
     "PreconditionFailed": ("Bucket POST must be of the enclosure-type multipart/form-data",),
     "RequestHeaderSectionTooLarge": (8192,),
     "RequestTimeTooSkewed": (b"date", datetime(2026, 3, 1, 12, tzinfo=UTC), 900_000),
