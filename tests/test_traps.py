@@ -200,9 +200,7 @@ async def test_a_held_client_which_ends_too_early_is_noticed() -> None:
     request = Signer().put(TARGET, BODY * 20, UNSIGNED)
     client = SocketClient(harness.port.getHost().port)
     client.put(request.head + request.body[:700_000])
-    for _ in range(300):
-        client.pump()
-        await turns()
+    await client.settle()
     (channel,) = harness.site.channels
     held = bool(channel.holds)
     client.socket.shutdown(1)
