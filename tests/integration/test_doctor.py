@@ -62,8 +62,39 @@ ANSWERS = dict.fromkeys(
     "yes",
 )
 
+CONDITIONS = {
+    "put-if-match": "yes",
+    "put-if-none-match": "yes",
+    # It is none that a storage judges which is not one of S3's directory buckets.
+    "put-write-offset": "no",
+    "complete-if-match": "yes",
+    "complete-if-none-match": "yes",
+    "copy-if-match": "no",
+    "copy-if-none-match": "no",
+    "delete-if-match": "yes",
+    "delete-if-match-size": "yes",
+    "delete-if-match-modified": "yes",
+    "delete-objects-etag": "no",
+}
+
 RGW = {
     **AUTHENTICATED, **V4, **V2, **TAIL, **FIN, **ANSWERS,
+    **dict.fromkeys(CONDITIONS, "no"),
+    "put-if-match": "yes",
+    "put-if-none-match": "yes",
+    "put-quoted-tag": "no",
+    "complete-etag": "no",
+    "copy-source-conditions": "no",
+    "part-source-conditions": "no",
+    "copy-percent": "yes",
+    "part-copy-percent": "no",
+    "head-silent": "no",
+    "204-silent": "yes",
+    "304-silent": "yes",
+    "subresource-get-bucket-acl": "yes",
+    "subresource-get-bucket-ownershipcontrols": "no",
+    "subresource-put-object-renameobject": "no",
+    "subresource-put-object-tagging": "yes",
     "signed-chunks": "yes",
     "signed-trailer": "no",
     "unsigned-trailer": "no",
@@ -104,10 +135,18 @@ EXPECTED: dict[str, tuple[str, str, dict[str, str]]] = {
     ),
     # versitygw makes up the end of a body which ends with FIN; s3proxy resets.
     "versitygw": (
-        "generic",
+        "versitygw",
         "v4",
         {
-            **AUTHENTICATED, **V4, **NO_V2, **TAIL, **ANSWERS,
+            **AUTHENTICATED, **V4, **NO_V2, **TAIL, **ANSWERS, **CONDITIONS,
+            "put-quoted-tag": "yes",
+            "complete-etag": "yes",
+            "copy-source-conditions": "no",
+            "copy-percent": "yes",
+            "part-copy-percent": "yes",
+            "head-silent": "yes",
+            "subresource-get-bucket-ownershipcontrols": "yes",
+            "subresource-put-object-renameobject": "no",
             "fin-drops": "no",
             "fin-keeps-former": "no",
             "signed-trailer": "yes",
@@ -289,6 +328,9 @@ def check(document: dict[str, Any], profile: str, signature: str, expected: dict
     assert (document["profile"], document["signature"], document["commit"]) == (profile, signature, "tail")
     assert document["drops_at_fin"] is (expected["fin-drops"] == "yes")
     assert document["left"] == []
+    if profile != "generic":
+        unlike = [one["name"] for one in document["conditions"] if one["as_profile"] is False]
+        assert unlike == []
 
 
 def client(url: str, key_id: str, secret: str, signature: str = "s3v4") -> Any:
