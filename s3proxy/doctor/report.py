@@ -99,7 +99,7 @@ class Report:
             parts.append("\n".join(lines))
         compared = [f"  {one}" for one in compare(chosen.profile, self._examination.findings)]
         if compared:
-            parts.append("\n".join([f"Conditions of writes, compared with the profile {chosen.profile.name}:", *compared]))
+            parts.append("\n".join([f"Conditions of writes, beside profile {chosen.profile.name}:", *compared]))
         parts.append(self._tail_text())
         parts.append(self.table)
         return "\n\n".join(parts)
