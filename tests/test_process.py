@@ -19,7 +19,7 @@ from s3proxy.daemon.process import python_command, read_once, sealed_memory, sto
 
 BLOCKS = """
 import gc, resource, sys
-from s3proxy.process import prepare_process
+from s3proxy.daemon.process import prepare_process
 
 _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (most // 2, most))
