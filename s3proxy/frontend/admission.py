@@ -7,11 +7,13 @@ from __future__ import annotations
 import resource
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from s3proxy.frontend.balance import Balance
+from s3proxy.frontend.peers import Trust
+from s3proxy.frontend.times import ClientTimes
 
 EVICTED_SHARE = 100
 """
@@ -301,3 +303,20 @@ def most_connections(wanted: int, to_backends: int) -> int:
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     free = limit - RESERVED_FDS
     return min(wanted, max(1, free - min(2 * to_backends, free // 2)))
+
+
+class BoundingSite(Protocol):
+    """
+    What bounds a connection: an `s3proxy.frontend.site.S3Site`, which says what each of these is.
+    """
+
+    reactor: Any
+
+    @property
+    def times(self) -> ClientTimes: ...
+
+    @property
+    def limit(self) -> ConnectionLimit | None: ...
+
+    @property
+    def trust(self) -> Trust: ...

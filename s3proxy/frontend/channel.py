@@ -19,13 +19,12 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from zope.interface import implementer
 
-from s3proxy.frontend.admission import MIN_EVICTION_AGE, ConnectionLimit
+from s3proxy.frontend.admission import MIN_EVICTION_AGE, BoundingSite
 from s3proxy.frontend.forwarded import UNKNOWN, Origin, believed_origin, why_not_believed
 from s3proxy.frontend.hangup import HangupWatch
 from s3proxy.frontend.hold import Hold
-from s3proxy.frontend.peers import Trust
 from s3proxy.frontend.request import ResourceSite, S3Request
-from s3proxy.frontend.times import DRAINED_KEEP_ALIVE, ClientTimes
+from s3proxy.frontend.times import DRAINED_KEEP_ALIVE
 from s3proxy.s3.date import format_rfc1123
 from s3proxy.s3.error_xml import error_document
 from s3proxy.s3.errors import (
@@ -72,25 +71,15 @@ class _State(IdentityEnum):
     CLOSED = auto()
 
 
-class ChannelSite(ResourceSite, Protocol):
+class ChannelSite(BoundingSite, ResourceSite, Protocol):
     """
     What has the connections: an `s3proxy.frontend.site.S3Site`, which says what each of these is.
     """
 
-    reactor: Any
     ended_paused_seconds: float
 
     @property
-    def times(self) -> ClientTimes: ...
-
-    @property
     def host_id(self) -> str: ...
-
-    @property
-    def limit(self) -> ConnectionLimit | None: ...
-
-    @property
-    def trust(self) -> Trust: ...
 
     @property
     def watch(self) -> HangupWatch: ...

@@ -24,9 +24,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from s3proxy.frontend.admission import MIN_EVICTION_AGE, ConnectionLimit
-from s3proxy.frontend.peers import Trust, parse_address
-from s3proxy.frontend.times import ClientTimes
+from s3proxy.frontend.admission import MIN_EVICTION_AGE, BoundingSite
+from s3proxy.frontend.peers import parse_address
 from s3proxy.s3.limits import MAX_PROXY_HEADER_SIZE, MAX_PROXY_LINE_SIZE
 from s3proxy.transport.deadline import Deadline
 
@@ -44,21 +43,10 @@ _ADDRESSES_SIZE = {_INET: 12, _INET6: 36, _UNIX: 216}
 _CRC32C = 3
 
 
-class IntroducedSite(Interface):
+class IntroducedSite(BoundingSite, Interface):
     """
     What has the connections that begin with a header: an `s3proxy.frontend.site.S3Site`.
     """
-
-    reactor: Any
-
-    @property
-    def times(self) -> ClientTimes: ...
-
-    @property
-    def limit(self) -> ConnectionLimit | None: ...
-
-    @property
-    def trust(self) -> Trust: ...
 
     @property
     def introduced(self) -> set[Any]: ...
