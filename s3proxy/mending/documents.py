@@ -111,10 +111,11 @@ def write_document(operation: Operation, document: bytes) -> bytes | None:
         return None
     root_name, write = found
     root = parse_document(document)
+    malformed = MalformedACLError if checks_rights(operation) else MalformedXML
     if local_name(root) != root_name:
-        raise MalformedACLError if operation.name in _ACLS else MalformedXML
+        raise malformed
     name = root_name.encode()
-    content = write(_Part(root, MalformedACLError if operation.name in _ACLS else MalformedXML))
+    content = write(_Part(root, malformed))
     return b'<?xml version="1.0" encoding="UTF-8"?>\n<%s xmlns="%s">%s</%s>' % (name, NAME_SPACE, content, name)
 
 

@@ -138,7 +138,14 @@ def read_token(token: bytes) -> bytes:
     try:
         return base64.b64decode(token, b"-_", validate=True)
     except binascii.Error:
-        raise InvalidArgument("The continuation token provided is incorrect", "continuation-token", token) from None
+        raise bad_token(token) from None
+
+
+def bad_token(token: bytes) -> InvalidArgument:
+    """
+    Return the refusal of a continuation token that no list has told.
+    """
+    return InvalidArgument("The continuation token provided is incorrect", "continuation-token", token)
 
 
 def read_listing(head: RequestHead, address: Address, *, may_be_v2: bool = True) -> Listing | None:

@@ -8,7 +8,7 @@ import re
 from dataclasses import replace
 
 from s3proxy.mending.documents import check_rights, checks_rights
-from s3proxy.mending.listing import read_token
+from s3proxy.mending.listing import bad_token, read_token
 from s3proxy.profiles.profile import Profile, Restrictions
 from s3proxy.resign.headers import strike_aws_chunked
 from s3proxy.resign.target import PAGE_LENGTH_NAMES
@@ -241,7 +241,7 @@ def _check_query(
         if not address.bucket:
             if name == b"continuation-token" and value:
                 # There is one page of buckets.
-                raise _bad_token(value)
+                raise bad_token(value)
             continue
         pattern, unwritten = refused.get(name), restrictions.refused_names
         if pattern is not None and pattern.search(value) is not None:
@@ -260,13 +260,9 @@ def _check_token(token: bytes, unwritten: re.Pattern[bytes] | None) -> None:
     try:
         marker.decode()
     except UnicodeDecodeError:
-        raise _bad_token(token) from None
+        raise bad_token(token) from None
     if unwritten is not None and unwritten.search(marker) is not None:
-        raise _bad_token(token)
-
-
-def _bad_token(token: bytes) -> InvalidArgument:
-    return InvalidArgument("The continuation token provided is incorrect", "continuation-token", token)
+        raise bad_token(token)
 
 
 def _is_page_length(value: bytes) -> bool:
