@@ -13,10 +13,7 @@ from urllib.parse import unquote_to_bytes
 from s3proxy.s3.address import Address
 from s3proxy.s3.claim import Carrier, Claim
 from s3proxy.s3.classification import Classification
-from s3proxy.s3.errors import (
-    AccessDenied,
-    InvalidRequest,
-)
+from s3proxy.s3.errors import AccessDenied, InvalidRequest
 from s3proxy.s3.operation import GET_OBJECT, HEAD_BUCKET, HEAD_OBJECT, LIST_OBJECTS, LIST_OBJECTS_V2
 from s3proxy.s3.payload import PayloadHash
 from s3proxy.sigv4.asymmetric import VerifyingKeys

@@ -14,23 +14,12 @@ from s3proxy.s3.address import Address
 from s3proxy.s3.claim import Carrier, Claim
 from s3proxy.s3.classification import Classification, is_preflight
 from s3proxy.s3.credential import Credential, check_session
-from s3proxy.s3.errors import (
-    AccessDenied,
-    BadRequest,
-    InvalidRequest,
-    InvalidToken,
-)
+from s3proxy.s3.errors import AccessDenied, BadRequest, InvalidRequest, InvalidToken
 from s3proxy.s3.head import RequestHead
 from s3proxy.s3.operation import OVERRIDES
 from s3proxy.s3.payload import UNSIGNED, Payload, parse_payload
 from s3proxy.s3.query import query_items
-from s3proxy.s3.query_headers import (
-    is_believed,
-    is_header_parameter,
-    query_headers,
-    with_headers,
-    without_parameters,
-)
+from s3proxy.s3.query_headers import is_believed, is_header_parameter, query_headers, with_headers, without_parameters
 from s3proxy.sigv2 import authorization as sigv2
 from s3proxy.sigv2.canonical import PASSED_NAMES
 from s3proxy.sigv2.verifier import check_signature as check_v2_signature

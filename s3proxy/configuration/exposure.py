@@ -10,13 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from s3proxy.configuration.loading import Configuration
-from s3proxy.configuration.options import (
-    Settings,
-)
+from s3proxy.configuration.options import Settings
 from s3proxy.configuration.secrets import SECRET, SECRET_FILE
-
-# Files of secrets
-
 
 _PRIVATE_KEY = re.compile(r"\bprivateKey=((?:[^:\\]|\\.)+)")
 

@@ -17,13 +17,7 @@ from s3proxy.configuration.checks import (
     multipart_directory_of,
     with_inherited,
 )
-from s3proxy.configuration.options import (
-    DEFAULT_LISTEN,
-    BackendSettings,
-    ListenerSettings,
-    LogSettings,
-    Settings,
-)
+from s3proxy.configuration.options import DEFAULT_LISTEN, BackendSettings, ListenerSettings, LogSettings, Settings
 from s3proxy.configuration.secrets import read_secrets
 from s3proxy.configuration.tables import Fault, Faults, named_faults, read_toml, structure
 from s3proxy.s3.limits import MIB

@@ -16,9 +16,6 @@ MAX_SECRET_FILE_SIZE = 4 * KIB
 Bytes of a file which holds one secret.
 """
 
-
-# Secrets of our keys on backends
-
 SECRET, SECRET_FILE = "secret_access_key", "secret_access_key_file"
 _SECRET_OPTIONS = (SECRET, SECRET_FILE, "secret_access_key_env")
 

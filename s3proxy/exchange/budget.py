@@ -1,7 +1,7 @@
 """
 How much all clients together, and each key, may have at a time and a second: they wait first, and are refused last.
 
-Public API: `Budgets`, `Ticket`, `HeldMemory`, `Pace`, `Spent`.
+Public API: `Budgets`, `Ticket`, `HeldMemory`, `Spent`.
 """
 
 from __future__ import annotations
@@ -22,12 +22,10 @@ MAX_IDLE_KEYS = 10_000
 Keys which are remembered although none of their requests runs.
 """
 
-
 MEMORY_STEP = 64 * KIB
 """
 Bytes that one request may hold without waiting, once it was admitted: it waited for them before its body was asked for.
 """
-
 
 _FORMS = b"\n"
 """

@@ -48,8 +48,6 @@ from s3proxy.s3.query import query_items
 
 _LOCATION = b'<?xml version="1.0" encoding="UTF-8"?>\n<LocationConstraint xmlns="%s"/>' % NAME_SPACE
 _OF_NAMES = LISTINGS | {LIST_MULTIPART_UPLOADS}
-
-
 _FILTERED = frozenset({LIST_BUCKETS, LIST_MULTIPART_UPLOADS})
 
 

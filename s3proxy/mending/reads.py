@@ -21,13 +21,7 @@ from dataclasses import dataclass
 from s3proxy.mending.preconditions import check_read
 from s3proxy.profiles.profile import RangeLimits
 from s3proxy.resign.target import with_query
-from s3proxy.s3.errors import (
-    InternalError,
-    InvalidArgument,
-    InvalidPartNumber,
-    InvalidRange,
-    InvalidRequest,
-)
+from s3proxy.s3.errors import InternalError, InvalidArgument, InvalidPartNumber, InvalidRange, InvalidRequest
 from s3proxy.s3.head import Fields, HeaderList, RequestHead, ResponseHead
 from s3proxy.s3.limits import MAX_PART_NUMBER
 from s3proxy.s3.operation import GET_OBJECT, HEAD_OBJECT, Operation

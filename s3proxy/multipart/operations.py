@@ -73,15 +73,7 @@ from s3proxy.s3.errors import (
 )
 from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead, index_headers
 from s3proxy.s3.limits import MAX_LISTED
-from s3proxy.s3.operation import (
-    GET_OBJECT,
-    HEAD_BUCKET,
-    PUT_OBJECT,
-    UPLOAD_PART,
-    UPLOAD_PART_COPY,
-    BodyUse,
-    Operation,
-)
+from s3proxy.s3.operation import GET_OBJECT, HEAD_BUCKET, PUT_OBJECT, UPLOAD_PART, UPLOAD_PART_COPY, BodyUse, Operation
 from s3proxy.s3.payload import UNSIGNED
 from s3proxy.s3.query import query_items
 from s3proxy.transport.writer import Buffer, SeesEachOctet

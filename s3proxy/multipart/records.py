@@ -8,9 +8,7 @@ import os
 from dataclasses import dataclass
 from enum import auto
 
-from s3proxy.multipart.documents import (
-    Part,
-)
+from s3proxy.multipart.documents import Part
 from s3proxy.s3.identity_enum import IdentityEnum
 
 

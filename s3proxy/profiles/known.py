@@ -7,18 +7,8 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from s3proxy.profiles.allowed import (
-    ALL_FEATURES,
-    CEPH_EXTENSIONS,
-    MINIO_EXTENSIONS,
-    Feature,
-)
-from s3proxy.profiles.ignored import (
-    CEPH_IGNORED,
-    MINIO_IGNORED,
-    SWIFT_IGNORED,
-    VERSITYGW_IGNORED,
-)
+from s3proxy.profiles.allowed import ALL_FEATURES, CEPH_EXTENSIONS, MINIO_EXTENSIONS, Feature
+from s3proxy.profiles.ignored import CEPH_IGNORED, MINIO_IGNORED, SWIFT_IGNORED, VERSITYGW_IGNORED
 from s3proxy.profiles.operations import (
     CEPH_OPERATIONS,
     MINIO_OPERATIONS,

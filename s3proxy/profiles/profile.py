@@ -9,20 +9,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from s3proxy.profiles.allowed import (
-    ALL_FEATURES,
-    EXTENSIONS,
-    Allowed,
-    Extension,
-    Feature,
-)
-from s3proxy.profiles.ignored import (
-    APPENDING,
-    Conditions,
-)
-from s3proxy.profiles.operations import (
-    ALL_OPERATIONS,
-)
+from s3proxy.profiles.allowed import ALL_FEATURES, EXTENSIONS, Allowed, Extension, Feature
+from s3proxy.profiles.ignored import APPENDING, Conditions
+from s3proxy.profiles.operations import ALL_OPERATIONS
 from s3proxy.s3.identity_enum import IdentityEnum
 from s3proxy.s3.operation import VALUELESS_NAMES
 

@@ -7,9 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from urllib.parse import unquote_to_bytes
 
-from s3proxy.profiles.allowed import (
-    Allowed,
-)
+from s3proxy.profiles.allowed import Allowed
 from s3proxy.profiles.profile import Profile
 from s3proxy.s3.address import Address
 from s3proxy.s3.copy_source import copy_source_path

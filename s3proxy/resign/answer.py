@@ -57,6 +57,7 @@ MAX_EDITED_SIZE = 4 * MIB
 """
 Bytes of a listing that is made over. It has a thousand keys of 1,024 bytes, thrice that where they are escaped.
 """
+
 _NAMING_OPERATIONS = frozenset({"CompleteMultipartUpload", "GetBucketLocation"})
 _NAMING_ELEMENTS = frozenset({"ETag", "Location", "LocationConstraint"})
 # 32 more than the window's bits: zlib looks whether the header is its own or gzip's.

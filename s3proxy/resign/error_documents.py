@@ -20,6 +20,7 @@ _OUR_FAULTS = frozenset(
         b"ExpiredToken",
     }
 )
+
 MAX_CODE_SIZE = 64
 """
 Characters of an error code: S3's longest has 44.
@@ -28,10 +29,12 @@ Characters of an error code: S3's longest has 44.
 _CODE = re.compile(r"[A-Za-z0-9.]+")
 # Walrus has a code of two words.
 _OWN_CODE = re.compile(r"[A-Za-z0-9.]++(?: [A-Za-z]++)*")
+
 ERROR_ROOTS = frozenset({"Error", "ErrorResponse", "Response"})
 """
 Names of the root of an error document: S3's is the first.
 """
+
 _ERROR_ELEMENTS = frozenset({"Code", "Endpoint", "HostId", "Message", "RequestID", "RequestId"})
 _CODES_BY_STATUS = {
     400: b"InvalidRequest",

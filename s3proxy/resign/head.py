@@ -14,12 +14,7 @@ from s3proxy.awschunked.encoder import BodyEncoder, ChunkEncoder, UnsignedChunkE
 from s3proxy.profiles.profile import BackendKey, Profile, Restrictions
 from s3proxy.resign.gate import write_head
 from s3proxy.resign.v2 import sign_v2
-from s3proxy.resign.v4 import (
-    STREAMING_PAYLOAD,
-    STREAMING_PAYLOAD_TRAILER,
-    STREAMING_UNSIGNED_PAYLOAD_TRAILER,
-    sign_v4,
-)
+from s3proxy.resign.v4 import STREAMING_PAYLOAD, STREAMING_PAYLOAD_TRAILER, STREAMING_UNSIGNED_PAYLOAD_TRAILER, sign_v4
 from s3proxy.s3.document import local_name, parse_document
 from s3proxy.s3.errors import MalformedXML, RequestHeaderSectionTooLarge
 from s3proxy.s3.head import HeaderList
