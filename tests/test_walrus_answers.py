@@ -437,6 +437,24 @@ async def test_f5_folders_of_uploads_below_a_wildcard_are_refused() -> None:
     assert (fault.status, element(fault.body, "Code")) == (500, "InternalError")
 
 
+@pytest.mark.parametrize("told", [b"", b"<NextKeyMarker/><NextUploadIdMarker/>"])
+@pytest_twisted.ensureDeferred
+async def test_a_page_of_uploads_without_a_way_on_is_none(told: bytes) -> None:
+    """
+    Its client would ask for it for ever. Where it ends with a common prefix, that is the way on.
+    """
+    lost = b"<ListMultipartUploadsResult>%s<IsTruncated>true</IsTruncated></ListMultipartUploadsResult>" % told
+    found = lost.replace(b"</List", b"<CommonPrefixes><Prefix>a&amp;b/</Prefix></CommonPrefixes></List")
+    answers = [
+        await ask(response("200 OK", document), target=f"{BUCKET}?uploads", profile="osg-4.3")
+        for document in (lost, found)
+    ]
+
+    assert (answers[0].status, element(answers[0].body, "Code")) == (500, "InternalError")
+    assert answers[1].status == (200 if told else 500)
+    assert not told or element(answers[1].body, "NextKeyMarker") == "a&b/"
+
+
 @pytest_twisted.ensureDeferred
 async def test_f7_a_deletion_of_many_believes_no_fault() -> None:
     """

@@ -911,6 +911,10 @@ async def regex_delimiters_straight(pair: Any) -> None:
     put(pair, "a1b")
     digits = await pair.straight("GET", "/b?delimiter=%5B0-9%5D")
     broken = await pair.straight("GET", "/b?delimiter=%2B")
+    if lists_uploads(pair):
+        await begin(pair, "a1b")
+        uploads = await pair.straight("GET", "/b?uploads&delimiter=%5B0-9%5D", signed="uploads")
+        assert found(uploads, "Prefix") == ["a[0-9]"]
     assert found(digits, "Prefix")[1:] == ["a[0-9]"]
     assert found(broken, "Key") == []
     assert broken.body.startswith(b"<ExceptionResponse") or broken.status in {400, 500}
@@ -919,6 +923,8 @@ async def regex_delimiters_straight(pair: Any) -> None:
 async def regex_delimiters_through(pair: Any) -> None:
     for delimiter in ("%2B", "(", "%5B", "*", "?", ".", "%7C", "%5B0-9%5D"):
         await is_refused(pair, (501, "NotImplemented"), "GET", f"/b?delimiter={delimiter}")
+        if lists_uploads(pair):
+            await is_refused(pair, (501, "NotImplemented"), "GET", f"/b?uploads&delimiter={delimiter}")
 
 
 async def lists_folders_as_keys_straight(pair: Any) -> None:
@@ -953,6 +959,11 @@ async def like_prefixes_straight(pair: Any) -> None:
         ("x%5C%5Cy", ["x\\y"]),
     ):
         assert found(await pair.straight("GET", f"/b?prefix={prefix}"), "Key") == expected
+    if lists_uploads(pair):
+        await begin(pair, "log_1/a", "logs1/b")
+        for prefix, expected in (("log_1/", ["log_1/a", "logs1/b"]), ("%25s1", ["logs1/b"]), ("log_1%5C", [])):
+            listed = await pair.straight("GET", f"/b?uploads&prefix={prefix}", signed="uploads")
+            assert found(listed, "Key") == expected
 
 
 async def like_prefixes_through(pair: Any) -> None:
@@ -965,6 +976,122 @@ async def like_prefixes_through(pair: Any) -> None:
         assert found(await pair.through("GET", f"/b?{query}"), "Key") == ["log_1/a", "log_1/dir/b"]
     folded = await pair.through("GET", "/b?prefix=log_1/&delimiter=/")
     assert (found(folded, "Key"), found(folded, "Prefix")[1:]) == (["log_1/a"], ["log_1/dir/"])
+    if lists_uploads(pair):
+        await begin(pair, "log_1/a", "logs1/b", "log_2/c")
+        for query in ("prefix=log_1/", "prefix=log_1/&encoding-type=url"):
+            assert found(await pair.through("GET", f"/b?uploads&{query}"), "Key") == ["log_1/a"]
+        await is_refused(pair, (501, "NotImplemented"), "GET", "/b?uploads&prefix=log_1%5C")
+
+
+def lists_uploads(pair: Any) -> bool:
+    """
+    Return whether the store has ListMultipartUploads.
+    """
+    return not (pair.quirks.hangs_on_uploads or pair.quirks.lacks_upload_lists)
+
+
+async def begin(pair: Any, *keys: str) -> list[str]:
+    """
+    Begin uploads at the store itself; return their ids.
+    """
+    begun = [await pair.straight("POST", f"/b/{quote(key)}?uploads", signed="uploads") for key in keys]
+    return [found(answer, "UploadId")[0] for answer in begun]
+
+
+async def faults_on_short_keys_straight(pair: Any) -> None:
+    """
+    The pattern finds ``ab``, which is shorter.
+    """
+    put(pair, "ab")
+    answers = [await pair.straight("GET", "/b?prefix=a%25%25b&delimiter=/")]
+    assert found(await pair.straight("GET", "/b?prefix=a%25%25b"), "Key") == ["ab"]
+    if lists_uploads(pair):
+        await begin(pair, "ab")
+        answers.append(await pair.straight("GET", "/b?uploads&prefix=a%25%25b&delimiter=/", signed="uploads"))
+    for answer in answers:
+        assert found(answer, "IsTruncated") == []
+        assert answer.body.startswith(b"<ExceptionResponse") or answer.status in {400, 500}
+
+
+async def faults_on_short_keys_through(pair: Any) -> None:
+    for key in ("ab", "a%%b/c"):
+        put(pair, key)
+    for query in ("prefix=a%25%25b&delimiter=/", "list-type=2&prefix=a%25%25b&delimiter=/"):
+        answer = await pair.through("GET", f"/b?{query}")
+        assert (answer.status, found(answer, "Key"), found(answer, "Prefix")[1:]) == (200, [], ["a%%b/"])
+    if lists_uploads(pair):
+        await is_refused(pair, (501, "NotImplemented"), "GET", "/b?uploads&prefix=a%25%25b&delimiter=/")
+
+
+async def refuses_long_pages_straight(pair: Any) -> None:
+    (upload,) = await begin(pair, "k")
+    uploads = await pair.straight("GET", "/b?uploads&max-uploads=1001", signed="uploads")
+    parts = await pair.straight("GET", f"/b/k?uploadId={upload}&max-parts=1001", signed=f"uploadId={upload}")
+    assert [(answer.status, code(answer)) for answer in (uploads, parts)] == [(400, "InvalidArgument")] * 2
+
+
+async def refuses_long_pages_through(pair: Any) -> None:
+    (upload,) = await begin(pair, "k")
+    uploads = await pair.through("GET", "/b?uploads&max-uploads=1001")
+    parts = await pair.through("GET", f"/b/k?uploadId={upload}&max-parts=2147483647")
+    assert (uploads.status, found(uploads, "Key"), found(uploads, "MaxUploads")) == (200, ["k"], ["1000"])
+    assert (parts.status, found(parts, "MaxParts")) == (200, ["1000"])
+
+
+async def truncates_empty_pages_straight(pair: Any) -> None:
+    (upload,) = await begin(pair, "k")
+    query = f"partNumber=1&uploadId={upload}"
+    await pair.straight("PUT", f"/b/k?{query}", BODY, signed=query)
+    uploads = await pair.straight("GET", "/b?uploads&max-uploads=0", signed="uploads")
+    parts = await pair.straight("GET", f"/b/k?uploadId={upload}&max-parts=0", signed=f"uploadId={upload}")
+    for answer, name in ((uploads, "Upload"), (parts, "Part")):
+        assert (found(answer, "IsTruncated"), found(answer, name)) == (["true"], [])
+    assert found(uploads, "NextKeyMarker") == [""]
+
+
+async def truncates_empty_pages_through(pair: Any) -> None:
+    """
+    Its client would ask for the same page for ever.
+    """
+    (upload,) = await begin(pair, "k")
+    query = f"partNumber=1&uploadId={upload}"
+    await pair.straight("PUT", f"/b/k?{query}", BODY, signed=query)
+    for target in ("/b?uploads&max-uploads=0", f"/b/k?uploadId={upload}&max-parts=0"):
+        answer = await pair.through("GET", target)
+        assert (answer.status, found(answer, "IsTruncated")) == (200, ["false"])
+    for target in ("/b?uploads&max-uploads=0&encoding-type=url", "/b?uploads&max-uploads=1"):
+        assert found(await pair.through("GET", target), "IsTruncated") == ["false"]
+
+
+FOLDED = ["a", "dir/", "e", "z z/", "\u00fc"]
+
+
+async def loses_upload_markers_straight(pair: Any) -> None:
+    await begin(pair, "a", "dir/1", "dir/2", "e")
+    answers = [
+        await pair.straight("GET", f"/b?uploads&delimiter=/&max-uploads={size}", signed="uploads") for size in (1, 2)
+    ]
+    assert [found(answer, "NextKeyMarker") for answer in answers] == [["a"], [""]]
+    assert [found(answer, "IsTruncated") for answer in answers] == [["true"], ["true"]]
+
+
+async def loses_upload_markers_through(pair: Any) -> None:
+    """
+    Whoever goes on at the marker comes to the end, and sees each name once.
+    """
+    await begin(pair, "a", "a", "dir/1", "dir/2", "e", "z z/1", "\u00fc")
+    for size in (1, 2, 3, 1000):
+        for encoding in ("", "&encoding-type=url"):
+            seen: list[str] = []
+            place = ""
+            while len(seen) < 20:
+                page = await pair.through("GET", f"/b?uploads&delimiter=/&max-uploads={size}{encoding}{place}")
+                seen += [*found(page, "Key"), *found(page, "Prefix")]
+                if found(page, "IsTruncated") == ["false"]:
+                    break
+                (key,), (upload,) = found(page, "NextKeyMarker"), found(page, "NextUploadIdMarker")
+                place = f"&key-marker={quote(unquote(key))}&upload-id-marker={upload}"
+            assert sorted(map(unquote, seen), key=str.encode) == ["a", *FOLDED]
 
 
 WRITTEN = {
@@ -1028,13 +1155,15 @@ def names(answer: Answer) -> list[str]:
     return [element.text or "" for element in ElementTree.fromstring(answer.body).iter(f"{{{S3}}}Key")]
 
 
-async def lacks_list_parts_straight(pair: Any) -> None:
-    answer = await pair.store.ask("GET", "/b/k?uploadId=none", signed="uploadId=none")
-    assert (answer.status, code(answer)) == (501, "NotImplemented")
+async def lacks_upload_lists_straight(pair: Any) -> None:
+    for path, signed in (("/b/k?uploadId=none", "uploadId=none"), ("/b?uploads", "uploads")):
+        answer = await pair.store.ask("GET", path, signed=signed)
+        assert (answer.status, code(answer)) == (501, "NotImplemented")
 
 
-async def lacks_list_parts_through(pair: Any) -> None:
+async def lacks_upload_lists_through(pair: Any) -> None:
     await is_refused(pair, (501, "NotImplemented"), "GET", "/b/k?uploadId=none")
+    await is_refused(pair, (501, "NotImplemented"), "GET", "/b?uploads")
 
 
 async def keeps_former_parts_straight(pair: Any) -> None:
@@ -1139,7 +1268,7 @@ WALRUS_ROWS: dict[str, tuple[Trial, Trial | None]] = {
     "fault_answers": (fault_answers_straight, fault_answers_through),
     "closes_after_heads": (closes_after_heads_straight, closes_after_heads_through),
     "unknown_is_405": (unknown_is_405_straight, unknown_is_405_through),
-    "lacks_list_parts": (lacks_list_parts_straight, lacks_list_parts_through),
+    "lacks_upload_lists": (lacks_upload_lists_straight, lacks_upload_lists_through),
     "refuses_posts": (refuses_posts_straight, None),
     "hangs_on_uploads": (hangs_on_uploads_straight, hangs_on_uploads_through),
     "serves_configuration": (serves_configuration_straight, serves_configuration_through),
@@ -1162,6 +1291,10 @@ WALRUS_ROWS: dict[str, tuple[Trial, Trial | None]] = {
     "lists_folders_as_keys": (lists_folders_as_keys_straight, lists_folders_as_keys_through),
     "writes_as_woodstox": (writes_as_woodstox_straight, writes_as_woodstox_through),
     "like_prefixes": (like_prefixes_straight, like_prefixes_through),
+    "faults_on_short_keys": (faults_on_short_keys_straight, faults_on_short_keys_through),
+    "refuses_long_pages": (refuses_long_pages_straight, refuses_long_pages_through),
+    "truncates_empty_pages": (truncates_empty_pages_straight, truncates_empty_pages_through),
+    "loses_upload_markers": (loses_upload_markers_straight, loses_upload_markers_through),
     "hides_unversioned": (hides_unversioned_straight, hides_unversioned_through),
     "folds_parameter_names": (folds_parameter_names_straight, folds_parameter_names_through),
     "cuts_values": (cuts_values_straight, cuts_values_through),

@@ -24,6 +24,7 @@ from s3proxy.mending.results import (
     has_document,
     mend_result,
     quote_headers,
+    with_page_end,
     with_prefix,
 )
 from s3proxy.profiles.profile import Profile
@@ -42,6 +43,7 @@ from s3proxy.s3.operation import (
     LIST_MULTIPART_UPLOADS,
     LIST_OBJECTS,
     LIST_OBJECTS_V2,
+    LIST_PARTS,
     Operation,
 )
 from s3proxy.s3.query import query_items
@@ -49,6 +51,7 @@ from s3proxy.s3.query import query_items
 _LOCATION = b'<?xml version="1.0" encoding="UTF-8"?>\n<LocationConstraint xmlns="%s"/>' % NAME_SPACE
 _OF_NAMES = LISTINGS | {LIST_MULTIPART_UPLOADS}
 _FILTERED = frozenset({LIST_BUCKETS, LIST_MULTIPART_UPLOADS})
+_OF_UPLOADS = frozenset({LIST_MULTIPART_UPLOADS, LIST_PARTS})
 
 
 def _prefix_of(operation: Operation, raw_query: bytes) -> bytes:
@@ -283,6 +286,8 @@ class Mending:
         return document
 
     def _filtered(self, document: bytes) -> bytes:
+        if self._profile.filters_pages and self._operation in _OF_UPLOADS:
+            document = with_page_end(self._operation, document)
         return with_prefix(self._operation, document, self._prefix) if self._prefix else document
 
     def _listed(self, document: bytes) -> bytes:

@@ -12,7 +12,17 @@ from __future__ import annotations
 
 import re
 
-from s3proxy.s3.elements import Element, Reading, character_data, read_elements, remove_elements, replace_contents
+from s3proxy.s3.elements import (
+    Element,
+    Reading,
+    character_data,
+    name_bytes,
+    name_data,
+    read_elements,
+    read_listing_elements,
+    remove_elements,
+    replace_contents,
+)
 from s3proxy.s3.errors import InternalError, NoSuchLifecycleConfiguration
 from s3proxy.s3.head import HeaderList, ResponseHead
 from s3proxy.s3.operation import (
@@ -22,6 +32,7 @@ from s3proxy.s3.operation import (
     GET_OBJECT,
     HEAD_BUCKET,
     HEAD_OBJECT,
+    LIST_MULTIPART_UPLOADS,
     LIST_OBJECT_VERSIONS,
     LIST_OBJECTS,
     LIST_OBJECTS_V2,
@@ -71,6 +82,7 @@ _NAMES_OF = {
 """
 By operation: the elements that its list is made of, and which of their children is their name.
 """
+_PAGE_ENDS = frozenset({"IsTruncated", "MaxParts", "MaxUploads", "NextKeyMarker", "Prefix"})
 _MD5 = re.compile(rb"[0-9a-f]{32}")
 
 
@@ -187,6 +199,33 @@ def with_prefix(operation: Operation, document: bytes, prefix: bytes) -> bytes:
                 others.append(element)
             name = ""
     return remove_elements(reading.document, others)
+
+
+def with_page_end(operation: Operation, document: bytes) -> bytes:
+    """
+    Return a page of uploads, or of parts, whose end is told as S3 tells it.
+
+    The gateway knows no next marker after a common prefix, and its client would ask for the same page for ever. Behind
+    a page of none, as was asked for, it tells of more.
+
+    Raises:
+        DisbelievedError: It is another document.
+        InternalError: There is more, and nothing tells where.
+    """
+    reading = read_listing_elements(document, _PAGE_ENDS)
+    check_root(operation, reading)
+    if reading.root_text("IsTruncated") != "true":
+        return document
+    if "0" in {reading.root_text("MaxParts"), reading.root_text("MaxUploads")}:
+        ends = [(element, b"false") for element in reading.elements if element.name == "IsTruncated"]
+        return reading.written(replace_contents(reading.document, ends))
+    if operation is not LIST_MULTIPART_UPLOADS or reading.texts("NextKeyMarker") not in ([], [""]):
+        return document
+    last = max(map(name_bytes, reading.texts("Prefix", "CommonPrefixes")), default=b"")
+    markers = [(element, name_data(last)) for element in reading.elements if element.name == "NextKeyMarker"]
+    if not (last and markers):
+        raise InternalError
+    return reading.written(replace_contents(reading.document, markers))
 
 
 def _copy_result(reading: Reading) -> bytes:

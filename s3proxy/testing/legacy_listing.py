@@ -20,7 +20,7 @@ _PLAIN_DELIMITER = re.compile(r"[^.$|()\[{^?*+\\]")
 
 Entry = tuple[str, StoredObject | None]
 """
-A key with its object, or a common prefix.
+A key with its object or upload, or a common prefix.
 """
 
 
@@ -52,13 +52,13 @@ def walrus_page(
     Return a page's entries and whether there are more, as Walrus finds them.
 
     Raises:
-        Fault: The delimiter is no regular expression.
+        Fault: The delimiter is no regular expression, or a key is too short for it.
     """
     entries: list[Entry] = []
     if not limit or (quirks.overflows_max_keys and limit == MAX_INT):
         # One more than that is asked of the database: a negative number.
         return entries, False
-    is_meant = _like(prefix) if quirks.like_prefixes else re.compile(re.escape(prefix))
+    is_meant = _meaning(prefix, quirks)
     prefixes: set[str] = set()
     for stored in objects:
         key = stored.key
@@ -77,12 +77,54 @@ def walrus_page(
     return entries, False
 
 
+def upload_page(
+    uploads: list[StoredObject], prefix: str, delimiter: str, after: tuple[str, str], limit: int, quirks: Quirks
+) -> tuple[list[Entry], bool]:
+    """
+    Return the entries of a page of uploads and whether there are more.
+
+    Args:
+        after: A key and the id of an upload; both are empty for the first page, the id for all uploads of the key.
+
+    Raises:
+        Fault: The delimiter is no regular expression, or a key is too short for it.
+    """
+    entries: list[Entry] = []
+    is_meant = _meaning(prefix, quirks)
+    key_marker, id_marker = after[0].encode(), after[1]
+    prefixes: set[str] = set()
+    for upload in uploads:
+        key = upload.key.encode()
+        is_listed = key < key_marker or (key == key_marker and (not id_marker or upload.upload_id <= id_marker))
+        if (key_marker and is_listed) or is_meant.match(upload.key) is None:
+            continue
+        common = _common_prefix(upload.key, prefix, delimiter, quirks) if delimiter else None
+        if common is not None and (common == after[0] or common in prefixes):
+            continue
+        if len(entries) == limit:
+            return entries, limit > 0 or quirks.truncates_empty_pages
+        if common is None:
+            entries.append((upload.key, upload))
+        else:
+            prefixes.add(common)
+            entries.append((common, None))
+    return entries, False
+
+
 def _common_prefix(key: str, prefix: str, delimiter: str, quirks: Quirks) -> str | None:
+    if len(key) < len(prefix) and quirks.faults_on_short_keys:
+        raise Fault(f"String index out of range: {len(key) - len(prefix)}")
     rest = key[len(prefix) :]
-    parts = split_as_java(rest, delimiter if quirks.regex_delimiters else re.escape(delimiter))
-    if len(parts) > 1 or (parts and rest == parts[0] + delimiter and not quirks.lists_folders_as_keys):
-        return prefix + parts[0] + delimiter
-    return None
+    pattern = delimiter if quirks.regex_delimiters else re.escape(delimiter)
+    parts = split_as_java(rest, pattern, is_whole=quirks.lists_folders_as_keys)
+    return prefix + parts[0] + delimiter if len(parts) > 1 else None
+
+
+def _meaning(prefix: str, quirks: Quirks) -> re.Pattern[str]:
+    """
+    Return what finds the keys that begin with a prefix, at their beginning.
+    """
+    return _like(prefix) if quirks.like_prefixes else re.compile(re.escape(prefix))
 
 
 def _like(prefix: str) -> re.Pattern[str]:
@@ -100,22 +142,27 @@ def _like(prefix: str) -> re.Pattern[str]:
     return re.compile("".join(parts) + r"\Z", re.DOTALL)
 
 
-def split_as_java(text: str, delimiter: str) -> list[str]:
+def split_as_java(text: str, delimiter: str, *, is_whole: bool) -> list[str]:
     """
     Split a text as ``String.split`` of Java does: the delimiter is a regular expression, and empty parts at the end go.
+
+    Args:
+        is_whole: False to split it once, with a limit of 2: then empty parts stay.
 
     Raises:
         Fault: It is none.
     """
     if _PLAIN_DELIMITER.fullmatch(delimiter):
-        parts = text.split(delimiter)
+        parts = text.split(delimiter, -1 if is_whole else 1)
     else:
         try:
             if delimiter == "{":
                 raise re.error("Illegal repetition")
-            parts = re.split(delimiter, text)
+            parts = re.split(delimiter, text, maxsplit=0 if is_whole else 1)
         except re.error as error:
             raise Fault(f"PatternSyntaxException: {error}") from None
+    if not is_whole:
+        return parts
     while len(parts) > 1 and not parts[-1]:
         parts.pop()
     return [] if parts == [""] and text else parts

@@ -32,6 +32,7 @@ class StoredObject:
         number: The position of this version among those of its key.
         is_marker: It says that the key was deleted.
         is_joined: It was uploaded in parts.
+        upload_id: Of the upload in parts that this describes; empty for anything else.
     """
 
     key: str
@@ -45,6 +46,7 @@ class StoredObject:
     number: int = 0
     is_marker: bool = False
     is_joined: bool = False
+    upload_id: str = ""
 
 
 class IncomingBody:
@@ -272,6 +274,14 @@ class ObjectDirectory:
         """
         # The bucket's own directory is out of any listing's sight below its first level, and goes with the bucket.
         return Folder(bucket.path / "uploads" / _digest(key) / _digest(upload_id), self._incoming)
+
+    def uploads(self, bucket: Folder) -> list[StoredObject]:
+        """
+        Return what describes each upload of a bucket, sorted by the octets of their keys and by their ids.
+        """
+        folders = [Folder(path, self._incoming) for path in bucket.path.glob("uploads/*/*")]
+        found = [upload for upload in (folder.find("") for folder in folders) if upload is not None]
+        return sorted(found, key=lambda upload: (upload.key.encode(), upload.upload_id))
 
     def history(self, bucket: Folder, key: str) -> Folder:
         """

@@ -19,7 +19,7 @@ from s3proxy.s3.limits import MAX_KEY_SIZE
 from s3proxy.testing.legacy_binding import decode_text
 from s3proxy.testing.legacy_configuration import Configuration, Operation
 from s3proxy.testing.legacy_grants import OWNER, canned_grants, lets_anybody
-from s3proxy.testing.legacy_listing import MAX_INT, page, walrus_page
+from s3proxy.testing.legacy_listing import MAX_INT, page, upload_page, walrus_page
 from s3proxy.testing.legacy_messages import (
     NAMESPACE,
     XSI_NAMESPACE,
@@ -130,7 +130,8 @@ class Operations:
                 (b"POST", frozenset({"uploadId"})): self._complete_upload,
                 (b"DELETE", frozenset({"uploadId"})): self._abort_upload,
             }
-            if not quirks.lacks_list_parts:
+            if not quirks.lacks_upload_lists:
+                self._bucket_operations[b"GET", frozenset({"uploads"})] = self._list_uploads
                 self._object_operations[b"GET", frozenset({"uploadId"})] = self._list_parts
 
     def perform(self, call: Call) -> Reply:
@@ -563,13 +564,14 @@ class Operations:
         self.stored_count += 1
         return stored
 
-    # Uploads in parts: a folder of parts by number, and under no number an empty object with the headers
+    # Uploads in parts: a folder of parts by number, and under no number an empty object with key, id and headers
 
     def _begin_upload(self, call: Call, bucket: Folder) -> Reply:
         upload_id = secrets.token_hex(16)
         upload = self._objects.upload(bucket, call.key, upload_id)
         upload.create()
-        upload.put("", self._objects.receive(), self._wall_clock().timestamp(), self._kept_headers(call))
+        now, headers = self._wall_clock().timestamp(), self._kept_headers(call)
+        upload.put(call.key, self._objects.receive(), now, headers, name="", upload_id=upload_id)
         return document(
             "InitiateMultipartUploadResult",
             element("Bucket", call.bucket) + element("Key", call.key) + element("UploadId", upload_id),
@@ -626,25 +628,62 @@ class Operations:
         )
 
     def _list_parts(self, call: Call, bucket: Folder) -> Reply:
-        limit = _number(call.query.get("max-parts") or str(MAX_LISTED), "max-parts")
-        if limit > MAX_LISTED:
-            raise Refusal(400, "InvalidArgument", "max-parts")
-        marker = _number(call.query.get("part-number-marker") or "0", "part-number-marker")
+        limit = self._page_length(call, "max-parts")
+        marker = _java_int(call.query.get("part-number-marker") or "0", "part-number-marker")
         upload = self._find_upload(call, bucket)
-        parts = sorted((int(stored.key), stored) for stored in upload.objects() if stored.key)
+        parts = sorted((int(stored.key), stored) for stored in upload.objects() if not stored.upload_id)
         left = [(number, stored) for number, stored in parts if number > marker]
         listed = left[:limit]
+        is_truncated = len(left) > limit and (limit > 0 or self._quirks.truncates_empty_pages)
         content = element("Bucket", call.bucket) + self._name_element("Key", call.key)
         content += element("UploadId", call.query["uploadId"])
         content += f"<Initiator>{OWNER}</Initiator><Owner>{OWNER}</Owner>" + element("StorageClass", "STANDARD")
         content += element("PartNumberMarker", str(marker))
         content += element("NextPartNumberMarker", str(listed[-1][0] if listed else 0))
         content += element("MaxParts", str(limit))
-        content += element("IsTruncated", "true" if len(left) > limit else "false")
+        content += element("IsTruncated", "true" if is_truncated else "false")
         for number, stored in listed:
             content += f"<Part>{element('PartNumber', str(number))}" + element("ETag", f'"{stored.etag}"')
             content += element("LastModified", _iso(stored.modified)) + element("Size", str(stored.size)) + "</Part>"
         return document("ListPartsResult", content)
+
+    def _list_uploads(self, call: Call, bucket: Folder) -> Reply:
+        quirks, query = self._quirks, call.query
+        encode: Callable[[str], str] = str if quirks.lists_v1 or query.get("encoding-type") != "url" else quote
+        limit = self._page_length(call, "max-uploads")
+        prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+        after = (query.get("key-marker", ""), query.get("upload-id-marker", ""))
+        uploads = self._objects.uploads(bucket)
+        entries, is_truncated = upload_page(uploads, prefix, delimiter, after, limit, quirks)
+        name, last = entries[-1] if entries else ("", None)
+        if last is None and quirks.loses_upload_markers:
+            name = ""
+
+        def write(element_name: str, text: str) -> str:
+            return self._name_element(element_name, encode(text))
+
+        parts = [element("Bucket", call.bucket), write("KeyMarker", after[0]), element("UploadIdMarker", after[1])]
+        parts += [write("NextKeyMarker", name), element("NextUploadIdMarker", last.upload_id if last else "")]
+        parts += [write(title, query[title.lower()]) for title in ("Delimiter", "Prefix") if title.lower() in query]
+        if encode is not str:
+            parts.append(element("EncodingType", "url"))
+        parts.append(element("MaxUploads", str(limit)))
+        parts.append(element("IsTruncated", "true" if is_truncated else "false"))
+        for key, upload in entries:
+            if upload is not None:
+                content = write("Key", key) + element("UploadId", upload.upload_id)
+                content += f"<Initiator>{OWNER}</Initiator><Owner>{OWNER}</Owner>" + element("StorageClass", "STANDARD")
+                parts.append(f"<Upload>{content}{element('Initiated', _iso(upload.modified))}</Upload>")
+        for key, upload in entries:
+            if upload is None:
+                parts.append(f"<CommonPrefixes>{write('Prefix', key)}</CommonPrefixes>")
+        return document("ListMultipartUploadsResult", "".join(parts))
+
+    def _page_length(self, call: Call, name: str) -> int:
+        length = _java_int(call.query.get(name) or str(MAX_LISTED), name)
+        if length < 0 or (length > MAX_LISTED and self._quirks.refuses_long_pages):
+            raise Refusal(400, "InvalidArgument", name)
+        return min(length, MAX_LISTED)
 
     def _abort_upload(self, call: Call, bucket: Folder) -> Reply:
         self._find_upload(call, bucket).remove()
@@ -656,6 +695,12 @@ class Operations:
 
 def _number(text: str, name: str) -> int:
     if not _NUMBER.fullmatch(text):
+        raise Refusal(400, "InvalidArgument", f"{name} is no number")
+    return int(text)
+
+
+def _java_int(text: str, name: str) -> int:
+    if not _JAVA_INT.fullmatch(text) or not -MAX_INT <= int(text) <= MAX_INT:
         raise Refusal(400, "InvalidArgument", f"{name} is no number")
     return int(text)
 

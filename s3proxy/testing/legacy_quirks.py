@@ -72,7 +72,7 @@ class Quirks:
         closes_after_reads: The connection ends after GET of an object.
         closes_after_heads: The connection ends after HEAD of an object, and no header says so.
         unknown_is_405: A method or a combination of sub-resources which it does not know is 405.
-        lacks_list_parts: ListParts is 501.
+        lacks_upload_lists: ListMultipartUploads and ListParts are 501.
         refuses_posts: POST is 400, whatever is signed, except for uploads in parts where there are any.
         hangs_on_uploads: CreateMultipartUpload is never answered, and the other operations of uploads are refused.
         serves_configuration: ACLs, versions, logging and versioning of buckets can be read and written.
@@ -101,6 +101,10 @@ class Quirks:
         writes_as_woodstox: In the documents of listings CR is ``&#xd;``, ``>`` stays where it may, U+FFFE is
             ``&#xfffe;``, which no parser takes, and with a control character in a key the listing is 400.
         like_prefixes: ``prefix`` is a pattern of SQL: ``_`` is any character, ``%`` any text, a backslash escapes.
+        faults_on_short_keys: With ``delimiter``, a key that is shorter than the pattern which finds it is a fault.
+        refuses_long_pages: ``max-uploads`` and ``max-parts`` above 1000 are 400.
+        truncates_empty_pages: A page of no uploads or parts, as was asked for, is truncated where there are any.
+        loses_upload_markers: After a page of uploads that ends with a common prefix, ``NextKeyMarker`` is empty.
         hides_unversioned: A list of the versions of a bucket that never had any is empty.
         folds_parameter_names: Query names are read in any case; of repeated ones the last is.
         cuts_values: A query value with ``=`` in it is dropped.
@@ -157,7 +161,7 @@ class Quirks:
     closes_after_reads: bool = False
     closes_after_heads: bool = False
     unknown_is_405: bool = False
-    lacks_list_parts: bool = False
+    lacks_upload_lists: bool = False
     refuses_posts: bool = False
     hangs_on_uploads: bool = False
     serves_configuration: bool = False
@@ -180,6 +184,10 @@ class Quirks:
     lists_folders_as_keys: bool = False
     writes_as_woodstox: bool = False
     like_prefixes: bool = False
+    faults_on_short_keys: bool = False
+    refuses_long_pages: bool = False
+    truncates_empty_pages: bool = False
+    loses_upload_markers: bool = False
     hides_unversioned: bool = False
     folds_parameter_names: bool = False
     cuts_values: bool = False
@@ -235,6 +243,7 @@ _WALRUS = Quirks(
     lists_folders_as_keys=True,
     writes_as_woodstox=True,
     like_prefixes=True,
+    faults_on_short_keys=True,
     folds_parameter_names=True,
     cuts_signed_values=True,
     own_parameters=True,
@@ -272,7 +281,7 @@ MODES: dict[str, Quirks] = {
         fault_answers="400",
         closes_after_heads=True,
         lacks_messages=True,
-        lacks_list_parts=True,
+        lacks_upload_lists=True,
         creates_once=True,
         faults_on_empty_values=True,
         any_bucket_name=True,
@@ -304,6 +313,10 @@ MODES: dict[str, Quirks] = {
         regex_delimiters=True,
         writes_as_woodstox=True,
         like_prefixes=True,
+        faults_on_short_keys=True,
+        refuses_long_pages=True,
+        truncates_empty_pages=True,
+        loses_upload_markers=True,
         folds_equal_headers=True,
         signs_any_value=True,
         misreads_high_bytes=True,

@@ -475,6 +475,7 @@ async def test_parts_are_listed(tmp_path: Path) -> None:
         whole = await ask(f"uploadId={upload}")
         pages = [await ask(f"uploadId={upload}&max-parts=2&part-number-marker={marker}") for marker in (0, 2)]
         none = await ask(f"uploadId={upload}&max-parts=0")
+        whole_again = await ask(f"uploadId={upload}&part-number-marker=-1")
         empty = await ask(f"uploadId={other}")
         refused = [await ask(f"uploadId={upload}&{query}") for query in ("max-parts=1001", "part-number-marker=x")]
         missing = await ask("uploadId=none")
@@ -491,12 +492,59 @@ async def test_parts_are_listed(tmp_path: Path) -> None:
     told = [(part_numbers(page), found(page, "NextPartNumberMarker"), found(page, "IsTruncated")) for page in pages]
     assert told == [([1, 2], ["2"], ["true"]), ([10], ["10"], ["false"])]
     assert (part_numbers(none), found(none, "IsTruncated")) == ([], ["true"])
+    assert part_numbers(whole_again) == [1, 2, 10]
     assert (part_numbers(empty), found(empty, "IsTruncated")) == ([], ["false"])
     assert [(answer.status, code(answer)) for answer in (*refused, missing)] == [
         (400, "InvalidArgument"),
         (400, "InvalidArgument"),
         (404, "NoSuchUpload"),
     ]
+
+
+@pytest_twisted.ensureDeferred
+async def test_uploads_are_listed(tmp_path: Path) -> None:
+    """
+    By key and id, by pages, and in the order of elements that the gateway has. What has ended is not among them.
+    """
+    async with running_store(tmp_path, quirks=MODES["osg-4.3"]) as running:
+
+        async def ask(query: str) -> Answer:
+            return await running.ask("GET", f"/b?uploads&{query}", signed="uploads")
+
+        async def begin(key: str) -> str:
+            return found(await running.ask("POST", f"/b/{key}?uploads", signed="uploads"), "UploadId")[0]
+
+        nothing = await ask("prefix=")
+        second = await begin("z/2")
+        first = sorted([await begin("a"), await begin("a"), await begin("a")])
+        aborted = await begin("b")
+        await running.ask("DELETE", f"/b/b?uploadId={aborted}", signed=f"uploadId={aborted}")
+        whole = await ask("prefix=&delimiter=/")
+        pages = [
+            await ask("max-uploads=2"),
+            await ask(f"max-uploads=2&key-marker=a&upload-id-marker={first[1]}"),
+            await ask("key-marker=a"),
+            await ask("upload-id-marker=x"),
+        ]
+        refused = [await ask(f"max-uploads={number}") for number in ("-1", "x", "1001")]
+
+    names = re.findall(r"<([A-Za-z]+)[ >]", re.sub(r"<\?[^>]*\?>", "", whole.body.decode()))
+    markers = ["KeyMarker", "UploadIdMarker", "NextKeyMarker", "NextUploadIdMarker"]
+    person = ["ID", "DisplayName"]
+    upload = ["Upload", "Key", "UploadId", "Initiator", *person, "Owner", *person, "StorageClass", "Initiated"]
+    assert names == [
+        *("ListMultipartUploadsResult", "Bucket", *markers, "Delimiter", "Prefix", "MaxUploads", "IsTruncated"),
+        *upload * 3,
+        *("CommonPrefixes", "Prefix"),
+    ]
+    assert (found(whole, "UploadId"), found(whole, "Prefix")) == (first, ["", "z/"])
+    assert [found(page, "UploadId") for page in pages] == [first[:2], [first[2], second], [second], [*first, second]]
+    assert [found(page, "IsTruncated") for page in pages] == [["true"], ["false"], ["false"], ["false"]]
+    # Those of a page that is the last are told as well.
+    assert [found(page, "NextKeyMarker") for page in pages] == [["a"], ["z/2"], ["z/2"], ["z/2"]]
+    assert [found(page, "NextUploadIdMarker") for page in pages] == [[first[1]], [second], [second], [second]]
+    assert [found(nothing, name) for name in ("Upload", "NextKeyMarker", "IsTruncated")] == [[], [""], ["false"]]
+    assert [(answer.status, code(answer)) for answer in refused] == [(400, "InvalidArgument")] * 3
 
 
 @pytest_twisted.ensureDeferred
