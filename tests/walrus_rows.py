@@ -1203,6 +1203,12 @@ async def keeps_former_parts_through(pair: Any) -> None:
         part = await ask("PUT", f"/b/parts?partNumber=1&{query}", BODY)
         document = f"<Part><PartNumber>1</PartNumber><ETag>{part.header('etag')}</ETag></Part>"
         document = f"<CompleteMultipartUpload>{document}</CompleteMultipartUpload>"
+        # No pattern and no expression is made of what lists them.
+        for prefix, prefixes in (("p_r&delimiter=s", []), ("%5C", []), ("pa&delimiter=r", ["par"])):
+            uploads = await ask("GET", f"/b?uploads&prefix={prefix}")
+            assert (uploads.status, found(uploads, "Prefix")[1:]) == (200, prefixes)
+        assert found(await ask("GET", "/b?uploads&delimiter=."), "Key") == ["parts"]
+        assert found(await ask("GET", f"/b/parts?{query}"), "PartNumber") == ["1"]
         done = await ask("POST", f"/b/parts?{query}", document.encode())
         assert (done.status, pair.stored("parts")) == (200, BODY)
         assert (await ask("PUT", "/b/parts", b"short")).status == 200

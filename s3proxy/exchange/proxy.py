@@ -482,7 +482,7 @@ class ProxiedExchange:
         if profile.refused_keys is not None:
             check_keys(profile, head, address, classification.operation)
         if profile.restrictions is not None:
-            check_restrictions(profile, head, address, classification)
+            check_restrictions(profile, head, address, classification, keeps_multipart=backend.keeps_multipart)
         if proxy.authorizer is not None:
             deciding = proxy.authorizer.authorize(head, address, authenticated)
             if deciding is not None:

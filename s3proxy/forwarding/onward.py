@@ -172,6 +172,7 @@ class Onward:
             self._classification.operation,
             self._passed,
             is_anonymous=self._authenticated.access_key_id is None,
+            keeps_multipart=self._backend.keeps_multipart,
         )
         self.head, self._passed = mending.head, mending.passed
         if mending.is_listing:

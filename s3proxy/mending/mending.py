@@ -78,6 +78,7 @@ class Mending:
         operation: That it asks for.
         passed: What passes of its headers.
         is_anonymous: Whether nobody signed it.
+        keeps_multipart: Whether multipart uploads are kept here.
 
     Attributes:
         head: What the backend gets to see.
@@ -118,6 +119,7 @@ class Mending:
         passed: HeaderList,
         *,
         is_anonymous: bool,
+        keeps_multipart: bool = False,
     ) -> None:
         self._profile = profile
         self._is_about_object = bool(address.key)
@@ -157,7 +159,7 @@ class Mending:
         self.head = head if self._listing is None else self._listing.head
         self.passed = passed
         self._prefix = b""
-        is_here = profile.lacks_multipart and operation is LIST_MULTIPART_UPLOADS
+        is_here = keeps_multipart and operation is LIST_MULTIPART_UPLOADS
         if profile.filters_pages and operation in _FILTERED and head.raw_query and not is_here:
             self._prefix = _prefix_of(operation, head.raw_query)
         self._page: Page | None = None

@@ -50,12 +50,20 @@ _CANNED_ACLS = frozenset(
 _NO_NAMES: frozenset[bytes] = frozenset()
 
 
-def check_restrictions(profile: Profile, head: RequestHead, address: Address, classification: Classification) -> None:
+def check_restrictions(
+    profile: Profile,
+    head: RequestHead,
+    address: Address,
+    classification: Classification,
+    *,
+    keeps_multipart: bool = False,
+) -> None:
     """
     Refuse a request that a storage cannot be asked for as its client means it.
 
     Args:
         head: As authorized.
+        keeps_multipart: Whether multipart uploads are kept here.
 
     Raises:
         NotImplementedByProxy: The storage has no such function, or reads it as another one.
@@ -83,7 +91,7 @@ def check_restrictions(profile: Profile, head: RequestHead, address: Address, cl
                     # Its decoder makes other characters of them, and then finds our signature wrong.
                     raise InvalidArgument("The storage takes ASCII alone in this header.", name.decode(), value)
     if head.raw_query and classification.passed_names:
-        if profile.lacks_multipart and operation.is_part_of_upload:
+        if keeps_multipart and operation.is_part_of_upload:
             # Who lists them here reads no patterns.
             restrictions = replace(restrictions, refused_delimiters=None, refused_prefixes=None)
         _check_query(restrictions, head.raw_query, address, classification)

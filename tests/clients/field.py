@@ -127,6 +127,8 @@ BACKENDS = {
             "walrusbackend-4.x",
             "v2",
             "walrusbackend-4.x",
+            # It lists neither uploads nor parts, and keeps the parts of an object that is put anew: s3proxy keeps them.
+            'multipart = "spool"\n',
         ),
         BackendKind("osg-4.3", "stand-in for OSG 4.3, by V2", "osg-4.3", "v2", "osg-4.3"),
     )

@@ -139,13 +139,6 @@ LACKING: tuple[Rule, ...] = (
         "that it does not know, and would let a wrong size pass if it was told to ignore them",
         backends=("gaul",),
     ),
-    Rule(
-        ("boto2",),
-        ("put large",),
-        ("TypeError: 'NoneType' object is not iterable",),
-        "it asks for the parts of its upload, and WalrusBackend has no ListParts",
-        backends=("walrusbackend-4.x",),
-    ),
 )
 """
 What fails straight as well, and is not for a proxy to mend: the client's or the storage's own lack.
