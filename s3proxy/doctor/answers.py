@@ -146,6 +146,17 @@ async def multipart_etag(storage: Storage) -> Judgement:
     return judge(re.fullmatch(r'"[0-9a-f]{32}-1"', told) is not None, f"ETag {told}")
 
 
+async def complete_etag(storage: Storage) -> Judgement:
+    name = b"complete-etag"
+    upload = await storage.begin_upload(name)
+    part = await storage.ask(b"PUT", storage.target(name, b"partNumber=1&" + upload), content=CONTENT)
+    done = await storage.complete_upload(name, upload, (part.fields.value(b"etag") or b"").decode("latin-1"))
+    if not done.is_success or b"CompleteMultipartUploadResult" not in done.content:
+        return unclear(f"part {part}, end {done}")
+    etag = done.element("ETag")
+    return judge(bool(etag.strip()), f"{done}, ETag {etag or 'is empty or not there'}")
+
+
 async def keeps_connection(storage: Storage) -> Judgement:
     async with storage.line.open() as connection:
         first = await storage.ask(b"GET", storage.target(b"no-such-key"), connection=connection)
@@ -193,6 +204,7 @@ PROBES = (
     Probe("copy", "CopyObject", copy),
     Probe("multipart", "a multipart upload", multipart),
     Probe("multipart-etag", "the ETag of a multipart upload of one part ends in -1", multipart_etag),
+    Probe("complete-etag", "the response to CompleteMultipartUpload has the ETag", complete_etag),
     Probe("keep-alive", "a connection stays open after an error", keeps_connection),
     Probe("long-header", "a header of 8 KiB is accepted", long_header),
 )

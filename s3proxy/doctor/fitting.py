@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from s3proxy.doctor.commits import TAIL_NAMES
+from s3proxy.doctor.conditions import CONDITIONS, expected
+from s3proxy.doctor.subresources import SUBRESOURCES
 from s3proxy.doctor.surfaces import health_name, surface_name
 from s3proxy.doctor.verdict import Finding, Verdict
 from s3proxy.profiles.known import PROFILES
@@ -96,6 +98,7 @@ def claims(profile: Profile, found: Profile) -> Iterator[Claim]:
         yield Claim("key-plus", yes, 0, 2, "a key with a plus becomes another key")
     yield from _claims_about_bodies(profile)
     yield from _claims_about_answers(profile)
+    yield from _claims_about_writes(profile)
     yield from _claims_beside_s3(profile)
 
 
@@ -137,6 +140,39 @@ def _claims_about_answers(profile: Profile) -> Iterator[Claim]:
     if "CreateMultipartUpload" in profile.operations:
         # No profile mends it, so it does not distinguish profiles.
         yield Claim("multipart-etag", yes, 0, 0, "its entity tag is different")
+
+
+def _claims_about_writes(profile: Profile) -> Iterator[Claim]:
+    yes, no = Verdict.YES, Verdict.NO
+    # Nearly every storage ignores some conditions and some sub-resources: they tell none from another.
+    for condition in CONDITIONS:
+        is_ignored = expected(profile, condition)
+        if is_ignored:
+            yield Claim(condition.name, no, 0, 0, "it is refused 501, though the storage does not ignore it")
+        elif is_ignored is not None:
+            yield Claim(condition.name, yes, 0, 0, "it is passed, and clients take it for a lock")
+    for probe, operation in SUBRESOURCES.items():
+        if operation.name in profile.operations:
+            yield Claim(probe, yes, 0, 0, "it is passed, and done as another operation")
+    has_parts = "UploadPartCopy" in profile.operations
+    if profile.bare_write_tags:
+        yield Claim("put-quoted-tag", no, 1, 1, "its tags are sent without quotation marks")
+    else:
+        yield Claim("put-quoted-tag", yes, 0, 1, "uploads with If-Match are refused")
+    if profile.omits_etags:
+        yield Claim("complete-etag", no, 1, 1, "the ETag is filled in, though it is there")
+    elif "CompleteMultipartUpload" in profile.operations:
+        yield Claim("complete-etag", yes, 0, 1, "clients get no ETag")
+    if profile.misreads_sources:
+        yield Claim("copy-source-conditions", no, 1, 1, "each is judged by a HEAD before the copy")
+    else:
+        yield Claim("copy-source-conditions", yes, 0, 1, "it is passed as it is")
+        if has_parts:
+            yield Claim("part-source-conditions", yes, 0, 1, "it is passed as it is")
+    if profile.refused_part_sources is not None and profile.refused_part_sources.search(b"%"):
+        yield Claim("part-copy-percent", no, 1, 1, "such a source is refused, though it is read right")
+    elif has_parts:
+        yield Claim("part-copy-percent", yes, 0, 1, "another object is copied")
 
 
 def _claims_beside_s3(profile: Profile) -> Iterator[Claim]:

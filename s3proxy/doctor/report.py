@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from s3proxy.doctor.conditions import compare
 from s3proxy.doctor.examination import Examination
 from s3proxy.doctor.fitting import Fit, fits, proves_fin, proves_tail
 from s3proxy.doctor.storage import Storage
@@ -96,6 +97,9 @@ class Report:
                 told = "the service path" if finding is None else f"{finding.about}: {finding.verdict.value}"
                 lines.append(f"  {told}; {claim.about}")
             parts.append("\n".join(lines))
+        compared = [f"  {one}" for one in compare(chosen.profile, self._examination.findings)]
+        if compared:
+            parts.append("\n".join([f"Conditions of writes, beside profile {chosen.profile.name}:", *compared]))
         parts.append(self._tail_text())
         parts.append(self.table)
         return "\n\n".join(parts)
@@ -133,6 +137,15 @@ class Report:
                     "denied": [claim.probe for claim in one.denied],
                 }
                 for one in self.fits
+            ],
+            "conditions": [
+                {
+                    "name": one.condition.name,
+                    "is_ignored": one.is_ignored,
+                    "is_ignored_by_profile": one.is_expected,
+                    "as_profile": one.is_as_expected,
+                }
+                for one in compare(self.chosen.profile, examination.findings)
             ],
             "profile": self.chosen.profile.name,
             "signature": storage.way.signature,
