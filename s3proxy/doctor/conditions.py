@@ -1,70 +1,57 @@
 """
-Which conditions of writes a storage judges: one is set that does not hold, and it is looked if the write was done.
+How a storage system treats the conditions of writes.
+
+Each probe sets a condition that does not hold, and looks whether the write was carried out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from s3proxy.doctor import writes
 from s3proxy.doctor.line import Answer
-from s3proxy.doctor.storage import Storage, Unclear
-from s3proxy.doctor.verdict import Examine, Finding, Judgement, Probe, Verdict, judge, unclear
-from s3proxy.profiles.allowed import Feature
+from s3proxy.doctor.storage import Storage
+from s3proxy.doctor.verdict import Finding, Judgement, Probe, Verdict, judge, unclear
+from s3proxy.doctor.writes import ABSENT, Seen
 from s3proxy.profiles.ignored import IN_DOCUMENT
-from s3proxy.profiles.profile import Profile
-from s3proxy.resign.head import content_md5
 from s3proxy.s3.head import HeaderList
+from s3proxy.s3.identity_enum import IdentityEnum
 
-FORMER = b"the object that was there before"
+FORMER = b"the object before the write"
 NEW = b"what is written under a condition"
 
 OTHER_TAG = b'"00000000000000000000000000000000"'
 LONG_AGO = b"Thu, 01 Feb 2001 00:00:00 GMT"
 
-_OFFSET = b"x-amz-write-offset-bytes"
 
-
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Treatment(IdentityEnum):
     """
-    What a storage says of an object that is there.
-
-    Attributes:
-        etag: In quotation marks.
-        modified: A date as HTTP writes it.
+    How a storage system treats a condition. The reason of a finding begins with it.
     """
 
-    etag: bytes
-    size: int
-    modified: bytes
+    EVALUATED = "evaluated"
+    IGNORED = "ignored"
+    REFUSED = "refused"
+    "a write with the condition is refused even if it holds"
 
 
-async def see(storage: Storage, raw_key: bytes, content: bytes) -> Seen:
+def _treated(treatment: Treatment, why: str) -> Judgement:
+    return judge(treatment is not Treatment.IGNORED, f"{treatment.value}: {why}")
+
+
+def treatment_of(finding: Finding) -> Treatment | None:
     """
-    Store an object; return what the storage says of it.
-
-    Raises:
-        BackendError: There was no answer.
-        Unclear: It is not stored.
+    Return the treatment that a probe of a condition found; None if that is not clear.
     """
-    put = await storage.put(raw_key, content)
-    head = await storage.ask(b"HEAD", storage.target(raw_key))
-    if not put.is_success or not head.is_success:
-        raise Unclear(f"nothing is stored: PUT {put}, HEAD {head}")
-    etag = (head.fields.value(b"etag") or b"").strip(b'"')
-    return Seen(b'"%s"' % etag, len(content), head.fields.value(b"last-modified") or b"")
+    if finding.verdict is Verdict.UNCLEAR:
+        return None
+    return Treatment(finding.why.partition(":")[0])
 
 
-def told(answer: Answer) -> str:
-    """
-    Return a status with a code, which may be in a document of success.
-    """
-    return f"{answer.status} {answer.element('Code')}".strip()
-
-
-# Writes, each with a condition or without
+# Writes that may have a condition
 
 
 async def _put(storage: Storage, raw_key: bytes, headers: HeaderList) -> Answer:
@@ -72,62 +59,50 @@ async def _put(storage: Storage, raw_key: bytes, headers: HeaderList) -> Answer:
 
 
 async def _complete(storage: Storage, raw_key: bytes, headers: HeaderList) -> Answer:
-    upload = await storage.begin_upload(raw_key)
-    part = await storage.ask(b"PUT", storage.target(raw_key, b"partNumber=1&" + upload), content=NEW)
-    etag = (part.fields.value(b"etag") or b"").decode("latin-1")
-    return await storage.complete_upload(raw_key, upload, etag, headers)
+    return (await writes.upload(storage, raw_key, NEW, headers))[1]
 
 
 async def _copy(storage: Storage, raw_key: bytes, headers: HeaderList) -> Answer:
     source = raw_key + b"-source"
     await storage.put(source, NEW)
-    copied = (b"x-amz-copy-source", storage.source(source))
-    return await storage.ask(b"PUT", storage.target(raw_key), [copied, *headers], b"")
+    return await writes.copy(storage, raw_key, source, headers)
 
 
 async def _delete(storage: Storage, raw_key: bytes, headers: HeaderList) -> Answer:
     return await storage.ask(b"DELETE", storage.target(raw_key), headers)
 
 
-async def _delete_objects(storage: Storage, raw_key: bytes, headers: HeaderList) -> Answer:
-    tags = "".join(f"<ETag>{value.decode('latin-1')}</ETag>" for name, value in headers if name == IN_DOCUMENT)
-    document = f"<Delete><Object><Key>{storage.key_of(raw_key)}</Key>{tags}</Object></Delete>".encode()
-    sent: HeaderList = [(b"Content-MD5", content_md5(document)), (b"Content-Type", b"application/xml")]
-    return await storage.ask(b"POST", storage.bucket_target(b"delete"), sent, document)
+async def _delete_listed(storage: Storage, raw_key: bytes, headers: HeaderList) -> Answer:
+    return await writes.delete_listed(storage, raw_key, dict(headers).get(IN_DOCUMENT))
 
 
-async def _is_written(storage: Storage, raw_key: bytes) -> bool:
-    found = await storage.get(raw_key)
-    if found.is_success and found.content in {NEW, FORMER + NEW}:
-        return True
-    if found.status == 404 or (found.is_success and found.content == FORMER):
-        return False
-    raise Unclear(f"GET {found}")
-
-
-async def _is_deleted(storage: Storage, raw_key: bytes) -> bool:
-    found = await storage.get(raw_key)
-    if found.is_success or found.status == 404:
-        return found.status == 404
-    raise Unclear(f"GET {found}")
+_WRITTEN: frozenset[bytes | None] = frozenset({NEW, FORMER + NEW})
+_DELETED: frozenset[bytes | None] = frozenset({None})
 
 
 @dataclass(frozen=True, slots=True)
 class _Write:
     act: Callable[[Storage, bytes, HeaderList], Coroutine[Any, Any, Answer]]
-    is_done: Callable[[Storage, bytes], Coroutine[Any, Any, bool]] = _is_written
+    results: frozenset[bytes | None] = _WRITTEN
+    "the content of the object once the write is carried out"
 
 
 _WRITES = {
     "PutObject": _Write(_put),
     "CompleteMultipartUpload": _Write(_complete),
     "CopyObject": _Write(_copy),
-    "DeleteObject": _Write(_delete, _is_deleted),
-    "DeleteObjects": _Write(_delete_objects, _is_deleted),
+    "DeleteObject": _Write(_delete, _DELETED),
+    "DeleteObjects": _Write(_delete_listed, _DELETED),
 }
 
 
 # Conditions
+
+
+Value = Callable[[Seen], bytes]
+"""
+Returns the value of a condition for an object.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,24 +111,24 @@ class Condition:
     A condition of a write.
 
     Attributes:
-        name: Of its probe.
+        name: The name of its probe.
         header: In lower case; `IN_DOCUMENT` for an entity tag in the document.
-        broken: Makes a value which does not hold for an object.
-        held: Makes values of which one must hold: not every storage reads each form.
-        holds_for_none: Whether it holds where there is no object.
+        broken: Returns a value that does not hold for an object.
+        held: Return values that hold. One is enough: some storage systems do not read every form.
+        holds_for_none: Whether it holds if there is no object.
     """
 
     name: str
     operation: str
     header: bytes
-    broken: Callable[[Seen], bytes]
-    held: Callable[[Seen], tuple[bytes, ...]]
+    broken: Value
+    held: tuple[Value, ...]
     holds_for_none: bool = False
 
     @property
     def about(self) -> str:
         """
-        What it is, for whoever reads.
+        The condition, as text.
         """
         return f"{_SPELLED.get(self.header, self.header.decode())} of {self.operation}"
 
@@ -161,163 +136,129 @@ class Condition:
 _SPELLED = {IN_DOCUMENT: "ETag", b"if-match": "If-Match", b"if-none-match": "If-None-Match"}
 
 
-def _if_match(name: str, operation: str, header: bytes = b"if-match") -> Condition:
-    return Condition(name, operation, header, lambda seen: OTHER_TAG, lambda seen: (seen.etag, seen.etag.strip(b'"')))
+def _other_tag(seen: Seen) -> bytes:
+    return OTHER_TAG
 
 
-def _if_none_match(name: str, operation: str) -> Condition:
-    return Condition(name, operation, b"if-none-match", lambda seen: b"*", lambda seen: (b"*",), holds_for_none=True)
+def _tag(seen: Seen) -> bytes:
+    return seen.etag
 
+
+def _bare_tag(seen: Seen) -> bytes:
+    return seen.etag.strip(b'"')
+
+
+def _any(seen: Seen) -> bytes:
+    return b"*"
+
+
+def _one(seen: Seen) -> bytes:
+    return b"1"
+
+
+def _size(seen: Seen) -> bytes:
+    return b"%d" % seen.size
+
+
+def _larger_size(seen: Seen) -> bytes:
+    return b"%d" % (seen.size + 1)
+
+
+def _long_ago(seen: Seen) -> bytes:
+    return LONG_AGO
+
+
+def _modified(seen: Seen) -> bytes:
+    return seen.modified
+
+
+_TAGS = (_tag, _bare_tag)
+_MODIFIED_TIME = b"x-amz-if-match-last-modified-time"
+
+_PUT_IF_MATCH = Condition("put-if-match", "PutObject", b"if-match", _other_tag, _TAGS)
 
 CONDITIONS = (
-    _if_match("put-if-match", "PutObject"),
-    _if_none_match("put-if-none-match", "PutObject"),
-    # It is about the end of the object. Whoever does not know it replaces the object.
-    Condition("put-write-offset", "PutObject", _OFFSET, lambda seen: b"1", lambda seen: (str(seen.size).encode(),)),
-    _if_match("complete-if-match", "CompleteMultipartUpload"),
-    _if_none_match("complete-if-none-match", "CompleteMultipartUpload"),
-    _if_match("copy-if-match", "CopyObject"),
-    _if_none_match("copy-if-none-match", "CopyObject"),
-    _if_match("delete-if-match", "DeleteObject"),
+    _PUT_IF_MATCH,
+    Condition("put-if-none-match", "PutObject", b"if-none-match", _any, (_any,), holds_for_none=True),
+    # It must be the size of the object. A storage system that ignores it replaces the object.
+    Condition("put-write-offset", "PutObject", b"x-amz-write-offset-bytes", _one, (_size,)),
+    Condition("complete-if-match", "CompleteMultipartUpload", b"if-match", _other_tag, _TAGS),
     Condition(
-        "delete-if-match-size",
-        "DeleteObject",
-        b"x-amz-if-match-size",
-        lambda seen: str(seen.size + 1).encode(),
-        lambda seen: (str(seen.size).encode(),),
+        "complete-if-none-match", "CompleteMultipartUpload", b"if-none-match", _any, (_any,), holds_for_none=True
     ),
-    Condition(
-        "delete-if-match-modified",
-        "DeleteObject",
-        b"x-amz-if-match-last-modified-time",
-        lambda seen: LONG_AGO,
-        lambda seen: (seen.modified,),
-    ),
-    _if_match("delete-objects-etag", "DeleteObjects", IN_DOCUMENT),
+    Condition("copy-if-match", "CopyObject", b"if-match", _other_tag, _TAGS),
+    Condition("copy-if-none-match", "CopyObject", b"if-none-match", _any, (_any,), holds_for_none=True),
+    Condition("delete-if-match", "DeleteObject", b"if-match", _other_tag, _TAGS),
+    Condition("delete-if-match-size", "DeleteObject", b"x-amz-if-match-size", _larger_size, (_size,)),
+    Condition("delete-if-match-modified", "DeleteObject", _MODIFIED_TIME, _long_ago, (_modified,)),
+    Condition("delete-objects-etag", "DeleteObjects", IN_DOCUMENT, _other_tag, _TAGS),
 )
 """
-Those that are asked about. That of AbortMultipartUpload is about no object.
+All that have a probe. The condition of AbortMultipartUpload has none: it is not about an object.
 """
 
 
-def _judges(condition: Condition) -> Examine:
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    answer: Answer
+    is_done: bool
+
+    def __str__(self) -> str:
+        return self.answer.outcome
+
+
+async def _attempt(
+    storage: Storage, condition: Condition, word: str, value: Value | None, *, is_there: bool = True
+) -> _Attempt:
     """
-    Make a probe of a condition.
+    Write under a condition to an object of its own.
+
+    Args:
+        word: Ends the raw key.
+        value: None for no condition.
+        is_there: Whether the object exists before.
     """
+    raw_key = f"{condition.name}-{word}".encode()
+    seen = await writes.store(storage, raw_key, FORMER) if is_there else ABSENT
+    headers: HeaderList = [] if value is None else [(condition.header, value(seen))]
     write = _WRITES[condition.operation]
+    answer = await write.act(storage, raw_key, headers)
+    return _Attempt(answer, await writes.stored(storage, raw_key) in write.results)
 
-    async def attempt(storage: Storage, number: int, value: bytes | None, *, is_there: bool) -> tuple[Answer, bool]:
-        raw_key = f"{condition.name}-{number}".encode()
-        if is_there:
-            await see(storage, raw_key, FORMER)
-        headers: HeaderList = [] if value is None else [(condition.header, value)]
-        answer = await write.act(storage, raw_key, headers)
-        return answer, await write.is_done(storage, raw_key)
 
-    async def examine(storage: Storage) -> Judgement:
-        seen = await see(storage, f"{condition.name}-seen".encode(), FORMER)
-        refused, is_done = await attempt(storage, 0, condition.broken(seen), is_there=True)
-        if is_done:
-            return judge(False, f"ignored: {told(refused)}, and it is done")
-        number = 0
-        for number, value in enumerate(condition.held(seen), 1):
-            answer, is_done = await attempt(storage, number, value, is_there=not condition.holds_for_none)
-            if is_done:
-                return judge(True, f"judged: {told(refused)}, and {told(answer)} where it holds")
-        answer, is_done = await attempt(storage, number + 1, None, is_there=True)
-        if is_done:
-            return judge(True, f"refused: {told(refused)}, even where it holds")
-        return unclear(f"without it {told(answer)}, and nothing is done")
-
-    return examine
+async def _treats(condition: Condition, storage: Storage) -> Judgement:
+    broken = await _attempt(storage, condition, "broken", condition.broken)
+    if broken.is_done:
+        return _treated(Treatment.IGNORED, f"{broken}, and the write is carried out")
+    for number, value in enumerate(condition.held):
+        held = await _attempt(storage, condition, f"held-{number}", value, is_there=not condition.holds_for_none)
+        if held.is_done:
+            return _treated(Treatment.EVALUATED, f"{broken}, and {held} if it holds")
+    plain = await _attempt(storage, condition, "plain", None)
+    if plain.is_done:
+        return _treated(Treatment.REFUSED, f"{broken}, even if it holds")
+    return unclear(f"without it {plain}, and the write is not carried out")
 
 
 async def quoted_tag(storage: Storage) -> Judgement:
     """
-    Judge whether the entity tag of If-Match is read as S3 writes it, where it is read at all.
+    Judge whether If-Match accepts the entity tag as S3 writes it, if it is evaluated at all.
     """
-    broken, bare = b"put-quoted-broken", b"put-quoted-bare"
-    raw_key = b"put-quoted"
-    await see(storage, broken, FORMER)
-    ignored = await storage.put(broken, NEW, [(b"If-Match", OTHER_TAG)])
-    if await _is_written(storage, broken):
-        return unclear(f"another one is taken as well: {ignored}")
-    seen = await see(storage, raw_key, FORMER)
-    answer = await storage.put(raw_key, NEW, [(b"If-Match", seen.etag)])
-    if await _is_written(storage, raw_key):
-        return judge(True, told(answer))
-    seen = await see(storage, bare, FORMER)
-    other = await storage.put(bare, NEW, [(b"If-Match", seen.etag.strip(b'"'))])
-    if await _is_written(storage, bare):
-        return judge(False, f"{told(answer)}, and without them {told(other)}")
-    return unclear(f"{told(answer)}, and without them {told(other)}")
+    other = await _attempt(storage, _PUT_IF_MATCH, "other", _other_tag)
+    if other.is_done:
+        return unclear(f"another ETag is accepted as well: {other}")
+    quoted = await _attempt(storage, _PUT_IF_MATCH, "quoted", _tag)
+    if quoted.is_done:
+        return judge(True, str(quoted))
+    bare = await _attempt(storage, _PUT_IF_MATCH, "bare", _bare_tag)
+    told = f"{quoted}, and without them {bare}"
+    return judge(False, told) if bare.is_done else unclear(told)
 
 
 PROBES = (
     *(
-        Probe(each.name, f"{each.about}: the write is not done where it does not hold", _judges(each))
-        for each in CONDITIONS
+        Probe(one.name, f"{one.about}: the write is not carried out if it does not hold", partial(_treats, one))
+        for one in CONDITIONS
     ),
-    Probe("put-quoted-tag", "If-Match of PutObject takes the ETag in its quotation marks", quoted_tag),
+    Probe("put-quoted-tag", "If-Match of PutObject accepts the ETag in quotation marks", quoted_tag),
 )
-
-
-# Beside a profile
-
-
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """
-    A condition, as it was seen and as a profile has it.
-
-    Attributes:
-        is_ignored: None where it could not be seen.
-        is_expected: Whether the profile says that it is ignored; None where it is refused whatever the storage does.
-    """
-
-    condition: Condition
-    is_ignored: bool | None
-    is_expected: bool | None
-
-    @property
-    def is_as_expected(self) -> bool | None:
-        """
-        Whether it is as the profile says; None where that is not known.
-        """
-        if self.is_ignored is None or self.is_expected is None:
-            return None
-        return self.is_ignored is self.is_expected
-
-    def __str__(self) -> str:
-        seen = {None: "unclear", True: "ignored", False: "judged"}[self.is_ignored]
-        if self.is_expected is None:
-            return f"{self.condition.about}: {seen}; it is refused before the storage"
-        if self.is_ignored is None:
-            said = "ignored" if self.is_expected else "judged"
-            return f"{self.condition.about}: {seen}; the profile says that it is {said}"
-        return f"{self.condition.about}: {seen}, {'as' if self.is_as_expected else 'not as'} the profile says"
-
-
-def expected(profile: Profile, condition: Condition) -> bool | None:
-    """
-    Say whether a profile says that its storage ignores a condition; None where it never gets one.
-    """
-    if condition.operation not in profile.operations:
-        return None
-    if condition.header in profile.ignored_conditions.get(condition.operation, ()):
-        return True
-    return False if Feature.CONDITIONAL_WRITES in profile.features else None
-
-
-def compare(profile: Profile, findings: Mapping[str, Finding]) -> Iterator[Compared]:
-    """
-    Give each condition that was asked about.
-
-    Args:
-        findings: By name of the probe.
-    """
-    for condition in CONDITIONS:
-        finding = findings.get(condition.name)
-        if finding is not None:
-            is_ignored = None if finding.verdict is Verdict.UNCLEAR else finding.verdict is Verdict.NO
-            yield Compared(condition, is_ignored, expected(profile, condition))

@@ -1,13 +1,20 @@
 """
-How a storage reads the source of a copy, and the conditions on it.
+How a storage system reads the source of a copy, and evaluates the conditions on it.
 """
 
 from __future__ import annotations
 
-from s3proxy.doctor.conditions import LONG_AGO, OTHER_TAG, see, told
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from s3proxy.doctor import writes
+from s3proxy.doctor.conditions import LONG_AGO, OTHER_TAG
 from s3proxy.doctor.line import Answer
 from s3proxy.doctor.storage import Storage
-from s3proxy.doctor.verdict import Examine, Judgement, Probe, Verdict, judge, unclear
+from s3proxy.doctor.verdict import Judgement, Probe, judge, unclear
+from s3proxy.doctor.writes import Seen
 from s3proxy.s3.head import HeaderList
 
 CONTENT = b"the content of the source"
@@ -15,113 +22,104 @@ OTHER_CONTENT = b"the content of another object"
 
 SOURCE, DOUBLE_SOURCE = b"source-a%2541", b"source-aA"
 """
-Raw keys: whoever decodes the first one twice reads the second. Both are there, and each decoding of one is well-formed:
-a gateway is known that ends over one which is not.
+Raw keys: a storage system that decodes the first twice reads the second. Both objects exist, and each decoding is
+well-formed: Ceph's gateway 16.2 ends if one is not.
 """
 
 
-async def _copies(storage: Storage, raw_key: bytes, source: bytes, headers: HeaderList) -> tuple[Answer, bytes | None]:
+@dataclass(frozen=True, slots=True)
+class _Copy:
     """
-    Copy an object; return the answer, and what was copied: None for nothing.
+    An operation that copies.
+
+    Attributes:
+        word: Begins its raw keys.
     """
-    copied: HeaderList = [(b"x-amz-copy-source", storage.source(source)), *headers]
-    answer = await storage.ask(b"PUT", storage.target(raw_key), copied, b"")
-    found = await storage.get(raw_key)
-    return answer, found.content if found.is_success else None
+
+    operation: str
+    word: bytes
+    act: Callable[[Storage, bytes, bytes, HeaderList], Coroutine[Any, Any, Answer]]
+
+    async def run(
+        self, storage: Storage, word: bytes, source: bytes, header: tuple[bytes, bytes] | None = None
+    ) -> tuple[Answer, bytes | None]:
+        """
+        Copy a source to an object of its own; return the response, and what was copied: None for nothing.
+
+        Args:
+            word: Ends the raw key.
+        """
+        raw_key = b"%s-%s" % (self.word, word)
+        answer = await self.act(storage, raw_key, source, [] if header is None else [header])
+        return answer, await writes.stored(storage, raw_key)
 
 
-async def _copies_part(
-    storage: Storage, raw_key: bytes, source: bytes, headers: HeaderList
-) -> tuple[Answer, bytes | None]:
+_OBJECT = _Copy("CopyObject", b"copy", writes.copy)
+_PART = _Copy("UploadPartCopy", b"part-copy", writes.copy_part)
+
+
+def _broken(seen: Seen) -> dict[str, bytes]:
     """
-    Make an object of one part that is a copy; return the part's answer, and what was copied.
+    Return conditions on a source that do not hold for it, by the end of their name.
     """
-    upload = await storage.begin_upload(raw_key)
-    copied: HeaderList = [(b"x-amz-copy-source", storage.source(source)), *headers]
-    answer = await storage.ask(b"PUT", storage.target(raw_key, b"partNumber=1&" + upload), copied, b"")
-    etag = answer.element("ETag")
-    if not answer.is_success or not etag:
-        return answer, None
-    await storage.complete_upload(raw_key, upload, etag)
-    found = await storage.get(raw_key)
-    return answer, found.content if found.is_success else None
+    return {
+        "if-match": OTHER_TAG,
+        "if-none-match": seen.etag,
+        "if-modified-since": seen.modified,
+        "if-unmodified-since": LONG_AGO,
+    }
 
 
-def _judges_conditions(name: bytes, *, is_part: bool) -> Examine:
+async def _evaluates(copy: _Copy, storage: Storage) -> Judgement:
     """
-    Make a probe which sets each condition so that it does not hold, and one so that it does.
+    Judge whether each condition is refused if it does not hold, and one is not if it holds.
     """
-    copy = _copies_part if is_part else _copies
-
-    async def examine(storage: Storage) -> Judgement:
-        source = name + b"-source"
-        seen = await see(storage, source, CONTENT)
-        answer, content = await copy(storage, name + b"-plain", source, [])
-        if content is None:
-            return unclear(f"without a condition {told(answer)}, and nothing is copied")
-        broken = {
-            "if-match": OTHER_TAG,
-            "if-none-match": seen.etag,
-            "if-modified-since": seen.modified,
-            "if-unmodified-since": LONG_AGO,
-        }
-        seen_so, is_right = [], True
-        for which, value in broken.items():
-            header = f"x-amz-copy-source-{which}".encode()
-            answer, content = await copy(storage, name + b"-" + which.encode(), source, [(header, value)])
-            is_right = is_right and content is None and answer.status == 412
-            seen_so.append(f"{which} {'ignored, ' if content is not None else ''}{told(answer)}")
-        answer, content = await copy(storage, name + b"-held", source, [(b"x-amz-copy-source-if-match", seen.etag)])
-        if content is None:
-            is_right = False
-            seen_so.append(f"if-match that holds {told(answer)}")
-        return judge(is_right, "; ".join(seen_so))
-
-    return examine
+    source = copy.word + b"-conditional"
+    seen = await writes.store(storage, source, CONTENT)
+    answer, content = await copy.run(storage, b"plain", source)
+    if content is None:
+        return unclear(f"without a condition {answer.outcome}, and nothing is copied")
+    told, is_right = [], True
+    for name, value in _broken(seen).items():
+        header = (f"x-amz-copy-source-{name}".encode(), value)
+        answer, content = await copy.run(storage, name.encode(), source, header)
+        is_right = is_right and content is None and answer.status == 412
+        told.append(f"{name} {'' if content is None else 'ignored, '}{answer.outcome}")
+    answer, content = await copy.run(storage, b"held", source, (b"x-amz-copy-source-if-match", seen.etag))
+    if content is None:
+        told.append(f"if-match that holds {answer.outcome}")
+    return judge(is_right and content is not None, "; ".join(told))
 
 
-def _reads_percent(name: bytes, *, is_part: bool) -> Examine:
+async def _reads_percent(copy: _Copy, storage: Storage) -> Judgement:
     """
-    Make a probe which copies from a key with a percent sign.
+    Judge whether a percent sign in the key of a source is read once.
     """
-    copy = _copies_part if is_part else _copies
-
-    async def examine(storage: Storage) -> Judgement:
-        # Without the second it would be missing what is decoded twice, and nobody knows what is done then.
-        await see(storage, DOUBLE_SOURCE, OTHER_CONTENT)
-        await see(storage, SOURCE, CONTENT)
-        apart = [(await storage.get(key)).content for key in (SOURCE, DOUBLE_SOURCE)]
-        if apart != [CONTENT, OTHER_CONTENT]:
-            return unclear("both keys are one object there")
-        answer, content = await copy(storage, name, SOURCE, [])
-        if content == CONTENT:
-            return judge(True, told(answer))
-        if content == OTHER_CONTENT:
-            return judge(False, f"{told(answer)}, and another object is copied: it is decoded twice")
-        return (Verdict.UNCLEAR if content is not None else Verdict.NO), f"{told(answer)}, and it is not copied"
-
-    return examine
+    await writes.store(storage, DOUBLE_SOURCE, OTHER_CONTENT)
+    await writes.store(storage, SOURCE, CONTENT)
+    found = [await writes.stored(storage, key) for key in (SOURCE, DOUBLE_SOURCE)]
+    if found != [CONTENT, OTHER_CONTENT]:
+        return unclear("both keys are one object")
+    answer, content = await copy.run(storage, b"percent", SOURCE)
+    if content == CONTENT:
+        return judge(True, answer.outcome)
+    if content == OTHER_CONTENT:
+        return judge(False, f"{answer.outcome}, and another object is copied: it is decoded twice")
+    plain, plain_content = await copy.run(storage, b"no-percent", DOUBLE_SOURCE)
+    if plain_content is None:
+        return unclear(f"without a percent sign {plain.outcome}, and nothing is copied")
+    return judge(False, f"{answer.outcome}, and it is not copied")
 
 
-PROBES = (
-    Probe(
-        "copy-source-conditions",
-        "conditions on the source of CopyObject are judged, 412 where one does not hold",
-        _judges_conditions(b"copy-conditions", is_part=False),
-    ),
-    Probe(
-        "part-source-conditions",
-        "conditions on the source of UploadPartCopy are judged, 412 where one does not hold",
-        _judges_conditions(b"part-conditions", is_part=True),
-    ),
-    Probe(
-        "copy-percent",
-        "a%2541 as the source of CopyObject is the key a%41",
-        _reads_percent(b"copy-percent", is_part=False),
-    ),
-    Probe(
-        "part-copy-percent",
-        "a%2541 as the source of UploadPartCopy is the key a%41",
-        _reads_percent(b"part-copy-percent", is_part=True),
-    ),
+_CONDITIONAL = "conditions on the source of {} are evaluated, with 412 if one does not hold"
+_PERCENT = "a%2541 as the source of {} is the key a%41"
+
+PROBES = tuple(
+    Probe(name, about.format(copy.operation), partial(examine, copy))
+    for name, about, examine, copy in (
+        ("copy-source-conditions", _CONDITIONAL, _evaluates, _OBJECT),
+        ("part-source-conditions", _CONDITIONAL, _evaluates, _PART),
+        ("copy-percent", _PERCENT, _reads_percent, _OBJECT),
+        ("part-copy-percent", _PERCENT, _reads_percent, _PART),
+    )
 )

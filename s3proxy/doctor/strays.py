@@ -1,5 +1,5 @@
 """
-Whether bytes follow an answer that has no body: a kept connection would take them for the next answer.
+Whether bytes follow a response that has no body. On a connection that stays open they would become the next response.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from s3proxy.doctor.storage import Storage, Unclear
 from s3proxy.doctor.verdict import Judgement, Probe, judge, unclear
 from s3proxy.s3.head import HeaderList
 
-CONTENT = b"s3proxy doctor looks what follows this"
+CONTENT = b"s3proxy doctor looks for bytes after this"
 
 _END = b"\r\n\r\n"
-_BODILESS = frozenset({b"204", b"304"})
+_BODILESS = frozenset({204, 304})
 
 
 class _Listening(Protocol):
     """
-    Keeps all that comes. The daemon's own connections end at a stray byte, and do not tell how many there were.
+    Keeps everything that arrives. `BackendConnection` ends at a stray byte, and does not count what follows.
     """
 
     def __init__(self) -> None:
@@ -34,31 +34,32 @@ class _Listening(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.is_over = True
 
-    def final(self) -> tuple[bytes, bytes] | None:
+    def final(self) -> tuple[int, int] | None:
         """
-        Return the head of the final answer, and what is behind it; None while it has not come.
+        Return the status of the final response, and the number of bytes after its head; None before it arrives.
         """
         rest = self.received
         while _END in rest:
             head, _, rest = rest.partition(_END)
-            if head.split(b" ", 2)[1:2] != [b"100"]:
-                return head, rest
+            status = head.split(b" ", 2)[1:2]
+            if status != [b"100"]:
+                return (int(status[0]) if status and status[0].isdigit() else 0), len(rest)
         return None
 
 
-async def _listen(storage: Storage, method: bytes, target: bytes, headers: HeaderList) -> tuple[bytes, bytes]:
+async def _listen(storage: Storage, method: bytes, target: bytes, headers: HeaderList | None = None) -> tuple[int, int]:
     """
-    Ask on a connection of its own; return the head of the answer, and what came behind it in a while.
+    Send a request on a new connection; return the status, and the number of bytes that follow the head in a while.
 
     Raises:
-        Unclear: There was no answer.
+        Unclear: There was no response.
     """
     line = storage.line
     head = storage.head(method, target, headers)
     try:
         listening: Any = await line.endpoint.connect(Factory.forProtocol(_Listening))
     except Exception as error:
-        raise Unclear(f"no answer: {error}") from None
+        raise Unclear(f"no response: {error}") from None
     try:
         listening.transport.write(head)
         until = line.reactor.seconds() + storage.patience.answer
@@ -67,27 +68,17 @@ async def _listen(storage: Storage, method: bytes, target: bytes, headers: Heade
         await line.pause(storage.patience.look[0])
     finally:
         listening.transport.abortConnection()
-    found: tuple[bytes, bytes] | None = listening.final()
+    found: tuple[int, int] | None = listening.final()
     if found is None:
-        raise Unclear("no answer: no head of one came")
+        raise Unclear("no response: no head of one arrived")
     return found
 
 
-def _judge(method: bytes, seen: dict[str, tuple[bytes, bytes]]) -> Judgement:
-    """
-    Judge answers, by what was asked: the head of each, and what is behind it.
-    """
-    told, strays = [], 0
-    for asked, (head, rest) in seen.items():
-        status = head.split(b" ", 2)[1]
-        if method != b"HEAD" and status not in _BODILESS:
-            return unclear(f"{status.decode('latin-1')}, which may have a body")
-        told.append(f"{asked}{status.decode('latin-1')}{f' and {len(rest)} bytes behind it' if rest else ''}")
-        strays += len(rest)
-    return judge(strays == 0, ", ".join(told))
+def _told(about: str, status: int, size: int) -> str:
+    return f"{about}{status}{f' and {size} bytes after it' if size else ''}"
 
 
-async def heads_silent(storage: Storage) -> Judgement:
+async def head_silent(storage: Storage) -> Judgement:
     await storage.put(b"silent-head", CONTENT)
     targets = {
         "object ": storage.target(b"silent-head"),
@@ -98,23 +89,31 @@ async def heads_silent(storage: Storage) -> Judgement:
         "absent bucket ": storage.bucket_target(bucket=storage.absent_bucket),
         "service ": storage.service_target(),
     }
-    seen = {asked: await _listen(storage, b"HEAD", target, []) for asked, target in targets.items()}
-    return _judge(b"HEAD", seen)
+    seen = {about: await _listen(storage, b"HEAD", target) for about, target in targets.items()}
+    return judge(
+        not any(size for _, size in seen.values()), ", ".join(_told(about, *one) for about, one in seen.items())
+    )
 
 
 async def no_content_silent(storage: Storage) -> Judgement:
     await storage.put(b"silent-204", CONTENT)
-    return _judge(b"DELETE", {"": await _listen(storage, b"DELETE", storage.target(b"silent-204"), [])})
+    return _judge(*await _listen(storage, b"DELETE", storage.target(b"silent-204")))
 
 
 async def not_modified_silent(storage: Storage) -> Judgement:
     put = await storage.put(b"silent-304", CONTENT)
     headers: HeaderList = [(b"If-None-Match", put.fields.value(b"etag") or b"*")]
-    return _judge(b"GET", {"": await _listen(storage, b"GET", storage.target(b"silent-304"), headers)})
+    return _judge(*await _listen(storage, b"GET", storage.target(b"silent-304"), headers))
+
+
+def _judge(status: int, size: int) -> Judgement:
+    if status not in _BODILESS:
+        return unclear(f"{status}, which may have a body")
+    return judge(size == 0, _told("", status, size))
 
 
 PROBES = (
-    Probe("head-silent", "nothing follows the answer to HEAD", heads_silent),
+    Probe("head-silent", "nothing follows the response to HEAD", head_silent),
     Probe("204-silent", "nothing follows 204", no_content_silent),
     Probe("304-silent", "nothing follows 304", not_modified_silent),
 )

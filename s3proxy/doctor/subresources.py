@@ -1,17 +1,19 @@
 """
-Which sub-resources a storage does not know, so that a request for one is another operation there.
+Which sub-resources a storage system ignores, so that a request for one is another operation there.
 
-Only what is harmless is asked: reads, and writes to objects of our own. No sub-resource of a bucket is written or
-deleted: whoever does not know it might delete the bucket.
+Only harmless requests are sent: reads, and writes to our own objects. No sub-resource of a bucket is written or
+deleted, because a storage system that ignores it might delete the bucket.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
+from s3proxy.doctor import writes
 from s3proxy.doctor.line import Answer
 from s3proxy.doctor.storage import Storage
-from s3proxy.doctor.verdict import Examine, Judgement, Probe, judge, unclear
+from s3proxy.doctor.verdict import Judgement, Probe, judge, unclear
 from s3proxy.resign.head import content_md5
 from s3proxy.s3.head import HeaderList
 from s3proxy.s3.operation import OPERATIONS, VALUELESS_NAMES, Level, Operation
@@ -20,7 +22,7 @@ CONTENT = b"s3proxy doctor looks whether this stays"
 
 DOCUMENT = b"<Doctor/>"
 """
-What means nothing to an operation that is known: it is refused, or changes no more than an object of ours.
+A document without meaning: an operation refuses it, or changes only an object of ours.
 """
 
 _TAKEN_FOR = {
@@ -30,27 +32,35 @@ _TAKEN_FOR = {
     (b"DELETE", Level.OBJECT): "DeleteObject",
 }
 """
-What is asked, and as what it is done where the sub-resource is ignored.
+The operation without a sub-resource, by method and level of those that are probed.
 """
+
+_NOT_PROBED = frozenset(
+    {
+        # What it is taken for is another version of the same.
+        "ListObjectsV2",
+        # Of an upload that was never started gaul/s3proxy 4.1 stores a part that nothing removes.
+        "UploadPart",
+        "UploadPartCopy",
+    }
+)
 
 
 def subresource_name(operation: Operation) -> str:
     """
-    Return the name of an operation's probe.
+    Return the name of the probe of an operation.
     """
-    assert operation.subresource is not None
-    parts = (operation.method, operation.level.value.encode(), operation.subresource)
+    parts = (operation.method, operation.level.value.encode(), operation.subresource or b"")
     return f"subresource-{b'-'.join(parts).decode().lower()}"
 
 
-def _asked() -> Iterator[Operation]:
+def _probed() -> Iterator[Operation]:
     """
-    Give an operation for each sub-resource, which needs no more than that where there is one.
+    Yield one operation for each sub-resource: the one that requires the fewest other parameters.
     """
     found: dict[str, Operation] = {}
     for operation in OPERATIONS.values():
-        # What it is taken for is another version of the same.
-        if operation.subresource is None or operation.name == "ListObjectsV2":
+        if operation.subresource is None or operation.name in _NOT_PROBED:
             continue
         if (operation.method, operation.level) in _TAKEN_FOR:
             name = subresource_name(operation)
@@ -59,63 +69,58 @@ def _asked() -> Iterator[Operation]:
     yield from found.values()
 
 
+def _taken_for(operation: Operation) -> str:
+    return _TAKEN_FOR[operation.method, operation.level]
+
+
 def _query(operation: Operation) -> bytes:
-    assert operation.subresource is not None
-    names = [operation.subresource, *sorted(operation.required - {operation.subresource})]
-    # A number, where it must be one.
+    names = [operation.subresource or b"", *sorted(operation.required - {operation.subresource})]
+    # Some values must be numbers.
     return b"&".join(name if name in VALUELESS_NAMES else name + b"=1" for name in names)
 
 
-def _refused(answer: Answer) -> bool:
-    """
-    Say whether an answer tells nothing of what was asked: it may be about the signature, or about a right.
-    """
-    return answer.status == 403 or (answer.status >= 500 and answer.status != 501)
+def _judge(operation: Operation, answer: Answer, is_ignored: bool, told: str = "") -> Judgement:
+    if is_ignored:
+        return judge(False, f"{answer}, as {_taken_for(operation)}{told}")
+    # The refusal may be about the signature or a right, and a failure about anything.
+    if answer.status == 403 or (answer.status >= 500 and answer.status != 501):
+        return unclear(str(answer))
+    return judge(True, str(answer))
 
 
-def _is_known(operation: Operation) -> Examine:
-    query = _query(operation)
-    method = operation.method
-    taken_for = _TAKEN_FOR[method, operation.level]
+async def _lists(operation: Operation, storage: Storage) -> Judgement:
+    answer = await storage.ask(b"GET", storage.bucket_target(_query(operation)))
+    return _judge(operation, answer, answer.is_success and b"ListBucketResult" in answer.content)
+
+
+async def _reads(operation: Operation, storage: Storage) -> Judgement:
     raw_key = subresource_name(operation).encode()
-
-    async def reads(storage: Storage) -> Judgement:
-        if operation.level is Level.BUCKET:
-            answer = await storage.ask(b"GET", storage.bucket_target(query))
-            is_ignored = answer.is_success and b"ListBucketResult" in answer.content
-        else:
-            await storage.put(raw_key, CONTENT)
-            answer = await storage.ask(b"GET", storage.target(raw_key, query))
-            is_ignored = answer.is_success and answer.content == CONTENT
-        if _refused(answer):
-            return unclear(str(answer))
-        return judge(not is_ignored, f"{answer}{', as ' + taken_for if is_ignored else ''}")
-
-    async def writes(storage: Storage) -> Judgement:
-        await storage.put(raw_key, CONTENT)
-        if method == b"PUT":
-            headers: HeaderList = [(b"Content-MD5", content_md5(DOCUMENT)), (b"Content-Type", b"application/xml")]
-            answer = await storage.ask(b"PUT", storage.target(raw_key, query), headers, DOCUMENT)
-        else:
-            answer = await storage.ask(b"DELETE", storage.target(raw_key, query))
-        found = await storage.get(raw_key)
-        if found.is_success or found.status == 404:
-            if found.content != CONTENT:
-                return judge(False, f"{answer}, as {taken_for}: then GET {found}, {len(found.content)} bytes")
-            return unclear(str(answer)) if _refused(answer) else judge(True, str(answer))
-        return unclear(f"{answer}, then GET {found}")
-
-    return reads if method == b"GET" else writes
+    await storage.put(raw_key, CONTENT)
+    answer = await storage.ask(b"GET", storage.target(raw_key, _query(operation)))
+    return _judge(operation, answer, answer.is_success and answer.content == CONTENT)
 
 
-SUBRESOURCES = {subresource_name(operation): operation for operation in _asked()}
+async def _writes(operation: Operation, storage: Storage) -> Judgement:
+    raw_key = subresource_name(operation).encode()
+    await storage.put(raw_key, CONTENT)
+    is_put = operation.method == b"PUT"
+    headers: HeaderList = [(b"Content-MD5", content_md5(DOCUMENT)), (b"Content-Type", b"application/xml")]
+    target = storage.target(raw_key, _query(operation))
+    answer = await storage.ask(operation.method, target, headers if is_put else None, DOCUMENT if is_put else None)
+    content = await writes.stored(storage, raw_key)
+    left = "the object is gone" if content is None else f"the object has {len(content)} bytes"
+    return _judge(operation, answer, content != CONTENT, f": {left}")
+
+
+def _probe(operation: Operation) -> Probe:
+    examine = _writes if not operation.is_read else _lists if operation.level is Level.BUCKET else _reads
+    about = f"{operation.name} is not taken for {_taken_for(operation)}"
+    return Probe(subresource_name(operation), about, partial(examine, operation))
+
+
+SUBRESOURCES = {subresource_name(operation): operation for operation in _probed()}
 """
-An operation for each that is asked, by name of its probe.
+The operations that are probed, by name of the probe.
 """
 
-PROBES = tuple(
-    Probe(
-        name, f"{operation.name} is not taken for {_TAKEN_FOR[operation.method, operation.level]}", _is_known(operation)
-    )
-    for name, operation in SUBRESOURCES.items()
-)
+PROBES = tuple(_probe(operation) for operation in SUBRESOURCES.values())

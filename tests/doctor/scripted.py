@@ -41,9 +41,13 @@ class Script:
         strays: What follows an answer, by method and status.
         sub_status: Of what has a sub-resource; 0 where that is ignored.
         get_status: Of GetObject; 0 for what is right.
+        is_one_object: Whether each key names the same object.
+        unanswered: Operations that it does, and closes the connection.
         appends: Whether it knows x-amz-write-offset-bytes.
         objects: Content by raw key, decoded.
+        uploads: Content of the part of each upload, by raw key, decoded.
         asked: Method and target of each request.
+        stored_count: How often an object or a part was stored.
     """
 
     ignored: set[tuple[str, bytes]] = field(default_factory=set)
@@ -58,10 +62,14 @@ class Script:
     strays: dict[tuple[bytes, int], bytes] = field(default_factory=dict)
     sub_status: int = 501
     get_status: int = 0
+    is_one_object: bool = False
+    unanswered: set[str] = field(default_factory=set)
     appends: bool = True
     objects: dict[bytes, bytes] = field(default_factory=dict)
     uploads: dict[bytes, bytes] = field(default_factory=dict)
     asked: list[tuple[bytes, bytes]] = field(default_factory=list)
+    stored_count: int = 0
+    _operation: str = ""
 
     def backend(self) -> FaultyBackend:
         """
@@ -74,7 +82,11 @@ class Script:
     def _answer(self, connection: FaultyConnection, request: ReceivedRequest) -> None:
         head = request.head
         self.asked.append((head.method, head.raw_target))
+        self._operation = ""
         status, headers, content = self._perform(request)
+        if self._operation in self.unanswered:
+            connection.transport.loseConnection()
+            return
         lines = [b"HTTP/1.1 %d Told" % status, *headers]
         if status not in {204, 304}:
             lines.append(b"Content-Length: %d" % len(content))
@@ -87,6 +99,8 @@ class Script:
         head = request.head
         raw_path, _, query = head.raw_target.partition(b"?")
         key = unquote_to_bytes(raw_path.split(b"/", 2)[2]) if raw_path.count(b"/") > 1 else b""
+        if key and self.is_one_object:
+            key = b"one"
         names = {pair.partition(b"=")[0] for pair in query.split(b"&")}
         is_of_upload = (b"uploadId" in names and b"uploadId=1" not in query) or b"uploads" in names
         if query and key and not is_of_upload and self.sub_status:
@@ -99,12 +113,15 @@ class Script:
             return 200, [], b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
         if head.method in {b"GET", b"HEAD"}:
             return self._get(request, key)
+        if head.method == b"DELETE" and is_of_upload:
+            self.uploads.pop(key, None)
+            return 204, [], b""
         if head.method == b"DELETE":
             return self._write(request, "DeleteObject", key, None)
         if b"x-amz-copy-source" in head.fields:
             return self._copy(request, key, is_part=b"uploadId" in names)
         if b"uploadId" in names and b"uploadId=1" not in query:
-            self.uploads[key] = request.body
+            self._store_part("UploadPart", key, request.body)
             return 200, [b'ETag: "%s"' % _md5(request.body)], b""
         return self._write(request, "PutObject", key, request.body)
 
@@ -130,11 +147,14 @@ class Script:
             return (200, [], content) if status in {204, 412} else (status, [], content)
         status, headers, content = self._write(request, "CompleteMultipartUpload", key, self.uploads.get(key, b""))
         document = f"<CompleteMultipartUploadResult>{self.complete}</CompleteMultipartUploadResult>"
+        if status == 200:
+            self.uploads.pop(key, None)
         return (status, headers, document.encode() if status == 200 else content)
 
     def _write(
         self, request: ReceivedRequest, operation: str, key: bytes, content: bytes | None, tag: bytes = b""
     ) -> tuple[int, list[bytes], bytes]:
+        self._operation = operation
         if operation in self.lacking:
             return _error(501)
         if operation in self.overruled:
@@ -157,7 +177,13 @@ class Script:
             self.objects.pop(key, None)
             return 204, [], b""
         self.objects[key] = content
+        self.stored_count += 1
         return 200, [b'ETag: "%s"' % _md5(content)], b""
+
+    def _store_part(self, operation: str, key: bytes, content: bytes) -> None:
+        self._operation = operation
+        self.uploads[key] = content
+        self.stored_count += 1
 
     def _holds(self, operation: str, fields: object, former: bytes, tag: bytes) -> bool:
         etag = _md5(former)
@@ -191,7 +217,7 @@ class Script:
             return _error(self.source_status)
         document = b"<R><ETag>&quot;%s&quot;</ETag></R>" % _md5(content)
         if is_part:
-            self.uploads[key] = content
+            self._store_part("UploadPartCopy", key, content)
             return 200, [], document
         status, headers, told = self._write(request, "CopyObject", key, content)
         return status, headers, document if status == 200 else told

@@ -20,7 +20,9 @@ from twisted.internet.task import Clock
 from s3proxy.backend.request import BackendLimits
 from s3proxy.configuration.options import Place
 from s3proxy.doctor import answers, conditions, sources, strays, subresources
-from s3proxy.doctor.conditions import CONDITIONS, compare, expected
+from s3proxy.doctor.comparison import compare, expected
+from s3proxy.doctor.conditions import CONDITIONS, Treatment
+from s3proxy.doctor.examination import PROBE_COUNT
 from s3proxy.doctor.fitting import claims
 from s3proxy.doctor.line import Line
 from s3proxy.doctor.report import Report
@@ -29,8 +31,10 @@ from s3proxy.doctor.verdict import Finding, Probe, Verdict
 from s3proxy.profiles.ignored import IN_DOCUMENT
 from s3proxy.profiles.known import PROFILES
 from s3proxy.profiles.profile import BackendKey, Profile
+from s3proxy.s3.errors import BadRequest
+from tests.conftest import ErrorLog
 from tests.doctor.scripted import Script
-from tests.doctor.test_examination import FOREIGN, legacy
+from tests.doctor.test_examination import FOREIGN, legacy, patient
 from tests.harness import NOW, ClockedReactor, turns, until
 
 PROBES = {
@@ -91,20 +95,21 @@ async def examine(script: Script, probe: Probe) -> tuple[str, str]:
 @pytest.mark.parametrize("condition", CONDITIONS, ids=NAMES)
 async def test_a_condition(condition: conditions.Condition) -> None:
     """
-    Judged, ignored, always refused, and not seen.
+    Evaluated, ignored, always refused, and not seen.
     """
     key = (condition.operation, condition.header)
 
     judged = await ask(Script(), condition.name)
     assert judged[0] == "yes"
-    assert judged[1].startswith("judged: ")
-    assert judged[1].endswith(" where it holds")
+    assert judged[1].startswith("evaluated: ")
+    assert judged[1].endswith(" if it holds")
     ignored = await ask(Script(ignored={key}), condition.name)
     assert ignored[0] == "no"
     assert ignored[1].startswith("ignored: 20")
     refused = await ask(Script(refused={key}), condition.name)
     assert refused[0] == "yes"
-    assert refused[1].endswith(", even where it holds")
+    assert refused[1].startswith("refused: ")
+    assert refused[1].endswith(", even if it holds")
     lacking = await ask(Script(lacking={condition.operation}), condition.name)
     assert lacking[0] == "unclear"
 
@@ -116,7 +121,7 @@ async def test_a_condition_of_what_is_never_done() -> None:
     """
     assert await ask(Script(overruled={"CopyObject"}), "copy-if-match") == (
         "unclear",
-        "without it 200, and nothing is done",
+        "without it 200, and the write is not carried out",
     )
     assert await ask(Script(get_status=503), "delete-if-match") == ("unclear", "GET 503 Odd")
     assert (await ask(Script(get_status=503), "put-if-match"))[0] == "unclear"
@@ -130,7 +135,10 @@ async def test_bytes_that_are_not_appended() -> None:
     """
     key = ("PutObject", b"x-amz-write-offset-bytes")
     assert (await ask(Script(appends=True), "put-write-offset"))[0] == "yes"
-    assert await ask(Script(ignored={key}, appends=False), "put-write-offset") == ("no", "ignored: 200, and it is done")
+    assert await ask(Script(ignored={key}, appends=False), "put-write-offset") == (
+        "no",
+        "ignored: 200, and the write is carried out",
+    )
 
 
 @pytest_twisted.ensureDeferred
@@ -143,7 +151,7 @@ async def test_an_entity_tag_without_quotation_marks() -> None:
     assert await ask(bare, "put-quoted-tag") == ("no", "412 PreconditionFailed, and without them 200")
     assert await ask(Script(), "put-quoted-tag") == ("yes", "200")
     ignored = await ask(Script(ignored={("PutObject", b"if-match")}), "put-quoted-tag")
-    assert ignored == ("unclear", "another one is taken as well: 200")
+    assert ignored == ("unclear", "another ETag is accepted as well: 200")
     neither = await ask(Script(tags="none"), "put-quoted-tag")
     assert neither == ("unclear", "412 PreconditionFailed, and without them 412 PreconditionFailed")
 
@@ -184,9 +192,13 @@ async def test_a_percent_sign_in_a_source(name: str, lacking: str) -> None:
     twice = Script(decodes=2)
     assert await ask(twice, name) == ("no", "200, and another object is copied: it is decoded twice")
     assert {b"doctor/source-a%41", b"doctor/source-aA"} <= {*twice.objects}
-    assert await ask(Script(lacking={lacking}), name) == ("no", "501 NotImplemented, and it is not copied")
+    assert await ask(Script(lacking={lacking}), name) == (
+        "unclear",
+        "without a percent sign 501 NotImplemented, and nothing is copied",
+    )
     assert await ask(Script(decodes=0), name) == ("no", "404 NoSuchKey, and it is not copied")
-    assert await ask(Script(get_status=503), name) == ("unclear", "both keys are one object there")
+    assert await ask(Script(get_status=503), name) == ("unclear", "GET 503 Odd")
+    assert await ask(Script(is_one_object=True), name) == ("unclear", "both keys are one object")
 
 
 @pytest_twisted.ensureDeferred
@@ -195,7 +207,7 @@ async def test_the_entity_tag_of_an_upload_in_parts() -> None:
     It is there, empty, or missing.
     """
     assert (await ask(Script(), "complete-etag"))[0] == "yes"
-    assert await ask(Script(complete="<ETag></ETag>"), "complete-etag") == ("no", "200, ETag is empty or not there")
+    assert await ask(Script(complete="<ETag></ETag>"), "complete-etag") == ("no", "200, ETag is empty or absent")
     assert (await ask(Script(complete=""), "complete-etag"))[0] == "no"
     assert (await ask(Script(lacking={"CompleteMultipartUpload"}), "complete-etag"))[0] == "unclear"
 
@@ -212,7 +224,7 @@ async def test_bytes_behind_an_answer(name: str, method: bytes, status: int) -> 
     assert (await ask(Script(), name))[0] == "yes"
     verdict, why = await ask(Script(strays={(method, status): b"0\r\n\r\n"}), name)
     assert verdict == "no"
-    assert f"{status} and 5 bytes behind it" in why
+    assert f"{status} and 5 bytes after it" in why
 
 
 @pytest_twisted.ensureDeferred
@@ -242,16 +254,42 @@ async def test_a_sub_resource_after_which_nothing_is_seen() -> None:
     """
     Whether the object is as it was is not known then.
     """
-    assert await ask(Script(get_status=503), "subresource-put-object-acl") == (
-        "unclear",
-        "501 NotImplemented, then GET 503 Odd",
-    )
+    assert await ask(Script(get_status=503), "subresource-put-object-acl") == ("unclear", "GET 503 Odd")
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(
+    "script",
+    [
+        Script(),
+        Script(sub_status=0, decodes=2),
+        Script(get_status=503),
+        Script(ignored={(each.operation, each.header) for each in CONDITIONS}),
+        Script(unanswered={"CompleteMultipartUpload", "CopyObject"}),
+        Script(unanswered={"PutObject", "UploadPart"}),
+    ],
+    ids=["right", "misread", "unreadable", "ignored", "ends unanswered", "uploads unanswered"],
+)
+async def test_nothing_is_left_where_nothing_is_listed(script: Script, error_log: ErrorLog) -> None:
+    """
+    Whatever a storage does, and though each of its lists is empty: all that was stored is removed.
+    """
+    async with patient(script.backend()) as examined:
+        await examined.run()
+
+    # The script takes a body in chunks for a second request.
+    (misread,) = error_log.flush()
+    assert misread["failure"].check(BadRequest)
+    assert len(examined.findings) == PROBE_COUNT
+    assert script.stored_count > 20
+    assert (script.objects, script.uploads) == ({}, {})
 
 
 @pytest_twisted.ensureDeferred
 async def test_only_what_is_harmless_is_asked() -> None:
     """
-    No sub-resource of a bucket is written or deleted, and nothing that is not below the prefix.
+    No sub-resource of a bucket is written or deleted, and nothing that is not below the prefix. No part is stored of an
+    upload that was never started: some storages can never remove it.
     """
     for sub_status in (0, 501):
         script = Script(sub_status=sub_status)
@@ -264,6 +302,8 @@ async def test_only_what_is_harmless_is_asked() -> None:
             if method in {b"GET", b"HEAD"} or (method, path, query) == (b"POST", b"/doctor", b"delete"):
                 continue
             assert path.startswith(b"/doctor/doctor/"), target
+            if method != b"DELETE" and b"uploadId=" in query:
+                assert query.endswith(b"uploadId=upload"), target
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -276,30 +316,40 @@ def test_what_a_profile_says_of_conditions(name: str) -> None:
     told = {(operation, header) for operation, headers in profile.ignored_conditions.items() for header in headers}
 
     assert told - asked <= {("AbortMultipartUpload", b"x-amz-if-match-initiated-time")}
-    said = {each.name: expected(profile, each) for each in CONDITIONS}
-    claimed = {claim.probe: claim.expected is Verdict.NO for claim in claims(profile, profile) if claim.probe in said}
-    assert claimed == {probe: is_ignored for probe, is_ignored in said.items() if is_ignored is not None}
+    ignored = {(each.operation, each.header) for each in CONDITIONS if expected(profile, each) is Treatment.IGNORED}
+    assert ignored == {(operation, header) for operation, header in told & asked if operation in profile.operations}
 
 
 @pytest.mark.parametrize(
-    ("profile", "verdict", "said"),
+    ("profile", "seen", "said"),
     [
-        ("ceph-rgw", Verdict.NO, "If-Match of CopyObject: ignored, as the profile says"),
-        ("ceph-rgw", Verdict.YES, "If-Match of CopyObject: judged, not as the profile says"),
-        ("ceph-rgw", Verdict.UNCLEAR, "If-Match of CopyObject: unclear; the profile says that it is ignored"),
-        ("generic", Verdict.NO, "If-Match of CopyObject: ignored, not as the profile says"),
-        ("generic", Verdict.YES, "If-Match of CopyObject: judged, as the profile says"),
-        ("generic", Verdict.UNCLEAR, "If-Match of CopyObject: unclear; the profile says that it is judged"),
-        ("riakcs", Verdict.NO, "If-Match of CopyObject: ignored; it is refused before the storage"),
+        ("ceph-rgw", "ignored", "ignored, as the profile expects"),
+        ("ceph-rgw", "refused", "refused, as the profile expects"),
+        (
+            "ceph-rgw",
+            "evaluated",
+            "evaluated, unlike the profile; clients get 501, though the storage system evaluates it",
+        ),
+        ("ceph-rgw", None, "unclear; the profile expects that it is ignored"),
+        ("generic", "ignored", "ignored, unlike the profile; it is sent, and clients take it for a lock"),
+        ("generic", "refused", "refused, unlike the profile; it is sent, and fails even if it holds"),
+        ("generic", "evaluated", "evaluated, as the profile expects"),
+        ("generic", None, "unclear; the profile expects that it is evaluated"),
+        ("riakcs", "ignored", "ignored; s3proxy refuses it"),
+        ("riakcs", None, "unclear; s3proxy refuses it"),
     ],
 )
-def test_a_condition_beside_a_profile(profile: str, verdict: Verdict, said: str) -> None:
+def test_a_condition_beside_a_profile(profile: str, seen: str | None, said: str) -> None:
     """
-    What is seen, and whether it is what the profile says.
+    What is seen, and whether it is what the profile expects. Whether a storage ignores or refuses what the profile
+    refuses is the same to a client.
     """
-    findings = {"copy-if-match": Finding("copy-if-match", "", verdict, "")}
+    verdicts = {"ignored": Verdict.NO, None: Verdict.UNCLEAR}
+    finding = Finding("copy-if-match", "", verdicts.get(seen, Verdict.YES), f"{seen}: 200")
 
-    assert [str(one) for one in compare(PROFILES[profile], findings)] == [said]
+    assert [str(one) for one in compare(PROFILES[profile], {"copy-if-match": finding})] == [
+        f"If-Match of CopyObject: {said}"
+    ]
 
 
 def test_a_condition_in_a_document_has_a_name() -> None:
@@ -342,20 +392,19 @@ async def test_a_legacy_store(tmp_path: Path) -> None:
         assert examined.verdicts("delete-if-match", "delete-if-match-size") == ["no", "no"]
         assert examined.verdicts("delete-objects-etag", "complete-if-match") == ["unclear", "no"]
         assert examined.verdicts("head-silent", "204-silent") == ["no", "yes"]
-        assert "bytes behind it" in examined.findings["head-silent"].why
+        assert "bytes after it" in examined.findings["head-silent"].why
         report = examined.report()
-        assert "  x-amz-write-offset-bytes of PutObject: ignored, as the profile says\n" in report.text()
-        assert "  If-Match of PutObject: ignored; it is refused before the storage\n" in report.text()
+        assert "  x-amz-write-offset-bytes of PutObject: ignored, as the profile expects\n" in report.text()
+        assert "  If-Match of PutObject: ignored; s3proxy refuses it\n" in report.text()
         told = {one["name"]: one for one in json.loads(report.document())["conditions"]}
         assert told["put-write-offset"] == {
             "name": "put-write-offset",
-            "is_ignored": True,
-            "is_ignored_by_profile": True,
+            "found": "ignored",
+            "expected": "ignored",
             "as_profile": True,
         }
         other = Report(examined.examination, "generic", [])
-        assert "If-Match of PutObject: ignored, not as the profile says" in other.text()
-        assert "it is passed, and clients take it for a lock" in other.text()
+        assert "If-Match of PutObject: ignored, unlike the profile; it is sent, and clients take it" in other.text()
         assert [stored.key for stored in folder.objects()] == ["photo"]
         assert store.object_bytes("mine", "photo") == FOREIGN
         assert examined.examination.left == []
