@@ -12,16 +12,22 @@ from s3proxy.doctor.verdict import Finding
 from s3proxy.profiles.allowed import Feature
 from s3proxy.profiles.profile import Profile
 
-_EVALUATED, _IGNORED, _REFUSED = Treatment.EVALUATED, Treatment.IGNORED, Treatment.REFUSED
+SENT = (Treatment.EVALUATED, Treatment.REFUSED)
+"""
+How a storage system must treat a condition that is sent to it. If it refuses it, no client takes it for a lock.
+"""
+
+KEPT_BACK = (Treatment.IGNORED, Treatment.REFUSED)
+"""
+How it may treat a condition that s3proxy refuses: clients lose nothing.
+"""
 
 _CONSEQUENCES = {
-    (_IGNORED, _EVALUATED): "it is sent, and clients take it for a lock",
-    (_REFUSED, _EVALUATED): "it is sent, and fails even if it holds",
-    (_EVALUATED, _IGNORED): "clients get 501, though the storage system evaluates it",
+    Treatment.IGNORED: "it is sent, and clients take it for a lock",
+    Treatment.EVALUATED: "clients get 501, though the storage system evaluates it",
 }
 """
-By what was found and what is expected. A condition that is refused everywhere may be expected to be ignored: the
-profile refuses it as well.
+By the treatment that the profile does not expect.
 """
 
 
@@ -37,16 +43,16 @@ class Compared:
 
     condition: Condition
     found: Treatment | None
-    expected: Treatment | None
+    expected: tuple[Treatment, ...] | None
 
     @property
     def is_as_expected(self) -> bool | None:
         """
-        Whether clients get what the profile says; None if that is not known.
+        Whether the profile expects the treatment; None if that is not known.
         """
         if self.found is None or self.expected is None:
             return None
-        return (self.found, self.expected) not in _CONSEQUENCES
+        return self.found in self.expected
 
     def __str__(self) -> str:
         found = "unclear" if self.found is None else self.found.value
@@ -54,22 +60,21 @@ class Compared:
         if self.expected is None:
             return f"{about}; s3proxy refuses it"
         if self.found is None:
-            return f"{about}; the profile expects that it is {self.expected.value}"
-        consequence = _CONSEQUENCES.get((self.found, self.expected))
-        return (
-            f"{about}, as the profile expects" if consequence is None else f"{about}, unlike the profile; {consequence}"
-        )
+            return f"{about}; the profile expects that it is {' or '.join(one.value for one in self.expected)}"
+        if self.is_as_expected:
+            return f"{about}, as the profile expects"
+        return f"{about}, unlike the profile; {_CONSEQUENCES[self.found]}"
 
 
-def expected(profile: Profile, condition: Condition) -> Treatment | None:
+def expected(profile: Profile, condition: Condition) -> tuple[Treatment, ...] | None:
     """
-    Return the treatment that a profile expects; None if its storage system never gets the condition.
+    Return the treatments that a profile expects; None if its storage system never gets the condition.
     """
     if condition.operation not in profile.operations:
         return None
     if condition.header in profile.ignored_conditions.get(condition.operation, ()):
-        return _IGNORED
-    return _EVALUATED if Feature.CONDITIONAL_WRITES in profile.features else None
+        return KEPT_BACK
+    return SENT if Feature.CONDITIONAL_WRITES in profile.features else None
 
 
 def compare(profile: Profile, findings: Mapping[str, Finding]) -> Iterator[Compared]:

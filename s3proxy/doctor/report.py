@@ -65,7 +65,7 @@ def _compared_document(compared: Compared) -> dict[str, Any]:
     return {
         "name": compared.condition.name,
         "found": found and found.value,
-        "expected": expected and expected.value,
+        "expected": expected and [one.value for one in expected],
         "as_profile": compared.is_as_expected,
     }
 

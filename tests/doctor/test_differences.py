@@ -20,8 +20,8 @@ from twisted.internet.task import Clock
 from s3proxy.backend.request import BackendLimits
 from s3proxy.configuration.options import Place
 from s3proxy.doctor import answers, conditions, sources, strays, subresources
-from s3proxy.doctor.comparison import compare, expected
-from s3proxy.doctor.conditions import CONDITIONS, Treatment
+from s3proxy.doctor.comparison import KEPT_BACK, compare, expected
+from s3proxy.doctor.conditions import CONDITIONS
 from s3proxy.doctor.examination import PROBE_COUNT
 from s3proxy.doctor.fitting import claims
 from s3proxy.doctor.line import Line
@@ -316,7 +316,7 @@ def test_what_a_profile_says_of_conditions(name: str) -> None:
     told = {(operation, header) for operation, headers in profile.ignored_conditions.items() for header in headers}
 
     assert told - asked <= {("AbortMultipartUpload", b"x-amz-if-match-initiated-time")}
-    ignored = {(each.operation, each.header) for each in CONDITIONS if expected(profile, each) is Treatment.IGNORED}
+    ignored = {(each.operation, each.header) for each in CONDITIONS if expected(profile, each) == KEPT_BACK}
     assert ignored == {(operation, header) for operation, header in told & asked if operation in profile.operations}
 
 
@@ -330,19 +330,18 @@ def test_what_a_profile_says_of_conditions(name: str) -> None:
             "evaluated",
             "evaluated, unlike the profile; clients get 501, though the storage system evaluates it",
         ),
-        ("ceph-rgw", None, "unclear; the profile expects that it is ignored"),
+        ("ceph-rgw", None, "unclear; the profile expects that it is ignored or refused"),
         ("generic", "ignored", "ignored, unlike the profile; it is sent, and clients take it for a lock"),
-        ("generic", "refused", "refused, unlike the profile; it is sent, and fails even if it holds"),
+        ("generic", "refused", "refused, as the profile expects"),
         ("generic", "evaluated", "evaluated, as the profile expects"),
-        ("generic", None, "unclear; the profile expects that it is evaluated"),
+        ("generic", None, "unclear; the profile expects that it is evaluated or refused"),
         ("riakcs", "ignored", "ignored; s3proxy refuses it"),
         ("riakcs", None, "unclear; s3proxy refuses it"),
     ],
 )
 def test_a_condition_beside_a_profile(profile: str, seen: str | None, said: str) -> None:
     """
-    What is seen, and whether it is what the profile expects. Whether a storage ignores or refuses what the profile
-    refuses is the same to a client.
+    What is seen, and whether it is what the profile expects. No client takes what is refused for a lock.
     """
     verdicts = {"ignored": Verdict.NO, None: Verdict.UNCLEAR}
     finding = Finding("copy-if-match", "", verdicts.get(seen, Verdict.YES), f"{seen}: 200")
@@ -400,7 +399,7 @@ async def test_a_legacy_store(tmp_path: Path) -> None:
         assert told["put-write-offset"] == {
             "name": "put-write-offset",
             "found": "ignored",
-            "expected": "ignored",
+            "expected": ["ignored", "refused"],
             "as_profile": True,
         }
         other = Report(examined.examination, "generic", [])
