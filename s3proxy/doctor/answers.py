@@ -7,9 +7,9 @@ from __future__ import annotations
 import re
 
 from s3proxy.backend.request import BackendError
+from s3proxy.doctor import writes
 from s3proxy.doctor.storage import Storage
 from s3proxy.doctor.verdict import Examine, Judgement, Probe, judge, unclear
-from s3proxy.resign.head import content_md5
 from s3proxy.s3.head import HeaderList
 from s3proxy.s3.limits import KIB
 
@@ -112,28 +112,21 @@ async def no_such_bucket(storage: Storage) -> Judgement:
 
 async def delete_objects(storage: Storage) -> Judgement:
     await storage.put(b"delete-objects", CONTENT)
-    key = f"{storage.prefix}delete-objects"
-    document = f"<Delete><Object><Key>{key}</Key></Object></Delete>".encode()
-    headers: HeaderList = [(b"Content-MD5", content_md5(document)), (b"Content-Type", b"application/xml")]
-    answer = await storage.ask(b"POST", storage.bucket_target(b"delete"), headers, document)
+    answer = await writes.delete_listed(storage, b"delete-objects")
     left = await storage.get(b"delete-objects")
     return judge(answer.is_success and left.status == 404, f"POST {answer}, then GET {left}")
 
 
 async def copy(storage: Storage) -> Judgement:
     await storage.put(b"copy-source", CONTENT)
-    source = f"/{storage.bucket}/{storage.prefix}copy-source".encode()
-    answer = await storage.ask(b"PUT", storage.target(b"copy"), [(b"x-amz-copy-source", source)], b"")
+    answer = await writes.copy(storage, b"copy", b"copy-source")
     copied = await storage.get(b"copy")
     return judge(copied.content == CONTENT, f"PUT {answer}, GET {copied}")
 
 
 async def multipart(storage: Storage) -> Judgement:
-    name = b"multipart"
-    upload = await storage.begin_upload(name)
-    part = await storage.ask(b"PUT", storage.target(name, b"partNumber=1&" + upload), content=CONTENT)
-    done = await storage.complete_upload(name, upload, (part.fields.value(b"etag") or b"").decode("latin-1"))
-    stored = await storage.get(name)
+    part, done = await writes.upload(storage, b"multipart", CONTENT)
+    stored = await storage.get(b"multipart")
     told = (stored.fields.value(b"etag") or b"none").decode("latin-1")
     return judge(stored.content == CONTENT, f"part {part}, end {done}, GET {stored}, ETag {told}")
 
@@ -144,6 +137,14 @@ async def multipart_etag(storage: Storage) -> Judgement:
         return unclear("there is no object from a multipart upload")
     told = (stored.fields.value(b"etag") or b"none").decode("latin-1")
     return judge(re.fullmatch(r'"[0-9a-f]{32}-1"', told) is not None, f"ETag {told}")
+
+
+async def complete_etag(storage: Storage) -> Judgement:
+    part, done = await writes.upload(storage, b"complete-etag", CONTENT)
+    if not done.is_success or b"CompleteMultipartUploadResult" not in done.content:
+        return unclear(f"part {part}, end {done}")
+    etag = done.element("ETag")
+    return judge(bool(etag.strip()), f"{done}, ETag {etag or 'is empty or absent'}")
 
 
 async def keeps_connection(storage: Storage) -> Judgement:
@@ -193,6 +194,7 @@ PROBES = (
     Probe("copy", "CopyObject", copy),
     Probe("multipart", "a multipart upload", multipart),
     Probe("multipart-etag", "the ETag of a multipart upload of one part ends in -1", multipart_etag),
+    Probe("complete-etag", "the response to CompleteMultipartUpload has the ETag", complete_etag),
     Probe("keep-alive", "a connection stays open after an error", keeps_connection),
     Probe("long-header", "a header of 8 KiB is accepted", long_header),
 )

@@ -11,7 +11,19 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 
 from s3proxy.backend.request import BackendError
-from s3proxy.doctor import answers, checksums, commits, keys, payloads, signatures, surfaces
+from s3proxy.doctor import (
+    answers,
+    checksums,
+    commits,
+    conditions,
+    keys,
+    payloads,
+    signatures,
+    sources,
+    strays,
+    subresources,
+    surfaces,
+)
 from s3proxy.doctor.approach import enter, find_way
 from s3proxy.doctor.storage import Storage, Unclear
 from s3proxy.doctor.sweep import sweep
@@ -24,6 +36,10 @@ ROOMS: tuple[tuple[str, tuple[Probe, ...]], ...] = (
     ("checksums", checksums.PROBES),
     ("keys", keys.PROBES),
     ("responses", answers.PROBES),
+    ("after a response", strays.PROBES),
+    ("conditions of writes", conditions.PROBES),
+    ("sources of copies", sources.PROBES),
+    ("sub-resources", subresources.PROBES),
     ("paths outside S3", surfaces.PROBES),
     ("last check", (commits.LATE,)),
 )

@@ -4,11 +4,12 @@ Which profile fits: compares what each profile claims with the findings.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from s3proxy.doctor.commits import TAIL_NAMES
-from s3proxy.doctor.surfaces import health_name, surface_name
+from s3proxy.doctor.subresources import SUBRESOURCES
+from s3proxy.doctor.surfaces import SERVERS, health_name, server_name, surface_name
 from s3proxy.doctor.verdict import Finding, Verdict
 from s3proxy.profiles.known import PROFILES
 from s3proxy.profiles.profile import ANY_BELOW_500, DateForm, Profile
@@ -96,6 +97,7 @@ def claims(profile: Profile, found: Profile) -> Iterator[Claim]:
         yield Claim("key-plus", yes, 0, 2, "a key with a plus becomes another key")
     yield from _claims_about_bodies(profile)
     yield from _claims_about_answers(profile)
+    yield from _claims_about_writes(profile)
     yield from _claims_beside_s3(profile)
 
 
@@ -139,6 +141,84 @@ def _claims_about_answers(profile: Profile) -> Iterator[Claim]:
         yield Claim("multipart-etag", yes, 0, 0, "its entity tag is different")
 
 
+@dataclass(frozen=True, slots=True)
+class _Quirk:
+    """
+    A deviation from S3 that some profiles correct.
+
+    Attributes:
+        probe: Its verdict is no if the storage system deviates.
+        operation: Without it nothing is expected.
+        is_of: Whether a profile corrects it.
+        needless: The consequence if a profile corrects it and the storage system does not deviate.
+        missed: The consequence if the storage system deviates and a profile does not correct it.
+    """
+
+    probe: str
+    operation: str
+    is_of: Callable[[Profile], bool]
+    needless: str
+    missed: str
+
+    @property
+    def weight(self) -> int:
+        """
+        The points for and against a profile: 0 if several storage systems deviate alike, because it identifies none.
+        """
+        return 1 if sum(map(self.is_of, PROFILES.values())) == 1 else 0
+
+
+_QUIRKS = (
+    _Quirk(
+        "put-quoted-tag",
+        "PutObject",
+        lambda profile: profile.bare_write_tags,
+        "entity tags of conditions are sent without quotation marks",
+        "uploads with If-Match are refused",
+    ),
+    _Quirk(
+        "complete-etag",
+        "CompleteMultipartUpload",
+        lambda profile: profile.omits_etags,
+        "the ETag is filled in, though it is there",
+        "clients get no ETag",
+    ),
+    _Quirk(
+        "copy-source-conditions",
+        "CopyObject",
+        lambda profile: profile.misreads_sources,
+        "they are evaluated with a HEAD before the copy",
+        "they are sent unchanged",
+    ),
+    _Quirk(
+        "part-source-conditions",
+        "UploadPartCopy",
+        lambda profile: profile.misreads_sources,
+        "they are evaluated with a HEAD before the copy",
+        "they are sent unchanged",
+    ),
+    _Quirk(
+        "part-copy-percent",
+        "UploadPartCopy",
+        lambda profile: profile.refused_part_sources is not None and bool(profile.refused_part_sources.search(b"%")),
+        "such a source is refused, though it is read correctly",
+        "another object is copied",
+    ),
+)
+
+
+def _claims_about_writes(profile: Profile) -> Iterator[Claim]:
+    for quirk in _QUIRKS:
+        if quirk.is_of(profile):
+            yield Claim(quirk.probe, Verdict.NO, quirk.weight, quirk.weight, quirk.needless)
+        elif quirk.operation in profile.operations:
+            yield Claim(quirk.probe, Verdict.YES, 0, quirk.weight, quirk.missed)
+    for probe, operation in SUBRESOURCES.items():
+        if operation.name in profile.operations:
+            # Nearly every storage system ignores some, so they do not distinguish profiles.
+            yield Claim(probe, Verdict.YES, 0, 0, "it is sent, and carried out as another operation")
+
+
 def _claims_beside_s3(profile: Profile) -> Iterator[Claim]:
     yes, no = Verdict.YES, Verdict.NO
     for segment in sorted({name for known in PROFILES.values() for name in known.reserved_segments}):
@@ -147,6 +227,11 @@ def _claims_beside_s3(profile: Profile) -> Iterator[Claim]:
             yield Claim(surface_name(segment), yes, 2, 1, f"a bucket called {told} cannot be reached")
         else:
             yield Claim(surface_name(segment), no, 0, 1, f"clients can reach /{told}")
+    for server in SERVERS:
+        if server == profile.server:
+            yield Claim(server_name(server), yes, 4, 1, "a proxy may replace the header")
+        else:
+            yield Claim(server_name(server), no, 0, 1, "another profile is for what calls itself so")
     if profile.health is not ANY_BELOW_500:
         # Many refuse HEAD of the root in the same way; few have a health page of their own.
         weight = 4 if profile.health.path.strip(b"/") else 0

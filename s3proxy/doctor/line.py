@@ -63,6 +63,13 @@ class Answer:
         """
         return self.element("Code") if self.status >= 300 else ""
 
+    @property
+    def outcome(self) -> str:
+        """
+        The status, and the code of an error, which may be in a document of success.
+        """
+        return f"{self.status} {self.element('Code')}".strip()
+
     def element(self, name: str) -> str:
         """
         Return the text of the first element of a name; empty if there is none.

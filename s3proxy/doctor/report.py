@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from s3proxy.doctor.comparison import Compared, compare
 from s3proxy.doctor.examination import Examination
 from s3proxy.doctor.fitting import Fit, fits, proves_fin, proves_tail
 from s3proxy.doctor.storage import Storage
@@ -59,6 +60,16 @@ def line_of_table(name: str, value: str) -> str:
     return f"{name} = {json.dumps(value)}"
 
 
+def _compared_document(compared: Compared) -> dict[str, Any]:
+    found, expected = compared.found, compared.expected
+    return {
+        "name": compared.condition.name,
+        "found": found and found.value,
+        "expected": expected and [one.value for one in expected],
+        "as_profile": compared.is_as_expected,
+    }
+
+
 class Report:
     """
     The summary of an examination.
@@ -96,6 +107,9 @@ class Report:
                 told = "the service path" if finding is None else f"{finding.about}: {finding.verdict.value}"
                 lines.append(f"  {told}; {claim.about}")
             parts.append("\n".join(lines))
+        compared = [f"  {one}" for one in compare(chosen.profile, self._examination.findings)]
+        if compared:
+            parts.append("\n".join([f"Conditions of writes, beside the profile {chosen.profile.name}:", *compared]))
         parts.append(self._tail_text())
         parts.append(self.table)
         return "\n\n".join(parts)
@@ -134,6 +148,7 @@ class Report:
                 }
                 for one in self.fits
             ],
+            "conditions": [_compared_document(one) for one in compare(self.chosen.profile, examination.findings)],
             "profile": self.chosen.profile.name,
             "signature": storage.way.signature,
             "commit": self.commit,

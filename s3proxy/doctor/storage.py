@@ -137,6 +137,12 @@ class Storage:
         """
         return self.prefix + unquote_to_bytes(raw_key).decode()
 
+    def source(self, raw_key: bytes) -> bytes:
+        """
+        Return what names an object below the prefix as the source of a copy.
+        """
+        return b"/%s/%s%s" % (self.bucket.encode(), self.prefix.encode(), raw_key)
+
     def head(
         self,
         method: bytes,
@@ -246,7 +252,9 @@ class Storage:
         self.uploads.append(self.target(raw_key, query))
         return query
 
-    async def complete_upload(self, raw_key: bytes, upload: bytes, etag: str) -> Answer:
+    async def complete_upload(
+        self, raw_key: bytes, upload: bytes, etag: str, headers: HeaderList | None = None
+    ) -> Answer:
         """
         Complete an upload whose only part has this ETag.
 
@@ -255,7 +263,7 @@ class Storage:
         """
         part = f"<Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part>"
         document = f"<CompleteMultipartUpload>{part}</CompleteMultipartUpload>".encode()
-        return await self.ask(b"POST", self.target(raw_key, upload), content=document)
+        return await self.ask(b"POST", self.target(raw_key, upload), headers, document)
 
     async def list_keys(self, prefix: str) -> list[str]:
         """

@@ -1,5 +1,5 @@
 """
-What a storage system serves besides S3: first path segments that are not buckets, and health pages.
+What a storage system serves besides S3: first path segments that are not buckets, health pages, and its name.
 """
 
 from __future__ import annotations
@@ -28,6 +28,13 @@ def health_name(health: HealthRequest) -> str:
     """
     path = health.path.decode().strip("/").replace("/", "-")
     return "-".join(filter(None, ["health", health.method.decode().lower(), path, *map(str, sorted(health.statuses))]))
+
+
+def server_name(server: bytes) -> str:
+    """
+    Return the name of the probe of a profile's Server header.
+    """
+    return f"server-{server.decode().lower().replace(' ', '-')}"
 
 
 def _is_surface(segment: bytes) -> Examine:
@@ -63,6 +70,15 @@ def _is_healthy(health: HealthRequest) -> Examine:
     return examine
 
 
+def _calls_itself(server: bytes) -> Examine:
+    async def examine(storage: Storage) -> Judgement:
+        answer = await storage.ask(b"GET", storage.service_target())
+        told = answer.fields.value(b"server") or b"none"
+        return judge(told.startswith(server), f"Server {told.decode('latin-1')}")
+
+    return examine
+
+
 def _about(health: HealthRequest) -> str:
     statuses = " or ".join(map(str, sorted(health.statuses))) or "below 500"
     path = health.path.decode() or "the service path"
@@ -70,6 +86,7 @@ def _about(health: HealthRequest) -> str:
 
 
 _SEGMENTS = sorted({segment for profile in PROFILES.values() for segment in profile.reserved_segments})
+SERVERS = sorted({profile.server for profile in PROFILES.values()} - {b""})
 _HEALTH = {health_name(profile.health): profile.health for profile in PROFILES.values()}
 
 PROBES = (
@@ -79,7 +96,11 @@ PROBES = (
         for name, health in _HEALTH.items()
         if health is not ANY_BELOW_500
     ),
+    *(
+        Probe(server_name(server), f"the Server header is {server.decode()}", _calls_itself(server))
+        for server in SERVERS
+    ),
 )
 """
-One for each segment that some profile reserves, and for each health request of some profile.
+One for each segment that some profile reserves, each health request of some profile, and each Server header of one.
 """

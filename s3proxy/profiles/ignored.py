@@ -52,6 +52,9 @@ MINIO_IGNORED: Conditions = {
 """
 What the source of February 2026 does not look at: minio/minio, ``checkPreconditionsPUT`` and where it is called,
 ``DeleteObjectHandler``, ``ObjectToDelete``. It knows those of uploads, whole and in parts.
+
+`APPENDING` is what releases before RELEASE.2025-05-24T17-08-30Z ignore. Later ones refuse it themselves, seen with 400
+BadRequest: ``api-router.go``, "AppendObject to be rejected".
 """
 
 VERSITYGW_IGNORED: Conditions = {**APPENDING, "CopyObject": _TAGS, "DeleteObjects": frozenset({IN_DOCUMENT})}

@@ -317,6 +317,7 @@ PROFILES: dict[str, Profile] = {
         ),
         Profile(
             "riakcs",
+            server=b"Riak CS",
             escapes_plus=True,
             reserved_segments=frozenset({b"riak-cs", b"usage"}),
             # By x-rcs-rewrite-path a client would choose what its signature is held against.
@@ -334,6 +335,7 @@ PROFILES: dict[str, Profile] = {
         ),
         Profile(
             "minio",
+            server=b"MinIO",
             takes_checksums=True,
             takes_trailers=True,
             proves_tail=True,
@@ -351,6 +353,7 @@ PROFILES: dict[str, Profile] = {
         ),
         Profile(
             "versitygw",
+            server=b"VERSITYGW",
             takes_checksums=True,
             takes_trailers=True,
             operations=VERSITYGW_OPERATIONS,

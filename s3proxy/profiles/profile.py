@@ -223,6 +223,7 @@ class Profile:
         refused_buckets: Found in the name of a bucket, decoded, which it reads as another's; None for nothing. With it
             goes `refused_keys`.
         refused_part_sources: Found in the source of an UploadPartCopy, decoded, which it reads as another.
+        server: What it calls itself in the Server header, in full or at its start; empty if nothing is known.
         facts: What tells this version from the others of its family: names of probes of ``s3proxy doctor``, each with
             whether it is so. Nothing is mended by it.
         misread_hosts: Found in the host that it is told, it would take what is before that for a bucket; None for none.
@@ -286,6 +287,7 @@ class Profile:
     target: TargetForm | None = None
     restrictions: Restrictions | None = None
     spelled_headers: Mapping[bytes, bytes] = field(default_factory=dict)
+    server: bytes = b""
     facts: Mapping[str, bool] = field(default_factory=dict)
     bare_write_tags: bool = False
     hyphenates_names: bool = False

@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 from s3proxy.doctor.commits import TAIL_NAMES
+from s3proxy.doctor.conditions import CONDITIONS
 from s3proxy.doctor.examination import ROOMS
 from s3proxy.doctor.fitting import OPERATIONS, SERVICE_PATH, SIGNS_SERVICE_PATH, claims, fits, proves_tail
+from s3proxy.doctor.subresources import SUBRESOURCES
+from s3proxy.doctor.surfaces import server_name
 from s3proxy.doctor.verdict import Finding, Verdict
 from s3proxy.profiles.known import PROFILES
 from s3proxy.profiles.profile import Profile
@@ -55,6 +58,46 @@ def test_versions_of_one_family_are_told_apart(name: str) -> None:
     found = [fit.profile.name for fit in fits(findings, profile)]
 
     assert found[0] == name
+
+
+def test_what_several_do_identifies_none() -> None:
+    """
+    A storage that ignores what many ignore, and misreads what several misread, is none of them.
+    """
+    generic = PROFILES["generic"]
+    common = [*SUBRESOURCES, *(each.name for each in CONDITIONS), "copy-source-conditions", "part-source-conditions"]
+
+    found = fits(as_told(generic, **dict.fromkeys(common, Verdict.NO)), generic)
+
+    assert found[0].profile is generic
+    assert found[0].score > found[1].score
+
+
+@pytest.mark.parametrize("flag", ["bare_write_tags", "omits_etags", "refused_part_sources"])
+def test_what_one_alone_does_identifies_it(flag: str) -> None:
+    """
+    Each counts for the one profile that has it, and against the others.
+    """
+    (profile,) = (each for each in PROFILES.values() if getattr(each, flag))
+    probe = {"bare_write_tags": "put-quoted-tag", "omits_etags": "complete-etag"}.get(flag, "part-copy-percent")
+    points = {}
+    for verdict in (Verdict.YES, Verdict.NO):
+        findings = {probe: Finding(probe, probe, verdict, "")}
+        points[verdict] = {fit.profile.name: fit.score for fit in fits(findings, profile)}
+
+    assert points[Verdict.NO][profile.name] > points[Verdict.YES][profile.name]
+    assert points[Verdict.NO]["generic"] < points[Verdict.YES]["generic"]
+
+
+def test_a_name_tells_a_storage_unless_a_proxy_hides_it() -> None:
+    """
+    versitygw has nothing else that no other has.
+    """
+    profile = PROFILES["versitygw"]
+
+    assert fits(as_told(profile), profile)[0].profile is profile
+    hidden = as_told(profile, **{server_name(profile.server): Verdict.NO})
+    assert fits(hidden, profile)[0].profile is PROFILES["generic"]
 
 
 def test_what_nobody_looked_at_counts_for_nobody() -> None:
@@ -119,8 +162,6 @@ def test_every_probe_has_its_line() -> None:
     named = set(re.findall(r"^\| (`.*?`) \|", page, re.MULTILINE))
     names = {name for line in named for name in re.findall(r"`([a-z0-9-]+)(?:…)?`", line)}
 
-    assert {name for name in PROBE_NAMES if not name.startswith(("surface-", "health-"))} == names - {
-        "surface-",
-        "health-",
-    }
-    assert {"surface-", "health-"} <= names
+    families = ("surface-", "health-", "server-", "subresource-")
+    assert {name for name in PROBE_NAMES if not name.startswith(families)} == names.difference(families)
+    assert names.issuperset(families)
