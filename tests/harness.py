@@ -34,7 +34,8 @@ from s3proxy.backend.request import BackendLimits
 from s3proxy.body.plan import BodyLimits
 from s3proxy.body.spool import SpoolDirectory
 from s3proxy.exchange.budget import Budgets
-from s3proxy.exchange.proxy import Proxy, ProxySettings
+from s3proxy.exchange.context import ProxyContext, ProxySettings
+from s3proxy.exchange.proxy import Proxy
 from s3proxy.exchange.replay import ReplayWindow
 from s3proxy.frontend.admission import ConnectionLimit
 from s3proxy.frontend.peers import Trust
@@ -262,27 +263,29 @@ class Harness:
         self.store = MemoryStore(self.credentials)
         self.spool = SpoolDirectory(Path(gettempdir()), self.spool_quota)
         self.proxy = Proxy(
-            ProxySettings(
-                Realm(
-                    regions=self.regions,
-                    domains=self.domains,
-                    refused=self.refused,
-                    anonymous=self.anonymous,
-                    known_tokens=tokens,
+            ProxyContext(
+                ProxySettings(
+                    Realm(
+                        regions=self.regions,
+                        domains=self.domains,
+                        refused=self.refused,
+                        anonymous=self.anonymous,
+                        known_tokens=tokens,
+                    ),
+                    self.body_limits,
+                    replay_window=self.replay_window,
                 ),
-                self.body_limits,
-                replay_window=self.replay_window,
-            ),
-            self.store,
-            lambda head, address, authenticated: backend,
-            wall_clock=lambda: self.now,
-            clock=timed.seconds,
-            make_request_id=lambda: f"{next(numbers):016X}",
-            log_access=self.records.append,
-            authorizer=self.authorizer,
-            spool=self.spool,
-            budgets=Budgets(timed, self.budget_limits, self.key_limits, patience=5.0),
-            multipart=self.uploads,
+                self.store,
+                lambda head, address, authenticated: backend,
+                wall_clock=lambda: self.now,
+                clock=timed.seconds,
+                make_request_id=lambda: f"{next(numbers):016X}",
+                log_access=self.records.append,
+                authorizer=self.authorizer,
+                spool=self.spool,
+                budgets=Budgets(timed, self.budget_limits, self.key_limits, patience=5.0),
+                multipart=self.uploads,
+            )
         )
         self.refused: list[str] = []
         self.site = S3Site(

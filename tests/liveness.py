@@ -19,10 +19,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from weakref import WeakSet
 
+from twisted.internet.defer import Deferred
+
 from s3proxy.backend.connection import BackendConnection
 from s3proxy.backend.pool import Pool
+from s3proxy.backend.response import BackendResponse
+from s3proxy.exchange.budget import Budgets
+from s3proxy.exchange.exchange import Exchange
 from s3proxy.exchange.machine import State
-from s3proxy.exchange.proxy import ProxiedExchange
 from s3proxy.frontend.channel import S3Channel
 from s3proxy.frontend.hold import Hold
 from s3proxy.multipart.waiting import WaitingAnswer
@@ -32,6 +36,7 @@ TURNS = 5
 
 _LOOKING_UP = frozenset({State.LOOKING_UP, State.JUDGING_FORM})
 _FROM_CLIENT = frozenset({State.READING_FORM, State.HOLDING})
+_FROM_BACKEND = frozenset({State.MEASURING, State.DELETING, State.AWAITING, State.EXPLAINING})
 
 
 def is_armed(deadline: Any) -> bool:
@@ -51,9 +56,10 @@ class Ledger:
 
     def __init__(self) -> None:
         self.channels: WeakSet[S3Channel] = WeakSet()
-        self.exchanges: WeakSet[ProxiedExchange] = WeakSet()
+        self.exchanges: WeakSet[Exchange] = WeakSet()
         self.connections: WeakSet[BackendConnection] = WeakSet()
         self.pools: WeakSet[Pool] = WeakSet()
+        self.queued: WeakSet[Deferred[None]] = WeakSet()
         self.faults: list[str] = []
         self._suspected: dict[tuple[int, str], int] = {}
 
@@ -116,11 +122,11 @@ class Ledger:
         # Nobody waits for the client: then somebody must be there for whom it waits.
         return channel._state.name == "ANSWERING" and exchange is not None and self.is_exchange_bounded(exchange)
 
-    def _exchange_of(self, channel: S3Channel) -> ProxiedExchange | None:
+    def _exchange_of(self, channel: S3Channel) -> Exchange | None:
         request = channel._request
         return next((found for found in self.exchanges if request is not None and found._request is request), None)
 
-    def _is_hold_bounded(self, hold: Hold, exchange: ProxiedExchange | None) -> bool:
+    def _is_hold_bounded(self, hold: Hold, exchange: Exchange | None) -> bool:
         if exchange is None:
             return False
         if hold is Hold.UNJUDGED:
@@ -135,50 +141,51 @@ class Ledger:
 
     # The exchange
 
-    def is_exchange_bounded(self, exchange: ProxiedExchange) -> bool:
+    def is_exchange_bounded(self, exchange: Exchange) -> bool:
         """
         Whether that for which an exchange waits is bounded.
         """
-        state = exchange._exchange.state
+        state = exchange.state
         if state is State.ENDED:
             return True
         if _is_memory_awaited(exchange):
             return True
-        if state in _LOOKING_UP or exchange._looking_up is not None:
+        if state in _LOOKING_UP or _lookup(exchange) is not None:
             return self._is_lookup_bounded(exchange)
         if state in _FROM_CLIENT:
             return _is_client_awaited(exchange)
         if state is State.SENDING:
             return self._is_backend_bounded(exchange) or _is_client_awaited(exchange)
-        if state is State.AWAITING:
+        if state in _FROM_BACKEND:
             return self._is_backend_bounded(exchange)
-        response = exchange._response
+        response = _response(exchange)
         connection = response._connection if response is not None else None
         if isinstance(connection, WaitingAnswer):
             return _is_at_disk(exchange) or self._is_pool_bounded(exchange)
         return isinstance(connection, BackendConnection) and self.is_connection_bounded(connection)
 
-    def _is_lookup_bounded(self, exchange: ProxiedExchange) -> bool:
-        tickets = (exchange._ticket, exchange._form_ticket)
-        is_queued = any(ticket is not None and ticket.waiting is exchange._looking_up for ticket in tickets)
-        return exchange._looking_up is not None and (is_queued or is_armed(exchange._lookup_deadline))
+    def _is_lookup_bounded(self, exchange: Exchange) -> bool:
+        # The budgets refuse whoever waits too long; see `s3proxy.exchange.budget.Budgets.wait_patiently`.
+        lookup = _lookup(exchange)
+        return lookup is not None and (lookup in self.queued or is_armed(exchange._judgement._deadline))
 
-    def _is_backend_bounded(self, exchange: ProxiedExchange) -> bool:
+    def _is_backend_bounded(self, exchange: Exchange) -> bool:
         if _is_at_disk(exchange):
             return True
-        if exchange._asked is None or exchange._backend is None:
+        asking = exchange._transfer._asking
+        if asking._asked is None:
             return False
-        consumer = exchange._upload._consumer if exchange._upload is not None else None
+        consumer = asking.upload._consumer if asking.upload is not None else None
         if isinstance(consumer, BackendConnection):
             return is_armed(consumer._deadline)
         return self._is_pool_bounded(exchange)
 
-    def _is_pool_bounded(self, exchange: ProxiedExchange) -> bool:
+    def _is_pool_bounded(self, exchange: Exchange) -> bool:
         return any(
             pool._waiting
             or any(connecting.is_bounded for connecting in pool._connecting)
             or any(is_armed(connection._deadline) for connection in pool.connections)
-            for pool in exchange._backend.agent.pools
+            for pool in exchange._transfer._admitted.backend.agent.pools
         )
 
     # The backend's side
@@ -191,18 +198,35 @@ class Ledger:
             return True
         body, response = connection._body, connection._response
         if body is not None:
-            owners = [exchange for exchange in self.exchanges if exchange._upload is body]
+            owners = [
+                exchange
+                for exchange in self.exchanges
+                if exchange._transfer is not None and exchange._transfer._asking.upload is body
+            ]
             # An embedder's body, or a test's, has an owner of its own.
             return not owners or any(map(_is_client_awaited, owners))
         if response is not None and connection._is_paused:
-            owners = [exchange for exchange in self.exchanges if exchange._response is response]
+            owners = [exchange for exchange in self.exchanges if _response(exchange) is response]
             is_waited_for = any(_is_client_slow(exchange) or _is_memory_awaited(exchange) for exchange in owners)
             return is_waited_for or (response.is_claimed and not owners)
         return False
 
 
-def _is_at_disk(exchange: ProxiedExchange) -> bool:
-    multipart = exchange._multipart
+def _lookup(exchange: Exchange) -> Deferred[Any] | None:
+    """
+    Return what an exchange waits for before it is admitted.
+    """
+    if exchange._form is not None and exchange._form._waiting is not None:
+        return exchange._form._waiting
+    return exchange._judgement._waiting if exchange._judgement is not None else None
+
+
+def _response(exchange: Exchange) -> BackendResponse | None:
+    return exchange._transfer._answering._response if exchange._transfer is not None else None
+
+
+def _is_at_disk(exchange: Exchange) -> bool:
+    multipart = exchange._transfer._admitted.multipart if exchange._transfer is not None else None
     if multipart is None:
         return False
     # A thread has a time of its own; the next block of an object is read in the next turn.
@@ -210,13 +234,13 @@ def _is_at_disk(exchange: ProxiedExchange) -> bool:
     return is_reading or multipart._uploads.waiting_count > 0
 
 
-def _is_client_awaited(exchange: ProxiedExchange) -> bool:
+def _is_client_awaited(exchange: Exchange) -> bool:
     channel = exchange._request.channel
     return (not channel.holds and is_armed(channel._deadline)) or (Hold.BUDGET in channel.holds and _is_paced(exchange))
 
 
-def _is_client_slow(exchange: ProxiedExchange) -> bool:
-    relay = exchange._relay
+def _is_client_slow(exchange: Exchange) -> bool:
+    relay = exchange._transfer._answering._relay
     if relay is None:
         return False
     if relay._is_held:
@@ -224,17 +248,21 @@ def _is_client_slow(exchange: ProxiedExchange) -> bool:
     return is_armed(exchange._request.channel._write_deadline)
 
 
-def _is_paced(exchange: ProxiedExchange) -> bool:
-    return exchange._pace is not None and is_armed(exchange._pace._deadline)
+def _is_paced(exchange: Exchange) -> bool:
+    ticket = exchange._transfer._admitted.ticket if exchange._transfer is not None else None
+    return ticket is not None and ticket._pace is not None and is_armed(ticket._pace._deadline)
 
 
-def _is_memory_awaited(exchange: ProxiedExchange) -> bool:
+def _is_memory_awaited(exchange: Exchange) -> bool:
     # The budgets refuse whoever waits too long; see `s3proxy.exchange.budget.Budgets.wait_patiently`.
-    return exchange._memory is not None and exchange._memory._waiting is not None
+    memory = exchange._form._memory if exchange._form is not None else None
+    if exchange._transfer is not None:
+        memory = exchange._transfer._admitted.memory
+    return memory is not None and memory._waiting is not None
 
 
-def _named(exchange: ProxiedExchange | None) -> str:
-    return "none" if exchange is None else exchange._exchange.state.name
+def _named(exchange: Exchange | None) -> str:
+    return "none" if exchange is None else exchange.state.name
 
 
 LEDGER = Ledger()
@@ -250,7 +278,21 @@ def _noted(kind: type, name: str, known: WeakSet[Any]) -> None:
     setattr(kind, name, noting)
 
 
+def _note_queued(name: str) -> None:
+    stock: Callable[..., Any] = getattr(Budgets, name)
+
+    def noting(self: Any, *arguments: Any, **named: Any) -> Any:
+        ticket = stock(self, *arguments, **named)
+        if ticket is not None and ticket.waiting is not None:
+            LEDGER.queued.add(ticket.waiting)
+        return ticket
+
+    setattr(Budgets, name, noting)
+
+
+_note_queued("admit")
+_note_queued("admit_form")
 _noted(S3Channel, "connectionMade", LEDGER.channels)
-_noted(ProxiedExchange, "__init__", LEDGER.exchanges)
+_noted(Exchange, "__init__", LEDGER.exchanges)
 _noted(BackendConnection, "__init__", LEDGER.connections)
 _noted(Pool, "__init__", LEDGER.pools)

@@ -26,7 +26,8 @@ from s3proxy.backend.upload import Upload
 from s3proxy.body.plan import BodyLimits
 from s3proxy.body.spool import SpoolDirectory
 from s3proxy.exchange.budget import Budgets
-from s3proxy.exchange.proxy import Proxy, ProxySettings
+from s3proxy.exchange.context import ProxyContext, ProxySettings
+from s3proxy.exchange.proxy import Proxy
 from s3proxy.exchange.replay import ReplayWindow
 from s3proxy.frontend.resource import S3Resource
 from s3proxy.frontend.site import S3Site
@@ -260,15 +261,17 @@ class MemoryProxy:
         backend = Backend("memory", cast(Any, self.agent), account)
         self.spool = SpoolDirectory(Path(gettempdir()), 1 << 30)
         self.proxy = Proxy(
-            ProxySettings(self.realm, self.body_limits, replay_window=self.replay_window),
-            MemoryStore(self.credentials),
-            lambda head, address, authenticated: backend,
-            wall_clock=lambda: self.now,
-            clock=self.clock.seconds,
-            make_request_id=lambda: f"{next(numbers):016X}",
-            log_access=self.records.append,
-            spool=self.spool,
-            budgets=Budgets(self.clock),
+            ProxyContext(
+                ProxySettings(self.realm, self.body_limits, replay_window=self.replay_window),
+                MemoryStore(self.credentials),
+                lambda head, address, authenticated: backend,
+                wall_clock=lambda: self.now,
+                clock=self.clock.seconds,
+                make_request_id=lambda: f"{next(numbers):016X}",
+                log_access=self.records.append,
+                spool=self.spool,
+                budgets=Budgets(self.clock),
+            )
         )
         self.site = _Site(S3Resource(self.proxy), self.clock)
         self.site.make_request_id = lambda: "0" * 16

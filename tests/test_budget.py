@@ -676,7 +676,7 @@ async def test_one_key_does_not_take_the_memory_of_others(is_tls: bool) -> None:
         greedy.append(await asked(harness, SignedRequest(head, part)))
     await until(lambda: any(Hold.MEMORY in channel.holds for channel in harness.site.channels))
     await turns(100)
-    used = harness.proxy.budgets.used["memory"]
+    used = harness.proxy.context.budgets.used["memory"]
     bounded = all(channel.is_bounded for channel in harness.site.channels)
     other = await outcome(await asked(harness, Signer("OTHER").put("/test-bucket/b", b"y" * 600, HASH)))
     clock.advance(5.0)
@@ -689,7 +689,7 @@ async def test_one_key_does_not_take_the_memory_of_others(is_tls: bool) -> None:
     # Above its share each request has at most what it was admitted with and the block that was on its way.
     assert used <= 8 * MEMORY_STEP + 8 * 2 * MEMORY_STEP
     assert refused
-    assert harness.proxy.budgets.used["memory"] == 0
+    assert harness.proxy.context.budgets.used["memory"] == 0
 
 
 @pytest_twisted.ensureDeferred
@@ -707,12 +707,12 @@ async def test_documents_of_answers_count_as_memory() -> None:
 
     harness.backend.on_request = answer
     client = await asked(harness, SignedRequest(Signer().head("GET", "/test-bucket/k")[0], b""))
-    await until(lambda: harness.proxy.budgets.used["memory"] == 40_000)
-    sizes.append(harness.proxy.budgets.used["memory"])
+    await until(lambda: harness.proxy.context.budgets.used["memory"] == 40_000)
+    sizes.append(harness.proxy.context.budgets.used["memory"])
     parts[0].send(b"y" * 10_000)
     answered = await client.answer("GET")
     await until(lambda: not harness.proxy.running_count)
-    sizes.append(harness.proxy.budgets.used["memory"])
+    sizes.append(harness.proxy.context.budgets.used["memory"])
     await harness.close()
 
     assert answered is not None
@@ -727,7 +727,7 @@ async def test_a_complete_body_is_not_refused_for_memory() -> None:
     """
     clock = Clock()
     harness = Harness(clock=clock, budget_limits=BudgetLimits(memory=2 * MEMORY_STEP))
-    others, _ = held(harness.proxy.budgets, b"other")
+    others, _ = held(harness.proxy.context.budgets, b"other")
     others.add(MEMORY_STEP)
     harness.backend.on_request = lambda connection, request: None
     body = bytes(MEMORY_STEP + 1000)
@@ -735,14 +735,14 @@ async def test_a_complete_body_is_not_refused_for_memory() -> None:
         "POST", "/test-bucket/k?uploadId=x", payload=UNSIGNED, unsigned={"Content-Length": str(len(body))}
     )
     client = await asked(harness, SignedRequest(head, body[:1000]))
-    await until(lambda: harness.proxy.budgets.used["memory"] == MEMORY_STEP + 1000)
+    await until(lambda: harness.proxy.context.budgets.used["memory"] == MEMORY_STEP + 1000)
     client.send(body[1000:])
-    await until(lambda: harness.proxy.budgets.used["memory"] == 2 * MEMORY_STEP + 1000)
+    await until(lambda: harness.proxy.context.budgets.used["memory"] == 2 * MEMORY_STEP + 1000)
     await turns(20)
-    waited = dict(harness.proxy.budgets.waited)
+    waited = dict(harness.proxy.context.budgets.waited)
     clock.advance(5.0)
     await turns(20)
-    refused = dict(harness.proxy.budgets.refused)
+    refused = dict(harness.proxy.context.budgets.refused)
     await harness.close()
     others.release()
 
@@ -773,10 +773,10 @@ async def test_a_document_is_counted_until_the_client_has_taken_it() -> None:
     client.transport.pauseProducing()
     client.send(Signer().head("GET", "/test-bucket?list-type=2")[0])
     await until(lambda: harness.records)
-    waiting = harness.proxy.budgets.used["memory"]
+    waiting = harness.proxy.context.budgets.used["memory"]
     client.transport.resumeProducing()
     answered = await client.answer("GET")
-    await until(lambda: not harness.proxy.budgets.used["memory"])
+    await until(lambda: not harness.proxy.context.budgets.used["memory"])
     await harness.close()
 
     assert waiting == size
@@ -791,7 +791,7 @@ async def test_a_document_that_finds_no_memory_is_not_read_on() -> None:
     """
     clock = Clock()
     harness = Harness(profile=PROFILES["riakcs"], clock=clock, budget_limits=BudgetLimits(memory=2 * MEMORY_STEP))
-    other, _ = held(harness.proxy.budgets, b"other")
+    other, _ = held(harness.proxy.context.budgets, b"other")
     other.add(2 * MEMORY_STEP)
 
     def answer(connection: FaultyConnection, request: ReceivedRequest) -> None:
@@ -800,12 +800,12 @@ async def test_a_document_that_finds_no_memory_is_not_read_on() -> None:
 
     harness.backend.on_request = answer
     client = await asked(harness, SignedRequest(Signer().head("GET", "/test-bucket?list-type=2")[0], b""))
-    await until(lambda: harness.proxy.budgets.waited["memory"])
+    await until(lambda: harness.proxy.context.budgets.waited["memory"])
     await turns(100)
-    size = harness.proxy.budgets.used["memory"]
+    size = harness.proxy.context.budgets.used["memory"]
     clock.advance(5.0)
     result = await outcome(client)
-    used = harness.proxy.budgets.used["memory"]
+    used = harness.proxy.context.budgets.used["memory"]
     other.release()
     await harness.close()
 
@@ -831,17 +831,17 @@ async def test_fields_of_unsigned_forms_count_as_memory() -> None:
     )
     fields = b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n' + b"x" * 9000
     first = await asked(harness, SignedRequest(head, fields))
-    await until(lambda: harness.proxy.budgets.used["memory"])
-    one = harness.proxy.budgets.used["memory"]
+    await until(lambda: harness.proxy.context.budgets.used["memory"])
+    one = harness.proxy.context.budgets.used["memory"]
     second = await asked(harness, SignedRequest(head, fields))
-    await until(lambda: harness.proxy.budgets.waited["memory"])
+    await until(lambda: harness.proxy.context.budgets.waited["memory"])
     await turns(20)
-    two = harness.proxy.budgets.used["memory"]
+    two = harness.proxy.context.budgets.used["memory"]
     clock.advance(5.0)
     result = await outcome(second)
     first.transport.abortConnection()
     await until(lambda: not harness.proxy.running_count)
-    left = harness.proxy.budgets.used["memory"]
+    left = harness.proxy.context.budgets.used["memory"]
     await harness.close()
 
     assert one == two == len(fields)
@@ -931,13 +931,13 @@ async def test_requests_wait_and_are_refused_last(limits: dict[str, int], patien
     else:
         if "requests_per_second" in limits:
             # It comes back by itself: let nothing come back.
-            harness.proxy.budgets._all.requests_per_second._left = -100.0
+            harness.proxy.context.budgets._all.requests_per_second._left = -100.0
         harness.clock.advance(5.0)
         two = await outcome(second)
         held[0].send(answer)
         one = await outcome(first)
     stored = len(harness.backend.requests)
-    aborted = dict(harness.proxy.counts.aborted)
+    aborted = dict(harness.proxy.context.counts.aborted)
     await harness.close()
 
     assert waiting == (1, 2)
@@ -961,13 +961,13 @@ async def test_a_waiting_client_may_leave() -> None:
     await until(lambda: harness.proxy.running_count == 2)
     second.transport.abortConnection()
     await until(lambda: harness.proxy.running_count == 1)
-    used = harness.proxy.budgets.used
+    used = harness.proxy.context.budgets.used
     held[0].send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
     await outcome(first)
     await harness.close()
 
     assert used["requests"] == 1
-    assert harness.proxy.budgets.used["requests"] == 0
+    assert harness.proxy.context.budgets.used["requests"] == 0
 
 
 @pytest.mark.parametrize("limits", ["of all", "of the key"])
@@ -1254,4 +1254,4 @@ async def test_an_answer_that_was_given_up_is_not_heard_of_again() -> None:
     await turns(5)
     await harness.close()
 
-    assert dict(harness.proxy.counts.aborted) == {"client_left": 1}
+    assert dict(harness.proxy.context.counts.aborted) == {"client_left": 1}

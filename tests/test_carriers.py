@@ -437,7 +437,7 @@ async def test_exemptions_are_counted() -> None:
 
     answer, harness = await send(request, credentials=with_key(exemptions=frozenset({"clock-skew"})))
     assert answer.status == 200
-    assert dict(harness.proxy.counts.exempted) == {"clock-skew": 1}
+    assert dict(harness.proxy.context.counts.exempted) == {"clock-skew": 1}
 
 
 @pytest_twisted.ensureDeferred
@@ -521,7 +521,7 @@ async def test_a_fault_while_a_request_is_signed_for_the_backend() -> None:
     begin = harness.proxy.begin
 
     def break_signing(request: Any) -> None:
-        harness.proxy.wall_clock = fail
+        harness.proxy.context.wall_clock = fail
         begin(request)
 
     # The request comes, is signed, and is refused.

@@ -47,7 +47,7 @@ def _cases() -> Iterator[Any]:
 
 class Judged:
     """
-    A case on its way through the rooms, in the order of `s3proxy.exchange.proxy`.
+    A case on its way through the rooms, in the order of `s3proxy.exchange.judging`.
 
     Attributes:
         stored: What a backend would get; None where it was refused.

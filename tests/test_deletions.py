@@ -394,7 +394,7 @@ async def test_nobody_is_there() -> None:
         endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", bound.getsockname()[1], timeout=5)
         harness = Harness(profile=WALRUS, signature="v2", endpoint=endpoint)
         answer = await ask(harness, request(document(*map(str, range(100)))))
-        aborted = harness.proxy.counts.aborted
+        aborted = harness.proxy.context.counts.aborted
         await harness.close()
 
     assert (answer.status, code(answer)) == (503, "ServiceUnavailable")

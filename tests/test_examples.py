@@ -21,7 +21,7 @@ from s3proxy.authentication.verdict import NOBODY, Authenticated
 from s3proxy.configuration.loading import make_settings
 from s3proxy.credentials.file import read_keys
 from s3proxy.daemon.generation import Generation
-from s3proxy.exchange.proxy import ProxyCounts
+from s3proxy.exchange.context import ProxyCounts
 from s3proxy.s3.address import parse_address
 from s3proxy.s3.claim import Carrier
 from s3proxy.s3.errors import S3Error

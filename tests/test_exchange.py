@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s3proxy.backend.faults import BackendFault, error_for_fault
-from s3proxy.exchange.machine import TABLE, Action, Event, Exchange, State
+from s3proxy.exchange.machine import TABLE, Action, Event, Machine, State
 from s3proxy.s3.errors import AccessDenied, InternalError, S3Error, ServiceUnavailable, SlowDown
 
 
-def run(*events: Event) -> tuple[Exchange, list[Action]]:
-    exchange = Exchange()
+def run(*events: Event) -> tuple[Machine, list[Action]]:
+    exchange = Machine()
     actions: list[Action] = []
     for event in events:
         actions += exchange.receive(event, AccessDenied() if event is Event.REFUSED else None)
@@ -123,7 +123,7 @@ def test_the_first_error_is_what_the_client_reads() -> None:
     """
     A second refusal does not replace the first.
     """
-    exchange = Exchange()
+    exchange = Machine()
     first, second = AccessDenied(), InternalError()
 
     exchange.receive(Event.REFUSED, first)

@@ -275,7 +275,7 @@ async def test_an_early_success_is_never_believed() -> None:
 
     assert answer is not None
     assert (answer.status, element(answer.body, "Code")) == (500, "InternalError")
-    assert harness.proxy.counts.committed_early == 1
+    assert harness.proxy.context.counts.committed_early == 1
     assert backend.requests == []
 
 
@@ -481,7 +481,7 @@ async def test_a_fault_of_ours_is_an_internal_error(error_log: ErrorLog, monkeyp
     """
     Whatever raises inside the proxy: the client reads 500 InternalError, the log has the traceback, the client has not.
     """
-    for name in ("exchange.proxy.plan_body", "forwarding.onward.backend_head", "exchange.proxy.answer_use"):
+    for name in ("exchange.judging.plan_body", "forwarding.onward.backend_head", "exchange.answering.answer_use"):
         with monkeypatch.context() as patch:
             patch.setattr(f"s3proxy.{name}", lambda *arguments, **options: 1 / 0)
             harness = Harness()

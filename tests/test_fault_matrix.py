@@ -24,7 +24,7 @@ from twisted.internet.task import Clock
 from s3proxy.backend.connection import BackendConnection
 from s3proxy.backend.request import BackendLimits
 from s3proxy.backend.upload import Upload
-from s3proxy.exchange.proxy import ProxiedExchange
+from s3proxy.exchange.exchange import Exchange
 from s3proxy.frontend.channel import S3Channel
 from s3proxy.frontend.times import ClientTimes
 from s3proxy.profiles.known import PROFILES
@@ -67,7 +67,7 @@ BODIES = {"small upload": SMALL, "download": b""}
 OTHER_KEY = SERVER["credentials"][1]
 OTHER_TENANT = Signer(access_key_id=OTHER_KEY["access_key"], secret=OTHER_KEY["secret_key"])
 HEALTHY = OTHER_TENANT.head("GET", "/test-bucket/healthy")[0]
-HELD = (ProxiedExchange, BackendConnection, S3Channel, Upload)
+HELD = (Exchange, BackendConnection, S3Channel, Upload)
 
 
 class Stage:

@@ -17,7 +17,9 @@ import pytest
 import pytest_twisted
 from twisted.internet.task import Clock
 
-from s3proxy.exchange.proxy import EARLY_TIME
+from s3proxy.backend.relay import DocumentReader
+from s3proxy.exchange.answering import EARLY_TIME
+from s3proxy.exchange.exchange import Exchange
 from s3proxy.profiles.known import PROFILES
 from s3proxy.resign.answer import MAX_JUDGED_SIZE, MAX_NAMING_SIZE
 from s3proxy.testing.faulty_backend import FaultyConnection
@@ -67,6 +69,13 @@ def result(harness: Harness) -> bytes:
         b"<CompleteMultipartUploadResult><Location>%s</Location><ETag>e</ETag></CompleteMultipartUploadResult>"
         % location
     )
+
+
+def reader_of(exchange: Exchange) -> DocumentReader | None:
+    """
+    Return what reads the answer's document.
+    """
+    return exchange._transfer._answering._reader if exchange._transfer is not None else None
 
 
 def chunk(data: bytes) -> bytes:
@@ -184,7 +193,7 @@ async def test_a_head_alone(framing: bytes) -> None:
     slow = Slow(clock=clock)
     await slow.ask(complete())
     slow.backend.send(HEAD + framing + b"\r\n")
-    await until(lambda: any(exchange._reader for exchange in slow.harness.proxy._running))
+    await until(lambda: any(reader_of(exchange) for exchange in slow.harness.proxy._running))
     clock.advance(EARLY_TIME * 0.9)
     await turns(5)
     assert slow.client.received == b""
@@ -324,7 +333,9 @@ async def test_white_space_is_not_gathered() -> None:
         await until(lambda: len(slow.client.received) > 45_000)
         slow.client.received = b""
     (exchange,) = slow.harness.proxy._running
-    receiver: Any = exchange._reader and exchange._reader._receiver
+    reader = reader_of(exchange)
+    assert reader is not None
+    receiver: Any = reader._receiver
     assert exchange.held_size < 300_000
     assert len(receiver._buffer) == 0
     slow.client.transport.abortConnection()

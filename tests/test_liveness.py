@@ -7,6 +7,8 @@ test's clock runs until nothing is left. The table of times is printed when all 
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,12 +23,12 @@ from zope.interface import implementer
 
 from s3proxy.backend.connection import MAX_INTERIM_ANSWERS
 from s3proxy.backend.request import BackendLimits
+from s3proxy.exchange.exchange import Exchange
 from s3proxy.exchange.machine import State
-from s3proxy.exchange.proxy import ProxiedExchange
 from s3proxy.frontend.times import ClientTimes
 from s3proxy.profiles.known import PROFILES
 from s3proxy.s3.credential import BudgetLimits
-from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, answer_ok
+from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest, answer_ok
 from s3proxy.testing.faulty_client import FaultyClient
 from tests.conftest import ErrorLog
 from tests.forms import form_request, multipart, v4_fields
@@ -40,6 +42,16 @@ BODY = bytes(range(256)) * 6000
 SMALL = b"hello" * 200
 BUFFER = 65536
 GET = Signer().head("GET", TARGET)[0]
+HEAD = Signer().head("HEAD", TARGET)[0]
+CONDITIONAL = Signer().head("DELETE", TARGET, {"if-match": '"tag"'})[0]
+DELETIONS = b"<Delete>%s</Delete>" % b"".join(b"<Object><Key>%d</Key></Object>" % number for number in range(20))
+DELETE_ALL = Signer().head(
+    "POST",
+    "/test-bucket?delete",
+    {"content-md5": base64.b64encode(hashlib.md5(DELETIONS).digest()).decode()},
+    payload=hashlib.sha256(DELETIONS).hexdigest(),
+    unsigned={"Content-Length": str(len(DELETIONS))},
+)[0]
 UPLOAD = Signer().put(TARGET, BODY, SIGNED_CHUNKS)
 SMALL_UPLOAD = Signer().put(TARGET, SMALL)
 FORM = form_request(multipart(v4_fields([["starts-with", "$key", ""]], key="k"), SMALL))
@@ -125,7 +137,7 @@ class Stage:
         return await self.harness.connect()
 
     @property
-    def exchanges(self) -> list[ProxiedExchange]:
+    def exchanges(self) -> list[Exchange]:
         """
         Those which run.
         """
@@ -135,9 +147,9 @@ class Stage:
         """
         Wait until a request is in a state, and octets have come to rest.
         """
-        await until(lambda: any(found._exchange.state is state for found in self.exchanges), 3000)
+        await until(lambda: any(found.state is state for found in self.exchanges), 3000)
         await turns(40)
-        assert any(found._exchange.state is state for found in self.exchanges)
+        assert any(found.state is state for found in self.exchanges)
 
     @property
     def is_over(self) -> bool:
@@ -224,7 +236,7 @@ async def _looking_up_for_an_upload(stage: Stage) -> FaultyClient:
 
 
 async def _authorizing(stage: Stage) -> FaultyClient:
-    stage.harness.proxy.authorizer = stage  # type: ignore[assignment]
+    stage.harness.proxy.context.authorizer = stage  # type: ignore[assignment]
     return await stage.begin(UPLOAD.head + UPLOAD.body[:1000], State.LOOKING_UP)
 
 
@@ -287,6 +299,23 @@ async def _awaiting_with_more_requests(stage: Stage) -> FaultyClient:
 
 async def _awaiting_after_an_upload(stage: Stage) -> FaultyClient:
     return await stage.begin(UPLOAD.head + UPLOAD.body, State.AWAITING)
+
+
+async def _measuring(stage: Stage) -> FaultyClient:
+    return await stage.begin(CONDITIONAL, State.MEASURING)
+
+
+async def _deleting(stage: Stage) -> FaultyClient:
+    return await stage.begin(DELETE_ALL + DELETIONS, State.DELETING)
+
+
+async def _explaining(stage: Stage) -> FaultyClient:
+    def refuse(connection: FaultyConnection, request: ReceivedRequest) -> None:
+        if request.head.method == b"HEAD":
+            connection.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+
+    stage.backend.on_request = refuse
+    return await stage.begin(HEAD, State.EXPLAINING)
 
 
 async def _judging(stage: Stage) -> FaultyClient:
@@ -446,6 +475,10 @@ STATES = {
     "AWAITING": StateRow(_awaiting, FIRST_BYTE),
     "AWAITING, more is asked": StateRow(_awaiting_with_more_requests, SEVERAL, unread_seconds=2 * TIMES.idle),
     "AWAITING after an upload": StateRow(_awaiting_after_an_upload, FIRST_BYTE),
+    # What is lost with its connection is sent again.
+    "MEASURING": StateRow(_measuring, 2 * FIRST_BYTE, {"profile": PROFILES["ceph-rgw"], "conditions": "check"}),
+    "DELETING": StateRow(_deleting, 2 * FIRST_BYTE, {"profile": PROFILES["walrus-3.4"], "signature": "v2"}),
+    "EXPLAINING": StateRow(_explaining, 2 * FIRST_BYTE),
     "JUDGING": StateRow(_judging, LIMITS.idle_time),
     "RELAYING": StateRow(_relaying, LIMITS.idle_time),
     "RELAYING to who reads nothing": StateRow(_relaying_to_who_reads_nothing, 2 * TIMES.idle),
@@ -501,6 +534,9 @@ OF_THE_BACKEND = (
     "AWAITING a connection",
     "AWAITING",
     "AWAITING after an upload",
+    "MEASURING",
+    "DELETING",
+    "EXPLAINING",
     "JUDGING",
     "RELAYING",
     "RELAYING to who reads nothing",
@@ -541,7 +577,7 @@ async def test_a_loss(
     client = await row.come(stage)
     LOSSES[loss](stage, client)
     requests_ended, all_ended = await stage.end()
-    used = stage.harness.proxy.budgets.used
+    used = stage.harness.proxy.context.budgets.used
     await stage.harness.close()
     timers = stage.clock.getDelayedCalls()
     error_log.flush()
@@ -722,7 +758,7 @@ async def test_a_lookup_that_does_not_end_well(who: str, end: str, error_log: Er
     if who == "source":
         stage.silence_source()
     else:
-        stage.harness.proxy.authorizer = stage  # type: ignore[assignment]
+        stage.harness.proxy.context.authorizer = stage  # type: ignore[assignment]
     # One that goes on when it is cancelled.
     stage.prepare = lambda asked: asked.addErrback(go_on) if end == "silence" else asked
     client = await stage.connect()
@@ -737,7 +773,7 @@ async def test_a_lookup_that_does_not_end_well(who: str, end: str, error_log: Er
     for deferred in late:
         deferred.callback(next(iter(stage.harness.credentials.values())) if who == "source" else None)
     await turns(10)
-    used = stage.harness.proxy.budgets.used["requests"]
+    used = stage.harness.proxy.context.budgets.used["requests"]
     await stage.harness.close()
     error_log.flush()
 

@@ -1409,7 +1409,7 @@ async def test_a_storage_that_is_lost_in_white_space(
     assert (answered.status, count, record.status) == (200, 1, 200)
     assert (found(answered, "Code"), record.error_code) == ([expected], expected)
     assert re.findall("<RequestId>(.*?)<", answered.body.decode()) == [answered.header("x-amz-request-id")]
-    assert kept.harness.proxy.counts.aborted == aborted
+    assert kept.harness.proxy.context.counts.aborted == aborted
 
 
 def is_waiting(clock: Clock) -> bool:
@@ -1506,7 +1506,7 @@ async def test_a_source_that_is_lost_in_white_space(tmp_path: Path) -> None:
     assert found(listed, "PartNumber") == []
     (record,) = [one for one in kept.harness.records if one.operation is UPLOAD_PART_COPY]
     assert (record.status, record.error_code) == (200, "InternalError")
-    assert kept.harness.proxy.counts.aborted == {"backend_lost": 1}
+    assert kept.harness.proxy.context.counts.aborted == {"backend_lost": 1}
 
 
 @pytest_twisted.ensureDeferred
@@ -1530,7 +1530,7 @@ async def test_a_client_that_leaves_a_copy(tmp_path: Path) -> None:
         await kept.ask("DELETE", f"/b/k?uploadId={upload_id}")
         await until(lambda: kept.is_empty)
 
-    assert kept.harness.proxy.counts.aborted["client_left"] == 1
+    assert kept.harness.proxy.context.counts.aborted["client_left"] == 1
 
 
 @pytest.mark.parametrize("is_waiting", [False, True], ids=["before-an-answer", "in-white-space"])
@@ -1718,8 +1718,8 @@ async def test_an_object_that_is_too_large(tmp_path: Path) -> None:
         target = f"/b/k?partNumber=3&uploadId={upload_id}"
         part = await kept.ask("PUT", target, b"z" * (6 * MIB + 1))
         await kept.ask("PUT", "/b/source", b"s" * 1000)
-        settings = kept.harness.proxy.settings
-        kept.harness.proxy.settings = replace(settings, body_limits=BodyLimits(object_size=999))
+        settings = kept.harness.proxy.context.settings
+        kept.harness.proxy.context.settings = replace(settings, body_limits=BodyLimits(object_size=999))
         copied = await kept.ask("PUT", target, x_amz_copy_source="/b/source")
         stored = kept.stored()
 

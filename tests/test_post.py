@@ -299,7 +299,7 @@ async def test_a_backend_which_answers_before_it_has_the_file() -> None:
     await harness.close()
 
     assert (answer.status, element(answer.body, "Code")) == (500, "InternalError")
-    assert harness.proxy.counts.committed_early == 1
+    assert harness.proxy.context.counts.committed_early == 1
 
 
 @pytest_twisted.ensureDeferred
@@ -510,7 +510,7 @@ async def test_fields_take_no_longer_than_a_head(place: str, is_tls: bool) -> No
     assert answer.header("Connection") == "close"
     assert 29 <= taken <= 32
     assert harness.backend.connections == []
-    assert harness.proxy.counts.aborted == {"client_too_slow": 1}
+    assert harness.proxy.context.counts.aborted == {"client_too_slow": 1}
 
 
 @KINDS

@@ -94,7 +94,7 @@ async def test_a_fault_of_ours(error_log: ErrorLog) -> None:
     def choose(*given: object) -> Any:
         raise LookupError("the-secret")
 
-    harness.proxy.choose_backend = choose
+    harness.proxy.context.choose_backend = choose
 
     assert await ask(harness) == (500, "InternalError", 0)
     assert len(error_log.flush()) == 1
@@ -194,7 +194,7 @@ async def test_a_process_that_ends_takes_no_new_request() -> None:
     Its client asks again, and finds another.
     """
     harness = Harness()
-    harness.proxy.is_draining = True
+    harness.proxy.context.is_draining = True
 
     assert await ask(harness) == (503, "SlowDown", 0)
 
@@ -209,5 +209,5 @@ async def test_what_a_request_had_is_given_back() -> None:
         answer = await harness.request(GET)
         assert answer.status == 200
         await turns(3)
-        assert harness.proxy.budgets.used["requests"] == 0
+        assert harness.proxy.context.budgets.used["requests"] == 0
     await harness.close()

@@ -94,7 +94,8 @@ async def test_a_slow_backend_paces_the_disk() -> None:
     await until(lambda: harness.backend.connections and harness.backend.connections[0].received_size)
     await turns(500)
     (running,) = harness.proxy._running
-    upload = running._upload
+    assert running._transfer is not None
+    upload = running._transfer._asking.upload
     assert upload is not None
     assert upload.size < 3 << 20
 

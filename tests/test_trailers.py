@@ -463,7 +463,7 @@ async def test_an_early_success_is_never_believed() -> None:
 
     assert answer is not None
     assert answer.status == 500
-    assert harness.proxy.counts.committed_early == 1
+    assert harness.proxy.context.counts.committed_early == 1
     assert backend.requests == []
 
 

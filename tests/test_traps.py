@@ -24,7 +24,7 @@ from s3proxy.backend.request import BackendLimits, BackendRequest
 from s3proxy.backend.response import BackendResponse
 from s3proxy.backend.upload import Upload
 from s3proxy.body.guard import GuardedBody
-from s3proxy.exchange.proxy import ProxiedExchange
+from s3proxy.exchange.exchange import Exchange
 from s3proxy.forwarding.onward import Onward
 from s3proxy.frontend.request import S3Request
 from s3proxy.frontend.resource import S3Resource
@@ -416,7 +416,7 @@ async def test_headers_pass_in_order_and_the_rest_is_dropped() -> None:
         b"Cache-Control",
         b"Range",
     ]
-    assert harness.proxy.counts.dropped_headers == 3
+    assert harness.proxy.context.counts.dropped_headers == 3
 
 
 @pytest_twisted.ensureDeferred
@@ -566,7 +566,7 @@ def everything_of_a_request() -> list[object]:
     """
     Return what lives only as long as a request.
     """
-    kinds = (ProxiedExchange, Onward, S3Request, BackendRequest, BackendResponse, Upload, GuardedBody)
+    kinds = (Exchange, Onward, S3Request, BackendRequest, BackendResponse, Upload, GuardedBody)
     return [held for held in gc.get_objects() if isinstance(held, kinds)]
 
 

@@ -315,7 +315,7 @@ async def test_f7_a_fault_that_is_answered_200_is_none(operation: str, profile: 
 
     assert answer.status == 500
     assert method == "HEAD" or element(answer.body, "Code") == "InternalError"
-    disbelieved = answer.harness.proxy.counts.disbelieved
+    disbelieved = answer.harness.proxy.context.counts.disbelieved
     assert disbelieved.total() == 1
     assert answer.harness.records[0].error_code == "InternalError"
 
@@ -330,7 +330,7 @@ async def test_f7_a_bucket_with_a_fault_is_not_there(profile: str) -> None:
     told = await ask(fault, "HEAD", BUCKET, profile=profile)
     there = await ask(response("200 OK", b""), "HEAD", BUCKET, profile=profile)
 
-    assert (told.status, told.harness.proxy.counts.disbelieved) == (500, {"document": 1})
+    assert (told.status, told.harness.proxy.context.counts.disbelieved) == (500, {"document": 1})
     assert there.status == 200
 
 
@@ -487,7 +487,7 @@ async def test_f7_an_object_without_an_entity_tag_is_not_stored(headers: tuple[s
 
     for answer in (put, part):
         assert (answer.status, element(answer.body, "Code")) == (500, "InternalError")
-        assert answer.harness.proxy.counts.disbelieved == {"etag": 1}
+        assert answer.harness.proxy.context.counts.disbelieved == {"etag": 1}
 
 
 @pytest.mark.parametrize(
@@ -547,7 +547,7 @@ async def test_f4_an_object_with_the_md5_of_another_is_lost(profile: str, target
     stored = await ask(right, "PUT", **options)
 
     assert (lost.status, element(lost.body, "Code")) == (500, "InternalError")
-    assert lost.harness.proxy.counts.disbelieved == {"md5": 1}
+    assert lost.harness.proxy.context.counts.disbelieved == {"md5": 1}
     # S3 answers no document here.
     assert (stored.status, stored.body, stored.header("Content-Type")) == (200, b"", None)
     assert stored.header("ETag") == f'"{hashlib.md5(body).hexdigest()}"'
@@ -563,7 +563,7 @@ async def test_f4_the_md5_that_a_client_sends_is_compared(profile: str) -> None:
     lost = await ask(vector("put-of-other-bytes"), "PUT", body=BODY * 2, profile=profile)
     told = await ask(vector("put-of-other-bytes"), "PUT", body=BODY, profile=profile, content_md5=content_md5)
 
-    assert (told.status, told.harness.proxy.counts.disbelieved) == (500, {"md5": 1})
+    assert (told.status, told.harness.proxy.context.counts.disbelieved) == (500, {"md5": 1})
     assert lost.status == (200 if profile == "osg-4.3" else 500)
 
 

@@ -232,7 +232,7 @@ class Sent:
         self.answer = answer
         self.requests = [received.head for received in harness.backend.requests]
         self.bodies = [received.body for received in harness.backend.requests]
-        self.counts = harness.proxy.counts
+        self.counts = harness.proxy.context.counts
         self.records = harness.records
 
     @property
@@ -939,7 +939,7 @@ async def test_a_refused_size_is_no_fault_of_the_storage() -> None:
 
     assert answer is not None
     assert (answer.status, read.counts.aborted) == (400, {})
-    assert (harness.backend.requests, harness.proxy.counts.aborted) == ([], {})
+    assert (harness.backend.requests, harness.proxy.context.counts.aborted) == ([], {})
 
 
 def test_errors_say_what_is_too_large() -> None:

@@ -32,8 +32,6 @@ class FormIntake:
     Attributes:
         reader: Takes the request's body.
         form: Its fields, once they are complete.
-        fields_read_at: When they were, aware, UTC: they hold the signature and its policy, so this is the moment at
-            which both are judged. A file may take longer.
 
     Raises:
         MissingContentLength: It does not say how long it is.
@@ -62,7 +60,6 @@ class FormIntake:
         self._fields = FieldsDecoder(self._boundary)
         self._size_ranges: tuple[SizeRange, ...] = ()
         self.form: Form = self._fields.form
-        self.fields_read_at: datetime | None = None
         self.reader = FormReader(self._fields, fields_read, refused)
 
     @property

@@ -9,7 +9,7 @@ from typing import Protocol
 from s3proxy.backend.agent import BackendAgent
 from s3proxy.backend.pool import Pool
 from s3proxy.daemon.generation import Generation
-from s3proxy.exchange.proxy import ProxyCounts
+from s3proxy.exchange.context import ProxyCounts
 from s3proxy.frontend.admission import ConnectionLimit
 from s3proxy.frontend.hold import Hold
 from s3proxy.frontend.site import S3Site

@@ -21,7 +21,8 @@ from s3proxy.configuration.tables import Faults
 from s3proxy.credentials.file import BUDGET_OPTIONS, FileCredentialStore
 from s3proxy.daemon.backends import CannotStart, make_backend, make_backend_key
 from s3proxy.exchange.budget import Budgets
-from s3proxy.exchange.proxy import Proxy, ProxyCounts, ProxySettings
+from s3proxy.exchange.context import ProxyContext, ProxyCounts, ProxySettings
+from s3proxy.exchange.proxy import Proxy
 from s3proxy.exchange.replay import ReplayWindow
 from s3proxy.exchange.routing import Routing
 from s3proxy.frontend.site import make_request_id
@@ -123,7 +124,7 @@ class Generation:
         if multipart_directory is not None:
             self.multipart = self._open_multipart(multipart_directory, former)
         for proxy in self.proxies:
-            proxy.multipart = self.multipart
+            proxy.context.multipart = self.multipart
 
     def _open_multipart(self, directory: Path, former: Generation | None) -> MultipartUploads:
         settings = self.settings
@@ -171,35 +172,37 @@ class Generation:
         """
         settings = self.settings
         proxy = Proxy(
-            ProxySettings(
-                realm=Realm(
-                    regions=tuple(region.encode() for region in (listener.region, *listener.accepted_regions)),
-                    domains=tuple(domain.encode() for domain in listener.domains),
-                    refused=frozenset(listener.refuse),
-                    anonymous=Anonymous(settings.anonymous.allow, settings.anonymous.signed_buckets),
-                    known_tokens=self.credentials.session_tokens,
+            ProxyContext(
+                ProxySettings(
+                    realm=Realm(
+                        regions=tuple(region.encode() for region in (listener.region, *listener.accepted_regions)),
+                        domains=tuple(domain.encode() for domain in listener.domains),
+                        refused=frozenset(listener.refuse),
+                        anonymous=Anonymous(settings.anonymous.allow, settings.anonymous.signed_buckets),
+                        known_tokens=self.credentials.session_tokens,
+                    ),
+                    body_limits=BodyLimits(
+                        small_body=settings.limits.small_body,
+                        document=settings.limits.xml_body,
+                        object_size=settings.limits.object_size,
+                        spools_unknown_length=settings.limits.unknown_length == "spool",
+                        streams_forms=listener.post == "stream",
+                    ),
+                    host_id=settings.server.host_id,
+                    lookup_time=settings.times.lookup,
+                    replay_window=self.replay_window,
                 ),
-                body_limits=BodyLimits(
-                    small_body=settings.limits.small_body,
-                    document=settings.limits.xml_body,
-                    object_size=settings.limits.object_size,
-                    spools_unknown_length=settings.limits.unknown_length == "spool",
-                    streams_forms=listener.post == "stream",
-                ),
-                host_id=settings.server.host_id,
-                lookup_time=settings.times.lookup,
-                replay_window=self.replay_window,
-            ),
-            self.credentials,
-            self.routing.choose,
-            wall_clock=utc_now,
-            clock=self._reactor.seconds,
-            make_request_id=make_request_id,
-            log_access=self._log_access,
-            spool=self.spool,
-            budgets=self.budgets,
-            counts=self._counts,
-            multipart=self.multipart,
+                self.credentials,
+                self.routing.choose,
+                wall_clock=utc_now,
+                clock=self._reactor.seconds,
+                make_request_id=make_request_id,
+                log_access=self._log_access,
+                spool=self.spool,
+                budgets=self.budgets,
+                counts=self._counts,
+                multipart=self.multipart,
+            )
         )
         self.proxies.append(proxy)
         return proxy

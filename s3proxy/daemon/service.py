@@ -24,7 +24,7 @@ from s3proxy.daemon.gauges import measure
 from s3proxy.daemon.generation import Generation, claim_directory, utc_now
 from s3proxy.daemon.listening import ADMIN, CannotListen, Sockets
 from s3proxy.daemon.process import prepare_process, stop_once
-from s3proxy.exchange.proxy import ProxyCounts
+from s3proxy.exchange.context import ProxyCounts
 from s3proxy.frontend.admission import ConnectionLimit, most_connections
 from s3proxy.frontend.balance import Balance
 from s3proxy.frontend.peers import Peers, Trust

@@ -45,7 +45,7 @@ from s3proxy.daemon.worker import (
     listening_environment,
     start_message,
 )
-from s3proxy.exchange.proxy import ProxyCounts
+from s3proxy.exchange.context import ProxyCounts
 from s3proxy.frontend.balance import SharedCounts
 from s3proxy.multipart.directory import DirectoryClaim
 from s3proxy.telemetry.admin import AdminSite

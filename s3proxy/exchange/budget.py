@@ -88,12 +88,13 @@ class Ticket:
         reserved_memory: Bytes of its key's memory that it has, whether or not they have come.
     """
 
-    __slots__ = ("_budgets", "_holders", "_taken", "reserved_memory", "waiting")
+    __slots__ = ("_budgets", "_holders", "_pace", "_taken", "reserved_memory", "waiting")
 
     def __init__(self, budgets: Budgets, holders: tuple[_Holder, ...]) -> None:
         self._budgets = budgets
         self._holders = holders
         self._taken: list[tuple[Slots, int]] = []
+        self._pace: Pace | None = None
         self.waiting: Deferred[None] | None = None
         self.reserved_memory = 0
         for holder in holders:
@@ -137,6 +138,7 @@ class Ticket:
         """
         Give everything back; it may come twice.
         """
+        self._end_pace()
         taken, self._taken = self._taken, []
         for slots, amount in taken:
             slots.give_back(amount)
@@ -146,10 +148,24 @@ class Ticket:
 
     def pace(self, pause: Callable[[], None], resume: Callable[[], None]) -> Pace | None:
         """
-        Make what paces the bytes of one side; None where they are not counted.
+        Make what paces the bytes of one side, in the place of the other's; None where they are not counted.
         """
+        self._end_pace()
         rates = [holder.bytes_per_second for holder in self._holders if holder.limits.bytes_per_second]
-        return Pace(rates, self._budgets.reactor, pause, resume) if rates else None
+        self._pace = Pace(rates, self._budgets.reactor, pause, resume) if rates else None
+        return self._pace
+
+    @property
+    def is_paced(self) -> bool:
+        """
+        Whether somebody's bytes are paced.
+        """
+        return self._pace is not None
+
+    def _end_pace(self) -> None:
+        pace, self._pace = self._pace, None
+        if pace is not None:
+            pace.stop()
 
 
 class HeldMemory:

@@ -1,17 +1,20 @@
 """
 The life of one request, told as a table: in this state, after this event, do that.
 
-An exchange decides; `s3proxy.exchange.proxy` carries out. No octet of a body passes through here, and nothing waits.
+The machine decides; `s3proxy.exchange.exchange` carries out. No octet of a body passes through here, and nothing waits.
 
 ::
 
-    LOOKING_UP ──► HOLDING ──► AWAITING ──► RELAYING ──► ENDED
-         └───────► SENDING ──────┘ └──► JUDGING ──┘
+    LOOKING_UP ──► HOLDING ──► MEASURING ──► AWAITING ──────► RELAYING ──► ENDED
+         │             └─────► DELETING ────┤ │  └► JUDGING ──┘
+         └───────► SENDING ─────────────────┘ └► EXPLAINING
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import auto
+from typing import Any, Protocol
 
 from s3proxy.s3.errors import S3Error
 from s3proxy.s3.identity_enum import IdentityEnum
@@ -32,8 +35,14 @@ class State(IdentityEnum):
     "the rest of a body which is verified whole before a backend hears of it"
     SENDING = auto()
     "the rest of a body which is verified while it streams; its last octets are withheld"
+    MEASURING = auto()
+    "the answer to HEAD, which decides about a request: what an object is, or whether conditions hold"
+    DELETING = auto()
+    "the answers to many requests, each of which deletes one object of a document"
     AWAITING = auto()
     "the backend's answer: all octets were verified and may be with the backend"
+    EXPLAINING = auto()
+    "the answer to a GET: the one to HEAD refused, and did not say why"
     JUDGING = auto()
     "the document of an answer which may speak of our own signature, or must be edited"
     RELAYING = auto()
@@ -65,6 +74,12 @@ class Event(IdentityEnum):
     "the whole body arrived, and everything claimed of it holds"
     VERIFIED_ON_DISK = auto()
     "the same, of a body which was too large to be held in memory"
+    MUST_MEASURE = auto()
+    "all of the request is verified, and what the backend has decides about it"
+    MUST_DELETE_EACH = auto()
+    "all of the request is verified, and its objects are to be deleted one by one"
+    MEASURED = auto()
+    "what the backend has is known, and the request may be sent"
     ANSWERED_BELOW_400 = auto()
     "the backend's final head claims success, or points elsewhere"
     ANSWERED_FROM_400 = auto()
@@ -110,6 +125,10 @@ class Action(IdentityEnum):
     "say that the body is complete"
     SEND = auto()
     "sign the head and send it with the body which was held"
+    MEASURE = auto()
+    "ask by HEAD what decides about the request"
+    DELETE_EACH = auto()
+    "send a request for each object that a document names"
     STOP_BODY = auto()
     "take no more of the client's body"
     READ_ANSWER = auto()
@@ -140,9 +159,27 @@ _E = Event
 _A = Action
 _IGNORE: tuple[Action, ...] = ()
 
+_ANSWERS: dict[Event, Step] = {
+    _E.ANSWERED_BELOW_400: (State.RELAYING, (_A.RELAY,)),
+    _E.ANSWERED_FROM_400: (State.RELAYING, (_A.RELAY,)),
+    _E.ANSWER_NEEDS_READING: (State.JUDGING, (_A.READ_ANSWER,)),
+}
+"""
+What an answer leads to, once all octets were verified.
+"""
+
+_ENDS: dict[Event, Step] = {
+    _E.BACKEND_FAILED: (State.ENDED, (_A.ABORT_BACKEND, _A.RESPOND, _A.RELEASE)),
+    _E.CLIENT_GONE: (State.ENDED, (_A.ABORT_BACKEND, _A.RELEASE)),
+}
+"""
+What ends an exchange whose client has nothing of an answer yet.
+"""
+
 _ROWS: dict[State, dict[Event, Step]] = {
     State.LOOKING_UP: {
         _E.AUTHENTICATED_WITHOUT_BODY: (State.AWAITING, (_A.SEND,)),
+        _E.MUST_MEASURE: (State.MEASURING, (_A.MEASURE,)),
         _E.AUTHENTICATED_TO_HOLD: (State.HOLDING, (_A.RECEIVE_BODY,)),
         _E.AUTHENTICATED_TO_STREAM: (State.SENDING, (_A.OPEN_UPLOAD, _A.RECEIVE_BODY)),
         _E.FORM_BEGAN: (State.READING_FORM, (_A.READ_FIELDS,)),
@@ -162,6 +199,8 @@ _ROWS: dict[State, dict[Event, Step]] = {
     },
     State.HOLDING: {
         _E.VERIFIED: (State.AWAITING, (_A.SEND,)),
+        _E.MUST_MEASURE: (State.MEASURING, (_A.MEASURE,)),
+        _E.MUST_DELETE_EACH: (State.DELETING, (_A.DELETE_EACH,)),
         _E.VERIFIED_ON_DISK: (State.SENDING, (_A.OPEN_UPLOAD, _A.SEND_FROM_DISK)),
         _E.REFUSED: (State.ENDED, (_A.STOP_BODY, _A.RESPOND, _A.RELEASE)),
         _E.CLIENT_GONE: (State.ENDED, (_A.STOP_BODY, _A.RELEASE)),
@@ -176,22 +215,28 @@ _ROWS: dict[State, dict[Event, Step]] = {
         _E.BACKEND_FAILED: (State.ENDED, (_A.STOP_BODY, _A.ABORT_BACKEND, _A.RESPOND, _A.RELEASE)),
         _E.CLIENT_GONE: (State.ENDED, (_A.STOP_BODY, _A.ABORT_BACKEND, _A.RELEASE)),
     },
-    State.AWAITING: {
-        _E.ANSWERED_BELOW_400: (State.RELAYING, (_A.RELAY,)),
-        _E.ANSWERED_FROM_400: (State.RELAYING, (_A.RELAY,)),
-        _E.ANSWER_NEEDS_READING: (State.JUDGING, (_A.READ_ANSWER,)),
-        _E.ANSWER_UNEXPLAINED: (State.AWAITING, (_A.ASK_WHY,)),
-        _E.REFUSED_HERE: (State.ENDED, (_A.ABORT_BACKEND, _A.RESPOND, _A.RELEASE)),
-        _E.BACKEND_FAILED: (State.ENDED, (_A.ABORT_BACKEND, _A.RESPOND, _A.RELEASE)),
-        _E.CLIENT_GONE: (State.ENDED, (_A.ABORT_BACKEND, _A.RELEASE)),
+    State.MEASURING: {
+        _E.MUST_MEASURE: (State.MEASURING, (_A.MEASURE,)),
+        _E.MEASURED: (State.AWAITING, (_A.SEND,)),
+        **_ANSWERS,
+        **_ENDS,
+        # What was asked says that the request is not to be sent: nothing has failed.
+        _E.REFUSED: (State.ENDED, (_A.ABORT_BACKEND, _A.RESPOND, _A.RELEASE)),
     },
+    State.DELETING: {**_ANSWERS, **_ENDS},
+    State.AWAITING: {
+        **_ANSWERS,
+        _E.ANSWER_UNEXPLAINED: (State.EXPLAINING, (_A.ASK_WHY,)),
+        _E.REFUSED_HERE: (State.ENDED, (_A.ABORT_BACKEND, _A.RESPOND, _A.RELEASE)),
+        **_ENDS,
+    },
+    State.EXPLAINING: {**_ANSWERS, **_ENDS},
     State.JUDGING: {
         _E.ANSWER_BEGAN: (State.RELAYING, (_A.RELAY_EARLY,)),
         _E.ANSWER_ACQUITS_US: (State.RELAYING, (_A.RELAY,)),
         _E.ANSWER_CONTINUES: (State.AWAITING, (_A.ASK_ON,)),
         _E.ANSWER_BLAMES_US: (State.ENDED, (_A.ABORT_BACKEND, _A.RESPOND, _A.RELEASE)),
-        _E.BACKEND_FAILED: (State.ENDED, (_A.ABORT_BACKEND, _A.RESPOND, _A.RELEASE)),
-        _E.CLIENT_GONE: (State.ENDED, (_A.ABORT_BACKEND, _A.RELEASE)),
+        **_ENDS,
     },
     State.RELAYING: {
         _E.ANSWER_ENDED: (State.ENDED, (_A.FINISH, _A.RELEASE)),
@@ -209,9 +254,9 @@ Every state with every event. An event without a row of its own came too late to
 """
 
 
-class Exchange:
+class Machine:
     """
-    One request and its answer.
+    One request on its way through the table.
 
     Attributes:
         error: What the client is to read, once an event has brought a refusal.
@@ -235,3 +280,25 @@ class Exchange:
             self.error = error
         self.state = state
         return actions
+
+
+class EventReceiver(Protocol):
+    """
+    What each stage of a request tells: a `s3proxy.exchange.exchange.Exchange`.
+    """
+
+    @property
+    def state(self) -> State:
+        """
+        What the request waits for.
+        """
+
+    def receive(self, event: Event, error: S3Error | None = None) -> None:
+        """
+        Know what has happened, and do what is due.
+        """
+
+    def guarded(self, step: Callable[..., None], *arguments: Any) -> None:
+        """
+        Take a step, and turn whatever it raises into what the client reads.
+        """

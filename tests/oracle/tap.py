@@ -373,8 +373,8 @@ def _begun(channel: Any, claimed: Any) -> Owner:
     return Owner(client)
 
 
-def _patch_proxy(module: ModuleType) -> None:
-    begin = module.Proxy.__init__
+def _patch_context(module: ModuleType) -> None:
+    begin = module.ProxyContext.__init__
 
     @functools.wraps(begin)
     def tapped_begin(self: Any, *arguments: Any, **named: Any) -> None:
@@ -393,14 +393,17 @@ def _patch_proxy(module: ModuleType) -> None:
 
         self.choose_backend = tapped_choose
 
-    module.Proxy.__init__ = tapped_begin
-    exchange = module.ProxiedExchange
+    module.ProxyContext.__init__ = tapped_begin
+
+
+def _patch_exchange(module: ModuleType) -> None:
+    exchange = module.Exchange
     start = exchange.__init__
 
     @functools.wraps(start)
-    def tapped_start(self: Any, proxy: Any, request: Any) -> None:
+    def tapped_start(self: Any, context: Any, request: Any, ended: Any) -> None:
         self.oracle = getattr(request, "oracle", None) or Owner(None, "no request was seen")
-        start(self, proxy, request)
+        start(self, context, request, ended)
 
     for name, function in list(vars(exchange).items()):
         if isinstance(function, FunctionType) and name != "__init__":
@@ -460,7 +463,8 @@ PATCHES: dict[str, Callable[[ModuleType], None]] = {
     "s3proxy.backend.agent": _patch_agent,
     "s3proxy.frontend.channel": _patch_channel,
     "s3proxy.frontend.request": _patch_request,
-    "s3proxy.exchange.proxy": _patch_proxy,
+    "s3proxy.exchange.context": _patch_context,
+    "s3proxy.exchange.exchange": _patch_exchange,
 }
 
 

@@ -19,7 +19,8 @@ _MODULES = frozenset(
         "s3proxy.backend.connection",
         "s3proxy.frontend.channel",
         "s3proxy.frontend.request",
-        "s3proxy.exchange.proxy",
+        "s3proxy.exchange.context",
+        "s3proxy.exchange.exchange",
     }
 )
 

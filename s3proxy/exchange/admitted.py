@@ -1,0 +1,102 @@
+"""
+A request whose client is known, and that may be carried out: all that was decided about it before its body.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from s3proxy.authentication.verdict import Authenticated
+from s3proxy.backend.backend import Backend
+from s3proxy.backend.request import BackendRequest
+from s3proxy.body.plan import BodyPlan
+from s3proxy.exchange.budget import Budgets, HeldMemory, Ticket
+from s3proxy.forwarding.onward import Onward
+from s3proxy.mending.mending import Mending
+from s3proxy.multipart.operations import MultipartRequest
+from s3proxy.s3.address import Address
+from s3proxy.s3.head import ResponseHead
+from s3proxy.s3.operation import Operation
+
+
+@dataclass(slots=True)
+class Admitted:
+    """
+    One request, admitted.
+
+    Attributes:
+        authenticated: Who sent it.
+        address: What it is about.
+        backend: Where it goes.
+        plan: How its body is taken.
+        ticket: What it has of the budgets; None where nothing that it needs is bounded.
+        onward: Makes the requests which the backend gets.
+        mending: What the backend's answer needs; None where it is as S3's.
+        multipart: Carries it out in the backend's place; None where the backend does.
+        memory: Counts its bytes in memory; None where there are none yet, or nobody bounds them.
+    """
+
+    authenticated: Authenticated
+    address: Address
+    operation: Operation
+    backend: Backend
+    plan: BodyPlan
+    ticket: Ticket | None
+    onward: Onward
+    mending: Mending | None
+    multipart: MultipartRequest | None
+    memory: HeldMemory | None = field(default=None, init=False)
+
+    def hold_memory(self, budgets: Budgets) -> HeldMemory | None:
+        """
+        Return what counts its bytes in memory, from now on.
+        """
+        if self.memory is None:
+            authenticated = self.authenticated
+            self.memory = budgets.hold(authenticated.access_key_id, authenticated.credential.budget, self.ticket)
+        return self.memory
+
+    @property
+    def is_paced(self) -> bool:
+        """
+        Whether its bytes are paced.
+        """
+        return self.ticket is not None and self.ticket.is_paced
+
+    @property
+    def must_measure(self) -> bool:
+        """
+        Whether what the backend has decides about the request, and must be asked first.
+        """
+        if self.multipart is not None:
+            return False
+        return (self.mending is not None and self.mending.must_measure) or self.onward.must_check
+
+    def measuring(self, now: datetime) -> BackendRequest:
+        """
+        Make the request that asks for it.
+        """
+        measures = self.mending is not None and self.mending.must_measure
+        return self.onward.measuring(now) if measures else self.onward.checking(now)
+
+    def know_measure(self, answer: ResponseHead, now: datetime) -> None:
+        """
+        Judge the request by the answer.
+
+        Raises:
+            S3Error: It is not to be sent, and this is why.
+        """
+        if self.mending is not None and self.mending.must_measure:
+            self.onward.measured(answer)
+        else:
+            self.onward.checked(answer, now)
+
+    def release(self) -> None:
+        """
+        Give back what it has of the budgets and of the disk. Its memory may be in use until the client has its answer.
+        """
+        if self.multipart is not None:
+            self.multipart.discard()
+        if self.ticket is not None:
+            self.ticket.release()

@@ -1,0 +1,509 @@
+"""
+Give a backend's answer to the client: read, judged and mended where that is needed, else as it comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+from twisted.internet.interfaces import IPushProducer
+from twisted.python.failure import Failure
+
+from s3proxy.backend.relay import DocumentReader, LateDocument, ResponseRelay
+from s3proxy.backend.response import BackendResponse
+from s3proxy.exchange.admitted import Admitted
+from s3proxy.exchange.context import ProxyContext
+from s3proxy.exchange.machine import Event, EventReceiver, State
+from s3proxy.exchange.record import Record
+from s3proxy.frontend.forwarded import Origin
+from s3proxy.postobject.form import Form
+from s3proxy.postobject.upload import form_answer, form_fields
+from s3proxy.resign.answer import (
+    JUDGED_STATUSES,
+    MAX_SIZES,
+    AnswerUse,
+    answer_headers,
+    answer_use,
+    edit_document,
+    edited_document,
+    is_coded,
+    may_fail_late,
+    not_modified_headers,
+    read_content,
+    read_headers,
+)
+from s3proxy.resign.error_documents import ERROR_ROOTS, blames_our_signature, error_code, public_error, read_error
+from s3proxy.resign.public_name import PublicName, add_region
+from s3proxy.s3.classification import is_head_bucket
+from s3proxy.s3.date import format_rfc1123
+from s3proxy.s3.errors import InternalError, SlowDown
+from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead
+from s3proxy.s3.operation import BodyUse
+from s3proxy.transport.deadline import Deadline
+from s3proxy.transport.writer import DirectWriter
+
+EARLY_TIME = 1.0
+"""
+Seconds after its head that a document is awaited before its client gets the head: the backend works, and the client
+must not take us for dead.
+"""
+
+
+class AnsweredRequest(Protocol):
+    """
+    Where an answer goes: a `s3proxy.frontend.request.S3Request`.
+    """
+
+    head: RequestHead
+    origin: Origin
+
+    @property
+    def writer(self) -> DirectWriter: ...
+
+    def make_head(self, status: int, reason: bytes, headers: HeaderList) -> bytes: ...
+
+    def write_answer(self, status: int, reason: bytes, headers: HeaderList, content: bytes = b"") -> None: ...
+
+    def answer_from(self, producer: IPushProducer) -> None: ...
+
+    def when_answer_sent(self, sent: Callable[[], None]) -> None: ...
+
+
+class _BlamesUsError(Exception):
+    """
+    A backend's error is about the signature which we sent.
+    """
+
+
+class Answering:
+    """
+    The answer to one admitted request.
+
+    Args:
+        form: Which the request was made of; None where it was none.
+        checksums: Returns those which hold of the client's body, as headers.
+        exchange: Told what became of the answer.
+    """
+
+    __slots__ = (
+        "_admitted",
+        "_checksums",
+        "_context",
+        "_document",
+        "_early_deadline",
+        "_exchange",
+        "_form",
+        "_mending",
+        "_reader",
+        "_record",
+        "_relay",
+        "_request",
+        "_response",
+        "_unexplained",
+        "_use",
+    )
+
+    def __init__(
+        self,
+        context: ProxyContext,
+        request: AnsweredRequest,
+        admitted: Admitted,
+        form: Form | None,
+        checksums: Callable[[], HeaderList],
+        record: Record,
+        exchange: EventReceiver,
+    ) -> None:
+        self._context = context
+        self._request = request
+        self._admitted = admitted
+        self._form = form
+        self._checksums = checksums
+        self._record = record
+        self._exchange = exchange
+        self._mending = admitted.mending
+        self._use = AnswerUse.RELAY
+        self._response: BackendResponse | None = None
+        self._unexplained: BackendResponse | None = None
+        self._reader: DocumentReader | None = None
+        self._document: bytes | None = None
+        self._early_deadline: Deadline | None = None
+        self._relay: ResponseRelay | None = None
+
+    # What came
+
+    def answered(self, response: BackendResponse) -> None:
+        """
+        Know the answer to what the client asked for.
+        """
+        context, record, admitted = self._context, self._record, self._admitted
+        self._take(response)
+        record.answered_at = context.clock()
+        use = answer_use(
+            admitted.onward.head,
+            response.head,
+            names_backend=edited_document(admitted.operation),
+            fails_late=may_fail_late(admitted.operation),
+        )
+        if admitted.multipart is not None and response.request is None:
+            # Our own: it says what it is to say.
+            use, self._mending = AnswerUse.RELAY, None
+            record.object_size = admitted.multipart.object_size
+        if self._mending is not None:
+            use = self._mending.answer_use(response.head, use)
+        self._use = use
+        if response.head.status < 400 and self._exchange.state is State.SENDING:
+            context.counts.committed_early += 1
+            context.log.error(
+                "backend {backend} answered {status} before it had the whole body: {request_id}",
+                backend=record.backend_name,
+                status=response.head.status,
+                request_id=record.request_id,
+            )
+            record.cause = "backend_committed_early"
+            self._exchange.receive(Event.ANSWERED_BELOW_400, InternalError())
+        elif use is AnswerUse.EXPLAIN:
+            self._unexplained = response
+            self._exchange.receive(Event.ANSWER_UNEXPLAINED)
+        elif use is not AnswerUse.RELAY:
+            self._exchange.receive(Event.ANSWER_NEEDS_READING)
+        else:
+            self._exchange.receive(Event.ANSWERED_BELOW_400 if response.head.status < 400 else Event.ANSWERED_FROM_400)
+
+    def explained(self, response: BackendResponse) -> None:
+        """
+        Know the answer that has the document which the one to HEAD has not.
+        """
+        self._take(response)
+        if response.head.status in JUDGED_STATUSES and response.head.content_length != 0:
+            self._use = AnswerUse.JUDGE
+            self._exchange.receive(Event.ANSWER_NEEDS_READING)
+        else:
+            self._exchange.receive(Event.ANSWERED_FROM_400)
+
+    def continued(self, response: BackendResponse) -> None:
+        """
+        Know the next page of a listing.
+        """
+        self._take(response)
+        if response.head.status != 200:
+            # The first page was a success, so this is no refusal of the request.
+            raise InternalError
+        self._exchange.receive(Event.ANSWER_NEEDS_READING)
+
+    def _take(self, response: BackendResponse) -> None:
+        self._response = response
+        self._record.answer = response.head
+
+    @property
+    def _answer(self) -> BackendResponse:
+        """
+        What has come.
+        """
+        response = self._response
+        assert response is not None
+        return response
+
+    # Its document
+
+    def read(self) -> None:
+        """
+        Gather the document, within a bound.
+        """
+        response = self._answer
+        self._reader = reader = DocumentReader(
+            MAX_SIZES[self._use], partial(self._exchange.guarded, self._read), self._hold_memory(response)
+        )
+        if self._may_begin_early(response.head):
+            began = partial(self._exchange.receive, Event.ANSWER_BEGAN)
+            reader.began = began
+            self._early_deadline = deadline = Deadline(self._context.budgets.reactor, began)
+            deadline.set(EARLY_TIME)
+        response.deliver(reader)
+
+    def _hold_memory(self, response: BackendResponse) -> Callable[[int], None] | None:
+        """
+        Return what counts the bytes of the document that are held in memory; None where nobody bounds them.
+        """
+        memory = self._admitted.hold_memory(self._context.budgets)
+        if memory is None:
+            return None
+        memory.bind(response.pauseProducing, response.resumeProducing, self._no_memory)
+        return memory.add
+
+    def _no_memory(self) -> None:
+        self._record.cause = "budget"
+        self._exchange.receive(Event.BACKEND_FAILED, SlowDown())
+
+    def _may_begin_early(self, answer: ResponseHead) -> bool:
+        """
+        Return True if a backend may send the head of this answer long before its document.
+        """
+        # Nothing of a document that is coded can be told before it is complete.
+        return (
+            answer.status == 200
+            and self._admitted.operation.is_slow
+            and self._use in {AnswerUse.EDIT, AnswerUse.WATCH}
+            and not is_coded(answer)
+        )
+
+    def _end_early_deadline(self) -> None:
+        deadline, self._early_deadline = self._early_deadline, None
+        if deadline is not None:
+            deadline.cancel()
+
+    def _read(self, failure: Failure | None) -> None:
+        reader, memory = self._reader, self._admitted.memory
+        if reader is None:
+            # It was given up before: the end of its connection comes later.
+            return
+        self._end_early_deadline()
+        if memory is not None:
+            memory.settle()
+        if failure is not None:
+            self._exchange.receive(Event.BACKEND_FAILED, self._record.error_of_backend(failure))
+            return
+        content = reader.document
+        document = read_content(content, self._answer.head, self._use, is_whole=reader.is_whole)
+        try:
+            self._document = self._edited(document, is_whole=reader.is_whole)
+        except _BlamesUsError:
+            self._exchange.receive(Event.ANSWER_BLAMES_US, InternalError())
+            return
+        if self._mending is not None and self._mending.following:
+            self._reader = self._document = None
+            if memory is not None:
+                memory.count(-len(content))
+            self._exchange.receive(Event.ANSWER_CONTINUES)
+            return
+        self._exchange.receive(Event.ANSWER_ACQUITS_US)
+
+    def _edited(self, document: bytes, *, is_whole: bool = True) -> bytes | None:
+        """
+        Return a document as its client may see it, or None if it may be relayed as it is.
+
+        Raises:
+            _BlamesUsError: It is an error that speaks of our own signature.
+            InternalError: It cannot be read.
+        """
+        use, mending, status = self._use, self._mending, self._answer.head.status
+        # A listing is no error, and long.
+        is_result = use in {AnswerUse.CONVERT, AnswerUse.CHECK}
+        error = read_error(b"" if is_result else document, is_whole=is_whole)
+        is_error = use is AnswerUse.JUDGE or (use is AnswerUse.WATCH and error.root_name in ERROR_ROOTS)
+        if not is_result and blames_our_signature(error):
+            self._tell_of_our_signature(error_code(error))
+            raise _BlamesUsError
+        if not is_whole and mending is not None and mending.replaces_error(status):
+            # Whatever it is, it is no error of S3's.
+            self._answer.abort()
+            document, is_whole = b"", True
+        if not is_whole or (use is AnswerUse.WATCH and not is_error):
+            return None
+        if mending is not None:
+            mended = mending.document(document, status)
+            if mended is not document and is_error:
+                error = read_error(mended)
+            document = mended
+        if use is AnswerUse.EDIT:
+            document = edit_document(document, self.public_name(), self._admitted.onward.completed_etag)
+        elif is_error:
+            document = public_error(error, self.public_name())
+        if status >= 400 or error.root_name == "Error":
+            self._record.error_code = (error_code(error) or b"").decode("ascii") or None
+        return document
+
+    def _tell_of_our_signature(self, code: bytes | None) -> None:
+        key = self._admitted.backend.account.key
+        self._context.log.error(
+            "backend {backend} refused our own signature, of key {key}: {code}: {request_id}",
+            backend=self._record.backend_name,
+            key=key.access_key_id if key is not None else None,
+            code=(code or b"").decode("ascii"),
+            request_id=self._record.request_id,
+        )
+
+    def _edited_late(self, document: bytes) -> bytes:
+        """
+        Do the same for a document whose status went to the client: an error of ours takes the place of what it may not
+        see, as S3's own errors do there.
+        """
+        try:
+            edited = self._edited(document)
+        except (_BlamesUsError, InternalError):
+            text = self._record.write_error(InternalError())
+            return text[text.index(b"<Error>") :]
+        return document if edited is None else edited
+
+    # To the client
+
+    def relay(self) -> None:
+        """
+        Give the answer to the client: what was read and edited at once, anything else as it comes.
+        """
+        if self._unexplained is not None:
+            # What was read only said why; the answer is the one to HEAD.
+            self._answer.abort()
+            self._take(self._unexplained)
+            self._reader = self._document = None
+        response, record = self._answer, self._record
+        status, reason, headers = self._lines(response.head)
+        record.status = status
+        if self._form is not None and 200 <= response.head.status < 300:
+            self._answer_form(self._form, headers)
+            return
+        document = self._document
+        if document is not None:
+            record.sent_size = len(document)
+            self._request.write_answer(status, reason, read_headers(headers), document)
+            self._exchange.receive(Event.ANSWER_ENDED)
+            return
+        cut = self._mending.cut(response.head) if self._mending is not None else None
+        is_chunked = self._frame(headers, status, response, cut)
+        head = self._request.make_head(status, reason, headers)
+        if self._reader is None and response.is_complete and not is_chunked and not self._admitted.is_paced:
+            # All of it came with its head: nothing is left to pace.
+            content = response.take_content()
+            if cut is not None:
+                content = content[cut[0] : cut[1]]
+            record.sent_size = len(content)
+            self._request.writer.writeSequence((head, content))
+            self._exchange.receive(Event.ANSWER_ENDED)
+            return
+        self._begin_relay(head, is_chunked=is_chunked).start(self._reader, cut=cut)
+
+    def relay_early(self) -> None:
+        """
+        Give the client the head and the white space; the document follows once it was read.
+        """
+        reader = self._reader
+        assert reader is not None
+        self._end_early_deadline()
+        self._record.status, reason, headers = self._lines(self._answer.head)
+        headers = read_headers(headers)
+        # Its length is not known before it was edited.
+        is_chunked = self._request.head.version != b"HTTP/1.0"
+        if is_chunked:
+            headers.append((b"Transfer-Encoding", b"chunked"))
+        relay = self._begin_relay(self._request.make_head(self._record.status, reason, headers), is_chunked=is_chunked)
+        judged = ERROR_ROOTS if self._use is AnswerUse.WATCH else None
+        relay.start(reader, document=LateDocument(relay, self._edited_late, judged, MAX_SIZES[self._use]))
+
+    def _begin_relay(self, head: bytes, *, is_chunked: bool) -> ResponseRelay:
+        self._relay = relay = ResponseRelay(
+            self._answer, self._request.writer, head, is_chunked=is_chunked, ended=self._relayed
+        )
+        self._request.answer_from(relay)
+        if self._admitted.ticket is not None:
+            relay.pace = self._admitted.ticket.pace(relay.hold, relay.release)
+        return relay
+
+    def _relayed(self, failure: Failure | None) -> None:
+        if failure is None:
+            self._exchange.receive(Event.ANSWER_ENDED)
+            return
+        response = self._response
+        self._exchange.receive(Event.BACKEND_FAILED, self._record.error_of_backend(failure))
+        if response is not None:
+            # Where it was our reading that failed, the backend still sends.
+            response.abort()
+
+    def _lines(self, answer: ResponseHead) -> tuple[int, bytes, HeaderList]:
+        """
+        Return status, reason and headers of an answer as its client may see them, framing aside.
+        """
+        status, reason, admitted = answer.status, answer.reason, self._admitted
+        name = self.public_name()
+        is_stored = status == 200 and admitted.plan.use is BodyUse.OBJECT
+        headers = answer_headers(answer, name, self._checksums() if is_stored else [])
+        if b"date" not in answer.fields:
+            # Some SDKs set their clock by it (RFC 9110, section 6.6.1).
+            headers.append((b"Date", format_rfc1123(self._context.wall_clock())))
+        if is_head_bucket(admitted.onward.head, admitted.address) and status in {200, 403}:
+            add_region(headers, name)
+        if self._mending is not None:
+            status, reason, headers = self._mending.answer_head(answer, headers)
+            if status == 304 and answer.status != 304:
+                headers = not_modified_headers(headers)
+        return status, reason, headers
+
+    def public_name(self) -> PublicName:
+        """
+        Return how the client addresses what it asked for.
+        """
+        request, admitted, settings = self._request, self._admitted, self._context.settings
+        address = admitted.address
+        return PublicName(
+            request.origin.scheme,
+            request.head.host,
+            settings.realm.regions[0],
+            request.head.raw_path,
+            address.raw_bucket if address.is_virtual_hosted else b"",
+            admitted.backend.hosts,
+            admitted.backend.account.profile.service_path,
+            self._record.request_id.encode(),
+            settings.host_id.encode(),
+        )
+
+    def _answer_form(self, form: Form, passed: HeaderList) -> None:
+        """
+        Tell a browser that its file is stored, as its form wants to hear it.
+        """
+        response, request, address = self._answer, self._request, self._admitted.address
+        # The answer to our PUT has no document, or none that a browser should see.
+        response.abort()
+        base = b"%s://%s%s" % (request.origin.scheme, request.head.host, request.head.raw_path.rstrip(b"/"))
+        location = b"%s/%s" % (base, address.raw_key)
+        etag = response.head.fields.value(b"etag") or b""
+        self._record.status, reason, headers, document = form_answer(form_fields(form), address, location, etag)
+        headers += [header for header in passed if header[0].lower() not in {b"content-type", b"location"}]
+        self._record.sent_size = len(document)
+        request.write_answer(self._record.status, reason, headers, document)
+        self._exchange.receive(Event.ANSWER_ENDED)
+
+    def _frame(self, headers: HeaderList, status: int, response: BackendResponse, cut: tuple[int, int] | None) -> bool:
+        """
+        Add the headers which say where the answer ends; return whether that is in chunked transfer coding.
+
+        Args:
+            cut: What the client gets of it; None for all.
+        """
+        answer = response.head
+        if response.body_length is not None:
+            # To HEAD, and with a backend's 304, the length is of what is not sent.
+            if cut is not None:
+                headers.append((b"Content-Length", b"%d" % (cut[1] - cut[0])))
+            elif answer.content_length is not None and answer.status != 204 and status in {answer.status, 200, 206}:
+                headers.append((b"Content-Length", b"%d" % answer.content_length))
+            return False
+        if self._request.head.version == b"HTTP/1.0":
+            return False
+        headers.append((b"Transfer-Encoding", b"chunked"))
+        return True
+
+    # The end
+
+    def abort(self) -> None:
+        """
+        Take nothing more of the answer.
+        """
+        if self._response is not None:
+            self._response.abort()
+
+    def release(self) -> None:
+        """
+        Let go of everything.
+        """
+        if self._early_deadline is not None:
+            self._end_early_deadline()
+        memory = self._admitted.memory
+        if self._relay is not None:
+            self._record.sent_size = self._relay.sent_size
+        if memory is not None and self._reader is not None:
+            # The document is in memory until the client has taken it.
+            self._request.when_answer_sent(memory.release)
+        elif memory is not None:
+            memory.release()
+        # They call us back: without the circle all of a request is gone with its end, not with a collection.
+        self._relay = self._reader = self._response = self._unexplained = None

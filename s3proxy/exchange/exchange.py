@@ -1,0 +1,227 @@
+"""
+One request from its head to its end: what happens is looked up in the table, and what that says is done.
+
+::
+
+    Exchange ── Judgement ── Judge            who it is, what it wants, where that goes, whether it may: `Admitted`
+        │    └─ FormReading                   a form's fields, which hold its signature
+        ├── Transfer ── Receiving              the client's body
+        │          ├── Asking                 the backend's requests
+        │          └── Answering              the client's answer
+        └── Record                            the access log, the counters, the log
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar, Protocol
+
+from s3proxy.exchange.admitted import Admitted
+from s3proxy.exchange.context import ProxyContext
+from s3proxy.exchange.forms import FormReading, FormRequest
+from s3proxy.exchange.judgement import Judgement
+from s3proxy.exchange.judging import Judge
+from s3proxy.exchange.machine import Action, Event, Machine, State
+from s3proxy.exchange.record import Record, RecordedRequest
+from s3proxy.exchange.transfer import ACTIONS, Transfer, TransferredRequest
+from s3proxy.resign.answer import origin_headers
+from s3proxy.s3.classification import is_head_bucket
+from s3proxy.s3.errors import InternalError, S3Error
+from s3proxy.s3.head import HeaderList
+
+_CAUSES = {Event.CLIENT_GONE: "client_left", Event.BACKEND_FAILED: "backend_failed"}
+_REFUSABLE = frozenset(
+    {
+        State.LOOKING_UP,
+        State.READING_FORM,
+        State.JUDGING_FORM,
+        State.HOLDING,
+        State.SENDING,
+        State.MEASURING,
+    }
+)
+
+
+class ExchangedRequest(TransferredRequest, FormRequest, RecordedRequest, Protocol):
+    """
+    Whose exchange it is: a `s3proxy.frontend.request.S3Request`.
+    """
+
+    def on_gone(self, gone: Callable[[], None]) -> None: ...
+
+    def respond(self, status: int, reason: bytes, headers: HeaderList, content: bytes = b"") -> None: ...
+
+    def stop_body(self) -> None: ...
+
+    def finish_answer(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+class Exchange:
+    """
+    One request on its way.
+
+    Args:
+        ended: Called when it has let go of everything.
+    """
+
+    def __init__(self, context: ProxyContext, request: ExchangedRequest, ended: Callable[[Exchange], None]) -> None:
+        self._context = context
+        self._request = request
+        self._ended = ended
+        self._machine = Machine()
+        self._record = Record(context, request)
+        self._judge = Judge(context, request, self._record)
+        self._judgement: Judgement[Any] | None = None
+        self._form: FormReading | None = None
+        self._transfer: Transfer | None = None
+
+    # What happens
+
+    def begin(self) -> None:
+        """
+        Judge the head, and go on from there.
+        """
+        self._request.on_gone(partial(self.receive, Event.CLIENT_GONE))
+        self._judgement = Judgement(self._judge.judge(), self._context, self._record.request_id, self, self._judged)
+        self.guarded(self._judgement.begin)
+
+    def abort(self) -> None:
+        """
+        Reset both sides: the deadline of a drain has passed.
+        """
+        self._record.cause = "drain"
+        self._request.abort()
+        self.receive(Event.CLIENT_GONE)
+
+    @property
+    def held_size(self) -> int:
+        """
+        Bytes which came from one side and have not left for the other.
+        """
+        return self._request.writer.waiting_size if self._transfer is None else self._transfer.held_size
+
+    @property
+    def state(self) -> State:
+        """
+        What it waits for.
+        """
+        return self._machine.state
+
+    def receive(self, event: Event, error: S3Error | None = None) -> None:
+        """
+        Know what has happened, and do what is due.
+
+        Args:
+            error: What the client reads of it.
+        """
+        record = self._record
+        if event in _CAUSES and record.cause is None and not record.is_over:
+            record.cause = _CAUSES[event]
+        actions = self._machine.receive(event, error)
+        state = self._machine.state
+        record.is_over = state is State.ENDED
+        for action in actions:
+            if self._machine.state is not state:
+                # The action before it failed at once, and its client has its answer already.
+                break
+            own = self._ACTIONS.get(action)
+            if own is not None:
+                self.guarded(own, self)
+            else:
+                self.guarded(ACTIONS[action], self._transfer)
+
+    def guarded(self, step: Callable[..., None], *arguments: Any) -> None:
+        """
+        Take a step, and turn whatever it raises into what the client reads.
+        """
+        try:
+            step(*arguments)
+        except Exception as error:
+            self._fail(self._record.error_of(error))
+
+    def _fail(self, error: S3Error) -> None:
+        if self._machine.state in _REFUSABLE:
+            self.receive(Event.REFUSED, error)
+        elif self._machine.state is State.ENDED:
+            self._request.abort()
+        else:
+            self.receive(Event.BACKEND_FAILED, error)
+
+    # Judging
+
+    def _judged(self, admitted: Admitted | None) -> None:
+        if admitted is None:
+            self.receive(Event.FORM_BEGAN)
+            return
+        self._transfer = Transfer(self._context, self._request, admitted, self._form, self._record, self)
+        self._transfer.begin()
+
+    def _read_fields(self) -> None:
+        address = self._record.address
+        assert address is not None
+        self._form = FormReading(self._context, self._request, address, self._record, self)
+        self._form.begin()
+
+    def _judge_form(self) -> None:
+        assert self._form is not None
+        self._judgement = Judgement(
+            self._judge.judge_form(self._form), self._context, self._record.request_id, self, self._judged
+        )
+        self._judgement.begin()
+
+    def _stop_body(self) -> None:
+        if self._transfer is not None:
+            self._transfer.stop_body()
+        elif self._form is not None:
+            self._form.stop()
+        self._request.stop_body()
+
+    # The end
+
+    def _respond(self) -> None:
+        record, request = self._record, self._request
+        error = self._machine.error or InternalError()
+        record.status = error.status
+        document = record.write_error(error)
+        headers = record.own_headers()
+        if error.retry_after is not None:
+            headers.append((b"Retry-After", b"%d" % error.retry_after))
+        answer = record.answer or record.measure
+        if answer is not None:
+            # A page of another origin may not read our error unless the backend lets it.
+            headers += origin_headers(answer)
+        address = record.address
+        if address is not None and (error.names_region or is_head_bucket(request.head, address)):
+            headers.append((b"x-amz-bucket-region", self._context.settings.realm.regions[0]))
+        record.sent_size = 0 if request.head.method == b"HEAD" else len(document)
+        request.respond(error.status, error.code.encode(), headers, document)
+
+    def _finish(self) -> None:
+        self._request.finish_answer()
+
+    def _cut_client(self) -> None:
+        self._request.abort()
+
+    def _release(self) -> None:
+        if self._judgement is not None:
+            self._judgement.give_up()
+        if self._transfer is not None:
+            self._transfer.release()
+        # The last one to end lets a draining process end, and with it the log and the counters.
+        self._record.finish()
+        self._ended(self)
+        # They call us back: without the circle all of a request is gone with its end, not with a collection.
+        self._judgement = self._form = self._transfer = None
+
+    _ACTIONS: ClassVar[dict[Action, Callable[[Exchange], None]]] = {
+        Action.READ_FIELDS: _read_fields,
+        Action.JUDGE_FORM: _judge_form,
+        Action.STOP_BODY: _stop_body,
+        Action.RESPOND: _respond,
+        Action.FINISH: _finish,
+        Action.CUT_CLIENT: _cut_client,
+        Action.RELEASE: _release,
+    }

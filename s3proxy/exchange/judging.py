@@ -1,0 +1,293 @@
+"""
+Judge a request, in the order in which it is read here: who sent it, what it asks for, where that goes, whether it may.
+
+Nothing of its body is read, and nothing of it reaches a backend, until that is done.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+
+from s3proxy.authentication.reading import carries_form, read_claim, read_form_claim
+from s3proxy.authentication.verdict import Authenticated, admit_anonymous, admit_preflight, verify_claim
+from s3proxy.backend.backend import Backend
+from s3proxy.body.plan import BodyPlan, plan_body
+from s3proxy.exchange.admitted import Admitted
+from s3proxy.exchange.budget import Spent, Ticket
+from s3proxy.exchange.context import ProxyContext
+from s3proxy.exchange.forms import FormReading
+from s3proxy.exchange.judgement import wait_for
+from s3proxy.exchange.record import Record
+from s3proxy.forwarding.onward import Onward
+from s3proxy.frontend.forwarded import Origin
+from s3proxy.interfaces import IAuthorizer
+from s3proxy.mending.keys import check_keys
+from s3proxy.mending.mending import Mending
+from s3proxy.mending.restrictions import check_restrictions
+from s3proxy.multipart.operations import MultipartContext, MultipartRequest
+from s3proxy.postobject.upload import form_key
+from s3proxy.profiles.allowed import check_taken, refusal_of_method
+from s3proxy.profiles.surfaces import check_private_surface
+from s3proxy.s3.address import Address, parse_address
+from s3proxy.s3.claim import Claim
+from s3proxy.s3.classification import Classification, check_method, check_request, classify
+from s3proxy.s3.errors import (
+    AccessDenied,
+    MethodNotAllowed,
+    NotImplementedByProxy,
+    S3Error,
+    ServiceUnavailable,
+    SlowDown,
+)
+from s3proxy.s3.head import Fields, RequestHead
+from s3proxy.s3.operation import PUT_OBJECT, BodyUse, Operation
+
+_CHANGING_METHODS = frozenset({b"PUT", b"POST", b"DELETE"})
+
+
+class JudgedRequest(Protocol):
+    """
+    What is judged: a `s3proxy.frontend.request.S3Request`.
+    """
+
+    head: RequestHead
+    origin: Origin
+
+
+class Judge:
+    """
+    Judges one request.
+
+    Args:
+        record: Told what is known by now.
+    """
+
+    __slots__ = ("_context", "_record", "_request")
+
+    def __init__(self, context: ProxyContext, request: JudgedRequest, record: Record) -> None:
+        self._context = context
+        self._request = request
+        self._record = record
+
+    async def judge(self) -> Admitted | None:
+        """
+        Judge a request by its head.
+
+        Returns:
+            None if it carries a form, whose signature is in its body: see `judge_form`.
+
+        Raises:
+            S3Error: What the client reads.
+        """
+        context, head, record = self._context, self._request.head, self._record
+        realm = context.settings.realm
+        if context.is_draining:
+            raise SlowDown
+        check_method(head.method)
+        record.address = address = parse_address(head.raw_path, head.host, realm.domains)
+        if head.method == b"OPTIONS":
+            authenticated = admit_preflight(head)
+        else:
+            claim = read_claim(head, address, realm, record.received_at)
+            if claim is not None:
+                authenticated = await self._verify(claim, record.received_at)
+                self._pass_once(claim)
+            elif carries_form(head, address):
+                return None
+            else:
+                authenticated = admit_anonymous(head, address, classify(head, address), realm)
+        return await self._admit(authenticated, address, None)
+
+    async def judge_form(self, form: FormReading) -> Admitted:
+        """
+        Judge a form by its fields, which hold the signature and its policy. Its file has yet to come.
+
+        Raises:
+            S3Error: What the client reads.
+        """
+        context, request_head, intake, address = self._context, self._request.head, form.intake, form.address
+        # This is the moment at which both are judged. A file may take longer.
+        now = context.wall_clock()
+        # A form without a key is refused before anybody's secret is looked up.
+        form_key(intake.form)
+        claim = read_form_claim(request_head, intake.form, context.settings.realm)
+        if claim is not None:
+            authenticated = await self._verify(claim, now)
+            intake.check_policy(now)
+        else:
+            # Refused before anything else of the form is parsed. The headers of its request say nothing about the file.
+            bare = replace(request_head, headers=[], fields=Fields())
+            authenticated = admit_anonymous(bare, address, Classification(PUT_OBJECT), context.settings.realm)
+        head, address = intake.upload()
+        self._record.address = address
+        # The policy covers every field, and so every header which was made of one.
+        authenticated = replace(authenticated, head=head, signed_headers=frozenset(head.fields))
+        return await self._admit(authenticated, address, form)
+
+    # Who sent it
+
+    async def _verify(self, claim: Claim, now: datetime) -> Authenticated:
+        context = self._context
+        found = context.credentials.look_up(claim.claimed_access_key_id)
+        if isinstance(found, Deferred):
+            try:
+                found = await wait_for(found)
+            except Exception as error:
+                context.log.error("the credential source failed: {reason}", reason=str(error))
+                raise ServiceUnavailable from None
+        authenticated = verify_claim(claim, found, context.settings.realm, now)
+        if authenticated.exempted:
+            context.counts.exempted.update(authenticated.exempted)
+        return authenticated
+
+    def _pass_once(self, claim: Claim) -> None:
+        context = self._context
+        window = context.settings.replay_window
+        if window is None or claim.head.method not in _CHANGING_METHODS:
+            return
+        if not window.admit(claim.fingerprint(), context.clock(), claim.claimed_access_key_id):
+            raise AccessDenied("This request was sent before, and may not be repeated.")
+        self._record.passed_once = claim
+
+    # What it asks for, where that goes, and whether it may
+
+    async def _admit(self, authenticated: Authenticated, address: Address, form: FormReading | None) -> Admitted:
+        context, record, head = self._context, self._record, authenticated.head
+        record.authenticated = authenticated
+        classification = self._classify(authenticated, address)
+        record.operation = classification.operation
+        record.backend = backend = context.choose_backend(head, address, authenticated)
+        _check_profile(backend, head, address, classification)
+        if context.authorizer is not None:
+            await _authorize(context.authorizer, authenticated, address)
+        plan = self._plan_body(authenticated, backend, classification.operation, form)
+        multipart = None
+        if backend.keeps_multipart and classification.operation.is_part_of_upload:
+            multipart = self._keep_upload(authenticated, address, backend, classification.operation)
+            if plan.use is BodyUse.OBJECT:
+                # A part goes to the disk, whatever its size.
+                plan = replace(plan, streams=False, memory_size=0)
+        ticket = self._take_ticket(authenticated, plan)
+        if ticket is not None and ticket.waiting is not None:
+            await self._wait_for_ticket(ticket.waiting)
+        try:
+            onward = Onward(head, address, classification, authenticated, backend, context.settings.realm.regions)
+            mending = self._put_onward(onward, backend, classification.operation)
+            if multipart is None:
+                onward.check_size(record.received_at)
+            elif (preparing := multipart.prepare(plan.length)) is not None:
+                await wait_for(preparing)
+        except BaseException:
+            if multipart is not None:
+                multipart.discard()
+            if ticket is not None:
+                ticket.release()
+            raise
+        return Admitted(
+            authenticated, address, classification.operation, backend, plan, ticket, onward, mending, multipart
+        )
+
+    def _classify(self, authenticated: Authenticated, address: Address) -> Classification:
+        head = authenticated.head
+        try:
+            classification = classify(head, address, authenticated.covered_names)
+        except MethodNotAllowed as not_allowed:
+            backend = self._context.choose_backend(head, address, authenticated)
+            raise refusal_of_method(backend.allowed, head, address, not_allowed) from None
+        check_request(head, address, classification.operation)
+        return classification
+
+    # What it may have of everybody's
+
+    def _plan_body(
+        self, authenticated: Authenticated, backend: Backend, operation: Operation, form: FormReading | None
+    ) -> BodyPlan:
+        computes_md5 = backend.account.profile.loses_objects
+        if form is not None:
+            return form.plan(authenticated.head, computes_md5=computes_md5)
+        return plan_body(
+            authenticated.head,
+            operation,
+            authenticated,
+            self._context.settings.body_limits,
+            spooled_size=backend.spooled_size,
+            computes_md5=computes_md5,
+        )
+
+    def _keep_upload(
+        self, authenticated: Authenticated, address: Address, backend: Backend, operation: Operation
+    ) -> MultipartRequest:
+        context, record = self._context, self._record
+        if context.multipart is None:
+            raise NotImplementedByProxy
+        multipart = MultipartContext(
+            authenticated.head,
+            address,
+            operation,
+            authenticated,
+            backend,
+            context.settings.realm.regions,
+            self._request.origin,
+            context.settings.body_limits.object_size,
+            context.wall_clock,
+            record.write_outcome,
+            record.write_failure,
+        )
+        return MultipartRequest(context.multipart, multipart)
+
+    def _take_ticket(self, authenticated: Authenticated, plan: BodyPlan) -> Ticket | None:
+        has_body = self._request.head.has_body
+        return self._context.budgets.admit(
+            authenticated.access_key_id,
+            authenticated.credential.budget,
+            has_body=has_body,
+            memory=plan.memory if has_body else 0,
+        )
+
+    async def _wait_for_ticket(self, waiting: Deferred[None]) -> None:
+        try:
+            await wait_for(waiting, is_bounded=False)
+        except Spent:
+            self._record.cause = "budget"
+            raise SlowDown from None
+
+    # What the backend gets
+
+    def _put_onward(self, onward: Onward, backend: Backend, operation: Operation) -> Mending | None:
+        counts, mending = self._context.counts, None
+        counts.dropped_headers += onward.dropped_count
+        if backend.account.profile.mends(operation.name):
+            mending = onward.mend()
+            counts.lost_headers.update((backend.name, name.decode()) for name in mending.lost)
+        if backend.forwarded != "none":
+            onward.tell_origin(self._request.origin)
+        return mending
+
+
+def _check_profile(backend: Backend, head: RequestHead, address: Address, classification: Classification) -> None:
+    """
+    Refuse what the backend has not, or would take for something else.
+    """
+    profile = backend.account.profile
+    check_private_surface(profile, head, address, backend.allowed, classification.operation.name)
+    check_taken(backend.allowed, head, classification)
+    if profile.refused_keys is not None:
+        check_keys(profile, head, address, classification.operation)
+    if profile.restrictions is not None:
+        check_restrictions(profile, head, address, classification, keeps_multipart=backend.keeps_multipart)
+
+
+async def _authorize(authorizer: IAuthorizer, authenticated: Authenticated, address: Address) -> None:
+    deciding = authorizer.authorize(authenticated.head, address, authenticated)
+    if deciding is None:
+        return
+    try:
+        await wait_for(deciding)
+    except S3Error:
+        raise
+    except Exception:
+        raise ServiceUnavailable from None

@@ -1,0 +1,265 @@
+"""
+What is known of one request by now, and what came of it: for the access log, the counters and the daemon's log.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from twisted.python.failure import Failure
+
+from s3proxy.authentication.verdict import Authenticated
+from s3proxy.backend.backend import Backend
+from s3proxy.backend.faults import BackendFault, error_for_fault
+from s3proxy.backend.request import BackendError
+from s3proxy.backend.trouble import why
+from s3proxy.exchange.context import ProxyContext
+from s3proxy.frontend.forwarded import Origin
+from s3proxy.mending.deletions import Outcome
+from s3proxy.mending.results import DisbelievedError
+from s3proxy.s3.address import Address
+from s3proxy.s3.claim import Claim
+from s3proxy.s3.date import format_rfc1123
+from s3proxy.s3.error_xml import error_document, outcome_document
+from s3proxy.s3.errors import BadRequest, InternalError, RequestTimeout, S3Error
+from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead
+from s3proxy.s3.operation import Operation
+from s3proxy.telemetry.accesslog import AccessRecord
+
+_DISBELIEVED = {
+    "document": "backend {backend} answered success with the document of another operation: {request_id}",
+    "etag": "backend {backend} answered success without an entity tag: {request_id}",
+    "md5": "backend {backend} lost an object: it answered the MD5 of other bytes than it was sent: {request_id}",
+}
+
+
+class RecordedRequest(Protocol):
+    """
+    What the access log tells of a client's request: a `s3proxy.frontend.request.S3Request`.
+    """
+
+    head: RequestHead
+    origin: Origin
+    received_size: int
+
+    def tls_names(self) -> tuple[str | None, str | None]: ...
+
+
+class Record:
+    """
+    One request, from its head to the access log. Each stage writes what it learns; nothing is decided by it.
+
+    Attributes:
+        received_at: When its head was complete, aware, UTC.
+        address: Of what it asks for; a form's, once its fields are believed.
+        operation: Once it is known.
+        authenticated: Who sent it, once that is known.
+        backend: Where it goes, once that is known.
+        is_asked: Whether a request was sent there.
+        passed_once: The claim of a request that changes something, and was remembered: it may not come again.
+        verified_at: When all of its body was verified, by the proxy's clock.
+        object_size: Bytes of the object, decoded.
+        measure: The answer to a request which went before this one, and decided about it.
+        answer: What the backend answered.
+        answered_at: When that began, by the proxy's clock.
+        status: Of the client's answer; 0 before it.
+        error_code: Of the client's answer; None where it is no error.
+        sent_size: Bytes of the client's answer, without its head.
+        cause: Why it was given up; None where it was not.
+        is_over: Whether it has ended. What fails after that is its own giving up.
+    """
+
+    __slots__ = (
+        "_began_at",
+        "_context",
+        "_request",
+        "address",
+        "answer",
+        "answered_at",
+        "authenticated",
+        "backend",
+        "cause",
+        "error_code",
+        "is_asked",
+        "is_over",
+        "measure",
+        "object_size",
+        "operation",
+        "passed_once",
+        "received_at",
+        "request_id",
+        "sent_size",
+        "status",
+        "verified_at",
+    )
+
+    def __init__(self, context: ProxyContext, request: RecordedRequest) -> None:
+        self._context = context
+        self._request = request
+        self._began_at = context.clock()
+        self.received_at = context.wall_clock()
+        self.request_id = context.make_request_id()
+        self.address: Address | None = None
+        self.operation: Operation | None = None
+        self.authenticated: Authenticated | None = None
+        self.backend: Backend | None = None
+        self.is_asked = False
+        self.passed_once: Claim | None = None
+        self.verified_at: float | None = None
+        self.object_size: int | None = None
+        self.measure: ResponseHead | None = None
+        self.answer: ResponseHead | None = None
+        self.answered_at: float | None = None
+        self.status = 0
+        self.error_code: str | None = None
+        self.sent_size = 0
+        self.cause: str | None = None
+        self.is_over = False
+
+    @property
+    def backend_name(self) -> str | None:
+        """
+        The name of its backend, once that is known.
+        """
+        return self.backend.name if self.backend is not None else None
+
+    # What goes wrong
+
+    def error_of(self, error: BaseException | None, failure: Failure | None = None) -> S3Error:
+        """
+        Return what the client reads of whatever was raised here, and tell the log.
+
+        Args:
+            failure: Which brought it, if one did: it knows where.
+        """
+        if isinstance(error, DisbelievedError):
+            self._context.counts.disbelieved[error.reason] += 1
+            self._context.log.error(_DISBELIEVED[error.reason], backend=self.backend_name, request_id=self.request_id)
+            self.cause = "backend_disbelieved"
+        if isinstance(error, S3Error):
+            return error
+        self._context.log.failure(
+            "a request failed inside the proxy: {request_id}", failure or Failure(error), request_id=self.request_id
+        )
+        return InternalError()
+
+    def error_of_body(self, failure: Failure) -> S3Error:
+        """
+        Do the same for a body which does not come.
+        """
+        error = failure.value
+        self.cause = "client_too_slow" if isinstance(error, RequestTimeout) else "client_cut"
+        if isinstance(error, BadRequest):
+            self._context.log.info(
+                "BadRequest: the body's chunked transfer coding cannot be read: {request_id}",
+                request_id=self.request_id,
+            )
+        if isinstance(error, S3Error):
+            return error
+        self._context.log.failure("a body was not delivered: {request_id}", failure, request_id=self.request_id)
+        return InternalError()
+
+    def error_of_backend(self, failure: Failure) -> S3Error:
+        """
+        Do the same for a request which a backend does not answer, or an answer that is cut.
+        """
+        error = failure.value
+        fault = error.fault if isinstance(error, BackendError) else BackendFault.LOST
+        if not self.is_over:
+            self.warn_of(error, fault)
+            self.cause = f"backend_{fault.name.lower()}"
+        return error_for_fault(fault)
+
+    def warn_of(self, error: BaseException | None, fault: BackendFault) -> None:
+        """
+        Tell the log of a fault of the backend.
+        """
+        self._context.log.warn(
+            "backend {backend} at {address}: {fault}: {cause}: {request_id}",
+            backend=self.backend_name,
+            address=getattr(error, "address", "") or "-",
+            fault=fault.name,
+            cause=why(error),
+            request_id=self.request_id,
+        )
+
+    # Documents of our own
+
+    def own_headers(self) -> HeaderList:
+        """
+        Return the headers of each answer of our own.
+        """
+        return [
+            (b"x-amz-request-id", self.request_id.encode()),
+            (b"x-amz-id-2", self._context.settings.host_id.encode()),
+            (b"Date", format_rfc1123(self._context.wall_clock())),
+            (b"Content-Type", b"application/xml"),
+        ]
+
+    def write_error(self, error: S3Error) -> bytes:
+        """
+        Write the document of an error. The access log has its code.
+        """
+        self.error_code = error.code
+        return error_document(error, self.request_id, self._context.settings.host_id)
+
+    def write_outcome(self, outcome: Outcome) -> bytes:
+        """
+        Write the document of an error whose status can no longer be sent. The access log has its code, as S3's has.
+        """
+        self.error_code = outcome.code
+        return outcome_document(outcome.code, outcome.message, self.request_id, self._context.settings.host_id)
+
+    def write_failure(self, failure: Failure) -> bytes:
+        """
+        Do the same for whatever was raised.
+        """
+        is_backend = isinstance(failure.value, BackendError)
+        error = self.error_of_backend(failure) if is_backend else self.error_of(failure.value, failure)
+        return self.write_outcome(Outcome.of_error(error))
+
+    # The end
+
+    def finish(self) -> None:
+        """
+        Count why it was given up, if it was, let it come again if it failed, and write the access log.
+        """
+        context, passed_once = self._context, self.passed_once
+        window = context.settings.replay_window
+        if window is not None and passed_once is not None and self.status >= 500:
+            window.forget(passed_once.fingerprint(), passed_once.claimed_access_key_id)
+        if self.cause is not None:
+            context.counts.aborted[self.cause] += 1
+        context.log_access(self._access_record())
+
+    def _access_record(self) -> AccessRecord:
+        authenticated, request = self.authenticated, self._request
+        carrier = authenticated.carrier if authenticated is not None else None
+        cipher_suite, tls_version = request.tls_names()
+        return AccessRecord(
+            received_at=self.received_at,
+            client_host=request.origin.client_host,
+            request_id=self.request_id,
+            head=request.head,
+            address=self.address,
+            operation=self.operation,
+            access_key_id=authenticated.access_key_id if authenticated is not None else None,
+            status=self.status,
+            error_code=self.error_code,
+            sent_size=self.sent_size,
+            received_size=request.received_size,
+            object_size=self.object_size,
+            total_seconds=self._context.clock() - self._began_at,
+            turn_around_seconds=(
+                self.answered_at - self.verified_at
+                if self.answered_at is not None and self.verified_at is not None
+                else None
+            ),
+            host_id=self._context.settings.host_id,
+            signature_version=carrier.version if carrier is not None else None,
+            authentication_type=carrier.place if carrier is not None else None,
+            cipher_suite=cipher_suite,
+            tls_version=tls_version,
+            backend=self.backend_name if self.is_asked else None,
+            backend_request_id=self.answer.fields.value(b"x-amz-request-id") if self.answer is not None else None,
+        )

@@ -1,0 +1,213 @@
+"""
+An admitted request on its way: its body comes, its backend is asked, its answer goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from s3proxy.backend.response import BackendResponse
+from s3proxy.exchange.admitted import Admitted
+from s3proxy.exchange.answering import AnsweredRequest, Answering
+from s3proxy.exchange.asking import Asking
+from s3proxy.exchange.context import ProxyContext
+from s3proxy.exchange.forms import FormReading
+from s3proxy.exchange.machine import Action, Event, EventReceiver
+from s3proxy.exchange.receiving import ReceivedRequest, Receiving
+from s3proxy.exchange.record import Record
+
+
+class TransferredRequest(ReceivedRequest, AnsweredRequest, Protocol):
+    """
+    Whose request it is: a `s3proxy.frontend.request.S3Request`.
+    """
+
+    @property
+    def transport_to_read(self) -> Any:
+        """
+        The transport whose reads bring the body.
+        """
+
+
+class Transfer:
+    """
+    One request from its admission to its end. Each method is what one `s3proxy.exchange.machine.Action` says.
+
+    Args:
+        form: Which it was made of; None where it was none.
+        exchange: Told what happens.
+    """
+
+    __slots__ = (
+        "_admitted",
+        "_answering",
+        "_asking",
+        "_context",
+        "_exchange",
+        "_receiving",
+        "_record",
+        "_request",
+    )
+
+    def __init__(
+        self,
+        context: ProxyContext,
+        request: TransferredRequest,
+        admitted: Admitted,
+        form: FormReading | None,
+        record: Record,
+        exchange: EventReceiver,
+    ) -> None:
+        self._context = context
+        self._request = request
+        self._admitted = admitted
+        self._record = record
+        self._exchange = exchange
+        self._receiving = receiving = Receiving(context, request, admitted, form, record, exchange)
+        fields = form.intake.form if form is not None else None
+        self._answering = answering = Answering(
+            context, request, admitted, fields, lambda: receiving.checksums, record, exchange
+        )
+        self._asking = Asking(context, admitted, record, answering.answered, exchange)
+
+    @property
+    def held_size(self) -> int:
+        """
+        Bytes which came from one side and have not left for the other.
+        """
+        upload = self._asking.upload
+        held = self._request.writer.waiting_size + self._receiving.held_size
+        return held if upload is None else held + upload.waiting_size
+
+    # The client's body
+
+    def begin(self) -> None:
+        """
+        Go on as its body is planned.
+        """
+        plan = self._admitted.plan
+        if plan.decoder is None:
+            self._record.verified_at = self._context.clock()
+            self._complete(Event.AUTHENTICATED_WITHOUT_BODY)
+        else:
+            self._exchange.receive(Event.AUTHENTICATED_TO_STREAM if plan.streams else Event.AUTHENTICATED_TO_HOLD)
+
+    def _complete(self, event: Event) -> None:
+        """
+        Tell that all of the request is verified.
+
+        Args:
+            event: What follows, if nothing has to be known before it.
+        """
+        admitted = self._admitted
+        if admitted.must_measure:
+            event = Event.MUST_MEASURE
+        elif admitted.onward.deletions is not None:
+            event = Event.MUST_DELETE_EACH
+        self._exchange.receive(event)
+
+    def receive_body(self) -> None:
+        decoder = self._admitted.plan.decoder
+        assert decoder is not None
+        self._receiving.begin(decoder, self._asking.upload, self._complete)
+
+    def stop_body(self) -> None:
+        self._asking.stop_sending()
+        self._receiving.stop()
+
+    # Towards the backend
+
+    def open_upload(self) -> None:
+        on_disk = self._receiving.on_disk
+        length = self._admitted.plan.length if on_disk is None else on_disk.size
+        assert length is not None
+        self._asking.open_upload(length, self._receiving.checksums, self._request.transport_to_read)
+
+    def send_from_disk(self) -> None:
+        on_disk = self._receiving.on_disk
+        assert on_disk is not None
+        self._asking.send_from_disk(on_disk)
+
+    def finish_upload(self) -> None:
+        self._asking.finish_upload(self._receiving.checksums)
+
+    def send(self) -> None:
+        receiving, asking = self._receiving, self._asking
+        content = receiving.take_content()
+        if self._admitted.multipart is not None:
+            asking.carry_out(content, receiving.checksums, self._answering.public_name().object_url)
+        else:
+            asking.send(content, receiving.checksums)
+
+    def delete_each(self) -> None:
+        self._receiving.take_content()
+        self._asking.delete_each()
+
+    def measure(self) -> None:
+        self._asking.measure(self._measured)
+
+    def _measured(self, response: BackendResponse) -> None:
+        admitted, record = self._admitted, self._record
+        record.measure = response.head
+        # Where it raises, nothing has failed.
+        record.cause = "condition"
+        admitted.know_measure(response.head, self._context.wall_clock())
+        record.cause = None
+        if admitted.mending is not None and admitted.mending.is_answered:
+            self._answering.answered(response)
+        else:
+            self._complete(Event.MEASURED)
+
+    def abort_backend(self) -> None:
+        self._asking.abort()
+        self._answering.abort()
+
+    # The backend's answer
+
+    def read_answer(self) -> None:
+        self._answering.read()
+
+    def ask_why(self) -> None:
+        self._asking.ask_why(self._answering.explained)
+
+    def ask_on(self) -> None:
+        self._asking.ask_on(self._answering.continued)
+
+    def relay(self) -> None:
+        self._answering.relay()
+
+    def relay_early(self) -> None:
+        self._answering.relay_early()
+
+    # The end
+
+    def release(self) -> None:
+        """
+        Let go of everything.
+        """
+        self._asking.release()
+        self._receiving.release()
+        self._answering.release()
+        self._admitted.release()
+
+
+ACTIONS: dict[Action, Callable[[Transfer], None]] = {
+    Action.RECEIVE_BODY: Transfer.receive_body,
+    Action.RECEIVE_FILE: Transfer.receive_body,
+    Action.OPEN_UPLOAD: Transfer.open_upload,
+    Action.SEND_FROM_DISK: Transfer.send_from_disk,
+    Action.FINISH_UPLOAD: Transfer.finish_upload,
+    Action.SEND: Transfer.send,
+    Action.MEASURE: Transfer.measure,
+    Action.DELETE_EACH: Transfer.delete_each,
+    Action.ABORT_BACKEND: Transfer.abort_backend,
+    Action.READ_ANSWER: Transfer.read_answer,
+    Action.ASK_WHY: Transfer.ask_why,
+    Action.ASK_ON: Transfer.ask_on,
+    Action.RELAY: Transfer.relay,
+    Action.RELAY_EARLY: Transfer.relay_early,
+}
+"""
+What an admitted request does for each action; `s3proxy.exchange.exchange` does the others.
+"""
