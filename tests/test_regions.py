@@ -12,7 +12,7 @@ import pytest
 import pytest_twisted
 
 from s3proxy.authentication.realm import Anonymous
-from s3proxy.resign.region import translate_region
+from s3proxy.resign.region import translate_region, without_digests
 from s3proxy.testing.faulty_backend import FaultyBackend
 from tests.harness import BACKEND_KEY, Harness
 from tests.signer import Signer
@@ -196,3 +196,13 @@ def test_only_the_document_of_a_new_bucket_is_translated() -> None:
     assert b">us-west-2 " in translate_region(padded, {b"eu-central-1"}, b"us-west-2")
     endless = b"<LocationConstraint>" + b" " * 1_000_000
     assert translate_region(endless, {b"eu-central-1"}, b"x") is endless
+
+
+def test_another_document_has_other_digests() -> None:
+    """
+    Neither the MD5 nor a checksum of what the client sent is of what the backend gets; all else is.
+    """
+    kept = [(b"Content-Type", b"application/xml"), (b"x-amz-acl", b"private"), (b"x-amz-meta-a", b"content-md5")]
+    digests = [(b"Content-MD5", b"x=="), (b"x-amz-checksum-crc32", b"y=="), (b"X-Amz-Checksum-SHA256", b"z==")]
+
+    assert without_digests([kept[0], *digests, *kept[1:]]) == kept

@@ -346,6 +346,7 @@ TARGETS: list[tuple[str, str, str, str]] = [
     (W, "GET", "/b?max-keys=2147483647", "/b?max-keys=1000"),
     (W, "GET", "/b?max-keys=1001&marker=x", "/b?max-keys=1000&marker=x"),
     (W, "GET", "/b?max-keys=0", "/b?max-keys=0"),
+    (W, "GET", "/b?max-keys=01000", "/b?max-keys=1000"),
     (W, "GET", "/b?versions&max-keys=5000", "/b?versions&max-keys=1000"),
     (W, "GET", "/b?delimiter=/", "/b?delimiter=%2F"),
     (W, "GET", "/b?delimiter=%5D-", "/b?delimiter=%5D-"),

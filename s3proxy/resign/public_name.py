@@ -52,7 +52,7 @@ class PublicName(NamedTuple):
         """
         The URL of what the request is about, escaped where a URL must be.
         """
-        path = _NOT_IN_PATH.sub(lambda found: b"%%%02X" % found[0][0], self.raw_path)
+        path = _NOT_IN_PATH.sub(lambda found: b"%%%02X" % ord(found[0]), self.raw_path)
         return b"%s://%s%s" % (self.scheme, self.host, path) if self.host else path
 
 

@@ -107,8 +107,8 @@ def written_target(
             items.append(name)
         elif value:
             # An empty value means to S3 what no parameter means. There it may be a fault, or an empty name.
-            is_longer = name in PAGE_LENGTH_NAMES and int(value) > MAX_PAGE_LENGTH
-            items.append(b"%s=%s" % (name, b"%d" % MAX_PAGE_LENGTH if is_longer else _escaped(value)))
+            written = b"%d" % min(int(value), MAX_PAGE_LENGTH) if name in PAGE_LENGTH_NAMES else _escaped(value)
+            items.append(b"%s=%s" % (name, written))
     return b"%s?%s" % (path, b"&".join(items)) if items else path
 
 

@@ -17,6 +17,8 @@ from s3proxy.resign.answer import (
     answer_use,
     edit_document,
     edited_document,
+    not_modified_headers,
+    origin_headers,
     read_content,
     read_headers,
 )
@@ -127,6 +129,110 @@ def test_what_is_done_with_a_document(found: ResponseHead, use: AnswerUse, *, is
     Objects stream; what may be an error of S3 is read.
     """
     assert answer_use(head("GET", "/b"), found, names_backend=is_naming) is use
+
+
+@pytest.mark.parametrize(
+    ("found", "is_naming", "use"),
+    [
+        (answer(299), True, AnswerUse.EDIT),
+        (answer(300), True, AnswerUse.JUDGE),
+        (answer(300, content_type="application/octet-stream"), True, AnswerUse.RELAY),
+        (answer(399, content_type="text/plain"), False, AnswerUse.JUDGE),
+        (answer(402, content_type="text/plain"), False, AnswerUse.RELAY),
+    ],
+)
+def test_a_status_is_what_its_first_digit_says(found: ResponseHead, use: AnswerUse, *, is_naming: bool) -> None:
+    """
+    One that nobody knows counts as its class's first (RFC 9110, section 15). Success names the backend; a page may say
+    where to go.
+    """
+    assert answer_use(head("GET", "/b"), found, names_backend=is_naming) is use
+
+
+@pytest.mark.parametrize(
+    ("status", "host_id"), [(200, b"theirs"), (399, b"theirs"), (400, b"our<host>"), (599, b"our<host>")]
+)
+def test_an_error_has_our_host_id(status: int, host_id: bytes) -> None:
+    """
+    In the header as in the document, and once.
+    """
+    found = answer_headers(answer(status, x_amz_id_2="theirs"), NAME, [])
+
+    assert [value for name, value in found if name == b"x-amz-id-2"] == [host_id]
+
+
+ACROSS = {
+    "access_control_allow_origin": "*",
+    "Access_Control_Max_Age": "5",
+    "vary": "Origin",
+    "server": "x",
+    "etag": "e",
+}
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (ACROSS, [b"access-control-allow-origin", b"Access-Control-Max-Age", b"vary"]),
+        ({**ACROSS, "connection": "Vary, close"}, [b"access-control-allow-origin", b"Access-Control-Max-Age"]),
+        ({**ACROSS, "connection": "access-control-max-age"}, [b"access-control-allow-origin", b"vary"]),
+        ({name: value for name, value in ACROSS.items() if "origin" not in name}, []),
+    ],
+)
+def test_an_error_of_ours_is_read_by_pages_that_the_backend_lets(fields: dict[str, str], expected: list[bytes]) -> None:
+    """
+    Fetch's headers alone, without those of the backend's own connection; none where it lets no other origin.
+    """
+    assert [name for name, _ in origin_headers(answer(200, **fields))] == expected
+
+
+def test_headers_of_the_backends_connection_are_not_the_clients() -> None:
+    """
+    A proxy takes out what Connection nominates (RFC 9110, section 7.6.1), whichever it is.
+    """
+    found = answer_headers(answer(200, connection="X-Hop", x_hop="1", x_other="2"), NAME, [])
+
+    assert [name for name, _ in found] == [b"x-amz-request-id", b"x-other"]
+
+
+def test_a_304_tells_nothing_of_content() -> None:
+    """
+    What says which object it is stays (RFC 9110, section 15.4.5). Values are not looked at.
+    """
+    kept = [
+        (b"ETag", b'"e"'),
+        (b"Last-Modified", b"x"),
+        (b"Vary", b"Content-Length"),
+        (b"x-amz-meta-a", b"content-type"),
+    ]
+    content = [(b"Content-Length", b"5"), (b"content-type", b"text/plain"), (b"Accept-Ranges", b"bytes")]
+
+    assert not_modified_headers([*content, *kept, (b"Content-Encoding", b"gzip")]) == kept
+
+
+@pytest.mark.parametrize(
+    ("raw_path", "url"),
+    [
+        (b"/b/a&b%20c", b"https://s3.example.test/b/a&b%20c"),
+        (b'/b/"<a>"', b"https://s3.example.test/b/%22%3Ca%3E%22"),
+        ("/b/\u00fc\\".encode(), b"https://s3.example.test/b/%C3%BC%5C"),
+    ],
+)
+def test_the_url_of_an_object_is_a_url(raw_path: bytes, url: bytes) -> None:
+    """
+    What a client sent without its escapes is escaped (RFC 3986, section 2.1): each octet, with upper-case digits.
+    """
+    assert NAME._replace(raw_path=raw_path).object_url == url
+
+
+@pytest.mark.parametrize(
+    ("location", "public"), [("http://10.0.0.5:7480/b/k?a", b"/b/k?a"), ("http://10.0.0.5:7480", b"/")]
+)
+def test_a_client_without_a_host_is_led_by_a_path(location: str, public: bytes) -> None:
+    """
+    HTTP/1.0 has no Host: a path leads to us all the same (RFC 9110, section 10.2.2).
+    """
+    assert (b"location", public) in answer_headers(answer(307, location=location), NAME._replace(host=b""), [])
 
 
 @pytest.mark.parametrize(
@@ -437,7 +543,7 @@ def test_a_compressed_document_is_read(coding: str, packed: bytes) -> None:
     """
     found = answer(200, content_encoding=coding, content_md5="x", etag="e", content_type="application/xml")
 
-    for use in (AnswerUse.EDIT, AnswerUse.JUDGE, AnswerUse.CONVERT):
+    for use in (AnswerUse.EDIT, AnswerUse.JUDGE, AnswerUse.CONVERT, AnswerUse.WATCH):
         assert read_content(packed, found, use, is_whole=True) == b"<a/>"
     kept = read_headers(found.headers)
     assert kept == [(b"etag", b"e"), (b"content-type", b"application/xml")]
@@ -484,8 +590,11 @@ def test_a_document_which_is_too_large_is_refused(use: AnswerUse) -> None:
 
 def test_utf_16_is_no_longer_told() -> None:
     """
-    A document that was read is in UTF-8.
+    A document that was read is in UTF-8. No other type is changed, nor what is not a type.
     """
+    others = [(b"Content-Type", b"text/html; charset=utf-8"), (b"x-amz-meta-coding", b"UTF-16")]
+
+    assert read_headers(others) == others
     assert read_headers([(b"Content-Type", b"application/xml; charset=UTF-16")]) == [
         (b"Content-Type", b"application/xml")
     ]

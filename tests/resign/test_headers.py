@@ -9,7 +9,7 @@ import pytest
 from s3proxy.mending.listing import read_listing
 from s3proxy.profiles.known import PROFILES
 from s3proxy.resign.answer import answer_headers
-from s3proxy.resign.headers import bare_entity_tags, passed_headers
+from s3proxy.resign.headers import asking_for, bare_entity_tags, passed_headers
 from s3proxy.resign.public_name import PublicName, host_names
 from s3proxy.resign.target import backend_query
 from s3proxy.s3.address import Address
@@ -341,3 +341,37 @@ def test_the_source_of_a_copy_goes_with_a_copy_alone(name: bytes, copies: bool) 
     chosen = passed_headers(head, frozenset(head.fields), passes_checksums=True, copies=copies)
 
     assert chosen.passed == (headers if copies else headers[1:])
+
+
+def test_the_source_of_a_copy_is_one_object_to_every_reader() -> None:
+    """
+    MinIO would cut the key at ``#``, and to Ceph ``+`` is no space. Of no other header a value is changed.
+    """
+    others = [(b"x-amz-copy-source-if-match", b'"a+b#c"'), (b"x-amz-meta-a", b"a+b#c")]
+    headers = [(b"X-Amz-Copy-Source", b"/b/a+b#c"), *others]
+    head = RequestHead(b"PUT", b"/b/k", b"HTTP/1.1", headers, index_headers(headers))
+
+    chosen = passed_headers(head, frozenset(head.fields), passes_checksums=True, copies=True)
+
+    assert chosen.passed == [(b"X-Amz-Copy-Source", b"/b/a%20b%23c"), *others]
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ([], [b"x-new"]),
+        ([(b"Access-Control-Request-Headers", b"x-a")], [b"x-a,x-new"]),
+        ([(b"access-control-request-headers", b"x-a, X-New")], [b"x-a, X-New"]),
+    ],
+)
+def test_a_preflight_asks_for_a_header_too(asked: HeaderList, expected: list[bytes]) -> None:
+    """
+    Once; and the headers around it stay.
+    """
+    before, after = [(b"Origin", b"http://a.test")], [(b"Accept", b"*/*"), (b"Referer", b"http://a.test/")]
+
+    found = asking_for([*before, *asked, *after], b"x-new")
+
+    name = b"access-control-request-headers"
+    assert [value for each, value in found if each.lower() == name] == expected
+    assert [header for header in found if header[0].lower() != name] == [*before, *after]
