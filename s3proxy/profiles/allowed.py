@@ -72,7 +72,6 @@ _EXPECTED_OWNER_OF_SOURCE = b"x-amz-source-expected-bucket-owner"
 _WITHOUT_OWNER = frozenset({"CreateBucket", "ListBuckets"})
 
 _NO_HEADERS: frozenset[bytes] = frozenset()
-_SET_CONDITIONS = _WRITE_CONDITIONS | {b"x-amz-write-offset-bytes"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,10 +219,9 @@ def check_taken(allowed: Allowed, head: RequestHead, classification: Classificat
         and not classification.unknown_names <= allowed.parameters(classification)
     ):
         raise NotImplementedByProxy
-    if allowed.ignored and not operation.is_read and not _SET_CONDITIONS.isdisjoint(head.fields):
-        for header in head.fields:
-            if allowed.ignores(operation, header):
-                raise NotImplementedByProxy(None, Header=header)
+    ignored = allowed.ignored.get(operation.name, _NO_HEADERS)
+    if not ignored.isdisjoint(head.fields):
+        raise NotImplementedByProxy(None, Header=next(header for header in head.fields if header in ignored))
     if allowed.refuses_owners:
         _check_owners(operation, head)
     if allowed.features is not ALL_FEATURES and not _features(operation, head, allowed) <= allowed.features:

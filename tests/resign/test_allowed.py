@@ -4,13 +4,17 @@ What a storage lacks is refused before it: its promise would be broken in silenc
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from s3proxy.profiles.allowed import check_taken
 from s3proxy.profiles.known import PROFILES
-from s3proxy.s3.address import parse_address
+from s3proxy.profiles.profile import ANY_BELOW_500, HealthRequest
+from s3proxy.profiles.surfaces import check_private_surface
+from s3proxy.s3.address import Address, parse_address
 from s3proxy.s3.classification import classify
-from s3proxy.s3.errors import NotImplementedByProxy
+from s3proxy.s3.errors import AccessDenied, NotImplementedByProxy
 from s3proxy.s3.head import RequestHead, index_headers
 
 
@@ -108,3 +112,131 @@ def test_nobody_gets_a_session(profile: str) -> None:
     CreateSession answers with credentials: they would be ours.
     """
     assert not is_taken(profile, b"GET", b"/b?session")
+
+
+@pytest.mark.parametrize(
+    ("profile", "method", "target", "taken"),
+    [
+        ("ceph-rgw", b"PUT", b"/b/k?append&position=0", True),
+        ("ceph-rgw", b"PUT", b"/b/k?append&position=0&other", False),
+        ("ceph-rgw", b"POST", b"/b/k?uploads&append", False),
+        ("generic", b"PUT", b"/b/k?append&position=0", False),
+        ("minio", b"PUT", b"/b/k?append&position=0", False),
+    ],
+)
+def test_a_parameter_of_an_extension(profile: str, method: bytes, target: bytes, *, taken: bool) -> None:
+    """
+    Only Ceph appends, and only to an object. What another parameter means there is not known.
+    """
+    assert is_taken(profile, method, target) is taken
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "names"),
+    [
+        (b"PUT", b"/b/k?append&position=0&x-id=PutObject", {b"append", b"position"}),
+        (b"PUT", b"/b/k?x-id=PutObject", set()),
+        (b"GET", b"/b?allow-unordered=true&prefix=a", {b"allow-unordered"}),
+        (b"GET", b"/b/k?allow-unordered=true", set()),
+    ],
+)
+def test_what_an_extension_has_sent(method: bytes, target: bytes, names: set[bytes]) -> None:
+    """
+    Its parameters go to the storage with the operations that it extends, and with no other.
+    """
+    head = RequestHead(method, target, b"HTTP/1.1", [], index_headers([]))
+    classification = classify(head, parse_address(head.raw_path, b"", ()))
+    sent = PROFILES["ceph-rgw"].allows().parameters(classification)
+    assert sent & {b"append", b"position", b"allow-unordered"} == names
+
+
+@pytest.mark.parametrize(
+    ("keeps_multipart", "target", "taken"),
+    [
+        (True, b"/b/k?partNumber=1&uploadId=u", True),
+        (True, b"/b/k", False),
+        (False, b"/b/k?partNumber=1&uploadId=u", False),
+    ],
+)
+def test_conditions_of_a_source_where_parts_are_kept_here(target: bytes, *, keeps_multipart: bool, taken: bool) -> None:
+    """
+    They are judged by the GET of the part's source. A storage without conditional writes would not look at those of
+    any other copy.
+    """
+    allowed = PROFILES["riakcs"].allows()
+    allowed = replace(allowed, keeps_multipart=keeps_multipart, judges_sources=False)
+    headers = [(b"x-amz-copy-source", b"/b/source"), (b"x-amz-copy-source-if-match", b'"a"')]
+    head = RequestHead(b"PUT", target, b"HTTP/1.1", headers, index_headers(headers))
+    try:
+        check_taken(allowed, head, classify(head, parse_address(head.raw_path, b"", ())))
+        found = True
+    except NotImplementedByProxy:
+        found = False
+    assert found is taken
+
+
+@pytest.mark.parametrize(
+    ("extensions", "method", "header", "passes"),
+    [
+        (("extract",), b"GET", b"x-minio-extract", True),
+        (("extract",), b"GET", b"x-minio-force-delete", False),
+        (("extract",), b"DELETE", b"x-minio-extract", False),
+        ((), b"GET", b"x-minio-extract", False),
+    ],
+)
+def test_a_header_of_an_extension(extensions: tuple[str, ...], method: bytes, header: bytes, *, passes: bool) -> None:
+    """
+    It is the storage's own, and gives orders beyond S3: it passes with the operations of its extension.
+    """
+    profile, headers = PROFILES["minio"], [(header, b"true")]
+    head = RequestHead(method, b"/b/k.zip/inner", b"HTTP/1.1", headers, index_headers(headers))
+    address = parse_address(head.raw_path, b"", ())
+    name = classify(head, address).operation.name
+    try:
+        check_private_surface(profile, head, address, profile.allows(extensions), name)
+        found = True
+    except AccessDenied:
+        found = False
+    assert found is passes
+
+
+@pytest.mark.parametrize(
+    ("path", "passes"),
+    [
+        (b"/admin/user", False),
+        (b"/%61dmin/user", False),
+        (b"/%2561dmin/user", False),
+        (b"/%252561dmin/user", True),
+        (b"/admin/../b/k", False),
+        (b"/b/../admin/user", False),
+        (b"/b/admin", True),
+    ],
+)
+def test_the_ways_to_a_surface(path: bytes, *, passes: bool) -> None:
+    """
+    RGW unescapes a path once, and a hop before it perhaps once more; two dots may be taken away, or not. No known
+    storage unescapes a third time.
+    """
+    head = RequestHead(b"GET", path, b"HTTP/1.1", [], index_headers([]))
+    try:
+        check_private_surface(PROFILES["ceph-rgw"], head, Address(b"b", b"k", b"b", b"k"))
+        found = True
+    except AccessDenied:
+        found = False
+    assert found is passes
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "is_healthy"),
+    [
+        (ANY_BELOW_500, 499, True),
+        (ANY_BELOW_500, 500, False),
+        (HealthRequest(statuses=frozenset({200, 403})), 403, True),
+        (HealthRequest(statuses=frozenset({200, 403})), 404, False),
+    ],
+)
+def test_what_is_healthy(request_: HealthRequest, status: int, *, is_healthy: bool) -> None:
+    """
+    A fault of the storage's own begins at 500, unless its profile names what a healthy one answers.
+    """
+    assert request_.is_healthy(status) is is_healthy
