@@ -17,7 +17,7 @@ import pytest_twisted
 from s3proxy.mending.documents import write_document
 from s3proxy.profiles.known import PROFILES
 from s3proxy.s3.document import local_name, parse_document
-from s3proxy.s3.errors import S3Error
+from s3proxy.s3.errors import MalformedXML, S3Error
 from s3proxy.s3.operation import OPERATIONS
 from tests.signer import Signer
 from tests.test_profiles import running_pair
@@ -31,6 +31,7 @@ RIGHTS = "<AccessControlPolicy><AccessControlList>%s</AccessControlList></Access
 RULE = "<Rule><ID>a</ID>%s<Status>Enabled</Status><Expiration><Days>1</Days></Expiration></Rule>"
 RULES = "<LifecycleConfiguration>%s</LifecycleConfiguration>"
 LOGGED = "<BucketLoggingStatus><LoggingEnabled>%s</LoggingEnabled></BucketLoggingStatus>"
+NO_METHOD = "<CORSRule><AllowedOrigin>*</AllowedOrigin></CORSRule>"
 ORIGIN = "<CORSRule><AllowedOrigin>%s</AllowedOrigin><AllowedMethod>GET</AllowedMethod></CORSRule>"
 
 ACL, VERSIONING, LIFECYCLE = "PutObjectAcl", "PutBucketVersioning", "PutBucketLifecycleConfiguration"
@@ -216,6 +217,139 @@ def test_what_would_be_carried_out_in_part_is_refused(operation: str, document: 
     """
     with pytest.raises(S3Error) as refused:
         write_document(OPERATIONS[operation], document.encode())
+    assert refused.value.code == expected
+
+
+COUNTS = [
+    # What S3 wants once, or at least once: "PutBucketAcl", "PutBucketVersioning", "PutBucketCors", "DeleteObjects" and
+    # "PutBucketLifecycleConfiguration".
+    (ACL, RIGHTS.replace("<AccessControlList>", "<Owner/><Owner/><AccessControlList>") % "", "MalformedACLError"),
+    (ACL, RIGHTS.replace("<AccessControlList>", "<AccessControlList/><AccessControlList>") % "", "MalformedACLError"),
+    (ACL, "<AccessControlPolicy><Owner/></AccessControlPolicy>", "MalformedACLError"),
+    (VERSIONING, "<VersioningConfiguration><MfaDelete/></VersioningConfiguration>", "MalformedXML"),
+    (CORS, "<CORSConfiguration></CORSConfiguration>", "MalformedXML"),
+    (CORS, f"<CORSConfiguration>{NO_METHOD}</CORSConfiguration>", "MalformedXML"),
+    (DELETE, "<Delete><Quiet>true</Quiet></Delete>", "MalformedXML"),
+    (LIFECYCLE, RULES % "", "MalformedXML"),
+]
+
+
+@pytest.mark.parametrize(("operation", "document", "expected"), COUNTS)
+def test_what_must_be_there_once(operation: str, document: str, expected: str) -> None:
+    """
+    Of two the storage reads the first, and nothing in the place of none.
+    """
+    with pytest.raises(S3Error) as refused:
+        write_document(OPERATIONS[operation], document.encode())
+    assert refused.value.code == expected
+
+
+@pytest.mark.parametrize(("count", "is_taken"), [(100, True), (101, False)])
+def test_how_many_origins_there_may_be(count: int, *, is_taken: bool) -> None:
+    """
+    "You can add up to 100 rules": "PutBucketCors".
+    """
+    document = f"<CORSConfiguration>{ORIGIN % '*' * count}</CORSConfiguration>".encode()
+
+    if is_taken:
+        written = write_document(OPERATIONS[CORS], document)
+        assert written is not None
+        assert inner(written) == ORIGIN % "*" * count
+    else:
+        with pytest.raises(MalformedXML):
+            write_document(OPERATIONS[CORS], document)
+
+
+FULL = [
+    # With all that the storage keeps, in the order in which it writes it: it comes back as it was.
+    (
+        ACL,
+        "AccessControlPolicy",
+        "<Owner><ID>1</ID><DisplayName>a &amp; b</DisplayName></Owner><AccessControlList>"
+        + OWNERS.replace("</ID>", "</ID><DisplayName>c</DisplayName>")
+        + "</AccessControlList>",
+    ),
+    (
+        CORS,
+        "CORSConfiguration",
+        (
+            "<CORSRule><ID>1</ID><AllowedOrigin>http://a</AllowedOrigin><AllowedOrigin>http://b</AllowedOrigin>"
+            "<AllowedHeader>*</AllowedHeader><ExposeHeader>x-amz-id-2</ExposeHeader><AllowedMethod>PUT</AllowedMethod>"
+            "<AllowedMethod>HEAD</AllowedMethod><MaxAgeSeconds>3000</MaxAgeSeconds></CORSRule>"
+        ),
+    ),
+    (
+        LOGGING,
+        "BucketLoggingStatus",
+        (
+            "<LoggingEnabled><TargetBucket>t</TargetBucket><TargetPrefix>p/</TargetPrefix>"
+            f"<TargetGrants>{OWNERS}</TargetGrants></LoggingEnabled>"
+        ),
+    ),
+    (TAGGING, "Tagging", "<TagSet><Tag><Key>a</Key><Value>1</Value></Tag><Tag><Key>b</Key><Value/></Tag></TagSet>"),
+    (
+        DELETE,
+        "Delete",
+        "<Object><Key>a</Key><VersionId>v</VersionId></Object><Object><Key>b</Key></Object><Quiet>false</Quiet>",
+    ),
+    (CREATE, "CreateBucketConfiguration", ""),
+]
+
+
+@pytest.mark.parametrize(("operation", "root", "content"), FULL)
+def test_a_full_document_keeps_all(operation: str, root: str, content: str) -> None:
+    """
+    What the storage knows is not left out.
+    """
+    written = write_document(OPERATIONS[operation], f"<{root}>{content}</{root}>".encode())
+
+    assert written is not None
+    assert inner(written).replace("<Value></Value>", "<Value/>") == content
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"), [("0", "false"), ("false", "false"), (" 1 ", "true"), ("true", "true"), ("True", "")]
+)
+def test_the_words_of_a_boolean(word: str, expected: str) -> None:
+    """
+    Those of XML Schema; the storage knows one, "true".
+    """
+    document = f"<Delete><Quiet>{word}</Quiet><Object><Key>a</Key></Object></Delete>".encode()
+
+    if not expected:
+        with pytest.raises(MalformedXML):
+            write_document(OPERATIONS[DELETE], document)
+        return
+    written = write_document(OPERATIONS[DELETE], document)
+    assert written is not None
+    assert inner(written) == f"<Object><Key>a</Key></Object><Quiet>{expected}</Quiet>"
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ("<Days> 30 </Days>", "<Days>30</Days>"),
+        ("<Date> 2026-03-01T00:00:00Z </Date>", "<Date>2026-03-01T00:00:00Z</Date>"),
+        ("<Days>0</Days>", "InvalidArgument"),
+        ("<Days>-1</Days>", "InvalidArgument"),
+        ("<Days>1</Days><Date>2026-03-01T00:00:00Z</Date>", "MalformedXML"),
+        ("", "MalformedXML"),
+    ],
+)
+@pytest.mark.parametrize("place", ["<Prefix>a/</Prefix>", "<Filter><Prefix>a/</Prefix></Filter>"])
+def test_when_a_rule_deletes(place: str, told: str, expected: str) -> None:
+    """
+    After a number of days, or from a day on: "LifecycleExpiration".
+    """
+    document = (RULES % (RULE % place)).replace("<Days>1</Days>", told).encode()
+
+    if expected.startswith("<"):
+        written = write_document(OPERATIONS[LIFECYCLE], document)
+        assert written is not None
+        assert inner(written) == (RULE % "<Prefix>a/</Prefix>").replace("<Days>1</Days>", expected)
+        return
+    with pytest.raises(S3Error) as refused:
+        write_document(OPERATIONS[LIFECYCLE], document)
     assert refused.value.code == expected
 
 

@@ -149,14 +149,15 @@ class _Part:
         """
         Take a child that may be there once.
         """
-        found = self.several(name, 0, 1)
-        return found[0] if found else None
+        found = self.several(name, most=1)
+        return found.pop() if found else None
 
     def required(self, name: str) -> _Part:
         """
         Take a child that must be there once.
         """
-        return self.several(name, 1, 1)[0]
+        (found,) = self.several(name, 1, 1)
+        return found
 
     def optional_text(self, name: str) -> str | None:
         """
@@ -226,7 +227,7 @@ def _write_rights(root: _Part) -> bytes:
 
 
 def _write_grants(rights: _Part) -> bytes:
-    grants = rights.several("Grant", 0, MAX_GRANTS)
+    grants = rights.several("Grant", most=MAX_GRANTS)
     rights.end()
     written = []
     for grant in grants:

@@ -80,7 +80,7 @@ class Listing:
             return document
         added = self._added(reading, root) if self.is_v2 else []
         if encodes:
-            told = [(element, b"url") for element in reading.elements if element.name == "EncodingType"][:1]
+            told = [(element, b"url") for element in reading.elements if element.name == "EncodingType"]
             names = [
                 (element, escape_name(element.name_bytes))
                 for element in reading.elements
@@ -118,7 +118,7 @@ class Listing:
             added.append(("StartAfter", self.start_after))
         if reading.root_text("IsTruncated") == "true":
             named = reading.texts("NextMarker", root.name)
-            markers = [name_bytes(name) for name in named[:1] or (*keys, *prefixes)]
+            markers = [name_bytes(name) for name in named or (*keys, *prefixes)]
             if reading.root_text("EncodingType") == "url":
                 markers = [unquote_to_bytes(marker.replace(b"+", b" ")) for marker in markers]
             following = max(markers, default=b"")

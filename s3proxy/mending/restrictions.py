@@ -172,11 +172,12 @@ def _check_write(restrictions: Restrictions, head: RequestHead, address: Address
 
 def _check_values(head: RequestHead, limit: int) -> None:
     for name, values in head.fields.items():
-        length = 0
         if name.startswith(_METADATA_PREFIX):
             length = max(len(name) - len(_METADATA_PREFIX), len(b",".join(values)))
         elif name in _TEXT_HEADERS:
             length = len(b",".join(values))
+        else:
+            continue
         if length > limit:
             raise MetadataTooLarge(length, limit)
 

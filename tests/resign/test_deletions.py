@@ -191,6 +191,34 @@ def test_an_answer_of_a_storage_with_errors_of_its_own(head: str, document: byte
     assert judge_answer(answer, document, CODES, writes_own_errors=True) == outcome
 
 
+@pytest.mark.parametrize(("status", "is_gone"), [(199, False), (200, True), (204, True), (299, True), (300, False)])
+def test_which_answers_are_a_success(status: int, *, is_gone: bool) -> None:
+    """
+    2xx, and no other ("RFC 9110", section 15).
+    """
+    answer = parse_response_head(b"HTTP/1.1 %d x" % status)
+
+    assert judge_answer(answer, b"", CODES) == (GONE if is_gone else NOT_ANSWERED)
+
+
+@pytest.mark.parametrize(
+    ("status", "document", "code"),
+    [
+        (399, b"", "InternalError"),
+        (400, b"", "InvalidRequest"),
+        (401, b"", "AccessDenied"),
+        (404, error("unheardof"), "NoSuchKey"),
+    ],
+)
+def test_a_refusal_without_a_code_of_s3(status: int, document: bytes, code: str) -> None:
+    """
+    It is told by its status, and it is about an object. A redirection is no refusal.
+    """
+    answer = parse_response_head(b"HTTP/1.1 %d x" % status)
+
+    assert judge_answer(answer, document, CODES, writes_own_errors=True).code == code
+
+
 @pytest.mark.parametrize(
     ("status", "code", "expected"),
     [
@@ -243,6 +271,15 @@ def test_the_answers_document_where_only_errors_are_wanted() -> None:
     assert ("<Deleted>" in told, "<Key>a<" in told) == (False, False)
     assert "<Error><Key>b</Key><Code>InternalError</Code>" in told
     assert nothing.endswith(f'<DeleteResult xmlns="{S3}"></DeleteResult>')
+
+
+@pytest.mark.parametrize("outcomes", [[GONE], [GONE] * 3])
+def test_no_object_is_left_out_of_the_answer(outcomes: list[Outcome]) -> None:
+    """
+    A client takes what is not told for deleted, or waits for it.
+    """
+    with pytest.raises(ValueError, match="zip"):
+        result_document(Deletions((Deletion("a"), Deletion("b"))), outcomes)
 
 
 @given(keys=st.lists(KEYS, min_size=1, max_size=5))

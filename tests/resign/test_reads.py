@@ -11,12 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s3proxy.mending.listing import read_listing
-from s3proxy.mending.reads import MeasuredRead, plan_read, split_overrides
+from s3proxy.mending.reads import MeasuredRead, plain_read_headers, plan_read, split_overrides, split_part
+from s3proxy.profiles.profile import RangeLimits
 from s3proxy.s3.address import parse_address
-from s3proxy.s3.errors import InternalError, InvalidArgument, InvalidRange, PreconditionFailed
+from s3proxy.s3.errors import InternalError, InvalidArgument, InvalidPartNumber, InvalidRange, PreconditionFailed
 from s3proxy.s3.head import RequestHead, ResponseHead, parse_request_head, parse_response_head
+from s3proxy.s3.operation import GET_OBJECT, HEAD_OBJECT, UPLOAD_PART, Operation
 
 MODIFIED = "Sun, 01 Mar 2026 12:00:00 GMT"
+MD5 = "0123456789abcdef0123456789abcdef"
 BEFORE, AFTER = "Sun, 01 Mar 2026 11:59:59 GMT", "Sun, 01 Mar 2026 12:00:01 GMT"
 
 
@@ -142,6 +145,149 @@ def test_another_object_is_not_believed(size: int, etag: str, *, is_another: boo
     assert (status, headers) == ((206, [(b"Content-Range", b"bytes 2-4/10")]) if size == 3 else (200, []))
 
 
+@pytest.mark.parametrize(
+    ("method", "headers", "kept"),
+    [
+        ("GET", {"if_match": '"e"', "range": "bytes=0-", "x_other": "1"}, [b"host", b"x-other"]),
+        ("HEAD", {"if_range": '"e"', "if_none_match": "*"}, [b"host"]),
+        ("PUT", {"if_match": '"e"', "if_none_match": "*"}, [b"host", b"if-match", b"if-none-match"]),
+        ("DELETE", {"if_match": '"e"'}, [b"host", b"if-match"]),
+    ],
+)
+def test_only_a_read_goes_without_its_conditions(method: str, headers: dict[str, str], kept: list[bytes]) -> None:
+    """
+    Those of a write are not judged here: without them it would overwrite what its client wants to keep.
+    """
+    head = request(method, **headers)
+
+    assert [name.lower() for name, _ in plain_read_headers(head, head.headers)] == kept
+
+
+@pytest.mark.parametrize("headers", [{"range": "bytes=2-4"}, {"if_match": '"e"'}, {"if_none_match": '"e"'}])
+@pytest.mark.parametrize("status", [404, 500])
+def test_an_error_stays_one(status: int, headers: dict[str, str]) -> None:
+    """
+    The object was deleted after it was measured: nothing is made of the answer, and nothing cut out of it.
+    """
+    for method in ("GET", "HEAD"):
+        plan = plan_read(request(method, **headers), measured())
+        answer = measured(200, '"other"', status)
+
+        plan.check(answer)
+        assert plan.mend(answer, [(b"a", b"b")]) == (status, b"x", [(b"a", b"b")])
+        assert plan.cut(answer) is None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "max_size", "status", "cut"),
+    [
+        ("bytes=2-4", 2, 200, (2, 5)),
+        ("bytes=2-4", 2, 206, (2, 5)),
+        ("bytes=7-", 2, 200, (7, 10)),
+        ("bytes=2-3", 1, 200, (2, 4)),
+        # That is all of it.
+        ("bytes=0-9", 2, 200, None),
+        ("bytes=0-9", 2, 206, None),
+    ],
+)
+def test_what_is_too_long_to_ask_for_is_cut(
+    wanted: str, max_size: int, status: int, cut: tuple[int, int] | None
+) -> None:
+    """
+    Where the storage cannot send so many bytes as a range, all is asked for, and the range is cut out of it.
+    """
+    plan = plan_read(request(range=wanted), measured(), RangeLimits(max_size=max_size))
+
+    assert plan.headers([]) == []
+    assert plan.cut(measured(status=status)) == cut
+
+
+@pytest.mark.parametrize(("wanted", "max_size"), [("bytes=8-9", 2), ("bytes=2-2", 1), ("bytes=2-8", 0)])
+def test_what_is_short_enough_is_asked_for(wanted: str, max_size: int) -> None:
+    """
+    As it was asked for.
+    """
+    plan = plan_read(request(range=wanted), measured(), RangeLimits(max_size=max_size))
+
+    assert plan.headers([]) == [(b"Range", wanted.encode())]
+    assert plan.cut(measured()) is None
+
+
+@pytest.mark.parametrize(
+    ("target", "is_whole"),
+    [("/b/k", False), ("/b/k?x-id=GetObject", False), ("/b/k?versionId=v", True), ("/b/k?a&version%49d=v", True)],
+)
+def test_a_version_is_read_as_a_whole(target: str, *, is_whole: bool) -> None:
+    """
+    Where a range might be of another version; any other object is read in parts.
+    """
+    plan = plan_read(request(target=target, range="bytes=2-4"), measured(), RangeLimits(ignores_versions=True))
+
+    assert (plan.is_whole, plan.span) == (is_whole, (2, 5))
+
+
+def test_a_304_has_no_header_of_a_document() -> None:
+    """
+    RFC 9110, section 15.4.5: the client keeps what it has of them. A value is no name.
+    """
+    plan = plan_read(request(if_none_match='"e"'), measured())
+    kept = [(b"ETag", b'"e"'), (b"x-amz-meta-a", b"content-type"), (b"x-amz-meta-b", b"accept-ranges")]
+    sent = [(b"Content-Length", b"10"), *kept, (b"Content-Type", b"a/b"), (b"Accept-Ranges", b"bytes")]
+
+    assert plan.mend(measured(), sent) == (304, b"Not Modified", kept)
+
+
+@pytest.mark.parametrize(
+    ("size", "etag", "expected"),
+    [
+        (0, MD5, None),
+        (1, MD5, b"bytes 0-0/1"),
+        (10, MD5, b"bytes 0-9/10"),
+        (10, f"{MD5}-2", None),
+    ],
+)
+def test_the_first_part(size: int, etag: str, expected: bytes | None) -> None:
+    """
+    It is all of an object that was uploaded as one; an empty one has no byte that a range could name.
+    """
+    answer = measured(size, f'"{etag}"')
+    plan = plan_read(request(), answer, is_first_part=True)
+
+    status, _, headers = plan.mend(answer, [])
+
+    assert (status, dict(headers).get(b"Content-Range")) == ((200, None) if expected is None else (206, expected))
+
+
+@pytest.mark.parametrize(
+    ("target", "operation", "is_first"),
+    [
+        ("/b/k?partNumber=1", GET_OBJECT, True),
+        ("/b/k?partNumber=1", HEAD_OBJECT, True),
+        ("/b/k?partNumber=1&uploadId=u", UPLOAD_PART, False),
+        ("/b/k", GET_OBJECT, False),
+        ("/b/k?x-partNumber=1", GET_OBJECT, False),
+    ],
+)
+def test_a_part_is_split_off(target: str, operation: Operation, *, is_first: bool) -> None:
+    """
+    Of a read, and of nothing else.
+    """
+    rest, found = split_part(request(target=target), operation)
+
+    assert found is is_first
+    assert rest.raw_target == (b"/b/k" if is_first else target.encode())
+
+
+def test_an_object_has_one_part() -> None:
+    """
+    S3 tells how many there are: "GetObject", partNumber.
+    """
+    with pytest.raises(InvalidPartNumber) as raised:
+        split_part(request(target="/b/k?partNumber=2"), GET_OBJECT)
+
+    assert dict(raised.value.elements) == {"PartNumberRequested": b"2", "ActualPartCount": b"1"}
+
+
 def test_overrides_are_split_off() -> None:
     """
     Whatever else is in the query stays octet for octet; what could end a header's line is dropped.
@@ -217,6 +363,52 @@ def test_what_is_no_such_listing(method: str, target: str) -> None:
     head = request(method, target)
 
     assert read_listing(head, parse_address(head.raw_path, head.host, ())) is None
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "",
+        "no XML",
+        "<ListBucketResult><Name>b</Name><Contents>",
+        "<ListBucketResult></ListBucketResult><ListBucketResult>",
+        "<ListBucketResult><Name>&e;</Name></ListBucketResult>",
+        '<!DOCTYPE a [<!ENTITY e "x">]><ListBucketResult/>',
+        "<ExceptionResponse><Message>full</Message></ExceptionResponse>",
+    ],
+)
+def test_a_page_that_is_no_list_is_not_passed_on(document: str) -> None:
+    """
+    Its client would take it for an empty bucket.
+    """
+    for query in ("list-type=2", "encoding-type=url"):
+        listing = read_listing(request(target=f"/b?{query}"), parse_address(b"/b", b"x", ()))
+        assert listing is not None
+
+        with pytest.raises(InternalError):
+            listing.edit(document.encode())
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ("", "<ListBucketResult><Prefix>a%26</Prefix><EncodingType>url</EncodingType></ListBucketResult>"),
+        (
+            "<EncodingType/>",
+            "<ListBucketResult><EncodingType>url</EncodingType><Prefix>a%26</Prefix></ListBucketResult>",
+        ),
+    ],
+)
+def test_names_are_encoded_as_is_told(told: str, expected: str) -> None:
+    """
+    A client that asked for it decodes each name: whether they are encoded is told once.
+    """
+    listing = read_listing(request(target="/b?encoding-type=url"), parse_address(b"/b", b"x", ()))
+    assert listing is not None
+
+    document = listing.edit(f"<ListBucketResult>{told}<Prefix>a&amp;</Prefix></ListBucketResult>".encode())
+
+    assert document.decode() == expected
 
 
 def test_a_strange_token_is_refused() -> None:

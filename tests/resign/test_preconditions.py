@@ -1,0 +1,104 @@
+"""
+Conditions of writes and of copies at a storage that does not look at them: a HEAD of the object judges them.
+
+Source:
+    "CopyObject", x-amz-copy-source-if-match; "How to prevent object overwrites with conditional writes"; "How to
+    perform conditional deletes".
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from s3proxy.mending.preconditions import check_source, check_write
+from s3proxy.s3.errors import S3Error
+from s3proxy.s3.head import parse_request_head, parse_response_head
+
+MODIFIED = "Sun, 01 Mar 2026 12:00:00 GMT"
+
+
+def code_of(name: str, value: str, status: int = 200, size: int = 12) -> str:
+    """
+    The code with which a write on a condition is refused; empty if it may be done.
+    """
+    wanted = parse_request_head(f"PUT /b/k HTTP/1.1\r\nHost: x\r\n{name}: {value}".encode()).fields
+    lines = f'Content-Length: {size}\r\nETag: "e"\r\nLast-Modified: {MODIFIED}'
+    found = parse_response_head(f"HTTP/1.1 {status} x\r\n{lines}".encode())
+    try:
+        check_write(wanted, found, {name.lower().encode()}, b"k")
+    except S3Error as error:
+        return error.code
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("status", "if_match", "if_none_match"),
+    [
+        (200, "", "PreconditionFailed"),
+        (404, "NoSuchKey", ""),
+        (403, "AccessDenied", "AccessDenied"),
+        (402, "InternalError", "InternalError"),
+        (500, "InternalError", "InternalError"),
+    ],
+)
+def test_whether_there_is_an_object(status: int, if_match: str, if_none_match: str) -> None:
+    """
+    Where the storage does not tell, nothing is written.
+    """
+    assert (code_of("If-Match", '"e"', status), code_of("If-None-Match", "*", status)) == (if_match, if_none_match)
+
+
+@pytest.mark.parametrize(
+    ("value", "size", "holds"),
+    [
+        ("12", 12, True),
+        ("0", 0, True),
+        ("11", 12, False),
+        (f"{'0' * 5000}12", 12, True),
+        ("13", 12, False),
+        ("9" * 5000, 12, False),
+        ("-12", 12, False),
+        ("", 0, False),
+    ],
+)
+def test_a_size(value: str, size: int, *, holds: bool) -> None:
+    """
+    It is a number, and the object's.
+    """
+    assert code_of("x-amz-if-match-size", value, size=size) == ("" if holds else "PreconditionFailed")
+
+
+@pytest.mark.parametrize("name", ["x-amz-if-match-owner", "If-Range"])
+def test_a_condition_that_is_not_known_does_not_hold(name: str) -> None:
+    """
+    Nothing is deleted that its client may want to keep.
+    """
+    assert code_of(name, '"e"') == "PreconditionFailed"
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (200, ""),
+        (404, "NoSuchKey"),
+        (403, "AccessDenied"),
+        (402, "InternalError"),
+        (206, "InternalError"),
+        (500, "InternalError"),
+    ],
+)
+def test_whether_there_is_a_source(status: int, code: str) -> None:
+    """
+    Where the storage does not tell, nothing is copied.
+    """
+    head = b'PUT /b/k HTTP/1.1\r\nHost: x\r\nx-amz-copy-source-if-match: "e"'
+    found = parse_response_head(b'HTTP/1.1 %d x\r\nContent-Length: 9\r\nETag: "e"' % status)
+    refused = ""
+    try:
+        check_source(parse_request_head(head).fields, found, b"k", datetime(2026, 3, 1, tzinfo=UTC))
+    except S3Error as error:
+        refused = error.code
+
+    assert refused == code
