@@ -45,8 +45,8 @@ from s3proxy.s3.query import query_items, query_names
 from s3proxy.sigv2.authorization import V2Claim
 from s3proxy.sigv2.verifier import check_signature as check_v2_signature
 from s3proxy.sigv4.asymmetric import VerifyingKeys, region_set_matches
-from s3proxy.sigv4.authorization import SignatureClaim
 from s3proxy.sigv4.canonical import canonical_query, canonical_uri
+from s3proxy.sigv4.claims import SignatureClaim
 from s3proxy.sigv4.signing_key import SigningKeys
 from s3proxy.sigv4.verifier import check_signature
 from tests.frontend.proxy_headers import extension, header_v2

@@ -23,9 +23,9 @@ from s3proxy.sigv2.authorization import V2Claim
 from s3proxy.sigv2.verifier import check_signature as check_v2_signature
 from s3proxy.sigv2.verifier import sign
 from s3proxy.sigv4.asymmetric import VerifyingKeys
-from s3proxy.sigv4.authorization import HMAC_ALGORITHM, FormClaim, SignatureClaim
 from s3proxy.sigv4.chunks import ChunkChain
-from s3proxy.sigv4.scope import CredentialScope
+from s3proxy.sigv4.claims import FormClaim, SignatureClaim
+from s3proxy.sigv4.scope import HMAC_ALGORITHM, CredentialScope
 from s3proxy.sigv4.signing_key import SigningKey, SigningKeys, derive_signing_key
 from s3proxy.sigv4.verifier import check_form_signature, check_signature, string_to_sign
 from tests.harness import NOW

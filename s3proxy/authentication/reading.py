@@ -23,9 +23,11 @@ from s3proxy.s3.errors import (
 from s3proxy.s3.head import RequestHead
 from s3proxy.s3.query import query_items
 from s3proxy.sigv2 import authorization as sigv2
-from s3proxy.sigv4 import authorization as sigv4
+from s3proxy.sigv4 import form as v4_form
+from s3proxy.sigv4 import header as v4_header
+from s3proxy.sigv4 import query as v4_query
 from s3proxy.sigv4.asymmetric import ECDSA_ALGORITHM
-from s3proxy.sigv4.authorization import HMAC_ALGORITHM
+from s3proxy.sigv4.scope import HMAC_ALGORITHM
 
 _ONE_MECHANISM = (
     "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string parameter or "
@@ -41,9 +43,9 @@ _V4_FIELDS = {
     b"x-amz-algorithm": "X-Amz-Algorithm",
 }
 _V2_FIELDS = {b"policy": "policy", b"signature": "signature", b"awsaccesskeyid": "AWSAccessKeyId"}
-_QUERY_NAMES = sigv4.QUERY_NAMES | sigv2.QUERY_NAMES
+_QUERY_NAMES = v4_query.QUERY_NAMES | sigv2.QUERY_NAMES
 
-V4_PARAMETERS = frozenset(name.lower() for name in sigv4.QUERY_NAMES)
+V4_PARAMETERS = frozenset(name.lower() for name in v4_query.QUERY_NAMES)
 """
 The parameters of Signature V4, in lower case. They must not stand beside another carrier: a backend could believe them.
 In another case S3 does not know them, and ignores them.
@@ -107,7 +109,7 @@ def _has_foreign_parameters(parameters: Mapping[bytes, bytes], *, is_v2: bool) -
     """
     if is_v2:
         return any(name.lower() in _FOREIGN_BESIDE_V2 for name in parameters)
-    return not sigv4.QUERY_NAMES.isdisjoint(parameters)
+    return not v4_query.QUERY_NAMES.isdisjoint(parameters)
 
 
 def _read_authorization(
@@ -127,7 +129,7 @@ def _read_authorization(
     if word not in {HMAC_ALGORITHM, ECDSA_ALGORITHM}:
         raise InvalidArgument("Unsupported Authorization Type", "Authorization", authorization)
     check_carrier(Carrier.V4_HEADER if word == HMAC_ALGORITHM else Carrier.V4A_HEADER, realm.refused)
-    return sigv4.read_header_claim(head, scheme, components, realm.regions, now)
+    return v4_header.read_header_claim(head, scheme, components, realm.regions, now)
 
 
 def _read_presigned(head: RequestHead, parameters: dict[bytes, bytes], realm: Realm, now: datetime) -> Claim:
@@ -140,7 +142,7 @@ def _read_presigned(head: RequestHead, parameters: dict[bytes, bytes], realm: Re
         raise AuthorizationQueryParametersError('X-Amz-Algorithm only supports "AWS4-HMAC-SHA256"')
     if algorithm == HMAC_ALGORITHM:
         check_carrier(Carrier.V4_QUERY, realm.refused)
-    return sigv4.read_query_claim(head, parameters, realm.regions, now)
+    return v4_query.read_query_claim(head, parameters, realm.regions, now)
 
 
 def _checked(claim: Claim, realm: Realm) -> Claim:
@@ -182,7 +184,7 @@ def read_form_claim(head: RequestHead, form: Form, realm: Realm) -> Claim | None
     """
     if b"x-amz-security-token" in head.fields:
         raise AccessDenied("No AWSAccessKey was presented.")
-    has_v4 = not sigv4.FORM_NAMES.isdisjoint(form.fields)
+    has_v4 = not v4_form.FORM_NAMES.isdisjoint(form.fields)
     has_v2 = not sigv2.FORM_NAMES.isdisjoint(form.fields)
     if has_v4 and has_v2:
         raise InvalidArgument(_ONE_MECHANISM)
@@ -194,4 +196,4 @@ def read_form_claim(head: RequestHead, form: Form, realm: Realm) -> Claim | None
             raise InvalidArgument.of_missing_field(shown)
     if has_v2:
         return sigv2.read_form_claim(head, form.fields)
-    return sigv4.read_form_claim(head, form.fields, realm.regions)
+    return v4_form.read_form_claim(head, form.fields, realm.regions)

@@ -23,7 +23,7 @@ from s3proxy.s3.query_headers import is_believed, is_header_parameter, query_hea
 from s3proxy.sigv2 import authorization as sigv2
 from s3proxy.sigv2.canonical import PASSED_NAMES
 from s3proxy.sigv2.verifier import check_signature as check_v2_signature
-from s3proxy.sigv4 import authorization as sigv4
+from s3proxy.sigv4 import claims as sigv4
 from s3proxy.sigv4.chunks import ChunkChain
 from s3proxy.sigv4.verifier import check_form_signature, check_signature
 

@@ -20,9 +20,8 @@ from s3proxy.s3.limits import MAX_PRESIGNED_SECONDS
 from s3proxy.sigv2.canonical import canonical_resource, string_to_sign
 from s3proxy.sigv2.verifier import sign as sign_text
 from s3proxy.sigv4.asymmetric import ECDSA_ALGORITHM, derive_private_key
-from s3proxy.sigv4.authorization import HMAC_ALGORITHM
 from s3proxy.sigv4.canonical import canonical_query, canonical_request, canonical_uri, uri_encode
-from s3proxy.sigv4.scope import CredentialScope
+from s3proxy.sigv4.scope import HMAC_ALGORITHM, CredentialScope
 from s3proxy.sigv4.signing_key import SigningKey, derive_signing_key
 
 # What a URL may hold as it is; a percent sign is one of an escape.

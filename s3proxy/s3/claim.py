@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import NoReturn
 
 from s3proxy.s3.date import parse_date
 from s3proxy.s3.errors import AccessDenied, RequestTimeTooSkewed, S3Error
@@ -90,6 +91,13 @@ class Claim:
         assert self.verified_text
         key = self.claimed_access_key_id
         return hashlib.sha256(b"%d\n%s\n%s" % (len(key), key, self.verified_text)).digest()
+
+
+def refuse(waivable: Waivable, error: S3Error) -> NoReturn:
+    """
+    Raise an error, unless one came before it which no key was asked about yet: S3 names the first.
+    """
+    raise waivable[0][1] if waivable else error
 
 
 def read_request_date(fields: Fields, now: datetime, waivable: Waivable) -> datetime:

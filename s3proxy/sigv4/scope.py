@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+HMAC_ALGORITHM = b"AWS4-HMAC-SHA256"
 TERMINAL = b"aws4_request"
 SERVICE = b"s3"
 

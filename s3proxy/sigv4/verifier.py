@@ -9,8 +9,8 @@ from collections.abc import Iterable
 
 from s3proxy.s3.errors import SignatureDoesNotMatch
 from s3proxy.sigv4.asymmetric import VerifyingKeys
-from s3proxy.sigv4.authorization import FormClaim, SignatureClaim
 from s3proxy.sigv4.chunks import ChunkChain, Key
+from s3proxy.sigv4.claims import FormClaim, SignatureClaim
 from s3proxy.sigv4.signing_key import SigningKeys
 
 

@@ -18,9 +18,8 @@ from s3proxy.awschunked.decoder import AwsChunkedDecoder
 from s3proxy.s3.errors import IncompleteBody, InvalidChunkSizeError, MalformedTrailerError, S3Error
 from s3proxy.s3.head import index_headers
 from s3proxy.s3.limits import MAX_CHUNK_HEADER_SIZE, MAX_TRAILER_SIZE
-from s3proxy.sigv4.authorization import HMAC_ALGORITHM
 from s3proxy.sigv4.chunks import ChunkChain
-from s3proxy.sigv4.scope import CredentialScope
+from s3proxy.sigv4.scope import HMAC_ALGORITHM, CredentialScope
 from s3proxy.sigv4.signing_key import SigningKey, derive_signing_key
 from tests.signer import EMPTY, SIGNED_CHUNKS, SIGNED_TRAILER, UNSIGNED_TRAILER, Signer
 

@@ -25,8 +25,9 @@ from s3proxy.s3.errors import S3Error
 from s3proxy.s3.head import RequestHead, parse_request_head
 from s3proxy.s3.query import query_items
 from s3proxy.sigv2 import authorization as sigv2
-from s3proxy.sigv4 import authorization as sigv4
 from s3proxy.sigv4.asymmetric import PADDED_SIGNATURE_SIZE, derive_private_key
+from s3proxy.sigv4.header import read_header_claim
+from s3proxy.sigv4.query import read_query_claim
 from s3proxy.sigv4.verifier import string_to_sign
 from tests.fuzz.grammar import DOMAIN, Draft
 from tests.signer import EMPTY
@@ -150,10 +151,10 @@ def _v4_claim_text(head: RequestHead, draft: Draft, now: datetime) -> bytes:
         parameters: dict[bytes, bytes] = {}
         for name, value in query_items(head.raw_query or b""):
             parameters.setdefault(name, value)
-        claim = sigv4.read_query_claim(head, parameters, (_REGION.encode(),), now)
+        claim = read_query_claim(head, parameters, (_REGION.encode(),), now)
     else:
         scheme, _, components = (head.fields[b"authorization"][0]).partition(b" ")
-        claim = sigv4.read_header_claim(head, scheme, components, (_REGION.encode(),), now)
+        claim = read_header_claim(head, scheme, components, (_REGION.encode(),), now)
     return string_to_sign(claim, claim.canonical_request())
 
 

@@ -24,7 +24,7 @@ from s3proxy.s3.errors import (
 )
 from s3proxy.s3.head import parse_request_head
 from s3proxy.s3.limits import MAX_HEADER_COUNT
-from s3proxy.sigv4.authorization import SignatureClaim
+from s3proxy.sigv4.claims import SignatureClaim
 from tests.harness import NOW
 from tests.memory import MemoryProxy
 from tests.signer import EMPTY, Signer

@@ -11,8 +11,11 @@ import pytest
 
 from s3proxy.s3.errors import S3Error
 from s3proxy.s3.head import RequestHead, index_headers
-from s3proxy.sigv4 import authorization
-from s3proxy.sigv4.authorization import SignatureClaim, read_form_claim, read_header_claim, read_query_claim
+from s3proxy.sigv4 import credential as credentials
+from s3proxy.sigv4.claims import SignatureClaim
+from s3proxy.sigv4.form import read_form_claim
+from s3proxy.sigv4.header import read_header_claim
+from s3proxy.sigv4.query import read_query_claim
 from tests.harness import NOW
 
 REGIONS = (b"us-east-1", b"eu-west-1")
@@ -121,7 +124,7 @@ def test_only_short_credentials_are_remembered() -> None:
     """
     Strangers' long ones would fill memory.
     """
-    remembered = authorization._read_sound_credential.cache_info
+    remembered = credentials._read_sound_credential.cache_info
     name = b"K" * 300
     before = remembered().currsize + remembered().misses
 

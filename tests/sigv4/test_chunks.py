@@ -8,8 +8,8 @@ import pytest
 
 from s3proxy.s3.errors import SignatureDoesNotMatch
 from s3proxy.sigv4.asymmetric import ECDSA_ALGORITHM, PADDED_SIGNATURE_SIZE
-from s3proxy.sigv4.authorization import HMAC_ALGORITHM
 from s3proxy.sigv4.chunks import ChunkChain
+from s3proxy.sigv4.scope import HMAC_ALGORITHM
 
 SHA256 = b"a" * 64
 

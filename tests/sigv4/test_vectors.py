@@ -14,10 +14,9 @@ import pytest_twisted
 from s3proxy.s3.date import parse_basic_iso
 from s3proxy.s3.errors import SignatureDoesNotMatch
 from s3proxy.s3.head import Fields, index_headers
-from s3proxy.sigv4.authorization import HMAC_ALGORITHM
 from s3proxy.sigv4.canonical import canonical_headers, canonical_query, canonical_request, canonical_uri
 from s3proxy.sigv4.chunks import ChunkChain
-from s3proxy.sigv4.scope import CredentialScope
+from s3proxy.sigv4.scope import HMAC_ALGORITHM, CredentialScope
 from s3proxy.sigv4.signing_key import SigningKey, derive_signing_key
 from tests.harness import Harness, load_vectors, material, octets, turns
 

@@ -1,0 +1,112 @@
+"""
+What a client claims with Signature V4 or V4A: well-formed, and not yet believed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from s3proxy.s3.claim import Carrier, Claim
+from s3proxy.s3.head import Fields
+from s3proxy.s3.query import query_items
+from s3proxy.sigv4.canonical import canonical_headers, canonical_query, canonical_request, canonical_uri
+from s3proxy.sigv4.scope import CredentialScope
+
+_DEFAULT_PORTS = (b":443", b":80")
+_ASYMMETRIC = frozenset({Carrier.V4A_HEADER, Carrier.V4A_QUERY})
+_PRESIGNED = frozenset({Carrier.V4_QUERY, Carrier.V4A_QUERY})
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class SignatureClaim(Claim):
+    """
+    A claim over a whole request.
+
+    Attributes:
+        algorithm: The word which begins the string to sign, as sent.
+        date: Of the request, ``20260301T120000Z``.
+        raw_signed_headers: The list as sent; `signed_headers` has each name once.
+    """
+
+    algorithm: bytes
+    scope: CredentialScope
+    date: bytes
+    raw_signed_headers: bytes
+
+    @property
+    def is_asymmetric(self) -> bool:
+        """
+        Whether the signature is ECDSA.
+        """
+        return self.carrier in _ASYMMETRIC
+
+    @property
+    def is_presigned(self) -> bool:
+        """
+        Whether it came in the query.
+        """
+        return self.carrier in _PRESIGNED
+
+    def canonical_request(self) -> bytes:
+        """
+        Build the canonical request from what was received.
+
+        Raises:
+            InvalidURI: The path or the query cannot be decoded.
+        """
+        return self._canonical_request(self.head.fields)
+
+    def canonical_request_without_port(self) -> bytes | None:
+        """
+        Build it without the port in Host, or return None if that is not the default port of http or https.
+
+        S3 takes such a port out before it verifies. Signers leave it out, and whoever opens a presigned URL that has it
+        may send it: browsers do not, Go and other clients do.
+        """
+        fields = self.head.fields
+        hosts = fields.get(b"host", [])
+        if len(hosts) != 1 or not hosts[0].endswith(_DEFAULT_PORTS):
+            return None
+        fields = Fields(fields)
+        fields[b"host"] = [hosts[0].rpartition(b":")[0]]
+        return self._canonical_request(fields)
+
+    def _canonical_request(self, fields: Fields) -> bytes:
+        head = self.head
+        query = canonical_query(head.raw_query, b"X-Amz-Signature" if self.is_presigned else None)
+        if self.is_presigned:
+            fields = self._fields_with_query(fields)
+        return canonical_request(
+            head.method,
+            canonical_uri(head.raw_path),
+            query,
+            canonical_headers(self.signed_headers, fields),
+            self.raw_signed_headers,
+            self.payload.raw,
+        )
+
+    def _fields_with_query(self, fields: Fields) -> Fields:
+        # A signed name may be satisfied by a query parameter of the same name when no such header is sent.
+        # A set: each of thousands of parameters is looked up in it.
+        missing = {name for name in self.signed_headers if name not in fields}
+        if not missing or not self.head.raw_query:
+            return fields
+        fields = Fields(fields)
+        for name, value in query_items(self.head.raw_query):
+            lower = name.lower()
+            if lower in missing:
+                fields.setdefault(lower, []).append(value)
+        return fields
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class FormClaim(Claim):
+    """
+    A claim over the policy of a form.
+
+    Attributes:
+        policy: As sent, in base64: the string to sign.
+    """
+
+    policy: bytes
+    scope: CredentialScope

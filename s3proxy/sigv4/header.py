@@ -1,0 +1,110 @@
+"""
+From the Authorization header to a claim: who says that it signed what, when.
+
+The checks and their order are those of S3.
+
+Source:
+    "Authenticating Requests (AWS Signature Version 4)".
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+
+from s3proxy.s3.claim import Carrier, Waivable, read_request_date, refuse
+from s3proxy.s3.date import format_basic_iso
+from s3proxy.s3.errors import AuthorizationHeaderMalformed, InvalidRequest
+from s3proxy.s3.head import Fields, RequestHead
+from s3proxy.s3.payload import Payload, parse_payload
+from s3proxy.sigv4.asymmetric import ECDSA_ALGORITHM
+from s3proxy.sigv4.claims import SignatureClaim
+from s3proxy.sigv4.credential import check_region_set, read_credential
+from s3proxy.sigv4.signed_headers import check_signed_headers, read_signed_headers
+
+_COMPONENTS_FORM = "the authorization header requires three components: Credential, SignedHeaders, and Signature."
+_COMPONENT = re.compile(rb"[ \t]*+([A-Za-z]++)=([^,\s]*+)[ \t]*+")
+# As nearly all clients write them; any other order and spacing is read component by component.
+_COMPONENTS = re.compile(rb"Credential=([^,\s]++), ?SignedHeaders=([^,\s]++), ?Signature=([^,\s]++)")
+
+
+def read_header_claim(
+    head: RequestHead, scheme: bytes, components: bytes, regions: tuple[bytes, ...], now: datetime
+) -> SignatureClaim:
+    """
+    Read a claim from the Authorization header.
+
+    Args:
+        scheme: The word before the first space, as sent.
+        components: What follows it.
+        regions: Accepted here; the first is named in refusals.
+
+    Raises:
+        InvalidRequest: x-amz-content-sha256 is missing.
+        InvalidArgument: It cannot be read.
+        AccessDenied: There is no readable date, or headers were sent which are not signed.
+        RequestTimeTooSkewed: The date is too far from ours.
+        AuthorizationHeaderMalformed: The header or its credential scope cannot be used.
+        RegionSetMismatch: Under SigV4A, none of the accepted regions is in the request's set.
+    """
+    fields = head.fields
+    payload = _header_payload(fields)
+    waivable: Waivable = []
+    signed_at = read_request_date(fields, now, waivable)
+    date = format_basic_iso(signed_at)
+    is_asymmetric = scheme.upper() == ECDSA_ALGORITHM
+    try:
+        credential, raw_signed_headers, signature = _read_components(components)
+        key, scope = read_credential(
+            credential, None if is_asymmetric else regions, AuthorizationHeaderMalformed, waivable
+        )
+    except AuthorizationHeaderMalformed as malformed:
+        raise (waivable[0][1] if waivable else malformed) from None
+    if scope.day != date[:8]:
+        refuse(waivable, AuthorizationHeaderMalformed("Invalid credential date. Date is not the same as X-Amz-Date."))
+    signed_headers, signed_set = read_signed_headers(raw_signed_headers, AuthorizationHeaderMalformed, waivable)
+    check_signed_headers(fields, signed_set, waivable)
+    if is_asymmetric:
+        region_set = fields.value(b"x-amz-region-set")
+        if not region_set:
+            refuse(waivable, InvalidRequest("Missing required header for this request: x-amz-region-set"))
+        check_region_set(region_set, regions, waivable)
+    return SignatureClaim(
+        Carrier.V4A_HEADER if is_asymmetric else Carrier.V4_HEADER,
+        head,
+        key,
+        signature,
+        fields.value(b"x-amz-security-token"),
+        payload,
+        signed_headers,
+        scheme,
+        scope,
+        date,
+        raw_signed_headers,
+        waivable=waivable,
+    )
+
+
+def _header_payload(fields: Fields) -> Payload:
+    raw_payload = fields.value(b"x-amz-content-sha256")
+    if raw_payload is None:
+        raise InvalidRequest("Missing required header for this request: x-amz-content-sha256")
+    return parse_payload(raw_payload)
+
+
+def _read_components(components: bytes) -> tuple[bytes, bytes, bytes]:
+    common = _COMPONENTS.fullmatch(components)
+    if common is not None:
+        return common[1], common[2], common[3]
+    found: dict[bytes, bytes] = {}
+    for component in components.split(b","):
+        parsed = _COMPONENT.fullmatch(component)
+        if parsed is None or parsed[1] in found:
+            raise AuthorizationHeaderMalformed(_COMPONENTS_FORM)
+        found[parsed[1]] = parsed[2]
+    credential = found.get(b"Credential")
+    signed_headers = found.get(b"SignedHeaders")
+    signature = found.get(b"Signature")
+    if credential is None or not signed_headers or not signature:
+        raise AuthorizationHeaderMalformed(_COMPONENTS_FORM)
+    return credential, signed_headers, signature

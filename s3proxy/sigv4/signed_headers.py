@@ -1,0 +1,58 @@
+"""
+The list of signed headers, and what must be in it.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from s3proxy.s3.claim import Waivable, refuse
+from s3proxy.s3.errors import AccessDenied
+from s3proxy.s3.head import Fields
+from s3proxy.s3.limits import MAX_HEADER_COUNT
+from s3proxy.sigv4.credential import Faults
+
+_NOT_SIGNED = "There were headers present in the request which were not signed"
+_TOO_MANY_SIGNED = f"SignedHeaders must not list more than {MAX_HEADER_COUNT} headers."
+# Too short for more names than MAX_HEADER_COUNT.
+_KEPT_LIST_SIZE = 255
+
+
+def read_signed_headers(
+    raw_signed_headers: bytes, fault: Faults, waivable: Waivable
+) -> tuple[tuple[bytes, ...], frozenset[bytes]]:
+    if len(raw_signed_headers) <= _KEPT_LIST_SIZE:
+        return _split_kept_list(raw_signed_headers)
+    # Each name costs work before any key is looked up. No request has more headers than this.
+    if raw_signed_headers.count(b";") >= MAX_HEADER_COUNT:
+        refuse(waivable, fault(_TOO_MANY_SIGNED))
+    return _split_list(raw_signed_headers)
+
+
+def _split_list(raw_signed_headers: bytes) -> tuple[tuple[bytes, ...], frozenset[bytes]]:
+    # A repeated name must not copy the header's value into the canonical request again.
+    names = tuple(dict.fromkeys(raw_signed_headers.split(b";")))
+    return names, frozenset(names)
+
+
+# A client's requests have a few lists.
+_split_kept_list = lru_cache(maxsize=256)(_split_list)
+
+
+def check_signed_headers(fields: Fields, signed_headers: frozenset[bytes], waivable: Waivable) -> None:
+    unsigned = [
+        name
+        for name in fields
+        if name not in signed_headers
+        and (name.startswith(b"x-amz-") or name in {b"host", b"content-md5"})
+        and name != b"x-amz-content-sha256"
+    ]
+    if b"host" not in fields and b"host" not in signed_headers:
+        unsigned.insert(0, b"host")
+    if not unsigned:
+        return
+    error = AccessDenied(_NOT_SIGNED, HeadersNotSigned=b", ".join(unsigned))
+    # Which object is copied, and for whom, is never taken from a header that anyone may have added.
+    if b"host" in unsigned or b"x-amz-copy-source" in unsigned or b"x-amz-security-token" in unsigned:
+        refuse(waivable, error)
+    waivable.append(("unsigned-headers", error))
