@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import cast
 
 from s3proxy.authentication.reading import V4_PARAMETERS
 from s3proxy.authentication.realm import PAYLOADS, Anonymous, Realm, check_carrier, check_payload_mode
@@ -174,13 +173,15 @@ def _authenticates_v2(name: bytes) -> bool:
 
 def _check_signature(claim: Claim, credential: Credential, realm: Realm) -> ChunkChain | None:
     secrets = credential.secret_access_keys
-    if claim.carrier in _V2_CARRIERS:
-        check_v2_signature(cast(sigv2.V2Claim, claim), secrets)
-        return None
-    if claim.carrier is Carrier.V4_FORM:
-        check_form_signature(cast(sigv4.FormClaim, claim), secrets, realm.signing_keys)
-        return None
-    return check_signature(cast(sigv4.SignatureClaim, claim), secrets, realm.signing_keys, realm.verifying_keys)
+    if isinstance(claim, sigv4.SignatureClaim):
+        return check_signature(claim, secrets, realm.signing_keys, realm.verifying_keys)
+    if isinstance(claim, sigv4.FormClaim):
+        check_form_signature(claim, secrets, realm.signing_keys)
+    elif isinstance(claim, sigv2.V2Claim):
+        check_v2_signature(claim, secrets)
+    else:
+        raise TypeError(claim.carrier)
+    return None
 
 
 # Nobody's requests

@@ -234,7 +234,7 @@ def _claims_nothing(head: RequestHead, payload: Payload) -> bool:
         head.method in _WITHOUT_BODY
         and (payload.sha256 == EMPTY_SHA256 if payload.word is None else payload.word is PayloadHash.UNSIGNED_PAYLOAD)
         and _BODY_CLAIMS.isdisjoint(head.fields)
-        and not any(name.startswith(b"x-amz-checksum-") for name in head.fields)
+        and not [name for name in head.fields if name.startswith(b"x-amz-checksum-")]
     )
 
 

@@ -13,18 +13,19 @@ One request from its head to its end: what happens is looked up in the table, an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, ClassVar, Protocol
 
 from s3proxy.exchange.admitted import Admitted
 from s3proxy.exchange.context import ProxyContext
 from s3proxy.exchange.forms import FormReading, FormRequest
-from s3proxy.exchange.judgement import Judgement
+from s3proxy.exchange.judgement import Judgement, Waiting
 from s3proxy.exchange.judging import Judge
 from s3proxy.exchange.machine import Action, Event, Machine, State
 from s3proxy.exchange.record import Record, RecordedRequest
-from s3proxy.exchange.transfer import ACTIONS, Transfer, TransferredRequest
+from s3proxy.exchange.transfer import ACTIONS as TRANSFER_ACTIONS
+from s3proxy.exchange.transfer import Transfer, TransferredRequest
 from s3proxy.resign.answer import origin_headers
 from s3proxy.s3.classification import is_head_bucket
 from s3proxy.s3.errors import InternalError, S3Error
@@ -74,7 +75,7 @@ class Exchange:
         self._machine = Machine()
         self._record = Record(context, request)
         self._judge = Judge(context, request, self._record)
-        self._judgement: Judgement[Any] | None = None
+        self._judgement: Judgement | None = None
         self._form: FormReading | None = None
         self._transfer: Transfer | None = None
 
@@ -85,8 +86,7 @@ class Exchange:
         Judge the head, and go on from there.
         """
         self._request.on_gone(partial(self.receive, Event.CLIENT_GONE))
-        self._judgement = Judgement(self._judge.judge(), self._context, self._record.request_id, self, self._judged)
-        self.guarded(self._judgement.begin)
+        self.guarded(self._begin_judging, self._judge.judge())
 
     def abort(self) -> None:
         """
@@ -128,10 +128,13 @@ class Exchange:
                 # The action before it failed at once, and its client has its answer already.
                 break
             own = self._ACTIONS.get(action)
-            if own is not None:
-                self.guarded(own, self)
-            else:
-                self.guarded(ACTIONS[action], self._transfer)
+            try:
+                if own is not None:
+                    own(self)
+                elif self._transfer is not None:
+                    TRANSFER_ACTIONS[action](self._transfer)
+            except Exception as failed:
+                self._fail(record.error_of(failed))
 
     def guarded(self, step: Callable[..., None], *arguments: Any) -> None:
         """
@@ -152,6 +155,20 @@ class Exchange:
 
     # Judging
 
+    def _begin_judging(self, judging: Coroutine[Waiting, Any, Admitted | None]) -> None:
+        """
+        Judge: at once, where nothing has to be waited for.
+        """
+        try:
+            waiting = judging.send(None)
+        except StopIteration as end:
+            admitted = end.value
+        else:
+            self._judgement = Judgement(judging, self._context, self._record.request_id, self, self._judged)
+            self._judgement.wait(waiting)
+            return
+        self._judged(admitted)
+
     def _judged(self, admitted: Admitted | None) -> None:
         if admitted is None:
             self.receive(Event.FORM_BEGAN)
@@ -167,10 +184,7 @@ class Exchange:
 
     def _judge_form(self) -> None:
         assert self._form is not None
-        self._judgement = Judgement(
-            self._judge.judge_form(self._form), self._context, self._record.request_id, self, self._judged
-        )
-        self._judgement.begin()
+        self._begin_judging(self._judge.judge_form(self._form))
 
     def _stop_body(self) -> None:
         if self._transfer is not None:

@@ -1,14 +1,12 @@
 """
 Drive a coroutine that judges a request: on when what it waits for has come, out when that takes too long.
-
-Where nothing waits, which is the rule, it is one plain call.
 """
 
 from __future__ import annotations
 
 import types
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -41,9 +39,9 @@ def wait_for(asked: Deferred[T], *, is_bounded: bool = True) -> Generator[Waitin
     return (yield Waiting(asked, is_bounded))
 
 
-class Judgement(Generic[T]):
+class Judgement:
     """
-    One judgement on its way.
+    One judgement that has to wait.
 
     Args:
         judging: The coroutine. It waits by `wait_for` alone, and gives back what it took if it is closed.
@@ -69,12 +67,6 @@ class Judgement(Generic[T]):
         self._waiting: Deferred[Any] | None = None
         self._deadline: Deadline | None = None
 
-    def begin(self) -> None:
-        """
-        Judge, as far as nothing has to be waited for. Raises whatever the coroutine does.
-        """
-        self._go_on(self._judging.send, None)
-
     def give_up(self) -> None:
         """
         Wait for nothing more; it may come twice.
@@ -85,23 +77,26 @@ class Judgement(Generic[T]):
             asked.cancel()
         self._judging.close()
 
-    def _go_on(self, resume: Callable[[Any], Waiting], value: Any) -> None:
-        try:
-            waiting = resume(value)
-        except StopIteration as end:
-            judged = end.value
-        else:
-            self._wait(waiting)
-            return
-        self._judged(judged)
-
-    def _wait(self, waiting: Waiting) -> None:
+    def wait(self, waiting: Waiting) -> None:
+        """
+        Wait, and go on when it has come.
+        """
         self._waiting = waiting.asked
         waiting.asked.addCallbacks(self._came, self._failed)
         if waiting.is_bounded and self._waiting is waiting.asked:
             if self._deadline is None:
                 self._deadline = Deadline(self._context.budgets.reactor, self._waited_in_vain)
             self._deadline.set(self._context.settings.lookup_time)
+
+    def _go_on(self, resume: Callable[[Any], Waiting], value: Any) -> None:
+        try:
+            waiting = resume(value)
+        except StopIteration as end:
+            judged = end.value
+        else:
+            self.wait(waiting)
+            return
+        self._judged(judged)
 
     def _waited(self) -> None:
         self._waiting = None

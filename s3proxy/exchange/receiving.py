@@ -180,7 +180,8 @@ class Receiving:
         """
         held = self._held
         content = b"" if held is None or self._admitted.plan.use is BodyUse.NONE else held.content
-        self._drop_held()
+        if held is not None:
+            self._drop_held()
         return content
 
     @property
@@ -204,7 +205,8 @@ class Receiving:
         """
         Let go of everything.
         """
-        self._drop_held()
+        if self._held is not None:
+            self._drop_held()
         # They call us back: without the circle all of a request is gone with its end, not with a collection.
         self._body = self._form = None
 

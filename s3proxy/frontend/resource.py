@@ -4,7 +4,7 @@ The Twisted resource which begins an exchange at the end of a request's head.
 
 from __future__ import annotations
 
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from twisted.logger import Logger
 from twisted.web.resource import IResource
@@ -48,11 +48,12 @@ class S3Resource:
         """
         Begin an exchange.
         """
+        streamed: S3Request = request
         if not IStreamedRequest.providedBy(request):
             self._log.critical("an S3Resource must be served by s3proxy.frontend.site.S3Site, not by a stock Site")
             request.setResponseCode(500)
             return b"An S3Resource must be served by s3proxy.frontend.site.S3Site, not by a stock Site.\n"
-        self.proxy.begin(cast("S3Request", request))
+        self.proxy.begin(streamed)
         return NOT_DONE_YET
 
     def getChildWithDefault(self, name: bytes, request: object) -> S3Resource:

@@ -73,8 +73,9 @@ class SignatureClaim(Claim):
 
     def _canonical_request(self, fields: Fields) -> bytes:
         head = self.head
-        query = canonical_query(head.raw_query, b"X-Amz-Signature" if self.is_presigned else None)
-        if self.is_presigned:
+        is_presigned = self.is_presigned
+        query = canonical_query(head.raw_query, b"X-Amz-Signature" if is_presigned else None)
+        if is_presigned:
             fields = self._fields_with_query(fields)
         return canonical_request(
             head.method,
