@@ -29,7 +29,6 @@ from s3proxy.mending.results import (
 )
 from s3proxy.profiles.profile import Profile
 from s3proxy.resign.answer import AnswerUse
-from s3proxy.resign.error_documents import translate_error
 from s3proxy.resign.error_forms import standard_error
 from s3proxy.resign.target import with_query, written_copy_source
 from s3proxy.s3.address import Address
@@ -211,13 +210,11 @@ class Mending:
             self._measured.check(answer)
         if (self._listing is not None or self._page is not None) and answer.status == 200:
             return AnswerUse.CONVERT
-        if self._profile.checks_results and 200 <= answer.status < 300:
+        if self._profile.checks_results and answer.status < 300:
             return self._use_of_success(answer, use)
-        if self._profile.writes_own_errors and answer.status >= 400 and self.head.method != b"HEAD":
+        if self.replaces_error(answer.status) and self.head.method != b"HEAD":
             return AnswerUse.JUDGE
-        if use is not AnswerUse.RELAY or self.head.method == b"HEAD" or answer.content_length == 0:
-            return use
-        return AnswerUse.JUDGE if answer.status >= 400 and self._profile.error_codes else use
+        return use
 
     def _use_of_success(self, answer: ResponseHead, use: AnswerUse) -> AnswerUse:
         check_head(self._operation, answer, self.md5)
@@ -241,7 +238,7 @@ class Mending:
         return self._page is not None and self._page.following is not None
 
     def _is_document(self, status: int) -> bool:
-        return 200 <= status < 300 and self._operation is not GET_OBJECT and self.head.method != b"HEAD"
+        return status < 300 and self._operation is not GET_OBJECT and self.head.method != b"HEAD"
 
     def cut(self, answer: ResponseHead) -> tuple[int, int] | None:
         """
@@ -260,9 +257,10 @@ class Mending:
             headers = override(headers, self._overrides)
         if self._profile.checks_results:
             headers = quote_headers(headers)
-        if self.replaces_error(status) or (self._profile.checks_results and self._is_document(status)):
+        is_replaced = self.replaces_error(status)
+        if is_replaced or (self._profile.checks_results and self._is_document(status)):
             headers = [header for header in headers if header[0].lower() != b"content-type"]
-            if status >= 400 or has_document(self._operation):
+            if is_replaced or has_document(self._operation):
                 headers.append((b"Content-Type", b"application/xml"))
         return status, reason, headers
 
@@ -275,15 +273,15 @@ class Mending:
         """
         if status == 200 and (self._page is not None or self._listing is not None):
             return self._listed(document)
-        if status >= 400:
+        if self.replaces_error(status):
             codes = self._profile.error_codes
-            if self._profile.writes_own_errors:
-                return standard_error(document, codes, status, is_about_object=self._is_about_object)
-            return translate_error(document, codes, status, is_about_object=self._is_about_object)
-        if self._is_located_here and 200 <= status < 300:
+            return standard_error(document, codes, status, is_about_object=self._is_about_object)
+        if status >= 300:
+            return document
+        if self._is_located_here:
             check_root(LIST_OBJECTS, read_elements(document, ()))
             return _LOCATION
-        if self._profile.checks_results and 200 <= status < 300:
+        if self._profile.checks_results:
             return self._filtered(mend_result(self._operation, document))
         return document
 

@@ -19,7 +19,7 @@ that empties a bucket by its versions finds nothing to delete. So its objects ar
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
@@ -107,6 +107,7 @@ class Page:
         "_operation",
         "_prefix",
         "_rolls_up",
+        "_seen_name",
         "following",
         "head",
     )
@@ -124,11 +125,13 @@ class Page:
         self._prefix = items.get(b"prefix", b"")
         self._delimiter = items.get(b"delimiter", b"")
         max_keys = items.get(b"max-keys", b"")
-        self._max_keys = min(int(max_keys), MAX_KEYS) if max_keys.isdigit() and len(max_keys) < 19 else MAX_KEYS
+        self._max_keys = min(int(max_keys), MAX_KEYS) if max_keys else MAX_KEYS
         asked = dict(query_items(head.raw_query or b""))
         marker = (asked.get(self._marker_name, b""), asked.get(b"version-id-marker", b""))
         self._markers = {marker}
         self._first_marker = marker[0]
+        # Of a key that is named with a version, others may follow.
+        self._seen_name = b"" if marker[1] else marker[0]
         self._asked_count = 1
         self._rolls_up = bool(self._delimiter) and WILDCARDS.search(self._prefix) is not None
         if self._rolls_up:
@@ -165,10 +168,10 @@ class Page:
             self.following = self._ask_for_objects()
             return document
         kept = [entry for entry in entries if entry.name.startswith(self._prefix)]
-        if self._first_marker:
+        if self._seen_name:
             # Who goes on behind a common prefix has seen it; who goes on behind a key of it has not, as at S3. Walrus
             # leaves out the common prefix that is the marker, but not a key of it which it lists as a key.
-            kept = [entry for entry in kept if self._listed_name(entry.name) != self._first_marker]
+            kept = [entry for entry in kept if self._listed_name(entry.name) != self._seen_name]
         last = None if self._lists_versions else self._last_name(kept)
         is_cut = last is not None
         if last is not None:
@@ -186,25 +189,25 @@ class Page:
             self._asked_count += 1
             self.following = self._ask_for(marker)
             return document
-        name = self._listed_name(marker[0])
-        if name != marker[0] and any(self._listed_name(entry.name) == name for entry in kept):
-            # The client was told the common prefix, and not the key.
-            marker = (name, b"")
+        folder = self._common_prefix(marker[0])
+        if folder and any(self._common_prefix(entry.name) == folder for entry in kept):
+            # The client was told the common prefix, and neither the key nor its version.
+            marker = (folder, b"")
         return self._written(reading, entries, kept, marker, is_truncated=is_truncated, is_encoded=is_encoded)
 
     def _listed_name(self, name: bytes) -> bytes:
         """
         Return the name under which the client gets a key: its own, or a common prefix.
         """
-        if self._lists_versions or not name.startswith(self._prefix):
-            return name
         return self._common_prefix(name) or name
 
     def _common_prefix(self, name: bytes) -> bytes:
         """
         Return the part of a key, which begins with the prefix, up to the delimiter behind that; empty if it has none.
         """
-        cut = name.find(self._delimiter, len(self._prefix)) if self._delimiter else -1
+        if not self._delimiter:
+            return b""
+        cut = name.find(self._delimiter, len(self._prefix))
         return b"" if cut < 0 else name[: cut + len(self._delimiter)]
 
     def _last_name(self, kept: list[_Entry]) -> bytes | None:
@@ -219,42 +222,42 @@ class Page:
     def _next_marker(self, reading: Reading, entries: Iterable[_Entry], *, is_encoded: bool) -> tuple[bytes, bytes]:
         name = _OF_VERSIONS[1] if self._lists_versions else _OF_KEYS[1]
         # White space at its ends is the key's.
-        told = "".join(reading.texts(name, reading.root_name)[:1])
+        told = next(iter(reading.texts(name, reading.root_name)), "")
         if told:
             version = name_bytes(reading.root_text("NextVersionIdMarker"))
             return _decoded(name_bytes(told), is_encoded=is_encoded), version
-        last = max(((entry.name, entry.version_id) for entry in entries), default=(b"", b""))
-        return last if self._lists_versions else (last[0], b"")
+        # Of a key's versions the oldest comes last, whatever its id.
+        ordered = sorted(entries, key=lambda entry: entry.name)
+        if not ordered:
+            return b"", b""
+        return ordered[-1].name, ordered[-1].version_id if self._lists_versions else b""
 
     def _ask_for_keys(self) -> RequestHead:
-        items = (self.head.raw_query or b"").split(b"&")
-        names = [decode_item(item.partition(b"=")[0]) for item in items]
-        kept = [item for item, name in zip(items, names, strict=True) if name not in {b"delimiter", b"max-keys"}]
-        if b"max-keys" in names:
-            kept.append(b"max-keys=%d" % (MAX_KEYS if self._max_keys else 0))
-        return with_query(self.head, b"&".join(kept))
+        items = self._items_without({b"delimiter", b"max-keys"})
+        items.append(b"max-keys=%d" % (MAX_KEYS if self._max_keys else 0))
+        return with_query(self.head, b"&".join(items))
 
     def _ask_for(self, marker: tuple[bytes, bytes]) -> RequestHead:
         replaced = {self._marker_name: marker[0], b"version-id-marker": marker[1]}
         if not self._lists_versions or self._lists_objects:
             del replaced[b"version-id-marker"]
             replaced[b"max-keys"] = b"%d" % MAX_KEYS
-        items = [
-            item
-            for item in (self.head.raw_query or b"").split(b"&")
-            if item and decode_item(item.partition(b"=")[0]) not in replaced
-        ]
+        items = self._items_without(replaced)
         items += [b"%s=%s" % (name, escape_name(value, "")) for name, value in replaced.items()]
         return with_query(self.head, b"&".join(items))
 
     def _ask_for_objects(self) -> RequestHead:
-        kept, names = [], {b"versions", b"key-marker", b"version-id-marker"}
-        for item in (self.head.raw_query or b"").split(b"&"):
-            if item and decode_item(item.partition(b"=")[0]) not in names:
-                kept.append(item)
+        items = self._items_without({b"versions", b"key-marker", b"version-id-marker"})
         if self._first_marker:
-            kept.append(b"marker=" + escape_name(self._first_marker, ""))
-        return with_query(self.head, b"&".join(kept) if kept else None)
+            items.append(b"marker=" + escape_name(self._first_marker, ""))
+        return with_query(self.head, b"&".join(items) if items else None)
+
+    def _items_without(self, names: Container[bytes]) -> list[bytes]:
+        """
+        Return what the backend is asked, as it is written, without some names.
+        """
+        items = (self.head.raw_query or b"").split(b"&")
+        return [item for item in items if item and decode_item(item.partition(b"=")[0]) not in names]
 
     def _written(
         self,
@@ -285,6 +288,7 @@ class Page:
         contents = quoted_tags(reading)
         for name, text in (
             ("IsTruncated", b"true" if is_truncated else b"false"),
+            ("Delimiter", _encoded(self._delimiter, is_encoded=is_encoded)),
             ("MaxKeys", b"%d" % self._max_keys),
             ("Prefix", _encoded(self._prefix, is_encoded=is_encoded)),
             (marker_name, _encoded(self._first_marker, is_encoded=is_encoded)),
@@ -350,7 +354,7 @@ def _as_versions(reading: Reading) -> bytes:
 
     def renamed(found: re.Match[bytes]) -> bytes:
         tag = found[1] + prefix + _RENAMED[found[2]]
-        return told + tag if found[0].startswith(b"</") and found[2] == b"Contents" else tag
+        return told + tag if found[1] == b"</" and found[2] == b"Contents" else tag
 
     return re.sub(rb"(</?)%b(%b)(?=[\s/>])" % (re.escape(prefix), b"|".join(_RENAMED)), renamed, reading.document)
 

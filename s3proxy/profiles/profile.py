@@ -203,6 +203,7 @@ class Profile:
         features: Functions that headers ask for; a write that asks for another is answered 501.
         extensions: Functions beyond S3 that may be allowed there.
         error_codes: Codes of its own, each with S3's code where the operation is about an object, and where it is not.
+            Needs `writes_own_errors`.
         mends_reads: Whether Range and conditions of a GET must be put as it reads them, and ranged answers be mended.
             Conditions on the source of a copy are not sent, but judged by a HEAD before the copy.
         range_limits: Which ranges of a measured object it cannot be asked for.
@@ -308,7 +309,7 @@ class Profile:
         is_mended = self.escapes_plus or self.mends_reads or self.overrides_answers or self.lists_v1
         is_mended = is_mended or self.writes_own_errors or self.checks_results or self.filters_pages
         is_written = self.target is not None or self.restrictions is not None or self.lacks_location
-        object.__setattr__(self, "is_plain", not (is_mended or is_written or self.error_codes))
+        object.__setattr__(self, "is_plain", not (is_mended or is_written))
         taken = self.operations
         if self.deletes_one_by_one:
             taken |= {"DeleteObjects"}

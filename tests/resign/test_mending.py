@@ -4,19 +4,24 @@ What is made over for a backend that is not as S3, and what is refused where it 
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 
 from s3proxy.mending.mending import Mending
+from s3proxy.mending.results import DisbelievedError
 from s3proxy.profiles.allowed import check_taken
 from s3proxy.profiles.known import PROFILES
+from s3proxy.profiles.profile import Profile
 from s3proxy.resign.answer import AnswerUse
-from s3proxy.s3.address import Address
+from s3proxy.s3.address import Address, parse_address
 from s3proxy.s3.classification import classify
 from s3proxy.s3.errors import InternalError, InvalidRequest, NotImplementedByProxy
 from s3proxy.s3.head import RequestHead, ResponseHead, index_headers
 from s3proxy.s3.operation import GET_OBJECT
 
 WALRUS = PROFILES["walrus-3.4"]
+RIAK_CS = PROFILES["riakcs"]
 OBJECT, BUCKET = Address(b"b", b"k", b"b", b"k"), Address(b"b", b"", b"b", b"")
 
 
@@ -32,6 +37,15 @@ def answer_of(status: int, length: int | None, *headers: tuple[bytes, bytes]) ->
     The head of an answer.
     """
     return ResponseHead(b"HTTP/1.1", status, b"", list(headers), index_headers(headers), length)
+
+
+def mending_of(profile: Profile, method: str, target: str) -> Mending:
+    """
+    What is done to a request without headers.
+    """
+    head = head_of(target.encode(), method=method.encode())
+    address = parse_address(target.encode(), b"x", ())
+    return Mending(profile, head, address, classify(head, address).operation, [], is_anonymous=False)
 
 
 def test_nobody_anonymous_sets_the_headers_of_an_answer() -> None:
@@ -97,3 +111,159 @@ def test_what_a_backend_lacks(target: bytes, method: bytes, address: Address) ->
         check_taken(WALRUS.allows(), head, classify(head, address))
     read = head_of(b"/b/k")
     check_taken(WALRUS.allows(), read, classify(read, OBJECT))
+
+
+@pytest.mark.parametrize(
+    ("status", "is_success"), [(200, True), (201, True), (204, True), (299, True), (300, False), (304, False)]
+)
+def test_a_success_is_one_of_the_class_of_200(status: int, is_success: bool) -> None:
+    """
+    Whoever does not know a status takes it for the first of its class (RFC 9110, section 15): no client knows 299, and
+    each would take it for the success of a write which left no entity tag, or for rights which it then has.
+    """
+    put, rights = mending_of(WALRUS, "PUT", "/b/k"), mending_of(WALRUS, "GET", "/b?acl")
+    fault = b"<ExceptionResponse/>"
+
+    if is_success:
+        with pytest.raises(DisbelievedError):
+            put.answer_use(answer_of(status, 0), AnswerUse.RELAY)
+        with pytest.raises(DisbelievedError):
+            rights.document(fault, status)
+    else:
+        assert put.answer_use(answer_of(status, 0), AnswerUse.RELAY) is AnswerUse.RELAY
+        assert rights.document(fault, status) == fault
+
+
+@pytest.mark.parametrize(
+    ("status", "length", "expected"),
+    [
+        (204, None, AnswerUse.RELAY),
+        (200, 0, AnswerUse.RELAY),
+        (200, 1, AnswerUse.CHECK),
+        (200, None, AnswerUse.CHECK),
+        (203, None, AnswerUse.CHECK),
+        (205, None, AnswerUse.CHECK),
+    ],
+)
+def test_a_document_that_s3_has_not_is_read(status: int, length: int | None, expected: AnswerUse) -> None:
+    """
+    It may be a fault.
+    """
+    mending = mending_of(WALRUS, "DELETE", "/b/k")
+
+    assert mending.answer_use(answer_of(status, length), AnswerUse.RELAY) is expected
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "answer", "expected"),
+    [
+        # Nothing is no document of rights.
+        ("GET", "/b?acl", answer_of(200, 0), AnswerUse.CHECK),
+        ("GET", "/b?acl", answer_of(204, None), AnswerUse.CHECK),
+        ("GET", "/b", answer_of(200, 5), AnswerUse.CONVERT),
+        ("GET", "/b/k", answer_of(200, 5, (b"ETag", b"e")), AnswerUse.RELAY),
+        ("HEAD", "/b/k", answer_of(200, 5, (b"ETag", b"e")), AnswerUse.RELAY),
+    ],
+)
+def test_a_document_that_s3_has_is_read(method: str, target: str, answer: ResponseHead, expected: AnswerUse) -> None:
+    """
+    An object streams, whatever it is.
+    """
+    assert mending_of(WALRUS, method, target).answer_use(answer, AnswerUse.RELAY) is expected
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("profile", [WALRUS, RIAK_CS], ids=["walrus-3.4", "riakcs"])
+def test_an_error_is_read_where_it_is_written_anew(profile: Profile, method: str) -> None:
+    """
+    With or without a document: S3 has one. All else is as if the storage were S3.
+    """
+    mending = mending_of(profile, method, "/b/k")
+
+    for status in (300, 304, 399, 400, 404, 599):
+        is_error = profile is WALRUS and status >= 400
+        assert mending.replaces_error(status) is is_error
+        document = mending.document(b"<html/>", status)
+        assert document.startswith(b"<?xml") if is_error else document == b"<html/>"
+        for use, length in product((AnswerUse.RELAY, AnswerUse.EDIT), (None, 0, 9)):
+            expected = AnswerUse.JUDGE if is_error and method == "GET" else use
+            assert mending.answer_use(answer_of(status, length), use) is expected
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "expected"),
+    [
+        ("PUT", 200, []),
+        ("PUT", 299, []),
+        ("PUT", 300, [b"text/plain"]),
+        ("PUT", 399, [b"text/plain"]),
+        ("PUT", 400, [b"application/xml"]),
+        ("GET", 200, [b"text/plain"]),
+        ("HEAD", 200, [b"text/plain"]),
+        ("HEAD", 404, [b"application/xml"]),
+    ],
+)
+def test_the_type_of_an_answer_about_an_object(method: str, status: int, expected: list[bytes]) -> None:
+    """
+    S3 writes none where it has no document. What is read has its own.
+    """
+    check_type(mending_of(WALRUS, method, "/b/k"), status, expected)
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"), [(200, b"application/xml"), (299, b"application/xml"), (301, b"text/plain")]
+)
+def test_the_type_of_a_listing(status: int, expected: bytes) -> None:
+    """
+    S3 writes XML.
+    """
+    check_type(mending_of(WALRUS, "GET", "/b"), status, [expected])
+
+
+def check_type(mending: Mending, status: int, expected: list[bytes]) -> None:
+    """
+    Check the types that a client sees.
+    """
+    _, _, headers = mending.answer_head(answer_of(status, 9), [(b"Content-Type", b"text/plain")])
+
+    assert [value for name, value in headers if name.lower() == b"content-type"] == expected
+
+
+@pytest.mark.parametrize(("status", "is_set"), [(200, True), (206, True), (304, False), (404, False), (500, False)])
+def test_an_answer_s_headers_are_set_on_success(status: int, is_set: bool) -> None:
+    """
+    On no other.
+
+    Source:
+        "GetObject", Overriding response header values through the request.
+    """
+    for profile in (WALRUS, RIAK_CS):
+        mending = mending_of(profile, "GET", "/b/k?response-content-disposition=attachment")
+
+        _, _, headers = mending.answer_head(answer_of(status, 9), [(b"Content-Disposition", b"inline")])
+
+        told = [value for name, value in headers if name.lower() == b"content-disposition"]
+        assert told == [b"attachment" if is_set else b"inline"]
+
+
+@pytest.mark.parametrize(
+    ("document", "status", "expected"),
+    [
+        (b"<ListBucketResult/>", 200, b"LocationConstraint"),
+        (b"<ListBucketResult/>", 299, b"LocationConstraint"),
+        (b"<ListBucketResult/>", 300, b"<ListBucketResult/>"),
+        (b"<Error><Code>NoSuchEntity</Code></Error>", 404, b"<Code>NoSuchBucket</Code>"),
+        (b"<ExceptionResponse/>", 200, None),
+    ],
+)
+def test_a_list_shows_that_there_is_a_bucket(document: bytes, status: int, expected: bytes | None) -> None:
+    """
+    Its place is told where a storage tells none.
+    """
+    mending = mending_of(PROFILES["walrusbackend-4.x"], "GET", "/b?location")
+
+    if expected is None:
+        with pytest.raises(DisbelievedError):
+            mending.document(document, status)
+    else:
+        assert expected in mending.document(document, status)
