@@ -27,6 +27,7 @@ from s3proxy.backend.response import BackendResponse
 from s3proxy.exchange.budget import Budgets
 from s3proxy.exchange.exchange import Exchange
 from s3proxy.exchange.machine import State
+from s3proxy.frontend.application import ApplicationRequest
 from s3proxy.frontend.channel import S3Channel
 from s3proxy.frontend.hold import Hold
 from s3proxy.multipart.waiting import WaitingAnswer
@@ -113,7 +114,7 @@ class Ledger:
             # It does not take what it was sent; what else it may owe comes after that.
             return is_armed(channel._write_deadline)
         request = channel._request
-        if request is not None and not request._is_streamed:
+        if isinstance(request, ApplicationRequest):
             # An application's, which takes its time.
             return True
         exchange = self._exchange_of(channel)

@@ -21,7 +21,7 @@ MOST = {
     "lines of a class": 740,
     "lines of a function": 64,
     "asserts on optional state": 30,
-    "__getattr__": 1,
+    "__getattr__": 0,
 }
 """
 By what is measured: the largest that is allowed, or how many.

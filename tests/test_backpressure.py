@@ -16,7 +16,7 @@ from s3proxy.backend.connection import BackendConnection
 from s3proxy.backend.request import BackendLimits
 from s3proxy.backend.upload import Upload
 from s3proxy.frontend.hold import Hold
-from s3proxy.frontend.request import S3Request
+from s3proxy.frontend.request import StreamedRequest
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, ReceivedRequest
 from s3proxy.transport.splice import PIPE_SIZE
 from s3proxy.transport.writer import FIRST_READ_SIZE, DirectWriter
@@ -48,7 +48,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     Count the pauses along each arrow of a PUT.
     """
     counted: Counter[str] = Counter()
-    for class_ in (S3Request, Upload, BackendConnection):
+    for class_ in (StreamedRequest, Upload, BackendConnection):
         for name in ("pauseProducing", "resumeProducing"):
             original = getattr(class_, name)
 
@@ -96,7 +96,7 @@ async def test_a_stopped_backend_stops_the_client(
     raw = channel.transport if not tls else channel.transport.transport
     assert raw not in reactor.getReaders()
     assert not backend.requests
-    for arrow in ("S3Request", "Upload", "BackendConnection"):
+    for arrow in ("StreamedRequest", "Upload", "BackendConnection"):
         assert calls[f"{arrow}.pauseProducing"] > 0, arrow
 
     connection.resume()

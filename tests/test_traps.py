@@ -26,7 +26,7 @@ from s3proxy.backend.upload import Upload
 from s3proxy.body.guard import GuardedBody
 from s3proxy.exchange.exchange import Exchange
 from s3proxy.forwarding.onward import Onward
-from s3proxy.frontend.request import S3Request
+from s3proxy.frontend.request import StreamedRequest
 from s3proxy.frontend.resource import S3Resource
 from s3proxy.testing.faulty_backend import OK, FaultyBackend, FaultyConnection, ReceivedRequest
 from tests.conftest import ErrorLog
@@ -566,7 +566,7 @@ def everything_of_a_request() -> list[object]:
     """
     Return what lives only as long as a request.
     """
-    kinds = (Exchange, Onward, S3Request, BackendRequest, BackendResponse, Upload, GuardedBody)
+    kinds = (Exchange, Onward, StreamedRequest, BackendRequest, BackendResponse, Upload, GuardedBody)
     return [held for held in gc.get_objects() if isinstance(held, kinds)]
 
 

@@ -53,7 +53,7 @@ must not take us for dead.
 
 class AnsweredRequest(Protocol):
     """
-    Where an answer goes: a `s3proxy.frontend.request.S3Request`.
+    Where an answer goes: a `s3proxy.frontend.request.StreamedRequest`.
     """
 
     head: RequestHead

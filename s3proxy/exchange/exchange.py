@@ -46,7 +46,7 @@ _REFUSABLE = frozenset(
 
 class ExchangedRequest(TransferredRequest, FormRequest, RecordedRequest, Protocol):
     """
-    Whose exchange it is: a `s3proxy.frontend.request.S3Request`.
+    Whose exchange it is: a `s3proxy.frontend.request.StreamedRequest`.
     """
 
     def on_gone(self, gone: Callable[[], None]) -> None: ...

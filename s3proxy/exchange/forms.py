@@ -28,7 +28,7 @@ from s3proxy.transport.deadline import Deadline
 
 class FormRequest(Protocol):
     """
-    The request which brings it: a `s3proxy.frontend.request.S3Request`.
+    The request which brings it: a `s3proxy.frontend.request.StreamedRequest`.
 
     Attributes:
         meter: Told how many bytes of its body came.

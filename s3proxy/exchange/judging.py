@@ -51,7 +51,7 @@ _CHANGING_METHODS = frozenset({b"PUT", b"POST", b"DELETE"})
 
 class JudgedRequest(Protocol):
     """
-    What is judged: a `s3proxy.frontend.request.S3Request`.
+    What is judged: a `s3proxy.frontend.request.StreamedRequest`.
     """
 
     head: RequestHead

@@ -27,7 +27,7 @@ from s3proxy.s3.operation import BodyUse
 
 class ReceivedRequest(Protocol):
     """
-    Where a body comes from: a `s3proxy.frontend.request.S3Request`.
+    Where a body comes from: a `s3proxy.frontend.request.StreamedRequest`.
 
     Attributes:
         meter: Told how many bytes of it came.

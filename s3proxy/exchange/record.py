@@ -35,7 +35,7 @@ _DISBELIEVED = {
 
 class RecordedRequest(Protocol):
     """
-    What the access log tells of a client's request: a `s3proxy.frontend.request.S3Request`.
+    What the access log tells of a client's request: a `s3proxy.frontend.request.StreamedRequest`.
     """
 
     head: RequestHead

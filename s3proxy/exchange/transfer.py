@@ -20,7 +20,7 @@ from s3proxy.exchange.record import Record
 
 class TransferredRequest(ReceivedRequest, AnsweredRequest, Protocol):
     """
-    Whose request it is: a `s3proxy.frontend.request.S3Request`.
+    Whose request it is: a `s3proxy.frontend.request.StreamedRequest`.
     """
 
     @property

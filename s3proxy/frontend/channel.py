@@ -20,10 +20,10 @@ from twisted.web.http import HTTPChannel
 from zope.interface import implementer
 
 from s3proxy.frontend.admission import MIN_EVICTION_AGE, BoundingSite
+from s3proxy.frontend.application import ClientRequest, ResourceSite, make_request
 from s3proxy.frontend.forwarded import UNKNOWN, Origin, believed_origin, why_not_believed
 from s3proxy.frontend.hangup import HangupWatch
 from s3proxy.frontend.hold import Hold
-from s3proxy.frontend.request import ResourceSite, S3Request
 from s3proxy.frontend.times import DRAINED_KEEP_ALIVE
 from s3proxy.s3.date import format_rfc1123
 from s3proxy.s3.error_xml import error_document
@@ -128,7 +128,7 @@ class S3Channel(HTTPChannel):
         self._networkProducer = transport
         self._times = self.site.times
         self._state = _State.HEAD
-        self._request: S3Request | None = None
+        self._request: ClientRequest | None = None
         self._holds: set[Hold] = set()
         self._paused_at: float | None = None
         self._unread = b""
@@ -292,9 +292,9 @@ class S3Channel(HTTPChannel):
         self._framing = ChunkedFraming() if head.is_chunked else None
         self._needs_continue = head.expects_continue and head.has_body
         self._state = _State.BODY if head.has_body else _State.ANSWERING
-        self._request = request = S3Request(self, head)
+        self._request = request = make_request(self, self.site, head)
         self.requests.append(request)
-        request.headReceived()
+        request.begin()
         if self._request is request and self._state is _State.BODY:
             if request.is_unjudged:
                 self.hold(Hold.UNJUDGED)
@@ -588,7 +588,7 @@ class S3Channel(HTTPChannel):
             and self._times.linger > 0
         )
 
-    def requestDone(self, request: S3Request) -> None:
+    def requestDone(self, request: Any) -> None:
         """
         Go on after an answer: read the next request, or the rest of this one's body, or let the client read and leave.
         """

@@ -10,7 +10,6 @@ from typing import Any, Protocol, cast
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer, IPushProducer
 from twisted.python.failure import Failure
-from twisted.web.server import Request
 from zope.interface import implementer
 
 from s3proxy.frontend.forwarded import Origin
@@ -22,32 +21,12 @@ from s3proxy.transport.deadline import Deadline
 from s3proxy.transport.writer import DirectWriter
 
 
-class ResourceSite(Protocol):
-    """
-    Where a request finds its resource: an `s3proxy.frontend.site.S3Site`.
-    """
-
-    @property
-    def resource(self) -> Any:
-        """
-        The root of the resources.
-        """
-
-    def getResourceFor(self, request: Any) -> Any:
-        """
-        Traverse the resources by a request's path.
-        """
-
-
 class RequestChannel(Protocol):
     """
     The connection by which a request came: an `s3proxy.frontend.channel.S3Channel`, which says what each of these does.
     """
 
     transport: Any
-
-    @property
-    def site(self) -> ResourceSite: ...
 
     @property
     def origin(self) -> Origin: ...
@@ -88,12 +67,12 @@ class RequestChannel(Protocol):
 
 
 @implementer(IStreamedRequest, IPushProducer)
-class S3Request(Request):
+class StreamedRequest:
     """
-    A request which a streamed resource sees at the end of its head.
+    A request which a streamed resource sees at the end of its head. It is none of Twisted's own.
 
-    An application's own resource beside it sees an ordinary `twisted.web.server.Request`, rendered when its body is
-    complete; what only that needs is made when it is first asked for.
+    Args:
+        resource: Renders it.
 
     Attributes:
         head: As received; its Host as a listed proxy received it, where that is believed.
@@ -102,23 +81,15 @@ class S3Request(Request):
         meter: Told how many bytes of it came, where somebody pays for them.
     """
 
-    defaultContentType = None
-    channel: RequestChannel  # type: ignore[assignment]
-
-    def __init__(self, channel: RequestChannel, head: RequestHead) -> None:
+    def __init__(self, channel: RequestChannel, head: RequestHead, resource: IStreamedResource) -> None:
         self.channel = channel
         self.head = head
         self.origin = channel.origin
-        self.method = head.method
-        self.uri = head.raw_target
-        self.path = head.raw_path
-        self.clientproto = head.version
         self.received_size = 0
         self.meter: Callable[[int], None] | None = None
-        self.notifications: list[Deferred[None]] = []
-        self.is_unjudged = False
-        self.finished = 0
-        self._is_streamed = False
+        self.is_unjudged = head.has_body
+        self.finished = False
+        self._resource = resource
         self._is_complete = False
         self._consumer: IConsumer | None = None
         self._delivered: Deferred[None] | None = None
@@ -128,53 +99,13 @@ class S3Request(Request):
         self._has_producer = False
         self._disconnected = False
 
-    def __getattr__(self, name: str) -> Any:
-        # Reached only for what __init__ above did not make: the stock request's own attributes.
-        if "requestHeaders" in self.__dict__ or name.startswith("__"):
-            raise AttributeError(name)
-        self._make_stock()
-        return getattr(self, name)
-
-    def _make_stock(self) -> None:
-        notifications, defaults = self.notifications, (self.method, self.uri, self.path, self.clientproto)
-        self.__dict__["requestHeaders"] = None
-        super().__init__(self.channel)
-        self.notifications = notifications
-        self.method, self.uri, self.path, self.clientproto = defaults
-        for name, value in self.head.headers:
-            self.requestHeaders.addRawHeader(name, value)
-        self.parseCookies()
-
     # What the channel tells
 
-    def headReceived(self) -> None:
+    def begin(self) -> None:
         """
-        Find the resource, and begin: at once if it streams, else when the body is complete.
+        Have it rendered: its body has yet to come.
         """
-        site = self.channel.site
-        resource = site.resource
-        if not IStreamedResource.providedBy(resource):
-            resource = self._traverse()
-        if IStreamedResource.providedBy(resource):
-            self._is_streamed = True
-            self.is_unjudged = self.head.has_body
-            resource.render(self)
-            return
-        self._make_stock()
-        self.gotLength(self.head.content_length)
-        self.channel.send_continue()
-        if not self.head.has_body:
-            self.bodyEnded()
-
-    def _traverse(self) -> Any:
-        site = self.channel.site
-        self.site = cast(Any, site)
-        self.prepath: list[bytes] = []
-        self.postpath = self.path[1:].split(b"/")
-        try:
-            return site.getResourceFor(self)
-        except Exception:
-            return None
+        self._resource.render(self)
 
     def bodyReceived(self, data: bytes) -> None:
         """
@@ -185,9 +116,7 @@ class S3Request(Request):
             return
         if self.meter is not None:
             self.meter(len(data))
-        if not self._is_streamed:
-            self.handleContentChunk(data)
-        elif self._consumer is not None:
+        if self._consumer is not None:
             self._consumer.write(data)
         elif self.is_unjudged:
             self._early.append(data)
@@ -211,7 +140,7 @@ class S3Request(Request):
         """
         Whether somebody takes the body now, and is told if its rest does not come.
         """
-        return self._consumer is not None or not self._is_streamed
+        return self._consumer is not None
 
     def bodyMoved(self, size: int) -> None:
         """
@@ -225,9 +154,7 @@ class S3Request(Request):
         Know that the body is complete.
         """
         self._is_complete = True
-        if not self._is_streamed:
-            self.requestReceived(self.method, self.uri, self.clientproto)
-        elif self._consumer is not None:
+        if self._consumer is not None:
             self._body_delivered(None)
 
     def bodyFailed(self, error: S3Error) -> None:
@@ -235,23 +162,18 @@ class S3Request(Request):
         Know that the rest of the body will not come, or cannot be read.
         """
         self._failure = error
-        if not self._is_streamed:
-            self.channel.abort()
-        elif self._consumer is not None:
+        if self._consumer is not None:
             self._body_delivered(error)
 
     def connectionLost(self, reason: Failure) -> None:
+        """
+        Know that the client's connection is lost.
+        """
         gone, self._gone = self._gone, None
         delivered, self._delivered = self._delivered, None
         if delivered is not None:
             self._detach_consumer()
-        if not self._is_streamed:
-            super().connectionLost(reason)
-            return
         self._disconnected = True
-        notifications, self.notifications = self.notifications, []
-        for notification in notifications:
-            notification.errback(reason)
         if gone is not None:
             gone()
 
@@ -372,7 +294,7 @@ class S3Request(Request):
             # Which never has a body, and says no length (RFC 9110, section 8.6).
             headers.append((b"Content-Length", b"%d" % len(content)))
         head = self.make_head(status, reason, headers)
-        if self.method == b"HEAD":
+        if self.head.method == b"HEAD":
             content = b""
         self.channel.writer.write(head + content)
 
@@ -420,15 +342,12 @@ class S3Request(Request):
         """
         if self.finished or self._disconnected:
             return
-        self.finished = 1
+        self.finished = True
         if self._has_producer:
             self.channel.unregisterProducer()
         self._gone = None
         self.stop_body()
-        notifications, self.notifications = self.notifications, []
         self.channel.requestDone(self)
-        for notification in notifications:
-            notification.callback(None)
 
     def abort(self) -> None:
         """

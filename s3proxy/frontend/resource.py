@@ -11,7 +11,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
-from s3proxy.frontend.request import S3Request
+from s3proxy.frontend.request import StreamedRequest
 from s3proxy.interfaces import IStreamedRequest, IStreamedResource
 
 
@@ -20,7 +20,7 @@ class ExchangeBeginner(Protocol):
     What takes a request on: a `s3proxy.exchange.proxy.Proxy`.
     """
 
-    def begin(self, request: S3Request) -> None:
+    def begin(self, request: StreamedRequest) -> None:
         """
         See the request through to its answer.
         """
@@ -48,7 +48,7 @@ class S3Resource:
         """
         Begin an exchange.
         """
-        streamed: S3Request = request
+        streamed: StreamedRequest = request
         if not IStreamedRequest.providedBy(request):
             self._log.critical("an S3Resource must be served by s3proxy.frontend.site.S3Site, not by a stock Site")
             request.setResponseCode(500)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from twisted.web.test.requesthelper import DummyRequest
 
-from s3proxy.frontend.request import S3Request
+from s3proxy.frontend.request import StreamedRequest
 from s3proxy.frontend.resource import S3Resource
 from tests.conftest import ErrorLog
 
@@ -16,7 +16,7 @@ class NeverBegun:
     A proxy that no request may reach.
     """
 
-    def begin(self, request: S3Request) -> None:
+    def begin(self, request: StreamedRequest) -> None:
         """
         Fail.
         """

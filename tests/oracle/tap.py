@@ -314,13 +314,13 @@ def _patch_channel(module: ModuleType) -> None:
 
 
 def _patch_request(module: ModuleType) -> None:
-    request_class = module.S3Request
+    request_class = module.StreamedRequest
     begin, respond, moved = request_class.__init__, request_class.respond, request_class.bodyMoved
     make_head = request_class.make_head
 
     @functools.wraps(begin)
-    def tapped_begin(self: Any, channel: Any, head: Any) -> None:
-        begin(self, channel, head)
+    def tapped_begin(self: Any, channel: Any, head: Any, resource: Any) -> None:
+        begin(self, channel, head, resource)
         self.oracle = _begun(channel, head)
 
     @functools.wraps(respond)
@@ -371,6 +371,17 @@ def _begun(channel: Any, claimed: Any) -> Owner:
             host = claimed.host
     channel.oracle_client = client = Client(head, stream, host)
     return Owner(client)
+
+
+def _patch_application(module: ModuleType) -> None:
+    begin = module.ApplicationRequest.begin
+
+    @functools.wraps(begin)
+    def tapped_begin(self: Any) -> None:
+        self.oracle = _begun(self.channel, self.head)
+        begin(self)
+
+    module.ApplicationRequest.begin = tapped_begin
 
 
 def _patch_context(module: ModuleType) -> None:
@@ -461,6 +472,7 @@ def _facts(backend: Any, settings: Any) -> Facts:
 PATCHES: dict[str, Callable[[ModuleType], None]] = {
     "s3proxy.backend.connection": _patch_connection,
     "s3proxy.backend.agent": _patch_agent,
+    "s3proxy.frontend.application": _patch_application,
     "s3proxy.frontend.channel": _patch_channel,
     "s3proxy.frontend.request": _patch_request,
     "s3proxy.exchange.context": _patch_context,

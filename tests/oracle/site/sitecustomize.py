@@ -17,6 +17,7 @@ _MODULES = frozenset(
     {
         "s3proxy.backend.agent",
         "s3proxy.backend.connection",
+        "s3proxy.frontend.application",
         "s3proxy.frontend.channel",
         "s3proxy.frontend.request",
         "s3proxy.exchange.context",
