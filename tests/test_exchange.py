@@ -149,3 +149,25 @@ def test_each_fault_has_its_answer(fault: BackendFault, wanted: type[S3Error]) -
     What a client reads when its backend failed tells it whether to come again.
     """
     assert type(error_for_fault(fault)) is wanted
+
+
+@pytest.mark.parametrize("state", [State.MEASURING, State.DELETING, State.AWAITING, State.EXPLAINING])
+@pytest.mark.parametrize(
+    "event",
+    [
+        Event.ANSWERED_BELOW_400,
+        Event.ANSWERED_FROM_400,
+        Event.ANSWER_NEEDS_READING,
+        Event.ANSWER_UNEXPLAINED,
+        Event.BACKEND_FAILED,
+        Event.CLIENT_GONE,
+    ],
+)
+def test_no_answer_is_ignored_where_one_is_awaited(state: State, event: Event) -> None:
+    """
+    Whatever a backend's answer is, it leads on: what the table ignores there keeps a client for ever.
+    """
+    next_state, actions = TABLE[state, event]
+
+    assert actions
+    assert next_state is not state or Action.ASK_WHY in actions

@@ -163,6 +163,7 @@ _ANSWERS: dict[Event, Step] = {
     _E.ANSWERED_BELOW_400: (State.RELAYING, (_A.RELAY,)),
     _E.ANSWERED_FROM_400: (State.RELAYING, (_A.RELAY,)),
     _E.ANSWER_NEEDS_READING: (State.JUDGING, (_A.READ_ANSWER,)),
+    _E.ANSWER_UNEXPLAINED: (State.EXPLAINING, (_A.ASK_WHY,)),
 }
 """
 What an answer leads to, once all octets were verified.
@@ -226,7 +227,6 @@ _ROWS: dict[State, dict[Event, Step]] = {
     State.DELETING: {**_ANSWERS, **_ENDS},
     State.AWAITING: {
         **_ANSWERS,
-        _E.ANSWER_UNEXPLAINED: (State.EXPLAINING, (_A.ASK_WHY,)),
         _E.REFUSED_HERE: (State.ENDED, (_A.ABORT_BACKEND, _A.RESPOND, _A.RELEASE)),
         **_ENDS,
     },
