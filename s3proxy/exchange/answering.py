@@ -38,7 +38,7 @@ from s3proxy.resign.error_documents import ERROR_ROOTS, blames_our_signature, er
 from s3proxy.resign.public_name import PublicName, add_region
 from s3proxy.s3.classification import is_head_bucket
 from s3proxy.s3.date import format_rfc1123
-from s3proxy.s3.errors import InternalError, SlowDown
+from s3proxy.s3.errors import InternalError
 from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead
 from s3proxy.s3.operation import BodyUse
 from s3proxy.transport.deadline import Deadline
@@ -233,8 +233,7 @@ class Answering:
         return memory.add
 
     def _no_memory(self) -> None:
-        self._record.cause = "budget"
-        self._exchange.receive(Event.BACKEND_FAILED, SlowDown())
+        self._exchange.receive(Event.BACKEND_FAILED, self._record.error_of_budget())
 
     def _may_begin_early(self, answer: ResponseHead) -> bool:
         """

@@ -5,9 +5,9 @@ One request from its head to its end: what happens is looked up in the table, an
 
     Exchange ── Judgement ── Judge            who it is, what it wants, where that goes, whether it may: `Admitted`
         │    └─ FormReading                   a form's fields, which hold its signature
-        ├── Transfer ── Receiving              the client's body
-        │          ├── Asking                 the backend's requests
-        │          └── Answering              the client's answer
+        ├── Transfer ── Receiving             the client's body
+        │           ├── Asking                the backend's requests
+        │           └── Answering             the client's answer
         └── Record                            the access log, the counters, the log
 """
 

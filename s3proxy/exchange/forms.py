@@ -20,7 +20,6 @@ from s3proxy.exchange.context import ProxyContext
 from s3proxy.exchange.machine import Event, EventReceiver
 from s3proxy.exchange.record import Record
 from s3proxy.s3.address import Address
-from s3proxy.s3.errors import SlowDown
 from s3proxy.s3.head import RequestHead
 from s3proxy.s3.limits import MAX_POST_FIELDS_SIZE
 from s3proxy.transport.deadline import Deadline
@@ -110,8 +109,7 @@ class FormReading:
             self._no_memory()
 
     def _no_memory(self) -> None:
-        self._record.cause = "budget"
-        self._exchange.receive(Event.REFUSED, SlowDown())
+        self._exchange.receive(Event.REFUSED, self._record.error_of_budget())
 
     def _read(self) -> None:
         request, reader = self._request, self.intake.reader

@@ -252,8 +252,7 @@ class Judge:
         try:
             await wait_for(waiting, is_bounded=False)
         except Spent:
-            self._record.cause = "budget"
-            raise SlowDown from None
+            raise self._record.error_of_budget() from None
 
     # What the backend gets
 

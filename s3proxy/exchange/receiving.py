@@ -20,7 +20,7 @@ from s3proxy.exchange.context import ProxyContext
 from s3proxy.exchange.forms import FormReading
 from s3proxy.exchange.machine import Event, EventReceiver
 from s3proxy.exchange.record import Record
-from s3proxy.s3.errors import S3Error, SlowDown
+from s3proxy.s3.errors import S3Error
 from s3proxy.s3.head import HeaderList, RequestHead
 from s3proxy.s3.operation import BodyUse
 
@@ -139,8 +139,7 @@ class Receiving:
         return memory.add
 
     def _no_memory(self) -> None:
-        self._record.cause = "budget"
-        self._exchange.receive(Event.REFUSED, SlowDown())
+        self._exchange.receive(Event.REFUSED, self._record.error_of_budget())
 
     def _cut(self, failure: Failure) -> None:
         self._exchange.receive(Event.REFUSED, self._record.error_of_body(failure))

@@ -21,7 +21,7 @@ from s3proxy.s3.address import Address
 from s3proxy.s3.claim import Claim
 from s3proxy.s3.date import format_rfc1123
 from s3proxy.s3.error_xml import error_document, outcome_document
-from s3proxy.s3.errors import BadRequest, InternalError, RequestTimeout, S3Error
+from s3proxy.s3.errors import BadRequest, InternalError, RequestTimeout, S3Error, SlowDown
 from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead
 from s3proxy.s3.operation import Operation
 from s3proxy.telemetry.accesslog import AccessRecord
@@ -169,6 +169,13 @@ class Record:
             self.warn_of(error, fault)
             self.cause = f"backend_{fault.name.lower()}"
         return error_for_fault(fault)
+
+    def error_of_budget(self) -> S3Error:
+        """
+        Return what the client reads where a budget had nothing left for too long.
+        """
+        self.cause = "budget"
+        return SlowDown()
 
     def warn_of(self, error: BaseException | None, fault: BackendFault) -> None:
         """
