@@ -111,9 +111,6 @@ def test_the_operation_decides_whether_a_document_is_edited(
         (answer(), True, AnswerUse.EDIT),
         (answer(203), True, AnswerUse.EDIT),
         (answer(), False, AnswerUse.RELAY),
-        (answer(204, None), True, AnswerUse.RELAY),
-        (answer(200, 0), True, AnswerUse.RELAY),
-        (answer(304, None), True, AnswerUse.RELAY),
         (answer(404), True, AnswerUse.JUDGE),
         (answer(404, content_type="application/xml"), False, AnswerUse.JUDGE),
         (answer(404, content_type="Text/XML; charset=x"), False, AnswerUse.JUDGE),
@@ -129,6 +126,14 @@ def test_what_is_done_with_a_document(found: ResponseHead, use: AnswerUse, *, is
     Objects stream; what may be an error of S3 is read.
     """
     assert answer_use(head("GET", "/b"), found, names_backend=is_naming) is use
+
+
+@pytest.mark.parametrize(("status", "length"), [(204, None), (304, None), (200, 0), (400, 0)])
+def test_a_response_without_content_is_passed_on(status: int, length: int | None) -> None:
+    """
+    There is nothing to edit and nothing to judge.
+    """
+    assert answer_use(head("GET", "/b"), answer(status, length), names_backend=True) is AnswerUse.RELAY
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,14 @@ def test_a_target_that_does_not_pass(target: bytes) -> None:
         write_head(b"GET", target, [HOST])
 
 
+@pytest.mark.parametrize("target", [b"/bucket/k?X-Amz-Credential=a", b"/bucket/k?AWSAccessKeyId=a&Signature=a"])
+def test_our_own_signature_in_a_target(target: bytes) -> None:
+    """
+    A URL that s3proxy signed itself has its authentication in the query.
+    """
+    assert write_head(b"GET", target, [HOST], is_presigned=True).startswith(b"GET " + target + b" HTTP/1.1\r\n")
+
+
 @pytest.mark.parametrize("method", [b"get", b"GET /x HTTP/1.1\r\nHost: a\r\n\r\nGET", b"", b"G ET"])
 def test_a_method_that_does_not_pass(method: bytes) -> None:
     """

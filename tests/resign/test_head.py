@@ -4,13 +4,14 @@ What a signature covers of a body, and the entity tag of an object that is made 
 
 from __future__ import annotations
 
+import base64
 import hashlib
 
 import pytest
 
 from s3proxy.profiles.known import PROFILES
 from s3proxy.profiles.profile import BackendKey
-from s3proxy.resign.head import Account, etag_of_parts
+from s3proxy.resign.head import Account, etag_of_parts, sha256_of
 from s3proxy.sigv4.signing_key import SigningKeys
 
 HELLO = b"2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
@@ -41,6 +42,17 @@ def test_what_a_signature_covers_of_a_body(signature: str, payload: str, hello: 
     # What is known already is not computed again.
     known = b"0" * 64
     assert account.payload_for(b"hello", known) == (known if hello == HELLO else UNSIGNED)
+
+
+def test_a_verified_sha256() -> None:
+    """
+    A checksum of that kind is the hash that Signature V4 covers, in hex; no other checksum is.
+    """
+    digest = hashlib.sha256(b"hello").digest()
+    crc32 = (b"x-amz-checksum-crc32", b"NhCmhg==")
+
+    assert sha256_of([crc32, (b"x-amz-checksum-sha256", base64.b64encode(digest))]) == digest.hex().encode()
+    assert sha256_of([crc32]) is None
 
 
 def md5(content: bytes) -> str:
