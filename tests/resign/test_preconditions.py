@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from s3proxy.mending.preconditions import check_source, check_write
+from s3proxy.mending.preconditions import check_read, check_source, check_write
 from s3proxy.s3.errors import S3Error
 from s3proxy.s3.head import parse_request_head, parse_response_head
 
@@ -31,6 +31,18 @@ def code_of(name: str, value: str, status: int = 200, size: int = 12) -> str:
     except S3Error as error:
         return error.code
     return ""
+
+
+@pytest.mark.parametrize(("second", "has_it"), [("00", True), ("01", False)])
+def test_a_time_to_come_is_no_condition(second: str, *, has_it: bool) -> None:
+    """
+    If-Modified-Since may be this very second; a later one is ignored.
+    """
+    since = f"Sun, 01 Mar 2026 13:00:{second} GMT"
+    wanted = parse_request_head(f"GET /b/k HTTP/1.1\r\nHost: x\r\nIf-Modified-Since: {since}".encode()).fields
+    found = parse_response_head(f"HTTP/1.1 200 x\r\nLast-Modified: {MODIFIED}".encode()).fields
+
+    assert check_read(wanted, found, now=datetime(2026, 3, 1, 13, tzinfo=UTC)) is has_it
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def head_of(target: str, *lines: str) -> RequestHead:
     return parse_request_head("\r\n".join([f"{target} HTTP/1.1", "Host: x", *lines]).encode())
 
 
-def code_of(profile: str, head: RequestHead) -> str:
+def code_of(profile: str, head: RequestHead, *, keeps_multipart: bool = False) -> str:
     """
     The code with which a request is refused; empty if it passes.
     """
@@ -36,7 +36,7 @@ def code_of(profile: str, head: RequestHead) -> str:
     found = classify(head, address)
     try:
         check_keys(PROFILES[profile], head, address, found.operation)
-        check_restrictions(PROFILES[profile], head, address, found)
+        check_restrictions(PROFILES[profile], head, address, found, keeps_multipart=keeps_multipart)
     except S3Error as error:
         return error.code
     return ""
@@ -160,3 +160,18 @@ def test_a_source_is_the_one_that_is_named(target: str, lines: list[str], code: 
     """
     assert code_of(CEPH, head_of(target, *lines)) == code
     assert code_of(MINIO, head_of(target, *lines)) == ""
+
+
+@pytest.mark.parametrize(
+    ("target", "is_kept", "code"),
+    [
+        ("GET /b?uploads&delimiter=%5C", False, "NotImplemented"),
+        ("GET /b?uploads&delimiter=%5C", True, ""),
+        ("GET /b?delimiter=%5C", True, "NotImplemented"),
+    ],
+)
+def test_a_pattern_is_one_only_where_the_storage_lists(target: str, code: str, *, is_kept: bool) -> None:
+    """
+    The delimiter of a list of uploads that are kept here is text; that of any other list is the storage's pattern.
+    """
+    assert code_of("walrusbackend-4.x", head_of(target), keeps_multipart=is_kept) == code
