@@ -57,7 +57,7 @@ def _judge(room: Room, settings: Settings, directory: Path, *, is_fresh: bool) -
         str(file.relative_to(copy)): hashlib.sha256(file.read_bytes()).hexdigest()
         for file in (sorted(place.rglob("*.py")) if place.is_dir() else [place])
     }
-    now = {"sources": sources, "tests": _digest(copy, room.tests)}
+    now = {"sources": sources, "tests": _digest(copy, (*room.tests, "tests/mutation/judge.py"))}
     former = json.loads(stamp.read_text()) if stamp.exists() and session.exists() and not is_fresh else {}
     outdated.unlink(missing_ok=True)
     if not former:
