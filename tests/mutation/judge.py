@@ -180,7 +180,7 @@ class Judge:
                 code = found.__code__
                 self._functions[code.co_filename, code.co_name, code.co_firstlineno].append(found)
         self._traced = self._trace()
-        self._pytest = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+        self._pytest = [sys.executable, "-m", "pytest", "-c", "setup.cfg", "-x", "-q", "-p", "no:cacheprovider"]
         # Too many names for a command line.
         self._tests = self._session_file.parent / "tests"
         chosen = self._in_order(range(len(self._items)))
@@ -362,23 +362,21 @@ class Judge:
         return copy / plan.path.relative_to(self._root)
 
     def _run_slowly(self, plan: Plan, copy: Path) -> int:
-        environment = {**os.environ, "PYTHONPATH": str(copy)}
-        first = self._first_tests(plan.path, copy)
-        for tests in (first, (f"@{self._tests}",)):
-            status = (
-                tests
-                and subprocess.run(
-                    [*self._pytest, *tests],
-                    cwd=copy,
-                    env=environment,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    check=False,
-                ).returncode
-            )
+        for tests in (self._first_tests(plan.path, copy), (f"@{self._tests}",)):
+            status = tests and self._run_in_process(copy, tests)
             if status:
                 return _TIMED_OUT if status == -signal.SIGXCPU else 1
         return 0
+
+    def _run_in_process(self, copy: Path, tests: Sequence[str]) -> int:
+        return subprocess.run(
+            [*self._pytest, *tests],
+            cwd=copy,
+            env={**os.environ, "PYTHONPATH": str(copy)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=False,
+        ).returncode
 
     def _first_tests(self, path: Path, copy: Path) -> Sequence[str]:
         """
