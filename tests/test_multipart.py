@@ -778,7 +778,7 @@ async def test_a_database_that_breaks(tmp_path: Path) -> None:
     """
     async with keeping(tmp_path) as kept:
         upload_id = await kept.begin()
-        kept.kept._connection.execute("DROP TABLE uploads")
+        kept.kept._database._connection.execute("DROP TABLE uploads")
         answers = [
             await kept.ask("POST", "/b/k?uploads"),
             await kept.ask("PUT", f"/b/k?partNumber=1&uploadId={upload_id}", b"x"),

@@ -12,18 +12,15 @@ Everything here blocks. `s3proxy.multipart.uploads` calls it in threads.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-import re
 import secrets
 import sqlite3
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from s3proxy.multipart.directory import CannotKeepUploads, lock, make_directory
+from s3proxy.multipart.database import DATABASE, UploadsDatabase
+from s3proxy.multipart.directory import CannotKeepUploads, lock, make_directory, sync_directory
 from s3proxy.multipart.documents import (
     BegunUpload,
     CompletedPart,
@@ -35,11 +32,10 @@ from s3proxy.multipart.documents import (
     page_of_uploads,
 )
 from s3proxy.multipart.records import Claim, ClaimOutcome, Place, Reservation, StoreLimits
-from s3proxy.multipart.schema import COUNTING, SCHEMA, VERSION
-from s3proxy.s3.errors import NoSuchUpload, OperationAborted, S3Error, ServiceUnavailable, SlowDown
-from s3proxy.s3.limits import KIB
+from s3proxy.multipart.rows import UploadRow, files_of, find_upload, read_part, remove_upload
+from s3proxy.multipart.schema import COMPLETING, DONE, LEAST_COST, OPEN
+from s3proxy.s3.errors import NoSuchUpload, OperationAborted, S3Error, SlowDown
 
-DATABASE = "uploads.sqlite"
 PARTS = "parts"
 PROCESSES = "processes"
 LEADER = "leader.lock"
@@ -57,25 +53,10 @@ REMEMBERED_COUNT = 1000
 How many of them of one key: it can complete uploads as fast as it likes.
 """
 
-LEAST_COST = 64 * KIB
-"""
-Bytes that each part counts as at least. It is a file and a row, even if it is empty, and a key may send ten thousand
-for each of its uploads.
-"""
-
 SWEPT_AT_ONCE = 1000
 """
 Files that are looked up in one transaction of a sweep: nobody else can write meanwhile.
 """
-
-BUSY_TIME = 10.0
-"""
-Seconds for which a process waits for another one's transaction.
-"""
-
-_UPLOAD_ID = re.compile(r"[A-Za-z0-9_-]{43}")
-_OPEN, _COMPLETING, _DONE = range(3)
-_BUSY_CODES = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL})
 
 
 class MultipartStore:
@@ -101,7 +82,6 @@ class MultipartStore:
         self._now = now
         self.directory = directory
         self._parts = directory / PARTS
-        self._lock = threading.Lock()
         # Of this process, so that it can tell what it has forgotten from what it is still at.
         self._writing: set[str] = set()
         self._completing: set[str] = set()
@@ -114,12 +94,9 @@ class MultipartStore:
             for name in (PARTS, PROCESSES):
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(directory / name, 0o700)
-            _sync_directory(directory)
+            sync_directory(directory)
             self._process = self._begin_process()
-            with _alone(directory):
-                self._connection = self._connect()
-                self._make_tables()
-            self._reader = self._connect()
+            self._database = UploadsDatabase(directory)
             self.sweep()
         except OSError as error:
             raise CannotKeepUploads(f"{error.filename or directory}: {error.strerror}") from None
@@ -132,61 +109,11 @@ class MultipartStore:
         """
         Let go of the directory. What is on its way is removed by whoever opens it next.
         """
-        with self._lock:
-            self._connection.close()
-            self._reader.close()
+        self._database.close()
         self.resign()
         fd, self._process_fd = self._process_fd, -1
         if fd >= 0:
             os.close(fd)
-
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self.directory / DATABASE, timeout=BUSY_TIME, isolation_level=None, check_same_thread=False
-        )
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        return connection
-
-    def _make_tables(self) -> None:
-        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-        (count,) = self._connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
-        if version != VERSION and count:
-            raise CannotKeepUploads(f"{self.directory / DATABASE}: another version of s3proxy has written it")
-        if not count:
-            counting = COUNTING.replace("LEAST_COST", str(LEAST_COST))
-            tables = [counting.replace("COUNTED", table) for table in ("parts", "reservations")]
-            # All or nothing: a process may be killed in between.
-            steps = ["BEGIN IMMEDIATE;", SCHEMA, *tables, f"PRAGMA user_version = {VERSION};", "COMMIT;"]
-            self._connection.executescript("".join(steps))
-
-    @contextlib.contextmanager
-    def _transaction(self, *, is_durable: bool = False) -> Iterator[sqlite3.Connection]:
-        """
-        Do several things to the database, or none of them.
-
-        Args:
-            is_durable: Whether it must be on disk before it is answered. Else a power cut could take it back, and what
-                came before it with it; the end of a process cannot.
-
-        Raises:
-            SlowDown: Another process is at it for too long, or the disk is full.
-            ServiceUnavailable: The database cannot be used. The cause is chained.
-        """
-        with self._lock:
-            try:
-                self._connection.execute(f"PRAGMA synchronous = {'FULL' if is_durable else 'NORMAL'}")
-                self._connection.execute("BEGIN IMMEDIATE")
-                try:
-                    yield self._connection
-                    self._connection.execute("COMMIT")
-                finally:
-                    if self._connection.in_transaction:
-                        self._connection.execute("ROLLBACK")
-            except sqlite3.Error as error:
-                if getattr(error, "sqlite_errorcode", 0) & 0xFF in _BUSY_CODES:
-                    raise SlowDown from error
-                raise ServiceUnavailable from error
 
     @property
     def is_volatile(self) -> bool:
@@ -220,16 +147,18 @@ class MultipartStore:
         upload_id = secrets.token_urlsafe(32)
         content = json.dumps([[name.decode("latin-1"), value.decode("latin-1")] for name, value in headers])
         limits = self.limits
-        with self._transaction(is_durable=True) as database:
-            (count,) = database.execute("SELECT uploads FROM usage").fetchone()
-            (own,) = database.execute("SELECT COUNT(*) FROM uploads WHERE owner = ? AND state < 2", (owner,)).fetchone()
+        with self._database.transaction(is_durable=True) as connection:
+            (count,) = connection.execute("SELECT uploads FROM usage").fetchone()
+            (own,) = connection.execute(
+                "SELECT COUNT(*) FROM uploads WHERE owner = ? AND state < 2", (owner,)
+            ).fetchone()
             if count >= limits.uploads or (limits.uploads_of_owner and own >= limits.uploads_of_owner):
                 self.refused_count += 1
                 raise SlowDown
-            database.execute(
+            connection.execute(
                 "INSERT INTO uploads (id, backend, account, bucket, key, owner, headers, begun_at, state) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (upload_id, place.backend, place.account, place.bucket, place.key, owner, content, self._now(), _OPEN),
+                (upload_id, place.backend, place.account, place.bucket, place.key, owner, content, self._now(), OPEN),
             )
         return upload_id
 
@@ -241,17 +170,17 @@ class MultipartStore:
             NoSuchUpload: It is not there.
             OperationAborted: It is being completed.
         """
-        with self._transaction(is_durable=True) as database:
-            self._find_open(database, upload_id, place)
-            files = _remove(database, upload_id)
+        with self._database.transaction(is_durable=True) as connection:
+            self._find_open(connection, upload_id, place)
+            files = remove_upload(connection, upload_id)
         self._remove_files(files)
 
     def uploads(self, place: Place, query: UploadsQuery) -> UploadsPage:
         """
         Return a page of the uploads of a bucket.
         """
-        with self._transaction() as database:
-            rows = database.execute(
+        with self._database.transaction() as connection:
+            rows = connection.execute(
                 "SELECT key, id, owner, begun_at FROM uploads "
                 "WHERE backend = ? AND account = ? AND bucket = ? AND key >= ? AND state < 2 ORDER BY key, id",
                 (place.backend, place.account, place.bucket, max(query.key_marker, query.prefix)),
@@ -268,14 +197,14 @@ class MultipartStore:
         Raises:
             NoSuchUpload: It is not there.
         """
-        with self._transaction() as database:
-            found = _find(database, upload_id, place)
-            rows = database.execute(
+        with self._database.transaction() as connection:
+            found = find_upload(connection, upload_id, place)
+            rows = connection.execute(
                 "SELECT number, size, md5, file, checksums, modified_at FROM parts "
                 "WHERE upload = ? AND number > ? ORDER BY number LIMIT ?",
                 (upload_id, after, most + 1),
             ).fetchall()
-        parts = [_part(row) for row in rows[:most]]
+        parts = [read_part(row) for row in rows[:most]]
         return BegunUpload(place.key, upload_id, found.owner, found.begun_at), parts, len(rows) > most > 0
 
     # Parts
@@ -295,14 +224,14 @@ class MultipartStore:
         """
         cost, limits = max(size, LEAST_COST), self.limits
         file_name = f"{self._process}-{secrets.token_hex(16)}"
-        with self._transaction() as database:
-            self._find_open(database, upload_id, place)
-            (used,) = database.execute("SELECT cost FROM usage").fetchone()
-            (own,) = database.execute("SELECT cost FROM owners WHERE owner = ?", (owner,)).fetchone() or (0,)
+        with self._database.transaction() as connection:
+            self._find_open(connection, upload_id, place)
+            (used,) = connection.execute("SELECT cost FROM usage").fetchone()
+            (own,) = connection.execute("SELECT cost FROM owners WHERE owner = ?", (owner,)).fetchone() or (0,)
             if used + cost > limits.size or (limits.size_of_owner and own + cost > limits.size_of_owner):
                 self.refused_count += 1
                 raise SlowDown
-            database.execute(
+            connection.execute(
                 "INSERT INTO reservations VALUES (?, ?, ?, ?, ?)", (file_name, self._process, upload_id, size, owner)
             )
             self._writing.add(file_name)
@@ -323,8 +252,8 @@ class MultipartStore:
         self._remove_files([f"{reservation.file_name}.tmp"])
         # Whatever cannot be done now is done by a sweep, which leaves alone what is being written.
         self._writing.discard(reservation.file_name)
-        with self._transaction() as database:
-            database.execute("DELETE FROM reservations WHERE file = ?", (reservation.file_name,))
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM reservations WHERE file = ?", (reservation.file_name,))
 
     def commit(
         self, reservation: Reservation, place: Place, number: int, md5: bytes, checksums: Mapping[str, str]
@@ -344,15 +273,15 @@ class MultipartStore:
             os.fsync(reservation.fd)
             reservation.close()
             os.rename(self._parts / f"{name}.tmp", self._parts / part.file)
-            _sync_directory(self._parts)
-            with self._transaction(is_durable=True) as database:
-                self._find_open(database, upload_id, place)
-                former = database.execute(
+            sync_directory(self._parts)
+            with self._database.transaction(is_durable=True) as connection:
+                self._find_open(connection, upload_id, place)
+                former = connection.execute(
                     "SELECT file FROM parts WHERE upload = ? AND number = ?", (upload_id, number)
                 ).fetchall()
-                database.execute("DELETE FROM reservations WHERE file = ?", (name,))
-                database.execute("DELETE FROM parts WHERE upload = ? AND number = ?", (upload_id, number))
-                database.execute(
+                connection.execute("DELETE FROM reservations WHERE file = ?", (name,))
+                connection.execute("DELETE FROM parts WHERE upload = ? AND number = ?", (upload_id, number))
+                connection.execute(
                     "INSERT INTO parts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                     (
                         upload_id,
@@ -393,22 +322,22 @@ class MultipartStore:
             NoSuchUpload: It is not there, or was completed by another document.
             S3Error: As `choose_parts` does.
         """
-        with self._transaction() as database:
-            found = _find(database, upload_id, place, is_open=False)
-            if found.state == _DONE:
+        with self._database.transaction() as connection:
+            found = find_upload(connection, upload_id, place, is_open=False)
+            if found.state == DONE:
                 # Only here: of ten thousand parts it takes long, and who waits for another asks twice a second.
                 if found.digest != completion_digest(wanted):
                     raise NoSuchUpload(UploadId=upload_id)
                 return Claim(ClaimOutcome.DONE, etag=found.etag or "")
             if self._is_at_it(upload_id, found):
                 return Claim(ClaimOutcome.BUSY)
-            rows = database.execute(
+            rows = connection.execute(
                 "SELECT number, size, md5, file, checksums, modified_at FROM parts WHERE upload = ?", (upload_id,)
             )
-            stored = {part.number: part for part in map(_part, rows)}
+            stored = {part.number: part for part in map(read_part, rows)}
             parts = choose_parts(wanted, stored, max_size, upload_id)
-            database.execute(
-                "UPDATE uploads SET state = ?, completer = ? WHERE id = ?", (_COMPLETING, self._process, upload_id)
+            connection.execute(
+                "UPDATE uploads SET state = ?, completer = ? WHERE id = ?", (COMPLETING, self._process, upload_id)
             )
             self._completing.add(upload_id)
         pairs = tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in json.loads(found.headers))
@@ -419,10 +348,10 @@ class MultipartStore:
         Let an upload that was claimed be as it was.
         """
         try:
-            with self._transaction() as database:
-                database.execute(
+            with self._database.transaction() as connection:
+                connection.execute(
                     "UPDATE uploads SET state = ?, completer = NULL WHERE id = ? AND state = ? AND completer = ?",
-                    (_OPEN, upload_id, _COMPLETING, self._process),
+                    (OPEN, upload_id, COMPLETING, self._process),
                 )
         finally:
             # Else nobody could complete or abort it before this process ends.
@@ -432,15 +361,15 @@ class MultipartStore:
         """
         Remove the parts of an upload that was claimed and is complete; remember its result.
         """
-        with self._transaction(is_durable=True) as database:
-            database.execute(
+        with self._database.transaction(is_durable=True) as connection:
+            connection.execute(
                 "UPDATE uploads SET state = ?, completer = NULL, headers = '[]', ended_at = ?, digest = ?, etag = ? "
                 "WHERE id = ?",
-                (_DONE, self._now(), completion_digest(wanted), etag, upload_id),
+                (DONE, self._now(), completion_digest(wanted), etag, upload_id),
             )
-            files = _files_of(database, upload_id)
-            database.execute("DELETE FROM parts WHERE upload = ?", (upload_id,))
-            database.execute(
+            files = files_of(connection, upload_id)
+            connection.execute("DELETE FROM parts WHERE upload = ?", (upload_id,))
+            connection.execute(
                 "DELETE FROM uploads WHERE id IN (SELECT id FROM uploads WHERE state = 2 AND owner = "
                 "(SELECT owner FROM uploads WHERE id = ?) ORDER BY ended_at DESC LIMIT -1 OFFSET ?)",
                 (upload_id, REMEMBERED_COUNT),
@@ -448,15 +377,15 @@ class MultipartStore:
         self._completing.discard(upload_id)
         self._remove_files(files)
 
-    def _is_at_it(self, upload_id: str, found: _Upload) -> bool:
-        if found.state != _COMPLETING or found.completer is None:
+    def _is_at_it(self, upload_id: str, found: UploadRow) -> bool:
+        if found.state != COMPLETING or found.completer is None:
             return False
         if found.completer == self._process:
             return upload_id in self._completing
         return self._lives(found.completer)
 
-    def _find_open(self, database: sqlite3.Connection, upload_id: str, place: Place) -> None:
-        if self._is_at_it(upload_id, _find(database, upload_id, place)):
+    def _find_open(self, connection: sqlite3.Connection, upload_id: str, place: Place) -> None:
+        if self._is_at_it(upload_id, find_upload(connection, upload_id, place)):
             raise OperationAborted
 
     # What is left behind
@@ -471,26 +400,26 @@ class MultipartStore:
         self.sweep_own()
         # Files and rows first, then who lives: what a process has made since is not among them.
         names = sorted(os.listdir(self._parts))
-        with self._transaction() as database:
-            owners = {process for (process,) in database.execute("SELECT DISTINCT process FROM reservations")}
-            owners |= {process for (process,) in database.execute("SELECT completer FROM uploads WHERE state = 1")}
+        with self._database.transaction() as connection:
+            owners = {process for (process,) in connection.execute("SELECT DISTINCT process FROM reservations")}
+            owners |= {process for (process,) in connection.execute("SELECT completer FROM uploads WHERE state = 1")}
         owners |= {name.partition("-")[0] for name in names} | set(os.listdir(self.directory / PROCESSES))
         dead = {process for process in owners if process != self._process and not self._lives(process)}
         files: list[str] = []
-        with self._transaction() as database:
+        with self._database.transaction() as connection:
             for process in dead:
-                database.execute("DELETE FROM reservations WHERE process = ?", (process,))
-                database.execute(
+                connection.execute("DELETE FROM reservations WHERE process = ?", (process,))
+                connection.execute(
                     "UPDATE uploads SET state = ?, completer = NULL WHERE state = ? AND completer = ?",
-                    (_OPEN, _COMPLETING, process),
+                    (OPEN, COMPLETING, process),
                 )
             now = self._now()
-            expired = database.execute(
+            expired = connection.execute(
                 "SELECT id FROM uploads WHERE (state = ? AND begun_at < ?) OR (state = ? AND ended_at < ?)",
-                (_OPEN, now - self.limits.expires, _DONE, now - REMEMBERED_TIME),
+                (OPEN, now - self.limits.expires, DONE, now - REMEMBERED_TIME),
             ).fetchall()
             for (upload_id,) in expired:
-                files += _remove(database, upload_id)
+                files += remove_upload(connection, upload_id)
         self._remove_files(files)
         ended = [
             name
@@ -508,16 +437,16 @@ class MultipartStore:
         Raises:
             S3Error: The database cannot be used.
         """
-        with self._transaction() as database:
-            own = database.execute("SELECT file FROM reservations WHERE process = ?", (self._process,)).fetchall()
+        with self._database.transaction() as connection:
+            own = connection.execute("SELECT file FROM reservations WHERE process = ?", (self._process,)).fetchall()
             for (file_name,) in own:
                 if file_name not in self._writing:
-                    database.execute("DELETE FROM reservations WHERE file = ?", (file_name,))
-            for (upload_id,) in database.execute(
-                "SELECT id FROM uploads WHERE state = ? AND completer = ?", (_COMPLETING, self._process)
+                    connection.execute("DELETE FROM reservations WHERE file = ?", (file_name,))
+            for (upload_id,) in connection.execute(
+                "SELECT id FROM uploads WHERE state = ? AND completer = ?", (COMPLETING, self._process)
             ).fetchall():
                 if upload_id not in self._completing:
-                    database.execute("UPDATE uploads SET state = ?, completer = NULL WHERE id = ?", (_OPEN, upload_id))
+                    connection.execute("UPDATE uploads SET state = ?, completer = NULL WHERE id = ?", (OPEN, upload_id))
         left = list(self._left)
         self._left.difference_update(left)
         self._remove_if_left(left)
@@ -549,11 +478,7 @@ class MultipartStore:
         """
         if self._leader_fd < 0:
             return 0, 0
-        try:
-            size, uploads = self._reader.execute("SELECT size, uploads FROM usage").fetchone()
-        except sqlite3.Error:
-            return 0, 0
-        return size, uploads
+        return self._database.usage()
 
     def _remove_files(self, names: Sequence[str]) -> None:
         for name in names:
@@ -571,11 +496,11 @@ class MultipartStore:
         if not names:
             return
         try:
-            with self._transaction() as database:
+            with self._database.transaction() as connection:
                 left = [
                     name
                     for name in names
-                    if not database.execute("SELECT 1 FROM parts WHERE file = ?", (name,)).fetchone()
+                    if not connection.execute("SELECT 1 FROM parts WHERE file = ?", (name,)).fetchone()
                 ]
         except S3Error:
             self._left.update(names)
@@ -608,73 +533,3 @@ class MultipartStore:
             return False
         finally:
             os.close(fd)
-
-
-class _Upload(NamedTuple):
-    """
-    A row of ``uploads``.
-    """
-
-    state: int
-    completer: str | None
-    owner: str
-    begun_at: float
-    headers: str
-    digest: bytes | None
-    etag: str | None
-
-
-def _part(row: tuple[int, int, bytes, str, str, float]) -> Part:
-    number, size, md5, file, checksums, modified_at = row
-    return Part(number, size, md5, file, json.loads(checksums), modified_at)
-
-
-def _find(database: sqlite3.Connection, upload_id: str, place: Place, *, is_open: bool = True) -> _Upload:
-    """
-    Return an upload.
-
-    Raises:
-        NoSuchUpload: It is not there, not of this place, or has ended.
-    """
-    row = None
-    if _UPLOAD_ID.fullmatch(upload_id):
-        row = database.execute(
-            "SELECT state, completer, owner, begun_at, headers, digest, etag FROM uploads "
-            "WHERE id = ? AND backend = ? AND account = ? AND bucket = ? AND key = ? AND state <= ?",
-            (upload_id, place.backend, place.account, place.bucket, place.key, _COMPLETING if is_open else _DONE),
-        ).fetchone()
-    if row is None:
-        raise NoSuchUpload(UploadId=upload_id[:128])
-    return _Upload(*row)
-
-
-def _files_of(database: sqlite3.Connection, upload_id: str) -> list[str]:
-    return [file for (file,) in database.execute("SELECT file FROM parts WHERE upload = ?", (upload_id,))]
-
-
-def _remove(database: sqlite3.Connection, upload_id: str) -> list[str]:
-    files = _files_of(database, upload_id)
-    database.execute("DELETE FROM parts WHERE upload = ?", (upload_id,))
-    database.execute("DELETE FROM uploads WHERE id = ?", (upload_id,))
-    return files
-
-
-def _sync_directory(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-@contextlib.contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """
-    Let no other process do the same at the same time.
-    """
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
