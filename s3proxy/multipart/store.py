@@ -1,12 +1,13 @@
 """
-Multipart uploads on disk: a database of uploads and parts, and a file for the bytes of each part.
+Multipart uploads on disk: rows of a database for uploads and parts, and a file for the bytes of each part.
 
-Several processes share one directory. Each holds a lock on a file of its own as long as it lives, so that whatever a
-killed process left half done is known and removed, by whoever looks first. The order of steps decides what a crash
-costs: a part's file is complete and on disk before its row is committed, and a row is gone before its file is removed.
-So a file without a row is never needed, and a row always has its file.
+Several processes share one directory. Any of them may be killed at any moment, so the order of steps decides what that
+costs. A part's file is complete and on disk before its row is committed, and a row is gone before its file is removed:
+a file without a row is never needed, and a row always has its file. Room for a part is reserved before its client may
+send it. Whoever completes an upload claims it first: no part changes under it.
 
-Everything here blocks. `s3proxy.multipart.uploads` calls it in threads.
+`database` has the transactions, `part_files` the files, `processes` who lives, `sweeper` what is left behind. All of
+them block. `s3proxy.multipart.uploads` calls the store in threads.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from s3proxy.multipart.database import DATABASE, UploadsDatabase
-from s3proxy.multipart.directory import CannotKeepUploads, lock, make_directory, sync_directory
+from s3proxy.multipart.directory import CannotKeepUploads, make_directory, sync_directory
 from s3proxy.multipart.documents import (
     BegunUpload,
     CompletedPart,
@@ -31,31 +32,17 @@ from s3proxy.multipart.documents import (
     completion_digest,
     page_of_uploads,
 )
+from s3proxy.multipart.part_files import PARTS, PartFiles
+from s3proxy.multipart.processes import PROCESSES, OwnProcess
 from s3proxy.multipart.records import Claim, ClaimOutcome, Place, Reservation, StoreLimits
 from s3proxy.multipart.rows import UploadRow, files_of, find_upload, read_part, remove_upload
 from s3proxy.multipart.schema import COMPLETING, DONE, LEAST_COST, OPEN
+from s3proxy.multipart.sweeper import Sweeper
 from s3proxy.s3.errors import NoSuchUpload, OperationAborted, S3Error, SlowDown
-
-PARTS = "parts"
-PROCESSES = "processes"
-LEADER = "leader.lock"
-"""
-Names within the directory.
-"""
-
-REMEMBERED_TIME = 86_400.0
-"""
-Seconds for which the result of a completed upload is kept: its client may not have got the answer.
-"""
 
 REMEMBERED_COUNT = 1000
 """
-How many of them of one key: it can complete uploads as fast as it likes.
-"""
-
-SWEPT_AT_ONCE = 1000
-"""
-Files that are looked up in one transaction of a sweep: nobody else can write meanwhile.
+How many results of completed uploads are kept of one key: it can complete uploads as fast as it likes.
 """
 
 
@@ -81,22 +68,16 @@ class MultipartStore:
         self.refused_count = 0
         self._now = now
         self.directory = directory
-        self._parts = directory / PARTS
-        # Of this process, so that it can tell what it has forgotten from what it is still at.
-        self._writing: set[str] = set()
-        self._completing: set[str] = set()
-        # Files that could not be removed, or of which it is not known whether they are a part's.
-        self._left: set[str] = set()
-        self._leader_fd = -1
-        self._process_fd = -1
         try:
             make_directory(directory)
             for name in (PARTS, PROCESSES):
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(directory / name, 0o700)
             sync_directory(directory)
-            self._process = self._begin_process()
+            self._process = OwnProcess(directory)
             self._database = UploadsDatabase(directory)
+            self._files = PartFiles(directory, self._database)
+            self._sweeper = Sweeper(self._database, self._files, self._process, now)
             self.sweep()
         except OSError as error:
             raise CannotKeepUploads(f"{error.filename or directory}: {error.strerror}") from None
@@ -110,10 +91,7 @@ class MultipartStore:
         Let go of the directory. What is on its way is removed by whoever opens it next.
         """
         self._database.close()
-        self.resign()
-        fd, self._process_fd = self._process_fd, -1
-        if fd >= 0:
-            os.close(fd)
+        self._process.close()
 
     @property
     def is_volatile(self) -> bool:
@@ -173,7 +151,7 @@ class MultipartStore:
         with self._database.transaction(is_durable=True) as connection:
             self._find_open(connection, upload_id, place)
             files = remove_upload(connection, upload_id)
-        self._remove_files(files)
+        self._files.remove(files)
 
     def uploads(self, place: Place, query: UploadsQuery) -> UploadsPage:
         """
@@ -223,7 +201,7 @@ class MultipartStore:
             SlowDown: There is no room, or none for this key.
         """
         cost, limits = max(size, LEAST_COST), self.limits
-        file_name = f"{self._process}-{secrets.token_hex(16)}"
+        file_name = f"{self._process.name}-{secrets.token_hex(16)}"
         with self._database.transaction() as connection:
             self._find_open(connection, upload_id, place)
             (used,) = connection.execute("SELECT cost FROM usage").fetchone()
@@ -232,12 +210,12 @@ class MultipartStore:
                 self.refused_count += 1
                 raise SlowDown
             connection.execute(
-                "INSERT INTO reservations VALUES (?, ?, ?, ?, ?)", (file_name, self._process, upload_id, size, owner)
+                "INSERT INTO reservations VALUES (?, ?, ?, ?, ?)",
+                (file_name, self._process.name, upload_id, size, owner),
             )
-            self._writing.add(file_name)
+            self._process.writing.add(file_name)
         try:
-            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
-            fd = os.open(self._parts / f"{file_name}.tmp", flags, 0o600)
+            fd = self._files.make(file_name)
         except OSError as error:
             self.release(Reservation(upload_id, file_name, size, owner, -1))
             self.refused_count += 1
@@ -249,9 +227,9 @@ class MultipartStore:
         Give room back, and remove the file. It may come twice.
         """
         reservation.close()
-        self._remove_files([f"{reservation.file_name}.tmp"])
+        self._files.remove([f"{reservation.file_name}.tmp"])
         # Whatever cannot be done now is done by a sweep, which leaves alone what is being written.
-        self._writing.discard(reservation.file_name)
+        self._process.writing.discard(reservation.file_name)
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM reservations WHERE file = ?", (reservation.file_name,))
 
@@ -270,10 +248,7 @@ class MultipartStore:
         upload_id, name = reservation.upload_id, reservation.file_name
         part = Part(number, reservation.size, md5, f"{name}.part", checksums, self._now())
         try:
-            os.fsync(reservation.fd)
-            reservation.close()
-            os.rename(self._parts / f"{name}.tmp", self._parts / part.file)
-            sync_directory(self._parts)
+            self._files.keep(reservation, part)
             with self._database.transaction(is_durable=True) as connection:
                 self._find_open(connection, upload_id, place)
                 former = connection.execute(
@@ -297,17 +272,17 @@ class MultipartStore:
         except (OSError, S3Error) as error:
             with contextlib.suppress(S3Error):
                 self.release(reservation)
-            self._remove_if_left([part.file])
+            self._files.remove_if_left([part.file])
             raise error if isinstance(error, S3Error) else SlowDown from error
-        self._writing.discard(name)
-        self._remove_files([file for (file,) in former])
+        self._process.writing.discard(name)
+        self._files.remove([file for (file,) in former])
         return part
 
     def path_of(self, part: Part) -> Path:
         """
         Return where the bytes of a part are.
         """
-        return self._parts / part.file
+        return self._files.path_of(part)
 
     # The end
 
@@ -337,9 +312,9 @@ class MultipartStore:
             stored = {part.number: part for part in map(read_part, rows)}
             parts = choose_parts(wanted, stored, max_size, upload_id)
             connection.execute(
-                "UPDATE uploads SET state = ?, completer = ? WHERE id = ?", (COMPLETING, self._process, upload_id)
+                "UPDATE uploads SET state = ?, completer = ? WHERE id = ?", (COMPLETING, self._process.name, upload_id)
             )
-            self._completing.add(upload_id)
+            self._process.completing.add(upload_id)
         pairs = tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in json.loads(found.headers))
         return Claim(ClaimOutcome.CLAIMED, tuple(parts), pairs)
 
@@ -351,11 +326,11 @@ class MultipartStore:
             with self._database.transaction() as connection:
                 connection.execute(
                     "UPDATE uploads SET state = ?, completer = NULL WHERE id = ? AND state = ? AND completer = ?",
-                    (OPEN, upload_id, COMPLETING, self._process),
+                    (OPEN, upload_id, COMPLETING, self._process.name),
                 )
         finally:
             # Else nobody could complete or abort it before this process ends.
-            self._completing.discard(upload_id)
+            self._process.completing.discard(upload_id)
 
     def finish(self, upload_id: str, wanted: Sequence[CompletedPart], etag: str) -> None:
         """
@@ -374,15 +349,15 @@ class MultipartStore:
                 "(SELECT owner FROM uploads WHERE id = ?) ORDER BY ended_at DESC LIMIT -1 OFFSET ?)",
                 (upload_id, REMEMBERED_COUNT),
             )
-        self._completing.discard(upload_id)
-        self._remove_files(files)
+        self._process.completing.discard(upload_id)
+        self._files.remove(files)
 
     def _is_at_it(self, upload_id: str, found: UploadRow) -> bool:
         if found.state != COMPLETING or found.completer is None:
             return False
-        if found.completer == self._process:
-            return upload_id in self._completing
-        return self._lives(found.completer)
+        if found.completer == self._process.name:
+            return upload_id in self._process.completing
+        return self._process.lives(found.completer)
 
     def _find_open(self, connection: sqlite3.Connection, upload_id: str, place: Place) -> None:
         if self._is_at_it(upload_id, find_upload(connection, upload_id, place)):
@@ -397,38 +372,7 @@ class MultipartStore:
         Raises:
             S3Error: The database cannot be used.
         """
-        self.sweep_own()
-        # Files and rows first, then who lives: what a process has made since is not among them.
-        names = sorted(os.listdir(self._parts))
-        with self._database.transaction() as connection:
-            owners = {process for (process,) in connection.execute("SELECT DISTINCT process FROM reservations")}
-            owners |= {process for (process,) in connection.execute("SELECT completer FROM uploads WHERE state = 1")}
-        owners |= {name.partition("-")[0] for name in names} | set(os.listdir(self.directory / PROCESSES))
-        dead = {process for process in owners if process != self._process and not self._lives(process)}
-        files: list[str] = []
-        with self._database.transaction() as connection:
-            for process in dead:
-                connection.execute("DELETE FROM reservations WHERE process = ?", (process,))
-                connection.execute(
-                    "UPDATE uploads SET state = ?, completer = NULL WHERE state = ? AND completer = ?",
-                    (OPEN, COMPLETING, process),
-                )
-            now = self._now()
-            expired = connection.execute(
-                "SELECT id FROM uploads WHERE (state = ? AND begun_at < ?) OR (state = ? AND ended_at < ?)",
-                (OPEN, now - self.limits.expires, DONE, now - REMEMBERED_TIME),
-            ).fetchall()
-            for (upload_id,) in expired:
-                files += remove_upload(connection, upload_id)
-        self._remove_files(files)
-        ended = [
-            name
-            for name in names
-            if (process := name.partition("-")[0]) in dead
-            or (process == self._process and name.rpartition(".")[0] not in self._writing)
-        ]
-        for start in range(0, len(ended), SWEPT_AT_ONCE):
-            self._remove_if_left(ended[start : start + SWEPT_AT_ONCE])
+        self._sweeper.sweep(self.limits.expires)
 
     def sweep_own(self) -> None:
         """
@@ -437,99 +381,23 @@ class MultipartStore:
         Raises:
             S3Error: The database cannot be used.
         """
-        with self._database.transaction() as connection:
-            own = connection.execute("SELECT file FROM reservations WHERE process = ?", (self._process,)).fetchall()
-            for (file_name,) in own:
-                if file_name not in self._writing:
-                    connection.execute("DELETE FROM reservations WHERE file = ?", (file_name,))
-            for (upload_id,) in connection.execute(
-                "SELECT id FROM uploads WHERE state = ? AND completer = ?", (COMPLETING, self._process)
-            ).fetchall():
-                if upload_id not in self._completing:
-                    connection.execute("UPDATE uploads SET state = ?, completer = NULL WHERE id = ?", (OPEN, upload_id))
-        left = list(self._left)
-        self._left.difference_update(left)
-        self._remove_if_left(left)
+        self._sweeper.sweep_own()
 
     def lead(self) -> bool:
         """
         Return True if this is the one process that speaks for the directory: it tells its size, and sweeps.
         """
-        if self._leader_fd < 0:
-            fd = os.open(self.directory / LEADER, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-            if not lock(fd):
-                os.close(fd)
-                return False
-            self._leader_fd = fd
-        return True
+        return self._process.lead()
 
     def resign(self) -> None:
         """
         Let another process lead. It may come twice.
         """
-        fd, self._leader_fd = self._leader_fd, -1
-        if fd >= 0:
-            os.close(fd)
+        self._process.resign()
 
     def usage(self) -> tuple[int, int]:
         """
         Return the bytes that are taken, and how many uploads have begun and not ended. It waits for nobody, and returns
         zeros unless this process leads: several processes would tell the same.
         """
-        if self._leader_fd < 0:
-            return 0, 0
-        return self._database.usage()
-
-    def _remove_files(self, names: Sequence[str]) -> None:
-        for name in names:
-            try:
-                os.unlink(self._parts / name)
-            except FileNotFoundError:
-                pass
-            except OSError:
-                self._left.add(name)
-
-    def _remove_if_left(self, names: Sequence[str]) -> None:
-        """
-        Remove files that are no part's. A commit that failed may be a commit nevertheless: their rows are looked for.
-        """
-        if not names:
-            return
-        try:
-            with self._database.transaction() as connection:
-                left = [
-                    name
-                    for name in names
-                    if not connection.execute("SELECT 1 FROM parts WHERE file = ?", (name,)).fetchone()
-                ]
-        except S3Error:
-            self._left.update(names)
-        else:
-            self._remove_files(left)
-
-    # Which processes live
-
-    def _begin_process(self) -> str:
-        while True:
-            name = secrets.token_hex(8)
-            path = self.directory / PROCESSES / name
-            fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
-            # Before we had the lock another process may have taken us for dead, and removed the file.
-            if lock(fd) and path.exists():
-                self._process_fd = fd
-                return name
-            os.close(fd)
-
-    def _lives(self, process: str) -> bool:
-        path = self.directory / PROCESSES / process
-        try:
-            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
-        try:
-            if not lock(fd):
-                return True
-            path.unlink(missing_ok=True)
-            return False
-        finally:
-            os.close(fd)
+        return self._database.usage() if self._process.is_leader else (0, 0)

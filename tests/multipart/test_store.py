@@ -17,13 +17,15 @@ from pathlib import Path
 import pytest
 
 from s3proxy.multipart import store as module
+from s3proxy.multipart import sweeper
 from s3proxy.multipart.database import DATABASE
 from s3proxy.multipart.directory import CannotKeepUploads
 from s3proxy.multipart.documents import CompletedPart, Part, UploadsQuery
 from s3proxy.multipart.files import JoinedParts, PartWriter
 from s3proxy.multipart.records import ClaimOutcome, Place, StoreLimits
 from s3proxy.multipart.schema import LEAST_COST
-from s3proxy.multipart.store import REMEMBERED_TIME, MultipartStore
+from s3proxy.multipart.store import MultipartStore
+from s3proxy.multipart.sweeper import REMEMBERED_TIME
 from s3proxy.s3.errors import NoSuchUpload, OperationAborted, ServiceUnavailable, SlowDown
 from s3proxy.s3.limits import MIB
 
@@ -440,7 +442,7 @@ def test_a_sweep_lets_others_write(clocked: Clocked, monkeypatch: pytest.MonkeyP
     """
     However many files there are to be looked up.
     """
-    monkeypatch.setattr(module, "SWEPT_AT_ONCE", 2)
+    monkeypatch.setattr(sweeper, "SWEPT_AT_ONCE", 2)
     store = clocked.open()
     for number in range(5):
         (clocked.directory / "parts" / f"dead-{number}.part").touch()
