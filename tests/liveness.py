@@ -231,7 +231,8 @@ def _is_at_disk(exchange: Exchange) -> bool:
     if multipart is None:
         return False
     # A thread has a time of its own; the next block of an object is read in the next turn.
-    is_reading = multipart._reader is not None and multipart._reader._turn is not None
+    reader = multipart._completion._reader
+    is_reading = reader is not None and reader._turn is not None
     return is_reading or multipart._uploads.waiting_count > 0
 
 
