@@ -31,7 +31,14 @@ from s3proxy.backend.trouble import tls_fault
 from s3proxy.s3.identity_enum import IdentityEnum
 from s3proxy.transport.deadline import Deadline
 from s3proxy.transport.splice import Splice
-from s3proxy.transport.writer import Buffer, DirectWriter, acknowledged_size, bound_socket_buffers, is_readable
+from s3proxy.transport.writer import (
+    NO_WRITER,
+    Buffer,
+    DirectWriter,
+    acknowledged_size,
+    bound_socket_buffers,
+    is_readable,
+)
 
 
 class _Waiting(IdentityEnum):
@@ -108,7 +115,7 @@ class BackendConnection(Protocol):
         self._paused_at: float | None = None
         self._is_lost = False
         self._is_closing = False
-        self._writer: DirectWriter | None = None
+        self._writer = NO_WRITER
         self.splice: Splice | None = None
 
     # Life
@@ -141,8 +148,7 @@ class BackendConnection(Protocol):
             splice.stop()
         self._count_pause()
         self.deadline.cancel()
-        if self._writer is not None:
-            self._writer.detach()
+        self._writer.detach()
         self.pool.connection_lost(self)
         reader = self.reader
         response = reader.response if reader is not None and reader.ends_with_connection else None
@@ -170,8 +176,7 @@ class BackendConnection(Protocol):
         self._is_closing = True
         # Under TLS the other side's close_notify is waited for.
         self._wait(_Waiting.FOR_END, self._limits.connect_time)
-        if self._writer is not None:
-            self._writer.detach()
+        self._writer.detach()
         if self.transport is not None:
             self.transport.loseConnection()
 
@@ -203,7 +208,6 @@ class BackendConnection(Protocol):
             Fires with the answer as soon as its final head is complete, early or not; fails with `BackendError`.
             Cancelling it resets the connection.
         """
-        assert self._writer is not None
         answered: Deferred[BackendResponse] = Deferred(self._cancelled)
         self.reader = ResponseReader(self, request, answered)
         self._body = body
@@ -227,7 +231,6 @@ class BackendConnection(Protocol):
         return answered
 
     def _start_body(self) -> None:
-        assert self._writer is not None
         if self._writer.is_paused:
             # The head alone was too much for the socket.
             self._wait(_Waiting.FOR_ROOM, self._limits.idle_time)
@@ -249,7 +252,6 @@ class BackendConnection(Protocol):
             self._fail(BackendFault.LOST, ValueError("a body is longer than was declared"))
             self.abort()
             return
-        assert self._writer is not None
         self._writer.writeSequence(pieces)
 
     @property
@@ -257,7 +259,7 @@ class BackendConnection(Protocol):
         """
         Where octets of the body may go without coming here; None where they may not.
         """
-        return self._writer if self._writer is not None and self._writer.can_splice else None
+        return self._writer if self._writer.can_splice else None
 
     def moved(self, size: int) -> None:
         """
@@ -291,7 +293,6 @@ class BackendConnection(Protocol):
 
     def _request_sent(self) -> None:
         reader = self.reader
-        assert self._writer is not None
         if reader is not None and reader.response is None and not self._writer.is_paused:
             # As `_wait` does, but without a call: each request comes here.
             self._waiting = _Waiting.FOR_ANSWER
@@ -307,7 +308,7 @@ class BackendConnection(Protocol):
         """
         Bytes which the backend's socket has not taken yet.
         """
-        return self._writer.waiting_size if self._writer is not None else 0
+        return self._writer.waiting_size
 
     # The backend's socket is full, or takes octets again
 
@@ -358,7 +359,6 @@ class BackendConnection(Protocol):
         """
         self.reader = None
         self.deadline.clear()
-        assert self._writer is not None
         if keeps_alive and self.is_body_sent and self._writer.is_drained and not self._is_lost:
             if self.is_paused:
                 # A paused connection in the pool would see neither an end nor a stray octet.
