@@ -178,14 +178,14 @@ class Ledger:
             return False
         consumer = asking.upload._consumer if asking.upload is not None else None
         if isinstance(consumer, BackendConnection):
-            return is_armed(consumer._deadline)
+            return is_armed(consumer.deadline)
         return self._is_pool_bounded(exchange)
 
     def _is_pool_bounded(self, exchange: Exchange) -> bool:
         return any(
             pool._waiting
             or any(connecting.is_bounded for connecting in pool._connecting)
-            or any(is_armed(connection._deadline) for connection in pool.connections)
+            or any(is_armed(connection.deadline) for connection in pool.connections)
             for pool in exchange._transfer._admitted.backend.agent.pools
         )
 
@@ -195,9 +195,10 @@ class Ledger:
         """
         Whether a connection has its deadline, or waits for a client who has one.
         """
-        if connection.transport is None or connection._is_lost or is_armed(connection._deadline):
+        if connection.transport is None or connection._is_lost or is_armed(connection.deadline):
             return True
-        body, response = connection._body, connection._response
+        body = connection._body
+        response = connection.reader.response if connection.reader is not None else None
         if body is not None:
             owners = [
                 exchange
@@ -206,7 +207,7 @@ class Ledger:
             ]
             # An embedder's body, or a test's, has an owner of its own.
             return not owners or any(map(_is_client_awaited, owners))
-        if response is not None and connection._is_paused:
+        if response is not None and connection.is_paused:
             owners = [exchange for exchange in self.exchanges if _response(exchange) is response]
             is_waited_for = any(_is_client_slow(exchange) or _is_memory_awaited(exchange) for exchange in owners)
             return is_waited_for or (response.is_claimed and not owners)
@@ -231,7 +232,8 @@ def _is_at_disk(exchange: Exchange) -> bool:
     if multipart is None:
         return False
     # A thread has a time of its own; the next block of an object is read in the next turn.
-    is_reading = multipart._reader is not None and multipart._reader._turn is not None
+    reader = multipart._completion._reader
+    is_reading = reader is not None and reader._turn is not None
     return is_reading or multipart._uploads.waiting_count > 0
 
 

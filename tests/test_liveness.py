@@ -21,7 +21,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
-from s3proxy.backend.connection import MAX_INTERIM_ANSWERS
+from s3proxy.backend.reader import MAX_INTERIM_ANSWERS
 from s3proxy.backend.request import BackendLimits
 from s3proxy.exchange.exchange import Exchange
 from s3proxy.exchange.machine import State
@@ -722,7 +722,7 @@ async def test_what_nothing_bounds_is_found(liveness: Ledger) -> None:
     client = await _awaiting(stage)
     assert liveness.faults == []
     (connection,) = stage.harness.pool.connections
-    connection._deadline.clear()
+    connection.deadline.clear()
     await turns(20)
     of_backend, liveness.faults[:] = list(liveness.faults), []
     client.reset()

@@ -778,7 +778,7 @@ async def test_a_database_that_breaks(tmp_path: Path) -> None:
     """
     async with keeping(tmp_path) as kept:
         upload_id = await kept.begin()
-        kept.kept._connection.execute("DROP TABLE uploads")
+        kept.kept._database._connection.execute("DROP TABLE uploads")
         answers = [
             await kept.ask("POST", "/b/k?uploads"),
             await kept.ask("PUT", f"/b/k?partNumber=1&uploadId={upload_id}", b"x"),
@@ -1349,7 +1349,7 @@ async def test_an_error_that_comes_late(tmp_path: Path, status: str, document: b
         client = await in_white_space(kept, clock, held, upload_id, etag)
         held[0].send(f"HTTP/1.1 {status}\r\nContent-Length: {len(document)}\r\n\r\n".encode() + document)
         answered = await client.answer("POST")
-        await until(lambda: not kept.kept._completing)
+        await until(lambda: not kept.kept._process.completing)
 
     assert (answered.status, code(answered)) == (200, expected)
     assert b"java" not in answered.body
@@ -1367,7 +1367,7 @@ async def test_a_client_that_leaves_while_a_late_error_is_read(tmp_path: Path) -
         etag = await kept.put_part(upload_id, 1, b"x")
         client = await in_white_space(kept, clock, held, upload_id, etag)
         held[0].send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 1000\r\n\r\n<Error>")
-        await until(lambda: not kept.kept._completing)
+        await until(lambda: not kept.kept._process.completing)
         client.transport.abortConnection()
         await until(lambda: kept.harness.proxy.running_count == 0)
         await until(lambda: held[0].lost is not None)

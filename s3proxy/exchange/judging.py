@@ -28,7 +28,8 @@ from s3proxy.interfaces import IAuthorizer
 from s3proxy.mending.keys import check_keys
 from s3proxy.mending.mending import Mending
 from s3proxy.mending.restrictions import check_restrictions
-from s3proxy.multipart.operations import MultipartContext, MultipartRequest
+from s3proxy.multipart.context import MultipartContext
+from s3proxy.multipart.operations import MultipartRequest
 from s3proxy.postobject.upload import form_key
 from s3proxy.profiles.allowed import check_taken, refusal_of_method
 from s3proxy.profiles.surfaces import check_private_surface

@@ -37,6 +37,11 @@ DECLARATION = b'<?xml version="1.0" encoding="UTF-8"?>\n'
 How each document begins. White space that keeps a client waiting comes after it: nothing may stand before it in XML.
 """
 
+CHECKSUM_PREFIX = b"x-amz-checksum-"
+"""
+How the name of a header begins that has a checksum; the algorithm follows.
+"""
+
 _ELEMENTS_OF_PART = 6
 """
 Elements of one part in CompleteMultipartUpload: itself, its number, its ETag, and up to three checksums.

@@ -4,6 +4,19 @@ The tables in which uploads are kept.
 
 from __future__ import annotations
 
+from s3proxy.s3.limits import KIB
+
+LEAST_COST = 64 * KIB
+"""
+Bytes that each part counts as at least. It is a file and a row, even if it is empty, and a key may send ten thousand
+for each of its uploads.
+"""
+
+OPEN, COMPLETING, DONE = range(3)
+"""
+Values of ``uploads.state``.
+"""
+
 VERSION = 1
 COUNTING = """
 CREATE TRIGGER COUNTED_in AFTER INSERT ON COUNTED BEGIN

@@ -1,29 +1,27 @@
 """
-Multipart uploads on disk: a database of uploads and parts, and a file for the bytes of each part.
+Multipart uploads on disk: rows of a database for uploads and parts, and a file for the bytes of each part.
 
-Several processes share one directory. Each holds a lock on a file of its own as long as it lives, so that whatever a
-killed process left half done is known and removed, by whoever looks first. The order of steps decides what a crash
-costs: a part's file is complete and on disk before its row is committed, and a row is gone before its file is removed.
-So a file without a row is never needed, and a row always has its file.
+Several processes share one directory. Any of them may be killed at any moment, so the order of steps decides what that
+costs. A part's file is complete and on disk before its row is committed, and a row is gone before its file is removed:
+a file without a row is never needed, and a row always has its file. Room for a part is reserved before its client may
+send it. Whoever completes an upload claims it first: no part changes under it.
 
-Everything here blocks. `s3proxy.multipart.uploads` calls it in threads.
+`database` has the transactions, `part_files` the files, `processes` who lives, `sweeper` what is left behind. All of
+them block. `s3proxy.multipart.uploads` calls the store in threads.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-import re
 import secrets
 import sqlite3
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from s3proxy.multipart.directory import CannotKeepUploads, lock, make_directory
+from s3proxy.multipart.database import DATABASE, UploadsDatabase
+from s3proxy.multipart.directory import CannotKeepUploads, make_directory, sync_directory
 from s3proxy.multipart.documents import (
     BegunUpload,
     CompletedPart,
@@ -34,48 +32,18 @@ from s3proxy.multipart.documents import (
     completion_digest,
     page_of_uploads,
 )
+from s3proxy.multipart.part_files import PARTS, PartFiles
+from s3proxy.multipart.processes import PROCESSES, OwnProcess
 from s3proxy.multipart.records import Claim, ClaimOutcome, Place, Reservation, StoreLimits
-from s3proxy.multipart.schema import COUNTING, SCHEMA, VERSION
-from s3proxy.s3.errors import NoSuchUpload, OperationAborted, S3Error, ServiceUnavailable, SlowDown
-from s3proxy.s3.limits import KIB
-
-DATABASE = "uploads.sqlite"
-PARTS = "parts"
-PROCESSES = "processes"
-LEADER = "leader.lock"
-"""
-Names within the directory.
-"""
-
-REMEMBERED_TIME = 86_400.0
-"""
-Seconds for which the result of a completed upload is kept: its client may not have got the answer.
-"""
+from s3proxy.multipart.rows import UploadRow, files_of, find_upload, read_part, remove_upload
+from s3proxy.multipart.schema import COMPLETING, DONE, LEAST_COST, OPEN
+from s3proxy.multipart.sweeper import Sweeper
+from s3proxy.s3.errors import NoSuchUpload, OperationAborted, S3Error, SlowDown
 
 REMEMBERED_COUNT = 1000
 """
-How many of them of one key: it can complete uploads as fast as it likes.
+How many results of completed uploads are kept of one key: it can complete uploads as fast as it likes.
 """
-
-LEAST_COST = 64 * KIB
-"""
-Bytes that each part counts as at least. It is a file and a row, even if it is empty, and a key may send ten thousand
-for each of its uploads.
-"""
-
-SWEPT_AT_ONCE = 1000
-"""
-Files that are looked up in one transaction of a sweep: nobody else can write meanwhile.
-"""
-
-BUSY_TIME = 10.0
-"""
-Seconds for which a process waits for another one's transaction.
-"""
-
-_UPLOAD_ID = re.compile(r"[A-Za-z0-9_-]{43}")
-_OPEN, _COMPLETING, _DONE = range(3)
-_BUSY_CODES = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL})
 
 
 class MultipartStore:
@@ -100,26 +68,16 @@ class MultipartStore:
         self.refused_count = 0
         self._now = now
         self.directory = directory
-        self._parts = directory / PARTS
-        self._lock = threading.Lock()
-        # Of this process, so that it can tell what it has forgotten from what it is still at.
-        self._writing: set[str] = set()
-        self._completing: set[str] = set()
-        # Files that could not be removed, or of which it is not known whether they are a part's.
-        self._left: set[str] = set()
-        self._leader_fd = -1
-        self._process_fd = -1
         try:
             make_directory(directory)
             for name in (PARTS, PROCESSES):
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(directory / name, 0o700)
-            _sync_directory(directory)
-            self._process = self._begin_process()
-            with _alone(directory):
-                self._connection = self._connect()
-                self._make_tables()
-            self._reader = self._connect()
+            sync_directory(directory)
+            self._process = OwnProcess(directory)
+            self._database = UploadsDatabase(directory)
+            self._files = PartFiles(directory, self._database)
+            self._sweeper = Sweeper(self._database, self._files, self._process, now)
             self.sweep()
         except OSError as error:
             raise CannotKeepUploads(f"{error.filename or directory}: {error.strerror}") from None
@@ -132,61 +90,8 @@ class MultipartStore:
         """
         Let go of the directory. What is on its way is removed by whoever opens it next.
         """
-        with self._lock:
-            self._connection.close()
-            self._reader.close()
-        self.resign()
-        fd, self._process_fd = self._process_fd, -1
-        if fd >= 0:
-            os.close(fd)
-
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self.directory / DATABASE, timeout=BUSY_TIME, isolation_level=None, check_same_thread=False
-        )
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        return connection
-
-    def _make_tables(self) -> None:
-        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-        (count,) = self._connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
-        if version != VERSION and count:
-            raise CannotKeepUploads(f"{self.directory / DATABASE}: another version of s3proxy has written it")
-        if not count:
-            counting = COUNTING.replace("LEAST_COST", str(LEAST_COST))
-            tables = [counting.replace("COUNTED", table) for table in ("parts", "reservations")]
-            # All or nothing: a process may be killed in between.
-            steps = ["BEGIN IMMEDIATE;", SCHEMA, *tables, f"PRAGMA user_version = {VERSION};", "COMMIT;"]
-            self._connection.executescript("".join(steps))
-
-    @contextlib.contextmanager
-    def _transaction(self, *, is_durable: bool = False) -> Iterator[sqlite3.Connection]:
-        """
-        Do several things to the database, or none of them.
-
-        Args:
-            is_durable: Whether it must be on disk before it is answered. Else a power cut could take it back, and what
-                came before it with it; the end of a process cannot.
-
-        Raises:
-            SlowDown: Another process is at it for too long, or the disk is full.
-            ServiceUnavailable: The database cannot be used. The cause is chained.
-        """
-        with self._lock:
-            try:
-                self._connection.execute(f"PRAGMA synchronous = {'FULL' if is_durable else 'NORMAL'}")
-                self._connection.execute("BEGIN IMMEDIATE")
-                try:
-                    yield self._connection
-                    self._connection.execute("COMMIT")
-                finally:
-                    if self._connection.in_transaction:
-                        self._connection.execute("ROLLBACK")
-            except sqlite3.Error as error:
-                if getattr(error, "sqlite_errorcode", 0) & 0xFF in _BUSY_CODES:
-                    raise SlowDown from error
-                raise ServiceUnavailable from error
+        self._database.close()
+        self._process.close()
 
     @property
     def is_volatile(self) -> bool:
@@ -220,16 +125,18 @@ class MultipartStore:
         upload_id = secrets.token_urlsafe(32)
         content = json.dumps([[name.decode("latin-1"), value.decode("latin-1")] for name, value in headers])
         limits = self.limits
-        with self._transaction(is_durable=True) as database:
-            (count,) = database.execute("SELECT uploads FROM usage").fetchone()
-            (own,) = database.execute("SELECT COUNT(*) FROM uploads WHERE owner = ? AND state < 2", (owner,)).fetchone()
+        with self._database.transaction(is_durable=True) as connection:
+            (count,) = connection.execute("SELECT uploads FROM usage").fetchone()
+            (own,) = connection.execute(
+                "SELECT COUNT(*) FROM uploads WHERE owner = ? AND state < 2", (owner,)
+            ).fetchone()
             if count >= limits.uploads or (limits.uploads_of_owner and own >= limits.uploads_of_owner):
                 self.refused_count += 1
                 raise SlowDown
-            database.execute(
+            connection.execute(
                 "INSERT INTO uploads (id, backend, account, bucket, key, owner, headers, begun_at, state) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (upload_id, place.backend, place.account, place.bucket, place.key, owner, content, self._now(), _OPEN),
+                (upload_id, place.backend, place.account, place.bucket, place.key, owner, content, self._now(), OPEN),
             )
         return upload_id
 
@@ -241,17 +148,17 @@ class MultipartStore:
             NoSuchUpload: It is not there.
             OperationAborted: It is being completed.
         """
-        with self._transaction(is_durable=True) as database:
-            self._find_open(database, upload_id, place)
-            files = _remove(database, upload_id)
-        self._remove_files(files)
+        with self._database.transaction(is_durable=True) as connection:
+            self._find_open(connection, upload_id, place)
+            files = remove_upload(connection, upload_id)
+        self._files.remove(files)
 
     def uploads(self, place: Place, query: UploadsQuery) -> UploadsPage:
         """
         Return a page of the uploads of a bucket.
         """
-        with self._transaction() as database:
-            rows = database.execute(
+        with self._database.transaction() as connection:
+            rows = connection.execute(
                 "SELECT key, id, owner, begun_at FROM uploads "
                 "WHERE backend = ? AND account = ? AND bucket = ? AND key >= ? AND state < 2 ORDER BY key, id",
                 (place.backend, place.account, place.bucket, max(query.key_marker, query.prefix)),
@@ -268,14 +175,14 @@ class MultipartStore:
         Raises:
             NoSuchUpload: It is not there.
         """
-        with self._transaction() as database:
-            found = _find(database, upload_id, place)
-            rows = database.execute(
+        with self._database.transaction() as connection:
+            found = find_upload(connection, upload_id, place)
+            rows = connection.execute(
                 "SELECT number, size, md5, file, checksums, modified_at FROM parts "
                 "WHERE upload = ? AND number > ? ORDER BY number LIMIT ?",
                 (upload_id, after, most + 1),
             ).fetchall()
-        parts = [_part(row) for row in rows[:most]]
+        parts = [read_part(row) for row in rows[:most]]
         return BegunUpload(place.key, upload_id, found.owner, found.begun_at), parts, len(rows) > most > 0
 
     # Parts
@@ -294,21 +201,21 @@ class MultipartStore:
             SlowDown: There is no room, or none for this key.
         """
         cost, limits = max(size, LEAST_COST), self.limits
-        file_name = f"{self._process}-{secrets.token_hex(16)}"
-        with self._transaction() as database:
-            self._find_open(database, upload_id, place)
-            (used,) = database.execute("SELECT cost FROM usage").fetchone()
-            (own,) = database.execute("SELECT cost FROM owners WHERE owner = ?", (owner,)).fetchone() or (0,)
+        file_name = f"{self._process.name}-{secrets.token_hex(16)}"
+        with self._database.transaction() as connection:
+            self._find_open(connection, upload_id, place)
+            (used,) = connection.execute("SELECT cost FROM usage").fetchone()
+            (own,) = connection.execute("SELECT cost FROM owners WHERE owner = ?", (owner,)).fetchone() or (0,)
             if used + cost > limits.size or (limits.size_of_owner and own + cost > limits.size_of_owner):
                 self.refused_count += 1
                 raise SlowDown
-            database.execute(
-                "INSERT INTO reservations VALUES (?, ?, ?, ?, ?)", (file_name, self._process, upload_id, size, owner)
+            connection.execute(
+                "INSERT INTO reservations VALUES (?, ?, ?, ?, ?)",
+                (file_name, self._process.name, upload_id, size, owner),
             )
-            self._writing.add(file_name)
+            self._process.writing.add(file_name)
         try:
-            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
-            fd = os.open(self._parts / f"{file_name}.tmp", flags, 0o600)
+            fd = self._files.make(file_name)
         except OSError as error:
             self.release(Reservation(upload_id, file_name, size, owner, -1))
             self.refused_count += 1
@@ -320,11 +227,11 @@ class MultipartStore:
         Give room back, and remove the file. It may come twice.
         """
         reservation.close()
-        self._remove_files([f"{reservation.file_name}.tmp"])
+        self._files.remove([f"{reservation.file_name}.tmp"])
         # Whatever cannot be done now is done by a sweep, which leaves alone what is being written.
-        self._writing.discard(reservation.file_name)
-        with self._transaction() as database:
-            database.execute("DELETE FROM reservations WHERE file = ?", (reservation.file_name,))
+        self._process.writing.discard(reservation.file_name)
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM reservations WHERE file = ?", (reservation.file_name,))
 
     def commit(
         self, reservation: Reservation, place: Place, number: int, md5: bytes, checksums: Mapping[str, str]
@@ -341,18 +248,15 @@ class MultipartStore:
         upload_id, name = reservation.upload_id, reservation.file_name
         part = Part(number, reservation.size, md5, f"{name}.part", checksums, self._now())
         try:
-            os.fsync(reservation.fd)
-            reservation.close()
-            os.rename(self._parts / f"{name}.tmp", self._parts / part.file)
-            _sync_directory(self._parts)
-            with self._transaction(is_durable=True) as database:
-                self._find_open(database, upload_id, place)
-                former = database.execute(
+            self._files.keep(reservation, part)
+            with self._database.transaction(is_durable=True) as connection:
+                self._find_open(connection, upload_id, place)
+                former = connection.execute(
                     "SELECT file FROM parts WHERE upload = ? AND number = ?", (upload_id, number)
                 ).fetchall()
-                database.execute("DELETE FROM reservations WHERE file = ?", (name,))
-                database.execute("DELETE FROM parts WHERE upload = ? AND number = ?", (upload_id, number))
-                database.execute(
+                connection.execute("DELETE FROM reservations WHERE file = ?", (name,))
+                connection.execute("DELETE FROM parts WHERE upload = ? AND number = ?", (upload_id, number))
+                connection.execute(
                     "INSERT INTO parts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                     (
                         upload_id,
@@ -368,17 +272,17 @@ class MultipartStore:
         except (OSError, S3Error) as error:
             with contextlib.suppress(S3Error):
                 self.release(reservation)
-            self._remove_if_left([part.file])
+            self._files.remove_if_left([part.file])
             raise error if isinstance(error, S3Error) else SlowDown from error
-        self._writing.discard(name)
-        self._remove_files([file for (file,) in former])
+        self._process.writing.discard(name)
+        self._files.remove([file for (file,) in former])
         return part
 
     def path_of(self, part: Part) -> Path:
         """
         Return where the bytes of a part are.
         """
-        return self._parts / part.file
+        return self._files.path_of(part)
 
     # The end
 
@@ -393,24 +297,24 @@ class MultipartStore:
             NoSuchUpload: It is not there, or was completed by another document.
             S3Error: As `choose_parts` does.
         """
-        with self._transaction() as database:
-            found = _find(database, upload_id, place, is_open=False)
-            if found.state == _DONE:
+        with self._database.transaction() as connection:
+            found = find_upload(connection, upload_id, place, is_open=False)
+            if found.state == DONE:
                 # Only here: of ten thousand parts it takes long, and who waits for another asks twice a second.
                 if found.digest != completion_digest(wanted):
                     raise NoSuchUpload(UploadId=upload_id)
                 return Claim(ClaimOutcome.DONE, etag=found.etag or "")
             if self._is_at_it(upload_id, found):
                 return Claim(ClaimOutcome.BUSY)
-            rows = database.execute(
+            rows = connection.execute(
                 "SELECT number, size, md5, file, checksums, modified_at FROM parts WHERE upload = ?", (upload_id,)
             )
-            stored = {part.number: part for part in map(_part, rows)}
+            stored = {part.number: part for part in map(read_part, rows)}
             parts = choose_parts(wanted, stored, max_size, upload_id)
-            database.execute(
-                "UPDATE uploads SET state = ?, completer = ? WHERE id = ?", (_COMPLETING, self._process, upload_id)
+            connection.execute(
+                "UPDATE uploads SET state = ?, completer = ? WHERE id = ?", (COMPLETING, self._process.name, upload_id)
             )
-            self._completing.add(upload_id)
+            self._process.completing.add(upload_id)
         pairs = tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in json.loads(found.headers))
         return Claim(ClaimOutcome.CLAIMED, tuple(parts), pairs)
 
@@ -419,44 +323,44 @@ class MultipartStore:
         Let an upload that was claimed be as it was.
         """
         try:
-            with self._transaction() as database:
-                database.execute(
+            with self._database.transaction() as connection:
+                connection.execute(
                     "UPDATE uploads SET state = ?, completer = NULL WHERE id = ? AND state = ? AND completer = ?",
-                    (_OPEN, upload_id, _COMPLETING, self._process),
+                    (OPEN, upload_id, COMPLETING, self._process.name),
                 )
         finally:
             # Else nobody could complete or abort it before this process ends.
-            self._completing.discard(upload_id)
+            self._process.completing.discard(upload_id)
 
     def finish(self, upload_id: str, wanted: Sequence[CompletedPart], etag: str) -> None:
         """
         Remove the parts of an upload that was claimed and is complete; remember its result.
         """
-        with self._transaction(is_durable=True) as database:
-            database.execute(
+        with self._database.transaction(is_durable=True) as connection:
+            connection.execute(
                 "UPDATE uploads SET state = ?, completer = NULL, headers = '[]', ended_at = ?, digest = ?, etag = ? "
                 "WHERE id = ?",
-                (_DONE, self._now(), completion_digest(wanted), etag, upload_id),
+                (DONE, self._now(), completion_digest(wanted), etag, upload_id),
             )
-            files = _files_of(database, upload_id)
-            database.execute("DELETE FROM parts WHERE upload = ?", (upload_id,))
-            database.execute(
+            files = files_of(connection, upload_id)
+            connection.execute("DELETE FROM parts WHERE upload = ?", (upload_id,))
+            connection.execute(
                 "DELETE FROM uploads WHERE id IN (SELECT id FROM uploads WHERE state = 2 AND owner = "
                 "(SELECT owner FROM uploads WHERE id = ?) ORDER BY ended_at DESC LIMIT -1 OFFSET ?)",
                 (upload_id, REMEMBERED_COUNT),
             )
-        self._completing.discard(upload_id)
-        self._remove_files(files)
+        self._process.completing.discard(upload_id)
+        self._files.remove(files)
 
-    def _is_at_it(self, upload_id: str, found: _Upload) -> bool:
-        if found.state != _COMPLETING or found.completer is None:
+    def _is_at_it(self, upload_id: str, found: UploadRow) -> bool:
+        if found.state != COMPLETING or found.completer is None:
             return False
-        if found.completer == self._process:
-            return upload_id in self._completing
-        return self._lives(found.completer)
+        if found.completer == self._process.name:
+            return upload_id in self._process.completing
+        return self._process.lives(found.completer)
 
-    def _find_open(self, database: sqlite3.Connection, upload_id: str, place: Place) -> None:
-        if self._is_at_it(upload_id, _find(database, upload_id, place)):
+    def _find_open(self, connection: sqlite3.Connection, upload_id: str, place: Place) -> None:
+        if self._is_at_it(upload_id, find_upload(connection, upload_id, place)):
             raise OperationAborted
 
     # What is left behind
@@ -468,38 +372,7 @@ class MultipartStore:
         Raises:
             S3Error: The database cannot be used.
         """
-        self.sweep_own()
-        # Files and rows first, then who lives: what a process has made since is not among them.
-        names = sorted(os.listdir(self._parts))
-        with self._transaction() as database:
-            owners = {process for (process,) in database.execute("SELECT DISTINCT process FROM reservations")}
-            owners |= {process for (process,) in database.execute("SELECT completer FROM uploads WHERE state = 1")}
-        owners |= {name.partition("-")[0] for name in names} | set(os.listdir(self.directory / PROCESSES))
-        dead = {process for process in owners if process != self._process and not self._lives(process)}
-        files: list[str] = []
-        with self._transaction() as database:
-            for process in dead:
-                database.execute("DELETE FROM reservations WHERE process = ?", (process,))
-                database.execute(
-                    "UPDATE uploads SET state = ?, completer = NULL WHERE state = ? AND completer = ?",
-                    (_OPEN, _COMPLETING, process),
-                )
-            now = self._now()
-            expired = database.execute(
-                "SELECT id FROM uploads WHERE (state = ? AND begun_at < ?) OR (state = ? AND ended_at < ?)",
-                (_OPEN, now - self.limits.expires, _DONE, now - REMEMBERED_TIME),
-            ).fetchall()
-            for (upload_id,) in expired:
-                files += _remove(database, upload_id)
-        self._remove_files(files)
-        ended = [
-            name
-            for name in names
-            if (process := name.partition("-")[0]) in dead
-            or (process == self._process and name.rpartition(".")[0] not in self._writing)
-        ]
-        for start in range(0, len(ended), SWEPT_AT_ONCE):
-            self._remove_if_left(ended[start : start + SWEPT_AT_ONCE])
+        self._sweeper.sweep(self.limits.expires)
 
     def sweep_own(self) -> None:
         """
@@ -508,173 +381,23 @@ class MultipartStore:
         Raises:
             S3Error: The database cannot be used.
         """
-        with self._transaction() as database:
-            own = database.execute("SELECT file FROM reservations WHERE process = ?", (self._process,)).fetchall()
-            for (file_name,) in own:
-                if file_name not in self._writing:
-                    database.execute("DELETE FROM reservations WHERE file = ?", (file_name,))
-            for (upload_id,) in database.execute(
-                "SELECT id FROM uploads WHERE state = ? AND completer = ?", (_COMPLETING, self._process)
-            ).fetchall():
-                if upload_id not in self._completing:
-                    database.execute("UPDATE uploads SET state = ?, completer = NULL WHERE id = ?", (_OPEN, upload_id))
-        left = list(self._left)
-        self._left.difference_update(left)
-        self._remove_if_left(left)
+        self._sweeper.sweep_own()
 
     def lead(self) -> bool:
         """
         Return True if this is the one process that speaks for the directory: it tells its size, and sweeps.
         """
-        if self._leader_fd < 0:
-            fd = os.open(self.directory / LEADER, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-            if not lock(fd):
-                os.close(fd)
-                return False
-            self._leader_fd = fd
-        return True
+        return self._process.lead()
 
     def resign(self) -> None:
         """
         Let another process lead. It may come twice.
         """
-        fd, self._leader_fd = self._leader_fd, -1
-        if fd >= 0:
-            os.close(fd)
+        self._process.resign()
 
     def usage(self) -> tuple[int, int]:
         """
         Return the bytes that are taken, and how many uploads have begun and not ended. It waits for nobody, and returns
         zeros unless this process leads: several processes would tell the same.
         """
-        if self._leader_fd < 0:
-            return 0, 0
-        try:
-            size, uploads = self._reader.execute("SELECT size, uploads FROM usage").fetchone()
-        except sqlite3.Error:
-            return 0, 0
-        return size, uploads
-
-    def _remove_files(self, names: Sequence[str]) -> None:
-        for name in names:
-            try:
-                os.unlink(self._parts / name)
-            except FileNotFoundError:
-                pass
-            except OSError:
-                self._left.add(name)
-
-    def _remove_if_left(self, names: Sequence[str]) -> None:
-        """
-        Remove files that are no part's. A commit that failed may be a commit nevertheless: their rows are looked for.
-        """
-        if not names:
-            return
-        try:
-            with self._transaction() as database:
-                left = [
-                    name
-                    for name in names
-                    if not database.execute("SELECT 1 FROM parts WHERE file = ?", (name,)).fetchone()
-                ]
-        except S3Error:
-            self._left.update(names)
-        else:
-            self._remove_files(left)
-
-    # Which processes live
-
-    def _begin_process(self) -> str:
-        while True:
-            name = secrets.token_hex(8)
-            path = self.directory / PROCESSES / name
-            fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
-            # Before we had the lock another process may have taken us for dead, and removed the file.
-            if lock(fd) and path.exists():
-                self._process_fd = fd
-                return name
-            os.close(fd)
-
-    def _lives(self, process: str) -> bool:
-        path = self.directory / PROCESSES / process
-        try:
-            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
-        try:
-            if not lock(fd):
-                return True
-            path.unlink(missing_ok=True)
-            return False
-        finally:
-            os.close(fd)
-
-
-class _Upload(NamedTuple):
-    """
-    A row of ``uploads``.
-    """
-
-    state: int
-    completer: str | None
-    owner: str
-    begun_at: float
-    headers: str
-    digest: bytes | None
-    etag: str | None
-
-
-def _part(row: tuple[int, int, bytes, str, str, float]) -> Part:
-    number, size, md5, file, checksums, modified_at = row
-    return Part(number, size, md5, file, json.loads(checksums), modified_at)
-
-
-def _find(database: sqlite3.Connection, upload_id: str, place: Place, *, is_open: bool = True) -> _Upload:
-    """
-    Return an upload.
-
-    Raises:
-        NoSuchUpload: It is not there, not of this place, or has ended.
-    """
-    row = None
-    if _UPLOAD_ID.fullmatch(upload_id):
-        row = database.execute(
-            "SELECT state, completer, owner, begun_at, headers, digest, etag FROM uploads "
-            "WHERE id = ? AND backend = ? AND account = ? AND bucket = ? AND key = ? AND state <= ?",
-            (upload_id, place.backend, place.account, place.bucket, place.key, _COMPLETING if is_open else _DONE),
-        ).fetchone()
-    if row is None:
-        raise NoSuchUpload(UploadId=upload_id[:128])
-    return _Upload(*row)
-
-
-def _files_of(database: sqlite3.Connection, upload_id: str) -> list[str]:
-    return [file for (file,) in database.execute("SELECT file FROM parts WHERE upload = ?", (upload_id,))]
-
-
-def _remove(database: sqlite3.Connection, upload_id: str) -> list[str]:
-    files = _files_of(database, upload_id)
-    database.execute("DELETE FROM parts WHERE upload = ?", (upload_id,))
-    database.execute("DELETE FROM uploads WHERE id = ?", (upload_id,))
-    return files
-
-
-def _sync_directory(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-@contextlib.contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """
-    Let no other process do the same at the same time.
-    """
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
+        return self._database.usage() if self._process.is_leader else (0, 0)

@@ -5,7 +5,8 @@ Twisted's `transport.write` waits a turn of the reactor and two epoll calls for 
 system call, and pauses the source exactly when the kernel's buffer is full: the tightest backpressure there is. Under
 TLS a block is as many records as it takes, in both directions.
 
-Public API: `DirectWriter`, its `Source`, `NO_SOURCE`, `ReadSize`, `Buffer`, and the functions on a transport's socket.
+Public API: `DirectWriter`, `NO_WRITER`, its `Source`, `NO_SOURCE`, `ReadSize`, `Buffer`, and the functions on a
+transport's socket.
 """
 
 from __future__ import annotations
@@ -476,3 +477,16 @@ def is_plain(transport: Any) -> bool:
     Say whether a transport is a stream socket of its own, without TLS.
     """
     return isinstance(transport, tcp.Connection) and not transport.TLS
+
+
+class _NoTransport:
+    disconnected = True
+
+    def registerProducer(self, producer: object, streaming: bool) -> None:
+        pass
+
+
+NO_WRITER = DirectWriter(_NoTransport())
+"""
+The writer of a connection that is not made yet: it writes nothing, and can be detached.
+"""

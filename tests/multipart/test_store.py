@@ -17,10 +17,15 @@ from pathlib import Path
 import pytest
 
 from s3proxy.multipart import store as module
+from s3proxy.multipart import sweeper
+from s3proxy.multipart.database import DATABASE
+from s3proxy.multipart.directory import CannotKeepUploads
 from s3proxy.multipart.documents import CompletedPart, Part, UploadsQuery
 from s3proxy.multipart.files import JoinedParts, PartWriter
 from s3proxy.multipart.records import ClaimOutcome, Place, StoreLimits
-from s3proxy.multipart.store import DATABASE, LEAST_COST, REMEMBERED_TIME, CannotKeepUploads, MultipartStore
+from s3proxy.multipart.schema import LEAST_COST
+from s3proxy.multipart.store import MultipartStore
+from s3proxy.multipart.sweeper import REMEMBERED_TIME
 from s3proxy.s3.errors import NoSuchUpload, OperationAborted, ServiceUnavailable, SlowDown
 from s3proxy.s3.limits import MIB
 
@@ -393,7 +398,7 @@ def test_what_a_living_process_has_left_behind(clocked: Clocked) -> None:
     late = store.reserve(upload_id, PLACE, 7, "me")
     store.claim(upload_id, PLACE, asked(part), MIB)
     locking = sqlite3.connect(clocked.directory / DATABASE)
-    store._connection.execute("PRAGMA busy_timeout = 0")
+    store._database._connection.execute("PRAGMA busy_timeout = 0")
     locking.execute("BEGIN IMMEDIATE")
     for fails in (
         lambda: store.release(lost),
@@ -437,12 +442,12 @@ def test_a_sweep_lets_others_write(clocked: Clocked, monkeypatch: pytest.MonkeyP
     """
     However many files there are to be looked up.
     """
-    monkeypatch.setattr(module, "SWEPT_AT_ONCE", 2)
+    monkeypatch.setattr(sweeper, "SWEPT_AT_ONCE", 2)
     store = clocked.open()
     for number in range(5):
         (clocked.directory / "parts" / f"dead-{number}.part").touch()
     steps: list[str] = []
-    store._connection.set_trace_callback(steps.append)
+    store._database._connection.set_trace_callback(steps.append)
     store.sweep()
 
     looked_up, most = 0, 0
@@ -457,7 +462,7 @@ def test_a_database_of_another_version(clocked: Clocked) -> None:
     It is not written to.
     """
     store = clocked.open()
-    store._connection.execute("PRAGMA user_version = 99")
+    store._database._connection.execute("PRAGMA user_version = 99")
 
     with pytest.raises(CannotKeepUploads, match="another version"):
         clocked.open()
@@ -616,7 +621,7 @@ def test_a_database_that_breaks(clocked: Clocked) -> None:
     """
     store = clocked.open()
     upload_id = store.begin(PLACE, "me", [])
-    store._connection.execute("DROP TABLE parts")
+    store._database._connection.execute("DROP TABLE parts")
 
     with pytest.raises(ServiceUnavailable) as caught:
         store.parts(upload_id, PLACE, 0, 1)
@@ -628,7 +633,7 @@ def test_a_database_that_is_locked(clocked: Clocked) -> None:
     Its client may come again.
     """
     store = clocked.open()
-    store._connection.execute("PRAGMA busy_timeout = 1")
+    store._database._connection.execute("PRAGMA busy_timeout = 1")
     other = sqlite3.connect(clocked.directory / DATABASE, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
 
@@ -668,7 +673,9 @@ def test_a_commit_that_fails(clocked: Clocked, monkeypatch: pytest.MonkeyPatch) 
     store = clocked.open()
     upload_id = store.begin(PLACE, "me", [])
     former = keep(store, upload_id, 1, b"former")
-    store._connection.execute("CREATE TRIGGER broken BEFORE INSERT ON parts BEGIN SELECT RAISE(ABORT, 'no'); END")
+    store._database._connection.execute(
+        "CREATE TRIGGER broken BEFORE INSERT ON parts BEGIN SELECT RAISE(ABORT, 'no'); END"
+    )
 
     with pytest.raises(ServiceUnavailable):
         keep(store, upload_id, 1, b"new")
@@ -702,7 +709,7 @@ def test_the_order_of_steps(clocked: Clocked, monkeypatch: pytest.MonkeyPatch) -
         os.write(reservation.fd, b"new")
         for name in ("fsync", "rename", "unlink"):
             patched.setattr(os, name, noting(name))
-        store._connection.set_trace_callback(steps.append)
+        store._database._connection.set_trace_callback(steps.append)
         store.commit(reservation, PLACE, 1, b"m", {})
     kept = [step for step in steps if step in {"fsync", "rename", "unlink", "COMMIT", "PRAGMA synchronous = FULL"}]
     assert kept == ["fsync", "rename", "fsync", "PRAGMA synchronous = FULL", "COMMIT", "unlink"]

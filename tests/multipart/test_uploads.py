@@ -67,7 +67,7 @@ async def test_each_process_sweeps_what_it_has_left(tmp_path: Path) -> None:
         store.limits = StoreLimits(1 << 20, 10, 10, 1e6)
         reservation = store.reserve(store.begin(PLACE, "me", []), PLACE, 7, "me")
         reservation.close()
-        store._writing.clear()
+        store._process.writing.clear()
         leader.start()
         uploads.start()
         before = leader.store.usage()

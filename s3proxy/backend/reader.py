@@ -1,0 +1,267 @@
+"""
+The response to one request: bytes of a backend in, a head and the pieces of a body out.
+
+The head is read whole, within a bound; interim ones are skipped, and only so many of them. It says how the body's end
+is found: by a length, by chunks, or by the end of the connection. From then on each piece goes to the `BackendResponse`
+as it comes, and what nobody looks at never comes here. What does not fit is believed in nothing: the connection is
+dropped. A response that comes before the end of the request's body, or that may have bytes after it, ends a connection
+that would otherwise serve the next request.
+
+A reader has one response, and its connection has one reader at a time: `ReadConnection.reader` names it, and any other
+is over.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Protocol as Interface
+
+from twisted.internet.defer import Deferred
+
+from s3proxy.backend.faults import BackendFault
+from s3proxy.backend.request import BackendRequest
+from s3proxy.backend.response import AnsweringConnection, BackendResponse
+from s3proxy.s3.errors import BadRequest
+from s3proxy.s3.framing import ChunkedFraming
+from s3proxy.s3.head import ResponseHead, parse_response_head
+from s3proxy.s3.limits import MAX_HEAD_SIZE
+from s3proxy.transport.deadline import Deadline
+from s3proxy.transport.splice import MIN_SPLICED_SIZE, Splice, begin_splice
+
+_STATUS_LINE_START = b"HTTP/1."
+
+MAX_INTERIM_ANSWERS = 16
+"""
+Interim answers of one request; a backend which sends more is not waiting for anything.
+"""
+
+
+class TrailingPool(Interface):
+    """
+    What has the connection: an `s3proxy.backend.pool.Pool`, which says what this is.
+    """
+
+    trails_heads: bool
+
+
+class ReadConnection(AnsweringConnection, Interface):
+    """
+    What is read from: an `s3proxy.backend.connection.BackendConnection`, which says what each of these is.
+    """
+
+    deadline: Deadline
+    reader: ResponseReader | None
+    splice: Splice | None
+    is_reused: bool
+    is_body_sent: bool
+    is_paused: bool
+    may_trail: bool
+
+    @property
+    def pool(self) -> TrailingPool: ...
+
+    def continue_received(self) -> None: ...
+
+    def stop_body(self) -> None: ...
+
+    def wait_for_rest(self) -> None: ...
+
+    def pause_reading(self) -> None: ...
+
+    def response_ended(self, response: BackendResponse, *, keeps_alive: bool) -> None: ...
+
+    def drop(self, fault: BackendFault = ...) -> None: ...
+
+
+class ResponseReader:
+    """
+    Reads the response to one request.
+
+    Args:
+        answered: Fires with the response as soon as its final head is complete.
+
+    Attributes:
+        request: What is answered.
+        answered: As it was given.
+        response: None until its head is complete.
+        is_silent: Whether nothing of it has come yet.
+        ends_with_connection: Whether only the end of the connection tells how long it is.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_framing",
+        "_interim_count",
+        "_keeps_alive",
+        "_left",
+        "_unread",
+        "answered",
+        "ends_with_connection",
+        "is_silent",
+        "request",
+        "response",
+    )
+
+    def __init__(
+        self, connection: ReadConnection, request: BackendRequest, answered: Deferred[BackendResponse]
+    ) -> None:
+        self._connection = connection
+        self.request = request
+        self.answered = answered
+        self.response: BackendResponse | None = None
+        self.is_silent = True
+        self.ends_with_connection = False
+        self._unread = b""
+        self._interim_count = 0
+        self._left: int | None = 0
+        self._framing: ChunkedFraming | None = None
+        self._keeps_alive = True
+
+    def read_head(self, data: bytes) -> None:
+        """
+        Receive bytes while there is no response yet.
+        """
+        connection = self._connection
+        if (
+            connection.is_reused
+            and self.is_silent
+            and not _STATUS_LINE_START.startswith(data[: len(_STATUS_LINE_START)])
+        ):
+            # What is left of an earlier answer, such as the body of one that has none, late. Nothing of a response to
+            # this request has come.
+            if connection.may_trail:
+                connection.pool.trails_heads = True
+            connection.drop(BackendFault.UNANSWERED)
+            return
+        self.is_silent = False
+        self._unread += data
+        while True:
+            end = self._unread.find(b"\r\n\r\n")
+            if end < 0 or end > MAX_HEAD_SIZE:
+                if len(self._unread) > MAX_HEAD_SIZE:
+                    connection.drop()
+                return
+            try:
+                head = parse_response_head(self._unread[:end])
+            except BadRequest:
+                connection.drop()
+                return
+            self._unread = self._unread[end + 4 :]
+            if head.status >= 200:
+                break
+            self._interim_count += 1
+            if head.status == 101 or self._interim_count > MAX_INTERIM_ANSWERS:
+                connection.drop()
+                return
+            if head.status == 100:
+                connection.continue_received()
+        self._begin(head)
+
+    def _begin(self, head: ResponseHead) -> None:
+        connection, request = self._connection, self.request
+        connection.deadline.clear()
+        self._keeps_alive = head.keeps_alive
+        is_bodiless = request.method == b"HEAD" or head.status in {204, 304}
+        connection.may_trail = is_bodiless and (head.is_chunked or head.content_length != 0)
+        if is_bodiless:
+            self._left = 0
+        elif head.is_chunked:
+            self._left = None
+            self._framing = ChunkedFraming()
+        else:
+            self._left = head.content_length
+            if head.content_length is None:
+                self.ends_with_connection = True
+                self._keeps_alive = False
+        if not connection.is_body_sent:
+            # An early answer: nothing more is taken from the client, and the connection serves nobody else.
+            self._keeps_alive = False
+            connection.stop_body()
+        rest, self._unread = self._unread, b""
+        if is_bodiless and (rest or (connection.may_trail and connection.pool.trails_heads)):
+            # Walrus sends a document after the head of its answer to HEAD. It is not read, and nobody else gets this
+            # connection: the document would be the beginning of the next answer.
+            connection.pool.trails_heads = True
+            self._keeps_alive = False
+            rest = b""
+        if self._left is not None and len(rest) > self._left:
+            connection.drop()
+            return
+        self.response = response = BackendResponse(request, head, self._left, connection)
+        if rest or self._left == 0:
+            # It may end here, and the connection be somebody else's, before the body is asked for.
+            self.read_body(response, rest)
+        if connection.reader is self:
+            connection.pause_reading()
+            # Until somebody asks for it: who does not in time never will.
+            connection.wait_for_rest()
+        if response.failure is not None:
+            # Its head came with octets which cannot be understood, and nobody has seen it yet.
+            self.answered.errback(response.failure)
+        else:
+            self.answered.callback(response)
+
+    def read_body(self, response: BackendResponse, data: bytes) -> None:
+        """
+        Receive bytes once there is a response.
+        """
+        if self._framing is not None:
+            self._read_chunks(response, self._framing, data)
+            return
+        connection, left = self._connection, self._left
+        if left is not None:
+            if len(data) > left:
+                connection.drop()
+                return
+            self._left = left = left - len(data)
+        if data:
+            if left != 0 and not connection.is_paused:
+                connection.wait_for_rest()
+            response.received((data,))
+        if left == 0 and connection.reader is self:
+            connection.response_ended(response, keeps_alive=self._keeps_alive)
+        elif left is not None and left >= MIN_SPLICED_SIZE and connection.splice is None:
+            self._try_to_splice(response, left)
+
+    def _try_to_splice(self, response: BackendResponse, left: int) -> None:
+        """
+        Have the rest of an answer never come here, where nobody looks at it.
+        """
+        connection, target = self._connection, response.splice_target
+        if target is not None and connection.reader is self and not connection.is_paused:
+            connection.splice = begin_splice(
+                connection.transport,
+                target,
+                left,
+                partial(self._rest_moved, response),
+                partial(self._rest_spliced, response),
+            )
+
+    def _rest_moved(self, response: BackendResponse, size: int) -> None:
+        assert self._left is not None
+        self._left -= size
+        self._connection.wait_for_rest()
+        response.moved(size)
+
+    def _rest_spliced(self, response: BackendResponse) -> None:
+        self._connection.splice = None
+        self._connection.response_ended(response, keeps_alive=self._keeps_alive)
+
+    def _read_chunks(self, response: BackendResponse, framing: ChunkedFraming, data: bytes) -> None:
+        connection = self._connection
+        pieces = framing.feed(data)
+        if framing.fault is not None:
+            connection.drop()
+            return
+        if pieces:
+            response.received(pieces)
+        if connection.reader is not self:
+            return
+        if framing.remainder:
+            connection.drop()
+        elif framing.is_complete:
+            response.trailers = framing.trailers
+            connection.response_ended(response, keeps_alive=self._keeps_alive)
+        elif pieces and not connection.is_paused:
+            # A chunk's size that comes byte by byte is no answer.
+            connection.wait_for_rest()

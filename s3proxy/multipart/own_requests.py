@@ -1,0 +1,183 @@
+"""
+The requests of our own that a backend gets for a client's request about an upload.
+
+They are three: HEAD of the upload's bucket, GET of an object that is copied to a part, and PUT of the whole object.
+Each is judged, mended and signed as if the client had sent it to a storage system without uploads: it gets no further
+than the client itself would. Of what began the upload only the headers of the object are kept, and they are chosen
+again when they are sent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from s3proxy.backend.faults import BackendFault
+from s3proxy.backend.request import BackendError
+from s3proxy.backend.response import BackendResponse
+from s3proxy.backend.upload import Upload
+from s3proxy.forwarding.deletions import read_answer
+from s3proxy.forwarding.onward import Onward
+from s3proxy.mending.keys import check_keys
+from s3proxy.multipart.context import MultipartContext
+from s3proxy.profiles.allowed import SOURCE_CONDITIONS, check_taken
+from s3proxy.profiles.surfaces import check_private_surface
+from s3proxy.resign.headers import passed_headers
+from s3proxy.s3.address import Address, object_target, written_address
+from s3proxy.s3.classification import check_request, classify
+from s3proxy.s3.copy_source import copy_source_bucket, copy_source_key
+from s3proxy.s3.errors import InternalError, NoSuchBucket, NotImplementedByProxy
+from s3proxy.s3.head import HeaderList, RequestHead, index_headers
+from s3proxy.s3.operation import GET_OBJECT, HEAD_BUCKET, PUT_OBJECT, Operation
+from s3proxy.s3.payload import UNSIGNED
+
+_OF_OBJECT = frozenset(
+    {
+        b"cache-control",
+        b"content-disposition",
+        b"content-encoding",
+        b"content-language",
+        b"content-type",
+        b"expires",
+        b"x-amz-acl",
+        b"x-amz-storage-class",
+        b"x-amz-tagging",
+        b"x-amz-website-redirect-location",
+    }
+)
+_PREFIXES_OF_OBJECT = (b"x-amz-grant-", b"x-amz-meta-", b"x-amz-object-lock-", b"x-amz-server-side-encryption")
+"""
+Headers of CreateMultipartUpload that are the object's. S3 ignores any other ``x-amz-`` there. One of them,
+``x-amz-copy-source``, would make a copy of the storage's PUT: of an object that nobody has authorized.
+
+Source:
+    "CreateMultipartUpload", Request Syntax.
+"""
+
+_UNREADABLE = frozenset({BackendFault.LOST, BackendFault.UNANSWERED})
+
+
+class OwnRequests:
+    """
+    Makes the requests that the backend of one client's request gets.
+    """
+
+    def __init__(self, context: MultipartContext) -> None:
+        self._context = context
+
+    def send(self, request: Any) -> Deferred[BackendResponse]:
+        """
+        Send a request without a body.
+        """
+        return self._context.backend.agent.send(request)
+
+    async def check_bucket(self) -> None:
+        """
+        Ask whether the bucket is there, before anything is kept for it. The storage itself decides who may write to it.
+        """
+        address = self._context.address
+        bucket = Address(address.bucket, b"", address.raw_bucket, b"")
+        onward = self._onward(b"HEAD", b"/" + address.raw_bucket, [], bucket, HEAD_BUCKET)
+        try:
+            response = await self.send(onward.measuring(self._context.wall_clock()))
+        except BackendError as error:
+            if error.fault in _UNREADABLE:
+                # Walrus may send a document where none may be, after a HEAD that it refuses: it says nothing of the
+                # bucket, and the storage will say at the end.
+                return
+            raise
+        await read_answer(response)
+        if response.head.status == 404:
+            raise NoSuchBucket(address.bucket)
+
+    def source(self, source: bytes, wanted: tuple[int, int] | None) -> Onward:
+        """
+        Make the GET of a source that is copied to a part, with the conditions that the client has for it.
+
+        Args:
+            source: As the client names it.
+            wanted: The first and the last byte of the object that the client wants; None for all of it.
+        """
+        bucket, key = copy_source_bucket(source), copy_source_key(source)
+        if bucket is None:
+            raise NotImplementedByProxy(None, Header="x-amz-copy-source")
+        address = written_address(bucket, key)
+        version = source.partition(b"?versionId=")[2]
+        headers: HeaderList = [] if wanted is None else [(b"Range", b"bytes=%d-%d" % wanted)]
+        fields = self._context.head.fields
+        headers += [
+            (SOURCE_CONDITIONS[name], fields.value(name) or b"") for name in SOURCE_CONDITIONS if name in fields
+        ]
+        return self._onward(b"GET", object_target(address, version), headers, address, GET_OBJECT)
+
+    def headers_of_object(self) -> HeaderList:
+        """
+        Return the headers of CreateMultipartUpload that the request of the whole object is to carry.
+        """
+        context = self._context
+        chosen = passed_headers(
+            context.head,
+            context.authenticated.signed_headers,
+            passes_checksums=False,
+            dropped_headers=context.backend.account.profile.dropped_headers,
+        )
+        return [(name, value) for name, value in chosen.passed if _is_of_object(name)]
+
+    def make_upload(self, headers: HeaderList, size: int) -> Upload:
+        """
+        Make the request of the whole object, which the backend would get from a client that can do without parts.
+
+        Raises:
+            S3Error: It would be refused.
+        """
+        context = self._context
+        # Once more: those that were kept may be of an earlier version.
+        kept = [(name, value) for name, value in headers if _is_of_object(name)]
+        onward = self._onward(b"PUT", context.head.raw_path, kept, context.address, PUT_OBJECT, length=size)
+        if not context.backend.account.profile.is_plain:
+            onward.mend()
+        onward.check_size(context.wall_clock())
+        upload = onward.upload(size, None, [], None, context.wall_clock())
+        upload.first_byte_time = context.backend.slow_first_byte_time
+        return upload
+
+    def _onward(
+        self,
+        method: bytes,
+        target: bytes,
+        headers: HeaderList,
+        address: Address,
+        operation: Operation,
+        length: int | None = None,
+    ) -> Onward:
+        context = self._context
+        if address.is_virtual_hosted != context.address.is_virtual_hosted:
+            address = replace(address, is_virtual_hosted=False)
+        sent: HeaderList = [(b"Host", context.head.host), *headers]
+        sent += [header for header in context.head.headers if header[0].lower() in {b"user-agent", b"accept-language"}]
+        fields = index_headers(sent)
+        head = RequestHead(method, target, b"HTTP/1.1", sent, fields, length)
+        authenticated = replace(
+            context.authenticated, head=head, signed_headers=frozenset(fields), payload=UNSIGNED, chain=None
+        )
+        classification = classify(head, address)
+        if classification.operation is not operation:
+            # It would be checked as one operation and carried out as another.
+            raise InternalError
+        backend = context.backend
+        check_request(head, address, operation)
+        check_private_surface(backend.account.profile, head, address, backend.allowed, operation.name)
+        check_taken(backend.allowed, head, classification)
+        if backend.account.profile.refused_keys is not None:
+            check_keys(backend.account.profile, head, address, operation)
+        onward = Onward(head, address, classification, authenticated, backend, context.regions)
+        if backend.forwarded != "none":
+            onward.tell_origin(context.origin)
+        return onward
+
+
+def _is_of_object(name: bytes) -> bool:
+    name = name.lower()
+    return name in _OF_OBJECT or name.startswith(_PREFIXES_OF_OBJECT)
