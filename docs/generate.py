@@ -305,8 +305,9 @@ def quirks_table() -> str:
 QUIRKS_INTRODUCTION = (
     """
 What `s3proxy.testing.LegacyStore` does in place of the older storage systems. `pytest tests/test_profiles.py` shows
-each quirk directly, and shows that it does not appear through s3proxy. One quirk cannot be mended: if a store responds
-with AccessDenied to a wrong key, s3proxy cannot know whose key is wrong.
+each quirk directly, and shows that it does not appear through s3proxy. Two quirks are not mended. If a store responds
+with AccessDenied to a wrong key, s3proxy cannot know whose key is wrong. If a bucket that never had versions is
+suspended, nothing tells that it was, and it has no versions.
 """.strip()
     + "\n"
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -1254,6 +1254,151 @@ async def hides_unversioned_through(pair: Any) -> None:
     assert names(await pair.through("GET", "/b?versions")) == [key for key in expected if key != "k"]
 
 
+# Versions
+
+
+async def copies_beside_latest_straight(pair: Any) -> None:
+    await pair.straight("PUT", "/b?versioning", VERSIONING, signed="versioning")
+    put(pair, "other", b"other")
+    copied = await pair.straight("PUT", "/b/k", headers={"x-amz-copy-source": "/b/other"})
+    read = await pair.straight("GET", "/b/k")
+    listed = await pair.straight("GET", "/b")
+    versions = await pair.straight("GET", "/b?versions&prefix=k", signed="versions")
+    assert (copied.status, read.body, names(listed)) == (200, BODY, ["k", "k", "other"])
+    assert found(versions, "IsLatest") == ["true", "true"]
+    await pair.straight("PUT", "/b/k", b"corrected")
+    corrected = await pair.straight("GET", "/b?versions&prefix=k", signed="versions")
+    assert found(corrected, "IsLatest") == ["true", "false", "false"]
+    # The marker stays, too: the key that was deleted cannot be deleted again.
+    await pair.straight("DELETE", "/b/k")
+    await pair.straight("PUT", "/b/k", headers={"x-amz-copy-source": "/b/other"})
+    deleted = await pair.straight("DELETE", "/b/k")
+    assert (deleted.status, (await pair.straight("GET", "/b/k")).body) == (204, b"other")
+
+
+async def copies_beside_latest_through(pair: Any) -> None:
+    """
+    A copy to a key that has a version is refused, and any other is done.
+    """
+    copy = {"x_amz_copy_source": "/b/other"}
+    await pair.through("PUT", "/b/other", b"other")
+    assert (await pair.through("PUT", "/b/k", **copy)).status == 200
+    await pair.through("PUT", "/b?versioning", VERSIONING)
+    # Each begins with the key, or is found by it as a pattern.
+    for key in ("d_e", "d", "d%25e", "new/", "b%5Cd"):
+        assert (await pair.through("PUT", f"/b/{key}", **copy)).status == 200
+    stored = pair.counts[0]
+    for key in ("k", "d_e", "d", "d%25e", "b%5Cd"):
+        refused = await pair.through("PUT", f"/b/{key}", **copy)
+        assert (refused.status, code(refused)) == (501, "NotImplemented")
+        assert "two latest" in found(refused, "Message")[0]
+    assert (await pair.through("DELETE", "/b/k")).status == 204
+    assert (await pair.through("PUT", "/b/k", **copy)).status == 501
+    assert pair.counts[0] == stored
+    assert (await pair.through("PUT", "/b/k", b"again")).status == 200
+    await pair.through("PUT", "/b?versioning", VERSIONING.replace(b"Enabled", b"Suspended"))
+    assert (await pair.through("PUT", "/b/k", **copy)).status == 501
+    assert (await pair.through("GET", "/b/k")).body == b"again"
+    assert (await pair.through("PUT", "/none/k", **copy)).status == 404
+
+
+async def forgets_latest_straight(pair: Any) -> None:
+    await pair.straight("PUT", "/b?versioning", VERSIONING, signed="versioning")
+    second = await pair.straight("PUT", "/b/k", b"second")
+    query = f"versionId={second.header('x-amz-version-id')}"
+    deleted = await pair.straight("DELETE", f"/b/k?{query}", signed=query)
+    read, listed = await pair.straight("GET", "/b/k"), await pair.straight("GET", "/b")
+    versions = await pair.straight("GET", "/b?versions", signed="versions")
+    assert (deleted.status, read.status, names(listed)) == (204, 404, [])
+    assert (found(versions, "VersionId"), found(versions, "IsLatest")) == (["null"], ["false"])
+
+
+async def forgets_latest_through(pair: Any) -> None:
+    """
+    The latest version is deleted last, in whatever order one document names them all.
+    """
+    await pair.through("PUT", "/b?versioning", VERSIONING)
+    second = (await pair.through("PUT", "/b/k", b"second")).header("x-amz-version-id")
+    refused = await pair.through("DELETE", f"/b/k?versionId={second}")
+    assert (refused.status, code(refused)) == (501, "NotImplemented")
+    assert "hidden" in found(refused, "Message")[0]
+    assert await delete(pair, [("k", second)]) == ["NotImplemented"]
+    assert (await pair.through("GET", "/b/k")).body == b"second"
+    assert (await pair.through("DELETE", "/b/k?versionId=null")).status == 204
+    assert (await pair.through("DELETE", f"/b/k?versionId={second}")).status == 204
+    for key in ("a", "a_b", "k", "k", "k", "m", "m"):
+        assert (await pair.through("PUT", f"/b/{key}", b"x")).status == 200
+    assert (await pair.through("DELETE", "/b/m")).status == 204
+    marker = await pair.through("GET", "/b?versions&prefix=m")
+    undeleted = await pair.through("DELETE", f"/b/m?versionId={found(marker, 'VersionId')[0]}")
+    assert (undeleted.status, (await pair.through("GET", "/b/m")).status) == (501, 404)
+    await empty(pair, size=4)
+    assert (await pair.through("DELETE", "/b")).status == 204
+
+
+async def delete(pair: Any, versions: Sequence[tuple[str, str]]) -> list[str]:
+    """
+    Delete versions by one document; return the codes of those that were not deleted.
+    """
+    objects = [f"<Object><Key>{key}</Key><VersionId>{version}</VersionId></Object>" for key, version in versions]
+    document = f"<Delete>{''.join(objects)}</Delete>".encode()
+    answer = await pair.through("POST", "/b?delete", document, **md5_header(document))
+    assert answer.status == 200
+    return found(answer, "Code")
+
+
+async def empty(pair: Any, size: int) -> None:
+    """
+    Delete all versions page by page, each page by one document in its order, as boto3's ``object_versions.delete()``.
+    """
+    place = ""
+    for _ in range(20):
+        page = await pair.through("GET", f"/b?versions&max-keys={size}{place}")
+        listed = list(zip(found(page, "Key"), found(page, "VersionId"), strict=True))
+        assert 0 < len(listed) <= size
+        assert await delete(pair, listed) == []
+        if found(page, "IsTruncated") == ["false"]:
+            return
+        place = "".join(f"&key-marker={quote(key)}" for key in found(page, "NextKeyMarker"))
+        place += "".join(f"&version-id-marker={version}" for version in found(page, "NextVersionIdMarker"))
+    raise AssertionError("the pages do not end")
+
+
+async def refuses_absent_versions_straight(pair: Any) -> None:
+    answer = await pair.straight("DELETE", "/b/k?versionId=none", signed="versionId=none")
+    assert (answer.status, pair.stored()) == (404, BODY)
+
+
+async def refuses_absent_versions_through(pair: Any) -> None:
+    await pair.through("PUT", "/b?versioning", VERSIONING)
+    for target in ("/b/k?versionId=none", "/b/none?versionId=null"):
+        answer = await pair.through("DELETE", target)
+        assert (answer.status, answer.body) == (204, b"")
+    assert pair.stored() == BODY
+    missing = await pair.through("DELETE", "/none/k?versionId=none")
+    assert (missing.status, code(missing)) == (404, "NoSuchBucket")
+
+
+SUSPENDED = VERSIONING.replace(b"Enabled", b"Suspended")
+
+
+async def ignores_first_suspension_straight(pair: Any) -> None:
+    answer = await pair.straight("PUT", "/b?versioning", SUSPENDED, signed="versioning")
+    status = await pair.straight("GET", "/b?versioning", signed="versioning")
+    assert (answer.status, found(status, "Status")) == (200, [])
+
+
+async def ignores_first_suspension_through(pair: Any) -> None:
+    """
+    It is not mended: what the client asked for is so, though nothing tells. There are no versions.
+    """
+    assert (await pair.through("PUT", "/b?versioning", SUSPENDED)).status == 200
+    await pair.through("PUT", "/b/k", b"second")
+    versions = await pair.through("GET", "/b?versions")
+    assert (found(versions, "VersionId"), pair.stored()) == (["null"], b"second")
+    assert found(await pair.through("GET", "/b?versioning"), "Status") == []
+
+
 WALRUS_ROWS: dict[str, tuple[Trial, Trial | None]] = {
     "ranges_are_200": (ranges_are_200_straight, None),
     "reads_any_unit": (reads_any_unit_straight, None),
@@ -1302,6 +1447,10 @@ WALRUS_ROWS: dict[str, tuple[Trial, Trial | None]] = {
     "truncates_empty_pages": (truncates_empty_pages_straight, truncates_empty_pages_through),
     "loses_upload_markers": (loses_upload_markers_straight, loses_upload_markers_through),
     "hides_unversioned": (hides_unversioned_straight, hides_unversioned_through),
+    "copies_beside_latest": (copies_beside_latest_straight, copies_beside_latest_through),
+    "forgets_latest": (forgets_latest_straight, forgets_latest_through),
+    "refuses_absent_versions": (refuses_absent_versions_straight, refuses_absent_versions_through),
+    "ignores_first_suspension": (ignores_first_suspension_straight, ignores_first_suspension_through),
     "folds_parameter_names": (folds_parameter_names_straight, folds_parameter_names_through),
     "cuts_values": (cuts_values_straight, cuts_values_through),
     "cuts_signed_values": (cuts_signed_values_straight, cuts_signed_values_through),

@@ -31,6 +31,7 @@ class StoredObject:
         version: The id of this version.
         number: The position of this version among those of its key.
         is_marker: It says that the key was deleted.
+        is_latest: It is the latest version of its key; so is each that is in its bucket, whatever this says.
         is_joined: It was uploaded in parts.
         upload_id: Of the upload in parts that this describes; empty for anything else.
     """
@@ -45,6 +46,7 @@ class StoredObject:
     version: str = "null"
     number: int = 0
     is_marker: bool = False
+    is_latest: bool = False
     is_joined: bool = False
     upload_id: str = ""
 

@@ -105,6 +105,14 @@ class Quirks:
         refuses_long_pages: ``max-uploads`` and ``max-parts`` above 1000 are 400.
         truncates_empty_pages: A page of no uploads or parts, as was asked for, is truncated where there are any.
         loses_upload_markers: After a page of uploads that ends with a common prefix, ``NextKeyMarker`` is empty.
+        copies_beside_latest: In a bucket with versions, the version that was the latest stays so when another object is
+            copied to its key: both are. A list has the key twice, and GET may return either. A delete marker stays the
+            latest, too, and then DELETE of the key does nothing. Behind a suspension, only the version ``null`` is
+            replaced.
+        forgets_latest: If the latest version is deleted by its id, no other becomes the latest: GET is 404, and lists
+            of objects omit the key.
+        refuses_absent_versions: DELETE of a version that is not there is 404.
+        ignores_first_suspension: ``Suspended`` for a bucket that never had versions is answered 200 and not kept.
         hides_unversioned: A list of the versions of a bucket that never had any is empty.
         folds_parameter_names: Query names are read in any case; of repeated ones the last is.
         cuts_values: A query value with ``=`` in it is dropped.
@@ -188,6 +196,10 @@ class Quirks:
     refuses_long_pages: bool = False
     truncates_empty_pages: bool = False
     loses_upload_markers: bool = False
+    copies_beside_latest: bool = False
+    forgets_latest: bool = False
+    refuses_absent_versions: bool = False
+    ignores_first_suspension: bool = False
     hides_unversioned: bool = False
     folds_parameter_names: bool = False
     cuts_values: bool = False
@@ -270,6 +282,10 @@ MODES: dict[str, Quirks] = {
         walrus_bucket_names=True,
         loses_long_values=True,
         loses_documents=True,
+        copies_beside_latest=True,
+        forgets_latest=True,
+        refuses_absent_versions=True,
+        ignores_first_suspension=True,
         hides_unversioned=True,
         takes_query_v2=True,
     ),
