@@ -6,6 +6,7 @@ how each shows at the stand-in, and what is right for a client of s3proxy. `test
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Sequence
@@ -20,7 +21,7 @@ from s3proxy.multipart.store import MultipartStore
 from s3proxy.testing.faulty_client import Answer, FaultyClient
 from tests.harness import NOW, Harness, until
 from tests.signer import Signer
-from tests.testing.test_legacy_store import DATE, KEY, SECRET, code, found, md5_header
+from tests.testing.test_legacy_store import DATE, KEY, SECRET, code, complete, found, md5_header
 
 BODY = b"0123456789"
 ETAG = hashlib.md5(BODY).hexdigest()
@@ -1399,6 +1400,111 @@ async def ignores_first_suspension_through(pair: Any) -> None:
     assert found(await pair.through("GET", "/b?versioning"), "Status") == []
 
 
+# Parts, and a full disk
+
+
+async def begin_parts(pair: Any) -> tuple[str, list[str | None]]:
+    """
+    Begin an upload of two parts at the store; return its query, and the entity tags.
+    """
+    begun = await pair.straight("POST", "/b/parts?uploads", signed="uploads")
+    query = f"uploadId={found(begun, 'UploadId')[0]}"
+    tags = []
+    for number, body in ((1, b"first"), (2, b"second")):
+        signed = f"partNumber={number}&{query}"
+        tags.append((await pair.straight("PUT", f"/b/parts?{signed}", body, signed=signed)).header("etag"))
+    return query, tags
+
+
+async def ignores_part_tags_straight(pair: Any) -> None:
+    query, (first, second) = await begin_parts(pair)
+    done = await pair.straight("POST", f"/b/parts?{query}", complete((1, second), (2, first)), signed=query)
+    assert (done.status, pair.stored("parts")) == (200, b"firstsecond")
+
+
+async def ignores_part_tags_through(pair: Any) -> None:
+    """
+    It is not mended where the storage keeps the parts: the object has those that were stored last.
+    """
+    query, (first, second) = await begin_parts(pair)
+    done = await pair.through("POST", f"/b/parts?{query}", complete((1, second), (2, first)))
+    assert (done.status, pair.stored("parts")) == (200, b"firstsecond")
+
+
+async def ignores_part_order_straight(pair: Any) -> None:
+    query, (first, second) = await begin_parts(pair)
+    done = await pair.straight("POST", f"/b/parts?{query}", complete((2, second), (1, first)), signed=query)
+    assert (done.status, pair.stored("parts")) == (200, b"firstsecond")
+
+
+async def ignores_part_order_through(pair: Any) -> None:
+    query, (first, second) = await begin_parts(pair)
+    for wrong in (complete((2, second), (1, first)), complete((1, first), (1, first))):
+        done = await pair.through("POST", f"/b/parts?{query}", wrong)
+        assert (done.status, code(done), pair.stored("parts")) == (400, "InvalidPartOrder", None)
+    done = await pair.through("POST", f"/b/parts?{query}", complete((1, first), (2, second)))
+    assert (done.status, pair.stored("parts")) == (200, b"firstsecond")
+
+
+class FullDisk:
+    """
+    A file that has room for some bytes.
+    """
+
+    def __init__(self, file: Any, size: int) -> None:
+        self._file = file
+        self._size = size
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data[: self._size])
+        self._size -= len(data)
+        if self._size < 0:
+            self._size = 0
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def fill(pair: Any, size: int) -> None:
+    """
+    Leave room for some bytes of each object.
+    """
+    objects = pair.store.store.objects
+    receive = objects.receive
+
+    def received() -> Any:
+        body = receive()
+        body._file = FullDisk(body._file, size)
+        return body
+
+    objects.receive = received
+
+
+async def swallows_disk_errors_straight(pair: Any) -> None:
+    fill(pair, 4)
+    stored = await pair.straight("PUT", "/b/k", BODY)
+    described = await pair.straight("HEAD", "/b/k")
+    assert (stored.status, stored.header("etag")) == (200, f'"{ETAG}"')
+    assert described.header("content-length") == "10"
+    _, received = await ask_raw(pair, pair.store.head("GET", "/b/k", {}))
+    assert received.endswith(b"\r\n\r\n0123")
+
+
+async def swallows_disk_errors_through(pair: Any) -> None:
+    """
+    It is not mended: the entity tag is that of the client's body. But no client takes what is left for the object.
+    """
+    fill(pair, 4)
+    stored = await pair.through("PUT", "/b/k", BODY)
+    assert (stored.status, stored.header("etag")) == (200, f'"{ETAG}"')
+    client: FaultyClient = await pair.harness.connect()
+    client.send(pair.request("GET", "/b/k")[0])
+    await until(lambda: client.lost is not None)
+    assert b"\r\nContent-Length: 10\r\n" in client.received
+    assert client.received.endswith(b"\r\n\r\n0123")
+
+
 WALRUS_ROWS: dict[str, tuple[Trial, Trial | None]] = {
     "ranges_are_200": (ranges_are_200_straight, None),
     "reads_any_unit": (reads_any_unit_straight, None),
@@ -1451,6 +1557,9 @@ WALRUS_ROWS: dict[str, tuple[Trial, Trial | None]] = {
     "forgets_latest": (forgets_latest_straight, forgets_latest_through),
     "refuses_absent_versions": (refuses_absent_versions_straight, refuses_absent_versions_through),
     "ignores_first_suspension": (ignores_first_suspension_straight, ignores_first_suspension_through),
+    "ignores_part_tags": (ignores_part_tags_straight, ignores_part_tags_through),
+    "ignores_part_order": (ignores_part_order_straight, ignores_part_order_through),
+    "swallows_disk_errors": (swallows_disk_errors_straight, swallows_disk_errors_through),
     "folds_parameter_names": (folds_parameter_names_straight, folds_parameter_names_through),
     "cuts_values": (cuts_values_straight, cuts_values_through),
     "cuts_signed_values": (cuts_signed_values_straight, cuts_signed_values_through),

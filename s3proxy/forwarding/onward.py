@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from s3proxy.backend.request import BackendRequest
 from s3proxy.backend.upload import Upload
 from s3proxy.mending.deletions import Deletion, Deletions, read_deletions, sets_conditions
-from s3proxy.mending.documents import check_rights, checks_rights, write_document
+from s3proxy.mending.documents import check_part_order, check_rights, checks_rights, write_document
 from s3proxy.mending.keys import check_document_keys, check_keys
 from s3proxy.mending.mending import Mending
 from s3proxy.mending.preconditions import check_source, check_write
@@ -245,6 +245,8 @@ class Onward:
             if self._backend.allowed.ignores(operation, IN_DOCUMENT) and sets_conditions(document):
                 raise NotImplementedByProxy
         if profile.misreads_documents:
+            if operation is COMPLETE_MULTIPART_UPLOAD:
+                check_part_order(document)
             self._write_document(document)
 
     def _write_document(self, document: bytes) -> None:

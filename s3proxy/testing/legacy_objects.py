@@ -54,18 +54,25 @@ class StoredObject:
 class IncomingBody:
     """
     A body on its way into the store: on disk, hashed, and nobody's object yet.
+
+    Attributes:
+        is_cut: Whether the disk has not all of it, and nobody is to be told.
     """
 
     def __init__(self, directory: Path) -> None:
         fd, name = tempfile.mkstemp(dir=directory)
         self.path = Path(name)
         self.size = 0
+        self.is_cut = False
         self._file: BinaryIO = os.fdopen(fd, "wb")
         self._md5 = hashlib.md5()
 
     def write(self, data: bytes) -> None:
         """
         Take octets.
+
+        Raises:
+            OSError: They were counted, and did not all go to the disk.
         """
         self.size += len(data)
         self._md5.update(data)
@@ -97,7 +104,11 @@ class IncomingBody:
         """
         Have everything in the file.
         """
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError:
+            if not self.is_cut:
+                raise
 
     def discard(self) -> None:
         """

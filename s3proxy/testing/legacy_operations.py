@@ -595,7 +595,7 @@ class Operations:
         return Reply(200, {b"etag": b'"%s"' % part.etag.encode()})
 
     def _complete_upload(self, call: Call, bucket: Folder) -> Reply:
-        upload = self._find_upload(call, bucket)
+        quirks, upload = self._quirks, self._find_upload(call, bucket)
         parts: list[StoredObject] = []
         previous = 0
         for item in parse_document(call.body, self._quirks).iter("Part"):
@@ -604,16 +604,18 @@ class Operations:
                     raise Refusal(400, "MalformedXML", f"{child.tag} is not known here")
             number = _number((item.findtext("PartNumber") or "").strip(), "PartNumber")
             part = upload.find(str(number))
-            if number == 0 or part is None or (item.findtext("ETag") or "").strip().strip('"') != part.etag:
+            etag = (item.findtext("ETag") or "").strip().strip('"')
+            if number == 0 or part is None or part in parts or (etag != part.etag and not quirks.ignores_part_tags):
                 raise Refusal(400, "InvalidPart")
-            if number <= previous:
+            if number <= previous and not quirks.ignores_part_order:
                 raise Refusal(400, "InvalidPartOrder")
             previous = number
             parts.append(part)
         if not parts:
             raise Refusal(400, "MalformedXML")
+        parts.sort(key=lambda part: int(part.key))
         etag = hashlib.md5(b"".join(bytes.fromhex(part.etag) for part in parts)).hexdigest() + f"-{len(parts)}"
-        if self._quirks.uuid_etags:
+        if quirks.uuid_etags:
             etag = f"uuid-{uuid.uuid4()}"
         headers = _find(upload, "").headers
         stored = self._join(bucket, call.key, upload, parts, headers, etag, is_upload=True)

@@ -59,6 +59,11 @@ class Quirks:
         cuts_copy_sources: The source of a copy ends at ``?``, even at an escaped one.
         ignores_overrides: ``response-*`` is neither signed nor read.
         lists_v1: ``list-type`` and ``encoding-type`` are ignored.
+        ignores_part_tags: CompleteMultipartUpload does not compare the entity tags of its document with those of the
+            parts.
+        ignores_part_order: CompleteMultipartUpload takes parts in any order, and joins them by their numbers.
+        swallows_disk_errors: A body that has no room on the disk is answered 200, with its MD5, and described whole.
+            The object ends where the disk was full, and a GET of it breaks off there.
         uuid_etags: The entity tag of an upload in parts is ``uuid-`` and a UUID.
         head_service_is_405: HEAD of the service is answered 405, without a signature.
         three_error_forms: Errors have three forms. Those of operations have a namespace, and the connection stays;
@@ -159,6 +164,9 @@ class Quirks:
     cuts_copy_sources: bool = False
     ignores_overrides: bool = False
     lists_v1: bool = False
+    ignores_part_tags: bool = False
+    ignores_part_order: bool = False
+    swallows_disk_errors: bool = False
     uuid_etags: bool = False
     head_service_is_405: bool = False
     three_error_forms: bool = False
@@ -239,6 +247,7 @@ _WALRUS = Quirks(
     cuts_copy_sources=True,
     ignores_overrides=True,
     lists_v1=True,
+    swallows_disk_errors=True,
     head_service_is_405=True,
     three_error_forms=True,
     head_documents=True,
@@ -293,6 +302,8 @@ MODES: dict[str, Quirks] = {
         _WALRUS,
         service_path=b"/services/WalrusBackend",
         ranges_are_200=True,
+        ignores_part_tags=True,
+        ignores_part_order=True,
         uuid_etags=True,
         fault_answers="400",
         closes_after_heads=True,
@@ -317,6 +328,7 @@ MODES: dict[str, Quirks] = {
         ranges_are_200=True,
         cuts_copy_sources=True,
         lists_v1=True,
+        ignores_part_tags=True,
         uuid_etags=True,
         head_service_is_405=True,
         head_documents=True,
