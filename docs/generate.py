@@ -305,8 +305,11 @@ def quirks_table() -> str:
 QUIRKS_INTRODUCTION = (
     """
 What `s3proxy.testing.LegacyStore` does in place of the older storage systems. `pytest tests/test_profiles.py` shows
-each quirk directly, and shows that it does not appear through s3proxy. One quirk cannot be mended: if a store responds
-with AccessDenied to a wrong key, s3proxy cannot know whose key is wrong.
+each quirk directly, and shows that it does not appear through s3proxy. Four quirks are not mended, and their tests show
+what a client sees. If a store responds with AccessDenied to a wrong key, s3proxy cannot know whose key is wrong. If a
+bucket that never had versions is suspended, nothing tells that it was, and it has no versions. The entity tags of
+CompleteMultipartUpload are checked only if s3proxy keeps the parts. A full disk is not told, and reads of the object
+break off.
 """.strip()
     + "\n"
 )

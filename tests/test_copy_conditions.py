@@ -104,7 +104,7 @@ async def test_the_source_that_was_signed_is_asked_for(source: str, carrier: str
             copied = await copy(name, [(COPY, source), (MATCH, f'"{TAG}"')], carrier=carrier, style=style)
 
             assert (copied.answer.status, copied.methods) == (200, ["HEAD", "PUT"])
-            asked, sent = copied.requests
+            asked, sent = copied.wanted
             path, _, query = asked.raw_target.partition(b"?")
             if name != W:
                 path = path.removeprefix(service_path(name).encode())
@@ -255,7 +255,7 @@ async def test_the_copy_of_a_part(name: str, carrier: str) -> None:
     fails = await copy(name, [*ranged, (UNMODIFIED, BEFORE)], target=part, carrier=carrier, profile=profile)
 
     assert (holds.answer.status, holds.methods) == (200, ["HEAD", "PUT"])
-    asked, sent = holds.requests
+    asked, sent = holds.wanted
     assert asked.raw_target == f"{service_path(name)}/other/a%20b?versionId=v".encode()
     assert asked.fields.keys() == {b"authorization", b"date", b"host"}
     assert sent.fields[f"{COPY}-range".encode()] == [b"bytes=0-5"]
@@ -316,8 +316,8 @@ async def test_ceph_and_others(name: str, signature: str, target: str, condition
     copied = await copy(name, [(COPY, "/other/a%2Bb"), condition], target=target, signature=signature)
 
     assert (copied.answer.status, copied.methods) == (status, ["HEAD", "PUT"] if status == 200 else ["HEAD"])
-    assert copied.requests[0].raw_target == b"/other/a%2Bb"
-    for head in copied.requests[1:]:
+    assert copied.wanted[0].raw_target == b"/other/a%2Bb"
+    for head in copied.wanted[1:]:
         assert CONDITIONS.isdisjoint(head.fields)
 
 
@@ -335,7 +335,7 @@ async def test_an_encrypted_source(carrier: str) -> None:
     copied = await copy("ceph-rgw", [(COPY, "/b/k"), (MATCH, TAG), *keys], carrier=carrier)
 
     assert copied.methods == ["HEAD", "PUT"]
-    asked, sent = copied.requests
+    asked, sent = copied.wanted
     found = {name: values for name, values in asked.fields.items() if b"encryption" in name}
     assert found == {
         f"x-amz-server-side-encryption-customer-{name}".encode(): [f"{name}1".encode()]
@@ -356,8 +356,8 @@ async def test_both_conditions_are_checked() -> None:
     fails = await copy("ceph-rgw", [*both[:2], ("If-None-Match", "*")], conditions="check")
 
     assert (holds.answer.status, holds.methods) == (200, ["HEAD", "HEAD", "PUT"])
-    assert [head.raw_target for head in holds.requests] == [b"/b/k", b"/b/d", b"/b/d"]
-    assert (CONDITIONS | {b"if-none-match"}).isdisjoint(holds.requests[2].fields)
+    assert [head.raw_target for head in holds.wanted] == [b"/b/k", b"/b/d", b"/b/d"]
+    assert (CONDITIONS | {b"if-none-match"}).isdisjoint(holds.wanted[2].fields)
     assert (fails.code, fails.methods) == ("412 PreconditionFailed", ["HEAD", "HEAD"])
 
 
@@ -380,7 +380,7 @@ async def test_the_storage_is_told_who_asks(forwarded: str) -> None:
     copied = await copy(W, [(COPY, "/b/k"), (MATCH, TAG)], forwarded=forwarded)
 
     name = b"forwarded" if forwarded == "forwarded" else b"x-forwarded-for"
-    asked, sent = copied.requests
+    asked, sent = copied.wanted
     assert asked.fields[name] == sent.fields[name]
 
 
@@ -392,7 +392,7 @@ async def test_the_gateway_with_signature_v4() -> None:
     copied = await copy(G, [(COPY, "/b/k"), (MATCH, TAG)], signature="v4")
 
     assert copied.methods == ["HEAD", "PUT"]
-    assert all(head.fields[b"authorization"][0].startswith(b"AWS4-HMAC-SHA256 ") for head in copied.requests)
+    assert all(head.fields[b"authorization"][0].startswith(b"AWS4-HMAC-SHA256 ") for head in copied.wanted)
 
 
 @pytest.mark.parametrize("key", ["k" * 1000, "\u00fc" * 500, "/".join("abc" * 100)])

@@ -300,6 +300,9 @@ async def test_versions_and_conditions() -> None:
     harness = Harness(profile=WALRUS, signature="v2")
 
     def made_a_marker(connection: FaultyConnection, received: ReceivedRequest) -> None:
+        if received.head.method == b"GET":
+            connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 21\r\n\r\n<ListVersionsResult/>")
+            return
         connection.send(b"HTTP/1.1 204 x\r\nx-amz-delete-marker: true\r\nx-amz-version-id: v 1/+\r\n\r\n")
 
     harness.backend.on_request = made_a_marker
@@ -307,7 +310,10 @@ async def test_versions_and_conditions() -> None:
     received = harness.backend.requests
     await harness.close()
 
-    assert [one.head.raw_target for one in received] == [b"/services/Walrus/b/a?versionId=v%201%2F%2B"]
+    assert [one.head.raw_target for one in received] == [
+        b"/services/Walrus/b?versions&prefix=a&max-keys=100",
+        b"/services/Walrus/b/a?versionId=v%201%2F%2B",
+    ]
     text = answer.body.decode()
     assert (
         "<Deleted><Key>a</Key><VersionId>v 1/+</VersionId><DeleteMarker>true</DeleteMarker>"

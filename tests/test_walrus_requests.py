@@ -242,12 +242,19 @@ class Sent:
 
     @property
     def methods(self) -> list[str]:
-        return [head.method.decode() for head in self.requests]
+        return [head.method.decode() for head in self.wanted]
 
     @property
     def head(self) -> Any:
-        (head,) = self.requests
+        (head,) = self.wanted
         return head
+
+    @property
+    def wanted(self) -> list[Any]:
+        """
+        The requests, without those for the versions of a key.
+        """
+        return [head for head in self.requests if not asks_for_versions(head)]
 
 
 _TAG = f'"{EMPTY_MD5}"'.encode()
@@ -255,6 +262,14 @@ _COPIED = (
     b"<CopyObjectResult><LastModified>2026-03-01T12:00:00Z</LastModified><ETag>%b</ETag></CopyObjectResult>" % _TAG
 )
 _LISTED = b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
+_VERSIONS = b"<ListVersionsResult><IsTruncated>false</IsTruncated></ListVersionsResult>"
+
+
+def asks_for_versions(head: Any) -> bool:
+    """
+    Return whether a request is s3proxy's own: for the versions of a key, before a copy to it or a deletion there.
+    """
+    return head.method == b"GET" and re.search(rb"\?versions&prefix=[^&]+&max-keys=100\Z", head.raw_target) is not None
 
 
 def answer_as_storage(connection: FaultyConnection, received: ReceivedRequest) -> None:
@@ -263,7 +278,9 @@ def answer_as_storage(connection: FaultyConnection, received: ReceivedRequest) -
     """
     head, document, lines = received.head, b"", b""
     is_bucket = head.raw_target.partition(b"?")[0].count(b"/") == 3
-    if b"x-amz-copy-source" in head.fields:
+    if asks_for_versions(head):
+        document = _VERSIONS
+    elif b"x-amz-copy-source" in head.fields:
         document = _COPIED
     elif head.method == b"PUT":
         lines = b'ETag: "%s"\r\n' % hashlib.md5(received.body).hexdigest().encode()

@@ -6,9 +6,10 @@ how each shows at the stand-in, and what is right for a client of s3proxy. `test
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,7 +21,7 @@ from s3proxy.multipart.store import MultipartStore
 from s3proxy.testing.faulty_client import Answer, FaultyClient
 from tests.harness import NOW, Harness, until
 from tests.signer import Signer
-from tests.testing.test_legacy_store import DATE, KEY, SECRET, code, found, md5_header
+from tests.testing.test_legacy_store import DATE, KEY, SECRET, code, complete, found, md5_header
 
 BODY = b"0123456789"
 ETAG = hashlib.md5(BODY).hexdigest()
@@ -1254,6 +1255,256 @@ async def hides_unversioned_through(pair: Any) -> None:
     assert names(await pair.through("GET", "/b?versions")) == [key for key in expected if key != "k"]
 
 
+# Versions
+
+
+async def copies_beside_latest_straight(pair: Any) -> None:
+    await pair.straight("PUT", "/b?versioning", VERSIONING, signed="versioning")
+    put(pair, "other", b"other")
+    copied = await pair.straight("PUT", "/b/k", headers={"x-amz-copy-source": "/b/other"})
+    read = await pair.straight("GET", "/b/k")
+    listed = await pair.straight("GET", "/b")
+    versions = await pair.straight("GET", "/b?versions&prefix=k", signed="versions")
+    assert (copied.status, read.body, names(listed)) == (200, BODY, ["k", "k", "other"])
+    assert found(versions, "IsLatest") == ["true", "true"]
+    await pair.straight("PUT", "/b/k", b"corrected")
+    corrected = await pair.straight("GET", "/b?versions&prefix=k", signed="versions")
+    assert found(corrected, "IsLatest") == ["true", "false", "false"]
+    # The marker stays, too: the key that was deleted cannot be deleted again.
+    await pair.straight("DELETE", "/b/k")
+    await pair.straight("PUT", "/b/k", headers={"x-amz-copy-source": "/b/other"})
+    deleted = await pair.straight("DELETE", "/b/k")
+    assert (deleted.status, (await pair.straight("GET", "/b/k")).body) == (204, b"other")
+
+
+async def copies_beside_latest_through(pair: Any) -> None:
+    """
+    A copy to a key that has a version is refused, and any other is done.
+    """
+    copy = {"x_amz_copy_source": "/b/other"}
+    await pair.through("PUT", "/b/other", b"other")
+    assert (await pair.through("PUT", "/b/k", **copy)).status == 200
+    await pair.through("PUT", "/b?versioning", VERSIONING)
+    # Each begins with the key, or is found by it as a pattern.
+    for key in ("d_e", "d", "d%25e", "new/", "b%5Cd"):
+        assert (await pair.through("PUT", f"/b/{key}", **copy)).status == 200
+    stored = pair.counts[0]
+    for key in ("k", "d_e", "d", "d%25e", "b%5Cd"):
+        refused = await pair.through("PUT", f"/b/{key}", **copy)
+        assert (refused.status, code(refused)) == (501, "NotImplemented")
+        assert "two latest" in found(refused, "Message")[0]
+    assert (await pair.through("DELETE", "/b/k")).status == 204
+    assert (await pair.through("PUT", "/b/k", **copy)).status == 501
+    assert pair.counts[0] == stored
+    assert (await pair.through("PUT", "/b/k", b"again")).status == 200
+    await pair.through("PUT", "/b?versioning", VERSIONING.replace(b"Enabled", b"Suspended"))
+    assert (await pair.through("PUT", "/b/k", **copy)).status == 501
+    assert (await pair.through("GET", "/b/k")).body == b"again"
+    assert (await pair.through("PUT", "/none/k", **copy)).status == 404
+
+
+async def forgets_latest_straight(pair: Any) -> None:
+    await pair.straight("PUT", "/b?versioning", VERSIONING, signed="versioning")
+    second = await pair.straight("PUT", "/b/k", b"second")
+    query = f"versionId={second.header('x-amz-version-id')}"
+    deleted = await pair.straight("DELETE", f"/b/k?{query}", signed=query)
+    read, listed = await pair.straight("GET", "/b/k"), await pair.straight("GET", "/b")
+    versions = await pair.straight("GET", "/b?versions", signed="versions")
+    assert (deleted.status, read.status, names(listed)) == (204, 404, [])
+    assert (found(versions, "VersionId"), found(versions, "IsLatest")) == (["null"], ["false"])
+
+
+async def forgets_latest_through(pair: Any) -> None:
+    """
+    The latest version is deleted last, in whatever order one document names them all.
+    """
+    await pair.through("PUT", "/b?versioning", VERSIONING)
+    second = (await pair.through("PUT", "/b/k", b"second")).header("x-amz-version-id")
+    refused = await pair.through("DELETE", f"/b/k?versionId={second}")
+    assert (refused.status, code(refused)) == (501, "NotImplemented")
+    assert "hidden" in found(refused, "Message")[0]
+    assert await delete(pair, [("k", second)]) == ["NotImplemented"]
+    assert (await pair.through("GET", "/b/k")).body == b"second"
+    assert (await pair.through("DELETE", "/b/k?versionId=null")).status == 204
+    assert (await pair.through("DELETE", f"/b/k?versionId={second}")).status == 204
+    for key in ("a", "a_b", "k", "k", "k", "m", "m"):
+        assert (await pair.through("PUT", f"/b/{key}", b"x")).status == 200
+    assert (await pair.through("DELETE", "/b/m")).status == 204
+    marker = await pair.through("GET", "/b?versions&prefix=m")
+    undeleted = await pair.through("DELETE", f"/b/m?versionId={found(marker, 'VersionId')[0]}")
+    assert (undeleted.status, (await pair.through("GET", "/b/m")).status) == (501, 404)
+    await empty(pair, size=4)
+    assert (await pair.through("DELETE", "/b")).status == 204
+
+
+async def delete(pair: Any, versions: Sequence[tuple[str, str]]) -> list[str]:
+    """
+    Delete versions by one document; return the codes of those that were not deleted.
+    """
+    objects = [f"<Object><Key>{key}</Key><VersionId>{version}</VersionId></Object>" for key, version in versions]
+    document = f"<Delete>{''.join(objects)}</Delete>".encode()
+    answer = await pair.through("POST", "/b?delete", document, **md5_header(document))
+    assert answer.status == 200
+    return found(answer, "Code")
+
+
+async def empty(pair: Any, size: int) -> None:
+    """
+    Delete all versions page by page, each page by one document in its order, as boto3's ``object_versions.delete()``.
+    """
+    place = ""
+    for _ in range(20):
+        page = await pair.through("GET", f"/b?versions&max-keys={size}{place}")
+        listed = list(zip(found(page, "Key"), found(page, "VersionId"), strict=True))
+        assert 0 < len(listed) <= size
+        assert await delete(pair, listed) == []
+        if found(page, "IsTruncated") == ["false"]:
+            return
+        place = "".join(f"&key-marker={quote(key)}" for key in found(page, "NextKeyMarker"))
+        place += "".join(f"&version-id-marker={version}" for version in found(page, "NextVersionIdMarker"))
+    raise AssertionError("the pages do not end")
+
+
+async def refuses_absent_versions_straight(pair: Any) -> None:
+    answer = await pair.straight("DELETE", "/b/k?versionId=none", signed="versionId=none")
+    assert (answer.status, pair.stored()) == (404, BODY)
+
+
+async def refuses_absent_versions_through(pair: Any) -> None:
+    await pair.through("PUT", "/b?versioning", VERSIONING)
+    for target in ("/b/k?versionId=none", "/b/none?versionId=null"):
+        answer = await pair.through("DELETE", target)
+        assert (answer.status, answer.body) == (204, b"")
+    assert pair.stored() == BODY
+    missing = await pair.through("DELETE", "/none/k?versionId=none")
+    assert (missing.status, code(missing)) == (404, "NoSuchBucket")
+
+
+SUSPENDED = VERSIONING.replace(b"Enabled", b"Suspended")
+
+
+async def ignores_first_suspension_straight(pair: Any) -> None:
+    answer = await pair.straight("PUT", "/b?versioning", SUSPENDED, signed="versioning")
+    status = await pair.straight("GET", "/b?versioning", signed="versioning")
+    assert (answer.status, found(status, "Status")) == (200, [])
+
+
+async def ignores_first_suspension_through(pair: Any) -> None:
+    """
+    It is not mended: what the client asked for is so, though nothing tells. There are no versions.
+    """
+    assert (await pair.through("PUT", "/b?versioning", SUSPENDED)).status == 200
+    await pair.through("PUT", "/b/k", b"second")
+    versions = await pair.through("GET", "/b?versions")
+    assert (found(versions, "VersionId"), pair.stored()) == (["null"], b"second")
+    assert found(await pair.through("GET", "/b?versioning"), "Status") == []
+
+
+# Parts, and a full disk
+
+
+async def begin_parts(pair: Any) -> tuple[str, list[str | None]]:
+    """
+    Begin an upload of two parts at the store; return its query, and the entity tags.
+    """
+    begun = await pair.straight("POST", "/b/parts?uploads", signed="uploads")
+    query = f"uploadId={found(begun, 'UploadId')[0]}"
+    tags = []
+    for number, body in ((1, b"first"), (2, b"second")):
+        signed = f"partNumber={number}&{query}"
+        tags.append((await pair.straight("PUT", f"/b/parts?{signed}", body, signed=signed)).header("etag"))
+    return query, tags
+
+
+async def ignores_part_tags_straight(pair: Any) -> None:
+    query, (first, second) = await begin_parts(pair)
+    done = await pair.straight("POST", f"/b/parts?{query}", complete((1, second), (2, first)), signed=query)
+    assert (done.status, pair.stored("parts")) == (200, b"firstsecond")
+
+
+async def ignores_part_tags_through(pair: Any) -> None:
+    """
+    It is not mended where the storage keeps the parts: the object has those that were stored last.
+    """
+    query, (first, second) = await begin_parts(pair)
+    done = await pair.through("POST", f"/b/parts?{query}", complete((1, second), (2, first)))
+    assert (done.status, pair.stored("parts")) == (200, b"firstsecond")
+
+
+async def ignores_part_order_straight(pair: Any) -> None:
+    query, (first, second) = await begin_parts(pair)
+    done = await pair.straight("POST", f"/b/parts?{query}", complete((2, second), (1, first)), signed=query)
+    assert (done.status, pair.stored("parts")) == (200, b"firstsecond")
+
+
+async def ignores_part_order_through(pair: Any) -> None:
+    query, (first, second) = await begin_parts(pair)
+    for wrong in (complete((2, second), (1, first)), complete((1, first), (1, first))):
+        done = await pair.through("POST", f"/b/parts?{query}", wrong)
+        assert (done.status, code(done), pair.stored("parts")) == (400, "InvalidPartOrder", None)
+    done = await pair.through("POST", f"/b/parts?{query}", complete((1, first), (2, second)))
+    assert (done.status, pair.stored("parts")) == (200, b"firstsecond")
+
+
+class FullDisk:
+    """
+    A file that has room for some bytes.
+    """
+
+    def __init__(self, file: Any, size: int) -> None:
+        self._file = file
+        self._size = size
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data[: self._size])
+        self._size -= len(data)
+        if self._size < 0:
+            self._size = 0
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def fill(pair: Any, size: int) -> None:
+    """
+    Leave room for some bytes of each object.
+    """
+    objects = pair.store.store.objects
+    receive = objects.receive
+
+    def received() -> Any:
+        body = receive()
+        body._file = FullDisk(body._file, size)
+        return body
+
+    objects.receive = received
+
+
+async def swallows_disk_errors_straight(pair: Any) -> None:
+    fill(pair, 4)
+    stored = await pair.straight("PUT", "/b/k", BODY)
+    described = await pair.straight("HEAD", "/b/k")
+    assert (stored.status, stored.header("etag")) == (200, f'"{ETAG}"')
+    assert described.header("content-length") == "10"
+    _, received = await ask_raw(pair, pair.store.head("GET", "/b/k", {}))
+    assert received.endswith(b"\r\n\r\n0123")
+
+
+async def swallows_disk_errors_through(pair: Any) -> None:
+    """
+    It is not mended: the entity tag is that of the client's body. But no client takes what is left for the object.
+    """
+    fill(pair, 4)
+    stored = await pair.through("PUT", "/b/k", BODY)
+    assert (stored.status, stored.header("etag")) == (200, f'"{ETAG}"')
+    client: FaultyClient = await pair.harness.connect()
+    client.send(pair.request("GET", "/b/k")[0])
+    await until(lambda: client.lost is not None)
+    assert b"\r\nContent-Length: 10\r\n" in client.received
+    assert client.received.endswith(b"\r\n\r\n0123")
+
+
 WALRUS_ROWS: dict[str, tuple[Trial, Trial | None]] = {
     "ranges_are_200": (ranges_are_200_straight, None),
     "reads_any_unit": (reads_any_unit_straight, None),
@@ -1302,6 +1553,13 @@ WALRUS_ROWS: dict[str, tuple[Trial, Trial | None]] = {
     "truncates_empty_pages": (truncates_empty_pages_straight, truncates_empty_pages_through),
     "loses_upload_markers": (loses_upload_markers_straight, loses_upload_markers_through),
     "hides_unversioned": (hides_unversioned_straight, hides_unversioned_through),
+    "copies_beside_latest": (copies_beside_latest_straight, copies_beside_latest_through),
+    "forgets_latest": (forgets_latest_straight, forgets_latest_through),
+    "refuses_absent_versions": (refuses_absent_versions_straight, refuses_absent_versions_through),
+    "ignores_first_suspension": (ignores_first_suspension_straight, ignores_first_suspension_through),
+    "ignores_part_tags": (ignores_part_tags_straight, ignores_part_tags_through),
+    "ignores_part_order": (ignores_part_order_straight, ignores_part_order_through),
+    "swallows_disk_errors": (swallows_disk_errors_straight, swallows_disk_errors_through),
     "folds_parameter_names": (folds_parameter_names_straight, folds_parameter_names_through),
     "cuts_values": (cuts_values_straight, cuts_values_through),
     "cuts_signed_values": (cuts_signed_values_straight, cuts_signed_values_through),

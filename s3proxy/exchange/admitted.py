@@ -80,9 +80,20 @@ class Admitted:
         measures = self.mending is not None and self.mending.must_measure
         return self.onward.measuring(now) if measures else self.onward.checking(now)
 
-    def know_measure(self, answer: ResponseHead, now: datetime) -> None:
+    @property
+    def measures_document(self) -> bool:
+        """
+        Whether the answer is a document, which decides.
+        """
+        measures = self.mending is not None and self.mending.must_measure
+        return not measures and self.onward.checks_document
+
+    def know_measure(self, answer: ResponseHead, document: bytes, now: datetime) -> None:
         """
         Judge the request by the answer.
+
+        Args:
+            document: Of the answer; empty if it is none.
 
         Raises:
             S3Error: It is not to be sent, and this is why.
@@ -90,7 +101,7 @@ class Admitted:
         if self.mending is not None and self.mending.must_measure:
             self.onward.measured(answer)
         else:
-            self.onward.checked(answer, now)
+            self.onward.checked(answer, document, now)
 
     def release(self) -> None:
         """

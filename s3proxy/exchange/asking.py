@@ -19,7 +19,8 @@ from s3proxy.exchange.admitted import Admitted
 from s3proxy.exchange.context import ProxyContext
 from s3proxy.exchange.machine import Event, EventReceiver
 from s3proxy.exchange.record import Record
-from s3proxy.forwarding.deletions import DeletingEach
+from s3proxy.forwarding.deletions import DeletingEach, absent_as_deleted, read_whole
+from s3proxy.resign.answer import MAX_EDITED_SIZE
 from s3proxy.s3.errors import InternalError
 from s3proxy.s3.head import HeaderList
 from s3proxy.s3.operation import BodyUse
@@ -129,7 +130,10 @@ class Asking:
         if admitted.plan.use is BodyUse.OBJECT:
             self._record.object_size = len(content)
         request = admitted.onward.request(admitted.plan.use, content, checksums, self._context.wall_clock())
-        self._send(request, self._answered)
+        asked = admitted.backend.agent.send(request)
+        if admitted.onward.deletes_version:
+            asked.addCallback(absent_as_deleted, admitted.backend.account.profile.error_codes)
+        self._ask(asked, self._answered)
 
     def carry_out(self, content: bytes, checksums: HeaderList, location: bytes) -> None:
         """
@@ -153,6 +157,9 @@ class Asking:
             self._record.warn_of,
             admitted.memory.count if admitted.memory is not None else None,
             writes_own_errors=profile.writes_own_errors,
+            list_versions=(
+                (lambda versions: admitted.onward.listing(versions, wall_clock())) if profile.misplaces_latest else None
+            ),
         )
         self._ask(deleting.start(), self._answered)
 
@@ -160,9 +167,14 @@ class Asking:
 
     def measure(self, told: Told) -> None:
         """
-        Ask by HEAD what decides about the request.
+        Ask what decides about the request: by HEAD, or by GET for a document, which comes whole with its answer.
         """
-        self._send(self._admitted.measuring(self._context.wall_clock()), told)
+        admitted = self._admitted
+        asked = admitted.backend.agent.send(admitted.measuring(self._context.wall_clock()))
+        if admitted.measures_document:
+            memory = admitted.hold_memory(self._context.budgets)
+            asked.addCallback(read_whole, MAX_EDITED_SIZE, memory.count if memory is not None else None)
+        self._ask(asked, told)
 
     # What an answer makes necessary
 

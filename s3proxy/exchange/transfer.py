@@ -152,7 +152,8 @@ class Transfer:
         record.measure = response.head
         # Where it raises, nothing has failed.
         record.cause = "condition"
-        admitted.know_measure(response.head, self._context.wall_clock())
+        document = response.take_content() if admitted.measures_document else b""
+        admitted.know_measure(response.head, document, self._context.wall_clock())
         record.cause = None
         if admitted.mending is not None and admitted.mending.is_answered:
             self._answering.answered(response)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-from twisted.internet.defer import Deferred, DeferredList, FirstError, succeed
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock, FirstError, succeed
 from twisted.python.failure import Failure
 
 from s3proxy.backend.faults import BackendFault
@@ -15,6 +15,7 @@ from s3proxy.backend.relay import DocumentReader
 from s3proxy.backend.request import BackendError, BackendRequest
 from s3proxy.backend.response import BackendResponse
 from s3proxy.mending.deletions import (
+    GONE,
     NOT_ANSWERED,
     Deletion,
     Deletions,
@@ -23,7 +24,8 @@ from s3proxy.mending.deletions import (
     judge_answer,
     result_document,
 )
-from s3proxy.resign.answer import MAX_JUDGED_SIZE
+from s3proxy.mending.versions import KeyVersions
+from s3proxy.resign.answer import MAX_EDITED_SIZE, MAX_JUDGED_SIZE
 from s3proxy.s3.errors import S3Error
 from s3proxy.s3.head import ResponseHead, index_headers
 
@@ -45,6 +47,24 @@ class _AnswerToAllError(Exception):
     """
 
 
+class _AskedKey:
+    """
+    A key of which versions are deleted.
+
+    Attributes:
+        versions: What the backend has of it.
+        deleted: The ids of those that are to be deleted.
+        lock: Held by who asks for them.
+    """
+
+    __slots__ = ("deleted", "lock", "versions")
+
+    def __init__(self, key: str) -> None:
+        self.versions = KeyVersions(key.encode())
+        self.deleted: set[bytes] = set()
+        self.lock = DeferredLock()
+
+
 class DeletingEach:
     """
     The objects of one document on their way.
@@ -53,9 +73,11 @@ class DeletingEach:
         make_request: Of one object; raises the S3Error with which it is refused.
         send: As `BackendAgent.send`.
         codes: The profile's.
-        writes_own_errors: The profile's.
         failed: Told of the first request which got no answer, where others got one.
         held: Called with how many bytes of answers are in memory more than before; fewer than 0 have left.
+        writes_own_errors: The profile's.
+        list_versions: Makes the request for the versions of a key, which are asked for before one is deleted; None if
+            that does no harm.
     """
 
     def __init__(
@@ -68,8 +90,15 @@ class DeletingEach:
         held: Callable[[int], None] | None = None,
         *,
         writes_own_errors: bool = False,
+        list_versions: Callable[[KeyVersions], BackendRequest] | None = None,
     ) -> None:
         self._held = held
+        self._list_versions = list_versions
+        self._asked: dict[str, _AskedKey] = {}
+        if list_versions is not None:
+            for deletion in deletions.wanted:
+                asked = self._asked.setdefault(deletion.key, _AskedKey(deletion.key))
+                asked.deleted.add(deletion.version_id.encode())
         self._writes_own_errors = writes_own_errors
         self._deletions = deletions
         self._make_request = make_request
@@ -77,7 +106,9 @@ class DeletingEach:
         self._codes = codes
         self._failed = failed
         self._outcomes = [NOT_ANSWERED] * len(deletions.wanted)
-        self._left: Iterator[tuple[int, Deletion]] = iter(enumerate(deletions.wanted))
+        wanted = list(enumerate(deletions.wanted))
+        # Lists of versions have the latest first, and so have documents made of them: it goes last.
+        self._left: Iterator[tuple[int, Deletion]] = iter(wanted if list_versions is None else reversed(wanted))
         self._is_answered = False
         self._answer_to_all: BackendResponse | None = None
         self._error: BackendError | None = None
@@ -126,10 +157,11 @@ class DeletingEach:
     async def _delete(self, deletion: Deletion) -> Outcome:
         try:
             request = self._make_request(deletion)
+            if self._list_versions is not None and deletion.version_id:
+                await self._check(deletion, self._list_versions)
+            response = await self._send(request)
         except S3Error as error:
             return Outcome.of_error(error)
-        try:
-            response = await self._send(request)
         except BackendError as error:
             self._error = self._error or error
             if error.fault in _NOBODY_THERE:
@@ -143,10 +175,36 @@ class DeletingEach:
             raise _AnswerToAllError
         return judge_answer(response.head, document, self._codes, writes_own_errors=self._writes_own_errors)
 
+    async def _check(self, deletion: Deletion, list_versions: Callable[[KeyVersions], BackendRequest]) -> None:
+        """
+        Judge the deletion of a version by what the backend has of its key.
 
-def read_answer(response: BackendResponse, held: Callable[[int], None] | None = None) -> Deferred[bytes]:
+        Raises:
+            S3Error: It is not to be sent.
+            BackendError: Nobody answers.
+        """
+        asked = self._asked[deletion.key]
+        # No version of the key is deleted before all are known: the next page begins behind one that must be there.
+        await asked.lock.acquire()
+        try:
+            while asked.versions.has_more:
+                response = await self._send(list_versions(asked.versions))
+                document = await read_answer(response, self._held, MAX_EDITED_SIZE)
+                asked.versions.read(response.head, document)
+        finally:
+            asked.lock.release()
+        asked.versions.check_deletion(deletion.version_id.encode(), asked.deleted)
+
+
+def read_answer(
+    response: BackendResponse, held: Callable[[int], None] | None = None, max_size: int = MAX_JUDGED_SIZE
+) -> Deferred[bytes]:
     """
-    Return the document of an answer; nothing where it is cut, or too large for an error's.
+    Return the document of an answer; nothing where it is cut, or too large.
+
+    Args:
+        held: As of `DeletingEach`.
+        max_size: In bytes; by default that of an error.
     """
     if response.is_complete:
         return succeed(response.take_content())
@@ -163,9 +221,40 @@ def read_answer(response: BackendResponse, held: Callable[[int], None] | None = 
             return
         document.callback(content if reader.is_whole else b"")
 
-    reader = DocumentReader(MAX_JUDGED_SIZE, complete, held)
+    reader = DocumentReader(max_size, complete, held)
     response.deliver(reader)
     return document
+
+
+def read_whole(
+    response: BackendResponse, max_size: int, held: Callable[[int], None] | None
+) -> Deferred[BackendResponse]:
+    """
+    Return an answer with the whole of its document, as `read_answer` gives it.
+    """
+    head = response.head
+    return read_answer(response, held, max_size).addCallback(lambda document: own_response(head, document))
+
+
+def absent_as_deleted(
+    response: BackendResponse, codes: Mapping[bytes, tuple[bytes, bytes]]
+) -> BackendResponse | Deferred[BackendResponse]:
+    """
+    Return the answer to the deletion of a version as S3 gives it: one that is not there is deleted.
+
+    Args:
+        codes: The profile's.
+    """
+    head = response.head
+    if head.status != 404:
+        return response
+
+    def judged(document: bytes) -> BackendResponse:
+        if judge_answer(head, document, codes) != GONE:
+            return own_response(head, document)
+        return own_response(ResponseHead(b"HTTP/1.1", 204, b"No Content", [], index_headers([])), b"")
+
+    return read_answer(response).addCallback(judged)
 
 
 def own_response(head: ResponseHead, document: bytes) -> BackendResponse:

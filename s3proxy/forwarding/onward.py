@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 from s3proxy.backend.request import BackendRequest
 from s3proxy.backend.upload import Upload
 from s3proxy.mending.deletions import Deletion, Deletions, read_deletions, sets_conditions
-from s3proxy.mending.documents import check_rights, checks_rights, write_document
+from s3proxy.mending.documents import check_part_order, check_rights, checks_rights, write_document
 from s3proxy.mending.keys import check_document_keys, check_keys
 from s3proxy.mending.mending import Mending
 from s3proxy.mending.preconditions import check_source, check_write
 from s3proxy.mending.reads import without_ignored_range
 from s3proxy.mending.restrictions import check_parameters, read_copy_source
+from s3proxy.mending.versions import KeyVersions
 from s3proxy.profiles.ignored import IN_DOCUMENT
 from s3proxy.profiles.profile import Restrictions
 from s3proxy.profiles.surfaces import check_private_surface
@@ -45,13 +46,16 @@ from s3proxy.s3.classification import check_request
 from s3proxy.s3.errors import MaxMessageLengthExceeded, MissingRequestBodyError, NotImplementedByProxy
 from s3proxy.s3.operation import (
     COMPLETE_MULTIPART_UPLOAD,
+    COPY_OBJECT,
     CREATE_BUCKET,
     DELETE_OBJECT,
     DELETE_OBJECTS,
     HEAD_OBJECT,
+    LIST_OBJECT_VERSIONS,
     LIST_OBJECTS,
     BodyUse,
 )
+from s3proxy.s3.query import query_items
 
 if TYPE_CHECKING:
     from s3proxy.authentication.verdict import Authenticated
@@ -80,6 +84,7 @@ class Onward:
             is sent itself.
         completed_etag: Of the object that the request joins of parts, if its backend does not tell.
         dropped_count: How many headers do not pass, and are not replaced by ours.
+        deletes_version: Whether the request deletes a version, and the backend refuses that if there is none.
 
     Raises:
         S3Error: A header may neither pass nor be dropped.
@@ -101,7 +106,9 @@ class Onward:
         "_regions",
         "_sends_trailers",
         "_source",
+        "_versions",
         "completed_etag",
+        "deletes_version",
         "deletions",
         "dropped_count",
         "head",
@@ -157,6 +164,12 @@ class Onward:
             passed = [header for header in passed if header[0].lower() not in names]
         self._passed = passed
         self._mending: Mending | None = None
+        self._versions: KeyVersions | None = None
+        self.deletes_version = False
+        if account.profile.misplaces_latest:
+            self.deletes_version = classification.operation is DELETE_OBJECT and bool(self._version_id)
+            if self.deletes_version or classification.operation is COPY_OBJECT:
+                self._versions = KeyVersions(address.key)
 
     def mend(self) -> Mending:
         """
@@ -232,6 +245,8 @@ class Onward:
             if self._backend.allowed.ignores(operation, IN_DOCUMENT) and sets_conditions(document):
                 raise NotImplementedByProxy
         if profile.misreads_documents:
+            if operation is COMPLETE_MULTIPART_UPLOAD:
+                check_part_order(document)
             self._write_document(document)
 
     def _write_document(self, document: bytes) -> None:
@@ -368,34 +383,55 @@ class Onward:
         """
         Whether conditions are to be judged, by `checking` and `checked`, before the request is sent.
         """
-        return self._checks_source or bool(self._checked)
+        return self._checks_source or self._versions is not None or bool(self._checked)
+
+    @property
+    def checks_document(self) -> bool:
+        """
+        Whether the answer to what `checking` makes is a document.
+        """
+        return self._versions is not None and not self._checks_source
 
     def checking(self, now: datetime) -> BackendRequest:
         """
-        Make the request that asks for the source of a copy, or else for the object which a write is to replace or to
-        delete.
+        Make the request that asks for the source of a copy, or else for the versions of a key, or for the object which
+        a write is to replace or to delete.
 
         Raises:
             S3Error: The backend cannot be asked for the source.
         """
         if self._checks_source:
             return self._checking_source(now)
+        if self._versions is not None:
+            return self.listing(self._versions, now)
         names = self._passed_names & DELETE_OBJECT.parameters
         target = backend_target(self.head, self._address, self._backend.account.profile, names)
         # What decrypts an object is asked for by its HEAD as well.
         passed = [header for header in self._passed if header[0].lower().startswith(b"x-amz-server-side-encryption-")]
         return self._asking(b"HEAD", passed, now, target)
 
-    def checked(self, answer: ResponseHead, now: datetime) -> None:
+    def listing(self, versions: KeyVersions, now: datetime) -> BackendRequest:
+        """
+        Make the request for a page of the versions of a key.
+        """
+        bucket = replace(self._address, key=b"", raw_key=b"")
+        head = replace(self.head, method=b"GET", raw_target=b"/%s?%s" % (bucket.raw_bucket, versions.raw_query))
+        names = LIST_OBJECT_VERSIONS.parameters | {b"versions"}
+        target = backend_target(head, bucket, self._backend.account.profile, names)
+        return self._asking(b"GET", self._origin, now, target)
+
+    def checked(self, answer: ResponseHead, document: bytes, now: datetime) -> None:
         """
         Judge the conditions, and ask for no other.
 
         Args:
             answer: To what `checking` made.
+            document: Of the answer; empty if it was not to be read, or could not be.
 
         Raises:
             PreconditionFailed: One does not hold.
             NoSuchKey: There is no object of which one speaks.
+            NotImplementedByProxy: The key would be left without one latest version.
             S3Error: It cannot be told.
         """
         if self._checks_source:
@@ -403,9 +439,28 @@ class Onward:
             check_source(self.head.fields, answer, self._source.key, now)
             self._checks_source = False
             return
+        if self._versions is not None:
+            self._versions.read(answer, document)
+            self._check_versions(self._versions)
+            return
         check_write(self.head.fields, answer, self._checked, self._address.key)
         self._passed = [header for header in self._passed if header[0].lower() not in self._checked]
         self._checked = frozenset()
+
+    def _check_versions(self, versions: KeyVersions) -> None:
+        if self.deletes_version:
+            is_enough = versions.check_deletion(self._version_id, {self._version_id})
+        else:
+            is_enough = versions.check_copy()
+        if is_enough:
+            self._versions = None
+
+    @property
+    def _version_id(self) -> bytes:
+        """
+        The version that the request names, decoded; empty if it names none.
+        """
+        return dict(query_items(self.head.raw_query or b"")).get(b"versionId", b"")
 
     def _checking_source(self, now: datetime) -> BackendRequest:
         restrictions = self._backend.account.profile.restrictions or Restrictions()

@@ -21,6 +21,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from xml.etree.ElementTree import Element
 
 from s3proxy.mending.results import NAME_SPACE
@@ -28,6 +29,7 @@ from s3proxy.s3.document import local_name, parse_document
 from s3proxy.s3.elements import character_data
 from s3proxy.s3.errors import (
     InvalidArgument,
+    InvalidPartOrder,
     MalformedACLError,
     MalformedXML,
     MissingSecurityHeader,
@@ -56,6 +58,7 @@ _PERMISSIONS = frozenset({"FULL_CONTROL", "READ", "READ_ACP", "WRITE", "WRITE_AC
 _GRANTEES = {"ID": b"CanonicalUser", "EmailAddress": b"AmazonCustomerByEmail", "URI": b"Group"}
 _METHODS = frozenset({"DELETE", "GET", "HEAD", "POST", "PUT"})
 _STATES = frozenset({"Disabled", "Enabled"})
+_PART_NUMBER = re.compile(r"[0-9]{1,9}")
 _DAYS = re.compile(r"0*[1-9][0-9]{0,8}")
 # Their prefix becomes a pattern of SQL.
 _NOT_PLAIN = re.compile(r"[%_\\]")
@@ -414,3 +417,23 @@ _WRITERS: dict[str, tuple[str, Callable[[_Part], bytes]]] = {
 By operation: the root of its document, and what writes the rest. The parts of a CompleteMultipartUpload are sent as
 they came: without any that it can read the storage refuses the request.
 """
+
+
+def check_part_order(document: bytes) -> None:
+    """
+    Judge the order of a CompleteMultipartUpload's parts, which the storage may not look at.
+
+    Raises:
+        InvalidPartOrder: A part does not come after the one before it.
+    """
+    try:
+        root = parse_document(document)
+    except MalformedXML:
+        # It is refused by the storage, too.
+        return
+    texts = [child.text or "" for part in root for child in part if local_name(child) == "PartNumber"]
+    if not all(_PART_NUMBER.fullmatch(text.strip()) for text in texts):
+        return
+    numbers = [int(text) for text in texts]
+    if any(second <= first for first, second in pairwise(numbers)):
+        raise InvalidPartOrder

@@ -164,7 +164,13 @@ class Mending:
         self._page: Page | None = None
         if profile.filters_pages and operation in LISTINGS and head.method == b"GET":
             listed = LIST_OBJECTS if operation is LIST_OBJECTS_V2 else operation
-            self._page = Page(listed, self.head, wanted, hides_unversioned=profile.hides_unversioned)
+            self._page = Page(
+                listed,
+                self.head,
+                wanted,
+                hides_unversioned=profile.hides_unversioned,
+                joins_versions=profile.misplaces_latest,
+            )
             self.head = self._page.head
 
     @property

@@ -14,6 +14,10 @@ others that are there. So no delimiter is sent with such a prefix, and the commo
 
 Of a bucket that never had versions Walrus 3.4 lists none, though S3 lists each object as its version ``null``: a client
 that empties a bucket by its versions finds nothing to delete. So its objects are asked for where it lists no version.
+
+There a version is not deleted if older ones would be hidden; see `s3proxy.mending.versions`. A client that deletes what
+one page has must find all versions of a key there. So a page does not end between two versions of a key, if it has
+another key before that.
 """
 
 from __future__ import annotations
@@ -86,6 +90,7 @@ class Page:
         head: What the backend gets to see.
         wanted: What the client asked for.
         hides_unversioned: Whether a list of versions is empty where there never were any.
+        joins_versions: Whether no page is to end between two versions of a key.
 
     Raises:
         NotImplementedByProxy: Common prefixes of versions are asked for, below a prefix that has a wildcard.
@@ -100,6 +105,7 @@ class Page:
         "_delimiter",
         "_first_marker",
         "_hides_unversioned",
+        "_joins_versions",
         "_lists_objects",
         "_lists_versions",
         "_markers",
@@ -113,12 +119,19 @@ class Page:
     )
 
     def __init__(
-        self, operation: Operation, head: RequestHead, wanted: RequestHead, *, hides_unversioned: bool = False
+        self,
+        operation: Operation,
+        head: RequestHead,
+        wanted: RequestHead,
+        *,
+        hides_unversioned: bool = False,
+        joins_versions: bool = False,
     ) -> None:
         items = dict(query_items(wanted.raw_query or b""))
         self._operation = operation
         self._lists_versions = operation is LIST_OBJECT_VERSIONS
         self._hides_unversioned = self._lists_versions and hides_unversioned
+        self._joins_versions = self._lists_versions and joins_versions
         # Whether they are asked for in the place of versions.
         self._lists_objects = False
         self.head = head
@@ -189,6 +202,10 @@ class Page:
             self._asked_count += 1
             self.following = self._ask_for(marker)
             return document
+        if is_truncated and self._joins_versions and not self._delimiter:
+            others = [entry for entry in kept if entry.name != marker[0]]
+            if others:
+                kept, marker = others, (others[-1].name, b"")
         folder = self._common_prefix(marker[0])
         if folder and any(self._common_prefix(entry.name) == folder for entry in kept):
             # The client was told the common prefix, and neither the key nor its version.

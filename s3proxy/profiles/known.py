@@ -268,6 +268,7 @@ PROFILES: dict[str, Profile] = {
             facts={"error-plain": False, "etag-quoted": False, "range-status": True, "versioning": True},
             misread_hosts=re.compile(r"\.walrus", re.IGNORECASE),
             hides_unversioned=True,
+            misplaces_latest=True,
             deletes_one_by_one=True,
             # It drops each "/services/Walrus" of a path, joins slashes and cuts those at the end; then it decodes.
             target=TargetForm("", _WALRUS_QUERY),

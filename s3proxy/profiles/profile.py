@@ -215,6 +215,8 @@ class Profile:
             here, and compared with the entity tag. No body is spliced then.
         filters_pages: Whether a listing may have names that do not begin with the prefix.
         hides_unversioned: Whether its list of versions is empty for a bucket that never had any.
+        misplaces_latest: Whether a copy to a key leaves two latest versions there, and the deletion of the latest one
+            leaves none: the versions of the key are asked for before, and such a request is refused.
         overrides_answers: Whether ``response-*`` is kept from it, and done here: it reads or signs none of that.
         lists_v1: Whether it knows only the first version of a bucket's listing.
         unencoded_lists: Names of lists, of either version, whose names it does not encode, or not all of them, or does
@@ -276,6 +278,7 @@ class Profile:
     loses_objects: bool = False
     filters_pages: bool = False
     hides_unversioned: bool = False
+    misplaces_latest: bool = False
     overrides_answers: bool = False
     lists_v1: bool = False
     unencoded_lists: frozenset[str] = frozenset()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from s3proxy.testing.legacy_grants import OWNER, canned_grants, read_grants, write_grants
+from s3proxy.testing.legacy_listing import prefix_pattern
 from s3proxy.testing.legacy_messages import Call, Refusal, Reply, document, element, name_element, parse_document
 from s3proxy.testing.legacy_objects import Folder, ObjectDirectory, StoredObject
 from s3proxy.testing.legacy_quirks import Quirks
@@ -19,9 +20,15 @@ Operation = Callable[[Call, Folder], Reply]
 class Configuration:
     """
     The operations.
+
+    Args:
+        page_size: Reads ``max-keys``.
     """
 
-    def __init__(self, objects: ObjectDirectory, versions: Versions, quirks: Quirks) -> None:
+    def __init__(
+        self, objects: ObjectDirectory, versions: Versions, quirks: Quirks, page_size: Callable[[str], int]
+    ) -> None:
+        self._page_size = page_size
         self._objects = objects
         self._versions = versions
         self._quirks = quirks
@@ -86,7 +93,8 @@ class Configuration:
 
     def _put_versioning(self, call: Call, bucket: Folder) -> Reply:
         status = (parse_document(call.body, self._quirks).findtext("Status") or "").strip()
-        if status == ENABLED or (status == "Suspended" and self._versions.status(bucket)):
+        is_kept = not self._quirks.ignores_first_suspension or bool(self._versions.status(bucket))
+        if status == ENABLED or (status == "Suspended" and is_kept):
             self._objects.change_settings(bucket, versioning=status)
         return document("SetBucketVersioningStatusResponse", "")
 
@@ -95,32 +103,54 @@ class Configuration:
         return Reply(204)
 
     def _list_versions(self, call: Call, bucket: Folder) -> Reply:
-        prefix = call.query.get("prefix", "")
+        query = call.query
+        prefix, limit = query.get("prefix", ""), self._page_size(query.get("max-keys", ""))
+        after = (query.get("key-marker", ""), query.get("version-id-marker", ""))
+        is_hidden = self._quirks.hides_unversioned and not self._versions.status(bucket)
+        left = [] if is_hidden or not limit else self._versions_after(bucket, prefix, after)
+        listed = left[:limit]
         parts = [
             element("Name", call.bucket),
             self._name_element("Prefix", prefix),
-            element("KeyMarker", ""),
-            element("VersionIdMarker", ""),
-            element("MaxKeys", "1000"),
-            element("IsTruncated", "false"),
+            self._name_element("KeyMarker", after[0]),
+            element("VersionIdMarker", after[1]),
+            element("MaxKeys", str(limit)),
+            element("IsTruncated", "true" if len(left) > limit else "false"),
         ]
-        is_hidden = self._quirks.hides_unversioned and not self._versions.status(bucket)
-        for key in [] if is_hidden else self._versions.keys(bucket):
-            if not key.startswith(prefix):
+        if len(left) > limit:
+            parts.append(self._name_element("NextKeyMarker", listed[-1].key))
+            parts.append(element("NextVersionIdMarker", listed[-1].version))
+        for stored in listed:
+            modified = datetime.fromtimestamp(stored.modified, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+            content = self._name_element("Key", stored.key) + element("VersionId", stored.version)
+            content += element("IsLatest", "true" if stored.is_latest else "false")
+            content += element("LastModified", modified) + f"<Owner>{OWNER}</Owner>"
+            if stored.is_marker:
+                parts.append(f"<DeleteMarker>{content}</DeleteMarker>")
+                continue
+            etag = stored.etag if self._quirks.unquoted_etags else f'"{stored.etag}"'
+            content += element("ETag", etag) + element("Size", str(stored.size))
+            parts.append(f"<Version>{content}{element('StorageClass', 'STANDARD')}</Version>")
+        return document("ListVersionsResult", "".join(parts))
+
+    def _versions_after(self, bucket: Folder, prefix: str, after: tuple[str, str]) -> list[StoredObject]:
+        """
+        Return the versions of a list, the newest of each key first.
+
+        Args:
+            after: A key, and the id of a version; that is empty for all versions of the key.
+        """
+        pattern = prefix_pattern(prefix, self._quirks)
+        found: list[StoredObject] = []
+        for key in self._versions.keys(bucket):
+            if key.encode() < after[0].encode() or (key == after[0] and not after[1]) or pattern.match(key) is None:
                 continue
             versions = self._versions.all_of(bucket, key)
-            for stored in reversed(versions):
-                modified = datetime.fromtimestamp(stored.modified, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
-                content = self._name_element("Key", key) + element("VersionId", stored.version)
-                content += element("IsLatest", "true" if stored is versions[-1] else "false")
-                content += element("LastModified", modified) + f"<Owner>{OWNER}</Owner>"
-                if stored.is_marker:
-                    parts.append(f"<DeleteMarker>{content}</DeleteMarker>")
-                    continue
-                etag = stored.etag if self._quirks.unquoted_etags else f'"{stored.etag}"'
-                content += element("ETag", etag) + element("Size", str(stored.size))
-                parts.append(f"<Version>{content}{element('StorageClass', 'STANDARD')}</Version>")
-        return document("ListVersionsResult", "".join(parts))
+            if key == after[0]:
+                seen = [stored.number for stored in versions if stored.version == after[1]]
+                versions = [stored for stored in versions if seen and stored.number < seen[0]]
+            found += reversed(versions)
+        return found
 
     # Logging
 

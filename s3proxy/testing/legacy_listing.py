@@ -58,7 +58,7 @@ def walrus_page(
     if not limit or (quirks.overflows_max_keys and limit == MAX_INT):
         # One more than that is asked of the database: a negative number.
         return entries, False
-    is_meant = _meaning(prefix, quirks)
+    is_meant = prefix_pattern(prefix, quirks)
     prefixes: set[str] = set()
     for stored in objects:
         key = stored.key
@@ -90,7 +90,7 @@ def upload_page(
         Fault: The delimiter is no regular expression, or a key is too short for it.
     """
     entries: list[Entry] = []
-    is_meant = _meaning(prefix, quirks)
+    is_meant = prefix_pattern(prefix, quirks)
     key_marker, id_marker = after[0].encode(), after[1]
     prefixes: set[str] = set()
     for upload in uploads:
@@ -120,7 +120,7 @@ def _common_prefix(key: str, prefix: str, delimiter: str, quirks: Quirks) -> str
     return prefix + parts[0] + delimiter if len(parts) > 1 else None
 
 
-def _meaning(prefix: str, quirks: Quirks) -> re.Pattern[str]:
+def prefix_pattern(prefix: str, quirks: Quirks) -> re.Pattern[str]:
     """
     Return what finds the keys that begin with a prefix, at their beginning.
     """

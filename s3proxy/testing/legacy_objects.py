@@ -31,6 +31,7 @@ class StoredObject:
         version: The id of this version.
         number: The position of this version among those of its key.
         is_marker: It says that the key was deleted.
+        is_latest: It is the latest version of its key; so is each that is in its bucket, whatever this says.
         is_joined: It was uploaded in parts.
         upload_id: Of the upload in parts that this describes; empty for anything else.
     """
@@ -45,6 +46,7 @@ class StoredObject:
     version: str = "null"
     number: int = 0
     is_marker: bool = False
+    is_latest: bool = False
     is_joined: bool = False
     upload_id: str = ""
 
@@ -52,18 +54,25 @@ class StoredObject:
 class IncomingBody:
     """
     A body on its way into the store: on disk, hashed, and nobody's object yet.
+
+    Attributes:
+        is_cut: Whether the disk has not all of it, and nobody is to be told.
     """
 
     def __init__(self, directory: Path) -> None:
         fd, name = tempfile.mkstemp(dir=directory)
         self.path = Path(name)
         self.size = 0
+        self.is_cut = False
         self._file: BinaryIO = os.fdopen(fd, "wb")
         self._md5 = hashlib.md5()
 
     def write(self, data: bytes) -> None:
         """
         Take octets.
+
+        Raises:
+            OSError: They were counted, and did not all go to the disk.
         """
         self.size += len(data)
         self._md5.update(data)
@@ -95,7 +104,11 @@ class IncomingBody:
         """
         Have everything in the file.
         """
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError:
+            if not self.is_cut:
+                raise
 
     def discard(self) -> None:
         """

@@ -97,10 +97,10 @@ class Operations:
         self._objects = objects
         self._quirks = quirks
         self._wall_clock = wall_clock
-        self._versions = Versions(objects)
+        self._versions = Versions(objects, quirks)
         self.stored_count = 0
         self._name_element = name_element(quirks)
-        configuration = Configuration(objects, self._versions, quirks)
+        configuration = Configuration(objects, self._versions, quirks, self._page_size)
         self._bucket_operations: dict[tuple[bytes, frozenset[str]], Operation] = {
             (b"HEAD", frozenset()): self._head_bucket,
             (b"GET", frozenset()): self._list_objects,
@@ -287,10 +287,11 @@ class Operations:
             after = _read_token(token) if token else query.get("start-after", "")
         else:
             after = query.get("marker", "")
+        listed = self._versions.listed(bucket)
         if quirks.like_prefixes or quirks.regex_delimiters or quirks.lists_folders_as_keys:
-            entries, is_truncated = walrus_page(bucket.objects(), prefix, delimiter, after, limit, quirks)
+            entries, is_truncated = walrus_page(listed, prefix, delimiter, after, limit, quirks)
         else:
-            entries, is_truncated = page(bucket.objects(), prefix, delimiter, after, limit)
+            entries, is_truncated = page(listed, prefix, delimiter, after, limit)
 
         write = self._name_element
         parts = [element("Name", call.bucket), write("Prefix", encode(prefix))]
@@ -554,9 +555,8 @@ class Operations:
             if modified is None:
                 modified = self._wall_clock().timestamp()
             is_joined = is_upload or parts is not None
-            stored = self._versions.put(
-                bucket, key, body, modified, headers, etag=etag, grants=grants or [], is_joined=is_joined
-            )
+            store = self._versions.put if is_upload else self._versions.copy
+            stored = store(bucket, key, body, modified, headers, etag=etag, grants=grants or [], is_joined=is_joined)
         finally:
             body.discard()
         if parts is not None:
@@ -595,7 +595,7 @@ class Operations:
         return Reply(200, {b"etag": b'"%s"' % part.etag.encode()})
 
     def _complete_upload(self, call: Call, bucket: Folder) -> Reply:
-        upload = self._find_upload(call, bucket)
+        quirks, upload = self._quirks, self._find_upload(call, bucket)
         parts: list[StoredObject] = []
         previous = 0
         for item in parse_document(call.body, self._quirks).iter("Part"):
@@ -604,16 +604,18 @@ class Operations:
                     raise Refusal(400, "MalformedXML", f"{child.tag} is not known here")
             number = _number((item.findtext("PartNumber") or "").strip(), "PartNumber")
             part = upload.find(str(number))
-            if number == 0 or part is None or (item.findtext("ETag") or "").strip().strip('"') != part.etag:
+            etag = (item.findtext("ETag") or "").strip().strip('"')
+            if number == 0 or part is None or part in parts or (etag != part.etag and not quirks.ignores_part_tags):
                 raise Refusal(400, "InvalidPart")
-            if number <= previous:
+            if number <= previous and not quirks.ignores_part_order:
                 raise Refusal(400, "InvalidPartOrder")
             previous = number
             parts.append(part)
         if not parts:
             raise Refusal(400, "MalformedXML")
+        parts.sort(key=lambda part: int(part.key))
         etag = hashlib.md5(b"".join(bytes.fromhex(part.etag) for part in parts)).hexdigest() + f"-{len(parts)}"
-        if self._quirks.uuid_etags:
+        if quirks.uuid_etags:
             etag = f"uuid-{uuid.uuid4()}"
         headers = _find(upload, "").headers
         stored = self._join(bucket, call.key, upload, parts, headers, etag, is_upload=True)

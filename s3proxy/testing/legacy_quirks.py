@@ -59,6 +59,11 @@ class Quirks:
         cuts_copy_sources: The source of a copy ends at ``?``, even at an escaped one.
         ignores_overrides: ``response-*`` is neither signed nor read.
         lists_v1: ``list-type`` and ``encoding-type`` are ignored.
+        ignores_part_tags: CompleteMultipartUpload does not compare the entity tags of its document with those of the
+            parts.
+        ignores_part_order: CompleteMultipartUpload takes parts in any order, and joins them by their numbers.
+        swallows_disk_errors: A body that has no room on the disk is answered 200, with its MD5, and described whole.
+            The object ends where the disk was full, and a GET of it breaks off there.
         uuid_etags: The entity tag of an upload in parts is ``uuid-`` and a UUID.
         head_service_is_405: HEAD of the service is answered 405, without a signature.
         three_error_forms: Errors have three forms. Those of operations have a namespace, and the connection stays;
@@ -105,6 +110,14 @@ class Quirks:
         refuses_long_pages: ``max-uploads`` and ``max-parts`` above 1000 are 400.
         truncates_empty_pages: A page of no uploads or parts, as was asked for, is truncated where there are any.
         loses_upload_markers: After a page of uploads that ends with a common prefix, ``NextKeyMarker`` is empty.
+        copies_beside_latest: In a bucket with versions, the version that was the latest stays so when another object is
+            copied to its key: both are. A list has the key twice, and GET may return either. A delete marker stays the
+            latest, too, and then DELETE of the key does nothing. Behind a suspension, only the version ``null`` is
+            replaced.
+        forgets_latest: If the latest version is deleted by its id, no other becomes the latest: GET is 404, and lists
+            of objects omit the key.
+        refuses_absent_versions: DELETE of a version that is not there is 404.
+        ignores_first_suspension: ``Suspended`` for a bucket that never had versions is answered 200 and not kept.
         hides_unversioned: A list of the versions of a bucket that never had any is empty.
         folds_parameter_names: Query names are read in any case; of repeated ones the last is.
         cuts_values: A query value with ``=`` in it is dropped.
@@ -151,6 +164,9 @@ class Quirks:
     cuts_copy_sources: bool = False
     ignores_overrides: bool = False
     lists_v1: bool = False
+    ignores_part_tags: bool = False
+    ignores_part_order: bool = False
+    swallows_disk_errors: bool = False
     uuid_etags: bool = False
     head_service_is_405: bool = False
     three_error_forms: bool = False
@@ -188,6 +204,10 @@ class Quirks:
     refuses_long_pages: bool = False
     truncates_empty_pages: bool = False
     loses_upload_markers: bool = False
+    copies_beside_latest: bool = False
+    forgets_latest: bool = False
+    refuses_absent_versions: bool = False
+    ignores_first_suspension: bool = False
     hides_unversioned: bool = False
     folds_parameter_names: bool = False
     cuts_values: bool = False
@@ -227,6 +247,7 @@ _WALRUS = Quirks(
     cuts_copy_sources=True,
     ignores_overrides=True,
     lists_v1=True,
+    swallows_disk_errors=True,
     head_service_is_405=True,
     three_error_forms=True,
     head_documents=True,
@@ -270,6 +291,10 @@ MODES: dict[str, Quirks] = {
         walrus_bucket_names=True,
         loses_long_values=True,
         loses_documents=True,
+        copies_beside_latest=True,
+        forgets_latest=True,
+        refuses_absent_versions=True,
+        ignores_first_suspension=True,
         hides_unversioned=True,
         takes_query_v2=True,
     ),
@@ -277,6 +302,8 @@ MODES: dict[str, Quirks] = {
         _WALRUS,
         service_path=b"/services/WalrusBackend",
         ranges_are_200=True,
+        ignores_part_tags=True,
+        ignores_part_order=True,
         uuid_etags=True,
         fault_answers="400",
         closes_after_heads=True,
@@ -301,6 +328,7 @@ MODES: dict[str, Quirks] = {
         ranges_are_200=True,
         cuts_copy_sources=True,
         lists_v1=True,
+        ignores_part_tags=True,
         uuid_etags=True,
         head_service_is_405=True,
         head_documents=True,

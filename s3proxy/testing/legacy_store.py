@@ -311,6 +311,9 @@ class _StoreRequest(Request):
                 self._body = self._store.objects.receive()
             self._body.write(data)
         except OSError as error:
+            if self._body is not None and self._store.quirks.swallows_disk_errors:
+                self._body.is_cut = True
+                return
             # A full disk is told once the client reads: after the body.
             self._body_error = error
             self._discard()

@@ -38,6 +38,7 @@ TOLERATED = {
     "bare tag": "The entity tag of a PUT's condition loses its marks: the backend takes them for a part of it.",
     "checked": "A write's conditions that the backend ignores are judged by a HEAD before it, and are not sent.",
     "source checked": "Conditions on a copy's source are judged by a HEAD of it: the backend reads them otherwise.",
+    "versions known": "Walrus 3.4 is asked for a key's versions before a copy to it, and before one is deleted.",
     "first part": "partNumber=1 of a read is cut where the backend does not know the parts of an object.",
     "answered here": "response-* is cut where the profile sets the answer's headers itself.",
     "written copy source": "# in a copy source is %23, since some backends read a URL there, and + is %20, as for S3.",
@@ -793,6 +794,9 @@ def _difference(client: Client, facts: Facts, head: Head, operation: str | None,
         return "listed as the first version"
     if wanted == "ListObjectVersions" and operation == "ListObjects" and facts.reader == "walrus-3.4":
         return "unversioned" if client.has_listed else None
+    if operation == "ListObjectVersions" and facts.reader == "walrus-3.4":
+        names_version = wanted == "DeleteObject" and client.query.get(b"versionId")
+        return "versions known" if wanted in {"CopyObject", "DeleteObjects"} or names_version else None
     if wanted == "GetBucketLocation" and facts.reader == "walrusbackend-4.x":
         return "located here" if operation in {"ListObjects", "HeadBucket"} else None
     return None
@@ -873,6 +877,9 @@ def _judge_target(
     if difference == "source checked":
         _judge_source(client, place, items, query, breach)
         return
+    if difference == "versions known":
+        _judge_versions(client, place, items, query, breach)
+        return
     if difference == "delete one by one":
         if place.bucket != own.bucket or (place.key, query.get(b"versionId", b"")) not in client.deletions:
             breach(f"(d) the document names no {place!r}")
@@ -928,6 +935,23 @@ def _judge_source(
     if len(items) != bool(named[2]) or any(_WRITTEN_ITEM.fullmatch(item) is None for item in items):
         breach(f"(c) the HEAD of a source has other parameters than its version: {items!r}")
     client.has_checked_source = True
+
+
+def _judge_versions(
+    client: Client, place: Place, items: list[bytes], query: dict[bytes, bytes], breach: Callable[[str], None]
+) -> None:
+    """
+    Judge the target of a list of the versions of a key, as SQL's LIKE reads its prefix: of a key that the client names.
+    """
+    named = {client.place.key}
+    if client.operation == "DeleteObjects":
+        named = {key for key, version in client.deletions if version}
+    prefix = re.sub(rb"\\(.)", rb"\1", query.get(b"prefix", b""), flags=re.DOTALL)
+    if place.bucket != client.place.bucket or prefix not in named:
+        breach(f"(d) the client names {named!r}, the backend is asked for versions of {prefix!r}")
+    names = {b"key-marker", b"max-keys", b"prefix", b"version-id-marker", b"versions"}
+    if query.keys() - names or any(_WRITTEN_ITEM.fullmatch(item) is None for item in items):
+        breach(f"(c) the list of a key's versions has parameters of something else: {items!r}")
 
 
 def _is_within(found: bytes, sent: bytes) -> bool:
@@ -1078,6 +1102,8 @@ def _judge_headers(client: Client, facts: Facts, head: Head, difference: str, br
             if name.startswith(_DECRYPTING) and values == theirs.get(_OF_SOURCE + name[len(b"x-amz-") :]):
                 continue
             breach(f"(c) the HEAD of a source has a header of the copy: {name!r}")
+        if difference == "versions known":
+            breach(f"(c) the list of a key's versions has a header of the request: {name!r}")
         if name in _SOURCE_CONDITIONS and facts.misreads_sources:
             breach(f"(c) a condition which the backend reads otherwise: {name!r}")
         if name.startswith(b"x-amz-copy-source") and client.operation not in _COPIES:
@@ -1195,7 +1221,7 @@ def _may_be_lost(client: Client, facts: Facts, name: bytes, difference: str) -> 
         return tolerate("unsigned client")
     if b"_" in name and not name.startswith(b"x-amz-meta-"):
         return tolerate("ambiguous name")
-    if difference == "source checked":
+    if difference in {"source checked", "versions known"}:
         return True
     if facts.reader and name in {b"x-amz-storage-class", b"x-amz-website-redirect-location"}:
         return tolerate("not kept")

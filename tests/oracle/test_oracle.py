@@ -715,6 +715,40 @@ def test_the_source_of_a_copy_is_asked_for_by_its_name(source: str, sent: list[s
     assert all(any("breach (b)" in breach for breach in each) for each in (unasked, elsewhere))
 
 
+VERSIONS_OF = "GET /services/Walrus/b?versions&prefix={} HTTP/1.1\nHost: 127.0.0.1:8000\n"
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "sent", "rule"),
+    [
+        ("PUT", "/b/d", VERSIONS_OF.format("d&max-keys=100"), None),
+        ("PUT", "/b/d", VERSIONS_OF.format("d&max-keys=100&key-marker=d&version-id-marker=v"), None),
+        ("PUT", "/b/d%5Cx", VERSIONS_OF.format("d%5C%5Cx"), None),
+        ("PUT", "/b/d%5Cx", VERSIONS_OF.format("d%5Cx"), "(d)"),
+        ("PUT", "/b/d", VERSIONS_OF.format("k"), "(d)"),
+        ("PUT", "/b/d", VERSIONS_OF.format("d").replace("/b?", "/c?"), "(d)"),
+        ("PUT", "/b/d", VERSIONS_OF.format("d&delimiter=x"), "(c)"),
+        ("PUT", "/b/d", VERSIONS_OF.format("d") + "x-amz-copy-source: /b/k\n", "(c)"),
+        ("DELETE", "/b/d?versionId=v", VERSIONS_OF.format("d"), None),
+        ("DELETE", "/b/d", VERSIONS_OF.format("d"), "(b)"),
+        ("GET", "/b/d", VERSIONS_OF.format("d"), "(b)"),
+    ],
+)
+def test_the_versions_of_a_key_are_asked_for(method: str, target: str, sent: str, rule: str | None) -> None:
+    """
+    Before a copy to it, or before one of them is deleted, at Walrus 3.4 alone.
+    """
+    headers = {"x-amz-copy-source": "/b/k"} if method == "PUT" else {}
+    client = signed(method, headers, target=target)
+
+    breaches = judged(client, forwarded(sent), replace(WALRUS_FACTS, reader="walrus-3.4"))
+    elsewhere = judged(client, forwarded(sent), replace(WALRUS_FACTS, reader="osg-4.3"))
+
+    assert {breach[:10] for breach in breaches} >= ({f"breach {rule}"} if rule else set())
+    assert bool(breaches) is (rule is not None), breaches
+    assert any("breach (b)" in breach for breach in elsewhere)
+
+
 @pytest.mark.parametrize(
     ("span", "is_ignored"),
     [
