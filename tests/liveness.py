@@ -88,7 +88,7 @@ class Ledger:
     def _unbounded(self) -> Iterator[tuple[object, str]]:
         for channel in tuple(self.channels):
             if channel in channel.site.channels and not self.is_channel_bounded(channel):
-                holds = ", ".join(sorted(hold.name for hold in channel.holds)) or "nothing"
+                holds = ", ".join(sorted(hold.name for hold in channel.holds.reasons)) or "nothing"
                 state, exchange = channel._state.name, self._exchange_of(channel)
                 yield channel, f"a client's channel in {state}, held for {holds}, its exchange {_named(exchange)}"
         for exchange in tuple(self.exchanges):
@@ -118,8 +118,8 @@ class Ledger:
             # An application's, which takes its time.
             return True
         exchange = self._exchange_of(channel)
-        if channel.holds:
-            return all(self._is_hold_bounded(hold, exchange) for hold in channel.holds)
+        if channel.holds.reasons:
+            return all(self._is_hold_bounded(hold, exchange) for hold in channel.holds.reasons)
         # Nobody waits for the client: then somebody must be there for whom it waits.
         return channel._state.name == "ANSWERING" and exchange is not None and self.is_exchange_bounded(exchange)
 
@@ -237,7 +237,9 @@ def _is_at_disk(exchange: Exchange) -> bool:
 
 def _is_client_awaited(exchange: Exchange) -> bool:
     channel = exchange._request.channel
-    return (not channel.holds and is_armed(channel._deadline)) or (Hold.BUDGET in channel.holds and _is_paced(exchange))
+    return (not channel.holds.reasons and is_armed(channel._deadline)) or (
+        Hold.BUDGET in channel.holds.reasons and _is_paced(exchange)
+    )
 
 
 def _is_client_slow(exchange: Exchange) -> bool:

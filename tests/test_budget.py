@@ -674,7 +674,7 @@ async def test_one_key_does_not_take_the_memory_of_others(is_tls: bool) -> None:
     for _ in range(8):
         head, _ = Signer().head("POST", "/test-bucket/k?uploadId=x", payload=UNSIGNED, unsigned=length)
         greedy.append(await asked(harness, SignedRequest(head, part)))
-    await until(lambda: any(Hold.MEMORY in channel.holds for channel in harness.site.channels))
+    await until(lambda: any(Hold.MEMORY in channel.holds.reasons for channel in harness.site.channels))
     await turns(100)
     used = harness.proxy.context.budgets.used["memory"]
     bounded = all(channel.is_bounded for channel in harness.site.channels)
@@ -1070,7 +1070,7 @@ async def test_the_proxys_own_hold_is_not_the_clients_slowness() -> None:
     body = BODY
     client = await asked(harness, Signer().put("/test-bucket/k", body, UNSIGNED))
     await until(lambda: backend.connections and backend.connections[0].received_size >= 50_000)
-    await until(lambda: any(Hold.BACKEND in channel.holds for channel in harness.site.channels))
+    await until(lambda: any(Hold.BACKEND in channel.holds.reasons for channel in harness.site.channels))
     for _ in range(60):
         harness.clock.advance(60)
         await turns(2)

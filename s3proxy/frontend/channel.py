@@ -23,7 +23,7 @@ from s3proxy.frontend.admission import MIN_EVICTION_AGE, BoundingSite
 from s3proxy.frontend.application import ClientRequest, ResourceSite, make_request
 from s3proxy.frontend.forwarded import UNKNOWN, Origin, believed_origin, why_not_believed
 from s3proxy.frontend.hangup import HangupWatch
-from s3proxy.frontend.hold import Hold
+from s3proxy.frontend.hold import Hold, HoldingSite, Holds
 from s3proxy.frontend.times import DRAINED_KEEP_ALIVE
 from s3proxy.s3.date import format_rfc1123
 from s3proxy.s3.error_xml import error_document
@@ -71,12 +71,10 @@ class _State(IdentityEnum):
     CLOSED = auto()
 
 
-class ChannelSite(BoundingSite, ResourceSite, Protocol):
+class ChannelSite(BoundingSite, HoldingSite, ResourceSite, Protocol):
     """
     What has the connections: an `s3proxy.frontend.site.S3Site`, which says what each of these is.
     """
-
-    ended_paused_seconds: float
 
     @property
     def host_id(self) -> str: ...
@@ -113,6 +111,8 @@ class S3Channel(HTTPChannel):
     Attributes:
         peer: The address of the other end, or the one which it was given by a PROXY header.
         origin: Whom the present request comes from.
+        is_tls: Whether the connection is TLS.
+        holds: The reasons for which the client's socket is not read now.
     """
 
     site: ChannelSite
@@ -129,8 +129,7 @@ class S3Channel(HTTPChannel):
         self._times = self.site.times
         self._state = _State.HEAD
         self._request: ClientRequest | None = None
-        self._holds: set[Hold] = set()
-        self._paused_at: float | None = None
+        self.holds = Holds(self, self.site)
         self._unread = b""
         self._is_reading = False
         self._lacks = 0
@@ -151,12 +150,11 @@ class S3Channel(HTTPChannel):
         self._total = Deadline(self.site.reactor, self._took_too_long)
         self._head_began = False
         self._has_served = False
-        self._hangup_seen: bool | None = None
         self._fd: int | None = None
-        self._is_tls = ISSLTransport.providedBy(transport)
+        self.is_tls = ISSLTransport.providedBy(transport)
         self._splice: Splice | None = None
         host = str(getattr(self.getPeer(), "host", UNKNOWN))
-        self.origin = self._own_origin = Origin(host, b"https" if self._is_tls else b"http")
+        self.origin = self._own_origin = Origin(host, b"https" if self.is_tls else b"http")
         trust = self.site.trust
         self._trust = trust if trust.forwarded != "none" and trust.peers.lists(self.peer) else None
         self.writer = DirectWriter(transport, self)
@@ -207,7 +205,7 @@ class S3Channel(HTTPChannel):
         if self._state is _State.HEAD:
             return is_timed or self.writer.is_paused
         if self._state is _State.BODY:
-            return is_timed or (request is not None and (bool(self._holds) or not request.takes_body))
+            return is_timed or (request is not None and (bool(self.holds.reasons) or not request.takes_body))
         return request is not None
 
     # Reading
@@ -244,7 +242,7 @@ class S3Channel(HTTPChannel):
         self._is_reading = False
         self._unread = left
         if len(left) > MAX_PIPELINED_SIZE and (self._state is _State.ANSWERING or self.writer.is_paused):
-            self.hold(Hold.PIPELINED)
+            self.holds.hold(Hold.PIPELINED)
 
     def _read_head(self, data: bytes) -> bytes:
         # One empty line before a request is what old clients sent after a form (RFC 9112, section 2.2).
@@ -297,8 +295,8 @@ class S3Channel(HTTPChannel):
         request.begin()
         if self._request is request and self._state is _State.BODY:
             if request.is_unjudged:
-                self.hold(Hold.UNJUDGED)
-            elif not self._holds:
+                self.holds.hold(Hold.UNJUDGED)
+            elif not self.holds.reasons:
                 self._await_body(0)
 
     def _await_body(self, size: int) -> None:
@@ -329,7 +327,7 @@ class S3Channel(HTTPChannel):
         if size < lacks:
             self._lacks = lacks - size
             self._deliver(data)
-            if self._state is _State.BODY and not self._holds:
+            if self._state is _State.BODY and not self.holds.reasons:
                 self._await_body(size)
                 if lacks >= MIN_SPLICED_SIZE and self._splice is None:
                     self._try_to_splice()
@@ -351,7 +349,7 @@ class S3Channel(HTTPChannel):
     def _body_moved(self, size: int) -> None:
         assert self._request is not None
         self._lacks -= size
-        if not self._holds:
+        if not self.holds.reasons:
             self._await_body(size)
         self._request.bodyMoved(size)
 
@@ -391,7 +389,7 @@ class S3Channel(HTTPChannel):
                 self._body_failed(framing.fault)
             return b""
         if not framing.is_complete:
-            if self._state is _State.BODY and not self._holds:
+            if self._state is _State.BODY and not self.holds.reasons:
                 self._await_body(len(data))
             return b""
         self._framing = None
@@ -410,8 +408,8 @@ class S3Channel(HTTPChannel):
             self._next_request()
             return
         self._state = _State.ANSWERING
-        self.release(Hold.BACKEND)
-        self.release(Hold.BUDGET)
+        self.holds.release(Hold.BACKEND)
+        self.holds.release(Hold.BUDGET)
         self._request.bodyEnded()
 
     def _body_failed(self, error: S3Error) -> None:
@@ -434,84 +432,35 @@ class S3Channel(HTTPChannel):
 
     # Holding
 
-    def hold(self, reason: Hold) -> None:
+    def stop_reading(self) -> None:
         """
-        Do not read the client's socket while there is this reason.
+        Read the client's socket no more, and wait for nothing of it: what `Holds` calls for the first reason.
         """
-        if not self._holds and self._state is not _State.CLOSED:
+        if self._state is not _State.CLOSED:
             self.transport.pauseProducing()
             self._deadline.clear()
             self._stop_awaiting()
-            if self._hangup_seen is not None:
-                self._hung_up(self._hangup_seen)
-        if reason is Hold.BACKEND:
-            self._paused_at = self.site.reactor.seconds()
-        self._holds.add(reason)
 
-    def release(self, reason: Hold) -> None:
+    def read_on(self) -> None:
         """
-        Take back one reason not to read; read on when none is left.
+        Read the client's socket again: what `Holds` calls when no reason is left.
         """
-        if reason not in self._holds:
-            return
-        self._holds.discard(reason)
-        if reason is Hold.BACKEND:
-            self._count_pause()
-        if not self._holds and self._state is not _State.CLOSED:
+        if self._state is not _State.CLOSED:
             if self._state is _State.BODY:
                 self._await_body(0)
             self.transport.resumeProducing()
             if self._splice is not None:
                 self._splice.push()
 
-    @property
-    def paused_seconds(self) -> float:
-        """
-        For how long the client is not read, because the backend does not take its octets.
-        """
-        return 0.0 if self._paused_at is None else float(self.site.reactor.seconds() - self._paused_at)
-
-    def _count_pause(self) -> None:
-        self.site.ended_paused_seconds += self.paused_seconds
-        self._paused_at = None
-
-    def hold_for_backend(self) -> None:
-        """
-        Do not read while the backend's socket is full.
-        """
-        if Hold.BACKEND not in self._holds:
-            self.hold(Hold.BACKEND)
-
-    def release_for_backend(self) -> None:
-        """
-        Read on: the backend takes octets again.
-        """
-        self.release(Hold.BACKEND)
-
     def body_wanted(self) -> None:
         """
         Let a body come whose head was judged: 100 Continue where the client waits for it.
         """
         self.send_continue()
-        self.release(Hold.UNJUDGED)
-
-    @property
-    def is_tls(self) -> bool:
-        """
-        Whether the connection is TLS.
-        """
-        return self._is_tls
-
-    @property
-    def holds(self) -> frozenset[Hold]:
-        """
-        The reasons for which the client's socket is not read now.
-        """
-        return frozenset(self._holds)
+        self.holds.release(Hold.UNJUDGED)
 
     def _hung_up(self, is_reset: bool) -> None:
-        self._hangup_seen = is_reset
-        if not self._holds:
+        if not self.holds.reasons:
             # It is being read: the transport finds out, in order.
             return
         if is_reset:
@@ -526,14 +475,14 @@ class S3Channel(HTTPChannel):
 
         Nobody knows it of a chunked body or under TLS; then it is 0, and reading on finds the end.
         """
-        if self._state is not _State.BODY or self._framing is not None or self._fd is None or self._is_tls:
+        if self._state is not _State.BODY or self._framing is not None or self._fd is None or self.is_tls:
             return 0
         queued: int = struct.unpack("i", fcntl.ioctl(self._fd, termios.FIONREAD, bytes(4)))[0]
         return max(0, self._lacks - queued)
 
     def _cut_short(self) -> None:
         missing = self._missing_size()
-        if not self._holds or not missing:
+        if not self.holds.reasons or not missing:
             return
         request = self._request
         if request is not None and request.is_being_delivered:
@@ -559,7 +508,7 @@ class S3Channel(HTTPChannel):
         Returns:
             Whether the connection may serve another request; the head must say so where it may not.
         """
-        self.release(Hold.UNJUDGED)
+        self.holds.release(Hold.UNJUDGED)
         if self.site.is_draining or self._client_ended:
             self.persistent = False
         if self._state is _State.BODY and not self._can_drain():
@@ -605,13 +554,13 @@ class S3Channel(HTTPChannel):
             # The state and its deadline first: a release may bring the body's rest at once.
             if self.persistent and self._can_drain():
                 self._wait(self._times.linger)
-                self._release_all()
+                self.holds.release_all()
             else:
                 self._linger()
             return
-        if self._holds:
-            for reason in tuple(self._holds - {Hold.PIPELINED}):
-                self.release(reason)
+        if self.holds.reasons:
+            for reason in tuple(self.holds.reasons - {Hold.PIPELINED}):
+                self.holds.release(reason)
         if self.persistent:
             self._next_request()
         elif self._client_ended:
@@ -633,7 +582,7 @@ class S3Channel(HTTPChannel):
     def _await_head(self) -> None:
         seconds = self._times.keep_alive
         self._wait(min(DRAINED_KEEP_ALIVE, seconds) if self.site.is_draining else seconds)
-        self.release(Hold.PIPELINED)
+        self.holds.release(Hold.PIPELINED)
         if self._unread and not self._is_reading:
             data, self._unread = self._unread, b""
             self._read(data)
@@ -668,11 +617,11 @@ class S3Channel(HTTPChannel):
         self._state = _State.LINGERING
         self.persistent = False
         self._wait(self._times.linger)
-        self._release_all()
+        self.holds.release_all()
         if self._client_ended:
             self._close()
             return
-        if not self._is_tls:
+        if not self.is_tls:
             self._detach()
             self.transport.loseWriteConnection()
 
@@ -690,10 +639,6 @@ class S3Channel(HTTPChannel):
     def _detach(self) -> None:
         self._write_deadline.clear()
         self.writer.detach()
-
-    def _release_all(self) -> None:
-        for reason in tuple(self._holds):
-            self.release(reason)
 
     def _close(self) -> None:
         if self._state is not _State.CLOSED:
@@ -783,7 +728,7 @@ class S3Channel(HTTPChannel):
         self._state = _State.CLOSED
         self._is_aborted = True
         self.stop_splice()
-        self._count_pause()
+        self.holds.count_pause()
         self._deadline.cancel()
         self._write_deadline.cancel()
         self._total.cancel()

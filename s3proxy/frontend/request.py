@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from s3proxy.frontend.forwarded import Origin
-from s3proxy.frontend.hold import Hold
+from s3proxy.frontend.hold import Hold, Holds
 from s3proxy.interfaces import IStreamedRequest, IStreamedResource
 from s3proxy.s3.errors import S3Error
 from s3proxy.s3.head import RequestHead
@@ -37,6 +37,9 @@ class RequestChannel(Protocol):
     @property
     def is_tls(self) -> bool: ...
 
+    @property
+    def holds(self) -> Holds: ...
+
     def send_continue(self) -> None: ...
 
     def body_wanted(self) -> None: ...
@@ -44,14 +47,6 @@ class RequestChannel(Protocol):
     def start_head_deadline(self) -> Deadline: ...
 
     def stop_splice(self) -> None: ...
-
-    def hold(self, reason: Hold) -> None: ...
-
-    def release(self, reason: Hold) -> None: ...
-
-    def hold_for_backend(self) -> None: ...
-
-    def release_for_backend(self) -> None: ...
 
     def answer_begins(self) -> bool: ...
 
@@ -225,11 +220,11 @@ class StreamedRequest:
 
     def pauseProducing(self) -> None:
         if not self._is_complete and not self.finished:
-            self.channel.hold_for_backend()
+            self.channel.holds.hold(Hold.BACKEND)
 
     def resumeProducing(self) -> None:
         if not self.finished:
-            self.channel.release_for_backend()
+            self.channel.holds.release(Hold.BACKEND)
 
     def hold_for_budget(self) -> None:
         """
@@ -257,11 +252,11 @@ class StreamedRequest:
 
     def _hold(self, reason: Hold) -> None:
         if not self._is_complete and not self.finished:
-            self.channel.hold(reason)
+            self.channel.holds.hold(reason)
 
     def _release(self, reason: Hold) -> None:
         if not self.finished:
-            self.channel.release(reason)
+            self.channel.holds.release(reason)
 
     def stopProducing(self) -> None:
         """

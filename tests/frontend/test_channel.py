@@ -363,7 +363,7 @@ def test_pipelined_requests_do_not_stop_the_clock_of_an_answer() -> None:
 
     connection.send(b"GET /b/k HTTP/1.1\r\n" + b"x" * MAX_PIPELINED_SIZE)
 
-    assert connection.channel.holds == {Hold.PIPELINED}
+    assert connection.channel.holds.reasons == {Hold.PIPELINED}
     assert connection.channel.is_bounded
     assert connection.seconds_to_end() == TIMES.idle
 
@@ -389,7 +389,7 @@ def test_answers_do_not_gather_for_a_client_that_takes_none() -> None:
     assert len(connection.transport.value()) > written
     assert MAX_PIPELINED_SIZE < unread <= MAX_PIPELINED_SIZE + len(GET)
     assert resource.count == -(-unread // len(GET))
-    assert connection.channel.holds == frozenset()
+    assert connection.channel.holds.reasons == set()
 
 
 def test_the_last_block_of_an_answer_has_the_time_of_a_block() -> None:
