@@ -108,11 +108,11 @@ class Ledger:
         """
         Whether a channel has its deadline, or waits for somebody who has one.
         """
-        if channel._is_aborted or is_armed(channel._deadline) or is_armed(channel._total):
+        if channel._is_aborted or is_armed(channel.deadlines.sending) or is_armed(channel.deadlines.total):
             return True
         if channel.writer.is_paused:
             # It does not take what it was sent; what else it may owe comes after that.
-            return is_armed(channel._write_deadline)
+            return is_armed(channel.deadlines.taking)
         request = channel._request
         if isinstance(request, ApplicationRequest):
             # An application's, which takes its time.
@@ -237,7 +237,7 @@ def _is_at_disk(exchange: Exchange) -> bool:
 
 def _is_client_awaited(exchange: Exchange) -> bool:
     channel = exchange._request.channel
-    return (not channel.holds.reasons and is_armed(channel._deadline)) or (
+    return (not channel.holds.reasons and is_armed(channel.deadlines.sending)) or (
         Hold.BUDGET in channel.holds.reasons and _is_paced(exchange)
     )
 
@@ -248,7 +248,7 @@ def _is_client_slow(exchange: Exchange) -> bool:
         return False
     if relay._is_held:
         return _is_paced(exchange)
-    return is_armed(exchange._request.channel._write_deadline)
+    return is_armed(exchange._request.channel.deadlines.taking)
 
 
 def _is_paced(exchange: Exchange) -> bool:

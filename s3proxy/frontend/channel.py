@@ -21,6 +21,7 @@ from zope.interface import implementer
 
 from s3proxy.frontend.admission import MIN_EVICTION_AGE, BoundingSite
 from s3proxy.frontend.application import ClientRequest, ResourceSite, make_request
+from s3proxy.frontend.deadlines import ClientDeadlines
 from s3proxy.frontend.forwarded import UNKNOWN, Origin, believed_origin, why_not_believed
 from s3proxy.frontend.hangup import HangupWatch
 from s3proxy.frontend.hold import Hold, HoldingSite, Holds
@@ -40,7 +41,6 @@ from s3proxy.s3.head import RequestHead, parse_request_head
 from s3proxy.s3.identity_enum import IdentityEnum
 from s3proxy.s3.limits import KIB, MAX_HEAD_SIZE
 from s3proxy.s3.unreadable import why_unreadable
-from s3proxy.transport.deadline import Deadline
 from s3proxy.transport.splice import MIN_SPLICED_SIZE, Splice, begin_splice
 from s3proxy.transport.writer import FIRST_READ_SIZE, DirectWriter, stream_socket
 
@@ -112,6 +112,7 @@ class S3Channel(HTTPChannel):
         peer: The address of the other end, or the one which it was given by a PROXY header.
         origin: Whom the present request comes from.
         is_tls: Whether the connection is TLS.
+        deadlines: How long the client is waited for.
         holds: The reasons for which the client's socket is not read now.
     """
 
@@ -133,21 +134,20 @@ class S3Channel(HTTPChannel):
         self._unread = b""
         self._is_reading = False
         self._lacks = 0
-        self._patience = 0.0
-        self._awaited_since: float | None = None
         self._framing: ChunkedFraming | None = None
         self._needs_continue = False
         self._client_ended = False
         self._lingered_size = 0
-        # Two clocks: what the client must send, or the connection's end, and what it must take. One alone would be
-        # cleared by the other's progress.
-        self._deadline = Deadline(self.site.reactor, self._timed_out)
-        self._write_deadline = Deadline(self.site.reactor, self.abort)
-        self._wait_time = 0.0
-        self._wait(self._times.head)
+        self.deadlines = ClientDeadlines(
+            self.site.reactor,
+            self._times,
+            not_sent=self._timed_out,
+            not_taken=self.abort,
+            took_too_long=self._took_too_long,
+        )
+        self.deadlines.wait(self._times.head)
         self._answer_sent: list[Callable[[], None]] = []
         self._is_aborted = False
-        self._total = Deadline(self.site.reactor, self._took_too_long)
         self._head_began = False
         self._has_served = False
         self._fd: int | None = None
@@ -170,13 +170,6 @@ class S3Channel(HTTPChannel):
 
     # Waiting
 
-    def _wait(self, seconds: float) -> None:
-        """
-        Set the deadline of a connection that serves no request.
-        """
-        self._wait_time = seconds
-        self._deadline.set(seconds)
-
     @property
     def is_bounded(self) -> bool:
         """
@@ -196,10 +189,10 @@ class S3Channel(HTTPChannel):
         """
         if self._is_aborted:
             return True
-        is_timed = self._deadline.at is not None
+        is_timed = self.deadlines.sending.at is not None
         if self._state in {_State.LINGERING, _State.CLOSED}:
             return is_timed
-        if self.writer.is_paused and self._write_deadline.at is None:
+        if self.writer.is_paused and self.deadlines.taking.at is None:
             return False
         request = self._request
         if self._state is _State.HEAD:
@@ -277,14 +270,10 @@ class S3Channel(HTTPChannel):
             raise BadRequest
         if not self._head_began:
             self._head_began = True
-            self._wait(self._times.head)
+            self.deadlines.wait(self._times.head)
 
     def _begin(self, head: RequestHead) -> None:
-        self._deadline.clear()
-        self._patience = self._times.idle
-        self._awaited_since = None
-        if self._times.total:
-            self._total.set(self._times.total)
+        self.deadlines.begin_request()
         self.persistent = head.keeps_alive and not self.site.is_draining
         self._lacks = head.content_length or 0
         self._framing = ChunkedFraming() if head.is_chunked else None
@@ -297,26 +286,7 @@ class S3Channel(HTTPChannel):
             if request.is_unjudged:
                 self.holds.hold(Hold.UNJUDGED)
             elif not self.holds.reasons:
-                self._await_body(0)
-
-    def _await_body(self, size: int) -> None:
-        """
-        Wait for octets of the body, after so many have come.
-        """
-        if self._request is None:
-            # The rest of an answered request: its deadline is a total, which no byte moves.
-            return
-        times = self._times
-        if not times.minimum_rate:
-            self._deadline.set(times.idle)
-            return
-        # A client gains what its octets are worth, and loses the time for which it was waited for.
-        now = self.site.reactor.seconds()
-        if self._awaited_since is not None:
-            self._patience -= now - self._awaited_since
-        self._patience = min(times.idle, self._patience + size / times.minimum_rate)
-        self._awaited_since = now
-        self._deadline.set(max(0.0, self._patience))
+                self.deadlines.await_body(0)
 
     def _read_body(self, data: bytes) -> bytes:
         self._needs_continue = False
@@ -328,7 +298,7 @@ class S3Channel(HTTPChannel):
             self._lacks = lacks - size
             self._deliver(data)
             if self._state is _State.BODY and not self.holds.reasons:
-                self._await_body(size)
+                self.deadlines.await_body(size)
                 if lacks >= MIN_SPLICED_SIZE and self._splice is None:
                     self._try_to_splice()
             return b""
@@ -350,7 +320,7 @@ class S3Channel(HTTPChannel):
         assert self._request is not None
         self._lacks -= size
         if not self.holds.reasons:
-            self._await_body(size)
+            self.deadlines.await_body(size)
         self._request.bodyMoved(size)
 
     def _body_spliced(self) -> None:
@@ -364,22 +334,6 @@ class S3Channel(HTTPChannel):
         if splice is not None:
             splice.stop()
 
-    def start_head_deadline(self) -> Deadline:
-        """
-        Give part of the body the time of a head, in all: bytes do not extend it.
-
-        Returns:
-            To be cancelled when that part is complete. If it passes, the body has failed with RequestTimeout.
-        """
-        deadline = Deadline(self.site.reactor, self._took_too_long)
-        deadline.set(self._times.head)
-        return deadline
-
-    def _stop_awaiting(self) -> None:
-        if self._awaited_since is not None:
-            self._patience -= self.site.reactor.seconds() - self._awaited_since
-            self._awaited_since = None
-
     def _read_chunked_body(self, framing: ChunkedFraming, data: bytes) -> bytes:
         pieces = framing.feed(data)
         if pieces:
@@ -390,7 +344,7 @@ class S3Channel(HTTPChannel):
             return b""
         if not framing.is_complete:
             if self._state is _State.BODY and not self.holds.reasons:
-                self._await_body(len(data))
+                self.deadlines.await_body(len(data))
             return b""
         self._framing = None
         self._body_ended()
@@ -403,7 +357,7 @@ class S3Channel(HTTPChannel):
     def _body_ended(self) -> None:
         if self._state is not _State.BODY:
             return
-        self._deadline.clear()
+        self.deadlines.sending.clear()
         if self._request is None:
             self._next_request()
             return
@@ -438,8 +392,7 @@ class S3Channel(HTTPChannel):
         """
         if self._state is not _State.CLOSED:
             self.transport.pauseProducing()
-            self._deadline.clear()
-            self._stop_awaiting()
+            self.deadlines.stop_awaiting()
 
     def read_on(self) -> None:
         """
@@ -447,7 +400,7 @@ class S3Channel(HTTPChannel):
         """
         if self._state is not _State.CLOSED:
             if self._state is _State.BODY:
-                self._await_body(0)
+                self.deadlines.await_body(0)
             self.transport.resumeProducing()
             if self._splice is not None:
                 self._splice.push()
@@ -544,7 +497,7 @@ class S3Channel(HTTPChannel):
         self.requests.clear()
         self._request = None
         self._has_served = True
-        self._total.clear()
+        self.deadlines.total.clear()
         if self._state is _State.CLOSED:
             return
         if self._state is _State.BODY and self._lacks == 0 and self._framing is None:
@@ -553,7 +506,7 @@ class S3Channel(HTTPChannel):
         if self._state is _State.BODY:
             # The state and its deadline first: a release may bring the body's rest at once.
             if self.persistent and self._can_drain():
-                self._wait(self._times.linger)
+                self.deadlines.wait(self._times.linger)
                 self.holds.release_all()
             else:
                 self._linger()
@@ -575,13 +528,13 @@ class S3Channel(HTTPChannel):
         self._state = _State.HEAD
         if self.writer.is_paused:
             # resumeProducing goes on, once the client has taken the answer.
-            self._deadline.clear()
+            self.deadlines.sending.clear()
         else:
             self._await_head()
 
     def _await_head(self) -> None:
         seconds = self._times.keep_alive
-        self._wait(min(DRAINED_KEEP_ALIVE, seconds) if self.site.is_draining else seconds)
+        self.deadlines.wait(min(DRAINED_KEEP_ALIVE, seconds) if self.site.is_draining else seconds)
         self.holds.release(Hold.PIPELINED)
         if self._unread and not self._is_reading:
             data, self._unread = self._unread, b""
@@ -616,7 +569,7 @@ class S3Channel(HTTPChannel):
         """
         self._state = _State.LINGERING
         self.persistent = False
-        self._wait(self._times.linger)
+        self.deadlines.wait(self._times.linger)
         self.holds.release_all()
         if self._client_ended:
             self._close()
@@ -632,12 +585,12 @@ class S3Channel(HTTPChannel):
         self._state = _State.CLOSED
         # What the socket has not taken yet is an answer's last block, and has the time of one.
         waits_for_client = self.writer.is_paused
-        self._wait(self._times.idle if waits_for_client else max(MIN_CLOSE_TIME, self._times.linger))
+        self.deadlines.wait(self._times.idle if waits_for_client else max(MIN_CLOSE_TIME, self._times.linger))
         self._detach()
         self.transport.loseConnection()
 
     def _detach(self) -> None:
-        self._write_deadline.clear()
+        self.deadlines.taking.clear()
         self.writer.detach()
 
     def _close(self) -> None:
@@ -663,7 +616,7 @@ class S3Channel(HTTPChannel):
         if self._state is not _State.HEAD or self._head_began:
             self.persistent = False
         elif serves:
-            self._wait(min(DRAINED_KEEP_ALIVE, self._times.keep_alive))
+            self.deadlines.wait(min(DRAINED_KEEP_ALIVE, self._times.keep_alive))
         else:
             self._shut_down()
 
@@ -676,10 +629,9 @@ class S3Channel(HTTPChannel):
         """
         Since when it serves nobody; None while it serves a request, sends an answer, or is too young to be closed.
         """
-        at = self._deadline.at
-        if self._request is not None or self._state is _State.CLOSED or at is None:
+        since = self.deadlines.waiting_since
+        if self._request is not None or self._state is _State.CLOSED or since is None:
             return None
-        since = at - self._wait_time
         if self._state is _State.HEAD and self._has_served and not self._head_began:
             return since
         return since if self.site.reactor.seconds() - since >= MIN_EVICTION_AGE else None
@@ -690,7 +642,7 @@ class S3Channel(HTTPChannel):
         """
         self._shut_down()
         # Nothing is owed to it, and under TLS its own end would be waited for.
-        self._wait(MIN_CLOSE_TIME)
+        self.deadlines.wait(MIN_CLOSE_TIME)
 
     def _took_too_long(self) -> None:
         request = self._request
@@ -729,9 +681,7 @@ class S3Channel(HTTPChannel):
         self._is_aborted = True
         self.stop_splice()
         self.holds.count_pause()
-        self._deadline.cancel()
-        self._write_deadline.cancel()
-        self._total.cancel()
+        self.deadlines.cancel()
         self._tell_answer_sent()
         if self.site.limit is not None:
             self.site.limit.lost(self)
@@ -747,16 +697,16 @@ class S3Channel(HTTPChannel):
     # What DirectWriter asks of its source: the client does not take our octets, or takes them again
 
     def pauseProducing(self) -> None:
-        self._write_deadline.set(self._times.idle)
+        self.deadlines.taking.set(self._times.idle)
         if self._requestProducer is not None:
             self._requestProducer.pauseProducing()
 
     def resumeProducing(self) -> None:
-        self._write_deadline.clear()
+        self.deadlines.taking.clear()
         self._tell_answer_sent()
         if self._requestProducer is not None:
             self._requestProducer.resumeProducing()
-        if self._state is _State.HEAD and self._deadline.at is None:
+        if self._state is _State.HEAD and self.deadlines.sending.at is None:
             self._await_head()
 
     def stopProducing(self) -> None:

@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IConsumer, IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from s3proxy.frontend.deadlines import ClientDeadlines
 from s3proxy.frontend.forwarded import Origin
 from s3proxy.frontend.hold import Hold, Holds
 from s3proxy.interfaces import IStreamedRequest, IStreamedResource
@@ -40,11 +41,12 @@ class RequestChannel(Protocol):
     @property
     def holds(self) -> Holds: ...
 
+    @property
+    def deadlines(self) -> ClientDeadlines: ...
+
     def send_continue(self) -> None: ...
 
     def body_wanted(self) -> None: ...
-
-    def start_head_deadline(self) -> Deadline: ...
 
     def stop_splice(self) -> None: ...
 
@@ -189,9 +191,9 @@ class StreamedRequest:
 
     def start_head_deadline(self) -> Deadline:
         """
-        Return a deadline for a part of the body which nobody has authenticated: see `S3Channel.start_head_deadline`.
+        Return a deadline for a part of the body which nobody has authenticated: see `ClientDeadlines`.
         """
-        return self.channel.start_head_deadline()
+        return self.channel.deadlines.start_head_deadline()
 
     def _body_delivered(self, error: S3Error | None) -> None:
         delivered, self._delivered = self._delivered, None
