@@ -22,40 +22,23 @@ from zope.interface import implementer
 from s3proxy.frontend.admission import MIN_EVICTION_AGE, BoundingSite
 from s3proxy.frontend.application import ClientRequest, ResourceSite, make_request
 from s3proxy.frontend.deadlines import ClientDeadlines
-from s3proxy.frontend.forwarded import UNKNOWN, Origin, believed_origin, why_not_believed
+from s3proxy.frontend.forwarded import UNKNOWN, Origin
 from s3proxy.frontend.hangup import HangupWatch
 from s3proxy.frontend.hold import Hold, HoldingSite, Holds
+from s3proxy.frontend.incoming_body import NO_BODY, ChunkedBody, IncomingBody, LengthBody
+from s3proxy.frontend.incoming_head import HeadReader, why_no_request
 from s3proxy.frontend.times import DRAINED_KEEP_ALIVE
 from s3proxy.s3.date import format_rfc1123
 from s3proxy.s3.error_xml import error_document
-from s3proxy.s3.errors import (
-    BadRequest,
-    IncompleteBody,
-    RequestHeaderSectionTooLarge,
-    RequestTimeout,
-    S3Error,
-    SlowDown,
-)
-from s3proxy.s3.framing import ChunkedFraming
-from s3proxy.s3.head import RequestHead, parse_request_head
+from s3proxy.s3.errors import BadRequest, RequestTimeout, S3Error, SlowDown
 from s3proxy.s3.identity_enum import IdentityEnum
-from s3proxy.s3.limits import KIB, MAX_HEAD_SIZE
-from s3proxy.s3.unreadable import why_unreadable
-from s3proxy.transport.splice import MIN_SPLICED_SIZE, Splice, begin_splice
-from s3proxy.transport.writer import FIRST_READ_SIZE, DirectWriter, stream_socket
-
-_HEAD_END = b"\r\n\r\n"
+from s3proxy.s3.limits import KIB
+from s3proxy.transport.writer import DirectWriter, stream_socket
 
 MAX_PIPELINED_SIZE = 64 * KIB
 """
 Bytes of later requests which are kept while one is being answered; above it the client's socket is not read.
 """
-
-MAX_DRAINED_SIZE = 64 * KIB
-"""
-Bytes of an unread body which are read and dropped to keep a connection; for more it is closed.
-"""
-
 
 MIN_CLOSE_TIME = 1.0
 """
@@ -113,6 +96,7 @@ class S3Channel(HTTPChannel):
         origin: Whom the present request comes from.
         is_tls: Whether the connection is TLS.
         deadlines: How long the client is waited for.
+        body: That of the present request, until its end.
         holds: The reasons for which the client's socket is not read now.
     """
 
@@ -133,9 +117,7 @@ class S3Channel(HTTPChannel):
         self.holds = Holds(self, self.site)
         self._unread = b""
         self._is_reading = False
-        self._lacks = 0
-        self._framing: ChunkedFraming | None = None
-        self._needs_continue = False
+        self.body: IncomingBody = NO_BODY
         self._client_ended = False
         self._lingered_size = 0
         self.deadlines = ClientDeadlines(
@@ -152,11 +134,11 @@ class S3Channel(HTTPChannel):
         self._has_served = False
         self._fd: int | None = None
         self.is_tls = ISSLTransport.providedBy(transport)
-        self._splice: Splice | None = None
         host = str(getattr(self.getPeer(), "host", UNKNOWN))
-        self.origin = self._own_origin = Origin(host, b"https" if self.is_tls else b"http")
+        self.origin = Origin(host, b"https" if self.is_tls else b"http")
         trust = self.site.trust
-        self._trust = trust if trust.forwarded != "none" and trust.peers.lists(self.peer) else None
+        is_believed = trust.forwarded != "none" and trust.peers.lists(self.peer)
+        self._heads = HeadReader(self.origin, trust if is_believed else None)
         self.writer = DirectWriter(transport, self)
         self.site.connection_made(self)
         found = stream_socket(transport)
@@ -165,7 +147,7 @@ class S3Channel(HTTPChannel):
             self.site.watch.add(self._fd, self._hung_up)
         limit = self.site.limit
         # A proxy of many clients has as many connections as it needs.
-        if limit is not None and not limit.admits(self, host if self._trust is None else None):
+        if limit is not None and not limit.admits(self, None if is_believed else host):
             self._refuse_connection(SlowDown())
 
     # Waiting
@@ -238,48 +220,27 @@ class S3Channel(HTTPChannel):
             self.holds.hold(Hold.PIPELINED)
 
     def _read_head(self, data: bytes) -> bytes:
-        # One empty line before a request is what old clients sent after a form (RFC 9112, section 2.2).
-        start = 2 if data[:2] == b"\r\n" else 0
-        end = data.find(_HEAD_END, start)
         try:
-            if end < 0 or end - start > MAX_HEAD_SIZE:
-                self._check_beginning(data, start)
-                return data
-            head = parse_request_head(data[start:end])
-            if self._trust is not None:
-                self.origin = believed_origin(head, self._trust, self._own_origin)
+            found = self._heads.read(data)
         except S3Error as error:
-            self._refuse_connection(error, partial(self._why_no_request, data[start : end if end >= 0 else None]))
+            self._refuse_connection(error, partial(why_no_request, data))
             return b""
+        if found is None:
+            if not self._head_began:
+                self._head_began = True
+                self.deadlines.wait(self._times.head)
+            return data
+        head, rest = found
         self._head_began = False
-        self._begin(head)
-        return data[end + 4 :]
-
-    def _why_no_request(self, head: bytes) -> str:
-        # What a listed proxy says is looked at once the head itself is read.
-        try:
-            return why_not_believed(parse_request_head(head[:MAX_HEAD_SIZE]))
-        except S3Error:
-            return why_unreadable(head)
-
-    def _check_beginning(self, data: bytes, start: int) -> None:
-        if len(data) - start > MAX_HEAD_SIZE:
-            raise RequestHeaderSectionTooLarge(MAX_HEAD_SIZE)
-        # A TLS hello on a plain port never has an end of a head.
-        if len(data) > start and not data[start : start + 1].isalpha() and data != b"\r":
-            raise BadRequest
-        if not self._head_began:
-            self._head_began = True
-            self.deadlines.wait(self._times.head)
-
-    def _begin(self, head: RequestHead) -> None:
+        self.origin = self._heads.origin
         self.deadlines.begin_request()
         self.persistent = head.keeps_alive and not self.site.is_draining
-        self._lacks = head.content_length or 0
-        self._framing = ChunkedFraming() if head.is_chunked else None
-        self._needs_continue = head.expects_continue and head.has_body
         self._state = _State.BODY if head.has_body else _State.ANSWERING
         self._request = request = make_request(self, self.site, head)
+        if head.is_chunked:
+            self.body = ChunkedBody(request, head)
+        elif head.has_body:
+            self.body = LengthBody(request, head, self.transport, self._body_moved)
         self.requests.append(request)
         request.begin()
         if self._request is request and self._state is _State.BODY:
@@ -287,84 +248,40 @@ class S3Channel(HTTPChannel):
                 self.holds.hold(Hold.UNJUDGED)
             elif not self.holds.reasons:
                 self.deadlines.await_body(0)
+        return rest
 
     def _read_body(self, data: bytes) -> bytes:
-        self._needs_continue = False
-        if self._framing is not None:
-            return self._read_chunked_body(self._framing, data)
-        lacks = self._lacks
-        size = len(data)
-        if size < lacks:
-            self._lacks = lacks - size
-            self._deliver(data)
-            if self._state is _State.BODY and not self.holds.reasons:
-                self.deadlines.await_body(size)
-                if lacks >= MIN_SPLICED_SIZE and self._splice is None:
-                    self._try_to_splice()
-            return b""
-        self._lacks = 0
-        self._deliver(data if size == lacks else data[:lacks])
-        self._body_ended()
-        return b"" if size == lacks else data[lacks:]
-
-    def _try_to_splice(self) -> None:
-        """
-        Have the rest of a body never come here, where nobody looks at it: all but its end, which is withheld.
-        """
-        target = self._request.splice_target if self._request is not None else None
-        if target is not None:
-            size = self._lacks - FIRST_READ_SIZE
-            self._splice = begin_splice(self.transport, target, size, self._body_moved, self._body_spliced)
+        body = self.body
+        rest = body.receive(data)
+        if self._state is not _State.BODY:
+            # It was answered, or the connection ended, while it was delivered.
+            return rest
+        if body.is_complete:
+            self._body_ended()
+        elif body.fault is not None:
+            self._body_failed(body.fault)
+        elif not self.holds.reasons:
+            self.deadlines.await_body(len(data))
+            if body.may_be_spliced:
+                body.splice()
+        return rest
 
     def _body_moved(self, size: int) -> None:
-        assert self._request is not None
-        self._lacks -= size
         if not self.holds.reasons:
             self.deadlines.await_body(size)
-        self._request.bodyMoved(size)
-
-    def _body_spliced(self) -> None:
-        self._splice = None
-
-    def stop_splice(self) -> None:
-        """
-        See each octet again.
-        """
-        splice, self._splice = self._splice, None
-        if splice is not None:
-            splice.stop()
-
-    def _read_chunked_body(self, framing: ChunkedFraming, data: bytes) -> bytes:
-        pieces = framing.feed(data)
-        if pieces:
-            self._deliver(bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces))
-        if framing.fault is not None:
-            if self._state is _State.BODY:
-                self._body_failed(framing.fault)
-            return b""
-        if not framing.is_complete:
-            if self._state is _State.BODY and not self.holds.reasons:
-                self.deadlines.await_body(len(data))
-            return b""
-        self._framing = None
-        self._body_ended()
-        return framing.remainder
-
-    def _deliver(self, data: bytes) -> None:
-        if self._request is not None:
-            self._request.bodyReceived(data)
 
     def _body_ended(self) -> None:
-        if self._state is not _State.BODY:
-            return
         self.deadlines.sending.clear()
-        if self._request is None:
+        request = self._request
+        if request is None:
+            self.body = NO_BODY
             self._next_request()
             return
         self._state = _State.ANSWERING
-        self.holds.release(Hold.BACKEND)
-        self.holds.release(Hold.BUDGET)
-        self._request.bodyEnded()
+        if self.holds.reasons:
+            self.holds.release(Hold.BACKEND)
+            self.holds.release(Hold.BUDGET)
+        request.bodyEnded()
 
     def _body_failed(self, error: S3Error) -> None:
         """
@@ -402,15 +319,17 @@ class S3Channel(HTTPChannel):
             if self._state is _State.BODY:
                 self.deadlines.await_body(0)
             self.transport.resumeProducing()
-            if self._splice is not None:
-                self._splice.push()
+            if self.body.may_be_spliced:
+                self.body.resume()
 
     def body_wanted(self) -> None:
         """
         Let a body come whose head was judged: 100 Continue where the client waits for it.
         """
-        self.send_continue()
-        self.holds.release(Hold.UNJUDGED)
+        if self.body.needs_continue:
+            self.send_continue()
+        if self.holds.reasons:
+            self.holds.release(Hold.UNJUDGED)
 
     def _hung_up(self, is_reset: bool) -> None:
         if not self.holds.reasons:
@@ -428,10 +347,10 @@ class S3Channel(HTTPChannel):
 
         Nobody knows it of a chunked body or under TLS; then it is 0, and reading on finds the end.
         """
-        if self._state is not _State.BODY or self._framing is not None or self._fd is None or self.is_tls:
+        if self._state is not _State.BODY or self._fd is None or self.is_tls:
             return 0
         queued: int = struct.unpack("i", fcntl.ioctl(self._fd, termios.FIONREAD, bytes(4)))[0]
-        return max(0, self._lacks - queued)
+        return max(0, self.body.left - queued)
 
     def _cut_short(self) -> None:
         missing = self._missing_size()
@@ -440,7 +359,7 @@ class S3Channel(HTTPChannel):
         request = self._request
         if request is not None and request.is_being_delivered:
             # As if it were being read: a client that only half-closed reads its verdict.
-            self._body_failed(self._short_body(missing))
+            self._body_failed(self.body.incomplete(missing))
         else:
             self.transport.abortConnection()
 
@@ -450,8 +369,8 @@ class S3Channel(HTTPChannel):
         """
         Let a client which waits for it send its body.
         """
-        if self._needs_continue:
-            self._needs_continue = False
+        if self.body.needs_continue:
+            self.body.needs_continue = False
             self.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def answer_begins(self) -> bool:
@@ -461,7 +380,8 @@ class S3Channel(HTTPChannel):
         Returns:
             Whether the connection may serve another request; the head must say so where it may not.
         """
-        self.holds.release(Hold.UNJUDGED)
+        if self.holds.reasons:
+            self.holds.release(Hold.UNJUDGED)
         if self.site.is_draining or self._client_ended:
             self.persistent = False
         if self._state is _State.BODY and not self._can_drain():
@@ -482,13 +402,7 @@ class S3Channel(HTTPChannel):
             self._answer_sent.pop()()
 
     def _can_drain(self) -> bool:
-        # A client told to continue by nobody may send its body or may not: the next octets could be either.
-        return (
-            self._framing is None
-            and self._lacks <= MAX_DRAINED_SIZE
-            and not self._needs_continue
-            and self._times.linger > 0
-        )
+        return self.body.can_be_drained and self._times.linger > 0
 
     def requestDone(self, request: Any) -> None:
         """
@@ -500,17 +414,19 @@ class S3Channel(HTTPChannel):
         self.deadlines.total.clear()
         if self._state is _State.CLOSED:
             return
-        if self._state is _State.BODY and self._lacks == 0 and self._framing is None:
+        if self._state is _State.BODY and self.body.is_complete:
             # The verdict came inside the body's last octets.
             self._state = _State.ANSWERING
         if self._state is _State.BODY:
             # The state and its deadline first: a release may bring the body's rest at once.
             if self.persistent and self._can_drain():
+                self.body.drain()
                 self.deadlines.wait(self._times.linger)
                 self.holds.release_all()
             else:
                 self._linger()
             return
+        self.body = NO_BODY
         if self.holds.reasons:
             for reason in tuple(self.holds.reasons - {Hold.PIPELINED}):
                 self.holds.release(reason)
@@ -535,7 +451,8 @@ class S3Channel(HTTPChannel):
     def _await_head(self) -> None:
         seconds = self._times.keep_alive
         self.deadlines.wait(min(DRAINED_KEEP_ALIVE, seconds) if self.site.is_draining else seconds)
-        self.holds.release(Hold.PIPELINED)
+        if self.holds.reasons:
+            self.holds.release(Hold.PIPELINED)
         if self._unread and not self._is_reading:
             data, self._unread = self._unread, b""
             self._read(data)
@@ -568,6 +485,7 @@ class S3Channel(HTTPChannel):
         Half-close and drop what still comes, within bounds: closing at once would take the answer from the client.
         """
         self._state = _State.LINGERING
+        self.body = NO_BODY
         self.persistent = False
         self.deadlines.wait(self._times.linger)
         self.holds.release_all()
@@ -664,14 +582,10 @@ class S3Channel(HTTPChannel):
         self._client_ended = True
         self.persistent = False
         if self._state is _State.BODY:
-            self._body_failed(IncompleteBody() if self._framing else self._short_body(self._lacks))
+            self._body_failed(self.body.incomplete(self.body.left))
         elif self._state is not _State.ANSWERING:
             # Before a request, or after an answer which it has now read.
             self._close()
-
-    def _short_body(self, missing: int) -> IncompleteBody:
-        length = self._request.head.content_length if self._request is not None else None
-        return IncompleteBody.of_length(length or 0, (length or 0) - missing)
 
     def writeConnectionLost(self) -> None:
         pass
@@ -679,7 +593,8 @@ class S3Channel(HTTPChannel):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._state = _State.CLOSED
         self._is_aborted = True
-        self.stop_splice()
+        self.body.stop()
+        self.body = NO_BODY
         self.holds.count_pause()
         self.deadlines.cancel()
         self._tell_answer_sent()

@@ -15,6 +15,7 @@ from zope.interface import implementer
 from s3proxy.frontend.deadlines import ClientDeadlines
 from s3proxy.frontend.forwarded import Origin
 from s3proxy.frontend.hold import Hold, Holds
+from s3proxy.frontend.incoming_body import IncomingBody
 from s3proxy.interfaces import IStreamedRequest, IStreamedResource
 from s3proxy.s3.errors import S3Error
 from s3proxy.s3.head import RequestHead
@@ -44,11 +45,12 @@ class RequestChannel(Protocol):
     @property
     def deadlines(self) -> ClientDeadlines: ...
 
+    @property
+    def body(self) -> IncomingBody: ...
+
     def send_continue(self) -> None: ...
 
     def body_wanted(self) -> None: ...
-
-    def stop_splice(self) -> None: ...
 
     def answer_begins(self) -> bool: ...
 
@@ -217,7 +219,7 @@ class StreamedRequest:
         self._delivered = None
         self._early = []
         self.is_unjudged = False
-        self.channel.stop_splice()
+        self.channel.body.stop()
         self._detach_consumer()
 
     def pauseProducing(self) -> None:

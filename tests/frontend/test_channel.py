@@ -19,8 +19,9 @@ from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
 from s3proxy.frontend.admission import MIN_EVICTION_AGE
-from s3proxy.frontend.channel import MAX_DRAINED_SIZE, MAX_PIPELINED_SIZE, MIN_CLOSE_TIME, S3Channel
+from s3proxy.frontend.channel import MAX_PIPELINED_SIZE, MIN_CLOSE_TIME, S3Channel
 from s3proxy.frontend.hold import Hold
+from s3proxy.frontend.incoming_body import MAX_DRAINED_SIZE
 from s3proxy.frontend.site import S3Site
 from s3proxy.frontend.times import ClientTimes
 from s3proxy.interfaces import IStreamedResource
