@@ -4,9 +4,6 @@ HTTP/1.1 of one client's connection: heads, bodies, holds, times, and an end whi
 
 from __future__ import annotations
 
-import fcntl
-import struct
-import termios
 from collections.abc import Callable
 from datetime import datetime
 from enum import auto
@@ -23,7 +20,7 @@ from s3proxy.frontend.admission import MIN_EVICTION_AGE, BoundingSite
 from s3proxy.frontend.application import ClientRequest, ResourceSite, make_request
 from s3proxy.frontend.deadlines import ClientDeadlines
 from s3proxy.frontend.forwarded import UNKNOWN, Origin
-from s3proxy.frontend.hangup import HangupWatch
+from s3proxy.frontend.hangup import Hangup, HangupWatch
 from s3proxy.frontend.hold import Hold, HoldingSite, Holds
 from s3proxy.frontend.incoming_body import NO_BODY, ChunkedBody, IncomingBody, LengthBody
 from s3proxy.frontend.incoming_head import HeadReader, why_no_request
@@ -132,7 +129,6 @@ class S3Channel(HTTPChannel):
         self._is_aborted = False
         self._head_began = False
         self._has_served = False
-        self._fd: int | None = None
         self.is_tls = ISSLTransport.providedBy(transport)
         host = str(getattr(self.getPeer(), "host", UNKNOWN))
         self.origin = Origin(host, b"https" if self.is_tls else b"http")
@@ -142,9 +138,7 @@ class S3Channel(HTTPChannel):
         self.writer = DirectWriter(transport, self)
         self.site.connection_made(self)
         found = stream_socket(transport)
-        if found is not None:
-            self._fd = found.fileno()
-            self.site.watch.add(self._fd, self._hung_up)
+        self._hangup = None if found is None else Hangup(self, found.fileno(), self.site.watch, self.site.reactor)
         limit = self.site.limit
         # A proxy of many clients has as many connections as it needs.
         if limit is not None and not limit.admits(self, None if is_believed else host):
@@ -331,31 +325,17 @@ class S3Channel(HTTPChannel):
         if self.holds.reasons:
             self.holds.release(Hold.UNJUDGED)
 
-    def _hung_up(self, is_reset: bool) -> None:
-        if not self.holds.reasons:
-            # It is being read: the transport finds out, in order.
-            return
-        if is_reset:
-            self.transport.abortConnection()
-        elif self._missing_size():
-            # Not at once: a hold may begin in the middle of a write.
-            self.site.reactor.callLater(0, self._cut_short)
-
-    def _missing_size(self) -> int:
+    @property
+    def owed_size(self) -> int:
         """
-        After FIN, count the bytes of a body that will never come: those which are not even in the kernel's queue.
-
-        Nobody knows it of a chunked body or under TLS; then it is 0, and reading on finds the end.
+        Bytes of the present body that must still come; 0 if that is not known.
         """
-        if self._state is not _State.BODY or self._fd is None or self.is_tls:
-            return 0
-        queued: int = struct.unpack("i", fcntl.ioctl(self._fd, termios.FIONREAD, bytes(4)))[0]
-        return max(0, self.body.left - queued)
+        return self.body.left if self._state is _State.BODY else 0
 
-    def _cut_short(self) -> None:
-        missing = self._missing_size()
-        if not self.holds.reasons or not missing:
-            return
+    def body_cut_short(self, missing: int) -> None:
+        """
+        Take note that so many bytes of the present body will never come.
+        """
         request = self._request
         if request is not None and request.is_being_delivered:
             # As if it were being read: a client that only half-closed reads its verdict.
@@ -601,8 +581,8 @@ class S3Channel(HTTPChannel):
         if self.site.limit is not None:
             self.site.limit.lost(self)
         self.writer.detach()
-        if self._fd is not None:
-            self.site.watch.remove(self._fd)
+        if self._hangup is not None:
+            self._hangup.forget()
         request, self._request = self._request, None
         if request is not None:
             request.connectionLost(reason)
