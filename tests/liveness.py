@@ -47,6 +47,37 @@ def is_armed(deadline: Any) -> bool:
     return deadline is not None and deadline.at is not None
 
 
+def is_bounded(channel: S3Channel) -> bool:
+    """
+    Whether something ends the present state of a channel, whatever the client does or leaves undone.
+
+    What counts, by state:
+
+    - HEAD: the deadline is set. While a former answer waits for the client's socket no head is read, and the
+      deadline of writing is set instead.
+    - BODY with a request: the deadline is set; or a hold stands, whose owner is the request's exchange; or the
+      request takes no more of its body because its answer has begun, and its exchange owns the wait.
+    - BODY whose request was answered: the deadline is set.
+    - ANSWERING: there is a request. Its exchange, or the application, owns the wait.
+    - LINGERING, CLOSED: the deadline is set, or the connection was reset or is lost.
+
+    In every state a paused writer needs the deadline of writing too, until the writer is detached to close.
+    """
+    if channel.is_aborted:
+        return True
+    state, is_timed = channel._state.name, is_armed(channel.deadlines.sending)
+    if state in {"LINGERING", "CLOSED"}:
+        return is_timed
+    if channel.writer.is_paused and not is_armed(channel.deadlines.taking):
+        return False
+    request = channel._request
+    if state == "HEAD":
+        return is_timed or channel.writer.is_paused
+    if state == "BODY":
+        return is_timed or (request is not None and (bool(channel.holds.reasons) or not request.takes_body))
+    return request is not None
+
+
 class Ledger:
     """
     All that lives, and what of it is bounded by nothing.
@@ -108,7 +139,7 @@ class Ledger:
         """
         Whether a channel has its deadline, or waits for somebody who has one.
         """
-        if channel._is_aborted or is_armed(channel.deadlines.sending) or is_armed(channel.deadlines.total):
+        if channel.is_aborted or is_armed(channel.deadlines.sending) or is_armed(channel.deadlines.total):
             return True
         if channel.writer.is_paused:
             # It does not take what it was sent; what else it may owe comes after that.

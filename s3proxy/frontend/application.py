@@ -112,7 +112,7 @@ class ApplicationRequest(Request):
         Let the client send the body: nothing is judged before it.
         """
         self.gotLength(self.head.content_length)
-        self.channel.send_continue()
+        self.channel.body_wanted()
         if not self.head.has_body:
             self.bodyEnded()
 

@@ -11,10 +11,11 @@ socket to the backend's, all but the last ones, which are read: their consumer w
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
+from s3proxy.frontend.deadlines import ClientDeadlines
+from s3proxy.frontend.hold import Holds
 from s3proxy.s3.errors import IncompleteBody, S3Error
 from s3proxy.s3.framing import ChunkedFraming
 from s3proxy.s3.head import RequestHead
@@ -117,16 +118,20 @@ class LengthBody(IncomingBody):
 
     Args:
         transport: Read from.
-        moved: Told how many bytes went the shortcut, before the request is.
+        deadlines: How long the client is waited for.
+        holds: The reasons for which it is not read.
     """
 
-    def __init__(self, request: BodyReceiver, head: RequestHead, transport: Any, moved: Callable[[int], None]) -> None:
+    def __init__(
+        self, request: BodyReceiver, head: RequestHead, transport: Any, deadlines: ClientDeadlines, holds: Holds
+    ) -> None:
         self.left = self._length = head.content_length or 0
         self.needs_continue = head.expects_continue
         self.may_be_spliced = self.left >= MIN_SPLICED_SIZE
         self._request: BodyReceiver | None = request
         self._transport = transport
-        self._moved = moved
+        self._deadlines = deadlines
+        self._holds = holds
         self._splice: Splice | None = None
 
     def receive(self, data: bytes) -> bytes:
@@ -166,7 +171,8 @@ class LengthBody(IncomingBody):
 
     def _spliced(self, request: BodyReceiver, size: int) -> None:
         self.left -= size
-        self._moved(size)
+        if not self._holds.reasons:
+            self._deadlines.await_body(size)
         request.bodyMoved(size)
 
     def _splice_ended(self) -> None:
