@@ -47,6 +47,37 @@ def is_armed(deadline: Any) -> bool:
     return deadline is not None and deadline.at is not None
 
 
+def is_bounded(channel: S3Channel) -> bool:
+    """
+    Whether something ends the present state of a channel, whatever the client does or leaves undone.
+
+    What counts, by state:
+
+    - HEAD: the deadline is set. While a former answer waits for the client's socket no head is read, and the
+      deadline of writing is set instead.
+    - BODY with a request: the deadline is set; or a hold stands, whose owner is the request's exchange; or the
+      request takes no more of its body because its answer has begun, and its exchange owns the wait.
+    - BODY whose request was answered: the deadline is set.
+    - ANSWERING: there is a request. Its exchange, or the application, owns the wait.
+    - LINGERING, CLOSED: the deadline is set, or the connection was reset or is lost.
+
+    In every state a paused writer needs the deadline of writing too, until the writer is detached to close.
+    """
+    if channel.is_aborted:
+        return True
+    state, is_timed = channel._state.name, is_armed(channel.deadlines.sending)
+    if state in {"LINGERING", "CLOSED"}:
+        return is_timed
+    if channel.writer.is_paused and not is_armed(channel.deadlines.taking):
+        return False
+    request = channel._request
+    if state == "HEAD":
+        return is_timed or channel.writer.is_paused
+    if state == "BODY":
+        return is_timed or (request is not None and (bool(channel.holds.reasons) or not request.takes_body))
+    return request is not None
+
+
 class Ledger:
     """
     All that lives, and what of it is bounded by nothing.
@@ -88,7 +119,7 @@ class Ledger:
     def _unbounded(self) -> Iterator[tuple[object, str]]:
         for channel in tuple(self.channels):
             if channel in channel.site.channels and not self.is_channel_bounded(channel):
-                holds = ", ".join(sorted(hold.name for hold in channel.holds)) or "nothing"
+                holds = ", ".join(sorted(hold.name for hold in channel.holds.reasons)) or "nothing"
                 state, exchange = channel._state.name, self._exchange_of(channel)
                 yield channel, f"a client's channel in {state}, held for {holds}, its exchange {_named(exchange)}"
         for exchange in tuple(self.exchanges):
@@ -108,18 +139,18 @@ class Ledger:
         """
         Whether a channel has its deadline, or waits for somebody who has one.
         """
-        if channel._is_aborted or is_armed(channel._deadline) or is_armed(channel._total):
+        if channel.is_aborted or is_armed(channel.deadlines.sending) or is_armed(channel.deadlines.total):
             return True
         if channel.writer.is_paused:
             # It does not take what it was sent; what else it may owe comes after that.
-            return is_armed(channel._write_deadline)
+            return is_armed(channel.deadlines.taking)
         request = channel._request
         if isinstance(request, ApplicationRequest):
             # An application's, which takes its time.
             return True
         exchange = self._exchange_of(channel)
-        if channel.holds:
-            return all(self._is_hold_bounded(hold, exchange) for hold in channel.holds)
+        if channel.holds.reasons:
+            return all(self._is_hold_bounded(hold, exchange) for hold in channel.holds.reasons)
         # Nobody waits for the client: then somebody must be there for whom it waits.
         return channel._state.name == "ANSWERING" and exchange is not None and self.is_exchange_bounded(exchange)
 
@@ -239,7 +270,9 @@ def _is_at_disk(exchange: Exchange) -> bool:
 
 def _is_client_awaited(exchange: Exchange) -> bool:
     channel = exchange._request.channel
-    return (not channel.holds and is_armed(channel._deadline)) or (Hold.BUDGET in channel.holds and _is_paced(exchange))
+    return (not channel.holds.reasons and is_armed(channel.deadlines.sending)) or (
+        Hold.BUDGET in channel.holds.reasons and _is_paced(exchange)
+    )
 
 
 def _is_client_slow(exchange: Exchange) -> bool:
@@ -248,7 +281,7 @@ def _is_client_slow(exchange: Exchange) -> bool:
         return False
     if relay._is_held:
         return _is_paced(exchange)
-    return is_armed(exchange._request.channel._write_deadline)
+    return is_armed(exchange._request.channel.deadlines.taking)
 
 
 def _is_paced(exchange: Exchange) -> bool:

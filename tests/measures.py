@@ -17,10 +17,10 @@ Files that do little but declare.
 """
 
 MOST = {
-    "lines of a file": 845,
-    "lines of a class": 740,
+    "lines of a file": 835,
+    "lines of a class": 605,
     "lines of a function": 64,
-    "asserts on optional state": 30,
+    "asserts on optional state": 29,
     "__getattr__": 0,
 }
 """

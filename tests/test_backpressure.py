@@ -92,7 +92,7 @@ async def test_a_stopped_backend_stops_the_client(
     taken = client.sent
     assert STOP_AFTER < taken <= connection.received_size + KERNEL + BLOCKS
     assert taken < len(request.body) / 2
-    assert channel.holds == {Hold.BACKEND}
+    assert channel.holds.reasons == {Hold.BACKEND}
     raw = channel.transport if not tls else channel.transport.transport
     assert raw not in reactor.getReaders()
     assert not backend.requests
@@ -104,7 +104,7 @@ async def test_a_stopped_backend_stops_the_client(
 
     assert client.status == 200
     assert backend.requests[0].sha256 == hashlib.sha256(BODY).hexdigest()
-    assert not channel.holds
+    assert not channel.holds.reasons
     client.close()
     await harness.close()
 

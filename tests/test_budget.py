@@ -45,6 +45,7 @@ from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection, Rece
 from s3proxy.testing.faulty_client import FaultyClient
 from s3proxy.transport.pace import Pace, Rate, Slots
 from tests.harness import Harness, data_set_credentials, over_tls, turns, until
+from tests.liveness import is_bounded
 from tests.signer import HASH, SIGNED_CHUNKS, UNSIGNED, SignedRequest, Signer
 from tests.test_wire_cases import element
 
@@ -674,10 +675,10 @@ async def test_one_key_does_not_take_the_memory_of_others(is_tls: bool) -> None:
     for _ in range(8):
         head, _ = Signer().head("POST", "/test-bucket/k?uploadId=x", payload=UNSIGNED, unsigned=length)
         greedy.append(await asked(harness, SignedRequest(head, part)))
-    await until(lambda: any(Hold.MEMORY in channel.holds for channel in harness.site.channels))
+    await until(lambda: any(Hold.MEMORY in channel.holds.reasons for channel in harness.site.channels))
     await turns(100)
     used = harness.proxy.context.budgets.used["memory"]
-    bounded = all(channel.is_bounded for channel in harness.site.channels)
+    bounded = all(is_bounded(channel) for channel in harness.site.channels)
     other = await outcome(await asked(harness, Signer("OTHER").put("/test-bucket/b", b"y" * 600, HASH)))
     clock.advance(5.0)
     await turns(100)
@@ -864,7 +865,7 @@ async def test_refused_connections_keep_nobody_out(is_tls: bool) -> None:
     sockets = [socket.create_connection(("127.0.0.1", port)) for _ in range(8)]
     await until(lambda: limit.refused_count == 6)
     counts = len(limit._connections), len(limit._refused)
-    bounded = all(channel.is_bounded for channel in harness.site.channels)
+    bounded = all(is_bounded(channel) for channel in harness.site.channels)
     endpoint: Any = TCP4ClientEndpoint(reactor, "127.0.0.1", port, bindAddress=("127.0.0.2", 0))
     client = await harness.connect(over_tls(endpoint) if is_tls else endpoint)
     client.send(Signer().head("GET", "/test-bucket/k")[0])
@@ -1070,7 +1071,7 @@ async def test_the_proxys_own_hold_is_not_the_clients_slowness() -> None:
     body = BODY
     client = await asked(harness, Signer().put("/test-bucket/k", body, UNSIGNED))
     await until(lambda: backend.connections and backend.connections[0].received_size >= 50_000)
-    await until(lambda: any(Hold.BACKEND in channel.holds for channel in harness.site.channels))
+    await until(lambda: any(Hold.BACKEND in channel.holds.reasons for channel in harness.site.channels))
     for _ in range(60):
         harness.clock.advance(60)
         await turns(2)
@@ -1228,7 +1229,7 @@ async def test_what_is_no_request_holds_no_place() -> None:
         opened.sendall(b"\x16\x03\x01\x00")
         await until(lambda: harness.refused)
         counts = len(limit._connections), len(limit._refused)
-        bounded = all(channel.is_bounded for channel in harness.site.channels)
+        bounded = all(is_bounded(channel) for channel in harness.site.channels)
     await harness.close()
 
     assert counts == (0, 1)

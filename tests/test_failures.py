@@ -584,7 +584,7 @@ async def test_a_client_which_resets_takes_its_upload_along(held: bool) -> None:
         client.pump()
         await turns()
     (channel,) = harness.site.channels
-    assert bool(channel.holds) == held
+    assert bool(channel.holds.reasons) == held
 
     client.close(reset=True)
     await until(lambda: harness.proxy.running_count == 0)

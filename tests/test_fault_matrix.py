@@ -150,7 +150,11 @@ class Stage:
         Whether octets are on their way to somebody who reads: windows open at the kernel's pace, not at the clock's.
         """
         channels = self.harness.site.channels
-        if client.lost is None and not any(channel.holds for channel in channels) and unsent_size(client.transport):
+        if (
+            client.lost is None
+            and not any(channel.holds.reasons for channel in channels)
+            and unsent_size(client.transport)
+        ):
             return True
         return any(
             connection.transport is not None and unsent_size(connection.transport)

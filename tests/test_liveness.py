@@ -730,7 +730,7 @@ async def test_what_nothing_bounds_is_found(liveness: Ledger) -> None:
     await turns(20)
     assert liveness.faults == []
     for channel in stage.harness.site.channels:
-        channel._deadline.clear()
+        channel.deadlines.sending.clear()
     await turns(20)
     of_client, liveness.faults[:] = list(liveness.faults), []
     idle.reset()

@@ -272,7 +272,7 @@ async def test_no_octet_of_a_file_is_kept_before_its_policy_is_believed() -> Non
     request = upload(bytes(8 << 20))
     client = await harness.connect()
     client.send(request.head + request.body)
-    await until(lambda: any(channel.holds for channel in harness.site.channels))
+    await until(lambda: any(channel.holds.reasons for channel in harness.site.channels))
     await turns(200)
     (running,) = harness.proxy._running
     assert running._request.received_size < 300 * KIB

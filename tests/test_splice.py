@@ -206,7 +206,7 @@ async def test_a_stalled_backend_stops_the_client_and_gets_all(spliced: list[spl
     client = await harness.connect()
     put = upload()
     client.send(put.head + put.body)
-    await until(lambda: any(channel.holds for channel in harness.site.channels) and backend.pause_after is None)
+    await until(lambda: any(channel.holds.reasons for channel in harness.site.channels) and backend.pause_after is None)
     await turns(50)
     backend.behave()
 
@@ -340,7 +340,7 @@ async def test_a_backend_which_reads_no_more_is_given_up(spliced: list[splice.Sp
     client = await harness.connect()
     put = upload()
     client.send(put.head + put.body)
-    await until(lambda: spliced and any(channel.holds for channel in harness.site.channels))
+    await until(lambda: spliced and any(channel.holds.reasons for channel in harness.site.channels))
     await turns(100)
     for _ in range(20):
         clock.advance(31)

@@ -202,7 +202,7 @@ async def test_a_held_client_which_ends_too_early_is_noticed() -> None:
     client.put(request.head + request.body[:700_000])
     await client.settle()
     (channel,) = harness.site.channels
-    held = bool(channel.holds)
+    held = bool(channel.holds.reasons)
     client.socket.shutdown(1)
     await until(lambda: client.pump() or client.status or client.end)
     backend.connections[0].resume()
@@ -470,7 +470,7 @@ async def test_a_client_which_was_held_keeps_its_times() -> None:
         client.pump()
         await turns()
     (channel,) = harness.site.channels
-    held = bool(channel.holds)
+    held = bool(channel.holds.reasons)
     backend.connections[0].resume()
     await until(lambda: client.pump() or waiting)
     clock.advance(5_000)

@@ -70,7 +70,10 @@ def _measure_clients(metrics: Metrics, service: Measured) -> None:
         "s3proxy_held_clients",
         "Client connections that are paused, by reason.",
         lambda: [
-            ((hold.name.lower(),), sum(hold in channel.holds for site in service.sites for channel in site.channels))
+            (
+                (hold.name.lower(),),
+                sum(hold in channel.holds.reasons for site in service.sites for channel in site.channels),
+            )
             for hold in Hold
         ],
         ("reason",),

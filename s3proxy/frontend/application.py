@@ -9,11 +9,11 @@ from typing import Any, Protocol
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
+from s3proxy.frontend.incoming_body import BodyReceiver
 from s3proxy.frontend.request import RequestChannel, StreamedRequest
 from s3proxy.interfaces import IStreamedResource
 from s3proxy.s3.errors import S3Error
 from s3proxy.s3.head import RequestHead
-from s3proxy.transport.writer import DirectWriter
 
 
 class ResourceSite(Protocol):
@@ -33,7 +33,7 @@ class ResourceSite(Protocol):
         """
 
 
-class ClientRequest(Protocol):
+class ClientRequest(BodyReceiver, Protocol):
     """
     What a channel tells its request: a `s3proxy.frontend.request.StreamedRequest`, or an `ApplicationRequest`.
 
@@ -56,17 +56,7 @@ class ClientRequest(Protocol):
         Whether somebody takes the body now, and is told if its rest does not come.
         """
 
-    @property
-    def splice_target(self) -> DirectWriter | None:
-        """
-        Where the body's octets may go without being received; None where somebody must see them.
-        """
-
     def begin(self) -> None: ...
-
-    def bodyReceived(self, data: bytes) -> None: ...
-
-    def bodyMoved(self, size: int) -> None: ...
 
     def bodyEnded(self) -> None: ...
 
@@ -122,7 +112,7 @@ class ApplicationRequest(Request):
         Let the client send the body: nothing is judged before it.
         """
         self.gotLength(self.head.content_length)
-        self.channel.send_continue()
+        self.channel.body_wanted()
         if not self.head.has_body:
             self.bodyEnded()
 

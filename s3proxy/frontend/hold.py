@@ -1,10 +1,15 @@
 """
-Why a client is not read.
+The reasons for which a client is not read.
+
+A client is read while there is no reason against it. The first reason stops the reading, the last one that is taken
+back lets it go on; those between change nothing. Each reason has an owner, who takes it back and has a time for that.
+The time for which the backend is the reason is counted.
 """
 
 from __future__ import annotations
 
 from enum import auto
+from typing import Any, Protocol
 
 from s3proxy.s3.identity_enum import IdentityEnum
 
@@ -24,3 +29,94 @@ class Hold(IdentityEnum):
     "the memory for bodies is in use"
     PIPELINED = auto()
     "it sent more requests than we keep"
+
+
+class HoldingSite(Protocol):
+    """
+    Where paused time is summed: an `s3proxy.frontend.site.S3Site`, which says what each of these is.
+    """
+
+    reactor: Any
+    ended_paused_seconds: float
+
+
+class HeldChannel(Protocol):
+    """
+    What is read or not: an `s3proxy.frontend.channel.S3Channel`.
+    """
+
+    def stop_reading(self) -> None:
+        """
+        Read the client's socket no more. Called before the first reason is noted.
+        """
+
+    def read_on(self) -> None:
+        """
+        Read the client's socket again: the last reason was taken back.
+        """
+
+
+class Holds:
+    """
+    The reasons for which one client is not read now.
+
+    Args:
+        channel: Told when its reading stops, and when it goes on.
+        site: Has the sum of the paused time of all its clients.
+
+    Attributes:
+        reasons: Those of now. Only to be looked at.
+    """
+
+    __slots__ = ("_channel", "_paused_at", "_site", "reasons")
+
+    def __init__(self, channel: HeldChannel, site: HoldingSite) -> None:
+        self.reasons: set[Hold] = set()
+        self._channel = channel
+        self._site = site
+        self._paused_at: float | None = None
+
+    def hold(self, reason: Hold) -> None:
+        """
+        Have the client's socket not read while there is this reason.
+        """
+        if reason in self.reasons:
+            return
+        if not self.reasons:
+            self._channel.stop_reading()
+        if reason is Hold.BACKEND:
+            self._paused_at = self._site.reactor.seconds()
+        self.reasons.add(reason)
+
+    def release(self, reason: Hold) -> None:
+        """
+        Take back one reason not to read; have it read on when none is left.
+        """
+        if reason not in self.reasons:
+            return
+        self.reasons.discard(reason)
+        if reason is Hold.BACKEND:
+            self.count_pause()
+        if not self.reasons:
+            self._channel.read_on()
+
+    def release_all(self) -> None:
+        """
+        Take back every reason.
+        """
+        for reason in tuple(self.reasons):
+            self.release(reason)
+
+    @property
+    def paused_seconds(self) -> float:
+        """
+        For how long the client is not read, because the backend does not take its octets.
+        """
+        return 0.0 if self._paused_at is None else float(self._site.reactor.seconds() - self._paused_at)
+
+    def count_pause(self) -> None:
+        """
+        Add the paused time to the site's: it is over, or the connection is.
+        """
+        self._site.ended_paused_seconds += self.paused_seconds
+        self._paused_at = None

@@ -12,8 +12,10 @@ from twisted.internet.interfaces import IConsumer, IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from s3proxy.frontend.deadlines import ClientDeadlines
 from s3proxy.frontend.forwarded import Origin
-from s3proxy.frontend.hold import Hold
+from s3proxy.frontend.hold import Hold, Holds
+from s3proxy.frontend.incoming_body import IncomingBody
 from s3proxy.interfaces import IStreamedRequest, IStreamedResource
 from s3proxy.s3.errors import S3Error
 from s3proxy.s3.head import RequestHead
@@ -37,21 +39,16 @@ class RequestChannel(Protocol):
     @property
     def is_tls(self) -> bool: ...
 
-    def send_continue(self) -> None: ...
+    @property
+    def holds(self) -> Holds: ...
+
+    @property
+    def deadlines(self) -> ClientDeadlines: ...
+
+    @property
+    def body(self) -> IncomingBody: ...
 
     def body_wanted(self) -> None: ...
-
-    def start_head_deadline(self) -> Deadline: ...
-
-    def stop_splice(self) -> None: ...
-
-    def hold(self, reason: Hold) -> None: ...
-
-    def release(self, reason: Hold) -> None: ...
-
-    def hold_for_backend(self) -> None: ...
-
-    def release_for_backend(self) -> None: ...
 
     def answer_begins(self) -> bool: ...
 
@@ -194,9 +191,9 @@ class StreamedRequest:
 
     def start_head_deadline(self) -> Deadline:
         """
-        Return a deadline for a part of the body which nobody has authenticated: see `S3Channel.start_head_deadline`.
+        Return a deadline for a part of the body which nobody has authenticated: see `ClientDeadlines`.
         """
-        return self.channel.start_head_deadline()
+        return self.channel.deadlines.start_head_deadline()
 
     def _body_delivered(self, error: S3Error | None) -> None:
         delivered, self._delivered = self._delivered, None
@@ -220,16 +217,16 @@ class StreamedRequest:
         self._delivered = None
         self._early = []
         self.is_unjudged = False
-        self.channel.stop_splice()
+        self.channel.body.stop()
         self._detach_consumer()
 
     def pauseProducing(self) -> None:
         if not self._is_complete and not self.finished:
-            self.channel.hold_for_backend()
+            self.channel.holds.hold(Hold.BACKEND)
 
     def resumeProducing(self) -> None:
         if not self.finished:
-            self.channel.release_for_backend()
+            self.channel.holds.release(Hold.BACKEND)
 
     def hold_for_budget(self) -> None:
         """
@@ -257,11 +254,11 @@ class StreamedRequest:
 
     def _hold(self, reason: Hold) -> None:
         if not self._is_complete and not self.finished:
-            self.channel.hold(reason)
+            self.channel.holds.hold(reason)
 
     def _release(self, reason: Hold) -> None:
         if not self.finished:
-            self.channel.release(reason)
+            self.channel.holds.release(reason)
 
     def stopProducing(self) -> None:
         """

@@ -203,7 +203,7 @@ class S3Site(Site):
         """
         For how long clients were not read because the backend did not take their octets, all together.
         """
-        return self.ended_paused_seconds + sum(channel.paused_seconds for channel in self.channels)
+        return self.ended_paused_seconds + sum(channel.holds.paused_seconds for channel in self.channels)
 
     def _close_watch(self) -> None:
         if self._watch is not None:

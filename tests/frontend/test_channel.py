@@ -19,13 +19,16 @@ from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
 from s3proxy.frontend.admission import MIN_EVICTION_AGE
-from s3proxy.frontend.channel import MAX_DRAINED_SIZE, MAX_PIPELINED_SIZE, MIN_CLOSE_TIME, S3Channel
+from s3proxy.frontend.answers import MIN_CLOSE_TIME
+from s3proxy.frontend.channel import MAX_PIPELINED_SIZE, S3Channel
 from s3proxy.frontend.hold import Hold
+from s3proxy.frontend.incoming_body import MAX_DRAINED_SIZE
 from s3proxy.frontend.site import S3Site
 from s3proxy.frontend.times import ClientTimes
 from s3proxy.interfaces import IStreamedResource
 from s3proxy.testing.faulty_backend import FaultyBackend
 from tests.harness import Harness, turns, until
+from tests.liveness import is_bounded
 from tests.signer import UNSIGNED, Signer
 
 TIMES = ClientTimes(head=30, idle=60, keep_alive=75, linger=10)
@@ -234,9 +237,9 @@ def test_an_answered_request_is_waited_for_in_total(head: bytes, when: str, tick
         resource.request.hold_for_budget()
     elif when == "memory":
         resource.request.hold_for_memory()
-    before = channel.is_bounded
+    before = is_bounded(channel)
     resource.answer()
-    after = channel.is_bounded
+    after = is_bounded(channel)
     seconds = connection.seconds_to_end(tick=tick)
 
     assert (before, after) == (True, True)
@@ -273,7 +276,7 @@ def test_an_answer_inside_the_last_bytes() -> None:
 
     connection.send(b"0123456789")
 
-    assert connection.channel.is_bounded
+    assert is_bounded(connection.channel)
     assert connection.seconds_to_end() == TIMES.keep_alive
 
 
@@ -298,7 +301,7 @@ def test_an_applications_own_resource() -> None:
 
     connection.send(put(10))
 
-    assert connection.channel.is_bounded
+    assert is_bounded(connection.channel)
     assert connection.seconds_to_end() == TIMES.idle
 
 
@@ -332,12 +335,12 @@ def test_the_time_for_an_answer_is_not_the_time_for_a_request() -> None:
     connection.transport.fill()
     connection.resource.answer()
     connection.clock.advance(50)
-    kept = [connection.channel.is_bounded, not connection.transport.is_ending]
+    kept = [is_bounded(connection.channel), not connection.transport.is_ending]
 
     connection.transport.empty()
 
     assert kept == [True, True]
-    assert connection.channel.is_bounded
+    assert is_bounded(connection.channel)
     assert connection.seconds_to_end() == TIMES.keep_alive
 
 
@@ -363,8 +366,8 @@ def test_pipelined_requests_do_not_stop_the_clock_of_an_answer() -> None:
 
     connection.send(b"GET /b/k HTTP/1.1\r\n" + b"x" * MAX_PIPELINED_SIZE)
 
-    assert connection.channel.holds == {Hold.PIPELINED}
-    assert connection.channel.is_bounded
+    assert connection.channel.holds.reasons == {Hold.PIPELINED}
+    assert is_bounded(connection.channel)
     assert connection.seconds_to_end() == TIMES.idle
 
 
@@ -389,7 +392,7 @@ def test_answers_do_not_gather_for_a_client_that_takes_none() -> None:
     assert len(connection.transport.value()) > written
     assert MAX_PIPELINED_SIZE < unread <= MAX_PIPELINED_SIZE + len(GET)
     assert resource.count == -(-unread // len(GET))
-    assert connection.channel.holds == frozenset()
+    assert connection.channel.holds.reasons == set()
 
 
 def test_the_last_block_of_an_answer_has_the_time_of_a_block() -> None:
@@ -498,15 +501,15 @@ def test_no_path_leads_to_a_state_without_an_end(names: list[str]) -> None:
 
     for name in names:
         EVENTS[name](connection)
-        assert connection.channel.is_bounded, name
+        assert is_bounded(connection.channel), name
     while connection.resource.request is not None and not connection.transport.is_ending:
         connection.resource.answer()
-        assert connection.channel.is_bounded
+        assert is_bounded(connection.channel)
     seconds = connection.seconds_to_end()
     connection.clock.advance(TIMES.idle)
 
     assert seconds <= TIMES.head + TIMES.idle + TIMES.keep_alive
-    assert connection.transport.is_reset or connection.channel._is_aborted
+    assert connection.transport.is_reset or connection.channel.is_aborted
 
 
 # Between real sockets
@@ -525,7 +528,7 @@ async def test_a_refused_client_that_sends_nothing_more_is_closed(is_tls: bool, 
     client = await harness.connect()
     client.send(head)
     answer = await client.answer("PUT")
-    bounded = all(channel.is_bounded for channel in harness.site.channels)
+    bounded = all(is_bounded(channel) for channel in harness.site.channels)
     for _ in range(2):
         harness.clock.advance(TIMES.linger)
         await turns(5)
@@ -560,7 +563,7 @@ async def test_a_client_that_takes_no_answers_is_not_served_for_ever(is_tls: boo
     for _ in range(20):
         await turns(50)
     (channel,) = harness.site.channels
-    asked, bounded, waiting = len(backend.requests), channel.is_bounded, channel.writer.waiting_size
+    asked, bounded, waiting = len(backend.requests), is_bounded(channel), channel.writer.waiting_size
     harness.clock.advance(TIMES.idle)
     await until(lambda: not harness.site.channels)
     await harness.close()

@@ -15,7 +15,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from s3proxy.frontend.admission import ConnectionLimit
-from s3proxy.frontend.channel import MAX_DRAINED_SIZE, MAX_PIPELINED_SIZE
+from s3proxy.frontend.channel import MAX_PIPELINED_SIZE
+from s3proxy.frontend.incoming_body import MAX_DRAINED_SIZE
 from s3proxy.frontend.peers import Peers, Trust
 from s3proxy.frontend.proxy_protocol import ProxyHeaderFactory
 from s3proxy.frontend.site import S3Site

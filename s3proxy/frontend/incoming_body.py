@@ -1,0 +1,211 @@
+"""
+The body of one request as it comes from a client: where it ends, and to whom its bytes are delivered.
+
+The end is known from the beginning, by Content-Length, or is found on the way, in chunked coding: a class for each. A
+body gives its bytes to its request at once and keeps none. What comes after the end is returned to the channel, which
+reads the next request there. The channel decides whether the client is read, and for how long it is waited for.
+
+Only a body of known length takes the shortcut. If nobody looks at its bytes, the kernel moves them from the client's
+socket to the backend's, all but the last ones, which are read: their consumer withholds them.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Protocol
+
+from s3proxy.frontend.deadlines import ClientDeadlines
+from s3proxy.frontend.hold import Holds
+from s3proxy.s3.errors import IncompleteBody, S3Error
+from s3proxy.s3.framing import ChunkedFraming
+from s3proxy.s3.head import RequestHead
+from s3proxy.s3.limits import KIB
+from s3proxy.transport.splice import MIN_SPLICED_SIZE, Splice, begin_splice
+from s3proxy.transport.writer import FIRST_READ_SIZE, DirectWriter
+
+MAX_DRAINED_SIZE = 64 * KIB
+"""
+Bytes of an unread body which are read and dropped to keep a connection; for more it is closed.
+"""
+
+
+class BodyReceiver(Protocol):
+    """
+    Whose body it is: a `s3proxy.frontend.request.StreamedRequest`, or an application's.
+    """
+
+    @property
+    def splice_target(self) -> DirectWriter | None:
+        """
+        Where the body's octets may go without being received; None where somebody must see them.
+        """
+
+    def bodyReceived(self, data: bytes) -> None: ...
+
+    def bodyMoved(self, size: int) -> None: ...
+
+
+class IncomingBody:
+    """
+    What a channel knows of a body. By itself it is the body of a request that has none.
+
+    Attributes:
+        left: Bytes that must still come; 0 if that is not known.
+        is_complete: Whether its end has come.
+        fault: Why its framing cannot be read; None if it can.
+        needs_continue: Whether the client waits for 100 Continue before it sends.
+        may_be_spliced: Whether it is long enough for the shortcut; `splice` and `resume` do nothing if it is not.
+    """
+
+    left = 0
+    is_complete = False
+    fault: S3Error | None = None
+    needs_continue = False
+    may_be_spliced = False
+
+    def receive(self, data: bytes) -> bytes:
+        """
+        Deliver what came; return what is not of this body.
+        """
+        return data
+
+    @property
+    def can_be_drained(self) -> bool:
+        """
+        Whether the rest is worth reading, though nobody takes it, to keep the connection.
+        """
+        return False
+
+    def drain(self) -> None:
+        """
+        Deliver no more: the request is answered, and the rest is dropped as it comes.
+        """
+
+    def incomplete(self, missing: int) -> IncompleteBody:
+        """
+        Return what to tell a client that ended before its body did.
+
+        Args:
+            missing: Bytes that will never come.
+        """
+        return IncompleteBody()
+
+    def splice(self) -> None:
+        """
+        Take the shortcut if that is possible now. Called between two reads.
+        """
+
+    def resume(self) -> None:
+        """
+        Go on: the client is read again.
+        """
+
+    def stop(self) -> None:
+        """
+        Take no shortcut any more: see each octet again.
+        """
+
+
+NO_BODY = IncomingBody()
+"""
+The body of a request that has none, or whose body is over.
+"""
+
+
+class LengthBody(IncomingBody):
+    """
+    A body whose length its head says.
+
+    Args:
+        transport: Read from.
+        deadlines: How long the client is waited for.
+        holds: The reasons for which it is not read.
+    """
+
+    def __init__(
+        self, request: BodyReceiver, head: RequestHead, transport: Any, deadlines: ClientDeadlines, holds: Holds
+    ) -> None:
+        self.left = self._length = head.content_length or 0
+        self.needs_continue = head.expects_continue
+        self.may_be_spliced = self.left >= MIN_SPLICED_SIZE
+        self._request: BodyReceiver | None = request
+        self._transport = transport
+        self._deadlines = deadlines
+        self._holds = holds
+        self._splice: Splice | None = None
+
+    def receive(self, data: bytes) -> bytes:
+        self.needs_continue = False
+        left, size = self.left, len(data)
+        request = self._request
+        if size < left:
+            self.left = left - size
+            if request is not None:
+                request.bodyReceived(data)
+            return b""
+        self.left = 0
+        self.is_complete = True
+        if request is not None:
+            request.bodyReceived(data if size == left else data[:left])
+        return b"" if size == left else data[left:]
+
+    @property
+    def can_be_drained(self) -> bool:
+        # A client told to continue by nobody may send its body or may not: the next octets could be either.
+        return self.left <= MAX_DRAINED_SIZE and not self.needs_continue
+
+    def drain(self) -> None:
+        self._request = None
+
+    def incomplete(self, missing: int) -> IncompleteBody:
+        return IncompleteBody.of_length(self._length, self._length - missing)
+
+    def splice(self) -> None:
+        request = self._request
+        target = request.splice_target if request is not None and self._splice is None else None
+        if request is not None and target is not None:
+            size = self.left - FIRST_READ_SIZE
+            self._splice = begin_splice(
+                self._transport, target, size, partial(self._spliced, request), self._splice_ended
+            )
+
+    def _spliced(self, request: BodyReceiver, size: int) -> None:
+        self.left -= size
+        if not self._holds.reasons:
+            self._deadlines.await_body(size)
+        request.bodyMoved(size)
+
+    def _splice_ended(self) -> None:
+        self._splice = None
+
+    def resume(self) -> None:
+        if self._splice is not None:
+            self._splice.push()
+
+    def stop(self) -> None:
+        splice, self._splice = self._splice, None
+        if splice is not None:
+            splice.stop()
+
+
+class ChunkedBody(IncomingBody):
+    """
+    A body in chunked transfer coding: its length is known at its end.
+    """
+
+    def __init__(self, request: BodyReceiver, head: RequestHead) -> None:
+        self.needs_continue = head.expects_continue
+        self._request = request
+        self._framing = ChunkedFraming()
+
+    def receive(self, data: bytes) -> bytes:
+        self.needs_continue = False
+        framing = self._framing
+        pieces = framing.feed(data)
+        if pieces:
+            self._request.bodyReceived(bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces))
+        self.fault = framing.fault
+        if framing.fault is not None or not framing.is_complete:
+            return b""
+        self.is_complete = True
+        return framing.remainder
