@@ -20,8 +20,8 @@ from twisted.python.failure import Failure
 
 from s3proxy.configuration.loading import read_configuration
 from s3proxy.daemon import supervisor as module
+from s3proxy.daemon.orders import REPORTS_FD, RETIRE, STOP, Report
 from s3proxy.daemon.supervisor import START_TIME, Supervisor, Worker
-from s3proxy.daemon.worker import REPORTS_FD, RETIRE, STOP
 from tests.processes import write_configuration
 
 
@@ -50,7 +50,7 @@ class PlayedProcess:
         """
         Report for the first time.
         """
-        self.worker.childDataReceived(REPORTS_FD, b'{"metrics": []}\n')
+        self.worker.childDataReceived(REPORTS_FD, Report(metrics=[]).to_json() + b"\n")
 
     def end(self) -> None:
         """

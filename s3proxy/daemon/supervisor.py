@@ -34,17 +34,9 @@ from s3proxy.configuration.tables import Faults
 from s3proxy.daemon.backends import CannotStart
 from s3proxy.daemon.generation import Generation, claim_directory
 from s3proxy.daemon.listening import ADMIN, CannotListen, Sockets
-from s3proxy.daemon.process import python_command, sealed_memory, stop_once, write_no_core
+from s3proxy.daemon.orders import COMMANDS_FD, FIRST_SOCKET_FD, REPORTS_FD, RETIRE, STOP, Orders, Report
+from s3proxy.daemon.process import listening_environment, python_command, sealed_memory, stop_once, write_no_core
 from s3proxy.daemon.service import endpoints
-from s3proxy.daemon.worker import (
-    COMMANDS_FD,
-    FIRST_SOCKET_FD,
-    REPORTS_FD,
-    RETIRE,
-    STOP,
-    listening_environment,
-    start_message,
-)
 from s3proxy.exchange.context import ProxyCounts
 from s3proxy.frontend.balance import SharedCounts
 from s3proxy.multipart.directory import DirectoryClaim
@@ -140,7 +132,7 @@ class Worker(ProcessProtocol):
         *lines, self._unread[childFD] = (self._unread[childFD] + data).split(b"\n")
         for line in lines:
             if childFD == REPORTS_FD:
-                self._reported(json.loads(line)["metrics"])
+                self._reported(Report.from_json(line).metrics)
             else:
                 self._logged(line.decode("utf-8", "replace"))
 
@@ -449,16 +441,16 @@ class Supervisor(Service):
         sockets = {name: fd for name, fd in self._sockets.descriptors.items() if name in names and name != ADMIN}
         in_worker = {name: FIRST_SOCKET_FD + number for number, name in enumerate(sockets)}
         counts_fd = FIRST_SOCKET_FD + len(sockets)
-        message = start_message(
-            configuration.content,
-            configuration.directory,
-            in_worker,
-            settings.server.workers,
-            number,
-            counts_fd,
-            claim.directory if claim is not None else None,
+        orders = Orders(
+            content=configuration.content,
+            directory=str(configuration.directory),
+            sockets=in_worker,
+            workers=settings.server.workers,
+            number=number,
+            counts_fd=counts_fd,
+            multipart_directory=str(claim.directory) if claim is not None else None,
         )
-        message_fd = sealed_memory("s3proxy", message)
+        orders_fd = sealed_memory("s3proxy", orders.to_json())
         commands_read_fd, commands_fd = os.pipe()
         try:
             worker = Worker(self, configuration, commands_fd, counts, number)
@@ -468,7 +460,7 @@ class Supervisor(Service):
                 [*python_command(), "-m", "s3proxy.daemon.worker"],
                 env=None,
                 childFDs={
-                    0: message_fd,
+                    0: orders_fd,
                     1: 1,
                     2: "r",
                     COMMANDS_FD: commands_read_fd,
@@ -478,7 +470,7 @@ class Supervisor(Service):
                 },
             )
         finally:
-            os.close(message_fd)
+            os.close(orders_fd)
             os.close(commands_read_fd)
         self.workers.append(worker)
         return worker
