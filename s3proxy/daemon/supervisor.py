@@ -19,12 +19,10 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, succeed
-from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IListeningPort
-from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import LoopingCall
 from twisted.internet.utils import getProcessOutputAndValue
-from twisted.logger import Logger, LogLevel
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.usage import UsageError
 from twisted.scripts._twistd_unix import ServerOptions
@@ -34,9 +32,10 @@ from s3proxy.configuration.tables import Faults
 from s3proxy.daemon.backends import CannotStart
 from s3proxy.daemon.generation import Generation, claim_directory
 from s3proxy.daemon.listening import ADMIN, CannotListen, Sockets
-from s3proxy.daemon.orders import COMMANDS_FD, FIRST_SOCKET_FD, REPORTS_FD, RETIRE, STOP, Orders, Report
-from s3proxy.daemon.process import listening_environment, python_command, sealed_memory, stop_once, write_no_core
+from s3proxy.daemon.orders import RETIRE, STOP
+from s3proxy.daemon.process import listening_environment, python_command, stop_once, write_no_core
 from s3proxy.daemon.service import endpoints
+from s3proxy.daemon.worker_process import WorkerProcess, spawn_worker
 from s3proxy.exchange.context import ProxyCounts
 from s3proxy.frontend.balance import SharedCounts
 from s3proxy.multipart.directory import DirectoryClaim
@@ -63,99 +62,6 @@ HANDOVER = "S3PROXY_HANDOVER"
 The environment variable by which a supervisor leaves sockets and workers to the one which takes its place.
 """
 
-_LEVELS = {level.name: level for level in LogLevel.iterconstants()}
-
-
-class Worker(ProcessProtocol):
-    """
-    One process, from its start to its end.
-
-    Args:
-        configuration: What it serves.
-        commands_fd: Where it is told what to do.
-        counts: Where it and its fellows tell how many connections they have.
-        number: Which of them it is.
-
-    Attributes:
-        is_ready: Whether it accepts connections.
-        is_leaving: Whether it was told to end.
-        ready: Fires with whether it became ready: it ended before that if not.
-        ended: Fires when it has ended.
-        began_at: Seconds of a clock which never goes back.
-        pid: The id of the process.
-    """
-
-    _log = Logger()
-    transport: Any
-
-    def __init__(
-        self,
-        supervisor: Supervisor,
-        configuration: Configuration,
-        commands_fd: int,
-        counts: SharedCounts,
-        number: int,
-    ) -> None:
-        self._supervisor = supervisor
-        self.configuration = configuration
-        self.commands_fd = commands_fd
-        self.counts = counts
-        self.number = number
-        self.is_ready = False
-        self.is_leaving = False
-        self.ready: Deferred[bool] = Deferred()
-        self.ended: Deferred[None] = Deferred()
-        self.began_at = supervisor.reactor.seconds()
-        self.pid = 0
-        self._unread = {2: b"", REPORTS_FD: b""}
-
-    def connectionMade(self) -> None:
-        self.pid = self.transport.pid
-
-    def tell(self, command: bytes) -> None:
-        """
-        Send a command. One which is dead will not mind.
-        """
-        self.is_leaving = True
-        with contextlib.suppress(OSError):
-            os.write(self.commands_fd, command + b"\n")
-
-    def kill(self) -> None:
-        """
-        End the process now, if it has not ended.
-        """
-        self.is_leaving = True
-        with contextlib.suppress(ProcessExitedAlready):
-            self.transport.signalProcess("KILL")
-
-    def childDataReceived(self, childFD: int, data: bytes) -> None:
-        *lines, self._unread[childFD] = (self._unread[childFD] + data).split(b"\n")
-        for line in lines:
-            if childFD == REPORTS_FD:
-                self._reported(Report.from_json(line).metrics)
-            else:
-                self._logged(line.decode("utf-8", "replace"))
-
-    def _reported(self, families: list[Family]) -> None:
-        self._supervisor.metrics.put(self.pid, families)
-        if not self.is_ready:
-            self.is_ready = True
-            self.ready.callback(True)
-
-    def _logged(self, line: str) -> None:
-        level, _, text = line.partition(" ")
-        if level not in _LEVELS:
-            # A further line of a traceback.
-            level, text = "info", line
-        self._log.emit(_LEVELS[level], "[{pid}] {text}", pid=self.pid, text=text)
-
-    def processEnded(self, reason: Failure) -> None:
-        os.close(self.commands_fd)
-        self._supervisor.worker_ended(self, str(reason.value))
-        if not self.ready.called:
-            self.ready.callback(False)
-        self.ended.callback(None)
-
 
 class Supervisor(Service):
     """
@@ -178,7 +84,7 @@ class Supervisor(Service):
     def __init__(self, load: Callable[[], Configuration], reactor: Any, former: Handover | None = None) -> None:
         self.reactor = reactor
         self.metrics = MetricsSum()
-        self.workers: list[Worker] = []
+        self.workers: list[WorkerProcess] = []
         self._load = load
         # twistd leaves it for the directory of `--rundir`.
         self._directory = os.getcwd()
@@ -295,7 +201,7 @@ class Supervisor(Service):
         Start workers; once all of them are ready, let those before them end.
         """
         former = [worker for worker in self.workers if not worker.is_leaving]
-        new: list[Worker] = []
+        new: list[WorkerProcess] = []
         try:
             counts = SharedCounts(settings.server.workers)
             for number in range(settings.server.workers):
@@ -436,46 +342,22 @@ class Supervisor(Service):
         claim: DirectoryClaim | None,
         counts: SharedCounts,
         number: int,
-    ) -> Worker:
+    ) -> WorkerProcess:
         names = endpoints(settings)
         sockets = {name: fd for name, fd in self._sockets.descriptors.items() if name in names and name != ADMIN}
-        in_worker = {name: FIRST_SOCKET_FD + number for number, name in enumerate(sockets)}
-        counts_fd = FIRST_SOCKET_FD + len(sockets)
-        orders = Orders(
-            content=configuration.content,
-            directory=str(configuration.directory),
-            sockets=in_worker,
-            workers=settings.server.workers,
+        worker = spawn_worker(
+            self,
+            configuration,
+            sockets,
+            counts,
             number=number,
-            counts_fd=counts_fd,
-            multipart_directory=str(claim.directory) if claim is not None else None,
+            workers=settings.server.workers,
+            multipart_directory=claim.directory if claim is not None else None,
         )
-        orders_fd = sealed_memory("s3proxy", orders.to_json())
-        commands_read_fd, commands_fd = os.pipe()
-        try:
-            worker = Worker(self, configuration, commands_fd, counts, number)
-            self.reactor.spawnProcess(
-                worker,
-                sys.executable,
-                [*python_command(), "-m", "s3proxy.daemon.worker"],
-                env=None,
-                childFDs={
-                    0: orders_fd,
-                    1: 1,
-                    2: "r",
-                    COMMANDS_FD: commands_read_fd,
-                    REPORTS_FD: "r",
-                    **{in_worker[name]: fd for name, fd in sockets.items()},
-                    counts_fd: counts.fd,
-                },
-            )
-        finally:
-            os.close(orders_fd)
-            os.close(commands_read_fd)
         self.workers.append(worker)
         return worker
 
-    def worker_ended(self, worker: Worker, reason: str) -> None:
+    def worker_ended(self, worker: WorkerProcess, reason: str) -> None:
         """
         Know that a process has ended; start another in its place, unless it was told to.
         """
@@ -494,7 +376,7 @@ class Supervisor(Service):
         pause = min(MAX_PAUSE, MIN_PAUSE * 2.0**self._deaths_in_a_row)
         self.reactor.callLater(pause, self._replace, worker)
 
-    def _replace(self, worker: Worker) -> None:
+    def _replace(self, worker: WorkerProcess) -> None:
         if self._is_stopping:
             return
         if self._is_changing:
@@ -513,7 +395,7 @@ class Supervisor(Service):
         giving_up = self.reactor.callLater(START_TIME, replacement.kill)
         replacement.ready.addCallback(self._replaced, worker, giving_up)
 
-    def _replaced(self, is_ready: bool, worker: Worker, giving_up: Any) -> None:
+    def _replaced(self, is_ready: bool, worker: WorkerProcess, giving_up: Any) -> None:
         if giving_up.active():
             giving_up.cancel()
         if not is_ready:
@@ -562,7 +444,7 @@ class Supervisor(Service):
         return "" if ready >= self._settings.server.workers else f"only {ready} workers are ready"
 
 
-def _kill(workers: list[Worker]) -> None:
+def _kill(workers: list[WorkerProcess]) -> None:
     for worker in tuple(workers):
         worker.kill()
 
