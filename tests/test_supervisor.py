@@ -19,7 +19,7 @@ from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
 from s3proxy.configuration.loading import read_configuration
-from s3proxy.daemon import supervisor as module
+from s3proxy.daemon import handover, supervisor
 from s3proxy.daemon.orders import REPORTS_FD, RETIRE, STOP, Report
 from s3proxy.daemon.supervisor import START_TIME, Supervisor
 from s3proxy.daemon.worker_process import WorkerProcess
@@ -312,8 +312,8 @@ class Restarted:
         self.directories: list[Path] = []
         self.handlers: list[Any] = []
         self.commands: list[list[str]] = []
-        monkeypatch.setattr(module, "getProcessOutputAndValue", self._try)
-        monkeypatch.setattr(module, "_again", lambda: (["twistd"], pidfile.name))
+        monkeypatch.setattr(handover, "getProcessOutputAndValue", self._try)
+        monkeypatch.setattr(supervisor, "restart_arguments", lambda: (["twistd"], pidfile.name))
         monkeypatch.setattr(os, "execve", self._execute)
         played.supervisor.restart()
 

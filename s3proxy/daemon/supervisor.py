@@ -7,33 +7,28 @@ workers beside the old ones, which then end with their last request: no connecti
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall
-from twisted.internet.utils import getProcessOutputAndValue
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.usage import UsageError
-from twisted.scripts._twistd_unix import ServerOptions
 
 from s3proxy.configuration.loading import Configuration
 from s3proxy.configuration.tables import Faults
 from s3proxy.daemon.backends import CannotStart
 from s3proxy.daemon.generation import Generation, claim_directory
+from s3proxy.daemon.handover import Handover, restart_arguments, try_program
 from s3proxy.daemon.listening import ADMIN, CannotListen, Sockets
 from s3proxy.daemon.orders import RETIRE, STOP
-from s3proxy.daemon.process import listening_environment, python_command, stop_once, write_no_core
+from s3proxy.daemon.process import stop_once, write_no_core
 from s3proxy.daemon.service import endpoints
 from s3proxy.daemon.worker_process import WorkerProcess, spawn_worker
 from s3proxy.exchange.context import ProxyCounts
@@ -55,11 +50,6 @@ Seconds beyond the time of a drain after which a worker that was told to stop is
 MIN_PAUSE, MAX_PAUSE = 0.1, 30.0
 """
 Seconds until a dead worker is started anew: the first time, and at most, where it dies again and again.
-"""
-
-HANDOVER = "S3PROXY_HANDOVER"
-"""
-The environment variable by which a supervisor leaves sockets and workers to the one which takes its place.
 """
 
 
@@ -138,9 +128,8 @@ class Supervisor(Service):
         super().stopService()
         self._is_stopping = True
         self._give_up(self._claim)
-        for number in self._handled:
-            # The default would end this process in the middle of the drain, and leave the workers to themselves.
-            signal.signal(number, signal.SIG_IGN)
+        # The default would end this process in the middle of the drain, and leave the workers to themselves.
+        self._ignore_signals()
         self._sockets.keep_only([ADMIN])
         self._former.stop()
         for worker in self.workers:
@@ -160,6 +149,10 @@ class Supervisor(Service):
     def _handle_signals(self) -> None:
         for number, act in self._handled.items():
             signal.signal(number, self._in_reactor(act))
+
+    def _ignore_signals(self) -> None:
+        for number in self._handled:
+            signal.signal(number, signal.SIG_IGN)
 
     def _in_reactor(self, act: Callable[[], None]) -> Callable[[int, Any], None]:
         return lambda number, frame: self.reactor.callFromThread(act)
@@ -269,7 +262,7 @@ class Supervisor(Service):
             return
         try:
             self._checked(self._load())
-            arguments, pidfile = _again()
+            arguments, pidfile = restart_arguments()
         except Faults as error:
             self._not_restarted(*error.told)
             return
@@ -278,8 +271,7 @@ class Supervisor(Service):
             return
         self._is_changing = True
         # There is no way back from a program which cannot start.
-        executable, *flags = python_command()
-        trying = getProcessOutputAndValue(executable, [*flags, "-c", "import s3proxy.daemon.supervisor"], os.environ)
+        trying = try_program()
         trying.addCallback(self._tried, arguments, pidfile)
         trying.addErrback(self._not_tried)
 
@@ -296,7 +288,9 @@ class Supervisor(Service):
         try:
             # Relative paths of the command line are meant from there.
             os.chdir(self._directory)
-            self._execute(handover, arguments, os.path.join(directory, pidfile) if pidfile else None)
+            # Ignored signals stay so through exec(2); until the new program handles them the default would end it.
+            self._ignore_signals()
+            handover.execute(arguments, os.path.join(directory, pidfile) if pidfile else None)
         except OSError as error:
             os.chdir(directory)
             self._handle_signals()
@@ -310,28 +304,6 @@ class Supervisor(Service):
         failure.trap(OSError)
         self._is_changing = False
         self._not_restarted(failure.getErrorMessage())
-
-    def _execute(self, handover: Handover, arguments: list[str], pidfile: str | None) -> None:
-        for number in self._handled:
-            # Ignored signals stay so through exec(2); until the new program handles them the default would end it.
-            signal.signal(number, signal.SIG_IGN)
-        for fd in handover.descriptors:
-            os.set_inheritable(fd, True)
-        pid = b""
-        if pidfile is not None:
-            # It holds our own number, which twistd would take for another's.
-            with contextlib.suppress(OSError):
-                pid = Path(pidfile).read_bytes()
-                os.unlink(pidfile)
-        environment = {**os.environ, **listening_environment(), HANDOVER: handover.text()}
-        try:
-            os.execve(sys.executable, [sys.executable, *arguments], environment)  # noqa: S606
-        finally:
-            # Only a failure comes here.
-            for fd in handover.descriptors:
-                os.set_inheritable(fd, False)
-            if pidfile is not None and pid:
-                Path(pidfile).write_bytes(pid)
 
     # Workers
 
@@ -449,89 +421,6 @@ def _kill(workers: list[WorkerProcess]) -> None:
         worker.kill()
 
 
-class Handover:
-    """
-    What a supervisor leaves to the one which takes its place.
-
-    Args:
-        sockets: Descriptors of listening sockets, by name.
-        workers: Descriptors for commands, by process id.
-    """
-
-    def __init__(self, sockets: dict[str, int], workers: dict[int, int]) -> None:
-        self.sockets = sockets
-        self._workers = workers
-
-    @classmethod
-    def from_text(cls, text: str) -> Handover:
-        """
-        Read what `text` wrote.
-        """
-        sockets, workers = json.loads(text)
-        return cls(sockets, {int(pid): fd for pid, fd in workers.items()})
-
-    def text(self) -> str:
-        """
-        Write it for the environment.
-        """
-        return json.dumps([self.sockets, self._workers])
-
-    @property
-    def descriptors(self) -> list[int]:
-        """
-        All of them.
-        """
-        return [*self.sockets.values(), *self._workers.values()]
-
-    def retire(self) -> None:
-        """
-        Let the workers end with their last request.
-        """
-        self._tell(RETIRE)
-
-    def stop(self) -> None:
-        """
-        Let them end soon.
-        """
-        self._tell(STOP)
-
-    def _tell(self, command: bytes) -> None:
-        for fd in self._workers.values():
-            with contextlib.suppress(OSError):
-                os.write(fd, command + b"\n")
-
-    def reap(self) -> None:
-        """
-        Take note of those which have ended: they are children of this process, but Twisted does not know them.
-        """
-        for pid, fd in tuple(self._workers.items()):
-            with contextlib.suppress(ChildProcessError):
-                if os.waitpid(pid, os.WNOHANG) == (0, 0):
-                    continue
-            os.close(fd)
-            del self._workers[pid]
-
-
-def _again() -> tuple[list[str], str | None]:
-    """
-    Return the arguments which start this process once more in its own place, and the path of its pid file.
-
-    Raises:
-        UsageError: Twisted does not understand them, which it once did.
-    """
-    options: Any = ServerOptions()
-    options.parseOptions(sys.argv[1:])
-    arguments = list(sys.orig_argv[1:])
-    if not options["nodaemon"]:
-        # It is a daemon already.
-        more = ["--nodaemon"]
-        if not options["logfile"] and not options["syslog"]:
-            more.append("--logfile=twistd.log")
-        at = len(arguments) - len(sys.argv[1:])
-        arguments[at:at] = more
-    return arguments, options["pidfile"]
-
-
 def make_supervisor(load: Callable[[], Configuration]) -> Supervisor:
     """
     Make the supervisor for the process's own reactor, whose clock is set to one that never goes back.
@@ -545,5 +434,4 @@ def make_supervisor(load: Callable[[], Configuration]) -> Supervisor:
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
     write_no_core()
     reactor.callWhenRunning(stop_once)
-    text = os.environ.pop(HANDOVER, None)
-    return Supervisor(load, reactor, Handover.from_text(text) if text is not None else None)
+    return Supervisor(load, reactor, Handover.from_environment())
