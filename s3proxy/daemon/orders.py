@@ -14,9 +14,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from s3proxy.telemetry.metrics import Family
+if TYPE_CHECKING:
+    from s3proxy.telemetry.metrics import Family
 
 COMMANDS_FD = 3
 REPORTS_FD = 4

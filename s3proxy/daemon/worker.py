@@ -13,7 +13,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,11 +21,6 @@ from s3proxy.daemon.process import listening_environment, prepare_process, read_
 if TYPE_CHECKING:
     from s3proxy.daemon.orders import Orders
     from s3proxy.daemon.service import ProxyService
-
-REPORT_TIME = 1.0
-"""
-Seconds between two reports: what a process which is killed has counted since its last one is lost.
-"""
 
 
 def main() -> int:
@@ -43,6 +37,7 @@ def main() -> int:
     from twisted.internet.stdio import StandardIO
     from twisted.logger import globalLogBeginner
 
+    from s3proxy.daemon.link import SupervisorLink
     from s3proxy.daemon.orders import COMMANDS_FD, REPORTS_FD, Orders
 
     globalLogBeginner.beginLoggingTo([cast(Any, _write_log)], redirectStandardIO=False, discardBuffer=True)
@@ -52,7 +47,7 @@ def main() -> int:
     service = _make_service(orders, reactor)
     if service is None:
         return 1
-    link = _link(service, reactor)
+    link = SupervisorLink(service, reactor)
     connect: Any = StandardIO
     connect(link, stdin=COMMANDS_FD, stdout=REPORTS_FD, reactor=reactor)
     signal.signal(signal.SIGTERM, lambda number, frame: reactor.callFromThread(link.stop))
@@ -87,68 +82,6 @@ def _make_service(orders: Orders, reactor: Any) -> ProxyService | None:
         _log("critical", str(error))
         return None
     return service
-
-
-def _link(service: ProxyService, reactor: Any) -> Any:
-    from twisted.internet.task import LoopingCall
-    from twisted.protocols.basic import LineOnlyReceiver
-
-    from s3proxy.daemon.orders import RETIRE, STOP, Report
-
-    class Link(LineOnlyReceiver):
-        """
-        What the supervisor and its worker tell each other.
-        """
-
-        delimiter = b"\n"
-
-        def connectionMade(self) -> None:
-            self._reporting = LoopingCall(self._report)
-            self._reporting.clock = reactor
-            self._is_ending = False
-            self._leaving: Any = None
-            self._reporting.start(REPORT_TIME)
-
-        def _report(self) -> None:
-            self.sendLine(Report(metrics=service.metrics.families()).to_json())
-
-        def lineReceived(self, line: bytes) -> None:
-            if line == STOP:
-                self.stop()
-            elif line == RETIRE:
-                self._end(service.retire)
-
-        def connectionLost(self, reason: object = None) -> None:
-            if self._leaving is not None:
-                # What was reported last has left.
-                if self._leaving.active():
-                    self._leaving.reset(0)
-            else:
-                # Without a supervisor nobody would start it anew, or tell it to end.
-                self._end(service.retire)
-
-        def stop(self) -> None:
-            """
-            End soon, even after it was told to retire.
-            """
-            if self._is_ending:
-                service.hurry()
-            self._end(service.stopService)
-
-        def _end(self, end: Callable[[], Any]) -> None:
-            if not self._is_ending:
-                self._is_ending = True
-                end().addBoth(self._ended)
-
-        def _ended(self, result: object) -> None:
-            self._report()
-            self._reporting.stop()
-            # The reactor drops what is not written when it stops. A supervisor that reads no more is not waited for.
-            link: Any = self.transport
-            self._leaving = reactor.callLater(0 if link.disconnected else REPORT_TIME, reactor.stop)
-            link.loseConnection()
-
-    return Link()
 
 
 def _write_log(event: dict[str, Any]) -> None:
