@@ -3,6 +3,14 @@ Several processes on the same sockets: started, told what to do, summed up, and 
 
 The supervisor owns the listening sockets and the admin endpoint, and serves no request itself. A reload starts new
 workers beside the old ones, which then end with their last request: no connection waits for another's end.
+
+The strategy: a worker never changes what it serves. Whatever changes is a new set of workers, for a start, a reload and
+a restart alike. Once all of the new ones are ready, those before them retire; if one is not, the new ones stop and
+nothing has changed. One change runs at a time, and a reload that is asked for meanwhile comes after it. A worker that
+dies is replaced by one of the same configuration, after a pause that grows, and not before a running change is decided.
+
+`s3proxy.daemon.worker_process` is one worker, `s3proxy.daemon.orders` what is said to it, and `s3proxy.daemon.handover`
+how another program takes this one's place.
 """
 
 from __future__ import annotations
@@ -15,13 +23,14 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, succeed
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.usage import UsageError
 
 from s3proxy.configuration.loading import Configuration
+from s3proxy.configuration.options import Settings
 from s3proxy.configuration.tables import Faults
 from s3proxy.daemon.backends import CannotStart
 from s3proxy.daemon.generation import Generation, claim_directory
@@ -62,6 +71,8 @@ class Supervisor(Service):
         former: Sockets and workers of a supervisor whose place this one takes.
 
     Attributes:
+        reactor: Where everything runs; its clock must never go back.
+        metrics: What the workers have counted, and the supervisor.
         workers: All processes which have not ended.
 
     Raises:
@@ -94,7 +105,7 @@ class Supervisor(Service):
         self._reaping = LoopingCall(self._former.reap)
         self._reaping.clock = reactor
 
-    def _checked(self, configuration: Configuration) -> Any:
+    def _checked(self, configuration: Configuration) -> Settings:
         settings = configuration.settings()
         # What a worker would make of it, made once here, so that a fault is told before anything changes.
         made = Generation(settings, self.reactor, counts=ProxyCounts(), log_access=lambda record: None)
@@ -138,7 +149,7 @@ class Supervisor(Service):
         killing = self.reactor.callLater(self._settings.times.drain + STOP_MARGIN, _kill, self.workers)
         return ended.addCallback(lambda ignored: self._stopped(killing))
 
-    def _stopped(self, killing: Any) -> Any:
+    def _stopped(self, killing: IDelayedCall) -> Deferred[None]:
         if killing.active():
             killing.cancel()
         self._reaping.stop()
@@ -186,7 +197,7 @@ class Supervisor(Service):
     def _change(
         self,
         configuration: Configuration,
-        settings: Any,
+        settings: Settings,
         claim: DirectoryClaim | None,
         changed: Callable[[], None],
     ) -> None:
@@ -310,7 +321,7 @@ class Supervisor(Service):
     def _start(
         self,
         configuration: Configuration,
-        settings: Any,
+        settings: Settings,
         claim: DirectoryClaim | None,
         counts: SharedCounts,
         number: int,
@@ -367,7 +378,7 @@ class Supervisor(Service):
         giving_up = self.reactor.callLater(START_TIME, replacement.kill)
         replacement.ready.addCallback(self._replaced, worker, giving_up)
 
-    def _replaced(self, is_ready: bool, worker: WorkerProcess, giving_up: Any) -> None:
+    def _replaced(self, is_ready: bool, worker: WorkerProcess, giving_up: IDelayedCall) -> None:
         if giving_up.active():
             giving_up.cancel()
         if not is_ready:
