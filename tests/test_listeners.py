@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from s3proxy.configuration.loading import make_settings
 from s3proxy.configuration.options import Settings
 from s3proxy.daemon.listeners import Listeners, endpoints
-from s3proxy.daemon.listening import Sockets
+from s3proxy.daemon.sockets import Sockets
 
 BACKEND = {"name": "default", "url": "http://127.0.0.1:1", "signature": "none"}
 ANY_PORT = "tcp:0:interface=127.0.0.1"

@@ -5,7 +5,7 @@ The strategy: a listener has a name, and everything here is kept by that name. A
 gets a socket, a site and a port. A listener that stays keeps its site, and with it its connections; only what the site
 goes by is set anew. A listener that is gone is closed, and its site is kept until its last connection has ended.
 
-A port is not a socket: `s3proxy.daemon.listening.Sockets` holds the sockets, so that a port can be stopped, or replaced
+A port is not a socket: `s3proxy.daemon.sockets.Sockets` holds the sockets, so that a port can be stopped, or replaced
 by one with another certificate, while connections wait in the kernel. One bound holds for all listeners together.
 
 When a process ends, its ports are stopped first, then its sites drain, and its admin endpoint is closed last.
@@ -22,7 +22,7 @@ from twisted.internet.interfaces import IListeningPort
 
 from s3proxy.configuration.options import ListenerSettings, Settings
 from s3proxy.daemon.generation import Generation
-from s3proxy.daemon.listening import ADMIN, Sockets
+from s3proxy.daemon.sockets import ADMIN, Sockets
 from s3proxy.exchange.proxy import Proxy
 from s3proxy.frontend.admission import ConnectionLimit, most_connections
 from s3proxy.frontend.balance import Balance

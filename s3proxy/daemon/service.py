@@ -29,8 +29,8 @@ from s3proxy.daemon.backends import CannotStart
 from s3proxy.daemon.gauges import measure
 from s3proxy.daemon.generation import Generation, claim_directory, utc_now
 from s3proxy.daemon.listeners import Listeners
-from s3proxy.daemon.listening import CannotListen, Sockets
 from s3proxy.daemon.process import prepare_process, stop_once
+from s3proxy.daemon.sockets import CannotListen, Sockets
 from s3proxy.exchange.context import ProxyCounts
 from s3proxy.frontend.balance import Balance
 from s3proxy.frontend.resource import S3Resource

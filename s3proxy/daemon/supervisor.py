@@ -36,9 +36,9 @@ from s3proxy.daemon.backends import CannotStart
 from s3proxy.daemon.generation import Generation, claim_directory
 from s3proxy.daemon.handover import Handover, restart_arguments, try_program
 from s3proxy.daemon.listeners import endpoints
-from s3proxy.daemon.listening import ADMIN, CannotListen, Sockets
 from s3proxy.daemon.orders import RETIRE, STOP
 from s3proxy.daemon.process import stop_once, write_no_core
+from s3proxy.daemon.sockets import ADMIN, CannotListen, Sockets
 from s3proxy.daemon.worker_process import WorkerProcess, spawn_worker
 from s3proxy.exchange.context import ProxyCounts
 from s3proxy.frontend.balance import SharedCounts

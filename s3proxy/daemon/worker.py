@@ -59,8 +59,8 @@ def _make_service(orders: Orders, reactor: Any) -> ProxyService | None:
     from s3proxy.configuration.loading import make_settings, share_of
     from s3proxy.configuration.tables import Faults
     from s3proxy.daemon.backends import CannotStart
-    from s3proxy.daemon.listening import Sockets
     from s3proxy.daemon.service import ProxyService
+    from s3proxy.daemon.sockets import Sockets
     from s3proxy.frontend.balance import Balance
 
     prepare_process()
