@@ -18,6 +18,7 @@ from twisted.protocols.basic import LineOnlyReceiver
 from s3proxy.daemon.orders import RETIRE, STOP, Report
 
 if TYPE_CHECKING:
+    # A worker imports this module before it logs, and the larger ones after that.
     from s3proxy.daemon.service import ProxyService
 
 REPORT_TIME = 1.0

@@ -17,6 +17,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    # A worker imports this module before it logs, and the larger ones after that.
     from s3proxy.telemetry.metrics import Family
 
 COMMANDS_FD = 3
