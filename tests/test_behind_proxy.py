@@ -788,7 +788,7 @@ async def test_a_unix_socket_and_a_reload(tmp_path: Path) -> None:
     for _ in range(2):
         statuses += [await ask(LINE + signed), await ask(signed)]
         service.reload()
-    (site,) = service.sites
+    (site,) = service.listeners.sites
     assert site.trust.forwarded == "x-forwarded"
     statuses.append(await ask(signed.replace(b"\r\n\r\n", b"\r\nX-Forwarded-For: 192.0.2.9\r\n\r\n")))
     await service.stopService()

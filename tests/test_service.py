@@ -38,13 +38,27 @@ class Generation:
         self.aborted_count += 1
 
 
-class Anything:
+class Listeners:
     """
-    Takes any call.
+    Nobody is connected.
     """
 
-    def __getattr__(self, name: str) -> Any:
-        return lambda *arguments: None
+    def stop_accepting(self) -> list[Deferred[Any]]:
+        """
+        Wait for no port.
+        """
+        return []
+
+    def drain(self, *, serves: bool) -> list[Deferred[Any]]:
+        """
+        Wait for no connection.
+        """
+        return []
+
+    def abort(self) -> None:
+        """
+        Reset nothing.
+        """
 
 
 @pytest.mark.parametrize(("seconds", "is_succeeded", "aborts"), [(5.0, False, 1), (5.0, True, 1), (0.0, True, 0)])
@@ -55,8 +69,7 @@ def test_a_drain_has_a_deadline(seconds: float, aborts: int, *, is_succeeded: bo
     clock, generation = Clock(), Generation()
     service: Any = ProxyService.__new__(ProxyService)
     service._reactor, service.generation, service.former_generations = clock, generation, []
-    service.connection_limit, service._sockets = Anything(), Anything()
-    service._ports, service._sites, service._left_sites, service._deadlines = {}, {}, [], []
+    service.listeners, service._deadlines = Listeners(), []
     service._drained, service._claim = lambda: None, None
 
     service._end(seconds, is_succeeded=is_succeeded)

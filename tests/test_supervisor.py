@@ -19,9 +19,10 @@ from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
 from s3proxy.configuration.loading import read_configuration
-from s3proxy.daemon import supervisor as module
-from s3proxy.daemon.supervisor import START_TIME, Supervisor, Worker
-from s3proxy.daemon.worker import REPORTS_FD, RETIRE, STOP
+from s3proxy.daemon import handover, supervisor
+from s3proxy.daemon.orders import REPORTS_FD, RETIRE, STOP, Report
+from s3proxy.daemon.supervisor import START_TIME, Supervisor
+from s3proxy.daemon.worker_process import WorkerProcess
 from tests.processes import write_configuration
 
 
@@ -30,7 +31,7 @@ class PlayedProcess:
     The transport of a worker, and its life.
     """
 
-    def __init__(self, pid: int, worker: Worker) -> None:
+    def __init__(self, pid: int, worker: WorkerProcess) -> None:
         self.pid = pid
         self.worker = worker
         self.signals: list[str] = []
@@ -50,7 +51,7 @@ class PlayedProcess:
         """
         Report for the first time.
         """
-        self.worker.childDataReceived(REPORTS_FD, b'{"metrics": []}\n')
+        self.worker.childDataReceived(REPORTS_FD, Report(metrics=[]).to_json() + b"\n")
 
     def end(self) -> None:
         """
@@ -76,7 +77,7 @@ class PlayedReactor(Clock):
         self.refuses = False
         self.has_stopped = False
 
-    def spawnProcess(self, worker: Worker, *arguments: Any, **options: Any) -> None:
+    def spawnProcess(self, worker: WorkerProcess, *arguments: Any, **options: Any) -> None:
         if self.refuses:
             raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
         process = PlayedProcess(1000 + len(self.processes), worker)
@@ -311,8 +312,8 @@ class Restarted:
         self.directories: list[Path] = []
         self.handlers: list[Any] = []
         self.commands: list[list[str]] = []
-        monkeypatch.setattr(module, "getProcessOutputAndValue", self._try)
-        monkeypatch.setattr(module, "_again", lambda: (["twistd"], pidfile.name))
+        monkeypatch.setattr(handover, "getProcessOutputAndValue", self._try)
+        monkeypatch.setattr(supervisor, "restart_arguments", lambda: (["twistd"], pidfile.name))
         monkeypatch.setattr(os, "execve", self._execute)
         played.supervisor.restart()
 

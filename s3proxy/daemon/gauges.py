@@ -9,10 +9,9 @@ from typing import Protocol
 from s3proxy.backend.agent import BackendAgent
 from s3proxy.backend.pool import Pool
 from s3proxy.daemon.generation import Generation
+from s3proxy.daemon.listeners import Listeners
 from s3proxy.exchange.context import ProxyCounts
-from s3proxy.frontend.admission import ConnectionLimit
 from s3proxy.frontend.hold import Hold
-from s3proxy.frontend.site import S3Site
 from s3proxy.telemetry.metrics import Metrics
 
 
@@ -22,8 +21,8 @@ class Measured(Protocol):
     """
 
     counts: ProxyCounts
-    connection_limit: ConnectionLimit
     generation: Generation
+    listeners: Listeners
 
     @property
     def generations(self) -> list[Generation]:
@@ -35,12 +34,6 @@ class Measured(Protocol):
     def running_count(self) -> int:
         """
         How many requests have begun and not ended.
-        """
-
-    @property
-    def sites(self) -> list[S3Site]:
-        """
-        Those which have connections, or may get some.
         """
 
 
@@ -64,7 +57,7 @@ def _measure_clients(metrics: Metrics, service: Measured) -> None:
     metrics.gauge(
         "s3proxy_client_connections",
         "Client connections.",
-        lambda: [((), sum(len(site.channels) for site in service.sites))],
+        lambda: [((), sum(len(site.channels) for site in service.listeners.sites))],
     )
     metrics.gauge(
         "s3proxy_held_clients",
@@ -72,7 +65,7 @@ def _measure_clients(metrics: Metrics, service: Measured) -> None:
         lambda: [
             (
                 (hold.name.lower(),),
-                sum(hold in channel.holds.reasons for site in service.sites for channel in site.channels),
+                sum(hold in channel.holds.reasons for site in service.listeners.sites for channel in site.channels),
             )
             for hold in Hold
         ],
@@ -82,7 +75,7 @@ def _measure_clients(metrics: Metrics, service: Measured) -> None:
         "s3proxy_paused_seconds",
         "Time in which one side was paused because the other did not accept its bytes, summed over all requests.",
         lambda: [
-            (("client",), sum(site.paused_seconds for site in service.sites)),
+            (("client",), sum(site.paused_seconds for site in service.listeners.sites)),
             (("backend",), sum(pool.paused_seconds for _, pool in _pools(service))),
         ],
         ("side",),
@@ -198,7 +191,7 @@ def _measure_judgements(metrics: Metrics, service: Measured) -> None:
 
 
 def _measure_budgets(metrics: Metrics, service: Measured) -> None:
-    limit = service.connection_limit
+    limit = service.listeners.limit
     metrics.gauge(
         "s3proxy_budget_used",
         "Current use of each limit for all requests together.",

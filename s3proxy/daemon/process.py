@@ -84,6 +84,14 @@ def read_once(fd: int) -> bytes:
         os.close(null_fd)
 
 
+def listening_environment() -> dict[str, str]:
+    """
+    Return what sd_listen_fds(3) says of this process's sockets, which Twisted has removed from the environment.
+    """
+    names = os.environ.get("LISTEN_FDNAMES")
+    return {"LISTEN_FDS": str(names.count(":") + 1), "LISTEN_PID": str(os.getpid())} if names else {}
+
+
 def stop_once() -> None:
     """
     Let only the first SIGTERM or SIGINT reach the handlers that the reactor has set.

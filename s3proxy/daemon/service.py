@@ -1,5 +1,12 @@
 """
-From settings to a running daemon: it listens, reloads, and lets requests end before it does.
+From settings to a running daemon: it starts, reloads, and lets requests end before it does.
+
+The strategy: what one reading of the configuration makes is a generation, and the listeners outlive it. A reload first
+makes what can be wrong: settings, a generation, sockets, the directory of multipart uploads. If one of them is wrong,
+nothing changes. Otherwise the new generation takes the place of the former one, whose requests end as they began.
+
+An end is a drain with a deadline. If the sockets have a successor, what is asked on open connections is served still;
+otherwise it is refused. At the deadline, requests that still run are reset. Then everything is let go of.
 """
 
 from __future__ import annotations
@@ -10,41 +17,29 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any, cast
+from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 
-from s3proxy.configuration.options import ListenerSettings, Settings
+from s3proxy.configuration.options import Settings
 from s3proxy.configuration.tables import Faults
 from s3proxy.daemon.backends import CannotStart
 from s3proxy.daemon.gauges import measure
 from s3proxy.daemon.generation import Generation, claim_directory, utc_now
-from s3proxy.daemon.listening import ADMIN, CannotListen, Sockets
+from s3proxy.daemon.listeners import Listeners
 from s3proxy.daemon.process import prepare_process, stop_once
+from s3proxy.daemon.sockets import CannotListen, Sockets
 from s3proxy.exchange.context import ProxyCounts
-from s3proxy.frontend.admission import ConnectionLimit, most_connections
 from s3proxy.frontend.balance import Balance
-from s3proxy.frontend.peers import Peers, Trust
-from s3proxy.frontend.proxy_protocol import ProxyHeaderFactory
 from s3proxy.frontend.resource import S3Resource
-from s3proxy.frontend.site import S3Site
 from s3proxy.multipart.directory import DirectoryClaim
 from s3proxy.profiles.known import PROFILES
 from s3proxy.s3.errors import S3Error
 from s3proxy.telemetry.accesslog import AccessRecord
 from s3proxy.telemetry.admin import AdminSite
 from s3proxy.telemetry.metrics import Metrics
-
-
-def possible_connections(settings: Settings) -> int:
-    """
-    Return how many connections of clients this process may have.
-    """
-    to_backends = sum(backend.connections * len(backend.places) for backend in settings.backends)
-    return most_connections(settings.limits.connections, to_backends)
 
 
 class ProxyService(Service):
@@ -59,6 +54,13 @@ class ProxyService(Service):
         handles_signals: Whether SIGHUP reloads, and SIGUSR2 ends nothing.
         balance: Which other processes accept from the same sockets.
         multipart_directory: What such processes have claimed together; without others this one claims its own.
+
+    Attributes:
+        generation: What serves the requests which begin now.
+        former_generations: Those before it whose requests have not ended.
+        listeners: Where clients connect.
+        counts: What the proxies of all generations have counted.
+        metrics: What the admin endpoint tells.
 
     Raises:
         CannotStart: What the settings ask for cannot be done.
@@ -83,13 +85,8 @@ class ProxyService(Service):
         self._shared_directory = multipart_directory
         self._claim: DirectoryClaim | None = None
         self._load = load
-        self._sockets = sockets or Sockets(reactor)
         self._handles_signals = handles_signals
         self._former_handlers: dict[int, Any] = {}
-        self._ports: dict[str, IListeningPort] = {}
-        self._sites: dict[str, S3Site] = {}
-        self._left_sites: list[S3Site] = []
-        self._resources: list[tuple[S3Resource, str | None]] = []
         self._is_draining = False
         self._is_retiring = False
         self._deadlines: list[Any] = []
@@ -97,12 +94,13 @@ class ProxyService(Service):
         self.metrics = Metrics()
         self.generation = self._make_generation(settings, None)
         self.former_generations: list[Generation] = []
-        self.connection_limit = ConnectionLimit(
-            self._accepting,
-            possible_connections(settings),
-            settings.limits.connections_per_address,
-            reactor=reactor,
+        self.listeners = Listeners(
+            reactor,
+            sockets or Sockets(reactor),
+            settings,
             balance=balance,
+            connection_refused=self._log_refused,
+            make_admin_site=partial(AdminSite, self.metrics.document, self._why_not_ready),
         )
         measure(self.metrics, self)
 
@@ -113,17 +111,13 @@ class ProxyService(Service):
 
     def privilegedStartService(self) -> None:
         # Before twistd gives up root: a port below 1024 needs it, and a failure here still fails the start.
-        if self._ports:
+        if self.listeners.is_listening:
             return
         try:
-            self._listen(self.generation)
+            self.listeners.listen(self.generation)
         except CannotListen as error:
-            self._stop_listening()
+            self.listeners.stop_listening()
             raise CannotStart(str(error)) from None
-
-    def _stop_listening(self) -> None:
-        for port in self._ports.values():
-            port.stopListening()
 
     def startService(self) -> None:
         self.privilegedStartService()
@@ -133,7 +127,7 @@ class ProxyService(Service):
             self._open(self.generation, self._claim)
         except CannotStart:
             self._give_up_directory()
-            self._stop_listening()
+            self.listeners.stop_listening()
             raise
         super().startService()
         self.generation.start()
@@ -157,7 +151,7 @@ class ProxyService(Service):
         for number in self._former_handlers:
             # The default would end this process in the middle of the drain.
             signal.signal(number, signal.SIG_IGN)
-        is_succeeded = self._is_retiring or any(name.startswith("systemd:") for name in self._ports)
+        is_succeeded = self._is_retiring or self.listeners.has_systemd_sockets
         return self._end(self.generation.settings.times.drain, is_succeeded=is_succeeded)
 
     def retire(self) -> Deferred[None]:
@@ -181,21 +175,13 @@ class ProxyService(Service):
         self._is_draining = True
         # A successor may have it: what still runs here is safe with others beside it.
         self._give_up_directory()
-        self.connection_limit.leave()
-        waiting: list[Deferred[Any]] = []
-        for name in tuple(self._ports):
-            if name != ADMIN:
-                stopping = self._ports.pop(name).stopListening()
-                waiting += [stopping] if stopping is not None else []
-        # Its admin page can be asked how the drain goes.
-        self._sockets.keep_only([ADMIN])
+        waiting = self.listeners.stop_accepting()
         self._log.info("draining: {running} requests are running", running=self.running_count)
         proxies = [proxy for generation in self.generations for proxy in generation.proxies]
         if not is_succeeded:
             waiting += [proxy.drain() for proxy in proxies]
-        for site in self.sites:
-            drained = site.drain(serves=is_succeeded)
-            waiting += [drained] if is_succeeded else []
+        drained = self.listeners.drain(serves=is_succeeded)
+        waiting += drained if is_succeeded else []
         if seconds or not is_succeeded:
             self._deadlines.append(self._reactor.callLater(seconds, self._abort))
         return DeferredList(waiting, consumeErrors=True).addCallback(lambda ignored: self._drained())
@@ -215,15 +201,14 @@ class ProxyService(Service):
         try:
             settings = self._load() if self._load is not None else former.settings
             generation = self._make_generation(settings, former)
-            for name, endpoint in endpoints(settings).items():
-                self._sockets.open(name, endpoint)
+            self.listeners.open(settings)
             if self.running:
                 claim = self._claimed(settings)
                 self._open(generation, claim, former)
         except Faults as error:
             return self._not_reloaded(error.told)
         except (CannotStart, CannotListen) as error:
-            self._sockets.keep_only(self._ports)
+            self.listeners.close_unused()
             if claim is not None and claim is not self._claim:
                 claim.give_up()
             return self._not_reloaded([str(error)])
@@ -238,13 +223,12 @@ class ProxyService(Service):
             )
         self.generation = generation
         self.former_generations = [old for old in self.former_generations if old.running_count] + [former]
-        for resource, listener in self._resources:
-            resource.proxy = generation.make_proxy(self._listener(listener))
+        self.listeners.follow(generation)
         former.retire(generation)
         if self.running:
             generation.start()
-        if self._ports:
-            self._listen(generation)
+        if self.listeners.is_listening:
+            self.listeners.listen(generation)
         self._log.info("reloaded: {count} keys", count=len(generation.credentials))
         return True
 
@@ -277,25 +261,18 @@ class ProxyService(Service):
         return sum(generation.running_count for generation in self.generations)
 
     @property
-    def sites(self) -> list[S3Site]:
-        """
-        Those which have connections, or may get some.
-        """
-        return [*self._sites.values(), *self._left_sites]
-
-    @property
     def admin_address(self) -> Any:
         """
         Where the admin endpoint listens, or None.
         """
-        return self._ports[ADMIN].getHost() if ADMIN in self._ports else None
+        return self.listeners.admin_address
 
     @property
     def addresses(self) -> list[Any]:
         """
         Where it listens.
         """
-        return [port.getHost() for name, port in self._ports.items() if name != ADMIN]
+        return self.listeners.addresses
 
     def make_resource(self, listener: str | None = None) -> S3Resource:
         """
@@ -304,9 +281,7 @@ class ProxyService(Service):
         Args:
             listener: The name of the one whose region and domains hold; the first by default.
         """
-        resource = S3Resource(self.generation.make_proxy(self._listener(listener)))
-        self._resources.append((resource, listener))
-        return resource
+        return self.listeners.make_resource(self.generation, listener)
 
     # Inside
 
@@ -344,60 +319,6 @@ class ProxyService(Service):
                 directory=multipart.store.directory,
             )
 
-    def _listener(self, name: str | None) -> ListenerSettings:
-        named = _named(self.generation.settings.listeners)
-        return named.get(name or "") or next(iter(named.values()))
-
-    def _listen(self, generation: Generation) -> None:
-        """
-        Listen where the settings say, and no more anywhere else.
-        """
-        settings = generation.settings
-        named = _named(settings.listeners)
-        for name, listener in named.items():
-            if name not in self._sites:
-                self._sites[name] = self._make_site(name, generation)
-            site = self._sites[name]
-            site.times = generation.client_times()
-            site.trust = Trust(Peers(listener.trusted_peers), listener.proxy_protocol, listener.trusted_forwarded)
-            former = self._ports.get(name)
-            if former is None or listener.endpoint.startswith("ssl:"):
-                # With TLS each port has its certificate; the socket below is the same.
-                wrap = partial(ProxyHeaderFactory, site=site)
-                self._ports[name] = self._sockets.listen(name, listener.endpoint, site, wrap)
-                if former is not None:
-                    # "(TCP Port 443 Closed)", Twisted logs, though the socket stays open.
-                    cast(Any, former)._logConnectionLostMsg = lambda: None
-                    former.stopListening()
-        for name in self._sites.keys() - named.keys():
-            self._ports.pop(name).stopListening()
-            left = self._sites.pop(name)
-            left.drain(serves=True)
-            self._left_sites = [site for site in self._left_sites if site.channels] + [left]
-            self._resources = [pair for pair in self._resources if pair[1] != name]
-        admin = settings.server.admin
-        if admin is not None and ADMIN not in self._ports:
-            self._ports[ADMIN] = self._sockets.listen(
-                ADMIN, admin, AdminSite(self.metrics.document, self._why_not_ready)
-            )
-        self._sockets.keep_only(self._ports)
-        self._sockets.bound_buffers(settings.limits.socket_buffer)
-        self.connection_limit.most = possible_connections(settings)
-        self.connection_limit.most_per_address = settings.limits.connections_per_address
-
-    def _make_site(self, name: str, generation: Generation) -> S3Site:
-        return S3Site(
-            self.make_resource(name),
-            self._reactor,
-            times=generation.client_times(),
-            host_id=generation.settings.server.host_id,
-            connection_refused=self._log_refused,
-            limit=self.connection_limit,
-        )
-
-    def _accepting(self) -> list[Any]:
-        return [port for name, port in self._ports.items() if name != ADMIN]
-
     def _hangup(self, number: int, frame: FrameType | None) -> None:
         self._reactor.callFromThread(self.reload)
 
@@ -415,8 +336,7 @@ class ProxyService(Service):
         for generation in self.generations:
             for proxy in generation.proxies:
                 proxy.abort_all()
-        for site in self.sites:
-            site.abort()
+        self.listeners.abort()
 
     def _drained(self) -> Any:
         for deadline in self._deadlines:
@@ -427,11 +347,7 @@ class ProxyService(Service):
         ending: list[Any] = [agent.close() for agent in agents]
         kept = {id(each): each for generation in self.generations if (each := generation.multipart) is not None}
         ending += [each.close() for each in kept.values()]
-        for port in self._ports.values():
-            stopping = port.stopListening()
-            ending += [stopping] if stopping is not None else []
-        self._ports = {}
-        self._sockets.keep_only([])
+        ending += self.listeners.close()
         for number, handler in self._former_handlers.items():
             signal.signal(number, handler)
         self._former_handlers.clear()
@@ -455,28 +371,6 @@ class ProxyService(Service):
 
     def _why_not_ready(self) -> str:
         return "draining" if self._is_draining else ""
-
-
-def _named(listeners: tuple[ListenerSettings, ...]) -> dict[str, ListenerSettings]:
-    """
-    Name each listener by its endpoint; port 0 may be there several times.
-    """
-    named: dict[str, ListenerSettings] = {}
-    for listener in listeners:
-        name, number = listener.endpoint, 1
-        while name in named:
-            number += 1
-            name = f"{listener.endpoint} #{number}"
-        named[name] = listener
-    return named
-
-
-def endpoints(settings: Settings) -> dict[str, str]:
-    """
-    Name each socket which the settings want: its endpoint string.
-    """
-    named = {name: listener.endpoint for name, listener in _named(settings.listeners).items()}
-    return named if settings.server.admin is None else {**named, ADMIN: settings.server.admin}
 
 
 def make_service(settings: Settings, load: Callable[[], Settings] | None = None) -> ProxyService:

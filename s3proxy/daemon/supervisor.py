@@ -3,48 +3,43 @@ Several processes on the same sockets: started, told what to do, summed up, and 
 
 The supervisor owns the listening sockets and the admin endpoint, and serves no request itself. A reload starts new
 workers beside the old ones, which then end with their last request: no connection waits for another's end.
+
+The strategy: a worker never changes what it serves. Whatever changes is a new set of workers, for a start, a reload and
+a restart alike. Once all of the new ones are ready, those before them retire; if one is not, the new ones stop and
+nothing has changed. One change runs at a time, and a reload that is asked for meanwhile comes after it. A worker that
+dies is replaced by one of the same configuration, after a pause that grows, and not before a running change is decided.
+
+`s3proxy.daemon.worker_process` is one worker, `s3proxy.daemon.orders` what is said to it, and `s3proxy.daemon.handover`
+how another program takes this one's place.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, succeed
-from twisted.internet.error import ProcessExitedAlready
-from twisted.internet.interfaces import IListeningPort
-from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.internet.task import LoopingCall
-from twisted.internet.utils import getProcessOutputAndValue
-from twisted.logger import Logger, LogLevel
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.usage import UsageError
-from twisted.scripts._twistd_unix import ServerOptions
 
 from s3proxy.configuration.loading import Configuration
+from s3proxy.configuration.options import Settings
 from s3proxy.configuration.tables import Faults
 from s3proxy.daemon.backends import CannotStart
 from s3proxy.daemon.generation import Generation, claim_directory
-from s3proxy.daemon.listening import ADMIN, CannotListen, Sockets
-from s3proxy.daemon.process import python_command, sealed_memory, stop_once, write_no_core
-from s3proxy.daemon.service import endpoints
-from s3proxy.daemon.worker import (
-    COMMANDS_FD,
-    FIRST_SOCKET_FD,
-    REPORTS_FD,
-    RETIRE,
-    STOP,
-    listening_environment,
-    start_message,
-)
+from s3proxy.daemon.handover import Handover, restart_arguments, try_program
+from s3proxy.daemon.listeners import endpoints
+from s3proxy.daemon.orders import RETIRE, STOP
+from s3proxy.daemon.process import stop_once, write_no_core
+from s3proxy.daemon.sockets import ADMIN, CannotListen, Sockets
+from s3proxy.daemon.worker_process import WorkerProcess, spawn_worker
 from s3proxy.exchange.context import ProxyCounts
 from s3proxy.frontend.balance import SharedCounts
 from s3proxy.multipart.directory import DirectoryClaim
@@ -66,104 +61,6 @@ MIN_PAUSE, MAX_PAUSE = 0.1, 30.0
 Seconds until a dead worker is started anew: the first time, and at most, where it dies again and again.
 """
 
-HANDOVER = "S3PROXY_HANDOVER"
-"""
-The environment variable by which a supervisor leaves sockets and workers to the one which takes its place.
-"""
-
-_LEVELS = {level.name: level for level in LogLevel.iterconstants()}
-
-
-class Worker(ProcessProtocol):
-    """
-    One process, from its start to its end.
-
-    Args:
-        configuration: What it serves.
-        commands_fd: Where it is told what to do.
-        counts: Where it and its fellows tell how many connections they have.
-        number: Which of them it is.
-
-    Attributes:
-        is_ready: Whether it accepts connections.
-        is_leaving: Whether it was told to end.
-        ready: Fires with whether it became ready: it ended before that if not.
-        ended: Fires when it has ended.
-        began_at: Seconds of a clock which never goes back.
-        pid: The id of the process.
-    """
-
-    _log = Logger()
-    transport: Any
-
-    def __init__(
-        self,
-        supervisor: Supervisor,
-        configuration: Configuration,
-        commands_fd: int,
-        counts: SharedCounts,
-        number: int,
-    ) -> None:
-        self._supervisor = supervisor
-        self.configuration = configuration
-        self.commands_fd = commands_fd
-        self.counts = counts
-        self.number = number
-        self.is_ready = False
-        self.is_leaving = False
-        self.ready: Deferred[bool] = Deferred()
-        self.ended: Deferred[None] = Deferred()
-        self.began_at = supervisor.reactor.seconds()
-        self.pid = 0
-        self._unread = {2: b"", REPORTS_FD: b""}
-
-    def connectionMade(self) -> None:
-        self.pid = self.transport.pid
-
-    def tell(self, command: bytes) -> None:
-        """
-        Send a command. One which is dead will not mind.
-        """
-        self.is_leaving = True
-        with contextlib.suppress(OSError):
-            os.write(self.commands_fd, command + b"\n")
-
-    def kill(self) -> None:
-        """
-        End the process now, if it has not ended.
-        """
-        self.is_leaving = True
-        with contextlib.suppress(ProcessExitedAlready):
-            self.transport.signalProcess("KILL")
-
-    def childDataReceived(self, childFD: int, data: bytes) -> None:
-        *lines, self._unread[childFD] = (self._unread[childFD] + data).split(b"\n")
-        for line in lines:
-            if childFD == REPORTS_FD:
-                self._reported(json.loads(line)["metrics"])
-            else:
-                self._logged(line.decode("utf-8", "replace"))
-
-    def _reported(self, families: list[Family]) -> None:
-        self._supervisor.metrics.put(self.pid, families)
-        if not self.is_ready:
-            self.is_ready = True
-            self.ready.callback(True)
-
-    def _logged(self, line: str) -> None:
-        level, _, text = line.partition(" ")
-        if level not in _LEVELS:
-            # A further line of a traceback.
-            level, text = "info", line
-        self._log.emit(_LEVELS[level], "[{pid}] {text}", pid=self.pid, text=text)
-
-    def processEnded(self, reason: Failure) -> None:
-        os.close(self.commands_fd)
-        self._supervisor.worker_ended(self, str(reason.value))
-        if not self.ready.called:
-            self.ready.callback(False)
-        self.ended.callback(None)
-
 
 class Supervisor(Service):
     """
@@ -174,6 +71,8 @@ class Supervisor(Service):
         former: Sockets and workers of a supervisor whose place this one takes.
 
     Attributes:
+        reactor: Where everything runs; its clock must never go back.
+        metrics: What the workers have counted, and the supervisor.
         workers: All processes which have not ended.
 
     Raises:
@@ -186,7 +85,7 @@ class Supervisor(Service):
     def __init__(self, load: Callable[[], Configuration], reactor: Any, former: Handover | None = None) -> None:
         self.reactor = reactor
         self.metrics = MetricsSum()
-        self.workers: list[Worker] = []
+        self.workers: list[WorkerProcess] = []
         self._load = load
         # twistd leaves it for the directory of `--rundir`.
         self._directory = os.getcwd()
@@ -206,7 +105,7 @@ class Supervisor(Service):
         self._reaping = LoopingCall(self._former.reap)
         self._reaping.clock = reactor
 
-    def _checked(self, configuration: Configuration) -> Any:
+    def _checked(self, configuration: Configuration) -> Settings:
         settings = configuration.settings()
         # What a worker would make of it, made once here, so that a fault is told before anything changes.
         made = Generation(settings, self.reactor, counts=ProxyCounts(), log_access=lambda record: None)
@@ -240,9 +139,8 @@ class Supervisor(Service):
         super().stopService()
         self._is_stopping = True
         self._give_up(self._claim)
-        for number in self._handled:
-            # The default would end this process in the middle of the drain, and leave the workers to themselves.
-            signal.signal(number, signal.SIG_IGN)
+        # The default would end this process in the middle of the drain, and leave the workers to themselves.
+        self._ignore_signals()
         self._sockets.keep_only([ADMIN])
         self._former.stop()
         for worker in self.workers:
@@ -251,7 +149,7 @@ class Supervisor(Service):
         killing = self.reactor.callLater(self._settings.times.drain + STOP_MARGIN, _kill, self.workers)
         return ended.addCallback(lambda ignored: self._stopped(killing))
 
-    def _stopped(self, killing: Any) -> Any:
+    def _stopped(self, killing: IDelayedCall) -> Deferred[None]:
         if killing.active():
             killing.cancel()
         self._reaping.stop()
@@ -262,6 +160,10 @@ class Supervisor(Service):
     def _handle_signals(self) -> None:
         for number, act in self._handled.items():
             signal.signal(number, self._in_reactor(act))
+
+    def _ignore_signals(self) -> None:
+        for number in self._handled:
+            signal.signal(number, signal.SIG_IGN)
 
     def _in_reactor(self, act: Callable[[], None]) -> Callable[[int, Any], None]:
         return lambda number, frame: self.reactor.callFromThread(act)
@@ -295,7 +197,7 @@ class Supervisor(Service):
     def _change(
         self,
         configuration: Configuration,
-        settings: Any,
+        settings: Settings,
         claim: DirectoryClaim | None,
         changed: Callable[[], None],
     ) -> None:
@@ -303,7 +205,7 @@ class Supervisor(Service):
         Start workers; once all of them are ready, let those before them end.
         """
         former = [worker for worker in self.workers if not worker.is_leaving]
-        new: list[Worker] = []
+        new: list[WorkerProcess] = []
         try:
             counts = SharedCounts(settings.server.workers)
             for number in range(settings.server.workers):
@@ -371,7 +273,7 @@ class Supervisor(Service):
             return
         try:
             self._checked(self._load())
-            arguments, pidfile = _again()
+            arguments, pidfile = restart_arguments()
         except Faults as error:
             self._not_restarted(*error.told)
             return
@@ -380,8 +282,7 @@ class Supervisor(Service):
             return
         self._is_changing = True
         # There is no way back from a program which cannot start.
-        executable, *flags = python_command()
-        trying = getProcessOutputAndValue(executable, [*flags, "-c", "import s3proxy.daemon.supervisor"], os.environ)
+        trying = try_program()
         trying.addCallback(self._tried, arguments, pidfile)
         trying.addErrback(self._not_tried)
 
@@ -398,7 +299,9 @@ class Supervisor(Service):
         try:
             # Relative paths of the command line are meant from there.
             os.chdir(self._directory)
-            self._execute(handover, arguments, os.path.join(directory, pidfile) if pidfile else None)
+            # Ignored signals stay so through exec(2); until the new program handles them the default would end it.
+            self._ignore_signals()
+            handover.execute(arguments, os.path.join(directory, pidfile) if pidfile else None)
         except OSError as error:
             os.chdir(directory)
             self._handle_signals()
@@ -413,77 +316,31 @@ class Supervisor(Service):
         self._is_changing = False
         self._not_restarted(failure.getErrorMessage())
 
-    def _execute(self, handover: Handover, arguments: list[str], pidfile: str | None) -> None:
-        for number in self._handled:
-            # Ignored signals stay so through exec(2); until the new program handles them the default would end it.
-            signal.signal(number, signal.SIG_IGN)
-        for fd in handover.descriptors:
-            os.set_inheritable(fd, True)
-        pid = b""
-        if pidfile is not None:
-            # It holds our own number, which twistd would take for another's.
-            with contextlib.suppress(OSError):
-                pid = Path(pidfile).read_bytes()
-                os.unlink(pidfile)
-        environment = {**os.environ, **listening_environment(), HANDOVER: handover.text()}
-        try:
-            os.execve(sys.executable, [sys.executable, *arguments], environment)  # noqa: S606
-        finally:
-            # Only a failure comes here.
-            for fd in handover.descriptors:
-                os.set_inheritable(fd, False)
-            if pidfile is not None and pid:
-                Path(pidfile).write_bytes(pid)
-
     # Workers
 
     def _start(
         self,
         configuration: Configuration,
-        settings: Any,
+        settings: Settings,
         claim: DirectoryClaim | None,
         counts: SharedCounts,
         number: int,
-    ) -> Worker:
+    ) -> WorkerProcess:
         names = endpoints(settings)
         sockets = {name: fd for name, fd in self._sockets.descriptors.items() if name in names and name != ADMIN}
-        in_worker = {name: FIRST_SOCKET_FD + number for number, name in enumerate(sockets)}
-        counts_fd = FIRST_SOCKET_FD + len(sockets)
-        message = start_message(
-            configuration.content,
-            configuration.directory,
-            in_worker,
-            settings.server.workers,
-            number,
-            counts_fd,
-            claim.directory if claim is not None else None,
+        worker = spawn_worker(
+            self,
+            configuration,
+            sockets,
+            counts,
+            number=number,
+            workers=settings.server.workers,
+            multipart_directory=claim.directory if claim is not None else None,
         )
-        message_fd = sealed_memory("s3proxy", message)
-        commands_read_fd, commands_fd = os.pipe()
-        try:
-            worker = Worker(self, configuration, commands_fd, counts, number)
-            self.reactor.spawnProcess(
-                worker,
-                sys.executable,
-                [*python_command(), "-m", "s3proxy.daemon.worker"],
-                env=None,
-                childFDs={
-                    0: message_fd,
-                    1: 1,
-                    2: "r",
-                    COMMANDS_FD: commands_read_fd,
-                    REPORTS_FD: "r",
-                    **{in_worker[name]: fd for name, fd in sockets.items()},
-                    counts_fd: counts.fd,
-                },
-            )
-        finally:
-            os.close(message_fd)
-            os.close(commands_read_fd)
         self.workers.append(worker)
         return worker
 
-    def worker_ended(self, worker: Worker, reason: str) -> None:
+    def worker_ended(self, worker: WorkerProcess, reason: str) -> None:
         """
         Know that a process has ended; start another in its place, unless it was told to.
         """
@@ -502,7 +359,7 @@ class Supervisor(Service):
         pause = min(MAX_PAUSE, MIN_PAUSE * 2.0**self._deaths_in_a_row)
         self.reactor.callLater(pause, self._replace, worker)
 
-    def _replace(self, worker: Worker) -> None:
+    def _replace(self, worker: WorkerProcess) -> None:
         if self._is_stopping:
             return
         if self._is_changing:
@@ -521,7 +378,7 @@ class Supervisor(Service):
         giving_up = self.reactor.callLater(START_TIME, replacement.kill)
         replacement.ready.addCallback(self._replaced, worker, giving_up)
 
-    def _replaced(self, is_ready: bool, worker: Worker, giving_up: Any) -> None:
+    def _replaced(self, is_ready: bool, worker: WorkerProcess, giving_up: IDelayedCall) -> None:
         if giving_up.active():
             giving_up.cancel()
         if not is_ready:
@@ -570,92 +427,9 @@ class Supervisor(Service):
         return "" if ready >= self._settings.server.workers else f"only {ready} workers are ready"
 
 
-def _kill(workers: list[Worker]) -> None:
+def _kill(workers: list[WorkerProcess]) -> None:
     for worker in tuple(workers):
         worker.kill()
-
-
-class Handover:
-    """
-    What a supervisor leaves to the one which takes its place.
-
-    Args:
-        sockets: Descriptors of listening sockets, by name.
-        workers: Descriptors for commands, by process id.
-    """
-
-    def __init__(self, sockets: dict[str, int], workers: dict[int, int]) -> None:
-        self.sockets = sockets
-        self._workers = workers
-
-    @classmethod
-    def from_text(cls, text: str) -> Handover:
-        """
-        Read what `text` wrote.
-        """
-        sockets, workers = json.loads(text)
-        return cls(sockets, {int(pid): fd for pid, fd in workers.items()})
-
-    def text(self) -> str:
-        """
-        Write it for the environment.
-        """
-        return json.dumps([self.sockets, self._workers])
-
-    @property
-    def descriptors(self) -> list[int]:
-        """
-        All of them.
-        """
-        return [*self.sockets.values(), *self._workers.values()]
-
-    def retire(self) -> None:
-        """
-        Let the workers end with their last request.
-        """
-        self._tell(RETIRE)
-
-    def stop(self) -> None:
-        """
-        Let them end soon.
-        """
-        self._tell(STOP)
-
-    def _tell(self, command: bytes) -> None:
-        for fd in self._workers.values():
-            with contextlib.suppress(OSError):
-                os.write(fd, command + b"\n")
-
-    def reap(self) -> None:
-        """
-        Take note of those which have ended: they are children of this process, but Twisted does not know them.
-        """
-        for pid, fd in tuple(self._workers.items()):
-            with contextlib.suppress(ChildProcessError):
-                if os.waitpid(pid, os.WNOHANG) == (0, 0):
-                    continue
-            os.close(fd)
-            del self._workers[pid]
-
-
-def _again() -> tuple[list[str], str | None]:
-    """
-    Return the arguments which start this process once more in its own place, and the path of its pid file.
-
-    Raises:
-        UsageError: Twisted does not understand them, which it once did.
-    """
-    options: Any = ServerOptions()
-    options.parseOptions(sys.argv[1:])
-    arguments = list(sys.orig_argv[1:])
-    if not options["nodaemon"]:
-        # It is a daemon already.
-        more = ["--nodaemon"]
-        if not options["logfile"] and not options["syslog"]:
-            more.append("--logfile=twistd.log")
-        at = len(arguments) - len(sys.argv[1:])
-        arguments[at:at] = more
-    return arguments, options["pidfile"]
 
 
 def make_supervisor(load: Callable[[], Configuration]) -> Supervisor:
@@ -671,5 +445,4 @@ def make_supervisor(load: Callable[[], Configuration]) -> Supervisor:
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
     write_no_core()
     reactor.callWhenRunning(stop_once)
-    text = os.environ.pop(HANDOVER, None)
-    return Supervisor(load, reactor, Handover.from_text(text) if text is not None else None)
+    return Supervisor(load, reactor, Handover.from_environment())

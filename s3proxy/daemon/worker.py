@@ -9,82 +9,18 @@ Its log goes to descriptor 2.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from s3proxy.daemon.process import prepare_process, read_once
+from s3proxy.daemon.process import listening_environment, prepare_process, read_once
 
 if TYPE_CHECKING:
+    from s3proxy.daemon.orders import Orders
     from s3proxy.daemon.service import ProxyService
-
-COMMANDS_FD = 3
-REPORTS_FD = 4
-FIRST_SOCKET_FD = 5
-"""
-Descriptors of a worker, beside its log on 2. The listening sockets begin at the last of them.
-"""
-
-RETIRE = b"retire"
-"""
-Leave the sockets to a successor, and end with the last request. The end of the commands means the same.
-"""
-
-STOP = b"stop"
-"""
-Take no new request, and end at the latest when the time of a drain has passed.
-"""
-
-REPORT_TIME = 1.0
-"""
-Seconds between two reports: what a process which is killed has counted since its last one is lost.
-"""
-
-
-def start_message(
-    content: Any,
-    directory: Path,
-    sockets: dict[str, int],
-    workers: int,
-    number: int,
-    counts_fd: int,
-    multipart_directory: Path | None,
-) -> bytes:
-    """
-    Write what a worker is to do.
-
-    Args:
-        content: Of the configuration.
-        directory: What relative paths are relative to.
-        sockets: Descriptors of listening sockets, in the worker, by name.
-        workers: How many there are, to share limits with.
-        number: Which of them this is, from 0 on.
-        counts_fd: In the worker, of the memory where they tell how many connections they have.
-        multipart_directory: What the supervisor has claimed for all of them; None if it has none.
-    """
-    message = {
-        "content": content,
-        "directory": str(directory),
-        "sockets": sockets,
-        "workers": workers,
-        "number": number,
-        "counts_fd": counts_fd,
-        "multipart_directory": str(multipart_directory) if multipart_directory is not None else None,
-    }
-    return json.dumps(message).encode()
-
-
-def listening_environment() -> dict[str, str]:
-    """
-    Return what sd_listen_fds(3) says of this process's sockets, which Twisted has removed from the environment.
-    """
-    names = os.environ.get("LISTEN_FDNAMES")
-    return {"LISTEN_FDS": str(names.count(":") + 1), "LISTEN_PID": str(os.getpid())} if names else {}
 
 
 def main() -> int:
@@ -101,14 +37,17 @@ def main() -> int:
     from twisted.internet.stdio import StandardIO
     from twisted.logger import globalLogBeginner
 
+    from s3proxy.daemon.link import SupervisorLink
+    from s3proxy.daemon.orders import COMMANDS_FD, REPORTS_FD, Orders
+
     globalLogBeginner.beginLoggingTo([cast(Any, _write_log)], redirectStandardIO=False, discardBuffer=True)
-    message = json.loads(read_once(0))
+    orders = Orders.from_json(read_once(0))
     reactor: Any = the_reactor
     reactor.seconds = time.monotonic
-    service = _make_service(message, reactor)
+    service = _make_service(orders, reactor)
     if service is None:
         return 1
-    link = _link(service, reactor)
+    link = SupervisorLink(service, reactor)
     connect: Any = StandardIO
     connect(link, stdin=COMMANDS_FD, stdout=REPORTS_FD, reactor=reactor)
     signal.signal(signal.SIGTERM, lambda number, frame: reactor.callFromThread(link.stop))
@@ -116,20 +55,20 @@ def main() -> int:
     return 0
 
 
-def _make_service(message: dict[str, Any], reactor: Any) -> ProxyService | None:
+def _make_service(orders: Orders, reactor: Any) -> ProxyService | None:
     from s3proxy.configuration.loading import make_settings, share_of
     from s3proxy.configuration.tables import Faults
     from s3proxy.daemon.backends import CannotStart
-    from s3proxy.daemon.listening import Sockets
     from s3proxy.daemon.service import ProxyService
+    from s3proxy.daemon.sockets import Sockets
     from s3proxy.frontend.balance import Balance
 
     prepare_process()
-    sockets = Sockets(reactor, message["sockets"])
+    sockets = Sockets(reactor, orders.sockets)
     try:
-        settings = share_of(make_settings(message["content"], Path(message["directory"])), message["workers"])
-        balance = Balance(message["counts_fd"], message["number"])
-        directory = message["multipart_directory"]
+        settings = share_of(make_settings(orders.content, Path(orders.directory)), orders.workers)
+        balance = Balance(orders.counts_fd, orders.number)
+        directory = orders.multipart_directory
         service = ProxyService(
             settings,
             reactor,
@@ -143,66 +82,6 @@ def _make_service(message: dict[str, Any], reactor: Any) -> ProxyService | None:
         _log("critical", str(error))
         return None
     return service
-
-
-def _link(service: ProxyService, reactor: Any) -> Any:
-    from twisted.internet.task import LoopingCall
-    from twisted.protocols.basic import LineOnlyReceiver
-
-    class Link(LineOnlyReceiver):
-        """
-        What the supervisor and its worker tell each other.
-        """
-
-        delimiter = b"\n"
-
-        def connectionMade(self) -> None:
-            self._reporting = LoopingCall(self._report)
-            self._reporting.clock = reactor
-            self._is_ending = False
-            self._leaving: Any = None
-            self._reporting.start(REPORT_TIME)
-
-        def _report(self) -> None:
-            self.sendLine(json.dumps({"metrics": service.metrics.families()}).encode())
-
-        def lineReceived(self, line: bytes) -> None:
-            if line == STOP:
-                self.stop()
-            elif line == RETIRE:
-                self._end(service.retire)
-
-        def connectionLost(self, reason: object = None) -> None:
-            if self._leaving is not None:
-                # What was reported last has left.
-                if self._leaving.active():
-                    self._leaving.reset(0)
-            else:
-                # Without a supervisor nobody would start it anew, or tell it to end.
-                self._end(service.retire)
-
-        def stop(self) -> None:
-            """
-            End soon, even after it was told to retire.
-            """
-            if self._is_ending:
-                service.hurry()
-            self._end(service.stopService)
-
-        def _end(self, end: Callable[[], Any]) -> None:
-            if not self._is_ending:
-                self._is_ending = True
-                end().addBoth(self._ended)
-
-        def _ended(self, result: object) -> None:
-            self._report()
-            self._reporting.stop()
-            # The reactor drops what is not written when it stops. A supervisor that reads no more is not waited for.
-            link: Any = self.transport
-            self._leaving = reactor.callLater(0 if link.disconnected else REPORT_TIME, reactor.stop)
-            link.loseConnection()
-
-    return Link()
 
 
 def _write_log(event: dict[str, Any]) -> None:

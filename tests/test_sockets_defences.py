@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from twisted.internet import reactor
 
-from s3proxy.daemon.listening import CannotListen, Sockets
+from s3proxy.daemon.sockets import CannotListen, Sockets
 
 
 def test_a_unix_socket_that_is_served_is_not_taken_away(tmp_path: Path) -> None:

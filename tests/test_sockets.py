@@ -16,7 +16,7 @@ from twisted.internet import reactor
 from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
 
-from s3proxy.daemon.listening import ADMIN, CannotListen, Sockets
+from s3proxy.daemon.sockets import ADMIN, CannotListen, Sockets
 from tests.harness import turns
 
 DATA = "a listener"

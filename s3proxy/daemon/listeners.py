@@ -1,0 +1,295 @@
+"""
+Where clients connect: the ports, the sites that they lead to, and the resources that give a site its proxy.
+
+The strategy: a listener has a name, and everything here is kept by that name. A reload compares names. A new listener
+gets a socket, a site and a port. A listener that stays keeps its site, and with it its connections; only what the site
+goes by is set anew. A listener that is gone is closed, and its site is kept until its last connection has ended.
+
+A port is not a socket: `s3proxy.daemon.sockets.Sockets` holds the sockets, so that a port can be stopped, or replaced
+by one with another certificate, while connections wait in the kernel. One bound holds for all listeners together.
+
+When a process ends, its ports are stopped first, then its sites drain, and its admin endpoint is closed last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IListeningPort
+
+from s3proxy.configuration.options import ListenerSettings, Settings
+from s3proxy.daemon.generation import Generation
+from s3proxy.daemon.sockets import ADMIN, Sockets
+from s3proxy.exchange.proxy import Proxy
+from s3proxy.frontend.admission import ConnectionLimit, most_connections
+from s3proxy.frontend.balance import Balance
+from s3proxy.frontend.peers import Peers, Trust
+from s3proxy.frontend.proxy_protocol import ProxyHeaderFactory
+from s3proxy.frontend.resource import S3Resource
+from s3proxy.frontend.site import S3Site
+from s3proxy.s3.errors import S3Error
+from s3proxy.telemetry.admin import AdminSite
+
+
+def possible_connections(settings: Settings) -> int:
+    """
+    Return how many connections of clients this process may have.
+    """
+    to_backends = sum(backend.connections * len(backend.places) for backend in settings.backends)
+    return most_connections(settings.limits.connections, to_backends)
+
+
+def named_listeners(listeners: tuple[ListenerSettings, ...]) -> dict[str, ListenerSettings]:
+    """
+    Name each listener by its endpoint; port 0 may be there several times.
+    """
+    named: dict[str, ListenerSettings] = {}
+    for listener in listeners:
+        name, number = listener.endpoint, 1
+        while name in named:
+            number += 1
+            name = f"{listener.endpoint} #{number}"
+        named[name] = listener
+    return named
+
+
+def endpoints(settings: Settings) -> dict[str, str]:
+    """
+    Name each socket which the settings want: its endpoint string.
+    """
+    named = {name: listener.endpoint for name, listener in named_listeners(settings.listeners).items()}
+    return named if settings.server.admin is None else {**named, ADMIN: settings.server.admin}
+
+
+class Listeners:
+    """
+    The listeners of a process.
+
+    Args:
+        sockets: The listening sockets; some may be open already.
+        settings: Those of the start. Each `listen` has its own.
+        balance: Which other processes accept from the same sockets.
+        connection_refused: Called with the client's host, the error and the id of the response, for a connection that
+            is refused before it has a request.
+        make_admin_site: Makes the factory of the admin endpoint.
+
+    Attributes:
+        limit: The bound of all connections of clients together.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        sockets: Sockets,
+        settings: Settings,
+        *,
+        balance: Balance | None,
+        connection_refused: Callable[[str, S3Error, str], None],
+        make_admin_site: Callable[[], AdminSite],
+    ) -> None:
+        self._reactor = reactor
+        self._sockets = sockets
+        self._connection_refused = connection_refused
+        self._make_admin_site = make_admin_site
+        self._ports: dict[str, IListeningPort] = {}
+        self._sites: dict[str, S3Site] = {}
+        self._left_sites: list[S3Site] = []
+        self._resources: list[tuple[S3Resource, str | None]] = []
+        self.limit = ConnectionLimit(
+            self._accepting,
+            possible_connections(settings),
+            settings.limits.connections_per_address,
+            reactor=reactor,
+            balance=balance,
+        )
+
+    def _accepting(self) -> list[Any]:
+        return [port for name, port in self._ports.items() if name != ADMIN]
+
+    # What there is
+
+    @property
+    def is_listening(self) -> bool:
+        """
+        Whether there is any port.
+        """
+        return bool(self._ports)
+
+    @property
+    def has_systemd_sockets(self) -> bool:
+        """
+        Whether a socket came from systemd, which gives it to the next process, too.
+        """
+        return any(name.startswith("systemd:") for name in self._ports)
+
+    @property
+    def sites(self) -> list[S3Site]:
+        """
+        Those which have connections, or may get some.
+        """
+        return [*self._sites.values(), *self._left_sites]
+
+    @property
+    def admin_address(self) -> Any:
+        """
+        Where the admin endpoint listens, or None.
+        """
+        return self._ports[ADMIN].getHost() if ADMIN in self._ports else None
+
+    @property
+    def addresses(self) -> list[Any]:
+        """
+        Where clients connect.
+        """
+        return [port.getHost() for name, port in self._ports.items() if name != ADMIN]
+
+    # Opening and changing
+
+    def open(self, settings: Settings) -> None:
+        """
+        Open the sockets which the settings want and which are not open. Connections wait until `listen`.
+
+        Raises:
+            CannotListen: An address is in use, or not ours.
+        """
+        for name, endpoint in endpoints(settings).items():
+            self._sockets.open(name, endpoint)
+
+    def close_unused(self) -> None:
+        """
+        Close the sockets which were opened and then have got no port.
+        """
+        self._sockets.keep_only(self._ports)
+
+    def listen(self, generation: Generation) -> None:
+        """
+        Listen where the settings say, and no more anywhere else.
+
+        Raises:
+            CannotListen: An address is in use, or not ours; or a certificate or key file is not as it must be.
+        """
+        settings = generation.settings
+        named = named_listeners(settings.listeners)
+        for name, listener in named.items():
+            if name not in self._sites:
+                self._sites[name] = self._make_site(name, generation)
+            site = self._sites[name]
+            site.times = generation.client_times()
+            site.trust = Trust(Peers(listener.trusted_peers), listener.proxy_protocol, listener.trusted_forwarded)
+            former = self._ports.get(name)
+            if former is None or listener.endpoint.startswith("ssl:"):
+                # With TLS each port has its certificate; the socket below is the same.
+                wrap = partial(ProxyHeaderFactory, site=site)
+                self._ports[name] = self._sockets.listen(name, listener.endpoint, site, wrap)
+                if former is not None:
+                    # "(TCP Port 443 Closed)", Twisted logs, though the socket stays open.
+                    cast(Any, former)._logConnectionLostMsg = lambda: None
+                    former.stopListening()
+        for name in self._sites.keys() - named.keys():
+            self._ports.pop(name).stopListening()
+            left = self._sites.pop(name)
+            left.drain(serves=True)
+            self._left_sites = [site for site in self._left_sites if site.channels] + [left]
+            self._resources = [pair for pair in self._resources if pair[1] != name]
+        admin = settings.server.admin
+        if admin is not None and ADMIN not in self._ports:
+            self._ports[ADMIN] = self._sockets.listen(ADMIN, admin, self._make_admin_site())
+        self._sockets.keep_only(self._ports)
+        self._sockets.bound_buffers(settings.limits.socket_buffer)
+        self.limit.most = possible_connections(settings)
+        self.limit.most_per_address = settings.limits.connections_per_address
+
+    def _make_site(self, name: str, generation: Generation) -> S3Site:
+        return S3Site(
+            self.make_resource(generation, name),
+            self._reactor,
+            times=generation.client_times(),
+            host_id=generation.settings.server.host_id,
+            connection_refused=self._connection_refused,
+            limit=self.limit,
+        )
+
+    def make_resource(self, generation: Generation, listener: str | None) -> S3Resource:
+        """
+        Make a resource for a site, the daemon's or an application's own.
+
+        Args:
+            listener: The name of the one whose region and domains hold; the first one if there is none of that name.
+        """
+        resource = S3Resource(_make_proxy(generation, listener))
+        self._resources.append((resource, listener))
+        return resource
+
+    def follow(self, generation: Generation) -> None:
+        """
+        Let requests which begin from now on go by another generation.
+        """
+        for resource, listener in self._resources:
+            resource.proxy = _make_proxy(generation, listener)
+
+    # Ending
+
+    def stop_listening(self) -> None:
+        """
+        Stop every port, of a process whose start fails.
+        """
+        for port in self._ports.values():
+            port.stopListening()
+
+    def stop_accepting(self) -> list[Deferred[Any]]:
+        """
+        Accept no more connections of clients. The admin endpoint stays: it can be asked how the drain goes.
+
+        Returns:
+            What fires when ports have stopped.
+        """
+        self.limit.leave()
+        waiting: list[Deferred[Any]] = []
+        for name in tuple(self._ports):
+            if name != ADMIN:
+                stopping = self._ports.pop(name).stopListening()
+                waiting += [stopping] if stopping is not None else []
+        self._sockets.keep_only([ADMIN])
+        return waiting
+
+    def drain(self, *, serves: bool) -> list[Deferred[Any]]:
+        """
+        Let connections end with their last request.
+
+        Args:
+            serves: Whether what is asked on them meanwhile is served, or refused.
+
+        Returns:
+            What fires when the connections of a site have ended.
+        """
+        return [site.drain(serves=serves) for site in self.sites]
+
+    def abort(self) -> None:
+        """
+        Reset the connections which are left.
+        """
+        for site in self.sites:
+            site.abort()
+
+    def close(self) -> list[Deferred[Any]]:
+        """
+        Stop what still listens, and let go of every socket.
+
+        Returns:
+            What fires when ports have stopped.
+        """
+        ending: list[Deferred[Any]] = []
+        for port in self._ports.values():
+            stopping = port.stopListening()
+            ending += [stopping] if stopping is not None else []
+        self._ports = {}
+        self._sockets.keep_only([])
+        return ending
+
+
+def _make_proxy(generation: Generation, name: str | None) -> Proxy:
+    named = named_listeners(generation.settings.listeners)
+    return generation.make_proxy(named.get(name or "") or next(iter(named.values())))
