@@ -10,6 +10,7 @@ import pytest
 
 from s3proxy.authentication.verdict import NOBODY, Authenticated
 from s3proxy.backend.backend import Backend
+from s3proxy.forwarding.besides import delete_one
 from s3proxy.forwarding.onward import Onward
 from s3proxy.mending.deletions import Deletion
 from s3proxy.profiles.known import PROFILES
@@ -48,7 +49,7 @@ def refusal(profile: str, deletion: Deletion, bucket: bytes = b"b") -> str:
     The code of an object's refusal; nothing where it is asked for.
     """
     try:
-        request = onward(profile, bucket).deleting(deletion, NOW)
+        request = delete_one(onward(profile, bucket), deletion, NOW)
     except S3Error as error:
         return error.code
     assert request.head.startswith(b"DELETE /")

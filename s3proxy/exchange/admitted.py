@@ -12,6 +12,8 @@ from s3proxy.backend.backend import Backend
 from s3proxy.backend.request import BackendRequest
 from s3proxy.body.plan import BodyPlan
 from s3proxy.exchange.budget import Budgets, HeldMemory, Ticket
+from s3proxy.forwarding.besides import ask_measure
+from s3proxy.forwarding.conditions import Conditions
 from s3proxy.forwarding.onward import Onward
 from s3proxy.mending.mending import Mending
 from s3proxy.multipart.operations import MultipartRequest
@@ -33,6 +35,7 @@ class Admitted:
         ticket: What it has of the budgets; None where nothing that it needs is bounded.
         onward: Makes the requests which the backend gets.
         mending: What the backend's answer needs; None where it is as S3's.
+        conditions: Its conditions that the backend does not judge; None where there are none.
         multipart: Carries it out in the backend's place; None where the backend does.
         memory: Counts its bytes in memory; None where there are none yet, or nobody bounds them.
     """
@@ -45,6 +48,7 @@ class Admitted:
     ticket: Ticket | None
     onward: Onward
     mending: Mending | None
+    conditions: Conditions | None
     multipart: MultipartRequest | None
     memory: HeldMemory | None = field(default=None, init=False)
 
@@ -71,14 +75,17 @@ class Admitted:
         """
         if self.multipart is not None:
             return False
-        return (self.mending is not None and self.mending.must_measure) or self.onward.must_check
+        measures = self.mending is not None and self.mending.must_measure
+        return measures or (self.conditions is not None and self.conditions.must_check)
 
     def measuring(self, now: datetime) -> BackendRequest:
         """
         Make the request that asks for it.
         """
-        measures = self.mending is not None and self.mending.must_measure
-        return self.onward.measuring(now) if measures else self.onward.checking(now)
+        conditions = self.conditions
+        if conditions is None or (self.mending is not None and self.mending.must_measure):
+            return ask_measure(self.onward, now)
+        return conditions.checking(now)
 
     @property
     def measures_document(self) -> bool:
@@ -86,11 +93,11 @@ class Admitted:
         Whether the answer is a document, which decides.
         """
         measures = self.mending is not None and self.mending.must_measure
-        return not measures and self.onward.checks_document
+        return not measures and self.conditions is not None and self.conditions.checks_document
 
     def know_measure(self, answer: ResponseHead, document: bytes, now: datetime) -> None:
         """
-        Judge the request by the answer.
+        Judge the request by the answer, and ask for no more of an object than its measure allows.
 
         Args:
             document: Of the answer; empty if it is none.
@@ -98,10 +105,11 @@ class Admitted:
         Raises:
             S3Error: It is not to be sent, and this is why.
         """
-        if self.mending is not None and self.mending.must_measure:
-            self.onward.measured(answer)
-        else:
-            self.onward.checked(answer, document, now)
+        onward, mending = self.onward, self.mending
+        if mending is not None and mending.must_measure:
+            onward.passed = mending.measure(answer, onward.passed)
+        elif self.conditions is not None:
+            self.conditions.checked(answer, document, now)
 
     def release(self) -> None:
         """

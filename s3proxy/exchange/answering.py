@@ -271,6 +271,7 @@ class Answering:
             self._exchange.receive(Event.ANSWER_BLAMES_US, InternalError())
             return
         if self._mending is not None and self._mending.following:
+            self._admitted.onward.turn_page(self._mending.head)
             self._reader = self._document = None
             if memory is not None:
                 memory.count(-len(content))

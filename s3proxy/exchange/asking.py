@@ -19,6 +19,7 @@ from s3proxy.exchange.admitted import Admitted
 from s3proxy.exchange.context import ProxyContext
 from s3proxy.exchange.machine import Event, EventReceiver
 from s3proxy.exchange.record import Record
+from s3proxy.forwarding.besides import ask_versions, ask_why, delete_one
 from s3proxy.forwarding.deletions import DeletingEach, absent_as_deleted, read_whole
 from s3proxy.resign.answer import MAX_EDITED_SIZE
 from s3proxy.s3.errors import InternalError
@@ -151,14 +152,16 @@ class Asking:
         assert deletions is not None
         deleting = DeletingEach(
             deletions,
-            lambda deletion: admitted.onward.deleting(deletion, wall_clock()),
+            lambda deletion: delete_one(admitted.onward, deletion, wall_clock()),
             admitted.backend.agent.send,
             profile.error_codes,
             self._record.warn_of,
             admitted.memory.count if admitted.memory is not None else None,
             writes_own_errors=profile.writes_own_errors,
             list_versions=(
-                (lambda versions: admitted.onward.listing(versions, wall_clock())) if profile.misplaces_latest else None
+                (lambda versions: ask_versions(admitted.onward, versions, wall_clock()))
+                if profile.misplaces_latest
+                else None
             ),
         )
         self._ask(deleting.start(), self._answered)
@@ -182,13 +185,14 @@ class Asking:
         """
         Ask by GET for the document which an answer to HEAD has not.
         """
-        self._send(self._admitted.onward.asking_why(self._context.wall_clock()), told)
+        self._send(ask_why(self._admitted.onward, self._context.wall_clock()), told)
 
     def ask_on(self, told: Told) -> None:
         """
         Ask for the next page of a listing.
         """
-        self._send(self._admitted.onward.following(self._context.wall_clock()), told)
+        onward = self._admitted.onward
+        self._send(onward.asking(b"GET", onward.passed, self._context.wall_clock()), told)
 
     def _send(self, request: BackendRequest, told: Told) -> None:
         self._ask(self._admitted.backend.agent.send(request), told)

@@ -22,6 +22,7 @@ from s3proxy.exchange.context import ProxyContext
 from s3proxy.exchange.forms import FormReading
 from s3proxy.exchange.judgement import wait_for
 from s3proxy.exchange.record import Record
+from s3proxy.forwarding.conditions import Conditions
 from s3proxy.forwarding.onward import Onward
 from s3proxy.frontend.forwarded import Origin
 from s3proxy.interfaces import IAuthorizer
@@ -189,7 +190,16 @@ class Judge:
                 ticket.release()
             raise
         return Admitted(
-            authenticated, address, classification.operation, backend, plan, ticket, onward, mending, multipart
+            authenticated,
+            address,
+            classification.operation,
+            backend,
+            plan,
+            ticket,
+            onward,
+            mending,
+            Conditions(onward) if onward.is_conditional else None,
+            multipart,
         )
 
     def _classify(self, authenticated: Authenticated, address: Address) -> Classification:

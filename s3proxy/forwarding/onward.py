@@ -11,17 +11,12 @@ from typing import TYPE_CHECKING
 
 from s3proxy.backend.request import BackendRequest
 from s3proxy.backend.upload import Upload
-from s3proxy.mending.deletions import Deletion, Deletions, read_deletions, sets_conditions
+from s3proxy.mending.deletions import Deletions, read_deletions, sets_conditions
 from s3proxy.mending.documents import check_part_order, check_rights, checks_rights, write_document
-from s3proxy.mending.keys import check_document_keys, check_keys
+from s3proxy.mending.keys import check_document_keys
 from s3proxy.mending.mending import Mending
-from s3proxy.mending.preconditions import check_source, check_write
 from s3proxy.mending.reads import without_ignored_range
-from s3proxy.mending.restrictions import check_parameters, read_copy_source
-from s3proxy.mending.versions import KeyVersions
 from s3proxy.profiles.ignored import IN_DOCUMENT
-from s3proxy.profiles.profile import Restrictions
-from s3proxy.profiles.surfaces import check_private_surface
 from s3proxy.resign.head import (
     UNSIGNED_PAYLOAD,
     backend_head,
@@ -41,8 +36,7 @@ from s3proxy.resign.headers import (
 )
 from s3proxy.resign.region import translate_region, without_digests
 from s3proxy.resign.target import backend_target
-from s3proxy.s3.address import Address, escape_name, object_target, written_address
-from s3proxy.s3.classification import check_request
+from s3proxy.s3.address import Address
 from s3proxy.s3.errors import MaxMessageLengthExceeded, MissingRequestBodyError, NotImplementedByProxy
 from s3proxy.s3.operation import (
     COMPLETE_MULTIPART_UPLOAD,
@@ -50,8 +44,6 @@ from s3proxy.s3.operation import (
     CREATE_BUCKET,
     DELETE_OBJECT,
     DELETE_OBJECTS,
-    HEAD_OBJECT,
-    LIST_OBJECT_VERSIONS,
     LIST_OBJECTS,
     BodyUse,
 )
@@ -62,8 +54,7 @@ if TYPE_CHECKING:
     from s3proxy.backend.backend import Backend
     from s3proxy.frontend.forwarded import Origin
     from s3proxy.s3.classification import Classification
-    from s3proxy.s3.copy_source import CopySource
-    from s3proxy.s3.head import HeaderList, RequestHead, ResponseHead
+    from s3proxy.s3.head import HeaderList, RequestHead
     from s3proxy.transport.writer import ReadSize
 
 _OF_SOURCE = b"x-amz-copy-source-"
@@ -80,38 +71,45 @@ class Onward:
 
     Attributes:
         head: What the backend gets to see.
+        passed: The same of the client's headers.
+        passed_names: Those of its parameters, and of ours.
+        origin: Headers that tell who the client is.
         deletions: What is to be carried out in the place of the request, each by a request of its own; None where it
             is sent itself.
         completed_etag: Of the object that the request joins of parts, if its backend does not tell.
         dropped_count: How many headers do not pass, and are not replaced by ours.
         deletes_version: Whether the request deletes a version, and the backend refuses that if there is none.
+        checked_names: Lower case, of the headers with conditions on what a write replaces or deletes, which the backend
+            does not judge.
+        checks_source: Whether it does not judge those on the source of a copy.
+        checks_versions: Whether it would not keep one latest version of the key.
+        is_conditional: Whether any of these is to be judged before; see `s3proxy.forwarding.conditions`.
 
     Raises:
         S3Error: A header may neither pass nor be dropped.
     """
 
     __slots__ = (
-        "_address",
         "_authenticated",
-        "_backend",
-        "_checked",
-        "_checks_source",
         "_classification",
         "_document",
         "_knows_checksums",
-        "_mending",
-        "_origin",
-        "_passed",
-        "_passed_names",
         "_regions",
         "_sends_trailers",
-        "_source",
-        "_versions",
+        "address",
+        "backend",
+        "checked_names",
+        "checks_source",
+        "checks_versions",
         "completed_etag",
         "deletes_version",
         "deletions",
         "dropped_count",
         "head",
+        "is_conditional",
+        "origin",
+        "passed",
+        "passed_names",
     )
 
     def __init__(
@@ -149,27 +147,24 @@ class Onward:
         self.completed_etag = b""
         self._document: bytes | None = None
         self.dropped_count = len(chosen.dropped)
-        self._address = address
+        self.address = address
         self._classification = classification
-        self._passed_names = backend.allowed.parameters(classification)
+        self.passed_names = backend.allowed.parameters(classification)
         self._authenticated = authenticated
-        self._backend = backend
+        self.backend = backend
         self._regions = regions
-        self._origin: HeaderList = []
-        self._checked = backend.allowed.checks(classification.operation, head)
+        self.origin: HeaderList = []
+        self.checked_names = backend.allowed.checks(classification.operation, head)
         names = backend.allowed.checks_source(classification.operation, head)
-        self._checks_source = bool(names)
-        self._source: CopySource | None = None
+        self.checks_source = bool(names)
         if names:
             passed = [header for header in passed if header[0].lower() not in names]
-        self._passed = passed
-        self._mending: Mending | None = None
-        self._versions: KeyVersions | None = None
-        self.deletes_version = False
+        self.passed = passed
+        self.deletes_version = self.checks_versions = False
         if account.profile.misplaces_latest:
-            self.deletes_version = classification.operation is DELETE_OBJECT and bool(self._version_id)
-            if self.deletes_version or classification.operation is COPY_OBJECT:
-                self._versions = KeyVersions(address.key)
+            self.deletes_version = classification.operation is DELETE_OBJECT and bool(self.version_id)
+            self.checks_versions = self.deletes_version or classification.operation is COPY_OBJECT
+        self.is_conditional = self.checks_source or self.checks_versions or bool(self.checked_names)
 
     def mend(self) -> Mending:
         """
@@ -178,18 +173,18 @@ class Onward:
         Raises:
             S3Error: It cannot be put so.
         """
-        self._mending = mending = Mending(
-            self._backend.account.profile,
+        mending = Mending(
+            self.backend.account.profile,
             self.head,
-            self._address,
+            self.address,
             self._classification.operation,
-            self._passed,
+            self.passed,
             is_anonymous=self._authenticated.access_key_id is None,
-            keeps_multipart=self._backend.keeps_multipart,
+            keeps_multipart=self.backend.keeps_multipart,
         )
-        self.head, self._passed = mending.head, mending.passed
+        self.head, self.passed = mending.head, mending.passed
         if mending.is_listing:
-            self._passed_names |= LIST_OBJECTS.parameters
+            self.passed_names |= LIST_OBJECTS.parameters
         return mending
 
     def tell_origin(self, origin: Origin) -> None:
@@ -197,8 +192,8 @@ class Onward:
         Tell the backend who its client is, as it wants to be told.
         """
         chain = [host.encode() for host in (origin.client_host, *origin.hops)]
-        self._origin = forwarded_headers(self._backend.forwarded, chain, self.head.host, origin.scheme)
-        self._passed += self._origin
+        self.origin = forwarded_headers(self.backend.forwarded, chain, self.head.host, origin.scheme)
+        self.passed += self.origin
 
     def check_size(self, now: datetime) -> None:
         """
@@ -210,15 +205,15 @@ class Onward:
         Raises:
             RequestHeaderSectionTooLarge: It would.
         """
-        account = self._backend.account
+        account = self.backend.account
         restrictions = account.profile.restrictions
         if restrictions is None:
             return
         target = self._target()
-        size = sum([len(name) + len(value) + 4 for name, value in self._passed])
+        size = sum([len(name) + len(value) + 4 for name, value in self.passed])
         # Most are far smaller, and signed but once.
         if 2 * len(target) > restrictions.max_line_size or 2 * size > restrictions.max_headers_size:
-            self._sign(self.head.method, self._passed, None, account.payload_for(b""), now, target=target)
+            self._sign(self.head.method, self.passed, None, account.payload_for(b""), now, target=target)
 
     def read_document(self, document: bytes) -> None:
         """
@@ -233,7 +228,7 @@ class Onward:
             NotImplementedByProxy: It sets conditions that the backend ignores.
             S3Error: It is not as S3 wants it, or asks for what the backend has not, and would be carried out in part.
         """
-        profile, operation = self._backend.account.profile, self._classification.operation
+        profile, operation = self.backend.account.profile, self._classification.operation
         if operation is COMPLETE_MULTIPART_UPLOAD and profile.omits_etags:
             self.completed_etag = etag_of_parts(document)
         if operation is DELETE_OBJECTS:
@@ -242,7 +237,7 @@ class Onward:
                 return
             if profile.refused_keys is not None:
                 check_document_keys(profile, document)
-            if self._backend.allowed.ignores(operation, IN_DOCUMENT) and sets_conditions(document):
+            if self.backend.allowed.ignores(operation, IN_DOCUMENT) and sets_conditions(document):
                 raise NotImplementedByProxy
         if profile.misreads_documents:
             if operation is COMPLETE_MULTIPART_UPLOAD:
@@ -250,7 +245,7 @@ class Onward:
             self._write_document(document)
 
     def _write_document(self, document: bytes) -> None:
-        operation, restrictions = self._classification.operation, self._backend.account.profile.restrictions
+        operation, restrictions = self._classification.operation, self.backend.account.profile.restrictions
         if not document:
             # A body whose length was not declared may be empty.
             if checks_rights(operation):
@@ -274,7 +269,7 @@ class Onward:
             trailer_name: Of the checksum which the client announced for its end, lower case; None where it did not.
             verified: Checksums which hold of all of it; none while it has yet to come.
         """
-        account = self._backend.account
+        account = self.backend.account
         expects_continue = account.profile.sends_expect
         sha256 = None
         if account.profile.takes_hashes:
@@ -305,7 +300,7 @@ class Onward:
             length,
             encoder=encoder,
             expects_continue=expects_continue,
-            first_byte_time=self._backend.first_byte_time,
+            first_byte_time=self.backend.first_byte_time,
             read_size=read_size,
         )
 
@@ -318,10 +313,12 @@ class Onward:
             verified: Checksums which hold of it.
         """
         head = self.head
-        passed = self._passed
+        passed = self.passed
         length: int | None = 0 if head.method in {b"PUT", b"POST"} else None
         if use is not BodyUse.NONE:
-            written = self._in_backend_region(content if self._document is None else self._document)
+            written = content if self._document is None else self._document
+            if self._classification.operation is CREATE_BUCKET and self.backend.account.key is not None:
+                written = translate_region(written, self._regions, self.backend.account.key.region.encode())
             if written is not content:
                 content, passed = written, without_digests(passed)
             elif self._knows_checksums:
@@ -339,199 +336,49 @@ class Onward:
             length = len(content)
         # An object was verified, and needs no second hash.
         claimed_sha256 = self._authenticated.payload.sha256 if use is BodyUse.OBJECT else None
-        payload = self._backend.account.payload_for(content, claimed_sha256)
+        payload = self.backend.account.payload_for(content, claimed_sha256)
         slow = self._classification.operation.is_slow
         return BackendRequest(
             head.method,
             self._sign(head.method, passed, length, payload, now),
             content,
             is_idempotent=head.method != b"POST",
-            first_byte_time=self._backend.slow_first_byte_time if slow else self._backend.first_byte_time,
+            first_byte_time=self.backend.slow_first_byte_time if slow else self.backend.first_byte_time,
         )
 
-    def deleting(self, deletion: Deletion, now: datetime) -> BackendRequest:
+    def asking(self, method: bytes, passed: HeaderList, now: datetime, target: bytes | None = None) -> BackendRequest:
         """
-        Make the request which deletes one object: as its client's own would be, and refused as that would be.
-
-        Raises:
-            KeyTooLongError: The key has more than 1,024 bytes.
-            AccessDenied: It would be the backend's own surface.
-            InvalidArgument: The backend cannot hold such a key.
-            NotImplementedByProxy: It sets a condition, which the backend would not look at, or names a version where
-                the backend has none.
-        """
-        if deletion.is_conditional:
-            raise NotImplementedByProxy
-        profile, bucket, key = self._backend.account.profile, self._address, deletion.key.encode()
-        address = Address(bucket.bucket, key, bucket.raw_bucket, escape_name(key))
-        raw_target = object_target(address, (deletion.version_id or "").encode())
-        head = replace(self.head, method=b"DELETE", raw_target=raw_target)
-        check_request(head, address, DELETE_OBJECT)
-        check_private_surface(profile, head, address)
-        check_keys(profile, head, address, DELETE_OBJECT)
-        if profile.restrictions is not None and deletion.version_id:
-            check_parameters(profile.restrictions, DELETE_OBJECT, DELETE_OBJECT.parameters)
-        target = backend_target(head, address, profile, DELETE_OBJECT.parameters)
-        # The document was the request's; this one has none to speak of.
-        passed = [
-            header for header in self._passed if not header[0].lower().startswith((b"content-", b"x-amz-checksum-"))
-        ]
-        return self._asking(b"DELETE", passed, now, target)
-
-    @property
-    def must_check(self) -> bool:
-        """
-        Whether conditions are to be judged, by `checking` and `checked`, before the request is sent.
-        """
-        return self._checks_source or self._versions is not None or bool(self._checked)
-
-    @property
-    def checks_document(self) -> bool:
-        """
-        Whether the answer to what `checking` makes is a document.
-        """
-        return self._versions is not None and not self._checks_source
-
-    def checking(self, now: datetime) -> BackendRequest:
-        """
-        Make the request that asks for the source of a copy, or else for the versions of a key, or for the object which
-        a write is to replace or to delete.
-
-        Raises:
-            S3Error: The backend cannot be asked for the source.
-        """
-        if self._checks_source:
-            return self._checking_source(now)
-        if self._versions is not None:
-            return self.listing(self._versions, now)
-        names = self._passed_names & DELETE_OBJECT.parameters
-        target = backend_target(self.head, self._address, self._backend.account.profile, names)
-        # What decrypts an object is asked for by its HEAD as well.
-        passed = [header for header in self._passed if header[0].lower().startswith(b"x-amz-server-side-encryption-")]
-        return self._asking(b"HEAD", passed, now, target)
-
-    def listing(self, versions: KeyVersions, now: datetime) -> BackendRequest:
-        """
-        Make the request for a page of the versions of a key.
-        """
-        bucket = replace(self._address, key=b"", raw_key=b"")
-        head = replace(self.head, method=b"GET", raw_target=b"/%s?%s" % (bucket.raw_bucket, versions.raw_query))
-        names = LIST_OBJECT_VERSIONS.parameters | {b"versions"}
-        target = backend_target(head, bucket, self._backend.account.profile, names)
-        return self._asking(b"GET", self._origin, now, target)
-
-    def checked(self, answer: ResponseHead, document: bytes, now: datetime) -> None:
-        """
-        Judge the conditions, and ask for no other.
+        Make a request that is asked besides the client's own: without a body, and with the same right to our signature.
 
         Args:
-            answer: To what `checking` made.
-            document: Of the answer; empty if it was not to be read, or could not be.
-
-        Raises:
-            PreconditionFailed: One does not hold.
-            NoSuchKey: There is no object of which one speaks.
-            NotImplementedByProxy: The key would be left without one latest version.
-            S3Error: It cannot be told.
+            target: The request's own by default.
         """
-        if self._checks_source:
-            assert self._source is not None
-            check_source(self.head.fields, answer, self._source.key, now)
-            self._checks_source = False
-            return
-        if self._versions is not None:
-            self._versions.read(answer, document)
-            self._check_versions(self._versions)
-            return
-        check_write(self.head.fields, answer, self._checked, self._address.key)
-        self._passed = [header for header in self._passed if header[0].lower() not in self._checked]
-        self._checked = frozenset()
+        head = self._sign(method, passed, None, self.backend.account.payload_for(b""), now, target=target)
+        return BackendRequest(method, head, is_idempotent=True, first_byte_time=self.backend.first_byte_time)
 
-    def _check_versions(self, versions: KeyVersions) -> None:
-        if self.deletes_version:
-            is_enough = versions.check_deletion(self._version_id, {self._version_id})
-        else:
-            is_enough = versions.check_copy()
-        if is_enough:
-            self._versions = None
+    def turn_page(self, head: RequestHead) -> None:
+        """
+        Ask for the next page of a listing, in the place of one that has nothing for the client.
+        """
+        self.head = head
+        # It may name a place that the client did not name, and ask for objects in the place of versions.
+        self.passed_names |= self._classification.operation.parameters | LIST_OBJECTS.parameters
 
     @property
-    def _version_id(self) -> bytes:
+    def version_id(self) -> bytes:
         """
         The version that the request names, decoded; empty if it names none.
         """
         return dict(query_items(self.head.raw_query or b"")).get(b"versionId", b"")
-
-    def _checking_source(self, now: datetime) -> BackendRequest:
-        restrictions = self._backend.account.profile.restrictions or Restrictions()
-        self._source = source = read_copy_source(restrictions, self.head)
-        address = written_address(source.bucket, source.key)
-        head = replace(self.head, method=b"HEAD", raw_target=object_target(address, source.version_id))
-        check_request(head, address, HEAD_OBJECT)
-        names = frozenset({b"versionId"})
-        # What the client sent is about the copy. The HEAD has none of it, but for what decrypts its source.
-        passed = self._origin + [
-            (b"x-amz-" + name[len(_OF_SOURCE) :], value)
-            for name, value in self._passed
-            if name.lower().startswith(_OF_SOURCE + b"server-side-encryption-customer-")
-        ]
-        return self._asking(b"HEAD", passed, now, backend_target(head, address, self._backend.account.profile, names))
-
-    def measuring(self, now: datetime) -> BackendRequest:
-        """
-        Make the request which measures an object before it is read.
-        """
-        return self._asking(b"HEAD", self._passed, now)
-
-    def measured(self, answer: ResponseHead) -> None:
-        """
-        Ask for no more of an object than its measure allows.
-
-        Args:
-            answer: To what `measuring` made.
-
-        Raises:
-            S3Error: It is not what the client wants; see `Mending.measure`.
-        """
-        assert self._mending is not None
-        self._passed = self._mending.measure(answer, self._passed)
-
-    def following(self, now: datetime) -> BackendRequest:
-        """
-        Make the request for the next page of a listing, in the place of one that has nothing for the client.
-        """
-        assert self._mending is not None
-        self.head = self._mending.head
-        # It may name a place that the client did not name, and ask for objects in the place of versions.
-        self._passed_names |= self._classification.operation.parameters | LIST_OBJECTS.parameters
-        return self._asking(b"GET", self._passed, now)
-
-    def asking_why(self, now: datetime) -> BackendRequest:
-        """
-        Make the request whose answer has the document that an answer to HEAD has not.
-        """
-        passed = [header for header in self._passed if header[0].lower() != b"range"]
-        passed.append((b"Range", b"bytes=0-0"))
-        return self._asking(b"GET", passed, now)
-
-    def _asking(self, method: bytes, passed: HeaderList, now: datetime, target: bytes | None = None) -> BackendRequest:
-        head = self._sign(method, passed, None, self._backend.account.payload_for(b""), now, target=target)
-        return BackendRequest(method, head, is_idempotent=True, first_byte_time=self._backend.first_byte_time)
 
     def _with_checksums(self, verified: HeaderList) -> HeaderList:
         """
         Return what passes, and of the checksums which hold those that are not there yet, if the backend knows any.
         """
         if not self._knows_checksums or not verified:
-            return self._passed
-        present = {name.lower() for name, _ in self._passed}
-        return self._passed + [header for header in verified if header[0] not in present]
-
-    def _in_backend_region(self, document: bytes) -> bytes:
-        key = self._backend.account.key
-        if key is None or self._classification.operation is not CREATE_BUCKET:
-            return document
-        return translate_region(document, self._regions, key.region.encode())
+            return self.passed
+        present = {name.lower() for name, _ in self.passed}
+        return self.passed + [header for header in verified if header[0] not in present]
 
     def _sign(
         self,
@@ -544,7 +391,7 @@ class Onward:
         expects_continue: bool = False,
         target: bytes | None = None,
     ) -> bytes:
-        account = self._backend.account
+        account = self.backend.account
         if not self._authenticated.is_signed_onward:
             account = replace(account, key=None)
         if target is None:
@@ -552,4 +399,4 @@ class Onward:
         return backend_head(account, method, target, passed, length, payload, now, expects_continue=expects_continue)
 
     def _target(self) -> bytes:
-        return backend_target(self.head, self._address, self._backend.account.profile, self._passed_names)
+        return backend_target(self.head, self.address, self.backend.account.profile, self.passed_names)

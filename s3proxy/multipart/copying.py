@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from s3proxy.backend.relay import CutBody
 from s3proxy.backend.response import BackendResponse
+from s3proxy.forwarding.besides import ask_measure
 from s3proxy.forwarding.deletions import read_answer
 from s3proxy.multipart.context import MultipartContext
 from s3proxy.multipart.documents import parse_copy_range, part_copied_document
@@ -66,10 +67,10 @@ class PartCopy:
         if not context.backend.account.profile.is_plain:
             mending = onward.mend()
             if mending.must_measure:
-                measure = await self._requests.send(onward.measuring(context.wall_clock()))
+                measure = await self._requests.send(ask_measure(onward, context.wall_clock()))
                 await read_answer(measure)
                 if measure.head.status == 200:
-                    onward.measured(measure.head)
+                    onward.passed = mending.measure(measure.head, onward.passed)
                     if mending.is_answered:
                         raise _source_refused(head)
         response = await self._requests.send(onward.request(BodyUse.NONE, b"", [], context.wall_clock()))

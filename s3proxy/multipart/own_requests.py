@@ -18,6 +18,7 @@ from s3proxy.backend.faults import BackendFault
 from s3proxy.backend.request import BackendError
 from s3proxy.backend.response import BackendResponse
 from s3proxy.backend.upload import Upload
+from s3proxy.forwarding.besides import ask_measure
 from s3proxy.forwarding.deletions import read_answer
 from s3proxy.forwarding.onward import Onward
 from s3proxy.mending.keys import check_keys
@@ -81,7 +82,7 @@ class OwnRequests:
         bucket = Address(address.bucket, b"", address.raw_bucket, b"")
         onward = self._onward(b"HEAD", b"/" + address.raw_bucket, [], bucket, HEAD_BUCKET)
         try:
-            response = await self.send(onward.measuring(self._context.wall_clock()))
+            response = await self.send(ask_measure(onward, self._context.wall_clock()))
         except BackendError as error:
             if error.fault in _UNREADABLE:
                 # Walrus may send a document where none may be, after a HEAD that it refuses: it says nothing of the

@@ -1,0 +1,84 @@
+"""
+What is asked besides a client's own request: to know an object or a key before it, to delete each object of a document,
+and to know why an answer refuses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from s3proxy.mending.keys import check_keys
+from s3proxy.mending.restrictions import check_parameters
+from s3proxy.profiles.surfaces import check_private_surface
+from s3proxy.resign.target import backend_target
+from s3proxy.s3.address import Address, escape_name, object_target
+from s3proxy.s3.classification import check_request
+from s3proxy.s3.errors import NotImplementedByProxy
+from s3proxy.s3.operation import DELETE_OBJECT, LIST_OBJECT_VERSIONS
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from s3proxy.backend.request import BackendRequest
+    from s3proxy.forwarding.onward import Onward
+    from s3proxy.mending.deletions import Deletion
+    from s3proxy.mending.versions import KeyVersions
+
+
+def ask_measure(onward: Onward, now: datetime) -> BackendRequest:
+    """
+    Make the request which measures an object before it is read.
+    """
+    return onward.asking(b"HEAD", onward.passed, now)
+
+
+def ask_why(onward: Onward, now: datetime) -> BackendRequest:
+    """
+    Make the request whose answer has the document that an answer to HEAD has not.
+    """
+    passed = [header for header in onward.passed if header[0].lower() != b"range"]
+    passed.append((b"Range", b"bytes=0-0"))
+    return onward.asking(b"GET", passed, now)
+
+
+def ask_versions(onward: Onward, versions: KeyVersions, now: datetime) -> BackendRequest:
+    """
+    Make the request for a page of the versions of a key.
+    """
+    bucket = replace(onward.address, key=b"", raw_key=b"")
+    head = replace(onward.head, method=b"GET", raw_target=b"/%s?%s" % (bucket.raw_bucket, versions.raw_query))
+    names = LIST_OBJECT_VERSIONS.parameters | {b"versions"}
+    target = backend_target(head, bucket, onward.backend.account.profile, names)
+    return onward.asking(b"GET", onward.origin, now, target)
+
+
+def delete_one(onward: Onward, deletion: Deletion, now: datetime) -> BackendRequest:
+    """
+    Make the request which deletes one object: as its client's own would be, and refused as that would be.
+
+    Args:
+        onward: Of the document that names it.
+
+    Raises:
+        KeyTooLongError: The key has more than 1,024 bytes.
+        AccessDenied: It would be the backend's own surface.
+        InvalidArgument: The backend cannot hold such a key.
+        NotImplementedByProxy: It sets a condition, which the backend would not look at, or names a version where the
+            backend has none.
+    """
+    if deletion.is_conditional:
+        raise NotImplementedByProxy
+    profile, bucket, key = onward.backend.account.profile, onward.address, deletion.key.encode()
+    address = Address(bucket.bucket, key, bucket.raw_bucket, escape_name(key))
+    raw_target = object_target(address, (deletion.version_id or "").encode())
+    head = replace(onward.head, method=b"DELETE", raw_target=raw_target)
+    check_request(head, address, DELETE_OBJECT)
+    check_private_surface(profile, head, address)
+    check_keys(profile, head, address, DELETE_OBJECT)
+    if profile.restrictions is not None and deletion.version_id:
+        check_parameters(profile.restrictions, DELETE_OBJECT, DELETE_OBJECT.parameters)
+    target = backend_target(head, address, profile, DELETE_OBJECT.parameters)
+    # The document was the request's; this one has none to speak of.
+    passed = [header for header in onward.passed if not header[0].lower().startswith((b"content-", b"x-amz-checksum-"))]
+    return onward.asking(b"DELETE", passed, now, target)

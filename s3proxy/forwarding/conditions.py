@@ -1,0 +1,134 @@
+"""
+Conditions of a client's request that its backend would not judge: they are judged here, before it is sent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from s3proxy.forwarding.besides import ask_versions
+from s3proxy.mending.preconditions import check_source, check_write
+from s3proxy.mending.restrictions import read_copy_source
+from s3proxy.mending.versions import KeyVersions
+from s3proxy.profiles.profile import Restrictions
+from s3proxy.resign.target import backend_target
+from s3proxy.s3.address import object_target, written_address
+from s3proxy.s3.classification import check_request
+from s3proxy.s3.operation import DELETE_OBJECT, HEAD_OBJECT
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from s3proxy.backend.request import BackendRequest
+    from s3proxy.forwarding.onward import Onward
+    from s3proxy.s3.copy_source import CopySource
+    from s3proxy.s3.head import ResponseHead
+
+_OF_SOURCE = b"x-amz-copy-source-"
+
+
+class Conditions:
+    """
+    The conditions of one request: on the source of a copy first, then on the versions of its key, then on the object
+    which it is to replace or to delete.
+
+    Args:
+        onward: The request. It loses the headers of what was judged.
+    """
+
+    __slots__ = ("_checked", "_checks_source", "_onward", "_versions")
+
+    def __init__(self, onward: Onward) -> None:
+        self._onward = onward
+        self._checks_source = onward.checks_source
+        self._checked = onward.checked_names
+        self._versions = KeyVersions(onward.address.key) if onward.checks_versions else None
+
+    @property
+    def must_check(self) -> bool:
+        """
+        Whether conditions are to be judged, by `checking` and `checked`, before the request is sent.
+        """
+        return self._checks_source or self._versions is not None or bool(self._checked)
+
+    @property
+    def checks_document(self) -> bool:
+        """
+        Whether the answer to what `checking` makes is a document.
+        """
+        return self._versions is not None and not self._checks_source
+
+    def checking(self, now: datetime) -> BackendRequest:
+        """
+        Make the request that asks for the source of a copy, or else for the versions of a key, or for the object which
+        a write is to replace or to delete.
+
+        Raises:
+            S3Error: The backend cannot be asked for the source.
+        """
+        onward = self._onward
+        if self._checks_source:
+            return self._checking_source(now)
+        if self._versions is not None:
+            return ask_versions(onward, self._versions, now)
+        names = onward.passed_names & DELETE_OBJECT.parameters
+        target = backend_target(onward.head, onward.address, onward.backend.account.profile, names)
+        # What decrypts an object is asked for by its HEAD as well.
+        passed = [header for header in onward.passed if header[0].lower().startswith(b"x-amz-server-side-encryption-")]
+        return onward.asking(b"HEAD", passed, now, target)
+
+    def _source(self) -> CopySource:
+        restrictions = self._onward.backend.account.profile.restrictions or Restrictions()
+        return read_copy_source(restrictions, self._onward.head)
+
+    def _checking_source(self, now: datetime) -> BackendRequest:
+        onward, source = self._onward, self._source()
+        address = written_address(source.bucket, source.key)
+        head = replace(onward.head, method=b"HEAD", raw_target=object_target(address, source.version_id))
+        check_request(head, address, HEAD_OBJECT)
+        names = frozenset({b"versionId"})
+        # What the client sent is about the copy. The HEAD has none of it, but for what decrypts its source.
+        passed = onward.origin + [
+            (b"x-amz-" + name[len(_OF_SOURCE) :], value)
+            for name, value in onward.passed
+            if name.lower().startswith(_OF_SOURCE + b"server-side-encryption-customer-")
+        ]
+        target = backend_target(head, address, onward.backend.account.profile, names)
+        return onward.asking(b"HEAD", passed, now, target)
+
+    def checked(self, answer: ResponseHead, document: bytes, now: datetime) -> None:
+        """
+        Judge the conditions, and ask for no other.
+
+        Args:
+            answer: To what `checking` made.
+            document: Of the answer; empty if it was not to be read, or could not be.
+
+        Raises:
+            PreconditionFailed: One does not hold.
+            NoSuchKey: There is no object of which one speaks.
+            NotImplementedByProxy: The key would be left without one latest version.
+            S3Error: It cannot be told.
+        """
+        onward = self._onward
+        if self._checks_source:
+            check_source(onward.head.fields, answer, self._source().key, now)
+            self._checks_source = False
+            return
+        if self._versions is not None:
+            self._versions.read(answer, document)
+            self._check_versions(self._versions)
+            return
+        check_write(onward.head.fields, answer, self._checked, onward.address.key)
+        onward.passed = [header for header in onward.passed if header[0].lower() not in self._checked]
+        self._checked = frozenset()
+
+    def _check_versions(self, versions: KeyVersions) -> None:
+        if self._onward.deletes_version:
+            version_id = self._onward.version_id
+            is_enough = versions.check_deletion(version_id, {version_id})
+        else:
+            is_enough = versions.check_copy()
+        if is_enough:
+            self._versions = None
