@@ -15,6 +15,7 @@ from s3proxy.backend.relay import DocumentReader, LateDocument, ResponseRelay
 from s3proxy.backend.response import BackendResponse
 from s3proxy.exchange.admitted import Admitted
 from s3proxy.exchange.context import ProxyContext
+from s3proxy.exchange.editing import AnswerEditing, BlamesUsError
 from s3proxy.exchange.machine import Event, EventReceiver, State
 from s3proxy.exchange.record import Record
 from s3proxy.frontend.forwarded import Origin
@@ -26,7 +27,6 @@ from s3proxy.resign.answer import (
     AnswerUse,
     answer_headers,
     answer_use,
-    edit_document,
     edited_document,
     is_coded,
     may_fail_late,
@@ -34,7 +34,7 @@ from s3proxy.resign.answer import (
     read_content,
     read_headers,
 )
-from s3proxy.resign.error_documents import ERROR_ROOTS, blames_our_signature, error_code, public_error, read_error
+from s3proxy.resign.error_documents import ERROR_ROOTS
 from s3proxy.resign.public_name import PublicName, add_region
 from s3proxy.s3.classification import is_head_bucket
 from s3proxy.s3.date import format_rfc1123
@@ -69,12 +69,6 @@ class AnsweredRequest(Protocol):
     def answer_from(self, producer: IPushProducer) -> None: ...
 
     def when_answer_sent(self, sent: Callable[[], None]) -> None: ...
-
-
-class _BlamesUsError(Exception):
-    """
-    A backend's error is about the signature which we sent.
-    """
 
 
 class Answering:
@@ -266,8 +260,8 @@ class Answering:
         content = reader.document
         document = read_content(content, self._answer.head, self._use, is_whole=reader.is_whole)
         try:
-            self._document = self._edited(document, is_whole=reader.is_whole)
-        except _BlamesUsError:
+            self._document = self._editing().edit(document, is_whole=reader.is_whole)
+        except BlamesUsError:
             self._exchange.receive(Event.ANSWER_BLAMES_US, InternalError())
             return
         if self._mending is not None and self._mending.following:
@@ -279,62 +273,10 @@ class Answering:
             return
         self._exchange.receive(Event.ANSWER_ACQUITS_US)
 
-    def _edited(self, document: bytes, *, is_whole: bool = True) -> bytes | None:
-        """
-        Return a document as its client may see it, or None if it may be relayed as it is.
-
-        Raises:
-            _BlamesUsError: It is an error that speaks of our own signature.
-            InternalError: It cannot be read.
-        """
-        use, mending, status = self._use, self._mending, self._answer.head.status
-        # A listing is no error, and long.
-        is_result = use in {AnswerUse.CONVERT, AnswerUse.CHECK}
-        error = read_error(b"" if is_result else document, is_whole=is_whole)
-        is_error = use is AnswerUse.JUDGE or (use is AnswerUse.WATCH and error.root_name in ERROR_ROOTS)
-        if not is_result and blames_our_signature(error):
-            self._tell_of_our_signature(error_code(error))
-            raise _BlamesUsError
-        if not is_whole and mending is not None and mending.replaces_error(status):
-            # Whatever it is, it is no error of S3's.
-            self._answer.abort()
-            document, is_whole = b"", True
-        if not is_whole or (use is AnswerUse.WATCH and not is_error):
-            return None
-        if mending is not None:
-            mended = mending.document(document, status)
-            if mended is not document and is_error:
-                error = read_error(mended)
-            document = mended
-        if use is AnswerUse.EDIT:
-            document = edit_document(document, self.public_name(), self._admitted.onward.completed_etag)
-        elif is_error:
-            document = public_error(error, self.public_name())
-        if status >= 400 or error.root_name == "Error":
-            self._record.error_code = (error_code(error) or b"").decode("ascii") or None
-        return document
-
-    def _tell_of_our_signature(self, code: bytes | None) -> None:
-        key = self._admitted.backend.account.key
-        self._context.log.error(
-            "backend {backend} refused our own signature, of key {key}: {code}: {request_id}",
-            backend=self._record.backend_name,
-            key=key.access_key_id if key is not None else None,
-            code=(code or b"").decode("ascii"),
-            request_id=self._record.request_id,
+    def _editing(self) -> AnswerEditing:
+        return AnswerEditing(
+            self._context, self._admitted, self._mending, self._record, self._answer, self._use, self.public_name()
         )
-
-    def _edited_late(self, document: bytes) -> bytes:
-        """
-        Do the same for a document whose status went to the client: an error of ours takes the place of what it may not
-        see, as S3's own errors do there.
-        """
-        try:
-            edited = self._edited(document)
-        except (_BlamesUsError, InternalError):
-            text = self._record.write_error(InternalError())
-            return text[text.index(b"<Error>") :]
-        return document if edited is None else edited
 
     # To the client
 
@@ -388,7 +330,7 @@ class Answering:
             headers.append((b"Transfer-Encoding", b"chunked"))
         relay = self._begin_relay(self._request.make_head(self._record.status, reason, headers), is_chunked=is_chunked)
         judged = ERROR_ROOTS if self._use is AnswerUse.WATCH else None
-        relay.start(reader, document=LateDocument(relay, self._edited_late, judged, MAX_SIZES[self._use]))
+        relay.start(reader, document=LateDocument(relay, self._editing().edit_late, judged, MAX_SIZES[self._use]))
 
     def _begin_relay(self, head: bytes, *, is_chunked: bool) -> ResponseRelay:
         self._relay = relay = ResponseRelay(

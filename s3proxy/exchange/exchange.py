@@ -8,6 +8,7 @@ One request from its head to its end: what happens is looked up in the table, an
         ├── Transfer ── Receiving             the client's body
         │           ├── Asking                the backend's requests
         │           └── Answering             the client's answer
+        │               └── AnswerEditing     its document
         └── Record                            the access log, the counters, the log
 """
 

@@ -1,0 +1,114 @@
+"""
+Make of a backend's document the one that the client may see.
+"""
+
+from __future__ import annotations
+
+from s3proxy.backend.response import BackendResponse
+from s3proxy.exchange.admitted import Admitted
+from s3proxy.exchange.context import ProxyContext
+from s3proxy.exchange.record import Record
+from s3proxy.mending.mending import Mending
+from s3proxy.resign.answer import AnswerUse, edit_document
+from s3proxy.resign.error_documents import ERROR_ROOTS, blames_our_signature, error_code, public_error, read_error
+from s3proxy.resign.public_name import PublicName
+from s3proxy.s3.errors import InternalError
+
+
+class BlamesUsError(Exception):
+    """
+    A backend's error is about the signature which we sent.
+    """
+
+
+class AnswerEditing:
+    """
+    Edits the document of one answer.
+
+    Args:
+        mending: What it needs; None where it is as S3's, or our own.
+        record: Told of an error's code.
+        response: Its own.
+        use: What is to happen to it.
+        name: How the client addresses what it asked for.
+    """
+
+    __slots__ = ("_admitted", "_context", "_mending", "_name", "_record", "_response", "_use")
+
+    def __init__(
+        self,
+        context: ProxyContext,
+        admitted: Admitted,
+        mending: Mending | None,
+        record: Record,
+        response: BackendResponse,
+        use: AnswerUse,
+        name: PublicName,
+    ) -> None:
+        self._context = context
+        self._admitted = admitted
+        self._mending = mending
+        self._record = record
+        self._response = response
+        self._use = use
+        self._name = name
+
+    def edit(self, document: bytes, *, is_whole: bool = True) -> bytes | None:
+        """
+        Return a document as its client may see it, or None if it may be relayed as it is.
+
+        Args:
+            is_whole: False if it is only the beginning of one, which is too large to be read.
+
+        Raises:
+            BlamesUsError: It is an error that speaks of our own signature.
+            InternalError: It cannot be read.
+        """
+        use, mending, status = self._use, self._mending, self._response.head.status
+        # A listing is no error, and long.
+        is_result = use in {AnswerUse.CONVERT, AnswerUse.CHECK}
+        error = read_error(b"" if is_result else document, is_whole=is_whole)
+        is_error = use is AnswerUse.JUDGE or (use is AnswerUse.WATCH and error.root_name in ERROR_ROOTS)
+        if not is_result and blames_our_signature(error):
+            self._tell_of_our_signature(error_code(error))
+            raise BlamesUsError
+        if not is_whole and mending is not None and mending.replaces_error(status):
+            # Whatever it is, it is no error of S3's.
+            self._response.abort()
+            document, is_whole = b"", True
+        if not is_whole or (use is AnswerUse.WATCH and not is_error):
+            return None
+        if mending is not None:
+            mended = mending.document(document, status)
+            if mended is not document and is_error:
+                error = read_error(mended)
+            document = mended
+        if use is AnswerUse.EDIT:
+            document = edit_document(document, self._name, self._admitted.onward.completed_etag)
+        elif is_error:
+            document = public_error(error, self._name)
+        if status >= 400 or error.root_name == "Error":
+            self._record.error_code = (error_code(error) or b"").decode("ascii") or None
+        return document
+
+    def edit_late(self, document: bytes) -> bytes:
+        """
+        Do the same for a document whose status went to the client: an error of ours takes the place of what it may not
+        see, as S3's own errors do there.
+        """
+        try:
+            edited = self.edit(document)
+        except (BlamesUsError, InternalError):
+            text = self._record.write_error(InternalError())
+            return text[text.index(b"<Error>") :]
+        return document if edited is None else edited
+
+    def _tell_of_our_signature(self, code: bytes | None) -> None:
+        key = self._admitted.backend.account.key
+        self._context.log.error(
+            "backend {backend} refused our own signature, of key {key}: {code}: {request_id}",
+            backend=self._record.backend_name,
+            key=key.access_key_id if key is not None else None,
+            code=(code or b"").decode("ascii"),
+            request_id=self._record.request_id,
+        )
