@@ -149,8 +149,7 @@ class AwsChunkedDecoder:
             MalformedTrailerError: The trailers are too long.
         """
         if self._kept:
-            data = self._kept + data
-            self._kept = b""
+            data, self._kept = self._kept + data, b""
         pieces: list[memoryview] = []
         view = memoryview(data)
         position, end = 0, len(data)
@@ -166,9 +165,7 @@ class AwsChunkedDecoder:
                     self._state = _State.CHUNK_END
             elif state is _State.CHUNK_END:
                 if end - position < 2:
-                    if data[position] != 13:
-                        raise IncompleteBody
-                    self._kept = data[position:]
+                    self._keep(data, position, is_broken=data[position] != 13)
                     break
                 if data[position : position + 2] != b"\r\n":
                     raise IncompleteBody
@@ -178,9 +175,7 @@ class AwsChunkedDecoder:
                 limit = position + MAX_CHUNK_HEADER_SIZE
                 found = self._header.match(data, position, limit)
                 if found is None:
-                    if end >= limit or data.find(b"\n", position) >= 0:
-                        raise IncompleteBody
-                    self._kept = data[position:]
+                    self._keep(data, position, is_broken=end >= limit or data.find(b"\n", position) >= 0)
                     break
                 self._header_read(found)
                 position = found.end()
@@ -225,6 +220,14 @@ class AwsChunkedDecoder:
     def _check_length(self) -> None:
         if self.decoded_size != self.decoded_length:
             raise IncompleteBody.of_length(self.decoded_length, self.decoded_size)
+
+    def _keep(self, data: bytes, position: int, *, is_broken: bool) -> None:
+        """
+        Keep the beginning of what frames a chunk, until its end has come.
+        """
+        if is_broken:
+            raise IncompleteBody
+        self._kept = data[position:]
 
     def _take(self, piece: memoryview, size: int, pieces: list[memoryview]) -> None:
         if self._hash is not None:

@@ -68,6 +68,24 @@ def _prefix_of(operation: Operation, raw_query: bytes) -> bytes:
     return prefix
 
 
+def _first_page(profile: Profile, operation: Operation, head: RequestHead, wanted: RequestHead) -> Page:
+    """
+    Return what edits the pages of a listing.
+
+    Args:
+        head: What the backend would get to see of the client's.
+        wanted: The client's own.
+    """
+    listed = LIST_OBJECTS if operation is LIST_OBJECTS_V2 else operation
+    return Page(
+        listed,
+        head,
+        wanted,
+        hides_unversioned=profile.hides_unversioned,
+        joins_versions=profile.misplaces_latest,
+    )
+
+
 class Mending:
     """
     One request on its way to such a backend.
@@ -163,14 +181,7 @@ class Mending:
             self._prefix = _prefix_of(operation, head.raw_query)
         self._page: Page | None = None
         if profile.filters_pages and operation in LISTINGS and head.method == b"GET":
-            listed = LIST_OBJECTS if operation is LIST_OBJECTS_V2 else operation
-            self._page = Page(
-                listed,
-                self.head,
-                wanted,
-                hides_unversioned=profile.hides_unversioned,
-                joins_versions=profile.misplaces_latest,
-            )
+            self._page = _first_page(profile, operation, self.head, wanted)
             self.head = self._page.head
 
     @property

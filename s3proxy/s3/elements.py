@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
-from xml.parsers.expat import ExpatError, ParserCreate
+from xml.parsers.expat import ExpatError, ParserCreate, XMLParserType
 
 from s3proxy.s3.error_xml import escape_text
 from s3proxy.s3.forbidden import Hidden, hide_forbidden, write_name
@@ -190,16 +190,24 @@ def read_elements(document: bytes, wanted: Container[str], *, is_whole: bool = T
     parser.EndElementHandler = end
     parser.CharacterDataHandler = characters
     parser.StartDoctypeDeclHandler = doctype
+    reading.is_readable = _parse(parser, document[offset:] if offset else document, is_whole=is_whole)
+    return reading
+
+
+def _parse(parser: XMLParserType, document: bytes, *, is_whole: bool) -> bool:
+    """
+    Give a document to the handlers of a parser, which has none afterwards. Return True if all of it was read.
+    """
     try:
-        parser.Parse(document[offset:] if offset else document, is_whole)
-        reading.is_readable = True
+        parser.Parse(document, is_whole)
     except (ExpatError, ValueError, LookupError, _UnreadableError):
         # Not well-formed, or in a coding that neither expat nor Python knows.
-        pass
-    # The functions refer to the parser, and it to them: without the circle all is gone now.
-    parser.StartElementHandler = parser.EndElementHandler = None
-    parser.CharacterDataHandler = parser.StartDoctypeDeclHandler = None
-    return reading
+        return False
+    finally:
+        # The functions refer to the parser, and it to them: without the circle all is gone now.
+        parser.StartElementHandler = parser.EndElementHandler = None
+        parser.CharacterDataHandler = parser.StartDoctypeDeclHandler = None
+    return True
 
 
 def _with_ascii(document: bytes) -> bytes:
