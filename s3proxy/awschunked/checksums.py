@@ -254,7 +254,6 @@ class BodyDigests:
             if trailers:
                 raise MalformedTrailerError
             return
-        assert self._algorithm is not None
         value: bytes | None = None
         for name, value_ in trailers:
             if name.lower() != self.trailer_name:
@@ -263,7 +262,7 @@ class BodyDigests:
             value = value_
         if value is None:
             raise MalformedTrailerError
-        self._claimed_checksum = decode_digest(value, self._algorithm.length)
+        self._claimed_checksum = decode_digest(value, ALGORITHMS[self.trailer_name.removeprefix(_PREFIX)].length)
         if self._claimed_checksum is None:
             raise InvalidRequest(f"Value for {self.trailer_name.decode()} trailing header is invalid.")
 

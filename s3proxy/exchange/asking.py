@@ -21,6 +21,7 @@ from s3proxy.exchange.machine import Event, EventReceiver
 from s3proxy.exchange.record import Record
 from s3proxy.forwarding.besides import ask_versions, ask_why, delete_one
 from s3proxy.forwarding.deletions import DeletingEach, absent_as_deleted, read_whole
+from s3proxy.multipart.operations import MultipartRequest
 from s3proxy.resign.answer import MAX_EDITED_SIZE
 from s3proxy.s3.errors import InternalError
 from s3proxy.s3.head import HeaderList
@@ -136,12 +137,11 @@ class Asking:
             asked.addCallback(absent_as_deleted, admitted.backend.account.profile.error_codes)
         self._ask(asked, self._answered)
 
-    def carry_out(self, content: bytes, checksums: HeaderList, location: bytes) -> None:
+    def carry_out(self, multipart: MultipartRequest, content: bytes, checksums: HeaderList, location: bytes) -> None:
         """
         Have a request about an upload carried out in the backend's place.
         """
-        assert self._admitted.multipart is not None
-        self._ask(self._admitted.multipart.answer(content, checksums, location), self._answered)
+        self._ask(multipart.answer(content, checksums, location), self._answered)
 
     def delete_each(self) -> None:
         """

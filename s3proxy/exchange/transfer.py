@@ -133,10 +133,10 @@ class Transfer:
         self._asking.finish_upload(self._receiving.checksums)
 
     def send(self) -> None:
-        receiving, asking = self._receiving, self._asking
+        receiving, asking, multipart = self._receiving, self._asking, self._admitted.multipart
         content = receiving.take_content()
-        if self._admitted.multipart is not None:
-            asking.carry_out(content, receiving.checksums, self._answering.public_name().object_url)
+        if multipart is not None:
+            asking.carry_out(multipart, content, receiving.checksums, self._answering.public_name().object_url)
         else:
             asking.send(content, receiving.checksums)
 

@@ -158,14 +158,16 @@ class ConnectionLimit:
         else:
             self.refused_count += 1
             self.refuse(connection)
-        if self._balance is not None:
-            self._balance.tell(len(self._connections))
+        balance, reactor = self._balance, self._reactor
+        if balance is not None:
+            balance.tell(len(self._connections))
             for port in self._ports():
                 # Twisted takes twenty more the next time, where there were as many as it would take.
                 port.numberAccepts = 0
-            if self._resting is None and self._balance.is_ahead and self._balance.least != self._given_up:
+            is_to_rest = self._resting is None and balance.is_ahead and balance.least != self._given_up
+            if is_to_rest and reactor is not None:
                 self._pause()
-                self._rest()
+                self._rest(balance, reactor)
         return is_welcome
 
     def _count(self, connection: Connection, address: str | None) -> None:
@@ -252,18 +254,16 @@ class ConnectionLimit:
             for port in self._ports():
                 port.resumeProducing()
 
-    def _rest(self) -> None:
-        assert self._reactor is not None
+    def _rest(self, balance: Balance, reactor: IReactorTime) -> None:
         self._rests += 1
-        self._resting = self._reactor.callLater(REST_TIME, self._rested)
+        self._resting = reactor.callLater(REST_TIME, self._rested, balance, reactor)
 
-    def _rested(self) -> None:
-        assert self._balance is not None
+    def _rested(self, balance: Balance, reactor: IReactorTime) -> None:
         self._resting = None
-        if self._balance.is_ahead and self._rests < MAX_RESTS:
-            self._rest()
+        if balance.is_ahead and self._rests < MAX_RESTS:
+            self._rest(balance, reactor)
             return
-        self._given_up = self._balance.least if self._balance.is_ahead else None
+        self._given_up = balance.least if balance.is_ahead else None
         self._rests = 0
         self._resume()
 

@@ -8,7 +8,7 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from twisted.internet.interfaces import IDelayedCall, IPushProducer
 from zope.interface import implementer
@@ -72,6 +72,15 @@ class PartWriter(SeesEachOctet):
                 raise SlowDown from None
 
 
+class _OpenPart(NamedTuple):
+    """
+    The part that is read.
+    """
+
+    part: Part
+    file: BinaryIO
+
+
 class JoinedParts:
     """
     The bytes of several parts, one after the other, for a `PartsReader`.
@@ -88,12 +97,11 @@ class JoinedParts:
         self._parts = parts
         self._claimed = claimed
         self._checksum: Digest | None = None
-        self._file: BinaryIO | None = None
+        self._open: _OpenPart | None = None
         self._left = 0
         self._part_md5 = hashlib.md5()
         self._md5 = hashlib.md5()
         self._following = iter(parts)
-        self._part: Part | None = None
         self._size = self._to_come = sum(part.size for part, _ in parts)
         self.is_other_than_claimed = False
 
@@ -135,26 +143,25 @@ class JoinedParts:
         Raises:
             OSError: A file is gone, or not as it was written, or all of them are not what the client claims.
         """
-        while self._left == 0:
+        opened = self._open
+        while opened is None or self._left == 0:
             self.close()
             following = next(self._following, None)
             if following is None:
                 return b""
-            self._part, path = following
-            self._left = self._part.size
+            part, path = following
             self._part_md5 = hashlib.md5()
-            self._file = path.open("rb", buffering=0)
-        assert self._file is not None
-        assert self._part is not None
-        data = self._file.read(min(size, self._left))
+            self._open = opened = _OpenPart(part, path.open("rb", buffering=0))
+            self._left = part.size
+        data = opened.file.read(min(size, self._left))
         self._left -= len(data)
         self._to_come -= len(data)
         self._md5.update(data)
         self._part_md5.update(data)
         if self._checksum is not None:
             self._checksum.update(data)
-        if not data or (self._left == 0 and self._part_md5.digest() != self._part.md5):
-            raise OSError(f"the file of part {self._part.number} is not as it was written")
+        if not data or (self._left == 0 and self._part_md5.digest() != opened.part.md5):
+            raise OSError(f"the file of part {opened.part.number} is not as it was written")
         if self._to_come == 0 and self._checksum is not None and self._claimed is not None:
             self.is_other_than_claimed = self._checksum.digest() != self._claimed[1]
             if self.is_other_than_claimed:
@@ -165,10 +172,10 @@ class JoinedParts:
         """
         Close the file that is open; it may come twice.
         """
-        file, self._file = self._file, None
+        opened, self._open = self._open, None
         self._left = 0
-        if file is not None:
-            file.close()
+        if opened is not None:
+            opened.file.close()
 
 
 @implementer(IPushProducer)

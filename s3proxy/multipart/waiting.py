@@ -90,14 +90,15 @@ class WaitingAnswer:
             self._response.received((b" ",))
 
     def _told(self, response: BackendResponse) -> None:
-        if self._response is None:
+        own = self._response
+        if own is None:
             self._timer.cancel()
             self.answered.callback(response)
         else:
             self._reading = reading = read_answer(response)
-            reading.addCallback(self._read, response.head).addErrback(self._failed)
+            reading.addCallback(self._read, response.head, own).addErrback(self._failed)
 
-    def _read(self, document: bytes, head: ResponseHead) -> None:
+    def _read(self, document: bytes, head: ResponseHead, own: BackendResponse) -> None:
         self._reading = None
         if head.status != 200:
             profile = self._profile
@@ -105,21 +106,21 @@ class WaitingAnswer:
             if not outcome.code or (head.status in JUDGED_STATUSES and blames_our_signature(read_error(document))):
                 outcome = NOT_ANSWERED
             document = self._write_error(outcome)
-        self._end(document)
+        self._end(own, document)
 
     def _failed(self, failure: Failure) -> None:
         self._timer.cancel()
-        if self._response is not None:
+        own = self._response
+        if own is not None:
             if failure.check(CancelledError) is None:
-                self._end(self._write_failure(failure))
+                self._end(own, self._write_failure(failure))
         elif not self.answered.called:
             self.answered.errback(failure)
 
-    def _end(self, document: bytes) -> None:
-        assert self._response is not None
+    def _end(self, own: BackendResponse, document: bytes) -> None:
         self._timer.cancel()
-        self._response.received((document.removeprefix(DECLARATION),))
-        self._response.ended(None)
+        own.received((document.removeprefix(DECLARATION),))
+        own.ended(None)
 
     # What the response asks of its connection
 
