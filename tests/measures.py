@@ -19,8 +19,8 @@ Files that do little but declare.
 MOST = {
     "lines of a file": 835,
     "lines of a class": 605,
-    "lines of a function": 64,
-    "asserts on optional state": 29,
+    "lines of a function": 61,
+    "asserts on optional state": 11,
     "__getattr__": 0,
 }
 """
