@@ -130,11 +130,13 @@ def test_a_body_moves_to_disk_when_it_grows(tmp_path: Path) -> None:
     body = SpooledBody(directory, 10, 500, lambda: EntityTooLarge(501, 500))
 
     body.writeSequence([b"a" * 6, memoryview(b"b" * 4)])
-    assert (body.is_on_disk, body.content, directory.size) == (False, b"aaaaaabbbb", 0)
+    assert (body.on_disk, body.content, directory.size) == (None, b"aaaaaabbbb", 0)
     body.writeSequence([b"c"])
-    assert (body.is_on_disk, directory.size, list(tmp_path.iterdir())) == (True, 11, [])
-    body.rewind()
-    assert [body.read(8), body.read(8), body.read(8)] == [b"aaaaaabb", b"bbc", b""]
+    on_disk = body.on_disk
+    assert on_disk is not None
+    assert (on_disk.size, directory.size, list(tmp_path.iterdir())) == (11, 11, [])
+    on_disk.file.seek(0)
+    assert [on_disk.file.read(8), on_disk.file.read(8), on_disk.file.read(8)] == [b"aaaaaabb", b"bbc", b""]
     with pytest.raises(EntityTooLarge):
         body.writeSequence([b"d" * 490])
     body.discard()

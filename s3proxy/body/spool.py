@@ -7,7 +7,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
@@ -80,6 +80,18 @@ class SpoolDirectory:
         self.size -= size
 
 
+class BodyOnDisk(NamedTuple):
+    """
+    A body in a file.
+
+    Attributes:
+        size: Bytes.
+    """
+
+    file: BinaryIO
+    size: int
+
+
 class SpooledBody(SeesEachOctet):
     """
     Keeps a whole body: a small one in memory, a large one in a file.
@@ -113,11 +125,11 @@ class SpooledBody(SeesEachOctet):
         self.size = 0
 
     @property
-    def is_on_disk(self) -> bool:
+    def on_disk(self) -> BodyOnDisk | None:
         """
-        Whether it has become too large for memory.
+        What is on disk, if the body has become too large for memory.
         """
-        return self._file is not None
+        return BodyOnDisk(self._file, self.size) if self._file is not None else None
 
     @property
     def memory_size(self) -> int:
@@ -177,20 +189,6 @@ class SpooledBody(SeesEachOctet):
             raise SlowDown from None
         self._pieces.clear()
 
-    def rewind(self) -> None:
-        """
-        Read from the beginning.
-        """
-        assert self._file is not None
-        self._file.seek(0)
-
-    def read(self, size: int) -> bytes:
-        """
-        Return the next octets; none at the end.
-        """
-        assert self._file is not None
-        return self._file.read(size)
-
     def discard(self) -> None:
         """
         Leave nothing behind.
@@ -235,9 +233,9 @@ class SpoolReader:
     """
 
     def __init__(
-        self, body: SpooledBody, sink: SpoolSink, ended: Callable[[], None], failed: Callable[[], None]
+        self, body: BodyOnDisk, sink: SpoolSink, ended: Callable[[], None], failed: Callable[[], None]
     ) -> None:
-        self._body = body
+        self._file = body.file
         self._sink = sink
         self._ended = ended
         self._failed = failed
@@ -249,7 +247,7 @@ class SpoolReader:
         """
         Begin with the first octet.
         """
-        self._body.rewind()
+        self._file.seek(0)
         self._sink.registerProducer(self, True)
         self._read()
 
@@ -260,7 +258,7 @@ class SpoolReader:
         self._is_reading = True
         try:
             while not self._is_paused and not self._is_over:
-                data = self._body.read(READ_SIZE)
+                data = self._file.read(READ_SIZE)
                 if data:
                     self._sink.write(data)
                 else:

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from s3proxy.backend.request import BackendError, BackendRequest
 from s3proxy.backend.response import BackendResponse
 from s3proxy.backend.upload import Upload
-from s3proxy.body.spool import SpooledBody, SpoolReader
+from s3proxy.body.spool import BodyOnDisk, SpoolReader
 from s3proxy.exchange.admitted import Admitted
 from s3proxy.exchange.context import ProxyContext
 from s3proxy.exchange.machine import Event, EventReceiver
@@ -98,7 +98,7 @@ class Asking:
         if self.upload is not None:
             self.upload.finish(checksums)
 
-    def send_from_disk(self, held: SpooledBody) -> None:
+    def send_from_disk(self, held: BodyOnDisk) -> None:
         """
         Give a verified body to the upload, at the backend's pace.
         """

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from s3proxy.backend.upload import Upload
 from s3proxy.body.guard import BodyDecoder, BodySink, GuardedBody, HeldBody
-from s3proxy.body.spool import SpooledBody
+from s3proxy.body.spool import BodyOnDisk, SpooledBody
 from s3proxy.exchange.admitted import Admitted
 from s3proxy.exchange.context import ProxyContext
 from s3proxy.exchange.forms import FormReading
@@ -167,11 +167,11 @@ class Receiving:
         return None
 
     @property
-    def on_disk(self) -> SpooledBody | None:
+    def on_disk(self) -> BodyOnDisk | None:
         """
         The body, if it was too large for memory.
         """
-        return self._held if isinstance(self._held, SpooledBody) and self._held.is_on_disk else None
+        return self._held.on_disk if isinstance(self._held, SpooledBody) else None
 
     def take_content(self) -> bytes:
         """

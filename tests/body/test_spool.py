@@ -44,7 +44,7 @@ def test_a_quota_is_for_all_bodies(tmp_path: Path) -> None:
     small.writeSequence([b"1234"])
     first.writeSequence([b"12345"])
     first.writeSequence([b"6"])
-    assert (directory.size, small.is_on_disk, first.is_on_disk) == (6, False, True)
+    assert (directory.size, small.on_disk is None, first.on_disk is None) == (6, True, False)
 
     with pytest.raises(SlowDown):
         second.writeSequence([b"12345"])
@@ -170,10 +170,12 @@ def test_a_disk_that_gives_nothing_back(tmp_path: Path, *, is_bad: bool) -> None
     kept = body._file
     if is_bad:
         body._file = BadDisk()  # type: ignore[assignment]
+    on_disk = body.on_disk
+    assert on_disk is not None
     told: list[str] = []
     sink = Sink()
 
-    SpoolReader(body, sink, lambda: told.append("ended"), lambda: told.append("failed")).start()
+    SpoolReader(on_disk, sink, lambda: told.append("ended"), lambda: told.append("failed")).start()
 
     assert told == (["failed"] if is_bad else ["ended"])
     assert sink.producer is None
