@@ -235,14 +235,14 @@ class DirectWriter:
             self._write(encrypted)
 
     def _write(self, data: Buffer) -> None:
-        if self._is_ready:
-            assert self._socket is not None
-            sent = self._send(self._socket.send, data)
+        plain_socket = self._socket
+        if self._is_ready and plain_socket is not None:
+            sent = self._send(plain_socket.send, data)
             if sent is None:
                 return
             if sent == len(data):
                 if self.read_size is not None:
-                    self.read_size.block_left_whole(self._socket)
+                    self.read_size.block_left_whole(plain_socket)
                 return
             data = memoryview(data)[sent:]
         self._leave(data)
