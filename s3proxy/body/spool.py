@@ -14,7 +14,7 @@ from zope.interface import implementer
 
 from s3proxy.s3.errors import S3Error, SlowDown
 from s3proxy.s3.limits import KIB
-from s3proxy.transport.writer import Buffer, SeesEachOctet
+from s3proxy.transport.writer import Buffer, SeesEachByte
 
 READ_SIZE = 256 * KIB
 """
@@ -92,7 +92,7 @@ class BodyOnDisk(NamedTuple):
     size: int
 
 
-class SpooledBody(SeesEachOctet):
+class SpooledBody(SeesEachByte):
     """
     Keeps a whole body: a small one in memory, a large one in a file.
 
@@ -157,7 +157,7 @@ class SpooledBody(SeesEachOctet):
 
     def writeSequence(self, pieces: Sequence[Buffer]) -> None:
         """
-        Keep octets.
+        Keep bytes.
 
         Raises:
             S3Error: The body is too large.
@@ -218,7 +218,7 @@ class SpoolSink(Protocol):
 
     def write(self, data: Buffer) -> None:
         """
-        Take octets.
+        Take bytes.
         """
 
 
@@ -228,7 +228,7 @@ class SpoolReader:
     The producer of a body which was verified on disk: as fast as its consumer takes it.
 
     Args:
-        ended: Called once, after the last octet was written.
+        ended: Called once, after the last byte was written.
         failed: Called once where the disk gives the body back no more.
     """
 
@@ -245,7 +245,7 @@ class SpoolReader:
 
     def start(self) -> None:
         """
-        Begin with the first octet.
+        Begin with the first byte.
         """
         self._file.seek(0)
         self._sink.registerProducer(self, True)
