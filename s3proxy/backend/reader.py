@@ -196,7 +196,7 @@ class ResponseReader:
             # Until somebody asks for it: who does not in time never will.
             connection.wait_for_rest()
         if response.failure is not None:
-            # Its head came with octets which cannot be understood, and nobody has seen it yet.
+            # Its head came with bytes which cannot be understood, and nobody has seen it yet.
             self.answered.errback(response.failure)
         else:
             self.answered.callback(response)

@@ -123,7 +123,7 @@ class AnsweringChannel(HTTPChannel):
         self.deadlines.taking.clear()
         self.writer.detach()
 
-    # What DirectWriter asks of its source: the client does not take our octets, or takes them again
+    # What DirectWriter asks of its source: the client does not take our bytes, or takes them again
 
     def pauseProducing(self) -> None:
         self.deadlines.taking.set(self.times.idle)

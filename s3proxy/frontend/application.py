@@ -118,14 +118,14 @@ class ApplicationRequest(Request):
 
     def bodyReceived(self, data: bytes) -> None:
         """
-        Take octets of the body.
+        Take bytes of the body.
         """
         if not self.finished:
             self.handleContentChunk(data)
 
     def bodyMoved(self, size: int) -> None:
         """
-        Never be told that octets went elsewhere: there is no `splice_target`.
+        Never be told that bytes went elsewhere: there is no `splice_target`.
         """
         raise NotImplementedError
 

@@ -311,7 +311,7 @@ class S3Channel(AnsweringChannel):
         if self._state is _State.CLOSED:
             return
         if self._state is _State.BODY and self.body.is_complete:
-            # The verdict came inside the body's last octets.
+            # The verdict came inside the body's last bytes.
             self._state = _State.ANSWERING
         if self._state is _State.BODY:
             # The state and its deadline first: a release may bring the body's rest at once.

@@ -106,7 +106,7 @@ class ClientDeadlines:
         if not times.minimum_rate:
             self.sending.set(times.idle)
             return
-        # A client gains what its octets are worth, and loses the time for which it was waited for.
+        # A client gains what its bytes are worth, and loses the time for which it was waited for.
         now = self._reactor.seconds()
         if self._awaited_since is not None:
             self._credit -= now - self._awaited_since

@@ -110,7 +110,7 @@ class Holds:
     @property
     def paused_seconds(self) -> float:
         """
-        For how long the client is not read, because the backend does not take its octets.
+        For how long the client is not read, because the backend does not take its bytes.
         """
         return 0.0 if self._paused_at is None else float(self._site.reactor.seconds() - self._paused_at)
 

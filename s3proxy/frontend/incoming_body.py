@@ -37,7 +37,7 @@ class BodyReceiver(Protocol):
     @property
     def splice_target(self) -> DirectWriter | None:
         """
-        Where the body's octets may go without being received; None where somebody must see them.
+        Where the body's bytes may go without being received; None where somebody must see them.
         """
 
     def bodyReceived(self, data: bytes) -> None: ...
@@ -102,7 +102,7 @@ class IncomingBody:
 
     def stop(self) -> None:
         """
-        Take no shortcut any more: see each octet again.
+        Take no shortcut any more: see each byte again.
         """
 
 
@@ -151,7 +151,7 @@ class LengthBody(IncomingBody):
 
     @property
     def can_be_drained(self) -> bool:
-        # A client told to continue by nobody may send its body or may not: the next octets could be either.
+        # A client told to continue by nobody may send its body or may not: the next bytes could be either.
         return self.left <= MAX_DRAINED_SIZE and not self.needs_continue
 
     def drain(self) -> None:

@@ -34,7 +34,7 @@ from s3proxy.s3.errors import (
 )
 from s3proxy.s3.head import RequestHead
 from s3proxy.s3.operation import BodyUse
-from s3proxy.transport.writer import Buffer, SeesEachOctet
+from s3proxy.transport.writer import Buffer, SeesEachByte
 
 
 class PartCopy:
@@ -134,7 +134,7 @@ def _wanted_bytes(response: BackendResponse, wanted: tuple[int, int] | None, raw
     return 0, length
 
 
-class _PartReceiver(SeesEachOctet):
+class _PartReceiver(SeesEachByte):
     """
     Writes the body of a source object to a part.
     """
