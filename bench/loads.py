@@ -1,5 +1,5 @@
 """
-What is asked of every party: the loads, and the octets of each, signed before anything is measured.
+What is asked of every party: the loads, and the bytes of each, signed before anything is measured.
 """
 
 from __future__ import annotations
@@ -107,19 +107,19 @@ The loads by name.
 @dataclass
 class Sheaf:
     """
-    Requests as the generator reads them: octets in one file, and in another which pieces of it make a request.
+    Requests as the generator reads them: bytes in one file, and in another which pieces of it make a request.
     """
 
     directory: Path
     _arena: bytearray = field(default_factory=bytearray)
     _pieces: bytearray = field(default_factory=bytearray)
 
-    def add(self, octets: bytes) -> tuple[int, int]:
+    def add(self, data: bytes) -> tuple[int, int]:
         """
-        Keep octets; return the piece which they are.
+        Keep bytes; return the piece which they are.
         """
-        self._arena += octets
-        return len(self._arena) - len(octets), len(octets)
+        self._arena += data
+        return len(self._arena) - len(data), len(data)
 
     def request(self, method: str, size: int, answer: int, head: bytes, body: list[tuple[int, int]]) -> dict[str, Any]:
         """
@@ -152,7 +152,7 @@ def write_job(load: Load, directory: Path, port: int, *, requests: int, seconds:
     Args:
         requests: How many of it.
         seconds: After them no request begins; 0 for no such end.
-        is_false: Whether one digit of the last signature is changed, or one octet where only a checksum covers it.
+        is_false: Whether one digit of the last signature is changed, or one byte where only a checksum covers it.
     """
     sheaf = Sheaf(directory)
     signer = Signer(now=datetime.now(UTC))
@@ -242,9 +242,9 @@ def _put_chunks(
         if is_signed:
             previous = signer.sign_chunk(digests[size] if size else EMPTY, previous)
             line += f";chunk-signature={previous}"
-        octets = f"{line}\r\n".encode()
+        data = f"{line}\r\n".encode()
         is_last = number == len(sizes) - 1
-        body.append(sheaf.add(_falsified(octets) if is_false and is_signed and is_last else octets))
+        body.append(sheaf.add(_falsified(data) if is_false and is_signed and is_last else data))
         if size and is_false and not is_signed and is_last:
             body.append(sheaf.add(BLOCK[: size - 1] + bytes([BLOCK[size - 1] ^ 1])))
         elif size:

@@ -73,7 +73,7 @@ class Rooms:
 
     def judge(self, data: bytes) -> tuple[RequestHead, Classification, Authenticated]:
         """
-        From the octets of a head to the verdict.
+        From the bytes of a head to the verdict.
         """
         head = parse_request_head(data)
         address = parse_address(head.raw_path, head.host, self.realm.domains)

@@ -23,7 +23,7 @@ REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
 NOTE = "<!-- Written by `python -m bench report`. -->\n"
 
 METHOD = """
-All parties stand in front of the same backend, which swallows and gives octets, and are driven with the same requests,
+All parties stand in front of the same backend, which swallows and gives bytes, and are driven with the same requests,
 which were signed before. All loads are run in each round, all parties in turn. What is compared is CPU time, user's and
 system's, of a party's whole process tree, and its ratio to nginx's in the same round: machines are noisy, and time by
 the clock tells more of them than of the parties. A ratio is the median of the rounds, with the least and the most.

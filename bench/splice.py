@@ -42,7 +42,7 @@ def copy(source: socket.socket, target: socket.socket, size: int) -> None:
 
 def splice(source: socket.socket, target: socket.socket, size: int) -> None:
     """
-    Relay by way of a pipe, whose octets never come to user space.
+    Relay by way of a pipe, whose bytes never come to user space.
     """
     end, begin = os.pipe()
     try:

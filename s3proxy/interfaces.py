@@ -65,7 +65,7 @@ class IStreamedRequest(Interface):
         the client's socket.
 
         Returns:
-            Fires when the last octet was written; fails with the S3Error which says why it never came.
+            Fires when the last byte was written; fails with the S3Error which says why it never came.
         """
 
 

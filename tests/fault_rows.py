@@ -130,12 +130,12 @@ def backend_rows(clock: IReactorTime) -> dict[str, Row]:
             misdeed=faults.half_closes_after,
             misbehave=faults.commits_short_bodies,
         ),
-        'takes short bodies for whole ones, with commit = "spool"; an octet was changed': Row(
+        'takes short bodies for whole ones, with commit = "spool"; a byte was changed': Row(
             "403 SignatureDoesNotMatch",
             {"small upload": "400 XAmzContentSHA256Mismatch", "form": "204", "download": "200"},
             stores=("form", "download"),
             spools=True,
-            misdeed=faults.changes_an_octet,
+            misdeed=faults.changes_an_byte,
             misbehave=faults.commits_short_bodies,
         ),
         "refuses": Row("404 Gone", stores=KINDS, misbehave=faults.answers(REFUSAL)),
@@ -185,11 +185,11 @@ STORED_WHOLE = {"small upload": "200", "download": "200"}
 "What is smaller than where the fault is."
 
 
-def greet(backend: FaultyBackend, octets: bytes) -> None:
+def greet(backend: FaultyBackend, data: bytes) -> None:
     """
-    Send octets at once on each connection.
+    Send bytes at once on each connection.
     """
-    backend.on_connection = lambda connection: connection.send(octets)
+    backend.on_connection = lambda connection: connection.send(data)
 
 
 def client_rows(clock: IReactorTime) -> dict[str, Row]:
@@ -243,11 +243,11 @@ def client_rows(clock: IReactorTime) -> dict[str, Row]:
             misdeed=faults.resets_later(1, clock),
             misbehave=faults.reads_no_more_after(1),
         ),
-        "changes an octet of its body": Row(
+        "changes a byte of its body": Row(
             "403 SignatureDoesNotMatch",
             {"small upload": "400 XAmzContentSHA256Mismatch", "form": "204", "download": "200"},
             stores=("form", "download"),
-            misdeed=faults.changes_an_octet,
+            misdeed=faults.changes_an_byte,
         ),
         "reads nothing of a long answer": Row(
             CUT, STORED, stores=KINDS, waits=61, misdeed=faults.reads_nothing, misbehave=slow_answer
@@ -287,14 +287,14 @@ AMBIGUOUS_HEADS = {
     "a bare CR": _head(b"X: a\rContent-Length: 5", b"Content-Length: 0"),
     "a bare LF": _head(b"X: a\nContent-Length: 5", b"Content-Length: 0"),
     "lines which end with LF": b"HTTP/1.1 200 OK\nContent-Length: 0\n\n",
-    "a control octet": _head(b"X: a\x00b", b"Content-Length: 0"),
+    "a control byte": _head(b"X: a\x00b", b"Content-Length: 0"),
     "a status of two digits": _head(b"Content-Length: 0", status=b"HTTP/1.1 20 OK"),
     "a status of four digits": _head(b"Content-Length: 0", status=b"HTTP/1.1 2000 OK"),
     "a status which is none": _head(b"Content-Length: 0", status=b"HTTP/1.1 OK"),
     "a status of 600": _head(b"Content-Length: 0", status=b"HTTP/1.1 600 OK"),
     "another version": _head(b"Content-Length: 0", status=b"HTTP/2 200 OK"),
     "another protocol": _head(b"Content-Length: 0", status=b"ICY 200 OK"),
-    "octets before it": b"x" + OK,
+    "bytes before it": b"x" + OK,
     "no HTTP": b"garbage\r\n\r\n",
     "101": _head(b"Upgrade: x", status=b"HTTP/1.1 101 Switching Protocols"),
     "17 interim answers": _head(status=b"HTTP/1.1 103 Early Hints") * 17 + OK,
@@ -314,10 +314,10 @@ AMBIGUOUS_BODIES = {
 "Bodies whose end nobody can tell."
 
 EXCESS = {
-    "an octet beyond its length": (OK, b"x"),
+    "a byte beyond its length": (OK, b"x"),
     "a whole answer beyond its length": (OK, b""),
     "a body of 204": (_head(status=b"HTTP/1.1 204 No Content"), b"hello"),
     "a body of 304": (_head(status=b"HTTP/1.1 304 Not Modified"), b"hello"),
-    "octets after the last chunk": (_head(_CHUNKED, rest=b"0\r\n\r\n"), b"x"),
+    "bytes after the last chunk": (_head(_CHUNKED, rest=b"0\r\n\r\n"), b"x"),
 }
-"Answers, and octets which come after their end."
+"Answers, and bytes which come after their end."

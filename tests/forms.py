@@ -36,8 +36,8 @@ def multipart(
     """
     parts = []
     for name, value in fields:
-        octets = value.encode() if isinstance(value, str) else value
-        parts.append(f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'.encode() + octets)
+        data = value.encode() if isinstance(value, str) else value
+        parts.append(f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'.encode() + data)
     if file is not None:
         disposition = f'Content-Disposition: form-data; name="file"; filename="{filename}"'
         head = f"--{boundary}\r\n{disposition}\r\nContent-Type: text/plain\r\n\r\n"

@@ -1,5 +1,5 @@
 """
-A proxy between real sockets on loopback: a client which is octets, a backend which does what it is told.
+A proxy between real sockets on loopback: a client which is bytes, a backend which does what it is told.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ class Harness:
         trust: What proxies in front of this one are believed.
         multipart: Where multipart uploads are kept; None to send them to the backend. It is closed in the end.
         records: What went to the access log.
-        refused: Addresses of clients whose octets were no request.
+        refused: Addresses of clients whose bytes were no request.
     """
 
     profile: Profile = PROFILES["generic"]
@@ -377,7 +377,7 @@ def bound_listener(port: Any, size: int) -> None:
 
 async def send_pieces(client: FaultyClient, data: bytes, step: int) -> None:
     """
-    Send octets in pieces, each in a turn of the reactor of its own.
+    Send bytes in pieces, each in a turn of the reactor of its own.
     """
     if not step:
         client.send(data)
@@ -391,7 +391,7 @@ async def send_pieces(client: FaultyClient, data: bytes, step: int) -> None:
 
 def material(value: Any) -> bytes:
     """
-    Make the octets which the data set describes.
+    Make the bytes which the data set describes.
     """
     import base64
 
@@ -433,9 +433,9 @@ def load_vectors(name: str) -> list[dict[str, Any]]:
     return vectors
 
 
-def octets(text: str) -> bytes:
+def encoded(text: str) -> bytes:
     """
-    The octets which a text of the data set stands for.
+    The bytes which a text of the data set stands for.
     """
     return text.encode("utf-8", "surrogateescape")
 

@@ -1,5 +1,5 @@
 """
-The whole proxy without a socket: octets in at the client's side, octets out, and what its backend got.
+The whole proxy without a socket: bytes in at the client's side, bytes out, and what its backend got.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ class Stored:
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """
-    What became of some octets: the statuses and codes of the answers, and what the backend got.
+    What became of some bytes: the statuses and codes of the answers, and what the backend got.
 
     Attributes:
-        answers: All octets of the answers.
+        answers: All bytes of the answers.
         is_open: Whether the proxy would read on.
     """
 
@@ -82,13 +82,13 @@ class _Consumer:
 
     def write(self, data: Buffer) -> None:
         """
-        Take octets.
+        Take bytes.
         """
         self.writeSequence((data,))
 
     def writeSequence(self, pieces: Iterable[Buffer]) -> None:
         """
-        Take octets.
+        Take bytes.
         """
         taken = [bytes(piece) for piece in pieces]
         self._stream.feed(taken)
@@ -175,13 +175,13 @@ class MemoryTransport:
 
     def write(self, data: bytes) -> None:
         """
-        Give octets to the client.
+        Give bytes to the client.
         """
         self.out.append(bytes(data))
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
         """
-        Give octets to the client.
+        Give bytes to the client.
         """
         self.out += data
 
@@ -278,7 +278,7 @@ class MemoryProxy:
 
     def send(self, wire: bytes, cuts: Iterable[int] = ()) -> Verdict:
         """
-        Send octets on a connection of their own.
+        Send bytes on a connection of their own.
 
         Args:
             cuts: Where the network cuts them.
@@ -310,19 +310,19 @@ class MemoryProxy:
         return Verdict(statuses, codes, stored, answers, is_open)
 
 
-def _read_answers(octets: bytes) -> tuple[tuple[int, ...], tuple[str | None, ...]]:
+def _read_answers(data: bytes) -> tuple[tuple[int, ...], tuple[str | None, ...]]:
     statuses, codes = [], []
-    while octets:
-        raw_head, _, octets = octets.partition(b"\r\n\r\n")
+    while data:
+        raw_head, _, data = data.partition(b"\r\n\r\n")
         head = parse_response_head(raw_head)
         if head.status == 100:
             continue
         length = head.content_length or 0
-        body = octets[:length]
+        body = data[:length]
         if not body.startswith(b"<?xml") and length:
             # An answer to HEAD has none.
             length, body = 0, b""
-        octets = octets[length:]
+        data = data[length:]
         statuses.append(head.status)
         code = body.partition(b"<Code>")[2].partition(b"</Code>")[0]
         codes.append(code.decode() or None)

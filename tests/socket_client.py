@@ -20,9 +20,9 @@ class SocketClient:
     A connection to the proxy.
 
     Attributes:
-        sent: Octets which the kernel, or TLS, took so far.
+        sent: Bytes which the kernel, or TLS, took so far.
         received: What was read so far.
-        pending: Octets which were put and are not sent yet.
+        pending: Bytes which were put and are not sent yet.
         end: ``FIN``, or the name of the error which ended the connection.
     """
 
@@ -59,7 +59,7 @@ class SocketClient:
 
     def put(self, data: bytes) -> None:
         """
-        Have octets sent, after those before them.
+        Have bytes sent, after those before them.
         """
         self._out.append(memoryview(data))
         self.pending += len(data)

@@ -47,7 +47,7 @@ def fields_of(line: bytes) -> list[bytes]:
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
     assert b"\r" not in line
-    assert all(0x20 <= octet < 0x7F for octet in line[:-1])
+    assert all(0x20 <= byte < 0x7F for byte in line[:-1])
     text = line[:-1]
     fields = FIELD.findall(text)
     assert b" ".join(fields) == text

@@ -337,14 +337,14 @@ async def test_what_is_measured(tmp_path: Path) -> None:
     authority = f"127.0.0.1:{running.backend_port.getHost().port}"
     good = signer.put("/test-bucket/private-name", b"hello" * 1000, HASH)
     target = signer.presign("GET", "/test-bucket/private-name").encode()
-    for octets, method in (
+    for data, method in (
         (good.head + good.body, "PUT"),
         (good.head.replace(b"Signature=", b"Signature=0"), "PUT"),
         (b"GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % target, "GET"),
         (b"no request\r\n\r\n", "GET"),
     ):
         client = await running.connect(port)
-        client.send(octets)
+        client.send(data)
         await client.answer(method)
     values = await running.values()
     document = (await running.admin("/metrics")).body

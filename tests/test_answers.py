@@ -33,9 +33,9 @@ def answering(status: str, body: bytes, *headers: str) -> FaultyBackend:
     Return a backend that gives one answer to everything.
     """
     lines = "".join(f"{header}\r\n" for header in headers)
-    octets = f"HTTP/1.1 {status}\r\n{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    data = f"HTTP/1.1 {status}\r\n{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body
     backend = FaultyBackend()
-    backend.on_request = lambda connection, request: connection.send(octets)
+    backend.on_request = lambda connection, request: connection.send(data)
     return backend
 
 

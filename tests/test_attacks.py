@@ -194,7 +194,7 @@ async def test_more_data_than_was_declared_is_not_cut_off(size: int) -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_verdict_comes_before_the_commit(mode: str) -> None:
     """
-    One octet changed at the very end: the backend's connection is reset before it has the whole body.
+    One byte changed at the very end: the backend's connection is reset before it has the whole body.
     """
     body = BODY * 8
     request = Signer().put(TARGET, body, mode)
@@ -252,7 +252,7 @@ def make_decoder(length: int, verifier: Any = None) -> AwsChunkedDecoder:
 
 def test_a_declared_chunk_size_allocates_nothing() -> None:
     """
-    A chunk of 16 EiB costs what one octet of it costs.
+    A chunk of 16 EiB costs what one byte of it costs.
     """
     decoder = make_decoder(1 << 62)
     tracemalloc.start()
@@ -265,33 +265,33 @@ def test_a_declared_chunk_size_allocates_nothing() -> None:
     assert after - before < 64 * KIB
 
 
-class CountedOctets(bytes):
+class CountedBytes(bytes):
     """
-    Octets which count how many of them a search may have looked at.
+    Bytes which count how many of them a search may have looked at.
     """
 
     searched = 0
 
     def find(self, sub: Any, start: Any = 0, end: Any = None, /) -> int:
         stop = len(self) if end is None else min(end, len(self))
-        CountedOctets.searched += max(0, stop - start)
+        CountedBytes.searched += max(0, stop - start)
         return super().find(sub, start, stop)
 
 
 @pytest.mark.parametrize("step", [1, 100, 65536])
 def test_a_header_without_an_end_costs_linear_time(step: int) -> None:
     """
-    20 MB without a semicolon are refused after the first 256 octets, however they arrive.
+    20 MB without a semicolon are refused after the first 256 bytes, however they arrive.
     """
     stream = b"1" * 20_000_000
     decoder = make_decoder(1 << 40)
-    CountedOctets.searched = 0
+    CountedBytes.searched = 0
     fed = 0
 
     def feed_all() -> None:
         nonlocal fed
         while fed < len(stream):
-            piece = CountedOctets(stream[fed : fed + step])
+            piece = CountedBytes(stream[fed : fed + step])
             fed += len(piece)
             decoder.feed(piece)
 
@@ -299,7 +299,7 @@ def test_a_header_without_an_end_costs_linear_time(step: int) -> None:
         feed_all()
 
     assert fed <= MAX_CHUNK_HEADER_SIZE + step
-    assert CountedOctets.searched <= MAX_CHUNK_HEADER_SIZE * 2
+    assert CountedBytes.searched <= MAX_CHUNK_HEADER_SIZE * 2
 
 
 @pytest_twisted.ensureDeferred
@@ -323,7 +323,7 @@ async def test_a_private_surface_is_reached_by_no_key() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_body_octets_are_no_request() -> None:
+async def test_body_bytes_are_no_request() -> None:
     """
     A refused upload's body is never read as the next request on its connection.
     """
@@ -360,7 +360,7 @@ async def test_a_copy_of_no_key_is_refused(source: str) -> None:
 
 def test_refusals_are_s3_errors() -> None:
     """
-    What the decoder raises is an S3 error, for whatever octets.
+    What the decoder raises is an S3 error, for whatever bytes.
     """
     for line in (b"\x00\r", b"-1\r", b"0x10\r", b" 1\r", b"1_0\r", b"\r", b"10;\r", b"g\r", b"1"):
         with pytest.raises(S3Error):
@@ -485,7 +485,7 @@ async def test_a_key_stays_in_its_bucket(key: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_file_which_ends_early() -> None:
     """
-    A form whose end is cut off is not stored, although its octets are as many as were announced.
+    A form whose end is cut off is not stored, although its bytes are as many as were announced.
     """
     request = form_request(multipart(v4_fields([ANY_KEY], key="k"), b"hello"))
     for end in (b"--\r\n", b"\r\n--", b"hello"):

@@ -1,5 +1,5 @@
 """
-A slow party stops the other, all the way, by counting octets: no clock, no queue.
+A slow party stops the other, all the way, by counting bytes: no clock, no queue.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class Pump:
 @pytest_twisted.ensureDeferred
 async def test_a_stopped_client_stops_the_backend(chunked: bool, tls: bool) -> None:
     """
-    What is taken from the backend settles at the kernel's buffers and two blocks; later all arrives, octet for octet.
+    What is taken from the backend settles at the kernel's buffers and two blocks; later all arrives, byte for byte.
     """
     backend = FaultyBackend(socket_buffer=BUFFER)
     pumps: list[Pump] = []

@@ -84,9 +84,9 @@ def told(harness: Harness, name: bytes = b"x-forwarded-for") -> bytes | None:
     return harness.backend.requests[-1].head.fields.value(name)
 
 
-async def send_octets(client: SocketClient, data: bytes, step: int) -> None:
+async def send_bytes(client: SocketClient, data: bytes, step: int) -> None:
     """
-    Send octets, each piece in a segment of its own which the proxy has read before the next one comes.
+    Send bytes, each piece in a segment of its own which the proxy has read before the next one comes.
     """
     client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     for start in range(0, len(data), step):
@@ -109,7 +109,7 @@ async def test_the_clients_address_is_the_headers(name: str, step: int) -> None:
     header, host = HEADERS[name]
     harness = make(trust=SPEAKS_PROXY)
     client = SocketClient(harness.port.getHost().port)
-    await send_octets(client, header + GET + GET, step or 100_000)
+    await send_bytes(client, header + GET + GET, step or 100_000)
     await until(lambda: client.pump() or client.received.count(b"hello") == 2)
     client.close()
     await harness.close()
@@ -124,7 +124,7 @@ async def test_the_clients_address_is_the_headers(name: str, step: int) -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_header_is_before_tls(name: str, step: int) -> None:
     """
-    In clear octets before the first record, which may come in the same segment; then all is as ever, uploads too.
+    In clear bytes before the first record, which may come in the same segment; then all is as ever, uploads too.
     """
     header, host = HEADERS[name]
     harness = make(trust=SPEAKS_PROXY, is_tls=True)
@@ -143,7 +143,7 @@ async def test_the_header_is_before_tls(name: str, step: int) -> None:
                 result = None
             data, before = before + outgoing.read(), b""
             if data:
-                await send_octets(client, data, step if step and len(data) < 2000 else 100_000)
+                await send_bytes(client, data, step if step and len(data) < 2000 else 100_000)
             client.pump()
             incoming.write(client.received)
             client.received = b""
@@ -165,7 +165,7 @@ async def test_the_header_is_before_tls(name: str, step: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "octets",
+    "bytes",
     [
         GET,
         b"\r\n" + GET,
@@ -178,7 +178,7 @@ async def test_the_header_is_before_tls(name: str, step: int) -> None:
 )
 @pytest.mark.parametrize("is_tls", [False, True])
 @pytest_twisted.ensureDeferred
-async def test_a_wrong_header_is_not_answered(octets: bytes, is_tls: bool) -> None:
+async def test_a_wrong_header_is_not_answered(data: bytes, is_tls: bool) -> None:
     """
     The connection is closed, nothing goes to the backend, and the log names the peer and quotes nothing.
     """
@@ -186,7 +186,7 @@ async def test_a_wrong_header_is_not_answered(octets: bytes, is_tls: bool) -> No
     globalLogPublisher.addObserver(events.append)
     harness = make(trust=SPEAKS_PROXY, is_tls=is_tls)
     client = SocketClient(harness.port.getHost().port)
-    client.put(octets)
+    client.put(data)
     await until(lambda: client.pump() or client.end)
     globalLogPublisher.removeObserver(events.append)
     client.close()
@@ -308,9 +308,9 @@ async def test_a_health_check_which_says_nothing_leaves_nothing() -> None:
     A connection which ends before its header, inside it, or right behind it.
     """
     harness = make(trust=SPEAKS_PROXY)
-    for octets in (b"", LINE[:20], LINE, header_v2(0x20, 0, b"")):
+    for data in (b"", LINE[:20], LINE, header_v2(0x20, 0, b"")):
         client = SocketClient(harness.port.getHost().port)
-        client.put(octets)
+        client.put(data)
         client.pump()
         await turns(5)
         client.close()
@@ -328,7 +328,7 @@ async def test_the_bound_of_an_address_is_the_clients() -> None:
     """
     harness = make(trust=SPEAKS_PROXY, connection_limit=ConnectionLimit(list, 100, 1))
     first = SocketClient(harness.port.getHost().port)
-    await send_octets(first, LINE, 100)
+    await send_bytes(first, LINE, 100)
     await until(lambda: harness.site.channels)
     refused = await harness.request(LINE)
     other = await harness.request(LINE.replace(b".7 ", b".8 ") + GET)
@@ -369,7 +369,7 @@ async def test_a_drain_does_not_end_before_the_last_header() -> None:
     harness = make(trust=SPEAKS_PROXY)
     waiting = SocketClient(harness.port.getHost().port)
     other = SocketClient(harness.port.getHost().port)
-    await send_octets(other, LINE, 100)
+    await send_bytes(other, LINE, 100)
     await until(lambda: harness.site.channels and harness.site.introduced)
     drained = harness.site.drain(serves=True)
     other.close()
@@ -581,7 +581,7 @@ BAD = {
     "a list of hosts": (X, ["X-Forwarded-Host: evil, s3.example.test"]),
     "an empty host": (X, ["X-Forwarded-Host:"]),
     "a space": (X, ["X-Forwarded-Host: s3.example.test x"]),
-    "an octet above ASCII": (X, ["X-Forwarded-Host: s3.example\xfftest"]),
+    "a byte above ASCII": (X, ["X-Forwarded-Host: s3.example\xfftest"]),
     "a path": (X, ["X-Forwarded-Host: s3.example.test/x"]),
     "an escape": (X, ["X-Forwarded-Host: a%2fb.s3.example.test"]),
     "a user": (X, ["X-Forwarded-Host: evil@s3.example.test"]),
@@ -684,7 +684,7 @@ async def test_a_signature_makes_no_proxy(trust: Trust) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_relayed_client_does_not_speak_for_its_proxy(name: str) -> None:
     """
-    A proxy which relays octets is believed its PROXY header; the request's headers are its client's own, even where
+    A proxy which relays bytes is believed its PROXY header; the request's headers are its client's own, even where
     the header does not tell who that is.
     """
     header, host = HEADERS[name]
@@ -751,7 +751,7 @@ async def test_a_listed_proxy_has_as_many_connections_as_it_needs() -> None:
 # Configured
 
 
-# Twisted compares the name of the socket with a zero octet of either kind.
+# Twisted compares the name of the socket with a zero byte of either kind.
 @pytest.mark.filterwarnings("ignore::BytesWarning")
 @pytest_twisted.ensureDeferred
 async def test_a_unix_socket_and_a_reload(tmp_path: Path) -> None:
@@ -777,9 +777,9 @@ async def test_a_unix_socket_and_a_reload(tmp_path: Path) -> None:
     signed = Signer(now=datetime.now(UTC)).head("GET", TARGET)[0]
     statuses = []
 
-    async def ask(octets: bytes) -> int:
+    async def ask(data: bytes) -> int:
         client = await UNIXClientEndpoint(reactor, f"{tmp_path}/socket").connect(Factory.forProtocol(FaultyClient))
-        client.send(octets)
+        client.send(data)
         answer = await client.answer()
         client.transport.abortConnection()
         await client.until(lambda: client.lost)

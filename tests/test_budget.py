@@ -364,7 +364,7 @@ def test_a_refused_connection_holds_no_place() -> None:
 
 def test_what_was_refused_later_gives_its_place_back() -> None:
     """
-    A connection whose first octets are no request reads why, and others are accepted meanwhile.
+    A connection whose first bytes are no request reads why, and others are accepted meanwhile.
     """
     port = Port()
     limit = ConnectionLimit(lambda: [port], 2)
@@ -1034,7 +1034,7 @@ async def test_bytes_a_second_of_a_download() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_client_which_is_too_slow(rate: int, result: tuple[int, str | None]) -> None:
     """
-    An octet now and then is not enough where a minimum rate is set.
+    A byte now and then is not enough where a minimum rate is set.
     """
     harness = Harness(clock=Clock(), times=ClientTimes(idle=60, minimum_rate=rate))
     assert harness.clock is not None
@@ -1220,7 +1220,7 @@ def test_who_is_ahead_lets_others_accept() -> None:
 @pytest_twisted.ensureDeferred
 async def test_what_is_no_request_holds_no_place() -> None:
     """
-    Octets that are no head are answered, and their connection does not keep others out while it lingers.
+    Bytes that are no head are answered, and their connection does not keep others out while it lingers.
     """
     limit = ConnectionLimit(list, 100)
     harness = Harness(connection_limit=limit, clock=Clock())

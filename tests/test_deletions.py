@@ -66,8 +66,8 @@ def request(body: bytes, target: str = "/b?delete", signer: Signer | None = None
     return (signer or Signer()).head("POST", target, headers, payload=payload, unsigned=unsigned)[0] + body
 
 
-async def ask(harness: Harness, octets: bytes) -> Answer:
-    answer: Answer = await harness.request(octets, method="POST")
+async def ask(harness: Harness, data: bytes) -> Answer:
+    answer: Answer = await harness.request(data, method="POST")
     return answer
 
 

@@ -82,7 +82,7 @@ def test_whatever_ends_an_exchange_releases_everything(state: State, event: Even
 
 
 @pytest.mark.parametrize(("state", "event"), list(TABLE))
-def test_a_refusal_while_octets_are_with_the_backend_resets_it(state: State, event: Event) -> None:
+def test_a_refusal_while_bytes_are_with_the_backend_resets_it(state: State, event: Event) -> None:
     """
     From a state in which the backend holds part of a body, every answer of our own is preceded by a reset.
     """

@@ -34,7 +34,7 @@ GET = Signer().head("GET", TARGET)[0]
 
 def answering(data: bytes) -> FaultyBackend:
     """
-    A backend which answers every request with these octets.
+    A backend which answers every request with these bytes.
     """
     backend = FaultyBackend()
     backend.on_request = lambda connection, request: connection.send(data)
@@ -149,7 +149,7 @@ async def test_a_backend_which_refuses_connections_is_unavailable() -> None:
 
 
 @pytest.mark.parametrize(
-    "octets",
+    "bytes",
     [
         b"garbage\r\n\r\n",
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
@@ -163,11 +163,11 @@ async def test_a_backend_which_refuses_connections_is_unavailable() -> None:
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_a_backend_is_no_trusted_parser(octets: bytes) -> None:
+async def test_a_backend_is_no_trusted_parser(data: bytes) -> None:
     """
     An answer which two readers could understand in two ways is none: 500 InternalError.
     """
-    answer = await ask(answering(octets))
+    answer = await ask(answering(data))
 
     assert (answer.status, element(answer.body, "Code")) == (500, "InternalError")
 
@@ -186,7 +186,7 @@ async def test_interim_answers_are_not_relayed() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_backend_which_resets_is_an_internal_error() -> None:
     """
-    Also after all octets were sent: nobody knows what became of them.
+    Also after all bytes were sent: nobody knows what became of them.
     """
     backend = FaultyBackend()
     backend.on_request = lambda connection, request: connection.transport.abortConnection()
@@ -199,7 +199,7 @@ async def test_a_backend_which_resets_is_an_internal_error() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_cut_answer_does_not_look_complete() -> None:
     """
-    After the first octet of an answer a failure resets the client's connection.
+    After the first byte of an answer a failure resets the client's connection.
     """
     backend = answering(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"a" * 50_000)
     harness = Harness(backend=backend)
@@ -506,7 +506,7 @@ async def test_a_backends_policy_is_relayed() -> None:
 
 @pytest.mark.parametrize("fault", ["name", "issuer", "date"])
 @pytest_twisted.ensureDeferred
-async def test_a_backend_which_cannot_prove_who_it_is_gets_no_octet(fault: str) -> None:
+async def test_a_backend_which_cannot_prove_who_it_is_gets_no_byte(fault: str) -> None:
     """
     A certificate with a wrong name, issuer or date: 503, and no byte of the request was sent.
     """
@@ -599,7 +599,7 @@ async def test_a_client_which_resets_takes_its_upload_along(held: bool) -> None:
 @pytest_twisted.ensureDeferred
 async def test_an_idle_body_times_out() -> None:
     """
-    400 RequestTimeout after the idle time, counted from the last octet.
+    400 RequestTimeout after the idle time, counted from the last byte.
     """
     clock = Clock()
     harness = Harness(clock=clock, times=ClientTimes(idle=60))
@@ -628,7 +628,7 @@ async def test_an_idle_body_times_out() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_held_client_does_not_time_out() -> None:
     """
-    A slow backend slows the client; it never fails it: hours may pass while it takes octets.
+    A slow backend slows the client; it never fails it: hours may pass while it takes bytes.
     """
     clock = Clock()
     backend = FaultyBackend(socket_buffer=65536, keeps_bodies=False)
@@ -673,7 +673,7 @@ async def _first(backend: FaultyBackend, client: SocketClient) -> FaultyConnecti
 @pytest_twisted.ensureDeferred
 async def test_a_stopped_backend_ends_the_exchange_in_its_idle_time() -> None:
     """
-    A backend which takes no octet at all for its idle time is given up: 503, and the client may try again.
+    A backend which takes no byte at all for its idle time is given up: 503, and the client may try again.
     """
     clock = Clock()
     backend = FaultyBackend(socket_buffer=65536)
@@ -689,7 +689,7 @@ async def test_a_stopped_backend_ends_the_exchange_in_its_idle_time() -> None:
         await turns()
 
     for _ in range(3):
-        # The first look may find that the kernel took some octets since.
+        # The first look may find that the kernel took some bytes since.
         if harness.proxy.running_count:
             clock.advance(61)
         await turns(5)
@@ -705,16 +705,16 @@ async def test_a_stopped_backend_ends_the_exchange_in_its_idle_time() -> None:
     assert backend.requests == []
 
 
-@pytest.mark.parametrize("octets", [b"", b"GET / HTTP/1.1\r\nHost: x\r\n"])
+@pytest.mark.parametrize("bytes", [b"", b"GET / HTTP/1.1\r\nHost: x\r\n"])
 @pytest_twisted.ensureDeferred
-async def test_a_head_has_its_time(octets: bytes) -> None:
+async def test_a_head_has_its_time(data: bytes) -> None:
     """
     A connection which does not send its whole head in time is closed.
     """
     clock = Clock()
     harness = Harness(clock=clock, times=ClientTimes(head=30))
     client = await harness.connect()
-    client.send(octets)
+    client.send(data)
     await until(lambda: harness.site.channels)
     await turns(5)
     clock.advance(29)
@@ -788,7 +788,7 @@ async def test_a_small_refused_upload_keeps_its_connection() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_presigned_upload_may_be_large() -> None:
     """
-    A presigned PUT above 300 KiB is stored octet for octet.
+    A presigned PUT above 300 KiB is stored byte for byte.
     """
     body = bytes(range(256)) * 1600
     target = Signer().presign("PUT", TARGET)
@@ -832,7 +832,7 @@ async def test_a_head_request_keeps_the_length() -> None:
 @pytest_twisted.ensureDeferred
 async def test_an_unfit_connection_is_not_pooled() -> None:
     """
-    An octet or an end on an idle connection: it is dropped, and the next request gets another.
+    A byte or an end on an idle connection: it is dropped, and the next request gets another.
     """
     backend = FaultyBackend()
     harness = Harness(backend=backend)
@@ -850,19 +850,19 @@ async def test_an_unfit_connection_is_not_pooled() -> None:
     assert len(backend.connections) == 2
 
 
-@pytest.mark.parametrize("octets", [b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", b""])
+@pytest.mark.parametrize("bytes", [b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", b""])
 @pytest_twisted.ensureDeferred
-async def test_what_came_to_an_idle_connection_is_nobodys_answer(octets: bytes, oracle: Oracle) -> None:
+async def test_what_came_to_an_idle_connection_is_nobodys_answer(data: bytes, oracle: Oracle) -> None:
     """
-    Octets or an end which the reactor has not seen yet, because the next request comes in the same turn.
+    Bytes or an end which the reactor has not seen yet, because the next request comes in the same turn.
     """
     backend = FaultyBackend()
     harness = Harness(backend=backend)
     await harness.request(GET)
     (first,) = backend.connections
     below = first.transport.getHandle()
-    if octets:
-        below.send(octets)
+    if data:
+        below.send(data)
     else:
         below.shutdown(socket.SHUT_WR)
     response = await harness.agent.send(BackendRequest(b"POST", GET.replace(b"GET", b"POST")))

@@ -100,15 +100,15 @@ class Stage:
         Let a client do its part, let the time pass, and say what it read.
         """
         request = REQUESTS[kind]
-        octets = request.head + request.body
+        data = request.head + request.body
         places = {
             "head": len(request.head) // 2,
             "body": len(request.head) + len(request.body) // 2,
-            "end": len(octets),
+            "end": len(data),
         }
         client = await self.harness.connect()
-        self.row.misdeed(client, octets, places[self.row.place])
-        # Where the kernel takes more octets late, at its own pace, a deadline begins anew: then time goes on.
+        self.row.misdeed(client, data, places[self.row.place])
+        # Where the kernel takes more bytes late, at its own pace, a deadline begins anew: then time goes on.
         for step in range(3 * STEPS):
             await self.settle(client)
             is_over = step >= STEPS and not self.harness.proxy.running_count
@@ -130,7 +130,7 @@ class Stage:
 
     async def settle(self, client: FaultyClient) -> None:
         """
-        Let octets move until none moves any more.
+        Let bytes move until none moves any more.
         """
         still, last = 0, None
         while still < 30:
@@ -147,7 +147,7 @@ class Stage:
 
     def _is_kernel_at_work(self, client: FaultyClient) -> bool:
         """
-        Whether octets are on their way to somebody who reads: windows open at the kernel's pace, not at the clock's.
+        Whether bytes are on their way to somebody who reads: windows open at the kernel's pace, not at the clock's.
         """
         channels = self.harness.site.channels
         if client.lost is None and not any(channel.holds for channel in channels) and unsent_size(client.transport):
@@ -260,16 +260,16 @@ async def test_a_fault(
 
 class Answering:
     """
-    A backend which gives one answer of these octets, and right ones from then on.
+    A backend which gives one answer of these bytes, and right ones from then on.
 
     Args:
-        step: Seconds between two octets; 0 for all at once.
+        step: Seconds between two bytes; 0 for all at once.
     """
 
-    def __init__(self, octets: bytes, step: float) -> None:
+    def __init__(self, data: bytes, step: float) -> None:
         self.clock = Clock()
         self.step = step
-        self.octets = octets
+        self.data = data
         self.stage = Stage(Row(""), "plain", self.clock, max_connections=1)
         self.stage.backend.on_request = self._answer
         self.connections: list[FaultyConnection] = []
@@ -279,9 +279,9 @@ class Answering:
         if len(self.connections) > 1:
             answer_ok(connection, request)
         elif self.step:
-            connection.send_slowly(self.octets, 1 / self.step, self.clock, 1)
+            connection.send_slowly(self.data, 1 / self.step, self.clock, 1)
         else:
-            connection.send(self.octets)
+            connection.send(self.data)
 
     async def ask(self, kind: str) -> FaultyClient:
         """
@@ -302,7 +302,7 @@ class Answering:
 
     async def send_all(self) -> None:
         """
-        Let all octets leave, or as many as somebody takes.
+        Let all bytes leave, or as many as somebody takes.
         """
         while self.step and self.connections[0].is_busy and self.connections[0].lost is None:
             self.clock.advance(self.step)
@@ -320,11 +320,11 @@ class Answering:
 
 
 STEPS_OF_AN_ANSWER = [0.0, 1e-6]
-WHOLE_OR_NOT = ["whole", "octet by octet"]
+WHOLE_OR_NOT = ["whole", "byte by byte"]
 OWN = "200 hello"
 BEGUN = {"form": "204"}
 MANY = 1000
-"Octets of an answer which is too long to be sent one by one."
+"Bytes of an answer which is too long to be sent one by one."
 
 
 @pytest.mark.parametrize("step", STEPS_OF_AN_ANSWER, ids=WHOLE_OR_NOT)
@@ -335,8 +335,8 @@ async def test_an_ambiguous_answer(name: str, kind: str, step: float) -> None:
     """
     Nobody believes it, and another tenant, who waits for the same connection, reads an answer of its own.
     """
-    octets = (AMBIGUOUS_HEADS.get(name) or AMBIGUOUS_BODIES[name]) + POISON
-    answering = Answering(octets, step if len(octets) < MANY else 0)
+    data = (AMBIGUOUS_HEADS.get(name) or AMBIGUOUS_BODIES[name]) + POISON
+    answering = Answering(data, step if len(data) < MANY else 0)
     client = await answering.ask(kind)
     other = await answering.ask_as_another()
     await answering.send_all()
@@ -349,7 +349,7 @@ async def test_an_ambiguous_answer(name: str, kind: str, step: float) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", EXCESS)
 @pytest_twisted.ensureDeferred
-async def test_octets_after_an_answer(name: str, kind: str) -> None:
+async def test_bytes_after_an_answer(name: str, kind: str) -> None:
     """
     Seen together with it, nobody believes the answer; another tenant waits, and reads its own. An answer that ends with
     its head is believed: what follows is thrown away with the connection.
@@ -368,7 +368,7 @@ async def test_octets_after_an_answer(name: str, kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", EXCESS)
 @pytest_twisted.ensureDeferred
-async def test_octets_long_after_an_answer(name: str, kind: str) -> None:
+async def test_bytes_long_after_an_answer(name: str, kind: str) -> None:
     """
     The answer was good, and is read; its connection serves nobody any more, so the next tenant reads its own answer.
     """

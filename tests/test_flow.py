@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from s3proxy.transport import splice
 from s3proxy.transport.pace import Rate
 from s3proxy.transport.splice import Pipes
-from s3proxy.transport.writer import SeesEachOctet, bound_socket_buffers
+from s3proxy.transport.writer import SeesEachByte, bound_socket_buffers
 
 
 class Transport:
@@ -48,9 +48,9 @@ def test_nothing_passes_by_who_must_see_it() -> None:
     """
     It offers no shortcut, and does not take that one was used.
     """
-    assert SeesEachOctet().splice_target is None
+    assert SeesEachByte().splice_target is None
     with pytest.raises(RuntimeError):
-        SeesEachOctet().moved(1)
+        SeesEachByte().moved(1)
 
 
 def test_pipes_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -145,7 +145,7 @@ class Stage:
 
     async def reach(self, state: State) -> None:
         """
-        Wait until a request is in a state, and octets have come to rest.
+        Wait until a request is in a state, and bytes have come to rest.
         """
         await until(lambda: any(found.state is state for found in self.exchanges), 3000)
         await turns(40)
@@ -165,12 +165,12 @@ class Stage:
             or pool._waiting
         )
 
-    async def begin(self, octets: bytes, state: State) -> FaultyClient:
+    async def begin(self, data: bytes, state: State) -> FaultyClient:
         """
         Connect a client that sends these, and wait until its request is in a state.
         """
         client = await self.connect()
-        client.send(octets)
+        client.send(data)
         await self.reach(state)
         return client
 

@@ -71,7 +71,7 @@ def head_of(signer: Signer, key: str, size: int, chunk_size: int) -> tuple[bytes
 @pytest_twisted.ensureDeferred
 async def test_four_gibibytes_through_a_slow_backend(tmp_path: Path) -> None:
     """
-    A backend at 20 MB/s: the client is paced, memory stays within what one exchange may have, every octet arrives.
+    A backend at 20 MB/s: the client is paced, memory stays within what one exchange may have, every byte arrives.
     """
     rate, size = 20_000_000, 4 * GIB
     daemon = Daemon(tmp_path)
@@ -290,13 +290,13 @@ class StalledUploads:
         client, signer, statuses = await self.connect(), self.daemon.signer(), []
         small = signer.put("/test-bucket/key", b"hello" * 1000, HASH)
         streamed = signer.put("/test-bucket/key", PIECE, SIGNED_CHUNKS)
-        for octets, end in (
+        for data, end in (
             (signer.head("GET", "/test-bucket/key")[0], b"hello"),
             (small.head + small.body, b"\r\n\r\n"),
             (streamed.head + streamed.body, b"\r\n\r\n"),
         ):
             client.received = b""
-            client.put(octets)
+            client.put(data)
             await until(lambda end=end: client.pump() or client.end or client.received.endswith(end), LONG)
             statuses.append(client.status)
         return statuses
@@ -337,7 +337,7 @@ async def test_stalled_uploads(tmp_path: Path, mode: str, tls: bool, bound: int)
     each, fast_each = grown / count, fast_grown / fast_count
     print(
         f"\n  {'TLS' if tls else 'plain'}, {mode}: {each / KIB:.0f} KiB of process memory each"
-        f" ({fast_each / KIB:.0f} KiB after 4 fast MiB), {in_flight / count / KIB:.0f} KiB of it octets of the body;"
+        f" ({fast_each / KIB:.0f} KiB after 4 fast MiB), {in_flight / count / KIB:.0f} KiB of it bytes of the body;"
         f" {kernel / count / KIB:.0f} KiB of the kernel's"
     )
     assert still_held == count
@@ -369,7 +369,7 @@ async def test_fast_uploads_which_stall(tmp_path: Path, mode: str) -> None:
 
     print(
         f"\n  fast, then stalled, {mode}: {grown / count / KIB:.0f} KiB of process memory each,"
-        f" {in_flight / count / KIB:.0f} KiB of it octets of the body; {kernel / count / KIB:.0f} KiB of the kernel's"
+        f" {in_flight / count / KIB:.0f} KiB of it bytes of the body; {kernel / count / KIB:.0f} KiB of the kernel's"
     )
     assert grown / count <= 160 * KIB
     # What nobody looks at is in the kernel's pipes, of which there are so many.
@@ -446,8 +446,8 @@ def large_upload(signer: Signer) -> list[Iterable[bytes]]:
             yield f"{len(CHUNK):x};chunk-signature={signature}\r\n".encode() + CHUNK + b"\r\n"
         yield f"0;chunk-signature={signer.sign_chunk(EMPTY, signature)}\r\n\r\n".encode()
 
-    octets, quarter = pieces(), LARGE_SIZE // len(CHUNK) // 4
-    return [*(itertools.islice(octets, quarter) for _ in range(3)), octets]
+    data, quarter = pieces(), LARGE_SIZE // len(CHUNK) // 4
+    return [*(itertools.islice(data, quarter) for _ in range(3)), data]
 
 
 @pytest_twisted.ensureDeferred

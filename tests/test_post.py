@@ -260,7 +260,7 @@ async def test_a_browser_which_leaves() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_no_octet_of_a_file_is_kept_before_its_policy_is_believed() -> None:
+async def test_no_byte_of_a_file_is_kept_before_its_policy_is_believed() -> None:
     """
     While the key is looked up, the browser is not read.
     """
@@ -469,10 +469,10 @@ async def trickle(client: FaultyClient, clock: Clock, data: bytes, seconds: floa
     Send a byte every so many seconds until there is an answer; return for how long it was.
     """
     began = clock.seconds()
-    for octet in data:
+    for byte in data:
         if client.received or client.lost is not None:
             break
-        client.send(bytes([octet]))
+        client.send(bytes([byte]))
         await turns(4)
         clock.advance(seconds)
         await turns(4)

@@ -69,7 +69,7 @@ def test_a_url_gives_access(url: str) -> None:
 )
 def test_a_url_as_published(file: str, name: str, signature: str) -> None:
     """
-    Octet for octet that of S3's documentation.
+    Byte for byte that of S3's documentation.
     """
     vectors = json.loads((VECTORS / "vectors" / f"s3-{file}.json").read_text())["vectors"]
     vector = next(each for each in vectors if each["name"] == name)

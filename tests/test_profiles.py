@@ -873,7 +873,7 @@ async def test_what_is_kept_from_a_backend(name: str) -> None:
         answers = []
         for segment in sorted(profile.reserved_segments):
             text = segment.decode()
-            escaped = "".join(f"%{octet:02x}" for octet in segment)
+            escaped = "".join(f"%{byte:02x}" for byte in segment)
             for path in (f"/{text}/a", f"/.//{text.upper()}/a", f"/./{escaped}/a"):
                 answers.append((path, await harness.request(Signer().head("GET", path)[0])))
         for prefix in profile.private_headers:

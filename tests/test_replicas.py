@@ -111,7 +111,7 @@ class Ignored:
 
     def bodyReceived(self, pieces: Any) -> None:
         """
-        Take octets.
+        Take bytes.
         """
 
     def bodyEnded(self, failure: Any) -> None:
@@ -164,7 +164,7 @@ async def test_a_request_fails_over_where_nobody_is() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_upload_fails_over_before_its_first_octet() -> None:
+async def test_an_upload_fails_over_before_its_first_byte() -> None:
     """
     A body which streams goes to the replica which is there, whole.
     """
@@ -215,7 +215,7 @@ async def test_a_get_which_nobody_answered_is_asked_elsewhere() -> None:
 @pytest_twisted.ensureDeferred
 async def test_an_upload_under_way_is_not_repeated() -> None:
     """
-    Octets beyond the first block are gone: the client is asked to send them again, nothing is sent twice.
+    Bytes beyond the first block are gone: the client is asked to send them again, nothing is sent twice.
     """
     replicas = Replicas(2)
     upload = Upload(b"PUT /x HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n", 1000)

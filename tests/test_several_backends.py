@@ -148,14 +148,14 @@ class TwoStores:
         """
         return Client(self, Signer(name, f"secret of {name}", host=host))
 
-    async def ask(self, method: str, octets: bytes) -> Answer:
+    async def ask(self, method: str, data: bytes) -> Answer:
         """
         Send a request on a connection of its own.
         """
         factory = Factory.forProtocol(FaultyClient)
         factory.noisy = False
         client = await self.endpoint.connect(factory)
-        client.send(octets)
+        client.send(data)
         answer = await client.answer(method)
         assert answer is not None
         client.transport.loseConnection()

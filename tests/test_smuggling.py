@@ -2,7 +2,7 @@
 Framings which two readers could understand in two ways: the backend never sees a second request.
 
 Each variant carries a second request, rightly signed, where another reader would see one. It is sent whole through real
-sockets, and cut at each octet through the same code without them.
+sockets, and cut at each byte through the same code without them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Framing:
     A request whose end is in doubt.
 
     Attributes:
-        wire: All octets, the second request among them.
+        wire: All bytes, the second request among them.
         passes: Whether the first request is understood after all: then it alone reaches the backend.
     """
 
@@ -367,7 +367,7 @@ def test_there_are_enough() -> None:
 
 
 @pytest.mark.parametrize("name", FRAMINGS)
-def test_cut_at_each_octet(name: str) -> None:
+def test_cut_at_each_byte(name: str) -> None:
     """
     However the network cuts it, the backend never gets a second request, and of most not even a first.
     """
@@ -384,7 +384,7 @@ def test_cut_at_each_octet(name: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_through_sockets() -> None:
     """
-    The same, whole, through real sockets: the backend counts what it reads, octet by octet.
+    The same, whole, through real sockets: the backend counts what it reads, byte by byte.
     """
     harness = Harness()
     for name, framing in FRAMINGS.items():

@@ -1,5 +1,5 @@
 """
-Bodies which go from socket to socket inside the kernel: the same octets, the same ends, nothing left behind.
+Bodies which go from socket to socket inside the kernel: the same bytes, the same ends, nothing left behind.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def spliced(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[splice.Splice]]:
     assert splice.PIPES.made_count == 0, "a pipe is in use, and its body has ended"
 
 
-def gives(octets: bytes, *, ends: bool = False) -> FaultyBackend:
+def gives(data: bytes, *, ends: bool = False) -> FaultyBackend:
     """
     A backend which answers a GET so, and then ends its connection or not.
     """
@@ -66,7 +66,7 @@ def gives(octets: bytes, *, ends: bool = False) -> FaultyBackend:
         if request.head.method != b"GET":
             answer_ok(connection, request)
             return
-        connection.send(octets)
+        connection.send(data)
         if ends:
             connection.end()
 
@@ -77,7 +77,7 @@ def gives(octets: bytes, *, ends: bool = False) -> FaultyBackend:
 @pytest_twisted.ensureDeferred
 async def test_a_download_arrives_whole(spliced: list[splice.Splice]) -> None:
     """
-    Each octet of a large answer arrives, its connection serves another request, and the log has its size.
+    Each byte of a large answer arrives, its connection serves another request, and the log has its size.
     """
     harness = Harness(backend=gives(WITH_LENGTH + BODY))
 
@@ -93,7 +93,7 @@ async def test_a_download_arrives_whole(spliced: list[splice.Splice]) -> None:
 @pytest_twisted.ensureDeferred
 async def test_an_upload_arrives_whole(spliced: list[splice.Splice]) -> None:
     """
-    Each octet of a large body arrives, connections on both sides serve another request, and the log has its size.
+    Each byte of a large body arrives, connections on both sides serve another request, and the log has its size.
     """
     harness = Harness()
     client = await harness.connect()
@@ -133,18 +133,18 @@ async def test_no_profile_hashes_bodies_without_need(profile: str, spliced: list
 
 @pytest.mark.parametrize("seen", ["chunked", "TLS", "paid for", "without a length"])
 @pytest_twisted.ensureDeferred
-async def test_octets_which_somebody_must_see_are_seen(seen: str, spliced: list[splice.Splice]) -> None:
+async def test_bytes_which_somebody_must_see_are_seen(seen: str, spliced: list[splice.Splice]) -> None:
     """
     What is verified, framed, encrypted or counted a second goes the usual way.
     """
     body = BODY[: 6 * MIB]
     budget = BudgetLimits(bytes_per_second=1 << 40) if seen == "paid for" else BudgetLimits()
-    octets = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    data = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
     if seen == "chunked":
-        octets = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+        data = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
     elif seen == "without a length":
-        octets = b"HTTP/1.1 200 OK\r\n\r\n" + body
-    backend = gives(octets, ends=seen == "without a length")
+        data = b"HTTP/1.1 200 OK\r\n\r\n" + body
+    backend = gives(data, ends=seen == "without a length")
     harness = Harness(backend=backend, is_tls=seen == "TLS", budget_limits=budget)
 
     answer = await harness.request(DOWNLOAD)
@@ -160,7 +160,7 @@ async def test_octets_which_somebody_must_see_are_seen(seen: str, spliced: list[
 @pytest_twisted.ensureDeferred
 async def test_a_body_which_is_put_into_chunks_is_seen(spliced: list[splice.Splice]) -> None:
     """
-    Towards a backend which gets signed chunks no octet goes by itself.
+    Towards a backend which gets signed chunks no byte goes by itself.
     """
     harness = Harness(payload="chunks")
     put = upload()
@@ -176,7 +176,7 @@ async def test_a_body_which_is_put_into_chunks_is_seen(spliced: list[splice.Spli
 @pytest_twisted.ensureDeferred
 async def test_a_stalled_client_stops_the_backend_and_gets_all(spliced: list[splice.Splice]) -> None:
     """
-    What is in the pipe leaves when its client reads again, also where no octet follows it.
+    What is in the pipe leaves when its client reads again, also where no byte follows it.
     """
     harness = Harness(backend=gives(WITH_LENGTH + BODY), socket_buffer=65536)
     client = await harness.connect()
@@ -286,7 +286,7 @@ async def test_a_cut_upload_is_not_committed(cut: str, spliced: list[splice.Spli
 @pytest_twisted.ensureDeferred
 async def test_the_end_of_a_body_is_withheld(spliced: list[splice.Splice]) -> None:
     """
-    While the last octet is missing, the backend does not have all of those before it.
+    While the last byte is missing, the backend does not have all of those before it.
     """
     harness = Harness()
     client = await harness.connect()

@@ -29,15 +29,15 @@ from s3proxy.s3.framing import LAST_CHUNK, encode_chunk
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection
 from s3proxy.transport import tls
 from s3proxy.transport.tls import Records
-from s3proxy.transport.writer import FIRST_READ_SIZE, Buffer, SeesEachOctet
+from s3proxy.transport.writer import FIRST_READ_SIZE, Buffer, SeesEachByte
 from tests.harness import Harness, server_context, turns, until
 from tests.signer import Signer
 from tests.socket_client import SocketClient
 
-OCTETS = random.Random(0).randbytes(3_000_000)
+BYTES = random.Random(0).randbytes(3_000_000)
 RECORD = 16384
-BODY = OCTETS[:60_000]
-"An answer's: four records, and fewer octets than one read takes."
+BODY = BYTES[:60_000]
+"An answer's: four records, and fewer bytes than one read takes."
 
 
 class Below(StringTransport):
@@ -52,9 +52,9 @@ class Below(StringTransport):
         """
         Take what was written.
         """
-        octets = self.value()
+        data = self.value()
         self.clear()
-        return octets
+        return data
 
 
 class Receiver(Protocol):
@@ -139,13 +139,13 @@ def test_one_read_is_one_piece(sides: tuple[Side, Side]) -> None:
     server, client = sides
     Records(server.tls).gather()
     exchange(server, client)
-    client.tls.write(OCTETS[:1_000_000])
+    client.tls.write(BYTES[:1_000_000])
     wire = client.below.take()
 
     server.tls.dataReceived(wire[:500_000])
     server.tls.dataReceived(wire[500_000:])
 
-    assert b"".join(server.receiver.pieces) == OCTETS[:1_000_000]
+    assert b"".join(server.receiver.pieces) == BYTES[:1_000_000]
     assert len(server.receiver.pieces) == 2
 
 
@@ -156,42 +156,42 @@ def test_more_than_the_buffer_holds_is_still_one_piece(sides: tuple[Side, Side])
     server, client = sides
     Records(server.tls).gather()
     exchange(server, client)
-    client.tls.write(OCTETS)
+    client.tls.write(BYTES)
 
     server.tls.dataReceived(client.below.take())
 
-    assert server.receiver.pieces == [OCTETS]
+    assert server.receiver.pieces == [BYTES]
 
 
 @pytest.mark.parametrize("cut", [1, 5, 17, 16_000, 70_000])
 def test_records_may_be_cut_anywhere(sides: tuple[Side, Side], cut: int) -> None:
     """
-    However the network cuts records, their octets arrive.
+    However the network cuts records, their bytes arrive.
     """
     server, client = sides
     Records(server.tls).gather()
     exchange(server, client)
-    client.tls.write(OCTETS[:50_000])
+    client.tls.write(BYTES[:50_000])
     wire = client.below.take()
 
     for start in range(0, len(wire), cut):
         server.tls.dataReceived(wire[start : start + cut])
 
-    assert b"".join(server.receiver.pieces) == OCTETS[:50_000]
+    assert b"".join(server.receiver.pieces) == BYTES[:50_000]
 
 
 def test_pieces_are_encrypted_in_order(sides: tuple[Side, Side]) -> None:
     """
-    Octets, views of them and empty pieces arrive as they were given.
+    Bytes, views of them and empty pieces arrive as they were given.
     """
     server, client = sides
     records = Records(server.tls)
     exchange(server, client)
 
-    wire = records.encrypt((OCTETS[:10], memoryview(OCTETS)[10:2_000_000], b"", OCTETS[2_000_000:]))
+    wire = records.encrypt((BYTES[:10], memoryview(BYTES)[10:2_000_000], b"", BYTES[2_000_000:]))
     client.tls.dataReceived(bytes(wire))
 
-    assert b"".join(client.receiver.pieces) == OCTETS
+    assert b"".join(client.receiver.pieces) == BYTES
     assert server.below.take() == b""
 
 
@@ -211,31 +211,31 @@ def test_what_was_written_before_the_handshake_leaves_first(sides: tuple[Side, S
     assert b"".join(client.receiver.pieces) == b"first second third"
 
 
-def test_octets_before_an_end_are_delivered_and_the_end_is_told(sides: tuple[Side, Side]) -> None:
+def test_bytes_before_an_end_are_delivered_and_the_end_is_told(sides: tuple[Side, Side]) -> None:
     """
-    A close_notify in the same read as octets ends the connection after them.
+    A close_notify in the same read as bytes ends the connection after them.
     """
     server, client = sides
     Records(server.tls).gather()
     exchange(server, client)
-    client.tls.write(b"the last octets")
+    client.tls.write(b"the last bytes")
     client.tls.loseConnection()
 
     server.tls.dataReceived(client.below.take())
 
-    assert server.receiver.pieces == [b"the last octets"]
+    assert server.receiver.pieces == [b"the last bytes"]
     assert server.below.disconnecting
 
 
 @pytest.mark.parametrize("is_record", [True, False])
 def test_changed_records_end_the_connection(sides: tuple[Side, Side], *, is_record: bool) -> None:
     """
-    What cannot be decrypted is no octet of anybody, and the connection ends.
+    What cannot be decrypted is no byte of anybody, and the connection ends.
     """
     server, client = sides
     Records(server.tls).gather()
     exchange(server, client)
-    client.tls.write(OCTETS[:1000])
+    client.tls.write(BYTES[:1000])
     wire = client.below.take()
 
     server.tls.dataReceived(wire[:40] + bytes([wire[40] ^ 1]) + wire[41:] if is_record else b"GET / HTTP/1.1")
@@ -251,7 +251,7 @@ def test_nothing_is_delivered_after_an_abort(sides: tuple[Side, Side]) -> None:
     server, client = sides
     Records(server.tls).gather()
     exchange(server, client)
-    client.tls.write(OCTETS[:1000])
+    client.tls.write(BYTES[:1000])
     wire = client.below.take()
 
     server.tls._aborted = True
@@ -273,7 +273,7 @@ def test_released_records_are_Twisteds_again(sides: tuple[Side, Side]) -> None:
     assert "dataReceived" not in vars(server.tls)
 
 
-class Taker(SeesEachOctet):
+class Taker(SeesEachByte):
     """
     Takes the body of a backend's answer.
     """
@@ -319,20 +319,20 @@ class Asked:
     @property
     def queued_size(self) -> int:
         """
-        Octets of records which nobody has read.
+        Bytes of records which nobody has read.
         """
         return int(struct.unpack("i", fcntl.ioctl(self.below.fileno(), termios.FIONREAD, bytes(4)))[0])
 
-    async def send(self, octets: bytes, end: Callable[[FaultyConnection], None] = lambda connection: None) -> None:
+    async def send(self, data: bytes, end: Callable[[FaultyConnection], None] = lambda connection: None) -> None:
         """
-        Have the backend send octets, and end; wait until all are in our kernel, where an answer which nobody takes
+        Have the backend send bytes, and end; wait until all are in our kernel, where an answer which nobody takes
         leaves them.
         """
-        self.connection.send(octets)
+        self.connection.send(data)
         await turns()
         end(self.connection)
         below = self.connection.transport.transport
-        await until(lambda: self.queued_size > len(octets) and not below.dataBuffer and not below._tempDataBuffer)
+        await until(lambda: self.queued_size > len(data) and not below.dataBuffer and not below._tempDataBuffer)
 
 
 async def ask(framing: bytes) -> Asked:
@@ -372,12 +372,12 @@ async def test_a_backends_records_come_many_at_once() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_pause_among_a_backends_records_loses_nothing(*, is_chunked: bool) -> None:
     """
-    Whoever pauses an answer gets the rest of one read, and nothing more until it resumes; then every octet, in order.
+    Whoever pauses an answer gets the rest of one read, and nothing more until it resumes; then every byte, in order.
     """
-    asked = await ask(b"Transfer-Encoding: chunked\r\n" if is_chunked else BY_LENGTH % len(OCTETS))
-    places = range(0, len(OCTETS), 9999)
-    chunks = [encode_chunk(len(OCTETS[at : at + 9999])) + OCTETS[at : at + 9999] + b"\r\n" for at in places]
-    asked.connection.send(b"".join([*chunks, LAST_CHUNK]) if is_chunked else OCTETS)
+    asked = await ask(b"Transfer-Encoding: chunked\r\n" if is_chunked else BY_LENGTH % len(BYTES))
+    places = range(0, len(BYTES), 9999)
+    chunks = [encode_chunk(len(BYTES[at : at + 9999])) + BYTES[at : at + 9999] + b"\r\n" for at in places]
+    asked.connection.send(b"".join([*chunks, LAST_CHUNK]) if is_chunked else BYTES)
     await until(lambda: asked.queued_size > FIRST_READ_SIZE)
     sizes = [0]
 
@@ -399,7 +399,7 @@ async def test_a_pause_among_a_backends_records_loses_nothing(*, is_chunked: boo
 
     steps = [after - before for before, after in itertools.pairwise(sizes)]
     assert taker.endings == [None]
-    assert taker.body == OCTETS
+    assert taker.body == BYTES
     # One read, and the beginning of a record which the one before had.
     assert RECORD < max(steps) < FIRST_READ_SIZE + RECORD
 
@@ -434,7 +434,7 @@ async def test_an_end_among_a_backends_records_is_judged(
     framing: bytes, end: Callable[[FaultyConnection], None]
 ) -> None:
     """
-    An end in the same read as octets comes after them; only close_notify ends a body whose length nobody told.
+    An end in the same read as bytes comes after them; only close_notify ends a body whose length nobody told.
     """
     asked = await ask(framing)
     await asked.send(BODY, end)
@@ -450,7 +450,7 @@ async def test_an_end_among_a_backends_records_is_judged(
 
 
 @pytest_twisted.ensureDeferred
-async def test_octets_after_a_backends_answer_spoil_it() -> None:
+async def test_bytes_after_a_backends_answer_spoil_it() -> None:
     """
     A record which nobody asked for, in the same read as an answer's last: who sends it is not believed, TLS or not.
     """

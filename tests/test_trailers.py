@@ -395,7 +395,7 @@ async def test_a_wrong_trailer_commits_nothing(
     payload: str, mode: str, fault: str, code: str, size: int, small_body: int
 ) -> None:
     """
-    The backend has neither the body's last octet nor the zero chunk nor a trailer, and its connection was reset.
+    The backend has neither the body's last byte nor the zero chunk nor a trailer, and its connection was reset.
     """
     cuts: list[tuple[RequestHead, bytes]] = []
     backend = FaultyBackend()

@@ -41,7 +41,7 @@ GET = Signer().head("GET", TARGET)[0]
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_verdict_inside_the_last_octets_keeps_the_connection() -> None:
+async def test_a_verdict_inside_the_last_bytes_keeps_the_connection() -> None:
     """
     A small upload refused at its very end: the next request on the connection is served.
     """
@@ -115,7 +115,7 @@ async def test_no_header_is_invented() -> None:
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_targets_pass_octet_for_octet(path: str) -> None:
+async def test_targets_pass_byte_for_byte(path: str) -> None:
     """
     What was verified is what is forwarded: nothing is normalised.
     """

@@ -62,9 +62,9 @@ def answering(answer: bytes | Answering) -> FaultyBackend:
     backend = FaultyBackend()
 
     def on_request(connection: FaultyConnection, request: ReceivedRequest) -> None:
-        octets = answer if isinstance(answer, bytes) else answer(request)
-        connection.send(octets)
-        head = octets.partition(b"\r\n\r\n")[0].lower()
+        data = answer if isinstance(answer, bytes) else answer(request)
+        connection.send(data)
+        head = data.partition(b"\r\n\r\n")[0].lower()
         is_bodiless = request.head.method == b"HEAD" or b" 204 " in head[:16]
         if b"connection: close" in head or (b"content-length" not in head and not is_bodiless):
             connection.end()

@@ -39,7 +39,7 @@ FILES = (
 
 STEPS = (0, 1, 7)
 LONG = 20_000
-"Bytes of a wire above which it is not sent octet by octet."
+"Bytes of a wire above which it is not sent byte by byte."
 
 
 def _runs() -> list[Any]:
@@ -144,7 +144,7 @@ def judge_acceptance(case: dict[str, Any], answer: Answer, harness: Harness) -> 
         if target != f"/{bucket}/{stored['key']}":
             faults.append(f"stored as {target}")
     if "sha256" in stored and requests[0].sha256 != stored["sha256"]:
-        faults.append("other octets are stored")
+        faults.append("other bytes are stored")
     if "length" in stored and requests[0].size != stored["length"]:
         faults.append(f"{requests[0].size} bytes are stored, wanted {stored['length']}")
     if "content_encoding" in stored:

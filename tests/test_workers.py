@@ -190,7 +190,7 @@ async def change_under_load(
 
     Args:
         changes: One after the other.
-        upload: Makes the octets of an upload to ``/test-bucket/large``, in parts: one before the changes, one for each,
+        upload: Makes the bytes of an upload to ``/test-bucket/large``, in parts: one before the changes, one for each,
             sent while that is on its way, and one after them.
     """
     supervised = Supervised(tmp_path, workers)
@@ -221,7 +221,7 @@ async def change_under_load(
 
 async def send_part(client: SocketClient, part: Iterable[bytes]) -> None:
     """
-    Send octets as fast as they are taken, and keep few of them.
+    Send bytes as fast as they are taken, and keep few of them.
     """
     for piece in part:
         client.put(piece)

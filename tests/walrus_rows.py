@@ -31,12 +31,12 @@ VERSIONING = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConf
 Trial = Callable[[Any], Awaitable[None]]
 
 
-async def ask_raw(pair: Any, octets: bytes, *, lasts: bool = False) -> tuple[FaultyClient, bytes]:
+async def ask_raw(pair: Any, data: bytes, *, lasts: bool = False) -> tuple[FaultyClient, bytes]:
     """
     Send bytes to the store; return the connection and all that came until it had a head, or until it ended.
     """
     client: FaultyClient = await pair.store.connect()
-    client.send(octets)
+    client.send(data)
     if lasts:
         await client.until(lambda: b"\r\n\r\n" in client.received)
     else:

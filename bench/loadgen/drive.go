@@ -20,13 +20,13 @@ import (
 )
 
 const (
-	batchSize   = 512 << 10 // octets which one system call writes
+	batchSize   = 512 << 10 // bytes which one system call writes
 	batchPieces = 256
 	patience    = 60 * time.Second
 	maxFailures = 20
 )
 
-// A job says what to send where. All octets are in one file, the arena; a body is a list of pieces of it, so that one
+// A job says what to send where. All bytes are in one file, the arena; a body is a list of pieces of it, so that one
 // block of data serves every chunk of a large object.
 type job struct {
 	Address     string  `json:"address"`
@@ -44,8 +44,8 @@ type item struct {
 	Method string `json:"method"`
 	First  int    `json:"first"` // number of its first piece
 	Count  int    `json:"count"`
-	Answer int64  `json:"answer"` // octets of the answer's body
-	Size   int64  `json:"size"`   // octets of the object
+	Answer int64  `json:"answer"` // bytes of the answer's body
+	Size   int64  `json:"size"`   // bytes of the object
 }
 
 type piece struct{ offset, size uint64 }
@@ -90,7 +90,7 @@ func mapFile(name string) []byte {
 	return data
 }
 
-// drive runs one job: says "ready" when all connections are there and warm, starts at the first octet from standard
+// drive runs one job: says "ready" when all connections are there and warm, starts at the first byte from standard
 // input, and writes the result.
 func drive(name string) {
 	text, err := os.ReadFile(name)
@@ -288,7 +288,7 @@ func (c *client) ask(what item) error {
 		return err
 	}
 	if size != what.Answer {
-		return errAnswer{fmt.Sprintf("%d octets", size)}
+		return errAnswer{fmt.Sprintf("%d bytes", size)}
 	}
 	if answer.closes {
 		c.lose()

@@ -1,4 +1,4 @@
-// Loadgen is both ends of a measurement: a backend which swallows and gives octets, and clients which send requests
+// Loadgen is both ends of a measurement: a backend which swallows and gives bytes, and clients which send requests
 // that were signed before. Neither is measured, so both do as little as they can.
 package main
 

@@ -73,7 +73,7 @@ func readHead(reader *bufio.Reader) (head, error) {
 type discarder struct {
 	connection net.Conn
 	reader     *bufio.Reader
-	raw        syscall.RawConn // nil where octets must be read, as those of TLS
+	raw        syscall.RawConn // nil where bytes must be read, as those of TLS
 	buffer     []byte
 }
 
@@ -85,7 +85,7 @@ func newDiscarder(connection net.Conn, reader *bufio.Reader) *discarder {
 	return made
 }
 
-// skip throws away exactly so many octets.
+// skip throws away exactly so many bytes.
 func (d *discarder) skip(count int64) error {
 	if buffered := int64(d.reader.Buffered()); buffered > 0 {
 		if buffered > count {
@@ -114,7 +114,7 @@ func (d *discarder) skip(count int64) error {
 	return nil
 }
 
-// receive takes octets from the kernel; those of TCP are not copied out of it (MSG_TRUNC, tcp(7)).
+// receive takes bytes from the kernel; those of TCP are not copied out of it (MSG_TRUNC, tcp(7)).
 func (d *discarder) receive(buffer []byte) (int, error) {
 	if d.raw == nil {
 		return d.connection.Read(buffer)

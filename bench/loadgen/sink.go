@@ -33,7 +33,7 @@ var (
 // Whoever measures asks how often the others asked.
 const countTarget = "/-/count"
 
-// serve answers as a storage which has every object: `/bucket/size-N` is N octets.
+// serve answers as a storage which has every object: `/bucket/size-N` is N bytes.
 func serve(address string) {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {

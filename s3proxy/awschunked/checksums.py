@@ -1,5 +1,5 @@
 """
-What the decoded octets of a body must match: x-amz-checksum-* in headers and trailers, Content-MD5, the signed hash.
+What the decoded bytes of a body must match: x-amz-checksum-* in headers and trailers, Content-MD5, the signed hash.
 
 Source:
     "Checking object integrity in Amazon S3".
@@ -27,7 +27,7 @@ from s3proxy.s3.errors import (
 )
 from s3proxy.s3.head import Fields, HeaderList
 
-Octets = bytes | memoryview
+Bytes = bytes | memoryview
 
 _PREFIX = b"x-amz-checksum-"
 _NO_CHECKSUMS = frozenset({b"x-amz-checksum-algorithm", b"x-amz-checksum-mode", b"x-amz-checksum-type"})
@@ -46,9 +46,9 @@ class Digest(Protocol):
     A digest which runs.
     """
 
-    def update(self, octets: Octets, /) -> None:
+    def update(self, data: Bytes, /) -> None:
         """
-        Take more octets.
+        Take more bytes.
         """
 
     def digest(self) -> bytes:
@@ -64,13 +64,13 @@ class _Crc:
 
     __slots__ = ("_compute", "_length", "_value")
 
-    def __init__(self, compute: Callable[[Octets, int], int], length: int) -> None:
+    def __init__(self, compute: Callable[[Bytes, int], int], length: int) -> None:
         self._compute = compute
         self._length = length
         self._value = 0
 
-    def update(self, octets: Octets) -> None:
-        self._value = self._compute(octets, self._value)
+    def update(self, data: Bytes) -> None:
+        self._value = self._compute(data, self._value)
 
     def digest(self) -> bytes:
         return self._value.to_bytes(self._length, "big")
@@ -86,9 +86,9 @@ class _XXHash:
     def __init__(self, hash_: crt.XXHash) -> None:
         self._hash = hash_
 
-    def update(self, octets: Octets) -> None:
+    def update(self, data: Bytes) -> None:
         # The library takes no memoryview here, unlike its CRCs.
-        self._hash.update(bytes(octets))
+        self._hash.update(bytes(data))
 
     def digest(self) -> bytes:
         return bytes(self._hash.finalize())
@@ -149,11 +149,11 @@ def checksum_size(name: bytes) -> int:
 
 class BodyDigests:
     """
-    Runs over the decoded octets of one body, and says in the end whether they are what was claimed.
+    Runs over the decoded bytes of one body, and says in the end whether they are what was claimed.
 
     Attributes:
         trailer_name: Of the one trailer which was declared, or None.
-        updates: What takes decoded octets, one for each digest which is run.
+        updates: What takes decoded bytes, one for each digest which is run.
         verified: ``x-amz-checksum-*`` headers which hold of the body, once `check` has returned.
     """
 
@@ -193,7 +193,7 @@ class BodyDigests:
         self._md5 = hashlib.md5() if claimed_md5 is not None or computes_md5 else None
         self._checksum: Digest | None = None
         if algorithm is not None:
-            # The octets are hashed once, whoever asks.
+            # The bytes are hashed once, whoever asks.
             is_shared = algorithm.name == b"sha256" and self._sha256 is not None
             self._checksum = self._sha256 if is_shared else algorithm.begin()
         running: list[Digest] = [digest for digest in (self._sha256, self._md5) if digest is not None]
@@ -201,12 +201,12 @@ class BodyDigests:
             running.append(self._checksum)
         self.updates = [digest.update for digest in running]
 
-    def update(self, octets: Octets) -> None:
+    def update(self, data: Bytes) -> None:
         """
-        Take decoded octets, in order.
+        Take decoded bytes, in order.
         """
         for update in self.updates:
-            update(octets)
+            update(data)
 
     @property
     def md5(self) -> bytes | None:

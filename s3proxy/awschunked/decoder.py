@@ -1,5 +1,5 @@
 """
-The aws-chunked content coding: octets in, decoded octets out; every byte of framing is accounted for.
+The aws-chunked content coding: bytes in, decoded bytes out; every byte of framing is accounted for.
 
 Source:
     "Signature Calculations for the Authorization Header: Transferring Payload in Multiple Chunks", and the same
@@ -67,7 +67,7 @@ class AwsChunkedDecoder:
 
     Args:
         decoded_length: Bytes, as x-amz-decoded-content-length declares.
-        digests: Run over the decoded octets.
+        digests: Run over the decoded bytes.
         verifier: Of signed chunks; None where chunks are not signed.
         has_trailer: Whether trailers may follow the last chunk.
         min_chunk_size: Bytes which every data chunk but the last must have.
@@ -137,10 +137,10 @@ class AwsChunkedDecoder:
 
     def feed(self, data: bytes) -> list[memoryview]:
         """
-        Take octets as they arrived.
+        Take bytes as they arrived.
 
         Returns:
-            The decoded octets among them, in order, as views of ``data``; never more than the declared length in all.
+            The decoded bytes among them, in order, as views of ``data``; never more than the declared length in all.
 
         Raises:
             IncompleteBody: The framing is broken.
@@ -202,7 +202,7 @@ class AwsChunkedDecoder:
 
     def finish(self) -> HeaderList:
         """
-        Know that no more octets will come.
+        Know that no more bytes will come.
 
         Returns:
             The checksums which were verified, as headers.

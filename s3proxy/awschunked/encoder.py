@@ -112,7 +112,7 @@ class ChunkEncoder:
 
     def feed(self, pieces: Sequence[bytes | memoryview]) -> list[bytes | memoryview]:
         """
-        Take octets of the body, which must not change afterwards.
+        Take bytes of the body, which must not change afterwards.
 
         Returns:
             The chunks which are whole now, in pieces; views of what was given.
@@ -186,7 +186,7 @@ class UnsignedChunkEncoder:
     Encodes one body into chunks of `CHUNK_SIZE` without signatures, and a checksum in a trailer, as it comes.
 
     A chunk's header leaves before its data: nothing is gathered, and nothing copied. What was given with the body's
-    last octet is kept until `finish`, and leaves with the zero chunk: before that, nobody can take the body for
+    last byte is kept until `finish`, and leaves with the zero chunk: before that, nobody can take the body for
     complete.
 
     Args:
@@ -209,7 +209,7 @@ class UnsignedChunkEncoder:
 
     def feed(self, pieces: Sequence[bytes | memoryview]) -> list[bytes | memoryview]:
         """
-        Take octets of the body, which must not change afterwards.
+        Take bytes of the body, which must not change afterwards.
 
         Returns:
             All of them but the last, with the headers of their chunks; views of what was given.
@@ -240,7 +240,7 @@ class UnsignedChunkEncoder:
             verified: Checksums which hold of it, that of the trailer among them.
 
         Returns:
-            Its last octets, the zero chunk and the trailer.
+            Its last bytes, the zero chunk and the trailer.
         """
         end = encode_trailers([_find(verified, self._trailer_name)])
         kept, self._kept = self._kept, []

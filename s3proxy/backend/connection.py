@@ -186,7 +186,7 @@ class BackendConnection(Protocol):
     @property
     def is_quiet(self) -> bool:
         """
-        Whether neither an octet nor an end has come after its last answer: the next request would take it for its own.
+        Whether neither a byte nor an end has come after its last answer: the next request would take it for its own.
         """
         return not self._is_lost and not self._is_closing and not is_readable(self.transport)
 
@@ -245,11 +245,11 @@ class BackendConnection(Protocol):
 
     def writeSequence(self, pieces: Sequence[Buffer]) -> None:
         """
-        Take octets of the body.
+        Take bytes of the body.
         """
         self._body_left -= sum(map(len, pieces))
         if self._body_left < 0:
-            # One octet more would be the beginning of a request of somebody's choice.
+            # One byte more would be the beginning of a request of somebody's choice.
             self._fail(BackendFault.LOST, ValueError("a body is longer than was declared"))
             self.abort()
             return
@@ -259,13 +259,13 @@ class BackendConnection(Protocol):
     @property
     def splice_target(self) -> DirectWriter | None:
         """
-        Where octets of the body may go without coming here; None where they may not.
+        Where bytes of the body may go without coming here; None where they may not.
         """
         return self._writer if self._writer is not None and self._writer.can_splice else None
 
     def moved(self, size: int) -> None:
         """
-        Know that octets of the body went there.
+        Know that bytes of the body went there.
         """
         self._body_left -= size
 
@@ -308,7 +308,7 @@ class BackendConnection(Protocol):
         """
         return self._writer.waiting_size if self._writer is not None else 0
 
-    # The backend's socket is full, or takes octets again
+    # The backend's socket is full, or takes bytes again
 
     def pauseProducing(self) -> None:
         self._acknowledged = acknowledged_size(self.transport)
@@ -415,7 +415,7 @@ class BackendConnection(Protocol):
             # Until somebody asks for it: who does not in time never will.
             self._wait(_Waiting.FOR_REST, self._limits.idle_time)
         if response.failure is not None:
-            # Its head came with octets which cannot be understood, and nobody has seen it yet.
+            # Its head came with bytes which cannot be understood, and nobody has seen it yet.
             answered.errback(response.failure)
         else:
             answered.callback(response)
@@ -488,7 +488,7 @@ class BackendConnection(Protocol):
         assert self._writer is not None
         if self._keeps_alive and self._is_body_sent and self._writer.is_drained and not self._is_lost:
             if self._is_paused:
-                # A paused connection in the pool would see neither an end nor a stray octet.
+                # A paused connection in the pool would see neither an end nor a stray byte.
                 self._resume()
             self.is_reused = True
             self._pool.release(self)
@@ -564,13 +564,13 @@ class BackendConnection(Protocol):
             self.close()
         elif waiting in {_Waiting.FOR_HANDSHAKE, _Waiting.FOR_END}:
             self.abort()
-        elif waiting is _Waiting.FOR_ROOM and self._has_taken_octets():
+        elif waiting is _Waiting.FOR_ROOM and self._has_taken_bytes():
             self._deadline.set(self._limits.idle_time)
         else:
             self._fail(BackendFault.SILENT if waiting is _Waiting.FOR_ANSWER else BackendFault.STALLED)
             self.abort()
 
-    def _has_taken_octets(self) -> bool:
+    def _has_taken_bytes(self) -> bool:
         before, self._acknowledged = self._acknowledged, acknowledged_size(self.transport)
         return before is not None and self._acknowledged != before
 

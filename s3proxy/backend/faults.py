@@ -16,15 +16,15 @@ class BackendFault(IdentityEnum):
     """
 
     UNREACHABLE = auto()
-    "refused, timed out connecting, or its TLS did not verify; no octet of the request was sent"
+    "refused, timed out connecting, or its TLS did not verify; no byte of the request was sent"
     LOST = auto()
     "reset or garbage within an answer"
     UNANSWERED = auto()
-    "reset or ended before any octet of an answer, also after all octets were sent"
+    "reset or ended before any byte of an answer, also after all bytes were sent"
     SILENT = auto()
     "no first byte of an answer in time"
     STALLED = auto()
-    "it took no octet of the body for its idle time"
+    "it took no byte of the body for its idle time"
     STALE = auto()
     "a reused connection died, and what was sent cannot be sent again"
     OPEN = auto()

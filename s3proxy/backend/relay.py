@@ -15,7 +15,7 @@ from s3proxy.backend.response import BackendResponse, BodyReceiver
 from s3proxy.s3.framing import LAST_CHUNK, encode_chunk
 from s3proxy.s3.head import HeaderList
 from s3proxy.transport.pace import Pace
-from s3proxy.transport.writer import Buffer, DirectWriter, ReadSize, SeesEachOctet
+from s3proxy.transport.writer import Buffer, DirectWriter, ReadSize, SeesEachByte
 
 
 @implementer(IPushProducer)
@@ -24,7 +24,7 @@ class ResponseRelay:
     Between a backend's answer and a client's socket: the client's pauses are the backend's.
 
     Args:
-        head: Written before the first octet of the body, in the same call if that is there already.
+        head: Written before the first byte of the body, in the same call if that is there already.
         is_chunked: Whether the client gets the body in chunked transfer coding: its length is not known.
         ended: Called once, with None or the failure which cut the body.
 
@@ -98,7 +98,7 @@ class ResponseRelay:
 
     def bodyReceived(self, pieces: Sequence[Buffer]) -> None:
         """
-        Take octets of the backend's body.
+        Take bytes of the backend's body.
         """
         size = sum(map(len, pieces))
         self.sent_size += size
@@ -127,7 +127,7 @@ class ResponseRelay:
 
     def moved(self, size: int) -> None:
         """
-        Know that octets went there.
+        Know that bytes went there.
         """
         self.sent_size += size
 
@@ -172,7 +172,7 @@ class ResponseRelay:
         self._response.pauseProducing()
 
 
-class CutBody(SeesEachOctet):
+class CutBody(SeesEachByte):
     """
     Passes a part of a body on.
 
@@ -222,7 +222,7 @@ class CutBody(SeesEachOctet):
             receiver.bodyEnded(failure)
 
 
-class DocumentReader(SeesEachOctet):
+class DocumentReader(SeesEachByte):
     """
     Gathers the document of an answer, within a bound.
 
@@ -277,7 +277,7 @@ class DocumentReader(SeesEachOctet):
 
     def bodyReceived(self, pieces: Sequence[Buffer]) -> None:
         """
-        Take octets of the backend's body.
+        Take bytes of the backend's body.
         """
         if self._receiver is not None:
             self._receiver.bodyReceived(pieces)
@@ -325,7 +325,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _WHITE_SPACE = b" \t\r\n"
 
 
-class LateDocument(SeesEachOctet):
+class LateDocument(SeesEachByte):
     """
     A document whose status went to the client before its content was known. White space passes at once, so that nobody
     on the way gives up; the document is edited once it is complete.

@@ -56,7 +56,7 @@ class BackendLimits:
 
     Attributes:
         connect_time: For a connection, its TLS handshake included; also for the wait where all connections are in use.
-        idle_time: Between two octets of an answer which we are ready to read, and without taking an octet of a request.
+        idle_time: Between two bytes of an answer which we are ready to read, and without taking a byte of a request.
         continue_time: For ``100 Continue``, before the body is sent without it.
         pooled_time: An unused connection is kept.
         pooled_upload_time: An unused connection is fit for a body which cannot be sent a second time.
@@ -87,10 +87,10 @@ class BackendRequest:
     A request as it leaves.
 
     Attributes:
-        head: All of it, signed, with the empty line at its end; sent octet for octet.
+        head: All of it, signed, with the empty line at its end; sent byte for byte.
         content: A body which was held. It follows the head in the same write, and can be sent again.
         is_idempotent: Whether it may be sent again when a reused connection died without an answer.
-        first_byte_time: Seconds from its last octet to an answer's head.
+        first_byte_time: Seconds from its last byte to an answer's head.
         expects_continue: Whether the head asks for ``100 Continue``: the body waits for it a while.
         absoluteURI: What treq was given; nothing is sent of it.
         headers: The same.

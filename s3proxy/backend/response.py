@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from s3proxy.backend.request import BackendRequest
 from s3proxy.s3.head import HeaderList, ResponseHead
-from s3proxy.transport.writer import Buffer, DirectWriter, SeesEachOctet
+from s3proxy.transport.writer import Buffer, DirectWriter, SeesEachByte
 
 
 class AnsweringConnection(Protocol):
@@ -42,7 +42,7 @@ class BodyReceiver(Protocol):
 
     def bodyReceived(self, pieces: Sequence[Buffer]) -> None:
         """
-        Take octets, in order. They may come while the answer is paused: those which were on their way.
+        Take bytes, in order. They may come while the answer is paused: those which were on their way.
         """
 
     def bodyEnded(self, failure: Failure | None) -> None:
@@ -53,16 +53,16 @@ class BodyReceiver(Protocol):
     @property
     def splice_target(self) -> DirectWriter | None:
         """
-        Where octets may go without being given to it; None where it must see them.
+        Where bytes may go without being given to it; None where it must see them.
         """
 
     def moved(self, size: int) -> None:
         """
-        Know that octets went there.
+        Know that bytes went there.
         """
 
 
-class _ProtocolReceiver(SeesEachOctet):
+class _ProtocolReceiver(SeesEachByte):
     """
     A Twisted protocol as a receiver: what treq and `readBody` bring.
     """
@@ -135,7 +135,7 @@ class BackendResponse:
 
     def deliver(self, receiver: BodyReceiver) -> None:
         """
-        Give the body to a receiver, from its first octet on; what is there already comes at once.
+        Give the body to a receiver, from its first byte on; what is there already comes at once.
         """
         if self.is_claimed:
             raise RuntimeError("this body was asked for before")
@@ -160,7 +160,7 @@ class BackendResponse:
     @property
     def transport(self) -> Any:
         """
-        The backend's transport while octets may still come, else None.
+        The backend's transport while bytes may still come, else None.
         """
         return self._connection.transport if self._connection is not None else None
 
@@ -182,14 +182,14 @@ class BackendResponse:
 
     def moved(self, size: int) -> None:
         """
-        Know that octets went there.
+        Know that bytes went there.
         """
         assert self._receiver is not None
         self._receiver.moved(size)
 
     def received(self, pieces: Sequence[Buffer]) -> None:
         """
-        Take octets off the connection.
+        Take bytes off the connection.
         """
         if self._receiver is not None:
             self._receiver.bodyReceived(pieces)

@@ -1,5 +1,5 @@
 """
-A body on its way to a backend: decoded octets in, at the pace at which the backend takes them.
+A body on its way to a backend: decoded bytes in, at the pace at which the backend takes them.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class Upload:
     sends no data which is false.
 
     Args:
-        head: What the agent sends before it, octet for octet, whatever URL treq was given.
+        head: What the agent sends before it, byte for byte, whatever URL treq was given.
         length: Bytes which leave, as the head declares: of the decoded body, or of what the encoder makes of it.
         encoder: Puts it into chunks; None to send it as it is.
         expects_continue: Whether the head asks for ``100 Continue``.
-        first_byte_time: Seconds from its last octet to an answer's head.
+        first_byte_time: Seconds from its last byte to an answer's head.
         read_size: How much is read from the client at once; told how blocks leave towards the backend.
 
     Attributes:
@@ -97,7 +97,7 @@ class Upload:
 
     def writeSequence(self, pieces: Sequence[Buffer]) -> None:
         """
-        Take the pieces of one block. Their octets must not change afterwards.
+        Take the pieces of one block. Their bytes must not change afterwards.
         """
         if self._reason is not None or not pieces:
             return
@@ -120,7 +120,7 @@ class Upload:
     @property
     def splice_target(self) -> DirectWriter | None:
         """
-        The connection's, once the first block can no longer be sent again; none where octets are put into chunks.
+        The connection's, once the first block can no longer be sent again; none where bytes are put into chunks.
         """
         if self._encoder is not None or self._consumer is None or self._sent_blocks < 2:
             return None
@@ -129,7 +129,7 @@ class Upload:
 
     def moved(self, size: int) -> None:
         """
-        Know that octets went there.
+        Know that bytes went there.
         """
         self.size += size
         self._consumer.moved(size)
@@ -197,7 +197,7 @@ class Upload:
 
     def rewind(self) -> bool:
         """
-        Prepare to start again from the first octet, on another connection.
+        Prepare to start again from the first byte, on another connection.
 
         Returns:
             Whether that is possible: the first block is kept until the second is sent.

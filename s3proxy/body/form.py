@@ -48,7 +48,7 @@ class FormBody:
 
     def feed(self, data: bytes) -> list[memoryview]:
         """
-        Take octets of the form behind its fields; return the file's among them.
+        Take bytes of the form behind its fields; return the file's among them.
 
         Raises:
             EntityTooLarge: The file is larger than its policy allows.
@@ -63,7 +63,7 @@ class FormBody:
 
     def finish(self) -> HeaderList:
         """
-        Know that no more octets will come; return the checksums which hold.
+        Know that no more bytes will come; return the checksums which hold.
 
         Raises:
             MalformedPOSTRequest: The form has no end, or the file's length is not the predicted one.
@@ -95,7 +95,7 @@ class FileConsumer(Protocol):
 
     def write(self, data: bytes) -> None:
         """
-        Take octets.
+        Take bytes.
         """
 
     def wireEnded(self) -> None:
@@ -149,7 +149,7 @@ class FormReader:
 
     def write(self, data: bytes) -> None:
         """
-        Take octets of the client's body.
+        Take bytes of the client's body.
         """
         if self._is_over:
             return
@@ -189,7 +189,7 @@ class FormReader:
 
     def give_file_to(self, file: FileConsumer) -> None:
         """
-        Go on: let somebody take the octets behind the fields.
+        Go on: let somebody take the bytes behind the fields.
         """
         self._file = file
         producer = self._producer

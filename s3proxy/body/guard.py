@@ -13,12 +13,12 @@ from zope.interface import implementer
 from s3proxy.body.plain import PlainDecoder
 from s3proxy.s3.errors import S3Error
 from s3proxy.s3.head import HeaderList
-from s3proxy.transport.writer import DirectWriter, SeesEachOctet
+from s3proxy.transport.writer import DirectWriter, SeesEachByte
 
 
 class BodyDecoder(Protocol):
     """
-    From the octets of a body to those of an object.
+    From the bytes of a body to those of an object.
     """
 
     @property
@@ -29,7 +29,7 @@ class BodyDecoder(Protocol):
 
     def feed(self, data: bytes) -> list[memoryview]:
         """
-        Take octets, return the object's among them; raises an S3Error.
+        Take bytes, return the object's among them; raises an S3Error.
         """
 
     def finish(self) -> HeaderList:
@@ -40,7 +40,7 @@ class BodyDecoder(Protocol):
 
 class BodySink(Protocol):
     """
-    Where verified octets go: an `s3proxy.backend.upload.Upload`, or a `HeldBody`.
+    Where verified bytes go: an `s3proxy.backend.upload.Upload`, or a `HeldBody`.
     """
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
@@ -55,18 +55,18 @@ class BodySink(Protocol):
 
     def writeSequence(self, pieces: Sequence[bytes | memoryview]) -> None:
         """
-        Take octets, in order.
+        Take bytes, in order.
         """
 
     @property
     def splice_target(self) -> DirectWriter | None:
         """
-        Where octets may go without being written to it; None where they may not.
+        Where bytes may go without being written to it; None where they may not.
         """
 
     def moved(self, size: int) -> None:
         """
-        Know that octets went there.
+        Know that bytes went there.
         """
 
 
@@ -76,10 +76,10 @@ class GuardedBody:
     Between a client's request and its backend: writes what the decoder gives to the sink, all but the end.
 
     The pieces of the block in which the declared length is reached stay here until the decoder has judged the whole:
-    at least one octet, at most one block, and nothing is copied.
+    at least one byte, at most one block, and nothing is copied.
 
     Args:
-        verified: Called once, with the checksums which hold, after the sink got the last octet.
+        verified: Called once, with the checksums which hold, after the sink got the last byte.
         refused: Called once, with the first fault. Whatever comes later is dropped.
     """
 
@@ -91,7 +91,7 @@ class GuardedBody:
         refused: Callable[[S3Error], None],
     ) -> None:
         self._decoder = decoder
-        # There is nothing to verify but the length: then nobody need see the octets.
+        # There is nothing to verify but the length: then nobody need see the bytes.
         self._counter = decoder if isinstance(decoder, PlainDecoder) and decoder.only_counts else None
         self._sink = sink
         self._verified = verified
@@ -108,7 +108,7 @@ class GuardedBody:
 
     def write(self, data: bytes) -> None:
         """
-        Take octets of the client's body.
+        Take bytes of the client's body.
         """
         if self._is_over:
             return
@@ -130,13 +130,13 @@ class GuardedBody:
     @property
     def splice_target(self) -> DirectWriter | None:
         """
-        The sink's, where octets need not be seen. Their end is still to be written, by whoever moves the rest.
+        The sink's, where bytes need not be seen. Their end is still to be written, by whoever moves the rest.
         """
         return self._sink.splice_target if self._counter is not None and not self._is_over else None
 
     def moved(self, size: int) -> None:
         """
-        Know that octets went there.
+        Know that bytes went there.
         """
         assert self._counter is not None
         self._counter.skip(size)
@@ -185,7 +185,7 @@ class GuardedBody:
         self._refused(error)
 
 
-class HeldBody(SeesEachOctet):
+class HeldBody(SeesEachByte):
     """
     Keeps a whole body.
 
@@ -219,7 +219,7 @@ class HeldBody(SeesEachOctet):
 
     def writeSequence(self, pieces: Sequence[bytes | memoryview]) -> None:
         """
-        Keep octets, as a copy: a view would keep the whole block which it was read in.
+        Keep bytes, as a copy: a view would keep the whole block which it was read in.
 
         Raises:
             S3Error: The body is too large.

@@ -26,7 +26,7 @@ class PlainDecoder:
 
     def feed(self, data: bytes) -> list[memoryview]:
         """
-        Take octets as they arrived, and give them back.
+        Take bytes as they arrived, and give them back.
 
         Raises:
             IncompleteBody: There are more than were declared.
@@ -46,13 +46,13 @@ class PlainDecoder:
 
     def skip(self, size: int) -> None:
         """
-        Count octets which go another way.
+        Count bytes which go another way.
         """
         self._size += size
 
     def finish(self) -> HeaderList:
         """
-        Know that no more octets will come.
+        Know that no more bytes will come.
 
         Returns:
             The checksums which were verified, as headers.

@@ -190,7 +190,7 @@ def plan_form(
     Args:
         form_length: Bytes of the whole form.
         asked: What it asks for, as a request of its own.
-        fields_size: Bytes before the file's first octet.
+        fields_size: Bytes before the file's first byte.
         size_ranges: Of the policy.
         computes_md5: As `plan_body` takes it.
 

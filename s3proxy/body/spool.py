@@ -14,7 +14,7 @@ from zope.interface import implementer
 
 from s3proxy.s3.errors import S3Error, SlowDown
 from s3proxy.s3.limits import KIB
-from s3proxy.transport.writer import Buffer, SeesEachOctet
+from s3proxy.transport.writer import Buffer, SeesEachByte
 
 READ_SIZE = 256 * KIB
 """
@@ -80,7 +80,7 @@ class SpoolDirectory:
         self.size -= size
 
 
-class SpooledBody(SeesEachOctet):
+class SpooledBody(SeesEachByte):
     """
     Keeps a whole body: a small one in memory, a large one in a file.
 
@@ -145,7 +145,7 @@ class SpooledBody(SeesEachOctet):
 
     def writeSequence(self, pieces: Sequence[Buffer]) -> None:
         """
-        Keep octets.
+        Keep bytes.
 
         Raises:
             S3Error: The body is too large.
@@ -186,7 +186,7 @@ class SpooledBody(SeesEachOctet):
 
     def read(self, size: int) -> bytes:
         """
-        Return the next octets; none at the end.
+        Return the next bytes; none at the end.
         """
         assert self._file is not None
         return self._file.read(size)
@@ -220,7 +220,7 @@ class SpoolSink(Protocol):
 
     def write(self, data: Buffer) -> None:
         """
-        Take octets.
+        Take bytes.
         """
 
 
@@ -230,7 +230,7 @@ class SpoolReader:
     The producer of a body which was verified on disk: as fast as its consumer takes it.
 
     Args:
-        ended: Called once, after the last octet was written.
+        ended: Called once, after the last byte was written.
         failed: Called once where the disk gives the body back no more.
     """
 
@@ -247,7 +247,7 @@ class SpoolReader:
 
     def start(self) -> None:
         """
-        Begin with the first octet.
+        Begin with the first byte.
         """
         self._body.rewind()
         self._sink.registerProducer(self, True)

@@ -316,7 +316,7 @@ class Demo:
 
 class _Source(io.RawIOBase):
     """
-    A file of pseudo-random octets, which is nowhere.
+    A file of pseudo-random bytes, which is nowhere.
     """
 
     def __init__(self, size: int, progress: Callable[[int], None]) -> None:

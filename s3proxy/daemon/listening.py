@@ -97,7 +97,7 @@ class Sockets:
         Args:
             name: As for `open`, which need not have been called.
             description: A Twisted endpoint string.
-            wrap: Makes what reads a connection's first octets, before TLS, and hands the rest on.
+            wrap: Makes what reads a connection's first bytes, before TLS, and hands the rest on.
 
         Raises:
             CannotListen: The address is in use, or not ours; or a certificate or key file is not as it must be.

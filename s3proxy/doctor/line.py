@@ -25,7 +25,7 @@ from s3proxy.backend.request import BackendRequest
 from s3proxy.backend.response import BackendResponse
 from s3proxy.s3.head import Fields
 from s3proxy.s3.limits import MIB
-from s3proxy.transport.writer import Buffer, SeesEachOctet, acknowledged_size
+from s3proxy.transport.writer import Buffer, SeesEachByte, acknowledged_size
 
 MAX_ANSWER_SIZE = 16 * MIB
 """
@@ -138,7 +138,7 @@ async def read_answer(response: BackendResponse) -> Answer:
     return Answer(response.head.status, response.head.fields, b"".join(gathering.pieces))
 
 
-class _Gathering(SeesEachOctet):
+class _Gathering(SeesEachByte):
     def __init__(self, response: BackendResponse) -> None:
         self.pieces: list[bytes] = []
         self.ended: Deferred[None] = Deferred(lambda ignored: response.abort())

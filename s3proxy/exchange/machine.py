@@ -1,7 +1,7 @@
 """
 The life of one request, told as a table: in this state, after this event, do that.
 
-The machine decides; `s3proxy.exchange.exchange` carries out. No octet of a body passes through here, and nothing waits.
+The machine decides; `s3proxy.exchange.exchange` carries out. No byte of a body passes through here, and nothing waits.
 
 ::
 
@@ -34,13 +34,13 @@ class State(IdentityEnum):
     HOLDING = auto()
     "the rest of a body which is verified whole before a backend hears of it"
     SENDING = auto()
-    "the rest of a body which is verified while it streams; its last octets are withheld"
+    "the rest of a body which is verified while it streams; its last bytes are withheld"
     MEASURING = auto()
     "the answer to HEAD, which decides about a request: what an object is, or whether conditions hold"
     DELETING = auto()
     "the answers to many requests, each of which deletes one object of a document"
     AWAITING = auto()
-    "the backend's answer: all octets were verified and may be with the backend"
+    "the backend's answer: all bytes were verified and may be with the backend"
     EXPLAINING = auto()
     "the answer to a GET: the one to HEAD refused, and did not say why"
     JUDGING = auto()
@@ -97,7 +97,7 @@ class Event(IdentityEnum):
     ANSWER_CONTINUES = auto()
     "the page of a listing has nothing that the client asked for, and more follows"
     ANSWER_ENDED = auto()
-    "the last octet of the answer was handed to the client's socket"
+    "the last byte of the answer was handed to the client's socket"
     BACKEND_FAILED = auto()
     "no answer will come, or its rest will not"
     CLIENT_GONE = auto()
@@ -166,7 +166,7 @@ _ANSWERS: dict[Event, Step] = {
     _E.ANSWER_UNEXPLAINED: (State.EXPLAINING, (_A.ASK_WHY,)),
 }
 """
-What an answer leads to, once all octets were verified.
+What an answer leads to, once all bytes were verified.
 """
 
 _ENDS: dict[Event, Step] = {

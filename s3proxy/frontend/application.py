@@ -59,7 +59,7 @@ class ClientRequest(Protocol):
     @property
     def splice_target(self) -> DirectWriter | None:
         """
-        Where the body's octets may go without being received; None where somebody must see them.
+        Where the body's bytes may go without being received; None where somebody must see them.
         """
 
     def begin(self) -> None: ...
@@ -128,14 +128,14 @@ class ApplicationRequest(Request):
 
     def bodyReceived(self, data: bytes) -> None:
         """
-        Take octets of the body.
+        Take bytes of the body.
         """
         if not self.finished:
             self.handleContentChunk(data)
 
     def bodyMoved(self, size: int) -> None:
         """
-        Never be told that octets went elsewhere: there is no `splice_target`.
+        Never be told that bytes went elsewhere: there is no `splice_target`.
         """
         raise NotImplementedError
 

@@ -303,7 +303,7 @@ class S3Channel(HTTPChannel):
 
     def _await_body(self, size: int) -> None:
         """
-        Wait for octets of the body, after so many have come.
+        Wait for bytes of the body, after so many have come.
         """
         if self._request is None:
             # The rest of an answered request: its deadline is a total, which no byte moves.
@@ -312,7 +312,7 @@ class S3Channel(HTTPChannel):
         if not times.minimum_rate:
             self._deadline.set(times.idle)
             return
-        # A client gains what its octets are worth, and loses the time for which it was waited for.
+        # A client gains what its bytes are worth, and loses the time for which it was waited for.
         now = self.site.reactor.seconds()
         if self._awaited_since is not None:
             self._patience -= now - self._awaited_since
@@ -360,7 +360,7 @@ class S3Channel(HTTPChannel):
 
     def stop_splice(self) -> None:
         """
-        See each octet again.
+        See each byte again.
         """
         splice, self._splice = self._splice, None
         if splice is not None:
@@ -467,7 +467,7 @@ class S3Channel(HTTPChannel):
     @property
     def paused_seconds(self) -> float:
         """
-        For how long the client is not read, because the backend does not take its octets.
+        For how long the client is not read, because the backend does not take its bytes.
         """
         return 0.0 if self._paused_at is None else float(self.site.reactor.seconds() - self._paused_at)
 
@@ -484,7 +484,7 @@ class S3Channel(HTTPChannel):
 
     def release_for_backend(self) -> None:
         """
-        Read on: the backend takes octets again.
+        Read on: the backend takes bytes again.
         """
         self.release(Hold.BACKEND)
 
@@ -580,7 +580,7 @@ class S3Channel(HTTPChannel):
             self._answer_sent.pop()()
 
     def _can_drain(self) -> bool:
-        # A client told to continue by nobody may send its body or may not: the next octets could be either.
+        # A client told to continue by nobody may send its body or may not: the next bytes could be either.
         return (
             self._framing is None
             and self._lacks <= MAX_DRAINED_SIZE
@@ -599,7 +599,7 @@ class S3Channel(HTTPChannel):
         if self._state is _State.CLOSED:
             return
         if self._state is _State.BODY and self._lacks == 0 and self._framing is None:
-            # The verdict came inside the body's last octets.
+            # The verdict came inside the body's last bytes.
             self._state = _State.ANSWERING
         if self._state is _State.BODY:
             # The state and its deadline first: a release may bring the body's rest at once.
@@ -799,7 +799,7 @@ class S3Channel(HTTPChannel):
         self.requests.clear()
         self.site.connection_lost(self)
 
-    # What DirectWriter asks of its source: the client does not take our octets, or takes them again
+    # What DirectWriter asks of its source: the client does not take our bytes, or takes them again
 
     def pauseProducing(self) -> None:
         self._write_deadline.set(self._times.idle)

@@ -35,7 +35,7 @@ class HangupWatch:
         Watch a socket.
 
         Args:
-            hung_up: Told once for each edge, with whether the connection was reset; a FIN may have octets before it.
+            hung_up: Told once for each edge, with whether the connection was reset; a FIN may have bytes before it.
         """
         self._watched[fd] = hung_up
         self._epoll.register(fd, select.EPOLLRDHUP | select.EPOLLET)

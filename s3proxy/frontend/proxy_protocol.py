@@ -1,7 +1,7 @@
 """
 The PROXY protocol, versions 1 and 2: a header before everything else, TLS included, in which a proxy names its client.
 
-Twisted's own wrapper needs 8 or 16 octets in the first piece; this one takes any.
+Twisted's own wrapper needs 8 or 16 bytes in the first piece; this one takes any.
 
 Source:
     "The PROXY protocol, Versions 1 & 2".
@@ -76,7 +76,7 @@ class ProxyHeader:
 
 class ProxyHeaderReader:
     """
-    Finds the header at a connection's beginning, however the octets come in pieces.
+    Finds the header at a connection's beginning, however the bytes come in pieces.
 
     Attributes:
         rest: What came behind the header.
@@ -84,27 +84,27 @@ class ProxyHeaderReader:
 
     def __init__(self) -> None:
         self.rest = b""
-        self._octets = bytearray()
+        self._bytes = bytearray()
 
     def feed(self, data: bytes) -> ProxyHeader | None:
         """
-        Take octets; return the header once it is complete.
+        Take bytes; return the header once it is complete.
 
         Raises:
-            WrongProxyHeader: It cannot become one; this is known with the first octet which is wrong.
+            WrongProxyHeader: It cannot become one; this is known with the first byte which is wrong.
         """
-        octets = self._octets
-        octets += data
-        if octets[: len(_V1)] == _V1[: len(octets)]:
-            return self._read_line() if len(octets) > len(_V1) else None
-        if octets[: len(_V2)] == _V2[: len(octets)]:
-            return self._read_block() if len(octets) > len(_V2) else None
+        raw = self._bytes
+        raw += data
+        if raw[: len(_V1)] == _V1[: len(raw)]:
+            return self._read_line() if len(raw) > len(_V1) else None
+        if raw[: len(_V2)] == _V2[: len(raw)]:
+            return self._read_block() if len(raw) > len(_V2) else None
         raise WrongProxyHeader("it begins as none does")
 
     def _read_line(self) -> ProxyHeader | None:
-        end = self._octets.find(b"\r\n", 0, MAX_PROXY_LINE_SIZE)
+        end = self._bytes.find(b"\r\n", 0, MAX_PROXY_LINE_SIZE)
         if end < 0:
-            if len(self._octets) >= MAX_PROXY_LINE_SIZE:
+            if len(self._bytes) >= MAX_PROXY_LINE_SIZE:
                 raise WrongProxyHeader("its line is too long")
             return None
         line = self._take(end + 2)[len(_V1) : -2]
@@ -123,19 +123,19 @@ class ProxyHeaderReader:
         return ProxyHeader(client=(source, int(found[4])))
 
     def _read_block(self) -> ProxyHeader | None:
-        octets = self._octets
-        version, command = divmod(octets[12], 16)
+        raw = self._bytes
+        version, command = divmod(raw[12], 16)
         if version != 2 or command not in {_LOCAL, _PROXY}:
             raise WrongProxyHeader("its version or command is unknown")
-        if len(octets) < _V2_FIXED_SIZE:
+        if len(raw) < _V2_FIXED_SIZE:
             return None
-        family, protocol = divmod(octets[13], 16)
+        family, protocol = divmod(raw[13], 16)
         if family > _UNIX or protocol > 2:
             raise WrongProxyHeader("its family or protocol is unknown")
-        size = _V2_FIXED_SIZE + int.from_bytes(octets[14:16])
+        size = _V2_FIXED_SIZE + int.from_bytes(raw[14:16])
         if size > MAX_PROXY_HEADER_SIZE:
             raise WrongProxyHeader("it is too long")
-        if len(octets) < size:
+        if len(raw) < size:
             return None
         header = self._take(size)
         if command == _LOCAL:
@@ -155,9 +155,9 @@ class ProxyHeaderReader:
         return ProxyHeader(client=(source, int.from_bytes(header[port : port + 2])))
 
     def _take(self, size: int) -> bytes:
-        self.rest = bytes(self._octets[size:])
-        header = bytes(self._octets[:size])
-        self._octets.clear()
+        self.rest = bytes(self._bytes[size:])
+        header = bytes(self._bytes[:size])
+        self._bytes.clear()
         return header
 
 
@@ -245,7 +245,7 @@ class ProxyHeaderProtocol(Protocol):
         if successor is None:
             self.close()
             return
-        # From here on octets go to the successor at once: whoever reads no header pays for none.
+        # From here on bytes go to the successor at once: whoever reads no header pays for none.
         transport = self.transport
         self._leave()
         transport.protocol = successor

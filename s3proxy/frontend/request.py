@@ -109,7 +109,7 @@ class StreamedRequest:
 
     def bodyReceived(self, data: bytes) -> None:
         """
-        Take octets of the body.
+        Take bytes of the body.
         """
         self.received_size += len(data)
         if self.finished:
@@ -124,7 +124,7 @@ class StreamedRequest:
     @property
     def splice_target(self) -> DirectWriter | None:
         """
-        Where the body's octets may go without being received; None where somebody must see them.
+        Where the body's bytes may go without being received; None where somebody must see them.
         """
         return None if self.meter is not None else getattr(self._consumer, "splice_target", None)
 
@@ -144,7 +144,7 @@ class StreamedRequest:
 
     def bodyMoved(self, size: int) -> None:
         """
-        Know that octets went there.
+        Know that bytes went there.
         """
         self.received_size += size
         cast(Any, self._consumer).moved(size)
@@ -312,7 +312,7 @@ class StreamedRequest:
     @property
     def writer(self) -> DirectWriter:
         """
-        Where the answer's octets go.
+        Where the answer's bytes go.
         """
         return self.channel.writer
 

@@ -148,7 +148,7 @@ class S3Site(Site):
         self, channel: S3Channel, error: S3Error, request_id: str, why: Callable[[], str] | None = None
     ) -> None:
         """
-        Tell of octets which were no request.
+        Tell of bytes which were no request.
 
         Args:
             why: Says so in words for an operator; asked for where there is room in the log.
@@ -201,7 +201,7 @@ class S3Site(Site):
     @property
     def paused_seconds(self) -> float:
         """
-        For how long clients were not read because the backend did not take their octets, all together.
+        For how long clients were not read because the backend did not take their bytes, all together.
         """
         return self.ended_paused_seconds + sum(channel.paused_seconds for channel in self.channels)
 

@@ -20,8 +20,8 @@ class ClientTimes:
     How long a client may take, in seconds, and how much it may still send after its answer.
 
     Attributes:
-        head: For a whole head, from its first octet, or from the connection's start; and for all fields of a form.
-        idle: Between two octets of a body, or until it takes an octet of an answer, while it is we who wait.
+        head: For a whole head, from its first byte, or from the connection's start; and for all fields of a form.
+        idle: Between two bytes of a body, or until it takes a byte of an answer, while it is we who wait.
         total: For a whole request, from its head to its answer's end; 0 for none.
         keep_alive: Between two requests.
         linger: For reading an answer that was given before the body's end, and for the rest of a body that is dropped

@@ -184,7 +184,7 @@ class Mending:
 
         Raises:
             PreconditionFailed: It is another object than the client thinks.
-            InvalidRange: No octet of it is meant.
+            InvalidRange: No byte of it is meant.
         """
         self.must_measure = False
         limits = self._profile.range_limits

@@ -72,7 +72,7 @@ class MeasuredRead:
     Attributes:
         size: The object's; None where it was not found, or may not be seen.
         etag: As the backend writes it.
-        span: The first octet and the one after the last; None for all of it.
+        span: The first byte and the one after the last; None for all of it.
         is_unchanged: The client has it already.
         is_whole: All of it is asked for, though the client wants a part.
     """
@@ -142,7 +142,7 @@ def plan_read(
 
     Raises:
         PreconditionFailed: The object is another one than the client thinks.
-        InvalidRange: No octet of it is meant.
+        InvalidRange: No byte of it is meant.
 
     Source:
         RFC 9110, sections 13.2.2 and 14.
@@ -206,9 +206,9 @@ def _read_range(raw_range: bytes) -> tuple[int | None, int | None] | None:
 
 def _parse_range(raw_range: bytes, size: int) -> tuple[int, int] | None:
     """
-    Return the first octet and the one after the last; None for all: S3 ignores what is no range, and several ranges.
+    Return the first byte and the one after the last; None for all: S3 ignores what is no range, and several ranges.
 
-    The last octets of an empty object are all of it: S3 answers 200, and 416 to any other range of it.
+    The last bytes of an empty object are all of it: S3 answers 200, and 416 to any other range of it.
     """
     found = _read_range(raw_range)
     if found is None:

@@ -18,10 +18,10 @@ from s3proxy.body.spool import READ_SIZE, SpoolSink
 from s3proxy.multipart.documents import Part
 from s3proxy.multipart.records import Reservation
 from s3proxy.s3.errors import SlowDown
-from s3proxy.transport.writer import Buffer, SeesEachOctet
+from s3proxy.transport.writer import Buffer, SeesEachByte
 
 
-class PartWriter(SeesEachOctet):
+class PartWriter(SeesEachByte):
     """
     Where the verified bytes of a part go.
 

@@ -76,7 +76,7 @@ from s3proxy.s3.limits import MAX_LISTED
 from s3proxy.s3.operation import GET_OBJECT, HEAD_BUCKET, PUT_OBJECT, UPLOAD_PART, UPLOAD_PART_COPY, BodyUse, Operation
 from s3proxy.s3.payload import UNSIGNED
 from s3proxy.s3.query import query_items
-from s3proxy.transport.writer import Buffer, SeesEachOctet
+from s3proxy.transport.writer import Buffer, SeesEachByte
 
 CLAIM_TIMES = 20
 CLAIM_PAUSE = 0.5
@@ -650,7 +650,7 @@ def _wanted_bytes(response: BackendResponse, wanted: tuple[int, int] | None, raw
     return 0, length
 
 
-class _PartReceiver(SeesEachOctet):
+class _PartReceiver(SeesEachByte):
     """
     Writes the body of a source object to a part.
     """

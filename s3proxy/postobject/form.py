@@ -1,5 +1,5 @@
 """
-A browser's upload form: octets of multipart/form-data in, its fields and then the octets of its file out.
+A browser's upload form: bytes of multipart/form-data in, its fields and then the bytes of its file out.
 
 Source:
     "POST Object"; RFC 7578, RFC 2046 section 5.1.
@@ -68,14 +68,14 @@ class _State(IdentityEnum):
 
 class FieldsDecoder:
     """
-    Reads a form up to the first octet of its file, however the network cuts it.
+    Reads a form up to the first byte of its file, however the network cuts it.
 
     Args:
         boundary: As `parse_boundary` returned it.
 
     Attributes:
-        form: Complete once `feed` returns octets.
-        size: Bytes of the body before the file's first octet, once that was reached.
+        form: Complete once `feed` returns bytes.
+        size: Bytes of the body before the file's first byte, once that was reached.
     """
 
     __slots__ = ("_buffer", "_delimiter", "_name", "_position", "_searched", "_state", "form", "size")
@@ -93,7 +93,7 @@ class FieldsDecoder:
 
     def feed(self, data: bytes) -> bytes | None:
         """
-        Take octets as they arrived.
+        Take bytes as they arrived.
 
         Returns:
             None until the file begins; then what there is of it, and of all that follows.
@@ -122,7 +122,7 @@ class FieldsDecoder:
 
     def finish(self) -> None:
         """
-        Know that no more octets will come: the file has not begun.
+        Know that no more bytes will come: the file has not begun.
 
         Raises:
             MalformedPOSTRequest: Always.
@@ -237,7 +237,7 @@ class FileDecoder:
 
     def feed(self, data: bytes) -> list[memoryview]:
         """
-        Take octets as they arrived.
+        Take bytes as they arrived.
 
         Returns:
             Those of the file, in order, as views of ``data``.
@@ -255,7 +255,7 @@ class FileDecoder:
 
     def _find_end(self, data: bytes) -> int:
         """
-        Return how many octets are certainly the file's; keep those which may be its delimiter.
+        Return how many bytes are certainly the file's; keep those which may be its delimiter.
         """
         delimiter = self._delimiter
         found = data.find(delimiter)

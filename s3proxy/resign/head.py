@@ -24,7 +24,7 @@ from s3proxy.sigv4.signing_key import SigningKeys
 UNSIGNED_PAYLOAD = b"UNSIGNED-PAYLOAD"
 
 _MD5 = re.compile(r"[0-9A-Fa-f]{32}")
-# No white space before it: a document of nothing else would be read again from each of its octets.
+# No white space before it: a document of nothing else would be read again from each of its bytes.
 _CHECKSUM_ELEMENT = re.compile(rb"<(Checksum[A-Z0-9]{1,16}+)>[^<]*+</\1>")
 
 

@@ -39,7 +39,7 @@ def translate_region(document: bytes, ours: Container[bytes], backend_region: by
 
 def without_digests(headers: HeaderList) -> HeaderList:
     """
-    Return headers without those which are about the octets of another body.
+    Return headers without those which are about the bytes of another body.
     """
     return [
         header

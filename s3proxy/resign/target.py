@@ -1,5 +1,5 @@
 """
-The target which the backend gets: octet for octet the client's, without its credentials, in the backend's style.
+The target which the backend gets: byte for byte the client's, without its credentials, in the backend's style.
 
 A storage that reads a target otherwise than S3 gets one that is written anew, from the decoded bucket, key and query;
 see `s3proxy.profiles.profile.TargetForm`.

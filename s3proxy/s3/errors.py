@@ -214,7 +214,7 @@ class InvalidPartNumber(S3Error):
 
 class InvalidRange(S3Error):
     """
-    No octet of the object is in the range.
+    No byte of the object is in the range.
 
     Args:
         raw_range: The Range header as the client sent it.

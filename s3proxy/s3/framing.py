@@ -44,8 +44,8 @@ class ChunkedFraming:
     Attributes:
         is_complete: Whether the last chunk and its trailers were read.
         fault: Why what comes next cannot be read, or None: two readers could understand the framing in two ways, or it
-            is no framing at all. What came before it was returned, however the octets were cut.
-        remainder: Octets after the end, untouched.
+            is no framing at all. What came before it was returned, however the bytes were cut.
+        remainder: Bytes after the end, untouched.
         trailers: As received.
     """
 
@@ -69,7 +69,7 @@ class ChunkedFraming:
 
     def feed(self, data: bytes) -> list[memoryview]:
         """
-        Take octets as they arrived.
+        Take bytes as they arrived.
 
         Returns:
             The content among them, in order, up to the `fault`, if there is one: views of ``data``, or of one copy if

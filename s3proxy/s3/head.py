@@ -20,7 +20,7 @@ from s3proxy.s3.limits import (
 
 HeaderList = list[tuple[bytes, bytes]]
 
-# All lines at once. A fold begins with white space, which is no name; a bare CR or LF is a control octet in a value.
+# All lines at once. A fold begins with white space, which is no name; a bare CR or LF is a control byte in a value.
 _LINE = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[^\x00-\x08\x0a-\x1f\x7f]*+"
 _HEADER_LINES = re.compile(rb"%b(?:\r\n%b)*" % (_LINE, _LINE))
 _METHOD = re.compile(rb"[A-Za-z][!#$%&'*+\-.^_`|~0-9A-Za-z]{0,31}")
@@ -56,11 +56,11 @@ class RequestHead:
 
     Attributes:
         method: As sent; S3 knows only upper case.
-        raw_target: Origin form, from the first ``/`` on, octet for octet. The authority of an absolute form is gone.
+        raw_target: Origin form, from the first ``/`` on, byte for byte. The authority of an absolute form is gone.
         headers: Names as sent, values without the white space around them, in order.
         fields: The same values by lower-case name.
         content_length: Bytes, or None where no Content-Length was sent.
-        has_body: Whether any octet follows the head.
+        has_body: Whether any byte follows the head.
     """
 
     method: bytes

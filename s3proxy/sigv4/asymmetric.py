@@ -60,7 +60,7 @@ class VerifyingKey:
 
         Args:
             claimed: Hex of the DER value, in either case. Anything else does not match: numbers outside of the
-                curve's order and octets after the value, too.
+                curve's order and bytes after the value, too.
         """
         try:
             signature = bytes.fromhex(claimed.decode("ascii"))

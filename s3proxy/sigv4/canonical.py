@@ -17,17 +17,17 @@ from s3proxy.s3.query import query_items
 _CANONICAL_PATH = re.compile(rb"/[A-Za-z0-9\-._~/]*")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~")
 
-_ENCODED = tuple(bytes((octet,)) if octet in _UNRESERVED else b"%%%02X" % octet for octet in range(256))
-_ENCODED_PATH = tuple(b"/" if octet == ord("/") else _ENCODED[octet] for octet in range(256))
+_ENCODED = tuple(bytes((byte,)) if byte in _UNRESERVED else b"%%%02X" % byte for byte in range(256))
+_ENCODED_PATH = tuple(b"/" if byte == ord("/") else _ENCODED[byte] for byte in range(256))
 
 
 def uri_encode(decoded: bytes) -> bytes:
     """
-    Escape every octet but the unreserved ones.
+    Escape every byte but the unreserved ones.
     """
     if decoded.isalnum():
         return decoded
-    return b"".join([_ENCODED[octet] for octet in decoded])
+    return b"".join([_ENCODED[byte] for byte in decoded])
 
 
 def canonical_uri(raw_path: bytes) -> bytes:
@@ -44,7 +44,7 @@ def canonical_uri(raw_path: bytes) -> bytes:
         return raw_path
     if not raw_path:
         return b"/"
-    return b"".join([_ENCODED_PATH[octet] for octet in decode_path(raw_path)])
+    return b"".join([_ENCODED_PATH[byte] for byte in decode_path(raw_path)])
 
 
 def canonical_query(raw_query: bytes | None, left_out: bytes | None = None) -> bytes:

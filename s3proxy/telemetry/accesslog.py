@@ -38,7 +38,7 @@ class AccessRecord:
         received_at: When its head was complete.
         client_host: The client's address.
         request_id: Ours.
-        head: None where the octets were no request.
+        head: None where the bytes were no request.
         address: None where it could not be parsed.
         operation: What it asks for; None where it was refused before that was known, or S3 has no such operation.
         access_key_id: Authenticated; None for a request which was refused before that, or anonymous.

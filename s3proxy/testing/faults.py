@@ -71,7 +71,7 @@ def ends_at_the_head(backend: FaultyBackend) -> None:
 
 def resets_when_it_has_all(backend: FaultyBackend) -> None:
     """
-    Store what came with its last octet, and reset instead of an answer.
+    Store what came with its last byte, and reset instead of an answer.
     """
     backend.on_request = lambda connection, request: connection.reset()
 
@@ -122,44 +122,44 @@ def _having(**attributes: object) -> Misbehaviour:
 # A backend which answers wrongly
 
 
-def answers(*octets: bytes) -> Misbehaviour:
+def answers(*data: bytes) -> Misbehaviour:
     """
-    Answer each whole request with these octets.
+    Answer each whole request with these bytes.
     """
-    return _having(on_request=lambda connection, request: connection.send(b"".join(octets)))
+    return _having(on_request=lambda connection, request: connection.send(b"".join(data)))
 
 
-def answers_early(octets: bytes) -> Misbehaviour:
+def answers_early(data: bytes) -> Misbehaviour:
     """
     Answer as soon as a head is there, and read no more.
     """
-    return _having(on_head=lambda connection, head: connection.send(octets), on_request=ignore, pause_after=1)
+    return _having(on_head=lambda connection, head: connection.send(data), on_request=ignore, pause_after=1)
 
 
-def ends_within(octets: bytes) -> Misbehaviour:
+def ends_within(data: bytes) -> Misbehaviour:
     """
-    Answer with these octets, which are not all, and end.
+    Answer with these bytes, which are not all, and end.
     """
-    return _answers_and(octets, FaultyConnection.end)
+    return _answers_and(data, FaultyConnection.end)
 
 
-def ends_without_notice(octets: bytes) -> Misbehaviour:
+def ends_without_notice(data: bytes) -> Misbehaviour:
     """
-    Answer with these octets, and send FIN without TLS's close_notify.
+    Answer with these bytes, and send FIN without TLS's close_notify.
     """
-    return _answers_and(octets, FaultyConnection.end_without_notice)
+    return _answers_and(data, FaultyConnection.end_without_notice)
 
 
-def half_closes(octets: bytes) -> Misbehaviour:
+def half_closes(data: bytes) -> Misbehaviour:
     """
-    Answer with these octets, send FIN, and read on.
+    Answer with these bytes, send FIN, and read on.
     """
-    return _answers_and(octets, FaultyConnection.half_close)
+    return _answers_and(data, FaultyConnection.half_close)
 
 
-def _answers_and(octets: bytes, act: Callable[[FaultyConnection], None]) -> Misbehaviour:
+def _answers_and(data: bytes, act: Callable[[FaultyConnection], None]) -> Misbehaviour:
     def answer(connection: FaultyConnection, request: ReceivedRequest) -> None:
-        connection.send(octets)
+        connection.send(data)
         act(connection)
 
     return _having(on_request=answer)
@@ -175,39 +175,39 @@ def asks_for_the_body(backend: FaultyBackend) -> None:
 # A client
 
 
-def sends_all(client: FaultyClient, octets: bytes, size: int) -> None:
+def sends_all(client: FaultyClient, data: bytes, size: int) -> None:
     """
     Send a whole request, as it should be.
     """
-    client.send(octets)
+    client.send(data)
 
 
-def stalls(client: FaultyClient, octets: bytes, size: int) -> None:
+def stalls(client: FaultyClient, data: bytes, size: int) -> None:
     """
     Send so many bytes, and no more.
     """
-    client.send(octets[:size])
+    client.send(data[:size])
 
 
-def resets(client: FaultyClient, octets: bytes, size: int) -> None:
+def resets(client: FaultyClient, data: bytes, size: int) -> None:
     """
     Send so many bytes, then RST.
     """
-    client.send_then(octets[:size], client.reset)
+    client.send_then(data[:size], client.reset)
 
 
-def half_closes_after(client: FaultyClient, octets: bytes, size: int) -> None:
+def half_closes_after(client: FaultyClient, data: bytes, size: int) -> None:
     """
     Send so many bytes, then FIN, and read on; under TLS close_notify, and nothing is read.
     """
-    client.send_then(octets[:size], client.half_close)
+    client.send_then(data[:size], client.half_close)
 
 
-def leaves_without_notice(client: FaultyClient, octets: bytes, size: int) -> None:
+def leaves_without_notice(client: FaultyClient, data: bytes, size: int) -> None:
     """
     Send so many bytes, then FIN; under TLS without close_notify.
     """
-    client.send_then(octets[:size], client.end_without_notice)
+    client.send_then(data[:size], client.end_without_notice)
 
 
 def resets_later(seconds: float, clock: IReactorTime) -> Misdeed:
@@ -215,25 +215,25 @@ def resets_later(seconds: float, clock: IReactorTime) -> Misdeed:
     Send so many bytes, and RST after a while, whether they were taken or not.
     """
 
-    def misdeed(client: FaultyClient, octets: bytes, size: int) -> None:
-        client.send(octets[:size])
+    def misdeed(client: FaultyClient, data: bytes, size: int) -> None:
+        client.send(data[:size])
         client.after(seconds, clock, client.reset)
 
     return misdeed
 
 
-def changes_an_octet(client: FaultyClient, octets: bytes, size: int) -> None:
+def changes_an_byte(client: FaultyClient, data: bytes, size: int) -> None:
     """
-    Send a whole request, of which one octet is not the one which was signed.
+    Send a whole request, of which one byte is not the one which was signed.
     """
-    client.send(octets[:size] + bytes(octet ^ 1 for octet in octets[size : size + 1]) + octets[size + 1 :])
+    client.send(data[:size] + bytes(byte ^ 1 for byte in data[size : size + 1]) + data[size + 1 :])
 
 
-def reads_nothing(client: FaultyClient, octets: bytes, size: int) -> None:
+def reads_nothing(client: FaultyClient, data: bytes, size: int) -> None:
     """
     Send a whole request, and read nothing of its answer.
     """
-    client.send(octets)
+    client.send(data)
     client.pause()
 
 
@@ -242,8 +242,8 @@ def sends_slowly(rate: float, clock: IReactorTime) -> Misdeed:
     Send so many bytes at once, and those after them at this rate.
     """
 
-    def misdeed(client: FaultyClient, octets: bytes, size: int) -> None:
-        client.send(octets[:size])
-        client.send_slowly(octets[size:], rate, clock)
+    def misdeed(client: FaultyClient, data: bytes, size: int) -> None:
+        client.send(data[:size])
+        client.send_slowly(data[size:], rate, clock)
 
     return misdeed

@@ -150,7 +150,7 @@ class FaultyBackend(Factory):
         reset_after: Bytes of a connection after which it is reset, once; None for never.
         end_after: Bytes of a connection after which it is ended, once; None for never.
         read_rate: Bytes a second which are read of a connection, and the clock which tells them; None for all.
-        commits_short_bodies: Whether a body which was cut is a request as well, of the octets which came.
+        commits_short_bodies: Whether a body which was cut is a request as well, of the bytes which came.
         partial_count: Connections which ended inside a request.
         on_connection: Called with each new connection.
         on_head: Called with a connection and a head, before its body.

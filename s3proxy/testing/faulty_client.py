@@ -1,5 +1,5 @@
 """
-A client which does what a test tells it: it sends octets, stops, leaves, and keeps what it reads.
+A client which does what a test tells it: it sends bytes, stops, leaves, and keeps what it reads.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Answer:
 @implementer(IPullProducer, IHandshakeListener)
 class FaultyClient(FaultyParty):
     """
-    A client's connection: whatever octets it is told to send, and what came back.
+    A client's connection: whatever bytes it is told to send, and what came back.
 
     Attributes:
         ready: Fires when the connection is there, its TLS included, or is lost.
@@ -139,12 +139,12 @@ class FaultyClient(FaultyParty):
         self._taken = Answer(int(status), reason, headers, body, interim)
         return True
 
-    def send_then(self, octets: bytes, act: Callable[[], None]) -> None:
+    def send_then(self, data: bytes, act: Callable[[], None]) -> None:
         """
-        Send octets, and do something as soon as they have left: a reset before would drop them.
+        Send bytes, and do something as soon as they have left: a reset before would drop them.
         """
         self._sent_all = act
-        self.transport.write(octets)
+        self.transport.write(data)
         self.transport.registerProducer(self, False)
 
     # What the transport calls when its buffer is empty

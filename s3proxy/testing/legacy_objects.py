@@ -23,7 +23,7 @@ class StoredObject:
 
     Attributes:
         key: Text.
-        file: Name of the file with its octets, below the folder's directory.
+        file: Name of the file with its bytes, below the folder's directory.
         etag: In hex, without quotation marks: the MD5, or that of an upload in parts.
         modified: Seconds since the epoch.
         headers: What comes back with it; names in lower case or as they were spelled, values of Latin-1.
@@ -63,7 +63,7 @@ class IncomingBody:
 
     def write(self, data: bytes) -> None:
         """
-        Take octets.
+        Take bytes.
         """
         self.size += len(data)
         self._md5.update(data)
@@ -71,7 +71,7 @@ class IncomingBody:
 
     def append_file(self, path: Path) -> None:
         """
-        Take all octets of a file.
+        Take all bytes of a file.
         """
         with path.open("rb") as file:
             while data := file.read(1 << 20):
@@ -80,7 +80,7 @@ class IncomingBody:
     @property
     def md5(self) -> bytes:
         """
-        Of the octets so far.
+        Of the bytes so far.
         """
         return self._md5.digest()
 
@@ -102,7 +102,7 @@ class IncomingBody:
         Leave nothing behind. After the file was put in place, there is nothing to leave.
         """
         with contextlib.suppress(OSError):
-            # A full disk refuses the last octets once more.
+            # A full disk refuses the last bytes once more.
             self._file.close()
         self.path.unlink(missing_ok=True)
 
@@ -111,7 +111,7 @@ class Folder:
     """
     Objects by key: a bucket, or the parts of an upload.
 
-    An object's octets are in a file of a name of its own; its description is put in place last, in one step.
+    An object's bytes are in a file of a name of its own; its description is put in place last, in one step.
 
     Args:
         path: Need not exist; an object is only put where it does.
@@ -154,7 +154,7 @@ class Folder:
 
     def objects(self) -> list[StoredObject]:
         """
-        Return all objects, sorted by the octets of their keys.
+        Return all objects, sorted by the bytes of their keys.
         """
         return sorted(map(_read, self.path.glob("*.json")), key=lambda stored: stored.key.encode())
 
@@ -169,7 +169,7 @@ class Folder:
 
     def content_path(self, stored: StoredObject) -> Path:
         """
-        Return where an object's octets are.
+        Return where an object's bytes are.
         """
         return self.path / stored.file
 
@@ -277,7 +277,7 @@ class ObjectDirectory:
 
     def uploads(self, bucket: Folder) -> list[StoredObject]:
         """
-        Return what describes each upload of a bucket, sorted by the octets of their keys and by their ids.
+        Return what describes each upload of a bucket, sorted by the bytes of their keys and by their ids.
         """
         folders = [Folder(path, self._incoming) for path in bucket.path.glob("uploads/*/*")]
         found = [upload for upload in (folder.find("") for folder in folders) if upload is not None]

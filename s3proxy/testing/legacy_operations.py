@@ -761,7 +761,7 @@ def _names_etag(text: bytes, stored: StoredObject) -> bool:
 
 def _parse_range(text: bytes, size: int) -> tuple[int, int] | None:
     """
-    Return the first octet and the one after the last; None for all, as where the header is none we know.
+    Return the first byte and the one after the last; None for all, as where the header is none we know.
     """
     found = _RANGE.fullmatch(text)
     if found is None or not (found[1] or found[2]):

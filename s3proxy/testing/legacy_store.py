@@ -140,7 +140,7 @@ class LegacyStore:
 
     def object_bytes(self, bucket: str, key: str) -> bytes | None:
         """
-        Return an object's octets, or None.
+        Return an object's bytes, or None.
         """
         folder = self.objects.bucket(bucket)
         stored = folder.find(key)
@@ -353,7 +353,7 @@ class _StoreRequest(Request):
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         self.method, self.uri, self.clientproto = command, path, version
         self._is_receiving = False
-        # The last octets have their time, too; the channel reads on once the request is done.
+        # The last bytes have their time, too; the channel reads on once the request is done.
         if self._pause is None:
             self._serve()
 

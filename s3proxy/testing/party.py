@@ -37,19 +37,19 @@ class FaultyParty(Protocol):
         if delayed is not None:
             delayed.cancel()
 
-    def send(self, octets: bytes) -> None:
+    def send(self, data: bytes) -> None:
         """
-        Send octets, whatever they mean.
+        Send bytes, whatever they mean.
         """
-        self.transport.write(octets)
+        self.transport.write(data)
 
-    def send_slowly(self, octets: bytes, rate: float, clock: IReactorTime, size: int = 65536) -> None:
+    def send_slowly(self, data: bytes, rate: float, clock: IReactorTime, size: int = 65536) -> None:
         """
-        Send octets in pieces, so many bytes a second.
+        Send bytes in pieces, so many bytes a second.
         """
-        self.send(octets[:size])
-        if len(octets) > size:
-            self.after(size / rate, clock, self.send_slowly, octets[size:], rate, clock, size)
+        self.send(data[:size])
+        if len(data) > size:
+            self.after(size / rate, clock, self.send_slowly, data[size:], rate, clock, size)
 
     def rest_after(self, size: int, rate: float, clock: IReactorTime) -> None:
         """

@@ -1,5 +1,5 @@
 """
-Octets from one socket to another which never come to user space: a body of which nobody must see a single one.
+Bytes from one socket to another which never come to user space: a body of which nobody must see a single one.
 
 Source:
     splice(2), pipe(7).
@@ -94,12 +94,12 @@ PIPES = Pipes()
 
 class Splice:
     """
-    Moves octets from a transport's socket to a writer's, at the writer's pace. Until it has ended, it is what the
+    Moves bytes from a transport's socket to a writer's, at the writer's pace. Until it has ended, it is what the
     reactor calls when the transport can be read.
 
     Args:
         source: Plain; whoever pauses it and resumes it calls `push` after resuming.
-        size: Octets to move.
+        size: Bytes to move.
         moved: Told how many have left the source.
         ended: Called when all have left for the writer; the transport reads as before by then.
     """
@@ -173,7 +173,7 @@ def begin_splice(
     source: Any, writer: DirectWriter, size: int, moved: Callable[[int], None], ended: Callable[[], None]
 ) -> Splice | None:
     """
-    Begin to move octets, as `Splice` does; None where the sockets or the machine do not allow it.
+    Begin to move bytes, as `Splice` does; None where the sockets or the machine do not allow it.
     """
     if size < MIN_SPLICED_SIZE or not (is_plain(source) and source.getHandle().family in INTERNET):
         return None

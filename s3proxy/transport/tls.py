@@ -15,7 +15,7 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 
 from s3proxy.s3.limits import KIB, MIB
 
-Octets = bytes | memoryview
+Bytes = bytes | memoryview
 
 _RECORD_SIZE = 16 * KIB
 _PIECE_SIZE = 64 * KIB
@@ -35,12 +35,12 @@ class Engine(Protocol):
         Return all that can be decrypted of records, and of what came before. An end or an error is not told.
         """
 
-    def encrypt(self, connection: SSL.Connection, pieces: Sequence[Octets]) -> tuple[Octets, Sequence[Octets]]:
+    def encrypt(self, connection: SSL.Connection, pieces: Sequence[Bytes]) -> tuple[Bytes, Sequence[Bytes]]:
         """
-        Make records of octets.
+        Make records of bytes.
 
         Returns:
-            All that a connection has to send, which is overwritten by the next call for any connection; and the octets
+            All that a connection has to send, which is overwritten by the next call for any connection; and the bytes
             of which no records could be made.
         """
 
@@ -70,11 +70,11 @@ class Records:
         """
         tls, stock = self._tls, self._tls.dataReceived
 
-        def received(octets: bytes) -> None:
+        def received(raw: bytes) -> None:
             if not self._is_established:
-                stock(octets)
+                stock(raw)
                 return
-            data = ENGINE.decrypt(tls.getHandle(), octets)
+            data = ENGINE.decrypt(tls.getHandle(), raw)
             if data and not tls._aborted:
                 tls.wrappedProtocol.dataReceived(data)
             # What ended it, Twisted finds once more, and knows what to do.
@@ -104,15 +104,15 @@ class Records:
         below = self.below
         return not below.dataBuffer and not below._tempDataBuffer
 
-    def encrypt(self, pieces: Sequence[Octets]) -> Octets:
+    def encrypt(self, pieces: Sequence[Bytes]) -> Bytes:
         """
-        Return the records of octets, and of whatever else is to be sent before them.
+        Return the records of bytes, and of whatever else is to be sent before them.
 
         Args:
-            pieces: Octets, in order.
+            pieces: Bytes, in order.
 
         Returns:
-            To be sent or copied before anything else is encrypted or decrypted. Nothing where Twisted keeps the octets,
+            To be sent or copied before anything else is encrypted or decrypted. Nothing where Twisted keeps the bytes,
             until the handshake is done or the other side was read.
         """
         tls = self._tls
@@ -140,11 +140,11 @@ class PublicEngine:
         except SSL.Error:
             return b"".join(pieces)
 
-    def encrypt(self, connection: SSL.Connection, pieces: Sequence[Octets]) -> tuple[Octets, Sequence[Octets]]:
-        octets, done = b"".join(pieces), 0
+    def encrypt(self, connection: SSL.Connection, pieces: Sequence[Bytes]) -> tuple[Bytes, Sequence[Bytes]]:
+        raw, done = b"".join(pieces), 0
         try:
-            while done < len(octets):
-                done += connection.send(octets[done : done + _RECORD_SIZE])
+            while done < len(raw):
+                done += connection.send(raw[done : done + _RECORD_SIZE])
         except SSL.Error:
             pass
         records = []
@@ -152,7 +152,7 @@ class PublicEngine:
             while True:
                 records.append(connection.bio_read(_SCRATCH_SIZE))
         except SSL.WantReadError:
-            return b"".join(records), [octets[done:]] if done < len(octets) else []
+            return b"".join(records), [raw[done:]] if done < len(raw) else []
 
 
 class ScratchEngine:
@@ -190,7 +190,7 @@ class ScratchEngine:
         last = self._buffer(scratch, filled)[:]
         return b"".join((*full, last)) if full else last
 
-    def encrypt(self, connection: Any, pieces: Sequence[Octets]) -> tuple[Octets, Sequence[Octets]]:
+    def encrypt(self, connection: Any, pieces: Sequence[Bytes]) -> tuple[Bytes, Sequence[Bytes]]:
         ssl, write = connection._ssl, self._lib.SSL_write
         bio, full, filled, waiting = connection._from_ssl, list[bytes](), 0, 0
         for index, piece in enumerate(pieces):
@@ -221,7 +221,7 @@ class ScratchEngine:
             filled = 0
         return filled
 
-    def _collected(self, bio: Any, filled: int, full: list[bytes]) -> Octets:
+    def _collected(self, bio: Any, filled: int, full: list[bytes]) -> Bytes:
         last = memoryview(self._buffer(self._scratch, self._collect(bio, filled, full)))
         return b"".join((*full, last)) if full else last
 

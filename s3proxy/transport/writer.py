@@ -1,5 +1,5 @@
 """
-Octets to a socket at once, in large blocks, and the word to stop when it is full.
+Bytes to a socket at once, in large blocks, and the word to stop when it is full.
 
 Twisted's `transport.write` waits a turn of the reactor and two epoll calls for each block. Sending at once costs one
 system call, and pauses the source exactly when the kernel's buffer is full: the tightest backpressure there is. Under
@@ -26,7 +26,7 @@ from s3proxy.transport.tls import Records
 
 Buffer = bytes | memoryview
 """
-Octets on their way. A memoryview's octets must not change until they have left.
+Bytes on their way. A memoryview's bytes must not change until they have left.
 """
 
 FIRST_READ_SIZE = 64 * KIB
@@ -81,9 +81,9 @@ class _NoSource:
 NO_SOURCE: Source = _NoSource()
 
 
-class SeesEachOctet:
+class SeesEachByte:
     """
-    Whoever takes octets and must get each of them: none goes another way.
+    Whoever takes bytes and must get each of them: none goes another way.
     """
 
     @property
@@ -97,7 +97,7 @@ class SeesEachOctet:
         """
         Never told.
         """
-        raise RuntimeError("octets passed by who must get each of them")
+        raise RuntimeError("bytes passed by who must get each of them")
 
 
 class ReadSize:
@@ -137,7 +137,7 @@ class ReadSize:
     @property
     def flows(self) -> bool:
         """
-        Whether as many blocks as can be told left whole, and any number of octets may come.
+        Whether as many blocks as can be told left whole, and any number of bytes may come.
         """
         return self._whole_blocks > 2 * _WHOLE_BLOCKS_BEFORE_GROWTH and self._most == FULL_READ_SIZE
 
@@ -217,7 +217,7 @@ class DirectWriter:
 
     def write(self, data: Buffer) -> None:
         """
-        Send octets, or have them sent as soon as the socket takes them.
+        Send bytes, or have them sent as soon as the socket takes them.
         """
         if not self._is_attached or self.has_failed:
             return
@@ -265,7 +265,7 @@ class DirectWriter:
     @property
     def can_splice(self) -> bool:
         """
-        Whether octets may go to the socket out of a pipe, and it is fast enough to be worth it.
+        Whether bytes may go to the socket out of a pipe, and it is fast enough to be worth it.
         """
         return (
             self._is_ready
@@ -278,7 +278,7 @@ class DirectWriter:
 
     def splice(self, pipe: int, size: int) -> int:
         """
-        Send octets out of a pipe.
+        Send bytes out of a pipe.
 
         Args:
             pipe: The end to read from.
@@ -293,7 +293,7 @@ class DirectWriter:
             if sent:
                 left -= sent
             elif sent == 0:
-                # Nothing is in the transport's buffer, and so it will say when the socket takes octets again.
+                # Nothing is in the transport's buffer, and so it will say when the socket takes bytes again.
                 self._is_ready = False
                 self.waiting_size = left
                 self._transport.startWriting()
@@ -419,7 +419,7 @@ _PEEK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
 
 def is_readable(transport: Any) -> bool:
     """
-    Return whether octets or an end have come which nobody has read; below TLS nobody can tell what they mean.
+    Return whether bytes or an end have come which nobody has read; below TLS nobody can tell what they mean.
     """
     if not is_plain(transport):
         return False
@@ -434,7 +434,7 @@ def is_readable(transport: Any) -> bool:
 
 def send_room(plain_socket: socket.socket) -> int:
     """
-    Return how many octets a socket surely takes at once; 0 where nobody knows.
+    Return how many bytes a socket surely takes at once; 0 where nobody knows.
 
     Source:
         ``SO_MEMINFO`` of socket(7), and ``linux/sock_diag.h``: a buffer's bound counts the kernel's own structures,
@@ -454,7 +454,7 @@ _MEMINFO = struct.Struct("=8x2I4xI")
 
 def acknowledged_size(transport: Any) -> int | None:
     """
-    Return how many octets the other side's kernel has taken so far, or None where nobody counts them.
+    Return how many bytes the other side's kernel has taken so far, or None where nobody counts them.
 
     A full buffer says that the other side is slow; only this says whether it still takes anything.
 

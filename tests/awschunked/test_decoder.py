@@ -1,5 +1,5 @@
 """
-The decoder gives the same octets and the same verdict however the network cuts a stream.
+The decoder gives the same bytes and the same verdict however the network cuts a stream.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def make_decoder(mode: str, length: int) -> AwsChunkedDecoder:
 
 def decode(mode: str, length: int, pieces: Sequence[bytes]) -> bytes | str:
     """
-    Decode a stream which arrives in pieces; return the octets, or the name of the error.
+    Decode a stream which arrives in pieces; return the bytes, or the name of the error.
     """
     decoder = make_decoder(mode, length)
     decoded = []
@@ -125,7 +125,7 @@ MODE = st.sampled_from([SIGNED_CHUNKS, SIGNED_TRAILER, UNSIGNED_TRAILER])
 @given(mode=MODE, size=st.integers(0, 40_000), chunk=st.integers(8192, 20_000), cuts=st.lists(st.integers(0, 50_000)))
 def test_fragmentation_is_invisible(mode: str, size: int, chunk: int, cuts: list[int]) -> None:
     """
-    However the network cuts an aws-chunked body, the same octets come out.
+    However the network cuts an aws-chunked body, the same bytes come out.
     """
     body = (b"0123456789abcdef" * (size // 16 + 1))[:size]
     wire = Signer().encode(body, mode, SEED, chunk)
@@ -137,7 +137,7 @@ def test_fragmentation_is_invisible(mode: str, size: int, chunk: int, cuts: list
 
 @settings(max_examples=300, deadline=None)
 @given(mode=MODE, at=st.integers(0), change=st.integers(1, 255), step=st.sampled_from([0, 1, 7, 1000]))
-def test_one_octet_changed_anywhere(mode: str, at: int, change: int, step: int) -> None:
+def test_one_byte_changed_anywhere(mode: str, at: int, change: int, step: int) -> None:
     """
     No change passes unseen, save of what means the same: the case of a digit, a leading zero, the last CRLF.
     """
@@ -198,7 +198,7 @@ def test_a_chunk_header_ends_with_crlf_within_its_limit(mode: str, ending: bytes
 @pytest.mark.parametrize("header", [b"zz\r\n", b"5" + b" " * (MAX_CHUNK_HEADER_SIZE - 1)])
 def test_a_broken_chunk_header_is_refused_at_once(mode: str, header: bytes) -> None:
     """
-    Nothing more is waited for, or kept, where no octet which follows can mend it.
+    Nothing more is waited for, or kept, where no byte which follows can mend it.
     """
     decoder = make_decoder(mode, 8192)
 
@@ -241,7 +241,7 @@ def test_what_is_no_signature_at_all(between: bytes) -> None:
 
 def test_nothing_beyond_the_length_comes_out() -> None:
     """
-    Octets beyond the declared length are counted, not given.
+    Bytes beyond the declared length are counted, not given.
     """
     decoder = make_decoder(UNSIGNED_TRAILER, 8192)
 

@@ -1,5 +1,5 @@
 """
-The encoders make the chunks which public signers make, however the octets come, and keep at most one of them.
+The encoders make the chunks which public signers make, however the bytes come, and keep at most one of them.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def test_the_published_examples(name: str) -> None:
 @pytest.mark.parametrize("size", SIZES)
 def test_the_length_is_known_beforehand(size: int) -> None:
     """
-    The chunks are as another signer makes them, and as many octets as were promised.
+    The chunks are as another signer makes them, and as many bytes as were promised.
     """
     body = body_of(size)
 
@@ -136,7 +136,7 @@ def test_the_length_is_known_beforehand(size: int) -> None:
 @settings(max_examples=60, deadline=None)
 def test_fragmentation_is_invisible(size: int, cuts: list[int]) -> None:
     """
-    However the octets come, the same chunks come out.
+    However the bytes come, the same chunks come out.
     """
     body = body_of(size)
     places = [0, *sorted(min(cut, size) for cut in cuts), size]
@@ -150,7 +150,7 @@ def test_fragmentation_is_invisible(size: int, cuts: list[int]) -> None:
 @pytest.mark.parametrize("block", [1 << 20, CHUNK_SIZE, 10_000])
 def test_the_end_leaves_with_the_verdict(size: int, block: int) -> None:
     """
-    With every octet of the body given, neither the zero chunk nor the whole of the last data chunk has left.
+    With every byte of the body given, neither the zero chunk nor the whole of the last data chunk has left.
     """
     body = body_of(size)
     encoder = make_encoder(size)
@@ -187,9 +187,9 @@ def test_what_is_kept_is_bounded(block: int, piece: int) -> None:
     """
     encoder = make_encoder(1 << 30)
     for _ in range(30):
-        octets = memoryview(bytes(block))
+        data = memoryview(bytes(block))
         # Of each block a little is the body's: the rest is framing.
-        encoder.feed([octets[at : at + piece] for at in range(7, min(block, 64 * piece), piece)])
+        encoder.feed([data[at : at + piece] for at in range(7, min(block, 64 * piece), piece)])
 
         blocks = {id(view.obj): memoryview(view.obj).nbytes for view in encoder._kept}
         assert sum(blocks.values()) <= 2 * CHUNK_SIZE
@@ -199,7 +199,7 @@ def test_what_is_kept_is_bounded(block: int, piece: int) -> None:
 
 def test_a_body_of_another_length_is_never_of_the_promised_one() -> None:
     """
-    Where more or fewer octets come than were promised, so do of what leaves: the connection counts them.
+    Where more or fewer bytes come than were promised, so do of what leaves: the connection counts them.
     """
     for given_size in (0, CHUNK_SIZE - 1, CHUNK_SIZE + 1, 5 * CHUNK_SIZE):
         assert len(encode(CHUNK_SIZE, [body_of(given_size)])) != encoded_length(CHUNK_SIZE)
@@ -225,7 +225,7 @@ def test_a_signer_tells_nothing() -> None:
 @pytest.mark.parametrize("mode", TRAILERS)
 def test_a_trailer_is_as_another_signer_makes_it(mode: str, size: int) -> None:
     """
-    The chunks, too; and as many octets as were promised.
+    The chunks, too; and as many bytes as were promised.
     """
     body = body_of(size)
     encoder = make_trailing(mode, size)
@@ -244,7 +244,7 @@ def test_a_trailer_is_as_another_signer_makes_it(mode: str, size: int) -> None:
 @settings(max_examples=100, deadline=None)
 def test_fragmentation_is_invisible_before_a_trailer(mode: str, size: int, cuts: list[int]) -> None:
     """
-    However the octets come, the same chunks come out.
+    However the bytes come, the same chunks come out.
     """
     body = body_of(size)
     places = [0, *sorted(min(cut, size) for cut in cuts), size]
@@ -303,7 +303,7 @@ def make_decoder(mode: str, length: int, name: bytes = CRC32) -> AwsChunkedDecod
 @pytest.mark.parametrize("mode", TRAILERS)
 def test_the_trailer_leaves_with_the_verdict(mode: str, size: int, block: int) -> None:
     """
-    With every octet of the body given, its last has not left, nor the zero chunk, nor anything of the trailer.
+    With every byte of the body given, its last has not left, nor the zero chunk, nor anything of the trailer.
     """
     body = body_of(size)
     encoder = make_trailing(mode, size)
@@ -356,7 +356,7 @@ def test_nothing_is_gathered_or_copied_without_signatures() -> None:
 @pytest.mark.parametrize("blocks", [[0], [CHUNK_SIZE - 1], [CHUNK_SIZE + 1], [CHUNK_SIZE, 1], [5 * CHUNK_SIZE]])
 def test_a_body_of_another_length_with_a_trailer(mode: str, blocks: list[int]) -> None:
     """
-    Where more or fewer octets come than were promised, so do of what leaves: the connection counts them.
+    Where more or fewer bytes come than were promised, so do of what leaves: the connection counts them.
     """
     encoder = make_trailing(mode, CHUNK_SIZE)
 

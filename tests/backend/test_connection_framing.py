@@ -19,7 +19,7 @@ from s3proxy.backend.faults import BackendFault
 from s3proxy.backend.pool import Pool
 from s3proxy.backend.request import BackendError, BackendLimits, BackendRequest
 from s3proxy.backend.response import BackendResponse
-from s3proxy.transport.writer import SeesEachOctet
+from s3proxy.transport.writer import SeesEachByte
 
 HEAD = b"PUT /b/k HTTP/1.1\r\nHost: backend\r\nContent-Length: 5\r\n\r\n"
 
@@ -193,7 +193,7 @@ class Asking:
         return self.pool.busy_count == 0 and not self.transport.disconnected and not self.transport.disconnecting
 
 
-class Reader(SeesEachOctet):
+class Reader(SeesEachByte):
     """
     Keeps an answer's body.
     """

@@ -30,7 +30,7 @@ def too_large() -> S3Error:
 @pytest.mark.parametrize("kind", ["held", "spooled"])
 def test_a_body_in_small_pieces_costs_what_it_weighs(kind: str, tmp_path: Path) -> None:
     """
-    A client that sends two octets at a time does not make each of them an object of fifty.
+    A client that sends two bytes at a time does not make each of them an object of fifty.
     """
     body: HeldBody | SpooledBody
     if kind == "held":

@@ -36,8 +36,8 @@ from tests.clients.drivers.scenario import (
     PAGE_KEY,
     STORED,
     Cell,
+    content_of,
     image,
-    octets,
 )
 from tests.clients.field import BACKENDS, DOMAIN, UNSHARE, Field, has_mount_namespaces
 
@@ -270,7 +270,7 @@ class Matrix:
         trusted.create_bucket(Bucket=GIVEN)
         for key in GIVEN_KEYS:
             trusted.put_object(Bucket=GIVEN, Key=key, Body=key.encode())
-        trusted.put_object(Bucket=GIVEN, Key=GIVEN_LARGE, Body=octets(GIVEN_SIZE))
+        trusted.put_object(Bucket=GIVEN, Key=GIVEN_LARGE, Body=content_of(GIVEN_SIZE))
         trusted.put_object(Bucket=GIVEN, Key=GIVEN_IMAGE, Body=image(), ContentType="image/png")
         trusted.put_object(Bucket=GIVEN, Key=PAGE_KEY, Body=PAGE.read_bytes(), ContentType="text/html")
         _let_pages_in(trusted, GIVEN)
@@ -451,7 +451,7 @@ class Matrix:
                     outcomes[operation] = Outcome("fails", "not done, though it says so", str(found))
 
         for operation, (key, size) in STORED.items():
-            check(operation, hashlib.sha256(octets(size)).hexdigest(), lambda key=key: digest(key))
+            check(operation, hashlib.sha256(content_of(size)).hexdigest(), lambda key=key: digest(key))
         check("copy", hashlib.sha256(ODD_KEY.encode()).hexdigest(), lambda: digest(COPIED))
         kept = {item["Key"] for item in trusted.list_objects_v2(Bucket=cell.own).get("Contents", [])}
         check("delete many", set(), lambda: kept & set(DOOMED_KEYS))

@@ -177,7 +177,7 @@ TRANSLATED: tuple[Witness, ...] = (
         "walrusbackend-4.x",
         "https",
         "range",
-        "AssertionError: other octets came back: 9437185, not 100000",
+        "AssertionError: other bytes came back: 9437185, not 100000",
     ),
     Witness("checksum trailers", "boto3", "osg-4.3", "https", "put", "NotImplemented"),
     Witness("a bucket signed with a slash after it", "boto3-v2", "osg-4.3", "http", "list", "SignatureDoesNotMatch"),

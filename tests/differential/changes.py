@@ -138,7 +138,7 @@ def change_header(rng: random.Random, wire: Wire) -> Wire:
 
 def change_body(rng: random.Random, wire: Wire) -> Wire:
     """
-    An octet more, less or changed.
+    A byte more, less or changed.
     """
     content = wire.file if wire.is_form else wire.body
     place = rng.randrange(len(content) + 1)

@@ -81,7 +81,7 @@ class Wire:
 
     def encode(self) -> bytes:
         """
-        Return its octets.
+        Return its bytes.
         """
         body = multipart(self.fields, self.file, boundary=BOUNDARY) if self.is_form else self.body
         lines = [f"{self.method} {self.target} HTTP/1.1", *(f"{name}: {value}" for name, value in self.headers)]

@@ -34,23 +34,23 @@ def test_signed_requests_and_their_changes(signer: str, capsys: pytest.CaptureFi
         wire = SIGNERS[signer](rng)
         # The signers have a clock of their own.
         proxy.now = datetime.now(UTC)
-        octets = wire.encode()
-        verdict = proxy.send(octets)
-        assert len(verdict.stored) == 1, f"{number}: refused {verdict.codes}: {octets!r}\n{verdict.answers.decode()}"
+        data = wire.encode()
+        verdict = proxy.send(data)
+        assert len(verdict.stored) == 1, f"{number}: refused {verdict.codes}: {data!r}\n{verdict.answers.decode()}"
         meant = meaning_of(verdict.stored[0], wire)
 
         kind, changed = change(rng, wire)
-        octets = changed.encode()
-        verdict = proxy.send(octets)
+        data = changed.encode()
+        verdict = proxy.send(data)
 
         if verdict.stored:
             assert len(verdict.stored) == 1
             now_means = meaning_of(verdict.stored[0], wire)
-            assert now_means == meant, f"{number}: a change of the {kind} was let pass: {octets!r}\n{wire.encode()!r}"
+            assert now_means == meant, f"{number}: a change of the {kind} was let pass: {data!r}\n{wire.encode()!r}"
             outcomes["the same in meaning"] += 1
         else:
-            assert verdict.statuses, f"{number}: no answer: {octets!r}"
-            assert 400 <= verdict.statuses[0] < 500 or verdict.statuses[0] == 501, f"{number}: {octets!r}"
+            assert verdict.statuses, f"{number}: no answer: {data!r}"
+            assert 400 <= verdict.statuses[0] < 500 or verdict.statuses[0] == 501, f"{number}: {data!r}"
             outcomes["refused"] += 1
     with capsys.disabled():
         print(f"\n{signer}: {count} accepted; changed: {dict(outcomes)}", end=" ")

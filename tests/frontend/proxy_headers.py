@@ -35,8 +35,8 @@ def with_checksum(version_command: int, family_protocol: int, addresses: bytes, 
 
 def _crc32c(data: bytes) -> int:
     value = 0xFFFFFFFF
-    for octet in data:
-        value ^= octet
+    for byte in data:
+        value ^= byte
         for _ in range(8):
             value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
     return value ^ 0xFFFFFFFF

@@ -178,7 +178,7 @@ class Connection:
 
     def send(self, data: bytes) -> None:
         """
-        Let octets arrive.
+        Let bytes arrive.
         """
         if not self.transport.is_ending:
             self.channel.dataReceived(data)
@@ -263,7 +263,7 @@ def test_the_rest_that_comes_keeps_the_connection() -> None:
 
 def test_an_answer_inside_the_last_bytes() -> None:
     """
-    The verdict over the last octet ends the body, too: the connection waits for a request.
+    The verdict over the last byte ends the body, too: the connection waits for a request.
     """
     connection = Connection()
     resource = connection.resource

@@ -182,7 +182,7 @@ def test_a_head_has_a_bound() -> None:
         [long + b"\r\n\r\n"],
         [long],
         [long[:100], long[100:]],
-        [bytes([octet]) for octet in long[:50]] + [long[50:]],
+        [bytes([byte]) for byte in long[:50]] + [long[50:]],
     ):
         connected = Connected()
         connected.send(*pieces)

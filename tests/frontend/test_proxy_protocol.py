@@ -1,5 +1,5 @@
 """
-The header of the PROXY protocol, octet by octet.
+The header of the PROXY protocol, byte by byte.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ WRONG: dict[str, bytes] = {
     "v1 a port with a zero before it": b"PROXY TCP4 192.0.2.7 198.51.100.1 01 2\r\n",
     "v1 a port too large": b"PROXY TCP4 192.0.2.7 198.51.100.1 1 65536\r\n",
     "v1 a negative port": b"PROXY TCP4 192.0.2.7 198.51.100.1 -1 2\r\n",
-    "v1 an octet with a zero before it": b"PROXY TCP4 192.0.02.7 198.51.100.1 1 2\r\n",
-    "v1 an octet too large": b"PROXY TCP4 192.0.2.256 198.51.100.1 1 2\r\n",
+    "v1 a byte with a zero before it": b"PROXY TCP4 192.0.02.7 198.51.100.1 1 2\r\n",
+    "v1 a byte too large": b"PROXY TCP4 192.0.2.256 198.51.100.1 1 2\r\n",
     "v1 a name": b"PROXY TCP4 localhost 198.51.100.1 1 2\r\n",
     "v1 the other family": b"PROXY TCP4 2001:db8::7 2001:db8::1 1 2\r\n",
     "v1 two families": b"PROXY TCP6 2001:db8::7 198.51.100.1 1 2\r\n",
@@ -83,19 +83,19 @@ WRONG: dict[str, bytes] = {
     "v2 an extension cut off": header_v2(0x21, 0x11, INET + b"\x04\x00\x02x"),
     "v2 an extension's head cut off": header_v2(0x21, 0x11, INET + b"\x04\x00"),
     "v2 a wrong checksum": header_v2(0x21, 0x11, INET + extension(3, b"\1\2\3\4")),
-    "v2 a checksum of three octets": header_v2(0x21, 0x11, INET + extension(3, b"\1\2\3")),
+    "v2 a checksum of three bytes": header_v2(0x21, 0x11, INET + extension(3, b"\1\2\3")),
     "v2 a changed address": with_checksum(0x21, 0x11, INET, b"").replace(b"\xc0\x00\x02\x07", b"\xc0\x00\x02\x08"),
     "v2 too long by one": SIGNATURE + b"\x21\x11" + struct.pack("!H", MAX_PROXY_HEADER_SIZE - 15),
     "v2 as long as it can say": SIGNATURE + b"\x21\x11\xff\xff",
 }
 
 
-def read(octets: bytes, cuts: list[int]) -> tuple[ProxyHeader | None, bytes]:
+def read(data: bytes, cuts: list[int]) -> tuple[ProxyHeader | None, bytes]:
     """
     Feed a header in pieces; return it, and what came behind it.
     """
     reader = ProxyHeaderReader()
-    pieces = [octets[start:end] for start, end in zip([0, *cuts], [*cuts, len(octets)], strict=True)]
+    pieces = [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
     for index, piece in enumerate(pieces):
         header = reader.feed(piece)
         if header is not None:
@@ -106,63 +106,61 @@ def read(octets: bytes, cuts: list[int]) -> tuple[ProxyHeader | None, bytes]:
 @pytest.mark.parametrize("name", GOOD)
 def test_every_cut_gives_the_same_header(name: str) -> None:
     """
-    In two pieces cut anywhere, octet by octet, and in one segment with what follows, which stays whole.
+    In two pieces cut anywhere, byte by byte, and in one segment with what follows, which stays whole.
     """
-    octets, expected = GOOD[name]
-    cuts = range(1, len(octets)) if len(octets) < 1000 else range(1, len(octets), 997)
+    data, expected = GOOD[name]
+    cuts = range(1, len(data)) if len(data) < 1000 else range(1, len(data), 997)
 
     for cut in cuts:
-        assert read(octets, [cut]) == (expected, b"")
-    assert read(octets + b"GET /", list(range(1, len(octets) + 5))) == (expected, b"GET /")
-    assert read(octets + b"GET /", []) == (expected, b"GET /")
+        assert read(data, [cut]) == (expected, b"")
+    assert read(data + b"GET /", list(range(1, len(data) + 5))) == (expected, b"GET /")
+    assert read(data + b"GET /", []) == (expected, b"GET /")
 
 
 @pytest.mark.parametrize("name", GOOD)
 def test_a_part_of_a_header_is_none(name: str) -> None:
     """
-    Nothing is believed before the last octet.
+    Nothing is believed before the last byte.
     """
-    octets, _ = GOOD[name]
+    data, _ = GOOD[name]
 
-    assert read(octets[:-1], []) == (None, b"")
+    assert read(data[:-1], []) == (None, b"")
 
 
 @pytest.mark.parametrize("name", WRONG)
 def test_what_is_wrong_is_refused_however_it_is_cut(name: str) -> None:
     """
-    Whole, and octet by octet.
+    Whole, and byte by byte.
     """
-    octets = WRONG[name]
+    data = WRONG[name]
 
     with pytest.raises(WrongProxyHeader):
-        read(octets, [])
+        read(data, [])
     with pytest.raises(WrongProxyHeader):
-        read(octets, list(range(1, len(octets))))
+        read(data, list(range(1, len(data))))
 
 
-@pytest.mark.parametrize("octets", [b"G", b"PROXX", b"\r\n\r\n\0\r\nQUIX", SIGNATURE + b"\x31"])
-def test_a_wrong_octet_is_refused_at_once(octets: bytes) -> None:
+@pytest.mark.parametrize("bytes", [b"G", b"PROXX", b"\r\n\r\n\0\r\nQUIX", SIGNATURE + b"\x31"])
+def test_a_wrong_byte_is_refused_at_once(data: bytes) -> None:
     """
     Nobody waits for the rest of what cannot become a header.
     """
     reader = ProxyHeaderReader()
 
-    assert reader.feed(octets[:-1]) is None
+    assert reader.feed(data[:-1]) is None
     with pytest.raises(WrongProxyHeader):
-        reader.feed(octets[-1:])
+        reader.feed(data[-1:])
 
 
-@given(
-    octets=st.binary(max_size=300), prefix=st.sampled_from([b"", b"PROXY ", SIGNATURE, SIGNATURE + b"\x21\x11\0\x20"])
-)
-def test_octets_without_sense_raise_nothing_else(octets: bytes, prefix: bytes) -> None:
+@given(data=st.binary(max_size=300), prefix=st.sampled_from([b"", b"PROXY ", SIGNATURE, SIGNATURE + b"\x21\x11\0\x20"]))
+def test_bytes_without_sense_raise_nothing_else(data: bytes, prefix: bytes) -> None:
     """
     A header, no header yet, or a refusal.
     """
     verdicts = []
-    for cuts in ([], list(range(1, len(prefix + octets)))):
+    for cuts in ([], list(range(1, len(prefix + data)))):
         try:
-            verdicts.append(read(prefix + octets, cuts))
+            verdicts.append(read(prefix + data, cuts))
         except WrongProxyHeader:
             verdicts.append((None, b"wrong"))
 

@@ -1,5 +1,5 @@
 """
-Octets which nobody should send: whole requests of the data set and of the suite's own signers, changed at random.
+Bytes which nobody should send: whole requests of the data set and of the suite's own signers, changed at random.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def _document(signer: Signer, method: str, target: str, body: bytes) -> SignedRe
 
 def mutate(rng: random.Random, wire: bytes, others: list[bytes]) -> bytes:
     """
-    Change some octets, once or a few times.
+    Change some bytes, once or a few times.
     """
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
         wire = rng.choice(_KINDS)(rng, wire, others)

@@ -1,5 +1,5 @@
 """
-Whatever octets come: no traceback, no 500, a bound on what is kept, and one verdict however the network cuts them.
+Whatever bytes come: no traceback, no 500, a bound on what is kept, and one verdict however the network cuts them.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ READERS: dict[str, tuple[Reader, list[bytes]]] = {
 @pytest.mark.parametrize("room", READERS)
 def test_rooms_alone(room: str) -> None:
     """
-    Each room takes any octets, or refuses them as S3 does; where they are cut does not matter.
+    Each room takes any bytes, or refuses them as S3 does; where they are cut does not matter.
     """
     read, own = READERS[room]
     found = seeds()

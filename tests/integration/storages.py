@@ -100,7 +100,7 @@ class Storage:
     Attributes:
         through: The daemon.
         keys: Tells which keys a bucket has, past the daemon.
-        read: Returns an object's octets, or None where there is none, past the daemon.
+        read: Returns an object's bytes, or None where there is none, past the daemon.
         straight: The storage itself; None where it speaks no Signature V4.
         outside: Tells what the storage's directory holds beside the bucket's own directory, where it is one.
     """

@@ -119,7 +119,7 @@ def stored(way: Way, key: str) -> str | None:
 @pytest.mark.parametrize("size", [1000, 200 * MIB], ids=["1 kB", "200 MiB"])
 def test_a_form_is_stored(name: str, size: int, field: Field, browser: Any, landing: str, tmp_path: Path) -> None:
     """
-    The browser lands on the page which the form named, and the file is there, octet for octet.
+    The browser lands on the page which the form named, and the file is there, byte for byte.
     """
     from selenium.webdriver.support.ui import WebDriverWait
 

@@ -44,9 +44,9 @@ def client_run(client: str, mode: str) -> Callable[[Run], Run]:
     return add
 
 
-def octets(size: int) -> bytes:
+def content_of(size: int) -> bytes:
     """
-    Octets which repeat in no convenient period.
+    Bytes which repeat in no convenient period.
     """
     block = hashlib.sha256(b"s3proxy").digest() * 1023 + b"!"
     return (block * (size // len(block) + 1))[:size]
@@ -83,7 +83,7 @@ def check_object(way: Way, key: str, body: bytes) -> None:
 
 @client_run("boto3", "put, small")
 def boto_put_small(way: Way, tmp: Path) -> None:
-    body = octets(1000)
+    body = content_of(1000)
     boto(way).put_object(Bucket=BUCKET, Key="small", Body=body, Metadata={"a": "b c"}, ContentType="text/x")
     check_object(way, "small", body)
     head = boto(way).head_object(Bucket=BUCKET, Key="small")
@@ -92,14 +92,14 @@ def boto_put_small(way: Way, tmp: Path) -> None:
 
 @client_run("boto3", "put, 20 MiB")
 def boto_put(way: Way, tmp: Path) -> None:
-    body = octets(20 * MIB)
+    body = content_of(20 * MIB)
     boto(way).put_object(Bucket=BUCKET, Key="put", Body=body)
     check_object(way, "put", body)
 
 
 @client_run("boto3", "streamed put")
 def boto_stream(way: Way, tmp: Path) -> None:
-    body = octets(5 * MIB + 7)
+    body = content_of(5 * MIB + 7)
     path = tmp / "streamed"
     path.write_bytes(body)
     with path.open("rb") as file:
@@ -109,14 +109,14 @@ def boto_stream(way: Way, tmp: Path) -> None:
 
 @client_run("boto3", "multipart, 64 MiB")
 def boto_multipart(way: Way, tmp: Path) -> None:
-    body = octets(64 * MIB)
+    body = content_of(64 * MIB)
     boto(way).upload_fileobj(io.BytesIO(body), BUCKET, "multipart")
     check_object(way, "multipart", body)
 
 
 @client_run("boto3", "every checksum")
 def boto_checksums(way: Way, tmp: Path) -> None:
-    body = octets(200_000)
+    body = content_of(200_000)
     for algorithm in ("CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"):
         boto(way).put_object(Bucket=BUCKET, Key=algorithm, Body=body, ChecksumAlgorithm=algorithm)
         check_object(way, algorithm, body)
@@ -124,7 +124,7 @@ def boto_checksums(way: Way, tmp: Path) -> None:
 
 @client_run("boto3", "get, range")
 def boto_range(way: Way, tmp: Path) -> None:
-    body = octets(3 * MIB)
+    body = content_of(3 * MIB)
     client = boto(way)
     client.put_object(Bucket=BUCKET, Key="ranged", Body=body)
     part = client.get_object(Bucket=BUCKET, Key="ranged", Range="bytes=1000000-1999999")
@@ -151,7 +151,7 @@ def boto_list(way: Way, tmp: Path) -> None:
 def boto_copy(way: Way, tmp: Path) -> None:
     from botocore.exceptions import ClientError
 
-    body = octets(100_000)
+    body = content_of(100_000)
     client = boto(way)
     client.put_object(Bucket=BUCKET, Key="from", Body=body)
     client.copy_object(Bucket=BUCKET, Key="to", CopySource={"Bucket": BUCKET, "Key": "from"})
@@ -166,7 +166,7 @@ def boto_copy(way: Way, tmp: Path) -> None:
 def boto_presigned(way: Way, tmp: Path) -> None:
     import ssl
 
-    body = octets(400_000)
+    body = content_of(400_000)
     signer = boto(way, signature_version="s3v4")
     context = ssl.create_default_context(cafile=way.authority)
     options = {"context": context} if way.scheme == "https" else {}
@@ -203,7 +203,7 @@ def command(arguments: list[str], way: Way, **more: str) -> str:
 
 @client_run("AWS CLI", "cp, ls, presign, rm")
 def aws_cli(way: Way, tmp: Path) -> None:
-    body = octets(20 * MIB)
+    body = content_of(20 * MIB)
     (tmp / "up").write_bytes(body)
     tool = [str(Path(sys.executable).parent / "aws"), "--endpoint-url", way.url]
     tool[0] = tool[0] if Path(tool[0]).exists() else "aws"
@@ -218,7 +218,7 @@ def aws_cli(way: Way, tmp: Path) -> None:
 
 @client_run("s3cmd", "put, get, ls, del")
 def s3cmd(way: Way, tmp: Path) -> None:
-    body = octets(18 * MIB)
+    body = content_of(18 * MIB)
     (tmp / "up").write_bytes(body)
     tool = [
         str(Path(sys.executable).parent / "s3cmd"),
@@ -349,7 +349,7 @@ def test_a_wrong_backend_secret(signature: str, field: Field) -> None:
         lambda: client.get_object(Bucket=BUCKET, Key="small"),
         lambda: client.head_object(Bucket=BUCKET, Key="small"),
         lambda: client.put_object(Bucket=BUCKET, Key="wrong", Body=b"hello"),
-        lambda: client.put_object(Bucket=BUCKET, Key="wrong", Body=octets(2 * MIB)),
+        lambda: client.put_object(Bucket=BUCKET, Key="wrong", Body=content_of(2 * MIB)),
         lambda: client.list_objects_v2(Bucket=BUCKET),
         client.list_buckets,
     )

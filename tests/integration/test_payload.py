@@ -88,7 +88,7 @@ def send(port: int, request: SignedRequest) -> int:
 @pytest.mark.parametrize("mode", MODES)
 def test_every_mode_is_stored(mode: str, size: int, port: int, store: Store) -> None:
     """
-    Octet for octet, with the object's own coding and nothing of ours; and as the digest which the client has of it.
+    Byte for byte, with the object's own coding and nothing of ours; and as the digest which the client has of it.
     """
     body = BODY[:size]
     digest = hashlib.md5(body).digest()
@@ -151,19 +151,19 @@ class _Corrupting(socketserver.BaseRequestHandler):
             back = threading.Thread(target=self._pass_back, args=(backend,))
             back.start()
             with contextlib.suppress(OSError):
-                while octets := bytearray(self.request.recv(65536)):
-                    if passed <= CHANGED_AT < passed + len(octets):
-                        octets[CHANGED_AT - passed] ^= 1
-                    passed += len(octets)
-                    backend.sendall(octets)
+                while data := bytearray(self.request.recv(65536)):
+                    if passed <= CHANGED_AT < passed + len(data):
+                        data[CHANGED_AT - passed] ^= 1
+                    passed += len(data)
+                    backend.sendall(data)
             with contextlib.suppress(OSError):
                 backend.shutdown(socket.SHUT_RDWR)
             back.join()
 
     def _pass_back(self, backend: socket.socket) -> None:
         with contextlib.suppress(OSError):
-            while octets := backend.recv(65536):
-                self.request.sendall(octets)
+            while data := backend.recv(65536):
+                self.request.sendall(data)
         with contextlib.suppress(OSError):
             self.request.shutdown(socket.SHUT_RDWR)
 

@@ -248,7 +248,7 @@ source = "file:keys.toml"
 
 COMMITS_WHEN_CLOSED = {"generic"}
 """
-versitygw 1.8 takes a body which ends with FIN for a whole one, and makes up its last octets: why s3proxy resets.
+versitygw 1.8 takes a body which ends with FIN for a whole one, and makes up its last bytes: why s3proxy resets.
 """
 
 

@@ -17,10 +17,10 @@ from s3proxy.s3.errors import InvalidArgument, MalformedPOSTRequest, MaxPostPreD
 from s3proxy.s3.limits import MAX_POST_FIELDS_SIZE, MAX_POST_PART_HEAD_SIZE
 from tests.forms import BOUNDARY, multipart
 
-BOUNDARY_OCTETS = BOUNDARY.encode()
+BOUNDARY_BYTES = BOUNDARY.encode()
 
 
-def read(body: bytes, cuts: list[int], boundary: bytes = BOUNDARY_OCTETS) -> tuple[Form, bytes, bool]:
+def read(body: bytes, cuts: list[int], boundary: bytes = BOUNDARY_BYTES) -> tuple[Form, bytes, bool]:
     """
     Read a whole form, cut at these places.
     """
@@ -43,7 +43,7 @@ def read(body: bytes, cuts: list[int], boundary: bytes = BOUNDARY_OCTETS) -> tup
 
 @given(
     file=st.lists(
-        st.sampled_from([b"x", b"\r", b"\n", b"\r\n--", BOUNDARY_OCTETS[:9], b"\r\n--" + BOUNDARY_OCTETS + b"x"]),
+        st.sampled_from([b"x", b"\r", b"\n", b"\r\n--", BOUNDARY_BYTES[:9], b"\r\n--" + BOUNDARY_BYTES + b"x"]),
         max_size=12,
     ).map(b"".join),
     fields=st.dictionaries(st.text("abcdef-", min_size=1, max_size=8), st.text("xyz\r\n- é", max_size=20), max_size=4),
@@ -106,7 +106,7 @@ def test_names_of_files(head: str, filename: bytes) -> None:
 )
 def test_what_is_no_form(body: bytes, error: type[S3Error]) -> None:
     """
-    It is refused with S3's own error, whole and octet by octet alike.
+    It is refused with S3's own error, whole and byte by byte alike.
     """
     with pytest.raises(error):
         read(body, [])
@@ -165,7 +165,7 @@ def test_what_comes_before_the_file_is_counted(step: int) -> None:
     """
     To the byte, however the network cuts it.
     """
-    decoder = FieldsDecoder(BOUNDARY_OCTETS)
+    decoder = FieldsDecoder(BOUNDARY_BYTES)
     body = fields_of(5_000)
 
     assert decoder.size == 0
@@ -182,7 +182,7 @@ def test_fields_are_bounded_to_the_byte(over: int) -> None:
     The limit is where the head of the file's own part begins.
     """
     head = len(multipart([], b"hello").partition(b"\r\n")[2].partition(b"hello")[0]) + 2
-    decoder = FieldsDecoder(BOUNDARY_OCTETS)
+    decoder = FieldsDecoder(BOUNDARY_BYTES)
     body = fields_of(MAX_POST_FIELDS_SIZE + head + over)
 
     if not over:
@@ -198,7 +198,7 @@ def test_what_has_no_end_is_bounded_to_the_byte() -> None:
     A value, a head or a preamble that goes on for ever.
     """
     limit = MAX_POST_FIELDS_SIZE + MAX_POST_PART_HEAD_SIZE
-    decoder = FieldsDecoder(BOUNDARY_OCTETS)
+    decoder = FieldsDecoder(BOUNDARY_BYTES)
 
     assert decoder.feed(b"a" * limit) is None
     with pytest.raises(MaxPostPreDataLengthExceeded):
@@ -217,7 +217,7 @@ def test_a_delimiter_with_blanks_cut_anywhere() -> None:
     """
     Blanks behind a boundary belong to it; a cut between them and the line's end changes nothing.
     """
-    delimiter = b"--" + BOUNDARY_OCTETS
+    delimiter = b"--" + BOUNDARY_BYTES
     body = multipart([("key", "k")], b"hello", after=[("submit", "go")]).replace(
         delimiter + b"\r\n", delimiter + b" \t \r\n"
     )
@@ -232,14 +232,14 @@ def test_a_carriage_return_is_not_held_back() -> None:
     """
     Only what may begin the delimiter waits for more; nothing in gives nothing out.
     """
-    decoder = FileDecoder(BOUNDARY_OCTETS)
+    decoder = FileDecoder(BOUNDARY_BYTES)
 
     assert b"".join(decoder.feed(b"a\rb")) == b"a\rb"
     assert decoder.feed(b"") == []
     assert b"".join(decoder.feed(b"a\r\n-")) == b"a"
     assert b"".join(decoder.feed(b"b")) == b"\r\n-b"
     assert decoder.is_closed is False
-    assert decoder.closing_size == len(b"\r\n--%b--\r\n" % BOUNDARY_OCTETS)
+    assert decoder.closing_size == len(b"\r\n--%b--\r\n" % BOUNDARY_BYTES)
 
 
 def test_preamble_and_transport_padding() -> None:
@@ -247,13 +247,13 @@ def test_preamble_and_transport_padding() -> None:
     What stands before the first delimiter is skipped, blanks after a delimiter too.
     """
     body = b"preamble\r\n" + multipart([("key", "k")], b"hello").replace(
-        b"--" + BOUNDARY_OCTETS + b"\r\n", b"--" + BOUNDARY_OCTETS + b" \t\r\n"
+        b"--" + BOUNDARY_BYTES + b"\r\n", b"--" + BOUNDARY_BYTES + b" \t\r\n"
     )
 
     assert read(body, []) == (Form({b"key": b"k"}, b"file.txt"), b"hello", True)
 
 
-def with_part_head(*lines: bytes, boundary: bytes = BOUNDARY_OCTETS) -> bytes:
+def with_part_head(*lines: bytes, boundary: bytes = BOUNDARY_BYTES) -> bytes:
     """
     Write a form whose first part has these header lines; its file follows.
     """
@@ -353,7 +353,7 @@ def test_no_control_character_in_a_file_s_name(filename: bytes) -> None:
     """
     It may become part of the key.
     """
-    head = b'--%b\r\nContent-Disposition: form-data; name="file"; filename="%b"\r\n\r\n' % (BOUNDARY_OCTETS, filename)
+    head = b'--%b\r\nContent-Disposition: form-data; name="file"; filename="%b"\r\n\r\n' % (BOUNDARY_BYTES, filename)
 
     with pytest.raises(MalformedPOSTRequest):
         read(head, [])
@@ -425,7 +425,7 @@ def feed_fields(body: bytes, step: int) -> None:
     """
     Feed a body in pieces, as far as the decoder takes it.
     """
-    decoder = FieldsDecoder(BOUNDARY_OCTETS)
+    decoder = FieldsDecoder(BOUNDARY_BYTES)
     try:
         for start in range(0, len(body), step):
             decoder.feed(body[start : start + step])
@@ -433,7 +433,7 @@ def feed_fields(body: bytes, step: int) -> None:
         return
 
 
-PART = b'--%b\r\nContent-Disposition: form-data; name="x-ignore-"\r\n\r\n\r\n' % BOUNDARY_OCTETS
+PART = b'--%b\r\nContent-Disposition: form-data; name="x-ignore-"\r\n\r\n\r\n' % BOUNDARY_BYTES
 
 
 @pytest.mark.parametrize(
@@ -442,9 +442,9 @@ PART = b'--%b\r\nContent-Disposition: form-data; name="x-ignore-"\r\n\r\n\r\n' %
         pytest.param(piece, step, id=f"{name}-{step}")
         for name, piece in {
             "preamble": b"\r",
-            "prefixes": b"\r\n--" + BOUNDARY_OCTETS[:-1],
+            "prefixes": b"\r\n--" + BOUNDARY_BYTES[:-1],
             "fields": PART,
-            "padding": b"--" + BOUNDARY_OCTETS + b" " * 9_000,
+            "padding": b"--" + BOUNDARY_BYTES + b" " * 9_000,
             "quotes": PART[:-10] + b'";a="\\"',
             "parameters": PART.split(b"\r\n\r\n")[0] + b";a=b" * 1_000,
         }.items()
@@ -464,9 +464,9 @@ def test_a_large_read_of_fields_is_not_read_to_its_end() -> None:
     """
     However much arrives at once, parts beyond the fields' limit are not read.
     """
-    decoder = FieldsDecoder(BOUNDARY_OCTETS)
+    decoder = FieldsDecoder(BOUNDARY_BYTES)
     names = [
-        b'--%b\r\nContent-Disposition: form-data; name="a%d"\r\n\r\n\r\n' % (BOUNDARY_OCTETS, n) for n in range(9_000)
+        b'--%b\r\nContent-Disposition: form-data; name="a%d"\r\n\r\n\r\n' % (BOUNDARY_BYTES, n) for n in range(9_000)
     ]
 
     with pytest.raises(MaxPostPreDataLengthExceeded):
@@ -481,8 +481,8 @@ def test_a_file_of_prefixes_of_its_boundary() -> None:
     """
 
     def feed(size: int) -> None:
-        piece = b"\r\n--" + BOUNDARY_OCTETS[:-1]
-        decoder = FileDecoder(BOUNDARY_OCTETS)
+        piece = b"\r\n--" + BOUNDARY_BYTES[:-1]
+        decoder = FileDecoder(BOUNDARY_BYTES)
         for _ in range(size // 65_536):
             decoder.feed(piece * (65_536 // len(piece)))
 

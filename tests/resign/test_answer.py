@@ -225,7 +225,7 @@ def test_a_304_tells_nothing_of_content() -> None:
 )
 def test_the_url_of_an_object_is_a_url(raw_path: bytes, url: bytes) -> None:
     """
-    What a client sent without its escapes is escaped (RFC 3986, section 2.1): each octet, with upper-case digits.
+    What a client sent without its escapes is escaped (RFC 3986, section 2.1): each byte, with upper-case digits.
     """
     assert NAME._replace(raw_path=raw_path).object_url == url
 

@@ -45,13 +45,13 @@ def measured(size: int = 10, etag: str = '"e"', status: int = 200) -> ResponseHe
 @given(size=st.integers(0, 30), first=st.none() | st.integers(0, 40), last=st.none() | st.integers(0, 40))
 def test_ranges_are_those_of_a_sequence(size: int, first: int | None, last: int | None) -> None:
     """
-    Whatever is asked for is what a slice of the object's octets has; nothing of it is an error, and nonsense is all.
+    Whatever is asked for is what a slice of the object's bytes has; nothing of it is an error, and nonsense is all.
     """
-    octets = bytes(range(size))
+    data = bytes(range(size))
     if first is None:
-        wanted = octets if last is None else octets[size - min(last, size) :]
+        wanted = data if last is None else data[size - min(last, size) :]
     else:
-        wanted = octets[first:] if last is None else octets[first : last + 1]
+        wanted = data[first:] if last is None else data[first : last + 1]
     is_nonsense = (first is None and last is None) or (first is not None and last is not None and last < first)
     # S3 gives all of an empty object to a client that wants its last bytes.
     is_nonsense = is_nonsense or (first is None and bool(last) and not size)
@@ -71,7 +71,7 @@ def test_ranges_are_those_of_a_sequence(size: int, first: int | None, last: int 
         assert plan.span is None
     else:
         assert plan.span is not None
-        assert octets[slice(*plan.span)] == wanted != b""
+        assert data[slice(*plan.span)] == wanted != b""
         # What covers all is not sent: Walrus answers no range of 2 GiB.
         sent = [] if plan.span == (0, size) else [(b"Range", b"bytes=%d-%d" % (plan.span[0], plan.span[1] - 1))]
         assert plan.headers([]) == sent
@@ -290,7 +290,7 @@ def test_an_object_has_one_part() -> None:
 
 def test_overrides_are_split_off() -> None:
     """
-    Whatever else is in the query stays octet for octet; what could end a header's line is dropped.
+    Whatever else is in the query stays byte for byte; what could end a header's line is dropped.
     """
     query = "a=%20&response-content-type=text%2Fx&response-expires=a%0Ab&response%2Dcache-control=no&versionId=1&x"
 

@@ -11,7 +11,7 @@ import pytest
 from s3proxy.s3.head import index_headers
 from s3proxy.sigv2.canonical import canonical_amz_lines, canonical_resource, string_to_sign
 from s3proxy.sigv2.verifier import sign
-from tests.harness import load_vectors, octets
+from tests.harness import encoded, load_vectors
 
 VECTORS = load_vectors("s3-sigv2")
 
@@ -22,8 +22,8 @@ def test_each_step(vector: dict[str, Any]) -> None:
     The string to sign and its signature are the published ones; where those are wrong, what the rules give.
     """
     request, expected = vector["request"], vector["expected"]
-    path, _, query = octets(request["target"]).partition(b"?")
-    fields = index_headers((octets(name), octets(value)) for name, value in request["headers"])
+    path, _, query = encoded(request["target"]).partition(b"?")
+    fields = index_headers((encoded(name), encoded(value)) for name, value in request["headers"])
     date = fields.value(b"date") or b""
     if b"x-amz-date" in fields:
         date = b""
@@ -31,15 +31,15 @@ def test_each_step(vector: dict[str, Any]) -> None:
         date = query.partition(b"Expires=")[2].partition(b"&")[0]
 
     text = string_to_sign(
-        octets(request["method"]),
+        encoded(request["method"]),
         fields,
         date,
         canonical_amz_lines(fields),
-        canonical_resource(octets(vector["resource_prefix"]) + path, query),
+        canonical_resource(encoded(vector["resource_prefix"]) + path, query),
     )
 
-    assert text == octets(expected["string_to_sign"])
-    assert sign(vector["credentials"]["secret_key"], text) == octets(expected["signature"])
+    assert text == encoded(expected["string_to_sign"])
+    assert sign(vector["credentials"]["secret_key"], text) == encoded(expected["signature"])
 
 
 def test_published_examples_which_are_wrong() -> None:
@@ -50,7 +50,7 @@ def test_published_examples_which_are_wrong() -> None:
 
     assert [vector["name"] for vector in wrong] == ["v2-delete-with-x-amz-date"]
     secret = wrong[0]["credentials"]["secret_key"]
-    assert sign(secret, octets(wrong[0]["published_string_to_sign"])) == octets(wrong[0]["published_signature"])
+    assert sign(secret, encoded(wrong[0]["published_string_to_sign"])) == encoded(wrong[0]["published_signature"])
     assert wrong[0]["expected"]["signature"] != wrong[0]["published_signature"]
     assert len(VECTORS) == 16
 

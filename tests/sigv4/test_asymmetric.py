@@ -16,7 +16,7 @@ from s3proxy.sigv4.asymmetric import ECDSA_ALGORITHM, VerifyingKeys, derive_priv
 from s3proxy.sigv4.canonical import canonical_headers, canonical_query, canonical_request, canonical_uri
 from s3proxy.sigv4.chunks import ChunkChain
 from s3proxy.sigv4.scope import CredentialScope
-from tests.harness import load_vectors, octets
+from tests.harness import encoded, load_vectors
 
 KEYS = [vector for vector in load_vectors("s3-sigv4a") if vector["carrier"] == "key-derivation"]
 SEEDS = [vector for vector in load_vectors("s3-sigv4a") if vector["carrier"] == "header"]
@@ -29,7 +29,7 @@ def key_of(vector: dict[str, Any]) -> Any:
     The public key of a vector's credentials.
     """
     credentials = vector["credentials"]
-    return VerifyingKeys(2).derive(credentials["secret_key"], octets(credentials["access_key"]))
+    return VerifyingKeys(2).derive(credentials["secret_key"], encoded(credentials["access_key"]))
 
 
 @pytest.mark.parametrize("vector", KEYS, ids=lambda vector: vector["name"])
@@ -39,7 +39,7 @@ def test_keys(vector: dict[str, Any]) -> None:
     """
     credentials = vector["credentials"]
 
-    key = derive_private_key(credentials["secret_key"], octets(credentials["access_key"]))
+    key = derive_private_key(credentials["secret_key"], encoded(credentials["access_key"]))
 
     numbers = key.private_numbers()
     assert numbers.private_value == int(vector["expected"]["private_key"], 16)
@@ -53,11 +53,11 @@ def test_each_step(vector: dict[str, Any]) -> None:
     Canonical request and string to sign are the published ones, and the published signature verifies.
     """
     expected, request = vector["expected"], vector["request"]
-    wanted = octets(expected["canonical_request"])
+    wanted = encoded(expected["canonical_request"])
     lines = wanted.split(b"\n")
     names, payload = lines[-2].split(b";"), lines[-1]
-    path, _, query = octets(request["target"]).partition(b"?")
-    fields = index_headers((octets(name), octets(value)) for name, value in request["headers"])
+    path, _, query = encoded(request["target"]).partition(b"?")
+    fields = index_headers((encoded(name), encoded(value)) for name, value in request["headers"])
     is_query = vector["carrier"] == "query"
     if vector.get("session_token_unsigned") and is_query:
         query = b"&".join(item for item in query.split(b"&") if not item.startswith(b"X-Amz-Security-Token"))
@@ -68,23 +68,23 @@ def test_each_step(vector: dict[str, Any]) -> None:
         assert uri != lines[1]
         uri = lines[1]
     text = canonical_request(
-        octets(request["method"]),
+        encoded(request["method"]),
         uri,
         canonical_query(query, b"X-Amz-Signature" if is_query else None),
         canonical_headers(names, fields),
         b";".join(names),
         payload,
     )
-    date = octets(vector["date"])
-    scope = CredentialScope(date[:8], None, octets(vector["service"]))
+    date = encoded(vector["date"])
+    scope = CredentialScope(date[:8], None, encoded(vector["service"]))
     digest = hashlib.sha256(text).hexdigest().encode()
     string_to_sign = b"%s\n%s\n%s\n%s" % (ECDSA_ALGORITHM, date, bytes(scope), digest)
     key = key_of(vector)
 
     assert text == wanted
-    assert string_to_sign == octets(expected["string_to_sign"])
-    assert key.matches(string_to_sign, octets(expected["signature"]))
-    assert not key.matches(string_to_sign + b"0", octets(expected["signature"]))
+    assert string_to_sign == encoded(expected["string_to_sign"])
+    assert key.matches(string_to_sign, encoded(expected["signature"]))
+    assert not key.matches(string_to_sign + b"0", encoded(expected["signature"]))
 
 
 @pytest.mark.parametrize("vector", SEEDS, ids=lambda vector: vector["name"])
@@ -95,30 +95,30 @@ def test_chunks(vector: dict[str, Any]) -> None:
     expected = vector["expected"]
 
     def make_chain() -> ChunkChain:
-        date = octets(vector["date"])
+        date = encoded(vector["date"])
         scope = bytes(CredentialScope(date[:8], None))
-        return ChunkChain(b"K", key_of(vector), ECDSA_ALGORITHM, date, scope, octets(expected["signature"]), b"")
+        return ChunkChain(b"K", key_of(vector), ECDSA_ALGORITHM, date, scope, encoded(expected["signature"]), b"")
 
     for form in ("signature", "signature_padded"):
         chain = make_chain()
         for chunk in expected["chunks"]:
-            chain.check_chunk(octets(chunk["data_sha256"]), octets(chunk[form]))
+            chain.check_chunk(encoded(chunk["data_sha256"]), encoded(chunk[form]))
         trailer = expected.get("trailer")
         if trailer is not None:
-            chain.check_trailer(octets(trailer["canonical_trailers"]), octets(trailer["signature"]))
+            chain.check_trailer(encoded(trailer["canonical_trailers"]), encoded(trailer["signature"]))
     first, second = expected["chunks"][:2]
     with pytest.raises(SignatureDoesNotMatch):
-        make_chain().check_chunk(octets(second["data_sha256"]), octets(second["signature"]))
+        make_chain().check_chunk(encoded(second["data_sha256"]), encoded(second["signature"]))
     with pytest.raises(SignatureDoesNotMatch):
-        make_chain().check_chunk(octets(first["data_sha256"]), octets(first["signature"]) + b"*" * 200)
+        make_chain().check_chunk(encoded(first["data_sha256"]), encoded(first["signature"]) + b"*" * 200)
 
 
 def test_what_is_no_signature() -> None:
     """
-    Octets after the DER value, numbers outside of the curve's order, white space between digits: none verifies.
+    Bytes after the DER value, numbers outside of the curve's order, white space between digits: none verifies.
     """
     vector = SUITE[0]
-    text, signature = octets(vector["expected"]["string_to_sign"]), octets(vector["expected"]["signature"])
+    text, signature = encoded(vector["expected"]["string_to_sign"]), encoded(vector["expected"]["signature"])
     key = key_of(vector)
     r, s = decode_dss_signature(bytes.fromhex(signature.decode()))
     others = [(0, 0), (r, 0), (0, s), (ORDER, s), (r + ORDER, s), (r, s + ORDER), (s, r)]

@@ -18,7 +18,7 @@ from s3proxy.sigv4.canonical import canonical_headers, canonical_query, canonica
 from s3proxy.sigv4.chunks import ChunkChain
 from s3proxy.sigv4.scope import HMAC_ALGORITHM, CredentialScope
 from s3proxy.sigv4.signing_key import SigningKey, derive_signing_key
-from tests.harness import Harness, load_vectors, material, octets, turns
+from tests.harness import Harness, encoded, load_vectors, material, turns
 
 
 def _params(*names: str) -> Iterator[Any]:
@@ -30,8 +30,8 @@ def _params(*names: str) -> Iterator[Any]:
 
 def _parts(vector: dict[str, Any]) -> tuple[bytes, bytes, Fields]:
     request = vector["request"]
-    path, _, query = octets(request["target"]).partition(b"?")
-    return path, query, index_headers((octets(name), octets(value)) for name, value in request["headers"])
+    path, _, query = encoded(request["target"]).partition(b"?")
+    return path, query, index_headers((encoded(name), encoded(value)) for name, value in request["headers"])
 
 
 @pytest.mark.parametrize("vector", list(_params("s3-sigv4", "s3-canonical", "suite-sigv4", "suite-sigv4-legacy")))
@@ -40,7 +40,7 @@ def test_each_step(vector: dict[str, Any]) -> None:
     Canonical request, string to sign and signature are the published ones.
     """
     expected = vector["expected"]
-    wanted = octets(expected["canonical_request"])
+    wanted = encoded(expected["canonical_request"])
     lines = wanted.split(b"\n")
     names, payload = lines[-2].split(b";"), lines[-1]
     path, query, fields = _parts(vector)
@@ -53,27 +53,27 @@ def test_each_step(vector: dict[str, Any]) -> None:
     if not vector.get("same_canonical_path_in_s3_mode", True):
         # These services normalise; S3 does not. What S3 would sign is in the data, the rest must hold.
         if "s3_mode_canonical_path" in vector:
-            assert uri == octets(vector["s3_mode_canonical_path"])
+            assert uri == encoded(vector["s3_mode_canonical_path"])
         assert uri != lines[1]
         uri = lines[1]
     elif "canonical_path" in expected:
-        assert uri == octets(expected["canonical_path"])
+        assert uri == encoded(expected["canonical_path"])
     text = canonical_request(
-        octets(vector["request"]["method"]),
+        encoded(vector["request"]["method"]),
         uri,
         canonical_query(query, b"X-Amz-Signature" if is_query else None),
         canonical_headers(names, fields),
         b";".join(names),
         payload,
     )
-    date = octets(vector["date"])
-    scope = CredentialScope(date[:8], octets(vector["region"]), octets(vector["service"]))
+    date = encoded(vector["date"])
+    scope = CredentialScope(date[:8], encoded(vector["region"]), encoded(vector["service"]))
     digest = hashlib.sha256(text).hexdigest().encode()
     string_to_sign = b"AWS4-HMAC-SHA256\n%s\n%s\n%s" % (date, bytes(scope), digest)
     key = SigningKey(derive_signing_key(vector["credentials"]["secret_key"], scope))
 
     assert text == wanted
-    assert string_to_sign == octets(expected["string_to_sign"])
+    assert string_to_sign == encoded(expected["string_to_sign"])
     assert key.matches(string_to_sign, expected["signature"].encode())
     assert not key.matches(string_to_sign, expected["signature"].upper().encode() + b"0")
 
@@ -86,7 +86,7 @@ def test_the_chain_of_the_documentation(vector: dict[str, Any]) -> None:
     """
     Each chunk signature of the published uploads verifies, in order, and no other one.
     """
-    date = octets(vector["date"])
+    date = encoded(vector["date"])
     scope = CredentialScope(date[:8], b"us-east-1")
     key = SigningKey(derive_signing_key(vector["credentials"]["secret_key"], scope))
 
@@ -110,7 +110,7 @@ def test_the_trailer_of_three_fields() -> None:
     Trailer lines are signed behind the last chunk's signature.
     """
     (vector,) = [v for v in load_vectors("s3-sigv4") if v["carrier"] == "trailer"]
-    date = octets(vector["date"])
+    date = encoded(vector["date"])
     scope = CredentialScope(date[:8], b"us-east-1")
     key = SigningKey(derive_signing_key(vector["credentials"]["secret_key"], scope))
     previous = vector["input"]["previous_signature"].encode()
@@ -152,7 +152,7 @@ def _as_sent(vector: dict[str, Any]) -> tuple[bytes, bytes]:
     elif body and not any(name.lower() == "content-length" for name, _ in headers):
         headers.append(["Content-Length", str(len(body))])
     head = f"{request['method']} {request['target']} HTTP/1.1\r\n" + "".join(f"{n}: {v}\r\n" for n, v in headers)
-    return octets(head) + b"\r\n", body
+    return encoded(head) + b"\r\n", body
 
 
 WITHOUT_BUCKET = {"path-leading-double-slash-kept", "path-escaped-leading-slash"}

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.signer import Signer
-from tests.soak.uploads import MULTIPART, Octets, Upload, draw_upload, write_upload
+from tests.soak.uploads import MULTIPART, Bytes, Upload, draw_upload, write_upload
 
 PATIENCE = 60.0
 """
@@ -65,12 +65,12 @@ class Wire:
         self._port = port
         self._socket: socket.socket | None = None
 
-    def ask(self, octets: Octets, expects: bool, flaw: str, about_to_end: Callable[[], None]) -> tuple[str, str]:
+    def ask(self, raw: Bytes, expects: bool, flaw: str, about_to_end: Callable[[], None]) -> tuple[str, str]:
         """
         Send an upload.
 
         Args:
-            about_to_end: Called before the last octet may leave.
+            about_to_end: Called before the last byte may leave.
 
         Returns:
             The status of the whole answer and the code in it; ``cut`` if there was no whole answer.
@@ -80,10 +80,10 @@ class Wire:
                 self._socket = socket.create_connection(("127.0.0.1", self._port), PATIENCE)
             exchange = Exchange(self._socket)
             if expects:
-                exchange.run(octets.head, None)
+                exchange.run(raw.head, None)
                 exchange.wait_for_continue()
-            is_whole = octets.stop == len(octets.body)
-            data = octets.body[: octets.stop] if expects else octets.head + octets.body[: octets.stop]
+            is_whole = raw.stop == len(raw.body)
+            data = raw.body[: raw.stop] if expects else raw.head + raw.body[: raw.stop]
             if exchange.status is None:
                 exchange.run(data, about_to_end if is_whole else None)
             if not is_whole and exchange.status is None:
@@ -135,7 +135,7 @@ class Exchange:
 
     def run(self, data: bytes, about_to_end: Callable[[], None] | None) -> None:
         """
-        Send octets until there are no more or an answer has come.
+        Send bytes until there are no more or an answer has come.
         """
         view, is_told = memoryview(data), about_to_end is None
         while view and self.status is None and not self._has_ended:
@@ -265,8 +265,8 @@ class Slot:
         else:
             secret = self._plan["accounts"][account]
             signer = Signer(account, secret, datetime.now(UTC), f"127.0.0.1:{self._plan['port']}")
-            octets = write_upload(upload, self._plan["bucket"], body, signer)
-            status, code = self._wire.ask(octets, upload.expects, upload.flaw, about_to_end)
+            raw = write_upload(upload, self._plan["bucket"], body, signer)
+            status, code = self._wire.ask(raw, upload.expects, upload.flaw, about_to_end)
         self._ledger.write(event="end", number=number, status=status, code=code)
         if status[0] in "24" or not upload.is_good or not is_ending:
             # Whatever is there now is known. Where it is not, a late commit could replace what comes next.

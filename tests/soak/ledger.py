@@ -24,7 +24,7 @@ class Entry:
     One upload.
 
     Attributes:
-        was_ending: Whether its last octet may have left the client.
+        was_ending: Whether its last byte may have left the client.
         status: Which the client read, ``cut`` if there was no whole answer, ``gave up`` if it asked for none, and
             ``killed`` if it did not live to see one.
         code: The S3 error.

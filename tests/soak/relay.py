@@ -20,7 +20,7 @@ from pathlib import Path
 
 KINDS = ("stall", "hole", "slow", "reset", "cut")
 """
-What happens to a connection at one octet of one direction. ``stall`` and ``slow`` end after a while. A ``hole`` takes
+What happens to a connection at one byte of one direction. ``stall`` and ``slow`` end after a while. A ``hole`` takes
 nothing more until its connection is reset. ``cut`` is an orderly end towards the receiver in the middle of what comes.
 """
 
@@ -57,9 +57,9 @@ class Fault:
 
     Attributes:
         is_answer: Whether it happens on the way back.
-        at: Octets which pass before it.
+        at: Bytes which pass before it.
         seconds: How long it lasts.
-        rate: Octets a second of a slow connection.
+        rate: Bytes a second of a slow connection.
     """
 
     kind: str
@@ -91,7 +91,7 @@ class Side(asyncio.Protocol):
     One of the two sockets of a connection.
 
     Attributes:
-        other: Where its octets go.
+        other: Where its bytes go.
         fault: Of this direction.
         is_connected: Whether there is or was somebody.
         is_lost: Whether there is nobody any more.
@@ -216,7 +216,7 @@ class Side(asyncio.Protocol):
         del self._kept[:count]
         self._passed += len(data)
         if data and not self.other.is_lost:
-            self._relay.octets += len(data)
+            self._relay.data += len(data)
             self.other.transport.write(data)
 
     def _wait(self, reason: str, seconds: float) -> None:
@@ -249,12 +249,12 @@ class Relay:
 
     Attributes:
         sides: Sockets which are open.
-        octets: Passed so far, both ways.
+        bytes: Passed so far, both ways.
     """
 
     def __init__(self, lines: list[Line], seed: str, record: Path) -> None:
         self.sides: set[Side] = set()
-        self.octets = 0
+        self.data = 0
         self._lines = lines
         self._sources = {line.name: random.Random(f"{seed} {line.name}") for line in lines}
         self._record = record.open("a", buffering=1)
@@ -280,7 +280,7 @@ class Relay:
             await self._listen(line)
         self.tell(kind="ready")
         await over.wait()
-        self.tell(kind="end", octets=self.octets)
+        self.tell(kind="end", data=self.data)
         for server in self._servers.values():
             server.close()
         for side in tuple(self.sides):

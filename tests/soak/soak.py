@@ -455,20 +455,20 @@ access = "access.log"
         storage_of = {account.key_id: account.storage for account in self._accounts}
         expected = expectations(entries)
         verified: Counter[str] = Counter()
-        octets = 0
+        data = 0
         for storage in self._storages:
             keys = {key: item for key, item in expected.items() if storage_of[item.account] == storage.name}
             say(f"reading {len(keys)} keys from {storage.name}")
             unknown = storage.keys(BUCKET) - set(keys)
             report.faults += [f"{storage.name} lists {key}, which nobody uploaded" for key in sorted(unknown)]
             for key, digest, size in _read_all(storage, sorted(keys)):
-                octets += size
+                data += size
                 fault = fault_of(keys[key], digest)
                 if fault:
                     report.faults.append(f"{storage.name} {key}: {fault}")
                 verified[sort_of(keys[key], digest)] += 1
         cells = ", ".join(f"{count} {sort}" for sort, count in verified.most_common())
-        report.lines.append(f"read straight from the backends: {sum(verified.values())} keys, {octets} bytes: {cells}")
+        report.lines.append(f"read straight from the backends: {sum(verified.values())} keys, {data} bytes: {cells}")
 
     def _write(self, report: Report, lasted: float, begin: Footprints, end: Footprints) -> None:
         entries = list(self._ledger.entries.values())

@@ -1,5 +1,5 @@
 """
-Uploads of all kinds, good and bad, as octets: what is drawn is written down, and can be made again from its seed.
+Uploads of all kinds, good and bad, as bytes: what is drawn is written down, and can be made again from its seed.
 """
 
 from __future__ import annotations
@@ -111,12 +111,12 @@ class Upload:
 
 
 @dataclass(frozen=True)
-class Octets:
+class Bytes:
     """
     An upload as its client sends it.
 
     Attributes:
-        stop: How many octets of the body are sent.
+        stop: How many bytes of the body are sent.
     """
 
     head: bytes
@@ -174,7 +174,7 @@ def draw_upload(source: random.Random, key: str, account: str, flaw_probability:
     )
 
 
-def write_upload(upload: Upload, bucket: str, body: bytes, signer: Signer) -> Octets:
+def write_upload(upload: Upload, bucket: str, body: bytes, signer: Signer) -> Bytes:
     """
     Write the request of an upload which is one request.
 
@@ -258,7 +258,7 @@ def _other_digit(wire: bytes, at: int) -> bytes:
     return wire[:at] + (b"1" if wire[at : at + 1] == b"0" else b"0") + wire[at + 1 :]
 
 
-def _end(upload: Upload, head: bytes, wire: bytes) -> Octets:
+def _end(upload: Upload, head: bytes, wire: bytes) -> Bytes:
     if upload.transfer_size:
         size = upload.transfer_size
         pieces = [wire[start : start + size] for start in range(0, len(wire), size)]
@@ -266,7 +266,7 @@ def _end(upload: Upload, head: bytes, wire: bytes) -> Octets:
     stop = len(wire)
     if upload.flaw in CUTS:
         stop = int(upload.place * (len(wire) - 5 if upload.transfer_size else len(wire)))
-    return Octets(head, wire, stop)
+    return Bytes(head, wire, stop)
 
 
 def _base64(digest: bytes) -> str:

@@ -95,12 +95,12 @@ class Running:
             headers["content-length"] = str(len(body))
         return await self.say(self.head(method, path, headers, **options) + body, method)
 
-    async def say(self, octets: bytes, method: str = "GET") -> Answer:
+    async def say(self, data: bytes, method: str = "GET") -> Answer:
         """
-        Send octets on a connection of their own.
+        Send bytes on a connection of their own.
         """
         client = await self.connect()
-        client.send(octets)
+        client.send(data)
         answer = await client.answer(method)
         assert answer is not None
         return answer
@@ -183,7 +183,7 @@ async def test_objects_come_back(tmp_path: Path) -> None:
     assert (created.status, bucket.status, put.status) == (200, 200, 200)
     assert put.header("etag") == f'"{hashlib.md5(body).hexdigest()}"'
     assert (got.status, got.body) == (200, body)
-    # Octets of UTF-8, which the client of the test reads as Latin-1.
+    # Bytes of UTF-8, which the client of the test reads as Latin-1.
     kept["x-amz-meta-a"] = "ä b".encode().decode("latin-1")
     for answer in (got, head):
         assert {name: answer.header(name) for name in kept} == kept
@@ -272,7 +272,7 @@ async def test_answer_headers_are_overridden(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_copies(tmp_path: Path) -> None:
     """
-    A copy has the original's octets, and its headers unless they are replaced.
+    A copy has the original's bytes, and its headers unless they are replaced.
     """
     async with running_store(tmp_path) as running:
         await running.ask("PUT", "/b/the%20original", b"hello", headers={"x-amz-meta-a": "first"})
@@ -606,7 +606,7 @@ PUBLISHED = [
 @pytest_twisted.ensureDeferred
 async def test_published_signatures(tmp_path: Path, vector: dict[str, Any]) -> None:
     """
-    The documentation's examples are believed as they are, and with one octet of the path changed they are not.
+    The documentation's examples are believed as they are, and with one byte of the path changed they are not.
     """
     request, credentials = vector["request"], vector["credentials"]
     fields = [(name, value) for name, value in request["headers"] if name != "Content-Length"]
@@ -766,7 +766,7 @@ async def test_half_a_body_is_nothing(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_store_with_a_pace(tmp_path: Path) -> None:
     """
-    It reads no more than its pace allows in each step of the clock, and answers when the last octet has had its time.
+    It reads no more than its pace allows in each step of the clock, and answers when the last byte has had its time.
     """
     clock = Clock()
     sizes = []

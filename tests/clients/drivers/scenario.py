@@ -32,7 +32,7 @@ GIVEN_SIZE = 9 * MIB + 1
 ODD_KEY = "odd/a b+ü.txt"
 GIVEN_KEYS = (ODD_KEY, "odd/second", "plain")
 """
-Small objects of the bucket which is given: each one's octets are its key's.
+Small objects of the bucket which is given: each one's bytes are its key's.
 """
 
 GIVEN_LARGE = "large"
@@ -49,9 +49,9 @@ PUT_SMALL, PUT_LARGE, PUT_STREAM, PUT_ODD, COPIED = "put/small", "put/large", "p
 PUT_FORM = "put/form"
 
 
-def octets(size: int) -> bytes:
+def content_of(size: int) -> bytes:
     """
-    Octets which repeat in no convenient period.
+    Bytes which repeat in no convenient period.
     """
     block = hashlib.sha256(b"s3proxy").digest() * 1023 + b"!"
     return (block * (size // len(block) + 1))[:size]
@@ -173,7 +173,7 @@ class Client:
 
     def file(self, name: str, data: bytes | None = None) -> str:
         """
-        Return the path of a file for the client, with these octets in it.
+        Return the path of a file for the client, with these bytes in it.
         """
         path = Path(self.cell.directory) / name
         if data is not None:
@@ -258,12 +258,12 @@ def cannot(reason: str) -> NoReturn:
 
 def same(found: Any, wanted: Any) -> None:
     """
-    Fail where two differ; of octets, tell their sizes alone.
+    Fail where two differ; of bytes, tell their sizes alone.
     """
     if found == wanted:
         return
     if isinstance(found, bytes):
-        raise AssertionError(f"other octets came back: {len(found)}, not {len(wanted)}")
+        raise AssertionError(f"other bytes came back: {len(found)}, not {len(wanted)}")
     raise AssertionError(f"came back: {found!r}, not {wanted!r}")
 
 
@@ -273,18 +273,18 @@ def operations(client: Client) -> Iterator[tuple[str, Any]]:
     """
     cell = client.cell
     yield "make bucket", lambda: client.make_bucket(cell.new)
-    yield "put", lambda: client.put(cell.own, PUT_SMALL, client.file("small", octets(SMALL_SIZE)))
-    yield "put large", lambda: client.put_large(cell.own, PUT_LARGE, client.file("large", octets(LARGE_SIZE)))
+    yield "put", lambda: client.put(cell.own, PUT_SMALL, client.file("small", content_of(SMALL_SIZE)))
+    yield "put large", lambda: client.put_large(cell.own, PUT_LARGE, client.file("large", content_of(LARGE_SIZE)))
     yield (
         "put stream",
-        lambda: client.put_stream(cell.own, PUT_STREAM, io.BufferedReader(Unsized(octets(STREAM_SIZE)))),
+        lambda: client.put_stream(cell.own, PUT_STREAM, io.BufferedReader(Unsized(content_of(STREAM_SIZE)))),
     )
-    yield "put odd key", lambda: client.put(cell.own, PUT_ODD, client.file("small", octets(SMALL_SIZE)))
-    yield "backup", lambda: client.put_backup(cell.own, client.file("large", octets(LARGE_SIZE)))
+    yield "put odd key", lambda: client.put(cell.own, PUT_ODD, client.file("small", content_of(SMALL_SIZE)))
+    yield "backup", lambda: client.put_backup(cell.own, client.file("large", content_of(LARGE_SIZE)))
 
     def get() -> None:
         client.get(cell.given, GIVEN_LARGE, client.file("down"))
-        same(Path(client.file("down")).read_bytes(), octets(GIVEN_SIZE))
+        same(Path(client.file("down")).read_bytes(), content_of(GIVEN_SIZE))
 
     def get_odd() -> None:
         client.get(cell.given, ODD_KEY, client.file("odd"))
@@ -295,7 +295,7 @@ def operations(client: Client) -> Iterator[tuple[str, Any]]:
     yield (
         "range",
         lambda: same(
-            client.get_range(cell.given, GIVEN_LARGE, 1_000_000, 1_099_999), octets(GIVEN_SIZE)[1_000_000:1_100_000]
+            client.get_range(cell.given, GIVEN_LARGE, 1_000_000, 1_099_999), content_of(GIVEN_SIZE)[1_000_000:1_100_000]
         ),
     )
     yield (
@@ -305,7 +305,7 @@ def operations(client: Client) -> Iterator[tuple[str, Any]]:
     yield "copy", lambda: client.copy(cell.given, ODD_KEY, cell.own, COPIED)
     yield "head", lambda: same(client.head(cell.given, GIVEN_LARGE), GIVEN_SIZE)
     yield "presigned", lambda: same(client.fetch(client.presign(cell.given, ODD_KEY)), ODD_KEY.encode())
-    yield "form", lambda: client.put_form(cell.own, PUT_FORM, client.file("small", octets(SMALL_SIZE)))
+    yield "form", lambda: client.put_form(cell.own, PUT_FORM, client.file("small", content_of(SMALL_SIZE)))
     yield "image", lambda: same(client.show_image(cell.given, GIVEN_IMAGE), IMAGE_SIZE)
     yield "download", lambda: same(client.download(cell.given, ODD_KEY, SAVED_NAME), ODD_KEY.encode())
     yield "delete many", lambda: client.delete_many(cell.own, list(DOOMED_KEYS))
