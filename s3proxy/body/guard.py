@@ -1,5 +1,5 @@
 """
-The consumer of a client's body: it verifies what comes, and withholds the end until everything is verified.
+The consumer of a client's body: it verifies the bytes, and withholds the end until everything is verified.
 """
 
 from __future__ import annotations
@@ -18,69 +18,69 @@ from s3proxy.transport.writer import DirectWriter, SeesEachByte
 
 class BodyDecoder(Protocol):
     """
-    From the bytes of a body to those of an object.
+    Decodes the bytes of a body to those of an object.
     """
 
     @property
     def length(self) -> int | None:
         """
-        Bytes of the object, as declared; None where only the end tells.
+        Declared bytes of the object; None if only the end of the body shows it.
         """
 
     def feed(self, data: bytes) -> list[memoryview]:
         """
-        Take bytes, return the object's among them; raises an S3Error.
+        Return the object's bytes among bytes of the body; raises an S3Error.
         """
 
     def finish(self) -> HeaderList:
         """
-        Judge the whole, return the checksums which hold; raises an S3Error.
+        Return the verified checksums of the whole body; raises an S3Error.
         """
 
 
 class BodySink(Protocol):
     """
-    Where verified bytes go: an `s3proxy.backend.upload.Upload`, or a `HeldBody`.
+    Receives decoded bytes: an `s3proxy.backend.upload.Upload`, or a `HeldBody`.
     """
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """
-        Know whom to pause.
+        Set the producer to pause.
         """
 
     def unregisterProducer(self) -> None:
         """
-        Pause nobody any more.
+        Forget the producer.
         """
 
     def writeSequence(self, pieces: Sequence[bytes | memoryview]) -> None:
         """
-        Take bytes, in order.
+        Receive bytes, in order.
         """
 
     @property
     def splice_target(self) -> DirectWriter | None:
         """
-        Where bytes may go without being written to it; None where they may not.
+        The writer to which bytes may be spliced; None if the bytes must pass through this process.
         """
 
     def moved(self, size: int) -> None:
         """
-        Know that bytes went there.
+        Called after bytes were spliced to that writer.
         """
 
 
 @implementer(IConsumer)
 class GuardedBody:
     """
-    Between a client's request and its backend: writes what the decoder gives to the sink, all but the end.
+    Stands between a client's request and its backend: writes the decoded bytes to the sink, except the end.
 
-    The pieces of the block in which the declared length is reached stay here until the decoder has judged the whole:
-    at least one byte, at most one block, and nothing is copied.
+    The pieces of the block in which the declared length is reached are withheld until the decoder has verified the
+    whole body: at least one byte, at most one block. Nothing is copied.
 
     Args:
-        verified: Called once, with the checksums which hold, after the sink got the last byte.
-        refused: Called once, with the first fault. Whatever comes later is dropped.
+        verified: Called once, with the verified checksums, after the sink got the last byte.
+        refused: Called once, with the first error. Later bytes are dropped.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class GuardedBody:
         refused: Callable[[S3Error], None],
     ) -> None:
         self._decoder = decoder
-        # There is nothing to verify but the length: then nobody need see the bytes.
+        # If only the length must be verified, the bytes need not pass through this process.
         self._counter = decoder if isinstance(decoder, PlainDecoder) and decoder.only_counts else None
         self._sink = sink
         self._verified = verified
@@ -108,7 +108,7 @@ class GuardedBody:
 
     def write(self, data: bytes) -> None:
         """
-        Take bytes of the client's body.
+        Receive part of the client's body.
         """
         if self._is_over:
             return
@@ -130,13 +130,14 @@ class GuardedBody:
     @property
     def splice_target(self) -> DirectWriter | None:
         """
-        The sink's, where bytes need not be seen. Their end is still to be written, by whoever moves the rest.
+        The sink's splice target, if the bytes need not pass through this process. The end of the body must still be
+        written here, after the splice.
         """
         return self._sink.splice_target if self._counter is not None and not self._is_over else None
 
     def moved(self, size: int) -> None:
         """
-        Know that bytes went there.
+        Called after bytes were spliced to that writer.
         """
         assert self._counter is not None
         self._counter.skip(size)
@@ -146,7 +147,7 @@ class GuardedBody:
 
     def wireEnded(self) -> None:
         """
-        Know that the client's body is complete: judge it, and release the end.
+        Called once the client's body is complete: verify it, and release the end.
         """
         if self._is_over:
             return
@@ -161,14 +162,14 @@ class GuardedBody:
             if withheld:
                 self._sink.writeSequence(withheld)
         except S3Error as error:
-            # Of a small body all was withheld until now, and the disk may be full.
+            # A small body was withheld whole until now, and the disk may be full.
             self._refuse(error)
             return
         self._verified(checksums)
 
     def stop(self) -> None:
         """
-        Take nothing more, release nothing, and tell nobody.
+        Drop the withheld and all further bytes, without a callback.
         """
         self._is_over = True
         self._withheld = []
@@ -176,7 +177,7 @@ class GuardedBody:
     @property
     def withheld_size(self) -> int:
         """
-        Bytes which wait for the verdict.
+        Number of bytes that are withheld.
         """
         return sum(map(len, self._withheld))
 
@@ -187,15 +188,15 @@ class GuardedBody:
 
 class HeldBody(SeesEachByte):
     """
-    Keeps a whole body.
+    Keeps a whole body in memory.
 
     Args:
-        max_size: Bytes.
-        too_large: What is raised above that.
+        max_size: Maximum bytes of the body.
+        too_large: Makes the error for a larger body.
         held: Called with the size of each piece that is kept.
 
     Attributes:
-        memory_size: Bytes so far.
+        memory_size: Bytes received so far.
     """
 
     def __init__(
@@ -209,17 +210,17 @@ class HeldBody(SeesEachByte):
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """
-        Pause nobody: there is room for everything.
+        Ignored: the producer is never paused, because there is room for the whole body.
         """
 
     def unregisterProducer(self) -> None:
         """
-        Pause nobody.
+        Ignored.
         """
 
     def writeSequence(self, pieces: Sequence[bytes | memoryview]) -> None:
         """
-        Keep bytes, as a copy: a view would keep the whole block which it was read in.
+        Keep a copy of the bytes: a view would keep the whole block from which it was read.
 
         Raises:
             S3Error: The body is too large.
@@ -229,7 +230,7 @@ class HeldBody(SeesEachByte):
         if self.memory_size > self._max_size:
             raise self._too_large()
         for piece in pieces:
-            # Most bodies come in one piece. Of many small ones each would be an object larger than itself.
+            # Most bodies arrive in one piece. Each of many small pieces would need an object larger than the piece.
             if not self._content:
                 self._content = bytes(piece)
                 continue
