@@ -57,7 +57,7 @@ def _judge(room: Room, settings: Settings, directory: Path, *, is_fresh: bool) -
         str(file.relative_to(copy)): hashlib.sha256(file.read_bytes()).hexdigest()
         for file in (sorted(place.rglob("*.py")) if place.is_dir() else [place])
     }
-    now = {"sources": sources, "tests": _digest(copy, room.tests)}
+    now = {"sources": sources, "tests": _digest(copy, (*room.tests, "tests/mutation/judge.py"))}
     former = json.loads(stamp.read_text()) if stamp.exists() and session.exists() and not is_fresh else {}
     outdated.unlink(missing_ok=True)
     if not former:
@@ -91,8 +91,9 @@ def _judge(room: Room, settings: Settings, directory: Path, *, is_fresh: bool) -
     stamp.write_text(json.dumps(now))
     deselected = [f"--deselect={test}" for test in room.without]
     plugin = ["-p", "tests.mutation.judge", "--session", str(session), "--room", room.name]
-    # Forks share an open file's place, so output is not captured by descriptor.
-    run("pytest", "-q", "--capture=sys", "-p", "no:cacheprovider", *plugin, *deselected, *room.tests)
+    # The session lies outside of the copy, whose own configuration says where tests are. Forks share an open file's
+    # place, so output is not captured by descriptor.
+    run("pytest", "-c", "setup.cfg", "-q", "--capture=sys", "-p", "no:cacheprovider", *plugin, *deselected, *room.tests)
 
 
 def take_over(outdated: Path, session: Path, files: Collection[str]) -> int:

@@ -65,10 +65,10 @@ IDLE_SECONDS = 15
 Seconds in which a process takes no CPU time until it is taken for one that waits for what will never come.
 """
 
-MOST_OF_A_FUNCTION = 8
+MOST_SECONDS = 60
 """
-How many parameters of one test function judge a mutant, the fastest ones. The others would add hours for each thousand
-survivors, and can only turn a survivor into one that is killed.
+CPU seconds of the tests that judge one mutant, the fastest ones of each function. Further ones would add hours, and can
+only turn a survivor into one that is killed.
 """
 
 _PROGRESS_EVERY = 25
@@ -180,7 +180,7 @@ class Judge:
                 code = found.__code__
                 self._functions[code.co_filename, code.co_name, code.co_firstlineno].append(found)
         self._traced = self._trace()
-        self._pytest = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+        self._pytest = [sys.executable, "-m", "pytest", "-c", "setup.cfg", "-x", "-q", "-p", "no:cacheprovider"]
         # Too many names for a command line.
         self._tests = self._session_file.parent / "tests"
         chosen = self._in_order(range(len(self._items)))
@@ -315,17 +315,22 @@ class Judge:
 
     def _in_order(self, tests: Iterable[int]) -> list[int]:
         """
-        One test of each function first, the shortest before the long ones, and no more than enough of each.
+        Four parameters of each function first, the shortest before the long ones, and no more than `MOST_SECONDS`.
         """
         seconds = self._traced.seconds
         rank: dict[str, int] = defaultdict(int)
         keyed = []
         for number in sorted(tests, key=seconds.__getitem__):
             name = self._items[number].nodeid.partition("[")[0]
-            if rank[name] < MOST_OF_A_FUNCTION:
-                keyed.append((rank[name] // 4, seconds[number], number))
+            keyed.append((rank[name] // 4, seconds[number], number))
             rank[name] += 1
-        return [number for _, _, number in sorted(keyed)]
+        chosen, left = [], float(MOST_SECONDS)
+        for _, taken, number in sorted(keyed):
+            left -= taken
+            if left < 0 and chosen:
+                break
+            chosen.append(number)
+        return chosen
 
     def _start(self, plan: Plan, tests: Sequence[int], copy: Path) -> tuple[int, float]:
         if plan.function is None:
@@ -357,23 +362,21 @@ class Judge:
         return copy / plan.path.relative_to(self._root)
 
     def _run_slowly(self, plan: Plan, copy: Path) -> int:
-        environment = {**os.environ, "PYTHONPATH": str(copy)}
-        first = self._first_tests(plan.path, copy)
-        for tests in (first, (f"@{self._tests}",)):
-            status = (
-                tests
-                and subprocess.run(
-                    [*self._pytest, *tests],
-                    cwd=copy,
-                    env=environment,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    check=False,
-                ).returncode
-            )
+        for tests in (self._first_tests(plan.path, copy), (f"@{self._tests}",)):
+            status = tests and self._run_in_process(copy, tests)
             if status:
                 return _TIMED_OUT if status == -signal.SIGXCPU else 1
         return 0
+
+    def _run_in_process(self, copy: Path, tests: Sequence[str]) -> int:
+        return subprocess.run(
+            [*self._pytest, *tests],
+            cwd=copy,
+            env={**os.environ, "PYTHONPATH": str(copy)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=False,
+        ).returncode
 
     def _first_tests(self, path: Path, copy: Path) -> Sequence[str]:
         """
