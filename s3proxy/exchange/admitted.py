@@ -1,5 +1,5 @@
 """
-A request whose client is known, and that may be carried out: all that was decided about it before its body.
+A request that is authenticated and allowed: everything that was decided before its body is read.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from s3proxy.s3.operation import Operation
 @dataclass(slots=True)
 class Admitted:
     """
-    One request, admitted.
+    One admitted request.
 
     Attributes:
-        authenticated: Who sent it.
-        address: What it is about.
-        backend: Where it goes.
-        plan: How its body is taken.
-        ticket: What it has of the budgets; None where nothing that it needs is bounded.
-        onward: Makes the requests which the backend gets.
-        mending: What the backend's answer needs; None where it is as S3's.
-        multipart: Carries it out in the backend's place; None where the backend does.
-        memory: Counts its bytes in memory; None where there are none yet, or nobody bounds them.
+        authenticated: The verified client.
+        address: The bucket and key of the request.
+        backend: The backend that receives the request.
+        plan: How the request's body is received.
+        ticket: What the request has taken from the budgets; None if nothing that it needs is bounded.
+        onward: Makes the requests for the backend.
+        mending: Corrects the backend's response; None if the response is as S3's.
+        multipart: Carries the request out in the backend's place; None if the backend does so itself.
+        memory: Counts the request's bytes in memory; None if there are none yet, or no budget bounds them.
     """
 
     authenticated: Authenticated
@@ -50,7 +50,8 @@ class Admitted:
 
     def hold_memory(self, budgets: Budgets) -> HeldMemory | None:
         """
-        Return what counts its bytes in memory, from now on.
+        Return the counter of the request's bytes in memory, and make it if there is none; None if no budget bounds
+        them.
         """
         if self.memory is None:
             authenticated = self.authenticated
@@ -60,14 +61,14 @@ class Admitted:
     @property
     def is_paced(self) -> bool:
         """
-        Whether its bytes are paced.
+        Whether the request's bytes are paced.
         """
         return self.ticket is not None and self.ticket.is_paced
 
     @property
     def must_measure(self) -> bool:
         """
-        Whether what the backend has decides about the request, and must be asked first.
+        Whether the request depends on the object at the backend, so that a HEAD must be sent first.
         """
         if self.multipart is not None:
             return False
@@ -75,7 +76,7 @@ class Admitted:
 
     def measuring(self, now: datetime) -> BackendRequest:
         """
-        Make the request that asks for it.
+        Return the HEAD request to send first.
         """
         measures = self.mending is not None and self.mending.must_measure
         return self.onward.measuring(now) if measures else self.onward.checking(now)
@@ -90,13 +91,13 @@ class Admitted:
 
     def know_measure(self, answer: ResponseHead, document: bytes, now: datetime) -> None:
         """
-        Judge the request by the answer.
+        Judge the request by the response to that HEAD.
 
         Args:
             document: Of the answer; empty if it is none.
 
         Raises:
-            S3Error: It is not to be sent, and this is why.
+            S3Error: The request must not be sent. The error is for the client.
         """
         if self.mending is not None and self.mending.must_measure:
             self.onward.measured(answer)
@@ -105,7 +106,8 @@ class Admitted:
 
     def release(self) -> None:
         """
-        Give back what it has of the budgets and of the disk. Its memory may be in use until the client has its answer.
+        Give back what the request has taken from the budgets and of the disk. Its memory may be in use until the client
+        has the response.
         """
         if self.multipart is not None:
             self.multipart.discard()

@@ -1,5 +1,5 @@
 """
-A request as its backend gets it: its headers, target, region and signature, in the client's words where they may stay.
+A request as its backend gets it: headers, target, region and signature, unchanged from the client's if they may stay.
 """
 
 from __future__ import annotations
@@ -71,12 +71,12 @@ _OF_SOURCE = b"x-amz-copy-source-"
 
 class Onward:
     """
-    What a backend is asked for one client's request. It makes requests, and sends none.
+    Makes the backend requests for one client request. It does not send them.
 
     Args:
-        head: Authenticated, and authorized as it is.
-        classification: What it asks for.
-        regions: Those which clients may name; the backend's own stands for each.
+        head: The authenticated and authorized head.
+        classification: The operation and parameters of the request.
+        regions: The regions that clients may name. Each is replaced by the backend's own region.
 
     Attributes:
         head: What the backend gets to see.
@@ -87,7 +87,7 @@ class Onward:
         deletes_version: Whether the request deletes a version, and the backend refuses that if there is none.
 
     Raises:
-        S3Error: A header may neither pass nor be dropped.
+        S3Error: A header may neither be forwarded nor dropped.
     """
 
     __slots__ = (
@@ -173,10 +173,10 @@ class Onward:
 
     def mend(self) -> Mending:
         """
-        Put the request as a backend which is not as S3 understands it; return what mends the answer.
+        Adapt the request to a backend that differs from S3, and return what mends the response.
 
         Raises:
-            S3Error: It cannot be put so.
+            S3Error: The request cannot be adapted.
         """
         self._mending = mending = Mending(
             self._backend.account.profile,
@@ -194,7 +194,7 @@ class Onward:
 
     def tell_origin(self, origin: Origin) -> None:
         """
-        Tell the backend who its client is, as it wants to be told.
+        Add the headers that name the client, as the backend's `forwarded` option says.
         """
         chain = [host.encode() for host in (origin.client_host, *origin.hops)]
         self._origin = forwarded_headers(self._backend.forwarded, chain, self.head.host, origin.scheme)
@@ -202,13 +202,13 @@ class Onward:
 
     def check_size(self, now: datetime) -> None:
         """
-        Refuse a request whose head would be larger than the backend takes, before the client sends its body.
+        Refuse a request whose head would be too large for the backend, before the client sends its body.
 
         Args:
-            now: Whatever it is, the signature has the same length.
+            now: Any time: the signature has the same length.
 
         Raises:
-            RequestHeaderSectionTooLarge: It would.
+            RequestHeaderSectionTooLarge: The head would be too large.
         """
         account = self._backend.account
         restrictions = account.profile.restrictions
@@ -216,22 +216,23 @@ class Onward:
             return
         target = self._target()
         size = sum([len(name) + len(value) + 4 for name, value in self._passed])
-        # Most are far smaller, and signed but once.
+        # Most heads are far smaller. They are not signed a second time for this check.
         if 2 * len(target) > restrictions.max_line_size or 2 * size > restrictions.max_headers_size:
             self._sign(self.head.method, self._passed, None, account.payload_for(b""), now, target=target)
 
     def read_document(self, document: bytes) -> None:
         """
-        Look at a document before anything is sent: what it asks for may be refused, or be put in many requests.
+        Check the request's document before anything is sent. The request may be refused, or be split into many.
 
         Args:
-            document: Verified; of whatever operation.
+            document: The verified document of any operation.
 
         Raises:
-            InvalidArgument: It deletes a key which the backend would take for another.
-            MalformedXML: It deletes, and cannot be read.
+            InvalidArgument: It deletes a key that the backend would take for another.
+            MalformedXML: It is a DeleteObjects document that cannot be parsed.
             NotImplementedByProxy: It sets conditions that the backend ignores.
-            S3Error: It is not as S3 wants it, or asks for what the backend has not, and would be carried out in part.
+            S3Error: It is not valid for S3, or it uses a feature that the backend lacks and would carry out only in
+                part.
         """
         profile, operation = self._backend.account.profile, self._classification.operation
         if operation is COMPLETE_MULTIPART_UPLOAD and profile.omits_etags:
@@ -252,7 +253,7 @@ class Onward:
     def _write_document(self, document: bytes) -> None:
         operation, restrictions = self._classification.operation, self._backend.account.profile.restrictions
         if not document:
-            # A body whose length was not declared may be empty.
+            # A body without a declared length may be empty.
             if checks_rights(operation):
                 check_rights(self.head.fields, has_document=False)
             if operation.requires_document:
@@ -267,18 +268,18 @@ class Onward:
         self, length: int, trailer_name: bytes | None, verified: HeaderList, read_size: ReadSize | None, now: datetime
     ) -> Upload:
         """
-        Make the request of an object which is sent as it comes, or from the disk.
+        Return the upload of an object that is sent as it arrives, or from the disk.
 
         Args:
-            length: Bytes, decoded.
-            trailer_name: Of the checksum which the client announced for its end, lower case; None where it did not.
-            verified: Checksums which hold of all of it; none while it has yet to come.
+            length: Bytes of the object, decoded.
+            trailer_name: Lower-case name of the checksum trailer that the client announced; None if it announced none.
+            verified: The verified checksums of the object; none if its body has yet to arrive.
         """
         account = self._backend.account
         expects_continue = account.profile.sends_expect
         sha256 = None
         if account.profile.takes_hashes:
-            # What is on disk was verified, and its hash may be known of its checksum.
+            # A body on disk was verified. Its SHA-256 checksum, if the client sent one, is the hash.
             sha256 = self._authenticated.payload.sha256 or sha256_of(verified)
         passed = self._with_checksums(verified)
         if verified or not self._sends_trailers:
@@ -311,11 +312,11 @@ class Onward:
 
     def request(self, use: BodyUse, content: bytes, verified: HeaderList, now: datetime) -> BackendRequest:
         """
-        Make the request of a body which was held, or of none.
+        Return the request for a body that was held, or for no body.
 
         Args:
-            content: Verified whole; empty where there is no use for a body.
-            verified: Checksums which hold of it.
+            content: The verified body; empty if the operation does not use a body.
+            verified: The verified checksums of the body.
         """
         head = self.head
         passed = self._passed
@@ -334,10 +335,10 @@ class Onward:
                 and self._classification.operation.may_need_md5
                 and (self._document is not None or b"content-md5" not in head.fields)
             ):
-                # SDKs of today send a checksum in its place, and storages of yesterday refuse that.
+                # Current SDKs send a checksum instead of Content-MD5, and old storage systems refuse that.
                 passed = [*passed, (b"Content-MD5", content_md5(content))]
             length = len(content)
-        # An object was verified, and needs no second hash.
+        # The object was verified against this hash. It is not computed a second time.
         claimed_sha256 = self._authenticated.payload.sha256 if use is BodyUse.OBJECT else None
         payload = self._backend.account.payload_for(content, claimed_sha256)
         slow = self._classification.operation.is_slow
@@ -351,14 +352,14 @@ class Onward:
 
     def deleting(self, deletion: Deletion, now: datetime) -> BackendRequest:
         """
-        Make the request which deletes one object: as its client's own would be, and refused as that would be.
+        Return the request that deletes one object. It is made and refused like a DeleteObject of the client.
 
         Raises:
             KeyTooLongError: The key has more than 1,024 bytes.
-            AccessDenied: It would be the backend's own surface.
+            AccessDenied: The target would be a private surface of the backend.
             InvalidArgument: The backend cannot hold such a key.
-            NotImplementedByProxy: It sets a condition, which the backend would not look at, or names a version where
-                the backend has none.
+            NotImplementedByProxy: It sets a condition, which the backend would ignore, or names a version although the
+                backend has none.
         """
         if deletion.is_conditional:
             raise NotImplementedByProxy
@@ -372,7 +373,7 @@ class Onward:
         if profile.restrictions is not None and deletion.version_id:
             check_parameters(profile.restrictions, DELETE_OBJECT, DELETE_OBJECT.parameters)
         target = backend_target(head, address, profile, DELETE_OBJECT.parameters)
-        # The document was the request's; this one has none to speak of.
+        # The document belongs to the client's request; this request has none.
         passed = [
             header for header in self._passed if not header[0].lower().startswith((b"content-", b"x-amz-checksum-"))
         ]
@@ -381,7 +382,7 @@ class Onward:
     @property
     def must_check(self) -> bool:
         """
-        Whether conditions are to be judged, by `checking` and `checked`, before the request is sent.
+        Whether conditions must be judged, by `checking` and `checked`, before the request is sent.
         """
         return self._checks_source or self._versions is not None or bool(self._checked)
 
@@ -398,7 +399,7 @@ class Onward:
         a write is to replace or to delete.
 
         Raises:
-            S3Error: The backend cannot be asked for the source.
+            S3Error: The source cannot be requested from the backend.
         """
         if self._checks_source:
             return self._checking_source(now)
@@ -406,7 +407,7 @@ class Onward:
             return self.listing(self._versions, now)
         names = self._passed_names & DELETE_OBJECT.parameters
         target = backend_target(self.head, self._address, self._backend.account.profile, names)
-        # What decrypts an object is asked for by its HEAD as well.
+        # A HEAD of an encrypted object needs the headers of its key as well.
         passed = [header for header in self._passed if header[0].lower().startswith(b"x-amz-server-side-encryption-")]
         return self._asking(b"HEAD", passed, now, target)
 
@@ -422,7 +423,7 @@ class Onward:
 
     def checked(self, answer: ResponseHead, document: bytes, now: datetime) -> None:
         """
-        Judge the conditions, and ask for no other.
+        Judge the conditions of `checking`, and mark them as judged.
 
         Args:
             answer: To what `checking` made.
@@ -469,7 +470,7 @@ class Onward:
         head = replace(self.head, method=b"HEAD", raw_target=object_target(address, source.version_id))
         check_request(head, address, HEAD_OBJECT)
         names = frozenset({b"versionId"})
-        # What the client sent is about the copy. The HEAD has none of it, but for what decrypts its source.
+        # The client's headers are about the copy. The HEAD has only those that decrypt its source.
         passed = self._origin + [
             (b"x-amz-" + name[len(_OF_SOURCE) :], value)
             for name, value in self._passed
@@ -479,36 +480,36 @@ class Onward:
 
     def measuring(self, now: datetime) -> BackendRequest:
         """
-        Make the request which measures an object before it is read.
+        Return the HEAD request that measures an object before it is read.
         """
         return self._asking(b"HEAD", self._passed, now)
 
     def measured(self, answer: ResponseHead) -> None:
         """
-        Ask for no more of an object than its measure allows.
+        Limit the request for an object to what its measure allows.
 
         Args:
-            answer: To what `measuring` made.
+            answer: The response to the request of `measuring`.
 
         Raises:
-            S3Error: It is not what the client wants; see `Mending.measure`.
+            S3Error: The object is not what the client wants; see `Mending.measure`.
         """
         assert self._mending is not None
         self._passed = self._mending.measure(answer, self._passed)
 
     def following(self, now: datetime) -> BackendRequest:
         """
-        Make the request for the next page of a listing, in the place of one that has nothing for the client.
+        Return the request for the next page of a listing, if the page before it has nothing for the client.
         """
         assert self._mending is not None
         self.head = self._mending.head
-        # It may name a place that the client did not name, and ask for objects in the place of versions.
+        # It may start at a key that the client did not name, and list objects instead of versions.
         self._passed_names |= self._classification.operation.parameters | LIST_OBJECTS.parameters
         return self._asking(b"GET", self._passed, now)
 
     def asking_why(self, now: datetime) -> BackendRequest:
         """
-        Make the request whose answer has the document that an answer to HEAD has not.
+        Return the GET request whose response has the document that a response to HEAD cannot have.
         """
         passed = [header for header in self._passed if header[0].lower() != b"range"]
         passed.append((b"Range", b"bytes=0-0"))
@@ -520,7 +521,8 @@ class Onward:
 
     def _with_checksums(self, verified: HeaderList) -> HeaderList:
         """
-        Return what passes, and of the checksums which hold those that are not there yet, if the backend knows any.
+        Return the forwarded headers, with the verified checksums that are missing among them, if the backend supports
+        checksums.
         """
         if not self._knows_checksums or not verified:
             return self._passed
