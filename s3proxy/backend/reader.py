@@ -155,6 +155,9 @@ class ResponseReader:
                 return
             if head.status == 100:
                 connection.continue_received()
+                if connection.reader is not self:
+                    # The body had failed already, and the request with it.
+                    return
         self._begin(head)
 
     def _begin(self, head: ResponseHead) -> None:

@@ -421,6 +421,20 @@ def test_a_backend_that_knows_no_continue() -> None:
     assert hasattr(asking.body, "consumer")
 
 
+def test_a_body_that_failed_before_it_was_asked_for() -> None:
+    """
+    What comes in one piece with ``100 Continue`` answers a request that has failed by then.
+    """
+    asking = Asking(b"PUT", body=True, expects_continue=True)
+    assert asking.body is not None
+    asking.body.done.errback(ValueError("it was not verified"))
+    asking.receive(b"HTTP/1.1 100 Continue\r\n\r\n" + OK + b"Content-Length: 0\r\n\r\n")
+
+    assert asking.transport.disconnected
+    assert [error.fault for error in asking.failures] == [BackendFault.LOST]
+    assert asking.responses == []
+
+
 def test_a_pooled_connection_ends() -> None:
     """
     After its time.
