@@ -165,7 +165,7 @@ async def test_the_header_is_before_tls(name: str, step: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "bytes",
+    "data",
     [
         GET,
         b"\r\n" + GET,

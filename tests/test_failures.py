@@ -149,7 +149,7 @@ async def test_a_backend_which_refuses_connections_is_unavailable() -> None:
 
 
 @pytest.mark.parametrize(
-    "bytes",
+    "data",
     [
         b"garbage\r\n\r\n",
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
@@ -705,7 +705,7 @@ async def test_a_stopped_backend_ends_the_exchange_in_its_idle_time() -> None:
     assert backend.requests == []
 
 
-@pytest.mark.parametrize("bytes", [b"", b"GET / HTTP/1.1\r\nHost: x\r\n"])
+@pytest.mark.parametrize("data", [b"", b"GET / HTTP/1.1\r\nHost: x\r\n"])
 @pytest_twisted.ensureDeferred
 async def test_a_head_has_its_time(data: bytes) -> None:
     """
@@ -850,7 +850,7 @@ async def test_an_unfit_connection_is_not_pooled() -> None:
     assert len(backend.connections) == 2
 
 
-@pytest.mark.parametrize("bytes", [b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", b""])
+@pytest.mark.parametrize("data", [b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", b""])
 @pytest_twisted.ensureDeferred
 async def test_what_came_to_an_idle_connection_is_nobodys_answer(data: bytes, oracle: Oracle) -> None:
     """

@@ -140,7 +140,7 @@ def test_what_is_wrong_is_refused_however_it_is_cut(name: str) -> None:
         read(data, list(range(1, len(data))))
 
 
-@pytest.mark.parametrize("bytes", [b"G", b"PROXX", b"\r\n\r\n\0\r\nQUIX", SIGNATURE + b"\x31"])
+@pytest.mark.parametrize("data", [b"G", b"PROXX", b"\r\n\r\n\0\r\nQUIX", SIGNATURE + b"\x31"])
 def test_a_wrong_byte_is_refused_at_once(data: bytes) -> None:
     """
     Nobody waits for the rest of what cannot become a header.
