@@ -122,7 +122,7 @@ async def test_who_is_not_let_in(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_what_a_storage_says_does_not_reach_the_terminal_raw() -> None:
     """
-    A malicious storage system cannot write to the operator's terminal.
+    A malicious server cannot send control characters to the operator's terminal.
     """
     backend = FaultyBackend()
     document = b"<Error><Code>Odd]0;title\x1b[2J</Code></Error>"

@@ -387,7 +387,7 @@ class Field:
     A field of a form.
 
     Attributes:
-        disposition: The header with its name; ``%b`` stands for the name.
+        disposition: Text of the Content-Disposition; ``%b`` stands for the field's name.
         lines: Further header lines of its part, each with its CRLF.
     """
 

@@ -159,7 +159,7 @@ def test_copy_sources_that_are(source: bytes) -> None:
 )
 def test_ceph_decodes_the_source_of_a_part_twice(source: bytes) -> None:
     """
-    It would copy another object, and a key that is empty after the second decoding ends its process. CopyObject is
+    It would copy another object, and a key that is empty after the second decoding crashes the gateway. CopyObject is
     forwarded, because Ceph decodes its source once.
     """
     headers = [(b"x-amz-copy-source", source)]

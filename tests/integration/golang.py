@@ -27,7 +27,7 @@ CACHE = Path(tempfile.gettempdir()) / "s3proxy-integration"
 def environment() -> dict[str, str]:
     """
     Return the environment of Go programs, without the variable of a CA bundle: the AWS SDK for Go fails if it cannot
-    read it.
+    read the bundle.
     """
     return {name: value for name, value in os.environ.items() if name != "AWS_CA_BUNDLE"}
 

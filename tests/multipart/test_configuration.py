@@ -61,7 +61,7 @@ def test_a_key_has_half_of_the_room_by_default(limits: Limits, expected: int) ->
 
 def test_what_holds_without_them(tmp_path: Path) -> None:
     """
-    Uploads are kept; a storage system with its own multipart uploads gets the requests. The directory is opened when
+    Uploads are kept; a storage system with its own multipart uploads gets the requests. The directory is chosen when
     the daemon starts.
     """
     kept = settings(tmp_path, server={"multipart_directory": "m"})
@@ -117,7 +117,7 @@ def test_what_cannot_be(tmp_path: Path) -> None:
 
 def test_what_a_backend_is_asked_for(tmp_path: Path) -> None:
     """
-    Either all seven operations are kept, or none of them.
+    The client may use all seven operations, or none of them.
     """
     seven = {name for name in PROFILES["minio"].operations if "Multipart" in name or "Part" in name}
     assert len(seven) == 7

@@ -47,7 +47,7 @@ CPU seconds that all tests of a room may take in a separate process.
 
 LEAST_SECONDS = 20
 """
-Minimum of the CPU seconds that a mutant's tests may take.
+CPU seconds that a mutant's tests may take in any case, however short they are without the mutant.
 """
 
 TIMES_SLOWER = 10

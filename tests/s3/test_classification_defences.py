@@ -72,7 +72,7 @@ def test_methods(method: bytes, code: str) -> None:
 )
 def test_a_copy_of_no_key(source: bytes) -> None:
     """
-    Such a request ends Ceph 16.2: it is refused for each method that writes, in any spelling of the source.
+    Such a request crashes Ceph 16.2: it is refused for each method that writes, in any spelling of the source.
     """
     for method, target in ((b"PUT", b"/b/k"), (b"POST", b"/b/k?uploads")):
         assert refusal(method, b"k", target, (b"x-amz-copy-source", source)) == "InvalidArgument"
