@@ -102,8 +102,7 @@ class Storage:
         keys: Returns the keys of a bucket, without using the daemon.
         read: Returns an object's bytes, or None if there is none, without using the daemon.
         straight: The storage system itself; None if it does not accept Signature V4.
-        outside: Returns what the storage system's directory holds beside the bucket's own directory, if it is a
-            directory.
+        outside: Returns what the storage system's directory holds besides the bucket's own directory, if it has one.
     """
 
     name: str

@@ -190,7 +190,7 @@ def test_one_difference_is_a_breach(target: str, line: str, rule: str | None) ->
 )
 def test_a_private_surface_is_a_breach(target: str, line: str, is_breach: bool) -> None:
     """
-    No request may reach a backend's interfaces beside S3, whoever signed it and however the target is spelled.
+    No request may reach a backend's interfaces other than S3, whoever signed it and however the target is spelled.
     """
     facts = Facts((), b"127.0.0.1:8000", reserved=frozenset({b"admin"}), private=(b"rgwx-",))
     headers = dict([line.rstrip().split(": ")]) if line else {}
