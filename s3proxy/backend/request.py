@@ -1,5 +1,5 @@
 """
-What is asked of a backend, within which times, and why no answer came.
+A request for a backend, its time limits, and the exception for a missing response.
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ from s3proxy.transport.writer import DEFAULT_SOCKET_BUFFER
 
 DEFAULT_FIRST_BYTE_TIME = 60.0
 """
-Seconds until an answer's head.
+Seconds until the head of a response.
 """
 
 DEFAULT_SLOW_FIRST_BYTE_TIME = 1800.0
 """
-The same for operations which copy inside the backend: CompleteMultipartUpload, copies, RestoreObject.
+Seconds until the head of a response, for operations that copy inside the backend: CompleteMultipartUpload, copies,
+RestoreObject.
 """
 
 
 class BackendError(Exception):
     """
-    No answer came from a backend, or not all of it. The cause is chained; neither holds what was sent.
+    A backend sent no response, or not all of it. The cause is chained; neither holds anything that was sent.
 
     Attributes:
-        address: Of the place that was asked; empty where none was chosen.
+        address: The address that the request was sent to; empty if none was chosen.
     """
 
     def __init__(self, fault: BackendFault, address: str = "") -> None:
@@ -42,7 +43,7 @@ class BackendError(Exception):
 
 def backend_failure(fault: BackendFault, cause: BaseException | None = None) -> Failure:
     """
-    Return the failure of a Deferred which waited for a backend.
+    Return the failure for a Deferred that waited for a backend.
     """
     error = BackendError(fault)
     error.__cause__ = cause
@@ -52,20 +53,23 @@ def backend_failure(fault: BackendFault, cause: BaseException | None = None) -> 
 @dataclass(frozen=True, slots=True)
 class BackendLimits:
     """
-    How long a backend may take, in seconds, and how much of us it gets.
+    The limits for one backend: times in seconds, and numbers of connections.
 
     Attributes:
-        connect_time: For a connection, its TLS handshake included; also for the wait where all connections are in use.
-        idle_time: Between two bytes of an answer which we are ready to read, and without taking a byte of a request.
-        continue_time: For ``100 Continue``, before the body is sent without it.
-        pooled_time: An unused connection is kept.
-        pooled_upload_time: An unused connection is fit for a body which cannot be sent a second time.
-        max_connections: In all, whatever they do.
-        max_pooled: Unused ones among them.
-        breaker_failures: In a row, of reaching it or of getting an answer in time, after which it is not asked for a
-            while; 0 for never.
-        breaker_time: For so long.
-        socket_buffer: Bytes which the kernel may keep for a connection in each direction. 0 leaves it to the kernel.
+        connect_time: Time for a connection, its TLS handshake included; also the time to wait while all connections are
+            in use.
+        idle_time: Time between two bytes of a response that s3proxy is ready to read, and time without taking a byte of
+            a request.
+        continue_time: Time to wait for ``100 Continue``, before the body is sent without it.
+        pooled_time: Time for which an unused connection is kept.
+        pooled_upload_time: Time for which an unused connection may be used for a body that cannot be sent a second
+            time.
+        max_connections: Maximum number of connections, in use or not.
+        max_pooled: Maximum number of unused connections.
+        breaker_failures: Number of failures in a row, to connect or to get a response in time, after which the breaker
+            opens; 0 for never.
+        breaker_time: Time that an open breaker refuses requests.
+        socket_buffer: Bytes that the kernel may buffer for a connection in each direction; 0 for the kernel's default.
     """
 
     connect_time: float = 5.0
@@ -84,17 +88,17 @@ class BackendLimits:
 @dataclass(slots=True, eq=False)
 class BackendRequest:
     """
-    A request as it leaves.
+    A request as it is sent.
 
     Attributes:
-        head: All of it, signed, with the empty line at its end; sent byte for byte.
-        content: A body which was held. It follows the head in the same write, and can be sent again.
-        is_idempotent: Whether it may be sent again when a reused connection died without an answer.
-        first_byte_time: Seconds from its last byte to an answer's head.
-        expects_continue: Whether the head asks for ``100 Continue``: the body waits for it a while.
-        absoluteURI: What treq was given; nothing is sent of it.
-        headers: The same.
-        response: The answer as it came, for those who see only what treq made of it.
+        head: The whole signed head, with the empty line at its end; sent byte for byte.
+        content: A body that was held in memory. It is sent in the same write as the head, and can be sent again.
+        is_idempotent: Whether the request may be sent again if a reused connection died without a response.
+        first_byte_time: Seconds from the last byte of the request to the head of the response.
+        expects_continue: Whether the head asks for ``100 Continue``: the body waits for it for a limited time.
+        absoluteURI: The URL that treq was given; not sent.
+        headers: The headers that treq was given; not sent.
+        response: The original response, for callers that get only treq's wrapper.
     """
 
     method: bytes

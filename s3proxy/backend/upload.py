@@ -1,5 +1,5 @@
 """
-A body on its way to a backend: decoded bytes in, at the pace at which the backend takes them.
+A body for a backend: decoded bytes in, at the pace at which the backend takes them.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from s3proxy.transport.writer import Buffer, DirectWriter, ReadSize
 @implementer(IBodyProducer, IConsumer)
 class Upload:
     """
-    Towards the body's decoder an `IConsumer`, towards the agent an `IBodyProducer`.
+    An `IConsumer` for the body's decoder, and an `IBodyProducer` for the agent.
 
-    Until a connection is there it keeps one block, and its source is paused. It has neither length nor truth: treq
-    sends no data which is false.
+    Until there is a connection, it keeps one block, and its source is paused. It defines neither ``__len__`` nor
+    ``__bool__``: treq does not send data that is false.
 
     Args:
-        head: What the agent sends before it, byte for byte, whatever URL treq was given.
-        length: Bytes which leave, as the head declares: of the decoded body, or of what the encoder makes of it.
-        encoder: Puts it into chunks; None to send it as it is.
+        head: The head that the agent sends before the body, byte for byte, whatever URL treq was given.
+        length: Bytes that are sent, as the head declares: of the decoded body, or of the encoder's output.
+        encoder: Encodes the body in chunks; None to send it unchanged.
         expects_continue: Whether the head asks for ``100 Continue``.
-        first_byte_time: Seconds from its last byte to an answer's head.
-        read_size: How much is read from the client at once; told how blocks leave towards the backend.
+        first_byte_time: Seconds from the last byte of the body to the head of the response.
+        read_size: The size of one read from the client; adapted to how blocks are sent to the backend.
 
     Attributes:
-        size: Bytes written to it so far.
+        size: Bytes that were written to the upload so far.
     """
 
     __slots__ = (
@@ -97,7 +97,7 @@ class Upload:
 
     def writeSequence(self, pieces: Sequence[Buffer]) -> None:
         """
-        Take the pieces of one block. Their bytes must not change afterwards.
+        Receive the pieces of one block. Their bytes must not change afterwards.
         """
         if self._reason is not None or not pieces:
             return
@@ -106,12 +106,12 @@ class Upload:
 
     def _send(self, pieces: Sequence[Buffer]) -> None:
         if self._consumer is None:
-            # Not connected yet, or the connection died: what comes now was on its way when the source was paused.
+            # Not connected yet, or the connection died: these bytes were on their way when the source was paused.
             self._pending.extend(pieces)
             self._pause_source()
             return
         if not pieces:
-            # All of it was gathered for a chunk.
+            # The encoder keeps all of it for a chunk.
             return
         self._sent_blocks += 1
         self._first_block = list(pieces) if self._sent_blocks == 1 else None
@@ -120,7 +120,8 @@ class Upload:
     @property
     def splice_target(self) -> DirectWriter | None:
         """
-        The connection's, once the first block can no longer be sent again; none where bytes are put into chunks.
+        The connection's writer, once the first block can no longer be sent again; None if the body is encoded in
+        chunks.
         """
         if self._encoder is not None or self._consumer is None or self._sent_blocks < 2:
             return None
@@ -129,7 +130,7 @@ class Upload:
 
     def moved(self, size: int) -> None:
         """
-        Know that bytes went there.
+        Called when bytes were spliced to `splice_target`.
         """
         self.size += size
         self._consumer.moved(size)
@@ -137,7 +138,7 @@ class Upload:
     @property
     def waiting_size(self) -> int:
         """
-        Bytes which no socket has taken yet.
+        Bytes that no socket has taken yet.
         """
         waiting = sum(map(len, self._pending))
         if self._encoder is not None:
@@ -146,20 +147,20 @@ class Upload:
 
     def finish(self, verified: Iterable[tuple[bytes, bytes]] = ()) -> None:
         """
-        Say that the body is complete and verified.
+        Complete the upload: the body is complete and verified.
 
         Args:
-            verified: Checksums which hold of it.
+            verified: The verified checksums of the body.
         """
         if self._encoder is not None and self._reason is None:
-            # The zero chunk and the trailer leave with the verdict, not before.
+            # The zero chunk and the trailer are sent with the verdict, not before.
             self._send(self._encoder.finish(verified))
         self._is_finished = True
         self._tell()
 
     def fail(self, reason: Failure | Exception) -> None:
         """
-        Say that the rest of the body must not leave: what the backend has stays incomplete.
+        Fail the upload: the rest of the body must not be sent, and the body stays incomplete at the backend.
         """
         if self._reason is None and not self._is_finished:
             self._reason = reason if isinstance(reason, Failure) else Failure(reason)
@@ -185,7 +186,7 @@ class Upload:
         done = self._done = Deferred()
         pending, self._pending = self._pending, []
         if pending:
-            # Before the source goes on: under TLS that may write at once.
+            # Before the source resumes: under TLS it may write at once.
             self._sent_blocks = 1
             self._first_block = pending
             consumer.writeSequence(pending)
@@ -211,7 +212,7 @@ class Upload:
         return True
 
     def pauseProducing(self) -> None:
-        # Also before the start: the head may have filled the socket.
+        # This may come before the start: the head may have filled the socket.
         self._is_paused = True
         self._pause_source()
 
@@ -222,7 +223,7 @@ class Upload:
 
     def stopProducing(self) -> None:
         """
-        Write no more to the connection. It may come twice; the Deferred of `startProducing` never fires after it.
+        Stop writing to the connection. It may be called twice; the Deferred of `startProducing` never fires after it.
 
         The source is paused, not stopped: the exchange decides about the client's connection.
         """

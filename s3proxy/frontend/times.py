@@ -1,5 +1,5 @@
 """
-How long a client may take.
+The time limits for a client.
 """
 
 from __future__ import annotations
@@ -10,24 +10,25 @@ from s3proxy.s3.limits import MIB
 
 DRAINED_KEEP_ALIVE = 5.0
 """
-Seconds for which an idle connection of a process that was replaced may still bring a request.
+Seconds for which an idle connection of a replaced process may still bring a request.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class ClientTimes:
     """
-    How long a client may take, in seconds, and how much it may still send after its answer.
+    The time limits for a client in seconds, and the size limit on what it sends after its response.
 
     Attributes:
-        head: For a whole head, from its first byte, or from the connection's start; and for all fields of a form.
-        idle: Between two bytes of a body, or until it takes a byte of an answer, while it is we who wait.
-        total: For a whole request, from its head to its answer's end; 0 for none.
-        keep_alive: Between two requests.
-        linger: For reading an answer that was given before the body's end, and for the rest of a body that is dropped
-            to keep the connection. A total: no byte prolongs it.
-        linger_size: Bytes which are read and dropped meanwhile.
-        minimum_rate: Bytes a second of a body, on average, while it is we who wait; 0 for none.
+        head: Time for a whole head, from its first byte or from the connection's start; also for all fields of a form.
+        idle: Time between two bytes of a body, or until the client reads a byte of a response, while s3proxy waits for
+            it.
+        total: Time for a whole request, from its head to the end of its response; 0 for no limit.
+        keep_alive: Time between two requests.
+        linger: Time to read a response that was sent before the end of the body, and to drop the rest of a body to keep
+            the connection. It is a total: no byte prolongs it.
+        linger_size: Maximum number of bytes that are read and dropped in that time.
+        minimum_rate: Average bytes a second that a body must have while s3proxy waits for it; 0 for no minimum.
     """
 
     head: float = 30.0
