@@ -1,5 +1,5 @@
 """
-The whole proxy without a socket: bytes in at the client's side, bytes out, and what its backend got.
+The whole proxy without sockets: bytes in and bytes out at the client's side, and what its backend got.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ class Stored:
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """
-    What became of some bytes: the statuses and codes of the answers, and what the backend got.
+    The result of some bytes: the statuses and codes of the responses, and what the backend got.
 
     Attributes:
-        answers: All bytes of the answers.
-        is_open: Whether the proxy would read on.
+        answers: All bytes of the responses.
+        is_open: Whether the proxy would read more.
     """
 
     statuses: tuple[int, ...]
@@ -73,7 +73,7 @@ class Verdict:
 
 class _Consumer:
     """
-    What an upload is written to.
+    The consumer of an upload's bytes.
     """
 
     def __init__(self, stream: BackendStream) -> None:
@@ -82,13 +82,13 @@ class _Consumer:
 
     def write(self, data: Buffer) -> None:
         """
-        Take bytes.
+        Receive bytes.
         """
         self.writeSequence((data,))
 
     def writeSequence(self, pieces: Iterable[Buffer]) -> None:
         """
-        Take bytes.
+        Receive bytes.
         """
         taken = [bytes(piece) for piece in pieces]
         self._stream.feed(taken)
@@ -97,7 +97,7 @@ class _Consumer:
 
 class MemoryAgent:
     """
-    A backend which takes everything at once, and answers 200.
+    A backend that accepts everything at once, and returns 200.
     """
 
     def __init__(self) -> None:
@@ -106,14 +106,14 @@ class MemoryAgent:
 
     def send(self, request: BackendRequest) -> Deferred[BackendResponse]:
         """
-        Take a request whose body was held.
+        Send a request whose body was held.
         """
         begin_stream(request.head).feed((request.content,))
         return succeed(self._take(request.head, request.content))
 
     def send_upload(self, upload: Upload) -> Deferred[BackendResponse]:
         """
-        Take a request whose body streams.
+        Send a request whose body streams.
         """
         consumer = _Consumer(begin_stream(upload.head))
         answered: Deferred[BackendResponse] = Deferred()
@@ -140,17 +140,17 @@ class MemoryAgent:
 class _Watch:
     def add(self, fd: int, hung_up: Callable[[bool], None]) -> None:
         """
-        Watch nothing.
+        Do nothing.
         """
 
     def remove(self, fd: int) -> None:
         """
-        Watch nothing.
+        Do nothing.
         """
 
     def close(self) -> None:
         """
-        Watch nothing.
+        Do nothing.
         """
 
 
@@ -175,41 +175,41 @@ class MemoryTransport:
 
     def write(self, data: bytes) -> None:
         """
-        Give bytes to the client.
+        Send bytes to the client.
         """
         self.out.append(bytes(data))
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
         """
-        Give bytes to the client.
+        Send bytes to the client.
         """
         self.out += data
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """
-        Never pause it.
+        Ignore the producer: it is never paused.
         """
 
     def unregisterProducer(self) -> None:
         """
-        It was never paused.
+        Do nothing: the producer was never paused.
         """
 
     def pauseProducing(self) -> None:
         """
-        Read no more.
+        Stop reading.
         """
         self.is_paused = True
 
     def resumeProducing(self) -> None:
         """
-        Read on.
+        Read again.
         """
         self.is_paused = False
 
     def loseConnection(self) -> None:
         """
-        Close.
+        Close the connection.
         """
         self.is_closed = True
 
@@ -217,13 +217,13 @@ class MemoryTransport:
 
     def abortConnection(self) -> None:
         """
-        Reset.
+        Reset the connection.
         """
         self.is_closed = self.is_reset = True
 
     def getPeer(self) -> Any:
         """
-        Nobody.
+        Return no address.
         """
         return None
 
@@ -231,7 +231,7 @@ class MemoryTransport:
 
     def fileno(self) -> int:
         """
-        None.
+        Return no descriptor.
         """
         return -1
 
@@ -242,7 +242,7 @@ class MemoryProxy:
     A proxy and its backend.
 
     Attributes:
-        now: What the proxy takes for the time.
+        now: The proxy's time.
     """
 
     realm: Realm = field(default_factory=lambda: Realm(domains=(b"s3.example.test",)))
@@ -278,13 +278,13 @@ class MemoryProxy:
 
     def send(self, wire: bytes, cuts: Iterable[int] = ()) -> Verdict:
         """
-        Send bytes on a connection of their own.
+        Send bytes on a new connection.
 
         Args:
-            cuts: Where the network cuts them.
+            cuts: Where the network splits them.
 
         Returns:
-            What became of them. Everything which they held is released.
+            The result. Everything that the connection held is released.
         """
         self.agent.stored.clear()
         transport = MemoryTransport()
@@ -320,7 +320,7 @@ def _read_answers(data: bytes) -> tuple[tuple[int, ...], tuple[str | None, ...]]
         length = head.content_length or 0
         body = data[:length]
         if not body.startswith(b"<?xml") and length:
-            # An answer to HEAD has none.
+            # A response to HEAD has no body.
             length, body = 0, b""
         data = data[length:]
         statuses.append(head.status)
