@@ -31,10 +31,11 @@ from s3proxy.doctor.verdict import Finding
 from s3proxy.profiles.profile import BackendKey
 from s3proxy.testing import FaultyBackend, LegacyStore
 from s3proxy.testing.faults import answers
+from s3proxy.testing.legacy_bucket_operations import BucketOperations
 from s3proxy.testing.legacy_messages import Call, Refusal, Reply
 from s3proxy.testing.legacy_objects import Folder
-from s3proxy.testing.legacy_operations import Operations
 from s3proxy.testing.legacy_quirks import MODES
+from s3proxy.testing.legacy_upload_operations import UploadOperations
 from tests.harness import NOW, ClockedReactor, turns, until
 
 KEY_ID, SECRET = "LEGACYKEY", "the-secret-of-the-legacy-store"
@@ -189,10 +190,10 @@ async def test_a_store_without_uploads_in_parts(tmp_path: Path, monkeypatch: pyt
     No part can be stored short there, so ``tail`` is proven without parts.
     """
 
-    def lack(operations: Operations, call: Call, bucket: Folder) -> Reply:
+    def lack(operations: UploadOperations, call: Call, bucket: Folder) -> Reply:
         raise Refusal(501, "NotImplemented")
 
-    monkeypatch.setattr(Operations, "_begin_upload", lack)
+    monkeypatch.setattr(UploadOperations, "_begin_upload", lack)
     async with legacy(tmp_path, "walrusbackend-4.x") as (_, examined):
         await examined.run()
 
@@ -248,10 +249,12 @@ async def test_a_storage_which_lists_everything(tmp_path: Path, monkeypatch: pyt
     """
     If the storage system ignores ``prefix``, its listing has objects of others: none of them is deleted.
     """
-    from s3proxy.testing import legacy_operations
+    from s3proxy.testing import legacy_bucket_operations
 
-    page = legacy_operations.walrus_page
-    monkeypatch.setattr(legacy_operations, "walrus_page", lambda objects, prefix, *rest: page(objects, "", *rest))
+    page = legacy_bucket_operations.walrus_page
+    monkeypatch.setattr(
+        legacy_bucket_operations, "walrus_page", lambda objects, prefix, *rest: page(objects, "", *rest)
+    )
     async with legacy(tmp_path, bucket="mine") as (store, examined):
         folder = store.objects.bucket("mine")
         folder.create()
@@ -272,7 +275,7 @@ async def test_a_listing_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """
     from s3proxy.doctor import storage
 
-    def endless(operations: Operations, call: Call, bucket: Folder) -> Reply:
+    def endless(operations: BucketOperations, call: Call, bucket: Folder) -> Reply:
         marker = call.query.get("marker", "0")
         keys = "".join(f"<Key>{WORD}/{int(marker.rpartition('/')[2]) + number}</Key>" for number in range(1, 11))
         return Reply(
@@ -280,7 +283,7 @@ async def test_a_listing_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyP
         )
 
     monkeypatch.setattr(storage, "MAX_ENTRIES", 100)
-    monkeypatch.setattr(Operations, "_list_objects", endless)
+    monkeypatch.setattr(BucketOperations, "_list_objects", endless)
     async with legacy(tmp_path) as (_, examined):
         await examined.run()
 
