@@ -91,8 +91,7 @@ class BackendConnection(Protocol):
         reader: Reads the response to the current request; None if no response is expected.
         is_body_sent: Whether the whole body of the current request was written.
         is_paused: Whether reading is paused.
-        may_trail: Whether the last response ended with its head, although the head declares a body that may still
-            follow.
+        may_trail: Whether the body that the last response declared, and must not have, may still follow.
         splice: Moves the rest of a response's body, if its bytes need not pass through this process.
     """
 
@@ -127,8 +126,7 @@ class BackendConnection(Protocol):
             transport.setTcpNoDelay(True)
         bound_socket_buffers(transport, self._limits.socket_buffer)
         self._writer = DirectWriter(transport, self)
-        # The request that wanted this connection may be gone, and an endpoint need not notice: without a deadline
-        # nothing would end the connection.
+        # Its request may be gone, and an endpoint need not notice: without a deadline nothing ends the connection.
         self._wait(_Waiting.FOR_HANDSHAKE, self._limits.connect_time)
         if not isinstance(transport, TLSMemoryBIOProtocol):
             self._become_ready()
@@ -193,8 +191,7 @@ class BackendConnection(Protocol):
     @property
     def is_quiet(self) -> bool:
         """
-        Whether no byte and no end has arrived after the last response: the next request would take it for its own
-        response.
+        Whether nothing has arrived after the last response. The next request would take it for its own.
         """
         return not self._is_lost and not self._is_closing and not is_readable(self.transport)
 
