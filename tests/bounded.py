@@ -71,7 +71,7 @@ Seconds. Below this the machine is measured, not the reader.
 
 COARSE = 0.4
 """
-Maximum seconds for the largest input of any row: nothing else is served meanwhile. This bounds growth without any
+Maximum seconds for the largest input of any row: nothing else is served meanwhile. This catches growth out of all
 proportion, and does not measure speed: each row stays far below it.
 """
 

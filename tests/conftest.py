@@ -88,7 +88,7 @@ def clean_reactor() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def liveness(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
     """
-    Fail a test in which something was alive for several turns without a deadline.
+    Fail a test in which something was alive for several turns that no deadline would have ended.
     """
     LEDGER.clear()
     run_until_current = reactor.runUntilCurrent

@@ -182,7 +182,7 @@ def backend_rows(clock: IReactorTime) -> dict[str, Row]:
 
 
 STORED_WHOLE = {"small upload": "200", "download": "200"}
-"Kinds that end before the place of the fault."
+"Outcomes of kinds that are complete before the place of the fault."
 
 
 def greet(backend: FaultyBackend, data: bytes) -> None:

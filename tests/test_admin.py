@@ -128,7 +128,7 @@ async def test_each_page_has_a_date(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_health_and_readiness(tmp_path: Path) -> None:
     """
-    Alive while it runs. Ready until it drains, and still answering until the last request has ended.
+    Alive while it runs. Ready until it drains; /ready is served until the last request has ended.
     """
     running = Running(tmp_path)
     answers = [await running.admin(path) for path in ("/health", "/ready", "/", "/health/x")]

@@ -604,7 +604,7 @@ BAD = {
     "a parameter twice": (RFC, ["Forwarded: for=192.0.2.7;host=evil;host=s3.example.test"]),
     "a parameter twice, in two spellings": (RFC, ["Forwarded: for=192.0.2.7;host=evil;Host=s3.example.test"]),
     "no value": (RFC, ["Forwarded: for"]),
-    # All combinations would take minutes.
+    # A pattern that tries all combinations would take minutes.
     "white space without end": (RFC, ["Forwarded: for=192.0.2.7;" + " \t" * 29000 + "x, for=192.0.2.7"]),
     "a bad host": (RFC, ['Forwarded: for=192.0.2.7;host="evil, s3.example.test"']),
     "a bad scheme": (RFC, ["Forwarded: for=192.0.2.7;proto=ftp"]),

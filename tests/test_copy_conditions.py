@@ -376,7 +376,7 @@ async def test_several_lines_are_one_list() -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_storage_is_told_who_asks(forwarded: str) -> None:
     """
-    With both requests, if it is told at all.
+    With both requests, if the option is set.
     """
     copied = await copy(W, [(COPY, "/b/k"), (MATCH, TAG)], forwarded=forwarded)
 

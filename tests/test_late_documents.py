@@ -324,7 +324,7 @@ async def test_what_cannot_be_told_any_more(case: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_white_space_is_not_gathered() -> None:
     """
-    White space from a backend stays in no memory, and a client that does not read pauses the backend.
+    s3proxy keeps no white space from a backend in memory, and a client that does not read pauses the backend.
     """
     slow = Slow(socket_buffer=16_384)
     await slow.ask(complete())

@@ -81,7 +81,7 @@ class Side:
     def __init__(self, context: Any, *, is_client: bool) -> None:
         self.receiver = Receiver()
         self.below = Below()
-        # A context that is passed as an option is for one side only.
+        # The options object makes its own context for one side only.
         factory = TLSMemoryBIOFactory(context, is_client, _Factory(self.receiver), Clock())  # type: ignore[arg-type]
         self.tls: Any = TLSMemoryBIOProtocol(factory, self.receiver)
         self.tls.makeConnection(self.below)

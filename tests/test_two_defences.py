@@ -245,7 +245,7 @@ async def test_an_action_below_no_bucket_does_not_arrive(target: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_an_action_on_a_key_of_no_bucket_does_not_arrive() -> None:
     """
-    If a key is read after them, the table has no such POST.
+    If a key is read after the slashes, the table has no such POST.
     """
     heard_size = await heard(
         Signer().head("POST", f"//x?{ACTION}", unsigned={"Content-Length": "0"})[0], profile=PROFILES["ceph-rgw"]

@@ -181,7 +181,7 @@ async def test_f9_a_refused_head_keeps_its_status(profile: str, status: int) -> 
 @pytest_twisted.ensureDeferred
 async def test_f9_a_head_that_is_refused_at_once_is_learned_from() -> None:
     """
-    After the first response to HEAD that declares a body, s3proxy reuses no connection that sent such a one.
+    After the first response to HEAD that declares a body, s3proxy closes each connection with such a response.
     """
     first = [response("404 X", b"<Error/>")]
     backend = answering(lambda request: first.pop() if first else response("404 X", length=8))
@@ -536,7 +536,7 @@ ETAG = hashlib.md5(BODY).hexdigest()
 async def test_f4_an_object_with_the_md5_of_another_is_lost(profile: str, target: str, size: int, mode: str) -> None:
     """
     Held or streamed, in every payload mode: a wrong MD5 is 500 InternalError, and counted; the right MD5 is a success.
-    At 4.x two parts at the same time can lose one.
+    At 4.x one of two parts that are sent at the same time is lost.
     """
     body = BODY * size
     request = Signer().put(target, body, mode)
