@@ -1,6 +1,6 @@
 """
-A Twisted reverse proxy for S3: it authenticates as S3 does, verifies every byte as it
-streams, and signs anew for the backend.
+A Twisted reverse proxy for S3: it authenticates as S3 does, verifies every byte as it streams, and signs each request
+again for the backend.
 """
 
 __version__ = "0.1.0"

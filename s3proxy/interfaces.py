@@ -1,5 +1,5 @@
 """
-What an application may bring of its own: credentials, authorisation, backends.
+Interfaces of the parts that an application can supply: credentials, authorisation, streamed resources.
 """
 
 from __future__ import annotations
@@ -16,34 +16,34 @@ from s3proxy.s3.head import RequestHead
 
 class ICredentialStore(Interface):
     """
-    Where access keys are looked up.
+    A source of credentials.
     """
 
     def look_up(access_key_id: bytes) -> Deferred[Credential | None] | Credential | None:
         """
-        Find the credential of an access key.
+        Return the credential of an access key.
 
         Args:
-            access_key_id: As claimed by the client, not yet believed.
+            access_key_id: The access key id that the client claims, not yet verified.
 
         Returns:
-            None where the key is unknown; a Deferred of either where the answer takes time. Its failure means that the
-            source is down, and is answered 503. It is cancelled when the client leaves, and after `times.lookup`.
+            None if the key is unknown; a Deferred of either if the lookup takes time. If it fails, the source is down
+            and the response is 503. It is cancelled when the client disconnects, and after `times.lookup`.
         """
 
 
 class IAuthorizer(Interface):
     """
-    Who may do what, once the client is known to be who it says.
+    Decides what an authenticated client may do.
     """
 
     def authorize(head: RequestHead, address: Address, authenticated: Authenticated) -> Deferred[None] | None:
         """
-        Let a request pass, or refuse it.
+        Allow a request, or refuse it.
 
         Returns:
-            None, or a Deferred of None where the decision takes time. It is cancelled when the client leaves, and after
-            `times.lookup`; then the request is answered 503.
+            None, or a Deferred of None if the decision takes time. It is cancelled when the client disconnects, and
+            after `times.lookup`; then the response is 503.
 
         Raises:
             AccessDenied: The request is not allowed.
@@ -52,14 +52,14 @@ class IAuthorizer(Interface):
 
 class IStreamedRequest(Interface):
     """
-    A request which is rendered at the end of its head, and whose body streams.
+    A request that is rendered at the end of its head, and whose body streams.
     """
 
     head: RequestHead = Attribute("The head as received.")
 
     def deliverBody(consumer: IConsumer) -> Deferred[None]:
         """
-        Write the body to a consumer as it arrives, `100 Continue` first where the client waits for it.
+        Write the body to a consumer as it arrives. Send `100 Continue` first if the client waits for it.
 
         The request registers itself as the consumer's streaming producer; its `pauseProducing` stops the reading of
         the client's socket.
@@ -76,5 +76,5 @@ class IStreamedResource(Interface):
 
     def render(request: IStreamedRequest) -> int | bytes:
         """
-        Begin to answer.
+        Begin the response.
         """

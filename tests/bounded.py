@@ -1,7 +1,7 @@
 """
-Readers of foreign input, and inputs which are made to cost them as much as they can: what each may cost at most.
+Readers of foreign input, and inputs that cost them as much as possible: the limit of what each may cost.
 
-A row names one reader. Its shapes make an input of any size; `test_bounded_work` doubles the size up to the row's limit
+A row names one reader. Its shapes make an input of any size. `test_bounded_work` doubles the size up to the row's limit
 and measures how time and memory grow. A new reader of what a client or a backend writes gets a row here.
 """
 
@@ -54,25 +54,25 @@ from tests.harness import NOW
 
 Shape = Callable[[int], bytes]
 """
-From a number of bytes to an input of about as many.
+Makes an input of about the given number of bytes.
 """
 
 GROWTH = 2 * 1.3
 """
-How much more the double of an input may cost. What is quadratic costs four times as much.
+Maximum factor by which the cost may grow when the input doubles. Quadratic work costs four times as much.
 """
 
 DOUBLINGS = 3
 
 NOISE = 0.0005
 """
-Seconds: what is below is not measured, but the machine.
+Seconds. Below this the machine is measured, not the reader.
 """
 
 COARSE = 0.4
 """
-Seconds which the largest input of any row may take: nobody else is served meanwhile. A bound for what grows in no
-proportion, and no measure of speed: each row stays far below it.
+Maximum seconds for the largest input of any row: nothing else is served meanwhile. This catches growth out of all
+proportion, and does not measure speed: each row stays far below it.
 """
 
 
@@ -82,9 +82,9 @@ class Row:
     One reader.
 
     Attributes:
-        read: Given an input. An S3Error is an answer as good as any.
-        limit: Bytes of the largest input which reaches the reader.
-        memory: How many bytes it may hold at its peak, for each byte of the input.
+        read: Called with an input. An S3Error is as good as any other result.
+        limit: Bytes of the largest input that reaches the reader.
+        memory: Maximum bytes that it may hold at its peak, for each byte of the input.
         shapes: Inputs, by name.
     """
 
@@ -106,8 +106,8 @@ def work(row: Row, data: bytes) -> float:
 
 def growth(row: Row, shape: Shape) -> list[float]:
     """
-    Return the CPU seconds for the last doublings up to the limit: for each size the least of several readings, and
-    rounds until the growth is within bounds, or it is clear that it is not.
+    Return the CPU seconds for the last doublings up to the limit: for each size the least of several readings. Measure
+    until the growth is within bounds, or clearly is not.
     """
     inputs = [shape(row.limit >> halved) for halved in range(DOUBLINGS, -1, -1)]
     least = [float("inf")] * len(inputs)
@@ -121,7 +121,7 @@ def growth(row: Row, shape: Shape) -> list[float]:
 
 def excess(seconds: list[float]) -> str:
     """
-    Say in which way a row of seconds grows faster than its input; nothing if it does not.
+    Describe how a series of seconds grows faster than its input; empty if it does not.
     """
     if seconds[-1] > COARSE:
         return f"{seconds[-1]:.3f} s for one input"
@@ -133,7 +133,7 @@ def excess(seconds: list[float]) -> str:
 
 def peak(row: Row, data: bytes) -> int:
     """
-    Return the most bytes which one reading holds, without its input.
+    Return the maximum bytes that one reading holds, without its input.
     """
     tracemalloc.start()
     try:
@@ -145,13 +145,13 @@ def peak(row: Row, data: bytes) -> int:
 
 def _read(row: Row, data: bytes) -> Any:
     try:
-        # What is returned lives until the end of this call: it counts.
+        # The returned value lives until the end of this call, so it counts.
         return row.read(data)
     except (S3Error, WrongProxyHeader):
         return None
 
 
-# Readers which are more than one function
+# Readers that need more than one function
 
 
 KEY, SECRET = b"AKIAIOSFODNN7EXAMPLE", "a secret of nobody"
@@ -162,7 +162,7 @@ DAY = DATE[:8]
 
 def judge(data: bytes) -> bytes:
     """
-    Do with a request's head what is done until its signature is found to be wrong, and write the refusal.
+    Process a request's head until its signature is found to be wrong, and write the error.
     """
     try:
         _judge(data)
@@ -193,7 +193,7 @@ def decode_chunks(data: bytes) -> None:
 
 def decode_chunks_bytewise(data: bytes) -> None:
     """
-    The same, while the network delivers one byte at a time.
+    The same, with the network delivering one byte at a time.
     """
     digests = parse_body_digests(Fields({b"x-amz-trailer": [b"x-amz-checksum-crc32"]}), has_trailer=True)
     decoder = AwsChunkedDecoder(len(data), digests, has_trailer=True, min_chunk_size=1)
@@ -251,7 +251,7 @@ def read_form_bytewise(data: bytes) -> None:
 
 def judge_policy(data: bytes) -> None:
     """
-    Read a policy and hold the largest fields against it.
+    Read a policy, and check the largest fields against it.
     """
     fields = {b"key": b"k" * 1024, b"content-type": b"text/a," * (KIB // 7), b"bucket": b"b"}
     parse_policy(base64.b64encode(data)).check(fields, NOW)
@@ -259,7 +259,7 @@ def judge_policy(data: bytes) -> None:
 
 def judge_content_type(data: bytes) -> None:
     """
-    Judge a Content-Type of many items by a policy of many conditions.
+    Check a Content-Type of many items against a policy of many conditions.
     """
     conditions = ",".join(f'["starts-with","$content-type","{"a" * (number % 40)}"]' for number in range(200))
     text = f'{{"expiration":"2030-01-01T00:00:00Z","conditions":[{conditions}]}}'
@@ -268,7 +268,7 @@ def judge_content_type(data: bytes) -> None:
 
 def believe_forwarded(kind: str) -> Callable[[bytes], None]:
     """
-    Read what a listed proxy says in the headers of one kind.
+    Return a reader of what a listed proxy says in the headers of one kind.
     """
     trust = Trust(peers=Peers(["127.0.0.0/8"]), forwarded=kind)
 
@@ -294,14 +294,14 @@ def read_proxy_header(data: bytes) -> None:
 
 def repeated(unit: bytes, before: bytes = b"", after: bytes = b"") -> Shape:
     """
-    One unit, over and over.
+    Return a shape that repeats one unit.
     """
     return lambda size: before + unit * ((size - len(before) - len(after)) // len(unit)) + after
 
 
 def numbered(unit: str, before: bytes = b"", after: bytes = b"", count: int | None = None) -> Shape:
     """
-    One unit, over and over, each with a number of its own in the place of ``{}``.
+    Return a shape that repeats one unit, each time with another number in place of ``{}``.
     """
 
     def shape(size: int) -> bytes:
@@ -319,7 +319,7 @@ def numbered(unit: str, before: bytes = b"", after: bytes = b"", count: int | No
 
 def lines(unit: str) -> bytes:
     """
-    As many header lines as pass.
+    Return as many header lines as pass.
     """
     return "".join(unit.replace("{}", f"{number:x}") for number in range(240)).encode()
 
@@ -350,7 +350,7 @@ _ZERO_CHUNK = b"0\r\n"
 
 
 def _of_lines(shape: Shape, *, ends: bool = True) -> Shape:
-    # The last line of a head has no end of its own.
+    # The last line of a head has no line end of its own.
     return lambda size: shape(size).removesuffix(b"\r\n") if ends else shape(size)
 
 

@@ -1,5 +1,5 @@
 """
-A reader of signed chunks, as a backend has one: written from the documentation and independent of the product's.
+A reader of signed chunks, as a backend has one: written from the documentation and independent of s3proxy's.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ _HEADER = re.compile(rb"([0-9a-f]+);chunk-signature=([0-9a-f]{64})\r\n")
 @dataclass
 class Chunks:
     """
-    What a stream of signed chunks holds.
+    The content of a stream of signed chunks.
 
     Attributes:
-        sizes: Of each whole chunk whose signature is right, the zero chunk among them.
-        data: Theirs.
+        sizes: The size of each whole chunk with a correct signature, including the zero chunk.
+        data: The bytes of these chunks.
         is_complete: Whether the zero chunk was there, and nothing after it.
     """
 
@@ -33,7 +33,7 @@ def read_chunks(wire: bytes, signer: Signer, seed: str) -> Chunks:
     Read a stream, or its beginning.
 
     Args:
-        signer: Whose chunks they must be.
+        signer: The signer of the chunks.
         seed: The signature of the request's head.
     """
     sizes, pieces, position, previous = [], [], 0, seed

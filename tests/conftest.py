@@ -1,5 +1,5 @@
 """
-What every test promises: it leaves the reactor as it found it, and no error unread.
+What every test promises: it leaves the reactor as it found it, and no error unnoticed.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from tests.oracle import fixture as oracle_fixture
 
 def pytest_configure(config: pytest.Config) -> None:
     """
-    Have every request to a backend judged, in this process and in those which the tests start.
+    Make the oracle judge every request to a backend, in this process and in those that the tests start.
     """
     oracle_fixture.begin(config)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """
-    Remove what child processes wrote for it.
+    Remove the files that child processes wrote for it.
     """
     oracle_fixture.end(config)
 
 
 class ErrorLog:
     """
-    Gathers what was logged as an error while a test ran; a test which expects some flushes it.
+    Collects the errors that are logged while a test runs. A test that expects some flushes them.
     """
 
     def __init__(self) -> None:
@@ -56,19 +56,19 @@ class ErrorLog:
 @pytest.fixture(autouse=True)
 def error_log() -> Iterator[ErrorLog]:
     """
-    Fail a test which left an error in the log, an unhandled Deferred's included.
+    Fail a test that left an error in the log, including that of an unhandled Deferred.
     """
     log = ErrorLog()
     globalLogPublisher.addObserver(log)
     yield log
-    # Deferreds end with their last reference; the young generations hold the cycles of one test.
+    # Deferreds end with their last reference; the young generations contain the reference cycles of one test.
     gc.collect(1)
     globalLogPublisher.removeObserver(log)
     assert not log.events, "\n".join(str(e.get("log_failure") or e.get("log_format")) for e in log.events)
 
 
 def _state() -> tuple[set[Any], set[Any], list[Any]]:
-    # The reactor's own wakers appear when it first runs.
+    # The reactor's own wakers are created when it first runs.
     readers = set(reactor.getReaders()) - reactor._internalReaders
     return readers, set(reactor.getWriters()), list(reactor.getDelayedCalls())
 
@@ -76,7 +76,7 @@ def _state() -> tuple[set[Any], set[Any], list[Any]]:
 @pytest.fixture(autouse=True)
 def clean_reactor() -> Iterator[None]:
     """
-    Fail a test which left a reader, a writer or a timer in the reactor.
+    Fail a test that left a reader, a writer or a timer in the reactor.
     """
     readers, writers, calls = _state()
     yield
@@ -88,7 +88,7 @@ def clean_reactor() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def liveness(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
     """
-    Fail a test in which something was alive for several turns that no deadline would ever have ended.
+    Fail a test in which something was alive for several turns that no deadline would have ended.
     """
     LEDGER.clear()
     run_until_current = reactor.runUntilCurrent
@@ -97,7 +97,7 @@ def liveness(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
         try:
             LEDGER.look()
         except Exception:
-            # Else no turn would ever end.
+            # Otherwise no turn would ever end.
             LEDGER.faults.append(traceback.format_exc())
         run_until_current()
 
@@ -114,7 +114,7 @@ CASES = pytest.StashKey[dict[str, Counter[str]]]()
 @pytest.fixture
 def case_table(pytestconfig: pytest.Config) -> dict[str, Counter[str]]:
     """
-    How often each outcome came, by file of the data set; printed when all tests have run.
+    Count the outcomes by file of the data set; printed when all tests have run.
     """
     return pytestconfig.stash.setdefault(CASES, {})
 

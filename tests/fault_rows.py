@@ -1,5 +1,5 @@
 """
-The table of faults: what goes wrong at either side, and what then becomes of each kind of request.
+The table of faults: what goes wrong on either side, and the outcome for each kind of request.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ REFUSAL = b"HTTP/1.1 404 Not Found\r\nContent-Length: 32\r\n\r\n<Error><Code>Gon
 KINDS = ("small upload", "streamed upload", "part", "form", "download")
 STREAMED = ("streamed upload", "part", "form")
 WHOLE = ("small upload", "download")
-"Kinds which a backend gets in one piece: what happens after the head happens after all of it."
+"Kinds that a backend gets in one piece: what happens after the head happens after all of it."
 
 CUT = "cut"
 NONE = "none"
@@ -30,7 +30,7 @@ UNAVAILABLE = "503 ServiceUnavailable"
 TIMEOUT = "400 RequestTimeout"
 INCOMPLETE = "400 IncompleteBody"
 STORED = {"form": "204"}
-"What a form reads in place of 200."
+"The status that a form reads instead of 200."
 
 
 @dataclass(frozen=True)
@@ -39,22 +39,22 @@ class Row:
     One fault.
 
     Attributes:
-        others: What clients read, for all kinds which `by_kind` does not name: status and code, ``cut`` where the
-            connection ends without a whole answer, ``none`` where the client itself has left.
-        by_tls: The same over TLS, where it differs from plain connections.
-        stores: Kinds of which the backend has the whole request.
-        tls_stores: The same over TLS, where it differs.
-        waits: Seconds which pass before somebody gives up.
+        others: What clients read, for all kinds that `by_kind` does not name: status and code, ``cut`` if the
+            connection ends without a whole response, ``none`` if the client itself has left.
+        by_tls: The same over TLS, if it differs from plain connections.
+        stores: Kinds of which the backend gets the whole request.
+        tls_stores: The same over TLS, if it differs.
+        waits: Seconds until a party gives up.
         misbehave: What the backend does.
         misdeed: What the client does.
-        place: Where: in the middle of its ``body`` (at the end of its head, where it has none), of its ``head``, or at
-            the ``end`` of all.
-        channels: Which connections have this fault at all.
-        expects: Whether the backend is asked for ``100 Continue``.
+        place: Where the fault occurs: in the middle of its ``body`` (at the end of its head, if it has none), of its
+            ``head``, or at the ``end`` of all.
+        channels: The kinds of connections that can have this fault.
+        expects: Whether requests ask for ``100 Continue``.
         is_there: Whether the backend accepts connections.
-        speaks_tls: Whether the backend behind TLS speaks it.
-        certificate: What is wrong with the backend's: its ``name``, ``issuer`` or ``date``.
-        minimum_rate: Bytes a second which a client must send.
+        speaks_tls: Whether the backend uses TLS if it should.
+        certificate: What is wrong with the backend's certificate: its ``name``, ``issuer`` or ``date``.
+        minimum_rate: Bytes a second that a client must send.
         spools: Whether bodies are verified on disk first: ``commit = "spool"``.
     """
 
@@ -77,7 +77,7 @@ class Row:
 
     def outcome(self, kind: str, channel: str) -> str:
         """
-        What the client of such a request reads.
+        Return what the client of such a request reads.
         """
         found = self.by_kind.get(kind, self.others)
         return self.by_tls.get(kind, self.by_tls.get("others", found)) if channel == "TLS" else found
@@ -85,13 +85,13 @@ class Row:
     @property
     def is_reached(self) -> bool:
         """
-        Whether requests can come to the backend at all.
+        Whether requests can reach the backend at all.
         """
         return self.is_there and self.speaks_tls and self.certificate is None
 
     def is_stored(self, kind: str, channel: str) -> bool:
         """
-        Whether the backend has the whole request.
+        Return True if the backend gets the whole request.
         """
         if channel == "TLS" and self.tls_stores is not None:
             return kind in self.tls_stores
@@ -100,7 +100,7 @@ class Row:
 
 def backend_rows(clock: IReactorTime) -> dict[str, Row]:
     """
-    What a backend does wrong.
+    Return the faults of a backend.
     """
     ambiguous = faults.answers(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nContent-Length: 5\r\n\r\nhello")
     two_framings = faults.answers(
@@ -182,7 +182,7 @@ def backend_rows(clock: IReactorTime) -> dict[str, Row]:
 
 
 STORED_WHOLE = {"small upload": "200", "download": "200"}
-"What is smaller than where the fault is."
+"Outcomes of kinds that are complete before the place of the fault."
 
 
 def greet(backend: FaultyBackend, data: bytes) -> None:
@@ -194,7 +194,7 @@ def greet(backend: FaultyBackend, data: bytes) -> None:
 
 def client_rows(clock: IReactorTime) -> dict[str, Row]:
     """
-    What a client does wrong.
+    Return the faults of a client.
     """
     no_body: Any = {"by_kind": {"download": "200"}, "stores": ("download",)}
     slow_answer = faults.answers(DOWNLOAD)
@@ -256,7 +256,7 @@ def client_rows(clock: IReactorTime) -> dict[str, Row]:
 
 
 POISON = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstolen"
-"What would be another tenant's answer, if it were read as one."
+"Bytes that would be another tenant's response, if they were read as one."
 
 
 def _head(*lines: bytes, status: bytes = b"HTTP/1.1 200 OK", rest: bytes = b"") -> bytes:
@@ -300,7 +300,7 @@ AMBIGUOUS_HEADS = {
     "17 interim answers": _head(status=b"HTTP/1.1 103 Early Hints") * 17 + OK,
     "a head of 70 KiB": _head(b"X: " + b"a" * 70 * 1024, b"Content-Length: 0"),
 }
-"Heads which two readers could understand in two ways, or which are too long: none is believed."
+"Heads that two readers could understand differently, or that are too long: none is believed."
 
 AMBIGUOUS_BODIES = {
     "a chunk size in words": _head(_CHUNKED, rest=b"zero\r\n\r\n"),
@@ -311,7 +311,7 @@ AMBIGUOUS_BODIES = {
     "a chunk line which ends with LF": _head(_CHUNKED, rest=b"0\n\n"),
     "a trailer without a colon": _head(_CHUNKED, rest=b"0\r\nnothing\r\n\r\n"),
 }
-"Bodies whose end nobody can tell."
+"Bodies whose end is ambiguous."
 
 EXCESS = {
     "a byte beyond its length": (OK, b"x"),

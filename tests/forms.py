@@ -32,7 +32,7 @@ def multipart(
 
     Args:
         file: None to leave it out.
-        after: Fields behind it: a button which was pressed.
+        after: Fields after the file: a button that was pressed.
     """
     parts = []
     for name, value in fields:
@@ -57,7 +57,7 @@ def policy(conditions: Sequence[Any], expires_at: datetime = NOW + timedelta(hou
 
 def v4_fields(conditions: Sequence[Any], now: datetime = NOW, **others: str) -> list[tuple[str, str]]:
     """
-    Return the fields of a form which is signed with Signature V4; its policy covers them.
+    Return the fields of a form that is signed with Signature V4; its policy covers them.
     """
     key = SERVER["credentials"][0]
     date = now.strftime("%Y%m%dT%H%M%SZ")
@@ -76,7 +76,7 @@ def v4_fields(conditions: Sequence[Any], now: datetime = NOW, **others: str) -> 
 
 def v2_fields(conditions: Sequence[Any], **others: str) -> list[tuple[str, str]]:
     """
-    Return the fields of a form which is signed with Signature V2.
+    Return the fields of a form that is signed with Signature V2.
     """
     key = SERVER["credentials"][0]
     text = policy([{"bucket": BUCKET}, *conditions])
@@ -88,7 +88,7 @@ def form_request(
     body: bytes, *, headers: str = "", boundary: str = BOUNDARY, target: str = f"/{BUCKET}"
 ) -> SignedRequest:
     """
-    Return a form's request.
+    Return the request that sends a form.
     """
     head = (
         f"POST {target} HTTP/1.1\r\nHost: s3.example.test\r\nContent-Type: multipart/form-data; boundary={boundary}\r\n"

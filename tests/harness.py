@@ -64,7 +64,7 @@ BACKEND_KEY = BackendKey("BACKENDKEY", "the-backend-secret-of-the-tests")
 
 def data_set_credentials() -> dict[bytes, Credential]:
     """
-    The keys of the data set.
+    Return the keys of the data set.
     """
     found = {}
     for item in SERVER["credentials"]:
@@ -105,7 +105,7 @@ async def turns(count: int = 1) -> None:
 
 async def until(condition: Callable[[], Any], limit: int = 200_000) -> None:
     """
-    Let the reactor run until something is so; fail after so many turns.
+    Let the reactor run until a condition holds; fail after ``limit`` turns.
     """
     for _ in range(limit):
         if condition():
@@ -116,10 +116,10 @@ async def until(condition: Callable[[], Any], limit: int = 200_000) -> None:
 
 async def until_steady(measure: Callable[[], int | None]) -> None:
     """
-    Wait until something stays as it is for 300 turns.
+    Wait until a value stays the same for 300 turns.
 
     Args:
-        measure: Asked each turn; None while there is nothing to measure.
+        measure: Called each turn; returns None while there is nothing to measure.
     """
     steady, before = 0, None
     while steady < 300:
@@ -131,7 +131,8 @@ async def until_steady(measure: Callable[[], int | None]) -> None:
 
 class ClockedReactor:
     """
-    The real reactor for sockets and for what is due at once, a clock which the test turns for all other timers.
+    The real reactor for sockets and for calls that are due at once, and a clock under the test's control for all other
+    timers.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -146,7 +147,7 @@ class ClockedReactor:
 
 
 AUTHORITY = make_authority()
-"Whom every party trusts."
+"The authority that every party trusts."
 
 
 @cache
@@ -168,7 +169,7 @@ def server_context(fault: str = "") -> Any:
 
 def over_tls(endpoint: IStreamClientEndpoint) -> IStreamClientEndpoint:
     """
-    Put TLS over an endpoint, to 127.0.0.1 and nobody else.
+    Return an endpoint with TLS, which accepts 127.0.0.1 only.
     """
     options = optionsForClientTLS("127.0.0.1", trustRoot=Certificate.loadPEM(AUTHORITY.certificate_pem))
     wrapped: IStreamClientEndpoint = wrapClientTLS(options, endpoint)
@@ -325,13 +326,13 @@ class Harness:
 
     def plain_endpoint(self) -> IStreamClientEndpoint:
         """
-        Return the way to the proxy's port, without TLS.
+        Return the endpoint of the proxy's port, without TLS.
         """
         return TCP4ClientEndpoint(reactor, "127.0.0.1", self.port.getHost().port)
 
     async def request(self, head: bytes, body: bytes = b"", *, step: int = 0, method: str | None = None) -> Any:
         """
-        Send a request on a connection of its own, its body in pieces of ``step``; return the answer.
+        Send a request on a new connection, its body in pieces of ``step``; return the response.
         """
         client = await self.connect()
         client.send(head)
@@ -340,7 +341,7 @@ class Harness:
 
     async def close(self) -> None:
         """
-        End everything, and wait until it has ended.
+        Close everything, and wait until it has closed.
         """
         await self.port.stopListening()
         await maybeDeferred(self.backend_port.stopListening)
@@ -368,7 +369,7 @@ class Harness:
 
 def bound_listener(port: Any, size: int) -> None:
     """
-    Bound the kernel's buffers of every connection which a port will accept.
+    Limit the kernel's buffers of every connection that a port will accept.
     """
     with socket.socket(fileno=os.dup(port.fileno())) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)

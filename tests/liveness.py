@@ -1,16 +1,16 @@
 """
-That no state lasts for ever: whatever is alive waits for a deadline, or for somebody who has one.
+Check that no state lasts for ever: every live object waits for a deadline, or for a party that has one.
 
-`Ledger` knows each channel, exchange, backend connection and pool of this process. Its `look` runs after each turn of
-the reactor (see `tests.conftest.liveness`). It asks from outside, and by what the objects keep, not by what they say:
+`Ledger` has each channel, exchange, backend connection and pool of this process. Its `look` runs after each turn of the
+reactor (see `tests.conftest.liveness`). It looks from outside, at what the objects hold, and does not ask them:
 
 - a client's channel has its deadline, or is held for a reason whose owner is bounded, or waits for its exchange;
-- an exchange waits for a lookup that has a deadline, for its client, or for its backend;
-- a connection to a backend has its deadline, or waits for the client whose body it sends or whose answer it reads;
+- an exchange waits for a lookup with a deadline, for its client, or for its backend;
+- a connection to a backend has its deadline, or waits for the client whose body it sends or whose response it reads;
 - an attempt to connect has its timer.
 
-What is found once may be between two steps (a connection that was reset ends a turn later), so only what stays for
-several turns is a fault.
+A single finding may be between two steps (a connection that was reset ends a turn later), so it is a fault only if it
+remains for several turns.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from s3proxy.frontend.hold import Hold
 from s3proxy.multipart.waiting import WaitingAnswer
 
 TURNS = 5
-"Of the reactor, for which something must be unbounded to be a fault."
+"Turns of the reactor for which something must be unbounded to be a fault."
 
 _LOOKING_UP = frozenset({State.LOOKING_UP, State.JUDGING_FORM})
 _FROM_CLIENT = frozenset({State.READING_FORM, State.HOLDING})
@@ -42,7 +42,7 @@ _FROM_BACKEND = frozenset({State.MEASURING, State.DELETING, State.AWAITING, Stat
 
 def is_armed(deadline: Any) -> bool:
     """
-    Whether a deadline will pass.
+    Return True if a deadline is running.
     """
     return deadline is not None and deadline.at is not None
 
@@ -80,10 +80,10 @@ def is_bounded(channel: S3Channel) -> bool:
 
 class Ledger:
     """
-    All that lives, and what of it is bounded by nothing.
+    All live objects, and those of them that nothing bounds.
 
     Attributes:
-        faults: What was found, in words.
+        faults: Descriptions of what was found.
     """
 
     def __init__(self) -> None:
@@ -106,7 +106,7 @@ class Ledger:
 
     def look(self) -> None:
         """
-        Find what is unbounded, and has been for several turns.
+        Find what is unbounded, and was for several turns.
         """
         suspected = {}
         for found, words in self._unbounded():
@@ -137,7 +137,7 @@ class Ledger:
 
     def is_channel_bounded(self, channel: S3Channel) -> bool:
         """
-        Whether a channel has its deadline, or waits for somebody who has one.
+        Return True if a channel has its deadline, or waits for a party that has one.
         """
         if channel.is_aborted or is_armed(channel.deadlines.sending) or is_armed(channel.deadlines.total):
             return True
@@ -146,7 +146,7 @@ class Ledger:
             return is_armed(channel.deadlines.taking)
         request = channel._request
         if isinstance(request, ApplicationRequest):
-            # An application's, which takes its time.
+            # An application's request, which takes its own time.
             return True
         exchange = self._exchange_of(channel)
         if channel.holds.reasons:
@@ -167,15 +167,15 @@ class Ledger:
             return _is_paced(exchange)
         if hold is Hold.MEMORY:
             return _is_memory_awaited(exchange)
-        # The backend's socket is full, it is being connected to, or a form's claim is looked up; or the present request
-        # must end before the next is read.
+        # The backend's socket is full, its connection is being made, or a form's claim is looked up; or the present
+        # request must end before the next is read.
         return self.is_exchange_bounded(exchange)
 
     # The exchange
 
     def is_exchange_bounded(self, exchange: Exchange) -> bool:
         """
-        Whether that for which an exchange waits is bounded.
+        Return True if what an exchange waits for is bounded.
         """
         state = exchange.state
         if state is State.ENDED:
@@ -197,7 +197,7 @@ class Ledger:
         return isinstance(connection, BackendConnection) and self.is_connection_bounded(connection)
 
     def _is_lookup_bounded(self, exchange: Exchange) -> bool:
-        # The budgets refuse whoever waits too long; see `s3proxy.exchange.budget.Budgets.wait_patiently`.
+        # The budgets refuse a request that waits too long; see `s3proxy.exchange.budget.Budgets.wait_patiently`.
         lookup = _lookup(exchange)
         return lookup is not None and (lookup in self.queued or is_armed(exchange._judgement._deadline))
 
@@ -224,7 +224,7 @@ class Ledger:
 
     def is_connection_bounded(self, connection: BackendConnection) -> bool:
         """
-        Whether a connection has its deadline, or waits for a client who has one.
+        Return True if a connection has its deadline, or waits for a client that has one.
         """
         if connection.transport is None or connection._is_lost or is_armed(connection.deadline):
             return True
@@ -236,7 +236,7 @@ class Ledger:
                 for exchange in self.exchanges
                 if exchange._transfer is not None and exchange._transfer._asking.upload is body
             ]
-            # An embedder's body, or a test's, has an owner of its own.
+            # The body belongs to an embedder or a test, which must bound it.
             return not owners or any(map(_is_client_awaited, owners))
         if response is not None and connection.is_paused:
             owners = [exchange for exchange in self.exchanges if _response(exchange) is response]
@@ -290,7 +290,7 @@ def _is_paced(exchange: Exchange) -> bool:
 
 
 def _is_memory_awaited(exchange: Exchange) -> bool:
-    # The budgets refuse whoever waits too long; see `s3proxy.exchange.budget.Budgets.wait_patiently`.
+    # The budgets refuse a request that waits too long; see `s3proxy.exchange.budget.Budgets.wait_patiently`.
     memory = exchange._form._memory if exchange._form is not None else None
     if exchange._transfer is not None:
         memory = exchange._transfer._admitted.memory

@@ -1,5 +1,5 @@
 """
-How large the rooms are: ``python -m tests.measures`` prints it, and fails above what `MOST` allows. It only goes down.
+The sizes of the rooms: ``python -m tests.measures`` prints them, and fails above `MOST`. The limits are only lowered.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "s3proxy"
 
 DECLARATIONS = frozenset({"configuration/options.py", "s3/errors.py"})
 """
-Files that do little but declare.
+Files that consist mostly of declarations.
 """
 
 MOST = {
@@ -24,7 +24,7 @@ MOST = {
     "__getattr__": 0,
 }
 """
-By what is measured: the largest that is allowed, or how many.
+By measure: the maximum size, or the maximum number.
 """
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -32,7 +32,7 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 def measure(package: Path) -> Iterator[tuple[str, int, str]]:
     """
-    Yield what is measured, its size and its place.
+    Yield each measure, its size and its place.
     """
     for path in sorted(package.rglob("*.py")):
         name, text = str(path.relative_to(package)), path.read_text("utf-8")
@@ -52,7 +52,7 @@ def measure(package: Path) -> Iterator[tuple[str, int, str]]:
 
 def main() -> int:
     """
-    Print the largest of each kind; return the exit status.
+    Print the largest of each measure; return the exit status.
     """
     found = list(measure(PACKAGE))
     status = 0

@@ -73,7 +73,7 @@ class Verdict:
 
 class _Consumer:
     """
-    What an upload is written to.
+    The consumer of an upload's bytes.
     """
 
     def __init__(self, stream: BackendStream) -> None:
@@ -97,7 +97,7 @@ class _Consumer:
 
 class MemoryAgent:
     """
-    A backend which takes everything at once, and answers 200.
+    A backend that accepts everything at once, and returns 200.
     """
 
     def __init__(self) -> None:
@@ -106,14 +106,14 @@ class MemoryAgent:
 
     def send(self, request: BackendRequest) -> Deferred[BackendResponse]:
         """
-        Take a request whose body was held.
+        Send a request whose body was held.
         """
         begin_stream(request.head).feed((request.content,))
         return succeed(self._take(request.head, request.content))
 
     def send_upload(self, upload: Upload) -> Deferred[BackendResponse]:
         """
-        Take a request whose body streams.
+        Send a request whose body streams.
         """
         consumer = _Consumer(begin_stream(upload.head))
         answered: Deferred[BackendResponse] = Deferred()
@@ -140,17 +140,17 @@ class MemoryAgent:
 class _Watch:
     def add(self, fd: int, hung_up: Callable[[bool], None]) -> None:
         """
-        Watch nothing.
+        Do nothing.
         """
 
     def remove(self, fd: int) -> None:
         """
-        Watch nothing.
+        Do nothing.
         """
 
     def close(self) -> None:
         """
-        Watch nothing.
+        Do nothing.
         """
 
 
@@ -187,29 +187,29 @@ class MemoryTransport:
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """
-        Never pause it.
+        Ignore the producer: it is never paused.
         """
 
     def unregisterProducer(self) -> None:
         """
-        It was never paused.
+        Do nothing: the producer was never paused.
         """
 
     def pauseProducing(self) -> None:
         """
-        Read no more.
+        Stop reading.
         """
         self.is_paused = True
 
     def resumeProducing(self) -> None:
         """
-        Read on.
+        Read again.
         """
         self.is_paused = False
 
     def loseConnection(self) -> None:
         """
-        Close.
+        Close the connection.
         """
         self.is_closed = True
 
@@ -217,13 +217,13 @@ class MemoryTransport:
 
     def abortConnection(self) -> None:
         """
-        Reset.
+        Reset the connection.
         """
         self.is_closed = self.is_reset = True
 
     def getPeer(self) -> Any:
         """
-        Nobody.
+        Return no address.
         """
         return None
 
@@ -231,7 +231,7 @@ class MemoryTransport:
 
     def fileno(self) -> int:
         """
-        None.
+        Return no descriptor.
         """
         return -1
 
@@ -242,7 +242,7 @@ class MemoryProxy:
     A proxy and its backend.
 
     Attributes:
-        now: What the proxy takes for the time.
+        now: The proxy's time.
     """
 
     realm: Realm = field(default_factory=lambda: Realm(domains=(b"s3.example.test",)))
@@ -281,10 +281,10 @@ class MemoryProxy:
         Send bytes on a connection of their own.
 
         Args:
-            cuts: Where the network cuts them.
+            cuts: Where the network splits them.
 
         Returns:
-            What became of them. Everything which they held is released.
+            The result. Everything that the connection held is released.
         """
         self.agent.stored.clear()
         transport = MemoryTransport()
@@ -320,7 +320,7 @@ def _read_answers(data: bytes) -> tuple[tuple[int, ...], tuple[str | None, ...]]
         length = head.content_length or 0
         body = data[:length]
         if not body.startswith(b"<?xml") and length:
-            # An answer to HEAD has none.
+            # A response to HEAD has no body.
             length, body = 0, b""
         data = data[length:]
         statuses.append(head.status)

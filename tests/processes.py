@@ -1,5 +1,5 @@
 """
-Processes of ours in tests: the daemon, and applications; each is ended by its id.
+Processes for tests: the daemon, and applications. Each is ended by its id.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from tests.harness import SERVER, turns
 
 def free_port() -> int:
     """
-    Return a port which was free a moment ago.
+    Return a port that was free a moment ago.
 
-    It is none of those that the kernel gives to outgoing connections: one of them could have it a moment later.
+    It is outside the range that the kernel gives to outgoing connections: one of them could take it a moment later.
     """
     for port in random.SystemRandom().sample(range(20_000, 32_000), 100):
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
@@ -93,7 +93,7 @@ def running(
     pass_fds: tuple[int, ...] = (),
 ) -> Iterator[subprocess.Popen[bytes]]:
     """
-    Run a process of Python's; end it, and fail if it does not end.
+    Run a Python process; end it, and fail if it does not end.
     """
     log = (directory / "process.log").open("ab")
     process = subprocess.Popen(
@@ -128,7 +128,7 @@ async def until_listening(port: int, process: subprocess.Popen[bytes]) -> None:
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
     """
-    The same for tests which have no reactor of their own.
+    The same, for tests without a reactor.
     """
     for _ in range(1200):
         with socket.socket() as probe:
@@ -142,7 +142,7 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
 
 def peak_memory(pid: int) -> int:
     """
-    Return the most bytes which a process had in memory so far (VmHWM, proc(5)).
+    Return the maximum bytes of memory that a process had so far (VmHWM, proc(5)).
     """
     found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     assert found is not None
@@ -167,7 +167,7 @@ def established_count(pid: int, port: int) -> int:
 
 def end_all(processes: Iterable[subprocess.Popen[bytes]]) -> None:
     """
-    End processes, the last one first; one which does not end in its time is killed.
+    End processes, the last one first. Kill one that does not end in time.
     """
     ending = [*processes][::-1]
     for process in ending:

@@ -1,5 +1,5 @@
 """
-A client's side of Signature V4, written from the documentation and independent of the product's.
+A client's side of Signature V4, written from the documentation and independent of s3proxy's.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ class Signer:
         Return a signed head and its signature.
 
         Args:
-            headers: Signed.
-            unsigned: Sent besides.
+            headers: Signed headers.
+            unsigned: Headers that are sent, but not signed.
         """
         signed = {"host": self.host, "x-amz-date": self._date, "x-amz-content-sha256": payload, **(headers or {})}
         names = sorted(signed)
@@ -107,7 +107,7 @@ class Signer:
 
     def presign(self, method: str, target: str, expires: int = 600) -> str:
         """
-        Return a presigned target; parameters which it has already are signed, too.
+        Return a presigned target. Parameters that it has already are signed, too.
         """
         path, _, own = target.partition("?")
         names = {
@@ -196,7 +196,7 @@ class Signer:
 
     def sign_chunk(self, digest: str, previous: str) -> str:
         """
-        Sign one chunk, of which the hash is known.
+        Sign one chunk whose hash is given.
         """
         text = f"AWS4-HMAC-SHA256-PAYLOAD\n{self._date}\n{self._scope}\n{previous}\n{EMPTY}\n{digest}"
         return self._sign(text)

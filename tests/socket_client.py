@@ -1,5 +1,5 @@
 """
-A client which is a bare socket, TLS or not: it counts what the kernel took from it, and reads only when it is told to.
+A client that is a bare socket, with TLS or without: it counts what the kernel accepted, and reads only when told to.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class SocketClient:
 
     async def start_tls(self, context: ssl.SSLContext | None = None) -> None:
         """
-        Shake hands; without a context, believe whatever certificate there is.
+        Do the TLS handshake. Without a context, accept any certificate.
         """
         if context is None:
             context = ssl.create_default_context()
@@ -66,7 +66,7 @@ class SocketClient:
 
     def pump(self, *, reads: bool = True, keeps: bool = True) -> None:
         """
-        Send and read as much as can be.
+        Send and read as much as possible.
         """
         try:
             while self._out and self.end is None:
@@ -96,7 +96,7 @@ class SocketClient:
 
     async def settle(self) -> None:
         """
-        Pump until nothing more leaves.
+        Pump until no more bytes are sent.
         """
         await until_steady(lambda: self.pump() or self.sent)
 
@@ -109,13 +109,13 @@ class SocketClient:
     @property
     def status(self) -> int:
         """
-        Of the answer, 0 before there is one.
+        The status of the response; 0 before there is one.
         """
         return int(self.received[9:12] or b"0")
 
     def close(self, *, reset: bool = False) -> None:
         """
-        End the connection.
+        Close the connection.
         """
         if reset:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -1,5 +1,5 @@
 """
-The access log and the metrics hold what others wrote: it stays within its field, and names no credential.
+The access log and the metrics contain text from others: it stays within its field, and contains no credential.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ PLACES = ["target", "query", "method", "bucket", "key", "version id", *HEADERS, 
 
 def record(place: str, value: bytes) -> AccessRecord:
     """
-    Return what is logged of a request, with a value in one place.
+    Return the log record of a request, with a value in one place.
     """
     names = {name: value if place == name else b"x" for name in PLACES}
     target = b"/b/%s?a=%s&versionId=%s" % (names["target"], names["query"], names["version id"])
@@ -94,7 +94,8 @@ def record(place: str, value: bytes) -> AccessRecord:
 
 def fields(line: bytes) -> int:
     """
-    Count the fields as a reader of S3's logs does: the third is in brackets, and others may be quoted.
+    Return the number of fields as a reader of S3's logs counts them: the third is in brackets, and others may be
+    quoted.
     """
     owner, _, rest = line.split(b" ", 2)
     time, rest = rest.split(b"] ", 1)
@@ -105,7 +106,7 @@ def fields(line: bytes) -> int:
 @pytest.mark.parametrize("place", PLACES)
 def test_nobody_writes_another_field(place: str) -> None:
     """
-    One line with all of its fields, and with no byte that a terminal or a reader takes for more than text.
+    One line with all of its fields, and no byte that a terminal or a reader takes for anything but text.
     """
     for value in HOSTILE:
         line = format_line(record(place, value))
@@ -119,7 +120,7 @@ def test_nobody_writes_another_field(place: str) -> None:
 @pytest.mark.parametrize("place", PLACES)
 def test_no_field_tells_a_credential(place: str) -> None:
     """
-    Whoever reads the log could send the request again: a signature or a token is masked wherever it is.
+    A reader of the log could send the request again: a signature or a token is masked wherever it is.
     """
     for text in CREDENTIALS:
         line = format_line(record(place, text.encode()))
@@ -129,7 +130,7 @@ def test_no_field_tells_a_credential(place: str) -> None:
 
 def test_an_ordinary_line() -> None:
     """
-    What is no danger stays as it was sent.
+    Harmless text stays as it was sent.
     """
     made = replace(record("key", "a b/\u00e9%".encode()), error_code="NoSuchKey", host_id="h", backend="b")
 
@@ -141,7 +142,7 @@ def test_an_ordinary_line() -> None:
 
 def test_labels_are_from_a_closed_set() -> None:
     """
-    A backend that invents error codes, or a client that invents methods, makes no new label.
+    A backend that invents error codes, or a client that invents methods, creates no new label.
     """
     metrics = Metrics()
     ordinary = AccessRecord(received_at=RECEIVED_AT, client_host="-", request_id="1", status=404)
@@ -165,7 +166,7 @@ def test_labels_are_from_a_closed_set() -> None:
 
 def test_each_code_of_a_profile_leads_to_a_label() -> None:
     """
-    What a backend's own codes become has a label, and each label is short.
+    The code that replaces a backend's own code has a label, and each label is short.
     """
     led = {code.decode() for profile in PROFILES.values() for pair in profile.error_codes.values() for code in pair}
 

@@ -1,5 +1,5 @@
 """
-The access log: a line stays one line with its own fields, and holds no credential.
+The access log: each entry stays one line with its own fields, and contains no credential.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def line_of(
     target: bytes = b"/b/k", *, key: bytes = b"k", headers: tuple[tuple[bytes, bytes], ...] = (), **values: object
 ) -> bytes:
     """
-    The line of a GET.
+    Return the line of a GET.
     """
     head = RequestHead(b"GET", target, b"HTTP/1.1", list(headers), index_headers(headers))
     address = Address(b"b", key, b"b", key)
@@ -42,7 +42,7 @@ def line_of(
 
 def fields_of(line: bytes) -> list[bytes]:
     """
-    The fields of a line, which must be exactly one line.
+    Return the fields of a line, and check that it is exactly one line.
     """
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
@@ -56,7 +56,7 @@ def fields_of(line: bytes) -> list[bytes]:
 
 def test_an_ordinary_line() -> None:
     """
-    The expression above reads what is written.
+    The expression above matches an ordinary line.
     """
     fields = fields_of(line_of(headers=((b"User-Agent", b"aws-cli/2.0"), (b"Referer", b"http://here/"))))
 
@@ -71,7 +71,7 @@ def test_an_ordinary_line() -> None:
 @pytest.mark.parametrize("place", ["key", "target", "referer", "agent", "host", "version", "access key", "backend id"])
 def test_no_text_of_a_client_or_a_backend_ends_a_field(place: str, text: bytes) -> None:
     """
-    Whatever stands in a key, a header, a version, a claimed key or a backend's id, the line keeps its fields.
+    Whatever is in a key, a header, a version, a claimed key or a backend's id, the line keeps its fields.
     """
     lines = {
         "key": lambda: line_of(key=text),
@@ -89,7 +89,7 @@ def test_no_text_of_a_client_or_a_backend_ends_a_field(place: str, text: bytes) 
 
 def test_an_escaped_key_is_read_back() -> None:
     """
-    A key with a percent sign is told apart from its escape.
+    A key with a percent sign can be distinguished from its escape.
     """
     fields = fields_of(line_of(key=b"a%20b"))
 
@@ -107,7 +107,7 @@ def test_an_escaped_key_is_read_back() -> None:
 )
 def test_a_target_holds_no_credential(target: bytes) -> None:
     """
-    Who reads the log cannot send the request again.
+    A reader of the log cannot send the request again.
     """
     line = line_of(target)
 
@@ -119,7 +119,7 @@ def test_a_target_holds_no_credential(target: bytes) -> None:
 @pytest.mark.parametrize("header", [b"Referer", b"User-Agent"])
 def test_a_header_holds_no_credential(header: bytes) -> None:
     """
-    A browser sends the presigned URL that it came from.
+    A browser sends the presigned URL of the page in Referer.
     """
     line = line_of(headers=((header, b"https://s3.test/b/k?X-Amz-Signature=" + SIGNATURE),))
 
@@ -144,7 +144,7 @@ def test_a_log_is_not_everybody_s_to_read(tmp_path: Path) -> None:
 
 def test_a_full_disk_fails_no_request(monkeypatch: pytest.MonkeyPatch, error_log: ErrorLog, tmp_path: Path) -> None:
     """
-    Lines are lost and counted, and that is told once.
+    Lines are lost and counted, and that is reported once.
     """
 
     def full(fd: int, data: bytes) -> int:

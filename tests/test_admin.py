@@ -1,5 +1,5 @@
 """
-The admin endpoint: what it tells, whom it tells it to, and that it tells no secret.
+The admin endpoint: what it returns, to whom, and that it returns no secret.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SECRET = SERVER["credentials"][0]["secret_key"]
 
 class Running:
     """
-    A daemon within this process, and its backend.
+    A daemon in this process, and its backend.
     """
 
     def __init__(self, directory: Path, admin: str = "tcp:0:interface=127.0.0.1") -> None:
@@ -73,7 +73,7 @@ class Running:
 
     async def admin(self, path: str, host: str = "localhost:9001", method: str = "GET") -> Answer:
         """
-        Ask the admin endpoint.
+        Send a request to the admin endpoint.
         """
         client = await self.connect(self.service.admin_address.port)
         client.send(f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
@@ -83,7 +83,7 @@ class Running:
 
     async def values(self) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
         """
-        What ``/metrics`` tells, by name and labels.
+        Return the values of ``/metrics``, by name and labels.
         """
         answer = await self.admin("/metrics")
         return {
@@ -94,7 +94,7 @@ class Running:
 
     async def stop(self) -> None:
         """
-        End everything.
+        Release everything.
         """
         await self.service.stopService()
         for client in self.clients:
@@ -108,7 +108,7 @@ class Running:
 @pytest_twisted.ensureDeferred
 async def test_each_page_has_a_date(tmp_path: Path) -> None:
     """
-    So has each refusal of one, and what is no request.
+    So has each of its errors, and the response to bytes that are not a request.
     """
     running = Running(tmp_path)
     answers = [
@@ -128,7 +128,7 @@ async def test_each_page_has_a_date(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_health_and_readiness(tmp_path: Path) -> None:
     """
-    Alive while it runs; ready until it drains, which can be asked for until the last request has ended.
+    Alive while it runs. Ready until it drains; /ready is served until the last request has ended.
     """
     running = Running(tmp_path)
     answers = [await running.admin(path) for path in ("/health", "/ready", "/", "/health/x")]
@@ -156,7 +156,7 @@ async def test_health_and_readiness(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_reload_during_the_drain(tmp_path: Path) -> None:
     """
-    It comes too late: nothing is listened on again.
+    It comes too late: the daemon does not listen again.
     """
     running = Running(tmp_path)
     client = await running.connect(running.service.addresses[0].port)
@@ -194,7 +194,7 @@ async def test_a_reload_during_the_drain(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_page_of_somebody_else(host: str, tmp_path: Path) -> None:
     """
-    A browser which was led to our address by another name is told nothing; nothing can be posted.
+    A browser that reaches this address by another name gets nothing, and POST is refused.
     """
     running = Running(tmp_path)
     answer = await running.admin("/metrics", host)
@@ -230,7 +230,7 @@ NOT_SERVED = {
 @pytest_twisted.ensureDeferred
 async def test_a_request_that_is_not_for_a_page(data: bytes, tmp_path: Path) -> None:
     """
-    Only GET and HEAD of a page as it is documented, by one name of loopback, are served; the rest is told nothing.
+    It serves only GET and HEAD of a documented page, by a name of loopback. Any other request gets no page.
     """
     running = Running(tmp_path)
     client = await running.connect(running.service.admin_address.port)
@@ -247,7 +247,7 @@ async def test_a_request_that_is_not_for_a_page(data: bytes, tmp_path: Path) -> 
 @pytest_twisted.ensureDeferred
 async def test_names_of_loopback(host: str, tmp_path: Path) -> None:
     """
-    Each of them is answered, with or without a port.
+    Each of them is accepted, with or without a port.
     """
     running = Running(tmp_path)
     answer = await running.admin("/health?x=1", host)
@@ -259,7 +259,7 @@ async def test_names_of_loopback(host: str, tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_unix_socket_checks_the_host_too(tmp_path: Path) -> None:
     """
-    Another proxy may pass requests of browsers on to it.
+    Another proxy may relay requests of browsers to it.
     """
     path = tmp_path / "admin.socket"
     running = Running(tmp_path, admin=f"unix:{path}")
@@ -278,7 +278,7 @@ async def test_a_unix_socket_checks_the_host_too(tmp_path: Path) -> None:
 
 def temporary_files() -> list[str]:
     """
-    Return the files of this process that have no name any more.
+    Return this process's files without a name.
     """
     links = []
     for descriptor in Path("/proc/self/fd").iterdir():
@@ -291,7 +291,7 @@ def temporary_files() -> list[str]:
 @pytest_twisted.ensureDeferred
 async def test_a_body_is_not_kept(framing: bytes, tmp_path: Path) -> None:
     """
-    Whoever may connect to loopback, a browser's page among them, cannot fill the disk with what is posted.
+    A local client, such as a web page in a browser, cannot fill the disk with a POST.
     """
     running = Running(tmp_path)
     client = await running.connect(running.service.admin_address.port)
@@ -312,7 +312,7 @@ async def test_a_body_is_not_kept(framing: bytes, tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_its_connections_are_bounded(tmp_path: Path) -> None:
     """
-    Whoever opens many and asks nothing takes no descriptor from the clients; a further one is served.
+    Many idle connections take no descriptors from the clients; one more connection is served.
     """
     running = Running(tmp_path)
     port = running.service.admin_address.port
@@ -374,7 +374,7 @@ async def test_what_is_measured(tmp_path: Path) -> None:
 @pytest.mark.parametrize("admin", ["tcp:9001", "tcp:9001:interface=0.0.0.0", "tcp:9001:interface=10.0.0.1", "ssl:1"])
 def test_it_does_not_listen_to_everybody(admin: str, tmp_path: Path) -> None:
     """
-    The configuration is refused.
+    Such a configuration is refused.
     """
     backend = {"name": "b", "url": "http://h", "signature": "none"}
 
@@ -386,7 +386,7 @@ def test_it_does_not_listen_to_everybody(admin: str, tmp_path: Path) -> None:
 
 async def ask_page(request: bytes, metrics: Callable[[], bytes] = lambda: b"metrics") -> Answer:
     """
-    Answer a request, without a daemon behind the page.
+    Return the response to a request, from a page without a daemon.
     """
     port = reactor.listenTCP(0, AdminSite(metrics, lambda: ""), interface="127.0.0.1")
     factory = Factory.forProtocol(FaultyClient)
@@ -416,7 +416,7 @@ async def ask_page(request: bytes, metrics: Callable[[], bytes] = lambda: b"metr
 @pytest_twisted.ensureDeferred
 async def test_who_is_answered(request_: bytes, status: int) -> None:
     """
-    Who asks by one local name, and changes nothing. A browser sends the name of the page which makes it ask.
+    A request by a local name that changes nothing. A browser sends the name of the page that makes the request.
     """
     answer = await ask_page(request_)
 
@@ -430,7 +430,7 @@ async def test_who_is_answered(request_: bytes, status: int) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_fault_of_a_page_shows_nothing(error_log: ErrorLog) -> None:
     """
-    Its traceback is in the log alone.
+    Its traceback is only in the log.
     """
 
     def metrics() -> bytes:

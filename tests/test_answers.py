@@ -1,5 +1,5 @@
 """
-What comes back from a backend, on the wire: objects stream as they are, documents speak of us alone.
+Responses of a backend, on the wire: objects stream unchanged, and documents name s3proxy only.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NAMING = b"<a><LocationConstraint>inside</LocationConstraint><Location>http://in
 
 def answering(status: str, body: bytes, *headers: str) -> FaultyBackend:
     """
-    Return a backend that gives one answer to everything.
+    Return a backend that sends one response to every request.
     """
     lines = "".join(f"{header}\r\n" for header in headers)
     data = f"HTTP/1.1 {status}\r\n{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body
@@ -41,7 +41,7 @@ def answering(status: str, body: bytes, *headers: str) -> FaultyBackend:
 
 async def ask(harness: Harness, head: bytes, body: bytes = b"") -> Any:
     """
-    Send one request, and end everything.
+    Send one request, and close everything.
     """
     answer = await harness.request(head, body)
     await harness.close()
@@ -82,7 +82,7 @@ async def test_an_object_is_no_document(how: str, profile: str, *, is_tls: bool)
 @pytest_twisted.ensureDeferred
 async def test_an_object_that_looks_like_a_document_is_unchanged() -> None:
     """
-    Nor is a small one, whatever elements are in it.
+    A small one is not either, whatever elements it contains.
     """
     harness = Harness(backend=answering("200 OK", NAMING))
 
@@ -95,7 +95,7 @@ async def test_an_object_that_looks_like_a_document_is_unchanged() -> None:
 @pytest_twisted.ensureDeferred
 async def test_no_spelling_hides_a_document(target: str) -> None:
     """
-    A name of the query is one name, however it is escaped.
+    The name of a query parameter is the same name however it is escaped.
     """
     harness = Harness(backend=answering("200 OK", NAMING), regions=(b"eu-central-1", b"us-east-1"))
 
@@ -110,7 +110,7 @@ async def test_no_spelling_hides_a_document(target: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_an_upload_is_where_its_client_calls_it(host: str, name: str) -> None:
     """
-    Location in the answer of CompleteMultipartUpload is the object's URL as the client addresses it.
+    Location in the response to CompleteMultipartUpload is the object's URL as the client addresses it.
     """
     path = "/a%20b" if host.startswith("test-bucket") else f"{BUCKET}/a%20b"
     head = Signer(host=host).head("POST", f"{path}?{name}=x", unsigned={"Content-Length": "0"})[0]
@@ -145,7 +145,7 @@ async def test_what_cannot_be_edited_is_an_error(content: bytes, coding: str) ->
 @pytest_twisted.ensureDeferred
 async def test_a_compressed_document_is_edited() -> None:
     """
-    A web server in front of the backend compressed it: the client gets it edited, and as it is.
+    A web server in front of the backend compressed it: the client gets it edited and uncompressed.
     """
     backend = answering("200 OK", gzip.compress(NAMING), "Content-Encoding: gzip", "Content-Type: application/xml")
 
@@ -164,7 +164,7 @@ ERROR = b"<Error><Code>%s</Code><Message>m</Message><RequestId>theirs</RequestId
 @pytest_twisted.ensureDeferred
 async def test_the_ids_of_an_error_are_ours(status: int, profile: str) -> None:
     """
-    The document's are those of the headers, the log has the backend's own and the code.
+    The document's ids are those of the headers; the log has the backend's own ids and the code.
     """
     headers = ("x-amz-request-id: theirs", "x-amz-id-2: their zone", "Content-Type: application/xml")
     harness = Harness(
@@ -187,7 +187,7 @@ async def test_the_ids_of_an_error_are_ours(status: int, profile: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_an_early_refusal_has_our_ids() -> None:
     """
-    Also while the upload is still on its way.
+    Also while the upload is still being sent.
     """
     document = ERROR % b"QuotaExceeded"
     backend = FaultyBackend()
@@ -210,7 +210,7 @@ async def test_an_early_refusal_has_our_ids() -> None:
 @pytest_twisted.ensureDeferred
 async def test_what_a_browser_can_read_and_nobody_here(profile: str, signature: str, method: str) -> None:
     """
-    A proxy before the storage that knows brotli is not asked for it: nothing could be told of its error.
+    s3proxy does not request brotli from a proxy in front of the backend: it could not read the error in the document.
     """
     error = b"<Error><Code>SignatureDoesNotMatch</Code></Error>"
 
@@ -237,7 +237,7 @@ async def test_what_a_browser_can_read_and_nobody_here(profile: str, signature: 
 @pytest_twisted.ensureDeferred
 async def test_what_is_said_of_our_signature_is_found_under_a_coding(status: str) -> None:
     """
-    A compressed document tells no client the string that we signed.
+    A compressed document shows no client the string that s3proxy signed.
     """
     document = b"<Error><Code>SignatureDoesNotMatch</Code><StringToSign>our own</StringToSign></Error>"
     backend = answering(status, gzip.compress(document), "Content-Encoding: gzip", "Content-Type: application/xml")
@@ -263,7 +263,7 @@ async def test_an_error_which_is_too_long_to_be_read_streams() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_redirect_leads_to_us(status: str) -> None:
     """
-    In its header and in its document; it is not followed.
+    In its header and in its document; s3proxy does not follow it.
     """
     harness = Harness()
     port = harness.backend_port.getHost().port
@@ -283,7 +283,7 @@ async def test_a_redirect_leads_to_us(status: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_code_of_any_length_does_not_reach_the_log() -> None:
     """
-    A backend's error code is a short word, or the log has none.
+    A backend's error code is a short word, otherwise the log has none.
     """
     for code in (b"A" * 60_000, b'x y" 200 -', b"a&#10;b"):
         harness = Harness(backend=answering("404 X", ERROR % code))
@@ -296,7 +296,7 @@ async def test_a_code_of_any_length_does_not_reach_the_log() -> None:
 
 def test_no_address_of_a_backend_is_told(tmp_path: Path) -> None:
     """
-    Neither that which requests name, nor that of a replica.
+    Neither the address that requests name, nor that of a replica.
     """
     urls = ["http://Store-1.internal:7480", "http://10.0.0.6:7480", "http://[2001:db8:0::6]"]
     settings = make_settings({"backend": [{"name": "b", "urls": urls, "signature": "none"}]}, tmp_path)
@@ -309,7 +309,8 @@ def test_no_address_of_a_backend_is_told(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_every_answer_has_a_date() -> None:
     """
-    SDKs set a clock that is wrong by the Date of a refusal, and sign again. Ours is there unless the backend's own is.
+    SDKs correct a wrong clock by the Date of an error, and sign again. s3proxy adds its own Date if the backend sent
+    none.
     """
     harness = Harness()
     good = Signer().head("GET", "/bucket/key")[0]
@@ -377,7 +378,7 @@ NOTHING_OF_S3 = {
 @pytest_twisted.ensureDeferred
 async def test_each_refusal_has_a_date(what: str) -> None:
     """
-    Whatever is refused, and wherever: it is by this that an SDK sets the clock with which it signs again.
+    Each error has one, wherever it is made: an SDK corrects its clock by this Date, and signs again.
     """
     harness = Harness()
 
@@ -391,7 +392,7 @@ async def test_each_refusal_has_a_date(what: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_preflight_has_a_date() -> None:
     """
-    Also where the backend's answer to it has none.
+    Also if the backend's response has none.
     """
     request = b"OPTIONS /b/k HTTP/1.1\r\nHost: s3.example.test\r\nOrigin: https://a.test\r\n"
     request += b"Access-Control-Request-Method: PUT\r\n\r\n"
@@ -411,7 +412,7 @@ async def test_a_preflight_has_a_date() -> None:
 @pytest_twisted.ensureDeferred
 async def test_each_answer_in_place_of_a_backend_has_a_date(profile: str) -> None:
     """
-    So has what no backend answered, or what answered without one: 304, 412, 416, deletions, 500, 503.
+    s3proxy's own responses have one too, or the backend's without one: 304, 412, 416, deletions, 500, 503.
     """
     answers = []
     for status in ("200 OK", "503 No", "500 No", "403 No"):

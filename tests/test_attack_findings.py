@@ -1,5 +1,5 @@
 """
-Requests that once did at a storage what their signatures do not stand for: each was found on a running storage.
+Requests that once did more at a storage system than their signatures say: each was found on a running one.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ EMPTY_VALUES = {
 @pytest_twisted.ensureDeferred
 async def test_an_empty_value_is_not_another_operation(case: str, profile: str, signature: str) -> None:
     """
-    Ceph 16.2 deletes the object where AbortMultipartUpload has an empty upload id, and writes the part over it.
+    With an empty upload id, Ceph 16.2 deletes the object for AbortMultipartUpload, and overwrites it for UploadPart.
     """
     method, target, expected = EMPTY_VALUES[case]
     responses, harness = await ask(
@@ -136,7 +136,7 @@ async def test_nothing_is_copied_from_a_private_surface(source: str, target: str
 @pytest_twisted.ensureDeferred
 async def test_a_copy_source_is_no_url(source: str, profile: str) -> None:
     """
-    MinIO reads it as a URL: then the bucket is the first segment behind the host, and not what was judged.
+    MinIO reads it as a URL: then the bucket is the first segment after the host, and not the one that s3proxy checked.
     """
     head = Signer().head("PUT", "/b/k", {"x-amz-copy-source": source}, unsigned=EMPTY_BODY)[0]
     responses, harness = await ask(head, profile=PROFILES[profile])
@@ -206,7 +206,7 @@ async def test_no_client_replicates(value: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_key_has_no_elements(document: bytes) -> None:
     """
-    versitygw leaves out what is in them, and deletes another key than was judged.
+    versitygw drops what the elements contain, and deletes another key than the one that s3proxy checked.
     """
     headers = {"content-md5": base64.b64encode(hashlib.md5(document).digest()).decode()}
     head = Signer().head(
@@ -235,8 +235,8 @@ async def test_a_key_has_no_elements(document: bytes) -> None:
 @pytest_twisted.ensureDeferred
 async def test_no_backend_hears_of_aws_chunked(value: str, sent: list[bytes] | None) -> None:
     """
-    Whoever holds a presigned URL could add it to a body that is no such stream. It is no coding of an object, signed or
-    not.
+    Anyone with a presigned URL could add it to a body that is not such a stream. It is not a coding of an object,
+    signed or not.
     """
     body = b"5\r\nhello\r\n0\r\n\r\n"
     signed = Signer().put("/b/k", body, headers={"content-encoding": value})
@@ -253,7 +253,7 @@ async def test_no_backend_hears_of_aws_chunked(value: str, sent: list[bytes] | N
 
 def test_one_key_makes_no_room_for_anothers_replay() -> None:
     """
-    A client that floods the window forgets its own requests.
+    A client that floods the window only loses its own requests.
     """
     window = ReplayWindow(900, 100)
     admitted = [window.admit(b"victim %d" % number, 0, b"victim") for number in range(20)]
@@ -268,7 +268,7 @@ def test_one_key_makes_no_room_for_anothers_replay() -> None:
 
 def test_a_window_full_of_one_key_remembers_others() -> None:
     """
-    Who has least loses nothing, whoever came first.
+    The key with the fewest loses nothing, whatever the order of the requests.
     """
     window = ReplayWindow(900, 100)
     for number in range(100):
@@ -282,7 +282,7 @@ def test_a_window_full_of_one_key_remembers_others() -> None:
 
 def test_a_window_forgets_keys() -> None:
     """
-    Those of which no request is remembered any more.
+    Keys without a remembered request are forgotten.
     """
     window = ReplayWindow(10, 100)
     for number in range(50):

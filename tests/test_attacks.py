@@ -2,10 +2,10 @@
 Known attacks on S3 servers and proxies: each is refused, and leaves nothing at the backend.
 
 Seen elsewhere, in this order: an unsigned copy source; a credential in the query instead of a signature; the kind of
-authentication chosen by a header which is not signed; a payload or trailer mode changed on the way; a zero chunk which
-is unsigned or missing; data beyond the declared length; a verdict after the commit; a chain which begins anew; a size
-cut to 32 bits; a declared size which is allocated; a scan of quadratic time. Then those on surfaces, connections,
-Signature V2 and forms.
+authentication chosen by an unsigned header; a payload or trailer mode changed in transit; a zero chunk that is unsigned
+or missing; data beyond the declared length; a verdict after the commit; a chain that begins again; a size cut to 32
+bits; a declared size that is allocated; a scan of quadratic time. Then those on surfaces, connections, Signature V2 and
+forms.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ COPY = "x-amz-copy-source"
 
 async def refused(request: SignedRequest, code: str, status: int, **options: Any) -> bytes:
     """
-    Send a request which must be refused; return the document.
+    Send a request that must be refused; return the document.
     """
     harness = Harness(**options)
     answer = await harness.request(request.head, request.body)
@@ -55,7 +55,7 @@ async def refused(request: SignedRequest, code: str, status: int, **options: Any
 @pytest_twisted.ensureDeferred
 async def test_a_copy_source_must_be_signed() -> None:
     """
-    Whoever sits between client and proxy cannot turn a PUT into a copy of somebody's object.
+    An attacker between client and proxy cannot turn a PUT into a copy of another user's object.
     """
     head, _ = Signer().head("PUT", TARGET, unsigned={"x-amz-copy-source": "/other/secret", "Content-Length": "0"})
 
@@ -65,7 +65,7 @@ async def test_a_copy_source_must_be_signed() -> None:
 @pytest_twisted.ensureDeferred
 async def test_an_exempted_key_must_sign_its_copy_source_too() -> None:
     """
-    The exemption from signing every header never covers x-amz-copy-source.
+    The exemption from signing every header never applies to x-amz-copy-source.
     """
     from dataclasses import replace
 
@@ -83,7 +83,8 @@ async def test_an_exempted_key_must_sign_its_copy_source_too() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_credential_in_the_query_is_no_signature(signature: str) -> None:
     """
-    An unsigned-trailer upload with a key in its query is not taken at the key's word (CVE-2026-41145 elsewhere).
+    An upload with an unsigned trailer and a key in its query is not accepted without a signature (CVE-2026-41145
+    elsewhere).
     """
     wire = Signer().encode(BODY, UNSIGNED_TRAILER, "", 65536)
     query = (
@@ -108,7 +109,7 @@ async def test_a_credential_in_the_query_is_no_signature(signature: str) -> None
 @pytest_twisted.ensureDeferred
 async def test_no_header_chooses_how_a_request_is_judged(mode: str, signature: str) -> None:
     """
-    With a key's name and no signature of it, no payload mode lets a body pass (CVE-2025-31489 elsewhere).
+    With a key's name but no signature, no payload mode lets a body pass (CVE-2025-31489 elsewhere).
     """
     request = Signer().put(TARGET, BODY, mode)
     head = re.sub(rb"Signature=[0-9a-f]{64}", b"Signature=" + signature.encode(), request.head)
@@ -134,7 +135,7 @@ async def test_the_payload_mode_cannot_be_changed_on_the_way() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_signed_trailer_cannot_be_left_unsigned() -> None:
     """
-    A body which was announced with a signed trailer is not accepted without the trailer's signature.
+    A body that was announced with a signed trailer is not accepted without the trailer's signature.
     """
     request = Signer().put(TARGET, BODY, SIGNED_TRAILER)
     at = request.body.index(b"x-amz-trailer-signature")
@@ -147,7 +148,7 @@ async def test_a_signed_trailer_cannot_be_left_unsigned() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_signed_stream_cannot_become_an_unsigned_one() -> None:
     """
-    Chunks without signatures are no signed chunks.
+    Chunks without signatures are not accepted as signed chunks.
     """
     request = Signer().put(TARGET, BODY, SIGNED_CHUNKS)
     wire = b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
@@ -160,7 +161,7 @@ async def test_a_signed_stream_cannot_become_an_unsigned_one() -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_zero_chunk_is_verified(mode: str) -> None:
     """
-    A stream cannot be ended early by whoever can only cut it: the last chunk is signed, too.
+    An attacker who can only cut the stream cannot end it early: the last chunk is signed, too.
     """
     request = Signer().put(TARGET, BODY, mode)
     at = request.body.rindex(b"\r\n0;chunk-signature=") + len(b"\r\n0;chunk-signature=")
@@ -174,7 +175,7 @@ async def test_the_zero_chunk_is_verified(mode: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_more_data_than_was_declared_is_not_cut_off(size: int) -> None:
     """
-    A decoded length smaller than the data is refused: nobody's object is silently truncated.
+    A decoded length smaller than the data is refused: no object is silently truncated.
     """
     signer = Signer()
     request = signer.put(TARGET, BODY, SIGNED_CHUNKS)
@@ -216,7 +217,7 @@ async def test_the_verdict_comes_before_the_commit(mode: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_chain_does_not_begin_anew() -> None:
     """
-    After the last chunk a second stream, begun from the seed again, is not stored behind the first.
+    After the last chunk a second stream, begun from the seed again, is not stored after the first.
     """
     signer = Signer()
     request = signer.put(TARGET, BODY, SIGNED_CHUNKS)
@@ -230,7 +231,7 @@ async def test_the_chain_does_not_begin_anew() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_size_of_two_to_the_32_is_not_zero() -> None:
     """
-    Hex 100000000 announces 4 GiB; it does not end the stream, as it does where sizes have 32 bits.
+    Hex 100000000 announces 4 GiB. It does not end the stream, as it does if sizes have 32 bits.
     """
     signer = Signer()
     headers = {"x-amz-decoded-content-length": "0", "content-encoding": "aws-chunked"}
@@ -245,7 +246,7 @@ async def test_a_size_of_two_to_the_32_is_not_zero() -> None:
 
 def make_decoder(length: int, verifier: Any = None) -> AwsChunkedDecoder:
     """
-    A decoder without digests.
+    Return a decoder without digests.
     """
     return AwsChunkedDecoder(length, parse_body_digests(index_headers([])), verifier=verifier)
 
@@ -305,7 +306,7 @@ def test_a_header_without_an_end_costs_linear_time(step: int) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_private_surface_is_reached_by_no_key() -> None:
     """
-    GET /admin/user does not reach an RGW whose key, ours, has admin caps; nor do its own headers.
+    GET /admin/user does not reach an RGW for which s3proxy's key has admin caps; nor do RGW's own headers.
     """
     for target in ("/admin/user", "/%61dmin/user", "//admin/user", "/./admin/user", "/swift/v1", "/auth/v1.0"):
         head, _ = Signer().head("GET", target)
@@ -325,7 +326,7 @@ async def test_a_private_surface_is_reached_by_no_key() -> None:
 @pytest_twisted.ensureDeferred
 async def test_body_bytes_are_no_request() -> None:
     """
-    A refused upload's body is never read as the next request on its connection.
+    The body of a refused upload is never read as the next request of the connection.
     """
     inner, _ = Signer().head("DELETE", TARGET)
     body = inner * 200
@@ -351,7 +352,7 @@ async def test_body_bytes_are_no_request() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_copy_of_no_key_is_refused(source: str) -> None:
     """
-    An empty key of a copy source ends Ceph 16.2; it does not reach it.
+    An empty key in a copy source crashes Ceph 16.2, so it is not sent.
     """
     head, _ = Signer().head("PUT", TARGET, {"x-amz-copy-source": source}, unsigned={"Content-Length": "0"})
 
@@ -367,13 +368,13 @@ def test_refusals_are_s3_errors() -> None:
             make_decoder(16).feed(line + b"\n")
 
 
-# Signature V2, which signs little
+# Signature V2, which covers little
 
 
 @pytest_twisted.ensureDeferred
 async def test_what_v2_does_not_sign_of_a_query_does_not_pass() -> None:
     """
-    Only listing parameters do; whatever else was added on the way is cut out.
+    Only listing parameters pass; any other parameter that was added in transit is removed.
     """
     target = "/test-bucket?prefix=a%2Fb&x-id=List&allow=all&%70olicyy=1&delimiter=/&rgwx-uid=admin&versions"
     answer, harness = await send(v2("GET", target, "/test-bucket?versions"))
@@ -386,7 +387,7 @@ async def test_what_v2_does_not_sign_of_a_query_does_not_pass() -> None:
 @pytest_twisted.ensureDeferred
 async def test_an_escaped_sub_resource_is_one(query: str) -> None:
     """
-    A backend which unescapes names must not find another operation than the one which was signed.
+    A backend that unescapes names must not see another operation than the one that was signed.
     """
     answer, harness = await send(v2("PUT", f"/test-bucket/k?{query}", "/test-bucket/k"))
 
@@ -413,7 +414,7 @@ async def test_an_amz_parameter_is_no_way_into_the_head() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_form_with_a_signature_in_its_head() -> None:
     """
-    Nobody would read its policy: it does not reach a backend which might.
+    Its policy would not be checked, so it does not reach a backend that might read it as a form.
     """
     body = multipart([("key", "k")], b"hello")
     content_type = {"content-type": "multipart/form-data; boundary=x"}
@@ -430,7 +431,7 @@ async def test_a_form_with_a_signature_in_its_head() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_form_is_no_copy() -> None:
     """
-    A field of that name, which a policy may even allow, does not become the header.
+    A field of that name does not become the header, even if the policy allows it.
     """
     fields = v4_fields([ANY_KEY, ["starts-with", "$x-amz-copy-source", ""]], **{"key": "k", COPY: "/other/secret"})
     _, harness = await send(form_request(multipart(fields, b"hello")))
@@ -443,7 +444,7 @@ async def test_a_form_is_no_copy() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_policy_is_for_its_own_bucket() -> None:
     """
-    The bucket is the one of the URL, whatever a field says.
+    The bucket is that of the URL, whatever a field says.
     """
     body = multipart(v4_fields([ANY_KEY, {"bucket": "test-bucket"}], key="k", bucket="test-bucket"), b"hello")
     answer, harness = await send(form_request(body, target="/other-bucket"))
@@ -469,7 +470,7 @@ async def test_a_field_which_comes_twice(name: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_key_stays_in_its_bucket(key: str) -> None:
     """
-    Whatever a key is called, its path begins with the bucket, and nothing in it is decoded twice; one with a segment of
+    Whatever the key is, its path begins with the bucket, and nothing in it is decoded twice. A key with a segment of
     dots is refused.
     """
     answer, harness = await send(form_request(multipart(v4_fields([ANY_KEY], key=key), b"hello")))

@@ -1,5 +1,5 @@
 """
-Which verifier judges a request, stated here once more; and whose session it is.
+Which verifier checks a request, stated here independently; and whose session it is.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ EXEMPTIONS = frozenset({"region", "clock-skew", "unsigned-headers", "chunk-size"
 
 def read(data: str, refused: frozenset[str] = frozenset()) -> Claim | None:
     """
-    Read the claim of a head.
+    Return the claim of a head.
     """
     head = parse_request_head(data.replace("\n", "\r\n").encode())
     return read_claim(head, parse_address(head.raw_path, head.host, []), Realm(refused=refused), NOW)
@@ -78,7 +78,7 @@ ALL = sorted(PLAIN | HMAC | ECDSA | TRAILER)
 
 def request_of(carrier: Carrier, payload: str) -> str:
     """
-    A well-formed request of a carrier, with a payload mode.
+    Return a well-formed request with a carrier and a payload mode.
     """
     target = f"/b/k?{QUERIES[carrier]}" if carrier in QUERIES else "/b/k"
     lines = [f"PUT {target} HTTP/1.1", "Host: s3.test", f"x-amz-content-sha256: {payload}"]
@@ -91,7 +91,7 @@ def request_of(carrier: Carrier, payload: str) -> str:
 @pytest.mark.parametrize("payload", ALL)
 def test_the_table_of_carriers_and_payloads(carrier: Carrier, payload: str) -> None:
     """
-    Each pair has a verifier or is refused: signed chunks that nobody verifies are any bytes at all.
+    Each pair has a verifier or is refused: signed chunks that are not verified could be any bytes.
     """
     assert {word.value.decode() for word in PayloadHash} == set(ALL) - {HEX}
     request = request_of(carrier, payload)
@@ -106,12 +106,12 @@ def test_the_table_of_carriers_and_payloads(carrier: Carrier, payload: str) -> N
         assert (refusal.value.status, refusal.value.code) == (400, "InvalidRequest")
 
 
-# Parameters which come twice
+# Parameters that occur twice
 
 
 def spelled(name: str) -> list[str]:
     """
-    A parameter's name, and an escape of it.
+    Return a parameter's name, and an escaped spelling of it.
     """
     return [name, f"%{ord(name[0]):02x}{name[1:]}"]
 
@@ -127,7 +127,7 @@ def spelled(name: str) -> list[str]:
 @pytest.mark.parametrize("is_first", [False, True])
 def test_an_authentication_parameter_comes_once(carrier: Carrier, name: str, *, is_first: bool) -> None:
     """
-    Of two values one reader takes the first and another one the last. Nor may they be equal, or spelled differently.
+    Of two values one reader takes the first and another the last. Equal values and other spellings are refused too.
     """
     query = QUERIES[carrier]
     value = dict(item.split("=", 1) for item in query.split("&"))[name]
@@ -144,7 +144,7 @@ def test_an_authentication_parameter_comes_once(carrier: Carrier, name: str, *, 
 @pytest.mark.parametrize("carrier", QUERIES, ids=lambda carrier: carrier.value)
 def test_another_parameter_may_come_twice(carrier: Carrier) -> None:
     """
-    It is the backend's to read, and signed as it is.
+    The backend interprets it; it is signed as it is.
     """
     assert read(f"PUT /b/k?x=1&{QUERIES[carrier]}&x=2 HTTP/1.1\nHost: s3.test") is not None
 
@@ -154,7 +154,7 @@ def test_another_parameter_may_come_twice(carrier: Carrier) -> None:
 
 def signed_claim(headers: dict[str, str] | None = None, unsigned: dict[str, str] | None = None) -> Claim:
     """
-    The claim of a request that was signed well.
+    Return the claim of a correctly signed request.
     """
     data, _ = Signer().head("GET", "/b/k", headers, payload=UNSIGNED, unsigned=unsigned)
     head = parse_request_head(data.removesuffix(b"\r\n\r\n"))
@@ -165,14 +165,14 @@ def signed_claim(headers: dict[str, str] | None = None, unsigned: dict[str, str]
 
 def key(**changes: Any) -> Credential:
     """
-    The key which signs.
+    Return the key that signs.
     """
     return Credential(KEY, (SECRET,), **changes)
 
 
 def test_a_token_of_a_key_without_a_session() -> None:
     """
-    A key that has no session takes no token, a signed one neither: it could be one that was ended.
+    A key without a session accepts no token, not even a signed one: its session could have ended.
     """
     verify_claim(signed_claim(), key(), REALM, NOW)
 
@@ -182,7 +182,7 @@ def test_a_token_of_a_key_without_a_session() -> None:
 
 def test_a_session_s_own_token() -> None:
     """
-    A temporary key passes with its token alone.
+    A temporary key passes only with its token.
     """
     session = key(session_token="token")
 
@@ -199,7 +199,7 @@ def test_a_session_s_own_token() -> None:
 @pytest.mark.parametrize("name", ["x-amz-security-token", "x-amz-copy-source"])
 def test_no_exemption_lets_it_be_unsigned(name: str) -> None:
     """
-    Whose session it is, and which object is copied, is signed, whatever a key is exempted from.
+    The session token and the source of a copy must be signed, whatever exemptions a key has.
     """
     with pytest.raises(S3Error) as refusal:
         verify_claim(signed_claim(unsigned={name: "/b/k"}), key(exemptions=EXEMPTIONS), REALM, NOW)
@@ -210,7 +210,7 @@ def test_no_exemption_lets_it_be_unsigned(name: str) -> None:
 
 def test_an_exemption_is_for_other_headers() -> None:
     """
-    An unsigned x-amz header passes with the exemption, and not without.
+    An unsigned x-amz header passes only with the exemption.
     """
     claim = signed_claim(unsigned={"x-amz-acl": "private"})
     assert verify_claim(claim, key(exemptions=EXEMPTIONS), REALM, NOW).exempted == ("unsigned-headers",)
@@ -223,7 +223,7 @@ def test_an_exemption_is_for_other_headers() -> None:
 
 def test_an_unsigned_host_is_never_exempted() -> None:
     """
-    A Host may name the bucket: it is refused before a key is looked up.
+    A Host may name the bucket: an unsigned one is refused before the key is looked up.
     """
     with pytest.raises(S3Error) as refusal:
         read(
@@ -237,7 +237,7 @@ def test_an_unsigned_host_is_never_exempted() -> None:
 
 def test_a_moment_is_judged_by_the_key_that_needs_it() -> None:
     """
-    A request of yesterday passes with the exemption alone, whatever else it has.
+    A request of yesterday passes only with that exemption, whatever other exemptions the key has.
     """
     head: RequestHead = signed_claim().head
     later = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
@@ -256,7 +256,7 @@ def test_a_moment_is_judged_by_the_key_that_needs_it() -> None:
 @pytest.mark.parametrize("carrier", TAKEN, ids=lambda carrier: carrier.value)
 def test_a_carrier_that_is_switched_off_for_a_listener(carrier: Carrier) -> None:
     """
-    It is refused before a key is looked up, and no other is.
+    It is refused before the key is looked up. No other carrier is refused.
     """
     request = request_of(carrier, UNSIGNED)
 
@@ -310,7 +310,7 @@ def test_a_payload_mode_that_is_switched_off(switch: str) -> None:
 )
 def test_a_key_that_is_none(credential: Credential | None, code: str) -> None:
     """
-    Unknown, disabled, expired, or with another secret.
+    The key is unknown, disabled or expired, or the signature is of another secret.
     """
     headers = {"x-amz-security-token": "token"} if credential is not None and credential.session_token else None
 
@@ -326,7 +326,7 @@ def test_a_key_that_is_none(credential: Credential | None, code: str) -> None:
 @pytest.mark.parametrize("first", [*HEADERS, *QUERIES], ids=lambda carrier: carrier.value)
 def test_one_carrier_a_request(first: Carrier, second: Carrier) -> None:
     """
-    Of two, one reader takes the header, and another one the query.
+    Of two, one reader takes the header and another the query.
     """
     if first is second:
         return
@@ -352,7 +352,7 @@ def test_one_carrier_a_request(first: Carrier, second: Carrier) -> None:
 )
 def test_what_is_no_authorization(authorization: str, code: str) -> None:
     """
-    An empty header, or one of another kind, is no anonymous request.
+    An empty header, or one of another kind, does not make a request anonymous.
     """
     with pytest.raises(S3Error) as refusal:
         read(f"GET /b/k HTTP/1.1\nHost: s3.test\nAuthorization: {authorization}")
@@ -373,7 +373,7 @@ def test_an_authorization_comes_once() -> None:
 @pytest.mark.parametrize("algorithm", ["AWS4-HMAC-SHA1", "aws4-hmac-sha256", ""])
 def test_what_is_no_algorithm(algorithm: str) -> None:
     """
-    A query names one that is verified, to the letter.
+    A query must name an algorithm that s3proxy verifies, exactly.
     """
     query = QUERIES[Carrier.V4_QUERY].replace("AWS4-HMAC-SHA256", algorithm)
 
@@ -387,14 +387,14 @@ def test_what_is_no_algorithm(algorithm: str) -> None:
 
 def sign_v2(text: str) -> str:
     """
-    Sign with the key's secret.
+    Return the V2 signature with the key's secret.
     """
     return base64.b64encode(hmac.digest(SECRET.encode(), text.encode(), "sha1")).decode()
 
 
 def test_what_signature_v2_does_not_cover_may_not_pass() -> None:
     """
-    It covers sub-resources alone: another parameter could have been added by anyone, and must not get our signature.
+    V2 covers sub-resources only: anyone could have added another parameter, and s3proxy must not sign it.
     """
     date = "Sun, 01 Mar 2026 12:00:00 GMT"
     header = f"Date: {date}\nAuthorization: AWS {KEY}:{sign_v2(f'GET{chr(10) * 3}{date}{chr(10)}/b/k?acl')}"
@@ -417,7 +417,7 @@ def test_what_signature_v2_does_not_cover_may_not_pass() -> None:
 
 def test_what_authenticates_a_url_is_cut() -> None:
     """
-    None of it is in the head that is judged and sent.
+    The head that s3proxy judges and sends on contains none of it.
     """
     target = Signer().presign("GET", "/b/k")
     claim = read(f"GET {target} HTTP/1.1\nHost: s3.example.test")
@@ -434,7 +434,7 @@ def test_what_authenticates_a_url_is_cut() -> None:
 
 def test_a_signed_header_is_not_replaced_by_a_parameter() -> None:
     """
-    What its sender signed as a header is what it means, whatever the query of its URL says besides.
+    The header that the sender signed counts, whatever the query of the URL says.
     """
     draft = Draft(
         "v4-query",
@@ -453,7 +453,7 @@ def test_a_signed_header_is_not_replaced_by_a_parameter() -> None:
 
 def presigned(parameters: str, headers: str = "", **changes: Any) -> Authenticated:
     """
-    Believe a presigned request whose URL has more parameters than those which authenticate it; it signs its host alone.
+    Admit a presigned request whose URL has more parameters than those for authentication. Only the host is signed.
     """
     signer = Signer()
     claim = read(f"PUT {signer.presign('PUT', f'/b/k?{parameters}')} HTTP/1.1\nHost: {signer.host}{headers}")
@@ -463,7 +463,7 @@ def presigned(parameters: str, headers: str = "", **changes: Any) -> Authenticat
 
 def test_what_an_sdk_writes_into_a_url_becomes_headers() -> None:
     """
-    Of the ``x-amz-*`` parameters of a presigned URL; they are covered by its signature, and no parameters any more.
+    The ``x-amz-*`` parameters of a presigned URL become headers. The signature covers them, and they leave the query.
     """
     authenticated = presigned("x-amz-acl=private&x-amz-meta-a=b&partNumber=2&uploadId=u")
 
@@ -476,7 +476,7 @@ def test_what_an_sdk_writes_into_a_url_becomes_headers() -> None:
 
 def test_a_url_without_headers_has_none_more() -> None:
     """
-    Only the header that was signed is.
+    Only the signed header is sent.
     """
     authenticated = presigned("partNumber=2&uploadId=u")
 
@@ -489,7 +489,7 @@ def test_a_url_without_headers_has_none_more() -> None:
 )
 def test_what_a_url_says_of_the_body_is_no_header(name: str) -> None:
     """
-    The SDK for JavaScript signs the checksum of nothing into the URL of an upload.
+    The SDK for JavaScript signs the checksum of an empty body into the URL of an upload.
     """
     authenticated = presigned(f"{name}=AAAAAA%3D%3D&x-amz-checksum-mode=ENABLED")
 
@@ -501,7 +501,7 @@ def test_what_a_url_says_of_the_body_is_no_header(name: str) -> None:
 
 def test_an_unsigned_header_does_not_win_over_a_parameter() -> None:
     """
-    Where a key may leave headers unsigned, whoever holds the URL sends any; its signature covers the parameter.
+    If a key may leave headers unsigned, anyone with the URL can send any header. The signature covers the parameter.
     """
     authenticated = presigned("x-amz-acl=private", "\nx-amz-acl: public-read", exemptions=EXEMPTIONS)
 
@@ -510,7 +510,7 @@ def test_an_unsigned_header_does_not_win_over_a_parameter() -> None:
 
 def test_a_parameter_beside_a_header_s_signature_is_no_header() -> None:
     """
-    S3 reads headers out of a presigned URL alone.
+    S3 reads headers only from the query of a presigned URL.
     """
     data, _ = Signer().head("PUT", "/b/k?x-amz-acl=public-read&tagging", payload=UNSIGNED)
     claim = read(data.decode().removesuffix("\r\n\r\n").replace("\r\n", "\n"))
@@ -527,7 +527,7 @@ def test_a_parameter_beside_a_header_s_signature_is_no_header() -> None:
 @pytest.mark.parametrize("carrier", HEADERS, ids=lambda carrier: carrier.value)
 def test_half_a_second_carrier_is_one(carrier: Carrier, parameter: str) -> None:
     """
-    A backend could believe it, however little of it there is.
+    A backend could accept even an incomplete one.
     """
     with pytest.raises(InvalidArgument):
         read(f"GET /b/k?{parameter} HTTP/1.1\nHost: s3.test\nx-amz-content-sha256: {UNSIGNED}\n{HEADERS[carrier]}")
@@ -536,7 +536,7 @@ def test_half_a_second_carrier_is_one(carrier: Carrier, parameter: str) -> None:
 @pytest.mark.parametrize("scheme", ["AWS", "aws", "Aws"])
 def test_a_foreign_parameter_beside_signature_v2_is_refused_in_any_case(scheme: str) -> None:
     """
-    There it would become a header; a date and a session token are Signature V2's own.
+    Under V2 it would become a header. A date and a session token are V2's own parameters.
     """
     claim = f"Host: s3.test\nDate: Sun, 01 Mar 2026 12:00:00 GMT\nAuthorization: {scheme} {KEY}:c2ln"
 
@@ -549,7 +549,7 @@ def test_a_foreign_parameter_beside_signature_v2_is_refused_in_any_case(scheme: 
 
 def test_a_parameter_in_another_case_is_none_of_signature_v4() -> None:
     """
-    S3 does not know it, and ignores it, beside a header and without a signature.
+    S3 does not know this spelling, and ignores it, beside a header and without a signature.
     """
     request = f"GET /b/k?x-amz-credential=a HTTP/1.1\nHost: s3.test\nx-amz-content-sha256: {UNSIGNED}"
 
@@ -557,12 +557,12 @@ def test_a_parameter_in_another_case_is_none_of_signature_v4() -> None:
     assert read(f"{request}\n{HEADERS[Carrier.V4_HEADER]}") is not None
 
 
-# Nobody
+# Anonymous requests
 
 
 def nobody(request: str, anonymous: Anonymous, refused: frozenset[str] = frozenset()) -> Any:
     """
-    Admit a request that carries no signature.
+    Admit a request without a signature.
     """
     head = parse_request_head(request.replace("\n", "\r\n").encode())
     address = parse_address(head.raw_path, head.host, [])
@@ -577,7 +577,7 @@ PASSES, SIGNS = Anonymous(passes=True), Anonymous(signed_buckets=("public-*",))
 @pytest.mark.parametrize(("key_", "may"), [("a%252541", True), ("a%25252541", False), ("%252e%252e/b", False)])
 def test_a_key_that_is_escaped_over_and_over_is_not_signed(key_: str, may: bool) -> None:
     """
-    A backend that decodes once more could read another bucket; nobody escapes a key three times.
+    A backend that decodes once more could read another bucket. No client escapes a key three times.
     """
     request = f"GET /public-a/{key_} HTTP/1.1\nHost: s3.test"
 
@@ -590,7 +590,7 @@ def test_a_key_that_is_escaped_over_and_over_is_not_signed(key_: str, may: bool)
 
 def test_what_is_anonymous_goes_on_unsigned() -> None:
     """
-    Where anonymous requests pass, our key signs none of them; where it signs, it signs reads alone.
+    If anonymous requests pass, s3proxy signs none of them; if it signs them, it signs reads only.
     """
     assert not nobody("GET /b/k HTTP/1.1\nHost: s3.test", PASSES).is_signed_onward
     assert nobody("GET /public-a/k HTTP/1.1\nHost: s3.test", SIGNS).is_signed_onward
@@ -612,7 +612,7 @@ def test_what_is_anonymous_goes_on_unsigned() -> None:
 )
 def test_what_nobody_may(request_: str, anonymous: Anonymous) -> None:
     """
-    No write, no sub-resource, no other bucket and no list of buckets is signed for nobody.
+    s3proxy signs no write, no sub-resource, no other bucket and no listing of buckets for an anonymous client.
     """
     with pytest.raises(S3Error) as refusal:
         nobody(f"{request_}\nHost: s3.test", anonymous)
@@ -621,7 +621,7 @@ def test_what_nobody_may(request_: str, anonymous: Anonymous) -> None:
 
 def test_nobody_is_switched_off() -> None:
     """
-    A listener may take no anonymous request, whatever is allowed elsewhere.
+    A listener may refuse anonymous requests, whatever is allowed elsewhere.
     """
     for anonymous, bucket in ((PASSES, "b"), (SIGNS, "public-a")):
         with pytest.raises(S3Error) as refusal:
@@ -632,7 +632,7 @@ def test_nobody_is_switched_off() -> None:
 @pytest.mark.parametrize("payload", sorted(HMAC | ECDSA))
 def test_nobody_signs_chunks(payload: str) -> None:
     """
-    Chunks that say they are signed would go unverified.
+    Chunks that claim to be signed would not be verified.
     """
     with pytest.raises(S3Error) as refusal:
         nobody(f"PUT /b/k HTTP/1.1\nHost: s3.test\nx-amz-content-sha256: {payload}", PASSES)
@@ -644,7 +644,7 @@ def test_nobody_signs_chunks(payload: str) -> None:
 )
 def test_what_is_no_preflight(headers: str) -> None:
     """
-    Another OPTIONS is refused, also where anonymous requests pass.
+    Any other OPTIONS is refused, also if anonymous requests pass.
     """
     for anonymous in (Anonymous(), PASSES):
         with pytest.raises(S3Error) as refusal:
@@ -657,7 +657,7 @@ def test_what_is_no_preflight(headers: str) -> None:
 @pytest.mark.parametrize("query", ["", "?X-Amz-Credential=a&X-Amz-Signature=b", "?X%2DAmz%2DSignature=b", "?Action=a"])
 def test_a_preflight_has_no_query(query: str) -> None:
     """
-    It is asked about the path: what authenticates the request to come is not sent with it.
+    A preflight is about the path: the authentication of the request to come is not sent with it.
     """
     lines = "Host: s3.test\nOrigin: https://a.test\nAccess-Control-Request-Method: GET"
 
@@ -678,7 +678,7 @@ V2_FORM = {b"policy": b"e30=", b"awsaccesskeyid": b"K", b"signature": b"c2ln"}
 
 def form_claim(fields: dict[bytes, bytes], refused: frozenset[str] = frozenset(), headers: str = "") -> Claim | None:
     """
-    Read the claim of a form.
+    Return the claim of a form.
     """
     head = parse_request_head(f"POST /b HTTP/1.1\r\nHost: s3.test{headers}".encode())
     return read_form_claim(head, Form(fields), Realm(refused=refused))
@@ -687,7 +687,7 @@ def form_claim(fields: dict[bytes, bytes], refused: frozenset[str] = frozenset()
 @pytest.mark.parametrize(("fields", "word"), [(V4_FORM, "v4-form"), (V2_FORM, "v2-form")])
 def test_a_form_is_signed_in_one_way_and_whole(fields: dict[bytes, bytes], word: str) -> None:
     """
-    With all of its fields, and no other kind's; and its kind may be switched off.
+    The form has all fields of its kind of signature, and none of another kind; and its kind may be switched off.
     """
     claim = form_claim(fields, frozenset({other.value for other in Carrier} - {word}))
     assert claim is not None
@@ -709,7 +709,7 @@ def test_a_form_is_signed_in_one_way_and_whole(fields: dict[bytes, bytes], word:
 
 def test_a_form_without_a_signature() -> None:
     """
-    It is anonymous where it has no policy; a policy that nobody signed allows nothing.
+    It is anonymous if it has no policy. A policy without a signature allows nothing.
     """
     assert form_claim({b"key": b"k"}) is None
     with pytest.raises(S3Error) as refusal:
@@ -719,7 +719,7 @@ def test_a_form_without_a_signature() -> None:
 
 def test_what_carries_a_form() -> None:
     """
-    A POST to a bucket is a form, or it is refused.
+    A POST to a bucket must be a form.
     """
     form = "POST /b HTTP/1.1\nHost: s3.test\nContent-Type: multipart/form-data; boundary=x"
     for request, carries in (

@@ -1,5 +1,6 @@
 """
-What reaches a backend over TLS, only the backend itself, of its own name, issuer and date; which bodies are spooled.
+Over TLS s3proxy sends requests only to the backend itself, with its right name, issuer and date. Also: which bodies are
+spooled.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ HEAD = b"GET / HTTP/1.1\r\nHost: backend\r\n\r\n"
 
 class Plain(Protocol):
     """
-    A server without TLS, which answers whatever comes.
+    A server without TLS, which responds to anything.
     """
 
     def dataReceived(self, data: bytes) -> None:
@@ -38,7 +39,7 @@ class Plain(Protocol):
 
 async def ask(ca_file: Path | None, context: Any) -> tuple[BackendFault | None, FaultyBackend]:
     """
-    Send a request to a server with some certificate; return the fault, or None, and the server.
+    Send a request to a server with this certificate; return the fault, or None, and the server.
     """
     error, server = await ask_for_error(ca_file, context)
     return error.fault if error is not None else None, server
@@ -46,7 +47,7 @@ async def ask(ca_file: Path | None, context: Any) -> tuple[BackendFault | None, 
 
 async def ask_for_error(ca_file: Path | None, context: Any) -> tuple[BackendError | None, FaultyBackend]:
     """
-    The same, with the error itself. Without a context the server speaks no TLS.
+    The same, with the error itself. Without a context the server does not use TLS.
     """
     server = FaultyBackend()
     if context is None:
@@ -75,7 +76,7 @@ async def ask_for_error(ca_file: Path | None, context: Any) -> tuple[BackendErro
 @pytest.fixture
 def ca_file(tmp_path: Path) -> Path:
     """
-    The file of the issuer whom the tests' servers have.
+    The file of the issuer of the tests' servers.
     """
     path = tmp_path / "ca.pem"
     path.write_bytes(AUTHORITY.certificate_pem)
@@ -97,7 +98,7 @@ async def test_a_backend_whose_certificate_is_right(ca_file: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_backend_whose_certificate_is_wrong(ca_file: Path, wrong: str) -> None:
     """
-    Another's name, another issuer or a date that is over: nothing is sent, our signature least of all.
+    Another name, another issuer or an expired date: s3proxy sends nothing, above all not its signature.
     """
     fault, server = await ask(ca_file, server_context(wrong))
 
@@ -117,7 +118,7 @@ async def test_a_backend_whose_certificate_is_wrong(ca_file: Path, wrong: str) -
 @pytest_twisted.ensureDeferred
 async def test_why_tls_failed_is_told_in_words(ca_file: Path, wrong: str, told: str) -> None:
     """
-    With the address, and OpenSSL's own words for what is wrong with a certificate.
+    With the address, and OpenSSL's own description of what is wrong with a certificate.
     """
     error, _ = await ask_for_error(ca_file, None if wrong == "plain" else server_context(wrong))
 
@@ -130,7 +131,7 @@ async def test_why_tls_failed_is_told_in_words(ca_file: Path, wrong: str, told: 
 @pytest_twisted.ensureDeferred
 async def test_only_the_own_issuer_is_trusted_where_one_is_set(tmp_path: Path) -> None:
     """
-    With another issuer set, and with none, a server of ours is a stranger.
+    With another issuer set, and with none, the tests' server is not trusted.
     """
     other = tmp_path / "other.pem"
     other.write_bytes(make_authority().certificate_pem)
@@ -143,7 +144,7 @@ async def test_only_the_own_issuer_is_trusted_where_one_is_set(tmp_path: Path) -
 
 def test_a_file_without_a_certificate(tmp_path: Path) -> None:
     """
-    It is told at the start: an empty list of issuers would trust nobody, or the system's.
+    It is an error at the start: an empty list of issuers would trust no backend, or those of the system.
     """
     path = tmp_path / "ca.pem"
     path.write_text("no certificate")
@@ -170,7 +171,7 @@ def test_a_file_without_a_certificate(tmp_path: Path) -> None:
 )
 def test_which_bodies_are_spooled(profile: str, options: dict[str, Any], size: int) -> None:
     """
-    A cut body costs the storages of Eucalyptus more than the body. Whatever the operator says holds.
+    A truncated body costs the Eucalyptus family more than that body. The operator's option always decides.
     """
     settings = BackendSettings(name="b", url="http://127.0.0.1:1", profile=profile, **options)
 

@@ -26,18 +26,18 @@ from tests.socket_client import SocketClient
 
 MIB = 1 << 20
 BUFFER = 65536
-"Of each socket's kernel buffers; the kernel doubles what it is asked for, and keeps four of them on the way."
+"Bytes of each socket's kernel buffers; the kernel doubles the requested size, and four of them are on the path."
 KERNEL = 4 * 2 * BUFFER
 BLOCKS = 2 * 2 * BUFFER
 TLS_OVERHEAD = 16384 + 1024
-"Of a block: the beginning of a record which the read before had, and what records add."
+"Bytes added to a block: the beginning of a record from the read before, and what records add."
 STOP_AFTER = 1 * MIB
 BODY = bytes(range(256)) * (8 * MIB // 256)
 
 
 def make_harness(*, tls: bool, backend: FaultyBackend) -> Harness:
     """
-    A proxy with small kernel buffers everywhere, TLS on both sides or on none.
+    Return a proxy with small kernel buffers everywhere, with TLS on both sides or on none.
     """
     return Harness(backend=backend, limits=BackendLimits(socket_buffer=BUFFER), socket_buffer=BUFFER, is_tls=tls)
 
@@ -45,7 +45,7 @@ def make_harness(*, tls: bool, backend: FaultyBackend) -> Harness:
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """
-    Count the pauses along each arrow of a PUT.
+    Count the pauses at each step of a PUT.
     """
     counted: Counter[str] = Counter()
     for class_ in (StreamedRequest, Upload, BackendConnection):
@@ -74,7 +74,7 @@ async def test_a_stopped_backend_stops_the_client(
     mode: str, transfer_chunks: int, tls: bool, calls: Counter[str]
 ) -> None:
     """
-    What the client gets rid of settles at what the backend took, the kernel's buffers and two blocks; then all arrives.
+    What the client can send stops at what the backend has read, the kernel's buffers and two blocks; then all arrives.
     """
     backend = FaultyBackend(socket_buffer=BUFFER, keeps_bodies=False)
     backend.pause_after = STOP_AFTER
@@ -111,7 +111,7 @@ async def test_a_stopped_backend_stops_the_client(
 
 class Pump:
     """
-    A backend's answer, written as its socket takes it.
+    A backend's response, written as its socket accepts it.
     """
 
     def __init__(self, connection: FaultyConnection, chunked: bool) -> None:
@@ -188,7 +188,7 @@ async def test_a_stopped_client_stops_the_backend(chunked: bool, tls: bool) -> N
 @pytest_twisted.ensureDeferred
 async def test_without_the_pause_the_bound_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    The tests above would notice: where the writer tells nobody to stop, far more is taken from the client.
+    The tests above would notice: if the writer pauses no producer, far more is read from the client.
     """
     monkeypatch.setattr(DirectWriter, "_pause", lambda self: None)
     backend = FaultyBackend(socket_buffer=BUFFER, keeps_bodies=False)
@@ -211,7 +211,7 @@ async def test_without_the_pause_the_bound_is_missed(monkeypatch: pytest.MonkeyP
 @pytest_twisted.ensureDeferred
 async def test_a_fast_upload_which_stalls_keeps_a_small_block(mode: str) -> None:
     """
-    Blocks grow while the backend is fast; the one which it does not take is a small one, or stays in a pipe.
+    Blocks grow while the backend is fast. The one that it does not accept is a small one, or stays in a pipe.
     """
     most = FIRST_READ_SIZE if mode == SIGNED_CHUNKS else PIPE_SIZE
     buffer = 8 * BUFFER
@@ -240,7 +240,7 @@ async def test_a_fast_upload_which_stalls_keeps_a_small_block(mode: str) -> None
 @pytest_twisted.ensureDeferred
 async def test_a_fast_download_over_tls_which_stalls_keeps_a_small_block() -> None:
     """
-    Blocks of a backend's records grow while the client is fast; the one which it does not take is a small one.
+    Blocks of a backend's records grow while the client is fast. The one that it does not accept is a small one.
     """
     buffer = 8 * BUFFER
     backend = FaultyBackend(socket_buffer=buffer)

@@ -1,5 +1,5 @@
 """
-Behind another proxy: what a listed one says of its clients counts, on real sockets; what anybody else says does not.
+s3proxy behind another proxy, on real sockets: it believes what a listed proxy says of its clients, and no other peer.
 """
 
 from __future__ import annotations
@@ -63,14 +63,14 @@ HEADERS: dict[str, tuple[bytes, str]] = {
 
 def hello(connection: FaultyConnection, request: ReceivedRequest) -> None:
     """
-    Answer as an S3 would: a GET has an object.
+    Respond as S3 would: a GET returns an object.
     """
     connection.send(HELLO + b"hello" if request.head.method == b"GET" else OK)
 
 
 def make(**options: Any) -> Harness:
     """
-    Make a proxy whose backend answers, and hears who the client is.
+    Return a proxy whose backend responds, and sees who the client is.
     """
     harness = Harness(**{"forwarded": "x-forwarded", **options})
     harness.backend.on_request = hello
@@ -79,7 +79,7 @@ def make(**options: Any) -> Harness:
 
 def told(harness: Harness, name: bytes = b"x-forwarded-for") -> bytes | None:
     """
-    What the backend heard of the client of its last request.
+    Return what the backend's last request says of the client.
     """
     return harness.backend.requests[-1].head.fields.value(name)
 
@@ -103,8 +103,8 @@ async def send_bytes(client: SocketClient, data: bytes, step: int) -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_clients_address_is_the_headers(name: str, step: int) -> None:
     """
-    In the log and towards the backend, for every request of the connection, whichever pieces the header comes in; also
-    in one segment with a request and the next.
+    In the log and in the requests to the backend, for every request of the connection, however the header is split;
+    also in one segment with a request and the next.
     """
     header, host = HEADERS[name]
     harness = make(trust=SPEAKS_PROXY)
@@ -180,7 +180,8 @@ async def test_the_header_is_before_tls(name: str, step: int) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_wrong_header_is_not_answered(data: bytes, is_tls: bool) -> None:
     """
-    The connection is closed, nothing goes to the backend, and the log names the peer and quotes nothing.
+    The connection is closed without a response, the backend gets nothing, and the log names the peer and quotes
+    nothing.
     """
     events: list[dict[str, Any]] = []
     globalLogPublisher.addObserver(events.append)
@@ -212,7 +213,7 @@ async def test_a_wrong_header_is_not_answered(data: bytes, is_tls: bool) -> None
 @pytest_twisted.ensureDeferred
 async def test_the_log_says_why_something_is_no_request(more: bytes | None, why: str) -> None:
     """
-    With the id which the client reads, and without a byte of what it sent.
+    With the request id that the client reads, and without a byte of what it sent.
     """
     harness = make(trust=Trust(LOOPBACK, forwarded="x-forwarded"))
     client = SocketClient(harness.port.getHost().port)
@@ -231,7 +232,7 @@ async def test_the_log_says_why_something_is_no_request(more: bytes | None, why:
 
 def test_garbage_does_not_fill_the_log() -> None:
     """
-    Ten reasons a second are told, then how many more there were.
+    Ten reasons a second are logged, then the number of the others.
     """
     clock = Clock()
     site = S3Site(Resource(), clock)
@@ -250,7 +251,7 @@ def test_garbage_does_not_fill_the_log() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_header_has_its_time(begun: bytes) -> None:
     """
-    That of a head: then the connection is closed, and nothing is answered.
+    The header has the time limit of a head: then the connection is closed without a response.
     """
     clock = Clock()
     harness = make(trust=SPEAKS_PROXY, clock=clock, times=ClientTimes(head=10))
@@ -276,7 +277,7 @@ async def test_a_header_has_its_time(begun: bytes) -> None:
 @pytest_twisted.ensureDeferred
 async def test_who_is_not_listed_speaks_for_nobody() -> None:
     """
-    Its own requests are served as its own; a header of it is no request.
+    Its own requests are served as its own; a PROXY header from it is not a request.
     """
     harness = make(trust=Trust(Peers(["192.0.2.0/24", "::1"]), proxy_protocol=True))
     served = await harness.request(GET)
@@ -292,7 +293,7 @@ async def test_who_is_not_listed_speaks_for_nobody() -> None:
 @pytest_twisted.ensureDeferred
 async def test_without_the_option_a_header_is_no_request() -> None:
     """
-    Not even of a listed peer.
+    Not even from a listed peer.
     """
     harness = make(trust=Trust(LOOPBACK))
     answer = await harness.request(LINE + GET)
@@ -305,7 +306,7 @@ async def test_without_the_option_a_header_is_no_request() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_health_check_which_says_nothing_leaves_nothing() -> None:
     """
-    A connection which ends before its header, inside it, or right behind it.
+    A connection that ends before its header, inside it, or right after it.
     """
     harness = make(trust=SPEAKS_PROXY)
     for data in (b"", LINE[:20], LINE, header_v2(0x20, 0, b"")):
@@ -324,7 +325,7 @@ async def test_a_health_check_which_says_nothing_leaves_nothing() -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_bound_of_an_address_is_the_clients() -> None:
     """
-    One client behind a proxy has as many connections as it may have, and takes none of the next one's.
+    A client behind a proxy has as many connections as its limit allows, and takes none of another client's.
     """
     harness = make(trust=SPEAKS_PROXY, connection_limit=ConnectionLimit(list, 100, 1))
     first = SocketClient(harness.port.getHost().port)
@@ -342,7 +343,7 @@ async def test_the_bound_of_an_address_is_the_clients() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_drain_waits_for_headers_too(serves: bool) -> None:
     """
-    Where idle connections are served once more, one whose header has not come is one; otherwise it is closed.
+    If idle connections may send one more request, so may one whose header has not come; otherwise it is closed.
     """
     clock = Clock()
     harness = make(trust=SPEAKS_PROXY, clock=clock)
@@ -364,7 +365,7 @@ async def test_a_drain_waits_for_headers_too(serves: bool) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_drain_does_not_end_before_the_last_header() -> None:
     """
-    The end of every other connection is not the end: this one may still bring a request.
+    Not even once all others have ended: this connection may still bring a request.
     """
     harness = make(trust=SPEAKS_PROXY)
     waiting = SocketClient(harness.port.getHost().port)
@@ -395,7 +396,7 @@ HOPS_RFC = Trust(HOPS.peers, forwarded="forwarded")
 
 def behind(*headers: str, host: str = "inner:8080", public: str = "s3.example.test", target: str = TARGET) -> bytes:
     """
-    A request which was signed for the public name, as a proxy sends it on: with its own Host, and headers of its own.
+    Return a request that was signed for the public name, as a proxy sends it: with its own Host and its own headers.
     """
     head = Signer(host=public).head("GET", target)[0]
     head = head.replace(f"host: {public}\r\n".encode(), f"Host: {host}\r\n".encode())
@@ -410,7 +411,7 @@ def behind(*headers: str, host: str = "inner:8080", public: str = "s3.example.te
 @pytest_twisted.ensureDeferred
 async def test_the_public_name_is_the_host(trust: Trust, line: str, host: str) -> None:
     """
-    What the client signed is verified, though a proxy has changed Host, in any spelling which the client used.
+    s3proxy verifies what the client signed, though a proxy has changed Host, in any spelling that the client used.
     """
     harness = make(trust=trust)
     answer = await harness.request(behind(line.format(host), public=host))
@@ -425,7 +426,7 @@ async def test_the_public_name_is_the_host(trust: Trust, line: str, host: str) -
 @pytest_twisted.ensureDeferred
 async def test_only_the_public_name_is_the_host() -> None:
     """
-    A signature for the Host which the proxy sent is none: there is one candidate, not two.
+    A signature for the Host that the proxy sent is refused: there is one candidate, not two.
     """
     harness = make(trust=X)
     answer = await harness.request(behind("X-Forwarded-Host: public.example.test", host="inner", public="inner"))
@@ -440,7 +441,7 @@ async def test_only_the_public_name_is_the_host() -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_public_name_holds_the_bucket() -> None:
     """
-    Virtual-hosted style is the public name's, whatever the Host below it is.
+    Virtual-hosted style uses the public name, whatever the Host is.
     """
     harness = make(trust=X)
     line = "X-Forwarded-Host: bucket.s3.example.test"
@@ -458,7 +459,7 @@ async def test_the_public_name_holds_the_bucket() -> None:
 @pytest_twisted.ensureDeferred
 async def test_location_is_public(trust: Trust, scheme: str) -> None:
     """
-    With the scheme and the name which the client knows.
+    With the scheme and the name that the client used.
     """
     harness = make(trust=trust)
     inside = f"http://127.0.0.1:{harness.backend_port.getHost().port}/test-bucket/key".encode()
@@ -478,7 +479,7 @@ async def test_location_is_public(trust: Trust, scheme: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_forms_location_is_public() -> None:
     """
-    A browser is told where its file is as it called us.
+    A browser gets the location of its file under the name that it used.
     """
     harness = make(trust=X)
     fields = v4_fields(
@@ -514,7 +515,8 @@ CHAINS: dict[str, tuple[list[str], str, str]] = {
 @pytest_twisted.ensureDeferred
 async def test_the_client_is_the_last_who_is_not_listed(name: str) -> None:
     """
-    Read from the right, as each listed hop appended the address which it saw; the backend hears no more than that.
+    s3proxy reads from the right, as each listed hop appends the address that it saw; the backend gets no more than
+    that.
     """
     values, host, chain = CHAINS[name]
     harness = make(trust=HOPS)
@@ -561,7 +563,7 @@ FORWARDED: dict[str, tuple[list[str], str, str]] = {
 @pytest_twisted.ensureDeferred
 async def test_forwarded_is_read_and_written(name: str) -> None:
     """
-    RFC 7239: host and scheme are those which the first listed hop saw of the client, not an inner hop's.
+    RFC 7239: host and scheme are those that the first listed hop saw of the client, not those of an inner hop.
     """
     values, host, chain = FORWARDED[name]
     harness = make(trust=HOPS_RFC, forwarded="forwarded")
@@ -601,7 +603,7 @@ BAD = {
     "a parameter twice": (RFC, ["Forwarded: for=192.0.2.7;host=evil;host=s3.example.test"]),
     "a parameter twice, in two spellings": (RFC, ["Forwarded: for=192.0.2.7;host=evil;Host=s3.example.test"]),
     "no value": (RFC, ["Forwarded: for"]),
-    # Tried in every way it would take minutes.
+    # A pattern that tries all combinations would take minutes.
     "white space without end": (RFC, ["Forwarded: for=192.0.2.7;" + " \t" * 29000 + "x, for=192.0.2.7"]),
     "a bad host": (RFC, ['Forwarded: for=192.0.2.7;host="evil, s3.example.test"']),
     "a bad scheme": (RFC, ["Forwarded: for=192.0.2.7;proto=ftp"]),
@@ -613,7 +615,7 @@ BAD = {
 @pytest_twisted.ensureDeferred
 async def test_what_could_be_read_in_two_ways_is_refused(name: str) -> None:
     """
-    400, and the connection ends; the backend hears nothing.
+    400, and the connection ends; the backend gets nothing.
     """
     trust, lines = BAD[name]
     harness = make(trust=trust)
@@ -649,7 +651,7 @@ SPOOFED = [
 @pytest_twisted.ensureDeferred
 async def test_who_is_not_listed_is_not_believed(trust: Trust) -> None:
     """
-    Neither its address, nor the name, nor the scheme; and none of it reaches the backend.
+    Neither its address, nor the name, nor the scheme; and none of them reaches the backend.
     """
     harness = make(trust=trust)
     answer = await harness.request(behind(*SPOOFED, host="s3.example.test"))
@@ -669,7 +671,7 @@ async def test_who_is_not_listed_is_not_believed(trust: Trust) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_signature_makes_no_proxy(trust: Trust) -> None:
     """
-    A client may sign such headers; they reach the backend no more than unsigned ones.
+    A client may sign such headers; like unsigned ones, they do not reach the backend.
     """
     names = ("x-forwarded-for", "x-forwarded-server", "forwarded", "via", "x-real-ip")
     harness = make(trust=trust, forwarded="none")
@@ -703,7 +705,7 @@ async def test_a_relayed_client_does_not_speak_for_its_proxy(name: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_proxy_behind_a_relay_is_believed(header: bytes) -> None:
     """
-    Where the PROXY header names a listed peer, or the proxy speaks for itself, the request's headers count.
+    If the PROXY header names a listed peer, or says that the proxy speaks for itself, the request's headers count.
     """
     harness = make(trust=Trust(LOOPBACK, proxy_protocol=True, forwarded="x-forwarded"))
     answer = await harness.request(header + behind("X-Forwarded-For: 192.0.2.7", "X-Forwarded-Host: s3.example.test"))
@@ -716,7 +718,7 @@ async def test_a_proxy_behind_a_relay_is_believed(header: bytes) -> None:
 @pytest_twisted.ensureDeferred
 async def test_each_request_has_its_own_origin() -> None:
     """
-    A proxy's connection carries many clients, one after the other; what one request said is gone with it.
+    A proxy's connection carries many clients in sequence. What one request says does not apply to the next.
     """
     harness = make(trust=X)
     client = await harness.connect()
@@ -734,7 +736,7 @@ async def test_each_request_has_its_own_origin() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_listed_proxy_has_as_many_connections_as_it_needs() -> None:
     """
-    The bound of connections from one address is for clients, not for a proxy of many.
+    The limit of connections from one address is for clients, not for a proxy of many clients.
     """
     limit = ConnectionLimit(list, 100, 1)
     harness = make(trust=X, connection_limit=limit)
@@ -756,7 +758,7 @@ async def test_a_listed_proxy_has_as_many_connections_as_it_needs() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_unix_socket_and_a_reload(tmp_path: Path) -> None:
     """
-    ``unix`` lists whoever connects to a unix socket; a reload changes what is believed, on the same socket.
+    ``unix`` lists every peer on a unix socket; a reload changes what is believed, on the same socket.
     """
     backend = FaultyBackend()
     backend_port = reactor.listenTCP(0, backend, interface="127.0.0.1")
@@ -802,8 +804,8 @@ async def test_a_unix_socket_and_a_reload(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_header_that_never_comes_counts_as_a_connection() -> None:
     """
-    A connection of a listed peer holds a place before its header is complete, and one place afterwards; it may be
-    closed for others after a while.
+    A connection of a listed peer takes a place before its header is complete, and one place afterwards. After a while
+    it may be closed to make room.
     """
     clock = Clock()
     limit = ConnectionLimit(list, 100)

@@ -1,5 +1,6 @@
 """
-The boundary: nothing gets our signature that the client's did not cover. Each test is a request that once got it.
+The boundary: s3proxy signs nothing that the client's signature does not cover. Each test is a request that it once
+signed.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def v2_query(method: str, path: str, query: str, *, amz: str = "") -> bytes:
 
 async def ask(*requests: bytes, **options: Any) -> tuple[list[Any], Harness]:
     """
-    Send each request on a connection of its own; return the responses, and the harness, which has ended.
+    Send each request on a new connection; return the responses, and the closed harness.
     """
     harness = Harness(**options)
     try:
@@ -109,7 +110,7 @@ UNDERSCORES = {
 @pytest_twisted.ensureDeferred
 async def test_a_header_with_an_underscore(name: str, profile: str) -> None:
     """
-    CGI-style backends read it as the header with hyphens. It is dropped, signed or not; metadata keeps its own.
+    CGI-style backends read it as the header with hyphens. It is dropped, signed or not; metadata keep theirs.
     """
     value = UNDERSCORES[name]
     extra = {name.lower(): value, "x-amz-meta-a_b": "kept"}
@@ -145,8 +146,8 @@ FOREIGN = (
 @pytest_twisted.ensureDeferred
 async def test_authentication_beside_another_carrier(query: str) -> None:
     """
-    Parameters of Signature V4 are 400 beside an Authorization header and without any signature. A preflight goes on
-    without them.
+    Parameters of Signature V4 are 400 beside an Authorization header, and if there is no signature. A preflight is sent
+    on without them.
     """
     preflight = f"{HOST}Origin: https://app.test\r\nAccess-Control-Request-Method: GET\r\n\r\n"
     responses, harness = await ask(
@@ -167,7 +168,8 @@ async def test_authentication_beside_another_carrier(query: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_what_authenticates_nobody(query: str) -> None:
     """
-    Expires alone, and names in another case, are parameters that S3 ignores. They are not sent, and no write has them.
+    Expires alone, and names in another case, are parameters that S3 ignores. They are not sent, and a write with them
+    is refused.
     """
     responses, harness = await ask(
         Signer().head("GET", f"/bucket/key?{query}")[0],
@@ -183,7 +185,7 @@ async def test_what_authenticates_nobody(query: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_what_changes_the_form_of_a_response(signature: str) -> None:
     """
-    Ceph answers in JSON if Accept says so, errors too: S3 knows no such thing, and Ceph is not told.
+    Ceph responds in JSON if Accept says so, also with errors. S3 has no such option, so Ceph does not get it.
     """
     for headers in ({"accept": "application/json"}, {"Accept": "application/json"}):
         signed = headers if "accept" in headers else None
@@ -200,7 +202,7 @@ async def test_what_changes_the_form_of_a_response(signature: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_an_upload_that_is_unpacked() -> None:
     """
-    MinIO unpacks an upload with this metadata over whatever objects its names say, beyond the key that was authorized.
+    MinIO unpacks an upload with this metadata and overwrites any objects that it names, beyond the authorized key.
     """
     requests = [
         Signer().put("/bucket/a.tar", b"x", headers={name: "true"})
@@ -236,7 +238,7 @@ OF_THE_SERVICE = {
 @pytest_twisted.ensureDeferred
 async def test_the_service_has_one_operation(how: str, profile: str) -> None:
     """
-    POST, PUT and DELETE of the service are STS, IAM and SNS at Ceph: 405, whatever the query and by every carrier.
+    POST, PUT and DELETE of the service are STS, IAM and SNS at Ceph: 405, whatever the query and the carrier.
     """
     responses, harness = await ask(*OF_THE_SERVICE[how], profile=PROFILES[profile], anonymous=Anonymous(passes=True))
 
@@ -248,8 +250,8 @@ async def test_the_service_has_one_operation(how: str, profile: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_headers_of_a_presigned_url(signature: str) -> None:
     """
-    What SDKs put into a presigned URL are headers for the backend. What says how a body is covered, and checksums of
-    no body, are neither headers nor parameters. A signed header wins.
+    What SDKs put into a presigned URL become headers for the backend. Parameters about the coverage of a body, and
+    checksums of an empty body, become neither headers nor parameters. A signed header wins.
     """
     query = (
         "X-Amz-Content-Sha256=UNSIGNED-PAYLOAD&X-Amz-User-Agent=a&x-amz-checksum-crc32=AAAAAA%3D%3D"
@@ -279,7 +281,7 @@ async def test_headers_of_a_presigned_url(signature: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_copy_source_in_a_presigned_url(signature: str) -> None:
     """
-    It is judged as the header that it becomes: a source without a key is refused, and a copy has no body.
+    It is checked as the header that it becomes: a source without a key is refused, and a copy has no body.
     """
     copies = [
         presigned(Signer(), "PUT", "/bucket/key", f"x-amz-copy-source={quote(source)}") for source in ("/b/k", "/b/")
@@ -298,7 +300,8 @@ async def test_a_copy_source_in_a_presigned_url(signature: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_what_a_signature_v2_does_not_cover(signature: str) -> None:
     """
-    A read loses a parameter that its Signature V2 does not cover. A write is refused: without it, it is another one.
+    A read loses a parameter that its Signature V2 does not cover. A write is refused: without the parameter it is
+    another request.
     """
     options: dict[str, Any] = {"profile": PROFILES["ceph-rgw"], "signature": signature}
     responses, harness = await ask(
@@ -312,7 +315,7 @@ async def test_what_a_signature_v2_does_not_cover(signature: str) -> None:
     assert [response.status for response in responses] == [200, 200, 501, 501, 501]
     assert [request.head.raw_target for request in harness.backend.requests] == [b"/bucket/key"] * 2
 
-    # Signature V4 covers them, and Ceph has this one beyond S3.
+    # Signature V4 covers them. Ceph has this one in addition to S3's.
     appended = Signer().put("/bucket/log?append&position=5", b"a")
     responses, harness = await ask(appended.head + appended.body, **options)
     assert [response.status for response in responses] == [200]
@@ -323,8 +326,8 @@ async def test_what_a_signature_v2_does_not_cover(signature: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_header_that_came_twice(signature: str) -> None:
     """
-    S3 joins the values of one name. A backend gets them joined: of two lines RGW reads but one. Unsigned lists such as
-    Accept stay as they came.
+    S3 joins the values of one name. A backend gets them joined, because RGW reads only one of two lines. Unsigned lists
+    such as Accept stay as they came.
     """
     request = Signer().put("/bucket/key", b"x", headers={"x-amz-meta-a": "1,2", "content-type": "a,b", "range": "a,b"})
     head = request.head.replace(b"x-amz-meta-a: 1,2", b"x-amz-meta-a: 1\r\nAccept: c\r\nX-Amz-Meta-A: 2\r\nAccept: d")
@@ -342,8 +345,8 @@ async def test_a_header_that_came_twice(signature: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_condition_on_another_document(profile: str) -> None:
     """
-    A condition of an object's read is judged by HEAD at Eucalyptus. Of its ACL nobody asks by HEAD: there is no such
-    operation.
+    At Eucalyptus a condition on the read of an object is judged by HEAD. For an ACL that is not possible: there is no
+    such operation.
     """
     backend = FaultyBackend()
     document = b"<AccessControlPolicy/>"

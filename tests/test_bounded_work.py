@@ -1,5 +1,6 @@
 """
-What anybody can make a reader of foreign input do: its time grows no faster than the input, and its memory is bounded.
+What any client can make a reader of foreign input do: its time grows no faster than the input, and its memory is
+bounded.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ CASES = [
 @pytest.mark.parametrize(("row", "shape"), CASES)
 def test_time_grows_no_faster_than_the_input(row: Row, shape: Shape) -> None:
     """
-    Up to the reader's limit, whatever the input is made of.
+    Up to the reader's limit, whatever the input consists of.
     """
     assert excess(growth(row, shape)) == ""
 
@@ -26,7 +27,7 @@ def test_time_grows_no_faster_than_the_input(row: Row, shape: Shape) -> None:
 @pytest.mark.parametrize(("row", "shape"), CASES)
 def test_memory_is_bounded_by_the_input(row: Row, shape: Shape) -> None:
     """
-    Bytes for each byte of the input, and 64 KiB besides.
+    Bytes for each byte of the input, and 64 KiB in addition.
     """
     data = shape(row.limit)
 
@@ -46,14 +47,14 @@ def test_memory_is_bounded_by_the_input(row: Row, shape: Shape) -> None:
 )
 def test_what_counts_as_growth(seconds: list[float], is_linear: bool) -> None:
     """
-    Of the measure itself: four times the time for twice the input is not passed.
+    A test of the measure itself: it rejects four times the time for twice the input.
     """
     assert (excess(seconds) == "") is is_linear
 
 
 def test_a_reader_which_is_quadratic_is_found() -> None:
     """
-    Of the measure itself, too: a list which is searched for each of its items.
+    Also a test of the measure itself: a list that is searched for each of its items.
     """
 
     def read(data: bytes) -> int:

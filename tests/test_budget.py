@@ -1,5 +1,5 @@
 """
-Limits of all together and of each key: requests wait first, and are refused last.
+Limits of all requests together and of each key: a request waits first, and is refused last.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ from tests.test_wire_cases import element
 BODY = bytes(range(256)) * 6000
 SLACK = 6 * 65536
 """
-Bytes of the blocks which were on their way when the pause came.
+Bytes of the blocks that were already in transit at the pause.
 """
 KEY = Signer().access_key_id.encode()
 
 
 def fired(waiting: Deferred[Any] | None) -> bool:
     """
-    Whether a wait is over.
+    Return True if a wait is over.
     """
     assert waiting is not None
     return waiting.called
@@ -67,7 +67,7 @@ def fired(waiting: Deferred[Any] | None) -> bool:
 
 def failure_of(waiting: Deferred[Any] | None) -> Failure:
     """
-    Why a wait ended.
+    Return why a wait failed.
     """
     failures: list[Failure] = []
     assert waiting is not None
@@ -77,7 +77,7 @@ def failure_of(waiting: Deferred[Any] | None) -> Failure:
 
 def admit(budgets: Budgets, key: bytes = b"a", *, has_body: bool = False, memory: int = 0) -> Ticket:
     """
-    Ask for a ticket where something is bounded.
+    Return a ticket from budgets that have limits.
     """
     ticket = budgets.admit(key, None, has_body=has_body, memory=memory)
     assert ticket is not None
@@ -89,7 +89,7 @@ def admit(budgets: Budgets, key: bytes = b"a", *, has_body: bool = False, memory
 
 def test_slots_are_given_in_turn() -> None:
     """
-    First come, first served: a small wish does not overtake a large one.
+    First come, first served: a small request does not overtake a large one.
     """
     slots = Slots(10)
 
@@ -106,7 +106,7 @@ def test_slots_are_given_in_turn() -> None:
 
 def test_what_is_larger_than_everything_passes_alone() -> None:
     """
-    Nobody waits for ever.
+    No request waits for ever.
     """
     slots = Slots(10)
 
@@ -119,7 +119,7 @@ def test_what_is_larger_than_everything_passes_alone() -> None:
 
 def test_who_leaves_does_not_hold_up_others() -> None:
     """
-    A wish which is taken back lets those behind it pass.
+    A request that gives up lets those queued after it pass.
     """
     slots = Slots(10)
     slots.take(9)
@@ -135,7 +135,7 @@ def test_who_leaves_does_not_hold_up_others() -> None:
 
 def test_a_rate_lets_pass_what_it_says() -> None:
     """
-    A second's worth at once, then one after the other.
+    Tokens of one second at once, then one after the other.
     """
     clock = Clock()
     rate = Rate(10, clock)
@@ -154,7 +154,7 @@ def test_a_rate_lets_pass_what_it_says() -> None:
 
 def test_a_rate_with_nobody_waiting_leaves_no_timer() -> None:
     """
-    The last who leaves takes it along.
+    The last waiter that gives up cancels the timer.
     """
     clock = Clock()
     rate = Rate(1, clock)
@@ -170,7 +170,7 @@ def test_a_rate_with_nobody_waiting_leaves_no_timer() -> None:
 
 def test_bytes_go_into_debt() -> None:
     """
-    What came cannot be refused; nothing more is read until it is paid.
+    Bytes that have arrived cannot be refused; no more are read until they are paid for.
     """
     clock = Clock()
     told: list[str] = []
@@ -190,7 +190,7 @@ def test_bytes_go_into_debt() -> None:
 
 def test_nothing_is_counted_where_nothing_is_bounded() -> None:
     """
-    The way of most requests.
+    This is the path of most requests.
     """
     budgets = Budgets(Clock(), BudgetLimits(memory=100))
 
@@ -200,7 +200,7 @@ def test_nothing_is_counted_where_nothing_is_bounded() -> None:
 
 def test_a_key_waits_for_itself() -> None:
     """
-    One which uses up what a key may have does not slow another key.
+    A request that uses up its key's budget does not slow another key.
     """
     budgets = Budgets(Clock(), key_limits=BudgetLimits(requests=1))
     first = admit(budgets, b"a")
@@ -215,7 +215,7 @@ def test_a_key_waits_for_itself() -> None:
 
 def test_patience_has_an_end() -> None:
     """
-    What was taken meanwhile is given back.
+    What was taken during the wait is given back.
     """
     clock = Clock()
     budgets = Budgets(clock, BudgetLimits(requests=2, bodies=1), patience=5)
@@ -237,7 +237,7 @@ def test_patience_has_an_end() -> None:
 
 def test_a_client_which_leaves_gives_everything_back() -> None:
     """
-    Also what it had while it waited for more.
+    Also what it had taken while it waited for more.
     """
     clock = Clock()
     budgets = Budgets(clock, BudgetLimits(requests=2, bodies=1))
@@ -274,7 +274,7 @@ def test_idle_keys_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
 
 class Idle:
     """
-    A connection which waits for a request until some moment, or serves one.
+    A connection that has been idle since some moment, or serves a request.
     """
 
     def __init__(self, limit: ConnectionLimit, idle_since: float | None) -> None:
@@ -284,28 +284,28 @@ class Idle:
 
     def close_idle(self) -> None:
         """
-        End it at once.
+        Close at once.
         """
         self.is_closed = True
         self._limit.lost(self)
 
     def abort(self) -> None:
         """
-        Reset it.
+        Reset the connection.
         """
         self.is_closed = True
 
 
 class Port:
     """
-    Something which accepts.
+    A listening port.
     """
 
     is_paused = False
 
     def pauseProducing(self) -> None:
         """
-        Accept no more.
+        Pause accepting.
         """
         self.is_paused = True
 
@@ -318,7 +318,7 @@ class Port:
 
 def test_the_longest_idle_makes_room() -> None:
     """
-    At the limit an idle connection goes; where there is none, nothing is accepted until one ends.
+    At the limit an idle connection is closed. If none is idle, no connection is accepted until one ends.
     """
     port = Port()
     limit = ConnectionLimit(lambda: [port], 3)
@@ -342,7 +342,7 @@ def test_the_longest_idle_makes_room() -> None:
 
 def test_a_refused_connection_holds_no_place() -> None:
     """
-    What one address has too much of takes nobody's place, and few read their refusal at a time.
+    The excess connections of one address take no places, and only a few read their refusal at a time.
     """
     port = Port()
     limit = ConnectionLimit(lambda: [port], 4, 2)
@@ -383,7 +383,7 @@ def test_what_was_refused_later_gives_its_place_back() -> None:
 
 def test_a_full_process_looks_again_for_idle_connections() -> None:
     """
-    Nothing is accepted at the bound, so nothing else would see that a connection has become idle.
+    At the limit nothing is accepted, so nothing else would notice that a connection has become idle.
     """
     clock, port = Clock(), Port()
     limit = ConnectionLimit(lambda: [port], 2, reactor=clock)
@@ -409,7 +409,7 @@ class Slow(Idle):
 
     def close_idle(self) -> None:
         """
-        Say that it will end.
+        Only mark the connection as closed.
         """
         self.is_closed = True
         self.idle_since = None
@@ -417,7 +417,7 @@ class Slow(Idle):
 
 def test_connections_that_close_slowly_are_bounded() -> None:
     """
-    Under TLS a connection that was closed for others is there for a while: no more than so many are above the bound.
+    Under TLS a connection that was closed to make room remains for a while. The number above the limit is bounded.
     """
     port = Port()
     limit = ConnectionLimit(lambda: [port], 1000)
@@ -436,7 +436,7 @@ def test_connections_that_close_slowly_are_bounded() -> None:
 
 def held(budgets: Budgets, key: bytes = b"a", ticket: Ticket | None = None) -> tuple[HeldMemory, list[str]]:
     """
-    Make what counts a request's bytes, and what is told of it.
+    Return the counter of a request's bytes, and the list of calls that it makes.
     """
     memory = budgets.hold(key, None, ticket)
     assert memory is not None
@@ -447,14 +447,14 @@ def held(budgets: Budgets, key: bytes = b"a", ticket: Ticket | None = None) -> t
 
 def used_memory(budgets: Budgets) -> int:
     """
-    How much is held by all.
+    Return the bytes that all requests hold.
     """
     return budgets.used["memory"]
 
 
 def test_what_is_promised_keeps_no_other_key_waiting() -> None:
     """
-    One key with many bodies of which nothing came waits for itself; another key is served.
+    One key with many bodies that have not begun waits for itself; another key is served.
     """
     budgets = Budgets(Clock(), BudgetLimits(memory=16 * MEMORY_STEP), BudgetLimits(memory=4 * MEMORY_STEP))
 
@@ -470,7 +470,7 @@ def test_what_is_promised_keeps_no_other_key_waiting() -> None:
 
 def test_a_key_has_a_share_of_the_memory() -> None:
     """
-    Bytes above it are not read on until the key's own have left; others are not concerned.
+    Bytes above its share are not read until the key's own are released; other keys are not affected.
     """
     clock = Clock()
     budgets = Budgets(clock, BudgetLimits(memory=16 * MEMORY_STEP), BudgetLimits(memory=4 * MEMORY_STEP))
@@ -492,7 +492,7 @@ def test_a_key_has_a_share_of_the_memory() -> None:
 
 def test_two_halves_do_not_wait_for_each_other_for_ever() -> None:
     """
-    Each has half of a document and needs more: one is refused in the end, and the other goes on.
+    Each has half of a document and needs more: one is refused after a while, and the other continues.
     """
     clock = Clock()
     budgets = Budgets(clock, BudgetLimits(memory=10 * MEMORY_STEP), patience=5)
@@ -533,7 +533,7 @@ def test_a_document_larger_than_all_memory_passes_alone() -> None:
 
 def test_who_has_some_goes_before_who_has_none() -> None:
     """
-    What others give back lets a document be read on before another begins.
+    Memory that others give back lets a document continue before another begins.
     """
     budgets = Budgets(Clock(), BudgetLimits(memory=4 * MEMORY_STEP))
     (first, one), (second, two) = held(budgets, b"a"), held(budgets, b"b")
@@ -558,7 +558,7 @@ def test_who_has_some_goes_before_who_has_none() -> None:
 
 def test_a_body_that_is_complete_waits_no_more() -> None:
     """
-    Nothing is left to be held back, and nobody is refused later on.
+    There is nothing left to hold back, and the request is not refused later.
     """
     clock = Clock()
     budgets = Budgets(clock, BudgetLimits(memory=MEMORY_STEP))
@@ -579,7 +579,7 @@ def test_a_body_that_is_complete_waits_no_more() -> None:
 
 def test_forms_that_nobody_signed_have_a_share_of_their_own() -> None:
     """
-    Their fields keep neither keys nor anonymous requests waiting.
+    Their fields delay neither keys nor anonymous requests.
     """
     budgets = Budgets(Clock(), BudgetLimits(memory=100 * MEMORY_STEP), BudgetLimits(memory=2 * MEMORY_STEP))
     fields = [budgets.hold_form() for _ in range(3)]
@@ -607,7 +607,7 @@ def test_forms_that_nobody_signed_have_a_share_of_their_own() -> None:
 )
 def test_a_key_has_a_quarter_of_the_memory_by_default(limits: Limits, expected: int) -> None:
     """
-    `key_memory` says otherwise.
+    `key_memory` overrides the default.
     """
     assert key_limits(limits).memory == expected
 
@@ -615,7 +615,7 @@ def test_a_key_has_a_quarter_of_the_memory_by_default(limits: Limits, expected: 
 @pytest.mark.parametrize("kind", ["slots", "growing", "rate", "pool"])
 def test_many_who_give_up_cost_little_each(kind: str) -> None:
     """
-    Clients that leave a queue cost the same each, however long it is.
+    Clients that leave a queue cost the same each, however long the queue is.
     """
 
     def cancel_all(count: int) -> float:
@@ -638,7 +638,7 @@ def test_many_who_give_up_cost_little_each(kind: str) -> None:
         for wait in waits:
             wait.addErrback(lambda failure: None)
         began = process_time()
-        # The last first: the end of a queue is where a search takes longest.
+        # Cancel the last first: a search takes longest at the end of a queue.
         for wait in reversed(waits):
             wait.cancel()
         return process_time() - began
@@ -650,15 +650,15 @@ def test_many_who_give_up_cost_little_each(kind: str) -> None:
     assert many < 28 * few
 
 
-# Through the whole
+# Through the whole proxy
 
 
 @pytest.mark.parametrize("is_tls", [False, True])
 @pytest_twisted.ensureDeferred
 async def test_one_key_does_not_take_the_memory_of_others(is_tls: bool) -> None:
     """
-    Documents of which one key sends a part are not read on above its share, and refused in the end; another key's
-    upload is stored at once.
+    One key sends parts of its documents. s3proxy stops reading them above the key's share, and refuses them after a
+    while. Another key's upload is stored at once.
     """
     clock = Clock()
     harness = Harness(
@@ -687,7 +687,7 @@ async def test_one_key_does_not_take_the_memory_of_others(is_tls: bool) -> None:
 
     assert other == (200, None)
     assert bounded
-    # Above its share each request has at most what it was admitted with and the block that was on its way.
+    # Above its share each request holds at most what it was admitted with and the block that was in transit.
     assert used <= 8 * MEMORY_STEP + 8 * 2 * MEMORY_STEP
     assert refused
     assert harness.proxy.context.budgets.used["memory"] == 0
@@ -696,7 +696,7 @@ async def test_one_key_does_not_take_the_memory_of_others(is_tls: bool) -> None:
 @pytest_twisted.ensureDeferred
 async def test_documents_of_answers_count_as_memory() -> None:
     """
-    What is read of an answer before it is passed on is counted for its key, until the client has taken it.
+    What s3proxy reads of a response before it relays it counts for the key, until it was sent to the client.
     """
     harness = Harness(clock=Clock(), budget_limits=BudgetLimits(memory=1 << 20))
     sizes: list[int] = []
@@ -724,7 +724,7 @@ async def test_documents_of_answers_count_as_memory() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_complete_body_is_not_refused_for_memory() -> None:
     """
-    A body whose last block exceeds the bound is whole: it goes to the backend, and waits for nothing.
+    A body whose last block exceeds the limit is complete: it goes to the backend without waiting.
     """
     clock = Clock()
     harness = Harness(clock=clock, budget_limits=BudgetLimits(memory=2 * MEMORY_STEP))
@@ -754,7 +754,7 @@ async def test_a_complete_body_is_not_refused_for_memory() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_document_is_counted_until_the_client_has_taken_it() -> None:
     """
-    The request has ended, and the document waits for the client's socket all the same.
+    The request has ended, but the document still waits for the client's socket.
     """
     harness = Harness(
         profile=PROFILES["riakcs"],
@@ -788,7 +788,7 @@ async def test_a_document_is_counted_until_the_client_has_taken_it() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_document_that_finds_no_memory_is_not_read_on() -> None:
     """
-    Its backend waits first; then the client is told to slow down, and everything is given back.
+    s3proxy pauses the backend first. Then the client gets SlowDown, and all memory is given back.
     """
     clock = Clock()
     harness = Harness(profile=PROFILES["riakcs"], clock=clock, budget_limits=BudgetLimits(memory=2 * MEMORY_STEP))
@@ -818,7 +818,7 @@ async def test_a_document_that_finds_no_memory_is_not_read_on() -> None:
 @pytest_twisted.ensureDeferred
 async def test_fields_of_unsigned_forms_count_as_memory() -> None:
     """
-    They are counted as they come, and a form waits while others have taken the share of all forms.
+    The fields count as they arrive, and a form waits while others use the whole share of forms.
     """
     clock = Clock()
     harness = Harness(
@@ -854,14 +854,14 @@ async def test_fields_of_unsigned_forms_count_as_memory() -> None:
 @pytest_twisted.ensureDeferred
 async def test_refused_connections_keep_nobody_out(is_tls: bool) -> None:
     """
-    Connections of an address that had too many linger without a place; others are served.
+    Connections of an address that had too many linger without a place. Other addresses are served.
     """
     ports: list[Any] = []
     limit = ConnectionLimit(lambda: ports, 4, 2)
     harness = Harness(connection_limit=limit, is_tls=is_tls, clock=Clock())
     ports.append(harness.port)
     port = harness.port.getHost().port
-    # They read nothing, and never close.
+    # The sockets read nothing, and never close.
     sockets = [socket.create_connection(("127.0.0.1", port)) for _ in range(8)]
     await until(lambda: limit.refused_count == 6)
     counts = len(limit._connections), len(limit._refused)
@@ -884,7 +884,7 @@ async def test_refused_connections_keep_nobody_out(is_tls: bool) -> None:
 
 async def asked(harness: Harness, request: SignedRequest) -> FaultyClient:
     """
-    Send a request on a connection of its own.
+    Send a request on a new connection.
     """
     client = await harness.connect()
     client.send(request.head + request.body)
@@ -893,7 +893,7 @@ async def asked(harness: Harness, request: SignedRequest) -> FaultyClient:
 
 async def outcome(client: FaultyClient) -> tuple[int, str | None]:
     """
-    Read an answer's status and code.
+    Return the status and the error code of a response.
     """
     answer = await client.answer("PUT")
     assert answer is not None
@@ -909,7 +909,7 @@ async def outcome(client: FaultyClient) -> tuple[int, str | None]:
 @pytest_twisted.ensureDeferred
 async def test_requests_wait_and_are_refused_last(limits: dict[str, int], patient: bool) -> None:
     """
-    The second is not read while it waits; it is served when the first has ended, or told to slow down.
+    The second request is not read while it waits. It is served once the first has ended, or gets SlowDown.
     """
     held: list[FaultyConnection] = []
     harness = Harness(clock=Clock(), budget_limits=BudgetLimits(**limits))
@@ -931,7 +931,7 @@ async def test_requests_wait_and_are_refused_last(limits: dict[str, int], patien
         two = await outcome(second)
     else:
         if "requests_per_second" in limits:
-            # It comes back by itself: let nothing come back.
+            # This budget refills by itself: put it so far into debt that it does not.
             harness.proxy.context.budgets._all.requests_per_second._left = -100.0
         harness.clock.advance(5.0)
         two = await outcome(second)
@@ -951,7 +951,7 @@ async def test_requests_wait_and_are_refused_last(limits: dict[str, int], patien
 @pytest_twisted.ensureDeferred
 async def test_a_waiting_client_may_leave() -> None:
     """
-    Its place is nobody's then.
+    Its place is free again.
     """
     harness = Harness(clock=Clock(), budget_limits=BudgetLimits(requests=1))
     held: list[FaultyConnection] = []
@@ -975,7 +975,7 @@ async def test_a_waiting_client_may_leave() -> None:
 @pytest_twisted.ensureDeferred
 async def test_bytes_a_second_of_an_upload(limits: str) -> None:
     """
-    The client is not read while the second's worth is spent, and nobody's idle time runs meanwhile.
+    The client is not read while the second's bytes are used up, and its idle time does not run meanwhile.
     """
     rate = BudgetLimits(bytes_per_second=100_000)
     harness = Harness(clock=Clock(), budget_limits=rate if limits == "of all" else BudgetLimits())
@@ -1005,7 +1005,7 @@ async def test_bytes_a_second_of_an_upload(limits: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_bytes_a_second_of_a_download() -> None:
     """
-    The backend is not read while the second's worth is spent.
+    The backend is not read while the second's bytes are used up.
     """
     harness = Harness(clock=Clock(), budget_limits=BudgetLimits(bytes_per_second=100_000))
     assert harness.clock is not None
@@ -1059,7 +1059,7 @@ async def test_a_client_which_is_too_slow(rate: int, result: tuple[int, str | No
 @pytest_twisted.ensureDeferred
 async def test_the_proxys_own_hold_is_not_the_clients_slowness() -> None:
     """
-    A client which is held for an hour has lost none of its patience.
+    A client that s3proxy holds for an hour has used none of its idle time.
     """
     backend = FaultyBackend(socket_buffer=16384)
     backend.pause_after = 50_000
@@ -1088,7 +1088,7 @@ async def test_the_proxys_own_hold_is_not_the_clients_slowness() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_request_may_be_bounded_in_time(part: str) -> None:
     """
-    However busy it is: in the body the client is told, later its connection is cut.
+    The limit holds even if the request is busy. During the body the client gets an error; later its connection is cut.
     """
     harness = Harness(clock=Clock(), times=ClientTimes(total=50))
     assert harness.clock is not None
@@ -1117,7 +1117,7 @@ async def test_a_request_may_be_bounded_in_time(part: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_connections_of_one_address() -> None:
     """
-    One too many is told to slow down; when one of the others has ended there is room again.
+    One connection too many gets SlowDown. When one of the others has ended there is room again.
     """
     limit = ConnectionLimit(list, 1000, 2)
     harness = Harness(connection_limit=limit)
@@ -1139,7 +1139,7 @@ async def test_connections_of_one_address() -> None:
 @pytest_twisted.ensureDeferred
 async def test_connections_beyond_the_limit() -> None:
     """
-    An idle one makes room at once; where all are busy the next waits until one has ended.
+    An idle connection makes room at once. If all are busy, the next one waits until one has ended.
     """
     ports: list[Any] = []
     limit = ConnectionLimit(lambda: ports, 2)
@@ -1179,7 +1179,7 @@ def test_descriptors_are_kept_for_backends(
     limit: int, to_backends: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Clients get what backends cannot use, and never less than half.
+    Clients get the descriptors that backends cannot use, and never less than half.
     """
     monkeypatch.setattr(resource, "getrlimit", lambda which: (limit, limit))
 
@@ -1188,7 +1188,7 @@ def test_descriptors_are_kept_for_backends(
 
 def test_who_is_ahead_lets_others_accept() -> None:
     """
-    A process with more connections than another accepts nothing for a while; then it does, whatever the other did.
+    A process with more connections than another pauses its accept for a while, then accepts whatever the other did.
     """
     clock, counts, port = Clock(), SharedCounts(3), Port()
     limit = ConnectionLimit(lambda: [port], 1000, reactor=clock, balance=Balance(os.dup(counts.fd), 0))
@@ -1239,7 +1239,7 @@ async def test_what_is_no_request_holds_no_place() -> None:
 @pytest_twisted.ensureDeferred
 async def test_an_answer_that_was_given_up_is_not_heard_of_again() -> None:
     """
-    The end of a document's connection, after its client has left, is no failure.
+    If a client has left, the end of the connection that brought its document is not a failure.
     """
     harness = Harness(clock=Clock())
 

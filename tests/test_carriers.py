@@ -1,5 +1,5 @@
 """
-Who may sign how: switches of listeners and keys, anonymous requests, exemptions, what passes under Signature V2.
+Which clients may sign in which way: switches of listeners and keys, anonymous requests, exemptions, Signature V2.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FIELDS = [["starts-with", "$key", ""]]
 
 async def send(request: SignedRequest, **options: Any) -> tuple[Answer, Harness]:
     """
-    Send a request; return the answer, and the harness which has ended.
+    Send a request; return the response, and the closed harness.
     """
     harness = Harness(**options)
     answer = await harness.request(request.head, request.body)
@@ -44,7 +44,7 @@ async def send(request: SignedRequest, **options: Any) -> tuple[Answer, Harness]
 
 def with_key(**changes: Any) -> dict[bytes, Any]:
     """
-    The data set's keys, the first one changed.
+    Return the data set's keys, with the first one changed.
     """
     credentials = data_set_credentials()
     credentials[KEY.encode()] = replace(credentials[KEY.encode()], **changes)
@@ -53,7 +53,7 @@ def with_key(**changes: Any) -> dict[bytes, Any]:
 
 def v2(method: str, target: str, resource: str, headers: str = "", amz: str = "", body: bytes = b"") -> SignedRequest:
     """
-    A request signed with Signature V2 in a header.
+    Return a request with Signature V2 in a header.
     """
     text = f"{method}\n\n\n{DATE}\n{amz}{resource}"
     signature = base64.b64encode(hmac.digest(SECRET.encode(), text.encode(), "sha1")).decode()
@@ -65,7 +65,7 @@ def v2(method: str, target: str, resource: str, headers: str = "", amz: str = ""
 
 def v2_query(target: str, text: str) -> SignedRequest:
     """
-    A presigned GET of Signature V2.
+    Return a presigned GET with Signature V2.
     """
     signature = base64.b64encode(hmac.digest(SECRET.encode(), text.encode(), "sha1")).decode()
     mark = "&" if "?" in target else "?"
@@ -75,14 +75,14 @@ def v2_query(target: str, text: str) -> SignedRequest:
 
 def plain(method: str, target: str, headers: str = "") -> SignedRequest:
     """
-    A request without a signature.
+    Return a request without a signature.
     """
     return SignedRequest(f"{method} {target} HTTP/1.1\r\n{HOST}{headers}\r\n".encode(), b"")
 
 
 def signed_by(carrier: str) -> SignedRequest:
     """
-    A good request for each switch.
+    Return a valid request for each switch.
     """
     signer = Signer()
     if carrier == "v4-header":
@@ -140,7 +140,7 @@ def signed_by(carrier: str) -> SignedRequest:
 @pytest_twisted.ensureDeferred
 async def test_each_switch(switch: str) -> None:
     """
-    What is off for a listener or a key is refused there, whatever its signature; for others it works.
+    What is off for a listener or a key is refused there, even with a valid signature; elsewhere it works.
     """
     request = signed_by(switch)
     refused = {(403, "AccessDenied")} if switch.startswith("unsigned") else {(400, "InvalidRequest")}
@@ -166,7 +166,7 @@ async def test_each_switch(switch: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_switched_off_key_must_be_right_first() -> None:
     """
-    Nobody learns what a key may do without its secret.
+    Without its secret, a client does not learn what a key may do.
     """
     request = v2("GET", "/test-bucket/k", "/test-bucket/other")
 
@@ -182,10 +182,10 @@ async def test_a_switched_off_key_must_be_right_first() -> None:
 @pytest_twisted.ensureDeferred
 async def test_boto3_signs_a_bucket_with_a_slash(signed: str) -> None:
     """
-    A bucket's own path may be signed with the slash which was not sent; no key's may.
+    A bucket's path may be signed with a slash that was not sent; a key's may not.
     """
     answer, harness = await send(v2("GET", "/test-bucket?prefix=a&acl", f"{signed}?acl"))
-    # GetBucketAcl has no prefix: what S3 ignores is not sent.
+    # GetBucketAcl has no prefix: s3proxy does not send what S3 ignores.
     assert (answer.status, harness.backend.requests[0].head.raw_target) == (200, b"/test-bucket?acl")
 
     answer, harness = await send(v2("GET", "/test-bucket/k", "/test-bucket/k/"))
@@ -195,7 +195,7 @@ async def test_boto3_signs_a_bucket_with_a_slash(signed: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_amz_parameters_are_headers() -> None:
     """
-    A presigned URL may carry them in its query: they are signed, and win over a header of the same name.
+    A presigned URL may carry them in its query: they are signed, and override a header of the same name.
     """
     text = "GET\n\n\n1772366460\nx-amz-meta-a:1\n/test-bucket/k"
     request = v2_query("/test-bucket/k?x-amz-meta-a=1", text)
@@ -211,7 +211,7 @@ async def test_amz_parameters_are_headers() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_broken_escape_in_a_query(query: str) -> None:
     """
-    It is refused whoever signed it, and however little of the query is signed.
+    It is refused whatever the signature is, and however little of the query is signed.
     """
     resource = "/test-bucket?acl" if "acl" in query else "/test-bucket"
     answer, harness = await send(v2("GET", f"/test-bucket?{query}", resource))
@@ -223,7 +223,7 @@ async def test_a_broken_escape_in_a_query(query: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_hash_binds_a_v2_request_too() -> None:
     """
-    rclone adds x-amz-content-sha256 to requests of Signature V2: the body is held to it.
+    rclone adds x-amz-content-sha256 to requests of Signature V2: the body must match it.
     """
     for digest, status in (("2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824", 200), ("0" * 64, 400)):
         header = f"x-amz-content-sha256: {digest}\r\n"
@@ -234,13 +234,13 @@ async def test_a_hash_binds_a_v2_request_too() -> None:
         assert len(harness.backend.requests) == (status == 200)
 
 
-# Nobody
+# Anonymous requests
 
 
 @pytest_twisted.ensureDeferred
 async def test_anonymous_requests_are_refused_unless_they_are_configured() -> None:
     """
-    And then they go on unsigned, with all that they brought.
+    If they are configured, they are sent on unsigned, with all their headers.
     """
     request = plain("PUT", "/test-bucket/k", "x-amz-acl: private\r\nContent-Length: 0\r\n")
 
@@ -274,8 +274,8 @@ NO_HEADERS = {
 @pytest_twisted.ensureDeferred
 async def test_what_a_query_says_of_a_body_under_signature_v2(signature: str, carrier: str, name: str) -> None:
     """
-    It is signed, and neither believed nor passed, as under Signature V4: whoever signed it did not have the body. Nor
-    is a header of that name, which nothing covers. Other headers that the query carries are.
+    It is signed, but neither believed nor sent on, as under Signature V4: the client that signed it did not have the
+    body. A header of that name is not sent either, as no signature covers it. Other headers that the query carries are.
     """
     target = f"/test-bucket/k?{name}={NO_HEADERS[name]}&x-amz-meta-a=b"
     lines = sorted([f"{name.lower()}:{unquote(NO_HEADERS[name])}\n", "x-amz-meta-a:b\n"])
@@ -301,7 +301,7 @@ async def test_what_a_query_says_of_a_body_under_signature_v2(signature: str, ca
 @pytest_twisted.ensureDeferred
 async def test_a_listener_without_anonymous_requests(anonymous: Anonymous) -> None:
     """
-    What is configured for others is switched off for it; a browser's preflight is no access.
+    They may be allowed for others and off for it; a browser's preflight is not access.
     """
     off = frozenset({"anonymous"})
     preflight = "Origin: https://a.test\r\nAccess-Control-Request-Method: PUT\r\n"
@@ -352,8 +352,8 @@ async def test_a_listener_without_anonymous_requests(anonymous: Anonymous) -> No
 @pytest_twisted.ensureDeferred
 async def test_buckets_which_anybody_may_read(method: str, target: str, status: int) -> None:
     """
-    Our key signs reads of objects and listings, and nothing else. Cache busters are ignored, and never sent. A key that
-    a backend could resolve to another bucket is not read.
+    s3proxy's key signs reads of objects and listings, and nothing else. Cache busters are ignored, and never sent. A
+    key that a backend could resolve to another bucket is not read.
     """
     headers = "x-amz-meta-a: b\r\n" + ("Content-Length: 0\r\n" if method == "PUT" else "")
     answer, harness = await send(plain(method, target, headers), anonymous=Anonymous(False, ("public-*",)))
@@ -371,7 +371,7 @@ async def test_buckets_which_anybody_may_read(method: str, target: str, status: 
 @pytest_twisted.ensureDeferred
 async def test_a_form_without_a_policy() -> None:
     """
-    It is anonymous: the backend decides, where it may.
+    It is anonymous: if such forms are allowed, the backend decides.
     """
     request = form_request(multipart([("key", "k"), ("x-amz-meta-a", "b")], b"hello"))
 
@@ -397,7 +397,7 @@ async def test_a_form_without_a_policy() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_browser_s_preflight(headers: str, status: int) -> None:
     """
-    It goes on unsigned; no other OPTIONS without a signature does.
+    A preflight is sent on unsigned; any other OPTIONS without a signature is refused.
     """
     answer, harness = await send(plain("OPTIONS", "/test-bucket/k", headers + "x-amz-meta-a: b\r\n"))
 
@@ -413,7 +413,7 @@ async def test_a_browser_s_preflight(headers: str, status: int) -> None:
 @pytest_twisted.ensureDeferred
 async def test_nobody_signs_chunks(payload: str) -> None:
     """
-    Without a signature in the head there is none to chain the chunks to.
+    Without a signature in the head the chunks have no signature to chain to.
     """
     headers = f"x-amz-content-sha256: {payload}\r\nx-amz-decoded-content-length: 0\r\nContent-Length: 0\r\n"
     answer, harness = await send(plain("PUT", "/test-bucket/k", headers), anonymous=Anonymous(passes=True))
@@ -427,7 +427,7 @@ async def test_nobody_signs_chunks(payload: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_exemptions_are_counted() -> None:
     """
-    A key whose clock is wrong passes with its exemption, and the proxy says how often.
+    A key whose clock is wrong passes with its exemption, and a counter says how often.
     """
     signer = Signer(now=NOW.replace(hour=5))
     request = signer.put("/test-bucket/k", b"hello")
@@ -443,7 +443,8 @@ async def test_exemptions_are_counted() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_request_which_was_sent_before() -> None:
     """
-    Within the window it passes once, whoever repeats it; a read passes always, and so does what was not done.
+    Within the window it passes once, also if another client repeats it. A read always passes, and so does a request
+    that was not done.
     """
     harness = Harness(replay_window=ReplayWindow(900, 100))
     put = Signer().put("/test-bucket/k", b"hello")
@@ -469,7 +470,7 @@ async def test_a_request_which_was_sent_before() -> None:
 
 def test_a_replay_window_is_bounded() -> None:
     """
-    In time and in number.
+    The window is bounded in time and in number.
     """
     window = ReplayWindow(10, 2)
 
@@ -489,7 +490,7 @@ def test_a_replay_window_is_bounded() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_put_without_a_length(size: int) -> None:
     """
-    It is refused as S3 does; where it is configured, it is verified on disk and sent with its length.
+    It is refused as S3 does. If it is configured, it is verified on disk and sent with its length.
     """
     body = bytes(range(250)) * (size // 250 + 1)
     body = body[:size]
@@ -524,7 +525,7 @@ async def test_a_fault_while_a_request_is_signed_for_the_backend() -> None:
         harness.proxy.context.wall_clock = fail
         begin(request)
 
-    # The request comes, is signed, and is refused.
+    # The request arrives, is signed, and is refused.
     times = iter([NOW, None, NOW])
 
     def fail() -> Any:

@@ -1,5 +1,5 @@
 """
-Every checksum of S3, in a header and in a trailer, towards backends which know checksums and those which do not.
+Every checksum of S3, in a header and in a trailer, for backends that know checksums and those that do not.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BODY = bytes(range(256)) * 1000
 
 def checksum(name: str, body: bytes) -> str:
     """
-    The value of a checksum's header.
+    Return the value of a checksum's header.
     """
     digest = ALGORITHMS[name.encode()].begin()
     digest.update(body)
@@ -46,7 +46,7 @@ def put(proxy: MemoryProxy, body: bytes, name: str, value: str, *, in_trailer: b
 @pytest.mark.parametrize("name", [name.decode() for name in ALGORITHMS])
 def test_each_checksum(name: str, size: int, in_trailer: bool) -> None:
     """
-    The right value is believed, and any other refused with its algorithm's name.
+    The right value is accepted, and a wrong one is refused with its algorithm's name.
     """
     proxy = MemoryProxy()
     body = BODY[:size]
@@ -67,7 +67,7 @@ def test_each_checksum(name: str, size: int, in_trailer: bool) -> None:
 @pytest.mark.parametrize("size", [5000, len(BODY)])
 def test_what_the_backend_and_the_client_get(size: int, in_trailer: bool, profile: str) -> None:
     """
-    A backend gets the checksums which it knows and which are there before its head; the client always gets one back.
+    A backend gets the checksums that it knows and that exist before its head is sent; the client always gets one back.
     """
     proxy = MemoryProxy(profile=profile)
     body = BODY[:size]
@@ -76,7 +76,7 @@ def test_what_the_backend_and_the_client_get(size: int, in_trailer: bool, profil
     verdict = put(proxy, body, "crc32", value, in_trailer=in_trailer)
 
     sent = verdict.stored[0].head.fields.value(b"x-amz-checksum-crc32")
-    # A trailer's value is known before the head leaves only where the body was held.
+    # A trailer's value is known before the head is sent only if the body was held.
     is_known = not in_trailer or size == 5000
     assert sent == (value.encode() if profile == "generic" and is_known else None)
     assert b"x-amz-checksum-crc32: " + value.encode() in verdict.answers
@@ -85,8 +85,8 @@ def test_what_the_backend_and_the_client_get(size: int, in_trailer: bool, profil
 
 def test_an_upload_in_parts_has_none() -> None:
     """
-    Each part is verified here, wherever its checksum stands; the backend, which would miss one from a trailer, hears of
-    none, neither at the upload's beginning nor with a part nor at its end.
+    Each part is verified here, wherever its checksum is. The backend would miss one from a trailer, so it gets none:
+    neither at the upload's beginning nor with a part nor at its end.
     """
     proxy = MemoryProxy(profile="generic")
     value = checksum("crc32", BODY)

@@ -91,7 +91,7 @@ access = "access.log"
 
 def backend(**changes: Any) -> dict[str, Any]:
     """
-    Return a backend's table which is right but for the changes; None removes.
+    Return the table of a backend, correct except for the changes; None removes an option.
     """
     table = {"name": "b", "url": "http://h", "access_key_id": "a", "secret_access_key": SECRET} | changes
     return {name: value for name, value in table.items() if value is not None}
@@ -99,21 +99,21 @@ def backend(**changes: Any) -> dict[str, Any]:
 
 def replicas(*urls: str, **changes: Any) -> dict[str, Any]:
     """
-    Return the table of a backend which is at several places.
+    Return the table of a backend with several URLs.
     """
     return backend(url=None, urls=list(urls), **changes)
 
 
 def backend_key(**changes: Any) -> dict[str, Any]:
     """
-    Return the table of a further key of ours, which is right but for the changes; None removes.
+    Return the table of a further key for the backend, correct except for the changes; None removes an option.
     """
     return backend(url=None, **{"name": "k", "backend": "b"} | changes)
 
 
 def routed(*routes: tuple[Any, str]) -> dict[str, Any]:
     """
-    Return a file with two backends and some routes.
+    Return a file with two backends and these routes.
     """
     tables = [{"bucket": bucket, "backend": name} for bucket, name in routes]
     return {"backend": [backend(), backend(name="c")], "route": tables}
@@ -132,7 +132,7 @@ def faults_of(content: dict[str, Any], directory: Path = Path("/etc/s3proxy"), *
 
 def test_a_whole_file_is_understood(tmp_path: Path) -> None:
     """
-    Every table of the file is in the settings, with nothing left to inherit.
+    The settings contain every table of the file. The file uses no defaults.
     """
     path = tmp_path / "s3proxy.toml"
     path.write_text(WHOLE_FILE)
@@ -177,7 +177,7 @@ def test_a_whole_file_is_understood(tmp_path: Path) -> None:
 
 def test_what_is_not_said_has_its_documented_default() -> None:
     """
-    One backend is all that a file must name.
+    One backend is all that a file must contain.
     """
     settings = made({})
 
@@ -198,7 +198,7 @@ def test_what_is_not_said_has_its_documented_default() -> None:
 
 def test_replicas_are_told_the_host_of_the_first() -> None:
     """
-    All sign for one name, each certificate is for its own; they are asked for health below the service path.
+    All sign for one name, and each certificate is for its own name; the health check is below the service path.
     """
     (settings,) = made(
         {"backend": [replicas("http://127.0.0.1:1/s/", "http://127.0.0.2/s", profile="walrus-3.4")]}
@@ -215,7 +215,7 @@ def test_replicas_are_told_the_host_of_the_first() -> None:
 
 def test_a_listener_table_alone_is_the_only_listener() -> None:
     """
-    The default endpoint is for a file which names none.
+    The default endpoint is for a file without a listener.
     """
     settings = made({"listener": [{"endpoint": "tcp:9001"}]})
 
@@ -224,7 +224,7 @@ def test_a_listener_table_alone_is_the_only_listener() -> None:
 
 def test_the_secret_is_in_no_repr(tmp_path: Path) -> None:
     """
-    Settings may be logged.
+    Settings may be logged without the secret.
     """
     path = tmp_path / "s3proxy.toml"
     path.write_text(WHOLE_FILE)
@@ -417,7 +417,7 @@ def test_the_secret_is_in_no_repr(tmp_path: Path) -> None:
 )
 def test_a_fault_is_told_with_its_place_and_what_is_accepted(content: dict[str, Any], place: str, message: str) -> None:
     """
-    An operator can mend the file from the message alone.
+    An operator can correct the file from the message alone.
     """
     faults = faults_of(content)
 
@@ -427,7 +427,7 @@ def test_a_fault_is_told_with_its_place_and_what_is_accepted(content: dict[str, 
 
 def test_all_faults_of_a_file_are_told_at_once() -> None:
     """
-    A fault in one table hides no fault in another, nor a missing secret.
+    An error in one table hides neither an error in another nor a missing secret.
     """
     faults = faults_of(
         {
@@ -445,7 +445,7 @@ def test_all_faults_of_a_file_are_told_at_once() -> None:
 
 def test_a_backend_which_is_not_signed_for_needs_no_key() -> None:
     """
-    A key without use is a fault: somebody believes that it is used.
+    A key without use is an error: the operator believes that it is used.
     """
     bare = {"name": "b", "url": "http://h", "signature": "none"}
 
@@ -458,7 +458,7 @@ def test_a_backend_which_is_not_signed_for_needs_no_key() -> None:
 
 def test_a_key_of_swift_is_accepted() -> None:
     """
-    Swift calls a key by its account and its user, with a colon between them.
+    A Swift key is its account and its user, with a colon between them.
     """
     (only,) = made({"backend": [backend(access_key_id="account:user")]}).backends
 
@@ -467,7 +467,7 @@ def test_a_key_of_swift_is_accepted() -> None:
 
 def test_a_secret_comes_from_a_file(tmp_path: Path) -> None:
     """
-    The file's one line is the secret, beside the configuration file unless its path is absolute.
+    The file's only line is the secret. Its path is relative to the configuration file unless it is absolute.
     """
     (tmp_path / "secret").write_text(f"{SECRET}\n")
     table = backend(secret_access_key=None, secret_access_key_file="secret")
@@ -480,7 +480,7 @@ def test_a_secret_comes_from_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [None, b"", b"\n", b"a\nb", b"\xff", b"a" * 5000])
 def test_a_secret_file_which_holds_no_secret_is_a_fault(tmp_path: Path, content: bytes | None) -> None:
     """
-    It is told by its path, without its content.
+    The error names its path, not its content.
     """
     if content is not None:
         (tmp_path / "secret").write_bytes(content)
@@ -494,7 +494,7 @@ def test_a_secret_file_which_holds_no_secret_is_a_fault(tmp_path: Path, content:
 
 def test_an_exception_goes_before_its_rule() -> None:
     """
-    What is named before a pattern which also matches it is no fault: that is what the order is for.
+    A name before a pattern that also matches it is not an error: that is what the order is for.
     """
     settings = made(routed(("logs-old", "b"), (["logs-*", "x-?"], "c"), ("x-*", "b")))
 
@@ -503,7 +503,7 @@ def test_an_exception_goes_before_its_rule() -> None:
 
 def test_secrets_of_further_keys_come_from_everywhere(tmp_path: Path) -> None:
     """
-    As those of backends do, each its own.
+    Like those of backends, each from its own source.
     """
     (tmp_path / "secret").write_text(f"{SECRET}-of-the-file\n")
     tables = [
@@ -524,7 +524,7 @@ def test_secrets_of_further_keys_come_from_everywhere(tmp_path: Path) -> None:
 
 def test_a_secret_comes_from_the_environment() -> None:
     """
-    A variable which is not set is a fault.
+    An unset variable is an error.
     """
     content = {"backend": [backend(secret_access_key=None, secret_access_key_env="BACKEND_SECRET")]}
 
@@ -534,7 +534,7 @@ def test_a_secret_comes_from_the_environment() -> None:
 
 def test_every_option_has_a_sentence_and_what_it_accepts() -> None:
     """
-    No option is without its lines in the reference, and numbers have their unit.
+    Each option has its lines in the reference, and each number has its unit.
     """
     for table in TABLES.values():
         for told in options_of(table):
@@ -555,7 +555,7 @@ def parsed(*arguments: str) -> Settings:
 
 def test_the_command_line_alone_is_enough(tmp_path: Path) -> None:
     """
-    The flags say what the smallest file says.
+    The flags say the same as the smallest file.
     """
     secret = tmp_path / "secret"
     secret.write_text(SECRET)
@@ -585,7 +585,7 @@ def test_the_command_line_alone_is_enough(tmp_path: Path) -> None:
 
 def test_the_command_line_names_a_file(tmp_path: Path) -> None:
     """
-    --config says all, and paths in the file are relative to it.
+    --config replaces all flags, and paths in the file are relative to it.
     """
     path = tmp_path / "s3proxy.toml"
     path.write_text(WHOLE_FILE)
@@ -613,7 +613,7 @@ def test_the_command_line_names_a_file(tmp_path: Path) -> None:
 )
 def test_a_fault_of_the_command_line_is_told_by_the_flag(arguments: tuple[str, ...], message: str) -> None:
     """
-    Somebody who wrote no file reads of flags, not of a file's keys.
+    An operator who wrote no file reads about flags, not about options of a file.
     """
     with pytest.raises(UsageError) as raised:
         parsed(*arguments)
@@ -623,7 +623,7 @@ def test_a_fault_of_the_command_line_is_told_by_the_flag(arguments: tuple[str, .
 
 def test_a_fault_is_told_as_the_file_is_written() -> None:
     """
-    One of several tables has its name, or its number from 1 on where that is missing or another's, too.
+    An error in one of several tables gives its name, or its number from 1 if the name is missing or a duplicate.
     """
     content = {
         "backend": [backend(name="a", urls=[]), backend(signature="v3"), {**backend(), "name": 5}],
@@ -648,7 +648,7 @@ def test_a_fault_is_told_as_the_file_is_written() -> None:
 
 def test_faults_between_tables_are_told_beside_others(tmp_path: Path) -> None:
     """
-    One round: an option which is wrong hides nothing that has to do with others.
+    All in one run: a wrong option hides no error that does not depend on it.
     """
     (tmp_path / "ca.pem").write_text("no certificate")
     content = {
@@ -682,7 +682,7 @@ def test_faults_between_tables_are_told_beside_others(tmp_path: Path) -> None:
 
 def test_an_option_which_is_wrong_is_not_missed() -> None:
     """
-    What others say of it is not told: url and trusted_peers are there, and no name but the first is known.
+    What follows from the wrong option is not reported: url and trusted_peers exist, and only the first name is known.
     """
     content = {
         "server": {"trusted_peers": ["x"], "proxy_protocol": True},

@@ -1,5 +1,5 @@
 """
-A secret is compared in a time which does not tell how much of a guess was right.
+Secrets are compared in a time that does not show how much of a guess was right.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ DATE = b"20260301T120000Z"
 
 class Guess(bytes):
     """
-    Bytes which must not be compared by ``==``: it stops at the first byte that differs.
+    Bytes that must not be compared with ``==``, which stops at the first byte that differs.
     """
 
     __hash__ = bytes.__hash__
@@ -53,7 +53,7 @@ class Guess(bytes):
 @pytest.fixture
 def compared(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """
-    What was compared in constant time: each guess, as often as it was.
+    The guesses that were compared in constant time, in order, with repeats.
     """
     seen: list[bytes] = []
     compare = hmac.compare_digest
@@ -122,7 +122,7 @@ def v4_signature(text: bytes, secret: str) -> bytes:
 @pytest.mark.parametrize("guess", [b"", b"0", b"0" * 64, b"\xff" * 64, b"0" * 100_000])
 def test_a_wrong_signature(check: Callable[[bytes], None], times: int, guess: bytes, compared: list[bytes]) -> None:
     """
-    Of any length: it is compared with what each secret would have made, and never by ``==``.
+    A guess of any length is compared with the signature of each secret, and never with ``==``.
     """
     with pytest.raises(SignatureDoesNotMatch):
         check(guess)
@@ -133,7 +133,7 @@ def test_a_wrong_signature(check: Callable[[bytes], None], times: int, guess: by
 @pytest.mark.parametrize("right", SECRETS)
 def test_every_secret_is_tried(right: str, compared: list[bytes]) -> None:
     """
-    The time does not tell which of two secrets a client has.
+    The time does not show which of two secrets a client has.
     """
     claim = v4_claim(b"")
     v4 = v4_signature(string_to_sign(claim, claim.canonical_request()), right)
@@ -164,8 +164,8 @@ def test_a_wrong_session_token(
     guess: bytes, known: frozenset[bytes] | list[bytes], error: type[Exception], compared: list[bytes]
 ) -> None:
     """
-    It is compared in constant time; whether it is another key's is looked up by its hash, which differs for all but
-    the whole of it.
+    The token is compared in constant time. Whether it belongs to another key is looked up by its hash, which differs
+    unless the whole token is right.
     """
     token = Guess(guess) if isinstance(known, frozenset) else guess
 
@@ -187,7 +187,7 @@ def test_the_right_session_token(compared: list[bytes]) -> None:
 
 def test_a_signed_hash(compared: list[bytes]) -> None:
     """
-    The hash of a body is known only to who signed it.
+    Only the client that signed it knows the hash of a body.
     """
     digests = parse_body_digests(Fields(), claimed_sha256=Guess(b"0" * 64))
     digests.update(b"hello")
@@ -207,7 +207,7 @@ FILES = ("authentication/verdict.py", "exchange/replay.py", "s3/credential.py", 
 
 def comparisons(tree: ast.AST) -> list[str]:
     """
-    The sides of each ``==`` and ``!=`` which speak of a secret: no constant, no length.
+    Return the sides of each ``==`` and ``!=`` that involve a secret: no constants, no lengths.
     """
     found = []
     for node in ast.walk(tree):
@@ -225,7 +225,7 @@ def comparisons(tree: ast.AST) -> list[str]:
 
 def test_no_secret_is_compared_by_its_text() -> None:
     """
-    Nowhere in the rooms which authenticate: what speaks of a signature, a token or a secret is not a side of ``==``.
+    In the rooms that authenticate, no signature, token or secret is a side of ``==``.
     """
     root = Path(s3proxy.__file__).parent
     paths = [*(path for room in ROOMS for path in sorted((root / room).glob("*.py"))), *(root / file for file in FILES)]

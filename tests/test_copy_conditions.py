@@ -1,12 +1,13 @@
 """
-Conditions on the source of a copy, at storages that read them otherwise: a HEAD of the source judges them.
+Conditions on the source of a copy, at storage systems that read them differently: s3proxy judges them by a HEAD of the
+source.
 
 Source:
     "CopyObject" and "UploadPartCopy", x-amz-copy-source-if-*; hadoop, ``S3AFileSystem.copyFile``, which renames with
     x-amz-copy-source-if-match. Walrus 3.4.2 and the gateway compare the tag with its quotation marks, and copy what was
-    modified at that very second; WalrusBackend looks at none. localstack, ``test_s3_preconditions``, as S3 answered:
-    the order, the names of the conditions, and that one of the future is ignored. Ceph 16.2 was seen to look at none of
-    these headers: it has other names for them.
+    modified at that very second; WalrusBackend ignores all of them. localstack, ``test_s3_preconditions``, as S3
+    responded: the order, the names of the conditions, and that one in the future is ignored. Ceph 16.2 was seen to
+    ignore all of these headers: it has other names for them.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ async def copy(
     **options: Any,
 ) -> Sent:
     """
-    Send a copy through a proxy to a storage that answers HEAD with ``found``.
+    Send a copy through a proxy to a backend that responds to HEAD with ``found``.
     """
 
     def on_request(connection: FaultyConnection, received: ReceivedRequest) -> None:
@@ -97,7 +98,7 @@ SOURCES = [
 @pytest_twisted.ensureDeferred
 async def test_the_source_that_was_signed_is_asked_for(source: str, carrier: str) -> None:
     """
-    The HEAD names it as the storage reads names, and nothing else of the copy. The copy goes without the conditions.
+    The HEAD names it as the storage system reads names, and has nothing else of the copy. The copy has no conditions.
     """
     for name in FAMILY:
         for style in STYLES:
@@ -156,7 +157,7 @@ async def test_the_source_that_was_signed_is_asked_for(source: str, carrier: str
 @pytest_twisted.ensureDeferred
 async def test_each_condition(name: str, conditions: Headers, failed: str | None) -> None:
     """
-    What does not hold is 412, never 304, and nothing is copied.
+    A failed condition is 412, never 304, and nothing is copied.
     """
     for found in (SOURCE, SOURCE.replace(TAG.encode(), f'"{TAG}"'.encode())):
         copied = await copy(name, [(COPY, "/b/k"), *conditions], found=found)
@@ -187,7 +188,7 @@ async def test_each_condition(name: str, conditions: Headers, failed: str | None
 @pytest_twisted.ensureDeferred
 async def test_a_source_that_cannot_be_judged(name: str, found: bytes, status: int, code: str) -> None:
     """
-    Nothing is copied if nobody knows what would be.
+    If the source cannot be judged, nothing is copied.
     """
     head = b"HTTP/1.1 %bContent-Length: 0\r\n\r\n" % found
     copied = await copy(name, [(COPY, "/b/a%20b"), (NONE_MATCH, OTHER)], found=head)
@@ -201,8 +202,8 @@ async def test_a_source_that_cannot_be_judged(name: str, found: bytes, status: i
 @pytest_twisted.ensureDeferred
 async def test_the_option_changes_nothing(name: str, word: str) -> None:
     """
-    ``conditions`` is about the object that is written. A condition on that is refused at these storages, whatever else
-    the copy sets; so is one on a source that there is not.
+    ``conditions`` is about the object that is written. Such a condition is refused at these storage systems, whatever
+    else the copy sets; so is one on the source of a request that has no source.
     """
     holds = await copy(name, [(COPY, "/b/k"), (MATCH, TAG)], conditions=word)
     fails = await copy(name, [(COPY, "/b/k"), (MATCH, OTHER)], conditions=word)
@@ -223,7 +224,7 @@ async def test_the_option_changes_nothing(name: str, word: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_others_judge_for_themselves(name: str) -> None:
     """
-    A storage that knows the conditions gets them.
+    A storage system that knows the conditions gets them.
     """
     harness = Harness(profile=PROFILES[name])
     harness.backend.on_request = answer_as_storage
@@ -236,7 +237,7 @@ async def test_others_judge_for_themselves(name: str) -> None:
 
 def with_part_copies(name: str) -> Profile:
     """
-    Return the profile of a storage that has come to know UploadPartCopy.
+    Return the profile of a storage system, with UploadPartCopy added.
     """
     return replace(PROFILES[name], operations=PROFILES[name].operations | {"UploadPartCopy"})
 
@@ -246,7 +247,7 @@ def with_part_copies(name: str) -> Profile:
 @pytest_twisted.ensureDeferred
 async def test_the_copy_of_a_part(name: str, carrier: str) -> None:
     """
-    At a storage that has it. The range is the copy's, and not sent with the HEAD.
+    At a storage system that has it. The range is for the copy, and not sent with the HEAD.
     """
     part = "/b/d?partNumber=1&uploadId=u"
     profile = with_part_copies(name)
@@ -279,7 +280,7 @@ async def test_the_copy_of_a_part(name: str, carrier: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_source_that_cannot_be_asked_for(sources: list[str], status: int, target: str) -> None:
     """
-    Nothing leaves: the storage would be asked for another object.
+    No request is sent: it would be about another object.
     """
     headers = [*[(COPY, source) for source in sources], (MATCH, TAG)]
     copied = await copy(G, headers, target=target, profile=with_part_copies(G))
@@ -307,7 +308,7 @@ async def test_a_source_that_cannot_be_asked_for(sources: list[str], status: int
 @pytest_twisted.ensureDeferred
 async def test_ceph_and_others(name: str, signature: str, target: str, condition: tuple[str, str], status: int) -> None:
     """
-    Ceph looks for other headers, and versitygw answers 304 to a copy. Riak CS compares dates as text, so that every
+    Ceph looks for other headers, and versitygw returns 304 to a copy. Riak CS compares dates as text, so that every
     If-Unmodified-Since holds, and tags as they are written. Its source's name has ``%2B`` for a plus.
 
     Source:
@@ -325,7 +326,7 @@ async def test_ceph_and_others(name: str, signature: str, target: str, condition
 @pytest_twisted.ensureDeferred
 async def test_an_encrypted_source(carrier: str) -> None:
     """
-    What decrypts it is asked with, as the headers of a read. What encrypts the copy is not.
+    The HEAD has the headers that decrypt the source, as those of a read. It has none that encrypt the copy.
     """
     keys = [
         (f"{where}server-side-encryption-customer-{name}", f"{name}{number}")
@@ -349,7 +350,7 @@ async def test_an_encrypted_source(carrier: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_both_conditions_are_checked() -> None:
     """
-    That of the source first, then that of what is written.
+    That on the source first, then that on the object that is written.
     """
     both = [(COPY, "/b/k"), (MATCH, TAG), ("If-None-Match", OTHER)]
     holds = await copy("ceph-rgw", both, conditions="check")
@@ -364,7 +365,7 @@ async def test_both_conditions_are_checked() -> None:
 @pytest_twisted.ensureDeferred
 async def test_several_lines_are_one_list() -> None:
     """
-    As the signature counts them.
+    As the signature joins them.
     """
     copied = await copy(W, [(COPY, "/b/k"), (MATCH, f'"{OTHER}"'), (MATCH, f'"{TAG}"')])
 
@@ -375,7 +376,7 @@ async def test_several_lines_are_one_list() -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_storage_is_told_who_asks(forwarded: str) -> None:
     """
-    By both requests, if it is told at all.
+    With both requests, if the option is set.
     """
     copied = await copy(W, [(COPY, "/b/k"), (MATCH, TAG)], forwarded=forwarded)
 
@@ -399,7 +400,7 @@ async def test_the_gateway_with_signature_v4() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_long_key_of_a_source(key: str) -> None:
     """
-    It fits the line of a HEAD as it fits a header.
+    The key fits the request line of a HEAD as it fits a header.
     """
     copied = await copy(W, [(COPY, f"/b/{quote(key)}"), (MATCH, TAG)])
 
@@ -410,7 +411,7 @@ async def test_a_long_key_of_a_source(key: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_storage_that_is_lost(found: bytes) -> None:
     """
-    Before it told what the source is: nothing is copied.
+    It fails before it responds to the HEAD: nothing is copied.
     """
     harness = Harness(profile=PROFILES[W], signature="v2")
 

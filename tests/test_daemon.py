@@ -1,5 +1,5 @@
 """
-The daemon as people run it: ``twistd -n s3proxy``, its signals, its log, and what none of its output holds.
+The daemon as operators run it: ``twistd -n s3proxy``, its signals, its log, and what its output must not contain.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ BODY = bytes(range(256)) * 2000
 
 LONG = 4_000_000
 """
-Turns of the reactor in which a process starts, however slow the machine is.
+Turns of the reactor that are enough to start a process on any machine.
 """
 
 
 def twistd_arguments(configuration: Path) -> list[str]:
     """
-    The command line, with the python of the tests.
+    Return the command line, with the Python of the tests.
     """
     code = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; run()"
     return ["-c", code, "-n", "--pidfile=", "s3proxy", "--config", str(configuration)]
@@ -61,7 +61,7 @@ class Daemon:
 
     def signer(self, **options: str) -> Signer:
         """
-        A client's key, at the real time.
+        Return a signer with a client's key, at the real time.
         """
         return Signer(now=datetime.now(UTC), host=f"127.0.0.1:{self.port}", **options)
 
@@ -83,14 +83,14 @@ class Daemon:
 
     def output(self) -> str:
         """
-        All that the daemon has written so far.
+        Return all output of the daemon so far.
         """
         logs = (self.directory / "process.log", self.directory / "access.log")
         return "".join(path.read_text("utf-8", "replace") for path in logs if path.exists())
 
     async def close(self) -> None:
         """
-        Let go of everything.
+        Release everything.
         """
         for client in self.clients:
             client.close()
@@ -139,7 +139,7 @@ FAULTS = {
 @pytest_twisted.ensureDeferred
 async def test_a_reload_names_the_file_that_is_wrong(fault: str, tmp_path: Path) -> None:
     """
-    The log of a failed reload names the file and the place of the fault, and the daemon serves on as before.
+    The log of a failed reload names the file and the place of the error, and the daemon continues to serve.
     """
     daemon = Daemon(tmp_path)
     file, former, wrong, place = FAULTS[fault]
@@ -161,7 +161,7 @@ async def test_a_reload_names_the_file_that_is_wrong(fault: str, tmp_path: Path)
 @pytest_twisted.ensureDeferred
 async def test_one_process_outlives_the_signal_of_a_restart(tmp_path: Path) -> None:
     """
-    SIGUSR2 replaces a supervisor. One process has none: it says so, and its running upload ends well.
+    SIGUSR2 replaces a supervisor. A single process has none: it logs that, and its running upload succeeds.
     """
     daemon = Daemon(tmp_path)
     request = daemon.signer().put("/test-bucket/key", BODY, SIGNED_CHUNKS)
@@ -186,7 +186,7 @@ async def test_one_process_outlives_the_signal_of_a_restart(tmp_path: Path) -> N
 @pytest_twisted.ensureDeferred
 async def test_a_running_upload_survives_the_stop(tmp_path: Path) -> None:
     """
-    SIGTERM: nobody can connect any more, the running upload ends well, then the process ends.
+    SIGTERM: no client can connect any more, the running upload succeeds, then the process ends.
     """
     daemon = Daemon(tmp_path)
     request = daemon.signer().put("/test-bucket/key", BODY, SIGNED_CHUNKS)
@@ -204,7 +204,7 @@ async def test_a_running_upload_survives_the_stop(tmp_path: Path) -> None:
     await daemon.close()
 
     assert client.status == 200
-    # twistd ends itself with the signal which asked it to.
+    # twistd ends itself with the signal that stopped it.
     assert process.returncode == -signal.SIGTERM
     assert daemon.backend.requests[0].body == BODY
 
@@ -212,7 +212,7 @@ async def test_a_running_upload_survives_the_stop(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_drain_has_a_deadline(tmp_path: Path) -> None:
     """
-    What still runs then is reset, and nothing of it is stored.
+    Requests that still run then are reset, and nothing of them is stored.
     """
     daemon = Daemon(tmp_path, more="[times]\ndrain = 0.2\n")
     request = daemon.signer().put("/test-bucket/key", BODY, UNSIGNED)
@@ -226,7 +226,7 @@ async def test_the_drain_has_a_deadline(tmp_path: Path) -> None:
         await until(lambda: process.poll() is not None, limit=2_000_000)
     await daemon.close()
 
-    # twistd ends itself with the signal which asked it to.
+    # twistd ends itself with the signal that stopped it.
     assert process.returncode == -signal.SIGTERM
     assert daemon.backend.requests == []
 
@@ -234,7 +234,7 @@ async def test_the_drain_has_a_deadline(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_no_output_holds_a_secret(tmp_path: Path) -> None:
     """
-    Every secret, token and presigned signature which was used, and every signature which we computed, is in no log.
+    No log contains a secret, token or presigned signature that was used, or a signature that s3proxy computed.
     """
     daemon = Daemon(tmp_path)
     token = SERVER["credentials"][2]["session_token"]
@@ -289,7 +289,7 @@ async def test_no_output_holds_a_secret(tmp_path: Path) -> None:
 
 def test_check_tells_every_fault(tmp_path: Path) -> None:
     """
-    ``s3proxy check`` names each fault's place and what would be accepted, and ends with status 1.
+    ``s3proxy check`` names the place of each error and what is accepted, and exits with status 1.
     """
     path = tmp_path / "s3proxy.toml"
     path.write_text('[server]\nregion = 5\ncolour = "red"\n[[backend]]\nname = "a"\nurl = "ftp://x"\n')
@@ -309,7 +309,7 @@ def test_check_tells_every_fault(tmp_path: Path) -> None:
 
 def test_check_accepts_what_runs(tmp_path: Path) -> None:
     """
-    A right file is ok, and says where a backend's behaviour is not proven.
+    A correct file is ok, and the output says if a backend's behaviour is not proven.
     """
     path = write_configuration(tmp_path, "http://127.0.0.1:1")
 
@@ -329,7 +329,7 @@ def test_check_accepts_what_runs(tmp_path: Path) -> None:
 @pytest.mark.parametrize("arguments", [["--help"], ["s3proxy", "--help"]])
 def test_twistd_knows_the_plugin(arguments: list[str]) -> None:
     """
-    The installed package brings its command to twistd.
+    The installed package adds its command to twistd.
     """
     twistd = shutil.which("twistd", path=str(Path(sys.executable).parent))
     assert twistd is not None
@@ -342,7 +342,7 @@ def test_twistd_knows_the_plugin(arguments: list[str]) -> None:
 
 def test_a_port_in_use_fails_the_start(tmp_path: Path) -> None:
     """
-    The process ends with an error instead of serving nothing.
+    The process exits with an error instead of running without a listener.
     """
     import socket
 
@@ -364,7 +364,7 @@ def test_a_port_in_use_fails_the_start(tmp_path: Path) -> None:
 
 def test_an_access_log_which_cannot_be_opened_fails_the_start(tmp_path: Path) -> None:
     """
-    In one line, with the name of the option.
+    The error is one line, with the name of the option.
     """
     path = write_configuration(tmp_path, "http://127.0.0.1:1")
     path.write_text(path.read_text().replace('access = "access.log"', 'access = "/proc/no-such-file"'))
@@ -398,7 +398,7 @@ run()
 @pytest_twisted.ensureDeferred
 async def test_a_step_of_the_wall_clock_during_an_upload(tmp_path: Path, hour: int) -> None:
     """
-    No timer fires because of it, and none starves: the upload ends well, and a head which does not end is cut in time.
+    No timer fires early or never: the upload succeeds, and an incomplete head is cut in time.
     """
     daemon = Daemon(tmp_path, more="[times]\nhead = 1\n")
     step = tmp_path / "step"
@@ -428,7 +428,7 @@ async def test_a_step_of_the_wall_clock_during_an_upload(tmp_path: Path, hour: i
 @pytest_twisted.ensureDeferred
 async def test_a_daemon_without_an_access_log_logs_requests_to_twistds_log(tmp_path: Path, workers: int) -> None:
     """
-    Without ``-n`` there is no standard output: a warning names the option, and the lines go to twistd's log.
+    Without ``-n`` there is no standard output: a warning names the option, and access log lines go to twistd's log.
     """
     daemon = Daemon(tmp_path, server=f"workers = {workers}")
     text = daemon.configuration.read_text()
@@ -454,7 +454,7 @@ async def test_a_daemon_without_an_access_log_logs_requests_to_twistds_log(tmp_p
 @pytest_twisted.ensureDeferred
 async def test_a_reload_says_that_more_workers_take_a_restart(tmp_path: Path) -> None:
     """
-    One process has no supervisor which could start others: everything else of the file is in force.
+    A single process has no supervisor that could start others: everything else of the file is in force.
     """
     daemon = Daemon(tmp_path)
     with running(twistd_arguments(daemon.configuration), tmp_path) as process:
@@ -474,7 +474,7 @@ async def test_a_reload_says_that_more_workers_take_a_restart(tmp_path: Path) ->
 @pytest_twisted.ensureDeferred
 async def test_a_reload_does_not_say_that_a_tls_port_is_closed(tmp_path: Path) -> None:
     """
-    The socket stays open: it is only served with another certificate.
+    The socket stays open, with another certificate.
     """
     certificate, key = make_certificate(make_authority(), ["127.0.0.1"]).write(tmp_path, "server")
     port = free_port()
@@ -496,7 +496,7 @@ async def test_a_reload_does_not_say_that_a_tls_port_is_closed(tmp_path: Path) -
 @pytest.mark.parametrize("commit", ["tail", None])
 def test_check_is_silent_about_a_commit_that_is_written_out(tmp_path: Path, commit: str | None) -> None:
     """
-    Whoever writes the default out knows of it.
+    An operator who writes the default out knows it.
     """
     backend = f'commit = "{commit}"' if commit else ""
     path = write_configuration(tmp_path, "http://127.0.0.1:1", backend=backend)
@@ -511,7 +511,7 @@ def test_check_is_silent_about_a_commit_that_is_written_out(tmp_path: Path, comm
 
 def test_check_reads_the_keys_of_a_wrong_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """
-    One round tells the faults of both files, each line with the name of its own.
+    One run reports the errors of both files, each line with the name of its file.
     """
     path = write_configuration(tmp_path, "http://127.0.0.1:1", server="region = 5")
     keys = tmp_path / "keys.toml"
@@ -530,7 +530,7 @@ def test_check_reads_the_keys_of_a_wrong_configuration(tmp_path: Path, capsys: p
 @pytest.mark.parametrize("name", ["s3proxy.toml", "keys.toml"])
 def test_a_file_that_is_no_toml_is_named_once(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     """
-    With the place where reading ended.
+    With the place where parsing stopped.
     """
     path = write_configuration(tmp_path, "http://127.0.0.1:1")
     (tmp_path / name).write_text("[log\n")
@@ -548,7 +548,7 @@ def test_check_notes_what_has_no_use(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], signature: str, memory: str
 ) -> None:
     """
-    Buckets that are to be signed for at a backend for which nobody signs, and a share above the whole.
+    Buckets to sign for at a backend without signatures, and a share above the whole.
     """
     path = write_configuration(
         tmp_path,

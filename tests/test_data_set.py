@@ -1,5 +1,5 @@
 """
-Every case of the data set, judged by the rooms alone: the same verdicts as through sockets, in a hundredth of the time.
+Every case of the data set, judged by the rooms alone: the same verdicts as over sockets, in a hundredth of the time.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Judged:
     A case on its way through the rooms, in the order of `s3proxy.exchange.judging`.
 
     Attributes:
-        stored: What a backend would get; None where it was refused.
+        stored: What a backend would get; None if the case was refused.
     """
 
     def __init__(self, case: dict[str, Any]) -> None:
@@ -158,7 +158,7 @@ CASES = list(_cases())
 @pytest.mark.parametrize(("case", "step"), CASES)
 def test_each_case(case: dict[str, Any], step: int) -> None:
     """
-    A refusal has the wanted code, status, message and elements; what is accepted is the wanted object.
+    A refusal has the expected code, status, message and elements. An accepted request stores the expected object.
     """
     judged = Judged(case)
 
@@ -185,6 +185,6 @@ def test_each_case(case: dict[str, Any], step: int) -> None:
 
 def test_there_are_enough() -> None:
     """
-    Nearly all of the data set is judged here.
+    This module judges nearly the whole data set.
     """
     assert len(CASES) > 450

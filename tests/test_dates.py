@@ -1,5 +1,5 @@
 """
-Dates at both ends of the calendar and beyond them, in whatever carries one: S3's own errors, and never a 500.
+Dates at both ends of the calendar and beyond them, wherever a request has one: S3's own errors, and never a 500.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 FIRST = datetime(1, 1, 1, tzinfo=UTC)
 TODAY = NOW.strftime("%Y%m%d")
 
-# One proxy for all examples: what it refuses leaves nothing behind.
+# One proxy for all examples: a refused request leaves nothing in it.
 PROXY = MemoryProxy()
 
 DATES = (
@@ -57,7 +57,7 @@ DATES = (
     "\u0662\u0660\u0662\u0666",
 )
 """
-The ends of the calendar, days which are none, and what only another alphabet takes for digits.
+The ends of the calendar, days that do not exist, and digits of another alphabet.
 """
 
 NUMBERS = (
@@ -77,13 +77,13 @@ NUMBERS = (
     " 1",
 )
 """
-Seconds: the last one of the year 9999, the next one, and what is no number.
+Seconds: up to the last one of the year 9999, the next one, and what is not a number.
 """
 
 
 def sent(text: str) -> Verdict:
     """
-    Send a request; it is answered, and not with a 500.
+    Send a request; check that the response is not a 500.
     """
     verdict = PROXY.send(text.encode())
     assert len(verdict.statuses) == 1
@@ -126,7 +126,7 @@ def v2_query(expires: str) -> str:
 
 def form(date: str, expiration: str) -> str:
     """
-    A form of Signature V4 which is signed well, whatever its dates are.
+    Return a form with a correct Signature V4, whatever its dates are.
     """
     day = date[:8]
     names = ("key", "bucket", "x-amz-algorithm", "x-amz-credential", "x-amz-date")
@@ -167,7 +167,7 @@ CARRIERS: dict[str, Any] = {
 @pytest.mark.parametrize("date", [*DATES, *NUMBERS])
 def test_every_date_has_an_answer(carrier: str, date: str) -> None:
     """
-    Of each carrier, whatever it says.
+    With each carrier, whatever the date is.
     """
     sent(CARRIERS[carrier](date))
 
@@ -176,7 +176,7 @@ def test_every_date_has_an_answer(carrier: str, date: str) -> None:
 @pytest.mark.parametrize("expires", ["0", "1", "600", "604800"])
 def test_a_presigned_request_of_the_last_second(algorithm: str, expires: str) -> None:
     """
-    It is not yet valid, and its end is the calendar's.
+    It is not yet valid, and it ends with the calendar.
     """
     verdict = sent(v4_query("99991231T235959Z", expires, algorithm))
 
@@ -189,7 +189,7 @@ def test_a_presigned_request_of_the_last_second(algorithm: str, expires: str) ->
 
 def test_a_presigned_request_of_the_first_second() -> None:
     """
-    It has expired, and its year is written with all of its digits.
+    It has expired, and its year is written with all four digits.
     """
     verdict = sent(v4_query("00010101T000000Z", "600"))
 
@@ -201,7 +201,7 @@ def test_a_presigned_request_of_the_first_second() -> None:
 @pytest.mark.parametrize("signature", ["v4", "v4a"])
 def test_a_key_without_a_clock_may_sign_for_the_last_second(signature: str) -> None:
     """
-    A key which is exempt from the clock is judged by its signature.
+    A key that is exempt from the clock is judged by its signature only.
     """
     credentials = data_set_credentials()
     credentials[KEY.encode()] = replace(credentials[KEY.encode()], exemptions=frozenset({"clock-skew"}))
@@ -218,7 +218,7 @@ def test_a_key_without_a_clock_may_sign_for_the_last_second(signature: str) -> N
 )
 def test_the_ends_of_a_policy(expiration: str, status: int) -> None:
     """
-    A policy may hold until the calendar ends.
+    A policy may be valid until the end of the calendar.
     """
     verdict = PROXY.send(form(f"{TODAY}T120000Z", f'"{expiration}"').encode())
 
@@ -228,7 +228,7 @@ def test_the_ends_of_a_policy(expiration: str, status: int) -> None:
 @pytest.mark.parametrize("expires", ["253402300799", "253402300800", "9" * 5000])
 def test_a_url_of_v2_may_live_for_ever(expires: str) -> None:
     """
-    S3 knows no upper limit there: the signature decides.
+    S3 has no upper limit there: the signature decides.
     """
     text = f"GET\n\n\n{expires}\n/{BUCKET}/k"
     signature = base64.b64encode(hmac.digest(SECRET.encode(), text.encode(), "sha1")).decode()
@@ -257,7 +257,7 @@ _ANY_DATE = st.one_of(
 @given(carrier=st.sampled_from(list(CARRIERS)), date=_ANY_DATE)
 def test_any_date_has_an_answer(carrier: str, date: str) -> None:
     """
-    Whatever is written where a date belongs.
+    Any text in the place of a date.
     """
     sent(CARRIERS[carrier](date))
 
@@ -266,7 +266,7 @@ def test_any_date_has_an_answer(carrier: str, date: str) -> None:
 @given(date=_ANY_DATE)
 def test_any_date_is_read_or_is_none(date: str) -> None:
     """
-    What is read is a moment of the calendar, and can be compared and written.
+    A date that can be read is a moment of the calendar, and can be compared and written.
     """
     text = date.encode()
     is_day.__wrapped__(text[:8])
@@ -289,6 +289,6 @@ def test_any_date_is_read_or_is_none(date: str) -> None:
 )
 def test_later(moment: datetime, seconds: int, expected: datetime) -> None:
     """
-    It is later by so many seconds, or the last second of all.
+    The moment plus these seconds, or the last second of the calendar.
     """
     assert later(moment, seconds) == expected

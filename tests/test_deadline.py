@@ -1,5 +1,5 @@
 """
-A deadline is met, moved, cleared; the reactor is asked as seldom as can be.
+A deadline passes, is moved, is cleared; the reactor gets as few calls as possible.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def make() -> tuple[Clock, list[float], Deadline]:
 
 def test_it_passes_once_at_its_moment() -> None:
     """
-    A deadline passes when its seconds have, and not again.
+    A deadline passes once its seconds are over, and not again.
     """
     clock, passed, deadline = make()
     deadline.set(10)
@@ -29,7 +29,7 @@ def test_it_passes_once_at_its_moment() -> None:
 
 def test_moving_it_later_keeps_the_timer_and_the_promise() -> None:
     """
-    A deadline which is moved passes at its last moment, on the timer which was there already.
+    A deadline that is moved passes at its last moment, on the existing timer.
     """
     clock, passed, deadline = make()
     deadline.set(10)
@@ -62,7 +62,7 @@ def test_moving_it_earlier_takes_effect() -> None:
 
 def test_a_clear_deadline_never_passes_and_can_be_set_again() -> None:
     """
-    What was cleared stays silent until it is set anew.
+    A cleared deadline stays silent until it is set again.
     """
     clock, passed, deadline = make()
     deadline.set(1)
@@ -77,7 +77,7 @@ def test_a_clear_deadline_never_passes_and_can_be_set_again() -> None:
 
 def test_cancelling_leaves_no_timer() -> None:
     """
-    A connection which ended leaves nothing in the reactor.
+    A connection that has ended leaves nothing in the reactor.
     """
     clock, passed, deadline = make()
     deadline.set(1)

@@ -1,5 +1,5 @@
 """
-DeleteObjects through s3proxy at a storage which deletes only one at a time.
+DeleteObjects through s3proxy at a backend that only deletes one object at a time.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ ODD = ["a+b", "a b", "ä/ö", "<&>\"'", "100%2F", "a//b", "..", "x?versionId=1",
 
 def document(*keys: str, is_quiet: bool = False) -> bytes:
     """
-    The document of DeleteObjects.
+    Return the document of DeleteObjects.
     """
     objects = "".join(f"<Object><Key>{escape_text(key)}</Key></Object>" for key in keys)
     return f"<Delete>{'<Quiet>true</Quiet>' if is_quiet else ''}{objects}</Delete>".encode()
@@ -52,7 +52,7 @@ def document(*keys: str, is_quiet: bool = False) -> bytes:
 
 def request(body: bytes, target: str = "/b?delete", signer: Signer | None = None, **changed: str) -> bytes:
     """
-    A signed request of it.
+    Return a signed DeleteObjects.
 
     Args:
         changed: Signed headers by their names with underscores; ``payload`` for the hash of the body.
@@ -73,7 +73,7 @@ async def ask(harness: Harness, data: bytes) -> Answer:
 
 def told(answer: Answer, name: str) -> list[str]:
     """
-    The keys of the elements of one name, as XML has them.
+    Return the text of the elements of one name, as XML has it.
     """
     return re.findall(f"<{name}><Key>([^<]*)</Key>", answer.body.decode())
 
@@ -92,8 +92,8 @@ def left(pair: Pair) -> list[str]:
 @pytest_twisted.ensureDeferred
 async def test_several_keys(tmp_path: Path, mode: str) -> None:
     """
-    All which were named are gone, whatever their characters, and no other; what was not there is gone as well. It is
-    one request in the access log.
+    All named objects are deleted, whatever their characters, and no other. A missing object counts as deleted. The
+    access log has one request.
     """
     async with running_pair(tmp_path, mode) as pair:
         fill(pair, *ODD)
@@ -112,7 +112,7 @@ async def test_several_keys(tmp_path: Path, mode: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_more_than_go_at_once(tmp_path: Path) -> None:
     """
-    A thousand, of which none is told: so it was asked for.
+    A thousand keys, in quiet mode: the response names none.
     """
     names = [f"n/{number}" for number in range(1000)]
     async with running_pair(tmp_path, "walrus-3.4") as pair:
@@ -129,7 +129,7 @@ async def test_more_than_go_at_once(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_keys_which_are_refused_here(tmp_path: Path) -> None:
     """
-    Each as its client's own DELETE would be; the others are deleted.
+    Each is refused as its client's own DELETE would be; the others are deleted.
     """
     profile = replace(WALRUS, refused_keys=re.compile(b"//"))
     async with running_pair(tmp_path, "walrus-3.4", profile=profile) as pair:
@@ -146,7 +146,7 @@ async def test_keys_which_are_refused_here(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_keys_which_the_storage_refuses(tmp_path: Path) -> None:
     """
-    The code is S3's where the storage has one of its own; the client's connection stays, though the storage's ends.
+    The code is S3's if the backend has its own. The client's connection stays open, though the backend's ends.
     """
     refusals = {"denied": Refusal(403, "AccessDenied", "not <this>"), "broken": Refusal(500, "InternalError")}
     async with running_pair(tmp_path, "walrus-3.4") as pair:
@@ -183,7 +183,7 @@ async def test_keys_which_the_storage_refuses(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_no_such_bucket(tmp_path: Path) -> None:
     """
-    It is the whole request's error.
+    It is the error of the whole request.
     """
     async with running_pair(tmp_path, "walrus-3.4") as pair:
         answer = await ask(pair.harness, request(document("a", "b"), "/none?delete"))
@@ -221,7 +221,7 @@ UNVERIFIED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 @pytest_twisted.ensureDeferred
 async def test_what_is_not_verified_deletes_nothing(what: str) -> None:
     """
-    The backend never hears of it.
+    The backend gets nothing.
     """
     made, expected = UNVERIFIED[what]
     harness = Harness(profile=WALRUS, signature="v2")
@@ -237,7 +237,7 @@ async def test_what_is_not_verified_deletes_nothing(what: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_what_is_not_allowed_deletes_nothing() -> None:
     """
-    Who may do what is asked before, and once.
+    The rights are checked first, and once.
     """
 
     class Nobody:
@@ -254,7 +254,7 @@ async def test_what_is_not_allowed_deletes_nothing() -> None:
 
 def unsigned_part(received: ReceivedRequest) -> tuple[bytes, list[tuple[bytes, bytes]]]:
     """
-    What a backend got, but for its signature.
+    Return what a backend got, without its signature.
     """
     head = received.head
     return head.raw_target, [header for header in head.headers if header[0] != b"Authorization"]
@@ -265,7 +265,7 @@ def unsigned_part(received: ReceivedRequest) -> tuple[bytes, list[tuple[bytes, b
 @pytest_twisted.ensureDeferred
 async def test_each_is_as_its_clients_own(host: str, signature: str) -> None:
     """
-    The same target and the same headers, in either style, as when its client deletes it alone.
+    The target and the headers are the same, in either style, as if the client deletes the object alone.
     """
     signer = Signer(host=host)
     bucket = "" if host.startswith("b.") else "/b"
@@ -291,7 +291,7 @@ async def test_each_is_as_its_clients_own(host: str, signature: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_versions_and_conditions() -> None:
     """
-    A version is asked for as a version. A condition would not be looked at, and what it is about is left.
+    A version is deleted as a version. The backend would ignore a condition, so an object with one is not deleted.
     """
     body = (
         b"<Delete><Object><Key>a</Key><VersionId>v 1/+</VersionId></Object>"
@@ -325,7 +325,7 @@ async def test_versions_and_conditions() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_surface_of_the_storages_own() -> None:
     """
-    A key does not lead there: no bucket is called as a directory's parent.
+    No key reaches it: a bucket cannot be called like a parent directory.
     """
     harness = Harness(profile=WALRUS, signature="v2")
     answer = await ask(harness, request(document("services/Eucalyptus"), "/..?delete"))
@@ -339,7 +339,7 @@ async def test_a_surface_of_the_storages_own() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_surface_that_a_key_leads_to() -> None:
     """
-    Each key is judged as a path of its own, whatever was said of the bucket before.
+    Each key is checked with its own path, whatever was decided for the bucket.
     """
     harness = Harness(profile=replace(WALRUS, restrictions=None), signature="v2")
     answer = await ask(harness, request(document("services/Eucalyptus"), "/..?delete"))
@@ -353,7 +353,7 @@ async def test_a_surface_that_a_key_leads_to() -> None:
 @pytest_twisted.ensureDeferred
 async def test_nobody_signs_what_nobody_signed() -> None:
     """
-    The storage's own policy decides.
+    The backend's own policy decides about anonymous deletions.
     """
     body = document("k")
     md5 = base64.b64encode(hashlib.md5(body).digest())
@@ -371,7 +371,7 @@ async def test_nobody_signs_what_nobody_signed() -> None:
 @pytest_twisted.ensureDeferred
 async def test_our_own_signature_is_refused() -> None:
     """
-    It is our fault, and the client reads no word of it.
+    This is s3proxy's fault, and the client reads none of the backend's words.
     """
     harness = Harness(profile=WALRUS, signature="v2")
     blame = b"<Error><Code>SignatureDoesNotMatch</Code><StringToSign>secret</StringToSign></Error>"
@@ -392,9 +392,9 @@ async def test_our_own_signature_is_refused() -> None:
 @pytest_twisted.ensureDeferred
 async def test_nobody_is_there() -> None:
     """
-    503, as for any request, and not a thousand errors in a 200 which no client would repeat.
+    503, as for any request, and not a thousand errors in a 200, which no client would repeat.
     """
-    # Bound, so that nobody else listens there, and not listening.
+    # Bound but not listening, so that no other process takes the port.
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", bound.getsockname()[1], timeout=5)
@@ -410,7 +410,7 @@ async def test_nobody_is_there() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_connection_which_ends_inside_an_answer() -> None:
     """
-    That key has an error; the others are deleted.
+    The key has an error; the others are deleted.
     """
     harness = Harness(profile=WALRUS, signature="v2")
 
@@ -432,7 +432,7 @@ async def test_a_connection_which_ends_inside_an_answer() -> None:
 @pytest_twisted.ensureDeferred
 async def test_giving_up(who: str) -> None:
     """
-    Those on their way are reset, and the rest is never begun.
+    Running deletions are reset, and the rest never begin.
     """
     harness = Harness(profile=WALRUS, signature="v2")
     harness.backend.on_request = lambda connection, received: None
@@ -457,7 +457,7 @@ async def test_giving_up(who: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_boto3(tmp_path: Path) -> None:
     """
-    All objects of a bucket, by the call which people use.
+    All objects of a bucket, with the call that users of boto3 make.
     """
     now = datetime.now(UTC)
     keys = {KEY: SECRET, BACKEND_KEY.access_key_id: BACKEND_KEY.secret_access_key}
@@ -466,7 +466,7 @@ async def test_boto3(tmp_path: Path) -> None:
     harness = Harness(profile=WALRUS, signature="v2", endpoint=endpoint, now=now)
     folder = store.store.objects.bucket("b")
     folder.create()
-    # Of the others a listing of Walrus cannot tell.
+    # A listing of Walrus cannot return the other keys.
     names = [key for key in ODD if "\r" not in key] + [f"n{number}" for number in range(30)]
     for key in names:
         folder.put(key, store.store.objects.receive(), 0.0, {})

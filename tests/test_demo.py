@@ -1,5 +1,5 @@
 """
-The demonstration shows what it promises.
+The demonstration shows what it announces.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from s3proxy.commands.cli import main
 
 def test_the_demo_shows_everything(tmp_path: Path) -> None:
     """
-    ``s3proxy demo --once`` ends well; its output tells the refusals and the successes, and how to go on.
+    ``s3proxy demo --once`` succeeds. Its output shows the refusals and the successes, and the next steps.
     """
     ran = subprocess.run(
         [sys.executable, "-m", "s3proxy.commands.cli", "demo", "--once"],
@@ -51,7 +51,7 @@ def test_the_demo_shows_everything(tmp_path: Path) -> None:
 
 def test_a_taken_port_is_told_in_a_line(tmp_path: Path) -> None:
     """
-    The demonstration ends, and says which port it is.
+    The demonstration exits, and names the port.
     """
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -72,7 +72,7 @@ def test_a_taken_port_is_told_in_a_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("port", ["65535", "65536", "-1", "x", "٣", ""])
 def test_a_port_which_is_none(port: str, capsys: pytest.CaptureFixture[str]) -> None:
     """
-    Another would be opened in its place: the one modulo 65536. https needs the next one.
+    Otherwise another one would be opened: the one modulo 65536. https needs the next port, too.
     """
     with pytest.raises(SystemExit) as ended:
         main(["demo", f"--port={port}"])
@@ -85,7 +85,7 @@ def test_without_boto3_the_demo_says_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """
-    A plain install has no boto3.
+    An installation without extras has no boto3.
     """
     monkeypatch.setitem(sys.modules, "boto3", None)
 

@@ -1,5 +1,5 @@
 """
-The digest of an operation's document: of which clients it is asked, and which backends get one that no client sent.
+The digest of an operation's document: which clients must send one, and which backends get one that no client sent.
 
 Source:
     The operations of "Amazon S3 API Reference"; s3cmd and boto 2 for what S3 takes without a digest.
@@ -48,7 +48,7 @@ WRITTEN_ANEW = {
     ),
 }
 """
-By sub-resource: documents which a storage gets written anew that misreads them.
+By sub-resource: documents that s3proxy rewrites for a storage system that misreads them.
 """
 
 
@@ -80,7 +80,7 @@ OF_OBJECTS = ("acl", "legal-hold", "retention", "tagging")
 
 def put(target: str, headers: dict[str, str] | None = None, body: bytes = DOCUMENT, method: str = "PUT") -> bytes:
     """
-    An operation with a document, signed with Signature V4.
+    Return an operation with a document, signed with Signature V4.
     """
     payload = hashlib.sha256(body).hexdigest()
     length = {"Content-Length": str(len(body))}
@@ -101,13 +101,13 @@ async def ask(request: bytes, **options: Any) -> tuple[Any, Harness]:
 @pytest_twisted.ensureDeferred
 async def test_a_digest_is_asked_for(name: str) -> None:
     """
-    Without one S3 refuses these, whatever the signature; with Content-MD5 or a checksum they go on.
+    Without one S3 refuses these, whatever the signature. With Content-MD5 or a checksum they are sent on.
     """
     target = f"/test-bucket?{name}"
     for request in (put(target), v2("PUT", f"/test-bucket/?{name}", f"/test-bucket/?{name}", body=DOCUMENT)):
         whole = request if isinstance(request, bytes) else request.head + request.body
         if not isinstance(request, bytes) and name in {"object-lock", "replication"}:
-            # Signature V2 is older than these: it covers neither.
+            # Signature V2 is older than checksums: it covers none.
             continue
         answer, harness = await ask(whole)
         assert (answer.status, element(answer.body, "Code")) == (400, "InvalidRequest")
@@ -121,7 +121,7 @@ async def test_a_digest_is_asked_for(name: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_no_digest_is_asked_for(name: str) -> None:
     """
-    s3cmd, boto 2 and Java v1 send these without one; the backend gets Content-MD5 all the same.
+    s3cmd, boto 2 and Java v1 send these without one; the backend still gets Content-MD5.
     """
     answer, harness = await ask(put(f"/test-bucket?{name}"))
 
@@ -134,7 +134,7 @@ async def test_no_digest_is_asked_for(name: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_backend_gets_content_md5(profile: str, signature: str) -> None:
     """
-    A client of today sends a checksum alone. Each backend gets the MD5 as well, and none gets two.
+    A client of today sends only a checksum. Each backend gets the MD5 as well, and none gets two.
     """
     taken = PROFILES[profile].taken_operations
     requests = [
@@ -176,7 +176,7 @@ async def test_the_backend_gets_content_md5(profile: str, signature: str) -> Non
 @pytest_twisted.ensureDeferred
 async def test_what_gets_no_content_md5() -> None:
     """
-    Objects, parts, copies, an upload in parts, and what came without a body.
+    Objects, parts, copies, CompleteMultipartUpload, and requests without a body.
     """
     parts = b"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>x</ETag></Part></CompleteMultipartUpload>"
     harness = Harness()
@@ -200,7 +200,7 @@ async def test_what_gets_no_content_md5() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_configuration_is_a_document(name: str) -> None:
     """
-    Without a body there is nothing to configure.
+    Without a body there is no configuration.
     """
     answer, harness = await ask(put(f"/test-bucket?{name}", body=b""))
 
@@ -210,7 +210,7 @@ async def test_a_configuration_is_a_document(name: str) -> None:
 
 def test_every_operation_with_a_digest_may_need_md5() -> None:
     """
-    What must come with a digest has a document, and older storages take no other digest of it.
+    An operation that requires a digest has a document, and older storage systems accept no other digest of it.
     """
     for operation in OPERATIONS.values():
         if operation.requires_integrity:

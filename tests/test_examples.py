@@ -1,5 +1,5 @@
 """
-The examples of the documentation do what they say.
+The examples of the documentation work as it says.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ CHUNK = b"0123456789abcdef" * 4096
 @pytest_twisted.ensureDeferred
 async def test_hello_beside_s3(tmp_path: Path) -> None:
     """
-    At most 30 lines serve a page of their own and take a chunk-signed PUT of 1 GiB in flat memory.
+    At most 30 lines serve a page of their own and accept a chunk-signed PUT of 1 GiB in constant memory.
     """
     assert len(HELLO.read_text().splitlines()) <= 30
     backend = FaultyBackend(keeps_bodies=False)
@@ -99,7 +99,7 @@ async def _put_large_object(client: SocketClient, port: int) -> None:
 
 def test_several_backends(tmp_path: Path) -> None:
     """
-    The configuration and the keys of the how-to are right, and do what the text around them says.
+    The configuration and the keys of the how-to are valid, and do what the text says.
     """
     tables = re.findall(r"```toml\n(.*?)```", (DOCS / "howto" / "backends.md").read_text(), re.DOTALL)
     (keys,) = [text for text in tables if text.startswith("# keys.toml")]
@@ -131,7 +131,7 @@ def test_several_backends(tmp_path: Path) -> None:
 
 def test_faults(tmp_path: Path) -> None:
     """
-    The test of the how-to passes as it is written there.
+    The test in the how-to passes as it is printed there.
     """
     example = HELLO.parent / "faults.py"
     ran = subprocess.run(

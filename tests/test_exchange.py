@@ -1,5 +1,5 @@
 """
-The table of an exchange's life, row by row and along every path.
+The state table of an exchange, row by row and along every path.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def run(*events: Event) -> tuple[Machine, list[Action]]:
 
 def test_a_streamed_upload_is_finished_only_after_it_was_verified() -> None:
     """
-    The backend learns that a body is complete in one place only: after the verdict.
+    The backend gets the end of a body in one place only: after the verdict.
     """
     exchange, actions = run(Event.AUTHENTICATED_TO_STREAM, Event.VERIFIED, Event.ANSWERED_BELOW_400, Event.ANSWER_ENDED)
 
@@ -40,7 +40,7 @@ def test_a_streamed_upload_is_finished_only_after_it_was_verified() -> None:
 
 def test_a_held_body_reaches_the_backend_only_after_it_was_verified() -> None:
     """
-    A small body that is refused was never sent.
+    A small body that is refused is never sent.
     """
     _, verified = run(Event.AUTHENTICATED_TO_HOLD, Event.VERIFIED)
     _, refused = run(Event.AUTHENTICATED_TO_HOLD, Event.REFUSED)
@@ -51,7 +51,7 @@ def test_a_held_body_reaches_the_backend_only_after_it_was_verified() -> None:
 
 def test_success_before_the_tail_was_released_is_not_believed() -> None:
     """
-    A backend which answers 200 to half a body is reset, and its client reads an error.
+    A backend that returns 200 to half a body is reset, and its client reads an error.
     """
     exchange, actions = run(Event.AUTHENTICATED_TO_STREAM, Event.ANSWERED_BELOW_400)
 
@@ -73,7 +73,7 @@ def test_an_early_refusal_is_passed_on(event: Event) -> None:
 @pytest.mark.parametrize(("state", "event"), list(TABLE))
 def test_whatever_ends_an_exchange_releases_everything(state: State, event: Event) -> None:
     """
-    Each step into the end releases; no other step does.
+    Each step into the final state releases; no other step does.
     """
     next_state, actions = TABLE[state, event]
 
@@ -84,7 +84,7 @@ def test_whatever_ends_an_exchange_releases_everything(state: State, event: Even
 @pytest.mark.parametrize(("state", "event"), list(TABLE))
 def test_a_refusal_while_bytes_are_with_the_backend_resets_it(state: State, event: Event) -> None:
     """
-    From a state in which the backend holds part of a body, every answer of our own is preceded by a reset.
+    From a state in which the backend has part of a body, s3proxy resets it before it sends its own response.
     """
     next_state, actions = TABLE[state, event]
 
@@ -97,7 +97,7 @@ def test_a_refusal_while_bytes_are_with_the_backend_resets_it(state: State, even
 @pytest.mark.parametrize("event", list(Event))
 def test_nothing_happens_after_the_end(event: Event) -> None:
     """
-    An event which comes too late changes nothing.
+    An event that comes too late changes nothing.
     """
     assert TABLE[State.ENDED, event] == (State.ENDED, ())
 
@@ -105,7 +105,7 @@ def test_nothing_happens_after_the_end(event: Event) -> None:
 @given(st.lists(st.sampled_from(list(Event)), max_size=12))
 def test_no_order_of_events_breaks_a_promise(events: list[Event]) -> None:
     """
-    Whatever comes in whatever order: one end, one release, at most one answer, no commit before the verdict.
+    Whatever events come in whatever order: one end, one release, at most one response, no commit before the verdict.
     """
     exchange, actions = run(*events)
 
@@ -146,7 +146,7 @@ def test_the_first_error_is_what_the_client_reads() -> None:
 )
 def test_each_fault_has_its_answer(fault: BackendFault, wanted: type[S3Error]) -> None:
     """
-    What a client reads when its backend failed tells it whether to come again.
+    The error for a backend's failure tells the client whether to try again.
     """
     assert type(error_for_fault(fault)) is wanted
 
@@ -165,7 +165,7 @@ def test_each_fault_has_its_answer(fault: BackendFault, wanted: type[S3Error]) -
 )
 def test_no_answer_is_ignored_where_one_is_awaited(state: State, event: Event) -> None:
     """
-    Whatever a backend's answer is, it leads on: what the table ignores there keeps a client for ever.
+    Any response of a backend leads to another state: if the table ignored one, its client would wait for ever.
     """
     next_state, actions = TABLE[state, event]
 

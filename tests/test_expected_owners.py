@@ -1,9 +1,9 @@
 """
-A request that is only to be carried out if somebody has its bucket, at storages that do not look who has it.
+Requests with the condition that a certain account owns the bucket, at storage systems that do not check the owner.
 
 Source:
     "Verifying bucket ownership with bucket owner condition"; what Ceph 16.2, Swift 2.38 and versitygw 1.8 were seen to
-    do; the sources of MinIO, Riak CS and Eucalyptus, which do not name the headers.
+    do; the sources of MinIO, Riak CS and Eucalyptus, which do not contain the headers.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ REQUESTS: dict[str, tuple[str, str, dict[str, str], bytes]] = {
 
 def test_every_profile_is_known_here() -> None:
     """
-    A new one says what its storage does.
+    A new profile states what its storage system does.
     """
     assert {name for name, profile in PROFILES.items() if profile.ignores_owners} == set(IGNORING)
     assert set(LOOKING) == PROFILES.keys() - set(IGNORING)
@@ -75,7 +75,7 @@ async def ask(
 @pytest_twisted.ensureDeferred
 async def test_it_is_refused(profile: str, name: str, value: str) -> None:
     """
-    Reads as well: the backend hears of none.
+    Reads are refused as well: the backend gets no request.
     """
     method, target, headers, body = REQUESTS[name]
     answer, harness = await ask(profile, method, target, {**headers, OWNER: value}, body)
@@ -91,7 +91,7 @@ async def test_it_is_refused(profile: str, name: str, value: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_owner_of_a_source(profile: str) -> None:
     """
-    Refused of a copy. Elsewhere S3 does not know the header.
+    It is refused for a copy. For other operations S3 does not know the header.
     """
     method, target, headers, _ = REQUESTS["copy"]
     copied, copying = await ask(profile, method, target, {**headers, OWNER_OF_SOURCE: ACCOUNT})
@@ -108,7 +108,7 @@ async def test_the_owner_of_a_source(profile: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_what_has_no_such_condition(profile: str, method: str, target: str) -> None:
     """
-    S3 does not look at it where nobody can have the bucket yet, or where there is none.
+    S3 ignores it if the bucket cannot have an owner yet, or if there is no bucket.
     """
     _, harness = await ask(profile, method, target, {OWNER: ACCOUNT})
 
@@ -120,7 +120,7 @@ async def test_what_has_no_such_condition(profile: str, method: str, target: str
 @pytest_twisted.ensureDeferred
 async def test_each_carrier(profile: str, carrier: str) -> None:
     """
-    However it is signed.
+    With each carrier.
     """
     harness = Harness(profile=PROFILES[profile], signature="v2")
     answer = await harness.request(request("PUT", "/b/k", [(OWNER, ACCOUNT)], carrier))
@@ -135,7 +135,7 @@ async def test_each_carrier(profile: str, carrier: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_in_a_presigned_query(profile: str) -> None:
     """
-    There it is a header of that name: SDKs of before 2023 put it there.
+    There it is a header of that name: SDKs from before 2023 put it there.
     """
     harness = Harness(profile=PROFILES[profile])
     target = _presigned(f"/test-bucket/k?{OWNER}={ACCOUNT}")
@@ -149,7 +149,7 @@ async def test_in_a_presigned_query(profile: str) -> None:
 def _presigned(target: str) -> str:
     signer = Signer()
     path, _, query = target.partition("?")
-    # The signer takes no query of its own: the names are signed in their order.
+    # The signer adds no query itself: the names are signed in their order.
     name, _, value = query.partition("=")
     date = signer.now.strftime("%Y%m%dT%H%M%SZ")
     scope = f"{date[:8]}/us-east-1/s3/aws4_request"
@@ -173,7 +173,7 @@ def _presigned(target: str) -> str:
 @pytest_twisted.ensureDeferred
 async def test_who_looks_gets_it(profile: str, name: str) -> None:
     """
-    As the client wrote it.
+    Unchanged.
     """
     method, target, headers, body = REQUESTS[name]
     both = {OWNER: ACCOUNT, **({OWNER_OF_SOURCE: "other"} if name == "copy" else {})}
@@ -187,7 +187,7 @@ async def test_who_looks_gets_it(profile: str, name: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_option(conditions: str, is_sent: bool) -> None:
     """
-    ``pass`` is for a storage that has come to know it; by a HEAD nobody can check it.
+    ``pass`` is for a storage system that has learned the condition; no HEAD can check it.
     """
     for name in ("get", "put", "copy"):
         method, target, headers, body = REQUESTS[name]

@@ -43,7 +43,7 @@ def answering(data: bytes) -> FaultyBackend:
 
 async def ask(backend: FaultyBackend, head: bytes = GET, body: bytes = b"", **options: Any) -> Any:
     """
-    Send one request through a proxy of its own.
+    Send one request through a new proxy.
     """
     harness = Harness(backend=backend, **options)
     answer = await harness.request(head, body)
@@ -57,7 +57,8 @@ async def ask(backend: FaultyBackend, head: bytes = GET, body: bytes = b"", **op
 @pytest_twisted.ensureDeferred
 async def test_a_backend_which_is_gone_is_not_asked_for_a_while() -> None:
     """
-    Its clients read 503 at once; when the time is over one request looks, and after an answer all pass again.
+    Its clients read 503 at once. When the time is over, one request tests the backend; if that succeeds, all pass
+    again.
     """
     harness = Harness(clock=Clock(), limits=BackendLimits(breaker_failures=2, breaker_time=5))
     port = harness.backend_port.getHost().port
@@ -86,7 +87,7 @@ async def test_a_backend_which_is_gone_is_not_asked_for_a_while() -> None:
 @pytest_twisted.ensureDeferred
 async def test_an_upload_to_a_backend_which_is_not_asked(mode: str, *, spools: bool) -> None:
     """
-    It is refused once: its client is not told to go on afterwards, its body is kept nowhere, and nothing fails inside.
+    It is refused once: its client gets no 100 Continue afterwards, its body is not kept, and s3proxy raises no error.
     """
     harness = Harness(clock=Clock(), limits=BackendLimits(breaker_failures=1, breaker_time=5), spools=spools)
     port = harness.backend_port.getHost().port
@@ -114,7 +115,7 @@ async def test_an_upload_to_a_backend_which_is_not_asked(mode: str, *, spools: b
 @pytest_twisted.ensureDeferred
 async def test_refusals_do_not_open_the_breaker() -> None:
     """
-    A backend which answers is there, whatever it answers; a client which leaves says nothing of it.
+    A backend that responds works, whatever the response is. A client that leaves says nothing about the backend.
     """
     backend = answering(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n")
     harness = Harness(backend=backend, limits=BackendLimits(breaker_failures=1))
@@ -165,7 +166,7 @@ async def test_a_backend_which_refuses_connections_is_unavailable() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_backend_is_no_trusted_parser(data: bytes) -> None:
     """
-    An answer which two readers could understand in two ways is none: 500 InternalError.
+    A response that two readers could understand differently is refused: 500 InternalError.
     """
     answer = await ask(answering(data))
 
@@ -175,7 +176,7 @@ async def test_a_backend_is_no_trusted_parser(data: bytes) -> None:
 @pytest_twisted.ensureDeferred
 async def test_interim_answers_are_not_relayed() -> None:
     """
-    Sixteen interim answers are skipped, and the final one relayed.
+    Sixteen interim responses are skipped, and the final one is relayed.
     """
     answer = await ask(answering(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 16 + OK))
 
@@ -218,7 +219,7 @@ async def test_a_cut_answer_does_not_look_complete() -> None:
 @pytest_twisted.ensureDeferred
 async def test_an_answer_which_ends_with_its_connection_is_framed_anew() -> None:
     """
-    The client gets chunked transfer coding, so that a cut could be told from the end.
+    The client gets chunked transfer coding, so that it can distinguish a cut from the end.
     """
     backend = FaultyBackend()
 
@@ -236,7 +237,7 @@ async def test_an_answer_which_ends_with_its_connection_is_framed_anew() -> None
 @pytest_twisted.ensureDeferred
 async def test_a_silent_backend_is_unavailable() -> None:
     """
-    503 ServiceUnavailable when the first byte does not come in time.
+    503 ServiceUnavailable if the first byte does not come in time.
     """
     backend = FaultyBackend()
     backend.on_request = lambda connection, request: None
@@ -260,7 +261,7 @@ async def test_a_silent_backend_is_unavailable() -> None:
 @pytest_twisted.ensureDeferred
 async def test_an_early_success_is_never_believed() -> None:
     """
-    200 before the tail was released: the backend's connection is reset, the client gets 500.
+    200 before the tail was sent: s3proxy resets the backend's connection, and the client gets 500.
     """
     backend = FaultyBackend()
     backend.on_head = lambda connection, head: connection.send(OK)
@@ -283,7 +284,7 @@ async def test_an_early_success_is_never_believed() -> None:
 @pytest_twisted.ensureDeferred
 async def test_an_early_refusal_is_relayed(status: int) -> None:
     """
-    A backend which refuses before it has read the body: its answer reaches the client, its connection is not reused.
+    A backend that refuses before it has read the body: its response reaches the client, its connection is not reused.
     """
     document = b"<Error><Code>NoSuchBucket</Code></Error>"
     backend = FaultyBackend()
@@ -308,7 +309,7 @@ async def test_an_early_refusal_is_relayed(status: int) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_stale_connection_is_not_the_clients_problem() -> None:
     """
-    A pooled connection which the backend closes as the request arrives: a small upload is sent again.
+    A pooled connection that the backend closes as the request arrives: a small upload is sent again.
     """
     backend = FaultyBackend()
     harness = Harness(backend=backend)
@@ -336,7 +337,7 @@ async def test_a_stale_connection_is_not_the_clients_problem() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_streamed_upload_survives_a_stale_connection() -> None:
     """
-    Its first block is kept until the second is sent, and replayed.
+    Its first block is kept until the second is sent, and sent again.
     """
     backend = FaultyBackend()
     harness = Harness(backend=backend)
@@ -363,7 +364,7 @@ async def test_a_streamed_upload_survives_a_stale_connection() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_post_is_not_sent_twice() -> None:
     """
-    503 SlowDown, and the client decides.
+    503 SlowDown, and the client decides whether to repeat it.
     """
     backend = FaultyBackend()
     harness = Harness(backend=backend)
@@ -383,7 +384,7 @@ async def test_a_post_is_not_sent_twice() -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_cap_of_connections_holds() -> None:
     """
-    A request which gets no connection in time is told to slow down; the cap is never passed.
+    A request that gets no connection in time gets SlowDown; the maximum is never exceeded.
     """
     backend = FaultyBackend()
     backend.on_request = lambda connection, request: None
@@ -422,7 +423,7 @@ async def test_the_cap_of_connections_holds() -> None:
 @pytest_twisted.ensureDeferred
 async def test_what_a_backend_says_of_our_signature_reaches_no_client(code: str) -> None:
     """
-    A wrong backend secret is our fault: 500 InternalError, and not a word of the backend's.
+    A wrong backend secret is s3proxy's fault: 500 InternalError, and no text of the backend's.
     """
     document = b"<Error><Code>%s</Code><StringToSign>our own</StringToSign></Error>" % code.encode()
     answer = await ask(
@@ -438,7 +439,8 @@ async def test_what_a_backend_says_of_our_signature_reaches_no_client(code: str)
 @pytest_twisted.ensureDeferred
 async def test_a_refusal_of_head_is_explained(code: str, status: int) -> None:
     """
-    An answer to HEAD has no document: the backend is asked by GET why, and what it says of our signature is a 500.
+    A response to HEAD has no document: s3proxy sends a GET for the reason. If that is about its own signature, it is a
+    500.
     """
     backend = FaultyBackend()
 
@@ -459,7 +461,7 @@ async def test_a_refusal_of_head_is_explained(code: str, status: int) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_refusal_of_head_which_nothing_explains(status: int) -> None:
     """
-    The GET answers otherwise: the answer to HEAD is relayed, and nothing of the other.
+    If the GET gets another status, the response to HEAD is relayed, and nothing of the other.
     """
     backend = FaultyBackend()
 
@@ -479,7 +481,8 @@ async def test_a_refusal_of_head_which_nothing_explains(status: int) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_fault_of_ours_is_an_internal_error(error_log: ErrorLog, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Whatever raises inside the proxy: the client reads 500 InternalError, the log has the traceback, the client has not.
+    If any code inside s3proxy raises: the client reads 500 InternalError. The traceback is in the log, not in the
+    response.
     """
     for name in ("exchange.judging.plan_body", "forwarding.onward.backend_head", "exchange.answering.answer_use"):
         with monkeypatch.context() as patch:
@@ -495,7 +498,7 @@ async def test_a_fault_of_ours_is_an_internal_error(error_log: ErrorLog, monkeyp
 @pytest_twisted.ensureDeferred
 async def test_a_backends_policy_is_relayed() -> None:
     """
-    A plain AccessDenied is not about our signature.
+    A plain AccessDenied is not about s3proxy's signature.
     """
     document = b"<Error><Code>AccessDenied</Code></Error>"
     answer = await ask(answering(b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n%s" % (len(document), document)))
@@ -508,7 +511,7 @@ async def test_a_backends_policy_is_relayed() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_backend_which_cannot_prove_who_it_is_gets_no_byte(fault: str) -> None:
     """
-    A certificate with a wrong name, issuer or date: 503, and no byte of the request was sent.
+    A certificate with a wrong name, issuer or date: 503, and s3proxy sends no byte of the request.
     """
     backend = FaultyBackend()
     harness = Harness(backend=backend, is_tls=True, backend_context=server_context(fault))
@@ -527,7 +530,7 @@ async def test_a_backend_which_cannot_prove_who_it_is_gets_no_byte(fault: str) -
 @pytest_twisted.ensureDeferred
 async def test_a_body_which_ends_early_is_incomplete() -> None:
     """
-    FIN inside a body: 400 IncompleteBody for the client, a reset for the backend, at once.
+    FIN inside a body: 400 IncompleteBody for the client, a reset for the backend, both at once.
     """
     harness = Harness()
     request = Signer().put(TARGET, BODY, UNSIGNED)
@@ -547,7 +550,7 @@ async def test_a_body_which_ends_early_is_incomplete() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_client_which_has_said_all_is_answered() -> None:
     """
-    FIN after a complete request: the answer is still owed.
+    FIN after a complete request: the client still gets its response.
     """
     backend = FaultyBackend()
     waiting: list[FaultyConnection] = []
@@ -571,7 +574,8 @@ async def test_a_client_which_has_said_all_is_answered() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_client_which_resets_takes_its_upload_along(held: bool) -> None:
     """
-    RST while it is read, or while it is held because the backend is full: the backend is reset, nothing is stored.
+    RST while s3proxy reads from the client, or holds it because the backend is full: the backend is reset, nothing is
+    stored.
     """
     backend = FaultyBackend(socket_buffer=65536)
     if held:
@@ -709,7 +713,7 @@ async def test_a_stopped_backend_ends_the_exchange_in_its_idle_time() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_head_has_its_time(data: bytes) -> None:
     """
-    A connection which does not send its whole head in time is closed.
+    A connection that does not send its whole head in time is closed.
     """
     clock = Clock()
     harness = Harness(clock=clock, times=ClientTimes(head=30))
@@ -730,7 +734,7 @@ async def test_a_head_has_its_time(data: bytes) -> None:
 @pytest_twisted.ensureDeferred
 async def test_continue_comes_after_authentication_only() -> None:
     """
-    A refused request is never told to go on; an accepted one is, once.
+    A refused request never gets 100 Continue; an accepted one gets it once.
     """
     for secret, wanted in (("wrong", []), (None, [100])):
         signer = Signer() if secret is None else Signer(secret=secret)
@@ -751,7 +755,7 @@ async def test_continue_comes_after_authentication_only() -> None:
 @pytest_twisted.ensureDeferred
 async def test_requests_in_one_segment_are_answered_in_order() -> None:
     """
-    Two requests which arrive together are two requests.
+    Two requests that arrive together are two requests.
     """
     harness = Harness()
     request = Signer().put(TARGET, b"hello", HASH)
@@ -768,7 +772,7 @@ async def test_requests_in_one_segment_are_answered_in_order() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_small_refused_upload_keeps_its_connection() -> None:
     """
-    What is left of a small body is drained, and the next request on the connection is served.
+    The rest of a small body is read and discarded, and the next request on the connection is served.
     """
     harness = Harness()
     bad = Signer(secret="wrong").put(TARGET, b"a" * 1000, UNSIGNED)
@@ -821,7 +825,7 @@ async def test_answers_without_a_body_have_none(status: int) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_head_request_keeps_the_length() -> None:
     """
-    HEAD tells the length of what it does not send.
+    The response to HEAD has the length of the body that it does not send.
     """
     answer = await ask(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 12345\r\n\r\n"), Signer().head("HEAD", TARGET)[0])
 
@@ -873,14 +877,14 @@ async def test_what_came_to_an_idle_connection_is_nobodys_answer(data: bytes, or
     assert response.head.content_length == 0
     assert len(backend.connections) == 2
     assert backend.partial_count == 0
-    # It is the test that asks, and no client.
+    # The request comes from the test, not from a client.
     own, oracle.breaches = oracle.breaches, []
     assert ["a request of no exchange" in breach for breach in own] == [True]
 
 
 def test_the_working_directory_is_not_needed(tmp_path: Path) -> None:
     """
-    The tests' data is found from wherever they are run.
+    The tests find their data from any working directory.
     """
     from tests.harness import VECTORS
 

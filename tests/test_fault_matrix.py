@@ -1,7 +1,7 @@
 """
-Every fault of a backend or a client with every kind of request: one outcome each, and nothing is left behind.
+Every fault of a backend or a client with every kind of request: one outcome each, and nothing is left over.
 
-The table is in `tests.fault_rows`; it is printed when it was run, and is a page of the documentation.
+The table is in `tests.fault_rows`. It is printed after the run, and is a page of the documentation.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from tests.test_wire_cases import element
 
 BUFFER = 65536
 STEPS = 96
-"In which time passes: what comes late must find what came before it done."
+"Steps in which time passes: what is due later must find that what was due earlier is done."
 
 REQUESTS: dict[str, SignedRequest] = {
     "small upload": Signer().put("/test-bucket/k", SMALL),
@@ -97,7 +97,7 @@ class Stage:
 
     async def outcome(self, kind: str) -> str:
         """
-        Let a client do its part, let the time pass, and say what it read.
+        Let a client do its part, let the time pass, and return what it read.
         """
         request = REQUESTS[kind]
         data = request.head + request.body
@@ -123,7 +123,7 @@ class Stage:
 
     async def ended(self) -> None:
         """
-        Wait until nothing is done for the request any more.
+        Wait until nothing more is done for the request.
         """
         await until(lambda: self.harness.proxy.running_count == 0)
         await until(lambda: self.harness.pool.busy_count == 0)
@@ -165,7 +165,7 @@ class Stage:
 
 def described(answer: Answer | None, client: FaultyClient) -> str:
     """
-    Say what a client read, as the table does.
+    Return what a client read, in the words of the table.
     """
     if answer is None:
         return NONE if client.has_left else CUT
@@ -174,7 +174,7 @@ def described(answer: Answer | None, client: FaultyClient) -> str:
 
 def unsent_size(transport: Any) -> int:
     """
-    Return the bytes of a transport which the other side's kernel has not taken (SIOCOUTQ, tcp(7)).
+    Return the bytes of a transport that the other side's kernel has not accepted (SIOCOUTQ, tcp(7)).
     """
     found = stream_socket(transport)
     if found is None or found.fileno() < 0:
@@ -184,7 +184,7 @@ def unsent_size(transport: Any) -> int:
 
 def everything_held() -> list[object]:
     """
-    Return what lives only as long as a connection or a request, and Deferreds which have not fired.
+    Return the objects that live only as long as a connection or a request, and Deferreds that have not fired.
     """
     gc.collect()
     return [
@@ -196,12 +196,12 @@ def everything_held() -> list[object]:
 
 def open_files() -> dict[str, str]:
     """
-    Return the descriptors of this process, and what each of them is. Twisted keeps one of /dev/null in reserve.
+    Return the descriptors of this process, and the file of each. Twisted keeps one of /dev/null in reserve.
     """
     found = {}
     for number in os.listdir("/proc/self/fd"):
         with contextlib.suppress(FileNotFoundError):
-            # The one which reads the directory is gone.
+            # The descriptor that reads the directory is closed again.
             found[number] = os.readlink(f"/proc/self/fd/{number}")
     return {number: file for number, file in found.items() if file != os.devnull}
 
@@ -209,7 +209,7 @@ def open_files() -> dict[str, str]:
 @pytest.fixture(scope="module", autouse=True)
 def frozen() -> Iterator[None]:
     """
-    Leave what was there before out of what `everything_held` looks at.
+    Exclude the objects that exist now from `everything_held`.
     """
     gc.collect()
     gc.freeze()
@@ -233,7 +233,8 @@ async def test_a_fault(
     party: str, name: str, channel: str, kind: str, error_log: ErrorLog, fault_table: dict[str, dict[str, str]]
 ) -> None:
     """
-    The client reads the outcome of the table, the backend holds what it may, another tenant is served, nothing is left.
+    The client reads the outcome of the table, the backend holds what it may, another tenant is served, nothing is left
+    over.
     """
     files, held = open_files(), len(everything_held())
     clock = Clock()
@@ -289,7 +290,7 @@ class Answering:
 
     async def ask(self, kind: str) -> FaultyClient:
         """
-        Send a request, and return its client when the backend has it.
+        Send a request, and return its client when the backend has the request.
         """
         client = await self.stage.harness.connect()
         client.send(REQUESTS[kind].head + REQUESTS[kind].body)
@@ -298,7 +299,7 @@ class Answering:
 
     async def ask_as_another(self) -> FaultyClient:
         """
-        Send another tenant's request, which needs the only connection that there may be.
+        Send another tenant's request, which needs the only allowed connection.
         """
         client = await self.stage.harness.connect()
         client.send(HEALTHY)
@@ -314,7 +315,7 @@ class Answering:
 
     async def answers(self, kind: str, first: FaultyClient, other: FaultyClient) -> tuple[str, str]:
         """
-        Return what both clients read.
+        Return what each client read.
         """
         described_first = described(await first.answer("GET" if kind == "download" else "PUT"), first)
         answer = await other.answer("GET")
@@ -337,7 +338,7 @@ MANY = 1000
 @pytest_twisted.ensureDeferred
 async def test_an_ambiguous_answer(name: str, kind: str, step: float) -> None:
     """
-    Nobody believes it, and another tenant, who waits for the same connection, reads an answer of its own.
+    The response is not believed. Another tenant, who waits for the same connection, reads its own response.
     """
     data = (AMBIGUOUS_HEADS.get(name) or AMBIGUOUS_BODIES[name]) + POISON
     answering = Answering(data, step if len(data) < MANY else 0)
@@ -355,8 +356,8 @@ async def test_an_ambiguous_answer(name: str, kind: str, step: float) -> None:
 @pytest_twisted.ensureDeferred
 async def test_bytes_after_an_answer(name: str, kind: str) -> None:
     """
-    Seen together with it, nobody believes the answer; another tenant waits, and reads its own. An answer that ends with
-    its head is believed: what follows is thrown away with the connection.
+    If they arrive with the response, it is not believed; another tenant waits, and reads its own response. A response
+    that ends with its head is believed: what follows is discarded with the connection.
     """
     answering = Answering(b"".join(EXCESS[name]) + POISON, 0)
     client = await answering.ask(kind)
@@ -374,7 +375,8 @@ async def test_bytes_after_an_answer(name: str, kind: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_bytes_long_after_an_answer(name: str, kind: str) -> None:
     """
-    The answer was good, and is read; its connection serves nobody any more, so the next tenant reads its own answer.
+    The response was good, and its client reads it. The connection is not reused, so the next tenant reads its own
+    response.
     """
     answer, excess = EXCESS[name]
     answering = Answering(answer + excess + POISON, 1e-6)

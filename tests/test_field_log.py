@@ -1,7 +1,7 @@
 """
-Public bug reports about other S3 software, tried here: what a client of theirs sends is answered as S3 answers it.
+Public bug reports about other S3 software, tried here: s3proxy responds to what those clients send as S3 does.
 
-Each test names its reports; ``docs/explanation/field-log.md`` tells what was right, and what was wrong here.
+Each test names its reports. ``docs/explanation/field-log.md`` says what was right here, and what was wrong.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def head_request(head: bytes) -> SignedRequest:
 
 def answering(answer: Callable[[ReceivedRequest], bytes]) -> FaultyBackend:
     """
-    Return a backend that answers what a function makes of a request.
+    Return a backend that sends the response that a function returns for a request.
     """
     backend = FaultyBackend()
     backend.on_request = lambda connection, request: connection.send(answer(request))
@@ -76,7 +76,7 @@ def response(body: bytes, *headers: str, length: int | None = None) -> bytes:
 
 def storing(content: bytes) -> FaultyBackend:
     """
-    Return a backend whose objects all have this content. It reads ranges as Walrus does: from the first byte on.
+    Return a backend whose objects all have this content. It reads ranges as Walrus does: from the first byte only.
     """
 
     def answer(request: ReceivedRequest) -> bytes:
@@ -139,7 +139,7 @@ async def test_the_default_port_may_be_sent_though_it_was_not_signed(carrier: st
 @pytest_twisted.ensureDeferred
 async def test_the_default_port_may_be_sent_under_sigv4a(carrier: str) -> None:
     """
-    velero-plugin-for-aws 13 and 327, for the asymmetric signatures.
+    velero-plugin-for-aws 13 and 327, for asymmetric signatures.
     """
     request = carried(carrier, "s3.example.test")
 
@@ -177,7 +177,8 @@ async def test_any_other_host_than_the_signed_one_is_refused(carrier: str, signe
 @pytest_twisted.ensureDeferred
 async def test_a_port_makes_no_other_request_of_a_replay() -> None:
     """
-    A signature passes once, with the default port in Host or without it.
+    The default port in Host does not make a replayed request a new one: a signature passes once, with the port or
+    without.
     """
     harness = Harness(replay_window=ReplayWindow(900, 10))
     request = Signer().put(TARGET, b"hello", HASH)
@@ -198,7 +199,7 @@ SPACES = [(b",", b","), (b",  ", b","), (b" , ", b"\t,\t"), (b",", b", ")]
 @pytest_twisted.ensureDeferred
 async def test_white_space_in_authorization_means_nothing(separators: tuple[bytes, bytes]) -> None:
     """
-    teleport 50866, riak_cs 1166, scylladb 9568: some clients write blanks after the commas, and some do not.
+    teleport 50866, riak_cs 1166, scylladb 9568: some clients write spaces after the commas, and some do not.
     """
     head = Signer().head("GET", TARGET)[0]
     first, second = separators
@@ -213,7 +214,7 @@ async def test_white_space_in_authorization_means_nothing(separators: tuple[byte
 @pytest_twisted.ensureDeferred
 async def test_a_signed_expect_is_verified_and_answered(backend: str) -> None:
     """
-    versitygw 1517, cyberduck 10170, discourse 9591: Expect is among the signed headers, and a hop answers it.
+    versitygw 1517, cyberduck 10170, discourse 9591: Expect is among the signed headers, and a hop handles it.
     """
     head = Signer().head("PUT", TARGET, {"expect": "100-continue", "content-length": "5"}, payload=UNSIGNED)[0]
 
@@ -239,7 +240,7 @@ async def test_a_signed_cookie_is_a_header_like_any_other() -> None:
 @pytest_twisted.ensureDeferred
 async def test_headers_of_a_body_that_is_not_there_are_verified(method: str, backend: str) -> None:
     """
-    aws-c-s3 514, mountpoint-s3 1381, rust-s3 450: a read signs Content-Length of 0 and Content-Type; hops drop them.
+    aws-c-s3 514, mountpoint-s3 1381, rust-s3 450: a read signs a Content-Length of 0 and Content-Type; hops drop them.
     """
     signed = {"content-length": "0", "content-type": "text/plain"}
 
@@ -254,7 +255,7 @@ async def test_headers_of_a_body_that_is_not_there_are_verified(method: str, bac
 @pytest_twisted.ensureDeferred
 async def test_a_token_that_was_added_after_signing_is_refused() -> None:
     """
-    rusoto 1939, aws-c-auth 109: some services of AWS want X-Amz-Security-Token outside of the signature. S3 does not.
+    rusoto 1939, aws-c-auth 109: some services of AWS expect X-Amz-Security-Token outside the signature. S3 does not.
     """
     target = Signer().presign("GET", TARGET) + "&X-Amz-Security-Token=abc"
 
@@ -268,7 +269,7 @@ async def test_a_token_that_was_added_after_signing_is_refused() -> None:
 @pytest_twisted.ensureDeferred
 async def test_an_amz_header_that_is_not_signed_is_named(name: str) -> None:
     """
-    soto-core 99, ex_aws_s3 73, minio-dart 92: the refusal names the header that was left out of the signature.
+    soto-core 99, ex_aws_s3 73, minio-dart 92: the error names the header that was left out of the signature.
     """
     head = Signer().head("PUT", TARGET, unsigned={name: "abc", "Content-Length": "0"})[0]
 
@@ -297,7 +298,7 @@ async def test_the_url_of_a_read_is_good_for_that_read_alone(method: str) -> Non
 
 def presigned_put(body: bytes, length: int, checksum: str) -> SignedRequest:
     """
-    Return a PUT of ``hello`` whose URL fixes length and checksum, as it is sent with others.
+    Return a PUT of ``hello`` whose URL fixes length and checksum, but which is sent with other values.
     """
     signer = Signer()
     sha256 = base64.b64encode(hashlib.sha256(b"hello").digest()).decode()
@@ -368,7 +369,7 @@ async def test_a_list_of_an_old_registry_is_verified(date: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_type_of_a_document_is_signed_under_v2() -> None:
     """
-    s3fs-fuse 134: CompleteMultipartUpload has a Content-Type, which is a line of what Signature V2 signs.
+    s3fs-fuse 134: CompleteMultipartUpload has a Content-Type, which is one line of the V2 string to sign.
     """
     document = (
         b"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>x</ETag></Part></CompleteMultipartUpload>"
@@ -396,14 +397,14 @@ KEYS = ["mac@2x.png", "14:12:16", "year=2020/month=04", "libstdc++-docs", "%2F.t
 async def test_a_key_is_the_same_however_its_path_is_written(key: str, backend: str) -> None:
     """
     envoy 42165 and 35023, aws-sigv4-proxy 176 and 246, aws-s3-reverse-proxy 3, ngx_aws_auth 87, k6-jslib-aws 78: a
-    proxy signs another spelling than it sends.
+    proxy signs one spelling of a path and sends another.
     """
     answer, harness = await send(head_request(Signer().head("GET", f"/test-bucket/{key}")[0]), **of(backend))
 
     assert answer.status == 200
     path = harness.backend.requests[0].head.raw_path
     assert unquote_to_bytes(path).endswith(unquote_to_bytes(f"/test-bucket/{key}"))
-    # Walrus decodes a path before it looks for the bucket's end.
+    # Walrus decodes a path before it looks for the end of the bucket's name.
     assert backend.startswith("walrus") or (b"%2F" in path) == ("%2F" in key)
 
 
@@ -411,7 +412,7 @@ async def test_a_key_is_the_same_however_its_path_is_written(key: str, backend: 
 @pytest_twisted.ensureDeferred
 async def test_parameters_are_sorted_before_they_are_signed(carrier: str) -> None:
     """
-    envoy 16918, duckdb 7698: parameters in any order, with escapes or without, behind a bucket that ends in a slash.
+    envoy 16918, duckdb 7698: parameters in any order, with escapes or without, after a bucket that ends in a slash.
     """
     target = "/test-bucket/?prefix=day%3D1%2Fa=b&list-type=2&delimiter=/&encoding-type=url"
     head = Signer().head("GET", target)[0]
@@ -444,7 +445,7 @@ BODILESS = {
 @pytest_twisted.ensureDeferred
 async def test_an_operation_without_a_body_needs_no_length(operation: str, backend: str, framing: str) -> None:
     """
-    s3s 751, node-http-proxy 373 and 960: a hop takes Content-Length away, or makes an empty chunked body of nothing.
+    s3s 751, node-http-proxy 373 and 960: a hop removes Content-Length, or makes an empty chunked body of it.
     """
     method, target, signed = BODILESS[operation]
     unsigned = {} if framing == "no length" else {"Transfer-Encoding": "chunked"}
@@ -461,7 +462,7 @@ async def test_an_operation_without_a_body_needs_no_length(operation: str, backe
 @pytest_twisted.ensureDeferred
 async def test_a_chunked_body_without_a_decoded_length_names_its_header() -> None:
     """
-    haproxy 2076, gaul/s3proxy 134, requests 1648: S3 takes no plain body in chunked transfer coding, and says why.
+    haproxy 2076, gaul/s3proxy 134, requests 1648: S3 accepts no plain body in chunked transfer coding, and says why.
     """
     head = Signer().head("PUT", TARGET, payload=UNSIGNED, unsigned={"Transfer-Encoding": "chunked"})[0]
 
@@ -475,7 +476,7 @@ async def test_a_chunked_body_without_a_decoded_length_names_its_header() -> Non
 @pytest_twisted.ensureDeferred
 async def test_two_lengths_of_one_body_are_refused() -> None:
     """
-    minio 7266: amazonka sends Transfer-Encoding with Content-Length. S3 takes it; two hops could read two requests.
+    minio 7266: amazonka sends Transfer-Encoding with Content-Length. S3 accepts that; two hops could read two requests.
     """
     request = Signer().put(TARGET, b"hello", SIGNED_CHUNKS, transfer_chunks=100)
     head = request.head.replace(b"\r\n\r\n", b"\r\nContent-Length: 176\r\n\r\n")
@@ -526,8 +527,8 @@ async def test_the_codings_of_an_object_are_kept_without_aws_chunked(coding: str
 @pytest_twisted.ensureDeferred
 async def test_a_cut_object_is_never_whole_to_http_1_0(ending: str, *, is_sized: bool) -> None:
     """
-    gumroad 7468, capistrano-puma 277, nextcloud 42248: nginx asks by HTTP/1.0, where the end of the connection is the
-    end of the body. A storage that went away must not look like it.
+    gumroad 7468, capistrano-puma 277, nextcloud 42248: nginx sends HTTP/1.0, where the end of the connection is the end
+    of the body. A backend that fails must not look like that.
     """
     framed = b"Content-Length: 10\r\n\r\nhello" if is_sized else b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
     rest = b"world" if is_sized else b"5\r\nworld\r\n0\r\n\r\n"
@@ -562,7 +563,7 @@ async def test_a_cut_object_is_never_whole_to_http_1_0(ending: str, *, is_sized:
 @pytest_twisted.ensureDeferred
 async def test_a_pooled_connection_of_a_hop_is_kept_longer_than_by_the_hop() -> None:
     """
-    rustfs 3076: nginx keeps an idle connection for 60 seconds, and an upload fails on one that the storage has closed.
+    rustfs 3076: nginx keeps an idle connection for 60 seconds, and an upload fails on one that the server has closed.
     """
     clock = Clock()
     harness = Harness(clock=clock)
@@ -602,7 +603,7 @@ async def test_metadata_arrive_as_they_were_signed(backend: str) -> None:
 
 def signature_of(request: ReceivedRequest, amz_lines: str) -> str:
     """
-    Return the Signature V2 of a request as a storage computes it that has these lines.
+    Return the Signature V2 of a request as a backend computes it from these lines.
     """
     text = f"{request.head.method.decode()}\n\n\n\n{amz_lines}{request.head.raw_target.decode()}"
     key = BACKEND_KEY.secret_access_key.encode()
@@ -618,7 +619,7 @@ async def test_a_name_with_an_underscore_is_signed_as_the_storage_reads_it(
     operation: str, profile: str, name: str
 ) -> None:
     """
-    z3 24, libcloud 1607: behind CGI an underscore is a hyphen. Ceph signs ``x-amz-meta-content-type`` then.
+    z3 24, libcloud 1607: under CGI an underscore becomes a hyphen. Ceph then signs ``x-amz-meta-content-type``.
     """
     signed = {"x-amz-meta-content_type": "text/x", "x-amz-meta-a": "b"}
     if operation == "CopyObject":
@@ -642,7 +643,7 @@ async def test_a_name_with_an_underscore_is_signed_as_the_storage_reads_it(
 @pytest_twisted.ensureDeferred
 async def test_two_names_that_are_one_to_the_storage_are_refused(names: tuple[str, str], backend: str) -> None:
     """
-    z3 24, zulip 13234: behind CGI both are one, and Ceph would lose the value of either.
+    z3 24, zulip 13234: under CGI both names are one, and Ceph would lose one of the values.
     """
     signed = {f"x-amz-meta-{name}": str(number) for number, name in enumerate(names)}
     head = Signer().head("PUT", TARGET, signed, unsigned={"Content-Length": "0"})[0]
@@ -667,7 +668,7 @@ async def test_two_names_that_are_one_to_the_storage_are_refused(names: tuple[st
 @pytest_twisted.ensureDeferred
 async def test_an_empty_override_is_signed_as_the_storage_reads_it(query: str, ceph: str, others: str | None) -> None:
     """
-    minio 3400: overrides are part of what Signature V2 signs. Ceph leaves the ``=`` out where nothing follows it.
+    minio 3400: overrides are part of what Signature V2 signs. Ceph leaves the ``=`` out if no value follows it.
     """
     head = Signer().head("GET", f"{TARGET}?{query}")[0]
     for backend, signed in (("ceph-rgw", ceph), ("generic", others)):
@@ -699,7 +700,7 @@ SOURCES = {
 @pytest_twisted.ensureDeferred
 async def test_the_source_of_a_copy_is_one_object_however_it_is_written(source: str, backend: str) -> None:
     """
-    supabase/storage 1377, aws-sdk-js 1821, minio-js 985, lean-s3 113, s3rver 30: with its first slash or without, with
+    supabase/storage 1377, aws-sdk-js 1821, minio-js 985, lean-s3 113, s3rver 30: with or without the first slash, with
     every character escaped or none.
     """
     result = b"<CopyObjectResult><ETag>&quot;x&quot;</ETag></CopyObjectResult>"
@@ -719,7 +720,7 @@ async def test_the_source_of_a_copy_is_one_object_however_it_is_written(source: 
 @pytest_twisted.ensureDeferred
 async def test_a_broken_escape_in_the_source_of_a_copy_is_refused(source: str) -> None:
     """
-    versitygw 1401: S3 answers 400, and does not look for a key with percent signs.
+    versitygw 1401: S3 responds with 400, and does not look for a key with percent signs.
     """
     answer, harness = await send(head_request(Signer().head("PUT", TARGET, {"x-amz-copy-source": source})[0]))
 
@@ -800,7 +801,7 @@ async def test_a_range_may_end_far_beyond_the_object(span: str, start: int, prof
 @pytest_twisted.ensureDeferred
 async def test_the_last_bytes_of_an_empty_object_are_none(span: str, status: int, method: str, profile: str) -> None:
     """
-    arrow-rs-object-store 846, floci 1141, CloudStore.jl 17: S3 answers a suffix range of an empty object with 200.
+    arrow-rs-object-store 846, floci 1141, CloudStore.jl 17: S3 returns 200 for a suffix range of an empty object.
     """
     head = Signer().head(method, TARGET, {"range": f"bytes={span}"})[0]
 
@@ -818,7 +819,7 @@ async def test_the_last_bytes_of_an_empty_object_are_none(span: str, status: int
 @pytest_twisted.ensureDeferred
 async def test_what_is_no_range_is_ignored(span: str, profile: str) -> None:
     """
-    noobaa-core 9889, versitygw 1120, cloudserver 675: S3 answers with the whole object.
+    noobaa-core 9889, versitygw 1120, cloudserver 675: S3 returns the whole object.
     """
     head = Signer().head("GET", TARGET, {"range": span})[0]
 
@@ -849,8 +850,8 @@ async def test_what_is_no_range_is_kept_from_some(
     profile: str, signature: str, span: str, method: str, *, is_sent: bool
 ) -> None:
     """
-    noobaa-core 9889, versitygw 1120: Ceph 16.2 answers 416 to it, or its first part, and Swift 2.38 several ranges in
-    parts of MIME. A range goes on as it is.
+    noobaa-core 9889, versitygw 1120: Ceph 16.2 responds with 416, or with the first range only; Swift 2.38 returns
+    several ranges as a MIME multipart body. s3proxy sends a valid range on as it is.
     """
     head = Signer().head(method, TARGET, {"range": span})[0]
 
@@ -866,7 +867,7 @@ async def test_what_is_no_range_is_kept_from_some(
 @pytest_twisted.ensureDeferred
 async def test_any_other_storage_gets_the_range_as_it_is(span: str, profile: str) -> None:
     """
-    noobaa-core 9889: a storage that ignores it itself is asked as the client asked.
+    noobaa-core 9889: a backend that ignores such a range itself gets the client's request as it is.
     """
     head = Signer().head("GET", TARGET, {"range": span})[0]
 
@@ -877,7 +878,7 @@ async def test_any_other_storage_gets_the_range_as_it_is(span: str, profile: str
 
 def override(value: str, carrier: str) -> SignedRequest:
     """
-    Return a read with a Content-Disposition of its own.
+    Return a read that sets the Content-Disposition of its response.
     """
     name = "response-content-disposition"
     target = f"{TARGET}?{name}={quote(value, safe='')}"
@@ -893,7 +894,8 @@ def override(value: str, carrier: str) -> SignedRequest:
 @pytest_twisted.ensureDeferred
 async def test_a_header_that_latin_1_cannot_write_is_refused(profile: str, carrier: str) -> None:
     """
-    guardian/grid 1716, minio 16159: S3 answers 400 to a file name with a curly quotation mark, and names the parameter.
+    guardian/grid 1716, minio 16159: S3 returns 400 for a file name with a curly quotation mark, and names the
+    parameter.
     """
     answer, _ = await send(override('inline; filename="\u2019.png"', carrier), backend=storing(b"x"), **of(profile))
 
@@ -908,7 +910,7 @@ async def test_a_header_that_latin_1_cannot_write_is_refused(profile: str, carri
 @pytest_twisted.ensureDeferred
 async def test_a_header_is_written_in_latin_1(value: str, profile: str, carrier: str) -> None:
     """
-    guardian/grid 1716: what ISO 8859-1 has is one byte of the header; RFC 5987 is the way for all others.
+    guardian/grid 1716: a character of ISO 8859-1 is one byte of the header; all others need RFC 5987.
     """
     answer, _ = await send(override(value, carrier), backend=storing(b"x"), **of(profile))
 
@@ -931,7 +933,7 @@ FORBIDDEN = {
 
 def listing(raw_key: bytes, *, is_truncated: bool = False) -> bytes:
     """
-    Return a list of the first version with two keys, as Riak CS and Walrus write it.
+    Return a version 1 listing with two keys, as Riak CS and Walrus write it.
     """
     contents = b"".join(
         b"<Contents><Key>%s</Key><ETag>&quot;x&quot;</ETag><Size>1</Size></Contents>" % key for key in (b"A", raw_key)
@@ -945,7 +947,7 @@ def listing(raw_key: bytes, *, is_truncated: bool = False) -> bytes:
 
 async def list_with(raw_key: bytes, query: str, profile: str, *, is_truncated: bool = False) -> tuple[Answer, Harness]:
     """
-    Return what a client is told by a storage whose list has such a key.
+    Return what a client gets from a backend whose listing has this key.
     """
     document = listing(raw_key, is_truncated=is_truncated)
     backend = answering(lambda request: response(document, "Content-Type: application/xml"))
@@ -958,7 +960,7 @@ async def list_with(raw_key: bytes, query: str, profile: str, *, is_truncated: b
 @pytest_twisted.ensureDeferred
 async def test_a_key_that_xml_cannot_hold_is_listed_encoded(key: str, query: str, profile: str) -> None:
     """
-    riak_cs 1255, rclone 3345, minio 15023, goofys 564, SimpleS3 5: one such key made the bucket's list unreadable.
+    riak_cs 1255, rclone 3345, minio 15023, goofys 564, SimpleS3 5: one such key made the bucket's listing unreadable.
     """
     raw, real, _ = FORBIDDEN[key]
 
@@ -976,7 +978,8 @@ async def test_a_key_that_xml_cannot_hold_is_listed_encoded(key: str, query: str
 @pytest_twisted.ensureDeferred
 async def test_a_key_that_xml_cannot_hold_is_listed_as_s3_lists_it(key: str, profile: str) -> None:
     """
-    riak_cs 1255, minio 15023: without encoding-type a control character is a reference, and the list goes on.
+    riak_cs 1255, minio 15023: without encoding-type a control character is a character reference, and the listing
+    continues.
     """
     raw, real, written = FORBIDDEN[key]
 
@@ -994,7 +997,7 @@ async def test_a_key_that_xml_cannot_hold_is_listed_as_s3_lists_it(key: str, pro
 @pytest_twisted.ensureDeferred
 async def test_a_folder_that_xml_cannot_hold_is_one_too(profile: str, query: str, written: bytes) -> None:
     """
-    riak_cs 1255: the same for common prefixes and markers, where a list is put together here.
+    riak_cs 1255: the same for common prefixes and markers, if s3proxy writes the listing.
     """
     keys = [b"a_\x03/b", b"a_\x03/c", b"aX\x03/d"]
     contents = b"".join(b"<Contents><Key>%s</Key></Contents>" % key for key in keys)
@@ -1026,7 +1029,7 @@ async def test_a_folder_that_xml_cannot_hold_is_one_too(profile: str, query: str
 @pytest_twisted.ensureDeferred
 async def test_a_list_that_is_not_understood_is_refused_as_before(document: bytes, profile: str) -> None:
     """
-    Nothing is guessed: its client would take a part for the whole.
+    s3proxy does not guess: its client would take a part of the listing for the whole.
     """
     backend = answering(lambda request: response(document, "Content-Type: application/xml"))
     head = Signer().head("GET", "/test-bucket?list-type=2")[0]
@@ -1048,7 +1051,7 @@ DELETED = {
 
 def deletion(key: str) -> SignedRequest:
     """
-    Return DeleteObjects of one key, as it stands in the document.
+    Return DeleteObjects of one key, written as it is in the document.
     """
     body = f"<Delete><Object><Key>{key}</Key></Object></Delete>".encode()
     md5 = base64.b64encode(hashlib.md5(body).digest()).decode()
@@ -1064,7 +1067,7 @@ def deletion(key: str) -> SignedRequest:
 @pytest_twisted.ensureDeferred
 async def test_white_space_is_part_of_a_deleted_key(key: str, profile: str) -> None:
     """
-    moto 4077, riak_cs 1129, s3cmd 976: a parser trimmed the key, and another object was deleted, or none.
+    moto 4077, riak_cs 1129, s3cmd 976: a parser trimmed the key, and deleted another object or none.
     """
     backend = answering(lambda request: b"HTTP/1.1 204 No Content\r\n\r\n")
 
@@ -1079,7 +1082,8 @@ async def test_white_space_is_part_of_a_deleted_key(key: str, profile: str) -> N
 @pytest_twisted.ensureDeferred
 async def test_a_deletion_that_is_no_xml_is_refused(key: str, profile: str) -> None:
     """
-    aws-sdk-ruby 797, aws-sdk-php 1106, ex_aws_s3 112: what XML forbids in a key must not be dropped in silence.
+    aws-sdk-ruby 797, aws-sdk-php 1106, ex_aws_s3 112: a character that XML forbids in a key must not be dropped
+    silently.
     """
     answer, harness = await send(deletion(key), **of(profile))
 
@@ -1092,7 +1096,7 @@ async def test_a_deletion_that_is_no_xml_is_refused(key: str, profile: str) -> N
 
 def form(fields: list[tuple[str, str]], *, is_quoted: bool, has_types: bool, file_first: bool = False) -> SignedRequest:
     """
-    Return a form as .NET writes it: its boundary in quotation marks, and as is said.
+    Return a form as .NET writes it: its boundary in quotation marks, and the rest as the arguments say.
     """
     boundary = "d85d818a-48ca-4af6-ae86-7e23975bfd03"
     mark = '"' if is_quoted else ""
@@ -1116,7 +1120,7 @@ def form(fields: list[tuple[str, str]], *, is_quoted: bool, has_types: bool, fil
 @pytest_twisted.ensureDeferred
 async def test_a_form_is_read_as_dotnet_writes_it(signature: str, *, is_quoted: bool, has_types: bool) -> None:
     """
-    minio 6844, ministack 535: each field has a Content-Type before its name, and the name no quotation marks.
+    minio 6844, ministack 535: each field has a Content-Type before its name, and the name has no quotation marks.
     """
     fields = (v4_fields if signature == "v4" else v2_fields)(FIELDS, key="k")
 
@@ -1131,7 +1135,7 @@ async def test_a_form_is_read_as_dotnet_writes_it(signature: str, *, is_quoted: 
 @pytest_twisted.ensureDeferred
 async def test_fields_behind_the_file_are_missed_by_name(signature: str) -> None:
     """
-    asmcos/requests 36, appium 18519, mint 335: S3 reads nothing behind the file, and says that the key is missing.
+    asmcos/requests 36, appium 18519, mint 335: S3 reads nothing after the file, and reports that the key is missing.
     """
     fields = (v4_fields if signature == "v4" else v2_fields)(FIELDS, key="k")
 
@@ -1144,7 +1148,7 @@ async def test_fields_behind_the_file_are_missed_by_name(signature: str) -> None
 
 def test_the_requests_here_are_what_they_say() -> None:
     """
-    A head of these tests is one that the product's own parser reads.
+    s3proxy's own parser can read a head of these tests.
     """
     head = parse_request_head(presigned_put(b"hello", 5, "").head.removesuffix(b"\r\n\r\n"))
 

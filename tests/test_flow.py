@@ -1,5 +1,5 @@
 """
-Bounds of what is kept for a connection, in the kernel and in a pipe.
+Limits of what is kept for a connection, in the kernel and in a pipe.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ class Transport:
 
     def getHandle(self) -> Any:
         """
-        Return it.
+        Return the socket.
         """
         return self.handle
 
 
 def test_the_kernel_keeps_a_bounded_number_of_bytes() -> None:
     """
-    Left to itself it keeps 4 MB for each stalled connection.
+    By default it keeps 4 MB for each stalled connection.
     """
     with socket.socket() as opened:
         bound_socket_buffers(Transport(opened), 16384)
 
-        # The kernel doubles what it is told.
+        # The kernel doubles the requested size.
         assert opened.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 32768
         assert opened.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 32768
 
 
 def test_nothing_passes_by_who_must_see_it() -> None:
     """
-    It offers no shortcut, and does not take that one was used.
+    A writer that must see the bytes offers no shortcut, and rejects reports that one was used.
     """
     assert SeesEachByte().splice_target is None
     with pytest.raises(RuntimeError):
@@ -55,7 +55,7 @@ def test_nothing_passes_by_who_must_see_it() -> None:
 
 def test_pipes_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    One which is empty is used again; one with bytes in it is not: they would be in another's body.
+    An empty pipe is used again. One with bytes in it is not: they would end up in another body.
     """
     monkeypatch.setattr(splice, "MAX_PIPES", 1)
     pipes = Pipes()
@@ -79,7 +79,7 @@ def test_pipes_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_was_not_used_is_not_there_for_ever() -> None:
     """
-    A second's worth may come at once, however long nothing came.
+    The bytes of one second may come at once, however long none came.
     """
     clock = Clock()
     rate = Rate(3, clock)

@@ -1,5 +1,5 @@
 """
-Clients that give up while the connection to the backend is being made: others are served as before.
+Clients that give up while the connection to the backend is being made: others are still served.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ GIVEN_UP: dict[str, SignedRequest] = {
     "form with V2": form_request(multipart(v2_fields(FIELDS, key="k"), BODY)),
 }
 REFUSED = ("signed chunks", "signed chunks and trailer", "unsigned chunks and trailer")
-"Whose first block can be wrong."
+"Payload modes in which the first block can be wrong."
 FAILURES = 3
 
 
 @implementer(IStreamClientEndpoint)
 class Unanswered:
     """
-    The way to an address whose packets are lost: connecting lasts until somebody cancels it.
+    An endpoint whose packets are lost: connecting lasts until it is cancelled.
     """
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class Unanswered:
 
 class Stage:
     """
-    A proxy whose backend cannot be reached for now, whatever the reason: `reach` is its end.
+    A proxy whose backend cannot be reached until `reach` is called.
     """
 
     def __init__(self, how: str) -> None:
@@ -94,13 +94,13 @@ class Stage:
     @property
     def attempts(self) -> int:
         """
-        How many connections were begun.
+        The number of attempted connections.
         """
         return len(self._silent.connections) if self._is_tls else self.endpoint.count
 
     async def reach(self) -> int:
         """
-        Let the backend be reached, and return what another client reads.
+        Make the backend reachable, and return what another client reads.
         """
         self.pool.endpoint = over_tls(self._working) if self._is_tls else self._working
         answer = await self.harness.request(GET)
@@ -108,7 +108,7 @@ class Stage:
 
     async def end(self) -> None:
         """
-        End everything; no timer may be left.
+        Close everything; check that no timer is left.
         """
         await self.harness.close()
         if self._is_tls:
@@ -122,11 +122,11 @@ class Stage:
 @pytest_twisted.ensureDeferred
 async def test_clients_that_leave(kind: str, how: str) -> None:
     """
-    However many leave while their connection is being made, the next client is served, and no place is taken.
+    However many leave while their connection is being made, the next client is served, and no place is lost.
     """
     stage = Stage(how)
     request = GIVEN_UP[kind]
-    # A form is verified whole before it goes on.
+    # A form is verified whole before it is sent on.
     sent = request.head + (request.body if "form" in kind else request.body[: len(request.body) * 9 // 10])
     for count in range(1, 2 * FAILURES + 1):
         client = await stage.harness.connect()
@@ -147,7 +147,7 @@ async def test_clients_that_leave(kind: str, how: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_uploads_that_are_refused(kind: str, how: str) -> None:
     """
-    An upload whose first block is wrong is refused while its connection is being made; others are served.
+    An upload whose first block is wrong is refused while its connection is being made; others are still served.
     """
     stage = Stage(how)
     request = GIVEN_UP[kind]
@@ -171,7 +171,7 @@ async def test_uploads_that_are_refused(kind: str, how: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_nobody_is_there(how: str) -> None:
     """
-    A backend that cannot be reached in time is one that failed: clients that wait are not the reason.
+    A backend that cannot be reached in time counts as failed: the clients that still wait are not the cause.
     """
     stage = Stage(how)
     clients: list[FaultyClient] = []
@@ -191,7 +191,7 @@ async def test_nobody_is_there(how: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_drain_ends_while_a_connection_is_being_made() -> None:
     """
-    What is given up because the daemon stops is not the backend's failure either.
+    A connection that is given up because the daemon stops does not count as a failure of the backend.
     """
     stage = Stage("connect")
     for count in range(1, 2 * FAILURES + 1):

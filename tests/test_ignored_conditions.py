@@ -1,9 +1,9 @@
 """
-Conditions of writes at backends that do not look at them, and look at others in their own way.
+Conditions on writes at backends that ignore some of them, and check others in their own way.
 
 Source:
     "Conditional requests", "PutObject", "DeleteObject", "DeleteObjects"; what Ceph 16.2 and Swift 2.38 were seen to do,
-    and what the source of MinIO and versitygw does not look at.
+    and what the source of MinIO and versitygw ignores.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ DONE = (
 
 def deletions(condition: str) -> bytes:
     """
-    A DeleteObjects of two objects, the second on a condition.
+    Return a DeleteObjects of two objects, the second with a condition.
     """
     objects = f"<Object><Key>a</Key></Object><Object><Key>b</Key>{condition}</Object>"
     return f'<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{objects}</Delete>'.encode()
@@ -112,7 +112,8 @@ IGNORED = {
 @pytest_twisted.ensureDeferred
 async def test_a_condition_that_a_backend_ignores(profile: str, write: str, signature: str) -> None:
     """
-    It is refused before the backend hears of the write: its client takes the condition for a lock. Others go on.
+    It is refused before the backend gets the write: its client takes the condition for a lock. Other conditions are
+    sent on.
     """
     method, target, headers, body = WRITES[write]
     answer, harness = await ask(method, target, headers, body, profile=PROFILES[profile], signature=signature)
@@ -139,7 +140,7 @@ async def test_a_condition_that_a_backend_ignores(profile: str, write: str, sign
 @pytest_twisted.ensureDeferred
 async def test_a_condition_that_a_backend_knows(method: str, headers: dict[str, str], profile: str) -> None:
     """
-    Reads, and writes of objects, go on.
+    Reads, and writes of objects, are sent on.
     """
     _, harness = await ask(method, "/test-bucket/k", headers, profile=PROFILES[profile])
 
@@ -149,7 +150,7 @@ async def test_a_condition_that_a_backend_knows(method: str, headers: dict[str, 
 @pytest.mark.parametrize(("word", "is_refused"), [("refuse", True), ("check", False), ("pass", False), (None, True)])
 def test_the_option(tmp_path: Path, word: str | None, is_refused: bool) -> None:
     """
-    ``conditions = "pass"`` is for a backend that has come to know them; ``check`` judges them.
+    ``conditions = "pass"`` is for a backend that has learned these conditions; with ``check`` s3proxy judges them.
     """
     named = {"name": "b", "url": "http://127.0.0.1:1", "profile": "ceph-rgw", "signature": "none"}
     settings = make_settings({"backend": [named | ({"conditions": word} if word is not None else {})]}, tmp_path)
@@ -168,7 +169,8 @@ def test_the_option(tmp_path: Path, word: str | None, is_refused: bool) -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_marks_of_an_entity_tag(signature: str) -> None:
     """
-    Ceph compares the tag of a PUT's condition with its quotation marks: it gets it without. Reads keep theirs.
+    Ceph compares the tag of a PUT's condition including its quotation marks: it gets the tag without them. Reads keep
+    theirs.
     """
     for profile, method, sent, seen in (
         ("ceph-rgw", "PUT", TAG, TAG.strip('"')),
@@ -201,7 +203,7 @@ JOINED = hashlib.md5(bytes.fromhex(PART.strip('"')) * 2).hexdigest()
 @pytest_twisted.ensureDeferred
 async def test_the_entity_tag_of_an_upload_in_parts(profile: str, told: str, etag: str) -> None:
     """
-    Ceph 16.2 leaves it empty; it is made of the parts' own, as S3 makes it.
+    Ceph 16.2 leaves it empty. s3proxy computes it from the parts' tags, as S3 does.
     """
     answer, _ = await ask(
         "POST", "/test-bucket/k?uploadId=u", {}, DONE, RESULT.format(told).encode(), profile=PROFILES[profile]
@@ -215,7 +217,7 @@ async def test_the_entity_tag_of_an_upload_in_parts(profile: str, told: str, eta
 @pytest_twisted.ensureDeferred
 async def test_a_part_s_tag_that_is_no_md5(tag: str) -> None:
     """
-    Of an encrypted part it may be another thing: then nothing is told.
+    The tag of an encrypted part may be something else: then the response has none.
     """
     document = DONE.replace(PART.encode(), tag.encode())
     answer, _ = await ask(
@@ -234,7 +236,8 @@ async def test_a_part_s_tag_that_is_no_md5(tag: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_method_of_what_a_backend_lacks(profile: str) -> None:
     """
-    What it lacks whole is not implemented, by whatever method; of what it has, S3's own refusal says which it is.
+    An operation that the backend lacks is NotImplemented, whatever the method. Any other wrong method gets S3's own
+    405.
     """
     for method, target, status in (
         ("DELETE", "/test-bucket?accelerate", 405 if profile == "generic" else 501),
@@ -284,8 +287,8 @@ async def test_a_condition_that_is_checked(
     profile: str, write: str, condition: dict[str, str], holds: bool, holds_of_nothing: bool
 ) -> None:
     """
-    The object is asked for by HEAD; the write goes on without the condition, or is answered 412 and does not; 404 if
-    there is no object of which the condition speaks.
+    s3proxy sends a HEAD for the object. The write is then sent without the condition, or not sent and refused with 412;
+    or with 404 if the object of the condition does not exist.
     """
     method, target, headers, body = {
         "complete": ("POST", "/test-bucket/k?uploadId=u", {}, DONE),
@@ -321,7 +324,7 @@ async def test_a_condition_that_is_checked(
 @pytest_twisted.ensureDeferred
 async def test_what_cannot_be_checked(status: int, shown: int) -> None:
     """
-    The write is not sent if nobody knows what it would replace; nor what no HEAD can judge.
+    The write is not sent if s3proxy cannot know what it would replace, or if no HEAD can judge the condition.
     """
     harness = Harness(profile=PROFILES["ceph-rgw"], conditions="check")
     head = b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % status

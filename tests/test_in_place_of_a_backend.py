@@ -1,8 +1,8 @@
 """
-What s3proxy answers where a backend of the first years does not: each header and element as S3 has it.
+Responses of s3proxy in cases that old backends do not handle: each header and element as S3 has it.
 
 Source:
-    "GetObject", "ListObjects" and its siblings, encoding-type; what versitygw 1.8, Ceph 16.2 and Swift 2.38 answer; the
+    "GetObject", "ListObjects" and its siblings, encoding-type; what versitygw 1.8, Ceph 16.2 and Swift 2.38 return; the
     AWS SDKs for Java v1 and v2 and for Ruby, minio for JavaScript and OpenDAL, which depend on it.
 """
 
@@ -30,7 +30,7 @@ OLD = ["walrus-3.4", "walrusbackend-4.x", "osg-4.3"]
 
 async def ask(method: str, target: str, response: bytes, *, profile: str, **headers: str) -> tuple[Any, Harness]:
     """
-    Send one request to a proxy whose backend answers everything so.
+    Send one request to a proxy whose backend responds to everything with this.
     """
     backend = FaultyBackend()
 
@@ -52,7 +52,7 @@ async def ask(method: str, target: str, response: bytes, *, profile: str, **head
 @pytest_twisted.ensureDeferred
 async def test_not_modified(method: str, profile: str) -> None:
     """
-    It says nothing about content: no length for which a client would wait, no type.
+    It says nothing about content: no length for which a client would wait, and no type.
     """
     for headers in ({"If_None_Match": '"781e"'}, {"If_Modified_Since": "Sun, 01 Mar 2026 00:00:00 GMT"}):
         answer, _ = await ask(method, "/test-bucket/k", OBJECT + b"0123456789", profile=profile, **headers)
@@ -69,7 +69,7 @@ async def test_not_modified(method: str, profile: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_names_of_metadata(method: str, profile: str) -> None:
     """
-    They are in lower case; their values and the names of other headers stay.
+    They are in lower case. Their values and the names of other headers are unchanged.
     """
     answer, _ = await ask(method, "/test-bucket/k", OBJECT + b"0123456789", profile=profile)
 
@@ -84,7 +84,7 @@ async def test_names_of_metadata(method: str, profile: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_first_part(method: str, profile: str) -> None:
     """
-    It is the whole object; the backend hears of no part. Any other part is not there.
+    It is the whole object; the backend gets no part number. Any other part does not exist.
     """
     response = OBJECT + b"0123456789"
     for number in ("1", "01"):
@@ -114,7 +114,7 @@ async def test_the_first_part(method: str, profile: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_an_unsatisfiable_range(profile: str) -> None:
     """
-    The document says what was asked for, and how large the object is.
+    The document has the requested range, and the size of the object.
     """
     for asked in ("bytes=10-", "bytes=99-100", "bytes=-0"):
         answer, _ = await ask("GET", "/test-bucket/k", OBJECT + b"0123456789", profile=profile, Range=asked)
@@ -126,7 +126,7 @@ async def test_an_unsatisfiable_range(profile: str) -> None:
 
 def listing(root: str, content: str) -> bytes:
     """
-    A listing as an old backend answers it.
+    Return a listing as an old backend writes it.
     """
     body = f'<{root} xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{content}</{root}>'.encode()
     return b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
@@ -134,7 +134,7 @@ def listing(root: str, content: str) -> bytes:
 
 STORED = b'HTTP/1.1 200 OK\r\nETag: "8d777f385d3dfec8815d20f7496026dc"\r\nContent-Length: 0\r\n\r\n'
 """
-Of a PUT of ``data``: with its MD5, which Walrus is believed by.
+The response to a PUT of ``data``: with its MD5, without which Walrus is not believed.
 """
 
 NAMES = (
@@ -150,7 +150,7 @@ VERSIONS = (
 
 def texts(body: bytes, path: str) -> list[str]:
     """
-    The texts of some elements, namespaces aside.
+    Return the texts of some elements, ignoring namespaces.
     """
     root = ElementTree.fromstring(body)
     return [found.text or "" for found in root.findall("/".join("{*}" + name for name in path.split("/")))]
@@ -180,7 +180,7 @@ async def test_encoded_names(profile: str) -> None:
             assert texts(answer.body, "StartAfter") == ["a%20b"]
             assert texts(answer.body, "KeyCount") == ["3"]
             assert texts(answer.body, "Marker") == []
-            # Ours to read alone: it is the name itself.
+            # Only s3proxy decodes it: it is the name itself.
             assert texts(answer.body, "NextContinuationToken") == ["YSBiK2MlZCYudHh0"]
         else:
             assert texts(answer.body, "Marker") == ["%2B"]
@@ -220,8 +220,9 @@ UNENCODED = {"versitygw": set(LISTS), "ceph-rgw": {"uploads&"}, "swift": {"uploa
 @pytest_twisted.ensureDeferred
 async def test_a_list_that_a_newer_backend_does_not_encode(profile: str, query: str) -> None:
     """
-    versitygw 1.8 encodes no name, Ceph 16.2 the keys of uploads without saying so, and Swift 2.38 these alone. They are
-    asked for names as they are, and these are encoded here; nothing else of the document changes. Other lists go on.
+    versitygw 1.8 encodes no name, Ceph 16.2 the keys of uploads without saying so, and Swift 2.38 these alone. s3proxy
+    requests their names unencoded and encodes them itself; nothing else of the document changes. Other listings are
+    relayed.
     """
     root, key = LISTS[query]
     told = "<EncodingType></EncodingType><NextContinuationToken>t+</NextContinuationToken>"
@@ -253,7 +254,8 @@ async def test_a_list_that_a_newer_backend_does_not_encode(profile: str, query: 
 @pytest_twisted.ensureDeferred
 async def test_names_that_are_encoded_already() -> None:
     """
-    A backend that knows the parameter is not encoded twice; without it nothing is encoded, and no other encoding is.
+    Names from a backend that knows the parameter are not encoded twice. Without it nothing is encoded, and no other
+    encoding is allowed.
     """
     encoded = NAMES.replace("</Name>", "</Name><EncodingType>url</EncodingType>").replace("a b", "a%20b")
     answer, _ = await ask(
@@ -290,7 +292,7 @@ async def test_names_that_are_encoded_already() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_header_s_name_in_a_presigned_query(profile: str, name: str) -> None:
     """
-    It is signed, and means nothing: the upload goes on, and the backend hears neither of a parameter nor of a header.
+    It is signed, and has no meaning: the upload is sent on, and the backend gets neither the parameter nor a header.
     """
     signer = Signer()
     target = signer.presign("PUT", f"/test-bucket/k?{name}=text%2Fplain")

@@ -1,6 +1,6 @@
 """
-Operations that take minutes: the status comes at once, then white space, then the document. The client must see each
-of them when it comes, and the document as it is meant for it.
+Operations that take minutes: the status comes at once, then white space, then the document. The client must see each of
+them when it comes, and the document edited for it.
 
 Source:
     "CompleteMultipartUpload", "CopyObject"; Swift's s3api and MinIO send white space in the same way.
@@ -38,7 +38,7 @@ ERROR = b"<Error><Code>%s</Code><Message>no</Message><RequestId>theirs</RequestI
 
 def complete(target: str = "/test-bucket/k?uploadId=u") -> bytes:
     """
-    CompleteMultipartUpload, signed with Signature V4.
+    Return a CompleteMultipartUpload, signed with Signature V4.
     """
     headers = {"Content-Length": str(len(PARTS))}
     return Signer().head("POST", target, unsigned=headers, payload=hashlib.sha256(PARTS).hexdigest())[0] + PARTS
@@ -54,7 +54,7 @@ def complete_v2() -> bytes:
 
 def copy(query: str = "") -> bytes:
     """
-    CopyObject, or UploadPartCopy.
+    Return a CopyObject, or UploadPartCopy.
     """
     headers = {"x-amz-copy-source": "/test-bucket/other"}
     return Signer().head("PUT", f"/test-bucket/k{query}", headers, unsigned={"Content-Length": "0"})[0]
@@ -62,7 +62,7 @@ def copy(query: str = "") -> bytes:
 
 def result(harness: Harness) -> bytes:
     """
-    What a backend answers that names itself.
+    Return a result in which the backend names itself.
     """
     location = b"http://127.0.0.1:%d/test-bucket/k" % harness.backend_port.getHost().port
     return (
@@ -73,21 +73,21 @@ def result(harness: Harness) -> bytes:
 
 def reader_of(exchange: Exchange) -> DocumentReader | None:
     """
-    Return what reads the answer's document.
+    Return the reader of the response's document.
     """
     return exchange._transfer._answering._reader if exchange._transfer is not None else None
 
 
 def chunk(data: bytes) -> bytes:
     """
-    One chunk of a response.
+    Return one chunk of a response.
     """
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
 class Slow:
     """
-    A backend that works, and a client that watches it.
+    A slow backend, and a client that watches it.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -108,7 +108,7 @@ class Slow:
 
     async def send(self, data: bytes, *, seen: bytes) -> None:
         """
-        Let the backend send, and wait until the client has seen what it must see of it.
+        Let the backend send data, and wait until the client has seen the part that it must see.
         """
         self.backend.send(data)
         await until(lambda: seen in self.client.received)
@@ -138,7 +138,7 @@ WAITS: dict[str, Sequence[bytes]] = {
 @pytest_twisted.ensureDeferred
 async def test_white_space_comes_at_once(signature: str, profile: str) -> None:
     """
-    The client sees the head and each piece of white space as the backend sends it; Location is the client's.
+    The client sees the head and each piece of white space as the backend sends it. Location is for the client.
     """
     for request in (complete(), complete_v2()):
         slow = Slow(profile=PROFILES[profile], signature=signature)
@@ -150,7 +150,7 @@ async def test_white_space_comes_at_once(signature: str, profile: str) -> None:
         answer = await slow.end(chunk(DECLARATION + result(slow.harness)) + b"0\r\n\r\n")
 
         assert answer.status == 200
-        # A declaration behind white space is no XML.
+        # A declaration after white space is not valid XML.
         assert answer.body.startswith(b" <Complete")
         assert element(answer.body, "Location") == "http://s3.example.test/test-bucket/k"
         assert [name.lower() for name, _ in answer.headers].count("x-amz-request-id") == 1
@@ -161,7 +161,7 @@ async def test_white_space_comes_at_once(signature: str, profile: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_what_comes_before_a_document(waits: str) -> None:
     """
-    However a backend keeps its client waiting: the declaration first, white space alone, a root that is not closed.
+    A backend may send anything to keep its client waiting: the declaration first, only white space, an unclosed root.
     """
     slow = Slow(clock=Clock())
     await slow.ask(complete())
@@ -187,7 +187,7 @@ async def test_what_comes_before_a_document(waits: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_head_alone(framing: bytes) -> None:
     """
-    A second after its head the client has it, too, whether or not anything follows, and whatever its framing.
+    The client has the head a second after it came, whether or not anything follows, and whatever its framing is.
     """
     clock = Clock()
     slow = Slow(clock=clock)
@@ -215,7 +215,7 @@ async def test_a_head_alone(framing: bytes) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_client_of_http_1_0() -> None:
     """
-    It gets no chunks; the end of the connection is the end of the document.
+    It gets no chunks: the end of the connection is the end of the document.
     """
     slow = Slow()
     await slow.ask(complete().replace(b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", 1))
@@ -234,7 +234,7 @@ OPERATIONS = {"complete": complete(), "v2": complete_v2(), "copy": copy(), "part
 @pytest_twisted.ensureDeferred
 async def test_an_error_in_a_200(operation: str, *, late: bool) -> None:
     """
-    It comes through, with our own ids; one about our own signature is InternalError.
+    It reaches the client, with s3proxy's ids. An error about s3proxy's own signature becomes InternalError.
     """
     for code, shown in (
         ("InternalError", "InternalError"),
@@ -262,7 +262,7 @@ async def test_an_error_in_a_200(operation: str, *, late: bool) -> None:
 @pytest_twisted.ensureDeferred
 async def test_progress_of_a_copy(operation: str) -> None:
     """
-    Ceph writes an element for each part that is done: as soon as the document is no error it passes as it is.
+    Ceph writes an element for each finished part: once the document cannot be an error it is relayed as it is.
     """
     slow = Slow(profile=PROFILES["ceph-rgw"])
     await slow.ask(OPERATIONS[operation])
@@ -278,7 +278,7 @@ async def test_progress_of_a_copy(operation: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_copy_s_document_is_untouched() -> None:
     """
-    What is no error keeps its bytes, length and coding; so does what is too large to be S3's.
+    A document that is not an error keeps its bytes, length and coding; so does one that is too large to be S3's.
     """
     small = b"<CopyObjectResult><ETag>e</ETag><RequestId>theirs</RequestId></CopyObjectResult>"
     for body in (small, small.ljust(MAX_JUDGED_SIZE * 3), gzip.compress(small)):
@@ -295,7 +295,8 @@ async def test_a_copy_s_document_is_untouched() -> None:
 @pytest_twisted.ensureDeferred
 async def test_what_cannot_be_told_any_more(case: str) -> None:
     """
-    After the status nothing can be taken back: what is unreadable is InternalError, what is cut is cut for the client.
+    After the status nothing can be taken back: an unreadable document is InternalError, a cut one is cut for the
+    client.
     """
     slow = Slow()
     await slow.ask(complete())
@@ -323,7 +324,7 @@ async def test_what_cannot_be_told_any_more(case: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_white_space_is_not_gathered() -> None:
     """
-    A backend that sends nothing else keeps nothing in our memory, and a client that reads nothing stops it.
+    s3proxy keeps no white space from a backend in memory, and a client that does not read pauses the backend.
     """
     slow = Slow(socket_buffer=16_384)
     await slow.ask(complete())

@@ -1,8 +1,8 @@
 """
-Every state of a request with every party lost in every way: all of it ends within its time, and nothing is left.
+Every state of a request, with every party lost in every way: the request ends in time, and nothing is left.
 
-In each row everybody has stopped: the state's own time must end it. Then one party is lost, or stays silent, and the
-test's clock runs until nothing is left. The table of times is printed when all rows have run.
+In each row all parties have stopped: the time limit of the state must end it. Then one party is lost, or stays silent,
+and the test's clock runs until nothing is left. The table of times is printed when all rows have run.
 """
 
 from __future__ import annotations
@@ -64,14 +64,14 @@ TIMES = ClientTimes(head=30.0, idle=60.0, keep_alive=75.0, linger=10.0)
 LIMITS = BackendLimits(socket_buffer=BUFFER, connect_time=5.0, idle_time=60.0, pooled_time=25.0)
 LOOKUP, PATIENCE, FIRST_BYTE = 10.0, 5.0, 60.0
 AFTERWARDS = TIMES.keep_alive + TIMES.linger + LIMITS.pooled_time + LIMITS.connect_time
-"Seconds for which connections may last when their request has ended."
+"Maximum seconds that connections may last after their request has ended."
 
 
 SEVERAL = LIMITS.breaker_failures * FIRST_BYTE + 4
 "Seconds of several requests of one connection, each in its own time, until the breaker opens."
 
 STEP = 0.5
-"Seconds by which time passes."
+"Seconds of one step of the clock."
 
 
 def never(*ignored: object) -> None:
@@ -83,7 +83,7 @@ def never(*ignored: object) -> None:
 @implementer(IStreamClientEndpoint)
 class Unanswered:
     """
-    The way to an address that does not answer.
+    An endpoint that never connects.
     """
 
     def connect(self, factory: Any) -> Deferred[Any]:
@@ -92,10 +92,10 @@ class Unanswered:
 
 class Stage:
     """
-    A proxy on a clock, and everybody whom it talks to.
+    A proxy on a test clock, and all parties that it talks to.
 
     Attributes:
-        asked: What a credential source or an authorizer was asked and has not answered.
+        asked: The requests to a credential source or an authorizer that have no result yet.
         prepare: Called with each of these before it is returned.
     """
 
@@ -116,18 +116,18 @@ class Stage:
 
     def silence_source(self) -> None:
         """
-        Let the credential source answer no more.
+        Make the credential source silent from now on.
         """
         self.harness.store.look_up = self.ask  # type: ignore[method-assign]
 
     def ask(self, *ignored: object) -> Deferred[Any]:
         """
-        Be asked, and do not answer.
+        Record a request, and do not respond.
         """
         self.asked.append(Deferred())
         return self.prepare(self.asked[-1])
 
-    # What an authorizer has.
+    # An authorizer has this attribute.
     authorize = ask
 
     async def connect(self) -> FaultyClient:
@@ -139,7 +139,7 @@ class Stage:
     @property
     def exchanges(self) -> list[Exchange]:
         """
-        Those which run.
+        Return the running exchanges.
         """
         return list(self.harness.proxy._running)
 
@@ -154,7 +154,7 @@ class Stage:
     @property
     def is_over(self) -> bool:
         """
-        Whether nothing is left: no request, no connection of either side, and no timer.
+        Return True if nothing is left: no request, no connection of either side, and no timer.
         """
         pool = self.harness.pool
         return not (
@@ -167,7 +167,7 @@ class Stage:
 
     async def begin(self, data: bytes, state: State) -> FaultyClient:
         """
-        Connect a client that sends these, and wait until its request is in a state.
+        Connect a client that sends this data, and wait until its request is in a state.
         """
         client = await self.connect()
         client.send(data)
@@ -176,11 +176,11 @@ class Stage:
 
     async def end(self) -> tuple[float, float]:
         """
-        Let the time pass; return when the last request had ended, and when nothing was left.
+        Let the time pass; return when the last request ended, and when nothing was left.
         """
         requests_ended = 0.0
         for step in range(1000):
-            # What was on its way comes at the kernel's pace, not at the clock's.
+            # Bytes in transit arrive at the kernel's pace, not at the clock's.
             await turns(100 if step < 3 else 6)
             if self.harness.proxy.running_count:
                 requests_ended = self.clock.seconds() + STEP
@@ -351,7 +351,7 @@ async def _relaying_to_who_reads_nothing_and_asks_more(stage: Stage) -> FaultyCl
 
 async def _kept_alive_with_an_unread_answer(stage: Stage) -> FaultyClient:
     """
-    Its answer has ended, and the end of it has not left: the connection already waits for the next request.
+    The response is complete but not yet sent: the connection already waits for the next request.
     """
     client = await stage.connect()
     client.pause()
@@ -428,12 +428,14 @@ async def _refused_connection(stage: Stage) -> FaultyClient:
 @dataclass(frozen=True)
 class StateRow:
     """
-    A state and how to come to it.
+    A state, and how to reach it.
 
     Attributes:
-        seconds: In which its request ends, or its connection where there is no request; everybody has stopped.
-        options: Of the harness.
-        unread_seconds: The same after them, where the client reads nothing and its responses fill the kernel's buffers.
+        seconds: Time in which the request ends, or the connection if there is no request, once all parties have
+            stopped.
+        options: Options of the harness.
+        unread_seconds: The same with these options, if the client reads nothing and responses fill the kernel's
+            buffers.
     """
 
     come: Callable[[Stage], Awaitable[FaultyClient]]
@@ -475,7 +477,7 @@ STATES = {
     "AWAITING": StateRow(_awaiting, FIRST_BYTE),
     "AWAITING, more is asked": StateRow(_awaiting_with_more_requests, SEVERAL, unread_seconds=2 * TIMES.idle),
     "AWAITING after an upload": StateRow(_awaiting_after_an_upload, FIRST_BYTE),
-    # What is lost with its connection is sent again.
+    # A request that is lost with its connection is sent again.
     "MEASURING": StateRow(_measuring, 2 * FIRST_BYTE, {"profile": PROFILES["ceph-rgw"], "conditions": "check"}),
     "DELETING": StateRow(_deleting, 2 * FIRST_BYTE, {"profile": PROFILES["walrus-3.4"], "signature": "v2"}),
     "EXPLAINING": StateRow(_explaining, 2 * FIRST_BYTE),
@@ -545,7 +547,7 @@ OF_THE_BACKEND = (
 
 def _is_there(state: str, loss: str) -> bool:
     """
-    Whether the party that is lost has anything to do with the state.
+    Return True if the lost party has a part in the state.
     """
     if loss.startswith("source"):
         return state in OF_THE_SOURCE
@@ -569,7 +571,7 @@ async def test_a_loss(
     state: str, loss: str, channel: str, error_log: ErrorLog, liveness_table: dict[str, dict[str, str]]
 ) -> None:
     """
-    The request ends in the state's time, its connections soon after, and there is no timer, descriptor or place left.
+    The request ends in the state's time, its connections soon after. No timer, descriptor or place is left.
     """
     files = open_files()
     row = STATES[state]
@@ -583,7 +585,7 @@ async def test_a_loss(
     error_log.flush()
 
     seconds = row.seconds + (row.unread_seconds if loss == "client reads nothing" else 0)
-    # The clock moves in steps, and the kernel may take one more to bring what the other side did.
+    # The clock moves in steps, and the kernel may take one more to deliver what the other side did.
     assert requests_ended <= seconds + 2
     assert all_ended <= seconds + AFTERWARDS + 1
     assert used == {"requests": 0, "bodies": 0, "memory": 0}
@@ -601,12 +603,12 @@ class DripRow:
     A client or a backend that sends one byte shortly before each deadline.
 
     Attributes:
-        request: What the client sends at once.
-        drip: What it sends byte by byte.
+        request: Bytes that the client sends at once.
+        drip: Bytes that it sends one by one.
         every: Seconds between two bytes.
-        seconds: In which all requests have ended, and the connection serves none.
-        answer: What the backend sends byte by byte.
-        options: Of the harness.
+        seconds: Time in which all requests have ended, and the connection serves none.
+        answer: Bytes that the backend sends one by one.
+        options: Options of the harness.
     """
 
     seconds: float
@@ -653,7 +655,7 @@ DRIPS = {
 @pytest_twisted.ensureDeferred
 async def test_a_drip(name: str, channel: str, error_log: ErrorLog) -> None:
     """
-    No byte that comes just in time prolongs what has a total; the client is let go.
+    A byte that comes just in time does not extend a total limit; the client's connection ends.
     """
     row = DRIPS[name]
     stage = Stage(channel, **row.options)
@@ -688,7 +690,7 @@ async def test_a_drip(name: str, channel: str, error_log: ErrorLog) -> None:
     await turns(20)
     await stage.harness.close()
     if client._delayed is not None:
-        # It had a byte left to send when its connection ended.
+        # A byte was left to send when the connection ended.
         client._delayed.cancel()
     error_log.flush()
 
@@ -701,7 +703,7 @@ async def test_a_drip(name: str, channel: str, error_log: ErrorLog) -> None:
 @pytest_twisted.ensureDeferred
 async def test_endless_interim_answers(channel: str) -> None:
     """
-    A backend that has nothing but them is dropped after a few.
+    A backend that sends only interim responses is dropped after a few.
     """
     stage = Stage(channel)
     interim = b"HTTP/1.1 103 Early Hints\r\n\r\n"
@@ -716,7 +718,7 @@ async def test_endless_interim_answers(channel: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_what_nothing_bounds_is_found(liveness: Ledger) -> None:
     """
-    The kit itself: a deadline that is lost is noticed a few turns later, on each side.
+    A test of the kit itself: it notices a lost deadline a few turns later, on each side.
     """
     stage = Stage("http")
     client = await _awaiting(stage)
@@ -746,7 +748,7 @@ async def test_what_nothing_bounds_is_found(liveness: Ledger) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_lookup_that_does_not_end_well(who: str, end: str, error_log: ErrorLog) -> None:
     """
-    The client reads 503 in time, whatever its source makes of it; an answer that comes later changes nothing.
+    The client reads 503 in time, whatever its source does; a result that comes later changes nothing.
     """
     stage = Stage("http", budget_limits=BudgetLimits(requests=5))
     late: list[Deferred[Any]] = []
@@ -759,7 +761,7 @@ async def test_a_lookup_that_does_not_end_well(who: str, end: str, error_log: Er
         stage.silence_source()
     else:
         stage.harness.proxy.context.authorizer = stage  # type: ignore[assignment]
-    # One that goes on when it is cancelled.
+    # A lookup that continues although it was cancelled.
     stage.prepare = lambda asked: asked.addErrback(go_on) if end == "silence" else asked
     client = await stage.connect()
     client.send(GET)

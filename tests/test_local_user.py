@@ -1,5 +1,5 @@
 """
-What another user of the machine sees of the daemon, and cannot do to it.
+What another user of the machine can see of the daemon, and cannot do to it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ with open(os.path.join({directory!r}, f"{name}-{{os.getpid()}}-{{os.times().elap
     file.write(open("/proc/self/cmdline", "rb").read())
 """
 """
-Leaves the command line of the process that runs it.
+Records the command line of the process that runs it.
 """
 
 STANDING_IN = """
@@ -59,7 +59,7 @@ class Seen:
 
     def workers(self) -> list[int]:
         """
-        Return their ids.
+        The process ids of the workers.
         """
         return [pid for pid in children(self.process) if b"s3proxy.daemon.worker" in command_line(pid)]
 
@@ -75,7 +75,7 @@ class Seen:
 
     def until_log(self, text: str, count: int) -> None:
         """
-        Wait until the daemon has logged something so often.
+        Wait until the daemon has logged a text ``count`` times.
         """
         for _ in range(2400):
             if log_of(self.directory).count(text) >= count:
@@ -93,7 +93,7 @@ class Seen:
 
 def command_line(pid: int) -> bytes:
     """
-    Return what proc_pid_cmdline(5) says.
+    Return the contents of proc_pid_cmdline(5).
     """
     return Path(f"/proc/{pid}/cmdline").read_bytes()
 
@@ -101,7 +101,7 @@ def command_line(pid: int) -> bytes:
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     """
-    The daemon; its own modules of PYTHONPATH leave marks, and so does one in its working directory.
+    The daemon. Its own modules on PYTHONPATH leave marks, and so does one in its working directory.
     """
     directory = tmp_path_factory.mktemp("local-user")
     own = directory / "own"
@@ -109,7 +109,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     (own / "sitecustomize.py").write_text(MARKING.format(directory=str(directory), name="own"))
     (directory / "uuid.py").write_text(MARKING.format(directory=str(directory), name="foreign") + STANDING_IN)
     configuration = write_configuration(directory, "http://127.0.0.1:1", server="workers = 2")
-    # What is tested may be a copy, which is found by the path of this process.
+    # The code under test may be a copy, which is found by the path of this process.
     path = os.pathsep.join(filter(None, (str(own), os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, "PYTHONPATH": path}
     soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
@@ -130,7 +130,7 @@ TRIAL = b"import s3proxy.daemon.supervisor"
 
 def test_no_module_of_the_working_directory_is_imported(seen: Seen) -> None:
     """
-    Neither by a worker nor by the trial of a new program; the tests' own `python -c` shows that it could be.
+    Neither by a worker nor by the trial of a new program. The tests' own `python -c` shows that it is possible.
     """
     foreign = seen.marks("foreign")
 
@@ -140,7 +140,7 @@ def test_no_module_of_the_working_directory_is_imported(seen: Seen) -> None:
 
 def test_modules_of_pythonpath_are_imported(seen: Seen) -> None:
     """
-    An operator's, or an application's, own modules are found by workers as by the daemon.
+    Workers find an operator's or application's own modules, as the daemon does.
     """
     own = seen.marks("own")
 
@@ -150,7 +150,7 @@ def test_modules_of_pythonpath_are_imported(seen: Seen) -> None:
 
 def test_a_worker_keeps_its_configuration_on_no_descriptor(seen: Seen) -> None:
     """
-    What it read its secrets from is ``/dev/null``, and no other file that it has holds one.
+    The descriptor from which it read its secrets is ``/dev/null``, and none of its other files contains a secret.
     """
     for pid in seen.workers():
         descriptors = {path.name: str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()}
@@ -165,7 +165,7 @@ def test_a_worker_keeps_its_configuration_on_no_descriptor(seen: Seen) -> None:
 
 def test_a_worker_inherits_what_it_needs(seen: Seen) -> None:
     """
-    Its log, its commands and reports, the listening socket and the counts of connections: no more.
+    Its log, its commands and reports, the listening socket and the counts of connections, and no more.
     """
     for pid in seen.workers():
         targets = [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()]
@@ -180,13 +180,13 @@ def test_a_worker_inherits_what_it_needs(seen: Seen) -> None:
             "socket",
         }
         listening = {target for target in targets if target.startswith("socket:")}
-        # Its own waker is a pair of sockets, in some versions of Twisted.
+        # The reactor's own waker is a pair of sockets in some versions of Twisted.
         assert len(listening) <= 3
 
 
 def test_no_secret_is_in_a_command_line_or_environment(seen: Seen) -> None:
     """
-    Of the supervisor, restarted, and of its workers.
+    Neither those of the restarted supervisor nor those of its workers.
     """
     assert len(seen.workers()) >= 2
     for pid in (seen.process.pid, *seen.workers()):
@@ -197,7 +197,7 @@ def test_no_secret_is_in_a_command_line_or_environment(seen: Seen) -> None:
 
 def test_no_process_writes_a_core_dump(seen: Seen) -> None:
     """
-    The soft limit is 0 in each.
+    The soft limit is 0 in each process.
     """
     for pid in (seen.process.pid, *seen.workers()):
         found = re.search(r"Max core file size\s+(\S+)", Path(f"/proc/{pid}/limits").read_text())
@@ -210,7 +210,7 @@ def test_no_process_writes_a_core_dump(seen: Seen) -> None:
 @pytest_twisted.ensureDeferred
 async def test_signals_during_a_drain(tmp_path: Path, workers: int) -> None:
     """
-    Further ones neither end it nor log a traceback: the request that runs is answered, and no process is left.
+    Further signals neither end it nor log a traceback: the running request gets its response, and no process is left.
     """
     supervised = Supervised(tmp_path, workers)
     daemon = supervised.daemon
@@ -231,7 +231,7 @@ async def test_signals_during_a_drain(tmp_path: Path, workers: int) -> None:
         await until(lambda: log_of(tmp_path).count("draining: ") >= workers, LONG)
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
             process.send_signal(number)
-            # It answers only once it has seen the signal.
+            # The daemon responds only once it has seen the signal.
             await supervised.until_page("ready", lambda status, text: status == 503)
         assert process.poll() is None
         waiting[0].send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
@@ -246,7 +246,8 @@ async def test_signals_during_a_drain(tmp_path: Path, workers: int) -> None:
 
 def reported(directory: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
     """
-    Return what ``s3proxy check`` warns of, with file names for paths, but not of keys that share one of ours.
+    Return the warnings of ``s3proxy check``, with file names for paths, without those about keys that share a backend
+    key.
     """
     assert main(["check", str(directory / "s3proxy.toml")]) == 0
     lines = [line.replace(f"{directory}/", "") for line in capsys.readouterr().out.splitlines()]
@@ -270,7 +271,7 @@ def test_check_warns_of_files_that_others_can_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, mode: int, said: str | None
 ) -> None:
     """
-    The keys, a configuration with a secret in it, and a file that it names for one.
+    The keys, a configuration with a secret in it, and a file that the configuration names for a secret.
     """
     (tmp_path / "secret").write_text("secret")
     key = '[[backend_key]]\nname = "k"\nbackend = "test"\naccess_key_id = "K"\nsecret_access_key_file = "secret"\n'
@@ -287,7 +288,7 @@ def test_check_warns_of_a_listeners_private_key(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], mode: int, count: int
 ) -> None:
     """
-    An endpoint string names it.
+    An endpoint string names the file.
     """
     certificate, key = make_certificate(make_authority(), ["localhost"]).write(tmp_path, "server")
     key.chmod(mode)
@@ -303,7 +304,7 @@ def test_check_warns_of_a_directory_that_others_can_write_to(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], mode: int, count: int
 ) -> None:
     """
-    They can put other keys into the place of a file that they cannot change, unless the directory is sticky.
+    They can replace a file that they cannot change, with other keys in it, unless the directory is sticky.
     """
     directory = tmp_path / "configuration"
     directory.mkdir()
@@ -318,7 +319,7 @@ def test_a_configuration_without_secrets_may_be_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], mode: int, count: int
 ) -> None:
     """
-    By everybody, but changed by its owner only.
+    Everyone can read it, but only its owner can change it.
     """
     (tmp_path / "secret").write_text("secret")
     (tmp_path / "secret").chmod(0o600)
@@ -333,7 +334,7 @@ def test_a_configuration_without_secrets_may_be_read(
 @pytest.mark.parametrize("workers", [1, 2])
 def test_keys_that_cannot_be_read_fail_the_start_in_one_line(tmp_path: Path, workers: int) -> None:
     """
-    The reason is told, and no traceback.
+    The error gives the reason, without a traceback.
     """
     path = write_configuration(tmp_path, "http://127.0.0.1:1", server=f"workers = {workers}")
     (tmp_path / "keys.toml").write_text("[[key]]\n")

@@ -1,5 +1,5 @@
 """
-What takes minutes: slow, large and stalled uploads, idle connections, and changes of the daemon under load.
+Tests that take minutes: slow, large and stalled uploads, idle connections, and changes to the daemon under load.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ PIECE = CHUNK * 16
 
 def current_memory(pid: int) -> int:
     """
-    Return the bytes which a process has in memory (VmRSS, proc(5)).
+    Return the bytes of memory that a process uses (VmRSS, proc(5)).
     """
     found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     assert found is not None
@@ -49,7 +49,7 @@ def current_memory(pid: int) -> int:
 
 def kernel_memory(port: int, *, is_local: bool) -> int:
     """
-    Return the bytes in the kernel's queues of a port's connections, as ss(8) tells them.
+    Return the bytes in the kernel's queues of a port's connections, as ss(8) reports them.
     """
     side = "sport" if is_local else "dport"
     text = subprocess.run(["ss", "-tmnH", f"{side} = :{port}"], capture_output=True, text=True, check=True).stdout
@@ -58,7 +58,7 @@ def kernel_memory(port: int, *, is_local: bool) -> int:
 
 def head_of(signer: Signer, key: str, size: int, chunk_size: int) -> tuple[bytes, str]:
     """
-    Sign the head of a chunk-signed upload of so many bytes.
+    Sign the head of a chunk-signed upload of ``size`` bytes.
     """
     count = size // chunk_size
     length = count * (len(f"{chunk_size:x};chunk-signature=") + 64 + 2 + chunk_size + 2)
@@ -173,7 +173,7 @@ async def test_one_chunk_of_a_gibibyte(tmp_path: Path) -> None:
 
 def raise_file_limit(wanted: int) -> None:
     """
-    Let this process, and the daemon which it starts, have so many file descriptors.
+    Allow this process, and the daemon that it starts, this many file descriptors.
     """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert most >= wanted, f"this needs a hard limit of {wanted} file descriptors (RLIMIT_NOFILE), not {most}"
@@ -182,13 +182,13 @@ def raise_file_limit(wanted: int) -> None:
 
 class StalledUploads:
     """
-    Clients whose uploads the backend has stopped taking, and one which is served all the same.
+    Clients whose uploads the backend has stopped reading, and one that is still served.
 
     Args:
-        mode: How the clients' bodies are signed: not at all, or in one chunk which is as large as all of it.
+        mode: How the clients' bodies are signed: not at all, or as one chunk of the whole body.
         buffer: Bytes of the daemon's kernel buffers, and of its clients'.
-        fast_size: Bytes after which the backend stops taking those uploads which it takes quickly at first.
-        tls: Whether clients speak TLS.
+        fast_size: Bytes after which the backend stops reading the uploads that it reads quickly at first.
+        tls: Whether clients use TLS.
     """
 
     size = 64 * MIB
@@ -242,12 +242,12 @@ class StalledUploads:
 
     async def stall(self, count: int, key: str = "stalled") -> None:
         """
-        Begin so many uploads, and return when the daemon has stopped reading each of them, for good.
+        Begin ``count`` uploads, and return when the daemon has stopped reading each of them.
 
         Args:
-            key: ``fast`` for those which the backend takes quickly at first.
+            key: ``fast`` for those that the backend reads quickly at first.
         """
-        # The kernel has a bound for all connections together, and those of a test are at both ends.
+        # The kernel has a limit for all connections together, and this process holds both ends of the test's.
         self.daemon.backend.socket_buffer = self.buffer if key == "fast" else 16 * KIB
         signer = self.daemon.signer()
         if self._mode == UNSIGNED:
@@ -262,7 +262,7 @@ class StalledUploads:
             self.clients += opened
             for client in opened:
                 client.put(head)
-            # Small windows sometimes wait for the kernel's timer: what has stopped is what stays so for a while.
+            # Small windows sometimes wait for the kernel's timer: an upload has stopped if nothing changes for a while.
             calm, last = 0, -1
             while calm < 10:
                 for _ in range(20):
@@ -284,7 +284,7 @@ class StalledUploads:
 
     async def serve_another(self) -> list[int]:
         """
-        Have one more client ask three times, and return what it was answered.
+        Let one more client send three requests, and return the statuses.
         """
         self.daemon.backend.socket_buffer = self.buffer
         client, signer, statuses = await self.connect(), self.daemon.signer(), []
@@ -303,7 +303,7 @@ class StalledUploads:
 
     def kernel_memory(self) -> int:
         """
-        Return the bytes which the kernel keeps for the daemon's connections, both sides.
+        Return the bytes that the kernel holds for the daemon's connections, both sides.
         """
         backend_port = self.daemon.backend_port.getHost().port
         return kernel_memory(self.daemon.port, is_local=True) + kernel_memory(backend_port, is_local=False)
@@ -315,7 +315,7 @@ class StalledUploads:
 async def test_stalled_uploads(tmp_path: Path, mode: str, tls: bool, bound: int) -> None:
     """
     1,000 uploads whose backend has stopped, 50 of them after 4 fast MiB: each costs at most 160 KiB of process memory,
-    320 KiB with TLS; the kernel's share is bounded, and a 1,001st client is served.
+    320 KiB with TLS. The kernel's share is bounded, and a 1,001st client is served.
     """
     count, fast_count = 1000, 50
     raise_file_limit(2 * count + 1000)
@@ -344,7 +344,7 @@ async def test_stalled_uploads(tmp_path: Path, mode: str, tls: bool, bound: int)
     assert statuses == [200, 200, 200]
     assert each <= bound
     assert fast_each <= bound
-    # Two sockets, each with what it may receive and send; the kernel doubles what it is asked for.
+    # Two sockets, each with a receive and a send buffer; the kernel doubles the requested size.
     assert kernel / count <= 2 * 2 * 2 * stalled.buffer
 
 
@@ -352,8 +352,8 @@ async def test_stalled_uploads(tmp_path: Path, mode: str, tls: bool, bound: int)
 @pytest_twisted.ensureDeferred
 async def test_fast_uploads_which_stall(tmp_path: Path, mode: str) -> None:
     """
-    Kernel buffers of the default size, so that blocks grow to what they take at once; after 32 MiB the backend stops,
-    and each upload costs no more than one which was never fast.
+    Kernel buffers of the default size, so that blocks grow to what they accept at once. After 32 MiB the backend stops,
+    and each upload costs no more than one that was never fast.
     """
     count = 100
     stalled = StalledUploads(tmp_path, mode, DEFAULT_SOCKET_BUFFER, 32 * MIB)
@@ -372,7 +372,7 @@ async def test_fast_uploads_which_stall(tmp_path: Path, mode: str) -> None:
         f" {in_flight / count / KIB:.0f} KiB of it bytes of the body; {kernel / count / KIB:.0f} KiB of the kernel's"
     )
     assert grown / count <= 160 * KIB
-    # What nobody looks at is in the kernel's pipes, of which there are so many.
+    # Spliced bytes are in the kernel's pipes, whose number is limited.
     piped = MAX_PIPES * PIPE_SIZE if mode == UNSIGNED else 0
     assert 0 < in_flight <= count * FIRST_READ_SIZE + piped
     assert kernel / count <= 2 * 2 * 2 * stalled.buffer
@@ -381,8 +381,8 @@ async def test_fast_uploads_which_stall(tmp_path: Path, mode: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_idle_connections(tmp_path: Path) -> None:
     """
-    10,000 connections which were answered once and wait for their next request cost one process, with the limits which
-    it has by default, at most 20 KiB of memory each, and are still served.
+    10,000 connections that got one response and wait for their next request cost one process with its default limits at
+    most 20 KiB of memory each, and are still served.
     """
     count, step, sample = 10_000, 100, 200
     raise_file_limit(15_000)
@@ -406,7 +406,7 @@ async def test_idle_connections(tmp_path: Path) -> None:
             await ask(clients)
             return clients
 
-        # What the daemon makes once is not counted: its pool, its tables, its first page of metrics.
+        # Do not count what the daemon creates once: its pool, its tables, its first page of metrics.
         warm = await connect(2 * step)
         before = current_memory(process.pid)
         clients = []
@@ -425,7 +425,7 @@ async def test_idle_connections(tmp_path: Path) -> None:
 
 def connections_of(metrics: str) -> int:
     """
-    Read how many connections clients have.
+    Return the number of clients' connections.
     """
     return sum(int(float(value)) for value in re.findall(r"^s3proxy_client_connections ([\d.]+)$", metrics, re.M))
 
@@ -435,7 +435,7 @@ LARGE_SIZE = 2 * GIB
 
 def large_upload(signer: Signer) -> list[Iterable[bytes]]:
     """
-    A chunk-signed upload of 2 GiB: a quarter before the changes, one during each of two, one after them.
+    Return a chunk-signed upload of 2 GiB: a quarter before the changes, one during each of two, one after them.
     """
 
     def pieces() -> Iterator[bytes]:

@@ -1,5 +1,5 @@
 """
-Multipart uploads through s3proxy at a storage that has none: its clients see S3's, and it sees one PUT.
+Multipart uploads through s3proxy to a storage system that has none: clients see S3's, and the backend sees one PUT.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ WALRUS = PROFILES["walrus-3.4"]
 
 class Kept:
     """
-    A harness that keeps multipart uploads, and what it keeps.
+    A harness with multipart uploads in s3proxy, and the store that keeps them.
     """
 
     def __init__(self, directory: Path, limits: StoreLimits = LIMITS, **options: Any) -> None:
@@ -69,7 +69,7 @@ class Kept:
 
     def boto(self, **options: Any) -> Any:
         """
-        A client as people have it.
+        Return an ordinary boto3 client.
         """
         return boto3.client(
             "s3",
@@ -84,7 +84,7 @@ class Kept:
         self, method: str, target: str, body: bytes = b"", signer: Signer | None = None, **headers: str
     ) -> tuple[bytes, bytes]:
         """
-        A request with signed headers: ``if_match`` is ``if-match``.
+        Return a request with signed headers: ``if_match`` becomes ``if-match``.
         """
         signer = signer or Signer(now=self.harness.now)
         signed = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -94,7 +94,7 @@ class Kept:
 
     async def ask(self, method: str, target: str, body: bytes = b"", **headers: Any) -> Answer:
         """
-        Ask, on a connection of its own.
+        Send a request on a new connection.
         """
         answer: Answer = await self.harness.request(*self.request(method, target, body, **headers), method=method)
         assert answer is not None, f"{method} {target} got no answer"
@@ -119,7 +119,7 @@ class Kept:
 
     async def complete(self, upload_id: str, etags: dict[int, str], target: str = "/b/k", **headers: Any) -> Answer:
         """
-        Complete it.
+        Complete an upload.
         """
         return await self.ask("POST", f"{target}?uploadId={upload_id}", completion(etags), **headers)
 
@@ -137,7 +137,7 @@ class Kept:
 
 class WithStore(Kept):
     """
-    The same before a stand-in for Walrus.
+    The same, in front of a stand-in for Walrus.
     """
 
     def __init__(self, directory: Path, **options: Any) -> None:
@@ -211,7 +211,7 @@ async def test_boto3(tmp_path: Path) -> None:
         is_ok = all(record.status in {200, 206} for record in kept.harness.records)
 
     assert stored == content == copied
-    # What Walrus knows of the object is its own: the MD5 of the whole.
+    # The entity tag is Walrus's own: the MD5 of the whole object.
     assert head["ETag"] == f'"{hashlib.md5(content).hexdigest()}"'
     assert (head["ContentType"], {name.lower(): value for name, value in head["Metadata"].items()}) == (
         "text/x",
@@ -224,7 +224,7 @@ async def test_boto3(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_each_step(tmp_path: Path) -> None:
     """
-    What a client reads, from the beginning to the end, and again.
+    What a client sees at each step of an upload, twice.
     """
     first, last = b"a" * 5 * MIB, b"end"
     async with keeping(tmp_path) as kept:
@@ -266,7 +266,7 @@ async def test_each_step(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_each_payload_mode(tmp_path: Path, mode: str) -> None:
     """
-    A part is decoded and verified as any other body; what is altered on its way is no part.
+    A part is decoded and verified like any other body. A part that was altered on its way is not kept.
     """
     content = os.urandom(300_000)
     async with keeping(tmp_path) as kept:
@@ -295,7 +295,7 @@ async def test_each_payload_mode(tmp_path: Path, mode: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_checksums_and_digests(tmp_path: Path) -> None:
     """
-    Those of a part are verified, answered, listed, and compared with what the client wants of its object.
+    A part's checksums are verified, returned, listed, and compared with what the client states for the object.
     """
     content = b"x" * 100
     right = base64.b64encode(hashlib.sha256(content).digest()).decode()
@@ -339,7 +339,7 @@ async def test_checksums_and_digests(tmp_path: Path) -> None:
 
 def crc32c(content: bytes) -> bytes:
     """
-    Compute it.
+    Return the CRC32C of some content.
     """
     return checksums.crc32c(content).to_bytes(4, "big")
 
@@ -369,8 +369,8 @@ JOINED = base64.b64encode(crc32c(b"".join(map(crc32c, PARTS)))).decode()
 @pytest_twisted.ensureDeferred
 async def test_what_a_client_says_of_the_whole(tmp_path: Path, value: str, kind: str | None, expected: str) -> None:
     """
-    A checksum of its bytes or of its parts' checksums: minio-go names the kind in a header, others write the number of
-    parts behind it.
+    A checksum of the object's bytes, or of its parts' checksums: minio-go names the kind in a header, other clients
+    append the number of parts.
     """
     headers = {"x_amz_checksum_crc32c": value} | ({"x_amz_checksum_type": kind} if kind is not None else {})
     async with keeping(tmp_path) as kept:
@@ -411,7 +411,7 @@ async def test_what_cannot_be_completed(
     tmp_path: Path, make: Callable[[dict[int, str]], dict[int, str]], expected: str
 ) -> None:
     """
-    The upload remains, and the storage hears nothing.
+    The upload remains, and the backend gets no request.
     """
     async with keeping(tmp_path) as kept:
         upload_id = await kept.begin()
@@ -426,7 +426,7 @@ async def test_what_cannot_be_completed(
 @pytest_twisted.ensureDeferred
 async def test_other_places(tmp_path: Path) -> None:
     """
-    With another bucket or key an upload does not exist, nor do ids that were never given.
+    An upload does not exist under another bucket or key. Ids that were never issued do not exist either.
     """
     async with keeping(tmp_path) as kept:
         upload_id = await kept.begin()
@@ -466,7 +466,7 @@ async def test_other_places(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_client_that_waits_for_100_continue(tmp_path: Path) -> None:
     """
-    It is told to send only once there is room for its part.
+    It gets 100 Continue only once there is room for its part.
     """
     async with keeping(tmp_path) as kept:
         upload_id = await kept.begin()
@@ -492,7 +492,7 @@ async def test_a_client_that_waits_for_100_continue(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_part_numbers(tmp_path: Path, number: str) -> None:
     """
-    Whatever is none is refused before its body is read.
+    An invalid part number is refused before the body is read.
     """
     async with keeping(tmp_path) as kept:
         upload_id = await kept.begin()
@@ -505,7 +505,7 @@ async def test_part_numbers(tmp_path: Path, number: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_what_a_put_would_be_refused(tmp_path: Path) -> None:
     """
-    The beginning is refused with it; a bucket that is not there is told then, too.
+    CreateMultipartUpload refuses what PutObject refuses, and reports a missing bucket.
     """
     async with keeping(tmp_path) as kept:
         encrypted = await kept.ask("POST", "/b/k?uploads", x_amz_server_side_encryption="AES256")
@@ -528,7 +528,7 @@ async def test_what_a_put_would_be_refused(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_storage_that_says_nothing_of_the_bucket(tmp_path: Path, kind: str) -> None:
     """
-    Who may write but not look can begin.
+    A client that may write but not read can begin an upload.
     """
     answers = {
         "403": b"HTTP/1.1 403 Forbidden\r\nContent-Length: 9\r\nConnection: close\r\n\r\n<Error />",
@@ -548,7 +548,8 @@ async def test_a_storage_that_says_nothing_of_the_bucket(tmp_path: Path, kind: s
 @pytest_twisted.ensureDeferred
 async def test_nobody_who_is_anonymous(tmp_path: Path) -> None:
     """
-    As at S3, even if the storage lets everybody write: the disk is ours.
+    Anonymous clients are refused as at S3, even if the storage system lets everyone write: the parts are on s3proxy's
+    disk.
     """
     async with keeping(tmp_path, anonymous=Anonymous(passes=True)) as kept:
         upload_id = await kept.begin()
@@ -576,7 +577,7 @@ async def test_nobody_who_is_anonymous(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_it_is_off(tmp_path: Path) -> None:
     """
-    Without it all seven operations are refused at once, and the storage hears nothing.
+    If multipart uploads are off, all seven operations are refused at once, and the backend gets no request.
     """
     harness = Harness(profile=WALRUS, signature="v2")
     signer = Signer()
@@ -607,7 +608,7 @@ async def test_it_is_off(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_quota(tmp_path: Path) -> None:
     """
-    What is announced counts while it is on its way, and no longer: its client leaves, and there is room again.
+    An announced part counts while it is being received, and no longer: once its client leaves, there is room again.
     """
     limits = replace(LIMITS, size=16 * MIB)
     async with keeping(tmp_path, limits=limits) as kept:
@@ -632,7 +633,7 @@ async def test_the_quota(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_too_many_uploads(tmp_path: Path) -> None:
     """
-    One key has a bound, so that it leaves some to others.
+    One key has a limit, so that it leaves uploads to other keys.
     """
     async with keeping(tmp_path, limits=replace(LIMITS, uploads_of_owner=2)) as kept:
         for key in ("k1", "k2"):
@@ -649,7 +650,7 @@ async def test_too_many_uploads(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_one_key_leaves_room(tmp_path: Path) -> None:
     """
-    It announces as much as it may, and sends nothing; another one can send its part, also of the same upload.
+    It announces as much as it may, and sends nothing. Another key can still send its part, also of the same upload.
     """
     limits = replace(LIMITS, size=20 * MIB, size_of_owner=10 * MIB)
     async with keeping(tmp_path, limits=limits) as kept:
@@ -691,7 +692,7 @@ def _other() -> Any:
 @pytest_twisted.ensureDeferred
 async def test_a_body_that_is_cut(tmp_path: Path) -> None:
     """
-    It is no part, and nothing of it is left.
+    A truncated body is not a part, and nothing of it remains on the disk.
     """
     content = os.urandom(500_000)
     async with keeping(tmp_path) as kept:
@@ -712,7 +713,7 @@ async def test_a_body_that_is_cut(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_part_that_is_replaced(tmp_path: Path) -> None:
     """
-    Of two with one number the later one counts; its predecessor leaves the disk.
+    Of two parts with one number the later one counts. The earlier one is deleted from the disk.
     """
     async with keeping(tmp_path) as kept:
         upload_id = await kept.begin()
@@ -730,7 +731,7 @@ async def test_a_part_that_is_replaced(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_an_abort_during_a_part(tmp_path: Path) -> None:
     """
-    The part is refused in the end, and nothing is left.
+    The part is refused at its end, and nothing remains.
     """
     content = os.urandom(300_000)
     async with keeping(tmp_path) as kept:
@@ -752,7 +753,7 @@ async def test_an_abort_during_a_part(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     """
-    The client may come again, also if its whole part was still withheld.
+    The client may try again, also if s3proxy still withheld the whole part.
     """
     content = os.urandom(size)
     async with keeping(tmp_path) as kept:
@@ -774,7 +775,7 @@ def _is_full(*ignored: object) -> int:
 @pytest_twisted.ensureDeferred
 async def test_a_database_that_breaks(tmp_path: Path) -> None:
     """
-    Every operation is answered 503, and nothing waits.
+    Every operation fails with 503, and nothing waits.
     """
     async with keeping(tmp_path) as kept:
         upload_id = await kept.begin()
@@ -789,7 +790,7 @@ async def test_a_database_that_breaks(tmp_path: Path) -> None:
             await kept.ask("GET", "/b?uploads"),
         ]
 
-    # The source of the copy is asked for first, and is not there.
+    # s3proxy requests the source of the copy first, and it does not exist.
     expected = [(503, "ServiceUnavailable")] * 2 + [(404, "NoSuchKey")] + [(503, "ServiceUnavailable")] * 4
     assert [(answer.status, code(answer)) for answer in answers] == expected
 
@@ -797,7 +798,7 @@ async def test_a_database_that_breaks(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_part_without_a_length(tmp_path: Path) -> None:
     """
-    Nobody knows what room it needs.
+    It is refused: the room that it needs is unknown.
     """
     async with keeping(tmp_path, body_limits=BodyLimits(spools_unknown_length=True)) as kept:
         upload_id = await kept.begin()
@@ -817,7 +818,7 @@ async def test_a_part_without_a_length(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_both_addressing_styles(tmp_path: Path) -> None:
     """
-    The bucket in the host's name or in the path: it is one upload.
+    The bucket is in the host's name or in the path: the upload is the same.
     """
     content = b"x" * 1000
     async with keeping(tmp_path) as kept:
@@ -835,7 +836,7 @@ async def test_both_addressing_styles(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_no_credential_is_kept(tmp_path: Path) -> None:
     """
-    What authenticates the beginning is not among the headers of the object.
+    The credentials of CreateMultipartUpload are not among the stored headers of the object.
     """
     item = next(item for item in SERVER["credentials"] if item["session_token"])
     async with keeping(tmp_path) as kept:
@@ -866,7 +867,7 @@ async def test_lists_that_a_storage_could_not_be_asked_for(
     tmp_path: Path, query: str, keys: list[str], folders: list[str]
 ) -> None:
     """
-    Who lists the uploads here reads neither regular expressions nor patterns of SQL.
+    The listing of uploads interprets neither regular expressions nor patterns of SQL.
     """
     async with keeping(tmp_path) as kept:
         for key in ("a_1.x", "aa", "ab1.y"):
@@ -883,7 +884,7 @@ async def test_lists_that_a_storage_could_not_be_asked_for(
 @pytest_twisted.ensureDeferred
 async def test_a_part_from_an_object(tmp_path: Path) -> None:
     """
-    Of all of it, of a range; with errors of the source, and of the range.
+    From a whole object, and from a range; with errors of the source, and of the range.
     """
     content = os.urandom(300_000)
     async with keeping(tmp_path) as kept:
@@ -939,7 +940,7 @@ _TAG = hashlib.md5(SOURCE).hexdigest()
 
 def source(status: str, body: bytes, *headers: str) -> bytes:
     """
-    The answer of a storage that has `SOURCE`.
+    The response of a backend that has `SOURCE`.
     """
     lines = "".join(f"{line}\r\n" for line in (f'ETag: "{_TAG}"', *headers))
     length = "" if status.startswith(("204", "304")) else f"Content-Length: {len(body)}\r\n"
@@ -948,7 +949,7 @@ def source(status: str, body: bytes, *headers: str) -> bytes:
 
 def has_source(answer: bytes, *headers: str) -> FaultyBackend:
     """
-    A storage that answers a GET so.
+    A backend that responds to GET with this response.
     """
     backend = FaultyBackend()
 
@@ -999,7 +1000,7 @@ async def test_a_source_that_is_answered_otherwise(
     tmp_path: Path, answer: bytes, wanted: str, headers: tuple[str, ...], expected: bytes | str
 ) -> None:
     """
-    The part is what the client asked for, whether the storage sends all of its object or a piece; or it is refused.
+    The part is what the client asked for, whether the backend sends the whole object or a range; or it is refused.
     """
     async with recording(tmp_path, backend=has_source(answer, *headers)) as kept:
         upload_id = await kept.begin()
@@ -1015,12 +1016,12 @@ async def test_a_source_that_is_answered_otherwise(
         assert (copied.status, code(copied), contents) == (416 if wanted else 500, expected, [])
 
 
-# The end, and a storage that fails
+# Completion, and backends that fail
 
 
 def puts(*answers: bytes, socket_buffer: int = 0) -> FaultyBackend:
     """
-    A storage that answers each PUT as it is told, and ends the connection where that is nothing.
+    A backend that sends each PUT the next response, and resets the connection if the response is empty.
     """
     backend = FaultyBackend(socket_buffer=socket_buffer)
     left = list(answers)
@@ -1039,7 +1040,7 @@ def puts(*answers: bytes, socket_buffer: int = 0) -> FaultyBackend:
 
 def holds_puts() -> tuple[FaultyBackend, list[FaultyConnection]]:
     """
-    A storage that does not answer a PUT, and the connections on which it got one.
+    A backend that does not respond to PUT, and the connections on which it got one.
     """
     held: list[FaultyConnection] = []
     backend = puts()
@@ -1057,7 +1058,7 @@ def holds_puts() -> tuple[FaultyBackend, list[FaultyConnection]]:
 
 def kept_as(content: bytes) -> bytes:
     """
-    The answer of a storage that has an object.
+    The response of a backend that has stored an object.
     """
     return b'HTTP/1.1 200 OK\r\nETag: "%b"\r\nContent-Length: 0\r\n\r\n' % hashlib.md5(content).hexdigest().encode()
 
@@ -1067,7 +1068,7 @@ STORED = b"y" * 600_000
 
 def told_as(status: str, document: bytes = b"") -> bytes:
     """
-    The answer of a storage that tells the entity tag of `STORED`, whatever else it says.
+    A response with the entity tag of `STORED`, and any status and document.
     """
     etag = hashlib.md5(STORED).hexdigest()
     return f'HTTP/1.1 {status}\r\nETag: "{etag}"\r\nContent-Length: {len(document)}\r\n\r\n'.encode() + document
@@ -1115,7 +1116,7 @@ REFUSES = b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\nContent-Type: applic
 @pytest_twisted.ensureDeferred
 async def test_a_storage_that_does_not_take_it(tmp_path: Path, answer: bytes, expected: tuple[int, str]) -> None:
     """
-    The client reads why, and the upload remains: the next time it is complete.
+    The client reads the reason, and the upload remains: the next CompleteMultipartUpload succeeds.
     """
     content = STORED
     async with recording(tmp_path, backend=puts(answer, kept_as(content))) as kept:
@@ -1135,7 +1136,7 @@ async def test_a_storage_that_does_not_take_it(tmp_path: Path, answer: bytes, ex
 @pytest_twisted.ensureDeferred
 async def test_a_storage_that_answers_too_early(tmp_path: Path) -> None:
     """
-    Success before it has the whole object is not believed.
+    A success is not believed before the backend has the whole object.
     """
     content = os.urandom(3 * MIB)
     backend = puts(kept_as(content), socket_buffer=64 * 1024)
@@ -1160,7 +1161,7 @@ async def test_a_storage_that_answers_too_early(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_what_the_storage_gets(tmp_path: Path) -> None:
     """
-    One PUT, signed by us, with the headers of the beginning and none of the request that ends it.
+    One PUT, signed by s3proxy, with the headers of CreateMultipartUpload and none of CompleteMultipartUpload.
     """
     content = b"x" * 100_000
     async with recording(tmp_path, backend=puts(kept_as(content))) as kept:
@@ -1177,7 +1178,7 @@ async def test_what_the_storage_gets(tmp_path: Path) -> None:
 
     fields = put.head.fields
     assert put.head.raw_target == b"/services/Walrus/b/a%2Bb"
-    # Walrus keeps no Cache-Control: it is dropped, as for a PUT.
+    # Walrus keeps no Cache-Control: s3proxy drops it, as for a PUT.
     assert (fields.value(b"content-type"), fields.value(b"cache-control")) == (b"text/x", None)
     assert (fields.value(b"x-amz-meta-name"), fields.value(b"x-amz-acl")) == (b"value", b"public-read")
     assert not {b"x-amz-meta-part", b"x-amz-meta-end", b"content-md5", b"x-amz-content-sha256"} & fields.keys()
@@ -1199,8 +1200,8 @@ _IGNORED = {
 @pytest_twisted.ensureDeferred
 async def test_a_beginning_that_names_another_object(tmp_path: Path, carrier: str) -> None:
     """
-    The storage's PUT is a PUT: what S3 ignores of a beginning does not make a copy of it, of an object that nobody has
-    authorized.
+    The request to the backend remains a PUT. A header that S3 ignores in CreateMultipartUpload must not turn it into a
+    copy of an object that the client is not authorized to read.
     """
     content = b"x" * 1000
     target = "/b/earlier" if carrier == "earlier version" else "/b/k"
@@ -1232,7 +1233,7 @@ async def test_a_beginning_that_names_another_object(tmp_path: Path, carrier: st
 @pytest_twisted.ensureDeferred
 async def test_no_copy_comes_of_a_beginning(tmp_path: Path) -> None:
     """
-    Nothing that is sent for a multipart upload names an object to copy from.
+    No request of a multipart upload names an object to copy from.
     """
     async with recording(tmp_path, backend=puts(kept_as(b"x"))) as kept:
         begun = await kept.ask("POST", "/b/none?uploads", x_amz_copy_source="/secret/object")
@@ -1246,7 +1247,7 @@ async def test_no_copy_comes_of_a_beginning(tmp_path: Path) -> None:
 
 def presigned(signer: Signer, method: str, target: str, headers: dict[str, str]) -> str:
     """
-    Return a presigned target; headers are parameters of it.
+    Return a presigned target, with the headers as its parameters.
     """
     path, _, query = target.partition("?")
     names = {
@@ -1269,8 +1270,8 @@ def presigned(signer: Signer, method: str, target: str, headers: dict[str, str])
 @pytest_twisted.ensureDeferred
 async def test_a_storage_that_takes_long(tmp_path: Path, is_kept: bool) -> None:
     """
-    The answer begins before its end, as S3's does: white space keeps the client waiting, and then it reads the result,
-    or the error.
+    The response begins before the backend's, as S3's does: white space keeps the client waiting, then the client reads
+    the result or the error.
     """
     content = b"x" * 1000
     backend, held = holds_puts()
@@ -1300,7 +1301,7 @@ async def test_a_storage_that_takes_long(tmp_path: Path, is_kept: bool) -> None:
     assert waiting.count(b"\r\n1\r\n \r\n") or waiting.count(b"1\r\n \r\n") == 3
     assert answered.status == 200
     assert re.match(rb'<\?xml version="1.0" encoding="UTF-8"\?>\s+<', answered.body)
-    # As S3 logs it: the status that was sent, and what became of the request.
+    # As S3 logs it: the status that was sent, and the error code of the result.
     (record,) = [one for one in kept.harness.records if one.operation is COMPLETE_MULTIPART_UPLOAD]
     assert (record.status, record.error_code) == (200, None if is_kept else "AccessDenied")
     if is_kept:
@@ -1313,7 +1314,7 @@ async def in_white_space(
     kept: Kept, clock: Clock, held: list[FaultyConnection], upload_id: str, etag: str
 ) -> FaultyClient:
     """
-    Complete an upload of one part at a storage that holds its answer; return the client once it has white space.
+    Complete an upload of one part at a backend that withholds its response; return the client once it has white space.
     """
     client = await kept.harness.connect()
     client.send(b"".join(kept.request("POST", f"/b/k?uploadId={upload_id}", completion({1: etag}))))
@@ -1338,7 +1339,7 @@ async def in_white_space(
 @pytest_twisted.ensureDeferred
 async def test_an_error_that_comes_late(tmp_path: Path, status: str, document: bytes, expected: str) -> None:
     """
-    It is S3's, as if it had come at once: with a code, and without names of the storage's classes.
+    The document is S3's, as if the error had come at once: with a code, and without names of the backend's classes.
     """
     content = b"x" * 1000
     backend, held = holds_puts()
@@ -1358,7 +1359,7 @@ async def test_an_error_that_comes_late(tmp_path: Path, status: str, document: b
 @pytest_twisted.ensureDeferred
 async def test_a_client_that_leaves_while_a_late_error_is_read(tmp_path: Path) -> None:
     """
-    The storage's connection ends with the client's.
+    s3proxy closes the backend's connection when the client leaves.
     """
     backend, held = holds_puts()
     clock = Clock()
@@ -1389,7 +1390,7 @@ async def test_a_storage_that_is_lost_in_white_space(
     tmp_path: Path, answer: bytes, expected: str, aborted: dict[str, int]
 ) -> None:
     """
-    The client reads an error, and is not kept waiting; the upload can be completed again. The logs tell what happened.
+    The client reads an error, and does not wait. It can complete the upload again. The logs say what happened.
     """
     content = b"x" * 1000
     backend, held = holds_puts()
@@ -1414,7 +1415,7 @@ async def test_a_storage_that_is_lost_in_white_space(
 
 def is_waiting(clock: Clock) -> bool:
     """
-    Whether white space is due, if nothing else comes before it.
+    Return True if white space is due, unless something else comes first.
     """
     return any(call.getTime() == clock.seconds() + KEEP_ALIVE_TIME for call in clock.getDelayedCalls())
 
@@ -1423,10 +1424,10 @@ async def copied_slowly(
     kept: Kept, clock: Clock, held: list[FaultyConnection], finish: Callable[[FaultyConnection], None]
 ) -> tuple[bytes, bytes, Answer, str]:
     """
-    Copy a part from an object of 1,000 bytes whose storage sends half of it, and then what ``finish`` does.
+    Copy a part from an object of 1,000 bytes. The backend sends half of it, and then ``finish`` acts on its connection.
 
     Returns:
-        What the client had before the time for white space, and after it; its answer; and the upload's id.
+        What the client received before the time for white space, and after it; the response; and the upload's id.
     """
     upload_id = await kept.begin()
     target = f"/b/k?partNumber=1&uploadId={upload_id}"
@@ -1448,7 +1449,7 @@ async def copied_slowly(
 
 def holds_source(length: int = 1000) -> tuple[FaultyBackend, list[FaultyConnection]]:
     """
-    A storage that sends only the first 500 bytes of an object, and the connections on which it was asked for it.
+    A backend that sends only the first 500 bytes of an object, and the connections on which it got the GET.
     """
     held: list[FaultyConnection] = []
     backend = puts()
@@ -1468,7 +1469,7 @@ def holds_source(length: int = 1000) -> tuple[FaultyBackend, list[FaultyConnecti
 @pytest_twisted.ensureDeferred
 async def test_a_source_that_takes_long(tmp_path: Path) -> None:
     """
-    The answer to UploadPartCopy begins before its end, as S3's does, once nothing is left to refuse with a status.
+    The response to UploadPartCopy begins before its end, as S3's does, once no error can need a status.
     """
     backend, held = holds_source()
     clock = Clock()
@@ -1492,7 +1493,7 @@ async def test_a_source_that_takes_long(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_source_that_is_lost_in_white_space(tmp_path: Path) -> None:
     """
-    The client reads an error in the document, and there is no part.
+    The client reads an error in the document, and the part does not exist.
     """
     backend, held = holds_source()
     clock = Clock()
@@ -1512,7 +1513,7 @@ async def test_a_source_that_is_lost_in_white_space(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_client_that_leaves_a_copy(tmp_path: Path) -> None:
     """
-    In the white space, too: the source's connection is reset, and nothing is kept.
+    Also during the white space: s3proxy resets the source's connection, and keeps nothing.
     """
     backend, held = holds_source()
     clock = Clock()
@@ -1537,7 +1538,7 @@ async def test_a_client_that_leaves_a_copy(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_client_that_leaves_at_the_end(tmp_path: Path, is_waiting: bool) -> None:
     """
-    The storage's connection is reset, and the upload can be completed again, at once.
+    s3proxy resets the backend's connection. The upload can be completed again at once.
     """
     content = b"x" * 3 * MIB
     backend = puts(kept_as(content), socket_buffer=64 * 1024)
@@ -1570,7 +1571,8 @@ async def test_a_client_that_leaves_at_the_end(tmp_path: Path, is_waiting: bool)
 @pytest_twisted.ensureDeferred
 async def test_two_that_complete_at_once(tmp_path: Path) -> None:
     """
-    The second waits for the first, and reads the same. Meanwhile nobody can abort, or send another part.
+    The second waits for the first, and reads the same response. Until then no client can abort the upload or send a
+    part.
     """
     content = b"x" * 1000
     backend, held = holds_puts()
@@ -1598,7 +1600,7 @@ async def test_two_that_complete_at_once(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_disk_that_has_changed_a_part(tmp_path: Path) -> None:
     """
-    The storage never has the whole request, so it has no object.
+    The backend never has the whole request, so it stores no object.
     """
     content = os.urandom(900_000)
     backend = puts(kept_as(content))
@@ -1620,7 +1622,7 @@ async def test_a_disk_that_has_changed_a_part(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_others_are_served_meanwhile(tmp_path: Path) -> None:
     """
-    A storage that takes all at once does not keep the reactor with one object: there is a turn for each block.
+    A backend that accepts everything at once does not occupy the reactor with one object: each block has its own turn.
     """
     content = os.urandom(4 * MIB)
     written: list[int] = []
@@ -1658,8 +1660,9 @@ async def test_others_are_served_meanwhile(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_end_is_told_with_the_last_byte(tmp_path: Path, *, is_full: bool) -> None:
     """
-    A storage may answer as soon as it has the last byte. An answer that comes before the end is not believed, so the
-    end is told before the reactor looks for one: also where the socket was full, and takes the last byte later.
+    A backend may respond as soon as it has the last byte. s3proxy does not believe a response that comes before the end
+    of the upload. So the end is reported before the reactor reads again, also if the socket was full and the last byte
+    is sent later.
     """
     content = os.urandom(MIB)
     written: list[int] = []
@@ -1667,7 +1670,7 @@ async def test_the_end_is_told_with_the_last_byte(tmp_path: Path, *, is_full: bo
 
     class Turns(Clock):
         def callLater(self, when: float, *arguments: Any, **named: Any) -> Any:
-            # What is due at once is due in the next turn, which is a second here.
+            # A call that is due at once runs in the next turn, which is one second here.
             return super().callLater(when + 1, *arguments, **named)
 
     class Sink:
@@ -1706,7 +1709,7 @@ async def test_the_end_is_told_with_the_last_byte(tmp_path: Path, *, is_full: bo
 @pytest_twisted.ensureDeferred
 async def test_an_object_that_is_too_large(tmp_path: Path) -> None:
     """
-    One PUT to the storage has its bound, and so has the object.
+    One PUT to the backend has a maximum size, and so has the object.
     """
     async with keeping(tmp_path, body_limits=BodyLimits(object_size=6 * MIB)) as kept:
         upload_id = await kept.begin()
@@ -1730,7 +1733,7 @@ async def test_an_object_that_is_too_large(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_access_log(tmp_path: Path) -> None:
     """
-    Each operation has its name, its size, and its error there.
+    Each operation is logged with its name, its size and its error.
     """
     async with keeping(tmp_path) as kept:
         upload_id = await kept.begin()

@@ -1,5 +1,5 @@
 """
-Multipart uploads that the daemon keeps, whenever it is killed: nothing that was answered is lost.
+Multipart uploads in the daemon, which may be killed at any moment: nothing that got a response is lost.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from tests.test_multipart import completion, joined
 WALRUS = 'profile = "walrus-3.4"\nsignature = "v2"\n'
 FIRST = os.urandom(5 * MIB)
 """
-A part that may have others after it.
+The content of a part that may be followed by others.
 """
 
 
@@ -47,7 +47,7 @@ class Upload:
     What a client knows of one upload.
 
     Attributes:
-        parts: Contents that each number may have: one if it was answered, more if its request was cut.
+        parts: Contents that each number may have: one if the part got a response, more if its request was cut.
     """
 
     key: str
@@ -58,7 +58,7 @@ class Upload:
 
 class Keeper(Daemon):
     """
-    A daemon that is killed and started again, and a storage that has no multipart uploads.
+    A daemon that is killed and started again, and a backend without multipart uploads.
     """
 
     def __init__(self, directory: Path, seed: int) -> None:
@@ -98,7 +98,7 @@ class Keeper(Daemon):
 
     async def request(self, method: str, target: str, body: bytes = b"", mode: str = HASH) -> tuple[int, bytes]:
         """
-        Ask, and return status and body.
+        Send a request; return status and body.
         """
         answer = await self.ask(self.signed(method, target, body, mode))
         head, _, content = answer.partition(b"\r\n\r\n")
@@ -114,7 +114,7 @@ class Keeper(Daemon):
 
     async def cut(self, data: bytes) -> None:
         """
-        Send a request, and kill the daemon somewhere in it.
+        Send a request, and kill the daemon at some byte of it.
         """
         client = SocketClient(self.port)
         self.clients.append(client)
@@ -151,7 +151,7 @@ class Keeper(Daemon):
 
     async def check(self, upload: Upload) -> None:
         """
-        Look whether all is there that was answered; know what has become of what was not.
+        Check that everything that got a response exists, and find out what became of the other requests.
         """
         status, answer = await self.request("GET", f"/b/{upload.key}?uploadId={upload.upload_id}")
         assert status == 200, answer
@@ -194,7 +194,7 @@ class Keeper(Daemon):
 
     def left(self) -> tuple[list[str], tuple[int, int]]:
         """
-        Files of parts, and what the database counts.
+        Return the files of parts, and the totals of the database.
         """
         database = sqlite3.connect(self.directory / "uploads" / "uploads.sqlite")
         size, uploads = database.execute("SELECT size, uploads FROM usage").fetchone()
@@ -204,7 +204,7 @@ class Keeper(Daemon):
 
 async def run(directory: Path, count: int, chance: float, seed: int) -> int:
     """
-    So many uploads, a few at a time, with a kill as likely as that before and within each request.
+    Run ``count`` uploads, a few at a time, with this chance of a kill before and within each request.
     """
     keeper = Keeper(directory, seed)
     await keeper.start()
@@ -247,7 +247,7 @@ async def run(directory: Path, count: int, chance: float, seed: int) -> int:
 @pytest_twisted.ensureDeferred
 async def test_a_daemon_that_is_killed(tmp_path: Path) -> None:
     """
-    Thirty uploads: no part is lost that was answered, no object is another one, and the disk is empty in the end.
+    Thirty uploads: no part that got a response is lost, no object has other content, and in the end the disk is empty.
     """
     assert await run(tmp_path, 30, 0.02, 1) > 2
 
@@ -264,7 +264,8 @@ async def test_a_daemon_that_is_killed_often(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_reload(tmp_path: Path) -> None:
     """
-    An upload goes on in the new configuration, until that one refuses uploads; what was kept stays for a later one.
+    An upload continues under the new configuration, until one refuses uploads; then what was kept remains for a later
+    one.
     """
     keeper = Keeper(tmp_path, 3)
     await keeper.start()
@@ -290,7 +291,7 @@ async def test_a_reload(tmp_path: Path) -> None:
 
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-# A virtual environment may lie in a directory that is closed to others, as tox makes its own.
+# A virtual environment may be in a directory that other users cannot enter, such as tox makes.
 PYTHONS = [Path(sys.executable).absolute(), Path(sys.executable).resolve()]
 IS_OPEN = all(path.stat().st_mode & stat.S_IXOTH for python in PYTHONS for path in (python, *python.parents))
 OF_NOBODY = [
@@ -298,19 +299,19 @@ OF_NOBODY = [
     pytest.param(2, marks=pytest.mark.skipif(not IS_OPEN, reason="other users cannot start this Python")),
 ]
 """
-Numbers of workers that a daemon may have which is another user's.
+Numbers of workers for a daemon that runs as another user.
 """
 
 NOBODY = pwd.getpwnam("nobody")
 """
-A user whose home is nowhere, and to whom ``/var/lib`` is closed.
+A user without a home directory, who cannot write to ``/var/lib``.
 """
 
 
 @pytest.fixture
 def open_path() -> Iterator[Path]:
     """
-    A directory that other users may enter, as pytest's own is not.
+    A directory that other users may enter, unlike pytest's own.
     """
     with TemporaryDirectory() as name:
         path = Path(name)
@@ -320,7 +321,7 @@ def open_path() -> Iterator[Path]:
 
 def as_nobody(configuration: Path) -> list[str]:
     """
-    The command line of a daemon that begins as root, and does not stay so.
+    Return the command line of a daemon that starts as root and then changes its user.
     """
     arguments = twistd_arguments(configuration)
     arguments[arguments.index("-n")] = f"-n --uid={NOBODY.pw_uid} --gid={NOBODY.pw_gid}"
@@ -329,7 +330,7 @@ def as_nobody(configuration: Path) -> list[str]:
 
 def give_to_nobody(directory: Path) -> None:
     """
-    Let the workers of such a daemon read their configuration, and write their log.
+    Let the workers of such a daemon read their configuration and write their log.
     """
     (directory / "access.log").touch()
     for path in (directory, *directory.rglob("*")):
@@ -338,7 +339,7 @@ def give_to_nobody(directory: Path) -> None:
 
 def without_state(**more: str) -> dict[str, str]:
     """
-    An environment in which nothing says where a daemon's state is, unless ``more`` does.
+    Return an environment in which nothing names the daemon's state directory, except ``more``.
     """
     environment = {name: value for name, value in os.environ.items() if name != "STATE_DIRECTORY"}
     return {**environment, **more}
@@ -346,7 +347,7 @@ def without_state(**more: str) -> dict[str, str]:
 
 async def ask_for_parts(daemon: Daemon) -> bytes:
     """
-    Ask for the parts of an upload that nobody has begun; return the answer. The storage is not asked.
+    Request the parts of an upload that does not exist; return the response. The backend gets no request.
     """
     head, _ = daemon.signer().head("GET", "/b/k?uploadId=none")
     return await daemon.ask(head)
@@ -357,11 +358,11 @@ async def ask_for_parts(daemon: Daemon) -> bytes:
 @pytest_twisted.ensureDeferred
 async def test_without_a_directory(open_path: Path, workers: int) -> None:
     """
-    Where none can be had, uploads are refused, and a line at the start says why. Nothing is made as root.
+    If there is no directory, uploads are refused, and a line at the start says why. Nothing is created as root.
     """
     daemon = Daemon(open_path, backend=WALRUS, server=f"workers = {workers}")
     give_to_nobody(open_path)
-    # Whoever started it may have a home that is closed to others.
+    # The user who started the daemon may have a home directory that is closed to others.
     environment = without_state(XDG_STATE_HOME="/root/state", HOME="/root")
     with running(as_nobody(daemon.configuration), open_path, environment) as process:
         await until_listening(daemon.port, process)
@@ -381,7 +382,7 @@ async def test_the_directory_belongs_to_the_user_that_twistd_changes_to(
     open_path: Path, workers: int, *, named: bool
 ) -> None:
     """
-    It is made after ``--uid`` has changed the user, whether an option names it or not.
+    The directory is created after ``--uid`` has changed the user, whether an option names it or not.
     """
     state = open_path / "state"
     state.mkdir()
@@ -405,7 +406,8 @@ async def test_the_directory_belongs_to_the_user_that_twistd_changes_to(
 @pytest_twisted.ensureDeferred
 async def test_a_second_daemon(tmp_path: Path, workers: int) -> None:
     """
-    It does not start in the first one's directory, and says whose that is. It may once the first has ended.
+    A second daemon does not start in the first one's directory, and names its owner. Once the first has ended, it
+    starts.
     """
     first_path, second_path = tmp_path / "first", tmp_path / "second"
     server = f'workers = {workers}\nmultipart_directory = "{tmp_path / "uploads"}"'
@@ -436,7 +438,7 @@ async def test_a_second_daemon(tmp_path: Path, workers: int) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_reload_that_wants_another_ones_directory(tmp_path: Path, workers: int) -> None:
     """
-    It changes nothing. One that wants a free directory gives up the former.
+    Such a reload changes nothing. One that names a free directory releases the former.
     """
     daemon = Daemon(tmp_path, backend=WALRUS, server=f'workers = {workers}\nmultipart_directory = "one"')
     taken = DirectoryClaim(str(tmp_path / "two"))
@@ -444,7 +446,7 @@ async def test_a_reload_that_wants_another_ones_directory(tmp_path: Path, worker
     reloaded = "reloaded: " if workers == 1 else "2 workers are serving"
     with running(twistd_arguments(daemon.configuration), tmp_path) as process:
         await until_listening(daemon.port, process)
-        # Once it answers it handles signals.
+        # Once the daemon responds, it handles signals.
         await ask_for_parts(daemon)
         await until(lambda: workers == 1 or reloaded in daemon.output())
         before = daemon.output().count(reloaded)
@@ -475,7 +477,7 @@ def _is_free(directory: Path) -> bool:
 
 def metric(path: Path, name: str) -> float:
     """
-    Ask the supervisor, whose workers report every second.
+    Return a metric from the supervisor, whose workers report every second.
     """
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(path))
@@ -490,7 +492,7 @@ def metric(path: Path, name: str) -> float:
 @pytest_twisted.ensureDeferred
 async def test_systemds_directory_and_several_workers(tmp_path: Path) -> None:
     """
-    STATE_DIRECTORY is enough. All workers serve one upload, and the metrics count it once.
+    STATE_DIRECTORY is sufficient. All workers serve one upload, and the metrics count it once.
     """
     (tmp_path / "state").mkdir()
     daemon = Daemon(tmp_path, backend=WALRUS, server='workers = 3\nadmin = "unix:admin.socket"')

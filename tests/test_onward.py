@@ -1,5 +1,5 @@
 """
-What a backend is asked for: each object of a document is judged as a request of its own would be.
+What is sent to a backend: each object of a document is checked like a separate request.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def onward(
     profile: str, bucket: bytes = b"b", *, is_signed: bool = True, method: bytes = b"POST", query: bytes = b"?delete"
 ) -> Onward:
     """
-    A request on its way.
+    Return a request to the backend.
     """
     head = RequestHead(method, b"/" + bucket + query, b"HTTP/1.1", HEADERS, index_headers(HEADERS))
     account = Account(PROFILES[profile], BACKEND_KEY, b"backend", "v4", SigningKeys(4))
@@ -46,7 +46,7 @@ def onward(
 
 def refusal(profile: str, deletion: Deletion, bucket: bytes = b"b") -> str:
     """
-    The code of an object's refusal; nothing where it is asked for.
+    Return the error code for an object; empty if it is sent to the backend.
     """
     try:
         request = delete_one(onward(profile, bucket), deletion, NOW)
@@ -70,14 +70,14 @@ def refusal(profile: str, deletion: Deletion, bucket: bytes = b"b") -> str:
 )
 def test_each_object_is_judged(deletion: Deletion, bucket: bytes, code: str) -> None:
     """
-    Its key, its condition, the backend's own surfaces, and what the backend cannot hold.
+    Checked are its key, its condition, the backend's private paths, and what the backend cannot store.
     """
     assert refusal("walrus-3.4", deletion, bucket) == code
 
 
 def test_keys_of_a_document_are_looked_at() -> None:
     """
-    A backend which would take one for another deletes that.
+    A backend that confuses two keys would delete the wrong one.
     """
     document = b"<Delete><Object><Key>a//b</Key></Object></Delete>"
 

@@ -1,7 +1,7 @@
 """
-Before 3.11.5, Python may take what a possessive group only began to match as matched (Python issue 106052).
+Before 3.11.5, Python may count what a possessive group only began to match as matched (Python issue 106052).
 
-So a header without a name passed the gate on Debian 12. Possessive repeats of one character are sound in each version.
+So a header without a name passed the gate on Debian 12. Possessive repeats of one character work in each version.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ parser: Any = vars(re)["_parser"]
 
 def patterns() -> dict[str, re.Pattern[Any]]:
     """
-    Every pattern that stands in a module.
+    Return every pattern at the top of a module.
     """
     return {
         f"{module.name}.{name}": value
@@ -31,7 +31,7 @@ def patterns() -> dict[str, re.Pattern[Any]]:
 
 def possessive_groups(parsed: Any) -> list[Any]:
     """
-    Repeats that are possessive and whose operand is more than one character.
+    Return the repeats that are possessive and whose operand is more than one character.
     """
     found = []
     for operator, arguments in parsed:
@@ -45,7 +45,7 @@ def possessive_groups(parsed: Any) -> list[Any]:
 
 def parts(arguments: Any) -> list[Any]:
     """
-    The patterns within an operator's arguments.
+    Return the patterns within an operator's arguments.
     """
     if isinstance(arguments, parser.SubPattern):
         return [arguments]
@@ -56,7 +56,7 @@ def parts(arguments: Any) -> list[Any]:
 
 def test_no_group_is_possessive() -> None:
     """
-    In no version of Python does a pattern take more than it says.
+    In no version of Python does a pattern match more than it says.
     """
     found = {name: possessive_groups(parser.parse(pattern.pattern)) for name, pattern in patterns().items()}
 

@@ -1,5 +1,5 @@
 """
-What Signature V4 covers of a body towards the backend: its hash, nothing, or each of its chunks.
+What Signature V4 covers of a body to the backend: its hash, nothing, or each of its chunks.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ def field(head: RequestHead, name: str) -> str | None:
 
 def backend_signer(host: str = "") -> Signer:
     """
-    Our own key, as the backend knows it.
+    Return a signer with s3proxy's key, as the backend knows it.
     """
     return Signer(BACKEND_KEY.access_key_id, BACKEND_KEY.secret_access_key, host=host)
 
 
 def read(head: RequestHead, body: bytes) -> Chunks:
     """
-    Read what a backend got, and hold the signatures of its head and of its chunks against our key.
+    Read what a backend got, and verify the signatures of its head and of its chunks with s3proxy's key.
     """
     authorization = field(head, "authorization") or ""
     seed = authorization.rpartition("Signature=")[2]
@@ -76,7 +76,8 @@ def stored(harness: Harness) -> ReceivedRequest:
 @pytest_twisted.ensureDeferred
 async def test_a_streamed_body_goes_in_chunks(mode: str, size: int, tls: bool) -> None:
     """
-    Whatever the client's own mode, the backend gets chunks which our key signed, of the length which its head says.
+    Whatever the client's payload mode, the backend gets chunks signed by s3proxy's key, of the length that its head
+    states.
     """
     harness = Harness(payload="chunks", is_tls=tls)
     request = Signer().put(TARGET, BODY[:size], mode)
@@ -100,7 +101,7 @@ async def test_a_streamed_body_goes_in_chunks(mode: str, size: int, tls: bool) -
 @pytest_twisted.ensureDeferred
 async def test_an_objects_own_coding_stays(coding: str) -> None:
     """
-    Nothing is added to it: many a backend would store ``aws-chunked`` with the object.
+    Nothing is added to it: many backends would store ``aws-chunked`` with the object.
     """
     harness = Harness(payload="chunks")
     request = Signer().put(TARGET, BODY, UNSIGNED, headers={"content-encoding": coding})
@@ -129,7 +130,7 @@ async def test_an_objects_own_coding_stays(coding: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_what_is_covered(payload: str, mode: str, size: int, expected: str) -> None:
     """
-    The hash of what was held or claimed; nothing where the backend takes no hashes.
+    The hash of a held body or the one claimed; nothing if the backend accepts no hashes.
     """
     harness = Harness(payload=payload)
     request = Signer().put(TARGET, BODY[:size], mode)
@@ -148,7 +149,7 @@ async def test_what_is_covered(payload: str, mode: str, size: int, expected: str
 @pytest_twisted.ensureDeferred
 async def test_requests_without_a_body(method: str, payload: str, expected: str) -> None:
     """
-    Also those which ask why a HEAD was refused.
+    Also the GET that finds out why a HEAD was refused.
     """
     backend = FaultyBackend()
     backend.on_request = lambda connection, request: connection.send(
@@ -175,7 +176,7 @@ async def test_requests_without_a_body(method: str, payload: str, expected: str)
 @pytest_twisted.ensureDeferred
 async def test_what_is_known_of_a_body_on_disk(payload: str, checksum: bool, expected: str) -> None:
     """
-    A checksum which was verified is the hash; without one the body is read once, and goes in chunks or uncovered.
+    A verified checksum is the hash. Without one the body is read once, and is sent in chunks or not covered.
     """
     harness = Harness(payload=payload, spools=True)
     digest = hashlib.sha256(BODY)
@@ -193,7 +194,7 @@ async def test_what_is_known_of_a_body_on_disk(payload: str, checksum: bool, exp
 @pytest_twisted.ensureDeferred
 async def test_a_forms_file_goes_in_chunks() -> None:
     """
-    Where it is not on disk, its hash is not known.
+    If it is not on disk, its hash is unknown.
     """
     harness = Harness(payload="chunks", body_limits=BodyLimits(streams_forms=True))
     form = upload(BODY)
@@ -208,7 +209,7 @@ async def test_a_forms_file_goes_in_chunks() -> None:
 @pytest_twisted.ensureDeferred
 async def test_what_nobody_signed_we_do_not_sign() -> None:
     """
-    An anonymous upload goes on as it came: chunks of it would carry our signature.
+    An anonymous upload is sent on as it came: its chunks would need s3proxy's signature.
     """
     harness = Harness(payload="chunks", anonymous=Anonymous(passes=True))
     head = f"PUT {TARGET} HTTP/1.1\r\nHost: s3.example.test\r\nContent-Length: {len(BODY)}\r\n\r\n"
@@ -226,7 +227,7 @@ async def test_what_nobody_signed_we_do_not_sign() -> None:
 
 def broken(mode: str, size: int, fault: str) -> tuple[bytes, bytes]:
     """
-    Return a head and a body which must be refused at its end.
+    Return a head and a body that must be refused at its end.
     """
     body = BODY[:size]
     headers = {}
@@ -235,7 +236,7 @@ def broken(mode: str, size: int, fault: str) -> tuple[bytes, bytes]:
     request = Signer().put(TARGET, body, mode, headers=headers)
     wire = request.body
     if fault == "signature":
-        # Of the zero chunk: all data is good.
+        # Of the zero chunk only: all data is good.
         at = wire.rindex(b"chunk-signature=") + 16
         wire = wire[:at] + (b"1" if wire[at : at + 1] == b"0" else b"0") + wire[at + 1 :]
     elif fault == "data":
@@ -284,7 +285,7 @@ async def test_a_refused_body_is_not_complete(mode: str, fault: str, code: str, 
 @pytest_twisted.ensureDeferred
 async def test_a_length_which_never_comes(mode: str, size: int) -> None:
     """
-    A client which leaves before its end leaves no complete request.
+    A client that leaves before the end leaves no complete request at the backend.
     """
     harness = Harness(payload="chunks")
     request = Signer().put(TARGET, BODY[:size], mode)
@@ -303,7 +304,7 @@ async def test_a_length_which_never_comes(mode: str, size: int) -> None:
 @pytest_twisted.ensureDeferred
 async def test_an_early_success_is_never_believed() -> None:
     """
-    A backend which answers 200 before the zero chunk is reset.
+    A backend that sends 200 before the zero chunk is reset.
     """
     backend = FaultyBackend()
     backend.on_head = lambda connection, head: answer_ok(connection, ReceivedRequest(head, b"", b"", 0, ""))
@@ -327,7 +328,7 @@ async def test_an_early_success_is_never_believed() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_stale_connection_is_not_the_clients_problem() -> None:
     """
-    A pooled connection which dies with the first block: the same chunks go out again on another, and all of them fit.
+    A pooled connection that fails with the first block: the same chunks are sent on another one, and are all valid.
     """
     backend = FaultyBackend()
     harness = Harness(payload="chunks", backend=backend)
@@ -362,7 +363,7 @@ async def test_a_stale_connection_is_not_the_clients_problem() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_stopped_backend_stops_the_client(mode: str, tls: bool) -> None:
     """
-    What the client gets rid of settles at what the backend took, the kernel's buffers, two blocks and a chunk.
+    What the client can send stops at what the backend has read, the kernel's buffers, two blocks and a chunk.
     """
     backend = FaultyBackend(socket_buffer=BUFFER)
     backend.pause_after = STOP_AFTER
@@ -399,7 +400,7 @@ async def test_a_stopped_backend_stops_the_client(mode: str, tls: bool) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_fast_upload_which_stalls_keeps_no_large_block(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Blocks of a MiB are read while the backend is fast; the encoder keeps no view of one.
+    Blocks of a MiB are read while the backend is fast; afterwards the encoder keeps no view of one.
     """
     kept: list[int] = []
     feed = ChunkEncoder.feed

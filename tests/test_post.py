@@ -1,5 +1,5 @@
 """
-Browsers' forms through real sockets: held, on disk or streamed, verified before anything is stored, and answered.
+Browsers' forms over real sockets: held, on disk or streamed, verified before anything is stored, and their responses.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ STREAMING = BodyLimits(streams_forms=True)
 
 async def post(request: SignedRequest, *, step: int = 0, **options: Any) -> tuple[Answer, Harness]:
     """
-    Send a form; return the answer, and the harness which has ended.
+    Send a form; return the response, and the closed harness.
     """
     harness = Harness(**options)
     answer = await harness.request(request.head, request.body, step=step)
@@ -49,7 +49,7 @@ async def post(request: SignedRequest, *, step: int = 0, **options: Any) -> tupl
 
 def upload(file: bytes, *conditions: Any, after: Any = (), filename: str = "file.txt", **fields: str) -> SignedRequest:
     """
-    A form with a policy which covers its fields.
+    Return a form with a policy that covers its fields.
     """
     fields = {"key": "user/${filename}", **fields}
     covered = [*conditions, ANY_KEY, *([["starts-with", f"${name}", ""] for name in fields if name != "key"])]
@@ -82,7 +82,7 @@ async def test_a_file_is_stored(file: bytes, signature: str, limits: BodyLimits)
 @pytest_twisted.ensureDeferred
 async def test_any_cutting(step: int) -> None:
     """
-    However the network cuts a form, the same file is stored.
+    However the network splits a form, the same file is stored.
     """
     file = (SMALL + b"\r\n--") * 20
     answer, harness = await post(upload(file, after=[("submit", "Upload")]), step=step)
@@ -94,7 +94,7 @@ async def test_any_cutting(step: int) -> None:
 @pytest_twisted.ensureDeferred
 async def test_fields_become_headers() -> None:
     """
-    Those which S3 knows; what only the policy must know stays behind, a copy source above all.
+    Fields that S3 knows become headers; those for the policy only are not sent, above all not a copy source.
     """
     fields = {
         "Content-Type": "image/png",
@@ -144,7 +144,7 @@ async def test_the_answer_which_the_form_wants(status: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_redirect_tells_what_was_stored(name: str) -> None:
     """
-    Bucket, key and ETag follow the query which was there.
+    Bucket, key and ETag follow the query of the field.
     """
     answer, _ = await post(upload(SMALL, **{name: "https://example.test/done?lang=en#top"}))
 
@@ -163,7 +163,7 @@ async def test_a_redirect_tells_what_was_stored(name: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_redirect_to_nowhere(url: str) -> None:
     """
-    What is no URL of the web is no redirect: the browser gets what it would get without it.
+    A value that is not an http(s) URL does not redirect: the browser gets the response without it.
     """
     answer, _ = await post(upload(SMALL, success_action_redirect=url))
 
@@ -175,7 +175,7 @@ async def test_a_redirect_to_nowhere(url: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_field_after_the_file(size: int, limits: BodyLimits) -> None:
     """
-    It is ignored where the file is verified first; where its length was predicted, the form is refused.
+    It is ignored if the file is verified first. If the file's length was predicted, the form is refused.
     """
     file = bytes(size)
     answer, harness = await post(upload(file, after=[("submit", "Upload")]), body_limits=limits)
@@ -193,7 +193,7 @@ async def test_a_field_after_the_file(size: int, limits: BodyLimits) -> None:
 @pytest_twisted.ensureDeferred
 async def test_what_the_policy_does_not_allow(file: bytes, limits: BodyLimits) -> None:
     """
-    Nothing of it is stored: a file which is too large or too small, a field which is not covered, a wrong checksum.
+    Nothing of the form is stored: a file that is too large or too small, a field that is not covered, a wrong checksum.
     """
     size = len(file)
     wrong = base64.b64encode(zlib.crc32(b"other").to_bytes(4, "big")).decode()
@@ -216,7 +216,7 @@ async def test_what_the_policy_does_not_allow(file: bytes, limits: BodyLimits) -
 @pytest_twisted.ensureDeferred
 async def test_what_holds_is_passed_on() -> None:
     """
-    A file which is just as large as it may be, with its checksum.
+    A file of exactly the maximum size, with its checksum.
     """
     checksum = base64.b64encode(zlib.crc32(LARGE).to_bytes(4, "big")).decode()
     size_range = ["content-length-range", len(LARGE), str(len(LARGE))]
@@ -242,7 +242,7 @@ async def test_the_disk_has_a_quota() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_browser_which_leaves() -> None:
     """
-    What it sent so far is on disk for nobody, and the backend never heard of it.
+    What the browser has sent so far is deleted from the disk, and the backend gets nothing.
     """
     harness = Harness()
     request = upload(LARGE)
@@ -262,7 +262,7 @@ async def test_a_browser_which_leaves() -> None:
 @pytest_twisted.ensureDeferred
 async def test_no_byte_of_a_file_is_kept_before_its_policy_is_believed() -> None:
     """
-    While the key is looked up, the browser is not read.
+    While s3proxy looks up the key, it does not read from the browser.
     """
     from twisted.internet.defer import Deferred
 
@@ -289,7 +289,7 @@ async def test_no_byte_of_a_file_is_kept_before_its_policy_is_believed() -> None
 @pytest_twisted.ensureDeferred
 async def test_a_backend_which_answers_before_it_has_the_file() -> None:
     """
-    Its success is not believed, although the file was verified: it does not have it.
+    Its success is not believed, although the file was verified: the backend does not have the file yet.
     """
     harness = Harness()
     harness.backend.on_head = lambda connection, head: connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
@@ -305,7 +305,7 @@ async def test_a_backend_which_answers_before_it_has_the_file() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_backend_which_refuses_the_file() -> None:
     """
-    Its answer reaches the browser as it is.
+    Its response reaches the browser unchanged.
     """
     harness = Harness()
     document = b"<Error><Code>NoSuchBucket</Code></Error>"
@@ -322,7 +322,8 @@ async def test_a_backend_which_refuses_the_file() -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_documentation_s_forms(vector: dict[str, Any]) -> None:
     """
-    The published policies are read, their signatures verify, and their forms are stored; with another one they are not.
+    The published policies can be read, their signatures verify, and their forms are stored; with another one they are
+    not.
     """
     policy, signature = vector["policy_base64"], vector["expected"]["signature"]
     read = parse_policy(policy.encode())
@@ -334,7 +335,7 @@ async def test_the_documentation_s_forms(vector: dict[str, Any]) -> None:
     names = {name.lower() for name, _ in vector["fields"]}
     name = "x-amz-signature" if vector["sigv"] == "4" else "signature"
     fields = [pair for pair in vector["fields"] if pair[0].lower() not in {name, "policy"}]
-    # Where only the policy is published, the form is one which it allows.
+    # If only the policy is published, the test uses a form that it allows.
     missing = [condition for condition in read.conditions if condition.name.decode() not in {*names, "bucket"}]
     fields += [[condition.name.decode(), condition.value.decode()] for condition in missing]
     names |= {condition.name.decode() for condition in missing}
@@ -351,7 +352,7 @@ async def test_the_documentation_s_forms(vector: dict[str, Any]) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_form_for_a_bucket_in_the_host_name() -> None:
     """
-    The bucket is the host's, and so is the location.
+    The bucket is that of the host, and so is the location.
     """
     body = multipart(v4_fields([ANY_KEY], key="k"), SMALL)
     request = form_request(body, target="/")
@@ -365,7 +366,7 @@ async def test_a_form_for_a_bucket_in_the_host_name() -> None:
 
 def fields_of(kind: str, covered: list[Any], **fields: str) -> list[tuple[str, str]]:
     """
-    A form's fields, signed or not.
+    Return a form's fields, signed or not.
     """
     if kind == "anonymous":
         return list(fields.items())
@@ -381,7 +382,7 @@ EVERYBODY = Anonymous(passes=True)
 @pytest_twisted.ensureDeferred
 async def test_no_field_s_name_ends_a_header_s_line(signature: str, kind: str) -> None:
     """
-    A field's name that is no header's name, or another header to some backend, reaches none.
+    A name that is not a header's name, or that is another header to some backend, reaches no backend.
     """
     for name, code in {
         "x-amz-meta-a:1\\\rX-Injected": "MalformedPOSTRequest",
@@ -409,7 +410,7 @@ async def test_nothing_of_a_form_is_parsed_before_it_is_believed(
     kind: str, tagging: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Its tags are read once its signature and its policy hold, or anonymous forms are allowed; no XML is read before.
+    Tags are read once signature and policy hold, or if anonymous forms are allowed. No XML is read before that.
     """
     parsed: list[bytes] = []
     parse = upload_module.parse_document
@@ -437,7 +438,7 @@ async def test_nothing_of_a_form_is_parsed_before_it_is_believed(
 @pytest_twisted.ensureDeferred
 async def test_an_anonymous_form_is_held_to_the_same(tagging: str, kind: str) -> None:
     """
-    Where anonymous forms pass, their fields are judged as those of signed ones.
+    If anonymous forms are allowed, their fields are checked as those of signed forms.
     """
     fields = fields_of(kind, [["starts-with", "$tagging", ""]], key="k", tagging=tagging)
     answer, harness = await post(form_request(multipart(fields, SMALL)), anonymous=EVERYBODY)
@@ -450,7 +451,7 @@ async def test_an_anonymous_form_is_held_to_the_same(tagging: str, kind: str) ->
 @pytest_twisted.ensureDeferred
 async def test_an_anonymous_form_is_stored_with_its_fields() -> None:
     """
-    Unsigned, with the headers that its fields are, and none of its own request's.
+    The PUT is unsigned, with the headers that the form's fields name, and none of the form's own request.
     """
     body = multipart([("key", "k"), ("x-amz-meta-a_b", "c"), ("acl", "private")], SMALL)
     headers = "x-amz-acl: public-read\r\nx-amz-content-sha256: of-no-body\r\n"
@@ -466,7 +467,7 @@ async def test_an_anonymous_form_is_stored_with_its_fields() -> None:
 
 async def trickle(client: FaultyClient, clock: Clock, data: bytes, seconds: float) -> float:
     """
-    Send a byte every so many seconds until there is an answer; return for how long it was.
+    Send one byte per interval until there is a response; return how long that took.
     """
     began = clock.seconds()
     for byte in data:
@@ -484,7 +485,7 @@ async def trickle(client: FaultyClient, clock: Clock, data: bytes, seconds: floa
 @pytest_twisted.ensureDeferred
 async def test_fields_take_no_longer_than_a_head(place: str, is_tls: bool) -> None:
     """
-    A browser that sends a byte now and then has the time of a head for all of its fields, and is told so.
+    A browser that sends a byte now and then has the time limit of a head for all of its fields, and gets an error.
     """
     clock = Clock()
     harness = Harness(clock=clock, is_tls=is_tls, times=ClientTimes(head=30.0, idle=60.0))
@@ -517,7 +518,7 @@ async def test_fields_take_no_longer_than_a_head(place: str, is_tls: bool) -> No
 @pytest_twisted.ensureDeferred
 async def test_a_file_may_be_slower_than_its_fields(kind: str) -> None:
     """
-    Once its fields are complete, a form has the time of any other body, and its policy may expire.
+    Once its fields are complete, a form has the time limit of any other body, and its policy may expire.
     """
     clock = Clock()
     harness = Harness(clock=clock, anonymous=EVERYBODY)
@@ -542,7 +543,7 @@ async def test_a_file_may_be_slower_than_its_fields(kind: str) -> None:
 
 async def answer_after(harness: Harness, request: SignedRequest, pause: timedelta) -> Answer:
     """
-    Send a form whose fields are complete only after a pause; return the answer.
+    Send a form whose fields are complete only after a pause; return the response.
     """
     split = request.body.index(b'name="file"')
     client = await harness.connect()
@@ -577,7 +578,7 @@ async def test_a_policy_is_judged_when_the_fields_are_complete(kind: str) -> Non
 @pytest_twisted.ensureDeferred
 async def test_a_session_is_judged_when_the_fields_are_complete(kind: str) -> None:
     """
-    So is a temporary key, and one that is looked up for long is judged by the same moment.
+    A temporary key is also judged at that moment, even if its lookup takes long.
     """
     key = SERVER["credentials"][0]["access_key"].encode()
     known = data_set_credentials()
@@ -639,8 +640,8 @@ async def test_what_is_a_form(types: list[str], status: int, code: str | None, k
 @pytest_twisted.ensureDeferred
 async def test_a_form_that_hides(types: list[str], target: str, status: int | None, code: str | None) -> None:
     """
-    Signed in its head or by nobody, no POST reaches a backend that could take it for a form: MinIO looks for the
-    words anywhere in the type, Ceph takes a POST to a bucket or an object for a form if it has no parameter it knows.
+    No POST reaches a backend that could take it for a form, signed in its head or anonymous: MinIO looks for the words
+    anywhere in the type. Ceph takes a POST to a bucket or an object for a form if it has no parameter it knows.
     """
     body = multipart([("key", "k")], SMALL, boundary="B")
     unsigned = {"Content-Length": str(len(body))}
@@ -653,7 +654,7 @@ async def test_a_form_that_hides(types: list[str], target: str, status: int | No
         request = SignedRequest(head[:-2] + lines + b"\r\n", body)
         answer, harness = await post(request, anonymous=EVERYBODY)
 
-        # Two types of an operation are 400; of no operation at all nothing else is judged.
+        # Two types are 400 if the operation exists. If it does not, nothing else is checked.
         is_operation = not target.endswith(("?x", "/key"))
         expected = (status, code) if status else (400, "BadRequest") if is_operation else (405, "MethodNotAllowed")
         assert (answer.status, element(answer.body, "Code")) == expected
@@ -664,7 +665,8 @@ async def test_a_form_that_hides(types: list[str], target: str, status: int | No
 @pytest_twisted.ensureDeferred
 async def test_a_key_that_is_not_utf8(kind: str) -> None:
     """
-    In its field or in the file's name, it reaches no backend; elsewhere a file's name does not matter.
+    In its field or in the file's name, it reaches no backend. If the key does not use the file's name, that does not
+    matter.
     """
     for key, filename, code in (
         (b"k\xff", b"a", "InvalidArgument"),
@@ -683,7 +685,7 @@ async def test_a_key_that_is_not_utf8(kind: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_policy_s_prefix_is_not_left(kind: str) -> None:
     """
-    A key with a segment of dots begins with what the policy allows, and may be another object's to a backend.
+    A key with a segment of dots begins with the allowed prefix, and may be another object to a backend.
     """
     for key in ("user/../other/k", "user/${filename}"):
         fields = fields_of(kind, [["starts-with", "$key", "user/"]], key=key)
@@ -697,7 +699,7 @@ async def test_a_policy_s_prefix_is_not_left(kind: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_an_answer_has_no_line_of_the_form(kind: str) -> None:
     """
-    Neither a redirect nor a key writes a header of the answer.
+    Neither a redirect nor a key can write a header of the response.
     """
     key = "a\r\nSet-Cookie: a=b"
     for name, value, status in (
@@ -719,7 +721,7 @@ async def test_an_answer_has_no_line_of_the_form(kind: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_an_upload_of_an_object_that_is_a_form() -> None:
     """
-    The type is the object's: a multipart upload of one begins as any other.
+    The type is that of the object: its multipart upload begins like any other.
     """
     head = Signer().head(
         "POST",
@@ -751,7 +753,7 @@ async def post_to(
     status_line: bytes, document: bytes, request: SignedRequest, **options: Any
 ) -> tuple[Answer, Harness]:
     """
-    Send a form to a backend that allows its origin and answers so.
+    Send a form to a backend that allows its origin and sends this response.
     """
     harness = Harness(**options)
     head = b"HTTP/1.1 %s\r\n%sContent-Length: %d\r\n\r\n" % (status_line, SHARED, len(document))
@@ -785,7 +787,7 @@ async def test_a_page_of_another_origin_may_read_the_answer(file: bytes, limits:
         assert (answer.header("Access-Control-Expose-Headers"), answer.header("Vary")) == ("ETag", "Origin")
         seen = harness.backend.requests[0].head.fields
         assert (seen.value(b"origin"), seen.value(b"referer")) == (b"https://app.example", b"https://app.example/page")
-        # Ceph looks for the rule of this method; the browser's was POST, and ours is PUT.
+        # Ceph looks for the rule of this method. The browser's was POST, and s3proxy's is PUT.
         assert seen.value(b"access-control-request-method") == b"POST"
 
 
@@ -793,7 +795,7 @@ async def test_a_page_of_another_origin_may_read_the_answer(file: bytes, limits:
 @pytest_twisted.ensureDeferred
 async def test_a_page_of_another_origin_may_read_a_refusal(status: int) -> None:
     """
-    A refusal of the backend keeps its Access-Control headers, also if our own error takes its place.
+    A refusal of the backend keeps its Access-Control headers, also if s3proxy's own error replaces it.
     """
     for code, shown in (("NoSuchBucket", status), ("InvalidAccessKeyId", 500)):
         document = f"<Error><Code>{code}</Code></Error>".encode()
@@ -806,7 +808,7 @@ async def test_a_page_of_another_origin_may_read_a_refusal(status: int) -> None:
 @pytest_twisted.ensureDeferred
 async def test_what_a_form_s_request_says_of_its_origin() -> None:
     """
-    Access-Control-Request-* of the form pass as they came. Without an Origin nothing is added.
+    Access-Control-Request-* of the form pass unchanged. Without an Origin nothing is added.
     """
     lines = ORIGIN + "Access-Control-Request-Method: PUT\r\nAccess-Control-Request-Headers: x-a\r\nCookie: a=b\r\n"
     _, harness = await post(from_another_origin(upload(SMALL), lines))
@@ -823,7 +825,7 @@ async def test_what_a_form_s_request_says_of_its_origin() -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_file_s_name_in_any_field(kind: str) -> None:
     """
-    ``${filename}`` stands for the name in headers, tags and the redirect; what the policy is about is the result.
+    ``${filename}`` stands for the name in headers, tags and the redirect. The policy applies to the result.
     """
     fields = {
         "key": "up/${filename}",
@@ -857,7 +859,7 @@ async def test_the_file_s_name_in_any_field(kind: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_policy_is_about_the_name_of_the_file() -> None:
     """
-    A condition holds of the field as it is stored, not of its variable.
+    A condition applies to the field as it is stored, not to its variable.
     """
     for condition, status in (
         (["eq", "$x-amz-meta-name", "file.txt"], 204),
@@ -876,7 +878,7 @@ async def test_a_policy_is_about_the_name_of_the_file() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_form_for_another_region(region: str) -> None:
     """
-    The refusal names the right one, in its document and in x-amz-bucket-region: SDKs sign again for that.
+    The error names the right region, in its document and in x-amz-bucket-region: SDKs then sign again.
     """
     fields = [
         (name, value.replace("us-east-1", region) if name == "x-amz-credential" else value)
@@ -894,7 +896,7 @@ async def test_a_form_for_another_region(region: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_form_with_another_fault_names_no_region() -> None:
     """
-    Only the region's fault does.
+    Only the error about the region does.
     """
     fields = [
         (name, value.replace("/s3/", "/sts/") if name == "x-amz-credential" else value)

@@ -1,5 +1,5 @@
 """
-What a browser asks before a request of a page of another origin, as the backend gets it.
+A browser's preflight before a request from a page of another origin, as the backend gets it.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ ASKED = {
     "x-authorization": b"x-authorization,authorization",
 }
 """
-What a preflight asks for, and what Swift is asked for then.
+What a preflight asks for, and what the preflight to Swift then asks for.
 """
 
 
 def preflight(target: str, asked: str) -> bytes:
     """
-    Write a preflight.
+    Return a preflight.
     """
     lines = "Origin: https://app.test\r\nAccess-Control-Request-Method: PUT\r\n"
     if asked:
@@ -52,8 +52,8 @@ def preflight(target: str, asked: str) -> bytes:
 @pytest_twisted.ensureDeferred
 async def test_what_a_storage_takes_for_a_preflight(profile: str, signature: str, asked: str) -> None:
     """
-    A preflight goes on unsigned and without what its URL says. Swift takes one for its own API's, and refuses it,
-    unless its URL has a credential or it asks for Authorization: there it asks for that, too.
+    A preflight is sent on unsigned and without the credentials of its URL. Swift takes one for its own API's, and
+    refuses it, unless the URL has a credential or it asks for Authorization: so at Swift it asks for that, too.
     """
     harness = Harness(profile=PROFILES[profile], signature=signature)
 
@@ -74,7 +74,7 @@ async def test_what_a_storage_takes_for_a_preflight(profile: str, signature: str
 @pytest_twisted.ensureDeferred
 async def test_no_other_request_asks_for_more(method: str) -> None:
     """
-    What a client signed has the client's own headers at Swift.
+    At Swift, a request that a client signed keeps the client's own headers.
     """
     harness = Harness(profile=PROFILES["swift"])
     target = "/test-bucket/key?uploads" if method == "POST" else "/test-bucket/key"

@@ -1,5 +1,5 @@
 """
-URLs of ``s3proxy presign``: they give access, for their method and their time, and nothing else.
+URLs of ``s3proxy presign``: each gives access with its method for its time, and nothing else.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SIGNATURES = ("v4", "v4a", "v2")
 
 def ask(url: str, method: str = "GET", after: float = 0) -> str | None:
     """
-    Use a URL some seconds later; return the code of the refusal, if there is one.
+    Use a URL some seconds later; return the code of the error, or None.
     """
     proxy = MemoryProxy(now=NOW + timedelta(seconds=after))
     parts = urlsplit(url)
@@ -50,7 +50,7 @@ def ask(url: str, method: str = "GET", after: float = 0) -> str | None:
 )
 def test_a_url_gives_access(url: str) -> None:
     """
-    With every signature, for lasting and temporary keys, until it expires, and for its own method alone.
+    With every signature, for lasting and temporary keys, until it expires, and with its own method only.
     """
     for credential, signature in itertools.product((LASTING, TEMPORARY), SIGNATURES):
         made = presign(url, credential, NOW, expires=60, signature=signature, domain="s3.example.test")
@@ -75,7 +75,7 @@ def test_a_url_as_published(file: str, name: str, signature: str) -> None:
     vector = next(each for each in vectors if each["name"] == name)
     target, host = vector["request"]["target"], vector["request"]["headers"][0][1]
     keys = vector["credentials"]
-    # With Signature V4 the documentation signs at midnight, for a day; of Signature V2 it tells only the end.
+    # With Signature V4 the documentation signs at midnight, for a day. For Signature V2 it gives only the end.
     now, expires = datetime(2013, 5, 24, tzinfo=UTC), 86400
     if signature == "v2":
         now = datetime.fromtimestamp(int(parse_qs(urlsplit(target).query)["Expires"][0]) - expires, UTC)
@@ -98,7 +98,7 @@ def test_a_url_as_published(file: str, name: str, signature: str) -> None:
 )
 def test_how_long_a_url_may_live(signature: str, expires: int) -> None:
     """
-    From a second to a week; Signature V2 has no longest time ("Authenticating Requests: Using Query Parameters").
+    From a second to a week. Signature V2 has no maximum ("Authenticating Requests: Using Query Parameters").
     """
     made = presign("http://s3.example.test/test-bucket/k", LASTING, NOW, expires=expires, signature=signature)
 
@@ -108,7 +108,7 @@ def test_how_long_a_url_may_live(signature: str, expires: int) -> None:
 
 def test_the_first_of_two_secrets_signs() -> None:
     """
-    During a key rotation the URL is the one that the first secret makes alone.
+    During a key rotation the URL is the same as with the first secret alone.
     """
     two = replace(LASTING, secret_access_keys=(*LASTING.secret_access_keys, "another"))
 
@@ -133,7 +133,7 @@ def test_the_first_of_two_secrets_signs() -> None:
 )
 def test_what_cannot_be_presigned(url: str, options: dict[str, Any]) -> None:
     """
-    It is told, and no URL is made which would be refused.
+    The command reports the reason, and makes no URL that would be refused.
     """
     with pytest.raises(CannotPresign):
         presign(url, LASTING, NOW, **options)
@@ -141,7 +141,7 @@ def test_what_cannot_be_presigned(url: str, options: dict[str, Any]) -> None:
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """
-    It prints a URL and nothing else; it says which key where there are several, and no secret.
+    It prints a URL and nothing else. If there are several keys it names the one that it used, and no secret.
     """
     keys = tmp_path / "keys.toml"
     write_keys(keys)
@@ -163,7 +163,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 def test_the_method_may_be_in_lower_case(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """
-    S3's methods are in upper case, and a URL for another never works: one that S3 has not is refused.
+    S3's methods are in upper case, and a URL for any other never works: the command refuses a method that S3 does not
+    have.
     """
     keys = tmp_path / "keys.toml"
     write_keys(keys)

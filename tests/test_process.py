@@ -1,5 +1,5 @@
 """
-What a process which serves asks of its system: seen from inside one, because the whole process changes.
+What a serving process sets in its system: seen from inside such a process, because the whole process changes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ print(*resource.getrlimit(resource.RLIMIT_NOFILE))
 
 def measured(word: str) -> list[int]:
     """
-    Run a process which uses and frees blocks; return its page faults, the collector's threshold, and its descriptors.
+    Run a process that uses and frees blocks; return its page faults, the collector's threshold, and its descriptors.
     """
     ran = subprocess.run([sys.executable, "-c", BLOCKS, word], check=True, capture_output=True, text=True)
     return [int(word) for word in ran.stdout.split()]
@@ -48,7 +48,8 @@ def measured(word: str) -> list[int]:
 
 def test_a_process_which_serves_keeps_the_memory_of_its_blocks() -> None:
     """
-    Six blocks of a megabyte, a hundred times over, are mapped once; in another process of Python time and again.
+    Six blocks of a megabyte, a hundred times over, are mapped once; in another Python process they are mapped
+    repeatedly.
     """
     faults, *_ = measured("prepared")
     other_faults, *_ = measured("unprepared")
@@ -59,7 +60,7 @@ def test_a_process_which_serves_keeps_the_memory_of_its_blocks() -> None:
 
 def test_a_process_which_serves_looks_for_cycles_seldom_and_has_all_descriptors() -> None:
     """
-    The collector's threshold is ours, and the soft limit of descriptors is the hard one.
+    The collector's threshold is s3proxy's, and the soft limit of descriptors equals the hard one.
     """
     _, threshold, soft, hard = measured("prepared")
 
@@ -69,7 +70,7 @@ def test_a_process_which_serves_looks_for_cycles_seldom_and_has_all_descriptors(
 
 def test_memory_with_secrets_can_be_read_and_not_changed() -> None:
     """
-    Neither its content nor its size changes any more, whoever has the descriptor.
+    Neither its content nor its size can change any more, even with the descriptor.
     """
     fd = sealed_memory("test", b"content")
     try:
@@ -85,7 +86,7 @@ def test_memory_with_secrets_can_be_read_and_not_changed() -> None:
 
 def test_what_was_read_once_is_not_there_again() -> None:
     """
-    The descriptor stays in use, and holds nothing.
+    The descriptor stays in use, and has no content.
     """
     fd = sealed_memory("test", b"content")
     try:
@@ -114,7 +115,7 @@ def test_a_further_process_imports_no_more_than_this_one(flags: list[str], expec
 
 def test_a_process_which_serves_writes_no_core_dump() -> None:
     """
-    The soft limit is 0, and the hard one is as it was: an operator may raise it for one process.
+    The soft limit is 0, and the hard one is unchanged: an operator may raise the soft one for one process.
     """
     code = (
         "import resource, sys; from s3proxy.daemon.process import prepare_process;"
@@ -134,7 +135,7 @@ def test_a_process_which_serves_writes_no_core_dump() -> None:
 @pytest.fixture
 def signals() -> Iterator[list[int]]:
     """
-    Which signals of those that end a daemon reached its handlers.
+    The signals that end a daemon and reached its handlers.
     """
     received: list[int] = []
     numbers = (signal.SIGTERM, signal.SIGINT)

@@ -1,5 +1,5 @@
 """
-Each quirk of the older storages: it is there when one speaks to the store itself, and mended for the client of s3proxy.
+Each quirk of the older storage systems: the store itself shows it, and the client of s3proxy does not see it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Pair:
     A store with its quirks, and s3proxy in front of it with a profile.
 
     Attributes:
-        store: With its own client, which signs as the store wants it.
+        store: With its own client, which signs as the store requires.
         harness: With its clients, which sign as they do today.
     """
 
@@ -63,13 +63,13 @@ class Pair:
 
     async def straight(self, method: str, path: str, body: bytes = b"", **options: Any) -> Answer:
         """
-        Ask the store itself.
+        Send a request to the store itself.
         """
         return await self.store.ask(method, path, body, **options)
 
     async def through(self, method: str, target: str, body: bytes = b"", **headers: str) -> Answer:
         """
-        Ask s3proxy, with signed headers: ``if_match`` is ``if-match``.
+        Send a request through s3proxy, with signed headers: ``if_match`` becomes ``if-match``.
         """
         answer: Answer = await self.harness.request(*self.request(method, target, body, **headers), method=method)
         assert answer is not None
@@ -77,7 +77,7 @@ class Pair:
 
     def request(self, method: str, target: str, body: bytes = b"", **headers: str) -> tuple[bytes, bytes]:
         """
-        Return a request which a client of today signs.
+        Return a request that a client of today signs.
         """
         signed = {name.replace("_", "-"): value for name, value in headers.items()}
         unsigned = {"Content-Length": str(len(body))} if method in {"PUT", "POST"} else {}
@@ -93,7 +93,7 @@ class Pair:
     @property
     def counts(self) -> tuple[int, int]:
         """
-        What the store has done: it was not asked where nothing of this has changed.
+        The store's counters: if none has changed, the store got no request.
         """
         return self.store.store.stored_count, self.store.store.refused_count
 
@@ -107,7 +107,7 @@ async def running_pair(
     signature: str = "v2",
 ) -> AsyncIterator[Pair]:
     """
-    Both, with the bucket ``b`` and the object ``k`` in it, for as long as they are wanted.
+    Both, with the bucket ``b`` and the object ``k`` in it, until the context ends.
     """
     pair = Pair(directory, mode, quirks or MODES[mode], profile or PROFILES[mode], signature)
     pair.store.store.objects.bucket("b").create()
@@ -201,7 +201,7 @@ async def denies_only_straight(pair: Pair) -> None:
 
 async def denies_only_through(pair: Pair) -> None:
     """
-    The one which cannot be mended: what the backend says of our own key looks as what it says of the client's rights.
+    The only quirk without a correction: an error about s3proxy's own key looks like one about the client's rights.
     """
     account = pair.harness.backend_key
     pair.store.store._keys = {account.access_key_id: "another secret"}
@@ -227,7 +227,7 @@ async def plus_is_space_through(pair: Pair) -> None:
 
 async def object_parameters_straight(pair: Pair) -> None:
     """
-    The tags are written over the object.
+    The tags overwrite the object.
     """
     answer = await pair.straight("PUT", "/b/k?tagging", b"<Tagging/>", signed="tagging")
     assert (answer.status, pair.stored()) == (200, b"<Tagging/>")
@@ -438,7 +438,7 @@ async def document_with_304_through(pair: Pair) -> None:
 
 async def exact_names_straight(pair: Pair) -> None:
     """
-    Clients which write names in lower case get all of the object, and are never told that it has not changed.
+    Clients that write names in lower case get the whole object, and never a 304.
     """
     ranged = await pair.straight("GET", "/b/k", headers={"range": "bytes=2-4"})
     since = await pair.straight("GET", "/b/k", headers={"if-modified-since": DATE})
@@ -473,7 +473,7 @@ async def ignores_overrides_through(pair: Pair) -> None:
 
 async def lists_v1_straight(pair: Pair) -> None:
     """
-    A client which wants a continuation token takes the first page for all there is.
+    A client that wants a continuation token takes the first page for the whole listing.
     """
     await pair.straight("PUT", "/b/l", b"x")
     listed = await pair.straight("GET", "/b?list-type=2&max-keys=1&encoding-type=url")
@@ -533,8 +533,8 @@ async def uuid_etags_straight(pair: Pair) -> None:
 
 async def uuid_etags_through(pair: Pair) -> None:
     """
-    It is the backend's name for the object, in listings and conditions, too: it is left as it is. Clients take no
-    entity tag with a hyphen for an MD5.
+    It is the backend's name for the object, in listings and conditions, too: s3proxy leaves it as it is. Clients take
+    no entity tag with a hyphen for an MD5.
     """
     etag, got = await upload_in_parts(pair)
     assert etag.startswith('"uuid-')
@@ -552,7 +552,7 @@ async def head_service_straight(pair: Pair) -> None:
 
 async def head_service_through(pair: Pair) -> None:
     """
-    S3 answers the same.
+    S3 responds in the same way.
     """
     assert (await pair.through("HEAD", "/")).status == 405
 
@@ -591,7 +591,7 @@ async def closes_after_reads_through(pair: Pair) -> None:
 
 async def trusts_rewrite_header_straight(pair: Pair) -> None:
     """
-    One path is signed, and another one read.
+    One path is signed, and another one is read.
     """
     head = pair.store.head("GET", "/other", {}).decode().replace("GET /other", "GET /b/k")
     answer = await pair.store.say(head.replace("\r\n\r\n", "\r\nx-rcs-rewrite-path: /other\r\n\r\n").encode())
@@ -641,7 +641,7 @@ THROUGH_OF_OTHERS = {
     "refuses_posts": lacks_multi_delete_through,
 }
 """
-Quirks whose mending another one's trial shows.
+Quirks whose correction another one's trial shows.
 """
 
 for name, (straight_trial, through_trial) in WALRUS_ROWS.items():
@@ -655,17 +655,17 @@ CELLS = [
     (mode, quirk)
     for mode, quirks in MODES.items()
     for quirk in ROWS
-    # Which signature covers the path only shows where there is a service path.
+    # Which signature covers the path only shows if there is a service path.
     if getattr(quirks, quirk) != getattr(PLAIN, quirk) or (quirk == "signs_service_path" and quirks.service_path)
 ]
 """
-The quirks which each kind has.
+The quirks of each kind of store.
 """
 
 
 def test_the_table_is_closed() -> None:
     """
-    No quirk is without its two trials, none is in no storage, and each storage has a profile of its name.
+    Each quirk has its two trials and occurs in a storage system, and each storage system has a profile of its name.
     """
     names = {field.name for field in fields(Quirks)}
 
@@ -698,7 +698,8 @@ async def test_through(tmp_path: Path, mode: str, quirk: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_all_trials_through_each(tmp_path: Path, mode: str) -> None:
     """
-    What one kind of storage needs does no harm at another: reads, listings and uploads are S3's everywhere.
+    The corrections for one kind of storage system do no harm at another: reads, listings and uploads are S3's
+    everywhere.
     """
     trials = (ranges_through, lists_v1_through, plus_is_space_through, object_parameters_through)
     for number, trial in enumerate(trials):
@@ -713,7 +714,7 @@ async def test_all_trials_through_each(tmp_path: Path, mode: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_service_path_is_signed_as_the_profile_says(tmp_path: Path, mode: str, form: str) -> None:
     """
-    A store which takes only one form gets that one: with the service path from the first, without it from the others.
+    A store that accepts only one form gets that one: with the service path from the first, without it from the others.
     """
     for strict in ("in", "out"):
         quirks = replace(MODES[mode], signs_service_path=strict)
@@ -727,7 +728,7 @@ async def test_the_service_path_is_signed_as_the_profile_says(tmp_path: Path, mo
 @pytest_twisted.ensureDeferred
 async def test_downloads_of_boto3(tmp_path: Path) -> None:
     """
-    boto3 reads a large object in ranges with If-Match, of which Walrus understands neither.
+    boto3 reads a large object in ranges with If-Match. Walrus understands neither.
     """
     now = datetime.now(UTC)
     body = bytes(range(256)) * 40_000
@@ -786,7 +787,7 @@ async def test_osg_takes_v4(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_nobody_chooses_what_an_answer_says_of_itself() -> None:
     """
-    As at S3: an anonymous request which would make a page of a file is refused, and its backend never hears of it.
+    As at S3: s3proxy refuses an anonymous request that would make a page of a file, and sends the backend nothing.
     """
     harness = Harness(profile=PROFILES["walrus-3.4"], signature="v2", anonymous=Anonymous(passes=True))
     try:
@@ -802,7 +803,7 @@ async def test_nobody_chooses_what_an_answer_says_of_itself() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_listing_which_is_too_large_to_be_made_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    It is refused: as it is, its client would take the first page for all.
+    It is refused: if it were relayed as it is, its client would take the first page for the whole listing.
     """
     monkeypatch.setitem(MAX_SIZES, AnswerUse.CONVERT, 100)
     async with running_pair(tmp_path, "walrus-3.4") as pair:
@@ -814,7 +815,7 @@ async def test_a_listing_which_is_too_large_to_be_made_over(tmp_path: Path, monk
 @pytest_twisted.ensureDeferred
 async def test_an_object_which_is_replaced_while_it_is_read(tmp_path: Path) -> None:
     """
-    A range of one object is never told with the size of another: the client reads 500, and asks again.
+    A range of one object is never returned with the size of another: the client reads 500, and tries again.
     """
     async with running_pair(tmp_path, "walrus-3.4") as pair:
         operations = pair.store.store._operations
@@ -849,7 +850,7 @@ async def test_an_object_which_is_replaced_while_it_is_read(tmp_path: Path) -> N
 )
 def test_codes(wire: str, status: int, *, is_about_object: bool, expected: str) -> None:
     """
-    A code which S3 does not have becomes the one which it has; the rest of the document stays.
+    A code that S3 does not have becomes the one that it has; the rest of the document stays.
     """
     document = f"<Error><Code>{wire}</Code><Message>m</Message><Resource>NoSuchEntity</Resource></Error>"
 
@@ -864,7 +865,7 @@ def test_codes(wire: str, status: int, *, is_about_object: bool, expected: str) 
 @pytest_twisted.ensureDeferred
 async def test_what_is_kept_from_a_backend(name: str) -> None:
     """
-    Paths, headers and parameters of its own kind are answered 403, whoever signs, and it never hears of them. A path
+    Paths, headers and parameters of the backend's own kind get 403, with any signature, and never reach it. A path
     without a bucket has no S3 meaning at all.
     """
     profile = PROFILES[name]
@@ -905,7 +906,7 @@ async def test_what_is_kept_from_a_backend(name: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_key_that_is_called_like_a_surface(name: str) -> None:
     """
-    In virtual-hosted style it is the first segment of the client's path, and never that of the backend's.
+    In virtual-hosted style it is the first segment of the client's path, and never that of the backend's path.
     """
     profile = PROFILES[name]
     segments = map(bytes.decode, sorted(profile.reserved_segments))
@@ -944,7 +945,7 @@ async def test_a_key_that_is_called_like_a_surface(name: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_health(tmp_path: Path, name: str, line: str, healthy: int, sick: int) -> None:
     """
-    Each is asked what its profile says, and only what that kind answers when it works says so.
+    Each gets the request that its profile names, and only the response of a working backend of that kind counts.
     """
     backend = FaultyBackend()
     port = reactor.listenTCP(0, backend, interface="127.0.0.1")
@@ -969,14 +970,14 @@ async def test_health(tmp_path: Path, name: str, line: str, healthy: int, sick: 
 
 def answer_with(status: int, connection: Any, request: Any) -> None:
     """
-    Answer with a status, and close.
+    Send a response with a status, and close.
     """
     connection.send(b"HTTP/1.1 %d x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % status)
 
 
 def test_check_says_where_the_tail_was_not_proven(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """
-    And it names what tries it.
+    It also names the command that tests it.
     """
     (tmp_path / "keys.toml").write_text("")
     for name, profile in PROFILES.items():
@@ -994,7 +995,7 @@ def test_check_says_where_the_tail_was_not_proven(tmp_path: Path, capsys: pytest
 @pytest.mark.parametrize("name", PROFILES)
 def test_each_profile_has_its_page(name: str) -> None:
     """
-    It says what the storage refuses, what is translated, how it is set up, and whether ``tail`` was proven.
+    It says what the storage system refuses, what s3proxy translates, how to set it up, and whether ``tail`` was proven.
     """
     page = (ROOT / "docs" / "reference" / "backends" / f"{name}.md").read_text("utf-8")
 

@@ -1,5 +1,5 @@
 """
-Whatever fails on the way to a backend is an S3 error, and nothing passes because something failed.
+Any failure on the way to a backend is an S3 error, and no request passes because something failed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ GET = Signer().head("GET", "/test-bucket/k")[0]
 
 async def ask(harness: Harness, head: bytes = GET) -> tuple[int, str | None, int]:
     """
-    Send a request; return status and code of its answer, and how many requests came to the backend.
+    Send a request; return status and code of the response, and the number of requests that reached the backend.
     """
     answer: Any = await harness.request(head)
     await turns(3)
@@ -37,7 +37,7 @@ async def ask(harness: Harness, head: bytes = GET) -> tuple[int, str | None, int
 
 class Authorizer:
     """
-    Answers as it is told.
+    Responds as the test says.
     """
 
     def __init__(self, error: Exception, *, is_late: bool) -> None:
@@ -46,7 +46,7 @@ class Authorizer:
 
     def authorize(self, *given: object) -> Any:
         """
-        Refuse.
+        Refuse, or fail.
         """
         if self.is_late:
             return fail(self.error)
@@ -76,7 +76,7 @@ async def test_an_authorizer_that_refuses_or_fails(
 @pytest_twisted.ensureDeferred
 async def test_a_source_of_keys_that_fails() -> None:
     """
-    It is not one that knows no key.
+    That does not mean that the key is unknown.
     """
     harness = Harness()
     harness.store.look_up = lambda name: fail(ValueError("down"))  # type: ignore[method-assign]
@@ -87,7 +87,7 @@ async def test_a_source_of_keys_that_fails() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_fault_of_ours(error_log: ErrorLog) -> None:
     """
-    It is an S3 error for the client, and a traceback in the log alone.
+    It is an S3 error for the client, and a traceback only in the log.
     """
     harness = Harness()
 
@@ -102,7 +102,7 @@ async def test_a_fault_of_ours(error_log: ErrorLog) -> None:
 
 def test_a_cause_is_named_by_its_kind() -> None:
     """
-    Its text could quote what was sent.
+    The exception's text could quote what was sent.
     """
     error = ValueError("outer")
     error.__cause__ = KeyError("the-secret")
@@ -113,7 +113,7 @@ def test_a_cause_is_named_by_its_kind() -> None:
 
 def test_a_breaker_which_is_open_is_told_in_words() -> None:
     """
-    Nobody was asked: there is no cause but the breaker.
+    The backend got no request: the breaker is the only cause.
     """
     assert why(BackendError(BackendFault.OPEN)) == "not asked: the breaker is open"
 
@@ -121,7 +121,7 @@ def test_a_breaker_which_is_open_is_told_in_words() -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_log_names_a_backend_which_cannot_be_reached() -> None:
     """
-    Both logs: the access log has its name, and the other its address and why.
+    In both logs: the access log has its name, and the other one its address and the reason.
     """
     harness = Harness()
     await harness.backend_port.stopListening()
@@ -156,7 +156,7 @@ async def test_the_log_says_that_a_bodys_coding_is_broken() -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_log_names_no_backend_which_was_not_asked() -> None:
     """
-    A refusal of ours is not the backend's.
+    A refusal by s3proxy is not the backend's.
     """
     harness = Harness(profile=PROFILES["ceph-rgw"])
 
@@ -183,7 +183,7 @@ async def test_the_log_names_no_backend_which_was_not_asked() -> None:
 @pytest_twisted.ensureDeferred
 async def test_what_goes_nowhere(profile: str, head: bytes, found: tuple[int, str | None, int]) -> None:
     """
-    What S3 has not, what the backend has not, what it cannot hold, and what is its own.
+    What S3 does not have, what the backend does not have, what it cannot store, and its private paths.
     """
     assert await ask(Harness(profile=PROFILES[profile]), head) == found
 
@@ -191,7 +191,7 @@ async def test_what_goes_nowhere(profile: str, head: bytes, found: tuple[int, st
 @pytest_twisted.ensureDeferred
 async def test_a_process_that_ends_takes_no_new_request() -> None:
     """
-    Its client asks again, and finds another.
+    Its client tries again, and reaches another process.
     """
     harness = Harness()
     harness.proxy.context.is_draining = True
@@ -202,7 +202,7 @@ async def test_a_process_that_ends_takes_no_new_request() -> None:
 @pytest_twisted.ensureDeferred
 async def test_what_a_request_had_is_given_back() -> None:
     """
-    To the next one.
+    The next request gets it.
     """
     harness = Harness(budget_limits=BudgetLimits(requests=1))
     for _ in range(2):

@@ -1,5 +1,5 @@
 """
-Whoever signs for another region, or asks for a bucket's, is led to the listener's, whatever the backend says.
+A client that signs for another region, or asks for a bucket's, gets the listener's region, whatever the backend says.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ XMLNS = b'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 @pytest_twisted.ensureDeferred
 async def test_a_wrong_region_is_corrected(method: str, target: str) -> None:
     """
-    The refusal names the listener's own region: in its document, and in a header, for HEAD has no document.
+    The error names the listener's own region: in its document, and in a header, because HEAD has no document.
     """
     harness = Harness(regions=OURS)
     head = Signer().head(method, target, unsigned={"Content-Length": "0"} if method == "PUT" else None)[0]
@@ -57,7 +57,7 @@ async def test_a_wrong_region_is_corrected(method: str, target: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_wrong_region_in_a_url_is_corrected() -> None:
     """
-    A presigned request as well.
+    Also for a presigned request.
     """
     harness = Harness(regions=OURS)
     target = Signer().presign("GET", KEY)
@@ -73,7 +73,7 @@ async def test_a_wrong_region_in_a_url_is_corrected() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_bucket_which_is_there_is_in_our_region(told: bytes, status: int) -> None:
     """
-    HeadBucket tells it once, whatever region the backend names, or none; and not of a bucket which is not there.
+    HeadBucket returns it once, whatever region the backend names, if any; but not for a bucket that does not exist.
     """
     backend = FaultyBackend()
     backend.on_request = lambda connection, request: connection.send(
@@ -92,7 +92,7 @@ async def test_a_bucket_which_is_there_is_in_our_region(told: bytes, status: int
 @pytest_twisted.ensureDeferred
 async def test_other_answers_name_no_region(method: str) -> None:
     """
-    An object's answer has the header only where its backend sent it.
+    The response for an object has the header only if the backend sent it.
     """
     harness = Harness()
     answer = await harness.request(Signer().head(method, KEY)[0])
@@ -104,7 +104,7 @@ async def test_other_answers_name_no_region(method: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_stranger_learns_the_region_of_a_bucket() -> None:
     """
-    Clients ask for it before they have keys: the refusal of an anonymous HeadBucket names it, as S3's does.
+    Clients ask for it before they have keys: the error of an anonymous HeadBucket names it, as S3's does.
     """
     harness = Harness(regions=OURS, anonymous=Anonymous())
     answers = [
@@ -135,7 +135,7 @@ async def test_a_stranger_learns_the_region_of_a_bucket() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_buckets_location_is_ours(document: bytes, region: bytes, shown: bytes) -> None:
     """
-    GetBucketLocation answers the listener's region, which has no name where it is us-east-1.
+    GetBucketLocation returns the listener's region, and an empty one for us-east-1.
     """
     content = document % XMLNS
     backend = FaultyBackend()
@@ -168,7 +168,7 @@ async def test_a_bucket_is_made_where_the_backend_is(
     named: bytes, backend_region: str, sent: bytes, *, has_md5: bool
 ) -> None:
     """
-    A client names our region, the backend reads its own; what is neither, the backend is to judge.
+    A client names s3proxy's region, and the backend reads its own. The backend judges any other region.
     """
     key = replace(BACKEND_KEY, region=backend_region)
     harness = Harness(regions=(*OURS, b"us-east-1"), backend_key=key)
@@ -187,7 +187,7 @@ async def test_a_bucket_is_made_where_the_backend_is(
 
 def test_only_the_document_of_a_new_bucket_is_translated() -> None:
     """
-    Names are compared whole, and white space of any length is no trouble.
+    Names are compared whole, and white space of any length is accepted.
     """
     assert translate_region(b"<LocationConstraint>eu</LocationConstraint>", {b"eu-central-1"}, b"x") == (
         b"<LocationConstraint>eu</LocationConstraint>"
@@ -200,7 +200,7 @@ def test_only_the_document_of_a_new_bucket_is_translated() -> None:
 
 def test_another_document_has_other_digests() -> None:
     """
-    Neither the MD5 nor a checksum of what the client sent is of what the backend gets; all else is.
+    The backend gets neither the MD5 nor a checksum of the client's document; all other headers pass.
     """
     kept = [(b"Content-Type", b"application/xml"), (b"x-amz-acl", b"private"), (b"x-amz-meta-a", b"content-md5")]
     digests = [(b"Content-MD5", b"x=="), (b"x-amz-checksum-crc32", b"y=="), (b"X-Amz-Checksum-SHA256", b"z==")]

@@ -1,5 +1,5 @@
 """
-A request that changes something passes once within the window, however often and in whatever spelling it is sent.
+A request that changes something passes once within the window, however often and in whichever spelling it is sent.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ HOST = "s3.example.test"
 
 Write = Callable[[str], bytes]
 """
-From the text of a signature to the request which carries it.
+Makes a request with the given text of its signature.
 """
 
 
 def proxy() -> MemoryProxy:
     """
-    A proxy with a window; its clock advances an hour with each request.
+    Return a proxy with a window. Its clock advances one hour with each request.
     """
     return MemoryProxy(replay_window=ReplayWindow(86400, 100))
 
 
 def v4a_header(key: str = KEY, secret: str = SECRET, method: str = "PUT") -> tuple[str, Write]:
     """
-    A request of SigV4A, and its signature.
+    Return the signature of a SigV4A request, and what writes the request.
     """
     date = NOW.strftime("%Y%m%dT%H%M%SZ")
     fields = {"host": HOST, "x-amz-content-sha256": EMPTY, "x-amz-date": date, "x-amz-region-set": "*"}
@@ -67,7 +67,7 @@ def v4a_header(key: str = KEY, secret: str = SECRET, method: str = "PUT") -> tup
 
 def presigned(signature: str, method: str = "PUT") -> tuple[str, Write]:
     """
-    A presigned request, and its signature.
+    Return the signature of a presigned request, and what writes the request.
     """
     url = presign(
         f"http://{HOST}/test-bucket/k", data_set_credentials()[KEY.encode()], NOW, method=method, signature=signature
@@ -86,7 +86,7 @@ def v2_header(
     target: str, resource: str, method: str = "PUT", key: str = KEY, secret: str = SECRET
 ) -> tuple[str, Write]:
     """
-    A request of Signature V2, and its signature.
+    Return the signature of a Signature V2 request, and what writes the request.
     """
     text = f"{method}\n\n\n{DATE}\n{resource}"
     signature = base64.b64encode(hmac.digest(secret.encode(), text.encode(), "sha1")).decode()
@@ -102,7 +102,7 @@ def v2_header(
 
 def whole(mode: str) -> bytes:
     """
-    A whole PUT of Signature V4 in one of the payload modes.
+    Return a whole PUT of Signature V4 in one of the payload modes.
     """
     request = Signer().put("/test-bucket/k", b"hello", mode)
     return request.head + request.body
@@ -122,7 +122,7 @@ CARRIERS: dict[str, Callable[[], bytes]] = {
 
 def written(signed: tuple[str, Write]) -> bytes:
     """
-    Write a request with its signature as it was made.
+    Return a request with its original signature.
     """
     signature, write = signed
     return write(signature)
@@ -131,7 +131,7 @@ def written(signed: tuple[str, Write]) -> bytes:
 @pytest.mark.parametrize("carrier", CARRIERS)
 def test_a_request_passes_once(carrier: str) -> None:
     """
-    Of every carrier, and it reaches the backend once.
+    With every carrier, and it reaches the backend once.
     """
     sent, harness = CARRIERS[carrier](), proxy()
 
@@ -143,7 +143,7 @@ def test_a_request_passes_once(carrier: str) -> None:
 
 def other_s(signature: str) -> str:
     """
-    The second signature of the same text, which anyone can make of the first.
+    Return the second valid ECDSA signature of a text, which anyone can compute from the first.
     """
     r, s = decode_dss_signature(bytes.fromhex(signature))
     return encode_dss_signature(r, ORDER - s).hex()
@@ -161,7 +161,7 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_another_spelling_of_an_ecdsa_signature(spelling: str, signed: Callable[[], tuple[str, Write]]) -> None:
     """
-    Each of them verifies, and is the same request. Nobody needs a key to write it.
+    Each of them verifies, and is the same request. No key is needed to write it.
     """
     signature, write = signed()
     other = write(SPELLINGS[spelling](signature))
@@ -175,7 +175,7 @@ def test_another_spelling_of_an_ecdsa_signature(spelling: str, signed: Callable[
 @pytest.mark.parametrize("carrier", ["v4a-header", "v4a-query"])
 def test_a_request_signed_again_within_its_second(carrier: str) -> None:
     """
-    ECDSA makes another signature each time, HMAC the same: the window treats both alike.
+    ECDSA makes another signature each time, HMAC the same one: the window treats both alike.
     """
     harness = proxy()
 
@@ -189,7 +189,7 @@ def test_a_request_signed_again_within_its_second(carrier: str) -> None:
         (lambda: presigned("v4"), [str.upper]),
         (
             lambda: v2_header("/test-bucket/k", "/test-bucket/k"),
-            # A base64 text of 20 bytes has two bits which mean nothing.
+            # A base64 text of 20 bytes has two unused bits.
             [
                 lambda text: text.rstrip("="),
                 lambda text: text + "=",
@@ -207,7 +207,7 @@ def test_another_spelling_of_an_hmac_verifies_nowhere(
     signed: Callable[[], tuple[str, Write]], spellings: list[Callable[[str], str]]
 ) -> None:
     """
-    Hex in upper case, base64 without padding, with white space, or with other unused bits: no signature at all.
+    Hex in upper case, base64 without padding, with white space, or with other unused bits: not a valid signature.
     """
     signature, write = signed()
 
@@ -219,7 +219,7 @@ def test_another_spelling_of_an_hmac_verifies_nowhere(
 
 def test_an_escape_is_no_other_request() -> None:
     """
-    What decodes to the same query and path is signed by the same text.
+    What decodes to the same query and path has the same string to sign.
     """
     signature, write = presigned("v4")
     sent = write(signature)
@@ -239,7 +239,7 @@ def test_an_escape_is_no_other_request() -> None:
 @pytest.mark.parametrize("first", ["/test-bucket", "/test-bucket/"])
 def test_two_names_of_a_bucket_under_v2(first: str) -> None:
     """
-    boto3 signs the name with a slash and sends it without: one signature passes once, for either.
+    boto3 signs the name with a slash and sends it without: one signature passes once, for either path.
     """
     signature, write = v2_header("/test-bucket", "/test-bucket/")
     second = {"/test-bucket": "/test-bucket/", "/test-bucket/": "/test-bucket"}[first]
@@ -252,7 +252,7 @@ def test_two_names_of_a_bucket_under_v2(first: str) -> None:
 
 def test_one_text_of_two_keys() -> None:
     """
-    The text which V2 signs names no key: what two clients write in the same second are two requests.
+    The V2 string to sign names no key: what two clients send in the same second are two requests.
     """
     credentials = data_set_credentials()
     credentials[b"OTHER"] = Credential("OTHER", ("another secret",))
@@ -276,7 +276,7 @@ def test_a_read_passes_again(signature: str) -> None:
 
 def test_what_is_not_verified_is_not_remembered() -> None:
     """
-    Whoever knows only the text cannot use up somebody's request; and what is remembered has one size.
+    An attacker who knows only the text cannot use up another client's request. An entry has a fixed size.
     """
     window = ReplayWindow(86400, 100)
     harness = MemoryProxy(replay_window=window)

@@ -1,5 +1,5 @@
 """
-Signatures which were seen: each passes once, and they are remembered within bounds of time and number.
+Signatures that were seen: each passes once, and they are remembered within limits of time and number.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from s3proxy.exchange.replay import ReplayWindow
 
 def test_a_signature_passes_once() -> None:
     """
-    Until its time is over, or what it asked for was not done.
+    Until its time is over, or if its request was not carried out.
     """
     window = ReplayWindow(10, 100)
 
@@ -21,7 +21,7 @@ def test_a_signature_passes_once() -> None:
 
 def test_signatures_are_remembered_up_to_a_bound() -> None:
     """
-    Above it the oldest is forgotten.
+    Above the limit the oldest is forgotten.
     """
     window = ReplayWindow(10, 2)
     for name in (b"a", b"b", b"c"):

@@ -1,5 +1,5 @@
 """
-A backend with several addresses: which of them is asked, and what becomes of requests when one is gone.
+A backend with several addresses: which of them gets a request, and what happens to requests when one fails.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ INTERVAL = 5.0
 
 class Replicas:
     """
-    An agent and the backends which it knows, each of which can be stopped and started again.
+    An agent and its backends, each of which can be stopped and started again.
     """
 
     def __init__(self, count: int = 2, *, is_checked: bool = False, **limits: Any) -> None:
@@ -55,13 +55,13 @@ class Replicas:
 
     def get(self) -> Deferred[BackendResponse]:
         """
-        Ask for something.
+        Send a GET.
         """
         return self.agent.send(BackendRequest(b"GET", HEAD, is_idempotent=True))
 
     async def status(self) -> int | BackendFault:
         """
-        Ask for something; return the answer's status, or why there was none.
+        Send a GET; return the status of the response, or the fault if there is none.
         """
         try:
             response = await self.get()
@@ -72,13 +72,13 @@ class Replicas:
 
     def asked(self) -> list[int]:
         """
-        How many requests each backend had, health checks left out.
+        Return the number of requests to each backend, without health checks.
         """
         return [sum(r.head.raw_path != b"/health" for r in backend.requests) for backend in self.backends]
 
     async def stop(self, number: int) -> None:
         """
-        Kill a backend: what is open is reset.
+        Stop a backend: its open connections are reset.
         """
         await self.ports[number].stopListening()
         for connection in self.backends[number].connections:
@@ -88,13 +88,13 @@ class Replicas:
 
     def start(self, number: int) -> None:
         """
-        Have it back, at the same port.
+        Start it again on the same port.
         """
         self.ports[number] = reactor.listenTCP(self.numbers[number], self.backends[number], interface="127.0.0.1")
 
     async def close(self) -> None:
         """
-        End everything; nothing may be left.
+        Close everything; check that nothing is left.
         """
         await self.agent.close()
         for port in self.ports:
@@ -106,7 +106,7 @@ class Replicas:
 
 class Ignored:
     """
-    Takes an answer's body, and does nothing with it.
+    Ignores the body of a response.
     """
 
     def bodyReceived(self, pieces: Any) -> None:
@@ -116,14 +116,14 @@ class Ignored:
 
     def bodyEnded(self, failure: Any) -> None:
         """
-        Know that it ended.
+        Ignore the end.
         """
 
 
 @pytest_twisted.ensureDeferred
 async def test_requests_go_where_least_is_to_do() -> None:
     """
-    While one backend keeps its requests, the others are asked; idle ones take turns.
+    While one backend works on its requests, the others get new ones; idle ones take turns.
     """
     replicas = Replicas(3)
     busy = replicas.backends[0]
@@ -146,7 +146,7 @@ async def test_requests_go_where_least_is_to_do() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_request_fails_over_where_nobody_is() -> None:
     """
-    Nothing was sent, so anything may be sent elsewhere; when nobody is anywhere the client is told.
+    Nothing was sent, so any request may be sent to another one. If none accepts connections, the client gets an error.
     """
     replicas = Replicas(3, breaker_failures=0)
     await replicas.stop(0)
@@ -166,7 +166,7 @@ async def test_a_request_fails_over_where_nobody_is() -> None:
 @pytest_twisted.ensureDeferred
 async def test_an_upload_fails_over_before_its_first_byte() -> None:
     """
-    A body which streams goes to the replica which is there, whole.
+    A body that streams goes to the replica that is up, whole.
     """
     replicas = Replicas(2)
     await replicas.stop(0)
@@ -187,7 +187,7 @@ async def test_an_upload_fails_over_before_its_first_byte() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_get_which_nobody_answered_is_asked_elsewhere() -> None:
     """
-    A replica dies with a request in its hands: what may be repeated is, on another; a POST may not.
+    A replica fails during a request: if the request is safe to repeat, another replica gets it; a POST is not repeated.
     """
     replicas = Replicas(2, breaker_failures=0)
 
@@ -239,7 +239,7 @@ async def test_an_upload_under_way_is_not_repeated() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_health_check_takes_a_replica_out_and_back() -> None:
     """
-    One which answers 503, or nothing in time, or is not there gets no requests, until it answers again.
+    A replica that returns 503, does not respond in time, or is down gets no requests, until it responds again.
     """
     replicas = Replicas(2, is_checked=True, connect_time=3.0)
     sick = replicas.backends[0]
@@ -253,7 +253,7 @@ async def test_a_health_check_takes_a_replica_out_and_back() -> None:
 
     async def look(number: int, *, is_healthy: bool) -> None:
         for _ in range(4):
-            # Once for the interval, once for an answer which does not come.
+            # Once for the interval, once for a response that does not come.
             replicas.clock.advance(INTERVAL)
             await turns(30)
         assert replicas.pools[number].is_healthy is is_healthy
@@ -296,8 +296,8 @@ async def test_a_health_check_takes_a_replica_out_and_back() -> None:
 @pytest_twisted.ensureDeferred
 async def test_storages_of_eucalyptus_are_up_until_they_are_killed(mode: str, tmp_path: Path) -> None:
     """
-    Their answer to a check is 405 with a document behind its head, and says that they work. When one is gone, the other
-    is asked.
+    They respond to a check with 405 and a document after its head, which means that they work. When one is down, the
+    other gets the requests.
     """
     stores = [Running(tmp_path / name, quirks=MODES[mode]) for name in ("first", "second")]
     for store in stores:
@@ -320,7 +320,7 @@ async def test_storages_of_eucalyptus_are_up_until_they_are_killed(mode: str, tm
         return found
 
     async def look(*expected: bool) -> None:
-        # A question which is still open would take what the clock is turned for the time it had.
+        # If a check is still open, turning the clock uses up its time limit.
         await until(lambda: all(check._asking is None for check in agent._checks))
         clock.advance(INTERVAL)
         await until(lambda: all(check._asking is None for check in agent._checks))
@@ -357,7 +357,7 @@ async def test_storages_of_eucalyptus_are_up_until_they_are_killed(mode: str, tm
 @pytest_twisted.ensureDeferred
 async def test_one_failure_takes_a_checked_replica_out() -> None:
     """
-    Where checks will bring it back, requests need not find out again and again that nobody is there.
+    If health checks will bring a replica back, requests need not find out repeatedly that it is down.
     """
     replicas = Replicas(2, is_checked=True, breaker_failures=0)
     replicas.agent.start()
@@ -380,7 +380,7 @@ async def test_one_failure_takes_a_checked_replica_out() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_full_pool_does_not_fail_its_check() -> None:
     """
-    A check has a connection of its own: a busy replica is not a dead one.
+    A check has its own connection: a busy replica does not count as failed.
     """
     replicas = Replicas(1, is_checked=True, max_connections=1)
     backend = replicas.backends[0]

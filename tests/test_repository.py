@@ -1,5 +1,5 @@
 """
-The repository tells the truth about itself.
+The repository describes itself correctly.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)[^)]*\)")
 
 def test_reference_pages_are_fresh() -> None:
     """
-    The pages of options, errors and limits are what the code says.
+    The pages of options, errors and limits match the code.
     """
     ran = subprocess.run(
         [sys.executable, str(ROOT / "docs" / "generate.py"), "--check"], capture_output=True, text=True, check=False
@@ -49,7 +49,7 @@ def test_links_lead_somewhere() -> None:
 
 def test_the_threat_model_names_what_there_is() -> None:
     """
-    Every test which proves a defence exists, and so does every room which has one.
+    Every test that proves a defence exists, and so does every room with a defence.
     """
     text = (ROOT / "docs/explanation/threat-model.md").read_text("utf-8")
     tests = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text)
@@ -62,7 +62,7 @@ def test_the_threat_model_names_what_there_is() -> None:
 
 def test_every_option_has_its_line() -> None:
     """
-    No option is without a unit or a default in the reference.
+    Each option has a unit or a default in the reference.
     """
     rows = [
         line for line in (ROOT / "docs/reference/options.md").read_text("utf-8").splitlines() if line.startswith("| `")
@@ -74,7 +74,7 @@ def test_every_option_has_its_line() -> None:
 
 def test_the_tutorials_files_are_accepted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """
-    Who copies them has a configuration that starts, and it says what the page says.
+    A reader who copies them has a configuration that starts, and it does what the page says.
     """
     page = (ROOT / "docs/tutorial/first-proxy.md").read_text("utf-8")
     keys, configuration = re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
@@ -88,7 +88,7 @@ def test_the_tutorials_files_are_accepted(tmp_path: Path, capsys: pytest.Capture
 
 def test_limits_which_are_options_are_their_defaults() -> None:
     """
-    The page of limits names an option beside each.
+    The page of limits names the option of each.
     """
     page = (ROOT / "docs/reference/limits.md").read_text("utf-8")
     defaults = {option.name: option.default for option in options_of(Limits)}
@@ -102,7 +102,7 @@ def test_limits_which_are_options_are_their_defaults() -> None:
 
 def test_the_log_s_example_is_a_line() -> None:
     """
-    The annotated example has the fields that a line has, in their order.
+    The annotated example has the fields of a real line, in their order.
     """
     page = (ROOT / "docs/reference/log.md").read_text("utf-8")
     example = " ".join(re.findall(r"^```\n(.*?)^```", page, re.MULTILINE | re.DOTALL)[0].split("\n")).strip()
@@ -115,6 +115,6 @@ def test_the_log_s_example_is_a_line() -> None:
 
 def test_the_doctor_s_example_has_its_number_of_questions() -> None:
     """
-    Each probe is one.
+    Each probe counts as one.
     """
     assert f": {PROBE_COUNT} questions, " in (ROOT / "docs" / "howto" / "doctor.md").read_text("utf-8")

@@ -1,5 +1,5 @@
 """
-The package is a hall of rooms: nothing else lies on its top, and no import leads back to where it began.
+The package consists of rooms: it has no other modules at its top, and its imports have no cycle.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PACKAGE = ROOT / "s3proxy"
 
 def imported(source: str, modules: Mapping[str, object]) -> Iterator[str]:
     """
-    The package's modules that a source imports, for types only or not.
+    Yield the package's modules that a source imports, also those for types only.
     """
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -41,7 +41,7 @@ def modules() -> dict[str, str]:
 
 def circle(sources: Mapping[str, str]) -> list[str]:
     """
-    A circle of imports, or nothing.
+    Return a cycle of imports, or nothing.
     """
     graph = {name: set(imported(source, sources)) - {name} for name, source in sources.items()}
     try:
@@ -53,7 +53,7 @@ def circle(sources: Mapping[str, str]) -> list[str]:
 
 def test_no_import_leads_back() -> None:
     """
-    Not even one that is made for types only.
+    Not even an import for types only may close a cycle.
     """
     assert circle(modules()) == []
 
@@ -61,7 +61,7 @@ def test_no_import_leads_back() -> None:
 @pytest.mark.parametrize("back", ["import s3proxy.b", "from s3proxy import b", "from s3proxy.b import X", "import os"])
 def test_a_circle_is_found(back: str) -> None:
     """
-    However it is closed.
+    Whichever import closes it.
     """
     sources = {
         "s3proxy": "",
@@ -74,6 +74,6 @@ def test_a_circle_is_found(back: str) -> None:
 
 def test_nothing_lies_on_the_top() -> None:
     """
-    Beside the rooms there is what embedders implement, and the mark of a typed package.
+    Beside the rooms there are only the interfaces for embedders, and the mark of a typed package.
     """
     assert {path.name for path in PACKAGE.iterdir() if path.is_file()} == {"__init__.py", "interfaces.py", "py.typed"}

@@ -32,7 +32,7 @@ DOMAINS = (b"s3.example.test",)
 
 def backend(name: str) -> Backend:
     """
-    A backend with a key of its own.
+    Return a backend with its own key.
     """
     key = BackendKey(f"own-{name}", "secret")
     return Backend(name, cast(Any, Clock()), Account(PROFILES["generic"], key, name.encode(), "v4", SigningKeys(1)))
@@ -57,7 +57,7 @@ def chosen(
     routing: Routing = ROUTING,
 ) -> str:
     """
-    Return the key which signs for a request; each is of one backend.
+    Return the key that signs for a request; each belongs to one backend.
     """
     head = RequestHead(b"PUT", path, b"HTTP/1.1", headers or [], index_headers(headers or []))
     known = credential or Credential("CLIENT", ("secret",))
@@ -73,14 +73,14 @@ def chosen(
 
 def key_of(*backend_keys: str, backend: str | None = None) -> Credential:
     """
-    A client's key which is mapped.
+    Return a client's key with a mapping.
     """
     return Credential("CLIENT", ("secret",), backend=backend, backend_keys=backend_keys)
 
 
 def copied(source: bytes) -> HeaderList:
     """
-    The header of a copy.
+    Return the header of a copy.
     """
     return [(b"x-amz-copy-source", source)]
 
@@ -108,14 +108,14 @@ def copied(source: bytes) -> HeaderList:
 )
 def test_the_bucket_names_the_backend(path: bytes, name: str) -> None:
     """
-    The first pattern which matches the whole decoded name, in its case; the first backend where none does.
+    The first pattern that matches the whole decoded name, in its case; the first backend if none matches.
     """
     assert chosen(path) == name
 
 
 def test_the_first_route_holds() -> None:
     """
-    A name before a pattern is its exception; behind one which matches it, it means nothing.
+    A name before a pattern is an exception to it; after a pattern that matches it, it has no effect.
     """
     before = Routing(BACKENDS, [(("logs-1",), "media"), (("logs-*",), "logs")])
     behind = Routing(BACKENDS, [(("logs-*",), "logs"), (("logs-1", "logs"), "media"), (("logs",), "first")])
@@ -126,17 +126,17 @@ def test_the_first_route_holds() -> None:
 
 def test_a_bucket_in_the_host_name_is_one() -> None:
     """
-    Virtual-hosted style is routed as path style is.
+    Virtual-hosted style is routed like path style.
     """
     assert chosen(b"/key", host=b"logs-2026.s3.example.test") == "own-logs"
     assert chosen(b"/logs-2026/key", host=b"other.s3.example.test") == "own-first"
-    # An escaped slash ends a bucket, as it does for the backend.
+    # An escaped slash ends a bucket, as it does at the backend.
     assert chosen(b"/logs-2026%2Fkey") == "own-logs"
 
 
 def test_a_star_is_no_listing_of_buckets() -> None:
     """
-    What has no bucket is routed by none.
+    A request without a bucket matches no route.
     """
     routing = Routing(BACKENDS, [(("*",), "logs")], KEYS)
 
@@ -147,7 +147,7 @@ def test_a_star_is_no_listing_of_buckets() -> None:
 
 def test_a_keys_own_backend_goes_before_routes() -> None:
     """
-    All of its requests go there, copies included: nothing of it can be at another.
+    All of its requests go there, also copies: no object of the key can be at another backend.
     """
     credential = key_of(backend="media")
 
@@ -173,7 +173,7 @@ def test_a_keys_own_backend_goes_before_routes() -> None:
 )
 def test_a_copy_stays_within_a_backend(target: bytes, source: bytes, outcome: str | type[S3Error]) -> None:
     """
-    A backend cannot read what another has: 501, before either hears of it.
+    A backend cannot read what another has: 501, before either gets a request.
     """
     if isinstance(outcome, str):
         assert chosen(target, headers=copied(source)) == outcome
@@ -184,7 +184,7 @@ def test_a_copy_stays_within_a_backend(target: bytes, source: bytes, outcome: st
 
 def test_each_of_several_sources_is_looked_at() -> None:
     """
-    Nobody knows which of two headers a backend believes.
+    Which of two headers a backend uses is unknown.
     """
     with pytest.raises(NotImplementedByProxy):
         chosen(b"/other/key", headers=copied(b"/other/a") + copied(b"/logs-1/b"))
@@ -192,7 +192,7 @@ def test_each_of_several_sources_is_looked_at() -> None:
 
 def test_a_key_is_mapped_to_a_backend_key() -> None:
     """
-    The same connections, another signature; with several, the one of the backend to which the bucket is routed.
+    The connections are the same, the signature differs. Of several keys, the one of the backend of the route signs.
     """
     assert chosen(b"/bucket/key", key_of("a")) == "KEY-A"
     assert chosen(b"/bucket/key", key_of("b")) == "KEY-B"
@@ -207,7 +207,7 @@ def test_a_key_is_mapped_to_a_backend_key() -> None:
 
 def test_no_stronger_key_signs_for_a_mapped_one() -> None:
     """
-    Where a route leads to a backend at which the client's key has none, our own key does not take its place.
+    If a route leads to a backend without a key for the client's key, the backend's own key does not replace it.
     """
     with pytest.raises(AccessDenied):
         chosen(b"/logs-1/key", key_of("a"))
@@ -219,7 +219,7 @@ def test_no_stronger_key_signs_for_a_mapped_one() -> None:
 
 def test_nobody_has_the_backends_own_key() -> None:
     """
-    Anonymous requests are routed by their bucket alone.
+    Anonymous requests are routed by their bucket only.
     """
     assert chosen(b"/logs-1/key", NOBODY) == "own-logs"
     assert chosen(b"/other/key", NOBODY) == "own-first"
@@ -228,7 +228,7 @@ def test_nobody_has_the_backends_own_key() -> None:
 @pytest.mark.parametrize("credential", [key_of("gone"), key_of(backend="gone"), key_of("a", backend="gone")])
 def test_a_name_which_is_not_configured_is_no_way_around(credential: Credential) -> None:
     """
-    A source of keys which nobody holds against the configuration may name anything: 500, and a line in the log.
+    A credential source that is not checked against the configuration may name anything: 500, and a line in the log.
     """
     with capturedLogs() as captured, pytest.raises(InternalError):
         chosen(b"/bucket/key", credential)
@@ -246,7 +246,7 @@ NAMES = ["".join(letters) for size in range(6) for letters in itertools.product(
 
 def test_a_pattern_which_covers_another_leaves_it_nothing() -> None:
     """
-    What is called covered never matches first, and whatever is not has a name which shows it: all short patterns.
+    A pattern called covered never matches first, and any other has a name that shows it: tried with all short patterns.
     """
     matched = {pattern: set(fnmatch.filter(NAMES, pattern)) for pattern in PATTERNS}
 
@@ -274,6 +274,6 @@ def test_a_pattern_which_covers_another_leaves_it_nothing() -> None:
 )
 def test_sets_are_judged_with_care(pattern: str, other: str, *, is_covered: bool) -> None:
     """
-    Where it is not certain that nothing is left, nothing is said.
+    If it is not certain that no name is left, no warning is given.
     """
     assert covers(pattern, other) is is_covered

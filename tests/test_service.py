@@ -1,5 +1,5 @@
 """
-The end of a daemon: what still runs has a deadline, whoever asked for it.
+The end of a daemon: running requests have a deadline, whatever started the drain.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from s3proxy.daemon.service import ProxyService
 
 class Generation:
     """
-    One request which never ends, and what it belongs to.
+    One request that never ends, and its generation.
     """
 
     running_count = 1
@@ -33,7 +33,7 @@ class Generation:
 
     def abort_all(self) -> None:
         """
-        Count.
+        Count the call.
         """
         self.aborted_count += 1
 
@@ -64,7 +64,7 @@ class Listeners:
 @pytest.mark.parametrize(("seconds", "is_succeeded", "aborts"), [(5.0, False, 1), (5.0, True, 1), (0.0, True, 0)])
 def test_a_drain_has_a_deadline(seconds: float, aborts: int, *, is_succeeded: bool) -> None:
     """
-    What still runs then is reset; only a handover may be without one.
+    Requests that still run then are reset; only a handover may have no deadline.
     """
     clock, generation = Clock(), Generation()
     service: Any = ProxyService.__new__(ProxyService)

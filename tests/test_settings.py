@@ -1,5 +1,5 @@
 """
-Values of the configuration: what would be read otherwise elsewhere, or open what must be closed, is refused.
+Values of the configuration: s3proxy refuses what other software would read differently, or what would open an access.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BACKEND: dict[str, Any] = {
 
 def places(content: dict[str, Any]) -> list[str]:
     """
-    The places of all faults.
+    Return the places of all errors.
     """
     try:
         make_settings({"server": {"spool_directory": "."}, "backend": [BACKEND], **content}, Path())
@@ -34,21 +34,21 @@ def places(content: dict[str, Any]) -> list[str]:
 
 def server(**options: Any) -> list[str]:
     """
-    The places of the faults of a server's options.
+    Return the places of the errors in a server's options.
     """
     return places({"server": {"spool_directory": ".", **options}})
 
 
 def backend(**options: Any) -> list[str]:
     """
-    The same of a backend's.
+    Return those of a backend's options.
     """
     return places({"backend": [{**BACKEND, **options}]})
 
 
 def limit(**options: Any) -> list[str]:
     """
-    The same of a limit's.
+    Return those of a limit's options.
     """
     return places({"limits": options})
 
@@ -69,7 +69,7 @@ def limit(**options: Any) -> list[str]:
 )
 def test_the_admin_endpoint_listens_on_loopback(admin: str, is_taken: bool) -> None:
     """
-    It asks nobody for a key.
+    It requires no key.
     """
     assert server(admin=admin) == ([] if is_taken else ["server.admin"])
 
@@ -77,7 +77,7 @@ def test_the_admin_endpoint_listens_on_loopback(admin: str, is_taken: bool) -> N
 @pytest.mark.parametrize("endpoint", ["haproxy:tcp:9000", "fd:3", "tls:9000", "tcp:x", "", "stdio:"])
 def test_what_is_no_listener(endpoint: str) -> None:
     """
-    Twisted's own wrapper of PROXY headers drops valid connections.
+    Twisted's own wrapper for PROXY headers drops valid connections.
     """
     assert server(listen=[endpoint]) == ["server.listen[0]"]
 
@@ -99,7 +99,7 @@ def test_what_is_no_listener(endpoint: str) -> None:
 )
 def test_what_is_no_url_of_a_backend(url: str) -> None:
     """
-    Nor may it hold a key: it is shown.
+    A URL must not contain a key either: URLs are shown.
     """
     assert backend(url=url) == ["backend[0].url"]
 
@@ -109,7 +109,7 @@ def test_what_is_no_url_of_a_backend(url: str) -> None:
 )
 def test_what_is_no_domain(domain: str) -> None:
     """
-    A host is held against it letter by letter.
+    A host is compared with it letter by letter.
     """
     assert server(domains=[domain]) == ["server.domains[0]"]
 
@@ -117,7 +117,7 @@ def test_what_is_no_domain(domain: str) -> None:
 @pytest.mark.parametrize("peer", ["host", "10.0.0.1/8", "10.0.0.0/33", "10.0.0", "unix:", "*", ""])
 def test_what_is_no_trusted_peer(peer: str) -> None:
     """
-    A network, an address, or the word for unix sockets.
+    Valid are a network, an address, or the word for unix sockets.
     """
     assert server(trusted_peers=[peer]) == ["server.trusted_peers[0]"]
     assert server(trusted_peers=["10.0.0.0/8", "192.0.2.1", "2001:db8::/32", "unix"]) == []
@@ -126,7 +126,7 @@ def test_what_is_no_trusted_peer(peer: str) -> None:
 @pytest.mark.parametrize("word", ["us east", "a/b", "a\nb", "", "-a", "a" * 65, "\u00e4"])
 def test_what_is_no_region_or_name(word: str) -> None:
     """
-    It stands in signatures, in logs and in metrics.
+    It is part of signatures, logs and metrics.
     """
     assert server(region=word) == ["server.region"]
     assert backend(name=word) == ["backend[0].name"]
@@ -135,7 +135,7 @@ def test_what_is_no_region_or_name(word: str) -> None:
 @pytest.mark.parametrize("path", ["health", "/a b", "/a#b", "/\u00e4", "/a\nb", ""])
 def test_what_is_no_path(path: str) -> None:
     """
-    It stands in a request line.
+    It is part of a request line.
     """
     assert backend(health=path) == ["backend[0].health"]
 
@@ -143,7 +143,7 @@ def test_what_is_no_path(path: str) -> None:
 @pytest.mark.parametrize("pattern", ["a/b", "[z-a]", "", "a\nb"])
 def test_what_is_no_pattern(pattern: str) -> None:
     """
-    Nothing would ever match it.
+    It would never match.
     """
     assert places({"route": [{"bucket": pattern, "backend": "b"}]}) == ["route[0].bucket"]
 
@@ -151,7 +151,7 @@ def test_what_is_no_pattern(pattern: str) -> None:
 @pytest.mark.parametrize("host_id", ["a\r\nX: 1", "a\x00", ""])
 def test_text_is_printable(host_id: str) -> None:
     """
-    A line end would begin a header of each answer.
+    A line end would begin a header in each response.
     """
     assert server(host_id=host_id) == ["server.host_id"]
 
@@ -167,21 +167,21 @@ def test_what_is_no_number_of_seconds(value: Any) -> None:
 @pytest.mark.parametrize("value", ["9" * 5000 + " MiB", "1 TiB", "-1 KiB", "\u0661 KiB", "1 KiB x", "", True, 1.5])
 def test_what_is_no_size(value: Any) -> None:
     """
-    Thousands of digits are no exception of Python's.
+    Thousands of digits raise no exception of Python's own.
     """
     assert limit(small_body=value) == ["limits.small_body"]
 
 
 def test_an_option_that_does_not_exist() -> None:
     """
-    A misspelt switch would be off.
+    A misspelt switch would silently be off.
     """
     assert server(refused=["v2-header"]) == ["server.refused"]
 
 
 def test_no_text_holds_a_secret() -> None:
     """
-    Neither the settings' nor a fault's.
+    Neither that of the settings nor that of an error.
     """
     settings = make_settings({"server": {"spool_directory": "."}, "backend": [BACKEND]}, Path())
     key = BackendKeySettings(name="k", backend="b", access_key_id="ID", secret_access_key="a-secret")
@@ -197,7 +197,7 @@ def test_no_text_holds_a_secret() -> None:
 
 def test_a_value_is_shown_escaped_and_without_a_password() -> None:
     """
-    A fault is written to a terminal.
+    An error is written to a terminal.
     """
     with pytest.raises(Faults) as refusal:
         make_settings(
@@ -211,7 +211,7 @@ def test_a_value_is_shown_escaped_and_without_a_password() -> None:
 
 def test_what_one_of_several_processes_may_use() -> None:
     """
-    A bound stays one, no bound stays none, and the admin endpoint is the supervisor's.
+    A limit remains a limit, no limit remains none, and the admin endpoint belongs to the supervisor.
     """
     settings = make_settings(
         {

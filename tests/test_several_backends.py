@@ -1,5 +1,5 @@
 """
-Several backends behind one daemon, with real sockets: where objects come to lie, and whose key signed for them there.
+Several backends of one daemon, with real sockets: where objects are stored, and which key signs for them there.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ CLIENTS = {
 
 class Store(LegacyStore):
     """
-    A store which remembers what it was asked, and by which key.
+    A store that records its requests and their keys.
     """
 
     def __init__(self, name: str, directory: Path) -> None:
@@ -75,7 +75,7 @@ class Store(LegacyStore):
 @dataclass
 class Client:
     """
-    Whoever signs with one of the clients' keys.
+    A client with one of the clients' keys.
     """
 
     stores: TwoStores
@@ -83,7 +83,7 @@ class Client:
 
     async def put(self, target: str, body: bytes = b"", mode: str = HASH, **headers: str) -> Answer:
         """
-        Store something; return the answer.
+        Store an object; return the response.
         """
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         request = self.signer.put(target, body, mode, headers=named)
@@ -91,14 +91,14 @@ class Client:
 
     async def get(self, target: str) -> Answer:
         """
-        Ask for something; return the answer.
+        Send a GET; return the response.
         """
         return await self.stores.ask("GET", self.signer.head("GET", target)[0])
 
 
 class TwoStores:
     """
-    A daemon within this process, and two stores behind it.
+    A daemon in this process, and its two stores.
     """
 
     def __init__(self, directory: Path, **tables: Any) -> None:
@@ -125,7 +125,7 @@ class TwoStores:
 
     def load(self) -> Any:
         """
-        Make settings of the tables as they are now.
+        Return the settings of the current tables.
         """
         backends = [
             {
@@ -144,13 +144,13 @@ class TwoStores:
 
     def client(self, name: str = "PLAIN", host: str = HOST) -> Client:
         """
-        Return whoever has a key.
+        Return a client with a key.
         """
         return Client(self, Signer(name, f"secret of {name}", host=host))
 
     async def ask(self, method: str, data: bytes) -> Answer:
         """
-        Send a request on a connection of its own.
+        Send a request on a new connection.
         """
         factory = Factory.forProtocol(FaultyClient)
         factory.noisy = False
@@ -164,7 +164,7 @@ class TwoStores:
 
     def asked(self) -> dict[str, list[tuple[str, str]]]:
         """
-        Return what each store was asked since it was last looked at.
+        Return the requests to each store since the last call.
         """
         asked = {name: store.asked for name, store in self.stores.items()}
         for store in self.stores.values():
@@ -173,7 +173,7 @@ class TwoStores:
 
     async def close(self) -> None:
         """
-        End everything.
+        Release everything.
         """
         await self.service.stopService()
         for port in self.ports.values():
@@ -205,7 +205,7 @@ def buckets(answer: Answer) -> list[str]:
 @pytest_twisted.ensureDeferred
 async def test_objects_lie_where_their_bucket_is_routed(tmp_path: Path) -> None:
     """
-    Buckets are made, written and read at one store alone, however the request comes.
+    Buckets are created, written and read at one store only, whatever the style of the request.
     """
     stores = TwoStores(tmp_path)
     plain, hosted = stores.client(), stores.client(host=f"logs-1.{HOST}")
@@ -235,7 +235,7 @@ async def test_objects_lie_where_their_bucket_is_routed(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_buckets_are_listed_at_one_store(tmp_path: Path) -> None:
     """
-    The first one's, or those of the key's own backend: no listing is made of two.
+    The listing is that of the first backend, or of the key's own backend: it never combines two.
     """
     stores = TwoStores(tmp_path)
     for bucket in ("/logs-1", "/other"):
@@ -255,7 +255,7 @@ async def test_buckets_are_listed_at_one_store(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_keys_own_backend_has_all_its_buckets(tmp_path: Path) -> None:
     """
-    A route which would send its request elsewhere does not hold for it.
+    A route that would send its request elsewhere does not apply to the key.
     """
     stores = TwoStores(tmp_path, route=[{"bucket": "other", "backend": "first"}])
     pinned = stores.client("PINNED")
@@ -271,7 +271,7 @@ async def test_a_keys_own_backend_has_all_its_buckets(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_copy_does_not_cross_from_store_to_store(tmp_path: Path) -> None:
     """
-    501, and neither store hears of it; within one it is made. The same for a part.
+    501, and neither store gets it. Within one store the copy succeeds. The same for a part.
     """
     stores = TwoStores(tmp_path)
     plain = stores.client()
@@ -307,7 +307,7 @@ async def test_a_copy_does_not_cross_from_store_to_store(tmp_path: Path) -> None
 @pytest_twisted.ensureDeferred
 async def test_a_form_goes_where_its_bucket_is(tmp_path: Path) -> None:
     """
-    A browser's upload is routed by the bucket which it was sent to.
+    A browser's upload is routed by the bucket in its URL.
     """
     stores = TwoStores(tmp_path)
     keys = (tmp_path / "keys.toml").read_text()
@@ -328,7 +328,8 @@ async def test_a_form_goes_where_its_bucket_is(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_each_client_has_the_key_which_it_is_mapped_to(tmp_path: Path) -> None:
     """
-    One to one, many to one, one for each backend; whoever names none, and anonymous readers, have the backend's own.
+    One to one, many to one, or one for each backend. Keys without a mapping, and anonymous readers, use the backend's
+    own.
     """
     stores = TwoStores(tmp_path, anonymous={"signed_buckets": ["*"]})
     for target, body in (("/logs-1", b""), ("/other", b""), ("/logs-1/key", b"a"), ("/other/key", b"b")):
@@ -364,7 +365,7 @@ async def test_each_client_has_the_key_which_it_is_mapped_to(tmp_path: Path) -> 
 @pytest_twisted.ensureDeferred
 async def test_a_mapped_key_gets_no_other(tmp_path: Path) -> None:
     """
-    Where it is not mapped it is refused, and no store hears of it: our own key could do more.
+    If it has no mapping there it is refused, and no store gets it: the backend's own key could have more rights.
     """
     stores = TwoStores(tmp_path)
     await stores.client().put("/logs-1")
@@ -405,7 +406,7 @@ async def test_a_key_which_a_backend_refuses_is_named_in_the_log(tmp_path: Path)
 @pytest_twisted.ensureDeferred
 async def test_a_reload_swaps_routes_and_mappings(tmp_path: Path) -> None:
     """
-    The next request goes where the file says now; what contradicts itself changes nothing.
+    The next request follows the new file; a file that contradicts itself changes nothing.
     """
     stores = TwoStores(tmp_path)
     await stores.client("ONE").get("/moved/key")
@@ -443,7 +444,7 @@ async def test_a_reload_swaps_routes_and_mappings(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_hangup_during_an_upload(tmp_path: Path) -> None:
     """
-    An upload ends at the backend where it began, though no route leads there any more, nor is it configured.
+    An upload ends at the backend where it began, even if no route leads there any more and it is no longer configured.
     """
     second = FaultyBackend()
     second_port = reactor.listenTCP(0, second, interface="127.0.0.1")
@@ -491,7 +492,7 @@ backend = "second"
 
 def checked(directory: Path, capsys: pytest.CaptureFixture[str], more: str, keys: str) -> list[str]:
     """
-    Check a configuration which is right; return the warnings.
+    Check a correct configuration; return the warnings.
     """
     (directory / "keys.toml").write_text(keys)
     path = directory / "s3proxy.toml"
@@ -514,7 +515,7 @@ secret_access_key = "secret"
 
 def client_keys(*options: str) -> str:
     """
-    Write some keys of clients.
+    Return the tables of some clients' keys.
     """
     return "".join(
         f'[[key]]\naccess_key_id = "C{number}"\nsecret_access_key = "secret"\n{more}\n'
@@ -559,6 +560,6 @@ def test_check_warns_where_keys_share_one_of_ours(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], more: str, keys: list[str], warnings: list[str]
 ) -> None:
     """
-    One line, for the one key of a single backend, too; a single client has nobody to share with.
+    One line, also for the one key of a single backend; a single client shares it with no other.
     """
     assert checked(tmp_path, capsys, more, client_keys(*keys)) == warnings

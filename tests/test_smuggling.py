@@ -1,5 +1,5 @@
 """
-Framings which two readers could understand in two ways: the backend never sees a second request.
+Framings that two readers could understand differently: the backend never gets a second request.
 
 Each variant carries a second request, rightly signed, where another reader would see one. It is sent whole through real
 sockets, and cut at each byte through the same code without them.
@@ -29,7 +29,7 @@ END = b"0\r\n\r\n"
 @dataclass(frozen=True)
 class Framing:
     """
-    A request whose end is in doubt.
+    A request whose end is ambiguous.
 
     Attributes:
         wire: All bytes, the second request among them.
@@ -42,7 +42,7 @@ class Framing:
 
 def request(*lines: bytes, body: bytes = b"", head: bytes = HEAD, passes: bool = False) -> Framing:
     """
-    Add header lines and what follows the head.
+    Return a framing: header lines are added to a head, and a body follows.
     """
     return Framing(b"\r\n".join((head, *lines)) + b"\r\n\r\n" + body, passes)
 
@@ -69,7 +69,7 @@ HOST_LINE = HOST[0]
 
 FRAMINGS: dict[str, Framing] = {}
 
-# A length and chunks: which of the two is believed?
+# A length and chunks: which of the two counts?
 for name, lines in {
     "length, chunks": (b"Content-Length: %d" % len(END + INNER), CHUNKED),
     "chunks, length": (CHUNKED, b"Content-Length: %d" % len(END + INNER)),
@@ -81,7 +81,7 @@ for name, lines in {
     FRAMINGS[name] = request(*lines, body=END + INNER)
     FRAMINGS[f"{name}, in a chunk"] = request(*lines, body=IN_CHUNK)
 
-# A coding which one reader takes for chunked and another does not.
+# A coding that one reader takes for chunked and another does not.
 for value in (
     b"Chunked x",
     b"xchunked",
@@ -134,7 +134,7 @@ for first, second in itertools.permutations((b"chunked", b"identity", b"gzip"), 
 FRAMINGS["chunked twice"] = request(CHUNKED, CHUNKED, body=END + INNER)
 FRAMINGS["chunks in HTTP/1.0"] = request(CHUNKED, head=HEAD.replace(b"HTTP/1.1", b"HTTP/1.0"), body=END + INNER)
 
-# A name which one reader takes for the header's and another does not.
+# A name that one reader takes for the header's and another does not.
 for line in (
     b"Transfer-Encoding : chunked",
     b"Transfer-Encoding\t: chunked",
@@ -167,7 +167,7 @@ for line in (
 ):
     FRAMINGS[f"line {line!r}"] = request(b"Content-Length: 5", line, body=END + INNER)
 
-# A length which one reader takes for another number.
+# A length that one reader takes for another number.
 for length in (
     b"5, 5",
     b"5,6",
@@ -309,7 +309,7 @@ for name, line in {
 }.items():
     FRAMINGS[f"host: {name}"] = with_line(HOST_LINE, line)
 
-# What other readers make of a body which nobody expects, of upgrades, and of nominated headers.
+# What other readers make of an unexpected body, of upgrades, and of nominated headers.
 for name, framing in {
     "GET with chunks": request(CHUNKED, head=GET, body=IN_CHUNK, passes=True),
     "GET with a length": request(b"Content-Length: %d" % len(INNER), head=GET, body=INNER, passes=True),
@@ -348,7 +348,7 @@ for name, framing in {
 
 def judge(statuses: tuple[int, ...], targets: list[bytes], framing: Framing) -> None:
     """
-    Say whether what the backend got is what it may have got.
+    Fail unless the backend got only what it may get.
     """
     assert b"/test-bucket/smuggled" not in targets
     if framing.passes:
@@ -361,7 +361,7 @@ def judge(statuses: tuple[int, ...], targets: list[bytes], framing: Framing) -> 
 
 def test_there_are_enough() -> None:
     """
-    At least 150 framings which are in doubt.
+    At least 150 ambiguous framings.
     """
     assert sum(not framing.passes for framing in FRAMINGS.values()) >= 150
 
@@ -369,12 +369,12 @@ def test_there_are_enough() -> None:
 @pytest.mark.parametrize("name", FRAMINGS)
 def test_cut_at_each_byte(name: str) -> None:
     """
-    However the network cuts it, the backend never gets a second request, and of most not even a first.
+    However the network splits it, the backend never gets a second request, and of most not even a first.
     """
     framing = FRAMINGS[name]
     proxy = MemoryProxy()
     size = len(framing.wire)
-    # Of the longest ones the middle is all the same.
+    # The middle of the longest ones is uniform.
     cuts = [*range(min(size, 1200)), *range(max(1200, size - 1200), size)]
     for cut in cuts:
         verdict = proxy.send(framing.wire, (cut,))

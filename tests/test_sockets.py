@@ -1,5 +1,5 @@
 """
-Sockets which listen: who may connect to a unix socket, and what its path may have held before.
+Listening sockets: who may connect to a unix socket, and what happens to an existing file at its path.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DATA = "a listener"
 @pytest.fixture(params=[0o000, 0o022, 0o077], ids=oct)
 def umask(request: pytest.FixtureRequest) -> Iterator[int]:
     """
-    The umask of a daemon, as different systems set it.
+    The umask of a daemon, as various systems set it.
     """
     former = os.umask(request.param)
     yield request.param
@@ -54,7 +54,7 @@ def mode_of(path: Path) -> int:
 )
 def test_who_may_connect_to_a_unix_socket(tmp_path: Path, umask: int, name: str, description: str, mode: int) -> None:
     """
-    Not every user of the machine, unless the endpoint says so: of the admin endpoint only the daemon's own.
+    Not every user of the machine, unless the endpoint says so. To the admin endpoint only the daemon's own user.
     """
     path = tmp_path / "socket"
     sockets = Sockets(None)
@@ -67,7 +67,7 @@ def test_who_may_connect_to_a_unix_socket(tmp_path: Path, umask: int, name: str,
 
 def test_a_path_that_looks_like_a_mode(tmp_path: Path) -> None:
     """
-    ``mode=`` within an escaped path says nothing of permissions.
+    ``mode=`` within an escaped path does not set permissions.
     """
     sockets = Sockets(None)
 
@@ -79,7 +79,7 @@ def test_a_path_that_looks_like_a_mode(tmp_path: Path) -> None:
 
 def test_what_a_killed_process_left_is_replaced(tmp_path: Path) -> None:
     """
-    A socket nobody listens on makes way.
+    A socket without a listener is replaced.
     """
     path = tmp_path / "socket"
     with socket.socket(socket.AF_UNIX) as left:
@@ -94,7 +94,7 @@ def test_what_a_killed_process_left_is_replaced(tmp_path: Path) -> None:
 
 def test_a_socket_in_use_stays(tmp_path: Path) -> None:
     """
-    Another process's socket is not taken from it.
+    The socket of another process is not replaced.
     """
     path = tmp_path / "socket"
     with socket.socket(socket.AF_UNIX) as used:
@@ -111,9 +111,9 @@ def test_a_socket_in_use_stays(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_file_of_a_socket_is_left_alone(tmp_path: Path) -> None:
     """
-    A process that begins, or ends, to serve an open socket changes neither its permissions nor its name.
+    A process that begins or ends to serve an open socket changes neither its permissions nor its name.
 
-    A worker that retires would otherwise take the socket from its successors, and systemd's would be everybody's.
+    Otherwise a worker that retires would remove its successors' socket, and systemd's would be open to everyone.
     """
     path = tmp_path / "socket"
     factory = Factory.forProtocol(Protocol)
@@ -137,7 +137,8 @@ async def test_the_file_of_a_socket_is_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["file", "link"])
 def test_no_other_file_is_replaced(tmp_path: Path, kind: str) -> None:
     """
-    A path that is, or leads to, an ordinary file is refused and the file stays, though connecting to it fails alike.
+    A path that is, or leads to, an ordinary file is refused and the file stays, although connecting to it fails in the
+    same way.
     """
     keys = tmp_path / "keys.toml"
     keys.write_text("secret")

@@ -1,5 +1,5 @@
 """
-Sockets which listen: whose they are, and who may connect.
+Listening sockets: who owns them, and who may connect.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from s3proxy.daemon.sockets import CannotListen, Sockets
 
 def test_a_unix_socket_that_is_served_is_not_taken_away(tmp_path: Path) -> None:
     """
-    One that a process left behind is.
+    One that an ended process left is replaced.
     """
     path = tmp_path / "s3.sock"
     first, second = Sockets(reactor), Sockets(reactor)
@@ -50,7 +50,7 @@ def test_a_unix_socket_has_its_mode(tmp_path: Path) -> None:
 
 def test_a_socket_that_was_left_for_us_is_left_to_no_child() -> None:
     """
-    It would listen on after us.
+    Otherwise a child would still listen after this process.
     """
     with socket.socket() as opened:
         fd = os.dup(opened.fileno())

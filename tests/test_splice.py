@@ -28,7 +28,7 @@ WITH_LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY)
 
 def upload(mode: str = UNSIGNED) -> SignedRequest:
     """
-    A large PUT.
+    Return a large PUT.
     """
     return Signer().put("/test-bucket/k", BODY, mode)
 
@@ -39,7 +39,7 @@ DOWNLOAD = Signer().head("GET", "/test-bucket/k")[0]
 @pytest.fixture
 def spliced(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[splice.Splice]]:
     """
-    Note each body which went through a pipe, and find all pipes empty in the end.
+    Record each body that went through a pipe, and check at the end that all pipes are empty.
     """
     begun: list[splice.Splice] = []
 
@@ -58,7 +58,7 @@ def spliced(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[splice.Splice]]:
 
 def gives(data: bytes, *, ends: bool = False) -> FaultyBackend:
     """
-    A backend which answers a GET so, and then ends its connection or not.
+    Return a backend that responds to GET with this, and then ends its connection or not.
     """
     backend = FaultyBackend()
 
@@ -114,7 +114,7 @@ async def test_an_upload_arrives_whole(spliced: list[splice.Splice]) -> None:
 @pytest_twisted.ensureDeferred
 async def test_no_profile_hashes_bodies_without_need(profile: str, spliced: list[splice.Splice]) -> None:
     """
-    Walrus alone answers success to objects that it has lost, so their MD5 is computed, and they are not spliced.
+    Only Walrus reports success for objects that it has lost. So s3proxy computes their MD5, and does not splice them.
     """
     backend = FaultyBackend()
     md5 = hashlib.md5(BODY).hexdigest().encode()
@@ -135,7 +135,7 @@ async def test_no_profile_hashes_bodies_without_need(profile: str, spliced: list
 @pytest_twisted.ensureDeferred
 async def test_bytes_which_somebody_must_see_are_seen(seen: str, spliced: list[splice.Splice]) -> None:
     """
-    What is verified, framed, encrypted or counted a second goes the usual way.
+    A body that is verified, framed, encrypted or counted by the second is not spliced.
     """
     body = BODY[: 6 * MIB]
     budget = BudgetLimits(bytes_per_second=1 << 40) if seen == "paid for" else BudgetLimits()
@@ -198,7 +198,7 @@ async def test_a_stalled_client_stops_the_backend_and_gets_all(spliced: list[spl
 @pytest_twisted.ensureDeferred
 async def test_a_stalled_backend_stops_the_client_and_gets_all(spliced: list[splice.Splice]) -> None:
     """
-    A backend which stops within a body holds its client, and has all of the body when it reads again.
+    A backend that stops within a body holds its client, and gets the whole body once it reads again.
     """
     backend = FaultyBackend(socket_buffer=65536)
     backend.pause_after = 8 * MIB
@@ -222,7 +222,7 @@ async def test_a_stalled_backend_stops_the_client_and_gets_all(spliced: list[spl
 @pytest_twisted.ensureDeferred
 async def test_a_cut_download_is_a_cut_answer(end: str, spliced: list[splice.Splice]) -> None:
     """
-    An answer which ends before its length is never complete for its client.
+    A response that ends before its length is never complete for its client.
     """
     harness = Harness(backend=gives(WITH_LENGTH + BODY[:-1]))
     client = await harness.connect()
@@ -241,7 +241,7 @@ async def test_a_cut_download_is_a_cut_answer(end: str, spliced: list[splice.Spl
 @pytest_twisted.ensureDeferred
 async def test_a_client_which_leaves_its_download_frees_the_backend(leave: str, spliced: list[splice.Splice]) -> None:
     """
-    Nobody reads for a client which is gone.
+    s3proxy stops reading from the backend once the client is gone.
     """
     harness = Harness(backend=gives(WITH_LENGTH + BODY), socket_buffer=65536)
     client = await harness.connect()
@@ -264,7 +264,7 @@ async def test_a_client_which_leaves_its_download_frees_the_backend(leave: str, 
 @pytest_twisted.ensureDeferred
 async def test_a_cut_upload_is_not_committed(cut: str, spliced: list[splice.Splice]) -> None:
     """
-    A body which ends early is no request at the backend, and its client is told so if it can hear it.
+    A body that ends early is not a complete request at the backend, and the client gets an error if it can still read.
     """
     harness = Harness()
     client = await harness.connect()
@@ -308,7 +308,7 @@ async def test_the_end_of_a_body_is_withheld(spliced: list[splice.Splice]) -> No
 @pytest_twisted.ensureDeferred
 async def test_an_early_answer_ends_it(status: int, spliced: list[splice.Splice]) -> None:
     """
-    A backend which answers within a body gets no more of it; a refusal is relayed, a success is not believed.
+    A backend that responds within a body gets no more of it. An error is relayed, a success is not believed.
     """
     backend = FaultyBackend(socket_buffer=65536)
     backend.pause_after = 8 * MIB
@@ -331,7 +331,7 @@ async def test_an_early_answer_ends_it(status: int, spliced: list[splice.Splice]
 @pytest_twisted.ensureDeferred
 async def test_a_backend_which_reads_no_more_is_given_up(spliced: list[splice.Splice]) -> None:
     """
-    A hold within a spliced body is bounded as any other.
+    A hold within a spliced body has a time limit like any other.
     """
     clock = Clock()
     backend = FaultyBackend(socket_buffer=65536)
@@ -356,7 +356,7 @@ async def test_a_backend_which_reads_no_more_is_given_up(spliced: list[splice.Sp
 @pytest_twisted.ensureDeferred
 async def test_without_a_pipe_bodies_are_copied(monkeypatch: pytest.MonkeyPatch, spliced: list[splice.Splice]) -> None:
     """
-    When all pipes are in use, the next body goes the usual way.
+    If all pipes are in use, the next body is copied as usual.
     """
     monkeypatch.setattr(splice, "MAX_PIPES", 0)
     harness = Harness(backend=gives(WITH_LENGTH + BODY))

@@ -1,5 +1,5 @@
 """
-Uploads to a backend which would commit a short body: verified on disk before it hears of them.
+Uploads to a backend that would commit a short body: verified on disk before the backend gets them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TARGET = "/test-bucket/k"
 @pytest_twisted.ensureDeferred
 async def test_a_good_upload(mode: str, size: int, signature: str) -> None:
     """
-    It arrives whole, with its length, whatever its payload mode; nothing of it stays on disk.
+    It arrives whole, with its length, whatever its payload mode. Nothing of it remains on disk.
     """
     harness = Harness(spools=True, signature=signature)
     request = Signer().put(TARGET, BODY[:size], mode)
@@ -59,7 +59,7 @@ async def test_a_bad_upload(mode: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_quota() -> None:
     """
-    Two uploads share it: the second is asked to slow down, and passes when the first is through.
+    Two uploads share it: the second gets SlowDown, and passes once the first is finished.
     """
     harness = Harness(spools=True, spool_quota=len(BODY) + 1000)
     request = Signer().put(TARGET, BODY)
@@ -82,7 +82,7 @@ async def test_the_quota() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_slow_backend_paces_the_disk() -> None:
     """
-    What the backend does not take stays on disk, not in memory.
+    What the backend does not accept stays on disk, not in memory.
     """
     harness = Harness(spools=True, socket_buffer=16384)
     harness.backend.socket_buffer = 16384
@@ -124,7 +124,7 @@ async def test_a_backend_which_dies_while_it_gets_the_file() -> None:
 
 def test_a_body_moves_to_disk_when_it_grows(tmp_path: Path) -> None:
     """
-    Up to a size it is in memory; above it in a file without a name; given back when it is discarded.
+    Up to a size it is in memory; above that in a file without a name, which is released when the body is discarded.
     """
     directory = SpoolDirectory(tmp_path, 1000)
     body = SpooledBody(directory, 10, 500, lambda: EntityTooLarge(501, 500))
@@ -146,7 +146,7 @@ def test_a_body_moves_to_disk_when_it_grows(tmp_path: Path) -> None:
 
 def test_a_disk_which_takes_no_more(tmp_path: Path) -> None:
     """
-    A quota, a directory which is gone, a file which cannot grow: the client is asked to slow down.
+    A quota, a directory that is gone, a file that cannot grow: the client gets SlowDown.
     """
     directory = SpoolDirectory(tmp_path / "gone", 100)
     body = SpooledBody(directory, 0, 500, lambda: EntityTooLarge(501, 500))

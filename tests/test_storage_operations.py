@@ -1,7 +1,7 @@
 """
-What each profile lets clients ask for, beside what its storage was seen to do with each operation.
+What each profile lets clients request, compared with what its storage system was seen to do with each operation.
 
-`tests.integration.test_operations` asks the real storages, and keeps the table true.
+`tests.integration.test_operations` tests the real storage systems, and keeps the table true.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ STORAGES = list(TABLE["storages"])
 @pytest.mark.parametrize(("name", "method", "level", "query"), TABLE["operations"], ids=lambda value: value)
 def test_what_the_storages_were_asked_for(name: str, method: str, level: str, query: str) -> None:
     """
-    Each request of the table is the operation that the table calls it.
+    Each request of the table is the operation that the table names.
     """
     target = "/bucket/key" if level == "object" else "/bucket"
 
@@ -32,7 +32,8 @@ def test_what_the_storages_were_asked_for(name: str, method: str, level: str, qu
 
 def test_the_storages_were_asked_for_all() -> None:
     """
-    The table has each operation that a sub-resource tells from others. Copies have the same query as what they copy.
+    The table has each operation that a sub-resource distinguishes. A copy, such as UploadPartCopy, has the query of the
+    plain operation.
     """
     told_apart = {name for name, each in OPERATIONS.items() if each.subresource is not None and not each.copies}
 
@@ -42,7 +43,7 @@ def test_the_storages_were_asked_for_all() -> None:
 @pytest.mark.parametrize("profile", STORAGES)
 def test_no_profile_allows_what_its_storage_mistakes(profile: str) -> None:
     """
-    Such an operation would delete the bucket, overwrite the object, or answer something else than it was asked.
+    Such an operation would delete the bucket, overwrite the object, or return something else.
     """
     assert PROFILES[profile].taken_operations.isdisjoint(TABLE["storages"][profile]["mistaken"])
 
@@ -50,6 +51,6 @@ def test_no_profile_allows_what_its_storage_mistakes(profile: str) -> None:
 @pytest.mark.parametrize("profile", STORAGES)
 def test_a_profile_allows_what_its_storage_takes(profile: str) -> None:
     """
-    CreateSession apart, which no storage takes, nothing is kept from clients.
+    Apart from CreateSession, which no storage system accepts, no operation is withheld from clients.
     """
     assert PROFILES[profile].taken_operations >= set(TABLE["storages"][profile]["taken"])

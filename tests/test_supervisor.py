@@ -1,5 +1,5 @@
 """
-What the supervisor does when things happen at the wrong moment; its processes are played by the tests.
+What the supervisor does when events happen at the wrong moment. The tests play its processes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tests.processes import write_configuration
 
 class PlayedProcess:
     """
-    The transport of a worker, and its life.
+    The transport of a worker, and its process.
     """
 
     def __init__(self, pid: int, worker: WorkerProcess) -> None:
@@ -36,7 +36,7 @@ class PlayedProcess:
         self.worker = worker
         self.signals: list[str] = []
         self.has_ended = False
-        # The supervisor closes its own end of the commands, and ours stays.
+        # The supervisor closes its own end of the commands; this process keeps the other end.
         self._commands_fd = os.dup(worker.commands_fd)
         self.commands: list[bytes] = []
         tell = worker.tell
@@ -49,13 +49,13 @@ class PlayedProcess:
 
     def become_ready(self) -> None:
         """
-        Report for the first time.
+        Send the first report.
         """
         self.worker.childDataReceived(REPORTS_FD, Report(metrics=[]).to_json() + b"\n")
 
     def end(self) -> None:
         """
-        End, told to or not.
+        End the process, whether it was told to end or not.
         """
         self.has_ended = True
         os.close(self._commands_fd)
@@ -64,11 +64,11 @@ class PlayedProcess:
 
 class PlayedReactor(Clock):
     """
-    Starts no process, and keeps what would have been one.
+    Starts no process, and records what would have been one.
 
     Attributes:
-        processes: All of them, in the order of their start.
-        refuses: Whether the system has no process left.
+        processes: All processes, in the order of their start.
+        refuses: Whether the system can start no more processes.
     """
 
     def __init__(self) -> None:
@@ -104,7 +104,7 @@ class Played:
 
     def start(self) -> None:
         """
-        Let both workers become ready.
+        Start, and let both workers become ready.
         """
         self.supervisor.privilegedStartService()
         self.supervisor.startService()
@@ -121,7 +121,7 @@ class Played:
     @property
     def serving(self) -> list[PlayedProcess]:
         """
-        Those that were not told to end.
+        Processes that were not told to end.
         """
         return [process for process in self.living if not process.commands]
 
@@ -134,7 +134,7 @@ class Played:
 
     def stop(self) -> None:
         """
-        End everything.
+        Stop everything.
         """
         if self.supervisor.running:
             self.supervisor.stopService()
@@ -145,7 +145,7 @@ class Played:
 @pytest.fixture
 def played(tmp_path: Path) -> Iterator[Played]:
     """
-    A supervisor; the signals' handlers are put back.
+    A supervisor; the signal handlers are restored afterwards.
     """
     numbers = (signal.SIGHUP, signal.SIGUSR2)
     former: dict[int, Any] = {number: signal.getsignal(number) for number in numbers}
@@ -167,7 +167,8 @@ def played(tmp_path: Path) -> Iterator[Played]:
 
 def test_no_worker_keeps_the_former_configuration(played: Played) -> None:
     """
-    One that dies during a reload is not replaced by its like: a key that the new one disables is good nowhere.
+    A worker that dies during a reload is not replaced by one of its generation: a key that the new configuration
+    disables must not work anywhere.
     """
     played.start()
     played.change()
@@ -185,7 +186,7 @@ def test_no_worker_keeps_the_former_configuration(played: Played) -> None:
 
 def test_a_dead_worker_is_replaced_after_a_reload_that_failed(played: Played) -> None:
     """
-    The former configuration holds on, for as many workers as before.
+    The former configuration remains in force, with as many workers as before.
     """
     played.start()
     played.change()
@@ -222,7 +223,7 @@ def test_a_new_worker_that_dies_before_its_fellow_is_ready_is_replaced(played: P
 
 def test_a_replacement_that_does_not_become_ready_is_killed(played: Played) -> None:
     """
-    It has the time that every new worker has; then another is tried.
+    It has the time limit of every new worker; then another is tried.
     """
     played.start()
     played.reactor.processes[0].end()
@@ -239,7 +240,7 @@ def test_a_replacement_that_does_not_become_ready_is_killed(played: Played) -> N
 
 def test_restarts_of_a_worker_that_dies_at_once_are_bounded(played: Played) -> None:
     """
-    The pauses between them grow to half a minute.
+    The pauses between the restarts grow to half a minute.
     """
     played.start()
     for _ in range(10_000):
@@ -255,7 +256,7 @@ def test_restarts_of_a_worker_that_dies_at_once_are_bounded(played: Played) -> N
 
 def test_one_dead_and_one_silent_worker_end_a_reload(played: Played) -> None:
     """
-    The silent one is killed though the other has ended already, and the next reload begins anew.
+    The silent one is killed although the other has already ended, and the next reload starts from the beginning.
     """
     played.start()
     played.change()
@@ -271,7 +272,8 @@ def test_one_dead_and_one_silent_worker_end_a_reload(played: Played) -> None:
 
 def test_a_system_without_processes_left(played: Played) -> None:
     """
-    A reload that cannot start its workers is told in one line; the former ones serve on, and a later one passes.
+    A reload that cannot start its workers logs one line. The former workers continue to serve, and a later reload
+    succeeds.
     """
     played.start()
     played.reactor.refuses = True
@@ -293,7 +295,7 @@ def test_a_system_without_processes_left(played: Played) -> None:
 
 def test_signals_during_the_drain_do_not_end_it(played: Played) -> None:
     """
-    SIGHUP and SIGUSR2 would end the process by default, and leave its workers to themselves.
+    SIGHUP and SIGUSR2 would end the process by default, and leave its workers without a supervisor.
     """
     played.start()
     played.supervisor.stopService()
@@ -304,7 +306,7 @@ def test_signals_during_the_drain_do_not_end_it(played: Played) -> None:
 
 class Restarted:
     """
-    A restart, as far as the call that would replace the program.
+    A restart up to the call that would replace the program.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, played: Played, pidfile: Path) -> None:
@@ -331,9 +333,10 @@ def test_a_restart_that_fails_at_the_last_moment(
     played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    It is told in one line, and nothing has changed: handlers, directory, pid file, descriptors.
+    It logs one line, and nothing has changed: handlers, directory, pid file, descriptors.
 
-    Until then paths are meant from where the daemon was started, and no signal could end the new program.
+    Until then paths are relative to the directory where the daemon was started, and no signal could end the new
+    program.
     """
     started_in = Path.cwd()
     played.start()
@@ -359,7 +362,7 @@ def test_a_daemon_that_was_told_to_stop_does_not_restart(
     played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    SIGTERM comes while the new program is tried: the new one would not know of it.
+    SIGTERM arrives while the new program is tried: the new one would not see it.
     """
     played.start()
     restarted = Restarted(monkeypatch, played, tmp_path / "twistd.pid")

@@ -1,5 +1,5 @@
 """
-Workers which die are started anew, and not faster than they can live.
+Workers that die are restarted, but not in a tight loop.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from s3proxy.telemetry.metrics import MetricsSum
 
 class Counts:
     """
-    Where workers tell how many connections they have.
+    Where workers report how many connections they have.
     """
 
     def forget(self, number: int) -> None:
@@ -25,7 +25,7 @@ class Counts:
 
 class Worker:
     """
-    A process which has ended.
+    A process that has ended.
     """
 
     counts, number, pid = Counts(), 0, 1
@@ -37,7 +37,7 @@ class Worker:
 
 def test_a_worker_that_dies_again_and_again_is_started_ever_later() -> None:
     """
-    A machine is not kept busy with starts; one that has lived is started at once.
+    The machine is not kept busy with restarts. A worker that has lived for a while is restarted at once.
     """
     clock = Clock()
     supervisor: Any = Supervisor.__new__(Supervisor)

@@ -1,7 +1,8 @@
 """
-Every method, level and sub-resource, known and unknown, by every carrier: nothing that S3 does not have gets through.
+Every method, level and sub-resource, known and unknown, with every carrier: nothing that S3 does not have reaches a
+backend.
 
-What a backend may hear is told by the service model of S3's own SDK, not by s3proxy's table.
+What a backend may get is defined by the service model of S3's own SDK, not by s3proxy's table.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ CARRIERS = ("v4-header", "v4-query", "v2-header", "v2-query", "anonymous")
 SWEPT_PROFILES = ("generic", "ceph-rgw", "swift", "walrus-3.4")
 
 PRIVATE = (
-    # Known to backends and not to S3: orders of RGW, Swift, MinIO and Walrus, and actions of IAM, STS and SNS.
+    # Known to backends and not to S3: commands of RGW, Swift, MinIO and Walrus, and actions of IAM, STS and SNS.
     "rgwx-uid", "usage", "append", "mdsearch", "allow-unordered", "multipart-manifest", "temp_url_sig", "symlink",
     "extract-archive", "format", "metadata", "events", "healing", "lambdaArn", "IsCompressed", "Action", "op", "sync",
     "Rgwx-uid", "acl%00", "ACL", "acl%20", "%61cl", "policy/", "uploads;", "versionid", "x-amz-acl",
@@ -44,7 +45,7 @@ PRIVATE = (
 
 def unknown_names(count: int) -> list[str]:
     """
-    Return names that S3 does not have: those of `PRIVATE`, then made-up ones.
+    Return names that S3 does not have: those of `PRIVATE`, then invented ones.
     """
     rng = random.Random(19)
     letters = "abcdefghijklmnopqrstuvwxyzABCXYZ-_.~0123456789"
@@ -55,11 +56,11 @@ def unknown_names(count: int) -> list[str]:
 @dataclass
 class Model:
     """
-    What S3 has, as botocore's service model says it.
+    What S3 has, according to botocore's service model.
 
     Attributes:
-        subresources: All names that stand in the URI of an operation.
-        queries: By method and level, the constant query names of each operation, and all that it may have.
+        subresources: All names that occur in the URI of an operation.
+        queries: By method and level, the constant query names of each operation, and all names that it may have.
     """
 
     subresources: set[str] = field(default_factory=set)
@@ -129,7 +130,7 @@ def v2_resource(path: str, query: str) -> str:
 
 def signed_by(carrier: str, method: str, path: str, query: str) -> bytes:
     """
-    Return the head of a request without a body, signed by a carrier.
+    Return the head of a request without a body, signed with a carrier.
     """
     signer = Signer()
     target = f"{path}?{query}" if query else path
@@ -206,7 +207,7 @@ def presigned(signer: Signer, method: str, path: str, query: str) -> str:
 
 def breach(model: Model, service_path: bytes, extensions: set[str], head: RequestHead) -> bool:
     """
-    Return True if a backend got what S3 does not have.
+    Return True if a backend got something that S3 does not have.
     """
     path = head.raw_path.removeprefix(service_path).strip(b"/")
     level = ("service", "bucket", "object")[bool(path) + path.count(b"/")]
@@ -217,10 +218,10 @@ def breach(model: Model, service_path: bytes, extensions: set[str], head: Reques
 
 async def sweep(profile: str, unknown_count: int) -> tuple[int, int, list[str]]:
     """
-    Ask everything at one profile.
+    Send every request to one profile.
 
     Returns:
-        How many requests were sent, how many of them the backend got, and what it should not have got.
+        How many requests were sent, how many of them the backend got, and which ones it should not have got.
     """
     model = Model.load()
     harness = Harness(profile=PROFILES[profile], anonymous=Anonymous(passes=True))
@@ -238,7 +239,7 @@ async def sweep(profile: str, unknown_count: int) -> tuple[int, int, list[str]]:
             client.send(signed_by(carrier, method, LEVELS[level], f"{name}=1" if name else ""))
             answer = await client.answer(method)
             sent += 1
-            # Of Walrus an answer that is not the operation's own is no success.
+            # At Walrus a response that does not fit the operation is not a success.
             is_refused = answer.status == 500 and harness.backend.requests
             assert answer.status in {*range(200, 500), 501} or is_refused, (
                 f"{carrier} {method} {level} {name}: {answer.status}"
@@ -260,7 +261,7 @@ async def sweep(profile: str, unknown_count: int) -> tuple[int, int, list[str]]:
 @pytest_twisted.ensureDeferred
 async def test_nothing_unknown_reaches_a_backend(profile: str) -> None:
     """
-    What a backend gets is an operation of S3 with parameters that it has there, whoever asks for whatever.
+    What a backend gets is an operation of S3 with its own parameters, whatever the client sends.
     """
     sent, got, breaches = await sweep(profile, 12)
 
@@ -284,7 +285,7 @@ async def test_nothing_unknown_reaches_a_backend_whole(profile: str) -> None:
 
 def test_the_sweep_bites() -> None:
     """
-    What s3proxy once sent on is a breach by this reader.
+    This check calls a breach what s3proxy once sent on.
     """
     model = Model.load()
     for line in (

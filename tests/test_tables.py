@@ -51,7 +51,7 @@ def faults_of(content: dict[str, Any]) -> dict[str, str]:
 
 def test_every_value_of_the_right_kind_is_taken() -> None:
     """
-    What the file says is in the value, and what it does not say has its default.
+    The value has what the file says, and the default for what it does not say.
     """
     fruit = {
         "name": "plum",
@@ -74,7 +74,7 @@ def test_every_value_of_the_right_kind_is_taken() -> None:
 
 def test_all_faults_are_told_at_once() -> None:
     """
-    One run tells everything that is wrong, each with the path of its key and what is accepted there.
+    One run reports everything that is wrong, each with the path of its key and what is accepted there.
     """
     faults = faults_of(
         {
@@ -130,7 +130,7 @@ def test_all_faults_are_told_at_once() -> None:
 )
 def test_what_is_nearly_right_is_a_fault(name: str, value: object) -> None:
     """
-    Nothing is converted silently: a value is of its option's kind, or a fault.
+    Nothing is converted silently: a value has its option's type, or is an error.
     """
     faults = faults_of({"best": {"name": "apple"} | {name: value}})
 
@@ -141,7 +141,7 @@ def test_what_is_nearly_right_is_a_fault(name: str, value: object) -> None:
 @pytest.mark.parametrize("content", [{"fruit": {}}, {"fruit": "fig"}, {"best": []}, {"best": 1}])
 def test_a_table_in_the_wrong_place_is_a_fault(content: dict[str, Any]) -> None:
     """
-    ``[fruit]`` where ``[[fruit]]`` is meant, or the reverse, is told and not guessed.
+    ``[fruit]`` instead of ``[[fruit]]``, or the reverse, is reported.
     """
     faults = faults_of(content)
 
@@ -159,7 +159,7 @@ class Door:
 
 def test_a_secret_is_in_no_fault_and_no_repr() -> None:
     """
-    A secret of the wrong form is refused without being shown, as is the password of a URL.
+    A secret of the wrong form is refused without being shown, and so is the password of a URL.
     """
     with pytest.raises(Faults) as raised:
         structure(Door, {"url": "http://me:hunter2@host/"})
@@ -172,7 +172,7 @@ def test_a_secret_is_in_no_fault_and_no_repr() -> None:
 
 def test_a_long_or_unprintable_value_is_shown_cut_and_escaped() -> None:
     """
-    A fault is one line of bounded length, whatever the file held.
+    An error is one line of bounded length, whatever the file contains.
     """
     faults = faults_of({"best": {"name": "a", "weight": "x" * 5000}, "\n\x1b[31m": 1})
 
@@ -182,7 +182,7 @@ def test_a_long_or_unprintable_value_is_shown_cut_and_escaped() -> None:
 
 def test_options_are_told_with_default_and_unit() -> None:
     """
-    The reference is made of the same declarations as the checks.
+    The reference and the checks come from the same declarations.
     """
     told = {told.name: (told.default_text, told.kind.unit) for told in options_of(Fruit)}
 
@@ -200,7 +200,7 @@ def test_options_are_told_with_default_and_unit() -> None:
 @pytest.mark.parametrize(("number", "shown"), [(0, "0"), (1000, "1000"), (1024, "1 KiB"), (5 * 1024**3, "5 GiB")])
 def test_a_size_is_written_as_it_may_be_read(number: int, shown: str) -> None:
     """
-    Sizes are shown with the unit which divides them.
+    A size is shown in the largest unit that divides it.
     """
     assert format_size(number) == shown
 
@@ -211,7 +211,7 @@ def test_a_size_is_written_as_it_may_be_read(number: int, shown: str) -> None:
 )
 def test_an_unreadable_file_is_one_fault(tmp_path: Path, content: bytes | None, message: str) -> None:
     """
-    A file which is missing, too large or no TOML is told by its name.
+    The error about a file that is missing, too large or not TOML has its name.
     """
     path = tmp_path / "file.toml"
     if content is not None:
@@ -227,7 +227,7 @@ def test_an_unreadable_file_is_one_fault(tmp_path: Path, content: bytes | None, 
 
 def test_a_fault_is_written_with_its_place() -> None:
     """
-    A fault of the file itself has no place.
+    An error about the file itself has no place.
     """
     assert str(Fault("a.b", "wrong")) == "a.b: wrong"
     assert str(Fault("", "wrong")) == "wrong"

@@ -1,5 +1,5 @@
 """
-Records of TLS, many at once, between a connection of ours and one of Twisted's own.
+TLS records, many at once, between a connection of s3proxy and one of Twisted's.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ BODY = BYTES[:60_000]
 
 class Below(StringTransport):
     """
-    What carries records: what was written waits, until it is taken.
+    The transport below TLS: what was written waits until it is taken.
     """
 
     dataBuffer = b""
@@ -50,7 +50,7 @@ class Below(StringTransport):
 
     def take(self) -> bytes:
         """
-        Take what was written.
+        Return what was written.
         """
         data = self.value()
         self.clear()
@@ -59,7 +59,7 @@ class Below(StringTransport):
 
 class Receiver(Protocol):
     """
-    Keeps what comes, piece by piece.
+    Keeps what arrives, piece by piece.
     """
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class Side:
     def __init__(self, context: Any, *, is_client: bool) -> None:
         self.receiver = Receiver()
         self.below = Below()
-        # An option's own context is for its kind of side.
+        # The options object makes its own context for one side only.
         factory = TLSMemoryBIOFactory(context, is_client, _Factory(self.receiver), Clock())  # type: ignore[arg-type]
         self.tls: Any = TLSMemoryBIOProtocol(factory, self.receiver)
         self.tls.makeConnection(self.below)
@@ -104,7 +104,7 @@ class _Factory:
 @pytest.fixture(params=[tls.ScratchEngine, tls.PublicEngine], autouse=True)
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Each way to make and read records.
+    Run with each way to write and read records.
     """
     monkeypatch.setattr(tls, "ENGINE", request.param())
 
@@ -120,7 +120,7 @@ def sides(request: pytest.FixtureRequest) -> tuple[Side, Side]:
 
 def exchange(server: Side, client: Side) -> None:
     """
-    Carry what was written, both ways, until nothing is.
+    Carry what was written in both directions, until there is nothing left.
     """
     while True:
         to_client, to_server = server.below.take(), client.below.take()
@@ -134,7 +134,7 @@ def exchange(server: Side, client: Side) -> None:
 
 def test_one_read_is_one_piece(sides: tuple[Side, Side]) -> None:
     """
-    What came in many records of one read is delivered together, and what came in two reads as two.
+    Data of many records in one read is delivered together; data of two reads is delivered as two pieces.
     """
     server, client = sides
     Records(server.tls).gather()
@@ -151,7 +151,7 @@ def test_one_read_is_one_piece(sides: tuple[Side, Side]) -> None:
 
 def test_more_than_the_buffer_holds_is_still_one_piece(sides: tuple[Side, Side]) -> None:
     """
-    Three megabytes of one read come whole.
+    Three megabytes of one read are delivered whole.
     """
     server, client = sides
     Records(server.tls).gather()
@@ -197,7 +197,7 @@ def test_pieces_are_encrypted_in_order(sides: tuple[Side, Side]) -> None:
 
 def test_what_was_written_before_the_handshake_leaves_first(sides: tuple[Side, Side]) -> None:
     """
-    Twisted keeps what cannot be encrypted yet; what is written later does not overtake it.
+    Twisted keeps what cannot be encrypted yet; later writes do not overtake it.
     """
     server, client = sides
     records = Records(server.tls)
@@ -246,7 +246,7 @@ def test_changed_records_end_the_connection(sides: tuple[Side, Side], *, is_reco
 
 def test_nothing_is_delivered_after_an_abort(sides: tuple[Side, Side]) -> None:
     """
-    Whoever has aborted a connection hears no more of it.
+    A protocol that has aborted a connection gets no more data from it.
     """
     server, client = sides
     Records(server.tls).gather()
@@ -262,7 +262,7 @@ def test_nothing_is_delivered_after_an_abort(sides: tuple[Side, Side]) -> None:
 
 def test_released_records_are_Twisteds_again(sides: tuple[Side, Side]) -> None:
     """
-    Nothing of ours stays on a connection which is let go.
+    No object of s3proxy stays on a connection that is released.
     """
     server, _ = sides
     records = Records(server.tls)
@@ -275,7 +275,7 @@ def test_released_records_are_Twisteds_again(sides: tuple[Side, Side]) -> None:
 
 class Taker(SeesEachByte):
     """
-    Takes the body of a backend's answer.
+    Takes the body of a backend's response.
     """
 
     def __init__(self, on_piece: Callable[[], None] = lambda: None) -> None:
@@ -293,18 +293,18 @@ class Taker(SeesEachByte):
     @property
     def body(self) -> bytes:
         """
-        All of it so far.
+        The body so far.
         """
         return b"".join(self.pieces)
 
 
 class Asked:
     """
-    A backend with TLS, on real sockets, which was asked and has answered with a head so far.
+    A backend with TLS, on real sockets, that got a request and has sent only a head so far.
 
     Attributes:
         connection: The backend's side.
-        below: What carries the records on ours.
+        below: The transport under TLS on s3proxy's side.
     """
 
     def __init__(self, harness: Harness, response: BackendResponse) -> None:
@@ -337,7 +337,7 @@ class Asked:
 
 async def ask(framing: bytes) -> Asked:
     """
-    Ask a backend; its head says how long the body is.
+    Send a request to a backend whose head says how long the body is.
     """
     backend = FaultyBackend()
     backend.on_request = lambda connection, request: connection.send(b"HTTP/1.1 200 OK\r\n%s\r\n" % framing)
@@ -353,7 +353,7 @@ BY_ITS_END = b"Connection: close\r\n"
 @pytest_twisted.ensureDeferred
 async def test_a_backends_records_come_many_at_once() -> None:
     """
-    What one read of a backend's socket takes is delivered together.
+    The data of one read of a backend's socket is delivered together.
     """
     asked = await ask(BY_LENGTH % len(BODY))
     await asked.send(BODY)
@@ -409,7 +409,7 @@ NO_RECORD = b"\x17\x03\x03\x00\x40" + bytes(64)
 
 def sends_no_record(connection: FaultyConnection) -> None:
     """
-    Send what nobody can decrypt, and FIN.
+    Send bytes that cannot be decrypted, and FIN.
     """
     below = connection.transport.transport
     below.write(NO_RECORD)
@@ -418,7 +418,7 @@ def sends_no_record(connection: FaultyConnection) -> None:
 
 def sends_an_alert(connection: FaultyConnection) -> None:
     """
-    Send what TLS says to somebody whose records are wrong, and FIN.
+    Send the TLS alert for a bad record, and FIN.
     """
     connection.transport.dataReceived(NO_RECORD)
 
@@ -452,7 +452,7 @@ async def test_an_end_among_a_backends_records_is_judged(
 @pytest_twisted.ensureDeferred
 async def test_bytes_after_a_backends_answer_spoil_it() -> None:
     """
-    A record which nobody asked for, in the same read as an answer's last: who sends it is not believed, TLS or not.
+    An unexpected record in the same read as the last of a response: the connection is not reused, with TLS or without.
     """
     asked = await ask(BY_LENGTH % (3 * RECORD))
     await asked.send(BODY)
@@ -469,7 +469,7 @@ async def test_bytes_after_a_backends_answer_spoil_it() -> None:
 @pytest_twisted.ensureDeferred
 async def test_both_sides_let_go_of_what_was_lost() -> None:
     """
-    Once they are lost, nothing of ours stays on a client's connection or a backend's.
+    Once they are lost, no object of s3proxy stays on a client's connection or a backend's.
     """
     backend = FaultyBackend()
     harness = Harness(is_tls=True, backend=backend)
@@ -489,7 +489,7 @@ async def test_both_sides_let_go_of_what_was_lost() -> None:
 
 def test_the_fast_way_is_the_one_in_use() -> None:
     """
-    The installed pyOpenSSL has what it needs; without it, what is public does.
+    The installed pyOpenSSL has the private parts that the fast way needs; without them the public ones are used.
     """
     assert isinstance(tls.make_engine(), tls.ScratchEngine)
 

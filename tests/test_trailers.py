@@ -1,5 +1,5 @@
 """
-A client's checksum in a trailer, towards backends which take trailers, and those which do not.
+A client's checksum in a trailer, sent to backends that accept trailers and to those that do not.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ CRC32 = "x-amz-checksum-crc32"
 MODES = (UNSIGNED_TRAILER, SIGNED_TRAILER)
 TAKING = tuple(profile.name for profile in PROFILES.values() if profile.takes_trailers)
 ONWARD = {"auto": UNSIGNED_TRAILER, "unsigned": UNSIGNED_TRAILER, "chunks": SIGNED_TRAILER}
-"What a backend is sent, by its option ``payload``."
+"The payload that a backend gets, by its option ``payload``."
 
 
 def crc32_of(body: bytes) -> str:
     """
-    As it stands in a header.
+    Return the CRC32 of a body, as in a header.
     """
     return base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
 
 
 def expected_body(head: RequestHead, body: bytes, mode: str) -> bytes:
     """
-    Hold the signature of what a backend got against our key; return the wire of a body which goes with it.
+    Verify the signature of the backend's request with s3proxy's key; return the wire bytes of the body that match it.
     """
     authorization = field(head, "authorization") or ""
     seed = authorization.rpartition("Signature=")[2]
@@ -71,8 +71,8 @@ def expected_body(head: RequestHead, body: bytes, mode: str) -> bytes:
 @pytest_twisted.ensureDeferred
 async def test_a_trailer_goes_on(name: str, payload: str, mode: str, size: int, target: str) -> None:
     """
-    Whatever the client's own mode, the backend gets chunks and a trailer as our key may send them, with the checksum of
-    the client; and nothing which would be stored with the object.
+    Whatever the client's payload mode, the backend gets chunks and a trailer as s3proxy's key may send them, with the
+    client's checksum; and nothing that would be stored with the object.
     """
     harness = Harness(profile=PROFILES[name], payload=payload)
     body = BODY[:size]
@@ -112,7 +112,7 @@ async def test_over_tls(payload: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_an_announcement_is_written_anew() -> None:
     """
-    In lower case and without what S3 overlooks; an object's own coding stays.
+    In lower case and without what S3 ignores; an object's own coding stays.
     """
     harness = Harness(profile=PROFILES["minio"])
     signer = Signer()
@@ -135,7 +135,7 @@ async def test_an_announcement_is_written_anew() -> None:
     assert got.body == expected_body(got.head, BODY, UNSIGNED_TRAILER)
 
 
-# Where none is sent
+# Requests without a trailer
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -143,7 +143,7 @@ async def test_an_announcement_is_written_anew() -> None:
 @pytest_twisted.ensureDeferred
 async def test_others_get_a_plain_body(name: str, mode: str) -> None:
     """
-    A backend whose profile does not say that it takes trailers hears of none.
+    A backend whose profile does not say that it accepts trailers gets none.
     """
     harness = Harness(profile=PROFILES[name])
     harness.backend.on_request = lambda connection, _: connection.send(STORED)
@@ -162,7 +162,7 @@ async def test_others_get_a_plain_body(name: str, mode: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_no_trailer_without_signature_v4(payload: str, signature: str) -> None:
     """
-    Another signature knows no such bodies.
+    Other signatures have no such bodies.
     """
     harness = Harness(profile=PROFILES["minio"], payload=payload, signature=signature)
     request = Signer().put(TARGET, BODY, UNSIGNED_TRAILER)
@@ -178,7 +178,7 @@ async def test_no_trailer_without_signature_v4(payload: str, signature: str) -> 
 @pytest_twisted.ensureDeferred
 async def test_no_trailer_of_what_nobody_signed() -> None:
     """
-    An anonymous upload goes on without our signature, and so without a trailer.
+    s3proxy does not sign an anonymous upload, so it has no trailer.
     """
     harness = Harness(profile=PROFILES["minio"], anonymous=Anonymous(passes=True))
     wire = Signer().encode(BODY, UNSIGNED_TRAILER, "", CHUNK_SIZE)
@@ -199,7 +199,7 @@ async def test_no_trailer_of_what_nobody_signed() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_body_without_a_trailer_is_as_ever(mode: str) -> None:
     """
-    Nothing is put into chunks for a checksum which is in the head, or which is not there.
+    A body is not put into chunks for a checksum that is in the head or does not exist.
     """
     harness = Harness(profile=PROFILES["minio"])
     request = Signer().put(TARGET, BODY, mode, headers={CRC32: crc32_of(BODY)})
@@ -212,7 +212,7 @@ async def test_a_body_without_a_trailer_is_as_ever(mode: str) -> None:
     assert b"x-amz-trailer" not in got.head.fields
 
 
-# What is known before the head
+# Checksums known before the head is sent
 
 
 @pytest.mark.parametrize("target", [TARGET, PART])
@@ -221,7 +221,7 @@ async def test_a_body_without_a_trailer_is_as_ever(mode: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_small_body_needs_no_trailer(payload: str, mode: str, target: str) -> None:
     """
-    It was verified whole: its checksum is a header.
+    The whole body was verified: its checksum is a header.
     """
     harness = Harness(profile=PROFILES["minio"], payload=payload)
     request = Signer().put(target, BODY[:1000], mode)
@@ -249,7 +249,7 @@ async def test_a_small_body_needs_no_trailer(payload: str, mode: str, target: st
 @pytest_twisted.ensureDeferred
 async def test_a_body_on_disk_needs_no_trailer(*, in_trailer: bool, name: str, target: str, is_told: bool) -> None:
     """
-    The same, where the backend knows checksums; and once, however it came.
+    The same, if the backend knows checksums. The checksum is sent once, however it came.
     """
     harness = Harness(profile=PROFILES[name], spools=True)
     headers = {} if in_trailer else {CRC32: crc32_of(BODY)}
@@ -267,7 +267,7 @@ async def test_a_body_on_disk_needs_no_trailer(*, in_trailer: bool, name: str, t
 @pytest_twisted.ensureDeferred
 async def test_chunks_of_a_body_on_disk() -> None:
     """
-    They are signed as ever, after a head which has the checksum.
+    They are signed as usual, after a head with the checksum.
     """
     harness = Harness(profile=PROFILES["minio"], payload="chunks", spools=True)
     request = Signer().put(TARGET, BODY, UNSIGNED_TRAILER)
@@ -286,7 +286,7 @@ async def test_chunks_of_a_body_on_disk() -> None:
 
 def upload_in_parts(proxy: MemoryProxy) -> tuple[Stored, ...]:
     """
-    Begin an upload, send a small part and a large one, each with a trailer, a third with a header, and complete it.
+    Begin an upload; send a small part and a large one, each with a trailer, and a third with a header; complete it.
     """
     document = (
         b"<CompleteMultipartUpload><Part><ChecksumCRC32>AAAAAA==</ChecksumCRC32><ETag>e</ETag>"
@@ -313,7 +313,7 @@ def upload_in_parts(proxy: MemoryProxy) -> tuple[Stored, ...]:
 
 def checksum_headers(head: RequestHead) -> dict[str, str]:
     """
-    What a backend heard of checksums.
+    Return the headers about checksums that a backend got.
     """
     found = {name.lower().decode(): value.decode() for name, value in head.headers}
     return {name: value for name, value in found.items() if re.match(r"x-amz-(checksum|trailer)|content-md5", name)}
@@ -322,7 +322,7 @@ def checksum_headers(head: RequestHead) -> dict[str, str]:
 @pytest.mark.parametrize("name", TAKING)
 def test_a_backend_hears_all_of_an_upload_in_parts(name: str) -> None:
     """
-    Its algorithm and type, each part's checksum, and those at its end pass as they came.
+    Its algorithm and type, each part's checksum, and those at its end pass unchanged.
     """
     begun, small, large, third, ended = upload_in_parts(MemoryProxy(profile=name))
 
@@ -341,7 +341,7 @@ def test_a_backend_hears_all_of_an_upload_in_parts(name: str) -> None:
 @pytest.mark.parametrize("name", ["generic", "ceph-rgw"])
 def test_others_hear_nothing_of_it(name: str) -> None:
     """
-    An upload which was begun with an algorithm would take no part whose checksum comes too late.
+    An upload that began with an algorithm would accept no part whose checksum comes too late.
     """
     requests = upload_in_parts(MemoryProxy(profile=name))
 
@@ -355,7 +355,7 @@ def test_others_hear_nothing_of_it(name: str) -> None:
 
 def broken(mode: str, body: bytes, fault: str) -> tuple[bytes, bytes]:
     """
-    Return a head and a body which must be refused at its end.
+    Return a head and a body that must be refused at its end.
     """
     request = Signer().put(TARGET, body, mode)
     wire = request.body
@@ -415,7 +415,7 @@ async def test_a_wrong_trailer_commits_nothing(
             continue
         whole = expected_body(cut_head, BODY[:size], ONWARD[payload])
         assert whole.startswith(sent)
-        # The end of the data, behind which the zero chunk stands.
+        # The end of the data, which is followed by the zero chunk.
         assert len(sent) < whole.rindex(b"\r\n0")
 
 
@@ -424,7 +424,7 @@ async def test_a_wrong_trailer_commits_nothing(
 @pytest_twisted.ensureDeferred
 async def test_an_end_which_never_comes(missing: int, payload: str) -> None:
     """
-    A client which leaves before its trailer is complete leaves no complete request.
+    A client that leaves before its trailer is complete leaves no complete request at the backend.
     """
     harness = Harness(profile=PROFILES["minio"], payload=payload)
     request = Signer().put(TARGET, BODY, UNSIGNED_TRAILER)
@@ -449,7 +449,7 @@ async def test_an_end_which_never_comes(missing: int, payload: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_an_early_success_is_never_believed() -> None:
     """
-    A backend which answers 200 before the trailer is reset.
+    A backend that sends 200 before the trailer is reset.
     """
     backend = FaultyBackend()
     backend.on_head = lambda connection, head: answer_ok(connection, ReceivedRequest(head, b"", b"", 0, ""))
@@ -470,7 +470,7 @@ async def test_an_early_success_is_never_believed() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_backends_own_verdict_is_passed_on() -> None:
     """
-    It verifies again: what was changed on the way is refused, and the client knows.
+    The backend verifies again: it refuses bytes changed in transit, and the client gets its error.
     """
     backend = FaultyBackend()
     document = b"<Error><Code>BadDigest</Code></Error>"
@@ -492,7 +492,7 @@ async def test_a_backends_own_verdict_is_passed_on() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_stale_connection_is_not_the_clients_problem(payload: str, first: int) -> None:
     """
-    A pooled connection which dies with the first block: the same chunks go out again on another, and all of them fit.
+    A pooled connection that fails with the first block: the same chunks are sent on another one, and are all valid.
     """
     backend = FaultyBackend()
     harness = Harness(profile=PROFILES["minio"], payload=payload, backend=backend)
@@ -526,8 +526,8 @@ async def test_a_stale_connection_is_not_the_clients_problem(payload: str, first
 @pytest_twisted.ensureDeferred
 async def test_a_stopped_backend_stops_the_client(mode: str) -> None:
     """
-    Without signatures nothing is gathered: the client gets rid of what the backend took, the kernel's buffers and two
-    blocks.
+    Without signatures s3proxy gathers nothing: it accepts from the client what the backend has read, what fits into the
+    kernel's buffers, and two blocks.
     """
     backend = FaultyBackend(socket_buffer=BUFFER)
     backend.pause_after = STOP_AFTER
@@ -555,7 +555,7 @@ async def test_a_stopped_backend_stops_the_client(mode: str) -> None:
 
 def test_who_takes_trailers_takes_checksums() -> None:
     """
-    Those which were seen to; a body whose checksum is known before its head needs no trailer.
+    Only profiles that were proven to; a body whose checksum is known before its head needs no trailer.
     """
     assert TAKING == ("minio", "versitygw")
     assert all(PROFILES[name].takes_checksums for name in TAKING)

@@ -1,5 +1,5 @@
 """
-What Twisted and the network do to a proxy which does not expect it: each was seen once, and is a test since.
+What Twisted and the network do that a proxy may not expect: each was seen once, and has a test since.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ GET = Signer().head("GET", TARGET)[0]
 @pytest_twisted.ensureDeferred
 async def test_a_verdict_inside_the_last_bytes_keeps_the_connection() -> None:
     """
-    A small upload refused at its very end: the next request on the connection is served.
+    A small upload is refused at its very end: the next request on the connection is served.
     """
     request = Signer().put(TARGET, BODY[:20_000], SIGNED_CHUNKS, chunk_size=8192)
     wire = request.body[:-10] + b"x" + request.body[-9:]
@@ -64,7 +64,7 @@ async def test_a_verdict_inside_the_last_bytes_keeps_the_connection() -> None:
 @pytest_twisted.ensureDeferred
 async def test_close_is_understood(connection: str) -> None:
     """
-    In whatever spelling; the answer arrives whole, then the connection ends.
+    In any spelling. The response arrives whole, then the connection ends.
     """
     harness = Harness()
     client = await harness.connect()
@@ -82,7 +82,7 @@ async def test_close_is_understood(connection: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_no_header_is_invented() -> None:
     """
-    An answer without Content-Type or Server stays without; only Date is added.
+    A response without Content-Type or Server stays without them; only Date is added.
     """
     harness = Harness()
     harness.backend.on_request = lambda connection, request: connection.send(OK)
@@ -117,7 +117,7 @@ async def test_no_header_is_invented() -> None:
 @pytest_twisted.ensureDeferred
 async def test_targets_pass_byte_for_byte(path: str) -> None:
     """
-    What was verified is what is forwarded: nothing is normalised.
+    s3proxy forwards what it verified: it normalises nothing.
     """
     harness = Harness()
     answer = await harness.request(Signer().head("GET", path)[0])
@@ -131,7 +131,7 @@ async def test_targets_pass_byte_for_byte(path: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_transfer_chunks_may_end_anywhere(size: int) -> None:
     """
-    The outer coding's edges fall inside the inner one's lines, as some SDKs send them.
+    The edges of the outer coding fall inside the lines of the inner one, as some SDKs send them.
     """
     body = BODY[:70_000]
     request = Signer().put(TARGET, body, UNSIGNED_TRAILER, transfer_chunks=size)
@@ -147,7 +147,7 @@ async def test_transfer_chunks_may_end_anywhere(size: int) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_refusal_is_readable(tls: bool) -> None:
     """
-    A refused upload of 20 MB whose client reads only when it has sent all: the answer is there.
+    A refused upload of 20 MB whose client reads only after it has sent everything: the error is still readable.
     """
     harness = Harness(is_tls=tls, socket_buffer=65536)
     request = Signer(secret="wrong").put(TARGET, BODY * 66, UNSIGNED)
@@ -168,7 +168,7 @@ async def test_a_refusal_is_readable(tls: bool) -> None:
 @pytest_twisted.ensureDeferred
 async def test_alpn(offered: list[str]) -> None:
     """
-    Whoever offers HTTP/1.1 gets it, and nobody gets h2.
+    A client that offers HTTP/1.1 gets it, and no client gets h2.
     """
     harness = Harness(is_tls=True)
     client = SocketClient(harness.port.getHost().port)
@@ -192,7 +192,7 @@ async def test_alpn(offered: list[str]) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_held_client_which_ends_too_early_is_noticed() -> None:
     """
-    FIN while it is held, and what it sent is less than its body lacks: it is told so at once, and nothing is stored.
+    FIN during a hold, with less sent than the body needs: the client gets the error at once, and nothing is stored.
     """
     backend = FaultyBackend(socket_buffer=65536)
     backend.pause_after = 100_000
@@ -221,7 +221,7 @@ async def test_a_held_client_which_ends_too_early_is_noticed() -> None:
 @pytest_twisted.ensureDeferred
 async def test_no_paused_connection_is_pooled() -> None:
     """
-    After answers with a body a connection in the pool is read, so that its end is seen.
+    After a response with a body, a pooled connection is not paused, so that its end is seen.
     """
     harness = Harness()
     client = await harness.connect()
@@ -240,7 +240,7 @@ async def test_no_paused_connection_is_pooled() -> None:
 @pytest_twisted.ensureDeferred
 async def test_an_answer_which_comes_with_a_reset_is_read() -> None:
     """
-    A backend which refuses and closes while we send: its answer reaches the client if it reached us.
+    A backend refuses and closes while s3proxy sends: if its response has arrived, the client gets it.
     """
     document = b"<Error><Code>EntityTooLarge</Code></Error>"
     backend = FaultyBackend(socket_buffer=65536)
@@ -264,7 +264,7 @@ async def test_an_answer_which_comes_with_a_reset_is_read() -> None:
 
 def test_an_upload_may_be_stopped_twice() -> None:
     """
-    Twisted tells a producer more than once; the Deferred of its start never fires after it.
+    Twisted stops a producer more than once; the Deferred from its start never fires afterwards.
     """
     upload = Upload(b"head", 100)
     paused = []
@@ -297,7 +297,7 @@ def test_an_upload_may_be_stopped_twice() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_stock_site_is_told_clearly(error_log: ErrorLog) -> None:
     """
-    Under a stock Site, which stores bodies, the resource says what it needs.
+    Under a stock Site, which stores bodies, the resource reports what it needs.
     """
     harness = Harness()
     root = Resource()
@@ -322,7 +322,7 @@ async def test_a_stock_site_is_told_clearly(error_log: ErrorLog) -> None:
 
 def test_the_clock_of_timers_is_monotonic(tmp_path: Path) -> None:
     """
-    A step of the wall clock by an hour, as NTP makes it, neither fires nor starves a timer of the daemon.
+    If NTP steps the wall clock by an hour, no timer of the daemon fires early or never.
     """
     from tests.processes import write_configuration
 
@@ -344,7 +344,7 @@ def test_the_clock_of_timers_is_monotonic(tmp_path: Path) -> None:
 
 def test_a_dirty_test_fails(tmp_path: Path) -> None:
     """
-    The suite's own fixtures fail a test which left a timer or an unhandled error behind.
+    The suite's own fixtures fail a test that leaves a timer or an unhandled error.
     """
     (tmp_path / "test_dirty.py").write_text(
         "from tests.conftest import clean_reactor, error_log\n"
@@ -372,7 +372,7 @@ def test_a_dirty_test_fails(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_virtual_hosted_buckets_become_path_style() -> None:
     """
-    The bucket of the host name goes to the front of the path.
+    The bucket of the host name moves to the front of the path.
     """
     signer = Signer(host="bucket.with.dots.s3.example.test")
     harness = Harness()
@@ -386,7 +386,8 @@ async def test_virtual_hosted_buckets_become_path_style() -> None:
 @pytest_twisted.ensureDeferred
 async def test_headers_pass_in_order_and_the_rest_is_dropped() -> None:
     """
-    Signed headers and harmless ones pass with order, spelling and repeats; others and another proxy's trace do not.
+    Signed and harmless headers pass with order, spelling and repeats. Other headers, and those of another proxy, do
+    not.
     """
     request = Signer().put(
         TARGET,
@@ -449,7 +450,8 @@ async def test_the_backends_name_becomes_ours() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_client_which_was_held_keeps_its_times() -> None:
     """
-    Held until its body's end: no idle time runs while the backend thinks, and the keep-alive time runs afterwards.
+    A client held until its body's end: no idle time runs while it waits for the backend; keep-alive time runs
+    afterwards.
     """
     clock = Clock()
     backend = FaultyBackend(socket_buffer=65536, keeps_bodies=False)
@@ -496,7 +498,7 @@ async def test_a_client_which_was_held_keeps_its_times() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_half_close_does_not_wait_for_a_paused_writer() -> None:
     """
-    An early refusal which is larger than the kernel's buffers arrives whole, with its end, once the client reads.
+    An early error that is larger than the kernel's buffers arrives whole, with its end, once the client reads.
     """
     document = b"<Error><Code>NoSuchBucket</Code>" + b" " * 2_000_000 + b"</Error>"
     backend = FaultyBackend()
@@ -523,7 +525,7 @@ async def test_a_half_close_does_not_wait_for_a_paused_writer() -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_log_is_not_told_of_each_connection() -> None:
     """
-    No line for each connection to the backend comes and goes.
+    A connection to the backend causes no log line when it opens or closes.
     """
     told: list[str] = []
 
@@ -546,7 +548,7 @@ async def test_the_log_is_not_told_of_each_connection() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_released_connection_may_be_used_in_the_callback() -> None:
     """
-    Whoever hears of an answer may ask again at once, on the connection which has just become free.
+    A callback for a response may send the next request at once, on the connection that has just become free.
     """
     harness = Harness()
     agent = harness.agent
@@ -564,7 +566,7 @@ async def test_a_released_connection_may_be_used_in_the_callback() -> None:
 
 def everything_of_a_request() -> list[object]:
     """
-    Return what lives only as long as a request.
+    Return the objects that live only as long as a request.
     """
     kinds = (Exchange, Onward, StreamedRequest, BackendRequest, BackendResponse, Upload, GuardedBody)
     return [held for held in gc.get_objects() if isinstance(held, kinds)]
@@ -574,7 +576,7 @@ def everything_of_a_request() -> list[object]:
 @pytest_twisted.ensureDeferred
 async def test_a_request_is_gone_with_its_end(mode: str) -> None:
     """
-    Nothing of it waits for the garbage collector, which would have to look at all that other requests hold.
+    No object of it waits for the garbage collector, which would have to examine the objects of all other requests.
     """
     harness = Harness()
     request = SignedRequest(GET, b"") if mode == "GET" else Signer().put(TARGET, bytes(200_000), mode)

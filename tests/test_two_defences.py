@@ -1,5 +1,5 @@
 """
-What no backend gets although the defence that is meant for it is gone: the gate, or the table of operations, holds it.
+What no backend gets although its first defence is missing: the gate, or the table of operations, stops it.
 
 Each test fails only without both. `tests/defences/promises.toml` says which two.
 """
@@ -34,7 +34,7 @@ from tests.test_sweep import presigned
 @pytest.fixture(autouse=True)
 def judged_by_bytes(oracle: Oracle) -> Iterator[None]:
     """
-    Look at what the backend got, and no further: the oracle finds what the first defence alone lets through.
+    Examine only what the backend got: the oracle finds what passes without the first defence.
     """
     yield
     oracle.breaches.clear()
@@ -46,7 +46,7 @@ ORIGIN = "Origin: https://app.test\r\nAccess-Control-Request-Method: GET\r\n"
 
 async def heard(*requests: bytes, **options: Any) -> int:
     """
-    Return how many bytes the backend got. Where it got none, each request was refused.
+    Return how many bytes the backend got. If it got none, check that each request was refused.
     """
     responses, harness = await ask(*requests, **options)
     size = sum(connection.received_size for connection in harness.backend.connections)
@@ -66,7 +66,8 @@ PARTS_OF_LINES = {
 @pytest_twisted.ensureDeferred
 async def test_the_name_of_a_parameter_is_no_line(name: str) -> None:
     """
-    A decoded name becomes a header of a request signed with V2 in its head, with V2 in its query, or with V4 there.
+    A decoded name becomes a header of a request signed with V2 in its head, with V2 in its query, or with V4 in its
+    query.
     """
     query, amz = f"{quote(name, safe='')}=7", f"{name.lower()}:7\n"
 
@@ -83,7 +84,7 @@ async def test_the_name_of_a_parameter_is_no_line(name: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_value_of_a_parameter_is_no_line(value: str) -> None:
     """
-    Nor does its value begin one.
+    The value of a parameter cannot begin one either.
     """
     query = f"x-amz-meta-a={quote(value, safe='')}"
 
@@ -113,7 +114,7 @@ FIELD_NAMES = {
 @pytest.mark.parametrize("name", FIELD_NAMES.values(), ids=FIELD_NAMES)
 def test_the_name_of_a_field_is_no_line(name: bytes) -> None:
     """
-    A field becomes a header, however its name got through the form's parser.
+    A field becomes a header, even if the form's parser let a bad name through.
     """
     head = parse_request_head(b"POST /b HTTP/1.1\r\nHost: s3.example.test")
 
@@ -126,7 +127,7 @@ def test_the_name_of_a_field_is_no_line(name: bytes) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_form_s_field_is_no_line(name: str, kind: str) -> None:
     """
-    The same of a whole form, signed or not.
+    The same for a whole form, signed or not.
     """
     fields = fields_of(kind, [["starts-with", f"${name}", ""]], **{"key": "k", name: "7"})
     request = form_request(multipart(fields, SMALL))
@@ -159,7 +160,7 @@ async def test_no_header_with_an_underscore_arrives(name: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_no_parameter_with_an_underscore_arrives() -> None:
     """
-    Nor does a parameter that becomes such a header.
+    Nor does a parameter that would become such a header.
     """
     target = presigned(Signer(), "PUT", "/bucket/key", "x-amz-copy_source=%2Fbucket%2Fother")
 
@@ -175,7 +176,7 @@ async def test_no_parameter_with_an_underscore_arrives() -> None:
 @pytest_twisted.ensureDeferred
 async def test_no_private_header_with_an_underscore_arrives(name: str) -> None:
     """
-    An order of the backend's own kind is none under another spelling of its name.
+    A backend's private header stays private under another spelling of its name.
     """
     signed = Signer().put("/bucket/key", b"hello", headers={name.lower(): "1"})
     _, harness = await ask(signed.head + signed.body, profile=PROFILES["minio"])
@@ -201,7 +202,7 @@ BESIDE = {
 @pytest_twisted.ensureDeferred
 async def test_no_credential_arrives_in_a_query(query: str, carrier: str) -> None:
     """
-    Of whichever request: a backend could believe it, under our own signature.
+    In any request: a backend could accept it, under s3proxy's own signature.
     """
     _, harness = await ask(BESIDE[carrier](f"/bucket/key?{query}"), anonymous=EVERYBODY)
 
@@ -221,7 +222,7 @@ PRIVATE_QUERIES = {
 @pytest_twisted.ensureDeferred
 async def test_no_private_parameter_arrives(target: str) -> None:
     """
-    What the table of operations does not have is cut out of a query, whatever it is to a backend.
+    Parameters that the table of operations does not have are removed from a query, whatever they mean to a backend.
     """
     _, harness = await ask(Signer().head("GET", target)[0], profile=PROFILES["ceph-rgw"])
 
@@ -232,7 +233,7 @@ async def test_no_private_parameter_arrives(target: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_an_action_below_no_bucket_does_not_arrive(target: str) -> None:
     """
-    Slashes before the query make no bucket and no key: the service has one operation, and it is no POST.
+    Slashes before the query make neither a bucket nor a key: the service has one operation, and it is not a POST.
     """
     heard_size = await heard(
         Signer().head("POST", target, unsigned={"Content-Length": "0"})[0], profile=PROFILES["ceph-rgw"]
@@ -244,7 +245,7 @@ async def test_an_action_below_no_bucket_does_not_arrive(target: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_an_action_on_a_key_of_no_bucket_does_not_arrive() -> None:
     """
-    Where a key is read behind them, the table has no such POST.
+    If a key is read after the slashes, the table has no such POST.
     """
     heard_size = await heard(
         Signer().head("POST", f"//x?{ACTION}", unsigned={"Content-Length": "0"})[0], profile=PROFILES["ceph-rgw"]

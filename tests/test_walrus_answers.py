@@ -1,6 +1,6 @@
 """
-What the Eucalyptus family answers, and what the client of s3proxy reads instead: over sockets, with answers as the real
-servers wrote them.
+Responses of the Eucalyptus family, and what the client of s3proxy reads instead: over sockets, with responses as the
+real servers wrote them.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ Answering = Callable[[ReceivedRequest], bytes]
 
 def vector(name: str) -> bytes:
     """
-    Return an answer as a real server wrote it.
+    Return a response as a real server wrote it.
     """
     return (VECTORS / "walrus" / f"{name}.http").read_bytes()
 
 
 def response(status: str, body: bytes = b"", *headers: str, length: int | None = None) -> bytes:
     """
-    Return an answer with a length.
+    Return a response with a length.
     """
     lines = "".join(f"{header}\r\n" for header in headers)
     return (
@@ -57,7 +57,7 @@ def response(status: str, body: bytes = b"", *headers: str, length: int | None =
 
 def answering(answer: bytes | Answering) -> FaultyBackend:
     """
-    Return a backend that answers so, and closes if the answer says so or has no length.
+    Return a backend that sends this response, and closes if the response says so or has no length.
     """
     backend = FaultyBackend()
 
@@ -85,7 +85,7 @@ async def ask(
     **headers: str,
 ) -> Any:
     """
-    Send one signed request through s3proxy; return the answer, with the harness as ``harness``.
+    Send one signed request through s3proxy; return the response, with the harness as ``harness``.
     """
     harness = Harness(profile=PROFILES[profile], signature="v2", backend=answering(answer))
     signed = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -103,7 +103,7 @@ async def ask(
 
 def asked(answer: Any) -> list[tuple[str, str]]:
     """
-    Return method and target of what the backend was asked.
+    Return method and target of each request to the backend.
     """
     return [
         (request.head.method.decode(), request.head.raw_target.decode()) for request in answer.harness.backend.requests
@@ -112,7 +112,7 @@ def asked(answer: Any) -> list[tuple[str, str]]:
 
 def parsed(operation: str, answer: Any) -> dict[str, Any]:
     """
-    Return what botocore reads.
+    Return what botocore reads from a response.
     """
     model = get_session().get_service_model("s3").operation_model(operation)
     told = {
@@ -124,7 +124,7 @@ def parsed(operation: str, answer: Any) -> dict[str, Any]:
     return found
 
 
-# Bytes after the head of an answer that has no body
+# Bytes after the head of a response that has no body
 
 
 @pytest.mark.parametrize("profile", ["generic", "ceph-rgw", *FAMILY])
@@ -139,7 +139,7 @@ async def test_f9_bytes_after_a_bodiless_answer_fail_nobody(
     method: str, status: int, profile: str, *, is_tls: bool, is_late: bool
 ) -> None:
     """
-    They are thrown away with their connection, whether they come with the head or later; the next request is answered.
+    They are discarded with their connection, whether they come with the head or later. The next request succeeds.
     """
     backend = FaultyBackend()
 
@@ -171,7 +171,7 @@ async def test_f9_bytes_after_a_bodiless_answer_fail_nobody(
 @pytest_twisted.ensureDeferred
 async def test_f9_a_refused_head_keeps_its_status(profile: str, status: int) -> None:
     """
-    Though a document follows.
+    Even if a document follows.
     """
     answer = await ask(vector("head-refused").replace(b"405", b"%d" % status, 1), "HEAD", BUCKET, profile=profile)
 
@@ -181,7 +181,7 @@ async def test_f9_a_refused_head_keeps_its_status(profile: str, status: int) -> 
 @pytest_twisted.ensureDeferred
 async def test_f9_a_head_that_is_refused_at_once_is_learned_from() -> None:
     """
-    After the first, no connection is used again whose answer to HEAD declares a body.
+    After the first response to HEAD that declares a body, s3proxy closes each connection with such a response.
     """
     first = [response("404 X", b"<Error/>")]
     backend = answering(lambda request: first.pop() if first else response("404 X", length=8))
@@ -200,7 +200,7 @@ async def test_f9_a_head_that_is_refused_at_once_is_learned_from() -> None:
 @pytest_twisted.ensureDeferred
 async def test_f9_a_health_check_is_answered(profile: str) -> None:
     """
-    405 says that it works, with a document after the head and all.
+    The health check's 405 says that the backend works, although a document follows the head.
     """
     backend = answering(vector("head-refused"))
     clock = Clock()
@@ -236,7 +236,7 @@ async def test_f10_f19_every_error_is_s3s(
     name: str, target: str, status: int, code: str, message: str, profile: str
 ) -> None:
     """
-    Whatever form it has, botocore reads its code, and the request id is ours.
+    Whatever its form is, botocore reads its code. The request id is s3proxy's.
     """
     answer = await ask(vector(name), "GET", target, profile=profile)
     found = parsed("GetObject" if target == KEY else "ListObjects", answer)
@@ -267,7 +267,7 @@ XSI = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
         ("501 X", DECODER.format("501 Not Implemented", ""), (501, "NotImplemented")),
         ("404 X", "<Error><Code>NoSuchKey</Code></Error>" + " " * 100_000, (404, "NoSuchKey")),
         ("500 X", "<Error><Code>UNKNOWN</Code><Message>No such property: x</Message></Error>", (500, "InternalError")),
-        # What it could not say is its own failure.
+        # An error without a readable code is a failure of the backend.
         ("400 X", DECODER.format("null", ""), (500, "InternalError")),
         ("400 X", "<Error><Code></Code><Message>m</Message></Error>", (500, "InternalError")),
         ("400 X", DECODER.format("400 Bad Request", "null value for Code"), (500, "InternalError")),
@@ -276,7 +276,8 @@ XSI = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 @pytest_twisted.ensureDeferred
 async def test_f19_codes_of_every_form(status: str, document: str, expected: tuple[int, str]) -> None:
     """
-    The code is the document's if S3 could have it, else the status's; of its own failures the backend tells nothing.
+    The code is the document's if S3 has it, otherwise the status's. The client sees nothing of the backend's own
+    failures.
     """
     answer = await ask(response(status, document.encode(), "Content-Type: text/plain"))
 
@@ -285,7 +286,7 @@ async def test_f19_codes_of_every_form(status: str, document: str, expected: tup
     assert answer.body.startswith(b"<?xml")
 
 
-# Successes that are none
+# Successes that are failures
 
 FAULTS = {
     "ListObjects": ("GET", BUCKET),
@@ -306,7 +307,7 @@ FAULTS = {
 @pytest_twisted.ensureDeferred
 async def test_f7_a_fault_that_is_answered_200_is_none(operation: str, profile: str) -> None:
     """
-    It is 500 InternalError, counted, and the client tries again.
+    It becomes 500 InternalError and is counted, and the client tries again.
     """
     method, target = FAULTS[operation]
     headers = {"x_amz_copy_source": "/test-bucket/source"} if operation == "CopyObject" else {}
@@ -324,7 +325,7 @@ async def test_f7_a_fault_that_is_answered_200_is_none(operation: str, profile: 
 @pytest_twisted.ensureDeferred
 async def test_f7_a_bucket_with_a_fault_is_not_there(profile: str) -> None:
     """
-    The answer to HEAD has a document's head, and that of a bucket has none. That of an object may have.
+    A response to HEAD of a missing bucket has the head of a document; that of a bucket has none. That of an object may.
     """
     fault = response("200 OK", b"", "Content-Type: application/xml", length=96)
     told = await ask(fault, "HEAD", BUCKET, profile=profile)
@@ -339,7 +340,7 @@ async def test_f7_a_bucket_with_a_fault_is_not_there(profile: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_bucket_without_versions_has_no_status(profile: str, status: str, expected: dict[str, str]) -> None:
     """
-    The gateway tells one that S3 has not.
+    The gateway returns a status that S3 does not have.
     """
     document = f"<VersioningConfiguration><Status>{status}</Status></VersioningConfiguration>".encode()
     answer = await ask(response("200 OK", document), target=f"{BUCKET}?versioning", profile=profile)
@@ -386,7 +387,7 @@ async def test_f5_buckets_outside_the_prefix_are_taken_out(profile: str, query: 
 @pytest_twisted.ensureDeferred
 async def test_a_bucket_without_rules_has_no_lifecycle(rules: str, expected: tuple[int, str]) -> None:
     """
-    The gateway answers one without rules, which no client of S3 has seen.
+    The gateway returns one without rules, which clients of S3 do not know.
     """
     document = f"<LifecycleConfiguration>{rules}</LifecycleConfiguration>".encode()
     answer = await ask(response("200 OK", document), target=f"{BUCKET}?lifecycle", profile="osg-4.3")
@@ -427,7 +428,7 @@ async def test_f5_uploads_outside_the_prefix_are_taken_out(query: str, keys: lis
 @pytest_twisted.ensureDeferred
 async def test_f5_folders_of_uploads_below_a_wildcard_are_refused() -> None:
     """
-    They would be made of the names of others. Uploads that are kept here have none of this.
+    They would be made of other keys' names. Uploads that s3proxy keeps do not have this fault.
     """
     target = f"{BUCKET}?uploads&prefix=log_1/&delimiter=/"
     folded = await ask(response("200 OK", UPLOADS), target=target, profile="osg-4.3")
@@ -441,7 +442,7 @@ async def test_f5_folders_of_uploads_below_a_wildcard_are_refused() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_page_of_uploads_without_a_way_on_is_none(told: bytes) -> None:
     """
-    Its client would ask for it for ever. Where it ends with a common prefix, that is the way on.
+    Its client would request it for ever. If it ends with a common prefix, that is where the client continues.
     """
     lost = b"<ListMultipartUploadsResult>%s<IsTruncated>true</IsTruncated></ListMultipartUploadsResult>" % told
     found = lost.replace(b"</List", b"<CommonPrefixes><Prefix>a&amp;b/</Prefix></CommonPrefixes></List")
@@ -458,7 +459,7 @@ async def test_a_page_of_uploads_without_a_way_on_is_none(told: bytes) -> None:
 @pytest_twisted.ensureDeferred
 async def test_f7_a_deletion_of_many_believes_no_fault() -> None:
     """
-    An object whose DELETE is answered 200 with a fault is not ``Deleted``.
+    An object whose DELETE gets 200 with a fault is not ``Deleted``.
     """
     document = b"<Delete><Object><Key>a</Key></Object></Delete>"
     md5 = hashlib.md5(document).digest()
@@ -478,7 +479,7 @@ async def test_f7_a_deletion_of_many_believes_no_fault() -> None:
 @pytest_twisted.ensureDeferred
 async def test_f7_an_object_without_an_entity_tag_is_not_stored(headers: tuple[str, ...]) -> None:
     """
-    Nor is a part.
+    Nor is a part stored.
     """
     put = await ask(response("200 OK", b"", *headers), "PUT", KEY, b"hello")
     part = await ask(
@@ -502,7 +503,7 @@ async def test_f7_an_object_without_an_entity_tag_is_not_stored(headers: tuple[s
 @pytest_twisted.ensureDeferred
 async def test_f7_a_success_with_a_document_of_its_own_is_one(method: str, target: str, root: str) -> None:
     """
-    S3 has no document there, and the client gets none.
+    S3 returns no document there, and the client gets none.
     """
     document = f"<{root} xmlns='http://s3.amazonaws.com/doc/2006-03-01/'/>".encode()
     told = response("200 OK", document, 'ETag: "e"', "Content-Type: application/xml")
@@ -534,8 +535,8 @@ ETAG = hashlib.md5(BODY).hexdigest()
 @pytest_twisted.ensureDeferred
 async def test_f4_an_object_with_the_md5_of_another_is_lost(profile: str, target: str, size: int, mode: str) -> None:
     """
-    Held or streamed, in every payload mode: it is 500 InternalError, and counted; the right MD5 is a success. A part
-    that came at the same time as another is lost at 4.x.
+    Held or streamed, in every payload mode: a wrong MD5 is 500 InternalError, and counted; the right MD5 is a success.
+    At 4.x one of two parts that are sent at the same time is lost.
     """
     body = BODY * size
     request = Signer().put(target, body, mode)
@@ -548,7 +549,7 @@ async def test_f4_an_object_with_the_md5_of_another_is_lost(profile: str, target
 
     assert (lost.status, element(lost.body, "Code")) == (500, "InternalError")
     assert lost.harness.proxy.context.counts.disbelieved == {"md5": 1}
-    # S3 answers no document here.
+    # S3 sends no document here.
     assert (stored.status, stored.body, stored.header("Content-Type")) == (200, b"", None)
     assert stored.header("ETag") == f'"{hashlib.md5(body).hexdigest()}"'
 
@@ -557,7 +558,7 @@ async def test_f4_an_object_with_the_md5_of_another_is_lost(profile: str, target
 @pytest_twisted.ensureDeferred
 async def test_f4_the_md5_that_a_client_sends_is_compared(profile: str) -> None:
     """
-    At each of the family: it is known without another hash.
+    At each storage system of the family: s3proxy knows the MD5 without another hash.
     """
     content_md5 = base64.b64encode(hashlib.md5(BODY).digest()).decode()
     lost = await ask(vector("put-of-other-bytes"), "PUT", body=BODY * 2, profile=profile)
@@ -577,7 +578,7 @@ PAGE = (
 
 def page(*keys: str, truncated: bool = False, prefixes: tuple[str, ...] = ()) -> bytes:
     """
-    Return a page of Walrus.
+    Return a page of a listing as Walrus writes it.
     """
     entries = "".join(f"<Contents><Key>{key}</Key><ETag>{ETAG}</ETag></Contents>" for key in keys)
     entries += "".join(f"<CommonPrefixes><Prefix>{prefix}</Prefix></CommonPrefixes>" for prefix in prefixes)
@@ -605,7 +606,7 @@ async def test_f5_names_outside_the_prefix_are_taken_out(profile: str, query: st
 @pytest_twisted.ensureDeferred
 async def test_f5_common_prefixes_and_versions_are_taken_out() -> None:
     """
-    As keys are.
+    As keys are taken out.
     """
     answer = await ask(page("a_b1", "aXb1", prefixes=("a_b/", "aXb/")), "GET", f"{BUCKET}?prefix=a_b&delimiter=/")
     versions = (
@@ -627,7 +628,7 @@ async def test_f5_common_prefixes_and_versions_are_taken_out() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_key_that_ends_with_the_delimiter_is_a_common_prefix(query: str) -> None:
     """
-    Walrus lists it as a key. It is written once, in order with the others; keys of the folder itself stay.
+    Walrus lists it as a key. s3proxy writes it once, in order with the others; keys of the folder itself stay.
     """
     listed = page("a/", "a/b/", "a/k", "a/z/", prefixes=("a/b/", "a/x/"))
     answer = await ask(listed, "GET", f"{BUCKET}?{query}prefix=a/&delimiter=/")
@@ -650,7 +651,7 @@ async def test_a_key_that_ends_with_the_delimiter_is_a_common_prefix(query: str)
 @pytest_twisted.ensureDeferred
 async def test_f6_no_page_is_empty_while_more_follows(*, is_v2: bool) -> None:
     """
-    The next pages are asked for, whole; the client gets no more of them than it wants, and goes on behind that.
+    s3proxy requests the next pages in full. The client gets no more of them than it wants, and continues after that.
     """
     pages = {
         "": page("aX1", truncated=True),
@@ -697,7 +698,7 @@ async def test_f6_pages_that_lead_nowhere_are_none(
     marker: str, leads_to: dict[str, tuple[tuple[str, ...], str]], *, is_v2: bool
 ) -> None:
     """
-    A client that follows them would never come to an end.
+    A client that follows them would never reach the end.
     """
 
     def answer_page(request: ReceivedRequest) -> bytes:
@@ -734,7 +735,7 @@ async def test_objects_are_listed_as_versions_where_there_are_none(
     objects: str | None, expected: list[str] | None
 ) -> None:
     """
-    What the storage says of objects is made over, whatever it says; versions that it lists are not asked for again.
+    What the backend says of objects is converted, whatever it is; versions that it lists are not requested again.
     """
 
     def answer(request: ReceivedRequest) -> bytes:
@@ -757,7 +758,7 @@ async def test_objects_are_listed_as_versions_where_there_are_none(
 @pytest_twisted.ensureDeferred
 async def test_what_is_written_is_within_the_root() -> None:
     """
-    Whatever comes behind it, its client reads the folders that are made here.
+    Whatever comes after it, its client reads the folders that s3proxy makes here.
     """
     listed = page("a_/1", "a_/2").partition(b"\r\n\r\n")[2]
     answers = [
@@ -773,7 +774,7 @@ async def test_what_is_written_is_within_the_root() -> None:
 @pytest_twisted.ensureDeferred
 async def test_f6_pages_without_end_are_bounded() -> None:
     """
-    After some pages the client gets an empty one, with the place to go on from; a page that is the same again is none.
+    After some pages the client gets an empty one, with the place to continue. A page that repeats is a failure.
     """
     numbers = iter(range(1000))
     answer = await ask(lambda request: page(f"aX{next(numbers):03}", truncated=True), "GET", f"{BUCKET}?prefix=a_")
@@ -789,7 +790,7 @@ async def test_f6_pages_without_end_are_bounded() -> None:
 @pytest_twisted.ensureDeferred
 async def test_f6_a_later_page_that_fails_fails_the_whole(later: str) -> None:
     """
-    It is no end of the listing.
+    It is not the end of the listing.
     """
     pages = iter([page("aX", truncated=True), vector(later)])
     answer = await ask(lambda request: next(pages), "GET", f"{BUCKET}?prefix=a_")
@@ -800,7 +801,7 @@ async def test_f6_a_later_page_that_fails_fails_the_whole(later: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_f6_the_answer_says_what_was_asked_for() -> None:
     """
-    Not what the backend made of it.
+    It does not say what the backend made of the request.
     """
     answer = await ask(vector("page-that-overflowed"), "GET", f"{BUCKET}?prefix=a%3Db&max-keys=2147483647")
     found = parsed("ListObjects", answer)
@@ -812,7 +813,7 @@ async def test_f6_the_answer_says_what_was_asked_for() -> None:
 @pytest_twisted.ensureDeferred
 async def test_names_are_encoded_if_the_client_asks_for_it(query: str) -> None:
     """
-    A backend that does not know ``encoding-type`` writes them as they are.
+    A backend that does not know ``encoding-type`` writes them unencoded.
     """
     target = f"{BUCKET}?{query}encoding-type=url&prefix=a%20%2B"
     answer = await ask(page("a +%&amp;\u00fc/", truncated=True), "GET", target)
@@ -846,7 +847,7 @@ async def test_f14_a_copy_has_its_result_as_root(profile: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_f17_entity_tags_are_quoted(method: str) -> None:
     """
-    Those of headers; those that are quoted stay.
+    Those in headers; those that are quoted stay as they are.
     """
     answers = [await ask(response("200 OK", b"hello" if method == "GET" else b"", f"ETag: {tag}", length=5), method)
                for tag in (ETAG, f'"{ETAG}"')]  # fmt: skip
@@ -857,7 +858,7 @@ async def test_f17_entity_tags_are_quoted(method: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_f24_the_location_of_an_upload_is_the_objects() -> None:
     """
-    The backend's has neither scheme nor host.
+    The backend's Location has neither scheme nor host.
     """
     document = (
         "<CompleteMultipartUploadResult><Location>WalrusBackend/test-bucket/k</Location><Bucket>test-bucket</Bucket>"
@@ -881,7 +882,7 @@ OBJECT = b"0123456789"
 
 def reading(form: str, *headers: str, content: bytes = OBJECT) -> Answering:
     """
-    Return what answers HEAD and GET of an object in one of the two forms.
+    Return what sends the response to HEAD and GET of an object in one of the two forms.
     """
 
     def answer(request: ReceivedRequest) -> bytes:
@@ -916,7 +917,7 @@ def reading(form: str, *headers: str, content: bytes = OBJECT) -> Answering:
 @pytest_twisted.ensureDeferred
 async def test_f15_ranges(form: str, span: str, expected: bytes, sent: str | None, *, is_versioned: bool) -> None:
     """
-    206 with S3's Content-Range in each case. A range that covers all is not sent, and none of a versioned object.
+    206 with S3's Content-Range in each case. s3proxy does not send a range that covers all, nor any for a version.
     """
     told = ["x-amz-version-id: v1"] if is_versioned else []
     answer = await ask(reading(form, *told), range=span)
@@ -932,7 +933,7 @@ async def test_f15_ranges(form: str, span: str, expected: bytes, sent: str | Non
 @pytest_twisted.ensureDeferred
 async def test_f15_a_range_of_a_named_version_is_cut() -> None:
     """
-    Of a large object, which streams: the rest is not read.
+    Of a large object, which streams: s3proxy does not read the rest.
     """
     content = bytes(range(256)) * 8192
     answer = await ask(reading("3.4", content=content), "GET", f"{KEY}?versionId=v1", range="bytes=70000-400000")
@@ -946,7 +947,7 @@ async def test_f15_a_range_of_a_named_version_is_cut() -> None:
 @pytest_twisted.ensureDeferred
 async def test_f15_a_range_above_the_limit_is_cut_from_the_whole(size: int, profile: str) -> None:
     """
-    With a small limit: each byte of the range arrives, and none beside it. A range at the limit is asked for.
+    With a small limit: each byte of the range arrives, and no other. A range at the limit is sent to the backend.
     """
     content = (bytes(range(251)) * (4 * size // 251 + 1))[: 4 * size]
     limited = replace(PROFILES[profile], range_limits=RangeLimits(max_size=size))
@@ -977,7 +978,7 @@ async def test_f15_a_range_above_the_limit_is_cut_from_the_whole(size: int, prof
 @pytest_twisted.ensureDeferred
 async def test_f15_ranges_of_2_gib(profile: str, span: str, told: str, sent: str | None) -> None:
     """
-    The backend counts the bytes of a range in 31 bits, and is never asked for more of them.
+    The backend counts the bytes of a range in 31 bits, and s3proxy never requests more than it can count.
     """
 
     def answer(request: ReceivedRequest) -> bytes:
@@ -1028,7 +1029,8 @@ async def test_a_head_of_a_range(
     profile: str, span: str, status: int, length: str | None, content_range: str | None, *, is_paced: bool
 ) -> None:
     """
-    HEAD tells what GET would: the range and its length. The connection serves on, and the backend is asked once.
+    HEAD returns what GET would: the range and its length. The connection remains in use, and the backend gets one
+    request.
     """
     limits = BudgetLimits(bytes_per_second=1e6) if is_paced else NO_LIMITS
     harness = Harness(profile=PROFILES[profile], signature="v2", backend=answering(reading("3.4")), key_limits=limits)
@@ -1063,7 +1065,7 @@ async def test_a_head_of_a_range(
 @pytest_twisted.ensureDeferred
 async def test_a_head_of_a_range_on_a_condition(carrier: str) -> None:
     """
-    If-Range is honoured, and other conditions come before the range, whoever signed and how.
+    If-Range is honoured, and other conditions are checked before the range, for each kind of signature and carrier.
     """
     for header, value, status in (
         ("If-Range", f'"{ETAG}"', 206),
@@ -1089,7 +1091,7 @@ async def test_a_head_of_a_range_on_a_condition(carrier: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_what_has_not_changed_has_no_content(profile: str, method: str) -> None:
     """
-    A 304 of ours tells neither length nor type; If-Range and If-None-Match take the tag as the client was given it.
+    A 304 of s3proxy has neither length nor type. If-Range and If-None-Match take the tag that the client was given.
     """
     unchanged = await ask(reading("3.4"), method, profile=profile, if_none_match=f'"{ETAG}"')
     part = await ask(reading("3.4"), profile=profile, range="bytes=2-4", if_range=f'"{ETAG}"')
@@ -1106,7 +1108,8 @@ async def test_what_has_not_changed_has_no_content(profile: str, method: str) ->
 @pytest_twisted.ensureDeferred
 async def test_the_first_part_of_an_object_is_all_of_it(method: str) -> None:
     """
-    Answered 206 as S3 does. Another part is 416. What the parts of an object were is lost: all of it is all there is.
+    It is returned as 206, as at S3. Another part is 416. The parts of an object are not recorded: all of it is one
+    part.
     """
     whole = await ask(reading("3.4"), method, f"{KEY}?partNumber=1")
     second = await ask(reading("3.4"), method, f"{KEY}?partNumber=2")
@@ -1125,7 +1128,7 @@ async def test_the_first_part_of_an_object_is_all_of_it(method: str) -> None:
 
 def test_every_operation_with_a_document_has_its_root() -> None:
     """
-    The root is the one that botocore's model names, or that its payload has.
+    The root is the one that botocore's model names, or that of its payload.
     """
     model = get_session().get_service_model("s3")
     for profile in FAMILY:

@@ -1,7 +1,8 @@
 """
-Documents of requests to the Eucalyptus family: written as it reads them, or refused before it is asked.
+Documents of requests to the Eucalyptus family: written as the storage system reads them, or refused before they are
+sent.
 
-What it does with them was read in its source: see `s3proxy.mending.documents`.
+What it does with them is known from its source: see `s3proxy.mending.documents`.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def inner(document: bytes) -> str:
 
 
 WRITTEN = [
-    # operation, the client's document, what is inside of the storage's
+    # operation, the client's document, the inside of the backend's document
     (ACL, RIGHTS % OWNERS, f"<AccessControlList>{OWNERS}</AccessControlList>"),
     (ACL, RIGHTS % "", "<AccessControlList></AccessControlList>"),
     (
@@ -94,7 +95,7 @@ WRITTEN = [
         "<Status>Suspended</Status>",
     ),
     (LIFECYCLE, RULES % (RULE % "<Prefix>logs/</Prefix>"), RULE % "<Prefix>logs/</Prefix>"),
-    # What today's clients send: there it would be all that is in the bucket.
+    # What today's clients send: the storage system would apply it to the whole bucket.
     (LIFECYCLE, RULES % (RULE % "<Filter><Prefix>logs/</Prefix></Filter>"), RULE % "<Prefix>logs/</Prefix>"),
     (LIFECYCLE, RULES % (RULE % "<Filter/>"), RULE % "<Prefix></Prefix>"),
     (LIFECYCLE, RULES % (RULE % "<Prefix/>").replace(" 1", " 01"), RULE % "<Prefix></Prefix>"),
@@ -127,7 +128,7 @@ WRITTEN = [
 @pytest.mark.parametrize(("operation", "document", "expected"), WRITTEN)
 def test_a_document_is_written_as_it_is_meant(operation: str, document: str, expected: str, form: str) -> None:
     """
-    No element has a prefix, no text a comment or a byte above 0x7F.
+    No element has a prefix, no text has a comment or a byte above 0x7F.
     """
     if form == "prefixed":
         if "xsi:" in document:
@@ -144,7 +145,7 @@ def test_a_document_is_written_as_it_is_meant(operation: str, document: str, exp
 
 
 REFUSED = [
-    # A storage of the family takes each of them for something else, and answers 200.
+    # A storage system of the family takes each of these for something else, and returns 200.
     (ACL, "<AccessControlPolicy>", "MalformedXML"),
     (ACL, "<!DOCTYPE a><AccessControlPolicy/>", "MalformedXML"),
     (ACL, "<AccessControlPolicy/>", "MalformedACLError"),
@@ -213,7 +214,7 @@ REFUSED = [
 @pytest.mark.parametrize(("operation", "document", "expected"), REFUSED)
 def test_what_would_be_carried_out_in_part_is_refused(operation: str, document: str, expected: str) -> None:
     """
-    With the code that S3 has for it, or with NotImplemented.
+    With the code that S3 has for the case, or with NotImplemented.
     """
     with pytest.raises(S3Error) as refused:
         write_document(OPERATIONS[operation], document.encode())
@@ -221,8 +222,8 @@ def test_what_would_be_carried_out_in_part_is_refused(operation: str, document: 
 
 
 COUNTS = [
-    # What S3 wants once, or at least once: "PutBucketAcl", "PutBucketVersioning", "PutBucketCors", "DeleteObjects" and
-    # "PutBucketLifecycleConfiguration".
+    # What S3 requires once, or at least once: "PutBucketAcl", "PutBucketVersioning", "PutBucketCors", "DeleteObjects"
+    # and "PutBucketLifecycleConfiguration".
     (ACL, RIGHTS.replace("<AccessControlList>", "<Owner/><Owner/><AccessControlList>") % "", "MalformedACLError"),
     (ACL, RIGHTS.replace("<AccessControlList>", "<AccessControlList/><AccessControlList>") % "", "MalformedACLError"),
     (ACL, "<AccessControlPolicy><Owner/></AccessControlPolicy>", "MalformedACLError"),
@@ -237,7 +238,7 @@ COUNTS = [
 @pytest.mark.parametrize(("operation", "document", "expected"), COUNTS)
 def test_what_must_be_there_once(operation: str, document: str, expected: str) -> None:
     """
-    Of two the storage reads the first, and nothing in the place of none.
+    Of two elements the storage system reads the first, and it does not notice if there is none.
     """
     with pytest.raises(S3Error) as refused:
         write_document(OPERATIONS[operation], document.encode())
@@ -261,7 +262,8 @@ def test_how_many_origins_there_may_be(count: int, *, is_taken: bool) -> None:
 
 
 FULL = [
-    # With all that the storage keeps, in the order in which it writes it: it comes back as it was.
+    # With everything that the storage system keeps, in the order in which it writes it: the result is the same
+    # document.
     (
         ACL,
         "AccessControlPolicy",
@@ -299,7 +301,7 @@ FULL = [
 @pytest.mark.parametrize(("operation", "root", "content"), FULL)
 def test_a_full_document_keeps_all(operation: str, root: str, content: str) -> None:
     """
-    What the storage knows is not left out.
+    No element that the storage system knows is left out.
     """
     written = write_document(OPERATIONS[operation], f"<{root}>{content}</{root}>".encode())
 
@@ -312,7 +314,7 @@ def test_a_full_document_keeps_all(operation: str, root: str, content: str) -> N
 )
 def test_the_words_of_a_boolean(word: str, expected: str) -> None:
     """
-    Those of XML Schema; the storage knows one, "true".
+    The words of XML Schema; the storage system knows one, "true".
     """
     document = f"<Delete><Quiet>{word}</Quiet><Object><Key>a</Key></Object></Delete>".encode()
 
@@ -339,7 +341,7 @@ def test_the_words_of_a_boolean(word: str, expected: str) -> None:
 @pytest.mark.parametrize("place", ["<Prefix>a/</Prefix>", "<Filter><Prefix>a/</Prefix></Filter>"])
 def test_when_a_rule_deletes(place: str, told: str, expected: str) -> None:
     """
-    After a number of days, or from a day on: "LifecycleExpiration".
+    After a number of days, or from a date on: "LifecycleExpiration".
     """
     document = (RULES % (RULE % place)).replace("<Days>1</Days>", told).encode()
 
@@ -355,7 +357,7 @@ def test_when_a_rule_deletes(place: str, told: str, expected: str) -> None:
 
 def test_rules_without_a_name_get_one_each() -> None:
     """
-    Of several that have none, the storage carries out none.
+    Of several rules without a name the storage system carries out none.
     """
     rule = (RULE % "<Prefix>a</Prefix>").replace("<ID>a</ID>", "")
     written = write_document(OPERATIONS[LIFECYCLE], (RULES % (rule * 3)).encode())
@@ -389,7 +391,7 @@ async def ask(name: str, operation: str, document: bytes, **headers: str) -> Sen
 @pytest_twisted.ensureDeferred
 async def test_the_storage_gets_the_written_document(name: str, operation: str) -> None:
     """
-    With a Content-MD5 of its own. What cannot be read does not reach it.
+    With its own Content-MD5. A document that cannot be read does not reach the storage system.
     """
     document = next(text for each, text, _ in WRITTEN if each == operation).encode() + b"<!-- the end -->"
     sent = await ask(name, operation, document)
@@ -415,7 +417,7 @@ async def test_the_storage_gets_the_written_document(name: str, operation: str) 
 @pytest_twisted.ensureDeferred
 async def test_rights_are_told_once(name: str, headers: dict[str, str], document: str, expected: str) -> None:
     """
-    Without any the storage removes all that are there; of both it makes a third list.
+    Without a list the storage system removes all rights; of two lists it makes a third.
     """
     sent = await ask(name, ACL, document.encode(), **headers)
 
@@ -430,7 +432,7 @@ async def test_rights_are_told_once(name: str, headers: dict[str, str], document
 @pytest_twisted.ensureDeferred
 async def test_an_empty_body_in_chunks_is_none(operation: str, expected: str) -> None:
     """
-    Its head does not tell that it is empty.
+    Its head does not say that it is empty.
     """
     md5 = base64.b64encode(hashlib.md5(b"").digest()).decode()
     sent = await send(G, put(operation, b"", is_chunked=True, content_md5=md5), b"0\r\n\r\n")
@@ -442,7 +444,7 @@ async def test_an_empty_body_in_chunks_is_none(operation: str, expected: str) ->
 @pytest_twisted.ensureDeferred
 async def test_a_document_above_a_chunk_is_refused(name: str, expected: str) -> None:
     """
-    Walrus takes the first chunk of a body for the document, and that of a body above 100 KiB is empty.
+    Walrus takes the first chunk of a body for the document, and the first chunk of a body above 100 KiB is empty.
     """
     large = RIGHTS % OWNERS.replace("<ID>1</ID>", f"<ID>{'1' * 102_400}</ID>")
     spaced = (RIGHTS % OWNERS + " " * 102_400).encode()
@@ -455,7 +457,7 @@ async def test_a_document_above_a_chunk_is_refused(name: str, expected: str) -> 
 @pytest_twisted.ensureDeferred
 async def test_the_region_of_a_new_bucket_is_the_storages(name: str) -> None:
     """
-    What is written anew is translated.
+    A rewritten document has the translated region.
     """
     document = b"<a:CreateBucketConfiguration xmlns:a='x'><a:LocationConstraint>%s</a:LocationConstraint>"
     document += b"</a:CreateBucketConfiguration>"
@@ -478,7 +480,7 @@ def inner_location(region: str) -> bytes:
 @pytest_twisted.ensureDeferred
 async def test_deletions_on_a_condition_are_refused(tmp_path: Path) -> None:
     """
-    The gateway would delete without looking.
+    The gateway would delete without checking the condition.
     """
     document = b"<Delete><Object><Key>k</Key><ETag>other</ETag></Object></Delete>"
     async with running_pair(tmp_path, G) as pair:
@@ -491,6 +493,6 @@ async def test_deletions_on_a_condition_are_refused(tmp_path: Path) -> None:
 
 def test_the_family_gets_its_documents_so() -> None:
     """
-    The others get them as they came.
+    Other storage systems get them unchanged.
     """
     assert {name for name, profile in PROFILES.items() if profile.misreads_documents} == {W, B, G}

@@ -1,6 +1,6 @@
 """
-Random keys, metadata, listings, copies and deletions through s3proxy at each storage of Eucalyptus: a client sees what
-S3 would show it, or reads a refusal of a request that changed nothing.
+Random keys, metadata, listings, copies and deletions through s3proxy at each storage system of the Eucalyptus family: a
+client sees what S3 would return, or an error for a request that changed nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ STEPS = 200
 COLUMN_LENGTH = 255
 LINE_SIZE = 3900
 """
-Bytes of a target from which on a request line may be too long for the storage.
+Bytes of a target above which the request line may be too long for the storage system.
 """
 
 AWKWARD = (
@@ -45,7 +45,7 @@ AWKWARD = (
     *("\u0301", "\ufffd", "-", "~", "@", ",", "A", "0"),
 )
 """
-What keys, prefixes and delimiters are made of.
+The pieces of keys, prefixes and delimiters.
 """
 
 NOT_IN_XML = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
@@ -53,18 +53,18 @@ NOT_IN_XML = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 def key_of(chance: random.Random, known: list[str]) -> str:
     """
-    Return a key: half of them awkward, some of them there already.
+    Return a key: half of them are awkward, and some exist already.
     """
     kind = chance.random()
     if kind < 0.35 and known:
         return chance.choice(known)
     if kind < 0.6:
-        # Folders whose names are one another's, read as patterns.
+        # Folders whose names match each other if they are read as patterns.
         return "/".join(chance.choices(["log_1", "logA1", "logs1", "a", "b%", "bc"], k=chance.randint(1, 4)))
     if kind < 0.9:
         return "".join(chance.choices(AWKWARD, k=chance.randint(1, 4)))
     if kind < 0.95:
-        # About the length of a column, and about S3's own.
+        # About as long as the database column, and about as long as S3 allows.
         unit = chance.choice(["k", "\u00e9", "%", "\U0001f600"])
         size = chance.choice([COLUMN_LENGTH, COLUMN_LENGTH + 1, 1024 // len(unit.encode())])
         return (unit * size).encode()[:1024].decode(errors="ignore")
@@ -101,7 +101,7 @@ class Stored:
     @property
     def etag(self) -> str:
         """
-        Its entity tag, with quotation marks.
+        The entity tag of the object, in quotation marks.
         """
         return f'"{hashlib.md5(self.content).hexdigest()}"'
 
@@ -109,7 +109,7 @@ class Stored:
 @dataclass
 class Refused:
     """
-    A refusal: its status and its code, which is empty for HEAD.
+    A refusal: the status and the error code, which is empty for HEAD.
     """
 
     status: int
@@ -119,11 +119,11 @@ class Refused:
 @dataclass
 class Session:
     """
-    A client of s3proxy, S3 as it should be, and the storage as it is.
+    A client of s3proxy, a model of S3, and the storage system.
 
     Attributes:
         model: Objects by bucket and key.
-        refusals: How often each code was read.
+        refusals: How often each code occurred.
     """
 
     pair: Pair
@@ -139,7 +139,7 @@ class Session:
         self, method: str, bucket: str, key: str = "", body: bytes = b"", query: str = "", **headers: str
     ) -> Answer | Refused:
         """
-        Send a request in either style; return the answer, or the refusal.
+        Send a request in either style; return the response, or the refusal.
         """
         signed = {name.replace("_", "-"): value for name, value in headers.items()}
         unsigned = {"Content-Length": str(len(body))} if method in {"PUT", "POST"} else {}
@@ -147,7 +147,7 @@ class Session:
         signer = Signer(host=f"{bucket}.s3.example.test") if is_virtual else Signer()
         target = f"/{quote(key)}" if is_virtual else f"/{bucket}" + (f"/{quote(key)}" if key else "")
         target += f"?{query}" if query else ""
-        # Signed with each run of white space as one space, and sent as it is.
+        # Signed with each run of white space as one space, but sent unchanged.
         folded = {name: " ".join(value.split()) for name, value in signed.items()}
         head, _ = signer.head(method, target, folded, payload=hashlib.sha256(body).hexdigest(), unsigned=unsigned)
         for name, value in signed.items():
@@ -172,20 +172,20 @@ class Session:
         refused = Refused(answer.status, code)
         self.refusals[code] = self.refusals.get(code, 0) + 1
         if is_virtual and code == "AccessDenied":
-            # The first segment of the path, decoded or not, may be what is no bucket's name there.
+            # The first path segment, decoded or not, may be an invalid bucket name at the storage system.
             assert "services" in key, self.told("refused")
             refused.code = "services"
         return refused
 
     def told(self, what: str) -> str:
         """
-        Return what went wrong, with the last requests.
+        Return a description of a failure, with the last requests.
         """
         return "\n".join([what, *self.log[-4:]])
 
     def look(self) -> None:
         """
-        Compare the storage itself with what S3 would have.
+        Compare the storage system with the model of S3.
         """
         for bucket, objects in self.model.items():
             folder = self.pair.store.store.objects.bucket(bucket)
@@ -198,7 +198,7 @@ class Session:
 
     def known(self, bucket: str) -> list[str]:
         """
-        Return the keys that are there.
+        Return the existing keys.
         """
         return list(self.model[bucket])
 
@@ -228,7 +228,7 @@ class Session:
 
     def expect(self, refused: Refused, codes: set[str]) -> None:
         """
-        Fail where a refusal is not one of those.
+        Fail if the refusal has another code.
         """
         assert refused.code in codes, self.told(f"refused with {refused.code}, not one of {sorted(codes)}")
 
@@ -250,7 +250,7 @@ class Session:
 
     async def get(self, bucket: str, key: str | None = None, method: str = "") -> None:
         """
-        Read an object, or ask for one that is not there.
+        Read an object, or request one that does not exist.
         """
         key = key if key is not None else key_of(self.chance, self.known(bucket))
         method = method or self.chance.choice(["GET", "GET", "HEAD"])
@@ -272,7 +272,7 @@ class Session:
 
     async def get_range(self, bucket: str) -> None:
         """
-        Read a part of an object.
+        Read a range of an object.
         """
         if not self.model[bucket]:
             return
@@ -283,7 +283,7 @@ class Session:
         content = self.model[bucket][key].content
         start = max(0, len(content) - last) if span.startswith("-") else first
         end = len(content) if span.startswith("-") or span.endswith("-") else min(last + 1, len(content))
-        # S3 gives all of an empty object to a client that wants its last bytes.
+        # S3 returns the whole of an empty object to a client that requests its last bytes.
         is_whole = span.startswith("-") and last > 0 and not content
         if isinstance(got, Refused):
             is_beyond = start >= len(content) and not is_whole
@@ -297,7 +297,7 @@ class Session:
 
     async def delete(self, bucket: str) -> None:
         """
-        Delete an object, which may not be there.
+        Delete an object, which may not exist.
         """
         key = key_of(self.chance, self.known(bucket))
         got = await self.ask("DELETE", bucket, key)
@@ -309,7 +309,7 @@ class Session:
 
     async def delete_many(self, bucket: str) -> None:
         """
-        Delete some objects at once.
+        Delete several objects in one request.
         """
         keys = [key_of(self.chance, self.known(bucket)) for _ in range(self.chance.randint(1, 5))]
         keys = list(dict.fromkeys(key for key in keys if not NOT_IN_XML.search(key)))
@@ -340,7 +340,7 @@ class Session:
 
     async def copy(self, bucket: str) -> None:
         """
-        Copy an object, which may not be there.
+        Copy an object, which may not exist.
         """
         other = self.chance.choice(BUCKETS)
         source = key_of(self.chance, self.known(other))
@@ -356,7 +356,7 @@ class Session:
             codes |= {"NoSuchKey"} if stored is None else set()
             codes |= self.metadata_codes(metadata) if replaces else set()
             codes |= {"InvalidRequest"} if (bucket, key) == (other, source) and not replaces else set()
-            # It may be the bucket's own path, with a slash after it.
+            # The target may be the bucket's own path, with a slash after it.
             codes |= {"InvalidArgument"} if not source.strip("/") else set()
             is_unspeakable = "//" in source or source.startswith("/") or source.endswith("/")
             if "?" in source or (self.is_oldest and is_unspeakable):
@@ -419,7 +419,7 @@ class Session:
 
     def read_page(self, got: Answer, bucket: str, *, is_v2: bool, is_encoded: bool) -> tuple[list[str], bool, str, str]:
         """
-        Return the names of a page, whether there are more, and where the next begins.
+        Return the names of a page, whether more follow, and where the next page begins.
         """
         root = ElementTree.fromstring(got.body)
         decode: Callable[[str], str] = unquote_plus if is_encoded else str
@@ -477,7 +477,7 @@ OPERATIONS = {
     Session.list: 9,
 }
 """
-How often each is done, in proportion.
+The relative frequency of each operation.
 """
 
 
@@ -486,7 +486,7 @@ How often each is done, in proportion.
 @pytest_twisted.ensureDeferred
 async def test_a_client_sees_s3_or_a_refusal(profile: str, seed: int, tmp_path: Path) -> None:
     """
-    After each request the storage holds what S3 would, and what was answered is what S3 answers or a refusal.
+    After each request the storage system holds what S3 would hold. The response is S3's, or a refusal.
     """
     chance = random.Random(f"{profile} {seed}")
     async with running_pair(tmp_path, profile) as pair:
@@ -503,15 +503,15 @@ async def test_a_client_sees_s3_or_a_refusal(profile: str, seed: int, tmp_path: 
         assert sum(map(len, session.model.values())) > 5
 
 
-# What it found, each for itself
+# What the random test found, each as a test of its own
 
 
 @pytest.mark.parametrize("profile", FAMILY)
 @pytest_twisted.ensureDeferred
 async def test_a_key_that_no_listing_can_tell_is_refused(profile: str, tmp_path: Path) -> None:
     """
-    The listings are plain XML, which has no U+0001. Such a key would be listed as another, or not at all, and with it
-    every other key of the bucket.
+    The listings are plain XML, which cannot contain U+0001. Such a key would be listed as another key, or not at all,
+    and then every other key of the bucket would be missing too.
     """
     async with running_pair(tmp_path, profile) as pair:
         put = await pair.through("PUT", "/b/a%01", b"x")
@@ -528,7 +528,7 @@ async def test_a_key_that_no_listing_can_tell_is_refused(profile: str, tmp_path:
 @pytest_twisted.ensureDeferred
 async def test_a_list_that_could_not_be_written_is_refused(profile: str, query: str, tmp_path: Path) -> None:
     """
-    The storage repeats what it was asked for, and fails over it.
+    The storage system repeats the request's parameters in the listing, and fails on them.
     """
     async with running_pair(tmp_path, profile) as pair:
         straight = await pair.store.ask("GET", f"/b?{query.replace('start-after', 'marker')}")
@@ -546,8 +546,8 @@ async def test_folders_below_a_wildcard_are_those_which_are_there(
     profile: str, max_keys: int, tmp_path: Path, *, is_v2: bool
 ) -> None:
     """
-    Of ``logA1/zzz/k`` and the prefix ``log_1/`` the storage makes a folder ``log_1/zzz/``. A client would see it, and
-    go on behind it, past folders that are there.
+    From ``logA1/zzz/k`` and the prefix ``log_1/`` the storage system makes a folder ``log_1/zzz/``. A client would see
+    it, and continue after it, past folders that exist.
     """
     keys = ["logA1/zzz/k", "log_1/aaa/1", "log_1/aaa/2", "log_1/bbb/", "log_1/k", "logs1/aa/k"]
     async with running_pair(tmp_path, profile) as pair:
@@ -577,7 +577,7 @@ async def test_folders_below_a_wildcard_are_those_which_are_there(
 @pytest_twisted.ensureDeferred
 async def test_folders_of_versions_below_a_wildcard_are_refused(profile: str, tmp_path: Path) -> None:
     """
-    There a place to go on from is a key and a version, and no common prefix has one.
+    In a listing of versions the next page begins at a key and a version, and a common prefix has no version.
     """
     async with running_pair(tmp_path, profile) as pair:
         folded = await pair.through("GET", "/b?versions&prefix=log_1/&delimiter=/")
@@ -593,7 +593,7 @@ async def test_white_space_of_a_key_is_in_the_next_marker(
     profile: str, key: str, tmp_path: Path, *, is_v2: bool
 ) -> None:
     """
-    Without it the next page would begin behind keys that no page has had.
+    Without it the next page would begin after keys that no page contained.
     """
     async with running_pair(tmp_path, profile) as pair:
         put(pair, key)
@@ -615,7 +615,7 @@ async def test_white_space_of_a_key_is_in_the_next_marker(
 @pytest_twisted.ensureDeferred
 async def test_a_folder_is_listed_once(profile: str, max_keys: int, tmp_path: Path, *, is_v2: bool) -> None:
     """
-    Walrus lists ``a//`` as a key, and then the common prefix ``a/`` of others: on two pages it was a folder twice.
+    Walrus lists ``a//`` as a key, and then the common prefix ``a/`` of others: over two pages the folder came twice.
     """
     async with running_pair(tmp_path, profile) as pair:
         for key in ("a/", "a//", "a///", "a/1", "a/2"):
@@ -641,7 +641,7 @@ async def test_a_place_within_a_folder_is_before_the_rest_of_it(
     profile: str, prefix: str, tmp_path: Path, *, is_v2: bool
 ) -> None:
     """
-    The folder is listed as long as it has a key behind that place; behind the folder itself it is not.
+    The folder is listed as long as it has a key after that place; if the place is the folder itself, it is not.
     """
     async with running_pair(tmp_path, profile) as pair:
         for key in ("log_1/a", "log_1/b", "log_1z"):

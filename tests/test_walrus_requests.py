@@ -1,5 +1,5 @@
 """
-What the storages of Eucalyptus are asked for: targets they read as the client means them, or nothing at all.
+Requests to the Eucalyptus family: targets that the storage system reads as the client means them, or no request.
 
 What they read was seen at Walrus 3.4.2, WalrusBackend 4.3.1.1 and the object storage gateway 4.3.1.1.
 """
@@ -72,7 +72,7 @@ def in_style(target: str, style: str) -> tuple[str, str]:
 
 def request(method: str, target: str, headers: Headers = (), carrier: str = CARRIERS[0], style: str = "path") -> bytes:
     """
-    Return a signed head. In a query, ``x-amz-*`` headers are parameters.
+    Return a signed head. If the carrier is a query, ``x-amz-*`` headers are parameters.
     """
     host, target = in_style(target, style)
     amz = [(name, value) for name, value in headers if name.lower().startswith("x-amz-")]
@@ -162,15 +162,15 @@ def _v2_query(method: str, target: str, headers: Headers, host: str) -> tuple[st
     return f"{target}{mark}AWSAccessKeyId={KEY}&Expires={EXPIRES}&Signature={signature}", list(headers)
 
 
-# The storage
+# The storage system
 
 
 def real_string_to_sign(name: str, head: Any) -> bytes:
     """
-    Return what the storage computes for a request, of its own bytes.
+    Return the string to sign that the storage system computes from the bytes of a request.
 
     Source:
-        eucalyptus/eucalyptus 3.4.2, ``WalrusAuthenticationHandler.S3Authentication``, whose 4.3.1.1 is the same; and
+        eucalyptus/eucalyptus 3.4.2, ``WalrusAuthenticationHandler.S3Authentication``, the same in 4.3.1.1; and
         ``S3Authentication`` of the object storage gateway.
     """
     fields = head.fields
@@ -213,7 +213,7 @@ def unquote_plus_bytes(text: bytes) -> bytes:
 
 def check_signature(name: str, head: Any) -> None:
     """
-    Fail unless the storage takes our signature.
+    Fail unless the storage system accepts s3proxy's signature.
     """
     signature = _signature(real_string_to_sign(name, head), BACKEND_KEY.secret_access_key)
     assert head.fields.value(b"authorization") == f"AWS {BACKEND_KEY.access_key_id}:{signature}".encode()
@@ -225,7 +225,7 @@ def service_path(name: str) -> str:
 
 class Sent:
     """
-    What a client was answered, and what the storage was asked for.
+    What a client got, and what the backend got.
     """
 
     def __init__(self, answer: Answer, harness: Harness) -> None:
@@ -274,7 +274,7 @@ def asks_for_versions(head: Any) -> bool:
 
 def answer_as_storage(connection: FaultyConnection, received: ReceivedRequest) -> None:
     """
-    Answer success, and with what s3proxy believes to be one.
+    Send a success, with all that s3proxy requires of one.
     """
     head, document, lines = received.head, b"", b""
     is_bucket = head.raw_target.partition(b"?")[0].count(b"/") == 3
@@ -300,7 +300,7 @@ async def send(
     **options: Any,
 ) -> Sent:
     """
-    Send a request through a proxy to a storage that keeps what it is asked.
+    Send a request through a proxy to a backend that records its requests.
     """
     harness = Harness(profile=profile or PROFILES[name], signature=signature, **options)
     harness.backend.on_request = on_request
@@ -318,7 +318,7 @@ async def check_row(
     name: str, method: str, target: str, headers: Headers, expected: str, carrier: str, style: str
 ) -> None:
     """
-    Fail unless the storage gets a target, or its client a refusal, and then the storage nothing.
+    Fail unless the backend gets a target; or, for a refusal, the client gets it and the backend gets nothing.
     """
     for signature in ("v2", "v4") if name == G else ("v2",):
         sent = await send(name, request(method, target, headers, carrier, style), signature=signature)
@@ -333,7 +333,7 @@ async def check_row(
 K255 = "k" * 255
 
 TARGETS: list[tuple[str, str, str, str]] = [
-    # profile, method, the client's target, the storage's
+    # profile, method, the client's target, the backend's
     (W, "GET", "/www/services/Walrus-internal/secret", "/www/services%2FWalrus-internal%2Fsecret"),
     (W, "GET", "/www/services/Walrus-internal/", "/www/services%2FWalrus-internal%2F"),
     (W, "PUT", "/b/x/services/Walrus/y", "/b/x%2Fservices%2FWalrus%2Fy"),
@@ -401,7 +401,7 @@ def _id(value: object) -> str | None:
 
 def styles(target: str) -> Sequence[str]:
     """
-    Return the styles in which a client can name a target: no host has an escape.
+    Return the styles in which a client can name a target: a host has no escapes.
     """
     bucket = target.partition("?")[0].removeprefix("/").partition("/")[0]
     return STYLES[:1] if "%" in bucket or not bucket else STYLES
@@ -421,7 +421,7 @@ async def test_a_target_is_read_as_it_is_meant(
     name: str, method: str, target: str, expected: str, carrier: str, style: str
 ) -> None:
     """
-    F1, F2, F6, F11, F16, F23: bucket, key and parameters are the client's, as the storage reads them, and it takes our
+    F1, F2, F6, F11, F16, F23: the storage system reads the client's bucket, key and parameters, and accepts s3proxy's
     signature.
     """
     await check_row(name, method, target, (), expected, carrier, style)
@@ -431,7 +431,7 @@ async def test_a_target_is_read_as_it_is_meant(
 @pytest_twisted.ensureDeferred
 async def test_what_s3_has_no_meaning_for_is_not_sent(name: str) -> None:
     """
-    F21: a parameter that only the storage knows gives it no order.
+    F21: a parameter that only the storage system knows must not reach it.
     """
     sent = await send(name, request("GET", "/b/k?IsCompressed=true"))
     listed = await send(name, request("GET", "/b?maxkeys=0&PREFIX=x"))
@@ -453,7 +453,7 @@ AWKWARD = [
 @pytest_twisted.ensureDeferred
 async def test_each_key_is_the_same_key_there(key: str) -> None:
     """
-    Each storage, by its own way of reading a path, comes to the key that the client named.
+    Each storage system reads a path in its own way, and finds the key that the client named.
     """
     for name in FAMILY:
         if name == W and not key.isprintable() and key not in {"\n", "\r", "\t", "\x7f"}:
@@ -497,7 +497,7 @@ async def test_each_of_many_deletions_names_its_own_key(name: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_version_that_a_storage_cannot_delete_keeps_its_object() -> None:
     """
-    F13: among many, too.
+    F13: also as one of many deletions.
     """
     raw = deletion_request(b"<Delete><Object><Key>k</Key><VersionId>v</VersionId></Object></Delete>")
 
@@ -514,7 +514,7 @@ async def test_a_version_that_a_storage_cannot_delete_keeps_its_object() -> None
 COPY = "x-amz-copy-source"
 
 REFUSED: list[tuple[str, str, str, Headers, str]] = [
-    # profile, method, target, headers, answer
+    # profile, method, target, headers, response
     *[(name, "GET", "//b/k", [], "400 InvalidURI") for name in FAMILY],
     *[(name, "GET", "/b%20c/k", [], "400 InvalidBucketName") for name in FAMILY],
     *[(name, "PUT", "/%2E%2E/k", [], "400 InvalidBucketName") for name in FAMILY],
@@ -581,7 +581,7 @@ REFUSED: list[tuple[str, str, str, Headers, str]] = [
     *[(name, "GET", "/b?max-keys=-1", [], "400 InvalidArgument") for name in FAMILY],
     *[(name, "GET", "/b?max-keys=2147483648", [], "400 InvalidArgument") for name in FAMILY],
     *[(name, "GET", "/b?prefix=%FF", [], "400 InvalidArgument") for name in FAMILY],
-    # tokens that no list has told: U+0001, FF, and what is no token
+    # tokens that no listing has returned: U+0001, FF, and what is not a token
     *[
         (name, "GET", f"/b?list-type=2&continuation-token={token}", [], "400 InvalidArgument")
         for name in FAMILY
@@ -622,7 +622,7 @@ async def test_what_cannot_be_said_is_refused(
     name: str, method: str, target: str, headers: Headers, expected: str, carrier: str, style: str
 ) -> None:
     """
-    F3, F4, F5, F6, F8, F12, F13, F16, F18, F22, F25: the client reads why, and the storage hears nothing.
+    F3, F4, F5, F6, F8, F12, F13, F16, F18, F22, F25: the client reads the reason, and the backend gets nothing.
     """
     await check_row(name, method, target, headers, expected, carrier, style)
 
@@ -632,7 +632,7 @@ async def test_what_cannot_be_said_is_refused(
 @pytest_twisted.ensureDeferred
 async def test_private_headers_reach_nobody(name: str, header: str) -> None:
     """
-    F20: by these an upload would be judged by a policy of its own, or be no request of S3's at all.
+    F20: with these headers an upload would be judged by a policy of its own, or would not be an S3 request at all.
     """
     sent = await send(name, request("PUT", "/b/k", [(header, "x")]))
     listed = await send(name, request("GET", "/b", [(header.lower(), "x")], "V2 header"))
@@ -661,7 +661,7 @@ SOURCES = [
 @pytest_twisted.ensureDeferred
 async def test_a_copy_is_of_the_object_that_was_named(source: str, expected: bytes, carrier: str) -> None:
     """
-    F3, F16: a source is written so that it is decoded before it is cut.
+    F3, F16: a source is escaped so that the storage system may decode it before it splits it.
     """
     for name in FAMILY:
         sent = await send(name, request("PUT", "/b/d", [(COPY, source)], carrier))
@@ -676,7 +676,7 @@ async def test_a_copy_is_of_the_object_that_was_named(source: str, expected: byt
 @pytest_twisted.ensureDeferred
 async def test_later_versions_copy_keys_with_slashes(name: str, source: str) -> None:
     """
-    They do not join slashes: nothing is refused there that is understood.
+    They do not join slashes: s3proxy refuses nothing there that the storage system understands.
     """
     sent = await send(name, request("PUT", "/b/d", [(COPY, source)]))
 
@@ -686,7 +686,7 @@ async def test_later_versions_copy_keys_with_slashes(name: str, source: str) -> 
 @pytest_twisted.ensureDeferred
 async def test_two_copy_sources_are_refused() -> None:
     """
-    Joined into one line they would name a third object, which nobody judged.
+    Joined into one line they would name a third object, which s3proxy has not checked.
     """
     sent = await send(G, request("PUT", "/b/d", [(COPY, "/b/k"), (COPY, "/b/l")]))
 
@@ -696,7 +696,7 @@ async def test_two_copy_sources_are_refused() -> None:
 @pytest_twisted.ensureDeferred
 async def test_an_empty_version_is_called_so() -> None:
     """
-    In S3's words.
+    As S3 names it.
     """
     sent = await send(W, request("PUT", "/b/d", [(COPY, "/b/k?versionId=")]))
 
@@ -706,7 +706,7 @@ async def test_an_empty_version_is_called_so() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_copy_may_say_that_it_is_private() -> None:
     """
-    Without an ACL it is.
+    Without an ACL the copy is private.
     """
     sent = await send(W, request("PUT", "/b/d", [(COPY, "/b/k"), ("x-amz-acl", "private")]))
 
@@ -731,7 +731,7 @@ async def test_equal_headers_are_one_line(name: str, carrier: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_value_made_of_two_lines_is_measured_whole() -> None:
     """
-    F4: it is one column.
+    F4: the value is one column of the database.
     """
     headers = [("x-amz-meta-a", "z" * 128), ("x-amz-meta-a", "z" * 127)]
     sent = await send(W, request("PUT", "/b/k", headers))
@@ -760,7 +760,7 @@ async def test_255_characters_are_kept() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_long_key_that_is_not_written_is_asked_for(method: str) -> None:
     """
-    There is no such object: the storage says so, in S3's words.
+    There is no such object: the client gets the error of the storage system, in S3's words.
     """
     sent = await send(W, request(method, f"/b/{'k' * 256}"))
 
@@ -770,7 +770,7 @@ async def test_a_long_key_that_is_not_written_is_asked_for(method: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_body_in_chunks_is_not_coded() -> None:
     """
-    F8: ``aws-chunked`` is no coding of an object's; ``identity`` is none.
+    F8: ``aws-chunked`` is not a coding of the object, and ``identity`` is not a coding at all.
     """
     made = Signer().put("/b/k", b"hello", UNSIGNED_TRAILER)
     chunked = await send(W, made.head, made.body)
@@ -783,7 +783,7 @@ async def test_a_body_in_chunks_is_not_coded() -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_coding_beside_the_chunks_is_refused() -> None:
     """
-    F8: gzip below aws-chunked would be read back as plain.
+    F8: gzip under aws-chunked would be read back as plain data.
     """
     signer = Signer()
     wire = signer.encode(b"hello", UNSIGNED_TRAILER, "", 65536)
@@ -809,7 +809,7 @@ LOSSY = [("Cache-Control", "no-cache"), ("Expires", DATE), ("Content-Language", 
 @pytest_twisted.ensureDeferred
 async def test_a_lost_header_is_counted(name: str, carrier: str) -> None:
     """
-    F8: what is not kept is not sent, and the operator sees how often.
+    F8: what the storage system does not keep is not sent, and a counter tells the operator how often.
     """
     sent = await send(name, request("PUT", "/b/k", LOSSY, carrier))
     read = await send(name, request("GET", "/b/k", LOSSY, carrier))
@@ -826,7 +826,7 @@ async def test_a_lost_header_is_counted(name: str, carrier: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_lost_property_is_counted(name: str, headers: Headers, carrier: str) -> None:
     """
-    There is one storage class, and no redirect; a copy may ask for both without new metadata.
+    There is one storage class, and no redirect. A copy may ask for both without new metadata.
     """
     redirect = ("x-amz-website-redirect-location", "/other")
     raw = request("PUT", "/b/d", [*headers, ("x-amz-storage-class", "GLACIER"), redirect], carrier)
@@ -846,7 +846,7 @@ async def test_a_lost_property_is_counted(name: str, headers: Headers, carrier: 
 @pytest_twisted.ensureDeferred
 async def test_rights_that_are_kept_are_sent(name: str) -> None:
     """
-    A list of rights that is one of S3's.
+    An ACL that is one of S3's canned ones.
     """
     sent = await send(name, request("PUT", "/b/k", [("x-amz-acl", "public-read")]))
 
@@ -877,7 +877,7 @@ def _refusing(name: str) -> Profile:
 @pytest_twisted.ensureDeferred
 async def test_a_copy_does_not_change_its_type() -> None:
     """
-    F14: REPLACE replaces metadata alone; the type that is lost is counted, or refused.
+    F14: REPLACE replaces the metadata only. The lost type is counted, or refused.
     """
     headers = [(COPY, "/b/k"), ("x-amz-metadata-directive", "REPLACE"), ("Content-Type", "text/x")]
     raw = request("PUT", "/b/d", headers)
@@ -893,7 +893,7 @@ async def test_a_copy_does_not_change_its_type() -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_gateway_finds_headers_by_their_spelling() -> None:
     """
-    It stores ``Cache-Control``, and not ``cache-control``.
+    The gateway stores ``Cache-Control``, and not ``cache-control``.
     """
     sent = await send(G, request("PUT", "/b/k", [("cache-control", "no-cache"), ("content-ENCODING", "gzip")]))
 
@@ -917,7 +917,7 @@ async def _size_of(name: str, header_size: int, key: str = "k") -> tuple[str, in
 @pytest_twisted.ensureDeferred
 async def test_a_head_is_measured_with_our_signature(name: str) -> None:
     """
-    F18: 8,192 bytes of header lines pass, what we add included; one more is refused.
+    F18: 8,192 bytes of header lines pass, including those that s3proxy adds; one more is refused.
     """
     _, _, size = await _size_of(name, 5000)
     fits = await _size_of(name, 5000 + 8192 - size)
@@ -945,7 +945,7 @@ async def test_a_line_is_measured_with_the_service_path() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_refused_size_is_no_fault_of_the_storage() -> None:
     """
-    F18: it is refused before its body is asked for, and nothing is said of the backend.
+    F18: the request is refused before its body is accepted, and does not count as a failure of the backend.
     """
     read = await send(W, request("GET", "/b/k", [("User-Agent", "z" * 8100)]))
     harness = Harness(profile=PROFILES[W], signature="v2")

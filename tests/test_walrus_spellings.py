@@ -1,8 +1,8 @@
 """
-No spelling of a target reaches what its client may not: the bindings of the Eucalyptus family read targets otherwise.
+No spelling of a target reaches what its client may not: the bindings of the Eucalyptus family read targets differently.
 
-Spellings are made from what the bindings do: they delete service paths, collapse slashes, cut a path before they decode
-it, decode a copy's source before they cut it, fold the case of parameters and take the last of several.
+Spellings are made from what the bindings do: they delete service paths, collapse slashes, split a path before they
+decode it, decode a copy's source before they split it, fold the case of parameters and take the last of several.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tests.test_walrus_requests import FAMILY, answer_as_storage, request
 
 COUNT = 500
 """
-Unsigned, and again signed: 1,000 at each storage.
+Unsigned, and the same number signed: 1,000 at each storage system.
 """
 
 OPEN = b"www"
@@ -57,7 +57,7 @@ SUBRESOURCES = frozenset(
 
 def spellings(rng: random.Random) -> Iterator[str]:
     """
-    Make targets, of which about half name the open bucket to a reader of S3.
+    Yield targets, about half of which name the open bucket to a reader of S3.
     """
     for _ in range(COUNT):
         prefix = rng.choice((*["/"] * 20, "//", *SERVICE_PATHS, *(f"{path}/" for path in SERVICE_PATHS)))
@@ -92,7 +92,7 @@ def bound(profile: str, raw_target: bytes) -> tuple[bytes, bytes, frozenset[byte
 
 def subresources_of_s3(target: str) -> frozenset[bytes]:
     """
-    Return those that S3 sees in a query: it knows them by their exact names.
+    Return the sub-resources that S3 sees in a query: it knows them by their exact names.
     """
     items = target.encode().partition(b"?")[2].split(b"&")
     return SUBRESOURCES & {unquote_to_bytes(item.partition(b"=")[0]) for item in items if item}
@@ -100,12 +100,12 @@ def subresources_of_s3(target: str) -> frozenset[bytes]:
 
 class OnlyOpen:
     """
-    A right to one bucket, whatever is done there.
+    Allows every operation on one bucket.
     """
 
     def authorize(self, head: RequestHead, address: Address, authenticated: Authenticated) -> None:
         """
-        Refuse any other.
+        Refuse any other bucket.
         """
         if address.bucket != OPEN:
             raise AccessDenied
@@ -113,7 +113,7 @@ class OnlyOpen:
 
 def harness_for(profile: str, *, is_signed: bool) -> Harness:
     """
-    A proxy in front of a storage that keeps what it is asked.
+    Return a proxy in front of a backend that records its requests.
     """
     anonymous = Anonymous() if is_signed else Anonymous(signed_buckets=(OPEN.decode(),))
     authorizer = OnlyOpen() if is_signed else None
@@ -127,7 +127,7 @@ def harness_for(profile: str, *, is_signed: bool) -> Harness:
 @pytest_twisted.ensureDeferred
 async def test_no_spelling_leaves_the_open_bucket(profile: str, *, is_signed: bool) -> None:
     """
-    What the storage reads is what S3 reads, and in the bucket that is open.
+    The storage system reads what S3 reads, and within the open bucket.
     """
     rng = random.Random(20)
     harness = harness_for(profile, is_signed=is_signed)
@@ -141,7 +141,7 @@ async def test_no_spelling_leaves_the_open_bucket(profile: str, *, is_signed: bo
         answer = await harness.request(raw)
         asked = [received.head for received in harness.backend.requests]
 
-        # What was asked may be answered with a document that the storage here does not have.
+        # The request may need a document in the response that this backend does not send.
         assert asked or answer is None or answer.status < 500 or answer.status == 501, (target, answer.status)
         outcomes["asked" if asked else f"{answer.status}" if answer else "closed"] += 1
         bucket, key = place_of_s3(target)
@@ -149,7 +149,7 @@ async def test_no_spelling_leaves_the_open_bucket(profile: str, *, is_signed: bo
             assert bucket == OPEN, target
             *place, names = bound(profile, head.raw_target)
             assert place == [bucket, key], (target, head.raw_target)
-            # S3 has some of them for a bucket alone, and then there is nothing to name.
+            # S3 has some sub-resources only for a bucket. With a key they name nothing.
             assert names <= subresources_of_s3(target), (target, head.raw_target)
     await harness.close()
 
@@ -164,7 +164,7 @@ SOURCES = ("/www/k", "www/k", "/www/services/Walrus-internal/k", "/www//k", "/ww
 @pytest_twisted.ensureDeferred
 async def test_no_spelling_of_a_source_names_another_object(profile: str) -> None:
     """
-    A copy's source is decoded before it is cut there.
+    The family decodes a copy's source before it splits it.
     """
     rng = random.Random(21)
     harness = harness_for(profile, is_signed=True)

@@ -1,5 +1,5 @@
 """
-Every case of the data set, through real sockets: the wanted verdict, and nothing stored for a refused one.
+Every case of the data set, over real sockets: the expected verdict, and nothing stored for a refused one.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ RUNS = _runs()
 
 def element(document: bytes, name: str) -> str | None:
     """
-    The text of an element of an error document.
+    Return the text of an element of an error document.
     """
     found = re.search(rf"<{name}>(.*?)</{name}>".encode(), document, re.DOTALL)
     return unescape(found[1].decode()) if found is not None else None
@@ -66,7 +66,7 @@ def element(document: bytes, name: str) -> str | None:
 
 async def run_case(harness: Harness, case: dict[str, Any], step: int) -> Answer | None:
     """
-    Send a case as it is described, and read what comes back.
+    Send a case as the data set describes it, and return the response.
     """
     client = await harness.connect()
     if "raw" in case:
@@ -90,7 +90,7 @@ async def run_case(harness: Harness, case: dict[str, Any], step: int) -> Answer 
 
 def judge_refusal(case: dict[str, Any], answer: Answer) -> list[str]:
     """
-    Say what is not as wanted of a refusal.
+    Return what is wrong with a refusal.
     """
     wanted = case["expected"]
     is_head = case["request"]["method"] == "HEAD"
@@ -119,17 +119,18 @@ def judge_refusal(case: dict[str, Any], answer: Answer) -> list[str]:
 
 
 DECIDED: dict[str, dict[str, Any]] = {
-    # The data set has it of Swift. S3 stores aws-chunked of no body (ceph/s3-tests, content_encoding_aws_chunked).
+    # The data set took it from Swift. S3 stores aws-chunked with no object (ceph/s3-tests,
+    # content_encoding_aws_chunked).
     "payload-content-encoding-aws-chunked-kept": {"content_encoding": None},
 }
 """
-What is stored otherwise than the data set says, by case.
+What is stored differently from the data set, by case.
 """
 
 
 def judge_acceptance(case: dict[str, Any], answer: Answer, harness: Harness) -> list[str]:
     """
-    Say what is not as wanted of an accepted request.
+    Return what is wrong with an accepted request.
     """
     if answer.status >= 400 or answer.status != case["expected"].get("status", answer.status):
         return [f"answered {answer.status} {element(answer.body, 'Code')}: {element(answer.body, 'Message')}"]
@@ -164,7 +165,7 @@ def judge_acceptance(case: dict[str, Any], answer: Answer, harness: Harness) -> 
 @pytest_twisted.ensureDeferred
 async def test_case(case: dict[str, Any], step: int, case_table: dict[str, Counter[str]]) -> None:
     """
-    The client gets S3's own answer; a refused request leaves nothing at the backend.
+    The client gets S3's own response; a refused request leaves nothing at the backend.
     """
     harness = Harness()
 
@@ -196,7 +197,7 @@ async def test_case(case: dict[str, Any], step: int, case_table: dict[str, Count
 
 def test_nothing_is_left_out() -> None:
     """
-    All cases of the data set are run, each stream and form in three cuttings; the suite's last lines count them.
+    All cases of the data set are run, each stream and form split in three ways; the suite's last lines count them.
     """
     every = {
         str(path.relative_to(VECTORS))[:-5] for kind in ("negative", "chunked") for path in VECTORS.glob(f"{kind}/*")

@@ -1,5 +1,5 @@
 """
-Several processes on the same sockets, and changes of them under load: nobody's request fails.
+Several processes on the same sockets, and changes to them under load: no request fails.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Supervised:
 
     async def until_page(self, name: str, condition: Callable[[int, str], bool]) -> None:
         """
-        Ask until a page says what it should.
+        Request a page until it says what it should.
         """
         for _ in range(20_000):
             status, text = await self.page(name)
@@ -86,7 +86,7 @@ class Supervised:
 
 def children(process: subprocess.Popen[bytes]) -> list[int]:
     """
-    The workers of a supervisor: its children which have not ended.
+    Return the workers of a supervisor: its running children.
     """
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
@@ -101,10 +101,10 @@ def children(process: subprocess.Popen[bytes]) -> list[int]:
 
 class Load:
     """
-    Clients which ask without a pause, each on a connection which it keeps as long as it may.
+    Clients that send requests without a pause, each on a connection that it keeps as long as possible.
 
     Attributes:
-        ledger: How often each outcome came.
+        ledger: How often each outcome occurred.
     """
 
     def __init__(self, port: int, signer: Signer, count: int) -> None:
@@ -142,7 +142,7 @@ class Load:
 
     async def end(self) -> None:
         """
-        Let each client end with its present request.
+        Let each client end after its current request.
         """
         self._is_over = True
         await gatherResults(self._clients)
@@ -151,7 +151,7 @@ class Load:
 @pytest_twisted.ensureDeferred
 async def test_a_dead_worker_is_replaced(tmp_path: Path) -> None:
     """
-    SIGKILL of a worker: another takes its place, its counters stay in the sum, and the daemon serves on.
+    SIGKILL of a worker: another takes its place, its counters stay in the sum, and the daemon continues to serve.
     """
     supervised = Supervised(tmp_path)
     daemon = supervised.daemon
@@ -186,7 +186,7 @@ async def change_under_load(
     tmp_path: Path, workers: int, changes: Sequence[Change], upload: Callable[[Signer], Parts]
 ) -> tuple[Load, Supervised, SocketClient]:
     """
-    Serve 32 connections and one large upload while the daemon changes under them.
+    Serve 32 connections and one large upload while the daemon changes.
 
     Args:
         changes: One after the other.
@@ -237,7 +237,7 @@ async def send_part(client: SocketClient, part: Iterable[bytes]) -> None:
 
 def small_upload(signer: Signer) -> Parts:
     """
-    An upload which is stopped while the daemon changes.
+    Return an upload that pauses while the daemon changes.
     """
     upload = signer.put("/test-bucket/large", BODY, SIGNED_CHUNKS)
     return ([upload.head, upload.body[:300_000]], [], [upload.body[300_000:]])
@@ -245,7 +245,7 @@ def small_upload(signer: Signer) -> Parts:
 
 def log_of(directory: Path) -> str:
     """
-    What the daemon has logged.
+    Return the daemon's log.
     """
     return (directory / "process.log").read_text()
 
@@ -267,7 +267,7 @@ async def hangup(process: subprocess.Popen[bytes], supervised: Supervised) -> No
 
 async def replace(process: subprocess.Popen[bytes], supervised: Supervised) -> None:
     """
-    Restart the supervisor in its place.
+    Restart the supervisor in place.
     """
     before = set(children(process))
     served = log_of(supervised.daemon.directory).count("workers are serving")
@@ -282,7 +282,7 @@ async def replace(process: subprocess.Popen[bytes], supervised: Supervised) -> N
 @pytest_twisted.ensureDeferred
 async def test_a_change_under_load(tmp_path: Path, workers: int, change: Change) -> None:
     """
-    No request of 32 connections fails, and an upload which runs meanwhile ends well.
+    No request of 32 connections fails, and a running upload succeeds.
     """
     load, supervised, client = await change_under_load(tmp_path, workers, [change], small_upload)
 
@@ -296,7 +296,7 @@ async def test_a_change_under_load(tmp_path: Path, workers: int, change: Change)
 @pytest_twisted.ensureDeferred
 async def test_a_wrong_configuration_changes_nothing(tmp_path: Path) -> None:
     """
-    The fault is logged with its file and its place; the same workers serve on.
+    The error is logged with its file and its place; the same workers continue to serve.
     """
     supervised = Supervised(tmp_path)
     daemon = supervised.daemon
@@ -322,7 +322,7 @@ async def test_a_wrong_configuration_changes_nothing(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_reload_moves_the_listener(tmp_path: Path, workers: int) -> None:
     """
-    A new address is listened on, and the former no more; other options hold at once.
+    The daemon listens on the new address, and no longer on the former; other options take effect at once.
     """
     supervised = Supervised(tmp_path, workers)
     daemon = supervised.daemon
@@ -345,7 +345,7 @@ async def test_a_reload_moves_the_listener(tmp_path: Path, workers: int) -> None
 
 def is_open(port: int) -> bool:
     """
-    Whether anybody listens on a port.
+    Return True if a process listens on a port.
     """
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
@@ -355,7 +355,7 @@ def is_open(port: int) -> bool:
 @pytest_twisted.ensureDeferred
 async def test_sockets_of_systemd(tmp_path: Path, workers: int) -> None:
     """
-    A socket which somebody else owns survives the daemon: clients wait in it for the next one, and none is refused.
+    A socket with another owner survives the daemon: clients wait in it for the next daemon, and none is refused.
     """
     with socket.create_server(("127.0.0.1", 0), backlog=128) as owned:
         supervised = Supervised(tmp_path, workers)
@@ -391,7 +391,7 @@ async def test_sockets_of_systemd(tmp_path: Path, workers: int) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_port_in_use_fails_the_start(tmp_path: Path) -> None:
     """
-    The supervisor ends with an error instead of workers which serve nothing.
+    The supervisor exits with an error instead of starting workers that serve nothing.
     """
     with socket.create_server(("127.0.0.1", 0)) as taken:
         daemon = Supervised(tmp_path).daemon
@@ -415,7 +415,7 @@ async def test_a_port_in_use_fails_the_start(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_connections_are_spread(tmp_path: Path) -> None:
     """
-    Of 400 connections at once each of four processes gets its share, within a fifth; also when one has been replaced.
+    Each of four processes gets its share of 400 simultaneous connections, within a fifth; also after one was replaced.
     """
     supervised = Supervised(tmp_path, 4)
     daemon = supervised.daemon
@@ -449,7 +449,7 @@ async def test_connections_are_spread(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_last_requests_of_a_drain_are_logged(tmp_path: Path, workers: int) -> None:
     """
-    A request whose end is the end of the drain has its line: the client has read 200 for it.
+    A request that ends together with the drain has its line in the log: its client has read 200.
     """
     supervised = Supervised(tmp_path, workers)
     daemon = supervised.daemon
@@ -477,14 +477,14 @@ async def test_the_last_requests_of_a_drain_are_logged(tmp_path: Path, workers: 
 
 def answer_and_close(connection: FaultyConnection, request: ReceivedRequest) -> None:
     """
-    Answer as a backend which keeps no connection.
+    Respond as a backend that closes its connections.
     """
     connection.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
 
 
 def begun(daemon: Daemon) -> int:
     """
-    How many requests have reached the backend with some of their body.
+    Return the number of requests that have reached the backend with some of their body.
     """
     return sum(1 for connection in daemon.backend.connections if connection.size)
 
@@ -492,11 +492,11 @@ def begun(daemon: Daemon) -> int:
 @pytest_twisted.ensureDeferred
 async def test_requests_which_end_in_a_replaced_worker_are_counted(tmp_path: Path) -> None:
     """
-    What a worker does between its last regular report and its end is in the sum as well.
+    What a worker does between its last regular report and its end is also in the sum.
     """
     supervised = Supervised(tmp_path)
     daemon = supervised.daemon
-    # No connection to the backend is left: the worker's end is in the same turn of its reactor as its last report.
+    # The backend keeps no connection open, so the worker ends in the reactor turn of its last report.
     daemon.backend.on_request = answer_and_close
     upload = daemon.signer().put("/test-bucket/key", BODY, SIGNED_CHUNKS)
     with running(twistd_arguments(daemon.configuration), tmp_path) as process:

@@ -1,6 +1,6 @@
 """
-The quirks of Walrus 3.4.2, WalrusBackend 4.3.1.1 and the object storage gateway 4.3.1.1, as they were seen there:
-how each shows at the stand-in, and what is right for a client of s3proxy. `tests/test_profiles.py` runs them.
+The quirks of Walrus 3.4.2, WalrusBackend 4.3.1.1 and the object storage gateway 4.3.1.1, as they were seen there: how
+each shows at the stand-in, and what a client of s3proxy should see. `tests/test_profiles.py` runs them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ Trial = Callable[[Any], Awaitable[None]]
 
 async def ask_raw(pair: Any, data: bytes, *, lasts: bool = False) -> tuple[FaultyClient, bytes]:
     """
-    Send bytes to the store; return the connection and all that came until it had a head, or until it ended.
+    Send bytes to the store; return the connection and all bytes that arrived up to the end of a head, or of the
+    connection.
     """
     client: FaultyClient = await pair.store.connect()
     client.send(data)
@@ -47,7 +48,7 @@ async def ask_raw(pair: Any, data: bytes, *, lasts: bool = False) -> tuple[Fault
 
 async def keeps(pair: Any, client: FaultyClient) -> bool:
     """
-    Return whether a connection serves another request.
+    Return True if a connection serves another request.
     """
     client.received = b""
     client.send(pair.store.head("GET", "/b/k", {}))
@@ -57,7 +58,7 @@ async def keeps(pair: Any, client: FaultyClient) -> bool:
 
 def put(pair: Any, key: str, body: bytes = b"", bucket: str = "b") -> None:
     """
-    Put an object into the store, past its requests.
+    Put an object into the store directly, without a request.
     """
     incoming = pair.store.store.objects.receive()
     incoming.write(body)
@@ -75,7 +76,7 @@ def keys(pair: Any, bucket: str = "b") -> list[str]:
 
 async def is_refused(pair: Any, expected: tuple[int, str], *request: Any, **headers: str) -> None:
     """
-    Check that s3proxy refuses a request, and asks the store for nothing.
+    Check that s3proxy refuses a request, and sends the store nothing.
     """
     counts = pair.counts
     answer: Answer = await pair.through(*request, **headers)
@@ -120,8 +121,8 @@ async def head_documents_straight(pair: Any) -> None:
 
 async def head_documents_through(pair: Any) -> None:
     """
-    The client reads the status, and the bytes after the head are nobody's response. The gateway alone says that it is
-    our signature which it refuses.
+    The client reads the status, and the bytes after the head belong to no response. Only the gateway says that it
+    refuses s3proxy's own signature.
     """
     keys, pair.store.store._keys = pair.store.store._keys, {}
     answer = await pair.through("HEAD", "/b/k")
@@ -161,7 +162,7 @@ async def fault_answers_straight(pair: Any) -> None:
 
 async def fault_answers_through(pair: Any) -> None:
     """
-    A disk that takes nothing: the client must not believe that its object is stored.
+    The disk is full: the client must not believe that its object is stored.
     """
     pair.store.store.objects._incoming.rmdir()
     stored = await pair.through("PUT", "/b/other", b"hello")
@@ -212,7 +213,7 @@ async def closes_after_heads_through(pair: Any) -> None:
 
 async def ranges_are_200_straight(pair: Any) -> None:
     """
-    Whoever takes the last number for the object's size has a whole object after its first part.
+    A client that takes the last number for the object's size has a whole object after its first part.
     """
     middle = await pair.straight("GET", "/b/k", headers={"Range": "bytes=2-4"})
     assert (middle.status, middle.header("content-range"), middle.body) == (200, "2-4/3", b"234")
@@ -313,7 +314,7 @@ async def keeps_few_headers_straight(pair: Any) -> None:
 
 async def keeps_few_headers_through(pair: Any) -> None:
     """
-    Whoever reads gzip as plain has other content: it is refused rather than stored.
+    A client that reads gzip as plain data gets other content: s3proxy refuses the object rather than storing it.
     """
     await is_refused(pair, (501, "NotImplemented"), "PUT", "/b/k", b"x", content_encoding="gzip")
 
@@ -345,7 +346,7 @@ async def put_document_through(pair: Any) -> None:
 
 async def loses_long_values_straight(pair: Any) -> None:
     """
-    The former object is destroyed: its length and its entity tag are told with the new content.
+    The former object is destroyed: its length and its entity tag are returned with the new content.
     """
     new = await pair.straight("PUT", "/b/" + "k" * 256, b"x")
     gone = await pair.straight("GET", "/b/" + "k" * 256)
@@ -390,7 +391,7 @@ def prefixed(document: bytes) -> bytes:
 
 async def loses_documents_straight(pair: Any) -> None:
     """
-    Each is answered 200: the rights are gone, or nothing is deleted.
+    Each request gets 200: the rights are gone, or nothing is deleted.
     """
     if pair.mode == "osg-4.3":
         for document in (prefixed(MANY), MANY[:-1]):
@@ -503,7 +504,7 @@ async def hangs_on_uploads_through(pair: Any) -> None:
 
 async def configure(ask: Any, sign: Callable[..., dict[str, Any]]) -> None:
     """
-    Read and write what is configured of a bucket and an object.
+    Read and write the configuration of a bucket and of an object.
     """
     empty = await ask("GET", "/b?versioning", **sign("versioning"))
     enabled = await ask("PUT", "/b?versioning", VERSIONING, **sign("versioning", VERSIONING))
@@ -626,7 +627,7 @@ async def keeps_bucket_escapes_through(pair: Any) -> None:
 
 async def removes_service_paths_straight(pair: Any) -> None:
     """
-    The bucket is another one than that which was signed.
+    The bucket is not the one that was signed.
     """
     put(pair, "secret", b"the secret", "b-internal")
     answer = await pair.straight("GET", "/b/services/Walrus-internal/secret")
@@ -654,7 +655,7 @@ async def replaces_bad_utf8_straight(pair: Any) -> None:
 
 async def replaces_bad_utf8_through(pair: Any) -> None:
     """
-    Two keys must not be one.
+    Two keys must not become one.
     """
     answer = await pair.through("PUT", "/b/%FF", b"x")
     assert answer.status == 400
@@ -678,7 +679,7 @@ async def faults_on_bad_escapes_through(pair: Any) -> None:
 
 async def walrus_bucket_names_straight(pair: Any) -> None:
     """
-    Code and message of the refusal have changed places.
+    Code and message of the error are swapped.
     """
     names = ("ab", "MyBucket", "a_b", "n" * 255, "n" * 256, "-ab", "a%20b")
     statuses = [(await pair.straight("PUT", f"/{name}")).status for name in names]
@@ -701,7 +702,7 @@ async def any_bucket_name_straight(pair: Any) -> None:
 
 async def any_bucket_name_through(pair: Any) -> None:
     """
-    What it takes is listed by the same name.
+    A bucket that is created is listed by the same name.
     """
     assert (await pair.through("PUT", "/new-bucket")).status == 200
     assert "new-bucket" in found(await pair.through("GET", "/"), "Name")
@@ -723,7 +724,7 @@ async def short_heads_straight(pair: Any) -> None:
 
 async def short_heads_through(pair: Any) -> None:
     """
-    No client may repeat it: it is never right.
+    No client may repeat the request: it can never succeed.
     """
     text = "%C3%A9" * 500
     answer = await pair.through("GET", f"/b?prefix={text}&marker={text}")
@@ -793,7 +794,7 @@ async def knows_nobody_straight(pair: Any) -> None:
 
 async def knows_nobody_through(pair: Any) -> None:
     """
-    An ACL of the backend lets nobody past s3proxy.
+    An ACL of the backend grants no access that s3proxy does not.
     """
     await pair.through("PUT", "/b/public", b"x", x_amz_acl="public-read")
     answer = await pair.harness.request(b"GET /b/public HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -857,7 +858,7 @@ async def cuts_signed_values_straight(pair: Any) -> None:
 
 async def cuts_signed_values_through(pair: Any) -> None:
     """
-    There is no such version, and that is what the client reads.
+    There is no such version, and the client reads that.
     """
     answer = await pair.through("GET", "/b/k?versionId=a=b")
     assert answer.status == 404
@@ -969,7 +970,7 @@ async def like_prefixes_straight(pair: Any) -> None:
 
 async def like_prefixes_through(pair: Any) -> None:
     """
-    Whoever deletes what is listed below a prefix must not lose what is not.
+    A client that deletes what is listed below a prefix must not delete other keys.
     """
     for key in ("log_1/a", "logs1/precious", "log_1/dir/b", "logs1/dir/b"):
         put(pair, key)
@@ -1052,7 +1053,7 @@ async def truncates_empty_pages_straight(pair: Any) -> None:
 
 async def truncates_empty_pages_through(pair: Any) -> None:
     """
-    Its client would ask for the same page for ever.
+    Its client would request the same page for ever.
     """
     (upload,) = await begin(pair, "k")
     query = f"partNumber=1&uploadId={upload}"
@@ -1078,7 +1079,7 @@ async def loses_upload_markers_straight(pair: Any) -> None:
 
 async def loses_upload_markers_through(pair: Any) -> None:
     """
-    Whoever goes on at the marker comes to the end, and sees each name once.
+    A client that continues at the marker reaches the end, and sees each name once.
     """
     await begin(pair, "a", "a", "dir/1", "dir/2", "e", "z z/1", "\u00fc")
     for size in (1, 2, 3, 1000):
@@ -1105,7 +1106,7 @@ WRITTEN = {
     "\x7f\x85\u2028\ufffd": "\x7f\x85\u2028\ufffd".encode(),
 }
 """
-Keys, and how Woodstox 4.2.0 was seen to write them below JiBX 1.2.5.
+Keys, and how Woodstox 4.2.0 with JiBX 1.2.5 was seen to write them.
 """
 
 
@@ -1124,8 +1125,8 @@ async def writes_as_woodstox_straight(pair: Any) -> None:
 
 async def writes_as_woodstox_through(pair: Any) -> None:
     """
-    The names are the client's, in each kind of listing. What XML cannot hold is not put there. Where it is there
-    already, it does not hide the others, as far as the storage can list it at all.
+    The names are the client's, in each kind of listing. A key that XML cannot hold is refused. If one exists already,
+    it does not hide the others, as far as the storage system can list it at all.
     """
     for key in WRITTEN:
         assert (await pair.through("PUT", f"/b/{quote(key)}")).status == 200
@@ -1134,7 +1135,7 @@ async def writes_as_woodstox_through(pair: Any) -> None:
         assert names(await pair.through("GET", f"/b{query}")) == expected
     for query in ("?encoding-type=url", "?list-type=2&encoding-type=url"):
         assert list(map(unquote, names(await pair.through("GET", f"/b{query}")))) == expected
-    # A prefix with a wildcard of SQL, for which the document is written anew.
+    # The prefix has a wildcard of SQL, so s3proxy rewrites the document.
     assert (await pair.through("PUT", "/b/a_b/%0D%3E%F0%9F%98%80")).status == 200
     assert names(await pair.through("GET", "/b?prefix=a_b/&delimiter=x")) == ["a_b/\r>\U0001f600"]
     for key in ("a\x01b", "\ufffe"):
@@ -1169,7 +1170,7 @@ async def lacks_upload_lists_through(pair: Any) -> None:
 
 async def keeps_former_parts_straight(pair: Any) -> None:
     """
-    The new length and entity tag are told with the former content.
+    The new length and entity tag are returned with the former content.
     """
     begun = await pair.straight("POST", "/b/parts?uploads", signed="uploads")
     query = f"uploadId={found(begun, 'UploadId')[0]}"
@@ -1185,7 +1186,7 @@ async def keeps_former_parts_straight(pair: Any) -> None:
 
 async def keeps_former_parts_through(pair: Any) -> None:
     """
-    With ``multipart = "spool"`` there is no such object.
+    With ``multipart = "spool"`` the backend has no such object.
     """
     with TemporaryDirectory() as directory:
         kept = MultipartStore(Path(directory), StoreLimits(1 << 20, 5, 5, 86400), NOW.timestamp)
@@ -1204,7 +1205,7 @@ async def keeps_former_parts_through(pair: Any) -> None:
         part = await ask("PUT", f"/b/parts?partNumber=1&{query}", BODY)
         document = f"<Part><PartNumber>1</PartNumber><ETag>{part.header('etag')}</ETag></Part>"
         document = f"<CompleteMultipartUpload>{document}</CompleteMultipartUpload>"
-        # No pattern and no expression is made of what lists them.
+        # The listing interprets neither patterns of SQL nor regular expressions.
         for prefix, prefixes in (("p_r&delimiter=s", []), ("%5C", []), ("pa&delimiter=r", ["par"])):
             uploads = await ask("GET", f"/b?uploads&prefix={prefix}")
             assert (uploads.status, found(uploads, "Prefix")[1:]) == (200, prefixes)
@@ -1227,7 +1228,7 @@ async def hides_unversioned_straight(pair: Any) -> None:
 
 async def hides_unversioned_through(pair: Any) -> None:
     """
-    Each object is the version ``null`` of its key, page by page; and so it is deleted.
+    Each object is version ``null`` of its key, page by page, and is deleted as such.
     """
     for key in ("a b", "dir/1", "dir/2", "log_1/x", "logs1/x", "\u00fc"):
         put(pair, key, b"x")
@@ -1573,5 +1574,5 @@ WALRUS_ROWS: dict[str, tuple[Trial, Trial | None]] = {
     "misreads_high_bytes": (misreads_high_bytes_straight, misreads_high_bytes_through),
 }
 """
-Each quirk: how it shows, and what a client of s3proxy sees; None where another quirk's trial shows that.
+Each quirk: how it shows, and what a client of s3proxy sees; None if another quirk's trial shows that.
 """

@@ -1,5 +1,5 @@
 """
-Which carrier a request has, and what it claims.
+Finds the carrier of a request, and reads its claim.
 """
 
 from __future__ import annotations
@@ -47,37 +47,39 @@ _QUERY_NAMES = v4_query.QUERY_NAMES | sigv2.QUERY_NAMES
 
 V4_PARAMETERS = frozenset(name.lower() for name in v4_query.QUERY_NAMES)
 """
-The parameters of Signature V4, in lower case. They must not stand beside another carrier: a backend could believe them.
-In another case S3 does not know them, and ignores them.
+The parameters of Signature V4, in lower case. A request with another carrier must not have them: a backend could
+believe them. S3 knows them only in their exact case, and ignores any other spelling.
 """
 
 _FOREIGN_BESIDE_V2 = V4_PARAMETERS - {b"x-amz-date", b"x-amz-security-token"}
 """
-The same beside Signature V2, which knows a date and a session token among its own ``x-amz-*`` parameters. In any case:
-there they would become headers.
+The parameters that a request with Signature V2 must not have. It may have a date and a session token among its own
+``x-amz-*`` parameters. Names in any case count, because these parameters would become headers.
 """
 
 
 def read_claim(head: RequestHead, address: Address, realm: Realm, now: datetime) -> Claim | None:
     """
-    Find the one carrier of a request and read its claim. A form's carrier is in its body: see `read_form_claim`.
+    Return the claim of a request, after a check that it has only one carrier.
+
+    The carrier of a form is in its body: see `read_form_claim`.
 
     Args:
-        address: Of the request; Signature V2 covers the bucket of a host name.
+        address: The request's. Signature V2 covers the bucket in a host name.
         now: Aware, UTC.
 
     Returns:
-        None where the head carries no signature.
+        None if the head has no signature.
 
     Raises:
-        S3Error: The first fault, in S3's order, of those which can be seen without the key.
+        S3Error: The first error, in S3's order, that can be found without the key.
     """
     authorizations = head.fields.get(b"authorization")
     parameters: dict[bytes, bytes] = {}
     if head.raw_query:
         for name, value in query_items(head.raw_query):
             if name in parameters and name in _QUERY_NAMES:
-                # Two readers could take one or the other.
+                # One reader could use the first, another the last.
                 raise AuthorizationQueryParametersError
             parameters.setdefault(name, value)
     has_v4_query = b"X-Amz-Algorithm" in parameters
@@ -105,7 +107,7 @@ def read_claim(head: RequestHead, address: Address, realm: Realm, now: datetime)
 
 def _has_foreign_parameters(parameters: Mapping[bytes, bytes], *, is_v2: bool) -> bool:
     """
-    Return True if a query has parameters of Signature V4 although the request is authenticated in another way.
+    Return True if a query has parameters of Signature V4, but the request is authenticated in another way.
     """
     if is_v2:
         return any(name.lower() in _FOREIGN_BESIDE_V2 for name in parameters)
@@ -147,7 +149,7 @@ def _read_presigned(head: RequestHead, parameters: dict[bytes, bytes], realm: Re
 
 def _checked(claim: Claim, realm: Realm) -> Claim:
     """
-    Hold a claim against the table.
+    Return a claim if the table allows its payload with its carrier.
     """
     if claim.payload.word not in PAYLOADS[claim.carrier]:
         raise InvalidRequest("The value of x-amz-content-sha256 does not go with this kind of authentication.")
@@ -160,10 +162,10 @@ def _checked(claim: Claim, realm: Realm) -> Claim:
 
 def carries_form(head: RequestHead, address: Address) -> bool:
     """
-    Say whether a request without a signature in its head is a form's: its carrier is in its body.
+    Return True if a request without a signature in its head is a form, with the carrier in its body.
 
     Raises:
-        PreconditionFailed: It is a POST to a bucket, and no form.
+        PreconditionFailed: It is a POST to a bucket, but not a form.
     """
     if head.method != b"POST" or not address.bucket or address.key or head.raw_query:
         return False
@@ -174,13 +176,13 @@ def carries_form(head: RequestHead, address: Address) -> bool:
 
 def read_form_claim(head: RequestHead, form: Form, realm: Realm) -> Claim | None:
     """
-    Find the carrier among a form's fields and read its claim.
+    Return the claim that the fields of a form make.
 
     Returns:
-        None where the form is anonymous.
+        None if the form is anonymous.
 
     Raises:
-        S3Error: The first fault, in S3's order, of those which can be seen without the key.
+        S3Error: The first error, in S3's order, that can be found without the key.
     """
     if b"x-amz-security-token" in head.fields:
         raise AccessDenied("No AWSAccessKey was presented.")

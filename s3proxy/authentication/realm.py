@@ -1,5 +1,5 @@
 """
-What is accepted here: one closed table of carriers and payload modes. What is not in it is refused.
+What a listener accepts: one closed table of carriers and payload modes. Anything else is refused.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from s3proxy.sigv4.signing_key import SigningKeys
 
 _PLAIN: frozenset[PayloadHash | None] = frozenset({None, PayloadHash.UNSIGNED_PAYLOAD})
 """
-The modes of a body which is no aws-chunked stream; None is a hash.
+The payload modes of a body that is not aws-chunked; None stands for a hash.
 """
 
 PAYLOADS: dict[Carrier, frozenset[PayloadHash | None]] = {
@@ -46,7 +46,7 @@ PAYLOADS: dict[Carrier, frozenset[PayloadHash | None]] = {
     Carrier.ANONYMOUS: _PLAIN | {PayloadHash.STREAMING_UNSIGNED_PAYLOAD_TRAILER},
 }
 """
-The table: which payload modes are verified for a carrier.
+The table: the payload modes that s3proxy verifies for each carrier.
 """
 
 PAYLOAD_SWITCHES = {
@@ -54,14 +54,14 @@ PAYLOAD_SWITCHES = {
     "unsigned-trailer": PayloadHash.STREAMING_UNSIGNED_PAYLOAD_TRAILER,
 }
 """
-Payload modes which can be switched off for bodies under Signature V4, by the configuration's words.
+Payload modes that can be switched off for bodies under Signature V4, by the configuration's words.
 """
 
 _PAYLOAD_CARRIERS = frozenset({Carrier.V4_HEADER, Carrier.V4_QUERY, Carrier.V4A_HEADER, Carrier.V4A_QUERY})
 
 SWITCHES = (*(carrier.value for carrier in Carrier), *PAYLOAD_SWITCHES)
 """
-All that can be switched off for a listener or a key, by the configuration's words.
+Everything that can be switched off for a listener or a key, by the configuration's words.
 """
 _NOT_SUPPORTED = "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256."
 
@@ -75,8 +75,8 @@ class Anonymous:
     What requests without a signature may do.
 
     Attributes:
-        passes: Whether they go on to the backend, unsigned: its own policy decides.
-        signed_buckets: Patterns of buckets; a read of one of them is signed with the backend's key.
+        passes: Whether they are sent to the backend unsigned, so that its own policy decides.
+        signed_buckets: Patterns of buckets. A read from one of them is signed with the backend's key.
     """
 
     passes: bool = False
@@ -84,7 +84,7 @@ class Anonymous:
 
     def signs(self, classification: Classification, address: Address) -> bool:
         """
-        Return True if a request is a read that our key signs.
+        Return True if a request is a read that is signed with the backend's key.
         """
         if classification.operation not in _PUBLIC_READS or _may_leave_its_bucket(address.key):
             return False
@@ -94,7 +94,7 @@ class Anonymous:
 
 def _may_leave_its_bucket(key: bytes) -> bool:
     """
-    Return True if a backend that resolves dot segments, or decodes a path once more, could read another bucket.
+    Return True if a backend could read another bucket, because it resolves dot segments or decodes a path again.
     """
     for _ in range(3):
         if not _DOTS.isdisjoint(key.replace(b"\\", b"/").split(b"/")):
@@ -108,15 +108,15 @@ def _may_leave_its_bucket(key: bytes) -> bool:
 @dataclass(frozen=True, slots=True)
 class Realm:
     """
-    What signatures must be made for, here.
+    What a listener accepts: regions, domains, carriers, payload modes and anonymous requests.
 
     Attributes:
-        regions: Accepted; the first is named in refusals.
-        domains: Lower case; a host below one of them names its bucket.
-        refused: Those of `SWITCHES` which are off.
-        known_tokens: Session tokens given out for any key, to tell another key's from none.
-        signing_keys: Those which were used last.
-        verifying_keys: The same under SigV4A.
+        regions: The accepted regions; errors name the first.
+        domains: Lower case. A host below one of them names its bucket.
+        refused: Those of `SWITCHES` that are off.
+        known_tokens: Session tokens issued for any key, to distinguish another key's token from an unknown one.
+        signing_keys: Cache of the keys used last.
+        verifying_keys: The same for SigV4A.
     """
 
     regions: tuple[bytes, ...] = (b"us-east-1",)
@@ -133,7 +133,7 @@ def check_carrier(carrier: Carrier, refused: frozenset[str]) -> None:
     Refuse a carrier that is switched off.
 
     Raises:
-        InvalidRequest: It is.
+        InvalidRequest: It is switched off.
     """
     if refused and carrier.value in refused:
         raise InvalidRequest(_NOT_SUPPORTED)
@@ -144,12 +144,12 @@ def check_payload_mode(claim: Claim, refused: frozenset[str]) -> None:
     Refuse a payload mode that is switched off.
 
     Raises:
-        AccessDenied: It is.
+        AccessDenied: It is switched off.
     """
     if not refused:
         return
     word = claim.payload.word
-    # Signature V2 knows no other payload; and what has no body has nothing unsigned.
+    # Signature V2 has no other payload, and a request without a body has nothing unsigned.
     if word is None or claim.carrier not in _PAYLOAD_CARRIERS or not claim.head.has_body:
         return
     if any(PAYLOAD_SWITCHES.get(switch) is word for switch in refused):

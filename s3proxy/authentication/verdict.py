@@ -1,5 +1,5 @@
 """
-Whether a claim is believed, and what may be judged and sent of its request then.
+Decides whether a claim is believed, and makes the head that is judged and sent.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ class Authenticated:
     A request whose head is believed.
 
     Attributes:
-        access_key_id: None where the request is anonymous.
-        credential: Of the key; `NOBODY` where the request is anonymous.
-        signed_headers: Lower-case names; in a presigned request the query is covered besides.
-        chain: Verifies a body of signed chunks, else None.
-        head: What is judged and sent: as received, without the parameters of its authentication, and with its
+        access_key_id: None if the request is anonymous.
+        credential: The key's; `NOBODY` if the request is anonymous.
+        signed_headers: Lower-case names. The signature of a presigned request also covers the query.
+        chain: Verifies a body of signed chunks; None for any other body.
+        head: The head to judge and send: as received, without the parameters of its authentication, and with its
             ``x-amz-*`` parameters as headers.
         covered_names: Decoded query names that the signature covers or that may pass uncovered; None for all.
-        is_signed_onward: Whether our key on the backend may sign it.
-        exempted: The exemptions which it needed.
+        is_signed_onward: Whether the request may be signed with the backend's key.
+        exempted: The exemptions that the request needed.
     """
 
     access_key_id: bytes | None
@@ -65,14 +65,14 @@ class Authenticated:
 
 NOBODY = Credential("", ())
 """
-Whoever sends an anonymous request.
+The credential of anonymous requests.
 """
 
 _V2_CARRIERS = frozenset({Carrier.V2_HEADER, Carrier.V2_QUERY, Carrier.V2_FORM})
 _CARRIES_NO_HEADERS = frozenset({Carrier.V4_HEADER, Carrier.V4A_HEADER, Carrier.V4_FORM, Carrier.V2_FORM})
 _NO_NAMES: frozenset[bytes] = frozenset()
 _COVERED_NAMES: dict[Carrier, frozenset[bytes]] = {
-    # Signature V2 covers little of a query: what it does not cover must not get our own signature.
+    # Signature V2 covers little of a query. The rest must not be signed with the backend's key.
     Carrier.V2_HEADER: PASSED_NAMES,
     Carrier.V2_QUERY: PASSED_NAMES,
 }
@@ -92,19 +92,19 @@ _IGNORED_HEADERS = frozenset(
     }
 )
 """
-Names of headers, in lower case, that SDKs write into a presigned query beside the signature. S3 ignores them there.
+Names of headers, in lower case, that SDKs add to a presigned query. S3 ignores them there.
 """
 
 
 def verify_claim(claim: Claim, credential: Credential | None, realm: Realm, now: datetime) -> Authenticated:
     """
-    Believe a claim, or refuse it.
+    Return the authenticated request of a claim, or refuse it.
 
     Args:
-        credential: What is known of its key; None where nothing is.
+        credential: The credential of its key; None if the key is unknown.
 
     Raises:
-        S3Error: The first fault, in S3's order, of those which need the key.
+        S3Error: The first error, in S3's order, that can be found only with the key.
     """
     exempted = []
     for exemption, error in claim.waivable:
@@ -137,16 +137,16 @@ def verify_claim(claim: Claim, credential: Credential | None, realm: Realm, now:
 
 def _authorized_head(claim: Claim, signed_headers: frozenset[bytes]) -> tuple[RequestHead, frozenset[bytes]]:
     """
-    Return what is judged and sent of a verified request, and the names of the headers that its query carried.
+    Return the head of a verified request to judge and send, and the names of the headers that were in its query.
 
     Raises:
-        InvalidArgument: The query carries what cannot be a header.
+        InvalidArgument: A parameter in the query is not valid as a header.
     """
     head, carrier = claim.head, claim.carrier
     if not head.raw_query or carrier in _CARRIES_NO_HEADERS:
         return head, _NO_NAMES
     if carrier in _V2_CARRIERS:
-        # Its x-amz-* parameters are headers of the claim's head already: the signature covers them as such.
+        # Its x-amz-* parameters are already headers in the claim's head: the signature covers them as headers.
         if carrier is Carrier.V2_HEADER:
             return without_parameters(head, is_header_parameter), _NO_NAMES
         return without_parameters(head, _authenticates_v2), _NO_NAMES
@@ -155,7 +155,7 @@ def _authorized_head(claim: Claim, signed_headers: frozenset[bytes]) -> tuple[Re
         for header in query_headers(query_items(head.raw_query))
         if header[0] not in V4_PARAMETERS
         and is_believed(header[0])
-        # A header that was sent and signed is what its sender means.
+        # If the header itself was sent and signed, it counts.
         and not (header[0] in head.fields and header[0] in signed_headers)
     ]
     if carried:
@@ -184,16 +184,16 @@ def _check_signature(claim: Claim, credential: Credential, realm: Realm) -> Chun
     return None
 
 
-# Nobody's requests
+# Anonymous requests
 
 
 def admit_anonymous(head: RequestHead, address: Address, classification: Classification, realm: Realm) -> Authenticated:
     """
-    Let a request pass which carries no signature, as far as the realm allows it.
+    Return a request without a signature as `Authenticated`, if the realm allows it.
 
     Raises:
-        AccessDenied: It does not.
-        InvalidRequest: Its body is of a kind that only a signature can verify, or it sets headers of its response.
+        AccessDenied: The realm does not allow it.
+        InvalidRequest: Only a signature can verify its kind of body, or it sets headers of its response.
         InvalidArgument: x-amz-content-sha256 cannot be read.
     """
     anonymous = realm.anonymous if Carrier.ANONYMOUS.value not in realm.refused else Anonymous()
@@ -201,26 +201,26 @@ def admit_anonymous(head: RequestHead, address: Address, classification: Classif
     if not (signs or anonymous.passes):
         raise AccessDenied
     if not _OVERRIDES.isdisjoint(classification.passed_names):
-        # Else anybody could make a page of anybody's file.
+        # Otherwise anyone could serve any public file as a web page.
         raise InvalidRequest("Request specific response headers cannot be used for anonymous GET requests.")
     raw_payload = head.fields.value(b"x-amz-content-sha256")
     payload = UNSIGNED if raw_payload is None else parse_payload(raw_payload)
     if payload.word not in PAYLOADS[Carrier.ANONYMOUS]:
         raise InvalidRequest(_NOBODY_SIGNS)
-    # What we do not sign, the backend judges as anonymous: it may have all of it.
+    # A request that we do not sign is anonymous to the backend, too, so it may get all headers.
     headers = frozenset() if signs else frozenset(head.fields)
     return Authenticated(None, Carrier.ANONYMOUS, NOBODY, headers, payload, None, head, is_signed_onward=signs)
 
 
 def admit_preflight(head: RequestHead) -> Authenticated:
     """
-    Let a browser ask what it may ask for. The signature in its URL, if there is one, is that of the request to come.
+    Return a CORS preflight as `Authenticated`. A signature in its URL is that of the request that will follow.
 
     Raises:
-        BadRequest: It is OPTIONS, and no preflight.
+        BadRequest: It is OPTIONS, but not a preflight.
     """
     if not is_preflight(head):
         raise BadRequest(_NO_ORIGIN)
-    # The bucket's CORS rules decide by its path and headers alone.
+    # The CORS rules of a bucket use only the path and the headers.
     plain = replace(head, raw_target=head.raw_path)
     return Authenticated(None, Carrier.ANONYMOUS, NOBODY, _NO_NAMES, UNSIGNED, None, plain, is_signed_onward=False)

@@ -43,7 +43,7 @@ _NO_CHECKSUM_FOUND = (
 
 class Digest(Protocol):
     """
-    A digest which runs.
+    A digest that is being computed.
     """
 
     def update(self, data: Bytes, /) -> None:
@@ -53,7 +53,7 @@ class Digest(Protocol):
 
     def digest(self) -> bytes:
         """
-        Return the digest so far, most significant byte first.
+        Return the digest of all bytes so far, most significant byte first.
         """
 
 
@@ -100,7 +100,7 @@ class Algorithm:
     One checksum algorithm.
 
     Attributes:
-        name: As in the header's name, lower case.
+        name: As in the name of the header, lower case.
         length: Bytes of the digest.
     """
 
@@ -128,7 +128,7 @@ ALGORITHMS: dict[bytes, Algorithm] = {
 
 def decode_digest(text: bytes, length: int) -> bytes | None:
     """
-    Decode a digest in base64; None where it is none, or not of this many bytes.
+    Return a digest decoded from base64; None if it is not base64, or does not have this many bytes.
     """
     try:
         digest = base64.b64decode(text, validate=True)
@@ -139,10 +139,10 @@ def decode_digest(text: bytes, length: int) -> bytes | None:
 
 def checksum_size(name: bytes) -> int:
     """
-    Return the characters of a checksum's value, in base64.
+    Return the number of characters of a checksum in base64.
 
     Args:
-        name: Of its header or trailer, lower case.
+        name: Name of its header or trailer, lower case.
     """
     return (ALGORITHMS[name.removeprefix(_PREFIX)].length + 2) // 3 * 4
 
@@ -211,22 +211,22 @@ class BodyDigests:
     @property
     def md5(self) -> bytes | None:
         """
-        The MD5 of what was taken so far, in lower-case hex; None if it is not computed.
+        The MD5 of the bytes so far, in lower-case hex; None if it is not computed.
         """
         return self._md5.hexdigest().encode() if self._md5 is not None else None
 
     def check(self, trailers: HeaderList) -> None:
         """
-        Compare everything, in S3's order.
+        Compare all digests with the claims, in S3's order.
 
         Args:
-            trailers: Which came after the body, names as sent; the trailer signature is not among them.
+            trailers: The trailers after the body, names as sent, without the trailer signature.
 
         Raises:
-            XAmzContentSHA256Mismatch: The signed hash is not the body's.
-            MalformedTrailerError: The trailers are not the one which was declared.
-            InvalidRequest: The trailer's value is no digest.
-            BadDigest: Content-MD5 or the checksum is not the body's.
+            XAmzContentSHA256Mismatch: The signed hash does not match the body.
+            MalformedTrailerError: The trailers are not the declared one.
+            InvalidRequest: The value of the trailer is not a digest.
+            BadDigest: Content-MD5 or the checksum does not match the body.
         """
         if self._sha256 is not None and self._claimed_sha256 is not None:
             computed = self._sha256.hexdigest().encode()
@@ -258,7 +258,7 @@ class BodyDigests:
         for name, value_ in trailers:
             if name.lower() != self.trailer_name:
                 raise MalformedTrailerError
-            # Of two equal names the last counts.
+            # If a name is repeated, the last value counts.
             value = value_
         if value is None:
             raise MalformedTrailerError
@@ -277,19 +277,19 @@ def parse_body_digests(
     computes_md5: bool = False,
 ) -> BodyDigests:
     """
-    Read what a request's headers claim of its body.
+    Return the digests that the headers of a request claim for its body.
 
     Args:
-        claimed_sha256: From x-amz-content-sha256, lower-case hex; None where a word stood there.
+        claimed_sha256: From x-amz-content-sha256, lower-case hex; None if it was a word.
         has_trailer: Whether trailers may follow the body.
-        describes_object: Whether the checksum headers are about an object that is there already; they are left alone.
-        is_part: Whether the body is a part of an upload.
-        computes_md5: Whether the MD5 is wanted even if the client did not send it.
+        describes_object: Whether the checksum headers describe an object that exists already. They are ignored then.
+        is_part: Whether the body is a part of a multipart upload.
+        computes_md5: Whether to compute the MD5 even if the client did not send it.
 
     Raises:
-        InvalidDigest: Content-MD5 is no MD5.
-        MalformedTrailerError: x-amz-trailer was sent with a body which has none.
-        InvalidRequest: A checksum, or what is said of it, cannot be used.
+        InvalidDigest: Content-MD5 is not an MD5.
+        MalformedTrailerError: x-amz-trailer was sent with a body that has no trailer.
+        InvalidRequest: A header about a checksum is not valid.
     """
     raw_md5 = fields.value(b"content-md5")
     claimed_md5 = None
@@ -326,7 +326,7 @@ def parse_body_digests(
 
 def has_integrity(fields: Fields) -> bool:
     """
-    Say whether a request came with Content-MD5 or a checksum, in a header or in a trailer.
+    Return True if a request has Content-MD5 or a checksum, in a header or in a trailer.
     """
     return (
         b"content-md5" in fields

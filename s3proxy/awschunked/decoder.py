@@ -28,7 +28,7 @@ _EMPTY_SHA256 = hashlib.sha256().hexdigest().encode()
 
 MAX_EXCESS_SIZE = 1 * MIB
 """
-Decoded bytes beyond the declared length which are read only to be counted for the refusal.
+Decoded bytes after the declared length that are read only to count them for the error.
 """
 
 
@@ -39,7 +39,7 @@ class ChunkVerifier(Protocol):
 
     def is_signature(self, claimed_signature: bytes) -> bool:
         """
-        Say whether a text may be a signature at all.
+        Return True if a text has the form of a signature.
         """
 
     def check_chunk(self, computed_sha256: bytes, claimed_signature: bytes) -> None:
@@ -63,17 +63,17 @@ class _State(IdentityEnum):
 
 class AwsChunkedDecoder:
     """
-    Decodes one body, however the network cuts it.
+    Decodes one body, however it is cut into segments.
 
     Args:
         decoded_length: Bytes, as x-amz-decoded-content-length declares.
         digests: Run over the decoded bytes.
         verifier: Of signed chunks; None where chunks are not signed.
         has_trailer: Whether trailers may follow the last chunk.
-        min_chunk_size: Bytes which every data chunk but the last must have.
+        min_chunk_size: Bytes that every data chunk except the last must have.
 
     Attributes:
-        decoded_size: Bytes decoded so far, those beyond the declared length included.
+        decoded_size: Bytes decoded so far, those after the declared length included.
         trailers: As sent, without the trailer signature.
     """
 
@@ -181,7 +181,7 @@ class AwsChunkedDecoder:
                 position = found.end()
                 size = self._left
                 if size and position + size + 2 <= end:
-                    # All of it is here.
+                    # The whole chunk is here.
                     self._left = 0
                     chunk_end = position + size
                     self._take(view[position:chunk_end], size, pieces)
@@ -200,16 +200,16 @@ class AwsChunkedDecoder:
         Know that no more bytes will come.
 
         Returns:
-            The checksums which were verified, as headers.
+            The verified checksums, as headers.
 
         Raises:
             IncompleteBody: Something is missing, or the decoded length is not the declared one.
-            MalformedTrailerError: The trailers are not those which were declared.
-            InvalidRequest: A trailer's value cannot be read.
-            BadDigest: A digest is not the body's.
+            MalformedTrailerError: The trailers are not the declared ones.
+            InvalidRequest: The value of a trailer cannot be read.
+            BadDigest: A digest does not match the body.
         """
         if self._state not in {_State.TRAILERS, _State.COMPLETE} or self._kept or self._awaits_crlf:
-            # The last CRLF may be missing, but no line may be cut.
+            # The last CRLF may be missing, but a line must not be cut.
             raise IncompleteBody
         if self._has_trailer and self._verifier is not None and not self._trailer_is_signed:
             raise IncompleteBody
@@ -241,7 +241,7 @@ class AwsChunkedDecoder:
                 update(piece)
             pieces.append(piece)
             return
-        # More than was declared: nothing of it leaves, and the refusal counts it.
+        # Longer than declared: the excess is not returned, but counted for the error.
         if room > 0:
             self._digests.update(piece[:room])
             pieces.append(piece[:room])
@@ -277,7 +277,7 @@ class AwsChunkedDecoder:
         Read one line after the last chunk.
 
         Returns:
-            Where the next begins, or -1 where the line is not complete: it is kept.
+            The position of the next line; -1 if this line is not complete. Its beginning is kept.
         """
         limit = MAX_TRAILER_SIZE - self._trailer_size
         found = data.find(b"\n", position, position + limit)
@@ -293,12 +293,12 @@ class AwsChunkedDecoder:
                 raise IncompleteBody
             self._awaits_crlf = False
         elif line == b"\r\n":
-            # After the blank line more of them may come, and nothing else.
+            # After the blank line only further blank lines may follow.
             self._state = _State.COMPLETE
         elif self._state is _State.COMPLETE or not self._has_trailer:
             if self._has_trailer and self._digests.trailer_name is not None and not self.trailers:
                 raise MalformedTrailerError
-            # A zero chunk in the middle: S3 misses what should have come before it.
+            # A zero chunk in the middle of a body: S3 reports the missing bytes.
             self._check_length()
             raise IncompleteBody
         else:

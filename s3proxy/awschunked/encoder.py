@@ -1,5 +1,5 @@
 """
-The aws-chunked content coding in the other direction: towards a backend which knows it, and for tests.
+Encodes a body in aws-chunked, for backends that support it and for tests.
 
 Source:
     "Signature Calculations for the Authorization Header: Transferring Payload in Multiple Chunks", and the same
@@ -16,17 +16,17 @@ from s3proxy.s3.limits import KIB
 
 CHUNK_SIZE = 64 * KIB
 """
-Bytes of each chunk but the last: what most clients send, and above what every server asks for.
+Bytes of each chunk except the last: what most clients send, and more than the minimum of any server.
 """
 
 SignChunk = Callable[[bytes], bytes]
 """
-From the lower-case hex SHA-256 of a chunk's data to its signature; called in order, the last time for the zero chunk.
+Returns the signature for the lower-case hex SHA-256 of a chunk's data. Called in order, and last for the zero chunk.
 """
 
 SignTrailer = Callable[[bytes], bytes]
 """
-From the trailer's lines, an LF after each, to their signature; called once, after the zero chunk was signed.
+Returns the signature of the trailer's lines, each with an LF at its end. Called once, after the zero chunk is signed.
 """
 
 _SIGNATURE = b";chunk-signature="
@@ -38,16 +38,16 @@ _NEXT_WHOLE = b"\r\n%x\r\n" % CHUNK_SIZE
 
 def encoded_length(length: int, trailer_name: bytes | None = None, *, is_signed: bool = True) -> int:
     """
-    Return the bytes which an encoder makes of a body.
+    Return the length of an encoded body in bytes.
 
     Args:
         length: Bytes of the body.
-        trailer_name: Of the one checksum after it, lower case; None for no trailer.
-        is_signed: Whether it is a `ChunkEncoder`; else an `UnsignedChunkEncoder`.
+        trailer_name: Name of the checksum after the body, lower case; None for no trailer.
+        is_signed: True for a `ChunkEncoder`, False for an `UnsignedChunkEncoder`.
     """
     signature_size = len(_SIGNATURE) + _SIGNATURE_SIZE if is_signed else 0
     whole, rest = divmod(length, CHUNK_SIZE)
-    # The end of the zero chunk is that of the trailer.
+    # The CRLF of the zero chunk is also the end of the trailer.
     encoded = whole * _chunk_length(CHUNK_SIZE, signature_size) + _chunk_length(0, signature_size)
     if rest:
         encoded += _chunk_length(rest, signature_size)
@@ -64,20 +64,20 @@ def _chunk_length(size: int, signature_size: int) -> int:
 
 class ChunkEncoder:
     """
-    Encodes one body into signed chunks of `CHUNK_SIZE`, as it comes.
+    Encodes one body into signed chunks of `CHUNK_SIZE`, as it arrives.
 
-    A chunk's signature stands before its data, so its pieces are gathered until it is whole: nothing of them is copied,
-    save where they keep far more than themselves in memory. The last data chunk is kept until `finish`, and leaves
-    with the zero chunk: before that, nobody can take the body for complete.
+    The signature of a chunk precedes its data, so the pieces of a chunk are kept until it is whole. They are copied
+    only if they would hold far more memory than their own. The last data chunk is kept until `finish`, and is returned
+    with the zero chunk, so that the backend cannot treat the body as complete before that.
 
     Args:
         length: Bytes of the body.
         sign_chunk: Called for each chunk, in order.
-        trailer_name: Of the one checksum which follows, lower case; None for no trailer.
-        sign_trailer: Signs that; needed where there is one.
+        trailer_name: Name of the checksum that follows, lower case; None for no trailer.
+        sign_trailer: Signs the trailer; required if there is one.
 
     Attributes:
-        encoded_length: Bytes of all that it returns.
+        encoded_length: Bytes of the whole encoded body.
     """
 
     __slots__ = (
@@ -115,14 +115,14 @@ class ChunkEncoder:
         Take bytes of the body, which must not change afterwards.
 
         Returns:
-            The chunks which are whole now, in pieces; views of what was given.
+            The chunks in pieces, as views of what was given.
         """
         encoded: list[bytes | memoryview] = []
         for piece in pieces:
             rest = memoryview(piece)
             while rest:
                 if self._size == CHUNK_SIZE:
-                    # It was to be the last: a body which is too long must stay so, for whoever counts.
+                    # It should have been the last. A body that is too long stays so, for the next check.
                     self._end_chunk(encoded)
                 part = rest[: CHUNK_SIZE - self._size]
                 rest = rest[len(part) :]
@@ -137,10 +137,10 @@ class ChunkEncoder:
 
     def finish(self, verified: Iterable[tuple[bytes, bytes]] = ()) -> list[bytes | memoryview]:
         """
-        Know that the body is complete and verified.
+        Return the end of the encoding, once the body is complete and verified.
 
         Args:
-            verified: Checksums which hold of it, that of the trailer among them.
+            verified: Checksums that match the body, that of the trailer included.
 
         Returns:
             The last data chunk, the zero chunk and the trailer.
@@ -158,7 +158,7 @@ class ChunkEncoder:
     @property
     def kept_size(self) -> int:
         """
-        Bytes of the chunk which is not whole yet, or not to leave yet.
+        Bytes of the chunk that is not complete yet, or is kept until `finish`.
         """
         return self._size
 
@@ -167,14 +167,14 @@ class ChunkEncoder:
         encoded.append(b"%s%x%s%s\r\n" % (self._line_end, self._size, _SIGNATURE, signature))
         encoded += self._kept
         self._kept = []
-        # The end of a chunk's data leaves with the next header.
+        # The CRLF after a chunk's data is returned with the next header.
         self._line_end = b"\r\n" if self._size else b""
         self._size = 0
         self._hash = hashlib.sha256()
 
     def _shrink(self) -> None:
         """
-        Copy what is kept where the blocks which it is a view of are more than two chunks, or its pieces many.
+        Copy the kept pieces if they are many, or if the blocks that they are views of are larger than two chunks.
         """
         blocks = {id(piece.obj): memoryview(piece.obj).nbytes for piece in self._kept}
         if sum(blocks.values()) > 2 * CHUNK_SIZE or len(self._kept) > _MAX_KEPT_PIECES:
@@ -183,7 +183,7 @@ class ChunkEncoder:
 
 class UnsignedChunkEncoder:
     """
-    Encodes one body into chunks of `CHUNK_SIZE` without signatures, and a checksum in a trailer, as it comes.
+    Encodes one body into unsigned chunks of `CHUNK_SIZE` and a checksum in a trailer, as it arrives.
 
     A chunk's header leaves before its data: nothing is gathered, and nothing copied. What was given with the body's
     last byte is kept until `finish`, and leaves with the zero chunk: before that, nobody can take the body for
@@ -191,10 +191,10 @@ class UnsignedChunkEncoder:
 
     Args:
         length: Bytes of the body.
-        trailer_name: Of the checksum which follows, lower case.
+        trailer_name: Name of the checksum that follows, lower case.
 
     Attributes:
-        encoded_length: Bytes of all that it returns.
+        encoded_length: Bytes of the whole encoded body.
     """
 
     __slots__ = ("_chunk_left", "_has_begun", "_kept", "_left", "_trailer_name", "encoded_length")
@@ -212,14 +212,14 @@ class UnsignedChunkEncoder:
         Take bytes of the body, which must not change afterwards.
 
         Returns:
-            All of them but the last, with the headers of their chunks; views of what was given.
+            Views of what was given; empty if it has the last byte of the body.
         """
         encoded = self._kept
         for piece in pieces:
             rest = memoryview(piece)
             while rest:
                 if not self._chunk_left:
-                    # A body which is too long must stay so, for whoever counts.
+                    # A body that is too long stays so, for the next check.
                     self._begin_chunk(self._left if self._left > 0 else len(rest), encoded)
                 part = rest[: self._chunk_left]
                 rest = rest[len(part) :]
@@ -234,10 +234,10 @@ class UnsignedChunkEncoder:
 
     def finish(self, verified: Iterable[tuple[bytes, bytes]] = ()) -> list[bytes | memoryview]:
         """
-        Know that the body is complete and verified.
+        Return the end of the encoding, once the body is complete and verified.
 
         Args:
-            verified: Checksums which hold of it, that of the trailer among them.
+            verified: Checksums that match the body, that of the trailer included.
 
         Returns:
             Its last bytes, the zero chunk and the trailer.
@@ -249,13 +249,13 @@ class UnsignedChunkEncoder:
     @property
     def kept_size(self) -> int:
         """
-        Bytes which are not to leave yet.
+        Bytes that are kept until `finish`.
         """
         return sum(map(len, self._kept))
 
     def _begin_chunk(self, left: int, encoded: list[bytes | memoryview]) -> None:
         self._chunk_left = min(left, CHUNK_SIZE)
-        # The end of the data before it leaves with the header.
+        # The CRLF after the data before it is returned with the header.
         if not self._has_begun:
             self._has_begun = True
             encoded.append(b"%x\r\n" % self._chunk_left)
@@ -267,7 +267,7 @@ class UnsignedChunkEncoder:
 
 BodyEncoder = ChunkEncoder | UnsignedChunkEncoder
 """
-What puts a body into aws-chunked on its way to a backend.
+An encoder for a body that is sent to a backend in aws-chunked.
 """
 
 
@@ -278,10 +278,10 @@ def _find(verified: Iterable[tuple[bytes, bytes]], name: bytes) -> tuple[bytes, 
 
 def encode_chunks(chunks: Iterable[bytes], sign_chunk: SignChunk | None = None) -> Iterator[bytes]:
     """
-    Encode a body, from its first chunk to the line of the zero chunk.
+    Yield an encoded body, from its first chunk to the line of the zero chunk.
 
     Args:
-        chunks: None of them empty.
+        chunks: The chunks, none of them empty.
         sign_chunk: None to leave the chunks unsigned.
 
     Yields:
@@ -296,10 +296,10 @@ def encode_chunks(chunks: Iterable[bytes], sign_chunk: SignChunk | None = None) 
 
 def encode_trailers(trailers: Iterable[tuple[bytes, bytes]], sign_trailer: SignTrailer | None = None) -> bytes:
     """
-    Encode what follows the zero chunk's line.
+    Return the encoded trailers, which follow the line of the zero chunk.
 
     Args:
-        sign_trailer: From the trailer lines to their signature; None to leave them unsigned.
+        sign_trailer: Returns the signature of the trailer lines; None to leave them unsigned.
     """
     lines = [b"%s:%s" % (name.lower(), value) for name, value in trailers]
     if sign_trailer is not None:

@@ -1,3 +1,3 @@
 """
-Connections to storage systems: a pool, its health, requests and answers over HTTP/1.1.
+Connections to backends: a pool, its health, requests and responses over HTTP/1.1.
 """

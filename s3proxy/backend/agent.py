@@ -1,5 +1,5 @@
 """
-The way to one backend: which of its addresses is asked, and which next when nobody is there.
+Send requests to one backend: to the least busy of its addresses, and to another one if that is unreachable.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ _NOT_SENT = frozenset({BackendFault.UNREACHABLE, BackendFault.OPEN})
 
 class _NoCookies(CookieJar):
     """
-    A jar which takes nothing: one client's cookies must not reach another's request.
+    A cookie jar that stores nothing: one client's cookies must not reach another's request.
     """
 
     def set_cookie(self, cookie: object) -> None:
         """
-        Keep nothing.
+        Store nothing.
         """
 
     def extract_cookies(self, response: object, request: object) -> None:
         """
-        Keep nothing.
+        Store nothing.
         """
 
     def add_cookie_header(self, request: object) -> None:
@@ -52,14 +52,14 @@ class _NoCookies(CookieJar):
 @implementer(IAgent)
 class BackendAgent:
     """
-    The way to one backend. Also an agent for treq: requests share its connections.
+    Sends requests to one backend. It is also an agent for treq, whose requests share its connections.
 
     Args:
-        pools: One for each address at which the backend is; any of them can answer any request.
+        pools: One pool for each address of the backend; every address can serve every request.
         checks: Run from `start` to `retire` or `close`.
 
     Attributes:
-        failed_over_count: Requests which went to another address, because nobody was at the first.
+        failed_over_count: Requests that went to another address, because the first was unreachable.
     """
 
     def __init__(self, pools: Sequence[Pool], checks: Sequence[HealthCheck] = ()) -> None:
@@ -70,17 +70,17 @@ class BackendAgent:
         self._turn = 0
         self._is_closed = False
         self._reactor = self.pools[0].reactor
-        cookies: Any = _NoCookies()  # Newer treq says that it wants its own kind, and takes any.
+        cookies: Any = _NoCookies()  # Newer treq asks for its own type, but accepts any.
         self._client = HTTPClient(self, cookiejar=cookies)
-        # Never resolved: the agent knows its endpoints, and the head is what was signed.
+        # Never resolved: the agent knows its endpoints, and the head is sent as it was signed.
         self._url = EncodedURL.from_text("http://backend/")
 
     def send_upload(self, upload: Upload) -> Deferred[BackendResponse]:
         """
-        Send a body which streams, by way of treq.
+        Send a request with a streamed body, through treq.
 
         Returns:
-            As `send` does.
+            The same as `send`.
         """
         asked = self._client.request(
             "PUT", self._url, data=upload, unbuffered=True, allow_redirects=False, reactor=self._reactor
@@ -111,7 +111,7 @@ class BackendAgent:
 
     def send(self, request: BackendRequest, body: Any = None) -> Deferred[BackendResponse]:
         """
-        Send a request to the address with the least to do, as its `Pool.send` does, or to another where that is gone.
+        Send a request with `Pool.send` to the least busy address, or to another one if that is unreachable.
         """
         if self._only is not None:
             return self._only.send(request, body)
@@ -126,7 +126,7 @@ class BackendAgent:
             return failure
         if error.fault is BackendFault.UNANSWERED:
             if not others or not may_repeat(request, body):
-                # Another address will take it, if the client sends it again.
+                # Another address will serve the request, if the client sends it again.
                 return Failure(BackendError(BackendFault.STALE))
         elif error.fault not in _NOT_SENT or not others:
             return failure
@@ -136,14 +136,14 @@ class BackendAgent:
 
     def start(self) -> None:
         """
-        Begin to check which addresses work.
+        Start the health checks.
         """
         for check in self._checks:
             check.start()
 
     def retire(self) -> None:
         """
-        Keep no connection longer than for the request which it serves.
+        Stop the health checks, and close each connection after its current request.
         """
         for check in self._checks:
             check.stop()
@@ -152,7 +152,7 @@ class BackendAgent:
 
     def close(self) -> Deferred[None]:
         """
-        Reset every connection; tell when all are gone.
+        Reset every connection; the Deferred fires when all are gone.
         """
         self._is_closed = True
         closing = [check.stop() for check in self._checks] + [pool.close() for pool in self.pools]
@@ -166,7 +166,7 @@ def _remembered(response: BackendResponse, request: BackendRequest) -> BackendRe
 
 def _unwrapped(wrapped: Any) -> BackendResponse:
     """
-    Return the answer as it came: what treq makes of it decodes bodies.
+    Return the original response: treq's wrapper decodes bodies.
     """
     request: BackendRequest = wrapped.request
     response: BackendResponse
@@ -177,14 +177,14 @@ def _unwrapped(wrapped: Any) -> BackendResponse:
 
 def _rank(pool: Pool) -> tuple[bool, int, int]:
     """
-    Say who is asked first: the usable, of them those with the least to do, of them in turn.
+    Return the sort key of a pool: usable pools first, then the least busy, then in turn.
     """
     return (not pool.is_usable, pool.busy_count, pool.turn)
 
 
 def _plain_head(method: bytes, uri: bytes, headers: Headers | None, body: IBodyProducer | None) -> bytes:
     """
-    Write the head which treq's arguments ask for.
+    Return the head for treq's arguments.
 
     Raises:
         ValueError: The body's length is not known.

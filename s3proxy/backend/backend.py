@@ -1,5 +1,5 @@
 """
-One backend as the proxy sees it: how to reach it, what it wants, and whose key signs for us there.
+One backend as the proxy sees it: how to reach it, what its profile allows, and the key that signs for it.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from s3proxy.resign.public_name import host_names
 @dataclass(frozen=True, slots=True)
 class Backend:
     """
-    A backend and our account on it.
+    A backend and the account on it.
 
     Attributes:
-        name: What the log calls it.
-        extensions: What clients may ask for beyond the profile, by name; see `Profile.allows`.
-        conditions: What becomes of those that it would ignore; see `Profile.allows`.
-        spooled_size: Bytes up to which a body is verified on disk before it hears of it; 0 for none.
-        keeps_multipart: Whether multipart uploads are kept here until they are complete: it has none itself.
-        forwarded: ``none``, ``x-forwarded`` or ``forwarded``: how it is told who the client is.
-        first_byte_time: Seconds until an answer's head.
-        slow_first_byte_time: The same for operations which copy inside the backend.
-        authorities: Of its further addresses.
-        hosts: All of its addresses, which no client is told, as `host_names` returns them.
+        name: The name in the log.
+        extensions: What clients may request beyond the profile, by name; see `Profile.allows`.
+        conditions: How a request is handled whose conditions the backend would ignore; see `Profile.allows`.
+        spooled_size: Maximum size of a body that is verified on disk before it is sent to the backend; 0 for none.
+        keeps_multipart: Whether s3proxy keeps multipart uploads until they are complete, because the backend has none.
+        forwarded: ``none``, ``x-forwarded`` or ``forwarded``: the headers that name the client to the backend.
+        first_byte_time: Seconds until the head of a response.
+        slow_first_byte_time: Seconds until the head of a response, for operations that copy inside the backend.
+        authorities: Host and port of each further address.
+        hosts: The host names of all addresses, which must not reach clients, as `host_names` returns them.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Backend:
     conditions: str = "refuse"
     hosts: frozenset[bytes] = field(init=False)
     allowed: Allowed = field(init=False)
-    "what clients may ask of it"
+    "what clients may request of the backend"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hosts", host_names([self.account.host, *self.authorities]))

@@ -1,5 +1,5 @@
 """
-A circuit breaker: a backend which cannot be reached is not asked for a while, and its clients need not wait to be told.
+A circuit breaker: for a time no request goes to a backend that cannot be reached, and its clients get an error at once.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ class Breaker:
     Counts failures in a row.
 
     Args:
-        failures: After so many it opens; 0 for never.
-        seconds: For so long nothing passes; then one request does, to see.
+        failures: Number of failures after which the breaker opens; 0 for never.
+        seconds: Seconds for which an open breaker refuses all requests; then it lets one request through as a probe.
 
     Attributes:
-        opened_count: How often it opened.
-        probe: The number of the request that is let through to see whether the backend is back; 0 if there is none.
+        opened_count: How often the breaker opened.
+        probe: The number of the request that was let through as a probe; 0 if there is none.
     """
 
     __slots__ = ("_failures", "_in_a_row", "_open_until", "_probe_count", "_seconds", "opened_count", "probe")
@@ -32,33 +32,33 @@ class Breaker:
     @property
     def is_open(self) -> bool:
         """
-        Whether the backend is thought to be gone.
+        Whether the breaker is open: the backend is taken for unreachable.
         """
         return self._open_until is not None
 
     def refuses(self, now: float) -> bool:
         """
-        Say whether a request would not pass, and leave it at that.
+        Return True if a request would be refused. Has no side effect.
 
         Args:
-            now: Seconds of a clock which never goes back.
+            now: Seconds of a clock that never goes back.
         """
         return self._open_until is not None and now < self._open_until
 
     def admits(self, now: float) -> bool:
         """
-        Say whether a request may pass. Each which passes must be told of: by `succeeded`, `failed` or `released`.
+        Return True if a request may be sent. For each such request call `succeeded`, `failed` or `released`.
 
-        Where it passes an open breaker, it is the probe, and `probe` is its number.
+        A request that passes an open breaker is the probe, and `probe` is its number.
 
         Args:
-            now: Seconds of a clock which never goes back.
+            now: Seconds of a clock that never goes back.
         """
         if self._open_until is None:
             return True
         if now < self._open_until:
             return False
-        # A probe may take as long as its client likes: then the next one need not wait for its end.
+        # A probe may last as long as its client likes. The next probe need not wait for its end.
         self._open_until = now + self._seconds
         self._probe_count += 1
         self.probe = self._probe_count
@@ -66,7 +66,7 @@ class Breaker:
 
     def succeeded(self) -> None:
         """
-        Know that the backend answered, whatever it said.
+        Called when the backend sent a response, whatever its status.
         """
         self._in_a_row = 0
         self._open_until = None
@@ -74,11 +74,11 @@ class Breaker:
 
     def failed(self, now: float, probe: int = 0) -> None:
         """
-        Know that it could not be reached, or said nothing in time.
+        Called when the backend could not be reached, or sent nothing in time.
 
         Args:
-            now: Seconds of a clock which never goes back.
-            probe: The request's number, if it was a probe.
+            now: Seconds of a clock that never goes back.
+            probe: The number of the request, if it was a probe.
         """
         self._in_a_row += 1
         if not self._failures:
@@ -91,10 +91,10 @@ class Breaker:
 
     def released(self, probe: int = 0) -> None:
         """
-        Know nothing: the request was given up before there was an answer. If it was the probe, the next request is.
+        Called when the request was given up before a response. If it was the probe, the next request becomes the probe.
 
         Args:
-            probe: The request's number, if it was a probe.
+            probe: The number of the request, if it was a probe.
         """
         if probe and probe == self.probe and self.is_open:
             self.probe = 0

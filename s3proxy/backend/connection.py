@@ -1,11 +1,12 @@
 """
-One HTTP/1.1 connection to a backend: exact heads out, answers in, and nothing of a body beyond what was declared.
+One HTTP/1.1 connection to a backend: it sends heads byte for byte, never more of a body than was declared, and receives
+responses.
 
-It serves one request at a time. The request leaves as it was signed, its body at the pace of the socket: the writer
-pauses the connection, and the connection pauses the body. A `ResponseReader` makes the response of what comes, at the
-pace of whoever takes it: the response pauses the connection, which reads no more. There is one deadline, and `_Waiting`
-says what it is about. Whatever goes wrong ends in a reset, so that half a body is never complete for the backend. What
-comes while there is no reader was asked for by nobody, and ends in a reset, too.
+A connection serves one request at a time. The head is sent as it was signed, and the body at the pace of the socket:
+the writer pauses the connection, and the connection pauses the body. A `ResponseReader` makes the response from the
+received bytes, at the pace of its receiver: the response pauses the connection, which stops reading. There is one
+deadline, and `_Waiting` says what it is for. Every failure ends in a reset, so that half a body is never complete for
+the backend. Bytes that arrive while there is no reader belong to no request, and end in a reset, too.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from s3proxy.transport.writer import (
 
 class _Waiting(IdentityEnum):
     """
-    What the connection's one deadline is about.
+    What the connection's one deadline is for.
     """
 
     FOR_HANDSHAKE = auto()
@@ -57,7 +58,7 @@ class _Waiting(IdentityEnum):
 
 class ConnectionPool(Interface):
     """
-    What has the connections: an `s3proxy.backend.pool.Pool`, which says what each of these does.
+    The pool of a connection: an `s3proxy.backend.pool.Pool`, which describes these members.
     """
 
     reactor: Any
@@ -77,22 +78,21 @@ class ConnectionPool(Interface):
 @implementer(IHandshakeListener)
 class BackendConnection(Protocol):
     """
-    A connection, for one request at a time.
+    A connection to a backend, for one request at a time.
 
-    It is the consumer of the request's body and the source of its writer; the answer pauses and resumes its reading.
+    It is the consumer of the request's body and the source of its writer; the response pauses and resumes its reading.
 
     Attributes:
-        pool: What has it.
-        ready: Fires with the connection itself when requests may be sent: after the TLS handshake where there is one.
-        is_reused: Whether it has answered a request before.
-        released_at: When it was put into the pool, in the reactor's seconds.
-        deadline: The one that it has.
-        reader: Reads the response to its present request; None if no response is to come.
-        is_body_sent: Whether the whole body of its present request was written.
-        is_paused: Whether it is not read.
-        may_trail: Whether the last response ended with its head, though the head declares a body that may follow all
-            the same.
-        splice: Moves the rest of a response's body, if nobody must see it.
+        pool: The pool of the connection.
+        ready: Fires with the connection itself when requests may be sent: after the TLS handshake, if there is one.
+        is_reused: Whether the connection has served a request before.
+        released_at: When the connection was put into the pool, in the reactor's seconds.
+        deadline: The connection's one deadline.
+        reader: Reads the response to the current request; None if no response is expected.
+        is_body_sent: Whether the whole body of the current request was written.
+        is_paused: Whether reading is paused.
+        may_trail: Whether the body that the last response declared, and must not have, may still follow.
+        splice: Moves the rest of a response's body, if its bytes need not pass through this process.
     """
 
     transport: Any
@@ -118,7 +118,7 @@ class BackendConnection(Protocol):
         self._writer = NO_WRITER
         self.splice: Splice | None = None
 
-    # Life
+    # Start and end
 
     def connectionMade(self) -> None:
         transport = self.transport
@@ -126,13 +126,13 @@ class BackendConnection(Protocol):
             transport.setTcpNoDelay(True)
         bound_socket_buffers(transport, self._limits.socket_buffer)
         self._writer = DirectWriter(transport, self)
-        # Who asked for it may be gone, and an endpoint need not notice: then nobody sends, and nobody ends it.
+        # Its request may be gone, and an endpoint need not notice: without a deadline nothing ends the connection.
         self._wait(_Waiting.FOR_HANDSHAKE, self._limits.connect_time)
         if not isinstance(transport, TLSMemoryBIOProtocol):
             self._become_ready()
 
     def handshakeCompleted(self) -> None:
-        # Twisted 24.7 says so of a certificate with a wrong name, too, and ends the connection in the next turn.
+        # Twisted 24.7 also calls this for a certificate with a wrong name, and ends the connection in the next turn.
         self.pool.reactor.callLater(0, self._become_ready)
 
     def _become_ready(self) -> None:
@@ -153,7 +153,7 @@ class BackendConnection(Protocol):
         reader = self.reader
         response = reader.response if reader is not None and reader.ends_with_connection else None
         if response is not None and reason.check(ConnectionDone):
-            # Only its end tells how long the answer was.
+            # The length of this response is known only by the end of the connection.
             self.response_ended(response, keeps_alive=False)
             return
         is_silent = reader is None or reader.is_silent
@@ -164,14 +164,14 @@ class BackendConnection(Protocol):
 
     def abort(self) -> None:
         """
-        Reset the connection, so that what the backend has of a body stays incomplete.
+        Reset the connection, so that the body stays incomplete at the backend.
         """
         if not self._is_lost and self.transport is not None:
             self.transport.abortConnection()
 
     def close(self) -> None:
         """
-        End a connection which is not in use.
+        Close a connection that is not in use.
         """
         self._is_closing = True
         # Under TLS the other side's close_notify is waited for.
@@ -182,9 +182,9 @@ class BackendConnection(Protocol):
 
     def rest(self, seconds: float) -> None:
         """
-        Stay in the pool, for at most so long.
+        Stay in the pool for at most this many seconds.
         """
-        # As `_wait` does, but without a call: each request comes here.
+        # As `_wait` does, but without a call: each request runs this.
         self._waiting = _Waiting.IN_POOL
         self.deadline.set(seconds)
 
@@ -205,8 +205,8 @@ class BackendConnection(Protocol):
             body: An `IBodyProducer` with a length, or None.
 
         Returns:
-            Fires with the answer as soon as its final head is complete, early or not; fails with `BackendError`.
-            Cancelling it resets the connection.
+            Fires with the response as soon as its final head is complete, even before the request's end; fails with
+            `BackendError`. Cancelling it resets the connection.
         """
         answered: Deferred[BackendResponse] = Deferred(self._cancelled)
         self.reader = ResponseReader(self, request, answered)
@@ -232,7 +232,7 @@ class BackendConnection(Protocol):
 
     def _start_body(self) -> None:
         if self._writer.is_paused:
-            # The head alone was too much for the socket.
+            # The head alone has filled the socket.
             self._wait(_Waiting.FOR_ROOM, self._limits.idle_time)
         else:
             self.deadline.clear()
@@ -285,7 +285,7 @@ class BackendConnection(Protocol):
 
     def stop_body(self) -> None:
         """
-        Take no more of the request's body.
+        Stop sending the request's body.
         """
         body, self._body = self._body, None
         if body is not None:
@@ -294,7 +294,7 @@ class BackendConnection(Protocol):
     def _request_sent(self) -> None:
         reader = self.reader
         if reader is not None and reader.response is None and not self._writer.is_paused:
-            # As `_wait` does, but without a call: each request comes here.
+            # As `_wait` does, but without a call: each request runs this.
             self._waiting = _Waiting.FOR_ANSWER
             self.deadline.set(reader.request.first_byte_time)
 
@@ -306,7 +306,7 @@ class BackendConnection(Protocol):
     @property
     def waiting_size(self) -> int:
         """
-        Bytes which the backend's socket has not taken yet.
+        Bytes that the backend's socket has not taken yet.
         """
         return self._writer.waiting_size
 
@@ -331,7 +331,7 @@ class BackendConnection(Protocol):
     def dataReceived(self, data: bytes) -> None:
         reader = self.reader
         if reader is None:
-            # Nobody asked: the next answer on this connection could be somebody else's.
+            # No request waits for these bytes. The next response on this connection could belong to another client.
             if self.may_trail:
                 self.pool.trails_heads = True
             self.abort()
@@ -344,7 +344,7 @@ class BackendConnection(Protocol):
 
     def continue_received(self) -> None:
         """
-        Send the body, if it waits for ``100 Continue``.
+        Called for ``100 Continue``: send the body, if it waits for that.
         """
         if self._waiting is _Waiting.FOR_CONTINUE:
             self._waiting = _Waiting.IN_POOL
@@ -352,7 +352,7 @@ class BackendConnection(Protocol):
 
     def response_ended(self, response: BackendResponse, *, keeps_alive: bool) -> None:
         """
-        Serve the next request, if that is safe, and end the response.
+        Called when the response is complete: return the connection to the pool if that is safe, and end the response.
 
         Args:
             keeps_alive: Whether the response allows it.
@@ -369,11 +369,11 @@ class BackendConnection(Protocol):
             self.abort()
         response.ended(None)
 
-    # What the answer asks for
+    # Called by the response
 
     def claimed(self, response: BackendResponse) -> None:
         """
-        Know that somebody takes the answer's body.
+        Called when the response's body has a receiver.
         """
         reader = self.reader
         if reader is not None and reader.response is response and self.is_paused:
@@ -382,7 +382,7 @@ class BackendConnection(Protocol):
 
     def pause_answer(self) -> None:
         """
-        Read no more of the answer.
+        Stop reading the response.
         """
         self.deadline.clear()
         if self._paused_at is None:
@@ -391,7 +391,7 @@ class BackendConnection(Protocol):
 
     def resume_answer(self) -> None:
         """
-        Read on.
+        Resume reading the response.
         """
         reader = self.reader
         if reader is not None and reader.response is not None and self.is_paused:
@@ -402,14 +402,14 @@ class BackendConnection(Protocol):
 
     def wait_for_rest(self) -> None:
         """
-        Give the backend its time for the next bytes of the response.
+        Start the deadline for the next bytes of the response.
         """
         self._waiting = _Waiting.FOR_REST
         self.deadline.set(self._limits.idle_time)
 
     def pause_reading(self) -> None:
         """
-        Read nothing for now.
+        Pause reading.
         """
         if not self.is_paused and not self._is_lost:
             self.is_paused = True
@@ -418,7 +418,8 @@ class BackendConnection(Protocol):
     @property
     def paused_seconds(self) -> float:
         """
-        For how long the answer is not read, because the client does not take it.
+        Seconds that the current pause has lasted, in which the response is not read because the client does not take
+        it; 0 if there is none.
         """
         return 0.0 if self._paused_at is None else float(self.pool.reactor.seconds() - self._paused_at)
 
@@ -433,7 +434,7 @@ class BackendConnection(Protocol):
         if not self._is_lost:
             self.transport.resumeProducing()
 
-    # Failing
+    # Failures
 
     def _wait(self, what: _Waiting, seconds: float) -> None:
         self._waiting = what
@@ -442,7 +443,7 @@ class BackendConnection(Protocol):
     def _timed_out(self) -> None:
         waiting = self._waiting
         if waiting is _Waiting.FOR_CONTINUE:
-            # Many a backend knows no 100 Continue.
+            # Many backends do not implement 100 Continue.
             self._waiting = _Waiting.FOR_ANSWER
             self._start_body()
         elif waiting is _Waiting.IN_POOL:
@@ -461,7 +462,7 @@ class BackendConnection(Protocol):
 
     def drop(self, fault: BackendFault = BackendFault.LOST) -> None:
         """
-        Believe nothing which this backend says on this connection.
+        Reset the connection: the backend's response is not valid.
         """
         self._fail(fault)
         self.abort()

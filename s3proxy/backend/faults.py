@@ -1,5 +1,5 @@
 """
-Why no answer came from a backend, and what its client reads then.
+Why a backend sent no response, and the error that its client gets.
 """
 
 from __future__ import annotations
@@ -12,30 +12,30 @@ from s3proxy.s3.identity_enum import IdentityEnum
 
 class BackendFault(IdentityEnum):
     """
-    Why no answer came from a backend.
+    Why a backend sent no response.
     """
 
     UNREACHABLE = auto()
     "refused, timed out connecting, or its TLS did not verify; no byte of the request was sent"
     LOST = auto()
-    "reset or garbage within an answer"
+    "reset or invalid bytes within a response"
     UNANSWERED = auto()
     "reset or ended before any byte of an answer, also after all bytes were sent"
     SILENT = auto()
-    "no first byte of an answer in time"
+    "no first byte of a response in time"
     STALLED = auto()
     "it took no byte of the body for its idle time"
     STALE = auto()
-    "a reused connection died, and what was sent cannot be sent again"
+    "a reused connection died, and the request cannot be sent again"
     OPEN = auto()
-    "it failed so often in a row that it is not asked for a while"
+    "the breaker is open after repeated failures; no request is sent for a time"
     BUSY = auto()
-    "all connections which it may have were in use for too long"
+    "all allowed connections were in use for too long"
 
 
 def error_for_fault(fault: BackendFault) -> S3Error:
     """
-    Return what the client reads when its backend failed before an answer.
+    Return the error for a client whose backend failed before a response.
     """
     if fault in {BackendFault.LOST, BackendFault.UNANSWERED}:
         return InternalError()

@@ -1,5 +1,5 @@
 """
-Health checks: whether each address of a backend answers, asked at intervals.
+Health checks: requests at intervals that show if each address of a backend works.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from s3proxy.profiles.profile import ANY_BELOW_500, HealthRequest
 
 class HealthCheck:
     """
-    Asks one address at intervals whether it works.
+    Sends a request to one address at intervals, to see if it works.
 
     Args:
-        pool: Learns it. Its own connections are not used: they may all be busy.
+        pool: The pool of the address, which gets the result. Its own connections are not used: they may all be busy.
         head: The request, unsigned.
-        interval: Seconds between an answer and the next question; an answer may take as long as connecting.
-        health: Which method the head has, and which answers say that it works.
+        interval: Seconds between a response and the next request; a response may take as long as connecting.
+        health: The method of the head, and the statuses that show that the address works.
     """
 
     _log = Logger()
@@ -42,7 +42,7 @@ class HealthCheck:
 
     def start(self) -> None:
         """
-        Ask now, and then at intervals.
+        Send a request now, and then at intervals.
         """
         if not self._is_running:
             self._is_running = self._pool.is_checked = True
@@ -50,7 +50,7 @@ class HealthCheck:
 
     def stop(self) -> Deferred[None]:
         """
-        Ask no more; tell when nothing is left of a question.
+        Send no more requests; the Deferred fires when the last one is gone.
         """
         self._is_running = self._pool.is_checked = False
         delayed, self._delayed = self._delayed, None
@@ -71,7 +71,7 @@ class HealthCheck:
         self._learn(f"answered {response.head.status}", is_healthy=self._health.is_healthy(response.head.status))
 
     def _failed(self, failure: Failure) -> None:
-        # A check that is stopped says nothing about the backend.
+        # A check that is stopped shows nothing about the backend.
         if self._is_running:
             self._learn(f"did not answer: {failure.value}", is_healthy=False)
 

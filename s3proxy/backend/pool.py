@@ -1,5 +1,5 @@
 """
-The connections to one address of a backend: choose one, or make one, and try again where nothing was lost.
+The connections to one address of a backend: choose one or make one, and send a request again if that is safe.
 """
 
 from __future__ import annotations
@@ -28,21 +28,22 @@ class Pool(Factory):
 
     Args:
         reactor: Its clock must never go back.
-        endpoint: Connects to it, with TLS where that is wanted.
-        limits: Times and sizes.
-        address: What metrics and the log call it.
+        endpoint: Connects to the address, with TLS if that is configured.
+        limits: The limits on times and connections.
+        address: The address in metrics and the log.
 
     Attributes:
-        connections: All which are open, in use or not.
-        retried_count: Requests which were sent again, because a reused connection had died, or had brought nothing but
-            what was left of an earlier answer.
-        breaker: Keeps requests away from an address where nobody is.
-        is_healthy: Whether it is thought to work.
-        is_checked: Whether somebody asks at intervals; only then can it become healthy again.
-        turn: When it was chosen last, among the pools of its backend.
-        trails_heads: Whether a body was seen after the head of an answer that has none. From then on a connection ends
-            with such an answer whose head declares a body.
-        ended_paused_seconds: For how long answers were not read because of clients, where that is over.
+        connections: All open connections, in use or not.
+        retried_count: Requests that were sent again, because a reused connection had died, or had brought only the rest
+            of an earlier response.
+        breaker: Refuses requests while the address is unreachable.
+        is_healthy: Whether the address is believed to work.
+        is_checked: Whether a health check runs; only that can make the address healthy again.
+        turn: The number of its last turn, among the pools of its backend.
+        trails_heads: Whether a body was seen after the head of a response that must have none. From then on a
+            connection is closed after such a response, if its head declares a body.
+        ended_paused_seconds: Seconds for which responses were not read because of clients, without the pauses that
+            still last.
     """
 
     noisy = False
@@ -62,8 +63,8 @@ class Pool(Factory):
         self.ended_paused_seconds = 0.0
         self._idle: list[BackendConnection] = []
         self._connecting: set[_Connecting] = set()
-        # By what fires: a client that leaves the queue costs the same, however long it is. The value says whether it
-        # must be a new connection.
+        # By the Deferred that fires: a client that leaves the queue costs the same, however long the queue is. The
+        # value says whether it must be a new connection.
         self._waiting: OrderedDict[Deferred[BackendConnection | None], bool] = OrderedDict()
         self._closed: Deferred[None] | None = None
         self._is_closed = False
@@ -72,18 +73,19 @@ class Pool(Factory):
     def buildProtocol(self, addr: object) -> BackendConnection:
         return BackendConnection(self)
 
-    # Asking
+    # Requests
 
     def send(self, request: BackendRequest, body: Any = None) -> Deferred[BackendResponse]:
         """
         Send a request.
 
         Args:
-            body: What streams, or None where the request holds its content.
+            body: A body to stream; None if the request holds its content.
 
         Returns:
-            Fires with the answer when its head is complete, early or not; fails with `BackendError`. Cancelling it
-            resets the connection, or gives up making one; then it fails with `CancelledError`, and with nothing else.
+            Fires with the response when its head is complete, even before the request's end; fails with `BackendError`.
+            Cancelling it resets the connection, or gives up making one. Then it fails with `CancelledError` and nothing
+            else.
         """
         breaker = self.breaker
         if not breaker.admits(self.reactor.seconds()):
@@ -102,7 +104,7 @@ class Pool(Factory):
 
     def _failed(self, outcome: Failure, probe: int) -> Failure:
         """
-        Remember how a request failed.
+        Tell the breaker how a request failed.
         """
         if isinstance(outcome.value, BackendError):
             outcome.value.address = self.address
@@ -111,13 +113,13 @@ class Pool(Factory):
             if self.is_checked and outcome.value.fault is BackendFault.UNREACHABLE:
                 self.is_healthy = False
         else:
-            # Given up by the client, or cut in the middle: nothing is known.
+            # The client gave up, or the response was cut: this shows nothing about the address.
             self.breaker.released(probe)
         return outcome
 
     def close(self) -> Deferred[None]:
         """
-        Reset every connection, and make no other; tell when all are gone.
+        Reset every connection, and make no other; the Deferred fires when all are gone.
         """
         self._is_closed = True
         for connecting in tuple(self._connecting):
@@ -132,7 +134,7 @@ class Pool(Factory):
 
     def retire(self) -> None:
         """
-        Keep no connection longer than for the request which it serves.
+        Close each connection after its current request.
         """
         self._is_retired = True
         for connection in tuple(self._idle):
@@ -148,14 +150,14 @@ class Pool(Factory):
     @property
     def busy_count(self) -> int:
         """
-        How many connections are in use, or being made.
+        Number of connections that are in use or being made.
         """
         return len(self.connections) - len(self._idle) + len(self._connecting)
 
     @property
     def paused_seconds(self) -> float:
         """
-        For how long answers were not read because their clients did not take them, all together.
+        Seconds for which responses were not read because their clients did not take them, over all connections.
         """
         return self.ended_paused_seconds + sum(connection.paused_seconds for connection in self.connections)
 
@@ -163,7 +165,7 @@ class Pool(Factory):
 
     async def _send_anew(self, request: BackendRequest, body: Any, *, must_be_new: bool = False) -> BackendResponse:
         connection = await self._connection(must_be_new=must_be_new)
-        # The one that was waited for may have come from another request, and be as dead as any in the pool.
+        # A connection that was waited for may have served another request, and may be as dead as any in the pool.
         is_reused = connection.is_reused
         try:
             return await connection.send(request, body)
@@ -174,7 +176,7 @@ class Pool(Factory):
 
     async def _repeat(self, request: BackendRequest, body: Any) -> BackendResponse:
         """
-        Send a request again that a reused connection did not answer.
+        Send a request again after a reused connection died without a response.
         """
         if not may_repeat(request, body):
             raise BackendError(BackendFault.STALE)
@@ -185,14 +187,14 @@ class Pool(Factory):
         error = failure.value
         if not isinstance(error, BackendError) or error.fault is not BackendFault.UNANSWERED:
             return self._failed(failure, probe)
-        # It was closed while the request was on its way.
+        # The backend closed the connection while the request was on its way.
         answered = Deferred.fromCoroutine(self._repeat(request, body))
         return answered.addCallbacks(self._succeeded, self._failed, errbackArgs=(probe,))
 
     def _take(self, *, is_upload: bool) -> BackendConnection | None:
         while self._idle:
             if is_upload and self.reactor.seconds() - self._idle[-1].released_at > self.limits.pooled_upload_time:
-                # A body cannot be sent twice, so the youngest connection must be young enough.
+                # A body cannot be sent twice, so even the youngest connection must be recent enough.
                 return None
             connection = self._idle.pop()
             if connection.is_quiet:
@@ -203,7 +205,7 @@ class Pool(Factory):
     async def _connection(self, *, must_be_new: bool = False) -> BackendConnection:
         if len(self.connections) + len(self._connecting) >= self.limits.max_connections:
             if self._idle:
-                # An old one in the pool keeps a place which a new one needs.
+                # The oldest pooled connection takes a place that a new one needs.
                 self._idle.pop(0).close()
             else:
                 waited = await self._wait_for_one(must_be_new=must_be_new)
@@ -240,13 +242,13 @@ class Pool(Factory):
 
     def connection_made(self, connection: BackendConnection) -> None:
         """
-        Count a connection in.
+        Count a new connection.
         """
         self.connections.add(connection)
 
     def connection_lost(self, connection: BackendConnection) -> None:
         """
-        Count a connection out.
+        Stop counting a connection: it is lost.
         """
         if connection in self._idle:
             self._idle.remove(connection)
@@ -260,10 +262,10 @@ class Pool(Factory):
 
     def release(self, connection: BackendConnection) -> None:
         """
-        Take back a connection which is fit for another request.
+        Take back a connection that can serve another request.
         """
         if self._waiting and (self._waiting[next(iter(self._waiting))] or not connection.is_quiet):
-            # Its loss lets the first that waits connect.
+            # The loss of this connection lets the first waiting request connect.
             connection.abort()
         elif self._waiting:
             waiting, _ = self._waiting.popitem(last=False)
@@ -278,10 +280,10 @@ class Pool(Factory):
 
 class _Connecting:
     """
-    One connection that is being made, for at most `BackendLimits.connect_time`.
+    One connection attempt, for at most `BackendLimits.connect_time`.
 
-    Whatever an endpoint raises when it is cancelled, it does not tell who cancelled. That is known here: a client that
-    leaves, or the time that has passed.
+    The exception of a cancelled endpoint does not say why it was cancelled. This object knows it: the client left, or
+    the time has passed.
     """
 
     __slots__ = ("_made", "_pool", "_timer", "_trying")
@@ -294,10 +296,10 @@ class _Connecting:
 
     def start(self) -> Deferred[BackendConnection]:
         """
-        Begin.
+        Start connecting.
 
         Returns:
-            Fires with a connection to which requests may be sent; fails with `BackendError`. Cancelling it gives up.
+            Fires with a connection that is ready for requests; fails with `BackendError`. Cancelling it gives up.
         """
         made: Deferred[BackendConnection] = Deferred(self._given_up)
         self._made = made
@@ -309,7 +311,7 @@ class _Connecting:
     @property
     def is_bounded(self) -> bool:
         """
-        Whether it ends by itself.
+        Whether the attempt has a time limit.
         """
         return self._made is None or (self._timer is not None and self._timer.active())
 
@@ -321,14 +323,14 @@ class _Connecting:
 
     async def _try(self) -> BackendConnection:
         connection: Any = await self._pool.endpoint.connect(self._pool)
-        # With TLS there is a connection long before there is somebody to trust.
+        # With TLS, the connection is made long before the certificate is verified.
         ready: BackendConnection = await connection.ready
         return ready
 
     def _succeeded(self, connection: BackendConnection) -> None:
         made = self._ended()
         if made is None:
-            # An endpoint that goes on after it was cancelled.
+            # The endpoint went on after it was cancelled.
             connection.abort()
         else:
             made.callback(connection)
@@ -358,7 +360,7 @@ class _Connecting:
 
     def _ended(self) -> Deferred[BackendConnection] | None:
         """
-        Return what is still to be told; None if it was told before.
+        Return the Deferred to fire; None if it has fired. End the time limit.
         """
         made, self._made = self._made, None
         if self._timer is not None and self._timer.active():
@@ -368,6 +370,6 @@ class _Connecting:
 
 def may_repeat(request: BackendRequest, body: Any) -> bool:
     """
-    Say whether a request which nobody answered may be sent once more; a body is prepared for it.
+    Return True if a request without a response may be sent once more. If so, its body is rewound.
     """
     return body.rewind() if isinstance(body, Upload) else body is None and request.is_idempotent

@@ -1,14 +1,14 @@
 """
-The response to one request: bytes of a backend in, a head and the pieces of a body out.
+Read the response to one request: bytes of a backend in, a head and the pieces of a body out.
 
-The head is read whole, within a bound; interim ones are skipped, and only so many of them. It says how the body's end
-is found: by a length, by chunks, or by the end of the connection. From then on each piece goes to the `BackendResponse`
-as it comes, and what nobody looks at never comes here. What does not fit is believed in nothing: the connection is
-dropped. A response that comes before the end of the request's body, or that may have bytes after it, ends a connection
-that would otherwise serve the next request.
+The head is read whole, up to a maximum size. Interim heads are skipped, up to a maximum number. The head says how the
+end of the body is found: by a length, by chunks, or by the end of the connection. From then on each piece goes to the
+`BackendResponse` as it arrives, and spliced bytes never come here. If anything is invalid, the connection is dropped
+and nothing of it is believed. A response that arrives before the end of the request's body, or that may have bytes
+after it, ends a connection that would otherwise serve the next request.
 
-A reader has one response, and its connection has one reader at a time: `ReadConnection.reader` names it, and any other
-is over.
+A reader reads one response, and its connection has one reader at a time: `ReadConnection.reader`. Any other reader is
+over.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _STATUS_LINE_START = b"HTTP/1."
 
 MAX_INTERIM_ANSWERS = 16
 """
-Interim answers of one request; a backend which sends more is not waiting for anything.
+Maximum number of interim responses to one request; a backend that sends more is faulty.
 """
 
 
 class TrailingPool(Interface):
     """
-    What has the connection: an `s3proxy.backend.pool.Pool`, which says what this is.
+    The pool of the connection: an `s3proxy.backend.pool.Pool`, which describes this attribute.
     """
 
     trails_heads: bool
@@ -46,7 +46,7 @@ class TrailingPool(Interface):
 
 class ReadConnection(AnsweringConnection, Interface):
     """
-    What is read from: an `s3proxy.backend.connection.BackendConnection`, which says what each of these is.
+    The connection to read from: an `s3proxy.backend.connection.BackendConnection`, which describes these members.
     """
 
     deadline: Deadline
@@ -81,11 +81,11 @@ class ResponseReader:
         answered: Fires with the response as soon as its final head is complete.
 
     Attributes:
-        request: What is answered.
-        answered: As it was given.
-        response: None until its head is complete.
-        is_silent: Whether nothing of it has come yet.
-        ends_with_connection: Whether only the end of the connection tells how long it is.
+        request: The request of this response.
+        answered: The Deferred that the reader was given.
+        response: The response; None until its head is complete.
+        is_silent: Whether no byte of the response has arrived yet.
+        ends_with_connection: Whether only the end of the connection shows how long the body is.
     """
 
     __slots__ = (
@@ -127,8 +127,8 @@ class ResponseReader:
             and self.is_silent
             and not _STATUS_LINE_START.startswith(data[: len(_STATUS_LINE_START)])
         ):
-            # What is left of an earlier answer, such as the body of one that has none, late. Nothing of a response to
-            # this request has come.
+            # This is the rest of an earlier response, for example a late body of one that must have none. No byte of a
+            # response to this request has arrived.
             if connection.may_trail:
                 connection.pool.trails_heads = True
             connection.drop(BackendFault.UNANSWERED)
@@ -155,6 +155,9 @@ class ResponseReader:
                 return
             if head.status == 100:
                 connection.continue_received()
+                if connection.reader is not self:
+                    # The body had failed already, and the request with it.
+                    return
         self._begin(head)
 
     def _begin(self, head: ResponseHead) -> None:
@@ -174,13 +177,14 @@ class ResponseReader:
                 self.ends_with_connection = True
                 self._keeps_alive = False
         if not connection.is_body_sent:
-            # An early answer: nothing more is taken from the client, and the connection serves nobody else.
+            # A response before the end of the request's body: s3proxy reads no more from the client, and the connection
+            # serves no other request.
             self._keeps_alive = False
             connection.stop_body()
         rest, self._unread = self._unread, b""
         if is_bodiless and (rest or (connection.may_trail and connection.pool.trails_heads)):
-            # Walrus sends a document after the head of its answer to HEAD. It is not read, and nobody else gets this
-            # connection: the document would be the beginning of the next answer.
+            # Walrus sends a document after the head of a response to HEAD. It is not read, and the connection is not
+            # used again: the document would be taken for the beginning of the next response.
             connection.pool.trails_heads = True
             self._keeps_alive = False
             rest = b""
@@ -189,11 +193,11 @@ class ResponseReader:
             return
         self.response = response = BackendResponse(request, head, self._left, connection)
         if rest or self._left == 0:
-            # It may end here, and the connection be somebody else's, before the body is asked for.
+            # The response may end here, and the connection may serve another request before the body has a receiver.
             self.read_body(response, rest)
         if connection.reader is self:
             connection.pause_reading()
-            # Until somebody asks for it: who does not in time never will.
+            # Until the body has a receiver: one that does not come in time never will.
             connection.wait_for_rest()
         if response.failure is not None:
             # Its head came with bytes which cannot be understood, and nobody has seen it yet.
@@ -225,7 +229,7 @@ class ResponseReader:
 
     def _try_to_splice(self, response: BackendResponse, left: int) -> None:
         """
-        Have the rest of an answer never come here, where nobody looks at it.
+        Splice the rest of a response, if its bytes need not pass through this process.
         """
         connection, target = self._connection, response.splice_target
         if target is not None and connection.reader is self and not connection.is_paused:
@@ -263,5 +267,5 @@ class ResponseReader:
             response.trailers = framing.trailers
             connection.response_ended(response, keeps_alive=self._keeps_alive)
         elif pieces and not connection.is_paused:
-            # A chunk's size that comes byte by byte is no answer.
+            # Single bytes of a chunk's size do not prolong the deadline.
             connection.wait_for_rest()

@@ -1,5 +1,5 @@
 """
-The answer on its way to the client, paced by the client.
+Relay a response to the client, at the client's pace.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from s3proxy.transport.writer import Buffer, DirectWriter, ReadSize, SeesEachByt
 @implementer(IPushProducer)
 class ResponseRelay:
     """
-    Between a backend's answer and a client's socket: the client's pauses are the backend's.
+    Connects a backend's response with a client's socket: when the client pauses, so does the backend.
 
     Args:
         head: Written before the first byte of the body, in the same call if that is there already.
@@ -29,8 +29,8 @@ class ResponseRelay:
         ended: Called once, with None or the failure which cut the body.
 
     Attributes:
-        sent_size: Bytes of the body so far.
-        pace: Counts them, where somebody pays for them.
+        sent_size: Bytes of the body that were sent so far.
+        pace: Counts the bytes for a budget; None if no budget counts them.
     """
 
     __slots__ = (
@@ -72,12 +72,12 @@ class ResponseRelay:
         document: LateDocument | None = None,
     ) -> None:
         """
-        Begin.
+        Start relaying.
 
         Args:
-            reader: Who has read the body's beginning, if somebody has.
-            cut: The first byte of the body that the client gets, and the one after the last; None for all.
-            document: What the reader gives the body to, if that is not as the client may see it.
+            reader: The reader of the body's beginning; None if nothing was read.
+            cut: The first byte of the body that the client gets, and the one after the last; None for the whole body.
+            document: Receives the body from the reader, if it must be edited for the client; None if not.
         """
         transport = self._response.transport
         if transport is not None:
@@ -91,10 +91,10 @@ class ResponseRelay:
         if self._head:
             self._write(())
         if self._writer.is_paused and not self._is_full:
-            # It was full before, and tells only once.
+            # The writer was full before, and calls only once.
             self.pauseProducing()
 
-    # What the answer tells
+    # Called by the response
 
     def bodyReceived(self, pieces: Sequence[Buffer]) -> None:
         """
@@ -108,7 +108,7 @@ class ResponseRelay:
 
     def bodyEnded(self, failure: Failure | None) -> None:
         """
-        Know that the body is complete, or was cut.
+        Called once the body is complete, or was cut.
         """
         if failure is None and self._is_chunked:
             self._write((_last_chunk(self._response.trailers),))
@@ -120,7 +120,7 @@ class ResponseRelay:
     @property
     def splice_target(self) -> DirectWriter | None:
         """
-        The client's own writer, where the rest of the body needs no framing and is paid for by nobody.
+        The client's writer, if the rest of the body needs no framing and no budget counts it; otherwise None.
         """
         is_free = self.pace is None and not (self._is_chunked or self._is_held or self._is_full or self._head)
         return self._writer if is_free and self._writer.can_splice else None
@@ -137,7 +137,7 @@ class ResponseRelay:
             self._head = b""
         self._writer.writeSequence(pieces)
 
-    # What the client's socket asks for
+    # Called by the client's writer
 
     def pauseProducing(self) -> None:
         self._is_full = True
@@ -148,18 +148,18 @@ class ResponseRelay:
         if not self._is_held:
             self._response.resumeProducing()
 
-    # What a budget asks for
+    # Called by a budget
 
     def hold(self) -> None:
         """
-        Read no more: what may be sent a second is spent.
+        Stop reading: the budget of bytes a second is spent.
         """
         self._is_held = True
         self._response.pauseProducing()
 
     def release(self) -> None:
         """
-        Read on, if the client takes it.
+        Resume reading, if the client takes the bytes.
         """
         self._is_held = False
         if not self._is_full:
@@ -174,11 +174,11 @@ class ResponseRelay:
 
 class CutBody(SeesEachByte):
     """
-    Passes a part of a body on.
+    Passes only a part of a body to its receiver.
 
     Args:
-        receiver: Gets the part.
-        cut: The first byte of it, and the one after the last.
+        receiver: Receives the part.
+        cut: The first byte of the part, and the one after the last.
         abort: Called when the part is complete: the rest is not read.
     """
 
@@ -224,17 +224,17 @@ class CutBody(SeesEachByte):
 
 class DocumentReader(SeesEachByte):
     """
-    Gathers the document of an answer, within a bound.
+    Collects the document of a response, up to a maximum size.
 
     Args:
-        max_size: Bytes.
-        complete: Called once: with None when the document is complete or longer than that, else with the failure.
-        held: Called with how many bytes are in memory more than before; fewer than 0 have left.
+        max_size: Maximum size of the document in bytes.
+        complete: Called once: with None when the document is complete or too large, otherwise with the failure.
+        held: Called with the change in the number of bytes held in memory; it is negative when bytes are released.
 
     Attributes:
         is_whole: Whether the document is complete.
-        began: Called once, if nothing but what comes before a document's root came yet: the backend still works. It
-            may call `pass_to`.
+        began: Called once if at first nothing arrives but what may precede a document's root: the backend still works.
+            It may call `pass_to`.
     """
 
     __slots__ = ("_complete", "_failure", "_held", "_max_size", "_pieces", "_receiver", "_size", "began", "is_whole")
@@ -258,13 +258,13 @@ class DocumentReader(SeesEachByte):
     @property
     def document(self) -> bytes:
         """
-        What was read so far.
+        The bytes that were read so far.
         """
         return b"".join(self._pieces)
 
     def pass_to(self, receiver: BodyReceiver) -> None:
         """
-        Give what was read, and all that comes, to another receiver.
+        Give the bytes that were read, and all that follow, to another receiver.
         """
         self._receiver = receiver
         pieces, self._pieces = self._pieces, []
@@ -299,7 +299,7 @@ class DocumentReader(SeesEachByte):
 
     def bodyEnded(self, failure: Failure | None) -> None:
         """
-        Know that the document is complete, or was cut.
+        Called once the document is complete, or was cut.
         """
         self.is_whole = failure is None
         self._failure = failure
@@ -316,7 +316,7 @@ class DocumentReader(SeesEachByte):
 
 PROLOGUE = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*+(?:<\?xml[ \t\r\n][^<>]*+>[ \t\r\n]*+)?")
 """
-What a backend sends while it works, and before the document that it is to be the beginning of.
+What a backend sends while it works, before the root of its document.
 """
 
 _DECLARATION = re.compile(rb"<\?xml[ \t\r\n][^<>]*+>")
@@ -327,17 +327,17 @@ _WHITE_SPACE = b" \t\r\n"
 
 class LateDocument(SeesEachByte):
     """
-    A document whose status went to the client before its content was known. White space passes at once, so that nobody
-    on the way gives up; the document is edited once it is complete.
+    A document whose status went to the client before its content was known. White space is relayed at once, so that no
+    client or proxy on the way times out; the document is edited once it is complete.
 
-    S3, MinIO and Swift send the declaration first, then white space; others the white space alone, and Ceph an element
-    for each part of a copy that is done.
+    S3, MinIO and Swift send the XML declaration first, then white space. Other backends send only the white space, and
+    Ceph sends an element for each part of a copy that is done.
 
     Args:
-        relay: Takes what the client may see.
-        edit: Called with the complete document; returns what the client gets in its place.
-        judged: Names of roots whose document is to be edited. None if each is.
-        max_size: Bytes of a document that is edited.
+        relay: Receives what the client may see.
+        edit: Called with the complete document; returns the document for the client.
+        judged: Names of the root elements whose document must be edited. None if every document must be.
+        max_size: Maximum size of a document that is edited, in bytes.
     """
 
     __slots__ = (
@@ -373,7 +373,7 @@ class LateDocument(SeesEachByte):
 
     def bodyReceived(self, pieces: Sequence[Buffer]) -> None:
         """
-        Take part of the backend's body.
+        Receive part of the backend's body.
         """
         if self._passes:
             self._relay.bodyReceived(pieces)
@@ -385,7 +385,8 @@ class LateDocument(SeesEachByte):
 
     def bodyEnded(self, failure: Failure | None) -> None:
         """
-        Edit the document, which is complete, and give it to the client. What cannot be edited is cut.
+        Called once the document is complete, or was cut: edit it and send it to the client. If it cannot be edited, the
+        response is cut.
         """
         if self._is_over:
             return
@@ -397,7 +398,7 @@ class LateDocument(SeesEachByte):
             except Exception:
                 failure = Failure()
             else:
-                # An error that is ours has no declaration.
+                # An error document of s3proxy has no declaration.
                 if document.startswith(kept):
                     self._relay.bodyReceived((document[len(kept) :],))
                 elif not self._root:
@@ -408,7 +409,7 @@ class LateDocument(SeesEachByte):
 
     def _move(self) -> None:
         """
-        Let pass what the client may see now.
+        Relay what the client may see now.
         """
         buffer = self._buffer
         passed = b""
@@ -424,7 +425,7 @@ class LateDocument(SeesEachByte):
                 break
             self._declaration = bytes(declaration[0])
             if not self._has_begun and passed in {b"", _BYTE_ORDER_MARK}:
-                # After white space parsers refuse it (XML 1.0, section 2.8), and the client's would.
+                # Parsers refuse a declaration after white space (XML 1.0, section 2.8), and the client's would, too.
                 passed += self._declaration
             del buffer[: declaration.end()]
         root = None if self._root else _ROOT.match(buffer)
@@ -434,7 +435,7 @@ class LateDocument(SeesEachByte):
                 passed += buffer
                 buffer.clear()
             elif self._judged is None and root[1] != b"Error" and buffer[root.end() :].isspace():
-                # White space after the root: there is more to wait for.
+                # White space after the root element: the backend still works.
                 self._root = bytes(root[0])
                 passed += buffer
                 buffer.clear()

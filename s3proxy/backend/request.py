@@ -1,5 +1,5 @@
 """
-What is asked of a backend, within which times, and why no answer came.
+A request for a backend, its time limits, and the exception for a missing response.
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ from s3proxy.transport.writer import DEFAULT_SOCKET_BUFFER
 
 DEFAULT_FIRST_BYTE_TIME = 60.0
 """
-Seconds until an answer's head.
+Seconds until the head of a response.
 """
 
 DEFAULT_SLOW_FIRST_BYTE_TIME = 1800.0
 """
-The same for operations which copy inside the backend: CompleteMultipartUpload, copies, RestoreObject.
+Seconds until the head of a response, for operations that copy inside the backend: CompleteMultipartUpload, copies,
+RestoreObject.
 """
 
 
 class BackendError(Exception):
     """
-    No answer came from a backend, or not all of it. The cause is chained; neither holds what was sent.
+    A backend sent no response, or not all of it. The cause is chained; neither holds anything that was sent.
 
     Attributes:
-        address: Of the place that was asked; empty where none was chosen.
+        address: The address that the request was sent to; empty if none was chosen.
     """
 
     def __init__(self, fault: BackendFault, address: str = "") -> None:
@@ -42,7 +43,7 @@ class BackendError(Exception):
 
 def backend_failure(fault: BackendFault, cause: BaseException | None = None) -> Failure:
     """
-    Return the failure of a Deferred which waited for a backend.
+    Return the failure for a Deferred that waited for a backend.
     """
     error = BackendError(fault)
     error.__cause__ = cause
@@ -52,7 +53,7 @@ def backend_failure(fault: BackendFault, cause: BaseException | None = None) -> 
 @dataclass(frozen=True, slots=True)
 class BackendLimits:
     """
-    How long a backend may take, in seconds, and how much of us it gets.
+    The limits for one backend: times in seconds, and numbers of connections.
 
     Attributes:
         connect_time: For a connection, its TLS handshake included; also for the wait where all connections are in use.
@@ -84,7 +85,7 @@ class BackendLimits:
 @dataclass(slots=True, eq=False)
 class BackendRequest:
     """
-    A request as it leaves.
+    A request as it is sent.
 
     Attributes:
         head: All of it, signed, with the empty line at its end; sent byte for byte.

@@ -1,5 +1,5 @@
 """
-A backend's answer: its head as it came, and its body at the pace of whoever takes it.
+A backend's response: its head as received, and its body at the pace of its receiver.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from s3proxy.transport.writer import Buffer, DirectWriter, SeesEachByte
 
 class AnsweringConnection(Protocol):
     """
-    Where an answer comes from: an `s3proxy.backend.connection.BackendConnection`, which says what each of these does.
+    The connection of a response: an `s3proxy.backend.connection.BackendConnection`, which describes these members.
     """
 
     transport: Any
@@ -37,7 +37,7 @@ class AnsweringConnection(Protocol):
 
 class BodyReceiver(Protocol):
     """
-    Who takes the body of an answer.
+    Receives the body of a response.
     """
 
     def bodyReceived(self, pieces: Sequence[Buffer]) -> None:
@@ -47,7 +47,7 @@ class BodyReceiver(Protocol):
 
     def bodyEnded(self, failure: Failure | None) -> None:
         """
-        Know that the whole body was given, or why its rest will not come.
+        Called once the whole body was delivered, or with the reason for which its rest will not arrive.
         """
 
     @property
@@ -64,7 +64,7 @@ class BodyReceiver(Protocol):
 
 class _ProtocolReceiver(SeesEachByte):
     """
-    A Twisted protocol as a receiver: what treq and `readBody` bring.
+    A Twisted protocol as a receiver, as treq and `readBody` use it.
     """
 
     def __init__(self, protocol: IProtocol) -> None:
@@ -81,19 +81,20 @@ class _ProtocolReceiver(SeesEachByte):
 @implementer(IResponse, IPushProducer)
 class BackendResponse:
     """
-    An answer whose head is complete.
+    A response whose head is complete.
 
-    For relaying: `head`, `body_length`, `deliver`. For treq and its kind: the rest of `IResponse`; its `headers` are a
-    copy, because treq's wrappers change them. It is also the transport of the protocol which `deliverBody` got.
+    For relaying: `head`, `body_length`, `deliver`. For treq and similar libraries: the rest of `IResponse`. Its
+    `headers` are a copy, because treq's wrappers change them. The response is also the transport of the protocol that
+    `deliverBody` got.
 
     Attributes:
-        head: As received.
-        body_length: Bytes of the body which will come, or None where only its end tells. An answer to HEAD has 0,
+        head: The head as received.
+        body_length: Bytes of the body that will arrive; None if only its end shows that. A response to HEAD has 0,
             whatever its head declares.
-        trailers: Of a chunked body, once it has ended.
-        is_claimed: Whether somebody takes the body.
+        trailers: The trailers of a chunked body, once it has ended.
+        is_claimed: Whether the body has or had a receiver.
         is_complete: Whether the whole body arrived, delivered or not.
-        failure: Why its rest will not come, once that is known.
+        failure: The reason for which the rest of the body will not arrive; None if there is no failure.
     """
 
     __slots__ = (
@@ -151,7 +152,7 @@ class BackendResponse:
 
     def take_content(self) -> bytes:
         """
-        Return the whole body, which is complete and was asked for by nobody.
+        Return the whole body. Only for a complete body without a receiver.
         """
         self.is_claimed = True
         early, self._early = self._early, []
@@ -166,17 +167,17 @@ class BackendResponse:
 
     def abort(self) -> None:
         """
-        Want no more of it. The connection is reset; a receiver is told that the body was cut.
+        Give up the rest of the response. The connection is reset; a receiver learns that the body was cut.
         """
         if self._connection is not None:
             self._connection.abort()
 
-    # What the connection tells
+    # Called by the connection
 
     @property
     def splice_target(self) -> DirectWriter | None:
         """
-        Where the rest of the body may go without coming here.
+        The writer that the rest of the body may be spliced to; None if it must pass through this process.
         """
         return self._receiver.splice_target if self._receiver is not None else None
 
@@ -198,12 +199,12 @@ class BackendResponse:
 
     def ended(self, failure: Failure | None) -> None:
         """
-        Know that the connection has no more of it: from here on it is somebody else's.
+        Called when the response has ended: from here on the connection may serve another request.
         """
         self._connection = None
         self.is_complete = failure is None
         self.failure = failure
-        # They know each other; it is not needed any more.
+        # Drop the reference, because the two refer to each other.
         receiver, self._receiver = self._receiver, None
         if receiver is not None:
             receiver.bodyEnded(failure)

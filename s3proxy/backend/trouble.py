@@ -1,5 +1,5 @@
 """
-Why a backend did not answer, in words for an operator. No bytes of a peer are in them.
+Why a backend sent no response, in words for an operator. The words include no bytes of a peer.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ _NOT_TLS = frozenset({"wrong version number", "http request", "packet length too
 
 class TLSFault(Exception):
     """
-    Why no connection with TLS was made; its text is OpenSSL's own words and ours.
+    Why no TLS connection was made. The text has only OpenSSL's own words and ours.
     """
 
 
 def tls_fault(error: BaseException | None, transport: Any) -> BaseException | None:
     """
-    Say in words what OpenSSL found before there was a connection to trust.
+    Return the TLS fault that OpenSSL found before the connection was ready.
 
     Args:
-        transport: Which was lost.
+        transport: The transport that was lost.
 
     Returns:
-        The error itself where OpenSSL has nothing to do with it.
+        A `TLSFault`, or the error itself if it is not OpenSSL's.
     """
     if isinstance(error, VerificationError):
         return TLSFault(f"its certificate is not for {', '.join(map(_identity, error.errors))}")
@@ -66,9 +66,9 @@ def _identity(mismatch: Any) -> str:
 
 def _verification(transport: Any) -> str:
     """
-    Return what is wrong with a certificate: OpenSSL's own words, like "self-signed certificate".
+    Return what is wrong with a certificate, in OpenSSL's own words, for example "self-signed certificate".
 
-    Of pyOpenSSL it needs what is not public, and says nothing without it.
+    This uses private parts of pyOpenSSL, and returns an empty text if they are missing.
     """
     try:
         library: Any = SSL
@@ -83,7 +83,8 @@ def _verification(transport: Any) -> str:
 
 def why(error: BaseException | None) -> str:
     """
-    Say why a backend failed. Where nothing is known, the kind of the last cause: its text could quote what was sent.
+    Return why a backend failed. If nothing else is known, the text is the type of the last cause: its message could
+    quote what was sent.
     """
     if isinstance(error, BackendError) and error.fault is BackendFault.OPEN:
         return "not asked: the breaker is open"

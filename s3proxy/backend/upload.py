@@ -21,10 +21,10 @@ from s3proxy.transport.writer import Buffer, DirectWriter, ReadSize
 @implementer(IBodyProducer, IConsumer)
 class Upload:
     """
-    Towards the body's decoder an `IConsumer`, towards the agent an `IBodyProducer`.
+    An `IConsumer` for the body's decoder, and an `IBodyProducer` for the agent.
 
-    Until a connection is there it keeps one block, and its source is paused. It has neither length nor truth: treq
-    sends no data which is false.
+    Until there is a connection, it keeps one block, and its source is paused. It defines neither ``__len__`` nor
+    ``__bool__``: treq does not send data that is false.
 
     Args:
         head: What the agent sends before it, byte for byte, whatever URL treq was given.
@@ -35,7 +35,7 @@ class Upload:
         read_size: How much is read from the client at once; told how blocks leave towards the backend.
 
     Attributes:
-        size: Bytes written to it so far.
+        size: Bytes that were written to the upload so far.
     """
 
     __slots__ = (
@@ -106,12 +106,12 @@ class Upload:
 
     def _send(self, pieces: Sequence[Buffer]) -> None:
         if self._consumer is None:
-            # Not connected yet, or the connection died: what comes now was on its way when the source was paused.
+            # Not connected yet, or the connection died: these bytes were on their way when the source was paused.
             self._pending.extend(pieces)
             self._pause_source()
             return
         if not pieces:
-            # All of it was gathered for a chunk.
+            # The encoder keeps all of it for a chunk.
             return
         self._sent_blocks += 1
         self._first_block = list(pieces) if self._sent_blocks == 1 else None
@@ -137,7 +137,7 @@ class Upload:
     @property
     def waiting_size(self) -> int:
         """
-        Bytes which no socket has taken yet.
+        Bytes that no socket has taken yet.
         """
         waiting = sum(map(len, self._pending))
         if self._encoder is not None:
@@ -146,20 +146,20 @@ class Upload:
 
     def finish(self, verified: Iterable[tuple[bytes, bytes]] = ()) -> None:
         """
-        Say that the body is complete and verified.
+        Complete the upload: the body is complete and verified.
 
         Args:
-            verified: Checksums which hold of it.
+            verified: The verified checksums of the body.
         """
         if self._encoder is not None and self._reason is None:
-            # The zero chunk and the trailer leave with the verdict, not before.
+            # The zero chunk and the trailer are sent with the verdict, not before.
             self._send(self._encoder.finish(verified))
         self._is_finished = True
         self._tell()
 
     def fail(self, reason: Failure | Exception) -> None:
         """
-        Say that the rest of the body must not leave: what the backend has stays incomplete.
+        Fail the upload: the rest of the body must not be sent, and the body stays incomplete at the backend.
         """
         if self._reason is None and not self._is_finished:
             self._reason = reason if isinstance(reason, Failure) else Failure(reason)
@@ -185,7 +185,7 @@ class Upload:
         done = self._done = Deferred()
         pending, self._pending = self._pending, []
         if pending:
-            # Before the source goes on: under TLS that may write at once.
+            # Before the source resumes: under TLS it may write at once.
             self._sent_blocks = 1
             self._first_block = pending
             consumer.writeSequence(pending)
@@ -211,7 +211,7 @@ class Upload:
         return True
 
     def pauseProducing(self) -> None:
-        # Also before the start: the head may have filled the socket.
+        # This may come before the start: the head may have filled the socket.
         self._is_paused = True
         self._pause_source()
 
@@ -222,7 +222,7 @@ class Upload:
 
     def stopProducing(self) -> None:
         """
-        Write no more to the connection. It may come twice; the Deferred of `startProducing` never fires after it.
+        Stop writing to the connection. It may be called twice; the Deferred of `startProducing` never fires after it.
 
         The source is paused, not stopped: the exchange decides about the client's connection.
         """

@@ -1,5 +1,5 @@
 """
-A form on its way in: its fields are read before anybody is believed, its file only afterwards.
+Receive a form: its fields are read before they are verified, its file only afterwards.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class FormBody:
     The body decoder of a form's file.
 
     Args:
-        length: Bytes of the file as predicted; None where only its delimiter tells.
-        digests: Run over the file.
-        size_ranges: Of the policy.
-        max_size: Bytes which one object may have.
+        length: Predicted bytes of the file; None if only its delimiter shows the end.
+        digests: The digests of the file.
+        size_ranges: The size ranges of the policy.
+        max_size: Maximum bytes of one object.
     """
 
     __slots__ = ("_decoder", "_digests", "_least", "_most", "_size", "length")
@@ -68,7 +68,7 @@ class FormBody:
         Raises:
             MalformedPOSTRequest: The form has no end, or the file's length is not the predicted one.
             EntityTooSmall: The file is smaller than its policy allows.
-            S3Error: A digest is not the file's.
+            S3Error: A digest does not match the file.
         """
         if not self._decoder.is_closed or self.length not in {None, self._size}:
             raise MalformedPOSTRequest
@@ -80,17 +80,17 @@ class FormBody:
 
 class FileConsumer(Protocol):
     """
-    What takes the file: a `s3proxy.body.guard.GuardedBody`.
+    Receives the file: a `s3proxy.body.guard.GuardedBody`.
     """
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """
-        Know whom to pause.
+        Set the producer to pause.
         """
 
     def unregisterProducer(self) -> None:
         """
-        Pause nobody any more.
+        Forget the producer.
         """
 
     def write(self, data: bytes) -> None:
@@ -100,19 +100,20 @@ class FileConsumer(Protocol):
 
     def wireEnded(self) -> None:
         """
-        Know that the body is complete.
+        Called once the body is complete.
         """
 
 
 @implementer(IConsumer)
 class FormReader:
     """
-    The consumer of a form's body. It stops the client after the fields, and goes on once somebody takes the file.
+    The consumer of a form's body. It pauses the client after the fields, and resumes it once there is a consumer for
+    the file.
 
     Args:
-        decoder: Of the fields.
+        decoder: The decoder of the fields.
         read: Called once, when the fields are complete.
-        refused: Called once, with the first fault of the fields.
+        refused: Called once, with the first error in the fields.
     """
 
     def __init__(self, decoder: FieldsDecoder, read: Callable[[], None], refused: Callable[[S3Error], None]) -> None:
@@ -132,7 +133,7 @@ class FormReader:
 
     def bound_by(self, deadline: Deadline) -> None:
         """
-        Cancel this deadline once the fields are complete, or no longer wanted.
+        Set a deadline to cancel once the fields are complete, or no longer needed.
         """
         self._deadline = deadline
 
@@ -156,7 +157,7 @@ class FormReader:
         if self._file is not None:
             self._file.write(data)
         elif self._has_fields:
-            # They were on their way when the client was stopped.
+            # These bytes were in flight when the client was paused.
             self._early.append(data)
         else:
             self._take(data)
@@ -177,7 +178,7 @@ class FormReader:
 
     def wireEnded(self) -> None:
         """
-        Know that the client's body is complete.
+        Called once the client's body is complete.
         """
         if self._is_over:
             return
@@ -205,7 +206,7 @@ class FormReader:
 
     def stop(self) -> None:
         """
-        Take nothing more, and tell nobody.
+        Drop all further bytes, without a callback.
         """
         self._is_over = True
         self._early = []

@@ -1,5 +1,5 @@
 """
-The consumer of a client's body: it verifies what comes, and withholds the end until everything is verified.
+The consumer of a client's body: it verifies the bytes, and withholds the end until everything is verified.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class BodyDecoder(Protocol):
     @property
     def length(self) -> int | None:
         """
-        Bytes of the object, as declared; None where only the end tells.
+        Declared bytes of the object; None if only the end of the body shows it.
         """
 
     def feed(self, data: bytes) -> list[memoryview]:
@@ -34,7 +34,7 @@ class BodyDecoder(Protocol):
 
     def finish(self) -> HeaderList:
         """
-        Judge the whole, return the checksums which hold; raises an S3Error.
+        Return the verified checksums of the whole body; raises an S3Error.
         """
 
 
@@ -45,12 +45,12 @@ class BodySink(Protocol):
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """
-        Know whom to pause.
+        Set the producer to pause.
         """
 
     def unregisterProducer(self) -> None:
         """
-        Pause nobody any more.
+        Forget the producer.
         """
 
     def writeSequence(self, pieces: Sequence[bytes | memoryview]) -> None:
@@ -73,7 +73,7 @@ class BodySink(Protocol):
 @implementer(IConsumer)
 class GuardedBody:
     """
-    Between a client's request and its backend: writes what the decoder gives to the sink, all but the end.
+    Stands between a client's request and its backend: writes the decoded bytes to the sink, except the end.
 
     The pieces of the block in which the declared length is reached stay here until the decoder has judged the whole:
     at least one byte, at most one block, and nothing is copied.
@@ -146,7 +146,7 @@ class GuardedBody:
 
     def wireEnded(self) -> None:
         """
-        Know that the client's body is complete: judge it, and release the end.
+        Called once the client's body is complete: verify it, and release the end.
         """
         if self._is_over:
             return
@@ -161,14 +161,14 @@ class GuardedBody:
             if withheld:
                 self._sink.writeSequence(withheld)
         except S3Error as error:
-            # Of a small body all was withheld until now, and the disk may be full.
+            # A small body was withheld whole until now, and the disk may be full.
             self._refuse(error)
             return
         self._verified(checksums)
 
     def stop(self) -> None:
         """
-        Take nothing more, release nothing, and tell nobody.
+        Drop the withheld and all further bytes, without a callback.
         """
         self._is_over = True
         self._withheld = []
@@ -176,7 +176,7 @@ class GuardedBody:
     @property
     def withheld_size(self) -> int:
         """
-        Bytes which wait for the verdict.
+        Number of bytes that are withheld.
         """
         return sum(map(len, self._withheld))
 
@@ -187,15 +187,15 @@ class GuardedBody:
 
 class HeldBody(SeesEachByte):
     """
-    Keeps a whole body.
+    Keeps a whole body in memory.
 
     Args:
-        max_size: Bytes.
-        too_large: What is raised above that.
+        max_size: Maximum bytes of the body.
+        too_large: Makes the error for a larger body.
         held: Called with the size of each piece that is kept.
 
     Attributes:
-        memory_size: Bytes so far.
+        memory_size: Bytes received so far.
     """
 
     def __init__(
@@ -209,12 +209,12 @@ class HeldBody(SeesEachByte):
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """
-        Pause nobody: there is room for everything.
+        Ignored: the producer is never paused, because there is room for the whole body.
         """
 
     def unregisterProducer(self) -> None:
         """
-        Pause nobody.
+        Ignored.
         """
 
     def writeSequence(self, pieces: Sequence[bytes | memoryview]) -> None:
@@ -229,7 +229,7 @@ class HeldBody(SeesEachByte):
         if self.memory_size > self._max_size:
             raise self._too_large()
         for piece in pieces:
-            # Most bodies come in one piece. Of many small ones each would be an object larger than itself.
+            # Most bodies arrive in one piece. Each of many small pieces would need an object larger than the piece.
             if not self._content:
                 self._content = bytes(piece)
                 continue

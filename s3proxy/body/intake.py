@@ -1,5 +1,5 @@
 """
-A form as the exchange sees it: read up to its file, judged, turned into an upload, and let go on.
+A form as the exchange uses it: read up to its file, judged, and turned into an upload.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ class FormIntake:
     One form.
 
     Args:
-        head: Of the form's own request.
-        address: Its bucket.
-        limits: For its file.
-        fields_read: Called once, when the fields are complete; the client is stopped then.
-        refused: Called once, with the first fault of the fields.
+        head: The head of the request that carries the form.
+        address: The address of that request: a bucket.
+        limits: The limits of its file.
+        fields_read: Called once, when the fields are complete and the client is paused.
+        refused: Called once, with the first error in the fields.
 
     Attributes:
-        reader: Takes the request's body.
-        form: Its fields, once they are complete.
+        reader: The consumer of the request's body.
+        form: The fields, once they are complete.
 
     Raises:
-        MissingContentLength: It does not say how long it is.
-        EntityTooLarge: It is longer than an object may be.
-        MalformedPOSTRequest: It has no boundary.
+        MissingContentLength: The request has no Content-Length.
+        EntityTooLarge: The form is longer than an object with its fields may be.
+        MalformedPOSTRequest: The request names no boundary.
     """
 
     def __init__(
@@ -71,11 +71,11 @@ class FormIntake:
 
     def check_policy(self, now: datetime) -> None:
         """
-        Judge the form by its policy, whose signature is good.
+        Judge the form by its policy, whose signature is verified.
 
         Raises:
             InvalidPolicyDocument: The policy cannot be used.
-            AccessDenied: It does not allow this form.
+            AccessDenied: The policy does not allow this form.
         """
         fields = form_fields(self.form)
         policy = parse_policy(fields[b"policy"])
@@ -84,7 +84,7 @@ class FormIntake:
 
     def upload(self) -> tuple[RequestHead, Address]:
         """
-        Return what the form asks for, as a request of its own, and its address.
+        Return the upload that the form describes, as a request head and its address.
 
         Raises:
             S3Error: As `upload_request` does.
@@ -93,7 +93,7 @@ class FormIntake:
 
     def plan(self, asked: RequestHead, *, computes_md5: bool = False) -> BodyPlan:
         """
-        Plan for the file.
+        Return the plan for the file.
 
         Raises:
             S3Error: As `plan_form` does.
@@ -110,6 +110,6 @@ class FormIntake:
 
     def give_file_to(self, file: FileConsumer) -> None:
         """
-        Let the client go on, and somebody take its file.
+        Set the consumer of the file, and resume the client.
         """
         self.reader.give_file_to(file)

@@ -1,5 +1,5 @@
 """
-A body without a coding of its own: what is received is what is stored.
+A body without a coding of its own: the received bytes are the bytes of the object.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from s3proxy.s3.head import HeaderList
 
 class PlainDecoder:
     """
-    Runs the digests over a body.
+    Verifies the length and the digests of a body.
 
     Args:
-        length: Bytes, as declared; None where only its end tells.
+        length: Declared bytes of the body; None if only its end shows them.
     """
 
     __slots__ = ("_digests", "_size", "length")
@@ -40,7 +40,7 @@ class PlainDecoder:
     @property
     def only_counts(self) -> bool:
         """
-        Whether no digest runs, and there is a length to count up to.
+        Whether only the length must be verified: there is one, and no digest.
         """
         return self.length is not None and not self._digests.updates
 
@@ -55,11 +55,11 @@ class PlainDecoder:
         Know that no more bytes will come.
 
         Returns:
-            The checksums which were verified, as headers.
+            The verified checksums, as headers.
 
         Raises:
             IncompleteBody: There are fewer than were declared.
-            S3Error: A digest is not the body's.
+            S3Error: A digest does not match the body.
         """
         if self.length is not None and self._size != self.length:
             raise IncompleteBody.of_length(self.length, self._size)

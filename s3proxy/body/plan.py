@@ -1,5 +1,5 @@
 """
-What is to be done with the body of an authenticated request: how it is decoded, and how much of it is held.
+The plan for the body of an authenticated request: how it is decoded, and how much of it is held.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ from s3proxy.s3.payload import EMPTY_SHA256, Payload, PayloadHash
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
     """
-    How large a body may be, in bytes.
+    The limits of a body, in bytes.
 
     Attributes:
-        small_body: Up to this it is verified whole before a backend hears of it.
-        document: The XML of an operation.
-        object_size: One PUT or part.
-        spools_unknown_length: Whether a PUT without a length is verified on disk; else it is refused.
+        small_body: A body up to this size is verified whole before s3proxy sends anything to a backend.
+        document: Maximum size of the XML document of an operation.
+        object_size: Maximum size of one PUT or part.
+        spools_unknown_length: Whether a PUT without a length is verified on disk; otherwise it is refused.
         streams_forms: Whether the length of a form's file is predicted, so that it need not be verified on disk.
     """
 
@@ -62,16 +62,16 @@ class BodyLimits:
 @dataclass(frozen=True, slots=True)
 class BodyPlan:
     """
-    How a body is taken.
+    How a body is received.
 
     Attributes:
-        decoder: Verifies it; None where there is no body, and nothing was claimed of one.
-        length: Bytes, decoded; None where only the end tells, and then it is held.
-        streams: Whether it goes to the backend as it arrives; otherwise it is held and verified whole.
-        max_held: Bytes which are held.
-        memory_size: Bytes which are held in memory; above them the body is on disk.
-        trailer_name: Of the checksum which comes after it, lower case; None where none was announced.
-        digests: Those which run over it; None if there is no body.
+        decoder: Decodes and verifies the body; None if there is no body, and the request claims nothing of one.
+        length: Bytes of the body, decoded; None if only the end shows them. Such a body is held.
+        streams: Whether the body goes to the backend as it arrives; otherwise it is held and verified whole.
+        max_held: Maximum bytes of a body that is held.
+        memory_size: Maximum bytes of a body that is held in memory; a larger one is held on disk.
+        trailer_name: Lower-case name of the checksum trailer after the body; None if none was announced.
+        digests: The digests of the body; None if there is no body.
     """
 
     use: BodyUse
@@ -86,7 +86,7 @@ class BodyPlan:
     @property
     def memory(self) -> int:
         """
-        Bytes of the body which will be in memory at most.
+        Maximum bytes of the body that will be in memory.
         """
         if self.streams or self.length == 0:
             return 0
@@ -95,10 +95,10 @@ class BodyPlan:
 
     def make_held(self, spool: SpoolDirectory, held: Callable[[int], None] | None = None) -> HeldBody | SpooledBody:
         """
-        Make what holds the body.
+        Return the sink that holds the body.
 
         Args:
-            held: Called with how many bytes of it are in memory more than before; fewer than 0 have left.
+            held: Called with the change in the number of its bytes in memory; negative when bytes have left.
         """
         too_large = partial(_too_large, self.use, self.max_held)
         if self.memory_size < self.max_held:
@@ -125,21 +125,22 @@ def plan_body(
     computes_md5: bool = False,
 ) -> BodyPlan:
     """
-    Look at the headers once more, now that they are believed.
+    Return the plan for the body of a request whose headers are verified.
 
     Args:
-        spooled_size: Bytes up to which an object must be verified whole before it is sent; 0 for none.
-        computes_md5: Whether the MD5 of an object is wanted, whoever sent it.
+        spooled_size: An object up to this size must be verified whole before it is sent; 0 for none.
+        computes_md5: Whether the MD5 of an object is computed even if the client sent none.
 
     Raises:
-        MissingContentLength: An object came without a length.
-        NotImplementedByProxy: It came in chunked transfer coding alone.
-        EntityTooLarge: It is larger than one PUT may be.
-        MaxMessageLengthExceeded: A document is larger than we hold.
-        MissingRequestBodyError: A document is needed, and none came.
-        InvalidRequest: A body came where none is meant, or a checksum cannot be used, or is missing where S3 wants one.
-        InvalidDigest: Content-MD5 is no MD5.
-        MalformedTrailerError: A trailer was declared which cannot come.
+        MissingContentLength: An object has no length.
+        NotImplementedByProxy: An object has only chunked transfer coding.
+        EntityTooLarge: An object is larger than one PUT may be.
+        MaxMessageLengthExceeded: A document is larger than s3proxy holds.
+        MissingRequestBodyError: The operation requires a document, and there is none.
+        InvalidRequest: The operation has no body, but the request does; or a checksum cannot be used, or is missing
+            although S3 requires one.
+        InvalidDigest: Content-MD5 is not an MD5.
+        MalformedTrailerError: A trailer was declared that cannot follow this body.
     """
     payload = authenticated.payload
     if not head.has_body and _claims_nothing(head, payload):
@@ -185,7 +186,7 @@ def plan_form(
     computes_md5: bool = False,
 ) -> BodyPlan:
     """
-    Plan for a form's file, once its policy is believed.
+    Return the plan for a form's file, once its policy is verified.
 
     Args:
         form_length: Bytes of the whole form.
@@ -195,9 +196,9 @@ def plan_form(
         computes_md5: As `plan_body` takes it.
 
     Raises:
-        MalformedPOSTRequest: The form is shorter than its own end.
+        MalformedPOSTRequest: The form is too short for its closing delimiter.
         InvalidRequest: A checksum cannot be used.
-        InvalidDigest: Content-MD5 is no MD5.
+        InvalidDigest: Content-MD5 is not an MD5.
     """
     digests = parse_body_digests(asked.fields, computes_md5=computes_md5)
     decoder = FileDecoder(boundary)
@@ -228,7 +229,7 @@ def _make_decoder(length: int | None, digests: BodyDigests, authenticated: Authe
 
 def _claims_nothing(head: RequestHead, payload: Payload) -> bool:
     """
-    Say whether an operation which has no body claims nothing of one, or only that it is empty.
+    Return True if the request of an operation without a body claims nothing of one, or only that it is empty.
     """
     return (
         head.method in _WITHOUT_BODY

@@ -1,5 +1,5 @@
 """
-A body on disk: where it must be verified whole, and is too large to be held in memory.
+A body on disk: one that must be verified whole, and is too large for memory.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from s3proxy.transport.writer import Buffer, SeesEachByte
 
 READ_SIZE = 256 * KIB
 """
-Bytes which are read of a file at once: what a backend does not take of them is kept in memory.
+Bytes of one read from a file: those that the backend does not take at once are kept in memory.
 """
 
 
 MAX_PIECES = 256
 """
-Pieces of a body in memory: of many small ones each would be an object larger than itself.
+Maximum number of pieces of a body in memory: each of many small pieces would need an object larger than the piece.
 """
 
 
 class SpoolDirectory:
     """
-    Room for bodies on disk, together within a quota.
+    Space for bodies on disk, with a quota for all of them together.
 
     Args:
-        path: Must be there; its files have no name, so that nothing stays behind however the process ends.
-        quota: Bytes of all bodies at a time.
+        path: An existing directory. The files in it have no name, so that none is left over, however the process ends.
+        quota: Maximum bytes of all bodies at a time.
 
     Attributes:
-        quota: May be changed at any time.
+        quota: Maximum bytes of all bodies at a time; may be changed at any time.
         size: Bytes of all bodies now.
-        refused_count: Bodies for which there was no room.
+        refused_count: Number of bodies for which there was no space.
     """
 
     def __init__(self, path: Path, quota: int) -> None:
@@ -50,10 +50,10 @@ class SpoolDirectory:
 
     def open(self) -> BinaryIO:
         """
-        Open a file which is nobody else's.
+        Open a new file without a name.
 
         Raises:
-            SlowDown: The disk has no room.
+            SlowDown: No file can be opened.
         """
         try:
             return tempfile.TemporaryFile(dir=self._path, buffering=0)
@@ -63,10 +63,10 @@ class SpoolDirectory:
 
     def take(self, size: int) -> None:
         """
-        Count bytes in.
+        Add bytes to the total.
 
         Raises:
-            SlowDown: They are too many.
+            SlowDown: The quota would be exceeded.
         """
         if self.size + size > self.quota:
             self.refused_count += 1
@@ -75,7 +75,7 @@ class SpoolDirectory:
 
     def give_back(self, size: int) -> None:
         """
-        Count bytes out.
+        Subtract bytes from the total.
         """
         self.size -= size
 
@@ -97,13 +97,13 @@ class SpooledBody(SeesEachByte):
     Keeps a whole body: a small one in memory, a large one in a file.
 
     Args:
-        memory_size: Bytes up to which there is no file.
-        max_size: Bytes.
-        too_large: What is raised above that.
-        held: Called with how many bytes are in memory more than before; fewer than 0 are on disk now.
+        memory_size: Maximum bytes of a body that stays in memory.
+        max_size: Maximum bytes of the body.
+        too_large: Makes the error for a larger body.
+        held: Called with the change in the number of bytes in memory; negative when bytes went to the disk.
 
     Attributes:
-        size: Bytes so far.
+        size: Bytes received so far.
     """
 
     def __init__(
@@ -134,25 +134,25 @@ class SpooledBody(SeesEachByte):
     @property
     def memory_size(self) -> int:
         """
-        Bytes of it in memory.
+        Bytes of the body in memory.
         """
         return sum(map(len, self._pieces))
 
     @property
     def content(self) -> bytes:
         """
-        The body so far, where it is in memory.
+        The body so far, if it is in memory.
         """
         return b"".join(self._pieces)
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """
-        Pause nobody: the disk takes each block before the next is read.
+        Ignored: the producer is never paused, because each block is written to disk before the next is read.
         """
 
     def unregisterProducer(self) -> None:
         """
-        Pause nobody.
+        Ignored.
         """
 
     def writeSequence(self, pieces: Sequence[Buffer]) -> None:
@@ -161,7 +161,7 @@ class SpooledBody(SeesEachByte):
 
         Raises:
             S3Error: The body is too large.
-            SlowDown: There is no room for it.
+            SlowDown: There is no space for it on disk.
         """
         before = self.memory_size
         self.size += sum(map(len, pieces))
@@ -191,7 +191,7 @@ class SpooledBody(SeesEachByte):
 
     def discard(self) -> None:
         """
-        Leave nothing behind.
+        Remove the body from memory and disk.
         """
         self._pieces.clear()
         file, self._file = self._file, None
@@ -203,17 +203,17 @@ class SpooledBody(SeesEachByte):
 
 class SpoolSink(Protocol):
     """
-    Where a body goes on: a `s3proxy.backend.upload.Upload`.
+    Receives a body from disk: a `s3proxy.backend.upload.Upload`.
     """
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """
-        Know whom to pause.
+        Set the producer to pause.
         """
 
     def unregisterProducer(self) -> None:
         """
-        Pause nobody any more.
+        Forget the producer.
         """
 
     def write(self, data: Buffer) -> None:
@@ -225,7 +225,7 @@ class SpoolSink(Protocol):
 @implementer(IPushProducer)
 class SpoolReader:
     """
-    The producer of a body which was verified on disk: as fast as its consumer takes it.
+    The producer of a body that was verified on disk. It reads as fast as its consumer takes the bytes.
 
     Args:
         ended: Called once, after the last byte was written.
@@ -252,7 +252,7 @@ class SpoolReader:
         self._read()
 
     def _read(self) -> None:
-        # The sink may resume us while it takes a block.
+        # The sink may call resumeProducing while it takes a block.
         if self._is_reading:
             return
         self._is_reading = True
@@ -282,7 +282,7 @@ class SpoolReader:
 
     def stop(self) -> None:
         """
-        Write no more, and tell nobody.
+        Stop writing, without a callback.
         """
         if not self._is_over:
             self._is_over = True

@@ -1,6 +1,6 @@
 """
-The ``s3proxy`` command: check a configuration, examine a storage, presign a URL, see a demonstration. The daemon is
-``twistd s3proxy``.
+The ``s3proxy`` command: check a configuration, examine a storage system, presign a URL, run a demonstration. The daemon
+is ``twistd s3proxy``.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from s3proxy.s3.bucket_pattern import covers
 from s3proxy.s3.credential import NO_LIMITS, BudgetLimits, Credential
 
 WRONG = 1
-"Exit status where a file is not as it must be."
+"Exit status if a file has errors."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """
-    Run the command; return its exit status.
+    Run the command and return its exit status.
     """
     parser = argparse.ArgumentParser(
         prog="s3proxy", description="A reverse proxy that lets current S3 clients use older S3 storage."
@@ -80,7 +80,7 @@ def _check(path: Path) -> int:
         settings = configuration.settings()
     except Faults as error:
         told += [fault.told_of(path) for fault in error.faults]
-    # Looked at even where the configuration is wrong, so that all faults are told.
+    # The keys file is checked even if the configuration is wrong, so that all errors are reported.
     keys_file = settings.keys_file if settings is not None else _likely_keys_file(configuration)
     try:
         if keys_file is not None:
@@ -133,7 +133,8 @@ def _likely_keys_file(configuration: Configuration) -> Path | None:
 
 def _likely_names(configuration: Configuration) -> tuple[list[str] | None, BudgetLimits, dict[str, str]]:
     """
-    Return what a keys file may name: None where some backend's name is not known.
+    Return the names that a keys file may use, for a configuration that may have errors: None if the name of a backend
+    is unknown.
     """
     tables = {name: configuration.content.get(name, []) for name in ("backend", "backend_key")}
     try:
@@ -147,7 +148,7 @@ def _likely_names(configuration: Configuration) -> tuple[list[str] | None, Budge
 
 def _unsigned_buckets(settings: Settings) -> Iterator[str]:
     """
-    Find buckets that anybody may read, but at a backend for which nobody signs.
+    Yield a message for each bucket in `anonymous.signed_buckets` whose backend gets unsigned requests.
     """
     unsigned = {backend.name for backend in settings.backends if backend.signature == "none"}
     for pattern in settings.anonymous.signed_buckets:
@@ -159,7 +160,7 @@ def _unsigned_buckets(settings: Settings) -> Iterator[str]:
 
 def _multipart_places(settings: Settings) -> Iterator[str]:
     """
-    Tell where the uploads are kept of each storage that has none.
+    Yield a line about the place of the multipart uploads, for each backend whose storage system has none.
     """
     named = settings.server.multipart_directory
     for backend in settings.backends:
@@ -184,7 +185,7 @@ def _user() -> str:
 
 def _shared_keys(settings: Settings, keys: Iterable[Credential]) -> dict[str, int]:
     """
-    Count the clients' keys without access rules for which the same key of ours signs.
+    Count the client keys without access rules that share a key on a backend.
     """
     signed = {backend.name for backend in settings.backends if backend.signature != "none"}
     everywhere = {settings.backends[0].name, *(route.backend for route in settings.routes)}

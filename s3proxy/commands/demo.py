@@ -1,5 +1,5 @@
 """
-The demonstration: a legacy store, s3proxy in front of it, and today's client showing what changes.
+The demonstration: a legacy store, s3proxy in front of it, and a current client that shows what changes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ MIB = 1 << 20
 BUCKET = "demo"
 STORE_MODE = "riakcs"
 """
-The stand-in's mode and the profile of its backend: the oldest kind that has multipart uploads and no service path.
+The mode of the stand-in and the profile of its backend: the oldest storage system that has multipart uploads and no
+service path.
 """
 STORE_KEY_ID = "LEGACYKEY"
 SLOW_BYTES_PER_SECOND = 8 * MIB
@@ -42,14 +43,14 @@ SLOW_SIZE = 48 * MIB
 
 def run_demo(*, once: bool, port: int) -> int:
     """
-    Show, then serve until Ctrl-C.
+    Run the demonstration, then serve until Ctrl-C.
 
     Args:
-        once: End after the show.
-        port: For http; https gets the next one. 0 for any.
+        once: Exit after the demonstration.
+        port: The port for http; https gets the next one. 0 for any.
 
     Returns:
-        The exit status: 1 where something was not as it must be.
+        The exit status: 1 if a check failed.
     """
     from twisted.internet import reactor
 
@@ -99,7 +100,7 @@ class Demo:
 
     def say(self, text: str, end: str = "\n") -> None:
         """
-        Tell whoever watches.
+        Print text.
         """
         print(text, end=end, flush=True)
 
@@ -107,7 +108,7 @@ class Demo:
 
     def start(self) -> None:
         """
-        Listen, on loopback alone.
+        Listen, only on loopback.
         """
         directory = self._directory
         (directory / "store").mkdir()
@@ -160,16 +161,16 @@ class Demo:
 
     def stop(self) -> Any:
         """
-        Stop listening, and let go of everything.
+        Stop listening, and release everything.
         """
         self._store_port.stopListening()
         return self._service.stopService()
 
-    # The show, in a thread of its own: boto3 blocks
+    # The demonstration, in a thread of its own because boto3 blocks
 
     def show(self) -> int:
         """
-        Show everything; return the exit status.
+        Run all steps and return the exit status.
         """
         self.say("A store that behaves like Riak CS (Signature V2, no aws-chunked), with s3proxy in front of it.\n")
         self._show_upload()
@@ -241,7 +242,7 @@ class Demo:
 
     def _put_signed_chunks(self, key: str, body: bytes, *, changed: bool) -> tuple[int, bytes]:
         """
-        Send a body in signed chunks, as minio-go and Java do; boto3 itself cannot.
+        Send a body in signed chunks, as minio-go and the Java SDK do; boto3 itself cannot.
         """
         from http.client import HTTPConnection
 
@@ -295,7 +296,7 @@ class Demo:
 
         before = self.store.received_size
         source = _Source(SLOW_SIZE, progress)
-        # Over https boto3 reads its body once, while it sends; over http it hashes all of it first.
+        # Over https, boto3 reads the body once, while it sends. Over http, it hashes the whole body first.
         self._client(self.tls_url).put_object(Bucket=BUCKET, Key="slow", Body=source)
         self.store.bytes_per_second = None
         lasted = time.monotonic() - began
@@ -353,6 +354,6 @@ class _Source(io.RawIOBase):
 
 def _memory() -> int:
     """
-    Return the bytes which this process has in memory (proc(5), statm).
+    Return the resident set size of this process in bytes (proc(5), statm).
     """
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096

@@ -1,5 +1,5 @@
 """
-The ``s3proxy presign`` command: a URL which gives access for a while, to whoever has it.
+The ``s3proxy presign`` command: print a URL that gives anyone who has it access for a limited time.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE")
 "Methods of S3 whose requests are signed."
 
 WRONG = 1
-"Exit status where a URL cannot be made."
+"Exit status if a URL cannot be made."
 
 
 def add_presign(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +45,7 @@ def add_presign(parser: argparse.ArgumentParser) -> None:
 
 def run_presign(options: argparse.Namespace) -> int:
     """
-    Print a URL; return the exit status.
+    Print a URL and return the exit status.
     """
     try:
         credential = _choose(options.keys, options.access_key_id)

@@ -1,3 +1,3 @@
 """
-The configuration file: its options, how it is read, and what is wrong with it.
+The configuration file: its options, how it is read, and its errors.
 """

@@ -1,5 +1,5 @@
 """
-What each option by itself cannot tell: two options that contradict each other, a file that is not there.
+Checks that need more than one option: options that contradict each other, files that do not exist.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from s3proxy.s3.bucket_pattern import covers
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigurationFile:
     """
-    The file as it is written.
+    The configuration file, as it is written.
     """
 
     server: ServerSettings = field(default_factory=ServerSettings)
@@ -58,7 +58,7 @@ class ConfigurationFile:
 
 def faults_between(file: ConfigurationFile, directory: Path) -> list[Fault]:
     """
-    Find what is wrong between options, or between an option and the machine, where each option alone is right.
+    Return the errors of options that are each valid alone: they contradict each other, or the files of the machine.
     """
     faults: list[Fault] = []
     _check_backends(file, directory, faults)
@@ -76,7 +76,7 @@ def faults_between(file: ConfigurationFile, directory: Path) -> list[Fault]:
 
 _OF_SEVERAL = re.compile("exactly one of|must be set together|requires|is for|has no effect|must have the scheme")
 """
-Faults of one table's options together, which may be there only because one of them was taken out.
+Errors about the options of one table together. Such an error may exist only because an invalid option was removed.
 """
 
 _PLACE = re.compile(r"([^.\[]*)(?:\[(\d+)\])?(?:\.([^.\[]*).*)?", re.DOTALL)
@@ -86,7 +86,7 @@ _ARRAYS = {name.strip("[]"): table for name, table in TABLES.items() if name.sta
 
 def further_faults(content: Mapping[str, Any], faults: Sequence[Fault], directory: Path) -> list[Fault]:
     """
-    Find the same where some options are wrong, as far as those have nothing to do with it.
+    Return the same errors for a file with invalid options, except those that depend on these options.
     """
     rest = copy.deepcopy(dict(content))
     for fault in faults:
@@ -103,14 +103,15 @@ def further_faults(content: Mapping[str, Any], faults: Sequence[Fault], director
         return []
     wrong = {fault.place.partition(".")[0] for fault in faults}
     if any(fault.place.startswith("server.listen") for fault in faults):
-        # Without it there is a default, which nobody has written.
+        # Without it, the default would be used, which is not in the file.
         file = replace(file, server=replace(file.server, listen=("unix:" + _STAND_IN,)))
     if "server" in wrong:
         wrong |= {f"listener[{index}]" for index in range(len(file.listener))}
     return [
         fault
         for fault in faults_between(file, directory)
-        # Also of a name that is not found while some are not known: the message lists them.
+        # This also drops the error about an unknown name if stand-ins are among the known names: the message lists
+        # them.
         if _STAND_IN not in fault.message
         and not (fault.place.partition(".")[0] in wrong and _OF_SEVERAL.search(fault.message))
     ]
@@ -118,11 +119,11 @@ def further_faults(content: Mapping[str, Any], faults: Sequence[Fault], director
 
 def _take_out(content: dict[str, Any], place: str) -> None:
     """
-    Remove an option which is wrong. Of a list of tables an entry which is none becomes an empty one.
+    Remove an invalid option. In a list of tables, an entry that is not a table becomes an empty table.
     """
     found = _PLACE.fullmatch(place)
     if found is None or place in content:
-        # A name can be quoted, and look like a place.
+        # A quoted name can look like a place.
         content.pop(place, None)
         return
     name, number, option = found.groups()
@@ -178,7 +179,7 @@ def _check_trust(file: ConfigurationFile, faults: list[Fault]) -> None:
 
 def _check_backends(file: ConfigurationFile, directory: Path, faults: list[Fault]) -> None:
     """
-    Find what is wrong between options, each of which alone is right.
+    Find backend options that are each valid alone, but contradict each other.
     """
     if not file.backend:
         faults.append(Fault("backend", "at least one [[backend]] is required"))
@@ -293,7 +294,7 @@ def _check_commit(file: ConfigurationFile, faults: list[Fault]) -> None:
 def _check_hosts(file: ConfigurationFile, faults: list[Fault]) -> None:
     for index, backend in enumerate(file.backend):
         misread = PROFILES[backend.profile].misread_hosts
-        # Whichever it connects to, it tells the first one's host.
+        # Requests name the host of the first place, whichever place s3proxy connects to.
         if misread is not None and backend.places and misread.search(backend.places[0].authority) is not None:
             why = f'{backend.profile} reads what is before ".walrus" in its host as a bucket: use the IP address'
             option = "url" if backend.url is not None else "urls"

@@ -1,5 +1,5 @@
 """
-Which files hold secrets that others can read, or can be changed by others.
+Find files with secrets that other users can read, and files that other users can change.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ _PRIVATE_KEY = re.compile(r"\bprivateKey=((?:[^:\\]|\\.)+)")
 
 def exposed_files(configuration: Configuration, path: Path, settings: Settings) -> Iterator[tuple[Path, str]]:
     """
-    Find the files that other users of the machine can read though secrets are in them, or can change or replace.
+    Find the files with secrets that other users of the machine can read, and the files that they can change or replace.
 
     Args:
-        path: The file of the configuration.
+        path: The configuration file.
 
     Returns:
-        Each file with what is wrong, in words for an operator.
+        Each file with what is wrong, as text for the operator.
     """
     tables = [*configuration.content.get("backend", []), *configuration.content.get("backend_key", [])]
     secret_paths = {settings.keys_file}
     secret_paths |= {configuration.directory / table[SECRET_FILE] for table in tables if SECRET_FILE in table}
     secret_paths |= {Path(name) for one in settings.backends if (name := one.client_private_key_file) is not None}
     for listener in settings.listeners:
-        # Twisted takes these from the working directory.
+        # Twisted resolves these paths from the working directory.
         named = [Path(name.replace("\\", "")) for name in _PRIVATE_KEY.findall(listener.endpoint)]
         secret_paths |= {file for file in named if file.is_file()}
     if any(SECRET in table for table in tables):

@@ -1,5 +1,5 @@
 """
-Settings from a configuration file: whatever is wrong in it is told at once, each fault with its place.
+Make settings from a configuration file. All errors in it are reported together, each with its location.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from s3proxy.s3.limits import MIB
 
 MAX_FILE_SIZE = 1 * MIB
 """
-Bytes of the configuration file; a hundred backends need 40 KiB.
+Maximum bytes of the configuration file; a hundred backends need 40 KiB.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
     """
-    What a configuration says, before anybody has checked it.
+    The content of a configuration, unchecked.
 
     Attributes:
-        content: Tables and options; JSON could hold them.
-        directory: What relative paths are relative to.
-        path: The file it was read from; None if the command line says it.
+        content: Tables and options, as JSON values.
+        directory: The directory from which relative paths start.
+        path: The configuration file; None if the configuration is from the command line.
     """
 
     content: Mapping[str, Any]
@@ -45,10 +45,10 @@ class Configuration:
 
     def settings(self) -> Settings:
         """
-        Check it.
+        Return the checked settings.
 
         Raises:
-            Faults: All of them, each with its place in the file.
+            Faults: All errors of the file, each with its location.
         """
         try:
             return make_settings(self.content, self.directory)
@@ -61,7 +61,7 @@ def read_configuration(path: Path) -> Configuration:
     Read a configuration file.
 
     Raises:
-        Faults: It cannot be read, or is no TOML.
+        Faults: The file cannot be read, or is not TOML.
     """
     return Configuration(read_toml(path, MAX_FILE_SIZE), path.parent, path)
 
@@ -71,20 +71,20 @@ def load_settings(path: Path, environment: Mapping[str, str] = os.environ) -> Se
     Read and check a configuration file.
 
     Raises:
-        Faults: All of them, each with its place in the file.
+        Faults: All errors of the file, each with its location.
     """
     return make_settings(read_toml(path, MAX_FILE_SIZE), path.parent, environment)
 
 
 def make_settings(content: Mapping[str, Any], directory: Path, environment: Mapping[str, str] = os.environ) -> Settings:
     """
-    Make settings of what a configuration file says.
+    Return settings from the content of a configuration file.
 
     Args:
-        directory: What relative paths are relative to.
+        directory: The directory from which relative paths start.
 
     Raises:
-        Faults: All of them, each with its place in the file.
+        Faults: All errors of the file, each with its location.
     """
     faults: list[Fault] = []
     secrets = read_secrets(content, "backend", directory, environment, faults)
@@ -134,13 +134,14 @@ _SHARED = (
 
 
 def _share(amount: int | None, workers: int) -> int | None:
-    # 0 is no bound, and stays it; a bound never becomes none. None follows from what is shared.
+    # 0 means no limit, and stays 0; a limit never becomes 0. None means that the limit follows from other, shared
+    # limits.
     return None if amount is None else -(-amount // workers)
 
 
 def share_of(settings: Settings, workers: int) -> Settings:
     """
-    Return what one of several processes may use: limits are for all of them together, the admin endpoint is nobody's.
+    Return the settings of one of several processes: limits are divided among them, and none has the admin endpoint.
     """
     limits = settings.limits
     shared: dict[str, Any] = {name: _share(getattr(limits, name), workers) for name in _SHARED}

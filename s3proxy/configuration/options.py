@@ -1,7 +1,7 @@
 """
-Every option of the configuration file: what it accepts, its unit, its default, and what it does.
+Every option of the configuration file: its accepted values, its unit, its default and its effect.
 
-Each is declared once; the checks and the reference in the docs are made of these declarations.
+Each option is declared once. The checks and the reference in the docs are made from these declarations.
 """
 
 from __future__ import annotations
@@ -43,22 +43,22 @@ DEFAULT_LISTEN = "tcp:9000:interface=127.0.0.1"
 
 MAX_PORT = 65535
 """
-The highest port. The socket module takes others modulo 65536.
+The highest port. The socket module takes larger numbers modulo 65536.
 """
 
 ENDPOINT_KINDS = ("tcp", "tcp6", "ssl", "unix", "systemd")
 """
-Twisted's endpoint strings which a listener may be. ``haproxy:`` is not among them: Twisted's wrapper drops a valid
-connection whose PROXY header comes in pieces; ``proxy_protocol`` does what it would.
+The types of Twisted endpoint strings that a listener accepts. ``haproxy:`` is not among them: Twisted's wrapper drops a
+valid connection whose PROXY header arrives in pieces. ``proxy_protocol`` is the replacement.
 """
 
 FORWARDED = ("none", "x-forwarded", "forwarded")
 """
-Headers in which a proxy tells who its client is.
+Headers in which a proxy names its client.
 """
 
 
-# Kinds of this file
+# Kinds of values in this file
 
 
 def _check_endpoint(value: str) -> None:
@@ -80,13 +80,14 @@ def _check_endpoint(value: str) -> None:
     elif address == "":
         raise NotAccepted("no path is given")
     elif address is not None and address.startswith("/") and not Path(address).parent.is_dir():
-        # A relative path is meant from the working directory, which may be another one when the daemon starts.
+        # A relative path starts from the working directory, which may be another one when the daemon starts.
         raise NotAccepted(f"{Path(address).parent}: not a directory")
 
 
 def _why_no_endpoint(error: Exception) -> str:
     """
-    Say in words what a parser of Twisted's makes of bad arguments: ValueError, TypeError, IndexError, OpenSSL's own.
+    Return a message for an error of Twisted's endpoint parsers, which may be ValueError, TypeError, IndexError or
+    OpenSSL's own.
     """
     text = str(error)
     if isinstance(error, SSL.Error | crypto.Error):
@@ -107,10 +108,10 @@ def _why_no_endpoint(error: Exception) -> str:
 @dataclass(frozen=True, slots=True)
 class TCPAddress:
     """
-    Where an endpoint would listen.
+    The TCP address where an endpoint would listen.
 
     Attributes:
-        interface: Empty for all of IPv4.
+        interface: The interface's address; empty for all of IPv4.
     """
 
     port: int
@@ -119,7 +120,7 @@ class TCPAddress:
 
 def excludes(one: TCPAddress | str, other: TCPAddress | str) -> bool:
     """
-    Say whether only one of two sockets may listen.
+    Return True if two sockets cannot both listen.
     """
     if not isinstance(one, TCPAddress) or not isinstance(other, TCPAddress):
         return one == other
@@ -132,7 +133,7 @@ def excludes(one: TCPAddress | str, other: TCPAddress | str) -> bool:
 
 def listening_address(endpoint: str) -> TCPAddress | str | None:
     """
-    Return where an endpoint would listen: a path for a unix socket, None for one of systemd's.
+    Return the address where an endpoint would listen: a path for a unix socket, None for a systemd socket.
     """
     found = _Asked()
     made: Any = serverFromString(found, endpoint)
@@ -143,7 +144,7 @@ def listening_address(endpoint: str) -> TCPAddress | str | None:
 
 class _Asked:
     """
-    What an endpoint takes for its reactor, to tell where it would listen.
+    A stand-in for the reactor that records where an endpoint would listen.
     """
 
     address: TCPAddress | str | None = None
@@ -200,7 +201,7 @@ def _check_word(value: str) -> None:
 
 
 def _check_access_key_id(value: str) -> None:
-    # A colon is in every key of Swift: account and user. Servers split Signature V2 at the last one.
+    # Every key of Swift has a colon, between account and user. Servers split Signature V2 at the last colon.
     if not value.isascii() or re.search(r"[\s/,=]", value) or len(value) > 128:
         raise NotAccepted
 
@@ -244,7 +245,7 @@ SOURCE = text('"file:PATH"', _check_source)
 @dataclass(frozen=True, slots=True)
 class Place:
     """
-    What a backend's URL says.
+    The URL of a backend, parsed.
     """
 
     url: str
@@ -252,28 +253,28 @@ class Place:
     @property
     def is_tls(self) -> bool:
         """
-        Whether it is spoken to over TLS.
+        Whether connections use TLS.
         """
         return self.url.startswith("https:")
 
     @property
     def host(self) -> str:
         """
-        The host name or address alone, without the brackets of an IPv6 address.
+        The host name or address, without the brackets of an IPv6 address.
         """
         return urlsplit(self.url).hostname or ""
 
     @property
     def port(self) -> int:
         """
-        The port, the scheme's own where the URL has none.
+        The port; the default port of the scheme if the URL has none.
         """
         return urlsplit(self.url).port or (443 if self.is_tls else 80)
 
     @property
     def authority(self) -> str:
         """
-        Host and port as the Host header has them: the port only where it is not the scheme's own.
+        Host and port as in the Host header: the port only if it is not the default port of the scheme.
         """
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.is_tls else 80) else f"{host}:{self.port}"
@@ -281,7 +282,7 @@ class Place:
     @property
     def service_path(self) -> str:
         """
-        The URL's path without a final slash; empty where the profile's own holds.
+        The path of the URL without a final slash; empty to use the profile's own.
         """
         return urlsplit(self.url).path.rstrip("/")
 
@@ -514,7 +515,7 @@ class BackendSettings:
     @property
     def keeps_multipart(self) -> bool:
         """
-        Whether its storage has no multipart uploads, and they are to be kept here.
+        Whether s3proxy keeps the multipart uploads in the place of the storage system.
         """
         profile = PROFILES[self.profile]
         if profile.lacks_multipart:
@@ -524,7 +525,7 @@ class BackendSettings:
     @property
     def places(self) -> tuple[Place, ...]:
         """
-        Where it is: at least one place, the one whose host requests name first.
+        The places of the backend: at least one. Requests name the host of the first one.
         """
         return tuple(map(Place, self.urls if self.url is None else (self.url,)))
 
@@ -562,7 +563,7 @@ class RouteSettings:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CredentialsSettings:
     """
-    Where client keys are looked up.
+    The source of client keys.
     """
 
     source: str = option(SOURCE, "The keys file. It is read again on SIGHUP.", "file:keys.toml")
@@ -777,20 +778,21 @@ TABLES: dict[str, type] = {
     "[log]": LogSettings,
 }
 """
-Each table of the file as it is written there, and its options.
+Each table of the file, by the header that it has there, with the class of its options.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """
-    All that the daemon must know, with nothing left to inherit, read or look up.
+    The complete settings of the daemon: nothing is left to inherit, read or look up.
 
     Attributes:
-        server: Its own options; what a listener may say otherwise is set in each.
-        listeners: At least one; all is set in each.
-        backends: At least one, the default first; region and, where it signs, ``secret_access_key`` are set in each.
-        backend_keys: ``secret_access_key`` is set in each.
+        server: The daemon's own options. Options that a listener may override are set in each listener.
+        listeners: At least one listener; all options are set in each.
+        backends: At least one backend, the default first. Each has a region and, if its requests are signed,
+            ``secret_access_key``.
+        backend_keys: The backend keys; ``secret_access_key`` is set in each.
         keys_file: The file of clients' keys.
     """
 

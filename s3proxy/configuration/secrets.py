@@ -1,5 +1,5 @@
 """
-The secrets of backends: written out, in a variable or in a file.
+Read the secrets of backends: from the configuration itself, an environment variable or a file.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from s3proxy.s3.limits import KIB
 
 MAX_SECRET_FILE_SIZE = 4 * KIB
 """
-Bytes of a file which holds one secret.
+Maximum bytes of a file with one secret.
 """
 
 SECRET, SECRET_FILE = "secret_access_key", "secret_access_key_file"
@@ -24,10 +24,11 @@ def read_secrets(
     content: Mapping[str, Any], name: str, directory: Path, environment: Mapping[str, str], faults: list[Fault]
 ) -> list[str | None]:
     """
-    Find each table's secret: looked at even where something else in the file is wrong, so that all faults are told.
+    Return the secret of each table. Secrets are read even if the file has other errors, so that all errors are
+    reported.
 
     Args:
-        name: Of the tables.
+        name: The name of the tables.
     """
     tables = content.get(name, [])
     if not isinstance(tables, list):
@@ -46,7 +47,8 @@ def read_secrets(
 
 def _is_signed_for(name: str, table: Mapping[str, Any], place: str, faults: list[Fault]) -> bool:
     """
-    Say whether a table must have a key, and note whatever it has, or lacks, beside its secret.
+    Return True if a table must have a key. Add errors for a missing `access_key_id`, and for key options without
+    effect.
     """
     if name != "backend":
         return True
@@ -66,7 +68,7 @@ def _read_secret(table: Mapping[str, Any], place: str, directory: Path, environm
         raise Faults([Fault(place, why)])
     value = table[given[0]]
     if not isinstance(value, str):
-        # The option's own check tells it.
+        # The check of the option reports this.
         return None
     if given[0] == "secret_access_key_env":
         secret = environment.get(value, "")

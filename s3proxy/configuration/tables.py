@@ -1,5 +1,5 @@
 """
-TOML tables as typed values, with every fault of a file told at once and by its place in it.
+Turn TOML tables into typed values. All errors of a file are reported together, each with its location.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ _REQUIRED: Any = object()
 @dataclass(frozen=True, slots=True, order=True)
 class Fault:
     """
-    One thing which is wrong in a file.
+    One error in a file.
 
     Attributes:
-        place: Path of the key: ``backend[0].url``; empty where the file itself is meant, which the message names.
-        told: The same as a reader of the file finds it: ``[[backend]] "a": url``.
+        place: Path of the key, such as ``backend[0].url``; empty if the error is about the file, which the message then
+            names.
+        told: The place as shown to the operator: ``[[backend]] "a": url``.
     """
 
     place: str
@@ -45,17 +46,17 @@ class Fault:
 
     def told_of(self, path: Path) -> str:
         """
-        Tell it with the name of its file.
+        Return the error as text, with the name of its file.
         """
         return f"{path}: {self}" if self.place else self.message
 
 
 class Faults(Exception):
     """
-    Everything that is wrong in a file.
+    All errors of a file.
 
     Attributes:
-        path: The file; None if it is not known, or if there is none.
+        path: The file; None if it is unknown, or if there is none.
     """
 
     def __init__(self, faults: Iterable[Fault], path: Path | None = None) -> None:
@@ -66,29 +67,29 @@ class Faults(Exception):
     @property
     def told(self) -> list[str]:
         """
-        Each fault with the name of its file, if that is known.
+        Each error as text, with the name of its file if that is known.
         """
         return [str(fault) if self.path is None else fault.told_of(self.path) for fault in self.faults]
 
 
 class NotAccepted(ValueError):
     """
-    A value is not one of those which an option accepts; the text says what is wrong, where the option's own does not.
+    An option does not accept a value. The text says what is wrong, if the option's `accepted` does not.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
     """
-    What an option may be.
+    The values that an option accepts.
 
     Attributes:
-        accepted: The accepted values, as a fault and the reference tell them.
-        parse: From what TOML gives to the value; raises `NotAccepted`.
-        unit: Of a number: ``seconds``, ``bytes``; empty where there is none.
-        is_secret: Whether the value must be seen nowhere.
-        item: Of a list: what its items may be.
-        words: All that it may be, where that is one of a few words.
+        accepted: The accepted values, as text for error messages and the reference.
+        parse: Returns the option's value for a TOML value; raises `NotAccepted`.
+        unit: The unit of a number: ``seconds`` or ``bytes``; empty if there is none.
+        is_secret: Whether the value must never be shown.
+        item: The values that the items of a list may have.
+        words: All accepted values, if they are a few words.
     """
 
     accepted: str
@@ -101,11 +102,11 @@ class Kind:
 
 def option(kind: Kind, about: str, default: Any = _REQUIRED, *, told: str | None = None) -> Any:
     """
-    Declare an option as the field of a dataclass.
+    Return a dataclass field that declares an option.
 
     Args:
-        about: What it does: a sentence of the reference.
-        told: The default as the reference tells it, where the value itself says too little.
+        about: What the option does: a sentence of the reference.
+        told: The default as text for the reference, if the value itself says too little.
     """
     metadata = {"kind": kind, "about": about, "told": told}
     if default is _REQUIRED:
@@ -116,7 +117,7 @@ def option(kind: Kind, about: str, default: Any = _REQUIRED, *, told: str | None
 @dataclass(frozen=True, slots=True)
 class Option:
     """
-    An option as the reference tells it.
+    An option as the reference describes it.
     """
 
     name: str
@@ -128,14 +129,14 @@ class Option:
     @property
     def is_required(self) -> bool:
         """
-        Whether a table must have it.
+        Whether a table must have this option.
         """
         return self.default is _REQUIRED
 
     @property
     def default_text(self) -> str:
         """
-        The default, in words a reader of the file knows.
+        The default as text, in the notation of the file.
         """
         if self.told is not None:
             return self.told
@@ -174,10 +175,10 @@ def options_of(table: type) -> list[Option]:
 
 def choice(*words: str, accepted: str = "") -> Kind:
     """
-    One of some words.
+    Return the kind of an option that is one of some words.
 
     Args:
-        accepted: What they are, where they are too many to be told.
+        accepted: A description of the words, if they are too many to list.
     """
 
     def parse(value: Any) -> str:
@@ -190,7 +191,7 @@ def choice(*words: str, accepted: str = "") -> Kind:
 
 def text(accepted: str, check: Callable[[str], None] | None = None, *, is_secret: bool = False) -> Kind:
     """
-    Printable text, further narrowed by a check which raises `NotAccepted`.
+    Return the kind of printable text. A check may restrict it further, by raising `NotAccepted`.
     """
 
     def parse(value: Any) -> str:
@@ -205,7 +206,7 @@ def text(accepted: str, check: Callable[[str], None] | None = None, *, is_secret
 
 def list_of(kind: Kind, *, at_least: int = 0) -> Kind:
     """
-    A list of values of one kind.
+    Return the kind of a list of values of one kind.
     """
 
     def parse(value: Any) -> tuple[Any, ...]:
@@ -219,7 +220,7 @@ def list_of(kind: Kind, *, at_least: int = 0) -> Kind:
 
 def one_or_list_of(kind: Kind) -> Kind:
     """
-    A value of a kind, or a list of some; the value is a tuple in either case.
+    Return the kind of one value or a list of values. The parsed value is a tuple in both cases.
     """
     several = list_of(kind, at_least=1)
 
@@ -231,7 +232,7 @@ def one_or_list_of(kind: Kind) -> Kind:
 
 def boolean() -> Kind:
     """
-    True or false.
+    Return the kind of true or false.
     """
 
     def parse(value: Any) -> bool:
@@ -244,7 +245,7 @@ def boolean() -> Kind:
 
 def count(least: int, most: int) -> Kind:
     """
-    A whole number.
+    Return the kind of a whole number.
     """
 
     def parse(value: Any) -> int:
@@ -257,7 +258,7 @@ def count(least: int, most: int) -> Kind:
 
 def seconds(least: float, most: float) -> Kind:
     """
-    A duration.
+    Return the kind of a duration in seconds.
     """
 
     def parse(value: Any) -> float:
@@ -276,7 +277,7 @@ def _format_seconds(number: float) -> str:
 
 def size(least: int, most: int) -> Kind:
     """
-    A number of bytes, also as text with a unit: ``"64 KiB"``.
+    Return the kind of a number of bytes, also as text with a unit: ``"64 KiB"``.
     """
 
     def parse(value: Any) -> int:
@@ -298,7 +299,7 @@ def size(least: int, most: int) -> Kind:
 
 def format_size(number: int) -> str:
     """
-    Write a number of bytes with the largest unit which divides it.
+    Return a number of bytes as text, with the largest unit that divides it.
     """
     if number:
         for unit in ("GiB", "MiB", "KiB"):
@@ -309,7 +310,7 @@ def format_size(number: int) -> str:
 
 def accepted_names(value: str, names: Iterable[str]) -> str:
     """
-    Say that a value is not the name of something which the file has.
+    Return the message for a value that is not among the names in the file.
     """
     names = tuple(names)
     accepted = " | ".join(f'"{name}"' for name in names) or "none, because none is defined"
@@ -322,7 +323,8 @@ _NAMES = ("name", "endpoint", "access_key_id")
 
 def named_faults(faults: Iterable[Fault], content: Mapping[str, Any]) -> list[Fault]:
     """
-    Tell a fault in one of several tables by that table's name, or by its number, from 1 on, where no name is its own.
+    Return errors whose `told` names the table in a list of tables: by its name, or by its number from 1 if it has no
+    unique name.
     """
     return [dataclasses.replace(fault, told=_told_place(fault.place, content)) for fault in faults]
 
@@ -352,10 +354,10 @@ def read_toml(path: Path, max_size: int) -> dict[str, Any]:
     Read a file as TOML.
 
     Args:
-        max_size: Bytes; a larger file is a fault.
+        max_size: Maximum bytes of the file; a larger file is an error.
 
     Raises:
-        Faults: The file cannot be read, or is no TOML.
+        Faults: The file cannot be read, or is not TOML.
     """
     try:
         with path.open("rb") as file:
@@ -373,13 +375,13 @@ def read_toml(path: Path, max_size: int) -> dict[str, Any]:
 
 def structure(table: type[T], content: Mapping[str, Any], place: str = "") -> T:
     """
-    Make a dataclass of options, or of tables of options, from what a TOML file gave.
+    Return a dataclass of options, or of tables of options, from the content of a TOML file.
 
     Args:
         place: Path of the content within its file.
 
     Raises:
-        Faults: All that is not as the options say.
+        Faults: All values that the options do not accept.
     """
     try:
         return _converter_for(table).structure(content, table)
@@ -393,7 +395,7 @@ _known: set[type] = set()
 
 def _converter_for(table: type) -> Converter:
     """
-    Teach the converter a table and all tables within it.
+    Return the converter, after registering a table and all tables within it.
     """
     if table in _known:
         return _converter
@@ -468,7 +470,7 @@ def _shown(value: Any) -> str:
     shown = f'"{value}"' if isinstance(value, str) else _as_toml(value)
     if not shown.isprintable():
         shown = ascii(value)
-    # A URL with a password in it.
+    # A URL may contain a password.
     shown = re.sub(r"//.*@", "//...@", shown)
     return shown if len(shown) <= 80 else f"{shown[:77]}..."
 
@@ -487,7 +489,7 @@ def _as_toml(value: Any) -> str:
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """
-    Ask whether one of some names was meant; empty where none is like it.
+    Return a question that suggests the most similar of some names; empty if none is similar.
     """
     found = get_close_matches(name, names, 1, 0.7)
     return f' (did you mean "{found[0]}"?)' if found else ""

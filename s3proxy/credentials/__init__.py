@@ -1,3 +1,3 @@
 """
-Where the keys of clients are kept.
+The sources of clients' keys.
 """

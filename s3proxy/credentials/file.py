@@ -1,5 +1,5 @@
 """
-Clients' keys from a TOML file.
+Read clients' keys from a TOML file.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ from s3proxy.s3.limits import GIB, MIB
 
 MAX_KEYS_FILE_SIZE = 16 * MIB
 """
-Bytes of a keys file: 100,000 keys need 12 MiB. More belong in a database.
+Maximum bytes of a keys file. 100,000 keys need 12 MiB; more belong in a database.
 """
 
 BUDGET_OPTIONS = ("requests", "bodies", "requests_per_second", "bytes_per_second")
 """
-The options which are one key's own limits.
+The options that set one key's own limits.
 """
 
 MAX_SECRETS = 2
 """
-Live secrets of one key: the former and the new, while clients change over.
+Maximum number of secrets of one key: the old and the new one, while clients change over.
 """
 
 
 def _check_access_key_id(value: str) -> None:
-    # A slash ends it in a credential scope; white space and commas end it in an Authorization header.
+    # A slash ends a key id in a credential scope; white space and commas end it in an Authorization header.
     if not value.isascii() or re.search(r"[\s/,]", value) or len(value) > 128:
         raise NotAccepted
 
@@ -145,7 +145,7 @@ class KeyTable:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _KeysFile:
     """
-    The file as it is written.
+    The keys file.
     """
 
     key: tuple[KeyTable, ...] = ()
@@ -166,15 +166,15 @@ def read_keys(
     Read a keys file.
 
     Args:
-        backend_names: The backends which a key may name; None for any, and any backend key.
-        key_limits: What holds for a key where it says nothing itself.
-        backend_keys: The backend keys which a key may name, each with the name of its backend.
+        backend_names: The backends that a key may name; None to allow any, and any backend key.
+        key_limits: The limits of a key, if it sets none itself.
+        backend_keys: The backend keys that a key may name, each with the name of its backend.
 
     Returns:
         Credentials by access key id.
 
     Raises:
-        Faults: All of them, each with its place in the file. No secret is in their text.
+        Faults: All errors of the file, each with its location. No secret is in their text.
     """
     content = read_toml(path, MAX_KEYS_FILE_SIZE)
     try:
@@ -228,18 +228,18 @@ def _backend_key_faults(table: KeyTable, place: str, backend_keys: Mapping[str, 
 @implementer(ICredentialStore)
 class FileCredentialStore:
     """
-    The keys of one file, in memory until it is read again.
+    The keys of one file, in memory until the file is read again.
 
     Args:
-        backend_names: The backends which a key may name.
-        key_limits: What holds for a key where it says nothing itself.
-        backend_keys: The backend keys which a key may name, each with the name of its backend.
+        backend_names: The backends that a key may name.
+        key_limits: The limits of a key, if it sets none itself.
+        backend_keys: The backend keys that a key may name, each with the name of its backend.
 
     Attributes:
-        session_tokens: Of all keys; the same set after each reload.
+        session_tokens: The session tokens of all keys; the same set object after each reload.
 
     Raises:
-        Faults: The file is not as it must be.
+        Faults: The file has errors.
     """
 
     def __init__(
@@ -262,10 +262,10 @@ class FileCredentialStore:
 
     def reload(self) -> None:
         """
-        Read the file again, whole: requests see the former keys or the new ones, never some of each.
+        Read the whole file again. Requests see either the old keys or the new ones, never some of each.
 
         Raises:
-            Faults: The file is not as it must be; the former keys stay.
+            Faults: The file has errors; the old keys stay in use.
         """
         self._credentials = read_keys(self._path, self._backend_names, self._key_limits, self._backend_keys)
         self.session_tokens.clear()

@@ -1,5 +1,5 @@
 """
-From the configuration's backends to what reaches them and signs for us there.
+Make the backends of a configuration: their connections, health checks and accounts.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ _PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re
 
 class CannotStart(Exception):
     """
-    The daemon cannot do what its settings say; the text tells what and why.
+    The daemon cannot do what its settings require; the text says what and why.
     """
 
 
 def make_backend(backend: BackendSettings, settings: Settings, reactor: Any) -> Backend:
     """
-    Make what reaches a backend and signs for us there.
+    Return a backend with its connections and its account.
 
     Raises:
-        CannotStart: A certificate or key file is not as it must be.
+        CannotStart: A certificate or key file is missing or not valid.
     """
     profile = PROFILES[backend.profile]
     first, *others = backend.places
@@ -98,7 +98,7 @@ def make_backend(backend: BackendSettings, settings: Settings, reactor: Any) -> 
 
 def spooled_size(backend: BackendSettings, profile: Profile) -> int:
     """
-    Return the bytes up to which a body is verified on disk before the backend hears of it; 0 for none.
+    Return the maximum size of a body that is verified on disk before it is sent to the backend; 0 for none.
     """
     if backend.commit is None and backend.spool_up_to is None:
         return profile.spooled_size
@@ -107,7 +107,7 @@ def spooled_size(backend: BackendSettings, profile: Profile) -> int:
 
 def make_backend_key(key: BackendKeySettings, settings: Settings) -> BackendKey:
     """
-    Make a further key of ours, for the region of its backend.
+    Return a further backend key, for the region of its backend.
     """
     (region,) = [backend.region for backend in settings.backends if backend.name == key.backend]
     return BackendKey(key.access_key_id, str(key.secret_access_key), str(region))
@@ -115,10 +115,10 @@ def make_backend_key(key: BackendKeySettings, settings: Settings) -> BackendKey:
 
 def make_endpoint(backend: BackendSettings, place: Place, connect_time: float, reactor: Any) -> IStreamClientEndpoint:
     """
-    Make what connects to one place of a backend, its TLS included.
+    Return the endpoint that connects to one address of a backend, with TLS if that is configured.
 
     Raises:
-        CannotStart: A certificate or key file is not as it must be.
+        CannotStart: A certificate or key file is missing or not valid.
     """
     endpoint: IStreamClientEndpoint
     host, port = place.host, place.port

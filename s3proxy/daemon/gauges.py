@@ -1,5 +1,5 @@
 """
-What a running daemon tells of itself, beside the requests which have ended.
+The metrics of a running daemon, except those of completed requests.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from s3proxy.telemetry.metrics import Metrics
 
 class Measured(Protocol):
     """
-    What is measured: an `s3proxy.daemon.service.ProxyService`.
+    The source of the metrics: an `s3proxy.daemon.service.ProxyService`.
     """
 
     counts: ProxyCounts
@@ -27,19 +27,19 @@ class Measured(Protocol):
     @property
     def generations(self) -> list[Generation]:
         """
-        The present one, and those whose requests have not ended.
+        The current generation, and those whose requests have not ended.
         """
 
     @property
     def running_count(self) -> int:
         """
-        How many requests have begun and not ended.
+        Number of requests that have begun and not ended.
         """
 
 
 def measure(metrics: Metrics, service: Measured) -> None:
     """
-    Have told what the rooms count themselves.
+    Register the metrics that the rooms count themselves.
     """
     _measure_clients(metrics, service)
     _measure_backends(metrics, service)

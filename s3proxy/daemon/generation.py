@@ -1,5 +1,5 @@
 """
-What one reading of the configuration makes: credentials, backends, budgets, and proxies which use them.
+What is made each time the configuration is read: credentials, backends, budgets, and the proxies that use them.
 """
 
 from __future__ import annotations
@@ -39,22 +39,23 @@ _log = Logger()
 
 def utc_now() -> datetime:
     """
-    Tell the time of signatures. Not the reactor's, which is monotonic.
+    Return the time for signatures. The reactor's clock is monotonic and cannot be used.
     """
     return datetime.now(UTC)
 
 
 class Generation:
     """
-    All that lives as long as one reading of the configuration. Requests end in the generation in which they began.
+    Everything that lives until the configuration is read again. A request ends in the generation in which it began.
 
     Args:
-        former: What is unchanged is taken from it: connections to backends, and what is remembered.
-        log_access: Told of each request which has ended.
-        counts: What proxies count, in all generations together.
+        former: The generation before this one. What has not changed is taken from it: connections to backends, and what
+            is remembered.
+        log_access: Called with the record of each request that has ended.
+        counts: The counters of the proxies of all generations.
 
     Raises:
-        CannotStart: A file is not as it must be; its text tells every fault.
+        CannotStart: A file is missing or not valid; the text has every error.
     """
 
     def __init__(
@@ -113,13 +114,13 @@ class Generation:
 
     def open(self, multipart_directory: Path | None, former: Generation | None = None) -> None:
         """
-        Open what belongs to the user that the daemon runs as: before its start that may be root.
+        Open what must belong to the user that the daemon runs as: before the daemon's start that may be root.
 
         Args:
-            multipart_directory: As the daemon has claimed it; None to refuse multipart uploads.
+            multipart_directory: The directory that the daemon has claimed; None to refuse multipart uploads.
 
         Raises:
-            CannotStart: It cannot be used.
+            CannotStart: The directory cannot be used.
         """
         if multipart_directory is not None:
             self.multipart = self._open_multipart(multipart_directory, former)
@@ -154,7 +155,7 @@ class Generation:
 
     def client_times(self) -> ClientTimes:
         """
-        Return how long clients may take.
+        Return the time limits for clients.
         """
         times = self.settings.times
         return ClientTimes(
@@ -168,7 +169,7 @@ class Generation:
 
     def make_proxy(self, listener: ListenerSettings) -> Proxy:
         """
-        Make what sees the requests of a listener through.
+        Return a new proxy, which carries out the requests of a listener.
         """
         settings = self.settings
         proxy = Proxy(
@@ -210,13 +211,13 @@ class Generation:
     @property
     def running_count(self) -> int:
         """
-        How many requests of it have begun and not ended.
+        Number of this generation's requests that have begun and not ended.
         """
         return sum(proxy.running_count for proxy in self.proxies)
 
     def start(self) -> None:
         """
-        Begin what runs beside requests.
+        Start what runs beside requests.
         """
         self.access_log.start()
         for backend in self.backends.values():
@@ -226,7 +227,8 @@ class Generation:
 
     def retire(self, successor: Generation) -> None:
         """
-        Take no new request; let go of each connection to a backend which the successor does not share, in its time.
+        Serve no new requests; close each connection to a backend that the successor does not share, after its current
+        request.
         """
         if self.access_log is not successor.access_log:
             self.access_log.close()
@@ -240,14 +242,14 @@ class Generation:
 
 def claim_directory(settings: Settings, former: DirectoryClaim | None = None) -> DirectoryClaim | None:
     """
-    Have the directory of multipart uploads for this daemon alone; None if it keeps none.
+    Claim the directory of multipart uploads for this daemon; None if it keeps none.
 
     Args:
-        former: Returned itself if the settings ask for no other.
+        former: The claim before this one. It is returned itself if the settings need no other.
 
     Raises:
-        CannotStart: It cannot be used, or another daemon has it; or the settings ask for one and name none, and no
-            default one can be used.
+        CannotStart: The directory cannot be used, or another daemon has claimed it. Or the settings require one and
+            name none, and no default can be used.
     """
     backends = [backend for backend in settings.backends if backend.keeps_multipart]
     named = settings.server.multipart_directory
@@ -268,14 +270,14 @@ def claim_directory(settings: Settings, former: DirectoryClaim | None = None) ->
 
 def all_limits(limits: Limits) -> BudgetLimits:
     """
-    Return what all requests may have together.
+    Return the limits of all requests together.
     """
     return BudgetLimits(memory=limits.memory, **{name: getattr(limits, name) for name in BUDGET_OPTIONS})
 
 
 def key_limits(limits: Limits) -> BudgetLimits:
     """
-    Return what the requests of a key may have together, where it says nothing itself.
+    Return the limits of all requests of one key, for a key that sets none itself.
     """
     memory = limits.memory // 4 if limits.key_memory is None else limits.key_memory
     return BudgetLimits(memory=memory, **{name: getattr(limits, f"key_{name}") for name in BUDGET_OPTIONS})
@@ -283,7 +285,7 @@ def key_limits(limits: Limits) -> BudgetLimits:
 
 def key_multipart_size(limits: Limits) -> int:
     """
-    Return how many bytes of multipart uploads one key may have here; 0 for no bound.
+    Return the maximum bytes of multipart uploads of one key; 0 for no limit.
     """
     return limits.multipart_size // 2 if limits.key_multipart_size is None else limits.key_multipart_size
 

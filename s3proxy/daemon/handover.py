@@ -1,13 +1,13 @@
 """
-A restart: another program takes the place of the supervisor, in the same process and on the same sockets.
+A restart: another program replaces the supervisor, in the same process and on the same sockets.
 
 The strategy: exec(2) keeps the process id, the children and the open descriptors, so that neither an init system nor a
-client notices. The supervisor first tries in another process whether the new program can be imported: there is no way
-back from one that cannot start. It then leaves an environment variable with the numbers of its descriptors, those of
-listening sockets and those by which its workers are told to end. The new program takes both over, starts workers of its
-own, and lets the former ones retire. If the call fails, everything is put back as it was.
+client notices. The supervisor first tries in another process if the new program can be imported: there is no way back
+from a program that cannot start. It then sets an environment variable to the numbers of its descriptors: those of
+listening sockets and those that send commands to its workers. The new program takes over both, starts its own workers,
+and lets the former ones retire. If exec(2) fails, everything is restored.
 
-The text in the variable is read by another version of the program, so its form stays.
+Another version of the program reads the variable, so its format stays.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from s3proxy.daemon.process import listening_environment, python_command
 
 HANDOVER = "S3PROXY_HANDOVER"
 """
-The environment variable by which a supervisor leaves sockets and workers to the one which takes its place.
+The environment variable in which a supervisor leaves sockets and workers to its successor.
 """
 
 
 class Handover:
     """
-    What a supervisor leaves to the one which takes its place.
+    What a supervisor leaves to its successor.
 
     Args:
         sockets: Descriptors of listening sockets, by name.
@@ -48,7 +48,7 @@ class Handover:
     @classmethod
     def from_text(cls, text: str) -> Handover:
         """
-        Read what `text` wrote.
+        Read the output of `text`.
         """
         sockets, workers = json.loads(text)
         return cls(sockets, {int(pid): fd for pid, fd in workers.items()})
@@ -56,33 +56,33 @@ class Handover:
     @classmethod
     def from_environment(cls) -> Handover | None:
         """
-        Take it out of the environment; return None if there is no supervisor whose place this one takes.
+        Take the handover out of the environment; return None if this supervisor replaces no other.
         """
         text = os.environ.pop(HANDOVER, None)
         return cls.from_text(text) if text is not None else None
 
     def text(self) -> str:
         """
-        Write it for the environment.
+        Return the text for the environment.
         """
         return json.dumps([self.sockets, self._workers])
 
     @property
     def descriptors(self) -> list[int]:
         """
-        All of them.
+        The descriptors of all sockets and workers.
         """
         return [*self.sockets.values(), *self._workers.values()]
 
     def retire(self) -> None:
         """
-        Let the workers end with their last request.
+        Let the workers end after their last request.
         """
         self._tell(RETIRE)
 
     def stop(self) -> None:
         """
-        Let them end soon.
+        Let the workers end soon.
         """
         self._tell(STOP)
 
@@ -93,7 +93,7 @@ class Handover:
 
     def reap(self) -> None:
         """
-        Take note of those which have ended: they are children of this process, but Twisted does not know them.
+        Forget the workers that have ended: they are children of this process, but Twisted did not start them.
         """
         for pid, fd in tuple(self._workers.items()):
             with contextlib.suppress(ChildProcessError):
@@ -104,20 +104,20 @@ class Handover:
 
     def execute(self, arguments: list[str], pidfile: str | None) -> None:
         """
-        Put another program into the place of this one, and leave all of it to that.
+        Replace the program of this process with another one, and leave everything to it.
 
         Args:
-            arguments: Of Python's command line.
-            pidfile: Of this process, which the program writes anew.
+            arguments: The arguments for Python's command line.
+            pidfile: The pid file of this process, which the program writes again.
 
         Raises:
-            OSError: It cannot be done, and nothing has changed.
+            OSError: The program cannot be started, and nothing has changed.
         """
         for fd in self.descriptors:
             os.set_inheritable(fd, True)
         pid = b""
         if pidfile is not None:
-            # It holds our own number, which twistd would take for another's.
+            # The file has the id of this process, which twistd would take for another daemon's.
             with contextlib.suppress(OSError):
                 pid = Path(pidfile).read_bytes()
                 os.unlink(pidfile)
@@ -125,7 +125,7 @@ class Handover:
         try:
             os.execve(sys.executable, [sys.executable, *arguments], environment)  # noqa: S606
         finally:
-            # Only a failure comes here.
+            # Only reached if execve has failed.
             for fd in self.descriptors:
                 os.set_inheritable(fd, False)
             if pidfile is not None and pid:
@@ -134,11 +134,11 @@ class Handover:
 
 def try_program() -> Deferred[tuple[bytes, bytes, int]]:
     """
-    Import the program as it is on disk now, in another process.
+    Import the program that is on disk now, in another process.
 
     Returns:
-        What that process wrote to its output and to its standard error, and its exit status. Fails with an OSError if
-        no process can be started.
+        The standard output of that process, its standard error and its exit status. Fails with an OSError if no process
+        can be started.
     """
     executable, *flags = python_command()
     trying: Deferred[tuple[bytes, bytes, int]] = getProcessOutputAndValue(
@@ -149,16 +149,16 @@ def try_program() -> Deferred[tuple[bytes, bytes, int]]:
 
 def restart_arguments() -> tuple[list[str], str | None]:
     """
-    Return the arguments which start this process once more in its own place, and the path of its pid file.
+    Return the arguments that start the program again in this process, and the path of its pid file.
 
     Raises:
-        UsageError: Twisted does not understand them, which it once did.
+        UsageError: Twisted does not accept the arguments, although it did before.
     """
     options: Any = ServerOptions()
     options.parseOptions(sys.argv[1:])
     arguments = list(sys.orig_argv[1:])
     if not options["nodaemon"]:
-        # It is a daemon already.
+        # The process is a daemon already.
         more = ["--nodaemon"]
         if not options["logfile"] and not options["syslog"]:
             more.append("--logfile=twistd.log")

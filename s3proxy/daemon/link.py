@@ -1,9 +1,9 @@
 """
-The worker's end of what `s3proxy.daemon.orders` says: it follows commands, and reports what it has counted.
+The worker's end of the protocol in `s3proxy.daemon.orders`: it follows commands, and reports its metrics.
 
-The strategy: each thing ends only once. A worker that was told to retire waits for its last request; told to stop, it
-has the time of a drain; and it retires by itself if the supervisor is gone, since nobody would start it anew or tell it
-to end. The last report is written before the process ends, so that no request of it is lost from the metrics.
+The strategy: each thing ends only once. A worker that must retire waits for its last request. A worker that must stop
+has the time of a drain. A worker whose supervisor is gone retires by itself, because no other process would replace it
+or tell it to end. The last report is written before the process ends, so that the metrics include all of its requests.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from twisted.protocols.basic import LineOnlyReceiver
 from s3proxy.daemon.orders import RETIRE, STOP, Report
 
 if TYPE_CHECKING:
-    # A worker imports this module before it logs, and the larger ones after that.
+    # A worker imports this module before it can log, and the larger ones after that.
     from s3proxy.daemon.service import ProxyService
 
 REPORT_TIME = 1.0
 """
-Seconds between two reports: what a process which is killed has counted since its last one is lost.
+Seconds between two reports: if a process is killed, what it has counted since its last report is lost.
 """
 
 
@@ -32,7 +32,7 @@ class SupervisorLink(LineOnlyReceiver):
     The connection of a worker to its supervisor.
 
     Args:
-        service: What the worker serves with.
+        service: The service of the worker.
         reactor: Stopped once everything has ended.
     """
 
@@ -60,16 +60,16 @@ class SupervisorLink(LineOnlyReceiver):
 
     def connectionLost(self, reason: object = None) -> None:
         if self._leaving is not None:
-            # What was reported last has left.
+            # The last report was written.
             if self._leaving.active():
                 self._leaving.reset(0)
         else:
-            # Without a supervisor nobody would start it anew, or tell it to end.
+            # Without a supervisor, no other process would replace this worker or tell it to end.
             self._end(self._service.retire)
 
     def stop(self) -> None:
         """
-        End soon, even after it was told to retire.
+        End soon, even if the worker is retiring.
         """
         if self._is_ending:
             self._service.hurry()
@@ -83,7 +83,7 @@ class SupervisorLink(LineOnlyReceiver):
     def _ended(self, result: object) -> None:
         self._report()
         self._reporting.stop()
-        # The reactor drops what is not written when it stops. A supervisor that reads no more is not waited for.
+        # When the reactor stops, it drops what is not written. A supervisor that does not read is not waited for.
         link: Any = self.transport
         self._leaving = self._reactor.callLater(0 if link.disconnected else REPORT_TIME, self._reactor.stop)
         link.loseConnection()

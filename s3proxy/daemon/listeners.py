@@ -1,12 +1,12 @@
 """
-Where clients connect: the ports, the sites that they lead to, and the resources that give a site its proxy.
+Where clients connect: the ports, their sites, and the resources that give a site its proxy.
 
-The strategy: a listener has a name, and everything here is kept by that name. A reload compares names. A new listener
-gets a socket, a site and a port. A listener that stays keeps its site, and with it its connections; only what the site
-goes by is set anew. A listener that is gone is closed, and its site is kept until its last connection has ended.
+The strategy: a listener has a name, and everything here is stored by that name. A reload compares names. A new listener
+gets a socket, a site and a port. A listener that stays keeps its site with its connections; only the site's settings
+are replaced. A listener that is gone is closed, and its site is kept until its last connection has ended.
 
-A port is not a socket: `s3proxy.daemon.sockets.Sockets` holds the sockets, so that a port can be stopped, or replaced
-by one with another certificate, while connections wait in the kernel. One bound holds for all listeners together.
+A port is not a socket: `s3proxy.daemon.sockets.Sockets` holds the sockets. So a port can be stopped, or replaced by one
+with another certificate, while connections wait in the kernel. All listeners share one limit on connections.
 
 When a process ends, its ports are stopped first, then its sites drain, and its admin endpoint is closed last.
 """
@@ -36,7 +36,7 @@ from s3proxy.telemetry.admin import AdminSite
 
 def possible_connections(settings: Settings) -> int:
     """
-    Return how many connections of clients this process may have.
+    Return how many client connections this process may have.
     """
     to_backends = sum(backend.connections * len(backend.places) for backend in settings.backends)
     return most_connections(settings.limits.connections, to_backends)
@@ -44,7 +44,8 @@ def possible_connections(settings: Settings) -> int:
 
 def named_listeners(listeners: tuple[ListenerSettings, ...]) -> dict[str, ListenerSettings]:
     """
-    Name each listener by its endpoint; port 0 may be there several times.
+    Return the listeners by name, which is their endpoint. Several listeners may have port 0, so a repeated endpoint
+    gets a number.
     """
     named: dict[str, ListenerSettings] = {}
     for listener in listeners:
@@ -58,7 +59,7 @@ def named_listeners(listeners: tuple[ListenerSettings, ...]) -> dict[str, Listen
 
 def endpoints(settings: Settings) -> dict[str, str]:
     """
-    Name each socket which the settings want: its endpoint string.
+    Return the endpoint string of each socket that the settings need, by name.
     """
     named = {name: listener.endpoint for name, listener in named_listeners(settings.listeners).items()}
     return named if settings.server.admin is None else {**named, ADMIN: settings.server.admin}
@@ -70,14 +71,14 @@ class Listeners:
 
     Args:
         sockets: The listening sockets; some may be open already.
-        settings: Those of the start. Each `listen` has its own.
-        balance: Which other processes accept from the same sockets.
-        connection_refused: Called with the client's host, the error and the id of the response, for a connection that
-            is refused before it has a request.
+        settings: The settings at the start. Each call of `listen` brings its own.
+        balance: The numbers of connections of the other processes that accept from the same sockets.
+        connection_refused: Called with the client's host, the error and the request id, for a connection that is
+            refused before it has a request.
         make_admin_site: Makes the factory of the admin endpoint.
 
     Attributes:
-        limit: The bound of all connections of clients together.
+        limit: The limit on all client connections together.
     """
 
     def __init__(
@@ -109,40 +110,40 @@ class Listeners:
     def _accepting(self) -> list[Any]:
         return [port for name, port in self._ports.items() if name != ADMIN]
 
-    # What there is
+    # State
 
     @property
     def is_listening(self) -> bool:
         """
-        Whether there is any port.
+        Whether any port is open.
         """
         return bool(self._ports)
 
     @property
     def has_systemd_sockets(self) -> bool:
         """
-        Whether a socket came from systemd, which gives it to the next process, too.
+        Whether a socket came from systemd, which also gives it to the next process.
         """
         return any(name.startswith("systemd:") for name in self._ports)
 
     @property
     def sites(self) -> list[S3Site]:
         """
-        Those which have connections, or may get some.
+        The sites that have connections, or may get some.
         """
         return [*self._sites.values(), *self._left_sites]
 
     @property
     def admin_address(self) -> Any:
         """
-        Where the admin endpoint listens, or None.
+        The address of the admin endpoint; None if there is none.
         """
         return self._ports[ADMIN].getHost() if ADMIN in self._ports else None
 
     @property
     def addresses(self) -> list[Any]:
         """
-        Where clients connect.
+        The addresses where clients connect.
         """
         return [port.getHost() for name, port in self._ports.items() if name != ADMIN]
 
@@ -150,26 +151,27 @@ class Listeners:
 
     def open(self, settings: Settings) -> None:
         """
-        Open the sockets which the settings want and which are not open. Connections wait until `listen`.
+        Open the sockets that the settings need and that are not open. Connections wait until `listen`.
 
         Raises:
-            CannotListen: An address is in use, or not ours.
+            CannotListen: An address is in use, or cannot be bound by this process.
         """
         for name, endpoint in endpoints(settings).items():
             self._sockets.open(name, endpoint)
 
     def close_unused(self) -> None:
         """
-        Close the sockets which were opened and then have got no port.
+        Close the sockets that were opened but got no port.
         """
         self._sockets.keep_only(self._ports)
 
     def listen(self, generation: Generation) -> None:
         """
-        Listen where the settings say, and no more anywhere else.
+        Listen on the sockets of the settings, and close all others.
 
         Raises:
-            CannotListen: An address is in use, or not ours; or a certificate or key file is not as it must be.
+            CannotListen: An address is in use, or cannot be bound by this process; or a certificate or key file is not
+                valid.
         """
         settings = generation.settings
         named = named_listeners(settings.listeners)
@@ -181,11 +183,11 @@ class Listeners:
             site.trust = Trust(Peers(listener.trusted_peers), listener.proxy_protocol, listener.trusted_forwarded)
             former = self._ports.get(name)
             if former is None or listener.endpoint.startswith("ssl:"):
-                # With TLS each port has its certificate; the socket below is the same.
+                # With TLS each port has its certificate; the socket below it is the same.
                 wrap = partial(ProxyHeaderFactory, site=site)
                 self._ports[name] = self._sockets.listen(name, listener.endpoint, site, wrap)
                 if former is not None:
-                    # "(TCP Port 443 Closed)", Twisted logs, though the socket stays open.
+                    # Otherwise Twisted would log "(TCP Port 443 Closed)", although the socket stays open.
                     cast(Any, former)._logConnectionLostMsg = lambda: None
                     former.stopListening()
         for name in self._sites.keys() - named.keys():
@@ -214,10 +216,10 @@ class Listeners:
 
     def make_resource(self, generation: Generation, listener: str | None) -> S3Resource:
         """
-        Make a resource for a site, the daemon's or an application's own.
+        Return a resource for a site, which may be the daemon's or an application's own.
 
         Args:
-            listener: The name of the one whose region and domains hold; the first one if there is none of that name.
+            listener: The name of the listener whose region and domains apply; the first listener if none has that name.
         """
         resource = S3Resource(_make_proxy(generation, listener))
         self._resources.append((resource, listener))
@@ -225,7 +227,7 @@ class Listeners:
 
     def follow(self, generation: Generation) -> None:
         """
-        Let requests which begin from now on go by another generation.
+        Serve requests that begin from now on with another generation.
         """
         for resource, listener in self._resources:
             resource.proxy = _make_proxy(generation, listener)
@@ -234,17 +236,17 @@ class Listeners:
 
     def stop_listening(self) -> None:
         """
-        Stop every port, of a process whose start fails.
+        Stop every port. Called if the start of the process fails.
         """
         for port in self._ports.values():
             port.stopListening()
 
     def stop_accepting(self) -> list[Deferred[Any]]:
         """
-        Accept no more connections of clients. The admin endpoint stays: it can be asked how the drain goes.
+        Stop accepting client connections. The admin endpoint stays open, so that the drain can be observed.
 
         Returns:
-            What fires when ports have stopped.
+            The Deferreds that fire when the ports have stopped.
         """
         self.limit.leave()
         waiting: list[Deferred[Any]] = []
@@ -257,29 +259,29 @@ class Listeners:
 
     def drain(self, *, serves: bool) -> list[Deferred[Any]]:
         """
-        Let connections end with their last request.
+        Let connections end after their last request.
 
         Args:
-            serves: Whether what is asked on them meanwhile is served, or refused.
+            serves: Whether further requests on these connections are served; if not, they are refused.
 
         Returns:
-            What fires when the connections of a site have ended.
+            The Deferreds that fire when the connections of a site have ended.
         """
         return [site.drain(serves=serves) for site in self.sites]
 
     def abort(self) -> None:
         """
-        Reset the connections which are left.
+        Reset the remaining connections.
         """
         for site in self.sites:
             site.abort()
 
     def close(self) -> list[Deferred[Any]]:
         """
-        Stop what still listens, and let go of every socket.
+        Stop the remaining ports, and close every socket.
 
         Returns:
-            What fires when ports have stopped.
+            The Deferreds that fire when the ports have stopped.
         """
         ending: list[Deferred[Any]] = []
         for port in self._ports.values():

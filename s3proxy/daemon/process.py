@@ -1,5 +1,5 @@
 """
-What a process which serves asks of its system, before it has a client. An application's process is its own business.
+The settings of a process that serves, before it has a client. An application sets up its own process.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from s3proxy.s3.limits import MIB
 
 MAPPED_SIZE = 4 * MIB
 """
-Bytes of an allocation from which on it is a mapping of its own, which the kernel clears each time.
+Minimum size of an allocation that gets its own mapping, which the kernel clears each time.
 """
 
 KEPT_SIZE = 16 * MIB
 """
-Bytes of free memory at the end of the heap which are not given back, only to be cleared and mapped again.
+Bytes of free memory at the end of the heap that are kept. Otherwise they would be returned, only to be cleared and
+mapped again.
 """
 
 COLLECTED_COUNT = 20_000
 """
-Containers which are made and not freed before the collector looks for cycles: a request in flight has a few dozen, and
+Containers that are made and not freed before the collector looks for cycles: a running request has a few dozen, and
 leaves none.
 """
 
@@ -37,10 +38,10 @@ _M_MMAP_THRESHOLD = -3
 
 def python_command() -> list[str]:
     """
-    Return the start of the command line of a further Python process, which imports what this one may import.
+    Return the start of the command line of another Python process, which can import the same modules as this one.
 
     ``-P`` keeps the working directory out of the module path: ``-m`` and ``-c`` would put it first, and other users may
-    be able to write there. PYTHONPATH still counts, unless this process was told to ignore it.
+    be able to write there. PYTHONPATH still applies, unless this process ignores it.
 
     Source:
         "Command line and environment", options -P, -E and -s.
@@ -51,7 +52,7 @@ def python_command() -> list[str]:
 
 def sealed_memory(name: str, content: bytes) -> int:
     """
-    Return the descriptor of an anonymous file in memory that can be read, from its start, and never changed.
+    Return the descriptor of an anonymous file in memory that can be read from its start, and never changed.
 
     Source:
         memfd_create(2), fcntl(2), "File Sealing".
@@ -73,7 +74,7 @@ _ALL_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl
 
 def read_once(fd: int) -> bytes:
     """
-    Return what a descriptor holds, and leave ``/dev/null`` in its place: nobody can read the content there again.
+    Return the content of a descriptor, and replace it by ``/dev/null``: the content cannot be read there again.
     """
     try:
         with os.fdopen(fd, "rb", closefd=False) as file:
@@ -86,7 +87,7 @@ def read_once(fd: int) -> bytes:
 
 def listening_environment() -> dict[str, str]:
     """
-    Return what sd_listen_fds(3) says of this process's sockets, which Twisted has removed from the environment.
+    Return the variables of sd_listen_fds(3) for this process, which Twisted has removed from the environment.
     """
     names = os.environ.get("LISTEN_FDNAMES")
     return {"LISTEN_FDS": str(names.count(":") + 1), "LISTEN_PID": str(os.getpid())} if names else {}
@@ -94,9 +95,9 @@ def listening_environment() -> dict[str, str]:
 
 def stop_once() -> None:
     """
-    Let only the first SIGTERM or SIGINT reach the handlers that the reactor has set.
+    Pass only the first SIGTERM or SIGINT to the handlers that the reactor has set.
 
-    Twisted logs the traceback of a ReactorNotRunning for each further one, as long as the drain takes.
+    For each further one during the drain, Twisted would log the traceback of a ReactorNotRunning.
     """
     former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     is_stopping = False
@@ -114,7 +115,7 @@ def stop_once() -> None:
 
 def write_no_core() -> None:
     """
-    Have this process, and those that it starts, leave no core dump: secrets are in its memory.
+    Disable core dumps of this process and those that it starts: their memory holds secrets.
 
     Only the soft limit changes. ``prlimit --core=unlimited --pid PID`` allows core dumps for a process again.
     """
@@ -124,18 +125,19 @@ def write_no_core() -> None:
 
 def prepare_process() -> None:
     """
-    Let this process have as many file descriptors as it may, keep the memory which blocks need all the time, and write
-    no core dump.
+    Raise the limit on file descriptors to its maximum, keep the memory that blocks need all the time, and disable core
+    dumps.
 
     Source:
-        mallopt(3). Without being told glibc moves both thresholds as blocks are freed, and with them the cost of one.
+        mallopt(3). By default glibc moves both thresholds as blocks are freed, and the cost of a block changes with
+        them.
     """
     write_no_core()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     gc.set_threshold(COLLECTED_COUNT, *gc.get_threshold()[1:])
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    # Other C libraries have their own ways.
+    # Other C libraries do not have mallopt.
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, MAPPED_SIZE)
         mallopt(_M_TRIM_THRESHOLD, KEPT_SIZE)

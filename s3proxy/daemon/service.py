@@ -1,12 +1,12 @@
 """
-From settings to a running daemon: it starts, reloads, and lets requests end before it does.
+The running daemon: it starts, reloads, and drains before it ends.
 
-The strategy: what one reading of the configuration makes is a generation, and the listeners outlive it. A reload first
-makes what can be wrong: settings, a generation, sockets, the directory of multipart uploads. If one of them is wrong,
-nothing changes. Otherwise the new generation takes the place of the former one, whose requests end as they began.
+The strategy: each reading of the configuration makes a generation, and the listeners outlive it. A reload first makes
+everything that can fail: settings, a generation, sockets, the directory of multipart uploads. If one of them fails,
+nothing changes. Otherwise the new generation replaces the former one, whose requests end in it.
 
-An end is a drain with a deadline. If the sockets have a successor, what is asked on open connections is served still;
-otherwise it is refused. At the deadline, requests that still run are reset. Then everything is let go of.
+The end is a drain with a deadline. If the sockets have a successor, further requests on open connections are served;
+otherwise they are refused. At the deadline, running requests are reset. Then everything is released.
 """
 
 from __future__ import annotations
@@ -47,23 +47,23 @@ class ProxyService(Service):
     The daemon, or one of its workers.
 
     Args:
-        settings: All of them.
-        reactor: Where everything runs; its clock must never go back.
-        load: Reads the settings again, for a reload; None where only the files which they name may have changed.
-        sockets: Those which are open already, with their names.
-        handles_signals: Whether SIGHUP reloads, and SIGUSR2 ends nothing.
-        balance: Which other processes accept from the same sockets.
-        multipart_directory: What such processes have claimed together; without others this one claims its own.
+        settings: All settings.
+        reactor: The reactor; its clock must never go back.
+        load: Reads the settings again, for a reload; None if only the files that they name may have changed.
+        sockets: The sockets that are already open, with their names.
+        handles_signals: Whether SIGHUP reloads, and SIGUSR2 does not end the process.
+        balance: The numbers of connections of the other processes that accept from the same sockets.
+        multipart_directory: The directory that such processes have claimed together. A single process claims its own.
 
     Attributes:
-        generation: What serves the requests which begin now.
-        former_generations: Those before it whose requests have not ended.
-        listeners: Where clients connect.
-        counts: What the proxies of all generations have counted.
-        metrics: What the admin endpoint tells.
+        generation: The generation that serves new requests.
+        former_generations: Earlier generations whose requests have not ended.
+        listeners: Accept client connections.
+        counts: The counters of the proxies of all generations.
+        metrics: The metrics for the admin endpoint.
 
     Raises:
-        CannotStart: What the settings ask for cannot be done.
+        CannotStart: The daemon cannot do what the settings require.
     """
 
     _log = Logger()
@@ -107,10 +107,10 @@ class ProxyService(Service):
     def _make_generation(self, settings: Settings, former: Generation | None) -> Generation:
         return Generation(settings, self._reactor, former, counts=self.counts, log_access=self._log_access)
 
-    # Life
+    # Start and end
 
     def privilegedStartService(self) -> None:
-        # Before twistd gives up root: a port below 1024 needs it, and a failure here still fails the start.
+        # Before twistd gives up root: a port below 1024 needs it, and an error here still makes the start fail.
         if self.listeners.is_listening:
             return
         try:
@@ -121,7 +121,7 @@ class ProxyService(Service):
 
     def startService(self) -> None:
         self.privilegedStartService()
-        # After twistd has given up root: what it makes must be the daemon's own.
+        # After twistd has given up root: the files that it makes must belong to the daemon's user.
         try:
             self._claim = self._claimed(self.generation.settings)
             self._open(self.generation, self._claim)
@@ -134,7 +134,7 @@ class ProxyService(Service):
         if self._handles_signals:
             self._former_handlers[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._hangup)
             if signal.getsignal(signal.SIGUSR2) == signal.SIG_DFL:
-                # The default would end the process, and reset every transfer.
+                # The default action would end the process, and reset every transfer.
                 self._former_handlers[signal.SIGUSR2] = signal.signal(signal.SIGUSR2, self._restart_asked)
         for address in self.addresses:
             self._log.info("listening on {address}", address=address)
@@ -142,38 +142,38 @@ class ProxyService(Service):
 
     def stopService(self) -> Deferred[None]:
         """
-        Stop listening; let running requests end, until the deadline; then let go of everything.
+        Stop listening; let running requests end until the deadline; then release everything.
 
-        Where the sockets are not our own a successor may be there, or come: what is asked on open connections is
-        served still. Otherwise it is refused with SlowDown.
+        If the sockets are inherited, a successor may exist or come: further requests on open connections are served. If
+        not, they are refused with SlowDown.
         """
         super().stopService()
         for number in self._former_handlers:
-            # The default would end this process in the middle of the drain.
+            # The default action would end this process in the middle of the drain.
             signal.signal(number, signal.SIG_IGN)
         is_succeeded = self._is_retiring or self.listeners.has_systemd_sockets
         return self._end(self.generation.settings.times.drain, is_succeeded=is_succeeded)
 
     def retire(self) -> Deferred[None]:
         """
-        Leave the sockets to a successor, and serve what was begun, and what is asked on open connections, to its end.
+        Leave the sockets to a successor. Running requests end, and further requests on open connections are served.
 
         Returns:
-            Fires when nothing is left; or when the time of a handover has passed, if there is one.
+            Fires when nothing is left, or after `times.handover` if that is set.
         """
         self._is_retiring = True
         return self._end(self.generation.settings.times.handover, is_succeeded=True)
 
     def hurry(self) -> None:
         """
-        Let what was retired end when the time of a drain has passed.
+        End a process that is retiring after the time of a drain.
         """
         deadline = self._reactor.callLater(self.generation.settings.times.drain, self._abort)
         self._deadlines.append(deadline)
 
     def _end(self, seconds: float, *, is_succeeded: bool) -> Deferred[None]:
         self._is_draining = True
-        # A successor may have it: what still runs here is safe with others beside it.
+        # A successor may claim the directory: requests that still run here can share it safely with other processes.
         self._give_up_directory()
         waiting = self.listeners.stop_accepting()
         self._log.info("draining: {running} requests are running", running=self.running_count)
@@ -188,12 +188,12 @@ class ProxyService(Service):
 
     def reload(self) -> bool:
         """
-        Read the configuration, the keys and the certificates again, and open the access log anew.
+        Read the configuration, the keys and the certificates again, and reopen the access log.
 
-        Requests which run end as they began. What is wrong is logged, and then nothing changes.
+        Running requests end in their generation. Errors are logged, and then nothing changes.
 
         Returns:
-            Whether it was right.
+            Whether the reload succeeded.
         """
         if self._is_draining:
             return self._not_reloaded(["the process is stopping"])
@@ -237,7 +237,7 @@ class ProxyService(Service):
             self._log.error("reload failed, keeping the old configuration: {fault}", fault=fault)
         return False
 
-    # What it consists of
+    # Parts
 
     @property
     def credentials(self) -> Any:
@@ -249,41 +249,41 @@ class ProxyService(Service):
     @property
     def generations(self) -> list[Generation]:
         """
-        The present one, and those whose requests have not ended.
+        The current generation, and those whose requests have not ended.
         """
         return [self.generation, *self.former_generations]
 
     @property
     def running_count(self) -> int:
         """
-        How many requests have begun and not ended.
+        Number of requests that have begun and not ended.
         """
         return sum(generation.running_count for generation in self.generations)
 
     @property
     def admin_address(self) -> Any:
         """
-        Where the admin endpoint listens, or None.
+        The address of the admin endpoint; None if there is none.
         """
         return self.listeners.admin_address
 
     @property
     def addresses(self) -> list[Any]:
         """
-        Where it listens.
+        The addresses where clients connect.
         """
         return self.listeners.addresses
 
     def make_resource(self, listener: str | None = None) -> S3Resource:
         """
-        Make a resource for a site, the daemon's or an application's own.
+        Return a resource for a site, which may be the daemon's or an application's own.
 
         Args:
-            listener: The name of the one whose region and domains hold; the first by default.
+            listener: The name of the listener whose region and domains apply; the first one by default.
         """
         return self.listeners.make_resource(self.generation, listener)
 
-    # Inside
+    # Internals
 
     def _claimed(self, settings: Settings) -> DirectoryClaim | None:
         return None if self._is_one_of_several else claim_directory(settings, self._claim)
@@ -375,14 +375,14 @@ class ProxyService(Service):
 
 def make_service(settings: Settings, load: Callable[[], Settings] | None = None) -> ProxyService:
     """
-    Make the daemon for the process's own reactor, whose clock is set to one that never goes back.
+    Return the daemon for the process's own reactor, and set its clock to one that never goes back.
 
     Raises:
-        CannotStart: What the settings ask for cannot be done.
+        CannotStart: The daemon cannot do what the settings require.
     """
     from twisted.internet import reactor
 
-    # Twisted's timers run on the wall clock: a step of NTP would fire or starve them.
+    # Twisted's timers use the wall clock: an NTP step would fire them early or delay them.
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
     prepare_process()
     reactor.callWhenRunning(stop_once)

@@ -1,5 +1,5 @@
 """
-Sockets which listen, apart from who is served on them: they outlive a reload, and go from one process to the next.
+Listening sockets, apart from what is served on them: they outlive a reload, and pass from one process to the next.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 
 BACKLOG = 1024
 """
-Connections which the kernel keeps while nobody accepts them: through a restart, or at the bound of `connections`.
+Connections that the kernel queues while no process accepts them: during a restart, or at the limit `connections`.
 """
 
 
@@ -32,28 +32,28 @@ The name of the admin endpoint's socket.
 
 SOCKET_MODE = 0o660
 """
-Permissions of a unix socket for clients, unless its endpoint says ``mode=``: its owner and its group may connect.
+Permissions of a unix socket for clients, unless its endpoint has ``mode=``: its owner and its group may connect.
 Twisted's own default is 0o666, every user of the machine.
 """
 
 ADMIN_SOCKET_MODE = 0o600
 """
-The same for the admin endpoint, which asks nobody who they are: only its owner may connect.
+Permissions of the admin endpoint's unix socket: it has no authentication, so only its owner may connect.
 """
 
 
 class CannotListen(Exception):
     """
-    A socket cannot be opened; the text tells which and why.
+    A socket cannot be opened; the text says which and why.
     """
 
 
 class Sockets:
     """
-    The listening sockets of a process, by what the configuration calls each.
+    The listening sockets of a process, by their names in the configuration.
 
     Args:
-        inherited: File descriptors which a former process, or the supervisor, left open for this one.
+        inherited: File descriptors that a former process, or the supervisor, left open for this one, by name.
     """
 
     def __init__(self, reactor: Any, inherited: Mapping[str, int] | None = None) -> None:
@@ -66,20 +66,20 @@ class Sockets:
     @property
     def descriptors(self) -> dict[str, int]:
         """
-        What is open, for another process to inherit.
+        The descriptors of all open sockets, for another process to inherit.
         """
         return {name: opened.fileno() for name, opened in self._sockets.items()}
 
     def open(self, name: str, description: str) -> None:
         """
-        Bind and listen, if that is not done yet. Connections wait until somebody serves them.
+        Bind the socket and listen, if that is not done yet. Connections wait until `listen`.
 
         Args:
-            name: Names the socket, in this process and in those which inherit it.
+            name: The name of the socket, in this process and in those that inherit it.
             description: A Twisted endpoint string.
 
         Raises:
-            CannotListen: The address is in use, or not ours.
+            CannotListen: The address is in use, or cannot be bound by this process.
         """
         if name not in self._sockets:
             self._serve(name, description, None)
@@ -92,15 +92,16 @@ class Sockets:
         wrap: Callable[[IProtocolFactory], IProtocolFactory] | None = None,
     ) -> IListeningPort:
         """
-        Serve connections, several factories one after the other if need be: the socket stays when a port is stopped.
+        Serve connections. Several factories may follow one another: the socket stays open when a port is stopped.
 
         Args:
-            name: As for `open`, which need not have been called.
+            name: The name of the socket, as for `open`, which need not have been called.
             description: A Twisted endpoint string.
             wrap: Makes what reads a connection's first bytes, before TLS, and hands the rest on.
 
         Raises:
-            CannotListen: The address is in use, or not ours; or a certificate or key file is not as it must be.
+            CannotListen: The address is in use, or cannot be bound by this process; or a certificate or key file is not
+                valid.
         """
         port: IListeningPort = self._serve(name, description, factory, wrap)
         return port
@@ -117,11 +118,12 @@ class Sockets:
         try:
             endpoint = serverFromString(_Adopting(self, name, wrap, _says_mode(description)), description)
             if isinstance(endpoint, AdoptedStreamServerEndpoint):
-                # systemd's socket. Its own listen() would close the descriptor, which the next process may need.
+                # A socket from systemd. The endpoint's own listen() would close the descriptor, which the next process
+                # may need.
                 adopted = self.adopt(name, lambda: socket.socket(fileno=os.dup(endpoint.fileno)), factory, wrap)
                 listened.append(adopted)
             else:
-                # These endpoints listen at once: a later failure could not fail the start.
+                # These endpoints listen at once: after a later failure the daemon would already have started.
                 endpoint.listen(factory).addCallbacks(listened.append, failures.append)
         except Exception as error:
             raise CannotListen(f"cannot listen on {description}: {_reason(error)}") from None
@@ -131,7 +133,7 @@ class Sockets:
 
     def adopt(self, name: str, bind: Callable[[], socket.socket], factory: Any, wrap: Any = None) -> Any:
         """
-        Serve connections of a socket, bound now if it is not yet.
+        Serve the connections of a socket; bind it first if it is not bound.
         """
         opened = self._sockets.get(name)
         if opened is None:
@@ -147,13 +149,13 @@ class Sockets:
             port.startListening()
         else:
             port = self._reactor.adoptStreamPort(opened.fileno(), opened.family, factory)
-        # Twisted begins with a hundred at a time; other processes may wait for the same connections.
+        # Twisted first accepts a hundred at a time; other processes may wait for the same connections.
         port.numberAccepts = 1
         return port
 
     def bound_buffers(self, size: int) -> None:
         """
-        Bound the kernel's buffers of every connection which will be accepted: they inherit the listening socket's.
+        Limit the kernel's buffers of every accepted connection: connections inherit the limits of the listening socket.
 
         Args:
             size: Bytes for each direction.
@@ -164,7 +166,7 @@ class Sockets:
 
     def keep_only(self, names: Iterable[str]) -> None:
         """
-        Close every other socket; the file of a unix socket stays until the next process binds there.
+        Close every other socket; the file of a unix socket stays until the next process binds it.
         """
         for name in self._sockets.keys() - set(names):
             self._sockets.pop(name).close()
@@ -172,10 +174,10 @@ class Sockets:
 
 class _UnixPort(unix.Port):
     """
-    A port of a unix socket that others may serve, too.
+    The port of a unix socket that other processes may serve, too.
 
-    Twisted's own makes the socket's file writable for every user when it adopts it, systemd's as well; when it stops
-    listening it removes the file, and shuts the socket down for every process that has it.
+    When Twisted's own port adopts a socket, even systemd's, it makes the file writable for every user. When it stops
+    listening, it removes the file, and shuts the socket down for every process that has it.
     """
 
     factory: Any
@@ -201,7 +203,7 @@ class _UnixPort(unix.Port):
 
 class _Adopting:
     """
-    What an endpoint takes for its reactor, so that it listens on a socket of ours.
+    Replaces the reactor of an endpoint, so that the endpoint uses a socket of `Sockets`.
     """
 
     def __init__(self, sockets: Sockets, name: str, wrap: Any, says_mode: bool) -> None:
@@ -241,13 +243,14 @@ def _bind_tcp(port: int, interface: str) -> socket.socket:
 
 
 def _says_mode(description: str) -> bool:
-    # A backslash takes the next character's meaning away, in a path's "\\:mode=", too.
+    # A backslash escapes the next character, also in a path with "\\:mode=".
     return any(field.startswith("mode=") for field in re.findall(r"(?:[^:\\]|\\.)+", description))
 
 
 def _bind_unix(path: str, mode: int) -> socket.socket:
     opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    # The file has its permissions from the beginning: a chmod could be led to another file by whoever may rename this.
+    # The file has its permissions from the beginning: a user who may rename it could redirect a later chmod to another
+    # file.
     umask = os.umask(0o777 & ~mode)
     try:
         try:
@@ -268,7 +271,8 @@ def _bind_unix(path: str, mode: int) -> socket.socket:
 
 def _is_left_behind(path: str) -> bool:
     """
-    Return True for the socket of a process that was killed. Another kind of file refuses connections, too, and stays.
+    Return True if the path is the socket of a process that was killed. Other kinds of files also refuse connections;
+    they are kept.
     """
     if not stat.S_ISSOCK(os.lstat(path).st_mode):
         return False

@@ -1,16 +1,17 @@
 """
-Several processes on the same sockets: started, told what to do, summed up, and started anew when they die.
+The supervisor of several processes on the same sockets: it starts them, sends them commands, adds up their metrics, and
+replaces those that die.
 
 The supervisor owns the listening sockets and the admin endpoint, and serves no request itself. A reload starts new
-workers beside the old ones, which then end with their last request: no connection waits for another's end.
+workers beside the old ones, which then end after their last request: no connection waits for another's end.
 
-The strategy: a worker never changes what it serves. Whatever changes is a new set of workers, for a start, a reload and
-a restart alike. Once all of the new ones are ready, those before them retire; if one is not, the new ones stop and
-nothing has changed. One change runs at a time, and a reload that is asked for meanwhile comes after it. A worker that
-dies is replaced by one of the same configuration, after a pause that grows, and not before a running change is decided.
+The strategy: a worker never changes its configuration. Each start, reload and restart makes a new set of workers. Once
+all new workers are ready, the former ones retire. If one is not ready in time, the new ones stop and nothing has
+changed. One change runs at a time, and a reload that is requested during a change follows it. A worker that dies is
+replaced by one with the same configuration, after a pause that grows, and not before a running change is decided.
 
-`s3proxy.daemon.worker_process` is one worker, `s3proxy.daemon.orders` what is said to it, and `s3proxy.daemon.handover`
-how another program takes this one's place.
+`s3proxy.daemon.worker_process` is one worker, `s3proxy.daemon.orders` is the protocol with it, and
+`s3proxy.daemon.handover` lets another program replace this one.
 """
 
 from __future__ import annotations
@@ -48,35 +49,35 @@ from s3proxy.telemetry.metrics import Family, MetricsSum
 
 START_TIME = 60.0
 """
-Seconds in which a new worker must be ready.
+Seconds in which a new worker must become ready.
 """
 
 STOP_MARGIN = 10.0
 """
-Seconds beyond the time of a drain after which a worker that was told to stop is killed.
+Seconds after the time of a drain, until a worker that must stop is killed.
 """
 
 MIN_PAUSE, MAX_PAUSE = 0.1, 30.0
 """
-Seconds until a dead worker is started anew: the first time, and at most, where it dies again and again.
+Seconds until a dead worker is replaced: for the first time, and at most, if it dies again and again.
 """
 
 
 class Supervisor(Service):
     """
-    The daemon where it has several processes.
+    The daemon with several processes.
 
     Args:
         load: Reads the configuration.
-        former: Sockets and workers of a supervisor whose place this one takes.
+        former: Sockets and workers of the supervisor that this one replaces.
 
     Attributes:
-        reactor: Where everything runs; its clock must never go back.
-        metrics: What the workers have counted, and the supervisor.
-        workers: All processes which have not ended.
+        reactor: The reactor; its clock must never go back.
+        metrics: The metrics of the workers and the supervisor.
+        workers: All processes that have not ended.
 
     Raises:
-        CannotStart: What the configuration asks for cannot be done.
+        CannotStart: The daemon cannot do what the configuration requires.
     """
 
     _log = Logger()
@@ -87,7 +88,7 @@ class Supervisor(Service):
         self.metrics = MetricsSum()
         self.workers: list[WorkerProcess] = []
         self._load = load
-        # twistd leaves it for the directory of `--rundir`.
+        # twistd changes to the directory of `--rundir`.
         self._directory = os.getcwd()
         self._former = former or Handover({}, {})
         self._sockets = Sockets(reactor, self._former.sockets)
@@ -107,12 +108,12 @@ class Supervisor(Service):
 
     def _checked(self, configuration: Configuration) -> Settings:
         settings = configuration.settings()
-        # What a worker would make of it, made once here, so that a fault is told before anything changes.
+        # Make here once what each worker will make, so that an error is found before anything changes.
         made = Generation(settings, self.reactor, counts=ProxyCounts(), log_access=lambda record: None)
         made.access_log.close()
         return settings
 
-    # Life
+    # Start and end
 
     def privilegedStartService(self) -> None:
         # Before twistd gives up root.
@@ -134,12 +135,12 @@ class Supervisor(Service):
 
     def stopService(self) -> Deferred[None]:
         """
-        Have every worker end; kill those which do not.
+        Stop every worker, and kill those that do not end.
         """
         super().stopService()
         self._is_stopping = True
         self._give_up(self._claim)
-        # The default would end this process in the middle of the drain, and leave the workers to themselves.
+        # The default action would end this process in the middle of the drain, and leave the workers alone.
         self._ignore_signals()
         self._sockets.keep_only([ADMIN])
         self._former.stop()
@@ -168,13 +169,13 @@ class Supervisor(Service):
     def _in_reactor(self, act: Callable[[], None]) -> Callable[[int, Any], None]:
         return lambda number, frame: self.reactor.callFromThread(act)
 
-    # Changing
+    # Changes
 
     def reload(self) -> None:
         """
-        Serve as the configuration says now: start new workers, and let the old ones end with their last request.
+        Apply the current configuration: start new workers, and let the old ones end after their last request.
 
-        What is wrong is logged, and then nothing changes.
+        Errors are logged, and then nothing changes.
         """
         if self._is_stopping:
             return
@@ -202,7 +203,7 @@ class Supervisor(Service):
         changed: Callable[[], None],
     ) -> None:
         """
-        Start workers; once all of them are ready, let those before them end.
+        Start workers; once all of them are ready, let the former ones end.
         """
         former = [worker for worker in self.workers if not worker.is_leaving]
         new: list[WorkerProcess] = []
@@ -211,7 +212,7 @@ class Supervisor(Service):
             for number in range(settings.server.workers):
                 new.append(self._start(configuration, settings, claim, counts, number))
         except OSError as error:
-            # No process, descriptor or memory is left for another one.
+            # There is no process, descriptor or memory for another worker.
             for worker in new:
                 worker.tell(STOP)
             if not former:
@@ -264,9 +265,9 @@ class Supervisor(Service):
 
     def restart(self) -> None:
         """
-        Put a new supervisor, with the program as it is on disk now, into the place of this one.
+        Replace this supervisor by a new one, with the program that is on disk now.
 
-        The process and the sockets stay. The workers end with their last request once the new ones are ready.
+        The process and the sockets stay. The workers end after their last request, once the new ones are ready.
         """
         if self._is_changing or self._is_stopping:
             self._not_restarted("a reload, a restart or a stop is in progress")
@@ -281,7 +282,7 @@ class Supervisor(Service):
             self._not_restarted(str(error))
             return
         self._is_changing = True
-        # There is no way back from a program which cannot start.
+        # There is no way back from a program that cannot start.
         trying = try_program()
         trying.addCallback(self._tried, arguments, pidfile)
         trying.addErrback(self._not_tried)
@@ -289,7 +290,7 @@ class Supervisor(Service):
     def _tried(self, result: tuple[bytes, bytes, int], arguments: list[str], pidfile: str | None) -> None:
         self._is_changing = False
         if self._is_stopping:
-            # Told to end meanwhile: the new program would not know.
+            # The supervisor must stop, and the new program would not know that.
             return
         if result[2] != 0:
             self._not_restarted(result[1].decode("utf-8", "replace"))
@@ -297,9 +298,10 @@ class Supervisor(Service):
         handover = Handover(self._sockets.descriptors, {worker.pid: worker.commands_fd for worker in self.workers})
         directory = os.getcwd()
         try:
-            # Relative paths of the command line are meant from there.
+            # Relative paths of the command line start from there.
             os.chdir(self._directory)
-            # Ignored signals stay so through exec(2); until the new program handles them the default would end it.
+            # Ignored signals stay ignored through exec(2). Until the new program handles them, the default action would
+            # end it.
             self._ignore_signals()
             handover.execute(arguments, os.path.join(directory, pidfile) if pidfile else None)
         except OSError as error:
@@ -342,7 +344,7 @@ class Supervisor(Service):
 
     def worker_ended(self, worker: WorkerProcess, reason: str) -> None:
         """
-        Know that a process has ended; start another in its place, unless it was told to.
+        Called when a process has ended: start another in its place, unless it was told to end.
         """
         self.workers.remove(worker)
         worker.counts.forget(worker.number)
@@ -352,7 +354,7 @@ class Supervisor(Service):
         self._deaths += 1
         self._log.error("worker {pid} died: {reason}", pid=worker.pid, reason=reason)
         if not worker.is_ready:
-            # Whoever waits for it knows what to do.
+            # The change or replacement that waits for this worker handles it.
             return
         lived = self.reactor.seconds() - worker.began_at
         self._deaths_in_a_row = 0 if lived > MAX_PAUSE else self._deaths_in_a_row + 1
@@ -363,8 +365,9 @@ class Supervisor(Service):
         if self._is_stopping:
             return
         if self._is_changing:
-            # Which configuration holds is not decided. A worker started now would serve the former one for ever: those
-            # which are to retire have been chosen, and a key that the new one disables would be good there.
+            # The change is not decided yet. A worker that starts now would serve the former configuration for ever: the
+            # workers that will retire have been chosen already. A key that the new configuration disables would stay
+            # valid there.
             self.reactor.callLater(MIN_PAUSE, self._replace, worker)
             return
         if worker.configuration is not self._configuration:
@@ -434,11 +437,11 @@ def _kill(workers: list[WorkerProcess]) -> None:
 
 def make_supervisor(load: Callable[[], Configuration]) -> Supervisor:
     """
-    Make the supervisor for the process's own reactor, whose clock is set to one that never goes back.
+    Return the supervisor for the process's own reactor, and set its clock to one that never goes back.
 
     Raises:
-        CannotStart: What the configuration asks for cannot be done.
-        Faults: It is not as it must be.
+        CannotStart: The daemon cannot do what the configuration requires.
+        Faults: The configuration is not valid.
     """
     from twisted.internet import reactor
 

@@ -1,5 +1,6 @@
 """
-The command line of ``twistd s3proxy``. It imports no reactor: which one runs is chosen after it was read.
+The command line of ``twistd s3proxy``. This module imports no reactor: twistd chooses it after it has read the command
+line.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _PLACES = {
     "credentials.source": "--credentials",
 }
 """
-What an option of the file is called on the command line.
+The command line option for each option of the file.
 """
 
 
@@ -41,7 +42,7 @@ class Options(UsageOptions):
     The command line of ``twistd s3proxy``.
 
     Attributes:
-        settings: What the file, or the command line itself, says.
+        settings: The settings of the file, or of the command line itself.
         load: Reads the file again.
     """
 
@@ -101,7 +102,7 @@ class Options(UsageOptions):
 
     def _content(self) -> dict[str, Any]:
         """
-        Say with the file's words what the command line says.
+        Return the content of a configuration file that says the same as the command line.
         """
         backend: dict[str, Any] = {
             "name": "default",
@@ -141,9 +142,9 @@ def _without_traceback(kind: type[BaseException], error: BaseException, tracebac
 
 def makeService(options: Options) -> IService:
     """
-    Make the daemon, for twistd to start: one process, or the supervisor of several.
+    Return the daemon for twistd to start: one process, or the supervisor of several.
     """
-    # The reason says all that an operator can use; twistd lets the exception pass.
+    # The message has all that an operator can use; twistd does not catch the exception.
     sys.excepthook = _without_traceback
     from s3proxy.daemon.service import make_service
     from s3proxy.daemon.supervisor import make_supervisor

@@ -1,9 +1,9 @@
 """
-One of several processes which serve: started by the supervisor, and never by hand.
+One of several processes that serve requests: the supervisor starts it, never a person.
 
-What it is to do is on descriptor 0, which it reads once and then replaces: secrets are in it. The supervisor's commands
-come on descriptor 3, a line each; on descriptor 4 it reports every second what it has counted, first when it is ready.
-Its log goes to descriptor 2.
+Its orders are on descriptor 0, which it reads once and then replaces, because they include secrets. The supervisor's
+commands arrive on descriptor 3, one on each line. On descriptor 4 the worker reports its metrics every second; the
+first report shows that it is ready. Its log goes to descriptor 2.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 def main() -> int:
     """
-    Serve, until told otherwise; return the exit status.
+    Serve until told to end; return the exit status.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the supervisor, too, and that tells us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C also reaches the supervisor, which then stops the workers.
     # These are for the supervisor; a terminal, or `pkill`, sends them to every process.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-    # systemd's sockets came to us by way of the supervisor, but Twisted must still find them by their names.
+    # The supervisor passes systemd's sockets to the worker, but Twisted must still find them by their names.
     os.environ.update(listening_environment())
     from twisted.internet import reactor as the_reactor
     from twisted.internet.stdio import StandardIO
@@ -99,7 +99,7 @@ def _write_log(event: dict[str, Any]) -> None:
 
 
 def _log(level: str, text: str) -> None:
-    # Without a supervisor nobody reads it.
+    # If the supervisor is gone, the log has no reader.
     with contextlib.suppress(OSError):
         os.write(2, f"{level} {text}\n".encode("utf-8", "backslashreplace"))
 

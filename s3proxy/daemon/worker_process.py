@@ -1,12 +1,13 @@
 """
-One worker as the supervisor sees it: a process that is started, told what to do, listened to, and that ends.
+One worker as the supervisor sees it: a process that it starts, sends commands to and reads reports from, until the
+process ends.
 
-The strategy: this module knows descriptors, pipes and lines, and decides nothing. What it hears it tells its owner, who
-decides whether a worker that has ended is started anew. A worker is given descriptors: its orders in sealed memory,
-the listening sockets, and the memory in which workers tell how many connections they have. Its command line is the same
-for every worker. What a worker writes to its log is logged here, with its process id.
+The strategy: this module handles descriptors, pipes and lines, and decides nothing. It passes each report and the end
+of the process to its owner, which decides if a dead worker is replaced. A worker gets descriptors: its orders in sealed
+memory, the listening sockets, and the memory in which workers share their numbers of connections. The command line is
+the same for every worker. Lines that a worker writes to its log are logged here, with its process id.
 
-`s3proxy.daemon.worker` is what runs in the process; `s3proxy.daemon.orders` is what the two say to each other.
+`s3proxy.daemon.worker` runs in the process; `s3proxy.daemon.orders` is the protocol between the two.
 """
 
 from __future__ import annotations
@@ -35,11 +36,11 @@ _LEVELS = {level.name: level for level in LogLevel.iterconstants()}
 
 class WorkerOwner(Protocol):
     """
-    Who starts workers: an `s3proxy.daemon.supervisor.Supervisor`.
+    Starts workers: an `s3proxy.daemon.supervisor.Supervisor`.
 
     Attributes:
         reactor: Starts processes; its clock never goes back.
-        metrics: Where the reports of all workers are summed up.
+        metrics: Adds up the reports of all workers.
     """
 
     reactor: Any
@@ -56,17 +57,17 @@ class WorkerProcess(ProcessProtocol):
     One process, from its start to its end.
 
     Args:
-        configuration: What it serves.
-        commands_fd: Where it is told what to do.
-        counts: Where it and its fellows tell how many connections they have.
-        number: Which of them it is.
+        configuration: The configuration that the worker serves.
+        commands_fd: The descriptor for commands to the worker.
+        counts: The memory in which workers share their numbers of connections.
+        number: The number of the worker.
 
     Attributes:
-        is_ready: Whether it accepts connections.
-        is_leaving: Whether it was told to end.
-        ready: Fires with whether it became ready: it ended before that if not.
-        ended: Fires when it has ended.
-        began_at: Seconds of a clock which never goes back.
+        is_ready: Whether the worker accepts connections.
+        is_leaving: Whether the worker was told to end.
+        ready: Fires with True when the worker becomes ready, or with False if it ends before that.
+        ended: Fires when the process has ended.
+        began_at: When the process started, in seconds of a clock that never goes back.
         pid: The id of the process.
     """
 
@@ -99,7 +100,7 @@ class WorkerProcess(ProcessProtocol):
 
     def tell(self, command: bytes) -> None:
         """
-        Send a command. One which is dead will not mind.
+        Send a command that ends the worker. Ignored if the process is already dead.
         """
         self.is_leaving = True
         with contextlib.suppress(OSError):
@@ -156,15 +157,15 @@ def spawn_worker(
     Start a worker.
 
     Args:
-        configuration: What it is to serve.
+        configuration: The configuration that the worker serves.
         sockets: Descriptors of the listening sockets in this process, by name.
-        counts: Where it and its fellows tell how many connections they have.
-        number: Which of them it is, from 0 on.
-        workers: How many of them share the limits.
-        multipart_directory: What is claimed for all of them.
+        counts: The memory in which workers share their numbers of connections.
+        number: The number of the worker, from 0.
+        workers: The number of workers that share the limits.
+        multipart_directory: The directory that is claimed for all workers; None if none is.
 
     Raises:
-        OSError: No process, descriptor or memory is left for another one.
+        OSError: There is no process, descriptor or memory for another worker.
     """
     in_worker = {name: FIRST_SOCKET_FD + number for number, name in enumerate(sockets)}
     counts_fd = FIRST_SOCKET_FD + len(sockets)

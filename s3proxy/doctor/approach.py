@@ -100,7 +100,7 @@ async def enter(storage: Storage) -> None:
     Make the bucket if none was given.
 
     Raises:
-        CannotExamine: It cannot be made.
+        CannotExamine: The bucket cannot be made.
     """
     if not storage.owns_bucket:
         return

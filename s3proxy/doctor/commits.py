@@ -48,7 +48,7 @@ async def send_cut(storage: Storage, target: bytes, cut: Cut) -> tuple[bool, Ans
     Send a body without its end, wait a while, then cut it.
 
     Returns:
-        Whether what was sent was acknowledged, and the response, if one came.
+        Whether the bytes that were sent were acknowledged, and the response, if one arrived.
     """
     head = storage.head(b"PUT", target, length=cut.length, payload=UNSIGNED_PAYLOAD)
     body = HeldBody(_content(cut.length - cut.missing), cut.length, storage.line)

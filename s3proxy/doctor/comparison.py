@@ -14,12 +14,13 @@ from s3proxy.profiles.profile import Profile
 
 SENT = (Treatment.EVALUATED, Treatment.REFUSED)
 """
-How a storage system must treat a condition that is sent to it. If it refuses it, no client takes it for a lock.
+How a storage system must treat a condition that is sent to it. If the condition is refused, no client takes it for a
+lock.
 """
 
 KEPT_BACK = (Treatment.IGNORED, Treatment.REFUSED)
 """
-How it may treat a condition that s3proxy refuses: clients lose nothing.
+How a storage system may treat a condition that s3proxy refuses: clients lose nothing.
 """
 
 _CONSEQUENCES = {
@@ -27,7 +28,7 @@ _CONSEQUENCES = {
     Treatment.EVALUATED: "clients get 501, though the storage system evaluates it",
 }
 """
-By the treatment that the profile does not expect.
+The consequence of each treatment that the profile does not expect.
 """
 
 
@@ -37,8 +38,9 @@ class Compared:
     A condition, with its treatment.
 
     Attributes:
-        found: None if it is not clear.
-        expected: By the profile; None if the profile refuses it, whatever the storage system does.
+        found: The treatment by the storage system; None if it is unclear.
+        expected: The treatments that the profile expects; None if the profile refuses the condition, whatever the
+            storage system does.
     """
 
     condition: Condition
@@ -82,7 +84,7 @@ def compare(profile: Profile, findings: Mapping[str, Finding]) -> Iterator[Compa
     Yield each condition whose probe ran.
 
     Args:
-        findings: By name of the probe.
+        findings: The findings by name of the probe.
     """
     for condition in CONDITIONS:
         finding = findings.get(condition.name)

@@ -1,7 +1,7 @@
 """
 How a storage system treats the conditions of writes.
 
-Each probe sets a condition that does not hold, and looks whether the write was carried out.
+Each probe sets a condition that does not hold, and checks if the write was carried out.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Condition:
 
     Attributes:
         name: The name of its probe.
-        header: In lower case; `IN_DOCUMENT` for an entity tag in the document.
+        header: The header's name in lower case; `IN_DOCUMENT` for an entity tag in the document.
         broken: Returns a value that does not hold for an object.
         held: Return values that hold. One is enough: some storage systems do not read every form.
         holds_for_none: Whether it holds if there is no object.
@@ -194,7 +194,7 @@ CONDITIONS = (
     Condition("delete-objects-etag", "DeleteObjects", IN_DOCUMENT, _other_tag, _TAGS),
 )
 """
-All that have a probe. The condition of AbortMultipartUpload has none: it is not about an object.
+All conditions that have a probe. The condition of AbortMultipartUpload has none: it is not about an object.
 """
 
 
@@ -214,8 +214,8 @@ async def _attempt(
     Write under a condition to an object of its own.
 
     Args:
-        word: Ends the raw key.
-        value: None for no condition.
+        word: The end of the raw key.
+        value: The value of the condition; None for no condition.
         is_there: Whether the object exists before.
     """
     raw_key = f"{condition.name}-{word}".encode()

@@ -11,7 +11,7 @@ from s3proxy.s3.limits import MAX_KEY_SIZE
 
 def _keeps(folder: bytes, rest: bytes) -> Examine:
     """
-    Make a probe that stores a key, as it is in a path, and looks at the name in the listing.
+    Return a probe that stores a key, as it is in a path, and compares its name in the listing.
 
     Args:
         folder: Keeps the keys of one probe apart from those of others.
@@ -22,7 +22,8 @@ def _keeps(folder: bytes, rest: bytes) -> Examine:
         content = b"the content of " + raw_key
         put = await storage.put(raw_key, content)
         if not put.is_success:
-            # A store of files may have made a folder for it, which is removed with the last object in it.
+            # A storage system that stores files may have made a folder for it, which is removed with the last object in
+            # it.
             await storage.put(folder + b"/tidy", b"")
             return judge(False, f"PUT {put}")
         got = await storage.get(raw_key)
@@ -45,7 +46,7 @@ def _keeps(folder: bytes, rest: bytes) -> Examine:
 async def _longest(storage: Storage) -> Judgement:
     folder = b"long/"
     fits = b"k" * (MAX_KEY_SIZE - len(storage.prefix) - len(folder))
-    # In pieces: a store of files limits the length of one name.
+    # In pieces: a storage system that stores files limits the length of one name.
     pieces = b"/".join(fits[start : start + 200] for start in range(0, len(fits), 201))
     return await _keeps(b"long", (pieces + fits)[: len(fits)])(storage)
 

@@ -100,7 +100,7 @@ class Line(Pool):
         Open a connection; end it afterwards, with RST if it is in use.
 
         Raises:
-            BackendError: It cannot be reached.
+            BackendError: The storage system cannot be reached.
         """
         connection = await self._connection()
         try:
@@ -167,7 +167,7 @@ class HeldBody:
     Args:
         content: The bytes that are sent at once.
         length: The declared length of the body.
-        line: Its clock measures the times.
+        line: The line whose clock measures the times.
 
     Attributes:
         started_at: When the body was requested, in the reactor's seconds; None if it was not.

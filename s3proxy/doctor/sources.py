@@ -33,7 +33,7 @@ class _Copy:
     An operation that copies.
 
     Attributes:
-        word: Begins its raw keys.
+        word: The beginning of its raw keys.
     """
 
     operation: str
@@ -47,7 +47,7 @@ class _Copy:
         Copy a source to an object of its own; return the response, and what was copied: None for nothing.
 
         Args:
-            word: Ends the raw key.
+            word: The end of the raw key.
         """
         raw_key = b"%s-%s" % (self.word, word)
         answer = await self.act(storage, raw_key, source, [] if header is None else [header])

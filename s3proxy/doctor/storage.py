@@ -1,5 +1,5 @@
 """
-The storage system under examination: how to reach it, which signature it accepts, and where the probes work.
+The storage system under examination: how to reach it, which signature it accepts, and where the probes store objects.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from s3proxy.sigv4.signing_key import SigningKeys
 
 MAX_ENTRIES = 10_000
 """
-Entries of a listing: far more than the probes make, so that an endless listing does not keep us.
+Maximum entries of a listing: far more than the probes make. It ends an endless listing.
 """
 
 
@@ -31,9 +31,9 @@ class Patience:
     How long to wait, in seconds.
 
     Attributes:
-        answer: For a response; an operation that copies may need all of it.
+        answer: Time for a response; an operation that copies may need all of it.
         hold: How long a body is held just before its end.
-        look: Before the first and before the second look for a cut body.
+        look: Times before the first and before the second look for a cut body.
     """
 
     answer: float = 60.0
@@ -47,8 +47,8 @@ class Storage:
 
     Args:
         line: Opens connections to it.
-        place: Its URL.
-        key: Our key there.
+        place: The URL of the storage system.
+        key: The key that signs the requests.
         wall_clock: Returns the time, aware, in UTC.
         word: The name of the prefix below which the probes work, and of the bucket if none is given.
         bucket: An existing bucket; None to make one.
@@ -139,7 +139,7 @@ class Storage:
 
     def source(self, raw_key: bytes) -> bytes:
         """
-        Return what names an object below the prefix as the source of a copy.
+        Return the copy source header's value for an object below the prefix.
         """
         return b"/%s/%s%s" % (self.bucket.encode(), self.prefix.encode(), raw_key)
 
@@ -241,7 +241,7 @@ class Storage:
 
         Raises:
             BackendError: There was no response.
-            Unclear: It cannot be started; `Lacking` if there is no such operation.
+            Unclear: The upload cannot be started; `Lacking` if there is no such operation.
         """
         begun = await self.ask(b"POST", self.target(raw_key, b"uploads"), content=b"")
         upload_id = begun.element("UploadId")
@@ -297,7 +297,7 @@ class Storage:
             if not answer.is_success or b"<IsTruncated>" not in answer.content:
                 raise Unclear(f"{page.decode()}: {answer}")
             found = list(zip(*(answer.elements(name) for name in elements), strict=False))
-            # A storage system that ignores the marker would return the same page for ever.
+            # A storage system that ignores the marker would return the same page forever.
             if answer.element("IsTruncated") != "true" or not found or found[-1] in entries:
                 return [*entries, *(entry for entry in found if entry not in entries)]
             entries += found
@@ -322,7 +322,7 @@ class Lacking(Unclear):
 
 def escape(text: str) -> bytes:
     """
-    Percent-encode a key for a path or a query.
+    Return a key, percent-encoded for a path or a query.
     """
     return quote(text, safe="/-._~").encode()
 

@@ -32,14 +32,14 @@ _TAKEN_FOR = {
     (b"DELETE", Level.OBJECT): "DeleteObject",
 }
 """
-The operation without a sub-resource, by method and level of those that are probed.
+The operation that has no sub-resource, by method and level of the probed operations.
 """
 
 _NOT_PROBED = frozenset(
     {
-        # What it is taken for is another version of the same.
+        # If the sub-resource is ignored, the operation is an older version of the same.
         "ListObjectsV2",
-        # Of an upload that was never started gaul/s3proxy 4.1 stores a part that nothing removes.
+        # gaul/s3proxy 4.1 stores a part of an upload that was never started, and nothing removes it.
         "UploadPart",
         "UploadPartCopy",
     }

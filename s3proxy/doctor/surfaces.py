@@ -39,7 +39,7 @@ def server_name(server: bytes) -> str:
 
 def _is_surface(segment: bytes) -> Examine:
     """
-    Make a probe that requests a bucket of that name, signed, and unsigned beside an absent bucket.
+    Return a probe that requests a bucket of that name, signed, and unsigned beside an absent bucket.
     """
 
     async def examine(storage: Storage) -> Judgement:

@@ -67,7 +67,7 @@ async def _listed(storage: Storage) -> tuple[list[bytes], list[str]]:
                 faults.append(f"what is left cannot be listed: {error}")
             continue
         for key, *others in entries:
-            # A storage system that ignores `prefix` lists what is not ours.
+            # A storage system that ignores `prefix` also lists objects that are not ours.
             if key.startswith(storage.prefix):
                 path = b"%s/%s/%s" % (storage.service_path, storage.bucket.encode(), escape(key))
                 targets.append(b"%s?%s=%s" % (path, name, escape(others[0])) if name else path)

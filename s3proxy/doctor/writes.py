@@ -18,8 +18,8 @@ class Seen:
     What a storage system returns about an object.
 
     Attributes:
-        etag: In quotation marks.
-        modified: A date in the format of HTTP.
+        etag: The entity tag, in quotation marks.
+        modified: The modification time, in the format of HTTP.
     """
 
     etag: bytes
@@ -36,7 +36,7 @@ async def store(storage: Storage, raw_key: bytes, content: bytes) -> Seen:
 
     Raises:
         BackendError: There was no response.
-        Unclear: It is not stored.
+        Unclear: The object is not stored.
     """
     put = await storage.put(raw_key, content)
     head = await storage.ask(b"HEAD", storage.target(raw_key))
@@ -69,7 +69,7 @@ async def upload(
     Store an object with a multipart upload of one part; return the responses to the part and to the completion.
 
     Args:
-        headers: Those of the completion.
+        headers: The headers of the completion.
 
     Raises:
         BackendError: There was no response.

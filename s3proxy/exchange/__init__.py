@@ -1,3 +1,3 @@
 """
-One request from its head to its access log entry.
+One request, from its head to its access log entry.
 """

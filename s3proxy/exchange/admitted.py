@@ -1,5 +1,5 @@
 """
-A request whose client is known, and that may be carried out: all that was decided about it before its body.
+A request that is authenticated and allowed: everything that was decided before its body is read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from s3proxy.s3.operation import Operation
 @dataclass(slots=True)
 class Admitted:
     """
-    One request, admitted.
+    One admitted request.
 
     Attributes:
         authenticated: Who sent it.
@@ -54,7 +54,8 @@ class Admitted:
 
     def hold_memory(self, budgets: Budgets) -> HeldMemory | None:
         """
-        Return what counts its bytes in memory, from now on.
+        Return the counter of the request's bytes in memory, and make it if there is none; None if no budget bounds
+        them.
         """
         if self.memory is None:
             authenticated = self.authenticated
@@ -64,14 +65,14 @@ class Admitted:
     @property
     def is_paced(self) -> bool:
         """
-        Whether its bytes are paced.
+        Whether the request's bytes are paced.
         """
         return self.ticket is not None and self.ticket.is_paced
 
     @property
     def must_measure(self) -> bool:
         """
-        Whether what the backend has decides about the request, and must be asked first.
+        Whether the request depends on the object at the backend, so that a HEAD must be sent first.
         """
         if self.multipart is not None:
             return False
@@ -80,7 +81,7 @@ class Admitted:
 
     def measuring(self, now: datetime) -> BackendRequest:
         """
-        Make the request that asks for it.
+        Return the HEAD request to send first.
         """
         conditions = self.conditions
         if conditions is None or (self.mending is not None and self.mending.must_measure):
@@ -103,7 +104,7 @@ class Admitted:
             document: Of the answer; empty if it is none.
 
         Raises:
-            S3Error: It is not to be sent, and this is why.
+            S3Error: The request must not be sent. The error is for the client.
         """
         onward, mending = self.onward, self.mending
         if mending is not None and mending.must_measure:
@@ -113,7 +114,8 @@ class Admitted:
 
     def release(self) -> None:
         """
-        Give back what it has of the budgets and of the disk. Its memory may be in use until the client has its answer.
+        Give back what the request has taken from the budgets and of the disk. Its memory may be in use until the client
+        has the response.
         """
         if self.multipart is not None:
             self.multipart.discard()

@@ -1,5 +1,5 @@
 """
-Give a backend's answer to the client: read, judged and mended where that is needed, else as it comes.
+Send a backend's response to the client: read, judged and mended if that is needed, otherwise relayed as it arrives.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ from s3proxy.transport.writer import DirectWriter
 
 EARLY_TIME = 1.0
 """
-Seconds after its head that a document is awaited before its client gets the head: the backend works, and the client
-must not take us for dead.
+Seconds from a response's head until the head goes to the client, although the document has not arrived: the backend
+still works, and the client must not take s3proxy for dead.
 """
 
 
 class AnsweredRequest(Protocol):
     """
-    Where an answer goes: a `s3proxy.frontend.request.StreamedRequest`.
+    The client's request, which sends the response: a `s3proxy.frontend.request.StreamedRequest`.
     """
 
     head: RequestHead
@@ -73,12 +73,12 @@ class AnsweredRequest(Protocol):
 
 class Answering:
     """
-    The answer to one admitted request.
+    The response to one admitted request.
 
     Args:
-        form: Which the request was made of; None where it was none.
-        checksums: Returns those which hold of the client's body, as headers.
-        exchange: Told what became of the answer.
+        form: The form that the request was made from; None if there was no form.
+        checksums: Returns the verified checksums of the client's body, as headers.
+        exchange: Receives an event for each step of the response.
     """
 
     __slots__ = (
@@ -125,11 +125,11 @@ class Answering:
         self._early_deadline: Deadline | None = None
         self._relay: ResponseRelay | None = None
 
-    # What came
+    # What arrived
 
     def answered(self, response: BackendResponse) -> None:
         """
-        Know the answer to what the client asked for.
+        Called with the response to the client's own request.
         """
         context, record, admitted = self._context, self._record, self._admitted
         self._take(response)
@@ -141,7 +141,7 @@ class Answering:
             fails_late=may_fail_late(admitted.operation),
         )
         if admitted.multipart is not None and response.request is None:
-            # Our own: it says what it is to say.
+            # s3proxy made this response itself: nothing in it needs editing or mending.
             use, self._mending = AnswerUse.RELAY, None
             record.object_size = admitted.multipart.object_size
         if self._mending is not None:
@@ -167,7 +167,7 @@ class Answering:
 
     def explained(self, response: BackendResponse) -> None:
         """
-        Know the answer that has the document which the one to HEAD has not.
+        Called with the response to GET: it has the document that a response to HEAD cannot have.
         """
         self._take(response)
         if response.head.status in JUDGED_STATUSES and response.head.content_length != 0:
@@ -178,11 +178,11 @@ class Answering:
 
     def continued(self, response: BackendResponse) -> None:
         """
-        Know the next page of a listing.
+        Called with the next page of a listing.
         """
         self._take(response)
         if response.head.status != 200:
-            # The first page was a success, so this is no refusal of the request.
+            # The first page was a success, so this response does not refuse the request.
             raise InternalError
         self._exchange.receive(Event.ANSWER_NEEDS_READING)
 
@@ -193,7 +193,7 @@ class Answering:
     @property
     def _answer(self) -> BackendResponse:
         """
-        What has come.
+        The response that has arrived.
         """
         response = self._response
         assert response is not None
@@ -203,7 +203,7 @@ class Answering:
 
     def read(self) -> None:
         """
-        Gather the document, within a bound.
+        Read the response's document, up to a maximum size.
         """
         response = self._answer
         self._reader = reader = DocumentReader(
@@ -218,7 +218,7 @@ class Answering:
 
     def _hold_memory(self, response: BackendResponse) -> Callable[[int], None] | None:
         """
-        Return what counts the bytes of the document that are held in memory; None where nobody bounds them.
+        Return the function that counts the document's bytes in memory; None if no budget bounds them.
         """
         memory = self._admitted.hold_memory(self._context.budgets)
         if memory is None:
@@ -231,9 +231,9 @@ class Answering:
 
     def _may_begin_early(self, answer: ResponseHead) -> bool:
         """
-        Return True if a backend may send the head of this answer long before its document.
+        Return True if a backend may send the head of this response long before its document.
         """
-        # Nothing of a document that is coded can be told before it is complete.
+        # A document with a content coding cannot be read before it is complete.
         return (
             answer.status == 200
             and self._admitted.operation.is_slow
@@ -249,7 +249,7 @@ class Answering:
     def _read(self, failure: Failure | None) -> None:
         reader, memory = self._reader, self._admitted.memory
         if reader is None:
-            # It was given up before: the end of its connection comes later.
+            # The response was given up before. The end of its connection is reported later.
             return
         self._end_early_deadline()
         if memory is not None:
@@ -282,10 +282,10 @@ class Answering:
 
     def relay(self) -> None:
         """
-        Give the answer to the client: what was read and edited at once, anything else as it comes.
+        Send the response to the client: a document that was read and edited at once, anything else as it arrives.
         """
         if self._unexplained is not None:
-            # What was read only said why; the answer is the one to HEAD.
+            # The response to GET was read only for its error code. The client gets the response to HEAD.
             self._answer.abort()
             self._take(self._unexplained)
             self._reader = self._document = None
@@ -305,7 +305,7 @@ class Answering:
         is_chunked = self._frame(headers, status, response, cut)
         head = self._request.make_head(status, reason, headers)
         if self._reader is None and response.is_complete and not is_chunked and not self._admitted.is_paced:
-            # All of it came with its head: nothing is left to pace.
+            # The whole body arrived with its head: nothing is left to pace.
             content = response.take_content()
             if cut is not None:
                 content = content[cut[0] : cut[1]]
@@ -317,14 +317,14 @@ class Answering:
 
     def relay_early(self) -> None:
         """
-        Give the client the head and the white space; the document follows once it was read.
+        Send the head and the white space to the client. The document follows once it was read.
         """
         reader = self._reader
         assert reader is not None
         self._end_early_deadline()
         self._record.status, reason, headers = self._lines(self._answer.head)
         headers = read_headers(headers)
-        # Its length is not known before it was edited.
+        # The length of the document is unknown until it was edited.
         is_chunked = self._request.head.version != b"HTTP/1.0"
         if is_chunked:
             headers.append((b"Transfer-Encoding", b"chunked"))
@@ -348,12 +348,12 @@ class Answering:
         response = self._response
         self._exchange.receive(Event.BACKEND_FAILED, self._record.error_of_backend(failure))
         if response is not None:
-            # Where it was our reading that failed, the backend still sends.
+            # If s3proxy failed to read the response, the backend still sends it.
             response.abort()
 
     def _lines(self, answer: ResponseHead) -> tuple[int, bytes, HeaderList]:
         """
-        Return status, reason and headers of an answer as its client may see them, framing aside.
+        Return status, reason and headers of a response as its client may see them, without the framing headers.
         """
         status, reason, admitted = answer.status, answer.reason, self._admitted
         name = self.public_name()
@@ -372,7 +372,7 @@ class Answering:
 
     def public_name(self) -> PublicName:
         """
-        Return how the client addresses what it asked for.
+        Return how the client addresses the resource of its request.
         """
         request, admitted, settings = self._request, self._admitted, self._context.settings
         address = admitted.address
@@ -390,10 +390,10 @@ class Answering:
 
     def _answer_form(self, form: Form, passed: HeaderList) -> None:
         """
-        Tell a browser that its file is stored, as its form wants to hear it.
+        Respond to a browser whose file is stored, as the form's fields say.
         """
         response, request, address = self._answer, self._request, self._admitted.address
-        # The answer to our PUT has no document, or none that a browser should see.
+        # The response to s3proxy's PUT has no document, or none that a browser should see.
         response.abort()
         base = b"%s://%s%s" % (request.origin.scheme, request.head.host, request.head.raw_path.rstrip(b"/"))
         location = b"%s/%s" % (base, address.raw_key)
@@ -406,14 +406,14 @@ class Answering:
 
     def _frame(self, headers: HeaderList, status: int, response: BackendResponse, cut: tuple[int, int] | None) -> bool:
         """
-        Add the headers which say where the answer ends; return whether that is in chunked transfer coding.
+        Add the headers that say where the response ends; return True if it is in chunked transfer coding.
 
         Args:
-            cut: What the client gets of it; None for all.
+            cut: The range of the body that the client gets; None for all of it.
         """
         answer = response.head
         if response.body_length is not None:
-            # To HEAD, and with a backend's 304, the length is of what is not sent.
+            # In a response to HEAD, and in a backend's 304, Content-Length describes a body that is not sent.
             if cut is not None:
                 headers.append((b"Content-Length", b"%d" % (cut[1] - cut[0])))
             elif answer.content_length is not None and answer.status != 204 and status in {answer.status, 200, 206}:
@@ -428,14 +428,14 @@ class Answering:
 
     def abort(self) -> None:
         """
-        Take nothing more of the answer.
+        Stop reading the response.
         """
         if self._response is not None:
             self._response.abort()
 
     def release(self) -> None:
         """
-        Let go of everything.
+        Release everything.
         """
         if self._early_deadline is not None:
             self._end_early_deadline()
@@ -443,9 +443,10 @@ class Answering:
         if self._relay is not None:
             self._record.sent_size = self._relay.sent_size
         if memory is not None and self._reader is not None:
-            # The document is in memory until the client has taken it.
+            # The document is in memory until it was sent to the client.
             self._request.when_answer_sent(memory.release)
         elif memory is not None:
             memory.release()
-        # They call us back: without the circle all of a request is gone with its end, not with a collection.
+        # These objects refer back to this one. Without the reference cycle, a request's memory is freed when it ends,
+        # not by the garbage collector.
         self._relay = self._reader = self._response = self._unexplained = None

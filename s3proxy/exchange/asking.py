@@ -1,5 +1,6 @@
 """
-Ask a backend: what must be known first, then what the client asked for, and what the answer makes necessary.
+Send requests to a backend: the HEAD that must come first, then the client's request, then those that its response makes
+necessary.
 """
 
 from __future__ import annotations
@@ -30,20 +31,20 @@ from s3proxy.transport.writer import ReadSize
 
 Told = Callable[[BackendResponse], None]
 """
-Called with a final answer, guarded.
+A callback that gets the final response. An exception in it ends the exchange.
 """
 
 
 class Asking:
     """
-    What one admitted request asks of its backend.
+    The requests that one admitted request makes to its backend.
 
     Args:
-        answered: Told of the answer to what the client asked for.
-        exchange: Told what else happens.
+        answered: Called with the response to the client's own request.
+        exchange: Receives an event for anything else that happens.
 
     Attributes:
-        upload: The object on its way, until it is given up; None where the body was held, or there is none.
+        upload: The running upload, until it is given up; None if the body was held first, or there is no body.
     """
 
     __slots__ = (
@@ -69,16 +70,16 @@ class Asking:
         self._spool_reader: SpoolReader | None = None
         self.upload: Upload | None = None
 
-    # An object that is sent as it comes, or from the disk
+    # An object that is sent as it arrives, or from the disk
 
     def open_upload(self, length: int, checksums: HeaderList, transport: Any) -> None:
         """
-        Ask the backend to take an object.
+        Begin to send an object to the backend.
 
         Args:
-            length: Bytes, decoded.
-            checksums: Those which hold of all of it; none while it has yet to come.
-            transport: Whose reads bring it.
+            length: Bytes of the object, decoded.
+            checksums: The verified checksums of the object; none if its body has yet to arrive.
+            transport: The transport whose reads bring the body.
         """
         admitted = self._admitted
         self._record.object_size = length
@@ -90,17 +91,17 @@ class Asking:
 
     def finish_upload(self, checksums: HeaderList) -> None:
         """
-        Say that the object is complete.
+        Complete the upload: the object is verified.
 
         Args:
-            checksums: Those which hold of it.
+            checksums: The verified checksums of the body.
         """
         if self.upload is not None:
             self.upload.finish(checksums)
 
     def send_from_disk(self, held: BodyOnDisk) -> None:
         """
-        Give a verified body to the upload, at the backend's pace.
+        Send a verified body from the disk, at the backend's pace.
         """
         assert self.upload is not None
         self._spool_reader = SpoolReader(
@@ -113,20 +114,20 @@ class Asking:
 
     def stop_sending(self) -> None:
         """
-        Read no more from the disk.
+        Stop reading from the disk.
         """
         if self._spool_reader is not None:
             self._spool_reader.stop()
 
-    # A request whose body was held, or that has none
+    # A request whose body was held, or that has no body
 
     def send(self, content: bytes, checksums: HeaderList) -> None:
         """
-        Ask for what the client asked for.
+        Send the client's request to the backend.
 
         Args:
-            content: Verified.
-            checksums: Those which hold of it.
+            content: The verified body.
+            checksums: The verified checksums of the body.
         """
         admitted = self._admitted
         if admitted.plan.use is BodyUse.OBJECT:
@@ -139,13 +140,13 @@ class Asking:
 
     def carry_out(self, multipart: MultipartRequest, content: bytes, checksums: HeaderList, location: bytes) -> None:
         """
-        Have a request about an upload carried out in the backend's place.
+        Carry out a request of a multipart upload in the backend's place.
         """
         self._ask(multipart.answer(content, checksums, location), self._answered)
 
     def delete_each(self) -> None:
         """
-        Delete each object of the client's document by a request of its own.
+        Delete each object of the client's document by a separate request.
         """
         admitted, wall_clock = self._admitted, self._context.wall_clock
         profile, deletions = admitted.backend.account.profile, admitted.onward.deletions
@@ -166,7 +167,7 @@ class Asking:
         )
         self._ask(deleting.start(), self._answered)
 
-    # What must be known first
+    # What must come first
 
     def measure(self, told: Told) -> None:
         """
@@ -179,17 +180,17 @@ class Asking:
             asked.addCallback(read_whole, MAX_EDITED_SIZE, memory.count if memory is not None else None)
         self._ask(asked, told)
 
-    # What an answer makes necessary
+    # What a response makes necessary
 
     def ask_why(self, told: Told) -> None:
         """
-        Ask by GET for the document which an answer to HEAD has not.
+        Send a GET for the error document that a response to HEAD cannot have.
         """
         self._send(ask_why(self._admitted.onward, self._context.wall_clock()), told)
 
     def ask_on(self, told: Told) -> None:
         """
-        Ask for the next page of a listing.
+        Request the next page of a listing.
         """
         onward = self._admitted.onward
         self._send(onward.asking(b"GET", onward.passed, self._context.wall_clock()), told)
@@ -219,7 +220,7 @@ class Asking:
 
     def abort(self) -> None:
         """
-        Reset the backend's connection, so that it cannot hold a complete request.
+        Reset the backend's connection, so that the backend never has a complete request.
         """
         upload, self.upload = self.upload, None
         if upload is not None:
@@ -230,7 +231,7 @@ class Asking:
 
     def release(self) -> None:
         """
-        Let go of everything.
+        Release everything.
         """
         if self.upload is not None and self.upload.read_size is not None:
             self.upload.read_size.reset()

@@ -1,5 +1,6 @@
 """
-How much all clients together, and each key, may have at a time and a second: they wait first, and are refused last.
+Budgets: what all clients together, and each key, may use at a time and each second. A request without room waits, and
+is refused if the wait is too long.
 
 Public API: `Budgets`, `Ticket`, `HeldMemory`, `Spent`.
 """
@@ -19,17 +20,17 @@ from s3proxy.transport.pace import Pace, Rate, Slots
 
 MAX_IDLE_KEYS = 10_000
 """
-Keys which are remembered although none of their requests runs.
+Maximum number of remembered keys without a running request.
 """
 
 MEMORY_STEP = 64 * KIB
 """
-Bytes that one request may hold without waiting, once it was admitted: it waited for them before its body was asked for.
+Bytes that an admitted request may hold without waiting: it waited for them before s3proxy accepted its body.
 """
 
 _FORMS = b"\n"
 """
-What stands for the key of forms that nobody has signed yet: no key has a line break in its name.
+The shared key of all forms whose signature is not read yet: no real key has a line break in its name.
 """
 
 _TAKEN = ("requests_per_second", "requests", "bodies", "memory")
@@ -37,12 +38,12 @@ _TAKEN = ("requests_per_second", "requests", "bodies", "memory")
 
 class _Holder:
     """
-    The budgets of everybody, or of one key.
+    The budgets of all clients together, or of one key.
 
     Attributes:
-        bounded: The names of those which have a bound, in the order in which they are taken.
-        reserves_memory: Whether a body's first bytes are taken before they come: then they keep only its own key
-            waiting.
+        bounded: The names of the budgets that have a limit, in the order in which they are taken.
+        reserves_memory: Whether the first bytes of a body are taken from the budget before they arrive. Then only
+            requests of the same key wait for them.
     """
 
     __slots__ = (
@@ -71,7 +72,7 @@ class _Holder:
     @property
     def is_idle(self) -> bool:
         """
-        Whether it can be forgotten.
+        Whether the key can be forgotten.
         """
         return not self.tickets and self.requests_per_second.is_full and self.bytes_per_second.is_full
 
@@ -81,11 +82,13 @@ _Step = tuple[_Holder, str, int]
 
 class Ticket:
     """
-    What one request has, until it gives it back.
+    What one request has taken from the budgets, until it gives it back.
 
     Attributes:
-        waiting: Fires when it has everything; fails with `Spent` when that took too long. None where it is there.
-        reserved_memory: Bytes of its key's memory that it has, whether or not they have come.
+        waiting: Fires when the request has everything that it needs; fails with `Spent` if that takes too long. None if
+            it has everything at once.
+        reserved_memory: Bytes that the request has taken from its key's memory budget, whether or not they have
+            arrived.
     """
 
     __slots__ = ("_budgets", "_holders", "_pace", "_taken", "reserved_memory", "waiting")
@@ -102,7 +105,7 @@ class Ticket:
 
     def take(self, slots: Slots, amount: int) -> Deferred[None] | None:
         """
-        Take some, to be given back with the ticket.
+        Take an amount from a budget until the ticket is released. Return None, or a Deferred if it must wait.
         """
         waiting = slots.take(amount)
         if waiting is None:
@@ -113,14 +116,14 @@ class Ticket:
     @property
     def holders(self) -> tuple[_Holder, ...]:
         """
-        Its key, where that has bounds, and all together.
+        The budgets of the request's key, if that has limits, and of all clients together.
         """
         return self._holders
 
     def take_memory(self, holder: _Holder, amount: int) -> Deferred[None] | None:
         """
-        Take the first bytes of a body from its key, which they may keep waiting; of the others only see that they have
-        room.
+        Take the first bytes of a body from the memory of its key. Of a budget that does not reserve memory, only wait
+        until there is room: a body that has yet to arrive delays only requests of its own key.
         """
         if holder.reserves_memory:
             self.reserved_memory = amount
@@ -136,7 +139,7 @@ class Ticket:
 
     def release(self) -> None:
         """
-        Give everything back; it may come twice.
+        Give everything back. May be called twice.
         """
         self._end_pace()
         taken, self._taken = self._taken, []
@@ -148,7 +151,8 @@ class Ticket:
 
     def pace(self, pause: Callable[[], None], resume: Callable[[], None]) -> Pace | None:
         """
-        Make what paces the bytes of one side, in the place of the other's; None where they are not counted.
+        Return the pace for the bytes of one side. It replaces the pace of the other side. None if the bytes are not
+        limited.
         """
         self._end_pace()
         rates = [holder.bytes_per_second for holder in self._holders if holder.limits.bytes_per_second]
@@ -158,7 +162,7 @@ class Ticket:
     @property
     def is_paced(self) -> bool:
         """
-        Whether somebody's bytes are paced.
+        Whether the bytes of one side are paced.
         """
         return self._pace is not None
 
@@ -170,17 +174,19 @@ class Ticket:
 
 class HeldMemory:
     """
-    The bytes that one request holds in memory, counted as they come: what was only promised keeps nobody waiting.
+    The bytes that one request holds in memory. They are counted as they arrive: a body that was only announced makes no
+    other request wait.
 
-    What has come cannot be refused any more, so it is counted in any case. Above the bound of its key, or of all
-    together, no more is read until others have given some back; a request which waits too long is refused.
+    Bytes that have arrived cannot be refused any more, so they are always counted. If the limit of the key, or of all
+    clients together, is exceeded, s3proxy stops reading until other requests give memory back. A request that waits too
+    long is refused.
 
     Args:
-        holders: Its key, and all together.
-        reserved: Bytes of its key's memory that its ticket has.
+        holders: The budgets of the request's key, and of all clients together.
+        reserved: Bytes that the request's ticket has taken from its key's memory budget.
 
     Attributes:
-        size: Bytes now.
+        size: Bytes that the request holds now.
     """
 
     __slots__ = (
@@ -213,19 +219,20 @@ class HeldMemory:
 
     def bind(self, pause: Callable[[], None], resume: Callable[[], None], refused: Callable[[], None]) -> None:
         """
-        Say who brings the bytes from now on.
+        Set the callbacks of the side that delivers the bytes from now on.
 
         Args:
-            pause: Called when no more may come for a while.
-            resume: Called when more may come.
-            refused: Called once if that takes too long.
+            pause: Called when delivery must stop for a while.
+            resume: Called when delivery may continue.
+            refused: Called once if the wait takes too long.
         """
         self.settle()
         self._pause, self._resume, self._refused = pause, resume, refused
 
     def add(self, size: int) -> None:
         """
-        Count bytes that have come, and wait for room if they are too many; fewer than 0 of them have left.
+        Count bytes that have arrived, and pause delivery if they are too many. A negative size counts bytes that have
+        left.
         """
         self.count(size)
         if self.size <= MEMORY_STEP or size <= 0 or self._waiting is not None:
@@ -237,7 +244,7 @@ class HeldMemory:
 
     def count(self, size: int) -> None:
         """
-        The same without waiting, for bytes that nobody can hold back.
+        Count bytes without a pause, for bytes whose delivery cannot be stopped.
         """
         if not self._holders:
             return
@@ -273,7 +280,7 @@ class HeldMemory:
 
     def settle(self) -> None:
         """
-        Wait no more: no further bytes will come, or somebody else keeps them.
+        Stop waiting for room: no more bytes will arrive, or another object holds them.
         """
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
@@ -282,7 +289,7 @@ class HeldMemory:
 
     def release(self) -> None:
         """
-        Give everything back; it may come twice.
+        Give everything back. May be called twice.
         """
         holders, self._holders = self._holders, ()
         if not holders:
@@ -303,7 +310,7 @@ def _nothing() -> None:
 
 class Spent(Exception):
     """
-    A budget had nothing left for as long as anybody may wait.
+    A budget had no room for as long as a request may wait.
     """
 
 
@@ -312,14 +319,14 @@ class Budgets:
     The budgets of all requests together, and of each key.
 
     Args:
-        limits: Of all together.
-        key_limits: Of each key which has none of its own.
-        patience: Seconds for which a request waits.
+        limits: The limits of all requests together.
+        key_limits: The limits of each key that has none of its own.
+        patience: Maximum seconds that a request waits.
 
     Attributes:
-        reactor: Its clock never goes back.
-        refused: Requests which waited in vain, by the budget's name.
-        waited: Requests which had to wait, by the budget's name.
+        reactor: The reactor, whose clock is monotonic.
+        refused: Number of requests that were refused after the wait, by the budget's name.
+        waited: Number of requests that had to wait, by the budget's name.
     """
 
     def __init__(
@@ -342,7 +349,7 @@ class Budgets:
     @property
     def used(self) -> dict[str, int]:
         """
-        How much of each budget of all together is used now.
+        How much of each budget all requests together use now.
         """
         return {name: getattr(self._all, name).used for name in ("requests", "bodies", "memory")}
 
@@ -350,16 +357,17 @@ class Budgets:
         self, access_key_id: bytes | None, key_limits: BudgetLimits | None, *, has_body: bool, memory: int
     ) -> Ticket | None:
         """
-        Let a request have what it needs, at once or when others have given it back.
+        Return the ticket of a request. It has what the request needs, at once or when other requests have given it
+        back.
 
         Args:
-            access_key_id: Authenticated; None for everybody who is anonymous.
-            key_limits: The key's own, or None.
-            memory: Bytes of its body that will be held, at most. It waits until there is room for the first of them;
-                `hold` counts them.
+            access_key_id: The authenticated key; None for an anonymous client.
+            key_limits: The key's own limits, or None.
+            memory: Maximum bytes of the request's body that will be in memory. The request waits until there is room
+                for the first of them; `hold` counts them.
 
         Returns:
-            None where nothing which it needs is bounded.
+            None if nothing that the request needs is bounded.
         """
         limits = key_limits or self.key_limits
         if limits is NO_LIMITS or (not memory and limits is self.key_limits and self._key_bounds_only_memory):
@@ -370,7 +378,7 @@ class Budgets:
             holders = (self._key(access_key_id or b"", limits), self._all)
         first = min(memory, MEMORY_STEP)
         if self._bounds_only_memory and limits is self.key_limits and self._key_bounds_only_memory:
-            # The way of most uploads.
+            # The path of most uploads.
             return self._take_all(Ticket(self, holders), [(holder, "memory", first) for holder in holders])
         amounts = {"requests_per_second": 1, "requests": 1, "bodies": int(has_body), "memory": first}
         steps = [(holder, name, amounts[name]) for holder in holders for name in holder.bounded if amounts[name]]
@@ -378,10 +386,11 @@ class Budgets:
 
     def admit_form(self, memory: int) -> Ticket | None:
         """
-        Let the fields of a form be read, which nobody has signed yet: all such forms have the share of one key.
+        Return the ticket of a form whose fields are yet to be read. Its signature is among them, so all such forms
+        share the budget of one key.
 
         Args:
-            memory: Bytes, at most.
+            memory: Maximum bytes of the fields.
 
         Returns:
             As `admit`.
@@ -396,12 +405,12 @@ class Budgets:
         self, access_key_id: bytes | None, key_limits: BudgetLimits | None, ticket: Ticket | None = None
     ) -> HeldMemory | None:
         """
-        Make what counts the bytes that a request holds in memory; None where nobody bounds them.
+        Return the counter of the bytes that a request holds in memory; None if no budget bounds them.
 
         Args:
             access_key_id: As for `admit`.
             key_limits: As for `admit`.
-            ticket: What it was admitted with.
+            ticket: The ticket with which the request was admitted.
         """
         if ticket is not None and ticket.reserved_memory:
             return HeldMemory(self, ticket.holders, ticket.reserved_memory)
@@ -410,7 +419,7 @@ class Budgets:
 
     def hold_form(self) -> HeldMemory | None:
         """
-        Make what counts the fields of a form that nobody has signed yet.
+        Return the counter of the fields of a form whose signature is not read yet.
         """
         return self.hold(_FORMS, None)
 
@@ -442,11 +451,11 @@ class Budgets:
 
     async def wait_patiently(self, name: str, waiting: Deferred[None], until: float) -> None:
         """
-        Wait for what a budget has left.
+        Wait until a budget has room.
 
         Raises:
-            Spent: It took longer than until then.
-            CancelledError: The client has left.
+            Spent: There was no room by the time `until`.
+            CancelledError: The client has disconnected.
         """
         self.waited[name] += 1
         timer = self.reactor.callLater(max(0.0, until - self.reactor.seconds()), waiting.cancel)
@@ -454,7 +463,7 @@ class Budgets:
             await waiting
         except CancelledError:
             if timer.active():
-                # Its client has left.
+                # The client has disconnected.
                 raise
             self.refused[name] += 1
             raise Spent(name) from None

@@ -1,5 +1,5 @@
 """
-What all requests of one listener share: its settings, its rooms, its budgets and its counters.
+What all requests of one listener share: its settings, its collaborators, its budgets and its counters.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from s3proxy.telemetry.accesslog import AccessRecord
 @dataclass(frozen=True, slots=True)
 class ProxySettings:
     """
-    What a proxy must know beside its rooms.
+    The settings of a proxy.
 
     Attributes:
-        realm: Which signatures are accepted here.
-        body_limits: What is verified whole, and up to which size.
+        realm: Which signatures the listener accepts.
+        body_limits: Which bodies are verified whole, and up to which size.
         host_id: Text of ``HostId`` and ``x-amz-id-2``.
-        lookup_time: Seconds that a credential source may take, and an authorizer.
-        replay_window: Remembers the signatures of requests which change something; None to let them pass again.
+        lookup_time: Maximum seconds that a credential source or an authorizer may take.
+        replay_window: Remembers the requests that change something, to refuse a repetition; None to accept repetitions.
     """
 
     realm: Realm = field(default_factory=Realm)
@@ -48,15 +48,16 @@ class ProxySettings:
 @dataclass(slots=True)
 class ProxyCounts:
     """
-    What proxies count, together.
+    The counters that proxies share.
 
     Attributes:
-        committed_early: Answers below 400 which came before the body's end was released; none was believed.
-        dropped_headers: Headers which were dropped because no signature covers them.
-        lost_headers: Headers that a backend does not keep and did not get, by its name and theirs.
-        exempted: How often each exemption of a key was needed.
-        aborted: Requests which were given up, by cause.
-        disbelieved: Successes of a backend that were none, by what was wrong.
+        committed_early: Responses below 400 that arrived before the end of the body was sent. Each client got an error
+            instead.
+        dropped_headers: Headers that were dropped because no signature covers them.
+        lost_headers: Headers that were not sent because the backend does not keep them, by backend and header name.
+        exempted: How often each exemption of a key was used.
+        aborted: Requests that were given up, by cause.
+        disbelieved: Responses that claimed success wrongly, by what was wrong.
     """
 
     committed_early: int = 0
@@ -69,20 +70,20 @@ class ProxyCounts:
 
 class ProxyContext:
     """
-    What each exchange of one proxy may use.
+    The objects that each exchange of one proxy uses.
 
     Args:
-        settings: For one listener.
-        credentials: Where keys are looked up.
-        choose_backend: The backend for a head, its address and an authenticated client.
-        wall_clock: Tells the time of signatures, in UTC; not the reactor's, which is monotonic.
-        clock: Seconds which never go back, for durations: ``reactor.seconds``.
-        log_access: Told of each request when it has ended.
-        authorizer: Asked once the client is known to be who it says; None lets everything pass.
-        spool: Where bodies go which must be verified whole, and are too large for memory.
-        budgets: What requests may have together.
-        counts: Where it counts; its own by default.
-        multipart: Keeps multipart uploads, for backends that have none; None if there is no such backend.
+        settings: The settings of the listener.
+        credentials: The source of credentials.
+        choose_backend: Returns the backend for a head, its address and an authenticated client.
+        wall_clock: Returns the time for signatures, in UTC; not the reactor's clock, which is monotonic.
+        clock: Monotonic seconds, for durations: ``reactor.seconds``.
+        log_access: Called with the record of each request that has ended.
+        authorizer: Decides about each authenticated request; None allows everything.
+        spool: The directory for bodies that must be verified whole and are too large for memory.
+        budgets: The budgets of all requests together, and of each key.
+        counts: The counters to use; new ones by default.
+        multipart: Keeps the multipart uploads for backends that have none; None if there is no such backend.
 
     Attributes:
         is_draining: Whether new requests are refused.

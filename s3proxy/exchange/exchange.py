@@ -1,10 +1,10 @@
 """
-One request from its head to its end: what happens is looked up in the table, and what that says is done.
+One request from its head to its end: each event is looked up in the state table, and its actions are performed.
 
 ::
 
-    Exchange ── Judgement ── Judge            who it is, what it wants, where that goes, whether it may: `Admitted`
-        │    └─ FormReading                   a form's fields, which hold its signature
+    Exchange ── Judgement ── Judge            the client, the operation, the backend, the permission: `Admitted`
+        │    └─ FormReading                   the fields of a form, with its signature
         ├── Transfer ── Receiving             the client's body
         │           ├── Asking                the backend's requests
         │           └── Answering             the client's answer
@@ -47,7 +47,7 @@ _REFUSABLE = frozenset(
 
 class ExchangedRequest(TransferredRequest, FormRequest, RecordedRequest, Protocol):
     """
-    Whose exchange it is: a `s3proxy.frontend.request.StreamedRequest`.
+    The client's request: a `s3proxy.frontend.request.StreamedRequest`.
     """
 
     def on_gone(self, gone: Callable[[], None]) -> None: ...
@@ -63,10 +63,10 @@ class ExchangedRequest(TransferredRequest, FormRequest, RecordedRequest, Protoco
 
 class Exchange:
     """
-    One request on its way.
+    One request and its response.
 
     Args:
-        ended: Called when it has let go of everything.
+        ended: Called when the exchange has released everything.
     """
 
     def __init__(self, context: ProxyContext, request: ExchangedRequest, ended: Callable[[Exchange], None]) -> None:
@@ -84,14 +84,14 @@ class Exchange:
 
     def begin(self) -> None:
         """
-        Judge the head, and go on from there.
+        Judge the head and start the exchange.
         """
         self._request.on_gone(partial(self.receive, Event.CLIENT_GONE))
         self.guarded(self._begin_judging, self._judge.judge())
 
     def abort(self) -> None:
         """
-        Reset both sides: the deadline of a drain has passed.
+        Reset both sides. Called when the deadline of a drain has passed.
         """
         self._record.cause = "drain"
         self._request.abort()
@@ -100,23 +100,23 @@ class Exchange:
     @property
     def held_size(self) -> int:
         """
-        Bytes which came from one side and have not left for the other.
+        Bytes that arrived from one side and were not yet sent to the other.
         """
         return self._request.writer.waiting_size if self._transfer is None else self._transfer.held_size
 
     @property
     def state(self) -> State:
         """
-        What it waits for.
+        What the exchange waits for.
         """
         return self._machine.state
 
     def receive(self, event: Event, error: S3Error | None = None) -> None:
         """
-        Know what has happened, and do what is due.
+        Handle an event: change the state and perform the actions that the table names.
 
         Args:
-            error: What the client reads of it.
+            error: The error for the client.
         """
         record = self._record
         if event in _CAUSES and record.cause is None and not record.is_over:
@@ -126,7 +126,7 @@ class Exchange:
         record.is_over = state is State.ENDED
         for action in actions:
             if self._machine.state is not state:
-                # The action before it failed at once, and its client has its answer already.
+                # The previous action failed at once, and the client already has its response.
                 break
             own = self._ACTIONS.get(action)
             try:
@@ -139,7 +139,7 @@ class Exchange:
 
     def guarded(self, step: Callable[..., None], *arguments: Any) -> None:
         """
-        Take a step, and turn whatever it raises into what the client reads.
+        Call a function, and turn any exception into the client's error response.
         """
         try:
             step(*arguments)
@@ -158,7 +158,7 @@ class Exchange:
 
     def _begin_judging(self, judging: Coroutine[Waiting, Any, Admitted | None]) -> None:
         """
-        Judge: at once, where nothing has to be waited for.
+        Run the judgement; to its end if it does not have to wait.
         """
         try:
             waiting = judging.send(None)
@@ -206,7 +206,7 @@ class Exchange:
             headers.append((b"Retry-After", b"%d" % error.retry_after))
         answer = record.answer or record.measure
         if answer is not None:
-            # A page of another origin may not read our error unless the backend lets it.
+            # A page of another origin cannot read our error unless the backend's CORS headers allow it.
             headers += origin_headers(answer)
         address = record.address
         if address is not None and (error.names_region or is_head_bucket(request.head, address)):
@@ -225,10 +225,11 @@ class Exchange:
             self._judgement.give_up()
         if self._transfer is not None:
             self._transfer.release()
-        # The last one to end lets a draining process end, and with it the log and the counters.
+        # The end of the last exchange ends a draining process, and with it the log and the counters.
         self._record.finish()
         self._ended(self)
-        # They call us back: without the circle all of a request is gone with its end, not with a collection.
+        # These objects refer back to this one. Without the reference cycle, a request's memory is freed when it ends,
+        # not by the garbage collector.
         self._judgement = self._form = self._transfer = None
 
     _ACTIONS: ClassVar[dict[Action, Callable[[Exchange], None]]] = {

@@ -1,5 +1,6 @@
 """
-A form while its fields are read: nobody has signed them yet, so all such forms share the room of one key.
+A form while its fields are read. Its signature is not verified yet, so all such forms share the memory budget of one
+key.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ from s3proxy.transport.deadline import Deadline
 
 class FormRequest(Protocol):
     """
-    The request which brings it: a `s3proxy.frontend.request.StreamedRequest`.
+    The request that carries the form: a `s3proxy.frontend.request.StreamedRequest`.
 
     Attributes:
-        meter: Told how many bytes of its body came.
+        meter: Called with the number of body bytes that arrived.
     """
 
     head: RequestHead
@@ -47,11 +48,11 @@ class FormRequest(Protocol):
 
 class FormReading:
     """
-    One form on its way to its file.
+    One form, up to the beginning of its file.
 
     Args:
-        address: Of the request which brings it.
-        exchange: Told when the fields are complete, and why they are not.
+        address: The address of the request that carries the form.
+        exchange: Receives an event when the fields are complete, or an error if they never are.
     """
 
     __slots__ = (
@@ -87,7 +88,7 @@ class FormReading:
 
     def begin(self) -> None:
         """
-        Read the fields, as soon as there is room for them.
+        Read the fields as soon as the memory budget has room for them.
         """
         self._ticket = ticket = self._context.budgets.admit_form(MAX_POST_FIELDS_SIZE)
         if ticket is not None and ticket.waiting is not None:
@@ -124,7 +125,7 @@ class FormReading:
 
     def plan(self, upload: RequestHead, *, computes_md5: bool) -> BodyPlan:
         """
-        Plan for the file, now that the fields are believed; let other forms have their room.
+        Return the plan for the file, now that the fields are verified; give their memory back for other forms.
         """
         plan = self.intake.plan(upload, computes_md5=computes_md5)
         self._request.meter = None
@@ -139,7 +140,7 @@ class FormReading:
 
     def stop(self) -> None:
         """
-        Take nothing more of it; it may come twice.
+        Stop reading the form. May be called twice.
         """
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
@@ -152,5 +153,5 @@ class FormReading:
             self._ticket.release()
         memory, self._memory = self._memory, None
         if memory is not None:
-            # What waits for room of theirs waits no more.
+            # This also ends a wait for room for these fields.
             memory.release()

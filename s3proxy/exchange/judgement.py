@@ -1,5 +1,6 @@
 """
-Drive a coroutine that judges a request: on when what it waits for has come, out when that takes too long.
+Drive a coroutine that judges a request: resume it when its Deferred fires, and refuse the request if that takes too
+long.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ class Waiting(NamedTuple):
     What a coroutine waits for.
 
     Attributes:
-        is_bounded: Whether it may take no longer than ``times.lookup``: what others bring of their own has no bound.
+        is_bounded: Whether the wait ends after ``times.lookup``. False for a wait that has a bound of its own, such as
+            that of a budget.
     """
 
     asked: Deferred[Any]
@@ -34,7 +36,7 @@ class Waiting(NamedTuple):
 @types.coroutine
 def wait_for(asked: Deferred[T], *, is_bounded: bool = True) -> Generator[Waiting, T, T]:
     """
-    Wait within a judgement. Raises what the Deferred fails with.
+    Wait for a Deferred within a judgement, and return its result. Raises what the Deferred fails with.
     """
     return (yield Waiting(asked, is_bounded))
 
@@ -44,9 +46,9 @@ class Judgement:
     One judgement that has to wait.
 
     Args:
-        judging: The coroutine. It waits by `wait_for` alone, and gives back what it took if it is closed.
-        exchange: Told what it raises.
-        judged: Called with what it returns.
+        judging: The coroutine. It waits only by `wait_for`, and gives back what it took if it is closed.
+        exchange: Receives what the coroutine raises.
+        judged: Called with what the coroutine returns.
     """
 
     __slots__ = ("_context", "_deadline", "_exchange", "_judged", "_judging", "_request_id", "_waiting")
@@ -69,7 +71,7 @@ class Judgement:
 
     def give_up(self) -> None:
         """
-        Wait for nothing more; it may come twice.
+        Cancel the wait and close the coroutine. May be called twice.
         """
         asked = self._waiting
         self._waited()
@@ -79,7 +81,7 @@ class Judgement:
 
     def wait(self, waiting: Waiting) -> None:
         """
-        Wait, and go on when it has come.
+        Wait for a Deferred, and resume the coroutine when it fires.
         """
         self._waiting = waiting.asked
         waiting.asked.addCallbacks(self._came, self._failed)
@@ -104,7 +106,7 @@ class Judgement:
             self._deadline.cancel()
 
     def _came(self, value: Any) -> None:
-        # What was given up may come nevertheless.
+        # The Deferred may fire although the judgement was given up.
         if self._waiting is not None:
             self._waited()
             self._exchange.guarded(self._go_on, self._judging.send, value)

@@ -1,7 +1,7 @@
 """
-Judge a request, in the order in which it is read here: who sent it, what it asks for, where that goes, whether it may.
+Judge a request, in this order: who sent it, which operation it is, which backend gets it, whether it is allowed.
 
-Nothing of its body is read, and nothing of it reaches a backend, until that is done.
+Until that is done, s3proxy reads nothing of its body and sends nothing to a backend.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _CHANGING_METHODS = frozenset({b"PUT", b"POST", b"DELETE"})
 
 class JudgedRequest(Protocol):
     """
-    What is judged: a `s3proxy.frontend.request.StreamedRequest`.
+    The request to judge: a `s3proxy.frontend.request.StreamedRequest`.
     """
 
     head: RequestHead
@@ -65,7 +65,7 @@ class Judge:
     Judges one request.
 
     Args:
-        record: Told what is known by now.
+        record: Gets each fact as soon as it is known.
     """
 
     __slots__ = ("_context", "_record", "_request")
@@ -80,10 +80,10 @@ class Judge:
         Judge a request by its head.
 
         Returns:
-            None if it carries a form, whose signature is in its body: see `judge_form`.
+            None if the request carries a form, whose signature is in its body: see `judge_form`.
 
         Raises:
-            S3Error: What the client reads.
+            S3Error: The error for the client.
         """
         context, head, record = self._context, self._request.head, self._record
         realm = context.settings.realm
@@ -106,27 +106,28 @@ class Judge:
 
     async def judge_form(self, form: FormReading) -> Admitted:
         """
-        Judge a form by its fields, which hold the signature and its policy. Its file has yet to come.
+        Judge a form by its fields, which include the signature and the policy. Its file has yet to arrive.
 
         Raises:
-            S3Error: What the client reads.
+            S3Error: The error for the client.
         """
         context, request_head, intake, address = self._context, self._request.head, form.intake, form.address
-        # This is the moment at which both are judged. A file may take longer.
+        # Signature and policy are judged at this moment, not at the end of the file, which may take longer.
         now = context.wall_clock()
-        # A form without a key is refused before anybody's secret is looked up.
+        # A form without a key is refused before a secret is looked up.
         form_key(intake.form)
         claim = read_form_claim(request_head, intake.form, context.settings.realm)
         if claim is not None:
             authenticated = await self._verify(claim, now)
             intake.check_policy(now)
         else:
-            # Refused before anything else of the form is parsed. The headers of its request say nothing about the file.
+            # An anonymous form is refused before anything else of it is parsed. The headers of its request say nothing
+            # about the file.
             bare = replace(request_head, headers=[], fields=Fields())
             authenticated = admit_anonymous(bare, address, Classification(PUT_OBJECT), context.settings.realm)
         head, address = intake.upload()
         self._record.address = address
-        # The policy covers every field, and so every header which was made of one.
+        # The policy covers every field, and so every header that was made from a field.
         authenticated = replace(authenticated, head=head, signed_headers=frozenset(head.fields))
         return await self._admit(authenticated, address, form)
 
@@ -155,7 +156,7 @@ class Judge:
             raise AccessDenied("This request was sent before, and may not be repeated.")
         self._record.passed_once = claim
 
-    # What it asks for, where that goes, and whether it may
+    # Which operation it is, which backend gets it, and whether it is allowed
 
     async def _admit(self, authenticated: Authenticated, address: Address, form: FormReading | None) -> Admitted:
         context, record, head = self._context, self._record, authenticated.head
@@ -212,7 +213,7 @@ class Judge:
         check_request(head, address, classification.operation)
         return classification
 
-    # What it may have of everybody's
+    # What it may take of the shared budgets
 
     def _plan_body(
         self, authenticated: Authenticated, backend: Backend, operation: Operation, form: FormReading | None
@@ -280,7 +281,7 @@ class Judge:
 
 def _check_profile(backend: Backend, head: RequestHead, address: Address, classification: Classification) -> None:
     """
-    Refuse what the backend has not, or would take for something else.
+    Refuse a request that the backend does not support or would misread.
     """
     profile = backend.account.profile
     check_private_surface(profile, head, address, backend.allowed, classification.operation.name)

@@ -1,5 +1,5 @@
 """
-The life of one request, told as a table: in this state, after this event, do that.
+The life of one request as a table: for each state and event, the next state and the actions to perform.
 
 The machine decides; `s3proxy.exchange.exchange` carries out. No byte of a body passes through here, and nothing waits.
 
@@ -26,29 +26,29 @@ class State(IdentityEnum):
     """
 
     LOOKING_UP = auto()
-    "the credentials of a key which signed a well-formed head"
+    "the credentials of the key that signed a well-formed head"
     READING_FORM = auto()
-    "the fields of a form: its signature is among them"
+    "the fields of a form, which include its signature"
     JUDGING_FORM = auto()
-    "the credentials of the key which signed a form's policy; the client is stopped before its file"
+    "the credentials of the key that signed a form's policy; s3proxy does not read the file yet"
     HOLDING = auto()
-    "the rest of a body which is verified whole before a backend hears of it"
+    "the rest of a body that is verified whole before s3proxy sends anything to a backend"
     SENDING = auto()
     "the rest of a body which is verified while it streams; its last bytes are withheld"
     MEASURING = auto()
-    "the answer to HEAD, which decides about a request: what an object is, or whether conditions hold"
+    "the response to a HEAD that the request depends on: it describes the object, or says if conditions hold"
     DELETING = auto()
-    "the answers to many requests, each of which deletes one object of a document"
+    "the responses to many requests, each of which deletes one object of a document"
     AWAITING = auto()
     "the backend's answer: all bytes were verified and may be with the backend"
     EXPLAINING = auto()
-    "the answer to a GET: the one to HEAD refused, and did not say why"
+    "the response to a GET: the response to HEAD refused, and could not say why"
     JUDGING = auto()
-    "the document of an answer which may speak of our own signature, or must be edited"
+    "the document of a response, if it may be about our own signature or must be edited"
     RELAYING = auto()
-    "the end of the answer"
+    "the end of the response"
     ENDED = auto()
-    "nothing: everything was released"
+    "nothing; everything was released"
 
 
 class Event(IdentityEnum):
@@ -57,100 +57,100 @@ class Event(IdentityEnum):
     """
 
     AUTHENTICATED_WITHOUT_BODY = auto()
-    "the client is who it says; there is no body, and nothing was claimed of one"
+    "the client is authenticated; the request has no body, and claims nothing of one"
     AUTHENTICATED_TO_HOLD = auto()
-    "the client is who it says; its body is small, empty or a document"
+    "the client is authenticated; its body is small, empty or a document"
     AUTHENTICATED_TO_STREAM = auto()
-    "the client is who it says; its body goes to the backend as it arrives"
+    "the client is authenticated; its body goes to the backend as it arrives"
     FORM_BEGAN = auto()
-    "the head asks to store a form's file, and carries no signature"
+    "the request is a form upload, and its head has no signature"
     FIELDS_READ = auto()
-    "a form's fields are complete, and its file begins"
+    "the fields of a form are complete, and its file begins"
     REFUSED = auto()
     "an S3 error: of the head, of the credentials, of the body, or because the client stopped sending"
     REFUSED_HERE = auto()
-    "an S3 error of what is carried out here, in the backend's place"
+    "an S3 error of an operation that s3proxy carries out in the backend's place"
     VERIFIED = auto()
-    "the whole body arrived, and everything claimed of it holds"
+    "the whole body arrived, and every claim about it is true"
     VERIFIED_ON_DISK = auto()
-    "the same, of a body which was too large to be held in memory"
+    "the whole body arrived and is verified; it was too large for memory, and is on disk"
     MUST_MEASURE = auto()
-    "all of the request is verified, and what the backend has decides about it"
+    "the whole request is verified, and it depends on the object at the backend"
     MUST_DELETE_EACH = auto()
-    "all of the request is verified, and its objects are to be deleted one by one"
+    "the whole request is verified, and its objects are deleted one by one"
     MEASURED = auto()
-    "what the backend has is known, and the request may be sent"
+    "the object at the backend is known, and the request may be sent"
     ANSWERED_BELOW_400 = auto()
-    "the backend's final head claims success, or points elsewhere"
+    "the backend's final head claims success, or redirects"
     ANSWERED_FROM_400 = auto()
     "the backend's final head refuses"
     ANSWER_NEEDS_READING = auto()
-    "the same, and its document must be read before the client may see it"
+    "the backend's final head has come, and its document must be read before the client may see it"
     ANSWER_UNEXPLAINED = auto()
-    "an answer to HEAD refuses, and has no document which says whether it speaks of us"
+    "a response to HEAD refuses, and has no document to say if the refusal is about our own signature"
     ANSWER_BEGAN = auto()
-    "the backend still works: its final head may be relayed, and the white space that keeps the client waiting"
+    "the backend still works; its final head may be relayed, with the white space that keeps the client waiting"
     ANSWER_ACQUITS_US = auto()
     "the document may be relayed"
     ANSWER_BLAMES_US = auto()
     "the document says that our own signature or key was refused"
     ANSWER_CONTINUES = auto()
-    "the page of a listing has nothing that the client asked for, and more follows"
+    "the page of a listing has no entry for the client, and another page follows"
     ANSWER_ENDED = auto()
     "the last byte of the answer was handed to the client's socket"
     BACKEND_FAILED = auto()
-    "no answer will come, or its rest will not"
+    "the response will not arrive, or not completely"
     CLIENT_GONE = auto()
-    "nobody is there to read an answer"
+    "the client has disconnected"
 
 
 class Action(IdentityEnum):
     """
-    What the proxy is to do.
+    What the proxy must do.
     """
 
     RECEIVE_BODY = auto()
-    "let the client send: 100 Continue where it waits for it, then read its body"
+    "let the client send: 100 Continue if it waits for that, then read its body"
     READ_FIELDS = auto()
     "let the client send a form, up to its file"
     JUDGE_FORM = auto()
-    "read the claim among a form's fields, and look its key up"
+    "read the claim in the form's fields, and look up its key"
     RECEIVE_FILE = auto()
     "let the client send a form's file"
     OPEN_UPLOAD = auto()
-    "sign the head and ask the backend to take a body whose end is not there yet"
+    "sign the head and begin an upload to the backend, before the end of the body has arrived"
     SEND_FROM_DISK = auto()
-    "give the verified body from disk to the upload, at the backend's pace"
+    "send the verified body from disk, at the backend's pace"
     FINISH_UPLOAD = auto()
-    "say that the body is complete"
+    "complete the upload: the whole body is verified"
     SEND = auto()
-    "sign the head and send it with the body which was held"
+    "sign the head and send it with the body that was held"
     MEASURE = auto()
-    "ask by HEAD what decides about the request"
+    "send the HEAD that the request depends on"
     DELETE_EACH = auto()
     "send a request for each object that a document names"
     STOP_BODY = auto()
-    "take no more of the client's body"
+    "stop reading the client's body"
     READ_ANSWER = auto()
-    "gather the answer's document, within a bound"
+    "read the response's document, up to a maximum size"
     ASK_WHY = auto()
-    "ask by GET for the document which HEAD did not get"
+    "send a GET for the error document that a response to HEAD cannot have"
     ASK_ON = auto()
-    "ask for the next page of a listing"
+    "request the next page of a listing"
     RELAY = auto()
-    "give the answer to the client as it comes"
+    "send the response to the client as it arrives"
     RESPOND = auto()
-    "answer with the S3 error"
+    "respond with the S3 error"
     RELAY_EARLY = auto()
-    "give the client the head and the white space; the document follows once it was read"
+    "send the head and the white space to the client; the document follows once it was read"
     FINISH = auto()
-    "the client's answer is complete"
+    "end the client's response"
     ABORT_BACKEND = auto()
-    "reset the backend's connection, so that it cannot hold a complete request"
+    "reset the backend's connection, so that the backend never has a complete request"
     CUT_CLIENT = auto()
-    "reset the client's connection: a cut answer must not look complete"
+    "reset the client's connection: a cut response must not look complete"
     RELEASE = auto()
-    "let go of everything, and write the access log"
+    "release everything, and write the access log"
 
 
 Step = tuple[State, tuple[Action, ...]]
@@ -174,7 +174,7 @@ _ENDS: dict[Event, Step] = {
     _E.CLIENT_GONE: (State.ENDED, (_A.ABORT_BACKEND, _A.RELEASE)),
 }
 """
-What ends an exchange whose client has nothing of an answer yet.
+The steps that end an exchange whose client has nothing of a response yet.
 """
 
 _ROWS: dict[State, dict[Event, Step]] = {
@@ -209,7 +209,7 @@ _ROWS: dict[State, dict[Event, Step]] = {
     State.SENDING: {
         _E.VERIFIED: (State.AWAITING, (_A.FINISH_UPLOAD,)),
         _E.REFUSED: (State.ENDED, (_A.STOP_BODY, _A.ABORT_BACKEND, _A.RESPOND, _A.RELEASE)),
-        # The commit guard: success before the tail was released is a lie, or a backend which commits short bodies.
+        # The commit guard: success before the tail was released is false, or the backend commits short bodies.
         _E.ANSWERED_BELOW_400: (State.ENDED, (_A.STOP_BODY, _A.ABORT_BACKEND, _A.RESPOND, _A.RELEASE)),
         _E.ANSWERED_FROM_400: (State.RELAYING, (_A.STOP_BODY, _A.RELAY)),
         _E.ANSWER_NEEDS_READING: (State.JUDGING, (_A.STOP_BODY, _A.READ_ANSWER)),
@@ -221,7 +221,7 @@ _ROWS: dict[State, dict[Event, Step]] = {
         _E.MEASURED: (State.AWAITING, (_A.SEND,)),
         **_ANSWERS,
         **_ENDS,
-        # What was asked says that the request is not to be sent: nothing has failed.
+        # The response to HEAD says that the request must not be sent. Nothing has failed.
         _E.REFUSED: (State.ENDED, (_A.ABORT_BACKEND, _A.RESPOND, _A.RELEASE)),
     },
     State.DELETING: {**_ANSWERS, **_ENDS},
@@ -250,16 +250,16 @@ TABLE: dict[tuple[State, Event], Step] = {
     (state, event): _ROWS[state].get(event, (state, _IGNORE)) for state in State for event in Event
 }
 """
-Every state with every event. An event without a row of its own came too late to matter and changes nothing.
+The step for every state and event. An event without a row of its own came too late, and changes nothing.
 """
 
 
 class Machine:
     """
-    One request on its way through the table.
+    The state of one request.
 
     Attributes:
-        error: What the client is to read, once an event has brought a refusal.
+        error: The error for the client, once an event has brought one.
     """
 
     __slots__ = ("error", "state")
@@ -270,10 +270,10 @@ class Machine:
 
     def receive(self, event: Event, error: S3Error | None = None) -> tuple[Action, ...]:
         """
-        Move on, and return what is to be done, in order.
+        Change the state after an event, and return the actions to perform, in order.
 
         Args:
-            error: With an event which leads to RESPOND: what the client is told.
+            error: The error for the client, with an event that leads to RESPOND.
         """
         state, actions = TABLE[self.state, event]
         if error is not None and self.error is None and actions:
@@ -284,7 +284,7 @@ class Machine:
 
 class EventReceiver(Protocol):
     """
-    What each stage of a request tells: a `s3proxy.exchange.exchange.Exchange`.
+    Receives the events of each stage of a request: a `s3proxy.exchange.exchange.Exchange`.
     """
 
     @property
@@ -295,10 +295,10 @@ class EventReceiver(Protocol):
 
     def receive(self, event: Event, error: S3Error | None = None) -> None:
         """
-        Know what has happened, and do what is due.
+        Handle an event: change the state and perform the actions that the table names.
         """
 
     def guarded(self, step: Callable[..., None], *arguments: Any) -> None:
         """
-        Take a step, and turn whatever it raises into what the client reads.
+        Call a function, and turn any exception into the client's error response.
         """

@@ -1,5 +1,5 @@
 """
-Where requests begin and end: each gets an exchange, and a drain waits for the last of them.
+The running requests of a listener: each gets an exchange, and a drain waits for the last of them.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from s3proxy.exchange.exchange import Exchange, ExchangedRequest
 
 class Proxy:
     """
-    Sees requests through: from the end of their heads to the access log.
+    Runs the exchanges of a listener, from the end of each head to the access log.
 
     Args:
-        context: What they share.
+        context: What the exchanges share.
     """
 
     def __init__(self, context: ProxyContext) -> None:
@@ -26,20 +26,20 @@ class Proxy:
     @property
     def running_count(self) -> int:
         """
-        How many exchanges have begun and not ended.
+        Number of exchanges that have begun and not ended.
         """
         return len(self._running)
 
     @property
     def held_size(self) -> int:
         """
-        How many bytes came from one side and have not left for the other.
+        Bytes that arrived from one side and were not yet sent to the other.
         """
         return sum(exchange.held_size for exchange in self._running)
 
     def begin(self, request: ExchangedRequest) -> None:
         """
-        See a request through.
+        Begin the exchange of a request.
         """
         exchange = Exchange(self.context, request, self._ended)
         self._running.add(exchange)
@@ -54,7 +54,7 @@ class Proxy:
 
     def drain(self) -> Deferred[None]:
         """
-        Refuse new requests with SlowDown; tell when the running ones have ended.
+        Refuse new requests with SlowDown. Returns a Deferred that fires when the running ones have ended.
         """
         self.context.is_draining = True
         if not self._running:
@@ -65,7 +65,7 @@ class Proxy:
 
     def abort_all(self) -> None:
         """
-        Reset whatever still runs: the deadline of a drain has passed.
+        Reset all running exchanges. Called when the deadline of a drain has passed.
         """
         for exchange in tuple(self._running):
             exchange.abort()

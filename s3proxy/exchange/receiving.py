@@ -1,5 +1,5 @@
 """
-Take a client's body: to the backend as it comes, into memory, to the disk, or among the parts of an upload.
+Receive a client's body: to the backend as it arrives, into memory, to the disk, or as a part of a multipart upload.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from s3proxy.s3.operation import BodyUse
 
 class ReceivedRequest(Protocol):
     """
-    Where a body comes from: a `s3proxy.frontend.request.StreamedRequest`.
+    The request that delivers the body: a `s3proxy.frontend.request.StreamedRequest`.
 
     Attributes:
-        meter: Told how many bytes of it came.
+        meter: Called with the number of body bytes that arrived.
     """
 
     head: RequestHead
@@ -52,11 +52,11 @@ class Receiving:
     The body of one admitted request.
 
     Args:
-        form: Which it is the file of; None where it is no form's.
-        exchange: Told why it is refused.
+        form: The form whose file is the body; None if the request is not a form.
+        exchange: Receives the error if the body is refused.
 
     Attributes:
-        checksums: Those which hold of all of it, as headers; none before it was verified.
+        checksums: The verified checksums of the whole body, as headers; empty before that.
     """
 
     __slots__ = (
@@ -96,12 +96,12 @@ class Receiving:
 
     def begin(self, decoder: BodyDecoder, upload: Upload | None, complete: Callable[[Event], None]) -> None:
         """
-        Let the client send: 100 Continue where it waits for it.
+        Let the client send its body, after 100 Continue if it waits for that.
 
         Args:
             decoder: Verifies the body.
-            upload: Where it goes; None where it is verified whole first.
-            complete: Called with the event that follows, once all of it is verified.
+            upload: The upload that takes the body; None if the body is verified whole first.
+            complete: Called with the next event, once the whole body is verified.
         """
         body = self._body = GuardedBody(
             decoder,
@@ -128,7 +128,7 @@ class Receiving:
 
     def _hold_memory(self) -> Callable[[int], None] | None:
         """
-        Return what counts the bytes of the body that are held in memory; None where nobody bounds them.
+        Return the function that counts the body's bytes in memory; None if no budget bounds them.
         """
         memory = self._admitted.hold_memory(self._context.budgets)
         if memory is None:
@@ -175,7 +175,7 @@ class Receiving:
 
     def take_content(self) -> bytes:
         """
-        Return the body that was held in memory, which is not kept here; nothing of one that the operation does not use.
+        Return the body that was held in memory, and forget it. Returns no bytes if the operation does not use a body.
         """
         held = self._held
         content = b"" if held is None or self._admitted.plan.use is BodyUse.NONE else held.content
@@ -186,14 +186,14 @@ class Receiving:
     @property
     def held_size(self) -> int:
         """
-        Bytes which came and have not left.
+        Bytes that arrived and were not yet passed on.
         """
         size = self._held.memory_size if self._held is not None else 0
         return size if self._body is None else size + self._body.withheld_size
 
     def stop(self) -> None:
         """
-        Take no more of the body.
+        Stop receiving the body.
         """
         if self._form is not None:
             self._form.stop()
@@ -202,11 +202,12 @@ class Receiving:
 
     def release(self) -> None:
         """
-        Let go of everything.
+        Release everything.
         """
         if self._held is not None:
             self._drop_held()
-        # They call us back: without the circle all of a request is gone with its end, not with a collection.
+        # These objects refer back to this one. Without the reference cycle, a request's memory is freed when it ends,
+        # not by the garbage collector.
         self._body = self._form = None
 
     def _drop_held(self) -> None:

@@ -1,5 +1,5 @@
 """
-What is known of one request by now, and what came of it: for the access log, the counters and the daemon's log.
+What is known of one request and its result, for the access log, the counters and the daemon's log.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _DISBELIEVED = {
 
 class RecordedRequest(Protocol):
     """
-    What the access log tells of a client's request: a `s3proxy.frontend.request.StreamedRequest`.
+    The client's request, as the access log describes it: a `s3proxy.frontend.request.StreamedRequest`.
     """
 
     head: RequestHead
@@ -47,26 +47,27 @@ class RecordedRequest(Protocol):
 
 class Record:
     """
-    One request, from its head to the access log. Each stage writes what it learns; nothing is decided by it.
+    The facts about one request, from its head to the access log. Each stage writes what it learns. No decision depends
+    on them.
 
     Attributes:
-        received_at: When its head was complete, aware, UTC.
-        address: Of what it asks for; a form's, once its fields are believed.
-        operation: Once it is known.
-        authenticated: Who sent it, once that is known.
-        backend: Where it goes, once that is known.
-        is_asked: Whether a request was sent there.
-        passed_once: The claim of a request that changes something, and was remembered: it may not come again.
-        verified_at: When all of its body was verified, by the proxy's clock.
+        received_at: When the head was complete: an aware datetime in UTC.
+        address: The bucket and key of the request; of a form, once its fields are verified.
+        operation: The operation, once it is known.
+        authenticated: The verified client, once it is known.
+        backend: The backend that gets the request, once it is known.
+        is_asked: Whether a request was sent to the backend.
+        passed_once: The claim of a request that changes something and is in the replay window: a repetition is refused.
+        verified_at: When the whole body was verified, by the proxy's clock.
         object_size: Bytes of the object, decoded.
-        measure: The answer to a request which went before this one, and decided about it.
-        answer: What the backend answered.
-        answered_at: When that began, by the proxy's clock.
-        status: Of the client's answer; 0 before it.
-        error_code: Of the client's answer; None where it is no error.
-        sent_size: Bytes of the client's answer, without its head.
-        cause: Why it was given up; None where it was not.
-        is_over: Whether it has ended. What fails after that is its own giving up.
+        measure: The head of the response to the HEAD that was sent before this request.
+        answer: The head of the backend's response.
+        answered_at: When the backend's response began, by the proxy's clock.
+        status: The status of the client's response; 0 before it.
+        error_code: The S3 error code of the client's response; None if it is not an error.
+        sent_size: Bytes of the client's response, without its head.
+        cause: Why the request was given up; None if it was not.
+        is_over: Whether the exchange has ended. A later failure is only a result of that end.
     """
 
     __slots__ = (
@@ -119,7 +120,7 @@ class Record:
     @property
     def backend_name(self) -> str | None:
         """
-        The name of its backend, once that is known.
+        The name of the backend, once it is known.
         """
         return self.backend.name if self.backend is not None else None
 
@@ -127,10 +128,10 @@ class Record:
 
     def error_of(self, error: BaseException | None, failure: Failure | None = None) -> S3Error:
         """
-        Return what the client reads of whatever was raised here, and tell the log.
+        Return the client's error for an exception in the proxy, and log it if it is unexpected.
 
         Args:
-            failure: Which brought it, if one did: it knows where.
+            failure: The Failure that brought the exception, if there is one: it has the traceback.
         """
         if isinstance(error, DisbelievedError):
             self._context.counts.disbelieved[error.reason] += 1
@@ -145,7 +146,7 @@ class Record:
 
     def error_of_body(self, failure: Failure) -> S3Error:
         """
-        Do the same for a body which does not come.
+        Return the client's error for a body that does not arrive, and set the cause.
         """
         error = failure.value
         self.cause = "client_too_slow" if isinstance(error, RequestTimeout) else "client_cut"
@@ -161,7 +162,7 @@ class Record:
 
     def error_of_backend(self, failure: Failure) -> S3Error:
         """
-        Do the same for a request which a backend does not answer, or an answer that is cut.
+        Return the client's error for a backend that does not respond or whose response is cut, and log the fault.
         """
         error = failure.value
         fault = error.fault if isinstance(error, BackendError) else BackendFault.LOST
@@ -172,14 +173,14 @@ class Record:
 
     def error_of_budget(self) -> S3Error:
         """
-        Return what the client reads where a budget had nothing left for too long.
+        Return the client's error if a budget had no room for too long.
         """
         self.cause = "budget"
         return SlowDown()
 
     def warn_of(self, error: BaseException | None, fault: BackendFault) -> None:
         """
-        Tell the log of a fault of the backend.
+        Log a fault of the backend.
         """
         self._context.log.warn(
             "backend {backend} at {address}: {fault}: {cause}: {request_id}",
@@ -190,11 +191,11 @@ class Record:
             request_id=self.request_id,
         )
 
-    # Documents of our own
+    # Documents that s3proxy writes itself
 
     def own_headers(self) -> HeaderList:
         """
-        Return the headers of each answer of our own.
+        Return the headers of each response that s3proxy writes itself.
         """
         return [
             (b"x-amz-request-id", self.request_id.encode()),
@@ -205,21 +206,22 @@ class Record:
 
     def write_error(self, error: S3Error) -> bytes:
         """
-        Write the document of an error. The access log has its code.
+        Return the document of an error, and record its code for the access log.
         """
         self.error_code = error.code
         return error_document(error, self.request_id, self._context.settings.host_id)
 
     def write_outcome(self, outcome: Outcome) -> bytes:
         """
-        Write the document of an error whose status can no longer be sent. The access log has its code, as S3's has.
+        Return the document of an error whose status can no longer be sent, and record its code for the access log, as
+        S3 does.
         """
         self.error_code = outcome.code
         return outcome_document(outcome.code, outcome.message, self.request_id, self._context.settings.host_id)
 
     def write_failure(self, failure: Failure) -> bytes:
         """
-        Do the same for whatever was raised.
+        Return such a document for an exception, and log it.
         """
         is_backend = isinstance(failure.value, BackendError)
         error = self.error_of_backend(failure) if is_backend else self.error_of(failure.value, failure)
@@ -229,7 +231,7 @@ class Record:
 
     def finish(self) -> None:
         """
-        Count why it was given up, if it was, let it come again if it failed, and write the access log.
+        Count the cause if the request was given up, allow a repetition if it failed with 5xx, and write the access log.
         """
         context, passed_once = self._context, self.passed_once
         window = context.settings.replay_window

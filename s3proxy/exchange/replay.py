@@ -1,5 +1,5 @@
 """
-Requests that were seen already: one that changes something passes once.
+The replay window: a request that changes something is accepted once.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ from collections import OrderedDict
 
 class ReplayWindow:
     """
-    The requests of one process. Processes do not know of each other's.
+    The remembered requests of one process. Processes do not share them.
 
     Args:
         seconds: How long a request is remembered.
-        max_count: How many requests are remembered. Above it a key that has more than its share of them loses its
-            oldest, so that no key can make room for the replay of another's request.
+        max_count: How many requests are remembered. Above it, a key that has more than its share of them loses its
+            oldest, so that no key can push out another key's request and replay it.
     """
 
     def __init__(self, seconds: float, max_count: int) -> None:
         self._seconds = seconds
         self._max_count = max_count
         self._count = 0
-        # The key that was used last is the last one, and so is its last request.
+        # Ordered by last use: the most recent key comes last, and so does its most recent request.
         self._of_key: OrderedDict[bytes, OrderedDict[bytes, float]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -32,10 +32,10 @@ class ReplayWindow:
         Remember a request; return False if it was seen before.
 
         Args:
-            fingerprint: Of a verified request, by `s3proxy.s3.claim.Claim.fingerprint`. Not its signature, which has
-                several spellings and any length.
-            at: Seconds of a clock which never goes back.
-            key: Who signed it.
+            fingerprint: Identifies a verified request: see `s3proxy.s3.claim.Claim.fingerprint`. It is not the
+                signature, which has several spellings and any length.
+            at: Seconds of a monotonic clock.
+            key: The access key that signed the request.
         """
         self._forget_unused_keys(at)
         own = self._of_key.setdefault(key, OrderedDict())
@@ -53,7 +53,7 @@ class ReplayWindow:
 
     def forget(self, fingerprint: bytes, key: bytes = b"") -> None:
         """
-        Let a request pass once more: what it asked for was not done.
+        Forget a request, so that it is accepted once more: it was not carried out.
         """
         own = self._of_key.get(key)
         if own is not None and own.pop(fingerprint, None) is not None:

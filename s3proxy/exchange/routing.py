@@ -1,5 +1,5 @@
 """
-Which backend gets a request, and which key of ours signs it there.
+Choose the backend of a request, and the backend key that signs it.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class Routing:
     Chooses the backend of each request.
 
     Args:
-        backends: By name; the first is the default.
-        routes: Patterns of buckets and the name of their backend; the first which matches holds.
-        keys: Further keys of ours by name, each with the name of its backend.
+        backends: The backends by name; the first is the default.
+        routes: Bucket patterns, each with the name of a backend; the first pattern that matches is used.
+        keys: Further backend keys by name, each with the name of its backend.
     """
 
     _log = Logger()
@@ -54,11 +54,11 @@ class Routing:
 
     def choose(self, head: RequestHead, address: Address, authenticated: Authenticated) -> Backend:
         """
-        Return the backend for a request, with the key which signs for its client there.
+        Return the backend for a request, with the key that signs for its client there.
 
         Raises:
-            NotImplementedByProxy: It is a copy, and its source is at another backend.
-            AccessDenied: Its bucket is at a backend where its client has no key.
+            NotImplementedByProxy: The request is a copy, and its source is at another backend.
+            AccessDenied: The bucket is at a backend for which the client has no key.
         """
         credential = authenticated.credential
         if credential.backend_keys or credential.backend is not None:
@@ -70,7 +70,7 @@ class Routing:
         chosen = self._route(address.bucket, home)
         for source in head.fields.get(b"x-amz-copy-source", ()):
             bucket = copy_source_bucket(source)
-            # An access point is not a bucket: the target's backend knows what it is, and nobody else is asked.
+            # An access point is not a bucket. The target's backend resolves it; no other backend is used.
             if bucket is not None and self._route(bucket, home).name != chosen.name:
                 raise NotImplementedByProxy(_OTHER_STORAGE, Header="x-amz-copy-source")
         if credential.backend_keys and chosen is not home:
@@ -81,7 +81,8 @@ class Routing:
         if is_wild(pattern):
             self._patterns.append((compile_pattern(pattern), backend))
         elif not any(former.fullmatch(pattern) for former, _ in self._patterns):
-            # No former pattern has it, and later ones do not matter: it is found at once, however many names there are.
+            # No earlier pattern matches this name, and later ones do not matter. A dict finds it at once, however many
+            # names there are.
             self._names.setdefault(pattern.encode(), backend)
 
     def _route(self, bucket: bytes, home: Backend) -> Backend:
@@ -99,14 +100,14 @@ class Routing:
 
     def _home(self, credential: Credential) -> Backend:
         """
-        Return where the requests of a key go which no route sends elsewhere.
+        Return the backend for those requests of a key that match no route.
         """
         try:
             if credential.backend is None:
                 return self._of_key[credential.backend_keys[0]]
             pinned = self._backends[credential.backend]
         except KeyError as error:
-            # A keys file is held against the configuration when it is read; other sources are not.
+            # A keys file is checked against the configuration when it is read; other sources are not.
             self._log.error(
                 "key {access_key_id} names {name}, which the configuration does not have",
                 access_key_id=credential.access_key_id,
@@ -120,12 +121,12 @@ class Routing:
             backend = self._of_key.get(name)
             if backend is not None and backend.name == chosen.name:
                 return backend
-        # Our own key there may do more than any of this client's.
+        # The backend's own key may have more rights than any key of this client.
         raise AccessDenied
 
 
 def _with_key(backend: Backend, key: BackendKey) -> Backend:
     """
-    Return a backend, its connections the same, for which another key signs.
+    Return the same backend, with the same connections, but with another key for signing.
     """
     return replace(backend, account=replace(backend.account, key=key, signing_keys=SigningKeys(8)))

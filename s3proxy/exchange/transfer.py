@@ -1,5 +1,5 @@
 """
-An admitted request on its way: its body comes, its backend is asked, its answer goes.
+Carry out an admitted request: receive its body, send requests to its backend, send its response.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from s3proxy.exchange.record import Record
 
 class TransferredRequest(ReceivedRequest, AnsweredRequest, Protocol):
     """
-    Whose request it is: a `s3proxy.frontend.request.StreamedRequest`.
+    The client's request: a `s3proxy.frontend.request.StreamedRequest`.
     """
 
     @property
@@ -32,11 +32,11 @@ class TransferredRequest(ReceivedRequest, AnsweredRequest, Protocol):
 
 class Transfer:
     """
-    One request from its admission to its end. Each method is what one `s3proxy.exchange.machine.Action` says.
+    One request from its admission to its end. Each method performs one `s3proxy.exchange.machine.Action`.
 
     Args:
-        form: Which it was made of; None where it was none.
-        exchange: Told what happens.
+        form: The form that the request was made from; None if there was no form.
+        exchange: Receives the events.
     """
 
     __slots__ = (
@@ -74,7 +74,7 @@ class Transfer:
     @property
     def held_size(self) -> int:
         """
-        Bytes which came from one side and have not left for the other.
+        Bytes that arrived from one side and were not yet sent to the other.
         """
         upload = self._asking.upload
         held = self._request.writer.waiting_size + self._receiving.held_size
@@ -84,7 +84,7 @@ class Transfer:
 
     def begin(self) -> None:
         """
-        Go on as its body is planned.
+        Start the transfer as the plan says: without a body, with a body to hold, or with one to stream.
         """
         plan = self._admitted.plan
         if plan.decoder is None:
@@ -95,10 +95,10 @@ class Transfer:
 
     def _complete(self, event: Event) -> None:
         """
-        Tell that all of the request is verified.
+        Report that the whole request is verified.
 
         Args:
-            event: What follows, if nothing has to be known before it.
+            event: The event to report if no HEAD must be sent and no object deleted singly.
         """
         admitted = self._admitted
         if admitted.must_measure:
@@ -150,7 +150,7 @@ class Transfer:
     def _measured(self, response: BackendResponse) -> None:
         admitted, record = self._admitted, self._record
         record.measure = response.head
-        # Where it raises, nothing has failed.
+        # If the next call raises, a condition was not met. Nothing has failed.
         record.cause = "condition"
         document = response.take_content() if admitted.measures_document else b""
         admitted.know_measure(response.head, document, self._context.wall_clock())
@@ -164,7 +164,7 @@ class Transfer:
         self._asking.abort()
         self._answering.abort()
 
-    # The backend's answer
+    # The backend's response
 
     def read_answer(self) -> None:
         self._answering.read()
@@ -185,7 +185,7 @@ class Transfer:
 
     def release(self) -> None:
         """
-        Let go of everything.
+        Release everything.
         """
         self._asking.release()
         self._receiving.release()
@@ -210,5 +210,5 @@ ACTIONS: dict[Action, Callable[[Transfer], None]] = {
     Action.RELAY_EARLY: Transfer.relay_early,
 }
 """
-What an admitted request does for each action; `s3proxy.exchange.exchange` does the others.
+The method for each action of an admitted request; `s3proxy.exchange.exchange` performs the others.
 """

@@ -1,3 +1,3 @@
 """
-What is asked of a backend for one request.
+The requests to a backend for one client request.
 """

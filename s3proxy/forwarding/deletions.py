@@ -1,5 +1,5 @@
 """
-One request carried out as many: each object of a document is deleted by a request of its own.
+Carry out one DeleteObjects request as many: each object of the document is deleted by a separate request.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from s3proxy.s3.head import ResponseHead, index_headers
 
 MAX_AT_ONCE = 8
 """
-Requests of one document which are on their way at once: a thousand objects need 125 turns of the backend, and no client
-has more of its connections.
+Maximum number of running requests for one document. A thousand objects need 125 round trips, and no client takes more
+of the backend's connections.
 """
 
 _NOBODY_THERE = frozenset({BackendFault.UNREACHABLE, BackendFault.SILENT, BackendFault.OPEN, BackendFault.BUSY})
 """
-Faults after which no further object is tried: each could take as long.
+Faults after which no further object is tried: each attempt could take as long as the one that failed.
 """
 
 
 class _AnswerToAllError(Exception):
     """
-    One answer has come which is the answer to the whole: the others are not waited for.
+    One response is the response to the whole request. The other responses are not awaited.
     """
 
 
@@ -67,7 +67,7 @@ class _AskedKey:
 
 class DeletingEach:
     """
-    The objects of one document on their way.
+    The deletion of all objects of one document.
 
     Args:
         make_request: Of one object; raises the S3Error with which it is refused.
@@ -115,11 +115,11 @@ class DeletingEach:
 
     def start(self) -> Deferred[BackendResponse]:
         """
-        Delete them.
+        Begin to delete the objects.
 
         Returns:
-            Fires with the answer to the whole; fails with `BackendError` where no request got an answer. Cancelling it
-            gives up those which are on their way, and begins no other.
+            Fires with the response to the whole; fails with `BackendError` if no request got a response. If it is
+            cancelled, running requests are given up and no others begin.
         """
         return Deferred.fromCoroutine(self._run())
 
@@ -146,7 +146,7 @@ class DeletingEach:
 
     async def _work(self) -> None:
         """
-        Delete one after another, until none is left.
+        Delete one object after another, until none is left.
         """
         for position, deletion in iter(lambda: next(self._left, None), None):
             self._outcomes[position] = await self._delete(deletion)
@@ -217,7 +217,7 @@ def read_answer(
         if held is not None:
             held(-len(content))
         if document.called:
-            # Given up: its connection ends a turn later.
+            # The response was given up. Its connection ends one reactor turn later.
             return
         document.callback(content if reader.is_whole else b"")
 
@@ -259,7 +259,7 @@ def absent_as_deleted(
 
 def own_response(head: ResponseHead, document: bytes) -> BackendResponse:
     """
-    Make the answer which the client gets as if its backend had given it.
+    Return a response that s3proxy makes itself, in the form of a backend's response.
     """
     response = BackendResponse(None, replace(head, content_length=len(document), is_chunked=False), len(document), None)
     response.received((document,))

@@ -1,5 +1,5 @@
 """
-A request as its backend gets it: its headers, target, region and signature, in the client's words where they may stay.
+A request as its backend gets it: headers, target, region and signature, unchanged from the client's if they may stay.
 """
 
 from __future__ import annotations
@@ -62,12 +62,12 @@ _OF_SOURCE = b"x-amz-copy-source-"
 
 class Onward:
     """
-    What a backend is asked for one client's request. It makes requests, and sends none.
+    Makes the backend requests for one client request. It does not send them.
 
     Args:
-        head: Authenticated, and authorized as it is.
-        classification: What it asks for.
-        regions: Those which clients may name; the backend's own stands for each.
+        head: The authenticated and authorized head.
+        classification: The operation and parameters of the request.
+        regions: The regions that clients may name. Each is replaced by the backend's own region.
 
     Attributes:
         head: What the backend gets to see.
@@ -86,7 +86,7 @@ class Onward:
         is_conditional: Whether any of these is to be judged before; see `s3proxy.forwarding.conditions`.
 
     Raises:
-        S3Error: A header may neither pass nor be dropped.
+        S3Error: A header may neither be forwarded nor dropped.
     """
 
     __slots__ = (
@@ -168,10 +168,10 @@ class Onward:
 
     def mend(self) -> Mending:
         """
-        Put the request as a backend which is not as S3 understands it; return what mends the answer.
+        Adapt the request to a backend that differs from S3, and return what mends the response.
 
         Raises:
-            S3Error: It cannot be put so.
+            S3Error: The request cannot be adapted.
         """
         mending = Mending(
             self.backend.account.profile,
@@ -189,7 +189,7 @@ class Onward:
 
     def tell_origin(self, origin: Origin) -> None:
         """
-        Tell the backend who its client is, as it wants to be told.
+        Add the headers that name the client, as the backend's `forwarded` option says.
         """
         chain = [host.encode() for host in (origin.client_host, *origin.hops)]
         self.origin = forwarded_headers(self.backend.forwarded, chain, self.head.host, origin.scheme)
@@ -197,13 +197,13 @@ class Onward:
 
     def check_size(self, now: datetime) -> None:
         """
-        Refuse a request whose head would be larger than the backend takes, before the client sends its body.
+        Refuse a request whose head would be too large for the backend, before the client sends its body.
 
         Args:
-            now: Whatever it is, the signature has the same length.
+            now: Any time: the signature has the same length.
 
         Raises:
-            RequestHeaderSectionTooLarge: It would.
+            RequestHeaderSectionTooLarge: The head would be too large.
         """
         account = self.backend.account
         restrictions = account.profile.restrictions
@@ -217,16 +217,17 @@ class Onward:
 
     def read_document(self, document: bytes) -> None:
         """
-        Look at a document before anything is sent: what it asks for may be refused, or be put in many requests.
+        Check the request's document before anything is sent. The request may be refused, or be split into many.
 
         Args:
-            document: Verified; of whatever operation.
+            document: The verified document of any operation.
 
         Raises:
-            InvalidArgument: It deletes a key which the backend would take for another.
-            MalformedXML: It deletes, and cannot be read.
+            InvalidArgument: It deletes a key that the backend would take for another.
+            MalformedXML: It is a DeleteObjects document that cannot be parsed.
             NotImplementedByProxy: It sets conditions that the backend ignores.
-            S3Error: It is not as S3 wants it, or asks for what the backend has not, and would be carried out in part.
+            S3Error: It is not valid for S3, or it uses a feature that the backend lacks and would carry out only in
+                part.
         """
         profile, operation = self.backend.account.profile, self._classification.operation
         if operation is COMPLETE_MULTIPART_UPLOAD and profile.omits_etags:
@@ -247,7 +248,7 @@ class Onward:
     def _write_document(self, document: bytes) -> None:
         operation, restrictions = self._classification.operation, self.backend.account.profile.restrictions
         if not document:
-            # A body whose length was not declared may be empty.
+            # A body without a declared length may be empty.
             if checks_rights(operation):
                 check_rights(self.head.fields, has_document=False)
             if operation.requires_document:
@@ -262,18 +263,18 @@ class Onward:
         self, length: int, trailer_name: bytes | None, verified: HeaderList, read_size: ReadSize | None, now: datetime
     ) -> Upload:
         """
-        Make the request of an object which is sent as it comes, or from the disk.
+        Return the upload of an object that is sent as it arrives, or from the disk.
 
         Args:
-            length: Bytes, decoded.
-            trailer_name: Of the checksum which the client announced for its end, lower case; None where it did not.
-            verified: Checksums which hold of all of it; none while it has yet to come.
+            length: Bytes of the object, decoded.
+            trailer_name: Lower-case name of the checksum trailer that the client announced; None if it announced none.
+            verified: The verified checksums of the object; none if its body has yet to arrive.
         """
         account = self.backend.account
         expects_continue = account.profile.sends_expect
         sha256 = None
         if account.profile.takes_hashes:
-            # What is on disk was verified, and its hash may be known of its checksum.
+            # A body on disk was verified. Its SHA-256 checksum, if the client sent one, is the hash.
             sha256 = self._authenticated.payload.sha256 or sha256_of(verified)
         passed = self._with_checksums(verified)
         if verified or not self._sends_trailers:
@@ -306,11 +307,11 @@ class Onward:
 
     def request(self, use: BodyUse, content: bytes, verified: HeaderList, now: datetime) -> BackendRequest:
         """
-        Make the request of a body which was held, or of none.
+        Return the request for a body that was held, or for no body.
 
         Args:
-            content: Verified whole; empty where there is no use for a body.
-            verified: Checksums which hold of it.
+            content: The verified body; empty if the operation does not use a body.
+            verified: The verified checksums of the body.
         """
         head = self.head
         passed = self.passed
@@ -331,10 +332,10 @@ class Onward:
                 and self._classification.operation.may_need_md5
                 and (self._document is not None or b"content-md5" not in head.fields)
             ):
-                # SDKs of today send a checksum in its place, and storages of yesterday refuse that.
+                # Current SDKs send a checksum instead of Content-MD5, and old storage systems refuse that.
                 passed = [*passed, (b"Content-MD5", content_md5(content))]
             length = len(content)
-        # An object was verified, and needs no second hash.
+        # The object was verified against this hash. It is not computed a second time.
         claimed_sha256 = self._authenticated.payload.sha256 if use is BodyUse.OBJECT else None
         payload = self.backend.account.payload_for(content, claimed_sha256)
         slow = self._classification.operation.is_slow
@@ -373,7 +374,8 @@ class Onward:
 
     def _with_checksums(self, verified: HeaderList) -> HeaderList:
         """
-        Return what passes, and of the checksums which hold those that are not there yet, if the backend knows any.
+        Return the forwarded headers, with the verified checksums that are missing among them, if the backend supports
+        checksums.
         """
         if not self._knows_checksums or not verified:
             return self.passed

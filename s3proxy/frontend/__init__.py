@@ -1,3 +1,3 @@
 """
-Connections of clients: heads, bodies, times, and the site that listens.
+Client connections: heads, bodies, time limits, and the site that listens.
 """

@@ -1,5 +1,6 @@
 """
-How many connections clients may have: idle ones make room first, then new ones wait where the kernel keeps them.
+The limit on client connections: at the limit, idle connections are closed first. Then s3proxy stops accepting, and new
+connections wait in the kernel's queue.
 """
 
 from __future__ import annotations
@@ -17,42 +18,43 @@ from s3proxy.frontend.times import ClientTimes
 
 EVICTED_SHARE = 100
 """
-One in so many idle connections is closed at a time: looking for them costs more than closing them.
+One of this many idle connections is closed at a time, and at least one: the search costs more than the closing.
 """
 
 
 REST_TIME = 0.005
 """
-Seconds for which a process accepts nothing that has more connections than another: time for that one to take some.
+Seconds for which a process that has more connections than another pauses its accept, so that the other one can accept
+some.
 """
 
 MAX_RESTS = 200
 """
-So often in a row at the most. A process which took nothing in all that time is busy or stopped, and not waited for
-until it has another number of connections.
+Maximum number of such pauses in a row. A process that accepted nothing in all that time is busy or stopped. It is not
+waited for again until the smallest number of connections has changed.
 """
 
 
 MIN_EVICTION_AGE = 5.0
 """
-Seconds that a connection without a request keeps its place when others want it: for its first head, or to read the
-answer that ends it. One between two requests has none.
+Seconds that a connection without a request is kept when others need room: for its first head, or to read the response
+that ends it. A connection between two requests may be closed at once.
 """
 
 MAX_REFUSED = 64
 """
-Refused connections that may read their answer at a time, of all clients. They hold no place; the oldest is reset for
-one more.
+Refused connections of all clients that may read their response at a time. They do not count against the limit; the
+oldest is reset to make room for one more.
 """
 
 MAX_CLOSING = 64
 """
-Connections above the bound while those that were closed for them are not gone yet.
+Connections above the limit while those that were closed for them are not gone yet.
 """
 
 EVICTION_INTERVAL = 1.0
 """
-Seconds between two looks for idle connections while nothing is accepted.
+Seconds between two searches for idle connections while nothing is accepted.
 """
 
 
@@ -64,56 +66,58 @@ class Connection(Protocol):
     @property
     def idle_since(self) -> float | None:
         """
-        Since when it serves nobody; None while it does, or is too young to be closed.
+        When the connection became idle, in the reactor's seconds; None if it serves a request or is too young to be
+        closed.
         """
 
     def close_idle(self) -> None:
         """
-        Close it now.
+        Close the connection now.
         """
 
     def abort(self) -> None:
         """
-        Reset it now.
+        Reset the connection now.
         """
 
 
 class Port(Protocol):
     """
-    Where connections come from: a `twisted.internet.tcp.Port`.
+    Accepts connections: a `twisted.internet.tcp.Port`.
 
     Attributes:
-        numberAccepts: How many are taken at a time, at the most.
+        numberAccepts: Maximum number of connections to accept at a time.
     """
 
     numberAccepts: int
 
     def pauseProducing(self) -> None:
         """
-        Accept no more.
+        Stop accepting.
         """
 
     def resumeProducing(self) -> None:
         """
-        Accept again.
+        Start accepting again.
         """
 
 
 class ConnectionLimit:
     """
-    The bound of the connections of several sites together.
+    The limit on the connections of several sites together.
 
     Args:
-        ports: Returns what accepts connections now.
-        most: Connections of all.
-        most_per_address: The same from one address; 0 for no bound.
-        reactor: Tells when others have had their turn.
-        balance: Who else accepts the same connections; None for nobody.
+        ports: Returns the ports that accept connections now.
+        most: Maximum number of connections.
+        most_per_address: Maximum number of connections from one address; 0 for no limit.
+        reactor: Times the pauses and the searches for idle connections.
+        balance: The numbers of connections of the other processes that accept from the same sockets; None if there are
+            no others.
 
     Attributes:
-        evicted_count: Idle connections which were closed to make room.
-        refused_count: Connections of an address that had too many.
-        full_count: How often nothing was accepted any more for a while.
+        evicted_count: Idle connections that were closed to make room.
+        refused_count: Connections that were refused because their address had too many.
+        full_count: How often s3proxy stopped accepting because the limit was reached.
     """
 
     def __init__(
@@ -145,10 +149,10 @@ class ConnectionLimit:
 
     def admits(self, connection: Connection, address: str | None) -> bool:
         """
-        Count a connection in; return whether its address may have it. One that it may not have holds no place.
+        Count a new connection; return whether its address may have it. A refused one does not count against the limit.
 
         Args:
-            address: None for one of which any number is welcome.
+            address: The address to count the connection for; None for an address without a limit.
         """
         is_welcome = True
         if self.most_per_address and address is not None:
@@ -162,7 +166,7 @@ class ConnectionLimit:
         if balance is not None:
             balance.tell(len(self._connections))
             for port in self._ports():
-                # Twisted takes twenty more the next time, where there were as many as it would take.
+                # Twisted adds 20 to this number whenever it could accept as many connections as the number allows.
                 port.numberAccepts = 0
             is_to_rest = self._resting is None and balance.is_ahead and balance.least != self._given_up
             if is_to_rest and reactor is not None:
@@ -187,7 +191,8 @@ class ConnectionLimit:
 
     def refuse(self, connection: Connection) -> None:
         """
-        Take a connection's place away: it only reads why it was refused. Few may at a time.
+        Refuse a connection: it no longer counts against the limit, and only reads why it was refused. Only
+        `MAX_REFUSED` connections may do so at a time.
         """
         self._forget(connection)
         self._refused[connection] = None
@@ -198,7 +203,7 @@ class ConnectionLimit:
 
     def lost(self, connection: Connection) -> None:
         """
-        Count a connection out.
+        Stop counting a connection: it is lost.
         """
         if connection in self._refused:
             del self._refused[connection]
@@ -225,7 +230,7 @@ class ConnectionLimit:
             self._looking = self._reactor.callLater(EVICTION_INTERVAL, self._look_again)
 
     def _look_again(self) -> None:
-        # Nothing is accepted, so nobody else asks whether a connection has become idle meanwhile.
+        # No new connection triggers a search while nothing is accepted, but a connection may have become idle.
         self._looking = None
         self._evict()
         if self._is_full:
@@ -233,7 +238,7 @@ class ConnectionLimit:
 
     def leave(self) -> None:
         """
-        Accept no more: other processes need not wait for this one.
+        Stop accepting for good: other processes need not wait for this one.
         """
         self._has_left = True
         if self._balance is not None:
@@ -269,7 +274,7 @@ class ConnectionLimit:
 
     def _evict(self) -> bool:
         """
-        Close the connections that have been idle longest; return whether there was any.
+        Close the connections that have been idle longest; return False if none is idle.
         """
         connections = list(self._connections)
         idle = [
@@ -287,18 +292,18 @@ class ConnectionLimit:
 
 RESERVED_FDS = 64 + MAX_REFUSED + MAX_CLOSING
 """
-File descriptors for logs, sockets that listen, bodies on disk, and connections that have no place.
+File descriptors for logs, listening sockets, bodies on disk, and connections that do not count against the limit.
 """
 
 
 def most_connections(wanted: int, to_backends: int) -> int:
     """
-    Return how many connections of clients are possible.
+    Return how many client connections are possible with the file descriptors of this process.
 
     Args:
-        to_backends: Connections which all backends together may have. While a reload leaves the former ones there are
-            twice as many; but no more than half of all descriptors are kept for them, since none is used without a
-            client's.
+        to_backends: Maximum number of connections to all backends together. It is doubled, because during a reload the
+            former connections also exist. At most half of the descriptors are kept for backends, because each backend
+            connection serves a client's.
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     free = limit - RESERVED_FDS
@@ -307,7 +312,7 @@ def most_connections(wanted: int, to_backends: int) -> int:
 
 class BoundingSite(Protocol):
     """
-    What bounds a connection: an `s3proxy.frontend.site.S3Site`, which says what each of these is.
+    The site of a limited connection: an `s3proxy.frontend.site.S3Site`, which describes these attributes.
     """
 
     reactor: Any

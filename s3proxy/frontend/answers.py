@@ -1,12 +1,14 @@
 """
-The half of a connection that writes: answers to the client, and an end after which the client has its answer.
+The half of a connection that writes: responses to the client, and an end that does not take the response from the
+client.
 
-There is one way to the client's socket, a direct writer, and the channel is its source: if the socket is full, what
-produces the present answer is paused, and the client has a time to take some. Twisted's own requests write here too.
-Stock `HTTPChannel` has the producer's side of it and what applications see of a channel; nothing else of it is used.
+There is one way to the client's socket, a direct writer, and the channel is its source. If the socket is full, the
+producer of the current response is paused, and the client has a limited time to read. Twisted's own requests write here
+too. Stock `HTTPChannel` provides the producer methods and what applications see of a channel; nothing else of it is
+used.
 
-A socket that is closed with bytes unread is reset, which takes the answer from its client. So this half can be closed
-alone, while the other one reads on. A cut answer ends with a reset, or it would look complete.
+The kernel resets a socket that is closed with unread bytes, and the client loses the response. So this half can be
+closed alone, while the other one still reads. A cut response ends with a reset, or it would look complete.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from s3proxy.transport.writer import DirectWriter
 
 MIN_CLOSE_TIME = 1.0
 """
-Seconds a closing connection has at least, so that a short answer is not reset before the kernel has sent it.
+Minimum seconds for a closing connection, so that a short response is not reset before the kernel has sent it.
 """
 
 
@@ -36,12 +38,12 @@ class AnsweringChannel(HTTPChannel):
     The half of a client's connection that writes.
 
     Attributes:
-        peer: The address of the other end, or the one which it was given by a PROXY header.
+        peer: The address of the other end, or the client's address from a PROXY header.
         is_tls: Whether the connection is TLS.
         is_aborted: Whether the connection was reset or is lost.
-        times: How long the client may take.
-        deadlines: How long the client is waited for.
-        writer: The way to the client's socket.
+        times: The time limits for the client.
+        deadlines: The deadlines of the client.
+        writer: Writes to the client's socket.
     """
 
     peer: Any = None
@@ -54,7 +56,7 @@ class AnsweringChannel(HTTPChannel):
 
     def start_answers(self) -> None:
         """
-        Write from now on: the connection was made.
+        Prepare for writing. Called when the connection is made.
         """
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
@@ -66,16 +68,16 @@ class AnsweringChannel(HTTPChannel):
 
     def answer_begins(self) -> bool:
         """
-        Say that a final head is about to be written.
+        Prepare for a final head, which is about to be written.
 
         Returns:
-            Whether the connection may serve another request; the head must say so where it may not.
+            Whether the connection may serve another request; if not, the head must say so.
         """
         raise NotImplementedError
 
     def when_answer_sent(self, sent: Callable[[], None]) -> None:
         """
-        Have this called once the last answer has left for the client's socket, or the connection is lost.
+        Call a function once the last response has left for the client's socket, or the connection is lost.
         """
         if self.is_aborted or not self.writer.is_paused:
             sent()
@@ -84,16 +86,16 @@ class AnsweringChannel(HTTPChannel):
 
     def tell_answer_sent(self) -> None:
         """
-        Call those who wait for it.
+        Call the functions of `when_answer_sent`.
         """
         while self._answer_sent:
             self._answer_sent.pop()()
 
-    # The end
+    # Ending
 
     def half_close(self) -> None:
         """
-        Write no more, and let the client know. TLS has no such end.
+        Close only the writing half, so that the client sees the end. TLS has no half-close.
         """
         if not self.is_tls:
             self._detach()
@@ -101,9 +103,9 @@ class AnsweringChannel(HTTPChannel):
 
     def close_when_sent(self) -> None:
         """
-        Close once what was written has left.
+        Close the connection after the write buffer drains.
         """
-        # What the socket has not taken yet is an answer's last block, and has the time of one.
+        # If the socket has not taken everything, the client must read the end of a response, and has the time for that.
         waits_for_client = self.writer.is_paused
         self.deadlines.wait(self.times.idle if waits_for_client else max(MIN_CLOSE_TIME, self.times.linger))
         self._detach()
@@ -111,7 +113,7 @@ class AnsweringChannel(HTTPChannel):
 
     def reset(self) -> None:
         """
-        Reset the connection, so that a cut answer does not look complete.
+        Reset the connection, so that a cut response does not look complete.
         """
         self.is_aborted = True
         self.transport.abortConnection()
@@ -136,7 +138,7 @@ class AnsweringChannel(HTTPChannel):
         if self._requestProducer is not None:
             self._requestProducer.resumeProducing()
 
-    # What applications' own requests ask, and write
+    # For the own requests of applications
 
     def getPeer(self) -> Any:
         return self.peer if self.peer is not None else self.transport.getPeer()
@@ -158,7 +160,7 @@ class AnsweringChannel(HTTPChannel):
 
 def refusal(error: S3Error, request_id: str, host_id: str, now: datetime) -> bytes:
     """
-    Return the whole answer to what is no request; after it the connection is closed.
+    Return the whole response to bytes that are not a request; after it the connection is closed.
     """
     document = error_document(error, request_id, host_id)
     return (

@@ -1,5 +1,6 @@
 """
-A request for an application's own resource, beside S3: Twisted's own, rendered when its body is complete.
+A request for an application's own resource, beside S3: one of Twisted's own requests, rendered when its body is
+complete.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from s3proxy.s3.head import RequestHead
 
 class ResourceSite(Protocol):
     """
-    Where a request finds its resource: an `s3proxy.frontend.site.S3Site`.
+    Finds the resource of a request: an `s3proxy.frontend.site.S3Site`.
     """
 
     @property
@@ -29,16 +30,16 @@ class ResourceSite(Protocol):
 
     def getResourceFor(self, request: Any) -> Any:
         """
-        Traverse the resources by a request's path.
+        Return the resource for a request's path.
         """
 
 
 class ClientRequest(BodyReceiver, Protocol):
     """
-    What a channel tells its request: a `s3proxy.frontend.request.StreamedRequest`, or an `ApplicationRequest`.
+    The request that a channel calls: a `s3proxy.frontend.request.StreamedRequest`, or an `ApplicationRequest`.
 
     Attributes:
-        is_unjudged: Whether its body waits until it is judged.
+        is_unjudged: Whether the body waits until the head is judged.
     """
 
     head: RequestHead
@@ -47,13 +48,13 @@ class ClientRequest(BodyReceiver, Protocol):
     @property
     def takes_body(self) -> bool:
         """
-        Whether what still comes of the body goes to somebody, now or once its head was judged.
+        Whether the rest of the body is needed, now or once the head was judged.
         """
 
     @property
     def is_being_delivered(self) -> bool:
         """
-        Whether somebody takes the body now, and is told if its rest does not come.
+        Whether a consumer receives the body now, and must learn if its rest does not arrive.
         """
 
     def begin(self) -> None: ...
@@ -70,12 +71,12 @@ class ApplicationRequest(Request):
     An ordinary request of Twisted's, on an `s3proxy.frontend.channel.S3Channel`.
 
     Attributes:
-        head: As received.
-        origin: Whom it comes from.
+        head: The head as received.
+        origin: The client, as far as it is known.
     """
 
     channel: RequestChannel  # type: ignore[assignment]
-    # Somebody takes its body, and none of it is moved past Twisted.
+    # Twisted receives the whole body: no byte is spliced.
     is_unjudged = False
     takes_body = True
     is_being_delivered = True
@@ -95,7 +96,8 @@ class ApplicationRequest(Request):
 
     def find_resource(self, site: ResourceSite) -> Any:
         """
-        Traverse the resources of a site; None where one of them fails, as it will again when this is rendered.
+        Return the resource for the request's path; None if a resource raises. It will raise again in `render`, which
+        reports it.
         """
         self.site: Any = site
         self.prepath: list[bytes] = []
@@ -105,7 +107,7 @@ class ApplicationRequest(Request):
         except Exception:
             return None
 
-    # What the channel tells
+    # Called by the channel
 
     def begin(self) -> None:
         """
@@ -131,23 +133,23 @@ class ApplicationRequest(Request):
 
     def bodyEnded(self) -> None:
         """
-        Know that the body is complete: render.
+        Called once the body is complete: render.
         """
         self.requestReceived(self.method, self.uri, self.clientproto)
 
     def bodyFailed(self, error: S3Error) -> None:
         """
-        Know that the rest of the body will not come, or cannot be read.
+        Called if the rest of the body will not arrive, or cannot be read.
         """
         self.channel.abort()
 
 
 def make_request(channel: RequestChannel, site: ResourceSite, head: RequestHead) -> ClientRequest:
     """
-    Make the request of a head: streamed, if its resource streams.
+    Return the request for a head: a streamed one if its resource streams.
 
     Args:
-        site: Where its resource is found.
+        site: Finds the resource.
     """
     if IStreamedResource.providedBy(site.resource):
         return StreamedRequest(channel, head, site.resource)

@@ -1,5 +1,6 @@
 """
-How connections are spread over the processes which accept from one socket: who has more than others lets them go first.
+Spread connections evenly over the processes that accept from one socket: a process that has more connections than
+another pauses its accept.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import os
 
 SLACK = 4
 """
-Connections by which a process may be ahead of the one with the fewest.
+Number of connections by which a process may be ahead of the one with the fewest.
 """
 
 _SIZE = 4
@@ -18,13 +19,14 @@ _NOBODY = 0xFFFFFFFF
 
 class SharedCounts:
     """
-    Memory in which each of several processes tells how many connections it has. It is gone with this object and them.
+    Memory in which several processes share their numbers of connections. It is freed when this object and all processes
+    are gone.
 
     Args:
-        processes: How many there will be.
+        processes: The number of processes.
 
     Attributes:
-        fd: Of the memory, to be given to a process.
+        fd: The file descriptor of the memory, for the processes.
     """
 
     def __init__(self, processes: int) -> None:
@@ -33,7 +35,7 @@ class SharedCounts:
 
     def forget(self, number: int) -> None:
         """
-        Let nobody wait for a process which has ended.
+        Remove a process that has ended, so that no other waits for it.
         """
         os.pwrite(self.fd, _NOBODY.to_bytes(_SIZE, "little"), number * _SIZE)
 
@@ -43,11 +45,11 @@ class SharedCounts:
 
 class Balance:
     """
-    One process's sight of the memory which `SharedCounts` made.
+    The view of one process on the memory of `SharedCounts`.
 
     Args:
-        fd: Of the memory; closed here.
-        number: Which of the processes this is, from 0 on. It may have had a predecessor which died.
+        fd: The file descriptor of the memory. It is closed here.
+        number: The number of this process, from 0. A process that died may have had the same number before.
     """
 
     def __init__(self, fd: int, number: int) -> None:
@@ -58,26 +60,26 @@ class Balance:
 
     def tell(self, count: int) -> None:
         """
-        Tell how many connections this process has.
+        Publish the number of connections of this process.
         """
         self._counts[self._number] = count
 
     def leave(self) -> None:
         """
-        Tell that it accepts no more.
+        Remove this process: it accepts no more.
         """
         self.tell(_NOBODY)
 
     @property
     def is_ahead(self) -> bool:
         """
-        Whether another process should accept what comes next.
+        Whether another process should accept the next connections.
         """
         return self._counts[self._number] > self.least + SLACK
 
     @property
     def least(self) -> int:
         """
-        How many connections the process has which has the fewest.
+        The smallest number of connections of any process.
         """
         return min(self._counts)

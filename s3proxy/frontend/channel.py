@@ -1,17 +1,18 @@
 """
-HTTP/1.1 of one client's connection: which request is read, which is answered, and how the connection ends.
+HTTP/1.1 of one client's connection: which request is read, which gets its response, and how the connection ends.
 
-A connection is in one state at a time. In HEAD the next head is awaited. In BODY the body of a request is read, or its
-rest is dropped if the request was answered before. In ANSWERING the body is over, and what comes of later requests is
-kept unread. In LINGERING the connection serves no more: the client reads its answer, and what it sends is dropped. In
-CLOSED it only waits for its end.
+A connection is in one state at a time. In HEAD it waits for the next head. In BODY it reads the body of a request, or
+drops the rest of it if the request already has its response. In ANSWERING the body is complete, and bytes of later
+requests are kept but not parsed. In LINGERING the connection serves no more requests: the client reads its response,
+and what it sends is dropped. In CLOSED the connection only waits for its end.
 
-The parts are elsewhere, one for each question: `incoming_head` and `incoming_body` say what came, `hold` whether the
-client is read, `deadlines` for how long it is waited for, `hangup` whether it left while it was not read, and `answers`
-how it is answered and closed. This module alone knows the state, and the order of what follows.
+Other modules do the parts, one for each question: `incoming_head` and `incoming_body` parse what arrives, `hold`
+decides whether the client is read, `deadlines` how long s3proxy waits for it, `hangup` whether it left while it was not
+read, and `answers` writes the response and closes the connection. Only this module has the state and the order of the
+steps.
 
 In each state something ends the connection, whatever the client does: a deadline, or the exchange of the request that
-holds the client or answers it.
+holds the client or sends its response.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from s3proxy.transport.writer import stream_socket
 
 MAX_PIPELINED_SIZE = 64 * KIB
 """
-Bytes of later requests which are kept while one is being answered; above it the client's socket is not read.
+Bytes of later requests that are kept while one is served; above it the client's socket is not read.
 """
 
 
@@ -58,7 +59,7 @@ class _State(IdentityEnum):
 
 class ChannelSite(BoundingSite, HoldingSite, ResourceSite, Protocol):
     """
-    What has the connections: an `s3proxy.frontend.site.S3Site`, which says what each of these is.
+    The site of a connection: an `s3proxy.frontend.site.S3Site`, which describes these members.
     """
 
     @property
@@ -91,8 +92,8 @@ class S3Channel(AnsweringChannel):
     One connection of a client.
 
     Attributes:
-        origin: Whom the present request comes from.
-        body: That of the present request, until its end.
+        origin: The client of the current request, as far as it is known.
+        body: The body of the current request, until its end.
         holds: The reasons for which the client's socket is not read now.
     """
 
@@ -135,7 +136,7 @@ class S3Channel(AnsweringChannel):
 
     def dataReceived(self, data: bytes) -> None:
         if self._is_reading:
-            # Under TLS a resume may deliver what was decrypted before.
+            # Under TLS, resumeProducing may deliver bytes that were decrypted before.
             self._unread += data
             return
         data, self._unread = self._unread + data, b""
@@ -146,7 +147,7 @@ class S3Channel(AnsweringChannel):
         while True:
             state = self._state
             if state is _State.HEAD:
-                # A client that takes no answers gets no further ones: they would gather here.
+                # A client that does not read its responses gets no further ones: they would pile up in memory.
                 left = data if self.writer.is_paused else self._read_head(data)
             elif state is _State.BODY:
                 left = self._read_body(data)
@@ -200,7 +201,7 @@ class S3Channel(AnsweringChannel):
         body = self.body
         rest = body.receive(data)
         if self._state is not _State.BODY:
-            # It was answered, or the connection ended, while it was delivered.
+            # While these bytes were delivered, the request got its response or the connection ended.
             return rest
         if body.is_complete:
             self._body_ended()
@@ -227,7 +228,7 @@ class S3Channel(AnsweringChannel):
 
     def _body_failed(self, error: S3Error) -> None:
         """
-        No more of the body will come, or what comes cannot be understood.
+        Called if the rest of the body will not arrive, or cannot be read.
         """
         self.persistent = False
         request = self._request
@@ -247,7 +248,7 @@ class S3Channel(AnsweringChannel):
 
     def stop_reading(self) -> None:
         """
-        Read the client's socket no more, and wait for nothing of it: what `Holds` calls for the first reason.
+        Stop reading the client's socket and waiting for bytes. Called by `Holds` for the first reason.
         """
         if self._state is not _State.CLOSED:
             self.transport.pauseProducing()
@@ -255,7 +256,7 @@ class S3Channel(AnsweringChannel):
 
     def read_on(self) -> None:
         """
-        Read the client's socket again: what `Holds` calls when no reason is left.
+        Read the client's socket again. Called by `Holds` when no reason is left.
         """
         if self._state is not _State.CLOSED:
             if self._state is _State.BODY:
@@ -271,16 +272,16 @@ class S3Channel(AnsweringChannel):
     def body_cut_short(self, missing: int) -> None:
         request = self._request
         if request is not None and request.is_being_delivered:
-            # As if it were being read: a client that only half-closed reads its verdict.
+            # As if the socket were read: a client that has only half-closed can read its error response.
             self._body_failed(self.body.incomplete(missing))
         else:
             self.transport.abortConnection()
 
-    # Answering
+    # Responses
 
     def body_wanted(self) -> None:
         """
-        Let a body come whose head was judged: 100 Continue where the client waits for it.
+        Called once the head was judged and the body is wanted: send 100 Continue if the client waits for it.
         """
         if self.body.needs_continue:
             self.body.needs_continue = False
@@ -302,7 +303,8 @@ class S3Channel(AnsweringChannel):
 
     def requestDone(self, request: Any) -> None:
         """
-        Go on after an answer: read the next request, or the rest of this one's body, or let the client read and leave.
+        Called after a response: read the next request or the rest of the body, or let the client read the response and
+        end the connection.
         """
         self.requests.clear()
         self._request = None
@@ -314,7 +316,7 @@ class S3Channel(AnsweringChannel):
             # The verdict came inside the body's last bytes.
             self._state = _State.ANSWERING
         if self._state is _State.BODY:
-            # The state and its deadline first: a release may bring the body's rest at once.
+            # Set the state and its deadline first: a release may deliver the rest of the body at once.
             if self.persistent and self._can_drain():
                 self.body.drain()
                 self.deadlines.wait(self.times.linger)
@@ -334,7 +336,7 @@ class S3Channel(AnsweringChannel):
             return
         self._state = _State.HEAD
         if self.writer.is_paused:
-            # resumeProducing goes on, once the client has taken the answer.
+            # resumeProducing continues, once the client has read the response.
             self.deadlines.sending.clear()
         else:
             self._await_head()
@@ -350,10 +352,10 @@ class S3Channel(AnsweringChannel):
 
     def _refuse_connection(self, error: S3Error, why: Callable[[], str] | None = None) -> None:
         """
-        Answer what is no request, and read no more of this connection.
+        Send an error response to bytes that are not a request, and read no more of this connection.
 
         Args:
-            why: Says in words for an operator why it is none.
+            why: Returns the reason in words for an operator.
         """
         self.persistent = False
         if self.site.limit is not None:
@@ -367,7 +369,7 @@ class S3Channel(AnsweringChannel):
 
     def _linger(self) -> None:
         """
-        Half-close and drop what still comes, within bounds: closing at once would take the answer from the client.
+        Half-close and drop what still arrives, within limits: to close at once would take the response from the client.
         """
         self._state = _State.LINGERING
         self.body = NO_BODY
@@ -396,11 +398,11 @@ class S3Channel(AnsweringChannel):
 
     def drain(self, *, serves: bool) -> None:
         """
-        Serve no further request, or one at most.
+        Serve no further request, or at most one.
 
         Args:
-            serves: Whether a request which comes soon is served: the client may have sent it before it could know.
-                Otherwise an idle connection is closed now.
+            serves: Whether a request that arrives soon is served: the client may have sent it before it could know. If
+                not, an idle connection is closed now.
         """
         if self._state is not _State.HEAD or self._head_began:
             self.persistent = False
@@ -416,7 +418,8 @@ class S3Channel(AnsweringChannel):
     @property
     def idle_since(self) -> float | None:
         """
-        Since when it serves nobody; None while it serves a request, sends an answer, or is too young to be closed.
+        When the connection became idle, in the reactor's seconds; None if it serves a request, sends a response, or is
+        too young to be closed.
         """
         since = self.deadlines.waiting_since
         if self._request is not None or self._state is _State.CLOSED or since is None:
@@ -427,10 +430,10 @@ class S3Channel(AnsweringChannel):
 
     def close_idle(self) -> None:
         """
-        Close it now, to make room for another.
+        Close the connection now, to make room for another.
         """
         self._shut_down()
-        # Nothing is owed to it, and under TLS its own end would be waited for.
+        # No response is unsent. Under TLS, closing would wait for the client's own close.
         self.deadlines.wait(MIN_CLOSE_TIME)
 
     def _too_long(self) -> None:
@@ -446,7 +449,7 @@ class S3Channel(AnsweringChannel):
         elif self._state in {_State.HEAD, _State.LINGERING}:
             self._shut_down()
         else:
-            # What was written before the end never left.
+            # The last bytes that were written before the close never left.
             self.abort()
 
     def readConnectionLost(self) -> None:
@@ -455,7 +458,7 @@ class S3Channel(AnsweringChannel):
         if self._state is _State.BODY:
             self._body_failed(self.body.incomplete(self.body.left))
         elif self._state is not _State.ANSWERING:
-            # Before a request, or after an answer which it has now read.
+            # The client ended before a request, or after a response that it has now read.
             self._close()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

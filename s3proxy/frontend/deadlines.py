@@ -1,13 +1,13 @@
 """
-How long one client is waited for.
+The deadlines of one client.
 
 A connection has three deadlines. The first is for what the client must send, and for the connection's end. The second
-is for what the client must take of what it was sent: one deadline for both would be cleared by progress in the other
-direction. The third is for a whole request.
+is for the bytes that the client must read: one deadline for both would be cleared by progress in the other direction.
+The third is for a whole request.
 
-What is waited for with a total time is not prolonged by any byte: a head, the next request, the rest of a body that
-nobody takes, the end. A body that somebody takes has `idle` seconds between two bytes. With a minimum rate these
-seconds are a credit: bytes earn what they are worth, and waiting spends it. While the client is held, nothing is spent.
+Some waits have a total time, which no byte prolongs: for a head, the next request, the rest of a body that is dropped,
+the end. A body that is needed has `idle` seconds between two bytes. With a minimum rate these seconds are a credit:
+received bytes add to it, and waiting spends it. While the client is held, nothing is spent.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class ClientDeadlines:
 
     Args:
         reactor: Its clock must never go back.
-        not_sent: Called if `sending` passes.
-        not_taken: Called if `taking` passes.
-        took_too_long: Called if `total` passes, or what `start_head_deadline` returns.
+        not_sent: Called when `sending` passes.
+        not_taken: Called when `taking` passes.
+        took_too_long: Called when `total` or a deadline of `start_head_deadline` passes.
 
     Attributes:
-        sending: The moment until which the client must send, or by which the connection has its end.
-        taking: The moment until which the client must take some of what it was sent.
-        total: The moment until which the present request must be over.
+        sending: The deadline by which the client must send, or the connection must end.
+        taking: The deadline by which the client must read some of what was written.
+        total: The deadline by which the current request must be over.
     """
 
     __slots__ = (
@@ -71,7 +71,7 @@ class ClientDeadlines:
 
     def wait(self, seconds: float) -> None:
         """
-        Wait for the client for so many seconds in all, whatever it sends.
+        Wait for the client for a total number of seconds, whatever it sends.
         """
         self._is_prolonged = False
         self._wait_time = seconds
@@ -80,13 +80,14 @@ class ClientDeadlines:
     @property
     def waiting_since(self) -> float | None:
         """
-        When `wait` was called last, in the reactor's seconds; None if nothing is waited for.
+        When `wait` was called last, in the reactor's seconds; None if no such deadline is set.
         """
         return None if self.sending.at is None else self.sending.at - self._wait_time
 
     def begin_request(self) -> None:
         """
-        Wait for nothing: a head is complete. Its body has the whole credit, and the request its total time.
+        Called when a head is complete: stop waiting. The body starts with the full credit, and the request with its
+        total time.
         """
         self.sending.clear()
         self._is_prolonged = True
@@ -97,10 +98,10 @@ class ClientDeadlines:
 
     def await_body(self, size: int) -> None:
         """
-        Wait for more of a request's body, after so many bytes have come.
+        Wait for more of a request's body.
         """
         if not self._is_prolonged:
-            # The rest of an answered request: its deadline is a total, which no byte moves.
+            # The rest of the body of an answered request: its deadline is a total, which no byte prolongs.
             return
         times = self._times
         if not times.minimum_rate:
@@ -116,7 +117,7 @@ class ClientDeadlines:
 
     def stop_awaiting(self) -> None:
         """
-        Wait for nothing of the client, which is not read for now.
+        Stop waiting for the client, which is not read for now.
         """
         self.sending.clear()
         if self._awaited_since is not None:
@@ -125,10 +126,10 @@ class ClientDeadlines:
 
     def start_head_deadline(self) -> Deadline:
         """
-        Give part of the body the time of a head, in all: bytes do not extend it.
+        Start a deadline for part of the body: it has the time of a head as its total, and no byte prolongs it.
 
         Returns:
-            To be cancelled when that part is complete. If it passes, the body has failed with RequestTimeout.
+            The deadline, to be cancelled when that part is complete. If it passes, the body fails with RequestTimeout.
         """
         deadline = Deadline(self._reactor, self._took_too_long)
         deadline.set(self._times.head)
@@ -136,7 +137,7 @@ class ClientDeadlines:
 
     def cancel(self) -> None:
         """
-        Wait for nothing any more: the connection is lost.
+        Cancel all deadlines: the connection is lost.
         """
         self.sending.cancel()
         self.taking.cancel()

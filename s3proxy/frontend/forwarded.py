@@ -1,8 +1,9 @@
 """
-What a listed proxy says of its client in a request's headers: address, scheme, and the name which the client called.
+Read what a listed proxy says of its client in a request's headers: address, scheme, and the host name that the client
+used.
 
 Source:
-    RFC 7239, "Forwarded HTTP Extension". The ``X-Forwarded-`` headers have no document.
+    RFC 7239, "Forwarded HTTP Extension". The ``X-Forwarded-`` headers have no specification.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from s3proxy.s3.limits import MAX_FORWARDED_HOPS
 
 UNKNOWN = "-"
 """
-The address of a client of which nobody knows it, as the access log has it.
+The address of a client whose address is not known, as the access log has it.
 """
 
 _HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _NODE = re.compile(r"(?:([0-9.]+)|\[([0-9A-Fa-f:.]+)\])(?::[0-9]{1,5})?|([0-9A-Fa-f:.]+)")
 _OBFUSCATED = re.compile(r"(?:unknown|_[A-Za-z0-9._-]+)(?::[A-Za-z0-9._-]+)?", re.IGNORECASE)
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
-# Possessive: whoever is behind the proxy may write 60 KiB of white space, and nothing is to be tried twice.
+# Possessive: a client of the proxy may write 60 KiB of white space, and nothing must be tried twice.
 _PAIR = re.compile(rb'[ \t]*+(?:(%b)=(?:(%b)|"([^"\\]*+(?:\\.[^"\\]*+)*)"))?[ \t]*+([;,]|\Z)' % (_TOKEN, _TOKEN))
 _ESCAPED = re.compile(rb"\\(.)")
 
@@ -33,12 +34,12 @@ _ESCAPED = re.compile(rb"\\(.)")
 @dataclass(frozen=True, slots=True)
 class Origin:
     """
-    Whom a request comes from, as far as it is believed.
+    The client of a request, as far as it is believed.
 
     Attributes:
         client_host: The client's address as text, or `UNKNOWN`.
-        scheme: ``http`` or ``https``: how the client itself is connected, to us or to the first listed proxy.
-        hops: Addresses of the listed proxies on the way, the client's own first; without the client's.
+        scheme: ``http`` or ``https``: how the client itself is connected, to s3proxy or to the first listed proxy.
+        hops: Addresses of the listed proxies between the client and s3proxy, the one nearest to the client first.
     """
 
     client_host: str
@@ -48,15 +49,15 @@ class Origin:
 
 def believed_origin(head: RequestHead, trust: Trust, own: Origin) -> Origin:
     """
-    Read what a listed proxy says, and give the request the name which its client called: that is the only host from
-    then on, for the signature as for everything else.
+    Read what a listed proxy says, and set the request's Host to the name that the client used. From then on it is the
+    only host, for the signature as for everything else.
 
     Args:
-        head: Its Host is replaced where the proxy names another.
-        own: What the connection itself tells, which is the proxy's.
+        head: The request's head. Its Host is replaced if the proxy names another.
+        own: The origin that the connection itself shows, which is the proxy.
 
     Raises:
-        BadRequest: What the proxy says cannot be read, or could be read in two ways.
+        BadRequest: What the proxy says cannot be read, or can be read in two ways.
     """
     if trust.forwarded == "x-forwarded":
         return _read_x_forwarded(head, trust.peers, own)
@@ -65,7 +66,7 @@ def believed_origin(head: RequestHead, trust: Trust, own: Origin) -> Origin:
 
 def why_not_believed(head: RequestHead) -> str:
     """
-    Say in words for an operator why `believed_origin` has refused; no bytes of the request are in them.
+    Return in words for an operator why `believed_origin` has refused. The text has no bytes of the request.
     """
     for name in (b"X-Forwarded-Host", b"X-Forwarded-Proto"):
         number = len(head.fields.get(name.lower(), []))
@@ -84,12 +85,12 @@ def _read_x_forwarded(head: RequestHead, peers: Peers, own: Origin) -> Origin:
 
 
 def _read_forwarded(head: RequestHead, peers: Peers, own: Origin) -> Origin:
-    # Line by line: a quotation mark which one hop left open does not swallow what the next one wrote.
+    # Line by line: a quotation mark that one hop left open does not swallow what the next one wrote.
     elements = [element for value in head.fields.get(b"forwarded", []) for element in _parse_elements(value)]
     chain = _believed_chain([element.get(b"for", b"unknown") for element in elements], peers, own.client_host)
     if len(chain) == 1:
         return own
-    # What the proxy said which the client is connected to.
+    # The element of the proxy that the client is connected to.
     element = elements[len(elements) - len(chain) + 1]
     _name_host(head, element.get(b"host"))
     return _origin(chain, element.get(b"proto"), own)
@@ -99,7 +100,7 @@ def _only(values: list[bytes] | None) -> bytes | None:
     if values is None:
         return None
     if len(values) != 1:
-        # The proxy left its client's own beside its word.
+        # The proxy added its own header but left the client's in the request.
         raise BadRequest
     return values[0]
 
@@ -123,10 +124,11 @@ def _origin(chain: Sequence[str], scheme: bytes | None, own: Origin) -> Origin:
 
 def _believed_chain(entries: Iterable[bytes], peers: Peers, own_host: str) -> list[str]:
     """
-    Walk from the nearest hop to the first which is not listed: the client. What is before it, it may have written.
+    Return the addresses from the nearest hop to the first that is not listed, which is the client. The client may have
+    written the entries before it.
 
     Returns:
-        Addresses, the nearest first; at least the connection's own.
+        The addresses, the nearest first; at least the connection's own.
     """
     chain = [own_host]
     for entry in reversed([*entries]):
@@ -154,7 +156,7 @@ def _node_host(node: bytes) -> str:
 
 def _parse_elements(value: bytes) -> list[dict[bytes, bytes]]:
     """
-    Return the elements of one Forwarded header, left to right: values by lower-case name.
+    Return the elements of one Forwarded header, left to right. Each maps lower-case names to values.
     """
     elements: list[dict[bytes, bytes]] = [{}]
     position = 0

@@ -1,9 +1,10 @@
 """
-Tell when a client hangs up while its socket is not being read.
+Notice when a client hangs up while its socket is not read.
 
-While a client is read, its transport finds its end, after all that came before. While it is held, nobody reads, and an
-epoll tells of the end. A reset ends the connection at once. After FIN the client may still read its response, and its
-body may be whole: what the kernel has received is compared with what the body must still have.
+While a client is read, its transport notices its end, after all bytes that came before. While it is held, nothing reads
+the socket, and an epoll reports the end. A reset ends the connection at once. After FIN the client may still read its
+response, and its body may be complete: the number of bytes in the kernel's queue is compared with the number that is
+still missing.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from s3proxy.frontend.hold import Holds
 @implementer(IReadDescriptor)
 class HangupWatch:
     """
-    An epoll of our own over the clients' sockets, itself a reader of the reactor.
+    A separate epoll over the clients' sockets, itself a reader of the reactor.
 
-    A transport which is paused sees neither FIN nor RST, so a held client which left would be held until a timer ends
-    it. This costs one ``epoll_ctl`` a connection; it is edge-triggered, so nothing is switched when a hold begins or
-    ends.
+    A paused transport sees neither FIN nor RST, so a held client that left would be held until a timer ends it. This
+    costs one ``epoll_ctl`` for each connection. The epoll is edge-triggered, so nothing is switched when a hold begins
+    or ends.
 
     Args:
-        reactor: Where the watch reads.
+        reactor: Polls the epoll.
     """
 
     def __init__(self, reactor: IReactorFDSet) -> None:
@@ -52,13 +53,13 @@ class HangupWatch:
 
     def remove(self, fd: int) -> None:
         """
-        Forget a socket; close(2) has taken it out of the epoll.
+        Forget a socket; close(2) has removed it from the epoll.
         """
         self._watched.pop(fd, None)
 
     def close(self) -> None:
         """
-        Watch no more.
+        Stop watching.
         """
         self._reactor.removeReader(self)
         self._epoll.close()
@@ -82,7 +83,7 @@ class HangupWatch:
 
 class HeldConnection(Protocol):
     """
-    Whose client may hang up: an `s3proxy.frontend.channel.S3Channel`.
+    A connection whose client may hang up: an `s3proxy.frontend.channel.S3Channel`.
     """
 
     transport: Any
@@ -96,22 +97,22 @@ class HeldConnection(Protocol):
     @property
     def owed_size(self) -> int:
         """
-        Bytes of the present body that must still come; 0 if that is not known.
+        Bytes of the current body that must still arrive; 0 if that is not known.
         """
 
     def body_cut_short(self, missing: int) -> None:
         """
-        Take note that so many bytes of the present body will never come.
+        Called if this many bytes of the current body will never arrive.
         """
 
 
 class Hangup:
     """
-    What follows if the client of one connection hangs up while it is held.
+    Ends the connection of a client that hangs up while it is held, if its body is incomplete.
 
     Args:
-        fd: Of the connection's socket.
-        reactor: Where the connection lives.
+        fd: The file descriptor of the connection's socket.
+        reactor: The reactor of the connection.
     """
 
     __slots__ = ("_connection", "_fd", "_reactor", "_watch")
@@ -125,13 +126,13 @@ class Hangup:
 
     def forget(self) -> None:
         """
-        Watch no more: the connection is lost.
+        Stop watching: the connection is lost.
         """
         self._watch.remove(self._fd)
 
     def _hung_up(self, is_reset: bool) -> None:
         if not self._connection.holds.reasons:
-            # It is being read: the transport finds out, in order.
+            # The socket is being read: the transport sees the end after the bytes before it.
             return
         if is_reset:
             self._connection.transport.abortConnection()
@@ -141,9 +142,11 @@ class Hangup:
 
     def _missing_size(self) -> int:
         """
-        After FIN, count the bytes of a body that will never come: those which are not even in the kernel's queue.
+        After FIN, return the number of bytes of the body that will never arrive: those that are not even in the
+        kernel's queue.
 
-        Nobody knows it of a chunked body or under TLS; then it is 0, and reading on finds the end.
+        The number is unknown for a chunked body or under TLS. Then it is 0, and the end is found when the client is
+        read again.
         """
         owed = self._connection.owed_size
         if not owed or self._connection.is_tls:

@@ -1,8 +1,8 @@
 """
 The reasons for which a client is not read.
 
-A client is read while there is no reason against it. The first reason stops the reading, the last one that is taken
-back lets it go on; those between change nothing. Each reason has an owner, who takes it back and has a time for that.
+A client is read while there is no reason against it. The first reason stops the reading, and the release of the last
+one resumes it; those between change nothing. Each reason has an owner, which releases it and has a deadline for that.
 The time for which the backend is the reason is counted.
 """
 
@@ -24,16 +24,16 @@ class Hold(IdentityEnum):
     BACKEND = auto()
     "the backend's socket is full"
     BUDGET = auto()
-    "the bytes which may come a second are spent"
+    "the budget of bytes a second is spent"
     MEMORY = auto()
     "the memory for bodies is in use"
     PIPELINED = auto()
-    "it sent more requests than we keep"
+    "it sent more requests than s3proxy keeps while one is served"
 
 
 class HoldingSite(Protocol):
     """
-    Where paused time is summed: an `s3proxy.frontend.site.S3Site`, which says what each of these is.
+    Adds up the paused time: an `s3proxy.frontend.site.S3Site`, which describes these attributes.
     """
 
     reactor: Any
@@ -42,17 +42,17 @@ class HoldingSite(Protocol):
 
 class HeldChannel(Protocol):
     """
-    What is read or not: an `s3proxy.frontend.channel.S3Channel`.
+    The connection that is read or not: an `s3proxy.frontend.channel.S3Channel`.
     """
 
     def stop_reading(self) -> None:
         """
-        Read the client's socket no more. Called before the first reason is noted.
+        Stop reading the client's socket. Called before the first reason is noted.
         """
 
     def read_on(self) -> None:
         """
-        Read the client's socket again: the last reason was taken back.
+        Read the client's socket again: the last reason was released.
         """
 
 
@@ -61,11 +61,11 @@ class Holds:
     The reasons for which one client is not read now.
 
     Args:
-        channel: Told when its reading stops, and when it goes on.
-        site: Has the sum of the paused time of all its clients.
+        channel: The connection whose reading stops and resumes.
+        site: Adds up the paused time of all its clients.
 
     Attributes:
-        reasons: Those of now. Only to be looked at.
+        reasons: The current reasons. Other classes only read this set.
     """
 
     __slots__ = ("_channel", "_paused_at", "_site", "reasons")
@@ -78,7 +78,7 @@ class Holds:
 
     def hold(self, reason: Hold) -> None:
         """
-        Have the client's socket not read while there is this reason.
+        Add a reason not to read the client's socket.
         """
         if reason in self.reasons:
             return
@@ -90,7 +90,7 @@ class Holds:
 
     def release(self, reason: Hold) -> None:
         """
-        Take back one reason not to read; have it read on when none is left.
+        Release one reason; resume reading when none is left.
         """
         if reason not in self.reasons:
             return
@@ -102,7 +102,7 @@ class Holds:
 
     def release_all(self) -> None:
         """
-        Take back every reason.
+        Release every reason.
         """
         for reason in tuple(self.reasons):
             self.release(reason)
@@ -116,7 +116,7 @@ class Holds:
 
     def count_pause(self) -> None:
         """
-        Add the paused time to the site's: it is over, or the connection is.
+        Add the paused time to the site's: the pause or the connection is over.
         """
         self._site.ended_paused_seconds += self.paused_seconds
         self._paused_at = None

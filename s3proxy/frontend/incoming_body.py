@@ -1,12 +1,12 @@
 """
-The body of one request as it comes from a client: where it ends, and to whom its bytes are delivered.
+The body of one request as it arrives from a client: where it ends, and which request receives its bytes.
 
-The end is known from the beginning, by Content-Length, or is found on the way, in chunked coding: a class for each. A
-body gives its bytes to its request at once and keeps none. What comes after the end is returned to the channel, which
-reads the next request there. The channel decides whether the client is read, and for how long it is waited for.
+The end is known from the beginning, by Content-Length, or is found on the way, in chunked coding; there is a class for
+each. A body passes its bytes to its request at once and keeps none. It returns what follows its end to the channel,
+which reads the next request there. The channel decides whether the client is read, and how long s3proxy waits for it.
 
-Only a body of known length takes the shortcut. If nobody looks at its bytes, the kernel moves them from the client's
-socket to the backend's, all but the last ones, which are read: their consumer withholds them.
+Only a body of known length can be spliced. If its bytes need not pass through this process, the kernel moves them from
+the client's socket to the backend's. The last bytes are read instead, because their consumer withholds them.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from s3proxy.transport.writer import FIRST_READ_SIZE, DirectWriter
 
 MAX_DRAINED_SIZE = 64 * KIB
 """
-Bytes of an unread body which are read and dropped to keep a connection; for more it is closed.
+Bytes of an unread body that are read and dropped to keep a connection; if there are more, it is closed.
 """
 
 
 class BodyReceiver(Protocol):
     """
-    Whose body it is: a `s3proxy.frontend.request.StreamedRequest`, or an application's.
+    The request that receives a body: a `s3proxy.frontend.request.StreamedRequest`, or an application's.
     """
 
     @property
@@ -47,14 +47,14 @@ class BodyReceiver(Protocol):
 
 class IncomingBody:
     """
-    What a channel knows of a body. By itself it is the body of a request that has none.
+    The state of a body on a channel. This base class is the body of a request without one.
 
     Attributes:
-        left: Bytes that must still come; 0 if that is not known.
-        is_complete: Whether its end has come.
-        fault: Why its framing cannot be read; None if it can.
+        left: Bytes that must still arrive; 0 if that is not known.
+        is_complete: Whether the end has arrived.
+        fault: The error in the framing; None if it is correct so far.
         needs_continue: Whether the client waits for 100 Continue before it sends.
-        may_be_spliced: Whether it is long enough for the shortcut; `splice` and `resume` do nothing if it is not.
+        may_be_spliced: Whether the body is long enough for splicing. If not, `splice` and `resume` do nothing.
     """
 
     left = 0
@@ -65,39 +65,39 @@ class IncomingBody:
 
     def receive(self, data: bytes) -> bytes:
         """
-        Deliver what came; return what is not of this body.
+        Deliver the body's part of some bytes; return the bytes after its end.
         """
         return data
 
     @property
     def can_be_drained(self) -> bool:
         """
-        Whether the rest is worth reading, though nobody takes it, to keep the connection.
+        Whether the rest is short enough to be read and dropped, to keep the connection.
         """
         return False
 
     def drain(self) -> None:
         """
-        Deliver no more: the request is answered, and the rest is dropped as it comes.
+        Deliver no more: the request has its response, and the rest of the body is dropped as it arrives.
         """
 
     def incomplete(self, missing: int) -> IncompleteBody:
         """
-        Return what to tell a client that ended before its body did.
+        Return the error for a client that ended before its body did.
 
         Args:
-            missing: Bytes that will never come.
+            missing: Bytes that will never arrive.
         """
         return IncompleteBody()
 
     def splice(self) -> None:
         """
-        Take the shortcut if that is possible now. Called between two reads.
+        Begin to splice if that is possible now. Called between two reads.
         """
 
     def resume(self) -> None:
         """
-        Go on: the client is read again.
+        Continue splicing: the client is read again.
         """
 
     def stop(self) -> None:
@@ -108,18 +108,18 @@ class IncomingBody:
 
 NO_BODY = IncomingBody()
 """
-The body of a request that has none, or whose body is over.
+The body of a request without one, or of a request whose body is over.
 """
 
 
 class LengthBody(IncomingBody):
     """
-    A body whose length its head says.
+    A body with a Content-Length.
 
     Args:
-        transport: Read from.
-        deadlines: How long the client is waited for.
-        holds: The reasons for which it is not read.
+        transport: The client's transport.
+        deadlines: The client's deadlines.
+        holds: The reasons for which the client is not read.
     """
 
     def __init__(
@@ -190,7 +190,7 @@ class LengthBody(IncomingBody):
 
 class ChunkedBody(IncomingBody):
     """
-    A body in chunked transfer coding: its length is known at its end.
+    A body in chunked transfer coding: its length is known only at its end.
     """
 
     def __init__(self, request: BodyReceiver, head: RequestHead) -> None:

@@ -1,8 +1,8 @@
 """
-The head of one request as it comes from a client: found whole, or refused as soon as it cannot become one.
+The head of one request as it arrives from a client: found whole, or refused as soon as it cannot become one.
 
-One search finds the end of a head. Before that only the first byte and the size are looked at: what begins as no
-request, or has grown too long, is not waited for. A listed proxy's word about its client is part of the head.
+One search finds the end of a head. Until then only the first byte and the size are checked: s3proxy does not wait for
+bytes that do not begin as a request, or that are too many. What a listed proxy says of its client is part of the head.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class HeadReader:
     Reads the heads of one connection.
 
     Args:
-        own: What the connection itself tells of its client.
-        trust: What the other end is believed of its clients; None if it is not listed.
+        own: The origin that the connection itself shows.
+        trust: What s3proxy believes of the other end; None if that is not listed.
 
     Attributes:
-        origin: Whom the last head comes from.
+        origin: The client of the last head.
     """
 
     __slots__ = ("_own", "_trust", "origin")
@@ -37,12 +37,12 @@ class HeadReader:
 
     def read(self, data: bytes) -> tuple[RequestHead, bytes] | None:
         """
-        Return the head with which the bytes begin, and what follows it; None if it is not complete.
+        Return the head at the beginning of the bytes, and the bytes after it; None if the head is not complete.
 
         Raises:
-            S3Error: The bytes are no request, and will not become one.
+            S3Error: The bytes are not a request, and cannot become one.
         """
-        # One empty line before a request is what old clients sent after a form (RFC 9112, section 2.2).
+        # Old clients sent one empty line after a form, before the next request (RFC 9112, section 2.2).
         start = 2 if data[:2] == b"\r\n" else 0
         end = data.find(_HEAD_END, start)
         if end < 0 or end - start > MAX_HEAD_SIZE:
@@ -57,17 +57,17 @@ class HeadReader:
 def _check_beginning(data: bytes, start: int) -> None:
     if len(data) - start > MAX_HEAD_SIZE:
         raise RequestHeaderSectionTooLarge(MAX_HEAD_SIZE)
-    # A TLS hello on a plain port never has an end of a head.
+    # A TLS hello on a port without TLS never has the end of a head.
     if len(data) > start and not data[start : start + 1].isalpha() and data != b"\r":
         raise BadRequest
 
 
 def why_no_request(data: bytes) -> str:
     """
-    Say in words for an operator why `HeadReader.read` has refused.
+    Return in words for an operator why `HeadReader.read` has refused.
     """
     head = data.removeprefix(b"\r\n").partition(_HEAD_END)[0]
-    # What a listed proxy says is looked at once the head itself is read.
+    # What a listed proxy says is read only after the head itself.
     try:
         return why_not_believed(parse_request_head(head[:MAX_HEAD_SIZE]))
     except S3Error:

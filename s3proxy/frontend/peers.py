@@ -1,5 +1,5 @@
 """
-Other proxies in front of this one: who they are, and what they are believed.
+Other proxies in front of s3proxy: which are listed, and what s3proxy believes of them.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from twisted.internet.address import UNIXAddress
 
 UNIX = "unix"
 """
-Whoever connects to a unix socket, which has no address: the socket's permissions say who may.
+Stands for all connections to a unix socket, which have no address: the socket's permissions decide who may connect.
 """
 
 
 def parse_address(text: str) -> IPv4Address | IPv6Address:
     """
-    Return the address which a text gives, one of IPv4 as such, also where a socket of IPv6 tells it.
+    Return the address that a text gives. An IPv4 address is returned as such, even in the form in which an IPv6 socket
+    reports it.
 
     Raises:
-        ValueError: It gives none, or one which holds on one link only.
+        ValueError: The text is not an address, or is one that is valid on one link only.
     """
     address = ip_address(text)
     if isinstance(address, IPv6Address):
@@ -35,7 +36,7 @@ def parse_address(text: str) -> IPv4Address | IPv6Address:
 
 class Peers:
     """
-    Whom the operator lists as proxies of theirs.
+    The proxies that the operator lists.
 
     Args:
         listed: Networks, addresses, or `UNIX`.
@@ -49,10 +50,11 @@ class Peers:
 
     def lists(self, address: object) -> bool:
         """
-        Say whether a connection's other end is one of them.
+        Return True if the other end of a connection is listed.
 
         Args:
-            address: Twisted's, of a connection. Of a client whose own address nobody knows it is of another kind.
+            address: The connection's address, as Twisted has it. The address of an unknown client is of another type,
+                and not listed.
         """
         if isinstance(address, UNIXAddress):
             return self._has_unix
@@ -60,7 +62,7 @@ class Peers:
 
     def lists_host(self, host: str) -> bool:
         """
-        Say whether an address, as text, is one of theirs.
+        Return True if an address, as text, is listed.
         """
         try:
             address = parse_address(host.partition("%")[0])
@@ -72,12 +74,12 @@ class Peers:
 @dataclass(frozen=True, slots=True)
 class Trust:
     """
-    What a site believes of what others tell it about its clients.
+    What a site believes when proxies describe their clients.
 
     Attributes:
-        peers: Who is believed.
-        proxy_protocol: Whether a connection of theirs begins with a PROXY header.
-        forwarded: Which of their requests' headers count: ``none``, ``x-forwarded`` or ``forwarded``.
+        peers: The proxies that are believed.
+        proxy_protocol: Whether their connections begin with a PROXY header.
+        forwarded: Which headers of their requests are believed: ``none``, ``x-forwarded`` or ``forwarded``.
     """
 
     peers: Peers = field(default_factory=Peers)

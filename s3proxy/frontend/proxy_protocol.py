@@ -45,7 +45,7 @@ _CRC32C = 3
 
 class IntroducedSite(BoundingSite, Interface):
     """
-    What has the connections that begin with a header: an `s3proxy.frontend.site.S3Site`.
+    The site of connections that begin with a header: an `s3proxy.frontend.site.S3Site`.
     """
 
     @property
@@ -56,18 +56,18 @@ class IntroducedSite(BoundingSite, Interface):
 
 class WrongProxyHeader(Exception):
     """
-    What came is no PROXY header; the text says why, and quotes nothing.
+    The bytes are not a PROXY header. The text says why, and quotes none of them.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class ProxyHeader:
     """
-    What a header tells.
+    The content of a header.
 
     Attributes:
-        is_local: Whether the connection is the proxy's own, to see whether we are there.
-        client: Address and port; None where the header names none, or one without an address of IP.
+        is_local: Whether the connection is the proxy's own, for example a health check.
+        client: The client's address and port; None if the header has none, or none of IP.
     """
 
     is_local: bool = False
@@ -79,7 +79,7 @@ class ProxyHeaderReader:
     Finds the header at a connection's beginning, however the bytes come in pieces.
 
     Attributes:
-        rest: What came behind the header.
+        rest: The bytes after the header.
     """
 
     def __init__(self) -> None:
@@ -141,7 +141,7 @@ class ProxyHeaderReader:
         if command == _LOCAL:
             return ProxyHeader(is_local=True)
         if family not in _ADDRESSES_SIZE or protocol != _STREAM:
-            # Whatever its addresses are, they are not of this connection's kind.
+            # The addresses in the header are not of a TCP connection.
             return ProxyHeader()
         addresses_end = _V2_FIXED_SIZE + _ADDRESSES_SIZE[family]
         if size < addresses_end:
@@ -163,7 +163,7 @@ class ProxyHeaderReader:
 
 def _check_extensions(header: bytes, start: int) -> None:
     """
-    Walk over what follows the addresses, and verify the checksum where there is one.
+    Check the lengths of the extensions after the addresses, and verify the checksum if there is one.
     """
     while start < len(header):
         kind = header[start]
@@ -182,10 +182,11 @@ def _check_extensions(header: bytes, start: int) -> None:
 @dataclass(frozen=True, slots=True)
 class UnnamedClient:
     """
-    A client whose proxy does not tell its address.
+    A client whose proxy does not say its address.
 
     Attributes:
-        host: The proxy's own, the nearest which is known. What the client says is not what the proxy says.
+        host: The proxy's own address, the nearest that is known. What the client itself sends is not believed as the
+            proxy's word.
     """
 
     host: str
@@ -193,7 +194,7 @@ class UnnamedClient:
 
 class ProxyHeaderProtocol(Protocol):
     """
-    A connection before its header is complete; then the connection is its successor's, and this is gone.
+    A connection until its header is complete. Then another protocol takes the transport, and this one is dropped.
     """
 
     transport: Any
@@ -212,7 +213,8 @@ class ProxyHeaderProtocol(Protocol):
         self._began_at = site.reactor.seconds()
         site.introduced.add(self)
         if site.limit is not None:
-            # A proxy of many clients has as many connections as it needs, but no more than all may have.
+            # A proxy of many clients has as many connections as it needs, but its connections count against the limit
+            # of all.
             site.limit.admits(self, None)
 
     def dataReceived(self, data: bytes) -> None:
@@ -256,7 +258,7 @@ class ProxyHeaderProtocol(Protocol):
 
     def drain(self, seconds: float | None) -> None:
         """
-        Wait no longer than this for the header; None for not at all.
+        Wait at most this many seconds for the header; None closes the connection now.
         """
         if seconds is None:
             self.close()
@@ -265,7 +267,7 @@ class ProxyHeaderProtocol(Protocol):
 
     def close(self) -> None:
         """
-        Close the connection. Who speaks no PROXY protocol is told nothing.
+        Close the connection. A peer that does not speak the PROXY protocol gets no response.
         """
         self._is_over = True
         self.transport.abortConnection()
@@ -275,7 +277,7 @@ class ProxyHeaderProtocol(Protocol):
     @property
     def idle_since(self) -> float | None:
         """
-        Since when it is there; None while it is too young to be closed for others.
+        When the connection was made, in the reactor's seconds; None if it is too young to be closed for others.
         """
         age = self.factory.site.reactor.seconds() - self._began_at
         return self._began_at if age >= MIN_EVICTION_AGE and not self._is_over else None
@@ -301,12 +303,12 @@ def _host_of(address: IAddress) -> str:
 
 class ProxyHeaderFactory(Factory):
     """
-    Has each connection of a listed peer begin with a header, while the site wants that. Others are their own clients,
+    Requires a header on each connection of a listed peer, if the site wants that. Other peers are clients themselves,
     and need none.
 
     Args:
-        wrapped: Makes what comes after the header: the site, or TLS over it.
-        site: Says who is listed, and how long a header may take.
+        wrapped: Makes the protocol after the header: the site, or TLS over it.
+        site: Says which peers are listed, and how long a header may take.
     """
 
     noisy = False

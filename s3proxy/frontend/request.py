@@ -1,5 +1,5 @@
 """
-One request of a client: its head as soon as that is complete, then its body as it arrives, never stored.
+One request of a client: the head as soon as it is complete, then the body as it arrives, never stored.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from s3proxy.transport.writer import DirectWriter
 
 class RequestChannel(Protocol):
     """
-    The connection by which a request came: an `s3proxy.frontend.channel.S3Channel`, which says what each of these does.
+    The connection of a request: an `s3proxy.frontend.channel.S3Channel`, which describes these members.
     """
 
     transport: Any
@@ -66,16 +66,16 @@ class RequestChannel(Protocol):
 @implementer(IStreamedRequest, IPushProducer)
 class StreamedRequest:
     """
-    A request which a streamed resource sees at the end of its head. It is none of Twisted's own.
+    A request that a streamed resource gets at the end of the head. It is not a Twisted request.
 
     Args:
-        resource: Renders it.
+        resource: Renders the request.
 
     Attributes:
-        head: As received; its Host as a listed proxy received it, where that is believed.
-        origin: Whom it comes from.
+        head: The head as received. If a listed proxy is believed, its Host is the one that the proxy received.
+        origin: The client, as far as it is known.
         received_size: Bytes of the body so far, without transfer coding.
-        meter: Told how many bytes of it came, where somebody pays for them.
+        meter: Called with the number of bytes that arrived; None if no budget counts them.
     """
 
     def __init__(self, channel: RequestChannel, head: RequestHead, resource: IStreamedResource) -> None:
@@ -96,11 +96,11 @@ class StreamedRequest:
         self._has_producer = False
         self._disconnected = False
 
-    # What the channel tells
+    # Called by the channel
 
     def begin(self) -> None:
         """
-        Have it rendered: its body has yet to come.
+        Render the resource: the body has yet to arrive.
         """
         self._resource.render(self)
 
@@ -128,14 +128,14 @@ class StreamedRequest:
     @property
     def takes_body(self) -> bool:
         """
-        Whether what still comes of the body goes to somebody, now or once its head was judged.
+        Whether the rest of the body is needed, now or once the head was judged.
         """
         return self.is_being_delivered or self.is_unjudged
 
     @property
     def is_being_delivered(self) -> bool:
         """
-        Whether somebody takes the body now, and is told if its rest does not come.
+        Whether a consumer receives the body now, and must learn if its rest does not arrive.
         """
         return self._consumer is not None
 
@@ -148,7 +148,7 @@ class StreamedRequest:
 
     def bodyEnded(self) -> None:
         """
-        Know that the body is complete.
+        Called once the body is complete.
         """
         self._is_complete = True
         if self._consumer is not None:
@@ -156,7 +156,7 @@ class StreamedRequest:
 
     def bodyFailed(self, error: S3Error) -> None:
         """
-        Know that the rest of the body will not come, or cannot be read.
+        Called if the rest of the body will not arrive, or cannot be read.
         """
         self._failure = error
         if self._consumer is not None:
@@ -164,7 +164,7 @@ class StreamedRequest:
 
     def connectionLost(self, reason: Failure) -> None:
         """
-        Know that the client's connection is lost.
+        Called when the client's connection is lost.
         """
         gone, self._gone = self._gone, None
         delivered, self._delivered = self._delivered, None
@@ -191,7 +191,7 @@ class StreamedRequest:
 
     def start_head_deadline(self) -> Deadline:
         """
-        Return a deadline for a part of the body which nobody has authenticated: see `ClientDeadlines`.
+        Return a deadline for a part of the body that is not authenticated: see `ClientDeadlines`.
         """
         return self.channel.deadlines.start_head_deadline()
 
@@ -212,7 +212,7 @@ class StreamedRequest:
 
     def stop_body(self) -> None:
         """
-        Give no more of the body to its consumer: what still comes is the channel's to drop.
+        Deliver no more of the body: the channel drops the rest.
         """
         self._delivered = None
         self._early = []
@@ -230,25 +230,25 @@ class StreamedRequest:
 
     def hold_for_budget(self) -> None:
         """
-        Read no more of the body: what may come a second is spent.
+        Stop reading the body: the budget of bytes a second is spent.
         """
         self._hold(Hold.BUDGET)
 
     def release_for_budget(self) -> None:
         """
-        Read on.
+        Resume reading the body.
         """
         self._release(Hold.BUDGET)
 
     def hold_for_memory(self) -> None:
         """
-        Read no more of the body: the memory for bodies is in use.
+        Stop reading the body: the memory for bodies is in use.
         """
         self._hold(Hold.MEMORY)
 
     def release_for_memory(self) -> None:
         """
-        Read on.
+        Resume reading the body.
         """
         self._release(Hold.MEMORY)
 
@@ -262,21 +262,21 @@ class StreamedRequest:
 
     def stopProducing(self) -> None:
         """
-        Only pause: the exchange decides about the client's connection, not its backend.
+        Only pause: the exchange ends the client's connection, not the consumer of the body.
         """
         self.pauseProducing()
 
-    # The answer, for a streamed resource
+    # The response, for a streamed resource
 
     def on_gone(self, gone: Callable[[], None]) -> None:
         """
-        Have this called once if the client's connection is lost before the answer is finished.
+        Call a function once if the client's connection is lost before the response is complete.
         """
         self._gone = gone
 
     def respond(self, status: int, reason: bytes, headers: list[tuple[bytes, bytes]], content: bytes = b"") -> None:
         """
-        Give a whole answer. `Content-Length` and, where it is due, `Connection` are added.
+        Send a whole response. `Content-Length` is added, and `Connection` if needed.
         """
         self.write_answer(status, reason, headers, content)
         self.finish_answer()
@@ -285,10 +285,10 @@ class StreamedRequest:
         self, status: int, reason: bytes, headers: list[tuple[bytes, bytes]], content: bytes = b""
     ) -> None:
         """
-        Write a whole answer, and do not finish it yet.
+        Write a whole response, but do not finish it yet.
         """
         if status != 204:
-            # Which never has a body, and says no length (RFC 9110, section 8.6).
+            # A 204 never has a body, and no Content-Length (RFC 9110, section 8.6).
             headers.append((b"Content-Length", b"%d" % len(content)))
         head = self.make_head(status, reason, headers)
         if self.head.method == b"HEAD":
@@ -297,7 +297,7 @@ class StreamedRequest:
 
     def make_head(self, status: int, reason: bytes, headers: list[tuple[bytes, bytes]]) -> bytes:
         """
-        Write a final head. Its body's framing must be among the headers.
+        Return a final head. The headers must include the framing of the body.
         """
         lines = [b"HTTP/1.1 %d %s\r\n" % (status, reason)]
         lines += [b"%s: %s\r\n" % header for header in headers]
@@ -322,20 +322,20 @@ class StreamedRequest:
 
     def answer_from(self, producer: IPushProducer) -> None:
         """
-        Have a producer of the answer paused and resumed as the client takes it.
+        Pause and resume a producer of the response at the client's pace.
         """
         self.channel.registerProducer(producer, True)
         self._has_producer = True
 
     def when_answer_sent(self, sent: Callable[[], None]) -> None:
         """
-        Have this called once the client's socket has taken the whole answer, or the connection is lost.
+        Call a function once the client's socket has taken the whole response, or the connection is lost.
         """
         self.channel.when_answer_sent(sent)
 
     def finish_answer(self) -> None:
         """
-        Say that the whole answer was written.
+        End the response: all of it was written.
         """
         if self.finished or self._disconnected:
             return
@@ -356,7 +356,7 @@ class StreamedRequest:
 
     def tls_names(self) -> tuple[str | None, str | None]:
         """
-        Return the cipher suite and the version of the client's TLS, None where there is none.
+        Return the cipher suite and the version of the client's TLS; None for both if there is no TLS.
         """
         if not self.channel.is_tls or self._disconnected:
             return None, None

@@ -1,5 +1,5 @@
 """
-The Twisted resource which begins an exchange at the end of a request's head.
+The Twisted resource that begins an exchange at the end of a request's head.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from s3proxy.interfaces import IStreamedRequest, IStreamedResource
 
 class ExchangeBeginner(Protocol):
     """
-    What takes a request on: a `s3proxy.exchange.proxy.Proxy`.
+    Carries a request out: a `s3proxy.exchange.proxy.Proxy`.
     """
 
     def begin(self, request: StreamedRequest) -> None:
         """
-        See the request through to its answer.
+        Begin the exchange of a request.
         """
 
 
@@ -31,11 +31,11 @@ class S3Resource:
     """
     All of S3 below one resource: a leaf, whatever the path.
 
-    It must be served by an `s3proxy.frontend.site.S3Site`, beside an application's own resources if need be: a stock
-    `Site` gives a resource its request only after the whole body was stored.
+    It must be served by an `s3proxy.frontend.site.S3Site`, beside an application's own resources if wanted: a stock
+    `Site` renders a resource only after the whole body was stored.
 
     Args:
-        proxy: What sees requests through; may be replaced at any time.
+        proxy: Carries requests out; may be replaced at any time.
     """
 
     isLeaf = True
@@ -58,7 +58,7 @@ class S3Resource:
 
     def getChildWithDefault(self, name: bytes, request: object) -> S3Resource:
         """
-        Return the resource itself: S3's paths are no tree of resources.
+        Return the resource itself: S3's paths are not a tree of resources.
         """
         return self
 

@@ -1,5 +1,5 @@
 """
-The factory to listen with: S3 and an application's own resources on one port.
+The factory that listens: S3 and an application's own resources on one port.
 """
 
 from __future__ import annotations
@@ -25,35 +25,37 @@ from s3proxy.s3.errors import S3Error
 
 MAX_REASONS = 10
 """
-Lines a second in which the log says why something was no request: whoever sends garbage must not fill it.
+Maximum number of log lines a second about bytes that are not a request: a sender of garbage must not fill the log.
 """
 
 
 def make_request_id() -> str:
     """
-    Return 16 random hex digits in upper case, as S3's own request ids look.
+    Return 16 random hex digits in upper case, in the form of S3's own request ids.
     """
     return os.urandom(8).hex().upper()
 
 
 class S3Site(Site):
     """
-    A site whose requests are rendered at the end of their heads where the resource streams.
+    A site that renders a request at the end of its head if the resource streams.
 
     Args:
         resource: The root: an `S3Resource`, or an application's tree with one in it.
-        reactor: Where connections live. Its clock must never go back: set ``reactor.seconds = time.monotonic``.
-        times: How long clients may take.
+        reactor: The reactor of the connections. Its clock must never go back: set ``reactor.seconds = time.monotonic``.
+        times: The time limits for clients.
         host_id: Text of the ``HostId`` element and the ``x-amz-id-2`` header; names this process, not the machine.
-        connection_refused: Told of what was no request: remote address, error and request id.
-        limit: Of the connections of this site and others; None for no bound.
-        trust: What other proxies in front of this site are believed; nothing by default.
-        wall_clock: Tells the time of answers, aware; not the reactor's, which is monotonic.
+        connection_refused: Called for bytes that are not a request, with the remote address, the error and the request
+            id.
+        limit: The limit on the connections of this site and others; None for no limit.
+        trust: What this site believes of other proxies in front of it; by default nothing.
+        wall_clock: Returns the time for responses, with its time zone. The reactor's clock is monotonic.
 
     Attributes:
-        channels: The connections.
+        channels: The open connections.
         introduced: Connections whose PROXY header is not complete.
-        ended_paused_seconds: For how long clients were not read because of the backend, where that is over.
+        ended_paused_seconds: Seconds for which clients were not read because of the backend, without the pauses that
+            still last.
     """
 
     _log = Logger()
@@ -90,13 +92,13 @@ class S3Site(Site):
         self._told_in, self._told_count = 0, 0
 
     def acceptableProtocols(self) -> list[bytes]:
-        # Without the list every client which offers ALPN is refused; with stock's, h2 may be chosen.
+        # Without this list every client that offers ALPN is refused; with stock's list, h2 may be chosen.
         return [b"http/1.1"]
 
     @property
     def watch(self) -> HangupWatch:
         """
-        What tells when a held client leaves.
+        Notices when a held client hangs up.
         """
         if self._watch is None:
             self._watch = HangupWatch(cast(IReactorFDSet, self.reactor))
@@ -117,20 +119,20 @@ class S3Site(Site):
 
     def connection_made(self, channel: S3Channel) -> None:
         """
-        Count a connection in.
+        Count a new connection.
         """
         self.channels.add(channel)
 
     def connection_lost(self, channel: S3Channel) -> None:
         """
-        Count a connection out.
+        Stop counting a connection: it is lost.
         """
         self.channels.discard(channel)
         self._gone()
 
     def introduction_ended(self, connection: ProxyHeaderProtocol) -> None:
         """
-        Know that a connection's PROXY header is complete, or will never be.
+        Called when the PROXY header of a connection is complete, or will never be.
         """
         self.introduced.discard(connection)
         self._gone()
@@ -151,7 +153,7 @@ class S3Site(Site):
         Tell of bytes which were no request.
 
         Args:
-            why: Says so in words for an operator; asked for where there is room in the log.
+            why: Returns the reason in words for an operator. It is called only if the log has room.
         """
         if why is not None:
             self._tell_why(error, request_id, why)
@@ -170,10 +172,10 @@ class S3Site(Site):
 
     def drain(self, *, serves: bool) -> Deferred[None]:
         """
-        Let each connection end with its present request, or with the next.
+        Let each connection end with its current request, or with the next.
 
         Args:
-            serves: Whether an idle connection may bring one more; otherwise it is closed now.
+            serves: Whether an idle connection may bring one more request; if not, it is closed now.
 
         Returns:
             Fires when no connection is left.

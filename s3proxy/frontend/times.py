@@ -1,5 +1,5 @@
 """
-How long a client may take.
+The time limits for a client.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from s3proxy.s3.limits import MIB
 
 DRAINED_KEEP_ALIVE = 5.0
 """
-Seconds for which an idle connection of a process that was replaced may still bring a request.
+Seconds for which an idle connection of a replaced process may still bring a request.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class ClientTimes:
     """
-    How long a client may take, in seconds, and how much it may still send after its answer.
+    The time limits for a client in seconds, and the size limit on what it sends after its response.
 
     Attributes:
         head: For a whole head, from its first byte, or from the connection's start; and for all fields of a form.

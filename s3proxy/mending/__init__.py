@@ -1,3 +1,3 @@
 """
-What a storage system does differently from S3, mended on the way.
+Corrects the differences between a storage system and S3, in requests and responses.
 """

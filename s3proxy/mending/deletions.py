@@ -1,5 +1,5 @@
 """
-DeleteObjects at a backend which deletes only one at a time: what its document asks for, and the document which answers.
+DeleteObjects at a backend that deletes only one object at a time: read the client's document, and write the response's.
 
 Source:
     "DeleteObjects".
@@ -23,7 +23,7 @@ from s3proxy.s3.limits import MAX_DELETED_OBJECTS
 
 MAX_MESSAGE_SIZE = 512
 """
-Characters of a backend's own message which are passed on: there may be a thousand in one answer.
+Maximum number of characters of a backend's own message that are passed on: one response may have a thousand messages.
 """
 
 _CONDITIONS = frozenset({"ETag", "LastModifiedTime", "Size"})
@@ -36,8 +36,8 @@ class Deletion:
     One object of a document.
 
     Attributes:
-        version_id: Empty for the object as it is.
-        is_conditional: Whether it is only to be deleted if it is as the client knows it.
+        version_id: The version to delete; empty for the object itself.
+        is_conditional: Whether the object must be deleted only if it is as the client knows it.
     """
 
     key: str
@@ -48,10 +48,10 @@ class Deletion:
 @dataclass(frozen=True, slots=True)
 class Deletions:
     """
-    All that a document asks for.
+    The content of a DeleteObjects document.
 
     Attributes:
-        is_quiet: Whether only errors are answered.
+        is_quiet: Whether the response has only errors.
     """
 
     wanted: tuple[Deletion, ...]
@@ -61,11 +61,11 @@ class Deletions:
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """
-    What became of one object.
+    The result for one object.
 
     Attributes:
-        code: S3's; empty where the object is gone.
-        marker: Version of the delete marker which was made, or was deleted; None where there was none.
+        code: The S3 error code; empty if the object is gone.
+        marker: The version of the delete marker that was made or deleted; None if there was none.
     """
 
     code: str = ""
@@ -75,7 +75,7 @@ class Outcome:
     @classmethod
     def of_error(cls, error: S3Error) -> Outcome:
         """
-        Return what a refusal of our own is.
+        Return the outcome for an error of s3proxy.
         """
         return cls(error.code, error.message)
 
@@ -83,7 +83,7 @@ class Outcome:
 GONE = Outcome()
 NOT_ANSWERED = Outcome.of_error(InternalError())
 """
-Nobody knows whether it is gone.
+It is not known if the object is gone.
 """
 
 
@@ -92,11 +92,11 @@ def read_deletions(document: bytes) -> Deletions:
     Read the document of DeleteObjects.
 
     Args:
-        document: Verified.
+        document: The verified document.
 
     Raises:
-        MalformedXML: It is not as S3 wants it; it names no object, or more than a thousand. A key which is empty would
-            be the bucket.
+        MalformedXML: The document does not have S3's format, names no object, or more than a thousand. An empty key
+            would mean the bucket.
     """
     root = parse_document(document)
     if local_name(root) != "Delete":
@@ -120,10 +120,10 @@ def read_deletions(document: bytes) -> Deletions:
 
 def sets_conditions(document: bytes) -> bool:
     """
-    Return True if a DeleteObjects deletes an object only as its client knows it.
+    Return True if a DeleteObjects document has a condition on an object.
 
     Raises:
-        MalformedXML: It cannot be read.
+        MalformedXML: The document cannot be read.
     """
     return any(
         local_name(part) in _CONDITIONS
@@ -138,7 +138,7 @@ def _read_object(element: Element) -> Deletion:
     for part in element:
         name = local_name(part)
         if name in texts or name not in _CONDITIONS | {"Key", "VersionId"}:
-            # Whoever leaves out what he does not know deletes more than he was asked to.
+            # To ignore an unknown element could delete more than the client wants.
             raise MalformedXML
         texts[name] = _text(part)
     if not texts.get("Key"):
@@ -160,12 +160,12 @@ def judge_answer(
     writes_own_errors: bool = False,
 ) -> Outcome:
     """
-    Say what became of an object by the answer to its DELETE.
+    Return the outcome for an object from the response to its DELETE.
 
     Args:
-        document: Of the answer; empty where it could not be read.
-        codes: The profile's, as `translate_error` takes them.
-        writes_own_errors: The profile's, too: its errors are none of S3's, and may tell names of its classes.
+        document: The document of the response; empty if it could not be read.
+        codes: The profile's error codes, in the form for `translate_error`.
+        writes_own_errors: The profile's option: its errors are not S3's, and may contain names of its classes.
     """
     if 200 <= answer.status < 300:
         if is_fault(document):
@@ -179,7 +179,7 @@ def judge_answer(
         return GONE
     if writes_own_errors:
         if answer.status < 400 or (answer.status == 404 and code is None):
-            # It may not come from the storage at all: the object is not known to be gone.
+            # The response may not come from the backend at all: it does not show that the object is gone.
             return NOT_ANSWERED
         try:
             error = read_error(standard_error(document, codes, answer.status, is_about_object=True))
@@ -193,8 +193,8 @@ def judge_answer(
 
 def answers_all(answer: ResponseHead, document: bytes) -> bool:
     """
-    Say whether the answer to one DELETE is the answer to the whole request: there is no such bucket, or our own
-    signature was refused.
+    Return True if the response to one DELETE is the response to the whole request: the bucket does not exist, or the
+    signature of s3proxy was refused.
     """
     if answer.status == 404:
         return error_code(read_error(document)) == b"NoSuchBucket"
@@ -203,10 +203,10 @@ def answers_all(answer: ResponseHead, document: bytes) -> bool:
 
 def result_document(deletions: Deletions, outcomes: Iterable[Outcome]) -> bytes:
     """
-    Write the answer.
+    Return the document of the response.
 
     Args:
-        outcomes: One for each object, in order.
+        outcomes: One outcome for each object, in order.
     """
     parts = []
     for deletion, outcome in zip(deletions.wanted, outcomes, strict=True):

@@ -1,15 +1,15 @@
 """
-The document of a request, written anew for a storage which reads it otherwise than S3, or refused.
+Rewrite the document of a request for a storage system that reads it differently from S3, or refuse it.
 
-Eucalyptus looks for each element by its name, prefix included, wherever it is, and takes what it does not find for
-nothing: a document that it cannot read removes all rights of a bucket, or all rules, and is answered 200. It decodes
-the bytes as its machine's locale says, and reads a text up to the first comment. It pairs the grantees of a list of
-rights with the permissions by their order alone. Of a lifecycle rule it knows the older form: it does not see the
-``Filter`` of today's clients, and deletes all that is in the bucket; and it looks for a prefix as a pattern of SQL,
-where ``_`` is any character.
+Eucalyptus looks for each element by its name, including the prefix, anywhere in the document, and treats a missing one
+as empty. So a document that it cannot read removes all rights or all rules of a bucket, and gets status 200. It decodes
+the bytes in the locale of its machine, and reads a text only up to the first comment. It pairs the grantees of an
+access control list with the permissions only by their order. It implements only the older form of a lifecycle rule: it
+does not see the ``Filter`` of today's clients, and deletes everything in the bucket. It uses a prefix as an SQL
+pattern, where ``_`` is any character.
 
-So a document is read here as S3 reads it, and written in ASCII, without prefixes, comments or anything that is not
-known there.
+So s3proxy reads a document as S3 does, and writes it in ASCII, without prefixes, comments and elements that Eucalyptus
+does not know.
 
 Source:
     eucalyptus/eucalyptus 3.4.2, ``WalrusRESTBinding`` and ``XMLParser``; 4.3.1.1, ``ObjectStorageRESTBinding``,
@@ -43,12 +43,12 @@ from s3proxy.s3.operation import Operation
 
 MAX_GRANTS = 100
 """
-Grants of one list ("Access control list overview").
+Maximum number of grants in one list ("Access control list overview").
 """
 
 MAX_RULES = 1000
 """
-Rules of a lifecycle ("PutBucketLifecycleConfiguration").
+Maximum number of rules in a lifecycle configuration ("PutBucketLifecycleConfiguration").
 """
 
 _ACLS = frozenset({"PutBucketAcl", "PutObjectAcl"})
@@ -60,33 +60,33 @@ _METHODS = frozenset({"DELETE", "GET", "HEAD", "POST", "PUT"})
 _STATES = frozenset({"Disabled", "Enabled"})
 _PART_NUMBER = re.compile(r"[0-9]{1,9}")
 _DAYS = re.compile(r"0*[1-9][0-9]{0,8}")
-# Their prefix becomes a pattern of SQL.
+# The storage system uses the prefix as an SQL pattern.
 _NOT_PLAIN = re.compile(r"[%_\\]")
 _UNKNOWN_ACTIONS = frozenset(
     {"AbortIncompleteMultipartUpload", "NoncurrentVersionExpiration", "NoncurrentVersionTransition", "Transition"}
 )
 """
-What a rule of a lifecycle may have in S3. Of these the storage carries out none: it keeps a Transition, and then its
-task fails over it, with all rules that follow.
+Actions of a lifecycle rule that S3 has and the storage system does not. It stores a Transition, and then its task fails
+on that rule, and on all rules after it.
 """
 
 
 def checks_rights(operation: Operation) -> bool:
     """
-    Return True if an operation sets rights, by a document or by headers.
+    Return True if an operation sets an access control list, by a document or by headers.
     """
     return operation.name in _ACLS
 
 
 def check_rights(fields: Fields, *, has_document: bool) -> None:
     """
-    Refuse rights that are told twice, or not at all: then the storage removes all that were there.
+    Refuse access rights that are given twice, or not at all: the storage system would remove all existing rights.
 
     Args:
         fields: The headers of the request.
 
     Raises:
-        MissingSecurityHeader: There is neither a document nor a header.
+        MissingSecurityHeader: There is neither a document nor a header with rights.
         UnexpectedContent: There are both.
     """
     names = [name for name in fields if name.startswith(_ACL_HEADERS)]
@@ -98,16 +98,16 @@ def check_rights(fields: Fields, *, has_document: bool) -> None:
 
 def write_document(operation: Operation, document: bytes) -> bytes | None:
     """
-    Return a document as the storage reads it; None for an operation whose document is sent as it is.
+    Return a document in the form that the storage system reads; None if the operation's document is sent unchanged.
 
     Args:
-        document: Verified, not empty.
+        document: The verified document, not empty.
 
     Raises:
-        MalformedXML: It is not as S3 wants it.
-        MalformedACLError: Nor is a list of rights.
-        InvalidArgument: Two rules have one name, or a number of days is none.
-        NotImplementedByProxy: It asks for what the storage has not.
+        MalformedXML: The document does not have S3's format.
+        MalformedACLError: The document is an access control list, and does not have S3's format.
+        InvalidArgument: Two rules have the same name, or a number of days is not valid.
+        NotImplementedByProxy: The document uses a function that the storage system does not have.
     """
     found = _WRITERS.get(operation.name)
     if found is None:
@@ -124,10 +124,10 @@ def write_document(operation: Operation, document: bytes) -> bytes | None:
 
 class _Part:
     """
-    An element of a document, whose children are taken out of it one by one.
+    An element of a document. Its children are taken out one by one, so that the remaining ones can be refused.
 
     Args:
-        malformed: Raised for whatever is not as S3 wants it.
+        malformed: The error to raise if something does not have S3's format.
     """
 
     __slots__ = ("_children", "_malformed", "text")
@@ -150,34 +150,34 @@ class _Part:
 
     def one(self, name: str) -> _Part | None:
         """
-        Take a child that may be there once.
+        Take an optional child.
         """
         found = self.several(name, most=1)
         return found.pop() if found else None
 
     def required(self, name: str) -> _Part:
         """
-        Take a child that must be there once.
+        Take a required child.
         """
         (found,) = self.several(name, 1, 1)
         return found
 
     def optional_text(self, name: str) -> str | None:
         """
-        Take the text of a child that may be there once.
+        Take the text of an optional child.
         """
         found = self.one(name)
         return None if found is None else found.own_text()
 
     def required_text(self, name: str) -> str:
         """
-        Take the text of a child that must be there once.
+        Take the text of a required child.
         """
         return self.required(name).own_text()
 
     def choice(self, name: str, choices: Iterable[str]) -> str:
         """
-        Take the text of a child that must be one of some words.
+        Take the text of a required child, which must be one of these words.
         """
         text = self.required_text(name).strip()
         if text not in choices:
@@ -186,14 +186,14 @@ class _Part:
 
     def own_text(self) -> str:
         """
-        Return the text of an element that has nothing else.
+        Return the text of an element that has no children.
         """
         self.end()
         return self.text
 
     def refuse(self, *names: str) -> None:
         """
-        Refuse children that S3 has a meaning for, and the storage none.
+        Refuse children that have a meaning in S3, but not in the storage system.
         """
         for name in names:
             if self._children.pop(name, None):
@@ -201,7 +201,7 @@ class _Part:
 
     def end(self) -> None:
         """
-        Refuse what is left: S3 does not know it.
+        Refuse all remaining children: S3 does not know them.
         """
         if self._children:
             raise self._malformed
@@ -216,7 +216,7 @@ def _text(name: str, text: str | None) -> bytes:
     return b"" if text is None else _element(name, character_data(text.encode()))
 
 
-# Rights
+# Access control lists
 
 
 def _write_rights(root: _Part) -> bytes:
@@ -244,7 +244,7 @@ def _write_grantee(grantee: _Part) -> bytes:
     names = {name: grantee.optional_text(name) for name in _GRANTEES}
     shown = _display_name(grantee)
     grantee.end()
-    # The storage takes an ID before an address, and an address before a group.
+    # The storage system prefers an ID to an address, and an address to a group.
     told = [(name, text.strip()) for name, text in names.items() if text is not None and text.strip()]
     if len(told) != 1:
         raise MalformedACLError
@@ -284,7 +284,7 @@ def _write_logging(root: _Part) -> bytes:
     grants = enabled.one("TargetGrants")
     enabled.end()
     if not bucket:
-        # It would switch it off.
+        # An empty bucket name would switch logging off.
         raise MalformedXML
     written = _text("TargetBucket", bucket) + _text("TargetPrefix", prefix)
     if grants is not None:
@@ -338,7 +338,7 @@ def _write_rules(root: _Part) -> bytes:
         prefix = _prefix_of(rule)
         status = rule.choice("Status", _STATES)
         rule.refuse(*_UNKNOWN_ACTIONS)
-        # Of several rules without a name it carries out none. S3 gives each one.
+        # If several rules have no name, the storage system carries out none of them. S3 gives each one a name.
         name = name or hashlib.sha256(b"%d %b" % (number, prefix.encode())).hexdigest()[:48]
         if name in seen:
             raise InvalidArgument("Rule ID must be unique. Found same ID for more than one rule", "ID", name.encode())
@@ -351,7 +351,7 @@ def _write_rules(root: _Part) -> bytes:
 
 def _prefix_of(rule: _Part) -> str:
     """
-    Return which keys a rule is about.
+    Return the prefix of a rule's keys.
     """
     prefix, condition = rule.optional_text("Prefix"), rule.one("Filter")
     if (prefix is None) == (condition is None):
@@ -391,7 +391,7 @@ def _write_deletions(root: _Part) -> bytes:
         key, version = each.required_text("Key"), each.optional_text("VersionId")
         each.end()
         if not key:
-            # It would be the bucket.
+            # An empty key would mean the bucket.
             raise MalformedXML
         written.append(_element("Object", _text("Key", key) + _text("VersionId", version or None)))
     if quiet is not None:
@@ -414,22 +414,22 @@ _WRITERS: dict[str, tuple[str, Callable[[_Part], bytes]]] = {
     "PutObjectAcl": ("AccessControlPolicy", _write_rights),
 }
 """
-By operation: the root of its document, and what writes the rest. The parts of a CompleteMultipartUpload are sent as
-they came: without any that it can read the storage refuses the request.
+By operation: the root of its document, and the function that writes the rest. The parts of a CompleteMultipartUpload
+are sent unchanged: if the storage system can read none of them, it refuses the request.
 """
 
 
 def check_part_order(document: bytes) -> None:
     """
-    Judge the order of a CompleteMultipartUpload's parts, which the storage may not look at.
+    Check the order of a CompleteMultipartUpload's parts, which the storage system may ignore.
 
     Raises:
-        InvalidPartOrder: A part does not come after the one before it.
+        InvalidPartOrder: A part number is not greater than the one before it.
     """
     try:
         root = parse_document(document)
     except MalformedXML:
-        # It is refused by the storage, too.
+        # The storage system refuses such a document, too.
         return
     texts = [child.text or "" for part in root for child in part if local_name(child) == "PartNumber"]
     if not all(_PART_NUMBER.fullmatch(text.strip()) for text in texts):

@@ -1,5 +1,5 @@
 """
-Buckets and keys which a backend cannot hold, or reads as others: they are refused before it.
+Refuse buckets and keys that a backend cannot store, or reads as others.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from s3proxy.s3.operation import UPLOAD_PART_COPY, Operation
 
 def check_keys(profile: Profile, head: RequestHead, address: Address, operation: Operation) -> None:
     """
-    Refuse a request whose bucket or key, or whose copy source's, the backend cannot hold or takes for another.
+    Refuse a request if the backend cannot store its bucket or key, or those of its copy source, or reads them as
+    others.
 
     Raises:
         InvalidArgument: A key is one of the profile's `refused_keys`.
-        InvalidBucketName: A bucket is one of its `refused_buckets`.
-        NotImplementedByProxy: The source of a part is one of its `refused_part_sources`.
+        InvalidBucketName: A bucket is one of the profile's `refused_buckets`.
+        NotImplementedByProxy: The source of a part is one of the profile's `refused_part_sources`.
     """
     _check_bucket(profile, address.bucket)
     _check_key(profile, address.key)
@@ -34,19 +35,19 @@ def check_keys(profile: Profile, head: RequestHead, address: Address, operation:
 
 def check_document_keys(profile: Profile, document: bytes) -> None:
     """
-    Refuse a DeleteObjects with a key which the backend cannot hold: it would delete another.
+    Refuse a DeleteObjects with a key that the backend cannot store: it would delete another object.
 
     Args:
-        document: Verified.
+        document: The verified document.
 
     Raises:
         InvalidArgument: A key is one of the profile's `refused_keys`.
-        MalformedXML: The document cannot be read as the backend might read it, or a key has elements within it.
+        MalformedXML: The document cannot be read as the backend might read it, or a key has child elements.
     """
     for element in parse_document(document).iter():
         if local_name(element) == "Key":
             if len(element):
-                # Go's reader leaves out the text of what is within a key, another would not.
+                # Go's XML reader leaves out the text of elements within a key; another reader may not.
                 raise MalformedXML
             _check_key(profile, (element.text or "").encode())
 

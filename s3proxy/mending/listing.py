@@ -1,9 +1,11 @@
 """
-Listings of a backend which knows only the first version: asked in its own words, and answered in the client's.
+Listings of a backend that has only ListObjects version 1: the request is translated for it, and the response for the
+client.
 
-Such a backend ignores ``list-type``: its answer has no continuation token, and a client which asked for one takes the
-first thousand keys for all of them. It ignores ``encoding-type``, too: the AWS SDK for Java v1 and minio for JavaScript
-decode names that were never encoded, and read or delete another object. Some do so that know the second version.
+Such a backend ignores ``list-type``: its response has no continuation token, and a client that needs one takes the
+first thousand keys for all of them. It also ignores ``encoding-type``: the AWS SDK for Java v1 and minio for JavaScript
+decode names that were never encoded, and read or delete another object. Some backends with version 2 ignore
+``encoding-type``, too.
 """
 
 from __future__ import annotations
@@ -45,15 +47,15 @@ _ROOTS = frozenset({"ListBucketResult", "ListMultipartUploadsResult", "ListVersi
 @dataclass(frozen=True, slots=True)
 class Listing:
     """
-    A listing that its backend does not answer as it was asked.
+    A listing whose response must be edited, because the backend ignores what the client requested.
 
     Attributes:
-        head: What the backend gets to see: the first version.
-        token: As the client sent it; empty where it sent none.
-        start_after: Decoded; None where the client sent none.
-        is_v2: Whether the second version is asked for.
-        is_encoded: Whether the names in the answer are to be percent-encoded.
-        marker: Where the first version is to go on, decoded; empty for the beginning.
+        head: The head for the backend: a version 1 listing.
+        token: The continuation token that the client sent; empty if it sent none.
+        start_after: The client's start-after, decoded; None if it sent none.
+        is_v2: Whether the client requests version 2.
+        is_encoded: Whether the names in the response must be percent-encoded.
+        marker: The decoded marker for version 1; empty for the beginning.
     """
 
     head: RequestHead
@@ -65,11 +67,11 @@ class Listing:
 
     def edit(self, document: bytes) -> bytes:
         """
-        Make the client's answer of the backend's.
+        Return the client's document for the backend's document.
 
         Raises:
-            InternalError: It cannot be read: as it is, its client would take it for all there is, or decode its names.
-                Or it goes on where it began, and its client would ask for it for ever.
+            InternalError: The document cannot be read: unchanged, its client would take it for the complete listing, or
+                decode its names. Or it continues at its own beginning, and its client would request it for ever.
         """
         reading = read_listing_elements(document, _WANTED)
         root = reading.root
@@ -105,7 +107,7 @@ class Listing:
 
     def _added(self, reading: Reading, root: Element) -> list[tuple[str, bytes]]:
         """
-        Return what the second version's answer has besides.
+        Return the elements that version 2 has in addition.
         """
         if root.name != "ListBucketResult":
             raise InternalError
@@ -130,10 +132,10 @@ class Listing:
 
 def read_token(token: bytes) -> bytes:
     """
-    Return the key that a continuation token stands for.
+    Return the key in a continuation token.
 
     Raises:
-        InvalidArgument: It is none of ours.
+        InvalidArgument: The token is not one of s3proxy.
     """
     try:
         return base64.b64decode(token, b"-_", validate=True)
@@ -143,20 +145,20 @@ def read_token(token: bytes) -> bytes:
 
 def bad_token(token: bytes) -> InvalidArgument:
     """
-    Return the refusal of a continuation token that no list has told.
+    Return the error for a continuation token that no listing has returned.
     """
     return InvalidArgument("The continuation token provided is incorrect", "continuation-token", token)
 
 
 def read_listing(head: RequestHead, address: Address, *, may_be_v2: bool = True) -> Listing | None:
     """
-    Return a listing of the second version or with encoded names, or None where a request asks for something else.
+    Return the listing for a request of version 2 or with encoded names; None for any other request.
 
     Args:
-        may_be_v2: False for an operation to which ``list-type`` means nothing.
+        may_be_v2: False for an operation in which ``list-type`` has no meaning.
 
     Raises:
-        InvalidArgument: The continuation token is not one of ours, or there is no such encoding.
+        InvalidArgument: The continuation token is not one of s3proxy, or the encoding does not exist.
     """
     if head.method != b"GET" or address.key or not address.bucket or not head.raw_query:
         return None
@@ -180,10 +182,11 @@ def read_listing(head: RequestHead, address: Address, *, may_be_v2: bool = True)
 
 def read_unencoded_listing(head: RequestHead, address: Address) -> Listing | None:
     """
-    Return a listing with encoded names of a backend that knows both versions, or None where no encoding is asked for.
+    Return the listing for a request with encoded names, at a backend that has both versions; None if the request has no
+    encoding.
 
     Raises:
-        InvalidArgument: There is no such encoding.
+        InvalidArgument: The encoding does not exist.
     """
     listing = read_listing(head, address, may_be_v2=False)
     return listing and replace(listing, head=without_parameters(head, lambda name: name == b"encoding-type"))

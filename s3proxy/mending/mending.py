@@ -1,5 +1,5 @@
 """
-All that is done to one request, and to its answer, for a backend which is not as S3: see its profile.
+All corrections of one request and its response, for a backend that differs from S3 as its profile says.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ _OF_UPLOADS = frozenset({LIST_MULTIPART_UPLOADS, LIST_PARTS})
 
 def _prefix_of(operation: Operation, raw_query: bytes) -> bytes:
     """
-    Return what the names of a list must begin with.
+    Return the prefix for the names of a list.
 
     Raises:
-        NotImplementedByProxy: Common prefixes of uploads are asked for, below a prefix that has a wildcard: they would
-            be made of the names of others.
+        NotImplementedByProxy: Common prefixes of uploads are requested, below a prefix that has a wildcard: the backend
+            would also make common prefixes from other names.
     """
     items = dict(query_items(raw_query))
     prefix = items.get(b"prefix", b"")
@@ -88,25 +88,26 @@ def _first_page(profile: Profile, operation: Operation, head: RequestHead, wante
 
 class Mending:
     """
-    One request on its way to such a backend.
+    The corrections of one request and its response.
 
     Args:
-        head: Authenticated, and authorized as it is.
-        operation: That it asks for.
-        passed: What passes of its headers.
-        is_anonymous: Whether nobody signed it.
-        keeps_multipart: Whether multipart uploads are kept here.
+        head: The authenticated and authorized head.
+        operation: The operation of the request.
+        passed: The headers of the request that are passed on.
+        is_anonymous: Whether the request is not signed.
+        keeps_multipart: Whether s3proxy keeps multipart uploads itself.
 
     Attributes:
-        head: What the backend gets to see.
-        passed: The same of its headers.
-        lost: Names of headers, lower case, that the backend would not keep, and does not get.
-        must_measure: Whether the object must be measured, by HEAD, before the request is sent.
-        is_answered: Whether the answer to HEAD is the answer: the client has the object already, or asked for no more.
-        md5: Of the body that was sent, in lower-case hex; None if it is not known.
+        head: The head for the backend.
+        passed: The headers for the backend.
+        lost: Lower-case names of headers that the backend would not store, and does not get.
+        must_measure: Whether a HEAD of the object must be sent before the request.
+        is_answered: Whether the response to HEAD is the response to the client: the client has the object already, or
+            sent a HEAD.
+        md5: The MD5 of the body that was sent, in lower-case hex; None if it is not known.
 
     Raises:
-        S3Error: It cannot be put as the backend would understand it.
+        S3Error: The request cannot be expressed in a form that the backend reads correctly.
     """
 
     __slots__ = (
@@ -163,7 +164,7 @@ class Mending:
         if profile.overrides_answers:
             head, self._overrides = split_overrides(head)
             if self._overrides and is_anonymous:
-                # Else anybody could make a page of anybody's file.
+                # Otherwise anyone could serve any public file as a web page.
                 raise InvalidRequest("Request specific response headers cannot be used for anonymous GET requests.")
         self._listing: Listing | None = None
         if profile.lists_v1 and operation in _OF_NAMES:
@@ -187,17 +188,17 @@ class Mending:
     @property
     def is_listing(self) -> bool:
         """
-        Whether the first version of a listing is asked for in the place of something else.
+        Whether a version 1 listing is requested in place of another operation.
         """
         return self._is_located_here or (self._listing is not None and self._listing.is_v2)
 
     def measure(self, answer: ResponseHead, passed: HeaderList) -> HeaderList:
         """
-        Judge what the client wants of an object; return the headers which ask for it.
+        Apply the client's range and conditions to an object; return the headers to request it with.
 
         Args:
-            answer: To HEAD.
-            passed: What was sent with that.
+            answer: The response to HEAD.
+            passed: The headers that were sent with the HEAD.
 
         Raises:
             PreconditionFailed: It is another object than the client thinks.
@@ -214,14 +215,14 @@ class Mending:
 
     def answer_use(self, answer: ResponseHead, use: AnswerUse) -> AnswerUse:
         """
-        Say what must happen to the document of an answer.
+        Return what must be done with the document of a response.
 
         Args:
-            use: What would happen to S3's.
+            use: What would be done with S3's document.
 
         Raises:
-            InternalError: It is of another object than the one that was measured.
-            DisbelievedError: It is a success that is none.
+            InternalError: The response is of another object than the one that was measured.
+            DisbelievedError: The response claims success, but fails a check.
         """
         if self._measured is not None:
             self._measured.check(answer)
@@ -243,14 +244,14 @@ class Mending:
 
     def replaces_error(self, status: int) -> bool:
         """
-        Return True if the client gets another document than the backend's, even if that is too large to be read.
+        Return True if the client gets a document of s3proxy, even if the backend's document is too large to be read.
         """
         return status >= 400 and self._profile.writes_own_errors
 
     @property
     def following(self) -> bool:
         """
-        Whether the next page of a listing must be asked for, before there is an answer; `head` asks for it.
+        Whether the next page of a listing must be requested before the client gets a response; `head` requests it.
         """
         return self._page is not None and self._page.following is not None
 
@@ -259,13 +260,14 @@ class Mending:
 
     def cut(self, answer: ResponseHead) -> tuple[int, int] | None:
         """
-        Return the first byte of an answer's body that the client gets, and the one after the last; None for all.
+        Return the first byte of the response's body that the client gets, and the one after the last; None for the
+        whole body.
         """
         return self._measured.cut(answer) if self._measured is not None else None
 
     def answer_head(self, answer: ResponseHead, headers: HeaderList) -> tuple[int, bytes, HeaderList]:
         """
-        Return status, reason and headers as the client must see them.
+        Return the status, reason and headers for the client.
         """
         status, reason = answer.status, answer.reason
         if self._measured is not None:
@@ -283,10 +285,10 @@ class Mending:
 
     def document(self, document: bytes, status: int) -> bytes:
         """
-        Make S3's document of the backend's.
+        Return the document for the client.
 
         Raises:
-            InternalError: It is a listing, and cannot be read.
+            InternalError: The document is a listing that cannot be read.
         """
         if status == 200 and (self._page is not None or self._listing is not None):
             return self._listed(document)

@@ -1,23 +1,26 @@
 """
-A page of a listing, without what the client did not ask for.
+Remove from a page of a listing what the client did not request.
 
-Walrus puts a prefix into an SQL ``LIKE``: there ``_`` stands for any character, and a client that deletes what it finds
-below ``log_1/`` deletes ``logs1/`` as well. So every name that does not begin with the prefix is taken out. A page that
-is empty then, although more follows, would be taken for the end or for an empty bucket: the next pages are asked for.
+Walrus uses a prefix in an SQL ``LIKE``, where ``_`` is any character: a client that deletes everything it finds below
+``log_1/`` deletes ``logs1/`` as well. So every name that does not begin with the prefix is removed. A page that is
+empty then, although another follows, would be taken for the end or for an empty bucket: the next pages are requested.
 
-With a delimiter, Walrus lists a key that ends with it, and has no other, as a key: ``dir/`` is no common prefix there.
-A client that walks a tree by its common prefixes would not find the folder, so it is made one here.
+With a delimiter, Walrus lists a key as a key if it ends with the delimiter and has no other one: ``dir/`` is not a
+common prefix there. A client that walks a tree by its common prefixes would not find the folder, so s3proxy makes a
+common prefix of it.
 
-Its common prefixes begin with the prefix that was asked for, whatever the key begins with: of ``logs1/b/k`` and
-``prefix=log_1/`` it makes ``log_1/b/``. There is no such folder, and a page that ends with it goes on behind it, past
-others that are there. So no delimiter is sent with such a prefix, and the common prefixes are made here.
+Common prefixes of Walrus begin with the requested prefix, even if the key does not: from the key ``logs1/b/k`` and
+``prefix=log_1/`` it makes ``log_1/b/``. That folder does not exist, and after a page that ends with it, the next page
+begins after it and misses others that exist. So with such a prefix no delimiter is sent, and s3proxy makes the common
+prefixes.
 
-Of a bucket that never had versions Walrus 3.4 lists none, though S3 lists each object as its version ``null``: a client
-that empties a bucket by its versions finds nothing to delete. So its objects are asked for where it lists no version.
+Walrus 3.4 lists no versions in a bucket that never had versioning, although S3 lists each object as its version
+``null``: a client that empties a bucket by its versions finds nothing to delete. So if the list of versions is empty,
+the objects are requested.
 
-There a version is not deleted if older ones would be hidden; see `s3proxy.mending.versions`. A client that deletes what
-one page has must find all versions of a key there. So a page does not end between two versions of a key, if it has
-another key before that.
+A version is not deleted there if older ones would be hidden; see `s3proxy.mending.versions`. A client that deletes
+everything on a page must find all versions of a key on it. So a page does not end between two versions of a key, if it
+has another key before that.
 """
 
 from __future__ import annotations
@@ -47,18 +50,18 @@ from s3proxy.s3.query import decode_item, query_items
 
 MAX_PAGES = 16
 """
-Pages of the backend for one page of the client. They have 16,000 names, more than any client waits for.
+Maximum number of the backend's pages for one page of the client. They have 16,000 names, more than a client waits for.
 """
 
 MAX_KEYS = 1000
 """
-Names of one page, as at S3.
+Maximum number of names on one page, as in S3.
 """
 
 _ENTRIES = frozenset({"CommonPrefixes", "Contents", "DeleteMarker", "Version"})
 WILDCARDS = re.compile(rb"[%_]")
 """
-What stands for other characters in an SQL ``LIKE``.
+Characters that match others in an SQL ``LIKE``.
 """
 _OF_KEYS = ("Marker", "NextMarker")
 _OF_VERSIONS = ("KeyMarker", "NextKeyMarker")
@@ -74,7 +77,7 @@ _WANTED = (
 @dataclass(slots=True)
 class _Entry:
     """
-    One name of a page: an object, a version, or a prefix that several have in common.
+    One name on a page: an object, a version, or a common prefix.
     """
 
     element: Element
@@ -84,20 +87,20 @@ class _Entry:
 
 class Page:
     """
-    A page that a client asked for.
+    A page that a client requested.
 
     Args:
-        head: What the backend gets to see.
-        wanted: What the client asked for.
-        hides_unversioned: Whether a list of versions is empty where there never were any.
-        joins_versions: Whether no page is to end between two versions of a key.
+        head: The head for the backend, without this correction.
+        wanted: The client's head.
+        hides_unversioned: Whether the backend's list of versions is empty if the bucket never had any.
+        joins_versions: Whether a page must not end between two versions of a key.
 
     Raises:
-        NotImplementedByProxy: Common prefixes of versions are asked for, below a prefix that has a wildcard.
+        NotImplementedByProxy: Common prefixes of versions are requested, below a prefix that has a wildcard.
 
     Attributes:
-        head: What the backend gets to see in the end.
-        following: What must be asked next, before the client gets an answer; None if the page is complete.
+        head: The head for the backend.
+        following: The next request to send before the client gets a response; None if the page is complete.
     """
 
     __slots__ = (
@@ -132,7 +135,7 @@ class Page:
         self._lists_versions = operation is LIST_OBJECT_VERSIONS
         self._hides_unversioned = self._lists_versions and hides_unversioned
         self._joins_versions = self._lists_versions and joins_versions
-        # Whether they are asked for in the place of versions.
+        # Whether objects are requested in place of versions.
         self._lists_objects = False
         self.head = head
         self._prefix = items.get(b"prefix", b"")
@@ -143,7 +146,7 @@ class Page:
         marker = (asked.get(self._marker_name, b""), asked.get(b"version-id-marker", b""))
         self._markers = {marker}
         self._first_marker = marker[0]
-        # Of a key that is named with a version, others may follow.
+        # If the marker also names a version, other versions of its key may follow.
         self._seen_name = b"" if marker[1] else marker[0]
         self._asked_count = 1
         self._rolls_up = bool(self._delimiter) and WILDCARDS.search(self._prefix) is not None
@@ -159,16 +162,16 @@ class Page:
 
     def edit(self, document: bytes) -> bytes:
         """
-        Take out what does not begin with the prefix; see `following`.
+        Return the page without the names that do not begin with the prefix; see `following`.
 
         Raises:
-            DisbelievedError: It is no listing.
-            InternalError: The next page would be one that was asked for before.
+            DisbelievedError: The document is not a listing.
+            InternalError: The next page would be one that was requested before.
         """
         self.following = None
         reading = read_listing_elements(document, _WANTED)
         if reading.root_name == "ListVersionsResult":
-            # A storage that answers versions whatever it is asked for has none.
+            # A backend that responds with versions even to a request for objects has no objects to list.
             self._lists_objects = False
         check_root(LIST_OBJECTS if self._lists_objects else self._operation, reading)
         if self._lists_objects:
@@ -182,19 +185,20 @@ class Page:
             return document
         kept = [entry for entry in entries if entry.name.startswith(self._prefix)]
         if self._seen_name:
-            # Who goes on behind a common prefix has seen it; who goes on behind a key of it has not, as at S3. Walrus
-            # leaves out the common prefix that is the marker, but not a key of it which it lists as a key.
+            # After a common prefix as the marker, the client has seen that prefix. After a key below it, it has not; S3
+            # does the same. Walrus leaves out the common prefix that is the marker, but not a key with that prefix that
+            # it lists as a key.
             kept = [entry for entry in kept if self._listed_name(entry.name) != self._seen_name]
         last = None if self._lists_versions else self._last_name(kept)
         is_cut = last is not None
         if last is not None:
-            # The pages after the first are asked for whole.
+            # Pages after the first are requested with the maximum number of names.
             kept = sorted(kept, key=lambda entry: entry.name)
             kept = [entry for entry in kept if self._listed_name(entry.name) <= last]
         is_truncated = (is_cut or reading.root_text("IsTruncated") == "true") and self._max_keys > 0
         marker = (last, b"") if last is not None else self._next_marker(reading, entries, is_encoded=is_encoded)
         if is_truncated:
-            # Its client would ask for the same pages for ever.
+            # Otherwise the client would request the same pages for ever.
             if marker in self._markers or not marker[0]:
                 raise InternalError
             self._markers.add(marker)
@@ -208,19 +212,19 @@ class Page:
                 kept, marker = others, (others[-1].name, b"")
         folder = self._common_prefix(marker[0])
         if folder and any(self._common_prefix(entry.name) == folder for entry in kept):
-            # The client was told the common prefix, and neither the key nor its version.
+            # The client got the common prefix, but neither the key nor its version.
             marker = (folder, b"")
         return self._written(reading, entries, kept, marker, is_truncated=is_truncated, is_encoded=is_encoded)
 
     def _listed_name(self, name: bytes) -> bytes:
         """
-        Return the name under which the client gets a key: its own, or a common prefix.
+        Return the name under which the client sees a key: its own, or a common prefix.
         """
         return self._common_prefix(name) or name
 
     def _common_prefix(self, name: bytes) -> bytes:
         """
-        Return the part of a key, which begins with the prefix, up to the delimiter behind that; empty if it has none.
+        Return the beginning of a key, which starts with the prefix, up to the next delimiter; empty if there is none.
         """
         if not self._delimiter:
             return b""
@@ -229,7 +233,7 @@ class Page:
 
     def _last_name(self, kept: list[_Entry]) -> bytes | None:
         """
-        Return the last name that has room on the page, if there are more; else None.
+        Return the last name that fits on the page, if there are more names; otherwise None.
         """
         names = {self._listed_name(entry.name) for entry in kept}
         if len(names) <= self._max_keys:
@@ -238,12 +242,12 @@ class Page:
 
     def _next_marker(self, reading: Reading, entries: Iterable[_Entry], *, is_encoded: bool) -> tuple[bytes, bytes]:
         name = _OF_VERSIONS[1] if self._lists_versions else _OF_KEYS[1]
-        # White space at its ends is the key's.
+        # White space at the ends belongs to the key.
         told = next(iter(reading.texts(name, reading.root_name)), "")
         if told:
             version = name_bytes(reading.root_text("NextVersionIdMarker"))
             return _decoded(name_bytes(told), is_encoded=is_encoded), version
-        # Of a key's versions the oldest comes last, whatever its id.
+        # The oldest version of a key comes last, whatever its id.
         ordered = sorted(entries, key=lambda entry: entry.name)
         if not ordered:
             return b"", b""
@@ -271,7 +275,7 @@ class Page:
 
     def _items_without(self, names: Container[bytes]) -> list[bytes]:
         """
-        Return what the backend is asked, as it is written, without some names.
+        Return the query parameters for the backend, in their raw form, without some names.
         """
         items = (self.head.raw_query or b"").split(b"&")
         return [item for item in items if item and decode_item(item.partition(b"=")[0]) not in names]
@@ -317,7 +321,7 @@ class Page:
         for prefix in prefixes:
             text = _encoded(prefix, is_encoded=is_encoded)
             added += b"<%s>%s</%s>" % (_common_tag(root), _write(root, [("Prefix", text)]), _common_tag(root))
-        # Where the root ends, and not the document: behind it there may be comments.
+        # At the end of the root, not of the document: comments may follow the root.
         if added and not reading.document.startswith(b"</", root.end):
             raise InternalError
         return reading.written(edit_elements(reading.document, contents, removed, (added, root.end)))
@@ -326,7 +330,7 @@ class Page:
         """
         Take out the keys that have the delimiter after the prefix, and return the common prefixes to write instead.
 
-        Those that were there are written again with them: S3 lists them in order.
+        Existing common prefixes are written again with the new ones, because S3 lists them in order.
         """
         if not self._delimiter:
             return kept, []
@@ -358,10 +362,10 @@ _NULL_VERSION = b"<%bVersionId>null</%bVersionId><%bIsLatest>true</%bIsLatest>"
 
 def _as_versions(reading: Reading) -> bytes:
     """
-    Make a list of versions of a list of objects: each is the only one of its key.
+    Return a list of versions, made from a list of objects: each object is the only version of its key.
 
     Raises:
-        InternalError: It has a CDATA section, which may have what looks like a tag.
+        InternalError: The document has a CDATA section, which may contain what looks like a tag.
     """
     root = reading.root
     if root is None or b"<![CDATA[" in reading.document:
@@ -378,7 +382,7 @@ def _as_versions(reading: Reading) -> bytes:
 
 def _entries(reading: Reading, *, is_encoded: bool) -> list[_Entry]:
     """
-    Return the names of a page, each with the element that is about it.
+    Return the names on a page, each with its element.
     """
     found: list[_Entry] = []
     name, version_id, prefixes = b"", b"", []

@@ -1,9 +1,10 @@
 """
-Conditions which a backend does not look at, or reads otherwise, judged by what a HEAD tells of the object.
+Conditions that a backend ignores or reads differently. s3proxy checks them against the response to a HEAD of the
+object.
 
-Between the HEAD and the request that follows another client may write. For a read this does not matter: its answer is
-compared with the HEAD. A write or a copy is less safe than S3's own. For the conditions of a write this is off unless
-asked for.
+Another client may write between the HEAD and the request after it. For a read this does not matter: its response is
+compared with the HEAD. A write or a copy is less safe than S3's own. For the conditions of a write this check is off by
+default.
 
 Source:
     "Conditional requests"; "CopyObject" and "UploadPartCopy", x-amz-copy-source-if-*; RFC 9110, section 13.
@@ -27,19 +28,19 @@ _ENTITY_TAGS = re.compile(rb'"([^"]*)"')
 
 def check_write(wanted: Fields, found: ResponseHead, names: Collection[bytes], key: bytes) -> None:
     """
-    Judge the conditions of a write.
+    Check the conditions of a write.
 
     Args:
-        wanted: The request's.
-        found: The backend's answer to HEAD of the object.
-        names: Lower-case names of those that are to be judged; each is in the request.
-        key: Of the object, decoded.
+        wanted: The headers of the request.
+        found: The backend's response to HEAD of the object.
+        names: Lower-case names of the conditions to check; each is in the request.
+        key: The decoded key of the object.
 
     Raises:
-        NoSuchKey: There is no object, and the condition speaks of one: any but If-None-Match.
-        PreconditionFailed: One does not hold.
-        AccessDenied: The backend does not show the object.
-        InternalError: It does not tell whether there is one.
+        NoSuchKey: The object does not exist, and a condition other than If-None-Match requires it.
+        PreconditionFailed: A condition does not hold.
+        AccessDenied: The backend refuses access to the object.
+        InternalError: The response does not show if the object exists.
 
     Source:
         "How to prevent object overwrites with conditional writes", "How to perform conditional deletes".
@@ -60,7 +61,7 @@ def check_write(wanted: Fields, found: ResponseHead, names: Collection[bytes], k
         elif name == b"if-match":
             holds = value == b"*" or bare == etag
         elif name == b"x-amz-if-match-size":
-            # Python refuses to read thousands of digits.
+            # Python refuses to parse thousands of digits.
             holds = value.isdigit() and (value.lstrip(b"0") or b"0") == str(found.content_length).encode()
         elif name == b"x-amz-if-match-last-modified-time":
             moment = parse_date(value)
@@ -73,16 +74,16 @@ def check_write(wanted: Fields, found: ResponseHead, names: Collection[bytes], k
 
 def check_read(wanted: Fields, found: Fields, prefix: str = "", now: datetime | None = None) -> bool:
     """
-    Judge the conditions of a read; return whether the client has the object already.
+    Check the conditions of a read; return True if the client already has the object.
 
     Args:
-        wanted: The request's headers.
-        found: Those of the backend's answer to HEAD of the object.
-        prefix: Of the conditions' names, lower case.
-        now: S3 ignores an If-Modified-Since that is later. None to ignore none.
+        wanted: The headers of the request.
+        found: The headers of the backend's response to HEAD of the object.
+        prefix: The prefix of the conditions' names, in lower case.
+        now: The time; S3 ignores an If-Modified-Since that is later. None to ignore none.
 
     Raises:
-        PreconditionFailed: The object is another one than the client thinks.
+        PreconditionFailed: The object is not the one that the client expects.
 
     Source:
         RFC 9110, section 13.2.2.
@@ -106,27 +107,27 @@ def check_read(wanted: Fields, found: Fields, prefix: str = "", now: datetime | 
 
 
 def _has_tag(condition: bytes, etag: bytes) -> bool:
-    # S3 takes a tag without quotation marks, too.
+    # S3 also accepts a tag without quotation marks.
     return condition in {b"*", etag} or etag in _ENTITY_TAGS.findall(condition)
 
 
 def check_source(wanted: Fields, found: ResponseHead, key: bytes, now: datetime) -> None:
     """
-    Judge the conditions that a copy sets on its source.
+    Check the conditions that a copy sets on its source.
 
     Args:
         wanted: The headers of the copy.
-        found: The backend's answer to HEAD of the source.
-        key: The source's, decoded.
+        found: The backend's response to HEAD of the source.
+        key: The decoded key of the source.
 
     Source:
-        "CopyObject"; what S3 was seen to answer: it ignores an x-amz-copy-source-if-modified-since of the future.
+        "CopyObject"; observed responses of S3: it ignores an x-amz-copy-source-if-modified-since in the future.
 
     Raises:
-        NoSuchKey: There is no such source.
-        AccessDenied: The backend does not show it.
-        PreconditionFailed: A condition does not hold. A copy is never answered 304.
-        InternalError: The answer does not tell what the source is.
+        NoSuchKey: The source does not exist.
+        AccessDenied: The backend refuses access to the source.
+        PreconditionFailed: A condition does not hold. A copy never gets a 304.
+        InternalError: The response does not describe the source.
     """
     if found.status == 404:
         raise NoSuchKey(key)

@@ -1,13 +1,14 @@
 """
-Reads of a backend which has its own idea of ranges and conditions: Walrus, and what Eucalyptus put in front of it.
+Reads of a backend that handles ranges and conditions differently from S3: Walrus, and the gateway that Eucalyptus put
+in front of it.
 
-It reads ``Range`` only in this spelling, a suffix as a range from the beginning, and several ranges not at all. It
-answers 200 with ``Content-Range: 2-4/3``, whose last number is the length of the range: a client which takes that for
-the object's size has a whole file after its first part. It compares entity tags without their quotation marks to those
-which have them, and sends a document with 304.
+Walrus accepts ``Range`` only in this spelling, reads a suffix as a range from the beginning, and does not support
+several ranges. It responds with status 200 and ``Content-Range: 2-4/3``, where the last number is the length of the
+range: a client that takes it for the size of the object has a complete file after its first part. It compares an entity
+tag without quotation marks with one that has them, and sends a document with status 304.
 
-Therefore it gets no condition, and no range but an exact one. The object is measured first, by HEAD, and what the
-client wants of it is judged here.
+So it gets no conditions, and only exact ranges. The object is measured first, by HEAD, and s3proxy applies the client's
+range and conditions itself.
 
 Source: eucalyptus/eucalyptus, ``WalrusRESTBinding.parseExtendedHeaders``, ``WalrusFSManager.getObjectExtended``,
 ``WalrusOutboundHandler.createHttpResponse`` and ``ObjectStorageGETOutboundHandler.createHttpResponse``.
@@ -37,7 +38,7 @@ _READ_OBJECT = frozenset({GET_OBJECT, HEAD_OBJECT})
 _OVERRIDE_PREFIX = b"response-"
 _OVERRIDES = frozenset(name.encode() for name in OVERRIDE_NAMES)
 _RANGE = re.compile(rb"bytes=([0-9]*+)-([0-9]*+)")
-# More digits than the size of any object has. Java's SDK ends a range that has no end at 2**63 - 2.
+# More digits than the size of any object. Java's SDK ends a range without an end at 2**63 - 2.
 _MAX_DIGITS = 18
 _MD5_TAG = re.compile(rb"[0-9a-f]{32}")
 _VERSION_ID = b"x-amz-version-id"
@@ -50,7 +51,7 @@ _VALUE = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*")
 
 def plain_read_headers(head: RequestHead, passed: HeaderList) -> HeaderList:
     """
-    Leave out of a read what is judged here.
+    Remove from a read the headers that s3proxy handles itself.
     """
     if head.method not in _READS or _NOT_SENT.isdisjoint(head.fields):
         return passed
@@ -59,7 +60,7 @@ def plain_read_headers(head: RequestHead, passed: HeaderList) -> HeaderList:
 
 def needs_measuring(head: RequestHead, operation: Operation) -> bool:
     """
-    Return True if a request reads a range of an object, or sets a condition.
+    Return True if a request reads a range of an object, or has a condition.
     """
     return operation in _READ_OBJECT and not _MEASURED.isdisjoint(head.fields)
 
@@ -67,7 +68,7 @@ def needs_measuring(head: RequestHead, operation: Operation) -> bool:
 @dataclass(frozen=True, slots=True)
 class MeasuredRead:
     """
-    What is read of an object which was measured.
+    The range to read of an object that was measured.
 
     Attributes:
         size: The object's; None where it was not found, or may not be seen.
@@ -85,7 +86,7 @@ class MeasuredRead:
 
     def headers(self, passed: HeaderList) -> HeaderList:
         """
-        Ask for it.
+        Return the headers for the backend.
         """
         if self.span is None or self.is_whole:
             return passed
@@ -93,7 +94,8 @@ class MeasuredRead:
 
     def cut(self, answer: ResponseHead) -> tuple[int, int] | None:
         """
-        Return what the client gets of an answer that has all of the object; None for all that comes.
+        Return the part of a response that the client gets, if the response has the whole object; None if the client
+        gets all of it.
         """
         if self.span is None or not self.is_whole or answer.status not in {200, 206} or self.span == (0, self.size):
             return None
@@ -101,10 +103,10 @@ class MeasuredRead:
 
     def check(self, answer: ResponseHead) -> None:
         """
-        Refuse an answer which is of another object than the one that was measured.
+        Refuse a response of another object than the one that was measured.
 
         Raises:
-            InternalError: It was replaced in between. The client asks again.
+            InternalError: The object was replaced after the HEAD. The client repeats its request.
         """
         if self.size is None or answer.status not in {200, 206}:
             return
@@ -116,14 +118,14 @@ class MeasuredRead:
 
     def mend(self, answer: ResponseHead, headers: HeaderList) -> tuple[int, bytes, HeaderList]:
         """
-        Return status, reason and headers as the client must see them.
+        Return the status, reason and headers for the client.
         """
         if self.size is None or answer.status not in {200, 206}:
             return answer.status, answer.reason, headers
         if self.is_unchanged:
             return 304, b"Not Modified", [item for item in headers if not item[0].lower().startswith(_NOT_OF_304)]
         headers = [header for header in headers if header[0].lower() != b"content-range"]
-        # All of it may come although a part was asked for.
+        # The response may have the whole object although a part was requested.
         if self.span is None or (not self.is_whole and answer.content_length != self.span[1] - self.span[0]):
             return 200, b"OK", headers
         headers.append((b"Content-Range", b"bytes %d-%d/%d" % (self.span[0], self.span[1] - 1, self.size)))
@@ -134,11 +136,12 @@ def plan_read(
     head: RequestHead, measured: ResponseHead, limits: RangeLimits = _NO_LIMITS, *, is_first_part: bool = False
 ) -> MeasuredRead:
     """
-    Work out what a request means.
+    Return the read that a request means.
 
     Args:
-        measured: The backend's answer to HEAD of the same object.
-        is_first_part: Whether the object's first part is wanted: all of it, if it was not uploaded in parts.
+        measured: The backend's response to HEAD of the same object.
+        is_first_part: Whether the client requests the first part of the object: the whole object, if it was not
+            uploaded in parts.
 
     Raises:
         PreconditionFailed: The object is another one than the client thinks.
@@ -148,14 +151,14 @@ def plan_read(
         RFC 9110, sections 13.2.2 and 14.
     """
     if measured.status != 200 or measured.content_length is None:
-        # The answer to GET will say why.
+        # The response to GET will give the reason.
         return MeasuredRead()
     size, etag = measured.content_length, measured.fields.value(b"etag")
     if check_read(head.fields, measured.fields):
         return MeasuredRead(size, etag, is_unchanged=True)
     if is_first_part:
-        # S3 answers 206 here, and has no first byte of an empty object to tell. Of an object that was uploaded in parts
-        # the size of the first is lost: 200 says that this is all there is.
+        # S3 responds with 206 here, but for an empty object there is no first byte to name. For an object that was
+        # uploaded in parts, the size of the first part is lost: 200 says that this is the whole object.
         is_one_part = size > 0 and _MD5_TAG.fullmatch(_bare(etag) or b"") is not None
         return MeasuredRead(size, etag, (0, size), is_whole=True) if is_one_part else MeasuredRead(size, etag)
     condition = head.fields.value(b"if-range")
@@ -164,7 +167,8 @@ def plan_read(
     span = _parse_range(head.fields.value(b"range") or b"", size)
     if span is None:
         return MeasuredRead(size, etag)
-    # The answer to HEAD is here already: what it says of the whole is put as S3 says it of the range.
+    # The response to HEAD has already arrived: what it says of the whole object is rewritten in S3's form for the
+    # range.
     is_whole = (
         head.method == b"HEAD"
         or span == (0, size)
@@ -179,7 +183,7 @@ def _names_version(head: RequestHead) -> bool:
 
 
 def _bare(etag: bytes | None) -> bytes | None:
-    # Walrus 3.4 writes it without quotation marks in some answers.
+    # Walrus 3.4 writes the tag without quotation marks in some responses.
     return None if etag is None else etag.strip(b'"')
 
 
@@ -189,7 +193,8 @@ def _bare_tag(fields: Fields) -> bytes | None:
 
 def without_ignored_range(passed: HeaderList) -> HeaderList:
     """
-    Leave out of a read what S3 takes for no range and ignores: several ranges, another unit, an end before the start.
+    Remove from a read a Range that S3 ignores because it is not valid: several ranges, another unit, an end before the
+    start.
     """
     return [header for header in passed if header[0].lower() != b"range" or _read_range(header[1]) is not None]
 
@@ -229,21 +234,22 @@ def _parse_range(raw_range: bytes, size: int) -> tuple[int, int] | None:
 def _number(digits: bytes) -> int | None:
     if not digits:
         return None
-    # Python refuses to read thousands of digits.
+    # Python refuses to parse thousands of digits.
     significant = digits.lstrip(b"0") or b"0"
     return int(significant) if len(significant) <= _MAX_DIGITS else 10**_MAX_DIGITS
 
 
 def split_part(head: RequestHead, operation: Operation) -> tuple[RequestHead, bool]:
     """
-    Take out of a read which part it wants; return the rest, and whether it wants the first part.
+    Remove the part number from a read; return the rest, and whether it requests the first part.
 
-    That is all of the object: what its parts were is lost there. SDKs begin a read in parts with the first one.
+    The first part is the whole object, because the backend does not keep the sizes of parts. SDKs begin a read in parts
+    with the first one.
 
     Raises:
-        InvalidArgument: It is no number of a part.
-        InvalidRequest: A range is asked for as well.
-        InvalidPartNumber: It is another part.
+        InvalidArgument: The value is not a part number.
+        InvalidRequest: The request also has a range.
+        InvalidPartNumber: The request is for another part.
 
     Source:
         "GetObject", "HeadObject", partNumber.
@@ -266,10 +272,10 @@ def split_part(head: RequestHead, operation: Operation) -> tuple[RequestHead, bo
 
 def split_overrides(head: RequestHead) -> tuple[RequestHead, HeaderList]:
     """
-    Take out of a read what sets its answer's headers; return the rest, and those headers.
+    Remove from a read the parameters that set headers of the response; return the rest, and those headers.
 
     Raises:
-        InvalidArgument: A value has characters that ISO 8859-1 has not, as no header of S3 may.
+        InvalidArgument: A value has characters outside ISO 8859-1, which S3 does not allow in a header.
     """
     if head.method not in _READS or not head.raw_query or _OVERRIDE_PREFIX not in head.raw_query:
         return head, []
@@ -281,7 +287,7 @@ def split_overrides(head: RequestHead) -> tuple[RequestHead, HeaderList]:
         if name not in _OVERRIDES:
             kept.append(item)
         elif value and _VALUE.fullmatch(value):
-            # What could end a header's line is nobody's content type.
+            # A value with control characters could end the header's line, and is no real content type.
             headers.append((name.removeprefix(_OVERRIDE_PREFIX), _in_latin_1(name, value)))
     return with_query(head, b"&".join(kept) if kept else None), headers
 
@@ -297,7 +303,7 @@ def _in_latin_1(name: bytes, value: bytes) -> bytes:
 
 def override(headers: HeaderList, overrides: HeaderList) -> HeaderList:
     """
-    Put headers in the place of those of the same name.
+    Replace headers by those of the same name.
     """
     names = {name for name, _ in overrides}
     return [header for header in headers if header[0].lower() not in names] + overrides

@@ -1,5 +1,5 @@
 """
-What S3 has, and a storage would lose, mistake or never answer: it is refused before that storage is asked.
+Refuse functions of S3 that a storage system would lose, misread or never respond to, before it gets the request.
 """
 
 from __future__ import annotations
@@ -59,20 +59,20 @@ def check_restrictions(
     keeps_multipart: bool = False,
 ) -> None:
     """
-    Refuse a request that a storage cannot be asked for as its client means it.
+    Refuse a request that the storage system would not carry out as the client means it.
 
     Args:
-        head: As authorized.
-        keeps_multipart: Whether multipart uploads are kept here.
+        head: The authorized head.
+        keeps_multipart: Whether s3proxy keeps multipart uploads itself.
 
     Raises:
-        NotImplementedByProxy: The storage has no such function, or reads it as another one.
+        NotImplementedByProxy: The storage system does not have the function, or reads it as another one.
         InvalidBucketName: The bucket cannot be named in a path there.
-        KeyTooLongError: The key is longer than what the storage keeps.
-        MetadataTooLarge: A value is.
-        InvalidArgument: A header or parameter has no meaning in S3, or bytes that the storage reads as others.
-        MissingSecurityHeader: Rights are set, and none is named.
-        UnexpectedContent: They are named in a header and in a document.
+        KeyTooLongError: The key is longer than the storage system can store.
+        MetadataTooLarge: A metadata value is longer than the storage system can store.
+        InvalidArgument: A header or parameter is not valid in S3, or has bytes that the storage system reads as others.
+        MissingSecurityHeader: The request sets access rights, and names none.
+        UnexpectedContent: Rights are named both in a header and in a document.
     """
     restrictions, operation = profile.restrictions, classification.operation
     if restrictions is None:
@@ -88,21 +88,23 @@ def check_restrictions(
         if (name.startswith(b"x-amz-") and name != _ESCAPED) or name in _READ_HEADERS:
             for value in values:
                 if not value.isascii():
-                    # Its decoder makes other characters of them, and then finds our signature wrong.
+                    # The storage system decodes these bytes to other characters, and then refuses the signature of
+                    # s3proxy.
                     raise InvalidArgument("The storage takes ASCII alone in this header.", name.decode(), value)
     if head.raw_query and classification.passed_names:
         if keeps_multipart and operation.is_part_of_upload:
-            # Who lists them here reads no patterns.
+            # s3proxy lists these uploads itself, and does not use prefixes as patterns.
             restrictions = replace(restrictions, refused_delimiters=None, refused_prefixes=None)
         _check_query(restrictions, head.raw_query, address, classification)
 
 
 def check_parameters(restrictions: Restrictions, operation: Operation, names: frozenset[bytes]) -> None:
     """
-    Refuse an operation with a parameter that it has not there: without it, it would be another operation.
+    Refuse an operation with a parameter that the storage system does not have: without the parameter, it would be
+    another operation.
 
     Raises:
-        NotImplementedByProxy: There is one.
+        NotImplementedByProxy: There is such a parameter.
     """
     if not names.isdisjoint(restrictions.refused_parameters.get(operation.name, _NO_NAMES)):
         raise NotImplementedByProxy
@@ -110,10 +112,10 @@ def check_parameters(restrictions: Restrictions, operation: Operation, names: fr
 
 def check_bucket(bucket: bytes) -> None:
     """
-    Refuse a bucket's name that would have to be escaped in a path: it is not decoded there.
+    Refuse a bucket name that must be escaped in a path: the storage system does not decode it.
 
     Raises:
-        InvalidBucketName: It would.
+        InvalidBucketName: The name must be escaped.
     """
     if _BUCKET.fullmatch(bucket) is None or bucket in {b".", b".."}:
         raise InvalidBucketName(bucket)
@@ -121,7 +123,7 @@ def check_bucket(bucket: bytes) -> None:
 
 def lossy_headers(restrictions: Restrictions, head: RequestHead, operation: Operation) -> frozenset[bytes]:
     """
-    Return the names of a request's headers, in lower case, that the storage does not keep, and S3 would.
+    Return the lower-case names of a request's headers that S3 would store, and the storage system does not.
     """
     names = _NO_NAMES
     if _describes_object(head, operation):
@@ -129,18 +131,18 @@ def lossy_headers(restrictions: Restrictions, head: RequestHead, operation: Oper
         if operation is COPY_OBJECT:
             names |= restrictions.lossy_headers_of_copies
     if operation in _OBJECT_WRITES:
-        # S3 asks for them with each copy, whatever becomes of the metadata.
+        # S3 needs these headers with each copy, whatever is done with the metadata.
         names |= restrictions.lossy_properties
     lost = names & head.fields.keys()
     if _STORAGE_CLASS in lost and head.fields[_STORAGE_CLASS] == [b"STANDARD"]:
-        # That is what each object has there.
+        # Every object has this storage class there.
         lost -= {_STORAGE_CLASS}
     return lost
 
 
 def _describes_object(head: RequestHead, operation: Operation) -> bool:
     """
-    Return True if the headers of a request become those of an object.
+    Return True if the headers of a request are stored with the object.
     """
     if operation is COPY_OBJECT:
         return head.fields.value(b"x-amz-metadata-directive") == b"REPLACE"
@@ -184,7 +186,8 @@ def _check_values(head: RequestHead, limit: int) -> None:
 
 def _check_acl(restrictions: Restrictions, head: RequestHead, operation: Operation) -> None:
     """
-    Refuse rights that the storage does not give, and a list of rights that is none of S3's: it would be ``private``.
+    Refuse access rights that the storage system does not grant, and an unknown canned ACL: it would be read as
+    ``private``.
     """
     acl = head.fields.value(b"x-amz-acl")
     if acl is None:
@@ -199,27 +202,27 @@ def _check_acl(restrictions: Restrictions, head: RequestHead, operation: Operati
 def _check_copy(restrictions: Restrictions, head: RequestHead) -> None:
     directive = head.fields.value(b"x-amz-metadata-directive")
     if directive not in {None, b"COPY", b"REPLACE"}:
-        # It is COPY to Walrus, and new metadata would be lost.
+        # Walrus reads an unknown directive as COPY, and new metadata would be lost.
         raise InvalidArgument("Unknown metadata directive.", "x-amz-metadata-directive", directive)
     read_copy_source(restrictions, head)
 
 
 def read_copy_source(restrictions: Restrictions, head: RequestHead) -> CopySource:
     """
-    Return the object that a copy is made of.
+    Return the source of a copy.
 
     Raises:
-        InvalidArgument: There are several, or its version is none.
-        InvalidBucketName: Its bucket cannot be named in a path there.
-        NotImplementedByProxy: It is an access point, or the storage reads it as another object.
+        InvalidArgument: There are several sources, or the version is not valid.
+        InvalidBucketName: The bucket of the source cannot be named in a path there.
+        NotImplementedByProxy: The source is an access point, or the storage system reads it as another object.
     """
     raw_source, *others = head.fields[b"x-amz-copy-source"]
     if others:
-        # Joined they would name a third object.
+        # Joined, the values would name a third object.
         raise InvalidArgument("There is more than one copy source", "x-amz-copy-source", raw_source)
     source = parse_copy_source(raw_source)
     if source is None:
-        # It is an access point of S3's.
+        # The source is an S3 access point.
         raise NotImplementedByProxy
     check_bucket(source.bucket)
     if restrictions.refused_sources is not None and restrictions.refused_sources.search(source.key) is not None:
@@ -249,7 +252,7 @@ def _check_query(
             raise InvalidArgument("The value is not UTF-8", name.decode(), value) from None
         if not address.bucket:
             if name == b"continuation-token" and value:
-                # There is one page of buckets.
+                # The list of buckets has only one page.
                 raise bad_token(value)
             continue
         pattern, unwritten = refused.get(name), restrictions.refused_names
@@ -263,7 +266,7 @@ def _check_query(
 
 def _check_token(token: bytes, unwritten: re.Pattern[bytes] | None) -> None:
     """
-    Refuse a token that no list has told: it would name a key that none can tell.
+    Refuse a token that no list has returned: its key could not be written into a list.
     """
     marker = read_token(token)
     try:

@@ -1,8 +1,9 @@
 """
-Whether a success is one: a storage may answer 200 although it has failed, or has stored nothing.
+Check that a success is real: a storage system may respond with 200 although it has failed, or has stored nothing.
 
-Walrus 3.4 answers 200 with an ``ExceptionResponse`` to whatever is no S3 error of its own: a full disk, a database that
-is away. If its database refuses the record of an object, it answers 200 with the entity tag of the former content.
+Walrus 3.4 responds with 200 and an ``ExceptionResponse`` to any failure that is not one of its S3 errors: a full disk,
+an unreachable database. If its database refuses the record of an object, it responds with 200 and the entity tag of the
+former content.
 
 Source:
     eucalyptus/eucalyptus, ``walrus-binding.xml`` and ``osg-s3ns-binding-inc.xml``: the roots of its documents.
@@ -64,7 +65,8 @@ RESULT_ROOTS = {
     "ListParts": "ListPartsResult",
 }
 """
-The root of the document that an operation answers. Of the others that the Eucalyptus family has, S3 answers none.
+The root of the response document of each operation. The Eucalyptus family sends documents for other operations, too; S3
+sends none for those.
 
 Source:
     "Amazon S3 API Reference", Actions: Response Syntax.
@@ -80,7 +82,7 @@ _NAMES_OF = {
     "ListMultipartUploads": {"CommonPrefixes": "Prefix", "Upload": "Key"},
 }
 """
-By operation: the elements that its list is made of, and which of their children is their name.
+By operation: the elements of its list, and the child that has their name.
 """
 _PAGE_ENDS = frozenset({"IsTruncated", "MaxParts", "MaxUploads", "NextKeyMarker", "Prefix"})
 _MD5 = re.compile(rb"[0-9a-f]{32}")
@@ -88,10 +90,10 @@ _MD5 = re.compile(rb"[0-9a-f]{32}")
 
 class DisbelievedError(InternalError):
     """
-    The backend answers success, and it is none.
+    The backend's response claims success, but fails a check.
 
     Args:
-        reason: For the log and the metrics: ``document``, ``etag`` or ``md5``.
+        reason: The reason for the log and the metrics: ``document``, ``etag`` or ``md5``.
     """
 
     def __init__(self, reason: str) -> None:
@@ -101,14 +103,15 @@ class DisbelievedError(InternalError):
 
 def check_head(operation: Operation, answer: ResponseHead, md5: bytes | None) -> None:
     """
-    Judge the head of a success.
+    Check the head of a success.
 
     Args:
-        md5: Of the body that was sent, in lower-case hex; None if it is not known.
+        md5: The MD5 of the body that was sent, in lower-case hex; None if it is not known.
 
     Raises:
-        DisbelievedError: An object or a part is stored without an entity tag, or with that of other bytes. Or an object
-            is read that looks like a document of the service; or a HEAD of a bucket has one, which is its fault.
+        DisbelievedError: The response to a write of an object or part has no entity tag, or that of other bytes. Or the
+            response to a read of an object looks like a document of the service. Or the response to a HEAD of a bucket
+            declares a document, which is an error document.
     """
     etag = (answer.fields.value(b"etag") or b"").strip(b'"')
     if operation in _WRITES:
@@ -117,7 +120,7 @@ def check_head(operation: Operation, answer: ResponseHead, md5: bytes | None) ->
         if md5 is not None and _MD5.fullmatch(etag.lower()) and etag.lower() != md5:
             raise DisbelievedError("md5")
     elif operation in _READS and not etag and b"last-modified" not in answer.fields and _is_xml(answer):
-        # An object always has both.
+        # An object always has an entity tag and a Last-Modified.
         raise DisbelievedError("etag")
     elif operation is HEAD_BUCKET and answer.content_length and _is_xml(answer):
         raise DisbelievedError("document")
@@ -129,19 +132,20 @@ def _is_xml(answer: ResponseHead) -> bool:
 
 def has_document(operation: Operation) -> bool:
     """
-    Return True if S3 answers the operation with a document.
+    Return True if S3 responds to the operation with a document.
     """
     return operation.name in RESULT_ROOTS
 
 
 def is_fault(document: bytes) -> bool:
     """
-    Return True if the document of a success tells of a failure, where S3 answers none.
+    Return True if the document of a success reports a failure, for an operation to which S3 responds without a
+    document.
     """
     if not document.lstrip().startswith(b"<"):
         return False
     reading = read_elements(document, ())
-    # What is none is called "CreateBucketResponse", "UploadPartResult" and the like.
+    # A document that reports no failure is called "CreateBucketResponse", "UploadPartResult" or similar.
     is_own = reading.root_name.endswith(("Response", "Result")) and reading.root_name not in _FAULT_ROOTS
     return not (reading.is_readable and is_own)
 
@@ -149,7 +153,7 @@ def is_fault(document: bytes) -> bool:
 def check_root(operation: Operation, reading: Reading) -> None:
     """
     Raises:
-        DisbelievedError: A document is not the operation's.
+        DisbelievedError: The document is not of this operation.
     """
     if not reading.is_readable or reading.root_name != RESULT_ROOTS[operation.name]:
         raise DisbelievedError("document")
@@ -157,11 +161,11 @@ def check_root(operation: Operation, reading: Reading) -> None:
 
 def mend_result(operation: Operation, document: bytes) -> bytes:
     """
-    Return the document of a success as S3 writes it: nothing if S3 writes none.
+    Return the document of a success in S3's form; empty if S3 sends none.
 
     Raises:
-        DisbelievedError: It is not the operation's.
-        NoSuchLifecycleConfiguration: It has no rule.
+        DisbelievedError: The document is not of this operation.
+        NoSuchLifecycleConfiguration: The document has no rule.
     """
     if not has_document(operation):
         if is_fault(document):
@@ -174,7 +178,7 @@ def mend_result(operation: Operation, document: bytes) -> bytes:
     if operation is GET_BUCKET_LIFECYCLE and "Rule" not in {element.name for element in reading.elements}:
         raise NoSuchLifecycleConfiguration
     if operation is GET_BUCKET_VERSIONING:
-        # S3 tells no status of a bucket that never had versions, and clients know no third one.
+        # S3 sends no status for a bucket that never had versioning, and clients know only two values.
         never = [element for element in reading.elements if element.name == "Status" and element.text == "Disabled"]
         return remove_elements(reading.document, never)
     return replace_contents(reading.document, quoted_tags(reading))
@@ -182,10 +186,10 @@ def mend_result(operation: Operation, document: bytes) -> bytes:
 
 def with_prefix(operation: Operation, document: bytes, prefix: bytes) -> bytes:
     """
-    Return a list of buckets, or of uploads, without those whose name does not begin so.
+    Return a list of buckets, or of uploads, without those whose name does not begin with the prefix.
 
     Raises:
-        DisbelievedError: It is another document.
+        DisbelievedError: The document is not of this operation.
     """
     names = _NAMES_OF[operation.name]
     reading = read_elements(document, {*names, *names.values()})
@@ -203,14 +207,14 @@ def with_prefix(operation: Operation, document: bytes, prefix: bytes) -> bytes:
 
 def with_page_end(operation: Operation, document: bytes) -> bytes:
     """
-    Return a page of uploads, or of parts, whose end is told as S3 tells it.
+    Return a page of uploads or parts with its end in S3's form.
 
-    The gateway knows no next marker after a common prefix, and its client would ask for the same page for ever. Behind
-    a page of none, as was asked for, it tells of more.
+    The gateway sends no next marker after a common prefix, and the client would request the same page for ever. If the
+    client requests a page of no entries, the gateway says that there are more.
 
     Raises:
-        DisbelievedError: It is another document.
-        InternalError: There is more, and nothing tells where.
+        DisbelievedError: The document is not of this operation.
+        InternalError: There are more entries, and nothing shows where they begin.
     """
     reading = read_listing_elements(document, _PAGE_ENDS)
     check_root(operation, reading)
@@ -230,7 +234,7 @@ def with_page_end(operation: Operation, document: bytes) -> bytes:
 
 def _copy_result(reading: Reading) -> bytes:
     """
-    Write the document of a copy, which Walrus 3.4 puts inside another.
+    Return the document of a copy, which Walrus 3.4 puts inside another one.
     """
     etag = next(iter(reading.texts("ETag", "CopyObjectResult")), "").strip()
     if not reading.is_readable or not etag.strip('"'):
@@ -251,7 +255,7 @@ def quote_tag(etag: bytes) -> bytes:
 
 def quoted_tags(reading: Reading) -> list[tuple[Element, bytes]]:
     """
-    Return the new content of each entity tag of a document that has no quotation marks.
+    Return the new content of each entity tag in a document that has no quotation marks.
     """
     found = []
     for element in reading.elements:
@@ -264,6 +268,6 @@ def quoted_tags(reading: Reading) -> list[tuple[Element, bytes]]:
 
 def quote_headers(headers: HeaderList) -> HeaderList:
     """
-    Return the headers of an answer with its entity tag in quotation marks.
+    Return the headers of a response, with the entity tag in quotation marks.
     """
     return [(name, quote_tag(value) if name.lower() == b"etag" else value) for name, value in headers]

@@ -1,10 +1,10 @@
 """
-The versions of one key, at a backend that does not keep exactly one of them the latest.
+The versions of one key, at a backend that may mark none of them, or several, as the latest.
 
-Walrus 3.4 marks a version as the latest. CopyObject does not take the mark from the version that had it, so two have
-it: GET may return either. DELETE of the version that has it gives it to no other, so none has it: GET finds nothing.
-The mark cannot be given to a version that is there. So the versions of the key are asked for before such a request, and
-it is refused if it would leave two, or would hide an older object.
+Walrus 3.4 marks one version as the latest. CopyObject does not remove the mark from the version that had it, so two
+have it: GET may return either. DELETE of the version with the mark gives it to no other, so none has it: GET finds
+nothing. An existing version cannot get the mark. So s3proxy requests the versions of the key before such a request, and
+refuses it if it would leave two latest versions, or would hide an older object.
 
 Source:
     eucalyptus/eucalyptus 3.4.2, ``WalrusManager``: ``copyObject``, ``deleteVersion`` and ``listVersions``.
@@ -25,7 +25,7 @@ from s3proxy.s3.operation import LIST_OBJECT_VERSIONS
 
 PAGE_SIZE = 100
 """
-Versions of one page: a key seldom has more.
+Versions on one page: a key seldom has more.
 """
 
 TWO_LATEST = (
@@ -57,10 +57,10 @@ class _Version:
 
 class KeyVersions:
     """
-    What a backend tells of the versions of a key, page by page.
+    The versions of a key as a backend lists them, page by page.
 
     Attributes:
-        is_complete: Whether all of them are known.
+        is_complete: Whether all of the key's versions are known.
     """
 
     __slots__ = ("_found", "_key", "_marker", "_page_count", "is_complete")
@@ -75,7 +75,7 @@ class KeyVersions:
     @property
     def has_more(self) -> bool:
         """
-        Whether another page is to be asked for.
+        Whether another page must be requested.
         """
         return not self.is_complete and self._page_count < MAX_PAGES
 
@@ -84,7 +84,7 @@ class KeyVersions:
         """
         The query of the request for the next page.
         """
-        # Wildcards stay: they only find too much. A backslash would find too little.
+        # Wildcards stay: they only match too much. A backslash would match too little.
         prefix = self._key.replace(b"\\", b"\\\\")
         items = [b"versions", b"prefix=" + escape_name(prefix, ""), b"max-keys=%d" % PAGE_SIZE]
         if self._page_count:
@@ -96,14 +96,14 @@ class KeyVersions:
 
     def read(self, answer: ResponseHead, document: bytes) -> None:
         """
-        Take a page.
+        Read a page.
 
         Raises:
-            AccessDenied: The backend does not show it.
-            InternalError: It does not tell what the key has.
+            AccessDenied: The backend refuses access to the list.
+            InternalError: The response does not show the versions of the key.
         """
         if answer.status == 404 and not self._page_count:
-            # What it says of the bucket, the client gets as the answer to its own request.
+            # If the bucket does not exist, the client learns that from the response to its own request.
             self.is_complete = True
             return
         if answer.status == 403:
@@ -137,13 +137,13 @@ class KeyVersions:
     @property
     def _is_first(self) -> bool:
         """
-        Whether the key comes before all others that its page may have: they begin with it.
+        Whether the key comes before all others that its page may have, because they begin with it.
         """
         return WILDCARDS.search(self._key) is None
 
     def check_copy(self) -> bool:
         """
-        Judge a copy to the key; return whether enough is known for that.
+        Check a copy to the key; return True if enough is known to decide.
 
         Raises:
             NotImplementedByProxy: Two versions would be the latest.
@@ -154,10 +154,10 @@ class KeyVersions:
 
     def check_deletion(self, version_id: bytes, deleted: Container[bytes]) -> bool:
         """
-        Judge the deletion of one version; return whether enough is known for that.
+        Check the deletion of one version; return True if enough is known to decide.
 
         Args:
-            deleted: The ids of all that the request deletes of the key.
+            deleted: The ids of all versions of the key that the request deletes.
 
         Raises:
             NotImplementedByProxy: No version would be the latest, and the newest that is left is an object.
@@ -171,7 +171,7 @@ class KeyVersions:
         if own and left:
             if not left[0].is_marker:
                 raise NotImplementedByProxy(HIDDEN)
-            # A delete marker hides the key as the storage does.
+            # A delete marker hides the key, and so does the storage system.
             return True
         return self._is_enough()
 

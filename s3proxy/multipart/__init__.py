@@ -1,3 +1,3 @@
 """
-Multipart uploads that are kept here, for a storage system that has none.
+Multipart uploads that s3proxy keeps itself, for a storage system that has none.
 """

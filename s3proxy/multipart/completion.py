@@ -1,10 +1,10 @@
 """
 CompleteMultipartUpload: the parts become one object of the backend, by one PUT.
 
-The upload is claimed first: nobody else completes, aborts or changes it until it is finished or given up. Then its
-parts are read from the disk, one after the other, as fast as the backend takes them. Only if the backend has exactly
-that object, the parts are removed, and the result is remembered for a client that asks again. In any other case the
-claim is given up, and the parts stay.
+The upload is claimed first: no other request completes, aborts or changes it until it is finished or given up. Then its
+parts are read from the disk, one after the other, as fast as the backend takes them. The parts are removed only if the
+backend has exactly that object. Then the result is remembered for a client that repeats its request. In any other case
+the claim is given up, and the parts stay.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ from s3proxy.s3.operation import PUT_OBJECT
 CLAIM_TIMES = 20
 CLAIM_PAUSE = 0.5
 """
-How often an upload is looked at that another request is completing, and seconds in between. A client repeats a request
-whose answer it did not get, while the first one is still being given up.
+How often s3proxy checks an upload that another request is completing, and seconds between two checks. A client repeats
+a request whose response it did not get, while the first request is still being given up.
 """
 
 
@@ -51,12 +51,12 @@ class Completion:
     The completion of one upload.
 
     Args:
-        uploads: Of the process.
+        uploads: The multipart uploads of the process.
         requests: Makes the PUT of the whole object.
-        upload_id: As the client names it.
+        upload_id: The upload id, as the client sent it.
 
     Attributes:
-        object_size: Bytes of the object, once that is known; else None.
+        object_size: Bytes of the object; None until they are known.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Completion:
 
     def stop(self) -> None:
         """
-        Read no more of the parts: their client has left. It may come twice.
+        Stop reading the parts: the client has left. It may be called twice.
         """
         if self._reader is not None:
             self._reader.stop()
@@ -90,10 +90,10 @@ class Completion:
         Args:
             content: The client's document, verified.
             location: The object's URL, for its client.
-            begin_to_wait: Called once nothing is left that a status of its own could tell.
+            begin_to_wait: Called when no error with a status of its own is expected any more.
 
         Returns:
-            Our own response, or the backend's if that refuses the object.
+            The response of s3proxy, or the backend's if that refuses the object.
         """
         store, context = self._store, self._context
         wanted: tuple[CompletedPart, ...] = await self._uploads.run(read_completion, content)
@@ -108,7 +108,7 @@ class Completion:
                 if refusal is None:
                     etag = joined_etag([part.md5 for part in claim.parts])
                     is_claimed = False
-                    # The object is there, whatever the disk makes of this.
+                    # The object exists, even if this fails on the disk.
                     await self._uploads.run(self._finish, wanted, etag)
                 else:
                     is_claimed = False
@@ -127,7 +127,7 @@ class Completion:
 
     async def _claim(self, wanted: tuple[CompletedPart, ...]) -> Claim:
         """
-        Have the upload for ourselves, once a request that completes it has ended.
+        Claim the upload, after another request that completes it has ended.
         """
         store = self._store
         reactor: Any = self._uploads.reactor
@@ -147,7 +147,7 @@ class Completion:
 
     async def _put(self, claim: Claim) -> BackendResponse | None:
         """
-        Send the object; return None if the storage has it, else its refusal.
+        Send the object; return None if the backend has it, otherwise the response that refuses it.
         """
         fields = self._context.head.fields
         size = sum(part.size for part in claim.parts)
@@ -155,7 +155,7 @@ class Completion:
         self.object_size = size
         claimed = self._claimed_checksum(claim)
         if not size and claimed is not None and ALGORITHMS[claimed[0]].begin().digest() != claimed[1]:
-            # Of an empty object nothing can be withheld: it is there with the head of its request.
+            # No byte of an empty object can be withheld: it exists as soon as the head of its request was sent.
             raise BadDigest("The checksum you specified did not match the calculated checksum.")
         joined = JoinedParts([(part, self._store.path_of(part)) for part in claim.parts], claimed)
         upload = self._requests.make_upload(list(claim.headers), size)
@@ -185,8 +185,8 @@ class Completion:
             response.abort()
             raise InternalError
         document = await read_answer(response)
-        # It may have another object than we sent, or a fault of its own for which it answers 200: after this the parts
-        # are gone.
+        # The backend may have stored another object than was sent, or report an error with status 200. After this check
+        # the parts are removed.
         if response.head.status != 200 or not response.is_complete or is_fault(document):
             raise InternalError
         check_head(PUT_OBJECT, response.head, joined.etag.encode())
@@ -194,11 +194,12 @@ class Completion:
 
     def _claimed_checksum(self, claim: Claim) -> tuple[bytes, bytes] | None:
         """
-        Find what the client claims of the whole object.
+        Return the checksum that the client claims for the whole object; None if there is none, or if it is composite
+        and correct.
 
         Raises:
-            BadDigest: It is of the parts' checksums, and they are others.
-            InvalidRequest: It is no checksum.
+            BadDigest: The claimed checksum is composite, and does not match the parts.
+            InvalidRequest: The value is not a checksum.
         """
         fields = self._context.head.fields
         kind = (fields.value(b"x-amz-checksum-type") or b"").upper()
@@ -213,7 +214,7 @@ class Completion:
             is_joined = kind != b"FULL_OBJECT" and joined_digest(claim.parts, algorithm) == digest
             if is_joined and (not dash or count == b"%d" % len(claim.parts)):
                 return None
-            # minio-go names the kind in a header, and leaves out the number of parts.
+            # minio-go names the type in a header, and leaves out the number of parts.
             if dash or kind == b"COMPOSITE":
                 raise BadDigest("The checksum you specified did not match the calculated checksum.")
             return algorithm.name, digest

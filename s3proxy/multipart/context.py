@@ -25,13 +25,13 @@ class MultipartContext:
     What the proxy knows of one request.
 
     Attributes:
-        head: Authorized.
-        regions: Those that clients may name.
-        origin: Who the client is.
-        object_size: Bytes of one object of the storage, at most.
-        wall_clock: The time of our own signatures.
-        write_error: Writes the document of an error whose status can no longer be sent.
-        write_failure: Does the same for whatever has gone wrong.
+        head: The authorized head.
+        regions: The regions that clients may name.
+        origin: The client, as far as it is known.
+        object_size: Maximum size of one object of the backend, in bytes.
+        wall_clock: Returns the time for the signatures of s3proxy.
+        write_error: Returns the document of an error whose status can no longer be sent.
+        write_failure: Returns the same document for any other failure.
     """
 
     head: RequestHead

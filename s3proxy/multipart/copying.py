@@ -1,9 +1,9 @@
 """
 UploadPartCopy: an object of the backend becomes a part.
 
-The source is asked for as the client would ask for it, with its conditions. Its body is paused until there is room for
-it on disk, and then written as it comes. Once it is there, the client is told of the part; what a source is not, it is
-told before.
+s3proxy requests the source as the client itself would, with the client's conditions. The body is paused until there is
+space for it on disk, and then written as it arrives. Once it is complete, the client gets the response with the part;
+if the source is refused, the client gets the error before that.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ class PartCopy:
         Copy the source to the part.
 
         Args:
-            begin_to_wait: Called once nothing is left that a status of its own could tell.
+            begin_to_wait: Called when no error with a status of its own is expected any more.
 
         Returns:
-            Our own response, or the backend's if that refuses the source.
+            The response of s3proxy, or the backend's if that refuses the source.
         """
         head, context = self._context.head, self._context
         source = head.fields.value(b"x-amz-copy-source") or b""
@@ -85,7 +85,7 @@ class PartCopy:
             start, end = _wanted_bytes(response, wanted, raw_range or b"")
             if end - start > context.object_size:
                 raise EntityTooLarge(end - start, context.object_size)
-            # Paused until there is room: what is not claimed is not read.
+            # Paused until there is space: a body without a receiver is not read.
             writer = await self._part.reserve(end - start)
             begin_to_wait()
             await _write_to(response, writer, (start, end))
@@ -98,24 +98,25 @@ class PartCopy:
 
 def _source_refused(head: RequestHead) -> S3Error:
     """
-    Return what a client is told whose source is not as its conditions want it.
+    Return the error for a client whose conditions the source does not meet.
     """
     names = [name.decode() for name in SOURCE_CONDITIONS if name in head.fields]
-    # A storage that answers so to a request without conditions has failed.
+    # A backend that refuses a request without conditions in this way has failed.
     return PreconditionFailed(names[0]) if names else InternalError()
 
 
 def _wanted_bytes(response: BackendResponse, wanted: tuple[int, int] | None, raw_range: bytes) -> tuple[int, int]:
     """
-    Return the first byte of a source's body that becomes the part, and the one after the last.
+    Return the first byte of the source's body that becomes the part, and the one after the last.
 
     Args:
-        wanted: The first and the last byte of the object that the client wants; None for all of it.
+        wanted: The first and the last byte of the object that the client wants; None for the whole object.
 
     Raises:
-        InternalError: It is a success that is none, or a piece of an object of which all was asked for.
+        InternalError: The status is another success than expected, or the body is only a range although the whole
+            object was requested.
         InvalidRange: The object ends before the last byte.
-        NotImplementedByProxy: The storage does not say how long it is.
+        NotImplementedByProxy: The backend does not send the length of the body.
     """
     status, length = response.head.status, response.body_length
     if status not in {200, 206} or (status == 206 and wanted is None):
@@ -126,7 +127,7 @@ def _wanted_bytes(response: BackendResponse, wanted: tuple[int, int] | None, raw
         return 0, length
     first, last = wanted
     if status == 200:
-        # Of a version Walrus is asked for all, and another storage may ignore the range.
+        # s3proxy requests a version from Walrus without a range, and another backend may ignore the range.
         if last >= length:
             raise InvalidRange(raw_range, length)
         return first, last + 1
@@ -147,7 +148,7 @@ class _PartReceiver(SeesEachByte):
 
     def bodyReceived(self, pieces: Sequence[Buffer]) -> None:
         if self._ended is None or self._ended.called:
-            # Given up: the file may be closed.
+            # The copy was given up: the file may be closed.
             return
         try:
             self._writer.writeSequence(pieces)

@@ -1,9 +1,9 @@
 """
 The database of uploads: one connection that changes it, in transactions, and one that only reads.
 
-A transaction does all that it is to do, or nothing. Those of one process come one after the other, and SQLite keeps
-them apart from those of other processes. What must survive a power cut is on disk before the transaction ends; what
-needs to survive only the end of a process is not waited for. Metrics read by the second connection, which waits for no
+A transaction does everything, or nothing. The transactions of one process run one after the other, and SQLite isolates
+them from those of other processes. What must survive a power cut is on disk before the transaction ends; what needs to
+survive only the end of the process is not waited for. Metrics use the second connection, which waits for no
 transaction.
 """
 
@@ -21,7 +21,7 @@ from s3proxy.s3.errors import ServiceUnavailable, SlowDown
 
 DATABASE = "uploads.sqlite"
 """
-Name within the directory.
+Name of the file in the directory.
 """
 
 BUSY_TIME = 10.0
@@ -37,7 +37,7 @@ class UploadsDatabase:
     The database of one directory. Any thread may call it.
 
     Raises:
-        CannotKeepUploads: Another version of s3proxy has written it.
+        CannotKeepUploads: Another version of s3proxy has written the database.
         OSError: The directory cannot be used.
         sqlite3.Error: The database cannot be used.
     """
@@ -52,7 +52,7 @@ class UploadsDatabase:
 
     def close(self) -> None:
         """
-        Close both connections, after the transaction that runs now.
+        Close both connections, after the current transaction.
         """
         with self._lock:
             self._connection.close()
@@ -79,14 +79,14 @@ class UploadsDatabase:
     @contextlib.contextmanager
     def transaction(self, *, is_durable: bool = False) -> Iterator[sqlite3.Connection]:
         """
-        Do several things to the database, or none of them.
+        Apply several changes to the database, or none of them.
 
         Args:
-            is_durable: Whether it must be on disk before it is answered. Else a power cut could take it back, and what
-                came before it with it; the end of a process cannot.
+            is_durable: Whether the transaction must be on disk before this returns. If not, a power cut could undo it
+                and the ones before it; the end of the process cannot.
 
         Raises:
-            SlowDown: Another process is at it for too long, or the disk is full.
+            SlowDown: Another process uses the database for too long, or the disk is full.
             ServiceUnavailable: The database cannot be used. The cause is chained.
         """
         with self._lock:
@@ -106,8 +106,8 @@ class UploadsDatabase:
 
     def usage(self) -> tuple[int, int]:
         """
-        Return the bytes that are taken, and how many uploads have begun and not ended; zeros if they cannot be read.
-        It waits for nobody.
+        Return the bytes of all parts, and the number of uploads that have begun and not ended; zeros if they cannot be
+        read. It never waits.
         """
         try:
             size, uploads = self._reader.execute("SELECT size, uploads FROM usage").fetchone()

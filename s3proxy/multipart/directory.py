@@ -1,7 +1,7 @@
 """
-The directory of multipart uploads: where it is if no option says so, who may reach it, and that one daemon has it.
+The directory of multipart uploads: its default place, its permissions, and the lock that gives it to one daemon.
 
-It is found and made when the daemon runs as the user that it is to run as: twistd may have begun as root.
+It is chosen and made when the daemon already runs as its final user: twistd may have started as root.
 
 Source:
     "XDG Base Directory Specification", XDG_STATE_HOME; "systemd.exec", StateDirectory=; Filesystem Hierarchy Standard,
@@ -22,12 +22,12 @@ NAME = "multipart"
 
 SYSTEM_DIRECTORY = Path("/var/lib/s3proxy")
 """
-Where a daemon keeps its state that the system starts.
+Where a daemon that the system starts keeps its state.
 """
 
 DAEMON = "daemon.lock"
 """
-The file that a daemon holds a lock on, and writes its process id into.
+The file that the daemon locks and writes its process id to.
 """
 
 _OF_OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -36,32 +36,32 @@ _ROOT = 0
 
 class CannotKeepUploads(Exception):
     """
-    The directory cannot be used; the text tells why.
+    The directory cannot be used; the text says why.
     """
 
 
 class NoDirectory(CannotKeepUploads):
     """
-    No option names a directory, and none of the default ones can be used; the text tells why not.
+    No option names a directory, and none of the default ones can be used; the text says why.
     """
 
 
 def default_directories(environment: Mapping[str, str] = os.environ) -> list[Path]:
     """
-    Return where uploads may be kept if no option says so, best first.
+    Return the default directories for uploads, best first.
     """
     found: list[Path] = []
-    # systemd may have made several; the first is the unit's own.
+    # systemd may have made several; the first one belongs to the unit.
     state_directory = environment.get("STATE_DIRECTORY", "").partition(":")[0]
     if state_directory:
         found.append(Path(state_directory) / NAME)
     found.append(SYSTEM_DIRECTORY / NAME)
     homes = [environment.get("XDG_STATE_HOME", ""), environment.get("HOME", "")]
-    # After `twistd --uid` the environment is still that of the user who started it.
+    # After `twistd --uid` the environment is still that of the user who started the daemon.
     with contextlib.suppress(KeyError):
         homes.append(pwd.getpwuid(os.geteuid()).pw_dir)
     for number, home in enumerate(homes):
-        # A relative path is to be ignored.
+        # The specification says to ignore relative paths.
         if home.startswith("/"):
             state = Path(home) if number == 0 else Path(home) / ".local" / "state"
             found.append(state / "s3proxy" / NAME)
@@ -70,13 +70,13 @@ def default_directories(environment: Mapping[str, str] = os.environ) -> list[Pat
 
 def find_directory(named: str | None, environment: Mapping[str, str] = os.environ) -> Path:
     """
-    Return the directory that this user is to keep uploads in. Nothing is made.
+    Return the directory in which this user keeps uploads. Nothing is made.
 
     Args:
-        named: By an option; None to find the first default that can be used.
+        named: The path that an option names; None to find the first default that can be used.
 
     Raises:
-        NoDirectory: None of them can be used.
+        NoDirectory: No default can be used.
     """
     if named is not None:
         return Path(named)
@@ -94,11 +94,11 @@ def find_directory(named: str | None, environment: Mapping[str, str] = os.enviro
 
 def make_directory(directory: Path, *, makes_parents: bool = False) -> None:
     """
-    Make a directory that is ours alone, unless it is there.
+    Make a directory that only this user can access, unless it exists.
 
     Raises:
-        CannotKeepUploads: What is there is not ours, or others can reach it.
-        OSError: It cannot be made.
+        CannotKeepUploads: The directory belongs to another user, or others can access it.
+        OSError: The directory cannot be made.
     """
     if makes_parents:
         for parent in reversed(directory.parents):
@@ -116,7 +116,7 @@ def _make(directory: Path) -> None:
 def _check(directory: Path) -> None:
     """
     Raises:
-        CannotKeepUploads: It is there, and not ours alone.
+        CannotKeepUploads: The directory exists, and other users own it or can access it.
     """
     try:
         link, found = os.lstat(directory), os.stat(directory)
@@ -125,7 +125,7 @@ def _check(directory: Path) -> None:
     except OSError as error:
         raise CannotKeepUploads(f"{directory}: {error.strerror}") from None
     if stat.S_ISLNK(link.st_mode) and link.st_uid not in {_ROOT, os.geteuid()}:
-        # Its owner may let it lead to another place at any time.
+        # The owner of the link may change its target at any time.
         raise CannotKeepUploads(f"{directory}: is a symbolic link of another user")
     if not stat.S_ISDIR(found.st_mode):
         raise CannotKeepUploads(f"{directory}: is no directory")
@@ -142,7 +142,7 @@ def _check(directory: Path) -> None:
 def _check_parents(directory: Path) -> None:
     """
     Raises:
-        CannotKeepUploads: It is not there, and we cannot make it in a place that root or this user has.
+        CannotKeepUploads: The directory does not exist, and cannot be made in a directory of root or of this user.
     """
     place = directory
     while not os.path.lexists(place):
@@ -161,18 +161,19 @@ def _check_parents(directory: Path) -> None:
 
 class DirectoryClaim:
     """
-    A directory that no other daemon of this machine has until this one gives it up. Its workers share it.
+    The claim of one daemon on a directory: no other daemon on this machine gets it until the claim is given up. The
+    daemon's workers share it.
 
     Args:
-        named: By an option; None to find a default one, which is made with all that it is in.
+        named: The path that an option names; None to find a default directory, which is made with its parents.
 
     Attributes:
-        named: As it was given.
-        directory: Where it is; it is there, and ours alone.
+        named: The path that was given.
+        directory: The path of the directory. It exists, and only this user can access it.
 
     Raises:
-        NoDirectory: None is named, and none can be used.
-        CannotKeepUploads: It cannot be used, or another daemon has it.
+        NoDirectory: No option names a directory, and no default can be used.
+        CannotKeepUploads: The directory cannot be used, or another daemon has claimed it.
     """
 
     def __init__(self, named: str | None, environment: Mapping[str, str] = os.environ) -> None:
@@ -195,7 +196,7 @@ class DirectoryClaim:
 
     def give_up(self) -> None:
         """
-        Let another daemon have it: this one ends, and takes no new upload. It may come twice.
+        Let another daemon claim the directory: this one ends, and begins no new upload. It may be called twice.
         """
         fd, self._fd = self._fd, -1
         if fd >= 0:
@@ -204,7 +205,7 @@ class DirectoryClaim:
 
 def lock(fd: int) -> bool:
     """
-    Lock a file; return False if somebody has a lock on it.
+    Lock a file; return False if another process has locked it.
     """
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -216,7 +217,7 @@ def lock(fd: int) -> bool:
 @contextlib.contextmanager
 def alone(directory: Path) -> Iterator[None]:
     """
-    Let no other process do the same at the same time.
+    Exclude all other processes that use this context manager for the same directory.
     """
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -228,7 +229,7 @@ def alone(directory: Path) -> Iterator[None]:
 
 def sync_directory(directory: Path) -> None:
     """
-    Have the names in a directory on disk.
+    Write the names in a directory to the disk.
     """
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -1,5 +1,5 @@
 """
-The documents and rules of multipart uploads, where s3proxy carries them out for a storage that has none.
+The documents and rules of multipart uploads, which s3proxy carries out for a storage system that has none.
 
 Source:
     "CreateMultipartUpload", "UploadPart", "UploadPartCopy", "CompleteMultipartUpload", "ListParts",
@@ -34,17 +34,18 @@ from s3proxy.s3.limits import MAX_LISTED, MAX_PART_COUNT, MIN_PART_SIZE
 
 DECLARATION = b'<?xml version="1.0" encoding="UTF-8"?>\n'
 """
-How each document begins. White space that keeps a client waiting comes after it: nothing may stand before it in XML.
+The beginning of each document. White space that keeps a client waiting comes after it: XML allows nothing before it.
 """
 
 CHECKSUM_PREFIX = b"x-amz-checksum-"
 """
-How the name of a header begins that has a checksum; the algorithm follows.
+The prefix of a header with a checksum; the algorithm follows.
 """
 
 _ELEMENTS_OF_PART = 6
 """
-Elements of one part in CompleteMultipartUpload: itself, its number, its ETag, and up to three checksums.
+Maximum number of elements for one part in CompleteMultipartUpload: the part, its number, its ETag, and up to three
+checksums.
 """
 
 _NAME_SPACE = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
@@ -53,7 +54,7 @@ _COUNT = re.compile(rb"[0-9]{1,10}")
 _RANGE = re.compile(rb"bytes=([0-9]{1,18})-([0-9]{1,18})")
 _CHECKSUM = re.compile(r"Checksum([A-Z0-9]{3,10})")
 _NO_CHECKSUMS: Mapping[str, str] = {}
-# One for all: there may be ten thousand parts.
+# Shared by all parts without checksums: there may be ten thousand.
 _PART_NUMBER_RULE = "Part number must be an integer between 1 and 10000, inclusive"
 _MAX_COUNT = 2**31 - 1
 
@@ -61,11 +62,11 @@ _MAX_COUNT = 2**31 - 1
 @dataclass(frozen=True, slots=True)
 class CompletedPart:
     """
-    One part that a client wants in its object.
+    One part in a client's CompleteMultipartUpload.
 
     Attributes:
-        etag: Without quotation marks.
-        checksums: Values in base64, by lower-case algorithm name, as claimed.
+        etag: The ETag without quotation marks.
+        checksums: The claimed checksums in base64, by lower-case algorithm name.
     """
 
     number: int
@@ -76,13 +77,13 @@ class CompletedPart:
 @dataclass(frozen=True, slots=True)
 class Part:
     """
-    One part that is stored.
+    One stored part.
 
     Attributes:
-        md5: 16 bytes.
-        file: The name of its file.
-        checksums: Values in base64, by lower-case algorithm name, as verified.
-        modified_at: Seconds since the epoch.
+        md5: The MD5 of the part, 16 bytes.
+        file: The name of the part's file.
+        checksums: The verified checksums in base64, by lower-case algorithm name.
+        modified_at: When the part was stored, in seconds since the epoch.
     """
 
     number: int
@@ -95,7 +96,7 @@ class Part:
     @property
     def etag(self) -> str:
         """
-        As S3 gives it for a part, without quotation marks.
+        The ETag of the part as S3 makes it, without quotation marks.
         """
         return self.md5.hex()
 
@@ -106,8 +107,8 @@ class BegunUpload:
     One upload that has begun and not ended.
 
     Attributes:
-        owner: The access key id that began it.
-        begun_at: Seconds since the epoch.
+        owner: The access key id that began the upload.
+        begun_at: When the upload began, in seconds since the epoch.
     """
 
     key: bytes
@@ -121,7 +122,7 @@ def parse_part_number(raw: bytes) -> int:
     Read a part number.
 
     Raises:
-        InvalidArgument: It is not in 1..10000, or not written as S3 writes it: two readers could take two numbers.
+        InvalidArgument: The number is not in 1..10000, or not in S3's format: two readers could read two numbers.
     """
     number = int(raw) if _NUMBER.fullmatch(raw) is not None else 0
     if not 1 <= number <= MAX_PART_COUNT:
@@ -131,10 +132,10 @@ def parse_part_number(raw: bytes) -> int:
 
 def parse_count(values: Mapping[bytes, bytes], name: bytes, default: int) -> int:
     """
-    Read a parameter that bounds a listing or says where it goes on.
+    Read a parameter that limits a listing or says where it continues.
 
     Raises:
-        InvalidArgument: It is no integer of 0..2147483647.
+        InvalidArgument: The value is not an integer in 0..2147483647.
     """
     raw = values.get(name)
     if not raw:
@@ -148,10 +149,10 @@ def parse_count(values: Mapping[bytes, bytes], name: bytes, default: int) -> int
 
 def parse_copy_range(raw: bytes) -> tuple[int, int]:
     """
-    Read ``x-amz-copy-source-range``: the first and the last byte.
+    Read ``x-amz-copy-source-range``: return the first and the last byte.
 
     Raises:
-        InvalidArgument: It is not ``bytes=first-last``; S3 takes no other form here.
+        InvalidArgument: The value is not ``bytes=first-last``; S3 accepts no other form here.
     """
     found = _RANGE.fullmatch(raw)
     if found is None or int(found[2]) < int(found[1]):
@@ -169,10 +170,10 @@ def read_completion(document: bytes) -> tuple[CompletedPart, ...]:
     Read the document of CompleteMultipartUpload.
 
     Args:
-        document: Verified.
+        document: The verified document.
 
     Raises:
-        MalformedXML: It is not as S3 wants it, or names no part, or more than 10,000.
+        MalformedXML: The document does not have S3's format, or names no part, or more than 10,000.
         InvalidArgument: A part number is outside 1..10000.
     """
     root = parse_document(document, max_elements=_ELEMENTS_OF_PART * MAX_PART_COUNT + 1)
@@ -201,7 +202,7 @@ def _read_part(element: Element) -> CompletedPart:
 
 def completion_digest(parts: Iterable[CompletedPart]) -> bytes:
     """
-    Return what tells whether two documents of CompleteMultipartUpload ask for the same.
+    Return a digest that is equal for two CompleteMultipartUpload documents with the same parts and ETags.
     """
     digest = hashlib.sha256()
     for part in parts:
@@ -213,17 +214,17 @@ def choose_parts(
     wanted: Sequence[CompletedPart], stored: Mapping[int, Part], max_size: int, upload_id: str
 ) -> list[Part]:
     """
-    Find the parts of an object.
+    Return the stored parts of an object, in order.
 
     Args:
-        stored: By number.
-        max_size: Bytes of the whole object.
+        stored: The stored parts by number.
+        max_size: Maximum size of the whole object, in bytes.
 
     Raises:
-        InvalidPartOrder: They are not in ascending order.
-        InvalidPart: One is not stored, or is another one than the client thinks.
-        EntityTooSmall: One has fewer than 5 MiB, and is not the last.
-        EntityTooLarge: Together they are larger than one object of the storage may be.
+        InvalidPartOrder: The parts are not in ascending order.
+        InvalidPart: A part is not stored, or differs from what the client claims.
+        EntityTooSmall: A part has fewer than 5 MiB, and is not the last.
+        EntityTooLarge: Together the parts are larger than one object of the backend may be.
     """
     for one, following in pairwise(wanted):
         if following.number <= one.number:
@@ -248,7 +249,7 @@ def check_object_size(raw: bytes | None, size: int) -> None:
     Compare ``x-amz-mp-object-size``, if it was sent, with the size of all parts.
 
     Raises:
-        InvalidRequest: It is another.
+        InvalidRequest: The sizes differ.
     """
     if raw is not None and (_COUNT.fullmatch(raw) is None or int(raw) != size):
         raise InvalidRequest("The provided 'x-amz-mp-object-size' header does not match what was computed.")
@@ -263,7 +264,8 @@ def joined_etag(md5s: Sequence[bytes]) -> str:
 
 def joined_digest(parts: Sequence[Part], algorithm: Algorithm) -> bytes | None:
     """
-    Return the digest of the parts' digests, an object's composite checksum; None if a part came without one.
+    Return the digest of the parts' digests, which is an object's composite checksum; None if a part has no such
+    checksum.
 
     Source:
         "Checking object integrity in Amazon S3", composite checksums.
@@ -283,12 +285,13 @@ def joined_digest(parts: Sequence[Part], algorithm: Algorithm) -> bytes | None:
 @dataclass(frozen=True, slots=True)
 class UploadsQuery:
     """
-    What ListMultipartUploads asks for.
+    The parameters of ListMultipartUploads.
 
     Attributes:
-        key_marker: Uploads of keys up to it are left out; of itself, too, unless there is an upload id.
-        most: Uploads and common prefixes together.
-        is_encoded: Whether names are answered in URL encoding.
+        key_marker: Uploads of keys before this one are left out; those of this key too, unless there is an upload id
+            marker.
+        most: Maximum number of uploads and common prefixes together.
+        is_encoded: Whether names in the response are URL-encoded.
     """
 
     prefix: bytes = b""
@@ -304,7 +307,7 @@ class UploadsQuery:
         Read the parameters of a request.
 
         Raises:
-            InvalidArgument: One cannot be used.
+            InvalidArgument: A parameter is not valid.
         """
         encoding = values.get(b"encoding-type")
         if encoding not in {None, b"", b"url"}:
@@ -326,8 +329,8 @@ class UploadsPage:
     One page of ListMultipartUploads.
 
     Attributes:
-        next_key: Where the next page begins; None if this is the last.
-        next_upload_id: The same; empty after a common prefix.
+        next_key: The key marker of the next page; None if this is the last page.
+        next_upload_id: The upload id marker of the next page; empty after a common prefix.
     """
 
     uploads: tuple[BegunUpload, ...]
@@ -338,10 +341,10 @@ class UploadsPage:
 
 def page_of_uploads(uploads: Iterable[BegunUpload], query: UploadsQuery) -> UploadsPage:
     """
-    Choose the uploads of one page.
+    Return the uploads of one page.
 
     Args:
-        uploads: By key, those of one key by upload id.
+        uploads: The uploads sorted by key, and those of one key by upload id.
     """
     found: list[BegunUpload] = []
     prefixes: list[bytes] = []
@@ -374,12 +377,12 @@ def page_of_uploads(uploads: Iterable[BegunUpload], query: UploadsQuery) -> Uplo
     return UploadsPage(tuple(found), tuple(prefixes))
 
 
-# What is written
+# Responses
 
 
 def initiated_document(bucket: bytes, key: bytes, upload_id: str) -> bytes:
     """
-    Write the answer of CreateMultipartUpload.
+    Return the response document of CreateMultipartUpload.
     """
     content = _element("Bucket", bucket) + _element("Key", key) + _element("UploadId", upload_id)
     return _document("InitiateMultipartUploadResult", content)
@@ -387,7 +390,7 @@ def initiated_document(bucket: bytes, key: bytes, upload_id: str) -> bytes:
 
 def part_copied_document(etag: str, modified_at: float, checksums: Mapping[str, str]) -> bytes:
     """
-    Write the answer of UploadPartCopy.
+    Return the response document of UploadPartCopy.
     """
     content = _element("LastModified", _moment(modified_at)) + _element("ETag", f'"{etag}"') + _checksums(checksums)
     return _document("CopyPartResult", content)
@@ -395,7 +398,7 @@ def part_copied_document(etag: str, modified_at: float, checksums: Mapping[str, 
 
 def completed_document(location: bytes, bucket: bytes, key: bytes, etag: str) -> bytes:
     """
-    Write the answer of CompleteMultipartUpload.
+    Return the response document of CompleteMultipartUpload.
     """
     content = _element("Location", location) + _element("Bucket", bucket) + _element("Key", key)
     return _document("CompleteMultipartUploadResult", content + _element("ETag", f'"{etag}"'))
@@ -412,12 +415,12 @@ def parts_document(
     is_truncated: bool,
 ) -> bytes:
     """
-    Write the answer of ListParts.
+    Return the response document of ListParts.
 
     Args:
-        parts: Of this page.
-        marker: The number after which it begins.
-        most: Parts that it may have.
+        parts: The parts on this page.
+        marker: The part number after which the page begins.
+        most: Maximum number of parts on the page.
     """
     content = _element("Bucket", bucket) + _element("Key", key) + _element("UploadId", upload.upload_id)
     content += _people(upload.owner) + _element("StorageClass", "STANDARD")
@@ -439,7 +442,7 @@ def parts_document(
 
 def uploads_document(bucket: bytes, query: UploadsQuery, page: UploadsPage) -> bytes:
     """
-    Write the answer of ListMultipartUploads.
+    Return the response document of ListMultipartUploads.
     """
 
     def name(element: str, value: bytes) -> str:

@@ -1,5 +1,5 @@
 """
-The bytes of parts: written as they come from a client, and read as one object on their way to the storage.
+The bytes of parts: written as they arrive from a client, and read as one object to send to the backend.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from s3proxy.transport.writer import Buffer, SeesEachByte
 
 class PartWriter(SeesEachByte):
     """
-    Where the verified bytes of a part go.
+    Writes the verified bytes of a part to its file.
 
     Args:
-        reservation: With its file open.
+        reservation: The reservation of the part, with its file open.
 
     Attributes:
-        size: Bytes so far.
+        size: Bytes that were written so far.
     """
 
     def __init__(self, reservation: Reservation) -> None:
@@ -40,18 +40,18 @@ class PartWriter(SeesEachByte):
     @property
     def md5(self) -> bytes:
         """
-        Of the bytes so far.
+        The MD5 of the bytes so far.
         """
         return self._md5.digest()
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """
-        Pause nobody: the file takes each block before the next is read, as a `SpooledBody` does.
+        Do nothing: the file takes each block before the next one is read, as a `SpooledBody` does.
         """
 
     def unregisterProducer(self) -> None:
         """
-        Pause nobody.
+        Do nothing.
         """
 
     def writeSequence(self, pieces: Sequence[Buffer]) -> None:
@@ -59,7 +59,7 @@ class PartWriter(SeesEachByte):
         Write bytes.
 
         Raises:
-            SlowDown: The disk has no room for them.
+            SlowDown: The disk has no space for the bytes.
         """
         for piece in pieces:
             self._md5.update(piece)
@@ -85,12 +85,12 @@ class JoinedParts:
     """
     The bytes of several parts, one after the other, for a `PartsReader`.
 
-    Each part is compared with the MD5 that its client got, before the last of its bytes is given: what the disk has
-    changed is never a complete object.
+    Each part is compared with the MD5 that its client got, before the last of its bytes is returned: bytes that the
+    disk has changed never become a complete object.
 
     Args:
-        parts: Each with the path of its file.
-        claimed: Algorithm and digest that the client claims of the whole; None if it claims none.
+        parts: The parts, each with the path of its file.
+        claimed: The algorithm and digest that the client claims for the whole object; None if it claims none.
     """
 
     def __init__(self, parts: Sequence[tuple[Part, Path]], claimed: tuple[bytes, bytes] | None = None) -> None:
@@ -115,20 +115,20 @@ class JoinedParts:
     @property
     def is_read(self) -> bool:
         """
-        Whether the last byte was given.
+        Whether the last byte was returned.
         """
         return self._to_come == 0
 
     @property
     def etag(self) -> str:
         """
-        The MD5 of what was read, in hex.
+        The MD5 of the bytes that were read, in hex.
         """
         return self._md5.hexdigest()
 
     def rewind(self) -> None:
         """
-        Read from the beginning.
+        Start again from the beginning.
         """
         self.close()
         self._following = iter(self._parts)
@@ -138,10 +138,10 @@ class JoinedParts:
 
     def read(self, size: int) -> bytes:
         """
-        Return the next bytes; none at the end.
+        Return the next bytes; empty at the end.
 
         Raises:
-            OSError: A file is gone, or not as it was written, or all of them are not what the client claims.
+            OSError: A file is missing or not as it was written, or the whole does not match the claimed checksum.
         """
         opened = self._open
         while opened is None or self._left == 0:
@@ -170,7 +170,7 @@ class JoinedParts:
 
     def close(self) -> None:
         """
-        Close the file that is open; it may come twice.
+        Close the open file; it may be called twice.
         """
         opened, self._open = self._open, None
         self._left = 0
@@ -181,14 +181,15 @@ class JoinedParts:
 @implementer(IPushProducer)
 class PartsReader:
     """
-    The producer of an object made of parts: as fast as its consumer takes it, but one block in a turn of the reactor.
+    The producer of an object made of parts: as fast as its consumer takes it, but at most one block in each turn of the
+    reactor.
 
-    Hashing takes longer than many a storage needs to take the block, so its socket might never be full: without turns
-    in between nobody else would be served until the end of the object.
+    Hashing takes longer than many backends need to take the block, so the socket might never be full. Without the turns
+    no other request would be served until the end of the object.
 
     Args:
         ended: Called once, after the last byte was written.
-        failed: Called once if the bytes cannot be read, or are others.
+        failed: Called once if the bytes cannot be read, or do not match.
     """
 
     def __init__(
@@ -210,7 +211,7 @@ class PartsReader:
 
     def start(self) -> None:
         """
-        Begin with the first byte.
+        Start with the first byte.
         """
         self._joined.rewind()
         self._sink.registerProducer(self, True)
@@ -238,7 +239,8 @@ class PartsReader:
         if self._is_paused or self._is_over:
             return
         if self._joined.is_read:
-            # Not a turn later: the storage may have answered by then, and would seem to answer before the end.
+            # Not one turn later: the backend may have responded by then, and its response would seem to come before the
+            # end of the body.
             self.stop()
             self._ended()
         else:
@@ -256,7 +258,7 @@ class PartsReader:
 
     def stop(self) -> None:
         """
-        Write no more, and tell nobody. It may come twice.
+        Stop writing, and call neither function. It may be called twice.
         """
         if not self._is_over:
             self._is_over = True

@@ -1,8 +1,8 @@
 """
-A part on its way to the disk: its room, then its bytes, then its row.
+A part from its reservation to the store: first its space, then its bytes, then its row.
 
-Room is reserved for the bytes that are announced, before any of them may come. Whoever has the reservation ends it: it
-becomes a part by `commit`, which gives it to the store, or is given back by `discard`.
+Space is reserved for the announced bytes, before any of them may arrive. The owner of a reservation ends it: `commit`
+makes it a part and gives it to the store, or `discard` gives it back.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ class IncomingPart:
     The part of one request.
 
     Args:
-        uploads: Of the process.
-        upload_id: As the client names it.
+        uploads: The multipart uploads of the process.
+        upload_id: The upload id, as the client sent it.
         owner: The access key id of the client.
 
     Attributes:
-        size: Bytes that were announced; None until then.
-        writer: Writes the bytes; None until there is room for them.
+        size: Bytes that the client announced; None until then.
+        writer: Writes the bytes; None until there is space for them.
     """
 
     def __init__(self, uploads: MultipartUploads, upload_id: str, place: Place, number: int, owner: str) -> None:
@@ -44,10 +44,10 @@ class IncomingPart:
 
     def reserve(self, size: int) -> Deferred[PartWriter]:
         """
-        Take room for so many bytes.
+        Reserve space for this many bytes.
 
         Returns:
-            Fires with the writer; fails as `MultipartStore.reserve` does.
+            Fires with the writer; fails like `MultipartStore.reserve`.
         """
         self.size = size
         reserving: Deferred[Any] = self._uploads.run(
@@ -62,12 +62,12 @@ class IncomingPart:
 
     async def commit(self, checksums: dict[str, str]) -> Part:
         """
-        Keep the part, whose bytes are all written.
+        Store the part, whose bytes are all written.
 
         Args:
-            checksums: Those that hold of it, by the names of their algorithms.
+            checksums: The verified checksums, by the names of their algorithms.
         """
-        # From here on the reservation is the thread's: it ends with a part, or is given back there.
+        # From here on the reservation belongs to the thread: there it becomes a part, or is given back.
         reservation, self._reservation = self._reservation, None
         writer = self.writer
         assert reservation is not None
@@ -80,7 +80,7 @@ class IncomingPart:
 
     def discard(self) -> None:
         """
-        Give the room back if the part was not kept; it may come twice.
+        Give the space back if the part was not stored; it may be called twice.
         """
         reservation, self._reservation = self._reservation, None
         if reservation is not None:

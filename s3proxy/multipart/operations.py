@@ -1,9 +1,10 @@
 """
-The operations of multipart uploads, carried out here for a storage that has none: one request of a client at a time.
+The operations of multipart uploads, which s3proxy carries out for a storage system that has none: one client request at
+a time.
 
-Whose upload a request is about is found once: its place, its id, the number of a part. What is short is asked of the
-store, and answered. What may take long has its own class, `PartCopy` or `Completion`, and a response that waits for it.
-The storage gets one PUT, of the whole object, when its client completes the upload.
+The upload of a request is determined once: its place, its id, the number of a part. A short operation calls the store
+and returns a response. An operation that may take long has its own class, `PartCopy` or `Completion`, and a response
+that waits for it. The backend gets one PUT, of the whole object, when the client completes the upload.
 """
 
 from __future__ import annotations
@@ -46,11 +47,11 @@ class MultipartRequest:
     One request about a multipart upload.
 
     Args:
-        uploads: Of the process.
+        uploads: The multipart uploads of the process.
 
     Raises:
-        AccessDenied: Nobody signed it: S3 lets nobody begin an upload who is anonymous.
-        InvalidArgument: A parameter cannot be used.
+        AccessDenied: The request is anonymous: S3 does not let anonymous clients begin an upload.
+        InvalidArgument: A parameter is not valid.
     """
 
     def __init__(self, uploads: MultipartUploads, context: MultipartContext) -> None:
@@ -80,7 +81,7 @@ class MultipartRequest:
     @property
     def object_size(self) -> int | None:
         """
-        Bytes of the part or the object, once that is known; else None.
+        Bytes of the part or the object; None until they are known.
         """
         return self._part.size if self._part.size is not None else self._completion.object_size
 
@@ -89,19 +90,19 @@ class MultipartRequest:
     @property
     def sink(self) -> PartWriter | None:
         """
-        Where the body of a part goes; None if the request has no such body.
+        The writer for the body of a part; None if the request has no such body.
         """
         return self._part.writer
 
     def prepare(self, length: int | None) -> Deferred[PartWriter] | None:
         """
-        Take room for a part, before its client may send it.
+        Reserve space for a part, before its client may send it.
 
         Args:
-            length: Bytes, as declared and decoded.
+            length: The declared length of the decoded body in bytes.
 
         Returns:
-            None if nothing is to be waited for.
+            None if there is nothing to wait for.
 
         Raises:
             MissingContentLength: A part has no length.
@@ -114,25 +115,25 @@ class MultipartRequest:
 
     def discard(self) -> None:
         """
-        Give back the room of a part that was not kept; it may come twice.
+        Give back the space of a part that was not stored; it may be called twice.
         """
         self._completion.stop()
         self._part.discard()
 
-    # The answer
+    # The response
 
     def answer(self, content: bytes, verified: HeaderList, location: bytes) -> Deferred[BackendResponse]:
         """
         Carry the request out, in the backend's place.
 
         Args:
-            content: The document, verified; empty if there is none.
-            verified: Checksums that hold of a part's body.
+            content: The verified document; empty if there is none.
+            verified: The verified checksums of a part's body.
             location: The object's URL, for its client.
 
         Returns:
-            Fires with our own response, or with the backend's if that refuses the object; fails with the S3Error that
-            the client is to read, or with a BackendError.
+            Fires with the response of s3proxy, or with the backend's if that refuses the object; fails with the S3Error
+            for the client, or with a BackendError.
         """
         name = self._context.operation.name
         if name == "CompleteMultipartUpload":
@@ -150,7 +151,7 @@ class MultipartRequest:
 
     async def _create(self) -> BackendResponse:
         requests, address = self._requests, self._context.address
-        # As a request of the whole object would be refused.
+        # Raises the error that the request of the whole object would raise.
         requests.make_upload(requests.headers_of_object(), 0)
         await requests.check_bucket()
         upload_id = await self._uploads.run(
@@ -192,16 +193,17 @@ class MultipartRequest:
     def _document(self, document: bytes) -> BackendResponse:
         return respond_with(document, self._context.head.method)
 
-    # What takes long
+    # Long operations
 
     def _answer_slowly(
         self, step: Callable[[Callable[[], None]], Coroutine[Any, Any, BackendResponse]]
     ) -> Deferred[BackendResponse]:
         """
-        Carry out what may take long.
+        Start an operation that may take long.
 
         Args:
-            step: Gets what it is to call once nothing is left that a status of its own could tell.
+            step: The operation. Its argument is a function to call when no error with a status of its own is expected
+                any more.
         """
         context = self._context
         answer = WaitingAnswer(

@@ -1,10 +1,10 @@
 """
-The requests of our own that a backend gets for a client's request about an upload.
+The requests that s3proxy itself sends to a backend, for a client's request about an upload.
 
-They are three: HEAD of the upload's bucket, GET of an object that is copied to a part, and PUT of the whole object.
-Each is judged, mended and signed as if the client had sent it to a storage system without uploads: it gets no further
-than the client itself would. Of what began the upload only the headers of the object are kept, and they are chosen
-again when they are sent.
+There are three: HEAD of the upload's bucket, GET of an object that is copied to a part, and PUT of the whole object.
+Each is checked, mended and signed as if the client had sent it to a storage system without multipart uploads: it can do
+no more than the client itself. Of the request that began the upload, only the headers of the object are kept, and they
+are filtered again before they are sent.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ _OF_OBJECT = frozenset(
 )
 _PREFIXES_OF_OBJECT = (b"x-amz-grant-", b"x-amz-meta-", b"x-amz-object-lock-", b"x-amz-server-side-encryption")
 """
-Headers of CreateMultipartUpload that are the object's. S3 ignores any other ``x-amz-`` there. One of them,
-``x-amz-copy-source``, would make a copy of the storage's PUT: of an object that nobody has authorized.
+The headers of CreateMultipartUpload that belong to the object. S3 ignores any other ``x-amz-`` header there. One of
+those, ``x-amz-copy-source``, would turn the PUT to the backend into a copy: of an object that nothing has authorized.
 
 Source:
     "CreateMultipartUpload", Request Syntax.
@@ -62,7 +62,7 @@ _UNREADABLE = frozenset({BackendFault.LOST, BackendFault.UNANSWERED})
 
 class OwnRequests:
     """
-    Makes the requests that the backend of one client's request gets.
+    Makes the requests for the backend, for one client request.
     """
 
     def __init__(self, context: MultipartContext) -> None:
@@ -76,7 +76,7 @@ class OwnRequests:
 
     async def check_bucket(self) -> None:
         """
-        Ask whether the bucket is there, before anything is kept for it. The storage itself decides who may write to it.
+        Check that the bucket exists, before anything is stored for it. The backend itself decides who may write to it.
         """
         address = self._context.address
         bucket = Address(address.bucket, b"", address.raw_bucket, b"")
@@ -85,8 +85,8 @@ class OwnRequests:
             response = await self.send(ask_measure(onward, self._context.wall_clock()))
         except BackendError as error:
             if error.fault in _UNREADABLE:
-                # Walrus may send a document where none may be, after a HEAD that it refuses: it says nothing of the
-                # bucket, and the storage will say at the end.
+                # After a HEAD that it refuses, Walrus may send a document, although none is allowed. That shows nothing
+                # about the bucket. The backend will refuse the object at the end, if it must.
                 return
             raise
         await read_answer(response)
@@ -95,11 +95,11 @@ class OwnRequests:
 
     def source(self, source: bytes, wanted: tuple[int, int] | None) -> Onward:
         """
-        Make the GET of a source that is copied to a part, with the conditions that the client has for it.
+        Return the GET of a source that is copied to a part, with the client's conditions on the source.
 
         Args:
-            source: As the client names it.
-            wanted: The first and the last byte of the object that the client wants; None for all of it.
+            source: The copy source, as the client sent it.
+            wanted: The first and the last byte of the object that the client wants; None for the whole object.
         """
         bucket, key = copy_source_bucket(source), copy_source_key(source)
         if bucket is None:
@@ -115,7 +115,7 @@ class OwnRequests:
 
     def headers_of_object(self) -> HeaderList:
         """
-        Return the headers of CreateMultipartUpload that the request of the whole object is to carry.
+        Return the headers of CreateMultipartUpload that the request of the whole object must have.
         """
         context = self._context
         chosen = passed_headers(
@@ -128,13 +128,13 @@ class OwnRequests:
 
     def make_upload(self, headers: HeaderList, size: int) -> Upload:
         """
-        Make the request of the whole object, which the backend would get from a client that can do without parts.
+        Return the request of the whole object, as a client would send it that does not use multipart uploads.
 
         Raises:
-            S3Error: It would be refused.
+            S3Error: The request would be refused.
         """
         context = self._context
-        # Once more: those that were kept may be of an earlier version.
+        # Filtered again: an earlier version of s3proxy may have stored them.
         kept = [(name, value) for name, value in headers if _is_of_object(name)]
         onward = self._onward(b"PUT", context.head.raw_path, kept, context.address, PUT_OBJECT, length=size)
         if not context.backend.account.profile.is_plain:
@@ -165,7 +165,7 @@ class OwnRequests:
         )
         classification = classify(head, address)
         if classification.operation is not operation:
-            # It would be checked as one operation and carried out as another.
+            # The request would be checked as one operation and carried out as another.
             raise InternalError
         backend = context.backend
         check_request(head, address, operation)

@@ -1,8 +1,8 @@
 """
-The files of parts: each is written under a temporary name, and has its own once all its bytes are on disk.
+The files of parts: each is written under a temporary name, and gets its final name once all its bytes are on disk.
 
-A file without a row is never needed, so files are removed after their rows. What cannot be removed is remembered, and
-so is a file of which it is not known whether it has a row: both are tried again later.
+A file without a row is never needed, so files are removed after their rows. A file that cannot be removed is
+remembered, and so is one that may or may not have a row: both are tried again later.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from s3proxy.s3.errors import S3Error
 
 PARTS = "parts"
 """
-Name within the directory.
+Name of the subdirectory.
 """
 
 
@@ -28,14 +28,14 @@ class PartFiles:
     The files of one directory, as one process sees them.
 
     Args:
-        directory: Has a directory of the name `PARTS`.
-        database: Tells which file is a part's.
+        directory: A directory that has a subdirectory `PARTS`.
+        database: Shows which file belongs to a part.
     """
 
     def __init__(self, directory: Path, database: UploadsDatabase) -> None:
         self._parts = directory / PARTS
         self._database = database
-        # Files that could not be removed, or of which it is not known whether they are a part's.
+        # Files that could not be removed, or that may or may not belong to a part.
         self._left: set[str] = set()
 
     def names(self) -> list[str]:
@@ -46,7 +46,7 @@ class PartFiles:
 
     def path_of(self, part: Part) -> Path:
         """
-        Return where the bytes of a part are.
+        Return the path of a part's file.
         """
         return self._parts / part.file
 
@@ -55,14 +55,14 @@ class PartFiles:
         Open a new file for writing, under its temporary name.
 
         Raises:
-            OSError: It cannot be made.
+            OSError: The file cannot be made.
         """
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
         return os.open(self._parts / f"{file_name}.tmp", flags, 0o600)
 
     def keep(self, reservation: Reservation, part: Part) -> None:
         """
-        Have the bytes of a part on disk, and then the name of its file.
+        Write the bytes of a part to the disk, and then the name of its file.
 
         Raises:
             OSError: The disk is full.
@@ -74,7 +74,7 @@ class PartFiles:
 
     def remove(self, names: Sequence[str]) -> None:
         """
-        Remove files; those that are not there are removed already.
+        Remove files; missing files are ignored.
         """
         for name in names:
             try:
@@ -86,7 +86,8 @@ class PartFiles:
 
     def remove_if_left(self, names: Sequence[str]) -> None:
         """
-        Remove files that are no part's. A commit that failed may be a commit nevertheless: their rows are looked for.
+        Remove the files that belong to no part. A commit that seemed to fail may have succeeded, so their rows are
+        looked up.
         """
         if not names:
             return
@@ -104,7 +105,7 @@ class PartFiles:
 
     def remove_remembered(self) -> None:
         """
-        Try again what could not be removed.
+        Try again to remove the remembered files.
         """
         left = list(self._left)
         self._left.difference_update(left)

@@ -1,10 +1,10 @@
 """
-The processes that share a directory: which of them live, which one leads, and what this one is at.
+The processes that share a directory: which of them live, which one leads, and what this one is working on.
 
-Each has a file, and holds a lock on it as long as it lives. The kernel gives the lock up, however the process ends: so
-whoever can take the lock knows that the process is dead, and may remove what it left half done. The one that holds
-the lock of another file leads. What this process is at is kept in memory alone: what is in its name on disk, and not
-here, it has forgotten.
+Each process has a file, and holds a lock on it as long as it lives. The kernel releases the lock, however the process
+ends. So a process that can take the lock of another knows that the other is dead, and may remove its unfinished work.
+The process that holds the lock of another file leads. What this process works on is kept only in memory: files and rows
+with its name that are not in memory are its abandoned work.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from s3proxy.multipart.directory import lock
 PROCESSES = "processes"
 LEADER = "leader.lock"
 """
-Names within the directory.
+Names in the directory.
 """
 
 
 class OwnProcess:
     """
-    The process that runs this, among those that share a directory.
+    The current process, among those that share a directory.
 
     Args:
-        directory: Has a directory of the name `PROCESSES`.
+        directory: A directory that has a subdirectory `PROCESSES`.
 
     Attributes:
-        name: In its file's name, in the names of the files that it writes, and in rows.
-        writing: Files of parts that it is writing, each without the end of its name.
-        completing: Ids of uploads that it is completing.
+        name: The name of the process: of its file, in the names of the files that it writes, and in rows.
+        writing: Files of parts that the process is writing, each without its suffix.
+        completing: Ids of uploads that the process is completing.
 
     Raises:
         OSError: The directory cannot be used.
@@ -51,14 +51,14 @@ class OwnProcess:
             name = secrets.token_hex(8)
             path = self._processes / name
             fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
-            # Before we had the lock another process may have taken us for dead, and removed the file.
+            # Before this process had the lock, another one may have taken it for dead and removed the file.
             if lock(fd) and path.exists():
                 return name, fd
             os.close(fd)
 
     def close(self) -> None:
         """
-        Be dead for the others. It may come twice.
+        Release the lock: other processes then take this one for dead. It may be called twice.
         """
         self.resign()
         fd, self._fd = self._fd, -1
@@ -73,7 +73,7 @@ class OwnProcess:
 
     def lives(self, process: str) -> bool:
         """
-        Return True if another process lives. The file of a dead one is removed.
+        Return True if another process lives. The file of a dead process is removed.
         """
         path = self._processes / process
         try:
@@ -91,13 +91,14 @@ class OwnProcess:
     @property
     def is_leader(self) -> bool:
         """
-        Whether it is the one that speaks for the directory.
+        Whether this process leads.
         """
         return self._leader_fd >= 0
 
     def lead(self) -> bool:
         """
-        Return True if this is the one process that speaks for the directory: it tells its size, and sweeps.
+        Try to lead; return True if this process leads. Only the leader reports the usage of the directory and sweeps
+        all of it.
         """
         if self._leader_fd < 0:
             fd = os.open(self._leader, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -109,7 +110,7 @@ class OwnProcess:
 
     def resign(self) -> None:
         """
-        Let another process lead. It may come twice.
+        Let another process lead. It may be called twice.
         """
         fd, self._leader_fd = self._leader_fd, -1
         if fd >= 0:

@@ -1,5 +1,5 @@
 """
-What the store of uploads takes and tells.
+The arguments and results of the store of uploads.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from s3proxy.s3.identity_enum import IdentityEnum
 @dataclass(frozen=True, slots=True)
 class StoreLimits:
     """
-    How much may be kept, by all processes together.
+    The limits on what is kept, for all processes together.
 
     Attributes:
-        size: Bytes of all parts, those included that are on their way.
-        uploads: Uploads that have begun and not ended.
-        uploads_of_owner: The same of one access key; 0 for no bound.
-        expires: Seconds after its beginning that an upload is removed.
-        size_of_owner: Bytes of all parts that one access key has sent, or has announced; 0 for no bound. What is
-            announced costs nothing: without a bound one key could take all the room, and send nothing.
+        size: Maximum bytes of all parts, including those that are still arriving.
+        uploads: Maximum number of uploads that have begun and not ended.
+        uploads_of_owner: Maximum number of such uploads for one access key; 0 for no limit.
+        expires: Seconds from the beginning of an upload until it is removed.
+        size_of_owner: Maximum bytes of all parts that one access key has sent or announced; 0 for no limit. To announce
+            costs a client nothing: without a limit one key could take all the space, and send nothing.
     """
 
     size: int
@@ -36,11 +36,11 @@ class StoreLimits:
 @dataclass(frozen=True, slots=True)
 class Place:
     """
-    What an upload belongs to: with any other it does not exist.
+    What an upload belongs to: at any other place it does not exist.
 
     Attributes:
-        backend: Its name.
-        account: The access key id that signs for us there; empty if nobody does.
+        backend: The name of the backend.
+        account: The access key id that signs for s3proxy at the backend; empty if none does.
     """
 
     backend: str
@@ -52,12 +52,12 @@ class Place:
 @dataclass(slots=True)
 class Reservation:
     """
-    Room for a part that is on its way.
+    The space for a part that is arriving.
 
     Attributes:
-        file_name: Of the part, once it is complete.
-        owner: The access key id of who sends it.
-        fd: Of its temporary file, open for writing; -1 once it is closed.
+        file_name: The name of the part's file, without its suffix.
+        owner: The access key id of the client.
+        fd: The descriptor of the temporary file, open for writing; -1 once it is closed.
     """
 
     upload_id: str
@@ -68,7 +68,7 @@ class Reservation:
 
     def close(self) -> None:
         """
-        Close the file; it may come twice.
+        Close the file; it may be called twice.
         """
         fd, self.fd = self.fd, -1
         if fd >= 0:
@@ -77,26 +77,26 @@ class Reservation:
 
 class ClaimOutcome(IdentityEnum):
     """
-    What became of the wish to complete an upload.
+    The result of a request to complete an upload.
     """
 
     CLAIMED = auto()
-    "it is ours to complete"
+    "this process has claimed the upload, and must complete it"
     BUSY = auto()
-    "a process that lives is completing it"
+    "a living process is completing the upload"
     DONE = auto()
-    "it was completed before, by the same document"
+    "the upload was completed before, by the same document"
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
     """
-    An upload that is to be completed.
+    The claim of an upload for its completion.
 
     Attributes:
-        parts: In order; empty unless it is claimed.
-        headers: As `MultipartStore.begin` got them.
-        etag: Of the object, without quotation marks, if it is done.
+        parts: The parts in order; empty unless the upload is claimed.
+        headers: The headers that `MultipartStore.begin` got.
+        etag: The ETag of the object without quotation marks, if the upload is done.
     """
 
     outcome: ClaimOutcome

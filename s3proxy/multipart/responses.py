@@ -1,5 +1,5 @@
 """
-Responses of our own to requests about uploads.
+The responses of s3proxy itself to requests about uploads.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from s3proxy.s3.head import HeaderList, ResponseHead, index_headers
 
 def respond(status: int, headers: HeaderList, document: bytes, method: bytes) -> BackendResponse:
     """
-    Return a response that is complete.
+    Return a complete response.
 
     Args:
         status: 200 or 204.
-        method: Of the client's request: a response to HEAD tells the length of the document, and has none.
+        method: The method of the client's request: a response to HEAD has the length of the document, but not the
+            document.
     """
     reason = b"No Content" if status == 204 else b"OK"
     head = ResponseHead(b"HTTP/1.1", status, reason, headers, index_headers(headers))

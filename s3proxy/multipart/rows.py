@@ -1,7 +1,7 @@
 """
-What several transactions do to the tables in the same way: find an upload, read a part, remove both.
+Steps that several transactions share: find an upload, read a part, remove both.
 
-Each function works within a transaction that is not its own: it gets the connection, and commits nothing.
+Each function works within the transaction of its caller: it gets the connection, and commits nothing.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class UploadRow(NamedTuple):
     A row of ``uploads``.
 
     Attributes:
-        completer: The process that completes it; None if none does.
-        headers: In JSON.
-        digest: Of the document that completed it.
-        etag: Of the object, once it is done.
+        completer: The process that completes the upload; None if none does.
+        headers: The headers in JSON.
+        digest: The digest of the document that completed the upload.
+        etag: The ETag of the object, once the upload is done.
     """
 
     state: int
@@ -44,10 +44,10 @@ def find_upload(connection: sqlite3.Connection, upload_id: str, place: Place, *,
     Return an upload.
 
     Args:
-        is_open: Whether one that has ended is not to be found.
+        is_open: Whether only an upload that has not ended is found.
 
     Raises:
-        NoSuchUpload: It is not there, not of this place, or has ended.
+        NoSuchUpload: The upload does not exist, is not of this place, or has ended.
     """
     row = None
     if _UPLOAD_ID.fullmatch(upload_id):
@@ -63,7 +63,7 @@ def find_upload(connection: sqlite3.Connection, upload_id: str, place: Place, *,
 
 def read_part(row: tuple[int, int, bytes, str, str, float]) -> Part:
     """
-    Return the part of a row: its number, size, MD5, file, checksums and time.
+    Return the part of a row, which has its number, size, MD5, file, checksums and time.
     """
     number, size, md5, file, checksums, modified_at = row
     return Part(number, size, md5, file, json.loads(checksums), modified_at)
@@ -78,7 +78,7 @@ def files_of(connection: sqlite3.Connection, upload_id: str) -> list[str]:
 
 def remove_upload(connection: sqlite3.Connection, upload_id: str) -> list[str]:
     """
-    Remove the rows of an upload and its parts; return the files that are to follow.
+    Remove the rows of an upload and its parts; return the files to remove next.
     """
     files = files_of(connection, upload_id)
     connection.execute("DELETE FROM parts WHERE upload = ?", (upload_id,))

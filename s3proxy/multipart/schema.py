@@ -1,5 +1,5 @@
 """
-The tables in which uploads are kept.
+The tables of the uploads database.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from s3proxy.s3.limits import KIB
 
 LEAST_COST = 64 * KIB
 """
-Bytes that each part counts as at least. It is a file and a row, even if it is empty, and a key may send ten thousand
-for each of its uploads.
+Minimum number of bytes that each part is counted as. Even an empty part is a file and a row, and a key may send ten
+thousand parts for each of its uploads.
 """
 
 OPEN, COMPLETING, DONE = range(3)
@@ -87,6 +87,6 @@ CREATE TRIGGER upload_out AFTER DELETE ON uploads WHEN OLD.state < 2
     BEGIN UPDATE usage SET uploads = uploads - 1; END;
 """
 """
-``usage`` and ``owners`` are what quota and limits are held against, whoever changes the other tables, without counting
-them each time.
+The limits are checked against ``usage`` and ``owners``. Triggers keep both up to date with every change to the other
+tables, so that nothing is counted each time.
 """

@@ -1,13 +1,13 @@
 """
 Multipart uploads on disk: rows of a database for uploads and parts, and a file for the bytes of each part.
 
-Several processes share one directory. Any of them may be killed at any moment, so the order of steps decides what that
-costs. A part's file is complete and on disk before its row is committed, and a row is gone before its file is removed:
-a file without a row is never needed, and a row always has its file. Room for a part is reserved before its client may
-send it. Whoever completes an upload claims it first: no part changes under it.
+Several processes share one directory. Any of them may be killed at any moment, so the order of the steps decides what
+is lost then. A part's file is complete and on disk before its row is committed, and a row is removed before its file: a
+file without a row is never needed, and a row always has its file. Space for a part is reserved before its client may
+send it. A request that completes an upload claims it first: then no part of it changes.
 
-`database` has the transactions, `part_files` the files, `processes` who lives, `sweeper` what is left behind. All of
-them block. `s3proxy.multipart.uploads` calls the store in threads.
+`database` has the transactions, `part_files` the files, `processes` the living processes, and `sweeper` removes
+abandoned work. All of them block. `s3proxy.multipart.uploads` calls the store in threads.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from s3proxy.s3.errors import NoSuchUpload, OperationAborted, S3Error, SlowDown
 
 REMEMBERED_COUNT = 1000
 """
-How many results of completed uploads are kept of one key: it can complete uploads as fast as it likes.
+Number of remembered results of completed uploads for each key, which can complete uploads as fast as it likes.
 """
 
 
@@ -51,16 +51,17 @@ class MultipartStore:
     The uploads of one directory. Any thread may call it.
 
     Args:
-        directory: On a file system that keeps files; it is made, but not what it is in.
-        limits: May be replaced at any time.
-        now: Tells the time, in seconds since the epoch.
+        directory: A directory on a file system that keeps files; it is made, but its parents are not.
+        limits: The limits, which may be replaced at any time.
+        now: Returns the time in seconds since the epoch.
 
     Attributes:
-        directory: As it was given.
-        refused_count: Parts and uploads for which there was no room.
+        directory: The directory that was given.
+        refused_count: Parts and uploads that were refused for lack of space or by a limit.
 
     Raises:
-        CannotKeepUploads: It is not the daemon's alone, cannot be written to, or its database cannot be read.
+        CannotKeepUploads: Other users can access the directory, it cannot be written to, or its database cannot be
+            read.
     """
 
     def __init__(self, directory: Path, limits: StoreLimits, now: Callable[[], float]) -> None:
@@ -88,7 +89,7 @@ class MultipartStore:
 
     def close(self) -> None:
         """
-        Let go of the directory. What is on its way is removed by whoever opens it next.
+        Release the directory. Unfinished work is removed by the next process that opens it.
         """
         self._database.close()
         self._process.close()
@@ -96,7 +97,7 @@ class MultipartStore:
     @property
     def is_volatile(self) -> bool:
         """
-        Whether its file system is in memory.
+        Whether the file system is in memory.
         """
         device = os.stat(self.directory).st_dev
         wanted = f"{os.major(device)}:{os.minor(device)}"
@@ -113,14 +114,14 @@ class MultipartStore:
 
     def begin(self, place: Place, owner: str, headers: Sequence[tuple[bytes, bytes]]) -> str:
         """
-        Begin an upload; return its id, which nobody can guess.
+        Begin an upload; return its id, which cannot be guessed.
 
         Args:
             owner: The access key id of the client.
-            headers: What the request of the whole object is to carry.
+            headers: The headers that the request of the whole object must have.
 
         Raises:
-            SlowDown: There are too many.
+            SlowDown: There are too many uploads.
         """
         upload_id = secrets.token_urlsafe(32)
         content = json.dumps([[name.decode("latin-1"), value.decode("latin-1")] for name, value in headers])
@@ -145,8 +146,8 @@ class MultipartStore:
         Remove an upload and its parts.
 
         Raises:
-            NoSuchUpload: It is not there.
-            OperationAborted: It is being completed.
+            NoSuchUpload: The upload does not exist.
+            OperationAborted: The upload is being completed.
         """
         with self._database.transaction(is_durable=True) as connection:
             self._find_open(connection, upload_id, place)
@@ -167,13 +168,13 @@ class MultipartStore:
 
     def parts(self, upload_id: str, place: Place, after: int, most: int) -> tuple[BegunUpload, list[Part], bool]:
         """
-        Return an upload, parts of it by number, and whether there are more.
+        Return an upload, a page of its parts by number, and whether there are more.
 
         Args:
-            after: The number after which they begin.
+            after: The part number after which the page begins.
 
         Raises:
-            NoSuchUpload: It is not there.
+            NoSuchUpload: The upload does not exist.
         """
         with self._database.transaction() as connection:
             found = find_upload(connection, upload_id, place)
@@ -189,16 +190,16 @@ class MultipartStore:
 
     def reserve(self, upload_id: str, place: Place, size: int, owner: str) -> Reservation:
         """
-        Take room for a part, and open its file.
+        Reserve space for a part, and open its file.
 
         Args:
             size: Bytes that the client has announced.
             owner: The access key id of the client.
 
         Raises:
-            NoSuchUpload: It is not there.
-            OperationAborted: It is being completed.
-            SlowDown: There is no room, or none for this key.
+            NoSuchUpload: The upload does not exist.
+            OperationAborted: The upload is being completed.
+            SlowDown: There is no space, or none for this key.
         """
         cost, limits = max(size, LEAST_COST), self.limits
         file_name = f"{self._process.name}-{secrets.token_hex(16)}"
@@ -224,11 +225,11 @@ class MultipartStore:
 
     def release(self, reservation: Reservation) -> None:
         """
-        Give room back, and remove the file. It may come twice.
+        Give space back, and remove the file. It may be called twice.
         """
         reservation.close()
         self._files.remove([f"{reservation.file_name}.tmp"])
-        # Whatever cannot be done now is done by a sweep, which leaves alone what is being written.
+        # A sweep does what cannot be done now. It does not touch files that are being written.
         self._process.writing.discard(reservation.file_name)
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM reservations WHERE file = ?", (reservation.file_name,))
@@ -237,12 +238,12 @@ class MultipartStore:
         self, reservation: Reservation, place: Place, number: int, md5: bytes, checksums: Mapping[str, str]
     ) -> Part:
         """
-        Keep a part whose bytes are written, in the place of an earlier one of the same number. Once this has returned
-        it is not lost, whatever happens to the process.
+        Store a part whose bytes are written. It replaces an earlier part of the same number. Once this has returned,
+        the part is not lost, whatever happens to the process.
 
         Raises:
             NoSuchUpload: The upload has ended in the meantime.
-            OperationAborted: It is being completed.
+            OperationAborted: The upload is being completed.
             SlowDown: The disk is full.
         """
         upload_id, name = reservation.upload_id, reservation.file_name
@@ -280,27 +281,28 @@ class MultipartStore:
 
     def path_of(self, part: Part) -> Path:
         """
-        Return where the bytes of a part are.
+        Return the path of a part's file.
         """
         return self._files.path_of(part)
 
-    # The end
+    # Completion
 
     def claim(self, upload_id: str, place: Place, wanted: Sequence[CompletedPart], max_size: int) -> Claim:
         """
-        Begin to complete an upload. Until `give_up` or `finish` its parts stay as they are.
+        Begin to complete an upload. Until `give_up` or `finish` its parts do not change.
 
         Args:
-            max_size: Bytes of the object.
+            max_size: Maximum size of the object, in bytes.
 
         Raises:
-            NoSuchUpload: It is not there, or was completed by another document.
-            S3Error: As `choose_parts` does.
+            NoSuchUpload: The upload does not exist, or was completed by another document.
+            S3Error: The same errors as `choose_parts`.
         """
         with self._database.transaction() as connection:
             found = find_upload(connection, upload_id, place, is_open=False)
             if found.state == DONE:
-                # Only here: of ten thousand parts it takes long, and who waits for another asks twice a second.
+                # Only here: for ten thousand parts the digest takes long, and a request that waits for another comes
+                # here twice a second.
                 if found.digest != completion_digest(wanted):
                     raise NoSuchUpload(UploadId=upload_id)
                 return Claim(ClaimOutcome.DONE, etag=found.etag or "")
@@ -320,7 +322,7 @@ class MultipartStore:
 
     def give_up(self, upload_id: str) -> None:
         """
-        Let an upload that was claimed be as it was.
+        Give up the claim: the upload is open again.
         """
         try:
             with self._database.transaction() as connection:
@@ -329,12 +331,12 @@ class MultipartStore:
                     (OPEN, upload_id, COMPLETING, self._process.name),
                 )
         finally:
-            # Else nobody could complete or abort it before this process ends.
+            # Otherwise no request could complete or abort the upload before this process ends.
             self._process.completing.discard(upload_id)
 
     def finish(self, upload_id: str, wanted: Sequence[CompletedPart], etag: str) -> None:
         """
-        Remove the parts of an upload that was claimed and is complete; remember its result.
+        Remove the parts of a claimed upload that is now complete; remember its result.
         """
         with self._database.transaction(is_durable=True) as connection:
             connection.execute(
@@ -363,11 +365,11 @@ class MultipartStore:
         if self._is_at_it(upload_id, find_upload(connection, upload_id, place)):
             raise OperationAborted
 
-    # What is left behind
+    # Abandoned work
 
     def sweep(self) -> None:
         """
-        Remove uploads that have expired, and what processes left that live no more. Any process may, at any time.
+        Remove expired uploads, and the unfinished work of dead processes. Any process may do this, at any time.
 
         Raises:
             S3Error: The database cannot be used.
@@ -376,7 +378,8 @@ class MultipartStore:
 
     def sweep_own(self) -> None:
         """
-        Remove what this process has left behind. As long as it lives nobody else can tell that from what it is at.
+        Remove the abandoned work of this process. While it lives, no other process can distinguish that from its
+        current work.
 
         Raises:
             S3Error: The database cannot be used.
@@ -385,19 +388,20 @@ class MultipartStore:
 
     def lead(self) -> bool:
         """
-        Return True if this is the one process that speaks for the directory: it tells its size, and sweeps.
+        Try to lead; return True if this process leads. Only the leader reports the usage of the directory and sweeps
+        all of it.
         """
         return self._process.lead()
 
     def resign(self) -> None:
         """
-        Let another process lead. It may come twice.
+        Let another process lead. It may be called twice.
         """
         self._process.resign()
 
     def usage(self) -> tuple[int, int]:
         """
-        Return the bytes that are taken, and how many uploads have begun and not ended. It waits for nobody, and returns
-        zeros unless this process leads: several processes would tell the same.
+        Return the bytes of all parts, and the number of uploads that have begun and not ended. It never waits. It
+        returns zeros unless this process leads, because otherwise several processes would report the same bytes.
         """
         return self._database.usage() if self._process.is_leader else (0, 0)

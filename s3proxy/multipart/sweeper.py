@@ -1,9 +1,9 @@
 """
-What is left behind: uploads that nobody completes, and what dead processes were at.
+Remove abandoned work: uploads that no client completes, and the unfinished work of dead processes.
 
-A process sweeps for itself what it has forgotten, because as long as it lives nobody else can tell that from what it is
-at. Any process may sweep what the dead have left, and uploads that have expired; it is enough if the leader does. Files
-and rows are listed before it is asked who lives: what a process has made since then is not among them.
+A process sweeps its own abandoned work, because while it lives no other process can distinguish that from its current
+work. Any process may sweep the work of dead processes, and expired uploads; it is enough if the leader does. Files and
+rows are listed before s3proxy checks which processes live: work that a process began since then is not in the lists.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from s3proxy.multipart.schema import COMPLETING, DONE, OPEN
 
 REMEMBERED_TIME = 86_400.0
 """
-Seconds for which the result of a completed upload is kept: its client may not have got the answer.
+Seconds for which the result of a completed upload is kept: its client may not have got the response.
 """
 
 SWEPT_AT_ONCE = 1000
 """
-Files that are looked up in one transaction of a sweep: nobody else can write meanwhile.
+Files that are looked up in one transaction of a sweep: no other process can write in that time.
 """
 
 
 class Sweeper:
     """
-    Removes what is left behind in one directory.
+    Removes the abandoned work in one directory.
 
     Args:
-        now: Tells the time, in seconds since the epoch.
+        now: Returns the time in seconds since the epoch.
     """
 
     def __init__(
@@ -45,17 +45,17 @@ class Sweeper:
 
     def sweep(self, expires: float) -> None:
         """
-        Remove uploads that have expired, and what processes left that live no more. Any process may, at any time.
+        Remove expired uploads, and the unfinished work of dead processes. Any process may do this, at any time.
 
         Args:
-            expires: Seconds after its beginning at which an open upload is removed.
+            expires: Seconds from the beginning of an open upload until it is removed.
 
         Raises:
             S3Error: The database cannot be used.
         """
         self.sweep_own()
         own = self._process
-        # Files and rows first, then who lives: what a process has made since is not among them.
+        # Files and rows first, then the living processes: work that a process began since then is not in the lists.
         names = self._files.names()
         with self._database.transaction() as connection:
             owners = {process for (process,) in connection.execute("SELECT DISTINCT process FROM reservations")}
@@ -89,7 +89,8 @@ class Sweeper:
 
     def sweep_own(self) -> None:
         """
-        Remove what this process has left behind. As long as it lives nobody else can tell that from what it is at.
+        Remove the abandoned work of this process. While it lives, no other process can distinguish that from its
+        current work.
 
         Raises:
             S3Error: The database cannot be used.

@@ -1,5 +1,5 @@
 """
-What all requests about multipart uploads share: the store, the threads it works in, and the timer that sweeps it.
+What all requests about multipart uploads share: the store, the threads that call it, and the timer that sweeps it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from s3proxy.transport.deadline import Deadline
 
 MAX_THREADS = 4
 """
-Threads that wait for the disk at a time: the reactor's pool has ten, and names are looked up in it.
+Maximum number of threads that wait for the disk: the reactor's pool has ten, and also resolves host names.
 """
 
 SWEEP_TIME = 60.0
@@ -28,7 +28,7 @@ Seconds between two sweeps.
 
 DISK_TIME = 600.0
 """
-Seconds after which nobody waits for a thread any more: 5 GiB of a part may have to reach the disk first.
+Seconds after which a request no longer waits for a thread: 5 GiB of a part may have to be written to the disk first.
 """
 
 _T = TypeVar("_T")
@@ -36,10 +36,10 @@ _T = TypeVar("_T")
 
 class MultipartUploads:
     """
-    Multipart uploads that are kept here until they are complete.
+    Multipart uploads that s3proxy keeps until they are complete.
 
     Args:
-        reactor: Its thread pool is used.
+        reactor: The reactor, whose thread pool runs the calls.
 
     Attributes:
         waiting_count: Requests that wait for a thread.
@@ -58,14 +58,14 @@ class MultipartUploads:
 
     def run(self, function: Callable[..., _T], *arguments: Any, undo: Callable[[_T], object] | None = None) -> Any:
         """
-        Call something that blocks, in a thread.
+        Call a blocking function in a thread.
 
         Args:
-            undo: Called in a thread, too, with a result that nobody waits for any more.
+            undo: Called in a thread with the result, if nothing waits for that any more.
 
         Returns:
-            A Deferred; it fails with ServiceUnavailable if the disk takes too long. Cancelling it does not stop the
-            thread.
+            A Deferred that fires with the result; it fails with ServiceUnavailable if the disk takes too long.
+            Cancelling it does not stop the thread.
         """
         answered: Deferred[_T] = Deferred()
         timer = self.reactor.callLater(DISK_TIME, lambda: answered.errback(ServiceUnavailable()))
@@ -91,7 +91,7 @@ class MultipartUploads:
 
     def run_alone(self, function: Callable[..., object], *arguments: Any) -> None:
         """
-        The same, if nobody waits for the result.
+        Call a blocking function in a thread, if nothing waits for the result.
         """
         self._in_thread(function, *arguments).addErrback(self._failed)
 
@@ -114,7 +114,7 @@ class MultipartUploads:
 
     def start(self) -> None:
         """
-        Begin to sweep. It may come twice.
+        Start to sweep. It may be called twice.
         """
         if not self._is_started:
             self._is_started = True
@@ -123,7 +123,7 @@ class MultipartUploads:
 
     def stop(self) -> None:
         """
-        Sweep no more. Requests that run still end.
+        Stop sweeping. Running requests still end.
         """
         self._is_started = False
         self._sweeping.cancel()
@@ -131,7 +131,7 @@ class MultipartUploads:
 
     def close(self) -> Deferred[None]:
         """
-        Let go of the directory, after whatever is in a thread now.
+        Release the directory, after all calls that are in a thread now.
         """
         self.stop()
         if self._is_closed:

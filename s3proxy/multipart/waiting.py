@@ -1,5 +1,6 @@
 """
-The answer to CompleteMultipartUpload and UploadPartCopy: as soon as there is one, and white space until then.
+The response to CompleteMultipartUpload and UploadPartCopy: the final one as soon as it is known, and white space until
+then.
 
 Source:
     "CompleteMultipartUpload" and "UploadPartCopy": processing may take minutes, and the response begins before its end.
@@ -25,24 +26,25 @@ from s3proxy.transport.deadline import Deadline
 
 KEEP_ALIVE_TIME = 10.0
 """
-Seconds without an answer after which white space is sent, and between two pieces of it: clients wait 60 s and more.
+Seconds without a response after which white space is sent, and between two pieces of white space: clients wait 60 s and
+more.
 """
 
 
 class WaitingAnswer:
     """
-    Answers with what comes of a Deferred. If that takes long the answer begins with status 200, and its document says
-    in the end what has become of the request.
+    Responds with the result of a Deferred. If that takes long, the response begins with status 200, and its document
+    has the result at the end.
 
-    It is the connection of the `BackendResponse` that begins so.
+    It acts as the connection of a `BackendResponse` that begins in this way.
 
     Args:
-        write_error: Writes the document of an error; called once its status can no longer be sent.
-        write_failure: Does the same for whatever has gone wrong.
-        profile: Of the backend.
+        write_error: Returns the document of an error; called once its status can no longer be sent.
+        write_failure: Returns the same document for any other failure.
+        profile: The profile of the backend.
 
     Attributes:
-        answered: Fires with the response that the client is to get.
+        answered: Fires with the response for the client.
     """
 
     transport = None
@@ -66,14 +68,14 @@ class WaitingAnswer:
 
     def wait_for(self, asked: Deferred[BackendResponse]) -> None:
         """
-        Answer with this. It is cancelled if nobody waits for the answer any more.
+        Respond with the result of this Deferred. It is cancelled if the response is no longer wanted.
         """
         self._asked = asked
         asked.addCallbacks(self._told, self._failed)
 
     def begin_to_wait(self) -> None:
         """
-        Know that nothing is left that a status of its own could tell: it may take long from now on.
+        Called when no error with a status of its own is expected any more: the operation may take long from now on.
         """
         if not self.answered.called:
             self._timer.set(KEEP_ALIVE_TIME)
@@ -122,16 +124,16 @@ class WaitingAnswer:
         own.received((document.removeprefix(DECLARATION),))
         own.ended(None)
 
-    # What the response asks of its connection
+    # Called by the response
 
     def claimed(self, response: BackendResponse) -> None:
         """
-        Go on as before.
+        Do nothing: the operation goes on.
         """
 
     def abort(self) -> None:
         """
-        Give up: nobody waits any more.
+        Cancel the operation: the response is no longer wanted.
         """
         self._timer.cancel()
         if self._asked is not None:
@@ -141,12 +143,12 @@ class WaitingAnswer:
 
     def pause_answer(self) -> None:
         """
-        Send no white space.
+        Stop sending white space.
         """
         self._is_paused = True
 
     def resume_answer(self) -> None:
         """
-        Send it again.
+        Resume sending white space.
         """
         self._is_paused = False

@@ -16,10 +16,10 @@ from s3proxy.s3.errors import InvalidArgument, MalformedPOSTRequest, MaxPostPreD
 from s3proxy.s3.identity_enum import IdentityEnum
 from s3proxy.s3.limits import MAX_POST_FIELDS_SIZE, MAX_POST_PART_HEAD_SIZE
 
-# The lines of a part's head, as those of a request's: a fold, a bare CR, LF or NUL is another line to another reader.
+# The header lines of a part, as strict as those of a request: readers disagree on a fold and on a bare CR, LF or NUL.
 _LINE = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[^\x00-\x08\x0a-\x1f\x7f]*+"
 _PART_HEAD = re.compile(rb"%b(?:\r\n%b)*" % (_LINE, _LINE))
-# A quoted pair hides no control character either; a comma outside quotation marks divides two values.
+# A quoted pair must not hide a control character. A comma outside quotation marks separates two values.
 _PARAMETER = re.compile(
     rb";[ \t]*+([!#$%&'*+\-.^_`|~0-9A-Za-z]++)[ \t]*+=[ \t]*+"
     rb'(?:"([^"\\\x00-\x1f\x7f]*+(?:\\[^\x00-\x1f\x7f][^"\\\x00-\x1f\x7f]*+)*)"|([^\x00-\x20\x7f;,"]++))[ \t]*+'
@@ -27,18 +27,18 @@ _PARAMETER = re.compile(
 _DISPOSITION = re.compile(rb"form-data[ \t]*(?=;|\Z)", re.IGNORECASE)
 _BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
 _IGNORED = b"x-ignore-"
-# Apache HttpClient and Ruby's multipart-post declare these. A reader that decoded base64 would see another value.
+# Apache HttpClient and Ruby's multipart-post send these. A reader that decodes base64 would see another value.
 _IDENTITY_ENCODINGS = frozenset({b"7bit", b"8bit", b"binary"})
 
 
 @dataclass(slots=True)
 class Form:
     """
-    What came before a form's file.
+    The fields of a form that precede its file, and the name of the file.
 
     Attributes:
         fields: Values by lower-case name, both UTF-8.
-        filename: Of the file's own part, as sent, without control characters; empty if it has none.
+        filename: Name in the part of the file, as sent, without control characters; empty if it has none.
     """
 
     fields: dict[bytes, bytes] = field(default_factory=dict)
@@ -47,10 +47,10 @@ class Form:
 
 def parse_boundary(content_type: bytes) -> bytes:
     """
-    Return the boundary between a form's parts.
+    Return the boundary between the parts of a form.
 
     Raises:
-        MalformedPOSTRequest: There is none, or none which RFC 2046 allows.
+        MalformedPOSTRequest: There is no boundary, or not one that RFC 2046 allows.
     """
     boundary = _parameters(content_type).get(b"boundary", b"")
     if _BOUNDARY.fullmatch(boundary) is None:
@@ -71,7 +71,7 @@ class FieldsDecoder:
     Reads a form up to the first byte of its file, however the network cuts it.
 
     Args:
-        boundary: As `parse_boundary` returned it.
+        boundary: From `parse_boundary`.
 
     Attributes:
         form: Complete once `feed` returns bytes.
@@ -84,7 +84,7 @@ class FieldsDecoder:
         self.form = Form()
         self.size = 0
         self._delimiter = b"\r\n--" + boundary
-        # The first delimiter may be the body's first line: it begins with an end of line, too.
+        # The delimiter begins with CRLF, but the first one may be the first line of the body.
         self._buffer = bytearray(b"\r\n")
         self._state = _State.PREAMBLE
         self._position = 0
@@ -96,12 +96,12 @@ class FieldsDecoder:
         Take bytes as they arrived.
 
         Returns:
-            None until the file begins; then what there is of it, and of all that follows.
+            None until the file begins; then the rest of the received bytes.
 
         Raises:
-            MalformedPOSTRequest: It is no form.
-            MaxPostPreDataLengthExceeded: What comes before the file is too long.
-            InvalidArgument: There is no file, a field came twice, or a field is not UTF-8.
+            MalformedPOSTRequest: It is not a form.
+            MaxPostPreDataLengthExceeded: The fields before the file are too long.
+            InvalidArgument: There is no file, a field is repeated, or a field is not UTF-8.
         """
         self._buffer += data
         steps: dict[_State, Callable[[], bool]] = {
@@ -131,7 +131,7 @@ class FieldsDecoder:
 
     def _find(self, text: bytes) -> int:
         """
-        Find a text behind the present position; what was searched once is not searched again.
+        Return the position of a text after the present one, or -1. Bytes that were searched are not searched again.
         """
         start = max(self._position, self._searched - len(text))
         found = self._buffer.find(text, start)
@@ -156,14 +156,14 @@ class FieldsDecoder:
         if end < 0:
             return False
         if self._buffer[self._position : end].strip(b" \t"):
-            # A longer word which begins as the boundary does.
+            # A longer word that begins with the boundary.
             raise MalformedPOSTRequest
         self._position = self._searched = end
         self._state = _State.PART_HEAD
         return True
 
     def _read_part_head(self) -> bool:
-        # The delimiter's own end of line is the first: a part may have no header at all.
+        # A part may have no headers. The first CRLF is then the end of the delimiter's line.
         end = self._find(b"\r\n\r\n")
         if end < 0:
             return False
@@ -171,12 +171,12 @@ class FieldsDecoder:
             raise MaxPostPreDataLengthExceeded(MAX_POST_FIELDS_SIZE)
         head = bytes(self._buffer[self._position : end])
         if self._delimiter in head:
-            # A boundary may hold a colon, and look like a header's line.
+            # A boundary may contain a colon, and look like a header line.
             raise MalformedPOSTRequest
         parameters = _part_parameters(head[2:])
         self._position = self._searched = end + 4
         self._name = parameters.get(b"name", b"").lower()
-        # Readers disagree on a quoted pair: some drop its backslash, some keep it.
+        # Readers disagree on a quoted pair: some remove its backslash, some keep it.
         if not self._name or b"\\" in self._name or b'"' in self._name:
             raise MalformedPOSTRequest
         check_text(self._name)
@@ -184,7 +184,7 @@ class FieldsDecoder:
             self.form.filename = parameters.get(b"filename", b"")
             self._state = _State.FILE
         else:
-            # An empty value: its delimiter begins with the end of the head.
+            # If the value is empty, its delimiter begins with the last CRLF of the head.
             self._position -= 2
             self._searched = self._position
             self._state = _State.VALUE
@@ -197,7 +197,7 @@ class FieldsDecoder:
         value = bytes(self._buffer[self._position + 2 : found])
         check_text(value)
         if self._name in self.form.fields and not self._name.startswith(_IGNORED):
-            # Which of the two would the policy have meant?
+            # The policy could mean either of the two.
             raise InvalidArgument("Bucket POST must contain each field only once.", self._name.decode(), value)
         self.form.fields[self._name] = value
         self._position = self._searched = found + len(self._delimiter)
@@ -207,10 +207,10 @@ class FieldsDecoder:
 
 class FileDecoder:
     """
-    Reads a form's file up to its delimiter, and lets pass unread what may come after it.
+    Reads the file of a form up to its delimiter, and ignores the bytes after it.
 
     Args:
-        boundary: As `parse_boundary` returned it.
+        boundary: From `parse_boundary`.
     """
 
     __slots__ = ("_delimiter", "_has_ended", "_is_closed", "_kept")
@@ -224,14 +224,14 @@ class FileDecoder:
     @property
     def is_closed(self) -> bool:
         """
-        Whether the form's own end was reached: without it, its file may be cut.
+        Whether the end of the form was reached. Without it, the file may be cut.
         """
         return self._is_closed
 
     @property
     def closing_size(self) -> int:
         """
-        Bytes of the form's end, where it follows the file at once.
+        Bytes of the end of the form, if it follows directly after the file.
         """
         return len(self._delimiter) + len(b"--\r\n")
 
@@ -240,7 +240,7 @@ class FileDecoder:
         Take bytes as they arrived.
 
         Returns:
-            Those of the file, in order, as views of ``data``.
+            The bytes in order, as views of ``data``.
         """
         if self._is_closed:
             return []
@@ -272,9 +272,9 @@ class FileDecoder:
                 self._has_ended = True
                 self._skip(data[behind:])
                 return found
-            # A longer word which begins as the boundary does: it is the file's own.
+            # A longer word that begins with the boundary: it belongs to the file.
             found = data.find(delimiter, found + 1)
-        # A boundary holds no CR, so that only the last one may begin it.
+        # A boundary contains no CR, so only the last CR may begin a delimiter.
         begin = data.rfind(b"\r", max(0, len(data) - len(delimiter) + 1))
         if begin >= 0 and delimiter.startswith(data[begin:]):
             self._kept = data[begin:]
@@ -289,10 +289,10 @@ class FileDecoder:
 
 def check_text(value: bytes) -> None:
     """
-    Refuse a field which is not UTF-8.
+    Refuse a field that is not UTF-8.
 
     Raises:
-        InvalidArgument: As S3 answers ("HTML Form Declaration": the form and the policy are UTF-8).
+        InvalidArgument: As S3 does ("HTML Form Declaration": the form and the policy are UTF-8).
     """
     try:
         value.decode()
@@ -302,13 +302,13 @@ def check_text(value: bytes) -> None:
 
 def _part_parameters(head: bytes) -> dict[bytes, bytes]:
     """
-    Return the parameters of a part's one Content-Disposition.
+    Return the parameters of the one Content-Disposition of a part.
 
     Args:
-        head: The part's header lines, without the empty line after them.
+        head: The header lines of the part, without the empty line after them.
 
     Raises:
-        MalformedPOSTRequest: The lines cannot be read, or two readers could read another field or another value.
+        MalformedPOSTRequest: The lines are not valid, or two readers could read different fields or values.
     """
     if _PART_HEAD.fullmatch(head) is None:
         raise MalformedPOSTRequest
@@ -331,7 +331,7 @@ def _parameters(value: bytes) -> dict[bytes, bytes]:
     Return the parameters of a header by lower-case name.
 
     Raises:
-        MalformedPOSTRequest: They cannot be read, one came twice, or one is in the extended notation of RFC 2231.
+        MalformedPOSTRequest: They are not valid, one is repeated, or one is in the extended notation of RFC 2231.
     """
     end = value.find(b";")
     found: dict[bytes, bytes] = {}
@@ -340,13 +340,13 @@ def _parameters(value: bytes) -> dict[bytes, bytes]:
     while (parameter := _PARAMETER.match(value, end)) is not None:
         name = parameter[1].lower()
         base, star, _ = name.partition(b"*")
-        # .NET sends filename* beside filename; S3 and browsers read filename alone. Of the others it would be a second
-        # value: name*=utf-8''acl.
+        # .NET sends filename* and filename; S3 and browsers read only filename. Any other parameter would have a second
+        # value, such as name*=utf-8''acl.
         if name in found or (star and base != b"filename"):
             raise MalformedPOSTRequest
         end = parameter.end()
         quoted = parameter[2]
-        # Browsers escape a quotation mark as %22 and send a backslash as it is; others escape the mark alone.
+        # Browsers write a quotation mark as %22 and a backslash as it is. Others escape only the quotation mark.
         found[name] = parameter[3] if quoted is None else quoted.replace(b'\\"', b'"')
     if value[end:].strip(b" \t;"):
         raise MalformedPOSTRequest

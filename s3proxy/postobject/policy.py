@@ -1,5 +1,5 @@
 """
-The policy of a form: what its fields may say, and how large its file may be.
+The policy of a form: the values that its fields may have, and how large its file may be.
 
 Source:
     "Browser-Based Uploads Using POST: POST Policy", and its section "Character Escaping".
@@ -24,7 +24,7 @@ _NUMBER = re.compile(r"\d{1,19}", re.ASCII)
 _NOT_COVERED = frozenset({b"policy", b"x-amz-signature", b"signature", b"awsaccesskeyid", b"file"})
 _IGNORED = b"x-ignore-"
 _INVALID_JSON = "Invalid JSON."
-# S3's own two beside JSON's: a pair is read as one, so that a backslash which is escaped escapes nothing.
+# S3 adds two escapes to those of JSON. A pair is matched as one, so that an escaped backslash does not begin another.
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _OWN_ESCAPES = {"$": "$", "v": "\\u000b"}
 
@@ -32,13 +32,13 @@ _OWN_ESCAPES = {"$": "$", "v": "\\u000b"}
 @dataclass(frozen=True, slots=True)
 class Condition:
     """
-    What one field must be.
+    A condition on the value of one field.
 
     Attributes:
-        name: Of the field, lower case.
-        is_prefix: Whether the value is only what the field must begin with.
-        text: As S3 repeats it in a refusal.
-        is_meant: Whether the name was written as a field's; else the condition never holds.
+        name: Name of the field, lower case.
+        is_prefix: Whether the field must only begin with the value.
+        text: The condition as S3 repeats it in an error.
+        is_meant: Whether the name was written as a field's, with ``$``. If not, the condition never holds.
     """
 
     name: bytes
@@ -49,10 +49,10 @@ class Condition:
 
     def holds(self, fields: Mapping[bytes, bytes], shared_type: bytes) -> bool:
         """
-        Say whether the fields are as the condition wants them.
+        Return True if the fields meet the condition.
 
         Args:
-            shared_type: What each item of the Content-Type field begins with.
+            shared_type: The common prefix of all items in the Content-Type field.
         """
         found = fields.get(self.name)
         if found is None or not self.is_meant:
@@ -67,7 +67,7 @@ class Condition:
 @dataclass(frozen=True, slots=True)
 class SizeRange:
     """
-    How large a file may be, in bytes; both ends are allowed.
+    The allowed size of a file, in bytes; both ends are included.
     """
 
     least: int
@@ -77,10 +77,10 @@ class SizeRange:
 @dataclass(frozen=True, slots=True)
 class Policy:
     """
-    A policy as its signer wrote it.
+    The policy of a form, as its signer wrote it.
 
     Attributes:
-        size_ranges: All of them must hold.
+        size_ranges: The file's size must be in all of them.
     """
 
     expires_at: datetime
@@ -89,14 +89,14 @@ class Policy:
 
     def check(self, fields: Mapping[bytes, bytes], now: datetime) -> None:
         """
-        Judge the fields of a form.
+        Refuse a form whose fields the policy does not allow.
 
         Args:
-            fields: Values by lower-case name, ``bucket`` among them, the file's name in the place of its variable.
+            fields: Values by lower-case name, ``bucket`` included, with the file's name instead of its variable.
             now: Aware, UTC.
 
         Raises:
-            AccessDenied: The policy has expired, a condition does not hold, or a field is covered by none.
+            AccessDenied: The policy has expired, a condition does not hold, or no condition covers a field.
         """
         if now > self.expires_at:
             raise AccessDenied("Invalid according to Policy: Policy expired.")
@@ -114,13 +114,13 @@ class Policy:
 
 def parse_policy(raw_policy: bytes) -> Policy:
     """
-    Read a policy whose signature was verified.
+    Return a policy whose signature is already verified.
 
     Args:
         raw_policy: In base64, as sent.
 
     Raises:
-        InvalidPolicyDocument: It cannot be used.
+        InvalidPolicyDocument: It is not a valid policy.
     """
     try:
         text = base64.b64decode(raw_policy.translate(None, b" \t\r\n"), validate=True).decode()
@@ -135,7 +135,7 @@ def parse_policy(raw_policy: bytes) -> Policy:
     try:
         document = json.loads(text, object_pairs_hook=_read_object, parse_constant=_refuse_constant)
         if "\\u" in text:
-            # An escape may be half of a surrogate pair, which is not text: no field can have it.
+            # An escape may be half of a surrogate pair. That is not text, so a field cannot have it.
             json.dumps(document, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise InvalidPolicyDocument(_INVALID_JSON) from None
@@ -173,7 +173,7 @@ def _read_expiration(value: object) -> datetime:
     if not isinstance(value, str):
         raise InvalidPolicyDocument(_INVALID_JSON)
     found = _EXPIRATION.fullmatch(value)
-    # Fractions of a second end with the second that they are in.
+    # Fractions of a second are dropped.
     expires_at = parse_basic_iso("{}{}{}T{}{}{}Z".format(*found.groups()).encode()) if found is not None else None
     if expires_at is None:
         raise InvalidPolicyDocument(f"Invalid 'expiration' value: '{value}'")
@@ -221,7 +221,7 @@ def _read_size_range(item: list[Any]) -> SizeRange:
 
 
 def _read_size(value: object) -> int:
-    # true is a number to Python alone.
+    # In Python, unlike JSON, true is a number.
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if not isinstance(text, str) or _NUMBER.fullmatch(text) is None:
         raise InvalidPolicyDocument(_INVALID_JSON)
@@ -234,10 +234,10 @@ def _text(operation: str, name: str, value: str) -> str:
 
 def _shared_start(types: bytes) -> bytes:
     """
-    Return what each item of a list begins with.
+    Return the common prefix of all items in a list.
     """
     items = [item.strip(b" \t") for item in types.split(b",")]
-    # What the first and the last in order share, all between them share.
+    # A prefix that the first and the last item in sorted order share is shared by all.
     first, last = min(items), max(items)
     size = 0
     for one, other in zip(first, last, strict=False):
@@ -249,12 +249,12 @@ def _shared_start(types: bytes) -> bytes:
 
 def _read_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
-    # Two readers could take one or the other.
+    # One reader could use the first value, another the last.
     if len(found) != len(pairs):
         raise ValueError("duplicate name")
     return found
 
 
 def _refuse_constant(name: str) -> None:
-    # Python takes NaN and Infinity, which JSON does not have.
+    # Python accepts NaN and Infinity, which JSON does not have.
     raise ValueError(f"{name} is not JSON")

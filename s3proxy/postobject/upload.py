@@ -1,5 +1,5 @@
 """
-What a form asks for, as a request of its own, and the answer which its browser gets.
+Makes the PUT request of a form, and the response that the browser gets.
 
 Source:
     "POST Object".
@@ -49,7 +49,8 @@ _HEADERS = {
     b"x-amz-website-redirect-location": b"x-amz-website-redirect-location",
 }
 """
-Fields which are headers of the upload. Any other is judged by the policy and goes nowhere: above all no copy source.
+Fields that become headers of the upload. Any other field is checked by the policy and not sent, above all a copy
+source.
 """
 
 _PREFIXES = (
@@ -59,8 +60,9 @@ _PREFIXES = (
     b"x-amz-object-lock-",
     b"x-amz-server-side-encryption",
 )
-# What follows a prefix is a token (RFC 9110, section 5.6.2): a CR, a colon or a byte above 0x7F ends the line, the name
-# or the whole head for some backend. An underscore is a hyphen to backends behind CGI, so that only metadata has it.
+# After the prefix only a token is allowed (RFC 9110, section 5.6.2): at a CR, a colon or a byte above 0x7F some backend
+# ends the line, the name or the whole head. CGI-style backends read an underscore as a hyphen, so only metadata may
+# have one.
 _HEADER_NAME = re.compile(
     rb"x-amz-(?:meta-[!#$%&'*+\-.^_`|~0-9a-z]+"
     rb"|(?:checksum|grant|object-lock)-[!#$%&'*+\-.^`|~0-9a-z]+"
@@ -83,7 +85,7 @@ _NEVER_EXPANDED = frozenset(
     }
 )
 """
-Fields which say who signed the form. They are judged as they came, before the name of a file matters.
+Fields that say who signed the form. They are checked as received, before ``${filename}`` is replaced.
 """
 _PASSED_HEADERS = frozenset(
     {
@@ -96,24 +98,24 @@ _PASSED_HEADERS = frozenset(
     }
 )
 """
-Headers of a form's own request that its upload keeps. By Origin the backend tells the browser whether the page may read
-the response; its policies may look at Referer.
+Headers of the form's own request that the upload keeps. The backend needs Origin to let the page read the response, and
+its policies may depend on Referer.
 """
 
 
 def form_key(form: Form) -> bytes:
     """
-    Return the key which a form names, the file's own name in the place of ``${filename}``.
+    Return the key that a form names, with the file's name instead of ``${filename}``.
 
     Raises:
-        InvalidArgument: There is none, or it is not UTF-8, or a segment of it is ``.`` or ``..``.
-        KeyTooLongError: It has more than 1,024 bytes.
+        InvalidArgument: The key is missing, is not UTF-8, or has a segment ``.`` or ``..``.
+        KeyTooLongError: The key has more than 1,024 bytes.
     """
     key = form.fields.get(b"key")
     if key is None:
         raise InvalidArgument.of_missing_field("key")
     name = _base_name(form.filename)
-    # Counted before it is built: each of a thousand variables could stand for a long name.
+    # The size is computed first: each of a thousand variables could stand for a long name.
     size = len(key) + key.count(_FILENAME) * (len(name) - len(_FILENAME))
     if size > MAX_KEY_SIZE:
         raise KeyTooLongError(size, MAX_KEY_SIZE)
@@ -122,21 +124,21 @@ def form_key(form: Form) -> bytes:
         raise InvalidArgument("User key must have a length greater than 0.", "key")
     check_text(key)
     if _DOTS.search(key) is not None:
-        # A policy allows a prefix; a backend that resolves dots would store outside of it.
+        # A policy may allow a prefix. A backend that resolves dots would store the object outside it.
         raise InvalidArgument('The key of a form must not have a segment "." or "..".', "Key", key)
     return key
 
 
 def form_fields(form: Form) -> dict[bytes, bytes]:
     """
-    Return the fields of a form, the file's own name in the place of ``${filename}`` in each of them.
+    Return the fields of a form, with the file's name instead of ``${filename}`` in each of them.
 
-    A policy is judged by these. Its conditions speak of the values that are stored.
+    The policy is checked with these fields, because its conditions are about the values that are stored.
 
     Raises:
-        S3Error: The key is none; see `form_key`.
+        S3Error: The key is not valid; see `form_key`.
         InvalidArgument: A field is not UTF-8.
-        MaxPostPreDataLengthExceeded: With the name in their place the fields have more than 20 KB.
+        MaxPostPreDataLengthExceeded: With the file's name, the fields have more than 20 KB.
 
     Source:
         "POST Object", the field key; "POST Policy", Conditions.
@@ -151,7 +153,7 @@ def form_fields(form: Form) -> dict[bytes, bytes]:
     }
     if not counts:
         return fields
-    # Counted before they are built: each of two thousand variables could stand for a long name.
+    # The size is computed first: each of two thousand variables could stand for a long name.
     size = sum(map(len, fields.values())) + growth * sum(counts.values())
     if size > MAX_POST_FIELDS_SIZE:
         raise MaxPostPreDataLengthExceeded(MAX_POST_FIELDS_SIZE)
@@ -162,31 +164,31 @@ def form_fields(form: Form) -> dict[bytes, bytes]:
 
 
 def _base_name(filename: bytes) -> bytes:
-    # Old browsers send the whole path, Windows' with backslashes.
+    # Old browsers send the whole path, on Windows with backslashes.
     return filename.replace(b"\\", b"/").rpartition(b"/")[2]
 
 
 def upload_request(head: RequestHead, address: Address, form: Form) -> tuple[RequestHead, Address]:
     """
-    Return the PUT which a form asks for, and its address.
+    Return the PUT request of a form, and its address.
 
     Args:
-        head: Of the form's own request: its host and connection matter, and where its page came from.
-        address: Of the form: the bucket.
+        head: Head of the form's own request. Its host, its connection and the origin of its page are used.
+        address: Address of the form: the bucket.
 
     Raises:
-        InvalidArgument: There is no key, or a field's name or value cannot be a header's.
+        InvalidArgument: There is no key, or the name or value of a field is not valid in a header.
         KeyTooLongError: The key has more than 1,024 bytes.
         MalformedXML: The tags cannot be read.
         BadRequest: There are more than ten tags.
-        InvalidTag: A tag is too long, has no key, or came twice.
+        InvalidTag: A tag is too long, has no key, or is repeated.
     """
     fields = form_fields(form)
     key = fields[b"key"]
     raw_key = escape_name(key)
     headers: HeaderList = [(name, value) for name, value in head.headers if name.lower() in _PASSED_HEADERS]
     if b"origin" in head.fields and b"access-control-request-method" not in head.fields:
-        # Ceph looks for a rule that allows this method, or of our PUT without it; the browser's was POST.
+        # Ceph looks for a CORS rule that allows this method, or else our PUT. The browser's method was POST.
         headers.append((b"Access-Control-Request-Method", head.method))
     for name, value in fields.items():
         header = _HEADERS.get(name)
@@ -216,12 +218,12 @@ def form_answer(
     fields: Mapping[bytes, bytes], address: Address, location: bytes, etag: bytes
 ) -> tuple[int, bytes, HeaderList, bytes]:
     """
-    Return what a browser gets once its file is stored: status, reason, headers, document.
+    Return the response for a browser once its file is stored: status, reason, headers, document.
 
     Args:
-        fields: The form's, as `form_fields` returned them.
-        address: Of the object.
-        location: URL of the object, as the client addresses us.
+        fields: From `form_fields`.
+        address: Address of the object.
+        location: URL of the object, under the address that the client uses.
         etag: As the backend sent it, quotation marks included.
     """
     headers: HeaderList = [(b"Location", location)]
@@ -243,7 +245,7 @@ def form_answer(
 
 def _redirect_target(redirect: bytes, address: Address, etag: bytes) -> bytes | None:
     """
-    Return the URL with what was stored added to its query; None where it is no URL.
+    Return a URL with bucket, key and ETag added to its query; None if it is not a URL.
     """
     if _URL.fullmatch(redirect) is None:
         return None

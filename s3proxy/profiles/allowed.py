@@ -1,5 +1,5 @@
 """
-What a backend takes of the operations that S3 has; what it does not is refused before it is asked.
+Which operations and functions of S3 a backend has. A request for any other is refused before it is sent.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from s3proxy.s3.query import query_names
 
 class Feature(IdentityEnum):
     """
-    A function that headers of a request ask for, whatever its operation; the value is what the documentation calls it.
+    A function that headers request, in any operation. The value is its name in the documentation.
     """
 
     CONDITIONAL_WRITES = "conditional writes"
@@ -40,12 +40,12 @@ _FEATURE_HEADERS = {
     b"x-amz-tagging": Feature.TAGGING,
 }
 """
-Headers whose promise a backend that does not know them would break in silence.
+Headers that a backend without the function would ignore silently, although the client relies on them.
 """
 
 _PROMISES_NOTHING = {b"x-amz-bucket-object-lock-enabled": [b"false"], b"x-amz-object-lock-legal-hold": [b"OFF"]}
 """
-What these headers say if the function is not wanted: rclone sends one with each new bucket.
+Values that do not request the function: rclone sends such a header with each new bucket.
 """
 
 SOURCE_CONDITIONS = {
@@ -55,7 +55,7 @@ SOURCE_CONDITIONS = {
     b"x-amz-copy-source-if-unmodified-since": b"If-Unmodified-Since",
 }
 """
-Conditions on the source of a copy, and what they are in a GET of it.
+Conditions on the source of a copy, each with its name in a GET of the source.
 """
 
 _SOURCE_CONDITIONS = frozenset(SOURCE_CONDITIONS)
@@ -77,13 +77,13 @@ _NO_HEADERS: frozenset[bytes] = frozenset()
 @dataclass(frozen=True, slots=True)
 class Extension:
     """
-    A function of a storage beyond S3.
+    A function of a storage system that S3 does not have.
 
     Attributes:
         name: The configuration's word for it.
-        operations: Those of S3 that it extends, by name.
-        parameters: Query names that they get, decoded.
-        headers: Header names that they get, in lower case.
+        operations: Names of the S3 operations that it extends.
+        parameters: Query names that it adds to them, decoded.
+        headers: Header names that it adds to them, in lower case.
         is_default: Whether clients may use it unless the configuration says otherwise.
     """
 
@@ -127,27 +127,28 @@ Source: minio/minio, "Extracting files from ZIP archives"; minio-go, ``ListObjec
 
 EXTENSIONS: dict[str, Extension] = {each.name: each for each in (*CEPH_EXTENSIONS, *MINIO_EXTENSIONS)}
 """
-All extensions that any profile knows, by name.
+All extensions of all profiles, by name.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
     """
-    What clients may ask of one backend.
+    What clients may request from one backend.
 
     Attributes:
-        operations: Those of S3, by name.
-        features: Functions that headers ask for.
-        extensions: Functions beyond S3.
-        ignored: Conditions of writes that it would ignore, and that are refused therefore: a client takes them for a
+        operations: Names of S3 operations.
+        features: Functions that headers request.
+        extensions: Functions that S3 does not have.
+        ignored: Conditions of writes that the backend would ignore. They are refused, because a client uses them as a
             lock.
-        checked: Those that are judged here, by a HEAD before the write, and not sent.
-        keeps_multipart: Whether multipart uploads are carried out here: conditions of UploadPartCopy are judged with a
-            GET of its source, whatever the backend knows of conditional writes.
-        judges_sources: Whether conditions on a copy's source are judged here, by a HEAD of the source before the copy,
-            and not sent.
-        refuses_owners: Whether a request that says who has its bucket is refused: the backend would not look at it.
+        checked: Conditions of writes that s3proxy checks with a HEAD before the write. They are not sent.
+        keeps_multipart: Whether s3proxy carries out multipart uploads itself. It then checks conditions of
+            UploadPartCopy with a GET of the source, even if the backend has no conditional writes.
+        judges_sources: Whether s3proxy checks conditions on the source of a copy with a HEAD before the copy. They are
+            not sent.
+        refuses_owners: Whether a request that names the expected owner of a bucket is refused, because the backend
+            would ignore that.
     """
 
     operations: frozenset[str] = ALL_OPERATIONS
@@ -161,13 +162,13 @@ class Allowed:
 
     def checks(self, operation: Operation, head: RequestHead) -> frozenset[bytes]:
         """
-        Return the lower-case names of the headers by which a request sets conditions that are judged here.
+        Return the lower-case names of a request's headers with conditions that s3proxy checks itself.
         """
         return self.checked.get(operation.name, _NO_HEADERS) & head.fields.keys() if self.checked else _NO_HEADERS
 
     def checks_source(self, operation: Operation, head: RequestHead) -> frozenset[bytes]:
         """
-        Return the lower-case names of the headers by which a copy sets conditions on its source that are judged here.
+        Return the lower-case names of a copy's headers with conditions on its source that s3proxy checks itself.
         """
         if not self.judges_sources or not operation.copies:
             return _NO_HEADERS
@@ -175,13 +176,13 @@ class Allowed:
 
     def ignores(self, operation: Operation, condition: bytes) -> bool:
         """
-        Return True if a condition of an operation is to be refused.
+        Return True if a condition of an operation is refused.
         """
         return condition in self.ignored.get(operation.name, ())
 
     def parameters(self, classification: Classification) -> frozenset[bytes]:
         """
-        Return the decoded query names that go to the backend.
+        Return the decoded query names that are sent to the backend.
         """
         passed = classification.passed_names
         if classification.extra_names:
@@ -192,23 +193,23 @@ class Allowed:
 
     def has_header(self, operation_name: str, header: bytes) -> bool:
         """
-        Return True if a header that is private otherwise belongs to an extension of an operation.
+        Return True if an otherwise private header belongs to an extension of an operation.
         """
         return any(header in each.headers and operation_name in each.operations for each in self.extensions)
 
 
 def check_taken(allowed: Allowed, head: RequestHead, classification: Classification) -> None:
     """
-    Refuse at once what a backend lacks. It is spared; and where it would ignore what it does not know, it would do
-    something else than it was asked for.
+    Refuse a request for something that a backend lacks. If the backend ignored the unknown part, it would do something
+    else than the client requested.
 
     Args:
-        allowed: What clients may ask of this backend.
+        allowed: What clients may request from this backend.
         head: As authorized.
 
     Raises:
-        NotImplementedByProxy: It has no such operation, no function that a header asks for, or a write has a parameter
-            or a condition that it does not know.
+        NotImplementedByProxy: The backend lacks the operation or a function that a header requests, or a write has a
+            parameter or a condition that the backend does not know.
     """
     operation = classification.operation
     if operation.name not in allowed.operations:
@@ -230,10 +231,10 @@ def check_taken(allowed: Allowed, head: RequestHead, classification: Classificat
 
 def _check_owners(operation: Operation, head: RequestHead) -> None:
     """
-    Refuse what is only to be done if somebody's bucket is his, where nobody would look whose it is.
+    Refuse a request that names the expected owner of a bucket, because the backend would not check it.
 
     Source:
-        "Verifying bucket ownership with bucket owner condition": reads have it as well; two operations do not.
+        "Verifying bucket ownership with bucket owner condition": reads have the condition, too; two operations do not.
     """
     if _EXPECTED_OWNER in head.fields and operation.name not in _WITHOUT_OWNER:
         raise NotImplementedByProxy(None, Header=_EXPECTED_OWNER)
@@ -245,8 +246,8 @@ def refusal_of_method(
     allowed: Allowed, head: RequestHead, address: Address, not_allowed: MethodNotAllowed
 ) -> MethodNotAllowed | NotImplementedByProxy:
     """
-    Return the refusal of a method that S3 does not have for a sub-resource: the storage may not have the sub-resource
-    at all, and then that is what its client is told.
+    Return the error for a method that S3 does not have for a sub-resource. It is NotImplemented if the backend does not
+    have the sub-resource at all.
     """
     asked = query_names(head.raw_query)
     if not asked:

@@ -1,5 +1,5 @@
 """
-Which conditions each storage system does not look at.
+The conditions that each storage system ignores.
 """
 
 from __future__ import annotations
@@ -8,17 +8,17 @@ from collections.abc import Mapping
 
 IN_DOCUMENT = b""
 """
-Stands for a condition that is in the document of a request, not in its headers.
+Stands for a condition in the document of a request, not in its headers.
 """
 
 Conditions = Mapping[str, frozenset[bytes]]
 """
-Lower-case names of headers, by operation.
+Lower-case names of headers, by the name of the operation.
 """
 
 APPENDING: Conditions = {"PutObject": frozenset({b"x-amz-write-offset-bytes"})}
 """
-What only S3's directory buckets have: others store what was to be appended in the place of the object.
+Only S3's directory buckets can append in this way. Others replace the object with the bytes to append.
 """
 
 _OF_DELETION = frozenset({b"x-amz-if-match-last-modified-time", b"x-amz-if-match-size"})
@@ -34,7 +34,7 @@ CEPH_IGNORED: Conditions = {
     "DeleteObjects": frozenset({IN_DOCUMENT}),
 }
 """
-What 16.2 was seen to ignore. It knows the conditions of PutObject.
+What 16.2 was seen to ignore. It supports the conditions of PutObject.
 """
 
 SWIFT_IGNORED: Conditions = {**APPENDING, **_OF_ABORT, "DeleteObject": _OF_DELETION}
@@ -50,15 +50,15 @@ MINIO_IGNORED: Conditions = {
     "DeleteObjects": frozenset({IN_DOCUMENT}),
 }
 """
-What the source of February 2026 does not look at: minio/minio, ``checkPreconditionsPUT`` and where it is called,
-``DeleteObjectHandler``, ``ObjectToDelete``. It knows those of uploads, whole and in parts.
+What the source of February 2026 ignores: minio/minio, ``checkPreconditionsPUT`` and its callers,
+``DeleteObjectHandler``, ``ObjectToDelete``. It supports the conditions of PutObject and of multipart uploads.
 
-`APPENDING` is what releases before RELEASE.2025-05-24T17-08-30Z ignore. Later ones refuse it themselves, seen with 400
+Releases before RELEASE.2025-05-24T17-08-30Z ignore `APPENDING`. Later ones refuse it themselves, seen with 400
 BadRequest: ``api-router.go``, "AppendObject to be rejected".
 """
 
 VERSITYGW_IGNORED: Conditions = {**APPENDING, "CopyObject": _TAGS, "DeleteObjects": frozenset({IN_DOCUMENT})}
 """
-What the source of 1.7 and later does not look at over a directory: versity/versitygw, ``CopyObject`` and
+What the source of 1.7 and later ignores if it serves a directory: versity/versitygw, ``CopyObject`` and
 ``DeleteObjects`` of ``posix.go``.
 """

@@ -1,5 +1,5 @@
 """
-The storage systems that are known, by the names which the configuration uses.
+The profiles of all known storage systems, by the configuration's names.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ Source: eucalyptus/eucalyptus, the exceptions of ``walrus-common`` and ``WalrusR
 
 _NOT_IN_XML = rb"[\0-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]"
 """
-What a listing cannot tell which is plain XML, whatever encoding is asked for.
+Characters that a listing in plain XML cannot contain. The storage system ignores ``encoding-type``.
 """
 
 _WALRUS_QUERY = _WALRUS_SUBRESOURCES | {
@@ -92,14 +92,14 @@ _RESTRICTIONS = Restrictions(
     # HTTP_MAX_INITIAL_LINE_BYTES and HTTP_MAX_HEADER_BYTES of StackConfiguration.
     max_line_size=4096,
     max_headers_size=8192,
-    # A copy's source is decoded before its version is cut off.
+    # It decodes the source of a copy before it cuts off the version.
     refused_sources=re.compile(rb"\?"),
-    # It is Java's String.split that looks for it.
+    # It searches for the delimiter with Java's String.split, which takes a regular expression.
     refused_delimiters=re.compile(rb"[\\.$|()\[{^?*+]"),
-    # In SQL's LIKE a backslash escapes. The wildcards there only find too much.
+    # It uses SQL's LIKE, in which a backslash escapes. The wildcards of LIKE only find too many keys.
     refused_prefixes=re.compile(rb"\\"),
     refused_names=re.compile(_NOT_IN_XML),
-    # There is one class, and nothing is redirected.
+    # It has one storage class, and no redirects.
     lossy_properties=frozenset({b"x-amz-storage-class", b"x-amz-website-redirect-location"}),
 )
 
@@ -108,7 +108,7 @@ _WALRUS_RESTRICTIONS = replace(
     # Columns of 255 characters in ObjectInfo and MetaDataInfo.
     max_key_length=255,
     max_value_length=255,
-    # Grants are not known.
+    # It does not support grants.
     refused_headers=frozenset(
         {
             b"x-amz-grant-full-control",
@@ -118,39 +118,39 @@ _WALRUS_RESTRICTIONS = replace(
             b"x-amz-grant-write-acp",
         }
     ),
-    # What is coded would be read back as if it were plain.
+    # It would return an encoded object without the header, as if it were plain.
     refused_object_headers=frozenset({b"content-encoding"}),
     ignores_acl_of_copies=True,
     lossy_headers=frozenset({b"cache-control", b"content-language", b"expires"}),
     lossy_headers_of_copies=frozenset({b"content-disposition", b"content-type"}),
-    # HTTP_MAX_CHUNK_BYTES of StackConfiguration: a larger body comes in chunks, and the first is the document.
+    # HTTP_MAX_CHUNK_BYTES of StackConfiguration: it splits a larger body, and reads the first piece as the document.
     max_document_size=102_400,
 )
 
 _CODINGS = frozenset({b"accept-encoding"})
 """
-Not sent to a storage that never compresses, as S3 never does. An nginx before it would: the entity tag of what it
-compresses is a weak one or none, and the answer to HEAD has no length.
+Not sent to a storage system that never compresses, as S3 never does. An nginx in front of it would: a compressed
+response has a weak entity tag or none, and the response to HEAD has no length.
 """
 
 _EUCALYPTUS = Profile(
     "eucalyptus",
     date_form=DateForm.DATE,
     reserved_segments=frozenset({b"services"}),
-    # By the policy headers an upload is judged by another policy than its client's; SOAP has operations of its own.
+    # The policy headers would replace the policy of the client's form. SOAP has operations of its own.
     private_headers=(b"euca", b"s3uploadpolicy", b"awsaccesskeyid", b"soapaction"),
     dropped_headers=_CODINGS,
-    # Of each body above 100 KiB that was cut, one thread of Walrus 3.4.2 waits for ever, and a file stays.
+    # For each cut body above 100 KiB, a thread of Walrus 3.4.2 waits forever, and a file remains.
     spooled_size=64 * MIB,
     features=frozenset(),
     error_codes=_WALRUS_CODES,
     mends_reads=True,
     ignores_owners=True,
     misreads_sources=True,
-    # Their listings are plain XML, whatever encoding is asked for. Woodstox, which writes them for JiBX, fails over a
-    # control character, and refers to U+FFFE by a number that no parser takes. It writes CR as one that each does.
+    # Listings are plain XML, even with encoding-type. Woodstox, which writes them for JiBX, fails at a control
+    # character, and writes U+FFFE as a character reference that no parser accepts. It writes CR as one that all accept.
     refused_keys=re.compile(_NOT_IN_XML),
-    # The size of a range is an int there: a longer one gets no answer.
+    # The size of a range is an int: a longer range gets no response.
     range_limits=RangeLimits(max_size=(1 << 31) - 1),
     misreads_documents=True,
     writes_own_errors=True,
@@ -162,7 +162,7 @@ _EUCALYPTUS = Profile(
     restrictions=_RESTRICTIONS,
 )
 """
-What its storages have in common, which are one family.
+What the storage systems of the Eucalyptus family have in common.
 """
 
 PROFILES: dict[str, Profile] = {
@@ -173,7 +173,7 @@ PROFILES: dict[str, Profile] = {
             "ceph-rgw",
             proves_tail=True,
             reserved_segments=frozenset({b"admin", b"swift", b"auth"}),
-            # Those of Swift and of others are stored as if they were x-amz-meta-.
+            # It stores the metadata headers of Swift and others as if they were x-amz-meta-.
             private_headers=(
                 b"rgwx-",
                 b"x-rgw-",
@@ -184,38 +184,38 @@ PROFILES: dict[str, Profile] = {
                 b"x-goog-",
                 b"x-object-",
             ),
-            # "application/json" turns listings and errors into what no S3 client reads, and nor do we.
+            # With "application/json" it sends listings and errors that no S3 client can read, nor can s3proxy.
             dropped_headers=_CODINGS | {b"accept"},
-            # By rgwx-uid a system user acts for another; the usage and the sync state of everybody are its own API.
+            # With rgwx-uid a system user acts for another. The usage and the sync state of all users are its own API.
             private_parameters=(b"rgwx-", b"usage", b"mdsearch"),
             operations=CEPH_OPERATIONS,
             extensions=CEPH_EXTENSIONS,
-            # As 16.2 has them: it came to know the operations, and its Signature V2 did not.
+            # As in 16.2: it supports these operations, but its Signature V2 does not cover their sub-resources.
             v2_subresources=V2_SUBRESOURCES - {b"encryption", b"object-lock", b"restore"},
             signs_empty_values=False,
             refused_keys=re.compile(rb"\0"),
-            # "tenant:bucket", and ":bucket" is a second name of "bucket": a rule for that would not hold.
+            # It reads "tenant:bucket", and ":bucket" is a second name of "bucket", so an access rule could be evaded.
             refused_buckets=re.compile(rb":"),
-            # Seen with 16.2: it decodes them twice and looks for "?versionId=" in between. "a%2541" is "aA" to it, and
-            # of "k%25zz" nothing is left, which ends the gateway.
+            # Seen with 16.2: it decodes them twice, and looks for "?versionId=" in between. It reads "a%2541" as "aA",
+            # and "k%25zz" as an empty key, which crashes the gateway.
             refused_part_sources=re.compile(rb"[%?]"),
             bare_write_tags=True,
-            # As CGI names them: "x-amz-meta-a_b" is "x-amz-meta-a-b" to it, in the signature as in the object.
+            # As in CGI, it reads "x-amz-meta-a_b" as "x-amz-meta-a-b", in the signature and in the object.
             hyphenates_names=True,
             misreads_ranges=True,
             omits_etags=True,
             ignored_conditions=CEPH_IGNORED,
-            # Seen with 16.2. Ceph came to look at it in 2025.
+            # Seen with 16.2. Ceph has checked the owner since 2025.
             ignores_owners=True,
-            # Seen with 16.2: it encodes the keys, and does not say so.
+            # Seen with 16.2: it encodes the keys, but the response does not say so.
             unencoded_lists=frozenset({"ListMultipartUploads"}),
-            # Seen with 16.2: it looks for x-amz-copy-if-match and its kind, and of a part's source for none.
+            # Seen with 16.2: it reads x-amz-copy-if-match and the like instead, and none for the source of a part.
             misreads_sources=True,
         ),
         Profile(
             "swift",
             proves_tail=True,
-            # Whatever comes unsigned is Swift's own API; health checks are answered before the S3 API is asked.
+            # An unsigned request is for Swift's own API. The health check responds before the S3 API sees a request.
             reserved_segments=frozenset({b"v1", b"v1.0", b"auth", b"info", b"healthcheck", b"endpoints"}),
             private_headers=(
                 b"x-account-",
@@ -238,15 +238,15 @@ PROFILES: dict[str, Profile] = {
             ),
             health=HealthRequest(path=b"/healthcheck", statuses=frozenset({200})),
             operations=SWIFT_OPERATIONS,
-            # It knows S3's preflights by a credential in the query, which none has that goes on, or by this.
+            # It recognizes S3's preflights by a credential in the query, which s3proxy removes, or by this header.
             preflight_header=b"authorization",
             dropped_headers=_CODINGS,
             refused_keys=re.compile(rb"\0"),
-            # Seen with 2.38: an object is stored in clear whatever key is sent with it, and without its lock, and a new
-            # bucket has none. Several ranges are answered in parts of MIME.
+            # Seen with 2.38: it stores an object unencrypted even if a key is sent, and without its lock, and a new
+            # bucket has no object lock. It responds to several ranges with a multipart body.
             features=ALL_FEATURES - {Feature.ENCRYPTION, Feature.OBJECT_LOCK},
             misreads_ranges=True,
-            # Seen with 2.38: it says so, and encodes the keys alone.
+            # Seen with 2.38: the response says that names are encoded, but only the keys are.
             unencoded_lists=frozenset({"ListMultipartUploads"}),
             ignored_conditions=SWIFT_IGNORED,
             # Seen with 2.38.
@@ -260,17 +260,17 @@ PROFILES: dict[str, Profile] = {
             proves_tail=True,
             health=HealthRequest(b"HEAD", b"", frozenset({403, 405})),
             v2_subresources=_WALRUS_SUBRESOURCES,
-            # Seen with 3.4.2: it never answers a CreateMultipartUpload.
+            # Seen with 3.4.2: it never responds to CreateMultipartUpload.
             operations=WALRUS_OPERATIONS,
             range_limits=RangeLimits(max_size=(1 << 31) - 1, ignores_versions=True),
-            # If the database refuses the record, the answer is 200 with the entity tag of the former content.
+            # If the database refuses the record, it responds 200 with the entity tag of the former content.
             loses_objects=True,
             facts={"error-plain": False, "etag-quoted": False, "range-status": True, "versioning": True},
             misread_hosts=re.compile(r"\.walrus", re.IGNORECASE),
             hides_unversioned=True,
             misplaces_latest=True,
             deletes_one_by_one=True,
-            # It drops each "/services/Walrus" of a path, joins slashes and cuts those at the end; then it decodes.
+            # It removes each "/services/Walrus" in a path, merges slashes and cuts those at the end. Then it decodes.
             target=TargetForm("", _WALRUS_QUERY),
             restrictions=replace(_WALRUS_RESTRICTIONS, refused_sources=re.compile(rb"\?|//|\A/|/\Z")),
             lacks_multipart=True,
@@ -280,13 +280,13 @@ PROFILES: dict[str, Profile] = {
             name="osg-4.3",
             service_path=b"/services/objectstorage",
             facts={"error-plain": True, "versioning": True},
-            # It compares the hash with that of the 100 KiB which it has buffered.
+            # It compares the hash with that of the first 100 KiB only, which it has buffered.
             takes_hashes=False,
             health=HealthRequest(b"HEAD", b"", frozenset({403, 405})),
             operations=OSG_OPERATIONS,
             target=TargetForm("/", _OSG_QUERY),
             restrictions=replace(_RESTRICTIONS, lossy_headers=frozenset({b"content-language"})),
-            # It looks them up by these names, and case counts.
+            # It looks them up by these names, case-sensitively.
             spelled_headers={
                 b"cache-control": b"Cache-Control",
                 b"content-disposition": b"Content-Disposition",
@@ -305,14 +305,14 @@ PROFILES: dict[str, Profile] = {
             operations=WALRUSBACKEND_OPERATIONS,
             lacks_location=True,
             deletes_one_by_one=True,
-            # Two bodies that come at once share a place by bucket, key and part with dots between them: "b.c" of "a",
-            # "c" of "a.b". It keeps one of them, and answers both with the entity tag of that.
+            # It stores two concurrent bodies in one place if bucket, key and part, joined with dots, are the same:
+            # "b.c" in "a", and "c" in "a.b". It keeps one, and responds to both with the entity tag of that one.
             loses_objects=True,
             keeps_former_parts=True,
             restrictions=replace(
                 _WALRUS_RESTRICTIONS,
                 refused_parameters={"DeleteObject": frozenset({b"versionId"})},
-                # It knows no rights: whoever may ask it may do all.
+                # It has no access control: a key that it accepts may do everything.
                 ignores_acls=True,
             ),
         ),
@@ -321,7 +321,7 @@ PROFILES: dict[str, Profile] = {
             server=b"Riak CS",
             escapes_plus=True,
             reserved_segments=frozenset({b"riak-cs", b"usage"}),
-            # By x-rcs-rewrite-path a client would choose what its signature is held against.
+            # With x-rcs-rewrite-path a client could choose the path that its signature is checked with.
             private_headers=(b"x-rcs-",),
             health=HealthRequest(path=b"/riak-cs/ping", statuses=frozenset({200})),
             operations=RIAKCS_OPERATIONS,
@@ -330,8 +330,8 @@ PROFILES: dict[str, Profile] = {
             overrides_answers=True,
             lists_v1=True,
             ignores_owners=True,
-            # By its source it compares dates as text, where every If-Unmodified-Since holds, and tags with their
-            # quotation marks.
+            # According to its source it compares dates as text, so that every If-Unmodified-Since holds, and entity
+            # tags with their quotation marks.
             misreads_sources=True,
         ),
         Profile(
@@ -340,16 +340,16 @@ PROFILES: dict[str, Profile] = {
             takes_checksums=True,
             takes_trailers=True,
             proves_tail=True,
-            # The second has its configuration and its users' secrets: it refuses paths there, but copies from there.
+            # The second has its configuration and its users' secrets: it refuses paths there, but not copies.
             reserved_segments=frozenset({b"minio", b".minio.sys"}),
-            # By the second an upload is unpacked over other objects, by the third it evades its bucket's retention.
+            # With the second an upload is unpacked over other objects; with the third it evades the bucket's retention.
             private_headers=(b"x-minio-", b"x-amz-meta-snowball-auto-extract", b"x-amz-replication-status"),
             private_parameters=(b"x-minio-",),
             operations=MINIO_OPERATIONS,
             extensions=MINIO_EXTENSIONS,
             health=HealthRequest(path=b"/minio/health/live", statuses=frozenset({200})),
             ignored_conditions=MINIO_IGNORED,
-            # Its source does not name the header.
+            # The header is not in its source.
             ignores_owners=True,
         ),
         Profile(
@@ -358,14 +358,14 @@ PROFILES: dict[str, Profile] = {
             takes_checksums=True,
             takes_trailers=True,
             operations=VERSITYGW_OPERATIONS,
-            # Over a directory it has no encryption, and its source looks at none of the headers.
+            # Over a directory it has no encryption, and its source ignores the headers for it.
             features=ALL_FEATURES - {Feature.ENCRYPTION},
             # Seen with 1.8: it encodes no name.
             unencoded_lists=frozenset({"ListMultipartUploads", "ListObjectVersions", "ListObjects", "ListObjectsV2"}),
             ignored_conditions=VERSITYGW_IGNORED,
-            # Seen with 1.8: a copy whose source the client has already is answered 304, as a read.
+            # Seen with 1.8: if the client already has the source of a copy, it responds 304, as to a read.
             misreads_sources=True,
-            # Paths of files: what is empty or dots goes, and ".sgwtmp" is its own.
+            # Keys become file paths: empty and dot segments are removed, and ".sgwtmp" is used internally.
             refused_keys=re.compile(rb"(?:^|/)\.{0,2}/|(?:^|/)\.{1,2}\Z|^\.sgwtmp(?:/|\Z)|" + _NOT_IN_XML),
         ),
     )

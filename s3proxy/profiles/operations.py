@@ -1,5 +1,5 @@
 """
-Which operations each storage system has.
+The operations that each storage system has.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ def operations_named(names: str) -> frozenset[str]:
 
 ALL_OPERATIONS = frozenset(OPERATIONS) - {"CreateSession"}
 """
-What a storage may be asked for that takes whatever S3 has. CreateSession answers with credentials: they would be ours.
+The operations of a storage system that has all of S3's. CreateSession is left out: it would return credentials of our
+own key.
 """
 
 MULTIPART_OPERATIONS = frozenset(name for name, each in OPERATIONS.items() if each.is_part_of_upload)
 """
-Those of uploads in parts. A storage that has none of them may get them all from s3proxy.
+The operations of multipart uploads. For a storage system that has none of them, s3proxy may carry them out.
 """
 
 CORE_OPERATIONS = operations_named(
@@ -33,7 +34,7 @@ CORE_OPERATIONS = operations_named(
     """
 )
 """
-What all of the older ones have.
+The operations that all older storage systems have.
 """
 
 _UPLOADS_IN_PARTS = operations_named("CreateMultipartUpload UploadPart CompleteMultipartUpload AbortMultipartUpload")
@@ -44,15 +45,15 @@ _LOGGING_AND_VERSIONS = operations_named(
 
 WALRUS_OPERATIONS = (CORE_OPERATIONS | _LOGGING_AND_VERSIONS) - _UPLOADS_IN_PARTS
 """
-Source: eucalyptus/eucalyptus 3.4.2, ``WalrusRESTBinding``: the operations of ``populateOperationMap``. A sub-resource
-that it does not know is not refused there but ignored: ``PUT /bucket/key?tagging`` would write the tags over the
-object. Seen there, ``POST /bucket/key?uploads`` is never answered.
+Source: eucalyptus/eucalyptus 3.4.2, ``WalrusRESTBinding``: the operations of ``populateOperationMap``. It does not
+refuse an unknown sub-resource but ignores it: ``PUT /bucket/key?tagging`` would overwrite the object with the tags.
+Seen there: ``POST /bucket/key?uploads`` never gets a response.
 """
 
 WALRUSBACKEND_OPERATIONS = CORE_OPERATIONS - operations_named("GetBucketLocation PutBucketAcl PutObjectAcl")
 """
 Source: eucalyptus/eucalyptus 4.3.1.1, ``WalrusRESTBinding``: those of its operations that have a message class in
-``Walrus.groovy``. The others are answered 400 there.
+``Walrus.groovy``. It responds 400 to the others.
 """
 
 OSG_OPERATIONS = (
@@ -78,8 +79,8 @@ RIAKCS_OPERATIONS = CORE_OPERATIONS | operations_named(
     """
 )
 """
-Source: "Riak CS Storage API", its table of features; basho/riak_cs, ``riak_cs_s3_rewrite``: an unknown sub-resource is
-ignored there, too.
+Source: "Riak CS Storage API", its table of features; basho/riak_cs, ``riak_cs_s3_rewrite``: it ignores an unknown
+sub-resource, too.
 """
 
 CEPH_OPERATIONS = OSG_OPERATIONS | operations_named(
@@ -97,8 +98,8 @@ CEPH_OPERATIONS = OSG_OPERATIONS | operations_named(
     """
 )
 """
-What 16.2 has, or refuses in its own words. It takes the others for operations that have no sub-resource: seen there,
-``DELETE /bucket?ownershipControls`` deletes the bucket and ``PUT /bucket/key?renameObject`` empties the object.
+What 16.2 has, or refuses itself. It treats the others as operations without a sub-resource. Seen there: ``DELETE
+/bucket?ownershipControls`` deletes the bucket, and ``PUT /bucket/key?renameObject`` empties the object.
 """
 
 SWIFT_OPERATIONS = CORE_OPERATIONS | operations_named(
@@ -109,8 +110,8 @@ SWIFT_OPERATIONS = CORE_OPERATIONS | operations_named(
     """
 )
 """
-What 2.38 has. It takes others for operations that have no sub-resource: seen there, ``PUT /bucket/key?retention``
-writes its document over the object and ``DELETE /bucket?lifecycle`` deletes the bucket.
+What 2.38 has. It treats others as operations without a sub-resource. Seen there: ``PUT /bucket/key?retention``
+overwrites the object with the document, and ``DELETE /bucket?lifecycle`` deletes the bucket.
 """
 
 _LOCKS_TAGS_POLICIES = operations_named(
@@ -141,9 +142,9 @@ MINIO_OPERATIONS = (
     )
 )
 """
-What a build of February 2026 has, or refuses itself; minio/minio, ``api-router.go``. It takes others for operations
-that have no sub-resource: seen there, ``DELETE /bucket?ownershipControls`` and ``DELETE /bucket?publicAccessBlock``
-delete the bucket, though it refuses the GET of both.
+What a build of February 2026 has, or refuses itself; minio/minio, ``api-router.go``. It treats others as operations
+without a sub-resource. Seen there: ``DELETE /bucket?ownershipControls`` and ``DELETE /bucket?publicAccessBlock`` delete
+the bucket, although it refuses the GET of both.
 """
 
 VERSITYGW_OPERATIONS = (
@@ -158,7 +159,7 @@ VERSITYGW_OPERATIONS = (
     )
 )
 """
-What 1.8 has, or refuses itself where what is behind it has no such thing; versity/versitygw, ``router.go``. It refuses
-most of the others itself. Seen there, it takes S3's newest for operations that have no sub-resource: ``DELETE
-/bucket?metadataTable`` deletes the bucket and ``PUT /bucket/key?renameObject`` empties the object.
+What 1.8 has, or refuses itself if the storage behind it lacks it; versity/versitygw, ``router.go``. It refuses most of
+the others itself. It treats the newest of S3 as operations without a sub-resource. Seen there: ``DELETE
+/bucket?metadataTable`` deletes the bucket, and ``PUT /bucket/key?renameObject`` empties the object.
 """

@@ -1,5 +1,5 @@
 """
-What each kind of backend wants, as data.
+The profile of a storage system: what s3proxy knows of it, as data.
 """
 
 from __future__ import annotations
@@ -61,18 +61,18 @@ V2_SUBRESOURCES = frozenset(
     }
 )
 """
-Query names which Signature V2 covers at most backends: the documentation's list, and those which came later.
+Query names that Signature V2 covers at most backends: those in the documentation, and newer ones.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class HealthRequest:
     """
-    What a backend is asked, without a signature, to see whether it works.
+    An unsigned request that shows whether a backend works.
 
     Attributes:
-        path: Below the service path.
-        statuses: Those which say so; empty where any below 500 does.
+        path: Path below the service path.
+        statuses: Status codes of a healthy backend; empty for any below 500.
     """
 
     method: bytes = b"GET"
@@ -81,26 +81,26 @@ class HealthRequest:
 
     def is_healthy(self, status: int) -> bool:
         """
-        Say whether an answer with this status says that it works.
+        Return True if a response with this status code shows that the backend works.
         """
         return status in self.statuses if self.statuses else status < 500
 
 
 ANY_BELOW_500 = HealthRequest()
 """
-Whoever answers at all is there.
+Any response with a status code below 500 shows that the backend works.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class TargetForm:
     """
-    How a storage reads a target that is written anew, from the decoded bucket, key and query of its client.
+    How to rewrite a request target for a backend, from the decoded bucket, key and query.
 
     Attributes:
-        unescaped: Bytes of a key that are sent as they are, besides letters, digits and ``-._~``.
-        query_names: Names that it knows. It gets no others.
-        valueless_names: Those of them that it gets without a value and without ``=``.
+        unescaped: Bytes of a key that are not escaped, in addition to letters, digits and ``-._~``.
+        query_names: Query names that the backend knows. Others are not sent.
+        valueless_names: Those of them that are sent without a value and without ``=``.
     """
 
     unescaped: str
@@ -111,28 +111,28 @@ class TargetForm:
 @dataclass(frozen=True, slots=True)
 class Restrictions:
     """
-    What S3 has, and a storage would lose, mistake or never answer: it is refused before the storage.
+    Requests that are valid in S3, but that a backend would lose, misread or never respond to. s3proxy refuses them.
 
     Attributes:
-        max_key_length: Characters of a key that is written; 0 for S3's own limit.
-        max_value_length: Characters of a content type, a content disposition, and a name or value of metadata; 0 for
-            S3's own limit.
-        max_line_size: Bytes of the first line of a request, without its CRLF; 0 for any.
-        max_headers_size: Bytes of all header lines; 0 for any.
-        refused_sources: Found in the decoded key of a copy's source; None for nothing.
-        refused_delimiters: Found in the delimiter of a list.
-        refused_prefixes: Found in the prefix of a list.
-        refused_names: Found in whatever a list is asked for and its document repeats: it could not be written.
-        refused_headers: Names, lower case, that no write may have: the storage would do the rest.
-        refused_object_headers: Those that no object may have.
-        ignores_acls: Whether ``x-amz-acl`` has no effect: all is ``private``.
-        ignores_acl_of_copies: Whether that of a copy has none.
-        lossy_headers: Those of an object that are not stored and change nothing else; they are not sent.
-        lossy_headers_of_copies: Further ones that are not stored of a copy.
-        lossy_properties: Further ones that are not stored of any object, and of a copy whatever its directive says.
+        max_key_length: Most characters of a key that is written; 0 for S3's own limit.
+        max_value_length: Most characters of a content type, a content disposition, and a name or value of metadata; 0
+            for S3's own limit.
+        max_line_size: Most bytes of the first line of a request, without its CRLF; 0 for no limit.
+        max_headers_size: Most bytes of all header lines; 0 for no limit.
+        refused_sources: Pattern of refused copies: found in the decoded key of the source; None for no refusal.
+        refused_delimiters: Pattern of refused lists: found in the delimiter.
+        refused_prefixes: Pattern of refused lists: found in the prefix.
+        refused_names: Pattern of refused lists: found in a parameter that the document repeats but cannot hold.
+        refused_headers: Lower-case names of headers that no write may have: the backend would ignore them, and write.
+        refused_object_headers: Lower-case names of headers that no object may have.
+        ignores_acls: Whether ``x-amz-acl`` has no effect: everything is ``private``.
+        ignores_acl_of_copies: Whether ``x-amz-acl`` of a copy has no effect.
+        lossy_headers: Headers of an object that are not stored and have no other effect. They are not sent.
+        lossy_headers_of_copies: Further headers that are not stored for a copy.
+        lossy_properties: Further headers that are not stored for any object, nor for a copy with either directive.
         refuses_loss: Whether an object with such a header is refused.
-        refused_parameters: Query names that an operation has in S3, and not there.
-        max_document_size: Bytes of a document, as it is sent; 0 for any. A longer one is read as if it were empty.
+        refused_parameters: Query names that an operation has in S3, but not at this backend.
+        max_document_size: Most bytes of a document, as sent; 0 for no limit. The backend reads a longer one as empty.
     """
 
     max_key_length: int = 0
@@ -157,17 +157,17 @@ class Restrictions:
 
 BY_STATUS = (b"", b"")
 """
-In an error-code map: S3's code is the one which goes with the answer's status.
+In a map of error codes: use the S3 code that belongs to the status of the response.
 """
 
 
 class RangeLimits(NamedTuple):
     """
-    Which ranges a backend cannot be asked for. All of the object is asked for then, and the range cut out of it here.
+    Ranges that cannot be requested from a backend. s3proxy requests the whole object, and cuts the range out of it.
 
     Attributes:
-        max_size: Bytes of one range; 0 for no limit.
-        ignores_versions: Whether a range may be of any version of the object.
+        max_size: Most bytes of one range; 0 for no limit.
+        ignores_versions: Whether the backend may return a range of another version than the requested one.
     """
 
     max_size: int = 0
@@ -180,39 +180,40 @@ class Profile:
     One kind of backend. All are addressed in path style.
 
     Attributes:
-        service_path: Goes before the path of every request; empty for most.
-        signs_service_path: Whether Signature V2 covers it.
-        date_form: For Signature V2.
-        takes_hashes: Whether the hash of a streamed body may be signed with Signature V4; else its payload is unsigned.
-        takes_checksums: Whether ``x-amz-checksum-*`` headers may be passed; else they are dropped once verified.
-        takes_trailers: Whether a streamed body may come aws-chunked with its checksum in a trailer, under Signature V4;
-            else that checksum stays here, and so does every one of a multipart upload. Needs `takes_checksums`.
-        escapes_plus: Whether ``+`` in a path must be sent as ``%2B``, because it is read as a space.
-        sends_expect: Whether the backend is asked with ``Expect: 100-continue`` before a streamed body.
-        proves_tail: Whether the backend was seen to drop a body which was reset before its end.
-        spooled_size: Bytes up to which a body is verified on disk first, unless its operator says otherwise: a cut body
-            costs it more than the body. 0 for none.
-        reserved_segments: First path segments, lower case, which are not buckets but surfaces of its own.
-        private_headers: Prefixes of headers, lower case, by which it takes orders from its own kind.
-        health: Asked to see whether it works.
-        v2_subresources: Query names which its Signature V2 covers.
-        signs_empty_values: Whether its Signature V2 has the ``=`` of a value that is empty.
-        dropped_headers: Names, lower case, that change what it answers and mean nothing to S3.
-        private_parameters: Prefixes of query names, lower case, by which it does the same.
-        operations: Those of S3 that it has, by name, or refuses itself; the others are answered 501 before it.
-        features: Functions that headers ask for; a write that asks for another is answered 501.
-        extensions: Functions beyond S3 that may be allowed there.
-        error_codes: Codes of its own, each with S3's code where the operation is about an object, and where it is not.
-            Needs `writes_own_errors`.
-        mends_reads: Whether Range and conditions of a GET must be put as it reads them, and ranged answers be mended.
-            Conditions on the source of a copy are not sent, but judged by a HEAD before the copy.
-        range_limits: Which ranges of a measured object it cannot be asked for.
-        misreads_documents: Whether it takes documents otherwise than S3, and gets them written anew.
-        writes_own_errors: Whether its error documents are not S3's, and are written anew.
-        checks_results: Whether it answers success to what has failed: each success is checked, and documents are put as
-            S3 writes them. An entity tag is compared with the MD5 where the client sent one.
-        loses_objects: Whether it may answer success to an object that it has not stored: the MD5 of each is computed
-            here, and compared with the entity tag. No body is spliced then.
+        service_path: Prefix of the path of every request; empty for most.
+        signs_service_path: Whether Signature V2 covers `service_path`.
+        date_form: How the date is sent under Signature V2.
+        takes_hashes: Whether the hash of a streamed body may be signed with Signature V4. If not, its payload is sent
+            as unsigned.
+        takes_checksums: Whether ``x-amz-checksum-*`` headers may be sent. If not, they are dropped once verified.
+        takes_trailers: Whether a streamed body may be sent aws-chunked with its checksum in a trailer, under Signature
+            V4. If not, that checksum is not sent, nor is any of a multipart upload. Requires `takes_checksums`.
+        escapes_plus: Whether ``+`` in a path must be sent as ``%2B``, because the backend reads it as a space.
+        sends_expect: Whether a streamed body is sent only after ``Expect: 100-continue``.
+        proves_tail: Whether the backend was seen to discard a body whose connection was reset before its end.
+        spooled_size: Bytes up to which a body is verified on disk first, unless the operator configures otherwise: a
+            cut body costs the backend more than the body itself. 0 for never.
+        reserved_segments: First path segments, lower case, that are not buckets but interfaces of the backend's own.
+        private_headers: Prefixes of headers, lower case, that control functions of the backend's own.
+        health: The request that shows whether the backend works.
+        v2_subresources: Query names that its Signature V2 covers.
+        signs_empty_values: Whether its Signature V2 has the ``=`` of an empty value.
+        dropped_headers: Names, lower case, of headers that change its responses and have no meaning in S3.
+        private_parameters: Prefixes of query names, lower case, that control functions of the backend's own.
+        operations: Names of the S3 operations that it has, or refuses itself. s3proxy responds 501 to the others.
+        features: Functions that headers may request. s3proxy responds 501 to a write that requests another.
+        extensions: Functions beyond S3 that may be allowed.
+        error_codes: Error codes of its own, each with S3's code for an operation on an object, and for any other.
+            Requires `writes_own_errors`.
+        mends_reads: Whether Range and conditions of a GET must be rewritten for it, and ranged responses be mended.
+            Conditions on the source of a copy are not sent, but checked with a HEAD before the copy.
+        range_limits: Ranges of a measured object that cannot be requested.
+        misreads_documents: Whether it reads documents in another way than S3. They are rewritten for it.
+        writes_own_errors: Whether its error documents differ from those of S3. They are rewritten for the client.
+        checks_results: Whether it may report success for a request that failed. Each success is checked, and documents
+            are rewritten as S3 writes them. An entity tag is compared with the MD5 if the client sent one.
+        loses_objects: Whether it may report success for an object that it has not stored. s3proxy computes the MD5 of
+            each object, and compares it with the entity tag. No body is spliced then.
         filters_pages: Whether a listing may have names that do not begin with the prefix.
         hides_unversioned: Whether its list of versions is empty for a bucket that never had any.
         misplaces_latest: Whether a copy to a key leaves two latest versions there, and the deletion of the latest one
@@ -304,9 +305,9 @@ class Profile:
     lacks_multipart: bool = False
     keeps_former_parts: bool = False
     is_plain: bool = field(init=False)
-    "whether nothing of a request or an answer is to be mended, but for `unencoded_lists`"
+    "whether no request or response needs mending, apart from `unencoded_lists`"
     taken_operations: frozenset[str] = field(init=False)
-    "those which clients may ask for: its own, and what is made of them"
+    "the operations that clients may request: its own, and those that s3proxy carries out with them"
 
     def __post_init__(self) -> None:
         is_mended = self.escapes_plus or self.mends_reads or self.overrides_answers or self.lists_v1
@@ -322,26 +323,26 @@ class Profile:
 
     def mends(self, operation_name: str) -> bool:
         """
-        Return True if something of such a request or of its answer may have to be mended.
+        Return True if a request for this operation, or its response, may need mending.
         """
         return not self.is_plain or operation_name in self.unencoded_lists
 
     def allows(self, names: Collection[str] | None = None, *, conditions: str = "refuse") -> Allowed:
         """
-        Return what clients may ask of such a backend.
+        Return what clients may request from such a backend.
 
         Args:
-            names: What it has beyond this profile: S3's operations by name, and extensions. None for the extensions
-                that are the profile's own choice.
-            conditions: What becomes of those that it would ignore: ``refuse``, ``check`` or ``pass``.
+            names: What it has in addition to this profile: names of S3 operations and of extensions. None for the
+                default extensions of the profile.
+            conditions: What to do with conditions that it would ignore: ``refuse``, ``check`` or ``pass``.
         """
         ignored = self.ignored_conditions if conditions != "pass" else {}
-        # No answer to a HEAD tells who has a bucket.
+        # The response to a HEAD does not name the owner of the bucket.
         refuses_owners = self.ignores_owners and conditions != "pass"
         checked: Conditions = {}
         if conditions == "check":
-            # Nothing tells of an upload when it began, what is appended cannot be judged, and of a document's there may
-            # be a thousand.
+            # s3proxy cannot find out when a multipart upload began, nor check an append. A document may have a thousand
+            # conditions.
             kept = {name: ignored[name] for name in _NEVER_CHECKED & ignored.keys()}
             checked = {name: headers for name, headers in ignored.items() if name not in kept}
             ignored = kept
@@ -368,7 +369,7 @@ _NEVER_CHECKED = frozenset({"AbortMultipartUpload", "DeleteObjects", "PutObject"
 @dataclass(frozen=True, slots=True, repr=False)
 class BackendKey:
     """
-    The account which signs for us on a backend.
+    The key with which s3proxy signs requests to a backend.
     """
 
     access_key_id: str

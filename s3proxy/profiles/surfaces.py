@@ -1,5 +1,5 @@
 """
-What a storage system serves beside S3, and where: nobody reaches it through here.
+Keeps clients from the interfaces of a storage system that are not S3.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ def check_private_surface(
     profile: Profile, head: RequestHead, address: Address, allowed: Allowed | None = None, operation_name: str = ""
 ) -> None:
     """
-    Refuse what is not S3 at the backend, whoever asks: our own key there may have rights which no client has.
+    Refuse a request that the backend would not treat as S3: our key may have rights there that no client has.
 
     Args:
-        profile: Of the backend which the request would go to.
-        allowed: What clients may ask there; None for no extension.
-        operation_name: Of the request.
+        profile: Profile of the backend that the request would go to.
+        allowed: What clients may request from it; None for no extension.
+        operation_name: Name of the request's operation.
 
     Raises:
-        AccessDenied: The first segment of the path which the backend would see, or of a copy's source, is one of its
-            own surfaces; or a header or parameter gives orders of its own kind.
+        AccessDenied: The first segment of the path that the backend would see, or of a copy's source, belongs to an
+            interface of its own; or a header or parameter controls a function of its own.
     """
     if profile.reserved_segments:
-        # The backend's path begins with the bucket in either style. An empty segment or a dot may vanish, so the first
-        # which has a name counts; so does one that two dots lead to, and a double escape.
+        # The path that the backend sees begins with the bucket in either style. A backend may remove an empty segment
+        # or a dot, so the first segment with a name counts. So do a segment that two dots lead to, and a doubly escaped
+        # one.
         path = head.raw_path
         if address.is_virtual_hosted:
             path = b"/%s%s" % (address.raw_bucket, path)
@@ -69,7 +70,7 @@ def _first_names(raw_path: bytes) -> list[bytes]:
 
 def _firsts(segments: Iterable[bytes]) -> list[bytes]:
     """
-    Return the first segment that has a name, and the first that is left where two dots take away the one before them.
+    Return the first segment with a name, and the first that remains after each ".." has removed the one before it.
     """
     found: list[bytes] = []
     left: list[bytes] = []

@@ -1,5 +1,5 @@
 """
-The backend's answer as its client may see it: untouched, but for the backend's own name, region and our signature.
+Makes the response that a client may see: the backend's, without the backend's name and region and our signature.
 """
 
 from __future__ import annotations
@@ -30,41 +30,41 @@ HOP_BY_HOP = frozenset(
     }
 )
 """
-Headers of one connection, lower case (RFC 9110, section 7.6.1).
+Headers for one connection only, lower case (RFC 9110, section 7.6.1).
 """
 
 MAX_JUDGED_SIZE = 64 * KIB
 """
-Bytes of an error document which are read to find its code; S3's are below 2 KiB, with a canonical request below 40.
+Bytes of an error document that are read to find its code: S3's have less than 2 KiB, 40 with a canonical request.
 """
 
 JUDGED_STATUSES = frozenset({400, 401, 403})
 """
-Statuses with which backends refuse a signature.
+Status codes with which backends refuse a signature.
 """
 
 MAX_NAMING_SIZE = 64 * KIB
 """
-Bytes of a document that names the backend: those of GetBucketLocation and CompleteMultipartUpload are below 16 KiB.
+Bytes of a document that names the backend: GetBucketLocation and CompleteMultipartUpload return less than 16 KiB.
 """
 
 READABLE_CODINGS = frozenset({b"deflate", b"gzip", b"identity", b"x-gzip"})
 """
-Content codings of a document that can be read, lower case.
+Content codings of a document that s3proxy can decode, lower case.
 """
 
 MAX_EDITED_SIZE = 4 * MIB
 """
-Bytes of a listing that is made over. It has a thousand keys of 1,024 bytes, thrice that where they are escaped.
+Bytes of a listing that is rewritten: a thousand keys of 1,024 bytes, or three times as many if they are escaped.
 """
 
 _NAMING_OPERATIONS = frozenset({"CompleteMultipartUpload", "GetBucketLocation"})
 _NAMING_ELEMENTS = frozenset({"ETag", "Location", "LocationConstraint"})
-# 32 more than the window's bits: zlib looks whether the header is its own or gzip's.
+# With 32 added to the window's bits, zlib detects whether the header is its own or gzip's.
 _ZLIB_OR_GZIP = zlib.MAX_WBITS | 32
 _MAX_CODINGS = 2
 _EDITED_HEADERS = frozenset({b"x-amz-bucket-region", b"location", b"content-location", b"link", b"refresh"})
-# Alt-Svc sends clients past us: it names another authority for what we are to them.
+# Alt-Svc would send clients to another authority than s3proxy.
 _DROPPED_HEADERS = HOP_BY_HOP | {b"x-amz-request-id", b"content-length", b"alt-svc"}
 _METADATA = b"x-amz-meta-"
 _ABOUT_CONTENT = frozenset({b"content-encoding", b"content-md5", b"content-digest", b"digest", b"repr-digest"})
@@ -81,23 +81,23 @@ _BODILESS = frozenset({204, 205, 304})
 
 class AnswerUse(IdentityEnum):
     """
-    What must happen to an answer's document before its client sees it.
+    What must happen to the document of a response before the client gets it.
     """
 
     RELAY = auto()
-    "nothing: it streams"
+    "nothing: it is streamed"
     EXPLAIN = auto()
-    "it has no document, and may speak of our own signature"
+    "it has no document, and may be an error about our own signature"
     JUDGE = auto()
-    "its code is read, because it may speak of our own signature"
+    "its code is read, because it may be an error about our own signature"
     EDIT = auto()
     "it names the backend or its region"
     WATCH = auto()
-    "its status is 200, and it may be an error all the same"
+    "its status is 200, but it may still be an error"
     CONVERT = auto()
-    "it is a listing, and must be made over"
+    "it is a listing that must be rewritten"
     CHECK = auto()
-    "it may not be what the operation answers"
+    "it may not be a valid response to the operation"
 
 
 MAX_SIZES = {
@@ -108,22 +108,22 @@ MAX_SIZES = {
     AnswerUse.CHECK: MAX_EDITED_SIZE,
 }
 """
-Bytes of a document that are read for each use.
+Bytes of a document that are read, by its use.
 """
 
 
 def edited_document(operation: Operation) -> bool:
     """
-    Return True if the operation's answer is a document that names the backend or its region.
+    Return True if the operation's response is a document that names the backend or its region.
 
-    ``?location`` of an object is another operation: S3 and backends ignore it, and answer the object.
+    ``?location`` of an object is not such an operation: S3 and backends ignore it, and return the object.
     """
     return operation.name in _NAMING_OPERATIONS
 
 
 def may_fail_late(operation: Operation) -> bool:
     """
-    Return True if the operation may fail after its backend answered 200: a copy takes long.
+    Return True if the operation may fail after the backend responded 200, because a copy takes long.
 
     Source:
         "CopyObject", Response and special errors.
@@ -135,11 +135,11 @@ def answer_use(
     request: RequestHead, answer: ResponseHead, *, names_backend: bool, fails_late: bool = False
 ) -> AnswerUse:
     """
-    Return what must happen to an answer's document.
+    Return what must happen to the document of a response.
 
     Args:
-        names_backend: As `edited_document` returned it.
-        fails_late: As `may_fail_late` returned it.
+        names_backend: From `edited_document`.
+        fails_late: From `may_fail_late`.
     """
     status = answer.status
     if request.method == b"HEAD":
@@ -155,7 +155,7 @@ def answer_use(
 
 def _may_be_error(answer: ResponseHead) -> bool:
     """
-    Return True if the document may be an error's, or a web page that says where to go.
+    Return True if the document may be an error, or a web page of a redirect.
     """
     kind = answer.fields.value(b"content-type")
     if kind is None:
@@ -166,20 +166,20 @@ def _may_be_error(answer: ResponseHead) -> bool:
 
 def read_content(content: bytes, answer: ResponseHead, use: AnswerUse, *, is_whole: bool) -> bytes:
     """
-    Return the document that a backend's answer is, without its content coding.
+    Return the document of a backend's response, without its content coding.
 
-    A proxy between us and the backend may have compressed it.
+    A proxy between s3proxy and the backend may have compressed it.
 
     Args:
-        content: What was read of it.
-        is_whole: Whether that is all.
+        content: The bytes that were read.
+        is_whole: Whether they are the whole body.
 
     Returns:
-        Nothing if an error is in a coding that nobody can read here: it could speak of our own signature.
+        Empty if an error is in a coding that s3proxy cannot decode: it could be about our own signature.
 
     Raises:
-        InternalError: The document names the backend or must be made over, and cannot be read or is too large. Or it
-            is an error that is both large and coded.
+        InternalError: The document names the backend or must be rewritten, but cannot be read or is too large. Or it is
+            an error that is both large and encoded.
     """
     codings = _codings(answer)
     if use is AnswerUse.WATCH and codings:
@@ -207,7 +207,7 @@ def is_coded(answer: ResponseHead) -> bool:
 
 def _codings(answer: ResponseHead) -> list[bytes]:
     """
-    Return the codings of a document in the order in which they were put on it.
+    Return the codings of a document in the order in which they were applied.
     """
     lines = answer.fields.get(b"content-encoding")
     if lines is None:
@@ -218,14 +218,14 @@ def _codings(answer: ResponseHead) -> list[bytes]:
 
 def _decoded(content: bytes, codings: list[bytes], max_size: int) -> bytes | None:
     """
-    Return a document without its codings, or None if it cannot be read within a size.
+    Return a document without its codings; None if it cannot be decoded, or is larger than allowed.
     """
     if len(codings) > _MAX_CODINGS:
         return None
     for coding in reversed(codings):
         found = _decompress(content, max_size, _ZLIB_OR_GZIP) if coding in READABLE_CODINGS else None
         if found is None and coding == b"deflate":
-            # Some servers leave the header out, and clients read both.
+            # Some servers omit the zlib header, and clients accept both.
             found = _decompress(content, max_size, -zlib.MAX_WBITS)
         if found is None:
             return None
@@ -235,7 +235,7 @@ def _decoded(content: bytes, codings: list[bytes], max_size: int) -> bytes | Non
 
 def _decompress(content: bytes, max_size: int, window: int) -> bytes | None:
     """
-    Return the content, or None if it cannot be read within a size.
+    Return the content; None if it cannot be decompressed, or is larger than allowed.
     """
     decompressor = zlib.decompressobj(window)
     try:
@@ -247,14 +247,14 @@ def _decompress(content: bytes, max_size: int, window: int) -> bytes | None:
 
 def edit_document(document: bytes, name: PublicName, etag: bytes = b"") -> bytes:
     """
-    Put the client's own URL where a document has the backend's, and the listener's region for its region.
+    Return a document with the client's own URL instead of the backend's, and the listener's region instead of its own.
 
     Args:
-        document: The answer of CompleteMultipartUpload or GetBucketLocation.
-        etag: Of the object, for a document that does not tell it.
+        document: The response to CompleteMultipartUpload or GetBucketLocation.
+        etag: The object's, for a document that does not have it.
 
     Raises:
-        InternalError: It cannot be read, so nobody knows what it tells.
+        InternalError: The document cannot be read, so it could name the backend.
 
     Source:
         "CompleteMultipartUpload", "GetBucketLocation".
@@ -272,7 +272,7 @@ def edit_document(document: bytes, name: PublicName, etag: bytes = b"") -> bytes
     found = [
         (element, contents[element.name])
         for element in reading.elements
-        # mountpoint-s3 and the AWS SDK for Rust take an upload for failed whose tag is empty.
+        # mountpoint-s3 and the AWS SDK for Rust treat an upload with an empty entity tag as failed.
         if element.name != "ETag" or (etag and not element.text.strip())
     ]
     return replace_contents(reading.document, found) if found else document
@@ -280,10 +280,10 @@ def edit_document(document: bytes, name: PublicName, etag: bytes = b"") -> bytes
 
 def answer_headers(answer: ResponseHead, name: PublicName, verified: HeaderList) -> HeaderList:
     """
-    Return the headers which the client gets, framing aside.
+    Return the headers that the client gets, except framing.
 
     Args:
-        verified: ``x-amz-checksum-*`` which we verified; added where the backend answers without them.
+        verified: ``x-amz-checksum-*`` headers that s3proxy verified. Added if the backend's response lacks them.
     """
     nominated = connection_options(answer.fields) if b"connection" in answer.fields else frozenset()
     is_error = answer.status >= 400
@@ -294,7 +294,7 @@ def answer_headers(answer: ResponseHead, name: PublicName, verified: HeaderList)
         lower = header.lower()
         if lower in _DROPPED_HEADERS or lower in nominated or (is_error and lower == b"x-amz-id-2"):
             continue
-        # S3 keeps the names of metadata in lower case, and SDKs give them to programs as they come.
+        # S3 has the names of metadata in lower case, and SDKs hand them to programs as received.
         shown = lower if lower.startswith(_METADATA) else header
         headers.append((shown, public_value(lower, value, name) if lower in _EDITED_HEADERS else value))
     headers += [(header, value) for header, value in verified if header not in answer.fields]
@@ -303,8 +303,8 @@ def answer_headers(answer: ResponseHead, name: PublicName, verified: HeaderList)
 
 def not_modified_headers(headers: HeaderList) -> HeaderList:
     """
-    Return what is left of an object's headers in a 304 that we answer: nothing about content that is not sent. The AWS
-    SDK for Ruby and OpenDAL wait for as many bytes as a length says.
+    Return the headers of an object for a 304 that s3proxy sends itself: none about content, because none is sent. The
+    AWS SDK for Ruby and OpenDAL wait for as many bytes as Content-Length says.
 
     Source:
         RFC 9110, section 15.4.5; "GetObject", If-None-Match.
@@ -314,7 +314,7 @@ def not_modified_headers(headers: HeaderList) -> HeaderList:
 
 def origin_headers(answer: ResponseHead) -> HeaderList:
     """
-    Return the headers by which a backend lets pages of another origin read its response.
+    Return the headers with which a backend lets pages of another origin read its response.
 
     Source:
         "Configuring cross-origin resource sharing"; Fetch, "CORS protocol".
@@ -331,7 +331,7 @@ def origin_headers(answer: ResponseHead) -> HeaderList:
 
 def read_headers(headers: HeaderList) -> HeaderList:
     """
-    Return the headers of an answer whose document was read, without what they say of its bytes.
+    Return the headers of a response whose document was read, without those about its bytes.
     """
     kept = [header for header in headers if header[0].lower() not in _ABOUT_CONTENT]
     return [

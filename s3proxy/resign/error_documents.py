@@ -1,5 +1,5 @@
 """
-Errors of a backend: what they say, and what of it a client may read.
+Reads the error documents of backends, and makes the ones that clients may see.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ _OUR_FAULTS = frozenset(
 
 MAX_CODE_SIZE = 64
 """
-Characters of an error code: S3's longest has 44.
+Most characters of an error code. S3's longest has 44.
 """
 
 _CODE = re.compile(r"[A-Za-z0-9.]+")
-# Walrus has a code of two words.
+# Walrus has an error code of two words.
 _OWN_CODE = re.compile(r"[A-Za-z0-9.]++(?: [A-Za-z]++)*")
 
 ERROR_ROOTS = frozenset({"Error", "ErrorResponse", "Response"})
 """
-Names of the root of an error document: S3's is the first.
+Names of the root element of an error document. The first is S3's.
 """
 
 _ERROR_ELEMENTS = frozenset({"Code", "Endpoint", "HostId", "Message", "RequestID", "RequestId"})
@@ -53,17 +53,17 @@ _CODES_BY_STATUS = {
 
 def read_error(document: bytes, *, is_whole: bool = True) -> Reading:
     """
-    Read what may be an error document.
+    Return the elements of a document that may be an error.
 
     Args:
-        is_whole: False if it is only the beginning of one.
+        is_whole: False if the document is only the beginning of one.
     """
     return read_elements(document, _ERROR_ELEMENTS, is_whole=is_whole)
 
 
 def error_code(error: Reading) -> bytes | None:
     """
-    Return the code of an error document, or None if it has none that could be S3's.
+    Return the code of an error document; None if it has none in the form of S3's codes.
     """
     code = own_code(error)
     return code.encode() if _CODE.fullmatch(code) is not None else None
@@ -71,14 +71,14 @@ def error_code(error: Reading) -> bytes | None:
 
 def error_message(error: Reading) -> str:
     """
-    Return the message of an error document, empty if it has none.
+    Return the message of an error document; empty if it has none.
     """
     return "".join(error.texts("Message")[:1])
 
 
 def own_code(reading: Reading) -> str:
     """
-    Return the first code of a document, empty if that has not a code's form.
+    Return the first code of a document; empty if it does not have the form of a code.
     """
     for text in reading.texts("Code"):
         code = text.strip(" \t\r\n")
@@ -90,10 +90,10 @@ def translate_error(
     document: bytes, codes: Mapping[bytes, tuple[bytes, bytes]], status: int, *, is_about_object: bool
 ) -> bytes:
     """
-    Put S3's code where a document has one of the backend's own.
+    Return an error document with S3's code instead of the backend's own.
 
     Args:
-        codes: The profile's: S3's code where the operation is about an object, and where it is not.
+        codes: `error_codes` of the profile.
     """
     if not codes:
         return document
@@ -107,7 +107,7 @@ def translate_error(
 
 def code_by_status(status: int, *, is_about_object: bool) -> bytes:
     """
-    Return S3's code for a status whose error has none.
+    Return S3's code for the status of an error that has no code.
     """
     if status == 404 and not is_about_object:
         return b"NoSuchBucket"
@@ -116,20 +116,20 @@ def code_by_status(status: int, *, is_about_object: bool) -> bytes:
 
 def blames_our_signature(error: Reading) -> bool:
     """
-    Return True if an error document speaks of the signature, key or clock which we sent, not of the client's.
+    Return True if an error document is about the signature, key or date that s3proxy sent, not the client's.
     """
     if any(text.strip().encode() in _OUR_FAULTS for text in error.texts("Code")):
         return True
-    # What no reader takes for XML is searched: rather an error too many than our own string to sign.
+    # If it is not XML, it is searched: a false match is better than showing our own string to sign.
     return not error.is_readable and any(fault in error.document for fault in _OUR_FAULTS)
 
 
 def public_error(error: Reading, name: PublicName) -> bytes:
     """
-    Put our own request id and host id in an error document, and the client's name for us where it names the backend.
+    Return an error document with our own request id and host id, and the client's name for us instead of the backend's.
 
     Args:
-        error: Of any kind. One that is no XML keeps all but URLs of the backend.
+        error: Any error. If it is not XML, only URLs of the backend are replaced.
 
     Source:
         "REST Error Responses"; "Request redirection and the REST API", for Endpoint.

@@ -1,10 +1,10 @@
 """
-S3's error document in the place of what the Eucalyptus family writes: three forms, and often nothing.
+Makes S3's error document from those of the Eucalyptus family, which have three forms, or are missing.
 
-Its services write ``<Error xmlns="…">``, in which botocore finds no code: it looks for elements without a name space.
-What refuses a request before them writes ``<Error>``, and does not escape the message. Its HTTP decoder writes
-``<Response><Errors><Error>`` as text/plain, with the status in the place of the code. An answer to a request that was
-refused earlier still has no document at all.
+Its services write ``<Error xmlns="…">``, in which botocore finds no code: it looks for elements without a namespace.
+If a request is refused before it reaches a service, the document is ``<Error>``, and its message is not escaped. The
+HTTP decoder writes ``<Response><Errors><Error>`` as text/plain, with the status instead of the code. If a request is
+refused even earlier, the response has no document.
 
 Source:
     eucalyptus/eucalyptus, ``WalrusRESTExceptionHandler`` and ``walrus-binding.xml``.
@@ -21,17 +21,17 @@ from s3proxy.s3.errors import InternalError, S3Error
 
 MAX_MESSAGE_SIZE = 1024
 """
-Characters of a message that are passed on.
+Characters of a message that are relayed.
 """
 
 _CODE_WITHIN = re.compile(rb"<Code>([^<]{0,128})</Code>")
 _CODE = re.compile(r"[A-Z][A-Za-z]*+(?:\.[A-Za-z]++)*")
-# What the service says if it fails to write its own error, whose code is null.
+# The message if the service fails to write its own error. The code is then null.
 _FAULT_TEXT = re.compile(r"\bnull\b|\bjava\.|\bjibx\b|marshal|Exception\b", re.IGNORECASE)
 
 
 def _messages() -> dict[str, str]:
-    # Those of codes that s3proxy never answers itself.
+    # Messages for codes that s3proxy never sends itself.
     found = {
         "NoSuchBucket": "The specified bucket does not exist",
         "NoSuchKey": "The specified key does not exist.",
@@ -49,14 +49,14 @@ def standard_error(
     document: bytes, codes: Mapping[bytes, tuple[bytes, bytes]], status: int, *, is_about_object: bool
 ) -> bytes:
     """
-    Write S3's document of an error. Its ``RequestId`` and ``HostId`` are empty.
+    Return S3's document for an error of a backend. Its ``RequestId`` and ``HostId`` are empty.
 
     Args:
         document: As the backend wrote it, in any form; empty for none.
-        codes: The profile's, as `s3proxy.resign.answer.translate_error` takes them.
+        codes: As for `s3proxy.resign.error_documents.translate_error`.
 
     Raises:
-        InternalError: The backend refuses the request, and means that it has failed: its error has no code.
+        InternalError: The status is 400, but the backend itself has failed: its error has no code.
     """
     reading = read_error(document)
     raw_code = reading.texts("Code")[0] if reading.texts("Code") else ""
@@ -67,7 +67,7 @@ def standard_error(
     if status == 400 and b"<Code" in document and _is_fault(raw_code, message):
         raise InternalError
     if message in _MESSAGES and _CODE.fullmatch(raw_code) is None:
-        # Walrus 3.4 writes InvalidBucketName as the message, and its message as the code.
+        # Walrus 3.4 writes InvalidBucketName as the message, and the message as the code.
         raw_code, message = message, ""
     known = codes.get(raw_code.encode())
     if known is not None:
@@ -77,7 +77,7 @@ def standard_error(
     else:
         code = code_by_status(status, is_about_object=is_about_object).decode()
     if not message or status >= 500:
-        # Of its own faults it tells names of its classes.
+        # Messages about its own failures contain names of its classes.
         message = _MESSAGES.get(code, "")
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'

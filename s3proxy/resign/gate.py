@@ -1,8 +1,8 @@
 """
-The one gate through which every head leaves towards a backend.
+The gate: the last check of every head that leaves for a backend.
 
-What reaches it was judged already. It is judged here once more, whoever wrote it: a backend may read a name, a line or
-a parameter otherwise than we do, and our signature stands under all of it.
+Everything was checked before. It is checked here again, whether the client or s3proxy wrote it: a backend may read a
+name, a line or a parameter in another way than s3proxy, and our signature covers all of it.
 
 Source:
     RFC 9112, sections 3 and 5; RFC 9110, section 5.
@@ -17,7 +17,7 @@ from s3proxy.s3.head import HeaderList
 from s3proxy.s3.query import query_names
 
 _TOKEN = rb"!#$%&'*+\-.^`|~0-9a-z"
-# A name with an underscore is another header to CGI-style backends; metadata alone may have one.
+# To CGI-style backends a name with an underscore is another header. Only metadata may have one.
 _NAME = rb"(?:x-amz-meta-[_%b]++|[%b]++)" % (_TOKEN, _TOKEN)
 _NAMES = re.compile(rb"%b(?:\n%b)*" % (_NAME, _NAME))
 _HEAD = re.compile(rb"[A-Z]{1,16} /[^\x00-\x20\x7f#]*+ HTTP/1\.1\r\n(?:[^\x00-\x08\x0a-\x1f\x7f]++\r\n)+")
@@ -58,20 +58,20 @@ _AUTHENTICATION = frozenset(
 
 def write_head(method: bytes, target: bytes, headers: HeaderList, *, is_presigned: bool = False) -> bytes:
     """
-    Write a head without the empty line at its end, so that a signature can follow.
+    Return a head without the empty line at its end, so that a signature can follow.
 
     Args:
         target: In origin form, with the path and query that the backend will read.
-        is_presigned: Whether the target carries our own signature; no client's request does.
+        is_presigned: Whether the target has our own signature. The target of a client's request never has.
 
     Raises:
-        InvalidRequest: Two readers could understand it in two ways. Nothing of it is to be signed or sent.
+        InvalidRequest: Two readers could read the head in two ways. It must not be signed or sent.
     """
     lines = [b"%s %s HTTP/1.1\r\n" % (method, target)]
     lines += [b"%s: %s\r\n" % header for header in headers]
     head = b"".join(lines)
     names = [name.lower() for name, _ in headers]
-    # All names and all lines at once: one match each. The count finds a line that a name or a value began.
+    # One match for all names, and one for all lines. The count finds a line end inside a name or a value.
     is_sound = _HEAD.fullmatch(head) is not None and _NAMES.fullmatch(b"\n".join(names)) is not None
     if not is_sound or head.count(b"\n") != len(lines):
         raise _refusal()

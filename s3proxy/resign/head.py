@@ -1,5 +1,5 @@
 """
-The whole head which a backend gets: its target, what passes of the client's headers, ours, and our signature.
+Makes the head that a backend gets: the target, some of the client's headers, our own, and our signature.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _CHECKSUM_ELEMENT = re.compile(rb"<(Checksum[A-Z0-9]{1,16}+)>[^<]*+</\1>")
 @dataclass(frozen=True, slots=True)
 class Account:
     """
-    Our account on a backend, and how it is spoken to.
+    The way in which one backend is addressed: its profile, host, key and kind of signature.
 
     Attributes:
-        key: None where requests are not signed.
-        host: The authority which its Host header gets, port included where it is not the scheme's own.
+        key: None if requests are not signed.
+        host: Value of the Host header, with the port if it is not the default of the scheme.
         signature: ``v4``, ``v2`` or ``none``.
-        payload: What Signature V4 covers of a body: ``auto`` for its hash where that is known, ``unsigned`` for
-            nothing, ``chunks`` for its hash or, where it streams and the hash is not known, each chunk.
+        payload: What Signature V4 covers of a body: ``auto`` for its hash if that is known, ``unsigned`` for nothing,
+            ``chunks`` for its hash or, if it is streamed and the hash is not known, each chunk.
     """
 
     profile: Profile
@@ -51,30 +51,30 @@ class Account:
     @property
     def signs_hashes(self) -> bool:
         """
-        Whether a hash of the body goes into a signature.
+        Whether the signature covers a hash of the body.
         """
         return self.signature == "v4" and self.payload != "unsigned"
 
     @property
     def signs_chunks(self) -> bool:
         """
-        Whether a body is sent in signed chunks where its hash is not known.
+        Whether a body is sent in signed chunks if its hash is not known.
         """
         return self.payload == "chunks" and self.key is not None
 
     @property
     def sends_trailers(self) -> bool:
         """
-        Whether a checksum which comes after a body goes on after it.
+        Whether a checksum that arrives after the body is sent after it, in a trailer.
         """
         return self.profile.takes_trailers and self.signature == "v4" and self.key is not None
 
     def payload_for(self, content: bytes, sha256: bytes | None = None) -> bytes:
         """
-        Return what a signature covers of a body which was held.
+        Return the payload line of the signature for a body that is held in memory.
 
         Args:
-            sha256: Where it is known already, in lower-case hex.
+            sha256: The hash in lower-case hex, if it is known already.
         """
         if not self.signs_hashes:
             return UNSIGNED_PAYLOAD
@@ -93,19 +93,19 @@ def backend_head(
     expects_continue: bool = False,
 ) -> bytes:
     """
-    Write a head, signed, with the empty line at its end.
+    Return a signed head with the empty line at its end.
 
     Args:
-        target: As `s3proxy.resign.target.backend_target` made it.
-        passed: Headers in order, Host and framing aside.
-        length: Bytes of the body; None for a request which has none and says so by its method.
+        target: From `s3proxy.resign.target.backend_target`.
+        passed: Headers in order, without Host and framing.
+        length: Bytes of the body; None to send no Content-Length, for a method that has no body.
         payload: For Signature V4: the body's SHA-256 in lower-case hex, if the account signs hashes, or
             ``UNSIGNED-PAYLOAD``.
         now: Aware, UTC.
 
     Raises:
         InvalidRequest: The head does not pass the gate; see `s3proxy.resign.gate.write_head`.
-        RequestHeaderSectionTooLarge: It is larger than the backend takes.
+        RequestHeaderSectionTooLarge: The head is larger than the backend accepts.
     """
     headers: HeaderList = [(b"Host", account.host), *passed]
     if length is not None:
@@ -135,13 +135,14 @@ def chunked_head(
     expects_continue: bool = False,
 ) -> tuple[bytes, BodyEncoder]:
     """
-    Write the head of a body in chunks, and make what encodes it. The account's key signs the chunks, if it signs any.
+    Return a signed head for a body in chunks, and the encoder for the body.
 
-    x-amz-content-sha256 says that it is coded. Content-Encoding does not: Ceph 16.2 and versitygw 1.8 would store it.
+    x-amz-content-sha256 says that the body is aws-chunked. Content-Encoding does not, because Ceph 16.2 and versitygw
+    1.8 would store it.
 
     Args:
-        length: Bytes of the body itself.
-        trailer_name: Of the checksum which follows it, lower case; None for no trailer, where chunks are signed.
+        length: Bytes of the body before it is encoded.
+        trailer_name: Name of the checksum in the trailer, lower case; None for no trailer, only if chunks are signed.
 
     Raises:
         InvalidRequest: The head does not pass the gate; see `s3proxy.resign.gate.write_head`.
@@ -176,7 +177,7 @@ def _check_size(restrictions: Restrictions, head: bytes) -> None:
     line_size = head.index(b"\r\n")
     if restrictions.max_line_size and line_size > restrictions.max_line_size:
         raise RequestHeaderSectionTooLarge(restrictions.max_line_size)
-    # Neither the first line's CRLF is among the header lines, nor the empty line's.
+    # The header lines include neither the CRLF of the first line nor that of the empty line.
     if restrictions.max_headers_size and len(head) - line_size - 4 > restrictions.max_headers_size:
         raise RequestHeaderSectionTooLarge(restrictions.max_headers_size)
 
@@ -189,14 +190,14 @@ def _last_lines(signed: HeaderList, *, expects_continue: bool) -> bytes:
 
 def payload_of(content: bytes) -> bytes:
     """
-    Return the SHA-256 of a body which was held, in lower-case hex.
+    Return the SHA-256 of a body that is held in memory, in lower-case hex.
     """
     return hashlib.sha256(content).hexdigest().encode() if content else EMPTY_SHA256
 
 
 def sha256_of(verified: HeaderList) -> bytes | None:
     """
-    Return the SHA-256 of a body, in lower-case hex, where it is among the checksums which hold of it.
+    Return the SHA-256 of a body in lower-case hex; None if it is not among the verified checksums.
     """
     for name, value in verified:
         if name == b"x-amz-checksum-sha256":
@@ -206,15 +207,15 @@ def sha256_of(verified: HeaderList) -> bytes | None:
 
 def content_md5(content: bytes) -> bytes:
     """
-    Return the value of Content-MD5 for a body which was held.
+    Return the value of Content-MD5 for a body that is held in memory.
     """
     return base64.b64encode(hashlib.md5(content).digest())
 
 
 def etag_of_parts(document: bytes) -> bytes:
     """
-    Return the entity tag of the object that a CompleteMultipartUpload makes, with its quotation marks; nothing if a
-    part's own is no MD5.
+    Return the entity tag of the object that a CompleteMultipartUpload makes, with its quotation marks; empty if the tag
+    of a part is not an MD5.
 
     Args:
         document: Verified.
@@ -239,6 +240,6 @@ def etag_of_parts(document: bytes) -> bytes:
 
 def strip_checksum_elements(document: bytes) -> bytes:
     """
-    Take the parts' checksums out of a verified CompleteMultipartUpload: a backend which knows none refuses them.
+    Return a verified CompleteMultipartUpload without the checksums of parts: a backend without checksums refuses them.
     """
     return _CHECKSUM_ELEMENT.sub(b"", document)

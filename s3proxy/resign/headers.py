@@ -1,5 +1,5 @@
 """
-Which headers of a verified request its backend gets, and why the others are dropped.
+Selects the headers of a verified request that the backend gets, and says why the others are dropped.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _REPLACED = frozenset(
     }
 )
 """
-The client's credentials and framing: what the backend gets in their place is ours.
+Headers with the client's credentials and framing. The backend gets our own instead.
 """
 
 _UNSIGNED_PASSED = frozenset(
@@ -62,12 +62,12 @@ _UNSIGNED_PASSED = frozenset(
     }
 )
 """
-Headers which pass although no signature covers them: none of them chooses an object, an owner or a right.
+Headers that pass even if the signature does not cover them: none of them selects an object, an owner or a permission.
 """
 
 _TRACE = frozenset({b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"})
 """
-Whom another proxy says that it speaks for: anyone may say so.
+Headers with which a proxy names its client. They are dropped, because any client can send them.
 """
 
 _OF_RESPONSES = frozenset(
@@ -85,8 +85,8 @@ _OF_RESPONSES = frozenset(
     }
 )
 """
-Headers that S3 has in responses alone, and ignores in requests. A storage may take one for an order of its own kind:
-with x-amz-replication-status MinIO stores an object as another site's, without its bucket's retention.
+Headers that S3 has only in responses, and ignores in requests. For a storage system one may control a function of its
+own: with x-amz-replication-status MinIO stores an object as that of another site, without its bucket's retention.
 """
 
 _DROPPED = _TRACE | _OF_RESPONSES
@@ -95,7 +95,7 @@ _DROPPED = _TRACE | _OF_RESPONSES
 @dataclass(frozen=True, slots=True)
 class PassedHeaders:
     """
-    What passes, in order, and the lower-case names of what was dropped without being replaced.
+    The headers that pass, in order, and the lower-case names of those that are dropped and not replaced.
     """
 
     passed: HeaderList
@@ -104,10 +104,10 @@ class PassedHeaders:
 
 def knows_checksums(operation: Operation, profile: Profile, *, sends_trailers: bool) -> bool:
     """
-    Say whether the backend hears of the checksums which the client sends.
+    Return True if the checksums of the client are sent to the backend.
 
-    Of a multipart upload it hears nothing where no trailers are sent to it: a part's checksum may be in its trailer,
-    which comes too late for a head, and an upload which was begun with an algorithm takes no part without one.
+    Those of a multipart upload are sent only if trailers are: the checksum of a part may be in its trailer, which is
+    too late for a head, and an upload that was created with an algorithm accepts no part without a checksum.
     """
     return profile.takes_checksums and (sends_trailers or not operation.is_part_of_upload)
 
@@ -121,18 +121,18 @@ def passed_headers(
     dropped_headers: frozenset[bytes] = frozenset(),
 ) -> PassedHeaders:
     """
-    Choose what passes.
+    Return the headers of a request that the backend gets.
 
     Args:
-        signed_headers: Lower-case names which the client's verified signature covers.
-        passes_checksums: As `knows_checksums` says.
-        copies: Whether the operation has a source. With any other S3 ignores the headers of one; Ceph 16.2 reads the
-            source of each request, and refuses a bad one.
+        signed_headers: Lower-case names that the client's verified signature covers.
+        passes_checksums: From `knows_checksums`.
+        copies: Whether the operation has a source. If not, S3 ignores headers about a source, but Ceph 16.2 reads them
+            in every request, and refuses a bad one.
         dropped_headers: Lower-case names that the backend must not get; see `Profile.dropped_headers`.
 
     Raises:
-        InvalidRequest: The Connection header nominates a signed header: dropping it would change what was verified,
-            and passing it would let the next hop drop it.
+        InvalidRequest: The Connection header lists a signed header. To drop it would change what was verified, and if
+            it passed, the next hop could drop it.
     """
     nominated = connection_options(head.fields) if b"connection" in head.fields else frozenset()
     if nominated and not nominated.isdisjoint(signed_headers - HOP_BY_HOP):
@@ -155,7 +155,7 @@ def passed_headers(
         ):
             dropped.append(lower)
         elif lower == b"content-encoding":
-            # It is about the transfer, whether or not the body came so. SDKs name it in CreateMultipartUpload, too.
+            # aws-chunked describes the transfer, not the object. SDKs send it with CreateMultipartUpload, too.
             kept = strike_aws_chunked(value)
             if kept:
                 passed.append((name, kept))
@@ -174,7 +174,7 @@ def passed_headers(
 
 def _joined(passed: HeaderList) -> HeaderList:
     """
-    Write one line for each name, its values joined as a signature counts them. Of two lines a backend may read but one.
+    Return one line for each name, with its values joined as in a signature. A backend may read only one of two lines.
     """
     joined: HeaderList = []
     places: dict[bytes, int] = {}
@@ -197,7 +197,7 @@ _ENTITY_TAG = re.compile(rb'"([^"]+)"')
 
 def bare_entity_tags(passed: HeaderList) -> HeaderList:
     """
-    Write the entity tag of a write's condition without its quotation marks, for a backend that compares it so.
+    Return headers with the entity tag of a write's condition without quotation marks, for a backend that needs this.
     """
     return [
         (name, tag[1]) if name.lower() in _TAG_CONDITIONS and (tag := _ENTITY_TAG.fullmatch(value)) else (name, value)
@@ -207,10 +207,10 @@ def bare_entity_tags(passed: HeaderList) -> HeaderList:
 
 def check_hyphenated(passed: HeaderList) -> None:
     """
-    Refuse metadata under two names that are one to a backend behind CGI: it would keep one value, and which is chance.
+    Refuse metadata under two names that are one to a CGI-style backend: it would keep one of the values, by chance.
 
     Raises:
-        InvalidArgument: A name with an underscore is another one with a hyphen.
+        InvalidArgument: Two names differ only in an underscore and a hyphen.
     """
     seen: dict[bytes, bytes] = {}
     for name, value in passed:
@@ -222,7 +222,7 @@ def check_hyphenated(passed: HeaderList) -> None:
 
 def asking_for(passed: HeaderList, header: bytes) -> HeaderList:
     """
-    Have a preflight ask for a header, too.
+    Return the headers of a preflight that requests one more header.
     """
     for place, (name, value) in enumerate(passed):
         if name.lower() == b"access-control-request-headers":
@@ -234,8 +234,8 @@ def asking_for(passed: HeaderList, header: bytes) -> HeaderList:
 
 def readable_codings(accept_encoding: bytes) -> bytes:
     """
-    Take out of an Accept-Encoding what nobody here can decode: an error that a proxy before the backend has put into
-    brotli could not be judged, and its client would get nothing of it.
+    Return an Accept-Encoding with only the codings that s3proxy can decode. If a proxy in front of the backend encoded
+    an error in another one, such as brotli, s3proxy could not check it, and its document would not reach the client.
     """
     kept = [
         coding
@@ -247,7 +247,7 @@ def readable_codings(accept_encoding: bytes) -> bytes:
 
 def strike_aws_chunked(content_encoding: bytes) -> bytes:
     """
-    Take ``aws-chunked`` out of a Content-Encoding; the rest and its order stay.
+    Return a Content-Encoding without ``aws-chunked``. The other codings keep their order.
     """
     if b"chunked" not in content_encoding.lower():
         return content_encoding
@@ -257,13 +257,13 @@ def strike_aws_chunked(content_encoding: bytes) -> bytes:
 
 def forwarded_headers(form: str, chain: Sequence[bytes], host: bytes, scheme: bytes) -> HeaderList:
     """
-    Tell the backend who its client is.
+    Return the headers that name the client to the backend.
 
     Args:
         form: ``none``, ``x-forwarded`` or ``forwarded`` (RFC 7239).
-        chain: Addresses: the client's, then those of the proxies between it and us; ``-`` for one which is not known.
-        host: As the client called it.
-        scheme: As the client is connected.
+        chain: Addresses: the client's, then those of the proxies between it and us; ``-`` for an unknown one.
+        host: The Host header of the client.
+        scheme: The scheme of the client's connection.
     """
     nodes = [b"unknown" if node == b"-" else node for node in chain]
     if form == "x-forwarded":

@@ -1,5 +1,5 @@
 """
-URLs with a signature in their query, for whoever has them.
+Makes presigned URLs, which anyone who has them may use.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from s3proxy.sigv4.canonical import canonical_query, canonical_request, canonica
 from s3proxy.sigv4.scope import HMAC_ALGORITHM, CredentialScope
 from s3proxy.sigv4.signing_key import SigningKey, derive_signing_key
 
-# What a URL may hold as it is; a percent sign is one of an escape.
+# Characters that a URL may contain as they are. A percent sign begins an escape.
 _SAFE = "%/:?#[]@!$&'()*+,;=-._~"
 
 
 class CannotPresign(Exception):
     """
-    What was asked for cannot be signed; the text says why.
+    Raised if a URL cannot be signed. The text says why.
     """
 
 
@@ -49,14 +49,14 @@ def presign(
     Return a URL with a signature in its query.
 
     Args:
-        url: What no URL may hold is escaped; an escape stays as it is.
+        url: Characters that a URL must not contain are escaped; an escape stays as it is.
         now: Aware, UTC.
         expires: Seconds; at most a week under Signature V4.
         signature: ``v4``, ``v4a`` or ``v2``.
-        domain: A host below it names its bucket.
+        domain: A host below this domain names its bucket.
 
     Raises:
-        CannotPresign: The URL is none, or may not live so long.
+        CannotPresign: The URL is not valid, or `expires` is out of range.
     """
     url = quote(url, safe=_SAFE)
     parts = urlsplit(url)

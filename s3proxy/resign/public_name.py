@@ -1,5 +1,5 @@
 """
-The names under which clients know this service, in the place of the backend's.
+Replaces the names and URLs of the backend with those that clients use for s3proxy.
 """
 
 from __future__ import annotations
@@ -12,29 +12,29 @@ from urllib.parse import unquote_to_bytes
 
 from s3proxy.s3.head import HeaderList
 
-# Browsers take any number of slashes after "http:", and backslashes for slashes.
+# Browsers accept any number of slashes after "http:", and backslashes as slashes.
 URL = re.compile(
     rb"(?:[Hh][Tt][Tt][Pp][Ss]?:[/\\]*+|(?:[A-Za-z][A-Za-z0-9+.\-]*+:)?[/\\]{2,}+)([^/?#\\]*+)(.*)", re.DOTALL
 )
-# Each part of a run ends at the next slash, so no byte is read twice.
+# A match ends at the next slash, so no byte is read twice.
 _URL_WITHIN = re.compile(rb"(?:https?:)?//([^/?#\\\s\"'<>,;]++)", re.IGNORECASE)
 _NOT_IN_PATH = re.compile(rb"[^!$&'()*+,\-./0-9:;=?@A-Z_a-z~%]")
 
 
 class PublicName(NamedTuple):
     """
-    How the client knows us, and what it must not hear.
+    The client's names for s3proxy, and the names of the backend that the client must not see.
 
     Attributes:
-        scheme: ``http`` or ``https``, as the client's connection is.
+        scheme: ``http`` or ``https``, the scheme of the client's connection.
         host: The Host header, as the client sent it.
-        region: The listener's.
-        raw_path: Of the request, as the client sent it.
-        virtual_bucket: The bucket that `host` begins with, empty in path style.
-        hosts: The backend's, as `host_name` writes them.
-        service_path: What the backend's paths begin with.
-        request_id: Ours; the backend's own goes to the log alone.
-        host_id: Ours.
+        region: The listener's region.
+        raw_path: Path of the request, as the client sent it.
+        virtual_bucket: The bucket that `host` begins with; empty in path style.
+        hosts: The backend's hosts, in the form of `host_name`.
+        service_path: Prefix of the backend's paths.
+        request_id: Our own. The backend's is only logged.
+        host_id: Our own.
     """
 
     scheme: bytes
@@ -50,7 +50,7 @@ class PublicName(NamedTuple):
     @property
     def object_url(self) -> bytes:
         """
-        The URL of what the request is about, escaped where a URL must be.
+        The URL of the request's bucket or object, with escapes if they are necessary.
         """
         path = _NOT_IN_PATH.sub(lambda found: b"%%%02X" % ord(found[0]), self.raw_path)
         return b"%s://%s%s" % (self.scheme, self.host, path) if self.host else path
@@ -58,7 +58,7 @@ class PublicName(NamedTuple):
 
 def add_region(headers: HeaderList, name: PublicName) -> None:
     """
-    Tell the listener's region where the backend has not told its own: clients ask HeadBucket for it.
+    Add the listener's region if the backend did not send its own: clients read it from HeadBucket.
     """
     if not any(header.lower() == b"x-amz-bucket-region" for header, _ in headers):
         headers.append((b"x-amz-bucket-region", name.region))
@@ -66,7 +66,7 @@ def add_region(headers: HeaderList, name: PublicName) -> None:
 
 def host_name(authority: bytes) -> bytes:
     """
-    Return the host of an authority in the one spelling in which hosts are compared: no port, no user.
+    Return the host of an authority in the one spelling that is compared, without port and user.
     """
     host = unquote_to_bytes(authority).rpartition(b"@")[2].strip().lower()
     if not host.startswith(b"["):
@@ -82,16 +82,16 @@ def host_name(authority: bytes) -> bytes:
 
 def host_names(authorities: Iterable[bytes]) -> frozenset[bytes]:
     """
-    Return the hosts of some authorities, as `is_backend` takes them.
+    Return the hosts of some authorities, for `is_backend`.
     """
     return frozenset(filter(None, map(host_name, authorities)))
 
 
 def is_backend(authority: bytes, hosts: Iterable[bytes]) -> bool:
     """
-    Return True if an authority is of one of these hosts, or of a bucket below one.
+    Return True if an authority is one of these hosts, or a bucket below one.
 
-    Its port does not matter: the address of a machine is not told, whatever else it serves.
+    The port does not matter: clients must not see the host, even if the URL is of another service on it.
     """
     name = host_name(authority)
     return any(name == host or name.endswith(b"." + host) for host in hosts)
@@ -107,7 +107,7 @@ def public_value(lower: bytes, value: bytes, name: PublicName) -> bytes:
 
 def public_url(url: bytes, name: PublicName) -> bytes:
     """
-    Return a URL as it must be for the client; one of another host stays.
+    Return a URL of the backend as the client must see it; a URL of another host is unchanged.
     """
     found = URL.fullmatch(url)
     if found is None:
@@ -129,10 +129,10 @@ def _below_service_path(path: bytes, name: PublicName) -> bytes:
 
 def with_public_urls(text: bytes, name: PublicName, host: bytes) -> bytes:
     """
-    Put the client's name for us in each URL of a text which is the backend's.
+    Return a text in which each URL of the backend has the client's name for s3proxy instead.
 
     Args:
-        host: As it is to be written.
+        host: The client's name, in the form to write.
     """
 
     def public(found: re.Match[bytes]) -> bytes:

@@ -1,5 +1,5 @@
 """
-Where a new bucket is to be: clients name the listener's region, the backend knows its own.
+Translates the region in CreateBucket: clients name the listener's region, and the backend expects its own.
 
 Source:
     "CreateBucket".
@@ -12,7 +12,7 @@ from collections.abc import Container
 
 from s3proxy.s3.head import HeaderList
 
-# Possessive: white space of any length is read once.
+# Possessive quantifiers: white space of any length is read once.
 _CONSTRAINT = re.compile(
     rb"(<(?:[A-Za-z0-9]{1,32}+:)?LocationConstraint(?:\s[^<>]*+)?>)\s*+([A-Za-z0-9-]{1,64}+)\s*+</"
 )
@@ -20,14 +20,14 @@ _CONSTRAINT = re.compile(
 
 def translate_region(document: bytes, ours: Container[bytes], backend_region: bytes) -> bytes:
     """
-    Put the backend's region where the document of a new bucket names one of ours.
+    Return the document of CreateBucket with the backend's region instead of one of ours.
 
     Args:
         document: Verified.
 
     Returns:
-        ``document`` itself where it names another, which the backend is to judge, or none; nothing where the backend is
-        in us-east-1, which is named by no document.
+        ``document`` itself if it names another region, which the backend must check, or none. Empty if the backend is
+        in us-east-1, because no document names that region.
     """
     found = _CONSTRAINT.search(document)
     if found is None or found[2] not in ours or found[2] == backend_region:

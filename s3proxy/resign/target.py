@@ -1,8 +1,8 @@
 """
 The target which the backend gets: byte for byte the client's, without its credentials, in the backend's style.
 
-A storage that reads a target otherwise than S3 gets one that is written anew, from the decoded bucket, key and query;
-see `s3proxy.profiles.profile.TargetForm`.
+A storage system that reads a target in another way than S3 gets one that is rewritten from the decoded bucket, key and
+query; see `s3proxy.profiles.profile.TargetForm`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from s3proxy.s3.query import decode_item, query_items
 
 PAGE_LENGTH_NAMES = frozenset({b"max-keys", b"max-parts", b"max-uploads"})
 """
-Query names whose value says how long a page of a list may be.
+Query names whose value is the most entries in a page of a list.
 """
 
 
 def backend_path(head: RequestHead, address: Address, profile: Profile) -> bytes:
     """
-    Return the raw path for a backend which is addressed in path style.
+    Return the raw path for a backend, which is addressed in path style.
     """
     path = head.raw_path
     if address.is_virtual_hosted:
@@ -38,21 +38,21 @@ def backend_path(head: RequestHead, address: Address, profile: Profile) -> bytes
 
 def with_query(head: RequestHead, raw_query: bytes | None) -> RequestHead:
     """
-    Return a head which asks for the same path with another query; None to send no ``?``.
+    Return a head with the same path and another query; None to send no ``?``.
     """
     return replace(head, raw_target=head.raw_path if raw_query is None else b"%s?%s" % (head.raw_path, raw_query))
 
 
 def backend_query(raw_query: bytes | None, passed_names: frozenset[bytes]) -> bytes | None:
     """
-    Cut out of a query whatever may not pass, each parameter with one ``&``.
+    Return a query without the parameters that must not pass; each is removed with one ``&``.
 
     Args:
         raw_query: None if the target has no ``?``.
         passed_names: Decoded; see `s3proxy.s3.classification.Classification`.
 
     Returns:
-        None if no ``?`` is to be sent. A name is written as S3 spells it: a backend might not decode an escaped one.
+        None to send no ``?``. Names are written without escapes: a backend might not decode an escaped one.
     """
     if not raw_query:
         return raw_query
@@ -67,14 +67,14 @@ def backend_query(raw_query: bytes | None, passed_names: frozenset[bytes]) -> by
         elif item:
             is_whole = False
     if is_whole:
-        # Byte for byte, with whatever empty parameters there are.
+        # Byte for byte, empty parameters included.
         return raw_query
     return b"&".join(kept) if kept else None
 
 
 def backend_target(head: RequestHead, address: Address, profile: Profile, passed_names: frozenset[bytes]) -> bytes:
     """
-    Return the whole target.
+    Return the request target for a backend.
     """
     form = profile.target
     if form is not None:
@@ -88,11 +88,11 @@ def written_target(
     form: TargetForm, address: Address, raw_query: bytes | None, passed_names: frozenset[bytes]
 ) -> bytes:
     """
-    Write a target from decoded values, below the service path.
+    Return a target that is rewritten from decoded values, below the service path.
 
     Args:
         address: Its bucket needs no escapes; see `s3proxy.mending.restrictions.check_bucket`.
-        passed_names: Decoded names that the operation has a meaning for.
+        passed_names: Decoded names that have a meaning in the operation.
     """
     path = b"/" + address.bucket
     if address.key:
@@ -106,7 +106,7 @@ def written_target(
         if name in form.valueless_names:
             items.append(name)
         elif value:
-            # An empty value means to S3 what no parameter means. There it may be a fault, or an empty name.
+            # To S3 an empty value is the same as no parameter. To the backend it may be an error, or an empty name.
             written = b"%d" % min(int(value), MAX_PAGE_LENGTH) if name in PAGE_LENGTH_NAMES else _escaped(value)
             items.append(b"%s=%s" % (name, written))
     return b"%s?%s" % (path, b"&".join(items)) if items else path
@@ -114,10 +114,10 @@ def written_target(
 
 def written_copy_source(passed: HeaderList) -> HeaderList:
     """
-    Write a copy's source from decoded values: the backend decodes all of it before it looks for key and version.
+    Return headers with the source of a copy rewritten: the backend decodes all of it before it finds key and version.
 
     Raises:
-        NotImplementedByProxy: It is an access point, which no storage has.
+        NotImplementedByProxy: The source is an access point, which no such backend has.
     """
     return [(name, _written_source(value) if name.lower() == b"x-amz-copy-source" else value) for name, value in passed]
 
@@ -125,7 +125,7 @@ def written_copy_source(passed: HeaderList) -> HeaderList:
 def _written_source(raw_source: bytes) -> bytes:
     source = parse_copy_source(raw_source)
     if source is None:
-        # An access point of S3's.
+        # An access point.
         raise NotImplementedByProxy(None, Header="x-amz-copy-source")
     written = b"/%s/%s" % (source.bucket, _escaped(source.key, "/"))
     return written if source.version_id is None else b"%s?versionId=%s" % (written, _escaped(source.version_id))

@@ -1,5 +1,5 @@
 """
-A head signed with the backend's own key, Signature V2.
+Signs a head with the backend's key, in Signature V2.
 
 Source:
     "Signing and Authenticating REST Requests".
@@ -21,7 +21,7 @@ def sign_v2(
     method: bytes, target: bytes, headers: HeaderList, profile: Profile, key: BackendKey, now: datetime
 ) -> HeaderList:
     """
-    Return the headers which authenticate a request, to be sent after its own.
+    Return the headers that authenticate a request, to be sent after its own headers.
 
     Args:
         target: As it will be sent, in path style.
@@ -39,10 +39,10 @@ def sign_v2(
 
 def string_to_sign(method: bytes, target: bytes, headers: HeaderList, profile: Profile) -> bytes:
     """
-    Return what is signed: no secret, but for the backend's eyes.
+    Return the string to sign. It is not a secret, but clients must not see it.
     """
     fields = index_headers(headers)
-    # A date among the amz lines leaves the line of Date empty.
+    # If x-amz-date is among the amz lines, the line of Date is empty.
     date = b"" if b"x-amz-date" in fields else fields.value(b"date") or b""
     raw_path, _, raw_query = target.partition(b"?")
     if not profile.signs_service_path:
@@ -57,5 +57,5 @@ def string_to_sign(method: bytes, target: bytes, headers: HeaderList, profile: P
 def _hyphenated(fields: Fields) -> Fields:
     if not any(b"_" in name for name in fields):
         return fields
-    # No two names are one: see `s3proxy.resign.headers.check_hyphenated`.
+    # No two names become the same: see `s3proxy.resign.headers.check_hyphenated`.
     return Fields({name.replace(b"_", b"-"): values for name, values in fields.items()})

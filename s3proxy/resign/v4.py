@@ -1,5 +1,5 @@
 """
-A head signed with the backend's own key, Signature V4.
+Signs a head with the backend's key, in Signature V4.
 
 Source:
     "Signature Calculations for the Authorization Header".
@@ -21,7 +21,7 @@ from s3proxy.sigv4.signing_key import SigningKeys
 
 _SIGNED = frozenset({b"content-md5", b"content-type", b"host"})
 """
-Signed beside every ``x-amz-*``. Others are left out: what another hop may rewrite must not break the signature.
+Headers that are signed in addition to every ``x-amz-*``. Others are not, because another hop may rewrite them.
 """
 
 STREAMING_PAYLOAD = PayloadHash.STREAMING_AWS4_HMAC_SHA256_PAYLOAD.value
@@ -41,14 +41,16 @@ def sign_v4(
     now: datetime,
 ) -> tuple[HeaderList, ChunkSigner | None]:
     """
-    Return the headers which authenticate a request, to be sent after its own, and what signs its chunks.
+    Return the headers that authenticate a request, to be sent after its own headers, and the signer of its chunks.
 
     Args:
         target: As it will be sent.
-        headers: As they will be sent, Host among them.
-        payload: Of x-amz-content-sha256: lower-case hex, ``UNSIGNED-PAYLOAD``, or one of those above; its chunks are
-            signed where it says so.
+        headers: As they will be sent, with Host.
+        payload: The value of x-amz-content-sha256: lower-case hex, ``UNSIGNED-PAYLOAD``, or one of the constants above.
         now: Aware, UTC.
+
+    Returns:
+        The signer is None if the payload has no signed chunks.
     """
     date = format_basic_iso(now)
     fields = Fields({b"x-amz-date": [date], b"x-amz-content-sha256": [payload]})

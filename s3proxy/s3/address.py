@@ -23,12 +23,12 @@ _HOST_BUCKET = re.compile(rb"[a-z0-9._-]+")
 @dataclass(slots=True)
 class Address:
     """
-    What a request is about.
+    The bucket and the key that a request names.
 
     Attributes:
-        bucket: Decoded; empty where the request is about the service.
-        key: Decoded; empty where it is about a bucket.
-        raw_bucket: As received; from the host name in virtual-hosted style.
+        bucket: Decoded; empty if the request is about the service.
+        key: Decoded; empty if the request is about a bucket or the service.
+        raw_bucket: As received; in virtual-hosted style, taken from the host name.
         raw_key: As received, without the slash before it.
         is_virtual_hosted: Whether the bucket was in the host name.
     """
@@ -42,31 +42,31 @@ class Address:
 
 def parse_address(raw_path: bytes, host: bytes, domains: Sequence[bytes]) -> Address:
     """
-    Find bucket and key.
+    Return the bucket and the key that a request names.
 
     Args:
         raw_path: As received, with its first slash.
-        host: The Host header, with or without a port and a dot at its end, in whatever case.
+        host: The Host header, with or without a port and a dot at its end, in any case.
         domains: Lower case. A host below one of them names its bucket; any other is path style.
 
     Raises:
         InvalidURI: An escape is broken, the decoded path is not UTF-8, or it has a key and no bucket.
-        InvalidBucketName: What a host's name has in the bucket's place would be another one in a path.
+        InvalidBucketName: The bucket in the host name would be another bucket in a path.
     """
     decoded = decode_path(raw_path)
     bucket = _bucket_of_host(host, domains)
     if bucket:
-        # It will stand in a path, where an escape would mean what it says, and dots may go.
+        # The bucket moves into a path. An escape would be decoded there, and a backend may remove dots.
         if bucket in {b".", b".."} or _HOST_BUCKET.fullmatch(bucket) is None:
             raise InvalidBucketName(bucket)
         return Address(bucket, decoded[1:], bucket, raw_path[1:], True)
     if decoded[1:2] == b"/":
-        # A backend that drops empty segments would take the key's first one for the bucket.
+        # A backend that drops empty segments would read the first segment of the key as the bucket.
         raise InvalidURI(raw_path)
     if decoded is raw_path:
         raw_bucket, _, raw_key = raw_path[1:].partition(b"/")
         return Address(raw_bucket, raw_key, raw_bucket, raw_key)
-    # A slash which is escaped ends the bucket, too: backends decode a path before they look for its slashes.
+    # An escaped slash ends the bucket, too: backends decode a path before they look for its slashes.
     bucket, _, key = decoded[1:].partition(b"/")
     raw_bucket, *raw_keys = _SLASH.split(raw_path[1:], maxsplit=1)
     return Address(bucket, key, raw_bucket, b"".join(raw_keys))
@@ -81,7 +81,7 @@ def written_address(bucket: bytes, key: bytes) -> Address:
 
 def object_target(address: Address, version_id: bytes | None) -> bytes:
     """
-    Return the target of an object in path style.
+    Return the request target of an object in path style.
 
     Args:
         version_id: Decoded; None or empty for the current version.
@@ -92,17 +92,17 @@ def object_target(address: Address, version_id: bytes | None) -> bytes:
 
 def escape_name(name: bytes, kept: str = "/") -> bytes:
     """
-    Escape all but the unreserved characters, and those to keep.
+    Return a name with all characters escaped except the unreserved ones and those in `kept`.
     """
     return quote_from_bytes(name, safe=kept + "-_.~").encode()
 
 
 def decode_path(raw_path: bytes) -> bytes:
     """
-    Decode the escapes of a path, once.
+    Return a path with its escapes decoded once.
 
     Returns:
-        ``raw_path`` itself where there is nothing to decode.
+        ``raw_path`` itself if there is nothing to decode.
 
     Raises:
         InvalidURI: An escape is broken, or the decoded path is not UTF-8.
@@ -127,12 +127,12 @@ def _bucket_of_host(host: bytes, domains: Sequence[bytes]) -> bytes:
         head, colon, port = name.rpartition(b":")
         if colon and (not port or port.isdigit()):
             name = head
-    # The root of all names, which a resolver needs and nobody else.
+    # A dot at the end names the DNS root. Only a resolver needs it.
     name = name.removesuffix(b".")
     found = b""
     longest = 0
     for domain in domains:
-        # The longest domain wins: "eu.s3.test" is no bucket where "eu.s3.test" is a domain beside "s3.test".
+        # The longest domain wins: "eu" is not a bucket if both "eu.s3.test" and "s3.test" are domains.
         if len(domain) > longest and (name == domain or name.endswith(b"." + domain)):
             longest = len(domain)
             found = name[: -len(domain) - 1] if name != domain else b""

@@ -1,5 +1,5 @@
 """
-What a client claims of its request: who signed it, how, and over what. Well-formed, and not yet believed.
+What a client claims about its request: who signed it, how, and over what. Well-formed, not yet believed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_CLOCK_SKEW = timedelta(seconds=MAX_CLOCK_SKEW_SECONDS)
 
 Waivable = list[tuple[str, S3Error]]
 """
-Faults which a key's own exemptions may waive, by the exemption's name, in the order in which they were found.
+Errors that an exemption of the key may waive, each with the exemption's name, in the order they were found.
 """
 
 
@@ -30,11 +30,11 @@ _PLACES = {"header": "AuthHeader", "query": "QueryString"}
 
 class Carrier(IdentityEnum):
     """
-    Where a request carries its signature, and of which kind that is; the value is the configuration's word for it.
+    Where a request has its signature, and of which kind it is; the value is the configuration's word for it.
 
     Attributes:
-        version: The signature's, as S3's access log names it; None where there is no signature.
-        place: Where the signature is, as S3's access log names it; None for a form and where there is no signature.
+        version: Version of the signature, as S3's access log names it; None if there is no signature.
+        place: Where the signature is, as S3's access log names it; None for a form or if there is no signature.
     """
 
     V4_HEADER = "v4-header"
@@ -59,14 +59,14 @@ class Claim:
     A request's claim.
 
     Attributes:
-        head: What is judged, and forwarded once it is believed: as received, but for what its query turned into
-            headers.
+        head: The head that is judged, and forwarded once it is believed: as received, except that some query parameters
+            are now headers.
         claimed_access_key_id: As sent.
         claimed_signature: As sent.
         session_token: As sent, or None.
-        signed_headers: Lower-case names of the headers which the signature covers; none of a form's own.
-        waivable: While there is one, the key is looked up only for its exemptions.
-        verified_text: The string to sign which the signature was made over; empty until it is verified.
+        signed_headers: Lower-case names of the headers that the signature covers; empty for a form.
+        waivable: Errors that an exemption may waive. If there are any, the key is looked up only for its exemptions.
+        verified_text: The string to sign that the signature was made over; empty until it is verified.
     """
 
     carrier: Carrier
@@ -81,9 +81,9 @@ class Claim:
 
     def fingerprint(self) -> bytes:
         """
-        Return a hash of the access key and of what it signed: equal for every spelling of a signature over one request.
+        Return a hash of the access key and of the string it signed: the same for every spelling of one signature.
 
-        A SigV4A signature has many spellings, and no key is needed to write them: hex in either case, s or n - s.
+        A SigV4A signature has many spellings, and nobody needs the key to write them: hex in either case, s or n - s.
 
         Returns:
             32 bytes.
@@ -95,21 +95,21 @@ class Claim:
 
 def refuse(waivable: Waivable, error: S3Error) -> NoReturn:
     """
-    Raise an error, unless one came before it which no key was asked about yet: S3 names the first.
+    Raise an error, or the first waivable one if there is one: S3 reports the first error, and no key was looked up yet.
     """
     raise waivable[0][1] if waivable else error
 
 
 def read_request_date(fields: Fields, now: datetime, waivable: Waivable) -> datetime:
     """
-    Read the date of a request which is signed in a header, and hold it against our clock.
+    Return the date of a request that is signed in a header, checked against our clock.
 
     Args:
         now: Aware, UTC.
-        waivable: RequestTimeTooSkewed is added where the date is too far away.
+        waivable: RequestTimeTooSkewed is added to it if the date is too far away.
 
     Raises:
-        AccessDenied: There is no date which can be read. A bad x-amz-date is not rescued by Date.
+        AccessDenied: There is no readable date. If x-amz-date is bad, Date is not used instead.
     """
     raw_date = fields.value(b"x-amz-date")
     if raw_date is None:

@@ -1,5 +1,5 @@
 """
-Which operation of S3 a request asks for, and which of its query parameters have a meaning there.
+Which S3 operation a request is for, and which of its query parameters have a meaning in that operation.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from s3proxy.s3.query import query_items
 _METHODS = frozenset({b"GET", b"HEAD", b"PUT", b"POST", b"DELETE", b"OPTIONS"})
 _REFUSED_METHODS = frozenset({b"TRACE", b"CONNECT", b"PATCH"})
 _METADATA_PREFIX = b"x-amz-meta-"
-# MinIO takes whatever matches "multipart/form-data*", as a regular expression, for a form.
+# MinIO treats any type that matches the regular expression "multipart/form-data*" as a form.
 _ANY_FORM_TYPE = b"multipart/form-dat"
 _FORM_TYPE = re.compile(rb"multipart/form-data[ \t]*(?:;|\Z)", re.IGNORECASE)
 
 _IGNORED = frozenset({b"x-id", b"x-amz-user-agent", b"x-amz-content-sha256"})
 """
-Query names, in lower case, that SDKs add to any request. They ask for nothing and change nothing.
+Query names, in lower case, that SDKs add to any request. They have no effect.
 """
 
 _NEVER_EMPTY = frozenset({b"annotationName", b"id", b"partNumber", b"select-type", b"uploadId", b"versionId"})
 """
-Query names whose value tells what an operation is about. Ceph 16.2 takes a request with an empty ``uploadId`` for the
-operation without it: it deletes the object, or writes a part over it.
+Query names whose value says what an operation acts on. Ceph 16.2 treats a request with an empty ``uploadId`` as the
+operation without it: it deletes the object, or overwrites it with a part.
 """
 
 _NO_NAMES: frozenset[bytes] = frozenset()
@@ -48,14 +48,14 @@ _NO_NAMES: frozenset[bytes] = frozenset()
 @dataclass(frozen=True, slots=True)
 class Classification:
     """
-    What a request asks for.
+    The operation of a request, and its query parameters.
 
     Attributes:
-        passed_names: Decoded query names that a backend gets: those that the operation has a meaning for.
-        unknown_names: Decoded query names that S3 has no meaning for there. S3 ignores them, and a backend does not get
-            them.
-        extra_names: Those of them that the signature covers. A backend gets them if they belong to an extension that
-            is allowed there.
+        passed_names: Decoded query names that a backend gets: those that have a meaning in the operation.
+        unknown_names: Decoded query names that have no meaning in the operation. S3 ignores them, and a backend does
+            not get them.
+        extra_names: Those of the unknown names that the signature covers. A backend gets them if they belong to an
+            extension that is allowed for it.
     """
 
     operation: Operation
@@ -66,11 +66,11 @@ class Classification:
 
 class _Place:
     """
-    The operations of one method and level; those of HEAD are those of GET, but for its own two.
+    The operations of one method and level. HEAD has the operations of GET, except for its own two.
 
     Attributes:
-        plain: What a request without a sub-resource asks for.
-        by_subresource: The others, those with more required names first.
+        plain: The operation of a request without a sub-resource, by whether it copies.
+        by_subresource: The other operations, those with more required names first.
     """
 
     def __init__(self) -> None:
@@ -95,7 +95,7 @@ _PLACES = _index()
 
 
 def _add_heads() -> None:
-    # HEAD is GET without the document (RFC 9110, section 9.3.2). S3 names two such operations; backends answer others.
+    # HEAD is GET without the body (RFC 9110, section 9.3.2). S3 names two such operations; backends serve others, too.
     for level in Level:
         read, place = _PLACES[b"GET", level], _PLACES.setdefault((b"HEAD", level), _Place())
         place.plain = read.plain | place.plain
@@ -116,7 +116,7 @@ _SUBRESOURCES = {
 
 def level_of(address: Address) -> Level:
     """
-    Return what an address names.
+    Return the level of an address: service, bucket or object.
     """
     if address.key:
         return Level.OBJECT
@@ -125,22 +125,22 @@ def level_of(address: Address) -> Level:
 
 def classify(head: RequestHead, address: Address, covered_names: frozenset[bytes] | None = None) -> Classification:
     """
-    Find the operation that a request asks for.
+    Return the operation that a request is for.
 
     A read may have parameters that S3 does not know: S3 ignores them, and they are not sent. A write with such a
-    parameter is refused: whoever signed it means an operation that is not known here, and without the parameter it
-    would be another one. A storage may have it beyond S3, so it is refused once the backend is known; see
-    `s3proxy.profiles.operations.check_taken`.
+    parameter is refused: the client means an operation that s3proxy does not know, and without the parameter it would
+    be another operation. The storage system may have it as an extension of S3, so it is refused only after the backend
+    is chosen; see `s3proxy.profiles.allowed.check_taken`.
 
     Args:
         head: Without the parameters of its authentication; see `s3proxy.authentication.verdict.Authenticated`.
         covered_names: Decoded query names that its signature covers or that may pass uncovered; None for all.
 
     Raises:
-        MethodNotAllowed: S3 has no such operation, by this method.
+        MethodNotAllowed: S3 has no such operation with this method.
         InvalidArgument: The parameters contradict each other, or one is missing or empty.
         NoSuchUpload: The upload's id is empty.
-        NotImplementedByProxy: The signature does not cover what tells the operation from others.
+        NotImplementedByProxy: The signature does not cover the parameters that distinguish the operation from others.
     """
     level = level_of(address)
     place = _PLACES.get((head.method, level))
@@ -163,10 +163,10 @@ def classify(head: RequestHead, address: Address, covered_names: frozenset[bytes
     else:
         operation = _by_subresource(place, head, level, found, values, is_copy=is_copy)
     known = operation.query_names & values.keys()
-    # One reader takes the first list-type and another the last: two operations.
+    # One reader uses the first list-type, another the last: two operations.
     _check_not_repeated(repeated & (known | {b"list-type"}), values)
     for name in known & _NEVER_EMPTY:
-        # White space alone is nothing to a backend that strips it.
+        # A backend that strips white space reads a value of only white space as empty.
         if not values[name].strip():
             raise _refusal_of_empty(name, values[name])
     passed = known if covered_names is None else known & covered_names
@@ -223,13 +223,13 @@ def _refusal_of_empty(name: bytes, value: bytes) -> S3Error:
 
 
 def _not_copied(head: RequestHead) -> InvalidArgument:
-    # One reader would copy, the other would store what is in the body.
+    # One reader would copy, another would store the body.
     source = head.fields.value(b"x-amz-copy-source") or b""
     return InvalidArgument("This operation does not accept a copy source.", "x-amz-copy-source", source)
 
 
 def _check_covered(operation: Operation, uncovered: frozenset[bytes]) -> None:
-    # Without its sub-resource it would be another operation, and a write without any of its parameters as well.
+    # Without its sub-resource a request would be another operation; so would a write without any of its parameters.
     if not operation.is_read or operation.subresource in uncovered or not operation.required.isdisjoint(uncovered):
         raise NotImplementedByProxy
 
@@ -239,7 +239,7 @@ def is_form(fields: Fields) -> bool:
     Return True if a body is a form that may hold a file.
 
     Raises:
-        BadRequest: There are two Content-Type headers: one reader takes the first, another the last.
+        BadRequest: There are two Content-Type headers: one reader uses the first, another the last.
     """
     _check_one_type(fields)
     return _FORM_TYPE.match(fields.value(b"content-type") or b"") is not None
@@ -247,7 +247,7 @@ def is_form(fields: Fields) -> bool:
 
 def _may_be_form(fields: Fields) -> bool:
     """
-    Return True if a backend could take a body for a form, however the type is spelled.
+    Return True if a backend could treat a body as a form, in any spelling of its type.
     """
     _check_one_type(fields)
     return _ANY_FORM_TYPE in (fields.value(b"content-type") or b"").lower()
@@ -260,25 +260,25 @@ def _check_one_type(fields: Fields) -> None:
 
 def is_preflight(head: RequestHead) -> bool:
     """
-    Return True if a browser asks what it may ask for: OPTIONS with Origin and Access-Control-Request-Method.
+    Return True if a request is a CORS preflight: OPTIONS with Origin and Access-Control-Request-Method.
     """
     return head.method == b"OPTIONS" and {b"origin", b"access-control-request-method"} <= head.fields.keys()
 
 
 def is_head_bucket(head: RequestHead, address: Address) -> bool:
     """
-    Return True if a request asks for nothing but a bucket's presence and its region.
+    Return True if a request is HeadBucket: it asks only whether a bucket exists, and for its region.
     """
     return head.method == b"HEAD" and bool(address.bucket) and not address.key
 
 
 def check_method(method: bytes) -> None:
     """
-    Refuse what S3 has no operation for.
+    Refuse a method that no S3 operation has.
 
     Raises:
-        BadRequest: The method is not known; S3's are in upper case.
-        MethodNotAllowed: It is known, and never allowed here.
+        BadRequest: The method is unknown. S3's methods are in upper case.
+        MethodNotAllowed: The method is known, and never allowed here.
     """
     if method not in _METHODS:
         if method in _REFUSED_METHODS:
@@ -288,16 +288,17 @@ def check_method(method: bytes) -> None:
 
 def check_request(head: RequestHead, address: Address, operation: Operation) -> None:
     """
-    Refuse what no backend may be asked, once the client is known to be who it says.
+    Refuse an authenticated request that must not be sent to any backend.
 
     Raises:
-        MethodNotAllowed: A form came with a signature in its head: nobody would read its policy.
+        MethodNotAllowed: A form has a signature in its head: its policy would not be checked.
         BadRequest: A POST that could be a form has two Content-Type headers.
         KeyTooLongError: The key has more than 1,024 bytes.
         MetadataTooLarge: The metadata has more than 2 KiB.
-        InvalidArgument: A copy's source names no key: such a request ends Ceph 16.2.
+        InvalidArgument: A copy source has no key. Such a request crashes Ceph 16.2.
     """
-    # Ceph takes a POST to an object for a form, whose key is another one. An upload's type is its object's.
+    # Ceph treats a POST to an object as a form, which names another key. In a multipart upload, Content-Type is the
+    # type of the object.
     if head.method == b"POST" and not operation.is_part_of_upload and _may_be_form(head.fields):
         raise MethodNotAllowed(head.method, operation.level.value)
     if len(address.key) > MAX_KEY_SIZE:

@@ -34,16 +34,15 @@ class CopySource(NamedTuple):
 
 def check_copy_source(raw_source: bytes) -> None:
     """
-    Refuse a copy source without a key, or one that two readers could take for two objects. MinIO reads
-    ``http://host/bucket/key`` as a URL, and there the bucket is another.
+    Refuse a copy source that has no key, or that two readers could read as two objects. MinIO reads
+    ``http://host/bucket/key`` as a URL, so it finds another bucket.
 
     Args:
         raw_source: ``/bucket/key?versionId=id``, escaped; the first slash and the version may be absent.
 
     Raises:
-        InvalidArgument: There is no bucket, or no key, or there is a scheme before them; an escape is broken, the name
-            is not UTF-8, or its query is not one version. Ceph 16.2 cuts a broken escape off, or stores an empty part
-            for it.
+        InvalidArgument: The bucket or the key is missing, or a scheme precedes them; an escape is broken, the name is
+            not UTF-8, or its query is not one version. Ceph 16.2 cuts off a broken escape, or stores an empty part.
     """
     _, mark, query = raw_source.partition(b"?")
     path = copy_source_path(raw_source)
@@ -62,13 +61,13 @@ def check_copy_source(raw_source: bytes) -> None:
 
 def parse_copy_source(raw_source: bytes) -> CopySource | None:
     """
-    Return what a copy source names; None if it names an access point.
+    Return the object that a copy source names; None if it names an access point.
 
     Args:
-        raw_source: As `check_copy_source` lets it pass.
+        raw_source: Accepted by `check_copy_source`.
 
     Raises:
-        InvalidArgument: Its version is empty, or none.
+        InvalidArgument: Its version is empty or malformed.
     """
     bucket = copy_source_bucket(raw_source)
     if bucket is None:
@@ -86,7 +85,7 @@ def copy_source_bucket(raw_source: bytes) -> bytes | None:
     Return the bucket of a copy source, decoded; None if it names an access point.
 
     Args:
-        raw_source: As `check_copy_source` lets it pass.
+        raw_source: Accepted by `check_copy_source`.
     """
     path = copy_source_path(raw_source)
     return None if path.startswith(b"arn:") else _bucket_and_key(path)[0]
@@ -101,8 +100,8 @@ def copy_source_key(raw_source: bytes) -> bytes:
 
 def sent_copy_source(raw_source: bytes) -> bytes:
     """
-    Return a copy source as a backend gets it: ``#`` is part of the key, and MinIO would cut the key there; ``+`` is a
-    space to S3 and a plus to Ceph.
+    Return a copy source as a backend gets it: with ``#`` escaped, because MinIO would cut the key there, and ``+``
+    replaced, because S3 reads a space and Ceph reads a plus.
     """
     if b"#" in raw_source:
         raw_source = raw_source.replace(b"#", b"%23")
@@ -114,7 +113,7 @@ def sent_copy_source(raw_source: bytes) -> bytes:
 
 def copy_source_path(raw_source: bytes) -> bytes:
     """
-    Return a copy source without its version, decoded once, as a form is: ``+`` is a space.
+    Return a copy source without its version, decoded once as form data is: ``+`` is a space.
     """
     return unquote_to_bytes(raw_source.partition(b"?")[0].replace(b"+", b" "))
 

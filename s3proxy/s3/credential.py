@@ -1,5 +1,5 @@
 """
-What is known of an access key.
+An access key: its secrets, limits and rights, and the check of its session token.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from s3proxy.s3.errors import ExpiredToken, InvalidAccessKeyId, InvalidToken
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetLimits:
     """
-    What may be had; 0 for no bound.
+    The limits of a budget; 0 means no limit.
 
     Attributes:
-        requests: At a time.
-        bodies: Of requests, at a time.
-        requests_per_second: As it says.
-        bytes_per_second: Of bodies, both ways together.
-        memory: Bytes of bodies which are held in memory.
+        requests: Requests at a time.
+        bodies: Request bodies at a time.
+        requests_per_second: Requests that begin in one second.
+        bytes_per_second: Bytes of bodies in one second, both directions together.
+        memory: Bytes of bodies held in memory at a time.
     """
 
     requests: int = 0
@@ -42,15 +42,16 @@ class Credential:
 
     Attributes:
         secret_access_keys: One, or two while one replaces the other; each is tried.
-        session_token: Of a temporary key: each request must carry it.
-        expires_at: From this moment on the key is expired.
-        is_disabled: Answered as an unknown key is.
-        exemptions: Names of checks which are waived: ``region``, ``clock-skew``, ``unsigned-headers``, ``chunk-size``.
-        refused: Carriers and payload words which are switched off for it, by the configuration's words.
-        backend: Name of the backend which all of its requests go to, whatever their buckets; None where buckets decide.
-        backend_keys: Names of the keys which sign for it, each at a backend of its own; the backend's own where empty.
-        allow: Access rules; everything is allowed where None.
-        budget: What its requests may have together; the default for each key where None.
+        session_token: The token of a temporary key, which each of its requests must have; None for a permanent key.
+        expires_at: The moment from which the key is expired; None if it never expires.
+        is_disabled: If True, requests get the same error as with an unknown key.
+        exemptions: Names of checks that are waived: ``region``, ``clock-skew``, ``unsigned-headers``, ``chunk-size``.
+        refused: Carriers and payloads that are switched off for this key, by the configuration's words.
+        backend: Name of the backend that all requests of this key go to; None if the bucket decides.
+        backend_keys: Names of the keys that sign its requests, each for one backend; empty if the backend's own key
+            signs.
+        allow: Access rules; None if everything is allowed.
+        budget: What all requests of this key may use together; None for the default of each key.
     """
 
     access_key_id: str
@@ -77,17 +78,17 @@ def check_session(
     now: datetime,
 ) -> Credential:
     """
-    Check key and session token, before the signature.
+    Return the credential of a request, after a check of its key and its session token. The signature is checked later.
 
     Args:
         session_token: As sent, or None.
-        credential: What is known of the key; None where nothing is.
-        known_tokens: Every token which this service has given out, of whatever key. A set looks a token up by a hash
-            that is keyed per process, so that the time does not tell how much of a guess was right.
+        credential: The credential of the key; None if the key is unknown.
+        known_tokens: Every token that this service has issued, for any key. A set finds a token by a hash that is
+            keyed per process, so the time of a look-up does not reveal how much of a guess was right.
 
     Raises:
         InvalidAccessKeyId: The key is unknown, disabled or expired, or its token is missing or another key's.
-        InvalidToken: The token is no token.
+        InvalidToken: The token was never issued.
         ExpiredToken: The session has ended.
     """
     if credential is None or credential.is_disabled:

@@ -1,5 +1,5 @@
 """
-The spellings of a request's date.
+Reads and writes the date of a request, in every form that S3 accepts.
 
 Source:
     "Signature Calculations for the Authorization Header".
@@ -31,11 +31,11 @@ _RFC_850 = re.compile(rb"[A-Za-z]{6,9}, ([0-9]{2})-([A-Za-z]{3})-([0-9]{2}) " + 
 _ASCTIME = re.compile(rb"[A-Za-z]{3} ([A-Za-z]{3}) +([0-9]{1,2}) " + _TIME + rb" ([0-9]{4})")
 
 
-# Most requests of a second have the same date.
+# Most requests in one second have the same date.
 @lru_cache(maxsize=16)
 def is_day(text: bytes) -> bool:
     """
-    Say whether a text is a day of the calendar, written ``yyyyMMdd``.
+    Return True if a text is a day of the calendar, written ``yyyyMMdd``.
     """
     if _DAY.fullmatch(text) is None:
         return False
@@ -44,7 +44,7 @@ def is_day(text: bytes) -> bool:
 
 def parse_basic_iso(text: bytes) -> datetime | None:
     """
-    Read ``20260301T120000Z``; None where it is anything else.
+    Return the moment of a text such as ``20260301T120000Z``; None for any other text.
     """
     found = _BASIC_ISO.fullmatch(text)
     return _moment(*map(int, found.groups())) if found is not None else None
@@ -62,7 +62,7 @@ def later(moment: datetime, seconds: int) -> datetime:
 
 def format_basic_iso(moment: datetime) -> bytes:
     """
-    Write ``20260301T120000Z``.
+    Return a moment in the form ``20260301T120000Z``.
     """
     return b"%04d%02d%02dT%02d%02d%02dZ" % (
         moment.year,
@@ -77,9 +77,9 @@ def format_basic_iso(moment: datetime) -> bytes:
 @lru_cache(maxsize=16)
 def parse_date(text: bytes) -> datetime | None:
     """
-    Read a date in any of the forms which S3 takes: basic ISO, RFC 1123, RFC 850, asctime; None where it is none.
+    Return the moment of a date in any form that S3 accepts: basic ISO, RFC 1123, RFC 850, asctime; None if it has none.
 
-    One of RFC 1123 may name its zone by an offset, as e-mail does. Old SDKs write local time so.
+    An RFC 1123 date may have a zone offset, as in e-mail. Old SDKs write local time in this way.
     """
     moment = parse_basic_iso(text)
     if moment is not None:
@@ -92,7 +92,7 @@ def parse_date(text: bytes) -> datetime | None:
     found = _RFC_850.fullmatch(text)
     if found is not None:
         day, month, year, hour, minute, second = found.groups()
-        # Two digits: the years from 1970 on, then those after 2000 ("HTTP-date", RFC 9110, section 5.6.7).
+        # Two digits: 70 to 99 are 1970 to 1999, 00 to 69 are 2000 to 2069 ("HTTP-date", RFC 9110, section 5.6.7).
         full_year = int(year) + (1900 if int(year) >= 70 else 2000)
         return _moment(full_year, _MONTHS.get(month.lower(), 0), int(day), int(hour), int(minute), int(second))
     found = _ASCTIME.fullmatch(text)
@@ -104,7 +104,7 @@ def parse_date(text: bytes) -> datetime | None:
 
 def format_rfc1123(moment: datetime) -> bytes:
     """
-    Write ``Sun, 01 Mar 2026 12:00:00 GMT``, whatever the locale.
+    Return a moment in the form ``Sun, 01 Mar 2026 12:00:00 GMT``, in any locale.
     """
     return b"%s, %02d %s %04d %02d:%02d:%02d GMT" % (
         _WEEKDAYS[moment.weekday()],

@@ -1,5 +1,5 @@
 """
-The XML document of a client. The parser itself tells what is in it, and the first thing that is not allowed ends it.
+Parses the XML document of a client. A document is refused at the first event of the parser that is not allowed.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ from s3proxy.s3.errors import MalformedXML
 from s3proxy.s3.limits import KIB, MAX_READ_ATTRIBUTES, MAX_READ_DEPTH, MAX_READ_ELEMENTS
 
 _PIECE_SIZE = 16 * KIB
-# Characters of a name space; S3's has 41. The parser copies it into the name of each element.
+# Characters of a namespace; S3's has 41. The parser copies it into the name of each element.
 _MAX_NAME_SPACE_SIZE = 256
-# Encodings in which every reader takes these bytes for the same text. Python's ElementTree can write "utf8".
+# Encodings in which every reader decodes these bytes to the same text. Python's ElementTree can write "utf8".
 _UTF_8 = frozenset({"utf-8", "utf8"})
 _ASCII = frozenset({"us-ascii", "ascii"})
 
 
 def parse_document(document: bytes, max_elements: int = MAX_READ_ELEMENTS) -> Element:
     """
-    Return the root of a document. Attributes are left out: no operation that is read here uses one.
+    Return the root of a document, without attributes: no operation that is read here uses one.
 
     Args:
         document: Verified.
-        max_elements: More than by default only where it is read in a thread of its own.
+        max_elements: Higher than the default only if the document is read in a thread of its own.
 
     Raises:
-        MalformedXML: It is not XML 1.0 in UTF-8 or US-ASCII, which every reader understands alike. It has a document
-            type, or more elements, attributes or levels than any document of S3. Or a tag, a comment or a processing
-            instruction is longer than 32 KiB; one of at most 16 KiB is always read.
+        MalformedXML: The document is not XML 1.0 in UTF-8 or US-ASCII, which every reader reads alike. Or it has a
+            document type, or more elements, attributes or levels than any S3 document. Or a tag, a comment or a
+            processing instruction is longer than 32 KiB; one of at most 16 KiB is always accepted.
     """
     # Given an encoding, expat ignores the declared one. It still switches to UTF-16 for a byte order mark, or for a
     # zero byte at the start. In UTF-16 and UTF-32 each "<" has a zero byte, with or without a mark.
@@ -44,14 +44,14 @@ def parse_document(document: bytes, max_elements: int = MAX_READ_ELEMENTS) -> El
 
 def local_name(element: Element) -> str:
     """
-    Return an element's name without its name space: S3's, or none.
+    Return an element's name without its namespace. S3's documents may have one or not.
     """
     return element.tag.rpartition("}")[2]
 
 
 class _DocumentReader:
     """
-    Builds the elements of one document, and refuses it as soon as a limit is passed.
+    Builds the elements of one document, and refuses it as soon as it exceeds a limit.
     """
 
     def __init__(self, is_ascii: bool, max_elements: int) -> None:
@@ -62,7 +62,7 @@ class _DocumentReader:
         self._count = 0
 
     def read(self, document: bytes) -> Element:
-        # Kept nowhere else: the parser holds the reader.
+        # Not kept in an attribute: the parser refers to the reader, so that would be a reference cycle.
         parser = ParserCreate("utf-8", "}")
         parser.buffer_text = True
         parser.ordered_attributes = True

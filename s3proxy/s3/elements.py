@@ -1,8 +1,8 @@
 """
-The elements of a backend's document and their places in it: some are replaced, and every other byte stays.
+Finds elements in a backend's document, and replaces some of them while every other byte stays the same.
 
 expat reads the document as the client's own parser does, so prefixes, attributes, entities, CDATA sections and comments
-hide nothing. All of it takes linear time.
+cannot hide anything from it. All functions take linear time.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from s3proxy.s3.forbidden import Hidden, hide_forbidden, write_name
 
 MAX_TAGS = 32_000
 """
-Tags of a document that is read. A listing of a thousand keys, each with nine elements, has 18,000.
+Most tags of a document that is read. A listing of a thousand keys, each with nine elements, has 18,000.
 """
 
 MAX_DEPTH = 32
 """
-Elements around each other. S3's documents have at most six.
+Most levels of nested elements. S3's documents have at most six.
 """
 
 _WHITE_SPACE = b" \t\r\n"
@@ -34,16 +34,16 @@ _BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
 @dataclass(slots=True)
 class Element:
     """
-    One element.
+    One element of a document, and its place.
 
     Attributes:
         name: Without its prefix.
-        prefix: With its colon, empty if there is none.
-        parent: Name of the element around it, empty for the root.
-        start: Where its start tag begins.
-        end: Where its end tag begins, or where its only tag ends.
-        text: Its own character data, decoded. In a listing it may have characters that XML forbids.
-        pieces: The same while it is read.
+        prefix: With its colon; empty if there is none.
+        parent: Name of the element around it; empty for the root.
+        start: Offset of its start tag.
+        end: Offset of its end tag, or of the end of its only tag.
+        text: Its own character data, decoded. In a listing it may contain characters that XML forbids.
+        pieces: The pieces of the text while the document is read.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Element:
     @property
     def name_bytes(self) -> bytes:
         """
-        Its text as the bytes of a name.
+        The text as the bytes of a name.
         """
         return name_bytes(self.text)
 
@@ -65,14 +65,14 @@ class Element:
 @dataclass(slots=True)
 class Reading:
     """
-    What was read of a document.
+    What was found in a document.
 
     Attributes:
-        document: In a coding that has ASCII, which UTF-16 has not: elements have their places here.
-        is_readable: Whether it is well-formed to its end, or as far as it was read.
+        document: The document that the places of elements refer to: in UTF-8 if it was UTF-16, else as received.
+        is_readable: Whether the document is well-formed to its end, or as far as it was read.
         root: None if there is none.
-        elements: Those that were asked for, each complete.
-        hidden: What stands in the document for characters that XML forbids; None if it has none.
+        elements: The wanted elements, each complete.
+        hidden: What replaces the characters that XML forbids; None if the document has none.
     """
 
     document: bytes
@@ -83,20 +83,20 @@ class Reading:
 
     def written(self, document: bytes) -> bytes:
         """
-        Return what was made of `document` as the client gets it.
+        Return an edited `document` as the client gets it: with the characters that were hidden.
         """
         return document if self.hidden is None else self.hidden.document(document)
 
     @property
     def root_name(self) -> str:
         """
-        The name of the root, empty if there is none.
+        The name of the root; empty if there is none.
         """
         return self.root.name if self.root is not None else ""
 
     def texts(self, name: str, parent: str | None = None) -> list[str]:
         """
-        Return the character data of each element of this name.
+        Return the character data of each element with this name.
         """
         return [
             element.text
@@ -106,23 +106,22 @@ class Reading:
 
     def root_text(self, name: str) -> str:
         """
-        Return the character data of the first child of the root that has this name, without white space around it;
-        empty if there is none.
+        Return the stripped character data of the first child of the root with this name; empty if there is none.
         """
         return "".join(self.texts(name, self.root_name)[:1]).strip()
 
 
 class _UnreadableError(Exception):
     """
-    A document type could define what an entity stands for; and no document of S3 is this deep.
+    Raised for a document type, because it could define entities, and for a document deeper than any of S3.
     """
 
 
 def read_listing_elements(document: bytes, wanted: Container[str]) -> Reading:
     """
-    Read a listing, whatever characters its keys have.
+    Return the wanted elements of a listing, even if its keys contain characters that XML forbids.
 
-    What is made of its `document` goes through `Reading.written`.
+    Pass the edited `document` through `Reading.written` before it is sent.
     """
     reading = read_elements(document, wanted)
     if reading.is_readable or document.count(b"<") > MAX_TAGS:
@@ -139,7 +138,7 @@ def read_listing_elements(document: bytes, wanted: Container[str]) -> Reading:
 
 def read_elements(document: bytes, wanted: Container[str], *, is_whole: bool = True) -> Reading:
     """
-    Read a document.
+    Return the wanted elements of a document.
 
     Args:
         document: As the backend sent it.
@@ -150,7 +149,7 @@ def read_elements(document: bytes, wanted: Container[str], *, is_whole: bool = T
     reading = Reading(document)
     if document.count(b"<") > MAX_TAGS:
         return reading
-    # S3 and others send white space while they work.
+    # S3 and others send white space before the document while they work.
     offset = len(document) - len(document.lstrip(_WHITE_SPACE))
     parser = ParserCreate()
     parser.buffer_text = True
@@ -212,7 +211,7 @@ def _parse(parser: XMLParserType, document: bytes, *, is_whole: bool) -> bool:
 
 def _with_ascii(document: bytes) -> bytes:
     """
-    Return a document of UTF-16 in UTF-8, and any other as it is.
+    Return a UTF-16 document in UTF-8, and any other document unchanged.
     """
     coding = "utf-16"
     if document[:2] not in _BYTE_ORDER_MARKS:
@@ -226,18 +225,18 @@ def _with_ascii(document: bytes) -> bytes:
 
 def replace_contents(document: bytes, contents: Iterable[tuple[Element, bytes]]) -> bytes:
     """
-    Replace all that is between the tags of some elements.
+    Return a document with everything between the tags of some elements replaced.
 
     Args:
         document: Of a `Reading` that is readable.
-        contents: Elements with their new content, escaped. An element within another one of them goes with it.
+        contents: Elements with their new content, escaped. An element inside another one of them is replaced with it.
     """
     return edit_elements(document, contents, ())
 
 
 def remove_elements(document: bytes, elements: Iterable[Element]) -> bytes:
     """
-    Remove some elements with their tags.
+    Return a document without some elements and their tags.
     """
     return edit_elements(document, (), elements)
 
@@ -249,12 +248,12 @@ def edit_elements(
     added: tuple[bytes, int] = (b"", 0),
 ) -> bytes:
     """
-    Do both at once, and add elements.
+    Return a document with some contents replaced, some elements removed, and some elements added.
 
     Args:
-        contents: As `replace_contents` takes them.
-        removed: Elements that go with their tags, whatever else is to be done to them.
-        added: Elements, as they are written, and their place, behind all others.
+        contents: As for `replace_contents`.
+        removed: Elements to remove with their tags, even if they are in `contents`, too.
+        added: XML of further elements, and its offset, which is after all other edits.
     """
     pieces: list[bytes] = []
     done = 0
@@ -290,20 +289,20 @@ def _start_tag(document: bytes, element: Element) -> bytes:
 
 def name_bytes(text: str) -> bytes:
     """
-    Return the bytes of a name in a listing: one that is no UTF-8 is a surrogate in the text.
+    Return the bytes of a name in a listing. In the text, a byte that is not UTF-8 is a surrogate.
     """
     return text.encode("utf-8", "surrogateescape")
 
 
 def name_data(name: bytes) -> bytes:
     """
-    Write a name of a listing as character data. It may have characters that XML forbids.
+    Return a name of a listing as character data. The name may contain characters that XML forbids.
     """
     return write_name(name) or character_data(name)
 
 
 def character_data(text: bytes) -> bytes:
     """
-    Write text as character data that is the same in every coding that has ASCII.
+    Return text as character data that is the same in every encoding that includes ASCII.
     """
     return escape_text(text.decode("utf-8", "replace")).encode("ascii", "xmlcharrefreplace")

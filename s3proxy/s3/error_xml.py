@@ -8,13 +8,13 @@ import re
 
 from s3proxy.s3.errors import S3Error
 
-# What XML 1.0 forbids cannot be echoed, not even escaped.
+# Characters that XML 1.0 forbids cannot be echoed, not even escaped.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 def escape_text(text: str) -> str:
     """
-    Write character data: ``&``, ``<``, ``>`` and CR as entities, what XML forbids as U+FFFD, quotation marks as is.
+    Return character data: ``&``, ``<``, ``>`` and CR as entities, what XML forbids as U+FFFD, quotation marks as is.
     """
     text = _FORBIDDEN.sub("\ufffd", text)
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\r", "&#13;")
@@ -22,7 +22,7 @@ def escape_text(text: str) -> str:
 
 def error_document(error: S3Error, request_id: str, host_id: str) -> bytes:
     """
-    Write the body of an answer which refuses.
+    Return the body of a response that refuses a request.
 
     Args:
         request_id: Text of ``RequestId``, as in the ``x-amz-request-id`` header.
@@ -39,10 +39,10 @@ def error_document(error: S3Error, request_id: str, host_id: str) -> bytes:
 
 def outcome_document(code: str, message: str, request_id: str, host_id: str, elements: str = "") -> bytes:
     """
-    Write the same of an error whose code came from a backend.
+    Return an error document with a code of a backend.
 
     Args:
-        elements: Further ones, as XML.
+        elements: Further elements of the document, as XML.
     """
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'

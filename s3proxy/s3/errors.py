@@ -1,5 +1,5 @@
 """
-One class for each S3 error code which the proxy answers: its code, status, message and elements.
+One class for each S3 error code that s3proxy sends: its code, status, message and elements.
 
 Source:
     "Error responses" of the Amazon S3 API Reference.
@@ -15,11 +15,11 @@ from s3proxy.s3.limits import MAX_HEADER_COUNT
 
 class S3Error(Exception):
     """
-    A refusal, as the client will read it.
+    An error response, as the client gets it.
 
     Args:
-        message: The sentence of the ``Message`` element; the class's own where absent.
-        elements: Name and text of each further element, in the order in which they are written. Text which came from
+        message: The text of the ``Message`` element; None for the default of the class.
+        elements: Name and text of each further element, in the order in which they are written. Text that came from
             the client is bytes, as received.
 
     Attributes:
@@ -42,7 +42,7 @@ class S3Error(Exception):
     @property
     def names_region(self) -> bool:
         """
-        Whether it is about the region which a client signed for, and tells the right one.
+        Whether the error is about the region that a client signed for, and names the right one.
         """
         return any(name == "Region" for name, _ in self.elements)
 
@@ -53,9 +53,9 @@ class S3Error(Exception):
 
 def format_iso8601(moment: datetime) -> str:
     """
-    Write a moment as S3 does in ``ServerTime`` and ``Expires``: ``2026-03-01T12:00:00Z``.
+    Return a moment as S3 writes it in ``ServerTime`` and ``Expires``: ``2026-03-01T12:00:00Z``.
     """
-    # strftime writes a year before 1000 without its zeros.
+    # strftime writes a year before 1000 without leading zeros.
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
@@ -93,12 +93,12 @@ class InvalidAccessKeyId(S3Error):
 
 class SignatureDoesNotMatch(S3Error):
     """
-    The signature differs.
+    The signature does not match.
 
     Args:
-        string_to_sign: As we built it from the request; for a chunk or a trailer, that of the chunk or trailer.
+        string_to_sign: As s3proxy built it from the request, or from the chunk or trailer whose signature differs.
         claimed_signature: As the client sent it.
-        canonical_request: None where the scheme has none (Signature V2, POST policies).
+        canonical_request: None if the scheme has none (Signature V2, POST policies).
     """
 
     code = "SignatureDoesNotMatch"
@@ -197,11 +197,11 @@ class InvalidArgument(S3Error):
 
 class InvalidPartNumber(S3Error):
     """
-    An object has no such part.
+    The object has no part with this number.
 
     Args:
         number: As the client sent it.
-        count: Parts that it has.
+        count: Number of parts that the object has.
     """
 
     code = "InvalidPartNumber"
@@ -260,7 +260,7 @@ class InvalidDigest(S3Error):
 
 class BadDigest(S3Error):
     """
-    A digest of the body differs: of Content-MD5 with both elements, of a checksum with a message of its own.
+    A digest of the body does not match. For Content-MD5 it has both elements, for a checksum its own message.
     """
 
     code = "BadDigest"
@@ -270,7 +270,7 @@ class BadDigest(S3Error):
 
 class IncompleteBody(S3Error):
     """
-    The body's framing is broken or cut; with the two counts where a declared length is not what came.
+    The body's framing is broken or cut. Has both sizes if the body is not as long as declared.
     """
 
     code = "IncompleteBody"
@@ -338,7 +338,7 @@ class NoSuchBucket(S3Error):
 
 class NoSuchKey(S3Error):
     """
-    There is no such object.
+    The object does not exist.
 
     Args:
         key: Decoded.
@@ -473,7 +473,7 @@ class RequestTimeout(S3Error):
 
 class BadRequest(S3Error):
     """
-    The request's head or its framing cannot be read: the connection is closed after the answer.
+    The request's head or its framing cannot be read. The connection is closed after the response.
     """
 
     code = "BadRequest"
@@ -492,7 +492,7 @@ class MethodNotAllowed(S3Error):
 
 class NotImplementedByProxy(S3Error):
     """
-    S3's ``NotImplemented``; the name would hide Python's own.
+    S3's ``NotImplemented``. That name would hide Python's own.
     """
 
     code = "NotImplemented"
@@ -602,5 +602,5 @@ DOCUMENTED_CODES = frozenset(
     """.split()  # noqa: SIM905
 )
 """
-The codes of "List of error codes" and of the lists beside it that a backend may answer.
+The codes of "List of error codes", and of the lists next to it, that a backend may return.
 """

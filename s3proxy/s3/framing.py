@@ -1,5 +1,5 @@
 """
-Chunked transfer coding, in and out.
+Reads and writes chunked transfer coding.
 
 Source:
     RFC 9112, section 7.1 "Chunked Transfer Coding".
@@ -17,14 +17,14 @@ from s3proxy.s3.limits import MAX_TRAILER_SIZE
 
 MAX_LINE_SIZE = 256
 """
-Bytes of a chunk's size line: 16 digits, and room for the extensions which some clients still send.
+Bytes of a chunk's size line: 16 digits, and room for the extensions that some clients still send.
 """
 
 LAST_CHUNK = b"0\r\n\r\n"
 
 _MAX_PIECE_COUNT = 64
 
-# An extension's quoted string may hold what looks like an end of line to another reader: no control byte passes.
+# No control bytes: in an extension's quoted string, another reader could read them as an end of line.
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16}+)[ \t]*+(?:;[\t\x20-\x7e\x80-\xff]*+)?")
 _TRAILER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[ \t]*+([\t\x20-\x7e\x80-\xff]*+)")
 
@@ -39,7 +39,7 @@ class _State(IdentityEnum):
 
 class ChunkedFraming:
     """
-    Reads a body in chunked transfer coding, however the network cuts it.
+    Reads a body in chunked transfer coding, however it is cut into segments.
 
     Attributes:
         is_complete: Whether the last chunk and its trailers were read.
@@ -63,7 +63,7 @@ class ChunkedFraming:
     @property
     def is_complete(self) -> bool:
         """
-        Whether everything up to the end was read.
+        Whether the body was read to its end.
         """
         return self._state is _State.COMPLETE
 
@@ -72,8 +72,8 @@ class ChunkedFraming:
         Take bytes as they arrived.
 
         Returns:
-            The content among them, in order, up to the `fault`, if there is one: views of ``data``, or of one copy if
-            the chunks are many and small.
+            The content in order, up to the `fault` if there is one: views of ``data``, or of one copy if the chunks are
+            many and small.
         """
         pieces: list[memoryview] = []
         try:
@@ -81,7 +81,7 @@ class ChunkedFraming:
         except BadRequest as fault:
             self.fault = fault
         if len(pieces) > _MAX_PIECE_COUNT:
-            # A view of each one-byte chunk would hold 200 bytes for as long as the other side is slow.
+            # A view of each one-byte chunk would hold 200 bytes while the other side is slow.
             pieces = [memoryview(b"".join(pieces))]
         return pieces
 
@@ -105,7 +105,7 @@ class ChunkedFraming:
 
     def _read_line(self, data: bytes, position: int) -> int:
         """
-        Read up to the end of a line, or keep what there is of it.
+        Read to the end of a line, or keep its beginning. Returns the position after it.
         """
         limit = MAX_LINE_SIZE - len(self._line) if self._state is not _State.TRAILERS else MAX_TRAILER_SIZE
         found = data.find(b"\n", position, position + limit)
@@ -148,6 +148,6 @@ class ChunkedFraming:
 
 def encode_chunk(size: int) -> bytes:
     """
-    Return what goes before a chunk of so many bytes; after it goes CRLF.
+    Return the size line of a chunk. The chunk follows it, then CRLF.
     """
     return b"%x\r\n" % size

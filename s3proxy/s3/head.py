@@ -1,7 +1,7 @@
 """
-The heads of HTTP/1.1 messages: bytes in, a RequestHead or a ResponseHead exactly as received out, or a refusal.
+Parses the heads of HTTP/1.1 messages: from bytes to a RequestHead or a ResponseHead exactly as received, or an error.
 
-What RFC 9112 leaves to the reader's judgement is refused here, because the next reader may judge otherwise.
+If RFC 9112 leaves a case to the reader, the head is refused here, because the next reader may decide otherwise.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ HeaderList = list[tuple[bytes, bytes]]
 _LINE = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[^\x00-\x08\x0a-\x1f\x7f]*+"
 _HEADER_LINES = re.compile(rb"%b(?:\r\n%b)*" % (_LINE, _LINE))
 _METHOD = re.compile(rb"[A-Za-z][!#$%&'*+\-.^_`|~0-9A-Za-z]{0,31}")
-# "#" would make a backend cut the key which we signed.
+# At a "#" a backend would cut the key that we signed.
 _TARGET = re.compile(rb"/[^\x00-\x20\x7f#]*")
 _ABSOLUTE_TARGET = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#\x00-\x20\x7f]+)([/?][^\x00-\x20\x7f#]*)?")
-# A name or an address with its port (RFC 3986, section 3.2): brackets stand around an IPv6 address and nowhere else.
+# A name or an address, and a port (RFC 3986, section 3.2). Only an IPv6 address has brackets around it.
 _HOST = re.compile(rb"(?:[A-Za-z0-9\-._~%!$&'()*+,;=]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 _STATUS_LINE = re.compile(rb"(HTTP/1\.[01]) ([1-5][0-9][0-9])(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?")
 
 
 class Fields(dict[bytes, list[bytes]]):
     """
-    Header values by lower-case name: the values of one name in the order in which they came.
+    Header values by lower-case name: the values of one name in the order received.
     """
 
     __slots__ = ()
 
     def value(self, name: bytes) -> bytes | None:
         """
-        Return the value of a header, repeats joined with a comma as the canonical request does, or None.
+        Return the value of a header, or None. Repeated values are joined with commas, as in the canonical request.
         """
         values = self.get(name)
         if values is None:
@@ -52,7 +52,7 @@ class Fields(dict[bytes, list[bytes]]):
 @dataclass(slots=True, eq=False)
 class RequestHead:
     """
-    The head of a request, as received and not yet believed.
+    The head of a request, as received, not yet believed.
 
     Attributes:
         method: As sent; S3 knows only upper case.
@@ -83,7 +83,7 @@ class RequestHead:
     @property
     def expects_continue(self) -> bool:
         """
-        Whether the client may wait for ``100 Continue``.
+        Whether the client may be waiting for ``100 Continue``.
         """
         values = self.fields.get(b"expect")
         return values is not None and self.version == b"HTTP/1.1" and values[0].lower() == b"100-continue"
@@ -91,7 +91,7 @@ class RequestHead:
     @property
     def host(self) -> bytes:
         """
-        The Host header as sent; empty where HTTP/1.0 sent none.
+        The Host header as sent; empty if HTTP/1.0 sent none.
         """
         return (self.fields.get(b"host") or [b""])[0]
 
@@ -99,10 +99,10 @@ class RequestHead:
 @dataclass(slots=True, eq=False)
 class ResponseHead:
     """
-    The head of an answer of a backend.
+    The head of a backend's response.
 
     Attributes:
-        content_length: Bytes, or None where the answer declares none.
+        content_length: Bytes, or None if the response declares none.
     """
 
     version: bytes
@@ -117,7 +117,7 @@ class ResponseHead:
 
 def index_headers(headers: Iterable[tuple[bytes, bytes]]) -> Fields:
     """
-    Gather the values of each name.
+    Return the values of each header name.
     """
     fields = Fields()
     for name, value in headers:
@@ -132,14 +132,14 @@ def index_headers(headers: Iterable[tuple[bytes, bytes]]) -> Fields:
 
 def parse_request_head(data: bytes) -> RequestHead:
     """
-    Read the head of a request.
+    Return the head of a request.
 
     Args:
-        data: All of it, without the empty line at its end.
+        data: The whole head, without the empty line at its end.
 
     Raises:
-        BadRequest: It is not HTTP/1.1, or two readers could understand it in two ways.
-        RequestHeaderSectionTooLarge: It is longer than we read.
+        BadRequest: It is not HTTP/1.1, or two readers could read it in two ways.
+        RequestHeaderSectionTooLarge: It has more than 256 header lines.
     """
     request_line, crlf, lines = data.partition(b"\r\n")
     if len(request_line) > MAX_REQUEST_LINE_SIZE:
@@ -160,13 +160,13 @@ def parse_request_head(data: bytes) -> RequestHead:
 
 def parse_response_head(data: bytes) -> ResponseHead:
     """
-    Read the head of a backend's answer, interim ones included.
+    Return the head of a backend's response, final or interim.
 
     Args:
-        data: All of it, without the empty line at its end.
+        data: The whole head, without the empty line at its end.
 
     Raises:
-        BadRequest: The answer is ambiguous or not HTTP/1.1: the backend is not to be believed.
+        BadRequest: The response is ambiguous or not HTTP/1.1, so the backend cannot be trusted.
     """
     status_line, crlf, lines = data.partition(b"\r\n")
     found = _STATUS_LINE.fullmatch(status_line)
@@ -182,7 +182,7 @@ def parse_response_head(data: bytes) -> ResponseHead:
 
 def connection_options(fields: Fields) -> frozenset[bytes]:
     """
-    Return the lower-case names which the Connection header nominates.
+    Return the lower-case header names that the Connection header lists.
     """
     return frozenset(_tokens(fields.get(b"connection", [])))
 
@@ -229,7 +229,7 @@ def _parse_framing(version: bytes, fields: Fields) -> tuple[int | None, bool]:
     codings = fields.get(b"transfer-encoding")
     lengths = fields.get(b"content-length")
     if codings is not None:
-        # Content-Length beside it is the classic smuggling request.
+        # A request with both Transfer-Encoding and Content-Length is the classic smuggling attack.
         if lengths is not None or version != b"HTTP/1.1" or len(codings) != 1 or codings[0].lower() != b"chunked":
             raise BadRequest
         return None, True

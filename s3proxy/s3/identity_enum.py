@@ -1,5 +1,5 @@
 """
-Enumerations which are cheap as keys.
+Enumerations whose members are cheap as dictionary keys.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from enum import Enum
 
 class IdentityEnum(Enum):
     """
-    An enumeration whose members are hashed by identity, as they are compared; `enum.Enum` hashes their names in Python.
+    An enumeration whose members are hashed by identity. `enum.Enum` hashes their names, in Python code.
     """
 
     __hash__ = object.__hash__

@@ -1,5 +1,5 @@
 """
-Every limit of the protocol rooms, with its unit, its reason and its source.
+All limits of the protocol rooms, each with its unit, its reason and its source.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ GIB = 1024 * MIB
 
 MAX_REQUEST_LINE_SIZE = 32 * KIB
 """
-Bytes of method, target and version. A presigned URL with a session token of 12 KiB and a key of 1,024 escaped
-bytes fits twice.
+Bytes of method, target and version: twice what a presigned URL needs with a session token of 12 KiB and a key of 1,024
+escaped bytes.
 """
 
 MAX_HEAD_SIZE = 64 * KIB
 """
-Bytes of a whole head, request line included. S3 stops at 8 KiB of headers; session tokens and the metadata of
-other stores are longer.
+Bytes of a whole head, request line included. S3 accepts 8 KiB of headers; session tokens and the metadata of other
+storage systems are longer.
 """
 
 MAX_HEADER_COUNT = 256
 """
-Header lines of one head: bounds the work which a head of one-byte headers can cause.
+Header lines of one head: bounds the work that a head of one-byte headers can cause.
 """
 
 MAX_PROXY_LINE_SIZE = 107
@@ -32,18 +32,18 @@ Bytes of a PROXY header of version 1, CRLF included ("The PROXY protocol", secti
 
 MAX_PROXY_HEADER_SIZE = 16 * KIB
 """
-Bytes of a PROXY header of version 2, of 65,551 which it could declare: its addresses need 232, the extension with a
-client's whole certificate 4 KiB.
+Bytes of a PROXY header of version 2, which could declare 65,551: its addresses need 232, the extension with a client's
+whole certificate 4 KiB.
 """
 
 MAX_FORWARDED_HOPS = 32
 """
-Listed proxies which one request may have passed, as its headers tell.
+Proxies that one request may have passed, according to its headers.
 """
 
 MAX_CONTENT_LENGTH_DIGITS = 19
 """
-Digits of Content-Length: 19 hold every signed 64-bit number; Python would refuse 5,000 with an exception of its own.
+Digits of Content-Length: 19 hold every signed 64-bit number. For 5,000, Python would raise an exception of its own.
 """
 
 MAX_CHUNK_SIZE_DIGITS = 16
@@ -53,8 +53,8 @@ Hex digits of a size in chunked transfer coding or aws-chunked: 64 bits, leading
 
 MAX_CHUNK_HEADER_SIZE = 256
 """
-Bytes of one aws-chunked header, CRLF included: 16 digits, 17 for ``;chunk-signature=``, 144 for an ECDSA
-signature and 2 make 179; the rest is white space which S3 lets pass.
+Bytes of one aws-chunked header, CRLF included: 16 digits, 17 for ``;chunk-signature=``, 144 for an ECDSA signature and
+2 make 179; the rest is for white space, which S3 accepts.
 """
 
 MAX_TRAILER_SIZE = 8 * KIB
@@ -64,7 +64,7 @@ Bytes of all trailer lines of a body: two checksums and a signature need 400.
 
 MIN_CHUNK_SIZE = 8 * KIB
 """
-Bytes which every data chunk but the last must have ("Transferring Payload in Multiple Chunks").
+Bytes that every data chunk except the last must have ("Transferring Payload in Multiple Chunks").
 """
 
 MAX_OBJECT_SIZE = 5 * GIB
@@ -84,27 +84,27 @@ Bytes of all ``x-amz-meta-*`` names (without the prefix) and values ("Working wi
 
 MAX_PAGE_LENGTH = 1000
 """
-Keys, versions, uploads or parts of one page of a list; S3 takes a larger number for this one ("ListObjectsV2").
+Keys, versions, uploads or parts in one page of a list. S3 reads a larger number as this one ("ListObjectsV2").
 """
 
 MAX_PAGE_NUMBER = (1 << 31) - 1
 """
-The largest number that S3 reads as the length of a page.
+The largest number that S3 accepts as the length of a page.
 """
 
 MAX_CLOCK_SKEW_SECONDS = 900
 """
-Seconds between a request's date and our clock ("Authenticating Requests").
+Seconds allowed between a request's date and our clock ("Authenticating Requests").
 """
 
 MAX_PRESIGNED_SECONDS = 604800
 """
-Seconds a presigned URL may live: seven days ("Authenticating Requests: Using Query Parameters").
+Seconds that a presigned URL may be valid: seven days ("Authenticating Requests: Using Query Parameters").
 """
 
 SMALL_BODY_SIZE = 64 * KIB
 """
-Bytes up to which a decoded body is verified whole before a backend hears of it.
+Bytes of the largest decoded body that is always verified whole before anything is sent to a backend.
 """
 
 MAX_XML_BODY_SIZE = 4 * MIB
@@ -114,12 +114,12 @@ Bytes of the XML document of an operation: CompleteMultipartUpload with 10,000 p
 
 MAX_DELETED_OBJECTS = 1000
 """
-Objects of one DeleteObjects ("DeleteObjects"), where s3proxy carries it out for a storage which lacks it.
+Objects of one DeleteObjects ("DeleteObjects"), if s3proxy carries it out for a storage system that lacks it.
 """
 
 MIN_PART_SIZE = 5 * MIB
 """
-Bytes that each part of a multipart upload but the last must have ("Amazon S3 multipart upload limits").
+Bytes that each part of a multipart upload except the last must have ("Amazon S3 multipart upload limits").
 """
 
 MAX_PART_COUNT = 10_000
@@ -134,18 +134,18 @@ Entries of one page of ListParts and ListMultipartUploads ("Amazon S3 multipart 
 
 MAX_READ_ELEMENTS = 8_000
 """
-Elements of a document which s3proxy itself reads: DeleteObjects' thousand objects have six each, while the bytes of a
-document would hold half a million, and nobody else is served while they are read.
+Elements of a document that s3proxy itself reads. The thousand objects of a DeleteObjects have six each. The bytes of a
+document could hold half a million, and no other request is served while they are read.
 """
 
 MAX_READ_DEPTH = 32
 """
-Levels of elements of a document which s3proxy itself reads: those of S3 have at most ten.
+Levels of elements in a document that s3proxy itself reads: S3's documents have at most ten.
 """
 
 MAX_READ_ATTRIBUTES = 16
 """
-Attributes of one element of a document which s3proxy itself reads: those of S3 have at most three.
+Attributes of one element in a document that s3proxy itself reads: S3's documents have at most three.
 """
 
 MAX_OBJECT_TAGS = 10
@@ -170,7 +170,7 @@ Bytes of a form before its file ("POST Object": form fields).
 
 MAX_PART_NUMBER = 10_000
 """
-Parts of an upload, and the number of its last one.
+The highest number of a part, and so the most parts of an upload.
 
 Source:
     "Amazon S3 multipart upload limits".
@@ -178,10 +178,10 @@ Source:
 
 MAX_POST_PART_HEAD_SIZE = 4 * KIB
 """
-Bytes of the head of a form's file, on top of the fields: a file's name of 1,024 escaped characters fits.
+Bytes of the head of a form's file, in addition to the fields: a file name of 1,024 escaped characters fits.
 """
 
 MAX_POST_REST_SIZE = 1 * MIB
 """
-Bytes of a form which are neither fields nor its file: what browsers send after the file is below 1 KiB.
+Bytes of a form that are neither fields nor its file: browsers send less than 1 KiB after the file.
 """

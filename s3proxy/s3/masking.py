@@ -1,5 +1,5 @@
 """
-Request text without what is a credential for a while: signatures, session tokens, encryption keys.
+Masks the credentials in the text of a request: signatures, session tokens, encryption keys.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ MASK = b"-masked-"
 
 _MAX_ESCAPES = 4
 """
-How many times over an escape of an escape is undone to find a name: a URL within a URL within a Referer takes three.
+How many times a text is unescaped to find a name: a URL inside a URL inside a Referer needs three.
 """
 
 _NAME = re.compile(rb"(?:signature|security-?token|s3session-token|customer-key)\Z", re.IGNORECASE)
 _PAIR = re.compile(rb"(?:signature|security-?token|s3session-token|customer-key)\s*[=:]", re.IGNORECASE)
 _HINT = re.compile(rb"signature|token|customer-key", re.IGNORECASE)
-# Shorter items hold no credential: "signature:" alone has 10 bytes. A text of thousands of one-byte items would cost a
-# call for each of them.
+# Shorter items hold no credential: "signature:" alone has 10 bytes. Without the limit, a text of thousands of one-byte
+# items would cost a call for each.
 _ITEM = re.compile(rb"""[^?&;,\s"'<>]{10,}+""")
 
 
 def mask_credentials(text: bytes) -> bytes:
     """
-    Replace the value of whatever in a text is a credential.
+    Return a text with the values of all credentials replaced.
 
-    Names are found in any case, escaped any number of times, and within a value which is itself a URL.
+    Names are found in any case, escaped up to four times, and inside a value that is itself a URL.
 
     Args:
-        text: A request target, a Referer, or any other text which a client sent, as received.
+        text: A request target, a Referer, or any other text that a client sent, as received.
     """
     if _HINT.search(text) is None and (b"%" not in text or _HINT.search(_unescape(text)) is None):
         return text

@@ -1,11 +1,11 @@
 """
 The operations of S3: one closed table, by level, method and sub-resource.
 
-What is not in this table is no operation of S3. It is refused before any backend is asked, whoever signed it: a backend
-may have operations of its own there, and its answer would carry out what no client's signature stands for.
+A request for anything else is refused before it reaches a backend, even if it is signed: the backend may have
+operations of its own there, and would carry out something that the client did not sign.
 
 Source:
-    "Amazon S3 API Reference", Actions. The service model of botocore has the same list; a test compares the two.
+    "Amazon S3 API Reference", Actions. The service model of botocore has the same list, and a test compares them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from s3proxy.s3.identity_enum import IdentityEnum
 
 class Level(IdentityEnum):
     """
-    What a request's path names; the value is S3's ResourceType.
+    What the path of a request names; the value is S3's ResourceType.
     """
 
     SERVICE = "SERVICE"
@@ -29,13 +29,13 @@ class Level(IdentityEnum):
 
 class BodyUse(IdentityEnum):
     """
-    What a request's body is to its backend.
+    What the body of a request is for the backend.
     """
 
     OBJECT = auto()
-    "the bytes of an object or a part: they stream"
+    "the bytes of an object or a part: streamed"
     DOCUMENT = auto()
-    "the XML of an operation: verified whole, then sent"
+    "the XML document of an operation: verified whole, then sent"
     NONE = auto()
     "nothing: verified up to a limit, and not sent"
 
@@ -46,18 +46,19 @@ class Operation:
     One operation of S3.
 
     Attributes:
-        name: In S3's API, such as ``CompleteMultipartUpload``.
-        log_name: In S3's server access log, such as ``REST.POST.UPLOAD``.
-        subresource: The query name that tells it from the others at its place; None if it needs none.
-        required: Further query names without which it is another operation, or none.
-        parameters: Query names that it may have besides.
-        body: What its body is to its backend.
-        copies: Whether its header names a source to copy from.
-        requires_document: Whether it means nothing without a body.
+        name: Name in S3's API, such as ``CompleteMultipartUpload``.
+        log_name: Name in S3's server access log, such as ``REST.POST.UPLOAD``.
+        subresource: The query name that selects it among the operations of the same method and level; None if it
+            needs none.
+        required: Further query names without which the request is for another operation, or for none.
+        parameters: Query names that are optional.
+        body: What its body is for the backend.
+        copies: Whether a header names the source to copy from.
+        requires_document: Whether it must have a body.
         requires_integrity: Whether its document must come with Content-MD5 or a checksum.
-        may_need_md5: Whether storages ask for Content-MD5 with its document, S3 of before 2022 among them.
-        describes_object: Whether checksum headers are about an object, not about this body.
-        is_slow: Whether a backend may work long before it answers: it copies, or joins parts.
+        may_need_md5: Whether some storage systems require Content-MD5 with its document, as S3 did before 2022.
+        describes_object: Whether checksum headers describe an object, not this body.
+        is_slow: Whether a backend may work long before it responds: it copies, or joins parts.
         is_part_of_upload: Whether it begins, continues, lists or ends a multipart upload.
     """
 
@@ -83,14 +84,14 @@ class Operation:
     @property
     def is_read(self) -> bool:
         """
-        Whether it changes nothing.
+        Whether the operation changes nothing.
         """
         return self.method in READ_METHODS
 
     @property
     def query_names(self) -> frozenset[bytes]:
         """
-        All query names that it has a meaning for, decoded.
+        All query names that have a meaning in this operation, decoded.
         """
         own = self.required | self.parameters
         return own if self.subresource is None else own | {self.subresource}
@@ -124,7 +125,7 @@ _LOG_RESOURCES = {
     b"website": "WEBSITE",
 }
 """
-The last word of the access log's Operation field, by sub-resource; others have the level's name.
+The last word of the access log's Operation field, by sub-resource; for others it is the name of the level.
 
 Source:
     "Amazon S3 server access log format", Operation.
@@ -134,8 +135,8 @@ _INTEGRITY_REQUIRED = frozenset({b"cors", b"lifecycle", b"object-lock", b"replic
 """
 Sub-resources of a bucket whose document must come with Content-MD5 or a checksum.
 
-The API's model says it of all that a bucket may have, and SDKs send one with each. S3 itself refuses the lack of it at
-these and at DeleteObjects alone: s3cmd and boto 2 send the others without.
+The API's model requires one for every configuration of a bucket, and SDKs send one each time. S3 itself requires one
+only for these and for DeleteObjects: s3cmd and boto 2 send the others without one.
 
 Source:
     "DeleteObjects", and the ``PUT`` operations of a bucket's configuration.
@@ -151,7 +152,7 @@ _DOCUMENT_REQUIRED = _INTEGRITY_REQUIRED | {
     b"website",
 }
 """
-Sub-resources of a bucket that are nothing without a document.
+Sub-resources of a bucket whose PUT must have a document.
 """
 
 OVERRIDES = (
@@ -219,7 +220,7 @@ def _service_operations() -> Iterable[Operation]:
 
 
 _BUCKET_CONFIGURATIONS = (
-    # sub-resource, what its operations are called, the methods that it has
+    # sub-resource, name of its operations without the verb, methods
     ("abac", "BucketAbac", "GET PUT"),
     ("accelerate", "BucketAccelerateConfiguration", "GET PUT"),
     ("acl", "BucketAcl", "GET PUT"),
@@ -243,7 +244,7 @@ _BUCKET_CONFIGURATIONS = (
 )
 
 _MANY_BUCKET_CONFIGURATIONS = (
-    # Of these a bucket has many: "id" tells which, and without it a GET lists them.
+    # A bucket may have many of these: "id" names one, and a GET without it lists them.
     ("analytics", "BucketAnalyticsConfiguration"),
     ("intelligent-tiering", "BucketIntelligentTieringConfiguration"),
     ("inventory", "BucketInventoryConfiguration"),
@@ -278,7 +279,7 @@ def _bucket_operations() -> Iterable[Operation]:
     for subresource, name, methods in _BUCKET_CONFIGURATIONS:
         for method in methods.split():
             yield _operation(verbs[method] + name, method, at, subresource)
-    # S3 calls the deletion of a lifecycle DeleteBucketLifecycle, of anything else as the rest.
+    # The name DeleteBucketLifecycle does not follow the pattern of the others.
     yield _operation("GetBucketLifecycleConfiguration", "GET", at, "lifecycle")
     yield _operation("PutBucketLifecycleConfiguration", "PUT", at, "lifecycle")
     yield _operation("DeleteBucketLifecycle", "DELETE", at, "lifecycle")
@@ -340,14 +341,14 @@ OPERATIONS: dict[str, Operation] = {
     operation.name: operation for operation in (*_service_operations(), *_bucket_operations(), *_object_operations())
 }
 """
-The table, by name.
+All operations, by name.
 """
 
 VALUELESS_NAMES = frozenset(
     operation.subresource for operation in OPERATIONS.values() if operation.subresource is not None
 ) - {b"list-type", b"uploadId"}
 """
-Query names that choose an operation by being there; S3 ignores a value.
+Query names that select an operation by their presence. S3 ignores their values.
 """
 
 COPY_OBJECT = OPERATIONS["CopyObject"]

@@ -1,5 +1,5 @@
 """
-What x-amz-content-sha256 may say.
+The values of x-amz-content-sha256.
 
 Source:
     "Signature Calculations for the Authorization Header", the payload options.
@@ -19,7 +19,7 @@ _HEX_SHA256 = re.compile(rb"[0-9A-Fa-f]{64}")
 
 class PayloadHash(IdentityEnum):
     """
-    The words which stand in the place of a hash.
+    The words that x-amz-content-sha256 may have instead of a hash.
     """
 
     UNSIGNED_PAYLOAD = b"UNSIGNED-PAYLOAD"
@@ -53,12 +53,12 @@ _MESSAGE = (
 @dataclass(slots=True)
 class Payload:
     """
-    How a body is covered by its request's signature.
+    How the signature of a request covers its body.
 
     Attributes:
         raw: The payload line of the canonical request, as sent.
-        word: None where a hash was sent.
-        sha256: Claimed, lower-case hex; None where a word was sent.
+        word: The word that was sent; None if a hash was sent.
+        sha256: The claimed hash, in lower-case hex; None if a word was sent.
     """
 
     raw: bytes
@@ -75,14 +75,14 @@ class Payload:
     @property
     def has_signed_chunks(self) -> bool:
         """
-        Whether each chunk carries a signature.
+        Whether each chunk has a signature.
         """
         return self.word in _HMAC or self.word in _ECDSA
 
     @property
     def is_asymmetric(self) -> bool:
         """
-        Whether those signatures are ECDSA.
+        Whether the signatures of chunks are ECDSA.
         """
         return self.word in _ECDSA
 
@@ -99,10 +99,10 @@ UNSIGNED = Payload(b"UNSIGNED-PAYLOAD", PayloadHash.UNSIGNED_PAYLOAD)
 
 def parse_payload(value: bytes) -> Payload:
     """
-    Read x-amz-content-sha256.
+    Return what x-amz-content-sha256 says of a body.
 
     Raises:
-        InvalidArgument: It is neither one of the words, to the letter, nor 64 hex digits.
+        InvalidArgument: The value is neither exactly one of the words nor 64 hex digits.
     """
     if _HEX_SHA256.fullmatch(value) is not None:
         return Payload(value, sha256=value.lower())

@@ -1,5 +1,5 @@
 """
-Names and values of a query, decoded.
+Decodes the names and values of a query.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def query_names(raw_query: bytes | None) -> frozenset[bytes]:
 
 def decode_item(text: bytes) -> bytes:
     """
-    Decode a name or a value, once.
+    Return a name or a value of a query, decoded once; ``+`` is a space.
     """
     if b"+" in text:
         text = text.replace(b"+", b" ")

@@ -1,8 +1,8 @@
 """
-Headers that a request carries as parameters of its query.
+Headers that a request has as query parameters.
 
-A presigned URL may carry ``x-amz-*`` headers as parameters. They are judged as headers, and sent as headers: a backend
-whose request is signed in its Authorization header would ignore them in a query, or read them as something else.
+A presigned URL may have ``x-amz-*`` headers as query parameters. s3proxy treats them as headers, and sends them as
+headers: a backend would ignore them in the query of a request with an Authorization header, or misread them.
 
 Source:
     "Authenticating Requests: Using Query Parameters (AWS Signature Version 4)"; for Signature V2 "Signing and
@@ -42,8 +42,9 @@ def is_header_parameter(name: bytes) -> bool:
 
 def is_believed(name: bytes) -> bool:
     """
-    Return True if a parameter that stands for a header is judged and sent as one. What tells of a body is not: whoever
-    signed the URL did not have it. The AWS SDK for JavaScript signs the checksum of nothing into the URL of an upload.
+    Return True if a parameter that stands for a header is treated and sent as one. A parameter that describes the body
+    is not, because the signer of a URL does not have the body. The AWS SDK for JavaScript signs the checksum of an
+    empty body into the URL of an upload.
 
     Args:
         name: In lower case.
@@ -53,14 +54,14 @@ def is_believed(name: bytes) -> bool:
 
 def query_headers(items: Iterable[tuple[bytes, bytes]]) -> HeaderList:
     """
-    Return the headers that a query carries, with names in lower case.
+    Return the headers that a query has as parameters, with names in lower case.
 
     Args:
         items: Decoded names and values of the query.
 
     Raises:
-        InvalidArgument: A name or value cannot be a header's. Decoded it may hold anything: a CR LF in a name would
-            begin another request at the backend.
+        InvalidArgument: A name or a value is not valid in a header. A decoded name may contain any byte: CR LF in it
+            could begin another request at the backend.
     """
     headers: HeaderList = []
     for name, value in items:
@@ -76,7 +77,7 @@ def query_headers(items: Iterable[tuple[bytes, bytes]]) -> HeaderList:
 
 def with_headers(head: RequestHead, headers: HeaderList) -> RequestHead:
     """
-    Return a head with these headers in the place of those of the same names.
+    Return a head with these headers instead of those with the same names.
     """
     names = {name for name, _ in headers}
     kept = [header for header in head.headers if header[0].lower() not in names]
@@ -85,10 +86,10 @@ def with_headers(head: RequestHead, headers: HeaderList) -> RequestHead:
 
 def without_parameters(head: RequestHead, is_dropped: Callable[[bytes], bool]) -> RequestHead:
     """
-    Return a head whose query lacks some parameters, each with one ``&``.
+    Return a head without some query parameters; each is removed with one ``&``.
 
     Args:
-        is_dropped: Called with each decoded name.
+        is_dropped: Called with each decoded name; returns True to remove the parameter.
     """
     if not head.raw_query:
         return head

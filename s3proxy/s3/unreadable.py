@@ -1,8 +1,8 @@
 """
-Why the head of a request was refused, in words for an operator.
+Explains to an operator why the head of a request was refused.
 
-It is asked after `parse_request_head` has refused, and decides nothing. No bytes of the request are in its text: who
-sends garbage must not write into a log, and half a head may hold a credential.
+It is called after `parse_request_head` has refused a head, and decides nothing. Its text contains no bytes of the
+request: a client that sends garbage must not write into a log, and half a head may hold a credential.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _PLAIN_LINE = b"GET / HTTP/1.1"
 
 def why_unreadable(data: bytes) -> str:
     """
-    Say what is wrong with a head which is no request.
+    Return what is wrong with a head that is not a request.
 
     Args:
-        data: As received: all of it, or its beginning.
+        data: The head as received, or its beginning.
     """
     if data[:2] == b"\x16\x03":
         return "a TLS handshake, on a port that has no TLS"

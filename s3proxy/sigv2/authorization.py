@@ -1,5 +1,5 @@
 """
-From the Authorization header, a presigned query or a form of Signature V2 to one claim.
+Reads the claim of an Authorization header, a presigned query or a form of Signature V2.
 
 Source:
     "Signing and Authenticating REST Requests", and "Query String Request Authentication Alternative" below it.
@@ -23,12 +23,12 @@ from s3proxy.sigv2.canonical import canonical_amz_lines, canonical_resource, str
 
 QUERY_NAMES = frozenset({b"AWSAccessKeyId", b"Expires", b"Signature"})
 """
-The parameters of authentication: none of them reaches a backend.
+The parameters of authentication. None of them is sent to a backend.
 """
 
 FORM_NAMES = frozenset({b"awsaccesskeyid", b"signature"})
 """
-The fields of a form which is signed with Signature V2, lower case; its policy is another.
+The fields of a form that is signed with Signature V2, in lower case. The policy is a further one.
 """
 
 _SIGNED_HEADERS = frozenset({b"content-md5", b"content-type", b"date"})
@@ -42,7 +42,7 @@ class V2Claim(Claim):
     A claim of Signature V2.
 
     Attributes:
-        strings_to_sign: What may have been signed; the first is the one which S3 itself computes.
+        strings_to_sign: The strings that may have been signed; the first is the one that S3 computes.
     """
 
     strings_to_sign: tuple[bytes, ...]
@@ -50,22 +50,22 @@ class V2Claim(Claim):
 
 def read_header_claim(head: RequestHead, address: Address, authorization: bytes, now: datetime) -> V2Claim:
     """
-    Read a claim from the Authorization header.
+    Return the claim that the Authorization header makes.
 
     Args:
-        authorization: All of it.
+        authorization: The whole value of the header.
 
     Raises:
-        InvalidArgument: It is no key and signature.
+        InvalidArgument: It is not a key and a signature.
         AccessDenied: There is no readable date.
-        RequestTimeTooSkewed: The date is too far from ours.
+        RequestTimeTooSkewed: The date is too far from our clock.
     """
     _, _, value = authorization.partition(b" ")
     if b" " in value:
         raise InvalidArgument(
             "Authorization header is invalid -- one and only one ' ' (space) required", "Authorization", authorization
         )
-    # Swift's keys are an account and a user, with a colon between them.
+    # A key of Swift is an account and a user with a colon between them.
     key, colon, signature = value.rpartition(b":")
     if not colon:
         raise InvalidArgument(
@@ -75,20 +75,20 @@ def read_header_claim(head: RequestHead, address: Address, authorization: bytes,
     fields = heads[0].fields
     waivable: Waivable = []
     read_request_date(fields, now, waivable)
-    # A date among the amz lines leaves the line of Date empty.
+    # If x-amz-date is among the amz lines, the line of Date is empty.
     date_line = b"" if b"x-amz-date" in fields else fields.value(b"date") or b""
     return _make_claim(Carrier.V2_HEADER, heads, address, key, signature, date_line, waivable)
 
 
 def read_query_claim(head: RequestHead, address: Address, parameters: Mapping[bytes, bytes], now: datetime) -> V2Claim:
     """
-    Read a claim from the query of a presigned request.
+    Return the claim that the query of a presigned request makes.
 
     Args:
         parameters: The query, decoded.
 
     Raises:
-        AccessDenied: A parameter is missing or cannot be used, or the request is no longer valid.
+        AccessDenied: A parameter is missing or not valid, or the request is no longer valid.
     """
     if not parameters.keys() >= QUERY_NAMES:
         raise AccessDenied("Query-string authentication requires the Signature, Expires and AWSAccessKeyId parameters")
@@ -111,10 +111,10 @@ def read_query_claim(head: RequestHead, address: Address, parameters: Mapping[by
 
 def read_form_claim(head: RequestHead, fields: Mapping[bytes, bytes]) -> V2Claim:
     """
-    Read a claim from the fields of a form.
+    Return the claim that the fields of a form make.
 
     Args:
-        fields: Values by lower-case name; each of `FORM_NAMES` and the policy are among them.
+        fields: Values by lower-case name, with each of `FORM_NAMES` and the policy.
     """
     return V2Claim(
         Carrier.V2_FORM,
@@ -130,11 +130,12 @@ def read_form_claim(head: RequestHead, fields: Mapping[bytes, bytes]) -> V2Claim
 
 def _with_query_headers(head: RequestHead) -> tuple[RequestHead, RequestHead]:
     """
-    Return two heads whose ``x-amz-*`` query parameters are headers: under Signature V2 they count as such, and win. The
-    first has what is signed, the second what is judged and sent.
+    Return two heads whose ``x-amz-*`` query parameters are headers: the signed one, and the one to judge and send.
+
+    Under Signature V2 such parameters count as headers, and win over headers of the same names.
 
     Raises:
-        InvalidArgument: A name or value cannot be a header's.
+        InvalidArgument: A name or a value is not valid in a header.
     """
     carried = query_headers(query_items(head.raw_query)) if head.raw_query else []
     if not carried:
@@ -192,7 +193,7 @@ def _read_payload(fields: Fields) -> Payload:
 
 def _moment(seconds: bytes) -> datetime | None:
     """
-    Return a moment; None where it lies beyond the calendar's end, which is no limit here.
+    Return a moment; None if it is after the end of the calendar, because then it sets no limit.
     """
     if seconds.startswith(b"-"):
         return datetime.fromtimestamp(0, UTC)

@@ -1,5 +1,5 @@
 """
-The string to sign of Signature V2: a few headers, and the resource as it is on the wire.
+Makes the string to sign of Signature V2: a few headers, and the resource as it is sent.
 
 Source:
     "Signing and Authenticating REST Requests".
@@ -27,7 +27,7 @@ VALUED_SUBRESOURCES = frozenset(
     }
 )
 """
-Query names which are signed with their value, decoded. Any other is signed by its name alone, whatever its value.
+Query names that are signed with their decoded value. Any other is signed by its name only, even if it has a value.
 """
 
 SUBRESOURCES = VALUED_SUBRESOURCES | {
@@ -65,7 +65,7 @@ SUBRESOURCES = VALUED_SUBRESOURCES | {
     b"website",
 }
 """
-Query names which are signed: S3's own list of today. The documentation's is shorter, and so is that of older backends.
+Query names that are signed: the list that S3 uses today. The documentation and older backends have a shorter one.
 """
 
 LISTING_NAMES = frozenset(
@@ -88,22 +88,22 @@ LISTING_NAMES = frozenset(
     }
 )
 """
-Query names which are not signed and yet pass: they choose a part of a listing which the client may have whole.
+Query names that pass although they are not signed: they select a part of a listing that the client may read whole.
 """
 
 PASSED_NAMES = SUBRESOURCES | LISTING_NAMES
 """
-Query names which a backend gets of a request that was signed with Signature V2.
+Query names that a backend gets if a request is signed with Signature V2.
 """
 
 
 def string_to_sign(method: bytes, fields: Fields, date: bytes, amz_lines: bytes, resource: bytes) -> bytes:
     """
-    Join the lines.
+    Return the string to sign, made of its lines.
 
     Args:
         fields: For Content-MD5 and Content-Type.
-        date: The value of Date, or of Expires where that is in the query; empty where x-amz-date is an amz line.
+        date: The value of Date, or of Expires if the query has it; empty if x-amz-date is an amz line.
     """
     return b"%s\n%s\n%s\n%s\n%s%s" % (
         method,
@@ -136,17 +136,17 @@ def canonical_resource(
     writes_empty_values: bool = True,
 ) -> bytes:
     """
-    Return the path as it is on the wire, and the sub-resources sorted by name.
+    Return the path as it is sent, and the sub-resources sorted by name.
 
     Args:
-        raw_path: With the bucket first, also where it was in the host name.
-        subresources: Decoded names which whoever verifies counts in.
-        writes_empty_values: False for a verifier to whom ``name=`` is ``name``.
+        raw_path: With the bucket first, even if it was in the host name.
+        subresources: Decoded names that the verifier includes.
+        writes_empty_values: False for a verifier that treats ``name=`` as ``name``.
     """
     signed = []
     for item in raw_query.split(b"&"):
         raw_name, equals, value = item.partition(b"=")
-        # Who unescapes a name later must find what was signed.
+        # A reader that unescapes the name later must find the one that was signed.
         name = decode_item(raw_name)
         if name in subresources:
             is_valued = equals and name in VALUED_SUBRESOURCES and (writes_empty_values or value)

@@ -1,5 +1,5 @@
 """
-SigV4A: the same canonical request, signed with a key of the curve P-256 which is derived from the secret.
+SigV4A: the same canonical request as Signature V4, signed with a P-256 key that is derived from the secret.
 
 Source:
     "Signing requests with AWS Signature Version 4A"; NIST SP 800-108, the counter mode of its key derivation.
@@ -19,7 +19,7 @@ ECDSA_ALGORITHM = b"AWS4-ECDSA-P256-SHA256"
 
 PADDED_SIGNATURE_SIZE = 144
 """
-Hex digits of the longest DER signature: those of chunks are padded to it with asterisks.
+Hex digits of the longest DER signature. Signatures of chunks are padded to this length with asterisks.
 """
 
 _ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -29,11 +29,11 @@ _ECDSA_SHA256 = ec.ECDSA(hashes.SHA256())
 
 def derive_private_key(secret_access_key: str, access_key_id: bytes) -> ec.EllipticCurvePrivateKey:
     """
-    Derive the key which a client signs with.
+    Return the private key that a client signs with.
 
     Args:
         secret_access_key: Text, as the credentials file holds it.
-        access_key_id: It is part of the derivation: two keys with one secret sign differently.
+        access_key_id: Part of the derivation: two access keys with the same secret sign differently.
     """
     secret = b"AWS4A" + secret_access_key.encode()
     for counter in range(1, _LAST_COUNTER + 1):
@@ -56,7 +56,7 @@ class VerifyingKey:
 
     def matches(self, text: bytes, claimed: bytes) -> bool:
         """
-        Say whether a signature was made over a text with the private half.
+        Return True if a signature was made over a text with the private half.
 
         Args:
             claimed: Hex of the DER value, in either case. Anything else does not match: numbers outside of the
@@ -64,7 +64,7 @@ class VerifyingKey:
         """
         try:
             signature = bytes.fromhex(claimed.decode("ascii"))
-            # fromhex skips white space, which is none of DER's digits.
+            # fromhex skips white space, which is not part of a DER value.
             if len(signature) * 2 != len(claimed):
                 return False
             self._public_key.verify(signature, text, _ECDSA_SHA256)
@@ -75,10 +75,10 @@ class VerifyingKey:
 
 class VerifyingKeys:
     """
-    The public keys which were used last: to derive one costs more than to verify with it.
+    A cache of the public keys used last: to derive one costs more than to verify with it.
 
     Args:
-        size: How many are kept.
+        size: Most keys that are kept.
     """
 
     __slots__ = ("_keys", "_size")
@@ -92,7 +92,7 @@ class VerifyingKeys:
 
     def derive(self, secret_access_key: str, access_key_id: bytes) -> VerifyingKey:
         """
-        Return the public half of `derive_private_key` of the arguments, derived at most once while it is kept.
+        Return the public half of the key that `derive_private_key` returns, from the cache if it is there.
         """
         keys = self._keys
         place = (secret_access_key, access_key_id)
@@ -108,11 +108,11 @@ class VerifyingKeys:
 
 def region_set_matches(region_set: bytes, regions: Sequence[bytes]) -> bool:
     """
-    Say whether a set of regions holds one of ours.
+    Return True if a set of regions contains one of ours.
 
     Args:
         region_set: Comma-separated, in any case; ``*`` stands for any run of characters. Blanks belong to the names.
-        regions: Accepted here.
+        regions: The accepted regions.
     """
     names = [region.lower() for region in regions]
     return any(_glob_matches(entry, name) for entry in region_set.lower().split(b",") if entry for name in names)

@@ -53,7 +53,7 @@ def canonical_query(raw_query: bytes | None, left_out: bytes | None = None) -> b
 
     Args:
         raw_query: As received, without ``?``.
-        left_out: The decoded name of a parameter which is no part of it: ``X-Amz-Signature``.
+        left_out: The decoded name of a parameter that is left out: ``X-Amz-Signature``.
 
     Raises:
         InvalidURI: An escape is broken.
@@ -66,12 +66,12 @@ def canonical_query(raw_query: bytes | None, left_out: bytes | None = None) -> b
 
 def canonical_headers(signed_names: Iterable[bytes], fields: Fields) -> bytes:
     """
-    Return one line for each signed header, in the order of the signer's list. A value has no white space around it, and
-    each run inside is one space.
+    Return one line for each signed header, in the order of SignedHeaders. White space around a value is removed, and
+    each run of it inside is one space.
 
     Args:
         signed_names: Lower case.
-        fields: As received; a name which is absent counts as empty.
+        fields: As received; a missing name counts as empty.
     """
     lines = []
     for name in signed_names:
@@ -89,6 +89,6 @@ def canonical_request(
     method: bytes, path: bytes, query: bytes, headers: bytes, signed_headers: bytes, payload: bytes
 ) -> bytes:
     """
-    Join the lines.
+    Return the canonical request, made of its lines.
     """
     return b"\n".join((method, path, query, headers, signed_headers, payload))

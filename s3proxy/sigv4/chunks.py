@@ -1,5 +1,5 @@
 """
-The chain of chunk and trailer signatures.
+The chain of signatures of chunks and the trailer.
 
 Source:
     "Signature Calculations for the Authorization Header: Transferring Payload in Multiple Chunks".
@@ -23,12 +23,12 @@ Hex digits of an HMAC-SHA256.
 
 class Key(Protocol):
     """
-    What verifies: a `s3proxy.sigv4.signing_key.SigningKey`, or a `s3proxy.sigv4.asymmetric.VerifyingKey`.
+    A key that verifies: a `s3proxy.sigv4.signing_key.SigningKey` or a `s3proxy.sigv4.asymmetric.VerifyingKey`.
     """
 
     def matches(self, text: bytes, claimed: bytes) -> bool:
         """
-        Say whether a signature was made over a text with this key.
+        Return True if a signature was made over a text with this key.
         """
 
 
@@ -37,13 +37,13 @@ class ChunkChain:
     Verifies each chunk's signature over its data and the signature before it.
 
     Args:
-        access_key_id: For refusals.
-        key: Which verified the request.
+        access_key_id: Named in errors.
+        key: The key that verified the request.
         algorithm: ``AWS4-HMAC-SHA256`` or ``AWS4-ECDSA-P256-SHA256``.
         date: The date line of the request's string to sign.
         scope: The scope line.
-        seed_signature: The request's own, verified.
-        canonical_request: The request's own; S3 repeats it in refusals.
+        seed_signature: The signature of the request, verified.
+        canonical_request: That of the request. S3 repeats it in errors.
     """
 
     __slots__ = (
@@ -76,19 +76,19 @@ class ChunkChain:
 
     def is_signature(self, claimed_signature: bytes) -> bool:
         """
-        Say whether a text has a signature's length; what has not is broken framing, not a wrong signature.
+        Return True if a text has the length of a signature. If not, the framing is broken, not the signature wrong.
         """
         return self._is_padded or len(claimed_signature) == HMAC_SIGNATURE_SIZE
 
     def check_chunk(self, computed_sha256: bytes, claimed_signature: bytes) -> None:
         """
-        Verify one chunk; the next is chained to it.
+        Verify one chunk. The next chunk is chained to it.
 
         Args:
-            computed_sha256: Of the chunk's data, lower-case hex.
+            computed_sha256: Hash of the chunk's data, lower-case hex.
 
         Raises:
-            SignatureDoesNotMatch: The chunk, or its place, is not what was signed.
+            SignatureDoesNotMatch: The chunk, or its position, is not what was signed.
         """
         self._check(
             b"%s%s\n%s\n%s" % (self._chunk_prefix, self._previous, EMPTY_SHA256, computed_sha256), claimed_signature
@@ -102,7 +102,7 @@ class ChunkChain:
             trailer_lines: Name, colon, value and LF for each, names in lower case and sorted.
 
         Raises:
-            SignatureDoesNotMatch: They are not what was signed.
+            SignatureDoesNotMatch: The lines are not what was signed.
         """
         digest = hashlib.sha256(trailer_lines).hexdigest().encode()
         self._check(b"%s%s\n%s" % (self._trailer_prefix, self._previous, digest), claimed_signature)
@@ -110,7 +110,7 @@ class ChunkChain:
     def _check(self, string_to_sign: bytes, claimed_signature: bytes) -> None:
         signature = claimed_signature
         if self._is_padded and len(signature) == PADDED_SIGNATURE_SIZE:
-            # The padding keeps the encoded length what it is; the next signature is chained to this one without it.
+            # The padding keeps the encoded length constant. The next signature is chained to this one without it.
             signature = signature.rstrip(b"*")
         if not self._key.matches(string_to_sign, signature):
             raise SignatureDoesNotMatch(self._access_key_id, string_to_sign, claimed_signature, self._canonical_request)
@@ -119,13 +119,13 @@ class ChunkChain:
 
 class ChunkSigner:
     """
-    Signs the chunks of a body which we send, each over its data and the signature before it, and then the trailer.
+    Signs the chunks of a body that s3proxy sends, each over its data and the signature before it, and then the trailer.
 
     Args:
-        key: Which signed the request.
+        key: The key that signed the request.
         date: The date line of the request's string to sign.
         scope: The scope line.
-        seed_signature: The request's own.
+        seed_signature: The signature of the request.
     """
 
     __slots__ = ("_date", "_key", "_prefix", "_previous", "_scope")
@@ -139,13 +139,13 @@ class ChunkSigner:
 
     def sign(self, sha256: bytes) -> bytes:
         """
-        Sign the next chunk.
+        Return the signature of the next chunk.
 
         Args:
-            sha256: Of its data, lower-case hex.
+            sha256: Hash of its data, lower-case hex.
 
         Returns:
-            64 hex digits, which go into the chunk's header, and nowhere else.
+            64 hex digits. They go into the chunk's header and nowhere else.
         """
         text = b"%s%s\n%s\n%s" % (self._prefix, self._previous, EMPTY_SHA256, sha256)
         self._previous = self._key.sign(text).for_backend()
@@ -153,13 +153,13 @@ class ChunkSigner:
 
     def sign_trailer(self, lines: bytes) -> bytes:
         """
-        Sign the trailer, after the zero chunk.
+        Return the signature of the trailer, after the zero chunk.
 
         Args:
             lines: Name, colon, value and LF for each, names in lower case and sorted.
 
         Returns:
-            64 hex digits, which go into the trailer, and nowhere else.
+            64 hex digits. They go into the trailer and nowhere else.
         """
         digest = hashlib.sha256(lines).hexdigest().encode()
         text = b"AWS4-HMAC-SHA256-TRAILER\n%s\n%s\n%s\n%s" % (self._date, self._scope, self._previous, digest)

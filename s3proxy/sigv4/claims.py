@@ -1,5 +1,5 @@
 """
-What a client claims with Signature V4 or V4A: well-formed, and not yet believed.
+What a client claims with Signature V4 or V4A: well-formed, not yet believed.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class SignatureClaim(Claim):
     A claim over a whole request.
 
     Attributes:
-        algorithm: The word which begins the string to sign, as sent.
-        date: Of the request, ``20260301T120000Z``.
+        algorithm: The first line of the string to sign, as sent.
+        date: The request's date, in the form ``20260301T120000Z``.
         raw_signed_headers: The list as sent; `signed_headers` has each name once.
     """
 
@@ -43,13 +43,13 @@ class SignatureClaim(Claim):
     @property
     def is_presigned(self) -> bool:
         """
-        Whether it came in the query.
+        Whether the signature is in the query.
         """
         return self.carrier in _PRESIGNED
 
     def canonical_request(self) -> bytes:
         """
-        Build the canonical request from what was received.
+        Return the canonical request, built from the request as received.
 
         Raises:
             InvalidURI: The path or the query cannot be decoded.
@@ -58,10 +58,10 @@ class SignatureClaim(Claim):
 
     def canonical_request_without_port(self) -> bytes | None:
         """
-        Build it without the port in Host, or return None if that is not the default port of http or https.
+        Return the canonical request without the port in Host; None if that is not the default port of http or https.
 
-        S3 takes such a port out before it verifies. Signers leave it out, and whoever opens a presigned URL that has it
-        may send it: browsers do not, Go and other clients do.
+        S3 removes such a port before it verifies. Signers leave it out, but a client that opens a presigned URL with
+        such a port may send it: browsers do not, Go and other clients do.
         """
         fields = self.head.fields
         hosts = fields.get(b"host", [])
@@ -87,8 +87,8 @@ class SignatureClaim(Claim):
         )
 
     def _fields_with_query(self, fields: Fields) -> Fields:
-        # A signed name may be satisfied by a query parameter of the same name when no such header is sent.
-        # A set: each of thousands of parameters is looked up in it.
+        # If a signed header is not sent, a query parameter of the same name may take its place.
+        # A set, because each of thousands of parameters is looked up in it.
         missing = {name for name in self.signed_headers if name not in fields}
         if not missing or not self.head.raw_query:
             return fields
@@ -106,7 +106,7 @@ class FormClaim(Claim):
     A claim over the policy of a form.
 
     Attributes:
-        policy: As sent, in base64: the string to sign.
+        policy: As sent, in base64. It is the string to sign.
     """
 
     policy: bytes

@@ -1,5 +1,5 @@
 """
-A credential: the access key and its scope, as all carriers have them.
+Reads the Credential value of a signature, which all carriers have: the access key and its scope.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _KEPT_CREDENTIAL_SIZE = 256
 
 Faults = Callable[..., S3Error]
 """
-From the sentence of a fault in a credential, and further elements, to the error of the carrier.
+Returns the error of a carrier for a message about a bad credential, and further elements.
 """
 
 
@@ -27,10 +27,10 @@ def read_credential(
     credential: bytes, regions: tuple[bytes, ...] | None, fault: Faults, waivable: Waivable
 ) -> tuple[bytes, CredentialScope]:
     """
-    Read the key and its scope.
+    Return the access key and its scope.
 
     Args:
-        regions: Accepted here; None under SigV4A, whose scope names none.
+        regions: The accepted regions; None under SigV4A, whose scope has no region.
     """
     found = _read_sound_credential(credential, regions) if len(credential) <= _KEPT_CREDENTIAL_SIZE else None
     return found or _judge_credential(credential, regions, fault, waivable)
@@ -41,7 +41,7 @@ def _read_sound_credential(
     credential: bytes, regions: tuple[bytes, ...] | None
 ) -> tuple[bytes, CredentialScope] | None:
     """
-    Read a credential in which nothing is wrong; None for any other. A client's is the same all day long.
+    Return the key and the scope of a valid credential; None for any other. A client's credential is the same for a day.
     """
     waivable: Waivable = []
     try:
@@ -82,7 +82,7 @@ def _judge_credential(
 
 def check_day(scope: CredentialScope, raw_date: bytes, fault: Faults, waivable: Waivable) -> None:
     """
-    Refuse a scope of another day than the date, as sent.
+    Refuse a scope whose day is not that of the date, as sent.
     """
     if scope.day != raw_date[:8]:
         refuse(

@@ -1,5 +1,5 @@
 """
-From the fields of a form to a claim: who says that it signed its policy.
+Reads the claim of a form that is signed with Signature V4: who signed its policy.
 
 The checks and their order are those of S3.
 
@@ -23,19 +23,19 @@ from s3proxy.sigv4.scope import HMAC_ALGORITHM
 
 FORM_NAMES = frozenset({b"x-amz-algorithm", b"x-amz-credential", b"x-amz-date", b"x-amz-signature"})
 """
-The fields of a form which is signed with Signature V4, lower case; its policy is another.
+The fields of a form that is signed with Signature V4, in lower case. The policy is a further one.
 """
 
 
 def read_form_claim(head: RequestHead, fields: Mapping[bytes, bytes], regions: tuple[bytes, ...]) -> FormClaim:
     """
-    Read a claim from the fields of a form.
+    Return the claim that the fields of a form make.
 
     Args:
-        fields: Values by lower-case name; each of `FORM_NAMES` and the policy are among them.
+        fields: Values by lower-case name, with each of `FORM_NAMES` and the policy.
 
     Raises:
-        InvalidArgument: A field cannot be used.
+        InvalidArgument: A field is not valid.
     """
     algorithm = fields[b"x-amz-algorithm"]
     if algorithm != HMAC_ALGORITHM:

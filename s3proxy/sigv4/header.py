@@ -1,5 +1,5 @@
 """
-From the Authorization header to a claim: who says that it signed what, when.
+Reads the claim of an Authorization header of Signature V4: who signed the request, what of it, and when.
 
 The checks and their order are those of S3.
 
@@ -24,7 +24,7 @@ from s3proxy.sigv4.signed_headers import check_signed_headers, read_signed_heade
 
 _COMPONENTS_FORM = "the authorization header requires three components: Credential, SignedHeaders, and Signature."
 _COMPONENT = re.compile(rb"[ \t]*+([A-Za-z]++)=([^,\s]*+)[ \t]*+")
-# As nearly all clients write them; any other order and spacing is read component by component.
+# Nearly all clients write this order and spacing. Any other is read component by component.
 _COMPONENTS = re.compile(rb"Credential=([^,\s]++), ?SignedHeaders=([^,\s]++), ?Signature=([^,\s]++)")
 
 
@@ -32,19 +32,19 @@ def read_header_claim(
     head: RequestHead, scheme: bytes, components: bytes, regions: tuple[bytes, ...], now: datetime
 ) -> SignatureClaim:
     """
-    Read a claim from the Authorization header.
+    Return the claim that the Authorization header makes.
 
     Args:
         scheme: The word before the first space, as sent.
-        components: What follows it.
-        regions: Accepted here; the first is named in refusals.
+        components: The text after it.
+        regions: The accepted regions; errors name the first.
 
     Raises:
         InvalidRequest: x-amz-content-sha256 is missing.
-        InvalidArgument: It cannot be read.
-        AccessDenied: There is no readable date, or headers were sent which are not signed.
-        RequestTimeTooSkewed: The date is too far from ours.
-        AuthorizationHeaderMalformed: The header or its credential scope cannot be used.
+        InvalidArgument: x-amz-content-sha256 cannot be read.
+        AccessDenied: There is no readable date, or some headers are not signed.
+        RequestTimeTooSkewed: The date is too far from our clock.
+        AuthorizationHeaderMalformed: The header or its credential scope is not valid.
         RegionSetMismatch: Under SigV4A, none of the accepted regions is in the request's set.
     """
     fields = head.fields

@@ -1,5 +1,5 @@
 """
-From the query of a presigned request to a claim: who says that it signed what, when, and for how long.
+Reads the claim of a presigned request of Signature V4: who signed it, what of it, when, and for how long.
 
 The checks and their order are those of S3.
 
@@ -38,7 +38,7 @@ QUERY_NAMES = frozenset(
     }
 )
 """
-The parameters of authentication: none of them reaches a backend.
+The parameters of authentication. None of them is sent to a backend.
 """
 
 _REQUIRED_NAMES = (
@@ -54,14 +54,14 @@ def read_query_claim(
     head: RequestHead, parameters: dict[bytes, bytes], regions: tuple[bytes, ...], now: datetime
 ) -> SignatureClaim:
     """
-    Read a claim from the query of a presigned request.
+    Return the claim that the query of a presigned request makes.
 
     Args:
-        parameters: The query, decoded; X-Amz-Algorithm was judged already.
+        parameters: The query, decoded; X-Amz-Algorithm is already checked.
 
     Raises:
-        AuthorizationQueryParametersError: A parameter is missing or cannot be used.
-        AccessDenied: The request is not valid yet, or no longer, or headers were sent which are not signed.
+        AuthorizationQueryParametersError: A parameter is missing or not valid.
+        AccessDenied: The request is not valid yet, or no longer valid, or some headers are not signed.
         InvalidArgument: x-amz-content-sha256 cannot be read.
         RegionSetMismatch: Under SigV4A, none of the accepted regions is in the request's set.
     """
@@ -102,7 +102,7 @@ def read_query_claim(
 
 def _check_times(raw_date: bytes, raw_expires: bytes, now: datetime, waivable: Waivable) -> None:
     """
-    Refuse a request that is not valid yet, or no longer.
+    Refuse a request that is not valid yet or no longer valid.
     """
     signed_at = parse_basic_iso(raw_date)
     if signed_at is None:

@@ -16,11 +16,11 @@ SERVICE = b"s3"
 
 class CredentialScope(NamedTuple):
     """
-    Where and when a signing key is good.
+    The day, region and service that a signing key is valid for.
 
     Attributes:
         day: Eight digits.
-        region: None under SigV4A, whose requests name a set of regions elsewhere.
+        region: None under SigV4A, whose requests have a set of regions elsewhere.
     """
 
     day: bytes

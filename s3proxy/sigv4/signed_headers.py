@@ -1,5 +1,5 @@
 """
-The list of signed headers, and what must be in it.
+Reads the list of signed headers, and checks that it has the headers that must be signed.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ def read_signed_headers(
 ) -> tuple[tuple[bytes, ...], frozenset[bytes]]:
     if len(raw_signed_headers) <= _KEPT_LIST_SIZE:
         return _split_kept_list(raw_signed_headers)
-    # Each name costs work before any key is looked up. No request has more headers than this.
+    # Each name costs work before the key is looked up. No request has more headers than this.
     if raw_signed_headers.count(b";") >= MAX_HEADER_COUNT:
         refuse(waivable, fault(_TOO_MANY_SIGNED))
     return _split_list(raw_signed_headers)
 
 
 def _split_list(raw_signed_headers: bytes) -> tuple[tuple[bytes, ...], frozenset[bytes]]:
-    # A repeated name must not copy the header's value into the canonical request again.
+    # A repeated name must not copy the value into the canonical request again.
     names = tuple(dict.fromkeys(raw_signed_headers.split(b";")))
     return names, frozenset(names)
 
 
-# A client's requests have a few lists.
+# The requests of a client have only a few different lists.
 _split_kept_list = lru_cache(maxsize=256)(_split_list)
 
 
@@ -52,7 +52,7 @@ def check_signed_headers(fields: Fields, signed_headers: frozenset[bytes], waiva
     if not unsigned:
         return
     error = AccessDenied(_NOT_SIGNED, HeadersNotSigned=b", ".join(unsigned))
-    # Which object is copied, and for whom, is never taken from a header that anyone may have added.
+    # The object to copy, and the session, never come from an unsigned header, which anyone could have added.
     if b"host" in unsigned or b"x-amz-copy-source" in unsigned or b"x-amz-security-token" in unsigned:
         refuse(waivable, error)
     waivable.append(("unsigned-headers", error))

@@ -1,5 +1,5 @@
 """
-Derive a key for one scope, and keep the last ones.
+Derives the signing key of one scope, and caches the keys used last.
 
 Source:
     "Signature Calculations for the Authorization Header", Task 3.
@@ -18,7 +18,7 @@ from s3proxy.sigv4.scope import CredentialScope
 
 class Signature:
     """
-    A signature which we computed: it has no text form.
+    A signature that s3proxy computed. It has no text form, so it cannot get into a log.
     """
 
     __slots__ = ("_hex",)
@@ -28,7 +28,7 @@ class Signature:
 
     def for_backend(self) -> bytes:
         """
-        Return it as the backend reads it. It goes into the head which is sent, and nowhere else.
+        Return the signature as the backend reads it. It goes into the head that is sent and nowhere else.
         """
         return self._hex
 
@@ -38,26 +38,26 @@ class SigningKey:
     A key for one scope.
 
     Args:
-        key: 32 bytes, as `derive_signing_key` returns them.
+        key: 32 bytes, from `derive_signing_key`.
     """
 
     __slots__ = ("_begun",)
 
     def __init__(self, key: bytes) -> None:
-        # A copy of what is begun costs less than half of beginning with the key.
+        # Copying an HMAC that has its key costs less than half of creating one.
         self._begun = HMAC(key, SHA256())
 
     def sign(self, text: bytes) -> Signature:
         """
-        Sign a string.
+        Return the signature of a string.
         """
         return Signature(self._digits(text))
 
     def matches(self, text: bytes, claimed: bytes) -> bool:
         """
-        Say whether a signature was made over a text with this key.
+        Return True if a signature was made over a text with this key.
 
-        They are compared in constant time, as text: upper-case hex is another signature.
+        The signatures are compared as text, in constant time: upper-case hex does not match.
         """
         return hmac.compare_digest(self._digits(text), claimed)
 
@@ -69,14 +69,14 @@ class SigningKey:
 
 def derive_signing_key(secret_access_key: str, scope: CredentialScope) -> bytes:
     """
-    Derive the key which signs everything in one credential scope.
+    Return the key that signs everything in one credential scope.
 
     Args:
         secret_access_key: Text, as the credentials file holds it.
-        scope: As claimed by the client: its day is the request's, not today's.
+        scope: As claimed by the client. Its day is that of the request, not today.
 
     Returns:
-        32 bytes, good for one UTC day, region and service. May be cached, never logged.
+        32 bytes, valid for one UTC day, region and service. May be cached, never logged.
     """
     key = ("AWS4" + secret_access_key).encode()
     for part in (scope.day, scope.region or b"", scope.service, scope.terminal):
@@ -86,10 +86,10 @@ def derive_signing_key(secret_access_key: str, scope: CredentialScope) -> bytes:
 
 class SigningKeys:
     """
-    The signing keys which were used last.
+    A cache of the signing keys used last.
 
     Args:
-        size: How many are kept.
+        size: Most keys that are kept.
     """
 
     __slots__ = ("_keys", "_size")
@@ -103,7 +103,7 @@ class SigningKeys:
 
     def derive(self, secret_access_key: str, scope: CredentialScope) -> SigningKey:
         """
-        Return the key of `derive_signing_key`, derived at most once while it is kept.
+        Return the key that `derive_signing_key` returns, from the cache if it is there.
         """
         keys = self._keys
         place = (secret_access_key, scope)

@@ -1,5 +1,5 @@
 """
-A claim and the secrets of its key: a verified request, or an S3 error.
+Verifies the signature of a claim with the secrets of its key.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def check_signature(
 
     Raises:
         InvalidURI: The path or the query cannot be decoded.
-        SignatureDoesNotMatch: It was not made with any of the secrets, over this request.
+        SignatureDoesNotMatch: It was not made over this request with any of the secrets.
     """
     keys: list[Key]
     if claim.is_asymmetric:
@@ -74,7 +74,7 @@ def check_form_signature(claim: FormClaim, secrets: Iterable[str], signing_keys:
     Verify the signature of a form's policy with each of its key's secrets.
 
     Raises:
-        SignatureDoesNotMatch: It was not made with any of the secrets, over this policy.
+        SignatureDoesNotMatch: It was not made over this policy with any of the secrets.
     """
     keys = [signing_keys.derive(secret, claim.scope) for secret in secrets]
     if _matching_key(keys, claim.policy, claim.claimed_signature) is None:
@@ -85,7 +85,7 @@ def check_form_signature(claim: FormClaim, secrets: Iterable[str], signing_keys:
 def _matching_key(keys: Iterable[Key], text: bytes, claimed_signature: bytes) -> Key | None:
     found = None
     for key in keys:
-        # Every secret is tried, so that the time does not tell which one it was.
+        # Every secret is tried, so that the time does not reveal which one matched.
         if key.matches(text, claimed_signature):
             found = key
     return found

@@ -1,5 +1,6 @@
 """
-One line for each request, in the format of S3's server access logs, with three fields of our own at its end.
+The access log: one line for each request, in the format of S3's server access logs, with three fields of s3proxy at its
+end.
 
 Source:
     "Amazon S3 server access log format".
@@ -32,7 +33,7 @@ _VERSION_ID = re.compile(rb"(?:^|&)versionId=([^&]+)")
 @dataclass(slots=True, kw_only=True)
 class AccessRecord:
     """
-    What the access log tells of one request.
+    The fields of one request in the access log.
 
     Attributes:
         received_at: When its head was complete.
@@ -51,10 +52,10 @@ class AccessRecord:
         turn_around_seconds: From the end of the request to the backend's first byte; None where there was none.
         signature_version: ``SigV4`` or ``SigV2``.
         authentication_type: ``AuthHeader`` or ``QueryString``.
-        cipher_suite: Of the client's TLS.
-        tls_version: ``TLSv1.3``.
-        backend: Its name; None where it was not to be asked.
-        backend_request_id: As the backend sent it.
+        cipher_suite: The cipher suite of the client's TLS connection.
+        tls_version: The TLS version, such as ``TLSv1.3``.
+        backend: The name of the backend; None if no request was sent to one.
+        backend_request_id: The backend's ``x-amz-request-id``, as received.
     """
 
     received_at: datetime
@@ -82,9 +83,10 @@ class AccessRecord:
 
 def format_line(record: AccessRecord) -> bytes:
     """
-    Write a record as one line, its end included.
+    Return a record as one line, including the line end.
 
-    All text is URL-encoded where it could be mistaken for the line's own, whoever wrote it, and credentials are masked.
+    Characters that could be mistaken for the line's own syntax are percent-encoded in all text, and credentials are
+    masked.
     """
     head = record.head
     address = record.address
@@ -108,7 +110,7 @@ def format_line(record: AccessRecord) -> bytes:
             version_id = _text(found[1])
     size = record.object_size
     turn_around = record.turn_around_seconds
-    # Bucket owner, remote identity's ARN, access point and ACL use are the storage's to know.
+    # Only the backend knows the bucket owner, the remote identity's ARN, the access point and the use of ACLs.
     return b'- %s [%s] %s %s %s %s %s "%s" %s %s %d %s %d %s "%s" "%s" %s %s %s %s %s %s %s - - %s %s %d\n' % (
         _decoded(address.bucket) if address is not None else b"-",
         _format_time(record.received_at),
@@ -145,14 +147,14 @@ def _escape(unsafe: re.Match[bytes]) -> bytes:
 
 def _text(value: bytes | None) -> bytes:
     """
-    Write what may be anything.
+    Return text of any kind, escaped.
     """
     return _UNSAFE.sub(_escape, mask_credentials(value)) if value else b"-"
 
 
 def _decoded(value: bytes) -> bytes:
     """
-    Write what is no longer percent-encoded, so that it can be decoded again.
+    Return text that was percent-decoded, encoded so that it can be decoded again.
     """
     return _UNSAFE_DECODED.sub(_escape, mask_credentials(value)) if value else b"-"
 
@@ -164,7 +166,7 @@ def _quoted(value: bytes | None) -> bytes:
 @lru_cache(512)
 def _word(value: str | None) -> bytes:
     """
-    Write a name which comes again and again.
+    Return a name that occurs often, escaped.
     """
     return _text(value.encode("utf-8", "replace")) if value else b"-"
 
@@ -182,14 +184,14 @@ def _format_time(moment: datetime) -> bytes:
 
 class AccessLog:
     """
-    Where the lines go: written at once, so that nothing is lost with the process.
+    Writes the lines. Each is written at once, so that none is lost when the process ends.
 
     Args:
-        path: A file, which is appended to; ``-`` for standard output, or the process's own log where that is
-            ``/dev/null``, as in a daemon; ``none`` for nowhere.
+        path: A file to append to; ``-`` for standard output, or for the process's own log if standard output is
+            ``/dev/null``, as in a daemon; ``none`` for no access log.
 
     Attributes:
-        lost_count: Lines which could not be written.
+        lost_count: Number of lines that could not be written.
     """
 
     _log = Logger()
@@ -203,7 +205,7 @@ class AccessLog:
 
     def start(self) -> None:
         """
-        Look where standard output leads: it is known once twistd has made a daemon of the process.
+        Check if there is standard output. That is known only after twistd has daemonized the process.
         """
         if self._path == "-" and not self._is_in_log and not _has_standard_output():
             self._is_in_log, self._fd = True, None
@@ -223,17 +225,17 @@ class AccessLog:
         try:
             os.write(self._fd, format_line(record))
         except OSError as error:
-            # A full disk must not fail requests, nor fill another log.
+            # A full disk must not make requests fail, nor fill another log.
             if not self.lost_count:
                 self._log.error("the access log cannot be written: {reason}", reason=error.strerror)
             self.lost_count += 1
 
     def reopen(self) -> None:
         """
-        Close the file and open it anew: another may have been put in its place.
+        Close the file and open it again, for log rotation: there may be another file at its path.
 
         Raises:
-            OSError: It cannot be opened; the former file stays in use.
+            OSError: The file cannot be opened; the previous file stays in use.
         """
         if self._path == "none":
             return
@@ -247,7 +249,7 @@ class AccessLog:
 
     def close(self) -> None:
         """
-        Write no more.
+        Close the file, and drop all further lines.
         """
         fd, self._fd = self._fd, None
         self._is_in_log = False

@@ -1,5 +1,5 @@
 """
-The admin endpoint: is it alive, is it ready, and what does it measure. It changes nothing, and listens on loopback.
+The admin endpoint: health, readiness and metrics. It is read-only, and listens on loopback.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _LOCAL = re.compile(r"(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?", r
 
 MAX_CONNECTIONS = 64
 """
-Connections at a time; a further one closes the oldest. Every local user may connect, and the process has other uses for
-its file descriptors.
+Maximum number of connections. A further one closes the oldest. Every local user may connect, and the process needs its
+file descriptors for clients.
 """
 
 
@@ -30,8 +30,8 @@ class AdminSite(Site):
     The factory to listen with.
 
     Args:
-        metrics: Returns what ``/metrics`` tells.
-        why_not_ready: Returns a sentence, or nothing where requests are served: what ``/ready`` tells.
+        metrics: Returns the document of ``/metrics``.
+        why_not_ready: Returns the text of ``/ready``, a sentence; empty if requests are served.
     """
 
     displayTracebacks = False
@@ -49,7 +49,7 @@ class AdminSite(Site):
 
     def connection_made(self, channel: _Channel) -> None:
         """
-        Keep a new connection, at the bound instead of the oldest.
+        Add a new connection. Above the limit, reset the oldest.
         """
         self.channels[channel] = None
         if len(self.channels) > MAX_CONNECTIONS:
@@ -59,7 +59,7 @@ class AdminSite(Site):
 
     def log(self, request: object) -> None:
         """
-        Keep no log: whoever watches asks every few seconds.
+        Write no log: monitoring sends a request every few seconds.
         """
 
 
@@ -77,7 +77,7 @@ class _Channel(HTTPChannel):
 
 class _Request(Request):
     """
-    A request whose body is dropped as it arrives: a stock one would write it to a file, whoever sends it.
+    A request whose body is dropped as it arrives. Twisted's own would write it to a file, from any client.
     """
 
     def gotLength(self, length: int | None) -> None:
@@ -85,7 +85,7 @@ class _Request(Request):
 
     def handleContentChunk(self, data: bytes) -> None:
         """
-        Keep nothing of a body.
+        Drop the bytes.
         """
 
 
@@ -98,9 +98,9 @@ class _Pages(Resource):
 
     def render(self, request: Request) -> bytes:
         """
-        Answer, if it is asked by its own name, and with a path as it is written here.
+        Return a page if Host is a loopback name or address, and the path is spelled exactly as here.
 
-        A page of another site which found our address, by a name that leads to it (DNS rebinding), is told nothing.
+        A web page that reaches this endpoint by a name of its own (DNS rebinding) gets nothing.
         """
         hosts = request.requestHeaders.getRawHeaders(b"host", [])
         if len(hosts) != 1 or _LOCAL.fullmatch(hosts[0].decode("latin-1")) is None:

@@ -1,7 +1,7 @@
 """
-What can be measured of a running daemon, in the form which Prometheus reads.
+The metrics of a running daemon, in the text format of Prometheus.
 
-Nothing here costs a request more than a few counters at its end; what others count is read when it is asked for.
+Each request costs only a few counters at its end. Values that are counted elsewhere are read when Prometheus scrapes.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _BUCKETS = (0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 300.0, 1800.0)
 
 Reading = Callable[[], Iterable[tuple[tuple[str, ...], float]]]
 """
-Returns values with the values of their labels.
+Returns each value with its label values.
 """
 
 
 class _Distribution:
     """
-    How many values lay in each bucket.
+    A histogram: the number of values in each bucket.
     """
 
     __slots__ = ("counts", "sum")
@@ -48,7 +48,7 @@ class _Distribution:
 
     def buckets(self) -> list[tuple[str, float]]:
         """
-        Return upper bounds, each with how many values lay below it.
+        Return upper bounds, each with the number of values up to it.
         """
         found, total = [], 0
         for bound, amount in zip((*map(str, _BUCKETS), "+Inf"), self.counts, strict=True):
@@ -59,7 +59,8 @@ class _Distribution:
 
 OTHER = "other"
 """
-The label of what is none of those that are known before: whoever chooses a label fills the memory of all who read it.
+The label for any value that is not in a fixed list. A client that could choose labels could fill the memory of s3proxy
+and of Prometheus.
 """
 
 
@@ -74,7 +75,7 @@ def _own_codes() -> set[str]:
 
 CODES = DOCUMENTED_CODES | _own_codes()
 """
-Error codes that have a label of their own: S3's and ours, to which the profiles' maps lead.
+Error codes that have a label of their own: those of S3 and of s3proxy. The profiles map backends' codes to these.
 """
 
 
@@ -86,7 +87,7 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         self._readings: list[tuple[type[Metric], str, str, tuple[str, ...], Reading]] = []
-        # The library's own counters cost a request ten times as much.
+        # The library's own counters cost ten times as much per request.
         self._requests: Counter[tuple[str, str | None, str | None, int, str]] = Counter()
         self._received_size = 0
         self._sent_size = 0
@@ -108,7 +109,7 @@ class Metrics:
 
     def record(self, record: AccessRecord) -> None:
         """
-        Count a request which has ended.
+        Count a request that has ended.
         """
         head = record.head
         method = _METHODS.get(head.method, OTHER) if head is not None else OTHER
@@ -128,19 +129,19 @@ class Metrics:
 
     def gauge(self, name: str, about: str, reading: Reading, labels: tuple[str, ...] = ()) -> None:
         """
-        Tell of a value which goes up and down.
+        Add a metric whose value goes up and down.
         """
         self._readings.append((GaugeMetricFamily, name, about, labels, reading))
 
     def counter(self, name: str, about: str, reading: Reading, labels: tuple[str, ...] = ()) -> None:
         """
-        Tell of a value which somebody else counts.
+        Add a metric that is counted elsewhere and only goes up.
         """
         self._readings.append((CounterMetricFamily, name, about, labels, reading))
 
     def collect(self) -> Iterable[Metric]:
         """
-        Read what is counted here and elsewhere; the registry asks for it.
+        Return all metrics. Called by the registry.
         """
         yield _histogram(
             "s3proxy_request_seconds",
@@ -162,13 +163,13 @@ class Metrics:
 
     def document(self) -> bytes:
         """
-        Return everything as Prometheus reads it.
+        Return all metrics in the text format of Prometheus.
         """
         return generate_latest(self._registry)
 
     def families(self) -> list[Family]:
         """
-        Return everything as JSON can hold it.
+        Return all metrics as JSON values.
         """
         return [
             [
@@ -197,13 +198,13 @@ def _histogram(name: str, about: str, label: str, distributions: Mapping[str, _D
 
 Family = list[Any]
 """
-A metric: its name, what it is about, its type, and its samples: name, labels and value of each.
+A metric: its name, description, type, and samples, each with name, labels and value.
 """
 
 
 class MetricsSum:
     """
-    The metrics of several processes together. Counters of those which have ended stay in the sum.
+    The sum of the metrics of several processes. Counters of processes that have ended stay in the sum.
     """
 
     def __init__(self) -> None:
@@ -214,16 +215,16 @@ class MetricsSum:
 
     def put(self, process: int, families: list[Family]) -> None:
         """
-        Know what a process has counted so far.
+        Set the metrics of a process, up to now.
 
         Args:
-            process: Its id.
+            process: The process id.
         """
         self._running[process] = families
 
     def ended(self, process: int) -> None:
         """
-        Know that a process counts no more.
+        Called when a process has ended.
         """
         for family in self._running.pop(process, []):
             if family[2] != "gauge":
@@ -231,7 +232,7 @@ class MetricsSum:
 
     def collect(self) -> Iterable[Metric]:
         """
-        Sum up; the registry asks for it.
+        Return the sums. Called by the registry.
         """
         sums: dict[str, Family] = {}
         for families in (list(self._ended.values()), *self._running.values()):
@@ -245,7 +246,7 @@ class MetricsSum:
 
     def document(self) -> bytes:
         """
-        Return the sums as Prometheus reads them.
+        Return the sums in the text format of Prometheus.
         """
         return generate_latest(self._registry)
 

@@ -4,38 +4,42 @@ What a `LegacyStore` lets its clients configure: ACLs, versioning and logging; a
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 from s3proxy.testing.legacy_grants import OWNER, canned_grants, read_grants, write_grants
-from s3proxy.testing.legacy_listing import prefix_pattern
-from s3proxy.testing.legacy_messages import Call, Refusal, Reply, document, element, name_element, parse_document
+from s3proxy.testing.legacy_listing import parse_page_size, prefix_pattern
+from s3proxy.testing.legacy_messages import (
+    Call,
+    OperationTable,
+    Refusal,
+    Reply,
+    document,
+    element,
+    name_element,
+    parse_document,
+)
 from s3proxy.testing.legacy_objects import Folder, ObjectDirectory, StoredObject
 from s3proxy.testing.legacy_quirks import Quirks
 from s3proxy.testing.legacy_versions import ENABLED, Versions
-
-Operation = Callable[[Call, Folder], Reply]
 
 
 class Configuration:
     """
     The operations.
 
-    Args:
-        page_size: Reads ``max-keys``.
+    Attributes:
+        bucket_operations: Those of a bucket, by the method and the sub-resources of a request.
+        object_operations: Those of an object, by the same.
     """
 
-    def __init__(
-        self, objects: ObjectDirectory, versions: Versions, quirks: Quirks, page_size: Callable[[str], int]
-    ) -> None:
-        self._page_size = page_size
+    def __init__(self, objects: ObjectDirectory, versions: Versions, quirks: Quirks) -> None:
         self._objects = objects
         self._versions = versions
         self._quirks = quirks
         self._name_element = name_element(quirks)
-        get_acls: dict[tuple[bytes, frozenset[str]], Operation] = {(b"GET", frozenset({"acl"})): self._get_bucket_acl}
-        self.bucket_operations: dict[tuple[bytes, frozenset[str]], Operation] = {}
-        self.object_operations: dict[tuple[bytes, frozenset[str]], Operation] = {}
+        get_acls: OperationTable = {(b"GET", frozenset({"acl"})): self._get_bucket_acl}
+        self.bucket_operations: OperationTable = {}
+        self.object_operations: OperationTable = {}
         if quirks.serves_configuration or quirks.lacks_messages:
             # Where writing them fails, they can be read.
             self.bucket_operations |= get_acls
@@ -104,7 +108,7 @@ class Configuration:
 
     def _list_versions(self, call: Call, bucket: Folder) -> Reply:
         query = call.query
-        prefix, limit = query.get("prefix", ""), self._page_size(query.get("max-keys", ""))
+        prefix, limit = query.get("prefix", ""), parse_page_size(query.get("max-keys", ""), self._quirks)
         after = (query.get("key-marker", ""), query.get("version-id-marker", ""))
         is_hidden = self._quirks.hides_unversioned and not self._versions.status(bucket)
         left = [] if is_hidden or not limit else self._versions_after(bucket, prefix, after)

@@ -1,12 +1,13 @@
 """
-Pages of a listing: S3's, and those of Walrus, which are made of what SQL and regular expressions do.
+Pages of a listing: S3's, and those of Walrus, which are made of what SQL and regular expressions do; and the numbers in
+a query that bound them.
 """
 
 from __future__ import annotations
 
 import re
 
-from s3proxy.testing.legacy_messages import Fault
+from s3proxy.testing.legacy_messages import Fault, Refusal
 from s3proxy.testing.legacy_objects import StoredObject
 from s3proxy.testing.legacy_quirks import Quirks
 
@@ -15,6 +16,13 @@ MAX_INT = 2_147_483_647
 The largest 32-bit integer of Java.
 """
 
+MAX_LISTED = 1000
+"""
+Entries of one page of a listing.
+"""
+
+_NUMBER = re.compile("[0-9]{1,9}")
+_JAVA_INT = re.compile(r"[+-]?[0-9]{1,10}")
 _SQL_ESCAPES = re.compile(r"\\(.?)|(%)|(_)|([^\\%_]+)", re.DOTALL)
 _PLAIN_DELIMITER = re.compile(r"[^.$|()\[{^?*+\\]")
 
@@ -166,3 +174,52 @@ def split_as_java(text: str, delimiter: str, *, is_whole: bool) -> list[str]:
     while len(parts) > 1 and not parts[-1]:
         parts.pop()
     return [] if parts == [""] and text else parts
+
+
+def parse_page_size(text: str, quirks: Quirks) -> int:
+    """
+    Read ``max-keys``; an empty text is the default.
+
+    Raises:
+        Refusal: InvalidArgument.
+        Fault: It is no number, and the store has no error for that.
+    """
+    if not quirks.overflows_max_keys:
+        return min(parse_number(text or str(MAX_LISTED), "max-keys"), MAX_LISTED)
+    if not text:
+        return MAX_LISTED
+    if not _JAVA_INT.fullmatch(text) or not -MAX_INT <= int(text) <= MAX_INT:
+        raise Fault(f'For input string: "{text}"')
+    if int(text) < 0:
+        raise Refusal(400, "InvalidArgument", "Argument max-keys must be an integer between 0 and 2147483647")
+    return int(text)
+
+
+def parse_number(text: str, name: str) -> int:
+    """
+    Read a number of at most nine digits.
+
+    Args:
+        name: Of the parameter or element.
+
+    Raises:
+        Refusal: InvalidArgument.
+    """
+    if not _NUMBER.fullmatch(text):
+        raise Refusal(400, "InvalidArgument", f"{name} is no number")
+    return int(text)
+
+
+def parse_java_int(text: str, name: str) -> int:
+    """
+    Read a number as ``Integer.parseInt`` of Java does.
+
+    Args:
+        name: Of the parameter.
+
+    Raises:
+        Refusal: InvalidArgument.
+    """
+    if not _JAVA_INT.fullmatch(text) or not -MAX_INT <= int(text) <= MAX_INT:
+        raise Refusal(400, "InvalidArgument", f"{name} is no number")
+    return int(text)

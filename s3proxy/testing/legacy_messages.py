@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, BinaryIO
 from xml.etree import ElementTree
@@ -14,7 +15,7 @@ from xml.parsers.expat import ExpatError, ParserCreate
 
 from s3proxy.s3.error_xml import escape_text
 from s3proxy.s3.limits import MAX_XML_BODY_SIZE
-from s3proxy.testing.legacy_objects import IncomingBody
+from s3proxy.testing.legacy_objects import Folder, IncomingBody, StoredObject
 from s3proxy.testing.legacy_quirks import Quirks
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
@@ -151,6 +152,17 @@ class Reply:
     closes_silently: bool = False
 
 
+Operation = Callable[[Call, Folder], Reply]
+"""
+Does what a call asks for in a bucket that exists.
+"""
+
+OperationTable = dict[tuple[bytes, frozenset[str]], Operation]
+"""
+Operations by the method and the sub-resources of a request.
+"""
+
+
 def document_bytes(text: str) -> bytes:
     """
     Return the bytes of an XML document.
@@ -203,6 +215,23 @@ def document(name: str, content: str) -> Reply:
     """
     text = f'<{name} xmlns="{NAMESPACE}">{content}</{name}>'
     return Reply(200, {b"content-type": b"application/xml"}, document_bytes(text))
+
+
+def iso_date(seconds: float) -> str:
+    """
+    Return a time as documents have it.
+
+    Args:
+        seconds: Since the epoch.
+    """
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+
+def written_etag(stored: StoredObject, quirks: Quirks) -> str:
+    """
+    Return an entity tag as the store writes it, with or without quotation marks.
+    """
+    return stored.etag if quirks.unquoted_etags else f'"{stored.etag}"'
 
 
 MAX_DOCUMENT_SIZE = 102_400

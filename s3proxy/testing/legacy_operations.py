@@ -1,78 +1,36 @@
 """
-What a `LegacyStore` does for a request which it believes: S3's operations on a directory, without any network.
+What a `LegacyStore` does for a request that it believes: S3's operations on a directory, without any network.
+
+This file decides which operation a request means, and whether it may be done. The operation is found in a table, by the
+method and the sub-resources of the query; a request that has no row gets the error that the storage system has for it.
+Before an operation is called, the lengths of the names are checked, the bucket has to exist, and for a request that
+nobody signed the ACL has to permit it. What an operation does is in `legacy_bucket_operations`,
+`legacy_object_operations`, `legacy_upload_operations` and `legacy_configuration`, each with its rows of the table.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import re
-import secrets
-import uuid
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
-from urllib.parse import quote, unquote_to_bytes
+from collections.abc import Callable
+from datetime import datetime
 
-from s3proxy.s3.date import format_rfc1123
 from s3proxy.s3.limits import MAX_KEY_SIZE
-from s3proxy.testing.legacy_binding import decode_text
-from s3proxy.testing.legacy_configuration import Configuration, Operation
-from s3proxy.testing.legacy_grants import OWNER, canned_grants, lets_anybody
-from s3proxy.testing.legacy_listing import MAX_INT, page, upload_page, walrus_page
-from s3proxy.testing.legacy_messages import (
-    NAMESPACE,
-    XSI_NAMESPACE,
-    Call,
-    Fault,
-    NoReply,
-    Refusal,
-    Reply,
-    Stage,
-    document,
-    element,
-    name_element,
-    parse_document,
-)
-from s3proxy.testing.legacy_objects import Folder, IncomingBody, ObjectDirectory, StoredObject
+from s3proxy.testing.legacy_bucket_operations import BucketOperations
+from s3proxy.testing.legacy_configuration import Configuration
+from s3proxy.testing.legacy_grants import lets_anybody
+from s3proxy.testing.legacy_messages import Call, Fault, NoReply, OperationTable, Refusal, Reply, Stage
+from s3proxy.testing.legacy_object_operations import ObjectOperations
+from s3proxy.testing.legacy_objects import Folder, ObjectDirectory
 from s3proxy.testing.legacy_quirks import Quirks
-from s3proxy.testing.legacy_signature import RESPONSE_OVERRIDES, SUBRESOURCES, parse_http_date
-from s3proxy.testing.legacy_versions import ENABLED, NULL_VERSION, Versions
+from s3proxy.testing.legacy_signature import SUBRESOURCES
+from s3proxy.testing.legacy_upload_operations import UploadOperations
+from s3proxy.testing.legacy_versions import NULL_VERSION, Versions
+from s3proxy.testing.legacy_writes import ObjectWriter, is_too_long
 
 MAX_BUCKET_NAME_SIZE = 63
 """
 Bytes of a bucket's name: S3's limit, and in hex still a file's name.
 """
 
-MAX_LISTED = 1000
-"""
-Entries of one page of a listing.
-"""
-
-MAX_COLUMN_SIZE = 255
-"""
-Characters of a column of Walrus's database.
-"""
-
-MAX_PART_NUMBER = 10_000
-"""
-The highest number of a part ("Amazon S3 multipart upload limits").
-"""
-
-_KEPT = (
-    b"cache-control",
-    b"content-disposition",
-    b"content-encoding",
-    b"content-language",
-    b"content-type",
-    b"expires",
-)
-_RANGE = re.compile(rb"bytes=([0-9]{0,18})-([0-9]{0,18})")
-_NUMBER = re.compile("[0-9]{1,9}")
-_FEW_KEPT = (b"content-disposition", b"content-type")
-_WALRUS_BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,254}")
-_JAVA_INT = re.compile(r"[+-]?[0-9]{1,10}")
-_JAVA_LONG = re.compile(rb"[0-9]{1,18}")
 _SUBRESOURCE_NAMES = frozenset(name.decode() for name in SUBRESOURCES)
 # The SDK for Go names its operation in the query.
 _IGNORED = frozenset({"x-id"})
@@ -88,51 +46,34 @@ _MESSAGES = "com.eucalyptus.walrus.msgs"
 class Operations:
     """
     The operations of the store.
-
-    Attributes:
-        stored_count: Objects and parts which were stored.
     """
 
     def __init__(self, objects: ObjectDirectory, wall_clock: Callable[[], datetime], quirks: Quirks) -> None:
         self._objects = objects
         self._quirks = quirks
-        self._wall_clock = wall_clock
         self._versions = Versions(objects, quirks)
-        self.stored_count = 0
-        self._name_element = name_element(quirks)
-        configuration = Configuration(objects, self._versions, quirks, self._page_size)
-        self._bucket_operations: dict[tuple[bytes, frozenset[str]], Operation] = {
-            (b"HEAD", frozenset()): self._head_bucket,
-            (b"GET", frozenset()): self._list_objects,
-            (b"DELETE", frozenset()): self._delete_bucket,
+        self._writer = ObjectWriter(objects, self._versions, wall_clock, quirks)
+        self._buckets = BucketOperations(objects, self._versions, quirks)
+        single = ObjectOperations(objects, self._versions, self._writer, wall_clock, quirks)
+        uploads = UploadOperations(objects, self._writer, wall_clock, quirks)
+        configuration = Configuration(objects, self._versions, quirks)
+        self._bucket_operations: OperationTable = {
+            **self._buckets.bucket_operations,
+            **uploads.bucket_operations,
             **configuration.bucket_operations,
         }
-        if not quirks.lacks_messages:
-            self._bucket_operations[b"GET", frozenset({"location"})] = self._get_location
-        if not quirks.lacks_multi_delete:
-            self._bucket_operations[b"POST", frozenset({"delete"})] = self._delete_objects
-        self._object_operations: dict[tuple[bytes, frozenset[str]], Operation] = {
-            (b"GET", frozenset()): self._get_object,
-            (b"HEAD", frozenset()): self._get_object,
-            (b"PUT", frozenset()): self._put_object,
-            (b"DELETE", frozenset()): self._delete_object,
+        self._object_operations: OperationTable = {
+            **single.object_operations,
+            **uploads.object_operations,
             **configuration.object_operations,
         }
-        if quirks.serves_configuration or quirks.lacks_messages:
-            self._object_operations |= {
-                (b"GET", frozenset({"versionId"})): self._get_object,
-                (b"HEAD", frozenset({"versionId"})): self._get_object,
-            }
-        if not quirks.hangs_on_uploads:
-            self._object_operations |= {
-                (b"POST", frozenset({"uploads"})): self._begin_upload,
-                (b"PUT", frozenset({"partNumber", "uploadId"})): self._upload_part,
-                (b"POST", frozenset({"uploadId"})): self._complete_upload,
-                (b"DELETE", frozenset({"uploadId"})): self._abort_upload,
-            }
-            if not quirks.lacks_upload_lists:
-                self._bucket_operations[b"GET", frozenset({"uploads"})] = self._list_uploads
-                self._object_operations[b"GET", frozenset({"uploadId"})] = self._list_parts
+
+    @property
+    def stored_count(self) -> int:
+        """
+        Objects and parts that were stored.
+        """
+        return self._writer.stored_count
 
     def perform(self, call: Call) -> Reply:
         """
@@ -151,7 +92,7 @@ class Operations:
                 raise Refusal(405, "MethodNotAllowed", stage=Stage.BINDING)
             if call.is_nobody:
                 raise Refusal(403, "AccessDenied")
-            return self._list_buckets()
+            return self._buckets.list_buckets()
         if quirks.object_parameters is not None and call.key:
             known = quirks.object_parameters | ({"IsCompressed"} if quirks.own_parameters else set())
             call.query = {name: call.query[name] for name in call.query if name in known}
@@ -163,7 +104,7 @@ class Operations:
             raise Refusal(501, "NotImplemented")
         bucket = self._objects.bucket(call.bucket)
         if not call.key and call.method == b"PUT" and not asked:
-            return self._create_bucket(call, bucket)
+            return self._buckets.create_bucket(call, bucket)
         operations = self._object_operations if call.key else self._bucket_operations
         operation = operations.get((call.method, asked))
         if operation is None:
@@ -203,17 +144,13 @@ class Operations:
     def _check_lengths(self, call: Call) -> None:
         quirks = self._quirks
         if quirks.loses_long_values or quirks.refuses_long_values:
-            if quirks.refuses_long_values and call.method == b"PUT" and self._is_too_long(call):
+            if quirks.refuses_long_values and call.method == b"PUT" and is_too_long(call):
                 raise Fault("value too long for type character varying(255)")
             return
         if len(call.bucket.encode()) > MAX_BUCKET_NAME_SIZE and not quirks.any_bucket_name:
             raise Refusal(400, "InvalidBucketName")
         if len(call.key.encode()) > MAX_KEY_SIZE:
             raise Refusal(400, "KeyTooLong")
-
-    def _is_too_long(self, call: Call) -> bool:
-        values = [value for name, value in call.fields.items() if name in _FEW_KEPT or name.startswith(b"x-amz-meta-")]
-        return max(map(len, [call.bucket, call.key, *values])) > MAX_COLUMN_SIZE
 
     def _check_nobody(self, call: Call, bucket: Folder, asked: frozenset[str]) -> None:
         grants = self._objects.settings(bucket).get("grants", [])

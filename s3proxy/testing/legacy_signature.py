@@ -149,12 +149,7 @@ def check_signature(
     secret = keys.get(raw_key.decode("latin-1"))
     if secret is None:
         raise Refusal(403, "InvalidAccessKeyId", stage=Stage.BINDING)
-    raw_date = fields.get(b"x-amz-date") or fields.get(b"date", b"")
-    sent_at = parse_http_date(raw_date) if quirks.refuses_iso_dates else parse_date(raw_date)
-    if sent_at is None:
-        raise _denied("a date of RFC 1123 is required")
-    if abs((now - sent_at).total_seconds()) > MAX_SKEW_SECONDS:
-        raise Refusal(403, "RequestTimeTooSkewed", stage=Stage.BINDING)
+    _check_date(fields, now, quirks)
     if is_v4:
         is_right = hmac.compare_digest(_sign_v4(method, target, fields, components, secret), claimed)
     else:
@@ -173,6 +168,18 @@ def fold_equal_headers(values: Sequence[bytes]) -> Sequence[bytes]:
     Return one value for two which are equal, and otherwise all.
     """
     return values[:1] if len(values) == 2 and values[0] == values[1] else values
+
+
+def _check_date(fields: Mapping[bytes, bytes], now: datetime, quirks: Quirks) -> None:
+    """
+    Refuse a request whose date cannot be read, or is too far from the store's clock.
+    """
+    raw_date = fields.get(b"x-amz-date") or fields.get(b"date", b"")
+    sent_at = parse_http_date(raw_date) if quirks.refuses_iso_dates else parse_date(raw_date)
+    if sent_at is None:
+        raise _denied("a date of RFC 1123 is required")
+    if abs((now - sent_at).total_seconds()) > MAX_SKEW_SECONDS:
+        raise Refusal(403, "RequestTimeTooSkewed", stage=Stage.BINDING)
 
 
 def _denied(message: str) -> Refusal:

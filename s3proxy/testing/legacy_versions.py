@@ -165,3 +165,16 @@ class Versions:
         versions = self.all_of(bucket, key)
         version = secrets.token_hex(16) if self.status(bucket) == ENABLED else NULL_VERSION
         return {"version": version, "number": versions[-1].number + 1 if versions else 1}
+
+
+def find_object(folder: Folder, key: str) -> StoredObject:
+    """
+    Return the object that a folder has under a key: in a bucket, the latest version.
+
+    Raises:
+        Refusal: NoSuchKey.
+    """
+    stored = folder.find(key)
+    if stored is None:
+        raise Refusal(404, "NoSuchKey", "The specified key does not exist.", resource=key)
+    return stored

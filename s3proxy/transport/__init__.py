@@ -1,3 +1,3 @@
 """
-Bytes between sockets: writing, splicing, TLS records, time.
+Move bytes between sockets: writing, splicing, TLS records, deadlines, rates.
 """

@@ -1,5 +1,5 @@
 """
-One timer of one connection, cheap to move: most deadlines are met, so most timers never need to be set anew.
+A timer that is cheap to move: most deadlines are met, so most timers never have to be set again.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 class Deadline:
     """
-    Call once when a moment has passed, unless it was moved or cleared.
+    Calls a function once when a time has passed, unless the deadline was moved or cleared.
 
-    Moving it later costs no call to the reactor: the timer which is already set looks again when it fires.
+    A move to a later time needs no call to the reactor: the timer that is already set checks the time again when it
+    fires.
 
     Args:
-        reactor: Its clock must never go back.
+        reactor: Its clock must be monotonic.
         passed: Called without arguments. The deadline is clear by then.
     """
 
@@ -32,13 +33,13 @@ class Deadline:
     @property
     def at(self) -> float | None:
         """
-        When it will pass, in the reactor's seconds; None where it is clear.
+        When the deadline passes, in the reactor's seconds; None if it is clear.
         """
         return self._at
 
     def set(self, seconds: float) -> None:
         """
-        Let it pass after this many seconds from now.
+        Set the deadline this many seconds from now.
         """
         self._at = at = self._reactor.seconds() + seconds
         if self._call is not None:
@@ -50,13 +51,13 @@ class Deadline:
 
     def clear(self) -> None:
         """
-        Let it never pass. The timer stays set, to be used again.
+        Clear the deadline. The timer stays set, so that it can be used again.
         """
         self._at = None
 
     def cancel(self) -> None:
         """
-        Clear it for good.
+        Clear the deadline and cancel its timer.
         """
         self._at = None
         if self._call is not None:

@@ -1,5 +1,5 @@
 """
-So many at a time, so much a second: who waits for it, and in which order.
+Limits on an amount at a time and a rate per second, with queues of those who wait.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from s3proxy.transport.deadline import Deadline
 
 BURST_TIME = 1.0
 """
-Seconds whose worth of requests or bytes may come at once.
+Maximum burst, in seconds: the requests or bytes of this time may arrive at once.
 """
 
 MIN_PAUSE = 0.01
 """
-Seconds; a shorter pause costs more than it is worth.
+Shortest pause in seconds: a shorter one costs more than it gains.
 """
 
 
 class Slots:
     """
-    So many at a time, first come, first served.
+    A limit on an amount at a time, first come, first served.
 
     Args:
-        limit: 0 for no bound.
+        limit: The maximum amount; 0 for no limit.
 
     Attributes:
-        used: Now.
+        used: The amount that is taken now.
     """
 
     __slots__ = ("_growing", "_waiting", "limit", "used")
@@ -40,13 +40,14 @@ class Slots:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
-        # By what fires: cancelling one of many costs as much as of few.
+        # Keyed by Deferred: the cost of a cancellation does not depend on the length of the queue.
         self._waiting: OrderedDict[Deferred[None], int] = OrderedDict()
         self._growing: OrderedDict[Deferred[None], int] = OrderedDict()
 
     def take(self, amount: int) -> Deferred[None] | None:
         """
-        Take some: None where they are there, else what fires when they are taken. Cancelling that takes none.
+        Take an amount. Return None if it is available; otherwise a Deferred that fires when it is taken. If that is
+        cancelled, nothing is taken.
         """
         if self.is_free(amount):
             self.used += amount
@@ -57,22 +58,23 @@ class Slots:
 
     def is_free(self, amount: int) -> bool:
         """
-        Whether some can be taken without waiting.
+        Whether an amount can be taken without waiting.
         """
         return not self._waiting and self._has_room(amount)
 
     def is_over(self, own: int) -> bool:
         """
-        Whether more is used than there is, and not only by whoever uses this much of it.
+        Whether more is used than the limit, and the caller, who uses `own`, is not the only one.
         """
         return bool(self.limit) and self.used > max(self.limit, own)
 
     def wait_for_room(self, own: int) -> Deferred[None] | None:
         """
-        Wait until no more is used than there is: None where that is so. Who has some already goes before others.
+        Wait until no more is used than the limit. Return None if that is so already. Callers that already hold an
+        amount are served before others.
 
         Args:
-            own: How much of it the caller uses.
+            own: The amount that the caller uses.
         """
         if not self.is_over(own):
             return None
@@ -82,14 +84,14 @@ class Slots:
 
     def give_back(self, amount: int) -> None:
         """
-        Let others have them.
+        Give an amount back, and serve those who wait.
         """
         self.used -= amount
         if self._waiting or self._growing:
             self._serve()
 
     def _has_room(self, amount: int) -> bool:
-        # One which is larger than everything passes alone.
+        # An amount above the limit is allowed if nothing else is used.
         return not self.limit or self.used + amount <= self.limit or not self.used
 
     def _serve(self) -> None:
@@ -109,11 +111,12 @@ class Slots:
 
 class Rate:
     """
-    So much a second. What was not used is there for a second's worth at most; who takes more goes into debt.
+    A limit on an amount per second. Unused amounts add up to one second's worth at most. A caller can take more than is
+    left, and goes into debt.
 
     Args:
-        limit: A second; 0 for no bound.
-        clock: Seconds which never go back.
+        limit: The maximum amount per second; 0 for no limit.
+        reactor: Has a monotonic clock and timers.
     """
 
     __slots__ = ("_at", "_call", "_clock", "_left", "_reactor", "_waiting", "limit")
@@ -130,7 +133,7 @@ class Rate:
     @property
     def is_full(self) -> bool:
         """
-        Whether nobody has taken anything lately.
+        Whether the full burst is available and no caller waits.
         """
         self._refill()
         return self._left >= self.limit * BURST_TIME and not self._waiting
@@ -142,7 +145,7 @@ class Rate:
 
     def spend(self, amount: int) -> float:
         """
-        Take some which cannot be refused any more; return for how many seconds to take no further ones.
+        Take an amount that cannot be refused any more. Return for how many seconds the caller must take no more.
         """
         if not self.limit:
             return 0.0
@@ -152,7 +155,8 @@ class Rate:
 
     def take(self) -> Deferred[None] | None:
         """
-        Take one: None where it is there, else what fires when it is taken. Cancelling that takes none.
+        Take one. Return None if it is available; otherwise a Deferred that fires when it is taken. If that is
+        cancelled, nothing is taken.
         """
         if not self.limit:
             return None
@@ -187,11 +191,11 @@ class Rate:
 
 class Pace:
     """
-    The bytes a second of one request: it is paused while those who pay for it are in debt.
+    The pace of one request: it is paused while one of its rates is in debt.
 
     Args:
-        pause: Called when no more may come for a while.
-        resume: Called when more may come.
+        pause: Called when delivery must stop for a while.
+        resume: Called when delivery may continue.
     """
 
     __slots__ = ("_deadline", "_pause", "_rates")
@@ -205,7 +209,7 @@ class Pace:
 
     def count(self, size: int) -> None:
         """
-        Know that bytes came.
+        Count bytes that arrived, and pause if that makes a debt.
         """
         debt = max(rate.spend(size) for rate in self._rates)
         if debt > MIN_PAUSE:
@@ -214,6 +218,6 @@ class Pace:
 
     def stop(self) -> None:
         """
-        Pause nobody any more.
+        Cancel a pending resume. The side is not paused any more.
         """
         self._deadline.cancel()

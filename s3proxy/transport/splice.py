@@ -17,27 +17,27 @@ from s3proxy.transport.writer import INTERNET, DirectWriter, is_plain
 
 PIPE_SIZE = 1 * MIB
 """
-Bytes which a pipe holds. Smaller ones save nothing: twice the system calls cost what the copies did.
+Capacity of a pipe in bytes. A smaller pipe saves nothing: twice the system calls cost as much as the copies.
 """
 
 MAX_PIPES = 64
 """
-Pipes at a time: twice as many descriptors, and what the kernel gives to one user (``pipe-user-pages-soft``). Bodies
-beyond them are copied.
+Maximum number of pipes. They need twice as many descriptors, and the kernel limits the pipe memory of one user
+(``pipe-user-pages-soft``). Further bodies are copied.
 """
 
 MIN_SPLICED_SIZE = 4 * MIB
 """
-Bytes which must be left of a body: a shorter one is over before it pays.
+Minimum rest of a body in bytes. A shorter rest ends before the splice pays off.
 """
 
 
 class Pipes:
     """
-    The pipes of this process: those which are empty are used again.
+    The pipes of this process. Empty ones are used again.
 
     Attributes:
-        made_count: How many there are, in use or not.
+        made_count: Number of pipes, in use or not.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Pipes:
 
     def take(self) -> tuple[int, int] | None:
         """
-        Return the end to read from and the end to write to; None where no more may be had.
+        Return a pipe's read end and write end; None if no further pipe can be made.
         """
         if self._empty:
             return self._empty.pop()
@@ -59,7 +59,7 @@ class Pipes:
         try:
             fcntl.fcntl(pipe[1], fcntl.F_SETPIPE_SZ, PIPE_SIZE)
         except OSError:
-            # This user's pipes have all the memory which they may have.
+            # The pipes of this user have reached their memory limit.
             _close(pipe)
             return None
         self.made_count += 1
@@ -67,7 +67,7 @@ class Pipes:
 
     def give_back(self, pipe: tuple[int, int], *, is_empty: bool) -> None:
         """
-        Take a pipe back; what is left in it is nobody's any more.
+        Take a pipe back. A pipe that is not empty is closed.
         """
         if is_empty:
             self._empty.append(pipe)
@@ -77,7 +77,7 @@ class Pipes:
 
     def close(self) -> None:
         """
-        Close those which are empty.
+        Close the empty pipes.
         """
         while self._empty:
             _close(self._empty.pop())
@@ -135,7 +135,7 @@ class Splice:
         except OSError:
             size = 0
         if not size:
-            # An end or an error, which the transport finds itself.
+            # An end or an error. The transport finds it when it reads.
             self.stop()
             return self._source.doRead()
         self._left -= size
@@ -146,7 +146,7 @@ class Splice:
 
     def push(self) -> bool:
         """
-        Send what is in the pipe; return whether all of it left. Where it did not, the writer has paused its source.
+        Send the bytes in the pipe. Return True if all of them left; otherwise the writer has paused its source.
         """
         if self._pipe is None:
             return True
@@ -161,7 +161,7 @@ class Splice:
 
     def stop(self) -> None:
         """
-        Let the transport read as before. What is in the pipe is lost: its body will not be whole.
+        Let the transport read as before. Bytes in the pipe are lost, so the body stays incomplete.
         """
         pipe, self._pipe = self._pipe, None
         if pipe is not None:

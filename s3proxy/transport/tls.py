@@ -1,8 +1,8 @@
 """
-The records of a TLS connection: as many as there are, decrypted or encrypted at once.
+Decrypt or encrypt all available records of a TLS connection at once.
 
-Twisted hands each record of 16 KiB on by itself. For each, pyOpenSSL allocates a buffer, asks for errors and copies,
-and an exception tells that there is no more. Together that costs more than AES-GCM itself.
+Twisted delivers each record of 16 KiB separately. For each, pyOpenSSL allocates a buffer, checks for errors and copies,
+and an exception signals that there is no further record. Together that costs more than AES-GCM itself.
 """
 
 from __future__ import annotations
@@ -20,19 +20,20 @@ Bytes = bytes | memoryview
 _RECORD_SIZE = 16 * KIB
 _PIECE_SIZE = 64 * KIB
 """
-What OpenSSL gets, and gives, at once: it clears its memory before it copies, and so little stays in the cache.
+Bytes that OpenSSL gets, or returns, in one call. OpenSSL clears its memory before it copies; so few bytes stay in the
+processor's cache.
 """
 _SCRATCH_SIZE = MIB + _PIECE_SIZE
 
 
 class Engine(Protocol):
     """
-    How records are made and read.
+    Encrypts and decrypts records.
     """
 
     def decrypt(self, connection: SSL.Connection, records: bytes) -> bytes:
         """
-        Return all that can be decrypted of records, and of what came before. An end or an error is not told.
+        Return all bytes that can be decrypted from records and from earlier input. An end or an error is not reported.
         """
 
     def encrypt(self, connection: SSL.Connection, pieces: Sequence[Bytes]) -> tuple[Bytes, Sequence[Bytes]]:
@@ -47,13 +48,13 @@ class Engine(Protocol):
 
 class Records:
     """
-    The records of one connection, which stays Twisted's: handshakes, alerts and ends are its own.
+    The records of one TLS connection. Handshakes, alerts and ends are left to Twisted.
 
     Args:
-        tls: Connected.
+        tls: A connected protocol.
 
     Attributes:
-        below: The transport which carries the records.
+        below: The transport that carries the records.
     """
 
     __slots__ = ("_tls", "below")
@@ -66,7 +67,7 @@ class Records:
 
     def gather(self) -> None:
         """
-        From now on, deliver what comes of one read of the transport below in one piece.
+        From now on, deliver all bytes from one read of the transport below in one piece.
         """
         tls, stock = self._tls, self._tls.dataReceived
 
@@ -77,14 +78,15 @@ class Records:
             data = ENGINE.decrypt(tls.getHandle(), raw)
             if data and not tls._aborted:
                 tls.wrappedProtocol.dataReceived(data)
-            # What ended it, Twisted finds once more, and knows what to do.
+            # If an end or an error stopped the decryption, Twisted finds it again here and handles it.
             tls._flushReceiveBIO()
 
         tls.dataReceived = received
 
     def release(self) -> None:
         """
-        Deliver as Twisted does again: a connection and what it calls know each other, also when it is lost.
+        Deliver as Twisted does again. This also removes the reference cycle between the connection and the function
+        that it calls.
         """
         vars(self._tls).pop("dataReceived", None)
 
@@ -92,14 +94,14 @@ class Records:
 
     @property
     def _is_established(self) -> bool:
-        # What was written before the end of the handshake must leave first.
+        # Bytes that were written before the end of the handshake must leave first.
         tls = self._tls
         return tls._handshakeDone and not tls._lostTLSConnection and not tls._appSendBuffer
 
     @property
     def is_clear(self) -> bool:
         """
-        Whether nothing waits in the transport below: an alert, or an answer to the other side's change of keys.
+        Whether nothing waits in the transport below, such as an alert or the response to a key update.
         """
         below = self.below
         return not below.dataBuffer and not below._tempDataBuffer
@@ -121,14 +123,14 @@ class Records:
             if not pieces:
                 return encrypted
             self.below.write(bytes(encrypted))
-        # Not by the instance's own write, which waits for more.
+        # Not the write of the instance, which waits for more bytes.
         TLSMemoryBIOProtocol.write(tls, b"".join(pieces))
         return b""
 
 
 class PublicEngine:
     """
-    By what pyOpenSSL promises: correct, and slow.
+    An engine that uses only the public API of pyOpenSSL: correct, and slow.
     """
 
     def decrypt(self, connection: SSL.Connection, records: bytes) -> bytes:
@@ -157,10 +159,11 @@ class PublicEngine:
 
 class ScratchEngine:
     """
-    By one buffer for all connections. Of pyOpenSSL it needs what is not public, and the same since release 0.14.
+    An engine with one buffer for all connections. It uses private parts of pyOpenSSL, which are unchanged since release
+    0.14.
 
     Raises:
-        AttributeError: It is there no longer.
+        AttributeError: A private part no longer exists.
     """
 
     def __init__(self) -> None:
@@ -171,7 +174,7 @@ class ScratchEngine:
         self._scratch = library._ffi.new_allocator(should_clear_after_alloc=False)("char[]", _SCRATCH_SIZE)
         connection = SSL.Connection(SSL.Context(SSL.TLS_METHOD), None)
         for name in ("_ssl", "_into_ssl", "_from_ssl"):
-            # Wanting now, not at the first client.
+            # Fail now, not at the first client.
             getattr(connection, name)
 
     def decrypt(self, connection: Any, records: bytes) -> bytes:
@@ -208,10 +211,10 @@ class ScratchEngine:
 
     def _collect(self, bio: Any, filled: int, full: list[bytes]) -> int:
         """
-        Take what OpenSSL has written; return how much of the scratch is filled then.
+        Copy the records that OpenSSL has written to the scratch; return how much of the scratch is filled.
 
         Args:
-            full: Where the scratch goes when it is full.
+            full: Gets the content of the scratch each time it is full.
         """
         while (taken := self._lib.BIO_read(bio, self._scratch + filled, _SCRATCH_SIZE - filled)) > 0:
             filled += taken
@@ -228,7 +231,7 @@ class ScratchEngine:
 
 def make_engine() -> Engine:
     """
-    Return the fastest way which the installed pyOpenSSL has.
+    Return the fastest engine that the installed pyOpenSSL supports.
     """
     try:
         return ScratchEngine()

@@ -1,9 +1,9 @@
 """
 Bytes to a socket at once, in large blocks, and the word to stop when it is full.
 
-Twisted's `transport.write` waits a turn of the reactor and two epoll calls for each block. Sending at once costs one
-system call, and pauses the source exactly when the kernel's buffer is full: the tightest backpressure there is. Under
-TLS a block is as many records as it takes, in both directions.
+Twisted's `transport.write` waits one reactor turn and two epoll calls for each block. A direct send costs one system
+call, and pauses the source exactly when the kernel's buffer is full: the tightest possible backpressure. Under TLS a
+block is as many records as it needs, in both directions.
 
 Public API: `DirectWriter`, `NO_WRITER`, its `Source`, `NO_SOURCE`, `ReadSize`, `Buffer`, and the functions on a
 transport's socket.
@@ -32,22 +32,22 @@ Bytes on their way. A memoryview's bytes must not change until they have left.
 
 FIRST_READ_SIZE = 64 * KIB
 """
-Bytes of the first read blocks of an exchange: what a stalled one keeps.
+Bytes of the first read blocks of an exchange: a stalled exchange keeps one.
 """
 
 FULL_READ_SIZE = 1024 * KIB
 """
-Bytes of a read block, at the most, while whole blocks leave at once: fewer system calls and turns of the reactor.
+Maximum bytes of a read block while whole blocks are sent at once: fewer system calls and reactor turns.
 """
 
 DEFAULT_SOCKET_BUFFER = 512 * KIB
 """
-Bytes which the kernel may keep for a connection in each direction.
+Bytes that the kernel may buffer for a connection in each direction.
 """
 
 INTERNET = frozenset({socket.AF_INET, socket.AF_INET6})
 """
-Families of sockets which speak TCP: the others do not tell what was acknowledged, and are not spliced.
+Socket families with TCP. Sockets of other families do not report what was acknowledged, and are not spliced.
 """
 
 _WHOLE_BLOCKS_BEFORE_GROWTH = 4
@@ -57,17 +57,17 @@ _IOV_MAX = 1024
 
 class Source(Protocol):
     """
-    What a writer stops when its socket is full.
+    The producer that a writer pauses when its socket is full.
     """
 
     def pauseProducing(self) -> None:
         """
-        Write no more, save what is already on its way.
+        Stop writing, except for bytes that are already in flight.
         """
 
     def resumeProducing(self) -> None:
         """
-        Write again.
+        Continue to write.
         """
 
 
@@ -90,28 +90,29 @@ class SeesEachByte:
     @property
     def splice_target(self) -> None:
         """
-        Nowhere.
+        None: bytes are not spliced.
         """
         return
 
     def moved(self, size: int) -> None:
         """
-        Never told.
+        Never called, because bytes are not spliced.
         """
         raise RuntimeError("bytes passed by who must get each of them")
 
 
 class ReadSize:
     """
-    How much is read from a socket at once: little while the other side is slow, much while it takes whole blocks and
-    has room for another.
+    Sets the size of reads from a socket: small while the other side is slow, large while it takes whole blocks and has
+    room for another.
 
-    The writer towards the other side calls it: see `DirectWriter.read_size`.
+    The writer of the other side calls it: see `DirectWriter.read_size`.
 
     Args:
-        transport: Read from; where it is TLS, what is below. All records of one read are handed on, paused or not. What
-            is no plain socket keeps its size.
-        is_paced: Whether only so many bytes a second may come: then blocks stay small, or one alone would be too much.
+        transport: The transport to read from; under TLS, the one below is used. All records of one read are delivered,
+            paused or not. A transport that is not a plain socket keeps its read size.
+        is_paced: Whether the bytes per second are limited. Then blocks stay small: a large one could exceed the rate
+            alone.
     """
 
     __slots__ = ("_most", "_transport", "_whole_blocks")
@@ -125,11 +126,11 @@ class ReadSize:
 
     def block_left_whole(self, plain_socket: socket.socket) -> None:
         """
-        Know that a block left at once.
+        Called after a whole block was sent at once.
 
         Args:
-            plain_socket: The other side's, asked for how much it still takes. A large block which it does not take
-                would be kept here, for as long as that side is stalled.
+            plain_socket: The other side's socket, which reports how much room it has. A large block that it does not
+                take would stay in memory for as long as that side is stalled.
         """
         self._whole_blocks += 1
         if self._whole_blocks >= _WHOLE_BLOCKS_BEFORE_GROWTH and self._transport is not None:
@@ -144,7 +145,7 @@ class ReadSize:
 
     def reset(self) -> None:
         """
-        Fall back to small blocks: one did not leave whole, or the exchange has ended.
+        Go back to small blocks. Called when a block was not sent whole, or the exchange has ended.
         """
         self._whole_blocks = 0
         if self._transport is not None:
@@ -154,24 +155,27 @@ class ReadSize:
 @implementer(IPullProducer, IPushProducer)
 class DirectWriter:
     """
-    The one way to a transport's socket, in order.
+    The only writer to a transport's socket, in order.
 
-    On a stream socket it sends at once, under TLS as records; what the kernel does not take goes to the transport's own
-    buffer, and the source is paused until that is empty. It registers with the socket's transport as a pull producer,
-    because that is told exactly then. On any other transport it writes to that, which pauses it as it sees fit.
+    On a stream socket it sends at once, under TLS as records. Bytes that the kernel does not take go to the transport's
+    own buffer, and the source is paused until that is empty. It registers with the socket's transport as a pull
+    producer, because a transport resumes a pull producer exactly then. Any other transport gets the bytes by `write`,
+    and pauses the writer itself.
 
-    Until `detach`, the records of TLS are its business in the other direction, too: what comes of one read of the
-    socket is delivered in one piece.
+    Until `detach`, it also handles the TLS records of the other direction: all bytes from one read of the socket are
+    delivered in one piece.
 
     Args:
-        transport: With an empty buffer. Nothing else may write to it until `detach`.
-        source: Paused and resumed. May be replaced at any time, by `NO_SOURCE` too.
+        transport: A transport with an empty buffer. Nothing else may write to it until `detach`.
+        source: The producer to pause and resume. May be replaced at any time, also by `NO_SOURCE`.
 
     Attributes:
-        is_paused: Whether the source was told to stop, and not yet to go on.
-        has_failed: Whether a send failed. Nothing is written any more, but an answer may be there to be read.
-        read_size: Told how blocks leave, or None. May be replaced at any time.
-        waiting_size: Bytes which a plain socket did not take at once, until it has taken all of them; also in a pipe.
+        is_paused: Whether the source is paused.
+        has_failed: Whether a send failed. Nothing is written any more, but there may be a response to read.
+        read_size: The `ReadSize` of the source's transport, which learns if blocks are sent whole; or None. May be
+            replaced at any time.
+        waiting_size: Bytes that a plain socket did not take at once, until it has taken all of them; includes those in
+            a pipe.
     """
 
     __slots__ = (
@@ -201,7 +205,8 @@ class DirectWriter:
         self.read_size: ReadSize | None = None
         self._socket: socket.socket | None = transport.getHandle() if is_plain(transport) else None
         self._is_ready = False
-        # Registering calls resumeProducing at once, whatever the buffer holds: not attached yet, so not believed.
+        # registerProducer calls resumeProducing at once, whatever the buffer holds. The call is ignored, because the
+        # writer is not attached yet.
         self._is_attached = False
         transport.registerProducer(self, self._socket is None)
         if not getattr(transport, "disconnected", False):
@@ -282,10 +287,11 @@ class DirectWriter:
         Send bytes out of a pipe.
 
         Args:
-            pipe: The end to read from.
+            pipe: The pipe's read end.
 
         Returns:
-            How many left. Where that is not all, the source was paused, and is resumed when the socket takes more.
+            Number of bytes that were sent. If that is not all, the source was paused, and is resumed when the socket
+            takes more.
         """
         assert self._socket is not None
         left, fd = size, self._socket.fileno()
@@ -303,9 +309,9 @@ class DirectWriter:
 
     def detach(self) -> None:
         """
-        Let go of the transport, also of one which is lost. What it has buffered still leaves.
+        Detach from the transport, even if it is lost. Bytes in its buffer are still sent.
 
-        `loseConnection` and `loseWriteConnection` wait for a registered producer for ever: detach first.
+        `loseConnection` and `loseWriteConnection` wait forever for a registered producer: detach first.
         """
         if self._records is not None:
             self._records.release()
@@ -337,7 +343,8 @@ class DirectWriter:
         except (BlockingIOError, InterruptedError):
             return 0
         except OSError:
-            # Handing it to the transport would drop the connection, and an answer which is already in our queue.
+            # A write to the transport would drop the connection, and with it a response that is already in our receive
+            # queue.
             self.has_failed = True
             self._is_ready = False
             self._pause()
@@ -361,12 +368,13 @@ class DirectWriter:
 
     def resumeProducing(self) -> None:
         """
-        Know that the transport's own buffer is empty.
+        Called by the transport when its own buffer is empty.
         """
         if not self._is_attached or self.has_failed:
             return
         if self._records is not None and self._transport.disconnecting:
-            # TLS was ended by the other side: what is below waits for its producer, and takes nothing from it.
+            # The other side ended TLS. The transport below waits for its producer to detach, and takes no bytes from
+            # it.
             self.detach()
             return
         self._is_ready = self._socket is not None
@@ -377,14 +385,14 @@ class DirectWriter:
 
     def pauseProducing(self) -> None:
         """
-        Know that a transport which is no plain socket has enough.
+        Called by a transport that is not a plain socket when its buffer is full.
         """
         if self._is_attached:
             self._pause()
 
     def stopProducing(self) -> None:
         """
-        Know that the transport is gone; `connectionLost` follows.
+        Called when the transport is gone; `connectionLost` follows.
         """
         self._is_attached = False
         self._is_ready = False
@@ -392,7 +400,7 @@ class DirectWriter:
 
 def stream_socket(transport: Any) -> socket.socket | None:
     """
-    Return the socket of a transport, the one below TLS too, or None where there is none.
+    Return the socket of a transport, also below TLS; None if there is none.
     """
     while transport is not None:
         handle = transport.getHandle() if hasattr(transport, "getHandle") else None
@@ -404,10 +412,10 @@ def stream_socket(transport: Any) -> socket.socket | None:
 
 def bound_socket_buffers(transport: Any, size: int) -> None:
     """
-    Bound what the kernel keeps for a connection: left to itself it keeps 4 MB for each stalled one.
+    Limit the kernel's buffers of a connection. By default, the kernel keeps 4 MB for each stalled one.
 
     Args:
-        size: Bytes a side. 0 leaves it to the kernel.
+        size: Bytes in each direction; 0 leaves the size to the kernel.
     """
     found = stream_socket(transport)
     if size and found is not None:
@@ -438,14 +446,15 @@ def send_room(plain_socket: socket.socket) -> int:
     Return how many bytes a socket surely takes at once; 0 where nobody knows.
 
     Source:
-        ``SO_MEMINFO`` of socket(7), and ``linux/sock_diag.h``: a buffer's bound counts the kernel's own structures,
-        which need less than a fifth of it where blocks are large.
+        ``SO_MEMINFO`` of socket(7), and ``linux/sock_diag.h``: a buffer's limit includes the kernel's own structures,
+        which need less than a fifth of it if blocks are large.
     """
     info = plain_socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
     if len(info) != _MEMINFO.size:
         return 0
     allocated, bound, queued = _MEMINFO.unpack(info)
-    # TCP counts what it has not sent, or what was not acknowledged; a unix socket what the other end has not read.
+    # TCP counts bytes that are not sent, or not acknowledged; a unix socket counts bytes that the other end has not
+    # read.
     return int(bound - max(allocated, queued)) * 4 // 5
 
 
@@ -457,7 +466,7 @@ def acknowledged_size(transport: Any) -> int | None:
     """
     Return how many bytes the other side's kernel has taken so far, or None where nobody counts them.
 
-    A full buffer says that the other side is slow; only this says whether it still takes anything.
+    A full buffer shows that the other side is slow; only this number shows if it still takes anything.
 
     Source:
         ``tcpi_bytes_acked`` of ``struct tcp_info``, tcp(7).
@@ -474,7 +483,7 @@ _BYTES_ACKED = struct.Struct("=120xQ")
 
 def is_plain(transport: Any) -> bool:
     """
-    Say whether a transport is a stream socket of its own, without TLS.
+    Return True if a transport is a stream socket without TLS.
     """
     return isinstance(transport, tcp.Connection) and not transport.TLS
 

@@ -1,5 +1,5 @@
 """
-Every algorithm gives the published values, and a value which is none is refused.
+Every algorithm gives the published values, and a text that is not a digest is refused.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DATA = json.loads((VECTORS / "vectors" / "checksums.json").read_text())
 @pytest.mark.parametrize("name", sorted(ALGORITHMS))
 def test_values(vector: dict[str, Any], name: bytes) -> None:
     """
-    In one piece and in many, as bytes and as views.
+    The body comes in one piece and in many, as bytes and as views.
     """
     body = material(vector["payload"])
     whole, pieces = ALGORITHMS[name].begin(), ALGORITHMS[name].begin()
@@ -61,7 +61,7 @@ def test_what_is_no_digest(case: dict[str, Any]) -> None:
 
 def test_a_digest_of_another_body() -> None:
     """
-    Each kind has its own error.
+    Each kind of digest has its own error.
     """
     for fields, claimed, error in (
         ([(b"content-md5", base64.b64encode(b"0" * 16))], None, BadDigest),
@@ -89,7 +89,7 @@ def test_how_a_refused_digest_is_repeated(is_part: dict[str, bool], expected: by
 @pytest.mark.parametrize("text", [b"AAAAAA==\n", b"AA AAAA==", b"AAAA!AA==", b"AAAAA===", b"AAAAAA", b"", b"AAAAAAA="])
 def test_a_digest_is_nothing_but_base64(text: bytes) -> None:
     """
-    What another reader would skip, or pad, is no digest; nor is one of another length.
+    A text that another reader would shorten or pad is not a digest; nor is one of another length.
     """
     assert decode_digest(b"AAAAAA==", 4) == bytes(4)
     assert decode_digest(text, 4) is None
@@ -108,7 +108,7 @@ def test_a_digest_is_nothing_but_base64(text: bytes) -> None:
 )
 def test_what_cannot_be_verified_is_refused(headers: list[tuple[bytes, bytes]], error: type[S3Error]) -> None:
     """
-    A claim about the body that nothing would be held against is no claim that may be ignored.
+    A claim about the body that cannot be verified must not be ignored.
     """
     with pytest.raises(error):
         parse_body_digests(index_headers(headers))
@@ -125,7 +125,7 @@ def test_what_cannot_be_verified_is_refused(headers: list[tuple[bytes, bytes]], 
 )
 def test_one_checksum_is_announced(trailer: bytes, headers: list[tuple[bytes, bytes]]) -> None:
     """
-    Of several only one would be verified.
+    If several checksums are announced, only one would be verified.
     """
     with pytest.raises(InvalidRequest):
         parse_body_digests(index_headers([(b"x-amz-trailer", trailer), *headers]), has_trailer=True)
@@ -145,7 +145,7 @@ def test_one_checksum_is_announced(trailer: bytes, headers: list[tuple[bytes, by
 )
 def test_an_empty_item_of_an_announcement(trailer: bytes, *, is_one: bool) -> None:
     """
-    It may stand at the end alone.
+    An empty item may only stand at the end.
     """
     fields = index_headers([(b"x-amz-trailer", trailer)])
 
@@ -170,7 +170,7 @@ def test_the_trailer_is_the_announced_one(
     announced: bytes | None, trailers: list[tuple[bytes, bytes]], error: type[S3Error]
 ) -> None:
     """
-    A trailer that was not announced is refused, and one that was must come, and hold.
+    A trailer that was not announced is refused. One that was announced must arrive and be correct.
     """
     fields = index_headers([] if announced is None else [(b"x-amz-trailer", announced)])
     digests = parse_body_digests(fields, has_trailer=True)
@@ -194,7 +194,7 @@ def test_the_trailer_is_the_announced_one(
 )
 def test_what_lets_a_body_be_verified(name: bytes, is_one: bool) -> None:
     """
-    Each of them alone, and no header that only speaks of checksums.
+    Each of these headers lets a body be verified; a header that only describes checksums does not.
     """
     assert has_integrity(index_headers([(name, b"1")])) is is_one
 
@@ -202,7 +202,7 @@ def test_what_lets_a_body_be_verified(name: bytes, is_one: bool) -> None:
 @pytest.mark.parametrize("wanted", [True, False])
 def test_the_md5_of_a_body_is_computed_where_it_is_wanted(wanted: bool) -> None:
     """
-    Whether or not the client sent one; nothing is compared with it then.
+    It is computed whether or not the client sent one. It is then not compared with anything.
     """
     digests = parse_body_digests(index_headers([]), computes_md5=wanted)
     digests.update(b"hello")

@@ -63,7 +63,7 @@ def decode(mode: str, length: int, pieces: Sequence[bytes]) -> bytes | str:
 @pytest.mark.parametrize("mode", [SIGNED_CHUNKS, SIGNED_TRAILER, UNSIGNED_TRAILER])
 def test_every_cut_in_two(mode: str) -> None:
     """
-    A stream of 3 chunks of 8,192 bytes and one of 1,000, cut in two anywhere.
+    A stream of 3 chunks of 8,192 bytes and one of 1,000 is cut in two at every place.
     """
     body = bytes(range(256)) * 100
     body = (body * 2)[: 3 * 8192 + 1000]
@@ -76,7 +76,7 @@ def test_every_cut_in_two(mode: str) -> None:
 @pytest.mark.parametrize(("chunk_size", "total"), [(8 * KIB, 50 * MIB), (64 * KIB, 64 * MIB)])
 def test_segments_which_meet_the_ends_of_chunks(chunk_size: int, total: int) -> None:
     """
-    Pieces of 102,400 bytes, so that over time a piece ends at every place of a chunk's framing.
+    Pieces have 102,400 bytes, so that over time a piece ends at every place of a chunk's framing.
     """
     _decode_large(chunk_size, total)
 
@@ -84,7 +84,7 @@ def test_segments_which_meet_the_ends_of_chunks(chunk_size: int, total: int) -> 
 @pytest.mark.long
 def test_segments_beyond_two_gibibytes() -> None:
     """
-    The same with chunks of 64 KiB beyond 2 GiB.
+    The same with chunks of 64 KiB, beyond 2 GiB.
     """
     _decode_large(64 * KIB, 2200 * MIB)
 
@@ -139,7 +139,7 @@ def test_fragmentation_is_invisible(mode: str, size: int, chunk: int, cuts: list
 @given(mode=MODE, at=st.integers(0), change=st.integers(1, 255), step=st.sampled_from([0, 1, 7, 1000]))
 def test_one_byte_changed_anywhere(mode: str, at: int, change: int, step: int) -> None:
     """
-    No change passes unseen, save of what means the same: the case of a digit, a leading zero, the last CRLF.
+    Every change is found, except one that keeps the meaning: the case of a digit, a leading zero, the last CRLF.
     """
     body = b"0123456789abcdef" * 700
     wire = bytearray(Signer().encode(body, mode, SEED, 8192))
@@ -173,7 +173,7 @@ def test_one_byte_changed_anywhere(mode: str, at: int, change: int, step: int) -
 @pytest.mark.parametrize("step", [0, 1, 7])
 def test_broken_streams(wire: bytes, length: int, error: type[S3Error], step: int) -> None:
     """
-    What is missing, too much or misplaced gets S3's error.
+    Missing, excess or misplaced bytes get S3's error.
     """
     pieces = [wire[start : start + step] for start in range(0, len(wire), step)] if step else [wire]
 
@@ -185,7 +185,7 @@ def test_broken_streams(wire: bytes, length: int, error: type[S3Error], step: in
 @pytest.mark.parametrize("step", [0, 1, 1000])
 def test_a_chunk_header_ends_with_crlf_within_its_limit(mode: str, ending: bytes, step: int) -> None:
     """
-    No signature covers the end of a chunk's header: it is judged by its form alone.
+    No signature covers the end of a chunk's header, so only its form is checked.
     """
     body = b"0123456789abcdef" * 512
     wire = Signer().encode(body, mode, SEED, 8192).replace(b"\r\n", ending, 1)
@@ -215,8 +215,9 @@ SHAPES += [b"z" * 64, b"A" * 64, b"0" * 62 + b"==", b"a,b:" * 16, b"\xc3\xbc" * 
 @pytest.mark.parametrize("mode", [SIGNED_CHUNKS, SIGNED_TRAILER])
 def test_a_signature_of_another_shape_is_wrong(mode: str, shape: bytes, step: int) -> None:
     """
-    Whatever fills the place of a signature is a wrong one. Of another length it is broken framing: what S3 reads behind
-    the 64th character is no end of a line. In the first chunk, the next, the last, the trailer.
+    Any other text in the place of a signature is a wrong signature. A text of another length is broken framing: S3
+    reads the bytes after the 64th character, and they are not the end of a line. This holds for the first chunk, the
+    next, the last and the trailer.
     """
     body = b"0123456789abcdef" * 1024
     wire = Signer().encode(body, mode, SEED, 8192)
@@ -232,7 +233,7 @@ def test_a_signature_of_another_shape_is_wrong(mode: str, shape: bytes, step: in
 @pytest.mark.parametrize("between", [b"", b" ", b"\r", b"00;a=b", b"0" * 64 + b";a=b", b"0" * 300])
 def test_what_is_no_signature_at_all(between: bytes) -> None:
     """
-    An empty one, an extension after it and a header that is too long are broken framing.
+    An empty signature, an extension after it and a header that is too long are broken framing.
     """
     wire = b"2000;chunk-signature=%s\r\n" % between + b"a" * 8192 + b"\r\n"
 
@@ -274,7 +275,7 @@ CHECKSUM = b"x-amz-checksum-crc32:NhCmhg=="
 @pytest.mark.parametrize("step", [0, 1, 7])
 def test_framing_is_no_more_than_its_grammar(wire: bytes, step: int) -> None:
     """
-    Each of these would decode to the whole body if one rule were left out: another reader may see another body.
+    If one rule were left out, each of these would decode to the whole body, and another reader might see another body.
     """
     pieces = [wire[start : start + step] for start in range(0, len(wire), step)] if step else [wire]
 
@@ -299,7 +300,7 @@ def test_framing_is_no_more_than_its_grammar(wire: bytes, step: int) -> None:
 @pytest.mark.parametrize("step", [0, 1, 7])
 def test_signed_framing_is_no_more_than_its_grammar(mode: str, old: bytes, new: bytes, error: str, step: int) -> None:
     """
-    What no signature covers is refused, wherever it stands.
+    What no signature covers is refused, at any place.
     """
     wire = Signer().encode(b"hello", mode, SEED, 8192)
     assert decode(mode, 5, [wire]) == b"hello"
@@ -313,7 +314,7 @@ def test_signed_framing_is_no_more_than_its_grammar(mode: str, old: bytes, new: 
 
 def test_a_wrong_end_of_a_chunk_is_refused_with_its_first_byte() -> None:
     """
-    Nothing more is waited for.
+    The decoder does not wait for more.
     """
     decoder = make_decoder(UNSIGNED_TRAILER, 5)
     decoder.feed(b"5\r\nhello")
@@ -324,7 +325,7 @@ def test_a_wrong_end_of_a_chunk_is_refused_with_its_first_byte() -> None:
 
 def test_a_wrong_end_of_a_chunk_is_refused_with_its_second_byte() -> None:
     """
-    Whatever comes with the first.
+    It is refused whatever arrives with the first byte.
     """
     decoder = make_decoder(UNSIGNED_TRAILER, 5)
     decoder.feed(b"5\r\nhello")
@@ -335,7 +336,7 @@ def test_a_wrong_end_of_a_chunk_is_refused_with_its_second_byte() -> None:
 
 def test_excess_is_read_up_to_a_bound() -> None:
     """
-    A body far beyond its declared length is refused while it comes, not when it has ended.
+    A body far beyond its declared length is refused while it arrives, not only at its end.
     """
     decoder = make_decoder(UNSIGNED_TRAILER, 5)
     decoder.feed(b"%x\r\n" % (1 << 40))
@@ -347,7 +348,7 @@ def test_excess_is_read_up_to_a_bound() -> None:
 
 def test_trailers_are_read_up_to_a_bound_all_together() -> None:
     """
-    Many short lines are no more than a long one.
+    Many short lines may not have more bytes than a long one.
     """
     decoder = make_decoder(UNSIGNED_TRAILER, 5)
     decoder.feed(HELLO)
@@ -360,7 +361,7 @@ def test_trailers_are_read_up_to_a_bound_all_together() -> None:
 
 def test_a_bare_lf_after_the_last_chunk_is_refused_at_once() -> None:
     """
-    Also as the first byte that comes.
+    The same holds if it is the first byte that arrives.
     """
     decoder = make_decoder(UNSIGNED_TRAILER, 5)
     decoder.feed(HELLO)
@@ -371,7 +372,7 @@ def test_a_bare_lf_after_the_last_chunk_is_refused_at_once() -> None:
 
 def test_the_bound_of_trailers_is_not_that_of_what_comes_before() -> None:
     """
-    A cut trailer behind a long chunk is waited for.
+    After a long chunk, the decoder waits for the rest of a cut trailer.
     """
     body = b"a" * 3 * MAX_TRAILER_SIZE
     wire = Signer().encode(body, UNSIGNED_TRAILER, SEED, len(body))
@@ -382,7 +383,7 @@ def test_the_bound_of_trailers_is_not_that_of_what_comes_before() -> None:
 
 def test_a_line_of_trailers_is_waited_for_up_to_the_bound() -> None:
     """
-    The bound counts its end, so what fills it without one can be no line any more.
+    The bound includes the line's end, so a line that fills it without an end is refused.
     """
     decoder = make_decoder(UNSIGNED_TRAILER, 5)
     decoder.feed(HELLO)
@@ -404,7 +405,7 @@ def test_what_stands_where_the_announced_trailer_should(
     headers: list[tuple[bytes, bytes]], *, has_trailer: bool, error: type[S3Error]
 ) -> None:
     """
-    S3 misses the trailer that was announced; without one the body is no body of chunks.
+    S3 reports the announced trailer as missing; if none was announced, the body is not in chunks.
     """
     digests = parse_body_digests(index_headers(headers), has_trailer=has_trailer)
     decoder = AwsChunkedDecoder(5, digests, has_trailer=has_trailer)
@@ -418,7 +419,7 @@ def test_what_stands_where_the_announced_trailer_should(
 @pytest.mark.parametrize("mode", [UNSIGNED_TRAILER, SIGNED_CHUNKS])
 def test_a_line_feed_is_no_chunk_header(mode: str) -> None:
     """
-    It is refused at once, as the first byte of a body, too: no header can begin so.
+    It is refused at once, even as the first byte of a body: no header can begin with it.
     """
     with pytest.raises(IncompleteBody):
         make_decoder(mode, 5).feed(b"\n")

@@ -44,7 +44,7 @@ SIZES = [0, 1, 8191, CHUNK_SIZE - 1, CHUNK_SIZE, CHUNK_SIZE + 1, 2 * CHUNK_SIZE,
 
 def make_signer(secret: str, date: bytes, seed: str) -> ChunkSigner:
     """
-    What signs the chunks of a request of us-east-1.
+    Return a signer for the chunks of a request to us-east-1.
     """
     scope = CredentialScope(date[:8], b"us-east-1")
     return ChunkSigner(SigningKey(derive_signing_key(secret, scope)), date, bytes(scope), seed.encode())
@@ -56,7 +56,7 @@ def make_encoder(length: int) -> ChunkEncoder:
 
 def make_trailing(mode: str, length: int, name: bytes = CRC32) -> BodyEncoder:
     """
-    What encodes a body with a trailer.
+    Return an encoder for a body with a trailer.
     """
     if mode == UNSIGNED_TRAILER:
         return UnsignedChunkEncoder(length, name)
@@ -66,14 +66,14 @@ def make_trailing(mode: str, length: int, name: bytes = CRC32) -> BodyEncoder:
 
 def crc32_of(body: bytes) -> HeaderList:
     """
-    What was verified of a body.
+    Return the verified checksum of a body.
     """
     return [(CRC32, base64.b64encode(zlib.crc32(body).to_bytes(4, "big")))]
 
 
 def encode_with(encoder: BodyEncoder, blocks: Iterable[bytes], verified: HeaderList) -> bytes:
     """
-    Encode a body which comes in blocks.
+    Encode a body that arrives in blocks.
     """
     wire = [bytes(piece) for block in blocks for piece in encoder.feed([memoryview(block)])]
     return b"".join([*wire, *map(bytes, encoder.finish(verified))])
@@ -92,7 +92,7 @@ def body_of(size: int) -> bytes:
 
 def trailer_of(vector: dict[str, Any], signer: ChunkSigner) -> dict[str, Any]:
     """
-    What an encoder must know of an example's trailer.
+    Return what an encoder needs for an example's trailer.
     """
     name = dict(vector["request"]["headers"]).get("x-amz-trailer")
     return {} if name is None else {"trailer_name": name.encode(), "sign_trailer": signer.sign_trailer}
@@ -167,7 +167,7 @@ def test_the_end_leaves_with_the_verdict(size: int, block: int) -> None:
 
 def test_nothing_is_copied() -> None:
     """
-    What leaves are views of what came, where a chunk is made of whole blocks or of parts of them.
+    The output consists of views of the input, if a chunk is made of whole blocks or of parts of them.
     """
     blocks = [body_of(CHUNK_SIZE), body_of(40_000), body_of(40_000)]
     encoder = make_encoder(1 << 20)
@@ -183,7 +183,7 @@ def test_nothing_is_copied() -> None:
 )
 def test_what_is_kept_is_bounded(block: int, piece: int) -> None:
     """
-    Not by views of large blocks, nor of many, nor by many views: at most two chunks, in few pieces.
+    Views of large blocks, of many blocks, or many views do not add up: at most two chunks are kept, in few pieces.
     """
     encoder = make_encoder(1 << 30)
     for _ in range(30):
@@ -207,7 +207,7 @@ def test_a_body_of_another_length_is_never_of_the_promised_one() -> None:
 
 def test_a_signer_tells_nothing() -> None:
     """
-    Its text names neither the key nor a signature.
+    The signer's text has neither the key nor a signature.
     """
     signer = make_signer(Signer().secret, DATE, SEED)
 
@@ -258,7 +258,7 @@ def test_fragmentation_is_invisible_before_a_trailer(mode: str, size: int, cuts:
 @pytest.mark.parametrize("mode", TRAILERS)
 def test_every_cut(mode: str) -> None:
     """
-    Wherever a body of three chunks is cut near their borders.
+    A body of three chunks is cut at every place near their borders.
     """
     body = body_of(2 * CHUNK_SIZE + 3)
     expected = Signer().encode(body, mode, SEED, CHUNK_SIZE)
@@ -271,7 +271,7 @@ def test_every_cut(mode: str) -> None:
 @pytest.mark.parametrize("mode", TRAILERS)
 def test_our_own_decoder_believes_it(mode: str, name: str) -> None:
     """
-    Of every algorithm, down to the trailer's signature; and its length is known beforehand.
+    Our decoder accepts it for every algorithm, down to the trailer's signature, and the length is known beforehand.
     """
     body = body_of(2 * CHUNK_SIZE + 17)
     digest = ALGORITHMS[name.encode()].begin()
@@ -289,7 +289,7 @@ def test_our_own_decoder_believes_it(mode: str, name: str) -> None:
 
 def make_decoder(mode: str, length: int, name: bytes = CRC32) -> AwsChunkedDecoder:
     """
-    What reads a body as we read a client's.
+    Return a decoder as for a client's body.
     """
     scope = CredentialScope(DATE[:8], b"us-east-1")
     key = SigningKey(derive_signing_key(Signer().secret, scope))
@@ -327,7 +327,7 @@ def test_the_trailer_leaves_with_the_verdict(mode: str, size: int, block: int) -
 @pytest.mark.parametrize("verified", [[], [(b"x-amz-checksum-sha256", b"x")]], ids=["none", "another"])
 def test_no_trailer_of_what_was_not_verified(mode: str, verified: HeaderList) -> None:
     """
-    Without the checksum which the head announced there is no end.
+    Without the checksum that the head announced, the body is not ended.
     """
     encoder = make_trailing(mode, 1)
     encoder.feed([b"x"])
@@ -338,7 +338,7 @@ def test_no_trailer_of_what_was_not_verified(mode: str, verified: HeaderList) ->
 
 def test_nothing_is_gathered_or_copied_without_signatures() -> None:
     """
-    What comes leaves at once, as views of what came, in whatever blocks.
+    All input leaves at once, as views, in blocks of any size.
     """
     blocks = [body_of(100), body_of(CHUNK_SIZE), body_of(40_000), body_of(3 * CHUNK_SIZE)]
     encoder = UnsignedChunkEncoder(1 << 20, CRC32)
@@ -367,7 +367,7 @@ def test_a_body_of_another_length_with_a_trailer(mode: str, blocks: list[int]) -
 
 def test_chunks_as_they_are_given() -> None:
     """
-    With a signature for each, or with none.
+    With a signature for each, or without signatures.
     """
     hashes: list[bytes] = []
 

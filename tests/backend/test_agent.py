@@ -1,5 +1,5 @@
 """
-The way to a backend: another address only for what was not sent, no redirect followed, no cookie kept.
+Requests to a backend: another address gets only what was not sent, no redirect is followed, and no cookie is kept.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.backend.test_pool_defences import HEAD, Asked
 
 class OtherPool:
     """
-    An address which answers or fails.
+    An address that responds or fails.
     """
 
     reactor: Any = None
@@ -34,7 +34,7 @@ class OtherPool:
 
     def send(self, request: BackendRequest, body: Any = None) -> Deferred[Any]:
         """
-        Count.
+        Count the call.
         """
         self.count += 1
         return fail(backend_failure(self._fault)) if self._fault is not None else succeed("answer")
@@ -56,7 +56,7 @@ def test_another_address_gets_what_was_not_sent(
     fault: BackendFault, is_idempotent: bool, is_asked_elsewhere: bool
 ) -> None:
     """
-    Or what may be sent twice: anything else may have been done.
+    Or what may be sent twice: anything else may have been carried out.
     """
     first, second = OtherPool(0, fault), OtherPool(1, None)
     agent = BackendAgent(cast("list[Pool]", [first, second]))
@@ -72,7 +72,7 @@ def test_another_address_gets_what_was_not_sent(
 @pytest.mark.parametrize("status", [b"301 Moved", b"302 Found", b"303 See Other", b"307 Temporary Redirect"])
 def test_a_redirect_is_not_followed(status: bytes) -> None:
     """
-    It would be asked for with our signature; nor is a cookie sent with the next upload.
+    s3proxy would sign the request to it; nor does the next upload have a cookie.
     """
     asked = Asked()
     agent = BackendAgent([asked.pool])
@@ -97,7 +97,7 @@ def test_a_redirect_is_not_followed(status: bytes) -> None:
 
 def test_a_body_of_treq_has_a_length() -> None:
     """
-    Without one a backend would wait for the connection's end.
+    Without one a backend would wait for the end of the connection.
     """
 
     class Unknown:

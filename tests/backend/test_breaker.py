@@ -1,5 +1,5 @@
 """
-The circuit breaker: when it opens, whom it lets pass, and when it closes.
+The circuit breaker: when it opens, which requests it lets pass, and when it closes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from s3proxy.backend.breaker import Breaker
 
 def test_it_opens_after_failures_in_a_row() -> None:
     """
-    An answer in between begins the count anew.
+    A response in between restarts the count.
     """
     breaker = Breaker(3, 10)
     for outcome in ("failed", "failed", "succeeded", "failed", "failed"):
@@ -30,7 +30,7 @@ def test_it_opens_after_failures_in_a_row() -> None:
 
 def test_one_request_looks_whether_it_is_back() -> None:
     """
-    Only one at a time; its failure keeps the others out for as long again, its success lets them in.
+    Only one at a time. If it fails, the others are refused for another period; if it succeeds, they pass.
     """
     breaker = Breaker(1, 10)
     breaker.failed(0)
@@ -46,7 +46,7 @@ def test_one_request_looks_whether_it_is_back() -> None:
 
 def test_late_failures_do_not_keep_it_open() -> None:
     """
-    Requests which were on their way when it opened do not move the time of the next look.
+    Requests that ran when it opened do not move the time of the next probe.
     """
     breaker = Breaker(2, 10)
     for now in (0, 1, 5, 9):
@@ -72,7 +72,7 @@ def test_a_probe_that_is_given_up_says_nothing() -> None:
 
 def test_a_probe_keeps_others_out_no_longer_than_its_time() -> None:
     """
-    An upload is a probe for as long as its client likes to send: another may look before it ends.
+    An upload is a probe for as long as its client sends: another request may probe before it ends.
     """
     breaker = Breaker(1, 10)
     breaker.failed(0)
@@ -90,7 +90,7 @@ def test_a_probe_keeps_others_out_no_longer_than_its_time() -> None:
 @pytest.mark.parametrize("outcome", ["failed", "released"])
 def test_only_the_probe_speaks_for_itself(outcome: str) -> None:
     """
-    A request that was sent before the breaker opened ends while a probe is on its way: nothing changes for others.
+    A request that was sent before the breaker opened ends during a probe: nothing changes for others.
     """
     breaker = Breaker(1, 10)
     breaker.failed(0)
@@ -106,7 +106,7 @@ def test_only_the_probe_speaks_for_itself(outcome: str) -> None:
 @given(st.lists(st.sampled_from(["ask", "ok", "bad", "gone"]), max_size=60))
 def test_it_never_locks_itself_out(steps: list[str]) -> None:
     """
-    Whatever happens, some request passes once its time is over and nobody is on the way.
+    After any sequence of events, some request passes when the breaker's time is over and no probe runs.
     """
     breaker, now = Breaker(2, 10), 0.0
     running: list[int] = []
@@ -131,7 +131,7 @@ def test_it_never_locks_itself_out(steps: list[str]) -> None:
 
 def test_it_can_be_switched_off() -> None:
     """
-    Zero failures open nothing.
+    With a limit of zero failures it never opens.
     """
     breaker = Breaker(0, 10)
     for _ in range(100):

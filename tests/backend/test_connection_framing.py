@@ -1,5 +1,5 @@
 """
-One connection to a backend: not a byte of a body beyond what its head declared, nor one less; the same of answers.
+One connection to a backend: a body has exactly as many bytes as its head declares, in requests and in responses.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ HEAD = b"PUT /b/k HTTP/1.1\r\nHost: backend\r\nContent-Length: 5\r\n\r\n"
 
 class Body:
     """
-    A body which writes what the test wants, whatever it has declared.
+    A body that writes what the test wants, whatever it has declared.
     """
 
     length = 5
@@ -58,7 +58,7 @@ class Body:
 
 class Sending:
     """
-    A connection which sends a request with a body of five bytes.
+    A connection that sends a request with a body of five bytes.
     """
 
     def __init__(self) -> None:
@@ -77,13 +77,13 @@ class Sending:
     @property
     def sent(self) -> bytes:
         """
-        What left behind the head.
+        The bytes that left after the head.
         """
         return self.transport.value().removeprefix(HEAD)
 
     def assert_reset(self) -> None:
         """
-        The request failed, and its connection was reset.
+        Assert that the request failed, and that its connection was reset.
         """
         assert [error.fault for error in self.failures] == [BackendFault.LOST]
         assert self.transport.disconnected
@@ -95,7 +95,8 @@ class Sending:
 )
 def test_not_one_byte_more_than_was_announced(pieces: list[bytes]) -> None:
     """
-    What is beyond the declared length would begin a request of somebody's choice: the piece that has it stays here.
+    Bytes beyond the declared length would begin a request that an attacker chooses: the piece that has them is not
+    sent.
     """
     sending = Sending()
     for piece in pieces:
@@ -110,7 +111,7 @@ def test_not_one_byte_more_than_was_announced(pieces: list[bytes]) -> None:
 
 def test_not_one_byte_less() -> None:
     """
-    A body that ends early is reset: the backend would take the next request for its rest.
+    If a body ends early, the connection is reset: the backend would take the next request for the rest of it.
     """
     sending = Sending()
     sending.body.consumer.writeSequence([b"1234"])
@@ -121,7 +122,7 @@ def test_not_one_byte_less() -> None:
 
 def test_exactly_what_was_announced() -> None:
     """
-    A body of its declared length leaves, and the answer is waited for.
+    A body of its declared length leaves, and the connection waits for the response.
     """
     sending = Sending()
     sending.body.consumer.writeSequence([b"123", b"45"])
@@ -136,7 +137,7 @@ def test_exactly_what_was_announced() -> None:
 
 def test_a_body_that_fails_is_reset() -> None:
     """
-    Closed cleanly, a backend may take what it has for all there is.
+    If the connection were closed cleanly, a backend might take the bytes that it has for the whole body.
     """
     sending = Sending()
     sending.body.consumer.writeSequence([b"1234"])
@@ -146,12 +147,12 @@ def test_a_body_that_fails_is_reset() -> None:
     assert [error.fault for error in sending.failures] == [BackendFault.LOST]
 
 
-# Answers
+# Responses
 
 
 class Asking:
     """
-    A connection which has sent a request without a body, or with one that is not complete.
+    A connection that has sent a request without a body, or with one that is not complete.
     """
 
     def __init__(self, method: bytes = b"GET", *, body: bool = False, expects_continue: bool = False) -> None:
@@ -171,7 +172,7 @@ class Asking:
 
     def receive(self, *pieces: bytes) -> None:
         """
-        Receive bytes, as long as there is a connection.
+        Receive bytes while the connection is open.
         """
         for piece in pieces:
             if not self.transport.disconnected:
@@ -179,7 +180,7 @@ class Asking:
 
     def read(self) -> Reader:
         """
-        Ask for the answer's body.
+        Read the response's body.
         """
         reader = Reader()
         self.responses[0].deliver(reader)
@@ -188,14 +189,14 @@ class Asking:
     @property
     def is_pooled(self) -> bool:
         """
-        Whether the connection may serve another request.
+        Whether the connection may be used for another request.
         """
         return self.pool.busy_count == 0 and not self.transport.disconnected and not self.transport.disconnecting
 
 
 class Reader(SeesEachByte):
     """
-    Keeps an answer's body.
+    Keeps a response's body.
     """
 
     def __init__(self) -> None:
@@ -233,7 +234,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
 @pytest.mark.parametrize("is_cut", [False, True])
 def test_an_answer_that_ends_leaves_its_connection(method: bytes, answer: bytes, *, is_cut: bool) -> None:
     """
-    However it comes, the connection serves another request, and is read meanwhile.
+    However the response arrives, the connection can be used for another request, and is read meanwhile.
     """
     asking = Asking(method)
     asking.receive(*([answer[at : at + 1] for at in range(len(answer))] if is_cut else [answer]))
@@ -264,8 +265,8 @@ def test_an_answer_that_ends_leaves_its_connection(method: bytes, answer: bytes,
 @pytest.mark.parametrize("is_cut", [False, True])
 def test_a_connection_that_says_more_serves_nobody_else(method: bytes, answer: bytes, *, is_cut: bool) -> None:
     """
-    A byte beyond an answer, in the same piece or a later one, would be the next client's; and so would a connection be
-    that the backend closes.
+    A byte beyond a response, in the same piece or a later one, would become part of the next client's response. A
+    connection that the backend closes is not reused either.
     """
     asking = Asking(method)
     asking.receive(*([answer[at : at + 1] for at in range(len(answer))] if is_cut else [answer]))
@@ -290,7 +291,7 @@ def test_a_connection_that_says_more_serves_nobody_else(method: bytes, answer: b
 )
 def test_what_is_no_answer(answer: bytes) -> None:
     """
-    Nothing of it is believed: the request fails, and the connection is reset.
+    Nothing of it is used: the request fails, and the connection is reset.
     """
     asking = Asking()
     asking.receive(answer)
@@ -303,7 +304,7 @@ def test_what_is_no_answer(answer: bytes) -> None:
 @pytest.mark.parametrize("wire", [b"X\r\n", b"5\r\nhelloX", b"5\nhello"])
 def test_chunks_that_are_none(wire: bytes) -> None:
     """
-    The answer is cut there, never complete.
+    The response is cut there, and is never complete.
     """
     asking = Asking()
     asking.receive(OK + b"Transfer-Encoding: chunked\r\n\r\n")
@@ -318,7 +319,7 @@ def test_chunks_that_are_none(wire: bytes) -> None:
 @pytest.mark.parametrize(("reason", "is_whole"), [(ConnectionDone(), True), (ConnectionLost(), False)])
 def test_an_answer_that_only_its_end_tells(reason: Exception, *, is_whole: bool) -> None:
     """
-    It is whole where the connection was closed, and cut where it was reset; it is pooled in no case.
+    It is whole if the connection was closed, and cut if it was reset; the connection is never pooled.
     """
     asking = Asking()
     asking.receive(OK + b"\r\nhello")
@@ -332,7 +333,7 @@ def test_an_answer_that_only_its_end_tells(reason: Exception, *, is_whole: bool)
 
 def test_bytes_that_nobody_asked_for() -> None:
     """
-    They would be the next client's answer.
+    They would become the next client's response.
     """
     asking = Asking()
     asking.receive(OK + b"Content-Length: 0\r\n\r\n")
@@ -346,7 +347,7 @@ def test_bytes_that_nobody_asked_for() -> None:
 @pytest.mark.parametrize("status", [b"403 Forbidden", b"200 OK"])
 def test_an_answer_before_the_end_of_a_body(status: bytes) -> None:
     """
-    Nothing more is taken from the client, and the connection serves nobody else.
+    Nothing more is read from the client, and the connection is not reused.
     """
     asking = Asking(b"PUT", body=True)
     assert asking.body is not None
@@ -364,7 +365,7 @@ def test_an_answer_before_the_end_of_a_body(status: bytes) -> None:
 
 def test_a_backend_answers_in_time() -> None:
     """
-    Or the connection is reset, and the fault is its silence.
+    Otherwise the connection is reset, and the fault is its silence.
     """
     asking = Asking()
     asking.clock.advance(59.9)
@@ -378,7 +379,7 @@ def test_a_backend_answers_in_time() -> None:
 @pytest.mark.parametrize("begins", [b"", b"he"])
 def test_an_answer_that_stops(begins: bytes) -> None:
     """
-    It is cut after its idle time, whether a byte of its body came or none.
+    It is cut after its idle time, whether or not a byte of its body has arrived.
     """
     asking = Asking()
     asking.receive(OK + b"Content-Length: 5\r\n\r\n")
@@ -394,7 +395,7 @@ def test_an_answer_that_stops(begins: bytes) -> None:
 
 def test_each_byte_of_an_answer_gives_it_time() -> None:
     """
-    A slow backend is no dead one.
+    A slow backend is not a dead one.
     """
     asking = Asking()
     asking.receive(OK + b"Content-Length: 5\r\n\r\n")
@@ -409,7 +410,7 @@ def test_each_byte_of_an_answer_gives_it_time() -> None:
 
 def test_a_backend_that_knows_no_continue() -> None:
     """
-    It gets the body after a second; one that says it gets it at once.
+    It gets the body after a second; one that sends 100 Continue gets it at once.
     """
     asking = Asking(b"PUT", body=True, expects_continue=True)
     assert not hasattr(asking.body, "consumer")
@@ -421,9 +422,23 @@ def test_a_backend_that_knows_no_continue() -> None:
     assert hasattr(asking.body, "consumer")
 
 
+def test_a_body_that_failed_before_it_was_asked_for() -> None:
+    """
+    What comes in one piece with ``100 Continue`` answers a request that has failed by then.
+    """
+    asking = Asking(b"PUT", body=True, expects_continue=True)
+    assert asking.body is not None
+    asking.body.done.errback(ValueError("it was not verified"))
+    asking.receive(b"HTTP/1.1 100 Continue\r\n\r\n" + OK + b"Content-Length: 0\r\n\r\n")
+
+    assert asking.transport.disconnected
+    assert [error.fault for error in asking.failures] == [BackendFault.LOST]
+    assert asking.responses == []
+
+
 def test_a_pooled_connection_ends() -> None:
     """
-    After its time.
+    It ends after its maximum time in the pool.
     """
     asking = Asking()
     asking.receive(OK + b"Content-Length: 0\r\n\r\n")
@@ -436,7 +451,7 @@ def test_a_pooled_connection_ends() -> None:
 
 def test_a_backend_that_takes_nothing() -> None:
     """
-    It ends after its idle time; one that takes bytes meanwhile does not.
+    It ends after its idle time; one that accepts bytes meanwhile does not.
     """
     asking = Asking(b"PUT", body=True)
     asking.connection.pauseProducing()
@@ -454,7 +469,7 @@ def test_a_backend_that_takes_nothing() -> None:
 
 def test_a_request_that_is_given_up() -> None:
     """
-    Its connection is reset: its answer would be somebody else's.
+    Its connection is reset: the response would go to another client.
     """
     sending = Sending()
     connection = BackendConnection(sending.pool)
@@ -470,7 +485,7 @@ def test_a_request_that_is_given_up() -> None:
 
 def test_a_connection_that_has_not_sent_everything_is_not_pooled() -> None:
     """
-    What it still has would come before the next request.
+    The bytes that are left would leave before the next request.
     """
     asking = Asking()
     asking.transport.producer.pauseProducing()
@@ -481,7 +496,7 @@ def test_a_connection_that_has_not_sent_everything_is_not_pooled() -> None:
 
 def test_a_body_is_given_once() -> None:
     """
-    Two receivers would each have a part.
+    Two receivers would each get a part.
     """
     asking = Asking()
     asking.receive(OK + b"Content-Length: 5\r\n\r\n")
@@ -494,7 +509,7 @@ def test_a_body_is_given_once() -> None:
 
 def test_a_backend_that_takes_bytes_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Its socket stays full, and yet it is not dead: its kernel acknowledges bytes.
+    Its socket stays full, but it is not dead: its kernel acknowledges bytes.
     """
     acknowledged = itertools.count()
     monkeypatch.setattr("s3proxy.backend.connection.acknowledged_size", lambda transport: min(next(acknowledged), 3))
@@ -510,7 +525,7 @@ def test_a_backend_that_takes_bytes_slowly(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_nothing_is_sent_before_a_certificate_is_judged() -> None:
     """
-    Twisted 24.7 tells of a handshake with a wrong certificate, too, and ends the connection in the next turn.
+    Twisted 24.7 also reports a handshake with a wrong certificate, and ends the connection in the next turn.
     """
     sending = Sending()
     for is_right in (True, False):

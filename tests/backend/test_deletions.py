@@ -1,5 +1,5 @@
 """
-Many requests for one: how many are on their way, and what becomes of the whole when some fail.
+Many requests for one: how many run at a time, and the result of the whole if some fail.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ REFUSED = "refused"
 
 class FakeConnection:
     """
-    Stands where an answer's connection would, and remembers whether it was reset.
+    Replaces the connection of a response, and records whether it was reset.
     """
 
     transport: Any = None
@@ -44,13 +44,13 @@ class FakeConnection:
 
 class Asked:
     """
-    A backend which answers when it is told to.
+    A backend that responds when the test says so.
 
     Attributes:
-        keys: Those which were asked for, in order.
-        waiting: The requests which have no answer yet.
-        given_up: Keys of requests which were cancelled.
-        failures: What was told of requests without an answer.
+        keys: The requested keys, in order.
+        waiting: The requests that have no response yet.
+        given_up: Keys of requests that were cancelled.
+        failures: Log messages about requests without a response.
     """
 
     def __init__(self, *keys: str, is_quiet: bool = False) -> None:
@@ -83,7 +83,7 @@ class Asked:
 
     def answer(self, key: str, status: int = 204, document: bytes = b"", *, is_whole: bool = True) -> BackendResponse:
         """
-        Answer one; where its document is not whole, the rest is yet to come.
+        Respond to one request; if the document is not whole, the rest has yet to arrive.
         """
         head = parse_response_head(b"HTTP/1.1 %d x\r\nContent-Length: %d" % (status, len(document)))
         connection = FakeConnection()
@@ -98,14 +98,14 @@ class Asked:
 
     def fail(self, key: str, fault: BackendFault) -> None:
         """
-        Have one fail without an answer.
+        Make one request fail without a response.
         """
         self.waiting.pop(key).errback(BackendError(fault))
 
     @property
     def document(self) -> str:
         """
-        The document of the answer to the whole.
+        The document of the response to the whole.
         """
         (response,) = self.results
         assert isinstance(response, BackendResponse)
@@ -115,7 +115,7 @@ class Asked:
 
     def told(self, name: str) -> list[str]:
         """
-        The keys of the elements of one name.
+        The keys of the elements with a name.
         """
         return re.findall(f"<{name}><Key>([^<]*)</Key>", self.document)
 
@@ -126,7 +126,8 @@ def error(code: str) -> bytes:
 
 def test_a_few_at_once() -> None:
     """
-    However many there are, and each gets its own outcome, in the order of the request.
+    The number of parallel requests does not depend on the number of keys. Each key has its own outcome, in the order of
+    the request.
     """
     names = [f"k{number}" for number in range(MAX_AT_ONCE * 3)]
     asked = Asked(*names)
@@ -145,7 +146,7 @@ def test_a_few_at_once() -> None:
 
 def test_what_is_refused_here_is_not_asked_for() -> None:
     """
-    The others are.
+    The other keys are requested.
     """
     asked = Asked("a", REFUSED, "b")
     assert asked.keys == ["a", "b"]
@@ -158,7 +159,7 @@ def test_what_is_refused_here_is_not_asked_for() -> None:
 
 def test_where_all_is_refused_here() -> None:
     """
-    The answer is there at once.
+    The response is ready at once.
     """
     asked = Asked(*[REFUSED] * 1000)
 
@@ -169,7 +170,7 @@ def test_where_all_is_refused_here() -> None:
 @pytest.mark.parametrize("fault", [BackendFault.LOST, BackendFault.UNANSWERED, BackendFault.STALE])
 def test_one_which_gets_no_answer(fault: BackendFault) -> None:
     """
-    Its key has an error, the others are tried, and one line of the log tells of it.
+    Its key has an error, the other keys are tried, and one line of the log reports it.
     """
     names = [f"k{number}" for number in range(20)]
     asked = Asked(*names)
@@ -190,7 +191,7 @@ def test_one_which_gets_no_answer(fault: BackendFault) -> None:
 @pytest.mark.parametrize("fault", [BackendFault.UNREACHABLE, BackendFault.SILENT, BackendFault.OPEN, BackendFault.BUSY])
 def test_where_nobody_is_there_no_more_are_tried(fault: BackendFault) -> None:
     """
-    A thousand times the time for one would be hours; what is on its way is waited for.
+    A thousand times the timeout of one request would be hours; requests that run are waited for.
     """
     asked = Asked(*[f"k{number}" for number in range(20)])
 
@@ -206,7 +207,7 @@ def test_where_nobody_is_there_no_more_are_tried(fault: BackendFault) -> None:
 
 def test_where_none_is_answered_the_whole_fails() -> None:
     """
-    As any request which gets no answer: its client may try again.
+    Like any request without a response: the client may retry.
     """
     asked = Asked(REFUSED, "a", "b")
 
@@ -222,7 +223,7 @@ def test_where_none_is_answered_the_whole_fails() -> None:
 @pytest.mark.parametrize(("status", "code"), [(404, "NoSuchBucket"), (403, "SignatureDoesNotMatch")])
 def test_an_answer_which_is_about_all(status: int, code: str) -> None:
     """
-    It is the answer to the whole, and nothing more is asked.
+    It becomes the response to the whole, and no more requests are sent.
     """
     asked = Asked(*[f"k{number}" for number in range(20)])
 
@@ -239,7 +240,7 @@ def test_an_answer_which_is_about_all(status: int, code: str) -> None:
 
 def test_giving_up() -> None:
     """
-    Those on their way are given up, and no other is begun.
+    Running requests are given up, and no other one begins.
     """
     asked = Asked(*[f"k{number}" for number in range(20)])
     asked.answer("k0")
@@ -255,7 +256,7 @@ def test_giving_up() -> None:
 
 def test_giving_up_while_a_document_is_read() -> None:
     """
-    Its connection is reset; that it ends a turn later is told to nobody.
+    Its connection is reset; its end in the next turn is not reported.
     """
     asked = Asked("a")
     response = asked.answer("a", 500, error("UNKNOWN")[:9], is_whole=False)
@@ -284,7 +285,7 @@ def test_a_document_which_comes_later() -> None:
 @pytest.mark.parametrize("end", ["cut", "long"])
 def test_a_document_which_is_not_whole(end: str) -> None:
     """
-    What an answer says is not known where it is cut, and not read where it is no error of S3's.
+    The error is unknown if the document is cut, and the document is not read if it is not an S3 error.
     """
     asked = Asked("a", "b")
     response = asked.answer("a", 403, b"<Error><Code>AccessDenied</Code>", is_whole=False)
@@ -300,7 +301,7 @@ def test_a_document_which_is_not_whole(end: str) -> None:
 
 def test_an_object_is_gone_whose_answer_is_cut() -> None:
     """
-    The status alone says so.
+    The status alone is enough.
     """
     asked = Asked("a")
     asked.answer("a", 200, b"<", is_whole=False).ended(Failure(BackendError(BackendFault.LOST)))

@@ -1,7 +1,7 @@
 """
-Requests that their client gives up while a connection is being made: nothing of it is the backend's failure.
+Requests that their client gives up while a connection is being made: this is never the backend's failure.
 
-What a cancelled endpoint raises is no sign of who cancelled it, so each test tries several.
+The exception of a cancelled endpoint does not show who cancelled it, so each test tries several.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ CANCELLED: dict[str, Callable[[Deferred[Any]], None]] = {
 
 class Transport(StringTransport):
     """
-    A transport that ends as a socket's does: a turn later, or at once where the test says so.
+    A transport that ends like a socket's: a turn later, or at once if the test says so.
     """
 
     def abortConnection(self) -> None:
@@ -48,16 +48,16 @@ class Transport(StringTransport):
 
     def getHandle(self) -> None:
         """
-        It is no socket.
+        Return None: it is not a socket.
         """
 
 
 class Endpoint:
     """
-    An endpoint on which the test decides.
+    An endpoint that the test controls.
 
     Attributes:
-        attempts: Each that was begun, with its factory.
+        attempts: Each attempt that began, with its factory.
     """
 
     def __init__(self, cancelled: Callable[[Deferred[Any]], None] = lambda connecting: None) -> None:
@@ -89,7 +89,7 @@ class Endpoint:
 
 class Stage:
     """
-    A pool of one address whose endpoint does what it is told.
+    A pool of one address, whose endpoint the test controls.
     """
 
     def __init__(self, how: str = "says UserError", **limits: Any) -> None:
@@ -101,7 +101,7 @@ class Stage:
 
     def ask(self) -> Deferred[Any]:
         """
-        Send a request, and keep what becomes of it.
+        Send a request, and record its outcome.
         """
         return self.pool.send(GET).addBoth(self._keep)
 
@@ -114,7 +114,7 @@ class Stage:
 
     def trip(self) -> None:
         """
-        Let connecting fail until the breaker opens, and its time pass.
+        Make connecting fail until the breaker opens, and let its time pass.
         """
         while not self.pool.breaker.is_open:
             self.ask()
@@ -136,7 +136,8 @@ class Stage:
 @pytest.mark.parametrize("how", CANCELLED)
 def test_connecting_is_given_up(how: str) -> None:
     """
-    However often, the breaker stays closed and the address healthy; no timer and no place is left.
+    However often this happens, the breaker stays closed and the address healthy; no timer and no place in the pool is
+    left.
     """
     stage = Stage(how)
 
@@ -167,7 +168,7 @@ def test_connecting_takes_too_long(how: str) -> None:
 @pytest.mark.parametrize("ends", ["at once", "later"])
 def test_a_handshake_is_given_up(ends: str) -> None:
     """
-    With TLS the connection is there, and is reset; that it ends is not the backend's failure.
+    With TLS the connection exists already, and is reset; its end is not the backend's failure.
     """
     stage = Stage()
     for _ in range(10):
@@ -189,7 +190,7 @@ def test_a_handshake_is_given_up(ends: str) -> None:
 
 def test_a_place_is_given_up() -> None:
     """
-    A request that waits for another's connection leaves without a trace, and the next in the queue is served.
+    A request that waits for another's connection leaves no trace, and the next one in the queue is served.
     """
     stage = Stage(max_connections=1)
     stage.ask()
@@ -227,7 +228,7 @@ def test_a_place_that_is_not_given_in_time() -> None:
 @pytest.mark.parametrize("how", CANCELLED)
 def test_a_connecting_client_that_leaves_lets_the_next_connect(how: str) -> None:
     """
-    Its place goes to the request that waits.
+    The request that waits gets its place.
     """
     stage = Stage(how, max_connections=1)
     first = stage.ask()
@@ -245,7 +246,7 @@ def test_a_connecting_client_that_leaves_lets_the_next_connect(how: str) -> None
 @pytest.mark.parametrize("when", ["connecting", "connected"])
 def test_a_probe_is_given_up(how: str, when: str) -> None:
     """
-    The breaker does not open for another period, and keeps nobody out: the next request is the probe.
+    The breaker does not open for another period, and refuses no request: the next request is the probe.
     """
     stage = Stage(how)
     stage.trip()
@@ -266,7 +267,7 @@ def test_a_probe_is_given_up(how: str, when: str) -> None:
 
 def test_a_slow_upload_is_the_probe() -> None:
     """
-    A client that sends one byte a minute decides about its own upload, not about when others are served.
+    A client that sends one byte a minute delays its own upload, but not other requests.
     """
     stage = Stage()
     stage.trip()
@@ -287,7 +288,7 @@ def test_a_slow_upload_is_the_probe() -> None:
 
 def test_an_upload_is_refused_on_a_pooled_connection() -> None:
     """
-    The connection is reset, and nothing is counted; nor is the upload repeated.
+    The connection is reset, and no failure is counted; the upload is not repeated.
     """
     stage = Stage()
     for _ in range(5):
@@ -310,7 +311,7 @@ def test_an_upload_is_refused_on_a_pooled_connection() -> None:
 @pytest.mark.parametrize("how", CANCELLED)
 def test_nobody_waits_at_another_address(how: str) -> None:
     """
-    A request that was given up is not sent to the next address; one whose address is gone is.
+    A request that was given up is not sent to the next address; a request whose address is gone is.
     """
     clock = Clock()
     endpoints = [Endpoint(CANCELLED[how]) for _ in range(3)]
@@ -335,7 +336,7 @@ def test_nobody_waits_at_another_address(how: str) -> None:
 @pytest.mark.parametrize("how", CANCELLED)
 def test_an_upload_by_treq_is_given_up(how: str) -> None:
     """
-    What treq puts around a request passes the cancelling on, and what comes of it.
+    treq's wrapper around a request passes the cancellation on, and its result.
     """
     stage = Stage(how)
     agent = BackendAgent([stage.pool])
@@ -356,7 +357,7 @@ def test_an_upload_by_treq_is_given_up(how: str) -> None:
 @pytest.mark.parametrize("how", CANCELLED)
 def test_a_check_that_is_stopped_says_nothing(how: str) -> None:
     """
-    A reload stops the checks of the old configuration, whose requests go on: their address is not down.
+    A reload stops the checks of the old configuration, whose requests continue: their address is not down.
     """
     stage = Stage(how)
     check = HealthCheck(stage.pool, b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n", 5)
@@ -371,7 +372,7 @@ def test_a_check_that_is_stopped_says_nothing(how: str) -> None:
 
 def test_an_endpoint_that_goes_on_is_not_waited_for() -> None:
     """
-    One that tries the next address when it is cancelled is given up in time, all the same; its connection is reset.
+    If the endpoint tries the next address when it is cancelled, it is still given up in time; its connection is reset.
     """
     stage = Stage()
     next_one: list[Deferred[Any]] = []
@@ -399,7 +400,7 @@ def test_an_endpoint_that_goes_on_is_not_waited_for() -> None:
 
 def test_a_connection_nobody_waits_for_ends() -> None:
     """
-    An endpoint that does not notice that it was cancelled makes one: it ends in the time for connecting.
+    An endpoint that ignores a cancellation makes a connection: it ends within the time for connecting.
     """
     stage = Stage()
     stage.ask().cancel()
@@ -431,7 +432,7 @@ def test_a_closed_pool_connects_no_more() -> None:
 
 def test_a_connection_that_is_being_closed_is_not_used() -> None:
     """
-    Under TLS its end waits for the other side's: a request that came meanwhile would be written nowhere.
+    With TLS, its end waits for the peer's: a request that was sent meanwhile would be lost.
     """
     stage = Stage(pooled_time=10, breaker_failures=0)
     stage.ask()
@@ -450,7 +451,7 @@ def test_a_connection_that_is_being_closed_is_not_used() -> None:
 
 def test_a_connection_that_does_not_end_is_reset() -> None:
     """
-    A backend that never sends its close_notify keeps no place of the pool for ever.
+    If a backend never sends its close_notify, the connection does not keep its place in the pool forever.
     """
     stage = Stage(pooled_time=10)
     stage.ask()
@@ -467,7 +468,7 @@ def test_a_connection_that_does_not_end_is_reset() -> None:
 
 def test_an_answer_nobody_asks_for_ends() -> None:
     """
-    Whoever does not read an answer keeps its connection for the backend's idle time, not for ever.
+    If a response is not read, its connection ends after the backend's idle time.
     """
     stage = Stage()
     stage.ask()

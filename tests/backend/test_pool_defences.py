@@ -1,5 +1,5 @@
 """
-The connections to one address: how many there are, how long they are waited for, and what is sent again.
+The connections to one address: how many there are, how long requests wait for them, and what is sent again.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Endpoint:
 
     def connected(self) -> None:
         """
-        Let the first who waits have a connection.
+        Give the first waiting request a connection.
         """
         factory, waiting = self.connecting.pop(0)
         protocol, transport = factory.buildProtocol(None), StringTransport()
@@ -54,7 +54,7 @@ class Endpoint:
 
 class Asked:
     """
-    A pool, and what became of requests to it.
+    A pool, and the outcomes of requests to it.
     """
 
     def __init__(self, **limits: Any) -> None:
@@ -80,7 +80,7 @@ class Asked:
 
     def answer(self, number: int = -1) -> None:
         """
-        Answer on a connection.
+        Respond on a connection.
         """
         self.endpoint.protocols[number].dataReceived(OK)
 
@@ -92,7 +92,7 @@ class Asked:
 
     def make_idle(self) -> None:
         """
-        Have one connection which is not in use.
+        Make one connection that is not in use.
         """
         self.send()
         self.endpoint.connected()
@@ -102,7 +102,7 @@ class Asked:
 
 def test_connections_have_a_bound() -> None:
     """
-    Who comes later waits for one, and not without end.
+    Further requests wait for one, but not forever.
     """
     asked = Asked(max_connections=1)
     asked.send()
@@ -121,7 +121,7 @@ def test_connections_have_a_bound() -> None:
 
 def test_connecting_takes_a_while_at_most() -> None:
     """
-    Its TLS included.
+    This includes TLS.
     """
     asked = Asked()
     asked.send()
@@ -134,7 +134,7 @@ def test_connecting_takes_a_while_at_most() -> None:
 
 def test_idle_connections_have_a_bound() -> None:
     """
-    Those beyond it are closed.
+    Connections beyond the limit are closed.
     """
     asked = Asked(max_pooled=1)
     for _ in range(2):
@@ -148,7 +148,7 @@ def test_idle_connections_have_a_bound() -> None:
 
 def test_a_pool_that_was_left_behind_keeps_nothing() -> None:
     """
-    Neither what is idle nor what becomes so.
+    Neither connections that are idle nor those that become idle.
     """
     asked = Asked()
     asked.make_idle()
@@ -166,7 +166,7 @@ def test_a_pool_that_was_left_behind_keeps_nothing() -> None:
 @pytest.mark.parametrize("is_quiet", [True, False])
 def test_an_idle_connection_that_says_something(is_quiet: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    It serves nobody, neither out of the pool nor at once: what it says would be the next client's answer.
+    It serves no request, neither out of the pool nor at once: its bytes would become the next client's response.
     """
     monkeypatch.setattr("s3proxy.backend.connection.is_readable", lambda transport: not is_quiet)
     asked = Asked()
@@ -186,7 +186,7 @@ def test_an_idle_connection_that_says_something(is_quiet: bool, monkeypatch: pyt
 
 def test_a_body_that_cannot_be_sent_twice_gets_a_young_connection() -> None:
     """
-    One that has lain a while may be closed already.
+    A connection that was idle for a while may be closed already.
     """
     for seconds, is_taken in ((1.9, True), (2.1, False)):
         asked = Asked()
@@ -200,7 +200,8 @@ def test_a_body_that_cannot_be_sent_twice_gets_a_young_connection() -> None:
 @pytest.mark.parametrize("is_idempotent", [True, False])
 def test_what_is_sent_again(is_idempotent: bool) -> None:
     """
-    A request on a reused connection that died unanswered, if it may be repeated; its client waits else.
+    A request on a reused connection that failed without a response, if it may be repeated; otherwise its client must
+    retry.
     """
     asked = Asked()
     asked.make_idle()
@@ -219,7 +220,7 @@ def test_what_is_sent_again(is_idempotent: bool) -> None:
 @pytest.mark.parametrize("left", [b"0\r\n\r\n", b"<Error/>", b"\r\n", b"\0", b"HTTQ"], ids=repr)
 def test_what_got_nothing_but_what_was_left(left: bytes, is_idempotent: bool) -> None:
     """
-    Bytes of an earlier answer, an ordinary one, come after the next request was sent: they are not its answer.
+    Bytes left over from an ordinary response arrive after the next request was sent: they are not its response.
     """
     asked = Asked()
     asked.make_idle()
@@ -233,7 +234,7 @@ def test_what_got_nothing_but_what_was_left(left: bytes, is_idempotent: bool) ->
 
 def test_a_new_connection_brings_nothing_that_was_left() -> None:
     """
-    What its first request gets is that backend's answer, and no reason to ask again.
+    What the first request gets is the backend's response to it, and no reason to send it again.
     """
     asked = Asked()
     asked.send()
@@ -248,7 +249,7 @@ def test_a_new_connection_brings_nothing_that_was_left() -> None:
 @pytest.mark.parametrize("brings", [b"0\r\n\r\n", b""], ids=["what was left", "its end"])
 def test_a_connection_that_was_waited_for_is_a_used_one(brings: bytes, is_idempotent: bool) -> None:
     """
-    Where all connections are in use, the next request gets one that has just answered another, and may be sent again.
+    If all connections are in use, the next request gets one that has just served another, and may be sent again.
     """
     asked = Asked(max_connections=1)
     asked.send()
@@ -271,7 +272,7 @@ def test_a_connection_that_was_waited_for_is_a_used_one(brings: bytes, is_idempo
 
 def test_what_is_sent_again_gets_a_new_connection() -> None:
     """
-    No used one, whichever becomes free first: that could bring what was left of another answer again.
+    It never gets a used one, whichever becomes free first: that could again have bytes of another response.
     """
     asked = Asked(max_connections=2)
     asked.make_idle()
@@ -294,7 +295,7 @@ def test_what_is_sent_again_gets_a_new_connection() -> None:
 
 def test_what_was_answered_is_not_sent_again() -> None:
     """
-    A byte of an answer says that the request arrived.
+    A byte of a response shows that the request arrived.
     """
     asked = Asked()
     asked.make_idle()
@@ -329,7 +330,7 @@ def test_an_upload_is_sent_again_up_to_its_second_block() -> None:
 
 def test_a_backend_that_is_gone_is_not_asked_for_a_while() -> None:
     """
-    After failures in a row; what a client gives up, or what breaks in the middle, is none.
+    After failures in a row; a request that its client gives up or that breaks in the middle does not count.
     """
     asked = Asked(breaker_failures=2, breaker_time=5)
     for _ in range(2):
@@ -358,7 +359,7 @@ def test_a_backend_that_is_gone_is_not_asked_for_a_while() -> None:
 
 class Socket:
     """
-    A backend's side of an upload.
+    The backend's side of an upload.
     """
 
     waiting_size = 0
@@ -375,7 +376,7 @@ class Socket:
 
 class Source:
     """
-    A client's side of an upload.
+    The client's side of an upload.
     """
 
     def __init__(self) -> None:
@@ -389,14 +390,14 @@ class Source:
 
     def resumeProducing(self) -> None:
         """
-        Go on.
+        Continue.
         """
         self.calls.append("resume")
 
 
 def test_a_client_waits_for_its_backend() -> None:
     """
-    Before there is a connection, and while that takes nothing.
+    This holds before there is a connection, and while it accepts nothing.
     """
     upload, source, socket = Upload(HEAD, 9), Source(), Socket()
     upload.registerProducer(source, True)
@@ -411,7 +412,7 @@ def test_a_client_waits_for_its_backend() -> None:
 
 def test_nothing_of_a_refused_body_leaves() -> None:
     """
-    Whatever its client still sends; and the connection is told why.
+    Nothing leaves, whatever the client still sends; and the connection gets the reason.
     """
     upload, socket, failures = Upload(HEAD, 9), Socket(), list[Any]()
     upload.startProducing(socket).addErrback(failures.append)

@@ -1,5 +1,5 @@
 """
-The answer on its way to the client.
+The response on its way to the client.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from s3proxy.backend.relay import DocumentReader, ResponseRelay
 
 class Response:
     """
-    An answer of which a part is there.
+    A response of which a part has arrived.
     """
 
     transport = None
@@ -22,7 +22,7 @@ class Response:
 
     def deliver(self, receiver: Any) -> None:
         """
-        Give what is there.
+        Deliver what has arrived.
         """
         receiver.bodyReceived((b"part",))
 
@@ -45,14 +45,14 @@ class Writer:
 
     def writeSequence(self, pieces: Sequence[bytes]) -> None:
         """
-        Take all.
+        Accept everything.
         """
 
 
 @pytest.mark.parametrize("is_paused", [False, True])
 def test_a_socket_that_was_full_before_pauses_the_backend(is_paused: bool) -> None:
     """
-    It tells once that it is full, and that was before this answer began.
+    A socket reports only once that it is full, and that was before this response began.
     """
     response: Any = Response()
     writer: Any = Writer(is_paused=is_paused)
@@ -64,7 +64,7 @@ def test_a_socket_that_was_full_before_pauses_the_backend(is_paused: bool) -> No
 
 def test_a_document_counts_until_it_is_passed_on() -> None:
     """
-    What was read is in memory; what goes through is not.
+    What was read is in memory; what is relayed is not.
     """
     counted: list[int] = []
     received: list[bytes] = []

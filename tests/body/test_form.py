@@ -1,5 +1,5 @@
 """
-A form's file on its way: its size, its end, and the client who waits before it.
+A form's file on its way: its size, its end, and the pause of the client before it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ END = b"\r\n--b--\r\n"
 
 def verdict(data: bytes, *, length: int | None = None, ranges: tuple[SizeRange, ...] = (), crc32: bytes = b"") -> str:
     """
-    The code of a file's refusal; nothing where it is stored.
+    The error code of a file; empty if it is stored.
     """
     headers = [(b"x-amz-checksum-crc32", crc32)] if crc32 else []
     body = FormBody(FileDecoder(b"b"), parse_body_digests(index_headers(headers)), ranges, 20, length)
@@ -34,7 +34,7 @@ def verdict(data: bytes, *, length: int | None = None, ranges: tuple[SizeRange, 
 
 def test_sizes_of_a_file() -> None:
     """
-    All ranges of the policy hold, both ends included, and an object's own bound.
+    All ranges of the policy apply, both ends included, and so does the limit of objects.
     """
     both = (SizeRange(2, 9), SizeRange(4, 5))
 
@@ -49,7 +49,7 @@ def test_sizes_of_a_file() -> None:
 
 def test_a_file_has_its_end_and_its_predicted_length() -> None:
     """
-    Without them it may be cut, or be followed by fields which nobody judged.
+    Otherwise it may be cut, or be followed by fields that were not checked.
     """
     assert verdict(b"hello" + END, length=5) == ""
     assert verdict(b"hello" + END, length=6) == "MalformedPOSTRequest"
@@ -60,7 +60,7 @@ def test_a_file_has_its_end_and_its_predicted_length() -> None:
 
 def test_a_file_s_checksum() -> None:
     """
-    It is held against the file alone.
+    It is compared with the file alone.
     """
     assert verdict(b"hello" + END, crc32=b"NhCmhg==") == ""
     assert verdict(b"hello" + END, crc32=b"AAAAAA==") == "BadDigest"
@@ -82,14 +82,14 @@ class Producer:
 
     def resumeProducing(self) -> None:
         """
-        Go on.
+        Continue.
         """
         self.calls.append("resume")
 
 
 class File:
     """
-    Takes a file.
+    Receives a file.
     """
 
     def __init__(self) -> None:
@@ -98,12 +98,12 @@ class File:
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """
-        Pause nobody.
+        Pause nothing.
         """
 
     def unregisterProducer(self) -> None:
         """
-        Pause nobody.
+        Pause nothing.
         """
 
     def write(self, data: bytes) -> None:
@@ -128,7 +128,7 @@ FIELDS = (
 @pytest.mark.parametrize("late", [b"", b" and more"])
 def test_a_client_waits_before_its_file(late: bytes) -> None:
     """
-    Nothing more is read until its policy is believed; what was on its way is kept, in order.
+    Nothing more is read until its policy is verified; bytes that were on their way are kept, in order.
     """
     producer, read, refused, file = Producer(), list[str](), list[S3Error](), File()
     reader = FormReader(FieldsDecoder(b"b"), lambda: read.append("read"), refused.append)
@@ -153,7 +153,7 @@ def test_a_client_waits_before_its_file(late: bytes) -> None:
 
 def test_a_form_that_was_stopped_takes_no_more() -> None:
     """
-    Nor is anybody told.
+    And it reports nothing.
     """
     read, refused = list[str](), list[S3Error]()
     reader = FormReader(FieldsDecoder(b"b"), lambda: read.append("read"), refused.append)

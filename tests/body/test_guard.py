@@ -1,5 +1,5 @@
 """
-What a body that is held costs in memory, and what becomes of one that its sink refuses.
+The memory cost of a held body, and the outcome if its sink refuses it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SIZE = 64 * 1024
 
 def too_large() -> S3Error:
     """
-    What is raised above the bound.
+    The error above the limit.
     """
     return EntityTooLarge(SIZE + 1, SIZE)
 
@@ -51,7 +51,7 @@ def test_a_body_in_small_pieces_costs_what_it_weighs(kind: str, tmp_path: Path) 
 
 def test_what_is_counted_is_what_is_in_memory(tmp_path: Path) -> None:
     """
-    Each piece counts as it is kept; what goes to disk counts no more.
+    Each piece counts while it is kept in memory; what is on disk no longer counts.
     """
     counted: list[int] = []
     spooled = SpooledBody(SpoolDirectory(tmp_path, 1 << 30), SIZE, 10 * SIZE, too_large, counted.append)
@@ -69,7 +69,7 @@ def test_what_is_counted_is_what_is_in_memory(tmp_path: Path) -> None:
 
 def test_a_sink_that_refuses_the_last_bytes() -> None:
     """
-    All of a small body is withheld until it is verified: a full disk is found only then, and told once.
+    All of a small body is withheld until it is verified: so a full disk is found only then, and reported once.
     """
 
     class Full(HeldBody):

@@ -1,5 +1,5 @@
 """
-The end of a body is withheld until all of it is verified, and what was refused leaves nothing more.
+The end of a body is withheld until all of it is verified, and after a refusal nothing more leaves.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from s3proxy.body.plain import PlainDecoder
 from s3proxy.s3.errors import EntityTooLarge, S3Error
 from s3proxy.s3.head import HeaderList, index_headers
 
-# Of "hello".
+# The checksum of "hello".
 CRC32 = b"NhCmhg=="
 
 
@@ -46,12 +46,12 @@ class Sink:
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """
-        Pause nobody.
+        Pause nothing.
         """
 
     def unregisterProducer(self) -> None:
         """
-        Pause nobody.
+        Pause nothing.
         """
 
     def writeSequence(self, pieces: Sequence[bytes | memoryview]) -> None:
@@ -62,7 +62,7 @@ class Sink:
 
     def moved(self, size: int) -> None:
         """
-        Count.
+        Count the bytes.
         """
         self.moved_size += size
 
@@ -83,7 +83,7 @@ class Guarded:
 @pytest.mark.parametrize("pieces", [[b"hello"], [b"h", b"ello"], [b"hell", b"o"], list(map(bytes, zip(b"hello")))])
 def test_the_end_is_withheld_until_the_verdict(pieces: list[bytes]) -> None:
     """
-    However the body comes, its last byte leaves only with the verdict.
+    However the body arrives, its last byte leaves only with the verdict.
     """
     guarded = Guarded((b"x-amz-checksum-crc32", CRC32))
     for piece in pieces:
@@ -110,7 +110,7 @@ def test_the_end_is_withheld_until_the_verdict(pieces: list[bytes]) -> None:
 )
 def test_what_is_refused_never_becomes_whole(headers: list[tuple[bytes, bytes]], pieces: list[bytes]) -> None:
     """
-    A wrong checksum, too little and too much: the end stays here, then and later.
+    With a wrong checksum, too few bytes or too many, the end does not leave, then or later.
     """
     guarded = Guarded(*headers)
     for piece in pieces:
@@ -126,7 +126,7 @@ def test_what_is_refused_never_becomes_whole(headers: list[tuple[bytes, bytes]],
 
 def test_too_much_is_refused_with_its_first_byte() -> None:
     """
-    Its client is told before it has sent all of it.
+    The client gets the error before it has sent everything.
     """
     guarded = Guarded()
     guarded.body.write(b"helloX")
@@ -136,7 +136,7 @@ def test_too_much_is_refused_with_its_first_byte() -> None:
 
 def test_a_body_that_was_stopped_releases_nothing() -> None:
     """
-    Its client has left: nobody is told.
+    Its client has left: nothing is reported.
     """
     guarded = Guarded()
     guarded.body.write(b"hello")
@@ -158,7 +158,7 @@ def test_a_body_that_was_stopped_releases_nothing() -> None:
 )
 def test_a_body_with_a_digest_is_seen_byte_by_byte(headers: list[tuple[bytes, bytes]]) -> None:
     """
-    Only one that is merely counted may go another way; then its bytes are counted too.
+    Only a body that is merely counted may bypass s3proxy; its bytes are then counted, too.
     """
     assert Guarded(*headers).body.splice_target is None
     assert Guarded(length=None).body.splice_target is None
@@ -174,7 +174,7 @@ def test_a_body_with_a_digest_is_seen_byte_by_byte(headers: list[tuple[bytes, by
 
 def test_a_held_body_has_a_bound() -> None:
     """
-    It is refused with the byte that is too much.
+    It is refused with the first byte beyond the limit.
     """
     held = HeldBody(5, lambda: EntityTooLarge(6, 5))
 

@@ -1,5 +1,5 @@
 """
-What is done with a body, and which are refused before a byte of them is asked for.
+How a body is received, and which ones are refused before a byte of them is requested.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def head_of(request: str) -> RequestHead:
 
 def refusal(request: str, *, limits: BodyLimits | None = None, credential: Credential = NOBODY) -> str:
     """
-    The code of a plan's refusal; nothing where there is none.
+    The error code of a plan; empty if there is none.
     """
     head = head_of(request)
     value = head.fields.value(b"x-amz-content-sha256")
@@ -94,14 +94,14 @@ def refusal(request: str, *, limits: BodyLimits | None = None, credential: Crede
 )
 def test_which_bodies_are_refused(request_: str, code: str) -> None:
     """
-    Without a length, too long, without what verifies them, or where none is meant.
+    Without a length, too long, without anything that verifies them, or for an operation without a body.
     """
     assert refusal(request_) == code
 
 
 def test_an_object_of_unknown_length_where_there_is_room() -> None:
     """
-    In chunked transfer coding, and then with a bound.
+    In chunked transfer coding, and then with a limit.
     """
     limits = BodyLimits(spools_unknown_length=True)
 
@@ -112,7 +112,7 @@ def test_an_object_of_unknown_length_where_there_is_room() -> None:
 @pytest.mark.parametrize(("spools", "streams"), [(False, True), (True, False)])
 def test_a_backend_that_commits_short_bodies_gets_verified_ones(spools: bool, streams: bool) -> None:
     """
-    Nothing streams to it; a small body never streams.
+    Nothing streams to it. A small body never streams to any backend.
     """
     for length, large in ((65537, True), (65536, False)):
         head = head_of(f"PUT /b/k\nContent-Length: {length}")
@@ -127,7 +127,7 @@ def test_a_backend_that_commits_short_bodies_gets_verified_ones(spools: bool, st
 @pytest.mark.parametrize(("length", "streams"), [(65536, False), (65537, False), (100_000, False), (100_001, True)])
 def test_bodies_are_verified_whole_up_to_a_size(length: int, streams: bool) -> None:
     """
-    Above it the end of a body is withheld.
+    Above that size the end of a body is withheld.
     """
     head = head_of(f"PUT /b/k\nContent-Length: {length}")
     authenticated = Authenticated(b"K", Carrier.V4_HEADER, NOBODY, frozenset(), UNSIGNED, None, head)
@@ -163,7 +163,7 @@ def test_only_an_exempted_key_sends_small_chunks(exemptions: frozenset[str], cod
 
 def form_refusal(headers: str) -> str:
     """
-    The code of a form's refusal before its first byte.
+    The error code of a form before its first byte.
     """
     head = head_of(f"POST /b\nContent-Type: multipart/form-data; boundary=b\n{headers}")
     try:
@@ -175,7 +175,7 @@ def form_refusal(headers: str) -> str:
 
 def test_how_long_a_form_may_be() -> None:
     """
-    It says so, and is no longer than an object and what is around it.
+    It must declare its length, which is at most that of an object with the form around it.
     """
     most = GIB + MAX_POST_REST_SIZE
 
@@ -188,7 +188,7 @@ def test_how_long_a_form_may_be() -> None:
 
 def test_a_form_that_is_shorter_than_its_own_end() -> None:
     """
-    Where the file's length is predicted, it is not negative.
+    If the file's length is predicted, it is not negative.
     """
     head = head_of("PUT /b/k")
     limits = BodyLimits(streams_forms=True)

@@ -1,5 +1,5 @@
 """
-Bodies on disk: together within a quota, each within its bound, and gone with their requests.
+Bodies on disk: within a common quota, each within its own limit, and removed with their requests.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def discarded() -> Iterator[None]:
 
 def body_in(directory: SpoolDirectory, most: int = 100) -> SpooledBody:
     """
-    A body which is on disk above four bytes.
+    A body that is on disk above four bytes.
     """
     body = SpooledBody(directory, 4, most, lambda: EntityTooLarge(most + 1, most))
     BODIES.append(body)
@@ -37,7 +37,7 @@ def body_in(directory: SpoolDirectory, most: int = 100) -> SpooledBody:
 
 def test_a_quota_is_for_all_bodies(tmp_path: Path) -> None:
     """
-    What is in memory does not count; what has ended is given back, once.
+    Bytes in memory do not count; those of a body that has ended are given back, once.
     """
     directory = SpoolDirectory(tmp_path, 10)
     small, first, second = body_in(directory), body_in(directory), body_in(directory)
@@ -61,7 +61,7 @@ def test_a_quota_is_for_all_bodies(tmp_path: Path) -> None:
 
 def test_a_body_has_a_bound(tmp_path: Path) -> None:
     """
-    It is refused with the byte that is too much.
+    It is refused with the first byte beyond the limit.
     """
     body = body_in(SpoolDirectory(tmp_path, 1000), 6)
     body.writeSequence([b"123456"])
@@ -118,7 +118,7 @@ class BadDisk:
 
 def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    It is the client's to wait, and no traceback.
+    The client is asked to wait, and there is no traceback.
     """
     directory = SpoolDirectory(tmp_path, 1000)
     monkeypatch.setattr(directory, "open", BadDisk)
@@ -143,13 +143,13 @@ class Sink:
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """
-        Know whom to pause.
+        Keep the producer to pause.
         """
         self.producer = producer
 
     def unregisterProducer(self) -> None:
         """
-        Pause nobody any more.
+        Forget the producer.
         """
         self.producer = None
 

@@ -1,5 +1,5 @@
 """
-The clients: how each is installed, and under which name the drivers know it.
+The clients: how each is installed, and its name in the drivers.
 
 What is installed or built stays below ``~/.cache/s3proxy-tests/clients``.
 """
@@ -28,18 +28,18 @@ PAGE = PROGRAMS / "browser" / "page.html"
 
 class CannotInstall(Exception):
     """
-    A client is not to be had here. The text says why.
+    A client cannot be installed here. The text says why.
     """
 
 
 @dataclass(frozen=True)
 class Installed:
     """
-    A client which can be run.
+    A client that can be run.
 
     Attributes:
-        version: As it calls itself.
-        python: The Python which runs its driver.
+        version: Version that the client reports.
+        python: The Python interpreter that runs its driver.
         tools: Paths of programs, by name.
     """
 
@@ -54,12 +54,12 @@ class ClientKind:
     A client of the matrix.
 
     Attributes:
-        name: As in ``drivers``.
-        title: For readers.
-        install: Installs it where it is not there.
+        name: Name in ``drivers``.
+        title: Name for readers.
+        install: Installs the client if it is missing.
         takes_endpoint_path: Whether its endpoint may have a path.
         is_browser: Whether pages of other origins work in its buckets.
-        trusts_machine: Whether it trusts whom the machine trusts, and cannot be told otherwise.
+        trusts_machine: Whether it trusts only the authorities that the machine trusts, without an option for another.
     """
 
     name: str
@@ -75,7 +75,7 @@ def _run(arguments: list[str], cwd: Path | None = None, **more: str) -> str:
     Run a command of an installation; return its output.
 
     Raises:
-        CannotInstall: It failed.
+        CannotInstall: The command failed.
     """
     environment = {name: value for name, value in os.environ.items() if name not in {"AWS_CA_BUNDLE", "PYTHONPATH"}}
     try:
@@ -92,7 +92,7 @@ def _run(arguments: list[str], cwd: Path | None = None, **more: str) -> str:
 
 def _kept(name: str, *made_of: str | bytes) -> tuple[Path, bool]:
     """
-    Return the directory of what was installed from these inputs, and whether it is complete.
+    Return the directory for what is installed from these inputs, and whether it is complete.
     """
     digest = hashlib.sha256()
     for item in made_of:
@@ -101,7 +101,7 @@ def _kept(name: str, *made_of: str | bytes) -> tuple[Path, bool]:
     if (path / "complete").exists():
         return path, True
     print(f"installing {name}", flush=True)
-    # An installation which was cut short is not taken for a whole one.
+    # An installation that was interrupted must not pass for a whole one.
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir(parents=True)
     return path, False
@@ -109,7 +109,7 @@ def _kept(name: str, *made_of: str | bytes) -> tuple[Path, bool]:
 
 def _python(*requirements: str) -> Callable[[], Path]:
     """
-    Return what makes a virtual environment with these packages, and returns the directory of its commands.
+    Return a function that makes a virtual environment with these packages, and returns the directory of its commands.
     """
 
     @cache
@@ -126,7 +126,7 @@ def _python(*requirements: str) -> Callable[[], Path]:
 
 def _library(*requirements: str) -> Callable[[], Installed]:
     """
-    Return what installs a library of Python, the first of the requirements.
+    Return a function that installs a Python library, the first of the requirements.
     """
     make = _python(*requirements)
 
@@ -153,7 +153,7 @@ _S3CMD = _python("s3cmd==2.4.0")
 
 def apt_install(package: str) -> None:
     """
-    Install a package of Debian's.
+    Install a Debian package.
     """
     print(f"installing {package}", flush=True)
     more = {"DEBIAN_FRONTEND": "noninteractive"}
@@ -163,7 +163,7 @@ def apt_install(package: str) -> None:
 
 def apt_program(package: str, program: str) -> str:
     """
-    Return the path of a program of Debian's; install its package where it is not there.
+    Return the path of a program of a Debian package; install the package if it is missing.
     """
     found = shutil.which(program, path="/usr/bin:/usr/sbin")
     if found is None:
@@ -190,7 +190,7 @@ def _boto2() -> Installed:
 
 def _go_module(package: str, version: str) -> Callable[[], Installed]:
     """
-    Return what builds a program of a public module.
+    Return a function that builds a program of a public Go module.
     """
 
     def install() -> Installed:
@@ -198,7 +198,7 @@ def _go_module(package: str, version: str) -> Callable[[], Installed]:
             path = golang.install_program(package, version)
         except (subprocess.CalledProcessError, OSError) as error:
             raise CannotInstall(f"building {package} {version}: {error}") from None
-        # A version which is none has the day of its commit.
+        # A pseudo-version is shown as the day of its commit.
         day = re.fullmatch(r"v0\.0\.0-(\d{4})(\d\d)(\d\d)\d{6}-\w+", version)
         shown = "of " + "-".join(day.groups()) if day is not None else version.removeprefix("v")
         return Installed(shown, tools={path.name: str(path)})
@@ -208,10 +208,10 @@ def _go_module(package: str, version: str) -> Callable[[], Installed]:
 
 def _go_source(name: str, module: str) -> Callable[[], Installed]:
     """
-    Return what builds a program of ours.
+    Return a function that builds one of our programs in Go.
 
     Args:
-        module: Whose version is the client's.
+        module: The module whose version is the client's.
     """
 
     def install() -> Installed:
@@ -229,10 +229,10 @@ def _go_source(name: str, module: str) -> Callable[[], Installed]:
 
 def _node_source(name: str, package: str) -> Callable[[], Installed]:
     """
-    Return what installs a program of ours for Node.js.
+    Return a function that installs one of our programs for Node.js.
 
     Args:
-        package: Whose version is the client's.
+        package: The package whose version is the client's.
     """
 
     def install() -> Installed:
@@ -260,7 +260,7 @@ def _aws_rust() -> Installed:
     files = [file for file in sorted(sources.rglob("*")) if file.is_file()]
     path, is_complete = _kept("aws-rust", *[file.read_bytes() for file in files])
     if not is_complete:
-        # It writes beside them what it has chosen.
+        # npm writes its choice of versions beside them.
         shutil.copytree(sources, path, dirs_exist_ok=True)
         _run([cargo, "build", "--quiet"], cwd=path)
         (path / "complete").touch()
@@ -282,10 +282,10 @@ def _aws_ruby() -> Installed:
 
 def _java(name: str, artifact: str) -> Callable[[], Installed]:
     """
-    Return what compiles a program of ours in Java, with the libraries of its ``pom.xml``.
+    Return a function that compiles one of our programs in Java, with the libraries of its ``pom.xml``.
 
     Args:
-        artifact: Whose version is the client's.
+        artifact: The artifact whose version is the client's.
     """
 
     def install() -> Installed:
@@ -314,7 +314,7 @@ def _chromium() -> Installed:
     tools = {
         "chromium": apt_program("chromium", "chromium"),
         "chromedriver": apt_program("chromium-driver", "chromedriver"),
-        # Chromium reads whom to trust from a database of NSS.
+        # Chromium reads the trusted authorities from an NSS database.
         "certutil": apt_program("libnss3-tools", "certutil"),
         "page": str(PAGE),
     }

@@ -1,5 +1,5 @@
 """
-One matrix for the whole session: every cell is asked for at its beginning, and told of when it has ended.
+One matrix for the whole session: all cells start at its beginning, and each is reported when it has ended.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.clients.page import write_page
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """
-    Add where the page is written.
+    Add the option for the path of the page.
     """
     parser.addoption("--page", default="", help="the file of the page with the table; it wants the whole matrix")
 
@@ -44,7 +44,7 @@ class Progress:
 
 def _wanted(items: list[pytest.Item]) -> list[tuple[str, str]]:
     """
-    Return the clients and columns which tests ask for, each pair once.
+    Return the clients and columns that tests need, each pair once.
     """
     wanted: dict[tuple[str, str], None] = {}
     for item in items:
@@ -60,10 +60,10 @@ def _wanted(items: list[pytest.Item]) -> list[tuple[str, str]]:
 @pytest.fixture(scope="session")
 def matrix(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
     """
-    Run every cell which the session's tests ask for.
+    Run every cell that the session's tests need.
     """
     os.environ.pop("AWS_CA_BUNDLE", None)
-    # Whoever ends the run ends all that it started.
+    # If the run is ended, everything that it started is ended too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     wanted = _wanted(request.session.items)
     page = request.config.getoption("--page", "")

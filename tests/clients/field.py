@@ -27,12 +27,12 @@ from tests.processes import end_all, free_port, wait_for_port
 
 DOMAIN = "s3.clients.test"
 """
-Below which a host name begins with a bucket, at s3proxy and at the storage systems.
+The domain below which a host name begins with a bucket, at s3proxy and at the storage systems.
 """
 
 COMPRESSES = bool(os.environ.get("S3PROXY_CLIENTS_GZIP"))
 """
-Whether an nginx that compresses XML stands between s3proxy and each storage system. No cell may be lost by it.
+Whether an nginx that compresses XML stands between s3proxy and each storage system. It must not break any cell.
 """
 
 GAUL = """
@@ -61,14 +61,14 @@ defaults
 @dataclass(frozen=True)
 class Door:
     """
-    Where clients connect.
+    An endpoint for clients.
 
     Attributes:
-        ports: By scheme.
-        virtual_ports: By scheme, for virtual-hosted style, where it has others.
-        path: Of the endpoint; empty for most.
-        styles: How buckets may be addressed here: each style's name, with the reason why not, or nothing.
-        answer_seconds: How long a client waits for one answer.
+        ports: Ports by scheme.
+        virtual_ports: Ports by scheme for virtual-hosted style, if it has others.
+        path: Path of the endpoint; empty for most.
+        styles: Ways to address buckets here: each style's name, with the reason if it is impossible, or an empty text.
+        answer_seconds: Timeout of one response.
     """
 
     ports: dict[str, int]
@@ -81,7 +81,7 @@ class Door:
 
     def port(self, scheme: str, style: str) -> int:
         """
-        Return where one of them connects.
+        Return the port for a scheme and a style.
         """
         return ((self.virtual_ports if style == "virtual" else {}) or self.ports)[scheme]
 
@@ -118,7 +118,7 @@ BACKENDS = {
             "walrus-3.4",
             "v2",
             "walrus-3.4",
-            # It never answers an upload in parts: s3proxy keeps them.
+            # It never responds to an upload in parts: s3proxy keeps the parts.
             'multipart = "spool"\n',
         ),
         BackendKind(
@@ -127,7 +127,8 @@ BACKENDS = {
             "walrusbackend-4.x",
             "v2",
             "walrusbackend-4.x",
-            # It lists neither uploads nor parts, and keeps the parts of an object that is put anew: s3proxy keeps them.
+            # It lists neither uploads nor parts, and keeps the parts of an object that is overwritten: s3proxy keeps
+            # the parts.
             'multipart = "spool"\n',
         ),
         BackendKind("osg-4.3", "stand-in for OSG 4.3, by V2", "osg-4.3", "v2", "osg-4.3"),
@@ -140,16 +141,16 @@ The columns by name.
 
 class Field:
     """
-    Everything which runs.
+    All running servers.
 
     Args:
-        names: Of the columns which are wanted.
+        names: Names of the needed columns.
 
     Attributes:
         straight: Doors of the storage systems, by name.
         through: Doors of s3proxy, by column.
-        versions: Of the storage systems, by name.
-        authority: Path of the certificate which all others descend from.
+        versions: Versions of the storage systems, by name.
+        authority: Path of the certificate that issued all others.
     """
 
     def __init__(self, directory: Path, names: list[str]) -> None:
@@ -169,7 +170,7 @@ class Field:
 
     def start(self) -> None:
         """
-        Start everything; return when all of it listens.
+        Start everything; return when all servers listen.
         """
         for storage in dict.fromkeys(kind.storage for kind in self._kinds):
             started = time.monotonic()
@@ -219,7 +220,7 @@ class Field:
 
     def _over_tls(self, name: str, port: int) -> dict[str, int]:
         """
-        Ask for TLS in front of a port; return both by scheme.
+        Add TLS in front of a port; return both ports by scheme.
         """
         tls_port = free_port()
         pem = self.directory / "server.pem"
@@ -233,7 +234,7 @@ class Field:
 
     def _compress(self, name: str, port: int) -> int:
         """
-        Put an nginx that compresses XML before a port; return its own.
+        Start an nginx that compresses XML in front of a port; return its port.
         """
         directory = self.directory / f"nginx-{name}"
         directory.mkdir()
@@ -250,7 +251,7 @@ class Field:
 
     def _rgw(self, directory: Path) -> Door:
         rgw.install()
-        # What is put in memory stays there after it was deleted.
+        # A store in memory would never release the space of deleted objects.
         gateway = rgw.Gateway(directory, self._authority, "bluestore", DOMAIN)
         self._servers.append(gateway)
         gateway.start()
@@ -279,7 +280,7 @@ class Field:
         key_id, secret = "GAULACCESSKEY0000001", "gaul-secret-of-the-client-matrix-000001"
         (directory / "store").mkdir()
         ports = []
-        # With a domain it takes any other host's name for a bucket, an address too: one process for each style.
+        # With a domain it takes any other host name for a bucket, even an address: so each style has its own process.
         for style, more in (("path", ""), ("virtual", f"s3proxy.virtual-host={DOMAIN}")):
             port = free_port()
             (directory / style).mkdir()
@@ -311,7 +312,7 @@ class Field:
 
 def has_mount_namespaces() -> bool:
     """
-    Say whether a process here may have files of its own in place of the machine's.
+    Return True if a process here may replace the machine's files with its own.
     """
     unshare = shutil.which("unshare")
     return unshare is not None and subprocess.run([*UNSHARE, "true"], check=False, capture_output=True).returncode == 0
@@ -319,5 +320,5 @@ def has_mount_namespaces() -> bool:
 
 UNSHARE = ("unshare", "--map-root-user", "--mount")
 """
-Runs a command with mounts of its own; it needs no privilege where user namespaces are allowed.
+Runs a command with its own mounts. It needs no privilege if user namespaces are allowed.
 """

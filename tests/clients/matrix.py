@@ -1,5 +1,5 @@
 """
-One cell of the matrix after another: a client at a door, and what became of each operation.
+The cells of the matrix, one by one: a client at a door, and the outcome of each operation.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ DRIVER = Path(__file__).parent / "drivers" / "run.py"
 GIVEN = "given"
 AT_ONCE = 3
 """
-Cells which run at a time: a client waits for a process to start more than for anything else.
+Cells that run at a time: most of a client's time is spent waiting for a process to start.
 """
 
 CELL_SECONDS = 240
 """
-After this time a client is ended; each of its commands has a shorter one.
+Seconds after which a client is ended; each of its commands has a shorter timeout.
 """
 
 ROOTS = "/etc/ssl/certs/ca-certificates.crt"
 """
-Whom the machine trusts, in Debian.
+The authorities that the machine trusts, in Debian.
 """
 
 SCHEMES = ("http", "https")
@@ -65,11 +65,11 @@ STYLES = ("path", "virtual")
 @dataclass(frozen=True)
 class Place:
     """
-    Where a client is to work.
+    The place where a client works.
 
     Attributes:
         way: ``straight`` or ``through``.
-        door: Name of a storage system for the one, of a column for the other.
+        door: Name of a storage system if straight, of a column if through.
     """
 
     client: str
@@ -85,12 +85,12 @@ class Place:
 @dataclass(frozen=True)
 class Outcome:
     """
-    What became of one operation.
+    The outcome of one operation.
 
     Attributes:
         verdict: ``works``, ``fails`` or ``n/a``.
-        code: S3's error code, or what else was said in short; the reason why it cannot be tried.
-        text: All that the client said.
+        code: S3's error code, or a short form of another message; the reason if the operation cannot be tried.
+        text: The whole message of the client.
     """
 
     verdict: str
@@ -101,7 +101,7 @@ class Outcome:
 @dataclass
 class CellResult:
     """
-    What became of a cell.
+    The result of a cell.
     """
 
     outcomes: dict[str, Outcome] = field(default_factory=dict)
@@ -109,13 +109,13 @@ class CellResult:
 
     def count(self, verdict: str) -> int:
         """
-        Return how many operations ended so.
+        Return how many operations ended with a verdict.
         """
         return sum(outcome.verdict == verdict for outcome in self.outcomes.values())
 
     def line(self) -> str:
         """
-        Return it in short.
+        Return the result in one line.
         """
         failed = [f"{name}: {o.code}" for name, o in self.outcomes.items() if o.verdict == "fails"]
         reasons = {o.code for o in self.outcomes.values() if o.verdict == "n/a"}
@@ -127,7 +127,7 @@ class CellResult:
 
 def not_tried(reason: str) -> CellResult:
     """
-    Return the result of a cell which cannot be.
+    Return the result of a cell that cannot be tried.
     """
     return CellResult({name: Outcome("n/a", reason) for name in OPERATIONS})
 
@@ -159,7 +159,7 @@ _MESSAGES = {
     "has been blocked by CORS policy": "blocked by CORS policy",
 }
 """
-What some clients say in place of the code.
+Messages that some clients give in place of the code.
 """
 
 
@@ -168,7 +168,7 @@ _CUT = "(?i)violation of protocol|reset by peer|broken pipe|connection aborted|c
 
 def code_of(text: str) -> str:
     """
-    Return the error code in what a client said, else the HTTP status, else the end of its last line.
+    Return the error code in a client's message, otherwise the HTTP status, otherwise the end of its last line.
     """
     places_of_codes = (
         r"<Code>(\w+)</Code>",
@@ -203,7 +203,7 @@ def code_of(text: str) -> str:
 
 def _let_pages_in(trusted: Any, bucket: str) -> None:
     """
-    Let pages of every origin work in a bucket, if the storage has such rules.
+    Allow pages of every origin to work in a bucket, if the storage system has such rules.
     """
     from botocore.exceptions import ClientError
 
@@ -222,10 +222,10 @@ def _let_pages_in(trusted: Any, bucket: str) -> None:
 
 class Matrix:
     """
-    All cells, run a few at a time.
+    All cells; a few run at a time.
 
     Args:
-        report: Told of each cell when it has ended.
+        report: Called with each cell when it has ended.
     """
 
     def __init__(self, field: Field, report: Any) -> None:
@@ -241,11 +241,11 @@ class Matrix:
         for backend in field.through:
             self._give(backend)
 
-    # The bucket which is only read, and what each cell finds
+    # The bucket that is only read, and what each cell finds
 
     def _trusted(self, backend: str) -> Any:
         """
-        Return a client of ours: boto3 in this process, through s3proxy.
+        Return our own client: boto3 in this process, through s3proxy.
         """
         with self._lock:
             if backend not in self._clients:
@@ -279,7 +279,7 @@ class Matrix:
 
     def submit(self, wanted: Iterator[Place]) -> int:
         """
-        Have cells run, each once; return how many are new.
+        Start cells, each once; return how many are new.
         """
         new = [place for place in wanted if place not in self._futures]
         for place in new:
@@ -288,13 +288,13 @@ class Matrix:
 
     def result(self, place: Place) -> CellResult:
         """
-        Wait for a cell.
+        Wait for the result of a cell.
         """
         return self._futures[place].result()
 
     def results(self) -> dict[Place, CellResult]:
         """
-        Return those which have ended.
+        Return the results of the cells that have ended.
         """
         return {
             place: future.result()
@@ -305,13 +305,13 @@ class Matrix:
     @property
     def cell_count(self) -> int:
         """
-        How many were asked for.
+        Number of cells that were submitted.
         """
         return len(self._futures)
 
     def close(self) -> None:
         """
-        Start no more cells, and wait for those which run.
+        Start no more cells, and wait for those that run.
         """
         self._pool.shutdown(cancel_futures=True)
 
@@ -360,7 +360,7 @@ class Matrix:
         directory.mkdir()
         cell = Cell(
             scheme=place.scheme,
-            # Not an address: boto 2 takes no certificate for one. Nor any other name: RGW takes it for a bucket's.
+            # Not an address: boto 2 accepts no certificate for one. Nor any other name: RGW takes it for a bucket's.
             host=DOMAIN if self._has_namespaces else "127.0.0.1",
             port=door.port(place.scheme, place.style),
             path=door.path,
@@ -391,13 +391,13 @@ class Matrix:
             names = [DOMAIN, *(f"{bucket}.{DOMAIN}" for bucket in (cell.given, cell.own, cell.new, cell.empty))]
             hosts = Path(cell.directory) / "hosts"
             hosts.write_text("127.0.0.1 localhost\n" + "".join(f"127.0.0.1 {name}\n" for name in names))
-            # The CRT asks for addresses of version 6, too, which would go on to a name server.
+            # The CRT also looks for IPv6 addresses, and those queries would reach a name server.
             switch = Path(cell.directory) / "nsswitch.conf"
             switch.write_text("hosts: files\n")
             mounts = {hosts: "/etc/hosts", switch: "/etc/nsswitch.conf"}
             if CLIENTS[client].trusts_machine:
                 mounts[Path(cell.authority)] = ROOTS
-            # No file of the machine's is changed: the mounts are the client's own.
+            # No file of the machine is changed: the mounts belong to the client.
             mounting = "".join(f"mount --bind {shlex.quote(str(path))} {place} && " for path, place in mounts.items())
             command = [*UNSHARE, "sh", "-c", mounting + 'exec "$0" "$@"', *command]
         dropped = {"AWS_CA_BUNDLE", "PYTHONPATH", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"}
@@ -429,7 +429,7 @@ class Matrix:
 
     def _check(self, backend: str, cell: Cell, result: CellResult) -> None:
         """
-        Look whether what is said to work was done.
+        Check that each operation that is reported as done was done.
         """
         trusted = self._trusted(backend)
         outcomes = result.outcomes
@@ -467,7 +467,7 @@ class Matrix:
         for bucket in {cell.own, cell.new, cell.empty} & buckets:
             for item in trusted.list_objects_v2(Bucket=bucket).get("Contents", []):
                 trusted.delete_object(Bucket=bucket, Key=item["Key"])
-            # Not every storage lists uploads, and some remove no bucket which has one: it is left behind then.
+            # Not every storage system lists uploads, and some remove no bucket that has one: then the bucket stays.
             with contextlib.suppress(ClientError):
                 for upload in trusted.list_multipart_uploads(Bucket=bucket).get("Uploads") or []:
                     trusted.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])

@@ -1,5 +1,5 @@
 """
-The page of the documentation which shows the matrix.
+The page of the documentation that shows the matrix.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def _of(results: Results, client: str, way: str, door: str) -> Results:
 
 def _translated(results: Results) -> str:
     """
-    Tell what fails straight and works through, by storage, client and code.
+    List what fails straight and works through s3proxy, by storage system, client and code.
     """
     lines = ["## What fails straight and works through", "", "| storage | client | what it is told |", "|---|---|---|"]
     for storage in dict.fromkeys(kind.storage for kind in BACKENDS.values()):
@@ -166,7 +166,7 @@ def _rules(title: str, about: str, rules: tuple[Rule, ...]) -> str:
 
 def _open(results: Results) -> str:
     """
-    Tell what fails through s3proxy and is in no table: the run failed over it.
+    List what fails through s3proxy and is in no table: such failures fail the run.
     """
     lines = []
     for place, result in results.items():
@@ -179,7 +179,7 @@ def _open(results: Results) -> str:
 
 def _absent(results: Results) -> str:
     """
-    Tell what was not tried, and why: whole cells, and operations which a client does not have.
+    List what was not tried, and why: whole cells, and operations that a client does not have.
     """
     counts: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for place, result in results.items():

@@ -1,5 +1,5 @@
 """
-What may fail through s3proxy, and why: two closed tables. Whatever else fails is a fault of s3proxy's.
+What may fail through s3proxy, and why: two closed tables. Any other failure is a defect of s3proxy.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from tests.clients.matrix import STYLES, Place
 @dataclass(frozen=True)
 class Rule:
     """
-    Operations which fail through s3proxy.
+    Operations that fail through s3proxy.
 
     Attributes:
-        codes: What the client says, one of them.
-        reason: Why it is right so.
-        is_occasional: Whether it happens in some runs only, straight as well as through.
+        codes: Error codes; the client reports one of them.
+        reason: Why the failure is right.
+        is_occasional: Whether it happens only in some runs, straight as well as through s3proxy.
     """
 
     clients: tuple[str, ...]
@@ -35,7 +35,7 @@ class Rule:
 
     def covers(self, place: Place, operation: str, code: str) -> bool:
         """
-        Say whether it is about a failure.
+        Return True if the rule is about a failure.
         """
         return (
             place.client in self.clients
@@ -49,11 +49,12 @@ class Rule:
 @dataclass(frozen=True)
 class Witness:
     """
-    One operation which fails straight for lack of something that s3proxy translates, and must work through.
+    One operation that fails straight because the storage system lacks a feature that s3proxy translates. It must work
+    through s3proxy.
 
     Attributes:
-        feature: What the storage lacks.
-        code: What the client is told.
+        feature: The feature that the storage system lacks.
+        code: The code that the client reports.
     """
 
     feature: str
@@ -67,7 +68,7 @@ class Witness:
     @property
     def columns(self) -> list[str]:
         """
-        The columns of its storage.
+        The columns of its storage system.
         """
         return [name for name, kind in BACKENDS.items() if kind.storage == self.storage]
 
@@ -77,7 +78,7 @@ class Witness:
 
 REFUSED: tuple[Rule, ...] = ()
 """
-What some storage takes and S3 does not: each reason is S3's rule.
+What some storage system accepts and S3 does not: each reason is S3's rule.
 """
 
 LACKING: tuple[Rule, ...] = (
@@ -141,7 +142,7 @@ LACKING: tuple[Rule, ...] = (
     ),
 )
 """
-What fails straight as well, and is not for a proxy to mend: the client's or the storage's own lack.
+What also fails straight, and is not for a proxy to mend: a limit of the client or of the storage system.
 """
 
 TRANSLATED: tuple[Witness, ...] = (
@@ -149,7 +150,7 @@ TRANSLATED: tuple[Witness, ...] = (
     Witness("checksum trailers", "aioboto3", "rgw", "https", "put large", "MissingContentLength"),
     Witness("checksum trailers", "s3fs", "rgw", "https", "put stream", "MissingContentLength"),
     Witness("checksum trailers", "smart_open", "rgw", "https", "put", "MissingContentLength"),
-    # It fails over the answer 411.
+    # The client fails with its own error for status 411.
     Witness("checksum trailers", "aws-cli", "rgw", "https", "put large", "TypeError"),
     Witness("checksum trailers", "aws-go", "rgw", "https", "put", "XAmzContentSHA256Mismatch"),
     Witness("checksum trailers", "aws-js", "rgw", "http", "put", "MissingContentLength"),
@@ -168,9 +169,9 @@ TRANSLATED: tuple[Witness, ...] = (
     Witness("Signature V2", "rclone-v2", "versitygw", "http", "list", "AccessDenied"),
     Witness("signatures in a query", "boto2", "walrusbackend-4.x", "http", "presigned", "AccessDenied"),
     Witness("DeleteObjects", "boto2", "walrus-3.4", "http", "delete many", "AccessDenied"),
-    # It is never answered.
+    # The request never gets a response.
     Witness("uploads in parts", "boto2", "walrus-3.4", "http", "put large", "TimeoutError: timed out"),
-    # What brings TLS writes names of headers in lower case.
+    # The server that adds TLS writes header names in lower case.
     Witness(
         "ranges by names in lower case",
         "boto2",
@@ -188,5 +189,5 @@ TRANSLATED: tuple[Witness, ...] = (
     Witness("a key without a colon", "curl-unsigned", "swift", "http", "put", "SignatureDoesNotMatch"),
 )
 """
-At least one for each feature and each storage which lacks it.
+At least one for each feature and each storage system that lacks it.
 """

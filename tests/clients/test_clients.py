@@ -1,5 +1,5 @@
 """
-Today's clients and yesterday's, straight at storage systems and through s3proxy: nothing is lost but what S3 refuses.
+Current and old clients, straight at storage systems and through s3proxy: only what S3 refuses may fail.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ used: set[Rule] = set()
 @pytest.mark.parametrize("client", CLIENTS)
 def test_client(client: str, backend: str, matrix: Matrix) -> None:
     """
-    What works straight works through s3proxy, or S3 itself refuses it; what fails through is accounted for.
+    What works straight works through s3proxy, or S3 itself refuses it. Each failure through s3proxy is in a table.
     """
     unexplained = []
     for place in places(client, backend):
@@ -50,7 +50,7 @@ def test_client(client: str, backend: str, matrix: Matrix) -> None:
 @pytest.mark.parametrize("witness", TRANSLATED, ids=str)
 def test_what_is_translated(witness: Witness, matrix: Matrix) -> None:
     """
-    A storage refuses what it does not know, and through s3proxy the client does not notice.
+    The storage system refuses a feature that it lacks; through s3proxy the client does not notice.
     """
     straight = matrix.result(Place(witness.client, "straight", witness.storage, witness.scheme, witness.style))
     if isinstance(matrix.installed[witness.client], CannotInstall):

@@ -1,7 +1,7 @@
 """
-SDKs on a machine whose clock is an hour wrong: through s3proxy they find the right time as they do at S3.
+SDKs on a machine whose clock is an hour wrong: through s3proxy they correct their time as they do at S3.
 
-S3 answers 403 RequestTimeTooSkewed with a Date, and the SDKs sign again by its clock.
+S3 responds with 403 RequestTimeTooSkewed and a Date, and the SDKs sign again by its clock.
 
 Source:
     aws-sdk-java-v2, ``ClockSkew`` and ``RetryableStageHelper``: errors of that code, and any 403 of a HEAD, whose Date
@@ -58,7 +58,7 @@ except client.exceptions.ClientError as error:
 
 LIBRARY = "/usr/lib/*/faketime/libfaketime.so.1"
 """
-Where Debian puts what stands between a program and its C library's clock.
+Debian's path of the library that replaces the C library's clock for a program.
 """
 
 
@@ -68,10 +68,10 @@ class Sdk:
     An SDK.
 
     Attributes:
-        command: Begins the command line of an operation.
-        put: What its program calls an upload that may be sent again.
-        recovers: The operations of which it finds the right time.
-        has_own_clock: Whether its program shifts its clock itself: it uses no C library.
+        command: Beginning of the command line of an operation.
+        put: The program's name for an upload that may be sent again.
+        recovers: The operations after which the SDK corrects its time.
+        has_own_clock: Whether its program shifts its clock itself, because it uses no C library.
     """
 
     command: list[str]
@@ -104,7 +104,7 @@ def _java() -> Sdk:
 
 def _go() -> Sdk:
     program = _go_source("aws-go", "github.com/aws/aws-sdk-go-v2/service/s3")().tools["aws-go"]
-    # What HEAD is answered has no code, there as here.
+    # The response to HEAD has no code, here as at S3.
     return Sdk([program], recovers=("put", "get"), has_own_clock=True)
 
 
@@ -123,7 +123,7 @@ SDKS: dict[str, Callable[[], Sdk]] = {"java-v2": _java, "go-v2": _go, "javascrip
 @dataclass(frozen=True)
 class Place:
     """
-    A daemon, the store of the demo behind it, and a file for the SDKs.
+    A daemon, the demo's store as its backend, and a file for the SDKs.
     """
 
     endpoint: Endpoint
@@ -131,7 +131,7 @@ class Place:
 
     def log(self, first: int, count: int) -> list[tuple[str, str]]:
         """
-        Return status and code of requests, once they are written.
+        Return status and code of requests, once they are in the log.
         """
         import time
 
@@ -147,7 +147,7 @@ class Place:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """
-    The daemon with the right time.
+    The daemon, with the right time.
     """
     directory = tmp_path_factory.mktemp("clocks")
     with Processes(directory) as processes:
@@ -186,7 +186,7 @@ def _ask(sdk: Sdk, place: Place, shift: int, *arguments: str) -> subprocess.Comp
         environment |= {
             "LD_PRELOAD": _library_of_clocks(),
             "FAKETIME": f"{shift:+d}s",
-            # Timers go on as they are.
+            # Timers are not changed.
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         }
     return subprocess.run(
@@ -199,7 +199,7 @@ def _ask(sdk: Sdk, place: Place, shift: int, *arguments: str) -> subprocess.Comp
 @pytest.mark.parametrize("name", SDKS)
 def test_a_clock_that_is_wrong(name: str, operation: str, shift: int, place: Place, tmp_path: Path) -> None:
     """
-    The first request is refused, the next is signed by our clock. Who does not find it is told what is wrong.
+    The first request is refused, the next one is signed by our clock. An SDK that does not recover reports the error.
     """
     try:
         sdk = SDKS[name]()

@@ -1,5 +1,5 @@
 """
-The stand-in for a storage of Eucalyptus as its own process: ``walrus.py MODE PORT DIRECTORY KEY_ID SECRET``.
+The stand-in for a Eucalyptus storage system as its own process: ``walrus.py MODE PORT DIRECTORY KEY_ID SECRET``.
 """
 
 from __future__ import annotations

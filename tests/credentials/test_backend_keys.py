@@ -1,5 +1,5 @@
 """
-Clients' keys which are mapped to keys of ours: what a keys file may say of them.
+Client keys that are mapped to our own keys: what a keys file may say about them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ BACKEND_KEYS = {"a": "first", "b": "first", "logs-a": "logs"}
 
 def read(directory: Path, options: str, backend_keys: dict[str, str] | None = None) -> Credential:
     """
-    Read a file of one key.
+    Read a file with one key.
     """
     path = directory / "keys.toml"
     path.write_text(f'[[key]]\naccess_key_id = "CLIENT"\nsecret_access_key = "secret"\n{options}\n')
@@ -60,7 +60,7 @@ def test_a_key_names_one_key_of_ours_for_each_backend(
 )
 def test_a_contradiction_is_a_fault(tmp_path: Path, options: str, message: str) -> None:
     """
-    It is told with its place, and no key of such a file is used.
+    It is reported with its place, and no key of such a file is used.
     """
     with pytest.raises(Faults) as raised:
         read(tmp_path, options)
@@ -80,7 +80,7 @@ def test_where_there_is_none_nothing_is_accepted(tmp_path: Path) -> None:
 
 def test_who_only_reads_keys_needs_no_configuration(tmp_path: Path) -> None:
     """
-    ``s3proxy presign`` knows no backends.
+    ``s3proxy presign`` needs no backends.
     """
     read(tmp_path, 'backend_key = "a"')
 

@@ -1,5 +1,5 @@
 """
-A keys file: what it may say, whole or not at all, and no secret in any text.
+A keys file: what it may say, that it is used whole or not at all, and that no text has a secret.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ ONE = '[[key]]\naccess_key_id = "{name}"\nsecret_access_key = {secret}\n'
 
 def write(directory: Path, name: str = "CLIENT", secret: str = '"a-secret"', more: str = "") -> Path:
     """
-    Write a file of one key, and more.
+    Write a file with one key, and more.
     """
     path = directory / "keys.toml"
     path.write_text(ONE.format(name=name, secret=secret) + more)
@@ -25,7 +25,7 @@ def write(directory: Path, name: str = "CLIENT", secret: str = '"a-secret"', mor
 
 def refusal(path: Path) -> str:
     """
-    All faults of a file; nothing where it is taken.
+    All errors of a file; empty if it is accepted.
     """
     try:
         read_keys(path, ("first",))
@@ -37,7 +37,7 @@ def refusal(path: Path) -> str:
 @pytest.mark.parametrize("name", ["CLIENT", "account:user", "a.b-c_d+e=f@g"])
 def test_names_of_keys(tmp_path: Path, name: str) -> None:
     """
-    Whatever fits in a credential scope and in an Authorization header.
+    Every name that fits in a credential scope and in an Authorization header.
     """
     assert refusal(write(tmp_path, name)) == ""
 
@@ -45,7 +45,7 @@ def test_names_of_keys(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["a/b", "a b", "a,b", "\u00e4", "", "a" * 129])
 def test_names_that_are_cut_by_a_scope_or_a_header(tmp_path: Path, name: str) -> None:
     """
-    Two readers would find two keys.
+    Two readers would find two different keys.
     """
     assert "key[0].access_key_id" in refusal(write(tmp_path, name))
 
@@ -55,14 +55,14 @@ def test_names_that_are_cut_by_a_scope_or_a_header(tmp_path: Path, name: str) ->
 )
 def test_what_is_no_secret(tmp_path: Path, secret: str) -> None:
     """
-    One or two, printable, and none of them empty: HMAC takes an empty key.
+    One or two secrets, printable and not empty: HMAC accepts an empty key.
     """
     assert "key[0].secret_access_key" in refusal(write(tmp_path, secret=secret))
 
 
 def test_two_secrets(tmp_path: Path) -> None:
     """
-    While one replaces the other.
+    A key has two while one replaces the other.
     """
     (credential,) = read_keys(write(tmp_path, secret='["former", "new"]'), None).values()
 
@@ -81,7 +81,7 @@ def test_two_secrets(tmp_path: Path) -> None:
 )
 def test_a_file_with_a_fault_is_not_taken(tmp_path: Path, more: str, place: str) -> None:
     """
-    A key that comes twice, a backend that is not there, a misspelt option: the former keys stay, all of them.
+    A duplicate key, an unknown backend, a misspelt option: all former keys stay.
     """
     store = FileCredentialStore(write(tmp_path), ("first",))
     write(tmp_path, more=more)
@@ -96,7 +96,7 @@ def test_a_file_with_a_fault_is_not_taken(tmp_path: Path, more: str, place: str)
 
 def test_no_text_holds_a_secret(tmp_path: Path) -> None:
     """
-    Neither a credential's nor a fault's.
+    Neither the text of a credential nor that of an error.
     """
     path = write(tmp_path, more='session_token = "a-token"')
     (credential,) = read_keys(path, None).values()
@@ -111,7 +111,7 @@ def test_no_text_holds_a_secret(tmp_path: Path) -> None:
 
 def test_a_reload_is_whole(tmp_path: Path) -> None:
     """
-    Tokens of keys that are gone are none.
+    Tokens of removed keys are no longer accepted.
     """
     store = FileCredentialStore(write(tmp_path, more='session_token = "a-token"'), ())
     assert store.session_tokens == {b"a-token"}

@@ -1,5 +1,5 @@
 """
-Prove the table: ``python -m tests.defences [NAME ...]``, by default all of it.
+Prove the table: ``python -m tests.defences [NAME ...]``, by default all rows.
 """
 
 from __future__ import annotations

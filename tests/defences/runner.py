@@ -1,5 +1,5 @@
 """
-Remove defences one at a time from a copy of the source, and see the tests fail that need them.
+Remove defences one at a time from a copy of the source, and check that the tests that need them fail.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from tests.defences.table import ROOT, Defence, Removal, StaleRow
 
 MAX_SECONDS = 180.0
 """
-For the tests of one row: without its defence a test may wait until its own time is over.
+Seconds for the tests of one row: without its defence a test may wait until its own timeout.
 """
 
 UNWANTED = ("PYTHONSAFEPATH", "PYTHONWARNINGS", "PYTHONDONTWRITEBYTECODE", "PYTEST_ADDOPTS")
 """
-Variables of the environment which the tests of a copy must not have.
+Environment variables that the tests of a copy must not have.
 """
 
-# An id may hold anything between its brackets.
+# An id may have any characters between its brackets.
 _FAILED = re.compile(r"^FAILED (.*)$", re.MULTILINE)
 _TEARDOWN = re.compile(r"^_+ ERROR at teardown of", re.MULTILINE)
 _ERROR = re.compile(r"^ERROR (.*)$", re.MULTILINE)
-# What a removal leaves must run: a row that breaks the module proves nothing.
+# The source must run without the defence: a row that breaks the module proves nothing.
 _BROKEN = re.compile(r"\b(NameError|UnboundLocalError|SyntaxError|ImportError|ModuleNotFoundError|IndentationError)\b")
 
 
 class NotProven(Exception):
     """
-    The tests did not do what the row says; the text tells what they did.
+    The tests did not do what the row says; the text says what they did.
     """
 
 
@@ -82,7 +82,7 @@ class Copy:
         Run tests against the copy; return pytest's exit status and its output.
 
         Raises:
-            NotProven: They did not end in time.
+            NotProven: The tests did not end in time.
         """
         arguments = ["-m", "pytest", "-q", "-rfE", "--tb=short", "--no-header", "-p", "no:cacheprovider"]
         if len(tests) == 1:
@@ -107,7 +107,7 @@ class Copy:
             try:
                 output, _ = process.communicate(timeout=MAX_SECONDS)
             except subprocess.TimeoutExpired:
-                # The tests' own children, too.
+                # This includes the tests' own children.
                 os.killpg(process.pid, 9)
                 process.communicate()
                 raise NotProven(f"the tests did not end within {MAX_SECONDS:g} s") from None
@@ -125,7 +125,7 @@ def make_copy(path: Path) -> Copy:
             target = path / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
-    # Compiled once, and judged by its hash: by size and second, a changed file could be taken for the former one.
+    # Compiled once, and checked by hash: by size and second, a changed file could pass for the former one.
     compileall = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "checked-hash", "s3proxy"]
     subprocess.run(compileall, cwd=path, check=True)
     return Copy(path)
@@ -134,7 +134,7 @@ def make_copy(path: Path) -> Copy:
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """
-    What became of one row.
+    The outcome of one row.
 
     Attributes:
         reason: How the first test failed, or why the row is not proven.
@@ -152,7 +152,7 @@ def check_defence(copy: Copy, defence: Defence) -> str:
 
     Raises:
         StaleRow: The row does not fit the source.
-        NotProven: A test did not fail, or not as a test does.
+        NotProven: A test did not fail, or not as tests fail.
     """
     for size in range(1, len(defence.removals)):
         for some in combinations(defence.removals, size):
@@ -181,7 +181,7 @@ def check_defence(copy: Copy, defence: Defence) -> str:
 
 def check_baseline(copy: Copy, defences: Iterable[Defence]) -> None:
     """
-    Run the tests of all rows with every defence in its place.
+    Run the tests of all rows with every defence in place.
 
     Raises:
         NotProven: One of them fails.
@@ -201,10 +201,10 @@ def check_defences(
 
     Args:
         tell: Called with each line of progress.
-        processes: As many as there are cores by default.
+        processes: Number of parallel processes; by default the number of cores.
 
     Raises:
-        NotProven: A test fails with every defence in its place.
+        NotProven: A test fails with every defence in place.
     """
     processes = min(processes or os.cpu_count() or 1, len(defences))
     copies: SimpleQueue[Copy] = SimpleQueue()

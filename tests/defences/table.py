@@ -1,5 +1,5 @@
 """
-The table of defences: what each is for, its source text, what is left when it is removed, and the tests that need it.
+The table of defences: the purpose of each, its source text, the text that replaces it, and the tests that need it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class Removal:
     One edit of one file.
 
     Attributes:
-        file: Below ``s3proxy/``.
+        file: Path below ``s3proxy/``.
         source: Text of the defence; it occurs exactly once in the file.
-        removed: What takes its place.
+        removed: The text that replaces it.
     """
 
     file: str
@@ -33,7 +33,7 @@ class Removal:
         Return a file's text without the defence.
 
         Raises:
-            StaleRow: The source text does not occur exactly once, or what is left is no Python.
+            StaleRow: The source text does not occur exactly once, or the result is not Python.
         """
         count = text.count(self.source)
         if count != 1:
@@ -48,7 +48,7 @@ class Removal:
 
 class StaleRow(Exception):
     """
-    A row does not fit the source as it is now.
+    A row does not fit the current source.
     """
 
 
@@ -59,7 +59,8 @@ class Defence:
 
     Attributes:
         what: What the defence is for: the attack or the fault.
-        removals: One; several where a test fails only without all of them. Each alone is then caught by the others.
+        removals: One; several if a test fails only without all of them. If one is removed alone, the others still
+            defend.
         tests: Test ids; each of them fails without the defence.
         is_quick: Whether the row runs with the normal tests.
     """
@@ -92,12 +93,12 @@ class Promise:
     One item of what the threat model promises.
 
     Attributes:
-        item: Its number, and a letter where the number has several items.
+        item: Its number, and a letter if the number has several items.
         what: What holds.
         rows: Names of the defences that keep it; their tests fail without each of them.
-        held_by_gate: Names of rows that remove such a defence together with the last line behind it: the gate, or the
+        held_by_gate: Names of rows that remove such a defence together with the last line after it: the gate, or the
             table of operations.
-        gate: Why the last line does not reach it; empty where it does.
+        gate: Why the last line does not cover it; empty if it does.
     """
 
     item: str
@@ -109,7 +110,7 @@ class Promise:
 
 def load_promises(path: Path = PROMISES) -> tuple[Promise, ...]:
     """
-    Read what is promised.
+    Read the promises.
     """
     content = tomllib.loads(path.read_text("utf-8"))
     return tuple(

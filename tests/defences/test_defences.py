@@ -1,5 +1,5 @@
 """
-The table of defences fits the source, and a sample of it is proven with every run; ``tox -e defences`` proves all.
+The table of defences fits the source, and every run proves a sample of it; ``tox -e defences`` proves all.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from tests.defences.table import ROOT, Defence, Promise, Removal, StaleRow, load
 DEFENCES = load_defences()
 BY_NAME = {defence.name: defence for defence in DEFENCES}
 PROMISES = load_promises()
-# How many items each number of promises.toml has.
+# Number of items of each number in promises.toml.
 ITEM_COUNTS = dict.fromkeys(range(1, 27), 1) | {
     2: 3, 3: 3, 4: 4, 5: 5, 7: 3, 8: 4, 9: 2, 10: 3, 12: 2, 13: 3, 14: 2, 15: 2, 16: 19
 }  # fmt: skip
-# The gate, and the table of operations with what cuts everything else out of a query.
+# The gate, and the table of operations with the code that removes everything else from a query.
 LAST_LINE = {"resign/gate.py", "resign/target.py", "s3/classification.py"}
 needs_git = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="the copy is of what git tracks")
-# Whoever judges, bounds, escapes, masks or resets is in one of these.
+# Code that judges, bounds, escapes, masks or resets is in one of these rooms.
 ROOMS = (
     "authentication",
     "awschunked",
@@ -51,14 +51,14 @@ ROOMS = (
 @cache
 def source(name: str) -> str:
     """
-    The text of a file of the product.
+    The text of one of s3proxy's files.
     """
     return (ROOT / "s3proxy" / name).read_text("utf-8")
 
 
 def room(removal: Removal) -> str:
     """
-    The room whose text is removed.
+    The room that the removed text belongs to.
     """
     return removal.file.partition("/")[0]
 
@@ -75,7 +75,7 @@ def functions(name: str) -> frozenset[str]:
 @pytest.mark.parametrize("defence", DEFENCES, ids=lambda defence: defence.name)
 def test_each_row_fits_the_source(defence: Defence) -> None:
     """
-    Its text occurs exactly once, what is left without it is another text and is Python, and its tests are there.
+    Its text occurs exactly once, the result without it is different and is Python, and its tests exist.
     """
     for removal in defence.removals:
         assert removal.apply(source(removal.file)) != source(removal.file)
@@ -88,7 +88,7 @@ def test_each_row_fits_the_source(defence: Defence) -> None:
 
 def test_the_table_is_whole() -> None:
     """
-    No two rows have a name, and each room has rows.
+    Each name is unique, and each room has rows.
     """
     names = Counter(defence.name for defence in DEFENCES)
     files = {removal.file for defence in DEFENCES for removal in defence.removals}
@@ -114,8 +114,8 @@ def test_every_promise_is_listed() -> None:
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.item)
 def test_each_promise_is_kept_by_a_defence_and_by_the_last_line(promise: Promise) -> None:
     """
-    A test fails where its own defence alone is removed; and where the gate or the table holds it as well, another one
-    that fails without both.
+    A test fails if only the promise's own defence is removed. If the gate or the table also keeps the promise, another
+    test fails without both.
     """
     rows = [BY_NAME[name].removals for name in promise.rows]
     held = [BY_NAME[name].removals for name in promise.held_by_gate]
@@ -147,7 +147,8 @@ def test_a_sample_is_proven() -> None:
 @needs_git
 def test_a_row_that_proves_nothing_is_told() -> None:
     """
-    One whose test passes without the defence, one that breaks its module, and one whose text is gone are not caught.
+    A row is reported as not caught if its test passes without the defence, if it breaks its module, or if its text is
+    gone.
     """
     file, test = "sigv4/signing_key.py", "tests/sigv4/test_signing_key.py::test_a_signature_is_compared_whole"
     bound = Removal(file, "if len(keys) > self._size:", "if False:")
@@ -167,7 +168,7 @@ def test_a_row_that_proves_nothing_is_told() -> None:
 
 def test_a_removal_must_fit_once() -> None:
     """
-    A text that occurs twice could be the wrong one, and what is no Python proves nothing.
+    A text that occurs twice could be the wrong one, and a result that is not Python proves nothing.
     """
     with pytest.raises(StaleRow, match="2 times"):
         Removal("f", "a", "b").apply("a = a\n")

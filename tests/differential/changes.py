@@ -1,5 +1,5 @@
 """
-One random change of a signed request, and what a request means.
+One random change of a signed request, and the meaning of a request.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _OURS = frozenset({b"host", b"authorization", b"date", b"x-amz-date", b"x-amz-co
 @dataclass(frozen=True)
 class Meaning:
     """
-    What a backend is asked for.
+    What a request asks the backend to do.
     """
 
     method: bytes
@@ -45,14 +45,14 @@ class Meaning:
 
 def meaning_of(stored: Stored, wire: Wire) -> Meaning:
     """
-    Say what a backend was asked for, as far as the signature must cover it.
+    Return what a request asked the backend to do, as far as the signature must cover it.
 
-    Left out is what no signature covers: under Signature V2 the parameters which choose a part of a listing, and
-    headers which were not signed and may pass. Blanks within a header's value are one, and a signed header without a
-    value is one which was not sent: S3's canonical request is the same.
+    The result leaves out what no signature covers: with Signature V2 the parameters that choose a part of a listing,
+    and headers that were not signed and may pass. Several blanks within a header's value count as one, and a signed
+    header without a value counts as not sent: S3's canonical request is the same.
 
     Args:
-        wire: As it was signed.
+        wire: The request as it was signed.
     """
     head = stored.head
     query = [item for item in query_items(head.raw_query or b"") if not (wire.is_v2 and item[0] in LISTING_NAMES)]
@@ -82,7 +82,7 @@ def _edit(rng: random.Random, text: str) -> str:
 
 def change_path(rng: random.Random, wire: Wire) -> Wire:
     """
-    Another path.
+    Change the path.
     """
     path, mark, query = wire.target.partition("?")
     return replace(wire, target="/" + _edit(rng, path[1:]).replace("?", "%3F") + mark + query)
@@ -90,7 +90,7 @@ def change_path(rng: random.Random, wire: Wire) -> Wire:
 
 def change_query(rng: random.Random, wire: Wire) -> Wire:
     """
-    A parameter more, less, changed or moved.
+    Add, remove, change or move a parameter.
     """
     path, _, query = wire.target.partition("?")
     items = [item for item in query.split("&") if item]
@@ -112,7 +112,7 @@ def change_query(rng: random.Random, wire: Wire) -> Wire:
 
 def change_header(rng: random.Random, wire: Wire) -> Wire:
     """
-    A header more, less, changed, moved, doubled or cut in two.
+    Add, remove, change, move, double or split a header.
     """
     headers = list(wire.headers)
     place = rng.randrange(len(headers))
@@ -155,7 +155,7 @@ def change_body(rng: random.Random, wire: Wire) -> Wire:
 
 def change_signature(rng: random.Random, wire: Wire) -> Wire:
     """
-    Another signature.
+    Change the signature.
     """
     if wire.is_form:
         names = {"x-amz-signature", "signature"}
@@ -177,7 +177,7 @@ def change_signature(rng: random.Random, wire: Wire) -> Wire:
 
 def change_field(rng: random.Random, wire: Wire) -> Wire:
     """
-    A form's field more, less, changed or moved.
+    Add, remove, change or move a form field.
     """
     fields = list(wire.fields)
     place = rng.randrange(len(fields))
@@ -205,7 +205,7 @@ CHANGES: dict[str, Callable[[random.Random, Wire], Wire]] = {
 
 def change(rng: random.Random, wire: Wire) -> tuple[str, Wire]:
     """
-    Make one change; say of what.
+    Make one change; return what was changed, and the result.
     """
     while True:
         kind = rng.choice(_FORM_KINDS if wire.is_form else _KINDS)

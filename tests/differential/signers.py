@@ -1,5 +1,5 @@
 """
-Random requests, signed by those who sign for most of the world: botocore and the AWS Common Runtime.
+Random requests, signed by the most used signers: botocore and the AWS Common Runtime.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _LETTERS = "abcXYZ019" + "-_.~" * 2 + "/" * 4 + " +%&=?#;:,@!$'()*[]<>\"\\^`{|}"
 _OVERRIDES = ("response-expires", "response-content-type")
 _READS = {"": ("versionId", "partNumber", *_OVERRIDES), "acl": ("versionId",), "tagging": ("versionId",), "torrent": ()}
 _OBJECT_OPERATIONS: dict[str, dict[str, tuple[str, ...]]] = {
-    # By sub-resource, the other parameters that S3 has there.
+    # By sub-resource, the other parameters that S3 accepts with it.
     "GET": {**_READS, "uploadId": ("max-parts", "part-number-marker")},
     "HEAD": {"": _READS[""]},
     "DELETE": {"": ("versionId",), "tagging": ("versionId",), "uploadId": ()},
@@ -59,8 +59,8 @@ class Wire:
     A request as its signer sends it.
 
     Attributes:
-        fields: Of a form; the body is made of them and the file.
-        signed: Lower-case names of the headers which the signature covers.
+        fields: Fields of a form; the body is made of them and the file.
+        signed: Lower-case names of the headers that the signature covers.
     """
 
     method: str
@@ -75,7 +75,7 @@ class Wire:
     @property
     def is_form(self) -> bool:
         """
-        Whether it is a browser's.
+        Whether it is a browser's form.
         """
         return bool(self.fields)
 
@@ -107,14 +107,14 @@ class Plain:
     @property
     def host(self) -> str:
         """
-        The authority which it is sent to.
+        The authority that it is sent to.
         """
         return f"{self.bucket}.{DOMAIN}" if self.is_virtual_hosted else DOMAIN
 
     @property
     def raw_path(self) -> str:
         """
-        Escaped as SDKs do it.
+        The path, escaped as SDKs do it.
         """
         key = quote(self.key, safe="/~")
         if self.is_virtual_hosted:
@@ -124,7 +124,7 @@ class Plain:
     @property
     def url(self) -> str:
         """
-        With its query, escaped as SDKs do it.
+        The URL with its query, escaped as SDKs do it.
         """
         items = [
             f"{quote(name, safe='-_.~')}={quote(value, safe='-_.~')}" if value else name for name, value in self.query
@@ -138,7 +138,7 @@ def _text(rng: random.Random, most: int) -> str:
 
 def make_plain(rng: random.Random) -> Plain:
     """
-    Make a request of any kind that S3 knows.
+    Make a request of any kind that S3 supports.
     """
     bucket = "".join(rng.choice("abcxyz019-") for _ in range(rng.randrange(3, 12))).strip("-") + "b0"
     method = rng.choice(["GET", "GET", "HEAD", "PUT", "PUT", "PUT", "DELETE", "POST", "LIST"])
@@ -161,7 +161,7 @@ def make_plain(rng: random.Random) -> Plain:
         subresource, others = rng.choice(list(_OBJECT_OPERATIONS[method].items()))
         query = [(subresource, _word(rng) if subresource == "uploadId" else "")] if subresource else []
         query += [(name, _text(rng, 10)) for name in rng.sample(others, rng.randrange(min(3, len(others) + 1)))]
-        # What names a version or a part is never blank: S3 refuses that.
+        # A parameter that names a version or a part is never blank: S3 refuses that.
         query = [(name, "1" if name not in _OVERRIDES and value.isspace() else value) for name, value in query]
         rng.shuffle(query)
         if method == "GET" and rng.random() < 0.3:
@@ -188,7 +188,7 @@ def _credentials() -> Credentials:
 
 def _prepared(plain: Plain, signer: Any, *, auth_path: str | None = None, is_v2: bool = False) -> Wire:
     headers = dict(plain.headers)
-    # botocore takes the body of a presigned request for more of its query.
+    # botocore takes the body of a presigned request for a further part of its query.
     content = b"" if isinstance(signer, S3SigV4QueryAuth) else plain.body
     request = AWSRequest(plain.method, plain.url, headers, content, auth_path=auth_path)
     signer.add_auth(request)
@@ -250,7 +250,7 @@ def botocore_v2(rng: random.Random) -> Wire:
 
 def botocore_v2_presigned(rng: random.Random) -> Wire:
     """
-    Signature V2 in the query. Its URL may be used with the headers which were signed with it.
+    Signature V2 in the query. Its URL may be used with the headers that were signed with it.
     """
     return _v2(rng, HmacV1QueryAuth(_credentials(), expires=rng.randrange(60, 10_000_000)))
 
@@ -258,7 +258,7 @@ def botocore_v2_presigned(rng: random.Random) -> Wire:
 def _form(rng: random.Random, signer: Any) -> Wire:
     key, file = _text(rng, 20), rng.randbytes(rng.choice([0, 1, 100, 5000]))
     while {".", ".."} & set(key.split("/")):
-        # A form's key may not leave what its policy allows, at a storage that resolves such segments.
+        # If the storage system resolves such segments, a form's key must not leave what its policy allows.
         key = _text(rng, 20)
     fields = {"key": key, "x-amz-checksum-sha256": base64.b64encode(hashlib.sha256(file).digest()).decode()}
     for name in rng.sample(["acl", "x-amz-meta-a", "Cache-Control", "success_action_status"], rng.randrange(4)):

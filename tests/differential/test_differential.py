@@ -1,5 +1,6 @@
 """
-Whatever botocore and the AWS Common Runtime sign is accepted; with one random change it is refused, or means the same.
+Every request that botocore and the AWS Common Runtime sign is accepted; with one random change it is refused, or means
+the same.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ SEED = int(os.environ.get("S3PROXY_DIFFERENTIAL_SEED", "20260301"))
 @pytest.mark.parametrize("signer", SIGNERS)
 def test_signed_requests_and_their_changes(signer: str, capsys: pytest.CaptureFixture[str]) -> None:
     """
-    A refusal is the client's fault to S3, never ours, and leaves nothing at the backend.
+    A refusal is an error of the client, never of s3proxy, and leaves nothing at the backend.
     """
     proxy = MemoryProxy()
     outcomes: Counter[str] = Counter()
@@ -32,7 +33,7 @@ def test_signed_requests_and_their_changes(signer: str, capsys: pytest.CaptureFi
     for number in range(count):
         rng = random.Random(f"{SEED} {signer} {number}")
         wire = SIGNERS[signer](rng)
-        # The signers have a clock of their own.
+        # The signers use the real clock.
         proxy.now = datetime.now(UTC)
         data = wire.encode()
         verdict = proxy.send(data)

@@ -1,5 +1,5 @@
 """
-A small S3 in memory, of which each answer that the doctor asks for can be another one.
+A small S3 in memory. Each of its responses to the doctor can be changed.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ _SOURCE_CONDITIONS = (
 @dataclass
 class Script:
     """
-    How it answers.
+    How the storage system responds.
 
     Attributes:
-        ignored: Conditions of writes that it does not look at, as operation and header.
-        refused: Those that it refuses even where they hold.
-        lacking: Operations that it answers 501.
-        overruled: Operations that it answers 200 and does not do.
-        source_status: Of a copy on a condition that does not hold; 200 where it is ignored.
-        refuses_sources: Whether it refuses a source's condition that holds, too.
+        ignored: Conditions of writes that it ignores, as operation and header.
+        refused: Conditions that it refuses even if they hold.
+        lacking: Operations to which it responds with 501.
+        overruled: Operations to which it responds with 200 without carrying them out.
+        source_status: Status of a copy on a condition that does not hold; 200 if the condition is ignored.
+        refuses_sources: Whether it also refuses a source's condition that holds.
         decodes: How often it decodes the source of a copy.
-        tags: In which form it reads an entity tag: ``quoted``, ``bare`` or ``none`` at all.
-        complete: Its answer to CompleteMultipartUpload has this element.
-        strays: What follows an answer, by method and status.
-        sub_status: Of what has a sub-resource; 0 where that is ignored.
-        get_status: Of GetObject; 0 for what is right.
+        tags: The form in which it reads an entity tag: ``quoted``, ``bare`` or ``none`` at all.
+        complete: The element in its response to CompleteMultipartUpload.
+        strays: Bytes after a response, by method and status.
+        sub_status: Status of a request with a sub-resource; 0 if the sub-resource is ignored.
+        get_status: Status of GetObject; 0 for the right one.
         is_one_object: Whether each key names the same object.
-        unanswered: Operations that it does, and closes the connection.
-        appends: Whether it knows x-amz-write-offset-bytes.
+        unanswered: Operations that it carries out, and then closes the connection.
+        appends: Whether it supports x-amz-write-offset-bytes.
         objects: Content by raw key, decoded.
         uploads: Content of the part of each upload, by raw key, decoded.
         asked: Method and target of each request.

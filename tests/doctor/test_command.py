@@ -1,5 +1,5 @@
 """
-The command ``s3proxy doctor``: what it asks for, what it tells, and how it ends.
+The command ``s3proxy doctor``: its requests, its output, and its end.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Command(ProcessProtocol):
     The command in a process of its own.
 
     Attributes:
-        stdout, stderr: What it has written so far.
+        stdout, stderr: Its output so far.
         ended: Fires with its exit status.
     """
 
@@ -62,7 +62,7 @@ class Command(ProcessProtocol):
 @asynccontextmanager
 async def listening(directory: Path) -> AsyncIterator[tuple[LegacyStore, int]]:
     """
-    A store which listens.
+    A store that listens.
     """
     store = LegacyStore(
         directory, {KEY_ID: SECRET}, wall_clock=lambda: datetime.now(UTC), reactor=reactor, quirks=MODES["riakcs"]
@@ -79,7 +79,7 @@ async def listening(directory: Path) -> AsyncIterator[tuple[LegacyStore, int]]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_signal(number: signal.Signals, tmp_path: Path) -> None:
     """
-    Progress is shown as it is made; a signal ends the command, which first takes away what it stored.
+    Progress is shown as it is made. A signal ends the command, which first removes what it stored.
     """
     async with listening(tmp_path) as (store, port):
         command = Command(port)
@@ -104,7 +104,7 @@ async def test_a_signal(number: signal.Signals, tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_who_is_not_let_in(tmp_path: Path) -> None:
     """
-    Exit status 1, and which of the two it was; no secret is told.
+    The exit status is 1, and the message says which of the two failed; no secret is shown.
     """
     async with listening(tmp_path) as (_, port):
         refused = Command(port, "--json", secret="another-secret")
@@ -122,7 +122,7 @@ async def test_who_is_not_let_in(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_what_a_storage_says_does_not_reach_the_terminal_raw() -> None:
     """
-    A storage which is not what it seems cannot write to the operator's terminal.
+    A malicious server cannot send control characters to the operator's terminal.
     """
     backend = FaultyBackend()
     document = b"<Error><Code>Odd]0;title\x1b[2J</Code></Error>"
@@ -153,7 +153,7 @@ def test_options(
     arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """
-    What is wrong with them is told by their names.
+    Errors name the options that they are about.
     """
     monkeypatch.setenv("DOCTOR_SECRET", SECRET)
 

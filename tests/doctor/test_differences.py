@@ -1,5 +1,5 @@
 """
-Each answer of the probes that ask what a storage ignores, or reads otherwise than S3.
+Each result of the probes for what a storage system ignores, or reads differently from S3.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ NAMES = [condition.name for condition in CONDITIONS]
 @asynccontextmanager
 async def scripted(script: Script, *, bucket: str | None = None) -> AsyncIterator[tuple[Storage, Clock]]:
     """
-    A scripted storage, and time that passes when it is told to.
+    A scripted storage system, and a clock that the test moves.
     """
     backend = script.backend()
     port: Any = reactor.listenTCP(0, backend, interface="127.0.0.1")
@@ -68,14 +68,14 @@ async def scripted(script: Script, *, bucket: str | None = None) -> AsyncIterato
 
 async def ask(script: Script, name: str) -> tuple[str, str]:
     """
-    Ask one probe; return the verdict and why.
+    Run one probe; return the verdict and the reason.
     """
     return await examine(script, PROBES[name])
 
 
 async def examine(script: Script, probe: Probe) -> tuple[str, str]:
     """
-    The same of a probe.
+    The same for a probe.
     """
     async with scripted(script) as (storage, clock):
         ended: list[None] = []
@@ -95,7 +95,7 @@ async def examine(script: Script, probe: Probe) -> tuple[str, str]:
 @pytest.mark.parametrize("condition", CONDITIONS, ids=NAMES)
 async def test_a_condition(condition: conditions.Condition) -> None:
     """
-    Evaluated, ignored, always refused, and not seen.
+    Evaluated, ignored, always refused, and unclear.
     """
     key = (condition.operation, condition.header)
 
@@ -117,7 +117,8 @@ async def test_a_condition(condition: conditions.Condition) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_condition_of_what_is_never_done() -> None:
     """
-    A write that is answered 200 and not done tells nothing of its conditions; nor does an object that cannot be read.
+    A write that gets 200 and is not carried out shows nothing about its conditions; nor does an object that cannot be
+    read.
     """
     assert await ask(Script(overruled={"CopyObject"}), "copy-if-match") == (
         "unclear",
@@ -131,7 +132,7 @@ async def test_a_condition_of_what_is_never_done() -> None:
 @pytest_twisted.ensureDeferred
 async def test_bytes_that_are_not_appended() -> None:
     """
-    A storage that does not know ``x-amz-write-offset-bytes`` replaces the object.
+    A storage system without ``x-amz-write-offset-bytes`` replaces the object.
     """
     key = ("PutObject", b"x-amz-write-offset-bytes")
     assert (await ask(Script(appends=True), "put-write-offset"))[0] == "yes"
@@ -144,7 +145,7 @@ async def test_bytes_that_are_not_appended() -> None:
 @pytest_twisted.ensureDeferred
 async def test_an_entity_tag_without_quotation_marks() -> None:
     """
-    A storage that reads only the bare one judges, and takes no quoted one.
+    A storage system that reads only bare entity tags evaluates conditions, but not with a quoted one.
     """
     bare = Script(tags="bare")
     assert (await ask(bare, "put-if-match"))[0] == "yes"
@@ -162,7 +163,7 @@ async def test_an_entity_tag_without_quotation_marks() -> None:
 )
 async def test_conditions_on_a_source(name: str, lacking: str) -> None:
     """
-    Judged, ignored, 304 in the place of 412, refused where they hold, and not seen.
+    Evaluated, ignored, 304 in place of 412, refused if they hold, and unclear.
     """
     right, why = await ask(Script(), name)
     assert right == "yes"
@@ -186,7 +187,7 @@ async def test_conditions_on_a_source(name: str, lacking: str) -> None:
 @pytest.mark.parametrize(("name", "lacking"), [("copy-percent", "CopyObject"), ("part-copy-percent", "UploadPartCopy")])
 async def test_a_percent_sign_in_a_source(name: str, lacking: str) -> None:
     """
-    Read once, twice, or refused. Whatever is decoded, and how often, is well-formed and there.
+    Decoded once, twice, or refused. The source is well-formed and exists, however often it is decoded.
     """
     assert await ask(Script(), name) == ("yes", "200")
     twice = Script(decodes=2)
@@ -204,7 +205,7 @@ async def test_a_percent_sign_in_a_source(name: str, lacking: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_entity_tag_of_an_upload_in_parts() -> None:
     """
-    It is there, empty, or missing.
+    It is present, empty, or missing.
     """
     assert (await ask(Script(), "complete-etag"))[0] == "yes"
     assert await ask(Script(complete="<ETag></ETag>"), "complete-etag") == ("no", "200, ETag is empty or absent")
@@ -230,7 +231,7 @@ async def test_bytes_behind_an_answer(name: str, method: bytes, status: int) -> 
 @pytest_twisted.ensureDeferred
 async def test_no_bytes_are_told_where_there_may_be_a_body() -> None:
     """
-    An answer to DELETE that is not 204 may have one.
+    A response to DELETE may have a body, unless it is 204.
     """
     assert await ask(Script(lacking={"DeleteObject"}), "204-silent") == ("unclear", "501, which may have a body")
 
@@ -239,7 +240,7 @@ async def test_no_bytes_are_told_where_there_may_be_a_body() -> None:
 @pytest.mark.parametrize("name", subresources.SUBRESOURCES)
 async def test_a_sub_resource(name: str) -> None:
     """
-    Refused, taken for another operation, and not seen.
+    Refused, taken for another operation, and unclear.
     """
     assert await ask(Script(), name) == ("yes", "501 NotImplemented")
     taken = await ask(Script(sub_status=0), name)
@@ -252,7 +253,7 @@ async def test_a_sub_resource(name: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_sub_resource_after_which_nothing_is_seen() -> None:
     """
-    Whether the object is as it was is not known then.
+    It is then unclear whether the object is unchanged.
     """
     assert await ask(Script(get_status=503), "subresource-put-object-acl") == ("unclear", "GET 503 Odd")
 
@@ -272,7 +273,7 @@ async def test_a_sub_resource_after_which_nothing_is_seen() -> None:
 )
 async def test_nothing_is_left_where_nothing_is_listed(script: Script, error_log: ErrorLog) -> None:
     """
-    Whatever a storage does, and though each of its lists is empty: all that was stored is removed.
+    Everything that was stored is removed, whatever the storage system does, and although all its lists are empty.
     """
     async with patient(script.backend()) as examined:
         await examined.run()
@@ -288,8 +289,8 @@ async def test_nothing_is_left_where_nothing_is_listed(script: Script, error_log
 @pytest_twisted.ensureDeferred
 async def test_only_what_is_harmless_is_asked() -> None:
     """
-    No sub-resource of a bucket is written or deleted, and nothing that is not below the prefix. No part is stored of an
-    upload that was never started: some storages can never remove it.
+    No sub-resource of a bucket is written or deleted, and nothing outside the prefix. No part is stored for an upload
+    that was never started: some storage systems can never remove it.
     """
     for sub_status in (0, 501):
         script = Script(sub_status=sub_status)
@@ -309,7 +310,7 @@ async def test_only_what_is_harmless_is_asked() -> None:
 @pytest.mark.parametrize("name", PROFILES)
 def test_what_a_profile_says_of_conditions(name: str) -> None:
     """
-    Each condition that a profile says is ignored is asked about, but for the one of AbortMultipartUpload.
+    There is a probe for each condition that a profile lists as ignored, except the one of AbortMultipartUpload.
     """
     profile = PROFILES[name]
     asked = {(each.operation, each.header) for each in CONDITIONS}
@@ -341,7 +342,7 @@ def test_what_a_profile_says_of_conditions(name: str) -> None:
 )
 def test_a_condition_beside_a_profile(profile: str, seen: str | None, said: str) -> None:
     """
-    What is seen, and whether it is what the profile expects. No client takes what is refused for a lock.
+    The observed behaviour, and whether the profile expects it. No client takes a refused condition for a lock.
     """
     verdicts = {"ignored": Verdict.NO, None: Verdict.UNCLEAR}
     finding = Finding("copy-if-match", "", verdicts.get(seen, Verdict.YES), f"{seen}: 200")
@@ -353,7 +354,7 @@ def test_a_condition_beside_a_profile(profile: str, seen: str | None, said: str)
 
 def test_a_condition_in_a_document_has_a_name() -> None:
     """
-    It has no header's.
+    It is not in a header, so it has no header's name.
     """
     (about,) = (each.about for each in CONDITIONS if each.header == IN_DOCUMENT)
 
@@ -363,7 +364,7 @@ def test_a_condition_in_a_document_has_a_name() -> None:
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
 def test_flags_are_claims(profile: Profile) -> None:
     """
-    What a profile mends of these is what it expects.
+    The profile expects the behaviour that these flags mend.
     """
     said = {claim.probe: claim.expected for claim in claims(profile, profile)}
 
@@ -376,7 +377,7 @@ def test_flags_are_claims(profile: Profile) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_legacy_store(tmp_path: Path) -> None:
     """
-    What Walrus ignores is told, for people and for machines; nothing of anybody else's is touched.
+    What Walrus ignores is reported, for people and for machines; no other object is touched.
     """
     async with legacy(tmp_path, "walrusbackend-4.x", bucket="mine") as (store, examined):
         folder = store.objects.bucket("mine")
@@ -411,6 +412,6 @@ async def test_a_legacy_store(tmp_path: Path) -> None:
 
 def test_nothing_is_said_of_conditions_that_nobody_asked_about() -> None:
     """
-    An examination that did not come so far.
+    The examination ended before these probes.
     """
     assert list(compare(PROFILES["generic"], {})) == []

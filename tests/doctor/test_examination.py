@@ -1,5 +1,5 @@
 """
-The doctor tells what a storage does, leaves nothing there, and touches nothing of anybody else's.
+The doctor reports what a storage system does, leaves nothing there, and touches no other object.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ from s3proxy.doctor.verdict import Finding
 from s3proxy.profiles.profile import BackendKey
 from s3proxy.testing import FaultyBackend, LegacyStore
 from s3proxy.testing.faults import answers
+from s3proxy.testing.legacy_bucket_operations import BucketOperations
 from s3proxy.testing.legacy_messages import Call, Refusal, Reply
 from s3proxy.testing.legacy_objects import Folder
-from s3proxy.testing.legacy_operations import Operations
 from s3proxy.testing.legacy_quirks import MODES
+from s3proxy.testing.legacy_upload_operations import UploadOperations
 from tests.harness import NOW, ClockedReactor, turns, until
 
 KEY_ID, SECRET = "LEGACYKEY", "the-secret-of-the-legacy-store"
@@ -45,7 +46,7 @@ FOREIGN = b"an object of somebody else"
 @dataclass
 class Patient:
     """
-    A storage which listens, and an examination of it; time passes as fast as nothing else is to be done.
+    A storage system that listens, and an examination of it. Time passes as soon as nothing else is to be done.
     """
 
     examination: Examination
@@ -77,7 +78,7 @@ class Patient:
 
     def report(self) -> Report:
         """
-        What is said in the end.
+        The final report.
         """
         return Report(self.examination, None, ['secret_access_key_env = "SECRET"'])
 
@@ -87,7 +88,7 @@ async def patient(
     factory: Factory, *, url: str = "", bucket: str | None = None, secret: str = SECRET, key_id: str = KEY_ID
 ) -> AsyncIterator[Patient]:
     """
-    Somebody who listens, to be examined.
+    A server to be examined.
     """
     port = reactor.listenTCP(0, factory, interface="127.0.0.1")
     number = port.getHost().port
@@ -122,7 +123,7 @@ async def legacy(
 @pytest_twisted.ensureDeferred
 async def test_a_legacy_store(tmp_path: Path) -> None:
     """
-    Its service path is found, its signature and its dates are told, the profile fits, and nothing is left.
+    The service path is found, the kind of signature and of dates is reported, the profile fits, and nothing is left.
     """
     async with legacy(tmp_path) as (store, examined):
         await examined.run()
@@ -138,7 +139,7 @@ async def test_a_legacy_store(tmp_path: Path) -> None:
         assert examined.verdicts("continue", "range", "list-v2", "multipart") == ["yes", "no", "no", "unclear"]
         report = examined.report()
         assert 'signature = "v2"' in report.table
-        # Its uploads in parts are never answered, so that nothing is proven of parts.
+        # Its uploads in parts never get a response, so nothing is proven for parts.
         assert 'commit = "spool"' in report.table
         (backend,) = make_settings(tomllib.loads(report.table), tmp_path, {"SECRET": SECRET}).backends
         assert (backend.profile, backend.places) == ("walrus-3.4", (examined.examination.storage.place,))
@@ -154,7 +155,7 @@ async def test_a_legacy_store(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", MODES)
 async def test_each_kind_of_store_is_told(mode: str, tmp_path: Path) -> None:
     """
-    A store which speaks as Walrus did, or as another of its time, gets the profile of its name.
+    A store that behaves like Walrus, or like another system of its time, gets the profile of its name.
     """
     async with legacy(tmp_path, mode) as (store, examined):
         await examined.run()
@@ -167,7 +168,7 @@ async def test_each_kind_of_store_is_told(mode: str, tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_store_which_commits_short_bodies(tmp_path: Path) -> None:
     """
-    It is told, of each kind of cut, and ``spool`` is said to be needed.
+    This is reported for each kind of cut, and the report says that ``spool`` is needed.
     """
     async with legacy(tmp_path, "walrusbackend-4.x") as (store, examined):
         store.commits_short_bodies = True
@@ -186,13 +187,13 @@ async def test_a_store_which_commits_short_bodies(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_store_without_uploads_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    No part can be stored short there: ``tail`` is proven without.
+    No part can be stored short there, so ``tail`` is proven without parts.
     """
 
-    def lack(operations: Operations, call: Call, bucket: Folder) -> Reply:
+    def lack(operations: UploadOperations, call: Call, bucket: Folder) -> Reply:
         raise Refusal(501, "NotImplemented")
 
-    monkeypatch.setattr(Operations, "_begin_upload", lack)
+    monkeypatch.setattr(UploadOperations, "_begin_upload", lack)
     async with legacy(tmp_path, "walrusbackend-4.x") as (_, examined):
         await examined.run()
 
@@ -203,7 +204,7 @@ async def test_a_store_without_uploads_in_parts(tmp_path: Path, monkeypatch: pyt
 @pytest_twisted.ensureDeferred
 async def test_a_body_which_is_stored_later(tmp_path: Path) -> None:
     """
-    A storage which makes an object of what was cut only after a while does not prove ``tail`` either.
+    A storage system that stores a cut body only after a while does not prove ``tail`` either.
     """
     async with legacy(tmp_path) as (store, examined):
 
@@ -225,7 +226,7 @@ async def test_a_body_which_is_stored_later(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_an_existing_bucket(tmp_path: Path) -> None:
     """
-    It is worked in below the prefix; what else is there stays, and the bucket, too.
+    The doctor uses it below the prefix; other objects stay, and so does the bucket.
     """
     async with legacy(tmp_path, bucket="mine", url="/services/Walrus") as (store, examined):
         folder = store.objects.bucket("mine")
@@ -246,12 +247,14 @@ async def test_an_existing_bucket(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_storage_which_lists_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Where ``prefix`` is not known, what it lists is not ours: nothing of it is deleted.
+    If the storage system ignores ``prefix``, its listing has objects of others: none of them is deleted.
     """
-    from s3proxy.testing import legacy_operations
+    from s3proxy.testing import legacy_bucket_operations
 
-    page = legacy_operations.walrus_page
-    monkeypatch.setattr(legacy_operations, "walrus_page", lambda objects, prefix, *rest: page(objects, "", *rest))
+    page = legacy_bucket_operations.walrus_page
+    monkeypatch.setattr(
+        legacy_bucket_operations, "walrus_page", lambda objects, prefix, *rest: page(objects, "", *rest)
+    )
     async with legacy(tmp_path, bucket="mine") as (store, examined):
         folder = store.objects.bucket("mine")
         folder.create()
@@ -268,11 +271,11 @@ async def test_a_storage_which_lists_everything(tmp_path: Path, monkeypatch: pyt
 @pytest_twisted.ensureDeferred
 async def test_a_listing_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    A storage which lists ever more is not listened to for ever.
+    The doctor stops reading the listing at a limit.
     """
     from s3proxy.doctor import storage
 
-    def endless(operations: Operations, call: Call, bucket: Folder) -> Reply:
+    def endless(operations: BucketOperations, call: Call, bucket: Folder) -> Reply:
         marker = call.query.get("marker", "0")
         keys = "".join(f"<Key>{WORD}/{int(marker.rpartition('/')[2]) + number}</Key>" for number in range(1, 11))
         return Reply(
@@ -280,7 +283,7 @@ async def test_a_listing_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyP
         )
 
     monkeypatch.setattr(storage, "MAX_ENTRIES", 100)
-    monkeypatch.setattr(Operations, "_list_objects", endless)
+    monkeypatch.setattr(BucketOperations, "_list_objects", endless)
     async with legacy(tmp_path) as (_, examined):
         await examined.run()
 
@@ -292,7 +295,7 @@ async def test_a_listing_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("probe", ["wrong-secret-refused", "reset-keeps-former", "key-unicode", "multipart"])
 async def test_an_interruption(probe: str, tmp_path: Path) -> None:
     """
-    Whenever it comes, what was stored is taken away.
+    What was stored is removed, whenever the interruption comes.
     """
     async with legacy(tmp_path) as (store, examined):
 
@@ -314,7 +317,7 @@ async def test_an_interruption(probe: str, tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_what_is_left_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    A storage which does not delete what it says it deleted: each object is named, and the bucket.
+    A storage system reports objects as deleted and keeps them: the report names each object, and the bucket.
     """
     delete = Folder.delete
 
@@ -336,7 +339,7 @@ async def test_what_is_left_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest_twisted.ensureDeferred
 async def test_a_store_which_takes_any_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    It is said loudly, and nothing is said of its signatures.
+    The report has a clear warning, and no verdict about signatures.
     """
     from s3proxy.testing import legacy_store
 
@@ -360,7 +363,7 @@ async def test_a_store_which_takes_any_secret(tmp_path: Path, monkeypatch: pytes
 )
 async def test_who_is_not_let_in(mode: str, options: dict[str, str], said: str, tmp_path: Path) -> None:
     """
-    What is wrong is told, with every way which was tried, and nothing is stored.
+    The cause is reported, with every way that was tried, and nothing is stored.
     """
     async with legacy(tmp_path, mode, **options) as (store, examined):
         with pytest.raises(CannotExamine) as caught:
@@ -376,7 +379,7 @@ async def test_who_is_not_let_in(mode: str, options: dict[str, str], said: str, 
 @pytest_twisted.ensureDeferred
 async def test_no_storage() -> None:
     """
-    A server which is none is told, and so is one which is not there.
+    A server that is not S3 is reported, and so is one that does not exist.
     """
     page = FaultyBackend()
     answers(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nIt works!")(page)

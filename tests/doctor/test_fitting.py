@@ -1,5 +1,5 @@
 """
-The profile which fits is told by each profile's own data.
+The doctor chooses the profile that fits by the data of each profile.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PROBE_NAMES = [probe.name for _, probes in ROOMS for probe in probes]
 
 def as_told(profile: Profile, **others: Verdict) -> dict[str, Finding]:
     """
-    Findings of a storage which is just as a profile says, save for some.
+    Findings for a storage system that matches a profile, with some exceptions.
     """
     verdicts = {claim.probe: claim.expected for claim in claims(profile, profile)} | {"v2-date": Verdict.YES, **others}
     return {name: Finding(name, name, verdict, "") for name, verdict in verdicts.items()}
@@ -34,7 +34,8 @@ def as_told(profile: Profile, **others: Verdict) -> dict[str, Finding]:
 @pytest.mark.parametrize("name", PROFILES)
 def test_each_profile_fits_its_own_kind(name: str) -> None:
     """
-    A storage which is as a profile says is told by it, and nothing is denied. None is as good which claims otherwise.
+    A storage system that matches a profile gets that profile, and no finding contradicts it. No profile with other
+    claims is as good.
     """
     profile = PROFILES[name]
 
@@ -50,7 +51,7 @@ def test_each_profile_fits_its_own_kind(name: str) -> None:
 @pytest.mark.parametrize("name", ["walrus-3.4", "walrusbackend-4.x", "osg-4.3"])
 def test_versions_of_one_family_are_told_apart(name: str) -> None:
     """
-    By what they do, below whatever path they are.
+    By their behaviour, whatever their path is.
     """
     profile = replace(PROFILES[name], service_path=b"/elsewhere")
     findings = {probe: finding for probe, finding in as_told(profile).items() if not probe.startswith("surface-")}
@@ -62,7 +63,7 @@ def test_versions_of_one_family_are_told_apart(name: str) -> None:
 
 def test_what_several_do_identifies_none() -> None:
     """
-    A storage that ignores what many ignore, and misreads what several misread, is none of them.
+    A storage system that ignores what many ignore, and misreads what several misread, matches none of them.
     """
     generic = PROFILES["generic"]
     common = [*SUBRESOURCES, *(each.name for each in CONDITIONS), "copy-source-conditions", "part-source-conditions"]
@@ -76,7 +77,7 @@ def test_what_several_do_identifies_none() -> None:
 @pytest.mark.parametrize("flag", ["bare_write_tags", "omits_etags", "refused_part_sources"])
 def test_what_one_alone_does_identifies_it(flag: str) -> None:
     """
-    Each counts for the one profile that has it, and against the others.
+    Each of them counts for the one profile that has it, and against the others.
     """
     (profile,) = (each for each in PROFILES.values() if getattr(each, flag))
     probe = {"bare_write_tags": "put-quoted-tag", "omits_etags": "complete-etag"}.get(flag, "part-copy-percent")
@@ -91,7 +92,7 @@ def test_what_one_alone_does_identifies_it(flag: str) -> None:
 
 def test_a_name_tells_a_storage_unless_a_proxy_hides_it() -> None:
     """
-    versitygw has nothing else that no other has.
+    Nothing but its name distinguishes versitygw from all others.
     """
     profile = PROFILES["versitygw"]
 
@@ -113,7 +114,7 @@ def test_what_nobody_looked_at_counts_for_nobody() -> None:
 
 def test_a_storage_without_signature_v2_tells_nothing_by_refusing_it() -> None:
     """
-    Its refusal of x-amz-date is not one of a form of date.
+    Its refusal of x-amz-date says nothing about forms of dates.
     """
     generic = PROFILES["generic"]
     refused = {"v2-amz-date": Verdict.NO, "v2-date": Verdict.NO}
@@ -126,7 +127,7 @@ def test_a_storage_without_signature_v2_tells_nothing_by_refusing_it() -> None:
 
 def test_every_claim_is_looked_at() -> None:
     """
-    No profile claims what no probe asks, and no probe has the name of another.
+    Each claim of a profile has a probe, and no two probes have the same name.
     """
     known = {*PROBE_NAMES, SERVICE_PATH, SIGNS_SERVICE_PATH}
 
@@ -141,7 +142,7 @@ def test_every_claim_is_looked_at() -> None:
 @pytest.mark.parametrize("verdict", [Verdict.NO, Verdict.UNCLEAR, None])
 def test_tail_needs_every_proof(name: str, verdict: Verdict | None) -> None:
     """
-    One body which was stored, or of which nothing was seen, and ``tail`` is not proven.
+    If one cut body was stored, or if its result is unclear, ``tail`` is not proven.
     """
     findings = {one: Finding(one, one, Verdict.YES, "") for one in TAIL_NAMES}
     assert proves_tail(findings)
@@ -156,7 +157,7 @@ def test_tail_needs_every_proof(name: str, verdict: Verdict | None) -> None:
 
 def test_every_probe_has_its_line() -> None:
     """
-    The page of the docs tells what each name means.
+    The page of the docs explains each name.
     """
     page = (Path(__file__).parents[2] / "docs/howto/doctor.md").read_text("utf-8")
     named = set(re.findall(r"^\| (`.*?`) \|", page, re.MULTILINE))

@@ -1,5 +1,5 @@
 """
-Headers of the PROXY protocol, written from its document and independent of the product's reader.
+Headers of the PROXY protocol, written from its specification and independent of s3proxy's reader.
 """
 
 from __future__ import annotations

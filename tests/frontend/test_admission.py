@@ -1,5 +1,5 @@
 """
-How many connections clients may have: idle ones make room, then the ports wait.
+How many connections clients may have: idle ones are closed first, then the ports wait.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from s3proxy.frontend.admission import ConnectionLimit
 
 class Port:
     """
-    A port which was told to wait or not.
+    A port that records whether it was paused.
     """
 
     numberAccepts = 100
@@ -32,7 +32,7 @@ class Port:
 
 class Connection:
     """
-    A connection which is idle, or busy.
+    A connection that is idle, or busy.
     """
 
     def __init__(self, idle_since: float | None = None) -> None:
@@ -55,7 +55,7 @@ class Connection:
 
 def test_ports_wait_while_there_are_too_many() -> None:
     """
-    The kernel keeps what comes meanwhile.
+    The kernel keeps connections that arrive meanwhile.
     """
     port = Port()
     limit = ConnectionLimit(lambda: [port], 2)
@@ -73,7 +73,7 @@ def test_ports_wait_while_there_are_too_many() -> None:
 
 def test_the_longest_idle_makes_room() -> None:
     """
-    Before anybody waits.
+    Before the ports wait.
     """
     port = Port()
     limit = ConnectionLimit(lambda: [port], 3)
@@ -88,7 +88,7 @@ def test_the_longest_idle_makes_room() -> None:
 
 def test_one_address_has_its_share() -> None:
     """
-    Until one of its connections ends; one of which any number is welcome has no bound.
+    Until one of its connections ends; an exempt address has no limit.
     """
     limit = ConnectionLimit(list, 100, 2)
     connections = [Connection() for _ in range(4)]

@@ -1,5 +1,5 @@
 """
-Every state of a client's connection ends by itself, whatever the client leaves undone.
+Every state of a client's connection ends by itself, whatever the client fails to do.
 """
 
 from __future__ import annotations
@@ -68,14 +68,14 @@ class Transport(StringTransport):
 
     def fill(self) -> None:
         """
-        Take no more.
+        Accept no more bytes.
         """
         if self.producer is not None:
             self.producer.pauseProducing()
 
     def empty(self) -> None:
         """
-        Take more.
+        Accept bytes again.
         """
         if self.producer is not None:
             self.producer.resumeProducing()
@@ -83,7 +83,7 @@ class Transport(StringTransport):
     @property
     def is_ending(self) -> bool:
         """
-        Whether we have closed it, or reset it.
+        Whether s3proxy has closed or reset it.
         """
         return self.disconnecting or self.is_reset
 
@@ -91,7 +91,7 @@ class Transport(StringTransport):
 @implementer(IConsumer)
 class Sink:
     """
-    Takes a body.
+    Receives a body.
     """
 
     producer: Any = None
@@ -99,19 +99,19 @@ class Sink:
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """
-        Know whom to pause.
+        Keep the producer to pause.
         """
         self.producer = producer
 
     def unregisterProducer(self) -> None:
         """
-        Pause nobody.
+        Pause nothing.
         """
         self.producer = None
 
     def write(self, data: bytes) -> None:
         """
-        Count.
+        Count the bytes.
         """
         self.size += len(data)
 
@@ -119,7 +119,7 @@ class Sink:
 @implementer(IResource, IStreamedResource)
 class Answering:
     """
-    Begins requests, and answers them when a test says so.
+    Begins requests, and responds to them when a test says so.
     """
 
     isLeaf = True
@@ -144,13 +144,13 @@ class Answering:
 
     def ended(self) -> None:
         """
-        Know that the client has left.
+        Called when the client has left.
         """
         self.request = None
 
     def deliver(self) -> None:
         """
-        Ask for the body; answer if it does not come.
+        Receive the body; respond if it does not arrive.
         """
         if self.request is not None and not self.is_delivered:
             self.is_delivered = True
@@ -159,7 +159,7 @@ class Answering:
 
     def answer(self, size: int = 10) -> None:
         """
-        Give the whole answer.
+        Send the whole response.
         """
         request, self.request = self.request, None
         if request is not None:
@@ -188,10 +188,10 @@ class Connection:
 
     def seconds_to_end(self, most: float = 10_000, tick: bytes = b"") -> float:
         """
-        Let time pass until the connection is closed; return how much.
+        Let time pass until the connection is closed; return the seconds.
 
         Args:
-            tick: Arrives once in a while.
+            tick: Bytes that arrive from time to time.
         """
         began = self.clock.seconds()
         while not self.transport.is_ending:
@@ -223,7 +223,8 @@ class Connection:
 @pytest.mark.parametrize("tick", [b"", b"x"])
 def test_an_answered_request_is_waited_for_in_total(head: bytes, when: str, tick: bytes) -> None:
     """
-    A refused client has `linger` for what it owes, in whatever state it was refused; no byte prolongs that.
+    A refused client has `linger` seconds for the rest of its body, in whatever state it was refused; no byte extends
+    that time.
     """
     connection = Connection()
     resource, channel = connection.resource, connection.channel
@@ -250,7 +251,7 @@ def test_an_answered_request_is_waited_for_in_total(head: bytes, when: str, tick
 
 def test_the_rest_that_comes_keeps_the_connection() -> None:
     """
-    A client that was refused early and sends its body all the same is served again on the same connection.
+    A client that was refused early and still sends its body can use the same connection again.
     """
     connection = Connection()
 
@@ -282,7 +283,7 @@ def test_an_answer_inside_the_last_bytes() -> None:
 
 def test_without_time_to_linger_nothing_is_owed() -> None:
     """
-    Where `linger` is 0 an answer before the body's end says that the connection ends.
+    If `linger` is 0, a response before the end of the body says that the connection ends.
     """
     connection = Connection(ClientTimes(linger=0))
 
@@ -295,7 +296,7 @@ def test_without_time_to_linger_nothing_is_owed() -> None:
 
 def test_an_applications_own_resource() -> None:
     """
-    A body that never comes to another resource of the port ends its connection, too.
+    For another resource of the port, too, a body that never arrives ends its connection.
     """
     connection = Connection(resource=Resource())
 
@@ -308,7 +309,7 @@ def test_an_applications_own_resource() -> None:
 @pytest.mark.parametrize("is_delivered", [True, False])
 def test_the_total_time_ends_a_body_whoever_takes_it(is_delivered: bool) -> None:
     """
-    `total` is for the whole request: also while its body is held, or is not taken because the answer has begun.
+    `total` is for the whole request, even while its body is held, or is not read because the response has begun.
     """
     connection = Connection(ClientTimes(total=20, idle=60))
     resource = connection.resource
@@ -323,12 +324,12 @@ def test_the_total_time_ends_a_body_whoever_takes_it(is_delivered: bool) -> None
     assert seconds == 20
 
 
-# A client that takes no answers
+# A client that does not read responses
 
 
 def test_the_time_for_an_answer_is_not_the_time_for_a_request() -> None:
     """
-    A client that takes the end of an answer late has its whole time for another request, and no more.
+    A client that reads the end of a response late has the full time for another request, and no more.
     """
     connection = Connection()
     connection.send(GET)
@@ -346,7 +347,7 @@ def test_the_time_for_an_answer_is_not_the_time_for_a_request() -> None:
 
 def test_an_answer_that_is_not_taken_ends_the_connection() -> None:
     """
-    Also when it was the last one, and the next request is not begun.
+    This also holds if it was the last response, and the next request does not begin.
     """
     connection = Connection()
     connection.send(GET)
@@ -358,7 +359,7 @@ def test_an_answer_that_is_not_taken_ends_the_connection() -> None:
 
 def test_pipelined_requests_do_not_stop_the_clock_of_an_answer() -> None:
     """
-    A client that sends requests and takes nothing is reset after `idle`, although it is not read.
+    A client that sends requests and reads nothing is reset after `idle`, although s3proxy does not read from it.
     """
     connection = Connection()
     connection.send(GET)
@@ -373,7 +374,7 @@ def test_pipelined_requests_do_not_stop_the_clock_of_an_answer() -> None:
 
 def test_answers_do_not_gather_for_a_client_that_takes_none() -> None:
     """
-    The next request begins when the former answer has left; what was sent meanwhile is bounded, and is not lost.
+    The next request begins when the former response has left; what was sent meanwhile is limited, and is not lost.
     """
     connection = Connection()
     resource = connection.resource
@@ -397,7 +398,7 @@ def test_answers_do_not_gather_for_a_client_that_takes_none() -> None:
 
 def test_the_last_block_of_an_answer_has_the_time_of_a_block() -> None:
     """
-    A slow client is not cut off after `linger` when its last block waits for it: it has `idle`.
+    A slow client is not cut off after `linger` while its last block waits for it: it has `idle`.
     """
     connection = Connection()
     connection.send(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
@@ -415,7 +416,7 @@ def test_the_last_block_of_an_answer_has_the_time_of_a_block() -> None:
 
 def test_what_waits_for_an_answer_to_be_sent() -> None:
     """
-    It is told when the socket has taken all of it, and when the connection is lost.
+    It is called when the socket has accepted all of it, and when the connection is lost.
     """
     told: list[str] = []
     connection = Connection()
@@ -495,7 +496,7 @@ EVENTS: dict[str, Any] = {
 @given(st.lists(st.sampled_from(sorted(EVENTS)), max_size=14))
 def test_no_path_leads_to_a_state_without_an_end(names: list[str]) -> None:
     """
-    After each event something bounds the connection; and once its exchanges have answered, time alone ends it.
+    After each event a timer limits the connection; and once its exchanges have responded, time alone ends it.
     """
     connection = Connection()
 
@@ -520,7 +521,7 @@ def test_no_path_leads_to_a_state_without_an_end(names: list[str]) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_refused_client_that_sends_nothing_more_is_closed(is_tls: bool, kind: str) -> None:
     """
-    Without a key and without traffic nobody keeps a connection.
+    No client without a key keeps a connection without traffic.
     """
     harness = Harness(clock=Clock(), is_tls=is_tls, times=TIMES)
     assert harness.clock is not None
@@ -544,7 +545,7 @@ async def test_a_refused_client_that_sends_nothing_more_is_closed(is_tls: bool, 
 @pytest_twisted.ensureDeferred
 async def test_a_client_that_takes_no_answers_is_not_served_for_ever(is_tls: bool) -> None:
     """
-    Pipelined downloads of a client that reads nothing keep one answer's block in memory, and end after `idle`.
+    Pipelined downloads of a client that reads nothing keep one response's block in memory, and end after `idle`.
     """
     backend = FaultyBackend()
     harness = Harness(backend=backend, clock=Clock(), is_tls=is_tls, times=TIMES, socket_buffer=65536)
@@ -578,7 +579,8 @@ async def test_a_client_that_takes_no_answers_is_not_served_for_ever(is_tls: boo
 
 def test_who_may_be_closed_for_others() -> None:
     """
-    Between two requests at once; before the first head, or while a refusal is read, after a while; never within one.
+    Between two requests at once; before the first head, or while a refusal is read, after a while; never within a
+    request.
     """
     connection = Connection()
     clock, channel = connection.clock, connection.channel

@@ -1,5 +1,5 @@
 """
-What proxies write in headers, whatever it is, is believed or refused; nothing else comes of it.
+Headers of proxies with any content are used or refused, and have no other effect.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ def head_with(lines: list[tuple[bytes, bytes]]) -> RequestHead:
 @given(lines=LINES, form=st.sampled_from(["x-forwarded", "forwarded"]))
 def test_whatever_is_believed_is_well_formed(lines: list[tuple[bytes, bytes]], form: str) -> None:
     """
-    An address, a scheme and one host, which stand in a header, a log or a Location as nothing but that; or a refusal.
+    The result is an address, a scheme and one host, which mean nothing else in a header, a log or a Location; or it is
+    a refusal.
     """
     head = head_with(lines)
     try:
@@ -71,7 +72,8 @@ def test_whatever_is_believed_is_well_formed(lines: list[tuple[bytes, bytes]], f
 )
 def test_a_client_cannot_get_past_its_own_address(lines: list[tuple[bytes, bytes]], form: str, after: str) -> None:
     """
-    Whatever a client sends itself: once a listed proxy has appended what it saw, that is the client, or nothing is.
+    Whatever a client itself sends: once a listed proxy has appended the address that it saw, that is the client's
+    address, or the request is refused.
     """
     header = b"Forwarded" if form == "forwarded" else b"X-Forwarded-For"
     appended = b'for="[%s]";host=real' if ":" in after else b"for=%s;host=real"
@@ -91,7 +93,7 @@ def test_a_client_cannot_get_past_its_own_address(lines: list[tuple[bytes, bytes
 @pytest.mark.parametrize("form", ["x-forwarded", "forwarded"])
 def test_what_is_written_is_read_by_the_next(form: str) -> None:
     """
-    One of us behind another: the chain grows by a hop, and the client stays who it is.
+    With one s3proxy after another, the chain grows by a hop, and the client's address stays the same.
     """
     written = forwarded_headers(form, [b"2001:db8::7", b"10.0.0.3"], b"s3.example.test:9000", b"https")
     head = head_with(written)
@@ -103,7 +105,7 @@ def test_what_is_written_is_read_by_the_next(form: str) -> None:
 
 def test_a_unix_socket_has_no_address() -> None:
     """
-    Its hop is told to the backend as unknown.
+    The backend gets its hop as unknown.
     """
     head = head_with([(b"X-Forwarded-For", b"192.0.2.7")])
     origin = believed_origin(head, Trust(PEERS, forwarded="x-forwarded"), Origin("-", b"http"))

@@ -1,5 +1,5 @@
 """
-One client's connection without a socket: how long each state of it lasts, how much of it is kept, and how it ends.
+One client's connection without a socket: how long each of its states lasts, how many bytes are kept, and how it ends.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ CHUNKED = b"PUT /b/k HTTP/1.1\r\nHost: s3.test\r\nTransfer-Encoding: chunked\r\n
 
 class Consumer:
     """
-    Takes a body.
+    Receives a body.
     """
 
     def __init__(self) -> None:
@@ -49,13 +49,13 @@ class Consumer:
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """
-        Know whom to pause.
+        Keep the producer to pause.
         """
         self.producer = producer
 
     def unregisterProducer(self) -> None:
         """
-        Pause nobody any more.
+        Forget the producer.
         """
 
     def write(self, data: bytes) -> None:
@@ -67,7 +67,7 @@ class Consumer:
 
 class Transport(StringTransport):
     """
-    A transport which tells a half-close from an end.
+    A transport that distinguishes a half-close from an end.
     """
 
     has_half_closed = False
@@ -113,7 +113,7 @@ class Connected:
 
     def send(self, *pieces: bytes) -> None:
         """
-        Send bytes, as long as the connection is there.
+        Send bytes while the connection is open.
         """
         for piece in pieces:
             if not self.is_closed:
@@ -136,20 +136,20 @@ class Connected:
     @property
     def is_reset(self) -> bool:
         """
-        Whether it was reset.
+        Whether the connection was reset.
         """
         return self.transport.disconnected
 
     @property
     def written(self) -> bytes:
         """
-        What was answered.
+        The bytes of the response.
         """
         return self.transport.value()
 
     def receive_body(self) -> tuple[Consumer, list[Any]]:
         """
-        Take the body of the last request.
+        Receive the body of the last request.
         """
         consumer, ends = Consumer(), []
         self.request.deliverBody(consumer).addBoth(
@@ -159,14 +159,14 @@ class Connected:
 
     def end(self) -> None:
         """
-        Lose it.
+        Lose the connection.
         """
         self.channel.connectionLost(Failure(ConnectionLost()))
 
 
 def refuse(connected: Connected) -> None:
     """
-    Answer a request with a refusal.
+    Respond to a request with a refusal.
     """
     connected.request.respond(403, b"AccessDenied", [], b"no")
 
@@ -176,7 +176,7 @@ def refuse(connected: Connected) -> None:
 
 def test_a_head_has_a_bound() -> None:
     """
-    Whole or in pieces, with its end or without, it is refused there; the refusal can be read.
+    Whole or in pieces, with its end or without, it is refused at the limit; the client can read the refusal.
     """
     long = b"GET /b/k HTTP/1.1\r\nHost: s3.test\r\nX: " + b"a" * MAX_HEAD_SIZE
     for pieces in (
@@ -196,7 +196,7 @@ def test_a_head_has_a_bound() -> None:
 @pytest.mark.parametrize("beginning", [b"\x16\x03\x01", b" GET", b"\x00", b"\r\n\r\n", b"\r\nX\x00"])
 def test_what_begins_as_no_request(beginning: bytes) -> None:
     """
-    A TLS hello on a plain port would be waited for until its time is over.
+    Otherwise a TLS hello on a port without TLS would wait until its time is over.
     """
     connected = Connected()
     connected.send(beginning)
@@ -208,7 +208,7 @@ def test_what_begins_as_no_request(beginning: bytes) -> None:
 
 def test_a_connection_that_says_nothing() -> None:
     """
-    It ends with the time of a head.
+    It ends after the time of a head.
     """
     connected = Connected()
     connected.clock.advance(29.9)
@@ -221,7 +221,7 @@ def test_a_connection_that_says_nothing() -> None:
 
 def test_a_head_byte_by_byte() -> None:
     """
-    Its time is a head's, whatever bytes come, on a connection that has served, too.
+    It has the time of one head, whatever bytes arrive, even on a connection that has served requests.
     """
     connected = Connected()
     connected.send(GET)
@@ -239,7 +239,7 @@ def test_a_head_byte_by_byte() -> None:
 
 def test_an_idle_connection() -> None:
     """
-    It ends with the time between requests.
+    It ends after the time between requests.
     """
     connected = Connected()
     connected.send(GET)
@@ -254,7 +254,7 @@ def test_an_idle_connection() -> None:
 
 def test_requests_that_are_sent_ahead() -> None:
     """
-    They are kept up to a bound; above it the client is not read until it has its answer.
+    They are kept up to a limit; above it s3proxy does not read from the client until its response was sent.
     """
     connected = Connected()
     connected.send(GET)
@@ -274,7 +274,7 @@ def test_requests_that_are_sent_ahead() -> None:
 
 def test_no_byte_of_a_body_is_read_before_its_head_is_judged() -> None:
     """
-    The client is stopped, and 100 Continue is said only afterwards.
+    The client is paused, and gets 100 Continue only afterwards.
     """
     connected = Connected()
     connected.send(put(5, b"Expect: 100-continue"))
@@ -291,7 +291,7 @@ def test_no_byte_of_a_body_is_read_before_its_head_is_judged() -> None:
 
 def test_a_refused_client_is_never_told_to_continue() -> None:
     """
-    What it sends next may be its body or a request: the connection ends.
+    Its next bytes may be its body or a request: the connection ends.
     """
     connected = Connected()
     connected.send(put(5, b"Expect: 100-continue"))
@@ -306,7 +306,7 @@ def test_a_refused_client_is_never_told_to_continue() -> None:
 
 def test_a_body_that_stops() -> None:
     """
-    It is told so after its idle time; each byte gives it time.
+    The client gets the error after its idle time; each byte restarts that time.
     """
     connected = Connected()
     connected.send(put(5))
@@ -324,7 +324,7 @@ def test_a_body_that_stops() -> None:
 
 def test_a_body_below_the_minimum_rate() -> None:
     """
-    Bytes which come one by one do not keep it.
+    Bytes that arrive one by one do not keep it.
     """
     connected = Connected(ClientTimes(idle=60, minimum_rate=1000))
     connected.send(put(100_000))
@@ -339,7 +339,7 @@ def test_a_body_below_the_minimum_rate() -> None:
 
 def test_a_request_has_a_time_in_all() -> None:
     """
-    Where one is set.
+    If one is set.
     """
     connected = Connected(ClientTimes(total=100))
     connected.send(put(100_000))
@@ -371,7 +371,7 @@ def test_framing_that_is_broken(wire: bytes) -> None:
 @pytest.mark.parametrize("head", [put(5), CHUNKED])
 def test_a_client_that_ends_inside_its_body(head: bytes) -> None:
     """
-    It is told so, and no complete body is made of it.
+    The body's receiver gets the failure, and never a complete body.
     """
     connected = Connected()
     connected.send(head)
@@ -385,7 +385,7 @@ def test_a_client_that_ends_inside_its_body(head: bytes) -> None:
 
 def test_a_client_that_has_said_all() -> None:
     """
-    It gets its answer, and then the end.
+    It gets its response, and then the end.
     """
     connected = Connected()
     connected.send(GET)
@@ -399,12 +399,12 @@ def test_a_client_that_has_said_all() -> None:
     connected.end()
 
 
-# After an answer
+# After a response
 
 
 def test_a_short_rest_of_a_body_is_dropped() -> None:
     """
-    The connection stays; nothing of the rest is a request.
+    The connection stays; none of the rest is read as a request.
     """
     connected = Connected()
     connected.send(put(len(GET)))
@@ -420,7 +420,7 @@ def test_a_short_rest_of_a_body_is_dropped() -> None:
 @pytest.mark.parametrize("head", [put(MAX_DRAINED_SIZE + 1), CHUNKED, put(5, b"Connection: close")])
 def test_a_long_rest_of_a_body_ends_the_connection(head: bytes) -> None:
     """
-    Half-closed, so that the refusal can be read, and read up to a bound of bytes.
+    It is half-closed, so that the client can read the refusal, and is read up to a limit of bytes.
     """
     connected = Connected()
     connected.send(head)
@@ -440,7 +440,7 @@ def test_a_long_rest_of_a_body_ends_the_connection(head: bytes) -> None:
 
 def test_a_client_that_does_not_read_its_refusal() -> None:
     """
-    It is not waited for without end.
+    s3proxy does not wait for it forever.
     """
     connected = Connected()
     connected.send(put(MAX_DRAINED_SIZE + 1))
@@ -458,7 +458,7 @@ def test_a_client_that_does_not_read_its_refusal() -> None:
 
 def test_nothing_of_a_body_reaches_anybody_after_the_answer() -> None:
     """
-    Its consumer has let go of it.
+    The request releases its consumer when it has its response.
     """
     connected = Connected()
     connected.send(put(500))
@@ -474,7 +474,7 @@ def test_nothing_of_a_body_reaches_anybody_after_the_answer() -> None:
 
 def test_a_cut_answer_ends_with_a_reset() -> None:
     """
-    Closed cleanly it would look complete.
+    Closed cleanly, it would look complete.
     """
     connected = Connected()
     connected.send(GET)
@@ -487,7 +487,7 @@ def test_a_cut_answer_ends_with_a_reset() -> None:
 
 def test_an_answer_to_head_has_no_body() -> None:
     """
-    It would be read as the next answer.
+    It would be read as the next response.
     """
     connected = Connected()
     connected.send(GET.replace(b"GET", b"HEAD"))
@@ -519,7 +519,7 @@ def test_a_client_that_takes_nothing_of_its_answer() -> None:
 
 def test_an_address_with_too_many_connections() -> None:
     """
-    It is told to slow down, and not served.
+    It gets SlowDown, and is not served.
     """
     limit = ConnectionLimit(list, 100, 1)
     first, second = Connected(limit=limit), Connected(limit=limit)
@@ -537,7 +537,7 @@ def test_an_address_with_too_many_connections() -> None:
 
 def test_bytes_that_come_while_bytes_are_read_keep_their_order() -> None:
     """
-    Under TLS a resume may deliver what was decrypted before.
+    With TLS, a resumed transport may deliver what was decrypted before.
     """
     connected = Connected()
 
@@ -559,7 +559,7 @@ def test_bytes_that_come_while_bytes_are_read_keep_their_order() -> None:
 
 def test_a_body_that_is_paid_for_is_seen() -> None:
     """
-    It does not go past who counts it.
+    It does not bypass the code that counts it.
     """
     connected = Connected()
     connected.send(put(5))
@@ -575,7 +575,7 @@ def test_a_body_that_is_paid_for_is_seen() -> None:
 
 def test_a_connection_without_its_proxy_header_is_read_no_more() -> None:
     """
-    What comes after a wrong header is no right one.
+    Nothing after a wrong header is read as a header.
     """
     trust = Trust(Peers(["10.0.0.1"]), True)
     site: Any = S3Site(Resource(), Clock(), times=TIMES, trust=trust)  # type: ignore[arg-type]

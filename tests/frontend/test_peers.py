@@ -1,5 +1,5 @@
 """
-Who is a proxy of the operator's, and who only says so.
+Which peers are proxies of the operator, and which only claim to be.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ OWN = Origin("10.0.0.1", b"http")
 )
 def test_who_is_listed(host: str, is_listed: bool) -> None:
     """
-    An address of IPv4 is one also where a socket of IPv6 tells it.
+    An IPv4 address is also recognized in the form of an IPv6 socket.
     """
     assert PEERS.lists_host(host) is is_listed
     assert PEERS.lists(IPv6Address("TCP", host, 1) if ":" in host else IPv4Address("TCP", host, 1)) is is_listed
@@ -42,7 +42,7 @@ def test_who_is_listed(host: str, is_listed: bool) -> None:
 
 def test_other_kinds_of_addresses() -> None:
     """
-    A unix socket is listed by its word alone; a client whom nobody knows, or a name, never is.
+    A unix socket is listed only by its keyword; an unknown client, or a name, never is.
     """
     assert Peers(["unix"]).lists(UNIXAddress(None))
     assert not PEERS.lists(UNIXAddress(None))
@@ -53,7 +53,7 @@ def test_other_kinds_of_addresses() -> None:
 
 def test_an_address_of_one_link() -> None:
     """
-    It is nobody's elsewhere.
+    It has no meaning on another link.
     """
     with pytest.raises(ValueError, match="fe80"):
         parse_address("fe80::1%eth0")
@@ -61,7 +61,7 @@ def test_an_address_of_one_link() -> None:
 
 def read(form: str, *lines: bytes) -> Origin:
     """
-    What a listed proxy says.
+    Return what a listed proxy says.
     """
     head = parse_request_head(b"\r\n".join([b"GET / HTTP/1.1", b"Host: inner", *lines]))
     return believed_origin(head, Trust(PEERS, forwarded=form), OWN)
@@ -93,7 +93,7 @@ def read(form: str, *lines: bytes) -> Origin:
 )
 def test_what_cannot_be_believed(form: str, lines: list[bytes]) -> None:
     """
-    What could be read in two ways, or stands for nothing, is refused, not skipped.
+    What could be read in two ways, or has no meaning, is refused, not skipped.
     """
     with pytest.raises(BadRequest):
         read(form, *lines)
@@ -102,7 +102,7 @@ def test_what_cannot_be_believed(form: str, lines: list[bytes]) -> None:
 @pytest.mark.parametrize("form", ["x-forwarded", "forwarded"])
 def test_how_many_proxies_a_request_has_passed(form: str) -> None:
     """
-    A bounded number: each costs a look at the list.
+    The number is limited: each costs a look-up in the list.
     """
 
     def line(count: int) -> bytes:
@@ -118,7 +118,7 @@ def test_how_many_proxies_a_request_has_passed(form: str) -> None:
 @pytest.mark.parametrize("form", ["x-forwarded", "forwarded"])
 def test_only_listed_proxies_are_believed(form: str) -> None:
     """
-    What is before the first that is not listed, the client may have written.
+    The client may have written what comes before the first address that is not listed.
     """
     line = b"X-Forwarded-For: 6.6.6.6, 7.7.7.7, 10.0.0.2"
     if form == "forwarded":

@@ -92,7 +92,7 @@ WRONG: dict[str, bytes] = {
 
 def read(data: bytes, cuts: list[int]) -> tuple[ProxyHeader | None, bytes]:
     """
-    Feed a header in pieces; return it, and what came behind it.
+    Feed a header in pieces; return it, and the bytes after it.
     """
     reader = ProxyHeaderReader()
     pieces = [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
@@ -143,7 +143,7 @@ def test_what_is_wrong_is_refused_however_it_is_cut(name: str) -> None:
 @pytest.mark.parametrize("data", [b"G", b"PROXX", b"\r\n\r\n\0\r\nQUIX", SIGNATURE + b"\x31"])
 def test_a_wrong_byte_is_refused_at_once(data: bytes) -> None:
     """
-    Nobody waits for the rest of what cannot become a header.
+    If bytes cannot become a header, s3proxy does not wait for more.
     """
     reader = ProxyHeaderReader()
 
@@ -155,7 +155,7 @@ def test_a_wrong_byte_is_refused_at_once(data: bytes) -> None:
 @given(data=st.binary(max_size=300), prefix=st.sampled_from([b"", b"PROXY ", SIGNATURE, SIGNATURE + b"\x21\x11\0\x20"]))
 def test_bytes_without_sense_raise_nothing_else(data: bytes, prefix: bytes) -> None:
     """
-    A header, no header yet, or a refusal.
+    The result is a header, no header yet, or a refusal.
     """
     verdicts = []
     for cuts in ([], list(range(1, len(prefix + data)))):
@@ -169,14 +169,14 @@ def test_bytes_without_sense_raise_nothing_else(data: bytes, prefix: bytes) -> N
 
 def test_the_checksum_is_that_of_the_documentation() -> None:
     """
-    CRC32C as RFC 4960 has it: its check value.
+    CRC32C as RFC 4960 defines it: its check value.
     """
     assert checksums.crc32c(b"123456789") == 0xE3069283
 
 
 def test_who_is_listed() -> None:
     """
-    Networks of both families, an address of IPv4 which a socket of IPv6 tells, unix sockets; nobody by default.
+    Networks of both families, an IPv4 address in the form of an IPv6 socket, unix sockets; by default none.
     """
     peers = Peers(["10.0.0.0/8", "2001:db8::/32", "fe80::/10", "192.0.2.1"])
 

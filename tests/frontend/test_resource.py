@@ -1,5 +1,5 @@
 """
-What the resource takes on.
+The requests that the resource accepts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class NeverBegun:
 
 def test_a_stored_request_is_refused(error_log: ErrorLog) -> None:
     """
-    A stock `Site` stores a body of any size before it renders: nothing of that is verified or paced.
+    A stock `Site` stores a body of any size before it renders: none of that is verified or paced.
     """
     request = DummyRequest([b"s3"])
 

@@ -1,8 +1,8 @@
 """
-Requests whose names are not what they seem: a plain request of every kind, changed where two readers differ.
+Requests with misleading names: a plain request of every kind, changed in places that two readers may read differently.
 
-A case is a plain request and a few changes, each with a seed of its own, so that a finding can be shrunk by leaving
-changes out.
+A case is a plain request and a few changes, each with its own seed, so that a finding can be shrunk by leaving changes
+out.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 OWN, VICTIM = b"test-bucket", b"other-bucket"
 """
-The bucket that requests are about, and the one that an attacker would rather have.
+The bucket of the requests, and the bucket that an attacker wants to reach.
 """
 
 DOMAIN = b"s3.example.test"
@@ -100,7 +100,7 @@ TOKENS: tuple[bytes, ...] = (
     b"<",
 )
 """
-Where one reader ends a name, a line, a path or a request and another does not.
+Places where one reader ends a name, a line, a path or a request and another does not.
 """
 
 HEADERS: tuple[bytes, ...] = (
@@ -267,7 +267,7 @@ FIELDS: tuple[bytes, ...] = (
     b"content-length",
     b"x-amz-storage-class",
     *HEADERS[:24],
-    # What follows a prefix is the client's own.
+    # The client chooses what follows a prefix.
     *(b"x-amz-meta-a", b"x-amz-meta-b", b"x-amz-grant-read", b"x-amz-object-lock-mode", b"x-amz-checksum-sha256") * 3,
 )
 
@@ -387,7 +387,7 @@ class Field:
     A field of a form.
 
     Attributes:
-        disposition: What names it; ``%b`` stands for its name.
+        disposition: Text of the Content-Disposition; ``%b`` stands for the field's name.
         lines: Further header lines of its part, each with its CRLF.
     """
 
@@ -400,21 +400,21 @@ class Field:
 @dataclass
 class Draft:
     """
-    A request before it is signed, in the bytes that it will be sent in.
+    A request before it is signed, in the bytes in which it will be sent.
 
     Attributes:
-        items: Of the query, raw, each with its ``=`` if it has one.
-        headers: Beside the framing and what the carrier needs.
-        unsigned: Lower-case names which the signature leaves out.
-        target: In the place of the path and the query; empty for those.
-        authority: Of an absolute target; empty for the origin form.
-        length: Declared; None for the true one, empty for no Content-Length.
-        chunk_name: Of the extension with a chunk's signature.
-        chunk_extra: Behind it.
-        trailers: After an aws-chunked body.
+        items: Items of the query, raw, each with its ``=`` if it has one.
+        headers: Headers other than those of the framing and of the carrier.
+        unsigned: Lower-case names that the signature leaves out.
+        target: Replaces the path and the query; empty to use those.
+        authority: Authority of an absolute target; empty for the origin form.
+        length: The declared length; None for the true one, empty for no Content-Length.
+        chunk_name: Name of the extension with a chunk's signature.
+        chunk_extra: Bytes after that extension.
+        trailers: Trailers after an aws-chunked body.
         http_chunks: Whether the body is in chunked transfer coding.
-        http_extension: Behind each size of that.
-        http_trailer: After the last of its chunks, with its CRLF.
+        http_extension: Extension after each size of that coding.
+        http_trailer: Trailer after its last chunk, with its CRLF.
         after: What follows the request.
     """
 
@@ -451,7 +451,7 @@ class Draft:
 
 def escaped(text: bytes, times: int) -> bytes:
     """
-    Escape every byte but the unreserved ones, so many times.
+    Escape every byte except the unreserved ones, this many times.
     """
     for _ in range(times):
         text = b"".join(bytes((byte,)) if byte in _UNRESERVED else b"%%%02X" % byte for byte in text)
@@ -467,10 +467,10 @@ def value_for(rng: random.Random, name: bytes) -> bytes:
 
 def odd_name(rng: random.Random, names: Sequence[bytes], levels: Sequence[int]) -> bytes:
     """
-    Choose a name and make it one which two readers may read as two.
+    Choose a name, and change it so that two readers may read it differently.
 
     Args:
-        levels: How often what is inserted may be escaped.
+        levels: How often the inserted text may be escaped.
     """
     name = rng.choice(names)
     kind = rng.randrange(12)
@@ -486,7 +486,7 @@ def odd_name(rng: random.Random, names: Sequence[bytes], levels: Sequence[int]) 
     if kind == 4:
         return rng.choice((b"HTTP_", b"http-", b"")) + name.upper().replace(b"-", b"_")
     if kind == 5:
-        # All of it, so that a reader which compares raw names takes it for another.
+        # All of it, so that a reader that compares raw names takes it for another.
         times = max(1, rng.choice(levels))
         return escaped(b"".join(b"%%%02X" % byte for byte in name), times - 1)
     if kind == 6:
@@ -550,7 +550,7 @@ _PLAIN: tuple[tuple[bytes, bytes, bytes, bytes, bytes], ...] = (
 
 def plain_request(rng: random.Random) -> Draft:
     """
-    Choose a request that S3 knows, and how it is authenticated.
+    Choose a request that S3 supports, and how it is authenticated.
     """
     carrier = rng.choices(CARRIERS, _WEIGHTS)[0]
     if carrier.endswith("-form"):
@@ -677,7 +677,7 @@ def _insert_parameter(rng: random.Random, draft: Draft, name: bytes) -> None:
     if rng.random() < 0.15:
         value += escaped(rng.choice(TOKENS), rng.choice((1, 1, 2)))
     item = name if rng.random() < 0.2 else b"%b=%b" % (name, value)
-    # What may not stand in a target is seldom left as it is: it ends every request the same way.
+    # Bytes that are invalid in a target are usually escaped: otherwise every request would end in the same error.
     if rng.random() < 0.9:
         item = b"".join(bytes((byte,)) if 0x20 < byte != 0x7F and byte != 0x23 else b"%%%02X" % byte for byte in item)
     draft.items.insert(rng.randrange(len(draft.items) + 1), item)
@@ -933,7 +933,7 @@ _CHUNKS: tuple[Callable[[random.Random, Draft], None], ...] = (_payload_names,)
 @dataclass(frozen=True)
 class Case:
     """
-    A plain request by its seed, and the seeds of its changes.
+    A plain request and its changes, as seeds.
     """
 
     plain: str
@@ -1047,5 +1047,5 @@ def _attacks() -> list[Draft]:
 
 ATTACKS = _attacks()
 """
-What is known to have split requests, to have reached private surfaces and to have changed operations, by each carrier.
+Known attacks that split requests, reached private interfaces or changed operations, with each carrier.
 """

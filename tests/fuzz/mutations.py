@@ -13,7 +13,7 @@ from tests.harness import VECTORS, in_transfer_chunks, load_cases, material
 from tests.signer import MODES, UNSIGNED, SignedRequest, Signer
 
 MAX_SEED_SIZE = 30_000
-"Longer cases of the data set are left to the suite which runs them as they are."
+"Longer cases of the data set are left to the tests that run them unchanged."
 
 TOKENS = (
     b"\r\n",
@@ -76,7 +76,7 @@ _NUMBERS = (b"0", b"1", b"-1", b"65536", b"65537", b"4294967296", b"922337203685
 
 def seeds() -> list[bytes]:
     """
-    Return whole requests: good ones, and those which the data set wants refused.
+    Return whole requests: good ones, and those that the data set expects to be refused.
     """
     found: list[bytes] = []
     paths = [*VECTORS.glob("negative/*"), *VECTORS.glob("chunked/*")]
@@ -202,7 +202,7 @@ _QUERIES = ("uploads", "uploadId=a", "partNumber=1&uploadId=a", "delete", "acl",
 
 def signed_request(rng: random.Random) -> bytes:
     """
-    Return a request which is rightly signed, whatever its head and its body say: it is read behind the signature.
+    Return a correctly signed request with any head and body: s3proxy reads them after it verified the signature.
     """
     signer = Signer()
     target = "/test-bucket/" + "".join(rng.choice("ab/.%~+ é&=?;") for _ in range(rng.randrange(12)))
@@ -230,7 +230,7 @@ def signed_request(rng: random.Random) -> bytes:
         head, _ = signer.head(method, target, headers, payload=payload, unsigned=unsigned)
         wire, end = head + content, len(head)
     if rng.random() < 0.7:
-        # What comes behind the head is not what it was.
+        # The bytes after the head are changed.
         place = rng.randrange(end, len(wire) + 1)
         added = rng.choice((b"", b"\r\n", b"0\r\n\r\n", rng.randbytes(3), rng.choice(TOKENS)))
         wire = wire[:place] + added + wire[place + rng.choice((0, 1, 5)) :]

@@ -1,14 +1,14 @@
 """
-Readers of the bytes that a backend gets: each takes them as some server does, and what they found is compared.
+Readers of the bytes that a backend gets: each reads them as some server does, and the results are compared.
 
 * ``strict`` is the oracle's: RFC 9112 and nothing else.
 * ``twisted`` is `twisted.web.http.HTTPChannel`.
-* ``python`` is the standard library's `http.server` with `email.parser`: the ground of eventlet, and so of Swift.
-* ``cgi`` takes all the liberties of gateways and containers at once: a bare CR and a bare LF end a line, a fold goes
-  on, a name loses its white space, its case and its underscores, the last of repeats counts, and a chunk's size is as
-  much of a number as there is.
+* ``python`` is the standard library's `http.server` with `email.parser`: eventlet is based on it, and so is Swift.
+* ``cgi`` takes all the liberties of gateways and containers at once: a bare CR and a bare LF end a line, a folded line
+  continues, a name loses its white space, its case and its underscores, the last of repeated fields counts, and the
+  size of a chunk is the part of it that is a number.
 
-What is the same to all four is the same to a backend.
+If all four read the same, so does a backend.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from tests.oracle.wire import Head, NotARequest, RequestStream
 @dataclass(frozen=True)
 class Seen:
     """
-    A request as one reader takes it.
+    A request as one reader reads it.
 
     Attributes:
         level: ``service``, ``bucket`` or ``object``.
-        bucket: Decoded.
-        key: Decoded.
+        bucket: The bucket, decoded.
+        key: The key, decoded.
         kind: Sub-resources by name, and whether it copies.
-        fields: Names and values which choose something, normalized; of metadata the names alone.
+        fields: Names and values that choose something, normalized; of metadata only the names.
     """
 
     method: bytes
@@ -52,7 +52,7 @@ class Seen:
 
 class Unreadable(Exception):
     """
-    A reader cannot make requests of the bytes.
+    A reader cannot read the bytes as requests.
     """
 
 
@@ -76,10 +76,10 @@ def _seen(
     service_path: bytes,
 ) -> Seen:
     """
-    Take what a reader found for a request of S3.
+    Read the result of a reader as an S3 request.
 
     Args:
-        fields: Names in lower case.
+        fields: Fields by lower-case name.
     """
     path, _, query = target.partition(b"?")
     path = path.removeprefix(service_path)
@@ -110,12 +110,12 @@ def _seen(
 Reader = Callable[..., list[Seen]]
 
 
-# The strict one
+# The strict reader
 
 
 def read_strictly(data: bytes, **how: Any) -> list[Seen]:
     """
-    Read as the oracle does.
+    Read like the oracle.
     """
     heads: list[Head] = []
     faults: list[str] = []
@@ -135,18 +135,18 @@ def read_strictly(data: bytes, **how: Any) -> list[Seen]:
     ]
 
 
-# Twisted's
+# Twisted's reader
 
 
 def read_as_twisted(data: bytes, **how: Any) -> list[Seen]:
     """
-    Read as `twisted.web` does.
+    Read like `twisted.web`.
     """
     found: list[Seen] = []
 
     class Recorded(Request):
         def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-            # Not super: it reads a form, and what is no form to it would be no request.
+            # Without super: that would read a form, and refuse a request whose form is invalid.
             self.method, self.uri, self.clientproto = command, path, version
             self.content.seek(0)
             length = len(self.content.read())
@@ -172,7 +172,7 @@ def read_as_twisted(data: bytes, **how: Any) -> list[Seen]:
     return found
 
 
-# Python's
+# Python's reader
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -192,7 +192,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 def read_as_python(data: bytes, **how: Any) -> list[Seen]:
     """
-    Read as `http.server` does, whose heads are read by `email.parser`.
+    Read like `http.server`, whose heads are read by `email.parser`.
     """
     handler = _Handler(data)
     found: list[Seen] = []
@@ -215,7 +215,7 @@ def read_as_python(data: bytes, **how: Any) -> list[Seen]:
     return found
 
 
-# The most liberal one
+# The most liberal reader
 
 
 _LINE_END = re.compile(rb"\r\n|\r|\n")
@@ -232,7 +232,7 @@ def _line(data: bytes, start: int) -> tuple[bytes, int]:
 
 def read_as_cgi(data: bytes, **how: Any) -> list[Seen]:
     """
-    Read as a gateway which hands headers on as variables of an environment.
+    Read like a gateway that passes headers as environment variables.
     """
     found: list[Seen] = []
     position = 0
@@ -300,16 +300,16 @@ def read_by_all(data: bytes, *, plus_in_paths: bool = False, service_path: bytes
     Read the bytes of a connection with every reader.
 
     Args:
-        plus_in_paths: Whether ``+`` in a path is a space to this backend.
-        service_path: Before every bucket.
+        plus_in_paths: Whether this backend reads ``+`` in a path as a space.
+        service_path: The path before every bucket.
 
     Returns:
-        What the strict one found, and the difference between two readers; empty where they agree.
+        The requests of the strict reader, and the difference between two readers; empty if they agree.
     """
     first: list[Seen] = []
     for name, reader in READERS.items():
         if name == "twisted" and not all(seen.target.isascii() for seen in first):
-            # It answers 400, which does no harm. UTF-8 that is not escaped is passed on as it came.
+            # It responds with 400, which is harmless. s3proxy forwards unescaped UTF-8 as it came.
             continue
         try:
             found = reader(data, plus_in_paths=plus_in_paths, service_path=service_path)

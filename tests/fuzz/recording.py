@@ -1,5 +1,5 @@
 """
-A backend which keeps every byte that it gets, and the client of a fuzzed request.
+A backend that keeps every byte that it gets, and the client of a fuzzed request.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _DOCUMENTS = {
 
 def answer_to(head: Head) -> bytes:
     """
-    Return what a storage answers to a request that succeeds.
+    Return a storage system's response to a request that succeeds.
     """
     path, query = head.path, head.query or b""
     names = {item.partition(b"=")[0] for item in query.split(b"&")}
@@ -70,10 +70,10 @@ def _document(document: bytes) -> bytes:
 
 class RecordingConnection(FaultyConnection):
     """
-    One connection: each request that the strict reader finds is answered.
+    One connection: each request that the strict reader finds gets a response.
 
     Attributes:
-        raw: Bytes which were not yet taken.
+        raw: Bytes that `RecordingBackend.take` has not returned yet.
     """
 
     def __init__(self, backend: FaultyBackend) -> None:
@@ -104,7 +104,7 @@ class RecordingBackend(FaultyBackend):
 
     def take(self) -> list[bytes]:
         """
-        Return what came on each connection since it was last asked, and forget the connections which have ended.
+        Return the bytes of each connection since the last call, and forget the connections that have ended.
         """
         found = []
         for connection in self.connections:
@@ -117,7 +117,7 @@ class RecordingBackend(FaultyBackend):
 
 def is_one_request(wire: bytes) -> bool:
     """
-    Say whether bytes are one whole request, so that its connection may be used again.
+    Return True if the bytes are one whole request, so that its connection may be reused.
     """
     stream = ClientStream()
     stream.feed(wire)
@@ -127,17 +127,17 @@ def is_one_request(wire: bytes) -> bool:
         return False
     if head.version != b"HTTP/1.1" or not stream.is_body_complete or stream.is_unreadable:
         return False
-    # What is behind it would be the next one.
+    # Bytes after it would be the next request.
     return not stream._buffer and b"connection" not in head.fields and b"upgrade" not in head.fields
 
 
 @dataclass
 class Asker:
     """
-    A client which keeps its connection as long as that may be used.
+    A client that keeps its connection as long as it may be reused.
 
     Attributes:
-        patience: Seconds without an answer after which a proxy hangs.
+        patience: Seconds without a response after which the proxy counts as hanging.
     """
 
     harness: Harness
@@ -146,10 +146,10 @@ class Asker:
 
     async def ask(self, wire: bytes, method: str) -> tuple[list[Answer], str]:
         """
-        Send bytes and read all that is answered.
+        Send bytes and read all responses.
 
         Returns:
-            The answers, and what is wrong with them; empty if nothing is.
+            The responses, and what is wrong with them; empty if nothing is.
         """
         if not is_one_request(wire):
             return await self._ask_once(wire, method)
@@ -157,7 +157,7 @@ class Asker:
             found = await self._ask_on(self._client, wire, method)
             if found is not None:
                 return found
-        # A connection that was kept may have ended under the request.
+        # A kept connection may have ended when the request was sent.
         self._client = await self._connect()
         found = await self._ask_on(self._client, wire, method)
         return ([], "a whole request gets no answer") if found is None else found
@@ -193,7 +193,7 @@ class Asker:
                 return answers, "" if is_document else f"no answer: {client.received[:200]!r}"
             answers.append(answer)
             if method == "HEAD" and client.received.startswith(b"<?xml"):
-                # It could not be read, so that nobody knew it for a HEAD.
+                # The request could not be read, so s3proxy did not know that it was a HEAD.
                 break
             method = "GET"
         return answers, ""

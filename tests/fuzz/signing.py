@@ -1,8 +1,8 @@
 """
-Write a drafted request, signed for what it is.
+Write a drafted request with a correct signature.
 
-The attacker holds a valid key. What is to be signed is asked of the product's own readers of claims, so that a request
-is refused for what it says and never for how it was signed; that they read as S3 does is tested elsewhere.
+The attacker holds a valid key. The text to sign comes from s3proxy's own readers of claims. So a request is refused for
+its content and never for its signature. Other tests check that those readers read as S3 does.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Attacker:
     A key, and the time.
 
     Attributes:
-        domain: In the place of `tests.fuzz.grammar.DOMAIN`.
+        domain: Replaces `tests.fuzz.grammar.DOMAIN`.
     """
 
     access_key_id: str
@@ -93,7 +93,7 @@ class Attacker:
 
     def encode(self, draft: Draft) -> bytes:
         """
-        Return a request in the bytes that are sent.
+        Return a request as the bytes that are sent.
         """
         wire = _ENCODERS[draft.carrier](self, draft)
         return wire + draft.after
@@ -111,7 +111,7 @@ def _head(draft: Draft, target: bytes, lines: list[tuple[bytes, bytes]]) -> byte
 
 def _seen_names(head: bytes) -> list[bytes]:
     """
-    Return the names of the head's lines up to the first empty one, lower case.
+    Return the names of the head's lines up to the first empty one, in lower case.
     """
     lines = head.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:]
     return [line.partition(b":")[0].strip().lower() for line in lines]
@@ -145,7 +145,7 @@ def _in_http_chunks(draft: Draft, body: bytes) -> bytes:
 
 def _v4_claim_text(head: RequestHead, draft: Draft, now: datetime) -> bytes:
     """
-    Return the string to sign of a head which has everything but its signature.
+    Return the string to sign of a head that has everything except its signature.
     """
     if draft.carrier.endswith("-query"):
         parameters: dict[bytes, bytes] = {}
@@ -182,7 +182,7 @@ def _encode_v4(attacker: Attacker, draft: Draft) -> bytes:
         credential.encode(),
         b";".join(names),
     )
-    # First, so that whatever ends the head ends it behind its signature.
+    # First, so that what ends the head early is after the signature.
     lines.insert(0, (b"Authorization", authorization + _PLACEHOLDER))
     head = _head(draft, _target(draft, draft.items), lines)
     signature = _signed(attacker, draft, head, is_asymmetric=is_asymmetric)

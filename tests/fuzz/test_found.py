@@ -1,5 +1,5 @@
 """
-What the fuzz found, each as small as it became.
+The findings of the fuzz tests, each in its smallest form.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ KEY = b"/test-bucket/k"
 
 def sent(draft: Draft, profile: str = "generic") -> Verdict:
     """
-    Send a request that is signed for what it is.
+    Send a correctly signed request.
     """
     return MemoryProxy(profile=profile).send(ATTACKER.encode(draft))
 
@@ -38,7 +38,7 @@ def sent(draft: Draft, profile: str = "generic") -> Verdict:
 )
 def test_a_host_is_a_name_or_an_address(host: bytes, carrier: str) -> None:
     """
-    Brackets stand around an IPv6 address and nowhere else, and what follows a colon is a port.
+    Brackets may only surround an IPv6 address, and what follows a colon is a port.
     """
     verdict = sent(Draft(carrier, b"GET", KEY, host=host))
 
@@ -50,7 +50,7 @@ def test_a_host_is_a_name_or_an_address(host: bytes, carrier: str) -> None:
 )
 def test_hosts_that_are(host: bytes) -> None:
     """
-    Every way to write one goes on.
+    Every valid form of a host is forwarded.
     """
     assert sent(Draft("v4-header", b"GET", KEY, host=host)).statuses == (200,)
 
@@ -69,7 +69,7 @@ def test_two_list_types(items: list[bytes], carrier: str) -> None:
 @pytest.mark.parametrize("items", [[b"append", b"position=0", b"position=5"], [b"append", b"append=", b"position=0"]])
 def test_a_repeated_parameter_of_an_extension(items: list[bytes]) -> None:
     """
-    Two readers would append at two places.
+    Two readers would append at two different places.
     """
     verdict = sent(Draft("v4-header", b"PUT", KEY, items, body=b"hello"), "ceph-rgw")
 
@@ -82,7 +82,7 @@ def test_a_repeated_parameter_of_an_extension(items: list[bytes]) -> None:
 @pytest.mark.parametrize("carrier", ["v4-header", "v2-header", "v4-query", "v2-query"])
 def test_two_lines_of_a_header(carrier: str, name: bytes) -> None:
     """
-    A backend gets one line, with what the signature counts: of two it may read the first or the last.
+    A backend gets one line, with the value that the signature covers: of two lines it may read the first or the last.
     """
     draft = Draft(carrier, b"PUT", KEY, headers=[(name, b"a"), (name.upper(), b"b")], body=b"hello", payload="unsigned")
 
@@ -96,7 +96,7 @@ def test_two_lines_of_a_header(carrier: str, name: bytes) -> None:
 )
 def test_two_lines_of_a_coding(codings: tuple[bytes, bytes]) -> None:
     """
-    aws-chunked is struck from both before they become one.
+    aws-chunked is removed from both before they are joined.
     """
     headers = [(b"content-encoding", coding) for coding in codings]
     draft = Draft("v4-header", b"PUT", KEY, headers=headers, body=b"hello", payload="signed chunks")
@@ -140,7 +140,7 @@ def test_a_copy_source_that_two_readers_read_otherwise(source: str, operation: s
 )
 def test_copy_sources_that_are(source: bytes) -> None:
     """
-    A version, a key of any letters.
+    A version, and a key with any letters.
     """
     for items in COPIES.values():
         verdict = sent(Draft("v4-header", b"PUT", KEY, list(items), [(b"x-amz-copy-source", source)]), "ceph-rgw")
@@ -159,7 +159,8 @@ def test_copy_sources_that_are(source: bytes) -> None:
 )
 def test_ceph_decodes_the_source_of_a_part_twice(source: bytes) -> None:
     """
-    It would copy another object, and what is nothing when it was decoded twice ends it. An object is copied as it says.
+    It would copy another object, and a key that is empty after the second decoding crashes the gateway. CopyObject is
+    forwarded, because Ceph decodes its source once.
     """
     headers = [(b"x-amz-copy-source", source)]
     part = sent(Draft("v4-header", b"PUT", KEY, list(COPIES["UploadPartCopy"]), headers), "ceph-rgw")
@@ -172,7 +173,7 @@ def test_ceph_decodes_the_source_of_a_part_twice(source: bytes) -> None:
 @pytest.mark.parametrize("path", [b"/:test-bucket/k", b"/tenant:test-bucket/k", b"/%3atest-bucket/k", b"/:test-bucket"])
 def test_a_second_name_of_a_bucket(path: bytes) -> None:
     """
-    ":bucket" is "bucket" to Ceph: rules and routes would not know it.
+    Ceph reads ":bucket" as "bucket": access rules and routes would not match it.
     """
     for draft in (
         Draft("v4-header", b"GET", path),
@@ -184,10 +185,10 @@ def test_a_second_name_of_a_bucket(path: bytes) -> None:
 
 def test_a_listing_parameter_beside_a_sub_resource() -> None:
     """
-    GetBucketAcl stays one at Walrus, which is asked for listings of the first version.
+    GetBucketAcl remains GetBucketAcl at Walrus, whose listings are of the first version.
     """
     verdict = sent(Draft("v4-header", b"GET", b"/test-bucket", [b"acl", b"list-type=2", b"prefix=a"]), "walrus-3.4")
 
-    # The storage of these tests has no documents, and is not believed.
+    # The backend of these tests returns no documents, so its response is not used.
     (request,) = verdict.stored
     assert request.head.raw_query == b"acl"

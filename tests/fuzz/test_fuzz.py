@@ -27,12 +27,12 @@ from tests.fuzz.mutations import mutate, seeds, signed_request
 from tests.memory import MemoryProxy, Verdict
 
 COUNT = int(os.environ.get("S3PROXY_FUZZ_COUNT", "4000"))
-"Inputs of all tests of this module together; each is taken twice, in two cuttings."
+"Inputs of all tests of this module together; each is sent twice, cut at different places."
 
 SEED = os.environ.get("S3PROXY_FUZZ_SEED", "1")
 
 MAX_KEPT = 40 << 20
-"Bytes which a run may hold at its worst moment: the seeds, one input of 200 KiB in two cuttings, and the proxy."
+"Bytes that a run may hold at most at one time: the seeds, one input of 200 KiB sent twice, and the proxy."
 
 BOUNDARY = b"boundary-0001"
 
@@ -50,7 +50,7 @@ def _cuts(rng: random.Random, size: int) -> list[int]:
 
 def _same(first: Verdict, second: Verdict) -> bool:
     """
-    Say whether two verdicts are one: a later request may be left unread where the connection ends after a refusal.
+    Return True if two verdicts are the same. A later request may be left unread if the connection ends after a refusal.
     """
     answers = min(len(first.statuses), len(second.statuses))
     stored = min(len(first.stored), len(second.stored))
@@ -67,7 +67,7 @@ def _same(first: Verdict, second: Verdict) -> bool:
 @pytest.mark.parametrize("kind", ["mutated", "signed", "signed, forms streamed"])
 def test_whole_requests(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     """
-    Changed requests of every kind, and rightly signed ones with changed bodies, through the whole proxy.
+    Changed requests of every kind, and correctly signed ones with changed bodies, through the whole proxy.
     """
     found = seeds()
     proxy = MemoryProxy(body_limits=BodyLimits(spools_unknown_length=True, streams_forms=kind.endswith("streamed")))

@@ -1,5 +1,5 @@
 """
-Whatever names a signed request has, every server reads behind the proxy what its client asked for, or nothing.
+Whatever names a signed request has, every kind of backend reads what its client asked for, or gets nothing.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ _PASSED = frozenset({200, 201, 204, 206, 303, 304})
 
 class Target:
     """
-    A proxy, and all that may be seen of it.
+    A proxy, and everything that can be seen of it.
     """
 
     def __init__(self, profile: str, signature: str, error_log: Any) -> None:
         self.profile = PROFILES[profile]
         self.backend = RecordingBackend()
-        # Every other one signs reads of nobody's in one bucket.
+        # With V2, s3proxy signs anonymous reads in one bucket.
         buckets = (OWN.decode(),) if signature == "v2" else ()
         self.harness = Harness(
             profile=self.profile,
@@ -96,7 +96,7 @@ class Target:
 
     async def shrink(self, case: Case) -> Case:
         """
-        Leave out whatever change a finding does not need.
+        Leave out every change that a finding does not need.
         """
         for fewer in case.fewer():
             if (await self.try_draft(fewer.draft()))[1]:
@@ -119,7 +119,7 @@ async def targets(profile: str, error_log: Any) -> AsyncIterator[list[Target]]:
 
 def story(number: int, case: Case, target: Target, faults: list[str]) -> str:
     """
-    Tell of a finding.
+    Describe a finding.
     """
     draft = case.draft()
     return "\n".join(
@@ -137,7 +137,7 @@ async def test_names_that_two_readers_read_otherwise(
     profile: str, error_log: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """
-    A request that is signed for what it is goes on as one that four readers read alike, or is refused in S3's words.
+    A correctly signed request is forwarded as one that four readers read alike, or is refused with S3's error.
     """
     outcomes: Counter[str] = Counter()
     passed: Counter[str] = Counter()
@@ -165,7 +165,7 @@ async def test_names_that_two_readers_read_otherwise(
             end=" ",
         )
     assert not findings, "\n\n".join(findings)
-    # Else it tests nothing but refusals.
+    # Otherwise the test would have little but refusals.
     assert sum(passed.values()) > count / 5
     assert not outcomes["SignatureDoesNotMatch"]
     assert count < 200 or not set(CARRIERS) - passed.keys() - {"anonymous"}
@@ -175,7 +175,7 @@ async def test_names_that_two_readers_read_otherwise(
 @pytest_twisted.ensureDeferred
 async def test_attacks_that_were_found(profile: str, error_log: Any) -> None:
     """
-    What worked on an earlier proxy is refused, or means one thing to every reader: by each carrier, for each backend.
+    What worked on an earlier proxy is refused, or every reader reads it alike: with each carrier, for each backend.
     """
     findings = []
     async with targets(profile, error_log) as found:

@@ -1,5 +1,5 @@
 """
-The readers of the fuzz tell requests apart where servers do.
+The readers of the fuzz tests differ where servers differ.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ HEAD = b"PUT /b/k?acl HTTP/1.1\r\nHost: h\r\n"
 @pytest.mark.parametrize("reader", READERS)
 def test_a_plain_request_is_one_to_each(reader: str) -> None:
     """
-    Two requests on one connection, with all that is compared.
+    Two requests on one connection, with everything that is compared.
     """
     data = HEAD + b"x-amz-copy-source: /a/b\r\nx-amz-meta-a_b: 1\r\nContent-Length: 5\r\n\r\nhello"
 
@@ -60,7 +60,7 @@ def test_they_differ_where_servers_do(lines: bytes) -> None:
 
 def test_a_plus_is_a_space_where_a_backend_reads_it_so() -> None:
     """
-    The readers take a path for what this backend takes it.
+    The readers read a path as this backend does.
     """
     data = b"GET /services/Walrus/b/a+b HTTP/1.1\r\nHost: h\r\n\r\n"
 
@@ -72,7 +72,7 @@ def test_a_plus_is_a_space_where_a_backend_reads_it_so() -> None:
 @pytest.mark.parametrize("reader", READERS)
 def test_half_a_request_is_none(reader: str) -> None:
     """
-    A body which is cut leaves the next request inside it.
+    If a body is cut, the next request is inside it.
     """
     with pytest.raises(Unreadable):
         READERS[reader](HEAD + b"Content-Length: 6\r\n\r\nhello", plus_in_paths=False, service_path=b"")

@@ -17,7 +17,7 @@ PACKAGES = ("chromium", "chromium-driver")
 
 def install() -> None:
     """
-    Install the packages where they are not there.
+    Install the packages if they are missing.
     """
     if shutil.which("chromium") and shutil.which("chromedriver"):
         return
@@ -33,7 +33,7 @@ def running_browser(directory: Path) -> Iterator[Any]:
     Run a browser; yield its driver.
 
     Args:
-        directory: For its profile.
+        directory: Directory for its profile.
     """
     from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 

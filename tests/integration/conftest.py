@@ -1,5 +1,5 @@
 """
-One gateway and two daemons in front of it for the whole suite; its matrix at the end.
+One gateway and two daemons in front of it for the whole suite; its matrix is printed at the end.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Way:
 @dataclass(frozen=True)
 class Field:
     """
-    Everything which runs.
+    All running servers.
     """
 
     ways: dict[str, Way]
@@ -129,7 +129,7 @@ def _wait_for(ways: dict[str, Way], daemons: list[subprocess.Popen[bytes]]) -> N
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """
-    Print the outcome of each client and mode, each way.
+    Print the outcome of each client and mode, for each way.
     """
     if not matrix:
         return

@@ -17,14 +17,14 @@ def start_daemon(
     directory: Path, backend: str, server: tuple[Path, Path], domain: str = "", *, lines: str = ""
 ) -> tuple[subprocess.Popen[bytes], int, int]:
     """
-    Start it, without waiting for it; return its process and its ports for http and https.
+    Start the daemon without waiting for it; return its process and its ports for http and https.
 
     Args:
-        directory: For its files; it is not there yet.
+        directory: Directory for its files; it does not exist yet.
         backend: The lines of its ``[[backend]]``.
         server: Paths of its certificate and of the key.
-        domain: Below which a host name begins with a bucket; empty for none.
-        lines: Further ones of its ``[server]``.
+        domain: The domain below which a host name begins with a bucket; empty for none.
+        lines: Further lines of its ``[server]``.
     """
     directory.mkdir()
     port, tls_port = free_port(), free_port()

@@ -1,5 +1,5 @@
 """
-gaul/s3proxy, a store and a gateway in Java: fetched with Maven.
+gaul/s3proxy, a store and a gateway in Java, fetched with Maven.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "s3proxy-tests" / "gaul"
 """
-Where the libraries stay between runs.
+Where the libraries are kept between runs.
 """
 
 VERSION = "4.1.0"
@@ -44,9 +44,9 @@ POM = f"""
 
 def gaul_command(properties: Path) -> list[str]:
     """
-    Return the command line which runs it with a file of properties; fetch it where it is not there.
+    Return the command line that runs it with a file of properties; fetch it if it is missing.
     """
-    # Without a configuration logback writes all that it has.
+    # Without a configuration logback logs everything.
     quiet = properties.parent / "logback.xml"
     quiet.write_text('<configuration><root level="OFF"/></configuration>')
     return [

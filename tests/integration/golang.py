@@ -1,5 +1,5 @@
 """
-Go programs of the suite: built once, with a compiler which is new enough.
+Go programs of the suite: built once, with a compiler that is new enough.
 """
 
 from __future__ import annotations
@@ -13,27 +13,28 @@ import tempfile
 from pathlib import Path
 
 TOOLCHAIN = "go1.26.0"
-"The compiler which is fetched where the one which is there is too old; as a module, as Go itself does it since 1.21."
+"The compiler that is fetched if the installed one is too old; as a module, as Go itself does it since 1.21."
 
 MINIMUM = (1, 25)
 
 MINIO = ("github.com/minio/minio", "v0.0.0-20260212201848-7aac2a2c5b7c")
 MC = ("github.com/minio/mc", "v0.0.0-20250313080218-cf909e1063a9")
-"The programs of MinIO: the module of each, and its version."
+"MinIO's programs: the module of each, and its version."
 
 CACHE = Path(tempfile.gettempdir()) / "s3proxy-integration"
 
 
 def environment() -> dict[str, str]:
     """
-    Return the environment of Go programs: the AWS SDK for Go breaks on a bundle which it cannot read.
+    Return the environment of Go programs, without the variable of a CA bundle: the AWS SDK for Go fails if it cannot
+    read the bundle.
     """
     return {name: value for name, value in os.environ.items() if name != "AWS_CA_BUNDLE"}
 
 
 def find_go() -> str:
     """
-    Return a compiler; install one where there is none, or none which is new enough.
+    Return a compiler; install one if there is none that is new enough.
     """
     go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin:/usr/lib/go/bin")
     if go is None:
@@ -55,7 +56,7 @@ def find_go() -> str:
     modules = subprocess.run([go, "env", "GOMODCACHE"], check=True, capture_output=True, text=True).stdout.strip()
     binaries = Path(modules) / module / "bin"
     for path in (*binaries.iterdir(), *(binaries.parent / "pkg" / "tool" / f"linux_{machine}").iterdir()):
-        # Modules keep no permissions.
+        # Modules do not keep permissions.
         path.chmod(0o755)
     return str(binaries / "go")
 

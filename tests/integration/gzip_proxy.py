@@ -1,5 +1,5 @@
 """
-An nginx that compresses all XML of a storage, for whoever accepts it.
+An nginx that compresses all XML of a storage system, for every client that accepts it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from tests.processes import free_port
 
 def compressing_command(directory: Path, storage_port: int) -> tuple[list[str], int]:
     """
-    Return the command line of one before a storage, and its port.
+    Return the command line of an nginx in front of a storage system, and its port.
 
     Args:
-        directory: For its files.
+        directory: Directory for its files.
     """
     port = free_port()
     (directory / "nginx.conf").write_text(nginx_configuration(directory, port, storage_port))
@@ -24,7 +24,7 @@ def compressing_command(directory: Path, storage_port: int) -> tuple[list[str], 
 
 def nginx_configuration(directory: Path, port: int, storage_port: int) -> str:
     """
-    Write the configuration of an nginx that compresses all XML of a storage.
+    Write the configuration of an nginx that compresses all XML of a storage system.
     """
     temporary = "".join(
         f"    {kind}_temp_path {directory}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")

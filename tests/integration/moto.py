@@ -1,5 +1,5 @@
 """
-moto's server: from its Python package, in an environment of its own. What it needs is not what we need.
+moto's server: from its Python package, in a separate environment, because its dependencies are not ours.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ REQUIREMENT = "moto[server,s3]==5.2.*"
 
 def command(port: int) -> list[str]:
     """
-    Install it where it is not there; return what starts it on loopback.
+    Install it if it is missing; return the command that starts it on loopback.
     """
     commands = swift.CACHE / "moto" / "bin"
     if not (commands / "moto_server").exists():

@@ -28,14 +28,14 @@ bluestore cache size = 134217728
 osd memory target = 939524096""",
 }
 """
-Settings of each kind of store. What is put in the one in memory stays there after it was deleted; the other is a file.
+Settings of each kind of store. Deleted objects keep their space in the one in memory; the other is a file.
 """
 KEY_ID, SECRET = "RGWACCESSKEY00000001", "rgw-secret-of-the-integration-suite-0001"
 
 
 def install() -> None:
     """
-    Install the packages where they are not there.
+    Install the packages if they are missing.
     """
     if all(shutil.which(name) for name in ("radosgw", "ceph-osd", "ceph-mon", "ceph")):
         return
@@ -55,12 +55,12 @@ class Gateway:
     The running gateway.
 
     Args:
-        store: ``memstore``, which starts sooner, or ``bluestore`` for what runs long.
-        domain: Below which a host name begins with a bucket.
+        store: ``memstore``, which starts sooner, or ``bluestore`` for long runs.
+        domain: The domain below which a host name begins with a bucket.
 
     Attributes:
-        port: For http.
-        tls_port: For https.
+        port: Its port for http.
+        tls_port: Its port for https.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Gateway:
 
     def start(self) -> None:
         """
-        Start everything; return when the gateway answers and its user is there.
+        Start everything; return when the gateway responds and its user exists.
         """
         directory, fsid = self._directory, str(uuid.uuid4())
         for name in ("mon", "osd", "rgw", "run", "crash"):
@@ -169,26 +169,26 @@ rgw crypt require ssl = false
 
     def bucket_owner(self, bucket: str) -> str:
         """
-        Return the name of the user who has a bucket.
+        Return the name of the user who owns a bucket.
         """
         owner: str = json.loads(self._ceph("radosgw-admin", "bucket", "stats", "--bucket", bucket))["owner"]
         return owner
 
     def start_gateway(self) -> None:
         """
-        Start the daemon which speaks S3, without waiting for it.
+        Start the daemon that speaks S3, without waiting for it.
         """
         self._spawn("radosgw", "-n", "client.rgw", "-f")
 
     def wait(self) -> None:
         """
-        Return when the gateway answers.
+        Return when the gateway responds.
         """
         self._wait("the gateway", self._answers)
 
     def kill_gateway(self) -> None:
         """
-        End the daemon which speaks S3 with SIGKILL; the store runs on.
+        End the daemon that speaks S3 with SIGKILL; the store keeps running.
         """
         process = self._processes.pop()
         process.kill()

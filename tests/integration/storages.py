@@ -1,5 +1,5 @@
 """
-Every kind of storage which the suite can start, each with s3proxy in front, and a way to look into it past s3proxy.
+Every kind of storage system that the suite can start, each with s3proxy in front, and a way to read it without s3proxy.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BACKEND_KEY_ID, BACKEND_SECRET = "BACKENDACCESSKEY0001", "backend-secret-of-the-
 @dataclass(frozen=True, slots=True)
 class Reply:
     """
-    An answer.
+    A response.
     """
 
     status: int
@@ -43,7 +43,7 @@ class Reply:
     @property
     def code(self) -> str:
         """
-        Of an error.
+        The code of an error.
         """
         found = re.search(rb"<Code>([^<]*)</Code>", self.body)
         return found[1].decode() if found is not None else ""
@@ -51,7 +51,7 @@ class Reply:
     @property
     def keys(self) -> list[bytes]:
         """
-        Those of a listing, in order, decoded where it says that they are encoded.
+        The keys of a listing, in order, decoded if it says that they are encoded.
         """
         if b"<EncodingType>url</EncodingType>" not in self.body:
             return [text.encode() for text in self.plain_keys]
@@ -60,7 +60,7 @@ class Reply:
     @property
     def plain_keys(self) -> list[str]:
         """
-        Those of a listing, as they are in the XML.
+        The keys of a listing, as they are in the XML.
         """
         return [unescape(text.decode()) for text in re.findall(rb"<Key>(.*?)</Key>", self.body, re.DOTALL)]
 
@@ -68,7 +68,7 @@ class Reply:
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """
-    Where raw requests are sent, and the key which signs them with Signature V4.
+    Receives raw requests, signed with this key by Signature V4.
     """
 
     port: int
@@ -77,7 +77,7 @@ class Endpoint:
 
     def ask(self, method: str, target: str, body: bytes = b"") -> Reply:
         """
-        Send a request whose target is sent as it is given.
+        Send a request; its target is sent unchanged.
         """
         signer = Signer(self.key_id, self.secret, datetime.now(UTC), f"127.0.0.1:{self.port}")
         payload = hashlib.sha256(body).hexdigest() if body else EMPTY
@@ -95,7 +95,7 @@ class Endpoint:
 @dataclass(frozen=True, slots=True)
 class Storage:
     """
-    A storage, and the daemon in front of it.
+    A storage system, and the daemon in front of it.
 
     Attributes:
         through: The daemon.
@@ -115,14 +115,14 @@ class Storage:
 
 def encode_key(key: bytes, safe: str = "/-_.~") -> str:
     """
-    Write a key as a target has it.
+    Write a key as it is in a target.
     """
     return quote(key, safe=safe)
 
 
 def speaking_s3(name: str, through: Endpoint, straight: Endpoint) -> Storage:
     """
-    Make a storage which is looked into with requests that are sent to it straight.
+    Make a storage system that is read with requests sent straight to it.
     """
 
     def keys(bucket: str) -> list[bytes]:
@@ -139,7 +139,7 @@ def speaking_s3(name: str, through: Endpoint, straight: Endpoint) -> Storage:
 
 class Processes(ExitStack):
     """
-    What was started in a directory, ended together.
+    Processes that were started in a directory, and are ended together.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -149,7 +149,7 @@ class Processes(ExitStack):
 
     def start(self, arguments: list[str], port: int, variables: dict[str, str] | None = None) -> None:
         """
-        Start one; return when it listens.
+        Start a process; return when it listens.
         """
         process = subprocess.Popen(
             arguments,
@@ -167,7 +167,7 @@ class Processes(ExitStack):
         Start a daemon in front of a backend.
 
         Args:
-            options: Of the backend.
+            options: Options of the backend.
             more: Further tables.
         """
         port = free_port()
@@ -244,7 +244,7 @@ def swift_s3(directory: Path) -> Iterator[Storage]:
 @contextmanager
 def moto(directory: Path) -> Iterator[Storage]:
     """
-    moto's server: all of it is in memory, and no signature is checked.
+    moto's server: everything is in memory, and no signature is checked.
     """
     port = free_port()
     with Processes(directory) as processes:
@@ -268,10 +268,10 @@ reactor.run()
 
 def start_legacy_store(processes: Processes, more: str = "") -> Endpoint:
     """
-    Start the store of the demo, and a daemon in front of it.
+    Start the demo's store, and a daemon in front of it.
 
     Args:
-        more: Further tables of its configuration.
+        more: Further tables of the daemon's configuration.
     """
     port, path = free_port(), processes.directory / "store"
     path.mkdir()
@@ -284,7 +284,7 @@ def start_legacy_store(processes: Processes, more: str = "") -> Endpoint:
 @contextmanager
 def legacy_store(directory: Path) -> Iterator[Storage]:
     """
-    The store of the demo, which speaks as Walrus did. It is looked into on disk.
+    The demo's store, which behaves like an old Walrus. It is read on disk.
     """
     path = directory / "store"
     with Processes(directory) as processes:

@@ -1,5 +1,5 @@
 """
-Real backends which take Signature V4, each with the lines of its ``[[backend]]``, and daemons in front of them.
+Real backends that accept Signature V4, each with the lines of its ``[[backend]]``, and daemons in front of them.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ CLIENT_KEY, CLIENT_SECRET = "STORESCLIENTKEY00001", "stores-client-secret-of-the
 @dataclass(frozen=True)
 class Store:
     """
-    A backend which runs.
+    A running backend.
 
     Attributes:
-        region: Its own; versitygw refuses any other.
+        region: Its region; versitygw refuses any other.
     """
 
     name: str
@@ -38,14 +38,17 @@ class Store:
 
     def client(self) -> Any:
         """
-        Return a client of boto3, straight at it.
+        Return a boto3 client that connects straight to the backend.
         """
         return boto3_client(self.port, self.region, self.key_id, self.secret)
 
 
 def boto3_client(port: int, region: str | None, key_id: str = CLIENT_KEY, secret: str = CLIENT_SECRET) -> Any:
     """
-    Return a client of boto3; None for one which knows no region.
+    Return a boto3 client.
+
+    Args:
+        region: None for a client that knows no region.
     """
     import boto3
     from botocore.config import Config
@@ -62,7 +65,7 @@ def boto3_client(port: int, region: str | None, key_id: str = CLIENT_KEY, secret
 
 def rgw_store(gateway: Gateway) -> Store:
     """
-    Return what is known of the suite's gateway.
+    Return the suite's gateway as a backend.
     """
     return Store("rgw", gateway.port, "ceph-rgw", "default", KEY_ID, SECRET)
 
@@ -83,11 +86,11 @@ def versitygw_store(directory: Path, region: str) -> Iterator[Store]:
 @contextmanager
 def daemon(store: Store, directory: Path, region: str, *lines: str) -> Iterator[int]:
     """
-    Run s3proxy in front of a store; yield its port.
+    Run s3proxy in front of a backend; yield its port.
 
     Args:
-        region: Its listener's.
-        lines: Further ones of its ``[[backend]]``.
+        region: Region of its listener.
+        lines: Further lines of its ``[[backend]]``.
     """
     port = free_port()
     (directory / "keys.toml").write_text(

@@ -1,5 +1,6 @@
 """
-A storage that leaves bytes behind its answers: in the same segment, a little later, or when the next request has come.
+A storage system that sends extra bytes after its responses: in the same segment, a little later, or after it has
+received the next request.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ LEFT = (
     b"Content-Length: 5\r\n\r\nhello",
 )
 """
-What is left. The first two are Ceph's, the fourth is an old Swift's. None begins as an answer does: nobody can tell
-such bytes from an answer, where they come behind the next request.
+The extra bytes. The first two are Ceph's, the fourth is an old Swift's. None begins like a response: if such bytes
+arrive after the next request was sent, they cannot be told from its response.
 """
 
 _WAYS = ("in the same segment", "at once", "later", "when the next request has come")
@@ -39,14 +40,13 @@ class StrayStore:
     Buckets in memory.
 
     Args:
-        owners: Of each bucket, by the access key that signs for it.
+        owners: The buckets, each by the access key that signs for it.
 
     Attributes:
-        port: Where it listens.
-        done: How often each request that is no read was carried out, by its method and the name that its User-Agent
-            gives it.
-        spoiled: Names of the requests whose ordinary answers had more behind them, which may have come with them.
-        left: How often bytes were left, by kind of answer and way.
+        port: The port on which it listens.
+        done: How often each request other than a read was carried out, by its method and the name in its User-Agent.
+        spoiled: Names of the requests with ordinary responses that had extra bytes, which may have arrived with them.
+        left: How often extra bytes were sent, by kind of response and way.
     """
 
     def __init__(self, owners: dict[str, str], seed: str = "1") -> None:
@@ -97,7 +97,7 @@ class StrayStore:
 
     def _answer(self, connection: socket.socket, head: RequestHead, body: bytes, chance: random.Random) -> bytes:
         """
-        Answer a request; return what is to be left when the next one comes.
+        Respond to a request; return the bytes to send before the response to the next one.
         """
         name = (head.fields.value(b"user-agent") or b"").decode()
         status, fields, content = self._judge(head, body, name)

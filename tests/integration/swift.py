@@ -21,7 +21,7 @@ REQUIREMENT = "swift==2.38.*"
 KEY_ID, SECRET = "soak:tester", "swift-secret-of-the-integration-suite-01"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "s3proxy-tests"
 """
-Where the virtual environment stays between runs.
+Where the virtual environment is kept between runs.
 """
 
 STORAGE = ("account", "container", "object")
@@ -33,7 +33,7 @@ The servers, in the order in which they start.
 
 def install() -> Path:
     """
-    Install what Swift needs where it is not there.
+    Install what Swift needs if it is missing.
 
     Returns:
         The directory of its commands.
@@ -44,7 +44,7 @@ def install() -> Path:
         for arguments in (["update", "-q"], ["install", "-q", "-y", "--no-install-recommends", *PACKAGES]):
             subprocess.run(["apt-get", *arguments], check=True, env=environment, stdout=subprocess.DEVNULL)
     commands = CACHE / "swift" / "bin"
-    # Made under another name first: an installation which was cut short is not taken for a whole one.
+    # Made under another name first: an installation that was interrupted must not pass for a whole one.
     if not (commands / "swift-proxy-server").exists():
         print("installing Swift", flush=True)
         shutil.rmtree(CACHE / "swift", ignore_errors=True)
@@ -59,10 +59,10 @@ class Swift:
 
     Args:
         commands: The directory of Swift's commands.
-        domain: Below which a host name begins with a bucket; empty for none.
+        domain: The domain below which a host name begins with a bucket; empty for none.
 
     Attributes:
-        port: Of the proxy server, which speaks S3; for http.
+        port: Port of the proxy server, which speaks S3, for http.
     """
 
     def __init__(self, directory: Path, commands: Path, domain: str = "") -> None:
@@ -79,7 +79,7 @@ class Swift:
 
     def start(self) -> None:
         """
-        Start everything; return when the proxy server answers.
+        Start everything; return when the proxy server responds.
         """
         self._configure()
         memcached = [
@@ -121,10 +121,10 @@ class Swift:
 
     def wait(self) -> None:
         """
-        Return when all servers answer.
+        Return when all servers respond.
 
         Raises:
-            AssertionError: One of them has ended, or does not answer for a long time.
+            AssertionError: A server has ended, or does not respond for a long time.
         """
         for part in PARTS:
             for _ in range(400):
@@ -195,7 +195,7 @@ allow_versions = on
             "listing_formats": "use = egg:swift#listing_formats",
             "bulk": "use = egg:swift#bulk",
             "s3api": "use = egg:swift#s3api\nlocation = us-east-1\nauth_pipeline_check = false\n"
-            # Preflights are answered for all buckets, before any of them is known.
+            # One setting covers preflights for all buckets, even before a bucket exists.
             f"check_bucket_owner = true\nstorage_domain = {self._domain}\ncors_preflight_allow_origin = *",
             "tempauth": f"use = egg:swift#tempauth\nuser_{KEY_ID.replace(':', '_')} = {SECRET} .admin",
             "copy": "use = egg:swift#copy",
@@ -204,7 +204,7 @@ allow_versions = on
             "versioned_writes": "use = egg:swift#versioned_writes\nallow_object_versioning = true",
             "symlink": "use = egg:swift#symlink",
         }
-        # With one replica a server which failed a few times must not be left out for a minute.
+        # There is one replica, so a server that failed a few times must not be excluded for a minute.
         (directory / "proxy.conf").write_text(
             f"""[DEFAULT]
 {common}bind_port = {self._ports["proxy"]}
@@ -224,7 +224,7 @@ cors_allow_origin = *
         builder = str(self._commands / "swift-ring-builder")
         device = f"r1z1-127.0.0.1:{self._ports[part]}/disk"
         for arguments in (["create", "6", "1", "1"], ["add", device, "1"], ["rebalance"]):
-            # Its warnings are exit status 1.
+            # It exits with status 1 after a warning.
             command = [builder, f"{part}.builder", *arguments]
             subprocess.run(command, check=False, cwd=self._directory, stdout=self._logs, stderr=self._logs)
         if not (self._directory / f"{part}.ring.gz").exists():

@@ -1,5 +1,5 @@
 """
-Browsers' forms by a real browser, through s3proxy into Ceph RGW: a field follows the file, as a submit button does.
+Browsers' forms from a real browser, through s3proxy into Ceph RGW: a field follows the file, as a submit button does.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def landing() -> Iterator[str]:
     """
-    The URL of a page which a form may redirect to.
+    The URL of a page that a form may redirect to.
     """
 
     class Page(http.server.BaseHTTPRequestHandler):
@@ -51,7 +51,7 @@ def landing() -> Iterator[str]:
 
         def log_message(self, *arguments: object) -> None:
             """
-            Say nothing.
+            Log nothing.
             """
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
@@ -64,7 +64,7 @@ def landing() -> Iterator[str]:
 
 def make_file(path: Path, size: int) -> str:
     """
-    Write a file which is no run of zeros; return its SHA-256.
+    Write a file that does not consist of zeros; return its SHA-256.
     """
     digest = hashlib.sha256()
     generator = random.Random(size)
@@ -80,10 +80,10 @@ def submit(
     browser: Any, way: Way, tmp: Path, file: Path, key: str, fields: dict[str, str], conditions: list[Any], **more: str
 ) -> None:
     """
-    Fill a form in, and press its button.
+    Fill in a form, and press its button.
 
     Args:
-        more: Fields which the policy does not know of.
+        more: Fields that the policy does not have.
     """
     conditions = [*conditions, *({name: value} for name, value in fields.items())]
     made = boto(way).generate_presigned_post(BUCKET, key, Fields=fields, Conditions=conditions)
@@ -104,7 +104,7 @@ def submit(
 
 def stored(way: Way, key: str) -> str | None:
     """
-    The SHA-256 of what is stored under a key.
+    The SHA-256 of the object at a key.
     """
     client = boto(way)
     if not client.list_objects_v2(Bucket=BUCKET, Prefix=key).get("Contents"):

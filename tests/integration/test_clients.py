@@ -1,5 +1,5 @@
 """
-Today's clients on Ceph RGW: what it refuses straight works through s3proxy, and every object comes back unchanged.
+Current clients with Ceph RGW: what it refuses straight works through s3proxy, and every object comes back unchanged.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def content_of(size: int) -> bytes:
 
 def boto(way: Way, **config: Any) -> Any:
     """
-    A client of boto3 with its defaults.
+    A boto3 client with its defaults.
     """
     import boto3
     from botocore.config import Config
@@ -75,7 +75,7 @@ def boto(way: Way, **config: Any) -> Any:
 
 def check_object(way: Way, key: str, body: bytes) -> None:
     """
-    Compare what comes back.
+    Compare an object with what was stored.
     """
     back = boto(way).get_object(Bucket=BUCKET, Key=key)["Body"].read()
     assert back == body, f"{len(back)} bytes came back, {len(body)} were put, and they differ"
@@ -193,7 +193,7 @@ def command(arguments: list[str], way: Way, **more: str) -> str:
         "AWS_EC2_METADATA_DISABLED": "true",
         "SSL_CERT_FILE": way.authority,
     }
-    # Go clients take it for more than it says.
+    # Go clients use it for more than its name says.
     environment.pop("AWS_CA_BUNDLE", None)
     environment.update(more)
     ran = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=300, check=False)
@@ -244,7 +244,7 @@ _built: list[Path] = []
 
 def minio_client(tmp: Path) -> Path:
     """
-    Build the program of minio-go, once.
+    Build our program for minio-go, once.
     """
     if not _built:
         go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin:/usr/lib/go/bin")
@@ -288,7 +288,7 @@ def minio_multipart(way: Way, tmp: Path) -> None:
 @pytest.mark.parametrize("row", list(runs), ids=lambda row: f"{row[0]}-{row[1]}")
 def test_client(row: tuple[str, str], name: str, field: Field, tmp_path: Path) -> None:
     """
-    Every client works through s3proxy, whatever the gateway itself would have said.
+    Every client works through s3proxy, whether or not the gateway itself would have accepted its requests.
     """
     outcomes = matrix.setdefault(row, {})
     try:
@@ -304,7 +304,7 @@ def test_client(row: tuple[str, str], name: str, field: Field, tmp_path: Path) -
 
 def test_the_matrix_was_run(field: Field) -> None:
     """
-    Each row was tried each way, and at least one upload which the gateway refuses works through s3proxy.
+    Each row was tried each way, and at least one upload that the gateway refuses works through s3proxy.
     """
     assert set(matrix) == set(runs)
     assert all(set(outcomes) == set(WAYS) for outcomes in matrix.values())
@@ -315,7 +315,7 @@ def test_the_matrix_was_run(field: Field) -> None:
 
 def test_admin_surface(field: Field) -> None:
     """
-    Our own key has admin caps at the gateway; no client's request gets there.
+    Our own key has admin caps at the gateway, but no client's request reaches its admin API.
     """
     from botocore.auth import S3SigV4Auth
     from botocore.awsrequest import AWSRequest
@@ -340,7 +340,7 @@ def test_admin_surface(field: Field) -> None:
 @pytest.mark.parametrize("signature", ["v2", "v4"])
 def test_a_wrong_backend_secret(signature: str, field: Field) -> None:
     """
-    What the gateway says of our own signature reaches no client, whatever it asked: 500 InternalError.
+    An error of the gateway about our own signature reaches no client: every request gets 500 InternalError.
     """
     from botocore.exceptions import ClientError
 
@@ -363,7 +363,7 @@ def test_a_wrong_backend_secret(signature: str, field: Field) -> None:
 
 def test_no_output_holds_a_secret(field: Field) -> None:
     """
-    Neither the daemons' output nor their access logs hold a secret, or a signature of a presigned URL.
+    Neither the daemons' output nor their access logs have a secret, or a signature of a presigned URL.
     """
     output = "".join(path.read_text("utf-8", "replace") for path in field.directory.glob("*/*.log"))
 

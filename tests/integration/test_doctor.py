@@ -1,5 +1,5 @@
 """
-``s3proxy doctor`` at every storage which can be had here: its verdicts, and that nothing is left there.
+``s3proxy doctor`` at every storage system that is available here: its verdicts, and that it leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ ANSWERS = dict.fromkeys(
 CONDITIONS = {
     "put-if-match": "yes",
     "put-if-none-match": "yes",
-    # Only S3's directory buckets evaluate it.
+    # Only S3's directory buckets evaluate this header.
     "put-write-offset": "no",
     "complete-if-match": "yes",
     "complete-if-none-match": "yes",
@@ -109,7 +109,7 @@ RGW = {
     "surface-services": "no",
 }  # fmt: skip
 
-# It looks at the version that is written, which is never there: If-None-Match always holds, If-Match never.
+# It compares with the version to be written, which never exists: If-None-Match always holds, If-Match never.
 RGW_VERSIONED = {**RGW, "put-if-none-match": "no", "put-quoted-tag": "unclear"}
 
 EXPECTED: dict[str, tuple[str, str, dict[str, str]]] = {
@@ -136,11 +136,11 @@ EXPECTED: dict[str, tuple[str, str, dict[str, str]]] = {
             "key-slashes": "no",
             "surface-minio": "yes",
             "server-minio": "yes",
-            # It refuses each, whether it holds or not.
+            # It refuses every condition, whether it holds or not.
             "put-write-offset": "yes",
         },
     ),
-    # versitygw makes up the end of a body which ends with FIN; s3proxy resets.
+    # versitygw makes up the end of a body that ends with FIN; s3proxy resets.
     "versitygw": (
         "versitygw",
         "v4",
@@ -181,14 +181,14 @@ EXPECTED: dict[str, tuple[str, str, dict[str, str]]] = {
     ),
 }  # fmt: skip
 """
-Profile, signature and verdicts, by storage.
+Profile, signature and verdicts, by storage system.
 """
 
 
 @dataclass(frozen=True)
 class Storage:
     """
-    A storage which runs, for http.
+    A running storage system, for http.
     """
 
     port: int
@@ -254,7 +254,7 @@ def running_versitygw(directory: Path) -> Iterator[Storage]:
     store.mkdir()
     iam.mkdir()
     program = str(install_versitygw())
-    # It goes to its store: relative paths would be meant from there.
+    # It changes its directory to its store, so relative paths would be below that.
     command = [program, "--port", f"127.0.0.1:{port}", "--iam-dir", str(iam), "posix", str(store)]
     with _running(command, port, directory, ROOT_ACCESS_KEY=KEY_ID, ROOT_SECRET_KEY=SECRET) as storage:
         yield storage
@@ -275,7 +275,7 @@ def running_minio(directory: Path) -> Iterator[Storage]:
 @contextmanager
 def running_gaul(directory: Path) -> Iterator[Storage]:
     """
-    gaul/s3proxy, which takes Signature V2 alone.
+    gaul/s3proxy, which accepts only Signature V2.
     """
     port = free_port()
     (directory / "store").mkdir()
@@ -288,7 +288,7 @@ def running_gaul(directory: Path) -> Iterator[Storage]:
 @contextmanager
 def running_moto(directory: Path) -> Iterator[Storage]:
     """
-    moto's server, which judges no signature.
+    moto's server, which checks no signature.
     """
     port = free_port()
     with _running(moto_command(port), port, directory) as storage:
@@ -306,7 +306,7 @@ RUNNING: dict[str, Callable[[Path], Any]] = {
 
 def examine(directory: Path, url: str, key_id: str, secret: str, *options: str) -> tuple[dict[str, Any], str]:
     """
-    Run the command; return its document, and what it told beside.
+    Run the command; return its document, and its other output.
     """
     secret_file = directory / "doctor-secret"
     secret_file.touch(mode=0o600)
@@ -335,10 +335,10 @@ def check(
     unlike: AbstractSet[str] = frozenset(),
 ) -> None:
     """
-    Compare a document with what must be in it.
+    Compare a document with the expected verdicts.
 
     Args:
-        unlike: Probes of conditions that are not as the profile expects.
+        unlike: Probes of conditions whose verdicts differ from the profile.
     """
     found = {finding["name"]: finding["verdict"] for finding in document["findings"]}
     assert {name: found[name] for name in expected} == expected
@@ -351,7 +351,7 @@ def check(
 
 def client(url: str, key_id: str, secret: str, signature: str = "s3v4") -> Any:
     """
-    Return boto3's client.
+    Return a boto3 client.
     """
     os.environ.pop("AWS_CA_BUNDLE", None)
     return boto3.client(
@@ -367,7 +367,7 @@ def client(url: str, key_id: str, secret: str, signature: str = "s3v4") -> Any:
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_storage(name: str, tmp_path: Path) -> None:
     """
-    The verdicts are those which are known of it, and it is as empty afterwards as it was.
+    The verdicts are the known ones, and the storage system is as empty afterwards as it was before.
     """
     profile, signature, verdicts = EXPECTED[name]
     with RUNNING[name](tmp_path) as storage:
@@ -397,7 +397,7 @@ def test_ceph(scheme: str, field: Field, tmp_path: Path) -> None:
 
 def test_a_bucket_with_versions(field: Field, tmp_path: Path) -> None:
     """
-    In a bucket which is there, of which each version is kept, no version is left and no upload; what is there stays.
+    In an existing bucket that keeps all versions, no version and no upload is left, and the existing objects stay.
     """
     way = field.ways["straight http"]
     straight = client(way.url, way.key_id, way.secret)

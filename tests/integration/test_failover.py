@@ -1,5 +1,5 @@
 """
-Two gateways to one store, each killed under load: boto3 with its default retries notices nothing, and nothing is lost.
+Two gateways to one store, each killed under load: boto3 with its default retries reports no error, and nothing is lost.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ WORKERS = 4
 ROUNDS = 8
 "Rounds of all workers together between two events."
 UPLOADS = 6
-"Uploads which are half sent when a gateway is killed: some to each of the two."
+"Uploads that are half sent when a gateway is killed: some to each of the two."
 
 LINE = re.compile(r'REST\.(\w+)\.\w+ (\S+) "[^"]*" (\d+) (\S+)')
-"Of the access log: operation, key, status and error code."
+"A line of the access log: operation, key, status and error code."
 
 
 class Gateways:
     """
-    versitygw, twice, on one directory.
+    Two versitygw processes on one directory.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -59,7 +59,7 @@ class Gateways:
 
     def start(self, number: int) -> None:
         """
-        Start one, and wait until it listens.
+        Start a gateway, and wait until it listens.
         """
         keys = {"ROOT_ACCESS_KEY": OUR_KEY, "ROOT_SECRET_KEY": OUR_SECRET}
         iam = ["--iam-dir", str(self._directory / "iam")]
@@ -76,7 +76,7 @@ class Gateways:
 
     def kill(self, number: int) -> None:
         """
-        End one with SIGKILL.
+        End a gateway with SIGKILL.
         """
         process = self._processes[number]
         assert process is not None
@@ -95,7 +95,7 @@ class Gateways:
 @dataclass
 class Setup:
     """
-    Everything which runs.
+    All running servers.
     """
 
     directory: Path
@@ -107,10 +107,10 @@ class Setup:
 
     def client(self, *, is_tls: bool = False, straight: int | None = None) -> Any:
         """
-        Return a client of boto3 with its default retries.
+        Return a boto3 client with its default retries.
 
         Args:
-            straight: The gateway to go to without the proxy.
+            straight: The gateway to use without the proxy.
         """
         import boto3
         from botocore.config import Config
@@ -131,7 +131,7 @@ class Setup:
 
     def metric(self, name: str) -> float:
         """
-        Return the sum of a metric over all of its labels.
+        Return the sum of a metric over all its labels.
         """
         with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/metrics", timeout=30) as page:
             families = text_string_to_metric_families(page.read().decode())
@@ -141,7 +141,7 @@ class Setup:
 @pytest.fixture
 def setup(tmp_path: Path) -> Iterator[Setup]:
     """
-    Two gateways, and a daemon which knows both.
+    Two gateways, and a daemon with both as its backend.
     """
     gateways = Gateways(tmp_path)
     port, tls_port, admin_port = free_port(), free_port(), free_port()
@@ -187,7 +187,7 @@ class Load:
     What all workers have done together.
 
     Attributes:
-        stored: Digests of the objects which must be there, by key.
+        stored: Digests of the objects that must exist, by key.
     """
 
     is_over: threading.Event = field(default_factory=threading.Event)
@@ -207,7 +207,7 @@ class Load:
 
     def wait(self, rounds: int) -> None:
         """
-        Return when so many more rounds were done, or a worker has failed.
+        Return when this many more rounds were done, or a worker has failed.
         """
         with self._changed:
             wanted = self.rounds + rounds
@@ -217,7 +217,7 @@ class Load:
 
 def work(number: int, client: Any, load: Load) -> None:
     """
-    Do what applications do, and look at every answer, until it is over.
+    Use the client as applications do, and check every response, until the run is over.
     """
     try:
         for count in itertools.count():
@@ -245,7 +245,7 @@ def _round(name: str, client: Any, load: Load) -> Counter[str]:
     for key, body in bodies.items():
         assert ask("head_object", Key=key)["ContentLength"] == len(body)
         assert ask("get_object", Key=key, Range="bytes=0-9")["Body"].read() == body[:10]
-        # A large answer which is cut is asked for again by this one alone.
+        # Only this call requests a large response again if it was cut.
         back = io.BytesIO()
         ask("download_fileobj", Key=key, Fileobj=back)
         assert back.getvalue() == body
@@ -261,7 +261,7 @@ def _round(name: str, client: Any, load: Load) -> Counter[str]:
 
 class HalfSent(io.BytesIO):
     """
-    A body which is read no further than its middle, once, until a gateway was killed.
+    A body that is read, once, only to its middle until a gateway was killed.
     """
 
     def __init__(self, body: bytes, killed: threading.Event) -> None:
@@ -279,7 +279,7 @@ class HalfSent(io.BytesIO):
 
 def kill_during_uploads(setup: Setup, load: Load, number: int, pool: ThreadPoolExecutor) -> list[str]:
     """
-    Kill a gateway while uploads are half sent; wait for their ends, and return their keys.
+    Kill a gateway while uploads are half sent; wait until they end, and return their keys.
     """
     killed = threading.Event()
     client = setup.client(is_tls=True)
@@ -303,8 +303,8 @@ def kill_during_uploads(setup: Setup, load: Load, number: int, pool: ThreadPoolE
 
 def test_a_gateway_is_killed_and_comes_back(setup: Setup) -> None:
     """
-    First one dies, then it is back, then the other dies. GET, HEAD, lists and DELETE are answered as if nothing had
-    been; uploads which were half sent read 503 SlowDown, and boto3 sends them again.
+    First one gateway dies, then it returns, then the other dies. GET, HEAD, lists and DELETE get normal responses.
+    Uploads that were half sent get 503 SlowDown, and boto3 sends them again.
     """
     setup.client().create_bucket(Bucket=BUCKET)
     load = Load()

@@ -1,5 +1,6 @@
 """
-Public reports whose point is what the storage does, tried at a real gateway; see ``docs/explanation/field-log.md``.
+Public reports about the storage system's own behaviour, tried with a real gateway; see
+``docs/explanation/field-log.md``.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def ask(
     way: Way, method: str, target: str, headers: dict[str, str] | None = None, body: bytes = b""
 ) -> tuple[http.client.HTTPResponse, bytes]:
     """
-    Send a request; return the answer and its body.
+    Send a request; return the response and its body.
     """
     signer = Signer(way.key_id, way.secret, datetime.now(UTC), f"127.0.0.1:{way.port}")
     unsigned = {"Connection": "close"}
@@ -40,7 +41,7 @@ def ask(
 @pytest.mark.parametrize("name", THROUGH)
 def test_metadata_with_an_underscore_are_stored(name: str, field: Field) -> None:
     """
-    z3 24, libcloud 1607: the gateway reads the name with a hyphen, and its Signature V2 covers it so.
+    z3 24, libcloud 1607: the gateway reads the name with a hyphen, and its Signature V2 covers that form.
     """
     way, target = field.ways[name], f"/{BUCKET}/underscore"
 
@@ -58,7 +59,7 @@ def test_metadata_with_an_underscore_are_stored(name: str, field: Field) -> None
 )
 def test_an_empty_override_is_none(query: str, name: str, field: Field) -> None:
     """
-    minio 3400: the gateway's Signature V2 has no ``=`` of a value that is empty.
+    minio 3400: the gateway's Signature V2 omits the ``=`` of an empty value.
     """
     way, target = field.ways[name], f"/{BUCKET}/override"
     ask(way, "PUT", target, {}, b"hello")
@@ -84,7 +85,8 @@ RANGES = {
 @pytest.mark.parametrize("span", RANGES)
 def test_what_is_no_range_is_ignored(span: str, name: str, field: Field) -> None:
     """
-    noobaa-core 9889, versitygw 1120, presto 9452: straight, the gateway answers 416 to some, or the first part.
+    noobaa-core 9889, versitygw 1120, presto 9452: straight, the gateway responds to some with 416, or with the first
+    part.
     """
     way, target = field.ways[name], f"/{BUCKET}/digits"
     ask(way, "PUT", target, {}, b"0123456789")
@@ -98,7 +100,7 @@ def test_what_is_no_range_is_ignored(span: str, name: str, field: Field) -> None
 @pytest.mark.parametrize("name", THROUGH)
 def test_a_key_with_a_control_character_is_listed(name: str, field: Field) -> None:
     """
-    rclone 3345, minio 15023: the gateway lists it as S3 does, and the list comes through.
+    rclone 3345, minio 15023: the gateway lists it as S3 does, and the list passes through s3proxy.
     """
     way = field.ways[name]
     ask(way, "PUT", f"/{BUCKET}/control%03key", {}, b"x")

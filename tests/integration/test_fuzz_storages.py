@@ -1,8 +1,10 @@
 """
-Two tenants of one storage, one of whom attacks: a real Ceph RGW and a real Swift behind the proxy, and fuzzed requests.
+Two tenants of one storage system, one of them an attacker: fuzzed requests through the proxy to a real Ceph RGW and a
+real Swift.
 
-Both tenants' buckets belong to the one key that the proxy signs with, so that whatever the proxy takes for another
-request is done. `S3PROXY_FUZZ_STORAGE_COUNT` requests are sent to each; 50,000 take an hour.
+The buckets of both tenants belong to the one key with which the proxy signs. So the storage system carries out every
+request that the proxy mistakes for another. `S3PROXY_FUZZ_STORAGE_COUNT` requests are sent to each; 50,000 take an
+hour.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ from tests.oracle.wire import ClientStream, NotARequest
 pytestmark = pytest.mark.integration
 
 COUNT = int(os.environ.get("S3PROXY_FUZZ_STORAGE_COUNT", "500"))
-"Requests to each storage."
+"Requests to each storage system."
 
 SEED = os.environ.get("S3PROXY_FUZZ_SEED", "1")
 
@@ -55,10 +57,10 @@ _DOMAINS = (b"s3.example.test",)
 @dataclass(frozen=True)
 class Running:
     """
-    A storage which runs.
+    A running storage system.
 
     Attributes:
-        check: Fails unless it answers, and no process of it has ended.
+        check: Fails if it does not respond, or if one of its processes has ended.
     """
 
     name: str
@@ -68,7 +70,7 @@ class Running:
 
     def straight(self) -> Any:
         """
-        Return a client of it, past the proxy.
+        Return a client that connects to it without the proxy.
         """
         return boto3_client(self.port, "us-east-1", self.key.access_key_id, self.key.secret_access_key)
 
@@ -97,7 +99,7 @@ def _swift(directory: Path) -> Iterator[Running]:
 @pytest.fixture(params=[_rgw, _swift], ids=["ceph-rgw", "swift"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Running]:
     """
-    Each storage, with the victim's bucket and the attacker's own.
+    Each storage system, with the victim's bucket and the attacker's own.
     """
     with request.param(tmp_path) as running:
         client = running.straight()
@@ -110,7 +112,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Running]
 
 def _all_of_victim(client: Any) -> list[Any]:
     """
-    Return all that there is to know of the victim's bucket.
+    Return everything that can be read of the victim's bucket.
     """
     bucket = VICTIM.decode()
     found: list[Any] = [client.get_bucket_acl(Bucket=bucket)["Grants"]]
@@ -126,7 +128,7 @@ def _all_of_victim(client: Any) -> list[Any]:
 @dataclass
 class Named:
     """
-    What the attacker's requests name, by a strict reading of their bytes.
+    The buckets and keys that the attacker's requests name, by a strict reading of their bytes.
     """
 
     buckets: set[bytes] = field(default_factory=set)
@@ -134,10 +136,10 @@ class Named:
 
     def add(self, wire: bytes) -> bool:
         """
-        Note what a request names.
+        Record what a request names.
 
         Returns:
-            False if it is the victim's: whoever holds a key of the storage's owner may ask for that.
+            False if it names the victim's: a key of the storage system's owner may do that.
         """
         stream = ClientStream()
         stream.feed(wire)
@@ -158,7 +160,7 @@ class Named:
 
 class Run:
     """
-    A proxy before a storage, and the attack on it.
+    A proxy in front of a storage system, and the attack on it.
     """
 
     def __init__(self, storage: Running) -> None:
@@ -180,7 +182,7 @@ class Run:
 
     async def work(self) -> None:
         """
-        Send requests until there are enough.
+        Send requests until the count is reached.
         """
         asker = Asker(self.harness, patience=120.0)
         while self._number < COUNT and len(self.faults) < 5:
@@ -222,7 +224,7 @@ class Run:
 @pytest_twisted.ensureDeferred
 async def test_a_tenant_who_attacks(storage: Running, error_log: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """
-    The storage lives, the other tenant's bucket is what it was, and nothing is there that no request named.
+    The storage system survives, the other tenant's bucket is unchanged, and nothing exists that no request named.
     """
     client = storage.straight()
     before = _all_of_victim(client)

@@ -1,7 +1,8 @@
 """
-An nginx between s3proxy and a storage that compresses XML: listings are complete, documents are read and edited.
+An nginx that compresses XML, between s3proxy and a storage system: listings are complete, documents are read and
+edited.
 
-S3 compresses nothing. nginx does wherever Accept-Encoding allows it, and clients of Go and Java and browsers send
+S3 compresses nothing. nginx compresses if Accept-Encoding allows it, and Go clients, Java clients and browsers send
 ``gzip``.
 """
 
@@ -39,19 +40,19 @@ pytestmark = pytest.mark.integration
 BUCKET = "compressed"
 KEY_COUNT = 5000
 UPLOAD_COUNT = PART_COUNT = 1100
-"More than a page has."
+"More than one page holds."
 
 _XML = "application/xml"
 _CEPH = ("ceph-rgw", "generic")
 
 ACCEPTED = ("gzip, deflate", "identity")
-"What clients accept."
+"Values of Accept-Encoding that clients send."
 
 
 @dataclass(frozen=True)
 class Answer:
     """
-    What a client reads, without the content coding that it accepted.
+    What a client reads, after the content coding that it accepted is removed.
     """
 
     status: int
@@ -61,7 +62,7 @@ class Answer:
 
     def texts(self, name: str) -> list[str]:
         """
-        Return the texts of the elements of a name.
+        Return the texts of the elements with a name.
         """
         found = re.findall(rb"<%s>(.*?)</%s>" % (name.encode(), name.encode()), self.body, re.DOTALL)
         return [unescape(text.decode()) for text in found]
@@ -70,7 +71,7 @@ class Answer:
 @dataclass(frozen=True)
 class Compressed:
     """
-    s3proxy before an nginx before a storage.
+    s3proxy in front of an nginx in front of a storage system.
 
     Attributes:
         mode: The profile.
@@ -113,9 +114,9 @@ class Compressed:
 
 def key_of(number: int) -> str:
     """
-    Return a key, in which XML and URLs have something to escape.
+    Return a key with characters that XML and URLs escape.
     """
-    # Ceph does not encode a marker with %, so the last key of a page has none.
+    # Ceph does not encode a % in a marker, so the last key of a page has none.
     return f"{number:05}" + ("%25", " a+b", "&<é>", "")[number % 4]
 
 
@@ -143,7 +144,7 @@ def _stand_in(directory: Path, mode: str) -> Iterator[tuple[int, str, str]]:
 @pytest.fixture(scope="module", params=["ceph-rgw", "generic", "riakcs", "walrus-3.4"])
 def compressed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compressed]:
     """
-    Each storage, with a bucket of 5,000 keys; behind the generic profile is Ceph as well.
+    Each storage system, with a bucket of 5,000 keys; the generic profile also has Ceph as its backend.
     """
     mode = request.param
     directory = tmp_path_factory.mktemp("gzip")
@@ -159,7 +160,7 @@ def compressed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         found = Compressed(mode, through.port, between)
         assert found.ask("PUT", f"/{BUCKET}").status == 200
         if mode == "walrus-3.4":
-            # It lists no versions before.
+            # Before that, it lists no versions.
             document = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
             assert found.ask("PUT", f"/{BUCKET}?versioning", document).status == 200
         with ThreadPoolExecutor(4) as pool:
@@ -179,8 +180,8 @@ _PAGES = {
     ),
 }
 """
-Of each listing: its query, the element of a name, and what the next page is asked with, by the element that tells it;
-where that is missing, the last name is told.
+For each listing: its query, the element of a name, and the parameters of the next page, by the element that has their
+value. If that element is missing, the last name is the value.
 """
 
 
@@ -189,7 +190,7 @@ where that is missing, the last name is told.
 @pytest.mark.parametrize("listing", _PAGES)
 def test_listings_are_complete(listing: str, encoding: str, accepted: str, compressed: Compressed) -> None:
     """
-    All 5,000 keys, in order and each once, page by page.
+    A listing has all 5,000 keys, in order and each once, page by page.
     """
     query, element, markers, last = _PAGES[listing]
     if listing == "versions" and compressed.mode == "riakcs":
@@ -226,7 +227,7 @@ def test_listings_are_complete(listing: str, encoding: str, accepted: str, compr
 
 def test_uploads_and_parts_are_complete(compressed: Compressed) -> None:
     """
-    More uploads than a page has, and more parts.
+    There are more uploads than one page holds, and more parts.
     """
     if compressed.mode not in _CEPH:
         pytest.skip("the stand-in has no uploads to list")
@@ -264,7 +265,7 @@ def test_uploads_and_parts_are_complete(compressed: Compressed) -> None:
 @pytest.mark.parametrize("accepted", ACCEPTED)
 def test_documents_are_edited(accepted: str, compressed: Compressed) -> None:
     """
-    Locations name s3proxy, errors have its request id and S3's codes, results have what S3's have.
+    Locations name s3proxy, errors have its request id and S3's codes, and results have S3's elements.
     """
     bucket = f"documents-{ACCEPTED.index(accepted)}"
     assert compressed.ask("PUT", f"/{bucket}", accepted=accepted).status == 200
@@ -297,7 +298,7 @@ def test_documents_are_edited(accepted: str, compressed: Compressed) -> None:
 @pytest.mark.parametrize("accepted", ACCEPTED)
 def test_an_upload_in_parts_names_s3proxy(accepted: str, compressed: Compressed) -> None:
     """
-    CompleteMultipartUpload's Location is the client's own way to the object, and its entity tag is there.
+    CompleteMultipartUpload's Location is the client's own URL of the object, and the entity tag is there.
     """
     if compressed.mode == "riakcs":
         pytest.skip("the stand-in joins no parts")
@@ -311,7 +312,7 @@ def test_an_upload_in_parts_names_s3proxy(accepted: str, compressed: Compressed)
 
     assert done.status == 200, done.body
     assert done.texts("Location") == [f"http://127.0.0.1:{compressed.port}{target}"]
-    # Ceph tells none, and only its own profile knows.
+    # Ceph does not send one, and only its own profile corrects that.
     assert compressed.mode == "generic" or re.fullmatch(r'"[0-9a-f]{32}(-1)?"', done.texts("ETag")[0])
     assert compressed.ask("GET", target).body == b"part"
 
@@ -320,8 +321,8 @@ def test_an_upload_in_parts_names_s3proxy(accepted: str, compressed: Compressed)
 @pytest.mark.parametrize("kind", [_XML, "text/plain"])
 def test_objects_are_what_they_were(kind: str, accepted: str, compressed: Compressed) -> None:
     """
-    An object is read byte for byte, also one of XML whose client would take it compressed; so are its head and a 304.
-    The generic profile leaves that to the client: a storage behind it may compress by itself.
+    An object is read byte for byte, even an XML object whose client accepts compression; its head and a 304 are right
+    too. With the generic profile this depends on the client, because its storage system may compress objects itself.
     """
     content = b"<content>" + bytes(range(256)) * 40 + b"</content>"
     target = f"/{BUCKET}-objects/object"
@@ -349,7 +350,7 @@ def test_objects_are_what_they_were(kind: str, accepted: str, compressed: Compre
 
 def test_the_proxy_compresses(compressed: Compressed) -> None:
     """
-    The nginx would compress what this module is about, and does where Accept-Encoding reaches it.
+    The nginx would compress the documents of this module, and does if Accept-Encoding reaches it.
     """
     with socket.create_connection(("127.0.0.1", compressed.between), 60) as connection:
         path = PROFILES[compressed.mode].service_path + b"/nobody/asks"

@@ -1,10 +1,10 @@
 """
-Two tenants over four kept connections to one storage: nobody gets another's answer, and nobody fails by another's.
+Two tenants over four kept connections to one storage system: no client gets another's response, or fails because of it.
 
-Ceph 16.2 leaves a last chunk behind answers to HEAD, and a storage of ours leaves more behind any answer. Each answer
-is compared with what the same request got when it was alone, and names the object of its request: by its content, its
-metadata, its entity tag or its document. `S3PROXY_KEPT_COUNT` requests are sent to each storage; with ``-m long`` it is
-100,000.
+Ceph 16.2 sends a last chunk after responses to HEAD, and our own stand-in sends more after any response. Each response
+is compared with the one that the same request got when it was alone. It also names the object of its request: by its
+content, its metadata, its entity tag or its document. `S3PROXY_KEPT_COUNT` requests are sent to each storage system;
+with ``-m long`` it is 100,000.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from tests.processes import free_port
 from tests.signer import EMPTY, Signer
 
 CONNECTIONS = 4
-"To the storage."
+"Connections to the storage system."
 
 WORKERS = 4
 "Clients of each tenant, each with one connection."
 
 STATUSES = {200, 204, 206, 304, 400, 403, 404, 412, 416}
-"What is answered to the mix."
+"Statuses of responses to the mix."
 
 _RGW_OTHER = ("RGWACCESSKEY00000002", "rgw-secret-of-the-integration-suite-0002")
 
@@ -51,7 +51,7 @@ _RGW_OTHER = ("RGWACCESSKEY00000002", "rgw-secret-of-the-integration-suite-0002"
 @dataclass(frozen=True)
 class Tenant:
     """
-    A key of the proxy, and the key of the storage that signs for it.
+    A key of the proxy, and the key of the storage system that signs for it.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Tenant:
 
     def signer(self, port: int) -> Signer:
         """
-        Return who signs for it now.
+        Return a signer with its key and the present time.
         """
         return Signer(self.key_id, self.secret, datetime.now(UTC), f"127.0.0.1:{port}")
 
@@ -79,12 +79,12 @@ class Tenant:
 @dataclass(frozen=True)
 class Storage:
     """
-    A storage which runs.
+    A running storage system.
 
     Attributes:
-        tenants: Of two keys, or both of the same.
-        stray: It, where it is ours.
-        check: Fails unless it answers.
+        tenants: They have two keys, or both have the same key.
+        stray: The stand-in, if it is our own.
+        check: Fails if the storage system does not respond.
     """
 
     name: str
@@ -97,7 +97,7 @@ class Storage:
     @property
     def is_divided(self) -> bool:
         """
-        Whether one tenant's bucket is forbidden to the other by the storage.
+        Whether the storage system forbids one tenant the other's bucket.
         """
         return self.tenants[0].backend_key != self.tenants[1].backend_key
 
@@ -139,7 +139,7 @@ def _stray(directory: Path) -> Iterator[Storage]:
 @dataclass(frozen=True)
 class Answer:
     """
-    What a client read.
+    A response that a client read.
     """
 
     status: int
@@ -149,13 +149,13 @@ class Answer:
     @property
     def code(self) -> str:
         """
-        Of an error.
+        The code of an error.
         """
         return self.element("Code")
 
     def element(self, name: str) -> str:
         """
-        Return the text of an element of its document; empty where there is none.
+        Return the text of an element of its document; empty if there is none.
         """
         found = re.search(rb"<%s>([^<]*)</" % name.encode(), self.body)
         return found[1].decode() if found is not None else ""
@@ -163,7 +163,7 @@ class Answer:
     @property
     def shape(self) -> tuple[int, str]:
         """
-        What is the same whenever the same is asked.
+        What is the same for each response to the same request.
         """
         return self.status, self.code
 
@@ -179,7 +179,7 @@ class Connection:
 
     def close(self) -> None:
         """
-        End it.
+        End the connection.
         """
         if self._socket is not None:
             self._socket.close()
@@ -187,10 +187,10 @@ class Connection:
 
     def ask(self, method: str, wire: bytes) -> Answer | None:
         """
-        Send a request; None where the connection was cut.
+        Send a request; return None if the connection was cut.
 
         Raises:
-            AssertionError: There is more than one answer.
+            AssertionError: There is more than one response.
         """
         if self._socket is None:
             self._socket = socket.create_connection(("127.0.0.1", self._port), 120)
@@ -239,12 +239,12 @@ def _received(connection: socket.socket) -> bytes:
 @dataclass(frozen=True)
 class Request:
     """
-    One of the mix.
+    A request of the mix.
 
     Attributes:
         kind: Requests of one kind get the same status and code.
-        may_be_put_off: Whether 503 SlowDown is right where a connection died: its body cannot be sent again, or it may
-            not be done twice.
+        may_be_put_off: Whether 503 SlowDown is right if a connection failed: its body cannot be sent again, or it must
+            not be carried out twice.
     """
 
     kind: str
@@ -261,12 +261,12 @@ class Request:
 @dataclass
 class Run:
     """
-    A proxy before a storage, and its clients.
+    A proxy in front of a storage system, and its clients.
 
     Attributes:
-        alone: What each kind of request was answered when nothing else went on.
+        alone: The response to each kind of request when nothing else ran.
         faults: What must not happen.
-        counts: Of outcomes.
+        counts: Number of each outcome.
     """
 
     storage: Storage
@@ -282,7 +282,7 @@ class Run:
 
     def take(self) -> bool:
         """
-        Count a request; return whether there is still one to send.
+        Count a request; return True if there is still one to send.
         """
         with self._lock:
             if self.sent >= self.count or len(self.faults) >= 10:
@@ -295,7 +295,7 @@ class Run:
 
     def note(self, outcome: str, fault: str = "", request_id: str = "") -> None:
         """
-        Keep what became of a request.
+        Record the outcome of a request.
         """
         with self._lock:
             self.counts[outcome] += 1
@@ -309,21 +309,21 @@ class Run:
 
 def content_of(bucket: str, key: str) -> bytes:
     """
-    Return the content of an object, which names it.
+    Return the content of an object, which names the object.
     """
     return f"{bucket}/{key} ".encode() * (1 + int(hashlib.md5(key.encode()).hexdigest(), 16) % 120)
 
 
 STEADY = tuple(f"steady-{number}" for number in range(20))
-"Keys that are read, and never written in a run."
+"Keys that are read, and never written during a run."
 
 
 class Client:
     """
-    One client of a tenant. Its keys that are written are its own.
+    One client of a tenant. No other client writes the keys that it writes.
 
     Attributes:
-        stored: What its written keys hold.
+        stored: The content of its written keys.
     """
 
     def __init__(self, run: Run, tenant: Tenant, number: int) -> None:
@@ -338,12 +338,12 @@ class Client:
 
     def work(self) -> None:
         """
-        Send requests until there are enough.
+        Send requests until the count is reached.
         """
         try:
             while self._run.take():
                 self.ask(self._draw())
-        except Exception as error:  # a thread's own error is the test's
+        except Exception as error:  # an error of a thread must fail the test
             self._run.note("error", f"{self._name}: {error!r}")
         finally:
             self._connection.close()
@@ -356,7 +356,7 @@ class Client:
 
     def read_all(self) -> None:
         """
-        Read what it wrote.
+        Read what the client wrote.
         """
         for key in self._keys:
             for _ in range(20):
@@ -366,7 +366,7 @@ class Client:
 
     def kinds(self) -> list[Request]:
         """
-        Return one request of each kind, for keys by chance.
+        Return one request of each kind, for random keys.
         """
         bucket, key = self._tenant.bucket, self._chance.choice(STEADY)
         etag = f'"{hashlib.md5(content_of(bucket, key)).hexdigest()}"'
@@ -424,7 +424,7 @@ class Client:
 
     def ask(self, request: Request) -> Answer | None:
         """
-        Send a request and judge its answer.
+        Send a request and judge its response.
         """
         self._number += 1
         name = f"kept-{self._name}-{self._number}"
@@ -436,7 +436,7 @@ class Client:
             if put_off:
                 self._run.note("put off")
             elif stray is not None and name in stray.spoiled and outcome in {"cut", "500 InternalError", "500 "}:
-                # An answer that is longer than it says is refused itself, and nobody else's.
+                # A response with extra bytes is itself refused, but no other client's response is.
                 self._run.note("spoiled")
             else:
                 self._run.note(outcome, f"{name}, {request.kind}: {outcome}")
@@ -458,7 +458,7 @@ class Client:
 
     def _settle(self, request: Request) -> None:
         """
-        Make sure of a key of which nobody knows whether it was written.
+        Find out whether a key was written, if the response does not show it.
         """
         if request.key not in self._keys:
             return
@@ -493,7 +493,7 @@ class Client:
 
     def _judge(self, request: Request, answer: Answer) -> str:
         """
-        Return what shows that an answer is not this request's; empty where nothing does.
+        Return what shows that a response does not belong to this request; empty if nothing does.
         """
         names = f"{request.bucket}/{request.key}"
         found = answer.fields.get("x-amz-meta-name", names)
@@ -604,7 +604,7 @@ def _repeats(admin: int) -> int:
 
 def _prepare(run: Run, tenant: Tenant) -> None:
     """
-    Put what is read.
+    Store the objects that are read.
     """
     connection = Connection(run.port)
     signer = tenant.signer(run.port)
@@ -613,7 +613,7 @@ def _prepare(run: Run, tenant: Tenant) -> None:
         name = f"{tenant.bucket}/{key}"
         writes.append(signer.put(f"/{name}", content_of(tenant.bucket, key), headers={"x-amz-meta-name": name}))
     for write in writes:
-        # What a storage of ours leaves behind may spoil this answer, too.
+        # The stand-in's extra bytes may spoil this response, too.
         for _ in range(20):
             answer = connection.ask("PUT", write.head + write.body)
             if answer is not None and answer.status == 200:
@@ -625,7 +625,7 @@ def _prepare(run: Run, tenant: Tenant) -> None:
 
 def _ask_alone(run: Run, tenant: Tenant, client: Client) -> None:
     """
-    Ask for each kind while nothing else goes on.
+    Send a request of each kind while nothing else runs.
     """
     for request in client.kinds():
         for _ in range(20):
@@ -639,7 +639,7 @@ def _ask_alone(run: Run, tenant: Tenant, client: Client) -> None:
 
 def keep_connections(storage: Storage, directory: Path, count: int) -> str:
     """
-    Send requests of all kinds of two tenants to a storage, and judge them.
+    Send requests of all kinds from two tenants to a storage system, and judge the responses.
 
     Returns:
         The figures.
@@ -696,7 +696,7 @@ _STORAGES = {"ceph-rgw": _rgw, "swift": _swift, "stray": _stray}
 @pytest.mark.parametrize("name", _STORAGES)
 def test_kept_connections(name: str, tmp_path: Path) -> None:
     """
-    A thousand requests: every answer is its request's, and nobody fails by what was left of another's.
+    A thousand requests: every response belongs to its request, and no request fails because of another's extra bytes.
     """
     with _STORAGES[name](tmp_path) as storage:
         (tmp_path / "proxy").mkdir()
@@ -707,7 +707,7 @@ def test_kept_connections(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", _STORAGES)
 def test_kept_connections_for_long(name: str, tmp_path: Path) -> None:
     """
-    A hundred thousand.
+    The same with a hundred thousand requests.
     """
     with _STORAGES[name](tmp_path) as storage:
         (tmp_path / "proxy").mkdir()

@@ -1,6 +1,6 @@
 """
-Awkward keys on every kind of storage: written, listed, read and deleted through s3proxy as the keys which they are, or
-refused. No key becomes another.
+Awkward keys on every kind of storage system: written, listed, read and deleted unchanged through s3proxy, or refused.
+No key becomes another.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BUCKET = "awkward-keys"
 
 KEYS = [
     b"plain",
-    # Slashes and dots, which a reader of paths takes out.
+    # Slashes and dots, which path normalization removes.
     b"a//b",
     b"/lead",
     b"/",
@@ -44,7 +44,7 @@ KEYS = [
     b"..a/b",
     b"a../b",
     b".hidden",
-    # What looks escaped, and what must be.
+    # What looks escaped, and what must be escaped.
     b"%",
     b"a%",
     b"%41",
@@ -87,7 +87,7 @@ KEYS = [
     b"\x01",
     b"nul\0x",
     "\uffff".encode(),
-    # Length: 1,024 bytes, in one segment, in several, in characters of two; one more; as long as a file's name.
+    # Length: 1,024 bytes, in one segment, in several, in two-byte characters; one more; as long as a file's name.
     b"k" * 1024,
     (b"k" * 200 + b"/") * 5 + b"k" * 19,
     "é".encode() * 512,
@@ -95,7 +95,7 @@ KEYS = [
     b"k" * 1025,
     b"k" * 255,
     b"k" * 256,
-    # Names which mean something to somebody.
+    # Names that have a meaning for some program.
     b"-rf",
     b"~",
     b"CON",
@@ -110,7 +110,7 @@ KEYS = [
 
 UNESCAPED = "/-_.~!$&'()*+,;=:@[]|^`{}\"<>\\"
 """
-What a target may hold as it is.
+Characters that a target may have unescaped.
 """
 
 _PATHS = {key for key in KEYS if any(s in {b"", b".", b".."} for s in key.rstrip(b"/").split(b"/")) or b"//" in key}
@@ -124,7 +124,7 @@ REFUSED: dict[str, set[bytes]] = {
     "rgw v4": {b"nul\0x"},
 }
 """
-Those which s3proxy refuses before the storage, by its profile.
+Keys that s3proxy refuses by the profile, before it sends a request.
 """
 
 LEFT_TO_THE_STORAGE: dict[tuple[str, bytes], tuple[int, str]] = {
@@ -134,12 +134,12 @@ LEFT_TO_THE_STORAGE: dict[tuple[str, bytes], tuple[int, str]] = {
     **{("legacy-store", key): (400, "KeyTooLongError") for key in KEYS if 255 < len(key.decode()) <= 1024},
 }
 """
-Those which a storage refuses itself, or has no room for, as its profile knows; and the answer.
+Keys that a storage system itself refuses or cannot store, as its profile knows, and its response.
 """
 
 NO_PREFIX: dict[str, bytes] = {"legacy-store": b"\\"}
 """
-What no prefix of a listing may have: it means something else to the storage's database.
+What a listing's prefix must not have: it has another meaning in the storage system's database.
 """
 
 
@@ -161,7 +161,7 @@ OTHERS = {
 @pytest.fixture(scope="module", params=["rgw v4", "rgw v2", *OTHERS])
 def storage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
     """
-    One storage after the other, with an empty bucket.
+    One storage system after another, with an empty bucket.
     """
     name = request.param
     with contextlib.ExitStack() as stack:
@@ -176,7 +176,7 @@ def storage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 def _targets(key: bytes) -> list[str]:
     """
-    Every way to write a key: with all escapes, with lower-case ones, and with as few as can be.
+    Every way to write a key: with all escapes, with lower-case ones, and with as few as possible.
     """
     escaped = encode_key(key)
     pieces = escaped.split("%")
@@ -191,7 +191,8 @@ def _fits_xml(key: bytes) -> bool:
 @pytest.mark.parametrize("key", KEYS, ids=lambda key: ascii(key)[1:30] + ("" if len(key) < 30 else f" {len(key)}"))
 def test_a_key_is_the_key_which_was_meant(key: bytes, storage: Storage) -> None:
     """
-    The storage has exactly this key after it was put, and none after it was deleted; or it never had one, and says why.
+    The storage system has exactly this key after the PUT, and none after the DELETE; or it never had one, and the
+    response says why.
     """
     before = storage.outside()
     ask = storage.through.ask
@@ -231,7 +232,7 @@ def _check_refusal(storage: Storage, key: bytes, target: str, put: storages.Repl
         for method in ("PUT", "GET", "DELETE"):
             reply = storage.through.ask(method, target)
             assert (reply.status, reply.code) == (400, "InvalidArgument")
-            # Ours: the storage was not asked.
+            # The error is s3proxy's: the storage system got no request.
             assert b"The storage cannot hold this key as it is." in reply.body
     else:
         assert (put.status, put.code) == LEFT_TO_THE_STORAGE[storage.name, key]
@@ -239,10 +240,10 @@ def _check_refusal(storage: Storage, key: bytes, target: str, put: storages.Repl
 
 def test_awkward_keys_stand_side_by_side(storage: Storage) -> None:
     """
-    Each has its own content while all others are there, and goes alone.
+    Each key has its own content while all others exist, and is deleted alone.
     """
     refused = REFUSED.get(storage.name, set()) | {key for name, key in LEFT_TO_THE_STORAGE if name == storage.name}
-    # A file and a directory of one name are one name.
+    # A file and a directory cannot have the same name.
     keys = [key for key in KEYS if key not in refused and len(key) <= 1024 and key != b"trail/"]
     targets = {key: f"/{BUCKET}/{encode_key(key)}" for key in keys}
     for key, target in targets.items():
@@ -261,7 +262,7 @@ def test_awkward_keys_stand_side_by_side(storage: Storage) -> None:
 @pytest.mark.parametrize(("key", "becomes"), [("a//b", b"a/b"), ("/lead", b"lead"), ("x/../b", b"b"), ("a/.", b"a")])
 def test_versitygw_needs_it(key: str, becomes: bytes, tmp_path: Path) -> None:
     """
-    The control: asked straight it takes these keys, and has others afterwards.
+    The control: straight, it accepts these keys, and has others afterwards.
     """
     with storages.versitygw(tmp_path) as storage:
         assert storage.straight is not None

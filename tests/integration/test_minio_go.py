@@ -1,5 +1,6 @@
 """
-minio-go's own functional tests, run at s3proxy in front of MinIO: whatever passes straight at MinIO passes through.
+minio-go's own functional tests, run with s3proxy in front of MinIO: whatever passes straight with MinIO passes through
+s3proxy.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ DIFFERENT = {
     ),
 }
 """
-Names which do not pass though they do straight: the reason, and what is told of each.
+Tests that pass straight and not through s3proxy: the reason, and the output of each.
 """
 
 RUN = """package main
@@ -62,7 +63,7 @@ func main() {
 }
 """
 """
-Runs one test by its name, or tells all names.
+Runs one test by its name, or lists all names.
 """
 
 
@@ -79,7 +80,7 @@ class Setup:
 
 def build() -> Path:
     """
-    Make a program of the tests in the module, which runs one at a time; return its path.
+    Build a program from the module's tests that runs one test at a time; return its path.
     """
     directory = CACHE / f"minio-go-tests-{VERSION}"
     path = directory / "tests"
@@ -138,7 +139,7 @@ def setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
             f'name = "minio"\nurl = "https://localhost:{port}"\nprofile = "minio"\nca_file = "{ca_file}"\n'
             f'access_key_id = "{KEY_ID}"\nsecret_access_key = "{SECRET}"'
         )
-        # The tests make buckets in these, and sign for them then.
+        # The tests make buckets in these regions, and then sign for them.
         daemon, _, tls_port = start_daemon(
             directory / "s3proxy", backend, (certificate, key), lines='accepted_regions = ["eu-central-1", "us-west-2"]'
         )
@@ -156,7 +157,7 @@ def setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
 
 def run(program: Path, name: str, endpoint: Endpoint, directory: Path) -> list[str]:
     """
-    Run one test; return a line for each thing that it tells: the status, the function, and why.
+    Run one test; return a line for each result that it reports: the status, the function, and the reason.
     """
     directory.mkdir()
     settings = {
@@ -167,7 +168,7 @@ def run(program: Path, name: str, endpoint: Endpoint, directory: Path) -> list[s
         "ENABLE_HTTPS": "1",
         "SKIP_CERT_VALIDATION": "1",
         "MINT_MODE": "full",
-        # A test tells all that fails in it.
+        # A test reports all of its failures.
         "RUN_ON_FAIL": "1",
     }
     done = subprocess.run(
@@ -192,7 +193,7 @@ def run(program: Path, name: str, endpoint: Endpoint, directory: Path) -> list[s
 
 def statuses(lines: list[str]) -> Counter[str]:
     """
-    Return how often each of PASS, FAIL and NA was told.
+    Return how often each of PASS, FAIL and NA was reported.
     """
     return Counter(line.partition(" ")[0] for line in lines)
 
@@ -200,7 +201,7 @@ def statuses(lines: list[str]) -> Counter[str]:
 @pytest.mark.parametrize("name", NAMES)
 def test_what_passes_straight_passes_through(name: str, setup: Setup, tmp_path: Path) -> None:
     """
-    Both are run at once; MinIO itself fails some.
+    Both runs are at the same time. MinIO itself fails some tests.
     """
     with ThreadPoolExecutor(2) as pool:
         straight, through = pool.map(
@@ -220,7 +221,7 @@ def test_what_passes_straight_passes_through(name: str, setup: Setup, tmp_path: 
 
 def test_the_list_is_whole(setup: Setup) -> None:
     """
-    The names are those which the module has.
+    The names are those of the module.
     """
     told = subprocess.run([setup.program], check=True, capture_output=True, text=True).stdout.split()
 

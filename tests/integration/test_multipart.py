@@ -1,5 +1,5 @@
 """
-Large objects of real clients, through the daemon, to a storage that has no multipart uploads.
+Large objects of real clients, through the daemon, to a storage system without multipart uploads.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def test_boto3(storage: Storage, tmp_path: Path, checksums: str) -> None:
 @pytest.mark.skipif(shutil.which("aws") is None, reason="the AWS CLI is not there")
 def test_aws_cli(storage: Storage, tmp_path: Path) -> None:
     """
-    ``aws s3 cp`` there, within, and back.
+    ``aws s3 cp`` to the storage system, within it, and back.
     """
     content = os.urandom(20 * MIB)
     (tmp_path / "up").write_bytes(content)

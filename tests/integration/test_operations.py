@@ -1,9 +1,9 @@
 """
-What real storages do with each operation of S3: they take it, refuse it, or take it for another one.
+What real storage systems do with each operation of S3: they accept it, refuse it, or mistake it for another one.
 
-A storage ignores a sub-resource which it does not know: the request is then the plain operation of its method. So
-``DELETE /bucket?ownershipControls`` deletes the bucket. What is asked here is asked straight, without s3proxy: it is
-the ground on which a profile says what its storage takes.
+A storage system ignores a sub-resource that it does not know: the request is then the plain operation of its method. So
+``DELETE /bucket?ownershipControls`` deletes the bucket. These requests are sent straight, without s3proxy: the
+profiles' lists of accepted operations are based on the results.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TABLE: dict[str, Any] = json.loads((VECTORS / "storage-operations.json").read_te
 
 RUNNING = {"ceph-rgw": "ceph-rgw", "swift": "swift", "minio": "minio", "versitygw": "generic"}
 """
-Names of the table's storages, each with the name under which the suite runs it.
+The table's names of storage systems, each with the suite's name for it.
 """
 
 TAKEN, REFUSED, MISTAKEN = "taken", "refused", "mistaken"
@@ -37,24 +37,24 @@ CONTENT, DOCUMENT = b"the content", b"<Document/>"
 
 NOT_THERE = {405, 501}
 """
-Statuses by which a storage says that it lacks an operation.
+Statuses that say that a storage system lacks an operation.
 """
 
 OTHER_REFUSALS = {
-    # Torrents are made of an object while it is uploaded, if at all.
+    # A torrent can at most be made while an object is uploaded.
     ("ceph-rgw", "GetObjectTorrent"): 400,
     # The error is in the event stream.
     ("versitygw", "SelectObjectContent"): 200,
 }
 """
-How else some operations are refused.
+Other statuses with which some operations are refused.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
     """
-    An operation of S3 which has a sub-resource.
+    An operation of S3 that has a sub-resource.
 
     Attributes:
         level: ``bucket`` or ``object``.
@@ -79,7 +79,7 @@ CASES = [
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Endpoint]]:
     """
-    Start a storage which does not run yet; the one before it ends.
+    Start a storage system that does not run yet; the previous one ends.
     """
     os.environ.pop("AWS_CA_BUNDLE", None)
     endpoints: dict[str, Endpoint] = {}
@@ -90,7 +90,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], En
             stack.close()
             storage = stack.enter_context(STORAGES[RUNNING[name]](tmp_path_factory.mktemp(name)))
             endpoints[name] = endpoint = Endpoint(storage.port, storage.key_id, storage.secret)
-            # MinIO says that it is ready before it is.
+            # MinIO reports that it is ready before it is.
             for _ in range(600):
                 if endpoint.ask("PUT", "/ready").status == 200:
                     break
@@ -103,7 +103,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], En
 
 def _ask_bucket(endpoint: Endpoint, operation: Operation, bucket: str) -> tuple[Reply, bool]:
     if operation.method == "PUT":
-        # Without a document CreateBucket makes what is not there yet; the operation itself has nothing to work on.
+        # Without a document, CreateBucket makes the bucket; the operation itself finds no bucket.
         endpoint.ask("PUT", f"/{bucket}-not-there?{operation.query}")
         is_mistaken = endpoint.ask("HEAD", f"/{bucket}-not-there").status == 200
         return endpoint.ask("PUT", f"/{bucket}?{operation.query}", DOCUMENT), is_mistaken
@@ -130,7 +130,8 @@ def test_each_operation_straight(
     run: Callable[[str], Endpoint], storage: str, operation: Operation, verdict: str
 ) -> None:
     """
-    It is taken, refused or mistaken, as the table says; a bucket and an object tell whether it was mistaken.
+    Each operation is accepted, refused or mistaken, as the table says; a bucket and an object show whether it was
+    mistaken.
     """
     endpoint = run(storage)
     bucket = f"operation-{OPERATIONS.index(operation)}"
@@ -141,7 +142,7 @@ def test_each_operation_straight(
     reply, is_mistaken = ask(endpoint, operation, bucket)
 
     if operation.method == "POST" and verdict == MISTAKEN:
-        # Taken for an upload by a form, which this body is not: that is refused, too.
+        # The operation was taken for a form upload. This body is not a form, so that is refused, too.
         assert not is_mistaken
         assert reply.status >= 400
         return

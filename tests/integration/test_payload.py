@@ -1,5 +1,5 @@
 """
-Bodies in chunks which s3proxy signs anew, at backends which verify them; and without hashes.
+Bodies in chunks that s3proxy signs itself, at backends that verify them; and bodies without hashes.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture(scope="module", params=["chunks", "unsigned"])
 def payload(request: pytest.FixtureRequest) -> str:
     """
-    The backend's option.
+    The option of the backend.
     """
     option: str = request.param
     return option
@@ -59,7 +59,7 @@ def payload(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def port(store: Store, payload: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """
-    The listener's.
+    The port of the listener.
     """
     directory = tmp_path_factory.mktemp(f"payload-{store.name}-{payload}")
     with daemon(store, directory, "us-east-1", f'payload = "{payload}"') as port:
@@ -68,7 +68,7 @@ def port(store: Store, payload: str, tmp_path_factory: pytest.TempPathFactory) -
 
 def make(mode: str, key: str, body: bytes, **headers: str) -> SignedRequest:
     """
-    Sign an upload, now.
+    Sign an upload with the present time.
     """
     signer = Signer(CLIENT_KEY, CLIENT_SECRET, datetime.now(UTC), "127.0.0.1")
     return signer.put(f"/{BUCKET}/{key}", body, mode, headers=headers)
@@ -76,7 +76,7 @@ def make(mode: str, key: str, body: bytes, **headers: str) -> SignedRequest:
 
 def send(port: int, request: SignedRequest) -> int:
     """
-    Send it; return the answer's status.
+    Send the request; return the response's status.
     """
     with socket.create_connection(("127.0.0.1", port), 60) as connection:
         connection.sendall(request.head + request.body)
@@ -104,7 +104,7 @@ def test_every_mode_is_stored(mode: str, size: int, port: int, store: Store) -> 
 @pytest.mark.parametrize("size", [1000, 5 * MIB])
 def test_an_objects_coding_stays(size: int, port: int, store: Store) -> None:
     """
-    What a client says of its object is stored, without our own coding.
+    The Content-Encoding that a client sets is stored, without s3proxy's own coding.
     """
     assert send(port, make(UNSIGNED, "coded", BODY[:size], **{"content-encoding": "gzip"})) == 200
     assert store.client().head_object(Bucket=BUCKET, Key="coded")["ContentEncoding"] == "gzip"
@@ -113,7 +113,7 @@ def test_an_objects_coding_stays(size: int, port: int, store: Store) -> None:
 @pytest.mark.parametrize("size", [64 * KIB + 1, 128 * KIB, 5 * MIB])
 def test_a_refused_body_is_not_stored(size: int, port: int, store: Store) -> None:
     """
-    A wrong signature of the zero chunk leaves what was there before.
+    If the signature of the zero chunk is wrong, the former object stays.
     """
     assert send(port, make(UNSIGNED, "guarded", b"before")) == 200
     request = make(SIGNED_CHUNKS, "guarded", BODY[:size])
@@ -140,7 +140,7 @@ def test_parts(port: int, store: Store, tmp_path: Path) -> None:
 
 class _Corrupting(socketserver.BaseRequestHandler):
     """
-    A network which changes one bit of each upload on its way to a backend.
+    A network that changes one bit of each upload on its way to a backend.
     """
 
     target = 0
@@ -174,7 +174,7 @@ CHANGED_AT = 3 * MIB
 @pytest.fixture(scope="module")
 def corrupted(store: Store) -> Iterator[Store]:
     """
-    The backend behind that network.
+    The same backend, reached through that network.
     """
     handler = type("Handler", (_Corrupting,), {"target": store.port})
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
@@ -191,7 +191,7 @@ def corrupted(store: Store) -> Iterator[Store]:
 @pytest.mark.parametrize("option", ["auto", "chunks"])
 def test_a_bit_which_changes_on_the_way(option: str, corrupted: Store, store: Store, tmp_path: Path) -> None:
     """
-    In chunks the backend refuses it, and the client knows; without them it is stored as it came.
+    In chunks, the backend refuses the body, and the client gets an error; without them the changed body is stored.
     """
     with daemon(corrupted, tmp_path, "us-east-1", f'payload = "{option}"') as port:
         status = send(port, make(UNSIGNED, f"corrupted-{option}", BODY))

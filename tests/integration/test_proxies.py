@@ -1,5 +1,6 @@
 """
-Behind HAProxy and nginx as the documentation configures them: clients are known, signatures hold, nothing else changes.
+s3proxy after HAProxy and nginx, as the documentation configures them: clients are known, signatures hold, nothing else
+changes.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ PACKAGES = {
 }
 PROXY = "127.0.0.9"
 """
-From where the proxies connect; clients are 127.0.0.1.
+The source address of the proxies; clients have 127.0.0.1.
 """
 
 MIB = 1 << 20
@@ -60,8 +61,8 @@ class Fronts:
 
     def log(self, word: str = "", count: int = 0) -> list[list[str]]:
         """
-        Return the lines of the access log with a word, in words, once there are so many: each is written behind its
-        answer.
+        Return the lines of the access log that have a word, split into words, once there are this many: each line is
+        written after its response.
         """
         for _ in range(200):
             lines = (self.directory / "access.log").read_text().splitlines()
@@ -73,7 +74,7 @@ class Fronts:
 
     def client(self, name: str) -> Any:
         """
-        A client of one of them, with its defaults.
+        A client of one of the proxies, with its defaults.
         """
         import boto3
         from botocore.config import Config
@@ -91,7 +92,7 @@ class Fronts:
     @staticmethod
     def scheme(name: str) -> str:
         """
-        What its clients speak.
+        The scheme that the clients of a proxy use.
         """
         return "https" if "TLS" in name else "http"
 
@@ -107,7 +108,7 @@ def _install() -> None:
 @pytest.fixture(scope="module")
 def fronts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fronts]:
     """
-    The store of the demo, a daemon with a listener of each kind, one HAProxy, one nginx.
+    The demo's store, a daemon with a listener of each kind, one HAProxy, one nginx.
     """
     _install()
     directory = tmp_path_factory.mktemp("proxies")
@@ -246,7 +247,8 @@ http {{
 @pytest.mark.parametrize("name", FRONTS)
 def test_a_client_behind_it(name: str, fronts: Fronts) -> None:
     """
-    Uploads, parts, downloads, presigned URLs and awkward keys work; the log has the client, and the name it called.
+    Uploads, parts, downloads, presigned URLs and awkward keys work; the log has the client's address, and the host name
+    that it used.
     """
     client = fronts.client(name)
     body = os.urandom(1000)
@@ -282,7 +284,7 @@ def test_a_client_behind_it(name: str, fronts: Fronts) -> None:
 
 def test_health_checks_are_the_proxys_own(fronts: Fronts) -> None:
     """
-    HAProxy's checks, with a request and without one, come from itself, and are no fault of anybody.
+    HAProxy's checks, with and without a request, come from HAProxy itself, and count as nobody's fault.
     """
     assert {line[4] for line in fronts.log("/health-check", 1)} == {PROXY}
     assert "wrong PROXY header" not in (fronts.directory / "processes.log").read_text()
@@ -290,7 +292,7 @@ def test_health_checks_are_the_proxys_own(fronts: Fronts) -> None:
 
 def test_nobody_else_is_believed(fronts: Fronts) -> None:
     """
-    A client which is not listed sends the headers of a proxy to each listener: it stays who it is.
+    A client that is not listed sends the headers of a proxy to each listener: they do not change its address.
     """
     ports = [line.partition("tcp:")[2].partition(":")[0] for line in _endpoints(fronts.directory)]
     for port in filter(None, ports):
@@ -316,6 +318,6 @@ def _endpoints(directory: Path) -> list[str]:
 
 def test_they_are_installed() -> None:
     """
-    The suite does not pass by leaving them out.
+    The suite does not pass because it skips them.
     """
     assert all(shutil.which(path) for package, path in PACKAGES.items() if not package.startswith("lib"))

@@ -1,5 +1,5 @@
 """
-Clients which know no region, or a wrong one, reach a listener whose region is neither theirs nor its backend's.
+Clients that know no region, or a wrong one, use a listener whose region is neither theirs nor its backend's.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _fill(store: Store) -> None:
 @pytest.fixture(scope="module")
 def port(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """
-    The listener's.
+    The port of the listener.
     """
     with daemon(store, tmp_path_factory.mktemp(f"regions-{store.name}"), REGION) as port:
         yield port
@@ -56,7 +56,7 @@ def port(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int
 @pytest.fixture(autouse=True)
 def no_region(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Neither the environment nor a file tells boto3 one.
+    Neither the environment nor a file gives boto3 a region.
     """
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
@@ -95,7 +95,7 @@ OPERATIONS = [_head_bucket, _location, _put, _get, _head, _list]
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.__name__.lstrip("_"))
 def test_boto3(operation: Callable[[Any], None], region: str | None, port: int) -> None:
     """
-    Each operation as the first one of its client: what was refused is signed again for the right region.
+    Each operation is the first one of its client: a refused request is signed again for the right region.
     """
     operation(boto3_client(port, region))
 
@@ -103,7 +103,7 @@ def test_boto3(operation: Callable[[Any], None], region: str | None, port: int) 
 @pytest.fixture(scope="module")
 def mc(tmp_path_factory: pytest.TempPathFactory, port: int) -> Callable[..., bytes]:
     """
-    mc, which asks for a bucket's region first, signed for us-east-1.
+    mc, which first requests a bucket's region, signed for us-east-1.
     """
     program = install_program(*MC)
     directory = tmp_path_factory.mktemp("mc")
@@ -126,7 +126,7 @@ def mc(tmp_path_factory: pytest.TempPathFactory, port: int) -> Callable[..., byt
 
 def test_mc(mc: Callable[..., bytes], tmp_path: Path) -> None:
     """
-    Lists, stores, reads and looks.
+    mc lists, stores, reads and gets the metadata of an object.
     """
     path = tmp_path / "file"
     path.write_bytes(BODY)

@@ -1,5 +1,5 @@
 """
-The soak in short, on the gateway which is there anyway. Swift would have to be installed: ``tox -e soak`` has it.
+A short soak with the gateway that runs anyway. Swift would have to be installed: ``tox -e soak`` has it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.integration
 
 def test_half_a_minute_of_faults(field: Field, tmp_path: Path) -> None:
     """
-    What a client was told is stored is there byte for byte; what was refused or cut is nowhere; nothing is left over.
+    What was reported as stored is there byte for byte. What was refused or cut is nowhere. Nothing is left over.
     """
     storage = of_rgw(field.gateway)
     storage.s3().create_bucket(Bucket=BUCKET)

@@ -1,5 +1,5 @@
 """
-Each storage which can be had here: that its profile serves boto3, and what it does with a body that is cut.
+Each storage system that is available here: its profile serves boto3, and what it does with a cut body is known.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ FORMER = b"the former object"
 @dataclass(frozen=True)
 class Storage:
     """
-    A storage which runs.
+    A running storage system.
     """
 
     port: int
@@ -62,7 +62,7 @@ class Storage:
 
     def client(self) -> Any:
         """
-        Return boto3's client of it.
+        Return a boto3 client of it.
         """
         config = Config(s3={"addressing_style": "path"}, request_checksum_calculation="when_required")
         return boto3.client(
@@ -76,10 +76,10 @@ class Storage:
 
     def put_all_but_one(self, target: str, *, resets: bool) -> None:
         """
-        Send a PUT which lacks its last byte, and end the connection.
+        Send a PUT without its last byte, and end the connection.
 
         Args:
-            resets: By RST; else by FIN.
+            resets: Whether to end it by RST; otherwise by FIN.
         """
         request = AWSRequest("PUT", f"{self.url}{target}")
         request.headers["x-amz-content-sha256"] = "UNSIGNED-PAYLOAD"
@@ -92,7 +92,7 @@ class Storage:
         lines.append(f"Content-Length: {SIZE}")
         with socket.create_connection(("127.0.0.1", self.port), timeout=60) as connection:
             connection.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + b"x" * (SIZE - 1))
-            # It has all which it will get before it learns that no more comes.
+            # The server has read everything that was sent before it sees the end.
             time.sleep(1)
             if resets:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -101,7 +101,7 @@ class Storage:
 class _Unsigned(S3SigV4Auth):
     def payload(self, request: Any) -> str:
         """
-        Say nothing of the body.
+        Do not sign the body.
         """
         return "UNSIGNED-PAYLOAD"
 
@@ -193,14 +193,14 @@ STORAGES: dict[str, Callable[[Path], Any]] = {
     "generic": running_versitygw,
 }
 """
-Those which can be had, by profile.
+The available storage systems, by profile.
 """
 
 
 @pytest.mark.parametrize(("profile", "signature"), [(name, "v4") for name in STORAGES] + [("swift", "v2")])
 def test_boto3_through_its_profile(tmp_path: Path, profile: str, signature: str) -> None:
     """
-    Uploads whole and in parts, ranges, conditions, listings by pages, copies and deletions.
+    Uploads whole and in parts, ranges, conditions, listings by pages, copies and deletions work.
     """
     os.environ.pop("AWS_CA_BUNDLE", None)
     body = bytes(range(256)) * 60_000
@@ -232,7 +232,7 @@ source = "file:keys.toml"
             part = client.get_object(Bucket="boto3", Key="small", Range="bytes=-4")
             client.copy_object(Bucket="boto3", Key="copy", CopySource={"Bucket": "boto3", "Key": "a+b/large"})
             pages = client.get_paginator("list_objects_v2").paginate(Bucket="boto3", PaginationConfig={"PageSize": 1})
-            # The last page of MinIO's has none.
+            # MinIO's last page has none.
             keys = [item["Key"] for page in pages for item in page.get("Contents", ())]
             with pytest.raises(ClientError) as missing:
                 client.get_object(Bucket="boto3", Key="missing")
@@ -256,7 +256,7 @@ versitygw 1.8 takes a body which ends with FIN for a whole one, and makes up its
 @pytest.mark.parametrize("resets", [True, False], ids=["reset", "closed"])
 def test_a_cut_body_is_dropped(tmp_path: Path, profile: str, *, resets: bool) -> None:
     """
-    A body which ends one byte short leaves no object, the former one, and no part.
+    A body that ends one byte short leaves no new object and no part, and the former object stays.
     """
     os.environ.pop("AWS_CA_BUNDLE", None)
     found: dict[str, Any] = {}
@@ -267,7 +267,7 @@ def test_a_cut_body_is_dropped(tmp_path: Path, profile: str, *, resets: bool) ->
         upload = client.create_multipart_upload(Bucket=BUCKET, Key="parts")["UploadId"]
         for target in ("/tail/absent", "/tail/former", f"/tail/parts?partNumber=1&uploadId={upload}"):
             storage.put_all_but_one(target, resets=resets)
-        # What is not there is only seen after a while.
+        # A late object shows only after a while.
         time.sleep(3)
         found["keys"] = [item["Key"] for item in client.list_objects(Bucket=BUCKET)["Contents"]]
         found["former"] = client.get_object(Bucket=BUCKET, Key="former")["Body"].read()
@@ -279,8 +279,8 @@ def test_a_cut_body_is_dropped(tmp_path: Path, profile: str, *, resets: bool) ->
 
 def test_what_profiles_say() -> None:
     """
-    A profile says that it was proven where it was: here, or with the code of Walrus 3.4.2. Not "generic", which may be
-    any storage.
+    A profile is marked as proven if it was proven here, or with the code of Walrus 3.4.2. "generic" is not, because it
+    may be any storage system.
     """
     proven = {name for name, profile in PROFILES.items() if profile.proves_tail}
     assert proven == (STORAGES.keys() - {"generic"}) | {"walrus-3.4"}

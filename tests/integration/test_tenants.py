@@ -1,5 +1,5 @@
 """
-Three keys of clients, two users of Ceph RGW: who is mapped to another user sees, reads and changes nothing.
+Three client keys and two users of Ceph RGW: a client that is mapped to another user sees, reads and changes nothing.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SMALL, LARGE, CHANGED = b"of alice", bytes(range(251)) * (6 * MIB // 251), b"of 
 @dataclass(frozen=True)
 class Tenants:
     """
-    A daemon which signs for each client with the key of its user.
+    A daemon that signs for each client with the key of its user.
     """
 
     gateway: Gateway
@@ -43,7 +43,7 @@ class Tenants:
 
     def client(self, name: str) -> Any:
         """
-        Return a client of boto3 with the key of that name.
+        Return a boto3 client with the key of that name.
         """
         import boto3
         from botocore.config import Config
@@ -127,7 +127,7 @@ access = "access.log"
 
 def check_unchanged(tenants: Tenants) -> None:
     """
-    All of alice's is there as she put it, and nothing else.
+    All of alice's objects are as she stored them, and nothing else is there.
     """
     alice = tenants.client("alice-1")
     listed = {item["Key"] for item in alice.list_objects_v2(Bucket=tenants.bucket)["Contents"]}
@@ -138,7 +138,7 @@ def check_unchanged(tenants: Tenants) -> None:
 
 def test_keys_of_one_user_share_what_it_has(tenants: Tenants) -> None:
     """
-    Many to one: the second key lists, reads, writes and deletes what the first one stored, and it is the user's.
+    Many to one: the second key lists, reads, writes and deletes what the first one stored, and the user owns it.
     """
     bucket = tenants.bucket
     second = tenants.client("alice-2")
@@ -157,7 +157,7 @@ def test_keys_of_one_user_share_what_it_has(tenants: Tenants) -> None:
 
 def test_each_lists_its_own_buckets(tenants: Tenants) -> None:
     """
-    Nobody sees so much as the name of another user's bucket, nor what the backend's own key has.
+    No client sees even the name of another user's bucket, or what the backend's own key has.
     """
     listed = {name: {b["Name"] for b in tenants.client(name).list_buckets()["Buckets"]} for name in CLIENTS}
 
@@ -196,7 +196,7 @@ ATTEMPTS: dict[str, Callable[[Any, str], Any]] = {
 @pytest.mark.parametrize("attempt", ATTEMPTS)
 def test_another_users_key_is_refused(attempt: str, tenants: Tenants) -> None:
     """
-    403, by the gateway's own judgement of the user which signs; everything stays as it was.
+    The gateway itself responds with 403, by the user that signs, and everything stays as it was.
     """
     from botocore.exceptions import ClientError
 
@@ -211,7 +211,7 @@ def test_another_users_key_is_refused(attempt: str, tenants: Tenants) -> None:
 
 def test_several_are_not_deleted_at_once(tenants: Tenants) -> None:
     """
-    The list of keys to delete is judged, too.
+    The list of keys to delete is checked, too.
     """
     from botocore.exceptions import ClientError
 
@@ -227,7 +227,7 @@ def test_several_are_not_deleted_at_once(tenants: Tenants) -> None:
 
 def test_a_presigned_url_is_its_signers(tenants: Tenants) -> None:
     """
-    What alice's key signed is readable by whoever has the URL; what bob's signed is not.
+    Everyone who has the URL can read what alice's key signed, but not what bob's key signed.
     """
     urls = {
         name: tenants.client(name).generate_presigned_url("get_object", {"Bucket": tenants.bucket, "Key": "small"})
@@ -244,7 +244,7 @@ def test_a_presigned_url_is_its_signers(tenants: Tenants) -> None:
 
 def test_a_name_is_not_taken_over(tenants: Tenants) -> None:
     """
-    Names of buckets are the gateway's: a second user cannot make one which is there, and learns no more than that.
+    Bucket names belong to the gateway: a second user cannot make a bucket that exists, and learns only that.
     """
     from botocore.exceptions import ClientError
 

@@ -1,5 +1,5 @@
 """
-Checksums of boto3, most of them in trailers, at backends which keep them: as if there were no s3proxy.
+Checksums of boto3, most of them in trailers, at backends that store them: the result is the same as without s3proxy.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ OPTIONS = {
 
 class Place:
     """
-    A storage with a bucket, and a daemon in front of it for each option.
+    A storage system with a bucket, and a daemon in front of it for each option.
     """
 
     def __init__(self, name: str, directory: Path, stack: ExitStack) -> None:
@@ -69,13 +69,13 @@ class Place:
 
     def straight(self) -> Any:
         """
-        Return boto3's client of the storage.
+        Return a boto3 client of the storage system.
         """
         return self._client(self.storage.url, self.storage.key_id, self.storage.secret)
 
     def through(self, option: str, scheme: str = "https") -> Any:
         """
-        Return boto3's client of a daemon. Over https it sends checksums in trailers.
+        Return a boto3 client of a daemon. Over https it sends checksums in trailers.
         """
         url = f"{scheme}://127.0.0.1:{self.ports[option, scheme]}"
         return self._client(url, CLIENT_KEY_ID, CLIENT_SECRET)
@@ -93,7 +93,7 @@ class Place:
 
     def told(self, key: str) -> dict[str, Any]:
         """
-        Return what the storage tells of an object's checksum.
+        Return what the storage system reports about an object's checksum.
         """
         client = self.straight()
         head = client.head_object(Bucket=BUCKET, Key=key, ChecksumMode="ENABLED")
@@ -108,7 +108,7 @@ class Place:
 @pytest.fixture(scope="module", params=list(STORAGES))
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """
-    Everything runs until the last test of its storage has ended.
+    Everything runs until the last test of its storage system has ended.
     """
     with ExitStack() as stack:
         yield Place(request.param, tmp_path_factory.mktemp(request.param), stack)
@@ -116,7 +116,7 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def note_trailers(client: Any) -> list[str]:
     """
-    Note which trailers a client announces.
+    Record which trailers a client announces.
     """
     seen: list[str] = []
 
@@ -134,7 +134,7 @@ def note_trailers(client: Any) -> list[str]:
 @pytest.mark.parametrize("option", OPTIONS)
 def test_put_object(option: str, algorithm: str | None, scheme: str, place: Place) -> None:
     """
-    The storage keeps the checksum of the client, in whatever place that put it.
+    The storage system stores the client's checksum, wherever the client sent it.
     """
     arguments = {"ChecksumAlgorithm": algorithm} if algorithm else {}
     client = place.through(option, scheme)
@@ -157,7 +157,8 @@ def test_put_object(option: str, algorithm: str | None, scheme: str, place: Plac
 @pytest.mark.parametrize("option", OPTIONS)
 def test_upload_file(option: str, algorithm: str, kind: str, scheme: str, place: Place, tmp_path: Path) -> None:
     """
-    In parts, the last of them small: the storage has each part's checksum, and makes the whole's of them.
+    The last part is small. The storage system has each part's checksum, and computes the checksum of the whole from
+    them.
     """
     path = tmp_path / "file"
     path.write_bytes(LARGE)
@@ -177,7 +178,7 @@ def test_upload_file(option: str, algorithm: str, kind: str, scheme: str, place:
 
 def test_full_object_of_crc32(place: Place) -> None:
     """
-    What a client says of the whole at its end passes, and is held against the parts.
+    The client's checksum of the whole object, sent at its end, passes, and is compared with the parts.
     """
     client = place.through("auto")
     named = {"Bucket": BUCKET, "Key": "whole"}

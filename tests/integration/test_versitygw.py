@@ -1,8 +1,8 @@
 """
-versitygw's own tests of authentication, streams and forms, run at s3proxy in front of versitygw.
+versitygw's own tests of authentication, streams and forms, run with s3proxy in front of versitygw.
 
-They check codes, messages and elements. A name which differs has S3's own observed behaviour for a reason, and then the
-test looks for just that difference.
+They check codes, messages and elements. If S3 itself was seen to differ from what a test wants, the table has the
+test's name with the reason, and the test must fail with just that difference.
 """
 
 from __future__ import annotations
@@ -95,14 +95,14 @@ DIFFERENT: dict[str, tuple[str, str]] = {
     ),
 }
 """
-Names which do not pass: S3's behaviour, and what versitygw's client says of it.
+Tests that do not pass: S3's behaviour, and the message of versitygw's client.
 """
 
 
 @dataclass(frozen=True)
 class Endpoint:
     """
-    Where the tests are run at.
+    The endpoint for the tests.
     """
 
     url: str
@@ -196,7 +196,7 @@ def _client(endpoint: Endpoint) -> Any:
 
 def _run(setup: Setup, endpoint: Endpoint, name: str) -> str:
     """
-    Run one test; return what its client says where it fails, else nothing.
+    Run one test; return the message of its client if it fails, otherwise an empty text.
     """
     ran = subprocess.run(
         [str(setup.program), "test", "-a", endpoint.key_id, "-s", endpoint.secret, "-e", endpoint.url, name],
@@ -235,7 +235,7 @@ def test_straight(name: str, setup: Setup) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_through(name: str, setup: Setup) -> None:
     """
-    s3proxy answers what the tests want, or what S3 itself was seen to answer.
+    s3proxy responds as the tests want, or as S3 itself was seen to respond.
     """
     said = _run(setup, setup.through, name)
     if name in DIFFERENT:
@@ -246,7 +246,7 @@ def test_through(name: str, setup: Setup) -> None:
 
 def test_every_name_was_run() -> None:
     """
-    All 112, each once.
+    All 112 tests were run, each once.
     """
     assert len(set(NAMES)) == len(NAMES) == 112
     assert DIFFERENT.keys() <= set(NAMES)

@@ -1,5 +1,5 @@
 """
-versitygw in front of a directory: from its Go module, on loopback.
+versitygw over a directory: from its Go module, on loopback.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ KEY_ID, SECRET = "VGWROOTKEY0000000001", "versitygw-root-secret-of-the-suite-000
 
 def install() -> Path:
     """
-    Build it where it is not there; return its path.
+    Build it if it is missing; return its path.
     """
     return install_program("github.com/versity/versitygw/cmd/versitygw", VERSION)
 
@@ -28,9 +28,9 @@ def start_versitygw(
     Start it, without waiting for it; return its process and its port.
 
     Args:
-        directory: For its files; it is there.
-        domain: Below which a host name begins with a bucket; empty for none.
-        region: The only one which it takes.
+        directory: Directory for its files; it must exist.
+        domain: The domain below which a host name begins with a bucket; empty for none.
+        region: The only region that it accepts.
     """
     for name in ("store", "iam"):
         (directory / name).mkdir()

@@ -1,8 +1,8 @@
 """
 A process that works on a store until it is killed: started by `test_store`, which names the step.
 
-For each number that it reads, a child of it prepares an upload, then takes the steps of a scenario, and is killed by
-SIGKILL before the call of that number. Calls are those of the store's own code into the system and the database.
+For each number that it reads, a child process prepares an upload, then takes the steps of a scenario, and is killed by
+SIGKILL before the call of that number. Only calls from the store's own code into the system and the database count.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def keep(store: MultipartStore, upload_id: str, number: int, content: bytes) -> 
 
 def run(scenario: str, directory: Path, fatal: int, tell: Callable[[dict[str, str]], None]) -> None:
     """
-    Prepare, tell what was answered, and go on until killed; tell again what was answered.
+    Prepare, report the results, and continue until killed; report further results.
     """
     store = MultipartStore(directory, LIMITS, time.time)
     upload_id = store.begin(PLACE, "me", [])
@@ -93,7 +93,7 @@ def run(scenario: str, directory: Path, fatal: int, tell: Callable[[dict[str, st
 
 def main() -> None:
     """
-    Run once for each line of the input; answer with a line each.
+    Run once for each line of the input; write one line for each.
     """
     scenario, directory = sys.argv[1], Path(sys.argv[2])
     for line in sys.stdin:

@@ -54,14 +54,15 @@ def settings(
 )
 def test_a_key_has_half_of_the_room_by_default(limits: Limits, expected: int) -> None:
     """
-    `key_multipart_size` says otherwise.
+    `key_multipart_size` sets another value.
     """
     assert key_multipart_size(limits) == expected
 
 
 def test_what_holds_without_them(tmp_path: Path) -> None:
     """
-    They are kept; a storage that has its own gets them. The directory is looked for when the daemon starts.
+    Uploads are kept; a storage system with its own multipart uploads gets the requests. The directory is chosen when
+    the daemon starts.
     """
     kept = settings(tmp_path, server={"multipart_directory": "m"})
     ours = settings(tmp_path, environment={"STATE_DIRECTORY": str(tmp_path)})
@@ -74,7 +75,7 @@ def test_what_holds_without_them(tmp_path: Path) -> None:
 
 def test_a_storage_whose_own_lose_objects(tmp_path: Path) -> None:
     """
-    It gets them, unless they are to be kept.
+    The backend gets the requests, unless the option says that uploads are kept.
     """
     directory = {"multipart_directory": "m"}
     own = settings(tmp_path, profile="walrusbackend-4.x", server=directory)
@@ -95,7 +96,7 @@ def test_a_storage_whose_own_lose_objects(tmp_path: Path) -> None:
 )
 def test_a_storage_that_has_its_own(tmp_path: Path, profile: str, word: str) -> None:
     """
-    The option is refused in words.
+    The option is refused with a message.
     """
     with pytest.raises(Faults) as caught:
         settings(tmp_path, profile=profile, multipart=word, server={"multipart_directory": "m"})
@@ -106,7 +107,7 @@ def test_a_storage_that_has_its_own(tmp_path: Path, profile: str, word: str) -> 
 
 def test_what_cannot_be(tmp_path: Path) -> None:
     """
-    A place that is named needs a parent.
+    The parent of a configured directory must exist.
     """
     with pytest.raises(Faults, match=r"server.multipart_directory: .*not a directory"):
         settings(tmp_path, server={"multipart_directory": "a/b/c"})
@@ -116,7 +117,7 @@ def test_what_cannot_be(tmp_path: Path) -> None:
 
 def test_what_a_backend_is_asked_for(tmp_path: Path) -> None:
     """
-    All seven operations, or none of them.
+    The client may use all seven operations, or none of them.
     """
     seven = {name for name in PROFILES["minio"].operations if "Multipart" in name or "Part" in name}
     assert len(seven) == 7
@@ -133,7 +134,8 @@ def test_check_tells_the_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """
-    The named one, or the one that this user's daemon would make; or why there is none. Nothing is made.
+    The report has the configured directory, or the one that this user's daemon would make, or the reason if there is
+    none. Nothing is made.
     """
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
     found = write_configuration(tmp_path, "http://127.0.0.1:1", backend=WALRUS)
@@ -161,7 +163,7 @@ def test_check_tells_the_directory(
 
 def test_a_directory_that_must_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    With ``spool`` written out nothing starts without a directory. Where nobody has said so, uploads are refused.
+    If ``spool`` is configured explicitly, nothing starts without a directory. If it is not, uploads are refused.
     """
     monkeypatch.setattr("s3proxy.multipart.directory.default_directories", lambda environment: [])
 

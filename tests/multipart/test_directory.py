@@ -1,5 +1,5 @@
 """
-The directory of multipart uploads: which one it is, whose it must be, and that one daemon has it.
+The directory of multipart uploads: its choice, its owner, and that only one daemon uses it.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from s3proxy.multipart.directory import (
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 OTHER = 65534
 """
-A user who is not this one.
+The id of another user.
 """
 
 
 @pytest.fixture(autouse=True)
 def system_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """
-    In place of the machine's own.
+    A replacement for the machine's own directory.
     """
     path = tmp_path / "var" / "s3proxy"
     monkeypatch.setattr(module, "SYSTEM_DIRECTORY", path)
@@ -40,7 +40,7 @@ def system_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_order(system_directory: Path) -> None:
     """
-    What the service manager made, what the system's daemons have, and what this user has.
+    The service manager's directory comes first, then that of the system's daemons, then this user's.
     """
     own = Path(pwd.getpwuid(os.geteuid()).pw_dir) / ".local/state/s3proxy/multipart"
     environment = {"STATE_DIRECTORY": "/s:/other", "XDG_STATE_HOME": "/x", "HOME": "/h"}
@@ -57,7 +57,7 @@ def test_the_order(system_directory: Path) -> None:
 
 def test_the_first_that_can_be_used(tmp_path: Path, system_directory: Path) -> None:
     """
-    Each in its turn, and nothing is made by looking.
+    Each is used in its turn, and the search makes nothing.
     """
     environment = {"STATE_DIRECTORY": str(tmp_path / "s"), "XDG_STATE_HOME": str(tmp_path / "x")}
 
@@ -73,7 +73,7 @@ def test_the_first_that_can_be_used(tmp_path: Path, system_directory: Path) -> N
 
 def test_none_that_can_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    The text says of each why not.
+    The message has the reason for each directory.
     """
     (tmp_path / "file").write_bytes(b"")
     (tmp_path / "open").mkdir()
@@ -87,7 +87,7 @@ def test_none_that_can_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_it_is_made_for_us_alone(tmp_path: Path) -> None:
     """
-    With all that it is in, if no option names it.
+    The directory is made with its parents, if no option names it.
     """
     claim = DirectoryClaim(None, {"STATE_DIRECTORY": str(tmp_path / "a" / "b")})
     claim.give_up()
@@ -101,7 +101,7 @@ def test_it_is_made_for_us_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", [0o701, 0o710, 0o720, 0o702, 0o777])
 def test_what_others_can_reach(tmp_path: Path, mode: int) -> None:
     """
-    It is no place for what clients have sent.
+    It must not hold what clients have sent.
     """
     (tmp_path / "m").mkdir()
     (tmp_path / "m").chmod(mode)
@@ -112,7 +112,7 @@ def test_what_others_can_reach(tmp_path: Path, mode: int) -> None:
 
 def test_what_others_can_replace(tmp_path: Path) -> None:
     """
-    A directory that anybody may rename is nobody's, unless its own is sticky, as ``/tmp`` is.
+    A directory that everyone may rename is refused, unless its parent is sticky, as ``/tmp`` is.
     """
     above = tmp_path / "above"
     above.mkdir()
@@ -133,7 +133,7 @@ def test_a_file_in_its_place(tmp_path: Path) -> None:
 
 def test_a_link_of_ours(tmp_path: Path) -> None:
     """
-    Who has a larger disk elsewhere may say so.
+    A user with a larger disk elsewhere may make a link to it.
     """
     (tmp_path / "large").mkdir(0o700)
     (tmp_path / "m").symlink_to("large")
@@ -147,7 +147,7 @@ def test_a_link_of_ours(tmp_path: Path) -> None:
 
 def test_a_link_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    He may let it lead elsewhere at any time.
+    That user may change the link's target at any time.
     """
     (tmp_path / "ours").mkdir(0o700)
     (tmp_path / "link").symlink_to("ours")
@@ -163,7 +163,7 @@ def test_a_link_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @as_root
 def test_what_is_another_users(tmp_path: Path) -> None:
     """
-    His directory is not taken, and none is made in it.
+    Another user's directory is not used, and none is made in it.
     """
     (tmp_path / "his").mkdir(0o700)
     os.chown(tmp_path / "his", OTHER, OTHER)
@@ -177,7 +177,7 @@ def test_what_is_another_users(tmp_path: Path) -> None:
 
 def test_one_daemon_at_a_time(tmp_path: Path) -> None:
     """
-    The second is told who has it, until the first gives it up.
+    The second daemon gets an error that names the first one, until that one ends.
     """
     named = str(tmp_path / "m")
     first = DirectoryClaim(named)

@@ -1,5 +1,5 @@
 """
-What S3 wants of the documents of multipart uploads, and what it answers.
+What S3 requires of the documents of multipart uploads, and how it responds.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def one(number: object, etag: object = MD5.hex(), more: str = "") -> str:
 @pytest.mark.parametrize("text", [b"1", b"10000", b"9999", b"42"])
 def test_part_numbers(text: bytes) -> None:
     """
-    As S3 writes them.
+    Numbers are accepted as S3 writes them.
     """
     assert parse_part_number(text) == int(text)
 
@@ -91,7 +91,7 @@ def test_part_numbers(text: bytes) -> None:
 )
 def test_part_numbers_of_another_kind(text: bytes) -> None:
     """
-    Whatever two readers could take for two numbers, or is outside 1..10000.
+    A text that two readers could read as different numbers is refused, and so is one outside 1..10000.
     """
     with pytest.raises(InvalidArgument):
         parse_part_number(text)
@@ -100,7 +100,7 @@ def test_part_numbers_of_another_kind(text: bytes) -> None:
 @pytest.mark.parametrize("etag", [MD5.hex(), f'"{MD5.hex()}"', f"&quot;{MD5.hex()}&quot;", f" {MD5.hex().upper()}\n"])
 def test_an_etag_is_quoted_or_bare(etag: str) -> None:
     """
-    SDKs send it as they got it, others without the quotation marks.
+    SDKs send it as they received it, other clients without the quotation marks.
     """
     wanted = read_completion(document(one(1, etag), one(7)))
 
@@ -130,7 +130,7 @@ def test_an_etag_is_quoted_or_bare(etag: str) -> None:
 )
 def test_documents_that_are_none(content: bytes) -> None:
     """
-    Each is MalformedXML, and none takes more work than the largest of S3's.
+    Each is MalformedXML, and none needs more work than S3's largest document.
     """
     with pytest.raises(MalformedXML):
         read_completion(content)
@@ -138,7 +138,7 @@ def test_documents_that_are_none(content: bytes) -> None:
 
 def test_how_much_of_a_document_is_read() -> None:
     """
-    What holds for other documents is too little for ten thousand parts. There is a bound all the same.
+    The usual bound of documents is too small for ten thousand parts, so there is a larger one.
     """
     parse_document(b"<a>" + b"<b/>" * 60_000 + b"</a>", 60_001)
     with pytest.raises(MalformedXML):
@@ -160,7 +160,7 @@ def test_the_largest_document() -> None:
 
 def test_a_number_outside_the_range() -> None:
     """
-    It is no part's.
+    No part has it.
     """
     for number in (0, 10_001, -1):
         with pytest.raises(InvalidArgument):
@@ -183,7 +183,7 @@ def test_a_number_outside_the_range() -> None:
 )
 def test_parts_that_make_no_object(wanted: list[CompletedPart], error: type[S3Error]) -> None:
     """
-    As S3 refuses them.
+    They are refused as S3 refuses them.
     """
     stored = {1: part(1, crc32="AAAA"), 2: part(2), 3: part(3, 5 * MIB - 1), 5: part(5, 1)}
 
@@ -193,7 +193,7 @@ def test_parts_that_make_no_object(wanted: list[CompletedPart], error: type[S3Er
 
 def test_the_last_part_may_be_small() -> None:
     """
-    It alone, and the only one.
+    Only the last part may be small, and it may be the only one.
     """
     stored = {1: part(1, crc32="AAAA"), 9: part(9, 0)}
 
@@ -204,7 +204,7 @@ def test_the_last_part_may_be_small() -> None:
 
 def test_what_tells_two_documents_apart() -> None:
     """
-    Numbers and ETags, not how they are written.
+    Numbers and ETags differ, not only their spelling.
     """
     first = read_completion(document(one(1, f'"{MD5.hex()}"'), one(2)))
     again = read_completion(document(one(1, MD5.hex().upper()), one(2)))
@@ -216,7 +216,7 @@ def test_what_tells_two_documents_apart() -> None:
 @pytest.mark.parametrize("algorithm", ALGORITHMS.values(), ids=lambda algorithm: algorithm.name.decode())
 def test_the_etag_and_the_checksum_of_an_object(algorithm: Algorithm) -> None:
     """
-    Of the parts' digests ("Checking object integrity in Amazon S3").
+    They are computed from the digests of the parts ("Checking object integrity in Amazon S3").
     """
 
     def digest(data: bytes) -> bytes:
@@ -236,7 +236,7 @@ def test_the_etag_and_the_checksum_of_an_object(algorithm: Algorithm) -> None:
 
 def test_parameters() -> None:
     """
-    Counts that are none, ranges that are none, and a size that is another.
+    Invalid counts, invalid ranges, and a size that does not match are refused.
     """
     assert (parse_count({}, b"max-parts", 7), parse_count({b"max-parts": b"0"}, b"max-parts", 7)) == (7, 0)
     for raw in (b"-1", b"a", b"1" * 11, b"99999999999", b"+1", b"4294967296"):
@@ -257,7 +257,7 @@ def test_parameters() -> None:
 
 def test_names_in_a_document() -> None:
     """
-    What a client has named is text there, and nothing else.
+    Names from a client are text in the document, and nothing else.
     """
     key = b"a&b<c>\"'\r\x00\xff"
     written = completed_document(b"http://h/b/k", b"b", key, "e-1")
@@ -281,7 +281,7 @@ KEYS = st.binary(max_size=4).map(lambda raw: bytes(b"ab/"[byte % 3] for byte in 
 @given(st.lists(st.tuples(KEYS, st.sampled_from("xyz")), unique=True), KEYS, st.sampled_from([b"", b"/", b"b/"]))
 def test_pages(pairs: list[tuple[bytes, str]], prefix: bytes, delimiter: bytes) -> None:
     """
-    Whatever the size of a page, all pages together have each upload and each common prefix once, in order.
+    Pages of any size together have each upload and each common prefix once, in order.
     """
     uploads = [BegunUpload(key, upload_id, "o", 0.0) for key, upload_id in sorted(pairs)]
     within = [upload for upload in uploads if upload.key.startswith(prefix)]
@@ -310,7 +310,7 @@ def test_pages(pairs: list[tuple[bytes, str]], prefix: bytes, delimiter: bytes) 
 
 def test_a_page_of_none() -> None:
     """
-    Asked for nothing, there is nothing, and nothing follows.
+    A request for no items gets an empty page, and no page follows.
     """
     page = page_of_uploads([BegunUpload(b"k", "u", "o", 0.0)], UploadsQuery(most=0))
 
@@ -319,7 +319,7 @@ def test_a_page_of_none() -> None:
 
 def test_a_listing_says_where_it_goes_on() -> None:
     """
-    Key and upload id, which the next request sends back.
+    The listing has the key and upload id that the next request sends back.
     """
     uploads = [BegunUpload(b"k", upload_id, "o", 0.0) for upload_id in ("u1", "u2")]
     query = UploadsQuery(most=1)

@@ -1,5 +1,5 @@
 """
-What is on disk: nothing that was answered is lost and nothing is left behind, whenever a process is killed.
+The store on disk: a confirmed change is never lost and no file is left, whenever a process is killed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CHILD = Path(__file__).parent / "killed.py"
 
 class Clocked:
     """
-    Stores of one directory, and the time that they are told.
+    Stores of one directory, and a clock that the test sets.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -56,7 +56,7 @@ class Clocked:
     @property
     def size(self) -> int:
         """
-        Bytes of all files.
+        Bytes in all files.
         """
         return sum((self.directory / "parts" / name).stat().st_size for name in self.files)
 
@@ -85,7 +85,7 @@ def asked(*parts: Part) -> list[CompletedPart]:
 
 def test_an_upload(clocked: Clocked) -> None:
     """
-    From its beginning to its end: parts in any order, one of them twice, and nothing is left.
+    From beginning to end, with parts in any order and one of them twice; nothing is left.
     """
     store = clocked.open()
     upload_id = store.begin(PLACE, "me", [(b"Content-Type", b"text/\xff")])
@@ -113,7 +113,7 @@ def test_an_upload(clocked: Clocked) -> None:
 
 def test_the_result_is_remembered(clocked: Clocked) -> None:
     """
-    For the same document, and for a while; for all else the upload is gone.
+    It is remembered for the same document, for a while; for any other request the upload is gone.
     """
     store = clocked.open()
     upload_id = store.begin(PLACE, "me", [])
@@ -174,7 +174,7 @@ def test_an_upload_belongs_to_one_place(clocked: Clocked, place: Place) -> None:
 )
 def test_ids_that_are_none(clocked: Clocked, upload_id: str) -> None:
     """
-    Whatever it is, no upload has it, and the error does not repeat all of it.
+    No upload has such an id, and the error does not repeat all of it.
     """
     store = clocked.open()
     store.begin(PLACE, "me", [])
@@ -186,7 +186,7 @@ def test_ids_that_are_none(clocked: Clocked, upload_id: str) -> None:
 
 def test_ids_are_not_to_be_guessed(clocked: Clocked) -> None:
     """
-    They have 256 bits of the system's randomness, and go into a URL as they are.
+    They have 256 bits of the system's randomness, and need no escapes in a URL.
     """
     store = clocked.open(replace(LIMITS, uploads=100, uploads_of_owner=0))
     found = {store.begin(PLACE, "me", []) for _ in range(20)}
@@ -197,7 +197,7 @@ def test_ids_are_not_to_be_guessed(clocked: Clocked) -> None:
 
 def test_the_quota(clocked: Clocked) -> None:
     """
-    What is announced counts, over all processes, until it is given back.
+    Announced bytes count, over all processes, until they are given back.
     """
     store, other = clocked.open(), clocked.open()
     upload_id = store.begin(PLACE, "me", [])
@@ -216,7 +216,7 @@ def test_the_quota(clocked: Clocked) -> None:
 
 def test_the_room_of_one_key(clocked: Clocked) -> None:
     """
-    Whoever announces parts and sends nothing leaves room to others.
+    A key that announces parts and sends nothing leaves room to others.
     """
     store = clocked.open(replace(LIMITS, size_of_owner=30 * MIB))
     upload_id = store.begin(PLACE, "me", [])
@@ -228,7 +228,7 @@ def test_the_room_of_one_key(clocked: Clocked) -> None:
     for each in announced:
         store.release(each)
     store.release(store.reserve(upload_id, PLACE, 30 * MIB, "me"))
-    # Parts that are kept count as well, until their upload ends.
+    # Kept parts count as well, until their upload ends.
     keep(store, upload_id, 1, b"x")
     with pytest.raises(SlowDown):
         store.reserve(upload_id, PLACE, 30 * MIB, "me")
@@ -239,7 +239,7 @@ def test_the_room_of_one_key(clocked: Clocked) -> None:
 
 def test_small_parts_are_not_for_nothing(clocked: Clocked) -> None:
     """
-    Each is a file: ten thousand empty ones of each upload would be all that the disk has.
+    Each part is a file: ten thousand empty ones of each upload could fill the disk.
     """
     store = clocked.open(replace(LIMITS, size=4 * LEAST_COST))
     upload_id = store.begin(PLACE, "me", [])
@@ -256,7 +256,7 @@ def test_small_parts_are_not_for_nothing(clocked: Clocked) -> None:
 
 def test_how_many_results_are_remembered(clocked: Clocked, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Of each key the latest; those of others do not suffer.
+    The latest results of each key are remembered; other keys do not affect them.
     """
     monkeypatch.setattr(module, "REMEMBERED_COUNT", 2)
     store = clocked.open()
@@ -277,7 +277,7 @@ def test_how_many_results_are_remembered(clocked: Clocked, monkeypatch: pytest.M
 
 def test_how_many_uploads(clocked: Clocked) -> None:
     """
-    There is a bound for a key and one for all; what has ended counts no more.
+    There is a limit for each key and one for all; uploads that have ended do not count.
     """
     store = clocked.open()
     mine = [store.begin(PLACE, "me", []) for _ in range(3)]
@@ -299,8 +299,8 @@ def test_how_many_uploads(clocked: Clocked) -> None:
 
 def test_two_that_complete(clocked: Clocked) -> None:
     """
-    One does; the other is told, and so is whoever would change the parts. A process that lives no more completes
-    nothing.
+    One request completes the upload. The other gets an error, and so does a request that would change the parts. A
+    process that has ended completes nothing.
     """
     store, other = clocked.open(), clocked.open()
     upload_id = store.begin(PLACE, "me", [])
@@ -326,7 +326,7 @@ def test_two_that_complete(clocked: Clocked) -> None:
 
 def test_who_waits_costs_little(clocked: Clocked, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    However many parts a client names, and however often it is asked whether another one is still completing them.
+    While another request still completes the upload, a retry is cheap, however many parts its document names.
     """
     store = clocked.open()
     upload_id = store.begin(PLACE, "me", [])
@@ -363,8 +363,8 @@ def test_abort_while_a_part_is_on_its_way(clocked: Clocked) -> None:
 
 def test_a_part_that_comes_too_late_leaves_no_file(clocked: Clocked) -> None:
     """
-    Not even until a sweep: whoever ends uploads while their parts are on their way would fill the disk. And another
-    process, which leads, cannot tell that file from one of a part that is just being kept.
+    It leaves no file, not even until a sweep: a client that ends uploads while their parts arrive would otherwise fill
+    the disk. And another process, the leader, cannot distinguish that file from one of a part that is just being kept.
     """
     leader, store = clocked.open(), clocked.open()
     assert leader.lead()
@@ -388,7 +388,7 @@ def _complete(store: MultipartStore, upload_id: str) -> None:
 
 def test_what_a_living_process_has_left_behind(clocked: Clocked) -> None:
     """
-    It looks for that itself: no other can.
+    The process removes such files itself: no other process can.
     """
     leader, store = clocked.open(), clocked.open()
     assert leader.lead()
@@ -418,7 +418,7 @@ def test_what_a_living_process_has_left_behind(clocked: Clocked) -> None:
 
 def test_a_file_that_cannot_be_removed(clocked: Clocked, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    It is removed later, also where another process leads.
+    It is removed later, even if another process leads.
     """
     leader, store = clocked.open(), clocked.open()
     assert leader.lead()
@@ -440,7 +440,7 @@ def test_a_file_that_cannot_be_removed(clocked: Clocked, monkeypatch: pytest.Mon
 
 def test_a_sweep_lets_others_write(clocked: Clocked, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    However many files there are to be looked up.
+    Others can write, however many files are looked up.
     """
     monkeypatch.setattr(sweeper, "SWEPT_AT_ONCE", 2)
     store = clocked.open()
@@ -470,7 +470,7 @@ def test_a_database_of_another_version(clocked: Clocked) -> None:
 
 def test_expiry(clocked: Clocked) -> None:
     """
-    What has begun too long ago is removed, by a sweep and by the next start.
+    An upload that began too long ago is removed, by a sweep and by the next start.
     """
     store = clocked.open()
     old = store.begin(PLACE, "me", [])
@@ -493,7 +493,8 @@ def test_expiry(clocked: Clocked) -> None:
 
 def test_one_process_leads(clocked: Clocked) -> None:
     """
-    It alone tells how much is kept: the others' figures would be added to it. When it ends another one leads.
+    Only the leader reports how much is kept: the others' figures would be added to its own. When it ends, another
+    process leads.
     """
     first, second = clocked.open(), clocked.open()
     upload_id = first.begin(PLACE, "me", [])
@@ -511,7 +512,7 @@ def test_one_process_leads(clocked: Clocked) -> None:
 
 def test_a_sweep_leaves_what_lives(clocked: Clocked) -> None:
     """
-    Parts on their way in this process and in another are nobody's remains.
+    Parts that still arrive in this process or in another are kept.
     """
     store, other = clocked.open(), clocked.open()
     upload_id = store.begin(PLACE, "me", [])
@@ -531,7 +532,7 @@ def test_a_sweep_leaves_what_lives(clocked: Clocked) -> None:
 @pytest.mark.parametrize("damage", ["cut", "changed", "gone", "longer"])
 def test_a_file_that_is_not_as_it_was_written(clocked: Clocked, damage: str) -> None:
     """
-    The last bytes of it are never given, so it cannot become an object. What follows its end is not read.
+    Its last bytes are never returned, so it cannot become an object. Bytes after its end are not read.
     """
     store = clocked.open()
     upload_id = store.begin(PLACE, "me", [])
@@ -559,7 +560,7 @@ def test_a_file_that_is_not_as_it_was_written(clocked: Clocked, damage: str) -> 
 
 def test_what_the_client_claims_of_the_whole(clocked: Clocked) -> None:
     """
-    It is judged before the last bytes are given.
+    The claim is checked before the last bytes are returned.
     """
     store = clocked.open()
     upload_id = store.begin(PLACE, "me", [])
@@ -584,7 +585,8 @@ def test_what_the_client_claims_of_the_whole(clocked: Clocked) -> None:
 
 def test_a_directory_that_others_reach(tmp_path: Path) -> None:
     """
-    Parts are objects of tenants: nobody else may read them. It is made so, and taken only so.
+    Parts are objects of tenants: no other user may read them. The directory is made with this mode, and refused with
+    another.
     """
     directory = tmp_path / "d"
     MultipartStore(directory, LIMITS, lambda: 0.0).close()
@@ -602,7 +604,7 @@ def test_a_directory_that_others_reach(tmp_path: Path) -> None:
 
 def test_a_database_that_is_none(clocked: Clocked) -> None:
     """
-    It is told at the start.
+    The error is reported at the start.
     """
     clocked.open()
     for store in clocked.stores:
@@ -617,7 +619,7 @@ def test_a_database_that_is_none(clocked: Clocked) -> None:
 
 def test_a_database_that_breaks(clocked: Clocked) -> None:
     """
-    Requests get an error that they may repeat; the cause goes to the log.
+    Requests get an error that allows a retry; the cause goes to the log.
     """
     store = clocked.open()
     upload_id = store.begin(PLACE, "me", [])
@@ -630,7 +632,7 @@ def test_a_database_that_breaks(clocked: Clocked) -> None:
 
 def test_a_database_that_is_locked(clocked: Clocked) -> None:
     """
-    Its client may come again.
+    The client may retry.
     """
     store = clocked.open()
     store._database._connection.execute("PRAGMA busy_timeout = 1")
@@ -647,7 +649,7 @@ def test_a_database_that_is_locked(clocked: Clocked) -> None:
 @pytest.mark.parametrize("call", ["open", "fsync", "rename"])
 def test_a_full_disk(clocked: Clocked, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     """
-    The client may come again, and what was taken is given back.
+    The client may retry, and what was taken is given back.
     """
     store = clocked.open()
     upload_id = store.begin(PLACE, "me", [])
@@ -668,7 +670,7 @@ def test_a_full_disk(clocked: Clocked, monkeypatch: pytest.MonkeyPatch, call: st
 
 def test_a_commit_that_fails(clocked: Clocked, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    The former part of this number stays, and its file with it.
+    The former part of this number stays, and so does its file.
     """
     store = clocked.open()
     upload_id = store.begin(PLACE, "me", [])
@@ -687,8 +689,8 @@ def test_a_commit_that_fails(clocked: Clocked, monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_order_of_steps(clocked: Clocked, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    A power cut takes whatever is not on disk. The bytes of a part are, then its name, then its row; a row is gone from
-    the disk before its file is removed.
+    A power cut loses what is not on disk. The bytes of a part are on disk first, then its name, then its row; a row is
+    gone from the disk before its file is removed.
     """
     store = clocked.open()
     upload_id = store.begin(PLACE, "me", [])
@@ -724,8 +726,8 @@ SCENARIOS = ["part", "replaced", "aborted", "completed", "given-up"]
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_process_that_is_killed_between_any_two_steps(clocked: Clocked, scenario: str) -> None:
     """
-    Before each call that it makes of the system or of the database, in turn, until one gets through: what was answered
-    is there, what was not is whole or absent, no file is left, and the quota is right.
+    The process is killed before each call to the system or the database in turn, until a run is complete. What was
+    confirmed is there, anything else is whole or absent, no file is left, and the quota is right.
     """
     finished = False
     clocked.directory.parent.mkdir(exist_ok=True)
@@ -762,7 +764,7 @@ def _check_what_is_left(clocked: Clocked, scenario: str, answered: dict[str, str
         try:
             parts = {part.number: part for part in store.parts(upload_id, PLACE, 0, 1000)[1]}
         except NoSuchUpload:
-            # Only what has ended is gone.
+            # Only an upload that has ended is gone.
             assert scenario in {"aborted", "completed"}
             parts = {}
         else:
@@ -788,7 +790,7 @@ def _check_what_is_left(clocked: Clocked, scenario: str, answered: dict[str, str
 
 def test_what_removes_the_remains_is_this(clocked: Clocked, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Without a sweep they stay: the test above looks at what it is to look at.
+    Without a sweep they stay: this proves that the test above looks for the right files.
     """
     store = clocked.open()
     upload_id = store.begin(PLACE, "me", [])

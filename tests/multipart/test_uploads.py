@@ -31,14 +31,14 @@ async def opened(directory: Path, clock: Clock) -> AsyncIterator[MultipartUpload
         yield uploads
     finally:
         await uploads.close()
-        # It may come twice.
+        # It may be called twice.
         await uploads.close()
 
 
 @pytest_twisted.ensureDeferred
 async def test_the_timer_sweeps(tmp_path: Path) -> None:
     """
-    Every minute, for as long as it runs; nobody need ask.
+    Every minute while it runs, without a request.
     """
     clock = Clock()
     async with opened(tmp_path, clock) as uploads:
@@ -59,7 +59,7 @@ async def test_the_timer_sweeps(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_each_process_sweeps_what_it_has_left(tmp_path: Path) -> None:
     """
-    The one that leads cannot: it does not know what the others are at.
+    The leader cannot do it: it does not know what the other processes are doing.
     """
     clock = Clock()
     async with opened(tmp_path, clock) as leader, opened(tmp_path, clock) as uploads:
@@ -81,7 +81,7 @@ async def test_each_process_sweeps_what_it_has_left(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_result_that_nobody_waits_for(tmp_path: Path) -> None:
     """
-    It is undone; what has failed is nobody's business.
+    The result is undone; a failure is ignored.
     """
     clock = Clock()
     go = threading.Event()

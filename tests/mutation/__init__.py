@@ -1,3 +1,4 @@
 """
-Mutation testing of the rooms without I/O. What survives is in a closed table, with the reason why that is no fault.
+Mutation testing of the rooms without I/O. A closed table has the surviving mutants, each with the reason why it is not
+a gap in the tests.
 """

@@ -1,9 +1,9 @@
 """
 Mutate rooms and judge the mutants: ``python -m tests.mutation [ROOM ...]``, by default all of them.
 
-What was judged is kept in a session for each room, so that a run which was interrupted goes on where it was. Where a
-file of the room has changed, its mutants are judged anew, with ``--fresh`` all are. When tests have changed, the
-survivors are judged again: a test more kills no fewer.
+The results are kept in a session for each room, so that an interrupted run can continue. If a file of the room has
+changed, its mutants are judged again; with ``--fresh`` all are. If tests have changed, the survivors are judged again:
+additional tests do not kill fewer mutants.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _judge(room: Room, settings: Settings, directory: Path, *, is_fresh: bool) -
     copy = directory / "copy"
     session, config, stamp = directory / "session.sqlite", directory / "config.toml", directory / "stamp.json"
     outdated = directory / "outdated.sqlite"
-    # Whoever was interrupted may have left a mutant in its copy.
+    # An interrupted run may have left a mutant in its copy.
     shutil.rmtree(copy, ignore_errors=True)
     make_copy(copy)
     place = copy / "s3proxy" / room.name
@@ -91,14 +91,14 @@ def _judge(room: Room, settings: Settings, directory: Path, *, is_fresh: bool) -
     stamp.write_text(json.dumps(now))
     deselected = [f"--deselect={test}" for test in room.without]
     plugin = ["-p", "tests.mutation.judge", "--session", str(session), "--room", room.name]
-    # The session lies outside of the copy, whose own configuration says where tests are. Forks share an open file's
-    # place, so output is not captured by descriptor.
+    # The session is outside the copy; the copy's own configuration says where the tests are. Forks share the position
+    # of an open file, so output is not captured by descriptor.
     run("pytest", "-c", "setup.cfg", "-q", "--capture=sys", "-p", "no:cacheprovider", *plugin, *deselected, *room.tests)
 
 
 def take_over(outdated: Path, session: Path, files: Collection[str]) -> int:
     """
-    Take over what was judged of the mutants of these files; return how many.
+    Take over the results for the mutants of these files; return how many.
     """
     same = "module_path, operator_name, operator_args, occurrence"
     marks = ", ".join("?" * len(files))
@@ -130,7 +130,7 @@ def _digest(copy: Path, places: Iterable[str]) -> str:
 
 def _report(room: Room, directory: Path) -> int:
     """
-    Tell what is known of a room's mutants; return how many survived that no row explains.
+    Print the results of a room; return how many mutants survived that no row explains.
     """
     counts = {"killed": 0, "by time": 0, "survived": 0, "left": 0}
     unexplained: set[Mutant] = set()

@@ -1,9 +1,9 @@
 """
-A pytest plugin that judges mutants in forks of one process, which has imported and collected everything once:
+A pytest plugin that judges mutants in forks of one process that has imported and collected everything once:
 ``pytest -p tests.mutation.judge --session FILE --room s3 TESTS``.
 
-A mutant in the body of a function gets its code in the fork, and only the tests that run its lines. What runs while
-modules are imported (a table, a decorator, a default) is judged by a new process that runs all tests of the room.
+A mutant in the body of a function gets its code in the fork, and only the tests that run its lines. Code that runs
+while modules are imported (a table, a decorator, a default) is judged by a new process that runs all tests of the room.
 """
 
 from __future__ import annotations
@@ -42,33 +42,33 @@ from tests.mutation.table import TIMED_OUT, Explained, load_settings, mutant_of
 
 SLOW_SECONDS = 600
 """
-CPU seconds that all tests of a room may take, in a process of their own.
+CPU seconds that all tests of a room may take in a separate process.
 """
 
 LEAST_SECONDS = 20
 """
-CPU seconds that a mutant's tests may take, however short they are.
+CPU seconds that a mutant's tests may take in any case, however short they are without the mutant.
 """
 
 TIMES_SLOWER = 10
 """
-How many times more CPU time than before a mutant's tests may take.
+How many times more CPU time than without the mutant its tests may take.
 """
 
 TIMES_BUSY = 20
 """
-How much longer than its CPU time a process may take: it waits for something, or the machine is busy.
+How many times longer than its CPU time a process may take: it waits for something, or the machine is busy.
 """
 
 IDLE_SECONDS = 15
 """
-Seconds in which a process takes no CPU time until it is taken for one that waits for what will never come.
+Seconds without CPU time after which a process counts as stuck.
 """
 
 MOST_SECONDS = 60
 """
-CPU seconds of the tests that judge one mutant, the fastest ones of each function. Further ones would add hours, and can
-only turn a survivor into one that is killed.
+CPU seconds of the tests that judge one mutant, the fastest ones of each function. More tests would add hours. They
+could only kill a mutant that otherwise survives.
 """
 
 _PROGRESS_EVERY = 25
@@ -79,7 +79,7 @@ _TIMED_OUT = 3
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """
-    Take the session and the room.
+    Add the options for the session and the room.
     """
     group = parser.getgroup("mutation")
     group.addoption("--session", type=Path, help="cosmic-ray's session with the mutants")
@@ -89,7 +89,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """
-    Begin before conftest.py imports anything: which lines run while modules are imported is to be seen.
+    Begin before conftest.py imports anything, to see which lines run while modules are imported.
     """
     early_config.pluginmanager.register(Judge(early_config.known_args_namespace), "mutation-judge")
 
@@ -100,8 +100,8 @@ class Traced:
     What the tests run.
 
     Attributes:
-        lines: By file and line, the numbers of the tests that run it.
-        seconds: By number of the test, what it took.
+        lines: Numbers of the tests that run a line, by file and line.
+        seconds: Duration of a test, by its number.
     """
 
     lines: dict[tuple[str, int], set[int]]
@@ -114,8 +114,8 @@ class Running:
     A mutant that is being judged.
 
     Attributes:
-        ticks: CPU time of its processes when it was last looked at.
-        moved: When that had last grown.
+        ticks: CPU time of its processes at the last check.
+        moved: When the CPU time had last increased.
     """
 
     item: WorkItem
@@ -126,7 +126,7 @@ class Running:
 
     def is_stuck(self, pid: int, now: float) -> bool:
         """
-        Return True if it takes too long, or does nothing any more.
+        Return True if it takes too long, or makes no progress.
         """
         ticks = _ticks_of_session(pid)
         if ticks != self.ticks:
@@ -140,8 +140,8 @@ class Plan:
     How a mutant is judged.
 
     Attributes:
-        function: The name and the first line of the function whose code is changed; None changes the file.
-        lines: Those of the changed statement.
+        function: The name and the first line of the function whose code is changed; None if the file is changed.
+        lines: Lines of the changed statement.
     """
 
     path: Path
@@ -153,7 +153,7 @@ class Plan:
 
 class Judge:
     """
-    The session's loop: traces the tests once, then judges mutant after mutant.
+    The session's loop: traces the tests once, then judges the mutants one by one.
     """
 
     def __init__(self, options: argparse.Namespace) -> None:
@@ -168,7 +168,7 @@ class Judge:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """
-        Judge all mutants that are not judged yet.
+        Judge all mutants that have no result yet.
         """
         self._importing.stop()
         data = self._importing.get_data()
@@ -181,7 +181,7 @@ class Judge:
                 self._functions[code.co_filename, code.co_name, code.co_firstlineno].append(found)
         self._traced = self._trace()
         self._pytest = [sys.executable, "-m", "pytest", "-c", "setup.cfg", "-x", "-q", "-p", "no:cacheprovider"]
-        # Too many names for a command line.
+        # There are too many names for a command line.
         self._tests = self._session_file.parent / "tests"
         chosen = self._in_order(range(len(self._items)))
         self._tests.write_text("\n".join(self._items[number].nodeid for number in chosen))
@@ -192,7 +192,7 @@ class Judge:
 
     def _trace(self) -> Traced:
         """
-        Run every test in a fork, and learn what it runs.
+        Run every test in a fork, and record the lines that it runs.
         """
         with tempfile.NamedTemporaryFile() as file:
             child = os.fork()
@@ -221,7 +221,7 @@ class Judge:
         tracer = coverage.Coverage(data_file=None, config_file=False, include=self._include)
         tracer.start()
         for number in range(len(self._items)):
-            # A line must not be missed because an earlier test filled the cache.
+            # If an earlier test filled the cache, a line would be missed.
             for cache in caches:
                 cache.cache_clear()
             tracer.switch_context(str(number))
@@ -237,7 +237,7 @@ class Judge:
 
     def _run_one(self, number: int) -> None:
         item = self._items[number]
-        # Without a next test every fixture ends with its test, as in a run of its own.
+        # Without a next test every fixture ends with its test, as in a separate run.
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
 
     def _judge_all(self, database: WorkDB) -> None:
@@ -256,7 +256,7 @@ class Judge:
                 try:
                     plan, diff = self._plan(item.mutations[0])
                 except SyntaxError:
-                    # `not` in the place of a sign.
+                    # For example `not` in place of a sign.
                     database.set_result(item.job_id, _result(TestOutcome.KILLED, "", "is no Python"))
                     done += 1
                     continue
@@ -277,7 +277,7 @@ class Judge:
                 break
             pid, outcome, why = _wait(running)
             copy, plan = used.pop(pid)
-            # Whoever was ended could not do it.
+            # A process that was ended could not do it.
             self._target(plan, copy).write_text(plan.source, "utf-8")
             free.append(copy)
             ended = running.pop(pid)
@@ -296,7 +296,7 @@ class Judge:
             raise pytest.UsageError(f"{spec} is no mutant: begin a new session")
         compile(mutated, str(path), "exec")
         function, body, lines = _place(source, spec.start_pos[0])
-        # What a function made while modules were imported has its former code.
+        # What a function returned while modules were imported was made by its original code.
         ran_early = any((str(path), line) in self._imported for line in body)
         if function is not None and (ran_early or not self._can_swap(path, mutated, function)):
             function = None
@@ -315,7 +315,7 @@ class Judge:
 
     def _in_order(self, tests: Iterable[int]) -> list[int]:
         """
-        Four parameters of each function first, the shortest before the long ones, and no more than `MOST_SECONDS`.
+        First four cases of each function, short tests before long ones, and no more than `MOST_SECONDS`.
         """
         seconds = self._traced.seconds
         rank: dict[str, int] = defaultdict(int)
@@ -347,7 +347,7 @@ class Judge:
         status = 2
         try:
             os.setsid()
-            # An end of the judge ends what it started.
+            # When the judge ends, so do the processes that it started.
             ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
             resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
             if plan.function is None:
@@ -380,7 +380,7 @@ class Judge:
 
     def _first_tests(self, path: Path, copy: Path) -> Sequence[str]:
         """
-        Return the tests of a module's own, which judge most of its mutants.
+        Return the tests of a module's own test file, which kill most of its mutants.
         """
         module = str(path.relative_to(self._root / "s3proxy"))
         own = f"tests/{Path(module).parent}/test_{path.stem}.py"
@@ -422,7 +422,7 @@ class _Failures:
 
 def _wait(running: dict[int, Running]) -> tuple[int, TestOutcome, str]:
     """
-    Wait until one ends, by itself or because its time is over; return its process, its outcome and a remark.
+    Wait until a mutant's process ends or is out of time; return its process id, its outcome and a remark.
     """
     looked = time.monotonic()
     while True:
@@ -446,11 +446,11 @@ def _wait(running: dict[int, Running]) -> tuple[int, TestOutcome, str]:
 
 def _ticks_of_session(leader: int) -> int:
     """
-    Add up the CPU time, in ticks, of a session's processes and of those that they have outlived.
+    Add up the CPU time, in ticks, of a session's processes and of their children that have ended.
     """
     ticks = 0
     for path in Path("/proc").glob("[0-9]*/stat"):
-        # It may end meanwhile.
+        # The process may end meanwhile.
         with suppress(OSError):
             fields = path.read_text().rpartition(") ")[2].split()
             if int(fields[3]) == leader:
@@ -469,7 +469,7 @@ def _diff(module: Path, source: str, mutated: str) -> str:
 
 def _renew_reactor() -> None:
     """
-    Give a fork what it must not share: the set of watched descriptors, and what wakes the reactor.
+    Replace what a fork must not share: the set of watched descriptors, and the reactor's waker.
     """
     from twisted.internet import reactor
 
@@ -482,8 +482,8 @@ def _renew_reactor() -> None:
 
 def _place(source: str, line: int) -> tuple[tuple[str, int] | None, range, range]:
     """
-    Return the outermost function whose body has a line (its name and first line), the lines of its body, and those of
-    the line's statement (a compound one's without its blocks).
+    Return the outermost function whose body has a line (its name and first line), the lines of its body, and the lines
+    of the line's statement (without its blocks if it is a compound one).
     """
     function = None
     function_body = range(0)

@@ -1,5 +1,5 @@
 """
-What is mutated, and what may survive.
+What is mutated, and which mutants may survive.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ SURVIVORS = Path(__file__).with_name("survivors.toml")
 
 TIMED_OUT = "timed out"
 """
-The remark on a mutant whose tests did not end: it is killed, too.
+The remark on a mutant whose tests did not end: it counts as killed.
 """
 
 KINDS = frozenset({"equivalent", "message", "performance", "unreachable"})
 """
-Why a mutant that survives is no fault: it does the same; only the text of a refusal differs; only time or memory
-differs; no caller can reach the difference.
+Why a surviving mutant is acceptable: it does the same; only the text of an error differs; only time or memory differs;
+no caller can reach the difference.
 """
 
 
@@ -32,9 +32,9 @@ class Room:
     A room, and the tests that judge its mutants.
 
     Attributes:
-        without: Tests among them that are left out.
-        first: By file below ``s3proxy/``, the tests that judge most mutants of what runs while it is imported; by
-            default those of the same name.
+        without: Tests that are left out.
+        first: By file below ``s3proxy/``, the tests that kill most mutants of the code that runs while it is imported;
+            by default those of the same name.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Mutant:
     A change of the source, by its lines: their numbers change with every edit above them.
 
     Attributes:
-        file: Below ``s3proxy/``.
+        file: Path below ``s3proxy/``.
         before: The changed lines, without the white space around them.
     """
 
@@ -75,10 +75,10 @@ class Survivor:
 @dataclass(frozen=True, slots=True)
 class Settings:
     """
-    What `ROOMS` says.
+    The content of `ROOMS`.
 
     Attributes:
-        harmless: Patterns of what changes no verdict in any file.
+        harmless: Patterns of changes that change no verdict in any file.
     """
 
     exclude_operators: tuple[str, ...]
@@ -88,7 +88,7 @@ class Settings:
 
 class Explained:
     """
-    The mutants that are known to change no verdict: each by its row, and what is harmless in every file.
+    The mutants that are known to change no verdict: those with a row, and those that are harmless in every file.
     """
 
     def __init__(self) -> None:
@@ -116,7 +116,7 @@ def mutant_of(diff: str) -> Mutant:
 
 def load_settings() -> Settings:
     """
-    Read what is mutated.
+    Read the rooms and their tests.
     """
     content = tomllib.loads(ROOMS.read_text("utf-8"))
     rooms = tuple(
@@ -134,7 +134,7 @@ def load_settings() -> Settings:
 
 def load_survivors() -> tuple[Survivor, ...]:
     """
-    Read what may survive.
+    Read the rows of mutants that may survive.
     """
     content = tomllib.loads(SURVIVORS.read_text("utf-8"))
     return tuple(

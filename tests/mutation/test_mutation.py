@@ -19,7 +19,7 @@ SURVIVORS = load_survivors()
 @pytest.mark.parametrize("survivor", SURVIVORS, ids=lambda survivor: f"{survivor.mutant.file}:{survivor.mutant.after}")
 def test_each_row_fits_the_source(survivor: Survivor) -> None:
     """
-    The lines which are mutated are there, and the reason is one.
+    The mutated lines exist, and the reason is one of `KINDS`.
     """
     text = " ".join((ROOT / "s3proxy" / survivor.mutant.file).read_text("utf-8").split())
 
@@ -30,7 +30,7 @@ def test_each_row_fits_the_source(survivor: Survivor) -> None:
 
 def test_each_room_is_there() -> None:
     """
-    What is mutated and what judges it exist.
+    The mutated files and their tests exist.
     """
     for room in load_settings().rooms:
         assert (ROOT / "s3proxy" / room.name).exists()
@@ -49,14 +49,15 @@ def test_each_room_is_there() -> None:
 )
 def test_what_is_harmless_in_every_file(before: str, after: str, is_explained: bool) -> None:
     """
-    Memory and speed; nothing else is explained without a row.
+    Changes of memory and speed; nothing else is explained without a row.
     """
     assert (Mutant("any.py", before, after) in Explained()) is is_explained
 
 
 def test_what_was_judged_of_an_unchanged_file_is_taken_over(tmp_path: Path) -> None:
     """
-    By what was mutated where: the names of the jobs are new. What the new session has already stays.
+    Results are matched by the mutation and its place, because the names of the jobs are new. Results that the new
+    session already has stay.
     """
     former, new = tmp_path / "former", tmp_path / "new"
     for path, mark in ((former, "old"), (new, "new")):

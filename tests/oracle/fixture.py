@@ -26,9 +26,9 @@ _BREACHES = pytest.StashKey[list[int]]()
 
 def begin(config: pytest.Config) -> None:
     """
-    Watch this process, and every one which it starts.
+    Watch this process, and every process that it starts.
     """
-    # An import of the fixture into conftest.py would do as well, but looks unused, and was taken out once.
+    # An import of the fixture into conftest.py would also work, but it looks unused, and was removed once.
     config.pluginmanager.register(sys.modules[__name__], "s3proxy-oracle")
     directory = Path(tempfile.mkdtemp(prefix="s3proxy-oracle-"))
     config.stash[_DIRECTORY] = directory
@@ -37,9 +37,9 @@ def begin(config: pytest.Config) -> None:
     os.environ[tap.ENVIRONMENT] = str(directory)
     former = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = f"{SITE}{os.pathsep}{former}" if former else str(SITE)
-    # A run of pytest which a test started: it watches for itself.
+    # If a test started this run of pytest, the run watches for itself.
     sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != "sitecustomize"]
-    # Some tests hand their own path on to a child.
+    # Some tests pass their own path on to a child.
     sys.path.append(str(SITE))
     for name in tap.PATCHES:
         tap.patch(importlib.import_module(name))
@@ -47,7 +47,7 @@ def begin(config: pytest.Config) -> None:
 
 def end(config: pytest.Config) -> None:
     """
-    Forget what child processes wrote.
+    Delete what child processes wrote.
     """
     os.environ.pop(tap.ENVIRONMENT, None)
     shutil.rmtree(config.stash[_DIRECTORY], ignore_errors=True)
@@ -55,7 +55,7 @@ def end(config: pytest.Config) -> None:
 
 def new_breaches(config: pytest.Config) -> list[str]:
     """
-    Return the breaches since it was last asked, those of child processes included. What a test takes is its own.
+    Return the breaches since the last call, those of child processes included. Breaches that a test takes are its own.
     """
     found, tap.ORACLE.breaches = tap.ORACLE.breaches, []
     offsets = config.stash[_OFFSETS]
@@ -79,7 +79,7 @@ def counts(config: pytest.Config) -> tuple[int, int, int]:
 
 def summary(config: pytest.Config) -> str:
     """
-    Return the line which stands under a run.
+    Return the line that is printed at the end of a run.
     """
     judged, clients, processes = counts(config)
     return (
@@ -91,7 +91,7 @@ def summary(config: pytest.Config) -> str:
 @pytest.fixture(autouse=True)
 def oracle(pytestconfig: pytest.Config) -> Iterator[Any]:
     """
-    Fail a test in which a backend got what its client did not sign.
+    Fail a test in which a backend received what its client did not sign.
     """
     yield tap.ORACLE
     found = new_breaches(pytestconfig)

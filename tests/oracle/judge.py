@@ -3,12 +3,12 @@ Compare what a backend gets with what the client signed.
 
 The rules, by letter:
 
-* (a) It is one request as RFC 9112 has it, and its body is the client's.
+* (a) It is one request as RFC 9112 defines it, and its body is the client's.
 * (b) Its operation is the client's, and one of S3's.
 * (c) Every header and parameter is covered by the client's signature, or on the short list, or the proxy's own; its
   value is the client's.
-* (d) Bucket, key, copy source and version are those which the client named.
-* (e) Nothing leaves for a request that was refused, and nothing is complete before the client's request is.
+* (d) Bucket, key, copy source and version are those that the client named.
+* (e) Nothing leaves for a refused request, and nothing is complete before the client's request is.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ TOLERATED = {
     "unsigned client": "What nobody signed may be dropped: the backend judges the request as anonymous.",
 }
 """
-Every difference between a client's request and a backend's that is no breach, and its reason. The table is closed.
+Every difference between a client's request and a backend's that is not a breach, with its reason. The table is closed.
 """
 
 used: Counter[str] = Counter()
@@ -103,7 +103,7 @@ UNSIGNED_PASSED = frozenset(
     user-agent""".split()
 )
 """
-The short list: headers which pass without a signature.
+The short list: headers that pass without a signature.
 """
 
 OURS = frozenset(
@@ -111,7 +111,7 @@ OURS = frozenset(
     x-amz-trailer""".split()
 )
 """
-Headers which the proxy writes.
+Headers that the proxy writes.
 """
 
 OF_RESPONSES = frozenset(
@@ -119,7 +119,7 @@ OF_RESPONSES = frozenset(
     x-amz-replication-status x-amz-request-id x-amz-restore x-amz-tagging-count x-amz-version-id""".split()
 )
 """
-Headers that the API reference has in responses alone.
+Headers that the API reference has only in responses.
 """
 
 FORWARDING = {
@@ -184,7 +184,7 @@ EXTENSIONS: dict[str, tuple[frozenset[str], frozenset[bytes]]] = {
     "metadata-listing": (frozenset({"ListObjectsV2", "ListObjectVersions"}), frozenset({b"metadata"})),
 }
 """
-Operations and parameters of functions beyond S3, by the configuration's words.
+Operations and parameters of functions beyond S3, by their names in the configuration.
 
 Source:
     Ceph, "Bucket Operations" and "Object Operations" of the S3 API; minio/minio, ``ListObjectsV2MHandler``.
@@ -203,37 +203,37 @@ FORM_HEADERS = {
 
 KEPT_SIZE = 6 << 20
 """
-Bytes of a POST's body which are kept: a document of S3 has at most 4 MiB, and a form's fields come first.
+Bytes of a POST's body that are kept: a document of S3 has at most 4 MiB, and a form's fields come first.
 """
 
 
 KEPT_OBJECT_SIZE = 64 << 10
 """
-Bytes which an object's body may declare to be kept and compared: not more, for tests which measure memory.
+Maximum declared size of an object's body that is kept and compared: not more, for tests that measure memory.
 """
 
 MAX_HASHED_SIZE = 1 << 20
 """
-Bytes of a body up to which it is hashed on its way to the backend.
+Maximum size of a body that is hashed on its way to the backend.
 """
 
 
 @dataclass(slots=True)
 class Facts:
     """
-    What is configured: for which names the proxy stands, and how its backend is.
+    The configuration: the proxy's names, and the backend's properties.
 
     Attributes:
         host: The backend's authority.
-        is_signed: Whether the proxy has a key there.
-        reserved: First segments of a path, lower case, below which the backend has no buckets.
-        extensions: Those of `EXTENSIONS` which are allowed.
-        private: Prefixes of names, lower case, by which the backend takes orders of its own kind.
-        taken: Signatures of changes which were forwarded before; None where they may pass again.
-        reader: The storage of Eucalyptus which reads the request; empty for any other.
+        is_signed: Whether the proxy has a key at the backend.
+        reserved: First segments of a path, in lower case, below which the backend has no buckets.
+        extensions: The allowed keys of `EXTENSIONS`.
+        private: Prefixes of names, in lower case, that the backend reads as commands of its own.
+        taken: Signatures of changes that were forwarded before; None if they may pass again.
+        reader: The Eucalyptus system that reads the request; empty for any other backend.
         keeps_multipart: Whether the proxy keeps multipart uploads until they are complete.
-        preflight_header: What each preflight asks for; empty for nothing.
-        unencoded_lists: Lists whose names are encoded by the proxy.
+        preflight_header: The header that the proxy adds to each preflight's list; empty for none.
+        unencoded_lists: Lists whose names the proxy encodes.
     """
 
     domains: tuple[bytes, ...] = ()
@@ -264,7 +264,7 @@ class Facts:
 @dataclass(slots=True)
 class Place:
     """
-    Bucket and key, decoded; None where there is none.
+    Bucket and key, decoded; None if there is none.
     """
 
     bucket: bytes
@@ -280,7 +280,8 @@ class Place:
 
 def read_place(path: bytes, host: bytes, domains: Iterable[bytes]) -> Place:
     """
-    Find bucket and key: in the host's name below one of the domains, else in the path. A path is decoded once.
+    Find bucket and key: in the host's name if it is below one of the domains, otherwise in the path. A path is decoded
+    once.
     """
     name = host.lower()
     if not name.endswith(b"]"):
@@ -298,7 +299,7 @@ def read_place(path: bytes, host: bytes, domains: Iterable[bytes]) -> Place:
 
 EUCALYPTUS = frozenset({"walrus-3.4", "walrusbackend-4.x", "osg-4.3"})
 """
-Storages that read a request otherwise than S3, by the names of their profiles.
+Storage systems that read a request differently from S3, by the names of their profiles.
 """
 
 _EUCALYPTUS_NAMES = frozenset(
@@ -323,11 +324,11 @@ def read_place_of_eucalyptus(reader: str, path: bytes) -> Place:
     Find bucket and key as Eucalyptus does.
 
     Args:
-        path: Whole for walrus-3.4, else without the service path, which the others cut off once.
+        path: The whole path for walrus-3.4; for the others without the service path, which they cut off once.
 
     Source:
         eucalyptus/eucalyptus 3.4.2, ``WalrusRESTBinding.getOperationPath`` and ``WalrusUtil.getTarget``; 4.3.1.1,
-        ``OSGUtil.getTarget``. The bucket is not decoded; of the key, ``+`` is a space.
+        ``OSGUtil.getTarget``. The bucket is not decoded; in the key, ``+`` is a space.
     """
     if reader == "walrus-3.4":
         path = re.sub(rb"/{2,}", b"/", path.replace(b"/services/Walrus", b""))
@@ -339,7 +340,8 @@ def read_place_of_eucalyptus(reader: str, path: bytes) -> Place:
 
 def read_source_of_eucalyptus(reader: str, value: bytes) -> tuple[bytes, bytes, bytes]:
     """
-    Return bucket, key and version of a copy's source as Eucalyptus finds them: it decodes all, and then cuts.
+    Return bucket, key and version of a copy's source as Eucalyptus finds them: it decodes the whole value, then splits
+    it.
 
     Source:
         The same, ``getOperation``.
@@ -355,7 +357,7 @@ def read_source_of_eucalyptus(reader: str, value: bytes) -> tuple[bytes, bytes, 
 
 def read_source(value: bytes) -> tuple[bytes, bytes, bytes]:
     """
-    Return bucket, key and version of a copy's source as S3 means them: ``+`` is a space in its path.
+    Return bucket, key and version of a copy's source as S3 reads them: ``+`` is a space in its path.
     """
     path, _, query = value.partition(b"?")
     bucket, _, key = decoded(path.replace(b"+", b" ")).removeprefix(b"/").partition(b"/")
@@ -364,14 +366,14 @@ def read_source(value: bytes) -> tuple[bytes, bytes, bytes]:
 
 def query_items(query: bytes | None) -> list[bytes]:
     """
-    Return the items of a query as they are.
+    Return the items of a query as they were sent.
     """
     return [item for item in query.split(b"&") if item] if query else []
 
 
 def parameters(items: Iterable[bytes]) -> dict[bytes, bytes]:
     """
-    Return names and values, decoded; the first of a name counts.
+    Return names and values, decoded; the first value of a name counts.
     """
     found: dict[bytes, bytes] = {}
     for item in items:
@@ -383,17 +385,17 @@ def parameters(items: Iterable[bytes]) -> dict[bytes, bytes]:
 @dataclass(eq=False)
 class Client:
     """
-    One request of a client, by its own bytes.
+    One request of a client, read from its own bytes.
 
     Attributes:
-        facts: Of the backend which was chosen; None before.
+        facts: Those of the chosen backend; None before one is chosen.
         claimed_place: Bucket and key as the proxy read them.
-        refused_status: Of the answer which the proxy gave itself; 0 for none.
-        changes: Requests other than reads which are complete at a backend.
+        refused_status: Status of the response that the proxy made itself; 0 for none.
+        changes: Requests other than reads that are complete at a backend.
         is_current: Whether no other request has begun on its connection.
-        has_passed: Whether its signature was taken.
-        has_listed: Whether a page of a listing was asked for.
-        has_checked_source: Whether a HEAD asked for the source of a copy.
+        has_passed: Whether a request for it left, so that its signature is in `Facts.taken`.
+        has_listed: Whether a page of a listing was requested.
+        has_checked_source: Whether a HEAD was sent for the source of a copy.
     """
 
     head: Head
@@ -419,7 +421,7 @@ class Client:
     @cached_property
     def carrier(self) -> str:
         """
-        Which mechanism of authentication there is: its documentation's name.
+        The request's mechanism of authentication, by its name in the documentation.
         """
         authorization = self.head.one(b"authorization")
         if self.head.method == b"OPTIONS":
@@ -441,7 +443,7 @@ class Client:
     @cached_property
     def query_headers(self) -> dict[bytes, bytes]:
         """
-        Parameters which are headers by the mechanism, by lower-case name.
+        Parameters that the mechanism uses as headers, by lower-case name.
         """
         if not self.carrier.startswith("V2") and self.carrier != "V4 query":
             return {}
@@ -450,7 +452,7 @@ class Client:
             name, _, value = item.partition(b"=")
             lower = decoded_item(name).lower()
             if lower.startswith(b"x-amz-") and lower not in AUTHENTICATION:
-                # As several lines of a header.
+                # Joined like several lines of a header.
                 text = decoded_item(value).strip(b" \t")
                 found[lower] = b"%b,%b" % (found[lower], text) if lower in found else text
         return found
@@ -466,7 +468,7 @@ class Client:
             return self.head.fields
         carried = {name: [value] for name, value in self.query_headers.items()}
         if self.carrier == "V4 query":
-            # A header that was sent and signed is what its sender means.
+            # A header that was sent and signed takes precedence.
             names = self.query.get(b"X-Amz-SignedHeaders", b"").lower().split(b";")
             carried = {
                 name: value for name, value in carried.items() if not {name} <= self.head.fields.keys() & {*names}
@@ -476,7 +478,7 @@ class Client:
     @cached_property
     def covered(self) -> frozenset[bytes] | None:
         """
-        Lower-case names of the headers which a signature covers; None for all.
+        Lower-case names of the headers that a signature covers; None for all.
         """
         carrier = self.carrier
         if carrier == "V4 header":
@@ -500,7 +502,7 @@ class Client:
     @cached_property
     def operation(self) -> str | None:
         """
-        The client's operation, whatever parameters it has that are not the operation's.
+        The client's operation. Parameters that do not belong to the operation make no difference.
         """
         if self.carrier == "form":
             return "PutObject"
@@ -511,7 +513,7 @@ class Client:
     @cached_property
     def body(self) -> bytes:
         """
-        What is kept of the body, aws-chunked decoded.
+        The kept bytes of the body, without aws-chunked coding.
         """
         data = b"".join(self.stream.body)
         if not (self.head.one(b"x-amz-content-sha256") or b"").startswith(b"STREAMING-"):
@@ -525,7 +527,7 @@ class Client:
     @cached_property
     def deletions(self) -> set[tuple[bytes, bytes]]:
         """
-        Keys and versions which a DeleteObjects document names.
+        Keys and versions that a DeleteObjects document names.
         """
         found = set()
         for element in ElementTree.fromstring(self.body):
@@ -581,7 +583,8 @@ class Client:
     @cached_property
     def form_tags(self) -> dict[str, str] | None:
         """
-        The tags of a form's ``tagging`` field; None where it is no document without a type and entities of its own.
+        The tags of a form's ``tagging`` field; None if it is not a document, or one with a document type or its own
+        entities.
         """
         tags: list[list[str]] = []
         path: list[str] = []
@@ -612,7 +615,7 @@ class Client:
     @cached_property
     def announced(self) -> frozenset[bytes]:
         """
-        Names of the trailers which the client announces, lower case.
+        Names of the trailers that the client announces, in lower case.
         """
         values = self.fields.get(b"x-amz-trailer", ())
         return frozenset(name.strip().lower() for value in values for name in value.split(b","))
@@ -620,7 +623,7 @@ class Client:
     @cached_property
     def signature(self) -> object:
         """
-        What was claimed as the signature, by its meaning: neither case nor padding nor n - s makes another one.
+        The claimed signature by its meaning: neither case nor padding nor n - s makes it another one.
         """
         if self.carrier.startswith("V2"):
             text = self.query.get(b"Signature") or (self.head.one(b"authorization") or b"").rpartition(b":")[2]
@@ -633,14 +636,14 @@ class Client:
     @property
     def is_complete(self) -> bool:
         """
-        Whether all of its body has come.
+        Whether the whole body has arrived.
         """
         return not self.is_current or self.stream.is_body_complete
 
 
 _ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 """
-Of the group of P-256 (SEC 2, section 2.4.2): r with s and r with ``_ORDER - s`` are one signature.
+The order of P-256's group (SEC 2, section 2.4.2): r with s and r with ``_ORDER - s`` are one signature.
 """
 
 
@@ -655,11 +658,11 @@ def _point(der: bytes) -> tuple[int, int]:
 
 def _parameters(line: bytes) -> dict[bytes, bytes]:
     """
-    Return the parameters of a header by lower-case name; the first of a name counts.
+    Return the parameters of a header by lower-case name; the first value of a name counts.
     """
     found: dict[bytes, bytes] = {}
     for each in _PARAMETER.finditer(line):
-        # As browsers write it: a backslash stands for itself, save before a quotation mark.
+        # As browsers write it: a backslash stands for itself, except before a quotation mark.
         value = each[3] if each[2] is None else each[2].replace(b'\\"', b'"')
         found.setdefault(each[1].lower(), value)
     return found
@@ -667,7 +670,7 @@ def _parameters(line: bytes) -> dict[bytes, bytes]:
 
 BEGUN: dict[tuple[bytes, bytes], list[Client]] = {}
 """
-Who has begun multipart uploads that are kept, by bucket and key.
+Clients that have begun a kept multipart upload, by bucket and key.
 """
 
 
@@ -762,7 +765,8 @@ def _is_ignored(method: bytes, foreign: frozenset[bytes]) -> bool:
 
 def _difference(client: Client, facts: Facts, head: Head, operation: str | None, place: Place) -> str | None:
     """
-    Name the row of `TOLERATED` which stands between two operations; empty where they are the same.
+    Return the name of the row of `TOLERATED` that explains the difference between two operations; empty if they are the
+    same.
     """
     wanted = client.operation
     if client.head.method == b"HEAD" and head.method == b"GET" and head.fields.get(b"range") == [b"bytes=0-0"]:
@@ -783,12 +787,12 @@ def _difference(client: Client, facts: Facts, head: Head, operation: str | None,
     if operation == "HeadObject":
         checks_write = wanted in _CHECKED and facts.checks_conditions and _WRITE_CONDITIONS & client.fields.keys()
         checks_source = wanted in _COPIES and facts.misreads_sources and _SOURCE_CONDITIONS & client.fields.keys()
-        # The source is asked for first.
+        # The HEAD for the source comes first.
         is_own = (place.bucket, place.key) == (client.place.bucket, client.place.key)
         if checks_source and not (checks_write and client.has_checked_source and is_own):
             return "source checked"
         return "checked" if checks_write else None
-    # HEAD of a list has no document, whichever version is asked for.
+    # The response to HEAD of a list has no document, whichever version is requested.
     as_first = "HeadBucket" if head.method == b"HEAD" else "ListObjects"
     if wanted == "ListObjectsV2" and operation == as_first and facts.lists_v1:
         return "listed as the first version"
@@ -815,8 +819,8 @@ def _judge_kept(
     breach: Callable[[str], None],
 ) -> None:
     """
-    Judge what a multipart upload that the proxy keeps asks of its storage: whether there is the bucket, the object that
-    a part is copied from, and at last a PUT of the whole, which has what the client signed as the upload began.
+    Judge what the proxy requests from the backend for a multipart upload that it keeps: whether the bucket exists, the
+    source object of a part, and finally a PUT of the whole object, with what the client signed when the upload began.
     """
     own = client.place
     named = own.bucket, own.key
@@ -825,7 +829,7 @@ def _judge_kept(
         for name, values in head.fields.items():
             if name in OURS or (name in UNSIGNED_PASSED and values == client.fields.get(name)):
                 continue
-            # Conditions may be judged before, by a HEAD, and are not sent then.
+            # Conditions may be judged before, by a HEAD. They are not sent then.
             sent = client.fields.get(_OF_KEPT_SOURCES.get(name, b""))
             if values != sent and not (name == b"range" and sent is not None and _is_within(values[0], sent[0])):
                 breach(f"(c) the source of a part is asked for with {name!r}: {values!r}")
@@ -846,10 +850,11 @@ def _judge_kept(
     for name in head.fields:
         if name.startswith(b"x-amz-") and name not in OURS and _OF_KEPT_OBJECTS.fullmatch(name) is None:
             breach(f"(c) {name!r} is no header of an object")
-    # Who asks is who completes the upload; what the object has was said as it began.
+    # The headers in `_OF_ASKING` come from the request that completes the upload, the object's headers from the one
+    # that began it.
     of_object = {n: v for n, v in head.fields.items() if n not in _OF_ASKING or v != client.fields.get(n)}
     head = replace(head, fields=of_object)
-    # Where none is known, the upload began in another process.
+    # If no beginning is known, the upload began in another process.
     found_by_client: list[list[str]] = []
     for begun in BEGUN.get(named, []):
         faults: list[str] = []
@@ -887,7 +892,7 @@ def _judge_target(
     if (place.bucket, place.key) != (own.bucket, own.key):
         breach(f"(d) the client names {own!r}, the backend reads {place!r}")
     if difference == "form":
-        # Its key was never in a target.
+        # The key of a form is never in its target.
         if items:
             breach(f"(c) a form has no query, the backend gets {items!r}")
         return
@@ -925,7 +930,8 @@ def _judge_source(
     client: Client, place: Place, items: list[bytes], query: dict[bytes, bytes], breach: Callable[[str], None]
 ) -> None:
     """
-    Judge the target of a HEAD before a copy: it names the source that the client signed, its version, and no more.
+    Judge the target of a HEAD before a copy: it names the source that the client signed and its version, and nothing
+    else.
     """
     sources = client.fields[b"x-amz-copy-source"]
     named = read_source(b",".join(sources))
@@ -956,7 +962,7 @@ def _judge_versions(
 
 def _is_within(found: bytes, sent: bytes) -> bool:
     """
-    Return True if a range is another one up to the end of the object.
+    Return True if one range is within another, with the same first byte.
     """
     read = [re.fullmatch(rb"bytes=([0-9]+)-([0-9]+)", value.strip()) for value in (found, sent)]
     inner, outer = read
@@ -964,7 +970,7 @@ def _is_within(found: bytes, sent: bytes) -> bool:
 
 
 def _is_form_header(name: bytes) -> bool:
-    # S3 knows the field acl, and no x-amz-acl.
+    # S3 has a field acl, but no x-amz-acl.
     return name.startswith(b"x-amz-") and name != b"x-amz-acl"
 
 
@@ -977,7 +983,7 @@ def _judge_written_query(
     breach: Callable[[str], None],
 ) -> None:
     """
-    Judge a query that was written anew. Bucket, key and operation were compared before, as the storage reads them.
+    Judge a rewritten query. Bucket, key and operation were compared before, as the storage system reads them.
     """
     tolerate("written anew")
     query = parameters(items)
@@ -1018,7 +1024,7 @@ def _judge_written_query(
             breach(f"(c) {name!r} is {value!r}, the client's {wanted[name]!r}")
     for name in wanted.keys() - query.keys():
         is_read = client.head.method in {b"GET", b"HEAD"}
-        # An empty value is none to S3; of a version that is written, S3 says that it is no version.
+        # S3 ignores an empty value; but for a write with an empty version, S3 responds that this is not a version.
         is_none = not wanted[name] and (name not in subresources()) and (is_read or name != b"versionId")
         is_known = name in _EUCALYPTUS_NAMES and bool(client.place.bucket)
         if is_none or (is_read and not is_known):
@@ -1045,7 +1051,7 @@ def _may_be_cut(client: Client, facts: Facts, name: bytes, difference: str, oper
         return tolerate("signed into the query")
     if name.lower() in AUTHENTICATION:
         is_own = client.carrier in {"V4 query", "V2 query", "V2 header", "preflight"}
-        # Without a signature beside it, or spelled in another way, it is a name like any other.
+        # Without a signature, or in another spelling, it is a name like any other.
         is_foreign = is_read and (name == b"Expires" or name not in _SPELLED)
         return (is_own or is_foreign) and tolerate("authentication")
     if name == b"encoding-type" and operation in facts.unencoded_lists:
@@ -1063,9 +1069,10 @@ def _may_be_cut(client: Client, facts: Facts, name: bytes, difference: str, oper
     if client.carrier.startswith("V2") and name not in subresources() | _LISTING | _OVERRIDES | {b"versionId"}:
         return is_read and tolerate("unsigned parameter")
     if difference == "explained":
-        # What HEAD does not have, its question has not, either: a list's parameters beside HeadBucket.
+        # A parameter that HEAD does not have, such as a list's beside HeadBucket, is not in the GET that asks why,
+        # either.
         operation = client.operation
-    # The two operations were compared before: it chose none.
+    # The two operations were compared before: the parameter chose none.
     is_foreign = operation is not None and name not in parameters_of(operation)
     return is_read and is_foreign and tolerate("foreign parameter")
 
@@ -1098,7 +1105,7 @@ def _judge_headers(client: Client, facts: Facts, head: Head, difference: str, br
         if name in HOP_BY_HOP:
             breach(f"(a) a header of the hop: {name!r}")
         if difference == "source checked":
-            # What decrypts the source is its own, under the name that a read has for it.
+            # The headers that decrypt the source pass, under the names that a read has for them.
             if name.startswith(_DECRYPTING) and values == theirs.get(_OF_SOURCE + name[len(b"x-amz-") :]):
                 continue
             breach(f"(c) the HEAD of a source has a header of the copy: {name!r}")
@@ -1137,7 +1144,7 @@ def _judge_headers(client: Client, facts: Facts, head: Head, difference: str, br
 
 def _is_made(client: Client, facts: Facts, head: Head, name: bytes, values: list[bytes], difference: str) -> bool:
     """
-    Say whether the proxy may write a header which the client did not send.
+    Return True if the proxy may write a header that the client did not send.
     """
     if name == _ASKED:
         return _is_marked(client, facts, values, [])
@@ -1284,7 +1291,7 @@ def _judge_length(client: Client, head: Head, operation: str | None, breach: Cal
 
 def has_comparable_body(client: Client, head: Head) -> bool:
     """
-    Say whether the body must be the client's, byte for byte.
+    Return True if the body must be the client's, byte for byte.
     """
     length = int(head.one(b"content-length") or 0)
     is_object = client.carrier != "form" and client.operation in {"PutObject", "UploadPart"}
@@ -1293,7 +1300,8 @@ def has_comparable_body(client: Client, head: Head) -> bool:
 
 def expected_sha256(client: Client) -> bytes | None:
     """
-    Return the hash of the client's body, of its own bytes if they were kept, else as it was signed; None if neither.
+    Return the hash of the client's body: of its own bytes if they were kept, otherwise as it was signed; None if
+    neither is known.
     """
     kept = sum(map(len, client.stream.body))
     if client.is_current and kept and kept == client.stream.body_size:
@@ -1304,7 +1312,7 @@ def expected_sha256(client: Client) -> bytes | None:
 
 def kept_size(head: Head) -> int:
     """
-    Return how many bytes of a body the rules look at.
+    Return how many bytes of a body the rules read.
     """
     if head.method == b"POST":
         return KEPT_SIZE

@@ -1,5 +1,5 @@
 """
-Which operation of S3 a request asks for, by botocore's model of the API: neither its code nor its tables are s3proxy's.
+The S3 operation of a request, by botocore's model of the API: neither its code nor its tables are s3proxy's.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SERVICE, BUCKET, OBJECT = "service", "bucket", "object"
 
 _ELSEWHERE = frozenset({"ListDirectoryBuckets", "WriteGetObjectResponse"})
 """
-Operations of the model which are asked of other hosts: S3 Express's control endpoint, and Object Lambda's.
+Operations of the model that are sent to other hosts: S3 Express's control endpoint, and Object Lambda's.
 """
 
 _SAME = {
@@ -26,12 +26,12 @@ _SAME = {
     "PutBucketNotification": "PutBucketNotificationConfiguration",
 }
 """
-Names which the model has twice.
+Names that the model has twice.
 """
 
 IGNORED = frozenset({b"x-id"})
 """
-Parameters which choose nothing: SDKs name the operation in ``x-id``, and S3 ignores it.
+Parameters that choose nothing: SDKs name the operation in ``x-id``, and S3 ignores it.
 """
 
 
@@ -41,10 +41,10 @@ class Operation:
     One operation.
 
     Attributes:
-        fixed: Parameters which its URL has, and the value where it matters.
-        required: Further parameters which it must have.
-        optional: Those which it may have.
-        is_copy: Whether x-amz-copy-source makes it.
+        fixed: Parameters in its URL, each with its value if the value matters.
+        required: Further parameters that it must have.
+        optional: Parameters that it may have.
+        is_copy: Whether x-amz-copy-source chooses it.
     """
 
     name: str
@@ -88,7 +88,7 @@ def table() -> dict[tuple[bytes, str], list[Operation]]:
 @cache
 def known_names() -> frozenset[bytes]:
     """
-    Return every parameter which some operation has.
+    Return every parameter that some operation has.
     """
     names: set[bytes] = set(IGNORED)
     for rows in table().values():
@@ -100,7 +100,7 @@ def known_names() -> frozenset[bytes]:
 @cache
 def subresources() -> frozenset[bytes]:
     """
-    Return the parameters which choose an operation: they are fixed, or required.
+    Return the parameters that choose an operation: they are fixed, or required.
     """
     names: set[bytes] = set()
     for rows in table().values():
@@ -112,7 +112,7 @@ def subresources() -> frozenset[bytes]:
 @cache
 def parameters_of(operation: str) -> frozenset[bytes]:
     """
-    Return the parameters which an operation may have.
+    Return the parameters that an operation may have.
     """
     found = [row for rows in table().values() for row in rows if row.name == operation]
     return frozenset(name for row in found for name in (*row.fixed, *row.required, *row.optional))
@@ -125,7 +125,8 @@ def classify(
     method: bytes, level: str, parameters: Mapping[bytes, bytes], *, is_copy: bool
 ) -> tuple[str | None, frozenset[bytes]]:
     """
-    Return the operation's name, None where S3 has none, and the parameters which are not the operation's.
+    Return the operation's name, None if S3 has no such operation, and the parameters that do not belong to the
+    operation.
 
     Args:
         parameters: Decoded names and values.

@@ -1,11 +1,11 @@
 """
-See the bytes on both sides of a proxy under test, and have each request to a backend judged.
+Read the bytes on both sides of a proxy under test, and have each request to a backend judged.
 
-Nothing of s3proxy knows of it: classes are wrapped from outside when their module is loaded. A class or method that is
-renamed makes `patch` fail at once; move its name here then.
+s3proxy has no code for it: classes are wrapped from outside when their module is loaded. If a class or method is
+renamed, `patch` fails at once; change its name here then.
 
-What an exchange does runs in a context which names its client. A request that leaves in such a context is judged by all
-rules; one that leaves in none (health checks, doctor, treq, tests of the agent) by rule (a) alone.
+The code of an exchange runs in a context that names its client. A request that leaves in such a context is judged by
+all rules. One that leaves in none (health checks, doctor, treq, tests of the agent) is judged by rule (a) alone.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from .wire import ClientStream, Head, NotARequest, RequestStream, backend_faults
 
 ENVIRONMENT = "S3PROXY_ORACLE"
 """
-Names the directory where child processes write breaches and counts; unset where none are told.
+Names the directory where child processes write breaches and counts; unset if they report none.
 """
 
 _PROBE = b"/s3proxy-doctor-"
 """
-Names every bucket or key of the doctor, which works nowhere else.
+Begins every bucket or key of the doctor, which uses no others.
 """
 
 _COUNTS = struct.Struct("=QQ")
@@ -43,11 +43,11 @@ _SECRETS = re.compile(rb"(?i)(signature(?:=|%3D)|x-amz-security-token(?:=|: *)|a
 @dataclass(eq=False)
 class Owner:
     """
-    Whose request it is that an exchange sends.
+    The client for which an exchange sends a request.
 
     Attributes:
-        client: None where no bytes of a client were seen.
-        fault: Why not.
+        client: None if no bytes of a client were seen.
+        fault: Why no client is known.
     """
 
     client: Client | None
@@ -56,11 +56,11 @@ class Owner:
 
 class Oracle:
     """
-    Gathers breaches and counts of one process.
+    Gathers the breaches and counts of one process.
 
     Attributes:
         judged_count: Requests to backends.
-        client_count: Those among them which are a client's, judged by all rules.
+        client_count: How many of these were sent for a client and judged by all rules.
     """
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ class Oracle:
 
     def _begin_process(self, directory: Path) -> None:
         if self._pid:
-            # A fork: what the parent counted is the parent's.
+            # This process is a fork: its parent keeps what the parent counted.
             self.judged_count, self.client_count = 1, 1
         self._pid = os.getpid()
         self._fd = os.open(
@@ -99,7 +99,7 @@ class Oracle:
 
     def breach(self, text: str, client: Client | None, raw: bytes) -> None:
         """
-        Note a breach.
+        Record a breach.
         """
         lines = [f"breach {text}"[:400]]
         if client is not None:
@@ -115,7 +115,7 @@ class Oracle:
 
 def read_counts(path: Path) -> tuple[int, int]:
     """
-    Return what a child process counted: requests, and those of clients.
+    Return the counts of a child process: all requests, and those sent for clients.
     """
     data = path.read_bytes()
     return _COUNTS.unpack(data) if len(data) == _COUNTS.size else (0, 0)
@@ -137,7 +137,7 @@ class BackendStream:
     One connection to a backend.
 
     Args:
-        oracle: Told of what is wrong.
+        oracle: Receives each breach.
     """
 
     def __init__(self, oracle: Oracle = ORACLE) -> None:
@@ -152,7 +152,7 @@ class BackendStream:
         Expect the bytes of a request.
         """
         if self._reader.is_dead:
-            # It was told; the next request is read as if nothing had been.
+            # The breach was reported. The next request is read as if nothing had happened.
             self._reader = RequestStream(self._head_received, self._is_no_request)
         if not self._reader.is_between:
             self._oracle.breach("(a) a request begins inside another", None, raw_head)
@@ -173,7 +173,7 @@ class BackendStream:
 
     def skip(self, size: int) -> None:
         """
-        Count bytes which were spliced.
+        Count bytes that were spliced.
         """
         self._reader.skip(size)
         if self._head is not None and not self._reader.body_left:
@@ -198,7 +198,7 @@ class BackendStream:
                     faults += judge(client, head)
                     if has_comparable_body(client, head):
                         self._reader.digest = hashlib.sha256()
-                except Exception as error:  # Whatever it does not understand must be looked at.
+                except Exception as error:  # What the oracle does not understand must be looked at.
                     faults.append(f"(b) the oracle cannot read it: {error!r}")
         for fault in faults:
             self._oracle.breach(fault, client, head.raw)
@@ -224,7 +224,7 @@ class BackendStream:
 
 def begin_stream(raw_head: bytes) -> BackendStream:
     """
-    Return the stream of a request that an exchange is sending now, for backends of tests which have no connection.
+    Return the stream of a request that an exchange is sending now, for test backends that have no connection.
     """
     stream = BackendStream()
     stream.begin(_owner.get(), raw_head)
@@ -240,7 +240,7 @@ def _patch_connection(module: ModuleType) -> None:
 
     class TappedWriter(plain_writer):  # type: ignore[misc]
         """
-        A writer towards a backend, whose bytes are read.
+        A writer to a backend, whose bytes are read.
         """
 
         def __init__(self, transport: Any, source: Any) -> None:
@@ -336,7 +336,7 @@ def _patch_request(module: ModuleType) -> None:
     def tapped_head(self: Any, status: int, *arguments: Any, **named: Any) -> bytes:
         client = self.oracle.client
         if client is not None and status >= 500 and client.has_passed and client.facts.taken:
-            # What failed may be sent again.
+            # A request that failed may be sent again.
             client.facts.taken.discard(client.signature)
         answer: bytes = make_head(self, status, *arguments, **named)
         return answer
@@ -482,7 +482,7 @@ PATCHES: dict[str, Callable[[ModuleType], None]] = {
 
 def patch(module: ModuleType) -> None:
     """
-    Wrap what a module has to be seen, once.
+    Wrap, once, everything in a module that the oracle must see.
     """
     if not hasattr(module, "oracle"):
         module.oracle = ORACLE  # type: ignore[attr-defined]

@@ -27,14 +27,14 @@ def test_that_does_not():
 
 def test_every_test_is_watched(request: pytest.FixtureRequest) -> None:
     """
-    This one, too, though it does not ask for it.
+    This test is watched too, although it does not request the fixture.
     """
     assert "oracle" in request.fixturenames
 
 
 def test_a_breach_fails_its_test(tmp_path: Path) -> None:
     """
-    And no other one; the summary counts it.
+    A breach fails its test and no other one; the summary counts it.
     """
     (tmp_path / "test_of_breaches.py").write_text(BREAKS)
     arguments = ["-q", "-p", "no:cacheprovider", "-p", "tests.conftest", f"--rootdir={tmp_path}", str(tmp_path)]

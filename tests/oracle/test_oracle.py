@@ -1,5 +1,5 @@
 """
-The oracle bites: it finds each known attack, and it sees every kind of request which a proxy sends.
+The oracle finds each known attack, and it sees every kind of request that a proxy sends.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ LARGE = bytes(range(256)) * 1024
 
 def judged(client: bytes, backend: bytes, facts: Facts) -> list[str]:
     """
-    Return the breaches of what left to a backend for what came from a client, connection by connection.
+    Return the breaches in what the proxy sent to a backend for a client's bytes, connection by connection.
     """
     oracle, stream = Oracle(), ClientStream()
     stream.feed(client)
@@ -66,7 +66,7 @@ def judged(client: bytes, backend: bytes, facts: Facts) -> list[str]:
 
 def judged_together(client: bytes, requests: list[bytes], facts: Facts) -> list[str]:
     """
-    Return the breaches of several requests that left for one of a client.
+    Return the breaches of several requests that the proxy sent for one request of a client.
     """
     oracle, stream = Oracle(), ClientStream()
     stream.feed(client)
@@ -80,7 +80,7 @@ def judged_together(client: bytes, requests: list[bytes], facts: Facts) -> list[
 
 
 def _requests(backend: bytes, client: bytes) -> list[bytes]:
-    # Two requests of a client are answered one after the other; all else that leaves is one request's.
+    # Two requests of a client are served one after the other. Otherwise, everything that leaves belongs to one request.
     if client.count(b" HTTP/1.1\r\nhost:") < 2:
         return [backend]
     middle = len(backend) // 2
@@ -90,7 +90,7 @@ def _requests(backend: bytes, client: bytes) -> list[bytes]:
 @pytest.mark.parametrize("case", ATTACKS, ids=[case["attack"] for case in ATTACKS])
 def test_each_attack_is_a_breach(case: dict[str, Any]) -> None:
     """
-    What the proxy of commit 56d4a3c sent for an attack is a breach; what it dropped in time is none.
+    What the proxy of commit 56d4a3c sent for an attack is a breach. If it gave the attack up in time, there is none.
     """
     profile = PROFILES[case["facts"]["profile"]]
     taken: set[object] | None = set() if case["facts"]["replay"] else None
@@ -165,7 +165,7 @@ def forwarded(head: str) -> bytes:
 )
 def test_one_difference_is_a_breach(target: str, line: str, rule: str | None) -> None:
     """
-    A GET of one object with one signed header: whatever else leaves for it is a breach of the rule that is named.
+    For a GET of one object with one signed header, any difference in the request to the backend breaks the named rule.
     """
     client = signed("GET", {"x-amz-meta-a": "1"})
     meta = "" if "x-amz-meta-a" in line else "x-amz-meta-a: 1\n"
@@ -190,7 +190,7 @@ def test_one_difference_is_a_breach(target: str, line: str, rule: str | None) ->
 )
 def test_a_private_surface_is_a_breach(target: str, line: str, is_breach: bool) -> None:
     """
-    Whoever signed it: what a backend has beside S3 gets no request, in whatever spelling.
+    No request may reach a backend's interfaces other than S3, whoever signed it and however the target is spelled.
     """
     facts = Facts((), b"127.0.0.1:8000", reserved=frozenset({b"admin"}), private=(b"rgwx-",))
     headers = dict([line.rstrip().split(": ")]) if line else {}
@@ -219,7 +219,8 @@ def test_a_private_surface_is_a_breach(target: str, line: str, is_breach: bool) 
 )
 def test_parameters_that_are_cut_or_spelled_anew(method: str, wanted: str, sent: str, is_breach: bool) -> None:
     """
-    A read may lose what its operation has not; nothing may lose what chooses, or limits, an operation.
+    A read may lose parameters that its operation does not have. No request may lose one that chooses or limits an
+    operation.
     """
     facts = Facts((), b"127.0.0.1:8000", extensions=("unordered-listing",))
 
@@ -244,7 +245,8 @@ def test_parameters_that_are_cut_or_spelled_anew(method: str, wanted: str, sent:
 )
 def test_the_question_why_a_head_was_refused(wanted: str, sent: str, is_breach: bool) -> None:
     """
-    It is the same as GET, of one byte; it has what chooses the object, and may lose what HEAD ignores.
+    The request that asks why a HEAD was refused is the same as a GET of one byte: it has what chooses the object, and
+    may lose what HEAD ignores.
     """
     question = f"GET {sent} HTTP/1.1\nHost: 127.0.0.1:8000\nRange: bytes=0-0\n"
 
@@ -266,7 +268,7 @@ def test_the_question_why_a_head_was_refused(wanted: str, sent: str, is_breach: 
 )
 def test_what_our_key_signs_for_nobody(method: str, target: str, line: str, is_breach: bool) -> None:
     """
-    An anonymous request may get our signature only as a plain read.
+    s3proxy may sign an anonymous request with its own key only if it is a plain read.
     """
     client = f"{method} {target} HTTP/1.1\nHost: s3.example.test\n{line}\n".replace("\n", "\r\n").encode()
 
@@ -278,7 +280,7 @@ def test_what_our_key_signs_for_nobody(method: str, target: str, line: str, is_b
 @pytest.mark.parametrize("status", [200, 403, 503])
 def test_nothing_leaves_for_a_refused_request(status: int) -> None:
     """
-    Once the proxy itself has refused a request, a backend hears nothing of it.
+    Once the proxy has refused a request, the backend receives nothing of it.
     """
     oracle, stream = Oracle(), ClientStream()
     stream.feed(signed("GET"))
@@ -293,19 +295,19 @@ def test_nothing_leaves_for_a_refused_request(status: int) -> None:
     assert [breach[:10] for breach in oracle.breaches] == (["breach (e)"] if status >= 400 else [])
 
 
-# Every kind of request is seen, by all rules
+# Every kind of request is seen, and judged by all rules
 
 
 def answer_hello(connection: FaultyConnection, request: ReceivedRequest) -> None:
     """
-    200, with a length to HEAD, too.
+    Respond with 200, and with a length also to HEAD.
     """
     connection.send(HELLO + (b"hello" if request.head.method != b"HEAD" else b""))
 
 
 def answer_forbidden(connection: FaultyConnection, request: ReceivedRequest) -> None:
     """
-    403, as HEAD gets it.
+    Respond with 403, as to a HEAD.
     """
     connection.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
 
@@ -316,7 +318,7 @@ def _seen() -> tuple[int, int]:
 
 def deletion(*keys: str) -> bytes:
     """
-    DeleteObjects of some keys.
+    A DeleteObjects request for some keys.
     """
     objects = "".join(f"<Object><Key>{key}</Key></Object>" for key in keys)
     document = f"<Delete>{objects}</Delete>".encode()
@@ -341,7 +343,7 @@ def deletion(*keys: str) -> bytes:
 @pytest_twisted.ensureDeferred
 async def test_every_kind_of_request_is_judged(data: bytes, count: int, options: dict[str, Any], is_tls: bool) -> None:
     """
-    Whatever an exchange sends is judged against its client, not only as a request.
+    Each request of an exchange is compared with the client's request, not only judged by itself.
     """
     before = _seen()
     harness = Harness(is_tls=is_tls, **options)
@@ -359,7 +361,7 @@ async def test_every_kind_of_request_is_judged(data: bytes, count: int, options:
 @pytest.mark.parametrize("data", [put(b"hello"), put(LARGE, SIGNED_CHUNKS)], ids=["held", "streamed"])
 def test_a_proxy_without_sockets_is_watched(data: bytes) -> None:
     """
-    So are the proxies of fuzzing and of the differential tests.
+    The oracle also watches the proxies of fuzzing and of the differential tests.
     """
     before = _seen()
 
@@ -373,7 +375,7 @@ def test_a_proxy_without_sockets_is_watched(data: bytes) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_request_for_the_reason_of_a_403_is_judged() -> None:
     """
-    HEAD that is answered 403 is asked again as GET, for the same client.
+    If HEAD gets a 403, s3proxy sends the request again as GET, for the same client.
     """
     before = _seen()
     harness = Harness()
@@ -405,7 +407,7 @@ async def test_a_fault_of_the_proxy_is_found(
     name: str, fault: Callable[..., Any], rule: str, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config
 ) -> None:
     """
-    A proxy that is broken on purpose fails its test.
+    If a proxy is broken on purpose, its test fails.
     """
     monkeypatch.setattr(f"s3proxy.forwarding.onward.{name}", fault)
     harness = Harness()
@@ -422,7 +424,7 @@ async def test_a_body_that_goes_on_after_its_refusal_is_found(
     monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config
 ) -> None:
     """
-    A streamed body whose verdict is not awaited is complete at the backend although its client is refused.
+    If a streamed body's verdict is not awaited, the body is complete at the backend although its client is refused.
     """
 
     def complete(upload: Any, reason: object) -> None:
@@ -448,7 +450,7 @@ async def test_a_body_that_goes_on_after_its_refusal_is_found(
 @pytest_twisted.ensureDeferred
 async def test_a_daemon_is_watched(tmp_path: Path, pytestconfig: pytest.Config) -> None:
     """
-    Requests of a child process are judged, and counted in the summary.
+    The requests of a child process are judged, and counted in the summary.
     """
     backend = FaultyBackend()
     backend_port = reactor.listenTCP(0, backend, interface="127.0.0.1")
@@ -485,7 +487,7 @@ connection.send(BackendRequest(b"GET", b"GET / HTTP/1.1\\r\\nHost: a\\r\\nHost: 
 
 def test_a_breach_in_a_child_process_is_found(tmp_path: Path, pytestconfig: pytest.Config) -> None:
     """
-    A child process writes what it finds, and the test which started it fails.
+    A child process writes the breaches that it finds, and the test that started it fails.
     """
     subprocess.run([sys.executable, "-P", "-c", CHILD], cwd=tmp_path, check=True)
 
@@ -523,7 +525,7 @@ def test_a_breach_fails_its_test(tmp_path: Path) -> None:
 
 def test_other_interpreters_do_not_load_it(tmp_path: Path) -> None:
     """
-    A process without s3proxy has a finder more, and nothing else.
+    A process without s3proxy has one more import finder, and nothing else.
     """
     code = "import sys; print(sorted(name for name in sys.modules if 'oracle' in name))"
 
@@ -534,7 +536,7 @@ def test_other_interpreters_do_not_load_it(tmp_path: Path) -> None:
 
 def test_children_wrap_what_the_parent_wraps() -> None:
     """
-    The list of modules which child processes read is that of the tap.
+    Child processes wrap the same modules as the tap.
     """
     spec = importlib.util.spec_from_file_location("site_of_children", SITE / "sitecustomize.py")
     assert spec is not None
@@ -572,7 +574,7 @@ def test_children_wrap_what_the_parent_wraps() -> None:
 )
 def test_operations(method: bytes, level: str, names: dict[bytes, bytes], is_copy: bool, operation: str | None) -> None:
     """
-    S3's own model says what a request asks for.
+    The operation of a request is the one that S3's own model names.
     """
     assert classify(method, level, names, is_copy=is_copy)[0] == operation
 
@@ -580,14 +582,14 @@ def test_operations(method: bytes, level: str, names: dict[bytes, bytes], is_cop
 @pytest.mark.parametrize("name", [b"location", b"append", b"rgwx-uid", b"usage", b"ACL", b"acl "])
 def test_what_is_not_the_operation_s_is_told(name: bytes) -> None:
     """
-    A sub-resource of another level, of another storage or in another case is none of GetObject's.
+    A sub-resource of another level, of another storage system or in another case does not belong to GetObject.
     """
     assert classify(b"GET", "object", {name: b""}, is_copy=False) == ("GetObject", frozenset({name}))
 
 
 def test_the_model_is_whole() -> None:
     """
-    The table has the operations of the API reference, and tells what chooses an operation from what chooses a part.
+    The table has the operations of the API reference, and separates what chooses an operation from what chooses a part.
     """
     assert sum(map(len, table().values())) > 100
     assert {b"acl", b"uploads", b"uploadId", b"partNumber", b"list-type", b"renameObject"} <= subresources()
@@ -632,7 +634,7 @@ OSG_FACTS = Facts((b"s3.example.test",), b"127.0.0.1:8000", service_path=b"/serv
 )
 def test_walrus_reads_a_target_otherwise(client: str, backend: str, rule: str | None) -> None:
     """
-    A target that was written anew for Walrus is read as Walrus reads it, and for nobody else.
+    A target that was rewritten for Walrus is read as Walrus reads it, and only for Walrus.
     """
     head = f"GET {{}}{backend} HTTP/1.1\nHost: 127.0.0.1:8000\n"
     at_walrus = judged(signed("GET", target=client), forwarded(head.format("/services/Walrus")), WALRUS_FACTS)
@@ -640,7 +642,7 @@ def test_walrus_reads_a_target_otherwise(client: str, backend: str, rule: str | 
 
     assert {breach[:10] for breach in at_walrus} >= ({f"breach {rule}"} if rule else set())
     assert bool(at_walrus) is (rule is not None), at_walrus
-    # A path that has to be written anew there is a breach at any other storage.
+    # A path that must be rewritten for Walrus is a breach for any other storage system.
     assert client.partition("?")[0] == backend.partition("?")[0] or elsewhere
 
 
@@ -662,7 +664,7 @@ def test_walrus_reads_a_target_otherwise(client: str, backend: str, rule: str | 
 )
 def test_a_copy_source_that_was_written_anew(facts: Facts, sent: str, source: str, is_breach: bool) -> None:
     """
-    Eucalyptus decodes all of it before it looks for the key's end.
+    Eucalyptus decodes all of a copy source before it looks for the end of the key.
     """
     lines = f"Host: 127.0.0.1:8000\nContent-Length: 0\nx-amz-copy-source: {source}\n"
     head = f"PUT {facts.service_path.decode()}/b/d HTTP/1.1\n{lines}"
@@ -700,7 +702,8 @@ SOURCE_COPY = f"PUT {{}}/b/d HTTP/1.1\n{COPY_LINES}"
 )
 def test_the_source_of_a_copy_is_asked_for_by_its_name(source: str, sent: list[str], rule: str | None) -> None:
     """
-    Before a copy on a condition: with its version, and with nothing of the copy. The copy has no condition then.
+    Before a conditional copy, the source is requested with its version and without anything of the copy. The copy
+    itself then has no condition.
     """
     facts = replace(WALRUS_FACTS, misreads_sources=True)
     client = signed("PUT", {"x-amz-copy-source": source, "x-amz-copy-source-if-match": "t"}, target="/b/d")
@@ -764,7 +767,7 @@ def test_the_versions_of_a_key_are_asked_for(method: str, target: str, sent: str
 )
 def test_only_a_range_that_s3_ignores_is_kept_from_ceph(span: str, is_ignored: bool) -> None:
     """
-    Whoever lost a range would read another part of the object; and no other backend loses any.
+    A request that lost a range would read another part of the object. Only Ceph's backends lose one, if S3 ignores it.
     """
     client, sent = signed("GET", {"range": span}), forwarded("GET /b/k HTTP/1.1\nHost: 127.0.0.1:8000\n")
 
@@ -786,7 +789,7 @@ def test_only_a_range_that_s3_ignores_is_kept_from_ceph(span: str, is_ignored: b
 )
 def test_a_preflight_may_be_marked(method: str, asked: str, sent: str, is_breach: bool) -> None:
     """
-    For Swift a preflight asks for one header more, and no other request does.
+    For Swift, a preflight has one more requested header. No other request has it.
     """
     facts = Facts((), b"127.0.0.1:8000", preflight_header=b"authorization")
     lines = "Origin: https://a.test\r\nAccess-Control-Request-Method: PUT\r\n"
@@ -815,7 +818,8 @@ def test_an_owner_that_nobody_would_look_at(
     method: str, target: str, name: str, is_judged: bool, ignores: bool
 ) -> None:
     """
-    A client takes it for a check, so it does not reach a backend that ignores it; S3 has it not everywhere.
+    A client takes the header for a check, so it does not reach a backend that ignores it. S3 does not check it for
+    every operation.
     """
     lines = "Host: 127.0.0.1:8000\n" + ("Content-Length: 0\n" if method == "PUT" else "") + f"{name}: 1\n"
 
@@ -834,7 +838,7 @@ def test_an_owner_that_nobody_would_look_at(
 )
 def test_head_of_a_list(sent: str, lists_v1: bool, is_breach: bool) -> None:
     """
-    Of the second version it becomes HEAD of the bucket, where a list becomes one of the first.
+    HEAD of a list of the second version becomes HEAD of the bucket, if a GET of it becomes a list of the first version.
     """
     client = signed("HEAD", target="/b?list-type=2&prefix=a")
     head = f"HEAD /services/Walrus{sent} HTTP/1.1\nHost: 127.0.0.1:8000\n"
@@ -847,7 +851,7 @@ def test_head_of_a_list(sent: str, lists_v1: bool, is_breach: bool) -> None:
 @pytest.mark.parametrize(("method", "target"), [("GET", "/b/k"), ("HEAD", "/b"), ("DELETE", "/b/k"), ("GET", "/")])
 def test_a_source_goes_with_a_copy_alone(method: str, target: str) -> None:
     """
-    With anything else S3 ignores it, and a storage may not.
+    S3 ignores a copy source with any other operation; a storage system may not.
     """
     client = signed(method, {"x-amz-copy-source": "/b/source"}, target=target)
     head = f"{method} {target} HTTP/1.1\nHost: 127.0.0.1:8000\n"
@@ -858,7 +862,7 @@ def test_a_source_goes_with_a_copy_alone(method: str, target: str) -> None:
 
 def test_each_tolerated_difference_has_its_reason() -> None:
     """
-    The table is closed: what is tolerated is a row of it, and each row is used.
+    The table is closed: each tolerated difference is a row of it, and each row is used.
     """
     source = (HERE / "judge.py").read_text()
     named = set(re.findall(r'tolerate\("([^"]+)"\)', source)) | set(re.findall(r'return "([a-z ]+)"', source))
@@ -873,7 +877,7 @@ def test_each_tolerated_difference_has_its_reason() -> None:
 @pytest.mark.parametrize(("body", "is_breach"), [(b"hello", False), (b"hellO", True), (bytes(5), True)])
 def test_a_body_is_the_client_s(mode: str, body: bytes, is_breach: bool) -> None:
     """
-    However the client puts a body, its own bytes reach the backend.
+    However the client sends a body, its own bytes reach the backend.
     """
     lines = "Host: 127.0.0.1:8000\nContent-Length: 5\n"
 
@@ -929,7 +933,7 @@ def test_a_multipart_upload_that_is_kept(
     method: str, target: str, headers: dict[str, str], backend: str, rule: str | None
 ) -> None:
     """
-    Its storage hears of the bucket, and at last of the object, as it was signed when the upload began.
+    The backend gets requests for the bucket, and finally the object, as it was signed when the upload began.
     """
     BEGUN.clear()
     begun_with = {"x-amz-meta-a": "1", "user-agent": "a", "x-amz-copy-source": "/b/secret", "x-amz-mfa": "1"}

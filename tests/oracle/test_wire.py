@@ -1,5 +1,5 @@
 """
-The strict reader: whatever way the bytes come, and whatever is wrong with them.
+The strict reader, for requests in any pieces and with any fault.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def requests(
 
 class Reading:
     """
-    What a stream tells.
+    What a stream reports.
     """
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ def test_valid_requests_are_read_however_they_come(
     made: list[tuple[bytes, bytes, list[tuple[bytes, bytes]], bytes]], cuts: list[int]
 ) -> None:
     """
-    A sequence of requests is read as it was written, and nothing is wrong with it.
+    A sequence of requests is read as it was written, without a breach.
     """
     reading = Reading().feed(b"".join(wire for wire, *_ in made), cuts)
 
@@ -104,7 +104,8 @@ def test_a_client_s_requests_are_cut_where_they_end(
     made: list[tuple[bytes, bytes, list[tuple[bytes, bytes]], bytes]], cuts: list[int]
 ) -> None:
     """
-    Bodies with a length and in chunks are read whole, in whatever pieces they come; requests may follow at once.
+    Bodies with a length and in chunks are read whole, in whatever pieces they arrive. The next request may follow at
+    once.
     """
     data = b"".join(wire for wire, *_ in made)
     edges = iter([*sorted(cut % (len(data) + 1) for cut in cuts), len(data)])
@@ -135,7 +136,7 @@ def test_a_control_byte_in_a_head_is_no_request(
     made: tuple[bytes, bytes, list[tuple[bytes, bytes]], bytes], position: int, byte: int
 ) -> None:
     """
-    Whatever control byte is put wherever into a head: it is not read as a request.
+    A head with any control byte at any place is not read as a request.
     """
     head = made[0].partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
     position %= len(head) - 3
@@ -150,7 +151,7 @@ def test_bytes_after_a_request_are_never_lost(
     made: tuple[bytes, bytes, list[tuple[bytes, bytes]], bytes], extra: bytes, cuts: list[int]
 ) -> None:
     """
-    What comes after a body is the beginning of another request, or a breach.
+    What follows a body is the beginning of another request, or a breach.
     """
     reading = Reading().feed(made[0] + extra, cuts)
 
@@ -181,7 +182,7 @@ def test_bytes_after_a_request_are_never_lost(
 )
 def test_what_two_readers_may_read_differently(head: bytes) -> None:
     """
-    Neither side may send it.
+    Neither side may send a head that two readers may read differently.
     """
     with pytest.raises(NotARequest):
         parse_head(head)
@@ -209,7 +210,7 @@ def test_what_two_readers_may_read_differently(head: bytes) -> None:
 )
 def test_what_no_backend_may_get(line: bytes, target: bytes) -> None:
     """
-    A request, but not one that the proxy may send.
+    It is a request, but not one that the proxy may send.
     """
     head = parse_head(b"GET %s HTTP/1.1\r\nHost: a\r\n%s\r\n\r\n" % (target, line))
 
@@ -228,6 +229,6 @@ def test_what_a_backend_may_get() -> None:
 @given(text=texts(b"sig%2345+ ", max_size=20))
 def test_decoding_ends(text: bytes) -> None:
     """
-    No name grows while it is decoded.
+    No name grows when it is decoded.
     """
     assert len(fully_decoded(text)) <= len(text)

@@ -1,5 +1,5 @@
 """
-A strict reader of HTTP/1.1 requests, and a plain one of names and values.
+A strict reader of HTTP/1.1 requests, and a simple one of names and values.
 
 Source:
     RFC 9112, sections 2 to 6; RFC 9110, sections 5 and 8.6; RFC 3986, section 3.3.
@@ -14,7 +14,7 @@ from typing import Any
 
 MAX_HEAD_SIZE = 1 << 20
 """
-Bytes without the end of a head after which a stream is no sequence of requests.
+Bytes without the end of a head after which a stream is not a sequence of requests.
 """
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
@@ -58,7 +58,7 @@ SINGLE = frozenset(
     }
 )
 """
-Fields which RFC 9110 does not define as a list: two readers may take one line or the other.
+Fields that RFC 9110 does not define as a list: if there are several lines, two readers may choose different ones.
 """
 
 AUTHENTICATION = frozenset(
@@ -77,13 +77,13 @@ AUTHENTICATION = frozenset(
     }
 )
 """
-Parameters of authentication, lower case: none reaches a backend in a query.
+Parameters of authentication, in lower case: none may reach a backend in a query.
 """
 
 
 class NotARequest(Exception):
     """
-    Bytes which RFC 9112 does not allow.
+    Bytes that RFC 9112 does not allow.
     """
 
 
@@ -93,7 +93,7 @@ class Head:
     The head of a request.
 
     Attributes:
-        raw: All of it, with the empty line.
+        raw: All of its bytes, with the empty line.
         fields: Values by lower-case name, in order.
     """
 
@@ -115,7 +115,7 @@ class Head:
 
     @property
     def _origin(self) -> bytes:
-        # A client may send the absolute form (RFC 9112, section 3.2.2); `backend_faults` takes none from a proxy.
+        # A client may send the absolute form (RFC 9112, section 3.2.2); `backend_faults` refuses it from a proxy.
         found = _ABSOLUTE.match(self.target)
         if found is None:
             return self.target
@@ -132,13 +132,13 @@ class Head:
 
 def parse_head(raw: bytes, *, is_client: bool = False) -> Head:
     """
-    Read a head which RFC 9112 allows: the common rules of both sides.
+    Read a head that RFC 9112 allows: the rules that both sides share.
 
     Args:
-        is_client: Whether a client sent it, who may give the same length twice (RFC 9110, section 8.6).
+        is_client: Whether a client sent it. A client may send the same length twice (RFC 9110, section 8.6).
 
     Raises:
-        NotARequest: It is none.
+        NotARequest: The bytes are not such a head.
     """
     if raw[-4:] != b"\r\n\r\n":
         raise NotARequest("a head without its end")
@@ -176,16 +176,17 @@ _OWN_HOP = (
     ((b"connection", [b"close"]), (b"transfer-encoding", [b"chunked"])),
 )
 """
-Headers of the hop in requests of the proxy's own: health checks close their connection, the doctor tries chunks, too.
+Hop-by-hop headers in requests of the proxy's own: health checks close their connection, and the doctor also tries
+chunks.
 """
 
 
 def backend_faults(head: Head, *, is_probe: bool = False) -> list[str]:
     """
-    Return what is wrong with a head that leaves towards a backend, whoever asked for it.
+    Return what is wrong with a head that leaves for a backend, for any client.
 
     Args:
-        is_probe: Whether the request tries out what a backend takes, presigned URLs and transfer coding included.
+        is_probe: Whether the request tests what a backend accepts, presigned URLs and transfer coding included.
     """
     faults = []
     if head.version != b"HTTP/1.1":
@@ -208,7 +209,7 @@ def backend_faults(head: Head, *, is_probe: bool = False) -> list[str]:
 
 def fully_decoded(text: bytes) -> bytes:
     """
-    Decode until nothing changes: a name that some reader may take for another.
+    Decode until nothing changes: some reader may take the name for that other one.
     """
     for _ in range(4):
         after = decoded(text.replace(b"+", b" "))
@@ -223,7 +224,7 @@ _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 
 def decoded(text: bytes) -> bytes:
     """
-    Decode percent escapes, once.
+    Decode percent escapes once.
     """
     if b"%" not in text:
         return text
@@ -239,10 +240,10 @@ def decoded_item(text: bytes) -> bytes:
 
 class ChunkedBody:
     """
-    A body in chunked transfer coding, as it comes.
+    A body in chunked transfer coding, as it arrives.
 
     Attributes:
-        is_complete: Whether its last chunk and its trailer section have come.
+        is_complete: Whether its last chunk and its trailer section have arrived.
         rest: Bytes after it.
     """
 
@@ -254,7 +255,7 @@ class ChunkedBody:
 
     def feed(self, data: bytes) -> list[bytes]:
         """
-        Return what the bytes add to the body. What is no chunk is never read on.
+        Return what the bytes add to the body. Nothing is read after an invalid chunk.
         """
         pieces = []
         self._buffer += data
@@ -295,11 +296,11 @@ class RequestStream:
 
     Args:
         received: Called with each head, before its body.
-        breach: Called with what is wrong and the bytes it is about.
+        breach: Called with what is wrong, and with the bytes that are wrong.
 
     Attributes:
-        body_left: Bytes of the present body which have yet to come.
-        digest: Updated with the present body if `received` sets it.
+        body_left: Bytes of the current body that have yet to arrive.
+        digest: Updated with the current body if `received` sets it.
     """
 
     def __init__(self, received: Callable[[Head], None], breach: Callable[[str, bytes], None]) -> None:
@@ -314,13 +315,13 @@ class RequestStream:
     @property
     def is_between(self) -> bool:
         """
-        Whether the last request is complete, and none has begun.
+        Whether the last request is complete and none has begun.
         """
         return not self.body_left and self._chunks is None and not self._buffer
 
     def feed(self, data: bytes) -> None:
         """
-        Read bytes.
+        Read bytes from the connection.
         """
         while data and not self.is_dead:
             if self.body_left:
@@ -359,7 +360,7 @@ class RequestStream:
 
     def skip(self, size: int) -> None:
         """
-        Count bytes of a body which passed unseen.
+        Count bytes of a body that passed unseen.
         """
         if size > self.body_left:
             self._die(f"{size} bytes were moved, {self.body_left} belong to the body", b"")
@@ -374,15 +375,15 @@ class RequestStream:
 
 class ClientStream:
     """
-    The bytes of one client's connection, cut into requests as the oracle reads them.
+    The bytes of one client's connection, split into requests as the oracle reads them.
 
-    The bytes before a request are kept until `next_head` is asked for it.
+    The bytes before a request are kept until `next_head` is called for it.
 
     Attributes:
-        is_body_complete: Whether all of the present request's body has come.
-        is_unreadable: Whether bytes came which nobody took for a request.
-        body: Of the present request, as far as it is kept.
-        body_size: Bytes of it, without transfer coding.
+        is_body_complete: Whether the whole body of the current request has arrived.
+        is_unreadable: Whether bytes arrived that s3proxy did not read as a request.
+        body: Kept bytes of the current request's body.
+        body_size: Number of the body's bytes, without transfer coding.
     """
 
     def __init__(self) -> None:
@@ -397,7 +398,7 @@ class ClientStream:
 
     def feed(self, data: bytes) -> None:
         """
-        Take bytes from the client.
+        Receive bytes from the client.
         """
         if self._chunks is not None:
             self._read_chunks(self._chunks, data)
@@ -411,7 +412,7 @@ class ClientStream:
         elif not self.is_unreadable:
             self._buffer += data
             if len(self._buffer) > MAX_HEAD_SIZE:
-                # Bytes after a refusal: nobody will take a request from them.
+                # Bytes after a refusal: s3proxy will read no request from them.
                 self._buffer = b""
                 self.is_unreadable = True
 
@@ -420,10 +421,10 @@ class ClientStream:
         Cut the next head out of the bytes.
 
         Args:
-            kept_size: How many bytes of a request's body are worth keeping.
+            kept_size: Returns how many bytes of a request's body to keep.
 
         Raises:
-            NotARequest: There is none which RFC 9112 allows.
+            NotARequest: There is no head that RFC 9112 allows.
         """
         if self.is_unreadable or not self.is_body_complete:
             raise NotARequest("a request begins inside other bytes")
@@ -446,7 +447,7 @@ class ClientStream:
 
     def skip(self, size: int) -> None:
         """
-        Count bytes of a body which passed unseen.
+        Count bytes of a body that passed unseen.
         """
         self._left -= size
         self.body_size += size

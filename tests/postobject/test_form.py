@@ -1,5 +1,5 @@
 """
-Forms as browsers and others write them: the same fields and the same file, however the network cuts them.
+Forms as browsers and other clients write them: the same fields and the same file, however the network cuts them.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def read(body: bytes, cuts: list[int], boundary: bytes = BOUNDARY_BYTES) -> tupl
 )
 def test_a_form_is_read_as_it_was_written(file: bytes, fields: dict[str, str], after: bool, cuts: list[int]) -> None:
     """
-    Whatever a file holds short of its delimiter, and wherever the network cuts.
+    The file may hold anything except its delimiter, and the network may cut anywhere.
     """
     body = multipart(fields.items(), file, after=[("submit", "Upload")] if after else [])
 
@@ -76,7 +76,7 @@ def test_a_form_is_read_as_it_was_written(file: bytes, fields: dict[str, str], a
 )
 def test_names_of_files(head: str, filename: bytes) -> None:
     """
-    Quoted or not, with a path or without, in any order of the parameters.
+    With and without quotation marks or a path, and with the parameters in any order.
     """
     body = f"--{BOUNDARY}\r\nContent-Disposition: {head}\r\n\r\nhello\r\n--{BOUNDARY}--".encode()
 
@@ -117,7 +117,7 @@ def test_what_is_no_form(body: bytes, error: type[S3Error]) -> None:
 
 def test_a_file_without_an_end() -> None:
     """
-    A cut form is told from a whole one, wherever it was cut.
+    A cut form is distinguished from a whole one, wherever it was cut.
     """
     body = multipart([("key", "k")], b"hello", after=[("submit", "go")])
 
@@ -136,7 +136,7 @@ def test_a_file_without_an_end() -> None:
 )
 def test_boundaries(content_type: bytes, boundary: bytes) -> None:
     """
-    In quotation marks or not.
+    With and without quotation marks.
     """
     assert parse_boundary(content_type) == boundary
 
@@ -146,7 +146,7 @@ def test_boundaries(content_type: bytes, boundary: bytes) -> None:
 )
 def test_no_boundary(content_type: bytes) -> None:
     """
-    A form without one cannot be read.
+    A form without a boundary cannot be read.
     """
     with pytest.raises(MalformedPOSTRequest):
         parse_boundary(content_type)
@@ -154,7 +154,7 @@ def test_no_boundary(content_type: bytes) -> None:
 
 def fields_of(size: int) -> bytes:
     """
-    A form whose file begins behind this many bytes.
+    Return a form whose file begins after this many bytes.
     """
     body = multipart([("key", "k"), ("a", "")], b"hello")
     return body.replace(b'name="a"\r\n\r\n', b'name="a"\r\n\r\n' + b"a" * (size - body.index(b"hello")))
@@ -163,7 +163,7 @@ def fields_of(size: int) -> bytes:
 @pytest.mark.parametrize("step", [1, 100, 1 << 20])
 def test_what_comes_before_the_file_is_counted(step: int) -> None:
     """
-    To the byte, however the network cuts it.
+    It is counted exactly, however the network cuts it.
     """
     decoder = FieldsDecoder(BOUNDARY_BYTES)
     body = fields_of(5_000)
@@ -179,7 +179,7 @@ def test_what_comes_before_the_file_is_counted(step: int) -> None:
 @pytest.mark.parametrize("over", [0, 1])
 def test_fields_are_bounded_to_the_byte(over: int) -> None:
     """
-    The limit is where the head of the file's own part begins.
+    The limit applies to everything before the head of the file's part.
     """
     head = len(multipart([], b"hello").partition(b"\r\n")[2].partition(b"hello")[0]) + 2
     decoder = FieldsDecoder(BOUNDARY_BYTES)
@@ -195,7 +195,7 @@ def test_fields_are_bounded_to_the_byte(over: int) -> None:
 
 def test_what_has_no_end_is_bounded_to_the_byte() -> None:
     """
-    A value, a head or a preamble that goes on for ever.
+    A value, a head or a preamble without an end.
     """
     limit = MAX_POST_FIELDS_SIZE + MAX_POST_PART_HEAD_SIZE
     decoder = FieldsDecoder(BOUNDARY_BYTES)
@@ -207,7 +207,7 @@ def test_what_has_no_end_is_bounded_to_the_byte() -> None:
 
 def feed_fields_of(decoder: FieldsDecoder, body: bytes, step: int) -> bytes | None:
     """
-    Feed in steps until the file begins; return what there is of it.
+    Feed in steps until the file begins; return the bytes of the file.
     """
     pieces = (body[start : start + step] for start in range(0, len(body), step))
     return next((rest for rest in map(decoder.feed, pieces) if rest is not None), None)
@@ -215,7 +215,7 @@ def feed_fields_of(decoder: FieldsDecoder, body: bytes, step: int) -> bytes | No
 
 def test_a_delimiter_with_blanks_cut_anywhere() -> None:
     """
-    Blanks behind a boundary belong to it; a cut between them and the line's end changes nothing.
+    Blanks after a boundary belong to it; a cut between them and the line's end changes nothing.
     """
     delimiter = b"--" + BOUNDARY_BYTES
     body = multipart([("key", "k")], b"hello", after=[("submit", "go")]).replace(
@@ -230,7 +230,7 @@ def test_a_delimiter_with_blanks_cut_anywhere() -> None:
 
 def test_a_carriage_return_is_not_held_back() -> None:
     """
-    Only what may begin the delimiter waits for more; nothing in gives nothing out.
+    Only bytes that may begin the delimiter are kept back. Without input there is no output.
     """
     decoder = FileDecoder(BOUNDARY_BYTES)
 
@@ -244,7 +244,7 @@ def test_a_carriage_return_is_not_held_back() -> None:
 
 def test_preamble_and_transport_padding() -> None:
     """
-    What stands before the first delimiter is skipped, blanks after a delimiter too.
+    Bytes before the first delimiter are skipped, and so are blanks after a delimiter.
     """
     body = b"preamble\r\n" + multipart([("key", "k")], b"hello").replace(
         b"--" + BOUNDARY_BYTES + b"\r\n", b"--" + BOUNDARY_BYTES + b" \t\r\n"
@@ -305,7 +305,7 @@ NAMED = b'Content-Disposition: form-data; name="acl"'
 )
 def test_a_part_has_one_meaning(lines: list[bytes]) -> None:
     """
-    A part that two readers could take for two fields, or for two values, is refused.
+    A part that two readers could read as two fields, or as two values, is refused.
     """
     with pytest.raises(MalformedPOSTRequest):
         read(with_part_head(*lines), [])
@@ -329,7 +329,7 @@ def test_a_part_has_one_meaning(lines: list[bytes]) -> None:
 )
 def test_parts_which_clients_send(lines: list[bytes], name: bytes) -> None:
     """
-    Java, Ruby and .NET send more headers and parameters than browsers; a name is never decoded a second time.
+    Java, Ruby and .NET send more headers and parameters than browsers; a name is never decoded twice.
     """
     form, content, is_closed = read(with_part_head(*lines), [])
 
@@ -339,7 +339,7 @@ def test_parts_which_clients_send(lines: list[bytes], name: bytes) -> None:
 
 def test_a_boundary_inside_a_part_s_head() -> None:
     """
-    A boundary with a colon looks like a header's line: it divides parts nevertheless.
+    A boundary with a colon looks like a header line, but still separates parts.
     """
     body = with_part_head(NAMED, b"--a:b", b"X: y", boundary=b"a:b")
 
@@ -351,7 +351,7 @@ def test_a_boundary_inside_a_part_s_head() -> None:
 @pytest.mark.parametrize("filename", [b"a\rb", b"a\\\rb", b"a\nb", b"a\0b", b"a\x7f", b"a\tb", b"a\\\tb"])
 def test_no_control_character_in_a_file_s_name(filename: bytes) -> None:
     """
-    It may become part of the key.
+    The name may become part of the key.
     """
     head = b'--%b\r\nContent-Disposition: form-data; name="file"; filename="%b"\r\n\r\n' % (BOUNDARY_BYTES, filename)
 
@@ -371,7 +371,7 @@ def test_no_control_character_in_a_file_s_name(filename: bytes) -> None:
 )
 def test_fields_are_utf8(name: bytes, value: bytes) -> None:
     """
-    What is not UTF-8 is refused as S3 refuses it.
+    Other text is refused as S3 refuses it.
     """
     body = with_part_head(b'Content-Disposition: form-data; name="%b"' % name).replace(b"\r\nvalue", b"\r\n" + value)
 
@@ -403,7 +403,7 @@ def test_fields_are_utf8(name: bytes, value: bytes) -> None:
 )
 def test_boundaries_with_two_meanings(content_type: bytes) -> None:
     """
-    A boundary that two readers could take for two is none.
+    A boundary that two readers could read differently is refused.
     """
     with pytest.raises(MalformedPOSTRequest):
         parse_boundary(content_type)
@@ -411,7 +411,7 @@ def test_boundaries_with_two_meanings(content_type: bytes) -> None:
 
 def spent(step: Callable[[], object]) -> float:
     """
-    Seconds of CPU which a step takes, at best.
+    Return the CPU seconds of a step: the smallest of several.
     """
     times = []
     for _ in range(5):
@@ -423,7 +423,7 @@ def spent(step: Callable[[], object]) -> float:
 
 def feed_fields(body: bytes, step: int) -> None:
     """
-    Feed a body in pieces, as far as the decoder takes it.
+    Feed a body in pieces, until the decoder accepts no more.
     """
     decoder = FieldsDecoder(BOUNDARY_BYTES)
     try:
@@ -453,7 +453,7 @@ PART = b'--%b\r\nContent-Disposition: form-data; name="x-ignore-"\r\n\r\n\r\n' %
 )
 def test_fields_cost_what_their_bytes_cost(piece: bytes, step: int) -> None:
     """
-    Twice the bytes cost about twice the time, whatever they are and however they are cut.
+    Twice the bytes cost about twice the time, whatever the bytes are and however they are cut.
     """
     short, long = (piece * (size // len(piece) + 1) for size in (5_000, 20_000))
 
@@ -462,7 +462,7 @@ def test_fields_cost_what_their_bytes_cost(piece: bytes, step: int) -> None:
 
 def test_a_large_read_of_fields_is_not_read_to_its_end() -> None:
     """
-    However much arrives at once, parts beyond the fields' limit are not read.
+    Parts beyond the limit of the fields are not read, however much arrives at once.
     """
     decoder = FieldsDecoder(BOUNDARY_BYTES)
     names = [
@@ -477,7 +477,7 @@ def test_a_large_read_of_fields_is_not_read_to_its_end() -> None:
 
 def test_a_file_of_prefixes_of_its_boundary() -> None:
     """
-    It costs what another file costs, for each byte.
+    Each byte costs as much as in another file.
     """
 
     def feed(size: int) -> None:

@@ -1,5 +1,5 @@
 """
-What a form's parts and a policy's conditions are, and what only looks so.
+The grammar of a form's parts and a policy's conditions, and what only looks like it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FILE = b'--b\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\
 
 def verdict(body: bytes, step: int = 0) -> str:
     """
-    The code of a form's refusal; nothing where its file is reached.
+    The error code of a form; empty if its file is reached.
     """
     decoder = FieldsDecoder(b"b")
     try:
@@ -79,7 +79,7 @@ def test_what_is_a_part(disposition: bytes, step: int) -> None:
 )
 def test_what_is_no_part(disposition: bytes, step: int) -> None:
     """
-    Two readers could find two names in it, or one of them none.
+    Two readers could find two names in it, or one of them could find none.
     """
     assert verdict(part(disposition), step) == "MalformedPOSTRequest"
 
@@ -87,7 +87,7 @@ def test_what_is_no_part(disposition: bytes, step: int) -> None:
 @pytest.mark.parametrize("after", [b"x", b"-", b"-x", b" x"])
 def test_a_longer_word_is_no_delimiter(after: bytes) -> None:
     """
-    A line that only begins as the boundary does.
+    A line that only begins like the boundary.
     """
     assert verdict(b"--b" + after + b'\r\nContent-Disposition: form-data; name="key"\r\n\r\nv\r\n' + FILE) != ""
     assert verdict(b'--b \t\r\nContent-Disposition: form-data; name="key"\r\n\r\nv\r\n' + FILE) == ""
@@ -96,7 +96,7 @@ def test_a_longer_word_is_no_delimiter(after: bytes) -> None:
 @pytest.mark.parametrize("step", [0, 1000])
 def test_what_comes_before_a_file_has_a_bound(step: int) -> None:
     """
-    It is kept before anybody is believed: with and without a file behind it.
+    It is kept before the signature is verified, with or without a file after it.
     """
     name = b'Content-Disposition: form-data; name="key"'
 
@@ -122,7 +122,8 @@ def test_what_comes_before_a_file_has_a_bound(step: int) -> None:
 )
 def test_a_condition(is_prefix: bool, found: bytes, holds: bool) -> None:
     """
-    The whole value, or its beginning; a field that is not there holds neither, nor a name without its dollar sign.
+    The whole value, or its beginning. Neither condition holds for a missing field, or for a name without its dollar
+    sign.
     """
     condition = Condition(b"acl", b"private", is_prefix, "")
 
@@ -142,7 +143,7 @@ def test_a_condition(is_prefix: bool, found: bytes, holds: bool) -> None:
 )
 def test_a_condition_on_content_types(found: bytes, holds: bool) -> None:
     """
-    Each of several begins so.
+    Each of several types begins with the prefix.
     """
     policy = Policy(NOW, (Condition(b"content-type", b"image/", True, ""),), ())
     is_allowed = True
@@ -177,7 +178,7 @@ ADDRESS = Address(b"b", b"<k>&", b"b", b"%3Ck%3E%26")
 )
 def test_where_a_browser_is_not_sent(redirect: bytes) -> None:
     """
-    Only to a URL of http or https, which holds no line end: anything else is left out, and the file is stored.
+    Only to an http or https URL without a line end: anything else is left out, and the file is stored.
     """
     status, _, headers, _ = form_answer({b"success_action_redirect": redirect}, ADDRESS, b"http://s3.test/b/k", b'"e"')
 
@@ -186,7 +187,7 @@ def test_where_a_browser_is_not_sent(redirect: bytes) -> None:
 
 def test_where_a_browser_is_sent() -> None:
     """
-    What was stored is added to the query.
+    The stored object is added to the query.
     """
     fields = {b"success_action_redirect": b"https://a.test/done?x=1"}
 
@@ -198,7 +199,7 @@ def test_where_a_browser_is_sent() -> None:
 
 def test_the_document_of_an_answer() -> None:
     """
-    A key stays text.
+    A key remains text.
     """
     status, _, _, document = form_answer({b"success_action_status": b"201"}, ADDRESS, b"http://s3.test/<b>", b'"e"')
 

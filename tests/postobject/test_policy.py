@@ -1,5 +1,5 @@
 """
-Policies: what they may say, and what they let pass.
+Policies: what they may say, and which forms they allow.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.harness import NOW
 
 def encode(document: Any) -> bytes:
     """
-    A policy of any form.
+    A policy with any content.
     """
     text = document if isinstance(document, str) else json.dumps(document)
     return base64.b64encode(text.encode())
@@ -29,7 +29,7 @@ def encode(document: Any) -> bytes:
 
 def verdict(conditions: list[Any], **fields: str) -> str:
     """
-    What a policy says of fields: nothing, or why not.
+    Return why a policy refuses fields; empty if it does not.
     """
     try:
         named = {name.replace("_", "-").encode(): value.encode() for name, value in fields.items()}
@@ -67,14 +67,14 @@ def verdict(conditions: list[Any], **fields: str) -> str:
 )
 def test_conditions(conditions: list[Any], fields: dict[str, str], why: str) -> None:
     """
-    Each must hold, and each field must be covered by one.
+    Each condition must hold, and each field must be covered by one.
     """
     assert verdict(conditions, **fields) == why
 
 
 def test_a_condition_is_repeated_in_one_form() -> None:
     """
-    However its signer wrote it: S3 has a space after each comma, and clients like minio-go look for it.
+    The form does not depend on its signer: S3 has a space after each comma, and clients like minio-go look for it.
     """
     text = '{"conditions" : [ {"key":"a"} ,["eq","$acl",  "b"] ], "expiration":"2030-01-01T00:00:00Z"}'
 
@@ -87,7 +87,7 @@ def test_a_condition_is_repeated_in_one_form() -> None:
 @pytest.mark.parametrize(("passed", "holds"), [(-1, True), (0, True), (1, False)])
 def test_the_end(passed: int, holds: bool) -> None:
     """
-    A policy holds up to its last second.
+    A policy is valid up to its last second.
     """
     read = parse_policy(policy([], NOW).encode())
     now = NOW + timedelta(seconds=passed)
@@ -136,7 +136,7 @@ def test_the_end(passed: int, holds: bool) -> None:
 )
 def test_what_is_no_policy(document: Any, why: str) -> None:
     """
-    It is refused in S3's own words.
+    It is refused with S3's own message.
     """
     raw = policy(document).encode() if isinstance(document, list) else encode(document)
 
@@ -149,7 +149,7 @@ def test_what_is_no_policy(document: Any, why: str) -> None:
 @pytest.mark.parametrize("raw", [b"%%%", b"abc", "é".encode()])
 def test_what_is_no_base64(raw: bytes) -> None:
     """
-    It is told from a policy which is no JSON.
+    It has another error than a policy that is not JSON.
     """
     with pytest.raises(InvalidPolicyDocument, match="InvalidPolicyDocument") as raised:
         parse_policy(raw)
@@ -170,7 +170,7 @@ def test_what_is_no_text(raw: bytes) -> None:
 
 def test_size_ranges() -> None:
     """
-    Numbers, or text of digits.
+    Numbers, or a text of digits.
     """
     read = parse_policy(policy([["content-length-range", 1, 10], ["content-length-range", "5", "20"]]).encode())
 
@@ -186,7 +186,7 @@ JSON = st.recursive(
 @given(JSON)
 def test_any_json(document: Any) -> None:
     """
-    Whatever is signed as a policy is read, or refused as one.
+    Any JSON that is signed as a policy is read, or refused as a policy.
     """
     for raw in (encode(document), encode({"expiration": "2030-01-01T00:00:00Z", "conditions": document})):
         try:
@@ -225,7 +225,7 @@ EXPIRATION = '"expiration": "2030-01-01T00:00:00Z"'
 )
 def test_what_no_two_readers_read_alike(text: str) -> None:
     """
-    Names which are there twice, constants which only some parsers know, halves of characters, depth: all are no JSON.
+    Duplicate names, constants that only some parsers know, unpaired surrogates, and depth: none of them is JSON.
     """
     with pytest.raises(InvalidPolicyDocument) as raised:
         parse_policy(encode(text))
@@ -235,7 +235,7 @@ def test_what_no_two_readers_read_alike(text: str) -> None:
 
 def test_text_which_is_escaped_is_the_same_text() -> None:
     """
-    Clients escape what they like, pairs of surrogates included.
+    Clients may escape any character, surrogate pairs included.
     """
     text = f'{{{EXPIRATION}, "conditions": [["\\u0065q", "\\u0024key", "a\\ud83d\\ude00"]]}}'
 
@@ -262,7 +262,7 @@ def test_text_which_is_escaped_is_the_same_text() -> None:
 )
 def test_each_item_of_a_type(found: str, prefix: str, holds: bool) -> None:
     """
-    All of a list begin with what the policy says.
+    All items of a list begin with the prefix of the policy.
     """
     why = verdict([["starts-with", "$content-type", prefix]], content_type=found)
 
@@ -272,7 +272,7 @@ def test_each_item_of_a_type(found: str, prefix: str, holds: bool) -> None:
 @given(items=st.lists(st.text("ab, \t", max_size=4), max_size=5), prefix=st.text("ab", max_size=3))
 def test_any_items_of_a_type(items: list[str], prefix: str) -> None:
     """
-    As if each item were held against each condition.
+    The result is the same as if each item were compared with each condition.
     """
     found = ",".join(items)
     wanted = all(item.strip(" \t").startswith(prefix) for item in found.split(","))
@@ -282,7 +282,7 @@ def test_any_items_of_a_type(items: list[str], prefix: str) -> None:
 
 def test_a_type_is_read_once() -> None:
     """
-    However many conditions there are of it.
+    It is split once, however many conditions apply to it.
     """
     conditions = [["starts-with", "$content-type", "a" * number] for number in range(100)]
     items = Items(b",".join([b"a" * 100] * 50))
@@ -294,14 +294,14 @@ def test_a_type_is_read_once() -> None:
 
 class Items(bytes):
     """
-    A list which counts how often it is taken apart.
+    A list that counts how often it is split.
     """
 
     split_count = 0
 
     def split(self, *arguments: Any, **options: Any) -> list[bytes]:
         """
-        Count.
+        Count the call.
         """
         self.split_count += 1
         return super().split(*arguments, **options)
@@ -322,7 +322,7 @@ class Items(bytes):
 )
 def test_escapes(written: str, meant: str) -> None:
     """
-    S3 has two beside those of JSON; a backslash that is escaped escapes nothing.
+    S3 has two escapes more than JSON; a backslash that is escaped escapes nothing.
     """
     document = f'{{"expiration": "2099-01-01T00:00:00Z", "conditions": [["eq", "\\$key", "{written}"]]}}'
     (condition,) = parse_policy(encode(document)).conditions
@@ -333,7 +333,7 @@ def test_escapes(written: str, meant: str) -> None:
 @pytest.mark.parametrize("written", [r"\x", r"\V", r"\0", r"\'", r"\\\x", "\v", r"\u12"])
 def test_what_is_no_escape(written: str) -> None:
     """
-    Any other pair is no JSON, and a control character must be escaped.
+    Any other pair is not JSON, and a control character must be escaped.
     """
     document = f'{{"expiration": "2099-01-01T00:00:00Z", "conditions": [["eq", "$key", "{written}\\$"]]}}'
 

@@ -1,5 +1,5 @@
 """
-What a form asks for, as a request of its own.
+The PUT request that a form stands for.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NAMESPACED = (
 
 def asked(**fields: str) -> RequestHead:
     """
-    The request which a form asks for.
+    Return the request that a form stands for.
     """
     named = {name.replace("_", "-").encode(): value.encode() for name, value in {"key": "k", **fields}.items()}
     return upload_request(HEAD, ADDRESS, Form(named, b"file.txt"))[0]
@@ -42,7 +42,7 @@ def asked(**fields: str) -> RequestHead:
 
 def test_the_request() -> None:
     """
-    A PUT of the key, with the form's fields, and of its own head only what names the client.
+    A PUT of the key, with the form's fields. From its own head, only what identifies the client remains.
     """
     head, address = upload_request(HEAD, ADDRESS, Form({b"key": "a/ü %&".encode()}, b""))
 
@@ -75,7 +75,7 @@ def test_keys(key: bytes, filename: bytes, whole: bytes) -> None:
 @pytest.mark.parametrize("fields", [{}, {b"key": b""}, {b"key": b"${filename}"}])
 def test_no_key(fields: dict[bytes, bytes]) -> None:
     """
-    A form must name one.
+    A form must name a key.
     """
     with pytest.raises(InvalidArgument):
         form_key(Form(fields, b""))
@@ -84,7 +84,7 @@ def test_no_key(fields: dict[bytes, bytes]) -> None:
 @pytest.mark.parametrize("value", ["a\r\nx-amz-acl: public-read", "a\nb", "a\x00b", "a\x7f"])
 def test_a_field_is_no_way_into_the_head(value: str) -> None:
     """
-    What would end a header's line is refused, wherever it would become a header.
+    A value that would end a header line is refused in every field that becomes a header.
     """
     with pytest.raises(InvalidArgument):
         asked(x_amz_meta_a=value)
@@ -128,7 +128,7 @@ def test_tags(document: str, header: bytes) -> None:
 )
 def test_what_are_no_tags(document: str) -> None:
     """
-    S3's own error, and no entity is ever expanded.
+    They get S3's own error, and no entity is ever expanded.
     """
     with pytest.raises(MalformedXML):
         asked(tagging=document)
@@ -156,7 +156,7 @@ def tag_set(*tags: tuple[str, str]) -> str:
 )
 def test_tags_are_bounded(tags: list[tuple[str, str]], error: type[S3Error] | None, message: str) -> None:
     """
-    Ten tags of 128 and 256 characters, as S3 has it: the header that they become is bounded, too.
+    At most ten tags of 128 and 256 characters, as in S3: so the header that they become is limited, too.
     """
     if error is None:
         assert len(asked(tagging=tag_set(*tags)).fields.value(b"x-amz-tagging") or b"") < 4_000
@@ -171,7 +171,7 @@ def test_tags_are_bounded(tags: list[tuple[str, str]], error: type[S3Error] | No
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
 def test_no_entity_in_characters_of_another_width(encoding: str) -> None:
     """
-    In UTF-16 no search for ``<!`` finds a document type.
+    In UTF-16, a search for ``<!`` finds no document type.
     """
     document = (
         '<?xml version="1.0" encoding="utf-16"?><!DOCTYPE t [<!ENTITY a "b">]>'
@@ -205,7 +205,7 @@ def test_no_entity_in_characters_of_another_width(encoding: str) -> None:
 )
 def test_a_field_s_name_is_no_way_into_the_head(name: bytes) -> None:
     """
-    A field becomes a header only if its name is a token, and no other name to a backend behind CGI.
+    A field becomes a header only if its name is a token, and if a CGI backend cannot take it for another name.
     """
     with pytest.raises(InvalidArgument):
         upload_request(HEAD, ADDRESS, Form({b"key": b"k", name: b"v"}, b""))
@@ -225,7 +225,7 @@ def test_a_field_s_name_is_no_way_into_the_head(name: bytes) -> None:
 )
 def test_fields_that_are_headers(name: bytes) -> None:
     """
-    Under their own names.
+    Each keeps its own name.
     """
     head = upload_request(HEAD, ADDRESS, Form({b"key": b"k", name: b"v"}, b""))[0]
 
@@ -285,7 +285,7 @@ def test_keys_that_mean_another(key: bytes, filename: bytes) -> None:
 
 def test_a_key_of_dots_is_refused_in_words_of_its_own() -> None:
     """
-    It is the form that must not have it: the storage may hold it, and PUT takes it.
+    The message is about the form: the backend may be able to hold the key, and PUT accepts it.
     """
     with pytest.raises(InvalidArgument) as refused:
         form_key(Form({b"key": b"a/../b"}, b""))
@@ -296,7 +296,7 @@ def test_a_key_of_dots_is_refused_in_words_of_its_own() -> None:
 @pytest.mark.parametrize("key", [b"/k", b"//", b".k", b"..k", b"a/...", b"a/.b/", b"k\n", b"k" * 1024])
 def test_keys_that_S3_takes(key: bytes) -> None:
     """
-    They pass as they are.
+    They pass unchanged.
     """
     assert form_key(Form({b"key": key}, b"")) == key
 
@@ -311,7 +311,7 @@ def test_keys_that_S3_takes(key: bytes) -> None:
 )
 def test_long_keys(key: bytes, filename: bytes, size: int) -> None:
     """
-    A key is judged with its file's name in it, and not built before that.
+    A key's length is checked with the name of its file, before the key is built.
     """
     with pytest.raises(KeyTooLongError) as raised:
         form_key(Form({b"key": key}, filename))
@@ -339,7 +339,7 @@ def test_long_keys(key: bytes, filename: bytes, size: int) -> None:
 )
 def test_a_redirect_is_no_way_into_the_answer(redirect: bytes) -> None:
     """
-    What is not a plain URL is no redirect.
+    Only a plain URL is a redirect.
     """
     for name in (b"success_action_redirect", b"redirect"):
         status, _, headers, document = form_answer({name: redirect}, ADDRESS, b"http://h/b/k", b'"e"')
@@ -349,8 +349,8 @@ def test_a_redirect_is_no_way_into_the_answer(redirect: bytes) -> None:
 
 def test_what_was_stored_is_no_way_into_the_answer() -> None:
     """
-    A key with line ends and markup is escaped in a redirect's query and in the document; what XML cannot hold is
-    replaced.
+    A key with line ends and markup is escaped in a redirect's query and in the document; characters that XML cannot
+    hold are replaced.
     """
     key = "a\r\nb: <c> & \x00\x0b\ufffe".encode()
     address = Address(b"b", key, b"b", b"")
@@ -369,7 +369,7 @@ def test_what_was_stored_is_no_way_into_the_answer() -> None:
 )
 def test_who_signed_is_never_expanded(name: bytes) -> None:
     """
-    A field of the authentication is what it was when its signature was judged.
+    A field of the authentication stays as it was when its signature was verified.
     """
     fields = form_fields(Form({b"key": b"k", name: b"${filename}", b"acl": b"${filename}"}, b"n"))
 
@@ -389,7 +389,7 @@ def test_who_signed_is_never_expanded(name: bytes) -> None:
 )
 def test_the_variable_is_replaced_once(value: bytes, filename: bytes, whole: bytes) -> None:
     """
-    What the file's name holds is no variable, in the key as in any other field.
+    A variable in the file's name is not replaced, in the key or in any other field.
     """
     fields = form_fields(Form({b"key": b"k" + value, b"x-amz-meta-a": value}, filename))
 
@@ -398,7 +398,7 @@ def test_the_variable_is_replaced_once(value: bytes, filename: bytes, whole: byt
 
 def test_expanded_fields_are_bounded() -> None:
     """
-    A form of 20 KB does not grow by the name of its file: two thousand variables, each a long name.
+    A form of 20 KB does not grow by the name of its file: two thousand variables, each for a long name.
     """
     form = Form({b"key": b"k", b"x-ignore-a": b"${filename}" * 1800}, b"n" * 4000)
 
@@ -410,7 +410,7 @@ def test_expanded_fields_are_bounded() -> None:
 @pytest.mark.parametrize("over", [0, 1])
 def test_expanded_fields_are_bounded_to_the_byte(over: int) -> None:
     """
-    The limit is that of the fields as they are sent.
+    The limit is the same as for the fields as they are sent.
     """
     fields = {b"key": b"k", b"x-ignore-a": b"${filename}", b"x-ignore-b": b""}
     form = Form(fields, b"n" * (MAX_POST_FIELDS_SIZE - 1 + over))
@@ -428,14 +428,14 @@ def test_expanded_fields_are_bounded_to_the_byte(over: int) -> None:
 )
 def test_the_status_that_a_form_asks_for(wanted: bytes, status: int, reason: bytes) -> None:
     """
-    One of three; anything else is 204.
+    One of three; any other value gets 204.
     """
     assert form_answer({b"success_action_status": wanted}, ADDRESS, b"http://h/b/k", b'"e"')[:2] == (status, reason)
 
 
 def test_an_expanded_field_is_text() -> None:
     """
-    A name that is not UTF-8 makes no header; where no field wants it, it does not matter.
+    A name that is not UTF-8 becomes no header; if no field uses it, it does not matter.
     """
     with pytest.raises(InvalidArgument):
         form_fields(Form({b"key": b"k", b"x-amz-meta-a": b"${filename}"}, b"\xff"))

@@ -1,5 +1,5 @@
 """
-What a storage lacks is refused before it: its promise would be broken in silence.
+s3proxy refuses what a storage system lacks: that system would break the request's promise silently.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from s3proxy.s3.head import RequestHead, index_headers
 
 def is_taken(profile: str, method: bytes, target: bytes, *headers: tuple[bytes, bytes]) -> bool:
     """
-    Return True if a request goes on.
+    Return True if a request is forwarded.
     """
     head = RequestHead(method, target, b"HTTP/1.1", list(headers), index_headers(headers))
     address = parse_address(head.raw_path, b"", ())
@@ -46,7 +46,7 @@ def is_taken(profile: str, method: bytes, target: bytes, *headers: tuple[bytes, 
 )
 def test_a_promise_that_a_storage_would_break(name: bytes, value: bytes) -> None:
     """
-    Walrus ignores these headers: the object would be stored without its lock, cipher or tags, or over another one.
+    Walrus ignores these headers: the object would be stored without its lock, encryption or tags, or over another one.
     """
     assert not is_taken("walrus-3.4", b"PUT", b"/b/k", (name, value))
     assert is_taken("generic", b"PUT", b"/b/k", (name, value))
@@ -76,8 +76,8 @@ def test_a_promise_that_a_storage_would_break(name: bytes, value: bytes) -> None
 )
 def test_what_each_storage_keeps_of_it(profile: str, taken: str, method: bytes, target: bytes) -> None:
     """
-    Swift 2.38 was seen to store in clear what came with a key, and to delete what was locked. What a storage refuses
-    itself goes on.
+    Swift 2.38 was seen to store objects unencrypted that came with a key, and to delete locked ones. What a storage
+    system itself refuses is forwarded.
     """
     if not PROFILES[profile].operations >= {"CreateMultipartUpload", "UploadPart"} and b"upload" in target:
         return
@@ -96,7 +96,7 @@ def test_what_each_storage_keeps_of_it(profile: str, taken: str, method: bytes, 
 
 def test_what_promises_nothing() -> None:
     """
-    rclone says with each upload that it wants no lock, and a condition of a read writes nothing.
+    With each upload rclone says that it wants no lock, and a condition of a read writes nothing.
     """
     assert is_taken("walrus-3.4", b"PUT", b"/b/k", (b"x-amz-object-lock-legal-hold", b"OFF"))
     assert is_taken("walrus-3.4", b"PUT", b"/b", (b"x-amz-bucket-object-lock-enabled", b"false"))
@@ -109,7 +109,7 @@ def test_what_promises_nothing() -> None:
 @pytest.mark.parametrize("profile", PROFILES)
 def test_nobody_gets_a_session(profile: str) -> None:
     """
-    CreateSession answers with credentials: they would be ours.
+    The response to CreateSession has credentials: they would be s3proxy's own.
     """
     assert not is_taken(profile, b"GET", b"/b?session")
 
@@ -126,7 +126,7 @@ def test_nobody_gets_a_session(profile: str) -> None:
 )
 def test_a_parameter_of_an_extension(profile: str, method: bytes, target: bytes, *, taken: bool) -> None:
     """
-    Only Ceph appends, and only to an object. What another parameter means there is not known.
+    Only Ceph appends, and only to an object. The meaning of any other parameter there is unknown.
     """
     assert is_taken(profile, method, target) is taken
 
@@ -142,7 +142,7 @@ def test_a_parameter_of_an_extension(profile: str, method: bytes, target: bytes,
 )
 def test_what_an_extension_has_sent(method: bytes, target: bytes, names: set[bytes]) -> None:
     """
-    Its parameters go to the storage with the operations that it extends, and with no other.
+    Its parameters reach the backend with the operations that it extends, and with no other.
     """
     head = RequestHead(method, target, b"HTTP/1.1", [], index_headers([]))
     classification = classify(head, parse_address(head.raw_path, b"", ()))
@@ -160,8 +160,8 @@ def test_what_an_extension_has_sent(method: bytes, target: bytes, names: set[byt
 )
 def test_conditions_of_a_source_where_parts_are_kept_here(target: bytes, *, keeps_multipart: bool, taken: bool) -> None:
     """
-    They are judged by the GET of the part's source. A storage without conditional writes would not look at those of
-    any other copy.
+    s3proxy evaluates them with the GET of the part's source. A storage system without conditional writes would ignore
+    them in any other copy.
     """
     allowed = PROFILES["riakcs"].allows()
     allowed = replace(allowed, keeps_multipart=keeps_multipart, judges_sources=False)
@@ -186,7 +186,7 @@ def test_conditions_of_a_source_where_parts_are_kept_here(target: bytes, *, keep
 )
 def test_a_header_of_an_extension(extensions: tuple[str, ...], method: bytes, header: bytes, *, passes: bool) -> None:
     """
-    It is the storage's own, and gives orders beyond S3: it passes with the operations of its extension.
+    It belongs to the storage system and requests what S3 does not have: it passes with the operations of its extension.
     """
     profile, headers = PROFILES["minio"], [(header, b"true")]
     head = RequestHead(method, b"/b/k.zip/inner", b"HTTP/1.1", headers, index_headers(headers))
@@ -214,8 +214,8 @@ def test_a_header_of_an_extension(extensions: tuple[str, ...], method: bytes, he
 )
 def test_the_ways_to_a_surface(path: bytes, *, passes: bool) -> None:
     """
-    RGW unescapes a path once, and a hop before it perhaps once more; two dots may be taken away, or not. No known
-    storage unescapes a third time.
+    RGW unescapes a path once, and a hop before it possibly once more; two dots may be removed, or not. No known storage
+    system unescapes a third time.
     """
     head = RequestHead(b"GET", path, b"HTTP/1.1", [], index_headers([]))
     try:
@@ -237,6 +237,6 @@ def test_the_ways_to_a_surface(path: bytes, *, passes: bool) -> None:
 )
 def test_what_is_healthy(request_: HealthRequest, status: int, *, is_healthy: bool) -> None:
     """
-    A fault of the storage's own begins at 500, unless its profile names what a healthy one answers.
+    A status from 500 is a fault of the storage system, unless its profile names the status of a healthy one.
     """
     assert request_.is_healthy(status) is is_healthy

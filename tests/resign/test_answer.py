@@ -1,5 +1,6 @@
 """
-What a client sees of a backend's answer: its own names for everything, and nothing that only the backend has.
+A backend's response as the client sees it: it has s3proxy's names for everything, and nothing that only the backend
+has.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def head(method: str, target: str, host: str = "s3.example.test") -> RequestHead
 
 def is_edited_for(asked: RequestHead) -> bool:
     """
-    Return whether the answer's document would be edited; what S3 has no operation for is never sent.
+    Return True if the response's document would be edited; a request for which S3 has no operation is never sent.
     """
     try:
         found = classify(asked, parse_address(asked.raw_path, asked.host, [b"s3.example.test"]))
@@ -62,7 +63,7 @@ def is_edited_for(asked: RequestHead) -> bool:
 
 def answer(status: int = 200, length: int | None = 9, **fields: str) -> ResponseHead:
     """
-    Return the head of an answer.
+    Return the head of a response.
     """
     headers: HeaderList = [(name.replace("_", "-").encode(), value.encode()) for name, value in fields.items()]
     return ResponseHead(b"HTTP/1.1", status, b"", headers, index_headers(headers), length)
@@ -100,7 +101,7 @@ def test_the_operation_decides_whether_a_document_is_edited(
     method: str, target: str, host: str, *, is_edited: bool
 ) -> None:
     """
-    GetBucketLocation of a bucket and CompleteMultipartUpload of an object, however they are spelled; never an object.
+    GetBucketLocation of a bucket and CompleteMultipartUpload of an object, in any spelling; never an object.
     """
     assert is_edited_for(head(method, target, host)) is is_edited
 
@@ -123,7 +124,7 @@ def test_the_operation_decides_whether_a_document_is_edited(
 )
 def test_what_is_done_with_a_document(found: ResponseHead, use: AnswerUse, *, is_naming: bool) -> None:
     """
-    Objects stream; what may be an error of S3 is read.
+    Objects are streamed; what may be an S3 error is read.
     """
     assert answer_use(head("GET", "/b"), found, names_backend=is_naming) is use
 
@@ -148,8 +149,8 @@ def test_a_response_without_content_is_passed_on(status: int, length: int | None
 )
 def test_a_status_is_what_its_first_digit_says(found: ResponseHead, use: AnswerUse, *, is_naming: bool) -> None:
     """
-    One that nobody knows counts as its class's first (RFC 9110, section 15). Success names the backend; a page may say
-    where to go.
+    An unknown status counts as the first of its class (RFC 9110, section 15). A success may name the backend; a web
+    page may have a redirect.
     """
     assert answer_use(head("GET", "/b"), found, names_backend=is_naming) is use
 
@@ -159,7 +160,7 @@ def test_a_status_is_what_its_first_digit_says(found: ResponseHead, use: AnswerU
 )
 def test_an_error_has_our_host_id(status: int, host_id: bytes) -> None:
     """
-    In the header as in the document, and once.
+    It is in the header and in the document, and once in each.
     """
     found = answer_headers(answer(status, x_amz_id_2="theirs"), NAME, [])
 
@@ -186,14 +187,15 @@ ACROSS = {
 )
 def test_an_error_of_ours_is_read_by_pages_that_the_backend_lets(fields: dict[str, str], expected: list[bytes]) -> None:
     """
-    Fetch's headers alone, without those of the backend's own connection; none where it lets no other origin.
+    Only the headers of Fetch, without those of the backend's own connection; none if the backend does not allow other
+    origins.
     """
     assert [name for name, _ in origin_headers(answer(200, **fields))] == expected
 
 
 def test_headers_of_the_backends_connection_are_not_the_clients() -> None:
     """
-    A proxy takes out what Connection nominates (RFC 9110, section 7.6.1), whichever it is.
+    A proxy removes every header that Connection nominates (RFC 9110, section 7.6.1).
     """
     found = answer_headers(answer(200, connection="X-Hop", x_hop="1", x_other="2"), NAME, [])
 
@@ -202,7 +204,7 @@ def test_headers_of_the_backends_connection_are_not_the_clients() -> None:
 
 def test_a_304_tells_nothing_of_content() -> None:
     """
-    What says which object it is stays (RFC 9110, section 15.4.5). Values are not looked at.
+    The headers that identify the object stay (RFC 9110, section 15.4.5). Their values do not matter.
     """
     kept = [
         (b"ETag", b'"e"'),
@@ -235,7 +237,7 @@ def test_the_url_of_an_object_is_a_url(raw_path: bytes, url: bytes) -> None:
 )
 def test_a_client_without_a_host_is_led_by_a_path(location: str, public: bytes) -> None:
     """
-    HTTP/1.0 has no Host: a path leads to us all the same (RFC 9110, section 10.2.2).
+    HTTP/1.0 has no Host: a path as the Location leads to s3proxy, too (RFC 9110, section 10.2.2).
     """
     assert (b"location", public) in answer_headers(answer(307, location=location), NAME._replace(host=b""), [])
 
@@ -262,14 +264,14 @@ def test_a_client_without_a_host_is_led_by_a_path(location: str, public: bytes) 
 @pytest.mark.parametrize("coding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-16-le"])
 def test_the_location_is_the_clients_own(location: str, coding: str) -> None:
     """
-    The URL of the object as the client addresses it, whatever the backend wrote, in whatever spelling and coding.
+    The URL of the object as the client addresses it, whatever the backend wrote, in any spelling and coding.
     """
     document = f"<R><Key>http://10.0.0.5</Key>{location}<ETag>e</ETag></R>".encode(coding)
 
     edited = edit_document(document, NAME).decode()
 
     assert re.findall(r"<(?:s:)?Location[^/]*>(.*?)</(?:s:)?Location ?>", edited, re.DOTALL) == [OUR_URL]
-    # A key is the client's, whatever it reads like.
+    # A key belongs to the client, even if it looks like a URL.
     assert "<Key>http://10.0.0.5</Key>" in edited
     assert edited.count("10.0.0.5") == 1
 
@@ -287,7 +289,7 @@ def test_the_location_is_the_clients_own(location: str, coding: str) -> None:
 )
 def test_the_region_is_the_listeners(document: str) -> None:
     """
-    However the backend writes its own.
+    In every form in which the backend may write its own.
     """
     edited = edit_document(document.encode(), NAME).decode()
 
@@ -308,7 +310,7 @@ def test_the_region_is_the_listeners(document: str) -> None:
 )
 def test_what_cannot_be_edited_is_refused(document: bytes) -> None:
     """
-    Nobody knows what it tells.
+    It may name the backend.
     """
     with pytest.raises(InternalError):
         edit_document(document, NAME)
@@ -316,7 +318,7 @@ def test_what_cannot_be_edited_is_refused(document: bytes) -> None:
 
 def test_nothing_to_edit_changes_no_byte() -> None:
     """
-    A document of something else stays, and so does one of white space.
+    A document of another kind stays, and so does one of white space.
     """
     for document in (
         b" ",
@@ -357,7 +359,7 @@ HOSTS = [
 @pytest.mark.parametrize("url", HOSTS)
 def test_no_header_names_the_backend(url: str, name: str) -> None:
     """
-    A redirect leads to the same place at us, however the backend spells its own address.
+    A redirect leads to the same place at s3proxy, in any spelling of the backend's address.
     """
     found = answer_headers(answer(307, **{name.replace("-", "_"): url.format("/b/k?x=//y")}), NAME, [])
 
@@ -370,14 +372,14 @@ def test_no_header_names_the_backend(url: str, name: str) -> None:
 )
 def test_other_places_stay(url: str) -> None:
     """
-    Redirects to where the backend is not are relayed as they are.
+    Redirects to other hosts than the backend are relayed unchanged.
     """
     assert (b"location", url.encode()) in answer_headers(answer(301, location=url), NAME, [])
 
 
 def test_what_a_client_stored_stays() -> None:
     """
-    A website's redirect is an object's metadata, and comes back as it was stored.
+    A website redirect is an object's metadata, and comes back as it was stored.
     """
     stored = {"x_amz_website_redirect_location": "http://10.0.0.5/x", "x_amz_meta_a": "http://10.0.0.5/x"}
 
@@ -394,7 +396,7 @@ def test_what_a_client_stored_stays() -> None:
 )
 def test_links_lead_to_us(name: str, value: str, public: str) -> None:
     """
-    Every URL of the backend within a header of URLs is made ours.
+    Every URL of the backend within a header of URLs is replaced by s3proxy's.
     """
     ours = "https://s3.example.test"
 
@@ -412,7 +414,7 @@ def test_no_header_leads_past_us() -> None:
 
 def test_a_location_fits_the_clients_addressing() -> None:
     """
-    The backend's service path is not there for its clients, and a bucket that is in the host is not in the path.
+    Clients do not see the backend's service path, and a bucket in the host is not in the path.
     """
     name = PublicName(b"http", b"b.s3.test", b"r", b"/k", b"b", host_names([b"store"]), b"/services/Walrus", b"1", b"h")
 
@@ -445,7 +447,7 @@ ERROR = (
 )
 def test_an_errors_document_is_ours(endpoint: str, public: str) -> None:
     """
-    Its ids are those of our headers, and no endpoint or message names the backend.
+    Its ids are those of s3proxy's headers, and no endpoint or message names the backend.
     """
     document = ERROR.format(code="PermanentRedirect", endpoint=endpoint)
 
@@ -459,7 +461,7 @@ def test_an_errors_document_is_ours(endpoint: str, public: str) -> None:
 
 def test_a_web_page_leads_to_us() -> None:
     """
-    What a web server in front of the backend writes with its redirect.
+    A document that a web server in front of the backend sends with its redirect.
     """
     page = b"<!DOCTYPE html><p>The document has moved <a href='http://10.0.0.5:7480/b/'>here</a>.<br>"
 
@@ -488,7 +490,7 @@ def test_a_web_page_leads_to_us() -> None:
 )
 def test_a_code_has_a_codes_form(document: bytes, code: bytes | None) -> None:
     """
-    What a backend calls its error is a short word, or it is none: it goes to the log and to metrics.
+    A backend's error code is used only if it is a short word: it goes to the log and to metrics.
     """
     assert error_code(read_error(document)) == code
 
@@ -509,7 +511,7 @@ def test_a_code_has_a_codes_form(document: bytes, code: bytes | None) -> None:
 @pytest.mark.parametrize("coding", ["utf-8", "utf-16"])
 def test_what_speaks_of_our_signature_is_found(document: str, coding: str) -> None:
     """
-    However it is written: it would tell the client our own string to sign.
+    Such a document in any form would show the client s3proxy's own string to sign.
     """
     assert blames_our_signature(read_error(document.encode(coding)))
     assert not blames_our_signature(
@@ -519,7 +521,7 @@ def test_what_speaks_of_our_signature_is_found(document: str, coding: str) -> No
 
 def test_the_beginning_of_a_document_is_judged() -> None:
     """
-    A document with a canonical request may be longer than what is read of it.
+    A document with a canonical request may be longer than the part that s3proxy reads.
     """
     begun = b"<Error><Code>SignatureDoesNotMatch</Code><CanonicalRequest>" + b"a" * 1000
 
@@ -543,8 +545,8 @@ def test_the_beginning_of_a_document_is_judged() -> None:
 )
 def test_a_compressed_document_is_read(coding: str, packed: bytes) -> None:
     """
-    A proxy between us and the backend may compress what it is asked for; what was read is told without its coding. With
-    "deflate" some servers mean it without the header of zlib.
+    A proxy between s3proxy and the backend may compress what it relays; a document that was read is sent without its
+    coding. With "deflate", some servers mean the format without zlib's header.
     """
     found = answer(200, content_encoding=coding, content_md5="x", etag="e", content_type="application/xml")
 
@@ -572,7 +574,8 @@ def test_a_compressed_document_is_read(coding: str, packed: bytes) -> None:
 )
 def test_a_coding_which_hides_a_document(coding: str, content: bytes) -> None:
     """
-    A document that must be edited is refused; an error goes without its document. Nothing grows beyond its bound.
+    If the document must be edited, the response is refused; an error is sent without its document. Nothing grows beyond
+    its limit.
     """
     found = answer(403, content_encoding=coding)
 
@@ -586,7 +589,7 @@ def test_a_coding_which_hides_a_document(coding: str, content: bytes) -> None:
 @pytest.mark.parametrize("use", [AnswerUse.EDIT, AnswerUse.CONVERT])
 def test_a_document_which_is_too_large_is_refused(use: AnswerUse) -> None:
     """
-    As it is, it would tell the backend's name, or be taken for all there is.
+    Sent unchanged it would name the backend; if it were cut, the client would take it for complete.
     """
     with pytest.raises(InternalError):
         read_content(b"<a>", answer(), use, is_whole=False)
@@ -595,7 +598,7 @@ def test_a_document_which_is_too_large_is_refused(use: AnswerUse) -> None:
 
 def test_utf_16_is_no_longer_told() -> None:
     """
-    A document that was read is in UTF-8. No other type is changed, nor what is not a type.
+    A document that was read is in UTF-8. No other type is changed, nor a value that is not a type.
     """
     others = [(b"Content-Type", b"text/html; charset=utf-8"), (b"x-amz-meta-coding", b"UTF-16")]
 

@@ -1,5 +1,5 @@
 """
-What a backend's document costs: CPU that grows no faster than its size, and memory within a few times that size.
+The cost of a backend's document: CPU time that grows no faster than its size, and memory within a few times that size.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ READERS: dict[str, tuple[Callable[[bytes], object], int]] = {
 
 
 def _read(reader: Callable[[bytes], object], document: bytes) -> None:
-    # What cannot be read is refused, and nothing else is raised.
+    # A document that cannot be read is refused, and nothing else is raised.
     with suppress(InternalError):
         reader(document)
 
@@ -127,17 +127,17 @@ def _seconds(reader: Callable[[bytes], object], document: bytes) -> float:
 @pytest.mark.parametrize("reader", READERS)
 def test_no_document_is_read_again_and_again(reader: str) -> None:
     """
-    Ten times the bytes cost ten times the time, and not a hundred times: whatever is repeated, with an end or without.
+    Ten times the bytes cost ten times the time, not a hundred times: for any repeated element, with an end or without.
     """
     read, size = READERS[reader]
     size = min(size, 512 * 1024)
     for root in ROOTS:
         for unit in UNITS:
             tenth, whole = [(root + unit * (size // scale // len(unit)))[: size // scale] for scale in (10, 1)]
-            # A quadratic expression is seen here already, before it has run for minutes.
+            # A quadratic expression already shows here, before it has run for minutes.
             assert min(_seconds(read, tenth) for _ in range(2)) < 0.12, root + unit
             seconds = _seconds(read, whole)
-            # What is below it cannot be measured; a quadratic expression takes far longer for 64 KiB.
+            # A shorter time cannot be measured; a quadratic expression takes far longer for 64 KiB.
             if seconds > 0.05:
                 seconds = min(seconds, *(_seconds(read, whole) for _ in range(2)))
                 expected = 10 * max(0.004, *(_seconds(read, tenth) for _ in range(3)))
@@ -172,7 +172,7 @@ def test_no_document_fills_the_memory(reader: str) -> None:
 
 def test_a_document_of_tags_is_not_read() -> None:
     """
-    A document within its bound of bytes may hold a million tags: it is refused before they are counted one by one.
+    A document within its limit of bytes may hold a million tags: it is refused before they are counted one by one.
     """
     document = b"<r>" + b"<a/>" * MAX_TAGS + b"</r>"
 
@@ -182,7 +182,7 @@ def test_a_document_of_tags_is_not_read() -> None:
 
 def test_a_listing_of_a_thousand_long_keys_is_read() -> None:
     """
-    What S3 may list in one answer is below every bound.
+    What S3 may list in one response is below every limit.
     """
     owner = b"<Owner><ID>%s</ID><DisplayName>n</DisplayName></Owner>" % (b"i" * 64)
     entry = (

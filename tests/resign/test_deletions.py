@@ -1,5 +1,5 @@
 """
-What the document of DeleteObjects asks for, what an answer to DELETE means, and the document which the client gets.
+The request document of DeleteObjects, the meaning of a response to DELETE, and the document that the client gets.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def objects(count: int) -> str:
 )
 def test_a_document_is_read(document: str, wanted: tuple[Deletion, ...] | None, *, is_quiet: bool) -> None:
     """
-    Whatever its prefixes, order and entities; the white space of a key is the key's.
+    With any prefixes, order and entities; the white space of a key belongs to the key.
     """
     expected = Deletions(wanted or (Deletion(" a &<<b>\r "),), is_quiet)
 
@@ -100,7 +100,7 @@ def test_a_document_is_read(document: str, wanted: tuple[Deletion, ...] | None, 
 )
 def test_a_document_is_refused(document: str) -> None:
     """
-    What S3 does not know is not left out: whoever does so deletes more than was meant. An empty key is the bucket's.
+    An unknown element is not ignored: that could delete more than was meant. An empty key would name the bucket.
     """
     with pytest.raises(MalformedXML):
         read_deletions(document.encode())
@@ -117,7 +117,7 @@ def test_a_thousand_are_taken() -> None:
 
 def test_the_longest_document_is_read() -> None:
     """
-    A thousand objects with all that S3 knows of one.
+    A thousand objects, each with every element that S3 has for one.
     """
     names = ("VersionId", "ETag", "LastModifiedTime", "Size")
     one = "<Object><Key><![CDATA[k]]></Key>" + "".join(f"<{name}>1</{name}>" for name in names) + "</Object>"
@@ -158,7 +158,7 @@ def error(code: str, message: str = "<Message>m</Message>") -> bytes:
 )
 def test_an_answer_is_judged(head: str, document: bytes, outcome: Outcome | None) -> None:
     """
-    Gone is what was deleted and what was not there; nothing else is, least of all what S3 has no code for.
+    An object is gone if it was deleted or did not exist. Any other status is an error, even if S3 has no code for it.
     """
     answer = parse_response_head(f"HTTP/1.1 {head}".encode())
 
@@ -184,7 +184,7 @@ def test_an_answer_is_judged(head: str, document: bytes, outcome: Outcome | None
 )
 def test_an_answer_of_a_storage_with_errors_of_its_own(head: str, document: bytes, outcome: Outcome) -> None:
     """
-    Its client reads S3's codes, and no names of the storage's classes.
+    The client gets S3's codes, and no class names of the storage system.
     """
     answer = parse_response_head(f"HTTP/1.1 {head}".encode())
 
@@ -212,7 +212,7 @@ def test_which_answers_are_a_success(status: int, *, is_gone: bool) -> None:
 )
 def test_a_refusal_without_a_code_of_s3(status: int, document: bytes, code: str) -> None:
     """
-    It is told by its status, and it is about an object. A redirection is no refusal.
+    The status gives the error, and the error is about the object. A redirection is not a refusal.
     """
     answer = parse_response_head(b"HTTP/1.1 %d x" % status)
 
@@ -235,7 +235,7 @@ def test_a_refusal_without_a_code_of_s3(status: int, document: bytes, code: str)
 )
 def test_some_answers_are_about_all(status: int, code: str, *, expected: bool) -> None:
     """
-    A bucket which is not there, and what the backend says of our own signature.
+    A missing bucket, and the backend's errors about s3proxy's own signature.
     """
     assert answers_all(parse_response_head(b"HTTP/1.1 %d x" % status), error(code)) is expected
 
@@ -261,7 +261,7 @@ def test_the_answers_document() -> None:
 
 def test_the_answers_document_where_only_errors_are_wanted() -> None:
     """
-    What is gone is not told.
+    Deleted objects are not listed.
     """
     wanted = (Deletion("a"), Deletion("b"))
 
@@ -276,7 +276,7 @@ def test_the_answers_document_where_only_errors_are_wanted() -> None:
 @pytest.mark.parametrize("outcomes", [[GONE], [GONE] * 3])
 def test_no_object_is_left_out_of_the_answer(outcomes: list[Outcome]) -> None:
     """
-    A client takes what is not told for deleted, or waits for it.
+    A client would take an object that is not listed as deleted, or would wait for it.
     """
     with pytest.raises(ValueError, match="zip"):
         result_document(Deletions((Deletion("a"), Deletion("b"))), outcomes)
@@ -285,7 +285,7 @@ def test_no_object_is_left_out_of_the_answer(outcomes: list[Outcome]) -> None:
 @given(keys=st.lists(KEYS, min_size=1, max_size=5))
 def test_every_key_comes_back(keys: list[str]) -> None:
     """
-    Whatever characters XML can hold: what was read is what is told, and is still one document.
+    With any characters that XML can hold, the response has the key that was read, and is still one document.
     """
     document = "".join(f"<Object><Key>{escape_text(key)}</Key></Object>" for key in keys)
 

@@ -1,5 +1,5 @@
 """
-Codes and messages of a backend's errors: which of them a client reads, and S3's in the place of the others.
+Codes and messages of a backend's errors: which of them a client gets, and S3's in place of the others.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FAILED = ("InternalError", "We encountered an internal error. Please try again."
 
 def standard(document: str, status: int) -> tuple[str | None, str | None]:
     """
-    Return code and message of what is written in a document's place.
+    Return the code and the message that replace those of a document.
     """
     root = ElementTree.fromstring(standard_error(document.encode(), CODES, status, is_about_object=True))
     assert root.tag == "Error"
@@ -46,7 +46,7 @@ def standard(document: str, status: int) -> tuple[str | None, str | None]:
 )
 def test_what_is_no_error_document_keeps_all_but_our_backends_urls(document: str) -> None:
     """
-    A web page, though its elements have the names of an error's, and an error that no reader takes for XML.
+    A web page, even if its elements have the names of an error's, and an error that no reader takes for XML.
     """
     edited = public_error(read_error(document.encode()), NAME).decode()
 
@@ -55,7 +55,7 @@ def test_what_is_no_error_document_keeps_all_but_our_backends_urls(document: str
 
 def test_the_first_of_two_messages_is_the_errors() -> None:
     """
-    As the first of two codes is.
+    As with two codes, the first one counts.
     """
     document = b"<Error><Code>OwnCode</Code><Message>a</Message><Code>Other</Code><Message>b</Message></Error>"
 
@@ -70,7 +70,7 @@ def test_the_first_of_two_messages_is_the_errors() -> None:
 )
 def test_whose_fault_an_unknown_status_is(status: int, code: bytes) -> None:
     """
-    4xx is the client's, 5xx the storage's (RFC 9110, section 15).
+    4xx is the client's fault, 5xx the storage system's (RFC 9110, section 15).
     """
     assert code_by_status(status, is_about_object=True) == code
 
@@ -86,7 +86,7 @@ def test_whose_fault_an_unknown_status_is(status: int, code: bytes) -> None:
 )
 def test_a_code_is_read_in_every_form(document: str, status: int, code: str) -> None:
     """
-    Behind a message that is not escaped, too; where there is none that S3 could have, the status tells it.
+    This includes a code after a message that is not escaped. Without a code that S3 could have, the status decides.
     """
     assert standard(document, status)[0] == code
 
@@ -94,7 +94,7 @@ def test_a_code_is_read_in_every_form(document: str, status: int, code: str) -> 
 @pytest.mark.parametrize(
     ("document", "status", "expected"),
     [
-        # Walrus 3.4 writes them the other way round.
+        # Walrus 3.4 has them in the other's place.
         ("<Code>The bucket is bad!</Code><Message>InvalidBucketName</Message>", 400, BAD_NAME),
         ("<Code>NoSuchUpload</Code><Message>AccessDenied</Message>", 404, ("NoSuchUpload", "AccessDenied")),
         ("<Code>no code</Code><Message>Failure</Message>", 400, ("InvalidRequest", "Failure")),
@@ -105,7 +105,8 @@ def test_a_code_is_read_in_every_form(document: str, status: int, code: str) -> 
 )
 def test_code_and_message_keep_their_places(document: str, status: int, expected: tuple[str, str]) -> None:
     """
-    Only the name of a code is one in the place of the message, and what is said of the storage's own faults is S3's.
+    Only the name of a code is accepted as one in the place of the message. For faults of the storage system itself,
+    S3's message is used.
     """
     assert standard(f"<Error>{document}</Error>", status) == expected
 
@@ -113,7 +114,7 @@ def test_code_and_message_keep_their_places(document: str, status: int, expected
 @pytest.mark.parametrize("code", ["", "null", "400 Bad Request", "400"])
 def test_a_refusal_without_a_code_is_a_failure(code: str) -> None:
     """
-    The service failed to write its own error: the client may try again.
+    The service failed to write its own error: the client may retry.
     """
     with pytest.raises(InternalError):
         standard(f"<Error><Code>{code}</Code><Message>value is null</Message></Error>", 400)

@@ -1,5 +1,5 @@
 """
-Keys that XML 1.0 cannot hold are read out of a listing as they are, and written as S3 writes them.
+Keys that XML 1.0 cannot hold are read from a listing unchanged, and written as S3 writes them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ names = st.one_of(st.binary(max_size=12), st.text(max_size=8).map(lambda text: t
 
 def document(raw_name: bytes) -> bytes:
     """
-    Return a document with one name, as a storage writes it that escapes markup alone.
+    Return a document with one name, as a storage system writes it that escapes only markup.
     """
     escaped = raw_name.replace(b"&", b"&amp;").replace(b"<", b"&lt;").replace(b">", b"&gt;").replace(b"\r", b"&#13;")
     return b"<L>\n<K>" + escaped + b"</K></L>"
@@ -24,7 +24,7 @@ def document(raw_name: bytes) -> bytes:
 @given(name=names)
 def test_any_name_is_read_as_it_is(name: bytes) -> None:
     """
-    Whatever bytes a key has, they come out of the listing.
+    Any bytes of a key come out of the listing unchanged.
     """
     reading = read_listing_elements(document(name), {"K"})
 
@@ -35,7 +35,7 @@ def test_any_name_is_read_as_it_is(name: bytes) -> None:
 @given(name=names, other=names)
 def test_what_is_written_is_read_again(name: bytes, other: bytes) -> None:
     """
-    A document with a new element, and with its former one, has both names for the next reader.
+    In a document with a new element and its former one, the next reader finds both names.
     """
     reading = read_listing_elements(document(name), {"K"})
 
@@ -48,7 +48,7 @@ def test_what_is_written_is_read_again(name: bytes, other: bytes) -> None:
 
 def test_a_readable_document_costs_no_second_reading() -> None:
     """
-    Nothing is hidden in it, so it is not copied.
+    Nothing is replaced in it, so it is not copied.
     """
     data = document("\U00100001 \u00fc".encode())
 
@@ -61,14 +61,14 @@ def test_a_readable_document_costs_no_second_reading() -> None:
 
 def test_other_documents_are_read_as_strictly_as_before() -> None:
     """
-    Only the names of a listing may have such characters.
+    Only the names in a listing may have such characters.
     """
     assert not read_elements(document(b"\x01"), {"K"}).is_readable
 
 
 def test_no_character_is_left_to_stand_for_others() -> None:
     """
-    A document that uses every block of private characters is not read.
+    A document that uses every block of private characters is refused.
     """
     every = "".join(chr(number) for number in range(0x100000, 0x10FF00, 0x100))
 

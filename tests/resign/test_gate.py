@@ -1,5 +1,5 @@
 """
-The gate through which every head leaves: what two readers could understand in two ways is neither signed nor sent.
+The gate for every head that leaves: it neither signs nor sends what two readers could read differently.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ REFUSED_TARGETS = {
 @pytest.mark.parametrize("headers", REFUSED_HEADERS.values(), ids=REFUSED_HEADERS)
 def test_a_header_that_does_not_pass(headers: HeaderList) -> None:
     """
-    Names are tokens without underscores save those of metadata, values have no control bytes, and one line per name
-    stands where S3 joins them.
+    Names are tokens, and only those of metadata may have underscores. Values have no control bytes. If S3 joins the
+    lines of a name, there is one line.
     """
     with pytest.raises(InvalidRequest):
         write_head(b"PUT", b"/bucket/key", [HOST, *headers])
@@ -75,7 +75,7 @@ def test_a_header_that_does_not_pass(headers: HeaderList) -> None:
 @pytest.mark.parametrize("target", REFUSED_TARGETS.values(), ids=REFUSED_TARGETS)
 def test_a_target_that_does_not_pass(target: bytes) -> None:
     """
-    A target is in origin form, without what ends it early and without anybody's authentication.
+    A target is in origin form, without anything that ends it early, and without any authentication.
     """
     with pytest.raises(InvalidRequest):
         write_head(b"GET", target, [HOST])
@@ -84,7 +84,7 @@ def test_a_target_that_does_not_pass(target: bytes) -> None:
 @pytest.mark.parametrize("target", [b"/bucket/k?X-Amz-Credential=a", b"/bucket/k?AWSAccessKeyId=a&Signature=a"])
 def test_our_own_signature_in_a_target(target: bytes) -> None:
     """
-    A URL that s3proxy signed itself has its authentication in the query.
+    A URL that s3proxy signed has its own authentication in the query.
     """
     assert write_head(b"GET", target, [HOST], is_presigned=True).startswith(b"GET " + target + b" HTTP/1.1\r\n")
 
@@ -100,7 +100,7 @@ def test_a_method_that_does_not_pass(method: bytes) -> None:
 
 def test_what_passes_is_read_as_it_was_written() -> None:
     """
-    Whatever passes is the same head to a reader: names, values and target, byte for byte.
+    A reader reads what passes exactly as it was written: names, values and target, byte for byte.
     """
     headers = [
         HOST,

@@ -1,5 +1,5 @@
 """
-What a signature covers of a body, and the entity tag of an object that is made of parts.
+What a signature covers of a body, and the entity tag of an object made of parts.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ UNSIGNED = b"UNSIGNED-PAYLOAD"
 )
 def test_what_a_signature_covers_of_a_body(signature: str, payload: str, hello: bytes, nothing: bytes) -> None:
     """
-    Its SHA-256 if it covers it ("Signature Calculations for the Authorization Header"), which Signature V2 never does.
+    The body's SHA-256 if the signature covers it ("Signature Calculations for the Authorization Header"). Signature V2
+    never does.
     """
     account = Account(
         PROFILES["generic"], BackendKey("KEY", "secret"), b"store.example.test", signature, SigningKeys(4), payload
@@ -39,14 +40,14 @@ def test_what_a_signature_covers_of_a_body(signature: str, payload: str, hello: 
 
     assert account.payload_for(b"hello") == hello
     assert account.payload_for(b"") == nothing
-    # What is known already is not computed again.
+    # A known hash is not computed again.
     known = b"0" * 64
     assert account.payload_for(b"hello", known) == (known if hello == HELLO else UNSIGNED)
 
 
 def test_a_verified_sha256() -> None:
     """
-    A checksum of that kind is the hash that Signature V4 covers, in hex; no other checksum is.
+    The checksum SHA-256 is the hash that Signature V4 covers, in hex; no other checksum is.
     """
     digest = hashlib.sha256(b"hello").digest()
     crc32 = (b"x-amz-checksum-crc32", b"NhCmhg==")
@@ -57,7 +58,7 @@ def test_a_verified_sha256() -> None:
 
 def md5(content: bytes) -> str:
     """
-    Return an entity tag's digits.
+    Return the digits of an entity tag.
     """
     return hashlib.md5(content).hexdigest()
 
@@ -68,7 +69,7 @@ SECOND = f'<s:Part xmlns:s="u"><s:ETag> &quot;{md5(b"2").upper()}&quot; </s:ETag
 
 def test_the_entity_tag_of_parts() -> None:
     """
-    The MD5 of the parts' MD5s, and how many there are ("Checking object integrity").
+    It is the MD5 of the parts' MD5s, with the number of parts ("Checking object integrity").
     """
     both = hashlib.md5(bytes.fromhex(md5(b"1") + md5(b"2"))).hexdigest()
 
@@ -90,6 +91,7 @@ def test_the_entity_tag_of_parts() -> None:
 )
 def test_no_entity_tag_is_made_up(content: str) -> None:
     """
-    Where a part has none, or two, or one that is no MD5, or the document is none: the backend is to judge it.
+    If a part has no entity tag, or two, or one that is not an MD5, or if the document is invalid, the backend is to
+    judge it.
     """
     assert etag_of_parts(f"<C>{content}</C>".encode()) == b""

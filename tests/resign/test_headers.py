@@ -1,5 +1,5 @@
 """
-Which headers and parameters of a request its backend gets, and which headers of an answer its client gets.
+The headers and parameters of a request that the backend gets, and the headers of a response that the client gets.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SIGNED = frozenset({b"host", b"x-amz-date", b"x-amz-meta-a", b"x-amz-acl"})
 
 def passed(*headers: tuple[bytes, bytes], checksums: bool = True) -> HeaderList:
     """
-    What passes.
+    Return the headers that pass.
     """
     head = RequestHead(b"PUT", b"/b/k", b"HTTP/1.1", list(headers), index_headers(headers))
     return passed_headers(
@@ -63,7 +63,7 @@ def passed(*headers: tuple[bytes, bytes], checksums: bool = True) -> HeaderList:
 )
 def test_what_never_passes(name: bytes) -> None:
     """
-    The client's credentials and framing, headers of its connection, and what it says of others: signed or not.
+    The client's credentials and framing, headers of its connection, and what it says about other hops: signed or not.
     """
     for spelling in (name, name.lower(), name.upper()):
         head = RequestHead(b"PUT", b"/b/k", b"HTTP/1.1", [(spelling, b"5")], index_headers([(spelling, b"5")]))
@@ -75,7 +75,7 @@ def test_what_never_passes(name: bytes) -> None:
 @pytest.mark.parametrize("name", [b"x-amz-copy-source", b"x-amz-grant-read", b"x-custom", b"cookie", b"x-amz-acl-more"])
 def test_what_no_signature_covers_does_not_pass(name: bytes) -> None:
     """
-    Save those that choose no object, owner or right.
+    Except for those that choose no object, owner or right.
     """
     assert passed((name, b"1"), (b"x-amz-meta-a", b"2"), (b"If-Match", b"3")) == [
         (b"x-amz-meta-a", b"2"),
@@ -85,7 +85,7 @@ def test_what_no_signature_covers_does_not_pass(name: bytes) -> None:
 
 def test_what_a_connection_nominates() -> None:
     """
-    An unsigned header is dropped; a signed one is neither dropped nor passed.
+    An unsigned header is dropped; if it is signed, the request is refused.
     """
     assert passed((b"Connection", b"close, If-Match"), (b"If-Match", b"1"), (b"Range", b"2")) == [(b"Range", b"2")]
     for options in (b"x-amz-meta-a", b"close, X-AMZ-ACL"):
@@ -109,7 +109,8 @@ def test_what_a_connection_nominates() -> None:
 @pytest.mark.parametrize("signed", [frozenset({b"content-encoding"}), frozenset()])
 def test_what_is_left_of_a_coding(signed: frozenset[bytes], sent: bytes, kept: bytes | None) -> None:
     """
-    No backend hears of aws-chunked: it is about the transfer, whatever the body came in, and whoever signed it.
+    No backend gets the word aws-chunked: it is about the transfer. This does not depend on the form of the body or on
+    the signature.
     """
     coding = (b"Content-Encoding", sent)
     head = RequestHead(b"PUT", b"/b/k", b"HTTP/1.1", [coding], index_headers([coding]))
@@ -132,7 +133,7 @@ def test_what_is_left_of_a_coding(signed: frozenset[bytes], sent: bytes, kept: b
 )
 def test_an_entity_tag_without_its_marks(sent: bytes, kept: bytes) -> None:
     """
-    Of one tag in a condition; whatever else a header says stays.
+    Of a single tag in a condition; any other value stays.
     """
     headers = [(b"If-Match", sent), (b"if-none-match", sent), (b"x-amz-meta-a", b'"a"')]
 
@@ -141,7 +142,7 @@ def test_an_entity_tag_without_its_marks(sent: bytes, kept: bytes) -> None:
 
 def test_checksums_a_backend_does_not_know() -> None:
     """
-    They are verified here, and go nowhere.
+    s3proxy verifies them, and sends them nowhere.
     """
     headers = [(b"x-amz-checksum-crc32", b"AA=="), (b"S-x", b"1"), (b"x-amz-checksum-mode", b"ENABLED")]
     head = RequestHead(b"PUT", b"/b/k", b"HTTP/1.1", headers, index_headers(headers))
@@ -163,7 +164,7 @@ def test_checksums_a_backend_does_not_know() -> None:
 )
 def test_what_authenticated_does_not_reach_a_backend(query: bytes, kept: bytes | None) -> None:
     """
-    However its name is spelled.
+    In any spelling of the name.
     """
     assert backend_query(query, frozenset({b"a", b"x-amz-signature"})) == kept
 
@@ -179,19 +180,19 @@ def test_what_authenticated_does_not_reach_a_backend(query: bytes, kept: bytes |
 )
 def test_what_nothing_covers_does_not_reach_a_backend(query: bytes, kept: bytes | None) -> None:
     """
-    Under Signature V2 only the names that may pass.
+    With Signature V2, only the names that may pass.
     """
     assert backend_query(query, frozenset({b"acl", b"prefix", b"delimiter"})) == kept
 
 
-# Answers
+# Responses
 
 NAME = PublicName(b"https", b"public.test", b"us-east-1", hosts=host_names([b"backend.test:7480"]), request_id=b"OURS")
 
 
 def answered(*headers: tuple[bytes, bytes]) -> HeaderList:
     """
-    What a client gets.
+    Return the headers that a client gets.
     """
     head = ResponseHead(b"HTTP/1.1", 200, b"OK", list(headers), index_headers(headers))
     headers = answer_headers(head, NAME, [])
@@ -215,14 +216,14 @@ def answered(*headers: tuple[bytes, bytes]) -> HeaderList:
 )
 def test_what_never_reaches_a_client(name: bytes) -> None:
     """
-    Headers of the backend's connection, its framing, and its request's id.
+    Headers of the backend's connection, its framing, and its request id.
     """
     assert answered((name, b"5"), (name.lower(), b"6"), (b"ETag", b'"e"')) == [(b"ETag", b'"e"')]
 
 
 def test_what_a_backend_s_connection_nominates() -> None:
     """
-    It is meant for us.
+    It is meant for s3proxy.
     """
     assert answered((b"Connection", b"close, X-Hop"), (b"X-Hop", b"1"), (b"X-Other", b"2")) == [(b"X-Other", b"2")]
 
@@ -249,7 +250,7 @@ def test_where_a_client_is_sent(location: bytes, public: bytes) -> None:
 @pytest.mark.parametrize("token", [b"!", b"not base64!", b"AAA", b"%"])
 def test_a_token_that_is_none_of_ours(token: bytes) -> None:
     """
-    It is refused: taken for a key, it would leave out what comes before.
+    It is refused: taken for a key, it would skip all keys before it.
     """
     query = b"list-type=2&continuation-token=" + token.replace(b"%", b"%25").replace(b" ", b"+")
     head = RequestHead(b"GET", b"/b?" + query, b"HTTP/1.1", [], index_headers([]))
@@ -260,7 +261,7 @@ def test_a_token_that_is_none_of_ours(token: bytes) -> None:
 
 def test_what_a_client_sent_stays_text_in_a_listing() -> None:
     """
-    It makes no element of it.
+    It does not become an element.
     """
     query = b"list-type=2&start-after=%3C%2FStartAfter%3E%26"
     listing = read_listing(
@@ -277,7 +278,8 @@ def test_what_a_client_sent_stays_text_in_a_listing() -> None:
 @pytest.mark.parametrize("signed", [True, False])
 def test_who_never_compresses_is_not_asked_to(name: str, signed: bool) -> None:
     """
-    A proxy before such a storage would do it: it weakens entity tags, and takes the length from the answer to HEAD.
+    A proxy in front of such a storage system would compress: that weakens entity tags, and removes the length from the
+    response to HEAD.
     """
     headers = [(b"Accept-Encoding", b"gzip"), (b"x-amz-meta-a", b"1")]
     head = RequestHead(b"GET", b"/b/k", b"HTTP/1.1", headers, index_headers(headers))
@@ -310,7 +312,8 @@ def test_who_never_compresses_is_not_asked_to(name: str, signed: bool) -> None:
 @pytest.mark.parametrize("method", [b"GET", b"HEAD", b"PUT", b"POST", b"DELETE"])
 def test_a_coding_that_nobody_reads_is_not_asked_for(method: bytes, sent: bytes, passed: bytes) -> None:
     """
-    An error of any request is judged: a proxy before the backend must not put it into brotli, as browsers allow it to.
+    s3proxy reads an error of any request: a proxy in front of the backend must not compress it with brotli, which
+    browsers accept.
     """
     headers = [(b"ACCEPT-Encoding", sent), (b"Accept-Language", b"br")]
     head = RequestHead(method, b"/b/k", b"HTTP/1.1", headers, index_headers(headers))
@@ -333,7 +336,7 @@ def test_a_coding_that_nobody_reads_is_not_asked_for(method: bytes, sent: bytes,
 @pytest.mark.parametrize("copies", [True, False])
 def test_the_source_of_a_copy_goes_with_a_copy_alone(name: bytes, copies: bool) -> None:
     """
-    Ceph 16.2 refuses a bad one in any request, and Swift fails over one that is no text: S3 ignores it.
+    Ceph 16.2 refuses an invalid one in any request, and Swift fails if it is not text: S3 ignores it.
     """
     headers = [(name, b"/b/k"), (b"x-amz-meta-a", b"1")]
     head = RequestHead(b"PUT", b"/b/k", b"HTTP/1.1", headers, index_headers(headers))
@@ -345,7 +348,8 @@ def test_the_source_of_a_copy_goes_with_a_copy_alone(name: bytes, copies: bool) 
 
 def test_the_source_of_a_copy_is_one_object_to_every_reader() -> None:
     """
-    MinIO would cut the key at ``#``, and to Ceph ``+`` is no space. Of no other header a value is changed.
+    MinIO would cut the key at ``#``, and Ceph reads ``+`` as itself, not as a space. No other header's value is
+    changed.
     """
     others = [(b"x-amz-copy-source-if-match", b'"a+b#c"'), (b"x-amz-meta-a", b"a+b#c")]
     headers = [(b"X-Amz-Copy-Source", b"/b/a+b#c"), *others]
@@ -366,7 +370,7 @@ def test_the_source_of_a_copy_is_one_object_to_every_reader() -> None:
 )
 def test_a_preflight_asks_for_a_header_too(asked: HeaderList, expected: list[bytes]) -> None:
     """
-    Once; and the headers around it stay.
+    The header is added once, and the headers around it stay.
     """
     before, after = [(b"Origin", b"http://a.test")], [(b"Accept", b"*/*"), (b"Referer", b"http://a.test/")]
 

@@ -1,5 +1,5 @@
 """
-Keys which a storage would hold under another name never reach it.
+Keys that a storage system would store under another name never reach it.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ HELD = [
 @pytest_twisted.ensureDeferred
 async def test_a_key_is_refused_before_the_backend(key: bytes, method: str) -> None:
     """
-    Whatever is to be done with it, and however it is escaped.
+    For any method, and in any escaped form.
     """
     for safe in ("/-_.~", ""):
         harness = Harness(profile=VERSITYGW)
@@ -79,7 +79,7 @@ async def test_a_key_is_refused_before_the_backend(key: bytes, method: str) -> N
 @pytest_twisted.ensureDeferred
 async def test_other_keys_pass(key: bytes) -> None:
     """
-    As they were sent.
+    They pass as they were sent.
     """
     harness = Harness(profile=VERSITYGW)
     target = f"/test-bucket/{quote(key)}"
@@ -96,7 +96,7 @@ async def test_other_keys_pass(key: bytes) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_copys_source_is_refused(key: bytes, before: str) -> None:
     """
-    ``bucket/../other/key`` would be another bucket's.
+    ``bucket/../other/key`` would name another bucket.
     """
     harness = Harness(profile=VERSITYGW)
     source = f"{before}test-bucket/{quote(key)}?versionId=x"
@@ -130,7 +130,7 @@ DOCUMENTS = {
 @pytest_twisted.ensureDeferred
 async def test_keys_of_a_document_are_refused(name: str) -> None:
     """
-    DeleteObjects, as a reader of XML understands it.
+    DeleteObjects, with keys as an XML reader reads them.
     """
     document, code = DOCUMENTS[name]
     harness = Harness(profile=VERSITYGW)
@@ -153,7 +153,7 @@ async def test_keys_of_a_document_are_refused(name: str) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_forms_key_is_refused() -> None:
     """
-    Also where only the name of its file makes it one.
+    This also holds if only the name of its file makes it such a key.
     """
     harness = Harness(profile=VERSITYGW)
     fields = v4_fields([["starts-with", "$key", ""]], key="user/${filename}")
@@ -169,7 +169,7 @@ async def test_a_forms_key_is_refused() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_profile_refuses_what_it_says(profile: str, status: int) -> None:
     """
-    Ceph holds every key but one with a NUL.
+    Ceph can hold every key except one with a NUL.
     """
     harness = Harness(profile=PROFILES[profile])
     nul = await harness.request(Signer().head("GET", "/test-bucket/a%00b")[0])

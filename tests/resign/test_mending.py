@@ -1,5 +1,5 @@
 """
-What is made over for a backend that is not as S3, and what is refused where it cannot be.
+What s3proxy changes for a backend that differs from S3, and what it refuses because it cannot be changed.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ def head_of(target: bytes, *headers: tuple[bytes, bytes], method: bytes = b"GET"
 
 def answer_of(status: int, length: int | None, *headers: tuple[bytes, bytes]) -> ResponseHead:
     """
-    The head of an answer.
+    The head of a response.
     """
     return ResponseHead(b"HTTP/1.1", status, b"", list(headers), index_headers(headers), length)
 
 
 def mending_of(profile: Profile, method: str, target: str) -> Mending:
     """
-    What is done to a request without headers.
+    Return the mending of a request without headers.
     """
     head = head_of(target.encode(), method=method.encode())
     address = parse_address(target.encode(), b"x", ())
@@ -50,7 +50,7 @@ def mending_of(profile: Profile, method: str, target: str) -> Mending:
 
 def test_nobody_anonymous_sets_the_headers_of_an_answer() -> None:
     """
-    Anybody could make a page of anybody's file.
+    Otherwise anyone could turn any file into a web page.
     """
     head = head_of(b"/b/k?response-content-type=text/html")
 
@@ -63,7 +63,7 @@ def test_nobody_anonymous_sets_the_headers_of_an_answer() -> None:
 @pytest.mark.parametrize("value", [b"a%0d%0aSet-Cookie: b=c", b"a%0ab", b"a%00", b"a%7f"])
 def test_an_answer_s_header_holds_no_line_end(value: bytes) -> None:
     """
-    What could end a line is nobody's content type.
+    A value that could end a line is not a content type.
     """
     mending = Mending(
         WALRUS, head_of(b"/b/k?response-content-type=" + value), OBJECT, GET_OBJECT, [], is_anonymous=False
@@ -79,7 +79,7 @@ def test_an_answer_s_header_holds_no_line_end(value: bytes) -> None:
 )
 def test_a_range_is_of_the_object_that_was_measured(length: int, etag: bytes, passes: bool) -> None:
     """
-    One that was replaced in between is not given as a part of the former.
+    If the object was replaced in between, the client does not get a part of the new one.
     """
     mending = Mending(WALRUS, head_of(b"/b/k", (b"Range", b"bytes=2-4")), OBJECT, GET_OBJECT, [], is_anonymous=False)
     assert mending.measure(answer_of(200, 10, (b"ETag", b'"a"')), []) == [(b"Range", b"bytes=2-4")]
@@ -103,7 +103,7 @@ def test_a_range_is_of_the_object_that_was_measured(length: int, etag: bytes, pa
 )
 def test_what_a_backend_lacks(target: bytes, method: bytes, address: Address) -> None:
     """
-    It would do something else: an unknown name is ignored, and the plain operation carried out.
+    The backend would do something else: it ignores an unknown name, and carries out the plain operation.
     """
     head = head_of(target, method=method)
 
@@ -118,8 +118,8 @@ def test_what_a_backend_lacks(target: bytes, method: bytes, address: Address) ->
 )
 def test_a_success_is_one_of_the_class_of_200(status: int, is_success: bool) -> None:
     """
-    Whoever does not know a status takes it for the first of its class (RFC 9110, section 15): no client knows 299, and
-    each would take it for the success of a write which left no entity tag, or for rights which it then has.
+    A client that does not know a status takes it for the first of its class (RFC 9110, section 15). No client knows
+    299: it would take it for the success of a write without an entity tag, or of a request for rights.
     """
     put, rights = mending_of(WALRUS, "PUT", "/b/k"), mending_of(WALRUS, "GET", "/b?acl")
     fault = b"<ExceptionResponse/>"
@@ -147,7 +147,7 @@ def test_a_success_is_one_of_the_class_of_200(status: int, is_success: bool) -> 
 )
 def test_a_document_that_s3_has_not_is_read(status: int, length: int | None, expected: AnswerUse) -> None:
     """
-    It may be a fault.
+    It may be an error.
     """
     mending = mending_of(WALRUS, "DELETE", "/b/k")
 
@@ -157,7 +157,7 @@ def test_a_document_that_s3_has_not_is_read(status: int, length: int | None, exp
 @pytest.mark.parametrize(
     ("method", "target", "answer", "expected"),
     [
-        # Nothing is no document of rights.
+        # An empty body is not a document of rights.
         ("GET", "/b?acl", answer_of(200, 0), AnswerUse.CHECK),
         ("GET", "/b?acl", answer_of(204, None), AnswerUse.CHECK),
         ("GET", "/b", answer_of(200, 5), AnswerUse.CONVERT),
@@ -167,7 +167,7 @@ def test_a_document_that_s3_has_not_is_read(status: int, length: int | None, exp
 )
 def test_a_document_that_s3_has_is_read(method: str, target: str, answer: ResponseHead, expected: AnswerUse) -> None:
     """
-    An object streams, whatever it is.
+    An object streams, whatever it contains.
     """
     assert mending_of(WALRUS, method, target).answer_use(answer, AnswerUse.RELAY) is expected
 
@@ -176,7 +176,7 @@ def test_a_document_that_s3_has_is_read(method: str, target: str, answer: Respon
 @pytest.mark.parametrize("profile", [WALRUS, RIAK_CS], ids=["walrus-3.4", "riakcs"])
 def test_an_error_is_read_where_it_is_written_anew(profile: Profile, method: str) -> None:
     """
-    With or without a document: S3 has one. All else is as if the storage were S3.
+    With or without a document, because S3 sends one. In all other cases the response is treated as S3's.
     """
     mending = mending_of(profile, method, "/b/k")
 
@@ -205,7 +205,7 @@ def test_an_error_is_read_where_it_is_written_anew(profile: Profile, method: str
 )
 def test_the_type_of_an_answer_about_an_object(method: str, status: int, expected: list[bytes]) -> None:
     """
-    S3 writes none where it has no document. What is read has its own.
+    S3 sends no type without a document. A document that was read has its own type.
     """
     check_type(mending_of(WALRUS, method, "/b/k"), status, expected)
 
@@ -215,14 +215,14 @@ def test_the_type_of_an_answer_about_an_object(method: str, status: int, expecte
 )
 def test_the_type_of_a_listing(status: int, expected: bytes) -> None:
     """
-    S3 writes XML.
+    S3 sends XML.
     """
     check_type(mending_of(WALRUS, "GET", "/b"), status, [expected])
 
 
 def check_type(mending: Mending, status: int, expected: list[bytes]) -> None:
     """
-    Check the types that a client sees.
+    Check the types that a client gets.
     """
     _, _, headers = mending.answer_head(answer_of(status, 9), [(b"Content-Type", b"text/plain")])
 
@@ -232,7 +232,7 @@ def check_type(mending: Mending, status: int, expected: list[bytes]) -> None:
 @pytest.mark.parametrize(("status", "is_set"), [(200, True), (206, True), (304, False), (404, False), (500, False)])
 def test_an_answer_s_headers_are_set_on_success(status: int, is_set: bool) -> None:
     """
-    On no other.
+    With no other status.
 
     Source:
         "GetObject", Overriding response header values through the request.
@@ -258,7 +258,7 @@ def test_an_answer_s_headers_are_set_on_success(status: int, is_set: bool) -> No
 )
 def test_a_list_shows_that_there_is_a_bucket(document: bytes, status: int, expected: bytes | None) -> None:
     """
-    Its place is told where a storage tells none.
+    The response has the bucket's region if the backend does not send it.
     """
     mending = mending_of(PROFILES["walrusbackend-4.x"], "GET", "/b?location")
 

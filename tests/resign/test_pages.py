@@ -1,6 +1,6 @@
 """
-Pages of a listing whose names are filtered here: what the storage is asked for, what its client gets, and where that
-goes on.
+Pages of a listing whose names s3proxy filters: the request to the backend, the page that the client gets, and where the
+next page begins.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ A key, a key with its version, or a common prefix, which ends with ``/``.
 
 def page_of(query: str, *, hides_unversioned: bool = False) -> Page:
     """
-    A page as a client asks for it.
+    A page as a client requests it.
     """
     head = RequestHead(b"GET", f"/b?{query}".encode(), b"HTTP/1.1", [], {})
     operation = LIST_OBJECT_VERSIONS if query.startswith("versions") else LIST_OBJECTS
@@ -32,7 +32,7 @@ def page_of(query: str, *, hides_unversioned: bool = False) -> Page:
 
 def listed(*entries: Entry, truncated: bool = False, **own: str) -> bytes:
     """
-    A page as a storage writes it, with elements of its own; of versions where an entry has one.
+    A page as a storage system writes it, with elements of its own. It lists versions if an entry has one.
     """
     are_versions = any(isinstance(entry, tuple) for entry in entries)
     content = f"<IsTruncated>{str(truncated).lower()}</IsTruncated>"
@@ -64,7 +64,7 @@ def names_of(document: bytes, path: str) -> list[str]:
 
 def asked(page: Page) -> dict[str, str]:
     """
-    What a storage is asked for: next, if the page is not complete.
+    The query of the next request to the backend, if the page is not complete.
     """
     head = page.following or page.head
     return {name.decode(): value.decode() for name, value in query_items(head.raw_query or b"")}
@@ -75,7 +75,7 @@ def asked(page: Page) -> dict[str, str]:
 )
 def test_folders_below_a_wildcard_are_made_of_whole_pages(query: str, count: str) -> None:
     """
-    A thousand keys may be one folder. Of none, none is asked for.
+    A thousand keys may be one folder. For a page of no names, none is requested.
     """
     page = page_of("prefix=log_1/&delimiter=/" + query)
 
@@ -84,7 +84,7 @@ def test_folders_below_a_wildcard_are_made_of_whole_pages(query: str, count: str
 
 def check(query: str, document: bytes, expected: list[str], following: str | None) -> None:
     """
-    Check which names a client gets of a page, and where it goes on.
+    Check which names of a page a client gets, and where the next page begins.
     """
     page = page_of(query)
     edited = page.edit(document)
@@ -105,7 +105,7 @@ def check(query: str, document: bytes, expected: list[str], following: str | Non
         ("max-keys=2", listed("a_3", "a_2", "a_1"), ["a_1", "a_2"], "a_2"),
         ("max-keys=1", listed("a_/1", "a_/2"), ["a_/1"], "a_/1"),
         ("max-keys=1", listed("a_1", "aX", truncated=True), ["a_1"], "a_1"),
-        # Behind a page of none there is no place to go on from.
+        # After an empty page there is no place for the next one to begin.
         ("max-keys=0", listed("a_1", truncated=True), [], None),
         ("max-keys=0", listed(truncated=True), [], None),
     ],
@@ -114,7 +114,7 @@ def test_a_page_has_no_more_than_is_wanted(
     query: str, document: bytes, expected: list[str], following: str | None
 ) -> None:
     """
-    It goes on behind the last of its names: else names would be on no page, or on two.
+    The next page begins after the last name: otherwise names would be on no page, or on two.
     """
     check(f"prefix=a_&{query}", document, expected, following)
 
@@ -126,10 +126,10 @@ def test_a_page_has_no_more_than_is_wanted(
         ("&max-keys=2", listed("a_/1", "a_/2", "a_1"), ["a_/", "a_1"], None),
         ("&max-keys=1", listed("a_/1", "a_/2", "a_1"), ["a_/"], "a_/"),
         ("&max-keys=2", listed("a_/1", "a_/2", truncated=True), ["a_/"], "a_/"),
-        # Its client was not told this one.
+        # The client did not get this name.
         ("", listed("a_1", truncated=True, NextMarker="a_2/x"), ["a_1"], "a_2/x"),
         ("", listed("a_1", truncated=True, NextMarker="ab/x/y"), ["a_1"], "ab/x/y"),
-        # Behind a folder its keys were seen, and behind a key of it they were not.
+        # After a folder all its keys are done; after one of its keys they are not.
         ("&marker=a_/", listed("a_/1", "a_1"), ["a_1"], None),
         ("&marker=a_/0", listed("a_/1", "a_1"), ["a_/", "a_1"], None),
     ],
@@ -153,7 +153,7 @@ def test_a_page_goes_on_where_the_storage_does(
     query: str, document: bytes, expected: list[str], following: str | None
 ) -> None:
     """
-    Behind names that its client does not get, too.
+    The next page also begins after names that the client does not get.
     """
     check(query, document, expected, following)
 
@@ -169,7 +169,7 @@ def test_a_page_goes_on_where_the_storage_does(
 )
 def test_a_delimiter_is_told_once(query: str, told: dict[str, str], expected: list[str]) -> None:
     """
-    As S3 tells it, though the storage was asked for none.
+    As S3 sends it, although the request to the backend had none.
     """
     assert names_of(page_of(query).edit(listed("a_1", "a_2/3", **told)), "Delimiter") == expected
 
@@ -186,7 +186,7 @@ def test_a_delimiter_is_told_once(query: str, told: dict[str, str], expected: li
 )
 def test_a_folder_is_told_once(keys: list[str], prefixes: list[str], expected: list[str]) -> None:
     """
-    Whether the storage lists it as a key, as a common prefix, or among several in one element.
+    This holds whether the storage system lists it as a key, as a common prefix, or among several in one element.
     """
     edited = page_of("delimiter=/").edit(folded(listed(*keys), *prefixes))
 
@@ -196,7 +196,7 @@ def test_a_folder_is_told_once(keys: list[str], prefixes: list[str], expected: l
 
 def test_what_follows_a_page_of_others() -> None:
     """
-    The next page is asked for where the storage's went on, and says itself where its client is to go on.
+    The next request begins where the backend's page ended, and its own page says where the client's next one begins.
     """
     page = page_of("prefix=a_")
     page.edit(listed("aX", truncated=True))
@@ -215,15 +215,15 @@ def test_what_follows_a_page_of_others() -> None:
     ("own", "following"),
     [
         ({"KeyMarker": "a", "NextKeyMarker": "a_1", "NextVersionIdMarker": "v2"}, ("a_1", "v2")),
-        # Behind a common prefix there is no version to go on from.
+        # After a common prefix there is no version at which the next page could begin.
         ({"NextKeyMarker": "ab/"}, ("ab/", "")),
-        # Of one key the newest comes first, whatever the names of its versions.
+        # The newest version of a key comes first, whatever the versions' names are.
         ({}, ("ab", "w1")),
     ],
 )
 def test_a_page_of_versions(own: dict[str, str], following: tuple[str, str]) -> None:
     """
-    It goes on behind one version of a key, whether it goes to the client or the next page is asked for.
+    The next page begins after one version of a key, whether the client or s3proxy requests it.
     """
     query = "versions&prefix=a_&key-marker=a"
     others = [("ab", "w3"), ("ab", "w2"), ("ab", "w1")]
@@ -245,7 +245,7 @@ def test_a_page_of_versions(own: dict[str, str], following: tuple[str, str]) -> 
 @pytest.mark.parametrize("prefix", ["", "&prefix=k", "&prefix=k&delimiter=/"])
 def test_the_rest_of_a_key_s_versions_is_on_the_next_page(prefix: str) -> None:
     """
-    Whoever empties a bucket by its versions would leave them.
+    A client that deletes all versions of a bucket would leave them.
 
     Source:
         "ListObjectVersions": version-id-marker; eucalyptus/eucalyptus 3.4.2, ``WalrusManager.listVersions``.
@@ -260,7 +260,8 @@ def test_the_rest_of_a_key_s_versions_is_on_the_next_page(prefix: str) -> None:
 @pytest.mark.parametrize(("key", "markers"), [("a//", (["a/"], [])), ("a/", (["a/"], [])), ("k", (["k"], ["v"]))])
 def test_a_folder_of_versions_is_listed_once(key: str, markers: tuple[list[str], list[str]]) -> None:
     """
-    Walrus lists ``a/`` and ``a//`` as keys, each with its versions. Who goes on behind the folder has seen them all.
+    Walrus lists ``a/`` and ``a//`` as keys, each with its versions. A listing that begins after the folder has none of
+    them.
     """
     own = {"NextKeyMarker": key, "NextVersionIdMarker": "v"}
     edited = page_of("versions&delimiter=/&max-keys=2").edit(listed(("a/", "w"), (key, "v"), truncated=True, **own))
@@ -281,7 +282,7 @@ def test_a_folder_of_versions_is_listed_once(key: str, markers: tuple[list[str],
 )
 def test_objects_are_asked_for_in_the_place_of_versions(query: str, expected: dict[str, str]) -> None:
     """
-    From the same place on, and told as the only version of each.
+    They begin at the same place, and each is listed as its only version.
     """
     page = page_of(query, hides_unversioned=True)
     page.edit(b"<ListVersionsResult><IsTruncated>false</IsTruncated></ListVersionsResult>")

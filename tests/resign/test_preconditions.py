@@ -1,5 +1,6 @@
 """
-Conditions of writes and of copies at a storage that does not look at them: a HEAD of the object judges them.
+Conditions of writes and of copies for a storage system that ignores them: s3proxy evaluates them with a HEAD of the
+object.
 
 Source:
     "CopyObject", x-amz-copy-source-if-match; "How to prevent object overwrites with conditional writes"; "How to
@@ -21,7 +22,7 @@ MODIFIED = "Sun, 01 Mar 2026 12:00:00 GMT"
 
 def code_of(name: str, value: str, status: int = 200, size: int = 12) -> str:
     """
-    The code with which a write on a condition is refused; empty if it may be done.
+    The code with which a conditional write is refused; empty if it is allowed.
     """
     wanted = parse_request_head(f"PUT /b/k HTTP/1.1\r\nHost: x\r\n{name}: {value}".encode()).fields
     lines = f'Content-Length: {size}\r\nETag: "e"\r\nLast-Modified: {MODIFIED}'
@@ -36,7 +37,7 @@ def code_of(name: str, value: str, status: int = 200, size: int = 12) -> str:
 @pytest.mark.parametrize(("second", "has_it"), [("00", True), ("01", False)])
 def test_a_time_to_come_is_no_condition(second: str, *, has_it: bool) -> None:
     """
-    If-Modified-Since may be this very second; a later one is ignored.
+    If-Modified-Since may be the current second; a later time is ignored.
     """
     since = f"Sun, 01 Mar 2026 13:00:{second} GMT"
     wanted = parse_request_head(f"GET /b/k HTTP/1.1\r\nHost: x\r\nIf-Modified-Since: {since}".encode()).fields
@@ -57,7 +58,7 @@ def test_a_time_to_come_is_no_condition(second: str, *, has_it: bool) -> None:
 )
 def test_whether_there_is_an_object(status: int, if_match: str, if_none_match: str) -> None:
     """
-    Where the storage does not tell, nothing is written.
+    If the backend's response does not show it, nothing is written.
     """
     assert (code_of("If-Match", '"e"', status), code_of("If-None-Match", "*", status)) == (if_match, if_none_match)
 
@@ -77,7 +78,7 @@ def test_whether_there_is_an_object(status: int, if_match: str, if_none_match: s
 )
 def test_a_size(value: str, size: int, *, holds: bool) -> None:
     """
-    It is a number, and the object's.
+    It must be a number, and the object's size.
     """
     assert code_of("x-amz-if-match-size", value, size=size) == ("" if holds else "PreconditionFailed")
 
@@ -85,7 +86,7 @@ def test_a_size(value: str, size: int, *, holds: bool) -> None:
 @pytest.mark.parametrize("name", ["x-amz-if-match-owner", "If-Range"])
 def test_a_condition_that_is_not_known_does_not_hold(name: str) -> None:
     """
-    Nothing is deleted that its client may want to keep.
+    Nothing is deleted that the client may want to keep.
     """
     assert code_of(name, '"e"') == "PreconditionFailed"
 
@@ -103,7 +104,7 @@ def test_a_condition_that_is_not_known_does_not_hold(name: str) -> None:
 )
 def test_whether_there_is_a_source(status: int, code: str) -> None:
     """
-    Where the storage does not tell, nothing is copied.
+    If the backend's response does not show it, nothing is copied.
     """
     head = b'PUT /b/k HTTP/1.1\r\nHost: x\r\nx-amz-copy-source-if-match: "e"'
     found = parse_response_head(b'HTTP/1.1 %d x\r\nContent-Length: 9\r\nETag: "e"' % status)

@@ -1,5 +1,6 @@
 """
-What a backend has beyond S3 is refused before it: first names of a path, and headers of its own kind.
+What a backend has beyond S3 is not reachable: s3proxy refuses first segments of a path, and headers of the backend's
+own.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ RESERVED = [
 
 def check(profile: str, target: str, headers: tuple[tuple[bytes, bytes], ...] = (), host: bytes = b"s3.test") -> None:
     """
-    Check a request, as the client sent it.
+    Check a request as the client sent it.
     """
     head = RequestHead(b"GET", target.encode(), b"HTTP/1.1", list(headers), index_headers(headers))
     check_private_surface(PROFILES[profile], head, parse_address(head.raw_path, host, [b"s3.test"]))
@@ -30,7 +31,7 @@ def check(profile: str, target: str, headers: tuple[tuple[bytes, bytes], ...] = 
 
 def escaped(text: str, times: int) -> str:
     """
-    Escape the first letter so many times over.
+    Escape the first letter this many times.
     """
     first = f"%{ord(text[0]):02X}"
     for _ in range(times - 1):
@@ -43,13 +44,14 @@ def escaped(text: str, times: int) -> str:
 @pytest.mark.parametrize("times", [0, 1, 2])
 def test_a_surface_of_the_backend_s_own(profile: str, segment: str, before: str, times: int) -> None:
     """
-    It is refused in any case, behind segments that vanish, and behind escapes that a backend undoes once or twice.
+    It is refused in upper and lower case, after segments that vanish, and with escapes that a backend decodes once or
+    twice.
     """
     for name in (segment, segment.upper()):
         text = escaped(name, times) if times else name
         with pytest.raises(AccessDenied):
             check(profile, f"{before}{text}/what")
-        # In virtual-hosted style the bucket is before it.
+        # In virtual-hosted style the bucket comes before it.
         if ".." in before and not before.startswith(("/a", "/b")):
             with pytest.raises(AccessDenied):
                 check(profile, f"{before}{text}/what", host=b"bucket.s3.test")
@@ -59,7 +61,7 @@ def test_a_surface_of_the_backend_s_own(profile: str, segment: str, before: str,
 @pytest.mark.parametrize("before", ["/", "//", "/./", "/a/../", "/%2f"])
 def test_a_key_of_that_name(profile: str, segment: str, before: str) -> None:
     """
-    It is a key in virtual-hosted style, as it is behind a bucket in path style: the backend gets the bucket first.
+    It is a key in virtual-hosted style, and after a bucket in path style: the backend's path begins with the bucket.
     """
     for name in (segment, escaped(segment, 1), escaped(segment, 2)):
         check(profile, f"{before}{name}/what", host=b"bucket.s3.test")
@@ -69,7 +71,7 @@ def test_a_key_of_that_name(profile: str, segment: str, before: str) -> None:
 @pytest.mark.parametrize(("profile", "segment"), RESERVED)
 def test_a_surface_in_a_host_s_name(profile: str, segment: str) -> None:
     """
-    A bucket of a host name becomes the first segment of a path.
+    A bucket in a host name becomes the first segment of a path.
     """
     with pytest.raises(AccessDenied):
         check(profile, "/key", host=segment.encode() + b".s3.test")
@@ -77,7 +79,7 @@ def test_a_surface_in_a_host_s_name(profile: str, segment: str) -> None:
 
 def test_a_slash_behind_a_second_escape() -> None:
     """
-    What is one segment now may be two after a backend has decoded it twice.
+    One segment may become two after a backend has decoded it twice.
     """
     with pytest.raises(AccessDenied):
         check("ceph-rgw", "/admin%252Fuser")
@@ -88,7 +90,7 @@ def test_a_slash_behind_a_second_escape() -> None:
 @pytest.mark.parametrize(("profile", "segment"), RESERVED)
 def test_other_names_pass(profile: str, segment: str) -> None:
     """
-    A bucket that only begins so is a bucket, and so is a key within one.
+    A bucket that only begins with such a name is a bucket, and a key within one is a key.
     """
     check(profile, f"/{segment}-bucket/key")
     check(profile, f"/bucket/{segment}/key")
@@ -104,7 +106,7 @@ def test_other_names_pass(profile: str, segment: str) -> None:
 )
 def test_a_header_of_the_backend_s_own_kind(profile: str, prefix: bytes) -> None:
     """
-    It is refused as it is, and with underscores for hyphens, all of them or some: CGI makes one name of both.
+    It is refused unchanged, and with underscores for some or all hyphens: CGI makes the same name of both.
     """
     names = {prefix, prefix + b"more", prefix.replace(b"-", b"_"), prefix.replace(b"-", b"_", 1), prefix.upper()}
     for name in names:
@@ -116,7 +118,7 @@ def test_a_header_of_the_backend_s_own_kind(profile: str, prefix: bytes) -> None
 @pytest.mark.parametrize("name", ["rgwx-uid", "rgwx-zonegroup", "RGWX-uid", "rgwx%2Duid", "%72gwx-uid", "usage"])
 def test_parameters_of_ceph_s_own(name: str) -> None:
     """
-    They are refused whatever they are about, and however they are spelled; elsewhere they are nothing.
+    They are refused on every level and in every spelling; for other backends they have no meaning.
     """
     for target in (f"/?{name}=a", f"/bucket?x&{name}", f"/bucket/key?{name}=a&x"):
         with pytest.raises(AccessDenied):
@@ -126,6 +128,6 @@ def test_parameters_of_ceph_s_own(name: str) -> None:
 
 def test_a_backend_key_has_no_secret_text() -> None:
     """
-    Its text form, which a log may show, names it and no more.
+    Its text form, which may be in a log, has its name and nothing else.
     """
     assert "the-secret" not in repr(BackendKey("ID", "the-secret"))

@@ -1,5 +1,5 @@
 """
-What is judged for a backend which cannot: ranges, conditions and listings, as S3 judges them.
+What s3proxy evaluates for a backend that cannot: ranges, conditions and listings, as S3 evaluates them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def request(method: str = "GET", target: str = "/b/k", **headers: str) -> Reques
 
 def measured(size: int = 10, etag: str = '"e"', status: int = 200) -> ResponseHead:
     """
-    The answer to HEAD.
+    The response to HEAD.
     """
     return parse_response_head(
         f"HTTP/1.1 {status} x\r\nContent-Length: {size}\r\nETag: {etag}\r\nLast-Modified: {MODIFIED}".encode()
@@ -53,7 +53,7 @@ def test_ranges_are_those_of_a_sequence(size: int, first: int | None, last: int 
     else:
         wanted = data[first:] if last is None else data[first : last + 1]
     is_nonsense = (first is None and last is None) or (first is not None and last is not None and last < first)
-    # S3 gives all of an empty object to a client that wants its last bytes.
+    # If a client requests the last bytes of an empty object, S3 sends all of it.
     is_nonsense = is_nonsense or (first is None and bool(last) and not size)
     text = f"bytes={'' if first is None else first}-{'' if last is None else last}"
 
@@ -103,7 +103,7 @@ def test_ranges_are_those_of_a_sequence(size: int, first: int | None, last: int 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_conditions(method: str, headers: dict[str, str], expected: int) -> None:
     """
-    In the order of RFC 9110; a condition comes before a range.
+    In the order of RFC 9110; a condition is evaluated before a range.
     """
     try:
         plan = plan_read(request(method, **headers), measured())
@@ -117,7 +117,7 @@ def test_conditions(method: str, headers: dict[str, str], expected: int) -> None
 
 def test_what_is_not_there_is_not_judged() -> None:
     """
-    The backend says why, and its answer stays as it is.
+    The backend gives the reason, and its response stays as it is.
     """
     plan = plan_read(request(if_match='"x"', range="bytes=99-"), measured(status=404))
 
@@ -132,7 +132,7 @@ def test_what_is_not_there_is_not_judged() -> None:
 )
 def test_another_object_is_not_believed(size: int, etag: str, *, is_another: bool) -> None:
     """
-    Neither another entity tag nor a length which is neither the range's nor the object's.
+    Neither another entity tag nor a length that is neither the range's nor the object's is accepted.
     """
     plan = plan_read(request(range="bytes=2-4"), measured())
 
@@ -156,7 +156,7 @@ def test_another_object_is_not_believed(size: int, etag: str, *, is_another: boo
 )
 def test_only_a_read_goes_without_its_conditions(method: str, headers: dict[str, str], kept: list[bytes]) -> None:
     """
-    Those of a write are not judged here: without them it would overwrite what its client wants to keep.
+    Conditions of a write are not evaluated here: without them it would overwrite what the client wants to keep.
     """
     head = request(method, **headers)
 
@@ -167,7 +167,7 @@ def test_only_a_read_goes_without_its_conditions(method: str, headers: dict[str,
 @pytest.mark.parametrize("status", [404, 500])
 def test_an_error_stays_one(status: int, headers: dict[str, str]) -> None:
     """
-    The object was deleted after it was measured: nothing is made of the answer, and nothing cut out of it.
+    The object was deleted after the HEAD: the response is not changed or cut.
     """
     for method in ("GET", "HEAD"):
         plan = plan_read(request(method, **headers), measured())
@@ -185,7 +185,7 @@ def test_an_error_stays_one(status: int, headers: dict[str, str]) -> None:
         ("bytes=2-4", 2, 206, (2, 5)),
         ("bytes=7-", 2, 200, (7, 10)),
         ("bytes=2-3", 1, 200, (2, 4)),
-        # That is all of it.
+        # This range covers the whole object.
         ("bytes=0-9", 2, 200, None),
         ("bytes=0-9", 2, 206, None),
     ],
@@ -194,7 +194,8 @@ def test_what_is_too_long_to_ask_for_is_cut(
     wanted: str, max_size: int, status: int, cut: tuple[int, int] | None
 ) -> None:
     """
-    Where the storage cannot send so many bytes as a range, all is asked for, and the range is cut out of it.
+    If the storage system cannot send a range of this size, the whole object is requested, and s3proxy cuts the range
+    out of it.
     """
     plan = plan_read(request(range=wanted), measured(), RangeLimits(max_size=max_size))
 
@@ -205,7 +206,7 @@ def test_what_is_too_long_to_ask_for_is_cut(
 @pytest.mark.parametrize(("wanted", "max_size"), [("bytes=8-9", 2), ("bytes=2-2", 1), ("bytes=2-8", 0)])
 def test_what_is_short_enough_is_asked_for(wanted: str, max_size: int) -> None:
     """
-    As it was asked for.
+    It is requested unchanged.
     """
     plan = plan_read(request(range=wanted), measured(), RangeLimits(max_size=max_size))
 
@@ -219,7 +220,7 @@ def test_what_is_short_enough_is_asked_for(wanted: str, max_size: int) -> None:
 )
 def test_a_version_is_read_as_a_whole(target: str, *, is_whole: bool) -> None:
     """
-    Where a range might be of another version; any other object is read in parts.
+    If a range might be of another version, the whole object is requested; any other object is requested by its range.
     """
     plan = plan_read(request(target=target, range="bytes=2-4"), measured(), RangeLimits(ignores_versions=True))
 
@@ -228,7 +229,7 @@ def test_a_version_is_read_as_a_whole(target: str, *, is_whole: bool) -> None:
 
 def test_a_304_has_no_header_of_a_document() -> None:
     """
-    RFC 9110, section 15.4.5: the client keeps what it has of them. A value is no name.
+    RFC 9110, section 15.4.5: the client keeps those that it has. Only names count, not values.
     """
     plan = plan_read(request(if_none_match='"e"'), measured())
     kept = [(b"ETag", b'"e"'), (b"x-amz-meta-a", b"content-type"), (b"x-amz-meta-b", b"accept-ranges")]
@@ -248,7 +249,7 @@ def test_a_304_has_no_header_of_a_document() -> None:
 )
 def test_the_first_part(size: int, etag: str, expected: bytes | None) -> None:
     """
-    It is all of an object that was uploaded as one; an empty one has no byte that a range could name.
+    It is the whole of an object that was uploaded without parts; an empty one has no byte for a range.
     """
     answer = measured(size, f'"{etag}"')
     plan = plan_read(request(), answer, is_first_part=True)
@@ -270,7 +271,7 @@ def test_the_first_part(size: int, etag: str, expected: bytes | None) -> None:
 )
 def test_a_part_is_split_off(target: str, operation: Operation, *, is_first: bool) -> None:
     """
-    Of a read, and of nothing else.
+    From a read, and from no other request.
     """
     rest, found = split_part(request(target=target), operation)
 
@@ -280,7 +281,7 @@ def test_a_part_is_split_off(target: str, operation: Operation, *, is_first: boo
 
 def test_an_object_has_one_part() -> None:
     """
-    S3 tells how many there are: "GetObject", partNumber.
+    S3 sends the number of parts: "GetObject", partNumber.
     """
     with pytest.raises(InvalidPartNumber) as raised:
         split_part(request(target="/b/k?partNumber=2"), GET_OBJECT)
@@ -319,7 +320,7 @@ LISTED = """<ListBucketResult><Name>b</Name><Marker/><IsTruncated>%s</IsTruncate
 )
 def test_the_next_page_begins_after_the_last_name(content: str, marker: bytes) -> None:
     """
-    The token which the client gets becomes the marker of its next request.
+    The token that the client gets becomes the marker of its next request.
     """
     head = request(target="/b?list-type=2&start-after=%3C")
     listing = read_listing(head, parse_address(b"/b", b"x", ()))
@@ -342,7 +343,7 @@ def test_the_next_page_begins_after_the_last_name(content: str, marker: bytes) -
 @pytest.mark.parametrize("query", ["start-after=n", "continuation-token=bg=="])
 def test_a_page_does_not_lead_to_itself(query: str) -> None:
     """
-    Its client would ask for it for ever.
+    Otherwise its client would request it forever.
     """
     listing = read_listing(request(target=f"/b?list-type=2&{query}"), parse_address(b"/b", b"x", ()))
     assert listing is not None
@@ -358,7 +359,7 @@ def test_a_page_does_not_lead_to_itself(query: str) -> None:
 )
 def test_what_is_no_such_listing(method: str, target: str) -> None:
     """
-    It is left alone.
+    It is not changed.
     """
     head = request(method, target)
 
@@ -401,7 +402,7 @@ def test_a_page_that_is_no_list_is_not_passed_on(document: str) -> None:
 )
 def test_names_are_encoded_as_is_told(told: str, expected: str) -> None:
     """
-    A client that asked for it decodes each name: whether they are encoded is told once.
+    A client that asked for encoded names decodes each one: the document says once whether they are encoded.
     """
     listing = read_listing(request(target="/b?encoding-type=url"), parse_address(b"/b", b"x", ()))
     assert listing is not None
@@ -413,7 +414,7 @@ def test_names_are_encoded_as_is_told(told: str, expected: str) -> None:
 
 def test_a_strange_token_is_refused() -> None:
     """
-    It is no place to go on from.
+    It does not name a place in the listing.
     """
     head = request(target="/b?list-type=2&continuation-token=%2B")
 

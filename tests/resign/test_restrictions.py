@@ -1,7 +1,7 @@
 """
-Requests that a storage would carry out otherwise than S3: they are refused before it, and those beside them pass.
+Requests that a storage system would carry out differently from S3: s3proxy refuses them, and similar valid ones pass.
 
-What the storages do was seen at Walrus 3.4.2 and Ceph 16.2: see their profiles.
+The behaviour of the storage systems was seen at Walrus 3.4.2 and Ceph 16.2: see their profiles.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ COPY = "x-amz-copy-source"
 
 def head_of(target: str, *lines: str) -> RequestHead:
     """
-    The head of a request: its method and its target, and its headers.
+    Return the head of a request: its method and its target, and its headers.
     """
     return parse_request_head("\r\n".join([f"{target} HTTP/1.1", "Host: x", *lines]).encode())
 
@@ -56,7 +56,8 @@ def code_of(profile: str, head: RequestHead, *, keeps_multipart: bool = False) -
 )
 def test_a_value_as_long_as_its_column(line: str, code: str) -> None:
     """
-    255 characters, whatever stands before it: of a longer one nothing is stored, and 200 is answered.
+    The limit is 255 characters, whatever comes before the value: a longer one is not stored, although the status is
+    200.
     """
     for lines in ([line], ["User-Agent: a", line], [line, "User-Agent: a"]):
         assert code_of(WALRUS, head_of(PUT, *lines)) == code
@@ -85,7 +86,7 @@ def test_a_value_is_measured_with_all_its_lines() -> None:
 )
 def test_each_parameter_that_is_sent_is_looked_at(query: str, code: str) -> None:
     """
-    Whatever stands before it; and none that is not sent.
+    Whatever comes before it. A parameter that is not sent is not checked.
     """
     assert code_of(WALRUS, head_of(f"GET /b?{query}")) == code
 
@@ -100,7 +101,7 @@ def test_each_parameter_that_is_sent_is_looked_at(query: str, code: str) -> None
 )
 def test_each_parameter_of_a_list_of_buckets_is_looked_at(query: str, code: str) -> None:
     """
-    Behind one that is right, too. There is one page of buckets, and no token leads to another.
+    This includes one after a valid one. There is one page of buckets, and no token leads to another.
     """
     assert code_of(WALRUS, head_of(f"GET /?{query}")) == code
 
@@ -116,7 +117,7 @@ def test_what_is_not_sent_is_not_read() -> None:
 @pytest.mark.parametrize("value", ["%01", "%EF%BF%BE"])
 def test_a_list_cannot_repeat_what_is_not_xml(name: str, value: str) -> None:
     """
-    The storage fails over it. Its name alone decides: a version is not repeated.
+    The storage system fails if it has to repeat it. Only the parameter's name decides: a version is not repeated.
     """
     assert code_of(WALRUS, head_of(f"GET /b?{name}=a{value}")) == "InvalidArgument"
     assert code_of(WALRUS, head_of(f"GET /b?{name}=a")) == ""
@@ -136,7 +137,7 @@ def test_a_list_cannot_repeat_what_is_not_xml(name: str, value: str) -> None:
 )
 def test_rights_are_named_once(profile: str, lines: list[str], code: str) -> None:
     """
-    Without any name Walrus removes all that are there.
+    Without any name Walrus removes all existing rights.
     """
     assert code_of(profile, head_of("PUT /b?acl", *lines)) == code
 
@@ -156,7 +157,8 @@ def test_rights_are_named_once(profile: str, lines: list[str], code: str) -> Non
 )
 def test_a_source_is_the_one_that_is_named(target: str, lines: list[str], code: str) -> None:
     """
-    To Ceph ``tenant:bucket`` is another's bucket; and it decodes the source of a part twice, though not of a copy.
+    Ceph reads ``tenant:bucket`` as another tenant's bucket. It also decodes the source of a part twice, but that of a
+    copy once.
     """
     assert code_of(CEPH, head_of(target, *lines)) == code
     assert code_of(MINIO, head_of(target, *lines)) == ""
@@ -172,6 +174,7 @@ def test_a_source_is_the_one_that_is_named(target: str, lines: list[str], code: 
 )
 def test_a_pattern_is_one_only_where_the_storage_lists(target: str, code: str, *, is_kept: bool) -> None:
     """
-    The delimiter of a list of uploads that are kept here is text; that of any other list is the storage's pattern.
+    s3proxy reads the delimiter of a list of kept uploads as text; for any other list the storage system reads it as a
+    pattern.
     """
     assert code_of("walrusbackend-4.x", head_of(target), keeps_multipart=is_kept) == code

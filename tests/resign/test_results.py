@@ -1,5 +1,6 @@
 """
-Whether the answer to a copy tells of one: Walrus 3.4 puts S3's document inside another, and may answer 200 without it.
+Whether the response to a copy is a success: Walrus 3.4 puts S3's document inside another, and may respond with 200
+without it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ RESULT = f'<CopyObjectResult><ETag>"e"</ETag><LastModified>{DATE}</LastModified>
 )
 def test_a_copy_is_told_as_s3_tells_it(document: str, date: str) -> None:
     """
-    Its own date and its entity tag, in quotation marks; see "CopyObject".
+    The date in its own form, and the entity tag in quotation marks; see "CopyObject".
     """
     expected = WRITTEN % (date, "&quot;e&quot;")
 
@@ -50,7 +51,7 @@ def test_a_copy_is_told_as_s3_tells_it(document: str, date: str) -> None:
 )
 def test_a_copy_that_is_none_is_not_believed(document: str) -> None:
     """
-    Its client would take the object for copied.
+    Otherwise the client would take the object as copied.
     """
     with pytest.raises(DisbelievedError):
         mend_result(COPY_OBJECT, document.encode())

@@ -1,5 +1,5 @@
 """
-What a backend gets is signed as public signers sign it, and holds nothing of the client's credentials.
+What a backend gets is signed as public signers sign it, and has nothing of the client's credentials.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def account(signature: str, profile: str = "generic") -> Account:
 )
 def test_v4_as_botocore_signs(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    The same request, signed by botocore over the headers which we sign, has the same signature.
+    If botocore signs the same request over the headers that s3proxy signs, the signature is the same.
     """
     head = backend_head(
         account("v4"),
@@ -83,7 +83,7 @@ V2 = [v for v in json.loads((VECTORS / "vectors" / "s3-sigv2.json").read_text())
 @pytest.mark.parametrize("vector", V2, ids=lambda vector: vector["name"])
 def test_v2_as_published(vector: dict[str, Any]) -> None:
     """
-    String to sign and signature are those of the documentation.
+    The string to sign and the signature are those of the documentation.
     """
     request = vector["request"]
     target = (vector.get("resource_prefix") or "") + request["target"]
@@ -142,14 +142,15 @@ def test_aws_chunked_is_struck(coding: bytes, kept: bytes) -> None:
 )
 def test_what_is_not_known_is_cut_out_of_the_query(query: bytes | None, kept: bytes | None) -> None:
     """
-    Each parameter with one ``&``. What passes has its name as S3 spells it, and its value byte for byte.
+    Each unknown parameter is removed with one ``&``. What passes has its name in S3's spelling, and its value byte for
+    byte.
     """
     assert backend_query(query, frozenset({b"a", b"b"})) == kept
 
 
 def test_checksum_elements_are_removed() -> None:
     """
-    A backend which knows no checksums gets none in CompleteMultipartUpload.
+    A backend that does not support checksums gets none in CompleteMultipartUpload.
     """
     document = b"<C><Part><ETag>a</ETag><ChecksumCRC32>x==</ChecksumCRC32><PartNumber>1</PartNumber></Part></C>"
 
@@ -158,7 +159,7 @@ def test_checksum_elements_are_removed() -> None:
 
 def test_a_key_does_not_tell_its_secret() -> None:
     """
-    Not in its repr, nor in what holds it.
+    Neither in its repr, nor in that of an object that holds it.
     """
     assert KEY.secret_access_key not in repr(KEY)
     assert KEY.secret_access_key not in repr(account("v4"))
@@ -175,7 +176,7 @@ def test_a_key_does_not_tell_its_secret() -> None:
 )
 def test_v2_covers_what_the_backend_covers(query: bytes, generic: bytes, ceph: bytes) -> None:
     """
-    Ceph RGW 16.2 leaves sub-resources which it came to know late out of Signature V2.
+    Ceph RGW 16.2 leaves the sub-resources that it supports only since later versions out of Signature V2.
     """
     signed = {
         name: string_to_sign(b"GET", b"/b?" + query, [(b"Date", b"x")], PROFILES[name]).rpartition(b"\n")[2]

@@ -1,5 +1,5 @@
 """
-Which bucket and which key a request is about: by its path, or by the name it was sent to.
+The bucket and the key of a request: by its path, or by the host name that it was sent to.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.signer import Signer
 DOMAINS = [b"s3.example.com", b"eu.s3.example.com", b"storage.example.org", b"localhost"]
 
 HOSTS: dict[str, bytes] = {
-    # Below a domain, with everything a host may have around it.
+    # Below a domain, with everything that a host may have around it.
     "bucket.s3.example.com": b"bucket",
     "bucket.s3.example.com:9000": b"bucket",
     "bucket.s3.example.com:": b"bucket",
@@ -65,7 +65,7 @@ HOSTS: dict[str, bytes] = {
 @pytest.mark.parametrize("host", HOSTS)
 def test_the_host_names_the_bucket_or_nothing(host: str, order: int) -> None:
     """
-    In whatever order the domains are listed.
+    In any order of the domains.
     """
     address = parse_address(b"/one/two", host.encode(), DOMAINS[::order])
 
@@ -97,7 +97,7 @@ PATHS: dict[bytes, tuple[bytes, bytes]] = {
     b"/b/%C3%A4;?": (b"b", b"\xc3\xa4;?"),
     b"/%62/k": (b"b", b"k"),
     b"/.../k": (b"...", b"k"),
-    # A pattern of buckets like "*-public" must not take the first for its own.
+    # A pattern of buckets such as "*-public" must not match the first one.
     b"/secret%2Fa-public/k": (b"secret", b"a-public/k"),
     b"/b%2f..%2fc/k": (b"b", b"../c/k"),
     b"/./b/k": (b".", b"b/k"),
@@ -110,7 +110,7 @@ PATHS: dict[bytes, tuple[bytes, bytes]] = {
 @pytest.mark.parametrize("path", PATHS)
 def test_a_path_is_decoded_once_and_nothing_is_merged(path: bytes) -> None:
     """
-    Bucket up to the second slash, key to the end; the raw ones are what was sent.
+    The bucket ends at the second slash, the rest is the key; the raw values are what was sent.
     """
     bucket, key = PATHS[path]
     address = parse_address(path, b"127.0.0.1", DOMAINS)
@@ -123,8 +123,8 @@ def test_a_path_is_decoded_once_and_nothing_is_merged(path: bytes) -> None:
 @pytest.mark.parametrize("path", [b"//k", b"//", b"/%2Fb", b"/%2f", b"//b/k", b"///"])
 def test_a_key_without_a_bucket(path: bytes) -> None:
     """
-    A path-style request with an empty bucket is refused: a backend that drops empty segments takes the key's first one
-    for the bucket. Below a host that names the bucket such a key is a key.
+    A path-style request with an empty bucket is refused: a backend that drops empty segments takes the key's first
+    segment for the bucket. If the host names the bucket, such a key is valid.
     """
     with pytest.raises(InvalidURI):
         parse_address(path, b"127.0.0.1", DOMAINS)
@@ -145,8 +145,8 @@ def test_a_key_without_a_bucket(path: bytes) -> None:
 )
 def test_no_bucket_becomes_another(path: bytes, host: str) -> None:
     """
-    An escape in a host's name, or dots which a reader may take out of a path: the backend would see another bucket than
-    was authenticated.
+    With an escape in a host name, or dots that a reader may remove from a path, the backend would read another bucket
+    than the authenticated one.
     """
     with pytest.raises(InvalidBucketName):
         parse_address(path, host.encode(), DOMAINS)
@@ -155,7 +155,7 @@ def test_no_bucket_becomes_another(path: bytes, host: str) -> None:
 @pytest.mark.parametrize("path", [b"/b/%", b"/b/%2", b"/b/%zz", b"/%/k", b"/b/%ff", b"/b/%C3"])
 def test_what_cannot_be_decoded_is_refused(path: bytes) -> None:
     """
-    A broken escape, or what is no UTF-8.
+    A broken escape, or bytes that are not UTF-8.
     """
     with pytest.raises(InvalidURI):
         parse_address(path, b"h", DOMAINS)
@@ -176,7 +176,7 @@ def test_what_cannot_be_decoded_is_refused(path: bytes) -> None:
 @pytest_twisted.ensureDeferred
 async def test_every_public_name_is_served(host: str, target: str, sent: bytes, carrier: str) -> None:
     """
-    Several on one listener, signed as they were called; the backend gets path style.
+    Several on one listener, each signed as the client addressed it; the backend gets path style.
     """
     harness = Harness(domains=(b"s3.example.test", b"eu.s3.example.test", b"other.test"))
     signer = Signer(host=host)
@@ -194,7 +194,7 @@ async def test_every_public_name_is_served(host: str, target: str, sent: bytes, 
 @pytest_twisted.ensureDeferred
 async def test_no_escape_of_a_hosts_name_reaches_the_backend() -> None:
     """
-    The name was signed, and is refused for what it would become in a path.
+    The name was signed. It is refused for what it would become in a path.
     """
     harness = Harness()
     answer = await harness.request(Signer(host="public%2Fsecret.s3.example.test").head("GET", "/k")[0])
@@ -216,6 +216,6 @@ async def test_no_escape_of_a_hosts_name_reaches_the_backend() -> None:
 )
 def test_a_target_of_our_own(address: Address, version: bytes, target: bytes) -> None:
     """
-    Everything but what RFC 3986 has unreserved is escaped, so that every reader reads the same.
+    Everything except RFC 3986's unreserved characters is escaped, so that every reader reads the same.
     """
     assert object_target(address, version) == target

@@ -1,5 +1,5 @@
 """
-Which operation a request asks for, and the table of S3's operations beside the model that S3's own SDK is made of.
+The operation of a request, and the table of S3's operations compared with the service model of S3's own SDK.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from s3proxy.s3.operation import OPERATIONS, VALUELESS_NAMES, BodyUse
 
 NOT_IN_THE_MODEL = {"Preflight", "PreflightOfObject"}
 """
-Browsers ask for these; no SDK does.
+Browsers send these; no SDK does.
 """
 
 ELSEWHERE = {
@@ -29,13 +29,13 @@ ELSEWHERE = {
     "PutBucketNotification": "the deprecated name of PutBucketNotificationConfiguration",
 }
 """
-Operations of the model that have no row of their own, and why.
+Operations of the model that have no row of their own, and the reason.
 """
 
 
 def classified(method: str, target: str, *, covered: frozenset[bytes] | None = None, **headers: str) -> Classification:
     """
-    Classify a request that is authenticated as it is.
+    Classify a request as if it were authenticated.
     """
     lines = [f"{method} {target} HTTP/1.1", "Host: s3.test"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
@@ -48,7 +48,7 @@ def classified(method: str, target: str, *, covered: frozenset[bytes] | None = N
 
 def model() -> dict[str, Any]:
     """
-    Return S3's operations as botocore's service model has them.
+    Return S3's operations from botocore's service model.
     """
     service = botocore.session.get_session().get_service_model("s3")
     return {name: service.operation_model(name) for name in service.operation_names}
@@ -56,7 +56,7 @@ def model() -> dict[str, Any]:
 
 def asked_by(name: str, operation: Any) -> tuple[str, dict[str, str]]:
     """
-    Return target and headers of a request for an operation of the model, with all that it requires and may have.
+    Return target and headers of a request for an operation of the model, with everything that it requires or may have.
     """
     path, _, query = operation.http["requestUri"].partition("?")
     path = path.replace("{Bucket}", "b").replace("{Key+}", "k")
@@ -86,7 +86,7 @@ def test_the_table_is_that_of_the_sdk(name: str) -> None:
 
 def test_nothing_else_is_in_the_table() -> None:
     """
-    What the SDK does not have is not in the table, but for a browser's preflights.
+    What the SDK does not have is not in the table, except for a browser's preflights.
     """
     assert set(OPERATIONS) - set(model()) == NOT_IN_THE_MODEL
     assert set(model()) - set(OPERATIONS) == set(ELSEWHERE)
@@ -134,7 +134,7 @@ def test_classification(
     method: str, target: str, headers: dict[str, str], name: str, passed: set[bytes], unknown: set[bytes]
 ) -> None:
     """
-    An operation is found by level, method and decoded sub-resource; only what it has a meaning for passes.
+    An operation is found by level, method and decoded sub-resource; only parameters that it defines pass.
     """
     found = classified(method, target, **headers)
 
@@ -172,7 +172,7 @@ def test_classification(
 )
 def test_what_is_not_in_the_table(method: str, target: str, headers: dict[str, str], code: str) -> None:
     """
-    What S3 has no operation for, and what two readers would take for two operations, is refused.
+    A request is refused if S3 has no operation for it, or if two readers would take it for different operations.
     """
     with pytest.raises(S3Error) as caught:
         classified(method, target, **headers)
@@ -192,7 +192,7 @@ def test_what_is_not_in_the_table(method: str, target: str, headers: dict[str, s
 )
 def test_a_parameter_that_is_empty(method: str, target: str, code: str, message: str) -> None:
     """
-    What tells one upload, version or configuration from others is never nothing.
+    A parameter that identifies an upload, a version or a configuration is never empty.
     """
     with pytest.raises(S3Error) as caught:
         classified(method, target)
@@ -204,7 +204,7 @@ def test_a_parameter_that_is_empty(method: str, target: str, code: str, message:
 @pytest.mark.parametrize(("method", "is_refused"), [("GET", False), ("HEAD", False), ("PUT", True), ("DELETE", True)])
 def test_a_parameter_that_is_not_known_comes_twice(method: str, is_refused: bool) -> None:
     """
-    S3 ignores it in a read. A storage that knows it in a write would take the one or the other.
+    In a read S3 ignores it. In a write, a storage system that supports it would use one or the other.
     """
     if is_refused:
         with pytest.raises(InvalidArgument):
@@ -215,7 +215,8 @@ def test_a_parameter_that_is_not_known_comes_twice(method: str, is_refused: bool
 
 def test_what_a_signature_does_not_cover() -> None:
     """
-    Under Signature V2 a read loses an uncovered parameter. What would become another operation is refused.
+    With Signature V2 an uncovered parameter is removed from a read. If that would change the operation, the request is
+    refused.
     """
     covered = frozenset({b"prefix", b"uploadId"})
 
@@ -234,7 +235,7 @@ def test_what_a_signature_does_not_cover() -> None:
 
 def test_bodies() -> None:
     """
-    Each operation says what its body is: bytes that stream, a document that is held, or nothing.
+    Each operation defines its body: bytes that stream, a document that is held, or none.
     """
     streamed = {each.name for each in OPERATIONS.values() if each.body is BodyUse.OBJECT}
     documents = {each.name for each in OPERATIONS.values() if each.body is BodyUse.DOCUMENT}
@@ -246,7 +247,7 @@ def test_bodies() -> None:
 
 def test_a_body_has_one_type() -> None:
     """
-    Of two, one reader takes a form, the other a document.
+    If there are two, one reader reads a form, the other a document.
     """
     with pytest.raises(BadRequest):
         is_form(index_headers([(b"Content-Type", b"multipart/form-data; boundary=a"), (b"content-type", b"text/xml")]))
@@ -255,7 +256,7 @@ def test_a_body_has_one_type() -> None:
 
 def test_names_that_choose_by_being_there() -> None:
     """
-    Sub-resources, but for those whose value chooses, too.
+    Sub-resources, except for those whose value also chooses.
     """
     assert {b"acl", b"uploads", b"versions", b"tagging", b"delete"} <= VALUELESS_NAMES
     assert VALUELESS_NAMES.isdisjoint({b"list-type", b"uploadId", b"prefix", None})
@@ -267,7 +268,7 @@ def test_names_that_choose_by_being_there() -> None:
 )
 def test_what_asks_for_a_bucket_s_presence(method: str, target: str, is_one: bool) -> None:
     """
-    HEAD of a bucket; its answers tell the region, refusals too.
+    HEAD of a bucket; its responses have the region, even if they refuse the request.
     """
     head = parse_request_head(f"{method} {target} HTTP/1.1\r\nHost: s3.test".encode())
 

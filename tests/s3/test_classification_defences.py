@@ -1,5 +1,5 @@
 """
-What no backend may be asked, whoever asks.
+Requests that no backend may get, from any client.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from s3proxy.s3.limits import MAX_KEY_SIZE, MAX_METADATA_SIZE
 
 def refusal(method: bytes, key: bytes = b"k", target: bytes = b"/b/k", *headers: tuple[bytes, bytes]) -> str:
     """
-    Return the code of a refusal, or nothing if there is none.
+    Return the code of a refusal; empty if there is none.
     """
     head = RequestHead(method, target, b"HTTP/1.1", list(headers), index_headers(headers))
     address = Address(b"b", key, b"b", key)
@@ -72,7 +72,7 @@ def test_methods(method: bytes, code: str) -> None:
 )
 def test_a_copy_of_no_key(source: bytes) -> None:
     """
-    Such a request ends Ceph 16.2: it is refused for each method that writes, however the source is spelled.
+    Such a request crashes Ceph 16.2: it is refused for each method that writes, in any spelling of the source.
     """
     for method, target in ((b"PUT", b"/b/k"), (b"POST", b"/b/k?uploads")):
         assert refusal(method, b"k", target, (b"x-amz-copy-source", source)) == "InvalidArgument"
@@ -92,7 +92,7 @@ def test_a_copy_of_a_key(source: bytes) -> None:
 
 def test_sizes() -> None:
     """
-    Of a key, decoded, and of all metadata, names without their prefix.
+    The sizes of a decoded key, and of all metadata, with names without their prefix.
     """
     name = b"x-amz-meta-a"
     assert refusal(b"PUT", b"k" * MAX_KEY_SIZE) == ""
@@ -104,7 +104,7 @@ def test_sizes() -> None:
 
 def test_a_form_with_a_signature_in_its_head() -> None:
     """
-    Nobody would read its policy.
+    No reader would check its policy.
     """
     form = (b"content-type", b"multipart/form-data; boundary=x")
 

@@ -1,5 +1,5 @@
 """
-What a copy's source names, and how it is sent on.
+What a copy's source names, and how it is forwarded.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from s3proxy.s3.errors import S3Error
 )
 def test_a_plus_is_a_space(raw_source: bytes, source: CopySource, sent: bytes) -> None:
     """
-    To S3, and so to each backend, which might read a plus there. A version is no path.
+    S3 reads it so, and so must each backend, which might read a plus there. A version is not part of a path.
     """
     assert parse_copy_source(raw_source) == source
     assert sent_copy_source(raw_source) == sent

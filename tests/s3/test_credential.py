@@ -1,5 +1,5 @@
 """
-What is known of an access key, and what is told of it.
+The data of an access key, and what its text form shows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SIGNATURE = "0123456789abcdef" * 4
 
 def test_no_secret_is_in_a_credential_s_text() -> None:
     """
-    A traceback or a log line may hold it.
+    The text may be in a traceback or a log line.
     """
     credential = Credential("AKID", ("the-secret", "the-older-secret"), session_token="the-token")
 
@@ -28,7 +28,7 @@ def test_no_secret_is_in_a_credential_s_text() -> None:
 
 def test_no_signature_is_in_a_claim_s_text() -> None:
     """
-    Whoever has it may send the request once more.
+    Anyone who has it could send the request again.
     """
     components = (
         f"Credential=K/20260301/us-east-1/s3/aws4_request, SignedHeaders=host;x-amz-date, Signature={SIGNATURE}"
@@ -47,7 +47,7 @@ def test_no_signature_is_in_a_claim_s_text() -> None:
 
 def test_nothing_is_bounded_by_default() -> None:
     """
-    0 is no bound.
+    0 means no limit.
     """
     assert BudgetLimits() == NO_LIMITS
     assert all(value == 0 for value in dataclasses.asdict(NO_LIMITS).values())

@@ -1,5 +1,5 @@
 """
-The spellings of a date: a day that is none is none in each of them.
+The forms of a date: an invalid day is refused in each of them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MOMENT = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 )
 def test_what_is_a_day(text: bytes, is_one: bool) -> None:
     """
-    Eight digits, and in the calendar.
+    Eight digits, and a day of the calendar.
     """
     assert is_day(text) is is_one
 
@@ -58,7 +58,7 @@ def test_what_is_a_day(text: bytes, is_one: bool) -> None:
 )
 def test_spellings(text: bytes) -> None:
     """
-    All of them are one moment.
+    All of them mean the same time.
     """
     assert parse_date(text) == MOMENT
 
@@ -98,7 +98,7 @@ def test_spellings(text: bytes) -> None:
 )
 def test_what_is_no_date(text: bytes) -> None:
     """
-    It is refused, never read as another moment.
+    It is refused, never read as another time.
     """
     assert parse_date(text) is None
 
@@ -106,7 +106,7 @@ def test_what_is_no_date(text: bytes) -> None:
 @pytest.mark.parametrize(("year", "full"), [(b"69", 2069), (b"70", 1970), (b"99", 1999), (b"00", 2000)])
 def test_years_of_two_digits(year: bytes, full: int) -> None:
     """
-    As RFC 9110 has them.
+    As RFC 9110 defines them.
     """
     moment = parse_date(b"Sunday, 01-Mar-%s 12:00:00 GMT" % year)
 
@@ -116,7 +116,7 @@ def test_years_of_two_digits(year: bytes, full: int) -> None:
 
 def test_what_is_written() -> None:
     """
-    It is read back.
+    It can be read again.
     """
     assert parse_basic_iso(format_basic_iso(MOMENT)) == MOMENT
     assert format_rfc1123(MOMENT) == b"Sun, 01 Mar 2026 12:00:00 GMT"
@@ -125,7 +125,7 @@ def test_what_is_written() -> None:
 
 def test_the_calendar_has_an_end() -> None:
     """
-    What would be later is its last second.
+    A later time becomes its last second.
     """
     assert later(MOMENT, 60) == datetime(2026, 3, 1, 12, 1, 0, tzinfo=UTC)
     assert later(datetime(9999, 12, 31, 23, 59, 58, tzinfo=UTC), 2) == datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)

@@ -1,5 +1,5 @@
 """
-The documents of clients: what each reader reads alike is read, all else is refused before anything of it is expanded.
+Documents of clients: what all readers read alike is read, everything else is refused before any of it is expanded.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LAUGHS = "".join(
 
 def is_read(document: bytes) -> bool:
     """
-    Say whether a document is read.
+    Return True if a document is read.
     """
     try:
         parse_document(document)
@@ -44,7 +44,7 @@ def outline(document: bytes) -> list[tuple[str, str]]:
 
 def with_attributes(count: int) -> str:
     """
-    One element with so many attributes.
+    One element with this many attributes.
     """
     attributes = "".join(f" a{number}=''" for number in range(count))
     return f"<a{attributes}/>"
@@ -74,7 +74,7 @@ READ = [("Delete", ""), ("Object", ""), ("Key", "k\u00e9")]
 )
 def test_what_clients_send(document: bytes) -> None:
     """
-    UTF-8 with a mark and without, declared and not; name spaces; all that XML allows.
+    UTF-8 with and without a byte order mark, declared and not; namespaces; everything that XML allows.
     """
     assert outline(document) == READ
 
@@ -119,7 +119,8 @@ CODINGS = [
 @pytest.mark.parametrize("coding", CODINGS)
 def test_another_coding(coding: str) -> None:
     """
-    Declared or real or both: a backend could read another key, and a document type which nobody saw.
+    A declared or real encoding, or both: a backend could read another key, and a document type that s3proxy did not
+    see.
     """
     declared = f'<?xml version="1.0" encoding="{coding}"?>{ASCII}'
 
@@ -137,7 +138,7 @@ def test_another_coding(coding: str) -> None:
 )
 def test_a_mark_of_another_coding(mark: bytes) -> None:
     """
-    Before what is UTF-8 otherwise, too.
+    Also before text that is otherwise UTF-8.
     """
     assert not is_read(mark + ASCII.encode())
 
@@ -145,7 +146,7 @@ def test_a_mark_of_another_coding(mark: bytes) -> None:
 @pytest.mark.parametrize("coding", ["utf-16-le", "utf-16-be"])
 def test_a_parser_which_guesses_by_zero_bytes(coding: str) -> None:
     """
-    Without a mark and without a declaration: the parser would read it, whatever it was told.
+    Without a byte order mark and without a declaration, the parser would read it, whatever encoding it was given.
     """
     assert not is_read(f"<!-- {ASCII} --><Delete/>".encode(coding))
     assert not is_read(ASCII.encode() + "<!-- -->".encode(coding))
@@ -183,7 +184,7 @@ def test_bytes_which_are_no_text(key: bytes) -> None:
 
 def test_bytes_above_what_is_declared() -> None:
     """
-    US-ASCII has no others: each reader makes of them what it likes.
+    US-ASCII has no such bytes: each reader may read them differently.
     """
     assert is_read(f'<?xml version="1.0" encoding="us-ascii"?>{ASCII}'.encode())
     assert not is_read(f'<?xml version="1.0" encoding="us-ascii"?>{BODY}'.encode())
@@ -215,7 +216,7 @@ def test_another_version(version: str) -> None:
 @pytest.mark.parametrize("reference", ["", "&i;"])
 def test_a_document_type(document_type: str, before: str, reference: str) -> None:
     """
-    Of any kind, behind anything: refused when it begins.
+    Of any kind, after anything: it is refused when it begins.
     """
     document = f"{before}{document_type}<Delete>{reference}</Delete>".encode()
     began = process_time()
@@ -226,7 +227,7 @@ def test_a_document_type(document_type: str, before: str, reference: str) -> Non
 
 def test_nothing_is_declared_before_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    The parser stops at the document type: no entity of it is ever known.
+    The parser stops at the document type: it never sees an entity of it.
     """
     declared: list[str] = []
     create = module.ParserCreate
@@ -267,7 +268,7 @@ def test_nothing_is_declared_before_it_is_refused(monkeypatch: pytest.MonkeyPatc
 )
 def test_limits(document: str, passes: bool) -> None:
     """
-    Of elements, levels, attributes, name spaces, and of what is one piece for the parser.
+    For elements, levels, attributes, namespaces, and the size of what the parser reads as one piece.
     """
     assert is_read(document.encode()) is passes
 
@@ -278,7 +279,7 @@ def test_limits(document: str, passes: bool) -> None:
 @pytest.mark.parametrize("is_cdata", [False, True])
 def test_text_has_no_limit(text: str, is_cdata: bool) -> None:
     """
-    Of a document's own: it is no tag which the parser waits for the end of.
+    For the text of a document: the parser does not wait for its end, as it does for a tag's.
     """
     document = f"<a><b><![CDATA[{text}]]></b></a>" if is_cdata else f"<a><b>{text}</b></a>"
     wanted = text if is_cdata else text.replace("&amp;", "&")
@@ -288,7 +289,7 @@ def test_text_has_no_limit(text: str, is_cdata: bool) -> None:
 
 def test_the_parser_is_not_fed_what_it_keeps() -> None:
     """
-    An element of 380,000 attributes costs what its first 32 KiB cost.
+    An element with 380,000 attributes costs as much as its first 32 KiB.
     """
     small, large = (with_attributes(count).encode() for count in (10_000, 380_000))
 
@@ -300,7 +301,7 @@ def test_the_parser_is_not_fed_what_it_keeps() -> None:
             spent.append(process_time() - began)
         return min(spent)
 
-    # Both documents are looked through for zero bytes.
+    # Both documents are searched for zero bytes.
     assert cost(large) < 3 * cost(small) + 0.003
 
 
@@ -343,7 +344,7 @@ TREES = st.recursive(
 @given(tree=TREES)
 def test_what_was_written_is_read(tree: tuple[str, str, list[object]]) -> None:
     """
-    Whatever is written is read as another reader reads it.
+    Any document that was written is read as another reader reads it.
     """
 
     def build(node: tuple[str, str, list[object]]) -> ElementTree.Element:
@@ -360,14 +361,14 @@ def test_what_was_written_is_read(tree: tuple[str, str, list[object]]) -> None:
 @given(document=st.binary(max_size=200), start=st.sampled_from([b"", b"<a>", b"<?xml ", b"\xef\xbb\xbf", b"<!DOCTYPE"]))
 def test_anything_is_read_or_refused(document: bytes, start: bytes) -> None:
     """
-    Whatever comes: nothing but MalformedXML is raised.
+    Any input is read, or raises MalformedXML and nothing else.
     """
     is_read(start + document)
 
 
 def test_depth_is_counted_down_as_it_was_counted_up() -> None:
     """
-    However many elements stand before it, one that is too deep is refused.
+    An element that is too deep is refused, however many elements come before it.
     """
     siblings = "<a></a>" * 100
 

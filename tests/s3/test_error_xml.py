@@ -1,5 +1,5 @@
 """
-The document of an error: what a client sent stays text, and the document stays XML.
+The document of an error: what a client sent remains text, and the document remains XML.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TEXTS = [
 @pytest.mark.parametrize("text", TEXTS)
 def test_what_a_client_sent_stays_text(text: bytes) -> None:
     """
-    It makes no element, no entity and nothing that a parser refuses.
+    It does not become an element or an entity, and parsers accept it.
     """
     error = InvalidArgument(text.decode("utf-8", "replace"), "name", text)
 
@@ -48,7 +48,7 @@ def test_what_a_client_sent_stays_text(text: bytes) -> None:
 @pytest.mark.parametrize("text", ["a<b>&c", "&amp;", "line\rend", "quoted \" and '", "\u00e4\U0001f600"])
 def test_text_is_read_back(text: str) -> None:
     """
-    A parser gives what was sent, a carriage return too.
+    A parser returns what was sent, even a carriage return.
     """
     root = ElementTree.fromstring(error_document(InvalidArgument(text, "name", text.encode()), "id", "host"))
 
@@ -58,7 +58,7 @@ def test_text_is_read_back(text: str) -> None:
 
 def test_no_text_of_an_error_repeats_what_was_sent() -> None:
     """
-    It may hold a credential; only the document does, for its sender.
+    It may hold a credential; only the document repeats it, for its sender.
     """
     error = InvalidArgument("A sentence", "Authorization", b"the-signature")
 

@@ -1,5 +1,5 @@
 """
-What the proxy itself answers is what S3 answers: codes, statuses, messages and elements.
+s3proxy's own errors are S3's: codes, statuses, messages and elements.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from s3proxy.s3.query import query_items
 from tests.harness import VECTORS
 
 KNOWN = {item["code"]: item for item in json.loads((VECTORS / "errors.json").read_text())["errors"]}
-# The data set is about authentication and bodies; this is of reads ("GetObject").
+# The data set is about authentication and bodies; this is an error of reads ("GetObject").
 KNOWN["InvalidRange"] = {
     "status": 416,
     "message": "The requested range is not satisfiable",
     "extra_elements": ["RangeRequested", "ActualObjectSize"],
 }
-# Of reads as well ("GetObject", partNumber).
+# Also of reads ("GetObject", partNumber).
 KNOWN["InvalidPartNumber"] = {
     "status": 416,
     "message": "The requested partnumber is not satisfiable",
@@ -111,7 +111,7 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
 def test_each_error(kind: type[S3Error]) -> None:
     """
-    Status and message are S3's, the elements those which S3 has, and the document can be read.
+    Status and message are S3's, the elements are those of S3, and the document can be read.
     """
     known = KNOWN[kind.code]
     error = kind(*SAMPLES.get(kind.code, ()))
@@ -138,7 +138,7 @@ def test_each_error(kind: type[S3Error]) -> None:
 
 def test_every_code_is_ours_or_has_a_reason() -> None:
     """
-    No code of the data set is forgotten, and no class is one which S3 does not know.
+    No code of the data set is missing, and no class has a code that S3 does not have.
     """
     ours = {kind.code for kind in CLASSES}
 
@@ -148,7 +148,7 @@ def test_every_code_is_ours_or_has_a_reason() -> None:
 
 def test_what_is_told_to_a_client_that_comes_too_often() -> None:
     """
-    SDKs wait as long as Retry-After says, in seconds; no other refusal has it.
+    SDKs wait for the seconds of Retry-After; no other refusal has it.
     """
     assert {kind.code for kind in CLASSES if kind.retry_after is not None} == {"SlowDown", "ServiceUnavailable"}
     assert {kind.retry_after for kind in CLASSES if kind.retry_after is not None} == {1}
@@ -158,7 +158,7 @@ def test_what_is_told_to_a_client_that_comes_too_often() -> None:
 @pytest.mark.parametrize("query", [b"a=%", b"a=%4", b"%zz", b"a=%4x"])
 def test_an_escape_that_is_broken(query: bytes) -> None:
     """
-    It is told with the query that has it.
+    The error has the query with the broken escape.
     """
     with pytest.raises(InvalidURI) as refusal:
         query_items(query)
@@ -168,7 +168,7 @@ def test_an_escape_that_is_broken(query: bytes) -> None:
 
 def test_which_refusals_name_the_right_region() -> None:
     """
-    Those that have its element; a client tries there again.
+    Those that have its element; a client then tries that region.
     """
     assert S3Error(None, Region="eu-west-1").names_region is True
     assert S3Error(None, BucketName="b").names_region is False

@@ -1,5 +1,5 @@
 """
-Chunked transfer coding: what is returned of a body, however it is chunked and cut.
+Chunked transfer coding: the returned bytes of a body do not depend on its chunks or on how it is cut.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def in_chunks(body: bytes, size: int) -> bytes:
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_many_small_chunks_are_one_piece(size: int) -> None:
     """
-    Whoever sends chunks of one byte makes nobody hold an object for each of them.
+    If a client sends chunks of one byte, s3proxy does not hold an object for each of them.
     """
     body = bytes(range(256)) * 256
     framing = ChunkedFraming()
@@ -38,7 +38,7 @@ def test_many_small_chunks_are_one_piece(size: int) -> None:
 
 def test_large_chunks_are_not_copied() -> None:
     """
-    What clients send is passed on as it came.
+    The client's data is passed on without a copy.
     """
     wire = in_chunks(b"a" * 65536, 8192)
 
@@ -51,7 +51,7 @@ def test_large_chunks_are_not_copied() -> None:
 @given(body=st.binary(max_size=2000), size=st.integers(1, 50), cuts=st.lists(st.integers(0, 9000), max_size=5))
 def test_what_comes_out_is_what_went_in(body: bytes, size: int, cuts: list[int]) -> None:
     """
-    However the network cuts it.
+    The network may cut it anywhere.
     """
     wire = in_chunks(body, size)
     places = sorted({0, len(wire), *(cut for cut in cuts if cut < len(wire))})
@@ -68,7 +68,7 @@ def test_what_comes_out_is_what_went_in(body: bytes, size: int, cuts: list[int])
 @pytest.mark.parametrize("over", [0, 1])
 def test_a_size_line_is_bounded_to_the_byte(step: int, over: int) -> None:
     """
-    However it is cut.
+    The network may cut it anywhere.
     """
     line = b"1;" + b"a" * (MAX_LINE_SIZE - 4 + over) + b"\r\n"
     wire = line + b"x\r\n0\r\n\r\n"
@@ -87,7 +87,7 @@ def test_a_size_line_is_bounded_to_the_byte(step: int, over: int) -> None:
 @pytest.mark.parametrize("over", [0, 1])
 def test_trailers_are_bounded_to_the_byte(step: int, over: int) -> None:
     """
-    All lines together, their ends among them.
+    The limit is for all lines together, with their ends.
     """
     lines = [b"a: " + b"x" * 95 + b"\r\n"] * (MAX_TRAILER_SIZE // 100)
     lines.append(b"b:" + b"x" * (MAX_TRAILER_SIZE % 100 - 4 + over) + b"\r\n")

@@ -1,5 +1,5 @@
 """
-Chunked transfer coding: each byte of it is accounted for, however it is cut.
+Chunked transfer coding: each of its bytes is checked, however it is cut.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def read(wire: bytes, step: int) -> tuple[bytes, ChunkedFraming]:
 )
 def test_what_is_one(wire: bytes, step: int) -> None:
     """
-    What follows its end is left alone.
+    What follows its end is not read.
     """
     content, framing = read(wire + b"GET / HTTP/1.1\r\n", step)
 
@@ -87,7 +87,7 @@ def test_what_is_one(wire: bytes, step: int) -> None:
 )
 def test_what_is_none(wire: bytes, step: int) -> None:
     """
-    Another reader could take each of them for another body; what came before the fault is given all the same.
+    Another reader could read each of them as another body. The bytes before the fault are returned all the same.
     """
     content, framing = read(wire, step)
 
@@ -108,7 +108,7 @@ def test_what_is_none(wire: bytes, step: int) -> None:
 )
 def test_a_fault_is_told_at_once(before: bytes, wrong: bytes) -> None:
     """
-    Nothing more is kept, or waited for, where nothing can mend it.
+    If nothing can correct it, no more bytes are kept or waited for.
     """
     framing = ChunkedFraming()
     framing.feed(before)

@@ -1,5 +1,5 @@
 """
-Heads: what two readers could understand in two ways is refused, and what is left is exactly what came.
+Heads: what two readers could read differently is refused, and the rest is exactly what was sent.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ LINE = b"PUT /b/k HTTP/1.1\r\nHost: s3.test"
 
 def is_refused(data: bytes) -> bool:
     """
-    Whether a request's head is no head.
+    Return True if a request's head is refused.
     """
     try:
         parse_request_head(data)
@@ -69,7 +69,7 @@ def test_a_head_is_what_came() -> None:
 )
 def test_what_is_no_request_line(line: bytes) -> None:
     """
-    A method, a path and a version, two spaces between them, and nothing that a backend would cut.
+    A valid one has a method, a path and a version, with one space between each, and nothing that a backend would cut.
     """
     assert is_refused(line + b"\r\nHost: s3.test")
 
@@ -79,7 +79,7 @@ def test_what_is_no_request_line(line: bytes) -> None:
 )
 def test_an_absolute_target_names_the_host(target: bytes) -> None:
     """
-    It is taken for its path where its authority is the Host.
+    Only its path is used, if its authority is the Host.
     """
     head = parse_request_head(b"PUT %s HTTP/1.1\r\nHost: s3.test" % target)
 
@@ -109,7 +109,8 @@ def test_an_absolute_target_names_the_host(target: bytes) -> None:
 )
 def test_what_are_no_header_lines(headers: bytes) -> None:
     """
-    No fold, no space before the colon, no control character but a tab, and no line end of another kind.
+    A valid line has no fold, no space before the colon, no control character except a tab, and no other kind of line
+    end.
     """
     assert is_refused(LINE + b"\r\n" + headers)
     with pytest.raises(BadRequest):
@@ -143,7 +144,7 @@ def test_a_tab_and_other_bytes_may_stand_in_a_value() -> None:
 )
 def test_there_is_one_host(host: bytes) -> None:
     """
-    None, two, or one which names something else beside a host.
+    None, two, or one that names something besides a host.
     """
     assert is_refused(b"PUT /b/k HTTP/1.1" + host)
 
@@ -184,7 +185,7 @@ def test_http_1_0_may_have_no_host() -> None:
 )
 def test_there_is_one_framing(headers: bytes) -> None:
     """
-    Whatever leaves two readers with two ends of a body is refused, of a client and of a backend.
+    If two readers could find two ends of a body, the head is refused, from a client and from a backend.
     """
     assert is_refused(LINE + b"\r\n" + headers)
     with pytest.raises(BadRequest):
@@ -193,7 +194,7 @@ def test_there_is_one_framing(headers: bytes) -> None:
 
 def test_framings_that_are_one() -> None:
     """
-    Equal lengths are one; chunked is one in any case.
+    Equal lengths count as one; chunked may be in upper or lower case.
     """
     assert parse_request_head(LINE + b"\r\nContent-Length: 5\r\ncontent-length: 5").content_length == 5
     assert parse_request_head(LINE + b"\r\nTransfer-Encoding: Chunked").is_chunked
@@ -237,7 +238,7 @@ def test_headers_have_a_bound() -> None:
 )
 def test_what_is_no_status_line(line: bytes) -> None:
     """
-    A backend that answers so is believed in nothing.
+    Such a backend's response is not used at all.
     """
     with pytest.raises(BadRequest):
         parse_response_head(line + b"\r\nX-A: 1")
@@ -264,7 +265,7 @@ def test_a_status_line() -> None:
 )
 def test_which_connection_stays(version: str, headers: str, stays: bool) -> None:
     """
-    One of HTTP/1.1 that does not say otherwise; of HTTP/1.0 none, whatever it says.
+    One of HTTP/1.1 stays unless it says otherwise; one of HTTP/1.0 never stays, whatever it says.
     """
     head = parse_request_head(f"GET /b/k HTTP/{version}\r\nHost: s3.test\r\n{headers}".rstrip().encode())
 
@@ -285,7 +286,7 @@ def test_which_connection_stays(version: str, headers: str, stays: bool) -> None
 )
 def test_who_waits_for_100_continue(version: str, headers: str, expects: bool) -> None:
     """
-    RFC 9110, section 10.1.1: a client of HTTP/1.0 does not.
+    RFC 9110, section 10.1.1: a client of HTTP/1.0 does not wait.
     """
     head = parse_request_head(f"PUT /b/k HTTP/{version}\r\nHost: s3.test\r\n{headers}".rstrip().encode())
 
@@ -309,7 +310,7 @@ def test_a_request_line_is_bounded_to_the_byte(over: int) -> None:
 
 def test_a_head_that_is_made_has_no_body_unless_it_says_so() -> None:
     """
-    One which the proxy makes for a request of its own.
+    A head that s3proxy makes for a request of its own.
     """
     request = RequestHead(b"GET", b"/b", b"HTTP/1.1", [], Fields())
     response = ResponseHead(b"HTTP/1.1", 200, b"OK", [], Fields())
@@ -329,7 +330,7 @@ def test_a_head_that_is_made_has_no_body_unless_it_says_so() -> None:
 )
 def test_which_backend_s_connection_stays(version: str, headers: str, stays: bool) -> None:
     """
-    Old storages speak HTTP/1.0, and keep a connection if they say so.
+    Old storage systems use HTTP/1.0, and keep a connection if they say so.
     """
     assert parse_response_head(f"HTTP/{version} 200 OK\r\n{headers}".rstrip().encode()).keeps_alive is stays
 
@@ -337,7 +338,7 @@ def test_which_backend_s_connection_stays(version: str, headers: str, stays: boo
 @pytest.mark.parametrize(("length", "is_one"), [("9" * 19, True), ("0" * 18 + "5", True), ("1" + "0" * 19, False)])
 def test_a_length_has_so_many_digits(length: str, is_one: bool) -> None:
     """
-    19 hold any that a body can have.
+    19 digits hold any length of a body.
     """
     data = f"PUT /b/k HTTP/1.1\r\nHost: s3.test\r\nContent-Length: {length}".encode()
 

@@ -25,7 +25,7 @@ NAMES = (
 
 def escaped(text: str, times: int) -> str:
     """
-    Escape every character, any number of times over.
+    Escape every character this many times.
     """
     for time in range(times):
         text = "".join(f"%{ord(c):02X}" for c in text) if time == 0 else quote(text, safe="")
@@ -36,7 +36,7 @@ def escaped(text: str, times: int) -> str:
 @pytest.mark.parametrize("times", [0, 1, 2, 3, 4])
 def test_a_credential_in_a_query_is_masked(name: str, times: int) -> None:
     """
-    Whatever its case, and however often its name is escaped; the rest stays.
+    In upper and lower case, and however often its name is escaped; the rest stays.
     """
     masked = mask_credentials(f"/b/k?versionId=3&{escaped(name, times)}={SECRET}&partNumber=1".encode())
 
@@ -88,7 +88,7 @@ def test_a_credential_in_other_text_is_masked(text: str) -> None:
 )
 def test_other_text_stays(text: bytes) -> None:
     """
-    A log is of use only while it tells what was asked.
+    A log is useful only if it shows what was requested.
     """
     assert mask_credentials(text) == text
 
@@ -100,14 +100,14 @@ def test_other_text_stays(text: bytes) -> None:
 )
 def test_whatever_stands_around_it_a_credential_is_masked(before: str, name: str, after: str) -> None:
     """
-    No text before or after a parameter uncovers it.
+    No text before or after a parameter prevents its masking.
     """
     assert SECRET.encode() not in mask_credentials(f"{before}&{name}={SECRET}&{after}".encode())
 
 
 def test_short_items_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    A Referer of thousands of items of one byte costs no call for each.
+    A Referer with thousands of one-byte items does not cost a call for each.
     """
     looked_at: list[bytes] = []
     mask_item = masking._mask_item

@@ -1,5 +1,5 @@
 """
-What the table of operations says of each beside its name: said here once more, from S3's documentation.
+What the table of operations says of each besides its name, repeated here from S3's documentation.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def test_which_operations_have_it(attribute: str, names: set[str]) -> None:
 
 def test_documents_may_need_a_digest() -> None:
     """
-    Those of a PUT on a sub-resource, and of all a bucket is asked by POST; an object's own POST has none.
+    Those of a PUT on a sub-resource, and of all POST requests to a bucket; an object's own POST has none.
     """
     needing = {name for name, operation in OPERATIONS.items() if operation.may_need_md5}
 
@@ -88,6 +88,6 @@ def test_documents_may_need_a_digest() -> None:
 )
 def test_the_access_log_s_name(name: str, shown: str) -> None:
     """
-    As "Amazon S3 server access log format" has it.
+    As "Amazon S3 server access log format" defines it.
     """
     assert OPERATIONS[name].log_name == shown

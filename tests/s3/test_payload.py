@@ -1,5 +1,5 @@
 """
-What x-amz-content-sha256 says of a body: eight words and a hash, as "Signature Calculations" has them.
+What x-amz-content-sha256 says of a body: eight words and a hash, as "Signature Calculations" defines them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def test_what_a_word_says(
     value: str, is_streaming: bool, has_signed_chunks: bool, is_asymmetric: bool, has_trailer: bool
 ) -> None:
     """
-    Each of four things.
+    Each of four properties.
     """
     payload = parse_payload(value.encode())
 

@@ -1,5 +1,5 @@
 """
-Headers that a query carries: their names are judged like any header's, since they become lines of a head.
+Headers in a query: their names are checked like those of any header, because they become lines of a head.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from s3proxy.s3.query_headers import query_headers, with_headers, without_parame
 )
 def test_a_name_that_is_no_header_s(name: bytes) -> None:
     """
-    A decoded name may hold anything. What is not a token, or has an underscore outside metadata, is refused.
+    A decoded name may hold any bytes. It is refused if it is not a token, or if it has an underscore and is not
+    metadata.
     """
     with pytest.raises(InvalidArgument):
         query_headers(query_items(b"a=b&" + name + b"=7"))
@@ -39,7 +40,7 @@ def test_a_name_that_is_no_header_s(name: bytes) -> None:
 @pytest.mark.parametrize("value", [b"1%0D%0Ax-amz-acl:%20a", b"%0A", b"%0D", b"%00", b"%7F"])
 def test_a_value_that_is_no_header_s(value: bytes) -> None:
     """
-    A decoded value may hold anything. What would end its line is refused.
+    A decoded value may hold any bytes. It is refused if it would end its line.
     """
     with pytest.raises(InvalidArgument):
         query_headers(query_items(b"x-amz-meta-a=" + value))

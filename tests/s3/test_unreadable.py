@@ -1,5 +1,5 @@
 """
-Why a head was refused, for an operator's eyes.
+The reason why a head was refused, for the operator.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ LINE = b"GET /secret HTTP/1.1\r\nHost: secret"
 )
 def test_a_reason_is_in_words_and_quotes_nothing(head: bytes, why: str) -> None:
     """
-    Each is refused, and its reason has no byte of what was sent.
+    Each head is refused, and the reason has no byte of what was sent.
     """
     if len(head) < 65536 and head[:1].isalpha():
         with pytest.raises(S3Error):

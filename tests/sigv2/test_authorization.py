@@ -1,5 +1,5 @@
 """
-From a header or a query of Signature V2 to a claim: what is refused before any key is looked up.
+From a header or a query of Signature V2 to a claim: what is refused before a key is looked up.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def head_of(*headers: tuple[bytes, bytes], target: bytes = b"/b/k") -> RequestHe
 
 def refusal_of_header(authorization: bytes = b"AWS K:c2ln", *headers: tuple[bytes, bytes]) -> str:
     """
-    The code of a header's refusal; nothing where it makes a claim.
+    The error code of a header; empty if it makes a claim.
     """
     try:
         claim = read_header_claim(head_of(*(headers or (DATE,))), ADDRESS, authorization, NOW)
@@ -39,7 +39,7 @@ def refusal_of_header(authorization: bytes = b"AWS K:c2ln", *headers: tuple[byte
 
 def refusal_of_query(target: bytes = b"/b/k", *, passed: float = 0.0, **changes: bytes) -> str:
     """
-    The same of a query's.
+    The same for a query.
     """
     parameters = {**PARAMETERS, **{name.encode(): value for name, value in changes.items()}}
     try:
@@ -59,7 +59,7 @@ def test_what_is_right() -> None:
 @pytest.mark.parametrize("authorization", [b"AWS K:c2ln x", b"AWS  K:c2ln", b"AWS K", b"AWS "])
 def test_what_is_no_key_and_signature(authorization: bytes) -> None:
     """
-    One space, one key, one signature.
+    There must be one space, one key and one signature.
     """
     assert refusal_of_header(authorization) == "InvalidArgument"
 
@@ -76,7 +76,7 @@ def test_what_is_no_key_and_signature(authorization: bytes) -> None:
 )
 def test_the_date_of_a_header_request(date: bytes, code: str) -> None:
     """
-    There is one, and it is not far from ours.
+    There must be one date, and it must be close to ours.
     """
     assert refusal_of_header(b"AWS K:c2ln", (b"Date", date)) == code
     assert refusal_of_header(b"AWS K:c2ln", (b"x-amz-date", date)) == code
@@ -84,7 +84,7 @@ def test_the_date_of_a_header_request(date: bytes, code: str) -> None:
 
 def test_a_header_request_without_a_date() -> None:
     """
-    It would be good for ever.
+    It would be valid forever.
     """
     assert refusal_of_header(b"AWS K:c2ln", (b"Host", b"s3.test")) == "AccessDenied"
 
@@ -92,7 +92,7 @@ def test_a_header_request_without_a_date() -> None:
 @pytest.mark.parametrize("name", sorted(PARAMETERS))
 def test_each_parameter_is_needed(name: bytes) -> None:
     """
-    One that is missing is refused.
+    A missing parameter is refused.
     """
     parameters = {key: value for key, value in PARAMETERS.items() if key != name}
 
@@ -121,7 +121,7 @@ def test_each_parameter_is_needed(name: bytes) -> None:
 )
 def test_when_a_url_is_good(expires: bytes, passed: float, code: str) -> None:
     """
-    Until its second, and no moment beyond the calendar is an exception of Python's.
+    Until its second. A time beyond the calendar does not raise an exception of Python.
     """
     assert refusal_of_query(passed=passed, Expires=expires) == code
 
@@ -129,7 +129,7 @@ def test_when_a_url_is_good(expires: bytes, passed: float, code: str) -> None:
 @pytest.mark.parametrize("escape", [b"%0d%0aX: 1", b"%0a", b"%0d", b"%00", b"%7f", b"%1f", b"a%0bb"])
 def test_an_amz_parameter_is_no_way_into_the_head(escape: bytes) -> None:
     """
-    It becomes a header: a line end in it would begin another, signed with our key.
+    It becomes a header: a line end in it would begin another header, signed with our key.
     """
     assert refusal_of_query(b"/b/k?x-amz-meta-a=" + escape) == "InvalidArgument"
     assert refusal_of_query(b"/b/k?x-amz-meta-a=a%09b") == ""
@@ -137,7 +137,7 @@ def test_an_amz_parameter_is_no_way_into_the_head(escape: bytes) -> None:
 
 def test_no_text_of_a_claim_holds_its_signature() -> None:
     """
-    It could be sent again.
+    The signature could be sent again.
     """
     signature = b"c2lnbmF0dXJl"
     form = {b"awsaccesskeyid": b"K", b"signature": signature, b"policy": b"e30="}
@@ -153,7 +153,7 @@ def test_no_text_of_a_claim_holds_its_signature() -> None:
 
 def test_a_moment_before_the_epoch_is_told_as_the_epoch() -> None:
     """
-    A refusal tells when the URL ended.
+    A refusal reports when the URL expired.
     """
     with pytest.raises(S3Error) as refusal:
         read_query_claim(head_of(), ADDRESS, {**PARAMETERS, b"Expires": b"-1"}, NOW)

@@ -19,7 +19,7 @@ VECTORS = load_vectors("s3-sigv2")
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
 def test_each_step(vector: dict[str, Any]) -> None:
     """
-    The string to sign and its signature are the published ones; where those are wrong, what the rules give.
+    The string to sign and its signature are the published ones. If those are wrong, they are what the rules give.
     """
     request, expected = vector["request"], vector["expected"]
     path, _, query = encoded(request["target"]).partition(b"?")
@@ -44,7 +44,7 @@ def test_each_step(vector: dict[str, Any]) -> None:
 
 def test_published_examples_which_are_wrong() -> None:
     """
-    One example signs its date twice; the others give what is printed.
+    One example signs its date twice; the others give the printed result.
     """
     wrong = [vector for vector in VECTORS if "published_signature" in vector]
 
@@ -70,7 +70,7 @@ def test_published_examples_which_are_wrong() -> None:
 )
 def test_sub_resources(query: bytes, resource: bytes) -> None:
     """
-    Those with a value are signed with it, decoded; an escaped name is the name which it decodes to.
+    Those with a value are signed with it, decoded; an escaped name counts as its decoded form.
     """
     assert canonical_resource(b"/b/k", query) == resource
 
@@ -87,7 +87,7 @@ def test_sub_resources(query: bytes, resource: bytes) -> None:
 )
 def test_an_empty_value(query: bytes, writes_empty_values: bool, resource: bytes) -> None:
     """
-    S3 counts it in; Ceph 16.2 does not.
+    S3 includes it; Ceph 16.2 does not.
     """
     assert canonical_resource(b"/b/k", query, writes_empty_values=writes_empty_values) == resource
     if writes_empty_values:

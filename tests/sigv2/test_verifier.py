@@ -19,14 +19,14 @@ HEAD = RequestHead(b"GET", b"/b/k", b"HTTP/1.1", [], Fields())
 
 def claim_of(signature: bytes, *texts: bytes) -> V2Claim:
     """
-    A claim over whatever may have been signed.
+    A claim over any texts that may have been signed.
     """
     return V2Claim(Carrier.V2_HEADER, HEAD, b"ID", signature, None, UNSIGNED, (), texts or (b"text",))
 
 
 def test_a_signature_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    The verdict is that of `hmac.compare_digest`: the time of an ordinary comparison tells how much of it was right.
+    The verdict is that of `hmac.compare_digest`: the time of an ordinary comparison shows how much of it was right.
     """
     signature = sign("secret", b"text")
     compared: list[tuple[bytes, bytes]] = []
@@ -44,7 +44,7 @@ def test_a_signature_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatc
 
 def test_every_secret_and_text_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    The time does not tell which of them it was.
+    The time does not show which of them it was.
     """
     compared = []
     compare = verifier.hmac.compare_digest
@@ -58,7 +58,7 @@ def test_every_secret_and_text_is_tried(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize("signature", [b"", sign("secret", b"other"), sign("secret", b"text")[:-1], b"x" * 28])
 def test_what_is_no_signature(signature: bytes) -> None:
     """
-    Neither a part of it nor one of another text or secret is one.
+    Neither a part of the signature nor the signature of another text or by another secret is accepted.
     """
     with pytest.raises(SignatureDoesNotMatch):
         check_signature(claim_of(signature), ["secret", "former"])
@@ -66,7 +66,7 @@ def test_what_is_no_signature(signature: bytes) -> None:
 
 def test_a_refusal_repeats_the_text_that_s3_signs() -> None:
     """
-    Of several texts that are tried, it is the first: the others are what clients sign by mistake.
+    If several texts are tried, it is the first: clients sign the others by mistake.
     """
     with pytest.raises(SignatureDoesNotMatch) as refusal:
         check_signature(claim_of(b"wrong", b"text", b"text/"), ["secret"])

@@ -1,5 +1,5 @@
 """
-SigV4A: keys, the suite at every intermediate step, chunks, and what is no signature.
+SigV4A: keys, the suite at every intermediate step, chunks, and invalid signatures.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def test_each_step(vector: dict[str, Any]) -> None:
 
     uri = canonical_uri(path)
     if not vector.get("same_canonical_path_in_s3_mode", True):
-        # These services normalise; S3 does not.
+        # These services normalise the path; S3 does not.
         assert uri != lines[1]
         uri = lines[1]
     text = canonical_request(
@@ -90,7 +90,7 @@ def test_each_step(vector: dict[str, Any]) -> None:
 @pytest.mark.parametrize("vector", SEEDS, ids=lambda vector: vector["name"])
 def test_chunks(vector: dict[str, Any]) -> None:
     """
-    The chain verifies with padding and without, and is chained to the signature without it.
+    The chain verifies with padding and without, and is chained to the signature without padding.
     """
     expected = vector["expected"]
 
@@ -162,14 +162,14 @@ def test_what_is_no_signature() -> None:
 )
 def test_region_sets(region_set: bytes, holds: bool) -> None:
     """
-    An entry must be the whole name of a region, where only the asterisk stands for anything.
+    An entry must be the whole name of a region; only an asterisk stands for other characters.
     """
     assert region_set_matches(region_set, (b"us-east-1", b"ap-south-9")) == holds
 
 
 def test_every_vector_is_looked_at() -> None:
     """
-    None is left out silently.
+    No vector is left out.
     """
     assert (len(KEYS), len(SEEDS), len(SUITE)) == (4, 2, 76)
 
@@ -177,7 +177,7 @@ def test_every_vector_is_looked_at() -> None:
 @pytest.mark.parametrize("region_set", [b"us-east-1*1", b"us*1*1", b"us-east-*-east-1", b"us*2", b"eu*1"])
 def test_both_ends_of_a_pattern(region_set: bytes) -> None:
     """
-    A name begins with the one and ends with the other, and they do not overlap in it.
+    A name begins with one end and ends with the other, without an overlap.
     """
     assert not region_set_matches(region_set, [b"us-east-1"])
 
@@ -200,14 +200,14 @@ def test_both_ends_of_a_pattern(region_set: bytes) -> None:
 )
 def test_a_pattern_takes_each_character_once(region_set: bytes, holds: bool) -> None:
     """
-    What stands between the stars of a pattern are different characters of the name, between both its ends.
+    The texts between the stars of a pattern match different characters of the name, between its two ends.
     """
     assert region_set_matches(region_set, [b"us-east-1"]) is holds
 
 
 def test_public_keys_are_kept_up_to_a_bound() -> None:
     """
-    Strangers' requests do not fill memory; the key that was used last stays.
+    Requests with unknown keys do not fill memory; the most recently used key stays.
     """
     keys = VerifyingKeys(2)
 
@@ -224,7 +224,7 @@ def test_public_keys_are_kept_up_to_a_bound() -> None:
 @pytest.mark.parametrize("tries", [1, 2, 254])
 def test_a_candidate_beyond_the_order_is_no_key(monkeypatch: pytest.MonkeyPatch, tries: int) -> None:
     """
-    The next counter gives the next one, up to the last; such a candidate comes once in 2 ** 32 secrets.
+    The next counter gives the next candidate, up to the last. Such a candidate occurs once in 2 ** 32 secrets.
     """
     texts: list[bytes] = []
 
@@ -243,7 +243,7 @@ def test_a_candidate_beyond_the_order_is_no_key(monkeypatch: pytest.MonkeyPatch,
 
 def test_no_candidate_is_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Counters end.
+    The number of counters is limited.
     """
     monkeypatch.setattr("s3proxy.sigv4.asymmetric.hmac.digest", lambda *given: b"\xff" * 32)
 

@@ -1,5 +1,5 @@
 """
-What a claim of Signature V4 may name, and what it costs to read it.
+What a claim of Signature V4 may name, and the cost of reading it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def claim_of(data: str) -> SignatureClaim:
 
 def in_header(names: list[str], lines: str = "") -> str:
     """
-    A request which names what it signed in a header.
+    A request that names its signed headers in the Authorization header.
     """
     return (
         f"GET /b/k HTTP/1.1\r\nHost: h\r\nx-amz-date: {DATE}\r\nx-amz-content-sha256: {EMPTY}\r\n{lines}"
@@ -68,7 +68,7 @@ def in_query(names: list[str], parameters: str = "", lines: str = "") -> str:
 
 def cost(read: Callable[[], object]) -> float:
     """
-    The CPU seconds of a reading: the least of several.
+    Return the CPU seconds of a reading: the smallest of several.
     """
     spent = []
     for _ in range(7):
@@ -87,7 +87,7 @@ def test_no_request_signs_more_headers_than_it_may_have(
     write: Callable[[list[str]], str], error: type[S3Error]
 ) -> None:
     """
-    256 names are read; one more, new or not, is refused before any key is known.
+    256 names are read; with one more, new or not, the request is refused before a key is looked up.
     """
     names = ["host", "x-amz-date", *(f"a{number}" for number in range(MAX_HEADER_COUNT - 2))]
 
@@ -100,7 +100,7 @@ def test_no_request_signs_more_headers_than_it_may_have(
 
 def test_too_many_names_whoever_sends_them() -> None:
     """
-    The client reads the error as S3 writes it, of an unknown key, too.
+    The client gets the error as S3 writes it, even with an unknown key.
     """
     names = ["host", "x-amz-date", *["a"] * 20_000]
     proxy = MemoryProxy()
@@ -138,7 +138,7 @@ def test_a_name_which_is_listed_again_costs_nothing(write: Callable[..., str]) -
 
 def test_parameters_are_not_searched_for_in_a_list() -> None:
     """
-    A signed name may be a parameter: thousands of parameters cost the same, whether one name is sought or 250.
+    A signed name may be a parameter: thousands of parameters cost the same, whether 1 or 250 names are looked up.
     """
     parameters = "&zz=1" * 5_000
     few = claim_of(in_query(["host", "b"], parameters))
@@ -175,7 +175,7 @@ def test_headers_are_not_searched_for_in_a_list() -> None:
 @pytest.mark.parametrize("carrier", ["header", "query"])
 def test_the_form_of_a_credential(carrier: str, algorithm: str, credential: str, form: str) -> None:
     """
-    The refusal names the form that goes with the algorithm: under SigV4A a scope has no region.
+    The error names the form that belongs to the algorithm: with SigV4A a scope has no region.
     """
     if carrier == "header":
         data = (
@@ -210,7 +210,7 @@ def test_the_form_of_a_credential(carrier: str, algorithm: str, credential: str,
 )
 def test_the_default_port_of_a_host(host: str, without: bytes | None) -> None:
     """
-    Only that of http or https may be left out of what is signed.
+    Only the default port of http or https may be left out of what is signed.
     """
     claim = claim_of(in_header(["host", "x-amz-date"]).replace("Host: h\r\n", f"Host: {host}\r\n"))
 
@@ -225,7 +225,7 @@ def test_the_default_port_of_a_host(host: str, without: bytes | None) -> None:
 @pytest.mark.parametrize(("sent", "is_believed"), [("s3.test:443", True), ("s3.test:80", True), ("s3.test:81", False)])
 def test_a_signature_over_a_host_without_its_port(sent: str, is_believed: bool) -> None:
     """
-    It is believed if the port is the default one; what is believed is what was signed.
+    It is accepted if the port is the default one, and the accepted text is the one that was signed.
     """
     signer = Signer(host="s3.test")
     data, _ = signer.head("GET", "/b/k", payload=EMPTY)

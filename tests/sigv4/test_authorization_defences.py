@@ -1,5 +1,5 @@
 """
-From a header, a query or a form to a claim: what is refused before any key is looked up.
+From a header, a query or a form to a claim: what is refused before a key is looked up.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def head_of(*headers: tuple[bytes, bytes], version: bytes = b"HTTP/1.1") -> Requ
 
 def refusal(read: Callable[[], SignatureClaim]) -> str:
     """
-    The code with which a claim is refused, or would be without an exemption; nothing if it is a claim.
+    The error code of a claim that is refused, or would be without an exemption; empty if it is a claim.
     """
     try:
         claim = read()
@@ -64,7 +64,7 @@ def refusal(read: Callable[[], SignatureClaim]) -> str:
 
 def refusal_of_header(components: bytes = COMPONENTS, *headers: tuple[bytes, bytes]) -> str:
     """
-    The same of a header's.
+    The same for a header.
     """
     head = head_of(*(headers or HEADERS))
     return refusal(lambda: read_header_claim(head, b"AWS4-HMAC-SHA256", components, REGIONS, NOW))
@@ -72,7 +72,7 @@ def refusal_of_header(components: bytes = COMPONENTS, *headers: tuple[bytes, byt
 
 def refusal_of_query(**changes: bytes) -> str:
     """
-    The same of a query's.
+    The same for a query.
     """
     parameters = {**PARAMETERS, **{f"X-Amz-{name}".encode(): value for name, value in changes.items()}}
     return refusal(lambda: read_query_claim(head_of(HEADERS[0]), parameters, REGIONS, NOW))
@@ -80,7 +80,7 @@ def refusal_of_query(**changes: bytes) -> str:
 
 def refusal_of_form(**changes: bytes) -> str:
     """
-    The same of a form's.
+    The same for a form.
     """
     fields = {**FORM, **{f"x-amz-{name}".encode(): value for name, value in changes.items()}}
     return refusal(lambda: read_form_claim(head_of(HEADERS[0]), fields, REGIONS))
@@ -112,7 +112,7 @@ def test_what_is_right() -> None:
 )
 def test_a_credential_with_a_fault(credential: bytes) -> None:
     """
-    It is refused wherever it stands, the second time too: what is remembered of a credential hides no fault.
+    It is refused at every place, and also the second time: the cache of credentials hides no fault.
     """
     for _ in range(2):
         assert refusal_of_header(COMPONENTS.replace(CREDENTIAL, credential)) == "AuthorizationHeaderMalformed"
@@ -122,7 +122,7 @@ def test_a_credential_with_a_fault(credential: bytes) -> None:
 
 def test_only_short_credentials_are_remembered() -> None:
     """
-    Strangers' long ones would fill memory.
+    Long ones from unknown clients would fill memory.
     """
     remembered = credentials._read_sound_credential.cache_info
     name = b"K" * 300
@@ -150,7 +150,7 @@ def test_only_short_credentials_are_remembered() -> None:
 )
 def test_components_come_once_and_are_no_other(components: bytes) -> None:
     """
-    Two readers could take one or the other of two, and skip what they do not know.
+    If there are two, two readers could use different ones; and readers skip what they do not know.
     """
     assert refusal_of_header(components) == "AuthorizationHeaderMalformed"
 
@@ -178,7 +178,7 @@ def test_a_header_that_no_signature_covers(header: tuple[bytes, bytes]) -> None:
 
 def test_a_host_is_signed_also_where_there_is_none() -> None:
     """
-    HTTP/1.0 may send none; whoever added one would choose the bucket.
+    HTTP/1.0 may have no Host; whoever added one would choose the bucket.
     """
     components = COMPONENTS.replace(b"host;", b"")
 
@@ -206,7 +206,7 @@ def test_a_host_is_signed_also_where_there_is_none() -> None:
 )
 def test_for_how_long_a_url_is_good(expires: bytes, code: str) -> None:
     """
-    A number of seconds, a week at most; thousands of digits are no exception of Python's.
+    A number of seconds, at most a week; thousands of digits do not raise an exception of Python.
     """
     assert refusal_of_query(Expires=expires) == code
 
@@ -256,7 +256,7 @@ def test_when_a_header_is_good(passed: timedelta, code: str) -> None:
 @pytest.mark.parametrize("is_there", [False, True])
 def test_each_parameter_is_needed(name: bytes, *, is_there: bool) -> None:
     """
-    One that is missing or empty is refused.
+    A missing or empty parameter is refused.
     """
     parameters = {**PARAMETERS, name: b""}
     if not is_there:
@@ -269,7 +269,7 @@ def test_each_parameter_is_needed(name: bytes, *, is_there: bool) -> None:
 
 def test_the_first_fault_is_told() -> None:
     """
-    A fault that a key may be exempted from comes before the ones after it.
+    A fault that a key may be exempted from is reported before the faults after it.
     """
     late = (HEADERS[0], (b"x-amz-date", b"20260201T120000Z"), HEADERS[2])
 
@@ -284,7 +284,7 @@ def test_the_first_fault_is_told() -> None:
 @pytest.mark.parametrize("algorithm", [b"AWS4-ECDSA-P256-SHA256", b"aws4-hmac-sha256", b""])
 def test_the_algorithm_of_a_form(algorithm: bytes) -> None:
     """
-    There is one.
+    Only one is accepted.
     """
     assert refusal_of_form(algorithm=algorithm) == "InvalidArgument"
 
@@ -292,19 +292,19 @@ def test_the_algorithm_of_a_form(algorithm: bytes) -> None:
 @pytest.mark.parametrize("date", [b"20260301", b"Sun, 01 Mar 2026 12:00:00 GMT", b"20260301T120000", b""])
 def test_the_date_of_a_form(date: bytes) -> None:
     """
-    It is in the basic form.
+    It is in the basic format.
     """
     assert refusal_of_form(date=date) == "InvalidArgument"
 
 
 def test_a_payload_must_be_named_in_a_header_request() -> None:
     """
-    Without x-amz-content-sha256 nothing would say what covers the body.
+    Without x-amz-content-sha256, nothing says what covers the body.
     """
     assert refusal_of_header(COMPONENTS, *HEADERS[:2]) == "InvalidRequest"
 
 
-# What a claim's canonical request is made of
+# The contents of a claim's canonical request
 
 
 def claim_of_header(target: bytes = b"/b/k", components: bytes = COMPONENTS) -> SignatureClaim:
@@ -328,7 +328,7 @@ def claim_of_query(query: bytes = b"", **changes: bytes) -> SignatureClaim:
 
 def test_a_header_request_signs_its_whole_query() -> None:
     """
-    Also a parameter which is called as the signature of a URL is: it could have been added by anyone.
+    This includes a parameter with the name of a URL's signature: anyone could have added it.
     """
     claim = claim_of_header(b"/b/k?X-Amz-Signature=1&a=2")
 
@@ -352,7 +352,7 @@ def test_a_url_signs_all_of_its_query_but_the_signature() -> None:
 
 def test_a_header_in_a_query() -> None:
     """
-    A signed name may be satisfied by a parameter of a URL where no such header is sent; by none of a header request.
+    In a presigned URL, a parameter may stand for a signed header that was not sent. In a header request none may.
     """
     claim = claim_of_query(b"&x-amz-acl=private", SignedHeaders=b"host;x-amz-acl")
     assert b"x-amz-acl:private\n" in claim.canonical_request()
@@ -364,7 +364,7 @@ def test_a_header_in_a_query() -> None:
 
 def test_the_first_fault_of_a_url_is_told() -> None:
     """
-    One that is not valid yet is told before what is wrong with its credential.
+    If the URL is not valid yet, this is reported before a fault of its credential.
     """
     early = NOW - timedelta(hours=1)
     for credential in (b"x", b"K/20260301/us-east-1/ec2/aws4_request", b"K/20260302/us-east-1/s3/aws4_request"):
@@ -375,7 +375,7 @@ def test_the_first_fault_of_a_url_is_told() -> None:
 
 def test_a_refusal_names_the_first_of_our_regions() -> None:
     """
-    A client asks again there.
+    The client signs again for that region.
     """
     wrong = b"K/20260301/us-west-2/s3/aws4_request"
     claim = claim_of_header(components=COMPONENTS.replace(CREDENTIAL, wrong))
@@ -392,7 +392,7 @@ def test_a_refusal_names_the_first_of_our_regions() -> None:
 
 def test_no_text_of_a_claim_holds_its_signature() -> None:
     """
-    It could be sent again.
+    The signature could be sent again.
     """
     form = read_form_claim(head_of(HEADERS[0]), FORM, REGIONS)
 

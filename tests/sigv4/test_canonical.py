@@ -1,5 +1,5 @@
 """
-The parts of a canonical request that the vectors have in many cases each.
+The parts of a canonical request of which the vectors have many cases.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def test_values_of_a_header_that_comes_twice() -> None:
 
 def test_a_path_is_encoded_once() -> None:
     """
-    What was sent in canonical form stays as it is, and what was not becomes so.
+    A path that was sent in canonical form stays as it is, and any other is changed to that form.
     """
     assert canonical_uri(b"/b/k~1") == b"/b/k~1"
     assert canonical_uri(b"/b/%6b+~%7E%2f") == b"/b/k%2B~~/"

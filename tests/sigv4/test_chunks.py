@@ -1,5 +1,5 @@
 """
-The chain of signatures: what is a signature, and what each is held against.
+The chain of signatures: what is a signature, and what each one is compared with.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SHA256 = b"a" * 64
 
 class RecordingKey:
     """
-    A key for which one text is every signature.
+    A key that accepts one text as the signature of everything.
     """
 
     def __init__(self, right: bytes) -> None:
@@ -40,7 +40,7 @@ def chain_of(key: RecordingKey, algorithm: bytes) -> ChunkChain:
 
 def test_padding_fills_a_signature_to_its_full_size() -> None:
     """
-    A padded signature is the one before its asterisks; one that is padded to another size is none.
+    A padded signature is the text before its asterisks; one that is padded to another size is refused.
     """
     key = RecordingKey(b"3045")
     padded = b"3045".ljust(PADDED_SIGNATURE_SIZE, b"*")
@@ -56,7 +56,8 @@ def test_padding_fills_a_signature_to_its_full_size() -> None:
 
 def test_each_signature_is_chained_to_the_one_before() -> None:
     """
-    A chunk that is left out, repeated or moved has another text; the next one is chained to it without its padding.
+    A chunk that is left out, repeated or moved has another text. The next one is chained to the signature without
+    padding.
     """
     key = RecordingKey(b"3045")
     chain = chain_of(key, ECDSA_ALGORITHM)
@@ -76,7 +77,7 @@ def test_each_signature_is_chained_to_the_one_before() -> None:
 
 def test_a_wrong_signature_ends_the_chain() -> None:
     """
-    The refusal names the chunk's own text; nothing is chained to what was refused.
+    The error has the chunk's own text; nothing is chained to a refused chunk.
     """
     key = RecordingKey(b"3045")
     chain = chain_of(key, HMAC_ALGORITHM)

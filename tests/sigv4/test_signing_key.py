@@ -17,7 +17,7 @@ SCOPE = CredentialScope(b"20260301", b"us-east-1")
 
 def test_a_signature_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    The verdict is that of `hmac.compare_digest`: the time of an ordinary comparison tells how many digits were right.
+    The verdict is that of `hmac.compare_digest`: the time of an ordinary comparison shows how many digits were right.
     """
     key = SigningKey(b"k" * 32)
     digits = key.sign(b"text").for_backend()
@@ -35,7 +35,7 @@ def test_a_signature_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatc
 
 def test_a_signature_is_compared_whole() -> None:
     """
-    Neither a part of it nor another spelling is one.
+    Neither a part of the signature nor another spelling is accepted.
     """
     key = SigningKey(b"k" * 32)
     digits = key.sign(b"text").for_backend()
@@ -48,7 +48,7 @@ def test_a_signature_is_compared_whole() -> None:
 
 class CountingKey:
     """
-    A key that counts how often it is asked.
+    A key that counts its calls.
     """
 
     def __init__(self, *, is_right: bool) -> None:
@@ -57,7 +57,7 @@ class CountingKey:
 
     def matches(self, text: bytes, claimed: bytes) -> bool:
         """
-        Count.
+        Count the call.
         """
         self.count += 1
         return self.is_right
@@ -66,7 +66,7 @@ class CountingKey:
 @pytest.mark.parametrize("right", [0, 1])
 def test_every_secret_is_tried(right: int) -> None:
     """
-    The time does not tell whether the former secret or the new one signed.
+    The time does not show whether the former secret or the new one signed.
     """
     keys = [CountingKey(is_right=number == right) for number in range(2)]
 
@@ -76,7 +76,7 @@ def test_every_secret_is_tried(right: int) -> None:
 
 def test_keys_are_kept_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    The one that was used last stays, the oldest goes.
+    The most recently used key stays, the oldest is removed.
     """
     derived: list[Any] = []
     derive = signing_key.derive_signing_key

@@ -46,12 +46,12 @@ def test_each_step(vector: dict[str, Any]) -> None:
     path, query, fields = _parts(vector)
     is_query = vector["carrier"] == "query"
     if vector.get("session_token_unsigned") and is_query:
-        # The suites' services may take a token which was added after signing; S3 signs it.
+        # The suites' services may allow a token that was added after signing; S3 signs it.
         query = b"&".join(item for item in query.split(b"&") if not item.startswith(b"X-Amz-Security-Token"))
 
     uri = canonical_uri(path)
     if not vector.get("same_canonical_path_in_s3_mode", True):
-        # These services normalise; S3 does not. What S3 would sign is in the data, the rest must hold.
+        # These services normalise the path; S3 does not. The data has what S3 would sign; the rest must match.
         if "s3_mode_canonical_path" in vector:
             assert uri == encoded(vector["s3_mode_canonical_path"])
         assert uri != lines[1]
@@ -84,7 +84,7 @@ CHUNKED = [vector for vector in load_vectors("s3-sigv4") if "chunks" in vector["
 @pytest.mark.parametrize("vector", CHUNKED, ids=lambda vector: vector["name"])
 def test_the_chain_of_the_documentation(vector: dict[str, Any]) -> None:
     """
-    Each chunk signature of the published uploads verifies, in order, and no other one.
+    Each chunk signature of the published uploads verifies, in order, and no other one does.
     """
     date = encoded(vector["date"])
     scope = CredentialScope(date[:8], b"us-east-1")
@@ -107,7 +107,7 @@ def test_the_chain_of_the_documentation(vector: dict[str, Any]) -> None:
 
 def test_the_trailer_of_three_fields() -> None:
     """
-    Trailer lines are signed behind the last chunk's signature.
+    Trailer lines are signed after the last chunk's signature.
     """
     (vector,) = [v for v in load_vectors("s3-sigv4") if v["carrier"] == "trailer"]
     date = encoded(vector["date"])
@@ -126,7 +126,7 @@ def test_the_trailer_of_three_fields() -> None:
 
 def _as_sent(vector: dict[str, Any]) -> tuple[bytes, bytes]:
     """
-    A vector of S3 as a request: those which were computed get the header which carries their signature.
+    A vector of S3 as a request: those that were computed get the header with their signature.
     """
     request = vector["request"]
     headers = list(request["headers"])
@@ -157,7 +157,8 @@ def _as_sent(vector: dict[str, Any]) -> tuple[bytes, bytes]:
 
 WITHOUT_BUCKET = {"path-leading-double-slash-kept", "path-escaped-leading-slash"}
 """
-Their canonical form is right, and their path names a key of no bucket: they are refused before their signature.
+Their canonical form is right, but their path names a key without a bucket: they are refused before their signature is
+verified.
 """
 
 WIRED = [
@@ -171,7 +172,8 @@ WIRED = [
 @pytest_twisted.ensureDeferred
 async def test_on_the_wire(vector: dict[str, Any]) -> None:
     """
-    Every vector of S3 is accepted through real sockets; the same with another signature is refused, and stored nowhere.
+    Every vector of S3 is accepted through real sockets; the same request with another signature is refused, and nothing
+    is stored.
     """
     now = parse_basic_iso(vector["date"].encode())
     assert now is not None
@@ -190,7 +192,7 @@ async def test_on_the_wire(vector: dict[str, Any]) -> None:
 
 def test_every_vector_is_looked_at() -> None:
     """
-    None is left out silently.
+    No vector is left out.
     """
     assert len(list(_params("s3-sigv4", "s3-canonical", "suite-sigv4", "suite-sigv4-legacy"))) == 7 + 73 + 76 + 34
     assert len(WIRED) == 7 + 73 - len(WITHOUT_BUCKET)

@@ -1,5 +1,5 @@
 """
-What a verified claim gives: the chain of a body's signatures, or nothing.
+The result of a verified claim: the chain of a body's signatures, or nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.signer import EMPTY, NOW, SIGNED_CHUNKS, SIGNED_TRAILER, UNSIGNED, UN
 
 def chain_of(payload: str) -> ChunkChain | None:
     """
-    What the verified signature of an upload gives.
+    Return the result for the verified signature of an upload.
     """
     signer = Signer()
     data, _ = signer.head("PUT", "/b/k", {"x-amz-decoded-content-length": "0"}, payload=payload)
@@ -30,7 +30,7 @@ def chain_of(payload: str) -> ChunkChain | None:
 
 def test_signed_chunks_have_a_chain_and_no_other_body_has() -> None:
     """
-    Only their signatures follow from that of the head.
+    Only their signatures depend on the signature of the head.
     """
     assert [chain_of(payload) is not None for payload in (SIGNED_CHUNKS, SIGNED_TRAILER)] == [True, True]
     assert [chain_of(payload) for payload in (EMPTY, UNSIGNED, UNSIGNED_TRAILER)] == [None, None, None]

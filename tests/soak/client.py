@@ -1,8 +1,8 @@
 """
-Clients which upload without end, and write down what they intend before, and what they were told after.
+Clients that upload without end. Each writes down what it intends before an upload, and the response after it.
 
-A process of its own, which may be killed at any moment: ``python -m tests.soak.client PLAN``. SIGTERM lets it end with
-its present uploads.
+A process of its own, which may be killed at any moment: ``python -m tests.soak.client PLAN``. After SIGTERM it ends
+with its current uploads.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from tests.soak.uploads import MULTIPART, Bytes, Upload, draw_upload, write_uplo
 
 PATIENCE = 60.0
 """
-Seconds in which nothing moves until a client gives up.
+Seconds without any progress until a client gives up.
 """
 
 PIECE = 65536
 MAX_KEYS = 12
 """
-Keys of one slot whose objects are known for sure, and may be replaced.
+Keys of one slot whose objects are known for certain, and may be replaced.
 """
 
 
 class Ledger:
     """
-    What this process writes down, line by line; nothing is lost when it is killed.
+    What this process writes down, line by line; nothing is lost if it is killed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -58,7 +58,7 @@ class Ledger:
 
 class Wire:
     """
-    A connection of a client, which is used again where that is possible.
+    A connection of a client, which is reused if possible.
     """
 
     def __init__(self, port: int) -> None:
@@ -73,7 +73,7 @@ class Wire:
             about_to_end: Called before the last byte may leave.
 
         Returns:
-            The status of the whole answer and the code in it; ``cut`` if there was no whole answer.
+            The status of the whole response and the code in it; ``cut`` if the response is not whole.
         """
         try:
             if self._socket is None:
@@ -114,12 +114,12 @@ class Wire:
 
 class Exchange:
     """
-    One request and its answer, which may come before the request's end.
+    One request and its response, which may arrive before the request's end.
 
     Attributes:
-        status: Of the answer; None before it is complete.
-        code: The S3 error in it.
-        is_reusable: Whether the connection is good for another request.
+        status: Status of the response; None before it is complete.
+        code: The S3 error in the response.
+        is_reusable: Whether the connection can be used for another request.
     """
 
     def __init__(self, connection: socket.socket) -> None:
@@ -151,7 +151,7 @@ class Exchange:
                 except BlockingIOError:
                     continue
                 except OSError:
-                    # There may be an answer which says why.
+                    # There may be a response that says why.
                     break
         if not data and about_to_end is not None:
             about_to_end()
@@ -159,7 +159,7 @@ class Exchange:
 
     def wait_for_continue(self) -> None:
         """
-        Wait for 100 Continue, or a second.
+        Wait for 100 Continue, for at most a second.
         """
         until = time.monotonic() + 1
         while not self._interim and self.status is None and not self._has_ended and time.monotonic() < until:
@@ -168,7 +168,7 @@ class Exchange:
 
     def finish(self) -> None:
         """
-        Read the answer's rest.
+        Read the rest of the response.
         """
         while self.status is None and not self._has_ended:
             if not self._wait(writes=False)[0]:
@@ -215,11 +215,11 @@ class Exchange:
 
 class Slot:
     """
-    One upload after the other.
+    Makes one upload after another.
 
     Args:
-        plan: What the process was told.
-        number: Of the slot in its process.
+        plan: The plan that the process was started with.
+        number: Number of the slot in its process.
     """
 
     def __init__(self, plan: dict[str, Any], number: int, ledger: Ledger, over: threading.Event) -> None:
@@ -229,13 +229,13 @@ class Slot:
         self._ledger = ledger
         self._over = over
         self._wire = Wire(plan["port"])
-        # Those of a client which was killed go to the one in its place, so that their histories go on.
+        # The process that replaces a killed client gets its keys, so that their histories continue.
         self._keys = [(key, account) for key, account in plan["keys"][number :: plan["slots"]]]
         self._boto: dict[str, Any] = {}
 
     def run(self) -> None:
         """
-        Upload until it is over.
+        Upload until the run is over.
         """
         for count in range(self._plan["count"] or 1 << 60):
             self._over.wait(self._source.expovariate(1 / self._plan["pause"]))
@@ -269,7 +269,8 @@ class Slot:
             status, code = self._wire.ask(raw, upload.expects, upload.flaw, about_to_end)
         self._ledger.write(event="end", number=number, status=status, code=code)
         if status[0] in "24" or not upload.is_good or not is_ending:
-            # Whatever is there now is known. Where it is not, a late commit could replace what comes next.
+            # The key's content is certain, so the key is used again. Otherwise a late commit could replace the next
+            # object.
             self._keys.append((key, account))
             if len(self._keys) > MAX_KEYS:
                 self._keys.pop(0)
@@ -299,7 +300,7 @@ class Slot:
         except ClientError as error:
             return str(error.response["ResponseMetadata"]["HTTPStatusCode"]), error.response["Error"]["Code"]
         except (BotoCoreError, HTTPClientError, KeyError) as error:
-            # Python takes a head which was cut for a whole one: then something is missing from it.
+            # Python takes a cut head for a whole one: then something is missing from it.
             return "cut", type(error).__name__
         return "200", ""
 
@@ -308,7 +309,7 @@ class Slot:
         from botocore.config import Config
 
         if account not in self._boto:
-            # Whoever tries again hides what the first answer was.
+            # A client that retries would hide the first response.
             config = Config(
                 retries={"total_max_attempts": 1},
                 s3={"addressing_style": "path"},
@@ -328,7 +329,7 @@ class Slot:
 
 def main() -> None:
     """
-    Run the slots which a plan describes.
+    Run the slots that a plan describes.
     """
     plan = json.loads(Path(sys.argv[1]).read_text())
     ledger, over = Ledger(Path(plan["ledger"])), threading.Event()

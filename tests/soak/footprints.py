@@ -1,5 +1,5 @@
 """
-What processes hold: memory and descriptors, before and after.
+The memory and the descriptors of processes, before and after a run.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ MIB = 1 << 20
 
 MEMORY_SLACK = 24 * MIB
 """
-By how much a process may be larger than after the warm-up: the allocator keeps what the busiest moment needed.
+Bytes by which a process may be larger than after the warm-up: the allocator keeps what the busiest moment needed.
 """
 
 
 def age_of(pid: int) -> float:
     """
-    Return the seconds since a process's start; less than none if it is gone.
+    Return the seconds since a process's start; negative if it is gone.
     """
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
@@ -38,7 +38,7 @@ class Footprint:
 
     Attributes:
         memory: Bytes.
-        descriptors: All but those of pipes.
+        descriptors: All descriptors except those of pipes.
         age: Seconds since its start.
         pipes: Descriptors of pipes. Those that moved a body are kept for the next one.
     """
@@ -51,10 +51,10 @@ class Footprint:
     @classmethod
     def of(cls, pid: int) -> Footprint:
         """
-        Read it from proc(5).
+        Read a footprint from proc(5).
 
         Raises:
-            OSError: There is no such process any more.
+            OSError: The process does not exist any more.
         """
         found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
         if found is None:
@@ -71,7 +71,7 @@ class Footprint:
 
 
 def _kind_of(descriptor: Path) -> str:
-    # One may be closed meanwhile.
+    # A descriptor may be closed meanwhile.
     with contextlib.suppress(OSError):
         return os.readlink(descriptor).partition(":")[0]
     return ""
@@ -79,16 +79,17 @@ def _kind_of(descriptor: Path) -> str:
 
 Footprints = dict[str, list[Footprint]]
 """
-Those of the processes of each kind.
+Footprints of the processes, by kind.
 """
 
 
 def descriptor_faults(begin: Footprints, end: Footprints, uploads_at_a_time: int) -> list[str]:
     """
-    Say which processes hold more descriptors than when they were warm, or are not as many.
+    Name the processes that hold more descriptors than after the warm-up, and the kinds whose number of processes
+    changed.
 
     Args:
-        uploads_at_a_time: As many pipes, of two descriptors each, may have been needed at a moment, and are kept.
+        uploads_at_a_time: Pipes, of two descriptors each, that may have been needed at the same time, and are kept.
     """
     found = []
     for name, footprints in end.items():
@@ -103,7 +104,7 @@ def descriptor_faults(begin: Footprints, end: Footprints, uploads_at_a_time: int
 
 def memory_faults(begin: Footprints, end: Footprints) -> list[str]:
     """
-    Say which processes are larger than when they were warm.
+    Name the processes that are larger than after the warm-up.
     """
     found = []
     for name, footprints in end.items():
@@ -118,6 +119,6 @@ def memory_faults(begin: Footprints, end: Footprints) -> list[str]:
 
 def told(footprints: Footprints) -> str:
     """
-    Write them in one line.
+    Return the footprints in one line.
     """
     return "; ".join(f"{name} {footprint}" for name, items in footprints.items() for footprint in items)

@@ -1,5 +1,5 @@
 """
-What clients have written down, and what must therefore be true of every key.
+What clients have written down, and what must therefore hold for every key.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tests.soak.uploads import Upload
 
 ABSENT = ""
 """
-In place of a digest: there is no object.
+Stands for a digest if there is no object.
 """
 
 
@@ -39,14 +39,14 @@ class Entry:
     @property
     def is_stored(self) -> bool:
         """
-        Whether the client was told so.
+        Whether the client's response said so.
         """
         return self.status.startswith("2")
 
     @property
     def is_uncertain(self) -> bool:
         """
-        Whether the client cannot know what became of it.
+        Whether the client cannot know what happened to the upload.
         """
         return self.upload.is_good and self.was_ending and self.status[0] not in "24"
 
@@ -57,8 +57,8 @@ class Expected:
     What one key may hold.
 
     Attributes:
-        digests: SHA-256 of the objects which may be there; `ABSENT` where there may be none.
-        history: All uploads to it, in their order.
+        digests: SHA-256 of the objects that may be there; `ABSENT` if there may be none.
+        history: All uploads to the key, in order.
     """
 
     account: str
@@ -71,7 +71,7 @@ class Ledger:
     All lines of all clients, read as they are written.
 
     Args:
-        directory: Of the files.
+        directory: Directory of the files.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -81,14 +81,14 @@ class Ledger:
 
     def read(self) -> None:
         """
-        Read what has been written since the last time.
+        Read what was written since the last call.
         """
         names = {item.name for item in fields(Upload)}
         for path in sorted(self._directory.glob("*.jsonl")):
             with path.open("rb") as file:
                 file.seek(self._read[path])
                 for line in file:
-                    # The end of a file which is being written.
+                    # The last line is still being written.
                     if not line.endswith(b"\n"):
                         break
                     self._read[path] += len(line)
@@ -105,19 +105,19 @@ class Ledger:
     @property
     def stored_count(self) -> int:
         """
-        Uploads which clients were told are stored.
+        Number of uploads whose response says that they are stored.
         """
         return sum(entry.is_stored for entry in self.entries.values())
 
     def outcomes(self) -> Counter[str]:
         """
-        Count uploads by status; those which run are ``killed`` as yet.
+        Count uploads by status; those that run are ``killed`` until they end.
         """
         return Counter(entry.status for entry in self.entries.values())
 
     def certain_keys(self, client: str) -> list[tuple[str, str]]:
         """
-        Keys, each with its account, of which a client that has ended knew what they hold.
+        Keys, each with its account, whose content a client that has ended knew for certain.
         """
         last: dict[tuple[str, str], Entry] = {}
         for number, entry in self.entries.items():
@@ -129,7 +129,7 @@ class Ledger:
 
     def surprises(self) -> list[str]:
         """
-        Name what must not be while nothing fails: a good upload which is not stored, a bad one which is not refused.
+        Name what must not happen while nothing fails: a good upload that is not stored, a bad one that is not refused.
         """
         return [
             f"without a fault: {entry.status} {entry.code} for {entry.upload}"
@@ -140,7 +140,7 @@ class Ledger:
 
 def broken_promises(entries: Iterable[Entry]) -> list[str]:
     """
-    Name each upload which was told to be stored though it was bad, or though not all of it had been sent.
+    Name each upload that was reported as stored although it was bad, or although not all of it had been sent.
     """
     return [
         f"{entry.upload}: {entry.status}, {'whole' if entry.was_ending else 'not whole'}"
@@ -151,10 +151,10 @@ def broken_promises(entries: Iterable[Entry]) -> list[str]:
 
 def expectations(entries: Iterable[Entry]) -> dict[str, Expected]:
     """
-    Say what each key may hold.
+    Return what each key may hold.
 
     Args:
-        entries: Those of one key in their order.
+        entries: Those of one key, in order.
     """
     found: dict[str, Expected] = {}
     for entry in entries:
@@ -172,7 +172,7 @@ def expectations(entries: Iterable[Entry]) -> dict[str, Expected]:
 
 def table(entries: Iterable[Entry]) -> list[str]:
     """
-    Write the ledger: of each mode, and of each intention, how often each outcome came.
+    Return the ledger as a table: for each mode and each intention, how often each outcome occurred.
     """
     rows: dict[tuple[int, str], Counter[str]] = {}
     for entry in entries:
@@ -192,7 +192,7 @@ def table(entries: Iterable[Entry]) -> list[str]:
 
 def fault_of(expected: Expected, digest: str) -> str:
     """
-    Say what is wrong with what a key holds; nothing, if it is one of what it may hold.
+    Return what is wrong with the content of a key; empty if the key may hold it.
     """
     if digest in expected.digests:
         return ""
@@ -210,7 +210,7 @@ def _told_of(entry: Entry) -> str:
 
 def sort_of(expected: Expected, digest: str) -> str:
     """
-    Say in a few words how a key was verified.
+    Describe in a few words how a key was verified.
     """
     if len(expected.digests) == 1:
         return "absent as they must be" if digest == ABSENT else "with the one object which they must hold"

@@ -1,7 +1,8 @@
 """
-A network which fails: connections pass through it, and some of them stall, crawl, break or end too early.
+A network that fails: connections pass through it, and some of them stall, crawl, break or end too early.
 
-A process of its own: ``python -m tests.soak.relay PLAN``. SIGUSR1 makes it begin with faults, SIGUSR2 makes it cease.
+A process of its own: ``python -m tests.soak.relay PLAN``. It begins with faults after SIGUSR1, and stops them after
+SIGUSR2.
 """
 
 from __future__ import annotations
@@ -31,17 +32,17 @@ Seconds between two pieces of a slow connection.
 
 HOLE_TIME = 40.0
 """
-Seconds after which a hole is reset, if nobody gave it up before.
+Seconds after which a hole is reset, if neither side gave it up before.
 """
 
 
 @dataclass(frozen=True)
 class Line:
     """
-    One place where connections come in, and where they go.
+    One address where connections arrive, and their target.
 
     Attributes:
-        probability: That a connection has a fault.
+        probability: Probability that a connection has a fault.
     """
 
     name: str
@@ -71,7 +72,7 @@ class Fault:
 
 def draw_fault(source: random.Random, probability: float) -> Fault | None:
     """
-    Say what happens to the next connection, None for most.
+    Choose what happens to the next connection; None for most of them.
     """
     if source.random() >= probability:
         return None
@@ -141,12 +142,12 @@ class Side(asyncio.Protocol):
         self._relay.sides.discard(self)
         for timer in self._timers:
             timer.cancel()
-        # What is on its way to somebody whose partner has gone must not arrive later.
+        # Data must not arrive late at a peer whose partner has gone.
         self.other.reset() if error is not None else self.other.close()
 
     def hold(self, reason: str) -> None:
         """
-        Read nothing for now.
+        Stop reading for now.
         """
         self._holds.add(reason)
         if not self.is_lost:
@@ -154,7 +155,7 @@ class Side(asyncio.Protocol):
 
     def release(self, reason: str) -> None:
         """
-        Read on, unless there is another reason not to.
+        Read again, unless there is another reason not to.
         """
         self._holds.discard(reason)
         if self._holds or self.is_lost:
@@ -165,7 +166,7 @@ class Side(asyncio.Protocol):
 
     def reset(self) -> None:
         """
-        End it so that whoever is there reads an error.
+        End the connection so that the peer reads an error.
         """
         if self.is_connected and not self.is_lost:
             self.transport.get_extra_info("socket").setsockopt(
@@ -175,14 +176,14 @@ class Side(asyncio.Protocol):
 
     def close(self) -> None:
         """
-        End it when everything was sent.
+        End the connection after everything was sent.
         """
         if self.is_connected and not self.is_lost:
             self.transport.close()
 
     def forgive(self) -> None:
         """
-        Have no fault any more.
+        Remove the fault.
         """
         self.fault, self._rate = None, 0
         for timer in self._timers:
@@ -204,7 +205,7 @@ class Side(asyncio.Protocol):
         else:
             self._send(len(self._kept))
         if self._has_ended and not self._kept and not self._holds and not self.other.transport.is_closing():
-            # Reset meanwhile, and not told of it yet: there is nobody whom the end could reach.
+            # It was reset meanwhile, and has not been notified yet: no peer is left that the end could reach.
             with contextlib.suppress(OSError):
                 self.other.transport.write_eof()
             if self.other._has_ended and not self.other._kept:
@@ -264,7 +265,7 @@ class Relay:
 
     def tell(self, **fields: object) -> None:
         """
-        Write down what happened.
+        Write down an event.
         """
         self._record.write(json.dumps(fields) + "\n")
 
@@ -299,7 +300,7 @@ class Relay:
                     functools.partial(self._accept, line), "127.0.0.1", line.port
                 )
             except OSError:
-                # Taken by somebody's outgoing connection while nobody listened.
+                # The port was taken by some outgoing connection while it was not listened on.
                 await asyncio.sleep(TICK)
             else:
                 return
@@ -328,7 +329,7 @@ class Relay:
             near.release("connecting")
 
     async def _refuse(self, line: Line) -> None:
-        # Nobody is at the target: for a while there is nobody here, too, as without a relay.
+        # The target does not listen. So this address does not listen for a while either, as without a relay.
         server = self._servers.pop(line.name, None)
         if server is None:
             return
@@ -340,7 +341,7 @@ class Relay:
 
 def main() -> None:
     """
-    Run the relay which a plan describes.
+    Run the relay that a plan describes.
     """
     plan = json.loads(Path(sys.argv[1]).read_text())
     relay = Relay([Line(**line) for line in plan["lines"]], plan["seed"], Path(plan["record"]))

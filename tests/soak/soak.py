@@ -1,5 +1,5 @@
 """
-Everything of a soak: s3proxy, the faulty network on both sides of it, clients, and whoever is killed next.
+All of a soak: s3proxy, the faulty network on both sides of it, the clients, and what is killed.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ ROOT = Path(__file__).parent.parent.parent
 BUCKET = "soak"
 GAUGES = ("s3proxy_running_requests", "s3proxy_bytes_in_flight", "s3proxy_spool_bytes")
 """
-What is zero when nothing runs.
+Gauges that are zero when nothing runs.
 """
 
 
 @dataclass(frozen=True)
 class Account:
     """
-    A key of clients, and the backend where its requests go.
+    A key of clients, and the backend of its requests.
 
     Attributes:
         options: Lines of the backend's table.
@@ -55,12 +55,12 @@ class Account:
 @dataclass(frozen=True)
 class Size:
     """
-    How long and how hard.
+    The length and the load of a run.
 
     Attributes:
-        uploads: So many at least must have been told to be stored.
+        uploads: Minimum number of uploads that must be reported as stored.
         clients: Processes.
-        slots: Uploads at a time of each.
+        slots: Parallel uploads of each client.
         warm_up: Uploads before the first fault.
     """
 
@@ -77,10 +77,10 @@ class Size:
 @dataclass
 class Report:
     """
-    What came out.
+    The results of a run.
 
     Attributes:
-        faults: What must not be, a sentence each.
+        faults: What is wrong, one sentence each.
         lines: To be printed.
     """
 
@@ -114,7 +114,7 @@ class Soak:
 
     Args:
         directory: For configurations, logs and ledgers; the backends have their own.
-        storages: Which run; each has the bucket.
+        storages: The running backends; each has the bucket.
     """
 
     def __init__(self, directory: Path, size: Size, storages: list[Storage], accounts: list[Account]) -> None:
@@ -131,7 +131,7 @@ class Soak:
         self._kills: Counter[str] = Counter()
         self._clients: list[Client] = []
         self._names = iter(range(1 << 30))
-        # Only the tests: a checkout's own s3proxy must not hide the one which is installed.
+        # Only the tests: a checkout's own s3proxy must not hide the installed one.
         path = directory / "path"
         path.mkdir()
         (path / "tests").symlink_to(ROOT / "tests")
@@ -144,10 +144,10 @@ class Soak:
 
     def run(self, say: Callable[[str], None]) -> Report:
         """
-        Warm up, let everything fail for as long as it should, and compare.
+        Warm up, run with faults for the given time, and compare.
 
         Args:
-            say: Takes a line of progress.
+            say: Receives a line of progress.
         """
         size, report = self._size, Report()
         say(f"seed {size.seed}: {size.seconds:g} s and {size.uploads} uploads at least, {size.clients} clients with "
@@ -253,7 +253,7 @@ access = "access.log"
         size = self._size
         number = next(self._names)
         if pause is None:
-            # Twice as many as there must be: not all are stored, and they take their time.
+            # Twice as many as required: not all are stored, and some take long.
             pause = size.clients * size.slots * size.seconds / (2 * size.uploads)
         plan = {
             "name": f"c{number}",
@@ -284,7 +284,7 @@ access = "access.log"
         size, source = self._size, self._source
         self._clients = [self._client() for _ in range(size.clients)]
         began = time.monotonic()
-        # A reload replaces all workers, so it comes early.
+        # A reload replaces all workers, so it is done early.
         actions: dict[str, tuple[float, Callable[[], str]]] = {
             "worker": (25, lambda: self._kill_worker(proxy)),
             "client": (12, self._kill_client),
@@ -292,7 +292,7 @@ access = "access.log"
         }
         for storage in self._storages:
             actions[storage.name] = (30, lambda storage=storage: self._kill_storage(storage))  # type: ignore[misc]
-        # A short run has its share of each, too.
+        # A short run also has some of each.
         means = {name: min(mean, size.seconds / 5) for name, (mean, _) in actions.items()}
         due = {name: began + source.uniform(0.3, 1) * mean for name, mean in means.items()}
         said = began
@@ -321,7 +321,7 @@ access = "access.log"
             time.sleep(0.2)
 
     def _kill_worker(self, proxy: subprocess.Popen[bytes]) -> str:
-        # The oldest is spared: what leaks is seen in a worker which has lived through everything else.
+        # The oldest is spared: a leak shows in a worker that has lived through everything else.
         workers = sorted(children(proxy), key=age_of)[:-1]
         if not workers:
             return ""
@@ -391,13 +391,13 @@ access = "access.log"
     def _footprints(self, proxy: subprocess.Popen[bytes]) -> Footprints:
         workers = []
         for pid in children(proxy):
-            # One may end meanwhile.
+            # A process may end meanwhile.
             with contextlib.suppress(OSError):
                 workers.append(Footprint.of(pid))
         return {"supervisor": [Footprint.of(proxy.pid)], "worker": workers}
 
     def _settled(self, proxy: subprocess.Popen[bytes], begin: Footprints) -> Footprints:
-        # What is late, a lingering connection or a worker on its start, has its time; what leaks stays.
+        # A lingering connection or a starting worker is given time; a leak stays.
         for _ in range(120):
             end = self._footprints(proxy)
             if not self._descriptor_faults(begin, end):
@@ -420,7 +420,7 @@ access = "access.log"
             busy = (*GAUGES, "s3proxy_backend_connections", "s3proxy_client_connections")
             return self._page("ready")[0] == 200 and not any(metrics.get(name, 1) for name in busy)
 
-        # Whatever does not end is told by the checks.
+        # The checks report what does not end.
         with contextlib.suppress(AssertionError):
             self._until("nothing to do", is_idle, 90)
 
@@ -432,7 +432,7 @@ access = "access.log"
         report.faults += self._descriptor_faults(begin, end)
         report.faults += memory_faults(begin, end)
         deaths = metrics.get("s3proxy_worker_deaths_total")
-        # One which was killed while it left, because of a reload, is not counted.
+        # A worker that was killed while it left because of a reload is not counted.
         if deaths is None or deaths > self._kills["worker"]:
             report.faults.append(f"{deaths} workers died, {self._kills['worker']} were killed")
         left = os.listdir(self._directory / "spool")

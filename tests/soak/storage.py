@@ -1,5 +1,5 @@
 """
-The backends of a soak, each with what can be killed of it, and a way to read what it holds which is not s3proxy's.
+The backends of a soak. Each has daemons that can be killed, and is read without s3proxy.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ class Storage:
     One backend.
 
     Args:
-        name: Of the relay's line to it.
-        port: For http.
-        parts: Names of what may be killed.
+        name: Name of the relay's line to the backend.
+        port: Its port for http.
+        parts: Names of the daemons that may be killed.
         kill: Ends one of its daemons with SIGKILL, by the daemon's name.
-        restart: Starts that again, without waiting for it.
-        wait: Returns when all of it answers.
+        restart: Starts that daemon again, without waiting for it.
+        wait: Returns when all of its daemons respond.
 
     Attributes:
-        down: What is dead, and until when.
+        down: The daemon that is dead, and the time until which it is.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Storage:
         Kill one of its daemons for a while.
 
         Returns:
-            Its name; empty if one is down already.
+            The daemon's name; empty if one is down already.
         """
         if self.down:
             return ""
@@ -59,7 +59,7 @@ class Storage:
 
     def restart_due(self, now: float) -> None:
         """
-        Start again what has been down for long enough.
+        Start the daemon again if it has been down for long enough.
         """
         for part, until in tuple(self.down.items()):
             if now >= until:
@@ -68,7 +68,7 @@ class Storage:
 
     def s3(self) -> Any:
         """
-        A client of boto3 for it.
+        A boto3 client for the backend.
         """
         import boto3
         from botocore.config import Config
@@ -92,7 +92,7 @@ class Storage:
 
 def of_rgw(gateway: rgw.Gateway) -> Storage:
     """
-    What a soak does with a gateway.
+    Return the gateway as a backend of a soak.
     """
     return Storage(
         name="rgw",
@@ -108,7 +108,7 @@ def of_rgw(gateway: rgw.Gateway) -> Storage:
 
 def of_swift(servers: swift.Swift) -> Storage:
     """
-    What a soak does with Swift.
+    Return Swift as a backend of a soak.
     """
     return Storage(
         name="swift",
@@ -124,7 +124,7 @@ def of_swift(servers: swift.Swift) -> Storage:
 
 class Reader:
     """
-    Reads objects from a backend, one after the other, on one connection.
+    Reads objects from a backend, one after another, on one connection.
     """
 
     def __init__(self, storage: Storage, bucket: str) -> None:
@@ -137,7 +137,7 @@ class Reader:
         Return SHA-256 and size of an object; an empty text if there is none.
 
         Raises:
-            AssertionError: The backend answers anything else.
+            AssertionError: The backend responds with anything else.
         """
         storage = self._storage
         signer = Signer(storage.key_id, storage.secret, datetime.now(UTC), f"127.0.0.1:{storage.port}")

@@ -1,5 +1,5 @@
 """
-The ledger's judgement: what clients were told decides what each key may hold, and nothing else passes.
+The ledger's verdicts: only the responses to clients decide what each key may hold.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def upload(**changes: Any) -> Upload:
 
 def entry(sha256: str, status: str, *, was_ending: bool = True, **changes: Any) -> Entry:
     """
-    An upload which has come to its end.
+    An upload that has ended.
     """
     return Entry(upload(**changes), sha256, was_ending, status)
 
@@ -64,7 +64,7 @@ def entry(sha256: str, status: str, *, was_ending: bool = True, **changes: Any) 
 )
 def test_what_a_key_may_hold(history: list[Entry], allowed: set[str]) -> None:
     """
-    The last object which was told to be stored; beside it the one of which its client cannot know; else nothing.
+    A key may hold the last object that was reported as stored, or the one in doubt after it, and nothing else.
     """
     (expected,) = expectations(history).values()
 
@@ -74,7 +74,7 @@ def test_what_a_key_may_hold(history: list[Entry], allowed: set[str]) -> None:
 
 def test_a_key_in_doubt_is_not_used_again() -> None:
     """
-    A commit which comes late could replace a later object: such a history proves nothing, and is told.
+    A commit that arrives late could replace a later object: such a history proves nothing, and is reported.
     """
     with pytest.raises(ValueError, match="was used again"):
         expectations([entry("old", "cut"), entry("new", "200")])
@@ -91,14 +91,14 @@ def test_a_key_in_doubt_is_not_used_again() -> None:
 )
 def test_a_promise_which_nobody_may_make(made: Entry, is_broken: bool) -> None:
     """
-    What was bad, or not whole, must not be told to be stored.
+    An upload that was bad, or not whole, must not be reported as stored.
     """
     assert bool(broken_promises([made])) == is_broken
 
 
 def test_a_ledger_is_read_while_it_is_written(tmp_path: Path) -> None:
     """
-    A line without its end is read when it is whole; who wrote no outcome was killed.
+    A line without its end is read when it is whole. An upload without an outcome belongs to a client that was killed.
     """
     start = {"event": "start", "number": "1", "sha256": "new", **upload().__dict__}
     path = tmp_path / "c0.jsonl"
@@ -122,7 +122,7 @@ def test_a_ledger_is_read_while_it_is_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "multipart"])
 def test_every_flaw_is_one(mode: str) -> None:
     """
-    A bad upload differs from the good one of the same seed, or ends before it.
+    A bad upload differs from the good one with the same seed, or ends early.
     """
     transfer_size = 40 if mode.endswith(" te") else 0
     flaws = (*FLAWS[mode.removesuffix(" te")], "signature", *CUTS)
@@ -141,7 +141,7 @@ def test_every_flaw_is_one(mode: str) -> None:
 
 def test_what_leaks_is_told() -> None:
     """
-    One descriptor more than when warm is one too many, and so is a process; memory has its slack, and so have pipes.
+    One descriptor more than after the warm-up is a leak, and so is one process more. Memory and pipes have some slack.
     """
     begin = {"worker": [Footprint(60 * MIB, 13), Footprint(61 * MIB, 12)]}
     same = {"worker": [Footprint(61 * MIB, 12, pipes=6), Footprint(84 * MIB, 13)]}
@@ -156,7 +156,7 @@ def test_what_leaks_is_told() -> None:
 
 def test_a_footprint_tells_pipes_from_other_descriptors() -> None:
     """
-    Of this process, before and after it has made a pipe.
+    The footprint of this process, before and after it has made a pipe.
     """
     before = Footprint.of(os.getpid())
     pipe = os.pipe()

@@ -1,8 +1,8 @@
 """
-Minutes of random faults from both sides, and then every key compared with what its client was told.
+Minutes of random faults on both sides, and then every key is compared with the responses to its client.
 
-``S3PROXY_SOAK_SECONDS`` says how long (600), ``S3PROXY_SOAK_UPLOADS`` how many uploads must be stored at least (5000,
-for which it takes up to three times as long), ``S3PROXY_SOAK_SEED`` repeats what was drawn.
+``S3PROXY_SOAK_SECONDS`` is the length (600). ``S3PROXY_SOAK_UPLOADS`` is how many uploads must be stored at least
+(5000); the run takes up to three times as long to reach it. ``S3PROXY_SOAK_SEED`` repeats the random choices of a run.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.soak
 @pytest.fixture
 def data() -> Iterator[Path]:
     """
-    Room for gigabytes, which does not outlive the run.
+    A directory for gigabytes, which is removed after the run.
     """
     directory = Path(tempfile.mkdtemp(prefix="s3proxy-soak-"))
     try:
@@ -39,7 +39,7 @@ def data() -> Iterator[Path]:
 @pytest.fixture
 def ceph(data: Path) -> Iterator[Storage]:
     """
-    Ceph RGW, which holds its objects on disk.
+    Ceph RGW, with its objects on disk.
     """
     rgw.install()
     (data / "rgw").mkdir()
@@ -67,7 +67,7 @@ def openstack(data: Path) -> Iterator[Storage]:
 
 def test_every_promise_is_kept(tmp_path: Path, ceph: Storage, openstack: Storage) -> None:
     """
-    What a client was told is stored is there byte for byte; what was refused or cut is nowhere; nothing is left over.
+    What was reported as stored is there byte for byte. What was refused or cut is nowhere. Nothing is left over.
     """
     size = Size(
         seconds=float(os.environ.get("S3PROXY_SOAK_SECONDS", "600")),

@@ -19,7 +19,7 @@ KIB, MIB = 1 << 10, 1 << 20
 V2, MULTIPART = "v2", "multipart"
 CHUNKED = " te"
 """
-At the end of a mode: the body comes in chunked transfer coding instead of with its length.
+At the end of a mode: the body is in chunked transfer coding, without a Content-Length.
 """
 
 PAYLOADS = {
@@ -43,7 +43,7 @@ MODES = {
     MULTIPART: 3,
 }
 """
-Of a hundred uploads about so many are of each mode.
+About how many of a hundred uploads are of each mode.
 """
 
 _DIGESTS = ("content-md5", "checksum")
@@ -58,12 +58,12 @@ FLAWS: dict[str, tuple[str, ...]] = {
     MULTIPART: ("part", "abandoned"),
 }
 """
-What may be wrong with an upload, by mode; and with each but the last: its signature, or its end.
+What may be wrong with an upload, by mode. In every mode but the last, its signature or its end may also be wrong.
 """
 
 CUTS = ("cut-reset", "cut-close", "cut-half")
 """
-How a client gives up in the middle of a body: with a reset, with an orderly end, or with that of its direction only.
+How a client gives up in the middle of a body: with a reset, with an orderly end, or with the end of its direction only.
 """
 
 GOOD = "good"
@@ -75,13 +75,13 @@ class Upload:
     What a client intends to do.
 
     Attributes:
-        account: Name of the client's key, and so of the backend.
-        seed: Of the body.
-        flaw: ``good``, or what is wrong with it.
-        chunk_size: Of aws-chunked; of the parts of a multipart upload.
-        transfer_size: Of the chunks of chunked transfer coding; 0 for Content-Length.
+        account: Name of the client's key, which also chooses the backend.
+        seed: Seed of the body.
+        flaw: ``good``, or what is wrong with the upload.
+        chunk_size: Size of the chunks of aws-chunked, or of the parts of a multipart upload.
+        transfer_size: Size of the chunks of chunked transfer coding; 0 for Content-Length.
         expects: Whether the client waits for 100 Continue.
-        place: From 0 to 1: where in the body a flaw is.
+        place: The place of a flaw in the body, from 0 to 1.
     """
 
     key: str
@@ -98,7 +98,7 @@ class Upload:
     @property
     def is_good(self) -> bool:
         """
-        Whether it may be stored.
+        Whether the upload may be stored.
         """
         return self.flaw == GOOD
 
@@ -126,7 +126,7 @@ class Bytes:
 
 def draw_size(source: random.Random) -> int:
     """
-    Say how large the next body is: most are small, a share has up to 8 MiB, few have up to 64 MiB.
+    Choose the size of the next body: most are small, some have up to 8 MiB, few have up to 64 MiB.
     """
     kind = source.random()
     if kind < 0.04:
@@ -142,7 +142,7 @@ def draw_size(source: random.Random) -> int:
 
 def draw_upload(source: random.Random, key: str, account: str, flaw_probability: float) -> Upload:
     """
-    Say what is uploaded next.
+    Choose the next upload.
     """
     (mode,) = source.choices(list(MODES), list(MODES.values()))
     size = draw_size(source)
@@ -156,7 +156,7 @@ def draw_upload(source: random.Random, key: str, account: str, flaw_probability:
         if flaw in {"changed-byte", *CUTS}:
             size = max(1, size)
         if size <= 64 * KIB and mode != MULTIPART and source.random() < 0.5:
-            # Too large to be verified before a backend hears of it.
+            # Too large to be verified before the backend gets the request.
             size = int(2 ** source.uniform(16, 22))
     chunk_size = source.choice((8 * KIB, 64 * KIB, 128 * KIB, 1 * MIB, 100_001, max(1, size)))
     return Upload(
@@ -168,7 +168,7 @@ def draw_upload(source: random.Random, key: str, account: str, flaw_probability:
         flaw=flaw,
         chunk_size=5 * MIB if mode == MULTIPART else chunk_size,
         transfer_size=source.choice((1000, 16 * KIB, 65_537)) if mode.endswith(CHUNKED) else 0,
-        # The head of an empty body is all of it.
+        # The request of an empty body ends with its head.
         expects=size > 0 and source.random() < 0.15,
         place=source.random(),
     )
@@ -176,10 +176,10 @@ def draw_upload(source: random.Random, key: str, account: str, flaw_probability:
 
 def write_upload(upload: Upload, bucket: str, body: bytes, signer: Signer) -> Bytes:
     """
-    Write the request of an upload which is one request.
+    Write an upload that is a single request.
 
     Args:
-        signer: With the key of the client, at the present time.
+        signer: Signs with the client's key, at the present time.
     """
     if upload.flaw == "signature":
         signer = replace(signer, secret="not-the-secret-of-this-key")
@@ -199,7 +199,7 @@ def write_upload(upload: Upload, bucket: str, body: bytes, signer: Signer) -> By
         headers["content-encoding"] = "aws-chunked"
         if mode != SIGNED_CHUNKS:
             headers["x-amz-trailer"] = "x-amz-checksum-crc32"
-        # Lengths are the same whatever the signatures are.
+        # Lengths do not depend on the signatures.
         end_size = len(signer.encode(b"", mode, "0" * 64, upload.chunk_size))
         wire = _spoilt(upload, signer.encode(body, mode, "0" * 64, upload.chunk_size), end_size)
     if upload.transfer_size:
@@ -236,7 +236,7 @@ def _v2_head(signer: Signer, target: str, headers: dict[str, str], unsigned: dic
 def _spoilt(upload: Upload, wire: bytes, end_size: int) -> bytes:
     is_encoded = upload.mode.removesuffix(CHUNKED) not in {"hash", "unsigned"}
     if upload.flaw == "changed-byte":
-        # Inside the first chunk, whatever its size is.
+        # Inside the first chunk, for any chunk size.
         start = wire.index(b"\r\n") + 2 if is_encoded else 0
         at = start + int(upload.place * min(upload.size, upload.chunk_size if is_encoded else upload.size))
         return wire[:at] + bytes([wire[at] ^ 1]) + wire[at + 1 :]
@@ -249,7 +249,7 @@ def _spoilt(upload: Upload, wire: bytes, end_size: int) -> bytes:
         at = wire.index(b"x-amz-checksum-crc32:") + len(b"x-amz-checksum-crc32:")
         return wire[:at] + (b"B" if wire[at : at + 1] == b"A" else b"A") + wire[at + 1 :]
     if upload.flaw == "final-chunk":
-        # All data, and then nothing: the final chunk and whatever follows it are not there.
+        # All data and nothing else: the final chunk and what follows it are missing.
         return wire[: len(wire) - end_size]
     return wire
 

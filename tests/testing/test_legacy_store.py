@@ -1,5 +1,5 @@
 """
-The store of the demo speaks as Walrus did, and keeps nothing which did not arrive whole.
+The demo's store behaves like an old Walrus, and stores nothing that did not arrive whole.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ DATE = "Sun, 01 Mar 2026 12:00:00 GMT"
 PREFIX = "/services/Walrus"
 FEW = Quirks(service_path=PREFIX.encode(), refuses_v4=True, refuses_iso_dates=True, plus_is_space=True)
 """
-What Walrus wanted of a request, and otherwise S3: `tests/test_profiles.py` has all the quirks.
+What Walrus requires of a request, and otherwise S3: `tests/test_profiles.py` has all the quirks.
 """
 
 
 class Running:
     """
-    A store which listens, and its clients.
+    A store that listens, and its clients.
     """
 
     def __init__(self, directory: Path, **options: Any) -> None:
@@ -71,7 +71,7 @@ class Running:
         date: str | None = DATE,
     ) -> bytes:
         """
-        Sign a head. ``signed`` is the part of the query which the signature covers.
+        Sign a head. ``signed`` is the part of the query that the signature covers.
         """
         amz = "".join(f"{name}:{value}\n" for name, value in sorted(headers.items()) if name.startswith("x-amz-"))
         resource = self.service_path + path.partition("?")[0] + (f"?{signed}" if signed else "")
@@ -119,7 +119,7 @@ class Running:
 @asynccontextmanager
 async def running_store(directory: Path, **options: Any) -> AsyncIterator[Running]:
     """
-    A store with the bucket ``b``, for as long as it is wanted.
+    A running store with the bucket ``b``.
     """
     running = Running(directory, **options)
     running.store.objects.bucket("b").create()
@@ -138,7 +138,7 @@ def code(answer: Answer) -> str:
 
 def found(answer: Answer, name: str) -> list[str]:
     """
-    The texts of an answer's elements of one name.
+    The texts of a response's elements with a name.
     """
     return re.findall(f"<{name}>([^<]*)</{name}>", answer.body.decode())
 
@@ -156,7 +156,8 @@ def md5_header(body: bytes) -> dict[str, str]:
 @pytest_twisted.ensureDeferred
 async def test_objects_come_back(tmp_path: Path) -> None:
     """
-    What was put is got: whole, with its headers, from a second store on the same directory, until it is deleted.
+    An object can be read after it was stored: whole, with its headers, from a second store on the same directory, until
+    it is deleted.
     """
     body = bytes(range(256)) * 1000
     kept = {
@@ -217,7 +218,7 @@ async def test_objects_come_back(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_ranges(tmp_path: Path, asked: str, status: int, body: bytes | None, content_range: str | None) -> None:
     """
-    One range is served, one behind the end is refused, and what is none is ignored.
+    One range is served, one beyond the end is refused, and an invalid one is ignored.
     """
     async with running_store(tmp_path) as running:
         await running.ask("PUT", "/b/k", b"0123456789")
@@ -246,7 +247,7 @@ async def test_ranges(tmp_path: Path, asked: str, status: int, body: bytes | Non
 @pytest_twisted.ensureDeferred
 async def test_conditions(tmp_path: Path, name: str, value: str, status: int) -> None:
     """
-    A client which has the object, or has another one, is told so.
+    The response says whether the client has the object.
     """
     async with running_store(tmp_path) as running:
         put = await running.ask("PUT", "/b/k", b"hello")
@@ -259,7 +260,7 @@ async def test_conditions(tmp_path: Path, name: str, value: str, status: int) ->
 @pytest_twisted.ensureDeferred
 async def test_answer_headers_are_overridden(tmp_path: Path) -> None:
     """
-    A client may choose the headers of what it gets; it signs them decoded.
+    A client may choose the headers of the response; it signs them decoded.
     """
     async with running_store(tmp_path) as running:
         await running.ask("PUT", "/b/k", b"hello", headers={"content-type": "text/x"})
@@ -296,7 +297,7 @@ async def test_copies(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_plus_in_a_path_is_a_space(tmp_path: Path) -> None:
     """
-    Whoever means a plus must escape it.
+    A client must escape a plus sign.
     """
     async with running_store(tmp_path) as running:
         await running.ask("PUT", "/b/a+b", b"space")
@@ -322,7 +323,7 @@ async def test_a_plus_in_a_path_is_a_space(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_unknown_operations_touch_nothing(tmp_path: Path, method: str, path: str, signed: str) -> None:
     """
-    A sub-resource which the store does not have is never taken for the object or the bucket.
+    A sub-resource that the store does not have is never taken for the object or the bucket.
     """
     async with running_store(tmp_path) as running:
         await running.ask("PUT", "/b/k", b"former")
@@ -338,7 +339,7 @@ async def test_unknown_operations_touch_nothing(tmp_path: Path, method: str, pat
 @pytest_twisted.ensureDeferred
 async def test_listings_are_paged(tmp_path: Path) -> None:
     """
-    However small the pages, both versions of the listing show each key and each common prefix once, in order.
+    Pages of any size, of both versions of the listing, have each key and each common prefix once, in order.
     """
     keys = ["a/1", "a/2", "c", "d e+f%", "ä/1", "ä/2", "z\n<&>"]
     pages: dict[str, list[str]] = {}
@@ -392,7 +393,7 @@ async def test_buckets(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_many_are_deleted_at_once(tmp_path: Path) -> None:
     """
-    The keys of a document are deleted, if it is the document which was sent.
+    The keys of a document are deleted, if the document matches its digest.
     """
     document = b"<Delete xmlns='x'><Object><Key>a&amp;</Key></Object><Object><Key>gone</Key></Object></Delete>"
     quiet = b"<Delete><Quiet>true</Quiet><Object><Key>c</Key></Object></Delete>"
@@ -417,7 +418,7 @@ async def test_many_are_deleted_at_once(tmp_path: Path) -> None:
 
 def complete(*parts: tuple[int, str | None]) -> bytes:
     """
-    The document which completes an upload.
+    The document that completes an upload.
     """
     items = (f"<Part><PartNumber>{n}</PartNumber><ETag>{etag}</ETag></Part>" for n, etag in parts)
     return f"<CompleteMultipartUpload>{''.join(items)}</CompleteMultipartUpload>".encode()
@@ -426,7 +427,7 @@ def complete(*parts: tuple[int, str | None]) -> bytes:
 @pytest_twisted.ensureDeferred
 async def test_uploads_in_parts(tmp_path: Path) -> None:
     """
-    Parts become one object with the headers of the upload, also at another store there; no listing shows them.
+    Parts become one object with the headers of the upload, even by another store on the directory; no listing has them.
     """
     etags = []
     async with running_store(tmp_path) as first, running_store(tmp_path) as second:
@@ -458,7 +459,7 @@ def part_numbers(listed: Answer) -> list[int]:
 @pytest_twisted.ensureDeferred
 async def test_parts_are_listed(tmp_path: Path) -> None:
     """
-    By number, by pages, and in the order of elements that the gateway has. Another upload's are not among them.
+    By number, in pages, and in the gateway's order of elements. Another upload's parts are not in the listing.
     """
     async with running_store(tmp_path, quirks=MODES["osg-4.3"]) as running:
 
@@ -504,7 +505,7 @@ async def test_parts_are_listed(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_uploads_are_listed(tmp_path: Path) -> None:
     """
-    By key and id, by pages, and in the order of elements that the gateway has. What has ended is not among them.
+    By key and id, in pages, and in the gateway's order of elements. Uploads that have ended are not in the listing.
     """
     async with running_store(tmp_path, quirks=MODES["osg-4.3"]) as running:
 
@@ -540,7 +541,7 @@ async def test_uploads_are_listed(tmp_path: Path) -> None:
     assert (found(whole, "UploadId"), found(whole, "Prefix")) == (first, ["", "z/"])
     assert [found(page, "UploadId") for page in pages] == [first[:2], [first[2], second], [second], [*first, second]]
     assert [found(page, "IsTruncated") for page in pages] == [["true"], ["false"], ["false"], ["false"]]
-    # Those of a page that is the last are told as well.
+    # The last page has them as well.
     assert [found(page, "NextKeyMarker") for page in pages] == [["a"], ["z/2"], ["z/2"], ["z/2"]]
     assert [found(page, "NextUploadIdMarker") for page in pages] == [[first[1]], [second], [second], [second]]
     assert [found(nothing, name) for name in ("Upload", "NextKeyMarker", "IsTruncated")] == [[], [""], ["false"]]
@@ -621,7 +622,7 @@ async def test_published_signatures(tmp_path: Path, vector: dict[str, Any]) -> N
             for path in (target, target.replace("/", "/x", 1))
         ]
 
-    # Its bucket is not there, or its sub-resource is not known: both are found out after the signature.
+    # Its bucket does not exist, or its sub-resource is unknown: the store checks both after the signature.
     assert right.status in {200, 404, 501}
     assert (wrong.status, code(wrong)) == (403, "SignatureDoesNotMatch")
 
@@ -651,7 +652,7 @@ async def test_what_walrus_refuses(
     tmp_path: Path, headers: dict[str, str], options: dict[str, Any], status: int, expected: str
 ) -> None:
     """
-    Wrong signatures and today's spellings are refused, and the former object stays.
+    Wrong signatures and current forms of requests are refused, and the former object stays.
     """
     async with running_store(tmp_path) as running:
         await running.ask("PUT", "/b/k", b"former")
@@ -679,7 +680,7 @@ async def test_other_signatures_are_not_known(
     tmp_path: Path, query: str, authorization: str | None, status: int, expected: str
 ) -> None:
     """
-    A V4 header, both kinds of presigned requests and no signature at all are refused.
+    A V4 header, both kinds of presigned requests and a request without a signature are refused.
     """
     line = "" if authorization is None else f"Authorization: {authorization}\r\n"
     head = f"GET {PREFIX}/b{query} HTTP/1.1\r\nHost: x\r\nDate: {DATE}\r\n{line}\r\n"
@@ -695,7 +696,7 @@ async def test_other_signatures_are_not_known(
 @pytest_twisted.ensureDeferred
 async def test_a_refusal_is_read_behind_its_body(tmp_path: Path) -> None:
     """
-    A client which sends a large body first gets its refusal, and may go on with the same connection.
+    A client that first sends a large body can then read the refusal, and reuse the connection.
     """
     body = b"a" * 1_000_000
     async with running_store(tmp_path) as running:
@@ -716,7 +717,7 @@ async def test_a_refusal_is_read_behind_its_body(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_continue_comes_before_the_body(tmp_path: Path) -> None:
     """
-    A client which asks for 100 Continue is told to.
+    A client that asks for 100 Continue gets it.
     """
     async with running_store(tmp_path) as running:
         client = await running.connect()
@@ -732,7 +733,7 @@ async def test_continue_comes_before_the_body(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_body_without_length_is_refused(tmp_path: Path) -> None:
     """
-    Chunked transfer coding is answered 411, and nothing of it is kept.
+    Chunked transfer coding gets 411, and nothing of it is stored.
     """
     async with running_store(tmp_path) as running:
         head = running.head("PUT", "/b/k", {"transfer-encoding": "chunked"})
@@ -746,7 +747,7 @@ async def test_a_body_without_length_is_refused(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_half_a_body_is_nothing(tmp_path: Path) -> None:
     """
-    A connection which ends inside a PUT leaves the former object, and no file.
+    A connection that ends inside a PUT leaves the former object, and no file.
     """
     async with running_store(tmp_path) as running:
         await running.ask("PUT", "/b/k", b"former")
@@ -775,7 +776,7 @@ async def test_a_store_with_a_pace(tmp_path: Path) -> None:
         client.send(running.head("PUT", "/b/k", {"content-length": "1000"}) + b"a" * 1000)
         await until(lambda: running.store.received_size)
         while not client.received:
-            # Were it not held, everything would be here by now.
+            # Without the pace everything would have arrived by now.
             await turns(20)
             sizes.append((clock.seconds(), running.store.received_size))
             clock.advance(0.05)
@@ -794,7 +795,7 @@ async def test_a_store_with_a_pace(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_pace_may_change(tmp_path: Path) -> None:
     """
-    A store which is freed of its pace takes the rest at once; a client which left meanwhile leaves no timer.
+    A store whose pace is lifted reads the rest at once; a client that left meanwhile leaves no timer.
     """
     clock = Clock()
     async with running_store(tmp_path, reactor=clock, bytes_per_second=1000) as running:
@@ -818,7 +819,7 @@ async def test_the_pace_may_change(tmp_path: Path) -> None:
     assert left == []
 
 
-# What is no request
+# Invalid requests
 
 
 @pytest.mark.parametrize(
@@ -842,7 +843,7 @@ async def test_the_pace_may_change(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_nonsense_is_refused(tmp_path: Path, method: str, path: str, status: int, expected: str) -> None:
     """
-    What cannot be read gets an error of S3.
+    Invalid requests get an S3 error.
     """
     async with running_store(tmp_path) as running:
         answer = await running.ask(method, path)
@@ -854,7 +855,7 @@ async def test_nonsense_is_refused(tmp_path: Path, method: str, path: str, statu
 @pytest_twisted.ensureDeferred
 async def test_outside_of_the_service(tmp_path: Path) -> None:
     """
-    Nothing is found beside the service path, not even below one which begins alike.
+    Nothing is found outside the service path, not even below a path that begins alike.
     """
     async with running_store(tmp_path) as running:
         running.service_path = ""
@@ -878,7 +879,7 @@ async def test_a_length_which_nobody_counts(tmp_path: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_disk_which_takes_nothing(tmp_path: Path) -> None:
     """
-    An object which cannot be written is answered 500, and the store goes on.
+    If an object cannot be written, the response is 500, and the store keeps running.
     """
     async with running_store(tmp_path) as running:
         (tmp_path / "incoming").rmdir()
@@ -893,7 +894,7 @@ async def test_a_disk_which_takes_nothing(tmp_path: Path) -> None:
 
 def test_secrets_are_not_shown(tmp_path: Path) -> None:
     """
-    No text form of the store holds a secret.
+    No text form of the store has a secret.
     """
     store = LegacyStore(tmp_path, {KEY: SECRET}, wall_clock=lambda: NOW, reactor=reactor)
 

@@ -1,7 +1,7 @@
 """
-A browser: Chromium without a screen, and in it a page of another origin than the storage's, or of the storage's own.
+A browser: Chromium without a screen. Its page has another origin than the storage system's, or the same one.
 
-The page has no keys. It gets URLs and forms which boto3 signs here, as a web application's server does.
+The page has no keys. It gets URLs and forms that boto3 signs here, as a web application's server does.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ PART_SIZE = 8 * MIB
 
 class _Origin(http.server.ThreadingHTTPServer):
     """
-    Where the page comes from, with the files that it sends and saves.
+    The server of the page, with the files that the page sends and saves.
 
     Args:
         page: Path of the page.
-        directory: Of the files.
+        directory: Directory of the files.
     """
 
     def __init__(self, page: Path, directory: Path) -> None:
@@ -44,7 +44,7 @@ class _Origin(http.server.ThreadingHTTPServer):
 
     def close(self) -> None:
         """
-        Serve no more.
+        Stop the server.
         """
         self.shutdown()
         self._thread.join()
@@ -74,7 +74,7 @@ class _OriginRequest(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(data)))
-        # For the page which comes from the storage.
+        # For the page that comes from the storage system.
         self.send_header("Access-Control-Allow-Origin", "*")
         self.send_header("Access-Control-Allow-Methods", "PUT")
         self.send_header("Access-Control-Allow-Headers", "Content-Type")
@@ -83,13 +83,13 @@ class _OriginRequest(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *arguments: object) -> None:
         """
-        Say nothing.
+        Log nothing.
         """
 
 
 class Chromium(Client):
     """
-    Chromium of Debian's, driven by Selenium.
+    Chromium from Debian, driven by Selenium.
     """
 
     def __init__(self, cell: Cell) -> None:
@@ -111,7 +111,7 @@ class Chromium(Client):
 
     def _trust(self, database: Path) -> None:
         """
-        Have Chromium, which has no option for it, trust the authority.
+        Make Chromium, which has no option for it, trust the authority.
         """
         certutil = [self.cell.tools["certutil"], "-d", f"sql:{database}"]
         database.mkdir(parents=True)
@@ -134,7 +134,7 @@ class Chromium(Client):
             "--disable-dev-shm-usage",
             "--disable-background-networking",
             "--disable-component-update",
-            # It ends with its driver, however that ends.
+            # Chromium ends with its driver, however the driver ends.
             "--remote-debugging-pipe",
             f"--user-data-dir={self.file('profile')}",
         ):
@@ -150,7 +150,7 @@ class Chromium(Client):
 
     def _page_url(self, bucket: str) -> str:
         """
-        Return where the page for a bucket is.
+        Return the URL of the page for a bucket.
         """
         del bucket
         return self._origin.url
@@ -169,14 +169,14 @@ class Chromium(Client):
         try:
             if self._bucket != bucket:
                 self._visit(bucket)
-            # What was said before is about something else.
+            # Earlier messages are about something else.
             self._console()
             said = self._browser.execute_async_script(script, arguments)
         except WebDriverException as error:
-            # Its own text goes on with the addresses of its code.
+            # The rest of its text has the addresses of its code.
             said = {"error": str(error.msg)}
         if "error" in said:
-            # What the page may not know of a failure stands in the console.
+            # The console has the details of a failure that the page may not read.
             raise RuntimeError("\n".join([*self._console(), said["error"]]))
         return said["value"]
 
@@ -192,7 +192,7 @@ class Chromium(Client):
 
     def _send(self, operation: str, method: str, parameters: dict[str, Any], **more: Any) -> dict[str, Any]:
         """
-        Have the page send a request which is signed for it.
+        Have the page send a request that is signed for it.
         """
         url = self._signer.generate_presigned_url(operation, Params=parameters)
         answer: dict[str, Any] = self._page(parameters["Bucket"], "send", method=method, url=url, **more)
@@ -212,7 +212,7 @@ class Chromium(Client):
             raise RuntimeError("the page is not shown the entity tag")
 
     def put_large(self, bucket: str, key: str, path: str) -> None:
-        # As libraries for uploads do it: in parts, each with a URL of its own, whose entity tags the page reads.
+        # As upload libraries do: in parts, each with a URL of its own. The page reads their entity tags.
         upload = {"Bucket": bucket, "Key": key}
         begun = self._send("create_multipart_upload", "POST", upload)["text"]
         found = re.search("<UploadId>([^<]+)</UploadId>", begun)
@@ -251,7 +251,7 @@ class Chromium(Client):
         self._send("get_object", "GET", {"Bucket": bucket, "Key": key}, said=Path(path).name)
 
     def get_range(self, bucket: str, key: str, first: int, last: int) -> bytes:
-        # A range alone asks for no permission; a second header does.
+        # A range alone needs no preflight; a second header does.
         headers = {"Range": f"bytes={first}-{last}", "Cache-Control": "no-cache"}
         answer = self._send("get_object", "GET", {"Bucket": bucket, "Key": key}, headers=headers, said="range")
         if answer["status"] != 206:
@@ -261,7 +261,7 @@ class Chromium(Client):
     def list(self, bucket: str, prefix: str) -> list[str]:
         said = self._send("list_objects_v2", "GET", {"Bucket": bucket, "Prefix": prefix})["text"]
         keys = re.findall("<Key>([^<]*)</Key>", said)
-        # boto3 asks for percent-encoded names in every URL that it signs; not every storage does it.
+        # boto3 requests percent-encoded names in every URL that it signs; not every storage system encodes them.
         return [unquote(key) for key in keys] if "<EncodingType>url</EncodingType>" in said else keys
 
     def copy(self, bucket: str, key: str, target_bucket: str, target: str) -> None:
@@ -294,7 +294,7 @@ class Chromium(Client):
 
 class ChromiumAtHome(Chromium):
     """
-    Chromium with a page that is an object of the bucket which it works in: nobody asks for permission.
+    Chromium with a page that is an object of the bucket in which it works: no preflight is needed.
     """
 
     def _page_url(self, bucket: str) -> str:

@@ -1,5 +1,5 @@
 """
-Clients which are commands.
+Clients that are commands.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from scenario import Cell, Client, cannot
 
 def shortened(text: str) -> str:
     """
-    Return the beginning and the end of what was said.
+    Return the beginning and the end of an output.
     """
     return text if len(text) < 2000 else text[:1000] + " ... " + text[-1000:]
 
 
 class Command(Client):
     """
-    A client which is a command, or several.
+    A client that is a command, or several.
     """
 
     def environment(self) -> dict[str, str]:
         """
-        Return what it needs in its environment.
+        Return the environment variables that the command needs.
         """
         return {}
 
     def run(self, *arguments: str, stream: BinaryIO | None = None) -> bytes:
         """
-        Run it; return its output.
+        Run the command; return its output.
 
         Args:
             stream: Its standard input.
@@ -87,7 +87,7 @@ class AwsCli(Client):
     """
     The AWS CLI, with its defaults.
 
-    Its command takes a second to load what it needs. Here it is loaded once, and each command line has a fork of it.
+    Its command needs a second to load its modules. Here they are loaded once, and a fork runs each command line.
     """
 
     def __init__(self, cell: Cell) -> None:
@@ -107,7 +107,7 @@ class AwsCli(Client):
 
     def aws(self, *arguments: str, stream: BinaryIO | None = None) -> bytes:
         """
-        Run it at the endpoint.
+        Run it with the endpoint.
         """
         said, given = self.file("said", b""), self.file("given", b"" if stream is None else stream.read())
         trust = ["--ca-bundle", self.cell.authority] if self.cell.is_tls else []
@@ -188,7 +188,7 @@ class S3cmd(Command):
 
     def s3cmd(self, *arguments: str, stream: BinaryIO | None = None) -> bytes:
         """
-        Run it at the endpoint.
+        Run it with the endpoint.
         """
         cell = self.cell
         return self.run(
@@ -240,7 +240,7 @@ class S3cmd(Command):
 
     def presign(self, bucket: str, key: str) -> str:
         url = self.s3cmd("signurl", f"s3://{bucket}/{key}", "+600").decode().strip()
-        # It has a setting for https, but no option.
+        # s3cmd has a setting for https, but no option.
         return re.sub("^https?", self.cell.scheme, url)
 
     def delete_many(self, bucket: str, keys: list[str]) -> None:
@@ -249,7 +249,7 @@ class S3cmd(Command):
 
 class S3cmdV2(S3cmd):
     """
-    s3cmd, which signs with Signature V2.
+    s3cmd, signing with Signature V2.
     """
 
     more = ("--signature-v2",)
@@ -283,7 +283,7 @@ class Rclone(Command):
 
     def rclone(self, *arguments: str, stream: BinaryIO | None = None) -> bytes:
         """
-        Run it at the endpoint.
+        Run it with the endpoint.
         """
         return self.run(self.cell.tools["rclone"], *arguments, stream=stream)
 
@@ -324,7 +324,7 @@ class Rclone(Command):
 
 class RcloneV2(Rclone):
     """
-    rclone, which signs with Signature V2.
+    rclone, signing with Signature V2.
     """
 
     signature = "true"
@@ -332,7 +332,7 @@ class RcloneV2(Rclone):
 
 class Mc(Command):
     """
-    mc of MinIO.
+    MinIO's mc.
     """
 
     def __init__(self, cell: Cell) -> None:
@@ -351,7 +351,7 @@ class Mc(Command):
 
     def mc(self, *arguments: str, stream: BinaryIO | None = None) -> bytes:
         """
-        Run it at the endpoint.
+        Run it with the endpoint.
         """
         return self.run(
             self.cell.tools["mc"], "--config-dir", self.cell.directory, "--quiet", "--json", *arguments, stream=stream
@@ -395,7 +395,7 @@ class Mc(Command):
 
 class Program(Command):
     """
-    A program of ours around a library: an operation and its arguments on its command line.
+    One of our programs around a library. Its command line has an operation and the operation's arguments.
     """
 
     command: ClassVar[tuple[str, ...]]
@@ -407,7 +407,7 @@ class Program(Command):
 
     def program(self, *arguments: str, stream: BinaryIO | None = None) -> bytes:
         """
-        Run it at the endpoint.
+        Run it with the endpoint.
         """
         return self.run(*[self.cell.tools.get(name, name) for name in self.command], *arguments, stream=stream)
 
@@ -450,7 +450,7 @@ class Program(Command):
 
 class Conversation(Program):
     """
-    A program of ours which is started once and takes operations by lines, since it needs long to start.
+    One of our programs that is started once, because it starts slowly, and reads operations line by line.
     """
 
     def __init__(self, cell: Cell) -> None:
@@ -460,7 +460,7 @@ class Conversation(Program):
 
     def arguments(self) -> list[str]:
         """
-        Return its command line.
+        Return the program's command line.
         """
         raise NotImplementedError
 
@@ -484,7 +484,7 @@ class Conversation(Program):
         process = self._process
         assert process.stdin is not None
         assert process.stdout is not None
-        # It has patience of its own, of the same length, and starts in that time, too.
+        # The program has a timeout of the same length, and also starts in that time.
         watch = threading.Timer(2 * self.cell.answer_seconds, process.kill)
         watch.start()
         try:
@@ -531,7 +531,7 @@ class Java(Conversation):
 
     def _trust(self) -> list[str]:
         """
-        Return the options which make it trust the authority.
+        Return the options that make the program trust the authority.
         """
         if not self.cell.is_tls:
             return []
@@ -556,7 +556,7 @@ class AwsJava(Java):
 
 class AwsJavaNetty(AwsJava):
     """
-    Its asynchronous client.
+    The SDK's asynchronous client.
     """
 
     kind = "netty"
@@ -564,7 +564,7 @@ class AwsJavaNetty(AwsJava):
 
 class AwsJavaMultipart(AwsJava):
     """
-    Its asynchronous client, which sends and reads in parts.
+    The SDK's asynchronous client, which sends and reads in parts.
     """
 
     kind = "multipart"
@@ -572,7 +572,7 @@ class AwsJavaMultipart(AwsJava):
 
 class AwsJavaCrt(AwsJava):
     """
-    Its client on the Common Runtime.
+    The SDK's client on the Common Runtime.
     """
 
     kind = "crt"
@@ -589,7 +589,7 @@ class AwsJava1(Java):
 
 class AwsJava1V2(AwsJava1):
     """
-    The AWS SDK for Java, version 1, which signs with Signature V2.
+    The AWS SDK for Java, version 1, signing with Signature V2.
     """
 
     kind = "v2"
@@ -679,7 +679,7 @@ class Curl(Command):
 
     def curl(self, bucket: str, key: str, *arguments: str, query: str = "", stream: BinaryIO | None = None) -> bytes:
         """
-        Run it at a bucket or an object.
+        Run it with a bucket or an object.
         """
         cell = self.cell
         url = f"{cell.scheme}://{cell.address}{cell.path}/{bucket}"
@@ -735,7 +735,7 @@ class Curl(Command):
         path = self.file("delete.xml", body)
         output = self.curl(
             *(bucket, "", "--data-binary", f"@{path}"),
-            # Its own type is a form's, and a server may read the body as one.
+            # curl's default type is a form's, and a server may read the body as one.
             *("--header", f"Content-MD5: {digest}", "--header", "Content-Type: application/xml"),
             query="delete=",
         )
@@ -745,7 +745,7 @@ class Curl(Command):
 
 class CurlUnsigned(Curl):
     """
-    curl, told that the payload is not signed, as S3 wants to be told.
+    curl with the payload marked as unsigned, in the way that S3 defines.
     """
 
     more = ("--header", "x-amz-content-sha256: UNSIGNED-PAYLOAD")
@@ -753,7 +753,7 @@ class CurlUnsigned(Curl):
 
 class Restic(Command):
     """
-    restic, which is a backup: all that it can do is keep a repository in a bucket.
+    restic, a backup program: it can only keep a repository in a bucket.
     """
 
     def environment(self) -> dict[str, str]:
@@ -761,7 +761,7 @@ class Restic(Command):
 
     def restic(self, repository: str, *arguments: str, stream: BinaryIO | None = None) -> bytes:
         """
-        Run it at a repository.
+        Run it with a repository.
         """
         cell = self.cell
         lookup = "path" if cell.style == "path" else "dns"

@@ -1,5 +1,6 @@
 """
-What every client is asked to do, as far as it can. Only the standard library: each client runs this in its own Python.
+The operations that every client is to do, as far as it can. This module uses only the standard library: each client
+runs it in its own Python.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ IMAGE_SIZE = (23, 11)
 PAGE_KEY = "page.html"
 SAVED_NAME = "saved ü.txt"
 """
-Name under which a browser saves an object, whatever the object's key.
+Name under which a browser saves an object, whatever its key is.
 """
 
 DOOMED_KEYS = ("doomed/1", "doomed/2 +ü", "doomed/3")
@@ -59,7 +60,7 @@ def content_of(size: int) -> bytes:
 
 def image() -> bytes:
     """
-    Return a picture in PNG.
+    Return a PNG image.
     """
     width, height = IMAGE_SIZE
     chunks = {
@@ -82,7 +83,7 @@ STORED = {
     "form": (PUT_FORM, SMALL_SIZE),
 }
 """
-Key and size of what an operation stores.
+Key and size of the object that an operation stores.
 """
 
 
@@ -95,20 +96,20 @@ class Unavailable(Exception):
 @dataclass(frozen=True)
 class Cell:
     """
-    Where a client works, and with what.
+    The endpoint and the buckets of one run of a client.
 
     Attributes:
         scheme: ``http`` or ``https``.
-        host: Without a port.
-        path: Of the endpoint; empty for most.
+        host: Host name without a port.
+        path: Path of the endpoint; empty for most.
         style: ``path`` or ``virtual``.
-        authority: Path of the certificate which the server's descends from.
+        authority: Path of the certificate that issued the server's.
         given: Bucket with the given objects; it is only read.
-        own: Bucket to put to, with the doomed objects in it.
-        new: Bucket which is not there yet.
+        own: Bucket to write to, with the doomed objects in it.
+        new: Name of a bucket that does not exist yet.
         empty: Bucket to be removed.
-        directory: For files.
-        answer_seconds: How long it waits for one answer, and for one command.
+        directory: Directory for files.
+        answer_seconds: Timeout of one response, and of one command.
         tools: Paths of programs, by name.
     """
 
@@ -149,7 +150,7 @@ class Cell:
 
 class Unsized(io.RawIOBase):
     """
-    A stream which neither tells its length nor goes back.
+    A stream without a length that cannot be rewound.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -165,7 +166,7 @@ class Unsized(io.RawIOBase):
 
 class Client:
     """
-    One client. What is not overridden here it cannot do.
+    One client. It cannot do the operations that it does not override.
     """
 
     def __init__(self, cell: Cell) -> None:
@@ -182,7 +183,7 @@ class Client:
 
     def fetch(self, url: str) -> bytes:
         """
-        Get a URL as somebody who has no key.
+        Get a URL without a key.
         """
         context = ssl.create_default_context(cafile=self.cell.authority) if self.cell.is_tls else None
         try:
@@ -242,7 +243,7 @@ class Client:
 
     def close(self) -> None:
         """
-        Let go of everything.
+        Release everything.
         """
 
 
@@ -269,7 +270,7 @@ def same(found: Any, wanted: Any) -> None:
 
 def operations(client: Client) -> Iterator[tuple[str, Any]]:
     """
-    Yield the operations' names, each with what does it.
+    Yield the names of the operations, each with the function that does it.
     """
     cell = client.cell
     yield "make bucket", lambda: client.make_bucket(cell.new)
@@ -314,12 +315,12 @@ def operations(client: Client) -> Iterator[tuple[str, Any]]:
 
 OPERATIONS = tuple(name for name, _ in operations(Client(Cell("", "", 0, *[""] * 10, 0, {}))))  # type: ignore[arg-type]
 """
-The operations' names, in their order.
+The names of the operations, in order.
 """
 
 
 def _causes(error: BaseException | None) -> Iterator[str]:
-    # s3fs makes an OSError without a word of it.
+    # s3fs turns an error into an OSError that does not mention it.
     while error is not None:
         yield f"{type(error).__name__}: {error}"
         error = error.__cause__ or error.__context__
@@ -327,7 +328,7 @@ def _causes(error: BaseException | None) -> Iterator[str]:
 
 def perform(client: Client) -> None:
     """
-    Do everything; write a line of JSON for each operation: its name, its outcome, and what there is to say.
+    Do every operation; write a line of JSON for each: its name, its outcome, and the details.
     """
     for name, do in operations(client):
         try:

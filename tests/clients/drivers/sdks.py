@@ -1,5 +1,5 @@
 """
-Clients which are Python libraries.
+Clients that are Python libraries.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Boto3(Client):
 
     def options(self) -> dict[str, Any]:
         """
-        Return the arguments of a client.
+        Return the arguments of a boto3 client.
         """
         from botocore.config import Config
 
@@ -94,7 +94,7 @@ class Boto3(Client):
 
 class Boto3V2(Boto3):
     """
-    boto3, which signs with Signature V2.
+    boto3, signing with Signature V2.
     """
 
     signature = "s3"
@@ -102,9 +102,10 @@ class Boto3V2(Boto3):
 
 class Boto3Crt(Boto3):
     """
-    boto3, whose transfers are those of the Common Runtime.
+    boto3 with the transfers of the Common Runtime.
 
-    boto3 itself lets one process at a time use it, and goes on without it elsewhere. So it is used here as boto3 does.
+    boto3 itself lets one process at a time use it, and works without it in others. So this class calls it as boto3
+    does.
     """
 
     def __init__(self, cell: Cell) -> None:
@@ -142,7 +143,7 @@ class Boto3Crt(Boto3):
 
     def get(self, bucket: str, key: str, path: str) -> None:
         self._transfers.download(bucket, key, path).result()
-        # It says that it is done before it has given the file its name.
+        # It reports completion before the file has its final name.
         for _ in range(100):
             if Path(path).exists():
                 break
@@ -228,7 +229,7 @@ class S3fs(Client):
         super().__init__(cell)
         import s3fs
 
-        # As an argument it would be sent for new buckets, too, and S3 takes no us-east-1 there.
+        # An argument would also be sent for new buckets, and S3 refuses us-east-1 there.
         os.environ["AWS_DEFAULT_REGION"] = "us-east-1"
         s3fs.S3FileSystem.retries = 1
         self._files = s3fs.S3FileSystem(
@@ -253,7 +254,7 @@ class S3fs(Client):
         self._files.put_file(path, f"{bucket}/{key}")
 
     def put_large(self, bucket: str, key: str, path: str) -> None:
-        # By itself it would send parts from 100 MiB on.
+        # By default s3fs sends parts from 100 MiB on.
         self._files.put_file(path, f"{bucket}/{key}", chunksize=8 * MIB)
 
     def put_stream(self, bucket: str, key: str, stream: BinaryIO) -> None:
@@ -312,7 +313,7 @@ class SmartOpen(Client):
     def get_range(self, bucket: str, key: str, first: int, last: int) -> bytes:
         with self._open(bucket, key, "rb") as source:
             source.seek(first)
-            # It reads no more at a time than has come.
+            # One read returns no more than has arrived.
             found = b""
             while len(found) <= last - first and (piece := source.read(last + 1 - first - len(found))):
                 found += bytes(piece)
@@ -321,12 +322,12 @@ class SmartOpen(Client):
 
 class Obstore(Client):
     """
-    obstore, which is object_store of Rust.
+    obstore, a binding of Rust's object_store.
     """
 
     def __init__(self, cell: Cell) -> None:
         super().__init__(cell)
-        # It has no setting for roots of its own.
+        # It has no setting for its own root certificates.
         os.environ["SSL_CERT_FILE"] = cell.authority
 
     def _store(self, bucket: str) -> Any:
@@ -364,7 +365,7 @@ class Obstore(Client):
         return [item["path"] for item in self._store(bucket).list(prefix).collect()]
 
     def copy(self, bucket: str, key: str, target_bucket: str, target: str) -> None:
-        # A store of its is one bucket.
+        # One of its stores is one bucket.
         store = self._store(target_bucket)
         store.put(key, self._store(bucket).get(key).bytes(), use_multipart=False)
         store.copy(key, target)
@@ -389,7 +390,7 @@ class OpenDal(Client):
 
     def __init__(self, cell: Cell) -> None:
         super().__init__(cell)
-        # It has no setting for roots of its own.
+        # It has no setting for its own root certificates.
         os.environ["SSL_CERT_FILE"] = cell.authority
 
     def _operator(self, bucket: str) -> Any:
@@ -425,7 +426,7 @@ class OpenDal(Client):
     def get_range(self, bucket: str, key: str, first: int, last: int) -> bytes:
         with self._operator(bucket).open(key, "rb") as source:
             source.seek(first)
-            # It reads no more at a time than has come.
+            # One read returns no more than has arrived.
             found = b""
             while len(found) <= last - first and (piece := source.read(last + 1 - first - len(found))):
                 found += bytes(piece)
@@ -435,7 +436,7 @@ class OpenDal(Client):
         return [item.path for item in self._operator(bucket).scan(prefix) if not item.path.endswith("/")]
 
     def copy(self, bucket: str, key: str, target_bucket: str, target: str) -> None:
-        # An operator of its is one bucket.
+        # One of its operators is one bucket.
         operator = self._operator(target_bucket)
         operator.write(key, bytes(self._operator(bucket).read(key)))
         operator.copy(key, target)
@@ -587,7 +588,7 @@ class MinioPy(Client):
 
 class Boto2(Client):
     """
-    boto 2, which signs with Signature V2.
+    boto 2, signing with Signature V2.
     """
 
     def __init__(self, cell: Cell) -> None:

@@ -1,7 +1,7 @@
 """
-Have the oracle watch in child processes: this directory stands on their ``PYTHONPATH``.
+Have the oracle watch in child processes: this directory is on their ``PYTHONPATH``.
 
-Python imports it in every interpreter which the tests start. It does nothing until a module of s3proxy is loaded.
+Python imports it in every interpreter that the tests start. It does nothing until a module of s3proxy is loaded.
 """
 
 from __future__ import annotations
