@@ -86,7 +86,7 @@ def told(harness: Harness, name: bytes = b"x-forwarded-for") -> bytes | None:
 
 async def send_bytes(client: SocketClient, data: bytes, step: int) -> None:
     """
-    Send bytes, each piece in a segment of its own which the proxy has read before the next one comes.
+    Send bytes, each piece in its own segment, which s3proxy has read before the next one is sent.
     """
     client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     for start in range(0, len(data), step):
@@ -124,7 +124,8 @@ async def test_the_clients_address_is_the_headers(name: str, step: int) -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_header_is_before_tls(name: str, step: int) -> None:
     """
-    In clear bytes before the first record, which may come in the same segment; then all is as ever, uploads too.
+    Unencrypted before the first TLS record, which may be in the same segment. After it everything works as usual,
+    uploads too.
     """
     header, host = HEADERS[name]
     harness = make(trust=SPEAKS_PROXY, is_tls=True)
@@ -165,7 +166,7 @@ async def test_the_header_is_before_tls(name: str, step: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "bytes",
+    "data",
     [
         GET,
         b"\r\n" + GET,
@@ -686,8 +687,8 @@ async def test_a_signature_makes_no_proxy(trust: Trust) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_relayed_client_does_not_speak_for_its_proxy(name: str) -> None:
     """
-    A proxy which relays bytes is believed its PROXY header; the request's headers are its client's own, even where
-    the header does not tell who that is.
+    A proxy that relays bytes is believed for its PROXY header. The request's headers are the client's own, even if the
+    PROXY header does not name the client.
     """
     header, host = HEADERS[name]
     harness = make(trust=Trust(LOOPBACK, proxy_protocol=True, forwarded="x-forwarded"))
@@ -753,7 +754,7 @@ async def test_a_listed_proxy_has_as_many_connections_as_it_needs() -> None:
 # Configured
 
 
-# Twisted compares the name of the socket with a zero byte of either kind.
+# Twisted compares the socket's name with a zero byte of either type.
 @pytest.mark.filterwarnings("ignore::BytesWarning")
 @pytest_twisted.ensureDeferred
 async def test_a_unix_socket_and_a_reload(tmp_path: Path) -> None:

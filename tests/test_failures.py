@@ -34,7 +34,7 @@ GET = Signer().head("GET", TARGET)[0]
 
 def answering(data: bytes) -> FaultyBackend:
     """
-    A backend which answers every request with these bytes.
+    Return a backend that sends these bytes for every request.
     """
     backend = FaultyBackend()
     backend.on_request = lambda connection, request: connection.send(data)
@@ -150,7 +150,7 @@ async def test_a_backend_which_refuses_connections_is_unavailable() -> None:
 
 
 @pytest.mark.parametrize(
-    "bytes",
+    "data",
     [
         b"garbage\r\n\r\n",
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
@@ -187,7 +187,7 @@ async def test_interim_answers_are_not_relayed() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_backend_which_resets_is_an_internal_error() -> None:
     """
-    Also after all bytes were sent: nobody knows what became of them.
+    Also after all bytes were sent: whether the backend carried the request out is unknown.
     """
     backend = FaultyBackend()
     backend.on_request = lambda connection, request: connection.transport.abortConnection()
@@ -200,7 +200,7 @@ async def test_a_backend_which_resets_is_an_internal_error() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_cut_answer_does_not_look_complete() -> None:
     """
-    After the first byte of an answer a failure resets the client's connection.
+    After the first byte of a response a failure resets the client's connection.
     """
     backend = answering(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"a" * 50_000)
     harness = Harness(backend=backend)
@@ -632,7 +632,7 @@ async def test_an_idle_body_times_out() -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_held_client_does_not_time_out() -> None:
     """
-    A slow backend slows the client; it never fails it: hours may pass while it takes bytes.
+    A slow backend slows the client and never makes it fail: hours may pass while the backend accepts bytes.
     """
     clock = Clock()
     backend = FaultyBackend(socket_buffer=65536, keeps_bodies=False)
@@ -677,7 +677,7 @@ async def _first(backend: FaultyBackend, client: SocketClient) -> FaultyConnecti
 @pytest_twisted.ensureDeferred
 async def test_a_stopped_backend_ends_the_exchange_in_its_idle_time() -> None:
     """
-    A backend which takes no byte at all for its idle time is given up: 503, and the client may try again.
+    A backend that accepts no byte at all for its idle time is given up: 503, and the client may try again.
     """
     clock = Clock()
     backend = FaultyBackend(socket_buffer=65536)
@@ -693,7 +693,7 @@ async def test_a_stopped_backend_ends_the_exchange_in_its_idle_time() -> None:
         await turns()
 
     for _ in range(3):
-        # The first look may find that the kernel took some bytes since.
+        # The first check may find that the kernel has accepted some bytes in the meantime.
         if harness.proxy.running_count:
             clock.advance(61)
         await turns(5)
@@ -836,7 +836,7 @@ async def test_a_head_request_keeps_the_length() -> None:
 @pytest_twisted.ensureDeferred
 async def test_an_unfit_connection_is_not_pooled() -> None:
     """
-    A byte or an end on an idle connection: it is dropped, and the next request gets another.
+    A byte or an end on an idle connection: the connection is dropped, and the next request gets another.
     """
     backend = FaultyBackend()
     harness = Harness(backend=backend)
@@ -858,7 +858,7 @@ async def test_an_unfit_connection_is_not_pooled() -> None:
 @pytest_twisted.ensureDeferred
 async def test_what_came_to_an_idle_connection_is_nobodys_answer(data: bytes, oracle: Oracle) -> None:
     """
-    Bytes or an end which the reactor has not seen yet, because the next request comes in the same turn.
+    Bytes or an end that the reactor has not seen yet, because the next request comes in the same turn.
     """
     backend = FaultyBackend()
     harness = Harness(backend=backend)
