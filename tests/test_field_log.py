@@ -704,7 +704,12 @@ async def test_the_source_of_a_copy_is_one_object_however_it_is_written(source: 
     every character escaped or none.
     """
     result = b"<CopyObjectResult><ETag>&quot;x&quot;</ETag></CopyObjectResult>"
-    backend_of_copies = answering(lambda request: response(result, "Content-Type: application/xml"))
+    no_versions = b"<ListVersionsResult/>"
+    backend_of_copies = answering(
+        lambda request: response(
+            result if request.head.method == b"PUT" else no_versions, "Content-Type: application/xml"
+        )
+    )
 
     _, harness = await send(
         head_request(Signer().head("PUT", TARGET, {"x-amz-copy-source": source})[0]),
@@ -712,7 +717,8 @@ async def test_the_source_of_a_copy_is_one_object_however_it_is_written(source: 
         **of(backend),
     )
 
-    sent = harness.backend.requests[0].head.fields.value(b"x-amz-copy-source") or b""
+    # Walrus 3.4 is first asked for the versions of the key.
+    sent = harness.backend.requests[-1].head.fields.value(b"x-amz-copy-source") or b""
     assert unquote_to_bytes(sent).removeprefix(b"/") == f"test-bucket/{SOURCES[source]}".encode()
 
 

@@ -24,7 +24,7 @@ from s3proxy.s3.errors import AccessDenied
 from s3proxy.s3.head import RequestHead
 from tests.harness import Harness
 from tests.oracle.judge import read_place_of_eucalyptus, read_source_of_eucalyptus
-from tests.test_walrus_requests import FAMILY, answer_as_storage, request
+from tests.test_walrus_requests import FAMILY, answer_as_storage, asks_for_versions, request
 
 COUNT = 500
 """
@@ -148,6 +148,11 @@ async def test_no_spelling_leaves_the_open_bucket(profile: str, *, is_signed: bo
         for head in asked:
             assert bucket == OPEN, target
             *place, names = bound(profile, head.raw_target)
+            if asks_for_versions(head):
+                # Our own, before a deletion: it is of the same key, and the client does not see the response.
+                prefix = head.raw_target.partition(b"prefix=")[2].partition(b"&")[0]
+                assert (place, unquote_to_bytes(prefix)) == ([bucket, b""], key), (target, head.raw_target)
+                continue
             assert place == [bucket, key], (target, head.raw_target)
             # S3 has some sub-resources only for a bucket. With a key they name nothing.
             assert names <= subresources_of_s3(target), (target, head.raw_target)
@@ -178,6 +183,9 @@ async def test_no_spelling_of_a_source_names_another_object(profile: str) -> Non
         assert answer is not None
         assert answer.status < 500 or answer.status == 501, (source, answer.status)
         for received in harness.backend.requests:
+            if asks_for_versions(received.head):
+                assert received.head.raw_target.partition(b"?")[0].endswith(b"/www"), source
+                continue
             copied += 1
             bucket, key, version = read_source_of_eucalyptus(profile, received.head.fields[b"x-amz-copy-source"][0])
             path = source.removeprefix("/").encode().replace(b"+", b" ")
