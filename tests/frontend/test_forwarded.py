@@ -44,6 +44,7 @@ def head_with(lines: list[tuple[bytes, bytes]]) -> RequestHead:
     )
 
 
+@example(lines=[(b"X-Forwarded-For", b"192.0.2.7"), (b"X-Forwarded-Host", b"a/b")], form="x-forwarded")
 @given(lines=LINES, form=st.sampled_from(["x-forwarded", "forwarded"]))
 def test_whatever_is_believed_is_well_formed(lines: list[tuple[bytes, bytes]], form: str) -> None:
     """
@@ -67,6 +68,7 @@ def test_whatever_is_believed_is_well_formed(lines: list[tuple[bytes, bytes]], f
 
 
 @example(lines=[(b"Forwarded", b'for="6.6.6.6')], form="forwarded", after="192.0.2.9")
+@example(lines=[(b"X-Forwarded-For", b"192.0.2.7")], form="x-forwarded", after="192.0.2.9")
 @given(
     lines=LINES, form=st.sampled_from(["x-forwarded", "forwarded"]), after=st.sampled_from(["192.0.2.9", "2001:db8::9"])
 )
