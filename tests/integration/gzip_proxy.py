@@ -46,6 +46,8 @@ http {{
     server {{
         listen 127.0.0.1:{port};
         client_max_body_size 0;
+        # Its workers are of another user, who may not write here: what a client does not take stays at the storage.
+        proxy_max_temp_file_size 0;
         location / {{
             proxy_pass http://storage;
             proxy_http_version 1.1;
