@@ -74,27 +74,31 @@ class Admitted:
         """
         Whether the request depends on the object at the backend, so that a HEAD must be sent first.
         """
-        if self.multipart is not None:
+        if self.multipart is not None or (self.mending is None and self.conditions is None):
             return False
-        measures = self.mending is not None and self.mending.must_measure
-        return measures or (self.conditions is not None and self.conditions.must_check)
+        return self._measuring is not None or (self.conditions is not None and self.conditions.must_check)
+
+    @property
+    def _measuring(self) -> Mending | None:
+        """
+        The mending, if it must know the object first; conditions are judged after that.
+        """
+        return self.mending if self.mending is not None and self.mending.must_measure else None
 
     def measuring(self, now: datetime) -> BackendRequest:
         """
         Return the HEAD request to send first.
         """
-        conditions = self.conditions
-        if conditions is None or (self.mending is not None and self.mending.must_measure):
+        if self.conditions is None or self._measuring is not None:
             return ask_measure(self.onward, now)
-        return conditions.checking(now)
+        return self.conditions.checking(now)
 
     @property
     def measures_document(self) -> bool:
         """
         Whether the answer is a document, which decides.
         """
-        measures = self.mending is not None and self.mending.must_measure
-        return not measures and self.conditions is not None and self.conditions.checks_document
+        return self._measuring is None and self.conditions is not None and self.conditions.checks_document
 
     def know_measure(self, answer: ResponseHead, document: bytes, now: datetime) -> None:
         """
@@ -106,8 +110,8 @@ class Admitted:
         Raises:
             S3Error: The request must not be sent. The error is for the client.
         """
-        onward, mending = self.onward, self.mending
-        if mending is not None and mending.must_measure:
+        onward, mending = self.onward, self._measuring
+        if mending is not None:
             onward.passed = mending.measure(answer, onward.passed)
         elif self.conditions is not None:
             self.conditions.checked(answer, document, now)

@@ -6,24 +6,20 @@ and to know why an answer refuses.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from datetime import datetime
 
+from s3proxy.backend.request import BackendRequest
+from s3proxy.forwarding.onward import Onward
+from s3proxy.mending.deletions import Deletion
 from s3proxy.mending.keys import check_keys
 from s3proxy.mending.restrictions import check_parameters
+from s3proxy.mending.versions import KeyVersions
 from s3proxy.profiles.surfaces import check_private_surface
 from s3proxy.resign.target import backend_target
 from s3proxy.s3.address import Address, escape_name, object_target
 from s3proxy.s3.classification import check_request
 from s3proxy.s3.errors import NotImplementedByProxy
 from s3proxy.s3.operation import DELETE_OBJECT, LIST_OBJECT_VERSIONS
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from s3proxy.backend.request import BackendRequest
-    from s3proxy.forwarding.onward import Onward
-    from s3proxy.mending.deletions import Deletion
-    from s3proxy.mending.versions import KeyVersions
 
 
 def ask_measure(onward: Onward, now: datetime) -> BackendRequest:

@@ -5,9 +5,11 @@ Conditions of a client's request that its backend would not judge: they are judg
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from datetime import datetime
 
+from s3proxy.backend.request import BackendRequest
 from s3proxy.forwarding.besides import ask_versions
+from s3proxy.forwarding.onward import Onward
 from s3proxy.mending.preconditions import check_source, check_write
 from s3proxy.mending.restrictions import read_copy_source
 from s3proxy.mending.versions import KeyVersions
@@ -15,15 +17,9 @@ from s3proxy.profiles.profile import Restrictions
 from s3proxy.resign.target import backend_target
 from s3proxy.s3.address import object_target, written_address
 from s3proxy.s3.classification import check_request
+from s3proxy.s3.copy_source import CopySource
+from s3proxy.s3.head import ResponseHead
 from s3proxy.s3.operation import DELETE_OBJECT, HEAD_OBJECT
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from s3proxy.backend.request import BackendRequest
-    from s3proxy.forwarding.onward import Onward
-    from s3proxy.s3.copy_source import CopySource
-    from s3proxy.s3.head import ResponseHead
 
 _OF_SOURCE = b"x-amz-copy-source-"
 
