@@ -216,13 +216,71 @@ async def test_the_option_changes_nothing(name: str, word: str) -> None:
 
     assert (holds.answer.status, holds.methods) == (200, ["HEAD", "PUT"])
     assert (fails.answer.status, fails.methods) == (412, ["HEAD"])
-    assert (plain.answer.status, plain.methods) == (200, ["PUT"])
+    assert (plain.answer.status, plain.methods) == (200, ["HEAD", "PUT"])
     assert [(each.answer.status, each.methods) for each in refused] == [(501, [])] * 3
+
+
+def of_size(size: int) -> bytes:
+    return SOURCE.replace(b"Content-Length: 9", b"Content-Length: %d" % size)
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+@pytest.mark.parametrize("name", FAMILY)
+@pytest_twisted.ensureDeferred
+async def test_a_source_of_2_gib_is_not_copied(name: str, carrier: str) -> None:
+    """
+    The storage system would copy its beginning, and respond 200. The error is that of S3 for a source of 5 GiB.
+    """
+    largest, size = (1 << 31) - 1, 1 << 31
+    for headers in ([], [(MATCH, TAG)], [("x-amz-metadata-directive", "REPLACE")]):
+        for target in ("/b/d", "/b/k"):
+            options: dict[str, Any] = {"target": target, "carrier": carrier}
+            copied = await copy(name, [(COPY, "/b/k"), *headers], found=of_size(largest), **options)
+            refused = await copy(name, [(COPY, "/b/k"), *headers], found=of_size(size), **options)
+
+            assert (copied.answer.status, copied.methods) == (200, ["HEAD", "PUT"])
+            assert (refused.code, refused.methods) == ("400 InvalidRequest", ["HEAD"])
+            message = element(refused.answer.body, "Message")
+            assert message.endswith(f"maximum allowable size for a copy source: {largest}")
+
+
+@pytest.mark.parametrize("name", FAMILY)
+@pytest.mark.parametrize(
+    ("found", "code", "methods"),
+    [
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "200", ["HEAD", "PUT"]),
+        (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", "200", ["HEAD", "PUT"]),
+        (b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n", "500 InternalError", ["HEAD"]),
+        (b"HTTP/1.1 200 OK\r\n\r\n", "500 InternalError", ["HEAD"]),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_a_source_whose_size_is_not_known(name: str, found: bytes, code: str, methods: list[str]) -> None:
+    """
+    The storage system itself refuses a source that it does not show. Nothing is copied that may be too large.
+    """
+    copied = await copy(name, [(COPY, "/b/k")], found=found)
+
+    assert (copied.code, copied.methods) == (code, methods)
+
+
+@pytest.mark.parametrize("name", ["generic", "minio", "swift", "ceph-rgw", "riakcs", "versitygw"])
+@pytest_twisted.ensureDeferred
+async def test_others_copy_any_size(name: str) -> None:
+    """
+    They are not asked for the size.
+    """
+    harness = Harness(profile=PROFILES[name])
+    harness.backend.on_request = answer_as_storage
+    await harness.request(request("PUT", "/b/d", [(COPY, "/b/k")]))
+    await harness.close()
+
+    assert [sent.head.method for sent in harness.backend.requests] == [b"PUT"]
 
 
 @pytest.mark.parametrize("name", ["generic", "minio", "swift"])
 @pytest_twisted.ensureDeferred
-async def test_others_judge_for_themselves(name: str) -> None:
+async def test_others_judge_judge_for_themselves(name: str) -> None:
     """
     A storage system that knows the conditions gets them.
     """

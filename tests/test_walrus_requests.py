@@ -246,7 +246,12 @@ class Sent:
 
     @property
     def head(self) -> Any:
-        (head,) = self.wanted
+        """
+        The only request, apart from those for a copy's source.
+        """
+        *before, head = self.wanted
+        copies = b"x-amz-copy-source" in head.fields
+        assert [each.method for each in before] == ([b"HEAD"] if copies else [])
         return head
 
     @property

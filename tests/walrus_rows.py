@@ -10,6 +10,7 @@ import errno
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,6 +25,7 @@ from tests.signer import Signer
 from tests.testing.test_legacy_store import DATE, KEY, SECRET, code, complete, found, md5_header
 
 BODY = b"0123456789"
+MOST_COPIED = (1 << 31) - 1
 ETAG = hashlib.md5(BODY).hexdigest()
 S3 = "http://s3.amazonaws.com/doc/2006-03-01/"
 NAMESPACE = b'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
@@ -1506,6 +1508,41 @@ async def swallows_disk_errors_through(pair: Any) -> None:
     assert client.received.endswith(b"\r\n\r\n0123")
 
 
+def describe_as(pair: Any, size: int) -> None:
+    """
+    Let an object seem larger than it is.
+    """
+    bucket = pair.store.store.objects.bucket("b")
+    bucket.describe(replace(bucket.find("k"), size=size), "k")
+
+
+async def most_copied_straight(pair: Any) -> None:
+    objects = pair.store.store.objects
+    receive = objects.receive
+
+    def received() -> Any:
+        body = receive()
+        cut = body.cut
+        # An object of 2 GiB takes too long.
+        body.cut = lambda size: cut(size - MOST_COPIED + 4)
+        return body
+
+    objects.receive = received
+    copied = await pair.straight("PUT", "/b/copy", headers={"x-amz-copy-source": "/b/k"})
+    described = await pair.straight("HEAD", "/b/copy")
+    assert (copied.status, described.header("content-length")) == (200, "10")
+    _, received = await ask_raw(pair, pair.store.head("GET", "/b/copy", {}))
+    assert received.endswith(b"\r\n\r\n0123")
+
+
+async def most_copied_through(pair: Any) -> None:
+    describe_as(pair, MOST_COPIED + 1)
+    await is_refused(pair, (400, "InvalidRequest"), "PUT", "/b/copy", x_amz_copy_source="/b/k")
+    describe_as(pair, MOST_COPIED)
+    copied = await pair.through("PUT", "/b/copy", x_amz_copy_source="/b/k")
+    assert (copied.status, pair.stored("copy")) == (200, BODY)
+
+
 WALRUS_ROWS: dict[str, tuple[Trial, Trial | None]] = {
     "ranges_are_200": (ranges_are_200_straight, None),
     "reads_any_unit": (reads_any_unit_straight, None),
@@ -1561,6 +1598,7 @@ WALRUS_ROWS: dict[str, tuple[Trial, Trial | None]] = {
     "ignores_part_tags": (ignores_part_tags_straight, ignores_part_tags_through),
     "ignores_part_order": (ignores_part_order_straight, ignores_part_order_through),
     "swallows_disk_errors": (swallows_disk_errors_straight, swallows_disk_errors_through),
+    "most_copied": (most_copied_straight, most_copied_through),
     "folds_parameter_names": (folds_parameter_names_straight, folds_parameter_names_through),
     "cuts_values": (cuts_values_straight, cuts_values_through),
     "cuts_signed_values": (cuts_signed_values_straight, cuts_signed_values_through),

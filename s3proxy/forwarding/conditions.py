@@ -33,10 +33,11 @@ class Conditions:
         onward: The request. It loses the headers of what was judged.
     """
 
-    __slots__ = ("_checked", "_checks_source", "_onward", "_versions")
+    __slots__ = ("_checked", "_checks_source", "_onward", "_restrictions", "_versions")
 
     def __init__(self, onward: Onward) -> None:
         self._onward = onward
+        self._restrictions = onward.backend.account.profile.restrictions or Restrictions()
         self._checks_source = onward.checks_source
         self._checked = onward.checked_names
         self._versions = KeyVersions(onward.address.key) if onward.checks_versions else None
@@ -75,8 +76,7 @@ class Conditions:
         return onward.asking(b"HEAD", passed, now, target)
 
     def _source(self) -> CopySource:
-        restrictions = self._onward.backend.account.profile.restrictions or Restrictions()
-        return read_copy_source(restrictions, self._onward.head)
+        return read_copy_source(self._restrictions, self._onward.head)
 
     def _checking_source(self, now: datetime) -> BackendRequest:
         onward, source = self._onward, self._source()
@@ -105,11 +105,12 @@ class Conditions:
             PreconditionFailed: One does not hold.
             NoSuchKey: There is no object of which one speaks.
             NotImplementedByProxy: The key would be left without one latest version.
+            InvalidRequest: The backend would copy a part of the source only.
             S3Error: It cannot be told.
         """
         onward = self._onward
         if self._checks_source:
-            check_source(onward.head.fields, answer, self._source().key, now)
+            check_source(onward.head.fields, answer, self._source().key, now, self._restrictions.max_copy_size)
             self._checks_source = False
             return
         if self._versions is not None:

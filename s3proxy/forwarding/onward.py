@@ -81,7 +81,7 @@ class Onward:
         deletes_version: Whether the request deletes a version, and the backend refuses that if there is none.
         checked_names: Lower case, of the headers with conditions on what a write replaces or deletes, which the backend
             does not judge.
-        checks_source: Whether it does not judge those on the source of a copy.
+        checks_source: Whether it does not judge those on the source of a copy, or cannot copy a large one.
         checks_versions: Whether it would not keep one latest version of the key.
         is_conditional: Whether any of these is to be judged before; see `s3proxy.forwarding.conditions`.
 
@@ -160,6 +160,9 @@ class Onward:
         if names:
             passed = [header for header in passed if header[0].lower() not in names]
         self.passed = passed
+        restrictions = account.profile.restrictions
+        if classification.operation is COPY_OBJECT and restrictions is not None and restrictions.max_copy_size:
+            self.checks_source = True
         self.deletes_version = self.checks_versions = False
         if account.profile.misplaces_latest:
             self.deletes_version = classification.operation is DELETE_OBJECT and bool(self.version_id)

@@ -16,8 +16,9 @@ import re
 from collections.abc import Collection
 from datetime import datetime
 
+from s3proxy.profiles.allowed import SOURCE_CONDITIONS
 from s3proxy.s3.date import parse_date
-from s3proxy.s3.errors import AccessDenied, InternalError, NoSuchKey, PreconditionFailed
+from s3proxy.s3.errors import AccessDenied, InternalError, InvalidRequest, NoSuchKey, PreconditionFailed
 from s3proxy.s3.head import Fields, ResponseHead
 
 _NAMES = {b"if-match": "If-Match", b"if-none-match": "If-None-Match"}
@@ -111,14 +112,15 @@ def _has_tag(condition: bytes, etag: bytes) -> bool:
     return condition in {b"*", etag} or etag in _ENTITY_TAGS.findall(condition)
 
 
-def check_source(wanted: Fields, found: ResponseHead, key: bytes, now: datetime) -> None:
+def check_source(wanted: Fields, found: ResponseHead, key: bytes, now: datetime, max_size: int = 0) -> None:
     """
-    Check the conditions that a copy sets on its source.
+    Check the conditions that a copy sets on its source, and the size of the source.
 
     Args:
         wanted: The headers of the copy.
         found: The backend's response to HEAD of the source.
         key: The decoded key of the source.
+        max_size: Most bytes of the source; 0 for no limit.
 
     Source:
         "CopyObject"; observed responses of S3: it ignores an x-amz-copy-source-if-modified-since in the future.
@@ -127,14 +129,29 @@ def check_source(wanted: Fields, found: ResponseHead, key: bytes, now: datetime)
         NoSuchKey: The source does not exist.
         AccessDenied: The backend refuses access to the source.
         PreconditionFailed: A condition does not hold. A copy never gets a 304.
+        InvalidRequest: The source is too large.
         InternalError: The response does not describe the source.
     """
+    if found.status in {403, 404} and SOURCE_CONDITIONS.keys().isdisjoint(wanted):
+        # The copy gets the backend's own error, which tells more.
+        return
     if found.status == 404:
         raise NoSuchKey(key)
     if found.status == 403:
         raise AccessDenied
     if found.status != 200 or (b"etag" not in found.fields and not _TAGS_OF_SOURCE.isdisjoint(wanted)):
         raise InternalError
+    if max_size:
+        _check_source_size(found.content_length, max_size)
     if check_read(wanted, found.fields, _OF_SOURCE, now):
         is_by_tag = b"x-amz-copy-source-if-none-match" in wanted
         raise PreconditionFailed(_OF_SOURCE + ("If-None-Match" if is_by_tag else "If-Modified-Since"))
+
+
+def _check_source_size(size: int | None, max_size: int) -> None:
+    if size is None:
+        raise InternalError
+    if size > max_size:
+        raise InvalidRequest(
+            f"The specified copy source is larger than the maximum allowable size for a copy source: {max_size}"
+        )

@@ -94,6 +94,8 @@ _RESTRICTIONS = Restrictions(
     max_headers_size=8192,
     # It decodes the source of a copy before it cuts off the version.
     refused_sources=re.compile(rb"\?"),
+    # It copies with a single call of FileChannel.transferTo. The gateway has Walrus copy.
+    max_copy_size=(1 << 31) - 1,
     # It searches for the delimiter with Java's String.split, which takes a regular expression.
     refused_delimiters=re.compile(rb"[\\.$|()\[{^?*+]"),
     # It uses SQL's LIKE, in which a backslash escapes. The wildcards of LIKE only find too many keys.

@@ -120,6 +120,8 @@ class Restrictions:
         max_line_size: Most bytes of the first line of a request, without its CRLF; 0 for no limit.
         max_headers_size: Most bytes of all header lines; 0 for no limit.
         refused_sources: Pattern of refused copies: found in the decoded key of the source; None for no refusal.
+        max_copy_size: Most bytes of the source of a CopyObject; 0 for no limit. Of a larger one the backend would copy
+            the beginning.
         refused_delimiters: Pattern of refused lists: found in the delimiter.
         refused_prefixes: Pattern of refused lists: found in the prefix.
         refused_names: Pattern of refused lists: found in a parameter that the document repeats but cannot hold.
@@ -140,6 +142,7 @@ class Restrictions:
     max_line_size: int = 0
     max_headers_size: int = 0
     refused_sources: re.Pattern[bytes] | None = None
+    max_copy_size: int = 0
     refused_delimiters: re.Pattern[bytes] | None = None
     refused_prefixes: re.Pattern[bytes] | None = None
     refused_names: re.Pattern[bytes] | None = None

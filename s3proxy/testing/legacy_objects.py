@@ -86,6 +86,14 @@ class IncomingBody:
             while data := file.read(1 << 20):
                 self.write(data)
 
+    def cut(self, size: int) -> None:
+        """
+        Keep the first bytes of those so far; size and MD5 stay those of all.
+        """
+        self._file.flush()
+        if size < self.size:
+            os.truncate(self.path, size)
+
     @property
     def md5(self) -> bytes:
         """

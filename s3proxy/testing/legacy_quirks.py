@@ -64,6 +64,8 @@ class Quirks:
         ignores_part_order: CompleteMultipartUpload takes parts in any order, and joins them by their numbers.
         swallows_disk_errors: A body that has no room on the disk is answered 200, with its MD5, and described whole.
             The object ends where the disk was full, and a GET of it breaks off there.
+        most_copied: CopyObject copies less than 2 GiB of an object, is answered 200, and describes the whole. A GET of
+            the copy breaks off there.
         uuid_etags: The entity tag of an upload in parts is ``uuid-`` and a UUID.
         head_service_is_405: HEAD of the service is answered 405, without a signature.
         three_error_forms: Errors have three forms. Those of operations have a namespace, and the connection stays;
@@ -167,6 +169,7 @@ class Quirks:
     ignores_part_tags: bool = False
     ignores_part_order: bool = False
     swallows_disk_errors: bool = False
+    most_copied: int = 0
     uuid_etags: bool = False
     head_service_is_405: bool = False
     three_error_forms: bool = False
@@ -248,6 +251,7 @@ _WALRUS = Quirks(
     ignores_overrides=True,
     lists_v1=True,
     swallows_disk_errors=True,
+    most_copied=(1 << 31) - 1,
     head_service_is_405=True,
     three_error_forms=True,
     head_documents=True,
@@ -329,6 +333,7 @@ MODES: dict[str, Quirks] = {
         cuts_copy_sources=True,
         lists_v1=True,
         ignores_part_tags=True,
+        most_copied=(1 << 31) - 1,
         uuid_etags=True,
         head_service_is_405=True,
         head_documents=True,

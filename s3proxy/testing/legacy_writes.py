@@ -107,6 +107,8 @@ class ObjectWriter:
         try:
             for piece in pieces:
                 body.append_file(source.content_path(piece))
+            if self._quirks.most_copied and not is_upload:
+                body.cut(self._quirks.most_copied)
             if modified is None:
                 modified = self._wall_clock().timestamp()
             is_joined = is_upload or parts is not None

@@ -37,7 +37,7 @@ TOLERATED = {
     "listed as the first version": "ListObjectsV2 becomes ListObjects: the backend ignores list-type.",
     "bare tag": "The entity tag of a PUT's condition loses its marks: the backend takes them for a part of it.",
     "checked": "A write's conditions that the backend ignores are judged by a HEAD before it, and are not sent.",
-    "source checked": "Conditions on a copy's source are judged by a HEAD of it: the backend reads them otherwise.",
+    "source checked": "A HEAD asks for a copy's source: the backend misreads conditions on it, or cuts a large one.",
     "versions known": "Walrus 3.4 is asked for a key's versions before a copy to it, and before one is deleted.",
     "first part": "partNumber=1 of a read is cut where the backend does not know the parts of an object.",
     "answered here": "response-* is cut where the profile sets the answer's headers itself.",
@@ -787,6 +787,8 @@ def _difference(client: Client, facts: Facts, head: Head, operation: str | None,
     if operation == "HeadObject":
         checks_write = wanted in _CHECKED and facts.checks_conditions and _WRITE_CONDITIONS & client.fields.keys()
         checks_source = wanted in _COPIES and facts.misreads_sources and _SOURCE_CONDITIONS & client.fields.keys()
+        # They cut the copy of a large object.
+        checks_source = checks_source or (wanted == "CopyObject" and facts.reader)
         # The HEAD for the source comes first.
         is_own = (place.bucket, place.key) == (client.place.bucket, client.place.key)
         if checks_source and not (checks_write and client.has_checked_source and is_own):

@@ -106,12 +106,55 @@ def test_whether_there_is_a_source(status: int, code: str) -> None:
     """
     If the backend's response does not show it, nothing is copied.
     """
-    head = b'PUT /b/k HTTP/1.1\r\nHost: x\r\nx-amz-copy-source-if-match: "e"'
-    found = parse_response_head(b'HTTP/1.1 %d x\r\nContent-Length: 9\r\nETag: "e"' % status)
-    refused = ""
-    try:
-        check_source(parse_request_head(head).fields, found, b"k", datetime(2026, 3, 1, tzinfo=UTC))
-    except S3Error as error:
-        refused = error.code
+    condition = b'\r\nx-amz-copy-source-if-match: "e"'
+    assert code_of_source(condition, b"%d x\r\nContent-Length: 9" % status) == code
 
-    assert refused == code
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(200, ""), (404, ""), (403, ""), (402, "InternalError"), (500, "InternalError")]
+)
+def test_an_unconditional_copy_gets_the_error_of_its_backend(status: int, code: str) -> None:
+    """
+    A source that is not there, or may not be read, is refused by the backend, in its own words.
+    """
+    assert code_of_source(b"", b"%d x\r\nContent-Length: 9" % status, max_size=9) == code
+
+
+@pytest.mark.parametrize(
+    ("condition", "length", "code"),
+    [
+        (b"", b"\r\nContent-Length: 9", ""),
+        (b"", b"\r\nContent-Length: 10", "InvalidRequest"),
+        (b"", b"\r\nContent-Length: 9999999999", "InvalidRequest"),
+        (b"", b"", "InternalError"),
+        (b'\r\nx-amz-copy-source-if-match: "e"', b"\r\nContent-Length: 9", ""),
+        (b'\r\nx-amz-copy-source-if-match: "e"', b"\r\nContent-Length: 10", "InvalidRequest"),
+        (b'\r\nx-amz-copy-source-if-match: "f"', b"\r\nContent-Length: 9", "PreconditionFailed"),
+    ],
+)
+def test_the_size_of_a_source(condition: bytes, length: bytes, code: str) -> None:
+    """
+    A backend that copies the beginning of a large object only must not be asked to.
+    """
+    assert code_of_source(condition, b"200 OK" + length, max_size=9) == code
+
+
+@pytest.mark.parametrize("length", [b"", b"\r\nContent-Length: 9999999999"])
+def test_a_backend_that_copies_any_size(length: bytes) -> None:
+    """
+    Then the size is not looked at.
+    """
+    assert code_of_source(b'\r\nx-amz-copy-source-if-match: "e"', b"200 OK" + length) == ""
+
+
+def code_of_source(condition: bytes, found: bytes, max_size: int = 0) -> str:
+    """
+    Return the code of the error for a copy with a condition, given the response to HEAD; empty for none.
+    """
+    head = parse_request_head(b"PUT /b/k HTTP/1.1\r\nHost: x" + condition)
+    answer = parse_response_head(b'HTTP/1.1 %s\r\nETag: "e"' % found)
+    try:
+        check_source(head.fields, answer, b"k", datetime(2026, 3, 1, tzinfo=UTC), max_size)
+    except S3Error as error:
+        return error.code
+    return ""
