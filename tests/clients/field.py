@@ -132,6 +132,7 @@ BACKENDS = {
             'multipart = "spool"\n',
         ),
         BackendKind("osg-4.3", "stand-in for OSG 4.3, by V2", "osg-4.3", "v2", "osg-4.3"),
+        BackendKind("riakcs", "stand-in for Riak CS, by V2", "riakcs", "v2", "riakcs"),
     )
 }
 """

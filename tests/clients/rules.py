@@ -116,7 +116,7 @@ LACKING: tuple[Rule, ...] = (
         ("put", "put large", "put odd key", "get", "get odd key", "range", "list", "copy", "head", "form"),
         ("blocked by CORS policy",),
         "the storage lets no page of another origin in; a page of its own origin works",
-        backends=("walrus-3.4", "walrusbackend-4.x", "osg-4.3"),
+        backends=("walrus-3.4", "walrusbackend-4.x", "osg-4.3", "riakcs"),
     ),
     Rule(
         ("chromium",),
