@@ -20,7 +20,7 @@ MOST = {
     "lines of a file": 550,
     "lines of a class": 400,
     "lines of a function": 60,
-    "asserts on optional state": 8,
+    "asserts on optional state": 5,
     "__getattr__": 0,
 }
 """

@@ -24,7 +24,8 @@ _UNSIGNED_HEADER = re.compile(rb"([0-9A-Fa-f]{1,16}+)[ \t]*+\r\n")
 _TRAILER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[ \t]*+([\t\x20-\x7e\x80-\xff]*+)")
 _TRAILER_SIGNATURE = b"x-amz-trailer-signature"
 
-_EMPTY_SHA256 = hashlib.sha256().hexdigest().encode()
+_NOTHING = hashlib.sha256()
+_EMPTY_SHA256 = _NOTHING.hexdigest().encode()
 
 MAX_EXCESS_SIZE = 1 * MIB
 """
@@ -123,7 +124,7 @@ class AwsChunkedDecoder:
         self._chunk_number = 0
         self._last_chunk_size = min_chunk_size
         self._claimed_signature = b""
-        self._hash: hashlib._Hash | None = None
+        self._hash = _NOTHING
         self._trailer_size = 0
         self._trailer_is_signed = False
         self._awaits_crlf = False
@@ -230,10 +231,11 @@ class AwsChunkedDecoder:
         self._kept = data[position:]
 
     def _take(self, piece: memoryview, size: int, pieces: list[memoryview]) -> None:
-        if self._hash is not None:
-            self._hash.update(piece)
-        elif self._verifier is not None:
-            self._hash = hashlib.sha256(piece)
+        if self._verifier is not None:
+            if self._hash is _NOTHING:
+                self._hash = hashlib.sha256(piece)
+            else:
+                self._hash.update(piece)
         room = self.decoded_length - self.decoded_size
         self.decoded_size += size
         if size <= room:
@@ -267,9 +269,8 @@ class AwsChunkedDecoder:
 
     def _chunk_ended(self) -> None:
         if self._verifier is not None:
-            assert self._hash is not None
             self._verifier.check_chunk(self._hash.hexdigest().encode(), self._claimed_signature)
-            self._hash = None
+            self._hash = _NOTHING
         self._state = _State.CHUNK_HEADER
 
     def _read_line(self, data: bytes, position: int) -> int:

@@ -87,8 +87,12 @@ class Claim:
 
         Returns:
             32 bytes.
+
+        Raises:
+            ValueError: The signature was not verified.
         """
-        assert self.verified_text
+        if not self.verified_text:
+            raise ValueError("this signature was not verified")
         key = self.claimed_access_key_id
         return hashlib.sha256(b"%d\n%s\n%s" % (len(key), key, self.verified_text)).digest()
 
