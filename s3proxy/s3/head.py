@@ -236,7 +236,8 @@ def _parse_framing(version: bytes, fields: Fields) -> tuple[int | None, bool]:
     if lengths is None:
         return None, False
     length = lengths[0]
-    if any(other != length for other in lengths) or not (length.isdigit() and len(length) <= MAX_CONTENT_LENGTH_DIGITS):
+    is_number = length.isdigit() and len(length) <= MAX_CONTENT_LENGTH_DIGITS
+    if not is_number or lengths.count(length) != len(lengths):
         raise BadRequest
     return int(length), False
 
