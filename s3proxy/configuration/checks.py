@@ -32,6 +32,7 @@ from s3proxy.configuration.options import (
     Times,
     excludes,
     listening_address,
+    with_paths,
 )
 from s3proxy.configuration.tables import Fault, Faults, accepted_names, options_of, structure
 from s3proxy.profiles.known import PROFILES
@@ -156,21 +157,10 @@ def _check_addresses(file: ConfigurationFile, faults: list[Fault]) -> None:
         former[place] = address
 
 
-_INHERITED = (
-    *("region", "accepted_regions", "domains", "refuse", "post"),
-    *("trusted_peers", "proxy_protocol", "trusted_forwarded"),
-)
-
-
-def with_inherited(listener: ListenerSettings, server: ServerSettings) -> ListenerSettings:
-    missing: dict[str, Any] = {name: getattr(server, name) for name in _INHERITED if getattr(listener, name) is None}
-    return replace(listener, **missing)
-
-
 def _check_trust(file: ConfigurationFile, faults: list[Fault]) -> None:
-    tables = {f"listener[{index}]": with_inherited(one, file.server) for index, one in enumerate(file.listener)}
+    tables = {f"listener[{index}]": one.inheriting(file.server) for index, one in enumerate(file.listener)}
     if file.server.listen or not tables:
-        tables["server"] = with_inherited(ListenerSettings(endpoint=DEFAULT_LISTEN), file.server)
+        tables["server"] = ListenerSettings(endpoint=DEFAULT_LISTEN).inheriting(file.server)
     for place, table in tables.items():
         for name in ("proxy_protocol", "trusted_forwarded"):
             if getattr(table, name) not in {False, "none"} and not table.trusted_peers:
@@ -280,10 +270,6 @@ def _check_spool(server: ServerSettings, directory: Path, faults: list[Fault]) -
         faults.append(Fault("server.spool_directory", f"{path}: not a writable directory"))
 
 
-def multipart_directory_of(server: ServerSettings, directory: Path) -> str | None:
-    return str(directory / server.multipart_directory) if server.multipart_directory is not None else None
-
-
 def _check_commit(file: ConfigurationFile, faults: list[Fault]) -> None:
     for index, backend in enumerate(file.backend):
         if backend.commit == "tail" and backend.spool_up_to is not None:
@@ -310,7 +296,7 @@ def _check_multipart(file: ConfigurationFile, directory: Path, faults: list[Faul
             lacking = ", ".join(sorted(profile.name for profile in PROFILES.values() if profile.lacks_multipart))
             why = f"{backend.profile} supports multipart uploads; this option is for profile {lacking}"
             faults.append(Fault(place, why))
-    named = multipart_directory_of(file.server, directory)
+    named = with_paths(file.server, directory).multipart_directory
     if named is not None:
         path = Path(named)
         if not (path.is_dir() or path.parent.is_dir()):

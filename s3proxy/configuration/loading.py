@@ -14,12 +14,17 @@ from s3proxy.configuration.checks import (
     ConfigurationFile,
     faults_between,
     further_faults,
-    multipart_directory_of,
-    with_inherited,
 )
-from s3proxy.configuration.options import DEFAULT_LISTEN, BackendSettings, ListenerSettings, LogSettings, Settings
+from s3proxy.configuration.options import (
+    DEFAULT_LISTEN,
+    Limits,
+    ListenerSettings,
+    LogSettings,
+    Settings,
+    with_paths,
+)
 from s3proxy.configuration.secrets import read_secrets
-from s3proxy.configuration.tables import Fault, Faults, named_faults, read_toml, structure
+from s3proxy.configuration.tables import Fault, Faults, named_faults, options_of, read_toml, structure
 from s3proxy.s3.limits import MIB
 
 MAX_FILE_SIZE = 1 * MIB
@@ -101,12 +106,8 @@ def make_settings(content: Mapping[str, Any], directory: Path, environment: Mapp
     endpoints = server.listen or (() if file.listener else (DEFAULT_LISTEN,))
     listeners = [ListenerSettings(endpoint=endpoint) for endpoint in endpoints] + list(file.listener)
     return Settings(
-        server=replace(
-            server,
-            spool_directory=str(directory / server.spool_directory),
-            multipart_directory=multipart_directory_of(server, directory),
-        ),
-        listeners=tuple(with_inherited(listener, server) for listener in listeners),
+        server=with_paths(server, directory),
+        listeners=tuple(listener.inheriting(server) for listener in listeners),
         backends=tuple(
             replace(
                 with_paths(backend, directory),
@@ -127,12 +128,6 @@ def make_settings(content: Mapping[str, Any], directory: Path, environment: Mapp
     )
 
 
-_SHARED = (
-    *("connections", "memory", "requests", "bodies", "requests_per_second", "bytes_per_second", "spool_size"),
-    *("key_requests", "key_bodies", "key_requests_per_second", "key_bytes_per_second", "key_memory"),
-)
-
-
 def _share(amount: int | None, workers: int) -> int | None:
     # 0 means no limit, and stays 0; a limit never becomes 0. None means that the limit follows from other, shared
     # limits.
@@ -144,7 +139,9 @@ def share_of(settings: Settings, workers: int) -> Settings:
     Return the settings of one of several processes: limits are divided among them, and none has the admin endpoint.
     """
     limits = settings.limits
-    shared: dict[str, Any] = {name: _share(getattr(limits, name), workers) for name in _SHARED}
+    shared: dict[str, Any] = {
+        each.name: _share(getattr(limits, each.name), workers) for each in options_of(Limits) if each.is_shared
+    }
     return replace(
         settings,
         server=replace(settings.server, admin=None),
@@ -153,12 +150,3 @@ def share_of(settings: Settings, workers: int) -> Settings:
             replace(backend, connections=max(1, backend.connections // workers)) for backend in settings.backends
         ),
     )
-
-
-_PATHS = ("unix_socket", "ca_file", "client_certificate_file", "client_private_key_file")
-
-
-def with_paths(backend: BackendSettings, directory: Path) -> BackendSettings:
-    paths: dict[str, Any] = {name: getattr(backend, name) for name in _PATHS}
-    absolute: dict[str, Any] = {name: str(directory / path) for name, path in paths.items() if path is not None}
-    return replace(backend, **absolute)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import fnmatch
 import re
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from OpenSSL import SSL, crypto
@@ -27,6 +27,7 @@ from s3proxy.configuration.tables import (
     list_of,
     one_or_list_of,
     option,
+    options_of,
     seconds,
     size,
     text,
@@ -36,6 +37,11 @@ from s3proxy.profiles.allowed import EXTENSIONS
 from s3proxy.profiles.known import PROFILES
 from s3proxy.profiles.operations import ALL_OPERATIONS
 from s3proxy.s3.limits import GIB, KIB, MAX_OBJECT_SIZE, MAX_XML_BODY_SIZE, MIB, SMALL_BODY_SIZE
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 
 DAY = 86400.0
 
@@ -371,6 +377,14 @@ class ServerSettings:
     )
 
 
+def _inherited(name: str, about: str) -> Any:
+    """
+    Return the field of a listener's option that `[server]` has, too, and that is as there by default.
+    """
+    (same,) = [each for each in options_of(ServerSettings) if each.name == name]
+    return option(same.kind, about, None, told="as in `[server]`")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListenerSettings:
     """
@@ -378,29 +392,26 @@ class ListenerSettings:
     """
 
     endpoint: str = option(ENDPOINT, "The endpoint where clients connect.")
-    region: str = option(REGION, "The region that its clients must sign for.", None, told="as in `[server]`")
-    accepted_regions: tuple[str, ...] = option(
-        list_of(REGION), "Additional regions that its clients may sign for.", None, told="as in `[server]`"
+    region: str = _inherited("region", "The region that its clients must sign for.")
+    accepted_regions: tuple[str, ...] = _inherited(
+        "accepted_regions", "Additional regions that its clients may sign for."
     )
-    domains: tuple[str, ...] = option(
-        list_of(DOMAIN), "Its domains for virtual-hosted-style requests.", None, told="as in `[server]`"
+    domains: tuple[str, ...] = _inherited("domains", "Its domains for virtual-hosted-style requests.")
+    refuse: tuple[str, ...] = _inherited("refuse", "Types of signatures and payloads that it refuses.")
+    post: str = _inherited("post", "How the file of a POST form is verified.")
+    trusted_peers: tuple[str, ...] = _inherited("trusted_peers", "The proxies in front of it.")
+    proxy_protocol: bool = _inherited(
+        "proxy_protocol", "Whether connections from its `trusted_peers` begin with a PROXY header."
     )
-    refuse: tuple[str, ...] = option(
-        list_of(choice(*SWITCHES)), "Types of signatures and payloads that it refuses.", None, told="as in `[server]`"
-    )
-    post: str = option(
-        choice("spool", "stream"), "How the file of a POST form is verified.", None, told="as in `[server]`"
-    )
-    trusted_peers: tuple[str, ...] = option(list_of(PEER), "The proxies in front of it.", None, told="as in `[server]`")
-    proxy_protocol: bool = option(
-        boolean(),
-        "Whether connections from its `trusted_peers` begin with a PROXY header.",
-        None,
-        told="as in `[server]`",
-    )
-    trusted_forwarded: str = option(
-        choice(*FORWARDED), "Which headers of its `trusted_peers` are used.", None, told="as in `[server]`"
-    )
+    trusted_forwarded: str = _inherited("trusted_forwarded", "Which headers of its `trusted_peers` are used.")
+
+    def inheriting(self, server: ServerSettings) -> ListenerSettings:
+        """
+        Return these settings, with the server's in the place of those that are not set.
+        """
+        names = [each.name for each in options_of(ListenerSettings) if each.name != "endpoint"]
+        missing: dict[str, Any] = {name: getattr(server, name) for name in names if getattr(self, name) is None}
+        return replace(self, **missing)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -616,6 +627,7 @@ class Limits:
         "wait in the kernel's queue. File descriptors can lower the number: twice each backend's `connections` are "
         "reserved, or half of all descriptors.",
         16_384,
+        is_shared=True,
     )
     connections_per_address: int = option(
         count(0, 1_000_000),
@@ -627,23 +639,35 @@ class Limits:
         "The total size of bodies and backend documents in memory. They count as they arrive. New requests wait "
         "before their body is read; a body above 64 KiB is paused until other requests have ended.",
         256 * MIB,
+        is_shared=True,
     )
-    requests: int = option(count(0, 1_000_000), "Concurrent requests. Further ones wait. 0 for no limit.", 0)
-    bodies: int = option(count(0, 1_000_000), "Concurrent requests with a body. 0 for no limit.", 0)
-    requests_per_second: int = option(count(0, 1_000_000_000), "Requests per second. 0 for no limit.", 0)
+    requests: int = option(
+        count(0, 1_000_000), "Concurrent requests. Further ones wait. 0 for no limit.", 0, is_shared=True
+    )
+    bodies: int = option(count(0, 1_000_000), "Concurrent requests with a body. 0 for no limit.", 0, is_shared=True)
+    requests_per_second: int = option(
+        count(0, 1_000_000_000), "Requests per second. 0 for no limit.", 0, is_shared=True
+    )
     bytes_per_second: int = option(
-        size(0, 1024 * GIB), "Body bytes per second, in both directions together. 0 for no limit.", 0
+        size(0, 1024 * GIB), "Body bytes per second, in both directions together. 0 for no limit.", 0, is_shared=True
     )
-    key_requests: int = option(count(0, 1_000_000), "Like `requests`, for each key that does not set its own limit.", 0)
-    key_bodies: int = option(count(0, 1_000_000), "Like `bodies`, for each such key.", 0)
-    key_requests_per_second: int = option(count(0, 1_000_000_000), "Like `requests_per_second`, for each such key.", 0)
-    key_bytes_per_second: int = option(size(0, 1024 * GIB), "Like `bytes_per_second`, for each such key.", 0)
+    key_requests: int = option(
+        count(0, 1_000_000), "Like `requests`, for each key that does not set its own limit.", 0, is_shared=True
+    )
+    key_bodies: int = option(count(0, 1_000_000), "Like `bodies`, for each such key.", 0, is_shared=True)
+    key_requests_per_second: int = option(
+        count(0, 1_000_000_000), "Like `requests_per_second`, for each such key.", 0, is_shared=True
+    )
+    key_bytes_per_second: int = option(
+        size(0, 1024 * GIB), "Like `bytes_per_second`, for each such key.", 0, is_shared=True
+    )
     key_memory: int | None = option(
         size(0, 1024 * GIB),
         "Like `memory`, for each key, for all anonymous requests together, and for all POST forms together whose key "
         "is not known yet. 0 for no limit.",
         None,
         told="a quarter of `memory`",
+        is_shared=True,
     )
     minimum_rate: int = option(
         size(0, GIB),
@@ -659,7 +683,10 @@ class Limits:
         "refuse",
     )
     spool_size: int = option(
-        size(0, 1024 * 1024 * GIB), "The total size of bodies on disk. Above it clients receive 503 SlowDown.", 8 * GIB
+        size(0, 1024 * 1024 * GIB),
+        "The total size of bodies on disk. Above it clients receive 503 SlowDown.",
+        8 * GIB,
+        is_shared=True,
     )
     multipart_size: int = option(
         size(16 * MIB, 1024 * 1024 * GIB),
@@ -780,6 +807,17 @@ TABLES: dict[str, type] = {
 """
 Each table of the file, by the header that it has there, with the class of its options.
 """
+
+
+def with_paths(table: T, directory: Path) -> T:
+    """
+    Return a table of options with absolute paths.
+
+    Args:
+        directory: Where relative paths start.
+    """
+    named = {each.name: getattr(table, each.name) for each in options_of(type(table)) if each.kind is FILE}
+    return replace(table, **{name: str(directory / path) for name, path in named.items() if path is not None})
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,15 +100,18 @@ class Kind:
     words: tuple[str, ...] = ()
 
 
-def option(kind: Kind, about: str, default: Any = _REQUIRED, *, told: str | None = None) -> Any:
+def option(
+    kind: Kind, about: str, default: Any = _REQUIRED, *, told: str | None = None, is_shared: bool = False
+) -> Any:
     """
     Return a dataclass field that declares an option.
 
     Args:
         about: What the option does: a sentence of the reference.
         told: The default as text for the reference, if the value itself says too little.
+        is_shared: Whether it is a limit that the worker processes share.
     """
-    metadata = {"kind": kind, "about": about, "told": told}
+    metadata = {"kind": kind, "about": about, "told": told, "is_shared": is_shared}
     if default is _REQUIRED:
         return dataclasses.field(metadata=metadata, repr=not kind.is_secret)
     return dataclasses.field(default=default, metadata=metadata, repr=not kind.is_secret)
@@ -125,6 +128,7 @@ class Option:
     about: str
     default: Any
     told: str | None
+    is_shared: bool
 
     @property
     def is_required(self) -> bool:
@@ -164,6 +168,7 @@ def options_of(table: type) -> list[Option]:
             field.metadata["about"],
             _REQUIRED if field.default is dataclasses.MISSING else field.default,
             field.metadata["told"],
+            field.metadata["is_shared"],
         )
         for field in dataclasses.fields(table)
         if "kind" in field.metadata
