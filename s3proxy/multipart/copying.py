@@ -64,7 +64,7 @@ class PartCopy:
         wanted = parse_copy_range(raw_range) if raw_range is not None else None
         onward = self._requests.source(source, wanted)
         mending = None
-        if not context.backend.account.profile.is_plain:
+        if context.backend.account.profile.mends("GetObject"):
             mending = onward.mend()
             if mending.must_measure:
                 measure = await self._requests.send(ask_measure(onward, context.wall_clock()))

@@ -137,7 +137,7 @@ class OwnRequests:
         # Filtered again: an earlier version of s3proxy may have stored them.
         kept = [(name, value) for name, value in headers if _is_of_object(name)]
         onward = self._onward(b"PUT", context.head.raw_path, kept, context.address, PUT_OBJECT, length=size)
-        if not context.backend.account.profile.is_plain:
+        if context.backend.account.profile.mends("PutObject"):
             onward.mend()
         onward.check_size(context.wall_clock())
         upload = onward.upload(size, None, [], None, context.wall_clock())

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
 from s3proxy.profiles.allowed import ALL_FEATURES, EXTENSIONS, Allowed, Extension, Feature
@@ -177,6 +177,13 @@ class RangeLimits(NamedTuple):
     ignores_versions: bool = False
 
 
+_MENDED = {"is_mended": True}
+"""
+Of the field of a quirk for which requests and responses are mended: see `s3proxy.mending.mending`. A profile that has
+one cannot be taken for plain.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """
@@ -259,7 +266,7 @@ class Profile:
     takes_hashes: bool = True
     takes_checksums: bool = False
     takes_trailers: bool = False
-    escapes_plus: bool = False
+    escapes_plus: bool = field(default=False, metadata=_MENDED)
     sends_expect: bool = False
     proves_tail: bool = False
     spooled_size: int = 0
@@ -274,26 +281,26 @@ class Profile:
     features: frozenset[Feature] = ALL_FEATURES
     extensions: tuple[Extension, ...] = ()
     error_codes: Mapping[bytes, tuple[bytes, bytes]] = field(default_factory=dict)
-    mends_reads: bool = False
+    mends_reads: bool = field(default=False, metadata=_MENDED)
     range_limits: RangeLimits = field(default_factory=RangeLimits)
     misreads_documents: bool = False
-    writes_own_errors: bool = False
-    checks_results: bool = False
+    writes_own_errors: bool = field(default=False, metadata=_MENDED)
+    checks_results: bool = field(default=False, metadata=_MENDED)
     loses_objects: bool = False
-    filters_pages: bool = False
+    filters_pages: bool = field(default=False, metadata=_MENDED)
     hides_unversioned: bool = False
     misplaces_latest: bool = False
-    overrides_answers: bool = False
-    lists_v1: bool = False
+    overrides_answers: bool = field(default=False, metadata=_MENDED)
+    lists_v1: bool = field(default=False, metadata=_MENDED)
     unencoded_lists: frozenset[str] = frozenset()
-    lacks_location: bool = False
+    lacks_location: bool = field(default=False, metadata=_MENDED)
     refused_keys: re.Pattern[bytes] | None = None
     refused_buckets: re.Pattern[bytes] | None = None
     refused_part_sources: re.Pattern[bytes] | None = None
     misread_hosts: re.Pattern[str] | None = None
     deletes_one_by_one: bool = False
-    target: TargetForm | None = None
-    restrictions: Restrictions | None = None
+    target: TargetForm | None = field(default=None, metadata=_MENDED)
+    restrictions: Restrictions | None = field(default=None, metadata=_MENDED)
     spelled_headers: Mapping[bytes, bytes] = field(default_factory=dict)
     server: bytes = b""
     facts: Mapping[str, bool] = field(default_factory=dict)
@@ -307,16 +314,14 @@ class Profile:
     misreads_sources: bool = False
     lacks_multipart: bool = False
     keeps_former_parts: bool = False
-    is_plain: bool = field(init=False)
-    "whether no request or response needs mending, apart from `unencoded_lists`"
+    _has_quirks: bool = field(init=False)
+    "whether it has a quirk that is declared as mended"
     taken_operations: frozenset[str] = field(init=False)
     "the operations that clients may request: its own, and those that s3proxy carries out with them"
 
     def __post_init__(self) -> None:
-        is_mended = self.escapes_plus or self.mends_reads or self.overrides_answers or self.lists_v1
-        is_mended = is_mended or self.writes_own_errors or self.checks_results or self.filters_pages
-        is_written = self.target is not None or self.restrictions is not None or self.lacks_location
-        object.__setattr__(self, "is_plain", not (is_mended or is_written))
+        quirks = [each for each in fields(self) if each.metadata.get("is_mended")]
+        object.__setattr__(self, "_has_quirks", any(getattr(self, each.name) != each.default for each in quirks))
         taken = self.operations
         if self.deletes_one_by_one:
             taken |= {"DeleteObjects"}
@@ -328,7 +333,7 @@ class Profile:
         """
         Return True if a request for this operation, or its response, may need mending.
         """
-        return not self.is_plain or operation_name in self.unencoded_lists
+        return self._has_quirks or operation_name in self.unencoded_lists
 
     def allows(self, names: Collection[str] | None = None, *, conditions: str = "refuse") -> Allowed:
         """

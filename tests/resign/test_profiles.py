@@ -5,10 +5,12 @@ own.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from s3proxy.profiles.known import PROFILES
-from s3proxy.profiles.profile import BackendKey
+from s3proxy.profiles.profile import BackendKey, Profile, Restrictions, TargetForm
 from s3proxy.profiles.surfaces import check_private_surface
 from s3proxy.s3.address import parse_address
 from s3proxy.s3.errors import AccessDenied
@@ -131,3 +133,28 @@ def test_a_backend_key_has_no_secret_text() -> None:
     Its text form, which may be in a log, has its name and nothing else.
     """
     assert "the-secret" not in repr(BackendKey("ID", "the-secret"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("escapes_plus", True),
+        ("mends_reads", True),
+        ("writes_own_errors", True),
+        ("checks_results", True),
+        ("filters_pages", True),
+        ("overrides_answers", True),
+        ("lists_v1", True),
+        ("lacks_location", True),
+        ("target", TargetForm("/", frozenset())),
+        ("restrictions", Restrictions()),
+    ],
+)
+def test_a_single_quirk_is_mended(name: str, value: object) -> None:
+    """
+    A profile with one quirk is not taken for plain.
+    """
+    plain = Profile("plain")
+
+    assert not any(plain.mends(operation) for operation in ("GetObject", "PutObject", "ListObjects"))
+    assert all(replace(plain, **{name: value}).mends(operation) for operation in ("GetObject", "ListObjects"))
