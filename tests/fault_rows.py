@@ -119,7 +119,7 @@ def backend_rows(clock: IReactorTime) -> dict[str, Row]:
         "resets when it has all of it": Row(INTERNAL, stores=KINDS, misbehave=faults.resets_when_it_has_all),
         "reads nothing": Row(UNAVAILABLE, stores=WHOLE, waits=61, misbehave=faults.reads_no_more_after(1)),
         "reads slowly": Row("200", STORED, stores=KINDS, waits=30, misbehave=faults.reads_slowly(131072, clock)),
-        "never answers": Row(UNAVAILABLE, stores=KINDS, waits=61, misbehave=faults.never_answers),
+        "never responds": Row(UNAVAILABLE, stores=KINDS, waits=61, misbehave=faults.never_answers),
         'takes short bodies for whole ones, with commit = "spool"; the client sends FIN within its body': Row(
             INCOMPLETE,
             {"download": "200"},
@@ -148,27 +148,29 @@ def backend_rows(clock: IReactorTime) -> dict[str, Row]:
         "says 100 Continue late": Row(
             "200", STORED, stores=KINDS, waits=2, expects=True, misbehave=faults.answers(faults.CONTINUE, OK)
         ),
-        "answers, and half-closes": Row("200", STORED, stores=KINDS, misbehave=faults.half_closes(OK)),
-        "ends within its answer": Row(CUT, STORED, stores=KINDS, misbehave=faults.ends_within(short)),
-        "ends within its answer, without close_notify": Row(
+        "responds, and half-closes": Row("200", STORED, stores=KINDS, misbehave=faults.half_closes(OK)),
+        "ends within its response": Row(CUT, STORED, stores=KINDS, misbehave=faults.ends_within(short)),
+        "ends within its response, without close_notify": Row(
             CUT, STORED, stores=KINDS, misbehave=faults.ends_without_notice(short), **on_tls
         ),
-        "ends an answer without length, without close_notify": Row(
+        "ends a response without length, without close_notify": Row(
             CUT, STORED, stores=KINDS, misbehave=faults.ends_without_notice(endless), **on_tls
         ),
-        "answers garbage": Row(INTERNAL, stores=KINDS, misbehave=faults.answers(b"garbage\r\n\r\n")),
-        "answers with an endless head": Row(
+        "responds with garbage": Row(INTERNAL, stores=KINDS, misbehave=faults.answers(b"garbage\r\n\r\n")),
+        "responds with an endless head": Row(
             INTERNAL, stores=KINDS, misbehave=faults.answers(b"HTTP/1.1 200 OK\r\nA: ", b"b" * 200_000)
         ),
-        "answers with two lengths": Row(INTERNAL, stores=KINDS, misbehave=ambiguous),
-        "answers with a length and chunks": Row(INTERNAL, stores=KINDS, misbehave=two_framings),
+        "responds with two lengths": Row(INTERNAL, stores=KINDS, misbehave=ambiguous),
+        "responds with a length and chunks": Row(INTERNAL, stores=KINDS, misbehave=two_framings),
         "switches protocols": Row(
             INTERNAL, stores=KINDS, misbehave=faults.answers(b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n")
         ),
-        "sends interim answers only": Row(
+        "sends interim responses only": Row(
             INTERNAL, stores=KINDS, misbehave=faults.answers(b"HTTP/1.1 103 Early\r\n\r\n" * 20)
         ),
-        "sends more than its answer": Row(INTERNAL, stores=KINDS, misbehave=faults.answers(OK, b"HTTP/1.1 200 OK\r\n")),
+        "sends more than its response": Row(
+            INTERNAL, stores=KINDS, misbehave=faults.answers(OK, b"HTTP/1.1 200 OK\r\n")
+        ),
         "stalls in the handshake": Row(
             UNAVAILABLE, waits=6, speaks_tls=False, misbehave=faults.never_answers, **on_tls
         ),
@@ -249,7 +251,7 @@ def client_rows(clock: IReactorTime) -> dict[str, Row]:
             stores=("form", "download"),
             misdeed=faults.changes_an_byte,
         ),
-        "reads nothing of a long answer": Row(
+        "reads nothing of a long response": Row(
             CUT, STORED, stores=KINDS, waits=61, misdeed=faults.reads_nothing, misbehave=slow_answer
         ),
     }
@@ -297,7 +299,7 @@ AMBIGUOUS_HEADS = {
     "bytes before it": b"x" + OK,
     "no HTTP": b"garbage\r\n\r\n",
     "101": _head(b"Upgrade: x", status=b"HTTP/1.1 101 Switching Protocols"),
-    "17 interim answers": _head(status=b"HTTP/1.1 103 Early Hints") * 17 + OK,
+    "17 interim responses": _head(status=b"HTTP/1.1 103 Early Hints") * 17 + OK,
     "a head of 70 KiB": _head(b"X: " + b"a" * 70 * 1024, b"Content-Length: 0"),
 }
 "Heads that two readers could understand differently, or that are too long: none is believed."
@@ -315,7 +317,7 @@ AMBIGUOUS_BODIES = {
 
 EXCESS = {
     "a byte beyond its length": (OK, b"x"),
-    "a whole answer beyond its length": (OK, b""),
+    "a whole response beyond its length": (OK, b""),
     "a body of 204": (_head(status=b"HTTP/1.1 204 No Content"), b"hello"),
     "a body of 304": (_head(status=b"HTTP/1.1 304 Not Modified"), b"hello"),
     "bytes after the last chunk": (_head(_CHUNKED, rest=b"0\r\n\r\n"), b"x"),

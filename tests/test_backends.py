@@ -112,7 +112,7 @@ async def test_a_backend_whose_certificate_is_wrong(ca_file: Path, wrong: str) -
         ("name", "its certificate is not for 127.0.0.1"),
         ("issuer", "certificate verify failed: "),
         ("date", "certificate verify failed: certificate has expired"),
-        ("plain", "what answers there speaks no TLS"),
+        ("plain", "the server there does not use TLS"),
     ],
 )
 @pytest_twisted.ensureDeferred

@@ -68,12 +68,13 @@ class HealthCheck:
 
     def _answered(self, response: BackendResponse) -> None:
         response.abort()
-        self._learn(f"answered {response.head.status}", is_healthy=self._health.is_healthy(response.head.status))
+        status = response.head.status
+        self._learn(f"responded with status {status}", is_healthy=self._health.is_healthy(status))
 
     def _failed(self, failure: Failure) -> None:
         # A check that is stopped shows nothing about the backend.
         if self._is_running:
-            self._learn(f"did not answer: {failure.value}", is_healthy=False)
+            self._learn(f"did not respond: {failure.value}", is_healthy=False)
 
     def _learn(self, what: str, *, is_healthy: bool) -> None:
         pool = self._pool

@@ -18,7 +18,7 @@ _WORDS: dict[type[BaseException], str] = {
     errors.ConnectionRefusedError: "nobody listens there: connection refused",
     errors.DNSLookupError: "its host name is not known",
     errors.NoRouteError: "no route leads there",
-    errors.TCPTimedOutError: "it does not answer: timed out",
+    errors.TCPTimedOutError: "it does not respond: timed out",
     errors.TimeoutError: "not in time",
     TimeoutError: "not in time",
     defer.TimeoutError: "not in time",
@@ -54,7 +54,7 @@ def tls_fault(error: BaseException | None, transport: Any) -> BaseException | No
     if "certificate verify failed" in reasons and (told := _verification(transport)):
         reasons.append(told)
     elif not _NOT_TLS.isdisjoint(reasons):
-        reasons.append("what answers there speaks no TLS")
+        reasons.append("the server there does not use TLS")
     return TLSFault(": ".join(reasons) or "TLS failed")
 
 

@@ -150,7 +150,7 @@ class Answering:
         if response.head.status < 400 and self._exchange.state is State.SENDING:
             context.counts.committed_early += 1
             context.log.error(
-                "backend {backend} answered {status} before it had the whole body: {request_id}",
+                "backend {backend} responded {status} before it had the whole body: {request_id}",
                 backend=record.backend_name,
                 status=response.head.status,
                 request_id=record.request_id,

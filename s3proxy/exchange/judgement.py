@@ -118,7 +118,7 @@ class Judgement:
 
     def _waited_in_vain(self) -> None:
         self._context.log.error(
-            "the credential source, the authorizer or the disk did not answer in time: {request_id}",
+            "the credential source, the authorizer or the disk did not respond in time: {request_id}",
             request_id=self._request_id,
         )
         self._exchange.receive(Event.REFUSED, ServiceUnavailable())

@@ -27,9 +27,9 @@ from s3proxy.s3.operation import Operation
 from s3proxy.telemetry.accesslog import AccessRecord
 
 _DISBELIEVED = {
-    "document": "backend {backend} answered success with the document of another operation: {request_id}",
-    "etag": "backend {backend} answered success without an entity tag: {request_id}",
-    "md5": "backend {backend} lost an object: it answered the MD5 of other bytes than it was sent: {request_id}",
+    "document": "backend {backend} reported success with the document of another operation: {request_id}",
+    "etag": "backend {backend} reported success without an entity tag: {request_id}",
+    "md5": "backend {backend} lost an object: its response has the MD5 of other bytes than it was sent: {request_id}",
 }
 
 

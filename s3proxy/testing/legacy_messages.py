@@ -77,7 +77,7 @@ class Fault(Exception):
 
 class NoReply(Exception):
     """
-    The store never answers.
+    The store never responds.
     """
 
 

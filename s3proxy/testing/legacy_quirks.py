@@ -35,10 +35,10 @@ class Quirks:
         own_codes: NoSuchEntity, ContentMismatch and "Invalid Range", where S3 has other names; UNKNOWN for faults.
         odd_ranges: A suffix range is taken for a range from the beginning, several ranges are a fault, and
             Content-Range has no unit.
-        ranges_are_200: A range is answered 200, and its Content-Range has the length of the range for the object's
+        ranges_are_200: A range gets 200, and its Content-Range has the length of the range for the object's
             size.
         reads_any_unit: A range of another unit than bytes is read as one of bytes, without its first six characters.
-        ranges_with_conditions: A GET with a condition is answered as a range of the whole object: 200 with
+        ranges_with_conditions: A GET with a condition gets the response to a range of the whole object: 200 with
             Content-Range, and 416 for an empty object.
         heads_ignore_conditions: HEAD reads no condition.
         ranges_ignore_versions: A range or a condition is about any version of the key; with ``versionId`` it is a
@@ -52,7 +52,7 @@ class Quirks:
             as Content-Encoding, are dropped.
         keeps_meta_case: Names of ``x-amz-meta-*`` come back as they were spelled.
         lacks_accept_ranges: Responses have no Accept-Ranges.
-        put_document: PutObject is answered with a document and Last-Modified.
+        put_document: The response to PutObject has a document and Last-Modified.
         nested_copy_result: The result of CopyObject is an element inside of its document's root.
         copies_metadata_only: A copy has its source's Content-Type and Last-Modified, and REPLACE replaces its metadata
             only.
@@ -62,26 +62,26 @@ class Quirks:
         ignores_part_tags: CompleteMultipartUpload does not compare the entity tags of its document with those of the
             parts.
         ignores_part_order: CompleteMultipartUpload takes parts in any order, and joins them by their numbers.
-        swallows_disk_errors: A body that has no room on the disk is answered 200, with its MD5, and described whole.
+        swallows_disk_errors: A body that has no room on the disk gets 200, with its MD5, and is described whole.
             The object ends where the disk was full, and a GET of it breaks off there.
-        most_copied: CopyObject copies less than 2 GiB of an object, is answered 200, and describes the whole. A GET of
+        most_copied: CopyObject copies less than 2 GiB of an object, gets 200, and describes the whole. A GET of
             the copy breaks off there.
         uuid_etags: The entity tag of an upload in parts is ``uuid-`` and a UUID.
-        head_service_is_405: HEAD of the service is answered 405, without a signature.
+        head_service_is_405: HEAD of the service gets 405, without a signature.
         three_error_forms: Errors have three forms. Those of operations have a namespace, and the connection stays;
             those of authentication and of requests without an operation are ``text/xml``, and it ends; those of the
             HTTP server and of POST are ``text/plain`` with ``<Response><Errors>``, and it ends.
-        head_documents: A HEAD which is refused before its operation is answered with a document after the head.
+        head_documents: The response to a HEAD that is refused before its operation has a document after the head.
         bare_heads: The responses to HEAD of a bucket, to a HEAD which fails and to CreateBucket have no header at all,
             and the connection ends after CreateBucket.
-        fault_answers: How a fault of its own is answered: ``200`` with an ``ExceptionResponse``, or ``400``.
+        fault_answers: The response to a fault of its own: ``200`` with an ``ExceptionResponse``, or ``400``.
         closes_on_errors: The connection ends after an error.
         closes_after_reads: The connection ends after GET of an object.
         closes_after_heads: The connection ends after HEAD of an object, and no header says so.
         unknown_is_405: A method or a combination of sub-resources which it does not know is 405.
         lacks_upload_lists: ListMultipartUploads and ListParts are 501.
         refuses_posts: POST is 400, whatever is signed, except for uploads in parts where there are any.
-        hangs_on_uploads: CreateMultipartUpload is never answered, and the other operations of uploads are refused.
+        hangs_on_uploads: CreateMultipartUpload never gets a response, and the other operations of uploads are refused.
         serves_configuration: ACLs, versions, logging and versioning of buckets can be read and written.
         lacks_messages: ``location``, ``logging``, ``versioning``, ``versions``, writing an ACL and deleting a version
             are known by name, and fail.
@@ -95,7 +95,7 @@ class Quirks:
         faults_on_bad_escapes: ``%`` without two hex digits in a key or a copy's source is a fault.
         walrus_bucket_names: Bucket names have 3 to 255 letters, digits, ``.``, ``_`` and ``-``, in either case.
         any_bucket_name: Bucket names are not checked.
-        loses_long_values: PutObject with a key, a type or a value of more than 255 characters is answered 200 and not
+        loses_long_values: PutObject with a key, a type or a value of more than 255 characters gets 200 and is not
             stored; a former object keeps its description and has the new content.
         refuses_long_values: The same request is a fault, and nothing is stored.
         loses_documents: A document that it cannot read, or that is above 100 KiB, is taken for an empty one; so are
@@ -119,7 +119,7 @@ class Quirks:
         forgets_latest: If the latest version is deleted by its id, no other becomes the latest: GET is 404, and lists
             of objects omit the key.
         refuses_absent_versions: DELETE of a version that is not there is 404.
-        ignores_first_suspension: ``Suspended`` for a bucket that never had versions is answered 200 and not kept.
+        ignores_first_suspension: ``Suspended`` for a bucket that never had versions gets 200 and is not kept.
         hides_unversioned: A list of the versions of a bucket that never had any is empty.
         folds_parameter_names: Query names are read in any case; of repeated ones the last is.
         cuts_values: A query value with ``=`` in it is dropped.

@@ -86,7 +86,7 @@ LACKING: tuple[Rule, ...] = (
         ("aws-go",),
         ("delete many",),
         ("connection cut",),
-        "now and then it closes its own connection while the answer's body is awaited: 11 times of 569 straight",
+        "now and then it closes its own connection while the body of the response is awaited: 11 times of 569 straight",
         backends=("rgw-v2", "rgw-v4"),
         is_occasional=True,
     ),
@@ -122,21 +122,21 @@ LACKING: tuple[Rule, ...] = (
         ("chromium",),
         ("put large", "list"),
         ("blocked by CORS policy",),
-        "what Swift answers for a bucket, and to the begin of an upload in parts, lets no page of another origin in",
+        "Swift's responses for a bucket, and to the begin of an upload in parts, let no page of another origin in",
         backends=("swift",),
     ),
     Rule(
         ("s3fs",),
         ("make bucket",),
         ("FileExistsError:",),
-        "it asks where the bucket is, and gaul/s3proxy answers 200 for one which does not exist",
+        "it asks where the bucket is, and gaul/s3proxy responds 200 for one that does not exist",
         backends=("gaul",),
     ),
     Rule(
         ("boto3-crt", "aws-java-multipart", "aws-java-crt"),
         ("put large",),
         ("NotImplemented",),
-        "it completes an upload with the object's size in x-amz-mp-object-size; gaul/s3proxy answers 501 to headers "
+        "it completes an upload with the object's size in x-amz-mp-object-size; gaul/s3proxy responds 501 to headers "
         "that it does not know, and would let a wrong size pass if it was told to ignore them",
         backends=("gaul",),
     ),
