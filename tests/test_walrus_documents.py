@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import pytest_twisted
 
-from s3proxy.mending.documents import write_document
+from s3proxy.mending.documents import check_part_order, write_document
 from s3proxy.profiles.known import PROFILES
 from s3proxy.s3.document import local_name, parse_document
-from s3proxy.s3.errors import MalformedXML, S3Error
+from s3proxy.s3.errors import InvalidPartOrder, MalformedXML, S3Error
 from s3proxy.s3.operation import OPERATIONS
 from tests.signer import Signer
 from tests.test_profiles import running_pair
@@ -496,3 +496,35 @@ def test_the_family_gets_its_documents_so() -> None:
     Other storage systems get them unchanged.
     """
     assert {name for name, profile in PROFILES.items() if profile.misreads_documents} == {W, B, G}
+
+
+def part_numbers(*numbers: str) -> bytes:
+    parts = "".join(f"<Part><PartNumber>{number}</PartNumber></Part>" for number in numbers)
+    return f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
+
+
+@pytest.mark.parametrize(
+    ("document", "error"),
+    [
+        (part_numbers(), None),
+        (part_numbers("1", "2", "10000"), None),
+        (part_numbers(" 1\n", "2"), None),
+        (part_numbers("2", "1"), InvalidPartOrder),
+        (part_numbers("1", "2", "2"), InvalidPartOrder),
+        # The backend refuses what is no number.
+        (part_numbers("2", "x", "1"), None),
+        (part_numbers("1", "2")[:-1], MalformedXML),
+        (b"text", MalformedXML),
+    ],
+)
+def test_the_order_of_parts(document: bytes, error: type[S3Error] | None) -> None:
+    """
+    A storage system that ignores it would join the parts in another order than the client.
+    """
+    found = None
+    try:
+        check_part_order(document)
+    except S3Error as refusal:
+        found = type(refusal)
+
+    assert found is error

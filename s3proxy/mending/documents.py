@@ -425,12 +425,9 @@ def check_part_order(document: bytes) -> None:
 
     Raises:
         InvalidPartOrder: A part number is not greater than the one before it.
+        MalformedXML: The document cannot be parsed.
     """
-    try:
-        root = parse_document(document)
-    except MalformedXML:
-        # The storage system refuses such a document, too.
-        return
+    root = parse_document(document)
     texts = [child.text or "" for part in root for child in part if local_name(child) == "PartNumber"]
     if not all(_PART_NUMBER.fullmatch(text.strip()) for text in texts):
         return

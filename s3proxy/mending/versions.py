@@ -128,7 +128,7 @@ class KeyVersions:
         self.is_complete = is_past or reading.root_text("IsTruncated") != "true"
         if self.is_complete:
             return
-        told = "".join(reading.texts("NextKeyMarker", reading.root_name)[:1])
+        told = next(iter(reading.texts("NextKeyMarker", reading.root_name)), "")
         marker = name_bytes(told), name_bytes(reading.root_text("NextVersionIdMarker"))
         if not told or marker == self._marker:
             raise InternalError
@@ -165,10 +165,10 @@ class KeyVersions:
         left = [version for version in self._found if version.version_id not in deleted]
         if any(version.is_latest for version in left):
             return True
-        own = [version for version in self._found if version.version_id == version_id]
-        if own and not own[0].is_latest:
+        own = next((version for version in self._found if version.version_id == version_id), None)
+        if own is not None and not own.is_latest:
             return True
-        if own and left:
+        if own is not None and left:
             if not left[0].is_marker:
                 raise NotImplementedByProxy(HIDDEN)
             # A delete marker hides the key, and so does the storage system.
