@@ -41,7 +41,7 @@ from s3proxy.s3.head import RequestHead, parse_request_head, parse_response_head
 from s3proxy.sigv4.chunks import ChunkSigner
 from s3proxy.sigv4.scope import CredentialScope
 from s3proxy.sigv4.signing_key import SigningKey, SigningKeys, derive_signing_key
-from tests.signer import HASH, SIGNED_CHUNKS, SIGNED_TRAILER, UNSIGNED, UNSIGNED_TRAILER, Signer
+from tests.support.signer import HASH, SIGNED_CHUNKS, SIGNED_TRAILER, UNSIGNED, UNSIGNED_TRAILER, Signer
 
 BLOCK_SIZE = 256 * KIB
 """

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.integration.gaul import gaul_command
-from tests.processes import free_port
-from tests.signer import Signer
+from tests.support.processes import free_port
+from tests.support.signer import Signer
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "s3proxy-bench"
 LOADGEN = Path(__file__).parent / "loadgen"

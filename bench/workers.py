@@ -18,7 +18,7 @@ from bench.loads import LOADS
 from bench.measure import Generator, process_tree
 from bench.parties import PARTIES, running_party
 from bench.results import RESULTS, Results, command_line, describe_machine, spread, text_table
-from tests.processes import established_count
+from tests.support.processes import established_count
 
 COUNTS = (1, 2, 4)
 LOAD_NAMES = ("get-1k-64", "put-1k-64")

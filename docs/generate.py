@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 # Behind what is installed: only the tests are to be found there.
 sys.path.append(str(ROOT))
 
-from tests import fault_rows  # noqa: E402
+from tests.product import fault_rows  # noqa: E402
 
 REFERENCE = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by `python docs/generate.py`. -->\n\n"
@@ -139,9 +139,9 @@ that the client gets. *cut*: the connection ends without a whole response. *none
 backend has nothing that it could take for a whole request. Afterwards another client is served, and no connection,
 timer, file or Deferred is left.
 
-`pytest tests/test_fault_matrix.py` runs each cell, on plain connections and with TLS on both sides. If the two differ,
-each has a row. A streamed upload, a part and a form have 1.5 MB, and the kernel keeps 64 KiB for each socket. If the
-fault is in the middle of a body, a download has it at the end of its head.
+`pytest tests/product/test_fault_matrix.py` runs each cell, on plain connections and with TLS on both sides. If the two
+differ, each has a row. A streamed upload, a part and a form have 1.5 MB, and the kernel keeps 64 KiB for each socket.
+If the fault is in the middle of a body, a download has it at the end of its head.
 `s3proxy.testing.faults` has each fault by name, for [tests of your own](../howto/test.md).
 """
 
@@ -304,12 +304,12 @@ def quirks_table() -> str:
 
 QUIRKS_INTRODUCTION = (
     """
-What `s3proxy.testing.LegacyStore` does in place of the older storage systems. `pytest tests/test_profiles.py` shows
-each quirk directly, and shows that it does not appear through s3proxy. Four quirks are not mended, and their tests show
-what a client sees. If a store responds with AccessDenied to a wrong key, s3proxy cannot know whose key is wrong. If a
-bucket that never had versions is suspended, nothing tells that it was, and it has no versions. The entity tags of
-CompleteMultipartUpload are checked only if s3proxy keeps the parts. A full disk is not told, and reads of the object
-break off.
+What `s3proxy.testing.LegacyStore` does in place of the older storage systems. `pytest tests/mending/test_profiles.py`
+shows each quirk directly, and shows that it does not appear through s3proxy. Four quirks are not mended, and their
+tests show what a client sees. If a store responds with AccessDenied to a wrong key, s3proxy cannot know whose key is
+wrong. If a bucket that never had versions is suspended, nothing tells that it was, and it has no versions. The entity
+tags of CompleteMultipartUpload are checked only if s3proxy keeps the parts. A full disk is not told, and reads of the
+object break off.
 """.strip()
     + "\n"
 )

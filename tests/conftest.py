@@ -14,8 +14,8 @@ import pytest
 from twisted.internet import reactor
 from twisted.logger import globalLogPublisher
 
-from tests.liveness import LEDGER, Ledger
 from tests.oracle import fixture as oracle_fixture
+from tests.support.liveness import LEDGER, Ledger
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -21,7 +21,7 @@ from s3proxy.s3.errors import (
     XAmzContentSHA256Mismatch,
 )
 from s3proxy.s3.head import index_headers
-from tests.harness import VECTORS, material
+from tests.support.harness import VECTORS, material
 
 DATA = json.loads((VECTORS / "vectors" / "checksums.json").read_text())
 

@@ -21,7 +21,7 @@ from s3proxy.s3.limits import MAX_CHUNK_HEADER_SIZE, MAX_TRAILER_SIZE
 from s3proxy.sigv4.chunks import ChunkChain
 from s3proxy.sigv4.scope import HMAC_ALGORITHM, CredentialScope
 from s3proxy.sigv4.signing_key import SigningKey, derive_signing_key
-from tests.signer import EMPTY, SIGNED_CHUNKS, SIGNED_TRAILER, UNSIGNED_TRAILER, Signer
+from tests.support.signer import EMPTY, SIGNED_CHUNKS, SIGNED_TRAILER, UNSIGNED_TRAILER, Signer
 
 KIB, MIB = 1 << 10, 1 << 20
 SEED = "0" * 64
@@ -32,7 +32,7 @@ KEY = SigningKey(derive_signing_key(Signer().secret, SCOPE))
 
 def make_decoder(mode: str, length: int) -> AwsChunkedDecoder:
     """
-    A decoder for a stream of `tests.signer`.
+    A decoder for a stream of `tests.support.signer`.
     """
     has_trailer = mode != SIGNED_CHUNKS
     fields = index_headers([(b"x-amz-trailer", b"x-amz-checksum-crc32")] if has_trailer else [])

@@ -31,9 +31,9 @@ from s3proxy.s3.head import Fields, HeaderList
 from s3proxy.sigv4.chunks import ChunkChain, ChunkSigner
 from s3proxy.sigv4.scope import CredentialScope
 from s3proxy.sigv4.signing_key import SigningKey, derive_signing_key
-from tests.chunks import read_chunks
-from tests.harness import VECTORS
-from tests.signer import SIGNED_CHUNKS, SIGNED_TRAILER, UNSIGNED_TRAILER, Signer
+from tests.support.chunks import read_chunks
+from tests.support.harness import VECTORS
+from tests.support.signer import SIGNED_CHUNKS, SIGNED_TRAILER, UNSIGNED_TRAILER, Signer
 
 SEED = "1" * 64
 DATE = b"20260301T120000Z"

@@ -15,7 +15,7 @@ from s3proxy.backend.faults import BackendFault
 from s3proxy.backend.pool import Pool
 from s3proxy.backend.request import BackendLimits, BackendRequest, backend_failure
 from s3proxy.backend.upload import Upload
-from tests.backend.test_pool_defences import HEAD, Asked
+from tests.backend.asked import HEAD, Asked
 
 
 class OtherPool:

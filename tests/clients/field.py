@@ -23,7 +23,7 @@ from tests.integration.daemon import CLIENT_KEY_ID, CLIENT_SECRET, start_daemon
 from tests.integration.gaul import VERSION as GAUL_VERSION
 from tests.integration.gaul import gaul_command
 from tests.integration.gzip_proxy import compressing_command
-from tests.processes import end_all, free_port, wait_for_port
+from tests.support.processes import end_all, free_port, wait_for_port
 
 DOMAIN = "s3.clients.test"
 """

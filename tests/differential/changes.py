@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 from s3proxy.s3.query import query_items
 from s3proxy.sigv2.canonical import LISTING_NAMES
 from tests.differential.signers import Wire
-from tests.memory import Stored
+from tests.support.memory import Stored
 
 _CHARACTERS = "aA0/%+-.~=&?;:,_" + "é"
 _PARAMETERS = ("acl", "versionId=1", "x=y", "prefix=a", "%61cl", "=", "X-Amz-Date=1", "x-amz-acl=private", "delete")

@@ -34,8 +34,8 @@ from botocore.auth import (
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from tests.forms import multipart
-from tests.harness import SERVER
+from tests.support.forms import multipart
+from tests.support.harness import SERVER
 
 KEY = SERVER["credentials"][0]
 DOMAIN = "s3.example.test"

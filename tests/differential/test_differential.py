@@ -14,7 +14,7 @@ import pytest
 
 from tests.differential.changes import change, meaning_of
 from tests.differential.signers import SIGNERS
-from tests.memory import MemoryProxy
+from tests.support.memory import MemoryProxy
 
 COUNT = int(os.environ.get("S3PROXY_DIFFERENTIAL_COUNT", "20000"))
 "Requests of all signers together; each is sent twice, the second time with a change."

@@ -25,7 +25,7 @@ from s3proxy.commands.cli import main
 from s3proxy.testing import FaultyBackend, LegacyStore
 from s3proxy.testing.faults import answers
 from s3proxy.testing.legacy_quirks import MODES
-from tests.harness import turns, until
+from tests.support.harness import turns, until
 
 KEY_ID, SECRET = "LEGACYKEY", "the-secret-of-the-legacy-store"
 

@@ -33,9 +33,9 @@ from s3proxy.profiles.known import PROFILES
 from s3proxy.profiles.profile import BackendKey, Profile
 from s3proxy.s3.errors import BadRequest
 from tests.conftest import ErrorLog
+from tests.doctor.patients import FOREIGN, legacy, patient
 from tests.doctor.scripted import Script
-from tests.doctor.test_examination import FOREIGN, legacy, patient
-from tests.harness import NOW, ClockedReactor, turns, until
+from tests.support.harness import NOW, ClockedReactor, turns, until
 
 PROBES = {
     probe.name: probe

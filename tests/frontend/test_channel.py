@@ -27,9 +27,9 @@ from s3proxy.frontend.site import S3Site
 from s3proxy.frontend.times import ClientTimes
 from s3proxy.interfaces import IStreamedResource
 from s3proxy.testing.faulty_backend import FaultyBackend
-from tests.harness import Harness, turns, until
-from tests.liveness import is_bounded
-from tests.signer import UNSIGNED, Signer
+from tests.support.harness import Harness, turns, until
+from tests.support.liveness import is_bounded
+from tests.support.signer import UNSIGNED, Signer
 
 TIMES = ClientTimes(head=30, idle=60, keep_alive=75, linger=10)
 GET = b"GET /b/k HTTP/1.1\r\nHost: h\r\n\r\n"

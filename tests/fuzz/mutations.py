@@ -8,9 +8,9 @@ import random
 import re
 from collections.abc import Callable
 
-from tests.forms import form_request, multipart, v2_fields, v4_fields
-from tests.harness import VECTORS, in_transfer_chunks, load_cases, material
-from tests.signer import MODES, UNSIGNED, SignedRequest, Signer
+from tests.support.forms import form_request, multipart, v2_fields, v4_fields
+from tests.support.harness import VECTORS, in_transfer_chunks, load_cases, material
+from tests.support.signer import MODES, UNSIGNED, SignedRequest, Signer
 
 MAX_SEED_SIZE = 30_000
 "Longer cases of the data set are left to the tests that run them unchanged."

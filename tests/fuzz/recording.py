@@ -13,9 +13,9 @@ from twisted.internet.interfaces import IAddress
 
 from s3proxy.testing.faulty_backend import FaultyBackend, FaultyConnection
 from s3proxy.testing.faulty_client import Answer, FaultyClient
-from tests.harness import Harness
 from tests.oracle.operations import subresources
 from tests.oracle.wire import ClientStream, Head, NotARequest, RequestStream
+from tests.support.harness import Harness
 
 _ETAG = b'ETag: "5d41402abc4b2a76b9719d911017c592"\r\nLast-Modified: Sun, 01 Mar 2026 12:00:00 GMT\r\n'
 _NAMESPACE = b'<?xml version="1.0" encoding="UTF-8"?>\n'

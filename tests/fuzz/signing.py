@@ -30,7 +30,7 @@ from s3proxy.sigv4.header import read_header_claim
 from s3proxy.sigv4.query import read_query_claim
 from s3proxy.sigv4.verifier import string_to_sign
 from tests.fuzz.grammar import DOMAIN, Draft
-from tests.signer import EMPTY
+from tests.support.signer import EMPTY
 
 _HMAC, _ECDSA = "AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256"
 _REGION = "us-east-1"

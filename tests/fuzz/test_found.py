@@ -8,8 +8,8 @@ import pytest
 
 from tests.fuzz.grammar import Draft
 from tests.fuzz.signing import Attacker
-from tests.harness import NOW, SERVER
-from tests.memory import MemoryProxy, Verdict
+from tests.support.harness import NOW, SERVER
+from tests.support.memory import MemoryProxy, Verdict
 
 _KEY = SERVER["credentials"][0]
 ATTACKER = Attacker(_KEY["access_key"], _KEY["secret_key"], NOW)

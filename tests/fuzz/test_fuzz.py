@@ -22,9 +22,9 @@ from s3proxy.postobject.form import FieldsDecoder, FileDecoder
 from s3proxy.s3.errors import S3Error
 from s3proxy.s3.framing import ChunkedFraming
 from s3proxy.s3.head import index_headers, parse_request_head, parse_response_head
-from tests.forms import multipart
 from tests.fuzz.mutations import mutate, seeds, signed_request
-from tests.memory import MemoryProxy, Verdict
+from tests.support.forms import multipart
+from tests.support.memory import MemoryProxy, Verdict
 
 COUNT = int(os.environ.get("S3PROXY_FUZZ_COUNT", "4000"))
 "Inputs of all tests of this module together; each is sent twice, cut at different places."

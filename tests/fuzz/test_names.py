@@ -20,8 +20,8 @@ from tests.fuzz.grammar import ATTACKS, CARRIERS, OWN, Case, Draft, make_case
 from tests.fuzz.readers import read_by_all
 from tests.fuzz.recording import Asker, RecordingBackend
 from tests.fuzz.signing import Attacker
-from tests.harness import NOW, SERVER, Harness, turns
 from tests.oracle.tap import ORACLE
+from tests.support.harness import NOW, SERVER, Harness, turns
 
 COUNT = int(os.environ.get("S3PROXY_FUZZ_COUNT", "2000"))
 "Requests of all tests of this module together."

@@ -8,7 +8,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from tests.processes import free_port
+from tests.support.processes import free_port
 
 CLIENT_KEY_ID, CLIENT_SECRET = "CLIENTACCESSKEY00001", "client-secret-of-the-integration-suite-01"
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.clients.catalogue import apt_program
-from tests.processes import free_port
+from tests.support.processes import free_port
 
 
 def compressing_command(directory: Path, storage_port: int) -> tuple[list[str], int]:

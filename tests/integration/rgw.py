@@ -15,7 +15,7 @@ import uuid
 from pathlib import Path
 
 from s3proxy.testing.certificates import MadeCertificate, make_certificate
-from tests.processes import end_all, free_port
+from tests.support.processes import end_all, free_port
 
 PACKAGES = ("radosgw", "ceph-osd", "ceph-mon", "ceph-common")
 STORES = {

@@ -25,8 +25,8 @@ from tests.integration.conftest import CLIENT_KEY_ID, CLIENT_SECRET
 from tests.integration.golang import environment
 from tests.integration.moto import command as moto_command
 from tests.integration.versitygw import install as install_versitygw
-from tests.processes import end_all, free_port, wait_for_port
-from tests.signer import EMPTY, Signer
+from tests.support.processes import end_all, free_port, wait_for_port
+from tests.support.signer import EMPTY, Signer
 
 BACKEND_KEY_ID, BACKEND_SECRET = "BACKENDACCESSKEY0001", "backend-secret-of-the-integration-suite-1"
 

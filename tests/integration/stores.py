@@ -14,8 +14,8 @@ from tests.integration.rgw import KEY_ID, SECRET, Gateway
 from tests.integration.versitygw import KEY_ID as ROOT_KEY
 from tests.integration.versitygw import SECRET as ROOT_SECRET
 from tests.integration.versitygw import install, start_versitygw
-from tests.processes import end_all, free_port, running, wait_for_port
-from tests.test_daemon import twistd_arguments
+from tests.support.daemon import twistd_arguments
+from tests.support.processes import end_all, free_port, running, wait_for_port
 
 CLIENT_KEY, CLIENT_SECRET = "STORESCLIENTKEY00001", "stores-client-secret-of-the-suite-0001"
 

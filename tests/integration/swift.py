@@ -14,7 +14,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from tests.processes import end_all, free_port
+from tests.support.processes import end_all, free_port
 
 PACKAGES = ("memcached", "liberasurecode-dev")
 REQUIREMENT = "swift==2.38.*"

@@ -16,9 +16,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from tests.integration.boto import boto
 from tests.integration.browser import running_browser
 from tests.integration.conftest import BUCKET, Field, Way
-from tests.integration.test_clients import boto
 
 pytestmark = pytest.mark.integration
 

@@ -14,10 +14,10 @@ import sys
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.integration.boto import boto
 from tests.integration.conftest import BUCKET, Field, Way, matrix
 from tests.integration.daemon import CLIENT_SECRET
 from tests.integration.rgw import SECRET
@@ -53,24 +53,6 @@ def content_of(size: int) -> bytes:
 
 
 # boto3
-
-
-def boto(way: Way, **config: Any) -> Any:
-    """
-    A boto3 client with its defaults.
-    """
-    import boto3
-    from botocore.config import Config
-
-    return boto3.client(
-        "s3",
-        endpoint_url=way.url,
-        aws_access_key_id=way.key_id,
-        aws_secret_access_key=way.secret,
-        region_name="us-east-1",
-        verify=way.authority if way.scheme == "https" else None,
-        config=Config(retries={"max_attempts": 1}, s3={"addressing_style": "path"}, **config),
-    )
 
 
 def check_object(way: Way, key: str, body: bytes) -> None:

@@ -28,7 +28,7 @@ from tests.integration.gaul import gaul_command
 from tests.integration.golang import MINIO, environment, install_program
 from tests.integration.moto import command as moto_command
 from tests.integration.versitygw import install as install_versitygw
-from tests.processes import end_all, free_port
+from tests.support.processes import end_all, free_port
 
 pytestmark = pytest.mark.integration
 

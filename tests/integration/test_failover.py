@@ -24,8 +24,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from s3proxy.testing.certificates import make_authority, make_certificate
 from tests.integration.golang import environment
 from tests.integration.versitygw import install
-from tests.processes import end_all, free_port, running, wait_for_port
-from tests.test_daemon import twistd_arguments
+from tests.support.daemon import twistd_arguments
+from tests.support.processes import end_all, free_port, running, wait_for_port
 
 pytestmark = pytest.mark.integration
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.integration.conftest import BUCKET, Field, Way
-from tests.signer import UNSIGNED, Signer
+from tests.support.signer import UNSIGNED, Signer
 
 pytestmark = pytest.mark.integration
 

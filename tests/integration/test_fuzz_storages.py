@@ -34,12 +34,12 @@ from s3proxy.testing.certificates import make_authority
 from tests.fuzz.grammar import ATTACKS, OWN, VICTIM, Draft, make_case
 from tests.fuzz.recording import Asker
 from tests.fuzz.signing import Attacker
-from tests.harness import SERVER, Harness
 from tests.integration import rgw, swift
 from tests.integration.stores import boto3_client
 from tests.oracle.judge import Client, Facts
 from tests.oracle.tap import ORACLE
 from tests.oracle.wire import ClientStream, NotARequest
+from tests.support.harness import SERVER, Harness
 
 pytestmark = pytest.mark.integration
 

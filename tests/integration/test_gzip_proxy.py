@@ -32,8 +32,8 @@ from tests.integration import rgw
 from tests.integration.conftest import CLIENT_KEY_ID, CLIENT_SECRET
 from tests.integration.gzip_proxy import compressing_command
 from tests.integration.storages import BACKEND_KEY_ID, BACKEND_SECRET, Processes
-from tests.processes import free_port
-from tests.signer import EMPTY, Signer
+from tests.support.processes import free_port
+from tests.support.signer import EMPTY, Signer
 
 pytestmark = pytest.mark.integration
 

@@ -33,8 +33,8 @@ from s3proxy.testing.certificates import make_authority
 from tests.integration import rgw, swift
 from tests.integration.storages import Processes
 from tests.integration.stray import StrayStore
-from tests.processes import free_port
-from tests.signer import EMPTY, Signer
+from tests.support.processes import free_port
+from tests.support.signer import EMPTY, Signer
 
 CONNECTIONS = 4
 "Connections to the storage system."

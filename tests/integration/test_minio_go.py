@@ -20,7 +20,7 @@ from s3proxy.testing.certificates import make_authority, make_certificate
 from tests.integration.daemon import CLIENT_KEY_ID, CLIENT_SECRET, start_daemon
 from tests.integration.golang import CACHE, MINIO, environment, find_go, install_program
 from tests.integration.storages import Endpoint
-from tests.processes import end_all, free_port, wait_for_port
+from tests.support.processes import end_all, free_port, wait_for_port
 
 pytestmark = pytest.mark.integration
 

@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-from tests.harness import VECTORS
+from tests.integration.running import STORAGES
 from tests.integration.storages import Endpoint, Reply
-from tests.integration.test_storages import STORAGES
+from tests.support.harness import VECTORS
 
 pytestmark = pytest.mark.integration
 

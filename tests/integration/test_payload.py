@@ -21,7 +21,7 @@ import pytest
 
 from tests.integration.conftest import Field
 from tests.integration.stores import CLIENT_KEY, CLIENT_SECRET, Store, boto3_client, daemon, rgw_store, versitygw_store
-from tests.signer import MODES, SIGNED_CHUNKS, UNSIGNED, SignedRequest, Signer
+from tests.support.signer import MODES, SIGNED_CHUNKS, UNSIGNED, SignedRequest, Signer
 
 pytestmark = pytest.mark.integration
 

@@ -20,7 +20,7 @@ import pytest
 from s3proxy.testing.certificates import make_authority, make_certificate
 from tests.integration.conftest import CLIENT_KEY_ID, CLIENT_SECRET
 from tests.integration.storages import Processes, start_legacy_store
-from tests.processes import free_port
+from tests.support.processes import free_port
 
 pytestmark = pytest.mark.integration
 

@@ -16,8 +16,8 @@ import pytest
 
 from tests.integration.conftest import Field
 from tests.integration.rgw import KEY_ID, SECRET, Gateway
-from tests.processes import free_port, running, wait_for_port
-from tests.test_daemon import twistd_arguments
+from tests.support.daemon import twistd_arguments
+from tests.support.processes import free_port, running, wait_for_port
 
 pytestmark = pytest.mark.integration
 

@@ -22,9 +22,9 @@ from botocore.exceptions import ClientError
 
 from s3proxy.testing.certificates import make_authority, make_certificate
 from tests.integration.daemon import CLIENT_KEY_ID, CLIENT_SECRET, start_daemon
-from tests.integration.test_storages import Storage, running_minio, running_versitygw
-from tests.processes import end_all, wait_for_port
-from tests.signer import SIGNED_TRAILER, UNSIGNED_TRAILER, SignedRequest, Signer
+from tests.integration.running import Storage, running_minio, running_versitygw
+from tests.support.processes import end_all, wait_for_port
+from tests.support.signer import SIGNED_TRAILER, UNSIGNED_TRAILER, SignedRequest, Signer
 
 pytestmark = pytest.mark.integration
 

@@ -19,7 +19,7 @@ import pytest
 
 from tests.integration.golang import environment
 from tests.integration.versitygw import KEY_ID, SECRET, install, start_versitygw
-from tests.processes import end_all, free_port, wait_for_port
+from tests.support.processes import end_all, free_port, wait_for_port
 
 pytestmark = pytest.mark.integration
 

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from tests.integration.golang import environment, install_program
-from tests.processes import free_port
+from tests.support.processes import free_port
 
 VERSION = "v1.8.0"
 KEY_ID, SECRET = "VGWROOTKEY0000000001", "versitygw-root-secret-of-the-suite-0001"

@@ -18,7 +18,7 @@ from s3proxy.configuration.tables import Faults
 from s3proxy.daemon.backends import CannotStart, make_backend
 from s3proxy.daemon.generation import claim_directory, key_multipart_size
 from s3proxy.profiles.known import PROFILES
-from tests.processes import write_configuration
+from tests.support.processes import write_configuration
 
 WALRUS = 'profile = "walrus-3.4"\nsignature = "v2"\n'
 

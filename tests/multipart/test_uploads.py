@@ -18,7 +18,7 @@ from s3proxy.multipart.records import Place, StoreLimits
 from s3proxy.multipart.store import MultipartStore
 from s3proxy.multipart.uploads import DISK_TIME, SWEEP_TIME, MultipartUploads
 from s3proxy.s3.errors import NoSuchUpload, ServiceUnavailable
-from tests.harness import ClockedReactor, until
+from tests.support.harness import ClockedReactor, until
 
 PLACE = Place("b", "a", b"bucket", b"key")
 

@@ -24,17 +24,17 @@ from twisted.internet import reactor
 
 from s3proxy.profiles.known import PROFILES
 from s3proxy.testing.faulty_backend import HELLO, FaultyBackend, FaultyConnection, ReceivedRequest
-from tests.harness import Harness, turns, until
-from tests.memory import MemoryProxy
 from tests.oracle import tap
 from tests.oracle.fixture import SITE, counts, new_breaches
 from tests.oracle.judge import BEGUN, EUCALYPTUS, TOLERATED, Client, Facts, kept_size
 from tests.oracle.operations import classify, known_names, subresources, table
 from tests.oracle.tap import BackendStream, Oracle, Owner
 from tests.oracle.wire import ClientStream, NotARequest
-from tests.processes import free_port, running, until_listening, write_configuration
-from tests.signer import EMPTY, HASH, SIGNED_CHUNKS, UNSIGNED, Signer
-from tests.socket_client import SocketClient
+from tests.support.harness import Harness, turns, until
+from tests.support.memory import MemoryProxy
+from tests.support.processes import free_port, running, until_listening, write_configuration
+from tests.support.signer import EMPTY, HASH, SIGNED_CHUNKS, UNSIGNED, Signer
+from tests.support.socket_client import SocketClient
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from s3proxy.postobject.form import FieldsDecoder, FileDecoder, Form, parse_boundary
 from s3proxy.s3.errors import InvalidArgument, MalformedPOSTRequest, MaxPostPreDataLengthExceeded, S3Error
 from s3proxy.s3.limits import MAX_POST_FIELDS_SIZE, MAX_POST_PART_HEAD_SIZE
-from tests.forms import BOUNDARY, multipart
+from tests.support.forms import BOUNDARY, multipart
 
 BOUNDARY_BYTES = BOUNDARY.encode()
 

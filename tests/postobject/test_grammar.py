@@ -14,7 +14,7 @@ from s3proxy.postobject.upload import form_answer
 from s3proxy.s3.address import Address
 from s3proxy.s3.errors import AccessDenied, MaxPostPreDataLengthExceeded, S3Error
 from s3proxy.s3.limits import MAX_POST_FIELDS_SIZE, MAX_POST_PART_HEAD_SIZE
-from tests.harness import NOW
+from tests.support.harness import NOW
 
 FILE = b'--b\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\nhello\r\n--b--\r\n'
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from s3proxy.postobject.policy import SizeRange, parse_policy
 from s3proxy.s3.errors import AccessDenied, InvalidPolicyDocument
-from tests.forms import policy
-from tests.harness import NOW
+from tests.support.forms import policy
+from tests.support.harness import NOW
 
 
 def encode(document: Any) -> bytes:

@@ -23,7 +23,7 @@ from s3proxy.resign.target import backend_query
 from s3proxy.resign.v2 import string_to_sign
 from s3proxy.s3.head import parse_request_head
 from s3proxy.sigv4.signing_key import SigningKeys
-from tests.harness import VECTORS
+from tests.support.harness import VECTORS
 
 KEY = BackendKey("BACKENDKEY", "the/backend+secret")
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)

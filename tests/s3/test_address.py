@@ -11,8 +11,8 @@ import pytest_twisted
 
 from s3proxy.s3.address import Address, object_target, parse_address, written_address
 from s3proxy.s3.errors import InvalidBucketName, InvalidURI
-from tests.harness import Harness
-from tests.signer import Signer
+from tests.support.harness import Harness
+from tests.support.signer import Signer
 
 DOMAINS = [b"s3.example.com", b"eu.s3.example.com", b"storage.example.org", b"localhost"]
 

@@ -10,10 +10,11 @@ import botocore.session
 import pytest
 
 from s3proxy.s3.address import parse_address
-from s3proxy.s3.classification import Classification, check_request, classify, is_form, is_head_bucket
+from s3proxy.s3.classification import is_form, is_head_bucket
 from s3proxy.s3.errors import BadRequest, InvalidArgument, S3Error
 from s3proxy.s3.head import index_headers, parse_request_head
 from s3proxy.s3.operation import OPERATIONS, VALUELESS_NAMES, BodyUse
+from tests.s3.classified import classified
 
 NOT_IN_THE_MODEL = {"Preflight", "PreflightOfObject"}
 """
@@ -31,19 +32,6 @@ ELSEWHERE = {
 """
 Operations of the model that have no row of their own, and the reason.
 """
-
-
-def classified(method: str, target: str, *, covered: frozenset[bytes] | None = None, **headers: str) -> Classification:
-    """
-    Classify a request as if it were authenticated.
-    """
-    lines = [f"{method} {target} HTTP/1.1", "Host: s3.test"]
-    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-    head = parse_request_head("\r\n".join(lines).encode())
-    address = parse_address(head.raw_path, head.host, ())
-    found = classify(head, address, covered)
-    check_request(head, address, found.operation)
-    return found
 
 
 def model() -> dict[str, Any]:

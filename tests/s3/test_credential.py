@@ -11,7 +11,7 @@ from s3proxy.s3.credential import NO_LIMITS, BudgetLimits, Credential
 from s3proxy.s3.head import parse_request_head
 from s3proxy.sigv2.authorization import read_header_claim as read_v2_claim
 from s3proxy.sigv4.header import read_header_claim as read_v4_claim
-from tests.harness import NOW
+from tests.support.harness import NOW
 
 SIGNATURE = "0123456789abcdef" * 4
 

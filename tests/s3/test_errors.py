@@ -16,7 +16,7 @@ from s3proxy.s3 import errors
 from s3proxy.s3.error_xml import error_document
 from s3proxy.s3.errors import InvalidURI, S3Error
 from s3proxy.s3.query import query_items
-from tests.harness import VECTORS
+from tests.support.harness import VECTORS
 
 KNOWN = {item["code"]: item for item in json.loads((VECTORS / "errors.json").read_text())["errors"]}
 # The data set is about authentication and bodies; this is an error of reads ("GetObject").

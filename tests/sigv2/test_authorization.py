@@ -12,7 +12,7 @@ from s3proxy.s3.address import Address
 from s3proxy.s3.errors import S3Error
 from s3proxy.s3.head import RequestHead, index_headers
 from s3proxy.sigv2.authorization import read_form_claim, read_header_claim, read_query_claim
-from tests.harness import NOW
+from tests.support.harness import NOW
 
 ADDRESS = Address(b"b", b"k", b"b", b"k")
 DATE = (b"Date", b"Sun, 01 Mar 2026 12:00:00 GMT")

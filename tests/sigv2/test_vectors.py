@@ -11,7 +11,7 @@ import pytest
 from s3proxy.s3.head import index_headers
 from s3proxy.sigv2.canonical import canonical_amz_lines, canonical_resource, string_to_sign
 from s3proxy.sigv2.verifier import sign
-from tests.harness import encoded, load_vectors
+from tests.support.harness import encoded, load_vectors
 
 VECTORS = load_vectors("s3-sigv2")
 

@@ -16,7 +16,7 @@ from s3proxy.sigv4.asymmetric import ECDSA_ALGORITHM, VerifyingKeys, derive_priv
 from s3proxy.sigv4.canonical import canonical_headers, canonical_query, canonical_request, canonical_uri
 from s3proxy.sigv4.chunks import ChunkChain
 from s3proxy.sigv4.scope import CredentialScope
-from tests.harness import encoded, load_vectors
+from tests.support.harness import encoded, load_vectors
 
 KEYS = [vector for vector in load_vectors("s3-sigv4a") if vector["carrier"] == "key-derivation"]
 SEEDS = [vector for vector in load_vectors("s3-sigv4a") if vector["carrier"] == "header"]

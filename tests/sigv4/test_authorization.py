@@ -25,9 +25,9 @@ from s3proxy.s3.errors import (
 from s3proxy.s3.head import parse_request_head
 from s3proxy.s3.limits import MAX_HEADER_COUNT
 from s3proxy.sigv4.claims import SignatureClaim
-from tests.harness import NOW
-from tests.memory import MemoryProxy
-from tests.signer import EMPTY, Signer
+from tests.support.harness import NOW
+from tests.support.memory import MemoryProxy
+from tests.support.signer import EMPTY, Signer
 
 DATE = NOW.strftime("%Y%m%dT%H%M%SZ")
 CREDENTIAL = f"AKIAIOSFODNN7EXAMPLE/{DATE[:8]}/us-east-1/s3/aws4_request"

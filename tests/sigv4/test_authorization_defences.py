@@ -16,7 +16,7 @@ from s3proxy.sigv4.claims import SignatureClaim
 from s3proxy.sigv4.form import read_form_claim
 from s3proxy.sigv4.header import read_header_claim
 from s3proxy.sigv4.query import read_query_claim
-from tests.harness import NOW
+from tests.support.harness import NOW
 
 REGIONS = (b"us-east-1", b"eu-west-1")
 HEX = b"0" * 64

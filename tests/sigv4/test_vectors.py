@@ -18,7 +18,7 @@ from s3proxy.sigv4.canonical import canonical_headers, canonical_query, canonica
 from s3proxy.sigv4.chunks import ChunkChain
 from s3proxy.sigv4.scope import HMAC_ALGORITHM, CredentialScope
 from s3proxy.sigv4.signing_key import SigningKey, derive_signing_key
-from tests.harness import Harness, encoded, load_vectors, material, turns
+from tests.support.harness import Harness, encoded, load_vectors, material, turns
 
 
 def _params(*names: str) -> Iterator[Any]:

@@ -13,7 +13,7 @@ from s3proxy.sigv4.chunks import ChunkChain
 from s3proxy.sigv4.claims import SignatureClaim
 from s3proxy.sigv4.signing_key import SigningKeys
 from s3proxy.sigv4.verifier import check_signature
-from tests.signer import EMPTY, NOW, SIGNED_CHUNKS, SIGNED_TRAILER, UNSIGNED, UNSIGNED_TRAILER, Signer
+from tests.support.signer import EMPTY, NOW, SIGNED_CHUNKS, SIGNED_TRAILER, UNSIGNED, UNSIGNED_TRAILER, Signer
 
 
 def chain_of(payload: str) -> ChunkChain | None:

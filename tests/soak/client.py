@@ -26,8 +26,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.signer import Signer
 from tests.soak.uploads import MULTIPART, Bytes, Upload, draw_upload, write_upload
+from tests.support.signer import Signer
 
 PATIENCE = 60.0
 """

@@ -23,12 +23,12 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.processes import free_port, running
 from tests.soak.footprints import MIB, Footprint, Footprints, age_of, descriptor_faults, memory_faults, told
 from tests.soak.ledger import Ledger, broken_promises, expectations, fault_of, sort_of, table
 from tests.soak.storage import Reader, Storage
-from tests.test_daemon import twistd_arguments
-from tests.test_workers import children
+from tests.support.daemon import twistd_arguments
+from tests.support.processes import free_port, running
+from tests.support.workers import children
 
 ROOT = Path(__file__).parent.parent.parent
 BUCKET = "soak"

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tests.integration import rgw, swift
-from tests.signer import Signer
+from tests.support.signer import Signer
 
 
 @dataclass

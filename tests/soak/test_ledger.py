@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.signer import Signer
 from tests.soak.footprints import MIB, Footprint, descriptor_faults, memory_faults
 from tests.soak.ledger import ABSENT, Entry, Ledger, broken_promises, expectations, fault_of, table
 from tests.soak.uploads import CUTS, FLAWS, GOOD, MODES, Upload, write_upload
+from tests.support.signer import Signer
 
 
 def upload(**changes: Any) -> Upload:

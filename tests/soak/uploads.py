@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, replace
 from email.utils import format_datetime
 
-from tests.signer import HASH, SIGNED_CHUNKS, SIGNED_TRAILER, UNSIGNED, UNSIGNED_TRAILER, Signer
+from tests.support.signer import HASH, SIGNED_CHUNKS, SIGNED_TRAILER, UNSIGNED, UNSIGNED_TRAILER, Signer
 
 KIB, MIB = 1 << 10, 1 << 20
 

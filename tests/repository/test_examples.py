@@ -1,0 +1,147 @@
+"""
+The examples of the documentation work as it says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest_twisted
+from twisted.internet import reactor
+from twisted.internet.testing import MemoryReactorClock
+
+from s3proxy.authentication.verdict import NOBODY, Authenticated
+from s3proxy.configuration.loading import make_settings
+from s3proxy.credentials.file import read_keys
+from s3proxy.daemon.generation import Generation
+from s3proxy.exchange.context import ProxyCounts
+from s3proxy.s3.address import parse_address
+from s3proxy.s3.claim import Carrier
+from s3proxy.s3.errors import S3Error
+from s3proxy.s3.head import RequestHead
+from s3proxy.s3.payload import UNSIGNED
+from s3proxy.testing.faulty_backend import FaultyBackend
+from tests.support.harness import turns
+from tests.support.processes import free_port, peak_memory, running, until_listening, write_configuration
+from tests.support.signer import EMPTY, SIGNED_CHUNKS, Signer
+from tests.support.socket_client import SocketClient
+
+MIB = 1 << 20
+DOCS = Path(__file__).parents[2] / "docs"
+HELLO = DOCS / "examples" / "hello.py"
+SIZE = 1024 * MIB
+CHUNK = b"0123456789abcdef" * 4096
+
+
+@pytest_twisted.ensureDeferred
+async def test_hello_beside_s3(tmp_path: Path) -> None:
+    """
+    At most 30 lines serve a page of their own and accept a chunk-signed PUT of 1 GiB in constant memory.
+    """
+    assert len(HELLO.read_text().splitlines()) <= 30
+    backend = FaultyBackend(keeps_bodies=False)
+    backend_port = reactor.listenTCP(0, backend, interface="127.0.0.1")
+    configuration = write_configuration(tmp_path, f"http://127.0.0.1:{backend_port.getHost().port}")
+    port = free_port()
+    with running([str(HELLO), str(configuration), f"tcp:{port}:interface=127.0.0.1"], tmp_path) as process:
+        await until_listening(port, process)
+        client = SocketClient(port)
+        client.put(b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n")
+        while b"Hello!" not in client.received:
+            client.pump()
+            assert client.end is None
+            await turns()
+        assert client.received.startswith(b"HTTP/1.1 200 OK")
+        before = peak_memory(process.pid)
+        client.received = b""
+        await _put_large_object(client, port)
+        after = peak_memory(process.pid)
+        client.close()
+    await backend_port.stopListening()
+    for connection in backend.connections:
+        connection.transport.abortConnection()
+    await turns(5)
+
+    (request,) = backend.requests
+    assert request.size == SIZE
+    assert request.sha256 == hashlib.sha256(CHUNK * (SIZE // len(CHUNK))).hexdigest()
+    assert after - before < 8 * MIB
+
+
+async def _put_large_object(client: SocketClient, port: int) -> None:
+    signer = Signer(now=datetime.now(UTC), host=f"127.0.0.1:{port}")
+    headers = {"x-amz-decoded-content-length": str(SIZE), "content-encoding": "aws-chunked"}
+    count = SIZE // len(CHUNK)
+    length = count * (len(b"10000;chunk-signature=") + 64 + 2 + len(CHUNK) + 2) + len(b"0;chunk-signature=") + 64 + 4
+    head, signature = signer.head(
+        "PUT", "/test-bucket/large", headers, payload=SIGNED_CHUNKS, unsigned={"Content-Length": str(length)}
+    )
+    client.put(head)
+    digest = hashlib.sha256(CHUNK).hexdigest()
+    for number in range(count + 1):
+        is_last = number == count
+        signature = signer.sign_chunk(EMPTY if is_last else digest, signature)
+        prefix = f"{0 if is_last else len(CHUNK):x};chunk-signature={signature}\r\n".encode()
+        client.put(prefix + (b"" if is_last else CHUNK) + b"\r\n")
+        while client.pending > 4 * MIB or (is_last and not client.status):
+            client.pump()
+            assert client.end is None, client.received
+            await turns()
+    assert client.status == 200, client.received
+
+
+def test_several_backends(tmp_path: Path) -> None:
+    """
+    The configuration and the keys of the how-to are valid, and do what the text says.
+    """
+    tables = re.findall(r"```toml\n(.*?)```", (DOCS / "howto" / "backends.md").read_text(), re.DOTALL)
+    (keys,) = [text for text in tables if text.startswith("# keys.toml")]
+    (tmp_path / "keys.toml").write_text(keys)
+    content = tomllib.loads("".join(text for text in tables if text is not keys))
+    environment = dict.fromkeys(re.findall(r"\w+_SECRET", " ".join(tables)), "secret")
+    settings = make_settings(content, tmp_path, environment)
+    generation = Generation(settings, MemoryReactorClock(), counts=ProxyCounts(), log_access=lambda record: None)
+    clients = read_keys(tmp_path / "keys.toml", None)
+
+    def signed_by(client: str, path: bytes) -> str:
+        head = RequestHead(b"GET", path, b"HTTP/1.1", [], {})
+        credential = clients.get(client.encode(), NOBODY)
+        authenticated = Authenticated(None, Carrier.V4_HEADER, credential, frozenset(), UNSIGNED, None, head)
+        try:
+            chosen = generation.routing.choose(head, parse_address(path, b"x", ()), authenticated)
+        except S3Error as error:
+            return error.code
+        assert chosen.account.key is not None
+        return f"{chosen.name}: {chosen.account.key.access_key_id}"
+
+    assert [backend.name for backend in settings.backends] == ["main", "archive", "media"]
+    assert signed_by("ALICE-LAPTOP", b"/") == signed_by("ALICE-SERVER", b"/b/k") == "main: 0555B35654AD1656D804"
+    assert signed_by("ALICE-SERVER", b"/backup-2024/k") == "archive: WKy3rMzOWPouVOxK1p3Ar1C2uRBwa2FBXnCw"
+    assert signed_by("BOB", b"/logs-today/k") == "main: CD7D96A8B1D6FB1E2D9E"
+    assert signed_by("BOB", b"/logs-2025/k") == "AccessDenied"
+    assert signed_by("nobody", b"/logs-2025/k") == "archive: PROXY"
+
+
+def test_faults(tmp_path: Path) -> None:
+    """
+    The test in the how-to passes as it is printed there.
+    """
+    example = HELLO.parent / "faults.py"
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, str(example)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=tmp_path,
+    )
+
+    assert ran.returncode == 0, ran.stdout
+    assert "1 passed" in ran.stdout
