@@ -17,7 +17,7 @@ from s3proxy.mending.versions import KeyVersions
 from s3proxy.profiles.surfaces import check_private_surface
 from s3proxy.resign.target import backend_target
 from s3proxy.s3.address import Address, escape_name, object_target
-from s3proxy.s3.classification import check_request
+from s3proxy.s3.classification import check_request, classify
 from s3proxy.s3.errors import NotImplementedByProxy
 from s3proxy.s3.operation import DELETE_OBJECT, LIST_OBJECT_VERSIONS
 
@@ -59,7 +59,7 @@ def delete_one(onward: Onward, deletion: Deletion, now: datetime) -> BackendRequ
     Raises:
         KeyTooLongError: The key has more than 1,024 bytes.
         AccessDenied: It would be the backend's own surface.
-        InvalidArgument: The backend cannot hold such a key.
+        InvalidArgument: The backend cannot hold such a key, or the id of the version is white space.
         NotImplementedByProxy: It sets a condition, which the backend would not look at, or names a version where the
             backend has none.
     """
@@ -69,6 +69,8 @@ def delete_one(onward: Onward, deletion: Deletion, now: datetime) -> BackendRequ
     address = Address(bucket.bucket, key, bucket.raw_bucket, escape_name(key))
     raw_target = object_target(address, (deletion.version_id or "").encode())
     head = replace(onward.head, method=b"DELETE", raw_target=raw_target)
+    # It also refuses a version of white space only.
+    classify(head, address)
     check_request(head, address, DELETE_OBJECT)
     check_private_surface(profile, head, address)
     check_keys(profile, head, address, DELETE_OBJECT)

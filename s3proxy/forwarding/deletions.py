@@ -47,13 +47,19 @@ class _AnswerToAllError(Exception):
     """
 
 
+class _TooEarlyError(Exception):
+    """
+    The latest version of a key is deleted after the others: without it none of those could be read.
+    """
+
+
 class _AskedKey:
     """
     A key of which versions are deleted.
 
     Attributes:
         versions: What the backend has of it.
-        deleted: The ids of those that are to be deleted.
+        deleted: The ids of those that are to be deleted, without those that could not be.
         lock: Held by who asks for them.
     """
 
@@ -106,9 +112,9 @@ class DeletingEach:
         self._codes = codes
         self._failed = failed
         self._outcomes = [NOT_ANSWERED] * len(deletions.wanted)
-        wanted = list(enumerate(deletions.wanted))
-        # Lists of versions have the latest first, and so have documents made of them: it goes last.
-        self._left: Iterator[tuple[int, Deletion]] = iter(wanted if list_versions is None else reversed(wanted))
+        self._left: Iterator[tuple[int, Deletion]] = enumerate(deletions.wanted)
+        self._last: list[tuple[int, Deletion]] = []
+        self._is_last = False
         self._is_answered = False
         self._answer_to_all: BackendResponse | None = None
         self._error: BackendError | None = None
@@ -124,18 +130,14 @@ class DeletingEach:
         return Deferred.fromCoroutine(self._run())
 
     async def _run(self) -> BackendResponse:
-        count = min(MAX_AT_ONCE, len(self._outcomes))
-        working = [Deferred.fromCoroutine(self._work()) for _ in range(count)]
         try:
-            await DeferredList(working, fireOnOneErrback=True, consumeErrors=True)
+            await self._delete_all()
+            self._left, self._is_last = iter(self._last), True
+            await self._delete_all()
         except FirstError as first:
             if self._answer_to_all is None:
                 first.subFailure.raiseException()
             return self._answer_to_all
-        finally:
-            self._begin_no_more()
-            for deferred in working:
-                deferred.cancel()
         if self._error is not None:
             if not self._is_answered:
                 raise self._error
@@ -144,15 +146,36 @@ class DeletingEach:
         head = ResponseHead(b"HTTP/1.1", 200, b"OK", headers, index_headers(headers))
         return own_response(head, result_document(self._deletions, self._outcomes))
 
+    async def _delete_all(self) -> None:
+        """
+        Delete all objects that are left, a few at a time.
+        """
+        count = min(MAX_AT_ONCE, len(self._outcomes))
+        working = [Deferred.fromCoroutine(self._work()) for _ in range(count)]
+        try:
+            await DeferredList(working, fireOnOneErrback=True, consumeErrors=True)
+        finally:
+            self._left = iter(())
+            for deferred in working:
+                deferred.cancel()
+
     async def _work(self) -> None:
         """
         Delete one object after another, until none is left.
         """
         for position, deletion in iter(lambda: next(self._left, None), None):
-            self._outcomes[position] = await self._delete(deletion)
+            try:
+                outcome = await self._delete(deletion)
+            except _TooEarlyError:
+                self._last.append((position, deletion))
+                continue
+            self._outcomes[position] = outcome
+            if outcome.code and deletion.key in self._asked:
+                self._asked[deletion.key].deleted.discard(deletion.version_id.encode())
 
     def _begin_no_more(self) -> None:
         self._left = iter(())
+        self._last = []
 
     async def _delete(self, deletion: Deletion) -> Outcome:
         try:
@@ -182,8 +205,9 @@ class DeletingEach:
         Raises:
             S3Error: It is not to be sent.
             BackendError: Nobody answers.
+            _TooEarlyError: It is not to be sent yet.
         """
-        asked = self._asked[deletion.key]
+        asked, version_id = self._asked[deletion.key], deletion.version_id.encode()
         # No version of the key is deleted before all are known: the next page begins behind one that must be there.
         await asked.lock.acquire()
         try:
@@ -193,7 +217,9 @@ class DeletingEach:
                 asked.versions.read(response.head, document)
         finally:
             asked.lock.release()
-        asked.versions.check_deletion(deletion.version_id.encode(), asked.deleted)
+        if not self._is_last and asked.deleted != {version_id} and asked.versions.is_latest(version_id):
+            raise _TooEarlyError
+        asked.versions.check_deletion(version_id, asked.deleted)
 
 
 def read_answer(

@@ -265,6 +265,12 @@ class Mending:
         """
         return self._measured.cut(answer) if self._measured is not None else None
 
+    def is_range(self, answer: ResponseHead) -> bool:
+        """
+        Return True if the body of a response is only the range that was requested: Walrus 4 sends it with status 200.
+        """
+        return self._measured is not None and self._measured.is_range(answer)
+
     def answer_head(self, answer: ResponseHead, headers: HeaderList) -> tuple[int, bytes, HeaderList]:
         """
         Return the status, reason and headers for the client.

@@ -101,6 +101,12 @@ class MeasuredRead:
             return None
         return self.span
 
+    def is_range(self, answer: ResponseHead) -> bool:
+        """
+        Return True if a response has only the range that was requested, whatever its status is.
+        """
+        return self.span is not None and not self.is_whole and answer.content_length == self.span[1] - self.span[0]
+
     def check(self, answer: ResponseHead) -> None:
         """
         Refuse a response of another object than the one that was measured.
@@ -126,7 +132,7 @@ class MeasuredRead:
             return 304, b"Not Modified", [item for item in headers if not item[0].lower().startswith(_NOT_OF_304)]
         headers = [header for header in headers if header[0].lower() != b"content-range"]
         # The response may have the whole object although a part was requested.
-        if self.span is None or (not self.is_whole and answer.content_length != self.span[1] - self.span[0]):
+        if self.span is None or not (self.is_whole or self.is_range(answer)):
             return 200, b"OK", headers
         headers.append((b"Content-Range", b"bytes %d-%d/%d" % (self.span[0], self.span[1] - 1, self.size)))
         return 206, b"Partial Content", headers

@@ -141,6 +141,12 @@ class KeyVersions:
         """
         return WILDCARDS.search(self._key) is None
 
+    def is_latest(self, version_id: bytes) -> bool:
+        """
+        Return True if a version is known to be the latest.
+        """
+        return any(version.is_latest and version.version_id == version_id for version in self._found)
+
     def check_copy(self) -> bool:
         """
         Check a copy to the key; return True if enough is known to decide.

@@ -82,7 +82,8 @@ class PartCopy:
         try:
             if mending is not None:
                 mending.answer_use(response.head, AnswerUse.RELAY)
-            start, end = _wanted_bytes(response, wanted, raw_range or b"")
+            is_range = response.head.status == 206 or (mending is not None and mending.is_range(response.head))
+            start, end = _wanted_bytes(response, wanted, raw_range or b"", is_range=is_range)
             if end - start > context.object_size:
                 raise EntityTooLarge(end - start, context.object_size)
             # Paused until there is space: a body without a receiver is not read.
@@ -105,12 +106,15 @@ def _source_refused(head: RequestHead) -> S3Error:
     return PreconditionFailed(names[0]) if names else InternalError()
 
 
-def _wanted_bytes(response: BackendResponse, wanted: tuple[int, int] | None, raw_range: bytes) -> tuple[int, int]:
+def _wanted_bytes(
+    response: BackendResponse, wanted: tuple[int, int] | None, raw_range: bytes, *, is_range: bool
+) -> tuple[int, int]:
     """
     Return the first byte of the source's body that becomes the part, and the one after the last.
 
     Args:
         wanted: The first and the last byte of the object that the client wants; None for the whole object.
+        is_range: Whether the body is only a range of the source.
 
     Raises:
         InternalError: The status is another success than expected, or the body is only a range although the whole
@@ -119,14 +123,14 @@ def _wanted_bytes(response: BackendResponse, wanted: tuple[int, int] | None, raw
         NotImplementedByProxy: The backend does not send the length of the body.
     """
     status, length = response.head.status, response.body_length
-    if status not in {200, 206} or (status == 206 and wanted is None):
+    if status not in {200, 206} or (is_range and wanted is None):
         raise InternalError
     if length is None:
         raise NotImplementedByProxy(None, Header="x-amz-copy-source")
     if wanted is None:
         return 0, length
     first, last = wanted
-    if status == 200:
+    if not is_range:
         # s3proxy requests a version from Walrus without a range, and another backend may ignore the range.
         if last >= length:
             raise InvalidRange(raw_range, length)

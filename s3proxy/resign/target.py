@@ -52,10 +52,14 @@ def backend_query(raw_query: bytes | None, passed_names: frozenset[bytes]) -> by
         passed_names: Decoded; see `s3proxy.s3.classification.Classification`.
 
     Returns:
-        None to send no ``?``. Names are written without escapes: a backend might not decode an escaped one.
+        None to send no ``?``. Names are written without escapes: a backend might not decode an escaped one. Semicolons
+        are escaped.
     """
     if not raw_query:
         return raw_query
+    # In S3 a semicolon is a part of a value. Readers of Go drop a parameter that has one, and older readers take it for
+    # an ampersand.
+    raw_query = raw_query.replace(b";", b"%3B")
     kept = []
     is_whole = True
     for item in raw_query.split(b"&"):
@@ -67,7 +71,7 @@ def backend_query(raw_query: bytes | None, passed_names: frozenset[bytes]) -> by
         elif item:
             is_whole = False
     if is_whole:
-        # Byte for byte, empty parameters included.
+        # Empty parameters included.
         return raw_query
     return b"&".join(kept) if kept else None
 

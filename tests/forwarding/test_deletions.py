@@ -299,6 +299,74 @@ async def test_versions_and_conditions() -> None:
     assert "<Error><Key>b</Key><Code>NotImplemented</Code>" in text
 
 
+def versions_of_k(*ids: str) -> bytes:
+    """
+    Return a page of the versions of one key; the first is the latest.
+    """
+    listed = "".join(
+        f"<Version><Key>k</Key><VersionId>{one}</VersionId><IsLatest>{str(one == ids[0]).lower()}</IsLatest></Version>"
+        for one in ids
+    )
+    document = f"<ListVersionsResult><IsTruncated>false</IsTruncated>{listed}</ListVersionsResult>"
+    return f"HTTP/1.1 200 OK\r\nContent-Length: {len(document)}\r\n\r\n{document}".encode()
+
+
+@pytest.mark.parametrize("fails", ["", "v2", "v1"])
+@pytest.mark.parametrize("order", ["v3 v2 v1", "v1 v2 v3", "v2 v3 v1"])
+@pytest_twisted.ensureDeferred
+async def test_the_latest_version_goes_last(order: str, fails: str) -> None:
+    """
+    It is deleted once the others of the document are gone: Walrus makes no other version the latest, so that one which
+    is left could not be read.
+    """
+    objects = "".join(f"<Object><Key>k</Key><VersionId>{one}</VersionId></Object>" for one in order.split())
+    harness = Harness(profile=WALRUS, signature="v2")
+    deleted: list[str] = []
+
+    def answer(connection: FaultyConnection, received: ReceivedRequest) -> None:
+        if received.head.method == b"GET":
+            connection.send(versions_of_k("v3", "v2", "v1"))
+            return
+        deleted.append(received.head.raw_target.rpartition(b"=")[2].decode())
+        fault = deleted[-1] == fails
+        connection.send(b"HTTP/1.1 500 x\r\nContent-Length: 0\r\n\r\n" if fault else b"HTTP/1.1 204 x\r\n\r\n")
+
+    harness.backend.on_request = answer
+    text = (await ask(harness, request(f"<Delete>{objects}</Delete>".encode()))).body.decode()
+    await harness.close()
+
+    assert sorted(deleted[:2]) == ["v1", "v2"]
+    assert deleted[2:] == ([] if fails else ["v3"])
+    assert text.count("<Deleted>") == (1 if fails else 3)
+    assert ("<VersionId>v3</VersionId><Code>NotImplemented</Code>" in text) is bool(fails)
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_latest_version_stays_if_the_client_leaves() -> None:
+    """
+    The deletion of the others is not known to have succeeded.
+    """
+    objects = b"".join(b"<Object><Key>k</Key><VersionId>v%d</VersionId></Object>" % one for one in (3, 2, 1))
+    harness = Harness(profile=WALRUS, signature="v2")
+    deleted: list[bytes] = []
+
+    def answer(connection: FaultyConnection, received: ReceivedRequest) -> None:
+        if received.head.method == b"GET":
+            connection.send(versions_of_k("v3", "v2", "v1"))
+        else:
+            deleted.append(received.head.raw_target.rpartition(b"=")[2])
+
+    harness.backend.on_request = answer
+    client = await harness.connect()
+    client.send(request(b"<Delete>%b</Delete>" % objects))
+    await until(lambda: len(deleted) == 2)
+    client.reset()
+    await until(lambda: not harness.proxy.running_count)
+    await harness.close()
+
+    assert sorted(deleted) == [b"v1", b"v2"]
+
+
 @pytest_twisted.ensureDeferred
 async def test_a_surface_of_the_storages_own() -> None:
     """

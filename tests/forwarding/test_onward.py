@@ -66,6 +66,7 @@ def refusal(profile: str, deletion: Deletion, bucket: bytes = b"b") -> str:
         (Deletion("k", is_conditional=True), b"b", "NotImplemented"),
         (Deletion("k"), b"services", "AccessDenied"),
         (Deletion("a\x01"), b"b", "InvalidArgument"),
+        (Deletion("k", " \t"), b"b", "InvalidArgument"),
     ],
 )
 def test_each_object_is_judged(deletion: Deletion, bucket: bytes, code: str) -> None:

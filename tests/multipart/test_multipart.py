@@ -1006,6 +1006,34 @@ async def test_a_source_that_is_answered_otherwise(
         assert (copied.status, code(copied), contents) == (416 if wanted else 500, expected, [])
 
 
+@pytest.mark.parametrize(
+    ("wanted", "sent", "expected"),
+    [
+        ("0-9", SOURCE[:10], SOURCE[:10]),
+        ("10-19", SOURCE[10:20], SOURCE[10:20]),
+        ("990-999", SOURCE[990:], SOURCE[990:]),
+        ("990-1009", SOURCE[990:], None),
+    ],
+    ids=["start", "middle", "end", "beyond"],
+)
+@pytest_twisted.ensureDeferred
+async def test_a_range_that_comes_with_status_200(
+    tmp_path: Path, wanted: str, sent: bytes, expected: bytes | None
+) -> None:
+    """
+    Walrus 4 sends a range with status 200: the part is that range, not a piece of it.
+    """
+    backend = has_source(source("200 OK", sent))
+    async with recording(tmp_path, backend=backend, profile=PROFILES["walrusbackend-4.x"]) as kept:
+        upload_id = await kept.begin()
+        target = f"/b/k?partNumber=1&uploadId={upload_id}"
+        copied = await kept.ask("PUT", target, x_amz_copy_source="/b/source", x_amz_copy_source_range=f"bytes={wanted}")
+        await until(lambda: kept.harness.uploads._turns.tokens == MAX_THREADS)
+        contents = [(kept.directory / "parts" / name).read_bytes() for name in kept.files]
+
+    assert (copied.status, contents) == ((416, []) if expected is None else (200, [expected]))
+
+
 # Completion, and backends that fail
 
 

@@ -53,6 +53,7 @@ TOLERATED = {
     "rolled up here": "Behind a wildcard of SQL Eucalyptus makes folders of other names: it is asked for keys alone.",
     "further page": "If a page of Eucalyptus has no name below the prefix, the one after its marker is asked for.",
     "escaped plus": "+ in a path is %2B for backends which read it as a space.",
+    "escaped semicolon": "; in a query is %3B: some backends take it for an ampersand, others drop the parameter.",
     "aws-chunked": "Content-Encoding loses aws-chunked with the coding; the rest stays.",
     "encoded here": "Names of a list are encoded here where the backend would not do it, or not say so.",
     "readable coding": "Accept-Encoding asks for what can be decoded here alone: an error must be judged.",
@@ -908,6 +909,8 @@ def _judge_target(
         raw = raw.replace(b"+", b"%2B")
     if path != raw:
         breach(f"(d) the path is {path!r}, the client's {raw!r}")
+    if any(b";" in item for item in items):
+        breach(f"(c) a semicolon begins another parameter: {items!r}")
     if items == client.items:
         return
     left = list(items)
@@ -1038,7 +1041,10 @@ def _judge_written_query(
 def _is_respelled(facts: Facts, item: bytes, sent: bytes) -> bool:
     name, _, value = item.partition(b"=")
     sent_name, _, sent_value = sent.partition(b"=")
-    same = name == decoded_item(sent_name) and value == sent_value
+    escaped = sent_value.replace(b";", b"%3B")
+    same = name == decoded_item(sent_name) and value == escaped
+    if same and escaped != sent_value:
+        tolerate("escaped semicolon")
     extended = {each for extension in facts.extensions for each in EXTENSIONS.get(extension, ((), ()))[1]}
     return same and name in known_names() | extended and tolerate("respelled")
 

@@ -860,6 +860,18 @@ def test_a_source_goes_with_a_copy_alone(method: str, target: str) -> None:
     assert judged(client, forwarded(f"{head}x-amz-copy-source: /b/source\n"), FACTS)
 
 
+def test_a_semicolon_is_escaped() -> None:
+    """
+    Some backends take it for an ampersand, and others drop the parameter.
+    """
+    client = signed("GET", {}, target="/b?prefix=a;b")
+    head = "GET /b?prefix={} HTTP/1.1\nHost: 127.0.0.1:8000\n"
+
+    assert not judged(client, forwarded(head.format("a%3Bb")), FACTS)
+    assert judged(client, forwarded(head.format("a;b")), FACTS)
+    assert judged(client, forwarded(head.format("a%3bb")), FACTS)
+
+
 def test_each_tolerated_difference_has_its_reason() -> None:
     """
     The table is closed: each tolerated difference is a row of it, and each row is used.

@@ -86,6 +86,32 @@ async def test_an_empty_value_under_signature_v2(target: str) -> None:
     assert harness.backend.requests == []
 
 
+SEMICOLONS = {
+    "/b/k?versionId=a;b": b"/b/k?versionId=a%3Bb",
+    "/b/k?versionId=1;uploadId=u": b"/b/k?versionId=1%3BuploadId=u",
+    "/b/k?x-id=DeleteObject;acl&versionId=a;b": b"/b/k?versionId=a%3Bb",
+}
+
+
+@pytest.mark.parametrize("signature", ["v4", "v2", "none"])
+@pytest.mark.parametrize("profile", ["generic", "ceph-rgw", "minio", "riakcs", "swift"])
+@pytest_twisted.ensureDeferred
+async def test_a_semicolon_is_a_part_of_a_value(profile: str, signature: str) -> None:
+    """
+    Readers of Go leave out a parameter with a semicolon, so that the deletion of a version deletes the object. Older
+    readers take a semicolon for an ampersand, so that what follows is another parameter.
+    """
+    _, harness = await ask(
+        *(Signer().head("DELETE", target)[0] for target in SEMICOLONS),
+        v2_header("DELETE", "/b/k?versionId=a;b", "/b/k?versionId=a;b"),
+        profile=PROFILES[profile],
+        signature=signature,
+    )
+
+    sent = [request.head.raw_target for request in harness.backend.requests]
+    assert sent == [*SEMICOLONS.values(), b"/b/k?versionId=a%3Bb"]
+
+
 INTERNAL_SOURCES = [
     ".minio.sys/config/config.json",
     "/.minio.sys/config/iam/users/x/identity.json",
