@@ -157,9 +157,11 @@ class Mending:
             passed = [(profile.spelled_headers.get(name.lower(), name), value) for name, value in passed]
         if operation.copies and profile.target is not None:
             passed = written_copy_source(passed)
-        if profile.mends_reads:
+        if profile.mends_reads or profile.lacks_part_reads:
             head, self._is_first_part = split_part(head, operation)
-            self.must_measure = self._is_first_part or needs_measuring(head, operation)
+            self.must_measure = self._is_first_part
+        if profile.mends_reads:
+            self.must_measure = self.must_measure or needs_measuring(head, operation)
             passed = plain_read_headers(head, passed)
         if profile.overrides_answers:
             head, self._overrides = split_overrides(head)

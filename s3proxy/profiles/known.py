@@ -332,6 +332,8 @@ PROFILES: dict[str, Profile] = {
             overrides_answers=True,
             lists_v1=True,
             ignores_owners=True,
+            # According to its source it takes every partNumber for one of an upload: a read gets an error.
+            lacks_part_reads=True,
             # According to its source it compares dates as text, so that every If-Unmodified-Since holds, and entity
             # tags with their quotation marks.
             misreads_sources=True,

@@ -217,6 +217,8 @@ class Profile:
             Requires `writes_own_errors`.
         mends_reads: Whether Range and conditions of a GET must be rewritten for it, and ranged responses be mended.
             Conditions on the source of a copy are not sent, but checked with a HEAD before the copy.
+        lacks_part_reads: Whether it cannot read one part of an object: the first part is the whole object then, as with
+            `mends_reads`.
         range_limits: Ranges of a measured object that cannot be requested.
         misreads_documents: Whether it reads documents in another way than S3. They are rewritten for it.
         writes_own_errors: Whether its error documents differ from those of S3. They are rewritten for the client.
@@ -282,6 +284,7 @@ class Profile:
     extensions: tuple[Extension, ...] = ()
     error_codes: Mapping[bytes, tuple[bytes, bytes]] = field(default_factory=dict)
     mends_reads: bool = field(default=False, metadata=_MENDED)
+    lacks_part_reads: bool = field(default=False, metadata=_MENDED)
     range_limits: RangeLimits = field(default_factory=RangeLimits)
     misreads_documents: bool = False
     writes_own_errors: bool = field(default=False, metadata=_MENDED)

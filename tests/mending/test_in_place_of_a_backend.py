@@ -79,7 +79,7 @@ async def test_names_of_metadata(method: str, profile: str) -> None:
     assert "Last-Modified" in names
 
 
-@pytest.mark.parametrize("profile", OLD)
+@pytest.mark.parametrize("profile", [*OLD, "riakcs"])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest_twisted.ensureDeferred
 async def test_the_first_part(method: str, profile: str) -> None:

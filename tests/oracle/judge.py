@@ -260,6 +260,7 @@ class Facts:
     misreads_sources: bool = False
     ignores_owners: bool = False
     unencoded_lists: frozenset[str] = frozenset()
+    lacks_part_reads: bool = False
 
 
 @dataclass(slots=True)
@@ -782,9 +783,10 @@ def _difference(client: Client, facts: Facts, head: Head, operation: str | None,
         return ""
     if wanted == "DeleteObjects" and operation == "DeleteObject" and facts.deletes_one_by_one:
         return "delete one by one"
-    if wanted == "GetObject" and operation == "HeadObject" and facts.mends_reads:
+    if wanted == "GetObject" and operation == "HeadObject" and (facts.mends_reads or facts.lacks_part_reads):
         is_first_part = client.query.get(b"partNumber", b"").lstrip(b"0") == b"1"
-        return "measured" if is_first_part or _CONDITIONS & client.fields.keys() else None
+        is_range = facts.mends_reads and _CONDITIONS & client.fields.keys()
+        return "measured" if is_first_part or is_range else None
     if operation == "HeadObject":
         checks_write = wanted in _CHECKED and facts.checks_conditions and _WRITE_CONDITIONS & client.fields.keys()
         checks_source = wanted in _COPIES and facts.misreads_sources and _SOURCE_CONDITIONS & client.fields.keys()
@@ -1070,7 +1072,12 @@ def _may_be_cut(client: Client, facts: Facts, name: bytes, difference: str, oper
         return tolerate("answered here")
     if difference == "checked":
         return True
-    if facts.mends_reads and name == b"partNumber" and is_read and client.query[name].lstrip(b"0") == b"1":
+    if (
+        (facts.mends_reads or facts.lacks_part_reads)
+        and name == b"partNumber"
+        and is_read
+        and client.query[name].lstrip(b"0") == b"1"
+    ):
         return tolerate("first part")
     if difference == "listed as the first version" and name in _V1_DROPS:
         return True

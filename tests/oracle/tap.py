@@ -466,6 +466,7 @@ def _facts(backend: Any, settings: Any) -> Facts:
         profile.misreads_sources,
         profile.ignores_owners and backend.conditions != "pass",
         profile.unencoded_lists,
+        profile.lacks_part_reads,
     )
 
 

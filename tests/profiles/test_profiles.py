@@ -140,6 +140,7 @@ def test_a_backend_key_has_no_secret_text() -> None:
     [
         ("escapes_plus", True),
         ("mends_reads", True),
+        ("lacks_part_reads", True),
         ("writes_own_errors", True),
         ("checks_results", True),
         ("filters_pages", True),
