@@ -91,7 +91,7 @@ class ProxyHeaderReader:
         Take bytes; return the header once it is complete.
 
         Raises:
-            WrongProxyHeader: It cannot become one; this is known with the first byte which is wrong.
+            WrongProxyHeader: The bytes cannot become a header. This is raised at the first wrong byte.
         """
         raw = self._bytes
         raw += data
@@ -247,7 +247,7 @@ class ProxyHeaderProtocol(Protocol):
         if successor is None:
             self.close()
             return
-        # From here on bytes go to the successor at once: whoever reads no header pays for none.
+        # From here on the transport calls the successor directly, so the header costs nothing after it was read.
         transport = self.transport
         self._leave()
         transport.protocol = successor

@@ -150,7 +150,7 @@ class S3Site(Site):
         self, channel: S3Channel, error: S3Error, request_id: str, why: Callable[[], str] | None = None
     ) -> None:
         """
-        Tell of bytes which were no request.
+        Called with bytes that never became a request: log the reason, and write the access log.
 
         Args:
             why: Returns the reason in words for an operator. It is called only if the log has room.
