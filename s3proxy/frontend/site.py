@@ -164,7 +164,7 @@ class S3Site(Site):
         second = int(self.reactor.seconds())
         if second != self._told_in:
             if self._told_count > MAX_REASONS:
-                self._log.info("no request, {count} more times", count=self._told_count - MAX_REASONS)
+                self._log.info("not a request, {count} more times", count=self._told_count - MAX_REASONS)
             self._told_in, self._told_count = second, 0
         self._told_count += 1
         if self._told_count <= MAX_REASONS:
