@@ -191,7 +191,8 @@ class BackendConnection(Protocol):
     @property
     def is_quiet(self) -> bool:
         """
-        Whether neither a byte nor an end has come after its last answer: the next request would take it for its own.
+        Whether neither a byte nor an end has arrived after the last response. The next request would take it for its
+        own response.
         """
         return not self._is_lost and not self._is_closing and not is_readable(self.transport)
 
@@ -248,7 +249,7 @@ class BackendConnection(Protocol):
         """
         self._body_left -= sum(map(len, pieces))
         if self._body_left < 0:
-            # One byte more would be the beginning of a request of somebody's choice.
+            # The backend would read the next byte as the beginning of another request.
             self._fail(BackendFault.LOST, ValueError("a body is longer than was declared"))
             self.abort()
             return
@@ -257,13 +258,13 @@ class BackendConnection(Protocol):
     @property
     def splice_target(self) -> DirectWriter | None:
         """
-        Where bytes of the body may go without coming here; None where they may not.
+        The writer that the body may be spliced to; None if the bytes must pass through this process.
         """
         return self._writer if self._writer.can_splice else None
 
     def moved(self, size: int) -> None:
         """
-        Know that bytes of the body went there.
+        Count bytes of the body that were spliced to `splice_target`.
         """
         self._body_left -= size
 
@@ -418,8 +419,7 @@ class BackendConnection(Protocol):
     @property
     def paused_seconds(self) -> float:
         """
-        Seconds that the current pause has lasted, in which the response is not read because the client does not take
-        it; 0 if there is none.
+        Seconds for which the response has not been read because the client does not read it; 0 if it is read.
         """
         return 0.0 if self._paused_at is None else float(self.pool.reactor.seconds() - self._paused_at)
 

@@ -20,7 +20,7 @@ class BackendFault(IdentityEnum):
     LOST = auto()
     "reset or invalid bytes within a response"
     UNANSWERED = auto()
-    "reset or ended before any byte of an answer, also after all bytes were sent"
+    "reset or ended before any byte of a response, also after all bytes were sent"
     SILENT = auto()
     "no first byte of a response in time"
     STALLED = auto()

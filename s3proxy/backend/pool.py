@@ -39,7 +39,8 @@ class Pool(Factory):
         breaker: Refuses requests while the address is unreachable.
         is_healthy: Whether the address is believed to work.
         is_checked: Whether a health check runs; only that can make the address healthy again.
-        turn: The number of its last turn, among the pools of its backend.
+        turn: The number of the last request that the agent sent to this pool first. It spreads requests over pools that
+            are equally busy.
         trails_heads: Whether a body was seen after the head of a response that must have none. From then on a
             connection is closed after such a response, if its head declares a body.
         ended_paused_seconds: Seconds for which responses were not read because of clients, without the pauses that

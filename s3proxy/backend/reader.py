@@ -197,10 +197,10 @@ class ResponseReader:
             self.read_body(response, rest)
         if connection.reader is self:
             connection.pause_reading()
-            # Until the body has a receiver: one that does not come in time never will.
+            # If no receiver is given in time, none will be.
             connection.wait_for_rest()
         if response.failure is not None:
-            # Its head came with bytes which cannot be understood, and nobody has seen it yet.
+            # Invalid bytes arrived with the head, and no caller has seen the head yet.
             self.answered.errback(response.failure)
         else:
             self.answered.callback(response)

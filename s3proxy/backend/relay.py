@@ -24,9 +24,10 @@ class ResponseRelay:
     Connects a backend's response with a client's socket: when the client pauses, so does the backend.
 
     Args:
-        head: Written before the first byte of the body, in the same call if that is there already.
+        head: The response head for the client. It is written before the first byte of the body, in the same call if
+            that byte has arrived already.
         is_chunked: Whether the client gets the body in chunked transfer coding: its length is not known.
-        ended: Called once, with None or the failure which cut the body.
+        ended: Called once, with None or the failure that cut the body.
 
     Attributes:
         sent_size: Bytes of the body that were sent so far.
@@ -127,7 +128,7 @@ class ResponseRelay:
 
     def moved(self, size: int) -> None:
         """
-        Know that bytes went there.
+        Count bytes that were spliced to `splice_target`.
         """
         self.sent_size += size
 

@@ -56,17 +56,18 @@ class BackendLimits:
     The limits for one backend: times in seconds, and numbers of connections.
 
     Attributes:
-        connect_time: For a connection, its TLS handshake included; also for the wait where all connections are in use.
-        idle_time: Between two bytes of an answer which we are ready to read, and without taking a byte of a request.
-        continue_time: For ``100 Continue``, before the body is sent without it.
-        pooled_time: An unused connection is kept.
-        pooled_upload_time: An unused connection is fit for a body which cannot be sent a second time.
-        max_connections: In all, whatever they do.
-        max_pooled: Unused ones among them.
-        breaker_failures: In a row, of reaching it or of getting an answer in time, after which it is not asked for a
-            while; 0 for never.
-        breaker_time: For so long.
-        socket_buffer: Bytes which the kernel may keep for a connection in each direction. 0 leaves it to the kernel.
+        connect_time: Seconds to connect, including TLS; also to wait for a connection if all are in use.
+        idle_time: Seconds between two bytes of a response that s3proxy reads; also until the backend takes a byte of a
+            request.
+        continue_time: Seconds to wait for ``100 Continue``. Then the body is sent without it.
+        pooled_time: Seconds that an unused connection is kept.
+        pooled_upload_time: Seconds that an unused connection may be used for a body that cannot be sent a second time.
+        max_connections: Maximum number of connections, used and unused.
+        max_pooled: Maximum number of unused connections.
+        breaker_failures: Number of failures in a row, to connect or to get a response in time, after which the breaker
+            opens; 0 for never.
+        breaker_time: Seconds that a tripped breaker stays open.
+        socket_buffer: Bytes that the kernel may keep for a connection in each direction; 0 to let the kernel decide.
     """
 
     connect_time: float = 5.0
@@ -88,14 +89,15 @@ class BackendRequest:
     A request as it is sent.
 
     Attributes:
-        head: All of it, signed, with the empty line at its end; sent byte for byte.
-        content: A body which was held. It follows the head in the same write, and can be sent again.
-        is_idempotent: Whether it may be sent again when a reused connection died without an answer.
-        first_byte_time: Seconds from its last byte to an answer's head.
-        expects_continue: Whether the head asks for ``100 Continue``: the body waits for it a while.
-        absoluteURI: What treq was given; nothing is sent of it.
-        headers: The same.
-        response: The answer as it came, for those who see only what treq made of it.
+        method: The method in the head.
+        head: The whole signed head, with the empty line at its end. It is sent byte for byte.
+        content: A body that was held. It follows the head in the same write, and can be sent again.
+        is_idempotent: Whether the request may be sent again if a reused connection died without a response.
+        first_byte_time: Seconds from the last byte of the request to the head of the response.
+        expects_continue: Whether the head asks for ``100 Continue``. The body waits for it for a limited time.
+        absoluteURI: The URL that treq was given. It is not sent.
+        headers: The headers that treq was given. They are not sent.
+        response: The original response, for a caller that has only treq's wrapper of it.
     """
 
     method: bytes

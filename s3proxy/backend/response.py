@@ -42,7 +42,7 @@ class BodyReceiver(Protocol):
 
     def bodyReceived(self, pieces: Sequence[Buffer]) -> None:
         """
-        Take bytes, in order. They may come while the answer is paused: those which were on their way.
+        Receive bytes, in order. A few may arrive after the response was paused.
         """
 
     def bodyEnded(self, failure: Failure | None) -> None:
@@ -53,12 +53,12 @@ class BodyReceiver(Protocol):
     @property
     def splice_target(self) -> DirectWriter | None:
         """
-        Where bytes may go without being given to it; None where it must see them.
+        The writer that the body may be spliced to; None if the bytes must pass through this process.
         """
 
     def moved(self, size: int) -> None:
         """
-        Know that bytes went there.
+        Count bytes that were spliced to `splice_target`.
         """
 
 
@@ -136,7 +136,7 @@ class BackendResponse:
 
     def deliver(self, receiver: BodyReceiver) -> None:
         """
-        Give the body to a receiver, from its first byte on; what is there already comes at once.
+        Give the body to a receiver, from its first byte on. Bytes that have already arrived are delivered at once.
         """
         if self.is_claimed:
             raise RuntimeError("this body was asked for before")
@@ -183,7 +183,7 @@ class BackendResponse:
 
     def moved(self, size: int) -> None:
         """
-        Know that bytes went there.
+        Count bytes that were spliced to `splice_target`.
         """
         if self._receiver is not None:
             self._receiver.moved(size)

@@ -27,12 +27,13 @@ class Upload:
     ``__bool__``: treq does not send data that is false.
 
     Args:
-        head: What the agent sends before it, byte for byte, whatever URL treq was given.
-        length: Bytes which leave, as the head declares: of the decoded body, or of what the encoder makes of it.
-        encoder: Puts it into chunks; None to send it as it is.
+        head: The head that the agent sends before the body, byte for byte, whatever URL treq was given.
+        length: Bytes that are sent, as the head declares: of the decoded body, or of the encoded one if there is an
+            encoder.
+        encoder: Puts the body into chunks; None to send it unchanged.
         expects_continue: Whether the head asks for ``100 Continue``.
-        first_byte_time: Seconds from its last byte to an answer's head.
-        read_size: How much is read from the client at once; told how blocks leave towards the backend.
+        first_byte_time: Seconds from the last byte of the body to the head of the response.
+        read_size: How much is read from the client at once. It grows while the backend takes whole blocks.
 
     Attributes:
         size: Bytes that were written to the upload so far.
@@ -120,7 +121,7 @@ class Upload:
     @property
     def splice_target(self) -> DirectWriter | None:
         """
-        The connection's, once the first block can no longer be sent again; none where bytes are put into chunks.
+        The connection's writer, once the first block can no longer be sent again; None if the body is put into chunks.
         """
         if self._encoder is not None or self._consumer is None or self._sent_blocks < 2:
             return None
@@ -129,7 +130,7 @@ class Upload:
 
     def moved(self, size: int) -> None:
         """
-        Know that bytes went there.
+        Count bytes that were spliced to `splice_target`.
         """
         self.size += size
         self._consumer.moved(size)

@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "doctor":
         return run_doctor(options)
     if find_spec("boto3") is None:
-        print("the demonstration requires boto3: pip install 'txs3proxy[demo]'", file=sys.stderr)
+        print("the demonstration requires boto3: pip install boto3", file=sys.stderr)
         return WRONG
     from s3proxy.commands.demo import run_demo
 
@@ -96,6 +96,11 @@ def _check(path: Path) -> int:
                 "drops a body that is reset before its end; test the backend with `s3proxy doctor`, and set `commit` "
                 "to confirm your choice"
             )
+        if backend.signature == "v4" and PROFILES[backend.profile].lacks_v4:
+            print(
+                f'warning: backend "{backend.name}": profile "{backend.profile}" does not know Signature V4; '
+                'set `signature = "v2"`'
+            )
     for why in _unsigned_buckets(settings):
         print(f'note: {why}: its signature is "none"')
     limits = settings.limits
@@ -113,8 +118,12 @@ def _check(path: Path) -> int:
         print(f"warning: {sharing}; without access rules each can read, change and delete the objects of the others")
     for file, why in exposed_files(configuration, path, settings):
         print(f"warning: {file}: {why}")
-    print(f"{path}: ok, {len(settings.backends)} backends, {len(keys)} keys")
+    print(f"{path}: ok, {_counted(len(settings.backends), 'backend')}, {_counted(len(keys), 'key')}")
     return 0
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _wrong(told: Iterable[str]) -> int:

@@ -142,7 +142,8 @@ def _take_out(content: dict[str, Any], place: str) -> None:
 def _check_addresses(file: ConfigurationFile, faults: list[Fault]) -> None:
     listen = file.server.listen or (() if file.listener else (DEFAULT_LISTEN,))
     named = {f"server.listen[{index}]": endpoint for index, endpoint in enumerate(listen)}
-    named |= {f"listener[{index}].endpoint": one.endpoint for index, one in enumerate(file.listener)}
+    listeners = {f"listener[{index}].endpoint": f"[[listener]] {index + 1}" for index in range(len(file.listener))}
+    named |= {place: one.endpoint for place, one in zip(listeners, file.listener, strict=True)}
     if file.server.admin is not None:
         named["server.admin"] = file.server.admin
     former: dict[str, TCPAddress | str] = {}
@@ -154,7 +155,7 @@ def _check_addresses(file: ConfigurationFile, faults: list[Fault]) -> None:
             if excludes(address, taken):
                 faults.append(Fault(place, f"the address is already used by {other}"))
                 break
-        former[place] = address
+        former[listeners.get(place, place)] = address
 
 
 def _check_trust(file: ConfigurationFile, faults: list[Fault]) -> None:
@@ -188,13 +189,21 @@ def _check_backends(file: ConfigurationFile, directory: Path, faults: list[Fault
                 continue
             if not all(at.is_tls for at in backend.places):
                 faults.append(Fault(f"{place}.{name}", "requires a url that begins with https"))
-            elif not os.access(directory / path, os.R_OK):
-                faults.append(Fault(f"{place}.{name}", f"{directory / path}: cannot be read"))
+            elif why := _why_unreadable(directory / path):
+                faults.append(Fault(f"{place}.{name}", f"{directory / path}: {why}"))
             elif (is_pair or name == "ca_file") and not _holds_pem(
                 directory / path, is_key=name == "client_private_key_file"
             ):
                 wanted = "private key" if name == "client_private_key_file" else "certificate"
                 faults.append(Fault(f"{place}.{name}", f"{directory / path}: contains no PEM {wanted}"))
+
+
+def _why_unreadable(path: Path) -> str:
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        return os.strerror(error.errno or 0)
+    return ""
 
 
 def _holds_pem(path: Path, *, is_key: bool) -> bool:
@@ -234,7 +243,7 @@ def _check_names(table: str, names: Iterable[str], faults: list[Fault]) -> None:
     for index, name in enumerate(names):
         first = seen.setdefault(name, index)
         if first != index:
-            faults.append(Fault(f"{table}[{index}].name", f'"{name}" is already the name of {table}[{first}]'))
+            faults.append(Fault(f"{table}[{index}].name", f'"{name}" is already the name of [[{table}]] {first + 1}'))
 
 
 def _check_backend_keys(file: ConfigurationFile, faults: list[Fault]) -> None:
@@ -261,7 +270,7 @@ def _check_routes(file: ConfigurationFile, faults: list[Fault]) -> None:
             elif first := next((known for known in former if covers(known, pattern)), None):
                 why = f'{former[first]} has "{first}", and the first match applies'
                 faults.append(Fault(f"{place}.bucket", f'"{pattern}" is unreachable: {why}'))
-            former.setdefault(pattern, place)
+            former.setdefault(pattern, f"[[route]] {index + 1}")
 
 
 def _check_spool(server: ServerSettings, directory: Path, faults: list[Fault]) -> None:

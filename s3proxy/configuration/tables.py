@@ -317,7 +317,7 @@ def accepted_names(value: str, names: Iterable[str]) -> str:
     """
     Return the message for a value that is not among the names in the file.
     """
-    names = tuple(names)
+    names = tuple(dict.fromkeys(names))
     accepted = " | ".join(f'"{name}"' for name in names) or "none, because none is defined"
     return f'"{value}" is not accepted{nearest(value, names)}; accepted: {accepted}'
 
@@ -354,12 +354,13 @@ def _name_of(table: Any) -> Any:
 # Reading
 
 
-def read_toml(path: Path, max_size: int) -> dict[str, Any]:
+def read_toml(path: Path, max_size: int, purpose: str = "") -> dict[str, Any]:
     """
     Read a file as TOML.
 
     Args:
         max_size: Maximum bytes of the file; a larger file is an error.
+        purpose: What the file is, for the message if it cannot be read.
 
     Raises:
         Faults: The file cannot be read, or is not TOML.
@@ -371,7 +372,8 @@ def read_toml(path: Path, max_size: int) -> dict[str, Any]:
             raise Faults([Fault("", f"{path}: larger than {format_size(max_size)}")])
         return tomllib.loads(content.decode())
     except OSError as error:
-        raise Faults([Fault("", f"{path}: {os.strerror(error.errno or 0)}")]) from None
+        of_purpose = f" ({purpose})" if purpose else ""
+        raise Faults([Fault("", f"{path}: {os.strerror(error.errno or 0)}{of_purpose}")]) from None
     except UnicodeDecodeError:
         raise Faults([Fault("", f"{path}: not UTF-8")]) from None
     except tomllib.TOMLDecodeError as error:

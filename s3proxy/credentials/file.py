@@ -176,7 +176,7 @@ def read_keys(
     Raises:
         Faults: All errors of the file, each with its location. No secret is in their text.
     """
-    content = read_toml(path, MAX_KEYS_FILE_SIZE)
+    content = read_toml(path, MAX_KEYS_FILE_SIZE, "the keys file")
     try:
         tables = structure(_KeysFile, content).key
     except Faults as error:

@@ -229,7 +229,8 @@ class ProxyService(Service):
             generation.start()
         if self.listeners.is_listening:
             self.listeners.listen(generation)
-        self._log.info("reloaded: {count} keys", count=len(generation.credentials))
+        count = len(generation.credentials)
+        self._log.info("reloaded: {count} {noun}", count=count, noun="key" if count == 1 else "keys")
         return True
 
     def _not_reloaded(self, faults: Iterable[str]) -> bool:

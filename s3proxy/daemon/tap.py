@@ -97,8 +97,8 @@ class Options(UsageOptions):
                 self.load = lambda: configuration
             self.settings = self.load().settings()
         except Faults as error:
-            faults = error.faults if self["config"] is not None else _renamed(error.faults)
-            raise UsageError("\n".join(map(str, faults))) from None
+            told = error.told if self["config"] is not None else map(str, _renamed(error.faults))
+            raise UsageError("\n".join(told)) from None
 
     def _content(self) -> dict[str, Any]:
         """

@@ -28,16 +28,17 @@ class Admitted:
     One admitted request.
 
     Attributes:
-        authenticated: Who sent it.
-        address: What it is about.
-        backend: Where it goes.
-        plan: How its body is taken.
-        ticket: What it has of the budgets; None where nothing that it needs is bounded.
-        onward: Makes the requests which the backend gets.
-        mending: What the backend's answer needs; None where it is as S3's.
-        conditions: Its conditions that the backend does not judge; None where there are none.
-        multipart: Carries it out in the backend's place; None where the backend does.
-        memory: Counts its bytes in memory; None where there are none yet, or nobody bounds them.
+        authenticated: The verified client and its head.
+        address: The bucket and the key of the request.
+        operation: The operation of the request.
+        backend: The backend that gets the request.
+        plan: How the body is received.
+        ticket: What the request has taken from the budgets; None if nothing that it needs is bounded.
+        onward: Makes the requests to the backend.
+        mending: Mends the backend's response; None if the response needs no mending.
+        conditions: The conditions of the request that the backend does not judge; None if there are none.
+        multipart: Carries the request out in the backend's place; None if the backend carries it out.
+        memory: Counts the request's bytes in memory; None if there are none yet, or no budget bounds them.
     """
 
     authenticated: Authenticated
@@ -72,7 +73,7 @@ class Admitted:
     @property
     def must_measure(self) -> bool:
         """
-        Whether the request depends on the object at the backend, so that a HEAD must be sent first.
+        Whether the request depends on what the backend has, so that another request must be sent first.
         """
         if self.multipart is not None or (self.mending is None and self.conditions is None):
             return False
@@ -81,13 +82,13 @@ class Admitted:
     @property
     def _measuring(self) -> Mending | None:
         """
-        The mending, if it must know the object first; conditions are judged after that.
+        The mending, if it must know the object before the request is sent. Conditions are judged after that.
         """
         return self.mending if self.mending is not None and self.mending.must_measure else None
 
     def measuring(self, now: datetime) -> BackendRequest:
         """
-        Return the HEAD request to send first.
+        Return the request to send first: HEAD of an object, or GET of a document.
         """
         if self.conditions is None or self._measuring is not None:
             return ask_measure(self.onward, now)
@@ -96,16 +97,17 @@ class Admitted:
     @property
     def measures_document(self) -> bool:
         """
-        Whether the answer is a document, which decides.
+        Whether the response to `measuring` has a document that must be read.
         """
         return self._measuring is None and self.conditions is not None and self.conditions.checks_document
 
     def know_measure(self, answer: ResponseHead, document: bytes, now: datetime) -> None:
         """
-        Judge the request by the answer, and ask for no more of an object than its measure allows.
+        Judge the request by the response to `measuring`, and adapt the client's headers to the size of the object.
 
         Args:
-            document: Of the answer; empty if it is none.
+            answer: The head of that response.
+            document: The document of that response; empty if it has none.
 
         Raises:
             S3Error: The request must not be sent. The error is for the client.

@@ -171,7 +171,7 @@ class Asking:
 
     def measure(self, told: Told) -> None:
         """
-        Ask what decides about the request: by HEAD, or by GET for a document, which comes whole with its answer.
+        Send the request of `Admitted.measuring`. If its response has a document, the callback gets it whole.
         """
         admitted = self._admitted
         asked = admitted.backend.agent.send(admitted.measuring(self._context.wall_clock()))

@@ -1,5 +1,5 @@
 """
-Make of a backend's document the one that the client may see.
+Edit a backend's document for the client: hide the backend, translate errors, mend results.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from s3proxy.s3.errors import InternalError
 
 class BlamesUsError(Exception):
     """
-    A backend's error is about the signature which we sent.
+    A backend's error is about our own signature, not about the client's.
     """
 
 
 class AnswerEditing:
     """
-    Edits the document of one answer.
+    Edits the document of one response.
 
     Args:
-        mending: What it needs; None where it is as S3's, or our own.
-        record: Told of an error's code.
-        response: Its own.
-        use: What is to happen to it.
-        name: How the client addresses what it asked for.
+        mending: Mends the response; None if it needs no mending, or if s3proxy made it itself.
+        record: Gets the code of an error.
+        response: The response that the document belongs to.
+        use: What s3proxy does with the response.
+        name: How the client addresses the resource of its request.
     """
 
     __slots__ = ("_admitted", "_context", "_mending", "_name", "_record", "_response", "_use")
@@ -55,17 +55,17 @@ class AnswerEditing:
 
     def edit(self, document: bytes, *, is_whole: bool = True) -> bytes | None:
         """
-        Return a document as its client may see it, or None if it may be relayed as it is.
+        Return the document that the client gets; None if it may be relayed unchanged.
 
         Args:
-            is_whole: False if it is only the beginning of one, which is too large to be read.
+            is_whole: False if the document is too large to be read, and this is only its beginning.
 
         Raises:
-            BlamesUsError: It is an error that speaks of our own signature.
-            InternalError: It cannot be read.
+            BlamesUsError: The document is an error about our own signature.
+            InternalError: The document cannot be read.
         """
         use, mending, status = self._use, self._mending, self._response.head.status
-        # A listing is no error, and long.
+        # A listing is not an error, and may be long.
         is_result = use in {AnswerUse.CONVERT, AnswerUse.CHECK}
         error = read_error(b"" if is_result else document, is_whole=is_whole)
         is_error = use is AnswerUse.JUDGE or (use is AnswerUse.WATCH and error.root_name in ERROR_ROOTS)
@@ -73,7 +73,7 @@ class AnswerEditing:
             self._tell_of_our_signature(error_code(error))
             raise BlamesUsError
         if not is_whole and mending is not None and mending.replaces_error(status):
-            # Whatever it is, it is no error of S3's.
+            # An error of S3 is never this large.
             self._response.abort()
             document, is_whole = b"", True
         if not is_whole or (use is AnswerUse.WATCH and not is_error):
@@ -93,8 +93,8 @@ class AnswerEditing:
 
     def edit_late(self, document: bytes) -> bytes:
         """
-        Do the same for a document whose status went to the client: an error of ours takes the place of what it may not
-        see, as S3's own errors do there.
+        Return the document for a client that already has the status. If the client must not see the document, the
+        result is an error of s3proxy, without an XML declaration. S3 also sends such late errors in place of a result.
         """
         try:
             edited = self.edit(document)

@@ -7,7 +7,7 @@ One request from its head to its end: each event is looked up in the state table
         │    └─ FormReading                   the fields of a form, with its signature
         ├── Transfer ── Receiving             the client's body
         │           ├── Asking                the backend's requests
-        │           └── Answering             the client's answer
+        │           └── Answering             the client's response
         │               └── AnswerEditing     its document
         └── Record                            the access log, the counters, the log
 """

@@ -34,13 +34,13 @@ class State(IdentityEnum):
     HOLDING = auto()
     "the rest of a body that is verified whole before s3proxy sends anything to a backend"
     SENDING = auto()
-    "the rest of a body which is verified while it streams; its last bytes are withheld"
+    "the rest of a body that is verified while it streams; its last bytes are withheld"
     MEASURING = auto()
-    "the response to a HEAD that the request depends on: it describes the object, or says if conditions hold"
+    "the response to a request that must come first: it describes the object, or says if conditions hold"
     DELETING = auto()
     "the responses to many requests, each of which deletes one object of a document"
     AWAITING = auto()
-    "the backend's answer: all bytes were verified and may be with the backend"
+    "the backend's response: all bytes were verified, and the backend may have them"
     EXPLAINING = auto()
     "the response to a GET: the response to HEAD refused, and could not say why"
     JUDGING = auto()
@@ -57,7 +57,7 @@ class Event(IdentityEnum):
     """
 
     AUTHENTICATED_WITHOUT_BODY = auto()
-    "the client is authenticated; the request has no body, and claims nothing of one"
+    "the client is authenticated; the request has no body, and claims nothing about one"
     AUTHENTICATED_TO_HOLD = auto()
     "the client is authenticated; its body is small, empty or a document"
     AUTHENTICATED_TO_STREAM = auto()
@@ -97,7 +97,7 @@ class Event(IdentityEnum):
     ANSWER_CONTINUES = auto()
     "the page of a listing has no entry for the client, and another page follows"
     ANSWER_ENDED = auto()
-    "the last byte of the answer was handed to the client's socket"
+    "the last byte of the response was handed to the client's socket"
     BACKEND_FAILED = auto()
     "the response will not arrive, or not completely"
     CLIENT_GONE = auto()
@@ -126,7 +126,7 @@ class Action(IdentityEnum):
     SEND = auto()
     "sign the head and send it with the body that was held"
     MEASURE = auto()
-    "send the HEAD that the request depends on"
+    "send the request that must come first: HEAD of an object, or GET of a document"
     DELETE_EACH = auto()
     "send a request for each object that a document names"
     STOP_BODY = auto()
@@ -166,7 +166,7 @@ _ANSWERS: dict[Event, Step] = {
     _E.ANSWER_UNEXPLAINED: (State.EXPLAINING, (_A.ASK_WHY,)),
 }
 """
-What an answer leads to, once all bytes were verified.
+The steps after a response, once all bytes were verified.
 """
 
 _ENDS: dict[Event, Step] = {
@@ -221,7 +221,7 @@ _ROWS: dict[State, dict[Event, Step]] = {
         _E.MEASURED: (State.AWAITING, (_A.SEND,)),
         **_ANSWERS,
         **_ENDS,
-        # The response to HEAD says that the request must not be sent. Nothing has failed.
+        # The response says that the client's request must not be sent. Nothing has failed.
         _E.REFUSED: (State.ENDED, (_A.ABORT_BACKEND, _A.RESPOND, _A.RELEASE)),
     },
     State.DELETING: {**_ANSWERS, **_ENDS},

@@ -60,7 +60,7 @@ class Record:
         passed_once: The claim of a request that changes something and is in the replay window: a repetition is refused.
         verified_at: When the whole body was verified, by the proxy's clock.
         object_size: Bytes of the object, decoded.
-        measure: The head of the response to the HEAD that was sent before this request.
+        measure: The head of the response to the request that was sent before this one; None if there was none.
         answer: The head of the backend's response.
         answered_at: When the backend's response began, by the proxy's clock.
         status: The status of the client's response; 0 before it.

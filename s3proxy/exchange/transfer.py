@@ -98,7 +98,7 @@ class Transfer:
         Report that the whole request is verified.
 
         Args:
-            event: The event to report if no HEAD must be sent and no object deleted singly.
+            event: The event to report if no other request must be sent first, and no objects are deleted one by one.
         """
         admitted = self._admitted
         if admitted.must_measure:

@@ -1,6 +1,6 @@
 """
-What is asked besides a client's own request: to know an object or a key before it, to delete each object of a document,
-and to know why an answer refuses.
+The requests to a backend that are not the client's own: to learn about an object or a key first, to delete each object
+of a document, and to learn why a response to HEAD refuses.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from s3proxy.s3.operation import DELETE_OBJECT, LIST_OBJECT_VERSIONS
 
 def ask_measure(onward: Onward, now: datetime) -> BackendRequest:
     """
-    Make the request which measures an object before it is read.
+    Return the HEAD request that describes an object before it is read.
     """
     return onward.asking(b"HEAD", onward.passed, now)
 
 
 def ask_why(onward: Onward, now: datetime) -> BackendRequest:
     """
-    Make the request whose answer has the document that an answer to HEAD has not.
+    Return the GET request for the error document that a response to HEAD cannot have.
     """
     passed = [header for header in onward.passed if header[0].lower() != b"range"]
     passed.append((b"Range", b"bytes=0-0"))
@@ -40,7 +40,7 @@ def ask_why(onward: Onward, now: datetime) -> BackendRequest:
 
 def ask_versions(onward: Onward, versions: KeyVersions, now: datetime) -> BackendRequest:
     """
-    Make the request for a page of the versions of a key.
+    Return the request for one page of the versions of a key.
     """
     bucket = replace(onward.address, key=b"", raw_key=b"")
     head = replace(onward.head, method=b"GET", raw_target=b"/%s?%s" % (bucket.raw_bucket, versions.raw_query))
@@ -51,17 +51,17 @@ def ask_versions(onward: Onward, versions: KeyVersions, now: datetime) -> Backen
 
 def delete_one(onward: Onward, deletion: Deletion, now: datetime) -> BackendRequest:
     """
-    Make the request which deletes one object: as its client's own would be, and refused as that would be.
+    Return the request that deletes one object. It is checked like a DeleteObject request of the client.
 
     Args:
-        onward: Of the document that names it.
+        onward: The DeleteObjects request whose document names the object.
 
     Raises:
         KeyTooLongError: The key has more than 1,024 bytes.
-        AccessDenied: It would be the backend's own surface.
-        InvalidArgument: The backend cannot hold such a key, or the id of the version is white space.
-        NotImplementedByProxy: It sets a condition, which the backend would not look at, or names a version where the
-            backend has none.
+        AccessDenied: The path of the key is private to the backend.
+        InvalidArgument: The backend cannot store such a key, or the id of the version is white space.
+        NotImplementedByProxy: The document sets a condition that the backend would ignore, or names a version and the
+            backend has no versions.
     """
     if deletion.is_conditional:
         raise NotImplementedByProxy
@@ -77,6 +77,6 @@ def delete_one(onward: Onward, deletion: Deletion, now: datetime) -> BackendRequ
     if profile.restrictions is not None and deletion.version_id:
         check_parameters(profile.restrictions, DELETE_OBJECT, DELETE_OBJECT.parameters)
     target = backend_target(head, address, profile, DELETE_OBJECT.parameters)
-    # The document was the request's; this one has none to speak of.
+    # These headers describe the document. A DELETE has no body.
     passed = [header for header in onward.passed if not header[0].lower().startswith((b"content-", b"x-amz-checksum-"))]
     return onward.asking(b"DELETE", passed, now, target)

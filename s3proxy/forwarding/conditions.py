@@ -1,5 +1,5 @@
 """
-Conditions of a client's request that its backend would not judge: they are judged here, before it is sent.
+The conditions of a client's request that its backend would ignore. They are judged here, before the request is sent.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _OF_SOURCE = b"x-amz-copy-source-"
 
 class Conditions:
     """
-    The conditions of one request: on the source of a copy first, then on the versions of its key, then on the object
-    which it is to replace or to delete.
+    The conditions of one request. They are judged in this order: on the source of a copy, on the versions of the key,
+    on the object that the request replaces or deletes.
 
     Args:
-        onward: The request. It loses the headers of what was judged.
+        onward: The request. A header whose condition was judged is removed from it.
     """
 
     __slots__ = ("_checked", "_checks_source", "_onward", "_restrictions", "_versions")
@@ -45,24 +45,24 @@ class Conditions:
     @property
     def must_check(self) -> bool:
         """
-        Whether conditions are to be judged, by `checking` and `checked`, before the request is sent.
+        Whether a condition is left to judge, by `checking` and `checked`, before the request is sent.
         """
         return self._checks_source or self._versions is not None or bool(self._checked)
 
     @property
     def checks_document(self) -> bool:
         """
-        Whether the answer to what `checking` makes is a document.
+        Whether the response to the request of `checking` is a document.
         """
         return self._versions is not None and not self._checks_source
 
     def checking(self, now: datetime) -> BackendRequest:
         """
-        Make the request that asks for the source of a copy, or else for the versions of a key, or for the object which
-        a write is to replace or to delete.
+        Return the request for the next condition: HEAD of the source of a copy, or a list of the versions of the key,
+        or HEAD of the object that the client's request replaces or deletes.
 
         Raises:
-            S3Error: The backend cannot be asked for the source.
+            S3Error: No request for the source can be made.
         """
         onward = self._onward
         if self._checks_source:
@@ -71,7 +71,7 @@ class Conditions:
             return ask_versions(onward, self._versions, now)
         names = onward.passed_names & DELETE_OBJECT.parameters
         target = backend_target(onward.head, onward.address, onward.backend.account.profile, names)
-        # What decrypts an object is asked for by its HEAD as well.
+        # A backend needs the client's encryption key to respond to HEAD of an encrypted object.
         passed = [header for header in onward.passed if header[0].lower().startswith(b"x-amz-server-side-encryption-")]
         return onward.asking(b"HEAD", passed, now, target)
 
@@ -84,7 +84,7 @@ class Conditions:
         head = replace(onward.head, method=b"HEAD", raw_target=object_target(address, source.version_id))
         check_request(head, address, HEAD_OBJECT)
         names = frozenset({b"versionId"})
-        # What the client sent is about the copy. The HEAD has none of it, but for what decrypts its source.
+        # The client's headers are about the copy. HEAD gets only those that decrypt the source.
         passed = onward.origin + [
             (b"x-amz-" + name[len(_OF_SOURCE) :], value)
             for name, value in onward.passed
@@ -95,18 +95,18 @@ class Conditions:
 
     def checked(self, answer: ResponseHead, document: bytes, now: datetime) -> None:
         """
-        Judge the conditions, and ask for no other.
+        Judge the condition that the last request of `checking` was for.
 
         Args:
-            answer: To what `checking` made.
-            document: Of the answer; empty if it was not to be read, or could not be.
+            answer: The head of the response to that request.
+            document: The document of that response; empty if `checks_document` is false, or if it could not be read.
 
         Raises:
-            PreconditionFailed: One does not hold.
-            NoSuchKey: There is no object of which one speaks.
-            NotImplementedByProxy: The key would be left without one latest version.
-            InvalidRequest: The backend would copy a part of the source only.
-            S3Error: It cannot be told.
+            PreconditionFailed: The condition does not hold.
+            NoSuchKey: The object of the condition does not exist.
+            NotImplementedByProxy: After the request the key would not have exactly one latest version.
+            InvalidRequest: The backend would copy only a part of the source.
+            S3Error: The response does not show if the condition holds.
         """
         onward = self._onward
         if self._checks_source:

@@ -55,12 +55,12 @@ class _TooEarlyError(Exception):
 
 class _AskedKey:
     """
-    A key of which versions are deleted.
+    A key whose versions are deleted.
 
     Attributes:
-        versions: What the backend has of it.
-        deleted: The ids of those that are to be deleted, without those that could not be.
-        lock: Held by who asks for them.
+        versions: The versions that the backend has of the key.
+        deleted: The ids of the versions that the document deletes, without those that could not be deleted.
+        lock: Held while the versions are requested.
     """
 
     __slots__ = ("deleted", "lock", "versions")
@@ -76,14 +76,15 @@ class DeletingEach:
     The deletion of all objects of one document.
 
     Args:
-        make_request: Of one object; raises the S3Error with which it is refused.
-        send: As `BackendAgent.send`.
-        codes: The profile's.
-        failed: Told of the first request which got no answer, where others got one.
-        held: Called with how many bytes of answers are in memory more than before; fewer than 0 have left.
-        writes_own_errors: The profile's.
-        list_versions: Makes the request for the versions of a key, which are asked for before one is deleted; None if
-            that does no harm.
+        make_request: Returns the request that deletes one object, or raises the S3Error that the document gets for it.
+        send: Sends a request, as `BackendAgent.send` does.
+        codes: The profile's `error_codes`.
+        failed: Called with the first fault, if some requests got a response and others did not.
+        held: Called with the change in the number of bytes of responses in memory; it is negative when bytes are
+            released.
+        writes_own_errors: The profile's attribute of that name.
+        list_versions: Returns the request for the versions of a key, which must be known before one of them is deleted;
+            None if the backend deletes a version correctly.
     """
 
     def __init__(
@@ -200,12 +201,12 @@ class DeletingEach:
 
     async def _check(self, deletion: Deletion, list_versions: Callable[[KeyVersions], BackendRequest]) -> None:
         """
-        Judge the deletion of a version by what the backend has of its key.
+        Judge the deletion of a version by the versions that the backend has of its key.
 
         Raises:
-            S3Error: It is not to be sent.
-            BackendError: Nobody answers.
-            _TooEarlyError: It is not to be sent yet.
+            S3Error: The deletion must not be sent.
+            BackendError: The backend did not respond.
+            _TooEarlyError: The deletion must not be sent yet.
         """
         asked, version_id = self._asked[deletion.key], deletion.version_id.encode()
         # No version of the key is deleted before all are known: the next page begins behind one that must be there.
@@ -226,11 +227,11 @@ def read_answer(
     response: BackendResponse, held: Callable[[int], None] | None = None, max_size: int = MAX_JUDGED_SIZE
 ) -> Deferred[bytes]:
     """
-    Return the document of an answer; nothing where it is cut, or too large.
+    Return the document of a response; no bytes if it is cut or too large.
 
     Args:
-        held: As of `DeletingEach`.
-        max_size: In bytes; by default that of an error.
+        held: As for `DeletingEach`.
+        max_size: Maximum size of the document in bytes; by default that of an error document.
     """
     if response.is_complete:
         return succeed(response.take_content())
@@ -256,7 +257,7 @@ def read_whole(
     response: BackendResponse, max_size: int, held: Callable[[int], None] | None
 ) -> Deferred[BackendResponse]:
     """
-    Return an answer with the whole of its document, as `read_answer` gives it.
+    Return a response whose whole document has arrived, as `read_answer` returns it.
     """
     head = response.head
     return read_answer(response, held, max_size).addCallback(lambda document: own_response(head, document))
@@ -266,10 +267,10 @@ def absent_as_deleted(
     response: BackendResponse, codes: Mapping[bytes, tuple[bytes, bytes]]
 ) -> BackendResponse | Deferred[BackendResponse]:
     """
-    Return the answer to the deletion of a version as S3 gives it: one that is not there is deleted.
+    Return the response to the deletion of a version as S3 sends it: 204, also if the version did not exist.
 
     Args:
-        codes: The profile's.
+        codes: The profile's `error_codes`.
     """
     head = response.head
     if head.status != 404:

@@ -70,20 +70,23 @@ class Onward:
         regions: The regions that clients may name. Each is replaced by the backend's own region.
 
     Attributes:
-        head: What the backend gets to see.
-        passed: The same of the client's headers.
-        passed_names: Those of its parameters, and of ours.
-        origin: Headers that tell who the client is.
-        deletions: What is to be carried out in the place of the request, each by a request of its own; None where it
-            is sent itself.
-        completed_etag: Of the object that the request joins of parts, if its backend does not tell.
-        dropped_count: How many headers do not pass, and are not replaced by ours.
-        deletes_version: Whether the request deletes a version, and the backend refuses that if there is none.
-        checked_names: Lower case, of the headers with conditions on what a write replaces or deletes, which the backend
-            does not judge.
-        checks_source: Whether it does not judge those on the source of a copy, or cannot copy a large one.
-        checks_versions: Whether it would not keep one latest version of the key.
-        is_conditional: Whether any of these is to be judged before; see `s3proxy.forwarding.conditions`.
+        head: The client's head; after `mend`, the head that is adapted to the backend.
+        passed: The headers that the backend gets, without those that signing adds.
+        passed_names: The names of the query parameters that the backend gets.
+        origin: The headers that name the client to the backend.
+        deletions: The objects to delete one by one in place of the request; None if the request itself is sent.
+        completed_etag: The entity tag of the object that the request makes of parts, if the backend does not report it;
+            otherwise empty.
+        dropped_count: Number of client headers that are neither sent nor replaced.
+        deletes_version: Whether the request deletes a version, at a backend that refuses this if there is no such
+            version.
+        checked_names: Lower-case names of the headers with conditions on the object that a write replaces or deletes,
+            if the backend ignores them.
+        checks_source: Whether the source of a copy must be checked first: the backend ignores the conditions on it, or
+            cannot copy a large one.
+        checks_versions: Whether the versions of the key must be checked first: after the request the backend may not
+            have exactly one latest version.
+        is_conditional: Whether anything must be checked first: see `s3proxy.forwarding.conditions`.
 
     Raises:
         S3Error: A header may neither be forwarded nor dropped.
@@ -214,7 +217,7 @@ class Onward:
             return
         target = self._target()
         size = sum([len(name) + len(value) + 4 for name, value in self.passed])
-        # Most are far smaller, and signed but once.
+        # Most heads are far smaller, and are not signed here: signing them twice costs CPU time.
         if 2 * len(target) > restrictions.max_line_size or 2 * size > restrictions.max_headers_size:
             self._sign(self.head.method, self.passed, None, account.payload_for(b""), now, target=target)
 
@@ -226,11 +229,10 @@ class Onward:
             document: The verified document of any operation.
 
         Raises:
-            InvalidArgument: It deletes a key that the backend would take for another.
-            MalformedXML: It is a DeleteObjects document that cannot be parsed.
-            NotImplementedByProxy: It sets conditions that the backend ignores.
-            S3Error: It is not valid for S3, or it uses a feature that the backend lacks and would carry out only in
-                part.
+            InvalidArgument: The document deletes a key that the backend would take for another.
+            MalformedXML: The document is one of DeleteObjects, and cannot be parsed.
+            NotImplementedByProxy: The document sets conditions that the backend ignores.
+            S3Error: The document is not valid for S3, or uses a feature that the backend carries out only in part.
         """
         profile, operation = self.backend.account.profile, self._classification.operation
         if operation is COMPLETE_MULTIPART_UPLOAD and profile.omits_etags:
@@ -352,20 +354,23 @@ class Onward:
 
     def asking(self, method: bytes, passed: HeaderList, now: datetime, target: bytes | None = None) -> BackendRequest:
         """
-        Make a request that is asked besides the client's own: without a body, and with the same right to our signature.
+        Return a request to send in addition to the client's own. It has no body, and is signed if the client's request
+        is.
 
         Args:
-            target: The request's own by default.
+            passed: The headers that the backend gets.
+            target: The target; that of the client's request by default.
         """
         head = self._sign(method, passed, None, self.backend.account.payload_for(b""), now, target=target)
         return BackendRequest(method, head, is_idempotent=True, first_byte_time=self.backend.first_byte_time)
 
     def turn_page(self, head: RequestHead) -> None:
         """
-        Ask for the next page of a listing, in the place of one that has nothing for the client.
+        Change the request to the next page of a listing: the last page had nothing for the client.
         """
         self.head = head
-        # It may name a place that the client did not name, and ask for objects in the place of versions.
+        # The next page may have parameters that the client did not send, for example a marker, and may list objects
+        # instead of versions.
         self.passed_names |= self._classification.operation.parameters | LIST_OBJECTS.parameters
 
     @property

@@ -127,7 +127,7 @@ class ApplicationRequest(Request):
 
     def bodyMoved(self, size: int) -> None:
         """
-        Never be told that bytes went elsewhere: there is no `splice_target`.
+        Never called: there is no `splice_target`.
         """
         raise NotImplementedError
 

@@ -46,7 +46,8 @@ class HangupWatch:
         Watch a socket.
 
         Args:
-            hung_up: Told once for each edge, with whether the connection was reset; a FIN may have bytes before it.
+            hung_up: Called once for each edge, with True if the connection was reset, and False for a FIN. Bytes that
+                arrived before the FIN may still be unread.
         """
         self._watched[fd] = hung_up
         self._epoll.register(fd, select.EPOLLRDHUP | select.EPOLLET)

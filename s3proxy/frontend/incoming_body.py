@@ -37,7 +37,7 @@ class BodyReceiver(Protocol):
     @property
     def splice_target(self) -> DirectWriter | None:
         """
-        Where the body's bytes may go without being received; None where somebody must see them.
+        The writer that the body may be spliced to; None if the bytes must pass through this process.
         """
 
     def bodyReceived(self, data: bytes) -> None: ...
@@ -102,7 +102,7 @@ class IncomingBody:
 
     def stop(self) -> None:
         """
-        Take no shortcut any more: see each byte again.
+        Stop splicing: the rest of the body is read again.
         """
 
 
@@ -151,7 +151,7 @@ class LengthBody(IncomingBody):
 
     @property
     def can_be_drained(self) -> bool:
-        # A client told to continue by nobody may send its body or may not: the next bytes could be either.
+        # A client that waits for 100 Continue may send its body or not. The next bytes could be the body or a request.
         return self.left <= MAX_DRAINED_SIZE and not self.needs_continue
 
     def drain(self) -> None:

@@ -18,7 +18,7 @@ from typing import Protocol as Interface
 from awscrt import checksums
 from twisted.internet.address import IPv4Address as TCP4Address
 from twisted.internet.address import IPv6Address as TCP6Address
-from twisted.internet.interfaces import IAddress, IProtocolFactory
+from twisted.internet.interfaces import IAddress, ILoggingContext, IProtocolFactory
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -91,7 +91,7 @@ class ProxyHeaderReader:
         Take bytes; return the header once it is complete.
 
         Raises:
-            WrongProxyHeader: It cannot become one; this is known with the first byte which is wrong.
+            WrongProxyHeader: The bytes cannot become a header. This is raised at the first wrong byte.
         """
         raw = self._bytes
         raw += data
@@ -99,7 +99,7 @@ class ProxyHeaderReader:
             return self._read_line() if len(raw) > len(_V1) else None
         if raw[: len(_V2)] == _V2[: len(raw)]:
             return self._read_block() if len(raw) > len(_V2) else None
-        raise WrongProxyHeader("it begins as none does")
+        raise WrongProxyHeader("it does not begin as a header does")
 
     def _read_line(self) -> ProxyHeader | None:
         end = self._bytes.find(b"\r\n", 0, MAX_PROXY_LINE_SIZE)
@@ -247,7 +247,7 @@ class ProxyHeaderProtocol(Protocol):
         if successor is None:
             self.close()
             return
-        # From here on bytes go to the successor at once: whoever reads no header pays for none.
+        # From here on the transport calls the successor directly, so the header costs nothing after it was read.
         transport = self.transport
         self._leave()
         transport.protocol = successor
@@ -322,6 +322,11 @@ class ProxyHeaderFactory(Factory):
         if not trust.proxy_protocol or not trust.peers.lists(addr):
             return self.wrapped.buildProtocol(addr)
         return ProxyHeaderProtocol(self, addr)
+
+    def logPrefix(self) -> str:
+        # Twisted logs this name when a port opens. Most ports expect no header.
+        wrapped: Any = self.wrapped
+        return wrapped.logPrefix() if ILoggingContext.providedBy(wrapped) else type(wrapped).__name__
 
     def doStart(self) -> None:
         self.wrapped.doStart()

@@ -121,7 +121,7 @@ class StreamedRequest:
     @property
     def splice_target(self) -> DirectWriter | None:
         """
-        Where the body's bytes may go without being received; None where somebody must see them.
+        The writer that the body may be spliced to; None if the bytes must pass through this process.
         """
         return None if self.meter is not None else getattr(self._consumer, "splice_target", None)
 
@@ -141,7 +141,7 @@ class StreamedRequest:
 
     def bodyMoved(self, size: int) -> None:
         """
-        Know that bytes went there.
+        Count bytes that were spliced to `splice_target`.
         """
         self.received_size += size
         cast(Any, self._consumer).moved(size)
@@ -309,7 +309,7 @@ class StreamedRequest:
     @property
     def writer(self) -> DirectWriter:
         """
-        Where the answer's bytes go.
+        The writer of the response.
         """
         return self.channel.writer
 

@@ -150,7 +150,7 @@ class S3Site(Site):
         self, channel: S3Channel, error: S3Error, request_id: str, why: Callable[[], str] | None = None
     ) -> None:
         """
-        Tell of bytes which were no request.
+        Called with bytes that never became a request: log the reason, and write the access log.
 
         Args:
             why: Returns the reason in words for an operator. It is called only if the log has room.
@@ -164,7 +164,7 @@ class S3Site(Site):
         second = int(self.reactor.seconds())
         if second != self._told_in:
             if self._told_count > MAX_REASONS:
-                self._log.info("no request, {count} more times", count=self._told_count - MAX_REASONS)
+                self._log.info("not a request, {count} more times", count=self._told_count - MAX_REASONS)
             self._told_in, self._told_count = second, 0
         self._told_count += 1
         if self._told_count <= MAX_REASONS:

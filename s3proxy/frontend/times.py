@@ -20,14 +20,17 @@ class ClientTimes:
     The time limits for a client in seconds, and the size limit on what it sends after its response.
 
     Attributes:
-        head: For a whole head, from its first byte, or from the connection's start; and for all fields of a form.
-        idle: Between two bytes of a body, or until it takes a byte of an answer, while it is we who wait.
-        total: For a whole request, from its head to its answer's end; 0 for none.
-        keep_alive: Between two requests.
-        linger: For reading an answer that was given before the body's end, and for the rest of a body that is dropped
-            to keep the connection. A total: no byte prolongs it.
-        linger_size: Bytes which are read and dropped meanwhile.
-        minimum_rate: Bytes a second of a body, on average, while it is we who wait; 0 for none.
+        head: Seconds for a whole head, from its first byte or from the start of the connection; also for all fields of
+            a form.
+        idle: Seconds between two bytes of a body, or until the client reads a byte of a response. Time in which s3proxy
+            holds the client does not count.
+        total: Seconds for a whole request, from its head to the end of its response; 0 for no limit.
+        keep_alive: Seconds between two requests.
+        linger: Seconds to read a response that was sent before the end of the body, or to send the rest of a body that
+            is dropped to keep the connection. No byte prolongs this time.
+        linger_size: Bytes that are read and dropped during `linger`.
+        minimum_rate: Minimum bytes a second of a body, on average; 0 for no minimum. Time in which s3proxy holds the
+            client does not count.
     """
 
     head: float = 30.0

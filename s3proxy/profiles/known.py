@@ -259,6 +259,7 @@ PROFILES: dict[str, Profile] = {
             name="walrus-3.4",
             service_path=b"/services/Walrus",
             signs_service_path=True,
+            lacks_v4=True,
             proves_tail=True,
             health=HealthRequest(b"HEAD", b"", frozenset({403, 405})),
             v2_subresources=_WALRUS_SUBRESOURCES,
@@ -301,6 +302,7 @@ PROFILES: dict[str, Profile] = {
             _EUCALYPTUS,
             name="walrusbackend-4.x",
             service_path=b"/services/WalrusBackend",
+            lacks_v4=True,
             health=HealthRequest(b"HEAD", b"", frozenset({405})),
             facts={"error-plain": False, "etag-quoted": True, "range-status": False, "versioning": False},
             v2_subresources=_WALRUS_SUBRESOURCES,
@@ -321,6 +323,7 @@ PROFILES: dict[str, Profile] = {
         Profile(
             "riakcs",
             server=b"Riak CS",
+            lacks_v4=True,
             escapes_plus=True,
             reserved_segments=frozenset({b"riak-cs", b"usage"}),
             # With x-rcs-rewrite-path a client could choose the path that its signature is checked with.

@@ -206,6 +206,7 @@ class Profile:
         reserved_segments: First path segments, lower case, that are not buckets but interfaces of the backend's own.
         private_headers: Prefixes of headers, lower case, that control functions of the backend's own.
         health: The request that shows whether the backend works.
+        lacks_v4: Whether it refuses Signature V4, so that `signature` must be ``v2``.
         v2_subresources: Query names that its Signature V2 covers.
         signs_empty_values: Whether its Signature V2 has the ``=`` of an empty value.
         dropped_headers: Names, lower case, of headers that change its responses and have no meaning in S3.
@@ -277,6 +278,7 @@ class Profile:
     dropped_headers: frozenset[bytes] = frozenset()
     private_parameters: tuple[bytes, ...] = ()
     health: HealthRequest = ANY_BELOW_500
+    lacks_v4: bool = False
     v2_subresources: frozenset[bytes] = V2_SUBRESOURCES
     signs_empty_values: bool = True
     operations: frozenset[str] = ALL_OPERATIONS

@@ -288,7 +288,7 @@ def test_the_secret_is_in_no_repr(tmp_path: Path) -> None:
         ({"backend": []}, "backend", "at least one"),
         ({"backend": [backend(name=None)]}, "backend[0].name", "required"),
         ({"backend": [backend(name="a b")]}, "backend[0].name", "letters, digits"),
-        ({"backend": [backend(), backend()]}, "backend[1].name", "is already the name of backend[0]"),
+        ({"backend": [backend(), backend()]}, "backend[1].name", "is already the name of [[backend]] 1"),
         ({"backend": [backend(url="127.0.0.1:7480")]}, "backend[0].url", '"http://HOST[:PORT]"'),
         ({"backend": [backend(url="http://h:99999")]}, "backend[0].url", "Port out of range"),
         ({"backend": [backend(url="http://h:0")]}, "backend[0].url", '"http://HOST[:PORT]"'),
@@ -354,14 +354,18 @@ def test_the_secret_is_in_no_repr(tmp_path: Path) -> None:
         ({"backend": [backend(secret_access_key_env="X")]}, "backend[0]", "2 are given"),
         ({"backend": [backend(secret_access_key=5)]}, "backend[0].secret_access_key", "this value is not accepted"),
         ({"backend": [backend(ca_file="/nowhere")]}, "backend[0].ca_file", "begins with https"),
-        ({"backend": [backend(url="https://h", ca_file="/nowhere")]}, "backend[0].ca_file", "cannot be read"),
+        ({"backend": [backend(url="https://h", ca_file="/nowhere")]}, "backend[0].ca_file", "/nowhere: No such file"),
         (
             {"backend": [backend(url="https://h", client_certificate_file="/dev/null")]},
             "backend[0]",
             "must be set together",
         ),
         ({"backend_key": [backend_key(name=None)]}, "backend_key[0].name", "required"),
-        ({"backend_key": [backend_key(), backend_key()]}, "backend_key[1].name", "already the name of backend_key[0]"),
+        (
+            {"backend_key": [backend_key(), backend_key()]},
+            "backend_key[1].name",
+            "already the name of [[backend_key]] 1",
+        ),
         ({"backend_key": [backend_key(backend="c")]}, "backend_key[0].backend", '"c" is not accepted; accepted: "b"'),
         ({"backend_key": [backend_key(access_key_id=None)]}, "backend_key[0].access_key_id", "missing required option"),
         ({"backend_key": [backend_key(access_key_id="a/b")]}, "backend_key[0].access_key_id", "an access key id"),
@@ -379,10 +383,10 @@ def test_the_secret_is_in_no_repr(tmp_path: Path) -> None:
         (routed((["a", 5], "c")), "route[0].bucket[1]", "a bucket name, or a pattern"),
         (routed(("logs/*", "c")), "route[0].bucket", "bucket names contain no slashes"),
         (routed(("a[9-0]", "c")), "route[0].bucket", "a range in it is empty"),
-        (routed(("a", "b"), ("a", "c")), "route[1].bucket", '"a" is already in route[0]'),
-        (routed((["a", "a"], "c")), "route[0].bucket", '"a" is already in route[0]'),
-        (routed(("a*", "b"), (["x", "a?b*"], "c")), "route[1].bucket", 'is unreachable: route[0] has "a*"'),
-        (routed(("*", "b"), ("a", "c")), "route[1].bucket", 'route[0] has "*"'),
+        (routed(("a", "b"), ("a", "c")), "route[1].bucket", '"a" is already in [[route]] 1'),
+        (routed((["a", "a"], "c")), "route[0].bucket", '"a" is already in [[route]] 1'),
+        (routed(("a*", "b"), (["x", "a?b*"], "c")), "route[1].bucket", 'is unreachable: [[route]] 1 has "a*"'),
+        (routed(("*", "b"), ("a", "c")), "route[1].bucket", '[[route]] 1 has "*"'),
         ({"anonymous": {"signed_buckets": ["a/*"]}}, "anonymous.signed_buckets[0]", "bucket names contain no slashes"),
         ({"server": {"proxy_protocol": True}}, "server.proxy_protocol", "no effect unless trusted_peers is set"),
         (
@@ -619,6 +623,37 @@ def test_a_fault_of_the_command_line_is_told_by_the_flag(arguments: tuple[str, .
         parsed(*arguments)
 
     assert message in str(raised.value)
+
+
+def test_names_are_told_once_and_tables_by_number() -> None:
+    """
+    A duplicate name is one name to choose, and other tables are counted from 1, as the place of the error is.
+    """
+    content = {
+        "listener": [{"endpoint": "tcp:9000"}, {"endpoint": "tcp:9000:interface=127.0.0.1"}],
+        "backend": [backend(), backend()],
+        "route": [{"bucket": "a", "backend": "d"}],
+    }
+
+    faults = faults_of(content, Path())
+
+    assert faults["route[0].backend"] == '"d" is not accepted; accepted: "b"'
+    assert faults["listener[1].endpoint"] == "the address is already used by [[listener]] 1"
+
+
+def test_a_fault_of_the_file_is_told_with_its_path(tmp_path: Path) -> None:
+    """
+    An operator who starts the daemon with a file reads which file is wrong.
+    """
+    path = tmp_path / "s3proxy.toml"
+    path.write_text("[limits]\nconnections = 0\n")
+
+    with pytest.raises(UsageError) as raised:
+        parsed("--config", str(path))
+
+    lines = str(raised.value).splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith(f"{path}: ") for line in lines)
 
 
 def test_a_fault_is_told_as_the_file_is_written() -> None:

@@ -245,7 +245,7 @@ def test_check_accepts_what_runs(tmp_path: Path) -> None:
     )
 
     assert ran.returncode == 0, ran.stderr
-    assert "1 backends, 4 keys" in ran.stdout
+    assert "ok, 1 backend, 4 keys" in ran.stdout
     assert 'backend "test"' in ran.stdout
 
 
@@ -464,6 +464,43 @@ def test_a_file_that_is_no_toml_is_named_once(tmp_path: Path, capsys: pytest.Cap
     assert line.startswith(f"{tmp_path / name}: not TOML: ")
     assert line.count(name) == 1
     assert "line 1" in line
+
+
+def test_check_tells_what_a_missing_file_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    The default keys file is in no configuration, so its path alone says nothing.
+    """
+    path = write_configuration(tmp_path, "http://127.0.0.1:1")
+    (tmp_path / "keys.toml").unlink()
+
+    assert main(["check", str(path)]) == 1
+
+    assert capsys.readouterr().err == f"{tmp_path / 'keys.toml'}: No such file or directory (the keys file)\n"
+
+
+@pytest.mark.parametrize(
+    ("profile", "signature", "is_warned"),
+    [
+        ("walrus-3.4", "", True),
+        ("walrusbackend-4.x", "v4", True),
+        ("riakcs", "v4", True),
+        ("walrus-3.4", "v2", False),
+        ("ceph-rgw", "v4", False),
+    ],
+)
+def test_check_warns_of_a_signature_that_the_profile_does_not_know(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], profile: str, signature: str, is_warned: bool
+) -> None:
+    """
+    Such a backend refuses every request. Signature V4 is the default, so it need not be written.
+    """
+    written = f'signature = "{signature}"' if signature else ""
+    path = write_configuration(tmp_path, "http://127.0.0.1:1", backend=f'profile = "{profile}"\n{written}')
+
+    assert main(["check", str(path)]) == 0
+
+    warning = f'warning: backend "test": profile "{profile}" does not know Signature V4; set `signature = "v2"`'
+    assert (warning in capsys.readouterr().out.splitlines()) is is_warned
 
 
 @pytest.mark.parametrize(("signature", "memory"), [("none", "64 MiB"), ("v4", "16 MiB")])

@@ -4,13 +4,15 @@ One client's connection without a socket: how long each of its states lasts, how
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionLost
+from twisted.internet.ssl import CertificateOptions
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -571,6 +573,30 @@ def test_a_body_that_is_paid_for_is_seen() -> None:
 
     assert connected.request.splice_target is None
     connected.end()
+
+
+@pytest.mark.parametrize(("is_tls", "name"), [(False, "S3Site"), (True, "S3Site (TLS)")])
+def test_a_port_is_logged_by_what_it_serves(is_tls: bool, name: str) -> None:
+    """
+    An operator who has not set `proxy_protocol` does not read of PROXY headers when the daemon starts.
+    """
+    site: Any = S3Site(Resource(), Clock(), times=TIMES)  # type: ignore[arg-type]
+    wrapped: Any = TLSMemoryBIOFactory(CertificateOptions(), False, site) if is_tls else site
+
+    assert ProxyHeaderFactory(wrapped, site).logPrefix() == name
+
+
+def test_a_wrapped_factory_without_a_name_is_logged_by_its_type() -> None:
+    """
+    An application may wrap a factory of its own, which need not be one of Twisted's.
+    """
+
+    class Own:
+        pass
+
+    site: Any = S3Site(Resource(), Clock(), times=TIMES)  # type: ignore[arg-type]
+
+    assert ProxyHeaderFactory(cast(Any, Own()), site).logPrefix() == "Own"
 
 
 def test_a_connection_without_its_proxy_header_is_read_no_more() -> None:

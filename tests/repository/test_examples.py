@@ -97,6 +97,24 @@ async def _put_large_object(client: SocketClient, port: int) -> None:
     assert client.status == 200, client.received
 
 
+@pytest_twisted.ensureDeferred
+async def test_the_stand_in(tmp_path: Path) -> None:
+    """
+    The how-to's program is a Walrus at the port that it is given.
+    """
+    port = free_port()
+    with running([str(HELLO.parent / "stand_in.py"), "walrus-3.4", str(port)], tmp_path) as process:
+        await until_listening(port, process)
+        client = SocketClient(port)
+        client.put(b"HEAD /services/Walrus HTTP/1.1\r\nHost: x\r\n\r\n")
+        while client.end is None and b"\r\n" not in client.received:
+            client.pump()
+            await turns()
+        client.close()
+
+    assert client.received.startswith(b"HTTP/1.1 405 ")
+
+
 def test_several_backends(tmp_path: Path) -> None:
     """
     The configuration and the keys of the how-to are valid, and do what the text says.

@@ -83,7 +83,7 @@ def test_the_tutorials_files_are_accepted(tmp_path: Path, capsys: pytest.Capture
         (tmp_path / name).chmod(0o600)
 
     assert main(["check", str(tmp_path / "s3proxy.toml")]) == 0
-    assert "ok, 1 backends, 1 keys" in capsys.readouterr().out
+    assert "ok, 1 backend, 1 key" in capsys.readouterr().out
 
 
 def test_limits_which_are_options_are_their_defaults() -> None:
