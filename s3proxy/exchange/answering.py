@@ -442,7 +442,8 @@ class Answering:
         memory = self._admitted.memory
         if self._relay is not None:
             self._record.sent_size = self._relay.sent_size
-        if memory is not None and self._reader is not None:
+        multipart = self._admitted.multipart
+        if memory is not None and (self._reader is not None or (multipart is not None and multipart.is_list)):
             # The document is in memory until it was sent to the client.
             self._request.when_answer_sent(memory.release)
         elif memory is not None:

@@ -17,6 +17,7 @@ from s3proxy.backend.response import BackendResponse
 from s3proxy.backend.upload import Upload
 from s3proxy.body.spool import BodyOnDisk, SpoolReader
 from s3proxy.exchange.admitted import Admitted
+from s3proxy.exchange.budget import Spent
 from s3proxy.exchange.context import ProxyContext
 from s3proxy.exchange.machine import Event, EventReceiver
 from s3proxy.exchange.record import Record
@@ -142,7 +143,20 @@ class Asking:
         """
         Carry out a request of a multipart upload in the backend's place.
         """
-        self._ask(multipart.answer(content, checksums, location), self._answered)
+        answer = partial(multipart.answer, content, checksums, location)
+        self._ask(Deferred.fromCoroutine(self._list(answer)) if multipart.is_list else answer(), self._answered)
+
+    async def _list(self, answer: Callable[[], Deferred[BackendResponse]]) -> BackendResponse:
+        """
+        Make a list within the memory budgets. It is in memory until the client has taken it.
+        """
+        memory = self._admitted.hold_memory(self._context.budgets)
+        if memory is None:
+            return await answer()
+        try:
+            return await memory.make(answer, lambda response: response.body_length or 0)
+        except Spent:
+            raise self._record.error_of_budget() from None
 
     def delete_each(self) -> None:
         """

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 
 from s3proxy.s3.credential import NO_LIMITS, BudgetLimits
 from s3proxy.s3.limits import KIB
@@ -44,6 +44,7 @@ class _Holder:
         bounded: The names of the budgets that have a limit, in the order in which they are taken.
         reserves_memory: Whether the first bytes of a body are taken from the budget before they arrive. Then only
             requests of the same key wait for them.
+        turn: Held while a document of s3proxy's own is made, until it is counted.
     """
 
     __slots__ = (
@@ -56,6 +57,7 @@ class _Holder:
         "requests_per_second",
         "reserves_memory",
         "tickets",
+        "turn",
     )
 
     def __init__(self, limits: BudgetLimits, reactor: Any, *, reserves_memory: bool = False) -> None:
@@ -68,6 +70,7 @@ class _Holder:
         self.requests_per_second = Rate(limits.requests_per_second, reactor)
         self.bytes_per_second = Rate(limits.bytes_per_second, reactor)
         self.tickets = 0
+        self.turn = DeferredLock()
 
     @property
     def is_idle(self) -> bool:
@@ -78,6 +81,7 @@ class _Holder:
 
 
 _Step = tuple[_Holder, str, int]
+T = TypeVar("T")
 
 
 class Ticket:
@@ -261,6 +265,44 @@ class HeldMemory:
                 self._key.used += missing
             else:
                 self._key.give_back(-missing)
+
+    async def make(self, step: Callable[[], Deferred[T]], size_of: Callable[[T], int]) -> T:
+        """
+        Make a document of s3proxy's own, and count its bytes once there is room for them. The documents of one key are
+        made one after another, so that at most one of them is not counted.
+
+        Args:
+            step: Makes the document.
+            size_of: Returns its bytes in memory.
+
+        Raises:
+            Spent: There was no room for as long as a request may wait.
+            CancelledError: The client has disconnected.
+        """
+        turn = self._holders[0].turn
+        await turn.acquire()
+        try:
+            made = await step()
+            await self._take(size_of(made))
+        finally:
+            turn.release()
+        return made
+
+    async def _take(self, size: int) -> None:
+        until = self._budgets.reactor.seconds() + self._budgets.patience
+        taken: list[Slots] = []
+        try:
+            for slots in (self._key, self._all):
+                waiting = slots.take(size)
+                if waiting is not None:
+                    await self._budgets.wait_patiently("memory", waiting, until)
+                taken.append(slots)
+        except BaseException:
+            for slots in taken:
+                slots.give_back(size)
+            raise
+        self.size += size
+        self._reserved += size
 
     async def _wait(self) -> None:
         try:

@@ -38,7 +38,7 @@ from s3proxy.multipart.waiting import WaitingAnswer
 from s3proxy.s3.errors import AccessDenied, MissingContentLength
 from s3proxy.s3.head import HeaderList
 from s3proxy.s3.limits import MAX_LISTED
-from s3proxy.s3.operation import UPLOAD_PART, UPLOAD_PART_COPY
+from s3proxy.s3.operation import LIST_MULTIPART_UPLOADS, LIST_PARTS, UPLOAD_PART, UPLOAD_PART_COPY
 from s3proxy.s3.query import query_items
 
 
@@ -84,6 +84,13 @@ class MultipartRequest:
         Bytes of the part or the object; None until they are known.
         """
         return self._part.size if self._part.size is not None else self._completion.object_size
+
+    @property
+    def is_list(self) -> bool:
+        """
+        Whether the response is a list. It may be large.
+        """
+        return self._context.operation in {LIST_MULTIPART_UPLOADS, LIST_PARTS}
 
     # A part's body
 

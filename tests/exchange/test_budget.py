@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -749,6 +749,71 @@ async def test_a_complete_body_is_not_refused_for_memory() -> None:
 
     assert waited == {"memory": 1}
     assert refused == {}
+
+
+def made_document(budgets: Budgets, size: int, key: bytes = b"a") -> tuple[HeldMemory, Deferred[bytes], list[None]]:
+    """
+    Make a document of s3proxy's own; return its counter, the document, and one entry for each time that it was made.
+    """
+    memory = budgets.hold(key, None)
+    assert memory is not None
+    made: list[None] = []
+
+    def make() -> Deferred[bytes]:
+        made.append(None)
+        return succeed(b"x" * size)
+
+    return memory, Deferred.fromCoroutine(memory.make(make, len)), made
+
+
+def test_documents_of_s3proxy_wait_for_room() -> None:
+    """
+    They are made one after another, so that at most one of a key waits in memory. They are counted until given back.
+    """
+    budgets = Budgets(Clock(), BudgetLimits(memory=3000), BudgetLimits(memory=2000))
+    first, one, _ = made_document(budgets, 1500)
+    second, two, made_second = made_document(budgets, 1000)
+    _, three, made_third = made_document(budgets, 10)
+    other, four, _ = made_document(budgets, 1500, b"b")
+    at_first = one.called, two.called, four.called, len(made_second), len(made_third), used_memory(budgets)
+    first.release()
+    after = two.called, three.called, len(made_third), used_memory(budgets)
+    second.release()
+    other.release()
+
+    assert at_first == (True, False, True, 1, 0, 3000)
+    assert after == (True, True, 1, 2510)
+    assert used_memory(budgets) == 10
+
+
+@pytest.mark.parametrize("limited", ["all", "key"])
+def test_a_document_of_s3proxy_that_finds_no_room(limited: str) -> None:
+    """
+    It is given up after the time that a request may wait, and nothing stays counted; so it is if its client leaves.
+    """
+    clock = Clock()
+    limits = BudgetLimits(memory=1000), BudgetLimits(memory=9000)
+    budgets = Budgets(clock, *(limits if limited == "all" else reversed(limits)), patience=5.0)
+    first, one, _ = made_document(budgets, 800)
+    refused: list[Failure] = []
+    _, two, _ = made_document(budgets, 800)
+    two.addErrback(refused.append)
+    clock.advance(4.9)
+    waiting = two.called
+    clock.advance(0.1)
+    _, three, _ = made_document(budgets, 800)
+    three.addErrback(refused.append)
+    three.cancel()
+    kept = used_memory(budgets)
+    first.release()
+    last, four, _ = made_document(budgets, 800)
+    found = four.called, used_memory(budgets)
+    last.release()
+
+    assert one.called
+    assert not waiting
+    assert [failure.type for failure in refused] == [Spent, CancelledError]
+    assert (kept, found, used_memory(budgets)) == (800, (True, 800), 0)
 
 
 @pytest_twisted.ensureDeferred

@@ -39,6 +39,7 @@ from s3proxy.multipart.store import MultipartStore
 from s3proxy.multipart.uploads import MAX_THREADS
 from s3proxy.multipart.waiting import KEEP_ALIVE_TIME
 from s3proxy.profiles.known import PROFILES
+from s3proxy.s3.credential import BudgetLimits
 from s3proxy.s3.head import RequestHead
 from s3proxy.s3.limits import MIB
 from s3proxy.s3.operation import COMPLETE_MULTIPART_UPLOAD, UPLOAD_PART_COPY
@@ -1778,3 +1779,34 @@ async def test_the_access_log(tmp_path: Path) -> None:
         ("REST.POST.UPLOAD", 200, None, 3),
         ("REST.DELETE.UPLOAD", 404, "NoSuchUpload", None),
     ]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_list_is_counted_until_its_client_has_taken_it(tmp_path: Path) -> None:
+    """
+    Clients that read nothing cannot fill the memory with lists: each list counts, and further ones wait for room.
+    """
+    limits = StoreLimits(size=200 * MIB, uploads=200, uploads_of_owner=200, expires=7 * 86400)
+    options: dict[str, Any] = {"limits": limits, "budget_limits": BudgetLimits(memory=300_000), "socket_buffer": 16384}
+    async with keeping(tmp_path, **options) as kept:
+        budgets = kept.harness.proxy.context.budgets
+        for number in range(120):
+            await kept.begin("/b/" + quote("&" * 250 + str(number)))
+        clients = [await kept.harness.connect() for _ in range(3)]
+        counted = []
+        for client in clients:
+            client.transport.pauseProducing()
+            client.send(kept.request("GET", "/b?uploads")[0])
+            await until(lambda: budgets.used["memory"])
+            await turns(50)
+            counted.append(budgets.used["memory"])
+        for client in clients:
+            client.transport.resumeProducing()
+        answers = [await client.answer("GET") for client in clients]
+        await until(lambda: not budgets.used["memory"])
+
+    sizes = {len(answer.body) for answer in answers if answer is not None}
+    assert sizes == {counted[0]}
+    assert counted == [counted[0]] * 3
+    assert counted[0] > 150_000
+    assert [answer.status for answer in answers if answer is not None] == [200] * 3
