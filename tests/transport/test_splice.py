@@ -51,6 +51,8 @@ def spliced(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[splice.Splice]]:
             begun.append(self)
 
     monkeypatch.setattr(splice, "Splice", Noted)
+    # Other tests leave empty pipes, which would be used again.
+    splice.PIPES.close()
     yield begun
     splice.PIPES.close()
     assert splice.PIPES.made_count == 0, "a pipe is in use, and its body has ended"
