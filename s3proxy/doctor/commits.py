@@ -220,9 +220,10 @@ LATE = Probe("nothing-came-later", "no cut body was stored later", nothing_came_
 Runs after all others.
 """
 
+PART_NAME = "reset-drops-part"
 TAIL_NAMES = (
     *("early-answer", "reset-drops", "reset-drops-large", "reset-drops-half", "reset-keeps-former"),
-    *("reset-drops-part", LATE.name),
+    *(PART_NAME, LATE.name),
 )
 """
 The probes that must all be *yes* for `commit = "tail"`. FIN is not among them: s3proxy never sends it within a body.

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from s3proxy.doctor.commits import TAIL_NAMES
+from s3proxy.doctor.commits import PART_NAME, TAIL_NAMES
 from s3proxy.doctor.subresources import SUBRESOURCES
 from s3proxy.doctor.surfaces import SERVERS, health_name, server_name, surface_name
 from s3proxy.doctor.verdict import Finding, Verdict
@@ -271,11 +271,13 @@ def fits(findings: Mapping[str, Finding], found: Profile) -> list[Fit]:
     return sorted(fitted, key=lambda fit: -fit.score)
 
 
-def proves_tail(findings: Mapping[str, Finding]) -> bool:
+def proves_tail(findings: Mapping[str, Finding], profile: Profile) -> bool:
     """
-    Return True if every finding shows that a body that is reset before its end is dropped.
+    Return True if every finding shows that a body that is reset before its end is dropped. Of parts nothing must be
+    shown if s3proxy keeps them itself.
     """
-    return all(name in findings and findings[name].verdict is Verdict.YES for name in TAIL_NAMES)
+    names = [name for name in TAIL_NAMES if not (profile.lacks_multipart and name == PART_NAME)]
+    return all(name in findings and findings[name].verdict is Verdict.YES for name in names)
 
 
 def proves_fin(findings: Mapping[str, Finding]) -> bool:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from s3proxy.configuration.tables import format_size
 from s3proxy.doctor.comparison import Compared, compare
 from s3proxy.doctor.examination import Examination
 from s3proxy.doctor.fitting import Fit, fits, proves_fin, proves_tail
@@ -29,11 +30,12 @@ def line_of(finding: Finding) -> str:
     return f"  {finding.verdict.value:7}  {finding.about}{why}"
 
 
-def backend_table(storage: Storage, fitting: Fit, commit: str, lines: Sequence[str]) -> str:
+def backend_table(storage: Storage, fitting: Fit, commit: str | None, lines: Sequence[str]) -> str:
     """
     Return the table of a configuration.
 
     Args:
+        commit: The value of the option; None for the profile's default.
         lines: Further lines, which the examination cannot know: where the secret is.
     """
     profile, place = fitting.profile, storage.place
@@ -50,7 +52,8 @@ def backend_table(storage: Storage, fitting: Fit, commit: str, lines: Sequence[s
         "access_key_id": storage.key.access_key_id,
     }
     said = [line_of_table(name, value) for name, value in table.items() if value is not None]
-    return "\n".join(["[[backend]]", *said, *lines, line_of_table("commit", commit)])
+    ending = [] if commit is None else [line_of_table("commit", commit)]
+    return "\n".join(["[[backend]]", *said, *lines, *ending])
 
 
 def line_of_table(name: str, value: str) -> str:
@@ -86,8 +89,9 @@ class Report:
         self.chosen = (
             self.fits[0] if asked is None else next(one for one in self.fits if one.profile is PROFILES[asked])
         )
-        self.commit = "tail" if proves_tail(examination.findings) else "spool"
-        self.table = backend_table(storage, self.chosen, self.commit, lines)
+        self.commit = "tail" if proves_tail(examination.findings, self.chosen.profile) else "spool"
+        self._spools_anyway = self.commit == "tail" and self.chosen.profile.spooled_size > 0
+        self.table = backend_table(storage, self.chosen, None if self._spools_anyway else self.commit, lines)
 
     def text(self) -> str:
         """
@@ -118,6 +122,12 @@ class Report:
         if self.commit == "spool":
             return "It is not proven that a body that is reset before its last byte is dropped: `spool` is needed."
         text = "A body that is reset before its last byte is dropped: `tail` is proven."
+        if self._spools_anyway:
+            size = format_size(self.chosen.profile.spooled_size)
+            text += (
+                f"\nBodies up to {size} are verified on disk first all the same, because this storage system pays for\n"
+                "each body that is cut: this is the default of the profile, and the table has no `commit`."
+            )
         if not proves_fin(self._examination.findings):
             text += (
                 "\nA body that ends with FIN is stored. s3proxy never ends a body with FIN, but a load balancer in\n"
