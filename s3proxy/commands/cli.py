@@ -19,7 +19,7 @@ from s3proxy.commands.presign import add_presign, run_presign
 from s3proxy.configuration.exposure import exposed_files
 from s3proxy.configuration.loading import Configuration, read_configuration
 from s3proxy.configuration.options import MAX_PORT, CredentialsSettings, Settings
-from s3proxy.configuration.tables import Faults
+from s3proxy.configuration.tables import Faults, counted
 from s3proxy.credentials.file import read_keys
 from s3proxy.doctor.command import add_doctor, run_doctor
 from s3proxy.multipart.directory import NoDirectory, find_directory
@@ -118,12 +118,8 @@ def _check(path: Path) -> int:
         print(f"warning: {sharing}; without access rules each can read, change and delete the objects of the others")
     for file, why in exposed_files(configuration, path, settings):
         print(f"warning: {file}: {why}")
-    print(f"{path}: ok, {_counted(len(settings.backends), 'backend')}, {_counted(len(keys), 'key')}")
+    print(f"{path}: ok, {counted(len(settings.backends), 'backend')}, {counted(len(keys), 'key')}")
     return 0
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _wrong(told: Iterable[str]) -> int:

@@ -302,6 +302,13 @@ def size(least: int, most: int) -> Kind:
     return Kind(accepted, parse, unit="bytes")
 
 
+def counted(number: int, noun: str) -> str:
+    """
+    Return a number with its noun, in the plural unless the number is one.
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def format_size(number: int) -> str:
     """
     Return a number of bytes as text, with the largest unit that divides it.

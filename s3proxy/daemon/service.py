@@ -24,7 +24,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
 from s3proxy.configuration.options import Settings
-from s3proxy.configuration.tables import Faults
+from s3proxy.configuration.tables import Faults, counted
 from s3proxy.daemon.backends import CannotStart
 from s3proxy.daemon.gauges import measure
 from s3proxy.daemon.generation import Generation, claim_directory, utc_now
@@ -229,8 +229,7 @@ class ProxyService(Service):
             generation.start()
         if self.listeners.is_listening:
             self.listeners.listen(generation)
-        count = len(generation.credentials)
-        self._log.info("reloaded: {count} {noun}", count=count, noun="key" if count == 1 else "keys")
+        self._log.info("reloaded: {keys}", keys=counted(len(generation.credentials), "key"))
         return True
 
     def _not_reloaded(self, faults: Iterable[str]) -> bool:

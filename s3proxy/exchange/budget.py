@@ -283,12 +283,12 @@ class HeldMemory:
         await turn.acquire()
         try:
             made = await step()
-            await self._take(size_of(made))
+            await self._reserve(size_of(made))
         finally:
             turn.release()
         return made
 
-    async def _take(self, size: int) -> None:
+    async def _reserve(self, size: int) -> None:
         until = self._budgets.reactor.seconds() + self._budgets.patience
         taken: list[Slots] = []
         try:
