@@ -22,11 +22,11 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from tests.integration import swift
 from tests.integration.conftest import BUCKET, Field, Way
 from tests.integration.gaul import gaul_command
 from tests.integration.golang import MINIO, environment, install_program
 from tests.integration.moto import command as moto_command
+from tests.integration.running import running_swift
 from tests.integration.versitygw import install as install_versitygw
 from tests.support.processes import end_all, free_port
 
@@ -229,19 +229,6 @@ def _running(command: list[str], port: int, directory: Path, **variables: str) -
         yield Storage(port)
     finally:
         end_all([process])
-
-
-@contextmanager
-def running_swift(directory: Path) -> Iterator[Storage]:
-    """
-    OpenStack Swift.
-    """
-    servers = swift.Swift(directory, swift.install())
-    try:
-        servers.start()
-        yield Storage(servers.port, swift.KEY_ID, swift.SECRET)
-    finally:
-        servers.stop()
 
 
 @contextmanager
