@@ -28,8 +28,9 @@ from s3proxy.awschunked.encoder import BodyEncoder, ChunkEncoder, UnsignedChunkE
 from s3proxy.body.plan import BodyLimits, plan_body
 from s3proxy.profiles.known import PROFILES
 from s3proxy.profiles.profile import BackendKey
+from s3proxy.resign.account import Account
 from s3proxy.resign.answer import answer_headers, answer_use
-from s3proxy.resign.head import Account, backend_head
+from s3proxy.resign.head import backend_head
 from s3proxy.resign.headers import knows_checksums, passed_headers
 from s3proxy.resign.public_name import PublicName
 from s3proxy.resign.target import backend_target

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field, replace
 from s3proxy.backend.agent import BackendAgent
 from s3proxy.backend.request import DEFAULT_FIRST_BYTE_TIME, DEFAULT_SLOW_FIRST_BYTE_TIME
 from s3proxy.profiles.allowed import Allowed
+from s3proxy.profiles.ignored import ConditionPolicy
 from s3proxy.profiles.operations import MULTIPART_OPERATIONS
-from s3proxy.resign.head import Account
+from s3proxy.resign.account import Account
 from s3proxy.resign.public_name import host_names
+from s3proxy.s3.forwarded import ForwardedHeaders
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class Backend:
         conditions: How a request is handled whose conditions the backend would ignore; see `Profile.allows`.
         spooled_size: Maximum size of a body that is verified on disk before it is sent to the backend; 0 for none.
         keeps_multipart: Whether s3proxy keeps multipart uploads until they are complete, because the backend has none.
-        forwarded: ``none``, ``x-forwarded`` or ``forwarded``: the headers that name the client to the backend.
+        forwarded: The headers that name the client to the backend.
         first_byte_time: Seconds until the head of a response.
         slow_first_byte_time: Seconds until the head of a response, for operations that copy inside the backend.
         authorities: Host and port of each further address.
@@ -35,14 +37,14 @@ class Backend:
     name: str
     agent: BackendAgent
     account: Account
-    forwarded: str = "none"
+    forwarded: ForwardedHeaders = ForwardedHeaders.NONE
     first_byte_time: float = DEFAULT_FIRST_BYTE_TIME
     slow_first_byte_time: float = DEFAULT_SLOW_FIRST_BYTE_TIME
     spooled_size: int = 0
     keeps_multipart: bool = False
     authorities: tuple[bytes, ...] = ()
     extensions: tuple[str, ...] | None = None
-    conditions: str = "refuse"
+    conditions: ConditionPolicy = ConditionPolicy.REFUSE
     hosts: frozenset[bytes] = field(init=False)
     allowed: Allowed = field(init=False)
     "what clients may request of the backend"

@@ -24,6 +24,7 @@ from s3proxy.credentials.file import read_keys
 from s3proxy.doctor.command import add_doctor, run_doctor
 from s3proxy.multipart.directory import NoDirectory, find_directory
 from s3proxy.profiles.known import PROFILES
+from s3proxy.resign.account import SignatureVersion
 from s3proxy.s3.bucket_pattern import covers
 from s3proxy.s3.credential import NO_LIMITS, BudgetLimits, Credential
 
@@ -96,7 +97,7 @@ def _check(path: Path) -> int:
                 "drops a body that is reset before its end; test the backend with `s3proxy doctor`, and set `commit` "
                 "to confirm your choice"
             )
-        if backend.signature == "v4" and PROFILES[backend.profile].lacks_v4:
+        if backend.signature == SignatureVersion.V4 and PROFILES[backend.profile].lacks_v4:
             print(
                 f'warning: backend "{backend.name}": profile "{backend.profile}" does not know Signature V4; '
                 'set `signature = "v2"`'
@@ -155,7 +156,7 @@ def _unsigned_buckets(settings: Settings) -> Iterator[str]:
     """
     Yield a message for each bucket in `anonymous.signed_buckets` whose backend gets unsigned requests.
     """
-    unsigned = {backend.name for backend in settings.backends if backend.signature == "none"}
+    unsigned = {backend.name for backend in settings.backends if backend.signature == SignatureVersion.NONE}
     for pattern in settings.anonymous.signed_buckets:
         routed = (route.backend for route in settings.routes if any(covers(one, pattern) for one in route.bucket))
         backend = next(routed, settings.backends[0].name)
@@ -192,7 +193,7 @@ def _shared_keys(settings: Settings, keys: Iterable[Credential]) -> dict[str, in
     """
     Count the client keys without access rules that share a key on a backend.
     """
-    signed = {backend.name for backend in settings.backends if backend.signature != "none"}
+    signed = {backend.name for backend in settings.backends if backend.signature != SignatureVersion.NONE}
     everywhere = {settings.backends[0].name, *(route.backend for route in settings.routes)}
     counts: Counter[str] = Counter()
     for key in keys:

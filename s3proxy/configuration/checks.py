@@ -16,6 +16,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificates
 
+from s3proxy.configuration.modes import Commit, MultipartMode
 from s3proxy.configuration.options import (
     DEFAULT_LISTEN,
     TABLES,
@@ -36,7 +37,9 @@ from s3proxy.configuration.options import (
 )
 from s3proxy.configuration.tables import Fault, Faults, accepted_names, options_of, structure
 from s3proxy.profiles.known import PROFILES
+from s3proxy.resign.account import PayloadPolicy, SignatureVersion
 from s3proxy.s3.bucket_pattern import covers
+from s3proxy.s3.forwarded import ForwardedHeaders
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +167,7 @@ def _check_trust(file: ConfigurationFile, faults: list[Fault]) -> None:
         tables["server"] = ListenerSettings(endpoint=DEFAULT_LISTEN).inheriting(file.server)
     for place, table in tables.items():
         for name in ("proxy_protocol", "trusted_forwarded"):
-            if getattr(table, name) not in {False, "none"} and not table.trusted_peers:
+            if getattr(table, name) not in {False, ForwardedHeaders.NONE} and not table.trusted_peers:
                 faults.append(Fault(f"{place}.{name}", "has no effect unless trusted_peers is set"))
 
 
@@ -181,7 +184,7 @@ def _check_backends(file: ConfigurationFile, directory: Path, faults: list[Fault
         is_pair = (backend.client_certificate_file is None) == (backend.client_private_key_file is None)
         if not is_pair:
             faults.append(Fault(place, "client_certificate_file and client_private_key_file must be set together"))
-        if backend.payload == "chunks" and backend.signature != "v4":
+        if backend.payload == PayloadPolicy.CHUNKS and backend.signature != SignatureVersion.V4:
             faults.append(Fault(f"{place}.payload", f'"chunks" requires signature "v4", not "{backend.signature}"'))
         for name in ("ca_file", "client_certificate_file", "client_private_key_file"):
             path = getattr(backend, name)
@@ -253,7 +256,7 @@ def _check_backend_keys(file: ConfigurationFile, faults: list[Fault]) -> None:
         place = f"backend_key[{index}].backend"
         if key.backend not in backends:
             faults.append(Fault(place, accepted_names(key.backend, backends)))
-        elif backends[key.backend].signature == "none":
+        elif backends[key.backend].signature == SignatureVersion.NONE:
             faults.append(Fault(place, f'requests to "{key.backend}" are not signed: its signature is "none"'))
 
 
@@ -281,7 +284,7 @@ def _check_spool(server: ServerSettings, directory: Path, faults: list[Fault]) -
 
 def _check_commit(file: ConfigurationFile, faults: list[Fault]) -> None:
     for index, backend in enumerate(file.backend):
-        if backend.commit == "tail" and backend.spool_up_to is not None:
+        if backend.commit == Commit.TAIL and backend.spool_up_to is not None:
             why = 'has no effect with `commit = "tail"`: remove one of the two'
             faults.append(Fault(f"backend[{index}].spool_up_to", why))
 
@@ -300,7 +303,7 @@ def _check_multipart(file: ConfigurationFile, directory: Path, faults: list[Faul
     for index, backend in enumerate(file.backend):
         place = f"backend[{index}].multipart"
         profile = PROFILES[backend.profile]
-        may_keep = profile.keeps_former_parts and backend.multipart == "spool"
+        may_keep = profile.keeps_former_parts and backend.multipart == MultipartMode.SPOOL
         if backend.multipart is not None and not (profile.lacks_multipart or may_keep):
             lacking = ", ".join(sorted(profile.name for profile in PROFILES.values() if profile.lacks_multipart))
             why = f"{backend.profile} supports multipart uploads; this option is for profile {lacking}"

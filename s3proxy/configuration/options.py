@@ -19,10 +19,12 @@ from OpenSSL import SSL, crypto
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint, serverFromString
 
 from s3proxy.authentication.realm import SWITCHES
+from s3proxy.configuration.modes import Commit, FormMode, LossyHeaders, MultipartMode, UnknownLength
 from s3proxy.configuration.tables import (
     NotAccepted,
     boolean,
     choice,
+    choice_of,
     count,
     list_of,
     one_or_list_of,
@@ -34,8 +36,11 @@ from s3proxy.configuration.tables import (
 )
 from s3proxy.frontend.peers import UNIX
 from s3proxy.profiles.allowed import EXTENSIONS
+from s3proxy.profiles.ignored import ConditionPolicy
 from s3proxy.profiles.known import PROFILES
 from s3proxy.profiles.operations import ALL_OPERATIONS
+from s3proxy.resign.account import PayloadPolicy, SignatureVersion
+from s3proxy.s3.forwarded import ForwardedHeaders
 from s3proxy.s3.limits import GIB, KIB, MAX_OBJECT_SIZE, MAX_XML_BODY_SIZE, MIB, SMALL_BODY_SIZE
 
 if TYPE_CHECKING:
@@ -56,11 +61,6 @@ ENDPOINT_KINDS = ("tcp", "tcp6", "ssl", "unix", "systemd")
 """
 The types of Twisted endpoint strings that a listener accepts. ``haproxy:`` is not among them: Twisted's wrapper drops a
 valid connection whose PROXY header arrives in pieces. ``proxy_protocol`` is the replacement.
-"""
-
-FORWARDED = ("none", "x-forwarded", "forwarded")
-"""
-Headers in which a proxy names its client.
 """
 
 
@@ -326,11 +326,11 @@ class ServerSettings:
     refuse: tuple[str, ...] = option(
         list_of(choice(*SWITCHES)), "Types of signatures and payloads that are refused.", ()
     )
-    post: str = option(
-        choice("spool", "stream"),
+    post: FormMode = option(
+        choice_of(FormMode),
         "How the file of a POST form is verified before the backend can commit it. `spool` verifies it on disk "
         "first. `stream` predicts its length, and refuses a form with fields after the file.",
-        "spool",
+        FormMode.SPOOL,
     )
     replay_window: float = option(
         seconds(0, DAY),
@@ -369,11 +369,11 @@ class ServerSettings:
         "connection without one is closed. Other peers send none; a PROXY header from them is an invalid request.",
         default=False,
     )
-    trusted_forwarded: str = option(
-        choice(*FORWARDED),
+    trusted_forwarded: ForwardedHeaders = option(
+        choice_of(ForwardedHeaders),
         "Which headers of `trusted_peers` are used: `X-Forwarded-For`, `-Host` and `-Proto`, or `Forwarded`. Their "
         "host replaces the Host header, also for signatures. The same headers of other peers are dropped.",
-        "none",
+        ForwardedHeaders.NONE,
     )
 
 
@@ -398,12 +398,14 @@ class ListenerSettings:
     )
     domains: tuple[str, ...] = _inherited("domains", "Its domains for virtual-hosted-style requests.")
     refuse: tuple[str, ...] = _inherited("refuse", "Types of signatures and payloads that it refuses.")
-    post: str = _inherited("post", "How the file of a POST form is verified.")
+    post: FormMode = _inherited("post", "How the file of a POST form is verified.")
     trusted_peers: tuple[str, ...] = _inherited("trusted_peers", "The proxies in front of it.")
     proxy_protocol: bool = _inherited(
         "proxy_protocol", "Whether connections from its `trusted_peers` begin with a PROXY header."
     )
-    trusted_forwarded: str = _inherited("trusted_forwarded", "Which headers of its `trusted_peers` are used.")
+    trusted_forwarded: ForwardedHeaders = _inherited(
+        "trusted_forwarded", "Which headers of its `trusted_peers` are used."
+    )
 
     def inheriting(self, server: ServerSettings) -> ListenerSettings:
         """
@@ -441,14 +443,16 @@ class BackendSettings:
         told="the profile's",
     )
     profile: str = option(choice(*PROFILES), "The type of storage system.", "generic")
-    signature: str = option(choice("v4", "v2", "none"), "How requests to the backend are signed.", "v4")
-    payload: str = option(
-        choice("auto", "unsigned", "chunks"),
+    signature: SignatureVersion = option(
+        choice_of(SignatureVersion), "How requests to the backend are signed.", SignatureVersion.V4
+    )
+    payload: PayloadPolicy = option(
+        choice_of(PayloadPolicy),
         "What Signature V4 covers of a body. `auto`: its hash if it is known, otherwise nothing. `unsigned`: "
         "nothing, for a backend that accepts no hashes. `chunks`: its hash if it is known; otherwise the body is "
         "sent in signed chunks of 64 KiB, and a trailer is signed, too. If the profile accepts trailers, a body with "
         "a trailing checksum is always sent in chunks; these are signed only with `chunks`.",
-        "auto",
+        PayloadPolicy.AUTO,
     )
     region: str = option(
         REGION, "The region that requests to the backend are signed for.", None, told="as in `[server]`"
@@ -461,8 +465,8 @@ class BackendSettings:
     )
     secret_access_key_file: str | None = option(FILE, "A file that contains the secret as its only line.", None)
     secret_access_key_env: str | None = option(ENVIRONMENT, "An environment variable that contains the secret.", None)
-    commit: str | None = option(
-        choice("tail", "spool"),
+    commit: Commit | None = option(
+        choice_of(Commit),
         "How a body is verified before the backend can commit it. `tail` withholds its last bytes until it is "
         "verified. `spool` verifies it on disk first, for a backend that would commit a truncated body.",
         None,
@@ -474,15 +478,15 @@ class BackendSettings:
         None,
         told="no limit, if `commit` is `spool`",
     )
-    lossy_headers: str = option(
-        choice("drop", "refuse"),
+    lossy_headers: LossyHeaders = option(
+        choice_of(LossyHeaders),
         "What happens to an object with a header that S3 stores and the profile's backend does not, such as "
         "`Cache-Control` with `walrus-3.4`. `drop`: the object is stored without the header, and "
         "`s3proxy_lost_headers` counts it. `refuse`: 501 NotImplemented, and nothing is stored.",
-        "drop",
+        LossyHeaders.DROP,
     )
-    multipart: str | None = option(
-        choice("spool", "refuse"),
+    multipart: MultipartMode | None = option(
+        choice_of(MultipartMode),
         "How multipart uploads are handled for a backend that does not support them. `spool` keeps the parts in "
         "`multipart_directory`, and sends the whole object when the upload is completed. `refuse` returns 501 "
         "NotImplemented. Only for a profile without multipart uploads: walrus-3.4. walrusbackend-4.x supports them, "
@@ -503,16 +507,18 @@ class BackendSettings:
         None,
         told="as in the profile",
     )
-    conditions: str = option(
-        choice("refuse", "check", "pass"),
+    conditions: ConditionPolicy = option(
+        choice_of(ConditionPolicy),
         "How a condition is handled that the backend ignores according to its profile: the condition of a write, or "
         "the expected bucket owner (`x-amz-expected-bucket-owner`). `refuse` returns 501, because clients rely on it "
         "as a lock or a check. `check` evaluates the condition of a write with a HEAD request before it, which is "
         "not a lock between two clients, and refuses an expected bucket owner. `pass` forwards the condition, for a "
         "backend that supports it in spite of its profile.",
-        "refuse",
+        ConditionPolicy.REFUSE,
     )
-    forwarded: str = option(choice(*FORWARDED), "The headers that tell the backend who the client is.", "none")
+    forwarded: ForwardedHeaders = option(
+        choice_of(ForwardedHeaders), "The headers that tell the backend who the client is.", ForwardedHeaders.NONE
+    )
     connections: int = option(count(1, 65536), "The maximum number of concurrent connections to each of `urls`.", 4096)
     unix_socket: str | None = option(FILE, "A unix socket to connect to, instead of the URL's host and port.", None)
     ca_file: str | None = option(
@@ -530,8 +536,8 @@ class BackendSettings:
         """
         profile = PROFILES[self.profile]
         if profile.lacks_multipart:
-            return self.multipart != "refuse"
-        return profile.keeps_former_parts and self.multipart == "spool"
+            return self.multipart != MultipartMode.REFUSE
+        return profile.keeps_former_parts and self.multipart == MultipartMode.SPOOL
 
     @property
     def places(self) -> tuple[Place, ...]:
@@ -675,12 +681,12 @@ class Limits:
         "Time in which the proxy pauses the client does not count.",
         0,
     )
-    unknown_length: str = option(
-        choice("refuse", "spool"),
+    unknown_length: UnknownLength = option(
+        choice_of(UnknownLength),
         "How a PutObject request in chunked transfer coding is handled if it does not declare its length. `refuse` "
         "returns 501 NotImplemented, as S3 does; `spool` verifies the body on disk first. A request with neither a "
         "length nor that coding always receives 411 MissingContentLength.",
-        "refuse",
+        UnknownLength.REFUSE,
     )
     spool_size: int = option(
         size(0, 1024 * 1024 * GIB),

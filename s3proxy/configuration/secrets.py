@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from s3proxy.configuration.tables import Fault, Faults
+from s3proxy.resign.account import SignatureVersion
 from s3proxy.s3.limits import KIB
 
 MAX_SECRET_FILE_SIZE = 4 * KIB
@@ -52,7 +53,7 @@ def _is_signed_for(name: str, table: Mapping[str, Any], place: str, faults: list
     """
     if name != "backend":
         return True
-    if table.get("signature") == "none":
+    if table.get("signature") == SignatureVersion.NONE:
         needless = [option for option in ("access_key_id", *_SECRET_OPTIONS) if option in table]
         faults += [Fault(f"{place}.{option}", 'has no effect if signature is "none"') for option in needless]
         return False

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, time
 from difflib import get_close_matches
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
@@ -192,6 +193,14 @@ def choice(*words: str, accepted: str = "") -> Kind:
         return value
 
     return Kind(accepted or " | ".join(f'"{word}"' for word in words), parse, words=words)
+
+
+def choice_of(words: type[StrEnum]) -> Kind:
+    """
+    Return the kind of an option that is one word of an enumeration. The parsed value is the member.
+    """
+    by_name = choice(*words)
+    return dataclasses.replace(by_name, parse=lambda value: words(by_name.parse(value)))
 
 
 def text(accepted: str, check: Callable[[str], None] | None = None, *, is_secret: bool = False) -> Kind:

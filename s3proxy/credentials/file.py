@@ -99,7 +99,7 @@ class KeyTable:
         "The session token of a temporary key. Every request must carry it.",
         None,
     )
-    expires: datetime | None = option(_moment(), "When the key expires.", None)  # noqa: RUF009
+    expires: datetime | None = option(_moment(), "When the key expires.", None)
     disabled: bool = option(boolean(), "Whether the key is treated as if it did not exist.", default=False)
     backend: str | None = option(
         text("the name of a [[backend]]"),

@@ -27,11 +27,12 @@ from s3proxy.backend.backend import Backend
 from s3proxy.backend.health import HealthCheck
 from s3proxy.backend.pool import Pool
 from s3proxy.backend.request import BackendLimits
+from s3proxy.configuration.modes import Commit, LossyHeaders
 from s3proxy.configuration.options import BackendKeySettings, BackendSettings, Place, Settings
 from s3proxy.profiles.known import PROFILES
 from s3proxy.profiles.profile import ANY_BELOW_500, BackendKey, Profile
+from s3proxy.resign.account import Account
 from s3proxy.resign.gate import write_head
-from s3proxy.resign.head import Account
 from s3proxy.sigv4.signing_key import SigningKeys
 
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
@@ -54,7 +55,7 @@ def make_backend(backend: BackendSettings, settings: Settings, reactor: Any) -> 
     first, *others = backend.places
     if first.service_path:
         profile = replace(profile, service_path=first.service_path.encode())
-    if backend.lossy_headers == "refuse" and profile.restrictions is not None:
+    if backend.lossy_headers == LossyHeaders.REFUSE and profile.restrictions is not None:
         profile = replace(profile, restrictions=replace(profile.restrictions, refuses_loss=True))
     key = None
     if backend.access_key_id is not None and backend.secret_access_key is not None:
@@ -102,7 +103,7 @@ def spooled_size(backend: BackendSettings, profile: Profile) -> int:
     """
     if backend.commit is None and backend.spool_up_to is None:
         return profile.spooled_size
-    return 0 if backend.commit == "tail" else backend.spool_up_to or sys.maxsize
+    return 0 if backend.commit == Commit.TAIL else backend.spool_up_to or sys.maxsize
 
 
 def make_backend_key(key: BackendKeySettings, settings: Settings) -> BackendKey:

@@ -16,6 +16,7 @@ from s3proxy.authentication.realm import Anonymous, Realm
 from s3proxy.backend.backend import Backend
 from s3proxy.body.plan import BodyLimits
 from s3proxy.body.spool import SpoolDirectory
+from s3proxy.configuration.modes import FormMode, MultipartMode, UnknownLength
 from s3proxy.configuration.options import BackendSettings, Limits, ListenerSettings, Settings
 from s3proxy.configuration.tables import Faults
 from s3proxy.credentials.file import BUDGET_OPTIONS, FileCredentialStore
@@ -186,8 +187,8 @@ class Generation:
                         small_body=settings.limits.small_body,
                         document=settings.limits.xml_body,
                         object_size=settings.limits.object_size,
-                        spools_unknown_length=settings.limits.unknown_length == "spool",
-                        streams_forms=listener.post == "stream",
+                        spools_unknown_length=settings.limits.unknown_length == UnknownLength.SPOOL,
+                        streams_forms=listener.post == FormMode.STREAM,
                     ),
                     host_id=settings.server.host_id,
                     lookup_time=settings.times.lookup,
@@ -260,7 +261,7 @@ def claim_directory(settings: Settings, former: DirectoryClaim | None = None) ->
     try:
         return DirectoryClaim(named)
     except NoDirectory as error:
-        if any(backend.multipart == "spool" for backend in backends):
+        if any(backend.multipart == MultipartMode.SPOOL for backend in backends):
             raise CannotStart(f"server.multipart_directory is required: {error}") from None
         _log.warn("multipart uploads are refused: server.multipart_directory is required: {reason}", reason=str(error))
         return None

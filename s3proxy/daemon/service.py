@@ -23,6 +23,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
+from s3proxy.configuration.modes import MultipartMode
 from s3proxy.configuration.options import Settings
 from s3proxy.configuration.tables import Faults, counted
 from s3proxy.daemon.backends import CannotStart
@@ -309,7 +310,7 @@ class ProxyService(Service):
                     why=why,
                     directory=multipart.store.directory,
                 )
-            elif backend.keeps_multipart or backend.multipart == "refuse":
+            elif backend.keeps_multipart or backend.multipart == MultipartMode.REFUSE:
                 self._log.info(
                     "backend {backend} does not support multipart uploads: they are refused", backend=backend.name
                 )

@@ -12,7 +12,7 @@ from s3proxy.doctor.line import Answer
 from s3proxy.doctor.storage import Storage
 from s3proxy.profiles.known import PROFILES
 from s3proxy.profiles.profile import DateForm
-from s3proxy.resign.head import Account
+from s3proxy.resign.account import Account, SignatureVersion
 
 
 class CannotExamine(Exception):
@@ -33,11 +33,11 @@ def _ways(storage: Storage) -> Iterator[tuple[str, Account]]:
     """
     Yield every way to sign a request, the most likely first.
     """
-    yield "Signature V4", storage.account("v4")
+    yield "Signature V4", storage.account(SignatureVersion.V4)
     for signs_service_path in (False, True) if storage.service_path else (False,):
         signed = ", with the service path signed" if signs_service_path else ""
         for date_form in DateForm:
-            account = storage.account("v2", date_form=date_form, signs_service_path=signs_service_path)
+            account = storage.account(SignatureVersion.V2, date_form=date_form, signs_service_path=signs_service_path)
             yield f"Signature V2 with {date_form.value}{signed}", account
 
 

@@ -14,7 +14,7 @@ from s3proxy.backend.response import BackendResponse
 from s3proxy.doctor.line import Answer, HeldBody, half_close, read_answer
 from s3proxy.doctor.storage import Lacking, Storage
 from s3proxy.doctor.verdict import Examine, Judgement, Probe, Verdict, judge, unclear
-from s3proxy.resign.head import UNSIGNED_PAYLOAD
+from s3proxy.resign.account import UNSIGNED_PAYLOAD
 from s3proxy.s3.limits import KIB, MIB
 
 SMALL, LARGE = 100 * KIB, 9 * MIB

@@ -16,7 +16,7 @@ from s3proxy.doctor.line import Answer, HeldBody, read_answer
 from s3proxy.doctor.signatures import with_wrong_secret
 from s3proxy.doctor.storage import Storage
 from s3proxy.doctor.verdict import Examine, Judgement, Probe, judge, unclear
-from s3proxy.resign.head import UNSIGNED_PAYLOAD, Account
+from s3proxy.resign.account import UNSIGNED_PAYLOAD, Account, SignatureVersion
 from s3proxy.s3.head import HeaderList
 from s3proxy.s3.payload import EMPTY_SHA256
 from s3proxy.sigv4.scope import CredentialScope
@@ -76,7 +76,7 @@ def _streams(word: bytes) -> Examine:
         return _SIGNATURE_OF_NONE
 
     async def examine(storage: Storage) -> Judgement:
-        if "v4" not in storage.ways:
+        if SignatureVersion.V4 not in storage.ways:
             return judge(False, "it needs Signature V4")
         blank = nothing if is_signed else None
         length = len(_encode(blank, blank if has_trailer else None, has_trailer=has_trailer))
@@ -86,8 +86,8 @@ def _streams(word: bytes) -> Examine:
         ]
         if has_trailer:
             headers.append((b"x-amz-trailer", b"x-amz-checksum-crc32"))
-        name = word.lower()
-        head = storage.head(b"PUT", storage.target(name), headers, length, word, account=storage.account("v4"))
+        account, name = storage.account(SignatureVersion.V4), word.lower()
+        head = storage.head(b"PUT", storage.target(name), headers, length, word, account=account)
         chain = _chain(storage, head)
         if is_signed:
             body = _encode(chain.chunk, chain.trailer if has_trailer else None, has_trailer=has_trailer)

@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from s3proxy.configuration.modes import Commit
 from s3proxy.configuration.tables import format_size
 from s3proxy.doctor.comparison import Compared, compare
 from s3proxy.doctor.examination import Examination
@@ -15,6 +16,7 @@ from s3proxy.doctor.fitting import Fit, fits, proves_fin, proves_tail
 from s3proxy.doctor.storage import Storage
 from s3proxy.doctor.verdict import Finding
 from s3proxy.profiles.known import PROFILES
+from s3proxy.resign.account import SignatureVersion
 
 TAKES_ANYBODY = (
     "It accepts a wrong secret: every client that can reach it may do anything. "
@@ -47,8 +49,8 @@ def backend_table(storage: Storage, fitting: Fit, commit: str | None, lines: Seq
         "name": "storage",
         "url": url,
         "profile": profile.name,
-        "signature": storage.way.signature,
-        "region": storage.key.region if storage.way.signature == "v4" else None,
+        "signature": str(storage.way.signature),
+        "region": storage.key.region if storage.way.signature == SignatureVersion.V4 else None,
         "access_key_id": storage.key.access_key_id,
     }
     said = [line_of_table(name, value) for name, value in table.items() if value is not None]
@@ -89,8 +91,8 @@ class Report:
         self.chosen = (
             self.fits[0] if asked is None else next(one for one in self.fits if one.profile is PROFILES[asked])
         )
-        self.commit = "tail" if proves_tail(examination.findings, self.chosen.profile) else "spool"
-        self._spools_anyway = self.commit == "tail" and self.chosen.profile.spooled_size > 0
+        self.commit = Commit.TAIL if proves_tail(examination.findings, self.chosen.profile) else Commit.SPOOL
+        self._spools_anyway = self.commit == Commit.TAIL and self.chosen.profile.spooled_size > 0
         self.table = backend_table(storage, self.chosen, None if self._spools_anyway else self.commit, lines)
 
     def text(self) -> str:
@@ -119,7 +121,7 @@ class Report:
         return "\n\n".join(parts)
 
     def _tail_text(self) -> str:
-        if self.commit == "spool":
+        if self.commit == Commit.SPOOL:
             return "It is not proven that a body that is reset before its last byte is dropped: `spool` is needed."
         text = "A body that is reset before its last byte is dropped: `tail` is proven."
         if self._spools_anyway:
@@ -160,7 +162,7 @@ class Report:
             ],
             "conditions": [_compared_document(one) for one in compare(self.chosen.profile, examination.findings)],
             "profile": self.chosen.profile.name,
-            "signature": storage.way.signature,
+            "signature": str(storage.way.signature),
             "commit": self.commit,
             "drops_at_fin": proves_fin(examination.findings),
             "backend": self.table,

@@ -10,8 +10,8 @@ from s3proxy.doctor.line import Answer
 from s3proxy.doctor.storage import Storage
 from s3proxy.doctor.verdict import Examine, Judgement, Probe, Verdict, judge, unclear
 from s3proxy.profiles.profile import DateForm
+from s3proxy.resign.account import UNSIGNED_PAYLOAD, Account, SignatureVersion, payload_of
 from s3proxy.resign.gate import write_head
-from s3proxy.resign.head import UNSIGNED_PAYLOAD, Account, payload_of
 from s3proxy.resign.presign import presign
 from s3proxy.resign.v2 import string_to_sign
 from s3proxy.s3.credential import Credential
@@ -36,21 +36,23 @@ async def _puts(storage: Storage, name: bytes, account: Account, payload: bytes 
 
 
 async def v4_header(storage: Storage) -> Judgement:
-    return await _puts(storage, b"v4-header", storage.account("v4"))
+    return await _puts(storage, b"v4-header", storage.account(SignatureVersion.V4))
 
 
 async def v4_unsigned_payload(storage: Storage) -> Judgement:
-    return await _puts(storage, b"v4-unsigned", storage.account("v4"), UNSIGNED_PAYLOAD)
+    return await _puts(storage, b"v4-unsigned", storage.account(SignatureVersion.V4), UNSIGNED_PAYLOAD)
 
 
 async def v4_wrong_hash_refused(storage: Storage) -> Judgement:
-    answer = await storage.put(b"v4-wrong-hash", CONTENT, account=storage.account("v4"), payload=payload_of(b"other"))
+    answer = await storage.put(
+        b"v4-wrong-hash", CONTENT, account=storage.account(SignatureVersion.V4), payload=payload_of(b"other")
+    )
     return judge(not answer.is_success, str(answer))
 
 
 def _v2(storage: Storage, date_form: DateForm) -> Account:
-    way = storage.ways.get("v2", storage.way)
-    return storage.account("v2", date_form=date_form, signs_service_path=way.profile.signs_service_path)
+    way = storage.ways.get(SignatureVersion.V2, storage.way)
+    return storage.account(SignatureVersion.V2, date_form=date_form, signs_service_path=way.profile.signs_service_path)
 
 
 async def v2_amz_date(storage: Storage) -> Judgement:
@@ -67,10 +69,12 @@ async def v2_iso_date(storage: Storage) -> Judgement:
     headers: HeaderList = [(b"x-amz-date", format_basic_iso(storage.wall_clock()))]
     signature = sign(storage.key.secret_access_key, string_to_sign(b"PUT", target, headers, account.profile))
     headers.append((b"Authorization", b"AWS %s:%s" % (storage.key.access_key_id.encode(), signature)))
-    return judge(*_told(await storage.ask(b"PUT", target, headers, CONTENT, account=storage.account("none"))))
+    return judge(
+        *_told(await storage.ask(b"PUT", target, headers, CONTENT, account=storage.account(SignatureVersion.NONE)))
+    )
 
 
-def _presigned(signature: str) -> Examine:
+def _presigned(signature: SignatureVersion) -> Examine:
     async def examine(storage: Storage) -> Judgement:
         name = b"presigned"
         await storage.put(name, CONTENT)
@@ -115,7 +119,7 @@ async def wrong_secret_refused(storage: Storage) -> Judgement:
 
 async def anonymous_refused(storage: Storage) -> Judgement:
     await storage.put(b"anonymous", CONTENT)
-    answer = await storage.ask(b"GET", storage.target(b"anonymous"), account=storage.account("none"))
+    answer = await storage.ask(b"GET", storage.target(b"anonymous"), account=storage.account(SignatureVersion.NONE))
     if answer.status >= 500:
         return unclear(str(answer))
     return judge(not answer.is_success, str(answer))
@@ -127,11 +131,11 @@ PROBES = (
     Probe("v4-header", "Signature V4 in a header, with the body's hash", v4_header),
     Probe("v4-unsigned-payload", "Signature V4 in a header, with UNSIGNED-PAYLOAD", v4_unsigned_payload),
     Probe("v4-wrong-hash-refused", "a body that does not match its hash is refused", v4_wrong_hash_refused),
-    Probe("v4-presigned", "Signature V4 in the query", _presigned("v4")),
+    Probe("v4-presigned", "Signature V4 in the query", _presigned(SignatureVersion.V4)),
     Probe("v2-amz-date", "Signature V2 in a header, with x-amz-date in RFC 1123 format", v2_amz_date),
     Probe("v2-date", "Signature V2 in a header, with Date only", v2_date),
     Probe("v2-iso-date", "Signature V2 in a header, with x-amz-date in ISO 8601 format", v2_iso_date),
-    Probe("v2-presigned", "Signature V2 in the query", _presigned("v2")),
+    Probe("v2-presigned", "Signature V2 in the query", _presigned(SignatureVersion.V2)),
 )
 
 SIGNATURE_NAMES = frozenset(

@@ -15,7 +15,8 @@ from s3proxy.backend.request import BackendRequest
 from s3proxy.configuration.options import Place
 from s3proxy.doctor.line import Answer, Line, ask
 from s3proxy.profiles.profile import BackendKey, DateForm, Profile
-from s3proxy.resign.head import Account, backend_head, payload_of
+from s3proxy.resign.account import Account, SignatureVersion, payload_of
+from s3proxy.resign.head import backend_head
 from s3proxy.s3.head import HeaderList
 from s3proxy.sigv4.signing_key import SigningKeys
 
@@ -57,7 +58,7 @@ class Storage:
         absent_bucket: The name of a bucket that does not exist.
         service_path: The raw path before every bucket; empty for most.
         way: The account for probes that are not about signatures.
-        ways: The account for each signature that is accepted, by ``v4`` and ``v2``.
+        ways: The account for each signature that is accepted, by its version.
         made: Raw targets of what was stored, or may be.
         uploads: Raw targets of multipart uploads that were started.
         watched: The raw key of each cut body, and the content that must be there instead; None for no object.
@@ -83,18 +84,18 @@ class Storage:
         self.absent_bucket = f"{word}-none"
         self.patience = patience or Patience()
         self.service_path = place.service_path.encode()
-        self.ways: dict[str, Account] = {}
+        self.ways: dict[SignatureVersion, Account] = {}
         self.made: dict[bytes, None] = {}
         self.uploads: list[bytes] = []
         self.watched: dict[bytes, bytes | None] = {}
         self._signing_keys = SigningKeys(8)
-        self.way = self.account("v4")
+        self.way = self.account(SignatureVersion.V4)
 
     # Accounts and targets
 
     def account(
         self,
-        signature: str,
+        signature: SignatureVersion,
         *,
         date_form: DateForm = DateForm.AMZ_DATE,
         signs_service_path: bool = False,
@@ -108,7 +109,7 @@ class Storage:
         profile = Profile(
             "doctor", service_path=self.service_path, signs_service_path=signs_service_path, date_form=date_form
         )
-        key = None if signature == "none" else self.key
+        key = None if signature == SignatureVersion.NONE else self.key
         host = self.place.authority.encode()
         return Account(profile, key, host, signature, self._signing_keys)
 

@@ -8,6 +8,7 @@ from s3proxy.doctor.storage import Storage
 from s3proxy.doctor.verdict import Examine, Judgement, Probe, judge, unclear
 from s3proxy.profiles.known import PROFILES
 from s3proxy.profiles.profile import ANY_BELOW_500, HealthRequest
+from s3proxy.resign.account import SignatureVersion
 
 _NO_BUCKET = frozenset({"NoSuchBucket", "InvalidBucketName", "NoSuchEntity"})
 
@@ -48,7 +49,7 @@ def _is_surface(segment: bytes) -> Examine:
             return judge(False, "a bucket of this name exists")
         if not signed.code or signed.code in _RESERVED:
             return judge(True, str(signed))
-        nobody = storage.account("none")
+        nobody = storage.account(SignatureVersion.NONE)
         for rest in (b"", b"/x"):
             unsigned = await storage.ask(b"GET", b"/" + segment + rest, account=nobody)
             absent = await storage.ask(b"GET", b"/" + storage.absent_bucket.encode() + rest, account=nobody)
@@ -64,7 +65,7 @@ def _is_surface(segment: bytes) -> Examine:
 def _is_healthy(health: HealthRequest) -> Examine:
     async def examine(storage: Storage) -> Judgement:
         target = storage.service_path + health.path or b"/"
-        answer = await storage.ask(health.method, target, account=storage.account("none"))
+        answer = await storage.ask(health.method, target, account=storage.account(SignatureVersion.NONE))
         return judge(health.is_healthy(answer.status), str(answer))
 
     return examine

@@ -45,6 +45,7 @@ from s3proxy.s3.errors import (
     ServiceUnavailable,
     SlowDown,
 )
+from s3proxy.s3.forwarded import ForwardedHeaders
 from s3proxy.s3.head import Fields, RequestHead
 from s3proxy.s3.operation import PUT_OBJECT, BodyUse, Operation
 
@@ -274,7 +275,7 @@ class Judge:
         if backend.account.profile.mends(operation.name):
             mending = onward.mend()
             counts.lost_headers.update((backend.name, name.decode()) for name in mending.lost)
-        if backend.forwarded != "none":
+        if backend.forwarded != ForwardedHeaders.NONE:
             onward.tell_origin(self._request.origin)
         return mending
 

@@ -17,8 +17,8 @@ from s3proxy.mending.keys import check_document_keys
 from s3proxy.mending.mending import Mending
 from s3proxy.mending.reads import without_ignored_range
 from s3proxy.profiles.ignored import IN_DOCUMENT
+from s3proxy.resign.account import UNSIGNED_PAYLOAD
 from s3proxy.resign.head import (
-    UNSIGNED_PAYLOAD,
     backend_head,
     chunked_head,
     content_md5,

@@ -39,6 +39,7 @@ from s3proxy.frontend.incoming_body import NO_BODY, ChunkedBody, IncomingBody, L
 from s3proxy.frontend.incoming_head import HeadReader, why_no_request
 from s3proxy.frontend.times import DRAINED_KEEP_ALIVE
 from s3proxy.s3.errors import BadRequest, RequestTimeout, S3Error, SlowDown
+from s3proxy.s3.forwarded import ForwardedHeaders
 from s3proxy.s3.identity_enum import IdentityEnum
 from s3proxy.s3.limits import KIB
 from s3proxy.transport.writer import stream_socket
@@ -122,7 +123,7 @@ class S3Channel(AnsweringChannel):
         host = str(getattr(peer, "host", UNKNOWN))
         self.origin = Origin(host, b"https" if self.is_tls else b"http")
         trust = self.site.trust
-        is_believed = trust.forwarded != "none" and trust.peers.lists(self.peer)
+        is_believed = trust.forwarded != ForwardedHeaders.NONE and trust.peers.lists(self.peer)
         self._heads = HeadReader(self.origin, trust if is_believed else None)
         self.site.connection_made(self)
         found = stream_socket(self.transport)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from s3proxy.frontend.peers import Peers, Trust, parse_address
 from s3proxy.s3.errors import BadRequest
+from s3proxy.s3.forwarded import ForwardedHeaders
 from s3proxy.s3.head import RequestHead
 from s3proxy.s3.limits import MAX_FORWARDED_HOPS
 
@@ -59,7 +60,7 @@ def believed_origin(head: RequestHead, trust: Trust, own: Origin) -> Origin:
     Raises:
         BadRequest: What the proxy says cannot be read, or can be read in two ways.
     """
-    if trust.forwarded == "x-forwarded":
+    if trust.forwarded == ForwardedHeaders.X_FORWARDED:
         return _read_x_forwarded(head, trust.peers, own)
     return _read_forwarded(head, trust.peers, own)
 

@@ -12,6 +12,8 @@ from twisted.internet.address import IPv4Address as TCP4Address
 from twisted.internet.address import IPv6Address as TCP6Address
 from twisted.internet.address import UNIXAddress
 
+from s3proxy.s3.forwarded import ForwardedHeaders
+
 UNIX = "unix"
 """
 Stands for all connections to a unix socket, which have no address: the socket's permissions decide who may connect.
@@ -79,9 +81,9 @@ class Trust:
     Attributes:
         peers: The proxies that are believed.
         proxy_protocol: Whether their connections begin with a PROXY header.
-        forwarded: Which headers of their requests are believed: ``none``, ``x-forwarded`` or ``forwarded``.
+        forwarded: Which headers of their requests are believed.
     """
 
     peers: Peers = field(default_factory=Peers)
     proxy_protocol: bool = False
-    forwarded: str = "none"
+    forwarded: ForwardedHeaders = ForwardedHeaders.NONE

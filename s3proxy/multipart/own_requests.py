@@ -30,6 +30,7 @@ from s3proxy.s3.address import Address, object_target, written_address
 from s3proxy.s3.classification import check_request, classify
 from s3proxy.s3.copy_source import copy_source_bucket, copy_source_key
 from s3proxy.s3.errors import InternalError, NoSuchBucket, NotImplementedByProxy
+from s3proxy.s3.forwarded import ForwardedHeaders
 from s3proxy.s3.head import HeaderList, RequestHead, index_headers
 from s3proxy.s3.operation import GET_OBJECT, HEAD_BUCKET, PUT_OBJECT, Operation
 from s3proxy.s3.payload import UNSIGNED
@@ -174,7 +175,7 @@ class OwnRequests:
         if backend.account.profile.refused_keys is not None:
             check_keys(backend.account.profile, head, address, operation)
         onward = Onward(head, address, classification, authenticated, backend, context.regions)
-        if backend.forwarded != "none":
+        if backend.forwarded != ForwardedHeaders.NONE:
             onward.tell_origin(context.origin)
         return onward
 

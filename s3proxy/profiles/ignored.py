@@ -5,6 +5,20 @@ The conditions that each storage system ignores.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
+
+
+class ConditionPolicy(StrEnum):
+    """
+    How a condition is handled that the backend would ignore.
+    """
+
+    REFUSE = "refuse"
+    CHECK = "check"
+    "s3proxy evaluates it before the request, if it can"
+    FORWARD = "pass"
+    "it is forwarded"
+
 
 IN_DOCUMENT = b""
 """

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
 from s3proxy.profiles.allowed import ALL_FEATURES, EXTENSIONS, Allowed, Extension, Feature
-from s3proxy.profiles.ignored import APPENDING, Conditions
+from s3proxy.profiles.ignored import APPENDING, ConditionPolicy, Conditions
 from s3proxy.profiles.operations import ALL_OPERATIONS
 from s3proxy.s3.identity_enum import IdentityEnum
 from s3proxy.s3.operation import VALUELESS_NAMES
@@ -340,20 +340,22 @@ class Profile:
         """
         return self._has_quirks or operation_name in self.unencoded_lists
 
-    def allows(self, names: Collection[str] | None = None, *, conditions: str = "refuse") -> Allowed:
+    def allows(
+        self, names: Collection[str] | None = None, *, conditions: ConditionPolicy = ConditionPolicy.REFUSE
+    ) -> Allowed:
         """
         Return what clients may request from such a backend.
 
         Args:
             names: What it has in addition to this profile: names of S3 operations and of extensions. None for the
                 default extensions of the profile.
-            conditions: What to do with conditions that it would ignore: ``refuse``, ``check`` or ``pass``.
+            conditions: What to do with conditions that it would ignore.
         """
-        ignored = self.ignored_conditions if conditions != "pass" else {}
+        ignored = self.ignored_conditions if conditions != ConditionPolicy.FORWARD else {}
         # The response to a HEAD does not name the owner of the bucket.
-        refuses_owners = self.ignores_owners and conditions != "pass"
+        refuses_owners = self.ignores_owners and conditions != ConditionPolicy.FORWARD
         checked: Conditions = {}
-        if conditions == "check":
+        if conditions == ConditionPolicy.CHECK:
             # s3proxy cannot find out when a multipart upload began, nor check an append. A document may have a thousand
             # conditions.
             kept = {name: ignored[name] for name in _NEVER_CHECKED & ignored.keys()}

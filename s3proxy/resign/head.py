@@ -7,78 +7,21 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from dataclasses import dataclass
 from datetime import datetime
 
 from s3proxy.awschunked.encoder import BodyEncoder, ChunkEncoder, UnsignedChunkEncoder, encoded_length
-from s3proxy.profiles.profile import BackendKey, Profile, Restrictions
+from s3proxy.profiles.profile import Restrictions
+from s3proxy.resign.account import Account, SignatureVersion
 from s3proxy.resign.gate import write_head
 from s3proxy.resign.v2 import sign_v2
 from s3proxy.resign.v4 import STREAMING_PAYLOAD, STREAMING_PAYLOAD_TRAILER, STREAMING_UNSIGNED_PAYLOAD_TRAILER, sign_v4
 from s3proxy.s3.document import local_name, parse_document
 from s3proxy.s3.errors import MalformedXML, RequestHeaderSectionTooLarge
 from s3proxy.s3.head import HeaderList
-from s3proxy.s3.payload import EMPTY_SHA256
-from s3proxy.sigv4.signing_key import SigningKeys
-
-UNSIGNED_PAYLOAD = b"UNSIGNED-PAYLOAD"
 
 _MD5 = re.compile(r"[0-9A-Fa-f]{32}")
 # No white space before it: a document of nothing else would be read again from each of its bytes.
 _CHECKSUM_ELEMENT = re.compile(rb"<(Checksum[A-Z0-9]{1,16}+)>[^<]*+</\1>")
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """
-    The way in which one backend is addressed: its profile, host, key and kind of signature.
-
-    Attributes:
-        key: None if requests are not signed.
-        host: Value of the Host header, with the port if it is not the default of the scheme.
-        signature: ``v4``, ``v2`` or ``none``.
-        payload: What Signature V4 covers of a body: ``auto`` for its hash if that is known, ``unsigned`` for nothing,
-            ``chunks`` for its hash or, if it is streamed and the hash is not known, each chunk.
-    """
-
-    profile: Profile
-    key: BackendKey | None
-    host: bytes
-    signature: str
-    signing_keys: SigningKeys
-    payload: str = "auto"
-
-    @property
-    def signs_hashes(self) -> bool:
-        """
-        Whether the signature covers a hash of the body.
-        """
-        return self.signature == "v4" and self.payload != "unsigned"
-
-    @property
-    def signs_chunks(self) -> bool:
-        """
-        Whether a body is sent in signed chunks if its hash is not known.
-        """
-        return self.payload == "chunks" and self.key is not None
-
-    @property
-    def sends_trailers(self) -> bool:
-        """
-        Whether a checksum that arrives after the body is sent after it, in a trailer.
-        """
-        return self.profile.takes_trailers and self.signature == "v4" and self.key is not None
-
-    def payload_for(self, content: bytes, sha256: bytes | None = None) -> bytes:
-        """
-        Return the payload line of the signature for a body that is held in memory.
-
-        Args:
-            sha256: The hash in lower-case hex, if it is known already.
-        """
-        if not self.signs_hashes:
-            return UNSIGNED_PAYLOAD
-        return sha256 or payload_of(content)
 
 
 def backend_head(
@@ -111,9 +54,9 @@ def backend_head(
     if length is not None:
         headers.append((b"Content-Length", b"%d" % length))
     head = write_head(method, target, headers)
-    if account.key is None or account.signature == "none":
+    if account.key is None or account.signature == SignatureVersion.NONE:
         signed: HeaderList = []
-    elif account.signature == "v2":
+    elif account.signature == SignatureVersion.V2:
         signed = sign_v2(method, target, headers, account.profile, account.key, now)
     else:
         signed, _ = sign_v4(method, target, headers, payload, account.key, account.signing_keys, now)
@@ -186,13 +129,6 @@ def _last_lines(signed: HeaderList, *, expects_continue: bool) -> bytes:
     lines = [b"%s: %s\r\n" % header for header in signed]
     lines.append(b"Expect: 100-continue\r\n\r\n" if expects_continue else b"\r\n")
     return b"".join(lines)
-
-
-def payload_of(content: bytes) -> bytes:
-    """
-    Return the SHA-256 of a body that is held in memory, in lower-case hex.
-    """
-    return hashlib.sha256(content).hexdigest().encode() if content else EMPTY_SHA256
 
 
 def sha256_of(verified: HeaderList) -> bytes | None:

@@ -12,6 +12,7 @@ from s3proxy.profiles.profile import Profile
 from s3proxy.resign.answer import HOP_BY_HOP, READABLE_CODINGS
 from s3proxy.s3.copy_source import sent_copy_source
 from s3proxy.s3.errors import InvalidArgument, InvalidRequest
+from s3proxy.s3.forwarded import ForwardedHeaders
 from s3proxy.s3.head import HeaderList, RequestHead, connection_options
 from s3proxy.s3.header import is_unambiguous_name
 from s3proxy.s3.operation import Operation
@@ -255,24 +256,23 @@ def strike_aws_chunked(content_encoding: bytes) -> bytes:
     return b",".join(kept).strip(b" \t")
 
 
-def forwarded_headers(form: str, chain: Sequence[bytes], host: bytes, scheme: bytes) -> HeaderList:
+def forwarded_headers(form: ForwardedHeaders, chain: Sequence[bytes], host: bytes, scheme: bytes) -> HeaderList:
     """
     Return the headers that name the client to the backend.
 
     Args:
-        form: ``none``, ``x-forwarded`` or ``forwarded`` (RFC 7239).
         chain: Addresses: the client's, then those of the proxies between it and us; ``-`` for an unknown one.
         host: The Host header of the client.
         scheme: The scheme of the client's connection.
     """
     nodes = [b"unknown" if node == b"-" else node for node in chain]
-    if form == "x-forwarded":
+    if form == ForwardedHeaders.X_FORWARDED:
         return [
             (b"X-Forwarded-For", b", ".join(nodes)),
             (b"X-Forwarded-Host", host),
             (b"X-Forwarded-Proto", scheme),
         ]
-    if form == "forwarded":
+    if form == ForwardedHeaders.FORWARDED:
         elements = [b'for="[%s]"' % node if b":" in node else b"for=%s" % node for node in nodes]
         elements[0] += b';host="%s";proto=%s' % (host, scheme)
         return [(b"Forwarded", b", ".join(elements))]

@@ -17,7 +17,7 @@ from s3proxy.backend.backend import Backend
 from s3proxy.exchange.routing import Routing
 from s3proxy.profiles.known import PROFILES
 from s3proxy.profiles.profile import BackendKey
-from s3proxy.resign.head import Account
+from s3proxy.resign.account import Account
 from s3proxy.s3.address import parse_address
 from s3proxy.s3.bucket_pattern import covers
 from s3proxy.s3.claim import Carrier

@@ -14,7 +14,7 @@ from s3proxy.forwarding.besides import delete_one
 from s3proxy.forwarding.onward import Onward
 from s3proxy.mending.deletions import Deletion
 from s3proxy.profiles.known import PROFILES
-from s3proxy.resign.head import Account
+from s3proxy.resign.account import Account
 from s3proxy.s3.address import Address
 from s3proxy.s3.claim import Carrier
 from s3proxy.s3.classification import classify

@@ -12,8 +12,9 @@ from twisted.web.http_headers import Headers
 from s3proxy.backend.agent import _plain_head
 from s3proxy.profiles.known import PROFILES
 from s3proxy.profiles.profile import BackendKey
+from s3proxy.resign.account import Account
 from s3proxy.resign.gate import write_head
-from s3proxy.resign.head import Account, backend_head, chunked_head
+from s3proxy.resign.head import backend_head, chunked_head
 from s3proxy.s3.errors import InvalidRequest
 from s3proxy.s3.head import HeaderList, parse_request_head
 from s3proxy.sigv4.signing_key import SigningKeys

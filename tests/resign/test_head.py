@@ -11,7 +11,8 @@ import pytest
 
 from s3proxy.profiles.known import PROFILES
 from s3proxy.profiles.profile import BackendKey
-from s3proxy.resign.head import Account, etag_of_parts, sha256_of
+from s3proxy.resign.account import Account
+from s3proxy.resign.head import etag_of_parts, sha256_of
 from s3proxy.sigv4.signing_key import SigningKeys
 
 HELLO = b"2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"

@@ -17,7 +17,8 @@ from botocore.credentials import Credentials
 
 from s3proxy.profiles.known import PROFILES
 from s3proxy.profiles.profile import BackendKey, Profile
-from s3proxy.resign.head import Account, backend_head, strip_checksum_elements
+from s3proxy.resign.account import Account
+from s3proxy.resign.head import backend_head, strip_checksum_elements
 from s3proxy.resign.headers import strike_aws_chunked
 from s3proxy.resign.target import backend_query
 from s3proxy.resign.v2 import string_to_sign

@@ -47,7 +47,7 @@ from s3proxy.multipart.store import MultipartStore
 from s3proxy.multipart.uploads import MultipartUploads
 from s3proxy.profiles.known import PROFILES
 from s3proxy.profiles.profile import BackendKey, Profile
-from s3proxy.resign.head import Account
+from s3proxy.resign.account import Account
 from s3proxy.s3.credential import NO_LIMITS, BudgetLimits, Credential
 from s3proxy.sigv4.signing_key import SigningKeys
 from s3proxy.telemetry.accesslog import AccessRecord

@@ -32,7 +32,7 @@ from s3proxy.exchange.replay import ReplayWindow
 from s3proxy.frontend.resource import S3Resource
 from s3proxy.frontend.site import S3Site
 from s3proxy.profiles.known import PROFILES
-from s3proxy.resign.head import Account
+from s3proxy.resign.account import Account
 from s3proxy.s3.credential import Credential
 from s3proxy.s3.head import RequestHead, parse_request_head, parse_response_head
 from s3proxy.sigv4.signing_key import SigningKeys

@@ -1,0 +1,59 @@
+"""
+The words of options that choose how something is done.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Commit(StrEnum):
+    """
+    How a body is verified before the backend can commit it.
+    """
+
+    TAIL = "tail"
+    "its last bytes are withheld until it is verified"
+    SPOOL = "spool"
+    "it is verified on disk first"
+
+
+class FormMode(StrEnum):
+    """
+    How the file of a POST form is verified before the backend can commit it.
+    """
+
+    SPOOL = "spool"
+    "on disk"
+    STREAM = "stream"
+    "as it arrives, with a predicted length"
+
+
+class UnknownLength(StrEnum):
+    """
+    How a body in chunked transfer coding is handled that declares no length.
+    """
+
+    REFUSE = "refuse"
+    SPOOL = "spool"
+    "it is verified on disk first"
+
+
+class MultipartMode(StrEnum):
+    """
+    How multipart uploads are handled for a backend that does not support them.
+    """
+
+    SPOOL = "spool"
+    "s3proxy keeps the parts"
+    REFUSE = "refuse"
+
+
+class LossyHeaders(StrEnum):
+    """
+    What happens to an object with a header that the backend would not store.
+    """
+
+    DROP = "drop"
+    "it is stored without the header"
+    REFUSE = "refuse"
