@@ -88,7 +88,8 @@ def clean_reactor() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def liveness(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
     """
-    Fail a test in which something was alive for several turns that no deadline would have ended.
+    Fail a test in which something was alive for several turns that no deadline would have ended, or broke a rule of
+    `tests.support.invariants`.
     """
     LEDGER.clear()
     run_until_current = reactor.runUntilCurrent
@@ -105,7 +106,7 @@ def liveness(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
     yield LEDGER
     faults = list(LEDGER.faults)
     LEDGER.clear()
-    assert not faults, f"nothing bounds: {faults}"
+    assert not faults, f"between two turns: {faults}"
 
 
 CASES = pytest.StashKey[dict[str, Counter[str]]]()

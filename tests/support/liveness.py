@@ -10,7 +10,7 @@ reactor (see `tests.conftest.liveness`). It looks from outside, at what the obje
 - an attempt to connect has its timer.
 
 A single finding may be between two steps (a connection that was reset ends a turn later), so it is a fault only if it
-remains for several turns.
+remains for several turns. What breaks a rule of `tests.support.invariants` is a fault at once.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from s3proxy.frontend.application import ApplicationRequest
 from s3proxy.frontend.channel import S3Channel
 from s3proxy.frontend.hold import Hold
 from s3proxy.multipart.waiting import WaitingAnswer
+from s3proxy.transport.writer import NO_WRITER
+from tests.support.invariants import broken_of_channel, broken_of_connection, broken_of_exchange, broken_of_writer
 
 TURNS = 5
 "Turns of the reactor for which something must be unbounded to be a fault."
@@ -80,7 +82,7 @@ def is_bounded(channel: S3Channel) -> bool:
 
 class Ledger:
     """
-    All live objects, and those of them that nothing bounds.
+    All live objects, and those of them that nothing bounds or that break a rule.
 
     Attributes:
         faults: Descriptions of what was found.
@@ -106,8 +108,9 @@ class Ledger:
 
     def look(self) -> None:
         """
-        Find what is unbounded, and was for several turns.
+        Find what is unbounded, and was for several turns; and what breaks a rule of its own.
         """
+        self.faults += (words for words in self._broken() if words not in self.faults)
         suspected = {}
         for found, words in self._unbounded():
             key = (id(found), words)
@@ -132,6 +135,18 @@ class Ledger:
             for connecting in tuple(pool._connecting):
                 if not connecting.is_bounded:
                     yield connecting, "an attempt to connect"
+
+    def _broken(self) -> Iterator[str]:
+        for channel in tuple(self.channels):
+            for words in (*broken_of_channel(channel), *broken_of_writer(channel.writer)):
+                yield f"a client's channel in {channel._state.name}: {words}"
+        for connection in tuple(self.connections):
+            writer = () if connection._writer is NO_WRITER else broken_of_writer(connection._writer)
+            for words in (*broken_of_connection(connection), *writer):
+                yield f"a backend's connection which waited last {connection._waiting.name}: {words}"
+        for exchange in tuple(self.exchanges):
+            for words in broken_of_exchange(exchange):
+                yield f"an exchange in {_named(exchange)}: {words}"
 
     # The client's side
 

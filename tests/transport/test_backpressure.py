@@ -22,6 +22,7 @@ from s3proxy.transport.splice import PIPE_SIZE
 from s3proxy.transport.writer import FIRST_READ_SIZE, DirectWriter
 from tests.support.backpressure import BLOCKS, BUFFER, KERNEL, MIB, STOP_AFTER
 from tests.support.harness import Harness, turns, until, until_steady
+from tests.support.liveness import Ledger
 from tests.support.signer import HASH, MODES, SIGNED_CHUNKS, UNSIGNED, Signer
 from tests.support.socket_client import SocketClient
 
@@ -181,7 +182,7 @@ async def test_a_stopped_client_stops_the_backend(chunked: bool, tls: bool) -> N
 
 
 @pytest_twisted.ensureDeferred
-async def test_without_the_pause_the_bound_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_the_pause_the_bound_is_missed(monkeypatch: pytest.MonkeyPatch, liveness: Ledger) -> None:
     """
     The tests above would notice: if the writer pauses no producer, far more is read from the client.
     """
@@ -200,6 +201,9 @@ async def test_without_the_pause_the_bound_is_missed(monkeypatch: pytest.MonkeyP
     assert client.sent > backend.connections[0].received_size + KERNEL + BLOCKS
     client.close()
     await harness.close()
+    # The rules of a writer notice it, too.
+    assert any(words.endswith("bytes wait and its source is not paused") for words in liveness.faults)
+    liveness.faults.clear()
 
 
 @pytest.mark.parametrize("mode", [UNSIGNED, SIGNED_CHUNKS])
