@@ -4,6 +4,10 @@ Interfaces of the parts that an application can supply: credentials, authorisati
 
 from __future__ import annotations
 
+from collections.abc import Collection, Container
+from pathlib import Path
+from typing import Any
+
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer
 from zope.interface import Attribute, Interface
@@ -29,6 +33,54 @@ class ICredentialStore(Interface):
         Returns:
             None if the key is unknown; a Deferred of either if the lookup takes time. If it fails, the source is down
             and the response is 503. It is cancelled when the client disconnects, and after `times.lookup`.
+        """
+
+
+class ICredentialSource(ICredentialStore):
+    """
+    A store that the daemon opens by the word in `credentials.source`.
+
+    A source is opened once for each reading of the configuration: at the start and at each reload of the daemon, by
+    its supervisor, and by `s3proxy check`. Opening is synchronous. It starts nothing, needs no reactor, waits for no
+    other machine, and raises every error that can be found that way. An opened source can be dropped without `stop`.
+
+    There is no reload of a source. A reload opens another one, and starts it only after everything else has succeeded:
+    either all of the new keys are used, or the former source stays. Requests that have begun end with the source with
+    which they began, so both are in use for a while.
+    """
+
+    session_tokens: Container[bytes] = Attribute(
+        "The session tokens of all keys. The object stays the same while the source is in use; its content may change."
+    )
+    secret_files: Collection[Path] = Attribute(
+        "The files with secrets that were read to open the source. `s3proxy check` warns if other users can read them."
+    )
+
+    def start(reactor: Any) -> None:
+        """
+        Begin to connect, if lookups need it. Called at most once, before the first lookup.
+
+        It neither waits nor fails: the daemon also starts if a source is unreachable, as it does for a backend. Until
+        the source is reached, `look_up` waits or fails, and the response is 503. The source itself connects again.
+
+        An application that takes a resource from a `ProxyService` and never starts that service calls this itself.
+        """
+
+    def stop() -> Deferred[None] | None:
+        """
+        Release everything that `start` and lookups have taken. Called at most once, only after `start`.
+
+        It is called after the last request that uses the source. A request on a connection of a removed listener may
+        still follow, and its lookup may fail.
+
+        Returns:
+            None, or a Deferred if this takes time. The daemon's end waits for it, so the source must limit that time.
+        """
+
+    def list_credentials() -> Collection[Credential] | None:
+        """
+        Return all credentials as they are known now, also before `start`; None if the source cannot list them without
+        waiting. Then their number is unknown, and `s3proxy check` does not compare them.
         """
 
 

@@ -18,15 +18,15 @@ from s3proxy import __version__
 from s3proxy.commands.presign import add_presign, run_presign
 from s3proxy.configuration.exposure import exposed_files
 from s3proxy.configuration.loading import Configuration, read_configuration
-from s3proxy.configuration.options import MAX_PORT, CredentialsSettings, Settings
-from s3proxy.configuration.tables import Faults, counted
-from s3proxy.credentials.file import read_keys
+from s3proxy.configuration.options import MAX_PORT, SOURCE, CredentialsSettings, Settings
+from s3proxy.configuration.tables import Faults, NotAccepted, counted
+from s3proxy.credentials.source import ANY_NAMES, KeyRules, count_keys, open_source
 from s3proxy.doctor.command import add_doctor, run_doctor
 from s3proxy.multipart.directory import NoDirectory, find_directory
 from s3proxy.profiles.known import PROFILES
 from s3proxy.resign.account import SignatureVersion
 from s3proxy.s3.bucket_pattern import covers
-from s3proxy.s3.credential import NO_LIMITS, BudgetLimits, Credential
+from s3proxy.s3.credential import Credential
 
 WRONG = 1
 "Exit status if a file has errors."
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"s3proxy {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="report every error in a configuration file with its location")
-    check.add_argument("file", type=Path, help="the configuration file (TOML); its keys file is checked, too")
+    check.add_argument("file", type=Path, help="the configuration file (TOML); the keys of clients are checked, too")
     demo = commands.add_parser("demo", help="run a demonstration, then serve until Ctrl-C")
     demo.add_argument("--once", action="store_true", help="exit after the demonstration")
     demo.add_argument("--port", type=_port, default=0, help="the port for http; https uses the next one")
@@ -72,7 +72,7 @@ def _port(text: str) -> int:
 
 def _check(path: Path) -> int:
     told: list[str] = []
-    settings, keys = None, None
+    settings, source = None, None
     try:
         configuration = read_configuration(path)
     except Faults as error:
@@ -81,14 +81,14 @@ def _check(path: Path) -> int:
         settings = configuration.settings()
     except Faults as error:
         told += [fault.told_of(path) for fault in error.faults]
-    # The keys file is checked even if the configuration is wrong, so that all errors are reported.
-    keys_file = settings.keys_file if settings is not None else _likely_keys_file(configuration)
+    # The keys are checked even if the configuration is wrong, so that all errors are reported.
+    named = settings.credential_source if settings is not None else _likely_source(configuration)
     try:
-        if keys_file is not None:
-            keys = read_keys(keys_file, *_likely_names(configuration))
+        if named is not None:
+            source = open_source(named, configuration.directory, _likely_rules(configuration))
     except Faults as error:
-        told += [fault.told_of(keys_file or path) for fault in error.faults]
-    if settings is None or keys is None:
+        told += [fault.told_of(error.path or path) for fault in error.faults]
+    if settings is None or source is None:
         return _wrong(told)
     for backend in settings.backends:
         if backend.commit is None and not PROFILES[backend.profile].proves_tail:
@@ -113,13 +113,13 @@ def _check(path: Path) -> int:
         )
     for line in _multipart_places(settings):
         print(line)
-    shared = _shared_keys(settings, keys.values())
+    shared = _shared_keys(settings, source.list_credentials() or ())
     if shared:
         sharing = ", ".join(f"{number} client keys share {name}" for name, number in shared.items())
         print(f"warning: {sharing}; without access rules each can read, change and delete the objects of the others")
-    for file, why in exposed_files(configuration, path, settings):
+    for file, why in exposed_files(configuration, path, settings, source):
         print(f"warning: {file}: {why}")
-    print(f"{path}: ok, {counted(len(settings.backends), 'backend')}, {counted(len(keys), 'key')}")
+    print(f"{path}: ok, {counted(len(settings.backends), 'backend')}, {count_keys(source)}")
     return 0
 
 
@@ -129,27 +129,31 @@ def _wrong(told: Iterable[str]) -> int:
     return WRONG
 
 
-def _likely_keys_file(configuration: Configuration) -> Path | None:
+def _likely_source(configuration: Configuration) -> str | None:
+    """
+    Return the source of client keys of a configuration that has errors; None if the source is one of them.
+    """
     credentials = configuration.content.get("credentials", {})
     source = credentials.get("source", CredentialsSettings().source) if isinstance(credentials, dict) else None
-    if not isinstance(source, str) or not source.startswith("file:"):
+    try:
+        return str(SOURCE.parse(source))
+    except NotAccepted:
         return None
-    return configuration.directory / source.removeprefix("file:")
 
 
-def _likely_names(configuration: Configuration) -> tuple[list[str] | None, BudgetLimits, dict[str, str]]:
+def _likely_rules(configuration: Configuration) -> KeyRules:
     """
-    Return the names that a keys file may use, for a configuration that may have errors: None if the name of a backend
-    is unknown.
+    Return the rules for keys of a configuration that may have errors: any name is allowed if the name of a backend is
+    unknown.
     """
     tables = {name: configuration.content.get(name, []) for name in ("backend", "backend_key")}
     try:
         names = [table["name"] for table in tables["backend"]]
         backends = {table["name"]: table["backend"] for table in tables["backend_key"]}
     except (LookupError, TypeError):
-        return None, NO_LIMITS, {}
+        return ANY_NAMES
     known = all(isinstance(name, str) for name in (*names, *backends, *backends.values()))
-    return (names, NO_LIMITS, backends) if known else (None, NO_LIMITS, {})
+    return KeyRules(backends=names, backend_keys=backends) if known else ANY_NAMES
 
 
 def _unsigned_buckets(settings: Settings) -> Iterator[str]:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from s3proxy.configuration.tables import Faults
-from s3proxy.credentials.file import read_keys
+from s3proxy.credentials.source import ANY_NAMES, open_source
 from s3proxy.resign.presign import CannotPresign, presign
 from s3proxy.s3.credential import Credential
 
@@ -60,8 +60,8 @@ def run_presign(options: argparse.Namespace) -> int:
             domain=options.domain,
         )
     except Faults as error:
-        for fault in error.faults:
-            print(fault.told_of(options.keys), file=sys.stderr)
+        for told in error.told:
+            print(told, file=sys.stderr)
         return WRONG
     except CannotPresign as error:
         print(error, file=sys.stderr)
@@ -71,12 +71,12 @@ def run_presign(options: argparse.Namespace) -> int:
 
 
 def _choose(path: Path, access_key_id: str | None) -> Credential:
-    keys = read_keys(path, None)
+    keys = open_source(f"file:{path}", Path(), ANY_NAMES).list_credentials() or ()
     if access_key_id is None:
         if len(keys) != 1:
             raise CannotPresign(f"{path} contains {len(keys)} keys: --access-key-id is required")
-        return next(iter(keys.values()))
-    credential = keys.get(access_key_id.encode())
-    if credential is None:
-        raise CannotPresign(f"{path} contains no key {access_key_id}")
-    return credential
+        return next(iter(keys))
+    for credential in keys:
+        if credential.access_key_id == access_key_id:
+            return credential
+    raise CannotPresign(f"{path} contains no key {access_key_id}")

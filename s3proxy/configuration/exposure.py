@@ -12,22 +12,26 @@ from pathlib import Path
 from s3proxy.configuration.loading import Configuration
 from s3proxy.configuration.options import Settings
 from s3proxy.configuration.secrets import SECRET, SECRET_FILE
+from s3proxy.interfaces import ICredentialSource
 
 _PRIVATE_KEY = re.compile(r"\bprivateKey=((?:[^:\\]|\\.)+)")
 
 
-def exposed_files(configuration: Configuration, path: Path, settings: Settings) -> Iterator[tuple[Path, str]]:
+def exposed_files(
+    configuration: Configuration, path: Path, settings: Settings, source: ICredentialSource
+) -> Iterator[tuple[Path, str]]:
     """
     Find the files with secrets that other users of the machine can read, and the files that they can change or replace.
 
     Args:
         path: The configuration file.
+        source: The opened source of client keys.
 
     Returns:
         Each file with what is wrong, as text for the operator.
     """
     tables = [*configuration.content.get("backend", []), *configuration.content.get("backend_key", [])]
-    secret_paths = {settings.keys_file}
+    secret_paths = set(source.secret_files)
     secret_paths |= {configuration.directory / table[SECRET_FILE] for table in tables if SECRET_FILE in table}
     secret_paths |= {Path(name) for one in settings.backends if (name := one.client_private_key_file) is not None}
     for listener in settings.listeners:

@@ -120,7 +120,8 @@ def make_settings(content: Mapping[str, Any], directory: Path, environment: Mapp
             replace(key, secret_access_key=secret) for key, secret in zip(file.backend_key, key_secrets, strict=True)
         ),
         routes=file.route,
-        keys_file=directory / file.credentials.source.removeprefix("file:"),
+        credential_source=file.credentials.source,
+        directory=directory,
         anonymous=file.anonymous,
         limits=file.limits,
         times=file.times,

@@ -20,6 +20,7 @@ from twisted.internet.endpoints import AdoptedStreamServerEndpoint, serverFromSt
 
 from s3proxy.authentication.realm import SWITCHES
 from s3proxy.configuration.modes import Commit, FormMode, LossyHeaders, MultipartMode, UnknownLength
+from s3proxy.configuration.sources import accepted_sources, check_source
 from s3proxy.configuration.tables import (
     NotAccepted,
     boolean,
@@ -212,11 +213,6 @@ def _check_access_key_id(value: str) -> None:
         raise NotAccepted
 
 
-def _check_source(value: str) -> None:
-    if not value.startswith("file:") or len(value) == len("file:"):
-        raise NotAccepted
-
-
 def _check_path(value: str) -> None:
     if not value.startswith("/") or not value.isascii() or not value.isprintable() or " " in value or "#" in value:
         raise NotAccepted
@@ -245,7 +241,7 @@ SECRET = text("printable text", is_secret=True)
 FILE = text("a path; a relative path starts from the directory of the configuration file")
 ENVIRONMENT = text("the name of an environment variable")
 PATTERN = text('a bucket name, or a pattern like "public-*"', _check_pattern)
-SOURCE = text('"file:PATH"', _check_source)
+SOURCE = text(accepted_sources(), check_source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -583,7 +579,7 @@ class CredentialsSettings:
     The source of client keys.
     """
 
-    source: str = option(SOURCE, "The keys file. It is read again on SIGHUP.", "file:keys.toml")
+    source: str = option(SOURCE, "Where the keys of clients are. They are read again on SIGHUP.", "file:keys.toml")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -837,7 +833,8 @@ class Settings:
         backends: At least one backend, the default first. Each has a region and, if its requests are signed,
             ``secret_access_key``.
         backend_keys: The backend keys; ``secret_access_key`` is set in each.
-        keys_file: The file of clients' keys.
+        credential_source: The source of client keys, as in the file.
+        directory: The directory where relative paths of that source start.
     """
 
     server: ServerSettings
@@ -845,7 +842,8 @@ class Settings:
     backends: tuple[BackendSettings, ...]
     backend_keys: tuple[BackendKeySettings, ...]
     routes: tuple[RouteSettings, ...]
-    keys_file: Path
+    credential_source: str
+    directory: Path
     anonymous: AnonymousSettings
     limits: Limits
     times: Times

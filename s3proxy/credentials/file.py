@@ -32,7 +32,8 @@ from s3proxy.configuration.tables import (
     structure,
     text,
 )
-from s3proxy.interfaces import ICredentialStore
+from s3proxy.credentials.source import KeyRules
+from s3proxy.interfaces import ICredentialSource
 from s3proxy.s3.credential import NO_LIMITS, BudgetLimits, Credential
 from s3proxy.s3.limits import GIB, MIB
 
@@ -180,7 +181,7 @@ def read_keys(
     try:
         tables = structure(_KeysFile, content).key
     except Faults as error:
-        raise Faults(named_faults(error.faults, content)) from None
+        raise Faults(named_faults(error.faults, content), path) from None
     faults = []
     credentials: dict[bytes, Credential] = {}
     for index, table in enumerate(tables):
@@ -205,7 +206,7 @@ def read_keys(
         )
     faults = named_faults(faults, content)
     if faults:
-        raise Faults(faults)
+        raise Faults(faults, path)
     return credentials
 
 
@@ -225,18 +226,19 @@ def _backend_key_faults(table: KeyTable, place: str, backend_keys: Mapping[str, 
             former[backend] = name
 
 
-@implementer(ICredentialStore)
+@implementer(ICredentialSource)
 class FileCredentialStore:
     """
     The keys of one file, in memory until the file is read again.
 
     Args:
-        backend_names: The backends that a key may name.
+        backend_names: The backends that a key may name; None to allow any, and any backend key.
         key_limits: The limits of a key, if it sets none itself.
         backend_keys: The backend keys that a key may name, each with the name of its backend.
 
     Attributes:
         session_tokens: The session tokens of all keys; the same set object after each reload.
+        secret_files: The file.
 
     Raises:
         Faults: The file has errors.
@@ -245,7 +247,7 @@ class FileCredentialStore:
     def __init__(
         self,
         path: Path,
-        backend_names: Collection[str] = (),
+        backend_names: Collection[str] | None = (),
         key_limits: BudgetLimits = NO_LIMITS,
         backend_keys: Mapping[str, str] | None = None,
     ) -> None:
@@ -255,10 +257,21 @@ class FileCredentialStore:
         self._backend_names = backend_names
         self._credentials: dict[bytes, Credential] = {}
         self.session_tokens: set[bytes] = set()
+        self.secret_files = (path,)
         self.reload()
 
-    def __len__(self) -> int:
-        return len(self._credentials)
+    def start(self, reactor: Any) -> None:
+        """
+        Do nothing: the file was read when the source was opened.
+        """
+
+    def stop(self) -> None:
+        """
+        Do nothing: no file is open.
+        """
+
+    def list_credentials(self) -> Collection[Credential]:
+        return self._credentials.values()
 
     def reload(self) -> None:
         """
@@ -277,3 +290,13 @@ class FileCredentialStore:
 
     def look_up(self, access_key_id: bytes) -> Credential | None:
         return self._credentials.get(access_key_id)
+
+
+def open_file(argument: str, directory: Path, rules: KeyRules) -> FileCredentialStore:
+    """
+    Open the source ``file:PATH``.
+
+    Raises:
+        Faults: The file has errors.
+    """
+    return FileCredentialStore(directory / argument, rules.backends, rules.limits, rules.backend_keys)

@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from s3proxy.authentication.realm import Anonymous, Realm
 from s3proxy.backend.backend import Backend
@@ -19,7 +21,8 @@ from s3proxy.body.spool import SpoolDirectory
 from s3proxy.configuration.modes import FormMode, MultipartMode, UnknownLength
 from s3proxy.configuration.options import BackendSettings, Limits, ListenerSettings, Settings
 from s3proxy.configuration.tables import Faults
-from s3proxy.credentials.file import BUDGET_OPTIONS, FileCredentialStore
+from s3proxy.credentials.file import BUDGET_OPTIONS
+from s3proxy.credentials.source import KeyRules, open_source
 from s3proxy.daemon.backends import CannotStart, make_backend, make_backend_key
 from s3proxy.exchange.budget import Budgets
 from s3proxy.exchange.context import ProxyContext, ProxyCounts, ProxySettings
@@ -72,15 +75,12 @@ class Generation:
         self._reactor = reactor
         self._counts = counts
         self._log_access = log_access
+        self._is_started = False
+        self._credentials_stopped: Deferred[None] | None = None
         self.proxies: list[Proxy] = []
         server, limits = settings.server, settings.limits
         try:
-            self.credentials = FileCredentialStore(
-                settings.keys_file,
-                tuple(backend.name for backend in settings.backends),
-                key_limits(limits),
-                {key.name: key.backend for key in settings.backend_keys},
-            )
+            self.credentials = open_source(settings.credential_source, settings.directory, _key_rules(settings))
             self.backends = {backend.name: self._backend(backend, former) for backend in settings.backends}
             if former is not None and former.settings.log == settings.log:
                 self.access_log: AccessLog = former.access_log
@@ -88,7 +88,7 @@ class Generation:
             else:
                 self.access_log = AccessLog(settings.log.access)
         except Faults as error:
-            raise CannotStart("\n".join(fault.told_of(settings.keys_file) for fault in error.faults)) from None
+            raise CannotStart("\n".join(error.told)) from None
         except OSError as error:
             option = "log.access: " if error.filename == settings.log.access else ""
             raise CannotStart(f"{option}{error.filename}: {error.strerror}") from None
@@ -220,6 +220,8 @@ class Generation:
         """
         Start what runs beside requests.
         """
+        self._is_started = True
+        self.credentials.start(self._reactor)
         self.access_log.start()
         for backend in self.backends.values():
             backend.agent.start()
@@ -239,6 +241,19 @@ class Generation:
         for backend in self.backends.values():
             if id(backend) not in kept:
                 backend.agent.retire()
+        DeferredList([proxy.idle() for proxy in self.proxies]).addCallback(lambda ignored: self.stop_credentials())
+
+    def stop_credentials(self) -> Deferred[None]:
+        """
+        Stop the source of client keys. Called after the last request, and again at the end of the daemon.
+
+        Returns:
+            Fires when it has stopped; at once if it was never started.
+        """
+        if self._is_started and self._credentials_stopped is None:
+            stopping: Deferred[Any] = maybeDeferred(self.credentials.stop)
+            self._credentials_stopped = stopping.addErrback(_log_not_stopped)
+        return self._credentials_stopped or succeed(None)
 
 
 def claim_directory(settings: Settings, former: DirectoryClaim | None = None) -> DirectoryClaim | None:
@@ -289,6 +304,18 @@ def key_multipart_size(limits: Limits) -> int:
     Return the maximum bytes of multipart uploads of one key; 0 for no limit.
     """
     return limits.multipart_size // 2 if limits.key_multipart_size is None else limits.key_multipart_size
+
+
+def _key_rules(settings: Settings) -> KeyRules:
+    return KeyRules(
+        backends=tuple(backend.name for backend in settings.backends),
+        backend_keys={key.name: key.backend for key in settings.backend_keys},
+        limits=key_limits(settings.limits),
+    )
+
+
+def _log_not_stopped(failure: Failure) -> None:
+    _log.error("the credential source did not stop: {reason}", reason=failure.getErrorMessage())
 
 
 def _budgeted(settings: Settings) -> tuple[BudgetLimits, BudgetLimits, float]:

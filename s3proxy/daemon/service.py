@@ -25,7 +25,8 @@ from twisted.logger import Logger
 
 from s3proxy.configuration.modes import MultipartMode
 from s3proxy.configuration.options import Settings
-from s3proxy.configuration.tables import Faults, counted
+from s3proxy.configuration.tables import Faults
+from s3proxy.credentials.source import count_keys
 from s3proxy.daemon.backends import CannotStart
 from s3proxy.daemon.gauges import measure
 from s3proxy.daemon.generation import Generation, claim_directory, utc_now
@@ -35,6 +36,7 @@ from s3proxy.daemon.sockets import CannotListen, Sockets
 from s3proxy.exchange.context import ProxyCounts
 from s3proxy.frontend.balance import Balance
 from s3proxy.frontend.resource import S3Resource
+from s3proxy.interfaces import ICredentialSource
 from s3proxy.multipart.directory import DirectoryClaim
 from s3proxy.profiles.known import PROFILES
 from s3proxy.s3.errors import S3Error
@@ -230,7 +232,7 @@ class ProxyService(Service):
             generation.start()
         if self.listeners.is_listening:
             self.listeners.listen(generation)
-        self._log.info("reloaded: {keys}", keys=counted(len(generation.credentials), "key"))
+        self._log.info("reloaded: {keys}", keys=count_keys(generation.credentials))
         return True
 
     def _not_reloaded(self, faults: Iterable[str]) -> bool:
@@ -241,9 +243,9 @@ class ProxyService(Service):
     # Parts
 
     @property
-    def credentials(self) -> Any:
+    def credentials(self) -> ICredentialSource:
         """
-        The clients' keys.
+        The source of client keys.
         """
         return self.generation.credentials
 
@@ -348,6 +350,7 @@ class ProxyService(Service):
         ending: list[Any] = [agent.close() for agent in agents]
         kept = {id(each): each for generation in self.generations if (each := generation.multipart) is not None}
         ending += [each.close() for each in kept.values()]
+        ending += [generation.stop_credentials() for generation in self.generations]
         ending += self.listeners.close()
         for number, handler in self._former_handlers.items():
             signal.signal(number, handler)

@@ -57,6 +57,12 @@ class Proxy:
         Refuse new requests with SlowDown. Returns a Deferred that fires when the running ones have ended.
         """
         self.context.is_draining = True
+        return self.idle()
+
+    def idle(self) -> Deferred[None]:
+        """
+        Return a Deferred that fires when no request is running.
+        """
         if not self._running:
             return succeed(None)
         drained: Deferred[None] = Deferred()

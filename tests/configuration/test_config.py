@@ -159,7 +159,7 @@ def test_a_whole_file_is_understood(tmp_path: Path) -> None:
         (("logs-*",), "open"),
         (("a", "b[0-9]"), "old-ceph"),
     ]
-    assert settings.keys_file == tmp_path / "clients.toml"
+    assert (settings.credential_source, settings.directory) == ("file:clients.toml", tmp_path)
     assert (settings.limits.small_body, settings.limits.socket_buffer) == (16384, 65536)
     assert (settings.times.idle, settings.times.first_byte, settings.times.head) == (7.0, 0.5, 30.0)
     assert settings.log.access == str(tmp_path / "access.log")
@@ -183,7 +183,7 @@ def test_what_is_not_said_has_its_documented_default() -> None:
 
     assert [one.endpoint for one in settings.listeners] == [DEFAULT_LISTEN]
     assert settings.listeners[0].region == settings.backends[0].region == "us-east-1"
-    assert settings.keys_file == Path("/etc/s3proxy/keys.toml")
+    assert (settings.credential_source, settings.directory) == ("file:keys.toml", Path("/etc/s3proxy"))
     times = settings.times
     assert (times.connect, times.head, times.idle, times.keep_alive) == (5, 30, 60, 75)
     assert (times.first_byte, times.slow_first_byte, times.pooled_idle, times.drain) == (60, 1800, 25, 30)
@@ -584,7 +584,7 @@ def test_the_command_line_alone_is_enough(tmp_path: Path) -> None:
         "ours",
         SECRET,
     )
-    assert settings.keys_file == Path("some/keys.toml").absolute()
+    assert (settings.credential_source, settings.directory) == ("file:some/keys.toml", Path().absolute())
 
 
 def test_the_command_line_names_a_file(tmp_path: Path) -> None:

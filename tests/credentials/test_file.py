@@ -121,4 +121,4 @@ def test_a_reload_is_whole(tmp_path: Path) -> None:
 
     assert store.session_tokens == set()
     assert store.look_up(b"CLIENT") is None
-    assert len(store) == 1
+    assert [key.access_key_id for key in store.list_credentials()] == ["OTHER"]

@@ -3,7 +3,8 @@ Mutate rooms and judge the mutants: ``python -m tests.mutation [ROOM ...]``, by 
 
 The results are kept in a session for each room, so that an interrupted run can continue. If a file of the room has
 changed, its mutants are judged again; with ``--fresh`` all are. If tests have changed, the survivors are judged again:
-additional tests do not kill fewer mutants.
+additional tests do not kill fewer mutants. ``--files`` judges some files of one room, in a session of their own: after
+a small change, where the session of the whole room is not at hand.
 """
 
 from __future__ import annotations
@@ -34,18 +35,21 @@ def main() -> int:
     parser.add_argument("--sessions", type=Path, default=Path(".cache/mutation"), help="where sessions are kept")
     parser.add_argument("--fresh", action="store_true", help="judge all mutants anew")
     parser.add_argument("--report", action="store_true", help="judge nothing more: tell what is known by now")
+    parser.add_argument("--files", nargs="+", metavar="NAME", default=[], help="judge these files of one room alone")
     options = parser.parse_args()
     rooms = [room for room in settings.rooms if not options.rooms or room.name in options.rooms]
+    if options.files and len(rooms) != 1:
+        parser.error("--files needs one room")
     unexplained = 0
     for room in rooms:
-        directory = (options.sessions / room.name).absolute()
+        directory = (options.sessions / "-".join([room.name, *sorted(options.files)])).absolute()
         if not options.report:
-            _judge(room, settings, directory, is_fresh=options.fresh)
+            _judge(room, settings, directory, options.files, is_fresh=options.fresh)
         unexplained += _report(room, directory)
     return 1 if unexplained else 0
 
 
-def _judge(room: Room, settings: Settings, directory: Path, *, is_fresh: bool) -> None:
+def _judge(room: Room, settings: Settings, directory: Path, files: Collection[str], *, is_fresh: bool) -> None:
     copy = directory / "copy"
     session, config, stamp = directory / "session.sqlite", directory / "config.toml", directory / "stamp.json"
     outdated = directory / "outdated.sqlite"
@@ -56,7 +60,10 @@ def _judge(room: Room, settings: Settings, directory: Path, *, is_fresh: bool) -
     sources = {
         str(file.relative_to(copy)): hashlib.sha256(file.read_bytes()).hexdigest()
         for file in (sorted(place.rglob("*.py")) if place.is_dir() else [place])
+        if not files or file.name in files
     }
+    if len(sources) < len(files):
+        raise SystemExit(f"{room.name}: not all of these are files of it: {' '.join(files)}")
     now = {"sources": sources, "tests": _digest(copy, (*room.tests, "tests/mutation/judge.py"))}
     former = json.loads(stamp.read_text()) if stamp.exists() and session.exists() and not is_fresh else {}
     outdated.unlink(missing_ok=True)
@@ -82,6 +89,7 @@ def _judge(room: Room, settings: Settings, directory: Path, *, is_fresh: bool) -
     if not session.exists():
         run("cosmic_ray.cli", "init", str(config), str(session))
         run("cosmic_ray.tools.filters.operators_filter", str(session), str(config))
+        keep_only(session, sources)
     if outdated.exists():
         same = {file for file, digest in sources.items() if former["sources"].get(file) == digest}
         print(f"{room.name}: {take_over(outdated, session, same)} are known from before", flush=True)
@@ -112,6 +120,17 @@ def take_over(outdated: Path, session: Path, files: Collection[str]) -> int:
             f"WHERE module_path IN ({marks}) AND new.job_id NOT IN (SELECT job_id FROM work_results)",
             tuple(files),
         ).rowcount
+
+
+def keep_only(session: Path, files: Collection[str]) -> None:
+    """
+    Remove the mutants of all other files from a session.
+    """
+    marks = ", ".join("?" * len(files))
+    with closing(sqlite3.connect(session)) as database, database:
+        others = f"SELECT job_id FROM mutation_specs WHERE module_path NOT IN ({marks})"
+        for table in ("work_results", "work_items", "mutation_specs"):
+            database.execute(f"DELETE FROM {table} WHERE job_id IN ({others})", tuple(files))
 
 
 def _forget_survivors(session: Path) -> None:

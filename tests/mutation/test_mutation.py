@@ -10,10 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.mutation.__main__ import take_over
+from tests.mutation.__main__ import keep_only, take_over
 from tests.mutation.table import KINDS, ROOT, Explained, Mutant, Survivor, load_settings, load_survivors
 
 SURVIVORS = load_survivors()
+TABLES = """
+CREATE TABLE mutation_specs (module_path, operator_name, operator_args, occurrence, job_id);
+CREATE TABLE work_items (job_id);
+CREATE TABLE work_results (worker_outcome, output, test_outcome, diff, job_id);
+"""
+"What the tests need of a session."
+KEPT = ("mutation_specs", "work_items", "work_results")
 
 
 @pytest.mark.parametrize("survivor", SURVIVORS, ids=lambda survivor: f"{survivor.mutant.file}:{survivor.mutant.after}")
@@ -62,10 +69,7 @@ def test_what_was_judged_of_an_unchanged_file_is_taken_over(tmp_path: Path) -> N
     former, new = tmp_path / "former", tmp_path / "new"
     for path, mark in ((former, "old"), (new, "new")):
         with closing(sqlite3.connect(path)) as database, database:
-            database.execute(
-                "CREATE TABLE mutation_specs (module_path, operator_name, operator_args, occurrence, job_id)"
-            )
-            database.execute("CREATE TABLE work_results (worker_outcome, output, test_outcome, diff, job_id)")
+            database.executescript(TABLES)
             for file, occurrence in (("a.py", 0), ("a.py", 1), ("a.py", 2), ("b.py", 0)):
                 spec = (file, "core/X", "{}", occurrence, f"{mark} {file} {occurrence}")
                 database.execute("INSERT INTO mutation_specs VALUES (?, ?, ?, ?, ?)", spec)
@@ -79,3 +83,22 @@ def test_what_was_judged_of_an_unchanged_file_is_taken_over(tmp_path: Path) -> N
         known = sorted(database.execute("SELECT job_id, output FROM work_results"))
     assert count == 1
     assert known == [("new a.py 0", "old"), ("new a.py 1", "new")]
+
+
+def test_mutants_of_other_files_leave_a_session(tmp_path: Path) -> None:
+    """
+    A session for some files of a room has no mutants of the others.
+    """
+    session = tmp_path / "session"
+    with closing(sqlite3.connect(session)) as database, database:
+        database.executescript(TABLES)
+        for file in ("a.py", "b.py", "c.py"):
+            database.execute("INSERT INTO mutation_specs VALUES (?, ?, ?, ?, ?)", (file, "core/X", "{}", 0, file))
+            database.execute("INSERT INTO work_items VALUES (?)", (file,))
+            database.execute("INSERT INTO work_results VALUES (?, ?, ?, ?, ?)", ("NORMAL", "", "KILLED", "", file))
+
+    keep_only(session, ["a.py", "c.py"])
+
+    with closing(sqlite3.connect(session)) as database:
+        left = [database.execute(f"SELECT job_id FROM {table} ORDER BY job_id").fetchall() for table in KEPT]
+    assert left == [[("a.py",), ("c.py",)]] * 3

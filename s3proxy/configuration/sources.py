@@ -1,0 +1,64 @@
+"""
+The sources of client keys that `credentials.source` can name: ``WORD:ARGUMENT``.
+
+A row names its opener and does not import it. This room is below the sources, and a source's driver is imported only if
+the source is used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from s3proxy.configuration.tables import NotAccepted
+
+
+@dataclass(frozen=True, slots=True)
+class SourceForm:
+    """
+    One kind of credential source.
+
+    Attributes:
+        argument: What comes after the word and its colon, as a placeholder for messages and the reference.
+        opener: Full name of the function that opens the source: an `Opener` of `s3proxy.credentials.source`.
+    """
+
+    argument: str
+    opener: str
+
+
+SOURCES = {
+    "file": SourceForm("PATH", "s3proxy.credentials.file.open_file"),
+}
+"""
+The kinds of credential sources by their words.
+"""
+
+
+def accepted_sources() -> str:
+    """
+    Return the accepted forms of a source, as text for error messages and the reference.
+    """
+    return " | ".join(f'"{word}:{form.argument}"' for word, form in SOURCES.items())
+
+
+def find_source(source: str) -> tuple[SourceForm, str]:
+    """
+    Return the kind of a source, and its argument.
+
+    Raises:
+        NotAccepted: The word is unknown, or the argument is missing.
+    """
+    word, _, argument = source.partition(":")
+    if word not in SOURCES or not argument:
+        raise NotAccepted
+    return SOURCES[word], argument
+
+
+def check_source(source: str) -> None:
+    """
+    Check the word of a source. Whether the source can be opened is not checked.
+
+    Raises:
+        NotAccepted: The word is unknown, or the argument is missing.
+    """
+    find_source(source)
