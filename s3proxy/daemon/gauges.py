@@ -12,6 +12,7 @@ from s3proxy.daemon.generation import Generation
 from s3proxy.daemon.listeners import Listeners
 from s3proxy.exchange.context import ProxyCounts
 from s3proxy.frontend.hold import Hold
+from s3proxy.s3.exemption import Exemption
 from s3proxy.telemetry.metrics import Metrics
 
 
@@ -185,7 +186,7 @@ def _measure_judgements(metrics: Metrics, service: Measured) -> None:
     metrics.counter(
         "s3proxy_exemptions",
         "Requests that needed an exemption of their key.",
-        lambda: [((name,), counts.exempted[name]) for name in ("region", "clock-skew", "unsigned-headers")],
+        lambda: [((exemption,), counts.exempted[exemption]) for exemption in Exemption],
         ("exemption",),
     )
 

@@ -21,6 +21,7 @@ from s3proxy.exchange.replay import ReplayWindow
 from s3proxy.interfaces import IAuthorizer, ICredentialStore
 from s3proxy.multipart.uploads import MultipartUploads
 from s3proxy.s3.address import Address
+from s3proxy.s3.exemption import Exemption
 from s3proxy.s3.head import RequestHead
 from s3proxy.telemetry.accesslog import AccessRecord
 
@@ -55,7 +56,7 @@ class ProxyCounts:
             instead.
         dropped_headers: Headers that were dropped because no signature covers them.
         lost_headers: Headers that were not sent because the backend does not keep them, by backend and header name.
-        exempted: How often each exemption of a key was used.
+        exempted: How many requests needed each exemption of their key.
         aborted: Requests that were given up, by cause.
         disbelieved: Responses that claimed success wrongly, by what was wrong.
     """
@@ -63,7 +64,7 @@ class ProxyCounts:
     committed_early: int = 0
     dropped_headers: int = 0
     lost_headers: Counter[tuple[str, str]] = field(default_factory=Counter)
-    exempted: Counter[str] = field(default_factory=Counter)
+    exempted: Counter[Exemption] = field(default_factory=Counter)
     aborted: Counter[str] = field(default_factory=Counter)
     disbelieved: Counter[str] = field(default_factory=Counter)
 
