@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from s3proxy.exchange.holder import Holder
+from s3proxy.exchange.holder import BUDGETS, Holder
 from s3proxy.s3.credential import NO_LIMITS, BudgetLimits
 from s3proxy.s3.limits import KIB
+from s3proxy.telemetry.declarations import Metric, counter, gauge
 from s3proxy.transport.pace import Pace, Slots
 
 MAX_IDLE_KEYS = 10_000
@@ -33,6 +34,8 @@ _FORMS = b"\n"
 """
 The shared key of all forms whose signature is not read yet: no real key has a line break in its name.
 """
+
+_USED = ("requests", "bodies", "memory")
 
 _Step = tuple[Holder, str, int]
 T = TypeVar("T")
@@ -347,7 +350,7 @@ class Budgets:
         """
         How much of each budget all requests together use now.
         """
-        return {name: getattr(self._all, name).used for name in ("requests", "bodies", "memory")}
+        return {name: getattr(self._all, name).used for name in _USED}
 
     def admit(
         self, access_key_id: bytes | None, key_limits: BudgetLimits | None, *, has_body: bool, memory: int
@@ -474,6 +477,28 @@ class Budgets:
                 self._keys = {key: held for key, held in self._keys.items() if not held.is_idle}
             holder = self._keys[access_key_id] = Holder(limits, self.reactor, reserves_memory=access_key_id != _FORMS)
         return holder
+
+
+METRICS: tuple[Metric[Budgets], ...] = (
+    gauge(
+        "s3proxy_budget_used",
+        "Current use of each limit for all requests together; memory in bytes.",
+        lambda budgets: budgets.used,
+        {"budget": _USED},
+    ),
+    counter(
+        "s3proxy_budget_waits",
+        "Requests that waited for a limit, for all requests together or for their key.",
+        lambda budgets: budgets.waited,
+        {"budget": BUDGETS},
+    ),
+    counter(
+        "s3proxy_budget_refusals",
+        "Requests that were refused after they had waited for a limit.",
+        lambda budgets: budgets.refused,
+        {"budget": BUDGETS},
+    ),
+)
 
 
 def _take(ticket: Ticket, holder: Holder, name: str, amount: int) -> Deferred[None] | None:
