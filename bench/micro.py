@@ -37,6 +37,7 @@ from s3proxy.resign.target import backend_target
 from s3proxy.s3.address import parse_address
 from s3proxy.s3.classification import Classification, classify
 from s3proxy.s3.credential import Credential
+from s3proxy.s3.exemption import Exemption
 from s3proxy.s3.framing import ChunkedFraming
 from s3proxy.s3.head import RequestHead, parse_request_head, parse_response_head
 from s3proxy.sigv4.chunks import ChunkSigner
@@ -68,7 +69,7 @@ class Rooms:
         self.now = datetime.now(UTC).replace(microsecond=0)
         self.signer = Signer(now=self.now)
         # S3 refuses chunks below 8 KiB, save the last.
-        exemptions = frozenset({"chunk-size"})
+        exemptions = frozenset({Exemption.CHUNK_SIZE})
         self.credential = Credential(self.signer.access_key_id, (self.signer.secret,), exemptions=exemptions)
         self.realm = Realm()
 

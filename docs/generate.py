@@ -10,16 +10,20 @@ import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from twisted.internet.task import Clock
 
 from s3proxy.configuration.options import TABLES
 from s3proxy.configuration.tables import format_size, options_of
 from s3proxy.credentials.file import KeyTable
+from s3proxy.daemon import supervisor
+from s3proxy.daemon.instruments import INSTRUMENTS
 from s3proxy.profiles.allowed import EXTENSIONS
 from s3proxy.profiles.known import PROFILES
 from s3proxy.s3 import errors, limits
 from s3proxy.s3.operation import LIST_OBJECTS_V2, OPERATIONS, Level
+from s3proxy.telemetry.declarations import BUCKETS, Metric
 from s3proxy.testing.legacy_quirks import MODES, Quirks
 
 ROOT = Path(__file__).parent.parent
@@ -283,6 +287,59 @@ all that are not marked "off" above.
 """
 
 
+def metrics_page() -> str:
+    """
+    Every metric, as its declaration describes it.
+    """
+    bounds = ", ".join(f"{bound:g}" for bound in BUCKETS)
+    declared = [metric for instrument in INSTRUMENTS for metric in instrument.metrics]
+    parts = ["# Metrics\n\n" + NOTE + METRICS_INTRODUCTION.format(bounds=bounds) + metrics_table(declared)]
+    parts += [SUPERVISOR_INTRODUCTION + metrics_table(supervisor.METRICS)]
+    return "".join(parts)
+
+
+def metrics_table(declared: Iterable[Metric[Any]]) -> str:
+    """
+    A row for each metric, by name.
+    """
+    rows = []
+    for metric in sorted(declared, key=lambda each: each.name):
+        labels = [
+            f"`{name}`: " + (values if isinstance(values, str) else ", ".join(f"`{value}`" for value in values))
+            for name, values in metric.labels.items()
+        ]
+        cells = [
+            f"`{metric.queried_name}`",
+            metric.kind.value,
+            "<br>".join(labels) or "-",
+            metric.unit or "-",
+            metric.about,
+        ]
+        rows.append("| " + " | ".join(cells) + " |\n")
+    return "| metric | kind | labels | unit | meaning |\n|---|---|---|---|---|\n" + "".join(rows)
+
+
+METRICS_INTRODUCTION = """
+The [admin endpoint](../howto/operate.md#watch-it) serves `/metrics` in the text format of Prometheus.
+With several workers, the numbers are those of all workers together. Counters of workers that have ended stay in them.
+
+- A *counter* only goes up. It begins at 0 when the daemon starts. The counters of a backend or of budgets also do so
+  when a reload changes their options.
+- A *gauge* goes up and down.
+- A *histogram* has `_count`, `_sum`, and `_bucket` with the label `le`. Its bounds are {bounds}
+  and `+Inf` seconds.
+
+If a label has a list of values, it has no other value. A metric that has no value yet has no line.
+
+""".lstrip()
+SUPERVISOR_INTRODUCTION = """
+## With several workers
+
+These are of the supervisor. A daemon with `workers = 1` does not have them.
+
+"""
+
+
 def quirks_table() -> str:
     """
     What each stand-in does otherwise than S3.
@@ -342,6 +399,7 @@ PAGES = {
     "options.md": options_page,
     "errors.md": errors_page,
     "limits.md": limits_page,
+    "metrics.md": metrics_page,
     "faults.md": faults_page,
 }
 

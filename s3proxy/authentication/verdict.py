@@ -14,6 +14,7 @@ from s3proxy.s3.claim import Carrier, Claim
 from s3proxy.s3.classification import Classification, is_preflight
 from s3proxy.s3.credential import Credential, check_session
 from s3proxy.s3.errors import AccessDenied, BadRequest, InvalidRequest, InvalidToken
+from s3proxy.s3.exemption import Exemption
 from s3proxy.s3.head import RequestHead
 from s3proxy.s3.operation import OVERRIDES
 from s3proxy.s3.payload import UNSIGNED, Payload, parse_payload
@@ -60,7 +61,7 @@ class Authenticated:
     head: RequestHead
     covered_names: frozenset[bytes] | None = None
     is_signed_onward: bool = True
-    exempted: tuple[str, ...] = ()
+    exempted: tuple[Exemption, ...] = ()
 
 
 NOBODY = Credential("", ())

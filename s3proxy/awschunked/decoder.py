@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from enum import auto
 from typing import Protocol
 
@@ -72,6 +73,7 @@ class AwsChunkedDecoder:
         verifier: Of signed chunks; None where chunks are not signed.
         has_trailer: Whether trailers may follow the last chunk.
         min_chunk_size: Bytes that every data chunk except the last must have.
+        small_chunk: Called once if a chunk has fewer bytes, which is then allowed; None to refuse such a body.
 
     Attributes:
         decoded_size: Bytes decoded so far, those after the declared length included.
@@ -90,6 +92,7 @@ class AwsChunkedDecoder:
         "_last_chunk_size",
         "_left",
         "_min_chunk_size",
+        "_small_chunk",
         "_state",
         "_trailer_is_signed",
         "_trailer_size",
@@ -108,6 +111,7 @@ class AwsChunkedDecoder:
         verifier: ChunkVerifier | None = None,
         has_trailer: bool = False,
         min_chunk_size: int = MIN_CHUNK_SIZE,
+        small_chunk: Callable[[], object] | None = None,
     ) -> None:
         self.decoded_length = decoded_length
         self.decoded_size = 0
@@ -118,6 +122,7 @@ class AwsChunkedDecoder:
         self._header = _UNSIGNED_HEADER if verifier is None else _SIGNED_HEADER
         self._has_trailer = has_trailer
         self._min_chunk_size = min_chunk_size
+        self._small_chunk = small_chunk
         self._state = _State.CHUNK_HEADER
         self._kept = b""
         self._left = 0
@@ -259,7 +264,10 @@ class AwsChunkedDecoder:
         self._chunk_number += 1
         if size:
             if self._last_chunk_size < self._min_chunk_size:
-                raise InvalidChunkSizeError(self._chunk_number, self._last_chunk_size)
+                if self._small_chunk is None:
+                    raise InvalidChunkSizeError(self._chunk_number, self._last_chunk_size)
+                self._small_chunk()
+                self._min_chunk_size = 0
             self._last_chunk_size = self._left = size
             self._state = _State.CHUNK_DATA
             return

@@ -23,6 +23,7 @@ from s3proxy.backend.request import BackendError, BackendRequest
 from s3proxy.backend.response import BackendResponse
 from s3proxy.backend.upload import Upload
 from s3proxy.resign.gate import write_head
+from s3proxy.telemetry.declarations import BACKEND, Metric, counter
 
 _IDEMPOTENT = frozenset({b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS"})
 _NOT_SENT = frozenset({BackendFault.UNREACHABLE, BackendFault.OPEN})
@@ -157,6 +158,16 @@ class BackendAgent:
         self._is_closed = True
         closing = [check.stop() for check in self._checks] + [pool.close() for pool in self.pools]
         return DeferredList(closing).addCallback(lambda ignored: None)
+
+
+METRICS: tuple[Metric[BackendAgent], ...] = (
+    counter(
+        "s3proxy_backend_failovers",
+        "Requests that were sent to another address because the first one could not be reached.",
+        lambda agent: agent.failed_over_count,
+        BACKEND,
+    ),
+)
 
 
 def _remembered(response: BackendResponse, request: BackendRequest) -> BackendResponse:

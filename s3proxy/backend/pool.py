@@ -18,6 +18,7 @@ from s3proxy.backend.faults import BackendFault
 from s3proxy.backend.request import BackendError, BackendLimits, BackendRequest, backend_failure
 from s3proxy.backend.response import BackendResponse
 from s3proxy.backend.upload import Upload
+from s3proxy.telemetry.declarations import ADDRESS, Metric, counter, gauge
 
 _GONE = frozenset({BackendFault.UNREACHABLE, BackendFault.SILENT})
 
@@ -277,6 +278,34 @@ class Pool(Factory):
             self._idle.append(connection)
         else:
             connection.close()
+
+
+METRICS: tuple[Metric[Pool], ...] = (
+    gauge(
+        "s3proxy_backend_connections",
+        "Connections to a backend, in use or idle.",
+        lambda pool: len(pool.connections),
+        ADDRESS,
+    ),
+    gauge(
+        "s3proxy_backend_down",
+        "1 while an address of a backend is down: its health check failed, or it could not be reached.",
+        lambda pool: not pool.is_healthy,
+        ADDRESS,
+    ),
+    gauge(
+        "s3proxy_backend_breaker_open",
+        "1 while an address gets no requests because of too many consecutive failures.",
+        lambda pool: pool.breaker.is_open,
+        ADDRESS,
+    ),
+    counter(
+        "s3proxy_backend_retries",
+        "Requests that were sent again because a reused connection had died.",
+        lambda pool: pool.retried_count,
+        ADDRESS,
+    ),
+)
 
 
 class _Connecting:

@@ -4,6 +4,7 @@ The plan for the body of an authenticated request: how it is decoded, and how mu
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -27,12 +28,12 @@ from s3proxy.s3.errors import (
     NotImplementedByProxy,
     S3Error,
 )
+from s3proxy.s3.exemption import Exemption
 from s3proxy.s3.head import RequestHead
 from s3proxy.s3.limits import (
     MAX_CONTENT_LENGTH_DIGITS,
     MAX_OBJECT_SIZE,
     MAX_XML_BODY_SIZE,
-    MIN_CHUNK_SIZE,
     SMALL_BODY_SIZE,
 )
 from s3proxy.s3.operation import UPLOAD_PART, BodyUse, Operation
@@ -123,6 +124,7 @@ def plan_body(
     *,
     spooled_size: int = 0,
     computes_md5: bool = False,
+    exempted: Counter[Exemption] | None = None,
 ) -> BodyPlan:
     """
     Return the plan for the body of a request whose headers are verified.
@@ -130,6 +132,7 @@ def plan_body(
     Args:
         spooled_size: An object up to this size must be verified whole before it is sent; 0 for none.
         computes_md5: Whether the MD5 of an object is computed even if the client sent none.
+        exempted: Counts the exemption that the body needs, once it does; None if nothing counts it.
 
     Raises:
         MissingContentLength: An object has no length.
@@ -170,7 +173,7 @@ def plan_body(
             max_held = limits.object_size
     elif length is not None and length > max_held:
         raise _too_large(use, max_held)
-    decoder = _make_decoder(length, digests, authenticated)
+    decoder = _make_decoder(length, digests, authenticated, exempted)
     streams = use is BodyUse.OBJECT and length is not None and length > max_held
     return BodyPlan(use, decoder, length, streams, max_held, memory_size, digests.trailer_name, digests)
 
@@ -213,17 +216,25 @@ def plan_form(
     return BodyPlan(BodyUse.OBJECT, body, length, streams, max_held, limits.small_body, None, digests)
 
 
-def _make_decoder(length: int | None, digests: BodyDigests, authenticated: Authenticated) -> BodyDecoder:
+def _make_decoder(
+    length: int | None,
+    digests: BodyDigests,
+    authenticated: Authenticated,
+    exempted: Counter[Exemption] | None,
+) -> BodyDecoder:
     payload = authenticated.payload
     if not payload.is_streaming:
         return PlainDecoder(length, digests)
     assert length is not None
+    small_chunk = None
+    if Exemption.CHUNK_SIZE in authenticated.credential.exemptions:
+        small_chunk = partial((Counter() if exempted is None else exempted).update, (Exemption.CHUNK_SIZE,))
     return AwsChunkedDecoder(
         length,
         digests,
         verifier=authenticated.chain,
         has_trailer=payload.has_trailer,
-        min_chunk_size=0 if "chunk-size" in authenticated.credential.exemptions else MIN_CHUNK_SIZE,
+        small_chunk=small_chunk,
     )
 
 

@@ -14,6 +14,7 @@ from zope.interface import implementer
 
 from s3proxy.s3.errors import S3Error, SlowDown
 from s3proxy.s3.limits import KIB
+from s3proxy.telemetry.declarations import Metric, counter, gauge
 from s3proxy.transport.writer import Buffer, SeesEachByte
 
 READ_SIZE = 256 * KIB
@@ -78,6 +79,16 @@ class SpoolDirectory:
         Subtract bytes from the total.
         """
         self.size -= size
+
+
+METRICS: tuple[Metric[SpoolDirectory], ...] = (
+    gauge("s3proxy_spool_bytes", "Bytes of bodies on disk.", lambda spool: spool.size),
+    counter(
+        "s3proxy_spool_refusals",
+        "Bodies that were refused because the spool was full.",
+        lambda spool: spool.refused_count,
+    ),
+)
 
 
 class BodyOnDisk(NamedTuple):

@@ -35,6 +35,7 @@ from s3proxy.configuration.tables import (
 from s3proxy.credentials.source import KeyRules
 from s3proxy.interfaces import ICredentialSource
 from s3proxy.s3.credential import NO_LIMITS, BudgetLimits, Credential
+from s3proxy.s3.exemption import Exemption
 from s3proxy.s3.limits import GIB, MIB
 
 MAX_KEYS_FILE_SIZE = 16 * MIB
@@ -116,7 +117,7 @@ class KeyTable:
         told="the backend's own",
     )
     exempt: tuple[str, ...] = option(
-        list_of(choice("region", "clock-skew", "unsigned-headers", "chunk-size")),
+        list_of(choice(*Exemption)),
         "Checks that are waived, for clients that cannot pass them.",
         (),
     )
@@ -198,7 +199,7 @@ def read_keys(
             session_token=table.session_token,
             expires_at=table.expires,
             is_disabled=table.disabled,
-            exemptions=frozenset(table.exempt),
+            exemptions=frozenset(map(Exemption, table.exempt)),
             refused=frozenset(table.refuse),
             backend=table.backend,
             backend_keys=table.backend_key,

@@ -28,8 +28,8 @@ from s3proxy.configuration.options import Settings
 from s3proxy.configuration.tables import Faults
 from s3proxy.credentials.source import count_keys
 from s3proxy.daemon.backends import CannotStart
-from s3proxy.daemon.gauges import measure
 from s3proxy.daemon.generation import Generation, claim_directory, utc_now
+from s3proxy.daemon.instruments import measure
 from s3proxy.daemon.listeners import Listeners
 from s3proxy.daemon.process import prepare_process, stop_once
 from s3proxy.daemon.sockets import CannotListen, Sockets
@@ -43,6 +43,7 @@ from s3proxy.s3.errors import S3Error
 from s3proxy.telemetry.accesslog import AccessRecord
 from s3proxy.telemetry.admin import AdminSite
 from s3proxy.telemetry.metrics import Metrics
+from s3proxy.telemetry.requests import RequestCounts
 
 
 class ProxyService(Service):
@@ -63,6 +64,7 @@ class ProxyService(Service):
         former_generations: Earlier generations whose requests have not ended.
         listeners: Accept client connections.
         counts: The counters of the proxies of all generations.
+        request_counts: The counters of the requests that have ended.
         metrics: The metrics for the admin endpoint.
 
     Raises:
@@ -94,6 +96,7 @@ class ProxyService(Service):
         self._is_retiring = False
         self._deadlines: list[Any] = []
         self.counts = ProxyCounts()
+        self.request_counts = RequestCounts()
         self.metrics = Metrics()
         self.generation = self._make_generation(settings, None)
         self.former_generations: list[Generation] = []
@@ -359,7 +362,7 @@ class ProxyService(Service):
 
     def _log_access(self, record: AccessRecord) -> None:
         self.generation.access_log.write(record)
-        self.metrics.record(record)
+        self.request_counts.record(record)
 
     def _log_refused(self, client_host: str, error: S3Error, request_id: str) -> None:
         self._log_access(

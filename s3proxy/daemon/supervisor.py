@@ -45,7 +45,8 @@ from s3proxy.exchange.context import ProxyCounts
 from s3proxy.frontend.balance import SharedCounts
 from s3proxy.multipart.directory import DirectoryClaim
 from s3proxy.telemetry.admin import AdminSite
-from s3proxy.telemetry.metrics import Family, MetricsSum
+from s3proxy.telemetry.declarations import Metric, counter, gauge
+from s3proxy.telemetry.metrics import Metrics, MetricsSum
 
 START_TIME = 60.0
 """
@@ -62,6 +63,8 @@ MIN_PAUSE, MAX_PAUSE = 0.1, 30.0
 Seconds until a dead worker is replaced: for the first time, and at most, if it dies again and again.
 """
 
+_RELOADS = ("done", "failed")
+
 
 class Supervisor(Service):
     """
@@ -75,6 +78,8 @@ class Supervisor(Service):
         reactor: The reactor; its clock must never go back.
         metrics: The metrics of the workers and the supervisor.
         workers: All processes that have not ended.
+        death_count: Number of workers that ended unexpectedly.
+        reload_counts: Number of configurations that were loaded, or that failed to load.
 
     Raises:
         CannotStart: The daemon cannot do what the configuration requires.
@@ -86,6 +91,8 @@ class Supervisor(Service):
     def __init__(self, load: Callable[[], Configuration], reactor: Any, former: Handover | None = None) -> None:
         self.reactor = reactor
         self.metrics = MetricsSum()
+        self._own_metrics = Metrics()
+        self._own_metrics.add(METRICS, lambda: [((), self)])
         self.workers: list[WorkerProcess] = []
         self._load = load
         # twistd changes to the directory of `--rundir`.
@@ -100,9 +107,9 @@ class Supervisor(Service):
         self._is_changing = False
         self._changes_again = False
         self._is_stopping = False
-        self._deaths = 0
+        self.death_count = 0
         self._deaths_in_a_row = 0
-        self._reloads = {"done": 0, "failed": 0}
+        self.reload_counts = dict.fromkeys(_RELOADS, 0)
         self._reaping = LoopingCall(self._former.reap)
         self._reaping.clock = reactor
 
@@ -237,7 +244,7 @@ class Supervisor(Service):
                 for worker in former:
                     worker.tell(RETIRE)
                 changed()
-                self._reloads["done"] += 1
+                self.reload_counts["done"] += 1
                 self._listen_for_admin()
                 self._log.info("{count} workers are serving", count=len(new))
             else:
@@ -258,7 +265,7 @@ class Supervisor(Service):
             claim.give_up()
 
     def _not_reloaded(self, *faults: str) -> None:
-        self._reloads["failed"] += 1
+        self.reload_counts["failed"] += 1
         self._sockets.keep_only(endpoints(self._settings))
         for fault in faults:
             self._log.error("reload failed, keeping the old configuration: {fault}", fault=fault)
@@ -351,7 +358,7 @@ class Supervisor(Service):
         self.metrics.ended(worker.pid)
         if worker.is_leaving or self._is_stopping:
             return
-        self._deaths += 1
+        self.death_count += 1
         self._log.error("worker {pid} died: {reason}", pid=worker.pid, reason=reason)
         if not worker.is_ready:
             # The change or replacement that waits for this worker handles it.
@@ -396,38 +403,45 @@ class Supervisor(Service):
             self._admin_port = self._sockets.listen(ADMIN, wanted, site)
 
     def _document(self) -> bytes:
-        self.metrics.put(0, self._families())
+        self.metrics.put(0, self._own_metrics.families())
         return self.metrics.document()
 
-    def _families(self) -> list[Family]:
-        ready = sum(worker.is_ready and not worker.is_leaving for worker in self.workers)
-        leaving = sum(worker.is_leaving for worker in self.workers)
-        return [
-            [
-                "s3proxy_workers",
-                "Worker processes: those that serve, and those that end after their last request.",
-                "gauge",
-                [["s3proxy_workers", {"state": "serving"}, ready], ["s3proxy_workers", {"state": "leaving"}, leaving]],
-            ],
-            [
-                "s3proxy_worker_deaths",
-                "Worker processes that ended unexpectedly.",
-                "counter",
-                [["s3proxy_worker_deaths_total", {}, self._deaths]],
-            ],
-            [
-                "s3proxy_reloads",
-                "Configurations that were loaded, including the first one, or that failed to load.",
-                "counter",
-                [["s3proxy_reloads_total", {"result": result}, count] for result, count in self._reloads.items()],
-            ],
-        ]
+    @property
+    def worker_counts(self) -> dict[str, int]:
+        """
+        Number of workers by state: those that serve, and those that end after their last request.
+        """
+        return {
+            "serving": sum(worker.is_ready and not worker.is_leaving for worker in self.workers),
+            "leaving": sum(worker.is_leaving for worker in self.workers),
+        }
 
     def _why_not_ready(self) -> str:
         if self._is_stopping:
             return "draining"
-        ready = sum(worker.is_ready and not worker.is_leaving for worker in self.workers)
+        ready = self.worker_counts["serving"]
         return "" if ready >= self._settings.server.workers else f"only {ready} workers are ready"
+
+
+METRICS: tuple[Metric[Supervisor], ...] = (
+    gauge(
+        "s3proxy_workers",
+        "Worker processes: those that serve, and those that end after their last request.",
+        lambda supervisor: supervisor.worker_counts,
+        {"state": ("serving", "leaving")},
+    ),
+    counter(
+        "s3proxy_worker_deaths",
+        "Worker processes that ended unexpectedly.",
+        lambda supervisor: supervisor.death_count,
+    ),
+    counter(
+        "s3proxy_reloads",
+        "Configurations that were loaded, including the first one, or that failed to load.",
+        lambda supervisor: supervisor.reload_counts,
+        {"result": _RELOADS},
+    ),
+)
 
 
 def _kill(workers: list[WorkerProcess]) -> None:

@@ -12,11 +12,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredLock
+from twisted.internet.defer import CancelledError, Deferred
 
+from s3proxy.exchange.holder import BUDGETS, Holder
 from s3proxy.s3.credential import NO_LIMITS, BudgetLimits
 from s3proxy.s3.limits import KIB
-from s3proxy.transport.pace import Pace, Rate, Slots
+from s3proxy.telemetry.declarations import Metric, counter, gauge
+from s3proxy.transport.pace import Pace, Slots
 
 MAX_IDLE_KEYS = 10_000
 """
@@ -33,54 +35,9 @@ _FORMS = b"\n"
 The shared key of all forms whose signature is not read yet: no real key has a line break in its name.
 """
 
-_TAKEN = ("requests_per_second", "requests", "bodies", "memory")
+_USED = ("requests", "bodies", "memory")
 
-
-class _Holder:
-    """
-    The budgets of all clients together, or of one key.
-
-    Attributes:
-        bounded: The names of the budgets that have a limit, in the order in which they are taken.
-        reserves_memory: Whether the first bytes of a body are taken from the budget before they arrive. Then only
-            requests of the same key wait for them.
-        turn: Held while a document of s3proxy's own is made, until it is counted.
-    """
-
-    __slots__ = (
-        "bodies",
-        "bounded",
-        "bytes_per_second",
-        "limits",
-        "memory",
-        "requests",
-        "requests_per_second",
-        "reserves_memory",
-        "tickets",
-        "turn",
-    )
-
-    def __init__(self, limits: BudgetLimits, reactor: Any, *, reserves_memory: bool = False) -> None:
-        self.reserves_memory = reserves_memory
-        self.limits = limits
-        self.bounded = tuple(name for name in _TAKEN if getattr(limits, name))
-        self.requests = Slots(limits.requests)
-        self.bodies = Slots(limits.bodies)
-        self.memory = Slots(limits.memory)
-        self.requests_per_second = Rate(limits.requests_per_second, reactor)
-        self.bytes_per_second = Rate(limits.bytes_per_second, reactor)
-        self.tickets = 0
-        self.turn = DeferredLock()
-
-    @property
-    def is_idle(self) -> bool:
-        """
-        Whether the key can be forgotten.
-        """
-        return not self.tickets and self.requests_per_second.is_full and self.bytes_per_second.is_full
-
-
-_Step = tuple[_Holder, str, int]
+_Step = tuple[Holder, str, int]
 T = TypeVar("T")
 
 
@@ -97,7 +54,7 @@ class Ticket:
 
     __slots__ = ("_budgets", "_holders", "_pace", "_taken", "reserved_memory", "waiting")
 
-    def __init__(self, budgets: Budgets, holders: tuple[_Holder, ...]) -> None:
+    def __init__(self, budgets: Budgets, holders: tuple[Holder, ...]) -> None:
         self._budgets = budgets
         self._holders = holders
         self._taken: list[tuple[Slots, int]] = []
@@ -118,13 +75,13 @@ class Ticket:
         return waiting.addCallback(lambda ignored: self._taken.append((slots, amount)))
 
     @property
-    def holders(self) -> tuple[_Holder, ...]:
+    def holders(self) -> tuple[Holder, ...]:
         """
         The budgets of the request's key, if that has limits, and of all clients together.
         """
         return self._holders
 
-    def take_memory(self, holder: _Holder, amount: int) -> Deferred[None] | None:
+    def take_memory(self, holder: Holder, amount: int) -> Deferred[None] | None:
         """
         Take the first bytes of a body from the memory of its key. Of a budget that does not reserve memory, only wait
         until there is room: a body that has yet to arrive delays only requests of its own key.
@@ -207,7 +164,7 @@ class HeldMemory:
         "size",
     )
 
-    def __init__(self, budgets: Budgets, holders: tuple[_Holder, ...], reserved: int = 0) -> None:
+    def __init__(self, budgets: Budgets, holders: tuple[Holder, ...], reserved: int = 0) -> None:
         self._budgets = budgets
         self._holders = holders
         key, everybody = holders
@@ -383,17 +340,17 @@ class Budgets:
         self.waited: Counter[str] = Counter()
         self.patience = patience
         self.key_limits = NO_LIMITS if key_limits == NO_LIMITS else key_limits
-        self._all = _Holder(limits, reactor)
+        self._all = Holder(limits, reactor)
         self._bounds_only_memory = replace(limits, memory=0) == NO_LIMITS
         self._key_bounds_only_memory = replace(key_limits, memory=0) == NO_LIMITS
-        self._keys: dict[bytes, _Holder] = {}
+        self._keys: dict[bytes, Holder] = {}
 
     @property
     def used(self) -> dict[str, int]:
         """
         How much of each budget all requests together use now.
         """
-        return {name: getattr(self._all, name).used for name in ("requests", "bodies", "memory")}
+        return {name: getattr(self._all, name).used for name in _USED}
 
     def admit(
         self, access_key_id: bytes | None, key_limits: BudgetLimits | None, *, has_body: bool, memory: int
@@ -415,7 +372,7 @@ class Budgets:
         if limits is NO_LIMITS or (not memory and limits is self.key_limits and self._key_bounds_only_memory):
             if self._bounds_only_memory and not memory:
                 return None
-            holders: tuple[_Holder, ...] = (self._all,)
+            holders: tuple[Holder, ...] = (self._all,)
         else:
             holders = (self._key(access_key_id or b"", limits), self._all)
         first = min(memory, MEMORY_STEP)
@@ -465,7 +422,7 @@ class Budgets:
         """
         return self.hold(_FORMS, None)
 
-    def _memory_holders(self, key: bytes, key_limits: BudgetLimits | None) -> tuple[_Holder, _Holder] | None:
+    def _memory_holders(self, key: bytes, key_limits: BudgetLimits | None) -> tuple[Holder, Holder] | None:
         limits = key_limits or self.key_limits
         if not limits.memory and not self._all.memory.limit:
             return None
@@ -513,16 +470,38 @@ class Budgets:
             if timer.active():
                 timer.cancel()
 
-    def _key(self, access_key_id: bytes, limits: BudgetLimits) -> _Holder:
+    def _key(self, access_key_id: bytes, limits: BudgetLimits) -> Holder:
         holder = self._keys.get(access_key_id)
         if holder is None or (holder.limits is not limits and holder.limits != limits and holder.is_idle):
             if len(self._keys) >= MAX_IDLE_KEYS:
                 self._keys = {key: held for key, held in self._keys.items() if not held.is_idle}
-            holder = self._keys[access_key_id] = _Holder(limits, self.reactor, reserves_memory=access_key_id != _FORMS)
+            holder = self._keys[access_key_id] = Holder(limits, self.reactor, reserves_memory=access_key_id != _FORMS)
         return holder
 
 
-def _take(ticket: Ticket, holder: _Holder, name: str, amount: int) -> Deferred[None] | None:
+METRICS: tuple[Metric[Budgets], ...] = (
+    gauge(
+        "s3proxy_budget_used",
+        "Current use of each limit for all requests together; memory in bytes.",
+        lambda budgets: budgets.used,
+        {"budget": _USED},
+    ),
+    counter(
+        "s3proxy_budget_waits",
+        "Requests that waited for a limit, for all requests together or for their key.",
+        lambda budgets: budgets.waited,
+        {"budget": BUDGETS},
+    ),
+    counter(
+        "s3proxy_budget_refusals",
+        "Requests that were refused after they had waited for a limit.",
+        lambda budgets: budgets.refused,
+        {"budget": BUDGETS},
+    ),
+)
+
+
+def _take(ticket: Ticket, holder: Holder, name: str, amount: int) -> Deferred[None] | None:
     if name == "requests_per_second":
         return holder.requests_per_second.take()
     if name == "memory":

@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from s3proxy.authentication.realm import Realm
 from s3proxy.authentication.verdict import Authenticated
 from s3proxy.backend.backend import Backend
+from s3proxy.backend.faults import BackendFault
 from s3proxy.body.plan import BodyLimits
 from s3proxy.body.spool import SpoolDirectory
 from s3proxy.exchange.budget import Budgets
@@ -21,8 +22,10 @@ from s3proxy.exchange.replay import ReplayWindow
 from s3proxy.interfaces import IAuthorizer, ICredentialStore
 from s3proxy.multipart.uploads import MultipartUploads
 from s3proxy.s3.address import Address
+from s3proxy.s3.exemption import Exemption
 from s3proxy.s3.head import RequestHead
 from s3proxy.telemetry.accesslog import AccessRecord
+from s3proxy.telemetry.declarations import BACKEND, Metric, counter
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ class ProxyCounts:
             instead.
         dropped_headers: Headers that were dropped because no signature covers them.
         lost_headers: Headers that were not sent because the backend does not keep them, by backend and header name.
-        exempted: How often each exemption of a key was used.
+        exempted: How many requests needed each exemption of their key.
         aborted: Requests that were given up, by cause.
         disbelieved: Responses that claimed success wrongly, by what was wrong.
     """
@@ -63,9 +66,54 @@ class ProxyCounts:
     committed_early: int = 0
     dropped_headers: int = 0
     lost_headers: Counter[tuple[str, str]] = field(default_factory=Counter)
-    exempted: Counter[str] = field(default_factory=Counter)
+    exempted: Counter[Exemption] = field(default_factory=Counter)
     aborted: Counter[str] = field(default_factory=Counter)
     disbelieved: Counter[str] = field(default_factory=Counter)
+
+
+METRICS: tuple[Metric[ProxyCounts], ...] = (
+    counter(
+        "s3proxy_aborts",
+        "Requests that were aborted, by cause: which side left, failed or was too slow.",
+        lambda counts: counts.aborted,
+        {
+            "cause": (
+                *("client_left", "client_cut", "client_too_slow"),
+                *("backend_failed", "backend_committed_early", "backend_disbelieved"),
+                *(f"backend_{fault.name.lower()}" for fault in BackendFault),
+                *("budget", "condition", "drain"),
+            )
+        },
+    ),
+    counter(
+        "s3proxy_backend_committed_early",
+        "Responses that claimed success before the end of the body was released.",
+        lambda counts: counts.committed_early,
+    ),
+    counter(
+        "s3proxy_backend_disbelieved",
+        "Responses that claimed success but failed a check, by reason: the document, the entity tag or its MD5.",
+        lambda counts: counts.disbelieved,
+        {"reason": ("document", "etag", "md5")},
+    ),
+    counter(
+        "s3proxy_dropped_headers",
+        "Headers that were dropped because no signature covers them.",
+        lambda counts: counts.dropped_headers,
+    ),
+    counter(
+        "s3proxy_lost_headers",
+        "Object headers that were not sent because the backend does not store them; see lossy_headers.",
+        lambda counts: counts.lost_headers,
+        {**BACKEND, "header": "the name of the header, in lower case"},
+    ),
+    counter(
+        "s3proxy_exemptions",
+        "Requests that needed an exemption of their key.",
+        lambda counts: {exemption: counts.exempted[exemption] for exemption in Exemption},
+        {"exemption": tuple(Exemption)},
+    ),
+)
 
 
 class ProxyContext:

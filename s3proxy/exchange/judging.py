@@ -229,6 +229,7 @@ class Judge:
             self._context.settings.body_limits,
             spooled_size=backend.spooled_size,
             computes_md5=computes_md5,
+            exempted=self._context.counts.exempted,
         )
 
     def _keep_upload(

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from s3proxy.exchange.context import ProxyContext
 from s3proxy.exchange.exchange import Exchange, ExchangedRequest
+from s3proxy.telemetry.declarations import Metric, gauge
 
 
 class Proxy:
@@ -75,3 +76,17 @@ class Proxy:
         """
         for exchange in tuple(self._running):
             exchange.abort()
+
+
+METRICS: tuple[Metric[Proxy], ...] = (
+    gauge(
+        "s3proxy_running_requests",
+        "Requests that have started and not ended.",
+        lambda proxy: proxy.running_count,
+    ),
+    gauge(
+        "s3proxy_bytes_in_flight",
+        "Bytes received from one side and not sent to the other yet: held, withheld, or waiting for a socket.",
+        lambda proxy: proxy.held_size,
+    ),
+)

@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from s3proxy.frontend.balance import Balance
 from s3proxy.frontend.peers import Trust
 from s3proxy.frontend.times import ClientTimes
+from s3proxy.telemetry.declarations import Metric, counter
 
 EVICTED_SHARE = 100
 """
@@ -288,6 +289,25 @@ class ConnectionLimit:
             self.evicted_count += 1
             connections[number].close_idle()
         return True
+
+
+METRICS: tuple[Metric[ConnectionLimit], ...] = (
+    counter(
+        "s3proxy_connections_evicted",
+        "Idle client connections that were closed to make room for new ones.",
+        lambda limit: limit.evicted_count,
+    ),
+    counter(
+        "s3proxy_connections_refused",
+        "Client connections that were refused because their address had too many.",
+        lambda limit: limit.refused_count,
+    ),
+    counter(
+        "s3proxy_connections_full",
+        "Times when the proxy stopped accepting connections because it had too many.",
+        lambda limit: limit.full_count,
+    ),
+)
 
 
 RESERVED_FDS = 64 + MAX_REFUSED + MAX_CLOSING

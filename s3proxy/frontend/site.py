@@ -18,10 +18,12 @@ from twisted.web.server import Site
 from s3proxy.frontend.admission import ConnectionLimit
 from s3proxy.frontend.channel import S3Channel
 from s3proxy.frontend.hangup import HangupWatch
+from s3proxy.frontend.hold import Hold
 from s3proxy.frontend.peers import Trust
 from s3proxy.frontend.proxy_protocol import ProxyHeaderProtocol
 from s3proxy.frontend.times import DRAINED_KEEP_ALIVE, ClientTimes
 from s3proxy.s3.errors import S3Error
+from s3proxy.telemetry.declarations import Metric, gauge
 
 MAX_REASONS = 10
 """
@@ -211,3 +213,16 @@ class S3Site(Site):
         if self._watch is not None:
             self._watch.close()
             self._watch = None
+
+
+METRICS: tuple[Metric[S3Site], ...] = (
+    gauge("s3proxy_client_connections", "Client connections.", lambda site: len(site.channels)),
+    gauge(
+        "s3proxy_held_clients",
+        "Client connections that are paused, by reason.",
+        lambda site: {
+            hold.name.lower(): sum(hold in channel.holds.reasons for channel in site.channels) for hold in Hold
+        },
+        {"reason": tuple(hold.name.lower() for hold in Hold)},
+    ),
+)

@@ -39,6 +39,7 @@ from s3proxy.multipart.rows import UploadRow, files_of, find_upload, read_part, 
 from s3proxy.multipart.schema import COMPLETING, DONE, LEAST_COST, OPEN
 from s3proxy.multipart.sweeper import Sweeper
 from s3proxy.s3.errors import NoSuchUpload, OperationAborted, S3Error, SlowDown
+from s3proxy.telemetry.declarations import Metric, counter, gauge
 
 REMEMBERED_COUNT = 1000
 """
@@ -405,3 +406,18 @@ class MultipartStore:
         returns zeros unless this process leads, because otherwise several processes would report the same bytes.
         """
         return self._database.usage() if self._process.is_leader else (0, 0)
+
+
+METRICS: tuple[Metric[MultipartStore], ...] = (
+    gauge(
+        "s3proxy_multipart_bytes",
+        "Bytes of the upload parts that s3proxy keeps, including those that are arriving.",
+        lambda store: store.usage()[0],
+    ),
+    gauge("s3proxy_multipart_uploads", "Multipart uploads that s3proxy keeps.", lambda store: store.usage()[1]),
+    counter(
+        "s3proxy_multipart_refusals",
+        "Multipart uploads and parts that were refused because there was no space.",
+        lambda store: store.refused_count,
+    ),
+)

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from s3proxy.s3.date import parse_date
 from s3proxy.s3.errors import AccessDenied, RequestTimeTooSkewed, S3Error
+from s3proxy.s3.exemption import Exemption
 from s3proxy.s3.head import Fields, RequestHead
 from s3proxy.s3.identity_enum import IdentityEnum
 from s3proxy.s3.limits import MAX_CLOCK_SKEW_SECONDS
@@ -18,9 +19,9 @@ from s3proxy.s3.payload import Payload
 
 MAX_CLOCK_SKEW = timedelta(seconds=MAX_CLOCK_SKEW_SECONDS)
 
-Waivable = list[tuple[str, S3Error]]
+Waivable = list[tuple[Exemption, S3Error]]
 """
-Errors that an exemption of the key may waive, each with the exemption's name, in the order they were found.
+Errors that an exemption of the key may waive, each with the exemption, in the order they were found.
 """
 
 
@@ -122,5 +123,5 @@ def read_request_date(fields: Fields, now: datetime, waivable: Waivable) -> date
     if raw_date is None or signed_at is None:
         raise AccessDenied("AWS authentication requires a valid Date or x-amz-date header")
     if abs(now - signed_at) > MAX_CLOCK_SKEW:
-        waivable.append(("clock-skew", RequestTimeTooSkewed(raw_date, now, MAX_CLOCK_SKEW_SECONDS * 1000)))
+        waivable.append((Exemption.CLOCK_SKEW, RequestTimeTooSkewed(raw_date, now, MAX_CLOCK_SKEW_SECONDS * 1000)))
     return signed_at

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from s3proxy.s3.errors import ExpiredToken, InvalidAccessKeyId, InvalidToken
+from s3proxy.s3.exemption import Exemption
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,7 @@ class Credential:
         session_token: The token of a temporary key, which each of its requests must have; None for a permanent key.
         expires_at: The moment from which the key is expired; None if it never expires.
         is_disabled: If True, requests get the same error as with an unknown key.
-        exemptions: Names of checks that are waived: ``region``, ``clock-skew``, ``unsigned-headers``, ``chunk-size``.
+        exemptions: The checks that are waived.
         refused: Carriers and payloads that are switched off for this key, by the configuration's words.
         backend: Name of the backend that all requests of this key go to; None if the bucket decides.
         backend_keys: Names of the keys that sign its requests, each for one backend; empty if the backend's own key
@@ -59,7 +60,7 @@ class Credential:
     session_token: str | None = None
     expires_at: datetime | None = None
     is_disabled: bool = False
-    exemptions: frozenset[str] = frozenset()
+    exemptions: frozenset[Exemption] = frozenset()
     refused: frozenset[str] = frozenset()
     backend: str | None = None
     backend_keys: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ from functools import lru_cache
 from s3proxy.s3.claim import Waivable, refuse
 from s3proxy.s3.date import is_day
 from s3proxy.s3.errors import AuthorizationHeaderMalformed, RegionSetMismatch, S3Error
+from s3proxy.s3.exemption import Exemption
 from s3proxy.sigv4.asymmetric import region_set_matches
 from s3proxy.sigv4.scope import SERVICE, TERMINAL, CredentialScope
 
@@ -70,7 +71,7 @@ def _judge_credential(
         if region not in regions:
             expected = _text(regions[0])
             error = fault(f"the region '{_text(region)}' is wrong; expecting '{expected}'", Region=expected)
-            waivable.append(("region", error))
+            waivable.append((Exemption.REGION, error))
     if not key:
         refuse(waivable, fault("a non-empty Access Key (AKID) must be provided in the credential."))
     if service != SERVICE:
@@ -96,7 +97,7 @@ def check_day(scope: CredentialScope, raw_date: bytes, fault: Faults, waivable: 
 
 def check_region_set(region_set: bytes, regions: tuple[bytes, ...], waivable: Waivable) -> None:
     if not region_set_matches(region_set, regions):
-        waivable.append(("region", RegionSetMismatch(RequestedRegion=regions[0], RegionSet=region_set)))
+        waivable.append((Exemption.REGION, RegionSetMismatch(RequestedRegion=regions[0], RegionSet=region_set)))
 
 
 def _text(raw: bytes) -> str:

@@ -15,6 +15,7 @@ from datetime import datetime
 from s3proxy.s3.claim import MAX_CLOCK_SKEW, Carrier, Waivable, refuse
 from s3proxy.s3.date import later, parse_basic_iso
 from s3proxy.s3.errors import AccessDenied, AuthorizationQueryParametersError, S3Error, format_iso8601
+from s3proxy.s3.exemption import Exemption
 from s3proxy.s3.head import RequestHead
 from s3proxy.s3.limits import MAX_PRESIGNED_SECONDS
 from s3proxy.s3.payload import UNSIGNED, parse_payload
@@ -114,7 +115,7 @@ def _check_times(raw_date: bytes, raw_expires: bytes, now: datetime, waivable: W
     if signed_at - now > MAX_CLOCK_SKEW:
         waivable.append(
             (
-                "clock-skew",
+                Exemption.CLOCK_SKEW,
                 AccessDenied(
                     "Request is not yet valid",
                     X__Amz__Date=raw_date,

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from s3proxy.s3.claim import Waivable, refuse
 from s3proxy.s3.errors import AccessDenied
+from s3proxy.s3.exemption import Exemption
 from s3proxy.s3.head import Fields
 from s3proxy.s3.limits import MAX_HEADER_COUNT
 from s3proxy.sigv4.credential import Faults
@@ -55,4 +56,4 @@ def check_signed_headers(fields: Fields, signed_headers: frozenset[bytes], waiva
     # The object to copy, and the session, never come from an unsigned header, which anyone could have added.
     if b"host" in unsigned or b"x-amz-copy-source" in unsigned or b"x-amz-security-token" in unsigned:
         refuse(waivable, error)
-    waivable.append(("unsigned-headers", error))
+    waivable.append((Exemption.UNSIGNED_HEADERS, error))

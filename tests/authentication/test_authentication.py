@@ -21,6 +21,7 @@ from s3proxy.s3.claim import Carrier, Claim
 from s3proxy.s3.classification import classify
 from s3proxy.s3.credential import Credential
 from s3proxy.s3.errors import AccessDenied, InvalidAccessKeyId, InvalidArgument, InvalidToken, S3Error
+from s3proxy.s3.exemption import Exemption
 from s3proxy.s3.head import RequestHead, parse_request_head
 from s3proxy.s3.payload import PayloadHash
 from tests.fuzz.grammar import Draft
@@ -32,7 +33,7 @@ from tests.support.signer import UNSIGNED, UNSIGNED_TRAILER, Signer
 KEY, SECRET = SERVER["credentials"][0]["access_key"], SERVER["credentials"][0]["secret_key"]
 HEX = "0" * 64
 REALM = Realm()
-EXEMPTIONS = frozenset({"region", "clock-skew", "unsigned-headers", "chunk-size"})
+EXEMPTIONS = frozenset(Exemption)
 
 
 def read(data: str, refused: frozenset[str] = frozenset()) -> Claim | None:
@@ -213,7 +214,7 @@ def test_an_exemption_is_for_other_headers() -> None:
     An unsigned x-amz header passes only with the exemption.
     """
     claim = signed_claim(unsigned={"x-amz-acl": "private"})
-    assert verify_claim(claim, key(exemptions=EXEMPTIONS), REALM, NOW).exempted == ("unsigned-headers",)
+    assert verify_claim(claim, key(exemptions=EXEMPTIONS), REALM, NOW).exempted == (Exemption.UNSIGNED_HEADERS,)
 
     claim = signed_claim(unsigned={"x-amz-acl": "private"})
     with pytest.raises(S3Error) as refusal:
@@ -247,7 +248,7 @@ def test_a_moment_is_judged_by_the_key_that_needs_it() -> None:
     with pytest.raises(S3Error) as refusal:
         verify_claim(claim, key(), REALM, later)
     assert refusal.value.code == "RequestTimeTooSkewed"
-    assert verify_claim(claim, key(exemptions=EXEMPTIONS), REALM, later).exempted == ("clock-skew",)
+    assert verify_claim(claim, key(exemptions=EXEMPTIONS), REALM, later).exempted == (Exemption.CLOCK_SKEW,)
 
 
 # What is switched off

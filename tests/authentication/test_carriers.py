@@ -15,11 +15,12 @@ from s3proxy.authentication.realm import SWITCHES, Anonymous
 from s3proxy.body.plan import BodyLimits
 from s3proxy.exchange.replay import ReplayWindow
 from s3proxy.s3.errors import InvalidURI
+from s3proxy.s3.exemption import Exemption
 from s3proxy.s3.query import query_names
 from tests.support.carriers import HOST, KEY, send, signed_by, v2, v2_query
 from tests.support.forms import form_request, multipart
 from tests.support.harness import NOW, Harness, data_set_credentials, in_transfer_chunks
-from tests.support.signer import UNSIGNED, SignedRequest, Signer
+from tests.support.signer import SIGNED_CHUNKS, UNSIGNED, SignedRequest, Signer
 from tests.support.wire_cases import element
 
 
@@ -338,9 +339,23 @@ async def test_exemptions_are_counted() -> None:
     answer, _ = await send(request)
     assert element(answer.body, "Code") == "RequestTimeTooSkewed"
 
-    answer, harness = await send(request, credentials=with_key(exemptions=frozenset({"clock-skew"})))
+    answer, harness = await send(request, credentials=with_key(exemptions=frozenset({Exemption.CLOCK_SKEW})))
     assert answer.status == 200
-    assert dict(harness.proxy.context.counts.exempted) == {"clock-skew": 1}
+    assert dict(harness.proxy.context.counts.exempted) == {Exemption.CLOCK_SKEW: 1}
+
+
+@pytest.mark.parametrize(("chunk_size", "count"), [(1000, 1), (8192, 0)])
+@pytest_twisted.ensureDeferred
+async def test_the_exemption_of_small_chunks_is_counted(chunk_size: int, count: int) -> None:
+    """
+    Once for a body, however many of its chunks are too small. A key that has the exemption need not use it.
+    """
+    request = Signer(now=NOW).put("/test-bucket/k", b"hello" * 4000, SIGNED_CHUNKS, chunk_size=chunk_size)
+
+    answer, harness = await send(request, credentials=with_key(exemptions=frozenset({Exemption.CHUNK_SIZE})))
+
+    assert answer.status == 200
+    assert harness.proxy.context.counts.exempted[Exemption.CHUNK_SIZE] == count
 
 
 @pytest_twisted.ensureDeferred

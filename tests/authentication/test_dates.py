@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from s3proxy.resign.presign import presign
 from s3proxy.s3.date import is_day, later, parse_basic_iso, parse_date
 from s3proxy.s3.errors import format_iso8601
+from s3proxy.s3.exemption import Exemption
 from tests.support.forms import BUCKET, form_request, multipart
 from tests.support.harness import NOW, SERVER, data_set_credentials
 from tests.support.memory import MemoryProxy, Verdict
@@ -204,7 +205,7 @@ def test_a_key_without_a_clock_may_sign_for_the_last_second(signature: str) -> N
     A key that is exempt from the clock is judged by its signature only.
     """
     credentials = data_set_credentials()
-    credentials[KEY.encode()] = replace(credentials[KEY.encode()], exemptions=frozenset({"clock-skew"}))
+    credentials[KEY.encode()] = replace(credentials[KEY.encode()], exemptions=frozenset({Exemption.CLOCK_SKEW}))
     url = presign(f"http://s3.example.test/{BUCKET}/k", credentials[KEY.encode()], LAST, signature=signature)
     target = url.removeprefix("http://s3.example.test")
 

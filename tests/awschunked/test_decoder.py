@@ -194,6 +194,26 @@ def test_a_chunk_header_ends_with_crlf_within_its_limit(mode: str, ending: bytes
     assert decode(mode, len(body), pieces) == "IncompleteBody"
 
 
+def test_small_chunks_may_be_allowed() -> None:
+    """
+    The first of them is reported, and then no other one. The last chunk may be small for everybody.
+    """
+    found: list[str] = []
+    decoder = AwsChunkedDecoder(
+        4, parse_body_digests(index_headers([])), min_chunk_size=2, small_chunk=lambda: found.append("small")
+    )
+    decoder.feed(b"2\r\naa\r\n1\r\nb\r\n")
+    assert found == []
+    decoder.feed(b"1\r\nc\r\n0\r\n\r\n")
+    decoder = AwsChunkedDecoder(
+        3, parse_body_digests(index_headers([])), min_chunk_size=2, small_chunk=lambda: found.append("again")
+    )
+    pieces = decoder.feed(b"1\r\na\r\n1\r\nb\r\n1\r\nc\r\n0\r\n\r\n")
+
+    assert b"".join(pieces) == b"abc"
+    assert found == ["small", "again"]
+
+
 @pytest.mark.parametrize("mode", [SIGNED_CHUNKS, SIGNED_TRAILER, UNSIGNED_TRAILER])
 @pytest.mark.parametrize("header", [b"zz\r\n", b"5" + b" " * (MAX_CHUNK_HEADER_SIZE - 1)])
 def test_a_broken_chunk_header_is_refused_at_once(mode: str, header: bytes) -> None:

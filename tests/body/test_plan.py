@@ -16,6 +16,7 @@ from s3proxy.s3.claim import Carrier
 from s3proxy.s3.classification import classify
 from s3proxy.s3.credential import Credential
 from s3proxy.s3.errors import S3Error
+from s3proxy.s3.exemption import Exemption
 from s3proxy.s3.head import RequestHead, parse_request_head
 from s3proxy.s3.limits import MAX_OBJECT_SIZE, MAX_POST_REST_SIZE
 from s3proxy.s3.operation import PUT_OBJECT
@@ -138,14 +139,21 @@ def test_bodies_are_verified_whole_up_to_a_size(length: int, streams: bool) -> N
     assert plan.max_held >= length or plan.streams
 
 
-@pytest.mark.parametrize(("exemptions", "code"), [(frozenset[str](), "InvalidChunkSizeError"), ({"chunk-size"}, "")])
-def test_only_an_exempted_key_sends_small_chunks(exemptions: frozenset[str], code: str) -> None:
+@pytest.mark.parametrize(
+    ("exemptions", "code"),
+    [
+        (frozenset[Exemption](), "InvalidChunkSizeError"),
+        (frozenset(Exemption) - {Exemption.CHUNK_SIZE}, "InvalidChunkSizeError"),
+        (frozenset({Exemption.CHUNK_SIZE}), ""),
+    ],
+)
+def test_only_an_exempted_key_sends_small_chunks(exemptions: frozenset[Exemption], code: str) -> None:
     """
     A signature for each byte would cost more than it is worth.
     """
     head = head_of("PUT /b/k\nContent-Length: 99\nx-amz-decoded-content-length: 2")
     payload = parse_payload(STREAM.encode())
-    credential = Credential("K", ("s",), exemptions=frozenset(exemptions))
+    credential = Credential("K", ("s",), exemptions=exemptions)
     authenticated = Authenticated(b"K", Carrier.V4_HEADER, credential, frozenset(), payload, None, head)
     decoder = plan_body(head, PUT_OBJECT, authenticated, BodyLimits()).decoder
     assert decoder is not None

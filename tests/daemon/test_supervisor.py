@@ -293,6 +293,26 @@ def test_a_system_without_processes_left(played: Played) -> None:
     assert len(played.living) == 4
 
 
+def test_the_page_adds_the_supervisor_s_own_metrics(played: Played) -> None:
+    """
+    It counts its workers, their deaths and the reloads, beside the sums of what the workers report.
+    """
+    played.start()
+    played.reactor.processes[0].end()
+    played.configuration.write_text("nonsense")
+    played.supervisor.reload()
+
+    page = played.supervisor._document().decode()
+
+    assert [line for line in page.splitlines() if not line.startswith("#")] == [
+        's3proxy_workers{state="serving"} 1.0',
+        's3proxy_workers{state="leaving"} 0.0',
+        "s3proxy_worker_deaths_total 1.0",
+        's3proxy_reloads_total{result="done"} 1.0',
+        's3proxy_reloads_total{result="failed"} 1.0',
+    ]
+
+
 def test_signals_during_the_drain_do_not_end_it(played: Played) -> None:
     """
     SIGHUP and SIGUSR2 would end the process by default, and leave its workers without a supervisor.

@@ -42,7 +42,7 @@ def test_a_worker_that_dies_again_and_again_is_started_ever_later() -> None:
     clock = Clock()
     supervisor: Any = Supervisor.__new__(Supervisor)
     supervisor.reactor, supervisor.metrics, supervisor.workers = clock, MetricsSum(), []
-    supervisor._is_stopping, supervisor._deaths, supervisor._deaths_in_a_row = False, 0, 0
+    supervisor._is_stopping, supervisor.death_count, supervisor._deaths_in_a_row = False, 0, 0
     pauses = []
     for lived in [0.0] * 12 + [MAX_PAUSE + 1]:
         worker = Worker(clock.seconds())

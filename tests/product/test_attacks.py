@@ -22,6 +22,7 @@ from s3proxy.awschunked.checksums import parse_body_digests
 from s3proxy.awschunked.decoder import AwsChunkedDecoder
 from s3proxy.profiles.known import PROFILES
 from s3proxy.s3.errors import IncompleteBody, S3Error
+from s3proxy.s3.exemption import Exemption
 from s3proxy.s3.head import index_headers
 from s3proxy.s3.limits import MAX_CHUNK_HEADER_SIZE
 from tests.support.carriers import send, v2, v2_query
@@ -73,7 +74,7 @@ async def test_an_exempted_key_must_sign_its_copy_source_too() -> None:
 
     credentials = data_set_credentials()
     key = b"AKIAIOSFODNN7EXAMPLE"
-    credentials[key] = replace(credentials[key], exemptions=frozenset({"unsigned-headers"}))
+    credentials[key] = replace(credentials[key], exemptions=frozenset({Exemption.UNSIGNED_HEADERS}))
     head, _ = Signer().head("PUT", TARGET, unsigned={"x-amz-copy-source": "/other/secret", "Content-Length": "0"})
 
     await refused(SignedRequest(head, b""), "AccessDenied", 403, credentials=credentials)

@@ -16,7 +16,8 @@ from s3proxy.profiles.known import PROFILES
 from s3proxy.s3.address import Address
 from s3proxy.s3.head import RequestHead, index_headers
 from s3proxy.telemetry.accesslog import AccessRecord, format_line
-from s3proxy.telemetry.metrics import CODES, Metrics
+from s3proxy.telemetry.metrics import Metrics
+from s3proxy.telemetry.requests import CODES, METRICS, RequestCounts
 
 FIELDS = 29
 SECRET = "c2VjcmV0LXRoYXQtbm9ib2R5LXJlYWRz"
@@ -144,14 +145,16 @@ def test_labels_are_from_a_closed_set() -> None:
     """
     A backend that invents error codes, or a client that invents methods, creates no new label.
     """
+    counts = RequestCounts()
     metrics = Metrics()
+    metrics.add(METRICS, lambda: [((), counts)])
     ordinary = AccessRecord(received_at=RECEIVED_AT, client_host="-", request_id="1", status=404)
     for number in range(1000):
         method = b"M%d" % number
         head = RequestHead(method, b"/", b"HTTP/1.1", [], index_headers([]))
-        metrics.record(replace(ordinary, head=head, error_code=f"Code{number}"))
-        metrics.record(replace(ordinary, error_code="x" * 65536 + str(number)))
-    metrics.record(replace(ordinary, error_code="NoSuchKey"))
+        counts.record(replace(ordinary, head=head, error_code=f"Code{number}"))
+        counts.record(replace(ordinary, error_code="x" * 65536 + str(number)))
+    counts.record(replace(ordinary, error_code="NoSuchKey"))
 
     families = text_string_to_metric_families(metrics.document().decode())
     found = {

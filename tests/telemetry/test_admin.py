@@ -5,6 +5,7 @@ The admin endpoint: what it returns, to whom, and that it returns no secret.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -27,6 +28,7 @@ from s3proxy.testing.faulty_client import Answer, FaultyClient
 from tests.conftest import ErrorLog
 from tests.support.harness import SERVER, turns, until
 from tests.support.processes import write_keys
+from tests.support.root import ROOT
 from tests.support.signer import HASH, Signer
 
 SECRET = SERVER["credentials"][0]["secret_key"]
@@ -367,6 +369,10 @@ async def test_what_is_measured(tmp_path: Path) -> None:
     assert value("s3proxy_backend_seconds_count", backend="store") == 2
     assert value("s3proxy_held_clients", reason="backend") == 0
     assert value("s3proxy_exemptions_total", exemption="clock-skew") == 0
+    documented = (ROOT / "docs/reference/metrics.md").read_text("utf-8")
+    names = {re.sub(r"_(?:bucket|count|sum)$", "", name) for name, _ in values}
+    assert len(names) > 20
+    assert [name for name in names if f"`{name}`" not in documented] == []
     for secret in (SECRET, "the-backend-secret", "private-name", "AKIAIOSFODNN7EXAMPLE", "BACKENDKEY"):
         assert secret.encode() not in document
 
