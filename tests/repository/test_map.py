@@ -32,7 +32,7 @@ def quoted(row: str) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("row", ROWS)
 def test_each_row_names_what_exists(row: str) -> None:
     """
-    Each file exists, and defines the classes, functions and methods that the row names.
+    Each file exists, and defines the classes, functions, methods and constants that the row names.
     """
     names = quoted(row)
     assert names
@@ -40,7 +40,8 @@ def test_each_row_names_what_exists(row: str) -> None:
         path = ROOT / "s3proxy" / file
         assert path.is_file() or path.is_dir()
         for part in filter(None, name.split(".")):
-            assert re.search(rf"\b(?:class|def) {re.escape(part)}\b", path.read_text("utf-8")), f"{file}: {part}"
+            defined = rf"^ *(?:(?:async )?def|class) {re.escape(part)}\b|^{re.escape(part)}\b.* = "
+            assert re.search(defined, path.read_text("utf-8"), re.MULTILINE), f"{file}: {part}"
 
 
 def test_each_room_has_its_line() -> None:
