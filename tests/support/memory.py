@@ -41,7 +41,8 @@ from s3proxy.transport.writer import Buffer
 from tests.oracle.tap import BackendStream, begin_stream
 from tests.support.harness import BACKEND_KEY, NOW, MemoryStore, data_set_credentials
 
-_OK = parse_response_head(b'HTTP/1.1 200 OK\r\nETag: "5d41402abc4b2a76b9719d911017c592"\r\nContent-Length: 0')
+_HEAD = b'HTTP/1.1 %d X\r\nETag: "5d41402abc4b2a76b9719d911017c592"\r\nContent-Length: 0'
+_OK = parse_response_head(_HEAD % 200)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +99,14 @@ class _Consumer:
 class MemoryAgent:
     """
     A backend that accepts everything at once, and returns 200.
+
+    Attributes:
+        statuses: The statuses of the first responses, instead.
+        partial_count: The number of uploads that were cut.
     """
 
     def __init__(self) -> None:
+        self.statuses: list[int] = []
         self.stored: list[Stored] = []
         self.partial_count = 0
 
@@ -132,7 +138,8 @@ class MemoryAgent:
 
     def _take(self, head: bytes, content: bytes) -> BackendResponse:
         self.stored.append(Stored(parse_request_head(head[:-4]), content))
-        response = BackendResponse(None, _OK, 0, None)
+        answer = parse_response_head(_HEAD % self.statuses.pop(0)) if self.statuses else _OK
+        response = BackendResponse(None, answer, 0, None)
         response.ended(None)
         return response
 
