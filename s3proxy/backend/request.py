@@ -75,7 +75,7 @@ class BackendLimits:
     continue_time: float = 1.0
     pooled_time: float = 25.0
     pooled_upload_time: float = 2.0
-    max_connections: int = 256
+    max_connections: int = 4096
     max_pooled: int = 4096
     breaker_failures: int = 5
     breaker_time: float = 5.0

@@ -19,6 +19,7 @@ from OpenSSL import SSL, crypto
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint, serverFromString
 
 from s3proxy.authentication.realm import SWITCHES
+from s3proxy.backend.request import DEFAULT_FIRST_BYTE_TIME, DEFAULT_SLOW_FIRST_BYTE_TIME, BackendLimits
 from s3proxy.configuration.modes import Commit, FormMode, LossyHeaders, MultipartMode, UnknownLength
 from s3proxy.configuration.sources import accepted_sources, check_source
 from s3proxy.configuration.tables import (
@@ -36,6 +37,7 @@ from s3proxy.configuration.tables import (
     text,
 )
 from s3proxy.frontend.peers import UNIX
+from s3proxy.frontend.times import ClientTimes
 from s3proxy.profiles.allowed import EXTENSIONS
 from s3proxy.profiles.ignored import ConditionPolicy
 from s3proxy.profiles.known import PROFILES
@@ -43,6 +45,7 @@ from s3proxy.profiles.operations import ALL_OPERATIONS
 from s3proxy.resign.account import PayloadPolicy, SignatureVersion
 from s3proxy.s3.forwarded import ForwardedHeaders
 from s3proxy.s3.limits import GIB, KIB, MAX_OBJECT_SIZE, MAX_XML_BODY_SIZE, MIB, SMALL_BODY_SIZE
+from s3proxy.transport.writer import DEFAULT_SOCKET_BUFFER
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -50,6 +53,9 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound="DataclassInstance")
 
 DAY = 86400.0
+
+_CLIENT, _BACKEND = ClientTimes(), BackendLimits()
+"The defaults of the rooms, which an embedding application gets as well."
 
 DEFAULT_LISTEN = "tcp:9000:interface=127.0.0.1"
 
@@ -515,7 +521,11 @@ class BackendSettings:
     forwarded: ForwardedHeaders = option(
         choice_of(ForwardedHeaders), "The headers that tell the backend who the client is.", ForwardedHeaders.NONE
     )
-    connections: int = option(count(1, 65536), "The maximum number of concurrent connections to each of `urls`.", 4096)
+    connections: int = option(
+        count(1, 65536),
+        "The maximum number of concurrent connections to each of `urls`.",
+        _BACKEND.max_connections,
+    )
     unix_socket: str | None = option(FILE, "A unix socket to connect to, instead of the URL's host and port.", None)
     ca_file: str | None = option(
         FILE, "PEM certificates of the authorities that may issue the backend's certificate.", None, told="the system's"
@@ -621,7 +631,7 @@ class Limits:
         count(0, 1_000_000),
         "After this many consecutive failures to connect to a backend or to receive a response in time, the backend "
         "gets no requests for a while. 0 turns this off.",
-        5,
+        _BACKEND.breaker_failures,
     )
     connections: int = option(
         count(1, 1_000_000),
@@ -675,7 +685,7 @@ class Limits:
         size(0, GIB),
         "A client whose body arrives at a lower average rate, in bytes per second, counts as idle. 0 for no minimum. "
         "Time in which the proxy pauses the client does not count.",
-        0,
+        _CLIENT.minimum_rate,
     )
     unknown_length: UnknownLength = option(
         choice_of(UnknownLength),
@@ -720,7 +730,7 @@ class Limits:
     socket_buffer: int = option(
         size(16 * KIB, 16 * MIB),
         "The size of the kernel's receive buffer and send buffer of each connection.",
-        512 * KIB,
+        DEFAULT_SOCKET_BUFFER,
     )
 
 
@@ -731,25 +741,43 @@ class Times:
     """
 
     head: float = option(
-        seconds(0.1, DAY), "Time to receive the whole head of a request, or the fields of a form.", 30.0
+        seconds(0.1, DAY), "Time to receive the whole head of a request, or the fields of a form.", _CLIENT.head
     )
     idle: float = option(
-        seconds(0.1, DAY), "Time between two bytes of a body or of a response, from either side.", 60.0
+        seconds(0.1, DAY),
+        "Time between two bytes of a body or of a response, from either side.",
+        _CLIENT.idle,
     )
-    keep_alive: float = option(seconds(0.1, DAY), "Time between two requests on a client connection.", 75.0)
+    keep_alive: float = option(
+        seconds(0.1, DAY),
+        "Time between two requests on a client connection.",
+        _CLIENT.keep_alive,
+    )
     linger: float = option(
-        seconds(0, DAY), "Time for a client to read an error response that was sent before the end of its body.", 10.0
+        seconds(0, DAY),
+        "Time for a client to read an error response that was sent before the end of its body.",
+        _CLIENT.linger,
     )
-    connect: float = option(seconds(0.1, DAY), "Time to connect to a backend, including TLS.", 5.0)
+    connect: float = option(seconds(0.1, DAY), "Time to connect to a backend, including TLS.", _BACKEND.connect_time)
     first_byte: float = option(
-        seconds(0.1, DAY), "Time from the end of a request to the first byte of the backend's response.", 60.0
+        seconds(0.1, DAY),
+        "Time from the end of a request to the first byte of the backend's response.",
+        DEFAULT_FIRST_BYTE_TIME,
     )
     slow_first_byte: float = option(
-        seconds(0.1, DAY), "The same for CompleteMultipartUpload, copies and RestoreObject.", 1800.0
+        seconds(0.1, DAY),
+        "The same for CompleteMultipartUpload, copies and RestoreObject.",
+        DEFAULT_SLOW_FIRST_BYTE_TIME,
     )
-    pooled_idle: float = option(seconds(0, DAY), "Time that an unused connection to a backend is kept.", 25.0)
+    pooled_idle: float = option(
+        seconds(0, DAY),
+        "Time that an unused connection to a backend is kept.",
+        _BACKEND.pooled_time,
+    )
     breaker: float = option(
-        seconds(0.1, DAY), "Time that a backend gets no requests after too many consecutive failures.", 5.0
+        seconds(0.1, DAY),
+        "Time that a backend gets no requests after too many consecutive failures.",
+        _BACKEND.breaker_time,
     )
     lookup: float = option(
         seconds(0.1, DAY),
@@ -764,7 +792,9 @@ class Times:
         seconds(0, DAY), "Time that a request waits for a limit. After it the request is refused with SlowDown.", 5.0
     )
     total: float = option(
-        seconds(0, 30 * DAY), "Time for a whole request, from its head to the end of its response. 0 for no limit.", 0.0
+        seconds(0, 30 * DAY),
+        "Time for a whole request, from its head to the end of its response. 0 for no limit.",
+        _CLIENT.total,
     )
     multipart_expires: float = option(
         seconds(60, 3650 * DAY),
