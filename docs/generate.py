@@ -9,6 +9,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -348,13 +349,13 @@ def quirks_table() -> str:
     abouts = dict(re.findall(r"^    (\w+): (.*(?:\n        .*)*)", attributes, re.MULTILINE))
     plain = Quirks()
     rows = []
-    for name, about in abouts.items():
+    for name in (field.name for field in fields(Quirks)):
         cells = []
         for quirks in MODES.values():
             value = getattr(quirks, name)
             shown = value.decode() if isinstance(value, bytes) else value if isinstance(value, str) else "●"
             cells.append(shown if value != getattr(plain, name) or (shown == "in" and quirks.service_path) else "")
-        rows.append(f"| {' '.join(about.split()).replace('``', '`')} | " + " | ".join(cells) + " |\n")
+        rows.append(f"| {' '.join(abouts[name].split()).replace('``', '`')} | " + " | ".join(cells) + " |\n")
     head = "| | " + " | ".join(MODES) + " |\n|---|" + "---|" * len(MODES) + "\n"
     return f"\n## Quirks\n\n{QUIRKS_INTRODUCTION}\n{head}{''.join(rows)}"
 

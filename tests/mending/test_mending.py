@@ -4,10 +4,14 @@ What s3proxy changes for a backend that differs from S3, and what it refuses bec
 
 from __future__ import annotations
 
+import inspect
+import re
+from dataclasses import fields
 from itertools import product
 
 import pytest
 
+from s3proxy.mending import mending as module
 from s3proxy.mending.mending import Mending
 from s3proxy.mending.results import DisbelievedError
 from s3proxy.profiles.allowed import check_taken
@@ -22,6 +26,7 @@ from s3proxy.s3.operation import GET_OBJECT
 
 WALRUS = PROFILES["walrus-3.4"]
 RIAK_CS = PROFILES["riakcs"]
+PLAIN = Profile("plain")
 OBJECT, BUCKET = Address(b"b", b"k", b"b", b"k"), Address(b"b", b"", b"b", b"")
 
 
@@ -46,6 +51,33 @@ def mending_of(profile: Profile, method: str, target: str) -> Mending:
     head = head_of(target.encode(), method=method.encode())
     address = parse_address(target.encode(), b"x", ())
     return Mending(profile, head, address, classify(head, address).operation, [], is_anonymous=False)
+
+
+MENDED_WITH_ANOTHER = {
+    "error_codes": "writes_own_errors",
+    "hides_unversioned": "filters_pages",
+    "misplaces_latest": "filters_pages",
+    "range_limits": "mends_reads",
+    "spelled_headers": "restrictions",
+}
+"""
+Fields of a profile that are mended only together with another field, which is declared as mended.
+"""
+
+
+def test_each_field_that_is_mended_is_declared_so() -> None:
+    """
+    Without the declaration, nothing is mended for a profile that has only this quirk.
+    """
+    read = set(re.findall(r"\b_?profile\.(\w+)", inspect.getsource(module)))
+    declared = {field.name for field in fields(Profile) if field.metadata.get("is_mended")}
+
+    assert read - declared == {*MENDED_WITH_ANOTHER, "unencoded_lists"}
+    assert declared >= set(MENDED_WITH_ANOTHER.values())
+    assert Profile("a", unencoded_lists=frozenset({"ListParts"})).mends("ListParts")
+    for name, other in MENDED_WITH_ANOTHER.items():
+        with_it = {each.name for each in PROFILES.values() if getattr(each, name) != getattr(PLAIN, name)}
+        assert with_it <= {each.name for each in PROFILES.values() if getattr(each, other) != getattr(PLAIN, other)}
 
 
 def test_nobody_anonymous_sets_the_headers_of_an_answer() -> None:
