@@ -5,6 +5,7 @@ The cost of a backend's document: CPU time that grows no faster than its size, a
 from __future__ import annotations
 
 import gc
+import math
 import tracemalloc
 from collections.abc import Callable
 from contextlib import suppress
@@ -138,10 +139,21 @@ def test_no_document_is_read_again_and_again(reader: str) -> None:
             assert min(_seconds(read, tenth) for _ in range(2)) < 0.12, root + unit
             seconds = _seconds(read, whole)
             # A shorter time cannot be measured; a quadratic expression takes far longer for 64 KiB.
-            if seconds > 0.05:
-                seconds = min(seconds, *(_seconds(read, whole) for _ in range(2)))
-                expected = 10 * max(0.004, *(_seconds(read, tenth) for _ in range(3)))
-                assert seconds <= 1.3 * expected, root + unit
+            assert seconds <= 0.05 or _is_in_proportion(read, tenth, whole), root + unit
+
+
+def _is_in_proportion(read: Callable[[bytes], object], tenth: bytes, whole: bytes) -> bool:
+    """
+    Return True if the whole takes at most 1.3 times as long as ten tenths. The machine's own noise makes a time longer,
+    so both are measured up to ten times: the shortest time counts for the whole, and the longest for the tenth.
+    """
+    seconds, of_tenth = math.inf, 0.004
+    for _ in range(10):
+        seconds = min(seconds, _seconds(read, whole))
+        of_tenth = max(of_tenth, _seconds(read, tenth))
+        if seconds <= 1.3 * 10 * of_tenth:
+            return True
+    return False
 
 
 @pytest.mark.parametrize("reader", READERS)
