@@ -4,9 +4,9 @@ The tests mirror the package: who changes a module finds its tests by its name.
 
 from __future__ import annotations
 
-import ast
 import tomllib
 
+from tests.support.imports import graph_of, modules_below
 from tests.support.root import ROOT
 
 ELSEWHERE: dict[str, list[str]] = tomllib.loads((ROOT / "tests/repository/tested_elsewhere.toml").read_text("utf-8"))
@@ -23,33 +23,6 @@ def mirrored(module: str) -> str:
     """
     room, _, name = module.rpartition("/")
     return f"{room}/test_{name}"
-
-
-def sources() -> dict[str, str]:
-    """
-    The files of the package and of the tests, by the names of their modules.
-    """
-    return {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path.read_text("utf-8")
-        for top in ("s3proxy", "tests")
-        for path in (ROOT / top).rglob("*.py")
-    }
-
-
-def imports(names: dict[str, str]) -> dict[str, set[str]]:
-    """
-    Return which of these modules each of them imports.
-    """
-    found: dict[str, set[str]] = {}
-    for name, source in names.items():
-        found[name] = set()
-        for node in ast.walk(ast.parse(source)):
-            if isinstance(node, ast.Import):
-                found[name].update(alias.name for alias in node.names)
-            elif isinstance(node, ast.ImportFrom) and node.module is not None:
-                found[name].add(node.module)
-                found[name].update(f"{node.module}.{alias.name}" for alias in node.names)
-    return {name: known & names.keys() for name, known in found.items()}
 
 
 def reached(start: str, graph: dict[str, set[str]]) -> set[str]:
@@ -78,7 +51,7 @@ def test_the_tests_of_each_row_reach_its_module() -> None:
     The tests of a row import its module, directly or through others. What runs the daemon as a process is counted as
     importing all of it.
     """
-    graph = imports(sources())
+    graph = graph_of(modules_below("s3proxy", "tests"))
     lost = []
     for module, tests in ELSEWHERE.items():
         name = "s3proxy." + module.removesuffix(".py").replace("/", ".")
@@ -95,6 +68,6 @@ def test_what_is_reached() -> None:
     """
     Imports are followed through other modules, those of functions included.
     """
-    graph = imports({"a": "import b", "b": "def f():\n    from c import d", "c": "", "c.d": "", "e": ""})
+    graph = graph_of({"a": "import b", "b": "def f():\n    from c import d", "c": "", "c.d": "", "e": ""})
 
     assert reached("a", graph) == {"a", "b", "c", "c.d"}

@@ -4,47 +4,23 @@ The package consists of rooms: it has no other modules at its top, and its impor
 
 from __future__ import annotations
 
-import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 
 import pytest
 
+from tests.support.imports import graph_of, modules_below
 from tests.support.root import ROOT
 
 PACKAGE = ROOT / "s3proxy"
-
-
-def imported(source: str, modules: Mapping[str, object]) -> Iterator[str]:
-    """
-    Yield the package's modules that a source imports, also those for types only.
-    """
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name in modules)
-        elif isinstance(node, ast.ImportFrom) and node.module in modules:
-            for alias in node.names:
-                name = f"{node.module}.{alias.name}"
-                yield name if name in modules else node.module
-
-
-def modules() -> dict[str, str]:
-    """
-    The sources of the package by their modules' names.
-    """
-    found = {}
-    for path in PACKAGE.rglob("*.py"):
-        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        found[name] = path.read_text("utf-8")
-    return found
 
 
 def circle(sources: Mapping[str, str]) -> list[str]:
     """
     Return a cycle of imports, or nothing.
     """
-    graph = {name: set(imported(source, sources)) - {name} for name, source in sources.items()}
+    graph = {name: found - {name} for name, found in graph_of(sources).items()}
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -56,7 +32,7 @@ def test_no_import_leads_back() -> None:
     """
     Not even an import for types only may close a cycle.
     """
-    assert circle(modules()) == []
+    assert circle(modules_below("s3proxy")) == []
 
 
 @pytest.mark.parametrize("back", ["import s3proxy.b", "from s3proxy import b", "from s3proxy.b import X", "import os"])
